@@ -13,7 +13,8 @@ import click
 from pam_iampass.cli.output import STYLES, Part, count, finding, line, progress, show_json
 from pam_iampass.cli.parameters import USER, Parsed, config_option, json_option
 from pam_iampass.doctor.catalogue import KINDS, WAY_IN_KINDS, WAYS_IN
-from pam_iampass.doctor.report import Doctor, DoctorReport, Options
+from pam_iampass.doctor.machine import Machine
+from pam_iampass.doctor.report import DoctorReport, examine
 from pam_iampass.doctor.sshd_match import ADDRESS
 from pam_iampass.errors import Severity
 from pam_iampass.system import paths
@@ -84,7 +85,7 @@ def command(
         raise click.UsageError("--monitoring is about the whole machine, and has a format of its own")
     began = time.monotonic()
     with progress(quiet=as_json or monitoring) as show:
-        report = Doctor(Options(config, user, offline, address), lambda what: show(f"{what}…")).report()
+        report = examine(Machine(config, lambda what: show(f"{what}…"), user, offline, address))
     if monitoring:
         ctx.exit(_monitored(report, time.monotonic() - began))
     errors, warnings = (

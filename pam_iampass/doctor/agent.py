@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pam_iampass import __version__
 from pam_iampass.doctor.catalogue import finding
+from pam_iampass.doctor.machine import Machine
 from pam_iampass.errors import Problem, UntrustedFile
 from pam_iampass.relay.control import AgentUnavailable, ask
 from pam_iampass.relay.protocol import Frame, FrameType
@@ -26,8 +27,19 @@ _WATCH = "pam-iampass-watch.path"
 _ON = {"is-enabled": ("enabled", "static", "alias"), "is-active": ("active",)}
 _OUR_UNIT = re.compile(r"pam-iampass[\w-]*\.(?:socket|service|path|timer)")
 _TIMEOUT = 3.0  # seconds
+_ENFORCE = Path("/sys/fs/selinux/enforce")
+_LABELLED = (Path("/etc/iampass"), Path(paths.AGENT_SOCKET), Path("/var/lib/iampass"))
+"""Files, and folders with the files in them, whose labels are compared with SELinux's rules."""
 _OUT_OF_TURN = Frame(FrameType.NO_ANSWER).encode()
 """A frame that does not begin a login: the module closes the connection, without a request or an audit record."""
+
+
+def findings(machine: Machine) -> Iterator[Problem]:
+    """Everything that keeps logins from reaching the agent."""
+    yield from AgentCheck().findings()
+    service = machine.sshd_service
+    sshd_asks = service is not None and machine.stacks.asks(service, in_sshd=True)
+    yield from _selinux(sshd_asks, machine.stacks.asks("login"))
 
 
 @dataclass(frozen=True)
@@ -145,44 +157,28 @@ def unmasked(found: Problem, answer: Callable[[str, str], str] = answer) -> Prob
     return replace(found, remedy="".join(first) + found.remedy)
 
 
-@dataclass(frozen=True)
-class SelinuxCheck:
-    """The policy module, its booleans, and the labels of the files."""
-
-    sshd_asks: bool
-    login_asks: bool
-    enforce: Path = Path("/sys/fs/selinux/enforce")
-    labelled: tuple[Path, ...] = (Path("/etc/iampass"), Path(paths.AGENT_SOCKET), Path("/var/lib/iampass"))
-    """Files, and folders with the files in them."""
-
-    def findings(self) -> Iterator[Problem]:
-        """Everything that is wrong."""
-        try:
-            if self.enforce.read_text("ascii").strip() != "1":
-                return
-            modules = run(["semodule", "-l"])
-            if not modules.ok:
-                return
-            if "iampass" not in modules.output:
-                if self.sshd_asks or self.login_asks:
-                    evidence = f"{self.enforce}: 1; semodule -l lists no module iampass"
-                    yield finding("selinux-no-policy", "selinux", evidence)
-                return
-            yield from self._booleans()
-            yield from self._labels()
-        except (OSError, CommandUnavailable):  # SELinux is not on, or this is no user who may ask
+def _selinux(sshd_asks: bool, login_asks: bool) -> Iterator[Problem]:
+    """Whether SELinux, if it is enforcing, lets logins reach the agent, and the agent its files."""
+    try:
+        if _ENFORCE.read_text("ascii").strip() != "1":
             return
-
-    def _booleans(self) -> Iterator[Problem]:
-        for boolean, asks in (("pam_iampass_sshd", self.sshd_asks), ("pam_iampass_local", self.login_asks)):
+        modules = run(["semodule", "-l"])
+        if not modules.ok:
+            return
+        if "iampass" not in modules.output:
+            if sshd_asks or login_asks:
+                evidence = f"{_ENFORCE}: 1; semodule -l lists no module iampass"
+                yield finding("selinux-no-policy", "selinux", evidence)
+            return
+        for boolean, asks in (("pam_iampass_sshd", sshd_asks), ("pam_iampass_local", login_asks)):
             result = run(["getsebool", boolean])
             if asks and result.output.split()[-1:] == ["off"]:
                 evidence = f"getsebool {boolean}: {result.output.strip()}"
                 yield finding("selinux-boolean-off", "selinux", evidence, boolean=boolean)
-
-    def _labels(self) -> Iterator[Problem]:
-        files = [file for path in self.labelled for file in (path, *sorted(path.glob("*"))) if file.exists()]
-        result = run(["matchpathcon", "-V", *map(str, files)])
-        wrong = [line for line in result.output.splitlines() if " should be " in line]
+        files = [file for path in _LABELLED for file in (path, *sorted(path.glob("*"))) if file.exists()]
+        labels = run(["matchpathcon", "-V", *map(str, files)])
+        wrong = [line for line in labels.output.splitlines() if " should be " in line]
         if wrong:
             yield finding("selinux-label", "selinux", "; ".join(wrong))
+    except (OSError, CommandUnavailable):  # SELinux is not on, or this is no user who may ask
+        return

@@ -15,6 +15,8 @@ from pathlib import Path
 from pam_iampass.config import settings, user_table_check
 from pam_iampass.config.user_table import UserTable, user_of
 from pam_iampass.config.value_types import Approver, Network, exempt_rule
+from pam_iampass.doctor.catalogue import finding
+from pam_iampass.doctor.machine import Machine
 from pam_iampass.doctor.sshd import DROP_IN, SET_UP, SSHD_MARGIN, outdated
 from pam_iampass.doctor.stacks import Stacks, module_folders
 from pam_iampass.errors import (
@@ -46,6 +48,10 @@ _ENROLL_AT_LOGIN = "enroll_at_login"
 _MOST_NAMES = 5  # in a sentence
 _OWN_NETWORKS = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128", "::ffff:127.0.0.0/104")))
 NOT_ROOT = "was checked by a user who may be unable to read the secret and other files"
+_ONLY_IN_CHECK = (
+    *("", "service-off", "switched-off", "configuration-readable", "service-group-shared", "su-root-unasked"),
+)
+"""The kinds of these problems that no other subject of doctor finds."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,20 @@ class ConfigReport:
     def ok(self) -> bool:
         """Whether the module can work with the configuration."""
         return not self.count(Severity.ERROR)
+
+
+def findings(machine: Machine) -> Iterator[Problem]:
+    """The problems that `pam-iampass check` reports, but for those that other subjects of doctor find."""
+    for problem in check_config(machine.config).problems:
+        if problem.remedy == RUN_AS_ROOT:
+            if NOT_ROOT not in str(problem):
+                machine.not_checked.append(str(problem))
+        elif problem.kind in _ONLY_IN_CHECK:
+            usual = "configuration-error" if problem.is_error else "configuration-warning"
+            place = f"{problem.file}:{problem.line}" if problem.line else str(problem.file)
+            named = not problem.key or problem.key in problem.what
+            what = problem.what if named else f"{problem.key} {problem.what}"
+            yield finding(problem.kind or usual, "configuration", place, what=what, remedy=problem.remedy)
 
 
 def check_config(
@@ -415,7 +435,10 @@ def _not_exempt(name: str, service: str, found: settings.Settings) -> str | None
 
 
 def who_is_denied(config: Path, errors: Sequence[Problem], *, usable: bool, files: PamFiles) -> str:
-    """Which logins are denied until these errors are fixed, in words. `usable` is whether the settings themselves have no error."""
+    """Which logins are denied until these errors are fixed, in words.
+
+    `usable` is whether the settings themselves have no error.
+    """
     if any(problem.remedy == RUN_AS_ROOT for problem in errors):
         return "not everything could be read: run it as root"
     whom = _and(dict.fromkeys(_whom(errors) if usable else ["every login is denied"]))

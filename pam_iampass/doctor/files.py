@@ -10,13 +10,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pam_iampass.doctor.catalogue import finding
+from pam_iampass.doctor.machine import Machine
+from pam_iampass.doctor.stacks import Stacks, module_folders
 from pam_iampass.errors import MissingFile, Problem, UnreadableFile, UntrustedFile
+from pam_iampass.pam.stack import PamService
 from pam_iampass.system import paths, trusted_file
 from pam_iampass.system.accounts import user_name
 from pam_iampass.system.database import RESERVE
 from pam_iampass.system.programs import CommandUnavailable, run
 from pam_iampass.system.service_user import SERVICE_USER
 from pam_iampass.system.trusted_folder import mode_of, shell_word, trusted_folder
+from pam_iampass.text import names
 
 STATE = Path(paths.STATE).parent
 SHARED_AUTH = "common-auth"
@@ -31,22 +35,37 @@ _PACKAGES = re.compile(r'^sys\.path\.append\("([^"\n]+)"\)$', re.M)
 _IMPORTS = "import pam_iampass.module, pam_iampass.relay.service"
 
 
-def configuration(problems: Iterable[Problem]) -> Iterator[Problem]:
-    """The problems that `pam-iampass check` reports."""
-    for problem in problems:
-        usual = "configuration-error" if problem.is_error else "configuration-warning"
-        place = f"{problem.file}:{problem.line}" if problem.line else str(problem.file)
-        named = not problem.key or problem.key in problem.what
-        what = problem.what if named else f"{problem.key} {problem.what}"
-        yield finding(problem.kind or usual, "configuration", place, what=what, remedy=problem.remedy)
-
-
-def account(user: str = SERVICE_USER) -> Iterator[Problem]:
-    """Whether the module's user exists."""
+def findings(machine: Machine) -> Iterator[Problem]:
+    """The service's user, the packages, and what users other than root can change."""
     try:
-        pwd.getpwnam(user)
+        pwd.getpwnam(SERVICE_USER)
     except KeyError:
-        yield finding("account-missing", "files", f"getent passwd {user} finds nothing")
+        yield finding("account-missing", "files", f"getent passwd {SERVICE_USER} finds nothing")
+    yield from packages()
+    services = map(
+        machine.stacks.services.get, {**machine.stacks.with_us, **machine.stacks.with_us_in_account}
+    )
+    pam = [file for one in services if isinstance(one, PamService) for file in one.files]
+    modules = [folder / name for folder in module_folders() for name in ("pam_iampass.so", "pam_python.so")]
+    yield from writable(path for path in (*PROGRAMS, *modules, *pam) if path.exists())
+
+
+def removed(machine: Machine) -> Iterator[Problem]:
+    """What asked the phone when the package was removed, and has not been switched on again."""
+    off = {name: command for name, command in at_removal().items() if not _asks(name, machine.stacks)}
+    if off:
+        whom, commands = names(list(off)), "; ".join(off.values())
+        yield finding(
+            "off-since-removal", "pam", str(REMOVED), names=whom, commands=commands, services=" ".join(off)
+        )
+
+
+def _asks(name: str, stacks: Stacks) -> bool:
+    """Whether a service asks the phone, or all services do that include the shared file `name`."""
+    if name == SHARED_AUTH:
+        lines = "\n".join(stacks.files.texts(name)).splitlines()
+        return any("pam_iampass" in line.partition("#")[0] for line in lines)
+    return stacks.asks(name, in_sshd=name == "sshd")
 
 
 def writable(files: Iterable[Path]) -> Iterator[Problem]:

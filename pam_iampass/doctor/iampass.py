@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from pam_iampass.client import (
@@ -26,9 +27,11 @@ from pam_iampass.client import (
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.user_status import UserStatusReport
-from pam_iampass.doctor.users import UsersCheck
-from pam_iampass.errors import Problem
+from pam_iampass.doctor.machine import MAX_USERS, Machine
+from pam_iampass.doctor.user_status import UserState, UserStatusReport
+from pam_iampass.doctor.users import report_of
+from pam_iampass.doctor.users import tokens as user_tokens
+from pam_iampass.errors import Problem, Severity
 from pam_iampass.login.api import connect
 from pam_iampass.system.service_user import reading_as
 from pam_iampass.text import names
@@ -37,6 +40,43 @@ _SECONDS = 15.0
 """For the first call, and for all others together."""
 _CLOCK_TOLERANCE = 10.0
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY")
+
+
+def findings(machine: Machine) -> Iterator[Problem]:
+    """Everything that is wrong with the service, and with the phones of the users to check."""
+    if machine.offline:
+        machine.not_checked.append("the service: --offline")
+        return
+    if machine.settings is None:
+        machine.not_checked.append(f"the service: {machine.no_settings}")
+        return
+    report = report_of(machine)
+    tokens = user_tokens(report, machine.settings, MAX_USERS) if report else {}
+    if len(tokens) == MAX_USERS:
+        machine.not_checked.append(
+            f"phones of all but the first {MAX_USERS} users: name a user to check that one"
+        )
+    check = ServiceCheck(machine.settings, machine.progress)
+    for found in check.findings(tokens):
+        denied = found.kind in ("no-device", "not-at-iampass") and _is_denied_without_phone(machine)
+        yield replace(found, severity=Severity.ERROR) if denied else found
+    machine.has_device = check.has_device
+    if check.unasked:
+        machine.not_checked.append(f"phones of {len(check.unasked)} users: there was no time, or no answer")
+
+
+def _is_denied_without_phone(machine: Machine) -> bool:
+    """Whether the user that the command line names has nothing else to log in with, through any service."""
+    status = None if machine.named is None else machine.users.get(machine.named)
+    settings = machine.settings
+    if status is None or settings is None or status.bypasses:
+        return False
+    if set(status.services.values()) - {UserState.ASKED}:
+        return False
+    asking = {*machine.stacks.with_us, *machine.stacks.with_us_in_account}
+    codes = machine.state.codes.get(status.name) if machine.state else None
+    enrolls = any(settings.for_service(one).enroll_at_login for one in asking)
+    return bool(asking) and not codes and not enrolls
 
 
 class PhoneState(enum.Enum):
@@ -89,7 +129,7 @@ def phones_of(
         read = settings_file.load(config, readers=readers)
     client = connect(ManagementAPI, read)
     try:
-        return phone_states(client, UsersCheck(report, read).tokens(sys.maxsize), progress)
+        return phone_states(client, user_tokens(report, read, sys.maxsize), progress)
     finally:
         client.close()
 

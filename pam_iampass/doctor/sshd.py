@@ -8,21 +8,36 @@ import os
 import pwd
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-from pam_iampass.config.settings import ExemptSettings, Settings
+from pam_iampass.config.settings import AskedSettings, ExemptSettings, Settings
 from pam_iampass.config.sshd_exceptions import criteria_in, exceptions
 from pam_iampass.config.value_types import Prompt
+from pam_iampass.doctor import sshd_instances
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.sshd_match import SshdConfiguration, SshdLogin
+from pam_iampass.doctor.machine import MAX_USERS, Machine
+from pam_iampass.doctor.sshd_instances import SshdInstance
+from pam_iampass.doctor.sshd_match import (
+    ANYBODY,
+    CONFIGURATION,
+    SshdConfiguration,
+    SshdLogin,
+    Witnesses,
+    unusual,
+)
 from pam_iampass.doctor.stack_check import AccountCheck, StackCheck
 from pam_iampass.doctor.stacks import Stacks
-from pam_iampass.errors import Problem, Severity
+from pam_iampass.doctor.user_status import UserState
+from pam_iampass.errors import ConfigurationError, Problem, Severity, UntrustedFile
+from pam_iampass.login import policy
+from pam_iampass.outcome import Login
 from pam_iampass.pam.modules import Role, role
 from pam_iampass.system import sshd
+from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.programs import CommandUnavailable
-from pam_iampass.system.sshd import Connection, SshdConfigRejected, SshdSettings
+from pam_iampass.system.sshd import NO_ADDRESS, Connection, SshdConfigRejected, SshdSettings
 from pam_iampass.text import names
 
 DROP_IN = Path("/etc/ssh/sshd_config.d/10-iampass.conf")
@@ -44,6 +59,108 @@ _MANY = 100
 """The most logins that are expected to wait at the same time; higher limits are not reported."""
 _FEW_TRIES = 3
 """The attempts that clients with several keys, or with a key before the password, need."""
+
+
+def findings(machine: Machine) -> Iterator[Problem]:
+    """Everything that is wrong with the sshd of this machine, and with its others."""
+    if not sshd.is_installed():
+        machine.not_checked.append("sshd: is not installed")
+        return
+    if isinstance(machine.sshd, CommandUnavailable):
+        raise machine.sshd
+    found = list(_of_instance(machine, SshdInstance("sshd")))
+    yield from found
+    difference = None if machine.settings is None else outdated(machine.settings)
+    if difference is not None:
+        yield finding("sshd-exceptions-outdated", "sshd", f"{DROP_IN} {difference}")
+    for instance in sshd_instances.others():
+        others = _of_instance(machine, instance)
+        yield from (replace(one, key=instance.name) for one in others if one not in found)
+
+
+def _of_instance(machine: Machine, instance: SshdInstance) -> Iterator[Problem]:
+    """The problems of one sshd, with the users to check and with the logins that its Match blocks are about."""
+    if instance.unclear:
+        yield finding("sshd-instance-unknown", "sshd", instance.unclear, name=instance.name)
+        return
+    usual = Connection("", machine.address) if not instance.local else NO_ADDRESS
+    users = machine.ssh_users()
+
+    def login(user: str) -> SshdLogin:
+        connection = replace(usual, user=user)
+        return SshdLogin(connection, sshd.settings(connection, options=instance.options))
+
+    try:
+        of_its_own = instance.configuration != CONFIGURATION
+        configuration = SshdConfiguration.read(instance.configuration, trusted=of_its_own)
+        logins = [login(user) for user in users[:MAX_USERS]]
+    except UntrustedFile as error:
+        yield finding("sshd-instance-unknown", "sshd", str(error), name=instance.name)
+        return
+    except SshdConfigRejected as rejected:
+        kind = "sshd-no-prompt" if f'"{_KEYBOARD}"' in str(rejected) else "sshd-broken"
+        yield finding(kind, "sshd", f"sshd -T: {rejected}", names="everybody")
+        return
+    by_block: list[SshdLogin] = []
+    if not instance.local:  # which has no address that a block could match
+        service = machine.sshd_service or "sshd"
+        spared = machine.settings.for_service(service).exempt.networks if machine.settings else ()
+        first = [*machine.asked, *users]
+        witnesses = Witnesses(first, machine.address, machine.named, instance.options, spared)
+        for found in witnesses.logins(configuration):
+            if isinstance(found, SshdLogin):
+                by_block.append(found)
+            else:
+                yield finding("sshd-match-unknown", "sshd", f"{found.place}: {found}")
+    known = {one.connection for one in logins}
+    yield from SshdCheck(
+        [*logins, *(one for one in by_block if one.connection not in known)],
+        machine.stacks,
+        machine.settings,
+        frozenset(machine.asked),
+        _exempt_and_prompted(machine) if instance.is_usual else {},
+        partial(_is_exempt, machine),
+    ).findings()
+    if any(machine.stacks.asks(one.settings.service, in_sshd=True) for one in logins):
+        yield from unusual(by_block, login(ANYBODY).settings)
+    if len(users) > MAX_USERS and any(block.is_about_users for block in configuration.blocks):
+        machine.not_checked.append(
+            f"sshd's settings of all but the first {MAX_USERS} users: name a user to check that one"
+        )
+    if instance.is_usual:
+        yield from stale(configuration)
+
+
+def _is_exempt(machine: Machine, login: SshdLogin) -> bool:
+    """Whether the settings let a login by ssh pass without the phone."""
+    service = machine.sshd_service
+    if machine.settings is None or service is None:
+        return False
+    wanted = machine.settings.for_service(service)
+    if login.user == ANYBODY:  # stands for those who are asked
+        networks = ExemptSettings(networks=wanted.exempt.networks)
+        wanted = replace(wanted, exempt=networks, asked=AskedSettings())
+    try:
+        account = Accounts().named(login.user)
+        asked = Login(login.user, service, rhost=login.connection.address)
+        return policy.exemption(account, asked, wanted, Accounts()) is not None
+    except (UnknownAccount, LookupFailed, policy.PolicyError):
+        return False
+
+
+def _exempt_and_prompted(machine: Machine) -> dict[str, str]:
+    """The exempt users from whom sshd demands a prompt, if sshd's PAM service asks in its auth stack."""
+    service = machine.sshd_service
+    if machine.settings is None or service is None or not machine.stacks.asks(service):
+        return {}
+    exempt = exempt_users(machine.settings.for_service(service).exempt)
+    try:
+        states = {name: one.services.get(service, one.state) for name, one in machine.users.items()}
+    except ConfigurationError:
+        states = {}
+    exempt += [name for name, state in states.items() if state is UserState.EXEMPT]
+    wanted = [name for name in dict.fromkeys(exempt) if machine.named in (None, name)]
+    return prompted(wanted, address=machine.address)
 
 
 @dataclass(frozen=True)
@@ -208,19 +325,6 @@ def _unasked(logins: Sequence[SshdLogin]) -> Iterator[Problem]:
 
 def _takes_any(settings: SshdSettings) -> bool:
     return settings.values.get("authenticationmethods", "any").lower() == "any"
-
-
-def rejected_finding(rejected: SshdConfigRejected) -> Problem:
-    """The finding for a configuration that sshd rejects."""
-    kind = "sshd-no-prompt" if f'"{_KEYBOARD}"' in str(rejected) else "sshd-broken"
-    return finding(kind, "sshd", f"sshd -T: {rejected}", names="everybody")
-
-
-def outdated_exceptions(settings: Settings) -> Iterator[Problem]:
-    """Whether our drop-in spares the users of the settings the prompt."""
-    difference = outdated(settings)
-    if difference is not None:
-        yield finding("sshd-exceptions-outdated", "sshd", f"{DROP_IN} {difference}")
 
 
 def stale(configuration: SshdConfiguration) -> Iterator[Problem]:

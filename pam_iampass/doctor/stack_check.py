@@ -1,5 +1,5 @@
-"""Checks one stack that names us, by simulating the results of all modules: right and wrong first factors, all our return
-codes, and what other lines refuse."""
+"""Checks one stack that names us, by simulating the results of all modules: right and wrong first factors, all our
+return codes, and what other lines refuse."""
 
 from __future__ import annotations
 

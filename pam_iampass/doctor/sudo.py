@@ -3,13 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from functools import partial
 
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.stacks import Stacks
-from pam_iampass.errors import Problem
-from pam_iampass.system.sudoers import NO_PASSWORD, PAM_SERVICES, Sudoers, SudoersLine
+from pam_iampass.doctor.machine import Machine
+from pam_iampass.doctor.user_status import UserState
+from pam_iampass.errors import RUN_AS_ROOT, ConfigurationError, Problem
+from pam_iampass.system import sudoers
+from pam_iampass.system.programs import CommandUnavailable
+from pam_iampass.system.sudoers import NO_PASSWORD, PAM_SERVICES, Sudoers, SudoersLine, SudoersRejected
 from pam_iampass.text import names
+
+
+def findings(machine: Machine) -> Iterator[Problem]:
+    """Everything that is wrong with sudo, and with sudo-rs where it reads other files."""
+    if not sudoers.is_installed():
+        machine.not_checked.append("sudo: is not installed")
+    for source in sudoers.directories():
+        machine.not_checked.append(f"rules of sudo from {source}: sudo -l -U USER lists them")
+    for file in sudoers.files():
+        try:
+            if file is None and machine.sudoers is not None:
+                yield from _of_sudo(machine, machine.sudoers)
+            elif machine.stacks.asks("sudo"):
+                whom = partial(_without_phone, machine)
+                yield from loopholes(sudoers.read(file), machine.stacks.asks, whom, machine.named)
+        except SudoersRejected as rejected:
+            yield finding("sudoers-broken", "sudo", str(rejected))
+        except CommandUnavailable as unavailable:
+            if unavailable.remedy == RUN_AS_ROOT:
+                raise
+            yield finding("sudoers-unread", "sudo", str(unavailable), remedy=unavailable.remedy)
+
+
+def _of_sudo(machine: Machine, rules: Sudoers) -> Iterator[Problem]:
+    """What the file says that sudo reads, and the stacks that sudo uses."""
+    service, login, stacks = rules.service, rules.login_service, machine.stacks
+    asks = stacks.asks(service)
+    if not asks and not stacks.asks("sudo"):
+        where = f"{stacks.files.path(service)} does not name pam_iampass"
+        yield finding("sudo-unprotected", "sudo", where)
+        return
+    yield from loopholes(rules, stacks.asks, partial(_without_phone, machine), machine.named)
+    if asks and rules.text("pam_login_service") is None and not stacks.asks(login):
+        yield finding(
+            "sibling-unprotected",
+            "sudo",
+            f"PAM service {service} names pam_iampass, {login} does not",
+            asking="sudo",
+            other="sudo -i",
+            remedy="pam-iampass setup sudo",
+        )
+    if rules.text("secure_path") is None:
+        yield finding("sudo-no-secure-path", "sudo", "cvtsudoers: no secure_path")
+
+
+def _without_phone(machine: Machine, names: Iterable[str]) -> frozenset[str]:
+    """Of some users, those whom the settings let pass without the phone."""
+    try:
+        users = machine.users_and(names)
+    except ConfigurationError:
+        return frozenset()
+    service = next(iter(machine.sudo_services), "sudo")
+    states = {name: one.services.get(service, one.state) for name, one in users.items()}
+    return frozenset(name for name in names if states[name] in (UserState.EXEMPT, UserState.IGNORED))
 
 
 def loophole(line: SudoersLine, asks: Callable[[str], bool]) -> str | None:
@@ -32,7 +89,7 @@ def loophole(line: SudoersLine, asks: Callable[[str], bool]) -> str | None:
 
 
 def loopholes(
-    sudoers: Sudoers,
+    rules: Sudoers,
     asks: Callable[[str], bool],
     without_phone: Callable[[Iterable[str]], frozenset[str]],
     named: str | None = None,
@@ -44,7 +101,7 @@ def loopholes(
     """
     last = {
         (line.name, line.scope, line.members, line.value if line.name == NO_PASSWORD else None): line
-        for line in sudoers.lines
+        for line in rules.lines
     }
     for line in last.values():
         kind = loophole(line, asks)
@@ -57,36 +114,3 @@ def loopholes(
                 continue
             whom = names(sorted(asked))
         yield finding(kind, "sudo", line.place or f"cvtsudoers: {line}", rule=line, names=whom)
-
-
-@dataclass(frozen=True)
-class SudoCheck:
-    """sudoers, and the stacks that sudo uses."""
-
-    sudoers: Sudoers
-    stacks: Stacks
-    without_phone: Callable[[Iterable[str]], frozenset[str]]
-    """Of some users, those who need no phone according to the settings and the user table."""
-    named: str | None = None
-    """The user that the command line names."""
-
-    def findings(self) -> Iterator[Problem]:
-        """Everything that is wrong."""
-        service, login = self.sudoers.service, self.sudoers.login_service
-        asks = self.stacks.asks(service)
-        if not asks and not self.stacks.asks("sudo"):
-            where = f"{self.stacks.files.path(service)} does not name pam_iampass"
-            yield finding("sudo-unprotected", "sudo", where)
-            return
-        yield from loopholes(self.sudoers, self.stacks.asks, self.without_phone, self.named)
-        if asks and self.sudoers.text("pam_login_service") is None and not self.stacks.asks(login):
-            yield finding(
-                "sibling-unprotected",
-                "sudo",
-                f"PAM service {service} names pam_iampass, {login} does not",
-                asking="sudo",
-                other="sudo -i",
-                remedy="pam-iampass setup sudo",
-            )
-        if self.sudoers.text("secure_path") is None:
-            yield finding("sudo-no-secure-path", "sudo", "cvtsudoers: no secure_path")

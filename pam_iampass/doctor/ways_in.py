@@ -7,11 +7,12 @@ import re
 import shutil
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from pam_iampass.doctor.catalogue import finding
+from pam_iampass.doctor.machine import Machine
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.errors import Problem
 from pam_iampass.pam.services import USES, why_unsuitable
@@ -59,13 +60,18 @@ _DOAS = Path("/etc/doas.conf")
 _DOAS_FREE = re.compile(r"\s*permit\s+(?:(?:nolog|persist|keepenv|setenv\s*\{[^}]*\})\s+)*nopass\b")
 
 
+def findings(machine: Machine) -> Iterator[Problem]:
+    """Every way that is open."""
+    return WaysInCheck(machine.stacks, machine.not_checked).findings()
+
+
 @dataclass(frozen=True)
 class WaysInCheck:
     """The PAM stacks of the machine, and its set-uid programs."""
 
     stacks: Stacks
-    unread: list[str] = field(default_factory=list)
-    """Programs that this process cannot read; filled in by `findings`."""
+    unread: list[str]
+    """Gets the programs that this process cannot read."""
 
     def findings(self) -> Iterator[Problem]:
         """Every way that is open."""

@@ -840,7 +840,7 @@ MUTANTS = (
     Mutant(
         3,
         "doctor has sshd read a configuration that others than root can write",
-        "pam_iampass/doctor/report.py",
+        "pam_iampass/doctor/sshd.py",
         "trusted=of_its_own)",
         "trusted=False)",
         "tests/system/test_doctor.py::test_a_configuration_that_a_user_can_write_is_not_given_to_sshd",
