@@ -204,7 +204,11 @@ _REMEDIES = {
 
 def _unknown(kind: str, name: str) -> str | None:
     look_up: Callable[[str], object] = grp.getgrnam if kind == "groups" else pwd.getpwnam
-    return None if _is_known(look_up, name) else f"is not a {kind[:-1]} of this machine"
+    try:
+        look_up(name)
+    except (KeyError, OSError, ValueError):
+        return f"is not a {kind[:-1]} of this machine"
+    return None
 
 
 def _sshd(program: str) -> sshd.SshdSettings:
@@ -351,14 +355,6 @@ def _no_connection_covered(config: Path, found: settings.Settings, files: PamFil
             )
             remedy = "pam-iampass setup sshd --prompt, or covers_connections: false"
             yield Problem(config, None, "session.covers_connections", what, remedy, Severity.WARNING)
-
-
-def _is_known(look_up: Callable[[str], object], name: str) -> bool:
-    try:
-        look_up(name)
-    except (KeyError, OSError, ValueError):
-        return False
-    return True
 
 
 def _network_fault(network: Network) -> str | None:

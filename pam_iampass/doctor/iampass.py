@@ -169,12 +169,17 @@ class ServiceCheck:
             problem = error
         offset = client.transport.clock_offset
         if offset is not None and abs(offset) > _CLOCK_TOLERANCE:
-            yield self._off(offset)
+            here = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+            evidence = f"time here: {here}; compared with the Date of {self._settings.server}"
+            side = "behind" if offset > 0 else "ahead of"
+            yield finding("clock-off", "service", evidence, seconds=f"{abs(offset):.0f}", side=side)
         if problem is not None:
             yield from self._failure(client, problem)
             return
         if self._settings.previous_secret:
-            yield self._secret_in_use(client)
+            kind = "previous-secret-in-use" if client.used_previous_secret else "previous-secret-left"
+            secret_file = self._settings.files[1]
+            yield finding(kind, "service", "a signed call was accepted", secret_file=secret_file)
         try:
             states = phone_states(client, tokens, self._progress, _SECONDS)
         except IampassError as error:
@@ -235,21 +240,6 @@ class ServiceCheck:
         proxy = next((name for name in _PROXIES if self._environment.get(name)), None)
         if self._settings.proxy is None and proxy and kind in ("service-unreachable", "service-local"):
             yield finding("proxy-ignored", "service", f"{proxy} is set in the environment")
-
-    def _secret_in_use(self, client: ManagementAPI) -> Problem:
-        """Which of the two secrets in the file IAMPASS accepts."""
-        kind = "previous-secret-in-use" if client.used_previous_secret else "previous-secret-left"
-        return finding(kind, "service", "a signed call was accepted", secret_file=self._settings.files[1])
-
-    def _off(self, offset: float) -> Problem:
-        here = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-        return finding(
-            "clock-off",
-            "service",
-            f"time here: {here}; compared with the Date of {self._settings.server}",
-            seconds=f"{abs(offset):.0f}",
-            side="behind" if offset > 0 else "ahead of",
-        )
 
     def _of(self, kind: str, error: IampassError) -> Problem:
         return finding(kind, "service", str(error), remedy=error.remedy)

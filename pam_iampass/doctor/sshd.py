@@ -227,7 +227,10 @@ class SshdCheck:
             )
         yield from self._limits(stack.service, logins[0].settings)
         yield from self._text(stack)
-        if self._asks_in_account(stack.service) and any(_takes_any(login.settings) for login in logins):
+        any_methods = any(
+            login.settings.values.get("authenticationmethods", "any").lower() == "any" for login in logins
+        )
+        if any_methods and self._asks_in_account(stack.service):
             yield finding("sshd-asks-in-both", "sshd", str(stack.ours), place=stack.ours.place)
         if self._enrolls(stack.service) and not stack.demands_key:
             yield finding("sshd-no-enrolment", "sshd", str(stack.ours))
@@ -321,10 +324,6 @@ def _unasked(logins: Sequence[SshdLogin]) -> Iterator[Problem]:
             grouped[login.evidence("pamservicename")].append(login.name)
     for evidence, whom in grouped.items():
         yield finding("sshd-unasked", "sshd", evidence, names=names(whom))
-
-
-def _takes_any(settings: SshdSettings) -> bool:
-    return settings.values.get("authenticationmethods", "any").lower() == "any"
 
 
 def stale(configuration: SshdConfiguration) -> Iterator[Problem]:

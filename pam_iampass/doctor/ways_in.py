@@ -77,8 +77,8 @@ class WaysInCheck:
         """Every way that is open."""
         ways_in: dict[str, str] = {}
         yield from self._without_pam()
-        for program in self._programs_with_pam():
-            name = _way_in(program)
+        for program in (program for program, with_pam in self._set_uid.items() if with_pam):
+            name = _PROGRAMS.get(program.name, program.name)
             if self.stacks.files.path(_services(name)[0]) is not None:
                 ways_in[name] = str(program)
             elif _is_way_in(name):
@@ -146,9 +146,6 @@ class WaysInCheck:
         for program, remedy in found.items():
             yield finding("way-in-without-pam", "ways in", str(program), program=program.name, remedy=remedy)
 
-    def _programs_with_pam(self) -> Iterator[Path]:
-        yield from (program for program, with_pam in self._set_uid.items() if with_pam)
-
     @cached_property
     def _set_uid(self) -> dict[Path, bool]:
         """The set-uid programs, and whether they use PAM."""
@@ -182,11 +179,6 @@ def _set_uid_below(folder: str, levels: int) -> Iterator[Path]:
             status = entry.stat(follow_symlinks=False)
             if status.st_mode & stat.S_ISUID and status.st_uid == 0:
                 yield Path(entry.path)
-
-
-def _way_in(program: Path) -> str:
-    """The name by which setup knows what uses the program."""
-    return _PROGRAMS.get(program.name, program.name)
 
 
 def _is_way_in(name: str) -> bool:

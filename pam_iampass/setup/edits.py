@@ -106,8 +106,10 @@ class Editor:
         # After `sufficient` in the shared file nothing that follows its include is reached; after a substack, all is.
         substack = included[0].kind is HandlerKind.SUBSTACK
         ends = any(handler.actions[PamCode.SUCCESS] is Action.DONE for handler in included)
-        if self._includes(top) and (substack or ends):
-            self._take_out(top)
+        words = self._lines[top].words
+        includes = len(words) > 1 and words[1].lower() in ("include", "substack")
+        if includes and (substack or ends):
+            self._out.add(top)
             written = _written_out(included[1:] if substack else included)
             if substack:
                 self._lengthen_jumps(top, len(written) - 1)
@@ -133,7 +135,7 @@ class Editor:
                     f"{self.path}:{top}: the line includes other lines than those that ask for the password"
                 )
                 raise SetupRefused(what, "name the shared files one by one, such as @include common-auth")
-            self._take_out(top)
+            self._out.add(top)
         self._end_at_refusals(PamType.AUTH, tops[-1])
         self._after[tops[-1]] += [
             self._ours("auth", "required", DEMANDS_KEY),
@@ -237,7 +239,7 @@ class Editor:
         would ring in vain."""
         for handler in self._stacks[kind]:
             if handler.top < end and self._is_own(handler) and _is_required(handler) and may_refuse(handler):
-                self._take_out(handler.top)
+                self._out.add(handler.top)
                 self._after[handler.top].insert(0, _with_control(handler.text, "requisite"))
 
     def _lengthen_jumps(self, top: int, more: int) -> None:
@@ -252,21 +254,14 @@ class Editor:
                     lambda found: f"={int(found[1]) + more * (int(found[1]) > between)}",  # noqa: B023
                     _TYPE_AND_CONTROL.fullmatch(handler.text)[2],  # type: ignore[index]
                 )
-                self._take_out(handler.top)
+                self._out.add(handler.top)
                 self._after[handler.top].insert(0, _with_control(handler.text, control))
-
-    def _includes(self, top: int) -> bool:
-        words = self._lines[top].words
-        return len(words) > 1 and words[1].lower() in ("include", "substack")
 
     def _is_own(self, handler: Handler) -> bool:
         return handler.file == self.path and handler.kind is HandlerKind.MODULE
 
     def _ours(self, kind: str, control: str, *arguments: str) -> str:
         return _line(kind, control, " ".join([NATIVE, *arguments, *self._kept.get(kind, "").split()]))
-
-    def _take_out(self, top: int) -> None:
-        self._out.add(top)
 
 
 def _line(kind: str, control: str, module: str) -> str:
