@@ -507,6 +507,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "None if this is intended; otherwise change the control of that line",
         ),
         _warning(
+            "stack-not-all",
+            "{count} modules of the stack may succeed or fail: not all combinations were simulated",
+            "A stack is simulated with all combinations of the results of its modules, up to 10,000. If there are more,"
+            " any two modules have all their results together, while all others have the same one. What takes three"
+            " modules to differ from all others, such as a way past our line, may have been missed.",
+            "Have fewer lines in {file} and in what it includes, or look for ways past our line by hand",
+        ),
+        _warning(
             "stack-wrong-rings",
             "A wrong password rings the phone",
             "The stack continues after `required` and after a `substack`. Anyone who knows a user name can make the"

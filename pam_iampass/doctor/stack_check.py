@@ -3,7 +3,6 @@ return codes, and what other lines refuse."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,6 +15,8 @@ from pam_iampass.pam.modules import (
     FirstFactor,
     Role,
     Scenario,
+    are_too_many,
+    combinations,
     conditions,
     demands_key,
     first_factors,
@@ -48,7 +49,6 @@ _WITHOUT_OTHERS = (Role.OTHER_FACTOR,)
 
 _OF_CONDITIONS = (PamCode.SUCCESS, PamCode.PERM_DENIED, PamCode.IGNORE)
 _NO_FAILURES = (PamCode.SUCCESS, PamCode.NEW_AUTHTOK_REQD, PamCode.IGNORE)
-_MAX_RUNS = 4000
 _REFUSALS = (PamCode.ACCT_EXPIRED, PamCode.PERM_DENIED)
 
 Conditions = Mapping[tuple[str, tuple[str, ...]], bool]
@@ -84,7 +84,7 @@ class SimulatedStack:
         asking = {handler.top for handler in before if role(handler) is Role.FIRST_FACTOR}
         replaced = asking if demands_key(self.ours) else set()  # by the key, with what they include
         lost: dict[Handler, None] = {}
-        for results in self.combinations([*before, *self.stack]):
+        for results in combinations(self.varied([*before, *self.stack])):
             was = self.run(results, PamCode.IGNORE, before)
             refusing = None if was.result in self.passes else self._refusing(results, was, before)
             if refusing is None or refusing.top in replaced:
@@ -111,21 +111,24 @@ class SimulatedStack:
                 return handler
         return None
 
-    def combinations(self, stack: Sequence[Handler]) -> Sequence[Results]:
-        """Combinations of the results of all modules; if there are too many, each module is varied alone."""
-        varied: dict[str, Sequence[int]] = {}
+    def varied(self, stack: Sequence[Handler]) -> dict[str, Sequence[int]]:
+        """The results that each module may have, but for ours and those with one result."""
+        found: dict[str, Sequence[int]] = {}
         for handler in stack:
             kind = role(handler)
             if handler.kind is HandlerKind.MODULE and kind not in (Role.OURS, Role.FIXED):
-                varied[_key(handler)] = self.first_factor if kind is Role.FIRST_FACTOR else _OF_CONDITIONS
+                found[_key(handler)] = self.first_factor if kind is Role.FIRST_FACTOR else _OF_CONDITIONS
             elif stem(handler) == "pam_nologin" or "preauth" in handler.arguments:  # of pam_faillock
-                varied[_key(handler)] = _OF_CONDITIONS
-        every = itertools.product(*varied.values())
-        found = [dict(zip(varied, codes)) for codes in itertools.islice(every, _MAX_RUNS + 1)]
-        if len(found) <= _MAX_RUNS:
-            return found
-        usual: dict[str, int] = dict.fromkeys(varied, PamCode.SUCCESS)
-        return [usual, *({**usual, name: code} for name, codes in varied.items() for code in codes)]
+                found[_key(handler)] = _OF_CONDITIONS
+        return found
+
+    def left_out(self, before: Sequence[Handler]) -> Iterator[Problem]:
+        """Whether some combinations are left out here, and in comparing with the stack as it was `before` our lines."""
+        varied = self.varied([*before, *self.stack])
+        if are_too_many(varied):
+            count = sum(len(results) > 1 for results in varied.values())
+            what = f"{self.ours.file}: {count} modules may succeed or fail"
+            yield finding("stack-not-all", self.service, what, count=count, file=self.ours.file)
 
     def run(self, results: Results, ours: int, stack: Sequence[Handler] | None = None) -> Simulation:
         """A login through this stack or another; `ours` is our result."""
@@ -319,7 +322,9 @@ class AccountCheck(SimulatedStack):
 
     def findings(self) -> Iterator[Problem]:
         """Everything that is wrong."""
-        runs = [(results, self.run(results, PamCode.SUCCESS)) for results in self.combinations(self.stack)]
+        runs = [
+            (results, self.run(results, PamCode.SUCCESS)) for results in combinations(self.varied(self.stack))
+        ]
         passing = [(results, run) for results, run in runs if run.result in self.passes]
         if self.ours.path in self.missing:  # which the caller reports
             return

@@ -135,11 +135,15 @@ class Stacks:
             yield finding("nothing-asks", "pam", f"{len(self.services)} services were checked")
 
     def lost_refusals(self, name: str) -> Iterator[Problem]:
-        """The lines of a service that kept logins out, and no longer do because of ours."""
+        """The lines of a service that kept logins out, and no longer do because of ours; and whether the simulation of
+        the service is incomplete."""
         checks = {PamType.AUTH: self.with_us.get(name), PamType.ACCOUNT: self.with_us_in_account.get(name)}
         before = self._without_us(name)
         for kind, check in checks.items():
-            for line in check.lost_refusals(before[kind]) if check else ():
+            if check is None:
+                continue
+            yield from check.left_out(before[kind])
+            for line in check.lost_refusals(before[kind]):
                 yield finding("refusal-lost", name, str(line), place=line.place, service=name)
 
     def _without_us(self, name: str) -> dict[PamType, list[Handler]]:

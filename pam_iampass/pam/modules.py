@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import enum
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam.lines import CODES
@@ -14,7 +16,10 @@ from pam_iampass.pam.stack import Handler, HandlerKind, PamService, PamType
 NATIVE, PAM_PYTHON, SCRIPT = "pam_iampass.so", "pam_python.so", "pam_iampass.py"
 DEMANDS_KEY = "first_factor=publickey"
 
-_MAX_CONDITIONS = 6  # each doubles the ways through a stack
+_MOST_COMBINATIONS = 10_000
+
+Module = TypeVar("Module", bound=Hashable)
+Result = TypeVar("Result", bound=Hashable)
 
 
 class Role(enum.Enum):
@@ -201,11 +206,8 @@ def first_factors(stack: Sequence[Handler], right: bool) -> list[FirstFactor]:
 def conditions(
     stack: Sequence[Handler], failing: Iterable[Role] = ()
 ) -> Iterator[dict[tuple[str, tuple[str, ...]], bool]]:
-    """Every combination of results of the conditions and other factors; modules of the roles `failing` fail.
-
-    If there are more than a few, each is only varied alone.
-    """
-    varied: dict[tuple[str, tuple[str, ...]], None] = {}
+    """The `combinations` of results of the conditions and other factors; modules of the roles `failing` fail."""
+    varied: dict[tuple[str, tuple[str, ...]], Sequence[bool]] = {}
     failed: dict[tuple[str, tuple[str, ...]], bool] = {}
     for handler in stack:
         kind = role(handler)
@@ -213,11 +215,28 @@ def conditions(
             if kind in tuple(failing):
                 failed[condition_of(handler)] = False
             else:
-                varied[condition_of(handler)] = None
-    if len(varied) <= _MAX_CONDITIONS:
-        for results in itertools.product((True, False), repeat=len(varied)):
-            yield {**failed, **dict(zip(varied, results))}
-        return
-    for inverted in (None, *varied):
-        for usual in (True, False):
-            yield {**failed, **{name: usual != (name == inverted) for name in varied}}
+                varied[condition_of(handler)] = (True, False)
+    for results in combinations(varied):
+        yield {**failed, **results}
+
+
+def combinations(varied: Mapping[Module, Sequence[Result]]) -> list[dict[Module, Result]]:
+    """Combinations of the results that modules may have: all, unless they are too many.
+
+    Then any two modules have all their results together, while all others have the same one, each in its turn. What
+    takes three modules to differ from all others is not found.
+    """
+    if not are_too_many(varied):
+        return [dict(zip(varied, results)) for results in itertools.product(*varied.values())]
+    found: dict[tuple[Result, ...], None] = {}
+    for usual in dict.fromkeys(itertools.chain(*varied.values())):
+        others = {module: usual if usual in results else results[0] for module, results in varied.items()}
+        for pair in itertools.combinations(varied, 2):
+            for two in itertools.product(*(varied[module] for module in pair)):
+                found[tuple({**others, **dict(zip(pair, two))}.values())] = None
+    return [dict(zip(varied, results)) for results in found]
+
+
+def are_too_many(varied: Mapping[Module, Sequence[Result]]) -> bool:
+    """Whether `combinations` leaves some out."""
+    return math.prod(map(len, varied.values())) > _MOST_COMBINATIONS

@@ -941,6 +941,24 @@ MUTANTS = (
     ),
     Mutant(
         12,
+        "of many conditions each is varied alone",
+        "pam_iampass/pam/modules.py",
+        "for pair in itertools.combinations(varied, 2):",
+        "for pair in zip(varied):",
+        "tests/unit/doctor/test_stacks.py::"
+        "test_a_way_past_us_that_takes_two_conditions_is_found_among_many_and_what_is_left_out_is_said",
+    ),
+    Mutant(
+        12,
+        "doctor does not say that a simulation was incomplete",
+        "pam_iampass/doctor/stacks.py",
+        "            yield from check.left_out(before[kind])\n",
+        "",
+        "tests/unit/doctor/test_stacks.py::"
+        "test_a_way_past_us_that_takes_two_conditions_is_found_among_many_and_what_is_left_out_is_said",
+    ),
+    Mutant(
+        12,
         "doctor overlooks an account stack that ends before our line",
         "pam_iampass/doctor/stack_check.py",
         "        if skipped is not None:",

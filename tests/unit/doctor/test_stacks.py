@@ -252,12 +252,33 @@ def test_what_stands_in_a_file_is_shown_cleaned(machine: Machine) -> None:
     assert "\\x1b[31mred\\u202e" in finding.evidence
 
 
-def test_many_conditions_do_not_take_forever(machine: Machine) -> None:
-    conditions = [
-        f"auth [success=ok default=ignore] pam_succeed_if.so uid > {number}" for number in range(40)
-    ]
-    machine.write(vsftpd=stack(*conditions, UNIX, OURS, PERMIT))
-    assert machine.ids() == set()
+def _past_us(others: int) -> str:
+    """A stack that goes past our line for those who are in all other groups, and in neither staff nor night."""
+    return stack(
+        UNIX,
+        *(f"auth requisite pam_succeed_if.so user ingroup other{number}" for number in range(others)),
+        "auth [success=2 default=ignore] pam_succeed_if.so user ingroup staff",
+        "auth [success=1 default=ignore] pam_succeed_if.so user ingroup night",
+        "auth sufficient pam_permit.so",
+        OURS,
+        PERMIT,
+    )
+
+
+@pytest.mark.parametrize(("others", "all_simulated"), [(6, True), (7, False), (40, False)])
+def test_a_way_past_us_that_takes_two_conditions_is_found_among_many_and_what_is_left_out_is_said(
+    machine: Machine, others: int, all_simulated: bool
+) -> None:
+    machine.write(vsftpd=_past_us(others))
+    found = {finding.kind: finding for finding in machine.findings()}
+    assert found.keys() == {"stack-skipped-sometimes", *([] if all_simulated else ["stack-not-all"])}
+    if not all_simulated:
+        assert f"{machine.pam}/vsftpd: {others + 2} modules" in found["stack-not-all"].evidence
+
+
+def test_an_account_stack_with_many_conditions_too(machine: Machine) -> None:
+    machine.write(sshd=_past_us(12).replace("auth ", "account ").replace(UNIX, ""))
+    assert {"account-skipped", "stack-not-all"} <= machine.ids("sshd")
 
 
 ROOTOK = "auth sufficient pam_rootok.so"
