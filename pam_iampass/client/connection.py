@@ -20,6 +20,7 @@ from .origin import Origin
 
 #: The most bytes of a response, head and trailers included.
 LIMIT = 128 * 1024
+_RECEIVED_AT_ONCE = 64 * 1024
 
 #: Failures to connect that the far side can have caused: with a time-out, all that a policy may tolerate. A user who
 #: takes all ports of this machine gets EADDRNOTAVAIL; what is not listed is a failure of this machine.
@@ -47,7 +48,7 @@ class Exchange(io.RawIOBase):
     call for as long as it likes. Here it is set, before each operation, to what the call has left.
     """
 
-    def __init__(self, name: str, deadline: Deadline, peer: str, sock: ssl.SSLSocket | None = None) -> None:
+    def __init__(self, name: str, deadline: Deadline, peer: str, sock: TlsSocket | None = None) -> None:
         """`name` is that of the call, `peer` whom `sock`, once there is one, leads to: the server or the proxy."""
         self.name = name
         self.deadline = deadline
@@ -130,6 +131,70 @@ class Exchange(io.RawIOBase):
         if isinstance(error, OSError) or self._ended:
             return self.unavailable(f"{self.peer} closed the connection without a complete response")
         return self.invalid(f"{self.peer} sent an invalid response ({type(error).__name__})")
+
+
+class TlsSocket:
+    """TLS on a connected socket, as an `ssl.SSLSocket` whose time-out is for a whole operation.
+
+    OpenSSL, where it reads from the socket itself, goes on in one operation for as long as messages arrive that it
+    passes over, such as HelloRequest, which no certificate is needed to send.
+    """
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, host: str) -> None:
+        self._sock = sock
+        self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=host)
+        self._until = Deadline.after(0.0)
+        self.fileno, self.close = sock.fileno, sock.close
+
+    def settimeout(self, seconds: float) -> None:
+        """The next operation takes no longer than this."""
+        self._until = Deadline.after(seconds)
+
+    def do_handshake(self) -> None:
+        self._complete(self._tls.do_handshake)
+
+    def sendall(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self._complete(self._tls.write, left) :]
+
+    def recv_into(self, buffer: Any) -> int:
+        return int(self._complete(self._tls.read, len(buffer), buffer))
+
+    def pending(self) -> int:
+        """The number of bytes, decrypted or not, that were received and not read."""
+        return self._tls.pending() + self._received.pending
+
+    def _complete(self, operation: Callable[..., Any], *arguments: Any) -> Any:
+        while True:
+            try:
+                result = operation(*arguments)
+            except ssl.SSLWantReadError:
+                self._send()
+            except ssl.SSLError:
+                with contextlib.suppress(OSError):  # that the alert cannot be sent explains less
+                    self._send()
+                raise
+            else:
+                self._send()
+                return result
+            data = self._limited().recv(_RECEIVED_AT_ONCE)
+            if data:
+                self._received.write(data)
+            else:
+                self._received.write_eof()
+
+    def _send(self) -> None:
+        if self._to_send.pending:
+            self._limited().sendall(self._to_send.read())
+
+    def _limited(self) -> socket.socket:
+        """The socket, with the time that is left. Raises socket.timeout if none is: data may have arrived in time."""
+        if self._until.expired:
+            raise socket.timeout
+        self._sock.settimeout(self._until.remaining() or 1e-6)
+        return self._sock
 
 
 def open_tcp(exchange: Exchange, target: Origin, network: Network, seconds: float) -> socket.socket:

@@ -8,14 +8,13 @@ import os
 import random
 import secrets
 import select
-import ssl
 import time
 from typing import Callable, TypeVar
 
 from pam_iampass import __version__
 
 from .call import ATTEMPTS, CLOCK_TOLERANCE, Call, http_time
-from .connection import USUAL, Exchange, Network, open_tcp, tls_context
+from .connection import USUAL, Exchange, Network, TlsSocket, open_tcp, tls_context
 from .deadline import Deadline
 from .errors import Refused, Unavailable
 from .origin import Origin, split_for_wire
@@ -52,7 +51,7 @@ class Transport:
         attempts, for the seconds that it is given; an exception that it raises ends the call. Raises ValueError for
         an invalid argument, and TLSFailure for a `ca_file` without certificates."""
         # Connections, and when a response was last read from them. No thread waits for another.
-        self._idle: list[tuple[ssl.SSLSocket, float]] = []
+        self._idle: list[tuple[TlsSocket, float]] = []
         self.origin = Origin.of(server)
         self.clock_offset: float | None = None
         """Seconds that the server's clock is ahead of ours by the Date of its last response; None if there was none."""
@@ -141,7 +140,7 @@ class Transport:
         self.clock_offset = None if theirs is None else theirs - now
         return call.read(response.status, response.headers, body, now)
 
-    def _kept_alive(self) -> ssl.SSLSocket | None:
+    def _kept_alive(self) -> TlsSocket | None:
         """An idle connection that the server has neither closed, nor may be about to close, nor sent more to."""
         while self._idle:
             with contextlib.suppress(IndexError):  # another thread may have taken the last one
@@ -167,12 +166,7 @@ class Transport:
                 kind = exchange.unavailable if 500 <= status < 600 else exchange.invalid
                 raise kind(f"{exchange.peer} refused with status {status}")
         exchange.peer = server
-        exchange.sock = self._context.wrap_socket(
-            exchange.sock,
-            server_hostname=self.origin.host,
-            do_handshake_on_connect=False,
-            suppress_ragged_eofs=False,
-        )
+        exchange.sock = TlsSocket(exchange.sock, self._context, self.origin.host)
         exchange.limit_time()
         exchange.sock.do_handshake()
 

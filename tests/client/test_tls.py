@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from pam_iampass.client import AuthenticationAPI, TLSFailure
+from pam_iampass.client import AuthenticationAPI, TLSFailure, Unavailable
 from pam_iampass.client.connection import system_certificates, tls_context
 from tests.client.talk import CONFIDENTIAL, USER, api_to, polled, seconds, session_on
+from tests.support.in_time import in_time
 from tests.support.scripted_server import (
     ACCEPT,
     ANSWER,
@@ -91,3 +99,47 @@ def test_an_encryption_that_breaks_is_no_outage_and_is_not_tried_again(stage: st
             session.get_status(seconds(20.0))
         assert caught.value.may_have_started is (stage in (REQUEST, ANSWER))
         assert server.connections == 1
+
+
+#: A TLS record of HelloRequests: they are not encrypted, and a client passes over them in its handshake (RFC 5246,
+#: 7.4.1.1).
+HELLO_REQUESTS = bytes.fromhex("16 03 03 40 00") + bytes(0x4000)
+
+
+@contextmanager
+def flooding_server(seconds: float) -> Iterator[str]:
+    """The address of a server that answers a client's first bytes with HelloRequests, for this time at most."""
+
+    def flood() -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(1)
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                connection.sendall(HELLO_REQUESTS * 64)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=flood)
+        thread.start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join()
+
+
+@dataclass(frozen=True)
+class Flooded:
+    elapsed: float
+
+
+def test_messages_without_end_hold_no_handshake_beyond_the_deadline() -> None:
+    def play() -> Flooded:
+        with flooding_server(10.0) as url:
+            api = AuthenticationAPI("a", "b", url, authority().ca_file)
+            before = time.monotonic()
+            with pytest.raises(Unavailable) as caught:
+                api.authenticate_user(USER, deadline=seconds(1.0), attempts=1)
+            elapsed = time.monotonic() - before
+        assert caught.value.timed_out
+        assert not caught.value.outage
+        return Flooded(elapsed)
+
+    in_time(play, within=1.5, least=0.9)

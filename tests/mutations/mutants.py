@@ -332,6 +332,14 @@ MUTANTS = (
     # 5
     Mutant(
         5,
+        "a TLS handshake goes on as long as bytes come",
+        _CONNECTION,
+        "        if self._until.expired:\n",
+        "        if False:\n",
+        "tests/client/test_tls.py::test_messages_without_end_hold_no_handshake_beyond_the_deadline",
+    ),
+    Mutant(
+        5,
         "a name server holds a login beyond its deadline",
         _LOOKUPS,
         "lookup.join(timeout)",
