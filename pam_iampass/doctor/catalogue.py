@@ -54,7 +54,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "configuration-readable",
             "Others can read settings or tokens: {what}",
             "Only root and the service's user may read them: the settings say who is exempt, and a token stands for a"
-            " person at IAMPASS. Logins go on; a secret that others can read denies every login.",
+            " person at IAMPASS. An access control list counts too: the mode does not show whom it names. Logins go on,"
+            " unless it is the secret that others can read.",
             "{remedy}",
         ),
         _error(

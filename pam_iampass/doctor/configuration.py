@@ -39,7 +39,13 @@ from pam_iampass.system import paths, sshd, trusted_file
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import SERVICE_USER, others_in_group, reading_as
-from pam_iampass.system.trusted_file import others_with_access, readers_remedy
+from pam_iampass.system.trusted_file import (
+    ACCESS_LIST,
+    access_list_remedy,
+    has_access_list,
+    others_with_access,
+    readers_remedy,
+)
 from pam_iampass.system.trusted_folder import mode_of
 from pam_iampass.text import clean, names
 
@@ -148,6 +154,9 @@ def _readable(files: Iterable[Path], readers: Set[int]) -> Iterator[Problem]:
             if others:
                 what = f"is accessible to {others} ({mode_of(status)}): only root and the service may read it"
                 yield Problem(file, None, "", what, readers_remedy(str(file)), kind="configuration-readable")
+            if has_access_list(file):
+                remedy = access_list_remedy(str(file))
+                yield Problem(file, None, "", ACCESS_LIST, remedy, kind="configuration-readable")
 
 
 def _in_service_group(user: str) -> Iterator[Problem]:

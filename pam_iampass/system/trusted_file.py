@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Set
@@ -32,8 +33,8 @@ def read(
     """The content of the regular file at the absolute `path`, which must not be a link.
 
     `owner` is a user id that is trusted like root. With `secret`, only the owner, root's group and the groups with ids
-    in `readers` (by default this process's effective group) may have access to the file. A file of more than
-    `limit` bytes is refused.
+    in `readers` (by default this process's effective group) may have access to the file, which has no access control
+    list. A file of more than `limit` bytes is refused.
 
     Raises UntrustedFile, or its kinds MissingFile and UnreadableFile, and nothing else.
     """
@@ -47,6 +48,8 @@ def read(
         check(os.stat(name, dir_fd=descriptor, follow_symlinks=False))
         with opened(name, _FILE_FLAGS, descriptor) as file:
             check(os.fstat(file))
+            if secret and has_access_list(file):
+                raise UntrustedFile(text, f"is a secret that {ACCESS_LIST}", access_list_remedy(text))
             return _all_of(file, text, limit)
 
 
@@ -150,6 +153,28 @@ def others_with_access(status: os.stat_result, readers: Set[int]) -> str:
     if status.st_mode & 0o040 and status.st_gid not in {0, *readers}:
         return f"the group {group_name(status.st_gid)}"
     return ""
+
+
+ACCESS_LIST = "has an access control list: its mode does not say who can read it"
+
+
+def has_access_list(file: PathLike | int) -> bool:
+    """Whether a file has an access control list, with which the group bits of its mode are a mask (acl(5)).
+
+    Raises OSError.
+    """
+    try:
+        os.getxattr(file, "system.posix_acl_access")
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.ENOTSUP):
+            return False
+        raise
+    return True
+
+
+def access_list_remedy(path: str) -> str:
+    """The command that takes the access control list away."""
+    return f"setfacl -b {shell_word(path)}"
 
 
 def readers_remedy(path: str) -> str:

@@ -993,6 +993,23 @@ MUTANTS = (
     ),
     Mutant(
         12,
+        "a user whom an access control list names reads the settings",
+        "pam_iampass/doctor/configuration.py",
+        "            if has_access_list(file):\n",
+        "            if False:\n",
+        "tests/unit/cli/test_check.py::test_an_access_control_list_is_an_error_with_the_remedy",
+    ),
+    Mutant(
+        9,
+        "a secret is used although an access control list lets a user read it",
+        "pam_iampass/system/trusted_file.py",
+        "            if secret and has_access_list(file):\n",
+        "            if False:\n",
+        "tests/unit/system/test_trusted_file.py::"
+        "test_a_secret_with_an_access_control_list_is_refused_although_its_mode_is_right",
+    ),
+    Mutant(
+        12,
         "a person in the service's group is not reported",
         "pam_iampass/doctor/configuration.py",
         "    found = others_in_group(user)\n",

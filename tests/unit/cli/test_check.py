@@ -18,7 +18,7 @@ import pytest
 from pam_iampass.doctor.configuration import ConfigReport, check_config
 from pam_iampass.errors import Severity
 from pam_iampass.system.service_user import service_group
-from tests.support.folders import put
+from tests.support.folders import let_read, put
 
 ROOT = Path(__file__).parents[3]
 ANYBODY = "daemon"  # stands in for the user, and the group, that the module runs as
@@ -311,6 +311,18 @@ def test_a_file_that_others_can_read_is_an_error_with_the_remedy(
         assert [problem.kind for problem in found.problems] == ["configuration-readable"]
         assert found.problems[0].what.startswith("is accessible to every user (mode 0644)")
         assert found.denied == ""
+
+
+@pytest.mark.parametrize("name", ["iampass.yaml", "users.yaml", "users.d/alice.yaml", "application-secret"])
+def test_an_access_control_list_is_an_error_with_the_remedy(installed: Installed, name: str) -> None:
+    (installed.folder / "users.d").mkdir(mode=0o755)
+    installed.write("users.d/alice.yaml", "alice: a\n")
+    file = installed.folder / name
+    file.chmod(0o640)
+    let_read(file, 1234)
+    found = check_config(installed.file, ANYBODY, pam_folders=[installed.pam])
+    assert not found.ok
+    assert f"setfacl -b {file}" in {problem.remedy for problem in found.problems}
 
 
 # What sshd says of itself

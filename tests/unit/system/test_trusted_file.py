@@ -13,7 +13,7 @@ import pytest
 
 from pam_iampass.errors import MissingFile, PamIampassError, UnreadableFile, UntrustedFile
 from pam_iampass.system import trusted_file
-from tests.support.folders import put
+from tests.support.folders import let_read, put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -264,6 +264,19 @@ def test_the_own_group_may_read_the_secret(trusted_folder: Path) -> None:
     os.chown(file, 0, NOBODY)
     with as_nobody():
         assert trusted_file.read(file, secret=True)
+
+
+def test_a_secret_with_an_access_control_list_is_refused_although_its_mode_is_right(
+    trusted_folder: Path,
+) -> None:
+    file = put(trusted_folder / "secret", mode=0o640)
+    let_read(file, 1234)
+    error = refusal(file, secret=True)
+    assert "access control list" in error.what
+    assert error.remedy == f"setfacl -b {file}"
+    assert trusted_file.read(file)
+    os.removexattr(file, "system.posix_acl_access")
+    assert trusted_file.read(file, secret=True)
 
 
 # What is not there, or cannot be read
