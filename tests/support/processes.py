@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,3 +71,18 @@ def wait_for_end(pids: list[int], timeout: float = 20.0) -> None:
 def kill(pid: int) -> None:
     """Kill a process with SIGKILL."""
     os.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def process_with_id(pid: int) -> Iterator[None]:
+    """A process that has this id, which one that has ended had before. For the isolated root: it has its own ids."""
+    while True:
+        Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
+        process = subprocess.Popen(["sleep", "infinity"])
+        try:
+            if process.pid == pid:  # else somebody else was faster
+                yield
+                return
+        finally:
+            process.kill()
+            process.wait()

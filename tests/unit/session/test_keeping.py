@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -19,8 +18,9 @@ from pam_iampass.enforcer.protocol import Reason, Request, Result, Verb
 from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.relay.protocol import Hello
 from pam_iampass.session import watcher
-from pam_iampass.session.kept_session import KeptSession, State
+from pam_iampass.session.kept_session import State
 from tests.support.frames import encode_items
+from tests.support.processes import process_with_id
 from tests.support.sandbox import Fault, HttpStatus, Junk, ReplacedKey, Reset, SessionState
 from tests.support.sessions import Keeping, LoginSession, keeping
 from tests.support.setting import ME, Setting
@@ -502,32 +502,31 @@ def test_an_agent_that_is_killed_when_a_phone_is_reported_lost_ends_what_it_appr
     assert agent.kept(later) is not None, "it began afterwards"
 
 
-def started_again(agent: Keeping, ident: str, pid: int, **changes: Any) -> KeptSession | None:
-    """The session after agent and socket were stopped, while the login of `pid` ended and we got its id."""
-    agent.stop()
-    ((kept,), _broken) = agent.store.all()
-    (login,) = kept.attached
-    assert login.pid == pid
-    agent.store.write(replace(kept, attached=(replace(login, pid=os.getpid(), **changes),)))
-    agent.start()
-    return agent.kept(ident)
-
-
+@pytest.mark.needs_isolated_root
 def test_another_process_with_the_id_of_a_login_that_has_ended_is_not_taken_for_it(agent: Keeping) -> None:
     ident, login = agent.log_in()
-    started_again(agent, ident, login.pid)
-    assert agent.wait_for_event("session_ended")["IAMPASS_REASON"] == KILLED
-    agent.wait_until_forgotten(ident)
-    ended(agent)
+    agent.stop()
+    login.end(signal.SIGKILL)
+    with process_with_id(login.pid):
+        agent.start()
+        assert agent.wait_for_event("session_ended")["IAMPASS_REASON"] == KILLED
+        agent.wait_until_forgotten(ident)
+        ended(agent)
+        told = agent.login(service="sudo", audit_session="42")
+        assert (told.code, agent.outcome()["IAMPASS_OUTCOME"]) == (PamCode.SUCCESS, "approved")
 
 
 def test_where_nothing_tells_whether_a_login_still_runs_its_session_covers_nothing_any_more(
     agent: Keeping,
 ) -> None:
-    ident, login = agent.log_in()
-    kept = started_again(agent, ident, login.pid, inode=None)  # as before Linux 6.9
-    assert kept is not None
-    assert (kept.revoked, len(kept.attached)) == (True, 1)
+    ident, _login = agent.log_in()
+    agent.stop()
+    ((kept,), _broken) = agent.store.all()
+    agent.store.write(replace(kept, attached=(replace(kept.attached[0], inode=None),)))  # as before Linux 6.9
+    agent.start()
+    again = agent.kept(ident)
+    assert again is not None
+    assert (again.revoked, len(again.attached)) == (True, 1)
     told = agent.login(service="sudo", audit_session="42")
     assert (told.code, agent.outcome()["IAMPASS_OUTCOME"]) == (PamCode.SUCCESS, "approved")
     notes = [fields["MESSAGE"] for fields in agent.world.records.fields if "MESSAGE_ID" not in fields]
