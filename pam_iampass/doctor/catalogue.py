@@ -415,6 +415,13 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "{remedy}",
         ),
         _warning(
+            "session-timestamps",
+            "sudo goes on without asking when a kept session is revoked or ended: {rule}",
+            "sudo remembers whom it has asked in /run/sudo/ts, unless `timestampdir` or `timestampowner` say otherwise."
+            " Only there is it forgotten when the phone walks away or ends a login.",
+            "Remove it with visudo",
+        ),
+        _warning(
             "enforcer-off",
             "Logins of {services} are neither ended nor locked by the phone",
             "`session.keep` is set for them, and the service that ends and locks logins does not listen.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.stacks import Stacks
+from pam_iampass.enforcer.actions import TIMESTAMPS
 from pam_iampass.errors import Problem
 from pam_iampass.pam.modules import is_ours, stem
 from pam_iampass.pam.services import USES
@@ -39,6 +41,8 @@ def findings(
     ]
     for name in keeping:
         yield from _of_stack(stacks, name)
+    if sudoers is not None and keeping:
+        yield from _remembered_elsewhere(sudoers)
     if sudoers is not None and sudoers.service in keeping and sudoers.remembers:
         remedy = "With visudo: Defaults timestamp_timeout=0"
         yield finding("session-remembered", "sudo", "timestamp_timeout is not 0", name="sudo", remedy=remedy)
@@ -67,3 +71,14 @@ def _of_stack(stacks: Stacks, name: str) -> Iterator[Problem]:
         yield finding("session-line-missing", name, "session.keep: true", name=name, command=command)
     elif any(stem(handler) == "pam_systemd" for handler in stack[ours:]):
         yield finding("session-line-early", name, str(stack[ours]), name=name, place=stack[ours].place)
+
+
+def _remembered_elsewhere(sudoers: Sudoers) -> Iterator[Problem]:
+    """Lines by which sudo remembers whom it has asked where the enforcer, when it revokes, does not look."""
+    for line in sudoers.lines:
+        folder = line.name == "timestampdir" and os.path.realpath(str(line.value)) != os.path.realpath(
+            TIMESTAMPS[0]
+        )
+        owner = line.name == "timestampowner" and line.value not in ("root", "#0")
+        if line.value and (folder or owner):
+            yield finding("session-timestamps", "sudo", line.place or f"cvtsudoers: {line}", rule=line)

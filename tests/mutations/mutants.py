@@ -1010,6 +1010,15 @@ MUTANTS = (
     ),
     Mutant(
         12,
+        "doctor overlooks timestamps of sudo where nothing is revoked",
+        "pam_iampass/doctor/session_check.py",
+        "        if line.value and (folder or owner):\n",
+        "        if False:\n",
+        "tests/unit/doctor/test_session_check.py::"
+        "test_that_sudo_remembers_where_nothing_is_revoked_is_found_if_any_session_is_kept",
+    ),
+    Mutant(
+        12,
         "a person in the service's group is not reported",
         "pam_iampass/doctor/configuration.py",
         "    found = others_in_group(user)\n",

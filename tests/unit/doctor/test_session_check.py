@@ -141,6 +141,27 @@ def test_sudo_that_remembers_starts_what_belongs_to_no_session(
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "elsewhere"),
+    [
+        ("timestampdir", "/var/lib/sudo", True),
+        ("timestampdir", "/var/run/sudo/ts/", False),
+        ("timestampdir", False, False),
+        ("timestampowner", "alice", True),
+        ("timestampowner", "root", False),
+    ],
+)
+def test_that_sudo_remembers_where_nothing_is_revoked_is_found_if_any_session_is_kept(
+    trusted_folder: Path, name: str, value: object, elsewhere: bool
+) -> None:
+    sudoers = Sudoers((SudoersLine("timestamp_timeout", 0), SudoersLine(name, value)))
+    path = enforcer(trusted_folder)
+    for keep in ("true", "false"):
+        settings = f"session: {{keep: {keep}}}\n"
+        found = found_in(trusted_folder, settings, path, "sshd", sudoers=sudoers, sshd=SYSTEMD + OURS)
+        assert found == (["session-timestamps"] if elsewhere and keep == "true" else [])
+
+
+@pytest.mark.parametrize(
     ("rule", "remembers"),
     [("permit persist alice\n", True), ("permit alice # no persist\n", False), ("permit alice\n", False)],
 )
