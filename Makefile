@@ -71,7 +71,7 @@ sanitize: ## Run the native door's tests under the address and undefined behavio
 fuzz: ## Fuzz both frame readers, each for about FUZZ_SECONDS (60)
 	@tests/support/requirements.sh test
 	$(MAKE) -C doors/native fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) BUILD=$(abspath $(BUILD))/native
-	FUZZ_EXAMPLES=$$(($(FUZZ_SECONDS) * 350)) $(PYTHON) -m pytest -q --timeout 0 tests/unit/relay/test_fuzz.py
+	FUZZ_EXAMPLES=$$(($(FUZZ_SECONDS) * 350)) $(PYTHON) -m pytest -q --timeout 0 tests/unit/agent/test_fuzz.py
 
 man: ## Write the man pages to build/man
 	@rm -rf $(BUILD)/man

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pam_iampass.agent.wire import Hello
 from pam_iampass.outcome import Phase
-from pam_iampass.relay.protocol import Hello
 from tests.support.agent import SOCKET
 from tests.support.frames import encode_items
 

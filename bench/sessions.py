@@ -14,8 +14,8 @@ from pathlib import Path
 from bench.doors import play
 from bench.measure import Section, median, percentile
 from bench.pending import cpu_seconds, peak_mib, play_pending
+from pam_iampass.agent.control import ask
 from pam_iampass.config.settings import SessionSettings
-from pam_iampass.relay.control import ask
 from pam_iampass.session.kept_session import AttachedLogin, KeptSession
 from pam_iampass.session.registry import SessionStore
 from pam_iampass.system import paths

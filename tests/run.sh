@@ -40,7 +40,7 @@ trap 'rm -rf "$folder"; rmdir build 2> /dev/null || :' EXIT
 whole=$#
 if [ $# -eq 0 ]; then
     # The longest first, and groups that mostly wait beside groups that need CPU.
-    set -- tests/unit/login 'tests/unit/session tests/unit/relay' 'tests/unit/test_*.py tests/unit/system' \
+    set -- tests/unit/login 'tests/unit/session tests/unit/agent' 'tests/unit/test_*.py tests/unit/system' \
         tests/pam tests/faults tests/system/setuid 'tests/system/test_s*.py' 'tests/system/test_[t-z]*.py' \
         'tests/system/setup/test_[s-z]*.py' 'tests/system/test_[f-m]*.py tests/system/test_[o-r]*.py' \
         'tests/system/test_[a-c]*.py tests/system/test_e*.py' tests/browser \

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pam_iampass.agent.control import ask
 from pam_iampass.cli.output import duration, line, show_json, table
 from pam_iampass.cli.parameters import (
     USER,
@@ -21,7 +22,6 @@ from pam_iampass.cli.parameters import (
 from pam_iampass.login.bypass import LONGEST, Bypass, Moment
 from pam_iampass.pam.services import not_asking
 from pam_iampass.pam.stack import PamFiles, dialect
-from pam_iampass.relay.control import ask
 
 _LONGEST_REASON = 200
 _EPILOG = """\b

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from pam_iampass.agent.control import ask
 from pam_iampass.audit.administrator import administrator
 from pam_iampass.audit.journal import Act, ActRecord, Journal
 from pam_iampass.cli import Verbs
@@ -30,7 +31,6 @@ from pam_iampass.doctor.user_status import user_status
 from pam_iampass.enrollment.request import default_display_name
 from pam_iampass.enrollment.service import open_service
 from pam_iampass.errors import EditRefused, PamIampassError, shown
-from pam_iampass.relay.control import ask
 from pam_iampass.text import clean
 
 _EPILOG = """\b

@@ -7,10 +7,10 @@ import time
 
 import click
 
+from pam_iampass.agent.control import ask
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import finding, line, show_json
 from pam_iampass.cli.parameters import USER, account, existing_account, json_option
-from pam_iampass.relay.control import ask
 from pam_iampass.text import clean
 
 _EPILOG = """\b

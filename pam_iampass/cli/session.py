@@ -11,12 +11,12 @@ from typing import Any
 
 import click
 
+from pam_iampass.agent.control import ask
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import Row, count, line, progress, show_json, table
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.enforcer.actions import forget_passwords
 from pam_iampass.errors import PamIampassError
-from pam_iampass.relay.control import ask
 
 _WATCH_SECONDS = 1.0
 _HEADINGS = ("ID", "USER", "APPROVER", "SERVICE", "FROM", "SINCE", "STATUS", "LEFT", "COVERED")

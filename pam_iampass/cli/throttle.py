@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
+from pam_iampass.agent.control import ask
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import count, line, show_json
 from pam_iampass.cli.parameters import USER, config_option, existing_account, json_option
 from pam_iampass.login.decisions import wait_of
-from pam_iampass.relay.control import ask
 
 _EPILOG = """\b
 Examples:

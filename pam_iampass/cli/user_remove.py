@@ -10,6 +10,7 @@ from typing import Callable
 
 import click
 
+from pam_iampass.agent.control import ask
 from pam_iampass.audit.administrator import administrator
 from pam_iampass.audit.journal import Act, ActRecord, Journal
 from pam_iampass.cli.output import Part, Row, count, line, progress, show_json, table
@@ -24,7 +25,6 @@ from pam_iampass.doctor.user_status import user_status
 from pam_iampass.enrollment.request import read_requests
 from pam_iampass.enrollment.service import open_service
 from pam_iampass.errors import ConfigurationError, PamIampassError
-from pam_iampass.relay.control import ask
 from pam_iampass.text import clean, one_line
 
 _EPILOG = """\b

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pam_iampass import __version__
+from pam_iampass.agent.control import AgentUnavailable, ask
+from pam_iampass.agent.wire import Frame, FrameType
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.machine import Machine
 from pam_iampass.errors import Problem, UntrustedFile
-from pam_iampass.relay.control import AgentUnavailable, ask
-from pam_iampass.relay.protocol import Frame, FrameType
 from pam_iampass.system import paths
 from pam_iampass.system.accounts import user_name
 from pam_iampass.system.programs import CommandUnavailable, run

@@ -32,7 +32,7 @@ _NEEDED_BYTES = 4 * RESERVE
 _NEEDED_FILES = 16
 
 _PACKAGES = re.compile(r'^sys\.path\.append\("([^"\n]+)"\)$', re.M)
-_IMPORTS = "import pam_iampass.module, pam_iampass.relay.service"
+_IMPORTS = "import pam_iampass.agent.server"
 
 
 def findings(machine: Machine) -> Iterator[Problem]:

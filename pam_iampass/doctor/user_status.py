@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 
+from pam_iampass.agent.control import ask
 from pam_iampass.config import settings, user_table_check
 from pam_iampass.config.user_table import LONGEST_FILE_NAME, Entry, UserTable, file_name, user_of
 from pam_iampass.config.user_table import read as read_table
@@ -18,7 +19,6 @@ from pam_iampass.errors import ConfigurationError, PamIampassError, Problem, Sev
 from pam_iampass.login import policy
 from pam_iampass.login.bypass import Bypass
 from pam_iampass.outcome import Login
-from pam_iampass.relay.control import ask
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount, login_accounts
 from pam_iampass.system.service_user import SERVICE_USER, reading_as
 

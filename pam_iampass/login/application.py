@@ -1,6 +1,6 @@
 """The application that a person logs in to, as a login sees it: the `pamh` of pam_python, and a few things more.
 
-The application runs in another process. `relay.connection.RelayConnection` is this interface over a socket.
+The application runs in another process. `agent.application.RemoteApplication` is this interface over a socket.
 """
 
 from __future__ import annotations

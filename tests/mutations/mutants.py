@@ -64,7 +64,7 @@ _APPROVAL = "pam_iampass/login/approval.py"
 _SESSION_C = "doors/native/session.c"
 _RESCUE = "tests/pam/native/test_rescue.py::"
 _SESSION_PHASES = "tests/pam/native/test_session_phases.py::"
-_SESSION_PHASES_OF_AGENT = "tests/unit/relay/test_session_phases.py::"
+_SESSION_PHASES_OF_AGENT = "tests/unit/agent/test_session_phases.py::"
 _LIFE = "pam_iampass/session/life.py"
 _COVERS = "pam_iampass/session/covers.py"
 _TASKS = "pam_iampass/session/tasks.py"
@@ -246,7 +246,7 @@ MUTANTS = (
     Mutant(
         3,
         "a set-uid program is answered on the control socket",
-        "pam_iampass/relay/control_server.py",
+        "pam_iampass/agent/control.py",
         "line.split()[1:4]",
         "line.split()[2:3] * 3",
         "tests/system/setuid/test_control_socket.py"
@@ -255,10 +255,10 @@ MUTANTS = (
     Mutant(
         3,
         "a process of root that was led to the control socket by another protocol is answered",
-        "pam_iampass/relay/control_server.py",
+        "pam_iampass/agent/control.py",
         "if reader.line(LARGEST_GREETING, until) != greeting:",
         "if not reader.line(LARGEST_GREETING, until):",
-        "tests/unit/relay/test_control.py::test_what_another_protocol_sends_gets_nothing",
+        "tests/unit/agent/test_control.py::test_what_another_protocol_sends_gets_nothing",
     ),
     # 4
     Mutant(
@@ -414,7 +414,7 @@ MUTANTS = (
     Mutant(
         6,
         "the module does not detect that the application died",
-        "pam_iampass/relay/connection.py",
+        "pam_iampass/agent/application.py",
         "if self._connection.fileno() in ready:",
         "if False:",
         _MODULE + "test_when_the_application_dies_the_session_is_ended_within_a_second",
@@ -527,7 +527,7 @@ MUTANTS = (
     Mutant(
         6,
         "who is removed stays logged in",
-        "pam_iampass/relay/administration.py",
+        "pam_iampass/agent/administration.py",
         "            _pending, sessions, problem = self._cut_off(name, facts)\n",
         "            sessions, problem = list[str](), ''\n",
         "tests/system/test_session_command.py::test_who_is_removed_is_logged_out",
@@ -553,7 +553,7 @@ MUTANTS = (
     Mutant(
         6,
         "a login that a lost phone approves before it is disabled stays",
-        "pam_iampass/relay/administration.py",
+        "pam_iampass/agent/administration.py",
         'begun = [ident for user in request.texts("users") for ident in self._state.phone_lost(user)[1]]',
         "begun: list[str] = []",
         "tests/system/test_session_command.py"
@@ -571,7 +571,7 @@ MUTANTS = (
     Mutant(
         6,
         "a login that opens after its approval was thought to be over cannot be ended",
-        "pam_iampass/relay/connection.py",
+        "pam_iampass/agent/application.py",
         "(os.getsid(self.peer_pid) if in_sshd else 0) or self.peer_pid",
         "self.peer_pid",
         _KEEPING
@@ -605,7 +605,7 @@ MUTANTS = (
     Mutant(
         7,
         "what an administrator does leaves no record",
-        "pam_iampass/relay/administration.py",
+        "pam_iampass/agent/administration.py",
         "self._journal.act(ActRecord(act, user, request.administrator, reason, failed, service))",
         "pass",
         "tests/system/test_session_command.py::test_a_session_is_over_with_its_login_when_the_command_says_so",
@@ -1319,7 +1319,7 @@ MUTANTS = (
     Mutant(
         21,
         "the audit session that the agent itself has counts",
-        "pam_iampass/relay/connection.py",
+        "pam_iampass/agent/application.py",
         " and number != own else None",
         " and own else None",
         _SESSION_PHASES_OF_AGENT + "test_the_audit_session_of_the_agent_is_that_of_no_login",
@@ -1416,7 +1416,7 @@ MUTANTS = (
     Mutant(
         21,
         "a user who takes all ports goes on after the end on the phone",
-        "pam_iampass/relay/service.py",
+        "pam_iampass/agent/server.py",
         "state, network, OwnPorts(network).network)",
         "state, network, network)",
         "tests/system/test_sessions.py"
@@ -1425,9 +1425,9 @@ MUTANTS = (
     Mutant(
         21,
         "another user can have a port that the agent reserved",
-        "pam_iampass/relay/agent_context.py",
+        "pam_iampass/agent/context.py",
         'socket.SO_REUSEPORT, 1)\n                sock.bind(("", 0))',
         'socket.SO_REUSEADDR, 1)\n                sock.bind(("", 0))',
-        "tests/unit/relay/test_own_ports.py::test_a_reserved_port_is_reserved_before_and_after_it_was_used",
+        "tests/unit/agent/test_own_ports.py::test_a_reserved_port_is_reserved_before_and_after_it_was_used",
     ),
 )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from pam_iampass.relay.protocol import Frame, FrameType
+from pam_iampass.agent.wire import Frame, FrameType
 from pam_iampass.system import paths
 
 SOCKET = Path("/run/iampass/pam.sock")

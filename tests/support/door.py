@@ -8,11 +8,10 @@ import threading
 from dataclasses import dataclass, field
 from typing import Callable, Optional, Union
 
+from pam_iampass.agent.server import serve
+from pam_iampass.agent.wire import Frame, FrameError, FrameType, Hello, receive
 from pam_iampass.login.application import ApplicationGone, PamApplication
 from pam_iampass.outcome import Phase
-from pam_iampass.relay.agent import serve
-from pam_iampass.relay.protocol import Frame, FrameError, FrameType, Hello
-from pam_iampass.relay.stream import receive
 from tests.support.frames import encode_items
 
 #: The answer to a prompt: a text, None if the application cannot prompt, or a function that returns one.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pam_iampass.relay.protocol import Frame, FrameType
+from pam_iampass.agent.wire import Frame, FrameType
 
 
 def encode_items(items: Mapping[str, bytes]) -> Frame:

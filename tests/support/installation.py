@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from pam_iampass.relay.control import ask
+from pam_iampass.agent.control import ask
 from pam_iampass.system import paths
 from tests.support.agent import CONTROL, listeners
 from tests.support.sandbox import Sandbox

@@ -8,8 +8,8 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+from pam_iampass.agent import wire
 from pam_iampass.outcome import PamCode
-from pam_iampass.relay import protocol
 
 
 class PlantedAgent:
@@ -39,7 +39,7 @@ class PlantedAgent:
                 self.visits += 1
                 with connection, suppress(OSError):
                     connection.settimeout(5)
-                    approval = protocol.GREETING.encode() + protocol.result(PamCode.SUCCESS).encode()
+                    approval = wire.GREETING.encode() + wire.result(PamCode.SUCCESS).encode()
                     connection.sendall(approval)
                     while connection.recv(1 << 16):
                         pass

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
+from pam_iampass.agent.server import Agent
+from pam_iampass.agent.wire import GREETING
 from pam_iampass.audit.journal import Journal
 from pam_iampass.module import Module
-from pam_iampass.relay.agent import Agent
-from pam_iampass.relay.protocol import GREETING
 from pam_iampass.session.kept_session import Attachments
 from tests.support.door import Door, Told
 from tests.support.setting import ME, NoSessions, Setting

@@ -14,14 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pam_iampass.agent import wire
+from pam_iampass.agent.context import SharedContext
+from pam_iampass.agent.server import Agent
+from pam_iampass.agent.wire import Hello
 from pam_iampass.audit.journal import Journal
 from pam_iampass.enforcer.protocol import Reply, Request, Result, Verb
 from pam_iampass.module import Module
 from pam_iampass.outcome import PamCode, Phase
-from pam_iampass.relay import protocol
-from pam_iampass.relay.agent import Agent
-from pam_iampass.relay.agent_context import SharedContext
-from pam_iampass.relay.protocol import Hello
 from pam_iampass.session import watcher
 from pam_iampass.session.descriptors import Descriptors
 from pam_iampass.session.keeper import KeptSessions
@@ -72,7 +72,7 @@ class LoginSession:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         answer = bytes.fromhex(process.stdout.readline())
-        assert answer == protocol.result(PamCode.IGNORE).encode()
+        assert answer == wire.result(PamCode.IGNORE).encode()
         return cls(items["session"], process)
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Callable
 
+from pam_iampass.agent.context import SharedContext
 from pam_iampass.audit.journal import MESSAGE_IDS, Journal
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.application import PamApplication
@@ -15,7 +16,6 @@ from pam_iampass.login.context import LoginContext
 from pam_iampass.login.rate_limit import ConcurrencyLimit
 from pam_iampass.module import Module
 from pam_iampass.outcome import Outcome
-from pam_iampass.relay.agent_context import SharedContext
 from pam_iampass.session.kept_session import AttachedLogin
 from tests.support.deadline import TIMEOUT
 from tests.support.door import Answer, Door, Told

@@ -14,10 +14,9 @@ from contextlib import ExitStack
 import pytest
 
 from pam_iampass import __version__
+from pam_iampass.agent.control import ask
+from pam_iampass.agent.wire import FrameType, Hello, receive
 from pam_iampass.outcome import Phase
-from pam_iampass.relay.control import ask
-from pam_iampass.relay.protocol import FrameType, Hello
-from pam_iampass.relay.stream import receive
 from tests.support.agent import SOCKET
 from tests.support.command import COMMAND, run_command
 from tests.support.frames import encode_items

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
+from pam_iampass.agent import administration
+from pam_iampass.agent.administration import Administration
+from pam_iampass.agent.control import ControlServer
 from pam_iampass.audit.journal import ADMINISTRATION, Journal
 from pam_iampass.config.settings import SessionSettings
 from pam_iampass.outcome import PamCode
-from pam_iampass.relay import administration
-from pam_iampass.relay.administration import Administration
-from pam_iampass.relay.control_server import ControlServer
 from pam_iampass.session.entry import Entry
 from pam_iampass.session.kept_session import AttachedLogin, EndCause, KeptSession, State
 from pam_iampass.session.life import Step

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.relay.control import ask
+from pam_iampass.agent.control import ask
 from tests.support.black_hole import all_ports_taken
 from tests.support.command import run_command
 from tests.support.installation import Installation

@@ -11,11 +11,11 @@ PACKAGE = Path(__file__).parents[2] / "pam_iampass"
 
 #: Each room and file of the top may import those further down, and itself. `docs/architecture.md` describes them.
 ORDER = (
-    ("module",),
     ("cli",),
     ("setup", "enrollment"),
     ("doctor",),
-    ("relay",),
+    ("agent",),
+    ("module",),
     ("login",),
     ("session",),
     ("pam",),

@@ -13,7 +13,7 @@ OF_THE_COMMAND = {"click", "rich", "segno", "ruamel"}
 
 def test_the_agent_loads_nothing_that_only_the_command_needs() -> None:
     paths = [str(ROOT), *(path for path in sys.path if "packages" in path)]
-    imports = "import pam_iampass.module, pam_iampass.relay.service"
+    imports = "import pam_iampass.agent.server"
     code = f"import sys; sys.path += {paths!r}; {imports}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True, text=True

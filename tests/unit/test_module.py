@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from pam_iampass.agent.application import RemoteApplication
 from pam_iampass.login.application import PamApplication
 from pam_iampass.outcome import PamCode
-from pam_iampass.relay.connection import RelayConnection
 from tests.support.deadline import APPROVE_WITHIN, DEADLINE, NOBODY_ANSWERED, PRESS_ENTER
 from tests.support.door import Door, Told
 from tests.support.in_time import BUSY, in_time
@@ -462,7 +462,7 @@ def test_a_caller_who_is_only_claimed_is_denied(world: Setting, items: dict[str,
 
 @pytest.mark.parametrize("error", [RuntimeError("secret"), SystemExit(0), KeyboardInterrupt(), MemoryError()])
 def test_whatever_is_raised_inside_denies_and_leaves_a_record(world: Setting, error: BaseException) -> None:
-    class Broken(RelayConnection):
+    class Broken(RemoteApplication):
         @property
         def real_uid(self) -> int:
             raise error

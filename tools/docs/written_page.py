@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pam_iampass.agent import server
 from pam_iampass.audit.journal import ADMINISTRATION, MESSAGE_IDS, SESSION_LEFT_OPEN
 from pam_iampass.client import lookups
 from pam_iampass.enforcer import actions
 from pam_iampass.outcome import RESULTS, Outcome
 from pam_iampass.pam.stack import DEBIAN, PamFiles
-from pam_iampass.relay import agent
 from pam_iampass.session import watcher
 from pam_iampass.setup.edits import with_us
 from tools.docs import markdown
@@ -53,11 +53,11 @@ def _value(found: re.Match[str], root: Path) -> str:
         "outcomes": _outcomes(root),
         "session_left_open": SESSION_LEFT_OPEN,
         "administration": ADMINISTRATION,
-        "most_pending": f"{agent.MOST_PENDING:,}",
+        "most_pending": f"{server.MOST_PENDING:,}",
         "notice": f"{actions.NOTICE_SECONDS:g}",
         "most_lookups": f"{lookups.MOST}",
-        "most_leaving": f"{agent.MOST_LEAVING / 60:g}",
-        "last_wait": f"{agent.STOP_TIMEOUT + watcher.STOP_TIMEOUT:g}",
+        "most_leaving": f"{server.MOST_LEAVING / 60:g}",
+        "last_wait": f"{server.STOP_TIMEOUT + watcher.STOP_TIMEOUT:g}",
     }[what]
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pam_iampass.agent import wire
 from pam_iampass.outcome import Phase
-from pam_iampass.relay import protocol
 from tests.support.agent import SOCKET, RunningAgent
 from tests.support.frames import encode_items
 from tests.support.planted_agent import PlantedAgent
@@ -208,7 +208,7 @@ except ConnectionError:
 def hello(user: str) -> bytes:
     """What a door would send."""
     items = encode_items({"user": user.encode(), "service": b"sudo"})
-    return protocol.Hello(Phase.AUTHENTICATE, 0, ()).encode().encode() + items.encode()
+    return wire.Hello(Phase.AUTHENTICATE, 0, ()).encode().encode() + items.encode()
 
 
 def test_another_user_can_neither_connect_to_the_agent_nor_fill_its_queue(stage: Stage) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass import __version__
-from pam_iampass.relay.control import ask
+from pam_iampass.agent.control import ask
 from tests.support.agent import CONTROL, RunningAgent
 from tests.support.installation import Installation
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from pam_iampass import __version__
+from pam_iampass.agent.control import ControlServer
 from pam_iampass.audit.journal import Journal
 from pam_iampass.doctor.agent import AgentCheck, unmasked
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.relay.control_server import ControlServer
 from tests.support.setting import Records
 
 WELL = {"version": __version__, "uptime": 90.4, "pending": 0, "problem": ""}

@@ -7,11 +7,11 @@ import socket
 
 import pytest
 
+from pam_iampass.agent import wire
+from pam_iampass.agent.application import RemoteApplication
 from pam_iampass.audit.journal import WARNING
 from pam_iampass.login.application import ConversationFailed, PamMessage
 from pam_iampass.outcome import PamCode
-from pam_iampass.relay import protocol
-from pam_iampass.relay.connection import RelayConnection
 from tests.support.deadline import DEADLINE, PRESS_ENTER
 from tests.support.door import Answer, Told
 from tests.support.setting import ME, Setting
@@ -256,7 +256,7 @@ def test_an_outage_that_is_tolerated_needs_no_code(world: Setting, codes: list[s
 def test_a_question_that_nobody_answers_is_over_after_its_time() -> None:
     ours, doors = socket.socketpair()
     with ours, doors, contextlib.ExitStack() as after_reply:
-        handle = RelayConnection(ours, {}, after_reply)
+        handle = RemoteApplication(ours, {}, after_reply)
         with pytest.raises(ConversationFailed, match="not answered in time"):
-            handle.conversation(PamMessage(RelayConnection.PAM_PROMPT_ECHO_OFF, "code: "), 0.05)
-        assert doors.recv(100) == protocol.ask("code: ", echo=False).encode()
+            handle.conversation(PamMessage(RemoteApplication.PAM_PROMPT_ECHO_OFF, "code: "), 0.05)
+        assert doors.recv(100) == wire.ask("code: ", echo=False).encode()

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from pam_iampass.agent.wire import Hello
 from pam_iampass.client import AuthenticationAPI
 from pam_iampass.enforcer.protocol import Reason, Request, Result, Verb
 from pam_iampass.outcome import PamCode, Phase
-from pam_iampass.relay.protocol import Hello
 from pam_iampass.session import watcher
 from pam_iampass.session.kept_session import State
 from tests.support.frames import encode_items

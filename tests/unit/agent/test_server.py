@@ -13,19 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from pam_iampass.agent import server
+from pam_iampass.agent.context import SharedContext
+from pam_iampass.agent.server import lookups_hang, notify
+from pam_iampass.agent.wire import GREETING, Hello
 from pam_iampass.audit.journal import Journal
 from pam_iampass.client import lookups
 from pam_iampass.client.lookups import Lookups
 from pam_iampass.login import approval
 from pam_iampass.login.bypass import Bypass, Moment
-from pam_iampass.module import Module
 from pam_iampass.outcome import PamCode, Phase
-from pam_iampass.relay import agent as agent_module
-from pam_iampass.relay import listener as listening
-from pam_iampass.relay import service
-from pam_iampass.relay.agent_context import SharedContext
-from pam_iampass.relay.protocol import GREETING, Hello
-from pam_iampass.relay.service import lookups_hang, notify
 from tests.support.frames import encode_items
 from tests.support.in_time import BUSY
 from tests.support.running_agent import Running, running
@@ -260,16 +257,16 @@ def test_a_slow_disk_holds_up_neither_the_next_login_nor_the_news_that_the_agent
         told.settimeout(5)
         monkeypatch.setenv("NOTIFY_SOCKET", systemd)
         monkeypatch.setenv("WATCHDOG_USEC", "400000")
-        monkeypatch.setattr(service, "HOUSEKEEPING", 0.01, raising=False)
-        monkeypatch.setattr(service, "AgentState", lambda _journal: world.state)
-        monkeypatch.setattr(service, "STACK_SIZE", 0)
-        monkeypatch.setattr(listening, "passed", lambda: listening.Listeners(listener, None))
-        monkeypatch.setattr(agent_module, "peer_credentials", lambda _connection: (os.getpid(), 0, 0))
+        monkeypatch.setattr(server, "HOUSEKEEPING", 0.01, raising=False)
+        monkeypatch.setattr(server, "AgentState", lambda _journal: world.state)
+        monkeypatch.setattr(server, "STACK_SIZE", 0)
+        monkeypatch.setattr(server, "passed_listeners", lambda: server.Listeners(listener, None))
+        monkeypatch.setattr(server, "peer_credentials", lambda _connection: (os.getpid(), 0, 0))
         handlers = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
         thread = threading.Thread(target=log_in)
         try:
             thread.start()
-            assert service.main(Module, []) == 0
+            assert server.main([]) == 0
         finally:
             thread.join()
             for number, handler in handlers:

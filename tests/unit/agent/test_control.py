@@ -16,16 +16,18 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import binary, booleans
 
-from pam_iampass.audit.journal import Journal
-from pam_iampass.errors import PamIampassError
-from pam_iampass.relay import control, control_server
-from pam_iampass.relay.control import (
+from pam_iampass.agent import control
+from pam_iampass.agent.control import (
     GREETING,
     LARGEST_REQUEST,
     AgentUnavailable,
+    ControlServer,
+    Handler,
+    Request,
     ask,
 )
-from pam_iampass.relay.control_server import ControlServer, Handler, Request
+from pam_iampass.audit.journal import Journal
+from pam_iampass.errors import PamIampassError
 from tests.support.folders import root_only_folder
 from tests.support.in_time import BUSY
 from tests.support.setting import Records
@@ -210,7 +212,7 @@ def test_a_process_with_another_user_id_than_its_effective_one_gets_nothing(
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """With and without SO_PEERPIDFD; the kernel cannot be another one."""
     if request.param == "before Linux 6.5":
-        monkeypatch.setattr(control_server, "_SO_PEERPIDFD", 9999)
+        monkeypatch.setattr(control, "_SO_PEERPIDFD", 9999)
 
 
 @pytest.mark.usefixtures("kernel")

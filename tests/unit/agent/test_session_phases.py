@@ -12,13 +12,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from pam_iampass.agent.application import RemoteApplication
+from pam_iampass.agent.wire import FrameError, FrameType, Hello, receive
 from pam_iampass.audit.journal import Journal
 from pam_iampass.login.application import ApplicationGone
 from pam_iampass.module import Module
 from pam_iampass.outcome import PamCode, Phase
-from pam_iampass.relay.connection import RelayConnection
-from pam_iampass.relay.protocol import FrameError, FrameType, Hello
-from pam_iampass.relay.stream import receive
 from pam_iampass.session.kept_session import AttachedLogin
 from tests.support.frames import encode_items
 from tests.support.running_agent import Running, running
@@ -138,7 +137,7 @@ def test_a_session_phase_is_never_a_login(world: Setting, kept: Kept) -> None:
 def test_the_audit_session_is_a_number_or_unset(sent: str, number: int | None) -> None:
     ours, its = socket.socketpair()
     with ours, its, contextlib.ExitStack() as later:
-        assert RelayConnection(its, {"audit_session": sent}, later).audit_session == number
+        assert RemoteApplication(its, {"audit_session": sent}, later).audit_session == number
 
 
 @pytest.mark.needs_root
@@ -146,12 +145,12 @@ def test_the_audit_session_of_the_agent_is_that_of_no_login() -> None:
     """As in a container that was started from a login session, where pam_loginuid may set nothing."""
     script = (
         "import contextlib, socket; from pathlib import Path\n"
-        "from pam_iampass.relay.connection import RelayConnection\n"
+        "from pam_iampass.agent.application import RemoteApplication\n"
         "Path('/proc/self/loginuid').write_text('0')\n"
         "own, its = int(Path('/proc/self/sessionid').read_text()), socket.socketpair()[1]\n"
         "for sent in (own, own + 1):\n"
         "    items = {'audit_session': str(sent)}\n"
-        "    print(RelayConnection(its, items, contextlib.ExitStack()).audit_session == sent)\n"
+        "    print(RemoteApplication(its, items, contextlib.ExitStack()).audit_session == sent)\n"
     )
     said = subprocess.run(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True
@@ -162,7 +161,7 @@ def test_the_audit_session_of_the_agent_is_that_of_no_login() -> None:
 def test_only_an_id_is_kept() -> None:
     ours, its = socket.socketpair()
     with ours, its, contextlib.ExitStack() as later:
-        application = RelayConnection(its, {}, later)
+        application = RemoteApplication(its, {}, later)
         application.keep(SESSION)
         assert ours.recv(100) == b"K\0\0\0\x20" + SESSION.encode()
         with pytest.raises(FrameError):
@@ -175,7 +174,7 @@ def test_a_session_that_opens_while_the_agent_stops_is_handed_over(world: Settin
     ours, its = socket.socketpair()
     with ours, its, contextlib.ExitStack() as later:
         items = {"user": ME, "session": SESSION}
-        application = RelayConnection(its, items, later, stopped, Phase.OPEN_SESSION)
+        application = RemoteApplication(its, items, later, stopped, Phase.OPEN_SESSION)
         assert (
             Module(Journal(world.records), world.context(), kept).pam_sm_open_session(application, 0, [])
             == PamCode.IGNORE
@@ -188,7 +187,7 @@ def test_a_session_that_opens_while_the_agent_stops_is_handed_over(world: Settin
 def test_a_process_that_has_ended_gives_no_pidfd() -> None:
     ours, its = socket.socketpair()
     with its, contextlib.ExitStack() as later:
-        application = RelayConnection(its, {}, later)
+        application = RemoteApplication(its, {}, later)
         os.close(application.pidfd())
         ours.close()
         with pytest.raises(ApplicationGone):

@@ -1,13 +1,16 @@
-"""Frames between a door and the module: `docs/relay-protocol.md`."""
+"""Frames between a door and the agent, and sending and receiving them: `docs/relay-protocol.md`."""
 
 from __future__ import annotations
 
 import enum
 import re
+import socket
 import struct
+import time
 from dataclasses import dataclass
 from typing import Callable
 
+from pam_iampass.login.application import ApplicationGone
 from pam_iampass.outcome import Phase
 
 VERSION = 1
@@ -19,8 +22,14 @@ _ITEMS = (
 KNOWN_ITEMS = frozenset(_ITEMS.split())
 _SESSION_ID = re.compile(r"[0-9a-f]{32}")
 
+#: How long a door may take for HELLO and ITEMS together, and for the rest of a frame that has begun. Seconds.
+RECEIVE_TIMEOUT = 2.0
+#: How long the door may take to read a frame. Seconds.
+SEND_TIMEOUT = 5.0
+
 _HEADER = struct.Struct("!cI")
 _HELLO = struct.Struct("!BBI")
+_CREDENTIALS = struct.Struct("3i")
 
 
 class FrameError(Exception):
@@ -178,6 +187,47 @@ def _read_exactly(read: Callable[[int], bytes], count: int, may_end: bool = Fals
             raise FrameError("the stream ended within a frame")
         data += chunk
     return bytes(data)
+
+
+def receive_login(connection: socket.socket) -> tuple[Hello, dict[str, str]]:
+    """Read the first two frames. Raises ApplicationGone and FrameError."""
+    until = time.monotonic() + RECEIVE_TIMEOUT
+    hello = Hello.decode(receive(connection, until - time.monotonic()))
+    return hello, decode_items(receive(connection, until - time.monotonic()))
+
+
+def receive(connection: socket.socket, timeout: float) -> Frame:
+    """The next frame, whole within `timeout` seconds. Raises ApplicationGone and FrameError."""
+    until = time.monotonic() + timeout
+
+    def read(count: int) -> bytes:
+        connection.settimeout(max(until - time.monotonic(), 0.001))
+        return connection.recv(count)
+
+    try:
+        frame = read_frame(read)
+    except OSError as error:
+        raise ApplicationGone(f"nothing came from the door: {error.strerror or 'time-out'}") from None
+    if frame is None:
+        raise ApplicationGone("the application ended")
+    return frame
+
+
+def send(connection: socket.socket, frame: Frame) -> None:
+    """Send a frame. Raises ApplicationGone."""
+    try:
+        connection.settimeout(SEND_TIMEOUT)
+        connection.sendall(frame.encode())
+    except OSError:
+        raise ApplicationGone("the application ended") from None
+
+
+def peer_credentials(connection: socket.socket) -> tuple[int, int, int]:
+    """The process, user and group ids of the peer (SO_PEERCRED, unix(7))."""
+    pid, uid, gid = _CREDENTIALS.unpack(
+        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    )
+    return pid, uid, gid
 
 
 def _parts(payload: bytes) -> list[bytes]:

@@ -15,13 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pam_iampass.agent import wire
+from pam_iampass.agent.application import RemoteApplication
+from pam_iampass.agent.server import serve
+from pam_iampass.agent.wire import FrameError, FrameType, Hello, receive_login
 from pam_iampass.login.application import ApplicationGone, PamApplication
 from pam_iampass.outcome import Phase
-from pam_iampass.relay import protocol
-from pam_iampass.relay.agent import serve
-from pam_iampass.relay.connection import RelayConnection
-from pam_iampass.relay.protocol import FrameError, FrameType, Hello
-from pam_iampass.relay.stream import receive_login
 from tests.support.frames import encode_items
 
 SEEDS = sorted(
@@ -69,7 +68,7 @@ def test_what_a_door_sends_first_is_understood_or_refused(data: bytes) -> None:
         except (FrameError, ApplicationGone):
             return
     assert hello.phase in Phase
-    assert set(items) <= protocol.KNOWN_ITEMS
+    assert set(items) <= wire.KNOWN_ITEMS
 
 
 @fuzzed
@@ -92,7 +91,7 @@ def test_a_login_never_answers_what_the_module_did_not_decide(data: bytes) -> No
         with contextlib.suppress(ConnectionResetError):
             while chunk := ours.recv(65536):
                 received += chunk
-    wanted = [protocol.result(11).encode()] if decided else []
+    wanted = [wire.result(11).encode()] if decided else []
     assert received == b"".join(wanted) or received == b""
 
 
@@ -102,9 +101,9 @@ def test_a_login_never_answers_what_the_module_did_not_decide(data: bytes) -> No
 def test_a_frame_in_the_place_of_an_answer_is_the_end_of_the_application(kind: FrameType) -> None:
     ours, its = socket.socketpair()
     with ours, its, contextlib.ExitStack() as after_reply:
-        handle = RelayConnection(its, {"user": "alice"}, after_reply)
-        ours.sendall(protocol.Frame(kind, b"").encode())
+        handle = RemoteApplication(its, {"user": "alice"}, after_reply)
+        ours.sendall(wire.Frame(kind, b"").encode())
         from pam_iampass.login.application import PamMessage
 
         with pytest.raises(ApplicationGone):
-            handle.conversation(PamMessage(RelayConnection.PAM_PROMPT_ECHO_ON, "Enter: "))
+            handle.conversation(PamMessage(RemoteApplication.PAM_PROMPT_ECHO_ON, "Enter: "))

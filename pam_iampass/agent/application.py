@@ -10,8 +10,10 @@ import select
 import socket
 import time
 from pathlib import Path
-from typing import Callable
 
+from pam_iampass.agent import wire
+from pam_iampass.agent.wire import FrameError, peer_credentials, receive, send
+from pam_iampass.audit.administrator import NO_LOGIN
 from pam_iampass.login.application import (
     ApplicationGone,
     ConversationFailed,
@@ -20,23 +22,18 @@ from pam_iampass.login.application import (
     Stopping,
 )
 from pam_iampass.outcome import Phase
-from pam_iampass.relay import protocol
-from pam_iampass.relay.protocol import Frame, FrameError
-from pam_iampass.relay.stream import LOGIN_TIMEOUT, peer_credentials, receive, send
 from pam_iampass.system.sock_diag import TcpClient, UnixClient
 
 #: How long it waits for the answer to a prompt. Applications have shorter limits of their own. Seconds.
 ANSWER_TIMEOUT = 600.0
 #: How often a login that waits looks whether its ssh client has hung up. Seconds.
 CLIENT_INTERVAL = 1.0
-#: The audit session of processes that have none (AUDIT_SID_UNSET).
-_NO_AUDIT_SESSION = 2**32 - 1
 #: What logind makes ids of (session_id_valid in systemd's src/basic/login-util.c).
 _XDG_SESSION = re.compile(r"[A-Za-z0-9]{1,64}")
 _INODE = re.compile(r"[0-9]{1,10}")
 
 
-class RelayConnection:
+class RemoteApplication:
     """The PAM items and the conversation of the application at the other end of `connection`."""
 
     PAM_PROMPT_ECHO_OFF = 1
@@ -65,10 +62,9 @@ class RelayConnection:
         self.ruser = items.get("ruser")
         self.env = {"SSH_AUTH_INFO_0": items["ssh_auth_info"]} if "ssh_auth_info" in items else {}
         self.ssh_connection = items.get("ssh_connection")
-        self.session = _valid(items.get("session", ""), protocol.is_session_id)
-        self.xdg_session = _valid(
-            items.get("xdg_session", ""), lambda text: _XDG_SESSION.fullmatch(text) is not None
-        )
+        session, xdg_session = items.get("session", ""), items.get("xdg_session", "")
+        self.session = session if wire.is_session_id(session) else None
+        self.xdg_session = xdg_session if _XDG_SESSION.fullmatch(xdg_session) else None
         self.peer_pid = peer_credentials(connection)[0]
         sockets = [int(each) for each in items.get("sockets", "").split(" ") if _INODE.fullmatch(each)]
         self._client = UnixClient(sockets) if sockets else TcpClient(self.ssh_connection or "")
@@ -86,21 +82,21 @@ class RelayConnection:
         try:
             own = int(Path("/proc/self/sessionid").read_text("ascii"))
         except FileNotFoundError:  # a kernel without audit
-            own = _NO_AUDIT_SESSION
-        return number if number is not None and number < _NO_AUDIT_SESSION and number != own else None
+            own = NO_LOGIN
+        return number if number is not None and number < NO_LOGIN and number != own else None
 
     def conversation(self, message: PamMessage, within: float | None = None) -> PamResponse:
         """See `PamApplication.conversation`."""
         if message.msg_style in (self.PAM_TEXT_INFO, self.PAM_ERROR_MSG):
-            self._send(protocol.say(message.msg, error=message.msg_style == self.PAM_ERROR_MSG))
+            send(self._connection, wire.say(message.msg, error=message.msg_style == self.PAM_ERROR_MSG))
             return PamResponse(None)
-        self._send(protocol.ask(message.msg, echo=message.msg_style == self.PAM_PROMPT_ECHO_ON))
-        if not self._readable(ANSWER_TIMEOUT if within is None else within):
+        send(self._connection, wire.ask(message.msg, echo=message.msg_style == self.PAM_PROMPT_ECHO_ON))
+        if not self._wait(ANSWER_TIMEOUT if within is None else within):
             if within is not None:
                 raise ConversationFailed("the prompt was not answered in time")
             raise ApplicationGone("the prompt was not answered in time")
         try:
-            answer = protocol.decode_answer(receive(self._connection, LOGIN_TIMEOUT))
+            answer = wire.decode_answer(receive(self._connection, wire.RECEIVE_TIMEOUT))
         except FrameError as error:
             raise ApplicationGone(str(error)) from None
         if answer is None:
@@ -109,7 +105,7 @@ class RelayConnection:
 
     def set_deadline(self, seconds: float) -> None:
         """See `PamApplication.set_deadline`."""
-        self._send(protocol.deadline(seconds))
+        send(self._connection, wire.deadline(seconds))
         self._look_at_client()
 
     def pause(self, seconds: float, woken: int | None = None, /) -> None:
@@ -125,7 +121,7 @@ class RelayConnection:
 
     def keep(self, session: str) -> None:
         """See `PamApplication.keep`."""
-        self._send(protocol.keep(session))
+        send(self._connection, wire.keep(session))
 
     def pidfd(self) -> int:
         """See `PamApplication.pidfd`."""
@@ -153,7 +149,7 @@ class RelayConnection:
 
     def send_result(self, code: int) -> None:
         """Send the result. Raises ApplicationGone."""
-        self._send(protocol.result(code))
+        send(self._connection, wire.result(code))
 
     def _look_at_client(self) -> None:
         """Look whether the ssh client has hung up: nobody tells PAM. Raises ApplicationGone."""
@@ -165,13 +161,6 @@ class RelayConnection:
     def _number(self, item: str) -> int | None:
         text = self._items.get(item, "")
         return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
-
-    def _send(self, frame: Frame) -> None:
-        send(self._connection, frame)
-
-    def _readable(self, seconds: float) -> bool:
-        """Whether data or the end of the stream came from the door within `seconds`. Raises Stopping."""
-        return bool(self._wait(seconds))
 
     def _wait(self, seconds: float, woken: int | None = None) -> list[int]:
         """Wait for the door, or for the descriptor `woken`; returns those that are readable. Raises Stopping."""
@@ -185,7 +174,3 @@ class RelayConnection:
         if self._stop in ready:
             raise Stopping("pam-iampass-agent is being stopped")
         return ready
-
-
-def _valid(text: str, check: Callable[[str], bool]) -> str | None:
-    return text if check(text) else None

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from pam_iampass.agent.context import OWN_PORTS, OwnPorts
 from pam_iampass.client.connection import Network
-from pam_iampass.relay.agent_context import OWN_PORTS, OwnPorts
 
 ADDRESSES = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))]
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable
 
 from pam_iampass import __version__
+from pam_iampass.agent.control import Handler, Request
 from pam_iampass.audit.administrator import Administrator
 from pam_iampass.audit.journal import Act, ActRecord, Journal
 from pam_iampass.config.settings import load
 from pam_iampass.errors import PamIampassError, StateError, shown
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.bypass import LONGEST, Bypass, Ended, Moment
-from pam_iampass.relay.control_server import Handler, Request
 from pam_iampass.session.kept_session import KeptSession, State
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.boot import since_boot

@@ -1,1 +1,0 @@
-"""The process that runs the PAM module: what doors speak to."""
