@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
-import struct
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable
 
 from pam_iampass.client import AuthenticationAPI, ManagementAPI, TLSFailure, Transport
-from pam_iampass.client.connection import (
-    USUAL,
-    Network,
-    socket_of_both_families,
-    system_certificates,
-)
+from pam_iampass.client.connection import USUAL, Network, system_certificates
 from pam_iampass.config.settings import Settings, load
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
@@ -40,84 +32,12 @@ API_SECONDS = 1.0
 #: A file that changed this recently may change again without a new time stamp. Seconds.
 TIMESTAMP_TICK = 0.1
 
-#: Ports that the agent keeps for calls about kept sessions: as many of them as are made at the same time.
-OWN_PORTS = 8
-#: Closing a connection resets it: one that waits for late packets would keep its port from being used again.
-_RESET = struct.pack("ii", 1, 0)
-
 Version = tuple[tuple[int, ...], ...]
 
 
-class OwnPorts:
-    """Ports that no user can take away, for what a user must not be able to prevent.
-
-    A user who takes all ephemeral ports makes every connection fail that needs one, and name lookups too. Some ports
-    are taken beforehand, by sockets that are never connected; with SO_REUSEPORT further sockets of the same user id,
-    and of no other, can use them (socket(7)).
-    """
-
-    def __init__(self, usual: Network = USUAL) -> None:
-        self._usual = usual
-        self._reserved: list[socket.socket] = []
-        self._addresses: dict[Any, Any] = {}
-        self.network = Network(self._look_up, self._connect)
-        """Uses them if there are no others."""
-        self._reserve()
-
-    def close(self) -> None:
-        """Gives them up."""
-        for reserved in self._reserved:
-            reserved.close()
-
-    def _look_up(self, host: str, port: int, **options: Any) -> Any:
-        """As `Network.getaddrinfo`; the last answer if no name server can be asked."""
-        try:
-            self._addresses[host, port] = self._usual.getaddrinfo(host, port, **options)
-        except socket.gaierror as error:
-            if error.errno != socket.EAI_AGAIN or (host, port) not in self._addresses:
-                raise
-        return self._addresses[host, port]
-
-    def _connect(self, address: tuple[str, int], timeout: float) -> socket.socket:
-        """As `socket.create_connection`; from a reserved port if there is no other."""
-        try:
-            return self._usual.create_connection(address, timeout)
-        except OSError as error:
-            if error.errno != errno.EADDRNOTAVAIL:
-                raise
-            problem = error
-        self._reserve()
-        for reserved in self._reserved:
-            sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                sock.settimeout(timeout)
-                sock.bind(("", reserved.getsockname()[1]))
-                sock.connect(address)
-                return sock
-            except OSError as error:
-                sock.close()
-                if error.errno != errno.EADDRNOTAVAIL:  # there is a connection from this port already
-                    raise
-        raise problem
-
-    def _reserve(self) -> None:
-        """Takes ports of both families, as long as there are any."""
-        while len(self._reserved) < OWN_PORTS:
-            sock = socket_of_both_families(socket.SOCK_STREAM)
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                sock.bind(("", 0))
-            except OSError:
-                sock.close()
-                return
-            self._reserved.append(sock)
-
-
 @dataclass(frozen=True)
-class Shared:
-    """What belongs to one version of the settings."""
+class Configuration:
+    """The settings in a file, and what belongs to them."""
 
     version: Version
     settings: Settings
@@ -130,74 +50,18 @@ class Shared:
     """For the phones of those who approved them."""
 
 
-class SharedContext:
-    """Makes the context of each login. `pending` returns the number of pending logins; calls are made over `network`,
-    those about kept sessions over `sessions_network`."""
+class Configurations:
+    """The configurations by their file, read again when anything of them has changed."""
 
-    def __init__(
-        self,
-        pending: Callable[[], int],
-        state: AgentState,
-        network: Network = USUAL,
-        sessions_network: Network = USUAL,
-    ) -> None:
-        self._pending = pending
-        self._state = state
-        self._places = ConcurrencyLimit()
+    def __init__(self, network: Network = USUAL, sessions_network: Network = USUAL) -> None:
+        """Calls are made over `network`, those about kept sessions over `sessions_network`."""
         self._lock = threading.Lock()
         self._networks = network, sessions_network
-        self._kept: dict[str, Shared] = {}
+        self._kept: dict[str, Configuration] = {}
         self._apis: dict[str, tuple[AuthenticationAPI, float]] = {}
-        self.kept_sessions: KeptSessions | None = None
-        """Keeps the sessions of logins; None where none is kept."""
 
-    def __call__(self, config: str, session_left_open: Callable[[str], None]) -> LoginContext:
-        """The context of one login, with the settings in the file `config`."""
-        current: list[Shared] = []
-
-        def load_settings() -> Settings:
-            current.append(self._current(config))
-            return current[0].settings
-
-        return LoginContext(
-            accounts=Accounts(),
-            load_settings=load_settings,
-            open_users=lambda _settings: current[0].users,
-            connect=lambda _settings: current[0].api,
-            session_left_open=session_left_open,
-            concurrency=self._places,
-            state=self._state,
-            slowdown=self.slowdown,
-            config=config,
-            kept_sessions=self.kept_sessions,
-        )
-
-    def connect(self, config: str) -> AuthenticationAPI:
-        """The API of the settings in the file `config`, for kept sessions; while these are invalid, of those before.
-
-        Raises ConfigurationError.
-        """
-        now = time.monotonic()
-        api, until = self._apis.get(config, (None, 0.0))
-        if api is None or now >= until:
-            try:
-                api = self._current(config).sessions_api
-            except ConfigurationError:
-                if api is None:
-                    raise
-            self._apis[config] = api, now + API_SECONDS
-        return api
-
-    def manage(self, config: str) -> ManagementAPI:
-        """The calls about users, of the settings in the file `config`. Raises ConfigurationError."""
-        return self._current(config).manager
-
-    def slowdown(self) -> float:
-        """The factor by which each login stretches the time between its polls, so that all get their share."""
-        return max(1.0, self._pending() * 2.0 / POLLS_PER_SECOND)
-
-    def _current(self, config: str) -> Shared:
-        """What belongs to the files as they are now. Raises ConfigurationError."""
+    def current(self, config: str) -> Configuration:
+        """What is in the files now. Raises ConfigurationError."""
         with self._lock:  # of many simultaneous logins only one reads
             kept = self._kept.get(config)
             if kept is not None and kept.version == _version(kept.settings):
@@ -207,8 +71,71 @@ class SharedContext:
                 self._kept[config] = fresh
             return fresh
 
+    def sessions_api(self, config: str) -> AuthenticationAPI:
+        """The API for kept sessions; while the settings are invalid, that of the last valid ones.
 
-def _read(config: str, network: Network, sessions_network: Network) -> Shared:
+        Raises ConfigurationError.
+        """
+        now = time.monotonic()
+        api, until = self._apis.get(config, (None, 0.0))
+        if api is None or now >= until:
+            try:
+                api = self.current(config).sessions_api
+            except ConfigurationError:
+                if api is None:
+                    raise
+            self._apis[config] = api, now + API_SECONDS
+        return api
+
+    def manager(self, config: str) -> ManagementAPI:
+        """The calls about users. Raises ConfigurationError."""
+        return self.current(config).manager
+
+
+class LoginContexts:
+    """Makes the context of each login."""
+
+    def __init__(
+        self,
+        configurations: Configurations,
+        state: AgentState,
+        sessions: KeptSessions | None,
+        pending: Callable[[], int],
+    ) -> None:
+        """`sessions` keeps those of logins, None: none is kept. `pending` returns the number of pending logins."""
+        self._configurations = configurations
+        self._state = state
+        self._sessions = sessions
+        self._pending = pending
+        self._concurrency = ConcurrencyLimit()
+
+    def __call__(self, config: str, session_left_open: Callable[[str], None]) -> LoginContext:
+        """The context of one login, with the settings in the file `config`."""
+        current: list[Configuration] = []
+
+        def load_settings() -> Settings:
+            current.append(self._configurations.current(config))
+            return current[0].settings
+
+        return LoginContext(
+            accounts=Accounts(),
+            load_settings=load_settings,
+            open_users=lambda _settings: current[0].users,
+            connect=lambda _settings: current[0].api,
+            session_left_open=session_left_open,
+            concurrency=self._concurrency,
+            state=self._state,
+            slowdown=self.slowdown,
+            config=config,
+            kept_sessions=self._sessions,
+        )
+
+    def slowdown(self) -> float:
+        """The factor by which each login stretches the time between its polls, so that all get their share."""
+        return max(1.0, self._pending() * 2.0 / POLLS_PER_SECOND)
+
+
+def _read(config: str, network: Network, sessions_network: Network) -> Configuration:
     """Read everything, again where it changed meanwhile. Raises ConfigurationError."""
     settings, version = load(config), None
     while version != (now := _version(settings)):
@@ -221,7 +148,7 @@ def _read(config: str, network: Network, sessions_network: Network) -> Shared:
         raise ConfigurationError(
             [Problem(Path(config), None, "ca_file", str(failure), failure.remedy)]
         ) from None
-    return Shared(
+    return Configuration(
         version or (),
         settings,
         UserTable(settings.users, settings.users_folder),

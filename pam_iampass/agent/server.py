@@ -25,8 +25,9 @@ from typing import Callable
 
 from pam_iampass.agent.administration import Administration
 from pam_iampass.agent.application import RemoteApplication
-from pam_iampass.agent.context import OwnPorts, SharedContext
+from pam_iampass.agent.context import Configurations, LoginContexts
 from pam_iampass.agent.control import ControlServer
+from pam_iampass.agent.own_ports import OwnPorts
 from pam_iampass.agent.wire import GREETING, FrameError, peer_credentials, receive_login, result, send
 from pam_iampass.audit.journal import ERROR, WARNING, Journal
 from pam_iampass.audit.sinks import send_datagram
@@ -86,11 +87,12 @@ def main(arguments: list[str]) -> int:
     journal = Journal()
     state = AgentState(journal)
     network = Network(Lookups(when_exhausted=lambda: lookups_hang(agent, journal, own_socket is None)))
-    context = SharedContext(lambda: agent.pending, state, network, OwnPorts(network).network)
-    sessions = KeptSessions(Registry(SessionStore(state.database), journal), context.connect, context.manage)
-    context.kept_sessions = sessions
+    configurations = Configurations(network, OwnPorts(network).network)
+    registry = Registry(SessionStore(state.database), journal)
+    sessions = KeptSessions(registry, configurations.sessions_api, configurations.manager)
     state.keep(sessions)
-    agent = Agent(listeners.doors, journal, Module(journal, context, sessions))
+    contexts = LoginContexts(configurations, state, sessions, lambda: agent.pending)
+    agent = Agent(listeners.doors, journal, Module(journal, contexts, sessions))
     administration = Administration(state, journal, lambda: agent.pending)
     control = listeners.control and ControlServer(listeners.control, administration.handlers, journal)
 

@@ -1417,15 +1417,15 @@ MUTANTS = (
         21,
         "a user who takes all ports goes on after the end on the phone",
         "pam_iampass/agent/server.py",
-        "state, network, OwnPorts(network).network)",
-        "state, network, network)",
+        "Configurations(network, OwnPorts(network).network)",
+        "Configurations(network, network)",
         "tests/system/test_sessions.py"
         "::test_a_user_who_takes_all_ports_does_not_keep_the_phone_from_ending_their_login",
     ),
     Mutant(
         21,
         "another user can have a port that the agent reserved",
-        "pam_iampass/agent/context.py",
+        "pam_iampass/agent/own_ports.py",
         'socket.SO_REUSEPORT, 1)\n                sock.bind(("", 0))',
         'socket.SO_REUSEADDR, 1)\n                sock.bind(("", 0))',
         "tests/unit/agent/test_own_ports.py::test_a_reserved_port_is_reserved_before_and_after_it_was_used",

@@ -82,7 +82,7 @@ def running(
         agent = Agent(
             listener,
             journal,
-            Module(journal, world.context(), sessions or NoSessions()),
+            Module(journal, world.contexts(), sessions or NoSessions()),
             most_pending=most_pending,
             most_leaving=most_leaving,
             allowed_uid=os.getuid() if allowed_uid is None else allowed_uid,

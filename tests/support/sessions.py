@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pam_iampass.agent import wire
-from pam_iampass.agent.context import SharedContext
+from pam_iampass.agent.context import Configurations, LoginContexts
 from pam_iampass.agent.server import Agent
 from pam_iampass.agent.wire import Hello
 from pam_iampass.audit.journal import Journal
@@ -116,24 +116,24 @@ class Keeping:
         """Start the agent. `descriptors` are those that systemd has kept."""
         journal = Journal(self.world.records)
         self.registry = Registry(self.store, journal, clock=self._clock)
-        context = SharedContext(lambda: self.agent.pending, self.world.state)
-        self.connect: Connect = context.connect
+        configurations = Configurations()
+        self.connect: Connect = configurations.sessions_api
         self.sessions = KeptSessions(
             self.registry,
             lambda config: self.connect(config),
-            context.manage,
+            configurations.manager,
             ask=self._enforce,
             ask_status=lambda *arguments: self.ask_status(*arguments),
             descriptors=Descriptors(""),
         )
-        context.kept_sessions = self.sessions
         self.world.state.keep(self.sessions)
+        contexts = LoginContexts(configurations, self.world.state, self.sessions, lambda: self.agent.pending)
         self.agent = Agent(
             self._listener.dup(),
             journal,
             Module(
                 journal,
-                lambda *arguments: replace(context(*arguments), cover_timeout=self.cover_timeout),
+                lambda *arguments: replace(contexts(*arguments), cover_timeout=self.cover_timeout),
                 self.sessions,
             ),
             allowed_uid=os.getuid(),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Callable
 
-from pam_iampass.agent.context import SharedContext
+from pam_iampass.agent.context import Configurations, LoginContexts
 from pam_iampass.audit.journal import MESSAGE_IDS, Journal
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.application import PamApplication
@@ -90,13 +90,13 @@ class Setting:
 
     def authenticate(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
         def parts(config: str, left_open: Callable[[str], None]) -> LoginContext:
-            return replace(self.context()(config, left_open), concurrency=self.concurrency)
+            return replace(self.contexts()(config, left_open), concurrency=self.concurrency)
 
         return Module(Journal(self.records), parts, NoSessions()).pam_sm_authenticate(pamh, flags, argv)
 
-    def context(self) -> SharedContext:
-        """What the logins of an agent share."""
-        return SharedContext(lambda: 1, self.state)
+    def contexts(self) -> LoginContexts:
+        """The contexts of the logins of an agent."""
+        return LoginContexts(Configurations(), self.state, None, lambda: 1)
 
     def door(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Door:
         settings = f"config={self.folder / 'iampass.yaml'}"

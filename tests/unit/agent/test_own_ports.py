@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.agent.context import OWN_PORTS, OwnPorts
+from pam_iampass.agent.own_ports import OWN_PORTS, OwnPorts
 from pam_iampass.client.connection import Network
 
 ADDRESSES = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.agent import server
-from pam_iampass.agent.context import SharedContext
+from pam_iampass.agent.context import Configurations, LoginContexts
 from pam_iampass.agent.server import lookups_hang, notify
 from pam_iampass.agent.wire import GREETING, Hello
 from pam_iampass.audit.journal import Journal
@@ -208,10 +208,10 @@ def test_junk_is_dropped_and_the_next_login_is_served(agent: Running, junk: byte
 
 def test_many_pending_logins_poll_more_slowly(world: Setting) -> None:
     pending = 1
-    parts = SharedContext(lambda: pending, world.state)
-    assert parts.slowdown() == 1.0
+    contexts = LoginContexts(Configurations(), world.state, None, lambda: pending)
+    assert contexts.slowdown() == 1.0
     pending = 1000
-    assert 1000 / (0.48 * parts.slowdown()) <= 320
+    assert 1000 / (0.48 * contexts.slowdown()) <= 320
 
 
 def test_who_floods_the_socket_of_systemd_does_not_have_it_take_the_agent_for_dead(

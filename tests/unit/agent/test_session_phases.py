@@ -176,7 +176,7 @@ def test_a_session_that_opens_while_the_agent_stops_is_handed_over(world: Settin
         items = {"user": ME, "session": SESSION}
         application = RemoteApplication(its, items, later, stopped, Phase.OPEN_SESSION)
         assert (
-            Module(Journal(world.records), world.context(), kept).pam_sm_open_session(application, 0, [])
+            Module(Journal(world.records), world.contexts(), kept).pam_sm_open_session(application, 0, [])
             == PamCode.IGNORE
         )
     assert len(kept.logins) == 1

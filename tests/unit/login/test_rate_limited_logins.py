@@ -256,7 +256,7 @@ def test_a_login_at_its_prompt_when_the_phone_is_reported_lost_asks_no_phone(wor
 
 def test_who_is_removed_while_a_login_looks_them_up_is_not_let_in(world: Setting) -> None:
     def parts(config: str, left_open: Callable[[str], None]) -> LoginContext:
-        context = world.context()(config, left_open)
+        context = world.contexts()(config, left_open)
 
         def meanwhile() -> Settings:
             world.state.phone_lost(ME)

@@ -83,7 +83,7 @@ def test_what_the_client_cannot_send_is_a_wrong_configuration(world: Setting, er
         raise error
 
     def parts(config: str, left: Callable[[str], None]) -> LoginContext:
-        return replace(world.context()(config, left), connect=connect)
+        return replace(world.contexts()(config, left), connect=connect)
 
     decider = Module(Journal(world.records), parts, NoSessions()).pam_sm_authenticate
     settings = f"config={world.folder / 'iampass.yaml'}"
