@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> int:
     threading.stack_size(STACK_SIZE)
     journal = Journal()
     state = AgentState(journal)
-    network = Network(Lookups(when_exhausted=lambda: lookups_hang(agent, journal, own_socket is None)))
+    network = Network(Lookups(when_exhausted=lambda: lookups_hang(agent, journal, by_systemd=not own_socket)))
     configurations = Configurations(network, OwnPorts(network).network)
     registry = Registry(SessionStore(state.database), journal)
     sessions = KeptSessions(registry, configurations.sessions_api, configurations.manager)
@@ -95,14 +95,7 @@ def main(arguments: list[str]) -> int:
     agent = Agent(listeners.doors, journal, Module(journal, contexts, sessions))
     administration = Administration(state, journal, lambda: agent.pending)
     control = listeners.control and ControlServer(listeners.control, administration.handlers, journal)
-
-    def stop(number: int, _frame: types.FrameType | None) -> None:
-        agent.leave() if number == signal.SIGHUP else agent.stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    # Without systemd nobody would start the next agent, and a terminal that closes sends it too.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN if own_socket else stop)
+    _obey_signals(agent, by_systemd=not own_socket)
     state.database.open()
     state.resume(stored())
     if control:
@@ -132,6 +125,16 @@ def main(arguments: list[str]) -> int:
     state.rate_limits.write()
     state.database.close()
     return 0
+
+
+def _obey_signals(agent: Agent, by_systemd: bool) -> None:
+    def stop(number: int, _frame: types.FrameType | None) -> None:
+        agent.leave() if number == signal.SIGHUP else agent.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    # Without systemd nobody would start the next agent, and a terminal that closes sends it too.
+    signal.signal(signal.SIGHUP, stop if by_systemd else signal.SIG_IGN)
 
 
 def lookups_hang(agent: Agent, journal: Journal, by_systemd: bool) -> None:
