@@ -383,7 +383,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "{service} does not ask the phone of those who log in {how}",
             "Its program logs them in itself: it opens a PAM session without pam_authenticate, and no `auth` line is"
             " reached. doctor knows cockpit and tigervnc; other programs that take tickets, certificates or passwords"
-            " of their own may do the same.",
+            " of their own may do the same. It is an error for cockpit, where a keytab and no `action = none`, or"
+            " `ClientCertAuthentication`, make such a login possible; otherwise nothing is reported.",
             "{remedy}",
         ),
         _warning(

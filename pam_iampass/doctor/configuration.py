@@ -18,7 +18,7 @@ from pam_iampass.config.value_types import Approver, Network, exempt_rule
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.machine import Machine
 from pam_iampass.doctor.sshd import DROP_IN, SET_UP, SSHD_MARGIN, outdated
-from pam_iampass.doctor.stacks import Stacks, module_folders
+from pam_iampass.doctor.stacks import Stacks, module_folders, unauthenticated
 from pam_iampass.errors import (
     RUN_AS_ROOT,
     ConfigurationError,
@@ -130,6 +130,7 @@ def check_config(
     denies_nobody += _switched_off(manifest, files)
     denies_nobody += _asked_twice(files)
     denies_nobody += _readable((config, *(table.files if table else ())), readers)
+    denies_nobody += _not_called(files)
     denies_nobody += _in_service_group(module_user)
     problems += denies_nobody
     if os.geteuid() != 0:
@@ -315,6 +316,15 @@ def _asked_twice(files: PamFiles) -> Iterator[Problem]:
                 told.add(line.place)
                 what = f"the phone of a login through {service.name} would ring twice: {ours[0].place} asks it, too"
                 yield Problem(line.file, line.line, "", what, _TWICE)
+
+
+def _not_called(files: PamFiles) -> Iterator[Problem]:
+    """Services that ask the phone, and whose programs let people in without asking PAM."""
+    for service in files.usable():
+        if our_lines(service):
+            with suppress(OSError):  # of a user who may not read the settings of cockpit
+                found = unauthenticated(service.name, files.folders[0].parent)
+                yield from (one for one in found if one.is_error)
 
 
 def _switched_off(manifest: Path, files: PamFiles) -> Iterator[Problem]:

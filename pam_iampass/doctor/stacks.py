@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.stack_check import CALLED_BY_PEOPLE, AccountCheck, StackCheck
-from pam_iampass.errors import Problem, shown
+from pam_iampass.errors import Problem, Severity, shown
 from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.pam.lines import CODES, Action, is_edited, unedited
 from pam_iampass.pam.modules import is_ours, is_pam_python, our_lines, own_arguments
@@ -23,35 +22,55 @@ _LIBRARIES = ("/usr/lib/*/security", "/lib/*/security", "/usr/lib64/security", "
 SET_UID = CALLED_BY_PEOPLE | {"polkit-1", "pkexec"}
 _SHARED = re.compile(r"(common-|.*-auth(-ac)?$|.*-(ac|pc)$|system-|postlogin|password-auth)")
 """Files for other files to include, not for applications."""
-_UNAUTHENTICATED = {
-    "cockpit": (
-        "with a Kerberos ticket or a client certificate",
-        "in /etc/cockpit/cockpit.conf write action = none below [negotiate], and do not set ClientCertAuthentication",
-    ),
-    "tigervnc": ("with a password of VNC", "let VNC listen on this machine only, and reach it by ssh"),
-}
-"""PAM services whose programs log people in without pam_authenticate: how, and what to do."""
-COCKPIT = Path("/etc/cockpit/cockpit.conf")
 _LEFT_BEHIND = re.compile(r".*(~|\.(bak|old|orig|new|save|dpkg-\w+|rpm\w+|ucf-\w+|pam-\w+))$")
 
 
-def unauthenticated(name: str, cockpit: Path = COCKPIT) -> Iterator[Problem]:
-    """The logins through a PAM service that never reach its `auth` lines, and so never the phone."""
-    if name in _UNAUTHENTICATED and not (name == "cockpit" and _asks_for_passwords_only(cockpit)):
-        how, remedy = _UNAUTHENTICATED[name]
+def unauthenticated(name: str, etc: Path) -> Iterator[Problem]:
+    """The logins through a PAM service that never reach its `auth` lines, and so never the phone.
+
+    Those of cockpit are possible or not, as its settings below `etc` say.
+    """
+    remedies: dict[str, str] = {}
+    if name == "tigervnc":
+        remedies["with a password of VNC"] = "let VNC listen on this machine only, and reach it by ssh"
+    elif name == "cockpit":
+        file = etc / "cockpit/cockpit.conf"
+        settings = _of_cockpit(file)
+        certificates = settings.get(("webservice", "clientcertauthentication"), "").lower()
+        if _has_keytab(etc) and settings.get(("negotiate", "action")) != "none":
+            remedies["with a Kerberos ticket"] = f"in {file}, below [negotiate]: action = none"
+        if certificates in ("yes", "true", "1") and settings.get(("tls-cert", "action")) != "none":
+            remedies["with a client certificate"] = f"in {file}: ClientCertAuthentication = false"
+    severity = Severity.ERROR if name == "cockpit" else Severity.WARNING
+    for how, remedy in remedies.items():
         evidence = f"its program opens the session {how} without pam_authenticate"
-        yield finding("stack-not-called", name, evidence, service=name, how=how, remedy=remedy)
+        yield finding("stack-not-called", name, evidence, severity, service=name, how=how, remedy=remedy)
 
 
-def _asks_for_passwords_only(file: Path) -> bool:
-    """Whether cockpit.conf(5) leaves the password alone to log in with."""
-    found = configparser.ConfigParser(interpolation=None, strict=False)
-    try:
-        found.read_string(file.read_text("utf-8").lower())
-    except (OSError, ValueError, configparser.Error):
-        return False
-    certificates = found.get("webservice", "clientcertauthentication", fallback="no")
-    return found.get("negotiate", "action", fallback="") == "none" and certificates in ("no", "false", "0")
+def _has_keytab(etc: Path) -> bool:
+    """Whether cockpit may find a keytab, without which it accepts no ticket. krb5.conf(5) can name another one."""
+    files = [etc / "krb5.conf", *(etc / "krb5.conf.d").glob("*")]
+    named = any(
+        "default_keytab_name" in file.read_text("utf-8", "replace") for file in files if file.is_file()
+    )
+    return named or any((etc / keytab).exists() for keytab in ("cockpit/krb5.keytab", "krb5.keytab"))
+
+
+def _of_cockpit(file: Path) -> dict[tuple[str, str], str]:
+    """The settings of cockpit.conf(5) by section and key, in lower case.
+
+    As cockpit reads them: a file with an invalid line is not heeded at all, and a value goes on to the end of its line.
+    """
+    settings, section = {}, ""
+    text = file.read_bytes().decode("utf-8", "replace") if file.is_file() else ""
+    for line in text.split("\n"):
+        if found := re.fullmatch(r"\s*\[([^][\0-\x1f]+)\]\s*", line, re.ASCII):
+            section = found[1].lower()
+        elif section and (found := re.fullmatch(r"\s*([A-Za-z0-9-]+)\s*=\s*(.*)", line, re.ASCII)):
+            settings[section, found[1].lower()] = found[2]
+        elif not re.fullmatch(r"\s*(#.*)?", line, re.ASCII):
+            return {}
+    return settings
 
 
 def module_folders() -> list[Path]:
@@ -177,7 +196,7 @@ class Stacks:
             return
         for error in service.errors:
             yield finding("pam-fault", name, error)
-        yield from unauthenticated(name)
+        yield from unauthenticated(name, self.files.folders[0].parent)
         if UNPRIVILEGED.names.fullmatch(name):
             yield finding("stack-unprivileged", name, str(self.with_us[name].ours), service=name)
         yield from self._modules(name, service.stacks[PamType.AUTH])

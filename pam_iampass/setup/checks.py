@@ -38,6 +38,8 @@ _KNOWN = (
     *("gdm-password", "lightdm", "sddm", "cockpit", "xrdp-sesman"),
 )
 """Services whose programs ask as root."""
+_LATER = ("service-off", "switched-off", "session-remembered", "stack-not-called")
+"""Problems that this setup may remove, or that do not concern the service that it is for."""
 
 
 def fine(what: str) -> Problem:
@@ -64,8 +66,8 @@ def check_settings(config: Path) -> Iterator[Problem]:
     """The problems that `pam-iampass check` reports."""
     found = check_config(config)
     for problem in found.problems:
-        if problem.remedy == SET_UP or problem.kind in ("service-off", "switched-off"):
-            continue  # as is being done, or not yet
+        if problem.remedy == SET_UP or problem.kind in _LATER:
+            continue
         make = error if problem.severity is Severity.ERROR else warning
         yield make(str(problem), problem.remedy)
     if found.ok:
@@ -160,7 +162,7 @@ def check_stacks(service: WantedService, paths: Paths, modules: Sequence[Path]) 
 def _findings(names: Sequence[str], stacks: Stacks) -> Iterator[Problem]:
     for name in names:
         yield from stacks.lost_refusals(name)
-        yield from unauthenticated(name)
+        yield from unauthenticated(name, stacks.files.folders[0].parent)
         if name in stacks.with_us:
             yield from stacks.with_us[name].findings(fresh_setcred=name == "sshd")
         if name == "sshd" and name in stacks.with_us_in_account:

@@ -874,18 +874,28 @@ MUTANTS = (
         12,
         "client certificates of cockpit are not looked at",
         "pam_iampass/doctor/stacks.py",
-        'certificates in ("no", "false", "0")',
-        "bool(certificates)",
-        "tests/unit/doctor/test_stacks.py::test_cockpit_asks_everybody_if_it_takes_passwords_only",
+        'if certificates in ("yes", "true", "1") and',
+        "if not certificates and",
+        "tests/unit/doctor/test_stacks.py::"
+        "test_cockpit_lets_people_in_without_the_phone_if_its_settings_and_a_keytab_let_it",
     ),
     Mutant(
         12,
-        "setup says nothing of programs that log in without authenticating",
+        "settings that cockpit does not heed switch tickets off",
+        "pam_iampass/doctor/stacks.py",
+        "            return {}\n    return settings\n",
+        "            continue\n    return settings\n",
+        "tests/unit/doctor/test_stacks.py::"
+        "test_cockpit_lets_people_in_without_the_phone_if_its_settings_and_a_keytab_let_it",
+    ),
+    Mutant(
+        12,
+        "setup switches cockpit on although tickets lead around the phone",
         "pam_iampass/setup/checks.py",
-        "        yield from unauthenticated(name)\n",
+        "        yield from unauthenticated(name, stacks.files.folders[0].parent)\n",
         "",
         "tests/unit/setup/test_other_services.py::"
-        "test_setup_of_cockpit_warns_of_the_logins_that_never_reach_its_auth_lines",
+        "test_setup_refuses_cockpit_if_a_ticket_logs_in_without_reaching_its_auth_lines",
     ),
     Mutant(
         12,

@@ -17,6 +17,7 @@ import pytest
 
 from pam_iampass.doctor.configuration import ConfigReport, check_config
 from pam_iampass.errors import Severity
+from pam_iampass.system.programs import find
 from pam_iampass.system.service_user import service_group
 from tests.support.folders import let_read, put
 
@@ -562,3 +563,35 @@ def test_a_profile_for_all_services_and_the_lines_of_setup_together_are_an_error
     assert f"{pam / 'common-auth'}:2 asks it, too" in found.problems[0].what
     assert "pam-auth-update --disable iampass" in found.problems[0].remedy
     assert found.denied == ""
+
+
+@pytest.mark.skipif(find("sudo") is None, reason="sudo is not installed")
+@pytest.mark.parametrize("login", [True, False], ids=["sshd keeps too", "sudo alone keeps"])
+def test_a_root_shell_that_no_phone_can_end_is_an_error_and_denies_nobody(
+    installed: Installed, login: bool
+) -> None:
+    folder = installed.folder / "etc/pam.d"
+    folder.mkdir(parents=True)
+    for name in ("sudo", "sshd") if login else ("sudo",):
+        text = "auth required pam_iampass.so\nsession optional pam_iampass.so\n"
+        put(folder / name, text)
+    installed.change("keep: false", "keep: true")
+    found = check_config(installed.file, ANYBODY, pam_folders=[folder])
+    told = [(one.kind, one.key) for one in found.problems if one.severity is Severity.ERROR]
+    assert told == ([] if login else [("session-remembered", "sudo")])
+    assert (found.ok, found.denied) == (login, "")
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_ticket_that_logs_in_without_the_phone_is_an_error_if_cockpit_asks(
+    installed: Installed, asks: bool
+) -> None:
+    module = "pam_iampass.so" if asks else "pam_unix.so"
+    folder = installed.folder / "etc/pam.d"
+    folder.mkdir(parents=True)
+    put(folder / "cockpit", f"auth required {module}\n")
+    put(folder.parent / "krb5.keytab", "")
+    found = check_config(installed.file, ANYBODY, pam_folders=[folder])
+    told = [(one.kind, one.key) for one in found.problems if one.severity is Severity.ERROR]
+    assert told == ([("stack-not-called", "cockpit")] if asks else [])
+    assert (found.ok, found.denied) == (not asks, "")

@@ -321,7 +321,7 @@ def test_a_service_without_a_file_is_no_way_in(machine: Machine) -> None:
     assert not machine.lets_in_unasked("doas")
 
 
-@pytest.mark.parametrize(("name", "warned"), [("cockpit", True), ("tigervnc", True), ("doas", False)])
+@pytest.mark.parametrize(("name", "warned"), [("cockpit", False), ("tigervnc", True), ("doas", False)])
 def test_a_program_that_logs_in_without_authenticating_is_a_warning_although_its_stack_asks(
     machine: Machine, name: str, warned: bool
 ) -> None:
@@ -329,23 +329,48 @@ def test_a_program_that_logs_in_without_authenticating_is_a_warning_although_its
     assert ("stack-not-called" in machine.ids()) is warned
 
 
+TICKET, CERTIFICATE = "in, below [negotiate]: action = none", "in: ClientCertAuthentication = false"
+
+
 @pytest.mark.parametrize(
-    ("text", "warned"),
+    ("text", "keytab", "remedies"),
     [
-        ("[Negotiate]\nAction = none\n", False),
-        ("[negotiate]\naction = none\n[WebService]\nClientCertAuthentication = false\n", False),
-        ("[negotiate]\naction = none\n[WebService]\nClientCertAuthentication = true\n", True),
-        ("[negotiate]\naction = spawn\n", True),
-        ("[WebService]\nLoginTo = false\n", True),
-        ("action = none\n", True),
-        (None, True),
+        (None, None, []),
+        (None, "krb5.keytab", [TICKET]),
+        (None, "cockpit/krb5.keytab", [TICKET]),
+        ("[Negotiate]\nAction = none\n", "krb5.keytab", []),
+        ("# tickets\n  [negotiate]\n\naction=none\n", "cockpit/krb5.keytab", []),
+        ("[negotiate]\naction = spawn\naction = none\n", "krb5.keytab", []),
+        ("[negotiate]\naction = none\naction = spawn\n", "krb5.keytab", [TICKET]),
+        ("[negotiate]\naction = None\n", "krb5.keytab", [TICKET]),
+        ("[negotiate]\naction = none # no tickets\n", "krb5.keytab", [TICKET]),
+        ("[negotiate]\naction = none \n", "krb5.keytab", [TICKET]),
+        ("[negotiate]\naction = none\r\n", "krb5.keytab", [TICKET]),
+        ("[negotiate]\naction = none\nno key\n", "krb5.keytab", [TICKET]),
+        ("action = none\n", "krb5.keytab", [TICKET]),
+        ("[basic]\naction = none\n", "krb5.keytab", [TICKET]),
+        ("[WebService]\nClientCertAuthentication = false\n", None, []),
+        ("[WebService]\nClientCertAuthentication = true\n", None, [CERTIFICATE]),
+        ("[webservice]\nclientcertauthentication = Yes\n", "krb5.keytab", [TICKET, CERTIFICATE]),
+        ("[WebService]\nClientCertAuthentication = 1\n[tls-cert]\naction = none\n", None, []),
+        ("[WebService]\nLoginTo = false\n", None, []),
     ],
 )
-def test_cockpit_asks_everybody_if_it_takes_passwords_only(
-    tmp_path: Path, text: str | None, warned: bool
+def test_cockpit_lets_people_in_without_the_phone_if_its_settings_and_a_keytab_let_it(
+    machine: Machine, text: str | None, keytab: str | None, remedies: list[str]
 ) -> None:
+    etc = machine.pam.parent
+    (etc / "cockpit").mkdir()
     if text is not None:
-        (tmp_path / "cockpit.conf").write_text(text)
-    assert [one.kind for one in unauthenticated("cockpit", tmp_path / "cockpit.conf")] == (
-        ["stack-not-called"] if warned else []
-    )
+        (etc / "cockpit/cockpit.conf").write_bytes(text.encode())
+    if keytab is not None:
+        (etc / keytab).touch()
+    machine.write(cockpit=stack(UNIX, OURS, PERMIT))
+    found = [one for one in machine.findings() if one.kind == "stack-not-called"]
+    assert [one.remedy.replace(f" {etc}/cockpit/cockpit.conf", "") for one in found] == remedies
+    assert all(one.is_error for one in found)
+
+
+def test_a_keytab_may_have_another_name(machine: Machine) -> None:
+    (machine.pam.parent / "krb5.conf").write_text("[libdefaults]\ndefault_keytab_name = /etc/http.keytab\n")
+    assert [one.is_error for one in unauthenticated("cockpit", machine.pam.parent)] == [True]

@@ -30,14 +30,16 @@ def test_a_file_of_the_vendor_is_included_by_one_that_overrides_it(stage: Stage)
     assert stage.files() == before
 
 
-def test_setup_of_cockpit_warns_of_the_logins_that_never_reach_its_auth_lines(stage: Stage) -> None:
+def test_setup_refuses_cockpit_if_a_ticket_logs_in_without_reaching_its_auth_lines(stage: Stage) -> None:
     put(stage.paths.pam / "cockpit", DOAS)
-    (found,) = (
-        one
-        for one in checks.check_stacks(stage.plan("cockpit").service, stage.paths, [])
-        if "pam_authenticate" in one.what
-    )
-    assert (found.severity, "[negotiate]" in found.remedy) == (Severity.WARNING, True)
+
+    def found() -> list[tuple[Severity, bool]]:
+        problems = checks.check_stacks(stage.plan("cockpit").service, stage.paths, [])
+        return [(one.severity, one.forcible) for one in problems if "Kerberos" in one.what]
+
+    assert found() == []
+    put(stage.paths.root / "etc/krb5.keytab", "")
+    assert found() == [(Severity.ERROR, True)]
 
 
 def test_what_was_added_to_a_file_that_overrides_the_vendors_stays(stage: Stage) -> None:
