@@ -54,6 +54,7 @@ void session_phase(struct call *call);      /* opens or closes the login session
 /* process.c: in decimal, NULL if unknown. */
 const char *audit_session(uid_t owner, char *text, size_t size); /* NULL without one of the owner's, too */
 const char *own_audit_session(uid_t owner, char *text, size_t size); /* only of a login that has begun it */
+const char *outer_audit_session(uid_t owner, char *text, size_t size); /* only of another account's login */
 const char *start_time(char *text, size_t size);                 /* field 22 of proc_pid_stat(5) */
 
 /* process.c: the inodes of its sockets (proc_pid_fd(5)), as many as there is room for, with a space after each. */

@@ -29,16 +29,29 @@ static char *read_proc(const char *path, char *text, size_t size)
 
 /* Whose it is, pam_loginuid has said when it began. Where it could not, as in many containers, all logins share
  * that of whoever has started the machine. */
-const char *audit_session(uid_t owner, char *text, size_t size)
+static bool is_login_of(uid_t owner)
 {
-    char uid[24];
+    char uid[24], found[24];
 
     snprintf(uid, sizeof uid, "%ju", (uintmax_t)owner);
-    if (strcmp(read_proc("/proc/self/loginuid", text, size), uid) == 0)
-        read_proc("/proc/self/sessionid", text, size);
-    else
-        text[0] = '\0';
+    return strcmp(read_proc("/proc/self/loginuid", found, sizeof found), uid) == 0;
+}
+
+static const char *session_or_null(char *text, size_t size)
+{
+    read_proc("/proc/self/sessionid", text, size);
     return text[0] == '\0' || strcmp(text, NO_AUDIT_SESSION) == 0 ? NULL : text;
+}
+
+const char *audit_session(uid_t owner, char *text, size_t size)
+{
+    return is_login_of(owner) ? session_or_null(text, size) : NULL;
+}
+
+/* That of the login in which su or sudo is called: what they start keeps it, whatever becomes of them. */
+const char *outer_audit_session(uid_t owner, char *text, size_t size)
+{
+    return is_login_of(owner) ? NULL : session_or_null(text, size);
 }
 
 /* su and sudo run in that of the login which they were called in, as their parent does. A user could have another

@@ -88,6 +88,8 @@ static bool add_lines(int file, pam_handle_t *pamh)
            add_line(file, "service", application_item(pamh, PAM_SERVICE)) && add_line(file, "pid", pid) &&
            add_line(file, "started", start_time(text, sizeof text)) &&
            add_line(file, "audit_session", own_audit_session(account->pw_uid, text, sizeof text)) &&
+           (in_sshd(pamh) ||
+            add_line(file, "inside", outer_audit_session(account->pw_uid, text, sizeof text))) &&
            add_line(file, "xdg_session", pam_getenv(pamh, "XDG_SESSION_ID")) &&
            add_line(file, "tty", application_item(pamh, PAM_TTY)) &&
            add_line(file, "ruser", application_item(pamh, PAM_RUSER));

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from pam_iampass.enforcer import logind, processes
-from pam_iampass.enforcer.processes import Members
+from pam_iampass.enforcer.processes import Members, Strays
 from pam_iampass.enforcer.protocol import Reason, Reply, Request, Result, Verb
 from pam_iampass.enforcer.registrations import RegisteredLogin, Registration, Registrations
 from pam_iampass.errors import MissingFile, UntrustedFile
@@ -70,7 +70,7 @@ class Enforcer:
             with self.registrations.of(request.session) as (logins, problems):
                 acted = [each for each in logins if not each.has_ended()]
                 if request.verb is Verb.END:
-                    acted += [each for each in logins if each not in acted and _members(each).send(0)]
+                    acted += [each for each in logins if each not in acted and self._members(each).send(0)]
                 problems = [*problems, *self._act(request, acted)]
                 if request.verb is Verb.END and not problems:
                     for login in logins:
@@ -87,7 +87,7 @@ class Enforcer:
         if request.verb is Verb.END:
             # sudo would give the terminal of the login that is ended root again at once, without a password.
             problems += self._tried((login, partial(self._revoke, login)) for login in logins)
-            endings = [_Ending(login) for login in logins]
+            endings = [_Ending(login, self._members(login)) for login in logins]
             self._give_notice(request.reason, logins)
             self._ask_to_end(endings)
             problems += self._tried((ending.login, ending.finish) for ending in endings)
@@ -138,23 +138,26 @@ class Enforcer:
         if session is not None and session.graphical and self.registrations.take_mark(login):
             session.unlock()
 
+    def _members(self, login: RegisteredLogin) -> Members:
+        of = login.registration
+        strays = None
+        if of.inside is not None:
+            registered = self.registrations.processes() - {(of.pid, of.started)}
+            strays = Strays(of.uid, of.inside, of.started, _device(of.tty), registered)
+        return Members(of.pid, of.started, of.uid, of.audit_session, strays)
+
     def _revoke(self, login: RegisteredLogin) -> None:
         forget_passwords(_timestamp_owners(login.registration), self.timestamps)
-
-
-def _members(login: RegisteredLogin) -> Members:
-    of = login.registration
-    return Members(of.pid, of.started, of.uid, of.audit_session)
 
 
 class _Ending:
     """A login that is to end, with what is found of it before the notice: its user can log out then, and leave
     processes behind."""
 
-    def __init__(self, login: RegisteredLogin) -> None:
+    def __init__(self, login: RegisteredLogin, members: Members) -> None:
         self.login = login
         self._session = None if login.has_ended() else logind.session_of(login.registration)
-        self._members = _members(login)
+        self._members = members
 
     def ask(self, number: int) -> None:
         """Have logind end the session or, where there is none, send a signal to its processes."""
@@ -213,11 +216,19 @@ def tell(registration: Registration, text: str) -> int:
     A terminal that is stopped does not get it.
     """
     seen: set[int] = set()
-    for process in processes.with_descendants(registration.pid):
+    for process in processes.with_descendants([registration.pid], processes.everything()):
         path = _path(process.terminal)
         if path and process.terminal not in seen and _write(path, process, registration, text):
             seen.add(process.terminal)
     return len(seen)
+
+
+def _device(terminal: str | None) -> int:
+    """The device number of a terminal as PAM_TTY names it, such as pts/3 or /dev/pts/3; 0 if it is none."""
+    found = re.fullmatch(r"(?:/dev/)?((?:pts/|tty)[0-9]{1,9})", terminal or "", re.ASCII)
+    with contextlib.suppress(OSError):
+        return os.stat(f"/dev/{found[1]}").st_rdev if found else 0
+    return 0
 
 
 def _path(device: int) -> str | None:
@@ -239,7 +250,7 @@ def _write(path: str, process: processes.Process, registration: Registration, te
         descriptor = os.open(path, _FLAGS)
         with contextlib.closing(os.fdopen(descriptor, "wb", buffering=0)) as terminal:
             found = os.fstat(descriptor)
-            owners = (registration.uid, processes.real_uid(process.pid))
+            owners = (registration.uid, *processes.user_ids(process.pid)[:1])
             is_its_own = found.st_uid in owners or path in (registration.tty, f"/dev/{registration.tty}")
             if stat.S_ISCHR(found.st_mode) and found.st_rdev == process.terminal and is_its_own:
                 return bool(terminal.write(f"\r\n{text}\r\n".encode("ascii")))

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 LOOK_INTERVAL = 0.05
@@ -40,44 +41,139 @@ def look(pid: int) -> Process | None:
     return Process(pid, int(fields[1]), int(fields[4]), int(fields[19]), fields[0] in (b"T", b"t"))
 
 
-def real_uid(pid: int) -> int | None:
-    """The real user id of a process; None if it has ended."""
+def user_ids(pid: int) -> Sequence[int]:
+    """The real and the effective user id of a process, and others; empty if it has ended."""
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith(b"Uid:"))
+            return next(tuple(map(int, line.split()[1:])) for line in file if line.startswith(b"Uid:"))
     except OSError:
-        return None
+        return ()
 
 
-def with_descendants(pid: int) -> list[Process]:
-    """The process and all that descend from it, as far as those between have not ended."""
-    everything = [process for each in _ids() if (process := look(each))]
-    children: dict[int, list[Process]] = {}
-    for process in everything:
-        children.setdefault(process.parent, []).append(process)
-    found = [process for process in everything if process.pid == pid]
-    for process in found:
-        found.extend(children.get(process.pid, ()))
-    return found
+def audit_session(pid: int) -> int | None:
+    """The audit session of a process; None if it has ended."""
+    return _number(pid, "sessionid")
+
+
+def everything() -> dict[int, Process]:
+    """All processes by their ids, the highest first."""
+    return {process.pid: process for process in filter(None, map(look, _ids()))}
+
+
+def with_descendants(roots: Iterable[int], of: Mapping[int, Process]) -> list[Process]:
+    """Some processes and all that descend from them, as far as those between have not ended."""
+    children: dict[int, list[int]] = {}
+    for process in of.values():
+        children.setdefault(process.parent, []).append(process.pid)
+    found = dict.fromkeys(pid for pid in roots if pid in of)
+    waiting = list(found)
+    for pid in waiting:
+        new = [child for child in children.get(pid, ()) if child not in found]
+        found.update(dict.fromkeys(new))
+        waiting += new
+    return [of[pid] for pid in found]
+
+
+@dataclass(frozen=True)
+class Strays:
+    """What su or sudo has started in the login of another account, also what no longer descends from it.
+
+    It is known by account, audit session and time. Nothing says of what else has left its parent in that login, as the
+    same account, that su has not started it.
+    """
+
+    uid: int
+    """The real user id of the account."""
+    inside: int
+    """The audit session of the login in which su or sudo was called."""
+    started: int
+    """When su or sudo was started: what is older is not theirs."""
+    terminal: int
+    """The device number of its terminal, 0 if it had none. Of root's processes only those that have it are strays: what
+    else root has started in that login can be a service of the machine."""
+    registered: frozenset[tuple[int, int]]
+    """Ids and start times of other registered processes: what descends from them ends with their logins."""
+    user_ids: Callable[[int], Sequence[int]] = user_ids
+    audit_session: Callable[[int], int | None] = audit_session
+
+    def among(self, processes: Mapping[int, Process]) -> Iterator[int]:
+        """The ids of those that are strays."""
+        keeps: dict[int, bool] = {}
+        for pid, process in processes.items():
+            if (
+                process.started >= self.started
+                and self._is_inside(pid)
+                and tuple(self.user_ids(pid)[:1]) == (self.uid,)
+                and (self.uid != 0 or process.terminal == self.terminal != 0)
+                and not self._is_kept(process.parent, processes, keeps)
+            ):
+                yield pid
+
+    def _is_inside(self, pid: int) -> bool:
+        # If pam_loginuid can set nothing, as in many containers, all logins are in the audit session of this process.
+        return self.audit_session(pid) == self.inside != self.audit_session(os.getpid())
+
+    def _is_kept(self, pid: int, processes: Mapping[int, Process], keeps: dict[int, bool]) -> bool:
+        """Whether what `pid` has started is no stray, by the first of it and its ancestors that says so.
+
+        `keeps` is what is known already: a walk up for each would take time that its user decides.
+        """
+        between: list[int] = []
+        answer = None
+        while answer is None and pid in processes and pid not in keeps and self._is_inside(pid):
+            keeps[pid] = False
+            between.append(pid)
+            answer = self._keeps(processes[pid])
+            pid = processes[pid].parent
+        answer = keeps.get(pid, False) if answer is None else answer
+        keeps.update(dict.fromkeys(between, answer))
+        return answer
+
+    def _keeps(self, process: Process) -> bool | None:
+        """Whether what a process has started is no stray; None if its parent says so.
+
+        The caller of su can have a process of their own adopt what su leaves (PR_SET_CHILD_SUBREAPER, prctl(2)), and
+        make a set-uid program of it. But such a process is not younger than su.
+        """
+        ids = self.user_ids(process.pid)
+        if not ids or (process.pid, process.started) in self.registered:
+            return True
+        if ids[0] != self.uid:
+            return self.uid == 0 or (ids[1] == 0 and process.started > self.started)
+        return True if process.started < self.started else None
 
 
 class Members:
     """The processes of a login session that is in no control group of its own, or was not ended with that.
 
-    They are the process `pid`, what descends from it, and all of the audit session that the login of `uid` has begun.
-    su and sudo begin none: of what they have started, that is not found whose parent had ended before it was seen.
+    They are the process `pid`, all of the audit session that the login of `uid` has begun, the strays of su or sudo,
+    which begin none, and what descends from any of these.
     """
 
-    def __init__(self, pid: int, started: int, uid: int, audit_session: int | None) -> None:
+    def __init__(
+        self, pid: int, started: int, uid: int, audit_session: int | None, strays: Strays | None = None
+    ) -> None:
         self._place = (audit_session, uid)
+        self._strays = strays
         self._seen = {pid: started}
-        root = look(pid)
-        if root is not None and root.started == started:
-            self._seen.update({each.pid: each.started for each in with_descendants(pid)})
+        self._find()
+
+    def _find(self) -> None:
+        """Add what descends from members, and strays."""
+        processes = everything()
+        roots = [
+            pid
+            for pid, started in self._seen.items()
+            if pid in processes and processes[pid].started == started
+        ]
+        roots += self._strays.among(processes) if self._strays else ()
+        self._seen.update({each.pid: each.started for each in with_descendants(roots, processes)})
 
     def send(self, number: int) -> int:
         """Send each a signal as soon as it is found, 0 for none; returns how many do not obey yet."""
         found = 0
+        if self._strays:
+            self._find()
         for pid in _ids():
             if not self._has(pid):
                 continue
@@ -114,7 +210,7 @@ class Members:
         return self.have_ended()
 
     def _has(self, pid: int) -> bool:
-        place = None if self._place[0] is None else (_number(pid, "sessionid"), _number(pid, "loginuid"))
+        place = None if self._place[0] is None else (audit_session(pid), _number(pid, "loginuid"))
         if place == self._place and pid != os.getpid():
             return True
         process = look(pid)

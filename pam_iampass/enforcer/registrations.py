@@ -42,9 +42,11 @@ class Registration:
     """logind's session (pam_systemd(8)); it can be one that the process did not begin."""
     tty: str | None
     ruser: str | None = None
-    """The user who called su or sudo (PAM_RUSER). Elsewhere the remote side can choose it; older doors leave it out."""
+    """The user who called su or sudo (PAM_RUSER). Elsewhere the remote side can choose it."""
     audit_session: int | None = None
     """The kernel's audit session that the login has begun: all processes in it with its login uid belong to it."""
+    inside: int | None = None
+    """The audit session of the login of another account in which su or sudo was called."""
 
 
 class InvalidRegistration(ValueError):
@@ -70,8 +72,10 @@ def decode(name: str, content: bytes) -> Registration:
     except KeyError as error:
         raise InvalidRegistration(f"{name}: no {error.args[0]}") from None
     tty, ruser = values.get("tty"), values.get("ruser")
-    audit_session = _number(values["audit_session"]) if "audit_session" in values else None
-    return Registration(user, uid, service, pid, started, xdg_session, tty, ruser, audit_session)
+    audit_session, inside = (
+        _number(values[key]) if key in values else None for key in ("audit_session", "inside")
+    )
+    return Registration(user, uid, service, pid, started, xdg_session, tty, ruser, audit_session, inside)
 
 
 def _number(text: str) -> int:
@@ -123,6 +127,15 @@ class Registrations:
                 except (InvalidRegistration, UntrustedFile, OSError) as error:
                     problems.append(str(error))
             yield found, problems
+
+    def processes(self) -> frozenset[tuple[int, int]]:
+        """Ids and start times of the registered processes of all kept sessions."""
+        found = set()
+        for name in filter(_NAME.fullmatch, self._names()):
+            with contextlib.suppress(InvalidRegistration, UntrustedFile, OSError):
+                registration = self._read(name)
+                found.add((registration.pid, registration.started))
+        return frozenset(found)
 
     def forget(self, login: RegisteredLogin) -> None:
         """Remove the file of a login of which nothing is left. Raises UntrustedFile."""

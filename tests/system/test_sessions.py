@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pam_iampass.agent.control import ask
+from tests.support.agent import listeners
 from tests.support.black_hole import all_ports_taken
 from tests.support.command import run_command
 from tests.support.installation import Installation
@@ -23,6 +24,7 @@ from tests.support.sandbox import SessionState
 from tests.support.sshd import Login, Sshd
 from tests.support.world import PASSWORD, PATIENCE, World, token_of, uid_of, wait_until
 
+ENFORCER_SOCKET = Path("/run/iampass/enforcer.sock")
 SUDO = f"echo '{PASSWORD}' | sudo -k -S -p '' sh -c 'echo As $(id -un).'; echo status=$?"
 
 
@@ -208,6 +210,56 @@ def test_another_user_in_the_login_session_is_not_covered(kept: World) -> None:
     kept.deny("bob")
     shell.login.expect("status=1")
     assert stored("alice")[0]["covered"] == 0
+    shell.end()
+
+
+@pytest.fixture
+def enforcer() -> Iterator[None]:
+    """The service that ends logins."""
+    with subprocess.Popen(["/usr/sbin/pam-iampass-enforcer", "--socket"]) as process:
+        wait_until(lambda: listeners(ENFORCER_SOCKET), "the enforcer listens")
+        yield
+        process.terminate()
+    ENFORCER_SOCKET.unlink()
+
+
+def running(command: str) -> list[int]:
+    """The ids of bob's processes with this command line."""
+    done = subprocess.run(
+        *(["pgrep", "-u", "bob", "-x", "-f", command],), stdout=subprocess.PIPE, text=True, check=False
+    )
+    return [int(word) for word in done.stdout.split()]
+
+
+@pytest.mark.usefixtures("enforcer")
+def test_what_su_has_started_is_ended_although_its_caller_kills_su(
+    kept: World, machine: Installation
+) -> None:
+    """Also what its caller has adopted. What another sudo of the login has started, and what is older, goes on."""
+    keep = "{session: {keep: true, check: 2s, covers: {services: [sudo]}}}"
+    machine.change(services=f"{{sshd: {keep}, su: {keep}}}")
+    older = "sleep 1001"
+    shell = Shell(kept)
+    as_bob = f"echo '{PASSWORD}' | sudo -k -S -p '' -u bob"
+    shell.login.sendline(f"({as_bob} {older}) &")
+    wait_until(lambda: running(older), "sudo has not begun")
+    with asking("su"):
+        leaves = "setsid sleep 1002 & sleep 1003; echo"
+        shell.login.sendline(f"(printf '{PASSWORD}\\n\\n' | su bob -c '{leaves}') &")
+        kept.approve("bob")
+        wait_until(lambda: running("sleep 1002") and running("sleep 1003"), "su has not begun")
+        (of_su,) = [each for each in stored("bob") if each["service"] == "su"]
+        shell.login.sendline(f"({as_bob} sh -c 'sleep 1004; echo') &")
+        wait_until(lambda: running("sleep 1004"), "sudo has not begun")
+        (pid,) = (login["pid"] for login in of_su["logins"])
+        subprocess.run(["runuser", "-u", "alice", "--", "kill", "-KILL", str(pid)], check=True)
+        wait_until(lambda: not running("sleep 100[23]"), "what su has started goes on")
+    assert running(older)
+    assert running("sleep 1004")
+    (ended,) = kept.journald.records(kept._cursor, IAMPASS_EVENT="session_ended", IAMPASS_SESSION=of_su["id"])
+    assert "ended without closing it" in ended["IAMPASS_REASON"]
+    assert [each["id"] for each in stored("alice")] == [shell.id]
+    subprocess.run(["pkill", "-KILL", "-u", "bob", "-x", "sleep"], check=True)
     shell.end()
 
 

@@ -194,6 +194,34 @@ def test_only_an_audit_session_that_the_login_has_begun_is_registered(
     assert found == [registered, registered]
 
 
+@pytest.mark.parametrize(
+    ("before", "env", "registered"),
+    [
+        ("echo 2 > /proc/self/loginuid", "A=1", True),
+        (WITHIN + "echo 2 > /proc/self/loginuid", "A=1", True),
+        ("echo 2 > /proc/self/loginuid", IN_SSHD, False),
+        (WITHIN + NEW_AUDIT_SESSION, "A=1", False),
+        (":", "A=1", False),
+    ],
+    ids=["of another account", "in which the caller is too", "of who started sshd", "of the account", "none"],
+)
+def test_the_login_of_another_account_in_which_su_was_called_is_registered(
+    application: Application, agent: Playing, logins: Path, before: str, env: str, registered: bool
+) -> None:
+    """What su leaves there is ended with its login."""
+    found: list[str] = []
+
+    def look(door: DoorConnection) -> None:
+        (file,) = logins.iterdir()
+        fields = dict(line.split("=", 1) for line in file.read_text().splitlines())
+        session = Path(f"/proc/{door.pid}/sessionid").read_text()
+        found.append(fields.get("inside", "none").replace(session, "its own"))
+
+    with agent(keeps(seen=look)):
+        application.run(WHOLE, then=PASSES, user=USER, before=before, env=env)
+    assert found == ["its own" if registered else "none"] * 2
+
+
 @pytest.mark.parametrize("value", ["a\nuid=0", "\x1b[31m", "\x7f"])
 def test_no_value_can_add_a_line_to_the_registration(
     application: Application, agent: Playing, logins: Path, value: str
