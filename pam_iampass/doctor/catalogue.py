@@ -408,11 +408,12 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " ending it ends only the program that opened it.",
             "Move the line at {place} after the line that includes pam_systemd",
         ),
-        _warning(
+        _error(
             "session-remembered",
-            "{name} starts programs that belong to no kept session",
+            "{name} starts root shells that the phone cannot end",
             "`session.keep` is set for it, and it remembers for a while that it has asked. Meanwhile it asks neither"
-            " for the password nor the phone, and a root shell that it starts is ended by nothing.",
+            " for the password nor the phone, and a root shell that it starts has no session of its own: it ends with"
+            " the login in which it was called, and that keeps none either.",
             "{remedy}",
         ),
         _warning(

@@ -19,6 +19,7 @@ from pam_iampass.doctor import (
 )
 from pam_iampass.doctor.machine import Machine
 from pam_iampass.errors import Problem, Severity
+from pam_iampass.pam.stack import PamService
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.sudoers import SudoersRejected
 
@@ -67,7 +68,9 @@ def _stacks(machine: Machine) -> Iterator[Problem]:
             rules = machine.sudoers
         except (SudoersRejected, CommandUnavailable):  # which the subject sudo reports
             rules = None
-        yield from session_check.findings(machine.stacks, machine.settings, asking, sudoers=rules)
+        yield from session_check.findings(machine.stacks, machine.settings, asking, rules=rules)
+        usable = [one for one in machine.stacks.services.values() if isinstance(one, PamService)]
+        yield from session_check.remembered(usable, machine.settings, machine.sshd_service or "sshd")
     machine.not_checked += machine.stacks.unread
 
 

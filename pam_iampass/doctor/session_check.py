@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.stacks import Stacks
+from pam_iampass.doctor.ways_in import CONSOLES
 from pam_iampass.enforcer.actions import TIMESTAMPS
 from pam_iampass.errors import Problem
-from pam_iampass.pam.modules import is_ours, stem
+from pam_iampass.pam.modules import is_ours, our_lines, stem
 from pam_iampass.pam.services import USES
-from pam_iampass.system import paths
-from pam_iampass.system.sudoers import Sudoers
+from pam_iampass.pam.stack import PamService, PamType
+from pam_iampass.system import paths, sudoers
+from pam_iampass.system.programs import CommandUnavailable
+from pam_iampass.system.sudoers import Sudoers, SudoersRejected
+from pam_iampass.text import names
 
 DOAS = Path("/etc/doas.conf")
 _PERSIST = re.compile(r"^[^#\n]*\bpersist\b", re.M)
+LOGINS = (*CONSOLES, "remote", "cockpit", "xrdp-sesman")
+"""The PAM services, besides that of sshd, by which people log in."""
 _ASKS_NOBODY = ("systemd-user",)
 """Services whose programs open sessions only: their `auth` stack is that of `other`, and nothing calls it."""
 
@@ -28,34 +34,77 @@ def findings(
     settings: Settings,
     asking: Iterable[str],
     enforcer: Path = Path(paths.ENFORCER_SOCKET),
-    sudoers: Sudoers | None = None,
-    doas: Path = DOAS,
+    rules: Sudoers | None = None,
 ) -> Iterator[Problem]:
     """What keeps the sessions of the services `asking`, which ask the phone, from being kept and ended.
 
-    `enforcer` is the socket of the service that ends logins, `sudoers` what sudo reads, `doas` the settings of doas.
-    Raises OSError.
+    `enforcer` is the socket of the service that ends logins, `rules` what sudo reads. Raises OSError.
     """
     keeping = [
         name for name in asking if name not in _ASKS_NOBODY and settings.for_service(name).session.keep
     ]
     for name in keeping:
         yield from _of_stack(stacks, name)
-    if sudoers is not None and keeping:
-        yield from _remembered_elsewhere(sudoers)
-    if sudoers is not None and sudoers.service in keeping and sudoers.remembers:
-        remedy = "With visudo: Defaults timestamp_timeout=0"
-        yield finding("session-remembered", "sudo", "timestamp_timeout is not 0", name="sudo", remedy=remedy)
-    if "doas" in keeping and doas.exists() and _PERSIST.search(doas.read_text("utf-8", "replace")):
-        yield finding(
-            *("session-remembered", "doas", f"{doas}: persist"),
-            name="doas",
-            remedy=f"Remove persist from {doas}",
-        )
+    if rules is not None and keeping:
+        yield from _remembered_elsewhere(rules)
     if keeping and not enforcer.is_socket():
         yield finding(
             "enforcer-off", "session.keep", f"{enforcer} is not a socket", services=", ".join(keeping)
         )
+
+
+def sudo_rules(read: Callable[[Path | None], Sudoers] = sudoers.read) -> list[Sudoers]:
+    """What each sudo of the machine reads; what it does without settings, if that cannot be read."""
+    found = []
+    for file in sudoers.files():
+        try:
+            found.append(read(file))
+        except CommandUnavailable:
+            found.append(Sudoers(()))
+        except SudoersRejected:  # sudo starts nothing then
+            continue
+    return found
+
+
+def remembered(
+    services: Iterable[PamService],
+    settings: Settings,
+    sshd_service: str,
+    rules: Callable[[], Sequence[Sudoers]] = sudo_rules,
+    doas: Path = DOAS,
+) -> Iterator[Problem]:
+    """Whether sudo or doas, which keep sessions, start root shells that no phone can end.
+
+    They do while they remember that they have asked. Such a shell ends with the login in which it was started; so
+    nothing is wrong if all logins that ask the phone keep their sessions. `sshd_service` is the PAM service of sshd.
+    """
+    asking = {
+        one.name: one
+        for one in services
+        if our_lines(one) or (one.name == sshd_service and our_lines(one, PamType.ACCOUNT))
+    }
+    keeping = {name for name in asking if settings.for_service(name).session.keep}
+    logins = [name for name in asking if name in (sshd_service, *LOGINS)]
+    endless = [name for name in logins if name not in keeping or not our_lines(asking[name], PamType.SESSION)]
+    if keeping.issubset(logins) or (logins and not endless):
+        return
+    keep = f"session.keep for {names(endless)}" if endless else "pam-iampass setup sshd, with session.keep"
+    if any(one.remembers and keeping.intersection(one.services) for one in rules()):
+        remedy = f"{keep}; or with visudo: Defaults timestamp_timeout=0"
+        yield finding("session-remembered", "sudo", "timestamp_timeout is not 0", name="sudo", remedy=remedy)
+    if "doas" in keeping and _persists(doas):
+        remedy = f"{keep}; or remove persist from {doas}"
+        yield finding("session-remembered", "doas", f"{doas}: persist", name="doas", remedy=remedy)
+
+
+def _persists(doas: Path) -> bool:
+    """Whether doas may remember the password; True if its settings cannot be read."""
+    try:
+        return bool(_PERSIST.search(doas.read_text("utf-8", "replace")))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def _of_stack(stacks: Stacks, name: str) -> Iterator[Problem]:
@@ -73,9 +122,9 @@ def _of_stack(stacks: Stacks, name: str) -> Iterator[Problem]:
         yield finding("session-line-early", name, str(stack[ours]), name=name, place=stack[ours].place)
 
 
-def _remembered_elsewhere(sudoers: Sudoers) -> Iterator[Problem]:
+def _remembered_elsewhere(rules: Sudoers) -> Iterator[Problem]:
     """Lines by which sudo remembers whom it has asked where the enforcer, when it revokes, does not look."""
-    for line in sudoers.lines:
+    for line in rules.lines:
         folder = line.name == "timestampdir" and os.path.realpath(str(line.value)) != os.path.realpath(
             TIMESTAMPS[0]
         )

@@ -445,6 +445,14 @@ MUTANTS = (
     ),
     Mutant(
         6,
+        "one login that is kept hides that another is not",
+        "pam_iampass/doctor/session_check.py",
+        "if keeping.issubset(logins) or (logins and not endless):",
+        "if keeping.issubset(logins) or len(endless) < len(logins):",
+        "tests/unit/doctor/test_session_check.py::test_a_login_that_keeps_nothing_makes_it_matter",
+    ),
+    Mutant(
+        6,
         "what a login has started outlives its process that was killed",
         _LIFE,
         "EndCause.KILLED if kept.killed else EndCause.LOGIN",
@@ -458,14 +466,6 @@ MUTANTS = (
         "each not in acted and self._members(each).send(0)",
         "False",
         _ENFORCER + "test_what_is_left_of_a_login_whose_process_was_killed_is_ended",
-    ),
-    Mutant(
-        6,
-        "a login of which the agent was not told is not ended",
-        _LIFE,
-        "    if kept.ended_by not in _REASONS:\n",
-        "    if kept.ended_by not in _REASONS or not kept.attached:\n",
-        _KEEPING + "test_a_login_of_which_the_agent_was_not_told_is_ended_like_any_other",
     ),
     Mutant(
         6,
@@ -506,6 +506,14 @@ MUTANTS = (
         "== self.inside != self.audit_session(os.getpid())",
         "== self.inside",
         "tests/unit/enforcer/test_strays.py::test_where_all_logins_have_one_audit_session_nothing_is_known",
+    ),
+    Mutant(
+        6,
+        "a login of which the agent was not told is not ended",
+        _LIFE,
+        "    if kept.ended_by not in _REASONS:\n",
+        "    if kept.ended_by not in _REASONS or not kept.attached:\n",
+        _KEEPING + "test_a_login_of_which_the_agent_was_not_told_is_ended_like_any_other",
     ),
     Mutant(
         6,

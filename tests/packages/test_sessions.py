@@ -36,7 +36,7 @@ def ready(machine: Booted, administrator: Administrator) -> Administrator:
     machine.shell(
         f"""
         DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends {" ".join(OTHERS)}
-        echo 'permit :sudo' > /etc/doas.conf
+        echo 'permit persist :sudo' > /etc/doas.conf
         chmod 600 /etc/doas.conf
         """
     )
@@ -127,3 +127,23 @@ def test_a_root_shell_of_a_program_without_a_session_of_logind_ends_on_the_phone
     shell.finish()
     wait_for(lambda: session["id"] not in {each["id"] for each in sessions(machine)}, "the session ends")
     assert machine.shell("pgrep -x -f 'sh -i' || :") == ""
+
+
+@pytest.mark.parametrize("program", ["sudo", *OTHERS.values()])
+def test_a_root_shell_that_a_program_starts_without_asking_ends_with_the_login(
+    machine: Booted, people: People, cursor: str, program: str
+) -> None:
+    """The program remembers that it has asked, and the shell keeps no session of its own."""
+    login = Login(machine, people)
+    login.terminal.sendline(f"{program} sh -c 'echo as-root-$((40 + 2))'")
+    type_password(login.terminal)
+    if program == "doas":  # nothing covers it
+        people.phone.approve("alice")
+    login.terminal.expect("as-root-42")
+    login.terminal.sendline(f"{program} sh -c 'setsid sleep 12321 & exec sh -i'")
+    login.terminal.expect("# ")
+    assert [each["id"] for each in sessions(machine)] == [login.id]
+    assert machine.shell("pgrep -u root -x -f 'sleep 12321'").split()
+    people.phone.move(login.number, "end")
+    wait_for(lambda: ended(machine, people, login), "the session ends")
+    wait_for(lambda: not machine.shell("pgrep -x -f '(sleep 12321|sh -i)' || :"), "the root shell ends")

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.config.settings import load
-from pam_iampass.doctor.session_check import DOAS, findings
+from pam_iampass.doctor.session_check import findings, remembered, sudo_rules
 from pam_iampass.doctor.stacks import Stacks
+from pam_iampass.errors import Severity
 from pam_iampass.pam.stack import DEBIAN, PamFiles
-from pam_iampass.system.sudoers import Sudoers, SudoersLine
+from pam_iampass.system.programs import CommandUnavailable
+from pam_iampass.system.sudoers import Sudoers, SudoersLine, files
 from tests.support.folders import put
 
 SYSTEMD = "session optional pam_systemd.so\n"
@@ -40,10 +42,9 @@ def found_in(
     service: str,
     *,
     sudoers: Sudoers | None = None,
-    configuration: Path = DOAS,
     **files: str,
 ) -> list[str | None]:
-    """The kinds of what is found about a service that asks the phone. `configuration` is that of doas."""
+    """The kinds of what is found about a service that asks the phone."""
     put(folder / "secret", "s3cret-of-ours\n", 0o600)
     own = f"application_id: app\napplication_secret_file: {folder / 'secret'}\n"
     put(folder / "iampass.yaml", own + settings)
@@ -51,9 +52,7 @@ def found_in(
     for name, text in files.items():
         put(folder / "pam.d" / name.replace("_", "-"), text)
     stacks = Stacks(PamFiles([folder / "pam.d"], DEBIAN), [], frozenset())
-    found = findings(
-        stacks, load(folder / "iampass.yaml"), [service], socket_path, sudoers=sudoers, doas=configuration
-    )
+    found = findings(stacks, load(folder / "iampass.yaml"), [service], socket_path, sudoers)
     return [one.kind for one in found]
 
 
@@ -116,6 +115,34 @@ def test_a_service_that_opens_sessions_without_asking_needs_no_line(trusted_fold
     assert not found_in(trusted_folder, keep, path, "systemd-user", other=other, systemd_user=SYSTEMD)
 
 
+ASKS = f"auth required pam_iampass.so\n{OURS}"
+QUIET = f"account required pam_iampass.so\n{OURS}"
+KEEP = "session: {keep: true}\n"
+REMEMBERS, FORGETS = Sudoers(()), Sudoers((SudoersLine("timestamp_timeout", 0),))
+
+
+def endless(
+    folder: Path,
+    files: dict[str, str],
+    settings: str = KEEP,
+    sshd_service: str = "sshd",
+    sudoers: Sudoers = REMEMBERS,
+    rule: str = "permit persist alice\n",
+) -> list[str]:
+    """The programs whose root shells the phone cannot end. `rule` is a line of doas.conf, `files` are PAM files."""
+    put(folder / "secret", "s3cret-of-ours\n", 0o600)
+    own = f"application_id: app\napplication_secret_file: {folder / 'secret'}\n"
+    put(folder / "iampass.yaml", own + settings)
+    (folder / "pam.d").mkdir(exist_ok=True)
+    for name, text in files.items():
+        put(folder / "pam.d" / name.replace("_", "-"), text)
+    services = PamFiles([folder / "pam.d"], DEBIAN).usable()
+    loaded, doas = load(folder / "iampass.yaml"), put(folder / "doas.conf", rule)
+    found = list(remembered(services, loaded, sshd_service, lambda: [sudoers], doas))
+    assert {(one.kind, one.severity) for one in found} <= {("session-remembered", Severity.ERROR)}
+    return [one.key for one in found]
+
+
 @pytest.mark.parametrize(
     ("values", "remembers"),
     [
@@ -132,12 +159,8 @@ def test_sudo_that_remembers_starts_what_belongs_to_no_session(
     trusted_folder: Path, values: tuple[object, ...], remembers: bool
 ) -> None:
     sudoers = Sudoers(tuple(SudoersLine("timestamp_timeout", value) for value in values))
-    path, asks = enforcer(trusted_folder), f"auth required pam_iampass.so\n{OURS}"
-    for keep in ("true", "false"):
-        found = found_in(
-            trusted_folder, f"session: {{keep: {keep}}}\n", path, "sudo", sudoers=sudoers, sudo=asks
-        )
-        assert found == (["session-remembered"] if remembers and keep == "true" else [])
+    assert endless(trusted_folder, {"sudo": ASKS}, sudoers=sudoers) == (["sudo"] if remembers else [])
+    assert endless(trusted_folder, {}, "session: {keep: false}\n", sudoers=sudoers) == []
 
 
 @pytest.mark.parametrize(
@@ -168,9 +191,55 @@ def test_that_sudo_remembers_where_nothing_is_revoked_is_found_if_any_session_is
 def test_doas_that_remembers_starts_what_belongs_to_no_session(
     trusted_folder: Path, rule: str, remembers: bool
 ) -> None:
-    settings = put(trusted_folder / "doas.conf", rule)
-    path, asks = enforcer(trusted_folder), f"auth required pam_iampass.so\n{OURS}"
-    found = found_in(
-        trusted_folder, "session: {keep: true}\n", path, "doas", configuration=settings, doas=asks
-    )
-    assert found == (["session-remembered"] if remembers else [])
+    assert endless(trusted_folder, {"doas": ASKS}, rule=rule) == (["doas"] if remembers else [])
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"sshd": QUIET}, []),
+        ({"sshd": ASKS}, []),
+        ({"lightdm": ASKS}, []),
+        ({"sshd": QUIET, "login": ASKS}, []),
+        ({}, ["sudo"]),
+        ({"sshd": OURS}, ["sudo"]),
+        ({"sshd": "account required pam_iampass.so\n"}, ["sudo"]),
+        ({"sshd": QUIET, "login": "auth required pam_iampass.so\n"}, ["sudo"]),
+        ({"su": ASKS}, ["sudo"]),
+    ],
+    ids=[
+        *(
+            "sshd, quiet",
+            "sshd, at the prompt",
+            "a display manager",
+            "sshd and the console",
+            "none",
+            "not asked",
+        ),
+        *("without a session line", "the console without one", "su is no login"),
+    ],
+)
+def test_what_sudo_remembers_matters_only_in_logins_that_are_not_kept(
+    trusted_folder: Path, files: dict[str, str], expected: list[str]
+) -> None:
+    assert endless(trusted_folder, {"sudo": ASKS, **files}) == expected
+
+
+def test_a_login_that_keeps_nothing_makes_it_matter(trusted_folder: Path) -> None:
+    settings = KEEP + "services: {login: {session: {keep: false}}}\n"
+    assert endless(trusted_folder, {"sudo": ASKS, "doas": ASKS, "sshd": QUIET}, settings) == []
+    assert endless(trusted_folder, {"login": ASKS}, settings) == ["sudo", "doas"]
+    assert endless(trusted_folder, {}, settings, sudoers=FORGETS, rule="permit alice\n") == []
+
+
+def test_sshd_can_have_a_pam_service_of_another_name(trusted_folder: Path) -> None:
+    assert endless(trusted_folder, {"sudo": ASKS, "ours": QUIET}, sshd_service="ours") == []
+    assert endless(trusted_folder, {}, sshd_service="sshd") == ["sudo"]
+
+
+def test_sudo_whose_settings_cannot_be_read_is_taken_to_remember() -> None:
+    def read(_file: Path | None) -> Sudoers:
+        raise CommandUnavailable("cvtsudoers is not installed", "")
+
+    assert all(one.remembers for one in sudo_rules(read))
+    assert len(sudo_rules(read)) == len(files())
