@@ -101,9 +101,9 @@ def command(ctx: click.Context, /, users: tuple[str, ...], **options: Any) -> No
             raise click.UsageError(f"`{ctx.invoked_subcommand}` has options of its own: name it first")
         return
     try:  # it is a package of its own, and `leave` works without it
-        from pam_iampass.sandbox.errors import SandboxError
         from pam_iampass.sandbox.sandbox import Sandbox
         from pam_iampass.sandbox.serving import serve
+        from pam_iampass.sandbox.state_folder import SandboxError
     except ImportError as error:
         what = "the sandbox is not installed; distributions package it as pam-iampass-sandbox"
         raise click.ClickException(f"{what} ({error})") from error

@@ -23,6 +23,11 @@ from .origin import split_for_wire
 
 T = TypeVar("T")
 
+AUTHENTICATION = "Authentication"
+TIMESTAMP = "X-IAMPASS-Authentication-Timestamp"
+# The service knows this header by its misspelt name only.
+VERSION = "X-IAMOASS-Authentication-Version"
+
 ATTEMPTS = 3
 """Attempts at one call, the first included, unless it is rejected with a complete 429 with Retry-After."""
 CLOCK_TOLERANCE = 30.0
@@ -103,15 +108,19 @@ class Call(Generic[T]):
 
 def signature(client_id: str, secret: str, url: str, nonce: int, timestamp: int) -> dict[str, str]:
     """The headers that sign a request to `url`, the full URL as it is sent."""
-    signed_url = url.partition("://")[2]
-    key = hashlib.sha256(f"{nonce}{secret}".encode()).digest()[:16]
-    digest = hmac.digest(key, f"{nonce}{signed_url}{timestamp}".encode(), "sha256")[:16]
+    text = signature_text(secret, str(nonce), url.partition("://")[2], str(timestamp))
     return {
-        "Authentication": f"hmac {client_id}:{nonce}:{base64.b64encode(digest).decode('ascii')}",
-        "X-IAMPASS-Authentication-Timestamp": str(timestamp),
-        # The service knows this header by its misspelt name only.
-        "X-IAMOASS-Authentication-Version": "1",
+        AUTHENTICATION: f"hmac {client_id}:{nonce}:{text}",
+        TIMESTAMP: str(timestamp),
+        VERSION: "1",
     }
+
+
+def signature_text(secret: str, nonce: str, signed_url: str, timestamp: str) -> str:
+    """The signature of a request to `signed_url`, the full URL as it is sent, without `https://`."""
+    key = hashlib.sha256(f"{nonce}{secret}".encode()).digest()[:16]
+    signed = f"{nonce}{signed_url}{timestamp}".encode("utf-8", "surrogateescape")
+    return base64.b64encode(hmac.digest(key, signed, "sha256")[:16]).decode("ascii")
 
 
 def http_time(text: str | None) -> float | None:

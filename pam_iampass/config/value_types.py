@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Callable, ClassVar, TypeVar, Union
 
 from pam_iampass.client.origin import InvalidOrigin, Origin
+from pam_iampass.client.status import AuthenticationMethod
 from pam_iampass.config.node_reader import InvalidValue, ValueType
 
 Network = Union[IPv4Network, IPv6Network]
 
-METHODS = ("acceptance", "device", "facial")
+METHODS = tuple(method.value for method in AuthenticationMethod)
 """The authentication methods of IAMPASS."""
 
 LONGEST_TIMEOUT = 290

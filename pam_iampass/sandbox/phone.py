@@ -7,43 +7,46 @@ data from requests.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import hmac
 import html
 import json
 import re
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
-from aiohttp import web
-
+from pam_iampass.client.status import Status
 from pam_iampass.sandbox.calls import Backend
-from pam_iampass.sandbox.errors import Refusal
-from pam_iampass.sandbox.protocol import Headers, IncomingRequest, ServiceReply
-from pam_iampass.sandbox.sessions import SandboxSession, SessionStatus
+from pam_iampass.sandbox.sessions import SandboxSession
 from pam_iampass.sandbox.state import ServiceState, Sms
+from pam_iampass.server.http import Route
+from pam_iampass.server.messages import Headers, IncomingRequest, Refusal, Reply, unauthorized
 from pam_iampass.text import clean
 
 _DECISIONS = {
-    "approve": SessionStatus.ACTIVE,
-    "deny": SessionStatus.CANCELLED,
-    "fail": SessionStatus.FAILED,
-    "identify": SessionStatus.IDENTIFYING,
+    "approve": Status.active,
+    "deny": Status.cancelled,
+    "fail": Status.failed,
+    "identify": Status.identifying,
 }
 _MOVES = ("end", "away", "back")
 
 
-def events(backend: Backend, request: IncomingRequest) -> ServiceReply:
+async def events(backend: Backend, request: IncomingRequest) -> Reply:
     """``GET /phone/events``: server-sent events, each with the whole content of the page."""
     _require_page(backend, request)
-    return ServiceReply(content_type="text/event-stream", stream=partial(_respond, backend.state))
+    return Reply(
+        content_type="text/event-stream",
+        headers=(("X-Content-Type-Options", "nosniff"),),
+        stream=partial(_views, backend.state),
+    )
 
 
-def decide(backend: Backend, request: IncomingRequest) -> ServiceReply:
+async def decide(backend: Backend, request: IncomingRequest) -> Reply:
     """``POST /phone/requests/<number>/approve`` (or ``deny``, ``fail``, ``identify``), no body."""
     _require_page(backend, request)
     try:
@@ -52,30 +55,30 @@ def decide(backend: Backend, request: IncomingRequest) -> ServiceReply:
         raise Refusal(
             409, "NOT_PENDING", "this request no longer waits for an answer of this phone"
         ) from None
-    return ServiceReply.of({})
+    return Reply.of({})
 
 
-def move(backend: Backend, request: IncomingRequest) -> ServiceReply:
+async def move(backend: Backend, request: IncomingRequest) -> Reply:
     """``POST /phone/sessions/<number>/end`` (or ``away``, ``back``): what becomes of an open session; no body."""
     _require_page(backend, request)
     try:
         _move(backend, request)
     except LookupError:
         raise Refusal(409, "NOT_OPEN", "this session is over, or the phone is lost") from None
-    return ServiceReply.of({})
+    return Reply.of({})
 
 
-def register(backend: Backend, request: IncomingRequest) -> ServiceReply:
+async def register(backend: Backend, request: IncomingRequest) -> Reply:
     """``POST /phone/register/<token>``: registers a device through a registration link, no body."""
     _require_page(backend, request)
     request.require_no_body()
     user = backend.state.users.use_link(request.segments[2])
     if user is None:
         raise Refusal(410, "LINK_NOT_VALID", "this link has been used, or its user was deleted")
-    return ServiceReply.of({"user": clean(user)})
+    return Reply.of({"user": clean(user)})
 
 
-def lose_or_find(backend: Backend, request: IncomingRequest) -> ServiceReply:
+async def lose_or_find(backend: Backend, request: IncomingRequest) -> Reply:
     """``POST /phone/devices/lost/<user>`` (or ``found``): the user loses the phone, or finds it again; no body."""
     _require_page(backend, request)
     request.require_no_body()
@@ -86,46 +89,53 @@ def lose_or_find(backend: Backend, request: IncomingRequest) -> ServiceReply:
         backend.state.users.set_lost(user, verb == "lost")
     except LookupError:
         raise Refusal(409, "NO_PHONE", "this user has no phone") from None
-    return ServiceReply.of({})
+    return Reply.of({})
 
 
-def list_for_script(backend: Backend, request: IncomingRequest) -> ServiceReply:
+async def list_for_script(backend: Backend, request: IncomingRequest) -> Reply:
     """``GET /sandbox/requests``: the pending requests."""
-    request.require_bearer(backend.control_token, "control token")
+    _require_bearer(request, backend.control_token, "control token")
     pending = [_described(session) for session in backend.state.sessions.all if session.undecided]
-    return ServiceReply.of({"requests": pending})
+    return Reply.of({"requests": pending})
 
 
-def decide_for_script(backend: Backend, request: IncomingRequest) -> ServiceReply:
+async def decide_for_script(backend: Backend, request: IncomingRequest) -> Reply:
     """``POST /sandbox/requests/<number>/approve`` (or ``deny``, ``fail``, ``identify``), no body."""
-    request.require_bearer(backend.control_token, "control token")
+    _require_bearer(request, backend.control_token, "control token")
     try:
-        return ServiceReply.of(_described(_decide(backend, request)))
+        return Reply.of(_described(_decide(backend, request)))
     except LookupError as error:
         raise Refusal(404, "NOT_PENDING", str(error)) from None
 
 
-def list_sessions_for_script(backend: Backend, request: IncomingRequest) -> ServiceReply:
+async def list_sessions_for_script(backend: Backend, request: IncomingRequest) -> Reply:
     """``GET /sandbox/sessions``: the open sessions."""
-    request.require_bearer(backend.control_token, "control token")
-    found = [_described(session) for session in backend.state.sessions.all if session.status.is_open]
-    return ServiceReply.of({"sessions": found})
+    _require_bearer(request, backend.control_token, "control token")
+    found = [_described(session) for session in backend.state.sessions.all if session.open]
+    return Reply.of({"sessions": found})
 
 
-def move_for_script(backend: Backend, request: IncomingRequest) -> ServiceReply:
+async def move_for_script(backend: Backend, request: IncomingRequest) -> Reply:
     """``POST /sandbox/sessions/<number>/end`` (or ``away``, ``back``), no body."""
-    request.require_bearer(backend.control_token, "control token")
+    _require_bearer(request, backend.control_token, "control token")
     try:
-        return ServiceReply.of(_described(_move(backend, request)))
+        return Reply.of(_described(_move(backend, request)))
     except LookupError as error:
         raise Refusal(404, "NOT_OPEN", str(error)) from None
 
 
 def _require_page(backend: Backend, request: IncomingRequest) -> None:
     # A second line of defence: pages of other sites cannot even try keys.
-    if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
+    if request.header("Sec-Fetch-Site") not in (None, "same-origin"):
         raise Refusal(403, "WRONG_SITE", "only the phone page may make this call")
-    request.require_bearer(backend.phone_key, "phone key")
+    _require_bearer(request, backend.phone_key, "phone key")
+
+
+def _require_bearer(request: IncomingRequest, token: str, name: str) -> None:
+    """Refuse a request (401) without this token. ``name`` names it for people."""
+    sent = (request.header("Authorization") or "").encode("utf-8", "surrogateescape")
+    if not hmac.compare_digest(f"Bearer {token}".encode(), sent):
+        raise unauthorized("BAD_TOKEN", f"this call needs: Authorization: Bearer <{name}>")
 
 
 def _decide(backend: Backend, request: IncomingRequest) -> SandboxSession:
@@ -149,7 +159,7 @@ def _described(session: SandboxSession) -> dict[str, Any]:
     return {
         "id": session.number,
         "user": session.user,
-        "status": session.status.value,
+        "status": session.status.name,
         "methods": list(session.methods),
         "age_seconds": round(time.monotonic() - session.started_at, 3),
     }
@@ -177,22 +187,22 @@ HEADERS: Headers = (
 """For every page of the sandbox: loads only its own files, in no frame, and sends no referrer."""
 
 
-def page(backend: Backend, request: IncomingRequest) -> ServiceReply:
+async def page(backend: Backend, request: IncomingRequest) -> Reply:
     """``GET /phone``: the page."""
     return _file("phone.html")
 
 
-def asset(backend: Backend, request: IncomingRequest) -> ServiceReply:
+async def asset(backend: Backend, request: IncomingRequest) -> Reply:
     """``GET /phone/<file>``: a style sheet, script or picture."""
     return _file(request.segments[1])
 
 
-def _file(name: str) -> ServiceReply:
+def _file(name: str) -> Reply:
     # The name is compared with those of the files, and never becomes part of a path.
     files = {path.name: path for path in _FOLDER.iterdir() if path.suffix in _TYPES}
     if name not in files:
         raise Refusal(404, "UNKNOWN_CALL", "there is no such file")
-    return ServiceReply(200, files[name].read_bytes(), _TYPES[files[name].suffix], HEADERS)
+    return Reply(200, files[name].read_bytes(), _TYPES[files[name].suffix], HEADERS)
 
 
 _PAGE = """<!doctype html>
@@ -219,62 +229,52 @@ _DONE = (
 )
 
 
-def registration(backend: Backend, request: IncomingRequest) -> ServiceReply:
+async def registration(backend: Backend, request: IncomingRequest) -> Reply:
     """``GET /register/<token>``: the page with the button."""
     user = backend.state.users.user_of_link(request.segments[1])
     return _used() if user is None else _page("Register this device", _BUTTON, user)
 
 
-def register_by_link(backend: Backend, request: IncomingRequest) -> ServiceReply:
+async def register_by_link(backend: Backend, request: IncomingRequest) -> Reply:
     """``POST /register/<token>``: registers the device; a link works once."""
     request.require_no_body()
     user = backend.state.users.use_link(request.segments[1])
     return _used() if user is None else _page("Device registered", _DONE, user)
 
 
-def _used() -> ServiceReply:
+def _used() -> Reply:
     return _page("This link is not valid", "<p>It has been used, or its user was deleted.</p>", "", 410)
 
 
-def _page(title: str, content: str, user: str, status: int = 200) -> ServiceReply:
+def _page(title: str, content: str, user: str, status: int = 200) -> Reply:
     body = _PAGE.format(title=title, content=content.format(user=html.escape(clean(user))))
-    return ServiceReply(status, body.encode(), "text/html; charset=utf-8", HEADERS)
+    return Reply(status, body.encode(), "text/html; charset=utf-8", HEADERS)
 
 
 # A page that receives nothing for three beats considers the connection lost.
 _BEAT_SECONDS = 5.0
 # Combines changes that follow each other into one event.
 _REST_SECONDS = 0.05
-_HEADERS = {
-    "Content-Type": "text/event-stream",
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
-async def _respond(
-    state: ServiceState, request: web.BaseRequest, stopping: asyncio.Event
-) -> web.StreamResponse:
-    """Send the view after each change, until the page is closed or the sandbox stops."""
-    response = web.StreamResponse(headers=_HEADERS)
+async def _views(state: ServiceState, stopping: asyncio.Event) -> AsyncGenerator[bytes, None]:
+    """The view after each change, as events, until the page is closed or the sandbox stops."""
     changed, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def wake() -> None:
         loop.call_soon_threadsafe(changed.set)
 
     sent: View | None = None
-    with contextlib.suppress(ConnectionError), state.notifier.watched(wake):
-        await response.prepare(request)
+    with state.notifier.watched(wake):
         while not stopping.is_set():
             changed.clear()
             view = _phone_view(state)
             # JSON without line breaks: one data line.
             event = f"data: {json.dumps({**view, 'now': time.monotonic()})}\n\n".encode()
-            await response.write(b": heartbeat\n\n" if view == sent else event)
+            yield b": heartbeat\n\n" if view == sent else event
             sent = view
             await _first_of(changed, stopping, _BEAT_SECONDS)
             await asyncio.sleep(_REST_SECONDS)
-    return response
 
 
 async def _first_of(one: asyncio.Event, other: asyncio.Event, seconds: float) -> None:
@@ -291,9 +291,9 @@ _USERS_SHOWN = 100
 _LINK = re.compile(r"/register/([A-Za-z0-9_-]+)", re.ASCII)
 _WITHDRAWN = "withdrawn"
 _OUTCOMES = {
-    SessionStatus.CANCELLED: "denied",
-    SessionStatus.FAILED: "unrecognized",
-    SessionStatus.TIMEOUT: "expired",
+    Status.cancelled: "denied",
+    Status.failed: "unrecognized",
+    Status.timeout: "expired",
 }
 
 View = dict[str, Any]
@@ -309,9 +309,7 @@ def _phone_view(state: ServiceState) -> View:
         decided = (session for session in reversed(sessions) if not session.undecided)
         return {
             "requests": [_request(state, session) for session in sessions if session.undecided],
-            "sessions": [_open(state, each) for each in reversed(sessions) if each.status.is_open][
-                :_USERS_SHOWN
-            ],
+            "sessions": [_open(state, each) for each in reversed(sessions) if each.open][:_USERS_SHOWN],
             "recent": [_decided(session) for session in islice(decided, _SHOWN)],
             "users": [_user(state, *each) for each in islice(users.items(), _USERS_SHOWN)],
             "users_total": len(users),
@@ -329,7 +327,7 @@ def _request(state: ServiceState, session: SandboxSession) -> View:
         "number": session.number,
         "user": clean(session.user),
         "methods": list(session.methods),
-        "identifying": session.status is SessionStatus.IDENTIFYING,
+        "identifying": session.status is Status.identifying,
         "lost": state.users.is_lost(session.user),
         "started": session.started_at,
         "answer_by": session.answer_by,
@@ -340,7 +338,7 @@ def _open(state: ServiceState, session: SandboxSession) -> View:
     return {
         "number": session.number,
         "user": clean(session.user),
-        "away": session.status is SessionStatus.WALKAWAY,
+        "away": session.status is Status.walkaway,
         "lost": state.users.is_lost(session.user),
         "at": session.decided_at,
     }
@@ -374,3 +372,21 @@ def _messages(state: ServiceState, messages: tuple[Sms, ...]) -> Iterable[View]:
             "link": tokens[-1] if tokens else None,
             "at": message.at,
         }
+
+
+ROUTES = (
+    Route("GET", "/register/*", registration),
+    Route("POST", "/register/*", register_by_link),
+    Route("GET", "/phone", page),
+    Route("GET", "/phone/events", events),
+    Route("GET", "/phone/*", asset),
+    Route("POST", "/phone/requests/*/*", decide),
+    Route("POST", "/phone/sessions/*/*", move),
+    Route("POST", "/phone/register/*", register),
+    Route("POST", "/phone/devices/*/*", lose_or_find),
+    Route("GET", "/sandbox/requests", list_for_script),
+    Route("POST", "/sandbox/requests/*/*", decide_for_script),
+    Route("GET", "/sandbox/sessions", list_sessions_for_script),
+    Route("POST", "/sandbox/sessions/*/*", move_for_script),
+)
+"""The calls of the phone page, of registration links, and of scripts."""

@@ -1,31 +1,31 @@
-"""The sandbox, as the command and tests use it, with its certificate authority."""
+"""The sandbox, as the command and tests use it: the socket, the thread that serves, the certificate authority."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import ipaddress
 import json
 import re
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import trustme
 
+from pam_iampass.client.status import Status
+from pam_iampass.sandbox import calls, phone
 from pam_iampass.sandbox.calls import Auto, Backend, Behaviour
-from pam_iampass.sandbox.errors import SandboxError
-from pam_iampass.sandbox.events import Event, Listener
-from pam_iampass.sandbox.server import (
-    LOOPBACK_NAMES,
-    Dispatcher,
-    Server,
-    authority,
-    is_unspecified,
-    open_listener,
-)
-from pam_iampass.sandbox.sessions import SandboxSession, SessionOrUser, SessionStatus
+from pam_iampass.sandbox.events import Event, EventKind, Listener
+from pam_iampass.sandbox.sessions import SandboxSession, SessionOrUser
 from pam_iampass.sandbox.state import ServiceState
-from pam_iampass.sandbox.state_folder import CA_FILE, SERVICE_FILE, StateFolder
+from pam_iampass.sandbox.state_folder import CA_FILE, SERVICE_FILE, SandboxError, StateFolder
+from pam_iampass.server.http import Dispatcher, serve
+from pam_iampass.server.messages import IncomingRequest, Refusal
 
 # An id is part of paths, and precedes a colon: these characters need no quoting in either.
 _APPLICATION_ID = re.compile(r"[A-Za-z0-9._~-]+", re.ASCII)
@@ -72,7 +72,7 @@ class Sandbox(Behaviour):
         self._folder = StateFolder(None if state is None else Path(state))
         self._authority = CertificateAuthority(self._folder)
         self._state = ServiceState(listener, self._folder)
-        self._server: Server | None = None
+        self._server: _Server | None = None
         self.port = listen[1]
         """The port; after ``start`` the one that the system chose."""
         self.application_id = application_id
@@ -90,7 +90,14 @@ class Sandbox(Behaviour):
         )
         own = () if is_unspecified(listen[0]) else (listen[0],)
         self._names = tuple(dict.fromkeys((*own, *names, *LOOPBACK_NAMES)))
-        self._dispatcher = Dispatcher(self._backend, frozenset(name.lower() for name in self._names))
+        self._dispatcher = self._make_dispatcher(frozenset(name.lower() for name in self._names))
+
+    def _make_dispatcher(self, names: frozenset[str]) -> Dispatcher[Backend]:
+        return Dispatcher((*calls.ROUTES, *phone.ROUTES), self._backend, names, self._now, self._report)
+
+    def _report(self, request: IncomingRequest, refusal: Refusal) -> None:
+        why = f"{refusal.status} {refusal.reason}, {refusal.detail}"
+        self._state.report(EventKind.REFUSED, detail=f"{request.method} {request.target}: {why}")
 
     def _now(self) -> float:
         """The service's Unix time."""
@@ -101,7 +108,7 @@ class Sandbox(Behaviour):
         context = self._authority.server_context(self._names)
         listener = open_listener(*self._listen, allow_remote=self._allow_remote)
         self.port = listener.getsockname()[1]
-        self._server = Server(self._dispatcher, listener, context)
+        self._server = _Server(self._dispatcher, listener, context)
         self._server.start()
         self._folder.write(self.phone_address_file.name, f"{self.phone_url}\n".encode())
         service = {
@@ -170,16 +177,101 @@ class Sandbox(Behaviour):
 
     def approve(self, request: SessionOrUser) -> SandboxSession:
         """Approve on the phone."""
-        return self._state.answer(request, SessionStatus.ACTIVE)
+        return self._state.answer(request, Status.active)
 
     def deny(self, request: SessionOrUser) -> SandboxSession:
         """Deny on the phone: the session is ``cancelled``."""
-        return self._state.answer(request, SessionStatus.CANCELLED)
+        return self._state.answer(request, Status.cancelled)
 
     @property
     def sessions(self) -> tuple[SandboxSession, ...]:
         """The current state of every session so far, the oldest first."""
         return self._state.sessions.all
+
+
+LOOPBACK_NAMES = ("127.0.0.1", "::1", "localhost")
+
+
+def open_listener(host: str, port: int, allow_remote: bool = False) -> socket.socket:
+    """A listening TCP socket. Raises SandboxError."""
+    try:
+        results = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise SandboxError(f"cannot look up {host}: {error.strerror}") from error
+    family, _, _, _, address = results[0]
+    if not allow_remote and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
+        raise SandboxError(
+            f"{host} is not a loopback address: everybody who can reach the sandbox could approve logins."
+            " Listen on 127.0.0.1, or use --allow-remote"
+        )
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        what = f"cannot listen on {host} port {port}: {error.strerror}"
+        raise SandboxError(f"{what}; choose another with --listen") from error
+    return listener
+
+
+def authority(host: str, port: int) -> str:
+    """Host and port for a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_unspecified(host: str) -> bool:
+    """Whether this means every address of the machine, and is not a name for clients."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return not host
+
+
+class _Server:
+    """Serves on a socket, in a thread with an event loop of its own, until it is stopped."""
+
+    def __init__(
+        self, dispatcher: Dispatcher[Backend], listener: socket.socket, context: ssl.SSLContext
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._listener = listener
+        self._context = context
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._run, name="iampass-sandbox", daemon=True)
+        self._ready: Future[None] = Future()
+
+    def start(self) -> None:
+        """Returns when connections are accepted; raises the error that prevents that."""
+        self._thread.start()
+        self._ready.result()
+
+    def stop(self) -> None:
+        """Returns when every connection is closed."""
+        if self._loop is not None and self._stopping is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        await serve(
+            self._dispatcher.handle,
+            self._listener,
+            self._context,
+            self._stopping,
+            lambda: self._ready.set_result(None),
+        )
 
 
 CA_KEY_FILE = "ca-key.pem"

@@ -8,34 +8,8 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Callable, Union
 
+from pam_iampass.client.status import Status
 from pam_iampass.sandbox.events import Event, EventKind, Notifier
-
-DEFAULT_DURATION_SECONDS = 3600
-LONGEST_DURATION_SECONDS = 86400
-METHODS = ("acceptance", "device", "facial")
-
-
-class SessionStatus(str, enum.Enum):
-    """The session statuses of the service."""
-
-    PENDING = "pending"
-    IDENTIFYING = "identifying"
-    ACTIVE = "active"
-    FAILED = "failed"
-    TIMEOUT = "timeout"
-    CANCELLED = "cancelled"
-    CLOSED = "closed"
-    WALKAWAY = "walkaway"
-
-    @property
-    def undecided(self) -> bool:
-        """Whether the user has not answered yet."""
-        return self in (SessionStatus.PENDING, SessionStatus.IDENTIFYING)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the user was approved, and the session has not ended."""
-        return self in (SessionStatus.ACTIVE, SessionStatus.WALKAWAY)
 
 
 class EndedBy(str, enum.Enum):
@@ -65,7 +39,7 @@ class SandboxSession:
     """Identifies the session in its URLs."""
     token: str = field(repr=False)
     secret: str = field(repr=False)
-    status: SessionStatus = SessionStatus.PENDING
+    status: Status = Status.pending
     approved: bool = False
     """Whether it was ever ``active``."""
     polls: int = 0
@@ -77,7 +51,12 @@ class SandboxSession:
     @property
     def undecided(self) -> bool:
         """Whether the user has not answered yet."""
-        return self.status.undecided
+        return self.status.in_progress
+
+    @property
+    def open(self) -> bool:
+        """Whether the user was approved, and the session has not ended."""
+        return self.status is Status.active or self.status.away
 
 
 SessionOrUser = Union[SandboxSession, int, str]
@@ -85,11 +64,11 @@ SessionOrUser = Union[SandboxSession, int, str]
 
 
 _EVENTS = {
-    SessionStatus.ACTIVE: EventKind.APPROVED,
-    SessionStatus.FAILED: EventKind.NOT_RECOGNIZED,
-    SessionStatus.TIMEOUT: EventKind.TIMED_OUT,
-    SessionStatus.CANCELLED: EventKind.DENIED,
-    SessionStatus.IDENTIFYING: EventKind.IDENTIFYING,
+    Status.active: EventKind.APPROVED,
+    Status.failed: EventKind.NOT_RECOGNIZED,
+    Status.timeout: EventKind.TIMED_OUT,
+    Status.cancelled: EventKind.DENIED,
+    Status.identifying: EventKind.IDENTIFYING,
 }
 
 
@@ -99,7 +78,8 @@ class SessionRegistry:
     def __init__(self, notifier: Notifier) -> None:
         self._notifier = notifier
         self._sessions: dict[int, SandboxSession] = {}
-        self._numbers: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}  # by path
+        self._secrets: dict[str, str] = {}  # by token
 
     @property
     def all(self) -> tuple[SandboxSession, ...]:
@@ -120,51 +100,54 @@ class SessionRegistry:
             number = self._numbers.get(path)
             return None if number is None else self._sessions[number]
 
-    def begin(
-        self, user: str, methods: tuple[str, ...], duration: int | None, patience: float
-    ) -> SandboxSession:
+    def secret_of(self, token: str) -> str | None:
+        """The secret of the session with this token."""
+        with self._notifier:
+            return self._secrets.get(token)
+
+    def begin(self, user: str, methods: tuple[str, ...], duration: int, patience: float) -> SandboxSession:
         """A new pending session, which times out after ``patience`` seconds or its duration."""
-        length = DEFAULT_DURATION_SECONDS if duration is None else duration
         with self._notifier:
             now = time.monotonic()
             session = SandboxSession(
                 number=len(self._sessions) + 1,
                 user=user,
                 methods=methods,
-                duration=length,
+                duration=duration,
                 started_at=now,
-                answer_by=now + min(patience, length),
+                answer_by=now + min(patience, duration),
                 path=secrets.token_hex(8),
                 token=secrets.token_urlsafe(18),
                 secret=secrets.token_urlsafe(24),
             )
             self._numbers[session.path] = session.number
+            self._secrets[session.token] = session.secret
             return self._put(session, EventKind.REQUESTED, ", ".join(methods))
 
     def undecided(self, which: SessionOrUser) -> SandboxSession:
         """The undecided request. Raises LookupError unless there is exactly one."""
         return self._only(which, lambda each: each.undecided, "undecided request")
 
-    def decide(self, which: SessionOrUser, status: SessionStatus) -> SandboxSession:
+    def decide(self, which: SessionOrUser, status: Status) -> SandboxSession:
         """Answer an undecided request. Raises LookupError if there is none."""
         with self._notifier:
             session = self.undecided(which)
-            decided_at = None if status.undecided else time.monotonic()
-            approved = status is SessionStatus.ACTIVE
+            decided_at = None if status.in_progress else time.monotonic()
+            approved = status is Status.active
             decided = replace(session, status=status, decided_at=decided_at, approved=approved)
             return self._put(decided, _EVENTS[status])
 
     def walk_away(self, which: SessionOrUser) -> SandboxSession:
         """The user leaves an active session, which stays open. Raises LookupError if none is active."""
-        return self._move(which, SessionStatus.ACTIVE, SessionStatus.WALKAWAY, EventKind.WALKED_AWAY)
+        return self._move(which, Status.active, Status.walkaway, EventKind.WALKED_AWAY)
 
     def come_back(self, which: SessionOrUser) -> SandboxSession:
         """The user returns to a session: it is active again. Raises LookupError if none was left."""
-        return self._move(which, SessionStatus.WALKAWAY, SessionStatus.ACTIVE, EventKind.CAME_BACK)
+        return self._move(which, Status.walkaway, Status.active, EventKind.CAME_BACK)
 
     def open(self, which: SessionOrUser) -> SandboxSession:
         """The open session. Raises LookupError unless there is exactly one."""
-        return self._only(which, lambda each: each.status.is_open, "open session")
+        return self._only(which, lambda each: each.open, "open session")
 
     def count_poll(self, number: int) -> SandboxSession:
         """Count one more poll of a session, and return the session."""
@@ -181,9 +164,9 @@ class SessionRegistry:
             if session.ended_by is not None:
                 return False
             if session.undecided:
-                session = replace(session, status=SessionStatus.CLOSED, decided_at=now)
-            if session.status.is_open:
-                session = replace(session, status=SessionStatus.CLOSED)
+                session = replace(session, status=Status.closed, decided_at=now)
+            if session.open:
+                session = replace(session, status=Status.closed)
             kind = EventKind.EXPIRED if by is EndedBy.EXPIRY else EventKind.ENDED
             self._put(replace(session, ended_at=now, ended_by=by), kind, f"by {by.value}")
             return True
@@ -192,20 +175,18 @@ class SessionRegistry:
         """The time to answer is over; an answered request does not change."""
         with self._notifier:
             if self.numbered(number).undecided:
-                self.decide(number, SessionStatus.TIMEOUT)
+                self.decide(number, Status.timeout)
 
     def expire(self, number: int) -> None:
         """The session's duration is over."""
         with self._notifier:
             self.time_out(number)
-            if self.numbered(number).status.is_open:
+            if self.numbered(number).open:
                 self.end(number, EndedBy.EXPIRY)
 
-    def _move(
-        self, which: SessionOrUser, old: SessionStatus, new: SessionStatus, kind: EventKind
-    ) -> SandboxSession:
+    def _move(self, which: SessionOrUser, old: Status, new: Status, kind: EventKind) -> SandboxSession:
         with self._notifier:
-            session = self._only(which, lambda each: each.status is old, f"session that is {old.value}")
+            session = self._only(which, lambda each: each.status is old, f"session that is {old.name}")
             return self._put(replace(session, status=new), kind)
 
     def _only(

@@ -11,16 +11,10 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pam_iampass.sandbox.errors import SandboxError
+from pam_iampass.client.status import Status
 from pam_iampass.sandbox.events import Event, EventKind, Listener, Notifier
-from pam_iampass.sandbox.sessions import (
-    EndedBy,
-    SandboxSession,
-    SessionOrUser,
-    SessionRegistry,
-    SessionStatus,
-)
-from pam_iampass.sandbox.state_folder import USERS_FILE, StateFolder
+from pam_iampass.sandbox.sessions import EndedBy, SandboxSession, SessionOrUser, SessionRegistry
+from pam_iampass.sandbox.state_folder import USERS_FILE, SandboxError, StateFolder
 
 
 @dataclass(frozen=True)
@@ -196,7 +190,7 @@ class ServiceState:
                     self.sessions.end(session.number, EndedBy.REMOVAL)
             return self.users.remove(user)
 
-    def answer(self, which: SessionOrUser, status: SessionStatus) -> SandboxSession:
+    def answer(self, which: SessionOrUser, status: Status) -> SandboxSession:
         """Answer an undecided request on the phone. Raises LookupError if there is none, or the phone is lost."""
         with self.notifier:
             session = self.sessions.undecided(which)

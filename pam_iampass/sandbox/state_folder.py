@@ -10,8 +10,7 @@ import tempfile
 import weakref
 from pathlib import Path
 
-from pam_iampass.errors import UntrustedFile
-from pam_iampass.sandbox.errors import SandboxError
+from pam_iampass.errors import PamIampassError, UntrustedFile
 from pam_iampass.system import atomic_write
 from pam_iampass.system.trusted_folder import opened, trusted_folder
 
@@ -23,6 +22,10 @@ CA_FILE = "ca.pem"
 SERVICE_FILE = "service.json"
 """What ``pam-iampass sandbox use`` reads: id, URL, secret and certificate authority of the sandbox that ran last."""
 USERS_FILE = "accounts.json"
+
+
+class SandboxError(PamIampassError):
+    """The sandbox cannot start; the text says why and what to do."""
 
 
 class StateFolder:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from pam_iampass import client
-from pam_iampass.sandbox.sessions import SessionStatus
+from pam_iampass.client.status import Status
 from tests.sandbox.signer import Caller
 from tests.sandbox.witness import Witness, witness_python
 from tests.support.sandbox import Sandbox
@@ -79,7 +79,7 @@ def test_it_polls_until_the_person_approves_and_ends_the_session(sandbox: Sandbo
     assert witness.call("get_status") == "active"
     assert witness.call("state")["active"] is True
     assert witness.call("destroy") is True
-    assert sandbox.wait_for_end("alice").status is SessionStatus.CLOSED
+    assert sandbox.wait_for_end("alice").status is Status.closed
     assert witness.call("get_status") == "closed"
     assert witness.call("destroy") is False
 

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
+from pam_iampass.client.status import Status
 from pam_iampass.sandbox.calls import Auto
-from pam_iampass.sandbox.sessions import EndedBy, SessionStatus
+from pam_iampass.sandbox.sessions import EndedBy
 from tests.sandbox.signer import Caller, signed
 from tests.support.sandbox import Sandbox
 
@@ -58,20 +59,20 @@ def test_ending_a_denied_request_leaves_it_denied(sandbox: Sandbox, caller: Call
     sandbox.deny("alice")
     assert caller.end(begun) is True
     assert caller.poll(begun) == "cancelled"
-    assert sandbox.wait_for_end("alice").status is SessionStatus.CANCELLED
+    assert sandbox.wait_for_end("alice").status is Status.cancelled
 
 
 def test_a_request_that_nobody_answers_times_out(sandbox: Sandbox, caller: Caller) -> None:
     sandbox.request_timeout = 0.1
     begun = caller.start("alice").authentication
-    wait_for_status(sandbox, SessionStatus.TIMEOUT)
+    wait_for_status(sandbox, Status.timeout)
     assert caller.poll(begun) == "timeout"
 
 
 def test_a_session_expires_after_its_duration(sandbox: Sandbox, caller: Caller) -> None:
     sandbox.auto = Auto.APPROVE
     begun = caller.start("alice", "?duration_seconds=1").authentication
-    wait_for_status(sandbox, SessionStatus.CLOSED)
+    wait_for_status(sandbox, Status.closed)
     session = sandbox.sessions[0]
     assert session.ended_by is EndedBy.EXPIRY
     assert (session.ended_at or 0) - session.started_at > 0.9
@@ -79,12 +80,8 @@ def test_a_session_expires_after_its_duration(sandbox: Sandbox, caller: Caller) 
     assert caller.end(begun) is False
 
 
-@pytest.mark.parametrize(
-    ("auto", "status"), [(Auto.APPROVE, SessionStatus.ACTIVE), (Auto.DENY, SessionStatus.CANCELLED)]
-)
-def test_auto_answers_after_its_delay(
-    sandbox: Sandbox, caller: Caller, auto: Auto, status: SessionStatus
-) -> None:
+@pytest.mark.parametrize(("auto", "status"), [(Auto.APPROVE, Status.active), (Auto.DENY, Status.cancelled)])
+def test_auto_answers_after_its_delay(sandbox: Sandbox, caller: Caller, auto: Auto, status: Status) -> None:
     sandbox.auto, sandbox.delay = auto, 0.2
     begun = caller.start("alice").authentication
     assert begun["session_status"] == "pending"
@@ -152,5 +149,5 @@ def test_deleting_a_user_ends_its_sessions(sandbox: Sandbox, caller: Caller) -> 
     assert sandbox.sessions[0].ended_by is EndedBy.REMOVAL
 
 
-def wait_for_status(sandbox: Sandbox, status: SessionStatus) -> None:
+def wait_for_status(sandbox: Sandbox, status: Status) -> None:
     sandbox.wait_for_session(lambda session: session.status is status)

@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pam_iampass.sandbox.errors import SandboxError
-from pam_iampass.sandbox.state_folder import StateFolder
+from pam_iampass.sandbox.state_folder import SandboxError, StateFolder
 from tests.sandbox.signer import Caller
 from tests.support.sandbox import Sandbox
 

@@ -19,16 +19,17 @@ from typing import Any, Callable, TypeVar
 
 from aiohttp import web
 
-from pam_iampass.sandbox import calls, sandbox
+from pam_iampass.client.status import Status
+from pam_iampass.sandbox import calls, phone, sandbox
 from pam_iampass.sandbox.calls import Backend
-from pam_iampass.sandbox.protocol import IncomingRequest, ServiceReply
-from pam_iampass.sandbox.server import Dispatcher, Handler, find_route
-from pam_iampass.sandbox.sessions import EndedBy, SandboxSession, SessionOrUser, SessionStatus
+from pam_iampass.sandbox.sessions import EndedBy, SandboxSession, SessionOrUser
 from pam_iampass.sandbox.state import Sms
+from pam_iampass.server.http import Dispatcher, Handler, find_handler
+from pam_iampass.server.messages import IncomingRequest, Refusal, Reply
 
 Found = TypeVar("Found")
 
-_KINDS: Mapping[Handler, str] = {
+_KINDS: Mapping[Handler[Backend], str] = {
     calls.start: "start",
     calls.poll: "poll",
     calls.end: "end",
@@ -60,7 +61,7 @@ class Fault:
 
     acts: bool
 
-    def change(self, reply: ServiceReply) -> ServiceReply:
+    def change(self, reply: Reply) -> Reply:
         """The faulty reply."""
         return reply
 
@@ -75,8 +76,8 @@ class HttpStatus(Fault):
     status: int = 503
     acts: bool = False
 
-    def change(self, reply: ServiceReply) -> ServiceReply:
-        return ServiceReply(self.status, b"", "text/plain")
+    def change(self, reply: Reply) -> Reply:
+        return Reply(self.status, b"", "text/plain")
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,8 @@ class Junk(Fault):
     content_type: str = "text/html"
     acts: bool = True
 
-    def change(self, reply: ServiceReply) -> ServiceReply:
-        return ServiceReply(200, self.body, self.content_type)
+    def change(self, reply: Reply) -> Reply:
+        return Reply(200, self.body, self.content_type)
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class ReplacedKey(Fault):
     value: Any
     acts: bool = True
 
-    def change(self, reply: ServiceReply) -> ServiceReply:
+    def change(self, reply: Reply) -> Reply:
         return _with_key(reply, self.key, self.value)
 
 
@@ -110,11 +111,11 @@ class SessionState(Fault):
     status: str
     acts: bool = True
 
-    def change(self, reply: ServiceReply) -> ServiceReply:
+    def change(self, reply: Reply) -> Reply:
         return _with_key(reply, "session_status", self.status)
 
 
-def _with_key(reply: ServiceReply, key: str, value: Any) -> ServiceReply:
+def _with_key(reply: Reply, key: str, value: Any) -> Reply:
     def edited(content: Any) -> Any:
         if not isinstance(content, dict):
             return content
@@ -147,11 +148,12 @@ class Reset(Fault):
         connection.abort()
 
 
-class _FaultyDispatcher(Dispatcher):
+class _FaultyDispatcher(Dispatcher[Backend]):
     """Records the calls, and answers them with the faults that were planned."""
 
-    def __init__(self, backend: Backend, names: frozenset[str]) -> None:
-        super().__init__(backend, names)
+    def __init__(self, backend: Backend, *arguments: Any) -> None:
+        super().__init__((*calls.ROUTES, *phone.ROUTES), backend, *arguments)
+        self.backend = backend
         self.calls: list[Call] = []
         self.open_pages = 0
         self.plan()
@@ -162,26 +164,30 @@ class _FaultyDispatcher(Dispatcher):
         self.always: dict[str, Fault] = {}
 
     async def handle(self, http: web.BaseRequest, stopping: asyncio.Event) -> web.StreamResponse:
-        request = IncomingRequest(http.method, http.raw_path, http.headers, await http.read())
-        route = find_route(request)
-        kind = _KINDS.get(route.handler, "other")
+        request = IncomingRequest(http.method, http.raw_path, http.headers.items(), await http.read())
+        kind = _kind_of(request)
         fault = self.next[kind].popleft() if self.next.get(kind) else self.always.get(kind)
-        reply = self._reply(route, request) if fault is None or fault.acts else ServiceReply.of({})
+        reply = await self.reply(request) if fault is None or fault.acts else Reply.of({})
         if fault is not None:
             reply = fault.change(reply)
         assert isinstance(http.transport, asyncio.Transport)
         self.calls.append(Call(kind, request.path, time.monotonic(), reply.status))
-        self._backend.state.notifier.changed()
-        if reply.stream is not None:
-            self.open_pages += 1
-            self._backend.state.notifier.changed()
-            try:
-                return await reply.stream(http, stopping)
-            finally:
-                self.open_pages -= 1
-        if fault is not None:
-            await fault.interfere(http.transport, stopping)
-        return self._response(reply)
+        is_page = reply.stream is not None
+        self.open_pages += is_page
+        self.backend.state.notifier.changed()
+        try:
+            if fault is not None:
+                await fault.interfere(http.transport, stopping)
+            return await self.send(http, reply, stopping)
+        finally:
+            self.open_pages -= is_page
+
+
+def _kind_of(request: IncomingRequest) -> str:
+    try:
+        return _KINDS[find_handler(calls.ROUTES, request)]
+    except Refusal:
+        return "other"
 
 
 class Sandbox(sandbox.Sandbox):
@@ -190,11 +196,10 @@ class Sandbox(sandbox.Sandbox):
     clock_skew = 0.0
     """Seconds by which its clock is fast: in Date, and for the check of timestamps."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._dispatcher: _FaultyDispatcher = _FaultyDispatcher(
-            self._backend, frozenset(name.lower() for name in self._names)
-        )
+    _dispatcher: _FaultyDispatcher
+
+    def _make_dispatcher(self, names: frozenset[str]) -> _FaultyDispatcher:
+        return _FaultyDispatcher(self._backend, names, self._now, self._report)
 
     def _now(self) -> float:
         return super()._now() + self.clock_skew
@@ -220,15 +225,15 @@ class Sandbox(sandbox.Sandbox):
 
     def fail(self, request: SessionOrUser) -> SandboxSession:
         """The phone does not recognize the user: ``failed``."""
-        return self._state.answer(request, SessionStatus.FAILED)
+        return self._state.answer(request, Status.failed)
 
     def time_out(self, request: SessionOrUser) -> SandboxSession:
         """Let the request time out now: ``timeout``."""
-        return self._state.sessions.decide(request, SessionStatus.TIMEOUT)
+        return self._state.sessions.decide(request, Status.timeout)
 
     def identify(self, request: SessionOrUser) -> SandboxSession:
         """The user has begun to answer: ``identifying``, still undecided."""
-        return self._state.answer(request, SessionStatus.IDENTIFYING)
+        return self._state.answer(request, Status.identifying)
 
     def walk_away(self, session: SessionOrUser) -> SandboxSession:
         """The user leaves an active session: ``walkaway``."""

@@ -22,8 +22,8 @@ from typing import Any
 
 import pexpect
 
-from pam_iampass.sandbox.errors import SandboxError
 from pam_iampass.sandbox.phone import outcome as answer_on_the_phone
+from pam_iampass.sandbox.state_folder import SandboxError
 from tests.support.agent import RunningAgent
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald

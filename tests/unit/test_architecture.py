@@ -22,6 +22,7 @@ ORDER = (
     ("sandbox",),
     ("audit",),
     ("config",),
+    ("server",),
     ("client",),
     ("enforcer",),
     ("system",),
@@ -32,7 +33,11 @@ ORDER = (
 FLOOR = {room: floor for floor, rooms in enumerate(reversed(ORDER)) for room in rooms}
 
 #: Rooms that are usable on their own, and all that they may import of the package.
-ALONE = {"client": {"client"}, "sandbox": {"sandbox", "system", "errors", "text"}}
+ALONE = {
+    "client": {"client"},
+    "server": {"server", "client", "text"},
+    "sandbox": {"sandbox", "server", "client", "system", "errors", "text"},
+}
 
 
 def _modules() -> dict[str, Path]:
@@ -116,7 +121,7 @@ def test_no_files_import_each_other_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize("room", ALONE)
-def test_client_and_sandbox_can_be_used_alone(room: str) -> None:
+def test_client_server_and_sandbox_can_be_used_alone(room: str) -> None:
     wrong = [
         _place(module, imported)
         for module, found in IMPORTS.items()
@@ -127,7 +132,9 @@ def test_client_and_sandbox_can_be_used_alone(room: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_only_the_verb_that_runs_it_needs_the_sandbox() -> None:
-    """It is a package of its own: what else imported it, such as `setup undo`, would fail without that package."""
+def test_only_the_verb_that_runs_it_needs_the_sandbox_and_only_servers_need_aiohttp() -> None:
+    """They are packages of their own: what else imported them, such as `setup undo`, would fail without these."""
     importing = {module for module, found in IMPORTS.items() if "sandbox" in map(_room, found)}
     assert {module for module in importing if _room(module) != "sandbox"} == {"pam_iampass.cli.sandbox"}
+    serving = {module for module, found in IMPORTS.items() if "pam_iampass.server.http" in found}
+    assert {_room(module) for module in serving} == {"sandbox"}

@@ -28,7 +28,6 @@ from pam_iampass.config.settings import (
     load,
 )
 from pam_iampass.config.value_types import (
-    METHODS,
     Approver,
     AskForCode,
     Enforcement,
@@ -671,8 +670,3 @@ def test_each_key_of_the_installed_file_stands_at_its_default(configuration: Con
     assert installed == configuration.load("")
     for entry in schema.SCHEMA:
         assert re.search(f"^{entry.name}:", text, re.MULTILINE)
-
-
-def test_the_methods_are_those_of_the_client() -> None:
-    status = pytest.importorskip("pam_iampass.client.status")
-    assert {method.value for method in status.AuthenticationMethod} == set(METHODS)
