@@ -31,8 +31,7 @@ from pam_iampass.agent.own_ports import OwnPorts
 from pam_iampass.agent.wire import GREETING, FrameError, peer_credentials, receive_login, result, send
 from pam_iampass.audit.journal import ERROR, WARNING, Journal
 from pam_iampass.audit.sinks import send_datagram
-from pam_iampass.client.connection import Network
-from pam_iampass.client.lookups import Lookups
+from pam_iampass.client.connection import Lookups, Network
 from pam_iampass.errors import PamIampassError, StateError
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.application import ApplicationGone, PamApplication

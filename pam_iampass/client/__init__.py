@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .api import AuthenticationAPI, ManagementAPI
-from .deadline import Deadline
+from .connection import Deadline
 from .errors import (
     BadSignature,
     Declined,
@@ -17,8 +17,7 @@ from .errors import (
     Unavailable,
 )
 from .http import Transport
-from .session import Session
-from .signed_tokens import SessionSigner
+from .session import Session, SessionSigner
 from .status import AuthenticationMethod, ManagementAPIResult, Status
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Callable, TypeVar
 
 from .application import Application
 from .call import ATTEMPTS, Call
-from .deadline import Deadline
+from .connection import Deadline
 from .errors import NotFound, ProtocolError, Refused, Unavailable
 from .http import DEFAULT_SECONDS, Transport
 from .origin import Origin

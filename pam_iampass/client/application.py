@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, TypeVar
 from urllib.parse import quote_plus
 
-from .call import Call
+from .call import Call, JsonObject
 from .errors import Declined, printable
-from .json_object import JsonObject
 from .origin import Origin
 from .session import Session, read_session
 from .status import AuthenticationMethod, ManagementAPIResult

@@ -1,6 +1,7 @@
 """A call of IAMPASS without I/O: how its request is built and signed, and what a response to it means.
 
-What sends it is apart (`http.py`); another program may send it with any other library.
+Responses are read strictly: anything that is not exactly as the protocol says is a ProtocolError. What sends the call
+is apart (`http.py`); another program may send it with any other library.
 Source: the table "Signing" of the wire protocol. The body is not signed.
 """
 
@@ -11,6 +12,7 @@ import datetime
 import email.utils
 import hashlib
 import hmac
+import json
 import math
 import re
 from dataclasses import dataclass, field
@@ -18,7 +20,6 @@ from http import HTTPStatus
 from typing import Any, Callable, Generic, TypeVar
 
 from .errors import IampassError, NotFound, ProtocolError, Refused, Unavailable, clock_difference
-from .json_object import JsonObject
 from .origin import split_for_wire
 
 T = TypeVar("T")
@@ -32,6 +33,12 @@ ATTEMPTS = 3
 """Attempts at one call, the first included, unless it is rejected with a complete 429 with Retry-After."""
 CLOCK_TOLERANCE = 30.0
 """Seconds by which clocks may differ before the clock is blamed for a refusal."""
+
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+_DIGITS_LIMIT = 20
+# Far below the depth at which json raises RecursionError, wherever on the stack we are.
+_DEPTH_LIMIT = 32
+_TYPES = {bool: "true or false", str: "text", dict: "an object", list: "a list", type(None): "null"}
 
 
 @dataclass(frozen=True)
@@ -142,3 +149,100 @@ def retry_after_seconds(text: str | None, now: float) -> float | None:
         return float(text) if len(text) <= 9 else math.inf
     moment = http_time(text)
     return None if moment is None else max(0.0, moment - now)
+
+
+class JsonObject:
+    """One JSON object of a response; every member is read with the type that it must have."""
+
+    def __init__(self, members: dict[str, Any], call: str) -> None:
+        self._members = members
+        self._call = call
+
+    @classmethod
+    def parse(cls, body: bytes, call: str) -> JsonObject:
+        """The object that is the whole body: UTF-8, no duplicate keys, no NaN, bounded numbers and nesting."""
+        problem: str | None = None
+        members: Any = None
+        try:
+            text = body.decode("utf-8")
+            _refuse_deep_nesting(text)
+            members = _DECODER.decode(text)
+        except ValueError:
+            problem = "the response is not strict JSON"
+        if problem is None and type(members) is not dict:
+            problem = "the response is not a JSON object"
+        if problem is not None:
+            raise ProtocolError(f"{call}: {problem}", may_have_started=True)
+        return cls(members, call)
+
+    def text(self, key: str) -> str:
+        value: str = self._member(key, str)
+        if _HALF_CHARACTER.search(value):
+            raise self.error(f"{key} contains half a character (a lone surrogate)")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        values: list[Any] = self._member(key, list)
+        return tuple(JsonObject({key: value}, self._call).text(key) for value in values)
+
+    def boolean(self, key: str) -> bool:
+        value: bool = self._member(key, bool)
+        return value
+
+    def child(self, key: str) -> JsonObject:
+        return JsonObject(self._member(key, dict), self._call)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._members
+
+    def error(self, what: str) -> ProtocolError:
+        return ProtocolError(f"{self._call}: {what}", may_have_started=True)
+
+    def _member(self, key: str, expected: type) -> Any:
+        if key not in self._members:
+            raise self.error(f"the response has no {key}")
+        value = self._members[key]
+        if type(value) is not expected:
+            raise self.error(f"{key} is {_TYPES.get(type(value), 'a number')}, not {_TYPES[expected]}")
+        return value
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate key")
+    return members
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _short_integer(digits: str) -> int:
+    if len(digits) > _DIGITS_LIMIT:
+        raise ValueError("integer too long")
+    return int(digits)
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant, parse_int=_short_integer
+)
+
+
+def _refuse_deep_nesting(text: str) -> None:
+    if text.count("[") + text.count("{") <= _DEPTH_LIMIT:
+        return
+    depth, in_string, escaped = 0, False, False
+    for character in text:
+        if escaped:
+            escaped = False
+        elif character == '"':
+            in_string = not in_string
+        elif in_string:
+            escaped = character == "\\"
+        elif character in "[{":
+            depth += 1
+        elif character in "]}":
+            depth -= 1
+        if depth > _DEPTH_LIMIT:
+            raise ValueError("nested too deeply")

@@ -1,4 +1,4 @@
-"""One attempt at a call on its connection, and what name lookup, TCP and TLS need to open one."""
+"""One attempt at a call on its connection, its deadline, and what name lookup, TCP and TLS need to open one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import io
 import os
 import socket
 import ssl
+import threading
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from .deadline import Deadline
 from .errors import IampassError, LocalFailure, ProtocolError, TLSFailure, Unavailable
-from .lookups import Lookups
 from .origin import Origin
 
 #: The most bytes of a response, head and trailers included.
@@ -25,7 +25,103 @@ _RECEIVED_AT_ONCE = 64 * 1024
 #: Failures to connect that the far side can have caused: with a time-out, all that a policy may tolerate. A user who
 #: takes all ports of this machine gets EADDRNOTAVAIL; what is not listed is a failure of this machine.
 FAR_SIDE = {errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT, socket.EAI_AGAIN}
+#: The most lookups that are under way. A name server that says nothing after TCP has connected holds each for ever.
+MOST_LOOKUPS = 32
+#: For how long a lookup is joined by others who ask for the same. Seconds.
+LOOKUP_JOINED = 5.0
 _TIMED_OUT = (socket.timeout, TimeoutError)  # until Python 3.10 these are two classes
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """An absolute time on a monotonic clock, shared by everything that a login does."""
+
+    at: float
+    """Seconds on `clock`."""
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+
+    @classmethod
+    def after(cls, seconds: float, clock: Callable[[], float] = time.monotonic) -> Deadline:
+        """The time that is this many seconds from now."""
+        return cls(clock() + seconds, clock)
+
+    def remaining(self) -> float:
+        """Seconds that are left, never below 0."""
+        return max(0.0, self.at - self.clock())
+
+    @property
+    def expired(self) -> bool:
+        return self.remaining() <= 0.0
+
+    def sooner(self, seconds: float) -> Deadline:
+        """The earlier of this deadline and the time that is this many seconds from now."""
+        return Deadline(min(self.at, self.clock() + seconds), self.clock)
+
+
+class Lookups:
+    """`socket.getaddrinfo` with a time-out: each lookup runs in a thread, which is left behind if it hangs."""
+
+    def __init__(
+        self,
+        getaddrinfo: Callable[..., Sequence[Any]] = socket.getaddrinfo,
+        when_exhausted: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`when_exhausted` is called each time the last of the lookups that may be under way has begun."""
+        self._getaddrinfo = getaddrinfo
+        self._when_exhausted = when_exhausted
+        self._lock = threading.Lock()
+        self._under_way: list[_Lookup] = []
+
+    def __call__(self, host: str, port: int, *, timeout: float, **options: Any) -> Sequence[Any]:
+        """As `socket.getaddrinfo`. Raises socket.timeout after `timeout` seconds, and an OSError that is no outage if
+        no lookup can begin."""
+        question = host, port, options
+        with self._lock:
+            self._under_way = [each for each in self._under_way if each.is_alive()]
+            same = (each for each in self._under_way if each.question == question and each.is_young)
+            lookup = next(same, None)
+            if lookup is None:
+                if len(self._under_way) >= MOST_LOOKUPS:
+                    raise OSError(errno.EAGAIN, f"{MOST_LOOKUPS} name lookups hang")
+                lookup = _Lookup(self._getaddrinfo, question)
+                try:
+                    lookup.start()
+                except RuntimeError as error:
+                    raise OSError(errno.EAGAIN, f"no thread for a name lookup: {error}") from None
+                self._under_way.append(lookup)
+                if len(self._under_way) == MOST_LOOKUPS:
+                    self._when_exhausted()
+        lookup.join(timeout)
+        if isinstance(lookup.result, BaseException):
+            raise lookup.result
+        if lookup.result is None:
+            raise socket.timeout("timed out")
+        return lookup.result
+
+
+class _Lookup(threading.Thread):
+    """A lookup, and in the end its result."""
+
+    def __init__(
+        self, getaddrinfo: Callable[..., Sequence[Any]], question: tuple[str, int, dict[str, Any]]
+    ) -> None:
+        super().__init__(name="lookup", daemon=True)
+        self.question = question
+        self.result: Sequence[Any] | BaseException | None = None
+        self._getaddrinfo = getaddrinfo
+        self._began = time.monotonic()
+
+    @property
+    def is_young(self) -> bool:
+        """Whether it may be joined."""
+        return time.monotonic() - self._began < LOOKUP_JOINED
+
+    def run(self) -> None:
+        host, port, options = self.question
+        try:
+            self.result = self._getaddrinfo(host, port, **options)
+        except BaseException as error:  # noqa: BLE001 - raised in those who wait: without a result it would be a time-out
+            self.result = error
 
 
 @dataclass(frozen=True)

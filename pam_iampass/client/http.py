@@ -14,8 +14,7 @@ from typing import Callable, TypeVar
 from pam_iampass import __version__
 
 from .call import ATTEMPTS, CLOCK_TOLERANCE, Call, http_time
-from .connection import USUAL, Exchange, Network, TlsSocket, open_tcp, tls_context
-from .deadline import Deadline
+from .connection import USUAL, Deadline, Exchange, Network, TlsSocket, open_tcp, tls_context
 from .errors import Refused, Unavailable
 from .origin import Origin, split_for_wire
 

@@ -1,7 +1,4 @@
-"""The origin (RFC 6454) of the server or of a proxy, and which URLs belong to it.
-
-The settings use it too, on the way of every login: this file imports no network library.
-"""
+"""The origin (RFC 6454) of the server or of a proxy, and which URLs belong to it."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_the_import_leaves_the_environment_as_it_was(tmp_path: Path) -> None:
     assert not (tmp_path / "keys").exists()
 
 
-PURE = {"call", "session", "application", "json_object", "origin", "status", "errors", "deadline"}
+PURE = {"call", "session", "application", "origin", "status", "errors"}
 
 
 @pytest.mark.parametrize("name", sorted(PURE))

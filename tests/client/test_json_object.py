@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pam_iampass.client import ProtocolError
-from pam_iampass.client.json_object import JsonObject
+from pam_iampass.client.call import JsonObject
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.text(),

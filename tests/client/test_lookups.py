@@ -17,10 +17,9 @@ from pam_iampass.client import (
     LocalFailure,
     Transport,
     Unavailable,
-    lookups,
+    connection,
 )
-from pam_iampass.client.connection import Network
-from pam_iampass.client.lookups import JOINED, MOST, Lookups
+from pam_iampass.client.connection import LOOKUP_JOINED, MOST_LOOKUPS, Lookups, Network
 from tests.client.talk import USER, api_to, seconds
 from tests.support.in_time import BUSY
 from tests.support.scripted_server import authority, scripted_server
@@ -56,7 +55,7 @@ def server() -> Iterator[NameServer]:
 @pytest.fixture(autouse=True)
 def joined(monkeypatch: pytest.MonkeyPatch) -> None:
     """However busy the machine is, a lookup of a test is young."""
-    monkeypatch.setattr(lookups, "JOINED", 600.0)
+    monkeypatch.setattr(connection, "LOOKUP_JOINED", 600.0)
 
 
 def hangs(look_up: Lookups, host: str = "iampass.example.") -> None:
@@ -101,9 +100,9 @@ def test_a_lookup_that_has_hung_for_long_is_joined_by_nobody(
     hangs(look_up)
     server.well = True
     hangs(look_up)
-    monkeypatch.setattr(lookups, "JOINED", 0.0)  # instead of waiting for as long
+    monkeypatch.setattr(connection, "LOOKUP_JOINED", 0.0)  # instead of waiting for as long
     assert look_up("iampass.example.", 443, timeout=60.0) == ADDRESSES
-    assert JOINED <= 5.0
+    assert LOOKUP_JOINED <= 5.0
 
 
 def test_what_a_lookup_raises_reaches_all_who_wait_for_it() -> None:
@@ -119,16 +118,16 @@ def test_what_a_lookup_raises_reaches_all_who_wait_for_it() -> None:
 def test_only_so_many_lookups_hang_and_one_more_is_no_outage(
     server: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookups, "JOINED", 0.0)
+    monkeypatch.setattr(connection, "LOOKUP_JOINED", 0.0)
     exhausted: list[int] = []
     look_up = Lookups(server, lambda: exhausted.append(server.asked))
-    for _ in range(MOST):
+    for _ in range(MOST_LOOKUPS):
         hangs(look_up)
     assert len(exhausted) == 1
     error = start(Network(look_up))
     assert isinstance(error, LocalFailure)
-    assert f"{MOST} name lookups hang" in str(error)
-    assert server.asked == MOST
+    assert f"{MOST_LOOKUPS} name lookups hang" in str(error)
+    assert server.asked == MOST_LOOKUPS
     server.well = True
     server.end()
     for each in [each for each in threading.enumerate() if each.name == "lookup"]:

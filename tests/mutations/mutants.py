@@ -57,7 +57,6 @@ _FAULT = "tests/client/test_faults.py::test_each_fault_is_its_error_in_time_afte
 _ATTACK = "tests/system/setuid/test_manufactured_outage.py::"
 _CONNECTION = "pam_iampass/client/connection.py"
 _HTTP = "pam_iampass/client/http.py"
-_LOOKUPS = "pam_iampass/client/lookups.py"
 _LOOKUP_TESTS = "tests/client/test_lookups.py::"
 _VERIFICATION = "pam_iampass/login/verification.py"
 _APPROVAL = "pam_iampass/login/approval.py"
@@ -341,7 +340,7 @@ MUTANTS = (
     Mutant(
         5,
         "a name server holds a login beyond its deadline",
-        _LOOKUPS,
+        _CONNECTION,
         "lookup.join(timeout)",
         "lookup.join(timeout + 10.0)",
         _LOOKUP_TESTS + "test_a_lookup_that_hangs_ends_at_the_deadline_or_after_the_time_for_connecting",
@@ -349,7 +348,7 @@ MUTANTS = (
     Mutant(
         5,
         "a lookup that hangs holds all later ones",
-        _LOOKUPS,
+        _CONNECTION,
         " and each.is_young",
         "",
         _LOOKUP_TESTS + "test_a_lookup_that_has_hung_for_long_is_joined_by_nobody",
@@ -357,8 +356,8 @@ MUTANTS = (
     Mutant(
         5,
         "a name server takes all threads of the agent",
-        _LOOKUPS,
-        "if len(self._under_way) >= MOST:",
+        _CONNECTION,
+        "if len(self._under_way) >= MOST_LOOKUPS:",
         "if False:",
         _LOOKUP_TESTS + "test_only_so_many_lookups_hang_and_one_more_is_no_outage",
     ),

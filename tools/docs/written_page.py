@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pam_iampass.agent import server
 from pam_iampass.audit.journal import ADMINISTRATION, MESSAGE_IDS, SESSION_LEFT_OPEN
-from pam_iampass.client import lookups
+from pam_iampass.client import connection
 from pam_iampass.enforcer import actions
 from pam_iampass.outcome import RESULTS, Outcome
 from pam_iampass.pam.stack import DEBIAN, PamFiles
@@ -55,7 +55,7 @@ def _value(found: re.Match[str], root: Path) -> str:
         "administration": ADMINISTRATION,
         "most_pending": f"{server.MOST_PENDING:,}",
         "notice": f"{actions.NOTICE_SECONDS:g}",
-        "most_lookups": f"{lookups.MOST}",
+        "most_lookups": f"{connection.MOST_LOOKUPS}",
         "most_leaving": f"{server.MOST_LEAVING / 60:g}",
         "last_wait": f"{server.STOP_TIMEOUT + watcher.STOP_TIMEOUT:g}",
     }[what]

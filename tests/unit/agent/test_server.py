@@ -18,8 +18,8 @@ from pam_iampass.agent.context import Configurations, LoginContexts
 from pam_iampass.agent.server import lookups_hang, notify
 from pam_iampass.agent.wire import GREETING, Hello
 from pam_iampass.audit.journal import Journal
-from pam_iampass.client import lookups
-from pam_iampass.client.lookups import Lookups
+from pam_iampass.client import connection
+from pam_iampass.client.connection import Lookups
 from pam_iampass.login import approval
 from pam_iampass.login.bypass import Bypass, Moment
 from pam_iampass.outcome import PamCode, Phase
@@ -285,7 +285,7 @@ def test_without_systemd_nobody_is_notified(monkeypatch: pytest.MonkeyPatch) -> 
 def test_where_lookups_hang_an_agent_of_systemd_leaves_once_no_login_is_pending(
     world: Setting, monkeypatch: pytest.MonkeyPatch, by_systemd: bool
 ) -> None:
-    monkeypatch.setattr(lookups, "MOST", 1)
+    monkeypatch.setattr(connection, "MOST_LOOKUPS", 1)
     over = threading.Event()
     world.sandbox.auto = "ask"
     world.configure(timeout="30s")
