@@ -12,10 +12,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from pam_iampass.config import settings, user_table
-from pam_iampass.config.node_reader import InvalidValue
 from pam_iampass.config.settings import DEFAULT_PATH
 from pam_iampass.config.user_table import user_of
-from pam_iampass.config.value_types import duration_seconds
+from pam_iampass.config.value_types import InvalidValue, duration_seconds
 from pam_iampass.enrollment.request import phone_number, plain_name
 from pam_iampass.errors import PamIampassError, shown
 from pam_iampass.system import trusted_file

@@ -6,8 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Union
 
 from pam_iampass.config import value_types
-from pam_iampass.config.node_reader import ValueType
-from pam_iampass.config.value_types import Approver, AskForCode, Enforcement, Prompt, WhenUnavailable
+from pam_iampass.config.value_types import (
+    Approver,
+    AskForCode,
+    Enforcement,
+    Prompt,
+    ValueType,
+    WhenUnavailable,
+)
 
 REQUIRED = object()
 """The default of a key that must be set."""

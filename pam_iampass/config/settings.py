@@ -10,7 +10,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pam_iampass.config.node_reader import InvalidValue, NodeReader
 from pam_iampass.config.schema import SCHEMA, SHARED, Key, KeyOrSection, Section
 from pam_iampass.config.value_types import (
     OUTAGE_SERVICES,
@@ -18,13 +17,14 @@ from pam_iampass.config.value_types import (
     AskForCode,
     Enforcement,
     ExemptRule,
+    InvalidValue,
     Network,
     Prompt,
     UnlistedUsers,
     WhenUnavailable,
     service_name,
 )
-from pam_iampass.config.yaml_document import Node, ScalarNode, parse
+from pam_iampass.config.yaml_document import Node, NodeReader, ScalarNode, parse
 from pam_iampass.errors import ConfigurationError, Problem, Severity, UntrustedFile, shown
 from pam_iampass.system import paths, trusted_file
 

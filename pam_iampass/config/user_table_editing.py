@@ -14,10 +14,9 @@ from pathlib import Path
 
 import yaml
 
-from pam_iampass.config.node_reader import InvalidValue
 from pam_iampass.config.user_table import LONGEST_FILE_NAME, Entry, file_name, is_absent, read, read_own
+from pam_iampass.config.value_types import InvalidValue, name_error, token_error
 from pam_iampass.config.value_types import method as read_method
-from pam_iampass.config.value_types import name_error, token_error
 from pam_iampass.errors import EditRefused, MissingFile, UnreadableFile, UntrustedFile, shown
 from pam_iampass.system import atomic_write, file_lock
 from pam_iampass.system.service_user import SERVICE_USER, reading_as, service_group

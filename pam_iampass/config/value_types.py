@@ -11,11 +11,10 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Callable, ClassVar, TypeVar, Union
+from typing import Any, Callable, ClassVar, TypeVar, Union
 
 from pam_iampass.client.origin import InvalidOrigin, Origin
 from pam_iampass.client.status import AuthenticationMethod
-from pam_iampass.config.node_reader import InvalidValue, ValueType
 
 Network = Union[IPv4Network, IPv6Network]
 
@@ -37,6 +36,32 @@ LONGEST_SESSION = 24 * 3600
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 _E = TypeVar("_E", bound=enum.Enum)
+
+
+class InvalidValue(Exception):
+    """A value that a setting does not accept."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.what = what
+        """The rest of a sentence that begins with the value: "is not a duration"."""
+        self.remedy = remedy
+
+
+@dataclass(frozen=True)
+class ValueType:
+    """The values that a setting accepts."""
+
+    description: str
+    """For the reference page and for errors."""
+    read: Callable[[str], Any]
+    """Converts a text to a value. Raises InvalidValue."""
+    example: str
+    """A valid value, as written in the file."""
+    many: bool = False
+    """Whether the setting is a list of such values."""
+    nullable: bool = False
+    """Whether the setting accepts `null`."""
 
 
 class Prompt(enum.Enum):

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pam_iampass.config import settings, user_table_check
+from pam_iampass.config import settings, user_table
 from pam_iampass.config.user_table import UserTable, user_of
 from pam_iampass.config.value_types import Approver, Network, exempt_rule
 from pam_iampass.doctor import session_check
@@ -112,7 +112,7 @@ def check_config(
         examination = settings.check(config, readers=readers)
         if examination.users is not None:
             users = examination.users
-            table = user_table_check.check(users, users.parent / settings.USERS_FOLDER)
+            table = user_table.check(users, users.parent / settings.USERS_FOLDER)
     problems = [*examination.problems, *(table.problems if table else ())]
     files = PamFiles(pam_folders, dialect())
     denies_nobody: list[Problem] = []

@@ -11,10 +11,16 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from pam_iampass.agent.control import ask
-from pam_iampass.config import settings, user_table_check
-from pam_iampass.config.user_table import LONGEST_FILE_NAME, Entry, UserTable, file_name, user_of
+from pam_iampass.config import settings, user_table
+from pam_iampass.config.user_table import (
+    LONGEST_FILE_NAME,
+    Entry,
+    TableReport,
+    UserTable,
+    file_name,
+    user_of,
+)
 from pam_iampass.config.user_table import read as read_table
-from pam_iampass.config.user_table_check import TableReport
 from pam_iampass.errors import ConfigurationError, PamIampassError, Problem, Severity, UntrustedFile
 from pam_iampass.login import policy
 from pam_iampass.login.bypass import Bypass
@@ -102,7 +108,7 @@ def user_status(
         if names is not None:
             users = tuple(resolver.status(name) for name in sorted(names))
             return UserStatusReport(users, read.users, (*read.problems, *resolver.problems))
-        found = user_table_check.check(read.users, folder)
+        found = user_table.check(read.users, folder)
         accounts = login_accounts() if people is None else people
         everybody = {*accounts, *_named(found)}
         resolver.preload(found)

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pam_iampass.config.user_table import Entry, UserTable, file_name, user_of
-from pam_iampass.config.user_table_check import TableReport, check
+from pam_iampass.config.user_table import Entry, TableReport, UserTable, check, file_name, user_of
 from pam_iampass.config.value_types import name_error
 from pam_iampass.errors import ConfigurationError, Severity
 from tests.support.folders import put
