@@ -8,7 +8,7 @@ import click
 
 from pam_iampass.cli.output import STYLES, count, finding, line, show_json
 from pam_iampass.cli.parameters import config_option, json_option
-from pam_iampass.cli.user_states import summary
+from pam_iampass.cli.user import summary
 from pam_iampass.doctor.configuration import ConfigReport, check_config
 from pam_iampass.doctor.user_status import user_status
 from pam_iampass.errors import Severity

@@ -11,10 +11,18 @@ from pathlib import Path
 
 import click
 
-from pam_iampass.audit.administrator import administrator
-from pam_iampass.audit.journal import Act, ActRecord, Journal
-from pam_iampass.cli.invitation import Invitation, wait
-from pam_iampass.cli.output import Row, count, duration, line, progress, show_json, table
+from pam_iampass.audit.journal import Act
+from pam_iampass.cli.enrollment import (
+    EnrollmentRequest,
+    EnrollmentService,
+    Invitation,
+    default_display_name,
+    failure_of,
+    open_service,
+    read_requests,
+    wait,
+)
+from pam_iampass.cli.output import Row, count, duration, line, progress, record, show_json, table
 from pam_iampass.cli.parameters import (
     USER,
     config_option,
@@ -25,11 +33,9 @@ from pam_iampass.cli.parameters import (
     timeout_option,
     token_option,
 )
-from pam_iampass.client import Declined, IampassError, ProtocolError
-from pam_iampass.enrollment.request import EnrollmentRequest, default_display_name, read_requests
-from pam_iampass.enrollment.service import EnrollmentService, open_service
+from pam_iampass.client import IampassError
 from pam_iampass.errors import PamIampassError
-from pam_iampass.text import clean, one_line
+from pam_iampass.text import one_line
 
 _EPILOG = """\b
 Examples:
@@ -185,7 +191,7 @@ def _enroll_one(service: EnrollmentService, request: EnrollmentRequest, options:
         name = request.display_name or default_display_name(user)
         invitation = Invitation(name, request.phone_number, options.message, options.as_json)
         link = invitation.send(service.manager, result.token, waits=waits)
-        _record(user, "was sent a message" if request.phone_number else "a link was shown")
+        record(Act.ENROLL, user, "was sent a message" if request.phone_number else "a link was shown")
     else:
         say(f"{user} already has a phone.", "green")
         say(f"If it is lost: pam-iampass phone lost {user}")
@@ -216,10 +222,6 @@ def _enroll_one(service: EnrollmentService, request: EnrollmentRequest, options:
             }
         )
     return 0 if ok else 1
-
-
-def _record(user: str, what: str) -> None:
-    Journal().act(ActRecord(Act.ENROLL, user, administrator(), what))
 
 
 # Many users
@@ -266,14 +268,11 @@ def _enroll_many(service: EnrollmentService, requests: Sequence[EnrollmentReques
                 show(f"Enrolling {number + 1} of {len(requests)}: {request.user}")
                 try:
                     results[number] = _invite(service, request, options)
-                    _record(request.user, results[number].state.value[1])
-                except PamIampassError as error:
-                    problem = one_line(error.diagnostics())
+                    record(Act.ENROLL, request.user, results[number].state.value[1])
+                except (PamIampassError, IampassError) as error:
+                    problem, stopped = failure_of(error)
                     results[number] = _Result(request, _State.FAILED, problem=problem)
-                except IampassError as error:
-                    results[number] = _Result(request, _State.FAILED, problem=clean(str(error)))
-                    if not isinstance(error, (Declined, ProtocolError)):
-                        stopped = one_line(error.diagnostics())
+                    if stopped:
                         break
         if options.seconds and not stopped:
             results = _wait_for_many(service, results, options)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Callable, TextIO, Union
 
 import click
 
+from pam_iampass.audit.administrator import administrator
+from pam_iampass.audit.journal import Act, ActRecord, Journal
 from pam_iampass.text import clean
 
 if TYPE_CHECKING:
@@ -90,6 +92,11 @@ def duration(seconds: float) -> str:
         if seconds >= size and seconds % size == 0:
             return count(int(seconds // size), unit)
     return count(round(seconds), "second")
+
+
+def record(act: Act, user: str, what: str) -> None:
+    """Write to the journal what the administrator who runs the command has done, and to whom."""
+    Journal().act(ActRecord(act, user, administrator(), what))
 
 
 @contextmanager

@@ -11,11 +11,11 @@ from typing import Any, Callable
 import click
 from click.shell_completion import CompletionItem
 
+from pam_iampass.cli.enrollment import phone_number, plain_name
 from pam_iampass.config import settings, user_table
 from pam_iampass.config.settings import DEFAULT_PATH
 from pam_iampass.config.user_table import user_of
 from pam_iampass.config.value_types import InvalidValue, duration_seconds
-from pam_iampass.enrollment.request import phone_number, plain_name
 from pam_iampass.errors import PamIampassError, shown
 from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount, login_accounts

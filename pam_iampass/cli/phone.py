@@ -9,11 +9,10 @@ from pathlib import Path
 import click
 
 from pam_iampass.agent.control import ask
-from pam_iampass.audit.administrator import administrator
-from pam_iampass.audit.journal import Act, ActRecord, Journal
+from pam_iampass.audit.journal import Act
 from pam_iampass.cli import Verbs
-from pam_iampass.cli.invitation import Invitation, wait
-from pam_iampass.cli.output import count, duration, finding, line, show_json, table
+from pam_iampass.cli.enrollment import Invitation, default_display_name, open_service, wait
+from pam_iampass.cli.output import count, duration, finding, line, record, show_json, table
 from pam_iampass.cli.parameters import (
     USER,
     account,
@@ -25,11 +24,9 @@ from pam_iampass.cli.parameters import (
     timeout_option,
 )
 from pam_iampass.cli.session import wait_for_ends
-from pam_iampass.cli.user_states import PHONES, ask_phones
+from pam_iampass.cli.user import PHONES, ask_phones
 from pam_iampass.client import IampassError, ManagementAPI
 from pam_iampass.doctor.user_status import user_status
-from pam_iampass.enrollment.request import default_display_name
-from pam_iampass.enrollment.service import open_service
 from pam_iampass.errors import EditRefused, PamIampassError, shown
 from pam_iampass.text import clean
 
@@ -202,7 +199,7 @@ class _Replacement:
         if token is None:
             raise EditRefused(f"{shown(self.user)} has no token", "see: pam-iampass user list")
         link = service.manager.lost_mobile_device(token)
-        Journal().act(ActRecord(Act.PHONE_LOST, self.user, administrator(), "disabled at IAMPASS"))
+        record(Act.PHONE_LOST, self.user, "disabled at IAMPASS")
         self._say(f"The phone of {self.user} is disabled at IAMPASS.", "green")
         return service.manager, token, link
 

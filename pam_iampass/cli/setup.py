@@ -10,9 +10,8 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from pam_iampass.audit.administrator import administrator
-from pam_iampass.audit.journal import Act, ActRecord, Journal
-from pam_iampass.cli.output import STYLES, line, show_json
+from pam_iampass.audit.journal import Act, Journal
+from pam_iampass.cli.output import STYLES, line, record, show_json
 from pam_iampass.cli.parameters import CommandWithVerbs, OwnArgument, Parsed, json_option, seconds
 from pam_iampass.errors import Problem
 from pam_iampass.pam.services import why_unsuitable
@@ -141,8 +140,8 @@ def command(
         _setup().end_trial(trial_over)
         return
     if watch:  # by systemd and the package managers, when something is written below /etc/pam.d
-        for record in _setup().watch(Journal()):
-            _line(record.event.value, f"{record.service}: {record.reason}")
+        for event in _setup().watch(Journal()):
+            _line(event.event.value, f"{event.service}: {event.reason}")
         return
     if not services:
         raise click.UsageError("name the services, such as sshd, sudo, su")
@@ -176,7 +175,7 @@ def undo(ctx: click.Context, services: tuple[str, ...], removal: str | None) -> 
         if name not in done:
             _line("ok", f"{name} was not set up: nothing to undo")
     if done:
-        Journal().act(ActRecord(Act.SETUP_UNDO, "", administrator(), _and(done)))
+        record(Act.SETUP_UNDO, "", _and(done))
         _say(f"{_and(done)} {'no longer asks' if len(done) == 1 else 'no longer ask'} the phone.", "bold")
     elif not services:
         _line("ok", "nothing was set up: nothing to undo")
@@ -242,7 +241,7 @@ def _set_up(
         _say("Nothing was changed (--dry-run).", "bold")
         return 0
     trial = setup.set_up(proposal, trial_seconds)
-    Journal().act(ActRecord(Act.SETUP, "", administrator(), _and(names) + (", on trial" if trial else "")))
+    record(Act.SETUP, "", _and(names) + (", on trial" if trial else ""))
     _say(_next_steps(names, trial), "bold")
     return 0
 

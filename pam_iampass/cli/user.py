@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import enum
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Callable
 
 import click
 
-from pam_iampass.audit.administrator import administrator
-from pam_iampass.audit.journal import Act, ActRecord, Journal
+from pam_iampass.agent.control import ask
+from pam_iampass.audit.journal import Act
 from pam_iampass.cli import Verbs
-from pam_iampass.cli.bypass import as_object
-from pam_iampass.cli.output import Part, count, fields, line, show_json, table
+from pam_iampass.cli.bypass import as_object, bypass_words
+from pam_iampass.cli.enrollment import failure_of, open_service, read_requests
+from pam_iampass.cli.output import Part, Row, count, fields, line, progress, record, show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, json_option, token_option
-from pam_iampass.cli.user_remove import editor_of, remove_users
-from pam_iampass.cli.user_states import PHONES, WITHOUT, ask_phones, login_words, show_login, summary
+from pam_iampass.cli.session import wait_for_ends
+from pam_iampass.client import Declined, IampassError, ManagementAPI, NotFound
+from pam_iampass.config import settings
+from pam_iampass.config.user_table import UserTable
+from pam_iampass.config.user_table_editing import UserTableEditor
 from pam_iampass.config.value_types import METHODS
-from pam_iampass.doctor.iampass import PhoneState
+from pam_iampass.doctor.iampass import PhoneState, phones_of
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
-from pam_iampass.errors import Severity, shown
+from pam_iampass.errors import ConfigurationError, PamIampassError, Severity, shown
 from pam_iampass.text import clean
 
 _CHOICES = {
@@ -39,6 +46,43 @@ Examples:
   pam-iampass user remove alice
   pam-iampass user remove --from leavers.csv --yes
 """
+
+_REMOVE_EPILOG = """\b
+Examples:
+  pam-iampass user remove alice                      asks whether to delete alice at IAMPASS
+  pam-iampass user remove alice bob --yes            deletes both, here and at IAMPASS
+  pam-iampass user remove alice --keep-at-iampass    other machines have the same token
+  pam-iampass user remove --from leavers.csv --yes   all users in a file
+
+\b
+A file for --from is CSV as for `enroll --from`: its first line names the columns,
+and only `user` is used.
+"""
+
+STATES = {
+    UserState.ASKED: ("needs the phone", "green", "needs the phone", "need the phone"),
+    UserState.EXEMPT: ("exempt", "yellow", "is exempt", "are exempt"),
+    UserState.DENIED: ("denied", "yellow", "has no token and is denied", "have no token and are denied"),
+    UserState.IGNORED: (
+        "passes without a second factor",
+        "bold red",
+        "passes without a token",
+        "pass without a token",
+    ),
+    UserState.BROKEN: ("denied", "bold red", "is denied because of an error", "are denied because of errors"),
+    UserState.NO_ACCOUNT: ("never looked up", "yellow", "has no account", "have no account"),
+}
+"""Each state in words, with its style, and as the end of a sentence about one user and about several."""
+
+WITHOUT = (PhoneState.NONE, PhoneState.UNKNOWN)
+"""Who cannot be asked."""
+PHONES: dict[str, Part] = {
+    "registered": ("registered", "green"),
+    "none": ("none", "bold red"),
+    "unknown": ("unknown at IAMPASS", "bold red"),
+    "not_asked": ("no answer", "yellow"),
+}
+"""Each `PhoneState` in words, with its style."""
 
 
 @click.group(cls=Verbs, epilog=_EPILOG)
@@ -129,7 +173,7 @@ def add_user(
 
     The exit status is 0, or 1 if the user was not added.
     """
-    editor = editor_of(config)
+    editor = UserTableEditor(*_table_paths(config))
     name = account(user)
     if name is None and not no_account:
         message = f"{shown(user)} is not a user of this machine; to add the user anyway, give --no-account"
@@ -140,9 +184,116 @@ def add_user(
         typed = click.prompt(question, err=True) if sys.stdin.isatty() else sys.stdin.readline()
         token = str(typed).strip()
     file = editor.add(name, token, methods or None, replace)
-    Journal().act(ActRecord(Act.USER_ADD, name, administrator(), f"a token, in {file}"))
+    record(Act.USER_ADD, name, f"a token, in {file}")
     line(f"{name} has a token, in {file}.")
     show_login(config, name)
+
+
+@command.command("remove", epilog=_REMOVE_EPILOG, short_help="Remove users, here and at IAMPASS.")
+@click.argument("users", type=USER, nargs=-1, metavar="USER...")
+@click.option(
+    "--from",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Remove all users in this CSV file.",
+)
+@click.option("--yes", is_flag=True, help="Delete the users at IAMPASS without asking.")
+@click.option("--keep-at-iampass", "keep", is_flag=True, help="Do not delete the users at IAMPASS.")
+@config_option
+@json_option
+@click.pass_context
+def remove_users(
+    ctx: click.Context,
+    users: tuple[str, ...],
+    file: Path | None,
+    yes: bool,
+    keep: bool,
+    config: Path,
+    as_json: bool,
+) -> None:
+    """Remove the token, the recovery codes, the bypasses and the rate limit of each USER, and delete the user with
+    the phone at IAMPASS. Logins of USER that have begun are denied, and kept sessions are ended with their logins, also
+    with --keep-at-iampass; the command waits for that (pam-iampass session).
+
+    The command asks before it deletes anything at IAMPASS: all machines with the same token lose the phone. If it
+    cannot ask, because standard input is not a terminal, users stay at IAMPASS unless --yes is given. If IAMPASS does
+    not answer, nothing is removed. A user in users.yaml is not removed; the command names the line to delete.
+
+    If some of several users could not be removed, fix the reason and run the same command again.
+
+    The exit status is 0, or 1 if a user was not removed or a session has not ended in time.
+    """
+    if bool(users) == (file is not None):
+        raise click.UsageError("Give at least one USER, or a file with --from.")
+    if yes and keep:
+        raise click.UsageError("--yes and --keep-at-iampass exclude each other.")
+    typed = list(dict.fromkeys(users)) if file is None else [each.user for each in read_requests(file)]
+    # Each name as the table has it, else as NSS has it.
+    listed = {status.name for status in user_status(config, typed).users if status.entry is not None}
+    names = [name if name in listed else account(name) or name for name in typed]
+    try:
+        removal = _removal(config, delete=not keep and (yes or _confirmed(names)))
+        if len(names) == 1 and file is None:
+            result = removal.one(names[0])
+            ended = _finish([result], as_json)
+            _show_removal(result, config, as_json, ended, asked=keep or yes or sys.stdin.isatty())
+            ctx.exit(0 if ended else 1)
+        with progress(as_json) as show:
+            results, stopped = removal.all(names, show)
+    except IampassError as error:
+        way_out = "Nothing was removed. To remove users here only, give --keep-at-iampass."
+        raise click.ClickException(f"{error.diagnostics()}\n{way_out}") from None
+    ended = _finish(results, as_json)
+    ok = ended and all(result.state in _DONE for result in results)
+    if as_json:
+        show_json({"ok": ok, "stopped": stopped, "users": [_removal_as_object(result) for result in results]})
+    else:
+        _show_removals(results, stopped)
+    ctx.exit(0 if ok else 1)
+
+
+# What a login would result in, in words
+
+
+def login_words(status: UserStatus, phone: PhoneState | None = None) -> tuple[str, str]:
+    """The result of a login, in a few words."""
+    words, style, *_ = STATES[status.state]
+    if phone in WITHOUT:
+        words, style = "needs a phone, and has none", "bold red"
+    if status.reason:
+        words += f": {status.reason}"
+    services = "; ".join(f"{name}: {STATES[state][0]}" for name, state in status.services.items())
+    for bypass in status.bypasses:
+        words, style = f"{words}; {bypass_words(bypass)}", "bold red"
+    return f"{words} ({services})" if services else words, style
+
+
+def summary(users: Sequence[UserStatus]) -> str:
+    """How many users there are in each state."""
+    parts = []
+    for state, (_, _, one, many) in STATES.items():
+        number = sum(user.state is state for user in users)
+        if number:
+            parts.append(f"{number:,} {one if number == 1 else many}")
+    return f"{count(len(users), 'user')}: {', '.join(parts)}."
+
+
+def show_login(config: Path, name: str) -> None:
+    """Say what a login of the user would result in."""
+    (status,) = user_status(config, [name]).users
+    if status.state is not UserState.NO_ACCOUNT:
+        words, style = login_words(status)
+        line((f"A login of {name}: {words}.", style))
+
+
+def ask_phones(found: UserStatusReport, config: Path, quiet: bool) -> dict[str, PhoneState]:
+    """What IAMPASS says about each user of the report who is asked on the phone. Raises ClickException."""
+    try:
+        with progress(quiet) as show:
+            return phones_of(found, config, show)
+    except IampassError as error:
+        raise click.ClickException(error.diagnostics()) from None
 
 
 def _show_all(users: list[UserStatus], found: UserStatusReport, phones: dict[str, PhoneState] | None) -> None:
@@ -224,4 +375,175 @@ def _as_object(user: UserStatus, phones: dict[str, PhoneState] | None = None) ->
     }
 
 
-command.add_command(remove_users)
+# Removing
+
+
+def _table_paths(config: Path) -> tuple[Path, Path]:
+    """`users.yaml` and `users.d`. Raises ConfigurationError."""
+    read = settings.check(config)
+    if read.users is None:
+        raise ConfigurationError(read.problems)
+    return read.users, read.users.parent / settings.USERS_FOLDER
+
+
+def _confirmed(names: list[str]) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    whom = clean(names[0]) if len(names) == 1 else f"these {len(names)} users"
+    question = (
+        f"Delete {whom} at IAMPASS too, with the phone? Other machines with the same token lose it as well."
+    )
+    return click.confirm(question, err=True)
+
+
+class _RemovalState(enum.Enum):
+    """How far the removal of one user is."""
+
+    REMOVED = "removed"
+    NOT_LISTED = "not_listed"
+    """The table has no such user, perhaps since an earlier run."""
+    FAILED = "failed"
+    NOT_TRIED = "not_tried"
+
+
+_DONE = (_RemovalState.REMOVED, _RemovalState.NOT_LISTED)
+"""The states after which nothing is left to do."""
+
+
+@dataclass(frozen=True)
+class _Removed:
+    """What was removed of one user."""
+
+    name: str
+    state: _RemovalState = _RemovalState.NOT_TRIED
+    file: Path | None = None
+    """The deleted file of the table."""
+    at_iampass: bool = False
+    """Whether IAMPASS does not know the user any more."""
+    codes: bool = False
+    """Whether the user had recovery codes."""
+    sessions: tuple[str, ...] = ()
+    """The ids of the kept sessions that the agent began to end before the entry was deleted."""
+    problem: str | None = None
+    """Why it failed."""
+
+
+@dataclass(frozen=True)
+class _Removal:
+    """Removes users from one table and, with a `manager`, from one application of IAMPASS.
+
+    The entry is deleted last: it has the token, so that a removal that failed can be run again.
+    """
+
+    table: UserTable
+    editor: UserTableEditor
+    manager: ManagementAPI | None
+
+    def one(self, name: str) -> _Removed:
+        """Remove one user. Raises PamIampassError, and IampassError if IAMPASS fails."""
+        self.editor.own_file(name)
+        entry = self.table.find(name)
+        if self.manager is not None and entry is not None:
+            try:
+                self.manager.delete_user(entry.token)
+            except (Declined, NotFound):
+                if not _is_unknown(self.manager, entry.token):
+                    raise
+        forgotten = ask("user forget", user=name)
+        if forgotten["problem"]:
+            click.echo(forgotten["problem"], err=True)
+        file = self.editor.remove(name)
+        codes, sessions = forgotten["codes"], tuple(forgotten["sessions"])
+        return _Removed(name, _RemovalState.REMOVED, file, self.manager is not None, codes, sessions)
+
+    def all(self, names: list[str], show: Callable[[str], None]) -> tuple[list[_Removed], str | None]:
+        """Remove several users. Returns the result for each, and why it stopped before the last one."""
+        results = [_Removed(name) for name in names]
+        for number, name in enumerate(names):
+            show(f"Removing {number + 1} of {len(names)}: {name}")
+            try:
+                listed = self.table.find(name) is not None
+                results[number] = self.one(name) if listed else _Removed(name, _RemovalState.NOT_LISTED)
+            except (PamIampassError, IampassError) as error:
+                problem, stopped = failure_of(error)
+                results[number] = _Removed(name, _RemovalState.FAILED, problem=problem)
+                if stopped:
+                    return results, stopped
+        return results, None
+
+
+def _removal(config: Path, delete: bool) -> _Removal:
+    if delete:
+        service = open_service(config)
+        return _Removal(service.table, service.editor, service.manager)
+    paths = _table_paths(config)
+    return _Removal(UserTable(*paths), UserTableEditor(*paths), None)
+
+
+def _is_unknown(manager: ManagementAPI, token: str) -> bool:
+    """Whether IAMPASS knows the application, and not this user."""
+    try:
+        manager.has_registered_mobile_device(token)
+    except (Declined, NotFound):
+        return manager.knows_application()
+    return False
+
+
+def _finish(results: list[_Removed], quiet: bool) -> bool:
+    """Note the removal of users in the journal, and wait for the end of their sessions; whether all have ended."""
+    removed = [result for result in results if result.state is _RemovalState.REMOVED]
+    for result in removed:
+        where = "here and at IAMPASS" if result.at_iampass else "here, and kept at IAMPASS"
+        record(Act.USER_REMOVE, result.name, f"removed {where}")
+    if not removed:
+        return True
+    # Also of a login that began before the entry was deleted.
+    sessions = [ident for result in removed for ident in result.sessions]
+    return wait_for_ends([result.name for result in removed], sessions, quiet)
+
+
+def _show_removal(result: _Removed, config: Path, as_json: bool, ended: bool, asked: bool) -> None:
+    if as_json:
+        show_json({"ok": ended, "stopped": None, "users": [_removal_as_object(result)]})
+        return
+    if result.at_iampass:
+        line(f"Deleted {result.name} at IAMPASS, with the phone.")
+    line(f"{result.name} no longer has a token; deleted {result.file}.")
+    if result.codes:
+        line("The recovery codes were revoked.")
+    show_login(config, result.name)
+    if not result.at_iampass:
+        hint = "" if asked else " To delete both, give --yes."
+        line(f"User and phone are still registered at IAMPASS.{hint}")
+
+
+def _show_removals(results: list[_Removed], stopped: str | None) -> None:
+    table(("USER", "STATUS"), [_removal_row(result) for result in results])
+    removed = sum(result.state is _RemovalState.REMOVED for result in results)
+    line(f"{removed:,} of {count(len(results), 'user')} removed.")
+    if stopped:
+        line((f"Stopped: {stopped}", "bold red"))
+    if any(result.state not in _DONE for result in results):
+        line("When that is fixed, run the same command again.")
+
+
+def _removal_row(result: _Removed) -> Row:
+    kept = "" if result.at_iampass else "; still registered at IAMPASS"
+    status: Part = {
+        _RemovalState.REMOVED: (f"removed{kept}", "green"),
+        _RemovalState.NOT_LISTED: ("has no token", "yellow"),
+        _RemovalState.FAILED: (f"failed: {result.problem}", "bold red"),
+        _RemovalState.NOT_TRIED: ("not tried yet", "yellow"),
+    }[result.state]
+    return (result.name, "bold"), status
+
+
+def _removal_as_object(result: _Removed) -> dict[str, object]:
+    return {
+        "user": result.name,
+        "state": result.state.value,
+        "file": None if result.file is None else str(result.file),
+        "deleted_at_iampass": result.at_iampass,
+        "codes_revoked": result.codes,
+        "problem": result.problem,
+    }

@@ -714,7 +714,7 @@ MUTANTS = (
         _VERIFICATION,
         " and required.phone.listed\n",
         "\n",
-        "tests/unit/enrollment/test_at_login.py::test_who_is_in_no_table_is_shown_no_link",
+        "tests/unit/login/test_enrollment.py::test_who_is_in_no_table_is_shown_no_link",
     ),
     Mutant(
         10,
@@ -964,18 +964,18 @@ MUTANTS = (
     Mutant(
         3,
         "enroll opens a device before it looks what it is",
-        "pam_iampass/enrollment/request.py",
+        "pam_iampass/cli/enrollment.py",
         "if not (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):",
         "if False:",
-        "tests/unit/enrollment/test_requests_file.py::test_a_device_is_not_opened",
+        "tests/unit/cli/test_requests_file.py::test_a_device_is_not_opened",
     ),
     Mutant(
         3,
         "enroll waits for the writer of another user's pipe",
-        "pam_iampass/enrollment/request.py",
+        "pam_iampass/cli/enrollment.py",
         "with opened(os.fspath(file), os.O_PATH | os.O_CLOEXEC) as found:",
         "with opened(os.fspath(file), os.O_RDONLY | os.O_CLOEXEC) as found:",
-        "tests/unit/enrollment/test_requests_file.py::"
+        "tests/unit/cli/test_requests_file.py::"
         "test_a_pipe_of_another_user_is_refused_without_waiting_for_a_writer",
     ),
     Mutant(

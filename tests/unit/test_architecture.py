@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "pam_iampass"
 #: Each room and file of the top may import those further down, and itself. `docs/architecture.md` describes them.
 ORDER = (
     ("cli",),
-    ("setup", "enrollment"),
+    ("setup",),
     ("doctor",),
     ("agent",),
     ("module",),

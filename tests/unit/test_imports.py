@@ -20,7 +20,7 @@ def test_the_agent_loads_nothing_that_only_the_command_needs() -> None:
     )
     loaded = set(done.stdout.split())
     assert not {name.split(".")[0] for name in loaded} & OF_THE_COMMAND
-    packages = ("cli", "doctor", "setup", "enrollment", "sandbox", "server")
+    packages = ("cli", "doctor", "setup", "sandbox", "server")
     assert [
         name for name in loaded if name.startswith(tuple(f"pam_iampass.{one}." for one in packages))
     ] == []

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pam_iampass.enrollment import request
-from pam_iampass.enrollment.request import EnrollmentRequest, administrators
+from pam_iampass.cli import enrollment
+from pam_iampass.cli.enrollment import EnrollmentRequest, administrators
 from pam_iampass.errors import ConfigurationError
 from tests.support.folders import put
 
 NUMBER = "+15551234567"
-read_requests = partial(request.read_requests, trusted={os.getuid()})
+read_requests = partial(enrollment.read_requests, trusted={os.getuid()})
 
 
 @pytest.fixture
@@ -103,8 +103,8 @@ def test_a_file_that_others_can_write_is_refused(file: Path, mode: int) -> None:
 def test_a_file_of_another_user_is_refused(file: Path) -> None:
     put(file, "user\nalice\n")
     with pytest.raises(ConfigurationError, match="belongs to another user"):
-        request.read_requests(file, {os.getuid() + 1})
-    assert [each.user for each in request.read_requests(file, {1, os.getuid()})] == ["alice"]
+        enrollment.read_requests(file, {os.getuid() + 1})
+    assert [each.user for each in enrollment.read_requests(file, {1, os.getuid()})] == ["alice"]
 
 
 @pytest.mark.timeout(20)
@@ -118,7 +118,7 @@ def test_a_pipe_of_another_user_is_refused_without_waiting_for_a_writer(file: Pa
 
 def test_a_device_is_not_opened() -> None:
     with pytest.raises(ConfigurationError, match="is a device"):
-        request.read_requests(Path("/dev/null"))
+        enrollment.read_requests(Path("/dev/null"))
 
 
 def test_what_another_program_writes_is_read_from_a_pipe(file: Path) -> None:

@@ -1,0 +1,445 @@
+"""What `enroll`, `phone` and `user remove` share: who is to be enrolled and how, and how phones get registered.
+
+Requests come from the command line, or from a CSV file, whose errors are all reported at once. An interruption of an
+enrollment at any point loses nothing: a user in the table keeps the token, and a second run continues from there.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import platform
+import re
+import secrets
+import shutil
+import stat
+import sys
+import time
+from collections.abc import Mapping, Set
+from contextlib import suppress
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Callable
+
+import click
+
+from pam_iampass.cli.output import duration, finding, line, progress
+from pam_iampass.client import (
+    Deadline,
+    Declined,
+    IampassError,
+    ManagementAPI,
+    ManagementAPIResult,
+    ProtocolError,
+    Unavailable,
+)
+from pam_iampass.config import settings
+from pam_iampass.config.user_table import Entry, UserTable
+from pam_iampass.config.user_table_editing import UserTableEditor
+from pam_iampass.config.value_types import UnlistedUsers, name_error, token_error
+from pam_iampass.errors import ConfigurationError, EditRefused, PamIampassError, Problem, shown
+from pam_iampass.login.api import connect
+from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
+from pam_iampass.system.service_user import reading_as
+from pam_iampass.system.trusted_folder import kind_of, opened, shell_word
+from pam_iampass.text import clean, one_line
+
+COLUMNS = ("user", "token", "phone", "display_name")
+_LIMIT = 16 * 1024 * 1024  # bytes
+_HEADER = f"begin with a line of column names: user, and any of {', '.join(COLUMNS[1:])}"
+
+_PHONE_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
+_CALL = 10.0  # seconds for one question to IAMPASS
+
+
+@dataclass(frozen=True)
+class EnrollmentRequest:
+    """A user to enroll."""
+
+    user: str
+    """The user name as typed."""
+    token: str | None = None
+    phone_number: str | None = None
+    """The number that the registration link is sent to; None to show the link."""
+    display_name: str | None = None
+    """The name that the IAMPASS app shows."""
+    line: int | None = None
+    """The line in the file of requests."""
+
+
+def default_display_name(user: str) -> str:
+    """The name that the app shows if none is given: several machines may have a user of that name."""
+    return f"{user}@{platform.node()}"
+
+
+def phone_number(text: str) -> str:
+    """The number in the form that IAMPASS requires (E.164), without spaces and punctuation.
+
+    Raises ValueError, whose text completes a sentence about the number.
+    """
+    number = re.sub(r"[ ()./-]", "", text)
+    if not _PHONE_NUMBER.fullmatch(number):
+        raise ValueError("is not a phone number with + and country code, such as +1 555 123 4567")
+    return number
+
+
+def plain_name(text: str) -> str:
+    """The name, if the app can display it. Raises ValueError, whose text completes a sentence about the name."""
+    if len(text) > 100:
+        raise ValueError("is longer than 100 characters")
+    if not text.isprintable():
+        raise ValueError("contains invisible characters")
+    return text
+
+
+def read_requests(file: Path, trusted: Set[int] | None = None) -> list[EnrollmentRequest]:
+    """The requests in the order of the file. Raises ConfigurationError, and OSError if it cannot be read.
+
+    The file must belong to one of the user ids in `trusted` (default: `administrators`), and only its owner may be
+    able to write to it. It is UTF-8, separated by commas, or by semicolons if the first line has only these. The first
+    line names the columns, `user` and any others in any order; a field may be empty.
+    """
+    reader = _Reader(file)
+    requests = reader.read(_text(file, reader, administrators() if trusted is None else trusted))
+    if reader.problems:
+        raise ConfigurationError(sorted(reader.problems, key=lambda problem: problem.line or 0))
+    return requests
+
+
+def administrators() -> frozenset[int]:
+    """The user ids of root and of the user who became root, according to `/proc/self/loginuid` and to sudo."""
+    found = [os.environ.get("SUDO_UID", "")]
+    with suppress(OSError):
+        found.append(Path("/proc/self/loginuid").read_text("ascii").strip())
+    return frozenset({0, *(int(text) for text in found if text.isascii() and text.isdigit())})
+
+
+def _text(file: Path, reader: _Reader, trusted: Set[int]) -> str:
+    # It is opened only after it was looked at: opening a device has effects, and a pipe of another user's waits.
+    with opened(os.fspath(file), os.O_PATH | os.O_CLOEXEC) as found:
+        status = os.fstat(found)
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
+            reader.problem(None, "", f"is {kind_of(status.st_mode)}", "name a regular file")
+            return ""
+        # A user who can write to the file chooses whose phone approves whose logins.
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            reader.problem(None, "", "is writable by other users", f"chmod go-w {shell_word(str(file))}")
+            return ""
+        if status.st_uid not in trusted:
+            remedy = f"check its content, then: chown root {shell_word(str(file))}"
+            reader.problem(None, "", "belongs to another user, who can write to it", remedy)
+            return ""
+        with Path(f"/proc/self/fd/{found}").open("rb") as content:
+            data = content.read(_LIMIT + 1)
+    if len(data) > _LIMIT:
+        reader.problem(None, "", f"is larger than {_LIMIT // 1024 // 1024} MiB", "split it")
+        return ""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        reader.problem(line, "", "is not UTF-8", "save it as CSV in UTF-8")
+        return ""
+
+
+class _Reader:
+    """Makes requests of the lines, and collects the problems."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lines: dict[str, int] = {}
+        self.problems: list[Problem] = []
+
+    def problem(self, line: int | None, column: str, what: str, remedy: str) -> None:
+        self.problems.append(Problem(self._file, line, column, what, remedy))
+
+    def read(self, text: str) -> list[EnrollmentRequest]:
+        if self.problems:
+            return []
+        first = text.partition("\n")[0]
+        separator = ";" if ";" in first and "," not in first else ","
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        requests: list[EnrollmentRequest] = []
+        columns: list[str] = []
+        try:
+            for row in rows:
+                fields = [field.strip() for field in row]
+                if not any(fields):
+                    continue
+                if not columns:
+                    columns = self._columns(fields, rows.line_num)
+                elif len(fields) != len(columns):
+                    what = f"has {len(fields)} fields, but the first line has {len(columns)}"
+                    self.problem(rows.line_num, "", what, "write one field per column; it may be empty")
+                else:
+                    requests.append(self._request(dict(zip(columns, fields)), rows.line_num))
+        except csv.Error as error:
+            self.problem(rows.line_num, "", f"is not CSV: {error}", 'write "" for a quote in a quoted field')
+        if not columns and not self.problems:
+            self.problem(None, "", "is empty", _HEADER)
+        return requests
+
+    def _columns(self, names: list[str], line: int) -> list[str]:
+        found = [name.lower().replace(" ", "_") for name in names]
+        for name, column in zip(names, found):
+            if column not in COLUMNS:
+                near = get_close_matches(column, COLUMNS, 1)
+                remedy = f"did you mean {near[0]}?" if near else _HEADER
+                self.problem(line, "", f"{shown(name)} is not a known column", remedy)
+        if len(set(found)) != len(found):
+            self.problem(line, "", "names a column twice", "name each column once")
+        if "user" not in found and not self.problems:
+            self.problem(line, "", "has no column user", _HEADER)
+        return found
+
+    def _request(self, fields: dict[str, str], line: int) -> EnrollmentRequest:
+        user, token = fields.get("user", ""), fields.get("token") or None
+        self._check(line, "user", name_error(user), "write the name as in: getent passwd")
+        if user in self._lines:
+            what = f"{shown(user)} is already in line {self._lines[user]}"
+            self.problem(line, "user", what, "keep one of the two")
+        self._lines.setdefault(user, line)
+        if token is not None:
+            self._check(line, "token", token_error(token), "write the token as IAMPASS has it")
+        international = "write the number with + and country code"
+        phone = self._parsed(line, "phone", fields, phone_number, international)
+        name = self._parsed(line, "display_name", fields, plain_name, "write a shorter, plain name")
+        return EnrollmentRequest(user, token, phone, name, line)
+
+    def _parsed(
+        self, line: int, column: str, fields: dict[str, str], parse: Callable[[str], str], remedy: str
+    ) -> str | None:
+        text = fields.get(column)
+        try:
+            return parse(text) if text else None
+        except ValueError as error:
+            self.problem(line, column, f"{shown(text or '')} {error}", remedy)
+            return None
+
+    def _check(self, line: int, column: str, error: str | None, remedy: str) -> None:
+        if error:
+            self.problem(line, column, error, remedy)
+
+
+@dataclass(frozen=True)
+class EnrollmentResult:
+    """A user who is known to IAMPASS and in the table."""
+
+    user: str
+    """The name as NSS has it."""
+    token: str
+    added: bool
+    """Whether the token is new at IAMPASS."""
+    file: Path | None
+    """The file that was written; None if the table already had the token."""
+    registered: bool
+    """Whether a device is registered."""
+
+
+@dataclass(frozen=True)
+class EnrollmentService:
+    """Enrolls users in one application and one table."""
+
+    manager: ManagementAPI
+    table: UserTable
+    editor: UserTableEditor
+    unlisted: UnlistedUsers
+    no_account: bool = False
+    """Whether users need no account on this machine; their names must be those that NSS has elsewhere."""
+
+    def enroll(self, request: EnrollmentRequest, replace: bool = False) -> EnrollmentResult:
+        """Add the user to IAMPASS and the token to the table, if they are not there yet.
+
+        With `replace` the token of the request replaces another one in the table. Raises PamIampassError if the user
+        cannot be enrolled, IampassError if IAMPASS fails.
+        """
+        user = self.account(request.user)
+        entry = self.table.find(user)
+        token = self._token(user, request.token, entry, replace)
+        added = self.manager.add_user(token) is ManagementAPIResult.success
+        file = None
+        if entry is None or entry.token != token:
+            try:
+                file = self.editor.add(user, token, entry.methods if entry else None, replace)
+            except BaseException:
+                if added:  # otherwise a token stays at IAMPASS that nobody knows
+                    with suppress(IampassError):
+                        self.manager.delete_user(token)
+                raise
+        device = None if added else self.manager.has_registered_mobile_device(token)
+        registered = device is ManagementAPIResult.has_mobile_device
+        return EnrollmentResult(user, token, added, file, registered)
+
+    def token_of(self, user: str) -> str | None:
+        """The token of the table, else that of the template in the settings. Raises ConfigurationError."""
+        entry = self.table.find(user)
+        return self.unlisted.token_for(user) if entry is None else entry.token
+
+    def account(self, name: str) -> str:
+        """The name as NSS has it. Raises EditRefused."""
+        try:
+            return Accounts().named(name).name
+        except UnknownAccount:
+            if self.no_account:
+                return name
+            remedy = "see getent passwd; to enroll the user for other machines, give --no-account"
+            raise EditRefused(f"{shown(name)} is not a user of this machine", remedy) from None
+        except LookupFailed as failure:
+            raise EditRefused(str(failure), "repair the name service, then try again") from None
+
+    def _token(self, user: str, given: str | None, entry: Entry | None, replace: bool) -> str:
+        """The given token, else that of the table, else that of the template in the settings, else a random one."""
+        if given is not None:
+            error = token_error(given)
+            if error:
+                raise EditRefused(f"the token {error}", "write the token as IAMPASS has it")
+            if entry is not None and entry.token != given and not replace:
+                remedy = "omit the token to keep that one, or give --replace"
+                raise EditRefused(f"{shown(user)} already has another token", remedy)
+            return given
+        if entry is not None:
+            return entry.token
+        from_template = self.unlisted.token_for(user)
+        if from_template is not None and token_error(from_template) is None:
+            return from_template
+        return secrets.token_hex(16)
+
+
+def open_service(config: Path, no_account: bool = False) -> EnrollmentService:
+    """The service for the settings in `config`. Raises PamIampassError and IampassError."""
+    if os.geteuid() != 0:
+        raise EditRefused("only root can enroll users", "run it as root")
+    with reading_as() as readers:
+        read = settings.load(config, readers=readers)
+    return EnrollmentService(
+        connect(ManagementAPI, read),
+        UserTable(read.users, read.users_folder),
+        UserTableEditor(read.users, read.users_folder),
+        read.service.unlisted_users,
+        no_account,
+    )
+
+
+def failure_of(error: PamIampassError | IampassError) -> tuple[str, str | None]:
+    """Why an act failed for one of several users, and why it would fail for the others, too; None if it would not."""
+    if isinstance(error, PamIampassError):
+        return one_line(error.diagnostics()), None
+    of_one = isinstance(error, (Declined, ProtocolError))
+    return clean(str(error)), None if of_one else one_line(error.diagnostics())
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """How one person gets the link."""
+
+    display_name: str | None
+    """The name that the app shows."""
+    number: str | None
+    """The phone number for the SMS; None: the link is shown."""
+    message: str | None
+    """The text of the SMS before the link."""
+    quiet: bool
+    """Whether the link is printed without explanation, or not at all, because a JSON object follows."""
+
+    def send(self, manager: ManagementAPI, token: str, *, waits: bool, link: str | None = None) -> str | None:
+        """Send or show the link; returns it if it was not sent. Raises IampassError.
+
+        With `waits` the command goes on waiting for the phone. A `link` saves asking IAMPASS for one.
+        """
+        if self.number is not None:
+            manager.send_registration_sms(token, self.display_name, self.number, self.message)
+            if not self.quiet:
+                line(f"A message with the registration link was sent to {self.number}.")
+            return None
+        link = link or manager.get_registration_link(token, self.display_name)
+        if not self.quiet:
+            _show_link(link)
+        elif waits:
+            line(link, err=True)  # the JSON object is printed after waiting, which is too late
+        return link
+
+
+def _show_link(link: str) -> None:
+    """The link, and its QR code on a terminal that can show it."""
+    code = _code(link) if sys.stdout.isatty() else []
+    scan = ", or scan the code with its camera" if code else ""
+    line(f"Open this link on the phone{scan}. Show it to nobody else.")
+    finding([""], link)
+    line()
+    # Not through `line`, which drops the colours under NO_COLOR: here they are the code.
+    for each in code:
+        click.echo(each, color=True)
+    if code:
+        line()
+
+
+def _code(link: str) -> list[str]:
+    """The lines of the QR code; none if the terminal or the machine cannot show one."""
+    try:
+        from pam_iampass.login.qr_code import QrCode
+    except ModuleNotFoundError as error:
+        line(f"(A QR code needs the Python package {error.name}.)", err=True)
+        return []
+    code = QrCode(link)
+    columns = shutil.get_terminal_size().columns
+    missing = ""
+    if columns < code.width:
+        missing = f"a window of {code.width} columns; this one has {columns}"
+    elif not sys.stdout.encoding.lower().startswith("utf"):
+        missing = f"a terminal in UTF-8; this one is in {sys.stdout.encoding}"
+    if missing:
+        line(f"(A QR code needs {missing}.)", err=True)
+        return []
+    return code.coloured()
+
+
+def wait(manager: ManagementAPI, users: Mapping[str, str], seconds: float, quiet: bool = False) -> set[str]:
+    """Wait until each of `users`, names by token, has a phone. Returns the tokens without one at the deadline.
+
+    With `quiet` nothing is shown. Raises IampassError, but waits while IAMPASS is unreachable.
+    """
+    deadline = Deadline.after(seconds)
+    missing = dict(users)
+    several = len(users) > 1
+    whom = f"{len(users)} phones" if several else f"the phone of {next(iter(users.values()))}"
+    unreachable = False
+
+    with progress(quiet) as show:
+
+        def say(text: str) -> None:
+            if not quiet:
+                show("")
+                line(text)
+
+        def pause(seconds: float) -> None:
+            end = time.monotonic() + seconds
+            while (left := end - time.monotonic()) > 0:
+                done = f" ({len(users) - len(missing)} of {len(users)} registered)" if several else ""
+                minutes, rest = divmod(int(deadline.remaining()), 60)
+                show(f"Waiting for {whom}{done}, {minutes}:{rest:02} left. Ctrl-C stops waiting.")
+                time.sleep(min(left, 1.0))
+
+        if not sys.stdout.isatty():
+            say(
+                f"Waiting until {whom} {'are' if several else 'is'} registered, for {duration(seconds)} at most."
+            )
+        while missing and not deadline.expired:
+            try:
+                for token in list(missing):
+                    found = manager.has_registered_mobile_device(token, deadline=deadline.sooner(_CALL))
+                    if unreachable:
+                        unreachable = False
+                        say("IAMPASS answers again.")
+                    if found is ManagementAPIResult.has_mobile_device:
+                        user = missing.pop(token)
+                        if several:
+                            say(f"{user} has registered a phone.")
+            except Unavailable as error:
+                if not unreachable and not deadline.expired:
+                    unreachable = True
+                    say(f"IAMPASS is unreachable, still waiting: {error}.")
+            if missing:
+                pause(min(max(2.0, len(missing) / 20), deadline.remaining()))
+    return set(missing)

@@ -1,1 +1,0 @@
-"""Enrollment: adds users to IAMPASS and to the table, and registers their phones."""
