@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import click
 
 from pam_iampass.agent.control import ask
-from pam_iampass.cli.output import duration, line, show_json, table
+from pam_iampass.cli.output import duration, line, moment, show_json, table, timestamp
 from pam_iampass.cli.parameters import (
     USER,
     CommandWithVerbs,
@@ -161,7 +160,7 @@ def as_object(bypass: Bypass) -> dict[str, Any]:
         "user": bypass.user,
         "service": bypass.service,
         "seconds_left": round(bypass.left(Moment.now())),
-        "until": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(bypass.until(Moment.now()))),
+        "until": timestamp(bypass.until(Moment.now())),
         "survives_reboot": bypass.survives_reboot,
         "made_by": bypass.made_by,
         "reason": bypass.reason,
@@ -178,4 +177,4 @@ def _through(bypass: Bypass) -> str:
 
 
 def _until(bypass: Bypass) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(bypass.until(Moment.now())))
+    return moment(bypass.until(Moment.now()))

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Callable, TextIO, Union
@@ -92,6 +94,16 @@ def duration(seconds: float) -> str:
         if seconds >= size and seconds % size == 0:
             return count(int(seconds // size), unit)
     return count(round(seconds), "second")
+
+
+def moment(unix_time: float) -> str:
+    """A point in time as people read it, in the local time zone."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_time))
+
+
+def timestamp(unix_time: float) -> str:
+    """A point in time for programs (ISO 8601), with the offset of the local time zone."""
+    return datetime.fromtimestamp(unix_time).astimezone().isoformat(timespec="seconds")
 
 
 def record(act: Act, user: str, what: str) -> None:

@@ -13,7 +13,7 @@ import click
 
 from pam_iampass.agent.control import ask
 from pam_iampass.cli import Verbs
-from pam_iampass.cli.output import Row, count, line, progress, show_json, table
+from pam_iampass.cli.output import Row, count, line, moment, progress, show_json, table, timestamp
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.enforcer.actions import forget_passwords
 from pam_iampass.errors import PamIampassError
@@ -153,7 +153,7 @@ def _show(found: Sequence[dict[str, Any]], as_json: bool, indent: int | None) ->
 
 
 def _as_object(session: dict[str, Any]) -> dict[str, Any]:
-    times = {name: _timestamp(session[name]) if session[name] else None for name in ("since", "last_covered")}
+    times = {name: timestamp(session[name]) if session[name] else None for name in ("since", "last_covered")}
     return {**session, **times}
 
 
@@ -164,15 +164,11 @@ def _row(session: dict[str, Any]) -> Row:
         session["approver"],
         session["service"],
         session["from"] or "-",
-        time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session["since"])),
+        moment(session["since"]),
         (session["status"], _STYLES.get(session["status"], "")),
         _short(session["seconds_left"]),
         str(session["covered"]),
     )
-
-
-def _timestamp(unix_time: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(unix_time))
 
 
 def _short(seconds: float) -> str:

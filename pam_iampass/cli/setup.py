@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -11,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import click
 
 from pam_iampass.audit.journal import Act, Journal
-from pam_iampass.cli.output import STYLES, line, record, show_json
+from pam_iampass.cli.output import STYLES, line, moment, record, show_json, timestamp
 from pam_iampass.cli.parameters import CommandWithVerbs, OwnArgument, Parsed, json_option, seconds
 from pam_iampass.errors import Problem
 from pam_iampass.pam.services import why_unsuitable
@@ -202,7 +201,7 @@ def status(as_json: bool) -> None:
     for service in services:
         _show_service(service)
     if trial is not None:
-        text = f"{_and(trial.services)}: until {_time(trial.deadline)}"
+        text = f"{_and(trial.services)}: until {moment(trial.deadline)}"
         if trial.deadline < time.time():
             text += ". It is over, but was not undone: pam-iampass setup undo"
         _line("trial", text, "bold yellow")
@@ -269,7 +268,7 @@ def _next_steps(names: Sequence[str], trial: Trial | None) -> str:
         return f"{asks}. {test} To undo it: pam-iampass setup undo"
     way = how_to_try(names)
     return (
-        f"{asks}, on trial until {_time(trial.deadline)}: then it is undone.\n"
+        f"{asks}, on trial until {moment(trial.deadline)}: then it is undone.\n"
         f"{way[0].upper()}{way[1:]}.\nIf that works, keep it with: pam-iampass setup confirm"
     )
 
@@ -279,7 +278,7 @@ def _show_service(service: ServiceStatus) -> None:
     if service.choice:
         text += f", {_CHOICES.get(service.choice, service.choice)} and the phone"
     if service.since is not None:
-        text += f", since {_time(service.since)}"
+        text += f", since {moment(service.since)}"
     _line(service.name, text, _WORDS[service.word])
     if service.word in _REMEDIES:
         _line("", _REMEDIES[service.word])
@@ -309,14 +308,8 @@ def _as_object(services: Sequence[ServiceStatus], trial: Trial | None) -> dict[s
     }
 
 
-def _iso(moment: float | None) -> str | None:
-    if moment is None:
-        return None
-    return datetime.datetime.fromtimestamp(moment, datetime.timezone.utc).isoformat(timespec="seconds")
-
-
-def _time(moment: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+def _iso(unix_time: float | None) -> str | None:
+    return None if unix_time is None else timestamp(unix_time)
 
 
 def _and(names: Sequence[str]) -> str:

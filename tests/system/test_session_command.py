@@ -19,6 +19,7 @@ from pam_iampass.agent import administration
 from pam_iampass.agent.administration import Administration
 from pam_iampass.agent.control import ControlServer
 from pam_iampass.audit.journal import ADMINISTRATION, Journal
+from pam_iampass.cli.output import timestamp
 from pam_iampass.config.settings import SessionSettings
 from pam_iampass.outcome import PamCode
 from pam_iampass.session.entry import Entry
@@ -140,8 +141,8 @@ def test_the_list_says_who_is_logged_in_from_where_and_for_how_long(agent: Keepi
     assert 42300 < first.pop("seconds_left") < 42650
     assert first == {
         **{"id": alice.id, "user": "alice", "approver": "alice", "service": "sshd"},
-        **{"from": "203.0.113.7", "since": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(alice.since))},
-        **{"status": "active", "covered": 2, "last_covered": "2026-11-18T11:06:40+0000"},
+        **{"from": "203.0.113.7", "since": timestamp(alice.since)},
+        **{"status": "active", "covered": 2, "last_covered": "2026-11-18T11:06:40+00:00"},
         "logins": [{"user": "alice", "service": "sshd", "tty": "/dev/pts/3", "pid": 4711}],
     }
 
