@@ -17,7 +17,7 @@ from bench.pending import cpu_seconds, peak_mib, play_pending
 from pam_iampass.agent.control import ask
 from pam_iampass.config.settings import SessionSettings
 from pam_iampass.session.kept_session import AttachedLogin, KeptSession
-from pam_iampass.session.registry import SessionStore
+from pam_iampass.session.store import SessionStore
 from pam_iampass.system import paths
 from pam_iampass.system.database import Database
 from tests.support.agent import RunningAgent

@@ -18,7 +18,7 @@ from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.api import connect
 from pam_iampass.login.context import LoginContext
 from pam_iampass.login.rate_limit import ConcurrencyLimit
-from pam_iampass.session.keeper import KeptSessions
+from pam_iampass.session.store import KeptSessions
 from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts
 

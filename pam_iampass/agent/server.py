@@ -38,8 +38,8 @@ from pam_iampass.login.application import ApplicationGone, PamApplication
 from pam_iampass.module import Module
 from pam_iampass.outcome import Phase
 from pam_iampass.session.descriptors import stored
-from pam_iampass.session.keeper import KeptSessions
-from pam_iampass.session.registry import Registry, SessionStore
+from pam_iampass.session.store import KeptSessions, SessionStore
+from pam_iampass.session.watch import Watch
 from pam_iampass.system import passed_descriptors, paths
 from pam_iampass.system.service_user import SERVICE_USER, become
 from pam_iampass.system.trusted_folder import trusted_folder
@@ -87,8 +87,8 @@ def main(arguments: list[str]) -> int:
     state = AgentState(journal)
     network = Network(Lookups(when_exhausted=lambda: lookups_hang(agent, journal, by_systemd=not own_socket)))
     configurations = Configurations(network, OwnPorts(network).network)
-    registry = Registry(SessionStore(state.database), journal)
-    sessions = KeptSessions(registry, configurations.sessions_api, configurations.manager)
+    sessions = KeptSessions(SessionStore(state.database), journal, configurations.sessions_api)
+    watch = Watch(sessions, configurations.manager)
     state.keep(sessions)
     contexts = LoginContexts(configurations, state, sessions, lambda: agent.pending)
     agent = Agent(listeners.doors, journal, Module(journal, contexts, sessions))
@@ -119,7 +119,7 @@ def main(arguments: list[str]) -> int:
     notify("STOPPING=1")
     if control:
         control.stop()
-    sessions.stop()
+    watch.stop()
     over.set()
     state.rate_limits.write()
     state.database.close()

@@ -18,8 +18,8 @@ from pam_iampass.login.rate_limit_state import RateLimitState
 from pam_iampass.login.recovery import RecoveryCodes
 from pam_iampass.outcome import Login
 from pam_iampass.session import life
-from pam_iampass.session.keeper import KeptSessions
 from pam_iampass.session.kept_session import KeptSession, State
+from pam_iampass.session.store import KeptSessions
 from pam_iampass.system import paths
 from pam_iampass.system.database import Database
 
@@ -89,7 +89,7 @@ class AgentState:
         `descriptors` are those that systemd has kept.
         """
         if self.sessions is not None:
-            self.sessions.start(descriptors)
+            self.sessions.resume(descriptors)
             for kept in self.sessions.all():
                 if kept.began <= self.throttle(kept.approver).lost:
                     self.sessions.change(kept.id, life.administrator)

@@ -11,7 +11,7 @@ from pam_iampass.config.settings import Settings
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.rate_limit import ConcurrencyLimit
-from pam_iampass.session.keeper import KeptSessions
+from pam_iampass.session.store import KeptSessions
 from pam_iampass.system import paths
 from pam_iampass.system.accounts import Accounts
 

@@ -12,7 +12,7 @@ from pam_iampass.login.context import LoginContext
 from pam_iampass.login.policy import ApprovalRequired
 from pam_iampass.outcome import Decision
 from pam_iampass.session import life
-from pam_iampass.session.covers import Cover, CoverRequest
+from pam_iampass.session.cover import Cover, CoverRequest
 
 
 class Covered(Exception):

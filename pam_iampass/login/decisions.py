@@ -9,7 +9,7 @@ from pam_iampass.client.errors import IampassError, NotFound, ProtocolError, Una
 from pam_iampass.config.settings import ServiceSettings
 from pam_iampass.login.bypass import Bypass
 from pam_iampass.outcome import Decision, Outcome, Result, denied
-from pam_iampass.session.covers import Cover
+from pam_iampass.session.cover import Cover
 
 ASK_THE_ADMINISTRATOR = "Please ask your administrator."
 ENDED = "The request was ended before it was approved."

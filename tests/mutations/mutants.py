@@ -65,10 +65,10 @@ _RESCUE = "tests/pam/native/test_rescue.py::"
 _SESSION_PHASES = "tests/pam/native/test_session_phases.py::"
 _SESSION_PHASES_OF_AGENT = "tests/unit/agent/test_session_phases.py::"
 _LIFE = "pam_iampass/session/life.py"
-_COVERS = "pam_iampass/session/covers.py"
-_TASKS = "pam_iampass/session/tasks.py"
+_COVER = "pam_iampass/session/cover.py"
+_WATCH_SESSIONS = "pam_iampass/session/watch.py"
 _KEEPING = "tests/unit/session/test_keeping.py::"
-_COVERED = "tests/unit/session/test_covers.py::"
+_COVERED = "tests/unit/session/test_cover.py::"
 _WATCH = "tests/unit/setup/test_watch.py::"
 _EDITS = "tests/unit/setup/test_edits.py::"
 _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
@@ -429,8 +429,8 @@ MUTANTS = (
     Mutant(
         6,
         "a killed agent leaves its requests open at IAMPASS",
-        "pam_iampass/session/keeper.py",
-        "registry.change(kept.id, life.not_approved)",
+        "pam_iampass/session/store.py",
+        "self.change(kept.id, life.not_approved)",
         "pass",
         _KEEPING + "test_a_request_that_nobody_waits_for_any_more_is_ended_by_the_next_agent",
     ),
@@ -517,7 +517,7 @@ MUTANTS = (
     Mutant(
         6,
         "the phone does not end a login of which the agent was not told",
-        "pam_iampass/session/entry.py",
+        "pam_iampass/session/schedule.py",
         "            options.append((self.poll_at, Task.POLL))\n",
         "            options.append((self.poll_at if kept.attached else math.inf, Task.POLL))\n",
         _KEEPING + "test_a_login_of_which_the_agent_was_not_told_is_ended_like_any_other[the phone]",
@@ -558,7 +558,7 @@ MUTANTS = (
     Mutant(
         6,
         "a call that hangs keeps an administrator from ending the login",
-        "pam_iampass/session/entry.py",
+        "pam_iampass/session/schedule.py",
         "each[1].is_call not in busy",
         "not busy",
         _KEEPING + "test_calls_that_hang_hold_up_neither_a_record_nor_an_end",
@@ -566,7 +566,7 @@ MUTANTS = (
     Mutant(
         6,
         "polls that hang keep all threads from ending logins",
-        "pam_iampass/session/watcher.py",
+        "pam_iampass/session/watch.py",
         "self._callers if task.is_call else self._enforcers",
         "self._callers",
         _KEEPING + "test_calls_that_hang_hold_up_neither_a_record_nor_an_end",
@@ -627,8 +627,8 @@ MUTANTS = (
     Mutant(
         6,
         "another process with the id of a login that has ended keeps its session",
-        "pam_iampass/session/keeper.py",
-        "self._descriptors.inode(pidfd) != inode",
+        "pam_iampass/session/store.py",
+        "self.descriptors.inode(pidfd) != inode",
         "False",
         _KEEPING + "test_another_process_with_the_id_of_a_login_that_has_ended_is_not_taken_for_it",
     ),
@@ -1327,7 +1327,7 @@ MUTANTS = (
     Mutant(
         20,
         "a status that is reported once ends a login",
-        _TASKS,
+        _WATCH_SESSIONS,
         "elif entry.suspect is None or entry.suspect.away is not status.away:",
         "elif False:",
         _KEEPING + "test_a_status_that_is_reported_once_ends_nothing",
@@ -1335,7 +1335,7 @@ MUTANTS = (
     Mutant(
         20,
         "an error of IAMPASS ends a login",
-        _TASKS,
+        _WATCH_SESSIONS,
         "            self._failed(entry, error)\n            return\n",
         "            status = Status.closed\n",
         _KEEPING + "test_an_outage_ends_nothing",
@@ -1352,7 +1352,7 @@ MUTANTS = (
     Mutant(
         21,
         "another login session of the user is covered",
-        _COVERS,
+        _COVER,
         "any((login.audit_session, login.uid) == place for login in kept.attached)",
         "any(login.uid == place[1] for login in kept.attached)",
         _COVERED + "test_anything_else_is_not_covered",
@@ -1360,7 +1360,7 @@ MUTANTS = (
     Mutant(
         21,
         "what has no audit session is covered",
-        _COVERS,
+        _COVER,
         "request.audit_session is None or request.real_uid is None",
         "request.real_uid is None",
         _COVERED + "test_anything_else_is_not_covered",
@@ -1392,7 +1392,7 @@ MUTANTS = (
     Mutant(
         21,
         "a further connection by another key is covered",
-        _COVERS,
+        _COVER,
         "(kept.address, kept.user, kept.service, kept.first_factor)",
         "(kept.address, kept.user, kept.service, request.first_factor)",
         _COVERED + "test_anything_else_is_not_covered",
@@ -1408,7 +1408,7 @@ MUTANTS = (
     Mutant(
         20,
         "an answer that there is no phone ends a login the first time",
-        _TASKS,
+        _WATCH_SESSIONS,
         "if entry.without_phone and once:",
         "if entry.without_phone:",
         _KEEPING + "test_an_answer_that_there_is_no_phone_ends_nothing_the_first_time",
@@ -1440,15 +1440,15 @@ MUTANTS = (
     Mutant(
         20,
         "one answer of IAMPASS stops the polls of all sessions",
-        "pam_iampass/session/pacing.py",
+        "pam_iampass/session/schedule.py",
         "        if self._failures >= FAILURES:\n",
         "        if self._failures >= 1:\n",
-        "tests/unit/session/test_pacing.py::test_iampass_can_ask_for_a_pause",
+        "tests/unit/session/test_schedule.py::test_iampass_can_ask_for_a_pause",
     ),
     Mutant(
         20,
         "who runs sudo all the time has IAMPASS asked all the time",
-        "pam_iampass/session/keeper.py",
+        "pam_iampass/session/store.py",
         "if len(asked) == MOST_COVERS and now - asked[0] < COVERS_WITHIN:",
         "if False:",
         _COVERED + "test_who_runs_sudo_all_the_time_has_their_phone_asked",
@@ -1456,15 +1456,15 @@ MUTANTS = (
     Mutant(
         21,
         "a session covers without IAMPASS being asked",
-        "pam_iampass/session/keeper.py",
-        "self._ask_status(entry.kept, self._connect, deadline) is Status.active",
+        "pam_iampass/session/store.py",
+        "self._ask_status(entry.kept, self.connect, deadline) is Status.active",
         "True",
         _COVERED + "test_without_an_active_session_at_this_moment_the_phone_is_asked",
     ),
     Mutant(
         21,
         "a session covers while polls fail for a cause on this machine",
-        "pam_iampass/session/keeper.py",
+        "pam_iampass/session/store.py",
         "if entry is None or entry.unaskable:",
         "if entry is None:",
         _COVERED

@@ -22,12 +22,10 @@ from pam_iampass.audit.journal import Journal
 from pam_iampass.enforcer.protocol import Reply, Request, Result, Verb
 from pam_iampass.module import Module
 from pam_iampass.outcome import PamCode, Phase
-from pam_iampass.session import watcher
+from pam_iampass.session import watch
 from pam_iampass.session.descriptors import Descriptors
-from pam_iampass.session.keeper import KeptSessions
 from pam_iampass.session.kept_session import KeptSession
-from pam_iampass.session.registry import Registry, SessionStore
-from pam_iampass.session.tasks import AskStatus, Connect, status_of
+from pam_iampass.session.store import AskStatus, Connect, KeptSessions, SessionStore, status_of
 from pam_iampass.system.boot import since_boot
 from tests.support.door import Door, Told
 from tests.support.frames import encode_items
@@ -94,7 +92,7 @@ class Keeping:
     """The agent. It stands for the machine: `restart` starts another one on the same files."""
 
     def __init__(self, world: Setting) -> None:
-        watcher.IDLE = 0.05  # `stop` waits for them
+        watch.IDLE = 0.05  # `stop` waits for them
         self.world = world
         self.path = world.folder / "pam.sock"
         self.store = SessionStore(world.state.database)
@@ -115,17 +113,17 @@ class Keeping:
     def start(self, descriptors: dict[str, int] | None = None) -> None:
         """Start the agent. `descriptors` are those that systemd has kept."""
         journal = Journal(self.world.records)
-        self.registry = Registry(self.store, journal, clock=self._clock)
         configurations = Configurations()
         self.connect: Connect = configurations.sessions_api
         self.sessions = KeptSessions(
-            self.registry,
+            self.store,
+            journal,
             lambda config: self.connect(config),
-            configurations.manager,
-            ask=self._enforce,
             ask_status=lambda *arguments: self.ask_status(*arguments),
             descriptors=Descriptors(""),
+            clock=self._clock,
         )
+        self.watch = watch.Watch(self.sessions, configurations.manager, self._enforce)
         self.world.state.keep(self.sessions)
         contexts = LoginContexts(configurations, self.world.state, self.sessions, lambda: self.agent.pending)
         self.agent = Agent(
@@ -148,7 +146,7 @@ class Keeping:
     def stop(self) -> None:
         self.agent.stop()
         self._thread.join(PATIENCE)
-        self.sessions.stop()
+        self.watch.stop()
         for thread in threading.enumerate():
             if thread.name == "session":  # it may be about to write into the folder
                 thread.join(PATIENCE)
@@ -203,8 +201,8 @@ class Keeping:
     # What is seen
 
     def kept(self, session: str) -> KeptSession | None:
-        with self.registry.lock:
-            entry = self.registry.entries.get(session)
+        with self.sessions.lock:
+            entry = self.sessions.entries.get(session)
         return None if entry is None else entry.kept
 
     def wait_until_forgotten(self, session: str) -> None:

@@ -22,9 +22,9 @@ from pam_iampass.audit.journal import ADMINISTRATION, Journal
 from pam_iampass.cli.output import timestamp
 from pam_iampass.config.settings import SessionSettings
 from pam_iampass.outcome import PamCode
-from pam_iampass.session.entry import Entry
 from pam_iampass.session.kept_session import AttachedLogin, EndCause, KeptSession, State
 from pam_iampass.session.life import Step
+from pam_iampass.session.schedule import Scheduled
 from pam_iampass.system.boot import since_boot
 from tests.support.command import COMMAND, run_command
 from tests.support.control import control_socket
@@ -87,7 +87,7 @@ def kept(user: str = "alice", **changes: Any) -> KeptSession:
 def begun(agent: Keeping, *sessions: KeptSession) -> None:
     """Have the agent keep sessions that no login has begun; IAMPASS is not asked about them."""
     for one in sessions:
-        agent.registry.resume(Entry(one))
+        agent.sessions.add(Scheduled(one))
 
 
 def session(*arguments: str, status: int = 0) -> str:
@@ -174,7 +174,7 @@ def test_watching_shows_each_change_until_it_is_interrupted(agent: Keeping) -> N
     alice = kept()
     begun(agent, alice)
     watching.expect("alice.*active")
-    agent.registry.change(alice.id, lambda one: Step(replace(one, away=True)))
+    agent.sessions.change(alice.id, lambda one: Step(replace(one, away=True)))
     watching.expect("alice.*away")
     watching.send("\x03")
     assert watching.finish() == 130

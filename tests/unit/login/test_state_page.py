@@ -18,7 +18,7 @@ from pam_iampass.errors import StateError
 from pam_iampass.login.bypass import Bypass, Moment
 from pam_iampass.login.recovery import read
 from pam_iampass.outcome import PamCode
-from pam_iampass.session.registry import SessionStore
+from pam_iampass.session.store import SessionStore
 from pam_iampass.system import database as module
 from tests.support.setting import ME, Setting, state_in
 from tests.support.state_file import unwritable

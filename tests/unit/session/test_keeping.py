@@ -17,7 +17,7 @@ from pam_iampass.agent.wire import Hello
 from pam_iampass.client import AuthenticationAPI
 from pam_iampass.enforcer.protocol import Reason, Request, Result, Verb
 from pam_iampass.outcome import PamCode, Phase
-from pam_iampass.session import watcher
+from pam_iampass.session import watch
 from pam_iampass.session.kept_session import State
 from tests.support.frames import encode_items
 from tests.support.processes import process_with_id
@@ -168,7 +168,7 @@ def test_a_login_that_opens_long_after_its_approval_can_be_ended_by_the_phone(ag
     told = agent.login()
     assert told.kept is not None
     agent.ahead = 3600.0
-    agent.sessions._descriptors.wake()
+    agent.sessions.descriptors.wake()
     agent.restart()
     login = agent.open(told.kept)
     agent.world.sandbox.misbehave("poll", SessionState("closed"), times=None)
@@ -268,7 +268,7 @@ def test_after_an_hour_of_silence_the_journal_says_so_once(agent: Keeping) -> No
 def test_calls_that_hang_hold_up_neither_a_record_nor_an_end(
     world: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watcher, "CALLERS", 2)
+    monkeypatch.setattr(watch, "CALLERS", 2)
     over = threading.Event()
     asked: list[str] = []
 

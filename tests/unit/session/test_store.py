@@ -20,7 +20,7 @@ from pam_iampass.session.kept_session import (
     encode,
     new_id,
 )
-from pam_iampass.session.registry import SessionStore
+from pam_iampass.session.store import SessionStore
 from pam_iampass.system.database import Database
 
 LOGIN = AttachedLogin(4711, "alice", 1000, "sshd", 12, "c3", "pts/0", "192.0.2.7", 1.5)

@@ -12,10 +12,10 @@ import pytest
 from pam_iampass.client import AuthenticationAPI, LocalFailure, Status
 from pam_iampass.config.settings import CoverSettings, SessionSettings
 from pam_iampass.outcome import PamCode
-from pam_iampass.session import keeper
-from pam_iampass.session.covers import Cover, CoverRequest, cover
+from pam_iampass.session import store
+from pam_iampass.session.cover import Cover, CoverRequest, cover
 from pam_iampass.session.kept_session import AttachedLogin, KeptSession, State
-from pam_iampass.session.tasks import status_of
+from pam_iampass.session.store import status_of
 from tests.support.door import AccountDoor, Door
 from tests.support.sandbox import Fault, Hang, HttpStatus, Reset, SessionState
 from tests.support.sessions import Keeping, keeping
@@ -236,8 +236,8 @@ def test_who_runs_sudo_all_the_time_has_their_phone_asked(
     agent: Keeping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise IAMPASS would answer the polls of all sessions with 429."""
-    monkeypatch.setattr(keeper, "COVERS_WITHIN", 3600.0)
-    monkeypatch.setattr(keeper, "MOST_COVERS", 2)
+    monkeypatch.setattr(store, "COVERS_WITHIN", 3600.0)
+    monkeypatch.setattr(store, "MOST_COVERS", 2)
     agent.log_in()
     told = [agent.login(service="sudo", audit_session="42") for _ in range(3)]
     assert [each.code for each in told] == [PamCode.IGNORE, PamCode.IGNORE, PamCode.SUCCESS]

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 from pam_iampass.client.errors import NotFound, Unavailable
-from pam_iampass.session.pacing import FAILURES, LONGEST_PAUSE, PAUSE, Pacing, PollBudget
+from pam_iampass.session.schedule import FAILURES, LONGEST_PAUSE, PAUSE, Pacing, PollBudget
 
 CHECK = 30.0
 COUNT = 3000
