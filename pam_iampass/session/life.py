@@ -1,4 +1,4 @@
-"""The life of a kept session: what each event changes, in which state. Pure functions; the keeper carries them out.
+"""The life of a kept session: what each event changes, in which state. Pure functions; the store carries them out.
 
 Only `closed` and `away` come from IAMPASS, and only after it has reported them twice. An outage is no event.
 A login session counts from its registration with the enforcer, not from when the agent is told of it: an application

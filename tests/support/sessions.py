@@ -33,7 +33,7 @@ from tests.support.setting import ME, Setting
 from tests.support.world import wait_until
 
 PATIENCE = 20.0
-#: How fast the keeper's time goes by: nobody waits for a poll every 2 s.
+#: How fast the time of kept sessions goes by: nobody waits for a poll every 2 s.
 SPEED = 5.0
 #: The program of a login session: it opens it, says so, and ends with its standard input.
 OPENS = """
