@@ -49,7 +49,7 @@ class Hooks:
     """Starts what ends the trial; called before the first change."""
 
 
-def make(
+def make_changes(
     plans: Sequence[Plan], earlier: Manifest, store: ManifestStore, hooks: Hooks, trial: Trial | None = None
 ) -> None:
     """Make the changes, and undo them if the programs reject what is in force then.

@@ -117,7 +117,7 @@ class Setup:
                 wanted = trial.new(names, manifest, trial_seconds, time.time())
                 hooks = replace(hooks, arm=partial(trial.start, wanted, self.paths, self.store.file))
             try:
-                apply.make(proposal.plans, manifest, self.store, hooks, wanted)
+                apply.make_changes(proposal.plans, manifest, self.store, hooks, wanted)
             except BaseException:
                 trial.stop(self.paths)
                 raise

@@ -177,7 +177,7 @@ class Watch:
         )
         changes = tuple(change for change in planned.changes if change.path in lost)
         planned = replace(planned, changes=changes, during=during, after=after)
-        apply.make([planned], manifest, self.store, self.hooks)
+        apply.make_changes([planned], manifest, self.store, self.hooks)
 
     def _is_lost(self, file: FileRecord) -> bool:
         """Whether no line of ours that asks is in the file, not even behind a `#`, and the program still has one."""

@@ -25,7 +25,7 @@ def main(root: str, name: str, choice: str, moment: str, number: str) -> None:
 
     plans = [stage.plan(name, choice)]
     with apply.undisturbed():
-        apply.make(plans, Manifest(), stage.store, apply.Hooks(stage.hooks().reload, tell))
+        apply.make_changes(plans, Manifest(), stage.store, apply.Hooks(stage.hooks().reload, tell))
 
 
 if __name__ == "__main__":

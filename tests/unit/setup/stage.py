@@ -94,7 +94,7 @@ class Stage:
 
     def set_up(self, name: str, choice: str = "", *, force: bool = False) -> Manifest:
         plans = [self.plan(name, choice, force=force)]
-        apply.make(plans, self.store.load(), self.store, self.hooks())
+        apply.make_changes(plans, self.store.load(), self.store, self.hooks())
         return self.store.load()
 
     def undo(self, *names: str) -> Manifest:

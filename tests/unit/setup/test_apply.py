@@ -145,7 +145,7 @@ def says_no(service: WantedService) -> list[Problem]:
 def test_what_the_programs_refuse_is_put_back(stage: Stage) -> None:
     plans = [stage.plan("sudo"), stage.plan("su")]
     with pytest.raises(SetupError, match="sudo says no; the changes were undone"):
-        apply.make(plans, Manifest(), stage.store, replace(stage.hooks(), judge=says_no))
+        apply.make_changes(plans, Manifest(), stage.store, replace(stage.hooks(), judge=says_no))
     assert stage.files() == stage.before
     assert stage.store.load() == Manifest()
 
@@ -156,7 +156,7 @@ def test_a_refused_change_of_the_first_factor_leaves_the_old_one(stage: Stage) -
 
     plans = [stage.plan("sshd", "password")]
     with pytest.raises(SetupError, match="sshd says no"):
-        apply.make(plans, known, stage.store, replace(stage.hooks(), judge=says_no))
+        apply.make_changes(plans, known, stage.store, replace(stage.hooks(), judge=says_no))
     assert stage.files() == before
     assert stage.store.load() == known
     stage.undo()
@@ -233,7 +233,7 @@ def test_what_a_killed_process_left_on_its_way_is_removed(stage: Stage) -> None:
 def test_the_trial_is_armed_before_the_first_change(stage: Stage) -> None:
     seen = []
     hooks = replace(stage.hooks(), arm=lambda: seen.append(stage.files()))
-    apply.make([stage.plan("sudo")], Manifest(), stage.store, hooks)
+    apply.make_changes([stage.plan("sudo")], Manifest(), stage.store, hooks)
     assert seen == [stage.before]
 
 
@@ -242,7 +242,7 @@ def test_a_trial_that_cannot_be_armed_changes_nothing(stage: Stage) -> None:
         raise SetupError("no timer", "try without --try")
 
     with pytest.raises(SetupError, match="no timer"):
-        apply.make([stage.plan("sudo")], Manifest(), stage.store, replace(stage.hooks(), arm=arm))
+        apply.make_changes([stage.plan("sudo")], Manifest(), stage.store, replace(stage.hooks(), arm=arm))
     assert stage.files() == stage.before
     assert stage.store.load() == Manifest()
 

@@ -194,7 +194,7 @@ def test_a_setup_that_was_killed_is_not_completed(stage: Stage, look: Look, tria
     planned = stage.plan("sshd", "quiet")
     manifest = stage.store.load().with_service("sshd", planned.during)
     contents = [file.content for file in planned.service.files]
-    stage.store.save(replace(manifest, trial=trial), contents)  # what `apply.make` does first
+    stage.store.save(replace(manifest, trial=trial), contents)  # what `apply.make_changes` does first
     assert look() == [(OFF, "sshd")]
     assert look(3600) == []
     assert stage.files() == stage.before
