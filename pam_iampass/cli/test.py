@@ -239,7 +239,7 @@ def _run(service: str, name: str, who: Account, rhost: str | None, after_key: bo
     if service in ("su", "su-l"):
         run = PamRun(name, "root", tty=tty, rhost=rhost, ruser=who.name, real_uid=who.uid)
         return run, f"As su would for {who.name}, who wants to be root"
-    if service in ("sudo", "sudo-rs"):
+    if service in ("sudo", "sudo-i", "sudo-rs"):
         run = PamRun(name, who.name, tty=tty, rhost=rhost, ruser=who.name, real_uid=who.uid)
         return run, f"As {service} would for {who.name}"
     return PamRun(name, who.name, tty=tty, rhost=rhost), f"For {who.name}"

@@ -258,8 +258,9 @@ APPROVER = Key(
     "approver",
     ValueType("user or caller", value_types.choice(Approver), "caller"),
     "user",
-    "Whose phone is asked: `user`, that of the user who logs in (in su the target); or `caller`, that of the caller if "
-    "that user is root, else that of the user. For su the default is `caller`.",
+    "Whose phone is asked: `user`, that of the user whose name PAM gets (in su the target; in sudo the caller or, with "
+    "`rootpw`, `targetpw` and `runaspw`, another user); or `caller`, that of the user who runs the program, in su only "
+    "if the target is root. For sudo and su the default is `caller`.",
 )
 
 SCHEMA: tuple[KeyOrSection, ...] = (

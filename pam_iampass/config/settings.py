@@ -166,11 +166,12 @@ def same_program(name: str) -> str:
 
 
 def usual_approver(name: str) -> Approver:
-    """Whose phone is asked in a PAM service unless its settings say so: where su makes root, the caller's.
+    """Whose phone is asked in a PAM service whose settings do not say so: in sudo and su the caller's.
 
-    By the target's own phone, root's, everybody who knows its password would get in without one if root is exempt.
+    If root had to approve, as the user that PAM names in su and in sudo with `rootpw`, everybody who knows root's
+    password would become root without a phone where root is exempt.
     """
-    return Approver.CALLER if same_program(name) == "su" else Approver.USER
+    return Approver.CALLER if same_program(name) in ("su", "sudo") else Approver.USER
 
 
 @dataclass(frozen=True)

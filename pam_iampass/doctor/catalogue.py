@@ -812,12 +812,20 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " users, hosts, commands or target users only.",
             "Remove it with visudo",
         ),
+        _error(
+            "sudo-root-unasked",
+            "{rule}: sudo with root's password needs no phone: {names}",
+            "With `rootpw`, `targetpw` and `runaspw` sudo asks for the password of root or of another user, and gives"
+            " PAM that user's name. `approver: user` has that user approve, and root is exempt.",
+            "In the settings, write approver: caller under services and {service}",
+        ),
         _warning(
             "sudo-asks-another",
             "{rule}: sudo asks for the password and the phone of another user: {names}",
-            "With `rootpw`, `targetpw` and `runaspw` PAM gets the name of root, of the target user or of"
-            " `runas_default`. The caller's phone is not asked.",
-            "Remove it with visudo",
+            "With `rootpw`, `targetpw` and `runaspw` sudo asks for the password of root, of the target user or of"
+            " `runas_default`, and gives PAM that user's name. `approver: user` has that user approve, and not the"
+            " caller. In a PAM service that is not called sudo or sudo-i, that is the default.",
+            "In the settings, write approver: caller under services and {service}",
         ),
         _warning(
             "sudo-never-asks-again",

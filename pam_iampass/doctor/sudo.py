@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
+from pam_iampass.config.settings import usual_approver
+from pam_iampass.config.value_types import Approver
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.machine import Machine
 from pam_iampass.doctor.user_status import UserState
@@ -26,8 +28,7 @@ def findings(machine: Machine) -> Iterator[Problem]:
             if file is None and machine.sudoers is not None:
                 yield from _of_sudo(machine, machine.sudoers)
             elif machine.stacks.asks("sudo"):
-                whom = partial(_without_phone, machine)
-                yield from loopholes(sudoers.read(file), machine.stacks.asks, whom, machine.named)
+                yield from _loopholes(machine, sudoers.read(file))
         except SudoersRejected as rejected:
             yield finding("sudoers-broken", "sudo", str(rejected))
         except CommandUnavailable as unavailable:
@@ -44,7 +45,7 @@ def _of_sudo(machine: Machine, rules: Sudoers) -> Iterator[Problem]:
         where = f"{stacks.files.path(service)} does not name pam_iampass"
         yield finding("sudo-unprotected", "sudo", where)
         return
-    yield from loopholes(rules, stacks.asks, partial(_without_phone, machine), machine.named)
+    yield from _loopholes(machine, rules)
     if asks and rules.text("pam_login_service") is None and not stacks.asks(login):
         yield finding(
             "sibling-unprotected",
@@ -58,6 +59,15 @@ def _of_sudo(machine: Machine, rules: Sudoers) -> Iterator[Problem]:
         yield finding("sudo-no-secure-path", "sudo", "cvtsudoers: no secure_path")
 
 
+def _loopholes(machine: Machine, rules: Sudoers) -> Iterator[Problem]:
+    def approver(service: str) -> Approver:
+        settings = machine.settings
+        return usual_approver(service) if settings is None else settings.for_service(service).approver
+
+    whom = partial(_without_phone, machine)
+    return loopholes(rules, machine.stacks.asks, whom, approver, machine.named)
+
+
 def _without_phone(machine: Machine, names: Iterable[str]) -> frozenset[str]:
     """Of some users, those whom the settings let pass without the phone."""
     try:
@@ -69,10 +79,11 @@ def _without_phone(machine: Machine, names: Iterable[str]) -> frozenset[str]:
     return frozenset(name for name in names if states[name] in (UserState.EXEMPT, UserState.IGNORED))
 
 
-def loophole(line: SudoersLine, asks: Callable[[str], bool]) -> str | None:
+def loophole(line: SudoersLine, asks: Callable[[str], bool], *, caller_approves: bool) -> str | None:
     """The kind of finding about a line of sudoers, if it keeps sudo from asking the phone of its caller.
 
-    `asks` says whether a PAM service asks the phone.
+    `asks` says whether a PAM service asks the phone; `caller_approves` whether the settings have the caller approve,
+    and not the user that PAM names.
     """
     name, value = line.name, line.value
     if name == NO_PASSWORD:
@@ -81,7 +92,7 @@ def loophole(line: SudoersLine, asks: Callable[[str], bool]) -> str | None:
         return "sudo-rule-bypasses"
     if name in PAM_SERVICES and not asks(str(value)):
         return "sudo-other-service"
-    if name in ("rootpw", "targetpw", "runaspw") and value:
+    if name in ("rootpw", "targetpw", "runaspw") and value and not caller_approves:
         return "sudo-asks-another"
     if name == "timestamp_timeout" and str(value).startswith("-"):
         return "sudo-never-asks-again"
@@ -92,25 +103,31 @@ def loopholes(
     rules: Sudoers,
     asks: Callable[[str], bool],
     without_phone: Callable[[Iterable[str]], frozenset[str]],
+    approver: Callable[[str], Approver],
     named: str | None = None,
 ) -> Iterator[Problem]:
-    """The lines that keep sudo from asking, but for those that name only users who need no phone anyway.
+    """The lines that keep sudo from asking, except those that name only users who need no phone anyway.
 
-    `without_phone` says who of some users that is. With `named`, those that may be about this user. Of lines that set
-    the same for the same users or targets, the last one holds; otherwise it is not decided which one does.
+    `without_phone` says who of some users that is, `approver` whose phone a PAM service asks. With `named`, only lines
+    that may be about this user. Of lines that set the same for the same users or targets, the last one holds;
+    otherwise it is not decided which one does.
     """
+    others = [name for name in rules.services if approver(name) is Approver.USER]
     last = {
         (line.name, line.scope, line.members, line.value if line.name == NO_PASSWORD else None): line
         for line in rules.lines
     }
     for line in last.values():
-        kind = loophole(line, asks)
+        kind = loophole(line, asks, caller_approves=not others)
         if kind is None:
             continue
+        if kind == "sudo-asks-another" and without_phone(["root"]):
+            kind = "sudo-root-unasked"
         accounts, whom = line.accounts, ", ".join(map(str, line.users)) or "everybody"
         if accounts is not None:
             asked = accounts - without_phone(accounts)
             if not asked or (named is not None and named not in asked):
                 continue
             whom = names(sorted(asked))
-        yield finding(kind, "sudo", line.place or f"cvtsudoers: {line}", rule=line, names=whom)
+        evidence, service = line.place or f"cvtsudoers: {line}", next(iter(others), "")
+        yield finding(kind, "sudo", evidence, rule=line, names=whom, service=service)

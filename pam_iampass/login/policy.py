@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pam_iampass.config.settings import AskedSettings, ServiceSettings, Settings
+from pam_iampass.config.settings import AskedSettings, ServiceSettings, Settings, same_program
 from pam_iampass.config.user_table import UserTable
-from pam_iampass.config.value_types import ExemptRule, Network, token_error
+from pam_iampass.config.value_types import Approver, ExemptRule, Network, token_error
 from pam_iampass.login.origin import ip_address
 from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
@@ -52,13 +52,17 @@ def caller_name(login: Login, accounts: Accounts) -> str:
 
 
 def approver(login: Login, account: Account, service: ServiceSettings, accounts: Accounts) -> Account:
-    """The account whose phone is asked: the user or, where the settings say so and the user is root, the caller (su).
+    """The account whose phone is asked: that of the user or, if the settings say so, that of the caller.
 
-    Nobody but the target approves for another target: its password and its phone would not be two factors of one
-    person. PAM_RUSER is trusted only where it agrees with the real user id of the application: elsewhere a remote host
-    may have chosen it. Raises PolicyError and LookupFailed.
+    In sudo the caller approves for every target: sudoers says which ones the caller may become, and with `rootpw`,
+    `targetpw` or `runaspw` PAM_USER is somebody else. In su the caller approves for root only: whoever knows another
+    user's password must not become that user with a phone of their own.
+
+    PAM_RUSER is trusted only if it agrees with the real user id of the application: a remote host may have chosen it.
+    Raises PolicyError and LookupFailed.
     """
-    if service.approver.value == "user" or account.uid != 0:
+    su_to_another = same_program(login.service) == "su" and account.uid != 0
+    if service.approver is Approver.USER or su_to_another:
         return account
     if not login.ruser or login.real_uid is None:
         raise PolicyError("the caller must approve, but PAM_RUSER is not set")

@@ -217,8 +217,9 @@ def in_force(service: WantedService, paths: Paths) -> Iterator[Problem]:
             yield error(f"PAM: {name} does not lead to {NATIVE}", "check its PAM file")
 
 
-def check_sudo() -> Iterator[Problem]:
+def check_sudo(config: Path) -> Iterator[Problem]:
     """What in sudoers leads sudo or sudo-rs around the phone, for everybody or for some."""
+    loaded = settings.load(config, readers=config_readers())
     for file in sudoers.files():
         try:
             found = sudoers.read(file)
@@ -229,7 +230,10 @@ def check_sudo() -> Iterator[Problem]:
             yield warning(f"sudoers was not checked: {failure}", failure.remedy)
             continue
         for loophole in loopholes(
-            found, lambda service: service in ("sudo", "sudo-i"), lambda names: frozenset()
+            found,
+            lambda service: service in ("sudo", "sudo-i"),
+            lambda names: frozenset(),
+            lambda service: loaded.for_service(service).approver,
         ):
             level = error if loophole.kind == "sudo-other-service" else warning
             yield level(f"{loophole.what} ({loophole.evidence})", loophole.remedy)

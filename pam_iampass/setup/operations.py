@@ -96,7 +96,7 @@ class Setup:
             if service.name == "sshd":
                 yield from sshd.check(service, each.changes, who, self.paths)
             if service.name == "sudo":
-                yield from checks.check_sudo()
+                yield from checks.check_sudo(self.config)
             yield from checks.check_module(service)
             yield from checks.check_stacks(service, self.paths, module_folders())
 

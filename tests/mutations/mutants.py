@@ -1035,7 +1035,7 @@ MUTANTS = (
         13,
         "the caller of su approves for any target",
         "pam_iampass/login/policy.py",
-        " or account.uid != 0:\n",
+        " or su_to_another:\n",
         ":\n",
         _APPROVER
         + "test_who_knows_the_password_of_another_user_does_not_become_them_by_a_phone_of_their_own",
@@ -1094,9 +1094,17 @@ MUTANTS = (
         13,
         "without a setting for su, root approves that somebody becomes root",
         "pam_iampass/config/settings.py",
-        'return Approver.CALLER if same_program(name) == "su" else Approver.USER',
+        'return Approver.CALLER if same_program(name) in ("su", "sudo") else Approver.USER',
         "return Approver.USER",
         _MODULE + "test_for_su_to_root_the_caller_approves_and_the_record_says_so",
+    ),
+    Mutant(
+        13,
+        "with the password of another user, that user approves sudo",
+        "pam_iampass/login/policy.py",
+        'same_program(login.service) == "su" and account.uid',
+        "account.uid",
+        "tests/unit/login/test_policy.py::test_in_sudo_the_caller_approves_whatever_user_pam_names",
     ),
     Mutant(
         13,

@@ -179,6 +179,8 @@ class Keeping:
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(str(self.path))
         named: dict[str, Any] = {"user": ME, "service": "test", "uid": str(os.getuid()), **items}
+        if named["service"] == "sudo":
+            named.setdefault("ruser", ME)  # sudo names its caller
         return kind(connection, f"config={self.world.folder / 'iampass.yaml'}", **named)
 
     def login(self, **items: str) -> Told:

@@ -258,8 +258,8 @@ def test_an_outage_before_the_request_goes_as_the_policy_says(
     [
         {"service": "sshd", "uid": "1000"},
         {"service": "sshd"},
-        {"service": "sudo", "uid": "1000"},
-        {"service": "sudo", "uid": "0"},
+        {"service": "doas", "uid": "1000"},
+        {"service": "sudo", "uid": "0", "ruser": "root"},
         {"service": "su-l", "uid": "0", "ruser": "root"},
     ],
     ids=str,
@@ -422,6 +422,17 @@ def test_for_su_to_root_the_caller_approves_and_the_record_says_so(world: Settin
     assert " caller=daemon approver=daemon " in world.only_record()["MESSAGE"]
 
 
+def test_for_sudo_with_the_password_of_root_the_caller_approves_and_the_record_says_so(
+    world: Setting,
+) -> None:
+    world.configure(exempt="{users: [root]}")
+    world.sandbox.add_user("token-of-daemon")
+    world.write("users.yaml", "daemon: token-of-daemon\n")
+    assert world.login(service="sudo", user="root", ruser="daemon", uid="1").code == PamCode.SUCCESS
+    assert world.sandbox.sessions[-1].user == "token-of-daemon"
+    assert participants(world) == ("root", "daemon", "daemon")
+
+
 def test_a_caller_of_no_table_becomes_nobody_else_without_the_phone(world: Setting) -> None:
     world.configure(unlisted_users="ignore")
     world.sandbox.auto = "deny"
@@ -456,8 +467,10 @@ def participants(world: Setting) -> tuple[str, str, str]:
 )
 def test_a_caller_who_is_only_claimed_is_denied(world: Setting, items: dict[str, Any]) -> None:
     world.configure(unlisted_users="ignore")
-    assert world.login(service="su", **items).code == PamCode.ABORT
-    assert world.outcome() == ("misconfigured", "denied")
+    for service in ("su", "sudo"):
+        assert world.login(service=service, **items).code == PamCode.ABORT
+    outcomes = [(each["IAMPASS_OUTCOME"], each["IAMPASS_RESULT"]) for each in world.records.fields]
+    assert outcomes == [("misconfigured", "denied")] * 2
 
 
 @pytest.mark.parametrize("error", [RuntimeError("secret"), SystemExit(0), KeyboardInterrupt(), MemoryError()])

@@ -472,9 +472,9 @@ AROUND = {
             "test_setup_refuses_services_that_do_not_ask_and_warns_of_the_other_rules",
         ),
         Tested(
-            "`targetpw`: another user's password and phone",
-            "the target user approves; `doctor` and `setup sudo` warn",
-            "test_with_targetpw_real_sudo_asks_the_phone_of_the_target",
+            "`rootpw`, `targetpw`, `runaspw`: the password of root or of another user, who is exempt",
+            "the caller's phone is asked",
+            "test_real_sudo_with_the_password_of_another_user_asks_the_phone_of_its_caller",
         ),
     ),
     "test_ways_in": (

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import run_command
+from tests.support.installation import Installation
 from tests.support.setuid.people import AS_ROOT, HOME, SHOW_WHO, SUDO, enter_password
 from tests.support.setuid.stage import Guest, Phone, Stage
 from tests.support.terminal import ENVIRONMENT, Terminal
@@ -57,12 +58,18 @@ RULES = {
     "service of a target": Rule(
         SERVICE, "Defaults>{twin} pam_service=unasked", ("-u", "{twin}", *SHELL), True
     ),
-    "password of the target": Rule(
-        "sudo-asks-another", "Defaults:{user} targetpw", ("-u", "{twin}", *SHELL), True
-    ),
     "no expiry": Rule("sudo-never-asks-again", "Defaults:{user} timestamp_timeout=-1"),
 }
 """By what each is bound to."""
+
+PASSWORD_OF_ROOT = "root's own"
+OTHERS_PASSWORDS = {
+    "rootpw": (PASSWORD_OF_ROOT, ()),
+    "runaspw": (PASSWORD_OF_ROOT, ()),
+    "targetpw": (PASSWORD, ("-u", "{twin}")),
+}
+"""Settings with which sudo asks for the password of another user, and gives PAM that user's name: the password, and
+the options that name the user."""
 
 Cast = dict[str, Guest]
 
@@ -109,12 +116,37 @@ def test_real_sudo_runs_the_command_and_no_phone_rings(cast: Cast, name: str) ->
     assert guest.starts() == 0
 
 
-def test_with_targetpw_real_sudo_asks_the_phone_of_the_target(cast: Cast) -> None:
-    guest = cast["password of the target"]
-    guest.set_phone(Phone.APPROVES)
-    terminal = enter_password(sudo(guest, "-u", guest.twin, *SHELL))
-    assert terminal.finish() == 0, terminal.shown
-    assert [session.user for session in guest.sessions()] == [token_of(guest.twin)]
+@pytest.mark.parametrize("setting", OTHERS_PASSWORDS)
+def test_real_sudo_with_the_password_of_another_user_asks_the_phone_of_its_caller(
+    stage: Stage, sudo_and_su: Installation, setting: str
+) -> None:
+    password, options = OTHERS_PASSWORDS[setting]
+    guest = stage.guest(Phone.APPROVES)
+    rule, shadow = SUDOERS.with_name("passwords"), Path("/etc/shadow")
+    before = shadow.read_bytes()
+    subprocess.run(["chpasswd"], input=f"root:{PASSWORD_OF_ROOT}\n", text=True, check=True)
+    rule.write_text(f"Defaults:{guest.name} {setting}\n")
+    sudo_and_su.change(exempt="{users: [root]}")
+    words = (*(word.format(twin=guest.twin) for word in options), *SHELL)
+    try:
+        terminal = enter_password(sudo(guest, "-k", *words), password)
+        assert terminal.finish() == 0, terminal.shown
+        assert terminal.lines[-1] == AS_ROOT
+        guest.set_phone(Phone.DENIES)
+        terminal = enter_password(sudo(guest, "-k", *words), password)
+        assert terminal.finish() != 0, terminal.shown
+    finally:
+        sudo_and_su.change()
+        rule.unlink()
+        shadow.write_bytes(before)
+    assert [session.user for session in guest.sessions()] == [token_of(guest.name)] * 2
+    records = [str(record.get("MESSAGE", "")) for record in stage.authpriv()]
+    records = [text for text in records if f" caller={guest.name} approver={guest.name} " in text]
+    user = guest.twin if options else "root"
+    assert [text.partition(" service=")[0] for text in records] == [
+        f"outcome=approved result=success user={user}",
+        f"outcome=denied result=denied user={user}",
+    ]
 
 
 def test_doctor_reports_each_rule_with_its_line_and_the_user(cast: Cast) -> None:

@@ -167,28 +167,35 @@ services:
     assert (su.approver, su.timeout, su.methods) == (Approver.CALLER, 45.0, ("facial",))
     assert su.unlisted_users == UnlistedUsers.IGNORE
     assert (sudo.unlisted_users, sudo.methods, sudo.prompt) == (UnlistedUsers.DENY, (), Prompt.NEVER)
-    assert (sudo.unavailable, sudo.timeout, sudo.approver) == (WhenUnavailable.DENY, 30.0, Approver.USER)
+    assert (sudo.unavailable, sudo.timeout, sudo.approver) == (WhenUnavailable.DENY, 30.0, Approver.CALLER)
     assert settings.for_service("sshd").unavailable is WhenUnavailable.IGNORE
     assert settings.for_service("login") == settings.for_service("elsewhere") == settings.service
 
 
+@pytest.mark.parametrize(("program", "login"), [("su", "su-l"), ("sudo", "sudo-i")])
 @pytest.mark.parametrize(
-    ("services", "su", "login_shell"),
+    ("services", "approver", "login_shell"),
     [
         ("{}", Approver.CALLER, Approver.CALLER),
-        ("{su: {timeout: 30s}}", Approver.CALLER, Approver.CALLER),
-        ("{su-l: {timeout: 30s}}", Approver.CALLER, Approver.CALLER),
-        ("{su: {approver: user}}", Approver.USER, Approver.USER),
-        ("{su: {approver: user}, su-l: {timeout: 30s}}", Approver.USER, Approver.CALLER),
+        ("{PROGRAM: {timeout: 30s}}", Approver.CALLER, Approver.CALLER),
+        ("{LOGIN: {timeout: 30s}}", Approver.CALLER, Approver.CALLER),
+        ("{PROGRAM: {approver: user}}", Approver.USER, Approver.USER),
+        ("{PROGRAM: {approver: user}, LOGIN: {timeout: 30s}}", Approver.USER, Approver.CALLER),
     ],
 )
-def test_in_su_the_caller_approves_unless_it_is_written_otherwise(
-    configuration: Configuration, services: str, su: Approver, login_shell: Approver
+def test_in_sudo_and_su_the_caller_approves_unless_it_is_written_otherwise(
+    configuration: Configuration,
+    program: str,
+    login: str,
+    services: str,
+    approver: Approver,
+    login_shell: Approver,
 ) -> None:
+    services = services.replace("PROGRAM", program).replace("LOGIN", login)
     settings = configuration.load(f"services: {services}")
-    assert settings.for_service("su").approver is su
-    assert settings.for_service("su-l").approver is login_shell
-    assert settings.for_service("sudo").approver is Approver.USER
+    assert settings.for_service(program).approver is approver
+    assert settings.for_service(login).approver is login_shell
+    assert settings.for_service("doas").approver is Approver.USER
 
 
 def test_a_service_has_its_own_exemptions_and_its_own_who_is_asked(configuration: Configuration) -> None:
@@ -626,7 +633,7 @@ ABSENT: dict[str, tuple[object, str | None]] = {
     "throttle.spacing": (3.0, "0s"),
     "recovery.ask": (AskForCode.UNANSWERED, None),  # until somebody makes a code nobody is asked
     "recovery.attempts_per_hour": (5, "100"),
-    "services": ({}, "{su: {approver: user}}"),  # without it, su to root asks the caller
+    "services": ({}, "{su: {approver: user}}"),
 }
 """Each key: its value while the file does not have it, and one with which more people get in, or with less."""
 
@@ -660,6 +667,16 @@ def test_a_file_that_does_not_have_a_key_is_as_safe_as_can_be(configuration: Con
         *above, last = key.split(".")
         text = "".join(f"{name}: {{" for name in above) + f"{last}: {weaker}" + "}" * len(above)
         assert value(configuration.load(text)) != absent
+
+
+@pytest.mark.parametrize("service", ["su", "su-l", "sudo", "sudo-i"])
+def test_a_file_that_does_not_have_an_approver_lets_nobody_become_root_without_the_caller(
+    configuration: Configuration, service: str
+) -> None:
+    """PAM names root in su, and in sudo with `rootpw` and the like; root is exempt on most machines."""
+    assert configuration.load("").for_service(service).approver is Approver.CALLER
+    weaker = configuration.load(f"services: {{{service}: {{approver: user}}}}")
+    assert weaker.for_service(service).approver is Approver.USER
 
 
 def test_each_key_of_the_installed_file_stands_at_its_default(configuration: Configuration) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from pam_iampass.config.value_types import Approver
 from pam_iampass.doctor.sudo import loophole, loopholes
 from pam_iampass.system.sudoers import Member, Scope, Sudoers, SudoersLine
 
@@ -20,11 +21,16 @@ def asks(service: str) -> bool:
     return service == "sudo"
 
 
-def found(*lines: SudoersLine, exempt: Iterable[str] = (), named: str | None = None) -> list[str]:
+def found(
+    *lines: SudoersLine,
+    exempt: Iterable[str] = (),
+    named: str | None = None,
+    approver: Approver = Approver.CALLER,
+) -> list[str]:
     def without_phone(users: Iterable[str]) -> frozenset[str]:
         return frozenset(users).intersection(exempt)
 
-    return [one.what for one in loopholes(Sudoers(lines), asks, without_phone, named)]
+    return [one.what for one in loopholes(Sudoers(lines), asks, without_phone, lambda _: approver, named)]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +47,17 @@ def found(*lines: SudoersLine, exempt: Iterable[str] = (), named: str | None = N
     ],
 )
 def test_each_kind_of_line_is_recognized(name: str, value: object, kind: str | None) -> None:
-    assert loophole(line(name, value, BIN), asks) == kind
+    assert loophole(line(name, value, BIN), asks, caller_approves=False) == kind
+
+
+@pytest.mark.parametrize("name", ["rootpw", "targetpw", "runaspw"])
+def test_a_line_about_whose_password_it_is_matters_only_if_that_user_is_to_approve(name: str) -> None:
+    rule = line(name, True)
+    assert found(rule, exempt=["root"]) == []
+    (asked,) = found(rule, approver=Approver.USER)
+    assert asked.endswith("sudo asks for the password and the phone of another user: everybody")
+    (unasked,) = found(rule, approver=Approver.USER, exempt=["root"])
+    assert unasked.endswith("sudo with root's password needs no phone: everybody")
 
 
 def test_those_who_need_no_phone_are_not_named_and_a_line_for_them_alone_is_no_fault() -> None:
@@ -52,7 +68,7 @@ def test_those_who_need_no_phone_are_not_named_and_a_line_for_them_alone_is_no_f
 
 
 def test_a_report_about_one_user_has_the_lines_that_may_be_for_that_user() -> None:
-    everybody, netgroup = line("authenticate", False), line("targetpw", True, Member("netgroup", "x"))
+    everybody, netgroup = line("authenticate", False), line("authenticate", False, Member("netgroup", "x"))
     lines = [line("authenticate", False, BIN), line("authenticate", False, DAEMON), everybody, netgroup]
     assert [what.rpartition(": ")[2] for what in found(*lines, named="bin")] == ["bin", "everybody", "+x"]
 

@@ -236,6 +236,13 @@ def test_the_caller_approves_for_root_where_the_process_is_theirs(target: str, r
     assert policy.approver(login, Directory.people[target], CALLER_APPROVES, Directory()) == BOB
 
 
+@pytest.mark.parametrize("target", ["root", "toor", "alice", "bob"])
+@pytest.mark.parametrize("service", ["sudo", "sudo-i"])
+def test_in_sudo_the_caller_approves_whatever_user_pam_names(service: str, target: str) -> None:
+    login = Login(target, service, ruser="bob", real_uid=1001)
+    assert policy.approver(login, Directory.people[target], CALLER_APPROVES, Directory()) == BOB
+
+
 @pytest.mark.parametrize(("ruser", "real_uid"), [("bob", 1001), ("root", 0), ("alice", 1000), (None, None)])
 def test_nobody_but_the_target_approves_for_a_target_other_than_root(
     ruser: str | None, real_uid: int | None
@@ -257,9 +264,10 @@ def test_nobody_but_the_target_approves_for_a_target_other_than_root(
     ],
 )
 def test_a_caller_who_is_only_claimed_is_nobody(ruser: str | None, real_uid: int | None) -> None:
-    login = Login("root", "su", ruser=ruser, real_uid=real_uid)
-    with pytest.raises(policy.PolicyError, match="the caller must approve, but "):
-        policy.approver(login, ROOT, CALLER_APPROVES, Directory())
+    for service, target in (("su", ROOT), ("sudo", ROOT), ("sudo", ALICE)):
+        login = Login(target.name, service, ruser=ruser, real_uid=real_uid)
+        with pytest.raises(policy.PolicyError, match="the caller must approve, but "):
+            policy.approver(login, target, CALLER_APPROVES, Directory())
 
 
 # Who called, for the record

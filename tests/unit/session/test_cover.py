@@ -122,7 +122,7 @@ def test_a_connection_that_waited_is_covered_before_the_first_has_opened_its_ses
 @pytest.fixture
 def agent(world: Setting) -> Iterator[Keeping]:
     with keeping(
-        world, session="{keep: true, covers: {services: [sudo]}, covers_connections: true}"
+        world, session="{keep: true, covers: {services: [sudo, doas]}, covers_connections: true}"
     ) as found:
         yield found
 
@@ -148,7 +148,7 @@ def test_a_covered_login_is_ignored_without_a_prompt_or_a_request(agent: Keeping
 )
 def test_a_login_elsewhere_asks_the_phone(agent: Keeping, items: dict[str, str]) -> None:
     agent.log_in()
-    told = agent.login(service="sudo", **items)
+    told = agent.login(service="doas", **items)
     assert (told.code, agent.world.calls.count("start")) == (PamCode.SUCCESS, 2)
     assert agent.outcome()["IAMPASS_OUTCOME"] == "approved"
 
@@ -280,7 +280,7 @@ def test_no_login_of_another_user_attaches_in_sshd(agent: Keeping, connection: s
     assert agent.events() == []
     # The other user knows the password, and runs su or sudo in their own login session.
     uid = str(pwd.getpwnam("daemon").pw_uid)
-    assert agent.login(service="sudo", audit_session="43", uid=uid).code == PamCode.SUCCESS
+    assert agent.login(service="doas", audit_session="43", uid=uid).code == PamCode.SUCCESS
     assert agent.world.calls.count("start") == 2  # the phone is asked
     login = agent.open(told.kept, **named)
     agent.wait_for_event("session_opened")
