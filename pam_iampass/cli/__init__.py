@@ -59,11 +59,15 @@ class Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        near = get_close_matches(name, self.list_commands(ctx), 1)
-        if near and not ctx.resilient_parsing and self.get_command(ctx, name) is None:
-            ctx.fail(f"No such command {name!r}. Did you mean {near[0]!r}?")
+        if self.get_command(ctx, args[0]) is None:
+            self.suggest(ctx, args[0])
         return super().resolve_command(ctx, args)
+
+    def suggest(self, ctx: click.Context, word: str) -> None:
+        """Raises UsageError if a word is like a verb, unless a shell completes it."""
+        near = get_close_matches(word, self.list_commands(ctx), 1)
+        if near and not ctx.resilient_parsing:
+            ctx.fail(f"No such command {word!r}. Did you mean {near[0]!r}?")
 
 
 class LazyGroup(Verbs):
@@ -128,6 +132,11 @@ def main(arguments: list[str] | None = None, command: click.Command = group) -> 
     try:
         status = command.main(arguments, prog_name="pam-iampass", standalone_mode=False)
         sys.stdout.flush()
+    except click.NoSuchOption as error:
+        near = get_close_matches(error.option_name, error.possibilities or (), 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        click.UsageError(f"No such option {error.option_name!r}.{hint}", error.ctx).show()
+        status = error.exit_code
     except click.ClickException as error:
         error.show()
         status = error.exit_code

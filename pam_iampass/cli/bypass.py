@@ -54,6 +54,7 @@ def _complete_service(_ctx: click.Context, _parameter: click.Parameter, incomple
 
 @click.group(
     cls=CommandWithVerbs,
+    is_argument=lambda word: account(word) is not None,
     invoke_without_command=True,
     epilog=_EPILOG,
     short_help="Let a user in without the phone for a while.",

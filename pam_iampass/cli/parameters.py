@@ -11,6 +11,7 @@ from typing import Any, Callable
 import click
 from click.shell_completion import CompletionItem
 
+from pam_iampass.cli import Verbs
 from pam_iampass.cli.enrollment import phone_number, plain_name
 from pam_iampass.config import settings, user_table
 from pam_iampass.config.settings import DEFAULT_PATH
@@ -163,17 +164,26 @@ def _listed(users: Path, folder: Path) -> set[str]:
     return names
 
 
-class CommandWithVerbs(click.Group):
-    """A verb comes first; without one, the words are the arguments of the command itself."""
+class CommandWithVerbs(Verbs):
+    """A verb comes first; without one, the words are the arguments of the command itself.
+
+    `is_argument` tells of a first word that is like a verb whether it is an argument.
+    """
 
     allow_extra_args = False
     allow_interspersed_args = True
 
+    def __init__(self, *arguments: Any, is_argument: Callable[[str], bool], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._is_argument = is_argument
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or args[0] not in self.commands:
-            return click.Command.parse_args(self, ctx, args)
-        ctx.args = list(args)
-        return ctx.args
+        if args and args[0] in self.commands:
+            ctx.args = list(args)
+            return ctx.args
+        if args and not (ctx.resilient_parsing or args[0].startswith("-") or self._is_argument(args[0])):
+            self.suggest(ctx, args[0])
+        return click.Command.parse_args(self, ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         if not ctx.args:

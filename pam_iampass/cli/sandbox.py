@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import line
 from pam_iampass.cli.parameters import DURATION, Parsed
 from pam_iampass.errors import shown
@@ -39,7 +40,9 @@ def _address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-@click.group(invoke_without_command=True, subcommand_metavar="[use FOLDER | leave]", epilog=_EPILOG)
+@click.group(
+    cls=Verbs, invoke_without_command=True, subcommand_metavar="[use FOLDER | leave]", epilog=_EPILOG
+)
 @click.option(
     "--listen",
     type=Parsed("HOST:PORT", _address),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from pam_iampass.config.settings import ExemptSettings, Settings
@@ -118,7 +119,10 @@ def _with_our_lines(paths: Paths, name: str, choice: str, files: PamFiles, writt
     """The PAM file of a service with our lines."""
     path, source = paths.pam / name, files.path(name)
     if source is None:
+        near = get_close_matches(name, [other for other in files.names() if not why_unsuitable(other)], 1)
         remedy = "install the package that contains it; ls /etc/pam.d /usr/lib/pam.d shows all PAM services"
+        if near:
+            remedy = f"did you mean {near[0]}? if not, {remedy}"
         raise SetupRefused(f"{path}: no such file", remedy)
     own = source == path
     current = text_of(take(path).content)

@@ -13,8 +13,8 @@ import click
 import pytest
 
 from pam_iampass import __version__
-from pam_iampass.cli import GROUPS, VERBS, group, main
-from pam_iampass.cli.parameters import UserName
+from pam_iampass.cli import GROUPS, VERBS, Verbs, group, main
+from pam_iampass.cli.parameters import CommandWithVerbs, UserName
 from pam_iampass.errors import ConfigurationError, Problem
 
 ROOT = Path(__file__).parents[3]
@@ -183,7 +183,14 @@ def test_a_user_as_an_argument_completes(verb: str) -> None:
         (["chekc"], "No such command 'chekc'. Did you mean 'check'?"),
         (["session", "lst"], "No such command 'lst'. Did you mean 'list'?"),
         (["nothing-like-it"], "No such command 'nothing-like-it'."),
-        (["check", "--confg", "/x"], "--config"),
+        (["setup", "stauts"], "No such command 'stauts'. Did you mean 'status'?"),
+        (["setup", "undoo", "sshd"], "No such command 'undoo'. Did you mean 'undo'?"),
+        (["bypass", "lst"], "No such command 'lst'. Did you mean 'list'?"),
+        (["sandbox", "leav"], "No such command 'leav'. Did you mean 'leave'?"),
+        (["check", "--confg", "/x"], "No such option '--confg'. Did you mean '--config'?"),
+        (["setup", "sshd", "--promt"], "No such option '--promt'. Did you mean '--prompt'?"),
+        (["bypass", "alice", "--fro", "5m"], "No such option '--fro'. Did you mean '--for'?"),
+        (["session", "list", "--nothing-like-it"], "No such option '--nothing-like-it'.\n"),
     ],
 )
 def test_a_mistyped_verb_or_option_is_answered_with_the_one_that_may_be_meant(
@@ -195,9 +202,31 @@ def test_a_mistyped_verb_or_option_is_answered_with_the_one_that_may_be_meant(
     assert told in capsys.readouterr().err
 
 
-def test_a_shell_that_completes_after_a_mistyped_verb_shows_no_error() -> None:
-    words = {"_PAM_IAMPASS_COMPLETE": "bash_complete", "COMP_WORDS": "pam-iampass chekc ", "COMP_CWORD": "2"}
+def test_every_group_of_verbs_says_which_verb_may_be_meant() -> None:
+    with click.Context(group) as context:
+        commands = [group.get_command(context, verb) for verb in VERBS]
+    assert [one.name for one in commands if isinstance(one, click.Group) and not isinstance(one, Verbs)] == []
+
+
+@pytest.mark.parametrize("argument", ["lst", "list"])
+def test_an_account_that_is_called_like_a_verb_can_be_named(argument: str) -> None:
+    command = CommandWithVerbs("x", is_argument=lambda word: word == "lst", params=[click.Argument(["user"])])
+    command.add_command(click.Command("list"))
+    parsed = command.make_context("x", [argument])
+    assert (parsed.params.get("user"), parsed.args) == (
+        ("lst", []) if argument == "lst" else (None, ["list"])
+    )
+
+
+@pytest.mark.parametrize("words", ["chekc", "setup stauts", "bypass lst"])
+def test_a_shell_that_completes_after_a_mistyped_verb_shows_no_error(words: str) -> None:
+    typed = f"pam-iampass {words} "
+    line = {
+        "_PAM_IAMPASS_COMPLETE": "bash_complete",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(typed.count(" ")),
+    }
     completed = subprocess.run(
-        COMMAND, cwd=ROOT, env={**os.environ, **words}, capture_output=True, text=True, check=False
+        COMMAND, cwd=ROOT, env={**os.environ, **line}, capture_output=True, text=True, check=False
     )
     assert completed.stderr == ""
