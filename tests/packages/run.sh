@@ -29,6 +29,7 @@ tested() {
     programs="$programs cron" # which runs jobs of attackers (test_session_attacks.py)
     system="systemd systemd-sysv dbus libpam-systemd openssh-server openssh-client sudo procps ca-certificates"
     cached="$asked libpam-python pamtester ansible-core python3-apt $programs"
+    cached="$cached gcc make libpam0g-dev" # for an installation from source (test_from_source.py)
     cached="$cached --reinstall openssh-server sudo" # their packages too, for upgrades (test_restored_files.py)
     root=$(packaging/root.sh make "$release" $system -- $cached)
     # The shell is process 1 there, and reaps what tests leave behind: a machine with such a process never powers off.
