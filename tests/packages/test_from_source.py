@@ -12,8 +12,8 @@ from tests.packages.people import People, got_in
 from tests.packages.typed_page import ROOT, TypedPage
 
 FROM_SOURCE = (
-    "apt install gcc make libpam0g-dev python3-click python3-pampy python3-rich python3-segno python3-six"
-    " python3-systemd python3-yaml",
+    "apt install gcc make libpam0g-dev",
+    "apt install python3-click python3-pampy python3-rich python3-segno python3-six python3-systemd python3-yaml",
     "apt install python3-aiohttp python3-trustme",
     "make install account",
     "systemctl daemon-reload",
