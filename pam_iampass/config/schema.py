@@ -86,9 +86,9 @@ COVERS = Section(
             "How long after the approval; not longer than `longest`.",
         ),
     ),
-    "Logins that need no approval of their own within a kept login, such as sudo: in the same login session, by the "
-    "same user, with the same approver, by no stronger methods, and only if IAMPASS, asked at that moment, reports "
-    "that the session is active.",
+    "Logins that need no approval of their own within a kept login, such as sudo. They must be in the same login "
+    "session, by the same user, with the same approver, and need no stronger method; and IAMPASS, asked at that "
+    "moment, must report that the session is active.",
     merged=True,
 )
 
@@ -99,14 +99,14 @@ SESSION = Section(
             "keep",
             _BOOLEAN,
             "false",
-            "Whether the IAMPASS session lasts as long as the login. Otherwise it ends with the approval. Needs a "
-            "session line of pam_iampass in the PAM file, and the agent.",
+            "Whether the IAMPASS session lasts as long as the login. Otherwise it ends with the approval. This needs a "
+            "session line of pam_iampass in the PAM file.",
         ),
         Key(
             "longest",
             _LONGEST_SESSION,
             "12h",
-            "How long a session is kept. When the time is over, `when_closed` applies. "
+            "How long a session is kept. After that time, `when_closed` applies. "
             f"From 1m to {value_types.LONGEST_SESSION // 3600}h.",
         ),
         Key(
@@ -119,34 +119,33 @@ SESSION = Section(
             "when_closed",
             _ENFORCEMENT,
             "end",
-            "What happens to a login whose session was ended on the phone or at IAMPASS: `end`, the login session is "
-            "terminated; `lock`, it is locked if it is graphical, otherwise as `revoke`; `revoke`, it covers nothing "
-            "any more, and sudo and doas forget the user's password.",
+            "What happens to a login whose session was ended on the phone or at IAMPASS. `end`: the login session is "
+            "terminated. `lock`: it is locked if it is graphical; otherwise the same as `revoke`. `revoke`: the "
+            "session covers nothing any more, and sudo and doas ask for the password again.",
         ),
         Key(
             "when_away",
             _ENFORCEMENT,
             "revoke",
-            "What happens to a login when the phone is no longer near: as `when_closed`.",
+            "What happens to a login when the phone is no longer near; the values are those of `when_closed`.",
         ),
         Key(
             "unlock_on_return",
             _BOOLEAN,
             "false",
-            "Whether a login that was locked because the phone was no longer near is unlocked when the phone returns.",
+            "Whether a screen that was locked because the phone was no longer near is unlocked when the phone is back.",
         ),
         mapping(COVERS, "{services: [sudo]}"),
         Key(
             "covers_connections",
             _BOOLEAN,
             "false",
-            "Whether further ssh logins of the same user from the same address, by the same first factor, need no "
-            "approval while a kept login lasts. Only where sshd asks at a prompt: without one, sshd has not said yet "
-            "which key or password it was. An address can be shared: see sessions.md.",
+            "Whether further ssh logins of the same user from the same address, with the same first factor, need no "
+            "approval while a kept login lasts. It has an effect only if sshd asks at a prompt, because otherwise sshd "
+            "has not yet said which first factor it has accepted. People may share an address: see sessions.md.",
         ),
     ),
-    "Sessions that last as long as the login. A service takes over the general values of the keys that it does not "
-    "set.",
+    "Sessions that last as long as the login. A service that does not set a key of `session` has its general value.",
     merged=True,
 )
 
@@ -168,17 +167,17 @@ FOR_SERVICES = (
         "unlisted_users",
         ValueType("deny, ignore or a template", value_types.unlisted_users, '"{user}@example.com"'),
         "deny",
-        "What happens to a user who is not in the table: `deny`; `ignore`, to continue without a second factor; or a "
+        "What happens to a user who is not in the table: `deny`; `ignore`, the login continues without the phone; or a "
         'template such as `"{user}@example.com"` that makes the token from the user name.',
     ),
     Key(
         "unavailable",
         ValueType("deny or ignore", value_types.choice(WhenUnavailable), "deny"),
         "deny",
-        "What happens if IAMPASS is unreachable before anything of the request was sent: `deny`, or `ignore` to "
-        "continue without a second factor. `ignore` applies to sshd and login only, and if the connection was refused "
-        "or timed out, there is no route, or the server's name cannot be looked up. A user of this machine can cause "
-        "some of these too, and then log in as anyone whose first factor they have.",
+        "What happens if IAMPASS is unreachable and nothing of the request was sent: `deny`; or `ignore`, the login "
+        "continues without the phone. `ignore` applies to sshd and login only, and only if the connection is refused "
+        "or times out, if there is no route, or if the server's name cannot be looked up. A user of this machine can "
+        "cause some of these, too, and then log in as anyone whose first factor they have.",
     ),
     Key(
         "timeout",
@@ -196,17 +195,17 @@ FOR_SERVICES = (
         "prompt",
         ValueType("auto, always or never", value_types.choice(Prompt), "auto"),
         "auto",
-        "Whether the user must press Enter before the request is sent: `always`; `never`; or `auto`, only where the "
-        "application would otherwise not show our text (sshd).",
+        "Whether the user must press Enter before the request is sent: `always`; `never`; or `auto`, only in "
+        "applications that would otherwise not show our text (sshd).",
     ),
     Key(
         "enroll_at_login",
         _BOOLEAN,
         "false",
-        "Whether a user in the table (not one of `unlisted_users`) without a phone is shown the registration link at "
-        "login; after the registration the user logs in again. Only works with `first_factor=publickey` on the PAM "
-        "line: everybody who sees the link can register a phone, so after a password alone it would not be a second "
-        "factor.",
+        "Whether a user of the table who has no phone is shown a registration link at login. After the registration "
+        "the user logs in again. Users whose token comes from `unlisted_users` are shown none. It works only with "
+        "`first_factor=publickey` on the PAM line: whoever sees the link can register a phone, so after a password "
+        "alone the phone would not be a second factor.",
     ),
 )
 
@@ -227,12 +226,12 @@ EXEMPT = Section(
                 "a list of rules", value_types.exempt_rule, "[user backup from 192.0.2.0/24]", many=True
             ),
             (),
-            "A user or the members of a group, but only from a network: `user NAME from NETWORK`, "
+            "A user, or the members of a group, if the login comes from a network: `user NAME from NETWORK`, "
             "`group NAME from NETWORK`.",
         ),
     ),
-    "Logins that need no second factor. The agent decides them too, by these settings; for the account that gets in if "
-    "no agent runs, or if a mistake in this file denies all logins, see `rescue=NAME` in `pam_iampass`(8).",
+    "Logins that do not need the phone. Without the agent, or with a mistake in this file, they are denied, too: see "
+    "`rescue=NAME` in `pam_iampass`(8) for an account that can still log in then.",
 )
 
 ASKED = Section(
@@ -241,8 +240,8 @@ ASKED = Section(
         Key("users", _names("[alice]"), (), "Users by name."),
         Key("groups", _names("[staff]"), (), "Members of these groups, primary or supplementary."),
     ),
-    "Who needs the second factor; all others are exempt. If both lists are empty: everybody. `exempt` applies first. "
-    "While a name in these lists is unknown to the machine, users who are not in them are denied.",
+    "Who is asked on the phone; all others are exempt. If both lists are empty, everybody is asked. `exempt` applies "
+    "first. While a name in these lists is unknown to the machine, users who are not in the lists are denied.",
 )
 
 
@@ -258,9 +257,9 @@ APPROVER = Key(
     "approver",
     ValueType("user or caller", value_types.choice(Approver), "caller"),
     "user",
-    "Whose phone is asked: `user`, that of the user whose name PAM gets (in su the target; in sudo the caller or, with "
-    "`rootpw`, `targetpw` and `runaspw`, another user); or `caller`, that of the user who runs the program, in su only "
-    "if the target is root. For sudo and su the default is `caller`.",
+    "Whose phone is asked. `caller`: that of the user who runs the program; in su only if the target is root, "
+    "otherwise that of the target. `user`: that of the user whose name PAM gets, which is the target in su and, with "
+    "`rootpw`, `targetpw` and `runaspw`, another user than the caller in sudo. For sudo and su the default is `caller`.",
 )
 
 SCHEMA: tuple[KeyOrSection, ...] = (
@@ -275,7 +274,7 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         replace(_PATH, example="/etc/iampass/application-secret"),
         "/etc/iampass/application-secret",
         "The file with the application's secret, readable only by root and the group `_iampass`. While the secret is "
-        "being changed, the previous one can stand on a second line.",
+        "being changed, the file can have the previous one on a second line.",
     ),
     Key(
         "server",
@@ -287,7 +286,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "ca_file",
         replace(_PATH, example="/etc/iampass/ca.pem", nullable=True),
         None,
-        "A file of CA certificates (PEM) to trust for the server; `null` for those of the system.",
+        "A file with the CA certificates (PEM) that the server's certificate must come from; `null`: those of the "
+        "system.",
     ),
     Key(
         "proxy",
@@ -314,31 +314,31 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "cool_off",
                 _COOL_OFF,
                 "30s",
-                "Backoff after two consecutive requests from the same origin that were not approved, whatever the "
-                "reason; doubles with each further one; reset by an approval or an idle hour. "
+                "How long an origin has to wait after two requests in a row that were not approved, for whatever "
+                "reason. The time doubles with each further one. An approval, or an hour without a request, resets it. "
                 f"From 0s (no backoff) to {value_types.LONGEST_COOL_OFF}s.",
             ),
-            Key("longest_cool_off", replace(_COOL_OFF, example="15m"), "15m", "The maximum backoff."),
+            Key("longest_cool_off", replace(_COOL_OFF, example="15m"), "15m", "The longest such time."),
             Key(
                 "requests_per_hour",
                 _number(1000, "30"),
                 "30",
-                "The maximum number of requests to one user's phone within an hour, from all origins, that were not "
-                "approved.",
+                "How many requests to one user's phone may remain without an approval within an hour, from all origins "
+                "together.",
             ),
             Key(
                 "logins_at_once",
                 _number(1000, "10"),
                 "10",
-                "The maximum number of concurrent logins of one user from one origin: so many at the prompt, and so "
-                "many after it. One login of a user has a request on the phone; the others wait for their turn.",
+                "How many logins of one user from one origin may wait at the prompt at the same time, and how many "
+                "after it. One login of a user has its request on the phone; the others wait for their turn.",
             ),
             Key(
                 "spacing",
                 ValueType(_DURATION, value_types.duration(0, value_types.LONGEST_SPACING), "3s"),
                 "3s",
                 "The time between the end of a request and the next request to the same user, so that nobody approves "
-                f"one that has just taken the place of another. From 0s to {value_types.LONGEST_SPACING}s.",
+                f"by mistake a request that has just replaced another one. From 0s to {value_types.LONGEST_SPACING}s.",
             ),
         ),
         "Limits on the requests to a user's phone. An origin is a PAM service and a remote host.",
@@ -350,15 +350,15 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "ask",
                 ValueType("never, unavailable or unanswered", value_types.choice(AskForCode), "unanswered"),
                 "unanswered",
-                "When users are asked for a recovery code in applications without a prompt before the request (sudo, "
-                "su, login): `unavailable`, if the phone could not be asked; `unanswered`, also if the "
-                "phone did not answer; or `never`. Nobody is asked until the first codes are made on the machine.",
+                "When users are asked for a recovery code in applications that show no prompt before the request "
+                "(sudo, su, login): `unavailable`, if the phone could not be asked; `unanswered`, also if the user did "
+                "not answer; or `never`. Nobody is asked until codes were made for a user of the machine.",
             ),
             Key(
                 "attempts_per_hour",
                 _number(100, "5"),
                 "5",
-                "The maximum number of wrong recovery codes of one user from one origin within an hour.",
+                "How many wrong recovery codes may be typed for one user from one origin within an hour.",
             ),
         ),
         "Codes for users who cannot use their phone: `pam-iampass recovery new USER`.",
@@ -366,10 +366,10 @@ SCHEMA: tuple[KeyOrSection, ...] = (
     Section(
         "services",
         (*SHARED, APPROVER),
-        "Different settings for single PAM services, by the name of their file in `/etc/pam.d`. `exempt` and `asked` "
-        "replace the general ones; of `session`, single keys do. `methods`, if not empty, hold even for users with "
-        "methods of their own. The settings of `sudo` also hold for `sudo-i`, those of `su` for `su-l`, unless these "
-        "are named.",
+        "Other settings for single PAM services, by the name of their file in `/etc/pam.d`. `exempt` and `asked` "
+        "replace the general ones completely; of `session`, only the keys that are set. `methods`, if not empty, apply "
+        "also to users who have methods of their own. The settings of `sudo` also apply to `sudo-i`, and those of `su` "
+        "to `su-l`, unless these have settings of their own.",
         named=True,
     ),
 )
