@@ -79,13 +79,13 @@ def _complete_service(_ctx: click.Context, _parameter: click.Parameter, incomple
 def command(
     user: str, time_left: float, service: str | None, reason: str | None, survive_reboot: bool, as_json: bool
 ) -> None:
-    """Let USER in without the phone for a while. The password or the key is required all the same.
+    """Let USER in without the phone for a while. The password or the key is still required.
 
-    USER is the person whose phone would be asked: in sudo the caller, and in su to root the caller too. A
-    bypass of the same user and service is replaced.
+    USER is the person whose phone would be asked: in sudo, and in su to root, the caller. If there is a bypass of the
+    same user and service, it is replaced.
 
-    The journal records when a bypass is made, each login that uses it (outcome bypassed) and when it is over. A restart
-    of the machine ends it unless --survive-reboot is given. Setting the clock does not prolong it.
+    The journal records when a bypass is made, which logins use it (outcome bypassed), and when it is over. A restart of
+    the machine ends it unless you give --survive-reboot. Setting the clock does not prolong it.
 
     The exit status is 0, 1 if it failed, and 2 if the arguments are wrong.
     """

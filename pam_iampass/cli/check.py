@@ -29,12 +29,11 @@ def command(ctx: click.Context, config: Path, as_json: bool) -> None:
     """Check settings, secret and user table, and report every problem.
 
     The files are read as the module would read them. Each problem is a line `file:line: key: what`, followed by its
-    remedy. If there is no error, a line says how many users are asked, exempt or denied; `pam-iampass user list` says
-    who and why. If there are errors, the last line names the PAM services and the users whose logins they deny.
-    Nothing is changed, and IAMPASS is not called.
+    remedy. If there is no error, a line says how many users are asked, exempt and denied; `pam-iampass user list` says
+    who and why. If there are errors, the last line names the PAM services and the users whose logins are denied because
+    of them. Nothing is changed, and IAMPASS is not called.
 
-    The exit status is 0 if there is no error (warnings do not count), and 1 otherwise, also where a file could not be
-    read.
+    The exit status is 0 if there is no error (warnings do not count), otherwise 1, also if a file could not be read.
     """
     report = check_config(config)
     if as_json:

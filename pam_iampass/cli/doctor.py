@@ -67,19 +67,20 @@ def command(
 ) -> None:
     """Check everything that a login depends on, and report what is wrong.
 
-    That is: the configuration and its files, the agent, the users and their phones, IAMPASS and the clock, every PAM
-    stack with this module (simulated with correct and wrong passwords), sshd, sudo, and whether a user would be
-    locked out. Other ways to log in or to become root that do not ask the phone are listed last. With USER the report
-    is about that user only. Nothing is changed, and no phone rings. Run it as root.
+    It checks the configuration and its files, the agent, the users and their phones, IAMPASS and the clock, every PAM
+    stack with this module (simulated with correct and wrong passwords), sshd, sudo, and whether a user would be locked
+    out. Other ways to log in or to become root that do not ask the phone are listed last. With USER, the report is
+    about that user only. Nothing is changed, and no phone rings. Run it as root.
 
     Each finding has one line of evidence and one line of advice. doctor.md, in
     /usr/share/doc/libpam-iampass/docs (Debian) or /usr/share/doc/pam-iampass/docs, explains all findings.
 
     The exit status is 1 if there is an error, 3 if there are only warnings, and 0 otherwise.
 
-    With --monitoring the first line says the state, with performance data, and each further line is a finding. The exit
-    status is 0 (OK), 1 (WARNING), 2 (CRITICAL: an error) or 3 (UNKNOWN: something could not be checked). What is normal
-    while users and services are being added one by one, such as users without a phone, is no warning then.
+    With --monitoring, the first line has the state and performance data, and each further line is a finding. The exit
+    status is 0 (OK), 1 (WARNING), 2 (CRITICAL: an error) or 3 (UNKNOWN: something could not be checked). Findings that
+    are normal while users and services are being added one by one, such as users without a phone, do not count as
+    warnings.
     """
     if monitoring and (user is not None or as_json):
         raise click.UsageError("--monitoring is about the whole machine, and has a format of its own")

@@ -127,8 +127,8 @@ def command(
     who opens the link can approve the user's logins: show it to nobody else. The command then waits until a phone is
     registered.
 
-    The user is added to the table first, so that an interruption loses nothing: logins are denied until a phone is
-    registered. Run the command again to continue with the same token.
+    The user is added to the table first. If the command is interrupted, run it again: it continues with the same token.
+    Logins of the user are denied until a phone is registered.
     """
     if (user is None) == (file is None):
         raise click.UsageError("Give a USER, or a file with --from.")

@@ -99,18 +99,18 @@ def command(
     Without --outcome, also the events of kept sessions (opened, ended, away, back), and what administrators did to
     users with this command (such as throttle clear or session end).
 
-    USER is who logs in: in sudo the caller, in su the target. CALLER is who ran the program, if known: in sudo and su.
-    What an administrator did has as CALLER the administrator, as FROM where that login came from, as USER whom it
+    In the table, USER is the user whose name PAM got: in sudo usually the caller, in su the target. CALLER is the user
+    who ran sudo or su. APPROVER is the user whose phone was asked or whose recovery code was used. With USER on the
+    command line, the table has the logins in which that user is one of the three. For what an administrator did, CALLER
+    is the administrator, FROM is the host that the administrator's login came from, and USER is the user whom it
     concerns.
-    APPROVER is whose phone was asked or whose recovery code was spent. The logins of USER are those in which USER is
-    any of the three.
 
     TOOK is the time from the request to IAMPASS until the decision.
 
-    Any user can write to the journal. Therefore only records are shown that, according to journald, root or the user
-    _iampass wrote. If the module gave no result, the PAM library in the application writes the record; in sudo and su
-    that record can have the user id of the caller, who could have forged it. Such records only say that a login was
-    denied. --unverified shows them, marked as such.
+    Any user can write to the journal. Only records are shown that root or the user _iampass has written, according to
+    journald. If the module gave no result, the PAM library in the application writes the record. In sudo and su such a
+    record can have the user id of the caller, who could have forged it. These records only say that a login was denied.
+    With --unverified they are shown, too, and marked.
 
     The exit status is 0, 1 if the journal cannot be read, and 130 when --follow is stopped.
     """

@@ -109,11 +109,11 @@ def lost(
 ) -> None:
     """Disable the phone of USER at IAMPASS, and register another one.
 
-    First, and also if IAMPASS cannot be reached, logins on this machine that have begun are denied, and sessions that
-    the phone has approved are ended (pam-iampass session). Then IAMPASS disables the phone: it approves nothing any
-    more, on any machine. The command waits until the sessions are over, and shows a link for the next phone, or sends
-    it (--sms). It waits until that phone is registered. Until then logins of USER are denied, but recovery codes work:
-    pam-iampass recovery new USER.
+    First, logins on this machine that wait for an approval are denied, and the sessions that the phone has approved are
+    ended (pam-iampass session), also if IAMPASS cannot be reached. Then IAMPASS disables the phone, for all machines.
+    The command waits until the sessions are over, shows a link for the next phone or sends it (--sms), and waits until
+    that phone is registered. Until then logins of USER are denied, except with a recovery code: pam-iampass recovery
+    new USER.
 
     Anyone who opens the link can approve the user's logins: verify the person first.
 

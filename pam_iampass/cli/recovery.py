@@ -25,8 +25,8 @@ Examples:
 def command() -> None:
     """Create, list or revoke recovery codes. Each replaces the phone for one login.
 
-    In sshd the user types a code at the prompt instead of pressing Enter. Other services ask for a code if the phone
-    did not approve; see `recovery:` in iampass.yaml. The password or the key is required all the same.
+    In sshd with a prompt, the user types a code instead of pressing Enter. Other services ask for a code if the phone
+    could not be asked or did not answer; see `recovery:` in iampass.yaml. The password or the key is still required.
 
     The exit status is 0, or 1 if it failed.
     """

@@ -90,8 +90,8 @@ def _address(text: str) -> tuple[str, int]:
 def command(ctx: click.Context, /, users: tuple[str, ...], **options: Any) -> None:
     """Run a local IAMPASS server over https, for tests.
 
-    It implements the whole protocol, strictly. At the start it prints the commands that make this machine use it, then
-    a line for each event.
+    It implements the whole protocol, strictly. First it prints the commands that make this machine use it, and then a
+    line for each event.
 
     With --auto ask you answer the requests: in a browser, on the phone page whose address is printed, or by typing
     `a 1` to approve the first request and `d 1` to deny it; `a` or `d` is enough if only one waits. Ctrl-C stops
@@ -124,11 +124,11 @@ def command(ctx: click.Context, /, users: tuple[str, ...], **options: Any) -> No
 def use(folder: Path, force: bool, dry_run: bool) -> None:
     """Make the logins of this machine use the sandbox whose --state is FOLDER, until `leave`.
 
-    The owner of FOLDER can then approve every login. Only the owner's own files are read, and only an application id, a
-    secret, the address of a sandbox on this machine, a certificate and the users are taken from them. In
-    /etc/iampass/iampass.yaml only the keys that lead to the sandbox change; the file from before stands aside as
-    iampass.yaml.before-sandbox. Secret, certificate and user table of the sandbox are written to /etc/iampass/sandbox;
-    the users of the sandbox who have an account here are in the table.
+    The owner of FOLDER can then approve every login. Only the owner's own files are read. Taken from them are the
+    application id, the secret, the address of the sandbox, which must be on this machine, the certificate and the
+    users. In /etc/iampass/iampass.yaml only the keys that lead to the sandbox change; the previous file is kept as
+    iampass.yaml.before-sandbox. Secret, certificate and user table of the sandbox are written to /etc/iampass/sandbox.
+    The table has those users of the sandbox who have an account here.
 
     The exit status is 0, or 1 if nothing was changed.
     """
@@ -152,7 +152,8 @@ def use(folder: Path, force: bool, dry_run: bool) -> None:
 def leave(force: bool) -> None:
     """Bring the settings file back as it was, and remove what `use` wrote.
 
-    Settings that were edited since are refused; with --force they are kept in /etc/iampass/iampass.yaml.edited.
+    If the settings were edited meanwhile, nothing is changed without --force, which keeps them in
+    /etc/iampass/iampass.yaml.edited.
 
     The exit status is 0, or 1 if nothing was changed.
     """

@@ -46,11 +46,11 @@ def command() -> None:
 def list_(watch: bool, as_json: bool) -> None:
     """Show the kept sessions of this machine, the oldest first.
 
-    STATUS is what IAMPASS reported last: active, or away if the phone is no longer near; revoked if the session covers
-    no further login; ending while the login is being ended. LEFT is the time until `session.longest` is over. COVERED
-    is how many logins, such as sudo, needed no approval of their own.
+    STATUS is what IAMPASS reported last: active, or away if the phone is no longer near. It is revoked if the session
+    covers no further login, and ending while the login is being ended. LEFT is the time until `session.longest` is
+    over. COVERED is the number of logins, such as sudo, that needed no approval of their own.
 
-    With --watch and --json, one object is printed per line and change.
+    With --watch and --json, each change prints one object in one line.
     """
     before: object = None
     while True:
@@ -74,7 +74,7 @@ def list_(watch: bool, as_json: bool) -> None:
 def end(ctx: click.Context, who: str | None, everything: bool, as_json: bool) -> None:
     """End sessions at IAMPASS, and their login sessions, whatever `session.when_closed` says.
 
-    USER is who logged in or who approved it. ID is the id of a session, or at least its first four digits.
+    USER is the user who logged in, or who approved it. ID is the id of a session, or at least its first four digits.
 
     The exit status is 0, also if there was no session, or 1 if the agent could not end them in time.
     """

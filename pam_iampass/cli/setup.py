@@ -114,25 +114,26 @@ def command(
     """Make SERVICES ask the phone after the first factor.
 
     SERVICES are sshd, sudo, su, or other PAM services, such as polkit-1 (pkexec and run0), doas, login or lightdm. sudo
-    includes sudo-rs and `sudo -i`, su includes `su -`. Services for which this would be useless or harmful are refused.
+    includes sudo-rs and `sudo -i`, su includes `su -`. setup refuses services for which this would be useless or
+    harmful.
 
-    Lines are added to the file of the service in /etc/pam.d; each ends in a mark, `# pam-iampass`. What stood there
-    stays; where a line has to change, the old one stays as a comment. A file in /usr/lib/pam.d is not touched: one in
-    /etc/pam.d includes it. `undo` takes the lines away, whatever else was changed in the file meanwhile. If a
-    package or a program restores such a file, the lines are added again.
+    Lines are added to the file of the service in /etc/pam.d; each ends in the mark `# pam-iampass`. The other lines
+    stay; if one has to change, the old line stays as a comment. A file in /usr/lib/pam.d is not changed: a new one in
+    /etc/pam.d includes it. `undo` takes the lines out again, whatever else was changed in the file. If a package or a
+    program restores such a file, the lines are added again.
 
-    sshd can ask in two ways. By default it asks the phone once it has accepted a key, a certificate or a password,
-    without a prompt, and every client can log in. With --prompt (or --key) and --password, a prompt comes first, at
-    which a recovery code can be typed instead; clients that answer no prompt cannot log in. Only exempt accounts are
-    spared the prompt, by Match blocks in a drop-in of sshd_config: run setup again when `exempt` or `asked` has
-    changed. A machine that is set up keeps its way until another is named.
+    sshd can ask in two ways. By default it asks the phone after it has accepted a key, a certificate or a password,
+    without a prompt, so that every client can log in. With --prompt (or --key) and --password it shows a prompt first,
+    at which users can type a recovery code. Clients that answer no prompt can then log in to exempt accounts only, for
+    which setup writes Match blocks into a drop-in of sshd_config: run it again when `exempt` or `asked` has changed.
+    Without an option, a machine that is set up keeps its way.
 
     Everything is checked first: the settings; whether you could still log in; sshd's settings, with sshd -T; and the
-    new PAM files, in a simulation: each way in must lead to the phone. If a check fails, nothing is changed.
-    `pam-iampass test` tries a login for real.
+    new PAM files, in a simulation in which each way in must lead to the phone. If a check fails, nothing is changed.
+    `pam-iampass test` tries a real login.
 
-    With --try, everything is undone after that time unless you confirm it, from a new login that has gone through
-    the phone. This works even if the terminal is closed, and after a reboot. It needs systemd.
+    With --try, everything is undone after that time, unless you log in with an approval on the phone and then run
+    `confirm`. It is undone even if the terminal was closed or the machine restarted. This needs systemd.
 
     The exit status is 0 if it was done, 1 if not, 2 for wrong usage.
     """
@@ -164,8 +165,8 @@ def command(
 def undo(ctx: click.Context, services: tuple[str, ...], removal: str | None) -> None:
     """Take our lines out of the files of SERVICES, or of all services, and end a trial of them.
 
-    It needs neither the agent nor IAMPASS. Other changes of these files stay. Where a line of ours was changed, the
-    file is kept in /var/lib/pam-iampass/setup/edited. If a service cannot be restored, the others are, and the exit
+    It needs neither the agent nor IAMPASS. Other changes of these files stay. If a line of ours was changed, a copy of
+    the file is kept in /var/lib/pam-iampass/setup/edited. If a service cannot be restored, the others are, and the exit
     status is 1.
     """
     if set(services) & set(command.commands):

@@ -51,10 +51,10 @@ _RECORD_KEYS = ("outcome", "result", "user", "caller", "approver", "elapsed_ms",
 def command(ctx: click.Context, user: str, service: str, rhost: str | None, as_json: bool) -> None:
     """Run the real PAM stack of a service for USER and report the result. The phone rings.
 
-    All messages of the stack are shown as they come, and you answer its questions. Then the result code of PAM and
-    the audit record in the journal are shown. Nobody is logged in: no session is opened.
+    You see all messages of the stack and answer its questions. Then the result code of PAM and the audit record in the
+    journal are shown. No session is opened.
 
-    For sshd, a required key counts as accepted. Run it as root.
+    For sshd, the test assumes that a required key was accepted. Run it as root.
 
     The exit status is 0 if the login would succeed, and 1 otherwise.
     """

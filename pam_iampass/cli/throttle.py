@@ -24,9 +24,9 @@ Examples:
 def command() -> None:
     """Show or reset the rate limit, which keeps a user's phone from ringing too often.
 
-    One user has one request on the phone at a time; other logins wait for their turn. After requests that were not
-    approved, the same service and remote host has to wait before it can send another one. The requests per user and
-    hour are limited too. `throttle:` in iampass.yaml sets the limits. Recovery codes work in the meantime.
+    A user has one request on the phone at a time; other logins wait for their turn. After requests that were not
+    approved, logins through the same service from the same remote host have to wait. The number of requests per user
+    and hour is limited, too. `throttle:` in iampass.yaml sets the limits. Recovery codes work in the meantime.
 
     The exit status is 0, or 1 if it failed.
     """
@@ -63,7 +63,7 @@ def show(user: str, config: Path, as_json: bool) -> None:
 @click.argument("user", type=USER)
 @json_option
 def clear(user: str, as_json: bool) -> None:
-    """Forget all failed requests and wrong recovery codes of USER. Pending logins go on."""
+    """Forget all failed requests and wrong recovery codes of USER. Pending logins are not affected."""
     name = existing_account(user)
     ask("throttle clear", user=name)
     if as_json:

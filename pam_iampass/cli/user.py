@@ -89,8 +89,8 @@ PHONES: dict[str, Part] = {
 def command() -> None:
     """List, show, add and remove users and their tokens.
 
-    New users are written to users.d, one file per user. users.yaml is maintained by hand: it is read, but never
-    changed.
+    New users are written to users.d, one file per user. users.yaml is for you to edit: these commands read it, but
+    never change it.
     """
 
 
@@ -108,8 +108,8 @@ def list_users(
     """List all users of this machine and of the table, with the result that a login would have.
 
     The users of this machine are root and the accounts with a shell and a user id in the range of people (UID_MIN to
-    UID_MAX in /etc/login.defs). Accounts of a directory service that does not list them appear only if they are in
-    the table.
+    UID_MAX in /etc/login.defs). If a directory service does not list its accounts, they appear only if they are in the
+    table.
 
     The exit status is 0, or 1 if the configuration has an error, or IAMPASS did not answer.
     """
@@ -167,9 +167,9 @@ def add_user(
 ) -> None:
     """Give USER a token, in a file in users.d.
 
-    Without --token the command asks for the token, or reads it from standard input if that is not a terminal. The
-    file is checked as the module would read it before it takes effect. For a user in users.yaml --replace is
-    required; the line in users.yaml has no effect from then on.
+    Without --token, the command asks for the token, or reads it from standard input if that is not a terminal. It
+    checks the new file before it takes effect. For a user in users.yaml, --replace is required; from then on the line
+    in users.yaml has no effect.
 
     The exit status is 0, or 1 if the user was not added.
     """
@@ -212,13 +212,14 @@ def remove_users(
     config: Path,
     as_json: bool,
 ) -> None:
-    """Remove the token, the recovery codes, the bypasses and the rate limit of each USER, and delete the user with
-    the phone at IAMPASS. Logins of USER that have begun are denied, and kept sessions are ended with their logins, also
-    with --keep-at-iampass; the command waits for that (pam-iampass session).
+    """Remove the token, the recovery codes, the bypasses and the rate limit of each USER, and delete the user with the
+    phone at IAMPASS. Logins of USER that wait for an approval are denied. Kept sessions and their logins are ended,
+    also with --keep-at-iampass, and the command waits for their end (pam-iampass session).
 
-    The command asks before it deletes anything at IAMPASS: all machines with the same token lose the phone. If it
-    cannot ask, because standard input is not a terminal, users stay at IAMPASS unless --yes is given. If IAMPASS does
-    not answer, nothing is removed. A user in users.yaml is not removed; the command names the line to delete.
+    The command asks before it deletes anything at IAMPASS, because the phone is then gone for all machines with the
+    same token. If it cannot ask, because standard input is not a terminal, users stay at IAMPASS unless you give --yes.
+    If IAMPASS does not answer, nothing is removed. A user in users.yaml is not removed; the command names the line to
+    delete.
 
     If some of several users could not be removed, fix the reason and run the same command again.
 

@@ -259,7 +259,7 @@ APPROVER = Key(
     "user",
     "Whose phone is asked. `caller`: that of the user who runs the program; in su only if the target is root, "
     "otherwise that of the target. `user`: that of the user whose name PAM gets, which is the target in su and, with "
-    "`rootpw`, `targetpw` and `runaspw`, another user than the caller in sudo. For sudo and su the default is `caller`.",
+    "`rootpw`, `targetpw` and `runaspw`, another user than the caller in sudo. Default for sudo and su: `caller`.",
 )
 
 SCHEMA: tuple[KeyOrSection, ...] = (
