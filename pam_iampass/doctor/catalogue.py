@@ -40,8 +40,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "configuration-error",
             "The configuration has an error: {what}",
-            "The module denies all logins while the settings or the user table have an error. An error in a file"
-            " of `users.d` denies that user only. `pam-iampass check` reports the same errors.",
+            "While the settings or the user table have an error, the module denies all logins. An error in a file of"
+            " `users.d` denies only the logins of that user. `pam-iampass check` reports the same errors.",
             "{remedy}",
         ),
         _warning(
@@ -53,38 +53,38 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "configuration-readable",
             "Others can read settings or tokens: {what}",
-            "Only root and the service's user may read them: the settings say who is exempt, and a token stands for a"
-            " person at IAMPASS. An access control list counts too: the mode does not show whom it names. Logins go on,"
-            " unless it is the secret that others can read.",
+            "Only root and the service's user may read the settings, which say who is exempt, and the tokens, each of"
+            " which stands for a person at IAMPASS. An access control list counts, too, because the mode does not show"
+            " whom it names. This denies no login, except if others can read the secret: then every login is denied.",
             "{remedy}",
         ),
         _error(
             "service-group-shared",
             "People are in the service's group: {what}",
-            "The members of the group `_iampass` can read the application's secret and all tokens. With these, they can"
-            " register a phone of their own as anybody's. The group is for the service alone.",
+            "The members of the group `_iampass` can read the application's secret and all tokens. With these they can"
+            " register a phone of their own in the name of anybody. The group is for the service alone.",
             "{remedy}",
         ),
         _error(
             "su-root-unasked",
             "su makes users root without a phone: {what}",
-            "`approver: user` makes root's own phone the one that is asked when a user becomes root with su,"
-            " and root is exempt, or passes by `unlisted_users`. Without the key, the caller's phone is asked.",
+            "With `approver: user`, root has to approve when a user becomes root with su. But root is exempt, or has"
+            " no token and passes by `unlisted_users`. Without the key, the caller has to approve.",
             "{remedy}",
         ),
         _note(
             "service-off",
             "The settings name a service that is not switched on yet: {what}",
             "`services`, `session.covers` or a bypass names a PAM service that does not ask the phone. `pam-iampass"
-            " check` warns of it. A name that leads to no service is an error.",
+            " check` warns of it. A name that is no PAM service is an error.",
             "{remedy}",
         ),
         _error(
             "switched-off",
             "{what}",
-            "A package, a role or a person has written the PAM file anew or put a link in its place, or our lines were"
-            " taken out of force, and they were not put back: that is tried three times an hour, and never with what a"
-            " person has commented out. Nobody has said `setup undo`.",
+            "A package, a role or a person has overwritten the PAM file, put a link in its place, or commented out our"
+            " lines. Lines that are missing are added again, at most three times an hour; lines that somebody has"
+            " commented out are not. This is an error until `setup` or `setup undo` is run for the service.",
             "{remedy}",
         ),
         _error(
@@ -102,53 +102,54 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "packages-missing",
             "The module cannot be loaded: {what}",
-            "`/usr/bin/python3 -I -S` must find the module and its packages in the folder that the package was built"
-            " for. An upgrade of Python can move them. Every login is denied.",
+            "`/usr/bin/python3 -I -S` must find the module, and the packages that it needs, in the folder that"
+            " pam-iampass was built for. An upgrade of Python can move them. Every login is denied.",
             "Install pam-iampass and python3-yaml for this Python",
         ),
         _error(
             "state-full",
             "There is no room for the agent's state in {path}",
-            "The agent's file has a reserve, so nothing stops at once. When that is used up, or on a read-only disk,"
-            " recovery codes are refused and new sessions are not kept; logins by phone go on. A restart of the agent"
-            " forgets what it could not write.",
-            "Make room there (df {path}), or remount it read-write; no restart is needed",
+            "The agent's file has a reserve, so nothing stops at once. When the reserve is used up, and on a read-only"
+            " disk, recovery codes are refused and new sessions are not kept; logins with the phone still work. If the"
+            " agent is restarted, it forgets what it could not write.",
+            "Free some space there (df {path}), or remount it read-write; no restart is needed",
         ),
     ),
     "Agent": (
         _error(
             "state-unusable",
             "The agent cannot use its state",
-            "It remembers limits, recovery codes, bypasses and kept sessions in `/var/lib/iampass/state.db`. While it"
-            " cannot, recovery codes are refused, no bypass is made, new sessions are not kept and limits are in its"
-            " memory only; logins by phone go on. [state.md](state.md) says what happens when.",
+            "The agent stores limits, recovery codes, bypasses and kept sessions in `/var/lib/iampass/state.db`. While"
+            " it cannot, recovery codes are refused, no bypass can be made, new sessions are not kept, and limits are"
+            " only in its memory; logins with the phone still work. [state.md](state.md) says what happens in each"
+            " case.",
             "{remedy}",
         ),
         _error(
             "socket-wrong",
             "The agent's socket {what}",
-            "The door uses `/run/iampass/pam.sock` only if it is a socket of root with mode 0600, in a folder that only"
-            " root can write. Otherwise it denies the login.",
+            "The PAM module uses `/run/iampass/pam.sock` only if it is a socket of root with mode 0600, in a folder to"
+            " which only root can write. Otherwise it denies the login.",
             "systemctl restart pam-iampass-agent.socket",
         ),
         _error(
             "agent-silent",
             "The agent does not answer",
-            "The agent accepts connections without answering: logins are denied.",
+            "The agent accepts connections but does not answer: logins are denied.",
             "systemctl restart pam-iampass-agent.socket pam-iampass-agent.service; journalctl -u pam-iampass-agent",
         ),
         _warning(
             "control-silent",
             "The agent does not answer root's command",
-            "Logins are decided. `throttle`, `recovery`, `bypass`, `session`, `phone lost` and `user remove` ask the"
-            " agent on `/run/iampass/control.sock`, and fail.",
+            "Logins are decided, but the commands `throttle`, `recovery`, `bypass`, `session`, `phone lost` and `user"
+            " remove` fail: the agent does not answer them on `/run/iampass/control.sock`.",
             "{remedy}",
         ),
         _warning(
             "agent-outdated",
             "The agent runs version {running}; {installed} is installed",
-            "After an upgrade another agent takes over as soon as no login waits, after five minutes at most. This one"
-            " was started before, and decides logins as its version does.",
+            "After an upgrade, a new agent takes over as soon as no login waits, after five minutes at most. The one"
+            " that runs was started before the upgrade, and decides logins as its version does.",
             "systemctl restart pam-iampass-agent.service",
         ),
         _error(
@@ -160,15 +161,15 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "unit-off",
             "{unit} is {state}",
-            "Without its socket unit the agent is not available after a reboot, and with a masked service not at all:"
-            " every login that asks the phone is then denied.",
+            "Without its socket unit the agent does not start after a reboot, and if its service is masked, it does"
+            " not start at all. Every login that asks the phone is then denied.",
             "systemctl enable --now {unit}",
         ),
         _warning(
             "watch-off",
             "{unit} is {state}: a PAM file that loses our lines does not get them again",
-            "A package or a role can write a PAM file that `setup` has changed without our lines. Its logins do not ask"
-            " the phone then, until the package managers or the hourly timer look.",
+            "A package or a role can overwrite a PAM file that `setup` has changed. Without this unit, logins through"
+            " it do not ask the phone until the package manager or the hourly timer adds our lines again.",
             "systemctl enable --now {unit}",
         ),
         _error(
@@ -180,22 +181,22 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "selinux-no-policy",
             "SELinux keeps logins from the agent: it has no policy for pam-iampass",
-            "sshd and login may not connect to the agent while SELinux is enforcing without our policy, and deny each"
-            " login that asks the phone.",
+            "While SELinux is enforcing without our policy, sshd and login may not connect to the agent. Each of their"
+            " logins that asks the phone is denied.",
             "Install pam-iampass-selinux; list denials with ausearch -m avc -ts recent",
         ),
         _error(
             "selinux-boolean-off",
             "SELinux keeps logins from the agent: {boolean} is off",
-            "`pam_iampass_sshd` lets sshd connect to the agent, `pam_iampass_local` login, and sudo and su of confined"
-            " users. Such logins are denied while it is off.",
+            "`pam_iampass_sshd` lets sshd connect to the agent; `pam_iampass_local` lets login connect to it, and sudo"
+            " and su of confined users. While a boolean is off, these logins are denied.",
             "setsebool -P {boolean} on",
         ),
         _error(
             "selinux-label",
             "SELinux keeps the agent from a file: it has the wrong label",
-            "A file that was moved keeps the label of its old place. The agent cannot read it, and denies logins as"
-            " misconfigured, although root can read it.",
+            "A file that was moved keeps the label of its old place. The agent then cannot read it, although root can,"
+            " and denies logins as misconfigured.",
             "restorecon -R /etc/iampass /run/iampass /var/lib/iampass",
         ),
     ),
@@ -203,74 +204,74 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "service-unreachable",
             "IAMPASS is unreachable",
-            "The name look-up, the connection or the response failed. Meanwhile logins are denied, or allowed without"
-            " the phone in sshd and login if `unavailable: ignore` is set.",
+            "The name lookup, the connection or the response failed. Meanwhile logins are denied; with `unavailable:"
+            " ignore`, logins through sshd and login continue without the phone.",
             "{remedy}",
         ),
         _error(
             "service-tls",
             "There is no trusted connection to IAMPASS",
-            "The certificate is not trusted, is for another name or is expired, or the server does not support TLS 1.2."
-            " This does not count as an outage: every login is denied.",
+            "The server's certificate is not trusted, is for another name or has expired, or the server does not"
+            " support TLS 1.2. This does not count as an outage: every login is denied.",
             "{remedy}",
         ),
         _error(
             "application-unknown",
             "IAMPASS does not know the application {application}",
-            "A call that concerns no user was answered with 404: `application_id` has a typing error, the application"
-            " is of another `server`, or it was deleted. Every login is denied.",
+            "IAMPASS answered a call about no particular user with 404. Perhaps `application_id` has a typing error,"
+            " the application belongs to another `server`, or it was deleted. Every login is denied.",
             "Copy application_id from the IAMPASS console to {file}, and check server",
         ),
         _error(
             "secret-refused",
             "IAMPASS rejects the application's secret",
-            "A signed call was answered with 401 or 403, and a call of an invented application with 404. So IAMPASS"
+            "IAMPASS answered a signed call with 401 or 403, and the call of an invented application with 404. So it"
             " knows the application id, and the secret is wrong. Every login is denied.",
             "Write the application's secret to {secret_file} again",
         ),
         _note(
             "previous-secret-in-use",
             "IAMPASS accepts the second secret of {secret_file}, and rejects the first",
-            "Each login makes one more call. This is as intended until the application's secret is changed at IAMPASS.",
+            "Each login makes one more call. This is normal until the application's secret is changed at IAMPASS.",
             "Change the secret at IAMPASS; if that is done, the first line of {secret_file} is wrong",
         ),
         _note(
             "previous-secret-left",
             "IAMPASS accepts the first secret of {secret_file}: the second is no longer needed",
-            "After a change of the secret, only the new one has to stay.",
+            "The change of the secret is complete, and only the new one is needed.",
             "Delete the second line of {secret_file} on all machines of this application",
         ),
         _error(
             "service-refused",
             "IAMPASS rejects the application id or the secret",
-            "A signed call was answered with 401 or 403, and so was a call of an invented application: it is not known"
-            " which of the two is wrong. Every login is denied.",
+            "IAMPASS answered a signed call with 401 or 403, and also the call of an invented application: this does"
+            " not show which of the two is wrong. Every login is denied.",
             "Write the application's secret to {secret_file} again, and check application_id",
         ),
         _error(
             "service-nonsense",
             "The server does not speak the IAMPASS protocol",
-            "The server, or a proxy on the way, sent a response that IAMPASS does not send. Every login is denied.",
+            "The server, or a proxy before it, sent a response that IAMPASS does not send. Every login is denied.",
             "{remedy}",
         ),
         _error(
             "service-local",
             "This machine cannot open a connection",
-            "The cause is on this machine: an unknown host name, too few descriptors or ports, missing permission. This"
-            " does not count as an outage: every login is denied.",
+            "The cause is on this machine, such as an unknown host name, too few descriptors or ports, or a missing"
+            " permission. This does not count as an outage: every login is denied.",
             "{remedy}",
         ),
         _warning(
             "clock-off",
             "This machine's clock is {seconds} s {side} the server's",
-            "Requests are signed with the time. The client corrects its time when the server rejects it, at the cost of"
-            " one more call for each login. Certificates may appear to be invalid.",
+            "Requests are signed with the time. If the server rejects it, the client corrects its time and repeats the"
+            " call, so that each login needs one call more. Certificates may appear to be invalid.",
             "timedatectl set-ntp true, or enable another time service",
         ),
         _note(
             "proxy-ignored",
             "The environment names a proxy, and `proxy` is not set",
-            "The module uses only the proxy in its settings, since the user who calls sudo controls the environment.",
+            "The module uses only the proxy in its settings, because the user who calls sudo controls the environment.",
             "If IAMPASS is reachable only through a proxy, set proxy: http://HOST:PORT in the settings",
         ),
     ),
@@ -278,14 +279,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "user-unknown",
             "The user {name} does not exist on this machine",
-            "A name that NSS does not know is denied before any prompt.",
+            "Logins under a name that NSS does not know are denied before any prompt.",
             "getent passwd {name}; if the user is in a directory, check sssd",
         ),
         _warning(
             "entry-never-used",
             "Entries of the table are never used: {names}",
-            "The table is searched for names as `getent passwd` prints them. An entry with another spelling, or for a"
-            " deleted account, is not found.",
+            "The module looks for names as `getent passwd` prints them. It does not find an entry with another"
+            " spelling, or one for an account that was deleted.",
             "Rename or remove them: pam-iampass user list --only without-account",
             rollout=True,
         ),
@@ -311,36 +312,36 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _note(
             "user-exempt",
             "{name} logs in without a second factor",
-            "The user, one of the user's groups, or the network that the login comes from is exempt.",
+            "The user, one of the user's groups, or the network from which the login comes is exempt.",
             "None if this is intended; otherwise remove it from exempt in the settings",
         ),
         _warning(
             "user-bypassed",
             "{name} is let in without the phone for a while, through {service}",
-            "An administrator made a bypass. It ends after its time, which `pam-iampass bypass list` shows. The first"
-            " factor is still required.",
+            "An administrator has made a bypass. `pam-iampass bypass list` shows until when. The first factor is still"
+            " required.",
             "None if this is intended; otherwise: pam-iampass bypass end {name}",
             rollout=True,
         ),
         _warning(
             "no-device",
             "No phone is registered for {names}",
-            "The table has a token, but IAMPASS has no device for it: such logins are denied with `no_device`.",
+            "The table has a token, but IAMPASS knows no phone for it: these logins are denied with `no_device`.",
             "pam-iampass enroll USER shows the link and the QR code; for a lost phone: pam-iampass phone lost USER",
             rollout=True,
         ),
         _warning(
             "user-rests",
             "No request is sent to the phone of {names} for another {seconds} s",
-            "After requests that were refused, unanswered or cancelled, further requests from the same service and"
-            " address have to wait. Each user also has a limit of requests an hour.",
+            "After requests that were denied, not answered or withdrawn, further logins through the same service from"
+            " the same address have to wait. The number of such requests per user and hour is limited, too.",
             "Wait, or pam-iampass throttle clear USER",
         ),
         _warning(
             "not-at-iampass",
             "IAMPASS does not know the tokens of {names}",
-            "The application at IAMPASS has no user with this token: the token has a typing error, it is of another"
-            " application, or the user was deleted there.",
+            "The application at IAMPASS has no user with this token. Perhaps the token has a typing error or belongs"
+            " to another application, or the user was deleted there.",
             "Compare the token with the one at IAMPASS, or add it there: pam-iampass enroll USER",
         ),
     ),
@@ -348,15 +349,16 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _warning(
             "nothing-asks",
             "No PAM service asks the phone",
-            "No `auth` stack that an application uses names pam_iampass: no login needs a second factor.",
+            "pam_iampass is in no `auth` stack that an application uses: no login needs a second factor.",
             "pam-iampass setup sshd, or pam-iampass setup sudo",
             rollout=True,
         ),
         _error(
             "off-since-removal",
             "{names} asked the phone until pam-iampass was removed, and does not any more",
-            "Removing the package takes our lines out of all PAM files, and installing it changes none: what asked"
-            " before is off until it is switched on again. `setup undo` with these names says that it is to stay off.",
+            "When the package was removed, our lines were taken out of all PAM files, and installing it again changes"
+            " none. What asked before is off until you switch it on again. If it is to stay off, run `setup undo` with"
+            " these names.",
             "{commands}; or, to leave it off: pam-iampass setup undo {services}",
         ),
         _error(
@@ -374,53 +376,55 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _warning(
             "stack-no-auth",
             "Our line is not an `auth` line, and asks nobody",
-            "Only `auth` lines ask for approval and, in sshd, `account` lines; in others the module returns"
-            " PAM_IGNORE.",
+            "The phone is asked only on `auth` lines and, in sshd, on `account` lines. On all others the module"
+            " returns PAM_IGNORE.",
             "Write auth at the start of the line at {place}",
         ),
         _warning(
             "stack-not-called",
             "{service} does not ask the phone of those who log in {how}",
-            "Its program logs them in itself: it opens a PAM session without pam_authenticate, and no `auth` line is"
-            " reached. doctor knows cockpit and tigervnc; other programs that take tickets, certificates or passwords"
-            " of their own may do the same. It is an error for cockpit, where a keytab and no `action = none`, or"
-            " `ClientCertAuthentication`, make such a login possible; otherwise nothing is reported.",
+            "The program checks these users itself, and opens a PAM session without pam_authenticate, so that no"
+            " `auth` line is reached. doctor knows this of cockpit and tigervnc. Other programs that accept tickets,"
+            " certificates or passwords of their own may do the same. For cockpit it is an error if a keytab without"
+            " `action = none`, or `ClientCertAuthentication`, makes such a login possible; otherwise nothing is"
+            " reported.",
             "{remedy}",
         ),
         _warning(
             "session-line-missing",
             "The session of {name} cannot be kept",
-            "`session.keep` is set for this service, and its `session` stack has no line of ours: nothing says when the"
-            " login begins. The phone cannot end it: IAMPASS keeps the session until the application ends.",
+            "`session.keep` is set for this service, but its `session` stack has no line of ours, so that the agent"
+            " does not learn when the login begins. The phone cannot end it, and the IAMPASS session lasts until the"
+            " application ends.",
             "{command}; by hand, after pam_systemd: session optional pam_iampass.so",
         ),
         _note(
             "session-elsewhere",
             "An approval of {name} keeps no session",
-            "polkit asks in a helper that has ended when the program begins: the phone cannot end a root shell of"
-            " pkexec by itself.",
-            "`session.keep` for sshd and login: what is started in a kept login session ends with it",
+            "polkit asks in a helper that has ended before the program begins, so that the phone cannot end a root"
+            " shell of pkexec by itself.",
+            "Set session.keep for sshd and login: programs that pkexec starts within a kept login end with it",
         ),
         _warning(
             "session-line-early",
             "Kept sessions of {name} do not know their logind session",
-            "Our `session` line comes before pam_systemd, which makes that session: the login cannot be locked, and"
-            " ending it ends only the program that opened it.",
+            "Our `session` line comes before pam_systemd, which makes logind's session. So the login cannot be locked,"
+            " and ending it ends only the program that opened it.",
             "Move the line at {place} after the line that includes pam_systemd",
         ),
         _error(
             "session-remembered",
             "{name} starts root shells that the phone cannot end",
-            "`session.keep` is set for it, and it remembers for a while that it has asked. Meanwhile it asks neither"
-            " for the password nor the phone, and a root shell that it starts has no session of its own: it ends with"
-            " the login in which it was called, and that keeps none either.",
+            "`session.keep` is set for it, and it remembers the password for a while. Meanwhile it asks for neither"
+            " the password nor the phone. A root shell that it starts has no session of its own: it ends with the"
+            " login in which it was started, and that login keeps no session either.",
             "{remedy}",
         ),
         _warning(
             "session-timestamps",
-            "sudo goes on without asking when a kept session is revoked or ended: {rule}",
-            "sudo remembers whom it has asked in /run/sudo/ts, unless `timestampdir` or `timestampowner` say otherwise."
-            " Only there is it forgotten when the phone walks away or ends a login.",
+            "sudo may not ask again after a kept session was revoked or ended: {rule}",
+            "sudo's time stamps are removed in /run/sudo/ts only. With `timestampdir` or `timestampowner` sudo has"
+            " them elsewhere, and still remembers the password after the phone has ended a login or is no longer near.",
             "Remove it with visudo",
         ),
         _warning(
@@ -432,19 +436,19 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _warning(
             "sibling-unprotected",
             "{asking} asks the phone, and {other} does not",
-            "`sudo -i` and `su -` have PAM services of their own (sudo-i, su-l), through which the phone is not asked.",
+            "`sudo -i` and `su -` have PAM services of their own (sudo-i, su-l), and these do not ask the phone.",
             "{remedy}",
         ),
         _error(
             "module-missing",
             "{module} is not installed",
-            "Our line names a module or a script that does not exist. With `required` every login fails.",
+            "Our line names a module or a script that does not exist. With `required`, every login fails.",
             "Install pam-iampass again, or remove the line",
         ),
         _warning(
             "other-module-missing",
             "{module} is not installed",
-            "Another line of the stack names a module that does not exist; it returns PAM_MODULE_UNKNOWN.",
+            "Another line of the stack names a module that does not exist. It returns PAM_MODULE_UNKNOWN.",
             "Install the package that contains it, or remove the line",
         ),
         _error(
@@ -457,7 +461,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "stack-approved-fails",
             "Users cannot log in, although their first factor is right and they approve",
-            "The stack fails even if every answer is right: a module is missing, or always denies.",
+            "The stack fails even if every answer is right, because a module is missing or always denies.",
             "Check the lines around {place}; pam_iampass(8) shows what pam-iampass setup writes",
         ),
         _error(
@@ -469,11 +473,11 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         _error(
             "refusal-lost",
-            "An approval lets in whom another line keeps out",
-            "Without our lines, the line at {place} refuses logins. With them it is not reached, or its result does not"
-            " decide, and such a login gets in once the phone approves.",
-            "pam-iampass setup {service} puts our lines where all others count. By hand: `required` or `requisite` on"
-            " our line, and no jump over {place}",
+            "An approval lets in users whom another line keeps out",
+            "Without our lines, that line refuses logins. With them it is not reached, or its result does not count,"
+            " and such a login succeeds after an approval.",
+            "pam-iampass setup {service} writes our lines so that all others count. By hand: `required` or `requisite`"
+            " on our line, and no jump over {place}",
         ),
         _error(
             "stack-wrong-passes",
@@ -497,10 +501,10 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "stack-unprivileged",
             "A program that is not root asks the phone: each of its logins is denied",
-            "Only root reaches the agent. A screen locker that is not root while it asks never unlocks, also if it is"
-            " set-uid root and gives that up first (xscreensaver); a server with a user of its own lets nobody in. The"
-            " PAM file includes one that asks the phone, such as common-auth after `pam-auth-update --enable iampass`,"
-            " or login.",
+            "Only root reaches the agent. If a screen locker is not root while it asks, it never unlocks; xscreensaver"
+            " is set-uid root, but gives that up before it asks. A server with a user of its own lets nobody in. The"
+            " PAM file includes another one that asks the phone, such as login, or common-auth after `pam-auth-update"
+            " --enable iampass`.",
             "pam-auth-update --disable iampass, then name the services: pam-iampass setup sshd sudo. Or make"
             " /etc/pam.d/{service} name pam_unix.so itself: auth required pam_unix.so",
         ),
@@ -527,7 +531,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _warning(
             "stack-wrong-rings",
             "A wrong password rings the phone",
-            "The stack continues after `required` and after a `substack`. Anyone who knows a user name can make the"
+            "The stack continues after `required` and after `substack`. Anyone who knows a user name can make the"
             " phone ring, until the user approves out of habit.",
             "On the line of the password, before ours, write `requisite` or [success=ok default=die]",
         ),
@@ -547,8 +551,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "stack-setcred-fails",
             "An approved login fails in pam_setcred",
-            "After an approval the application calls the stack again to set credentials, which our module ignores. If"
-            " no other module succeeds then, sshd and su abort the login.",
+            "After an approval the application calls the stack again to set credentials, and our module ignores that"
+            " call. If no other module succeeds then, sshd and su end the login.",
             "After our line write: auth required pam_permit.so",
         ),
         _warning(
@@ -567,21 +571,21 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "account-skipped",
             "An expired password, or a line before ours, skips the phone",
             "A line before ours in the `account` stack can end it (`done`, `sufficient`, a jump). Debian's"
-            " common-account ends so for an expired password, Red Hat's password-auth for every local user.",
+            " common-account does so for an expired password, and Red Hat's password-auth for every local user.",
             "Move our line before the line that includes the shared file: {place}",
         ),
         _error(
             "account-denial-passes",
             "A denial in the account phase lets users in",
-            "The control of our line lets the stack succeed even if the module denies or is missing, or a line before"
-            " ours has fixed the result `new_authtok_reqd`, with which sshd lets users in.",
+            "The control of our line lets the stack succeed even if the module denies or is missing. Or a line before"
+            " ours has set the result `new_authtok_reqd`, with which sshd lets users in.",
             "Write `requisite` on the line at {place}, and move it before the shared file",
         ),
         _error(
             "account-key-demanded",
             "first_factor=publickey on an account line denies every login",
-            "In the account phase sshd has not yet reported which key it has accepted. It has required the first factor"
-            " itself.",
+            "In the account phase sshd has not yet said which key it has accepted. sshd itself has required the first"
+            " factor.",
             "Remove first_factor=publickey from the line at {place}",
         ),
         _warning(
@@ -593,14 +597,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _warning(
             "account-rings-in-vain",
             "The phone rings for logins that the account stack refuses",
-            "A line after ours refuses the login, or one before it that does not end the stack at once.",
+            "A line after ours refuses the login, or a line before ours that does not end the stack at once.",
             "Before our line write that module with `requisite`, as pam-iampass setup does: {place}",
         ),
         _error(
             "pam-python-set-uid",
             "pam_python in a set-uid program lets its caller become root",
-            "The interpreter finds its library through the caller's PATH: it runs an unprivileged user's code as root"
-            " before our script, which denies there, is loaded.",
+            "The interpreter finds its library through the caller's PATH. It runs code of an unprivileged user as root"
+            " before it loads our script, which denies the login.",
             "Replace pam_python.so and the script with pam_iampass.so, at {place}",
         ),
         _note(
@@ -633,23 +637,25 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "sshd-unasked",
             "Some ssh logins do not ask the phone: {names}",
-            "A Match block, or an option of that sshd, gives them another PAM service. doctor makes up a connection for"
-            " each block, and asks `sshd -T -C` about it; logins that the settings exempt are not reported.",
+            "A Match block, or an option of that sshd, gives these logins another PAM service. doctor invents a"
+            " connection for each block, and asks `sshd -T -C` about it. Logins that the settings exempt are not"
+            " reported.",
             "Remove PAMServiceName there; to spare users the phone, name them in exempt in the settings",
         ),
         _warning(
             "sshd-match-unknown",
             "doctor cannot tell what a Match block does",
-            "It sets what decides whether the phone is asked, and doctor found no connection or user that it matches,"
-            " for example no member of its group.",
+            "The block has settings that decide whether the phone is asked. doctor found no connection or user that it"
+            " matches, for example no member of its group.",
             "Try it with one that it matches: sshd -T -C user=USER,host=HOST,addr=ADDRESS,laddr=LOCAL,lport=22",
         ),
         _warning(
             "sshd-instance-unknown",
             "doctor cannot tell with which settings another sshd runs: {name}",
-            "doctor reads the options of the units that run sshd, enabled or not, and of the running ones. Options that"
-            " contain specifiers, a shell's or a changed command line cannot be evaluated. Nor does doctor execute"
-            " another program than the installed sshd, or let it read a configuration that others than root can write.",
+            "doctor reads the options of the units that run sshd, enabled or not, and those of running processes. It"
+            " cannot evaluate specifiers, options that a shell expands, and a command line that was changed. It runs"
+            " no program other than the installed sshd, and lets it read no configuration to which users other than"
+            " root can write.",
             "Look at its settings: sshd -T with its options",
         ),
         _error(
@@ -657,22 +663,22 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "sshd demands the prompt of exempt users: {names}",
             "With this AuthenticationMethods, sshd requires the prompt before the module can see that the user is"
             " exempt. Ansible, `BatchMode=yes` and most scripts cannot log in. `setup sshd` writes Match blocks for"
-            " exempt users. A Match block that is read before them takes precedence. They cannot contain a name with"
+            " exempt users; a Match block that sshd reads earlier takes precedence. A block cannot contain a name with"
             " `*`, `?`, `!` or a comma: exempt such users by a group.",
             "pam-iampass setup sshd",
         ),
         _error(
             "sshd-exceptions-outdated",
             "sshd's Match blocks for exempt accounts are not those of the settings",
-            "`setup sshd` with a prompt writes Match blocks for `exempt` and `asked`. The settings were changed since."
-            " Accounts that have no block must answer the prompt, so that Ansible and `BatchMode=yes` fail. Accounts"
-            " that are no longer exempt log in without the prompt; the module asks their phone nevertheless.",
+            "`setup sshd` with a prompt writes Match blocks for `exempt` and `asked`, which have changed since. New"
+            " exempt accounts must answer the prompt, so that Ansible and `BatchMode=yes` fail. Accounts that are no"
+            " longer exempt log in without the prompt, but the module asks their phone.",
             "pam-iampass setup sshd",
         ),
         _error(
             "sshd-no-prompt",
             "sshd requires keyboard-interactive, which is off: {names}",
-            "With `KbdInteractiveAuthentication no` the methods that AuthenticationMethods requires are not available.",
+            "AuthenticationMethods requires methods that are not available with `KbdInteractiveAuthentication no`.",
             "Set KbdInteractiveAuthentication yes",
         ),
         _warning(
@@ -684,19 +690,22 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "sshd-phone-only",
             "The phone alone is enough for ssh: {names}",
-            "The stack asks for no password, and AuthenticationMethods for no key. An exempt user needs nothing.",
+            "The PAM stack asks for no password, and AuthenticationMethods requires no key. An exempt user needs"
+            " nothing at all.",
             f"{_METHODS}, and first_factor=publickey on our line",
         ),
         _error(
             "sshd-key-not-demanded",
             "Our line requires a key, and sshd does not ask for one first: {names}",
-            "With `first_factor=publickey` the module denies logins for which sshd has not accepted a key before.",
+            "With `first_factor=publickey` the module denies logins for which sshd has not accepted a key."
+            " AuthenticationMethods does not require one.",
             _METHODS,
         ),
         _warning(
             "sshd-key-not-insisted",
             "Only AuthenticationMethods keeps the phone from being the only factor",
-            "The stack asks for no password. If that line of sshd's configuration is lost, the phone alone is enough.",
+            "The PAM stack asks for no password. If that line is removed from sshd's configuration, the phone alone is"
+            " enough.",
             "Write first_factor=publickey on our line, at {place}",
         ),
         _warning(
@@ -709,49 +718,50 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _warning(
             "sshd-root-refused",
             "sshd refuses root even after an approval",
-            "Under `PermitRootLogin prohibit-password` sshd refuses root after PAM has succeeded by"
-            " keyboard-interactive. This is a note if root has no token.",
+            "With `PermitRootLogin prohibit-password`, sshd refuses root after keyboard-interactive, even if PAM has"
+            " succeeded. This is a note if root has no token.",
             "Set PermitRootLogin yes with AuthenticationMethods publickey,keyboard-interactive:pam, or no",
         ),
         _warning(
             "sshd-text-hidden",
             "sshd shows our messages only after the request",
-            "sshd before 10.3 keeps messages until the next prompt; with `prompt: never` there is none.",
+            "sshd before 10.3 keeps messages until the next prompt, and with `prompt: never` there is none.",
             "Set prompt: auto in the settings",
         ),
         _warning(
             "sshd-no-enrolment",
             "Users cannot register a phone at login, although enroll_at_login is set",
-            "`enroll_at_login` needs a prompt, and a first factor, since everybody who reaches the prompt can register"
-            " a phone. On an `account` line, and without `first_factor=publickey`, users without a phone are denied.",
+            "`enroll_at_login` needs a prompt. It also needs a first factor, because whoever reaches the prompt can"
+            " register a phone. On an `account` line, and without `first_factor=publickey`, users without a phone are"
+            " denied.",
             "pam-iampass setup sshd --prompt, or set enroll_at_login: false",
         ),
         _warning(
             "sshd-phone-before-key",
             "The phone rings before sshd has accepted the key: {names}",
-            "With keyboard-interactive sshd runs the `account` stack right after it, also if AuthenticationMethods"
-            " requires another method afterwards.",
+            "sshd runs the `account` stack right after keyboard-interactive, even if AuthenticationMethods requires"
+            " another method after that.",
             "Write keyboard-interactive last in AuthenticationMethods, or remove it",
         ),
         _error(
             "sshd-no-factor",
             "The phone alone is enough for ssh, or nothing: {names}",
-            "sshd accepts keyboard-interactive, and the `auth` stack asks for no password: the `account` stack with"
+            "sshd accepts keyboard-interactive, and the `auth` stack asks for no password. The `account` stack with"
             " the phone follows without a first factor.",
             "Write `@include common-auth` (Red Hat: auth substack password-auth) in the PAM file of {place}",
         ),
         _note(
             "sshd-asks-in-both",
             "sshd asks the phone with a prompt or without one, as the client chooses",
-            "Users of keyboard-interactive and passwords are asked in the auth phase, with a prompt, and not again."
-            " All others are asked in the account phase, without a prompt.",
+            "Clients that use keyboard-interactive or a password are asked in the auth phase, with a prompt, and not"
+            " again. All others are asked in the account phase, without a prompt.",
             "Remove one of the two lines, {place}, or set AuthenticationMethods: pam-iampass setup sshd does either",
         ),
         _note(
             "sshd-startups",
             "While {start} logins wait, sshd refuses {rate} % of new connections; while {full} wait, all",
-            "`MaxStartups` counts connections that are not authenticated yet, and so all logins that wait for a phone."
-            " Clients report `Connection reset by peer`.",
+            "`MaxStartups` counts connections that are not authenticated yet, among them all logins that wait for a"
+            " phone. Clients report `Connection reset by peer`.",
             "Set MaxStartups to more than the logins that may wait at once, such as 100:30:200",
         ),
         _warning(
@@ -764,16 +774,16 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _note(
             "sshd-penalties",
             "After {failures} quick failures sshd refuses all logins from that address, {least} s or longer",
-            "`PerSourcePenalties`: a denial or a time-out on the phone is a failed login for sshd. People behind the"
+            "For sshd, a denial or a time-out on the phone is a failed login (`PerSourcePenalties`). People behind the"
             " same bastion, NAT or proxy share an address, and so its penalties.",
             "Set PerSourcePenaltyExemptList to the addresses that many people share, if there are any",
         ),
         _note(
             "sshd-match",
             "A Match block gives {names} another setting: {change}",
-            "Users whom the block matches use another PAM service or other methods than everybody else, and so perhaps"
-            " not the phone. Users and groups are checked if the block names them; of addresses the first. Blocks in"
-            " the files that `setup` writes are not listed.",
+            "Users whom the block matches have another PAM service or other methods than everybody else, and may not"
+            " be asked on the phone. doctor checks the users and groups that a block names, and the first of its"
+            " addresses. Blocks in the files that `setup` writes are not listed.",
             "None if this is intended; otherwise correct the named line",
         ),
         _warning(
@@ -793,50 +803,51 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "sudoers-unread",
             "The rules of sudo cannot be read, and may lead around the phone",
-            "doctor reads sudoers with `visudo -c` and `cvtsudoers`, which belong to sudo. One of them is missing or"
+            "doctor reads sudoers with `visudo -c` and `cvtsudoers`, which belong to sudo. One of them is missing, or"
             " has failed.",
             "{remedy}",
         ),
         _error(
             "sudo-rule-bypasses",
             "{rule}: sudo asks for neither password nor phone: {names}",
-            "`!authenticate` and `exempt_group` skip PAM's `auth` stack. The finding lists whom the line names, except"
-            " users whom the settings exempt. Whether sudo allows them anything, and whether another line replaces this"
-            " one for some of them, is not evaluated.",
+            "With `!authenticate` and `exempt_group`, sudo does not run PAM's `auth` stack. The finding names the"
+            " users of that line, except users whom the settings exempt. doctor does not evaluate whether sudo allows"
+            " them anything, and whether another line replaces this one for some of them.",
             "Remove it with visudo; to spare users the phone, name them in exempt in the settings",
         ),
         _error(
             "sudo-other-service",
             "{rule}: sudo uses a PAM service that does not ask the phone: {names}",
-            "`pam_service`, `pam_login_service` (`sudo -i`) and `pam_askpass_service` (`sudo -A`) may be set for some"
-            " users, hosts, commands or target users only.",
+            "`pam_service`, `pam_login_service` (for `sudo -i`) and `pam_askpass_service` (for `sudo -A`) can be set"
+            " for all users, or for some users, hosts, commands or target users.",
             "Remove it with visudo",
         ),
         _error(
             "sudo-root-unasked",
             "{rule}: sudo with root's password needs no phone: {names}",
             "With `rootpw`, `targetpw` and `runaspw` sudo asks for the password of root or of another user, and gives"
-            " PAM that user's name. `approver: user` has that user approve, and root is exempt.",
+            " PAM that user's name. With `approver: user` that user has to approve, and root is exempt.",
             "In the settings, write approver: caller under services and {service}",
         ),
         _warning(
             "sudo-asks-another",
             "{rule}: sudo asks for the password and the phone of another user: {names}",
             "With `rootpw`, `targetpw` and `runaspw` sudo asks for the password of root, of the target user or of"
-            " `runas_default`, and gives PAM that user's name. `approver: user` has that user approve, and not the"
-            " caller. In a PAM service that is not called sudo or sudo-i, that is the default.",
+            " `runas_default`, and gives PAM that user's name. With `approver: user` that user has to approve, and not"
+            " the caller. `user` is the default for PAM services other than sudo and sudo-i.",
             "In the settings, write approver: caller under services and {service}",
         ),
         _warning(
             "sudo-never-asks-again",
             "{rule}: an approval for sudo holds until the next boot: {names}",
-            "sudo remembers that a user was authenticated. If `timestamp_timeout` is negative, it does not forget.",
+            "sudo remembers that a user was authenticated. With a negative `timestamp_timeout`, it does not forget"
+            " this.",
             "With visudo, set timestamp_timeout to some minutes",
         ),
         _note(
             "sudo-no-secure-path",
             "sudoers has no secure_path",
-            "pam_iampass.so is not affected, but sudo finds commands through the caller's PATH.",
+            "This does not affect pam_iampass.so, but sudo looks for commands in the caller's PATH.",
             "Defaults secure_path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         ),
     ),
@@ -856,47 +867,48 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _note(
             "sudo-no-password",
             "{rule}: sudo asks for neither password nor phone: {names}",
-            "The tag NOPASSWD skips PAM's `auth` stack for these commands. Users whom the settings exempt are not"
-            " listed.",
+            "With the tag NOPASSWD, sudo does not run PAM's `auth` stack for these commands. Users whom the settings"
+            " exempt are not listed.",
             "None if this is intended; otherwise remove NOPASSWD with visudo",
         ),
         _note(
             "way-in-open",
             "{program} does not ask the phone",
-            "doctor finds the set-uid programs that use PAM, and polkit, and simulates their PAM services: a right"
-            " password is enough, or not even that. `setup` of sudo or ssh does not change them.",
+            "doctor looks for polkit and for set-uid programs that use PAM, and simulates their PAM services: with"
+            " this one, the right password is enough, or even less. `setup` of sudo or sshd does not change it.",
             "To protect it: pam-iampass setup {name}",
         ),
         _note(
             "way-in-console",
             "{program} does not ask the phone",
-            "The console and the display managers: those PAM services that have a file.",
+            "This is the console, or a display manager, whose PAM service has a file.",
             "Leave it open as the way in while IAMPASS is unreachable; or pam-iampass setup {name}",
         ),
         _note(
             "way-in-unknown-program",
             "An unknown set-uid program uses PAM, perhaps without asking the phone: {path}",
-            "It is not in doctor's list of programs, and there is no PAM service of the same name. Set-uid programs are"
-            " looked for in the folders of programs and libraries below /usr, and in /opt.",
+            "It is not in doctor's list of programs, and there is no PAM service of the same name. doctor looks for"
+            " set-uid programs in the folders of programs and libraries below /usr, and in /opt.",
             "Find its PAM service in its documentation, then pam-iampass setup SERVICE",
         ),
         _note(
             "way-in-other-services",
             "Other PAM services do not ask the phone: {names}",
-            "Services such as file, mail or web servers. doctor does not know whether they are ways into this machine.",
-            "Leave those open that let nobody in; for others: pam-iampass setup SERVICE",
+            "These are services such as file, mail or web servers. doctor does not know whether users can log in to"
+            " this machine through them.",
+            "Leave those through which nobody can log in; for others: pam-iampass setup SERVICE",
         ),
         _note(
             "way-in-without-pam",
             "{program} lets users in without PAM, and never asks the phone",
-            "doctor knows ksu, super, calife, userv and op, which are set-uid root, and the servers dropbear, tinysshd,"
-            " lshd, tailscaled and teleport, whether they run or not. No line in a PAM file reaches them.",
+            "doctor knows the set-uid programs ksu, super, calife, userv and op, and the servers dropbear, tinysshd,"
+            " lshd, tailscaled and teleport, running or not. They do not use PAM, so no PAM file makes them ask.",
             "{remedy}",
         ),
         _note(
             "doas-no-password",
             "doas asks for neither password nor phone: {rule}",
-            "The option `nopass` in /etc/doas.conf skips PAM's `auth` stack.",
+            "With the option `nopass` in /etc/doas.conf, doas does not run PAM's `auth` stack.",
             "None if this is intended; otherwise remove nopass",
         ),
     ),
@@ -904,7 +916,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _warning(
             "lockout-you",
             "You, {name}, cannot log in the next time: {why}",
-            "The user who called sudo or su for this command would be denied by the services that ask the phone.",
+            "The services that ask the phone would deny the user who called sudo or su to run this command.",
             "pam-iampass enroll {name}, before you close this shell",
         ),
         _warning(
@@ -916,7 +928,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _note(
             "lockout-no-way-back",
             "Nobody can log in while IAMPASS is unreachable: no user is exempt or has recovery codes",
-            "`unavailable` is `deny`. Only the console works then, as long as its PAM stack does not ask the phone.",
+            "`unavailable` is `deny`. Then you can log in only at the console, if its PAM stack does not ask the"
+            " phone.",
             "pam-iampass recovery new USER for users who must get in, or exempt an emergency account",
         ),
         _warning(
