@@ -250,7 +250,7 @@ def _exceptions(config: Path, found: settings.Settings) -> Iterator[Problem]:
     except OSError:
         return
     if difference is not None:
-        what = f"sshd does not follow yet: {DROP_IN} {difference}"
+        what = f"sshd does not use these settings yet: {DROP_IN} {difference}"
         remedy, kind = SET_UP, "sshd-exceptions-outdated"
         yield Problem(config, None, "exempt", what, remedy, Severity.WARNING, kind)
 
@@ -280,7 +280,7 @@ def _services(
                 named[key, name] = not_asking(name, files)
     for (key, name), problem in named.items():
         if key == "services.sshd" and in_force.service != "sshd":
-            what = f"hold for nobody: sshd uses the PAM service {in_force.service} (PAMServiceName)"
+            what = f"have no effect: sshd uses the PAM service {in_force.service} (PAMServiceName)"
             yield Problem(config, None, key, what, f"did you mean {in_force.service}?")
         elif problem is not None:
             yield replace(problem, file=config, line=lines.get((key, name)), key=key)
@@ -301,10 +301,10 @@ def _su_to_root(config: Path, found: settings.Settings) -> Iterator[Problem]:
             continue  # then every login is denied, which is told elsewhere
         if exempt is not None or (isinstance(phone, policy.NotListed) and phone.ignore):
             why = exempt or "root has no token, and unlisted_users is ignore"
-            what = f"opens su to root to everybody who knows root's password, without a phone: {why}"
+            what = f"lets everybody who knows root's password become root with su, without a phone: {why}"
             yield Problem(config, None, key, what, remedy, kind="su-root-unasked")
         elif isinstance(phone, policy.NotListed):
-            what = "denies su to root to everybody: root is to approve, and has no token"
+            what = "denies everybody su to root: root is to approve, and has no token"
             yield Problem(config, None, key, what, remedy, Severity.WARNING)
 
 

@@ -432,7 +432,7 @@ def _differences(found: tuple[str, ...], wanted: tuple[str, ...]) -> Iterator[st
             yield f"has no `Match {each}`"
     for each in found:
         if each not in wanted:
-            yield f"has `Match {each}`, which the settings do not say"
+            yield f"has `Match {each}`, which is not in the settings"
 
 
 def _exists(name: str) -> bool:
