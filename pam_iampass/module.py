@@ -9,12 +9,10 @@ from typing import Callable
 
 from pam_iampass.audit.journal import ERROR, Journal
 from pam_iampass.login import decisions, verification
-from pam_iampass.login.application import ApplicationGone, PamApplication, Stopping
-from pam_iampass.login.arguments import ModuleArguments
-from pam_iampass.login.context import ContextFactory
-from pam_iampass.login.conversation import Conversation
-from pam_iampass.login.origin import client_address
+from pam_iampass.login.application import ApplicationGone, Conversation, PamApplication, Stopping
+from pam_iampass.login.context import ContextFactory, ModuleArguments
 from pam_iampass.login.policy import caller_name
+from pam_iampass.login.throttle import client_address
 from pam_iampass.outcome import Decision, Login, Outcome, PamCode, Phase, Result, denied
 from pam_iampass.session.kept_session import AttachedLogin, Attachments
 from pam_iampass.system.accounts import Accounts

@@ -76,12 +76,9 @@ class Administration:
         limits, now = load(request.text("config")).throttle, since_boot()
         found = []
         for name in request.texts("names"):
-            codes, state = self._state.recovery_codes.stored(name), self._state.throttle(name)
-            waits = [
-                state.backoff(place, limits.cool_off, limits.longest_cool_off, now)
-                for place in state.failures
-            ]
-            waits.append(state.wait_for_cap(limits.requests_per_hour, now))
+            codes, state = self._state.recovery_codes.stored(name), self._state.throttle.state(name)
+            waits = [state.backoff(place, limits, now) for place in state.failures]
+            waits.append(state.wait_for_cap(limits, now))
             found.append([codes.left if codes else 0, max(waits)])
         return found
 
@@ -89,11 +86,11 @@ class Administration:
 
     def _throttle_show(self, request: Request) -> dict[str, Any]:
         name, limits = request.text("user"), load(request.text("config")).throttle
-        state, now = self._state.throttle(name), since_boot()
+        state, now = self._state.throttle.state(name), since_boot()
         places = [
             {
                 "failures": failures.count,
-                "seconds_left": round(state.backoff(place, limits.cool_off, limits.longest_cool_off, now), 1),
+                "seconds_left": round(state.backoff(place, limits, now), 1),
             }
             for place, failures in state.failures.items()
         ]
@@ -103,7 +100,7 @@ class Administration:
             "waiting": sum(not login.has_turn for login in state.pending),
             "requests_in_the_last_hour": len(state.requests),
             "requests_per_hour": limits.requests_per_hour,
-            "seconds_until_next_request": round(state.wait_for_cap(limits.requests_per_hour, now), 1),
+            "seconds_until_next_request": round(state.wait_for_cap(limits, now), 1),
             "places": sorted(places, key=lambda place: -place["seconds_left"]),
             "wrong_codes_in_the_last_hour": len(state.attempts),
         }
@@ -111,7 +108,7 @@ class Administration:
     def _throttle_clear(self, request: Request) -> None:
         name = request.text("user")
         with self._recorded(Act.THROTTLE_CLEAR, request, name):
-            self._state.rate_limit(name).clear()
+            self._state.throttle.clear(name)
 
     # recovery
 
@@ -239,7 +236,7 @@ class Administration:
         name = request.text("user")
         with self._recorded(Act.USER_REMOVE, request, name) as facts:
             _pending, sessions, problem = self._cut_off(name, facts)
-            self._state.rate_limit(name).clear()
+            self._state.throttle.clear(name)
             self._ended_early(self._state.bypasses.end(name))
             codes = self._state.recovery_codes.revoke(name)
             return {"codes": codes, "sessions": sessions, "problem": problem}

@@ -15,10 +15,7 @@ from pam_iampass.config.settings import Settings, load
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
 from pam_iampass.login.agent_state import AgentState
-from pam_iampass.login.api import connect
-from pam_iampass.login.context import LoginContext
-from pam_iampass.login.rate_limit import ConcurrencyLimit
-from pam_iampass.session.store import KeptSessions
+from pam_iampass.login.context import Configuration, LoginContext, connect
 from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts
 
@@ -36,17 +33,12 @@ Version = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
-class Configuration:
-    """The settings in a file, and what belongs to them."""
+class AgentConfiguration(Configuration):
+    """The same for logins, and what kept sessions need, with connections of their own."""
 
     version: Version
-    settings: Settings
-    users: UserTable
-    api: AuthenticationAPI
-    """For logins."""
     sessions_api: AuthenticationAPI
-    """For kept sessions."""
-    manager: ManagementAPI
+    sessions_manager: ManagementAPI
     """For the phones of those who approved them."""
 
 
@@ -57,10 +49,10 @@ class Configurations:
         """Calls are made over `network`, those about kept sessions over `sessions_network`."""
         self._lock = threading.Lock()
         self._networks = network, sessions_network
-        self._kept: dict[str, Configuration] = {}
+        self._kept: dict[str, AgentConfiguration] = {}
         self._apis: dict[str, tuple[AuthenticationAPI, float]] = {}
 
-    def current(self, config: str) -> Configuration:
+    def current(self, config: str) -> AgentConfiguration:
         """What is in the files now. Raises ConfigurationError."""
         with self._lock:  # of many simultaneous logins only one reads
             kept = self._kept.get(config)
@@ -89,7 +81,7 @@ class Configurations:
 
     def manager(self, config: str) -> ManagementAPI:
         """The calls about users. Raises ConfigurationError."""
-        return self.current(config).manager
+        return self.current(config).sessions_manager
 
 
 class LoginContexts:
@@ -99,35 +91,23 @@ class LoginContexts:
         self,
         configurations: Configurations,
         state: AgentState,
-        sessions: KeptSessions | None,
         pending: Callable[[], int],
     ) -> None:
-        """`sessions` keeps those of logins, None: none is kept. `pending` returns the number of pending logins."""
+        """`pending` returns the number of pending logins."""
         self._configurations = configurations
         self._state = state
-        self._sessions = sessions
         self._pending = pending
-        self._concurrency = ConcurrencyLimit()
 
     def __call__(self, config: str, session_left_open: Callable[[str], None]) -> LoginContext:
         """The context of one login, with the settings in the file `config`."""
-        current: list[Configuration] = []
-
-        def load_settings() -> Settings:
-            current.append(self._configurations.current(config))
-            return current[0].settings
-
         return LoginContext(
             accounts=Accounts(),
-            load_settings=load_settings,
-            open_users=lambda _settings: current[0].users,
-            connect=lambda _settings: current[0].api,
-            session_left_open=session_left_open,
-            concurrency=self._concurrency,
             state=self._state,
-            slowdown=self.slowdown,
+            configure=lambda: self._configurations.current(config),
+            began=self._state.throttle.now(),
+            session_left_open=session_left_open,
             config=config,
-            kept_sessions=self._sessions,
+            slowdown=self.slowdown,
         )
 
     def slowdown(self) -> float:
@@ -135,7 +115,7 @@ class LoginContexts:
         return max(1.0, self._pending() * 2.0 / POLLS_PER_SECOND)
 
 
-def _read(config: str, network: Network, sessions_network: Network) -> Configuration:
+def _read(config: str, network: Network, sessions_network: Network) -> AgentConfiguration:
     """Read everything, again where it changed meanwhile. Raises ConfigurationError."""
     settings, version = load(config), None
     while version != (now := _version(settings)):
@@ -148,13 +128,14 @@ def _read(config: str, network: Network, sessions_network: Network) -> Configura
         raise ConfigurationError(
             [Problem(Path(config), None, "ca_file", str(failure), failure.remedy)]
         ) from None
-    return Configuration(
-        version or (),
-        settings,
-        UserTable(settings.users, settings.users_folder),
-        connect(AuthenticationAPI, settings, logins),
-        connect(AuthenticationAPI, settings, sessions),
-        connect(ManagementAPI, settings, sessions),
+    return AgentConfiguration(
+        settings=settings,
+        users=UserTable(settings.users, settings.users_folder),
+        api=connect(AuthenticationAPI, settings, logins),
+        manager=connect(ManagementAPI, settings, logins),
+        version=version or (),
+        sessions_api=connect(AuthenticationAPI, settings, sessions),
+        sessions_manager=connect(ManagementAPI, settings, sessions),
     )
 
 

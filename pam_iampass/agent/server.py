@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> int:
     sessions = KeptSessions(SessionStore(state.database), journal, configurations.sessions_api)
     watch = Watch(sessions, configurations.manager)
     state.keep(sessions)
-    contexts = LoginContexts(configurations, state, sessions, lambda: agent.pending)
+    contexts = LoginContexts(configurations, state, lambda: agent.pending)
     agent = Agent(listeners.doors, journal, Module(journal, contexts, sessions))
     administration = Administration(state, journal, lambda: agent.pending)
     control = listeners.control and ControlServer(listeners.control, administration.handlers, journal)
@@ -103,7 +103,7 @@ def main(arguments: list[str]) -> int:
     def keep_house() -> None:
         while not over.wait(HOUSEKEEPING):
             administration.record_ended_bypasses()
-            state.rate_limits.write()
+            state.throttle.write()
 
     over = threading.Event()
     threading.Thread(target=keep_house, daemon=True).start()
@@ -121,7 +121,7 @@ def main(arguments: list[str]) -> int:
         control.stop()
     watch.stop()
     over.set()
-    state.rate_limits.write()
+    state.throttle.write()
     state.database.close()
     return 0
 

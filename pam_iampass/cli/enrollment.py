@@ -40,7 +40,8 @@ from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
 from pam_iampass.config.value_types import UnlistedUsers, name_error, token_error
 from pam_iampass.errors import ConfigurationError, EditRefused, PamIampassError, Problem, shown
-from pam_iampass.login.api import connect
+from pam_iampass.login.context import connect
+from pam_iampass.login.enrollment import QrCode
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.service_user import reading_as
 from pam_iampass.system.trusted_folder import kind_of, opened, shell_word
@@ -378,11 +379,10 @@ def _show_link(link: str) -> None:
 def _code(link: str) -> list[str]:
     """The lines of the QR code; none if the terminal or the machine cannot show one."""
     try:
-        from pam_iampass.login.qr_code import QrCode
+        code = QrCode(link)
     except ModuleNotFoundError as error:
         line(f"(A QR code needs the Python package {error.name}.)", err=True)
         return []
-    code = QrCode(link)
     columns = shutil.get_terminal_size().columns
     missing = ""
     if columns < code.width:

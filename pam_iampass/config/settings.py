@@ -86,7 +86,7 @@ class ThrottleSettings:
     """Limits on the requests to a user's phone. An origin is a service and a remote host."""
 
     cool_off: float
-    """Seconds of backoff after two consecutive failures from one origin (`login.rate_limit`); doubles with each."""
+    """Seconds of backoff after two consecutive failures from one origin (`login.throttle`); doubles with each."""
     longest_cool_off: float
     """Seconds."""
     requests_per_hour: int

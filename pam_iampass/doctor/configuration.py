@@ -31,7 +31,7 @@ from pam_iampass.errors import (
     shown,
 )
 from pam_iampass.login import policy
-from pam_iampass.login.arguments import ModuleArguments
+from pam_iampass.login.context import ModuleArguments
 from pam_iampass.outcome import Login
 from pam_iampass.pam.modules import demands_key, our_lines, own_arguments
 from pam_iampass.pam.services import USES, not_asking

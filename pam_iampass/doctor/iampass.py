@@ -32,7 +32,7 @@ from pam_iampass.doctor.user_status import UserState, UserStatusReport
 from pam_iampass.doctor.users import report_of
 from pam_iampass.doctor.users import tokens as user_tokens
 from pam_iampass.errors import Problem, Severity
-from pam_iampass.login.api import connect
+from pam_iampass.login.context import connect
 from pam_iampass.system.service_user import reading_as
 from pam_iampass.text import names
 

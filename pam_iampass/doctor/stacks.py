@@ -12,7 +12,7 @@ from pathlib import Path
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.stack_check import CALLED_BY_PEOPLE, AccountCheck, StackCheck
 from pam_iampass.errors import Problem, Severity, shown
-from pam_iampass.login.arguments import ModuleArguments
+from pam_iampass.login.context import ModuleArguments
 from pam_iampass.pam.lines import CODES, Action, is_edited, unedited
 from pam_iampass.pam.modules import is_ours, is_pam_python, our_lines, own_arguments
 from pam_iampass.pam.services import UNPRIVILEGED

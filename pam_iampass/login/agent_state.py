@@ -6,17 +6,14 @@ the user table has. Every method may be called in any thread.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 
 from pam_iampass.audit.journal import CRITICAL, NOTICE, Journal
 from pam_iampass.errors import StateError
 from pam_iampass.login.bypass import Bypasses
-from pam_iampass.login.rate_limit import RateLimit, RateLimits
-from pam_iampass.login.rate_limit_state import RateLimitState
 from pam_iampass.login.recovery import RecoveryCodes
-from pam_iampass.outcome import Login
+from pam_iampass.login.throttle_store import ThrottleStore
 from pam_iampass.session import life
 from pam_iampass.session.kept_session import KeptSession, State
 from pam_iampass.session.store import KeptSessions
@@ -33,7 +30,7 @@ class AgentState:
     def __init__(self, journal: Journal, path: str = paths.STATE) -> None:
         self._journal = journal
         self.database = Database(path, report=self._report)
-        self.rate_limits = RateLimits(self.database)
+        self.throttle = ThrottleStore(self.database)
         self.recovery_codes = RecoveryCodes(self.database)
         self.bypasses = Bypasses(self.database)
         self.sessions: KeptSessions | None = None
@@ -42,7 +39,7 @@ class AgentState:
     def keep(self, sessions: KeptSessions) -> None:
         """Keep sessions: logins that wait look whether one covers them, once it is open."""
         self.sessions = sessions
-        sessions.on_opened = self.rate_limits.wake
+        sessions.on_opened = self.throttle.wake
 
     @property
     def problem(self) -> str:
@@ -56,32 +53,20 @@ class AgentState:
             what = "no recovery code is accepted, and a restart of the agent forgets what it has counted"
             self._journal.note(f"{what}: {problem}", CRITICAL)
 
-    # throttle
-
-    def throttle(self, person: str) -> RateLimitState:
-        """The person's requests, failures, wrong codes and pending logins now, as a copy."""
-        return self.rate_limit(person).state()
-
     def phone_lost(self, person: str) -> tuple[int, list[str], str]:
         """From now on no login of the person that has begun is approved, and no session of theirs covers or is kept.
 
         Returns how many logins wait, the ids of the sessions that are being ended, and why a restart of the agent would
         forget it, with the remedy; that is empty if it would not.
         """
-        pending = self.rate_limit(person).phone_lost()  # before: a login that is approved meanwhile finds it
+        pending = self.throttle.phone_lost(person)  # before: a login that is approved meanwhile finds it
         sessions = [kept.id for kept in self.kept_sessions() if kept.approver == person]
         self.end_sessions(sessions, 0.0)
         try:
-            self.rate_limits.settle(person)
+            self.throttle.settle(person)
         except StateError as error:
             return pending, sessions, error.diagnostics()
         return pending, sessions, ""
-
-    def rate_limit(self, person: str, login: Login | None = None, began: float = math.inf) -> RateLimit:
-        """The rate limit of the person and of a login's origin. `began` is from before the person was looked up."""
-        return RateLimit(self.rate_limits, person, login or Login(person, ""), began)
-
-    # session
 
     def resume(self, descriptors: dict[str, int]) -> None:
         """Go on with the sessions of an agent that has ended, without those that `phone_lost` has cut off.
@@ -91,7 +76,7 @@ class AgentState:
         if self.sessions is not None:
             self.sessions.resume(descriptors)
             for kept in self.sessions.all():
-                if kept.began <= self.throttle(kept.approver).lost:
+                if kept.began <= self.throttle.state(kept.approver).lost:
                     self.sessions.change(kept.id, life.administrator)
 
     def kept_sessions(self) -> list[KeptSession]:

@@ -18,12 +18,9 @@ from pam_iampass.client.errors import (
 )
 from pam_iampass.config.value_types import OUTAGE_SERVICES
 from pam_iampass.login import decisions
-from pam_iampass.login.application import PamApplication
-from pam_iampass.login.context import LoginContext
-from pam_iampass.login.conversation import Conversation
-from pam_iampass.login.covering import Covering
-from pam_iampass.login.keeping import Keeping
-from pam_iampass.login.policy import ApprovalRequired
+from pam_iampass.login.application import Conversation, PamApplication
+from pam_iampass.login.context import ApprovalRequired, LoginContext
+from pam_iampass.login.keeping import Covering, Keeping
 from pam_iampass.outcome import Decision, Phase
 
 #: Seconds until the first poll: nobody answers faster.
@@ -83,15 +80,15 @@ class PhoneRequest:
         """Made once the login waits for its turn: most do not."""
         return Covering(self._required, self._application, self._context)
 
-    def look_for_cover(self) -> None:
-        """Raises Covered where a session that was approved meanwhile covers the login."""
-        self._covering.look(self.deadline.remaining())
+    def look_for_cover(self) -> Decision | None:
+        """The decision, if a session that was approved meanwhile covers the login."""
+        return self._covering.find(self.deadline.remaining())
 
-    def ask(self, *, waited: bool, check: Callable[[], None]) -> Decision:
+    def ask(self, *, waited: bool, phone_is_lost: Callable[[], bool]) -> Decision:
         """Start a session, tell the person unless they know, wait for the answer. Raises what pausing raises.
 
-        `waited` is whether other logins came first. `check` is called after each poll and once the session is kept;
-        what it raises ends the request.
+        `waited` is whether other logins came first. `phone_is_lost` is called after each poll and once the session is
+        kept: a lost phone ends the request, whatever it answers.
         """
         service = self._required.service
         try:
@@ -118,20 +115,20 @@ class PhoneRequest:
                 left = float(int(self.deadline.remaining())) if waited else service.timeout
                 self._conversation.say(f"Approve this on your phone within {decisions.seconds(left)}.")
             try:
-                self._poll(session, check)
+                self._poll(session, phone_is_lost)
             except Unavailable as error:
                 return decisions.unavailable(error, service, False, self.elapsed())
             except IampassError as error:
                 return decisions.failed(error, self.elapsed())
+        if phone_is_lost():
+            return decisions.phone_lost(self.elapsed())
         decision = decisions.answered(session, service, self.elapsed())
         if not session.active:
             return decision
         kept = self._keeping.approve()
-        try:
-            check()  # again: who reports the phone lost from now on finds the kept session, and ends it
-        except BaseException:
+        if phone_is_lost():  # again: who reports it lost from now on finds the kept session, and ends it
             self._keeping.give_back()
-            raise
+            return decisions.phone_lost(self.elapsed())
         return replace(
             decision, session=kept, reason="; ".join(filter(None, (decision.reason, self._keeping.problem)))
         )
@@ -140,7 +137,7 @@ class PhoneRequest:
         """Start the session. Raises IampassError and ValueError."""
         required = self._required
         try:
-            return self._context.connect(required.settings).authenticate_user(
+            return required.configuration.api.authenticate_user(
                 required.phone.token,
                 [AuthenticationMethod[name] for name in required.phone.methods],
                 self._keeping.duration(required.service.timeout),
@@ -152,8 +149,8 @@ class PhoneRequest:
             self.may_have_left = error.may_have_started or answered
             raise
 
-    def _poll(self, session: Session, check: Callable[[], None]) -> None:
-        """Poll until the phone has answered or the time is up; say when it is identifying the person.
+    def _poll(self, session: Session, phone_is_lost: Callable[[], bool]) -> None:
+        """Poll until the phone has answered, is lost or the time is up; say when it is identifying the person.
 
         Raises Unavailable where the last poll failed, and any other IampassError at once. One that the deadline cut
         off right after one that was answered is no failure: it is the person who has not answered.
@@ -177,8 +174,7 @@ class PhoneRequest:
                 failure, answered = error, False
                 if moment is not None and error.retry_after is not None:
                     moment = max(self.elapsed() + error.retry_after, moment)
-            check()
-            if not session.in_progress:
+            if phone_is_lost() or not session.in_progress:
                 return
             if say is not None and session.session_status is Status.identifying:
                 say("Your phone is checking that it is you.")

@@ -1,44 +1,146 @@
-"""What a login needs from its process. It is passed in, so that a test brings its own."""
+"""What a login has to go by: the arguments of its PAM line, the configuration, and what its process has for it."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, TypeVar
 
-from pam_iampass.client import AuthenticationAPI
-from pam_iampass.config.settings import Settings
+from pam_iampass.client import AuthenticationAPI, ManagementAPI, Transport
+from pam_iampass.config.settings import ServiceSettings, Settings
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.login.agent_state import AgentState
-from pam_iampass.login.rate_limit import ConcurrencyLimit
-from pam_iampass.session.store import KeptSessions
-from pam_iampass.system import paths
+from pam_iampass.login.policy import Phone
+from pam_iampass.outcome import Login, Phase
 from pam_iampass.system.accounts import Accounts
+from pam_iampass.system.paths import SETTINGS
+
+_API = TypeVar("_API", AuthenticationAPI, ManagementAPI)
+
+
+@dataclass(frozen=True)
+class ModuleArguments:
+    """The arguments on a PAM line (pam_iampass(8))."""
+
+    config: str = SETTINGS
+    """The path of the settings."""
+
+    first_factor: str | None = None
+    """The method that sshd must have accepted before (`publickey`), or None."""
+
+    rescue: str | None = None
+    """The account that gets in where no agent runs or the settings cannot be used, or None."""
+
+    debug: bool = False
+
+    unknown: tuple[str, ...] = ()
+    """Arguments that are unknown, malformed or repeated: the login is denied because of them."""
+
+    def rescues(self, login: Login) -> bool:
+        """Whether `rescue` lets this login in where the settings cannot be used: the rule of the door (`rescue.c`)."""
+        if self.rescue is None or self.unknown or login.real_uid != 0 or not login.through_sshd:
+            return False
+        if login.phase is Phase.ACCOUNT:
+            behind_first_factor = self.first_factor is None  # sshd has seen to it
+        else:
+            behind_first_factor = self.first_factor is not None and login.accepted(self.first_factor)
+        return behind_first_factor and login.user == self.rescue
+
+    @classmethod
+    def parse(cls, argv: list[str]) -> ModuleArguments:
+        """Parse `argv`, whose first word is the name of the module."""
+        values: dict[str, str] = {}
+        unknown = []
+        for argument in argv[1:]:
+            name, _, value = argument.partition("=")
+            valid = {
+                "config": value.startswith("/"),
+                "first_factor": value == "publickey",
+                "rescue": value != "",
+                "debug": argument == "debug",
+            }.get(name, False)
+            if valid and name not in values:
+                values[name] = value
+            else:
+                unknown.append(argument)
+        return cls(
+            values.get("config", SETTINGS),
+            values.get("first_factor"),
+            values.get("rescue"),
+            "debug" in values,
+            tuple(unknown),
+        )
+
+
+def connect(api: type[_API], settings: Settings, transport: Transport | None = None) -> _API:
+    """An API object for the application of the settings. A `transport` brings its own connections.
+
+    Raises TLSFailure if there are no certificates to trust.
+    """
+    if transport is None:
+        transport = Transport(settings.server, settings.ca_file, settings.proxy)
+    return api(
+        settings.application_id,
+        settings.application_secret,
+        transport=transport,
+        previous_secret=settings.previous_secret,
+    )
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What belongs to one version of the settings."""
+
+    settings: Settings
+    users: UserTable
+    api: AuthenticationAPI
+    manager: ManagementAPI
+
+
+@dataclass(frozen=True)
+class AskedLogin:
+    """A login that requires a second factor."""
+
+    login: Login
+    approver: str
+    """The account whose phone is asked."""
+    configuration: Configuration
+    service: ServiceSettings
+
+    @property
+    def settings(self) -> Settings:
+        """Those of `configuration`."""
+        return self.configuration.settings
+
+
+@dataclass(frozen=True)
+class ApprovalRequired(AskedLogin):
+    """A login that a person must approve on a phone."""
+
+    phone: Phone
 
 
 @dataclass(frozen=True)
 class LoginContext:
-    """What a login needs from its process."""
+    """What a login needs from its process. It is passed in, so that a test brings its own."""
 
     accounts: Accounts
-    load_settings: Callable[[], Settings]
-    open_users: Callable[[Settings], UserTable]
-    connect: Callable[[Settings], AuthenticationAPI]
+    state: AgentState
+
+    configure: Callable[[], Configuration]
+    """Raises ConfigurationError."""
+
+    began: float
+    """When the login began, before the person was looked up, in seconds since boot."""
 
     session_left_open: Callable[[str], None]
     """Called with the reason where an IAMPASS session could not be ended."""
 
-    concurrency: ConcurrencyLimit
-    state: AgentState
-
-    config: str = paths.SETTINGS
+    config: str = SETTINGS
     """The settings file."""
 
-    kept_sessions: KeptSessions | None = None
-    """Sessions that last as long as their logins; None in a process that serves one login."""
-
     cover_timeout: float = 5.0
-    """The longest that IAMPASS may take to say that one of them is active. Seconds."""
+    """The longest that IAMPASS may take to say that a kept session is active. Seconds."""
 
     clock: Callable[[], float] = time.monotonic
 

@@ -7,24 +7,33 @@ with a prompt, and IAMPASS is asked for the phone after the answer.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Sequence
 
-from pam_iampass.client import Deadline, ManagementAPI, ManagementAPIResult
+from pam_iampass.client import Deadline, ManagementAPIResult
 from pam_iampass.client.errors import IampassError
 from pam_iampass.login import decisions
-from pam_iampass.login.api import connect
-from pam_iampass.login.application import PamApplication
+from pam_iampass.login.application import AlreadyRefused, Conversation, PamApplication, Unanswered
 from pam_iampass.login.approval import REPLY_MARGIN
-from pam_iampass.login.arguments import ModuleArguments
-from pam_iampass.login.context import LoginContext
-from pam_iampass.login.conversation import AlreadyRefused, Conversation, Unanswered
-from pam_iampass.login.policy import ApprovalRequired
+from pam_iampass.login.context import ApprovalRequired, LoginContext, ModuleArguments
 from pam_iampass.outcome import Decision
 
 #: How often IAMPASS is asked whether the phone is registered. Seconds.
 INTERVAL = 2.0
 #: The longest link that can be shown: the conversation cuts lines after that many characters.
 LONGEST_LINK = 300
+
+_BLACK, _WHITE = 16, 231
+_UPPER_HALF = "\N{UPPER HALF BLOCK}"
+# By whether the upper and the lower half are black.
+_LIGHT = {
+    (False, False): "\N{FULL BLOCK}",
+    (False, True): _UPPER_HALF,
+    (True, False): "\N{LOWER HALF BLOCK}",
+    (True, True): " ",
+}
+_QUIET_ZONE = 4  # modules around the code (ISO/IEC 18004)
 
 
 def offer_enrollment(
@@ -44,7 +53,7 @@ def offer_enrollment(
     deadline = Deadline(began + required.service.timeout - REPLY_MARGIN, context.clock)
     application.set_deadline(required.service.timeout)
     try:
-        problem = _register(required, deadline, application, context)
+        problem = _register(required, deadline, application)
     except IampassError as error:
         problem = error.diagnostics()
     except AlreadyRefused:
@@ -55,12 +64,9 @@ def offer_enrollment(
     return decisions.not_registered(decision, problem, elapsed)
 
 
-def _register(
-    required: ApprovalRequired, deadline: Deadline, application: PamApplication, context: LoginContext
-) -> str | None:
+def _register(required: ApprovalRequired, deadline: Deadline, application: PamApplication) -> str | None:
     """Let the person register a phone; return why there is none, or None. Raises IampassError and AlreadyRefused."""
-    settings, token = required.settings, required.phone.token
-    manager = connect(ManagementAPI, settings, context.connect(settings).transport)
+    manager, token = required.configuration.manager, required.phone.token
     name = f"{required.approver}@{os.uname().nodename}"
     link = manager.get_registration_link(token, name, deadline=deadline, pause=application.pause)
     if len(link) > LONGEST_LINK:
@@ -84,13 +90,53 @@ def _show(link: str, timeout: float, conversation: Conversation) -> None:
     conversation.say(f"No phone is registered for you yet. You have {time_left} to register one:")
     conversation.say("open this link on your phone, or scan the code. Show it to nobody else.")
     conversation.say(link)
-    for line in _code(link):
-        conversation.say(line)
+    with contextlib.suppress(ModuleNotFoundError):  # the link is enough
+        for line in QrCode(link).plain():
+            conversation.say(line)
 
 
-def _code(link: str) -> list[str]:
-    try:
-        from pam_iampass.login.qr_code import QrCode
-    except ModuleNotFoundError:  # segno is not installed: the link is enough
-        return []
-    return QrCode(link).plain()
+class QrCode:
+    """The QR code of a text, for a terminal.
+
+    Two rows of the code share a line of text, by means of half-block characters. With colours, every cell gets black
+    and white from the part of xterm's palette that no theme changes, so that the code is black on white whatever the
+    colours of the terminal. Without colours (PAM's conversation) the light modules are drawn, for terminals with a
+    dark background; on a light background the code is inverted, which many cameras can read.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Raises ModuleNotFoundError where segno is not installed."""
+        import segno  # only for this: most agents never show a code
+
+        code = segno.make(text, error="l", micro=False)
+        self._rows = [tuple(map(bool, row)) for row in code.matrix_iter(border=_QUIET_ZONE)]
+
+    @property
+    def width(self) -> int:
+        """Cells of a line."""
+        return len(self._rows[0])
+
+    def coloured(self) -> list[str]:
+        """Lines for a terminal, colours included."""
+        return ["".join(self._cells(upper, lower)) + "\x1b[0m" for upper, lower in self._pairs()]
+
+    def plain(self) -> list[str]:
+        """Lines without colours."""
+        return [
+            "".join(_LIGHT[above, below] for above, below in zip(upper, lower))
+            for upper, lower in self._pairs()
+        ]
+
+    def _pairs(self) -> list[tuple[Sequence[bool], Sequence[bool]]]:
+        """Each two rows that share a line."""
+        rows = [*self._rows, (False,) * self.width] if len(self._rows) % 2 else self._rows
+        return list(zip(rows[::2], rows[1::2]))
+
+    @staticmethod
+    def _cells(upper: Sequence[bool], lower: Sequence[bool]) -> list[str]:
+        cells, before = [], ""
+        for above, below in zip(upper, lower):
+            colours = f"\x1b[38;5;{_BLACK if above else _WHITE};48;5;{_BLACK if below else _WHITE}m"
+            cells.append(_UPPER_HALF if colours == before else colours + _UPPER_HALF)
+            before = colours
+        return cells

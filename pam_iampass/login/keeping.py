@@ -1,17 +1,81 @@
-"""Whether the IAMPASS session of a request outlives its approval (docs/sessions.md)."""
+"""What a login does with kept sessions (docs/sessions.md): one may cover it, or it begins one that outlives it."""
 
 from __future__ import annotations
 
+import math
 import os
 
-from pam_iampass.client import Session
+from pam_iampass.client import Deadline, IampassError, ManagementAPIResult, Session
 from pam_iampass.config.value_types import LONGEST_SESSION
 from pam_iampass.errors import StateError
+from pam_iampass.login import decisions
 from pam_iampass.login.application import PamApplication
-from pam_iampass.login.context import LoginContext
-from pam_iampass.login.policy import ApprovalRequired
+from pam_iampass.login.context import ApprovalRequired, LoginContext
+from pam_iampass.outcome import Decision
+from pam_iampass.session import life
+from pam_iampass.session.cover import Cover, CoverRequest
 from pam_iampass.session.kept_session import SESSION_MARGIN, KeptSession, State, new_id
 from pam_iampass.system.boot import since_boot
+
+
+class Covering:
+    """Looks for a kept session that covers one login. IAMPASS is asked once about each."""
+
+    def __init__(
+        self, required: ApprovalRequired, application: PamApplication, context: LoginContext
+    ) -> None:
+        self._required = required
+        self._application = application
+        self._sessions = context.state.sessions
+        self._timeout = context.cover_timeout
+        self._refused: set[str] = set()
+        self._request = CoverRequest(
+            login=required.login,
+            config=context.config,
+            approver=required.approver,
+            methods=required.phone.methods,
+            audit_session=application.audit_session,
+            token=required.phone.token,
+        )
+
+    def find(self, time_left: float = math.inf) -> Decision | None:
+        """The decision, if a session covers the login and IAMPASS, asked now, says that it is active.
+
+        The phone that approved it may have been reported lost on another machine: IAMPASS must also know a phone.
+
+        Raises ApplicationGone.
+        """
+        if self._sessions is None:
+            return None
+        settings = self._required.settings
+        deadline = Deadline.after(min(self._timeout, time_left))
+        found = self._sessions.candidates(self._request, lambda name: settings.for_service(name).session)
+        found = [cover for cover in found if cover.session not in self._refused]
+        if not found or not self._sessions.may_ask(self._required.approver):
+            return None
+        if not self._has_phone(found, deadline):
+            return None
+        for cover in found:
+            if deadline.remaining() <= 0:
+                return None
+            if self._sessions.confirm(cover, deadline, self._application.opener):
+                if cover.connection:
+                    self._application.keep(cover.session)
+                return decisions.covered(cover, self._required.approver)
+            self._refused.add(cover.session)
+        return None
+
+    def _has_phone(self, found: list[Cover], deadline: Deadline) -> bool:
+        """Whether IAMPASS says that the person has a phone. If it says that there is none, the sessions are revoked."""
+        manager, token = self._required.configuration.manager, self._required.phone.token
+        try:
+            answer = manager.has_registered_mobile_device(token, deadline=deadline)
+        except (IampassError, ValueError):
+            return False
+        if answer is ManagementAPIResult.no_mobile_device and self._sessions is not None:
+            for cover in found:
+                self._sessions.change(cover.session, life.revoked)
+        return answer is ManagementAPIResult.has_mobile_device
 
 
 class Keeping:
@@ -22,7 +86,7 @@ class Keeping:
     ) -> None:
         self._required = required
         self._application = application
-        self._sessions = context.kept_sessions if required.service.session.keep else None
+        self._sessions = context.state.sessions if required.service.session.keep else None
         self._config = context.config
         self._ident = ""
         self.problem = ""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pam_iampass.config.settings import AskedSettings, ServiceSettings, Settings, same_program
+from pam_iampass.config.settings import AskedSettings, ServiceSettings, same_program
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.value_types import Approver, ExemptRule, Network, token_error
-from pam_iampass.login.origin import ip_address
+from pam_iampass.login.throttle import ip_address
 from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 
@@ -173,21 +173,3 @@ def _network_of(rhost: str | None, networks: tuple[Network, ...]) -> str | None:
     if address is None:
         return None
     return next((str(network) for network in networks if address in network), None)
-
-
-@dataclass(frozen=True)
-class SecondFactorRequired:
-    """A login that requires a second factor."""
-
-    login: Login
-    approver: str
-    """The account whose phone is asked."""
-    settings: Settings
-    service: ServiceSettings
-
-
-@dataclass(frozen=True)
-class ApprovalRequired(SecondFactorRequired):
-    """A login that a person must approve on a phone."""
-
-    phone: Phone

@@ -19,9 +19,8 @@ from typing import Callable
 from pam_iampass.config.settings import RecoverySettings
 from pam_iampass.errors import StateError
 from pam_iampass.login import decisions
-from pam_iampass.login.application import PamApplication
-from pam_iampass.login.conversation import AlreadyRefused, Conversation, Unanswered
-from pam_iampass.login.rate_limit import RateLimit, Throttled
+from pam_iampass.login.application import AlreadyRefused, Conversation, PamApplication, Unanswered
+from pam_iampass.login.throttle_store import ThrottleStore
 from pam_iampass.outcome import Decision, Login, Outcome, Result
 from pam_iampass.system.database import Database, encoded
 
@@ -154,13 +153,13 @@ def shown(code: str) -> str:
     return "-".join(code[place : place + GROUP] for place in range(0, LENGTH, GROUP))
 
 
-def read(text: str) -> str | None:
-    """The code that was typed, None where the text does not have the form of one and so is no attempt.
+def read(text: str | None) -> str | None:
+    """The code that was typed, None where none was, or the text does not have the form of one: it is no attempt.
 
     It may be in capitals, with or without dashes and spaces; i and l are read as 1, o as 0.
-    sshd's answer for a person whom it has refused (`conversation.SSHD_REFUSED`) does not have it.
+    sshd's answer for a person whom it has refused (`application.SSHD_REFUSED`) does not have it.
     """
-    if len(text) > 4 * LENGTH or not text.isascii():
+    if text is None or len(text) > 4 * LENGTH or not text.isascii():
         return None
     code = text.lower().translate(_READ)
     return code if len(code) == LENGTH and set(code) <= set(ALPHABET) else None
@@ -173,26 +172,21 @@ class CodeRedemption:
     login: Login
     person: str
     settings: RecoverySettings
-    rate_limit: RateLimit
+    throttle: ThrottleStore
     codes: RecoveryCodes
-
-    def code_in(self, typed: str | None) -> str | None:
-        """The recovery code that was typed; None where the text has not the form of one."""
-        return None if typed is None else read(typed)
 
     def redeem(self, code: str, before: Decision | None = None) -> Decision:
         """Redeem a code. `before` is why it was asked for.
 
         The attempt is counted before the code is looked at, so that parallel guesses count too. Raises StateError.
         """
-        try:
-            self.rate_limit.attempt(self.settings.attempts_per_hour)
-        except Throttled as throttled:
-            return decisions.too_many_codes(str(throttled), throttled.wait)
+        refusal = self.throttle.attempt(self.person, self.login, self.settings.attempts_per_hour)
+        if refusal is not None:
+            return decisions.too_many_codes(refusal.reason, refusal.wait)
         left = self.codes.spend(self.person, code)
         if left is None:
             return decisions.wrong_code(before)
-        self.rate_limit.attempt_was_right()
+        self.throttle.attempt_was_right(self.person, self.login)
         return decisions.recovered(left, before)
 
     def is_offered_after(self, decision: Decision) -> bool:
@@ -218,5 +212,5 @@ class CodeRedemption:
             )
         except (Unanswered, AlreadyRefused):
             typed = None
-        code = self.code_in(typed)
+        code = read(typed)
         return replace(decision, message="") if code is None else self.redeem(code, decision)

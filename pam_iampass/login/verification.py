@@ -8,25 +8,14 @@ from __future__ import annotations
 
 from pam_iampass.errors import ConfigurationError, PamIampassError
 from pam_iampass.login import decisions, policy
-from pam_iampass.login.application import PamApplication
+from pam_iampass.login.application import Conversation, PamApplication, before_request
 from pam_iampass.login.approval import PhoneRequest
-from pam_iampass.login.arguments import ModuleArguments
-from pam_iampass.login.context import LoginContext
-from pam_iampass.login.conversation import Conversation, PromptDeclined, before_request
-from pam_iampass.login.covering import Covered, Covering
+from pam_iampass.login.context import ApprovalRequired, AskedLogin, LoginContext, ModuleArguments
 from pam_iampass.login.enrollment import offer_enrollment
-from pam_iampass.login.policy import ApprovalRequired, SecondFactorRequired
-from pam_iampass.login.rate_limit import (
-    AtCapacity,
-    PhoneLost,
-    RateLimit,
-    RequestResult,
-    Throttled,
-    TurnDidNotCome,
-    result_of,
-    wait_for_turn,
-)
-from pam_iampass.login.recovery import CodeRedemption
+from pam_iampass.login.keeping import Covering
+from pam_iampass.login.recovery import CodeRedemption, read
+from pam_iampass.login.throttle import Cause, Refusal
+from pam_iampass.login.throttle_store import AtCapacity, result_of
 from pam_iampass.outcome import Decision, Login, Outcome, Phase, Result
 from pam_iampass.system.accounts import LookupFailed, UnknownAccount
 
@@ -35,7 +24,6 @@ def verify(
     login: Login, arguments: ModuleArguments, application: PamApplication, context: LoginContext
 ) -> Decision:
     """Decide a login. Raises ApplicationGone and Stopping (`login.application`)."""
-    began = context.state.rate_limits.now()
     try:
         required = _who_must_approve(login, arguments, context)
         if isinstance(required, Decision):
@@ -43,13 +31,12 @@ def verify(
         covered = _cover(required, application, context)
         if covered is not None:
             return covered
-        rate_limit = context.state.rate_limit(required.approver, login, began)
         typed = _prompt(required, application, context)
+        if isinstance(typed, Decision):
+            return typed
         if not isinstance(required, ApprovalRequired):
             return decisions.unlisted(required.approver, ignore=False)
-        return _get_approval(required, typed, rate_limit, arguments, application, context)
-    except PromptDeclined as declined:
-        return decisions.cancelled(str(declined))
+        return _get_approval(required, typed, arguments, application, context)
     except AtCapacity:
         return decisions.at_capacity()
     except (PamIampassError, LookupFailed, policy.PolicyError) as error:
@@ -58,7 +45,7 @@ def verify(
 
 def _who_must_approve(
     login: Login, arguments: ModuleArguments, context: LoginContext
-) -> Decision | SecondFactorRequired:
+) -> Decision | AskedLogin:
     """Identify the person, require the first factor, ask the policy."""
     try:
         account = context.accounts.named(login.user)
@@ -67,12 +54,12 @@ def _who_must_approve(
     if arguments.first_factor is not None and not login.accepted(arguments.first_factor):
         return decisions.no_first_factor(arguments.first_factor)
     try:
-        settings = context.load_settings()
+        configuration = context.configure()
     except ConfigurationError as error:
         if arguments.rescues(login):
             return decisions.rescued(str(error))
         raise
-    service = settings.for_service(login.service)
+    service = configuration.settings.for_service(login.service)
     approver = policy.approver(login, account, service, context.accounts)
     exemption = policy.exemption(approver, login, service, context.accounts)
     if exemption is not None:
@@ -81,41 +68,40 @@ def _who_must_approve(
     bypass = context.state.bypasses.find(approver, login.service)
     if bypass is not None:
         return decisions.bypassed(bypass)
-    phone = policy.phone(approver, service, context.open_users(settings))
+    phone = policy.phone(approver, service, configuration.users)
     if not isinstance(phone, policy.NotListed):
-        return ApprovalRequired(login, approver.name, settings, service, phone)
+        return ApprovalRequired(login, approver.name, configuration, service, phone)
     if phone.ignore:
         return decisions.unlisted(approver.name, ignore=True)
-    return SecondFactorRequired(login, approver.name, settings, service)
+    return AskedLogin(login, approver.name, configuration, service)
 
 
-def _cover(
-    required: SecondFactorRequired, application: PamApplication, context: LoginContext
-) -> Decision | None:
+def _cover(required: AskedLogin, application: PamApplication, context: LoginContext) -> Decision | None:
     """Look for a kept session that covers the login. Raises AtCapacity."""
-    sessions = context.kept_sessions
+    sessions = context.state.sessions
     if sessions is None or not sessions.count or not isinstance(required, ApprovalRequired):
         return None
 
     login, throttle = required.login, required.settings.throttle
-    with context.concurrency.acquire("cover", required.approver, login, throttle.logins_at_once):
+    with context.state.throttle.stage("cover", required.approver, login, throttle.logins_at_once):
         return Covering(required, application, context).find()
 
 
-def _prompt(required: SecondFactorRequired, application: PamApplication, context: LoginContext) -> str | None:
+def _prompt(
+    required: AskedLogin, application: PamApplication, context: LoginContext
+) -> str | None | Decision:
     """Show the prompt before the request, the same to all; return what was typed, None where there is no prompt.
 
-    Raises PromptDeclined and AtCapacity.
+    A decision is returned where no request is wanted. Raises AtCapacity.
     """
     login, throttle = required.login, required.settings.throttle
-    with context.concurrency.acquire("prompt", required.approver, login, throttle.logins_at_once):
+    with context.state.throttle.stage("prompt", required.approver, login, throttle.logins_at_once):
         return before_request(login, required.service, Conversation(application))
 
 
 def _get_approval(
     required: ApprovalRequired,
     typed: str | None,
-    rate_limit: RateLimit,
     arguments: ModuleArguments,
     application: PamApplication,
     context: LoginContext,
@@ -123,15 +109,17 @@ def _get_approval(
     """Redeem a recovery code or ask the phone; offer what is left. Raises AtCapacity."""
     login, user, settings = required.login, required.approver, required.settings
     application.after_reply.enter_context(
-        context.concurrency.acquire("request", user, login, settings.throttle.logins_at_once)
+        context.state.throttle.stage("request", user, login, settings.throttle.logins_at_once)
     )
-    recovery = CodeRedemption(login, user, settings.recovery, rate_limit, context.state.recovery_codes)
-    code = recovery.code_in(typed)
+    recovery = CodeRedemption(
+        login, user, settings.recovery, context.state.throttle, context.state.recovery_codes
+    )
+    code = read(typed)
     if code is not None:
         return recovery.redeem(code)
 
     request = PhoneRequest(required, application, context, prompted=typed is not None)
-    decision = _ask_in_turn(required, request, rate_limit)
+    decision = _ask_in_turn(required, request, context)
 
     enrolls = required.service.enroll_at_login and login.phase is Phase.AUTHENTICATE
     may_enroll = enrolls and required.phone.listed
@@ -144,31 +132,36 @@ def _get_approval(
     return decision
 
 
-def _ask_in_turn(required: ApprovalRequired, request: PhoneRequest, rate_limit: RateLimit) -> Decision:
-    """Wait for the turn, ask the phone, record the result. Raises AtCapacity."""
-    remaining = request.deadline.remaining
+def _ask_in_turn(required: ApprovalRequired, request: PhoneRequest, context: LoginContext) -> Decision:
+    """Wait for the turn, ask the phone, record the result."""
+    login, remaining, limits = required.login, request.deadline.remaining, required.settings.throttle
+    queued = context.state.throttle.join(required.approver, login, context.began, limits, remaining())
+    if isinstance(queued, Refusal):
+        return _refused(queued, login, request.elapsed())
+    request.cleanup.callback(queued.end)
+    end = queued.wait(
+        remaining, request.pause, request.announce, request.look_for_cover, prompted=request.prompted
+    )
+    if isinstance(end, Refusal):
+        return _refused(end, login, request.elapsed())
+    if end is not None:
+        return end
     try:
-        queued = request.cleanup.enter_context(rate_limit.queued(required.settings.throttle, remaining()))
-        waited = wait_for_turn(
-            *(queued, remaining, request.pause, request.announce, request.look_for_cover),
-            prompted=request.prompted,
-        )
-    except Covered as found:
-        queued.record(RequestResult.NOT_SENT)
-        return found.decision
-    except Throttled as throttled:
-        can_type = required.login.phase is Phase.AUTHENTICATE
-        return decisions.throttled(str(throttled), throttled.wait, can_type=can_type)
-    except TurnDidNotCome:
-        return decisions.turn_did_not_come(request.elapsed())
-    except PhoneLost:
-        return decisions.phone_lost(request.elapsed())
-    try:
-        decision = request.ask(waited=waited, check=queued.check_phone)
-    except PhoneLost:
-        decision = decisions.phone_lost(request.elapsed())
+        decision = request.ask(waited=queued.waited, phone_is_lost=queued.phone_is_lost)
     except BaseException as interruption:
         queued.record(result_of(interruption, request.may_have_left))
         raise
     queued.record(result_of(decision, request.may_have_left))
     return decision
+
+
+def _refused(refusal: Refusal, login: Login, elapsed: float) -> Decision:
+    """No request is sent: the throttle has refused it."""
+    if refusal.cause is Cause.PHONE_LOST:
+        return decisions.phone_lost(elapsed)
+    if refusal.cause is Cause.NO_TURN:
+        return decisions.turn_did_not_come(elapsed)
+    if refusal.cause is Cause.AT_CAPACITY:
+        return decisions.at_capacity()
+    can_type = login.phase is Phase.AUTHENTICATE
+    return decisions.throttled(refusal.reason, refusal.wait, can_type=can_type)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pam_iampass.config.settings import SessionSettings, same_program
 from pam_iampass.config.value_types import METHODS
+from pam_iampass.outcome import Login
 from pam_iampass.session.kept_session import KeptSession, State
 
 #: How many logins are attached to one session by `covers_connections`: each costs a descriptor.
@@ -16,21 +17,14 @@ MOST_ATTACHED = 100
 class CoverRequest:
     """A login that may be covered. What identifies it comes from the kernel and from root, not from its environment."""
 
+    login: Login
     config: str
     """The settings file of the login."""
-    service: str
-    user: str
     approver: str
     methods: tuple[str, ...]
     """Those that a request for it would allow; empty if IAMPASS chooses."""
-    real_uid: int | None
-    """Of the application."""
     audit_session: int | None
     """The kernel's audit session of the application; None without one."""
-    address: str = ""
-    """The address of the ssh client; empty where it has none, and outside sshd."""
-    first_factor: str | None = None
-    """`Login.first_factor`; None where it is not known."""
     token: str = field(default="", repr=False)
     """That of the phone that would be asked."""
 
@@ -70,7 +64,7 @@ def cover(kept: KeptSession, request: CoverRequest, settings: SessionSettings, n
     age = now - kept.approved
     if (
         _is_within(kept, request)
-        and {request.service, same_program(request.service)} & settings.covers.services
+        and {request.login.service, same_program(request.login.service)} & settings.covers.services
         and 0 <= age < settings.covers.within
     ):
         return Cover(kept.id, kept.service, age, connection=False, request=request)
@@ -81,9 +75,9 @@ def cover(kept: KeptSession, request: CoverRequest, settings: SessionSettings, n
 
 def _is_within(kept: KeptSession, request: CoverRequest) -> bool:
     """Whether the kernel says that the application runs in an attached login session, as the user of that login."""
-    if kept.state is not State.OPEN or request.audit_session is None or request.real_uid is None:
+    if kept.state is not State.OPEN or request.audit_session is None or request.login.real_uid is None:
         return False
-    place = request.audit_session, request.real_uid
+    place = request.audit_session, request.login.real_uid
     return any((login.audit_session, login.uid) == place for login in kept.attached)
 
 
@@ -94,9 +88,10 @@ def _is_further_connection(kept: KeptSession, request: CoverRequest) -> bool:
         return False
     if len(kept.attached) + len(kept.awaited) >= MOST_ATTACHED:
         return False
-    if not request.address or request.first_factor is None:
+    login = request.login
+    if not login.address or login.first_factor is None:
         return False
-    origin = request.address, request.user, request.service, request.first_factor
+    origin = login.address, login.user, login.service, login.first_factor
     return origin == (kept.address, kept.user, kept.service, kept.first_factor)
 
 

@@ -1,10 +1,10 @@
-"""The state kept between logins: the rate limit, the recovery codes, and their files."""
+"""The state kept between logins: the throttle, the recovery codes, and their files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pam_iampass.login.rate_limit import OTHER_LOGIN as OTHERS
+from pam_iampass.login.throttle_store import OTHER_LOGIN as OTHERS
 from tests.faults.conversations import SSHD
 from tests.support.faults.case import ABORT, MAXTRIES, NONE, SUCCESS, Case, Expected, Requests
 from tests.support.faults.expected import (

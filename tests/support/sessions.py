@@ -125,7 +125,7 @@ class Keeping:
         )
         self.watch = watch.Watch(self.sessions, configurations.manager, self._enforce)
         self.world.state.keep(self.sessions)
-        contexts = LoginContexts(configurations, self.world.state, self.sessions, lambda: self.agent.pending)
+        contexts = LoginContexts(configurations, self.world.state, lambda: self.agent.pending)
         self.agent = Agent(
             self._listener.dup(),
             journal,

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import pwd
-from dataclasses import replace
 from pathlib import Path
-from typing import Callable
 
 from pam_iampass.agent.context import Configurations, LoginContexts
 from pam_iampass.audit.journal import MESSAGE_IDS, Journal
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.application import PamApplication
-from pam_iampass.login.context import LoginContext
-from pam_iampass.login.rate_limit import ConcurrencyLimit
 from pam_iampass.module import Module
 from pam_iampass.outcome import Outcome
 from pam_iampass.session.kept_session import AttachedLogin
@@ -59,7 +55,6 @@ class Setting:
         self.sandbox = sandbox
         self.records = Records()
         self.state = state_in(folder, self.records)
-        self.concurrency = ConcurrencyLimit()
         self._first_session = len(sandbox.sessions)
         self._first_call = len(sandbox.calls)
         self.write("application-secret", sandbox.application_secret)
@@ -89,14 +84,13 @@ class Setting:
         self.write("iampass.yaml", "".join(f"{key}: {value}\n" for key, value in values.items()))
 
     def authenticate(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
-        def parts(config: str, left_open: Callable[[str], None]) -> LoginContext:
-            return replace(self.contexts()(config, left_open), concurrency=self.concurrency)
-
-        return Module(Journal(self.records), parts, NoSessions()).pam_sm_authenticate(pamh, flags, argv)
+        return Module(Journal(self.records), self.contexts(), NoSessions()).pam_sm_authenticate(
+            pamh, flags, argv
+        )
 
     def contexts(self) -> LoginContexts:
         """The contexts of the logins of an agent."""
-        return LoginContexts(Configurations(), self.state, None, lambda: 1)
+        return LoginContexts(Configurations(), self.state, lambda: 1)
 
     def door(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Door:
         settings = f"config={self.folder / 'iampass.yaml'}"

@@ -208,7 +208,7 @@ def test_junk_is_dropped_and_the_next_login_is_served(agent: Running, junk: byte
 
 def test_many_pending_logins_poll_more_slowly(world: Setting) -> None:
     pending = 1
-    contexts = LoginContexts(Configurations(), world.state, None, lambda: pending)
+    contexts = LoginContexts(Configurations(), world.state, lambda: pending)
     assert contexts.slowdown() == 1.0
     pending = 1000
     assert 1000 / (0.48 * contexts.slowdown()) <= 320

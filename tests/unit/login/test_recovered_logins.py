@@ -187,11 +187,11 @@ def test_before_the_code_prompt_the_session_has_ended_and_its_place_in_the_queue
 
     def type_it() -> str:
         seen.append(world.open_sessions)
-        seen.append(world.state.throttle(ME).pending)
+        seen.append(world.state.throttle.state(ME).pending)
         return codes[0]
 
     assert world.login(answers=(type_it,)).code == PamCode.SUCCESS
-    assert seen == [0, []]
+    assert seen == [0, ()]
     assert world.only_record()["IAMPASS_REASON"].endswith("; before that: the phone did not answer in time")
 
 

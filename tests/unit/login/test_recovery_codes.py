@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pam_iampass.errors import StateError
 from pam_iampass.login import recovery
-from pam_iampass.login.conversation import SSHD_REFUSED
+from pam_iampass.login.application import SSHD_REFUSED
 from pam_iampass.login.recovery import HOW_MANY, RecoveryCodes
 from pam_iampass.system.database import Database
 from tests.support.state_file import unwritable

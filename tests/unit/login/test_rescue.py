@@ -7,7 +7,7 @@ from typing import Any, Callable
 import pytest
 
 from pam_iampass.audit.journal import ALERT, ERROR
-from pam_iampass.login.arguments import ModuleArguments
+from pam_iampass.login.context import ModuleArguments
 from pam_iampass.outcome import Login, PamCode, Phase
 from tests.support.door import AccountDoor, Door
 from tests.support.running_agent import running

@@ -17,7 +17,7 @@ import pytest
 from pam_iampass.errors import StateError
 from pam_iampass.login.bypass import Bypass, Moment
 from pam_iampass.login.recovery import read
-from pam_iampass.outcome import PamCode
+from pam_iampass.outcome import Login, PamCode
 from pam_iampass.session.store import SessionStore
 from pam_iampass.system import database as module
 from tests.support.setting import ME, Setting, state_in
@@ -43,7 +43,7 @@ class Agent:
         world.state.recovery_codes.spend(ME, self.codes[0])
         world.state.bypasses.end("bin")
         world.state.bypasses.add(_bypass("daemon", 1))
-        world.state.rate_limit(ME).attempt(5)
+        world.state.throttle.attempt(ME, Login(ME, "test"), 5)
         self.store.write(KEPT)
         self.kept = [KEPT.id]
 
@@ -82,7 +82,7 @@ class Agent:
             accepted,
             bypasses[tuple(bypass.user for bypass in state.bypasses.active())],
             "stays" if self.kept else "is kept no longer",
-            "counts" if state.throttle(ME).attempts else "forgotten",
+            "counts" if state.throttle.state(ME).attempts else "forgotten",
             "yes" if any(fields.get("PRIORITY") == "2" for fields in self.world.records.fields) else "no",
         ]
         return f"| {' | '.join(cells)} |"

@@ -5,18 +5,18 @@ from __future__ import annotations
 import socket
 import time
 from dataclasses import replace
-from typing import Callable
+from typing import Callable, NoReturn
 
 import pytest
 
 from pam_iampass.audit.journal import SESSION_LEFT_OPEN, Journal
 from pam_iampass.client import AuthenticationAPI
-from pam_iampass.config.settings import Settings
 from pam_iampass.config.settings import ThrottleSettings as Limits
-from pam_iampass.login.context import LoginContext
-from pam_iampass.login.rate_limit import RequestResult
+from pam_iampass.login.context import Configuration, LoginContext
+from pam_iampass.login.throttle import RequestResult
+from pam_iampass.login.throttle_store import QueuedLogin
 from pam_iampass.module import Module
-from pam_iampass.outcome import PamCode
+from pam_iampass.outcome import Login, PamCode
 from tests.support.black_hole import black_hole
 from tests.support.deadline import DEADLINE
 from tests.support.door import Door
@@ -79,17 +79,25 @@ def test_a_session_that_iampass_has_ended_by_itself_is_not_left_open(world: Sett
 def test_what_the_client_cannot_send_is_a_wrong_configuration(world: Setting, error: ValueError) -> None:
     world.configure(unavailable="ignore")
 
-    def connect(_settings: Settings) -> AuthenticationAPI:
-        raise error
+    class Refusing(AuthenticationAPI):
+        def authenticate_user(self, *arguments: object, **options: object) -> NoReturn:
+            raise error
 
     def parts(config: str, left: Callable[[str], None]) -> LoginContext:
-        return replace(world.contexts()(config, left), connect=connect)
+        context = world.contexts()(config, left)
+
+        def configure() -> Configuration:
+            found, sandbox = context.configure(), world.sandbox
+            keys = sandbox.application_id, sandbox.application_secret
+            return replace(found, api=Refusing(*keys, transport=found.api.transport))
+
+        return replace(context, configure=configure)
 
     decider = Module(Journal(world.records), parts, NoSessions()).pam_sm_authenticate
     settings = f"config={world.folder / 'iampass.yaml'}"
     assert Door(decider, settings, user=ME, service="test").finish().code == PamCode.ABORT
     assert world.outcome() == ("misconfigured", "denied")
-    assert world.state.throttle(ME).requests == []
+    assert world.state.throttle.state(ME).requests == {}
 
 
 def test_who_hangs_up_before_the_request_has_gone_out_counts_for_nothing(world: Setting) -> None:
@@ -102,8 +110,8 @@ def test_who_hangs_up_before_the_request_has_gone_out_counts_for_nothing(world: 
         door.die()
         connection.close()
         door.wait()
-    state = world.state.throttle(ME)
-    assert (state.failures, state.requests) == ({}, [])
+    state = world.state.throttle.state(ME)
+    assert (state.failures, state.requests) == ({}, {})
     assert world.outcome() == ("cancelled", "denied")
 
 
@@ -111,12 +119,14 @@ def test_a_time_out_after_waiting_for_another_login_is_no_outage(world: Setting)
     """Or a user who keeps the other one from ending would pass without the phone."""
     with black_hole() as (host, port):
         world.configure(unavailable="ignore", server=f"https://{host}:{port}", timeout="6s")
-        rate_limit = world.state.rate_limit(ME)
-        with rate_limit.queued(Limits(30.0, 900.0, 30, 10, 0.0), DEADLINE) as older:
-            older.record(RequestResult.NOT_SENT)
-            door = world.door(service="login", uid="0")
-            wait_until(lambda: len(rate_limit.state().pending) == 2, "the newer login waits")
-            time.sleep(1.5)  # less is left than connecting may take
+        throttle, limits = world.state.throttle, Limits(30.0, 900.0, 30, 10, 0.0)
+        older = throttle.join(ME, Login(ME, "test"), throttle.now(), limits, DEADLINE)
+        assert isinstance(older, QueuedLogin)
+        older.record(RequestResult.NOT_SENT)
+        door = world.door(service="login", uid="0")
+        wait_until(lambda: len(throttle.state(ME).pending) == 2, "the newer login waits")
+        time.sleep(1.5)  # less is left than connecting may take
+        older.end()
         assert door.finish().code == PamCode.ABORT
         assert world.outcome() == ("unavailable", "denied")
         assert world.login(service="login", uid="0").code == PamCode.IGNORE

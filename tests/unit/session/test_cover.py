@@ -11,7 +11,7 @@ import pytest
 
 from pam_iampass.client import AuthenticationAPI, LocalFailure, Status
 from pam_iampass.config.settings import CoverSettings, SessionSettings
-from pam_iampass.outcome import PamCode
+from pam_iampass.outcome import Login, PamCode, Phase
 from pam_iampass.session import store
 from pam_iampass.session.cover import Cover, CoverRequest, cover
 from pam_iampass.session.kept_session import AttachedLogin, KeptSession, State
@@ -29,11 +29,21 @@ SETTINGS = SessionSettings(
 LOGIN = AttachedLogin(4711, "alice", 1000, "sshd", 12, "c3", "pts/0", "192.0.2.7", 1.5)
 KEY = "publickey ssh-ed25519 AAAA"
 OPEN = replace(KEPT, attached=(LOGIN,), approved=100.0, first_factor=KEY)
-SUDO = CoverRequest(KEPT.config, "sudo", "alice", "alice", ("device",), real_uid=1000, audit_session=12)
-SSH = CoverRequest(
-    *(KEPT.config, "sshd", "alice", "alice", ("facial",)),
-    *(0, None, "192.0.2.7", KEY),
+SUDO = CoverRequest(
+    Login("alice", "sudo", real_uid=1000), KEPT.config, "alice", ("device",), audit_session=12
 )
+SSH = CoverRequest(
+    Login("alice", "sshd", real_uid=0, address="192.0.2.7", ssh_auth_info=KEY),
+    KEPT.config,
+    "alice",
+    ("facial",),
+    audit_session=None,
+)
+
+
+def but(request: CoverRequest, **changes: Any) -> CoverRequest:
+    """The same, but for some facts of its login."""
+    return replace(request, login=replace(request.login, **changes))
 
 
 def covered(
@@ -55,11 +65,11 @@ NOT_COVERED: dict[str, tuple[Any, ...]] = {
         replace(OPEN, attached=(replace(LOGIN, audit_session=None),)),
         replace(SUDO, audit_session=None),
     ),
-    "another user in the login session": (OPEN, replace(SUDO, real_uid=1001)),
-    "an unknown user": (OPEN, replace(SUDO, real_uid=None)),
+    "another user in the login session": (OPEN, but(SUDO, real_uid=1001)),
+    "an unknown user": (OPEN, but(SUDO, real_uid=None)),
     "another approver": (OPEN, replace(SUDO, approver="bob")),
     "another phone of the approver": (replace(OPEN, token="1"), replace(SUDO, token="2")),
-    "another service": (OPEN, replace(SUDO, service="su")),
+    "another service": (OPEN, but(SUDO, service="su")),
     "other settings": (OPEN, replace(SUDO, config="/etc/other.yaml")),
     "a stronger method": (replace(OPEN, methods=("device", "facial")), replace(SUDO, methods=("facial",))),
     "a method where IAMPASS chose": (replace(OPEN, methods=()), SUDO),
@@ -73,14 +83,14 @@ NOT_COVERED: dict[str, tuple[Any, ...]] = {
     "the login is over": (replace(OPEN, attached=()), SUDO),
     "sessions are kept no longer": (OPEN, SUDO, replace(SETTINGS, keep=False)),
     "covers are switched off": (OPEN, SUDO, replace(SETTINGS, covers=CoverSettings())),
-    "ssh from another address": (OPEN, replace(SSH, address="192.0.2.8")),
-    "ssh without an address": (replace(OPEN, address=""), replace(SSH, address="")),
-    "ssh with another key": (OPEN, replace(SSH, first_factor=KEY + "A")),
-    "ssh with a password, where the approval was behind a key": (OPEN, replace(SSH, first_factor="")),
-    "ssh in the account phase": (OPEN, replace(SSH, first_factor=None)),
+    "ssh from another address": (OPEN, but(SSH, address="192.0.2.8")),
+    "ssh without an address": (replace(OPEN, address=""), but(SSH, address="")),
+    "ssh with another key": (OPEN, but(SSH, ssh_auth_info=KEY + "A")),
+    "ssh with a password, where the approval was behind a key": (OPEN, but(SSH, ssh_auth_info="")),
+    "ssh in the account phase": (OPEN, but(SSH, phase=Phase.ACCOUNT)),
     "ssh in the account phase, approved there": (
         replace(OPEN, first_factor=None),
-        replace(SSH, first_factor=None),
+        but(SSH, phase=Phase.ACCOUNT),
     ),
     "ssh with a key, approved in the account phase": (
         replace(OPEN, first_factor=None),
@@ -90,8 +100,8 @@ NOT_COVERED: dict[str, tuple[Any, ...]] = {
         replace(OPEN, attached=tuple(replace(LOGIN, pid=pid) for pid in range(1, 101))),
         SSH,
     ),
-    "ssh as another user": (OPEN, replace(SSH, user="bob")),
-    "ssh through another service": (OPEN, replace(SSH, service="login")),
+    "ssh as another user": (OPEN, but(SSH, user="bob")),
+    "ssh through another service": (OPEN, but(SSH, service="login")),
     "ssh, switched off": (OPEN, SSH, replace(SETTINGS, covers_connections=False)),
     "ssh, revoked": (replace(OPEN, revoked=True), SSH),
 }
@@ -104,11 +114,11 @@ def test_anything_else_is_not_covered(case: tuple[Any, ...]) -> None:
 
 @pytest.mark.parametrize(
     "request_",
-    [SSH, replace(SSH, first_factor=""), replace(SSH, audit_session=99)],
+    [SSH, but(SSH, ssh_auth_info=""), replace(SSH, audit_session=99)],
     ids=["the same key", "no key, as the PAM file has asked for the password", "whatever login session"],
 )
 def test_a_further_connection_is_covered_from_the_same_address(request_: CoverRequest) -> None:
-    kept = replace(OPEN, first_factor=request_.first_factor)
+    kept = replace(OPEN, first_factor=request_.login.first_factor)
     assert covered(kept, request_) == Cover(KEPT.id, "sshd", 10.0, connection=True)
 
 
@@ -366,8 +376,8 @@ def test_connections_that_wait_for_their_turn_pass_with_the_first(agent: Keeping
     )
     items = [{**SSHD, "ssh_connection": f"192.0.2.7 {port} 192.0.2.1 22"} for port in (1, 2, 3)]
     doors = [agent.door(**each) for each in items]
-    rate_limit = agent.world.state.rate_limit(ME)
-    wait_until(lambda: len(rate_limit.state().pending) == 3, "two do not wait")
+    throttle = agent.world.state.throttle
+    wait_until(lambda: len(throttle.state(ME).pending) == 3, "two do not wait")
     agent.world.sandbox.approve(agent.world.sandbox.wait_for_request(Setting.token, 20.0))
     told = [door.finish(60.0) for door in doors]
     assert sorted(each.code or 0 for each in told) == [PamCode.SUCCESS, PamCode.IGNORE, PamCode.IGNORE]

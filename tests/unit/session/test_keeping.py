@@ -492,7 +492,7 @@ def test_an_agent_that_is_killed_when_a_phone_is_reported_lost_ends_what_it_appr
 ) -> None:
     ident, login = agent.log_in()
     agent.stop()
-    agent.world.state.rate_limit(ME).phone_lost()  # only this was written
+    agent.world.state.throttle.phone_lost(ME)  # only this was written
     agent.start()
     wait_until(lambda: login.over, "the login is not over")
     assert agent.asked[0] == Request(Verb.END, ident, Reason.ADMINISTRATOR)

@@ -16,7 +16,7 @@ import pytest
 from pam_iampass.audit.journal import ADMINISTRATION, MESSAGE_IDS, SESSION_LEFT_OPEN, Journal
 from pam_iampass.cli import group
 from pam_iampass.config.schema import SCHEMA, Section
-from pam_iampass.login.arguments import ModuleArguments
+from pam_iampass.login.context import ModuleArguments
 from pam_iampass.outcome import RESULTS, Decision, Login, Outcome, Phase
 from tests.support.man_page import ManPage, plain
 from tests.support.setting import Records

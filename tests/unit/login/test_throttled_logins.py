@@ -10,11 +10,10 @@ from typing import Callable
 import pytest
 
 from pam_iampass.audit.journal import Journal
-from pam_iampass.config.settings import Settings
-from pam_iampass.login import rate_limit
+from pam_iampass.login import throttle_store
 from pam_iampass.login.application import PamApplication
-from pam_iampass.login.context import LoginContext
-from pam_iampass.login.rate_limit import OTHER_LOGIN as OTHERS
+from pam_iampass.login.context import Configuration, LoginContext
+from pam_iampass.login.throttle_store import OTHER_LOGIN as OTHERS
 from pam_iampass.module import Module
 from pam_iampass.outcome import Login, PamCode
 from tests.support.deadline import TIMEOUT
@@ -78,7 +77,7 @@ def test_every_start_that_left_this_machine_and_was_not_approved_counts_and_lead
     assert world.login().code == PamCode.ABORT
     assert world.calls == calls
     assert outcomes(world)[-1] == "throttled"
-    found = world.state.throttle(ME)
+    found = world.state.throttle.state(ME)
     assert len(found.requests) == 2
     assert [failures.count for failures in found.failures.values()] == [2]
 
@@ -88,8 +87,8 @@ def test_an_outage_before_anything_has_left_this_machine_counts_for_nothing(worl
     for _ in range(4):
         world.login()
     assert outcomes(world) == ["unavailable"] * 4
-    found = world.state.throttle(ME)
-    assert (found.requests, found.failures) == ([], {})
+    found = world.state.throttle.state(ME)
+    assert (found.requests, found.failures) == ({}, {})
 
 
 # One request at a time
@@ -197,14 +196,14 @@ def test_once_it_can_be_written_again_everything_that_was_counted_is_there(world
     world.state.database.close()
     started_again = state_in(world.folder)
     started_again.database.open()
-    assert len(started_again.throttle(ME).requests) == 2
+    assert len(started_again.throttle.state(ME).requests) == 2
     started_again.database.close()
 
 
 def test_an_exempt_login_leaves_no_state(world: Setting) -> None:
     world.configure(exempt=f"{{users: [{ME}]}}")
     world.login()
-    assert world.state.throttle(ME).is_empty
+    assert world.state.throttle.state(ME).is_empty
 
 
 # Places
@@ -213,7 +212,7 @@ def test_an_exempt_login_leaves_no_state(world: Setting) -> None:
 @pytest.mark.parametrize(("stage", "prompts"), [("prompt", 0), ("request", 1)])
 def test_a_crowd_is_turned_away_from_that_origin_only(world: Setting, stage: str, prompts: int) -> None:
     world.configure(throttle="{spacing: 0s, logins_at_once: 1}")
-    with world.concurrency.acquire(stage, ME, Login(ME, "test", "192.0.2.1"), 1):
+    with world.state.throttle.stage(stage, ME, Login(ME, "test", "192.0.2.1"), 1):
         told = world.login(ssh_auth_info=KEY, ssh_connection="192.0.2.1 1 192.0.2.9 22")
         assert len(told.asked) == prompts
         assert told.errors == ["Too many logins in your name at once. Finish the others, then try again."]
@@ -258,11 +257,11 @@ def test_who_is_removed_while_a_login_looks_them_up_is_not_let_in(world: Setting
     def parts(config: str, left_open: Callable[[str], None]) -> LoginContext:
         context = world.contexts()(config, left_open)
 
-        def meanwhile() -> Settings:
+        def meanwhile() -> Configuration:
             world.state.phone_lost(ME)
-            return context.load_settings()
+            return context.configure()
 
-        return replace(context, load_settings=meanwhile)
+        return replace(context, configure=meanwhile)
 
     def authenticate(pamh: PamApplication, flags: int, argv: list[str]) -> int:
         return Module(Journal(world.records), parts, NoSessions()).pam_sm_authenticate(pamh, flags, argv)
@@ -275,15 +274,15 @@ def test_who_is_removed_while_a_login_looks_them_up_is_not_let_in(world: Setting
 def test_while_a_slow_disk_keeps_the_file_busy_logins_by_phone_go_on_and_are_counted_in_it_later(
     world: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rate_limit, "PATIENCE", 0.1)
-    world.state.rate_limits.write()  # once an hour it writes what has not changed too
+    monkeypatch.setattr(throttle_store, "PATIENCE", 0.1)
+    world.state.throttle.write()  # once an hour it writes what has not changed too
     world.sandbox.auto = "approve"
     with busy(world.state.database):
         assert world.login().code == PamCode.SUCCESS
         world.sandbox.auto = "deny"
         assert world.login().code == PamCode.ABORT
-        assert len(world.state.throttle(ME).failures) == 1
-    world.state.rate_limits.write()
+        assert len(world.state.throttle.state(ME).failures) == 1
+    world.state.throttle.write()
     with world.state.database.reading() as connection:
         assert connection.execute("SELECT kind FROM limits ORDER BY kind").fetchall() == [
             ("failure",),

@@ -1,0 +1,380 @@
+"""How often a phone is asked, and whose turn it is: the rules, without threads, files and clocks.
+
+A state is that of one person, in frozen records. Each event is a function from a state, and the time, to the state
+afterwards, or to a Refusal, which changes nothing. `ThrottleStore` (`throttle_store.py`) carries them out.
+
+The logins of one person wait for their turn; a login ends no other one. Turns go round by origin: a PAM service and a
+remote host (`origin_of`). An origin whose requests are not approved has to wait longer each time; all origins
+together have an hourly limit.
+
+Times are seconds since boot, so that nothing depends on the time of day; a time in the future is from before the last
+boot, and is dropped.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar, Union
+
+from pam_iampass.config.settings import ThrottleSettings
+from pam_iampass.outcome import Login
+
+MINUTE = 60.0
+"""Seconds; no next turn is later than that."""
+HOUR = 3600.0
+"""Seconds after which everything is dropped."""
+MOST_KEPT = 500
+"""The number of wrong recovery codes, of failing origins and of origins that had a turn that are kept. Older ones are
+dropped, so that the state stays small."""
+MOST_PENDING = 100
+"""Logins of one person that wait."""
+TURN_PATIENCE = 2.0
+"""Seconds. A login that could have its turn and does not take it for so long is stopped: the next one goes first."""
+
+IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+_T = TypeVar("_T")
+
+
+# Where a login comes from
+
+
+def ip_address(text: str) -> IPAddress | None:
+    """The address that `text` is, in its one form: that of an IPv4 address in IPv6 (`::ffff:`) is the IPv4 address.
+
+    None for all that is no literal address, such as a host name, which the owner of the address may choose (DNS).
+    """
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def client_address(ssh_connection: str | None) -> str:
+    """The address of the client in SSH_CONNECTION; empty where it has none: AF_UNIX and vsock are `UNKNOWN` there."""
+    return str(ip_address((ssh_connection or "").partition(" ")[0]) or "")
+
+
+def origin_of(login: Login) -> str:
+    """Where it comes from as far as limits are concerned: the PAM service, and the remote host or the machine itself.
+
+    All loopback addresses are the machine itself: any of its users has 16 million of them. In sshd, so is a connection
+    without an address (AF_UNIX, vsock), and PAM_RHOST does not count: with `UseDNS yes` it is a host name. Of an IPv6
+    address its /64 network counts: a host can choose any address in it (RFC 4862).
+    """
+    host = login.address if login.through_sshd else login.rhost
+    address = ip_address(host or "")
+    if address is not None and address.is_loopback:
+        host = None
+    elif isinstance(address, ipaddress.IPv6Address):
+        host = str(ipaddress.IPv6Network((int(address), 64), strict=False))
+    elif address is not None:
+        host = str(address)
+    return f"{login.service}\0{f'from {host}' if host else 'here'}"
+
+
+def origin_key(person: str, login: Login) -> str:
+    """What stands for the origin in the state of a person: no address of a login is stored."""
+    text = f"{person}\0{origin_of(login)}"
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+# The state of one person
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Consecutive requests of one origin that were not approved."""
+
+    count: int
+    last: float
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A login that waits for its turn, or has it."""
+
+    origin: str
+    ident: str
+    began: float
+    """When the login began: before the person was looked up."""
+    since: float
+    """When it began to wait."""
+    until: float
+    """After that it is ignored: its thread hangs, and must not lock users out."""
+    has_turn: bool = False
+    """Whether its request may be on the phone."""
+    decided: bool = False
+    """Whether the result of its request is known, and only its session remains to be ended."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A wrong recovery code."""
+
+    origin: str
+    at: float
+
+
+class RequestResult(enum.Enum):
+    """What the throttle has to know of a login that had its turn."""
+
+    APPROVED = "approved"
+    FAILED = "failed"
+    """The request may have left this machine, and was not approved, whatever the reason."""
+    NOT_SENT = "not sent"
+    """No request has left this machine."""
+    STOPPED = "stopped"
+    """This process is being stopped: the request counts, but the caller is not the cause."""
+
+
+class Cause(enum.Enum):
+    """Why no request may be sent, or no recovery code is looked at."""
+
+    LIMIT = "limit"
+    """Of failures or requests in a time: `Refusal.wait` says until when."""
+    AT_CAPACITY = "at capacity"
+    """Too many logins of the person wait."""
+    NO_TURN = "no turn"
+    """Other logins of the person took all the time."""
+    PHONE_LOST = "phone lost"
+    """The person's phone was reported lost, or the person was removed, after the login began."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The answer to an event that may not happen."""
+
+    cause: Cause
+    reason: str = ""
+    """For the administrator. Of LIMIT only, like the next one."""
+    wait: float = 0.0
+    """Seconds until it may."""
+
+
+@dataclass(frozen=True)
+class ThrottleState:
+    """The state of one person."""
+
+    failures: Mapping[str, Failures] = field(default_factory=dict)
+    """By origin."""
+    requests: Mapping[str, float] = field(default_factory=dict)
+    """When each request was sent that was not approved, or is not yet, by the ident of its login."""
+    pending: tuple[Pending, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    turns: Mapping[str, float] = field(default_factory=dict)
+    """When each origin had its last turn."""
+    next_turn: float = 0.0
+    """When the next turn may begin."""
+    lost: float = 0.0
+    """When the person's phone was last reported lost, or the person was removed; 0 where that was not in this boot."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing in it has an effect."""
+        kept = self.failures or self.requests or self.pending or self.attempts or self.turns or self.lost
+        return not kept
+
+    def current(self, now: float) -> ThrottleState:
+        """Without what is too old to count, and without what lies in the future."""
+
+        def counts(at: float) -> bool:
+            return 0 <= now - at < HOUR
+
+        return ThrottleState(
+            failures={origin: found for origin, found in self.failures.items() if counts(found.last)},
+            requests={ident: at for ident, at in self.requests.items() if counts(at)},
+            pending=tuple(login for login in self.pending if login.since <= now < login.until),
+            attempts=tuple(attempt for attempt in self.attempts if counts(attempt.at)),
+            turns={origin: at for origin, at in self.turns.items() if counts(at)},
+            next_turn=self.next_turn if self.next_turn <= now + MINUTE else 0.0,
+            lost=self.lost if self.lost <= now else 0.0,
+        )
+
+    def turn_holder(self) -> Pending | None:
+        """The login that has its turn."""
+        return next((login for login in self.pending if login.has_turn), None)
+
+    def has_turn(self, login: Pending) -> bool:
+        """Whether a login has its turn."""
+        holder = self.turn_holder()
+        return holder is not None and holder.ident == login.ident
+
+    def is_next(self, login: Pending, now: float) -> bool:
+        """Whether it is the login's turn.
+
+        Turns go round by origin: the one whose last turn is longest ago goes first. Within it, who came first.
+        """
+        if self.turn_holder() is not None or now < self.next_turn:
+            return False
+        for each in sorted(self.pending, key=lambda each: (self.turns.get(each.origin, -1.0), each.since)):
+            if each.ident == login.ident:
+                return True
+            if now - max(self.next_turn, each.since) < TURN_PATIENCE:
+                return False
+        return False
+
+    def next_chance(self, now: float) -> float:
+        """Seconds until a login that waits may be next, if nothing happens before."""
+        holder = self.turn_holder()
+        if holder is not None:
+            return holder.until - now
+        return self.next_turn - now if now < self.next_turn else TURN_PATIENCE
+
+    def others_wait(self, login: Pending) -> bool:
+        """Whether the person has another login that is not decided."""
+        return any(each.ident != login.ident and not each.decided for each in self.pending)
+
+    def backoff(self, origin: str, limits: ThrottleSettings, now: float) -> float:
+        """Seconds until the next request of the origin may be sent. The first failure has no effect."""
+        found = self.failures.get(origin)
+        if found is None or found.count < 2:
+            return 0.0
+        length = min(limits.cool_off * 2.0 ** min(found.count - 2, 20), limits.longest_cool_off)
+        return max(found.last + length - now, 0.0)
+
+    def wait_for_cap(self, limits: ThrottleSettings, now: float) -> float:
+        """Seconds until one more request may be sent within the hourly limit."""
+        return _wait(list(self.requests.values()), limits.requests_per_hour, now)
+
+
+def _wait(moments: list[float], most: int, now: float) -> float:
+    """Seconds until one more may follow those at `moments`, where `most` may within an hour."""
+    return 0.0 if len(moments) < most else sorted(moments)[len(moments) - most] + HOUR - now
+
+
+# Events: a login that wants a request
+
+
+def joined(state: ThrottleState, login: Pending, limits: ThrottleSettings) -> ThrottleState | Refusal:
+    """A login wants its turn: it takes it, or waits for it."""
+    refusal = _refusal(state, login, limits, login.since)
+    if refusal is not None:
+        return refusal
+    if len(state.pending) >= MOST_PENDING:
+        return Refusal(Cause.AT_CAPACITY)
+    state = replace(state, pending=(*state.pending, login))
+    return _with_turn(state, login, login.since) if state.is_next(login, login.since) else state
+
+
+def tried(
+    state: ThrottleState, login: Pending, limits: ThrottleSettings, now: float
+) -> ThrottleState | Refusal:
+    """A login that waits takes its turn if it may.
+
+    The limits are checked again: much may have happened while it waited.
+    """
+    if state.lost >= login.began:
+        return Refusal(Cause.PHONE_LOST)
+    if not state.is_next(login, now):
+        return state
+    return _refusal(state, login, limits, now) or _with_turn(state, login, now)
+
+
+def decided(
+    state: ThrottleState, login: Pending, result: RequestResult, limits: ThrottleSettings, now: float
+) -> ThrottleState:
+    """The result of the request of a login is known."""
+    pending = tuple(
+        replace(each, decided=each.decided or each.ident == login.ident) for each in state.pending
+    )
+    state = replace(state, pending=pending)
+    if result is RequestResult.FAILED:
+        state = _failed(state, login.origin, now)
+    if result is RequestResult.APPROVED:
+        state = replace(state, failures=_without(state.failures, login.origin))
+    if result in (RequestResult.APPROVED, RequestResult.NOT_SENT):
+        state = replace(state, requests=_without(state.requests, login.ident))
+    return state if result is RequestResult.NOT_SENT else replace(state, next_turn=now + limits.spacing)
+
+
+def left(state: ThrottleState, login: Pending, now: float, *, failed: bool) -> ThrottleState:
+    """A login gives its place up before it has sent a request; `failed` if that counts as a failure."""
+    pending = tuple(each for each in state.pending if each.ident != login.ident)
+    state = replace(state, pending=pending, requests=_without(state.requests, login.ident))
+    return _failed(state, login.origin, now) if failed else state
+
+
+def ended(state: ThrottleState, login: Pending, now: float) -> ThrottleState:
+    """A login is over, and its session too. If it had its turn and recorded no result, it counts as a failure."""
+    found = [each for each in state.pending if each.ident == login.ident and each.has_turn]
+    state = replace(state, pending=tuple(each for each in state.pending if each.ident != login.ident))
+    if found:
+        state = replace(state, next_turn=max(state.next_turn, now))
+    return _failed(state, login.origin, login.since) if found and not found[0].decided else state
+
+
+def _refusal(state: ThrottleState, login: Pending, limits: ThrottleSettings, now: float) -> Refusal | None:
+    """Why a login may send no request."""
+    if state.lost >= login.began:
+        return Refusal(Cause.PHONE_LOST)
+    wait = state.backoff(login.origin, limits, now)
+    if wait:
+        count = state.failures[login.origin].count
+        reason = f"backoff: {count} consecutive requests from this origin were not approved"
+        return Refusal(Cause.LIMIT, reason, wait)
+    wait = state.wait_for_cap(limits, now)
+    if wait:
+        reason = f"{limits.requests_per_hour} requests within an hour were not approved (throttle.requests_per_hour)"
+        return Refusal(Cause.LIMIT, reason, wait)
+    return None
+
+
+def _with_turn(state: ThrottleState, login: Pending, now: float) -> ThrottleState:
+    """The login has its turn, and its request counts from now on."""
+    return replace(
+        state,
+        pending=tuple(
+            replace(each, has_turn=True) if each.ident == login.ident else each for each in state.pending
+        ),
+        turns=_newest({**_without(state.turns, login.origin), login.origin: now}),
+        requests={**state.requests, login.ident: now},
+    )
+
+
+def _failed(state: ThrottleState, origin: str, at: float) -> ThrottleState:
+    """One more request of the origin was not approved."""
+    before = state.failures.get(origin)
+    found = Failures(before.count + 1, max(before.last, at)) if before else Failures(1, at)
+    return replace(state, failures=_newest({**_without(state.failures, origin), origin: found}))
+
+
+def _without(mapping: Mapping[str, _T], gone: str) -> dict[str, _T]:
+    return {name: value for name, value in mapping.items() if name != gone}
+
+
+def _newest(by_origin: dict[str, _T]) -> dict[str, _T]:
+    return dict(list(by_origin.items())[-MOST_KEPT:])
+
+
+# Events: recovery codes, and what an administrator does
+
+
+def attempted(state: ThrottleState, origin: str, most: int, now: float) -> ThrottleState | Refusal:
+    """A recovery code is to be looked at; it is wrong until it proves right. An origin may try `most` an hour."""
+    wait = _wait([attempt.at for attempt in state.attempts if attempt.origin == origin], most, now)
+    if wait:
+        return Refusal(Cause.LIMIT, f"{most} wrong recovery codes within an hour from this origin", wait)
+    return replace(state, attempts=(*state.attempts, Attempt(origin, now))[-MOST_KEPT:])
+
+
+def attempt_was_right(state: ThrottleState, origin: str) -> ThrottleState:
+    """The last attempt of the origin does not count."""
+    places = [place for place, attempt in enumerate(state.attempts) if attempt.origin == origin]
+    if not places:
+        return state
+    return replace(state, attempts=state.attempts[: places[-1]] + state.attempts[places[-1] + 1 :])
+
+
+def phone_lost(state: ThrottleState, now: float) -> ThrottleState:
+    """No login that has begun is approved any more."""
+    return replace(state, lost=now)
+
+
+def cleared(state: ThrottleState) -> ThrottleState:
+    """Failures, requests and wrong codes are forgotten, but not pending logins."""
+    return replace(state, failures={}, requests={}, attempts=(), next_turn=0.0)

@@ -1,0 +1,408 @@
+"""The throttle of all people: carries out the rules (`throttle.py`) for logins in many threads.
+
+Turns and waiting logins are in the agent's memory; what is counted is in its file as well, so that a restart forgets
+nothing. Where the file cannot be written, or not soon, counting goes on in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from typing import Callable, TypeVar, Union
+
+from pam_iampass.config.settings import ThrottleSettings
+from pam_iampass.errors import StateError
+from pam_iampass.login import throttle
+from pam_iampass.login.application import ApplicationGone, Stopping
+from pam_iampass.login.throttle import (
+    HOUR,
+    Attempt,
+    Cause,
+    Failures,
+    Pending,
+    Refusal,
+    RequestResult,
+    ThrottleState,
+    origin_key,
+    origin_of,
+)
+from pam_iampass.outcome import Decision, Login, Outcome
+from pam_iampass.system.boot import since_boot
+from pam_iampass.system.database import Database, encoded
+
+#: The part of the time that must be left for the person to answer; a request with less is not sent.
+LEAST_LEFT = 1 / 6
+
+OTHER_LOGIN = (
+    "Another login in your name is decided before this one. Deny requests that you do not recognize."
+)
+END_TIME = 15.0
+"""Seconds after its deadline in which a login ends its session and records its result."""
+PATIENCE = 1.0
+"""How long a login waits for the file, which a slow disk can keep busy for long. Seconds."""
+DURABLE_PATIENCE = 5.0
+"""How long an administrator waits for it. Seconds."""
+
+_Row = tuple[str, str, int, float]
+"""Kind, name, count and time: what is stored of one failure, request or attempt."""
+_Found = TypeVar("_Found", bound=Union[ThrottleState, Refusal])
+
+
+def result_of(end: Decision | BaseException, may_have_left: bool) -> RequestResult:
+    """The result of a request that ended with a decision or was broken off by an exception.
+
+    A caller who starts requests and breaks them off, by hanging up or by killing the process, is treated like one
+    whose requests are refused. Only ApplicationGone and Stopping are known to come while no request is on its way;
+    SIGTERM may come at any time.
+    """
+    if not may_have_left and isinstance(end, (Decision, ApplicationGone, Stopping)):
+        return RequestResult.NOT_SENT
+    if isinstance(end, Stopping):
+        return RequestResult.STOPPED
+    approved = isinstance(end, Decision) and end.outcome is Outcome.APPROVED
+    return RequestResult.APPROVED if approved else RequestResult.FAILED
+
+
+class AtCapacity(Exception):
+    """Too many logins at a stage at the same time."""
+
+
+class ThrottleStore:
+    """The states of all people. Every method may be called in any thread; only `settle` raises because of the file.
+
+    `user` is the name of the account whose phone is asked, as NSS has it.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float] = since_boot) -> None:
+        """`clock` is in seconds since boot; what was written in another boot is dropped."""
+        self._database = database
+        self.now = clock
+        self._lock = threading.RLock()
+        """Guards what is in memory. A thread that holds it never waits for the file."""
+        self._states: dict[bytes, ThrottleState] = {}
+        self._waiting: dict[bytes, dict[str, int]] = {}
+        """For each login that waits, the descriptor that wakes it."""
+        self._stages: Counter[tuple[str, str, str]] = Counter()
+        self._unwritten: set[bytes] = set()
+        """People whose state has changed since their rows were written."""
+        self._stored: dict[bytes, set[_Row]] = {}
+        """The rows in the file, under its lock. They differ from the state where a change could not be written."""
+        self._next_sweep = 0.0
+        database.on_open.append(self._read)
+
+    def state(self, user: str) -> ThrottleState:
+        """The state of a person now."""
+        with self._lock:
+            return self._state(encoded(user), self.now())
+
+    def change(self, user: str, event: Callable[[ThrottleState, float], _Found]) -> _Found:
+        """Carry out an event at this time; returns the state afterwards, which is written, or the refusal."""
+        person = encoded(user)
+        with self._lock:
+            now = self.now()
+            before = self._state(person, now)
+            found = event(before, now)
+            if isinstance(found, Refusal) or found == before:
+                return found
+            self._states[person] = found
+            self._unwritten.add(person)
+        self.write()
+        return found
+
+    # Logins
+
+    def join(
+        self, user: str, login: Login, began: float, settings: ThrottleSettings, time_left: float
+    ) -> QueuedLogin | Refusal:
+        """A place in the queue until its `end` is called; the IAMPASS session must be over by then.
+
+        `began` is when the login did, in seconds since boot. It has to be over in `time_left` seconds.
+        """
+        now = self.now()
+        pending = Pending(
+            origin_key(user, login), os.urandom(8).hex(), began, now, now + time_left + END_TIME
+        )
+        found = self.change(user, lambda state, _now: throttle.joined(state, pending, settings))
+        if isinstance(found, Refusal):
+            return found
+        return QueuedLogin(self, user, pending, settings, has_turn=found.has_turn(pending))
+
+    def attempt(self, user: str, login: Login, limit: int) -> Refusal | None:
+        """Count an attempt with a recovery code, before the code is looked at."""
+        origin = origin_key(user, login)
+        found = self.change(user, lambda state, now: throttle.attempted(state, origin, limit, now))
+        return found if isinstance(found, Refusal) else None
+
+    def attempt_was_right(self, user: str, login: Login) -> None:
+        """Do not count the last attempt."""
+        self.change(user, lambda state, _now: throttle.attempt_was_right(state, origin_key(user, login)))
+
+    @contextlib.contextmanager
+    def stage(self, stage: str, user: str, login: Login, limit: int) -> Iterator[None]:
+        """Count a login at a stage as long as the block lasts. Raises AtCapacity where `limit` of its origin are."""
+        key = (stage, user, origin_of(login))
+        with self._lock:
+            if self._stages[key] >= limit:
+                raise AtCapacity
+            self._stages[key] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._stages[key] -= 1
+                if not self._stages[key]:
+                    del self._stages[key]
+
+    def wake(self, user: str) -> None:
+        """Have all waiting logins of the person look whether something has changed for them."""
+        with self._lock:
+            for descriptor in self._waiting.get(encoded(user), {}).values():
+                with contextlib.suppress(BlockingIOError):
+                    os.write(descriptor, b".")
+
+    @contextlib.contextmanager
+    def awake(self, user: str, ident: str) -> Iterator[int]:
+        """A descriptor that becomes readable when something may have changed for a login that waits."""
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        person = encoded(user)
+        with self._lock:
+            self._waiting.setdefault(person, {})[ident] = writer
+        try:
+            yield reader
+        finally:
+            with self._lock:
+                del self._waiting[person][ident]
+                if not self._waiting[person]:
+                    del self._waiting[person]
+            os.close(reader)
+            os.close(writer)
+
+    # The administrator
+
+    def phone_lost(self, user: str) -> int:
+        """End all logins of the person that have begun and are not decided; returns how many have asked."""
+        pending = self.change(user, throttle.phone_lost).pending
+        self.wake(user)
+        return sum(not login.decided for login in pending)
+
+    def clear(self, user: str) -> None:
+        """Forget failures, requests and wrong codes, but not pending logins."""
+        self.change(user, lambda state, _now: throttle.cleared(state))
+        self.wake(user)
+
+    # The file
+
+    def write(self) -> None:
+        """Write all that has changed. Where the file is busy for longer than PATIENCE, a later call does it."""
+        if not self._database.lock.acquire(timeout=PATIENCE):
+            return
+        try:
+            is_time_to_sweep = self.now() >= self._next_sweep
+            if is_time_to_sweep:
+                self._next_sweep = self.now() + HOUR
+                with self._lock:
+                    self._unwritten.update(self._states)
+            while self._unwritten:  # only here people are taken out
+                with contextlib.suppress(StateError):  # the database reports it, and it changes nothing here
+                    self._write(self._unwritten.pop())
+            if is_time_to_sweep:
+                self._forget_people()
+        finally:
+            self._database.lock.release()
+
+    def settle(self, user: str) -> None:
+        """Have what counts of a person on the disk when this returns. Raises StateError."""
+        if not self._database.lock.acquire(timeout=DURABLE_PATIENCE):
+            what = f"{self._database.path}: was busy for {DURABLE_PATIENCE:g} s; a restart of the agent forgets this"
+            raise StateError(what, "run the command again")
+        try:
+            self._write(encoded(user), durable=True)
+        finally:
+            self._database.lock.release()
+
+    def _state(self, person: bytes, now: float) -> ThrottleState:
+        """Under the lock."""
+        return self._states.get(person, ThrottleState()).current(now)
+
+    def _forget_people(self) -> None:
+        """Forget the people of whom nothing counts any more."""
+        with self._lock:
+            for person in list(self._states):
+                if self._state(person, self.now()).is_empty and not self._stored.get(person):
+                    del self._states[person]
+                    self._stored.pop(person, None)
+
+    def _write(self, person: bytes, *, durable: bool = False) -> None:
+        """Bring the rows of a person up to date. Raises StateError."""
+        with self._lock:
+            rows = _rows(self._state(person, self.now()))
+        stored = self._stored.get(person, set())
+        if rows == stored and not durable:
+            return
+        # A change that writes nothing brings nothing to the disk.
+        gone, new = stored - rows, rows if durable else rows - stored
+        with self._database.transaction(durable=durable) as connection:
+            connection.executemany(
+                "DELETE FROM limits WHERE person = ? AND kind = ? AND name = ? AND at = ?",
+                [(person, kind, name, at) for kind, name, _count, at in gone],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO limits (boot, person, kind, name, count, at) VALUES (?, ?, ?, ?, ?, ?)",
+                [(self._database.boot, person, *row) for row in new],
+            )
+        self._stored[person] = rows
+
+    def _read(self, connection: sqlite3.Connection) -> None:
+        """What the file has of this boot. The state in memory, if there is one, is newer."""
+        connection.execute("DELETE FROM limits WHERE boot != ?", (self._database.boot,))
+        self._stored = {}
+        for person, *row in connection.execute(
+            "SELECT person, kind, name, count, at FROM limits ORDER BY at"
+        ):
+            kind, name, count, at = row
+            self._stored.setdefault(bytes(person), set()).add((str(kind), str(name), int(count), float(at)))
+        with self._lock:
+            for person, rows in self._stored.items():
+                self._states.setdefault(person, _state_of(rows))
+
+
+def _rows(state: ThrottleState) -> set[_Row]:
+    """What is stored of a state; turns and pending logins end with the process."""
+    lost: set[_Row] = {("lost", "", 1, state.lost)} if state.lost else set()
+    rows: set[_Row] = {
+        ("failure", origin, found.count, found.last) for origin, found in state.failures.items()
+    }
+    rows |= {("request", ident, 1, at) for ident, at in state.requests.items()}
+    rows |= {("attempt", attempt.origin, 1, attempt.at) for attempt in state.attempts}
+    return rows | lost
+
+
+def _state_of(rows: set[_Row]) -> ThrottleState:
+    """The state that was stored. Raises ValueError."""
+    by_age = sorted(rows, key=lambda row: row[3])
+    unknown = {kind for kind, *_ in rows} - {"failure", "request", "attempt", "lost"}
+    if unknown:
+        raise ValueError(unknown)
+    return ThrottleState(
+        failures={name: Failures(count, at) for kind, name, count, at in by_age if kind == "failure"},
+        requests={name: at for kind, name, _count, at in by_age if kind == "request"},
+        attempts=tuple(Attempt(name, at) for kind, name, _count, at in by_age if kind == "attempt"),
+        lost=max((at for kind, _name, _count, at in by_age if kind == "lost"), default=0.0),
+    )
+
+
+class QueuedLogin:
+    """One login in the queue of its person."""
+
+    def __init__(
+        self,
+        store: ThrottleStore,
+        user: str,
+        pending: Pending,
+        settings: ThrottleSettings,
+        *,
+        has_turn: bool,
+    ) -> None:
+        self._store = store
+        self._user = user
+        self._pending = pending
+        self._settings = settings
+        self.has_turn = has_turn
+        """Whether it may send its request, which counts from then on."""
+        self.waited = False
+        """Whether other logins came first."""
+        self._announced = False
+
+    def wait(
+        self,
+        remaining: Callable[[], float],
+        pause: Callable[[float, int | None], None],
+        announce: Callable[[str], None] | None,
+        look: Callable[[], Decision | None],
+        *,
+        prompted: bool = False,
+    ) -> Decision | Refusal | None:
+        """Wait until the login has its turn; returns None then, else what ends it without a request.
+
+        `look` is called whenever something has changed for the person, and once the turn has come; a decision that it
+        returns ends the waiting. Without a wait it is called only if the login was `prompted`: much may have happened
+        while the person did not answer. `remaining` returns the seconds that are left, `pause` waits for some.
+        `announce` shows the person that another login comes first; None where nothing can be shown. To leave after
+        that counts as a failure: otherwise a caller could find out again and again, for nothing, when the person logs
+        in. Raises what `pause` raises.
+        """
+        try:
+            end = None if self.has_turn else self._wait(remaining, pause, announce, look)
+            if end is None and (self.waited or prompted):
+                end = look()
+        except BaseException as gone:
+            self._leave(failed=self._announced and isinstance(gone, ApplicationGone))
+            raise
+        if end is not None:
+            self._leave(failed=False)
+        return end
+
+    def _wait(
+        self,
+        remaining: Callable[[], float],
+        pause: Callable[[float, int | None], None],
+        announce: Callable[[str], None] | None,
+        look: Callable[[], Decision | None],
+    ) -> Decision | Refusal | None:
+        self.waited = True
+        least = remaining() * LEAST_LEFT
+        with self._store.awake(self._user, self._pending.ident) as woken:
+            while True:
+                refusal = self.try_turn()
+                if refusal is not None or self.has_turn:
+                    return refusal
+                state = self._store.state(self._user)
+                if announce is not None and not self._announced and state.others_wait(self._pending):
+                    self._announced = True
+                    announce(OTHER_LOGIN)
+                left = remaining() - least
+                if left <= 0:
+                    return Refusal(Cause.NO_TURN)
+                pause(min(state.next_chance(self._store.now()), left), woken)
+                with contextlib.suppress(BlockingIOError):
+                    os.read(woken, 4096)
+                decision = look()
+                if decision is not None:
+                    return decision
+
+    def try_turn(self) -> Refusal | None:
+        """Take the turn if it is this login's; returns why it may have none any more."""
+        found = self._store.change(
+            self._user, lambda state, now: throttle.tried(state, self._pending, self._settings, now)
+        )
+        if isinstance(found, Refusal):
+            return found
+        self.has_turn = found.has_turn(self._pending)
+        return None
+
+    def phone_is_lost(self) -> bool:
+        """Whether the person's phone was reported lost since the login began."""
+        return self._store.state(self._user).lost >= self._pending.began
+
+    def record(self, result: RequestResult) -> None:
+        """Record the result of the request."""
+        self._store.change(
+            self._user, lambda state, now: throttle.decided(state, self._pending, result, self._settings, now)
+        )
+        self._store.wake(self._user)
+
+    def end(self) -> None:
+        """Leave the queue. A login that had its turn and recorded no result counts as a failure."""
+        self._store.change(self._user, lambda state, now: throttle.ended(state, self._pending, now))
+        self._store.wake(self._user)
+
+    def _leave(self, *, failed: bool) -> None:
+        """Give the place up before a request is sent; `failed` if that counts as a failure."""
+        self._store.change(
+            self._user, lambda state, now: throttle.left(state, self._pending, now, failed=failed)
+        )
+        self._store.wake(self._user)
