@@ -14,6 +14,7 @@ from pathlib import Path
 from pam_iampass.agent import wire
 from pam_iampass.agent.wire import FrameError, peer_credentials, receive, send
 from pam_iampass.audit.administrator import NO_LOGIN
+from pam_iampass.enforcer.protocol import SESSION_ID
 from pam_iampass.login.application import (
     ApplicationGone,
     ConversationFailed,
@@ -63,7 +64,7 @@ class RemoteApplication:
         self.env = {"SSH_AUTH_INFO_0": items["ssh_auth_info"]} if "ssh_auth_info" in items else {}
         self.ssh_connection = items.get("ssh_connection")
         session, xdg_session = items.get("session", ""), items.get("xdg_session", "")
-        self.session = session if wire.is_session_id(session) else None
+        self.session = session if SESSION_ID.fullmatch(session) else None
         self.xdg_session = xdg_session if _XDG_SESSION.fullmatch(xdg_session) else None
         self.peer_pid = peer_credentials(connection)[0]
         sockets = [int(each) for each in items.get("sockets", "").split(" ") if _INODE.fullmatch(each)]

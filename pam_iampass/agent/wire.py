@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import enum
-import re
 import socket
 import struct
 import time
 from dataclasses import dataclass
 from typing import Callable
 
+from pam_iampass.enforcer.protocol import SESSION_ID
 from pam_iampass.login.application import ApplicationGone
 from pam_iampass.outcome import Phase
 
@@ -20,7 +20,6 @@ _ITEMS = (
     "user service rhost tty ruser uid ssh_auth_info ssh_connection sockets audit_session session xdg_session"
 )
 KNOWN_ITEMS = frozenset(_ITEMS.split())
-_SESSION_ID = re.compile(r"[0-9a-f]{32}")
 
 #: How long a door may take for HELLO and ITEMS together, and for the rest of a frame that has begun. Seconds.
 RECEIVE_TIMEOUT = 2.0
@@ -142,14 +141,9 @@ def deadline(seconds: float) -> Frame:
 GREETING = Frame(FrameType.GREETING, struct.pack("!I", VERSION))
 
 
-def is_session_id(text: str) -> bool:
-    """Whether `text` is the id of a kept session: 32 hexadecimal digits."""
-    return _SESSION_ID.fullmatch(text) is not None
-
-
 def keep(session: str) -> Frame:
     """The id of the kept session that the login is to be attached to. Raises FrameError where it is none."""
-    if not is_session_id(session):
+    if not SESSION_ID.fullmatch(session):
         raise FrameError("the id of a kept session is not 32 hexadecimal digits")
     return Frame(FrameType.KEEP, session.encode())
 

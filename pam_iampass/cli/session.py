@@ -15,7 +15,7 @@ from pam_iampass.agent.control import ask
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import Row, count, line, moment, progress, show_json, table, timestamp
 from pam_iampass.cli.parameters import json_option
-from pam_iampass.enforcer.actions import forget_passwords
+from pam_iampass.enforcer.service import forget_passwords
 from pam_iampass.errors import PamIampassError
 
 _WATCH_SECONDS = 1.0

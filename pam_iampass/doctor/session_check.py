@@ -11,7 +11,7 @@ from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.doctor.ways_in import CONSOLES
-from pam_iampass.enforcer.actions import TIMESTAMPS
+from pam_iampass.enforcer.service import TIMESTAMPS
 from pam_iampass.errors import Problem
 from pam_iampass.pam.modules import is_ours, our_lines, stem
 from pam_iampass.pam.services import USES

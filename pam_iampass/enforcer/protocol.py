@@ -1,4 +1,4 @@
-"""What the agent asks the enforcer: one line, `VERB SESSION REASON`, answered by one line."""
+"""What the agent asks the enforcer: one line, `VERB SESSION REASON`, answered by one line; and a login session."""
 
 from __future__ import annotations
 
@@ -68,6 +68,24 @@ class Result(enum.Enum):
     NOTHING = "nothing"
     """No login session is registered, or those that were have ended."""
     FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class LoginSession:
+    """A login session, as its door described it. Texts come from PAM uncleaned."""
+
+    pid: int
+    """The application's process, which called pam_open_session(3) and runs as long as the login session."""
+    user: str
+    """The account's name, as NSS has it."""
+    uid: int
+    service: str
+    audit_session: int | None = None
+    """The kernel's audit session (`/proc/PID/sessionid`), None without one that pam_loginuid began for this account:
+    all processes in it with its login uid belong to the login."""
+    xdg_session: str | None = None
+    """logind's session (pam_systemd(8)), None without logind; it can be one that the process did not begin."""
+    tty: str | None = None
 
 
 @dataclass(frozen=True)

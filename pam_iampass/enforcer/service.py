@@ -1,7 +1,8 @@
 """pam-iampass-enforcer: serves one request of the agent, as root, and ends.
 
-systemd starts one process for each connection to `/run/iampass/enforcer.sock`. Where there is no systemd,
-`pam-iampass-enforcer --socket` makes the socket, and a child process for each connection.
+It acts on login sessions that are registered, and on nothing else. systemd starts one process for each connection to
+`/run/iampass/enforcer.sock`. Where there is no systemd, `pam-iampass-enforcer --socket` makes the socket, and a child
+process for each connection.
 """
 
 from __future__ import annotations
@@ -10,16 +11,31 @@ import argparse
 import contextlib
 import os
 import pwd
+import re
 import signal
 import socket
+import stat
 import struct
 import sys
 import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
-from pam_iampass.enforcer.actions import Enforcer
-from pam_iampass.enforcer.protocol import InvalidRequest, Reply, Request, Result, receive_line
-from pam_iampass.errors import PamIampassError, StateError
-from pam_iampass.system import paths
+from pam_iampass.enforcer import processes
+from pam_iampass.enforcer.logins import LogindFailed, RegisteredLogin, Registrations, logind_session
+from pam_iampass.enforcer.processes import Members, Strays
+from pam_iampass.enforcer.protocol import (
+    InvalidRequest,
+    Reason,
+    Reply,
+    Request,
+    Result,
+    Verb,
+    receive_line,
+)
+from pam_iampass.errors import MissingFile, PamIampassError, StateError, UntrustedFile
+from pam_iampass.system import paths, trusted_file
 from pam_iampass.system.service_user import SERVICE_USER
 from pam_iampass.system.trusted_folder import trusted_folder
 
@@ -28,26 +44,32 @@ REQUEST_TIMEOUT = 2.0
 REPLY_TIMEOUT = 2.0
 """How long it may take to read the answer. Seconds."""
 BACKLOG = 128
+TIMESTAMPS = ("/run/sudo/ts", "/run/sudo-rs/ts", "/run/doas")
+"""Where sudo (sudoers_timestamp(5)), sudo-rs and doas keep who has typed the password: files named by user or user id,
+those of doas by the process and terminal that it was called from, and the user id."""
+NOTICE_SECONDS = 5.0
+"""How long a login session lasts after the line on its terminals."""
+SIGNAL_SECONDS = 3.0
+"""How long the processes of a login session may take after each of two signals before they are killed."""
+KILL_SECONDS = 10.0
+"""How long that may take."""
 _PEER = struct.Struct("3i")
+_PTS, _VIRTUAL_CONSOLE = 136, 4  # major device numbers: Linux, Documentation/admin-guide/devices.txt
+_MOST_CONSOLES = 63
+_FLAGS = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+_OF_DOAS = re.compile(r"(?:-?[0-9]+-){4}([0-9]+)", re.ASCII)
+#: su ends its shell on SIGTERM; sudo passes both on, and shells heed SIGHUP; sshd and login heed both.
+SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
-
-def serve(connection: socket.socket, enforcer: Enforcer, allowed_uids: frozenset[int]) -> Reply | None:
-    """Serve one request; returns the answer, None where the peer may not ask or has hung up."""
-    if _peer_uid(connection) not in allowed_uids:
-        print("refused a connection of another user", file=sys.stderr)
-        return None
-    try:
-        request = Request.decode(receive_line(connection, time.monotonic() + REQUEST_TIMEOUT))
-    except (InvalidRequest, OSError):
-        reply = Reply(Result.FAILED, "invalid request")
-    else:
-        reply = enforcer.carry_out(request)
-    if reply.problem:
-        print(reply.problem, file=sys.stderr)
-    connection.settimeout(REPLY_TIMEOUT)
-    with contextlib.suppress(OSError):
-        connection.sendall(reply.encode())
-    return reply
+_WHY = {
+    Reason.CLOSED: "The IAMPASS session of this login was ended on the phone.",
+    Reason.AWAY: "The phone that approved this login is no longer near.",
+    Reason.NO_PHONE: "The phone that approved this login is registered no longer.",
+    Reason.BACK: "The phone that approved this login is near again.",
+    Reason.ADMINISTRATOR: "An administrator has ended the IAMPASS session of this login.",
+    Reason.KILLED: "The process that held this login was killed.",
+    Reason.LONGEST: "This login has lasted as long as the settings of this machine allow.",
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -110,3 +132,230 @@ def _service_uid() -> int:
 def _peer_uid(connection: socket.socket) -> int:
     data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
     return int(_PEER.unpack(data)[1])
+
+
+def serve(connection: socket.socket, enforcer: Enforcer, allowed_uids: frozenset[int]) -> Reply | None:
+    """Serve one request; returns the answer, None where the peer may not ask or has hung up."""
+    if _peer_uid(connection) not in allowed_uids:
+        print("refused a connection of another user", file=sys.stderr)
+        return None
+    try:
+        request = Request.decode(receive_line(connection, time.monotonic() + REQUEST_TIMEOUT))
+    except (InvalidRequest, OSError):
+        reply = Reply(Result.FAILED, "invalid request")
+    else:
+        reply = enforcer.carry_out(request)
+    if reply.problem:
+        print(reply.problem, file=sys.stderr)
+    connection.settimeout(REPLY_TIMEOUT)
+    with contextlib.suppress(OSError):
+        connection.sendall(reply.encode())
+    return reply
+
+
+class _Failed(Exception):
+    """An action did not succeed; says what failed."""
+
+
+@dataclass(frozen=True)
+class Enforcer:
+    """Carries out requests."""
+
+    registrations: Registrations = field(default_factory=Registrations)
+    timestamps: Sequence[str] = TIMESTAMPS
+    notice_seconds: float = NOTICE_SECONDS
+    signal_seconds: float = SIGNAL_SECONDS
+
+    def carry_out(self, request: Request) -> Reply:
+        """Do what is asked to every registered login session of the kept session.
+
+        An end is also that of what logins whose process has ended have left in the audit session that they have begun.
+        """
+        try:
+            with self.registrations.of(request.session) as (logins, problems):
+                acted = [each for each in logins if not each.has_ended()]
+                if request.verb is Verb.END:
+                    acted += [each for each in logins if each not in acted and self._members(each).send(0)]
+                problems = [*problems, *self._act(request, acted)]
+                if request.verb is Verb.END and not problems:
+                    for login in logins:
+                        self.registrations.forget(login)
+        except UntrustedFile as error:
+            return Reply(Result.FAILED, str(error))
+        if problems:
+            return Reply(Result.FAILED, "; ".join(problems))
+        return Reply(Result.DONE if acted else Result.NOTHING)
+
+    def _act(self, request: Request, logins: Sequence[RegisteredLogin]) -> list[str]:
+        """Returns what is wrong."""
+        problems: list[str] = []
+        if request.verb is Verb.END:
+            # sudo would give the terminal of the login that is ended root again at once, without a password.
+            problems += self._tried((login, partial(self._revoke, login)) for login in logins)
+            endings = [_Ending(login, self._members(login)) for login in logins]
+            self._give_notice(request.reason, logins)
+            self._ask_to_end(endings)
+            problems += self._tried((ending.login, ending.finish) for ending in endings)
+        else:
+            act = {Verb.LOCK: self._lock, Verb.UNLOCK: self._unlock, Verb.REVOKE: self._revoke}[request.verb]
+            problems += self._tried((login, partial(act, login)) for login in logins)
+        return problems
+
+    def _tried(self, steps: Iterable[tuple[RegisteredLogin, Callable[[], None]]]) -> list[str]:
+        """Take each step, whatever becomes of the others; returns what is wrong."""
+        problems = []
+        for login, step in steps:
+            try:
+                step()
+            except (_Failed, LogindFailed, UntrustedFile, OSError) as error:
+                problems.append(f"process {login.pid}: {error}")
+        return problems
+
+    def _give_notice(self, reason: Reason, logins: Sequence[RegisteredLogin]) -> None:
+        """Write the line to the terminals, and wait as long as any of the logins lasts."""
+        text = f"{_WHY[reason]} The login ends in {self.notice_seconds:g} seconds."
+        told = [login for login in logins if not login.has_ended() and tell(login, text)]
+        until = time.monotonic() + self.notice_seconds
+        for login in told:
+            login.has_ended(max(until - time.monotonic(), 0.0))
+
+    def _ask_to_end(self, endings: Sequence[_Ending]) -> None:
+        """Ask all at the same time, twice: none goes on for longer because others heed nothing."""
+        for number in SIGNALS:
+            for ending in endings:
+                ending.ask(number)
+            until = time.monotonic() + self.signal_seconds
+            while time.monotonic() < until and not all(ending.has_ended() for ending in endings):
+                time.sleep(processes.LOOK_INTERVAL)
+
+    def _lock(self, login: RegisteredLogin) -> None:
+        session = logind_session(login)
+        if session is not None and session.graphical:
+            if not session.locked:
+                self.registrations.mark_locked(login)
+            session.lock()
+        else:
+            self._revoke(login)
+
+    def _unlock(self, login: RegisteredLogin) -> None:
+        """Unlock what was locked here, and not what the person has locked."""
+        session = logind_session(login)
+        if session is not None and session.graphical and self.registrations.take_mark(login):
+            session.unlock()
+
+    def _members(self, login: RegisteredLogin) -> Members:
+        strays = None
+        if login.inside is not None:
+            registered = self.registrations.processes() - {(login.pid, login.started)}
+            strays = Strays(login.uid, login.inside, login.started, _device(login.tty), registered)
+        return Members(login.pid, login.started, login.uid, login.audit_session, strays)
+
+    def _revoke(self, login: RegisteredLogin) -> None:
+        forget_passwords(_timestamp_owners(login), self.timestamps)
+
+
+class _Ending:
+    """A login that is to end, with what is found of it before the notice: its user can log out then, and leave
+    processes behind."""
+
+    def __init__(self, login: RegisteredLogin, members: Members) -> None:
+        self.login = login
+        self._session = None if login.has_ended() else logind_session(login)
+        self._members = members
+
+    def ask(self, number: int) -> None:
+        """Have logind end the session or, where there is none, send a signal to its processes."""
+        if self._session is not None and number == SIGNALS[0]:
+            try:
+                self._session.terminate()
+            except LogindFailed:
+                self._session = self._session if self._session.group else None
+        if self._session is None and not self.has_ended():
+            self._members.send(number)
+            self._members.send(signal.SIGCONT)  # su's caller can stop it, and it would not end its shell
+
+    def has_ended(self) -> bool:
+        """Whether none of its processes is left."""
+        return self._members.have_ended() if self._session is None else not self._session.has_processes()
+
+    def finish(self) -> None:
+        """Kill what is left. Raises _Failed."""
+        if self._session is not None:
+            if self._session.has_processes():
+                with contextlib.suppress(LogindFailed):  # then without logind
+                    self._session.kill()
+            if self.login.has_ended(KILL_SECONDS):
+                return
+        if not self._members.have_ended() and not self._members.kill(KILL_SECONDS):
+            raise _Failed("does not end")
+
+
+def forget_passwords(owners: Collection[str], folders: Sequence[str] = TIMESTAMPS) -> None:
+    """Have sudo, sudo-rs and doas ask for the password again. `owners` are names and ids of users.
+
+    Raises UntrustedFile and OSError.
+    """
+    for folder in folders:
+        with contextlib.suppress(MissingFile), trusted_folder(folder, 0) as descriptor:
+            for name in trusted_file.names(folder):
+                of_doas = _OF_DOAS.fullmatch(name)
+                if (of_doas[1] if of_doas else name) in owners:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=descriptor)  # a link would go itself, not what it points to
+
+
+def _timestamp_owners(login: RegisteredLogin) -> set[str]:
+    """Names and ids of the user who logged in, and of the one who ran su, sudo or doas for it."""
+    owners = {login.user, str(login.uid)}
+    if login.ruser:
+        owners.add(login.ruser)
+        with contextlib.suppress(KeyError, ValueError):
+            owners.add(str(pwd.getpwnam(login.ruser).pw_uid))
+    return owners
+
+
+def tell(login: RegisteredLogin, text: str) -> int:
+    """Write `text` to the terminals of the registered process and its descendants; returns their number.
+
+    A terminal that is stopped does not get it.
+    """
+    seen: set[int] = set()
+    for process in processes.with_descendants([login.pid], processes.everything()):
+        path = _path(process.terminal)
+        if path and process.terminal not in seen and _write(path, process, login, text):
+            seen.add(process.terminal)
+    return len(seen)
+
+
+def _device(terminal: str | None) -> int:
+    """The device number of a terminal as PAM_TTY names it, such as pts/3 or /dev/pts/3; 0 if it is none."""
+    found = re.fullmatch(r"(?:/dev/)?((?:pts/|tty)[0-9]{1,9})", terminal or "", re.ASCII)
+    with contextlib.suppress(OSError):
+        return os.stat(f"/dev/{found[1]}").st_rdev if found else 0
+    return 0
+
+
+def _path(device: int) -> str | None:
+    major, minor = os.major(device), os.minor(device)
+    if major == _PTS:
+        return f"/dev/pts/{minor}"
+    if major == _VIRTUAL_CONSOLE and 1 <= minor <= _MOST_CONSOLES:
+        return f"/dev/tty{minor}"
+    return None
+
+
+def _write(path: str, process: processes.Process, login: RegisteredLogin, text: str) -> bool:
+    """Write to the terminal if it belongs to the login.
+
+    A process can have a terminal of another devpts, in a mount namespace of its own, with the number of a terminal of
+    another person: so the terminal's owner counts too, or that root has registered it.
+    """
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, _FLAGS)
+        with contextlib.closing(os.fdopen(descriptor, "wb", buffering=0)) as terminal:
+            found = os.fstat(descriptor)
+            owners = (login.uid, *processes.user_ids(process.pid)[:1])
+            is_its_own = found.st_uid in owners or path in (login.tty, f"/dev/{login.tty}")
+            if stat.S_ISCHR(found.st_mode) and found.st_rdev == process.terminal and is_its_own:
+                return bool(terminal.write(f"\r\n{text}\r\n".encode("ascii")))
+    return False

@@ -11,34 +11,16 @@ from typing import Any, Protocol, TypeVar
 
 from pam_iampass.config.settings import CoverSettings, SessionSettings
 from pam_iampass.config.value_types import Enforcement
-from pam_iampass.enforcer.protocol import Reason, Verb
+from pam_iampass.enforcer.protocol import LoginSession, Reason, Verb
 
 
 @dataclass(frozen=True)
-class AttachedLogin:
-    """A login session, as the door described it in the session phase. Texts come from PAM uncleaned."""
+class AttachedLogin(LoginSession):
+    """A login session that belongs to a kept session. Its process id is that in the PID namespace of the agent."""
 
-    pid: int
-    """The application's process, which runs as long as the login session, in the PID namespace of the agent."""
-
-    user: str
-    """The account's name, as NSS has it."""
-
-    uid: int
-    service: str
-
-    audit_session: int | None = None
-    """The kernel's audit session (`/proc/PID/sessionid`), None without one that pam_loginuid began for this account."""
-
-    xdg_session: str | None = None
-    """logind's id of the session, None without logind."""
-
-    tty: str | None = None
     rhost: str | None = None
-
     since: float = 0.0
     """Unix time at which it was attached."""
-
     inode: int | None = None
     """Of the pidfd of its process, which no other process has; None before Linux 6.9 (pidfs)."""
 

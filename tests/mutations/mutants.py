@@ -75,7 +75,7 @@ _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
 _WAYS_IN = "tests/system/setuid/test_ways_in.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
 _ENFORCER = "tests/system/test_enforcer.py::"
-_REGISTRATIONS = "pam_iampass/enforcer/registrations.py"
+_LOGINS = "pam_iampass/enforcer/logins.py"
 _POLICY = "pam_iampass/login/policy.py"
 _POLICY_TESTS = "tests/unit/login/test_policy.py::"
 _BYPASS = "pam_iampass/login/bypass.py"
@@ -461,7 +461,7 @@ MUTANTS = (
     Mutant(
         6,
         "an end overlooks a login whose process was killed",
-        "pam_iampass/enforcer/actions.py",
+        "pam_iampass/enforcer/service.py",
         "each not in acted and self._members(each).send(0)",
         "False",
         _ENFORCER + "test_what_is_left_of_a_login_whose_process_was_killed_is_ended",
@@ -533,7 +533,7 @@ MUTANTS = (
     Mutant(
         6,
         "sudo remembers the password after an end",
-        "pam_iampass/enforcer/actions.py",
+        "pam_iampass/enforcer/service.py",
         "            problems += self._tried((login, partial(self._revoke, login)) for login in logins)\n",
         "",
         _ENFORCER + "test_a_login_that_is_ended_leaves_no_password_that_sudo_remembers",
@@ -1220,7 +1220,7 @@ MUTANTS = (
     Mutant(
         17,
         "a registration by the agent's user counts",
-        _REGISTRATIONS,
+        _LOGINS,
         'trusted_file.read(f"{self.folder}/{name}", limit=_LIMIT)',
         'open(f"{self.folder}/{name}", "rb").read()',
         _ENFORCER + "test_a_registration_that_root_has_not_written_touches_nobody",
@@ -1228,15 +1228,15 @@ MUTANTS = (
     Mutant(
         17,
         "a process with the id of one that has ended is taken for it",
-        _REGISTRATIONS,
-        "process is not None and process.started == registration.started",
+        _LOGINS,
+        "process is not None and process.started == login.started",
         "process is not None",
         _ENFORCER + "test_a_process_id_that_was_used_again_is_another_process",
     ),
     Mutant(
         21,
         "doas goes on with a password that was typed before the phone was away",
-        "pam_iampass/enforcer/actions.py",
+        "pam_iampass/enforcer/service.py",
         "(of_doas[1] if of_doas else name) in owners",
         "name in owners",
         _ENFORCER + "test_a_program_that_remembers_the_password_asks_for_it_again[doas]",
@@ -1260,7 +1260,7 @@ MUTANTS = (
     Mutant(
         17,
         "what heeds no signal outlives its login",
-        "pam_iampass/enforcer/actions.py",
+        "pam_iampass/enforcer/service.py",
         "not self._members.kill(KILL_SECONDS):",
         "not self.login.has_ended(KILL_SECONDS):",
         _ENFORCER + "test_what_a_login_has_started_is_ended_with_it_though_it_heeds_no_signal",

@@ -486,7 +486,7 @@ def test_a_login_that_proc_hides_is_not_taken_for_one_that_is_over(session: str)
     asks = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-from pam_iampass.enforcer.actions import Enforcer
+from pam_iampass.enforcer.service import Enforcer
 from pam_iampass.enforcer.protocol import Request
 print(Enforcer().carry_out(Request.decode(b"end {session} closed\\n")).encode().decode())
 """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pam_iampass.agent import server
 from pam_iampass.audit.journal import ADMINISTRATION, MESSAGE_IDS, SESSION_LEFT_OPEN
 from pam_iampass.client import connection
-from pam_iampass.enforcer import actions
+from pam_iampass.enforcer import service
 from pam_iampass.outcome import RESULTS, Outcome
 from pam_iampass.pam.stack import DEBIAN, PamFiles
 from pam_iampass.session import watch
@@ -54,7 +54,7 @@ def _value(found: re.Match[str], root: Path) -> str:
         "session_left_open": SESSION_LEFT_OPEN,
         "administration": ADMINISTRATION,
         "most_pending": f"{server.MOST_PENDING:,}",
-        "notice": f"{actions.NOTICE_SECONDS:g}",
+        "notice": f"{service.NOTICE_SECONDS:g}",
         "most_lookups": f"{connection.MOST_LOOKUPS}",
         "most_leaving": f"{server.MOST_LEAVING / 60:g}",
         "last_wait": f"{server.STOP_TIMEOUT + watch.STOP_TIMEOUT:g}",
