@@ -15,7 +15,7 @@ from pathlib import Path
 from pam_iampass.config import settings, user_table
 from pam_iampass.config.user_table import UserTable, user_of
 from pam_iampass.config.value_types import Approver, Network, exempt_rule
-from pam_iampass.doctor import session_check
+from pam_iampass.doctor import sessions
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.machine import Machine
 from pam_iampass.doctor.sshd import DROP_IN, SET_UP, SSHD_MARGIN, outdated
@@ -128,7 +128,7 @@ def check_config(
         problems += _no_connection_covered(config, examination.settings, files)
         denies_nobody += _services(config, examination.settings, examination.lines, in_force, files)
         denies_nobody += _su_to_root(config, examination.settings)
-        denies_nobody += session_check.remembered(files.usable(), examination.settings, in_force.service)
+        denies_nobody += sessions.remembered(files.usable(), examination.settings, in_force.service)
     denies_nobody += _switched_off(manifest, files)
     denies_nobody += _asked_twice(files)
     denies_nobody += _not_called(files)

@@ -36,7 +36,7 @@ _IMPORTS = "import pam_iampass.agent.server"
 
 
 def findings(machine: Machine) -> Iterator[Problem]:
-    """The service's user, the packages, and what users other than root can change."""
+    """The service's user, the packages, what users other than root can change, and what a removal has left off."""
     try:
         pwd.getpwnam(SERVICE_USER)
     except KeyError:
@@ -48,10 +48,6 @@ def findings(machine: Machine) -> Iterator[Problem]:
     pam = [file for one in services if isinstance(one, PamService) for file in one.files]
     modules = [folder / name for folder in module_folders() for name in ("pam_iampass.so", "pam_python.so")]
     yield from writable(path for path in (*PROGRAMS, *modules, *pam) if path.exists())
-
-
-def removed(machine: Machine) -> Iterator[Problem]:
-    """What asked the phone when the package was removed, and has not been switched on again."""
     off = {name: command for name, command in at_removal().items() if not _asks(name, machine.stacks)}
     if off:
         whom, commands = names(list(off)), "; ".join(off.values())

@@ -11,7 +11,7 @@ from pam_iampass.doctor import (
     configuration,
     files,
     iampass,
-    session_check,
+    sessions,
     sshd,
     sudo,
     users,
@@ -19,9 +19,7 @@ from pam_iampass.doctor import (
 )
 from pam_iampass.doctor.machine import Machine
 from pam_iampass.errors import Problem, Severity
-from pam_iampass.pam.stack import PamService
 from pam_iampass.system.programs import CommandUnavailable
-from pam_iampass.system.sudoers import SudoersRejected
 
 
 @dataclass(frozen=True)
@@ -60,17 +58,6 @@ def examine(machine: Machine) -> DoctorReport:
 
 def _stacks(machine: Machine) -> Iterator[Problem]:
     yield from machine.stacks.findings(machine.sshd_service)
-    yield from files.removed(machine)
-    if machine.settings is not None:
-        in_account = {machine.sshd_service} & set(machine.stacks.with_us_in_account)
-        asking = sorted({*machine.stacks.with_us, *filter(None, in_account)})
-        try:
-            rules = machine.sudoers
-        except (SudoersRejected, CommandUnavailable):  # which the subject sudo reports
-            rules = None
-        yield from session_check.findings(machine.stacks, machine.settings, asking, rules=rules)
-        usable = [one for one in machine.stacks.services.values() if isinstance(one, PamService)]
-        yield from session_check.remembered(usable, machine.settings, machine.sshd_service or "sshd")
     machine.not_checked += machine.stacks.unread
 
 
@@ -82,6 +69,7 @@ _SUBJECTS: dict[str, Callable[[Machine], Iterable[Problem]]] = {
     "users": users.findings,
     "service": iampass.findings,
     "PAM stacks": _stacks,
+    "kept sessions": sessions.findings,
     "sshd": sshd.findings,
     "sudo": sudo.findings,
     "other ways in": ways_in.findings,

@@ -440,15 +440,15 @@ MUTANTS = (
         "pam_iampass/system/sudoers.py",
         "return not last or any(",
         "return any(",
-        "tests/unit/doctor/test_session_check.py::test_sudo_that_remembers_starts_what_belongs_to_no_session",
+        "tests/unit/doctor/test_sessions.py::test_sudo_that_remembers_starts_what_belongs_to_no_session",
     ),
     Mutant(
         6,
         "one login that is kept hides that another is not",
-        "pam_iampass/doctor/session_check.py",
+        "pam_iampass/doctor/sessions.py",
         "if keeping.issubset(logins) or (logins and not endless):",
         "if keeping.issubset(logins) or len(endless) < len(logins):",
-        "tests/unit/doctor/test_session_check.py::test_a_login_that_keeps_nothing_makes_it_matter",
+        "tests/unit/doctor/test_sessions.py::test_a_login_that_keeps_nothing_makes_it_matter",
     ),
     Mutant(
         6,
@@ -1068,10 +1068,10 @@ MUTANTS = (
     Mutant(
         12,
         "doctor overlooks timestamps of sudo where nothing is revoked",
-        "pam_iampass/doctor/session_check.py",
+        "pam_iampass/doctor/sessions.py",
         "        if line.value and (folder or owner):\n",
         "        if False:\n",
-        "tests/unit/doctor/test_session_check.py::"
+        "tests/unit/doctor/test_sessions.py::"
         "test_that_sudo_remembers_where_nothing_is_revoked_is_found_if_any_session_is_kept",
     ),
     Mutant(

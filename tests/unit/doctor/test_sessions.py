@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.config.settings import load
-from pam_iampass.doctor.session_check import findings, remembered, sudo_rules
+from pam_iampass.doctor.sessions import kept, remembered, sudo_rules
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.errors import Severity
 from pam_iampass.pam.stack import DEBIAN, PamFiles
@@ -52,7 +52,7 @@ def found_in(
     for name, text in files.items():
         put(folder / "pam.d" / name.replace("_", "-"), text)
     stacks = Stacks(PamFiles([folder / "pam.d"], DEBIAN), [], frozenset())
-    found = findings(stacks, load(folder / "iampass.yaml"), [service], socket_path, sudoers)
+    found = kept(stacks, load(folder / "iampass.yaml"), [service], socket_path, sudoers)
     return [one.kind for one in found]
 
 
@@ -93,7 +93,7 @@ def test_the_remedy_is_the_way_by_which_the_service_was_switched_on(
     put(trusted_folder / "pam.d" / "common-auth", shared)
     put(trusted_folder / "pam.d" / name, "@include common-auth\nauth required pam_iampass.so\n")
     stacks = Stacks(PamFiles([trusted_folder / "pam.d"], DEBIAN), [], frozenset())
-    (found,) = findings(stacks, load(trusted_folder / "iampass.yaml"), [name], enforcer(trusted_folder))
+    (found,) = kept(stacks, load(trusted_folder / "iampass.yaml"), [name], enforcer(trusted_folder))
     assert found.remedy == f"{command}; by hand, after pam_systemd: session optional pam_iampass.so"
 
 
@@ -105,7 +105,7 @@ def test_what_polkit_approves_is_kept_by_nobody(trusted_folder: Path) -> None:
     (trusted_folder / "pam.d").mkdir()
     put(trusted_folder / "pam.d" / "polkit-1", f"auth required pam_iampass.so\n{OURS}")
     stacks = Stacks(PamFiles([trusted_folder / "pam.d"], DEBIAN), [], frozenset())
-    found = findings(stacks, load(trusted_folder / "iampass.yaml"), ["polkit-1"], enforcer(trusted_folder))
+    found = kept(stacks, load(trusted_folder / "iampass.yaml"), ["polkit-1"], enforcer(trusted_folder))
     assert [one.kind for one in found] == ["session-elsewhere"]
 
 

@@ -1,4 +1,4 @@
-"""Checks what the services need whose IAMPASS sessions are kept: `session` stacks, and the enforcer."""
+"""What services need whose IAMPASS sessions are kept: `session` stacks, the enforcer, no root shell beside them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
+from pam_iampass.doctor.machine import Machine
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.doctor.ways_in import CONSOLES
 from pam_iampass.enforcer.service import TIMESTAMPS
@@ -29,7 +30,23 @@ _ASKS_NOBODY = ("systemd-user",)
 """Services whose programs open sessions only: their `auth` stack is that of `other`, and nothing calls it."""
 
 
-def findings(
+def findings(machine: Machine) -> Iterator[Problem]:
+    """What keeps sessions of IAMPASS from being kept, or logins from ending with them. Raises OSError."""
+    if machine.settings is None:
+        machine.not_checked.append(f"kept sessions: {machine.no_settings}")
+        return
+    in_account = {machine.sshd_service} & set(machine.stacks.with_us_in_account)
+    asking = sorted({*machine.stacks.with_us, *filter(None, in_account)})
+    try:
+        rules = machine.sudoers
+    except (SudoersRejected, CommandUnavailable):  # which the subject sudo reports
+        rules = None
+    yield from kept(machine.stacks, machine.settings, asking, rules=rules)
+    usable = [one for one in machine.stacks.services.values() if isinstance(one, PamService)]
+    yield from remembered(usable, machine.settings, machine.sshd_service or "sshd")
+
+
+def kept(
     stacks: Stacks,
     settings: Settings,
     asking: Iterable[str],
