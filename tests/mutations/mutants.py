@@ -82,7 +82,7 @@ _BYPASS = "pam_iampass/login/bypass.py"
 _BYPASS_TESTS = "tests/unit/login/test_bypass.py::"
 _SINKS = "pam_iampass/audit/sinks.py"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
-_ACCOUNT_CHECK = "tests/unit/doctor/test_account_check.py::"
+_ACCOUNT_CHECK = "tests/unit/doctor/test_account_stacks.py::"
 _EXEMPT_SSH = "tests/system/setup/test_exempt_accounts.py::"
 
 MUTANTS = (
@@ -1121,7 +1121,7 @@ MUTANTS = (
         "pam_iampass/setup/sshd.py",
         "with reading_as(user), open(",
         "with open(",
-        "tests/unit/setup/test_keys.py::"
+        "tests/unit/setup/test_sshd.py::"
         "test_a_link_of_the_user_leads_root_to_nothing_that_only_root_can_read",
     ),
     Mutant(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
+
+import pytest
 
 from pam_iampass.doctor.catalogue import KINDS, SECTIONS, finding
 from pam_iampass.doctor.report import merged
@@ -56,3 +59,11 @@ def test_what_is_the_same_but_for_its_subject_is_reported_once_and_the_worst_com
 def test_braces_in_what_a_file_says_are_text() -> None:
     found = finding("configuration-error", "x", "{0}", what="{path}", remedy="{}")
     assert (found.what[-6:], found.evidence, found.remedy) == ("{path}", "{0}", "{}")
+
+
+@pytest.mark.parametrize("name", ["alice", "a b", "x;reboot", "$(reboot)", "a'b"])
+def test_a_name_is_one_word_of_the_command(name: str) -> None:
+    """Remedies are pasted into a root shell, and hold names that a directory has made up."""
+    found = finding("user-without-token", "users", "", name=name)
+    assert shlex.split(found.remedy.partition(", or ")[0])[2:] == [name]
+    assert name in found.what

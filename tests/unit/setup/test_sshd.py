@@ -1,14 +1,16 @@
-"""The look for a key of the user who sets up sshd: the file is that user's own."""
+"""sshd: a key of the user who sets it up, whose file is that user's own; the folder in which settings are tried."""
 
 from __future__ import annotations
 
 import getpass
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
-from pam_iampass.setup.sshd import _has_line
+from pam_iampass.setup.sshd import _has_line, scratch
+from pam_iampass.system import trusted_file
 from tests.support.folders import put
 
 ME = getpass.getuser()
@@ -39,3 +41,17 @@ def test_a_link_of_the_user_leads_root_to_nothing_that_only_root_can_read(truste
     file.chmod(0o644)
     assert _has_line(link, "nobody")
     assert os.geteuid() == 0
+
+
+@pytest.mark.needs_root
+def test_what_is_tried_is_where_nobody_else_can_put_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)  # as at the start of a process
+    with scratch() as folder:
+        (folder / "su").write_text("auth required pam_deny.so\n")
+        assert list(tmp_path.iterdir()) == []
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert trusted_file.read(folder / "su"), "no folder above belongs to anybody else"
+    assert not folder.exists()
