@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from pam_iampass.agent import wire
-from pam_iampass.agent.wire import FrameError, peer_credentials, receive, send
+from pam_iampass.agent.wire import FrameError, receive, send
 from pam_iampass.audit.administrator import NO_LOGIN
 from pam_iampass.enforcer.protocol import SESSION_ID
 from pam_iampass.login.application import (
@@ -24,6 +24,7 @@ from pam_iampass.login.application import (
 )
 from pam_iampass.outcome import Phase
 from pam_iampass.system.sock_diag import TcpClient, UnixClient
+from pam_iampass.system.unix_sockets import peer_credentials
 
 #: How long it waits for the answer to a prompt. Applications have shorter limits of their own. Seconds.
 ANSWER_TIMEOUT = 600.0

@@ -27,12 +27,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable
 
-from pam_iampass.agent.wire import peer_credentials
 from pam_iampass.audit.administrator import Administrator, administrator, login_uid, name_of
 from pam_iampass.audit.journal import ERROR, WARNING, Journal
 from pam_iampass.errors import RUN_AS_ROOT, PamIampassError, UntrustedFile
 from pam_iampass.system import paths
 from pam_iampass.system.trusted_folder import trusted_folder
+from pam_iampass.system.unix_sockets import peer_credentials
 
 GREETING = "pam-iampass-control 1"
 """What both sides begin with, followed by the nonce: no other protocol does."""

@@ -28,9 +28,8 @@ from pam_iampass.agent.application import RemoteApplication
 from pam_iampass.agent.context import Configurations, LoginContexts
 from pam_iampass.agent.control import ControlServer
 from pam_iampass.agent.own_ports import OwnPorts
-from pam_iampass.agent.wire import GREETING, FrameError, peer_credentials, receive_login, result, send
+from pam_iampass.agent.wire import GREETING, FrameError, receive_login, result, send
 from pam_iampass.audit.journal import ERROR, WARNING, Journal
-from pam_iampass.audit.sinks import send_datagram
 from pam_iampass.client.connection import Lookups, Network
 from pam_iampass.errors import PamIampassError, StateError
 from pam_iampass.login.agent_state import AgentState
@@ -40,9 +39,10 @@ from pam_iampass.outcome import Phase
 from pam_iampass.session.descriptors import stored
 from pam_iampass.session.store import KeptSessions, SessionStore
 from pam_iampass.session.watch import Watch
-from pam_iampass.system import passed_descriptors, paths
+from pam_iampass.system import paths
 from pam_iampass.system.service_user import SERVICE_USER, become
 from pam_iampass.system.trusted_folder import trusted_folder
+from pam_iampass.system.unix_sockets import passed, peer_credentials, send_datagram
 
 #: Logins that may be pending; more are denied with a message.
 MOST_PENDING = 1000
@@ -325,7 +325,7 @@ class Listeners:
 def passed_listeners() -> Listeners:
     """The sockets that systemd has passed (sd_listen_fds(3)), apart from what it has stored. Raises StateError."""
     doors, control = None, None
-    for _name, descriptor in passed_descriptors.passed():
+    for _name, descriptor in passed():
         if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             found = socket.socket(fileno=descriptor)
             if os.path.basename(found.getsockname()) == os.path.basename(paths.CONTROL_SOCKET):

@@ -28,7 +28,6 @@ SEND_TIMEOUT = 5.0
 
 _HEADER = struct.Struct("!cI")
 _HELLO = struct.Struct("!BBI")
-_CREDENTIALS = struct.Struct("3i")
 
 
 class FrameError(Exception):
@@ -214,14 +213,6 @@ def send(connection: socket.socket, frame: Frame) -> None:
         connection.sendall(frame.encode())
     except OSError:
         raise ApplicationGone("the application ended") from None
-
-
-def peer_credentials(connection: socket.socket) -> tuple[int, int, int]:
-    """The process, user and group ids of the peer (SO_PEERCRED, unix(7))."""
-    pid, uid, gid = _CREDENTIALS.unpack(
-        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    )
-    return pid, uid, gid
 
 
 def _parts(payload: bytes) -> list[bytes]:

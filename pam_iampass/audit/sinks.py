@@ -5,12 +5,13 @@ systemd-python and syslog(3) are not used: their calls have no time-out, and kee
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
+
+from pam_iampass.system.unix_sockets import send_datagram
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 SYSLOG_SOCKET = "/dev/log"
@@ -109,11 +110,3 @@ class Delivery:
                 except OSError:
                     continue
                 break
-
-
-def send_datagram(path: str, datagram: bytes | bytearray, patience: float) -> None:
-    """Send a datagram. Raises OSError. While it waits, other threads run."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.settimeout(patience)
-        sender.connect(path)
-        sender.send(datagram)

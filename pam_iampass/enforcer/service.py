@@ -15,7 +15,6 @@ import re
 import signal
 import socket
 import stat
-import struct
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -38,6 +37,7 @@ from pam_iampass.errors import MissingFile, PamIampassError, StateError, Untrust
 from pam_iampass.system import paths, trusted_file
 from pam_iampass.system.service_user import SERVICE_USER
 from pam_iampass.system.trusted_folder import trusted_folder
+from pam_iampass.system.unix_sockets import peer_credentials
 
 REQUEST_TIMEOUT = 2.0
 """How long the peer may take to send its line. Seconds."""
@@ -53,7 +53,6 @@ SIGNAL_SECONDS = 3.0
 """How long the processes of a login session may take after each of two signals before they are killed."""
 KILL_SECONDS = 10.0
 """How long that may take."""
-_PEER = struct.Struct("3i")
 _PTS, _VIRTUAL_CONSOLE = 136, 4  # major device numbers: Linux, Documentation/admin-guide/devices.txt
 _MOST_CONSOLES = 63
 _FLAGS = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -129,14 +128,9 @@ def _service_uid() -> int:
         raise StateError(f"there is no user {SERVICE_USER}", "systemd-sysusers") from None
 
 
-def _peer_uid(connection: socket.socket) -> int:
-    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-    return int(_PEER.unpack(data)[1])
-
-
 def serve(connection: socket.socket, enforcer: Enforcer, allowed_uids: frozenset[int]) -> Reply | None:
     """Serve one request; returns the answer, None where the peer may not ask or has hung up."""
-    if _peer_uid(connection) not in allowed_uids:
+    if peer_credentials(connection)[1] not in allowed_uids:
         print("refused a connection of another user", file=sys.stderr)
         return None
     try:

@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
-from pam_iampass.system.passed_descriptors import passed
+from pam_iampass.system.unix_sockets import passed
 
 #: How soon systemd is told again what its socket had no room for. Seconds.
 AGAIN = 0.05

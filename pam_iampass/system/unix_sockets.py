@@ -1,0 +1,41 @@
+"""Unix sockets: those that systemd has passed to this process, who is at the other end, and datagrams."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+
+_FIRST = 3  # SD_LISTEN_FDS_START
+_CREDENTIALS = struct.Struct("3i")
+
+
+def passed() -> list[tuple[str, int]]:
+    """Names and numbers of the descriptors that systemd has passed, the sockets first (sd_listen_fds_with_names(3)).
+
+    No program inherits them. Empty without systemd.
+    """
+    count = os.environ.get("LISTEN_FDS", "")
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdigit():
+        return []
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    found = [(names[number] if number < len(names) else "", _FIRST + number) for number in range(int(count))]
+    for _name, descriptor in found:
+        os.set_inheritable(descriptor, False)
+    return found
+
+
+def peer_credentials(connection: socket.socket) -> tuple[int, int, int]:
+    """The process, user and group ids of the peer (SO_PEERCRED, unix(7))."""
+    pid, uid, gid = _CREDENTIALS.unpack(
+        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    )
+    return pid, uid, gid
+
+
+def send_datagram(path: str, datagram: bytes | bytearray, patience: float) -> None:
+    """Send a datagram. Raises OSError. While it waits, other threads run."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.settimeout(patience)
+        sender.connect(path)
+        sender.send(datagram)
