@@ -1108,6 +1108,15 @@ MUTANTS = (
     ),
     Mutant(
         13,
+        "an exempt root who is to approve sudo by root's password is not reported as one",
+        "pam_iampass/doctor/sudo.py",
+        'kind == "sudo-asks-another" and without_phone(["root"])',
+        "False",
+        "tests/unit/doctor/test_sudo.py"
+        "::test_a_line_about_whose_password_it_is_matters_only_if_that_user_is_to_approve",
+    ),
+    Mutant(
+        13,
         "PAM_RUSER alone says who the caller is",
         "pam_iampass/login/policy.py",
         "    if named.uid != real.uid:\n",

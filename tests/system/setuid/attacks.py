@@ -476,6 +476,11 @@ AROUND = {
             "the caller's phone is asked",
             "test_real_sudo_with_the_password_of_another_user_asks_the_phone_of_its_caller",
         ),
+        Tested(
+            "sudo-rs, also with `rootpw` or `targetpw`",
+            "the same",
+            "test_real_sudo_rs_asks_the_phone_of_its_caller",
+        ),
     ),
     "test_ways_in": (
         Tested(

@@ -18,6 +18,7 @@ from tests.support.terminal import ENVIRONMENT, Terminal
 from tests.support.world import PASSWORD, token_of
 
 SUDOERS = Path("/etc/sudoers.d/site")
+SUDO_RS = Path("/usr/bin/sudo-rs")
 UNASKED_SERVICE = Path("/etc/pam.d/unasked")
 PLAIN = "auth requisite pam_unix.so\nauth required pam_permit.so\naccount required pam_permit.so\n"
 """A PAM file that asks for the password, and not the phone."""
@@ -116,17 +117,26 @@ def test_real_sudo_runs_the_command_and_no_phone_rings(cast: Cast, name: str) ->
     assert guest.starts() == 0
 
 
-@pytest.mark.parametrize("setting", OTHERS_PASSWORDS)
-def test_real_sudo_with_the_password_of_another_user_asks_the_phone_of_its_caller(
-    stage: Stage, sudo_and_su: Installation, setting: str
-) -> None:
-    password, options = OTHERS_PASSWORDS[setting]
-    guest = stage.guest(Phone.APPROVES)
-    rule, shadow = SUDOERS.with_name("passwords"), Path("/etc/shadow")
+@pytest.fixture
+def exempt_root(sudo_and_su: Installation) -> Iterator[None]:
+    """root has a password, and is exempt."""
+    shadow = Path("/etc/shadow")
     before = shadow.read_bytes()
     subprocess.run(["chpasswd"], input=f"root:{PASSWORD_OF_ROOT}\n", text=True, check=True)
-    rule.write_text(f"Defaults:{guest.name} {setting}\n")
     sudo_and_su.change(exempt="{users: [root]}")
+    yield
+    sudo_and_su.change()
+    shadow.write_bytes(before)
+
+
+@pytest.mark.usefixtures("exempt_root")
+@pytest.mark.parametrize("setting", OTHERS_PASSWORDS)
+def test_real_sudo_with_the_password_of_another_user_asks_the_phone_of_its_caller(
+    stage: Stage, setting: str
+) -> None:
+    password, options = OTHERS_PASSWORDS[setting]
+    guest, rule = stage.guest(Phone.APPROVES), SUDOERS.with_name("passwords")
+    rule.write_text(f"Defaults:{guest.name} {setting}\n")
     words = (*(word.format(twin=guest.twin) for word in options), *SHELL)
     try:
         terminal = enter_password(sudo(guest, "-k", *words), password)
@@ -136,9 +146,7 @@ def test_real_sudo_with_the_password_of_another_user_asks_the_phone_of_its_calle
         terminal = enter_password(sudo(guest, "-k", *words), password)
         assert terminal.finish() != 0, terminal.shown
     finally:
-        sudo_and_su.change()
         rule.unlink()
-        shadow.write_bytes(before)
     assert [session.user for session in guest.sessions()] == [token_of(guest.name)] * 2
     records = [str(record.get("MESSAGE", "")) for record in stage.authpriv()]
     records = [text for text in records if f" caller={guest.name} approver={guest.name} " in text]
@@ -147,6 +155,24 @@ def test_real_sudo_with_the_password_of_another_user_asks_the_phone_of_its_calle
         f"outcome=approved result=success user={user}",
         f"outcome=denied result=denied user={user}",
     ]
+
+
+@pytest.mark.usefixtures("exempt_root")
+@pytest.mark.parametrize("setting", ["", "rootpw", "targetpw"])
+def test_real_sudo_rs_asks_the_phone_of_its_caller(stage: Stage, setting: str) -> None:
+    if not SUDO_RS.exists():
+        pytest.skip("Debian 12 has no sudo-rs")
+    guest, rules = stage.guest(Phone.APPROVES), Path("/etc/sudoers-rs")
+    rules.write_text("%people ALL=(ALL:ALL) ALL\n" + (f"Defaults {setting}\n" if setting else ""))
+    rules.chmod(0o440)
+    try:
+        terminal = guest.run(str(SUDO_RS), *SHELL)
+        enter_password(terminal, PASSWORD_OF_ROOT if setting else PASSWORD)
+        assert terminal.finish() == 0, terminal.shown
+    finally:
+        rules.unlink()
+    assert terminal.lines[-1] == AS_ROOT
+    assert [session.user for session in guest.sessions()] == [token_of(guest.name)]
 
 
 def test_doctor_reports_each_rule_with_its_line_and_the_user(cast: Cast) -> None:
