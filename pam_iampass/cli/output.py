@@ -106,6 +106,13 @@ def timestamp(unix_time: float) -> str:
     return datetime.fromtimestamp(unix_time).astimezone().isoformat(timespec="seconds")
 
 
+def confirm(question: str) -> None:
+    """Ask for a yes; anything else ends the command. Raises ClickException where nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise click.ClickException(f"{question} To confirm, give --yes.")
+    click.confirm(question, abort=True, err=True)
+
+
 def record(act: Act, user: str, what: str) -> None:
     """Write to the journal what the administrator who runs the command has done, and to whom."""
     Journal().act(ActRecord(act, user, administrator(), what))

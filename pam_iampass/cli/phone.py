@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from pam_iampass.agent.control import ask
 from pam_iampass.audit.journal import Act
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.enrollment import Invitation, default_display_name, open_service, wait
-from pam_iampass.cli.output import count, duration, finding, line, record, show_json, table
+from pam_iampass.cli.output import confirm, count, duration, finding, line, record, show_json, table
 from pam_iampass.cli.parameters import (
     USER,
     account,
@@ -128,19 +127,12 @@ def lost(
 
     name = account(user) or user
     if not yes:
-        _confirm(name)
+        confirm(f"Disable the phone of {clean(name)} at IAMPASS? It then approves no login on any machine.")
     invitation = Invitation(display_name or default_display_name(name), number, message, as_json)
     try:
         ctx.exit(_Replacement(config, name, invitation, timeout if waits else 0.0).run())
     except IampassError as error:
         raise click.ClickException(error.diagnostics()) from None
-
-
-def _confirm(name: str) -> None:
-    question = f"Disable the phone of {clean(name)} at IAMPASS? It then approves no login on any machine."
-    if not sys.stdin.isatty():
-        raise click.ClickException(f"{question} To confirm, give --yes.")
-    click.confirm(question, abort=True, err=True)
 
 
 @dataclass(frozen=True)

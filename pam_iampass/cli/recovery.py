@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 import click
 
 from pam_iampass.agent.control import ask
 from pam_iampass.cli import Verbs
-from pam_iampass.cli.output import finding, line, show_json
+from pam_iampass.cli.output import confirm, finding, line, show_json
 from pam_iampass.cli.parameters import USER, account, existing_account, json_option
 from pam_iampass.text import clean
 
@@ -45,10 +44,7 @@ def new(user: str, yes: bool, as_json: bool) -> None:
     name = existing_account(user)
     left = ask("recovery list", user=name)["left"]
     if left and not yes:
-        question = f"{clean(name)} has {left} unused codes. Replace them?"
-        if not sys.stdin.isatty():
-            raise click.ClickException(f"{question} To confirm, give --yes.")
-        click.confirm(question, abort=True, err=True)
+        confirm(f"{clean(name)} has {left} unused codes. Replace them?")
     codes = ask("recovery new", user=name)
     if as_json:
         show_json({"user": name, "codes": codes})

@@ -160,13 +160,11 @@ class JsonObject:
 
     @classmethod
     def parse(cls, body: bytes, call: str) -> JsonObject:
-        """The object that is the whole body: UTF-8, no duplicate keys, no NaN, bounded numbers and nesting."""
+        """The object that is the whole body."""
         problem: str | None = None
         members: Any = None
         try:
-            text = body.decode("utf-8")
-            _refuse_deep_nesting(text)
-            members = _DECODER.decode(text)
+            members = strict_json(body)
         except ValueError:
             problem = "the response is not strict JSON"
         if problem is None and type(members) is not dict:
@@ -205,6 +203,16 @@ class JsonObject:
         if type(value) is not expected:
             raise self.error(f"{key} is {_TYPES.get(type(value), 'a number')}, not {_TYPES[expected]}")
         return value
+
+
+def strict_json(body: bytes) -> Any:
+    """The value that is the whole body: UTF-8, no duplicate keys, no NaN, bounded numbers and nesting.
+
+    Raises ValueError.
+    """
+    text = body.decode("utf-8")
+    _refuse_deep_nesting(text)
+    return _DECODER.decode(text)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

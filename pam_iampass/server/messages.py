@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 from urllib.parse import quote_plus, unquote_plus, urlsplit
 
+from pam_iampass.client.call import strict_json
 from pam_iampass.client.status import AuthenticationMethod, Status
 from pam_iampass.text import clean
 
@@ -134,9 +135,10 @@ class IncomingRequest:
         """The JSON object in the body, with exactly these keys."""
         self.require_content_type()
         try:
-            value = json.loads(self.body.decode("utf-8"), object_pairs_hook=_without_repeats)
+            value = strict_json(self.body)
         except ValueError:
-            raise bad_request("BAD_BODY", "the body must be JSON in UTF-8, without repeated keys") from None
+            what = "the body must be plain JSON in UTF-8, without repeated keys"
+            raise bad_request("BAD_BODY", what) from None
         if not isinstance(value, dict):
             raise bad_request("BAD_BODY", "the body must be a JSON object")
         missing, unknown = set(required) - set(value), set(value) - {*required, *optional}
@@ -153,13 +155,6 @@ def text_of(value: dict[str, Any], key: str) -> str | None:
     if not isinstance(text, str) or not text:
         raise bad_request("BAD_BODY", f"{key} must be text and not empty")
     return text
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("repeated key")
-    return value
 
 
 def _decoded(quoted: str) -> str:

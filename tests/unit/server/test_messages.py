@@ -82,7 +82,8 @@ def test_content_type_must_be_that_of_the_client(value: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"null", b"[]", b'{"a": 1}', b'{"a": 1, "a": 1}', b"{} x", b"\xff", b'"text"']
+    "body",
+    [b"", b"null", b"[]", b'{"a": 1}', b'{"a": 1, "a": 1}', b"{} x", b"\xff", b'"text"', b"[" * 200_000],
 )
 def test_the_body_of_a_start_is_an_empty_object(body: bytes) -> None:
     assert refused(start(body)) == "BAD_BODY"
