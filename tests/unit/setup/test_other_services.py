@@ -42,6 +42,15 @@ def test_setup_refuses_cockpit_if_a_ticket_logs_in_without_reaching_its_auth_lin
     assert found() == [(Severity.ERROR, True)]
 
 
+def test_setup_says_that_a_stack_has_too_many_conditions_to_simulate_all_combinations(stage: Stage) -> None:
+    conditions = "".join(f"auth required pam_succeed_if.so user ingroup g{number}\n" for number in range(9))
+    file = put(stage.paths.pam / "doas", conditions + DOAS)
+    problems = checks.check_stacks(stage.plan("doas").service, stage.paths, [])
+    (told,) = (one for one in problems if "not all combinations" in one.what)
+    assert told.severity is Severity.WARNING
+    assert f"{file}: 9 modules" in told.what
+
+
 def test_what_was_added_to_a_file_that_overrides_the_vendors_stays(stage: Stage) -> None:
     put(stage.paths.vendor_pam[0] / "polkit-1", DOAS)
     stage.set_up("polkit-1")
