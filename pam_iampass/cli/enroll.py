@@ -22,7 +22,7 @@ from pam_iampass.cli.enrollment import (
     read_requests,
     wait,
 )
-from pam_iampass.cli.output import Row, count, duration, line, progress, record, show_json, table
+from pam_iampass.cli.output import Row, count, line, progress, record, show_json, table
 from pam_iampass.cli.parameters import (
     USER,
     config_option,
@@ -146,7 +146,7 @@ def command(
         service = open_service(config, no_account)
         if file is not None:
             ctx.exit(_enroll_many(service, requests, options))
-        request = EnrollmentRequest(service.account(user or ""), token, number, display_name)
+        request = EnrollmentRequest(user or "", token, number, display_name)
         ctx.exit(_enroll_one(service, request, options))
     except IampassError as error:
         raise click.ClickException(error.diagnostics()) from None
@@ -170,44 +170,28 @@ class _Options:
 
 def _enroll_one(service: EnrollmentService, request: EnrollmentRequest, options: _Options) -> int:
     """Enroll one user and report. Returns the exit status. Raises PamIampassError and IampassError."""
-
-    def say(text: str, style: str = "") -> None:
-        if not options.as_json:
-            line((text, style))
-
-    def say_how_to_continue() -> None:
-        say(f"Logins of {user} are denied until a phone is registered.", "yellow")
-        say(f"To check, or to get a new link: pam-iampass enroll {user}")
-
     result = service.enroll(request, options.replace)
     user, registered, link = result.user, result.registered, None
-    say(f"{user} is {'new' if result.added else 'already known'} at IAMPASS.")
+    invitation = Invitation(
+        user, request.display_name, request.phone_number, options.message, options.as_json
+    )
+    invitation.say(f"{user} is {'new' if result.added else 'already known'} at IAMPASS.")
     where = "already has the token" if result.file is None else f"has the token, in {result.file}"
-    say(f"The user table {where}.")
+    invitation.say(f"The user table {where}.")
     invites = not registered or options.new_device
     # If there is a phone already, IAMPASS does not show whether another one is registered.
     waits = bool(options.seconds) and not registered
     if invites:
-        name = request.display_name or default_display_name(user)
-        invitation = Invitation(name, request.phone_number, options.message, options.as_json)
         link = invitation.send(service.manager, result.token, waits=waits)
         record(Act.ENROLL, user, "was sent a message" if request.phone_number else "a link was shown")
     else:
-        say(f"{user} already has a phone.", "green")
-        say(f"If it is lost: pam-iampass phone lost {user}")
-        say("To register another one, give --new-device.")
+        invitation.say(f"{user} already has a phone.", "green")
+        invitation.say(f"If it is lost: pam-iampass phone lost {user}")
+        invitation.say("To register another one, give --new-device.")
     if waits:
-        try:
-            registered = not wait(service.manager, {result.token: user}, options.seconds, options.as_json)
-        except BaseException:
-            say_how_to_continue()
-            raise
-        if registered:
-            say(f"The phone of {user} is registered.", "bold green")
-        else:
-            say(f"No phone of {user} was registered within {duration(options.seconds)}.", "bold red")
-    if not registered:
-        say_how_to_continue()
+        registered = invitation.wait(service.manager, result.token, options.seconds)
+    elif not registered:
+        invitation.say_how_to_continue()
     ok = registered or not waits
     if options.as_json:
         show_json(

@@ -333,10 +333,11 @@ def failure_of(error: PamIampassError | IampassError) -> tuple[str, str | None]:
 
 @dataclass(frozen=True)
 class Invitation:
-    """How one person gets the link."""
+    """How one person gets the link to register a phone."""
 
+    user: str
     display_name: str | None
-    """The name that the app shows."""
+    """The name that the app shows; None: the usual one."""
     number: str | None
     """The phone number for the SMS; None: the link is shown."""
     message: str | None
@@ -349,17 +350,45 @@ class Invitation:
 
         With `waits` the command goes on waiting for the phone. A `link` saves asking IAMPASS for one.
         """
+        name = self.display_name or default_display_name(self.user)
         if self.number is not None:
-            manager.send_registration_sms(token, self.display_name, self.number, self.message)
-            if not self.quiet:
-                line(f"A message with the registration link was sent to {self.number}.")
+            manager.send_registration_sms(token, name, self.number, self.message)
+            self.say(f"A message with the registration link was sent to {self.number}.")
             return None
-        link = link or manager.get_registration_link(token, self.display_name)
+        link = link or manager.get_registration_link(token, name)
         if not self.quiet:
             _show_link(link)
         elif waits:
             line(link, err=True)  # the JSON object is printed after waiting, which is too late
         return link
+
+    def wait(self, manager: ManagementAPI, token: str, seconds: float, what: str = "The phone") -> bool:
+        """Wait for the phone, and say whether it was registered in time. Raises IampassError.
+
+        If it was not, or if the waiting was interrupted, say how to continue.
+        """
+        registered = False
+        try:
+            registered = not wait(manager, {token: self.user}, seconds, self.quiet)
+            if registered:
+                self.say(f"{what} of {self.user} is registered.", "bold green")
+            else:
+                self.say(f"No phone of {self.user} was registered within {duration(seconds)}.", "bold red")
+        finally:
+            if not registered:
+                self.say_how_to_continue()
+        return registered
+
+    def say_how_to_continue(self) -> None:
+        """What to do while the user has no phone."""
+        self.say(f"Logins of {self.user} are denied until a phone is registered.", "yellow")
+        self.say(f"To check, or to get a new link: pam-iampass enroll {self.user}")
+        self.say(f"For logins without a phone until then: pam-iampass recovery new {self.user}")
+
+    def say(self, text: str, style: str = "") -> None:
+        """Print a line, unless `quiet`."""
+        if not self.quiet:
+            line((text, style))
 
 
 def _show_link(link: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -10,8 +9,8 @@ import click
 from pam_iampass.agent.control import ask
 from pam_iampass.audit.journal import Act
 from pam_iampass.cli import Verbs
-from pam_iampass.cli.enrollment import Invitation, default_display_name, open_service, wait
-from pam_iampass.cli.output import confirm, count, duration, finding, line, record, show_json, table
+from pam_iampass.cli.enrollment import Invitation, open_service
+from pam_iampass.cli.output import confirm, count, record, show_json, table
 from pam_iampass.cli.parameters import (
     USER,
     account,
@@ -128,95 +127,64 @@ def lost(
     name = account(user) or user
     if not yes:
         confirm(f"Disable the phone of {clean(name)} at IAMPASS? It then approves no login on any machine.")
-    invitation = Invitation(display_name or default_display_name(name), number, message, as_json)
+    invitation = Invitation(name, display_name, number, message, as_json)
     try:
-        ctx.exit(_Replacement(config, name, invitation, timeout if waits else 0.0).run())
+        ctx.exit(_replace(config, invitation, timeout if waits else 0.0))
     except IampassError as error:
         raise click.ClickException(error.diagnostics()) from None
 
 
-@dataclass(frozen=True)
-class _Replacement:
-    """A lost phone and the next one."""
+def _replace(config: Path, invitation: Invitation, seconds: float) -> int:
+    """Disable the phone of the invited user, and register the next one, for which to wait `seconds`.
 
-    config: Path
-    user: str
-    invitation: Invitation
-    seconds: float
-    """How long to wait for the next phone; 0: not at all."""
+    Returns the exit status. Raises IampassError and PamIampassError.
+    """
+    user, quiet = invitation.user, invitation.quiet
+    sessions, ok = _end_what_it_approved(invitation)
+    try:
+        manager, token, link = _disable(config, user)
+    except (IampassError, PamIampassError):
+        wait_for_ends([user], sessions, quiet)
+        click.echo("The phone is not disabled at IAMPASS, and can approve logins that begin now.", err=True)
+        raise
+    invitation.say(f"The phone of {user} is disabled at IAMPASS.", "green")
+    # Again: a login that has begun since may have been approved before the phone was disabled.
+    ok = wait_for_ends([user], sessions, quiet) and ok
+    shown_link, registered = invitation.send(manager, token, waits=bool(seconds), link=link), False
+    if seconds:
+        registered = invitation.wait(manager, token, seconds, "The next phone")
+        ok = registered and ok
+    else:
+        invitation.say_how_to_continue()
+    if quiet:
+        result = {"ok": ok, "user": user, "registered": registered}
+        show_json({**result, "link": shown_link, "message_to": invitation.number})
+    return 0 if ok else 1
 
-    def run(self) -> int:
-        """Returns the exit status. Raises IampassError and PamIampassError."""
-        sessions, ok = self._mark()
-        try:
-            manager, token, lost = self._disable()
-        except (IampassError, PamIampassError):
-            wait_for_ends([self.user], sessions, self.invitation.quiet)
-            click.echo(
-                "The phone is not disabled at IAMPASS, and can approve logins that begin now.", err=True
-            )
-            raise
-        # Again: a login that has begun since may have been approved before the phone was disabled.
-        ok = wait_for_ends([self.user], sessions, self.invitation.quiet) and ok
-        link = self.invitation.send(manager, token, waits=bool(self.seconds), link=lost)
-        if not self.seconds:
-            return self._end(link, registered=False, status=0 if ok else 1)
-        try:
-            registered = self._wait(manager, token)
-        except BaseException:
-            self._say_how_to_continue()
-            raise
-        return self._end(link, registered, status=0 if registered and ok else 1)
 
-    def _mark(self) -> tuple[list[str], bool]:
-        """Have the agent deny what waits for the phone and begin to end the sessions that it has approved.
+def _end_what_it_approved(invitation: Invitation) -> tuple[list[str], bool]:
+    """Have the agent deny what waits for the phone and begin to end the sessions that it has approved.
 
-        Returns these, and whether it worked: IAMPASS disables the phone either way.
-        """
-        try:
-            found = ask("phone lost", user=self.user)
-        except PamIampassError as error:
-            click.echo(error.diagnostics(), err=True)
-            return [], False
-        if found["pending"]:
-            self._say(f"{count(found['pending'], 'pending login')} denied.")
-        if found["problem"]:
-            click.echo(found["problem"], err=True)
-        return found["sessions"], not found["problem"]
+    Returns these, and whether it worked: IAMPASS disables the phone either way.
+    """
+    try:
+        found = ask("phone lost", user=invitation.user)
+    except PamIampassError as error:
+        click.echo(error.diagnostics(), err=True)
+        return [], False
+    if found["pending"]:
+        invitation.say(f"{count(found['pending'], 'pending login')} denied.")
+    if found["problem"]:
+        click.echo(found["problem"], err=True)
+    return found["sessions"], not found["problem"]
 
-    def _disable(self) -> tuple[ManagementAPI, str, str]:
-        """Have IAMPASS disable the phone; returns the link for the next one, with its token."""
-        service = open_service(self.config)
-        token = service.token_of(self.user)
-        if token is None:
-            raise EditRefused(f"{shown(self.user)} has no token", "see: pam-iampass user list")
-        link = service.manager.lost_mobile_device(token)
-        record(Act.PHONE_LOST, self.user, "disabled at IAMPASS")
-        self._say(f"The phone of {self.user} is disabled at IAMPASS.", "green")
-        return service.manager, token, link
 
-    def _wait(self, manager: ManagementAPI, token: str) -> bool:
-        if wait(manager, {token: self.user}, self.seconds, self.invitation.quiet):
-            self._say(f"No phone of {self.user} was registered within {duration(self.seconds)}.", "bold red")
-            return False
-        self._say(f"The next phone of {self.user} is registered.", "bold green")
-        return True
-
-    def _end(self, link: str | None, registered: bool, status: int = 0) -> int:
-        if self.invitation.quiet:
-            result = {"ok": status == 0, "user": self.user, "registered": registered}
-            show_json({**result, "link": link, "message_to": self.invitation.number})
-        elif not registered:
-            self._say_how_to_continue()
-        return status
-
-    def _say_how_to_continue(self) -> None:
-        if self.invitation.quiet:
-            return
-        line((f"Logins of {self.user} are denied until a phone is registered.", "yellow"))
-        finding(["For a new link:"], f"pam-iampass enroll {self.user}")
-        finding(["For logins without a phone until then:"], f"pam-iampass recovery new {self.user}")
-
-    def _say(self, text: str, style: str = "") -> None:
-        if not self.invitation.quiet:
-            line((text, style))
+def _disable(config: Path, user: str) -> tuple[ManagementAPI, str, str]:
+    """Have IAMPASS disable the phone; returns the link for the next one, with its token."""
+    service = open_service(config)
+    token = service.token_of(user)
+    if token is None:
+        raise EditRefused(f"{shown(user)} has no token", "see: pam-iampass user list")
+    link = service.manager.lost_mobile_device(token)
+    record(Act.PHONE_LOST, user, "disabled at IAMPASS")
+    return service.manager, token, link

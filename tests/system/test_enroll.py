@@ -176,6 +176,7 @@ def test_without_a_terminal_there_are_plain_lines(place: Place) -> None:
         "No phone of alice was registered within 1 second.",
         "Logins of alice are denied until a phone is registered.",
         "To check, or to get a new link: pam-iampass enroll alice",
+        "For logins without a phone until then: pam-iampass recovery new alice",
     ]
     assert place.find("alice") == Entry("7f3c-alice")
 
