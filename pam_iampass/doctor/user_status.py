@@ -102,18 +102,29 @@ def user_status(
         if read.users is None:
             raise ConfigurationError(read.problems)
         folder = read.users.parent / settings.USERS_FOLDER
-        table = UserTable(read.users, folder)
-        lines = lru_cache(maxsize=1)(lambda file: read_table(file, 0).lines)  # the same file for most users
-        resolver = _StatusResolver(read.settings, table, partial(_place, read.users, folder, lines), bypasses)
-        if names is not None:
-            users = tuple(resolver.status(name) for name in sorted(names))
-            return UserStatusReport(users, read.users, (*read.problems, *resolver.problems))
-        found = user_table.check(read.users, folder)
-        accounts = login_accounts() if people is None else people
-        everybody = {*accounts, *_named(found)}
-        resolver.preload(found)
-        users = tuple(resolver.status(name) for name in sorted(everybody))
-    return UserStatusReport(users, read.users, (*read.problems, *found.problems))
+        find: Callable[[str], Entry | None] = UserTable(read.users, folder).find
+        if names is None:
+            found = user_table.check(read.users, folder)
+            if all(problem.severity is not Severity.ERROR for problem in found.problems):
+                find = (
+                    found.entries.get
+                )  # what was read already: a look-up for each of many users would take long
+            listed: dict[str, Account] = {}
+            for one in pwd.getpwall():
+                listed.setdefault(one.pw_name, Account(one.pw_name, one.pw_uid, one.pw_gid))
+            wanted = {*(login_accounts() if people is None else people), *_named(found)}
+            resolver = _StatusResolver(read.settings, find, found.places.get, bypasses, listed)
+        else:
+            wanted = set(names)
+            lines = lru_cache(maxsize=1)(
+                lambda file: read_table(file, 0).lines
+            )  # the same file for most users
+            resolver = _StatusResolver(
+                read.settings, find, partial(_place, read.users, folder, lines), bypasses, {}
+            )
+        users = tuple(map(resolver.status, sorted(wanted)))
+    of_table = resolver.problems if names is not None else found.problems
+    return UserStatusReport(users, read.users, (*read.problems, *of_table))
 
 
 def _named(found: TableReport) -> set[str]:
@@ -141,30 +152,28 @@ class _StatusResolver:
     def __init__(
         self,
         known: settings.Settings | None,
-        table: UserTable,
+        find: Callable[[str], Entry | None],
         place: Callable[[str], Place | None],
         bypasses: Sequence[Bypass],
+        listed: Mapping[str, Account],
     ) -> None:
+        """`find` looks a user up in the table, `place` where; `listed` are accounts that need no look-up."""
         self.problems: list[Problem] = []
         """The reasons why entries could not be read."""
-        self._place = place
         self._settings = known
-        self._table = table
-        self._accounts = Accounts()
+        self._find = find
+        self._place = place
         self._bypasses = bypasses
-        self._entries: Mapping[str, Entry] | None = None
-        self._listed: dict[str, Account] = {}
-
-    def preload(self, found: TableReport) -> None:
-        """Use the table as it was read already; a look-up for each of many users would take long."""
-        self._place = found.places.get
-        if all(problem.severity is not Severity.ERROR for problem in found.problems):
-            self._entries = found.entries
-        for entry in pwd.getpwall():
-            self._listed.setdefault(entry.pw_name, Account(entry.pw_name, entry.pw_uid, entry.pw_gid))
+        self._listed = listed
+        self._accounts = Accounts()
 
     def status(self, name: str) -> UserStatus:
-        entry, broken = self._entry(name)
+        entry, broken = None, ""
+        try:
+            entry = self._find(name)
+        except ConfigurationError as error:
+            self.problems += error.problems
+            broken = str(error)
         place = self._place(name) if entry else None
         try:
             account = self._listed.get(name) or self._accounts.named(name)
@@ -181,18 +190,12 @@ class _StatusResolver:
             self._settings.service if self._settings else None, account, entry, broken
         )
         bypasses = tuple(one for one in self._bypasses if (one.user, one.uid) == (name, account.uid))
-        services = self._of_services(state, account, entry, broken)
+        of_services = {
+            one: self._state(service, account, entry, broken)[0]
+            for one, service in sorted(self._settings.services.items() if self._settings else ())
+        }
+        services = {one: other for one, other in of_services.items() if other is not state}
         return UserStatus(name, account.uid, state, reason, entry, place, services, bypasses)
-
-    def _entry(self, name: str) -> tuple[Entry | None, str]:
-        """The entry, and the reason why it could not be read."""
-        if self._entries is not None:
-            return self._entries.get(name), ""
-        try:
-            return self._table.find(name), ""
-        except ConfigurationError as error:
-            self.problems += error.problems
-            return None, str(error)
 
     def _state(
         self, service: settings.ServiceSettings | None, account: Account, entry: Entry | None, broken: str
@@ -219,17 +222,6 @@ class _StatusResolver:
             return UserState.ASKED, ", ".join([f"with the token that unlisted_users makes: {template}", *but])
         ignored = service.unlisted_users.ignore
         return (UserState.IGNORED if ignored else UserState.DENIED), ", ".join(["no token", *but])
-
-    def _of_services(
-        self, state: UserState, account: Account, entry: Entry | None, broken: str
-    ) -> dict[str, UserState]:
-        """The services in which the state is another."""
-        services = self._settings.services if self._settings else {}
-        found = {
-            name: self._state(service, account, entry, broken)[0]
-            for name, service in sorted(services.items())
-        }
-        return {name: other for name, other in found.items() if other is not state}
 
 
 @dataclass(frozen=True)
