@@ -25,12 +25,12 @@ _INTRODUCTION = """\
 `pam-iampass check` reads both as the module does and reports every problem. Logins are denied until all errors are
 fixed.
 
-The files, and every folder above them, must belong to root and be writable by nobody else. None of the files may be a
-symbolic link; folders may. Only root and the group `_iampass` may be able to read the secret: `chown root:_iampass`,
-`chmod 0640`.
+The files, and every folder above them, must belong to root and be writable by nobody else. The files must not be
+symbolic links; the folders may be. Only root and the group `_iampass` may be able to read the secret:
+`chown root:_iampass`, `chmod 0640`.
 
 The format is a strict form of YAML in UTF-8: each key at most once, and no anchors, aliases, tags or merge keys.
-Durations are written with their unit: `60s`, `2m` or `1h`.
+Durations are written with their unit: `60s`, `2m`, `1h` or `1d`.
 """
 
 _USERS = """
