@@ -115,7 +115,7 @@ def test_what_a_lookup_raises_reaches_all_who_wait_for_it() -> None:
             Lookups(fails)("iampass.example.", 443, timeout=60.0)
 
 
-def test_only_so_many_lookups_hang_and_one_more_is_no_outage(
+def test_the_number_of_hanging_lookups_is_bounded_and_one_more_is_no_outage(
     server: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "LOOKUP_JOINED", 0.0)

@@ -151,7 +151,7 @@ def test_an_answer_that_does_not_say_who_was_added_is_a_protocol_error(users: An
     "url", ["", "/register/1", "https://x/a b", "https://x/\x1b[2J", "https://x/ü", 7, None]
 )
 @pytest.mark.parametrize("call", ["get_registration_link", "lost_mobile_device"])
-def test_a_link_that_is_none_is_a_protocol_error(call: str, url: Any) -> None:
+def test_an_invalid_link_is_a_protocol_error(call: str, url: Any) -> None:
     with (
         scripted_server(answer(200, {"status": True, "register_url": url})) as server,
         manager_of(server) as manager,

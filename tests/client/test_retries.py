@@ -189,7 +189,7 @@ def test_any_retry_after_is_read_or_ignored(text: str, now: float) -> None:
     assert wait is None or wait >= 0.0
 
 
-def test_what_is_no_date_is_none() -> None:
+def test_text_that_is_no_date_is_ignored() -> None:
     assert [http_time(text) for text in (None, "", "yesterday", "Mon, 99 Foo 2020 99:99:99 GMT", "0")] == [
         None
     ] * 5

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from tests.mutations.mutants import INVARIANTS, MUTANTS
+from pathlib import Path
 
+from tests.mutations.mutants import MUTANTS
+
+ROOT = Path(__file__).parents[2]
 HEAD = """\
 # Mutants
 
@@ -15,13 +18,9 @@ mutant. `make mutants` runs them in about two minutes. `tests/mutations/mutants.
 def text() -> str:
     """The whole report."""
     parts = [HEAD]
-    for number, invariant in enumerate(INVARIANTS, 1):
+    for number, (invariant, mutants) in enumerate(MUTANTS.items(), 1):
         parts.append(
             f"\n## {number}. {invariant}\n\n| mutant | where | the test that fails |\n| --- | --- | --- |\n"
         )
-        parts += [
-            f"| {mutant.what} | `{mutant.file}` | `{mutant.test}` |\n"
-            for mutant in MUTANTS
-            if mutant.invariant == number
-        ]
+        parts += [f"| {each.what} | `{each.file(ROOT)}` | `{each.node(ROOT)}` |\n" for each in mutants]
     return "".join(parts)

@@ -31,7 +31,7 @@ NOT_COPIED = shutil.ignore_patterns(".git", "build", "__pycache__", "*.pyc", ".m
 def main() -> int:
     """Run all of them, or those whose `what` has the word that was given."""
     word = sys.argv[1] if len(sys.argv) > 1 else ""
-    wanted = [mutant for mutant in MUTANTS if word in mutant.what]
+    wanted = [mutant for mutants in MUTANTS.values() for mutant in mutants if word in mutant.what]
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copies: Queue[Path] = Queue()
@@ -56,7 +56,7 @@ def _installed(copy: Path) -> Path:
 
 
 def _parts(mutants: list[Mutant]) -> list[list[str]]:
-    tests = sorted({mutant.test for mutant in mutants})
+    tests = sorted({mutant.node(ROOT) for mutant in mutants})
     parts = [tests[part::AT_A_TIME] for part in range(AT_A_TIME)]
     return [part for part in parts if part]  # without a name pytest would run all there are
 
@@ -75,19 +75,20 @@ def _without(copies: Queue[Path], tests: list[str]) -> bool:
 
 def _played(copies: Queue[Path], mutant: Mutant) -> bool:
     """The test fails with the mutant: it is not enough that it cannot be run."""
+    file, test = mutant.file(ROOT), mutant.node(ROOT)
     copy = copies.get()
-    staged = copy / "build/staged" / PACKAGES / mutant.file
-    files = [copy / mutant.file, *([staged] if staged.exists() else [])]
+    staged = copy / "build/staged" / PACKAGES / file
+    files = [copy / file, *([staged] if staged.exists() else [])]
     source = files[0].read_text(encoding="utf-8")
     try:
-        _write(files, mutant.applied_to(source))
+        _write(files, source.replace(mutant.text, mutant.replacement))
         # What is not Python is installed anew.
-        done = _pytest(copy, "--exitfirst", mutant.test, staged=staged.exists())
+        done = _pytest(copy, "--exitfirst", test, staged=staged.exists())
     finally:
         _write(files, source)
         copies.put(copy)
-    noticed = done.returncode == 1 and f"FAILED {mutant.test}" in done.stdout
-    print(f"{'noticed' if noticed else 'NOT NOTICED'}: {mutant.invariant}. {mutant.what}", flush=True)
+    noticed = done.returncode == 1 and f"FAILED {test}" in done.stdout
+    print(f"{'noticed' if noticed else 'NOT NOTICED'}: {mutant.what}", flush=True)
     if not noticed:
         print(done.stdout, flush=True)
     return noticed

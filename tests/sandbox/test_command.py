@@ -184,7 +184,7 @@ def test_a_port_in_use_is_an_error_in_a_line() -> None:
 
 
 @pytest.mark.parametrize("address", ["8443", "localhost", "localhost:", ":1", "[::1]", "h:x", "h:65536"])
-def test_an_address_that_is_none_is_refused(address: str) -> None:
+def test_an_invalid_address_is_refused(address: str) -> None:
     result = run("--listen", address)
     assert result.returncode == 2
     assert "is not HOST:PORT" in result.stderr

@@ -140,7 +140,7 @@ def test_an_application_id_that_cannot_stand_in_a_path_is_refused(application_id
         Sandbox(application_id)
 
 
-def test_who_never_speaks_tls_does_not_keep_the_sandbox_from_stopping() -> None:
+def test_a_client_that_never_speaks_tls_does_not_keep_the_sandbox_from_stopping() -> None:
     with Sandbox() as sandbox:
         silent = socket.create_connection(("127.0.0.1", sandbox.port))
         Caller(sandbox).start("alice")

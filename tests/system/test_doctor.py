@@ -796,7 +796,7 @@ def test_a_user_without_a_phone_is_denied_which_is_an_error_unless_something_els
 SUDO = ("/usr/bin/sudo", "/usr/sbin/visudo", "/usr/bin/cvtsudoers")
 
 
-def test_a_machine_without_sshd_and_sudo_is_looked_at_all_the_same(clinic: Clinic) -> None:
+def test_a_machine_without_sshd_and_sudo_is_checked_too(clinic: Clinic) -> None:
     with away("/usr/sbin/sshd", *SUDO):
         report = clinic.report()
     assert {"sshd: is not installed", "sudo: is not installed"} <= set(report["not_looked_at"])

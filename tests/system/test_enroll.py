@@ -205,7 +205,7 @@ def test_a_new_token_is_a_long_random_one(place: Place) -> None:
     assert all(re.fullmatch("[0-9a-f]{32}", token) for token in tokens)
 
 
-def test_who_has_a_phone_is_not_asked_for_one(place: Place) -> None:
+def test_a_user_who_has_a_phone_is_not_asked_for_one(place: Place) -> None:
     place.sandbox.add_user("b1", device=True)
     said = enroll("bob")
     assert "bob already has a phone.\nIf it is lost: pam-iampass phone lost bob\n" in said

@@ -89,7 +89,7 @@ def no_ipv6() -> Iterator[None]:
     switch.write_text("0\n")
 
 
-def test_where_ipv6_is_switched_off_a_failed_look_up_is_an_outage_all_the_same(
+def test_without_ipv6_a_failed_look_up_is_an_outage_too(
     search_list: None, no_ipv6: None
 ) -> None:
     with scripted_server() as server, api_to(server, url=f"https://{BROKEN}") as api:

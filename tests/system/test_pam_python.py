@@ -53,7 +53,7 @@ def test_an_approval_lets_in_and_a_refusal_is_one_request(world: World, kind: st
         assert world.left_open() == []
 
 
-def test_who_is_exempt_gets_in_without_a_request(world: World) -> None:
+def test_a_user_who_is_exempt_gets_in_without_a_request(world: World) -> None:
     world.machine.change(exempt="{users: [alice]}")
     login = world.login("alice")
     assert login.finish() == 0

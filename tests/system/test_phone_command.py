@@ -76,7 +76,7 @@ def test_a_lost_phone_approves_nothing_and_the_next_one_is_registered_by_the_cod
     assert place.sandbox.users["b1"]
 
 
-def test_who_says_no_keeps_the_phone(place: Place) -> None:
+def test_a_user_who_says_no_keeps_the_phone(place: Place) -> None:
     terminal = Terminal([COMMAND, "phone", "lost", "bob"])
     terminal.expect_exact("[y/N]: ")
     terminal.sendline("n")

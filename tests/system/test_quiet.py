@@ -108,7 +108,7 @@ def test_an_outage_is_said_and_denies_or_lets_pass_as_the_settings_have_it(world
     assert passed.stdout == "In as alice.\n"
 
 
-def test_who_is_exempt_logs_in_without_a_request_or_a_word(world: World) -> None:
+def test_a_user_who_is_exempt_logs_in_without_a_request_or_a_word(world: World) -> None:
     world.machine.change(exempt="{users: [alice]}")
     done = ssh(world, "alice", REMOTE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "In as alice.\n", "")

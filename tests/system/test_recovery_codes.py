@@ -42,7 +42,7 @@ def types(world: World, text: str) -> Login:
     return login
 
 
-def test_who_gets_a_shell_by_a_code_reads_how_many_are_left(world: World) -> None:
+def test_a_user_who_gets_a_shell_by_a_code_reads_how_many_are_left(world: World) -> None:
     login = world.sshd.login("olivia")
     code = new_codes("olivia")[0]
     login.expect(PROMPT)

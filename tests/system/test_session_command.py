@@ -290,7 +290,7 @@ def test_a_login_that_a_lost_phone_approves_before_iampass_has_disabled_it_is_en
 
 
 @pytest.mark.parametrize("option", ["--yes", "--keep-at-iampass"])
-def test_who_is_removed_is_logged_out(
+def test_a_user_who_is_removed_is_logged_out(
     agent: Keeping, machine: Installation, sandbox: Sandbox, option: str
 ) -> None:
     machine.configure(sandbox)
@@ -316,7 +316,7 @@ def test_who_is_removed_is_logged_out(
     assert acts(agent) == [removed]
 
 
-def test_without_an_agent_a_lost_phone_is_disabled_at_iampass_all_the_same(
+def test_without_an_agent_a_lost_phone_is_still_disabled_at_iampass(
     machine: Installation, sandbox: Sandbox
 ) -> None:
     machine.configure(sandbox)

@@ -53,7 +53,7 @@ def test_a_shell_begins_without_a_word_of_ours(world: World) -> None:
     assert world.outcome("alice") == ("approved", "success")
 
 
-def test_who_leaves_at_the_prompt_is_not_asked_on_the_phone(world: World) -> None:
+def test_a_user_who_leaves_at_the_prompt_is_not_asked_on_the_phone(world: World) -> None:
     login = world.login("alice")
     login.prompted()
     login.kill()

@@ -81,7 +81,7 @@ def test_an_attacker_who_starts_logins_all_the_time_neither_keeps_the_owner_out_
     assert world.starts("alice") == 3, "after two refusals no further request is sent"
 
 
-def test_whoever_is_on_the_machine_is_one_origin_by_whatever_loopback_address_and_name(
+def test_all_loopback_addresses_and_their_names_are_one_origin(
     world: World, folder: Path
 ) -> None:
     """127.0.0.0/8 has 16 million addresses, and with `UseDNS yes` PAM_RHOST is a name."""

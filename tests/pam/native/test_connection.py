@@ -121,7 +121,7 @@ def never_greets(connection: DoorConnection) -> None:
     assert connection.door_closes()
 
 
-def test_an_agent_that_says_nothing_is_none(application: Application, door: Door) -> None:
+def test_an_agent_that_says_nothing_counts_as_no_agent(application: Application, door: Door) -> None:
     with ScriptedModule.as_agent(door.agent_socket, never_greets, greets=False):
         run = in_time(application.run, door.greeting + BUSY, least=door.greeting - 0.1)
     assert run.result == PAM_ABORT
@@ -281,7 +281,7 @@ def full_queue(path: Path) -> Iterator[socket.socket]:
             path.unlink()
 
 
-def test_an_agent_whose_queue_stays_full_is_none(application: Application, door: Door) -> None:
+def test_an_agent_whose_queue_stays_full_counts_as_no_agent(application: Application, door: Door) -> None:
     with full_queue(door.agent_socket):
         run = in_time(application.run, door.greeting + BUSY, least=door.greeting - 0.1)
     assert run.result == PAM_ABORT

@@ -57,7 +57,7 @@ def test_leaves_one_audit_record(application: Application, agent: Playing) -> No
     ) in text
 
 
-def test_a_log_that_takes_no_datagrams_gets_the_record_all_the_same(
+def test_a_log_that_takes_no_datagrams_still_gets_the_record(
     application: Application, agent: Playing
 ) -> None:
     with agent(dies):

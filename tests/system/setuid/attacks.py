@@ -418,7 +418,7 @@ OTHERS = {
             "su to another user whose password is known, with an approval on the caller's own phone",
             "the caller approves only if the target is root: the target's phone is asked, and the record says "
             "who called and who was asked",
-            "test_who_knows_the_password_of_another_user_does_not_become_them_by_a_phone_of_their_own",
+            "test_a_user_who_knows_the_password_of_another_user_does_not_become_them_by_a_phone_of_their_own",
         ),
         Tested(
             "(control: the same with an approval on the target's phone)",

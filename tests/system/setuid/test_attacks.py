@@ -156,7 +156,7 @@ def test_no_trap_snapped(played: dict[Case, Login], traps: Traps) -> None:
     assert traps.snapped() == []
 
 
-def test_logins_are_as_ever_afterwards(played: dict[Case, Login], stage: Stage) -> None:
+def test_logins_work_as_before_afterwards(played: dict[Case, Login], stage: Stage) -> None:
     guests = [stage.guest(Phone.APPROVES) for _ in PROGRAMS]
     with ThreadPoolExecutor(len(guests)) as pool:
         seen = list(pool.map(Guest.play, guests, PROGRAMS))

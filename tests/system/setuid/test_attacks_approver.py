@@ -25,7 +25,7 @@ def says(guest: Guest, ruser: str, *, real_uid: int) -> Seen:
 
 
 @side_by_side
-def test_who_knows_the_password_of_another_user_does_not_become_them_by_a_phone_of_their_own(
+def test_a_user_who_knows_the_password_of_another_user_does_not_become_them_by_a_phone_of_their_own(
     guest: Guest,
 ) -> None:
     friend = guest.stage.guest(Phone.DENIES)

@@ -51,7 +51,7 @@ def is_denied_unasked(guest: Guest) -> list[str]:
     return guest.records(2)
 
 
-def test_who_takes_all_tcp_ports_makes_no_outage(guest: Guest) -> None:
+def test_a_user_who_takes_all_tcp_ports_makes_no_outage(guest: Guest) -> None:
     with all_ports_taken(guest.person.uid, "SOCK_STREAM"):
         records = is_denied_unasked(guest)
     for record in records:
@@ -59,7 +59,7 @@ def test_who_takes_all_tcp_ports_makes_no_outage(guest: Guest) -> None:
         assert "this machine cannot connect: Cannot assign requested address" in record
 
 
-def test_who_takes_all_udp_ports_makes_no_outage(guest: Guest, sudo_and_su: Installation) -> None:
+def test_a_user_who_takes_all_udp_ports_makes_no_outage(guest: Guest, sudo_and_su: Installation) -> None:
     sudo_and_su.change(unavailable="ignore", server=f"https://{SIX}")
     with answering(), all_ports_taken(guest.person.uid, "SOCK_DGRAM"):
         records = is_denied_unasked(guest)

@@ -21,7 +21,7 @@ def guest(stage: Stage) -> Guest:
     return stage.guest(Phone.DENIES)
 
 
-def test_who_is_exempt_in_sudo_is_asked_in_su(guest: Guest, sudo_and_su: Installation) -> None:
+def test_a_user_who_is_exempt_in_sudo_is_asked_in_su(guest: Guest, sudo_and_su: Installation) -> None:
     users = f"[{guest.name}, {guest.twin}]"
     sudo_and_su.change(services=f"{{sudo: {{exempt: {{users: {users}}}}}}}")
     assert guest.play("sudo").got_in

@@ -99,7 +99,7 @@ def test_after_a_change_of_exempt_check_and_doctor_say_what_to_do_and_setup_foll
     assert not gets_in(administrator, ROBOT)
 
 
-def test_whom_sshd_spares_the_prompt_but_the_settings_do_not_exempt_is_asked_on_the_phone(
+def test_a_user_without_a_prompt_who_is_not_exempt_is_asked_on_the_phone(
     administrator: Administrator,
 ) -> None:
     """After a change of the settings; and where sshd sees a group in another way than the module."""

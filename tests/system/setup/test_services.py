@@ -49,7 +49,7 @@ def test_sshd_asks_the_phone_without_a_prompt_until_it_is_undone(administrator: 
 
 
 @pytest.mark.parametrize("way", ["--quiet", "--prompt"])
-def test_who_was_kept_out_of_sshd_stays_out_although_the_phone_approves(
+def test_a_user_who_was_kept_out_of_sshd_stays_out_although_the_phone_approves(
     administrator: Administrator, way: str
 ) -> None:
     sshd = Path("/etc/pam.d/sshd")
@@ -65,7 +65,7 @@ def test_who_was_kept_out_of_sshd_stays_out_although_the_phone_approves(
         administrator.setup("undo")
 
 
-def test_who_was_kept_out_of_sudo_stays_out_although_the_phone_approves(
+def test_a_user_who_was_kept_out_of_sudo_stays_out_although_the_phone_approves(
     administrator: Administrator,
 ) -> None:
     sudo = Path("/etc/pam.d/sudo")

@@ -214,7 +214,7 @@ def test_many_pending_logins_poll_more_slowly(world: Setting) -> None:
     assert 1000 / (0.48 * contexts.slowdown()) <= 320
 
 
-def test_who_floods_the_socket_of_systemd_does_not_have_it_take_the_agent_for_dead(
+def test_a_user_who_floods_the_socket_of_systemd_does_not_make_the_agent_look_dead(
     world: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:

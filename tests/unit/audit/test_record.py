@@ -128,7 +128,7 @@ def test_other_lines_are_no_records(message: str) -> None:
     assert read(MESSAGE=message) is None
 
 
-def test_other_programs_records_are_none_of_ours() -> None:
+def test_records_of_other_programs_are_left_out() -> None:
     fields = {**written(Decision(Outcome.APPROVED, Result.SUCCESS)), "SYSLOG_IDENTIFIER": "cron"}
     assert read(uid=0, **fields) is None
 
@@ -141,7 +141,7 @@ def test_bytes_that_are_no_text_are_escaped_and_of_two_values_the_first_counts(v
 
 
 @pytest.mark.parametrize("elapsed", ["", "-5", "1e9", "9" * 30, "٣"])
-def test_a_time_that_makes_no_sense_is_none(elapsed: str) -> None:
+def test_an_impossible_time_is_left_out(elapsed: str) -> None:
     found = read(**{**written(Decision(Outcome.APPROVED, Result.SUCCESS)), "IAMPASS_ELAPSED_MS": elapsed})
     assert found is not None
     assert found.elapsed_ms == 0

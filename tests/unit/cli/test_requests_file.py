@@ -91,7 +91,7 @@ def test_everything_that_is_wrong_is_reported_by_its_line(file: Path) -> None:
         ("user\n" + "a" * 200_000, "file:2: is not CSV: field larger than field limit (131072)"),
     ],
 )
-def test_a_file_that_is_none_of_ours_is_reported(file: Path, content: str | bytes, what: str) -> None:
+def test_a_file_of_another_form_is_reported(file: Path, content: str | bytes, what: str) -> None:
     assert faults(file, content)[0] == what
 
 
@@ -131,7 +131,7 @@ def test_what_another_program_writes_is_read_from_a_pipe(file: Path) -> None:
         os.close(reading)
 
 
-def test_who_became_root_may_bring_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_user_who_became_root_may_bring_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUDO_UID", "1234")
     assert {0, 1234} <= administrators()
     for nonsense in ("", "x", "-1", "１"):

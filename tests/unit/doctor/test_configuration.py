@@ -52,7 +52,7 @@ def test_an_error_in_the_settings_denies_every_login_of_the_services_that_use_th
     assert denied(config) == WHOLE + "every login is denied"
 
 
-def test_a_secret_that_is_missing_does_too(config: Path) -> None:
+def test_a_missing_secret_denies_every_login_of_these_services(config: Path) -> None:
     (config.parent / "application-secret").unlink()
     put(config.parent / "users.yaml", "alice:\n")
     assert denied(config) == WHOLE + "every login is denied"

@@ -85,7 +85,7 @@ def test_a_secret_is_called_wrong_only_where_iampass_tells_unknown_applications_
     ("answers", "kind"),
     [([NOT_FOUND], "previous-secret-left"), ([answer(401), NOT_FOUND], "previous-secret-in-use")],
 )
-def test_of_two_secrets_the_one_that_is_accepted_is_named(
+def test_the_accepted_one_of_two_secrets_is_named(
     trusted_folder: Path, answers: list[Step], kind: str
 ) -> None:
     with scripted_server(*answers, YES) as server:

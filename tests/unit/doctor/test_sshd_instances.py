@@ -96,7 +96,7 @@ def test_variables_that_others_can_write_are_not_taken(units: Units) -> None:
     assert str(units.defaults) in units.only().unclear
 
 
-def test_a_masked_unit_and_another_name_of_one_are_none(units: Units) -> None:
+def test_a_masked_unit_and_an_alias_of_a_unit_are_no_other_sshd(units: Units) -> None:
     units.write("lib/sshd-x.service", service("/usr/sbin/sshd -f /x"))
     units.folders[0].mkdir()
     (units.folders[0] / "sshd-x.service").symlink_to("/dev/null")

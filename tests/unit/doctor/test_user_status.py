@@ -58,7 +58,7 @@ def test_a_user_with_a_token_is_asked(configuration: Configuration) -> None:
     assert found.place == (configuration.folder / "users.yaml", 2)
 
 
-def test_who_has_no_token_is_denied_or_passes_as_the_settings_say(configuration: Configuration) -> None:
+def test_a_user_who_has_no_token_is_denied_or_passes_as_the_settings_say(configuration: Configuration) -> None:
     assert configuration.of("root").state is UserState.DENIED
     configuration.configure("unlisted_users: ignore\n")
     assert configuration.of("root").state is UserState.IGNORED
@@ -79,7 +79,7 @@ def test_a_service_that_does_otherwise_is_named(configuration: Configuration) ->
     ("exempt", "reason"),
     [("users: [root]", "root is exempt"), ("groups: [root]", "root is in the exempt group root")],
 )
-def test_who_is_exempt_is_not_asked_token_or_not(
+def test_a_user_who_is_exempt_is_not_asked_token_or_not(
     configuration: Configuration, exempt: str, reason: str
 ) -> None:
     configuration.configure(f"exempt: {{{exempt}}}\n")
@@ -89,7 +89,7 @@ def test_who_is_exempt_is_not_asked_token_or_not(
         assert (found.state, found.reason) == (UserState.EXEMPT, reason)
 
 
-def test_who_is_not_asked_is_exempt_except_in_services_that_ask_everybody(
+def test_a_user_who_is_not_asked_is_exempt_except_in_services_that_ask_everybody(
     configuration: Configuration,
 ) -> None:
     put(configuration.folder / "users.yaml", "root: t\n")

@@ -84,7 +84,7 @@ def test_the_agent_gets_the_answer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("answer", [b"", b"perhaps\n", b"done" * 1000], ids=["none", "unknown", "too long"])
-def test_an_answer_that_is_none_is_an_error(tmp_path: Path, answer: bytes) -> None:
+def test_an_invalid_answer_is_an_error(tmp_path: Path, answer: bytes) -> None:
     thread = _answering(tmp_path / "socket", answer)
     with pytest.raises(EnforcerUnavailable):
         protocol.ask(END, str(tmp_path / "socket"), 20.0)

@@ -250,7 +250,7 @@ def test_in_sshd_a_bypass_is_silent_and_does_not_prompt(world: Setting) -> None:
     assert (told.code, told.asked, told.said) == (PamCode.IGNORE, [], [])
 
 
-def test_the_key_is_required_all_the_same(world: Setting) -> None:
+def test_the_key_is_required_of_a_bypassed_user_too(world: Setting) -> None:
     bypass_me(world)
     told = world.login("first_factor=publickey", ssh_auth_info="")
     assert told.code == PamCode.MAXTRIES
@@ -263,7 +263,7 @@ def test_a_bypass_helps_who_is_in_no_table(world: Setting) -> None:
     assert world.login().code == PamCode.IGNORE
 
 
-def test_broken_settings_deny_all_the_same(world: Setting) -> None:
+def test_broken_settings_deny_a_bypassed_user_too(world: Setting) -> None:
     bypass_me(world)
     world.configure(methods="[telepathy]")
     assert world.login().code == PamCode.ABORT

@@ -28,7 +28,7 @@ def without_phone(world: Setting) -> Setting:
     return world
 
 
-def test_who_has_no_phone_registers_one_and_is_to_log_in_again(without_phone: Setting) -> None:
+def test_a_user_who_has_no_phone_registers_one_and_is_to_log_in_again(without_phone: Setting) -> None:
     world = without_phone
 
     def register() -> str:
@@ -76,7 +76,7 @@ def test_it_is_off_by_default(without_phone: Setting) -> None:
     assert told.errors == ["No phone is registered for you at IAMPASS. Please ask your administrator."]
 
 
-def test_who_is_in_no_table_is_shown_no_link(without_phone: Setting) -> None:
+def test_a_user_who_is_in_no_table_is_shown_no_link(without_phone: Setting) -> None:
     """A template gives every account a token: who has a key would register a phone for it."""
     without_phone.write("users.yaml", "{}\n")
     template = without_phone.token.replace(ME, "{user}")

@@ -138,7 +138,7 @@ def asked(who: Account, *, users: tuple[str, ...] = (), groups: tuple[str, ...] 
 
 
 @pytest.mark.parametrize("name", ["alice", "ALICE", "a.lice@example.com"])
-def test_who_is_named_is_asked_and_all_others_are_exempt(name: str) -> None:
+def test_named_users_are_asked_and_all_others_are_exempt(name: str) -> None:
     assert asked(ALICE, users=(name,))
     assert not asked(BOB, users=(name,))
 
@@ -177,7 +177,7 @@ def test_while_groups_cannot_be_looked_up_nobody_passes_as_not_asked() -> None:
     assert policy.exemption(ALICE, LOGIN, service, Incomplete()) is None
 
 
-def test_who_is_exempt_is_not_asked_though_they_are_named() -> None:
+def test_a_user_who_is_exempt_is_not_asked_though_they_are_named() -> None:
     service = replace(
         SERVICE, exempt=ExemptSettings(users=frozenset({"alice"})), asked=AskedSettings(frozenset({"alice"}))
     )
@@ -201,7 +201,7 @@ def test_the_methods_that_a_service_names_hold_whatever_the_users_are(
     assert policy.phone(ALICE, service, Table(alice=Entry("t", methods))) == policy.Phone("t", ("device",))
 
 
-def test_a_user_whose_methods_are_none_leaves_the_choice_to_iampass() -> None:
+def test_an_empty_list_of_methods_leaves_the_choice_to_iampass() -> None:
     assert policy.phone(ALICE, SERVICE, Table(alice=Entry("t", ()))) == policy.Phone("t", ())
 
 

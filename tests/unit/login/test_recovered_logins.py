@@ -131,7 +131,7 @@ def test_a_code_that_cannot_be_spent_is_not_accepted(world: Setting, codes: list
     assert left(world) == 10
 
 
-def test_where_nothing_can_be_written_wrong_codes_are_counted_all_the_same(
+def test_wrong_codes_are_counted_even_if_nothing_can_be_written(
     world: Setting, codes: list[str]
 ) -> None:
     world.configure(recovery="{attempts_per_hour: 1}")
@@ -161,7 +161,7 @@ def test_in_an_outage_a_code_is_asked_for_hidden_and_within_a_time(world: Settin
 
 
 @pytest.mark.parametrize("answer", ["", "yes", None])
-def test_who_types_none_stays_out_with_the_outcome_that_was(
+def test_a_user_who_types_no_code_is_denied_with_the_earlier_outcome(
     world: Setting, codes: list[str], answer: Answer
 ) -> None:
     away(world)

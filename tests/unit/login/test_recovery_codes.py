@@ -98,7 +98,7 @@ def test_what_was_shown_is_read_however_it_is_typed(random: bytes) -> None:
         "correct horse battery staple",
     ],
 )
-def test_what_is_not_shaped_like_a_code_is_none(text: str) -> None:
+def test_text_of_another_shape_is_no_code(text: str) -> None:
     assert recovery.read(text) is None
 
 
@@ -142,7 +142,7 @@ def test_revoked_codes_are_good_no_more(store: Store) -> None:
     assert store.codes.stored("alice") is None
 
 
-def test_of_many_logins_with_one_code_at_the_same_moment_one_succeeds(store: Store) -> None:
+def test_one_of_many_simultaneous_logins_with_the_same_code_succeeds(store: Store) -> None:
     code = store.new()[0]
     start = threading.Barrier(12)
     got: list[int | None] = []

@@ -131,7 +131,7 @@ def test_an_account_line_that_demands_a_key_lets_nobody_in(world: Setting) -> No
     assert not rescued(world, Phase.ACCOUNT, *LINES[Phase.AUTHENTICATE])
 
 
-def test_a_login_that_there_is_no_capacity_for_is_denied_all_the_same(world: Setting) -> None:
+def test_a_login_for_which_there_is_no_capacity_is_denied(world: Setting) -> None:
     """Anybody who can connect to sshd can cause that."""
     break_them(world)
     settings = f"config={world.folder / 'iampass.yaml'}"

@@ -249,7 +249,7 @@ def test_only_so_many_failures_and_attempts_are_remembered() -> None:
     assert person.state.attempts[-1].origin == f"origin{MOST_KEPT + 4}"
 
 
-def test_of_a_hundred_logins_that_wait_no_more_are_taken(person: Person) -> None:
+def test_at_most_a_hundred_logins_wait(person: Person) -> None:
     for number in range(MOST_PENDING):
         assert person.come(str(number)) is None
     assert person.come("one more", "elsewhere") == Refusal(Cause.AT_CAPACITY)
@@ -399,7 +399,7 @@ def test_a_login_that_began_before_a_phone_was_lost_does_not_join(person: Person
     assert throttle.joined(state, login, LIMITS) == Refusal(Cause.PHONE_LOST)
 
 
-def test_of_a_lost_phone_nothing_is_kept_from_before_a_reboot(person: Person) -> None:
+def test_a_reboot_forgets_that_a_phone_was_lost(person: Person) -> None:
     person.state = throttle.phone_lost(person.current, person.now)
     person.now = 10.0
     assert person.come("first") is None

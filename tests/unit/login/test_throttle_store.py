@@ -183,14 +183,14 @@ class Waiting:
         return self.queued.wait(lambda: self.left, self.pause, announce, lambda: self.decision)
 
 
-def test_who_need_not_wait_reads_nothing(world: World) -> None:
+def test_a_user_who_need_not_wait_reads_nothing(world: World) -> None:
     with world.queued() as queued:
         waiting = Waiting(world, queued)
         assert waiting.wait() is None
     assert (queued.waited, waiting.said, waiting.pauses) == (False, [], [])
 
 
-def test_who_waits_only_for_the_seconds_after_a_decision_reads_nothing(world: World) -> None:
+def test_a_user_who_waits_only_for_the_seconds_after_a_decision_reads_nothing(world: World) -> None:
     with world.queued(ELSEWHERE, limits=SPACED) as queued:
         queued.record(RequestResult.APPROVED)
     with world.queued(limits=SPACED) as queued:
@@ -265,7 +265,7 @@ def test_a_login_that_waits_is_woken_when_the_turn_is_over_and_by_nothing_before
     assert woken == [False, True]
 
 
-def test_of_logins_in_many_threads_one_at_a_time_has_the_turn_and_all_have_it(world: World) -> None:
+def test_logins_in_many_threads_all_have_their_turn_one_at_a_time(world: World) -> None:
     at_once, most, done = [], [], []
 
     def log_in(number: int) -> None:

@@ -253,7 +253,7 @@ def test_a_login_at_its_prompt_when_the_phone_is_reported_lost_asks_no_phone(wor
     assert world.login().code == PamCode.SUCCESS, "the next phone is asked"
 
 
-def test_who_is_removed_while_a_login_looks_them_up_is_not_let_in(world: Setting) -> None:
+def test_a_user_who_is_removed_while_a_login_looks_them_up_is_not_let_in(world: Setting) -> None:
     def parts(config: str, left_open: Callable[[str], None]) -> LoginContext:
         context = world.contexts()(config, left_open)
 
@@ -290,7 +290,7 @@ def test_while_a_slow_disk_keeps_the_file_busy_logins_by_phone_go_on_and_are_cou
         ]
 
 
-def test_where_nothing_can_be_written_a_lost_phone_counts_all_the_same_and_the_administrator_is_told(
+def test_a_lost_phone_counts_and_the_administrator_is_told_even_if_nothing_can_be_written(
     world: Setting,
 ) -> None:
     world.configure(timeout="20s")

@@ -100,7 +100,7 @@ def test_what_the_client_cannot_send_is_a_wrong_configuration(world: Setting, er
     assert world.state.throttle.state(ME).requests == {}
 
 
-def test_who_hangs_up_before_the_request_has_gone_out_counts_for_nothing(world: Setting) -> None:
+def test_a_user_who_hangs_up_before_the_request_has_gone_out_counts_for_nothing(world: Setting) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -210,14 +210,14 @@ def test_while_polls_fail_for_a_cause_on_this_machine_nothing_is_covered_and_the
         assert agent.outcome()["IAMPASS_OUTCOME"] == "covered"
 
 
-def test_whose_token_was_replaced_is_not_covered_by_what_the_old_phone_approved(agent: Keeping) -> None:
+def test_a_user_whose_token_was_replaced_is_not_covered_by_the_old_phones_approval(agent: Keeping) -> None:
     agent.log_in()
     agent.world.write("users.yaml", f"{ME}: another-token\n")
     agent.login(service="sudo", audit_session="42")
     assert agent.outcome()["IAMPASS_OUTCOME"] != "covered"
 
 
-def test_whose_phone_was_lost_elsewhere_is_covered_no_more_also_with_the_next_phone(agent: Keeping) -> None:
+def test_a_user_whose_phone_was_lost_elsewhere_is_no_longer_covered_even_with_a_new_phone(agent: Keeping) -> None:
     ident, _login = agent.log_in()
     agent.world.sandbox.add_user(Setting.token, device=False)
     told = agent.login(service="sudo", audit_session="42")
@@ -242,7 +242,7 @@ def test_where_iampass_does_not_say_whether_there_is_a_phone_it_is_asked(
     assert not kept.revoked
 
 
-def test_who_runs_sudo_all_the_time_has_their_phone_asked(
+def test_a_user_who_runs_sudo_all_the_time_has_their_phone_asked(
     agent: Keeping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise IAMPASS would answer the polls of all sessions with 429."""

@@ -65,7 +65,7 @@ def watched(descriptor: int) -> int | None:
     return None
 
 
-def test_who_floods_the_socket_of_systemd_delays_no_login_and_loses_no_descriptor(
+def test_a_user_who_floods_the_socket_of_systemd_delays_no_login_and_loses_no_descriptor(
     systemd: socket.socket, program: subprocess.Popen[bytes]
 ) -> None:
     sent = 0

@@ -306,7 +306,7 @@ def test_an_hour_in_which_nobody_was_asked_is_no_silence(agent: Keeping) -> None
     assert agent.events() == ["session_opened"]
 
 
-def test_who_walks_away_covers_nothing_any_more_and_is_seen_to_return(agent: Keeping) -> None:
+def test_a_user_who_walks_away_is_no_longer_covered_and_is_seen_to_return(agent: Keeping) -> None:
     ident, login = agent.log_in()
     agent.world.sandbox.misbehave("poll", SessionState("walkaway"), times=None)
     assert agent.wait_for_event("session_away")["IAMPASS_REASON"] == "it covers nothing any more"

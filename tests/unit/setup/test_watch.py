@@ -219,7 +219,7 @@ def test_a_run_that_was_killed_is_completed_by_the_next(
     assert look(1) == [(RENEWED, "su")]
 
 
-def test_lines_that_are_skipped_all_the_same_are_put_back_and_said(stage: Stage, look: Look) -> None:
+def test_lines_that_would_still_be_skipped_are_put_back_and_reported(stage: Stage, look: Look) -> None:
     stage.set_up("su")
     put(stage.paths.pam / "su", "auth sufficient pam_unix.so\n" + SU)
     assert look() == [(OFF, "su")]
