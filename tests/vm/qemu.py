@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 #: How long anything may take in a machine whose processor is emulated while others use the real one, in seconds.
-PATIENCE = 180.0
+PATIENCE = 600.0
 #: How long it may take to start, in seconds: all its programs at once.
-BOOT_PATIENCE = 600.0
+BOOT_PATIENCE = 1800.0
 CONTROL_PORT = 2222
 
 
@@ -103,7 +103,7 @@ def ssh(image: Path, control: Path) -> list[str]:
     """The beginning of an ssh command to the machine, over one shared connection."""
     options = ["-F", "none", "-q", "-i", str(image / "key"), "-p", str(CONTROL_PORT)]
     settings = ["IdentitiesOnly=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]
-    settings += [f"ControlPath={control}", "ConnectTimeout=20", "ServerAliveInterval=30"]
+    settings += [f"ControlPath={control}", "ConnectTimeout=20", "ServerAliveInterval=120"]
     return ["ssh", *options, *(word for each in settings for word in ("-o", each)), "root@127.0.0.1"]
 
 

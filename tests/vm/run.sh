@@ -18,7 +18,7 @@ tested() {
     log=$folder/$1.log
     shift
     tests/support/isolated-root.sh env VM_IMAGE="$VM_IMAGE" \
-        /usr/bin/python3 -m pytest -v --timeout 1800 --durations=10 "$@" 2>&1 | tee "$log"
+        /usr/bin/python3 -m pytest -v --timeout 3600 --durations=10 "$@" 2>&1 | tee "$log"
 }
 
 if [ $# -gt 0 ]; then

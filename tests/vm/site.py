@@ -12,6 +12,8 @@ from tests.vm.qemu import PATIENCE
 PORT = 8443
 AGENT = "pam-iampass-agent"
 PEOPLE = ("alice", "bob", "dave")
+#: Seconds for a login: as many as LoginGraceTime of sshd leaves to it.
+TIMEOUT = 90
 
 
 def token_of(user: str) -> str:
@@ -42,7 +44,7 @@ class Site(Users):
         values = {"application_id": "demo", "server": f"https://iampass.test:{sandbox.port}"}
         values |= {
             "ca_file": "/etc/iampass/ca.pem",
-            "timeout": "60s",
+            "timeout": f"{TIMEOUT}s",
             "throttle": "{spacing: 0s}",
             **settings,
         }

@@ -14,7 +14,7 @@ from tests.packages.people import KEY, PROMPT, WHO, got_in, outcomes, press_ente
 from tests.support.terminal import Terminal
 from tests.vm.machine import Machine
 from tests.vm.qemu import PATIENCE
-from tests.vm.site import AGENT, Site
+from tests.vm.site import AGENT, TIMEOUT, Site
 
 
 @pytest.fixture
@@ -106,17 +106,15 @@ def test_the_time_for_an_answer_stands_still_while_the_machine_sleeps(
     vm: Machine, site: Site, cursor: str
 ) -> None:
     clocks = "import time; print(round(time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()))"
-    site.configure(timeout="30s")
     login = site.ssh("alice")
     press_enter(login)
     site.request("alice")
     before = int(vm.run("python3", "-c", clocks).stdout)
-    vm.run("rtcwake", "-m", "mem", "-s", "40")
-    assert int(vm.run("python3", "-c", clocks).stdout) - before >= 35
+    vm.run("rtcwake", "-m", "mem", "-s", f"{TIMEOUT + 10}")
+    assert int(vm.run("python3", "-c", clocks).stdout) - before >= TIMEOUT
     site.iampass.approve(site.last)
     assert got_in(login, "alice")
     assert [each[0] for each in outcomes(vm.journal(cursor))] == ["approved"]
-    site.configure()
 
 
 #: Takes all the memory there is, page by page.
@@ -134,7 +132,9 @@ def test_when_memory_runs_out_the_agent_is_not_killed(vm: Machine, site: Site, c
     killed = vm.run("journalctl", "-q", "--no-pager", "-k", "-g", "Out of memory: Killed process").stdout
     assert "(python3)" in killed
     assert f"Killed process {before} " not in killed
-    assert agent() == before
+    if agent() != before:  # it got no memory and no processor for so long that systemd took it for dead
+        ended = vm.journal(cursor)
+        assert [one for one in ended if one["MESSAGE"].startswith(f"{AGENT}.service: Watchdog timeout")]
     login = site.ssh("alice")
     press_enter(login)
     site.approve("alice")
@@ -159,13 +159,11 @@ class UserScope:
 
 
 @pytest.fixture
-def group(vm: Machine, site: Site, cursor: str) -> Iterator[UserScope]:
+def group(vm: Machine, site: Site, cursor: str) -> UserScope:
     """A control group of alice."""
     vm.run("loginctl", "enable-linger", "alice")  # starts the manager of her services
     vm.wait("systemctl is-active -q user@$(id -u alice)", "her manager of services runs")
-    site.configure(timeout="40s")
-    yield UserScope(vm, "alice")
-    site.configure()
+    return UserScope(vm, "alice")
 
 
 def next_login(site: Site) -> bool:
@@ -182,7 +180,6 @@ def test_a_sudo_that_its_user_freezes_keeps_no_login_waiting_and_lets_nobody_in_
     site.request("alice")
     group.write("cgroup.freeze", "1")
     site.iampass.wait_for_end(site.last, PATIENCE)
-    site.configure()
     assert next_login(site)
     assert [each[0] for each in outcomes(vm.journal(cursor))] == ["timed_out", "approved"]
     group.write("cgroup.freeze", "0")
@@ -196,6 +193,5 @@ def test_the_request_of_a_sudo_that_its_user_kills_is_ended_and_the_next_login_h
     group.write("cgroup.kill", "1")
     site.iampass.wait_for_end(site.last, PATIENCE)
     assert not got_in(group.sudo, "root")
-    site.configure()
     assert next_login(site)
     assert [each[0] for each in outcomes(vm.journal(cursor))] == ["cancelled", "approved"]

@@ -134,7 +134,7 @@ def test_whatever_setup_had_done_logins_work_and_it_can_be_undone(
 
 
 def test_a_trial_ends_although_the_machine_was_off(vm: Machine, site: Site, before: str) -> None:
-    vm.run(*SETUP, "--try", "1m")
+    vm.run(*SETUP, "--try", "3m")
     assert log_in(site)
     lose_power(vm)
     vm.wait("! test -e /etc/ssh/sshd_config.d/10-iampass.conf", "the trial is over")

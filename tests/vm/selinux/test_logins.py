@@ -142,7 +142,7 @@ def test_check_and_doctor_find_the_machine_in_order(site: Site) -> None:
 
 def test_a_trial_of_setup_that_nobody_confirms_is_undone(site: Site) -> None:
     site.machine.run("pam-iampass", "setup", "undo")
-    site.set_up("sshd", "--quiet", "--try", "1m")
+    site.set_up("sshd", "--quiet", "--try", "3m")
     login = site.ssh("alice")
     site.approve("alice")
     assert got_in(login, "alice")
