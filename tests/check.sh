@@ -29,9 +29,13 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 echo "Running the tests that need neither root nor an installation. This takes less than a minute."
 status=0
-# At the same time, since many of these tests wait.
-for group in 'tests/unit --part=1/3' 'tests/unit --part=2/3' 'tests/unit --part=3/3' 'tests/client --part=1/2' \
-    'tests/client --part=2/2' 'tests/sandbox tests/faults'; do
+# At the same time, since most of these tests wait: logins and sessions above all.
+others='tests/unit --ignore=tests/unit/login --ignore=tests/unit/session --ignore-glob=tests/unit/test_*.py'
+for group in 'tests/unit/login --part=1/4' 'tests/unit/login --part=2/4' 'tests/unit/login --part=3/4' \
+    'tests/unit/login --part=4/4' 'tests/unit/session --part=1/3' 'tests/unit/session --part=2/3' \
+    'tests/unit/session --part=3/3' 'tests/unit/test_*.py --part=1/2' 'tests/unit/test_*.py --part=2/2' \
+    "$others --part=1/3" "$others --part=2/3" "$others --part=3/3" 'tests/client --part=1/3' \
+    'tests/client --part=2/3' 'tests/client --part=3/3' 'tests/sandbox --part=1/2' 'tests/sandbox --part=2/2'; do
     printf '%s\0' "$group"
-done | xargs -0 -n 1 -P 6 tests/check.sh --group "$folder" || status=$?
+done | xargs -0 -n 1 -P 17 tests/check.sh --group "$folder" || status=$?
 tests/support/count.sh "$status" "$folder"/*.log

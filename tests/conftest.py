@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.support import needs
-from tests.support.folders import trusted_folder
+from tests.support.folders import own_folder, trusted_folder
 from tests.support.sandbox import Sandbox
 from tests.support.setting import Setting
 
-__all__ = ["trusted_folder"]
+__all__ = ["own_folder", "trusted_folder"]
 
 # A shell that runs the tests in the background, or nohup, ignores signals; what the tests start would ignore them too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -52,10 +52,10 @@ def shared_sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def world(shared_sandbox: Sandbox, trusted_folder: Path) -> Iterator[Setting]:
+def world(shared_sandbox: Sandbox, own_folder: Path) -> Iterator[Setting]:
     shared_sandbox.behave()
     shared_sandbox.auto, shared_sandbox.delay, shared_sandbox.request_timeout = "approve", 0.3, 60.0
     shared_sandbox.add_user(Setting.token, device=True)
-    setting = Setting(trusted_folder, shared_sandbox)
+    setting = Setting(own_folder, shared_sandbox)
     yield setting
     setting.state.database.close()

@@ -45,10 +45,16 @@ class AgentConfiguration(Configuration):
 class Configurations:
     """The configurations by their file, read again when anything of them has changed."""
 
-    def __init__(self, network: Network = USUAL, sessions_network: Network = USUAL) -> None:
-        """Calls are made over `network`, those about kept sessions over `sessions_network`."""
+    def __init__(
+        self, network: Network = USUAL, sessions_network: Network = USUAL, *, owner: int = 0
+    ) -> None:
+        """Calls are made over `network`, those about kept sessions over `sessions_network`.
+
+        `owner` is as for `trusted_file.read`.
+        """
         self._lock = threading.Lock()
         self._networks = network, sessions_network
+        self._owner = owner
         self._kept: dict[str, AgentConfiguration] = {}
         self._apis: dict[str, tuple[AuthenticationAPI, float]] = {}
 
@@ -56,9 +62,9 @@ class Configurations:
         """What is in the files now. Raises ConfigurationError."""
         with self._lock:  # of many simultaneous logins only one reads
             kept = self._kept.get(config)
-            if kept is not None and kept.version == _version(kept.settings):
+            if kept is not None and kept.version == _version(kept.settings, self._owner):
                 return kept
-            fresh = _read(config, *self._networks)
+            fresh = _read(config, self._owner, *self._networks)
             if not _just_changed(fresh.version):
                 self._kept[config] = fresh
             return fresh
@@ -115,11 +121,11 @@ class LoginContexts:
         return max(1.0, self._pending() * 2.0 / POLLS_PER_SECOND)
 
 
-def _read(config: str, network: Network, sessions_network: Network) -> AgentConfiguration:
+def _read(config: str, owner: int, network: Network, sessions_network: Network) -> AgentConfiguration:
     """Read everything, again where it changed meanwhile. Raises ConfigurationError."""
-    settings, version = load(config), None
-    while version != (now := _version(settings)):
-        settings, version = load(config), now
+    settings, version = load(config, owner=owner), None
+    while version != (now := _version(settings, owner)):
+        settings, version = load(config, owner=owner), now
     server = settings.server, settings.ca_file, settings.proxy
     try:
         logins = Transport(*server, connections=CONNECTIONS, network=network)
@@ -130,7 +136,7 @@ def _read(config: str, network: Network, sessions_network: Network) -> AgentConf
         ) from None
     return AgentConfiguration(
         settings=settings,
-        users=UserTable(settings.users, settings.users_folder),
+        users=UserTable(settings.users, settings.users_folder, owner=owner),
         api=connect(AuthenticationAPI, settings, logins),
         manager=connect(ManagementAPI, settings, logins),
         version=version or (),
@@ -139,13 +145,13 @@ def _read(config: str, network: Network, sessions_network: Network) -> AgentConf
     )
 
 
-def _version(settings: Settings) -> Version | None:
+def _version(settings: Settings, owner: int) -> Version | None:
     """The version of the files of the settings; None where one cannot be examined."""
     try:
         files = [str(file) for file in settings.files]
         if settings.ca_file is None:
             files.extend(map(os.path.realpath, system_certificates()))
-        return tuple(trusted_file.versions(files))
+        return tuple(trusted_file.versions(files, owner=owner))
     except UntrustedFile:
         return None
 

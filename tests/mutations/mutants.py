@@ -217,7 +217,7 @@ MUTANTS = {
             "what a login has started outlives its process that was killed",
             "EndCause.KILLED if kept.killed else EndCause.LOGIN",
             "EndCause.LOGIN",
-            "test_what_is_left_of_a_login_whose_process_was_killed_is_ended",
+            "test_the_agent_has_what_is_left_of_a_killed_login_ended",
         ),
         Mutant(
             "what su has started outlives it",
@@ -449,7 +449,7 @@ MUTANTS = {
             "an expired password skips the phone in the account phase of sshd",
             "self._before[top] += guards",
             "self._after[top] += guards",
-            "test_an_expired_password_does_not_skip_the_phone[debian-quiet]",
+            "test_an_expired_password_still_leads_to_the_phone[debian-quiet]",
         ),
         Mutant(
             "a line leads past our session line, and the phone cannot end the login",

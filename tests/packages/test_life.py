@@ -10,7 +10,7 @@ import pytest
 from tests.packages.administrator import PASSWORD, Administrator, built, newer
 from tests.packages.booted import Booted
 from tests.packages.kept_logins import sessions, wait_for
-from tests.packages.people import People, got_in, outcomes, type_password
+from tests.packages.people import People, got_in, type_password
 
 OURS = "grep -r pam_iampass /etc/pam.d; cat /etc/ssh/sshd_config.d/10-iampass.conf"
 VERSION = "dpkg-query -W -f '${db:Status-Abbrev}${Version}' libpam-iampass"
@@ -59,24 +59,6 @@ def test_a_trial_that_nobody_confirms_is_over_even_after_a_reboot(
     assert not needs_the_phone(people)
     assert not sudo_needs_the_phone(people)
     assert machine.shell("cd /etc; sha256sum pam.d/* ssh/sshd_config.d/* sudoers.d/*") == before
-
-
-def test_one_way_into_sshd_follows_the_other_and_setup_leaves_no_record_of_a_login(
-    machine: Booted, ready: Administrator, people: People
-) -> None:
-    for way, prompts in (("--quiet", False), ("--prompt", True), ("--password", True), ("--quiet", False)):
-        cursor = machine.cursor()
-        ready.set_up("sshd", "sudo", "su", way)
-        machine.run("pam-iampass", "doctor", "--offline", check=False)
-        written = [one for one in machine.journal(cursor) if one.get("SYSLOG_IDENTIFIER") != "systemd"]
-        assert outcomes(written) == []
-        assert [one["MESSAGE"] for one in written if int(one.get("PRIORITY", 6)) <= 4] == []
-        drop_in = machine.run("test", "-e", "/etc/ssh/sshd_config.d/10-iampass.conf", check=False)
-        assert (drop_in.returncode == 0) == prompts
-    login = people.ssh("alice")
-    people.phone.approve("alice")
-    assert got_in(login, "alice")
-    ready.undo()
 
 
 def test_after_a_reboot_the_phone_is_asked_as_before(

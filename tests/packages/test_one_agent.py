@@ -177,28 +177,3 @@ def test_while_python_is_half_gone_a_running_agent_decides_and_afterwards_only_t
         "outcome=unavailable result=ignored user=exempt service=sshd"
     ]
     assert log_in(people, "alice")
-
-
-@pytest.mark.parametrize("way", ["--quiet", "--prompt"])
-@pytest.mark.parametrize(
-    "moved", ["/usr/lib/python3/dist-packages/pam_iampass", "$(readlink -f /usr/bin/python3)"]
-)
-def test_where_python_is_broken_the_person_reads_why_within_the_time_of_the_door(
-    machine: Booted, ready: Administrator, people: People, cursor: str, moved: str, way: str
-) -> None:
-    ready.set_up("sshd", way)
-    path = machine.shell(f"realpath {moved}").strip()
-    machine.run("mv", path, "/root/moved")
-    try:
-        machine.run("systemctl", "stop", AGENT)
-        for start in (people.ssh, people.sudo):
-            began, login = time.monotonic(), start("alice")
-            status = login.finish()
-            print(login.shown)
-            assert status != 0
-            assert time.monotonic() - began < 12
-            assert "The IAMPASS agent does not answer. As root: systemctl restart" in login.shown
-    finally:
-        machine.run("mv", "/root/moved", path)
-    ready.set_up("sshd", "--quiet")
-    assert log_in(people, "alice")

@@ -16,7 +16,6 @@ from tests.packages.kept_logins import (
     all_log_out,
     ended,
     listed,
-    records,
     sessions,
     wait_for,
 )
@@ -50,43 +49,6 @@ def cursor(machine: Booted, ready: Administrator, people: People) -> Iterator[st
     machine.run("pam-iampass", "throttle", "clear", "alice")
     yield machine.cursor()
     all_log_out(machine)
-
-
-def test_one_approval_for_ssh_and_sudo_and_the_login_ends_when_the_person_walks_away(
-    machine: Booted, people: People, cursor: str
-) -> None:
-    login, other = Login(machine, people), Login(machine, people)
-    login.sudo()
-    login.terminal.expect("In as root.")
-    assert people.phone.requests() == []
-    found = listed(machine, login.id)
-    assert (found["user"], found["approver"], found["status"]) == ("alice", "alice", "active")
-    assert (found["from"], found["covered"]) == ("127.0.0.1", 1)
-    people.phone.move(login.number, "away")
-    login.terminal.expect_exact(
-        "The phone that approved this login is no longer near. The login ends in 5 seconds."
-    )
-    login.terminal.finish()
-    wait_for(lambda: ended(machine, people, login), "the session ends")
-    assert records(machine, cursor, login.id) == ["approved", "session_opened", "covered", "session_ended"]
-    assert other.lives()
-    assert "no longer near" not in other.terminal.shown
-    assert [each["id"] for each in sessions(machine)] == [other.id]
-    assert "the phone is no longer near" in machine.explained(cursor)
-
-
-def test_a_login_ends_when_its_session_is_ended_on_the_phone(
-    machine: Booted, people: People, cursor: str
-) -> None:
-    login = Login(machine, people)
-    login.terminal.sendline("nohup sleep 12345 & sleep 54321")
-    people.phone.move(login.number, "end")
-    login.terminal.expect_exact("The IAMPASS session of this login was ended on the phone.")
-    login.terminal.finish()
-    wait_for(lambda: ended(machine, people, login), "the session ends")
-    # What was started in the login session ends with it, as docs/sessions.md says.
-    wait_for(lambda: not machine.shell("pgrep -f 'sleep (12345|54321)' || :"), "the jobs end")
-    assert machine.shell("ls /run/iampass/logins") == ""
 
 
 def test_a_root_shell_that_keeps_a_session_of_its_own_goes_on_when_away_revokes(

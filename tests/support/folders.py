@@ -6,22 +6,29 @@ import os
 import shutil
 import struct
 import tempfile
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from pam_iampass.errors import UntrustedFile
+from pam_iampass.system.trusted_folder import trusted_folder as folder_of_owner
 
+#: Who owns the files that the tests write, and so is trusted with them (`owner` of `trusted_file.read`).
+OWNER = os.geteuid()
 ROOT_ONLY = "/var/lib"
 
 
 @contextmanager
-def root_only_folder() -> Iterator[Path]:
-    """A new directory that only root can write, like all its parents; removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="pam-iampass-test-", dir=ROOT_ONLY))
+def new_own_folder() -> Iterator[Path]:
+    """A new directory that only who runs the tests and root can write, like all its parents; removed afterwards."""
+    for place in (ROOT_ONLY,) if OWNER == 0 else (str(Path.home()), str(Path(__file__).parents[2])):
+        with suppress(UntrustedFile), folder_of_owner(place, OWNER):
+            break
+    else:
+        pytest.skip("needs a home directory that nobody else can write")
+    folder = Path(tempfile.mkdtemp(prefix="pam-iampass-test-", dir=place))
     try:
         folder.chmod(0o755)
         yield folder
@@ -30,10 +37,16 @@ def root_only_folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def trusted_folder() -> Iterator[Path]:
-    """A new directory that only root can write, like all its parents."""
-    with root_only_folder() as folder:
+def own_folder() -> Iterator[Path]:
+    """A new directory of who runs the tests, for code that is told whom to trust."""
+    with new_own_folder() as folder:
         yield folder
+
+
+@pytest.fixture
+def trusted_folder(own_folder: Path) -> Path:
+    """A new directory that only root can write, like all its parents: its tests need root."""
+    return own_folder
 
 
 def put(path: Path, content: str | bytes = "content\n", mode: int = 0o644) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,10 +12,8 @@ import pytest
 #: Tests that use one of these fixtures have its requirements.
 _BY_FIXTURE = {
     "trusted_folder": "needs_root",
+    "small": "needs_root",
     "machine": "needs_isolated_root",
-    "sshd": "needs_sshd",
-    "password_sshd": "needs_sshd",
-    "everything": "needs_isolated_root",
     "witness": "needs_published_client",
 }
 
@@ -48,3 +47,8 @@ def demand(item: pytest.Item) -> None:
         pytest.skip("needs an isolated root: `make test T=PATH` runs it in one")
     if item.get_closest_marker("needs_root") and os.geteuid() != 0:
         pytest.skip("needs root")
+    if "MACHINE_COPY" not in os.environ:  # there, a program that is missing is an error
+        for marker in item.iter_markers("needs_program"):
+            for program in marker.args:
+                if shutil.which(program) is None:
+                    pytest.skip(f"needs {program}")

@@ -113,7 +113,7 @@ class Keeping:
     def start(self, descriptors: dict[str, int] | None = None) -> None:
         """Start the agent. `descriptors` are those that systemd has kept."""
         journal = Journal(self.world.records)
-        configurations = Configurations()
+        configurations = Configurations(owner=os.geteuid())
         self.connect: Connect = configurations.sessions_api
         self.sessions = KeptSessions(
             self.store,

@@ -17,7 +17,8 @@ from tests.support.deadline import TIMEOUT
 from tests.support.door import Answer, Door, Told
 from tests.support.sandbox import Sandbox
 
-ME = pwd.getpwuid(0).pw_name
+#: The user of a login is who runs the tests: the processes of its session are theirs.
+ME = pwd.getpwuid(os.geteuid()).pw_name
 
 
 class Records:
@@ -62,7 +63,7 @@ class Setting:
         self.configure()
         self.write("users.yaml", f"{ME}: {self.token}\n")
 
-    token = "7f3c-root"
+    token = f"7f3c-{ME}"
     door_class: type[Door] = Door
 
     def write(self, name: str, text: str) -> None:
@@ -90,7 +91,7 @@ class Setting:
 
     def contexts(self) -> LoginContexts:
         """The contexts of the logins of an agent."""
-        return LoginContexts(Configurations(), self.state, lambda: 1)
+        return LoginContexts(Configurations(owner=os.geteuid()), self.state, lambda: 1)
 
     def door(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Door:
         settings = f"config={self.folder / 'iampass.yaml'}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pam_iampass.config.user_table import Entry, UserTable
+from tests.support.folders import OWNER
 
 
 @dataclass
@@ -24,7 +25,7 @@ class TableFolder:
 
     @property
     def table(self) -> UserTable:
-        return UserTable(self.users, self.folder)
+        return UserTable(self.users, self.folder, owner=OWNER)
 
     def find(self, user: str) -> Entry | None:
         return self.table.find(user)

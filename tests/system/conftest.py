@@ -73,13 +73,6 @@ def sshd(machine: Installation, journald: Journald, folder: Path) -> Iterator[Ss
         yield running
 
 
-@pytest.fixture(scope="session")
-def password_sshd(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
-    """sshd with the password and the phone."""
-    with Sshd(folder / "password-and-phone", way="password") as running:
-        yield running
-
-
 @pytest.fixture(autouse=True)
 def nobody_stays() -> Iterator[None]:
     """Close the terminals that a (usually failed) test left open."""
@@ -94,14 +87,6 @@ def world(
 ) -> World:
     """Everything, reset for each test; logins go to the sshd with a key and the phone."""
     return World(machine, sandbox, journald, sshd, agent=agent)
-
-
-@pytest.fixture
-def password_world(
-    machine: Installation, sandbox: Sandbox, journald: Journald, password_sshd: Sshd, agent: RunningAgent
-) -> World:
-    """The same; logins go to the sshd with the password and the phone."""
-    return World(machine, sandbox, journald, password_sshd, agent=agent)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.support.agent import RunningAgent
 from tests.support.installation import ETC, ROOT, Installation
@@ -30,7 +29,6 @@ VARIABLES: dict[str, Any] = {
         "no": "x",
     },
 }
-FILES = ("iampass.yaml", "users.yaml", "application-secret")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -78,53 +76,6 @@ def play(folder: Path, hosts: dict[str, dict[str, Any]]) -> dict[str, Played]:
     return played
 
 
-def play_here(folder: Path, **variables: Any) -> Played:
-    """Run the role for this machine."""
-    return play(folder, {"localhost": variables})["localhost"]
-
-
-def example() -> dict[str, Any]:
-    """The variables of the example in the role's README; the secret is that of these tests."""
-    page = (ROOT / "packaging/ansible/README.md").read_text("utf-8")
-    [block] = re.findall("^    - hosts: servers\n(?:    .*\n)+", page, re.MULTILINE)
-    [play] = yaml.safe_load(block)
-    [role] = play["roles"]
-    assert (role["role"], role["vars"]["pam_iampass_services"]) == ("pam_iampass", ["sudo"])
-    return {**role["vars"], "pam_iampass_application_secret": VARIABLES["pam_iampass_application_secret"]}
-
-
-def states() -> dict[str, str]:
-    """What `pam-iampass setup` says is switched on."""
-    command = ["pam-iampass", "setup", "status", "--json"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return {name: service["state"] for name, service in json.loads(said)["services"].items()}
-
-
-def test_settings_come_first_then_services_and_bad_settings_change_nothing(tmp_path: Path) -> None:
-    # That a second run changes nothing, and that what is on can be taken back: tests/packages/test_deploy.py.
-    first = play_here(tmp_path)
-    assert first.failed == 0, first.shown
-    assert "kept-to-ourselves" not in first.shown
-    assert "7f3c-alice" not in first.shown
-    for name in FILES:
-        found = (ETC / name).stat()
-        assert (found.st_uid, found.st_mode & 0o777) == (0, 0o640)
-    assert (ETC / "application-secret").read_text() == "kept-to-ourselves\n"
-    assert subprocess.run(["pam-iampass", "check"], check=False).returncode == 0
-    assert states() == {"sshd": "off", "sudo": "off", "su": "off"}
-
-    on = play_here(tmp_path, **example())  # as root, who is neither exempt nor in the table
-    assert on.failed == 0, on.shown
-    assert states() == {"sshd": "off", "sudo": "on", "su": "off"}
-
-    before = (ETC / "iampass.yaml").read_text()
-    bad = play_here(tmp_path, **{**example(), "pam_iampass_settings": {"timeout": "never"}})
-    assert bad.ended == (1, 0), bad.shown
-    assert "is not a duration" in bad.shown
-    assert (ETC / "iampass.yaml").read_text() == before
-    subprocess.run(["pam-iampass", "setup", "undo"], check=True, capture_output=True)
-
-
 def test_what_makes_no_sense_is_refused_before_anything_changes(tmp_path: Path) -> None:
     wrong: dict[str, dict[str, Any]] = {
         "no-secret": {"pam_iampass_application_secret": ""},
@@ -133,3 +84,13 @@ def test_what_makes_no_sense_is_refused_before_anything_changes(tmp_path: Path) 
     }
     for host, played in play(tmp_path, wrong).items():
         assert played.ended == (1, 0), (host, played.shown)
+
+
+def test_settings_that_check_refuses_are_not_installed(tmp_path: Path) -> None:
+    before = (ETC / "iampass.yaml").read_text()
+    played = play(tmp_path, {"never": {"pam_iampass_settings": {"timeout": "never"}}})["never"]
+    assert played.failed == 1, played.shown
+    assert "is not a duration" in played.shown
+    assert "kept-to-ourselves" not in played.shown
+    assert "7f3c-alice" not in played.shown
+    assert (ETC / "iampass.yaml").read_text() == before

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,7 +17,6 @@ from tests.support.journald import Journald
 from tests.support.sandbox import Sandbox
 from tests.support.sshd import Login, Sshd
 from tests.support.world import PATIENCE, World, wait_until
-from tests.system.test_throttle import waiting
 
 #: Seconds within which the request must be withdrawn.
 WITHIN = 2.0 + BUSY
@@ -113,40 +110,3 @@ def test_over_a_unix_socket_too(either: World) -> None:
         listener.wait()
         UNIX_SOCKET.unlink()
     assert either.record()["IAMPASS_REASON"] == "the ssh client hung up"
-
-
-def test_a_client_that_hangs_up_before_its_turn_disturbs_no_other_login(either: World) -> None:
-    first = begin(either)
-    session = either.request("alice")
-    second = begin(either)
-    waiting(1)
-    kill(second)
-    waiting(0)
-    either.sandbox.approve(session)
-    assert first.finish() == 0, first.shown
-    assert either.starts() == 1
-    assert sorted(record["IAMPASS_OUTCOME"] for record in either.records()) == ["approved", "cancelled"]
-
-
-def test_hanging_up_again_and_again_leads_to_the_backoff(either: World) -> None:
-    for _ in range(2):
-        login = begin(either)
-        session = either.request("alice")
-        kill(login)
-        either.sandbox.wait_for_end(session, PATIENCE)
-        either.settle()
-    login = begin(either)
-    assert login.finish() == 255
-    assert "Too many requests" in login.shown
-    assert either.starts() == 2
-
-
-def test_a_client_that_lives_but_answers_nothing_is_not_disturbed(either: World) -> None:
-    either.sandbox.auto, either.sandbox.delay = "approve", 2.5
-    login = begin(either)
-    session = either.request("alice")
-    os.kill(login.process.pid, signal.SIGSTOP)
-    either.sandbox.wait_for_end(session, PATIENCE)
-    os.kill(login.process.pid, signal.SIGCONT)
-    assert login.finish() == 0, login.shown
-    assert either.outcome() == ("approved", "success")

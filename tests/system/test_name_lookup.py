@@ -89,9 +89,7 @@ def no_ipv6() -> Iterator[None]:
     switch.write_text("0\n")
 
 
-def test_without_ipv6_a_failed_look_up_is_an_outage_too(
-    search_list: None, no_ipv6: None
-) -> None:
+def test_without_ipv6_a_failed_look_up_is_an_outage_too(search_list: None, no_ipv6: None) -> None:
     with scripted_server() as server, api_to(server, url=f"https://{BROKEN}") as api:
         with pytest.raises(Unavailable) as caught:
             api.authenticate_user(USER, deadline=seconds(60.0), attempts=1)

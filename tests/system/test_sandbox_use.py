@@ -19,7 +19,6 @@ from pam_iampass.system.service_user import config_readers, service_group
 from tests.support.command import run_command
 from tests.support.installation import ETC, ROOT, Installation
 from tests.support.sandbox import Sandbox
-from tests.system.test_from_nothing import AS_ALICE
 
 FOLDER = Path("/home/alice/sandbox")
 OURS = ETC / "sandbox"
@@ -239,7 +238,15 @@ def test_setup_undo_says_that_the_settings_still_lead_to_the_sandbox(folder: Pat
 
 def test_only_root_does_it(folder: Path) -> None:
     for words in (["use", str(folder)], ["leave"]):
-        command = [*AS_ALICE, "pam-iampass", "sandbox", *words]
+        command = [
+            "setpriv",
+            "--reuid=alice",
+            "--regid=alice",
+            "--init-groups",
+            "pam-iampass",
+            "sandbox",
+            *words,
+        ]
         result = subprocess.run(command, capture_output=True, text=True, cwd="/")
         assert result.returncode == 1
         assert "run it as root" in result.stderr

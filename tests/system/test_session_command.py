@@ -7,8 +7,10 @@ import contextlib
 import json
 import pwd
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,13 +28,32 @@ from pam_iampass.session.kept_session import AttachedLogin, EndCause, KeptSessio
 from pam_iampass.session.life import Step
 from pam_iampass.session.schedule import Scheduled
 from pam_iampass.system.boot import since_boot
+from tests.support.agent import CONTROL
 from tests.support.command import COMMAND, run_command
-from tests.support.control import control_socket
 from tests.support.installation import Installation
 from tests.support.sandbox import HttpStatus, Sandbox
 from tests.support.sessions import Keeping, LoginSession, keeping
 from tests.support.setting import ME, Setting
 from tests.support.terminal import Terminal
+
+
+@contextmanager
+def control_socket() -> Iterator[socket.socket]:
+    """A socket that listens where root's command connects; that of an agent that runs is back afterwards."""
+    aside = CONTROL.with_name("control.aside")
+    if CONTROL.exists():
+        CONTROL.rename(aside)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(CONTROL))
+        CONTROL.chmod(0o600)
+        listener.listen(64)
+        try:
+            yield listener
+        finally:
+            CONTROL.unlink()
+            if aside.exists():
+                aside.rename(CONTROL)
+
 
 SECRET = "the-secret-of-the-session"
 

@@ -20,7 +20,6 @@ from tests.support.black_hole import all_ports_taken
 from tests.support.command import run_command
 from tests.support.installation import Installation
 from tests.support.pam_files import asking
-from tests.support.sandbox import SessionState
 from tests.support.sshd import Login, Sshd
 from tests.support.world import PASSWORD, PATIENCE, World, token_of, uid_of, wait_until
 
@@ -127,26 +126,6 @@ def test_sudo_within_the_login_needs_no_second_approval_and_every_process_ends(k
 
 
 # Further connections
-
-
-def test_a_further_connection_is_covered_by_the_same_key_only(
-    kept: World, machine: Installation, folder: Path
-) -> None:
-    machine.change(services="{sshd: {session: {keep: true, covers_connections: true}}}")
-    shell = Shell(kept)
-    assert kept.login("alice").finish() == 0
-    assert kept.starts("alice") == 1
-    other = folder / "another-key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True)
-    accepted = Path("/home/alice/.ssh/authorized_keys")
-    before = accepted.read_text()
-    accepted.write_text(before + other.with_suffix(".pub").read_text())
-    login = kept.login("alice", f"IdentityFile={other}", "IdentityAgent=none")
-    login.enter()
-    kept.sandbox.approve(kept.sandbox.wait_for_request(token_of("alice"), PATIENCE, after=shell.request))
-    assert login.finish() == 0
-    accepted.write_text(before)
-    shell.end()
 
 
 @pytest.mark.parametrize("further", ["the same key", "a password"])
@@ -260,24 +239,4 @@ def test_what_su_has_started_is_ended_although_its_caller_kills_su(
     assert "ended without closing it" in ended["IAMPASS_REASON"]
     assert [each["id"] for each in stored("alice")] == [shell.id]
     subprocess.run(["pkill", "-KILL", "-u", "bob", "-x", "sleep"], check=True)
-    shell.end()
-
-
-def test_after_the_phone_was_away_nothing_is_covered_any_more(kept: World) -> None:
-    shell = Shell(kept)
-    kept.sandbox.misbehave("poll", SessionState("walkaway"), times=2)
-    wait_until(lambda: stored("alice")[0]["status"] == "away", "the session still covers")
-    wait_until(lambda: stored("alice")[0]["status"] == "revoked", "the phone is not back")
-    shell.login.sendline(SUDO)
-    kept.deny("alice")
-    shell.login.expect("status=1")
-    shell.end()
-
-
-def test_a_process_that_is_made_to_act_within_the_login_session_is_covered_and_recorded(kept: World) -> None:
-    """ptrace of a process of the login session, or keys typed into its terminal, act as its user: a limitation."""
-    shell = Shell(kept)
-    shell.run(f"({SUDO}) < /dev/null 2>&1 | cat", "As root\\.")
-    covered = kept.journald.records(kept._cursor, IAMPASS_OUTCOME="covered")
-    assert [record["IAMPASS_SESSION"] for record in covered] == [shell.id]
     shell.end()

@@ -20,24 +20,7 @@ from tests.support.sandbox import Sandbox
 from tests.support.sshd import PROMPT, Login, Sshd
 from tests.support.world import PASSWORD, PATIENCE, REMOTE, World, wait_until
 
-
-def get_in(world: World, user: str, *options: str) -> Login:
-    """Log in with the key, approve, and wait for the end."""
-    login = world.login(user, *options)
-    login.enter()
-    world.approve(user)
-    assert login.finish() == 0, login.shown
-    return login
-
-
 # What the person reads
-
-
-ASKED = f"\r(alice@127.0.0.1) {press_enter(PLENTY)}"
-
-
-def test_the_person_reads_what_to_do_and_is_in(world: World) -> None:
-    assert get_in(world, "alice").lines == [ASKED, "In as alice."]
 
 
 def test_a_shell_begins_without_a_word_of_ours(world: World) -> None:
@@ -167,26 +150,6 @@ def types_password(login: Login, password: str = PASSWORD) -> None:
     login.sendline(password)
 
 
-def test_after_the_password_comes_the_phone(password_world: World) -> None:
-    login = password_world.login("alice")
-    types_password(login)
-    login.enter()
-    password_world.approve("alice")
-    assert login.finish() == 0
-    assert "In as alice." in login.shown
-    assert password_world.record("alice")["IAMPASS_SERVICE"] == "sshd"
-    assert password_world.outcome("alice") == ("approved", "success")
-
-
-def test_a_wrong_password_makes_no_phone_ring(password_world: World) -> None:
-    login = password_world.login("alice", "NumberOfPasswordPrompts=1")
-    types_password(login, "wrong")
-    assert login.finish() == 255
-    assert "IAMPASS" not in login.shown
-    assert password_world.calls() == []
-    assert password_world.records() == []
-
-
 @pytest.fixture(scope="module")
 def old_method_sshd(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
     """sshd that takes the password by ssh's `password` method, in which PAM can ask nothing else."""
@@ -246,3 +209,29 @@ def test_in_the_password_method_too_a_refusal_is_one_request(old_method_world: W
     login.kill()
     assert old_method_world.starts() == 1
     assert old_method_world.outcome("alice") == ("denied", "denied")
+
+
+# Where a login comes from
+
+
+HOSTS = Path("/etc/hosts")
+
+
+def test_all_loopback_addresses_and_their_names_are_one_origin(world: World, folder: Path) -> None:
+    """127.0.0.0/8 has 16 million addresses, and with `UseDNS yes` PAM_RHOST is a name."""
+    hosts = HOSTS.read_text()
+    HOSTS.write_text(hosts + "".join(f"127.0.0.{number} host{number}.example\n" for number in (7, 8, 9)))
+    with Sshd(folder / "names", "UseDNS=yes", keys=folder / "key-and-phone") as sshd:
+        for number in (7, 8):
+            login = sshd.login("alice", options=(f"BindAddress=127.0.0.{number}",))
+            login.enter()
+            world.deny("alice")
+            login.finish()
+            assert world.record()["IAMPASS_RHOST"] == f"host{number}.example"
+            world.mark()
+        login = sshd.login("alice", options=("BindAddress=127.0.0.9",))
+        login.enter()
+        assert login.finish() == 255
+    HOSTS.write_text(hosts)
+    assert world.outcome() == ("throttled", "denied")
+    assert world.starts() == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import grp
+import os
 import re
 import socket
 import time
@@ -20,6 +22,7 @@ from tests.support.sandbox import HttpStatus, Sandbox, SessionState
 from tests.support.setting import ME, Setting
 
 KEY = "publickey ssh-ed25519 AAAA\n"
+GROUP = grp.getgrgid(os.getegid()).gr_name
 
 
 def test_approved_on_the_phone_is_a_success(world: Setting) -> None:
@@ -167,7 +170,7 @@ def test_a_template_makes_the_token_of_an_unlisted_user(world: Setting) -> None:
     ("exempt", "items"),
     [
         (f"{{users: [{ME}]}}", {}),
-        ("{groups: [root]}", {}),
+        (f"{{groups: [{GROUP}]}}", {}),
         ("{networks: [192.0.2.0/24]}", {"rhost": "192.0.2.9"}),
         ("{networks: [192.0.2.0/24]}", {"rhost": "::ffff:192.0.2.9"}),
         ("{networks: ['2001:db8::/32']}", {"rhost": "2001:db8::5"}),
@@ -343,11 +346,14 @@ def test_sshd_which_holds_text_back_is_sent_nothing_about_the_phone_at_work(worl
     assert not any("checking" in line for line in told.shown)
 
 
-def test_polls_that_keep_failing_are_an_outage_that_is_never_tolerated(world: Setting) -> None:
+@pytest.mark.parametrize(("status", "outcome"), [(503, "unavailable"), (403, "misconfigured")])
+def test_polls_that_keep_failing_are_no_outage_that_is_tolerated(
+    world: Setting, status: int, outcome: str
+) -> None:
     world.configure(unavailable="ignore")
-    world.sandbox.misbehave("poll", HttpStatus(503), times=None)
-    assert world.login().code == PamCode.ABORT
-    assert world.outcome() == ("unavailable", "denied")
+    world.sandbox.misbehave("poll", HttpStatus(status), times=None)
+    assert world.login(service="login", uid="0").code == PamCode.ABORT
+    assert world.outcome() == (outcome, "denied")
     world.wait_for_ends()
 
 
@@ -413,6 +419,7 @@ def test_methods_of_the_user_go_before_those_of_the_service(world: Setting) -> N
     ]
 
 
+@pytest.mark.needs_root  # the user of the login is root
 def test_for_su_to_root_the_caller_approves_and_the_record_says_so(world: Setting) -> None:
     world.sandbox.add_user("token-of-daemon")
     world.write("users.yaml", "daemon: token-of-daemon\n")
@@ -442,6 +449,7 @@ def test_a_caller_of_no_table_becomes_nobody_else_without_the_phone(world: Setti
     assert world.outcome() == ("denied", "denied")
 
 
+@pytest.mark.needs_root  # the user of the login is root
 def test_a_login_that_ends_early_says_who_was_asked(world: Setting) -> None:
     world.sandbox.auto = "ask"
     door = world.door(service="sudo", ruser=ME, uid="0")
@@ -462,6 +470,7 @@ def participants(world: Setting) -> tuple[str, str, str]:
     return record["IAMPASS_USER"], record["IAMPASS_CALLER"], record["IAMPASS_APPROVER"]
 
 
+@pytest.mark.needs_root  # the user of the login is root
 @pytest.mark.parametrize(
     "items", [{}, {"ruser": ME}, {"ruser": ME, "uid": "1"}, {"ruser": "no-such", "uid": "0"}, {"uid": "0"}]
 )

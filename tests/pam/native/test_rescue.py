@@ -167,7 +167,9 @@ def rescued_silently(run: Run) -> bool:
     )
 
 
-def test_a_user_who_was_rescued_in_the_auth_phase_passes_the_account_phase_too(application: Application) -> None:
+def test_a_user_who_was_rescued_in_the_auth_phase_passes_the_account_phase_too(
+    application: Application,
+) -> None:
     run = log_in(application, f"{AUTH} {ACCOUNT}", LINES[AUTH])
     assert run.result == PAM_SUCCESS
     assert len(run.log) == 1

@@ -289,7 +289,9 @@ def test_a_module_that_dies_after_keep_keeps_no_session(application: Application
 @pytest.mark.parametrize(
     "session", ["", SESSION[1:], SESSION + "0", SESSION.upper(), "../" + SESSION[3:], "\0" * 32]
 )
-def test_denied_if_the_id_of_the_session_is_invalid(application: Application, agent: Playing, session: str) -> None:
+def test_denied_if_the_id_of_the_session_is_invalid(
+    application: Application, agent: Playing, session: str
+) -> None:
     def sends(door: DoorConnection) -> None:
         door.hello()
         door.send(keep(session), result(PAM_SUCCESS))

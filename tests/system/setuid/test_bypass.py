@@ -8,7 +8,6 @@ import pytest
 
 from tests.support.agent import AS_IAMPASS
 from tests.support.command import run_command
-from tests.support.setuid.people import AS_ROOT
 from tests.support.setuid.side_by_side import side_by_side
 from tests.support.setuid.stage import Guest, Phone
 
@@ -18,35 +17,6 @@ pytestmark = pytest.mark.usefixtures("caller_approves")
 def bypass(guest: Guest, *options: str) -> None:
     done = run_command("bypass", guest.name, "--for", "15m", "--reason", "phone lost", *options)
     assert done.returncode == 0, done.stderr
-
-
-@side_by_side
-def test_sudo_works_without_the_phone_until_the_bypass_is_ended(guest: Guest) -> None:
-    guest.set_phone(Phone.DENIES)
-    bypass(guest)
-    seen = guest.play("sudo")
-    assert seen.got_in, seen
-    assert "Continuing without phone approval" in seen.shown
-    assert guest.starts() == 0
-    record = guest.record()
-    assert record.startswith(f"outcome=bypassed result=ignored user={guest.name} service=sudo ")
-    assert f" approver={guest.name} " in record
-    assert ": phone lost" in record
-    assert run_command("bypass", "end", guest.name).returncode == 0
-    assert not guest.play("sudo", "-k", *guest.person.to_root("sudo")[1:]).got_in
-    assert guest.starts() == 1
-
-
-@side_by_side
-def test_the_password_is_required_all_the_same(guest: Guest) -> None:
-    bypass(guest)
-    terminal = guest.start("sudo")
-    for _ in range(3):
-        terminal.expect("assword")
-        terminal.sendline("wrong")
-    assert terminal.finish() == 1
-    assert AS_ROOT not in terminal.shown
-    assert guest.records(0) == []
 
 
 @side_by_side

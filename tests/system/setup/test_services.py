@@ -12,42 +12,6 @@ from tests.system.setup.conftest import STATE, Administrator, everything
 from tests.system.setup.test_refusals import file
 
 
-def test_sshd_asks_for_the_key_and_the_phone_until_it_is_undone(administrator: Administrator) -> None:
-    before = everything()
-    assert administrator.gets_in_by_key_alone()
-    told = administrator.setup("sshd", "--prompt")
-    assert "reloaded sshd" in told
-    login = administrator.ssh()
-    login.enter()
-    assert login.finish() == 0
-    assert "In as alice." in login.shown
-    administrator.sandbox.auto = "deny"
-    login = administrator.ssh()
-    login.enter()
-    assert login.finish() != 0
-    assert "In as" not in login.shown
-    administrator.setup("undo")
-    assert everything() == before
-    assert administrator.gets_in_by_key_alone()
-
-
-def test_sshd_asks_the_phone_without_a_prompt_until_it_is_undone(administrator: Administrator) -> None:
-    before = everything()
-    told = administrator.setup("sshd")
-    assert "no account skips the phone" in told
-    assert administrator.gets_in_by_key_alone()
-    administrator.sandbox.auto = "deny"
-    login = administrator.ssh()
-    assert login.finish() != 0
-    assert "Denied on your phone." in login.shown
-    assert "any first factor, no prompt, and the phone" in administrator.setup("status")
-    administrator.setup("undo")
-    assert everything() == before
-    begun = len(administrator.sandbox.sessions)
-    assert administrator.gets_in_by_key_alone()
-    assert len(administrator.sandbox.sessions) == begun
-
-
 @pytest.mark.parametrize("way", ["--quiet", "--prompt"])
 def test_a_user_who_was_kept_out_of_sshd_stays_out_although_the_phone_approves(
     administrator: Administrator, way: str
@@ -114,12 +78,6 @@ def test_the_folder_that_an_sshd_started_meanwhile_needs_is_not_taken_away(
     Path("/run/sshd").rmdir()  # as long as no sshd was started on the machine
     administrator.setup("sshd", "--dry-run")
     assert Path("/run/sshd").is_dir()
-
-
-def test_nothing_to_undo_is_no_error(administrator: Administrator) -> None:
-    assert "nothing was set up" in administrator.setup("undo")
-    assert "sudo was not set up" in administrator.setup("undo", "sudo")
-    assert not STATE.exists()
 
 
 def test_files_that_were_put_there_by_hand_are_reported(administrator: Administrator) -> None:

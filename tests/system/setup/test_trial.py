@@ -37,13 +37,6 @@ def systemd(administrator: Administrator) -> Iterator[None]:
     SYSTEMD.rmdir()
 
 
-def over(administrator: Administrator) -> None:
-    """What the timer's service runs."""
-    name = json.loads(MANIFEST.read_text())["trial"]["name"]
-    assert f"setup --trial-over {name}" in (UNITS / "pam-iampass-trial.service").read_text()
-    administrator.setup("--trial-over", name)
-
-
 def test_without_systemd_there_is_no_trial(administrator: Administrator) -> None:
     SYSTEMD.rmdir()
     before = everything()
@@ -52,19 +45,6 @@ def test_without_systemd_there_is_no_trial(administrator: Administrator) -> None
     finally:
         SYSTEMD.mkdir()
     assert everything() == before
-
-
-def test_logins_are_as_before_when_it_is_over(administrator: Administrator) -> None:
-    before = everything()
-    administrator.setup("sshd", "sudo", "--try", "5m")
-    begun = len(administrator.sandbox.sessions)
-    assert administrator.gets_in_by_key_alone()
-    assert len(administrator.sandbox.sessions) == begun + 1
-    over(administrator)
-    assert everything() == before
-    assert administrator.gets_in_by_key_alone()
-    status, shown = administrator.become_root("sudo", "-k", "id", "-un")
-    assert (status, "phone" in shown) == (0, False)
 
 
 def test_it_is_confirmed_by_a_login_and_then_stays(administrator: Administrator) -> None:

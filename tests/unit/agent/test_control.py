@@ -28,7 +28,7 @@ from pam_iampass.agent.control import (
 )
 from pam_iampass.audit.journal import Journal
 from pam_iampass.errors import PamIampassError
-from tests.support.folders import root_only_folder
+from tests.support.folders import new_own_folder
 from tests.support.in_time import BUSY
 from tests.support.setting import Records
 from tests.support.world import wait_until
@@ -89,14 +89,14 @@ def running(folder: Path, **options: Any) -> Iterator[Agent]:
 
 
 @pytest.fixture
-def agent(trusted_folder: Path) -> Iterator[Agent]:
-    with running(trusted_folder) as found:
+def agent(own_folder: Path) -> Iterator[Agent]:
+    with running(own_folder) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Agent]:
-    with root_only_folder() as folder, running(folder) as found:
+    with new_own_folder() as folder, running(folder) as found:
         yield found
 
 
@@ -183,8 +183,8 @@ def test_a_request_that_is_too_long_gets_nothing(agent: Agent) -> None:
     assert sent_after(connection, greeting + b"x" * (LARGEST_REQUEST + 100_000)) == b""
 
 
-def test_a_process_of_another_user_gets_nothing(trusted_folder: Path) -> None:
-    with running(trusted_folder, allowed_uid=os.getuid() + 1) as agent:
+def test_a_process_of_another_user_gets_nothing(own_folder: Path) -> None:
+    with running(own_folder, allowed_uid=os.getuid() + 1) as agent:
         assert sent_after(agent.connect(), b"") == b""
         with pytest.raises(AgentUnavailable, match="closed the connection"):
             agent.ask("echo", word="x")
@@ -192,14 +192,15 @@ def test_a_process_of_another_user_gets_nothing(trusted_folder: Path) -> None:
         assert "turned away" in agent.records.fields[0]["MESSAGE"]
 
 
+@pytest.mark.needs_root
 @pytest.mark.parametrize(
     "ids", [(1000, 0, 0), (0, 0, 1000), (1000, 0, 1000)], ids=["real", "saved", "real and saved"]
 )
 def test_a_process_with_another_user_id_than_its_effective_one_gets_nothing(
-    trusted_folder: Path, ids: tuple[int, int, int]
+    own_folder: Path, ids: tuple[int, int, int]
 ) -> None:
     """As a set-uid program has it, which a user may lead to the socket."""
-    with running(trusted_folder) as agent:
+    with running(own_folder) as agent:
         child = os.fork()
         if child == 0:
             os.setresuid(*ids)
@@ -221,10 +222,10 @@ def test_a_process_of_the_right_user_is_answered_on_each_kernel(agent: Agent) ->
 
 
 @pytest.mark.usefixtures("kernel")
-def test_a_process_that_has_ended_gets_nothing(trusted_folder: Path) -> None:
+def test_a_process_that_has_ended_gets_nothing(own_folder: Path) -> None:
     """Whoever holds the connection then is another process; its id is still the one that has ended, a zombie's."""
     listener = socket.socket(socket.AF_UNIX)
-    path = str(trusted_folder / "other.sock")
+    path = str(own_folder / "other.sock")
     listener.bind(path)
     listener.listen(1)
     ours, theirs = socket.socketpair()
@@ -247,8 +248,8 @@ def test_a_process_that_has_ended_gets_nothing(trusted_folder: Path) -> None:
         each.close()
 
 
-def test_silent_and_slow_clients_keep_nobody_out_and_are_dropped(trusted_folder: Path) -> None:
-    with running(trusted_folder, request_timeout=0.5) as agent:
+def test_silent_and_slow_clients_keep_nobody_out_and_are_dropped(own_folder: Path) -> None:
+    with running(own_folder, request_timeout=0.5) as agent:
         silent = [agent.connect() for _ in range(5)]
         slow, greeting = agent.greeted()
         slow.sendall(greeting + REQUEST[:5])
@@ -258,9 +259,9 @@ def test_silent_and_slow_clients_keep_nobody_out_and_are_dropped(trusted_folder:
         assert sent_after(slow, b"") == b""
 
 
-def test_requests_beyond_the_limit_are_refused_at_once(trusted_folder: Path) -> None:
+def test_requests_beyond_the_limit_are_refused_at_once(own_folder: Path) -> None:
     go_on = threading.Event()
-    with running(trusted_folder, most_requests=2) as agent:
+    with running(own_folder, most_requests=2) as agent:
         agent.handlers["wait"] = lambda _request: go_on.wait(BUSY)
         waiting = [threading.Thread(target=agent.ask, args=("wait",)) for _ in range(2)]
         for thread in waiting:
@@ -275,8 +276,8 @@ def test_requests_beyond_the_limit_are_refused_at_once(trusted_folder: Path) -> 
         assert agent.ask("echo", word="x") == "x"
 
 
-def test_without_an_agent_the_error_says_how_to_start_it(trusted_folder: Path) -> None:
-    path = trusted_folder / "control.sock"
+def test_without_an_agent_the_error_says_how_to_start_it(own_folder: Path) -> None:
+    path = own_folder / "control.sock"
     with pytest.raises(AgentUnavailable, match="No such file") as missing:
         ask("echo", path=str(path), owner=os.getuid())
     assert "systemctl start pam-iampass-agent.socket" in missing.value.remedy
@@ -287,12 +288,12 @@ def test_without_an_agent_the_error_says_how_to_start_it(trusted_folder: Path) -
         ask("echo", path=str(path), owner=os.getuid())
 
 
-def test_a_socket_of_others_is_not_asked(trusted_folder: Path, agent: Agent) -> None:
+def test_a_socket_of_others_is_not_asked(own_folder: Path, agent: Agent) -> None:
     agent.path.chmod(0o660)
     with pytest.raises(AgentUnavailable, match="for its owner alone"):
         agent.ask("echo", word="x")
     agent.path.chmod(0o600)
-    trusted_folder.chmod(0o777)
+    own_folder.chmod(0o777)
     with pytest.raises(AgentUnavailable, match="users other than root can write"):
         agent.ask("echo", word="x")
 

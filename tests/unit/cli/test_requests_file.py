@@ -96,7 +96,7 @@ def test_a_file_of_another_form_is_reported(file: Path, content: str | bytes, wh
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
-def test_a_file_that_others_can_write_is_refused(file: Path, mode: int) -> None:
+def test_a_csv_file_that_others_can_write_is_refused(file: Path, mode: int) -> None:
     assert faults(file, "user\nalice\n", mode) == ["file: is writable by other users"]
 
 

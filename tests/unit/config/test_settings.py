@@ -36,7 +36,7 @@ from pam_iampass.config.value_types import (
     WhenUnavailable,
 )
 from pam_iampass.errors import ConfigurationError, Severity
-from tests.support.folders import put
+from tests.support.folders import OWNER, put
 from tools.docs import settings_reference
 
 ROOT = Path(__file__).parents[3]
@@ -64,7 +64,7 @@ class Configuration:
 
     def load(self, text: str = "") -> Settings:
         self.write(text)
-        return load(self.file)
+        return load(self.file, owner=OWNER)
 
     def problems_in(self, text: str | bytes) -> list[str]:
         """The problems, without the file in front."""
@@ -73,7 +73,7 @@ class Configuration:
 
     def problems(self) -> list[str]:
         with pytest.raises(ConfigurationError) as caught:
-            load(self.file)
+            load(self.file, owner=OWNER)
         texts = [str(problem) for problem in caught.value.problems]
         assert all(text.startswith(f"{self.file}:") for text in texts)
         assert all(problem.remedy for problem in caught.value.problems)
@@ -81,35 +81,13 @@ class Configuration:
 
 
 @pytest.fixture
-def configuration(trusted_folder: Path) -> Configuration:
-    configuration = Configuration(trusted_folder)
+def configuration(own_folder: Path) -> Configuration:
+    configuration = Configuration(own_folder)
     put(configuration.secret, "s3cret-of-ours\n", 0o600)
     return configuration
 
 
 # What is right
-
-
-def test_what_is_not_there_has_its_default(configuration: Configuration) -> None:
-    settings = configuration.load()
-    assert settings.application_id == "app"
-    assert settings.application_secret == "s3cret-of-ours"
-    assert settings.server == "https://iam-api.com"
-    assert settings.ca_file is None
-    assert settings.proxy is None
-    assert settings.users == Path("/etc/iampass/users.yaml")
-    assert settings.users_folder == Path("/etc/iampass/users.d")
-    assert settings.service.exempt.users == settings.service.exempt.groups == frozenset()
-    assert settings.service.exempt.networks == ()
-    assert settings.throttle == ThrottleSettings(30.0, 900.0, 30, 10, 3.0)
-    assert settings.recovery == RecoverySettings(AskForCode.UNANSWERED, 5)
-    service = settings.for_service("sshd")
-    assert service.timeout == 60.0
-    assert service.methods == ()
-    assert service.prompt is Prompt.AUTO
-    assert service.unlisted_users == UnlistedUsers.DENY
-    assert service.unavailable is WhenUnavailable.DENY
-    assert service.approver is Approver.USER
 
 
 def test_every_key_can_be_set(configuration: Configuration) -> None:
@@ -260,13 +238,13 @@ services:
 
 def test_a_cover_without_a_kept_session_is_a_warning(configuration: Configuration) -> None:
     configuration.load("session: {covers: {services: [sudo]}, covers_connections: true}")
-    found = check(configuration.file).problems
+    found = check(configuration.file, owner=OWNER).problems
     assert [(problem.key, problem.severity) for problem in found] == [
         ("session.covers.services", Severity.WARNING),
         ("session.covers_connections", Severity.WARNING),
     ]
     configuration.load("session: {covers: {services: [x]}}\nservices: {sshd: {session: {keep: true}}}")
-    assert not check(configuration.file).problems
+    assert not check(configuration.file, owner=OWNER).problems
 
 
 @pytest.mark.parametrize(
@@ -417,7 +395,7 @@ def test_an_application_id_that_would_change_the_request_is_refused(
 
 def test_an_unknown_key_is_reported_with_the_near_one(configuration: Configuration) -> None:
     configuration.write("time_out: 60s\nzzz: 1\nexempt: {user: [a]}\nservices: {su: {aprover: ruser}}\n")
-    remedies = [problem.remedy for problem in check(configuration.file).problems]
+    remedies = [problem.remedy for problem in check(configuration.file, owner=OWNER).problems]
     assert remedies[0] == "did you mean timeout?"
     assert remedies[1].startswith("write one of application_id, ")
     assert remedies[2:] == ["did you mean users?", "did you mean approver?"]
@@ -425,7 +403,7 @@ def test_an_unknown_key_is_reported_with_the_near_one(configuration: Configurati
 
 def test_the_remedies_say_what_to_write(configuration: Configuration) -> None:
     configuration.write("timeout: 60\nprompt: maybe\nmethods: facial\nexempt: {networks: [10.1.2.3/8]}\n")
-    assert [problem.remedy for problem in check(configuration.file).problems] == [
+    assert [problem.remedy for problem in check(configuration.file, owner=OWNER).problems] == [
         "write 60s for seconds, 60m for minutes",
         "write auto, always or never",
         "write for example [acceptance, facial], or [] for none",
@@ -480,7 +458,7 @@ ca_file: /dev/null
 def test_what_stands_in_a_file_cannot_colour_a_terminal(configuration: Configuration) -> None:
     configuration.write('"\\e[31mred\\u202e": "\\e[0m"\nprompt: "\\e]0;x\\a"\n')
     with pytest.raises(ConfigurationError) as caught:
-        load(configuration.file)
+        load(configuration.file, owner=OWNER)
     problems_in = caught.value.diagnostics() + str(caught.value)
     assert all(character.isprintable() or character == "\n" for character in caught.value.diagnostics())
     assert "\\x1b" in problems_in
@@ -559,7 +537,7 @@ def test_any_other_secret_is_refused_and_not_shown(
 def test_a_secret_that_others_can_read_is_reported_with_a_remedy(configuration: Configuration) -> None:
     configuration.secret.chmod(0o644)
     configuration.write("")
-    (problem,) = check(configuration.file).problems
+    (problem,) = check(configuration.file, owner=OWNER).problems
     assert problem.remedy == f"chown root:_iampass {configuration.secret}; chmod 0640 {configuration.secret}"
 
 
@@ -588,7 +566,7 @@ def test_whatever_stands_in_the_file_gives_settings_or_a_configuration_error(
     configuration: Configuration, content: dict[str, Any]
 ) -> None:
     put(configuration.file, json.dumps(content))
-    examination = check(configuration.file)
+    examination = check(configuration.file, owner=OWNER)
     assert bool(examination.problems) is (examination.settings is None)
     assert all(str(problem) and problem.remedy for problem in examination.problems)
 
@@ -683,7 +661,7 @@ def test_each_key_of_the_installed_file_stands_at_its_default(configuration: Con
     text = (ROOT / "config" / "iampass.yaml").read_text("utf-8")
     text = text.replace("application_id:", "application_id: app")
     put(configuration.file, text.replace("/etc/iampass/application-secret\n", f"{configuration.secret}\n"))
-    installed = load(configuration.file)
+    installed = load(configuration.file, owner=OWNER)
     assert installed == configuration.load("")
     for entry in schema.SCHEMA:
         assert re.search(f"^{entry.name}:", text, re.MULTILINE)

@@ -20,7 +20,7 @@ from pam_iampass.config.user_table import LONGEST_FILE_NAME, Entry, file_name
 from pam_iampass.config.user_table_editing import LOCK, NEW, UserTableEditor
 from pam_iampass.config.value_types import name_error, token_error
 from pam_iampass.errors import EditRefused, PamIampassError
-from tests.support.folders import put, root_only_folder
+from tests.support.folders import new_own_folder, put
 from tests.support.table_folder import TableFolder
 
 ROOT = Path(__file__).parents[3]
@@ -134,7 +134,7 @@ POSSIBLE = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_siz
 def test_whatever_can_be_a_name_and_a_token_can_be_added_and_removed(
     name: str, token: str, methods: list[str] | None
 ) -> None:
-    with root_only_folder() as folder:
+    with new_own_folder() as folder:
         table = EditedTable(folder)
         put(table.users, "{}\n")
         if name_error(name) or token_error(token) or len(file_name(name)) > LONGEST_FILE_NAME:

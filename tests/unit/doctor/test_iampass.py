@@ -9,7 +9,7 @@ import pytest
 
 from pam_iampass.config import settings
 from pam_iampass.doctor.iampass import ServiceCheck
-from tests.support.folders import put
+from tests.support.folders import OWNER, put
 from tests.support.scripted_server import ScriptedServer, Step, answer, scripted_server
 
 NOT_FOUND = answer(404, body=b"Client Application x or User y not found")
@@ -27,7 +27,7 @@ def findings(
         put(folder / "ca.pem", Path(server.ca_file).read_text()),
     )
     text = f"application_id: my-app\napplication_secret_file: {secret}\nserver: {server.url}\nca_file: {ca_file}\n"
-    read = settings.load(put(folder / "iampass.yaml", text))
+    read = settings.load(put(folder / "iampass.yaml", text), owner=OWNER)
     found = list(ServiceCheck(read, lambda line: None, {}).findings(tokens))
     told = str(found)
     assert not any(token in told for token in (*tokens.values(), *secrets.split()))
@@ -35,12 +35,12 @@ def findings(
 
 
 @pytest.mark.parametrize("tokens", [TOKENS, {}], ids=["with users", "without users"])
-def test_an_application_that_is_not_known_is_named(trusted_folder: Path, tokens: dict[str, str]) -> None:
+def test_an_application_that_is_not_known_is_named(own_folder: Path, tokens: dict[str, str]) -> None:
     with scripted_server(*[NOT_FOUND] * (2 + len(tokens))) as server:
-        ((kind, title, remedy),) = findings(trusted_folder, server, tokens)
+        ((kind, title, remedy),) = findings(own_folder, server, tokens)
         last = server.requests[-1]
     assert (kind, title) == ("application-unknown", "IAMPASS does not know the application my-app")
-    assert str(trusted_folder / "iampass.yaml") in remedy
+    assert str(own_folder / "iampass.yaml") in remedy
     assert (last.method, last.target, last.body) == ("POST", "/management/add_users/my-app", b'{"users": []}')
 
 
@@ -54,10 +54,10 @@ def test_an_application_that_is_not_known_is_named(trusted_folder: Path, tokens:
     ids=["another user is known", "nobody can be added", "the empty list is rejected"],
 )
 def test_a_token_that_is_not_known_is_distinguished_from_an_application(
-    trusted_folder: Path, answers: list[Step]
+    own_folder: Path, answers: list[Step]
 ) -> None:
     with scripted_server(NOT_FOUND, *answers) as server:
-        ((kind, title, _),) = findings(trusted_folder, server, TOKENS)
+        ((kind, title, _),) = findings(own_folder, server, TOKENS)
         assert len(server.requests) == 1 + len(answers)
     assert kind == "not-at-iampass"
     assert "bob" in title
@@ -69,14 +69,14 @@ def test_a_token_that_is_not_known_is_distinguished_from_an_application(
     [(NOT_FOUND, "secret-refused"), (answer(401), "service-refused"), (answer(503), "service-refused")],
 )
 def test_a_secret_is_called_wrong_only_where_iampass_tells_unknown_applications_apart(
-    trusted_folder: Path, status: int, invented: Step, kind: str
+    own_folder: Path, status: int, invented: Step, kind: str
 ) -> None:
     script: list[Any] = [answer(status), invented]
     with scripted_server(*script, *[invented] * 2) as server:
-        ((found, _, remedy),) = findings(trusted_folder, server, TOKENS)
+        ((found, _, remedy),) = findings(own_folder, server, TOKENS)
         ours, other = (request.header("Authentication") or "" for request in server.requests[:2])
     assert found == kind
-    assert str(trusted_folder / "secret") in remedy
+    assert str(own_folder / "secret") in remedy
     assert ours.startswith("hmac my-app:")
     assert not other.startswith("hmac my-app:")
 
@@ -85,11 +85,9 @@ def test_a_secret_is_called_wrong_only_where_iampass_tells_unknown_applications_
     ("answers", "kind"),
     [([NOT_FOUND], "previous-secret-left"), ([answer(401), NOT_FOUND], "previous-secret-in-use")],
 )
-def test_the_accepted_one_of_two_secrets_is_named(
-    trusted_folder: Path, answers: list[Step], kind: str
-) -> None:
+def test_the_accepted_one_of_two_secrets_is_named(own_folder: Path, answers: list[Step], kind: str) -> None:
     with scripted_server(*answers, YES) as server:
-        ((found, title, remedy),) = findings(trusted_folder, server, {"alice": "token"}, "n3w\n0ld\n")
+        ((found, title, remedy),) = findings(own_folder, server, {"alice": "token"}, "n3w\n0ld\n")
     assert found == kind
-    assert str(trusted_folder / "secret") in title
-    assert str(trusted_folder / "secret") in remedy
+    assert str(own_folder / "secret") in title
+    assert str(own_folder / "secret") in remedy

@@ -58,7 +58,9 @@ def test_a_user_with_a_token_is_asked(configuration: Configuration) -> None:
     assert found.place == (configuration.folder / "users.yaml", 2)
 
 
-def test_a_user_who_has_no_token_is_denied_or_passes_as_the_settings_say(configuration: Configuration) -> None:
+def test_a_user_who_has_no_token_is_denied_or_passes_as_the_settings_say(
+    configuration: Configuration,
+) -> None:
     assert configuration.of("root").state is UserState.DENIED
     configuration.configure("unlisted_users: ignore\n")
     assert configuration.of("root").state is UserState.IGNORED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -49,9 +50,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def database(trusted_folder: Path) -> Iterator[Database]:
-    (trusted_folder / "state").mkdir(mode=0o700)
-    found = Database(str(trusted_folder / "state" / "state.db"))
+def database(own_folder: Path) -> Iterator[Database]:
+    (own_folder / "state").mkdir(mode=0o700)
+    found = Database(str(own_folder / "state" / "state.db"))
     yield found
     found.close()
 
@@ -228,7 +229,7 @@ def test_a_row_that_was_not_written_so_is_a_damaged_file_and_grants_nothing(
 
 
 def bypass_me(world: Setting, **changes: object) -> None:
-    made = Bypass(ME, 0, None, 900.0, Moment.now(), "carol", "phone lost", survives_reboot=False)
+    made = Bypass(ME, os.geteuid(), None, 900.0, Moment.now(), "carol", "phone lost", survives_reboot=False)
     world.state.bypasses.add(replace(made, **changes))  # type: ignore[arg-type]
 
 

@@ -114,6 +114,7 @@ def test_an_application_that_cannot_ask_again_denies(without_phone: Setting) -> 
     assert "the prompt was not answered" in without_phone.only_record()["IAMPASS_REASON"]
 
 
+@pytest.mark.needs_root
 def test_check_finds_lines_without_the_argument(world: Setting, tmp_path: Path) -> None:
     world.configure(enroll_at_login="true", services="{quiet: {enroll_at_login: false}}")
     ours = "auth required pam_iampass.so"

@@ -131,9 +131,7 @@ def test_a_code_that_cannot_be_spent_is_not_accepted(world: Setting, codes: list
     assert left(world) == 10
 
 
-def test_wrong_codes_are_counted_even_if_nothing_can_be_written(
-    world: Setting, codes: list[str]
-) -> None:
+def test_wrong_codes_are_counted_even_if_nothing_can_be_written(world: Setting, codes: list[str]) -> None:
     world.configure(recovery="{attempts_per_hour: 1}")
     with unwritable(world.state.database):
         for _ in range(2):

@@ -45,8 +45,8 @@ class Store:
 
 
 @pytest.fixture
-def store(trusted_folder: Path) -> Iterator[Store]:
-    folder = trusted_folder / "state"
+def store(own_folder: Path) -> Iterator[Store]:
+    folder = own_folder / "state"
     folder.mkdir(mode=0o700)
     found = Store(folder)
     yield found

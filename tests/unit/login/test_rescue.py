@@ -97,7 +97,7 @@ def test_only_where_the_application_runs_as_root(world: Setting, phase: Phase, u
     "accepted",
     ["", "password", "hostbased publickey x", "publickeys x", " publickey x", "password publickey"],
 )
-def test_on_an_auth_line_only_behind_a_key_that_sshd_has_accepted(world: Setting, accepted: str) -> None:
+def test_with_broken_settings_an_auth_line_rescues_only_behind_a_key(world: Setting, accepted: str) -> None:
     break_them(world)
     assert not rescued(world, Phase.AUTHENTICATE, ssh_auth_info=accepted)
     line = ModuleArguments.parse(["", *LINES[Phase.AUTHENTICATE]])  # by itself, before any other check

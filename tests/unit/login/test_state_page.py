@@ -177,7 +177,11 @@ SITUATIONS: dict[str, Situation] = {
 }
 
 
-@pytest.mark.parametrize("situation", SITUATIONS)
+#: It mounts a small disk.
+FULL = pytest.param("the disk is full", marks=pytest.mark.needs_root)
+
+
+@pytest.mark.parametrize("situation", [FULL if name == "the disk is full" else name for name in SITUATIONS])
 def test_the_page_says_what_becomes_of_logins_codes_bypasses_and_sessions(
     world: Setting, monkeypatch: pytest.MonkeyPatch, situation: str
 ) -> None:

@@ -68,8 +68,8 @@ class World:
 
 
 @pytest.fixture
-def world(trusted_folder: Path) -> Iterator[World]:
-    found = World(trusted_folder)
+def world(own_folder: Path) -> Iterator[World]:
+    found = World(own_folder)
     yield found
     found.database.close()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +18,56 @@ from pam_iampass.pam.lines import CODES
 from pam_iampass.pam.simulation import Simulation, simulate
 from pam_iampass.pam.stack import Handler, PamFiles, PamType, UnusableService
 from pam_iampass.setup.edits import with_us
-from tests.support import libpam
+
+_LIBPAM = ctypes.CDLL("libpam.so.0")
+_LIBC = ctypes.CDLL("libc.so.6")
+_LIBC.calloc.restype = ctypes.c_void_p
+_LIBC.calloc.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
+
+SILENT = 0x8000
+
+
+class _Response(ctypes.Structure):
+    _fields_ = (("resp", ctypes.c_char_p), ("code", ctypes.c_int))
+
+
+_Conversation = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_void_p,
+    ctypes.POINTER(ctypes.POINTER(_Response)),
+    ctypes.c_void_p,
+)
+
+
+class _Conv(ctypes.Structure):
+    _fields_ = (("conv", _Conversation), ("data", ctypes.c_void_p))
+
+
+@_Conversation  # type: ignore[misc]
+def _say_nothing(count: int, _messages: Any, responses: Any, _data: Any) -> int:
+    """A conversation function that ignores messages and returns no answers."""
+    responses[0] = ctypes.cast(_LIBC.calloc(count, ctypes.sizeof(_Response)), ctypes.POINTER(_Response))
+    return 0
+
+
+def libpam_results(folder: Path, service: str, calls: Sequence[str]) -> list[int]:
+    """The return codes of these functions of libpam, called in turn on one handle.
+
+    The folder stands in for /etc/pam.d (pam_start_confdir(3)). Where there is no handle to be had, that is what each
+    of them returns.
+    """
+    handle = ctypes.c_void_p()
+    conversation = _Conv(_say_nothing, None)
+    started = _LIBPAM.pam_start_confdir(
+        service.encode(), b"root", ctypes.byref(conversation), str(folder).encode(), ctypes.byref(handle)
+    )
+    if started != 0:
+        return [started] * len(calls)
+    codes = [int(getattr(_LIBPAM, call)(handle, SILENT)) for call in calls]
+    _LIBPAM.pam_end(handle, codes[-1])
+    return codes
+
 
 SERVICE = "under-test"
 FILES = (SERVICE, "one", "two", "other")
@@ -58,8 +109,8 @@ def ours(folder: Path) -> list[int]:
 
 def theirs(folder: Path) -> list[int]:
     """What libpam says of the same."""
-    alone = libpam.results(folder, SERVICE, ["pam_setcred"])
-    return alone + libpam.results(folder, SERVICE, ["pam_authenticate", "pam_setcred"])
+    alone = libpam_results(folder, SERVICE, ["pam_setcred"])
+    return alone + libpam_results(folder, SERVICE, ["pam_authenticate", "pam_setcred"])
 
 
 ACTIONS = st.sampled_from(["ignore", "ok", "done", "bad", "die", "reset", "1", "2", "3", "9", "0", "07", "x"])
@@ -229,7 +280,7 @@ def agree_on_accounts(contents: dict[str, str]) -> int:
         write(folder, contents)
         stack = PamFiles([folder]).service(SERVICE).stacks[PamType.ACCOUNT]
         result = simulate(stack, _answer("acct")).result if stack else PamCode.PERM_DENIED
-        [theirs] = libpam.results(folder, SERVICE, ["pam_acct_mgmt"])
+        [theirs] = libpam_results(folder, SERVICE, ["pam_acct_mgmt"])
         assert result == theirs
         return theirs
     finally:
@@ -283,3 +334,44 @@ def test_libpam_itself_lets_nobody_past_a_denial_in_the_file_that_setup_writes(
         )
         lets_in = ours in ("success", "ignore") and unix in ("success", "new_authtok_reqd")
         assert (result in PASSES) is lets_in
+
+
+PERMIT = "auth required pam_permit.so"
+OF_RED_HAT = "auth sufficient PASSWORD\nauth required pam_deny.so\n"
+#: The lines ahead of ours; whether ours is called, and the stack passes, with the right password and with a wrong one.
+AHEAD = {
+    "required": ("auth required PASSWORD", (True, True), (True, False)),
+    "requisite": ("auth requisite PASSWORD", (True, True), (False, False)),
+    "jumps": ("auth [success=ok default=die] PASSWORD", (True, True), (False, False)),
+    "include": ("auth include FOLDER/one", (False, True), (True, False)),
+    "substack": ("auth substack FOLDER/one", (True, True), (True, False)),
+}
+
+
+@pytest.mark.parametrize("how", AHEAD)
+def test_libpam_calls_what_follows_a_password_or_not(how: str, tmp_path: Path) -> None:
+    """After a wrong password that is `required` a phone would ring; behind `include` of Red Hat's only then."""
+    ahead, *expected = AHEAD[how]
+    called = tmp_path / "called"
+    seen = []
+    for password in ("pam_debug.so auth=success", "pam_debug.so auth=auth_err"):
+        ours = f"auth required pam_exec.so quiet /usr/bin/touch {called}"
+        files = {SERVICE: f"{ahead}\n{ours}\n{PERMIT}\n", "one": OF_RED_HAT, "other": ""}
+        write(tmp_path, {name: text.replace("PASSWORD", password) for name, text in files.items()})
+        [code] = libpam_results(tmp_path, SERVICE, ["pam_authenticate"])
+        seen.append((called.exists(), code == PamCode.SUCCESS))
+        called.unlink(missing_ok=True)
+    assert seen == expected
+
+
+@pytest.mark.parametrize(
+    ("control", "passes"), [("required", False), ("optional", True), ("[default=ignore]", True)]
+)
+def test_libpam_lets_a_denial_pass_unless_the_line_is_required(
+    control: str, passes: bool, tmp_path: Path
+) -> None:
+    for denial in ("maxtries", "abort"):
+        stack = f"auth requisite pam_debug.so\nauth {control} pam_debug.so auth={denial}\n{PERMIT}\n"
+        write(tmp_path, {SERVICE: stack, "other": ""})
+        [code] = libpam_results(tmp_path, SERVICE, ["pam_authenticate"])
+        assert (code == PamCode.SUCCESS) is passes

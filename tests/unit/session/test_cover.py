@@ -217,7 +217,9 @@ def test_a_user_whose_token_was_replaced_is_not_covered_by_the_old_phones_approv
     assert agent.outcome()["IAMPASS_OUTCOME"] != "covered"
 
 
-def test_a_user_whose_phone_was_lost_elsewhere_is_no_longer_covered_even_with_a_new_phone(agent: Keeping) -> None:
+def test_a_user_whose_phone_was_lost_elsewhere_is_no_longer_covered_even_with_a_new_phone(
+    agent: Keeping,
+) -> None:
     ident, _login = agent.log_in()
     agent.world.sandbox.add_user(Setting.token, device=False)
     told = agent.login(service="sudo", audit_session="42")

@@ -31,10 +31,10 @@ def program() -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.fixture
-def systemd(trusted_folder: Path) -> Iterator[socket.socket]:
+def systemd(own_folder: Path) -> Iterator[socket.socket]:
     """Where systemd listens for sd_notify(3)."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as found:
-        found.bind(str(trusted_folder / "notify"))
+        found.bind(str(own_folder / "notify"))
         found.settimeout(20)
         yield found
 

@@ -55,7 +55,7 @@ def test_a_session_lasts_as_long_as_the_login_and_leaves_two_records(agent: Keep
     assert agent.asked == []
 
 
-def test_what_is_left_of_a_login_whose_process_was_killed_is_ended(agent: Keeping) -> None:
+def test_the_agent_has_what_is_left_of_a_killed_login_ended(agent: Keeping) -> None:
     ident, login = agent.log_in()
     login.end(signal.SIGKILL)
     record = agent.wait_for_event("session_ended")

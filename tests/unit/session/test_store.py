@@ -46,9 +46,9 @@ KEPT = KeptSession(
 
 
 @pytest.fixture
-def database(trusted_folder: Path) -> Iterator[Database]:
-    (trusted_folder / "state").mkdir(mode=0o700)
-    found = Database(str(trusted_folder / "state" / "state.db"))
+def database(own_folder: Path) -> Iterator[Database]:
+    (own_folder / "state").mkdir(mode=0o700)
+    found = Database(str(own_folder / "state" / "state.db"))
     yield found
     found.close()
 

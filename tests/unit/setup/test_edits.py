@@ -163,7 +163,7 @@ def test_an_account_that_faillock_has_locked_rings_no_phone(system: Stage, name:
 
 
 @pytest.mark.parametrize("choice", ["quiet", "key", "password"])
-def test_an_expired_password_does_not_skip_the_phone(system: Stage, choice: str) -> None:
+def test_an_expired_password_still_leads_to_the_phone(system: Stage, choice: str) -> None:
     """sshd lets in for it, to change the password: the phone must have been asked."""
     system.set_up("sshd", choice)
     result, rang = login(system, "sshd", PamType.ACCOUNT, pam_unix=PamCode.NEW_AUTHTOK_REQD)

@@ -50,16 +50,16 @@ class File:
 
 
 @pytest.fixture
-def file(trusted_folder: Path) -> Iterator[File]:
-    found = File(trusted_folder / "state")
+def file(own_folder: Path) -> Iterator[File]:
+    found = File(own_folder / "state")
     yield found
     found.database.close()
 
 
 @pytest.fixture
-def small(trusted_folder: Path) -> Iterator[File]:
+def small(own_folder: Path) -> Iterator[File]:
     """On a disk of 10 MiB."""
-    folder = trusted_folder / "state"
+    folder = own_folder / "state"
     folder.mkdir(mode=0o700)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=10m,mode=700", "tmpfs", str(folder)], check=True)
     found = File(folder)
@@ -232,9 +232,10 @@ WRONG: dict[str, tuple[Callable[[Path], object], str | None]] = {
     "of another user": (lambda path: os.chown(path, 1, 1), "belongs to user daemon, not to root"),
     "open to others": (lambda path: path.chmod(0o640), r"is open to others \(mode 0640\)"),
 }
+OF_ANOTHER_USER = pytest.param("of another user", marks=pytest.mark.needs_root)
 
 
-@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("wrong", [OF_ANOTHER_USER if name == "of another user" else name for name in WRONG])
 def test_a_file_that_is_not_as_it_should_be_is_refused_with_a_remedy_and_left_as_it_is(
     file: File, wrong: str
 ) -> None:
@@ -269,11 +270,14 @@ def test_a_link_in_the_place_of_the_log_is_refused(file: File, name: str) -> Non
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda folder: folder.chmod(0o755), "is open to others"),
-        (lambda folder: os.chown(folder, 1, 1), "belongs to user daemon"),
-        (lambda folder: folder.rmdir(), "does not exist"),
+        pytest.param(lambda folder: folder.chmod(0o755), "is open to others", id="open to others"),
+        pytest.param(
+            *(lambda folder: os.chown(folder, 1, 1), "belongs to user daemon"),
+            id="of another user",
+            marks=pytest.mark.needs_root,
+        ),
+        pytest.param(lambda folder: folder.rmdir(), "does not exist", id="missing"),
     ],
-    ids=["open to others", "of another user", "missing"],
 )
 def test_a_folder_that_is_not_as_it_should_be_is_refused(file: File, change: object, problem: str) -> None:
     change(file.path.parent)  # type: ignore[operator]

@@ -40,6 +40,7 @@ def page(pages: Path, name: str) -> ManPage:
     return ManPage.of(pages / name)
 
 
+@pytest.mark.needs_program("mandoc", "man", "groff")
 @pytest.mark.parametrize("name", PAGES)
 def test_neither_mandoc_nor_groff_finds_fault_with_a_page(pages: Path, name: str) -> None:
     lint = subprocess.run(
@@ -115,6 +116,7 @@ def test_help_and_page_say_the_same(pages: Path) -> None:
 # iampass.yaml(5)
 
 
+@pytest.mark.needs_program("mandoc")
 def test_every_setting_is_described_in_the_words_of_its_own_documentation(pages: Path) -> None:
     shown = " ".join(page(pages, "iampass.yaml.5").shown(1000).split())
     for entry in SCHEMA:
@@ -142,6 +144,7 @@ def test_every_result_code_is_described_and_none_other(pages: Path) -> None:
     assert sorted(terms) == sorted(f"PAM_{code.name}" for code in returned)
 
 
+@pytest.mark.needs_program("mandoc")
 def test_every_outcome_is_described_with_its_message_id_and_none_other(pages: Path) -> None:
     described = page(pages, "pam_iampass.8")
     assert described.terms("OUTCOMES") == [outcome.value for outcome in Outcome]
@@ -163,6 +166,7 @@ def test_every_journal_field_is_described_and_none_other(pages: Path) -> None:
     assert sorted(terms) == sorted([*written, "MESSAGE_ID"])
 
 
+@pytest.mark.needs_program("mandoc")
 def test_what_setup_writes_is_shown(pages: Path) -> None:
     shown = page(pages, "pam_iampass.8").shown(200)
     for line in (

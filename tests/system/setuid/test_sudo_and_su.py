@@ -1,0 +1,99 @@
+"""sudo and su with the password and the phone: the real programs, the shipped files."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.support.deadline import PLENTY, approve_within
+from tests.support.setuid.people import AS_ROOT, SHOW_WHO, Process, enter_password
+from tests.support.setuid.side_by_side import side_by_side
+from tests.support.setuid.stage import Guest, Phone
+
+
+@side_by_side
+def test_an_approval_of_the_caller_of_sudo_runs_the_command(guest: Guest) -> None:
+    guest.set_phone(Phone.APPROVES)
+    seen = guest.play("sudo")
+    assert seen.got_in, seen
+    assert seen.status == 0
+    assert (
+        seen.shown.index(approve_within(PLENTY))
+        < seen.shown.index("Approved on your phone.")
+        < seen.shown.index(AS_ROOT)
+    )
+    assert guest.starts() == 1
+    assert guest.record().startswith(f"outcome=approved result=success user={guest.name} service=sudo")
+    guest.ended()
+
+
+@side_by_side
+def test_a_second_sudo_within_its_time_needs_no_second_push(guest: Guest) -> None:
+    guest.set_phone(Phone.APPROVES)
+    sudo = enter_password(guest.run("/bin/sh", "-c", f"sudo true && sudo -n sh -c '{SHOW_WHO}'"))
+    assert sudo.finish() == 0
+    assert sudo.lines[-1] == AS_ROOT
+    assert guest.starts() == 1
+
+
+@side_by_side
+def test_after_a_denial_no_time_of_grace_begins(guest: Guest) -> None:
+    guest.set_phone(Phone.DENIES)
+    sudo = enter_password(guest.run("/bin/sh", "-c", f"sudo true; sudo -n sh -c '{SHOW_WHO}'"))
+    assert sudo.finish() == 1
+    assert "sudo: a password is required" in sudo.lines[-1]
+    assert guest.starts() == 1
+
+
+@side_by_side
+def test_where_sudo_may_ask_nothing_no_phone_rings(guest: Guest) -> None:
+    guest.set_phone(Phone.APPROVES)
+    sudo = guest.start("sudo", "-n", "/bin/sh", "-c", SHOW_WHO)
+    assert sudo.finish() == 1
+    assert "a password is required" in sudo.shown
+    assert guest.starts() == 0
+
+
+@side_by_side
+def test_an_approval_of_the_caller_of_su_runs_the_command(guest: Guest) -> None:
+    guest.set_phone(Phone.APPROVES)
+    seen = guest.play("su")
+    assert seen.got_in, seen
+    assert seen.status == 0
+    assert (
+        seen.shown.index(approve_within(PLENTY))
+        < seen.shown.index("Approved on your phone.")
+        < seen.shown.index(AS_ROOT)
+    )
+    assert guest.starts() == 1
+    assert guest.record().startswith(f"outcome=approved result=success user={guest.twin} service=su ")
+    guest.ended()
+
+
+@side_by_side
+def test_a_hang_up_that_the_caller_ignores_breaks_nothing_off(guest: Guest) -> None:
+    su = enter_password(guest.start("su", process=Process(ignored=(signal.SIGHUP,))))
+    su.expect_exact(approve_within(PLENTY))
+    su.process.send_signal(signal.SIGHUP)
+    guest.stage.sandbox.approve(guest.request())
+    su.expect_exact(AS_ROOT)
+    assert su.finish() == 0
+
+
+def is_denied_after_one_push(guest: Guest, program: str) -> None:
+    guest.set_phone(Phone.DENIES)
+    seen = guest.play(program)
+    assert (seen.status, seen.got_in) == (1, False)
+    assert "Denied on your phone." in seen.shown
+    assert guest.starts() == 1
+    assert guest.record().startswith("outcome=denied result=denied ")
+    guest.ended()
+
+
+@side_by_side
+def test_a_denial_of_sudo_runs_nothing_and_is_one_push(guest: Guest) -> None:
+    is_denied_after_one_push(guest, "sudo")
+
+
+@side_by_side
+def test_a_denial_of_su_runs_nothing_and_is_one_push(guest: Guest) -> None:
+    is_denied_after_one_push(guest, "su")
