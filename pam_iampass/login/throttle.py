@@ -102,9 +102,9 @@ class Pending:
     ident: str
     began: float
     """When the login began: before the person was looked up."""
-    since: float
-    """When it began to wait."""
-    until: float
+    since: float = 0.0
+    """When it joined the others."""
+    until: float = 0.0
     """After that it is ignored: its thread hangs, and must not lock users out."""
     has_turn: bool = False
     """Whether its request may be on the phone."""

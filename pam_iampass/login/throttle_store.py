@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Callable, TypeVar, Union
 
 from pam_iampass.config.settings import ThrottleSettings
@@ -114,22 +115,6 @@ class ThrottleStore:
         return found
 
     # Logins
-
-    def join(
-        self, user: str, login: Login, began: float, settings: ThrottleSettings, time_left: float
-    ) -> QueuedLogin | Refusal:
-        """A place in the queue until its `end` is called; the IAMPASS session must be over by then.
-
-        `began` is when the login did, in seconds since boot. It has to be over in `time_left` seconds.
-        """
-        now = self.now()
-        pending = Pending(
-            origin_key(user, login), os.urandom(8).hex(), began, now, now + time_left + END_TIME
-        )
-        found = self.change(user, lambda state, _now: throttle.joined(state, pending, settings))
-        if isinstance(found, Refusal):
-            return found
-        return QueuedLogin(self, user, pending, settings, has_turn=found.has_turn(pending))
 
     def attempt(self, user: str, login: Login, limit: int) -> Refusal | None:
         """Count an attempt with a recovery code, before the code is looked at."""
@@ -299,23 +284,27 @@ class QueuedLogin:
     """One login in the queue of its person."""
 
     def __init__(
-        self,
-        store: ThrottleStore,
-        user: str,
-        pending: Pending,
-        settings: ThrottleSettings,
-        *,
-        has_turn: bool,
+        self, store: ThrottleStore, user: str, login: Login, began: float, settings: ThrottleSettings
     ) -> None:
+        """`began` is when the login did, in seconds since boot."""
         self._store = store
         self._user = user
-        self._pending = pending
+        self._pending = Pending(origin_key(user, login), os.urandom(8).hex(), began)
         self._settings = settings
-        self.has_turn = has_turn
+        self.has_turn = False
         """Whether it may send its request, which counts from then on."""
         self.waited = False
         """Whether other logins came first."""
         self._announced = False
+
+    def join(self, time_left: float) -> Refusal | None:
+        """Take a place in the queue, until `end` is called; the IAMPASS session must be over by then.
+
+        The login has to be over in `time_left` seconds. Returns why it may not join.
+        """
+        now = self._store.now()
+        self._pending = replace(self._pending, since=now, until=now + time_left + END_TIME)
+        return self._try(lambda state, _now: throttle.joined(state, self._pending, self._settings))
 
     def wait(
         self,
@@ -376,9 +365,10 @@ class QueuedLogin:
 
     def try_turn(self) -> Refusal | None:
         """Take the turn if it is this login's; returns why it may have none any more."""
-        found = self._store.change(
-            self._user, lambda state, now: throttle.tried(state, self._pending, self._settings, now)
-        )
+        return self._try(lambda state, now: throttle.tried(state, self._pending, self._settings, now))
+
+    def _try(self, event: Callable[[ThrottleState, float], ThrottleState | Refusal]) -> Refusal | None:
+        found = self._store.change(self._user, event)
         if isinstance(found, Refusal):
             return found
         self.has_turn = found.has_turn(self._pending)

@@ -15,7 +15,7 @@ from pam_iampass.login.enrollment import offer_enrollment
 from pam_iampass.login.keeping import Covering
 from pam_iampass.login.recovery import CodeRedemption, read
 from pam_iampass.login.throttle import Cause, Refusal
-from pam_iampass.login.throttle_store import AtCapacity, result_of
+from pam_iampass.login.throttle_store import AtCapacity, QueuedLogin, result_of
 from pam_iampass.outcome import Decision, Login, Outcome, Phase, Result
 from pam_iampass.system.accounts import LookupFailed, UnknownAccount
 
@@ -135,11 +135,9 @@ def _get_approval(
 def _ask_in_turn(required: ApprovalRequired, request: PhoneRequest, context: LoginContext) -> Decision:
     """Wait for the turn, ask the phone, record the result."""
     login, remaining, limits = required.login, request.deadline.remaining, required.settings.throttle
-    queued = context.state.throttle.join(required.approver, login, context.began, limits, remaining())
-    if isinstance(queued, Refusal):
-        return _refused(queued, login, request.elapsed())
+    queued = QueuedLogin(context.state.throttle, required.approver, login, context.began, limits)
     request.cleanup.callback(queued.end)
-    end = queued.wait(
+    end = queued.join(remaining()) or queued.wait(
         remaining, request.pause, request.announce, request.look_for_cover, prompted=request.prompted
     )
     if isinstance(end, Refusal):

@@ -48,7 +48,8 @@ class World:
     def join(
         self, login: Login = HERE, user: str = "alice", limits: Limits = LIMITS
     ) -> QueuedLogin | Refusal:
-        return self.throttle.join(user, login, self.now, limits, 60.0)
+        queued = QueuedLogin(self.throttle, user, login, self.now, limits)
+        return queued.join(60.0) or queued
 
     @contextmanager
     def queued(

@@ -120,8 +120,8 @@ def test_a_time_out_after_waiting_for_another_login_is_no_outage(world: Setting)
     with black_hole() as (host, port):
         world.configure(unavailable="ignore", server=f"https://{host}:{port}", timeout="6s")
         throttle, limits = world.state.throttle, Limits(30.0, 900.0, 30, 10, 0.0)
-        older = throttle.join(ME, Login(ME, "test"), throttle.now(), limits, DEADLINE)
-        assert isinstance(older, QueuedLogin)
+        older = QueuedLogin(throttle, ME, Login(ME, "test"), throttle.now(), limits)
+        assert older.join(DEADLINE) is None
         older.record(RequestResult.NOT_SENT)
         door = world.door(service="login", uid="0")
         wait_until(lambda: len(throttle.state(ME).pending) == 2, "the newer login waits")
