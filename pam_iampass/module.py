@@ -14,14 +14,15 @@ from pam_iampass.login.context import ContextFactory, ModuleArguments
 from pam_iampass.login.policy import caller_name
 from pam_iampass.login.throttle import client_address
 from pam_iampass.outcome import Decision, Login, Outcome, PamCode, Phase, Result, denied
-from pam_iampass.session.kept_session import AttachedLogin, Attachments
+from pam_iampass.session.kept_session import AttachedLogin
+from pam_iampass.session.store import KeptSessions
 from pam_iampass.system.accounts import Accounts
 
 
 class Module:
     """The functions, with what the agent has for them."""
 
-    def __init__(self, journal: Journal, make_context: ContextFactory, sessions: Attachments) -> None:
+    def __init__(self, journal: Journal, make_context: ContextFactory, sessions: KeptSessions | None) -> None:
         self._journal = journal
         self._make_context = make_context
         self._sessions = sessions
@@ -91,7 +92,7 @@ class Module:
         return PamCode.IGNORE
 
     def _open(self, pamh: PamApplication) -> None:
-        if pamh.session is None:
+        if pamh.session is None or self._sessions is None:
             return
         account = Accounts().named(pamh.user or "")
         self._sessions.opened(
@@ -110,7 +111,7 @@ class Module:
         )
 
     def _close(self, pamh: PamApplication) -> None:
-        if pamh.session is not None:
+        if pamh.session is not None and self._sessions is not None:
             self._sessions.closed(pamh.session, pamh.peer_pid)
 
 

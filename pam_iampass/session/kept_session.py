@@ -7,7 +7,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pam_iampass.config.settings import CoverSettings, SessionSettings
 from pam_iampass.config.value_types import Enforcement
@@ -32,20 +32,6 @@ class Opener:
     pid: int
     inode: int | None = None
     """As in `AttachedLogin`."""
-
-
-class Attachments(Protocol):
-    """What the session phase of a login tells to who keeps the sessions. Called in many threads."""
-
-    def opened(self, session: str, login: AttachedLogin, pidfd: int) -> bool:
-        """`login` has opened its session. Returns whether there is such a kept session for it.
-
-        Takes over `pidfd`, which is that of its process, whatever it returns. The application waits for it, at most
-        2 s.
-        """
-
-    def closed(self, session: str, pid: int) -> None:
-        """The login session of the process `pid` is over. The application waits for it, at most 2 s."""
 
 
 _E = TypeVar("_E", bound=enum.Enum)

@@ -225,7 +225,11 @@ class KeptSessions:
     # The session phase
 
     def opened(self, session: str, login: AttachedLogin, pidfd: int) -> bool:
-        """See `kept_session.Attachments`."""
+        """`login` has opened its session. Returns whether there is such a kept session for it.
+
+        Takes over `pidfd`, which is that of its process, whatever it returns. The application waits for it, at most
+        2 s.
+        """
         login = replace(login, since=self._wall_clock(), inode=self.descriptors.inode(pidfd))
         with self.lock:
             entry = self.entries.get(session)
@@ -243,7 +247,7 @@ class KeptSessions:
         return True
 
     def closed(self, session: str, pid: int) -> None:
-        """See `kept_session.Attachments`."""
+        """The login session of the process `pid` is over. The application waits for it, at most 2 s."""
         self.descriptors.remove(Process(session, pid))
         self.change(session, lambda kept: life.login_over(kept, pid, closed=True))
 

@@ -14,9 +14,8 @@ from pam_iampass.agent.server import Agent
 from pam_iampass.agent.wire import GREETING
 from pam_iampass.audit.journal import Journal
 from pam_iampass.module import Module
-from pam_iampass.session.kept_session import Attachments
 from tests.support.door import Door, Told
-from tests.support.setting import ME, NoSessions, Setting
+from tests.support.setting import ME, Setting
 
 
 class Running:
@@ -69,7 +68,7 @@ def running(
     most_pending: int = 1000,
     most_leaving: float = 300.0,
     allowed_uid: int | None = None,
-    sessions: Attachments | None = None,
+    sessions: Any = None,
     alive: Callable[[], bool] | None = None,
     every: float = 0.2,
 ) -> Iterator[Running]:
@@ -82,7 +81,7 @@ def running(
         agent = Agent(
             listener,
             journal,
-            Module(journal, world.contexts(), sessions or NoSessions()),
+            Module(journal, world.contexts(), sessions),
             most_pending=most_pending,
             most_leaving=most_leaving,
             allowed_uid=os.getuid() if allowed_uid is None else allowed_uid,

@@ -12,7 +12,6 @@ from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.application import PamApplication
 from pam_iampass.module import Module
 from pam_iampass.outcome import Outcome
-from pam_iampass.session.kept_session import AttachedLogin
 from tests.support.deadline import TIMEOUT
 from tests.support.door import Answer, Door, Told
 from tests.support.sandbox import Sandbox
@@ -29,17 +28,6 @@ class Records:
 
     def write(self, fields: dict[str, str], patience: float = 0.0) -> None:
         self.fields.append(fields)
-
-
-class NoSessions:
-    """No sessions are kept."""
-
-    def opened(self, session: str, login: AttachedLogin, pidfd: int) -> bool:
-        os.close(pidfd)
-        return False
-
-    def closed(self, session: str, pid: int) -> None:
-        pass
 
 
 def state_in(folder: Path, records: Records | None = None) -> AgentState:
@@ -85,9 +73,7 @@ class Setting:
         self.write("iampass.yaml", "".join(f"{key}: {value}\n" for key, value in values.items()))
 
     def authenticate(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
-        return Module(Journal(self.records), self.contexts(), NoSessions()).pam_sm_authenticate(
-            pamh, flags, argv
-        )
+        return Module(Journal(self.records), self.contexts(), None).pam_sm_authenticate(pamh, flags, argv)
 
     def contexts(self) -> LoginContexts:
         """The contexts of the logins of an agent."""

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
@@ -19,6 +20,7 @@ from pam_iampass.login.application import ApplicationGone
 from pam_iampass.module import Module
 from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.session.kept_session import AttachedLogin
+from pam_iampass.session.store import KeptSessions
 from tests.support.frames import encode_items
 from tests.support.running_agent import Running, running
 from tests.support.setting import ME, Setting
@@ -175,10 +177,8 @@ def test_a_session_that_opens_while_the_agent_stops_is_handed_over(world: Settin
     with ours, its, contextlib.ExitStack() as later:
         items = {"user": ME, "session": SESSION}
         application = RemoteApplication(its, items, later, stopped, Phase.OPEN_SESSION)
-        assert (
-            Module(Journal(world.records), world.contexts(), kept).pam_sm_open_session(application, 0, [])
-            == PamCode.IGNORE
-        )
+        module = Module(Journal(world.records), world.contexts(), cast("KeptSessions", kept))
+        assert module.pam_sm_open_session(application, 0, []) == PamCode.IGNORE
     assert len(kept.logins) == 1
     for descriptor in (stopped, stop):
         os.close(descriptor)

@@ -18,7 +18,7 @@ from pam_iampass.module import Module
 from pam_iampass.outcome import Login, PamCode
 from tests.support.deadline import TIMEOUT
 from tests.support.sandbox import HttpStatus, Junk
-from tests.support.setting import ME, NoSessions, Setting, state_in
+from tests.support.setting import ME, Setting, state_in
 from tests.support.state_file import busy, unwritable
 
 KEY = "publickey ssh-ed25519 AAAA\n"
@@ -264,7 +264,7 @@ def test_a_user_who_is_removed_while_a_login_looks_them_up_is_not_let_in(world: 
         return replace(context, configure=meanwhile)
 
     def authenticate(pamh: PamApplication, flags: int, argv: list[str]) -> int:
-        return Module(Journal(world.records), parts, NoSessions()).pam_sm_authenticate(pamh, flags, argv)
+        return Module(Journal(world.records), parts, None).pam_sm_authenticate(pamh, flags, argv)
 
     door = world.door_class(authenticate, f"config={world.folder / 'iampass.yaml'}", user=ME, service="test")
     assert door.finish().code == PamCode.ABORT

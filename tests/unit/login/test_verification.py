@@ -21,7 +21,7 @@ from tests.support.black_hole import black_hole
 from tests.support.deadline import DEADLINE
 from tests.support.door import Door
 from tests.support.sandbox import HttpStatus, Junk, SessionState
-from tests.support.setting import ME, NoSessions, Setting
+from tests.support.setting import ME, Setting
 from tests.support.world import wait_until
 
 
@@ -93,7 +93,7 @@ def test_what_the_client_cannot_send_is_a_wrong_configuration(world: Setting, er
 
         return replace(context, configure=configure)
 
-    decider = Module(Journal(world.records), parts, NoSessions()).pam_sm_authenticate
+    decider = Module(Journal(world.records), parts, None).pam_sm_authenticate
     settings = f"config={world.folder / 'iampass.yaml'}"
     assert Door(decider, settings, user=ME, service="test").finish().code == PamCode.ABORT
     assert world.outcome() == ("misconfigured", "denied")
