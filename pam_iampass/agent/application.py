@@ -74,7 +74,7 @@ class RemoteApplication:
 
     @property
     def real_uid(self) -> int | None:
-        """The real user id of the application, None where the door sent none or no valid one."""
+        """The real user id of the application, None if the door sent no valid one."""
         return self._number("uid")
 
     @property
@@ -132,7 +132,7 @@ class RemoteApplication:
     def opener(self) -> tuple[int, int]:
         """See `PamApplication.opener`.
 
-        sshd asks in a child process where the method is keyboard-interactive. The process that serves the connection
+        With keyboard-interactive, sshd asks in a child process. The process that serves the connection
         leads its session (setsid(2)): no other one gets its id while the child is in it. 0: it is outside of this PID
         namespace.
         """

@@ -19,8 +19,8 @@ from pam_iampass.login.context import Configuration, LoginContext, connect
 from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts
 
-#: Idle connections to IAMPASS that are kept open: 1,000 pending logins and 5,000 kept sessions have up to so many calls
-#: under way. A TLS handshake costs more than a poll.
+#: Idle connections to IAMPASS that are kept open: as many calls are under way with 1,000 pending logins and 5,000 kept
+#: sessions. A TLS handshake costs more than a poll.
 CONNECTIONS = 64
 #: Polls per second of all logins together; beyond that each login polls more slowly.
 POLLS_PER_SECOND = 300.0
@@ -122,7 +122,7 @@ class LoginContexts:
 
 
 def _read(config: str, owner: int, network: Network, sessions_network: Network) -> AgentConfiguration:
-    """Read everything, again where it changed meanwhile. Raises ConfigurationError."""
+    """Read everything, again if it changed meanwhile. Raises ConfigurationError."""
     settings, version = load(config, owner=owner), None
     while version != (now := _version(settings, owner)):
         settings, version = load(config, owner=owner), now
@@ -146,7 +146,7 @@ def _read(config: str, owner: int, network: Network, sessions_network: Network) 
 
 
 def _version(settings: Settings, owner: int) -> Version | None:
-    """The version of the files of the settings; None where one cannot be examined."""
+    """The version of the files of the settings; None if one cannot be examined."""
     try:
         files = [str(file) for file in settings.files]
         if settings.ca_file is None:

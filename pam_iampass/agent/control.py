@@ -79,7 +79,7 @@ class LineReader:
     def line(self, limit: int, until: float) -> bytes:
         """The next line, without its end, before `until` (`time.monotonic`).
 
-        Raises LineTooLong, EOFError where the other side has ended, and OSError.
+        Raises LineTooLong, EOFError if the other side has ended, and OSError.
         """
         looked_at = 0
         while (end := self._data.find(b"\n", looked_at)) < 0:
@@ -113,7 +113,7 @@ def ask(
 ) -> Any:
     """The agent's answer to a request (`administration`). `progress` is called with each line of progress.
 
-    `owner` is the user who must listen there. Raises AgentUnavailable, and PamIampassError where the agent refuses.
+    `owner` is the user who must listen there. Raises AgentUnavailable, and PamIampassError if the agent refuses.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         try:
@@ -309,7 +309,7 @@ class ControlServer:
             self._threads.discard(threading.current_thread())
 
     def _answer(self, connection: socket.socket, uid: int) -> None:
-        """Raises OSError, EOFError and LineTooLong where the other side does not keep to the protocol."""
+        """Raises OSError, EOFError and LineTooLong if the other side does not keep to the protocol."""
         greeting = f"{GREETING} {secrets.token_hex(16)}".encode("ascii")
         reader, until = LineReader(connection), time.monotonic() + self._request_timeout
         connection.settimeout(SEND_TIMEOUT)
@@ -350,7 +350,7 @@ class ControlServer:
 def _login_uid_of_root(connection: socket.socket, allowed_uid: int) -> int | None:
     """The login uid of the process at the other end.
 
-    None where it has ended, or one of its real, effective and saved user ids is another than `allowed_uid`.
+    None if it has ended, or one of its real, effective and saved user ids is another than `allowed_uid`.
     """
     pid, effective, _gid = peer_credentials(connection)
     if effective != allowed_uid or pid <= 0:

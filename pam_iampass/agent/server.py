@@ -54,7 +54,7 @@ STOP_TIMEOUT = 2.0
 MOST_LEAVING = 300.0
 #: How often it looks for one. Seconds.
 LOOK = 0.5
-#: How soon `alive` is called again where systemd's socket had no room: any user can fill it. Seconds.
+#: How soon `alive` is called again if systemd's socket had no room: any user can fill it. Seconds.
 AGAIN = 0.05
 #: Connections that may wait to be accepted: `Backlog=` of pam-iampass-agent.socket.
 BACKLOG = 1024
@@ -154,7 +154,7 @@ def notify(state: str) -> bool:
 
     Any user can fill that socket. sd_notify(3) then blocks, and systemd.daemon.notify with it, while it holds the
     interpreter's lock: no thread of the agent would go on (seen with systemd-python 235, 2026-11-27).
-    Returns False where its socket has no room.
+    Returns False if its socket has no room.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
@@ -207,7 +207,7 @@ class Agent:
     def run(self, alive: Callable[[], bool], every: float) -> None:
         """Serve until `stop` is called, then wait for the pending logins; or until none is pending after `leave`.
 
-        `alive` is called at least every `every` seconds, and again soon where it returns False.
+        `alive` is called at least every `every` seconds, and again soon if it returns False.
         """
         self._listener.setblocking(False)
         poller = select.poll()
@@ -319,7 +319,7 @@ class Listeners:
 
     doors: socket.socket
     control: socket.socket | None
-    """None where systemd still has an older socket unit: logins go on."""
+    """None if systemd still has an older socket unit: logins go on."""
 
 
 def passed_listeners() -> Listeners:

@@ -58,7 +58,7 @@ class Frame:
     payload: bytes = b""
 
     def encode(self) -> bytes:
-        """The bytes on the wire. Raises FrameError where the payload is over 64 KiB."""
+        """The bytes on the wire. Raises FrameError if the payload is over 64 KiB."""
         if len(self.payload) > LONGEST_PAYLOAD:
             raise FrameError("payload over 64 KiB")
         return _HEADER.pack(self.type.value, len(self.payload)) + self.payload
@@ -110,7 +110,7 @@ def decode_items(frame: Frame) -> dict[str, str]:
 
 
 def decode_answer(frame: Frame) -> str | None:
-    """What the person typed, or None where the application could not ask. Raises FrameError."""
+    """What the person typed, or None if the application could not ask. Raises FrameError."""
     if frame.type is FrameType.NO_ANSWER and not frame.payload:
         return None
     _expect(frame, FrameType.ANSWER)
@@ -141,7 +141,7 @@ GREETING = Frame(FrameType.GREETING, struct.pack("!I", VERSION))
 
 
 def keep(session: str) -> Frame:
-    """The id of the kept session that the login is to be attached to. Raises FrameError where it is none."""
+    """The id of the kept session that the login is to be attached to. Raises FrameError if it is no id."""
     if not SESSION_ID.fullmatch(session):
         raise FrameError("the id of a kept session is not 32 hexadecimal digits")
     return Frame(FrameType.KEEP, session.encode())
@@ -155,7 +155,7 @@ def result(code: int) -> Frame:
 def read_frame(read: Callable[[int], bytes]) -> Frame | None:
     """Read one frame with `read(n)`, which returns 1 to n bytes, or none at the end of the stream.
 
-    Returns None where the stream ends between frames. Raises FrameError, and what `read` raises.
+    Returns None if the stream ends between frames. Raises FrameError, and what `read` raises.
     """
     header = _read_exactly(read, _HEADER.size, may_end=True)
     if not header:

@@ -52,7 +52,7 @@ class RegisteredLogin(LoginSession):
         return f"{self.session}.{self.pid}"
 
     def has_ended(self, within: float = 0.0) -> bool:
-        """Whether the process ends within so many seconds."""
+        """Whether the process ends within this time, in seconds."""
         if self.pidfd is None:
             return True
         poller = select.poll()
@@ -200,7 +200,7 @@ class LogindSession:
     id: str
     graphical: bool
     locked: bool
-    """Whether the screen is locked, where the desktop says so (LockedHint)."""
+    """Whether the screen is locked, if the desktop says so (LockedHint)."""
     group: str
     """The folder of the control group with all processes of the session; empty if there is none (cgroup v1)."""
 
@@ -209,7 +209,7 @@ class LogindSession:
         _loginctl("terminate-session", self.id)
 
     def has_processes(self) -> bool:
-        """Whether any process is left in the control group or below it; True where that is unknown."""
+        """Whether any process is left in the control group or below it; True if that is unknown."""
         try:
             with open(f"{self.group}/cgroup.events", encoding="ascii") as file:
                 return "populated 0" not in file.read()
@@ -234,7 +234,7 @@ class LogindSession:
 
 
 def logind_session(login: RegisteredLogin) -> LogindSession | None:
-    """The session whose leader is the registered process; None where there is none.
+    """The session whose leader is the registered process; None if there is none.
 
     su and sudo have the session of the login that they were started in: that is not theirs to end.
     """
@@ -255,7 +255,7 @@ def logind_session(login: RegisteredLogin) -> LogindSession | None:
 def _control_group(leader: int, scope: str) -> str:
     """The folder of a session's control group; empty without one, or if the leader is not in it.
 
-    That is so where pam_systemd has failed: the leader is in the control group of its service, with all other logins.
+    That is so if pam_systemd has failed: the leader is in the control group of its service, with all other logins.
     """
     with contextlib.suppress(OSError), open(f"/proc/{leader}/cgroup", encoding="utf-8") as file:
         # Other lines are of the hierarchies of cgroup v1, also beside this one (cgroups(7)).

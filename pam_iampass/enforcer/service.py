@@ -129,7 +129,7 @@ def _service_uid() -> int:
 
 
 def serve(connection: socket.socket, enforcer: Enforcer, allowed_uids: frozenset[int]) -> Reply | None:
-    """Serve one request; returns the answer, None where the peer may not ask or has hung up."""
+    """Serve one request; returns the answer, None if the peer may not ask or has hung up."""
     if peer_credentials(connection)[1] not in allowed_uids:
         print("refused a connection of another user", file=sys.stderr)
         return None
@@ -258,7 +258,7 @@ class _Ending:
         self._members = members
 
     def ask(self, number: int) -> None:
-        """Have logind end the session or, where there is none, send a signal to its processes."""
+        """Have logind end the session or, without one, send a signal to its processes."""
         if self._session is not None and number == SIGNALS[0]:
             try:
                 self._session.terminate()

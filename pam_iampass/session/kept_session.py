@@ -97,9 +97,9 @@ class KeptSession:
     rhost: str
     through_sshd: bool
     address: str
-    """The address of the ssh client (SSH_CONNECTION); empty where it has none, and outside sshd."""
+    """The address of the ssh client (SSH_CONNECTION); empty if it has none, and outside sshd."""
     first_factor: str | None
-    """`Login.first_factor`; None where it was not known."""
+    """`Login.first_factor`; None if it was not known."""
     methods: tuple[str, ...]
     """The methods that the request allowed; empty if IAMPASS chose."""
     rules: SessionSettings

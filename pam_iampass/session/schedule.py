@@ -24,8 +24,8 @@ PAUSE = 5.0
 LONGEST_PAUSE = 60.0
 #: How much faster than usual late polls are made up for, and how many polls a second there may be in any case.
 CATCH_UP, SPARE = 1.25, 10.0
-#: How many polls may begin together after a stall, and how many may be under way or wait for a thread of a busy
-#: process: those of so many seconds.
+#: After a stall as many polls may begin together as belong into this time, and as many may be under way or wait for a
+#: thread of a busy process. Seconds.
 TOGETHER = 0.5
 #: How soon a status other than active is looked at again. Seconds.
 SECOND_LOOK = 2.0

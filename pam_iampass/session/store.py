@@ -124,9 +124,9 @@ class KeptSessions:
         self.lock = threading.RLock()
         self.entries: dict[str, Scheduled] = {}
         self.on_change: Callable[[Scheduled], None] = lambda _entry: None
-        """Called under the lock where a session is new or forgotten, or has a task before `wait` is over."""
+        """Called under the lock if a session is new or forgotten, or has a task before `wait` is over."""
         self.on_opened: Callable[[str], None] = lambda _approver: None
-        """Called with the approver's name where a login session is attached: it may cover logins that wait."""
+        """Called with the approver's name when a login session is attached: it may cover logins that wait."""
         self._store = store
         self._ask_status = ask_status
         self._wall_clock = wall_clock
@@ -162,7 +162,7 @@ class KeptSessions:
             if step.kept.is_over:
                 self.drop(ident)
             elif step.kept != before:
-                with contextlib.suppress(StateError):  # it is kept all the same, until this process ends
+                with contextlib.suppress(StateError):  # it is kept nevertheless, until this process ends
                     self._store.write(step.kept)
                 if (step.kept.wanted, step.kept.awaited) != (before.wanted, before.awaited):
                     entry.enforce_at, entry.enforcements = 0.0, 0
@@ -393,8 +393,8 @@ class KeptSessions:
     def _watch_again(self, process: Process, inode: int | None, descriptors: dict[str, int]) -> None:
         """Watch a process that an agent before this one has watched.
 
-        systemd has lost the descriptor where socket and agent were stopped. Then the process may have ended, and its id
-        be that of another one: its inode tells, and where there is none, the session covers nothing from now on.
+        systemd has lost the descriptor if socket and agent were stopped. Then the process may have ended, and its id
+        be that of another one: its inode tells; without one the session covers nothing from now on.
         """
         stored = process.name in descriptors
         try:

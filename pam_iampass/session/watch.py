@@ -26,7 +26,7 @@ CALL_TIMEOUT = 5.0
 PHONE_INTERVAL = 300.0
 #: How long IAMPASS gives no usable answer before the journal says so. Seconds.
 SILENCE = 3600.0
-#: How often is looked whether that is so. Seconds.
+#: How often the watch looks whether that is so. Seconds.
 LOOK_INTERVAL = 10.0
 #: How long until the enforcer is asked again: an end takes 5 s and is wanted until the login is over. Seconds.
 ENFORCE_INTERVAL = 5.0
@@ -37,7 +37,7 @@ ENFORCED_INTERVAL = 1.0
 CALLERS = 8
 #: Threads for what does not wait for IAMPASS: calls that hang hold up no end. The enforcer takes 5 s to end a login.
 ENFORCERS = 16
-#: Tasks that are due within so many seconds are handed out together.
+#: Tasks that are due within this time are handed out together. Seconds.
 LEAST_WAIT = 0.1
 #: The longest that it waits, and how long after an error. Seconds.
 TICK = 0.5
@@ -132,7 +132,7 @@ class Workers:
         self._idle = 0
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Have a thread do it. `job` raises nothing. Raises RuntimeError where no thread can be started."""
+        """Have a thread do it. `job` raises nothing. Raises RuntimeError if no thread can be started."""
         with self._lock:
             starts = self._idle <= self._jobs.qsize() and self._threads < self._most
             if starts:
