@@ -136,7 +136,7 @@ def _read(config: str, owner: int, network: Network, sessions_network: Network) 
         ) from None
     return AgentConfiguration(
         settings=settings,
-        users=UserTable(settings.users, settings.users_folder, owner=owner),
+        users=UserTable(settings.users, owner=owner),
         api=connect(AuthenticationAPI, settings, logins),
         manager=connect(ManagementAPI, settings, logins),
         version=version or (),

@@ -316,8 +316,8 @@ def open_service(config: Path, no_account: bool = False) -> EnrollmentService:
         read = settings.load(config, readers=readers)
     return EnrollmentService(
         connect(ManagementAPI, read),
-        UserTable(read.users, read.users_folder),
-        UserTableEditor(read.users, read.users_folder),
+        UserTable(read.users),
+        UserTableEditor(read.users),
         read.service.unlisted_users,
         no_account,
     )

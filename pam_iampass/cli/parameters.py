@@ -15,7 +15,7 @@ from pam_iampass.cli import Verbs
 from pam_iampass.cli.enrollment import phone_number, plain_name
 from pam_iampass.config import settings, user_table
 from pam_iampass.config.settings import DEFAULT_PATH
-from pam_iampass.config.user_table import user_of
+from pam_iampass.config.user_table import folder_of, user_of
 from pam_iampass.config.value_types import InvalidValue, duration_seconds
 from pam_iampass.errors import PamIampassError, shown
 from pam_iampass.system import trusted_file
@@ -151,16 +151,16 @@ def _known(ctx: click.Context) -> set[str]:
     """The names to choose from. Errors are ignored: the user is still typing."""
     names = set(login_accounts())
     users = settings.check(Path(ctx.params.get("config") or DEFAULT_PATH).absolute()).users
-    return names if users is None else names | _listed(users, users.parent / settings.USERS_FOLDER)
+    return names if users is None else names | _listed(users)
 
 
-def _listed(users: Path, folder: Path) -> set[str]:
+def _listed(users: Path) -> set[str]:
     """The users in the table, without reading the files of single users."""
     names: set[str] = set()
     with suppress(PamIampassError):
         names |= set(user_table.read(users, 0).entries)
     with suppress(PamIampassError):
-        names |= {user for user in map(user_of, trusted_file.names(folder)) if user is not None}
+        names |= {user for user in map(user_of, trusted_file.names(folder_of(users))) if user is not None}
     return names
 
 

@@ -173,7 +173,7 @@ def add_user(
 
     The exit status is 0, or 1 if the user was not added.
     """
-    editor = UserTableEditor(*_table_paths(config))
+    editor = UserTableEditor(_table_path(config))
     name = account(user)
     if name is None and not no_account:
         message = f"{shown(user)} is not a user of this machine; to add the user anyway, give --no-account"
@@ -379,12 +379,12 @@ def _as_object(user: UserStatus, phones: dict[str, PhoneState] | None = None) ->
 # Removing
 
 
-def _table_paths(config: Path) -> tuple[Path, Path]:
-    """`users.yaml` and `users.d`. Raises ConfigurationError."""
+def _table_path(config: Path) -> Path:
+    """The file `users.yaml` that the settings name. Raises ConfigurationError."""
     read = settings.check(config)
     if read.users is None:
         raise ConfigurationError(read.problems)
-    return read.users, read.users.parent / settings.USERS_FOLDER
+    return read.users
 
 
 def _confirmed(names: list[str]) -> bool:
@@ -477,8 +477,8 @@ def _removal(config: Path, delete: bool) -> _Removal:
     if delete:
         service = open_service(config)
         return _Removal(service.table, service.editor, service.manager)
-    paths = _table_paths(config)
-    return _Removal(UserTable(*paths), UserTableEditor(*paths), None)
+    path = _table_path(config)
+    return _Removal(UserTable(path), UserTableEditor(path), None)
 
 
 def _is_unknown(manager: ManagementAPI, token: str) -> bool:

@@ -34,9 +34,6 @@ Values = Mapping[str, Any]
 DEFAULT_PATH = paths.SETTINGS
 """The settings file, unless the PAM line names another."""
 
-USERS_FOLDER = "users.d"
-"""The name of the folder next to the user table."""
-
 
 @dataclass(frozen=True)
 class ExemptSettings:
@@ -148,11 +145,6 @@ class Settings:
     services: Mapping[str, ServiceSettings]
     files: tuple[Path, ...]
     """The files that the settings were read from: if one changes, the settings are outdated."""
-
-    @property
-    def users_folder(self) -> Path:
-        """The folder with one file for each user, next to the table."""
-        return self.users.parent / USERS_FOLDER
 
     def for_service(self, name: str) -> ServiceSettings:
         """The settings for the PAM service `name`."""

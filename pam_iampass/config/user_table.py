@@ -32,10 +32,17 @@ from pam_iampass.errors import (
 )
 from pam_iampass.system import trusted_file
 
+FOLDER = "users.d"
+"""The name of the folder with one file for each user, next to `users.yaml`."""
 SUFFIX = ".yaml"
 LONGEST_FILE_NAME = 255
 """Maximum length of a file name in bytes (NAME_MAX): users with longer names can only be listed in `users.yaml`."""
 _TICK = 0.1  # seconds: much longer than the resolution of a file system's timestamps
+
+
+def folder_of(users: Path) -> Path:
+    """The folder that belongs to the file `users`."""
+    return users.parent / FOLDER
 
 
 def file_name(user: str) -> str:
@@ -72,15 +79,13 @@ class Entry:
 class UserTable:
     """The table. A look-up reads the files again if they have changed."""
 
-    def __init__(
-        self, users: Path, folder: Path, *, owner: int = 0, clock: Callable[[], float] = time.time
-    ) -> None:
-        """`users` is the table, `folder` holds one file for each user.
+    def __init__(self, users: Path, *, owner: int = 0, clock: Callable[[], float] = time.time) -> None:
+        """`users` is the file `users.yaml`, with `users.d` next to it.
 
         `owner` is as for `trusted_file.read`; `clock` is that of the file system, in seconds.
         """
         self._users = users
-        self._folder = folder
+        self._folder = folder_of(users)
         self._owner = owner
         self._clock = clock
         self._cache: tuple[tuple[int, ...], TableFile] | None = None  # with the file's version
@@ -238,9 +243,9 @@ class TableReport:
     problems: tuple[Problem, ...]
 
 
-def check(users: Path, folder: Path, *, owner: int = 0) -> TableReport:
+def check(users: Path, *, owner: int = 0) -> TableReport:
     """Read every file of the table. The arguments are as for `UserTable`. Raises nothing."""
-    table = _TableCheck(users, folder, owner)
+    table = _TableCheck(users, owner)
     table.read_folder()
     table.read_users()
     table.find_shared_tokens()
@@ -250,9 +255,9 @@ def check(users: Path, folder: Path, *, owner: int = 0) -> TableReport:
 class _TableCheck:
     """Reads the files one after the other, and collects what is wrong."""
 
-    def __init__(self, users: Path, folder: Path, owner: int) -> None:
+    def __init__(self, users: Path, owner: int) -> None:
         self.users = users
-        self.folder = folder
+        self.folder = folder_of(users)
         self.owner = owner
         self.entries: dict[str, Entry] = {}
         self.places: dict[str, tuple[Path, int]] = {}

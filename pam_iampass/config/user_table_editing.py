@@ -14,7 +14,15 @@ from pathlib import Path
 
 import yaml
 
-from pam_iampass.config.user_table import LONGEST_FILE_NAME, Entry, file_name, is_absent, read, read_own
+from pam_iampass.config.user_table import (
+    LONGEST_FILE_NAME,
+    Entry,
+    file_name,
+    folder_of,
+    is_absent,
+    read,
+    read_own,
+)
 from pam_iampass.config.value_types import InvalidValue, name_error, token_error
 from pam_iampass.config.value_types import method as read_method
 from pam_iampass.errors import EditRefused, MissingFile, UnreadableFile, UntrustedFile, shown
@@ -35,19 +43,18 @@ class UserTableEditor:
     def __init__(
         self,
         users: Path,
-        users_folder: Path,
         *,
         owner: int = 0,
         module_user: str = SERVICE_USER,
         patience: float = 10.0,
     ) -> None:
-        """`users` is the table and `users_folder` the folder with one file for each user, both absolute paths.
+        """`users` is the absolute path of `users.yaml`; `users.d` is next to it.
 
         `owner` is as for `trusted_file.read`; `module_user` must be able to read the files. `patience` is how many
         seconds to wait for another editor, which takes milliseconds.
         """
         self._users = users
-        self._folder = users_folder
+        self._folder = folder_of(users)
         self._owner = owner
         self._module_user = module_user
         self._patience = patience

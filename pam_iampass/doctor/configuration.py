@@ -111,8 +111,7 @@ def check_config(
     with reading_as(module_user) as readers:
         examination = settings.check(config, readers=readers)
         if examination.users is not None:
-            users = examination.users
-            table = user_table.check(users, users.parent / settings.USERS_FOLDER)
+            table = user_table.check(examination.users)
     problems = [*examination.problems, *(table.problems if table else ())]
     files = PamFiles(pam_folders, dialect())
     denies_nobody: list[Problem] = []
@@ -296,7 +295,7 @@ def _su_to_root(config: Path, found: settings.Settings) -> Iterator[Problem]:
         try:
             root = Accounts().named("root")
             exempt = policy.exemption(root, Login(root.name, name), service, Accounts())
-            phone = policy.phone(root, service, UserTable(found.users, found.users_folder))
+            phone = policy.phone(root, service, UserTable(found.users))
         except (UnknownAccount, LookupFailed, policy.PolicyError, ConfigurationError):
             continue  # then every login is denied, which is told elsewhere
         if exempt is not None or (isinstance(phone, policy.NotListed) and phone.ignore):
@@ -474,12 +473,12 @@ def _whom(errors: Sequence[Problem]) -> Iterator[str]:
             yield f"users without a phone are denied by {file}:{problem.line}"
         elif section.rpartition(".")[2] == "asked":
             yield f"users whom {section} does not list are denied"
-        elif file.parent.name == settings.USERS_FOLDER:
+        elif file.parent.name == user_table.FOLDER:
             single[clean(user_of(file.name) or file.name, 40)] = None
-        elif file.name == settings.USERS_FOLDER:
+        elif file.name == user_table.FOLDER:
             yield "users who are not exempt are denied"
         else:
-            yield f"users who are not exempt and have no file in {settings.USERS_FOLDER} are denied"
+            yield f"users who are not exempt and have no file in {user_table.FOLDER} are denied"
     if single:
         yield f"{_and(single)} {'is' if len(single) == 1 else 'are'} denied"
 

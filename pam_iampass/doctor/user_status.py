@@ -18,6 +18,7 @@ from pam_iampass.config.user_table import (
     TableReport,
     UserTable,
     file_name,
+    folder_of,
     user_of,
 )
 from pam_iampass.config.user_table import read as read_table
@@ -101,10 +102,9 @@ def user_status(
         read = settings.check(config, readers=readers)
         if read.users is None:
             raise ConfigurationError(read.problems)
-        folder = read.users.parent / settings.USERS_FOLDER
-        find: Callable[[str], Entry | None] = UserTable(read.users, folder).find
+        find: Callable[[str], Entry | None] = UserTable(read.users).find
         if names is None:
-            found = user_table.check(read.users, folder)
+            found = user_table.check(read.users)
             if all(problem.severity is not Severity.ERROR for problem in found.problems):
                 find = (
                     found.entries.get
@@ -119,9 +119,7 @@ def user_status(
             lines = lru_cache(maxsize=1)(
                 lambda file: read_table(file, 0).lines
             )  # the same file for most users
-            resolver = _StatusResolver(
-                read.settings, find, partial(_place, read.users, folder, lines), bypasses, {}
-            )
+            resolver = _StatusResolver(read.settings, find, partial(_place, read.users, lines), bypasses, {})
         users = tuple(map(resolver.status, sorted(wanted)))
     of_table = resolver.problems if names is not None else found.problems
     return UserStatusReport(users, read.users, (*read.problems, *of_table))
@@ -130,14 +128,14 @@ def user_status(
 def _named(found: TableReport) -> set[str]:
     """All users in the table, and those whose own files are invalid."""
     files = {problem.file for problem in found.problems if problem.file is not None}
-    own = {file.name for file in files if file.parent.name == settings.USERS_FOLDER}
+    own = {file.name for file in files if file.parent.name == user_table.FOLDER}
     owners = {user_of(name) for name in own if name.endswith(".yaml")}
     return set(found.entries) | {name for name in owners if name is not None}
 
 
-def _place(users: Path, folder: Path, lines: Callable[[Path], Mapping[str, int]], name: str) -> Place | None:
+def _place(users: Path, lines: Callable[[Path], Mapping[str, int]], name: str) -> Place | None:
     """File and line of the user's entry, without reading all other files."""
-    own = folder / file_name(name)
+    own = folder_of(users) / file_name(name)
     file = own if len(own.name) <= LONGEST_FILE_NAME and os.path.lexists(own) else users
     try:
         line = lines(file).get(name)

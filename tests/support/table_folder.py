@@ -25,7 +25,7 @@ class TableFolder:
 
     @property
     def table(self) -> UserTable:
-        return UserTable(self.users, self.folder, owner=OWNER)
+        return UserTable(self.users, owner=OWNER)
 
     def find(self, user: str) -> Entry | None:
         return self.table.find(user)

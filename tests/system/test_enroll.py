@@ -45,7 +45,7 @@ class Place:
 
     def find(self, user: str) -> Entry | None:
         """What a login finds in the table."""
-        return UserTable(ETC / "users.yaml", ETC / "users.d").find(user)
+        return UserTable(ETC / "users.yaml").find(user)
 
     def token(self, user: str) -> str:
         entry = self.find(user)

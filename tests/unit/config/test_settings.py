@@ -113,7 +113,6 @@ recovery: {{ask: never, attempts_per_hour: 100}}
     assert settings.ca_file == certificates
     assert settings.proxy == "http://proxy:3128"
     assert settings.users == Path("/srv/iampass/people.yaml")
-    assert settings.users_folder == Path("/srv/iampass/users.d")
     assert settings.service.exempt.users == {"backup", "no", "null", "0123"}
     assert settings.service.exempt.groups == {"Domain Users"}
     assert settings.service.exempt.networks == tuple(

@@ -25,7 +25,7 @@ class Table(TableFolder):
 
     @property
     def report(self) -> TableReport:
-        return check(self.users, self.folder, owner=OWNER)
+        return check(self.users, owner=OWNER)
 
     def own(self, user: str, text: str) -> Path:
         """Write the user's own file."""
@@ -128,7 +128,7 @@ def later() -> float:
 
 def test_a_table_that_did_not_change_is_read_once(table: Table) -> None:
     put(table.users, "".join(f"user{number}: token{number}\n" for number in range(20_000)))
-    same = UserTable(table.users, table.folder, owner=OWNER, clock=later)
+    same = UserTable(table.users, owner=OWNER, clock=later)
     first = cpu(lambda: same.find("user7"))
     assert min(cpu(lambda: same.find("user19999")) for _ in range(3)) < first / 10
     put(table.users, "user7: other\n")
@@ -137,7 +137,7 @@ def test_a_table_that_did_not_change_is_read_once(table: Table) -> None:
 
 def test_a_broken_table_is_reported_again_and_again_until_it_is_mended(table: Table) -> None:
     put(table.users, "alice: ''\n")
-    same = UserTable(table.users, table.folder, owner=OWNER, clock=later)
+    same = UserTable(table.users, owner=OWNER, clock=later)
     for _ in range(2):
         with pytest.raises(ConfigurationError):
             same.find("alice")
@@ -147,7 +147,7 @@ def test_a_broken_table_is_reported_again_and_again_until_it_is_mended(table: Ta
 
 def test_a_table_that_becomes_writable_for_others_is_believed_no_more(table: Table) -> None:
     put(table.users, "alice: token\n")
-    same = UserTable(table.users, table.folder, owner=OWNER, clock=later)
+    same = UserTable(table.users, owner=OWNER, clock=later)
     assert same.find("alice")
     table.users.chmod(0o666)
     with pytest.raises(ConfigurationError):
@@ -258,9 +258,8 @@ def test_a_folder_that_cannot_be_trusted_is_an_error_for_everybody(table: Table)
 
 
 def test_a_folder_that_cannot_be_examined_is_an_error_for_everybody(own_folder: Path) -> None:
-    users = put(own_folder / "users.yaml", "alice: old\n")
     with pytest.raises(ConfigurationError):
-        UserTable(users, own_folder / ("d" * 300), owner=OWNER).find("alice")
+        UserTable(own_folder / ("d" * 300) / "users.yaml", owner=OWNER).find("alice")
 
 
 # What check tells besides

@@ -34,7 +34,7 @@ class EditedTable(TableFolder):
 
     @property
     def editor(self) -> UserTableEditor:
-        return UserTableEditor(self.users, self.folder, module_user=ANYBODY)
+        return UserTableEditor(self.users, module_user=ANYBODY)
 
     def refusal(self, *arguments: str, replace: bool = False) -> str:
         """Why a user is not added, or (with one argument) not removed, without the folder in front."""
@@ -257,7 +257,7 @@ from pathlib import Path
 from pam_iampass.errors import PamIampassError
 from pam_iampass.config.user_table_editing import UserTableEditor
 root = Path(sys.argv[1])
-editor = UserTableEditor(root / "users.yaml", root / "users.d", module_user="daemon")
+editor = UserTableEditor(root / "users.yaml", module_user="daemon")
 for name in sys.argv[3:]:
     try:
         editor.add(name, sys.argv[2], replace=name == "alice")
@@ -280,7 +280,7 @@ def test_another_user_than_root_reads_that_root_is_needed(table: EditedTable) ->
 
 def test_without_the_modules_group_nothing_is_written(table: EditedTable) -> None:
     with pytest.raises(EditRefused, match="there is no group no-such-group"):
-        UserTableEditor(table.users, table.folder, module_user="no-such-group").add("alice", "t")
+        UserTableEditor(table.users, module_user="no-such-group").add("alice", "t")
     assert not table.folder.exists()
 
 
@@ -303,7 +303,7 @@ def test_an_editor_that_is_killed_in_the_middle_leaves_whole_files_and_a_way_on(
 def test_an_editor_does_not_wait_for_ever(table: EditedTable) -> None:
     lock = os.open(table.root / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    hasty = UserTableEditor(table.users, table.folder, module_user=ANYBODY, patience=0.1)
+    hasty = UserTableEditor(table.users, module_user=ANYBODY, patience=0.1)
     try:
         with pytest.raises(
             EditRefused, match=r"another program has been changing the table for 0\.1 seconds"
