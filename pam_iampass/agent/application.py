@@ -17,10 +17,10 @@ from pam_iampass.audit.administrator import NO_LOGIN
 from pam_iampass.enforcer.protocol import SESSION_ID
 from pam_iampass.login.application import (
     ApplicationGone,
-    ConversationFailed,
     PamMessage,
     PamResponse,
     Stopping,
+    Unanswered,
 )
 from pam_iampass.outcome import Phase
 from pam_iampass.system.sock_diag import TcpClient, UnixClient
@@ -95,14 +95,14 @@ class RemoteApplication:
         send(self._connection, wire.ask(message.msg, echo=message.msg_style == self.PAM_PROMPT_ECHO_ON))
         if not self._wait(ANSWER_TIMEOUT if within is None else within):
             if within is not None:
-                raise ConversationFailed("the prompt was not answered in time")
+                raise Unanswered("the prompt was not answered in time")
             raise ApplicationGone("the prompt was not answered in time")
         try:
             answer = wire.decode_answer(receive(self._connection, wire.RECEIVE_TIMEOUT))
         except FrameError as error:
             raise ApplicationGone(str(error)) from None
         if answer is None:
-            raise ConversationFailed("the application could not ask")
+            raise Unanswered("the application could not ask")
         return PamResponse(answer)
 
     def set_deadline(self, seconds: float) -> None:

@@ -34,16 +34,12 @@ class Stopping(Exception):
     """The process that runs the module is being stopped: the login must end now."""
 
 
-class ConversationFailed(Exception):
-    """The application could not ask the question (PAM_CONV_ERR)."""
-
-
 class AlreadyRefused(Exception):
     """The application has already refused this login."""
 
 
 class Unanswered(Exception):
-    """The application could not ask the person, or they did not answer in time."""
+    """The application could not ask the person (PAM_CONV_ERR), or they did not answer in time."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ class PamApplication(Protocol):
     def conversation(self, message: PamMessage, within: float | None = None) -> PamResponse:
         """Show a message; for a prompt, wait for the answer, at most `within` seconds.
 
-        Raises ConversationFailed where a prompt got no answer.
+        Raises Unanswered where a prompt got no answer.
         """
 
     def set_deadline(self, seconds: float) -> None:
@@ -159,10 +155,7 @@ class Conversation:
         if self._silent:
             raise Unanswered
         style = PROMPT_ECHO_OFF if hidden else PROMPT_ECHO_ON
-        try:
-            answer = self._pamh.conversation(PamMessage(style, clean(prompt)), within).resp
-        except ConversationFailed:
-            raise Unanswered from None
+        answer = self._pamh.conversation(PamMessage(style, clean(prompt)), within).resp
         if not isinstance(answer, str):
             return ""
         if answer and answer[: len(SSHD_REFUSED)] == SSHD_REFUSED[: len(answer)]:

@@ -10,7 +10,7 @@ import pytest
 from pam_iampass.agent import wire
 from pam_iampass.agent.application import RemoteApplication
 from pam_iampass.audit.journal import WARNING
-from pam_iampass.login.application import ConversationFailed, PamMessage
+from pam_iampass.login.application import PamMessage, Unanswered
 from pam_iampass.outcome import PamCode
 from tests.support.deadline import DEADLINE, PRESS_ENTER
 from tests.support.door import Answer, Told
@@ -255,6 +255,6 @@ def test_a_question_that_nobody_answers_is_over_after_its_time() -> None:
     ours, doors = socket.socketpair()
     with ours, doors, contextlib.ExitStack() as after_reply:
         handle = RemoteApplication(ours, {}, after_reply)
-        with pytest.raises(ConversationFailed, match="not answered in time"):
+        with pytest.raises(Unanswered, match="not answered in time"):
             handle.conversation(PamMessage(RemoteApplication.PAM_PROMPT_ECHO_OFF, "code: "), 0.05)
         assert doors.recv(100) == wire.ask("code: ", echo=False).encode()
