@@ -18,8 +18,9 @@ from pam_iampass.config.value_types import Approver, Network, exempt_rule
 from pam_iampass.doctor import sessions
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.machine import Machine
+from pam_iampass.doctor.pam_files import unauthenticated
 from pam_iampass.doctor.sshd import DROP_IN, SET_UP, SSHD_MARGIN, outdated
-from pam_iampass.doctor.stacks import Stacks, module_folders, unauthenticated
+from pam_iampass.doctor.stacks import Stacks, module_folders
 from pam_iampass.errors import (
     RUN_AS_ROOT,
     ConfigurationError,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from pam_iampass.doctor import (
@@ -11,6 +11,7 @@ from pam_iampass.doctor import (
     configuration,
     files,
     iampass,
+    pam_files,
     sessions,
     sshd,
     sudo,
@@ -56,11 +57,6 @@ def examine(machine: Machine) -> DoctorReport:
     return DoctorReport(tuple(found), not_checked, tuple(checked), tuple(failed))
 
 
-def _stacks(machine: Machine) -> Iterator[Problem]:
-    yield from machine.stacks.findings(machine.sshd_service)
-    machine.not_checked += machine.stacks.unread
-
-
 _SUBJECTS: dict[str, Callable[[Machine], Iterable[Problem]]] = {
     "space": lambda machine: files.space(),
     "configuration": configuration.findings,
@@ -68,7 +64,7 @@ _SUBJECTS: dict[str, Callable[[Machine], Iterable[Problem]]] = {
     "agent": agent.findings,
     "users": users.findings,
     "service": iampass.findings,
-    "PAM stacks": _stacks,
+    "PAM stacks": pam_files.findings,
     "kept sessions": sessions.findings,
     "sshd": sshd.findings,
     "sudo": sudo.findings,

@@ -1,4 +1,4 @@
-"""The PAM stacks of the machine that name us, and their problems."""
+"""The PAM stacks of the machine: which name us, and how they were before `setup`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from pathlib import Path
 
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.stack_check import CALLED_BY_PEOPLE, AccountCheck, StackCheck
-from pam_iampass.errors import Problem, Severity, shown
-from pam_iampass.login.context import ModuleArguments
+from pam_iampass.errors import Problem
 from pam_iampass.pam.lines import CODES, Action, is_edited, unedited
-from pam_iampass.pam.modules import is_ours, is_pam_python, our_lines, own_arguments
-from pam_iampass.pam.services import UNPRIVILEGED
+from pam_iampass.pam.modules import is_ours, our_lines
 from pam_iampass.pam.stack import Handler, HandlerKind, PamFiles, PamService, PamType, UnusableService
 
 _LIBRARIES = ("/usr/lib/*/security", "/lib/*/security", "/usr/lib64/security", "/usr/lib/security")
@@ -23,54 +21,6 @@ SET_UID = CALLED_BY_PEOPLE | {"polkit-1", "pkexec"}
 _SHARED = re.compile(r"(common-|.*-auth(-ac)?$|.*-(ac|pc)$|system-|postlogin|password-auth)")
 """Files for other files to include, not for applications."""
 _LEFT_BEHIND = re.compile(r".*(~|\.(bak|old|orig|new|save|dpkg-\w+|rpm\w+|ucf-\w+|pam-\w+))$")
-
-
-def unauthenticated(name: str, etc: Path) -> Iterator[Problem]:
-    """The logins through a PAM service that never reach its `auth` lines, and so never the phone.
-
-    Those of cockpit are possible or not, as its settings below `etc` say.
-    """
-    remedies: dict[str, str] = {}
-    if name == "tigervnc":
-        remedies["with a password of VNC"] = "let VNC listen on this machine only, and reach it by ssh"
-    elif name == "cockpit":
-        file = etc / "cockpit/cockpit.conf"
-        settings = _of_cockpit(file)
-        certificates = settings.get(("webservice", "clientcertauthentication"), "").lower()
-        if _has_keytab(etc) and settings.get(("negotiate", "action")) != "none":
-            remedies["with a Kerberos ticket"] = f"in {file}, below [negotiate]: action = none"
-        if certificates in ("yes", "true", "1") and settings.get(("tls-cert", "action")) != "none":
-            remedies["with a client certificate"] = f"in {file}: ClientCertAuthentication = false"
-    severity = Severity.ERROR if name == "cockpit" else Severity.WARNING
-    for how, remedy in remedies.items():
-        evidence = f"its program opens the session {how} without pam_authenticate"
-        yield finding("stack-not-called", name, evidence, severity, service=name, how=how, remedy=remedy)
-
-
-def _has_keytab(etc: Path) -> bool:
-    """Whether cockpit may find a keytab, without which it accepts no ticket. krb5.conf(5) can name another one."""
-    files = [etc / "krb5.conf", *(etc / "krb5.conf.d").glob("*")]
-    named = any(
-        "default_keytab_name" in file.read_text("utf-8", "replace") for file in files if file.is_file()
-    )
-    return named or any((etc / keytab).exists() for keytab in ("cockpit/krb5.keytab", "krb5.keytab"))
-
-
-def _of_cockpit(file: Path) -> dict[tuple[str, str], str]:
-    """The settings of cockpit.conf(5) by section and key, in lower case.
-
-    As cockpit reads them: a file with an invalid line is not heeded at all, and a value goes on to the end of its line.
-    """
-    settings, section = {}, ""
-    text = file.read_bytes().decode("utf-8", "replace") if file.is_file() else ""
-    for line in text.split("\n"):
-        if found := re.fullmatch(r"\s*\[([^][\0-\x1f]+)\]\s*", line, re.ASCII):
-            section = found[1].lower()
-        elif section and (found := re.fullmatch(r"\s*([A-Za-z0-9-]+)\s*=\s*(.*)", line, re.ASCII)):
-            settings[section, found[1].lower()] = found[2]
-        elif not re.fullmatch(r"\s*(#.*)?", line, re.ASCII):
-            return {}
-    return settings
 
 
 def module_folders() -> list[Path]:
@@ -118,7 +68,7 @@ class Stacks:
         for name, service in self.services.items():
             if isinstance(service, PamService) and our_lines(service, PamType.ACCOUNT):
                 stack = service.stacks[PamType.ACCOUNT]
-                found[name] = AccountCheck(name, stack, self._missing(stack), self.files.dialect)
+                found[name] = AccountCheck(name, stack, self.missing(stack), self.files.dialect)
         return found
 
     def auth_stack(self, name: str) -> Sequence[Handler]:
@@ -141,17 +91,6 @@ class Stacks:
         """Whether a service lets in users whose phone denies, or is not asked. False if it cannot be read."""
         service = self.services.get(name)
         return isinstance(service, PamService) and self._check(service).lets_in_unasked
-
-    def findings(self, sshd_service: str | None) -> Iterator[Problem]:
-        """Everything that is wrong. Raises OSError."""
-        for name, service in self.services.items():
-            if isinstance(service, UnusableService):
-                if any("pam_iampass" in text for text in self.files.texts(name)):
-                    yield finding("pam-broken", name, str(service))
-            else:
-                yield from self._of_service(name, service, sshd_service)
-        if not self.with_us and sshd_service not in self.with_us_in_account:
-            yield finding("nothing-asks", "pam", f"{len(self.services)} services were checked")
 
     def lost_refusals(self, name: str) -> Iterator[Problem]:
         """The lines of a service that kept logins out, and no longer do because of ours; and whether the simulation of
@@ -180,57 +119,12 @@ class Stacks:
             for kind, stack in service.stacks.items()
         }
 
-    def _of_service(self, name: str, service: PamService, sshd_service: str | None) -> Iterator[Problem]:
-        in_account = self.with_us_in_account.get(name) if name == sshd_service else None
-        yield from self.lost_refusals(name)
-        if in_account is not None:
-            yield from self._modules(name, in_account.stack)
-            yield from in_account.findings()
-        if name not in self.with_us:
-            if in_account is not None:
-                return
-            in_session = service.stacks[PamType.SESSION]  # a service may have it from a file that it includes
-            elsewhere = [one for one in service.handlers if is_ours(one) and one not in in_session]
-            if elsewhere:
-                yield finding("stack-no-auth", name, str(elsewhere[0]), place=elsewhere[0].place)
-            return
-        for error in service.errors:
-            yield finding("pam-fault", name, error)
-        yield from unauthenticated(name, self.files.folders[0].parent)
-        if UNPRIVILEGED.names.fullmatch(name):
-            yield finding("stack-unprivileged", name, str(self.with_us[name].ours), service=name)
-        yield from self._modules(name, service.stacks[PamType.AUTH])
-        yield from self.with_us[name].findings(fresh_setcred=name == sshd_service)
-        if name != sshd_service and self.with_us[name].phone_alone and not self.with_us[name].demands_key:
-            yield finding("stack-phone-only", name, str(self.with_us[name].ours))
-
-    def _modules(self, name: str, stack: Sequence[Handler]) -> Iterator[Problem]:
-        missing = self._missing(stack)
-        for handler in dict.fromkeys(one for one in stack if one.kind is HandlerKind.MODULE):
-            if handler.path in missing and (is_ours(handler) or not handler.text.startswith("-")):
-                kind = "module-missing" if is_ours(handler) else "other-module-missing"
-                yield finding(kind, name, str(handler), module=handler.name)
-            if is_ours(handler):
-                yield from self._of_our_line(name, handler)
-
-    def _of_our_line(self, name: str, handler: Handler) -> Iterator[Problem]:
-        unknown = ModuleArguments.parse(["pam_iampass", *own_arguments(handler)]).unknown
-        if unknown:
-            yield finding("module-argument", name, str(handler), arguments=", ".join(map(shown, unknown)))
-        if is_pam_python(handler):
-            script = Path(handler.arguments[0])
-            if not script.is_file():
-                yield finding("module-missing", name, str(handler), module=script.name)
-            if name in self.set_uid:
-                yield finding("pam-python-set-uid", name, str(handler), place=handler.place)
-            elif any((folder / "pam_iampass.so").exists() for folder in self.modules):
-                yield finding("pam-python-needless", name, str(handler), place=handler.place)
-
     def _check(self, service: PamService) -> StackCheck:
         stack = service.stacks[PamType.AUTH]
-        return StackCheck(service.name, stack, self._missing(stack), self.files.dialect)
+        return StackCheck(service.name, stack, self.missing(stack), self.files.dialect)
 
-    def _missing(self, stack: Sequence[Handler]) -> frozenset[str]:
+    def missing(self, stack: Sequence[Handler]) -> frozenset[str]:
+        """The modules of a stack that are not installed, as its lines name them."""
         paths = {handler.path for handler in stack if handler.kind is HandlerKind.MODULE}
         return frozenset(path for path in paths if not self._is_there(path))
 

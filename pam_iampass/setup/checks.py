@@ -12,8 +12,9 @@ from pam_iampass.audit.administrator import NO_LOGIN, login_uid
 from pam_iampass.config import settings
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.doctor.configuration import check_config
+from pam_iampass.doctor.pam_files import unauthenticated
 from pam_iampass.doctor.sshd import SET_UP
-from pam_iampass.doctor.stacks import Stacks, module_folders, unauthenticated
+from pam_iampass.doctor.stacks import Stacks, module_folders
 from pam_iampass.doctor.sudo import loopholes
 from pam_iampass.errors import ConfigurationError, Problem, SetupRefused, Severity
 from pam_iampass.login import policy

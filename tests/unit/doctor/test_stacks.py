@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pam_iampass.doctor.pam_files import of_stacks, unauthenticated
 from pam_iampass.doctor.report import merged
-from pam_iampass.doctor.stacks import SET_UID, Stacks, unauthenticated
+from pam_iampass.doctor.stacks import SET_UID, Stacks
 from pam_iampass.errors import Problem
 from pam_iampass.pam.stack import DEBIAN, LINUX_PAM, Dialect, PamFiles
 
@@ -56,7 +57,7 @@ class Machine:
 
     def findings(self, sshd_service: str | None = None) -> list[Problem]:
         files = PamFiles([self.pam], self.dialect)
-        return merged(Stacks(files, [self.modules], self.applications, SET_UID).findings(sshd_service))
+        return merged(of_stacks(Stacks(files, [self.modules], self.applications, SET_UID), sshd_service))
 
     def lets_in_unasked(self, name: str) -> bool:
         return Stacks(PamFiles([self.pam], self.dialect), [self.modules], frozenset()).lets_in_unasked(name)
