@@ -74,7 +74,7 @@ class Hello:
 
     def encode(self) -> Frame:
         """The frame."""
-        arguments = b"".join(_encode(argument) + b"\0" for argument in self.arguments)
+        arguments = b"".join(each.encode("utf-8", "surrogateescape") + b"\0" for each in self.arguments)
         return Frame(FrameType.HELLO, _HELLO.pack(VERSION, self.phase, self.flags) + arguments)
 
     @classmethod
@@ -224,10 +224,6 @@ def _parts(payload: bytes) -> list[bytes]:
 def _expect(frame: Frame, wanted: FrameType) -> None:
     if frame.type is not wanted:
         raise FrameError(f"a frame {frame.type.name} where {wanted.name} was expected")
-
-
-def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _decode(data: bytes) -> str:

@@ -22,7 +22,7 @@ _NAME = re.compile(r"([0-9a-f]{32})\.([1-9][0-9]{0,9})(\.awaited)?", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Process:
+class WatchedProcess:
     """A process whose end is waited for."""
 
     session: str
@@ -50,11 +50,11 @@ class Descriptors:
         for descriptor in (self._awake, self._waker):
             os.set_blocking(descriptor, False)
         self._epoll.register(self._awake, select.EPOLLIN)
-        self._processes: dict[int, Process] = {}
-        self._by_process: dict[Process, int] = {}
-        self._untold: deque[tuple[str, Process | None]] = deque()
+        self._processes: dict[int, WatchedProcess] = {}
+        self._by_process: dict[WatchedProcess, int] = {}
+        self._untold: deque[tuple[str, WatchedProcess | None]] = deque()
 
-    def add(self, process: Process, pidfd: int, *, stored: bool = False) -> None:
+    def add(self, process: WatchedProcess, pidfd: int, *, stored: bool = False) -> None:
         """Watch a process. Takes over `pidfd`. `stored` is whether systemd has it already."""
         with self._lock:
             self._forget(self._by_process.get(process))
@@ -64,7 +64,7 @@ class Descriptors:
             # FDPOLL=0: systemd would drop the descriptor when the process ends.
             self._notify(f"FDSTORE=1\nFDPOLL=0\nFDNAME={process.name}", process)
 
-    def remove(self, process: Process) -> None:
+    def remove(self, process: WatchedProcess) -> None:
         """Watch a process no longer."""
         with self._lock:
             self._forget(self._by_process.get(process))
@@ -94,7 +94,7 @@ class Descriptors:
         with contextlib.suppress(BlockingIOError):
             os.write(self._waker, b".")
 
-    def wait(self, seconds: float) -> list[Process]:
+    def wait(self, seconds: float) -> list[WatchedProcess]:
         """The processes that have ended, as soon as there are any, or after `seconds`. They are watched no longer."""
         self._tell()
         ready = [event[0] for event in self._epoll.poll(min(seconds, AGAIN) if self._untold else seconds)]
@@ -115,7 +115,7 @@ class Descriptors:
             del self._by_process[self._processes.pop(descriptor)]
             os.close(descriptor)
 
-    def _notify(self, state: str, process: Process | None = None) -> None:
+    def _notify(self, state: str, process: WatchedProcess | None = None) -> None:
         """Tell systemd, with the descriptor of `process` if it is still watched then."""
         if self._systemd:
             self._untold.append((state, process))

@@ -21,7 +21,7 @@ from pam_iampass.errors import PamIampassError, StateError
 from pam_iampass.outcome import SessionEvent
 from pam_iampass.session import life
 from pam_iampass.session.cover import Cover, CoverRequest, cover
-from pam_iampass.session.descriptors import Descriptors, Process
+from pam_iampass.session.descriptors import Descriptors, WatchedProcess
 from pam_iampass.session.kept_session import (
     AttachedLogin,
     EndCause,
@@ -205,7 +205,7 @@ class KeptSessions:
             entry = self.entries.get(ident)
             if entry is not None:
                 entry.poll_at = self.pacing.first(now + OPENING, entry.kept.rules.check)
-            self.descriptors.add(Process(ident, pid, attached=False), pidfd)
+            self.descriptors.add(WatchedProcess(ident, pid, attached=False), pidfd)
             if self.change(ident, lambda kept: life.approved(kept, now, since, opener)) is None:
                 self.descriptors.remove_all(ident)
 
@@ -237,9 +237,9 @@ class KeptSessions:
             if entry is None or step is None or login not in step.kept.attached:
                 os.close(pidfd)
                 return False
-            self.descriptors.add(Process(session, login.pid), pidfd)
+            self.descriptors.add(WatchedProcess(session, login.pid), pidfd)
             for opener in {*entry.kept.awaited} - {*step.kept.awaited}:
-                self.descriptors.remove(Process(session, opener.pid, attached=False))
+                self.descriptors.remove(WatchedProcess(session, opener.pid, attached=False))
             if entry.kept.state is State.APPROVED:
                 entry.poll_at = self.pacing.first(self.clock(), entry.kept.rules.check)
             self.change(session, lambda kept: life.opened(kept, login))
@@ -248,10 +248,10 @@ class KeptSessions:
 
     def closed(self, session: str, pid: int) -> None:
         """The login session of the process `pid` is over. The application waits for it, at most 2 s."""
-        self.descriptors.remove(Process(session, pid))
+        self.descriptors.remove(WatchedProcess(session, pid))
         self.change(session, lambda kept: life.login_over(kept, pid, closed=True))
 
-    def process_ended(self, process: Process) -> None:
+    def process_ended(self, process: WatchedProcess) -> None:
         """A process has ended without closing its login session, or before it had opened one."""
         event = partial(life.login_over, closed=False) if process.attached else life.not_opened
         self.change(process.session, partial(event, pid=process.pid))
@@ -304,10 +304,10 @@ class KeptSessions:
             except OSError:
                 return False
             opener = Opener(pid, self.descriptors.inode(pidfd))
-            self.descriptors.add(Process(ident, pid, attached=False), pidfd)
+            self.descriptors.add(WatchedProcess(ident, pid, attached=False), pidfd)
         self.change(ident, lambda kept: life.covered(kept, now, opener))
         if entry.kept.covered == before and opener is not None:
-            self.descriptors.remove(Process(ident, opener.pid, attached=False))
+            self.descriptors.remove(WatchedProcess(ident, opener.pid, attached=False))
         return entry.kept.covered > before
 
     # What is due
@@ -383,14 +383,16 @@ class KeptSessions:
             self.add(Scheduled(kept, self.pacing.first(self.clock(), kept.rules.check)))
             self.change(kept.id, life.not_approved)
             for login in kept.attached:
-                self._watch_again(Process(kept.id, login.pid), login.inode, descriptors)
+                self._watch_again(WatchedProcess(kept.id, login.pid), login.inode, descriptors)
             for opener in kept.awaited:
-                self._watch_again(Process(kept.id, opener.pid, attached=False), opener.inode, descriptors)
+                self._watch_again(
+                    WatchedProcess(kept.id, opener.pid, attached=False), opener.inode, descriptors
+                )
         for name, descriptor in descriptors.items():
             os.close(descriptor)
             self.descriptors.discard(name)
 
-    def _watch_again(self, process: Process, inode: int | None, descriptors: dict[str, int]) -> None:
+    def _watch_again(self, process: WatchedProcess, inode: int | None, descriptors: dict[str, int]) -> None:
         """Watch a process that an agent before this one has watched.
 
         systemd has lost the descriptor if socket and agent were stopped. Then the process may have ended, and its id

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.session.descriptors import Descriptors, Process
+from pam_iampass.session.descriptors import Descriptors, WatchedProcess
 from tests.support.in_time import in_time
 from tests.support.sessions import keeping
 from tests.support.setting import Setting
@@ -75,7 +75,7 @@ def test_a_user_who_floods_the_socket_of_systemd_delays_no_login_and_loses_no_de
         with contextlib.suppress(BlockingIOError):
             while True:
                 sent += user.send(b".")
-    process = Process(IDENT, program.pid)
+    process = WatchedProcess(IDENT, program.pid)
 
     def added() -> Added:
         descriptors, began = Descriptors(systemd.getsockname()), time.monotonic()
@@ -93,7 +93,7 @@ def test_a_user_who_floods_the_socket_of_systemd_delays_no_login_and_loses_no_de
 
 
 def test_the_end_of_a_process_is_noticed_however_it_ends(program: subprocess.Popen[bytes]) -> None:
-    descriptors, process = Descriptors(""), Process(IDENT, program.pid)
+    descriptors, process = Descriptors(""), WatchedProcess(IDENT, program.pid)
     descriptors.add(process, os.pidfd_open(program.pid))
     assert descriptors.wait(0.0) == []
     program.kill()
@@ -107,7 +107,7 @@ def test_a_number_that_is_used_again_is_not_taken_for_the_process_that_had_it(
     descriptors = Descriptors("")
     with subprocess.Popen(["sleep", "1000"]) as other:
         number = os.pidfd_open(other.pid)
-        descriptors.add(Process(IDENT, other.pid), number)
+        descriptors.add(WatchedProcess(IDENT, other.pid), number)
         other.kill()
         poll = descriptors._epoll.poll
 
@@ -118,10 +118,10 @@ def test_a_number_that_is_used_again_is_not_taken_for_the_process_that_had_it(
                 ready = poll(20.0)
                 descriptors._epoll = epoll
                 again = os.pidfd_open(program.pid)
-                descriptors.remove(Process(IDENT, other.pid))
+                descriptors.remove(WatchedProcess(IDENT, other.pid))
                 os.dup2(again, number, inheritable=False)
                 os.close(again)
-                descriptors.add(Process(IDENT, program.pid), number)
+                descriptors.add(WatchedProcess(IDENT, program.pid), number)
                 return ready
 
         epoll, descriptors._epoll = descriptors._epoll, Between()  # type: ignore[assignment]
