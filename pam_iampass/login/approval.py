@@ -90,11 +90,13 @@ class PhoneRequest:
         `waited` is whether other logins came first. `phone_is_lost` is called after each poll and once the session is
         kept: a lost phone ends the request, whatever it answers.
         """
-        service = self._required.service
+        service, login = self._required.service, self._required.login
         try:
             session = self._start()
         except Unavailable as error:
-            return decisions.unavailable(error, service, self._may_ignore(error), self.elapsed())
+            # An outage, of a login that its person cannot have made fail by themselves.
+            outage = error.outage and login.service in OUTAGE_SERVICES and login.real_uid == 0
+            return decisions.unavailable(error, service, outage, self.elapsed())
         except NotFound as error:
             application = self._required.settings.application_id
             return decisions.unknown_to_iampass(error, application, self._required.approver, self.elapsed())
@@ -182,30 +184,21 @@ class PhoneRequest:
         if failure is not None:
             raise failure
 
-    def _may_ignore(self, error: Unavailable) -> bool:
-        """Whether this is an outage, of a login that its person cannot have made fail by themselves."""
-        login = self._required.login
-        return error.outage and login.service in OUTAGE_SERVICES and login.real_uid == 0
-
     def _end(self, session: Session) -> None:
-        """End the session, unless it outlives the approval."""
-        if not self._keeping.kept:
-            _end(session, self._context.session_left_open)
-            self._keeping.drop()
+        """End the session, unless it outlives the approval; report where that failed."""
+        if self._keeping.kept:
+            return
+        already_ended = session.failed
+        try:
+            if not session.destroy(deadline=Deadline.after(END_TIMEOUT)) and not already_ended:
+                self._context.session_left_open("IAMPASS reports that the session was not ended")
+        except IampassError as error:
+            self._context.session_left_open(error.diagnostics())
+        self._keeping.drop()
 
     def elapsed(self) -> float:
         """Seconds since the request was made."""
         return self._context.clock() - self._began
-
-
-def _end(session: Session, left_open: Callable[[str], None]) -> None:
-    """End the session; report where that failed."""
-    already_ended = session.failed
-    try:
-        if not session.destroy(deadline=Deadline.after(END_TIMEOUT)) and not already_ended:
-            left_open("IAMPASS reports that the session was not ended")
-    except IampassError as error:
-        left_open(error.diagnostics())
 
 
 def next_poll(

@@ -72,7 +72,13 @@ def _register(required: ApprovalRequired, deadline: Deadline, application: PamAp
     if len(link) > LONGEST_LINK:
         return f"the link has {len(link)} characters, but only {LONGEST_LINK} can be shown"
     conversation = Conversation(application)
-    _show(link, required.service.timeout, conversation)
+    time_left = decisions.seconds(required.service.timeout)
+    conversation.say(f"No phone is registered for you yet. You have {time_left} to register one:")
+    conversation.say("open this link on your phone, or scan the code. Show it to nobody else.")
+    conversation.say(link)
+    with contextlib.suppress(ModuleNotFoundError):  # the link is enough
+        for line in QrCode(link).plain():
+            conversation.say(line)
     try:
         conversation.ask("Once your phone is registered, press Enter: ", within=deadline.remaining())
     except Unanswered:
@@ -83,16 +89,6 @@ def _register(required: ApprovalRequired, deadline: Deadline, application: PamAp
             return None
         application.pause(min(INTERVAL, deadline.remaining()))
     return "the time was up"
-
-
-def _show(link: str, timeout: float, conversation: Conversation) -> None:
-    time_left = decisions.seconds(timeout)
-    conversation.say(f"No phone is registered for you yet. You have {time_left} to register one:")
-    conversation.say("open this link on your phone, or scan the code. Show it to nobody else.")
-    conversation.say(link)
-    with contextlib.suppress(ModuleNotFoundError):  # the link is enough
-        for line in QrCode(link).plain():
-            conversation.say(line)
 
 
 class QrCode:
