@@ -54,7 +54,7 @@ def shared_sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 def world(shared_sandbox: Sandbox, own_folder: Path) -> Iterator[Setting]:
     shared_sandbox.behave()
-    shared_sandbox.auto, shared_sandbox.delay, shared_sandbox.request_timeout = "approve", 0.3, 60.0
+    shared_sandbox.auto, shared_sandbox.delay, shared_sandbox.request_timeout = "approve", 0.05, 60.0
     shared_sandbox.add_user(Setting.token, device=True)
     setting = Setting(own_folder, shared_sandbox)
     yield setting

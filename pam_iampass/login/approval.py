@@ -162,7 +162,8 @@ class PhoneRequest:
         say = self.announce
         timeout = self.deadline.at - self._began
         phase = os.urandom(1)[0] / 256
-        moment = next_poll(None, timeout)
+        first = next_poll(None, timeout)
+        moment = first and min(first, self._context.first_poll)
         while moment is not None and moment < timeout:
             self.pause(moment - self.elapsed())
             began = self.elapsed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Callable, TypeVar
@@ -143,6 +144,9 @@ class LoginContext:
     """The longest that IAMPASS may take to say that a kept session is active. Seconds."""
 
     clock: Callable[[], float] = time.monotonic
+
+    first_poll: float = math.inf
+    """A request is polled first after so many seconds, if that is sooner than `approval.FIRST_POLL`."""
 
     slowdown: Callable[[], float] = lambda: 1.0
     """The factor, 1 or more, by which the time between polls is stretched where many logins wait."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,7 +124,7 @@ def test_a_script_answers_with_the_command_that_was_printed(tmp_path: Path) -> N
         caller = command.caller()
         begun = caller.start("alice").authentication
         (line,) = [line for line in command.lines if "curl" in line]
-        if not Path("/usr/bin/curl").exists():
+        if shutil.which("curl") is None:
             token = (tmp_path / "state" / "control-token").read_text().strip()
             caller.send("POST", "/sandbox/requests/1/approve", {"Authorization": f"Bearer {token}"})
         else:

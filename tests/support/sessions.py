@@ -29,7 +29,7 @@ from pam_iampass.session.store import AskStatus, Connect, KeptSessions, SessionS
 from pam_iampass.system.boot import since_boot
 from tests.support.door import Door, Told
 from tests.support.frames import encode_items
-from tests.support.setting import ME, Setting
+from tests.support.setting import FIRST_POLL, ME, Setting
 from tests.support.world import wait_until
 
 PATIENCE = 20.0
@@ -131,7 +131,9 @@ class Keeping:
             journal,
             Module(
                 journal,
-                lambda *arguments: replace(contexts(*arguments), cover_timeout=self.cover_timeout),
+                lambda *arguments: replace(
+                    contexts(*arguments), cover_timeout=self.cover_timeout, first_poll=FIRST_POLL
+                ),
                 self.sessions,
             ),
             allowed_uid=os.getuid(),

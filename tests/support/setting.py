@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import pwd
+from dataclasses import replace
 from pathlib import Path
 
 from pam_iampass.agent.context import Configurations, LoginContexts
 from pam_iampass.audit.journal import MESSAGE_IDS, Journal
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.application import PamApplication
+from pam_iampass.login.context import ContextFactory
 from pam_iampass.module import Module
 from pam_iampass.outcome import Outcome
 from tests.support.deadline import TIMEOUT
 from tests.support.door import Answer, Door, Told
 from tests.support.sandbox import Sandbox
 
+#: Seconds until IAMPASS is asked first: nobody waits for a person here.
+FIRST_POLL = 0.15
 #: The user of a login is who runs the tests: the processes of its session are theirs.
 ME = pwd.getpwuid(os.geteuid()).pw_name
 
@@ -75,9 +79,10 @@ class Setting:
     def authenticate(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
         return Module(Journal(self.records), self.contexts(), None).pam_sm_authenticate(pamh, flags, argv)
 
-    def contexts(self) -> LoginContexts:
+    def contexts(self) -> ContextFactory:
         """The contexts of the logins of an agent."""
-        return LoginContexts(Configurations(owner=os.geteuid()), self.state, lambda: 1)
+        made = LoginContexts(Configurations(owner=os.geteuid()), self.state, lambda: 1)
+        return lambda config, left_open: replace(made(config, left_open), first_poll=FIRST_POLL)
 
     def door(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Door:
         settings = f"config={self.folder / 'iampass.yaml'}"

@@ -198,11 +198,6 @@ def root_approves_su_and_is_exempt(clinic: Clinic) -> None:
     clinic.machine.change(exempt="{users: [daemon, root]}", services="{su: {approver: user}}")
 
 
-def root_approves_sudo_and_is_exempt(clinic: Clinic) -> None:
-    clinic.machine.change(exempt="{users: [daemon, root]}", services="{sudo: {approver: user}}")
-    sudo_rule("Defaults rootpw")(clinic)
-
-
 def writable_pam_file(clinic: Clinic) -> None:
     (PAM / "sudo").chmod(0o666)
 
@@ -503,7 +498,6 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "service-group-shared": person_in_the_services_group,
     "switched-off": restored_file,
     "su-root-unasked": root_approves_su_and_is_exempt,
-    "sudo-root-unasked": root_approves_sudo_and_is_exempt,
     "account-missing": no_account,
     "file-writable": writable_pam_file,
     "packages-missing": no_packages,

@@ -35,7 +35,7 @@ def test_approved_on_the_phone_is_a_success(world: Setting) -> None:
     record = world.only_record()
     assert record["IAMPASS_USER"] == ME
     assert record["IAMPASS_RHOST"] == "192.0.2.7"
-    assert 300 <= int(record["IAMPASS_ELAPSED_MS"]) < DEADLINE * 1000
+    assert 50 <= int(record["IAMPASS_ELAPSED_MS"]) < DEADLINE * 1000
     assert world.calls[0] == "start"
     assert world.calls[-1] == "end"
     assert world.open_sessions == 0
@@ -262,7 +262,7 @@ def test_an_outage_before_the_request_goes_as_the_policy_says(
         {"service": "sshd", "uid": "1000"},
         {"service": "sshd"},
         {"service": "doas", "uid": "1000"},
-        {"service": "sudo", "uid": "0", "ruser": "root"},
+        {"service": "sudo", "uid": str(os.geteuid()), "ruser": ME},
         {"service": "su-l", "uid": "0", "ruser": "root"},
     ],
     ids=str,

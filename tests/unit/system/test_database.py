@@ -136,6 +136,7 @@ for code in codes.renew("alice")[:3]:
 """
 
 
+@pytest.mark.needs_program("strace")
 def test_that_a_code_is_spent_is_synced_before_the_answer(file: File) -> None:
     trace = file.path.parent / "trace"
     calls = "trace=pwrite64,fsync,fdatasync,write"
