@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pam_iampass.doctor import (
     agent,
     configuration,
-    files,
     iampass,
+    installation,
     pam_files,
     sessions,
     sshd,
@@ -58,9 +58,9 @@ def examine(machine: Machine) -> DoctorReport:
 
 
 _SUBJECTS: dict[str, Callable[[Machine], Iterable[Problem]]] = {
-    "space": lambda machine: files.space(),
+    "space": lambda machine: installation.space(),
     "configuration": configuration.findings,
-    "files": files.findings,
+    "files": installation.findings,
     "agent": agent.findings,
     "users": users.findings,
     "service": iampass.findings,

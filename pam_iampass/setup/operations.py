@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pam_iampass.audit.journal import Journal, PamFileRecord
 from pam_iampass.config import settings as settings_file
-from pam_iampass.doctor.files import REMOVED, SHARED_AUTH, at_removal
+from pam_iampass.doctor.installation import REMOVED, SHARED_AUTH, at_removal
 from pam_iampass.doctor.stacks import module_folders
 from pam_iampass.errors import PamIampassError, Problem, SetupError, SetupRefused
 from pam_iampass.setup import apply, checks, files, plan, sshd, trial

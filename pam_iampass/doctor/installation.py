@@ -1,4 +1,4 @@
-"""The module's files: the configuration, the programs that root runs, and room for the agent's state."""
+"""What is installed: the service's user, programs and packages, who can change them, room for the agent's state."""
 
 from __future__ import annotations
 
