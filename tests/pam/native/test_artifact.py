@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -70,8 +69,7 @@ def whole_login(door: DoorConnection) -> None:
 
 
 @plain_build_only
-@pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind")
-@pytest.mark.skipif(shutil.which("pamtester") is None, reason="needs pamtester and libpam-wrapper")
+@pytest.mark.needs_program("valgrind", "pamtester")
 def test_a_login_through_pamtester_leaves_valgrind_nothing_to_say(
     folder: Path, door: Door, agent: Playing, tmp_path: Path
 ) -> None:
@@ -126,7 +124,7 @@ def blocks(report: Path) -> list[str]:
     return [block.strip() for block in starts.split("\n\n") if "   at 0x" in block and ours.search(block)]
 
 
-@pytest.mark.skipif(shutil.which("clang") is None, reason="needs clang and its run-time library")
+@pytest.mark.needs_program("clang")
 def test_the_frame_reader_survives_five_seconds_of_fuzzing(tmp_path: Path) -> None:
     command = ["make", "-s", "-C", str(ROOT / "doors/native"), "fuzz", f"BUILD={tmp_path}", "FUZZ_SECONDS=5"]
     ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)

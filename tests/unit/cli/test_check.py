@@ -17,7 +17,6 @@ import pytest
 
 from pam_iampass.doctor.configuration import ConfigReport, check_config
 from pam_iampass.errors import Severity
-from pam_iampass.system.programs import find
 from pam_iampass.system.service_user import service_group
 from tests.support.folders import let_read, put
 
@@ -565,7 +564,7 @@ def test_a_profile_for_all_services_and_the_lines_of_setup_together_are_an_error
     assert found.denied == ""
 
 
-@pytest.mark.skipif(find("sudo") is None, reason="sudo is not installed")
+@pytest.mark.needs_program("sudo")
 @pytest.mark.parametrize("login", [True, False], ids=["sshd keeps too", "sudo alone keeps"])
 def test_a_root_shell_that_no_phone_can_end_is_an_error_and_denies_nobody(
     installed: Installed, login: bool

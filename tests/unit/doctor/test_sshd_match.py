@@ -12,7 +12,6 @@ import pytest
 
 from pam_iampass.doctor.sshd_match import MatchBlock, SshdConfiguration, SshdLogin, Witnesses
 from pam_iampass.errors import UntrustedFile
-from pam_iampass.system.programs import find
 
 FIRST = "192.0.2.1"
 
@@ -131,9 +130,8 @@ def host_key(tmp_path: Path) -> Path:
     return key
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or find("sshd") is None, reason="sshd -T reads the keys of the machine as root"
-)
+@pytest.mark.needs_root  # sshd -T reads the keys of the machine
+@pytest.mark.needs_program("sshd")
 @pytest.mark.parametrize(
     "criteria",
     [

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.system import sudoers
-from pam_iampass.system.programs import CommandUnavailable, find
+from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.sudoers import SudoersLine, SudoersRejected
 
-pytestmark = pytest.mark.skipif(find("cvtsudoers") is None, reason="needs cvtsudoers")
+pytestmark = pytest.mark.needs_program("cvtsudoers")
 
 HOST = os.uname().nodename
 
