@@ -145,13 +145,17 @@ class Administration:
         with self._recorded(Act.BYPASS, request, name, service or "all") as facts:
             if not 0 < seconds <= LONGEST:
                 raise PamIampassError("a bypass lasts at most 24 h", "give a shorter time")
+            uid: int | None = None  # of a person of the user table who has no account
             try:
                 account = Accounts().named(name)
-            except (UnknownAccount, LookupFailed):
-                raise PamIampassError(f"{shown(name)} is not an account of this machine") from None
+                name, uid = account.name, account.uid
+            except UnknownAccount:
+                pass
+            except LookupFailed as failure:
+                raise PamIampassError(str(failure)) from None
             bypass = Bypass(
-                account.name,
-                account.uid,
+                name,
+                uid,
                 service or None,
                 seconds,
                 Moment.now(),

@@ -11,6 +11,7 @@ from typing import Callable
 
 from pam_iampass.client import AuthenticationAPI, ManagementAPI, TLSFailure, Transport
 from pam_iampass.client.connection import USUAL, Network, system_certificates
+from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import Settings, load
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
@@ -137,6 +138,7 @@ def _read(config: str, owner: int, network: Network, sessions_network: Network) 
     return AgentConfiguration(
         settings=settings,
         users=UserTable(settings.users, owner=owner),
+        keys=KeyTable(settings.keys, owner=owner),
         api=connect(AuthenticationAPI, settings, logins),
         manager=connect(ManagementAPI, settings, logins),
         version=version or (),

@@ -10,6 +10,7 @@ from pam_iampass.config.value_types import (
     Approver,
     AskForCode,
     Enforcement,
+    Otherwise,
     Prompt,
     ValueType,
     WhenUnavailable,
@@ -255,11 +256,21 @@ SHARED: tuple[Key, ...] = (
 
 APPROVER = Key(
     "approver",
-    ValueType("user or caller", value_types.choice(Approver), "caller"),
+    ValueType("user, caller or key", value_types.choice(Approver), "caller"),
     "user",
     "Whose phone is asked. `caller`: that of the user who runs the program; in su only if the target is root, "
     "otherwise that of the target. `user`: that of the user whose name PAM gets, which is the target in su and, with "
-    "`rootpw`, `targetpw` and `runaspw`, another user than the caller in sudo. Default for sudo and su: `caller`.",
+    "`rootpw`, `targetpw` and `runaspw`, another user than the caller in sudo. `key`, for sshd and accounts that "
+    "several people share: that of the person to whom the key belongs that sshd has accepted, or the certificate, as "
+    "the table of `keys` says; it needs `pam-iampass setup sshd --prompt`. Default for sudo and su: `caller`.",
+)
+
+OTHERWISE = Key(
+    "otherwise",
+    ValueType("deny or user", value_types.choice(Otherwise), "deny"),
+    "deny",
+    "With `approver: key`, what happens if the key belongs to nobody in the table of `keys`, or if there is none: "
+    "`deny`; or `user`, the phone of the account itself is asked.",
 )
 
 SCHEMA: tuple[KeyOrSection, ...] = (
@@ -302,6 +313,13 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         _PATH,
         "/etc/iampass/users.yaml",
         "The user table. The folder `users.d` next to it, with one file for each user, is read first.",
+    ),
+    Key(
+        "keys",
+        replace(_PATH, example="/etc/iampass/keys.yaml"),
+        "/etc/iampass/keys.yaml",
+        "Whose ssh keys and certificates are whose, for `approver: key`: a list for each person. Files in the folder "
+        "`keys.d` next to it, one for each person, count as well.",
     ),
     *FOR_SERVICES,
     EXEMPT,
@@ -365,7 +383,7 @@ SCHEMA: tuple[KeyOrSection, ...] = (
     ),
     Section(
         "services",
-        (*SHARED, APPROVER),
+        (*SHARED, APPROVER, OTHERWISE),
         "Other settings for single PAM services, by the name of their file in `/etc/pam.d`. `exempt` and `asked` "
         "replace the general ones completely; of `session`, only the keys that are set. `methods`, if not empty, apply "
         "also to users who have methods of their own. The settings of `sudo` also apply to `sudo-i`, and those of `su` "

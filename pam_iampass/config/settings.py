@@ -19,6 +19,7 @@ from pam_iampass.config.value_types import (
     ExemptRule,
     InvalidValue,
     Network,
+    Otherwise,
     Prompt,
     UnlistedUsers,
     WhenUnavailable,
@@ -117,6 +118,8 @@ class ServiceSettings:
     enroll_at_login: bool
     """Whether a user without a phone can register one at login, after sshd accepted a key."""
     approver: Approver
+    otherwise: Otherwise = Otherwise.DENY
+    """What happens if nothing names the approver."""
     session: SessionSettings = field(default_factory=SessionSettings)
     exempt: ExemptSettings = ExemptSettings()
     asked: AskedSettings = AskedSettings()
@@ -138,6 +141,7 @@ class Settings:
     """None: the system's certificates."""
     proxy: str | None
     users: Path
+    keys: Path
     throttle: ThrottleSettings
     recovery: RecoverySettings
     service: ServiceSettings

@@ -97,6 +97,14 @@ class Approver(enum.Enum):
 
     USER = "user"
     CALLER = "caller"
+    KEY = "key"
+
+
+class Otherwise(enum.Enum):
+    """What happens if nothing names the person who must approve."""
+
+    DENY = "deny"
+    USER = "user"
 
 
 class Enforcement(enum.Enum):

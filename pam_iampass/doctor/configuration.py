@@ -296,7 +296,7 @@ def _su_to_root(config: Path, found: settings.Settings) -> Iterator[Problem]:
         try:
             root = Accounts().named("root")
             exempt = policy.exemption(root, Login(root.name, name), service, Accounts())
-            phone = policy.phone(root, service, UserTable(found.users))
+            phone = policy.phone(root.name, service, UserTable(found.users))
         except (UnknownAccount, LookupFailed, policy.PolicyError, ConfigurationError):
             continue  # then every login is denied, which is told elsewhere
         if exempt is not None or (isinstance(phone, policy.NotListed) and phone.ignore):

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Callable
 
 from pam_iampass.config.settings import same_program
-from pam_iampass.system.accounts import Account
+from pam_iampass.login.policy import Person
 from pam_iampass.system.boot import boot_id, since_boot
 from pam_iampass.system.database import Database, decoded, encoded
 
@@ -42,9 +42,9 @@ class Bypass:
     """Lets one person in without the phone."""
 
     user: str
-    """The person whose phone would be asked, by the name that NSS has."""
-    uid: int
-    """An account that is made anew under the same name has no bypass."""
+    """The person whose phone would be asked: a name of the user table."""
+    uid: int | None
+    """Of the person's own account, None without one. An account that is made anew under the same name has no bypass."""
     service: str | None
     """The PAM service; None for all."""
     seconds: float
@@ -81,10 +81,11 @@ class Bypass:
         """When it will be over, in Unix time."""
         return now.wall + self.left(now)
 
-    def covers(self, account: Account, service: str) -> bool:
-        """Whether it is for a login that `account` would have to approve."""
+    def covers(self, person: Person, service: str) -> bool:
+        """Whether it is for a login that `person` would have to approve."""
         meant = self.service in (None, service, same_program(service))
-        return meant and (self.user, self.uid) == (account.name, account.uid)
+        uid = None if person.account is None else person.account.uid
+        return meant and (self.user, self.uid) == (person.name, uid)
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,12 @@ class Bypasses:
         """Replaced as a whole, under the lock of the file: who only reads it does not wait for the disk."""
         database.on_open.append(self._read)
 
-    def find(self, account: Account, service: str) -> Bypass | None:
-        """The bypass for a login that `account` would have to approve, or None."""
+    def find(self, person: Person, service: str) -> Bypass | None:
+        """The bypass for a login that `person` would have to approve, or None."""
         if not self._all:  # as at nearly every login
             return None
         now = self._clock()
-        found = [one for one in self._all if one.covers(account, service) and one.left(now) > 0]
+        found = [one for one in self._all if one.covers(person, service) and one.left(now) > 0]
         return found[0] if found else None
 
     def active(self) -> list[Bypass]:
@@ -190,7 +191,7 @@ def _bypass(row: tuple[Any, ...]) -> Bypass:
         raise ValueError(seconds)
     return Bypass(
         user=decoded(user),
-        uid=int(uid),
+        uid=None if uid is None else int(uid),
         service=decoded(service) or None,
         seconds=seconds,
         made=Moment(boot, float(since_boot), float(wall)),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Callable, TypeVar
 
 from pam_iampass.client import AuthenticationAPI, ManagementAPI, Transport
+from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import ServiceSettings, Settings
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.login.agent_state import AgentState
@@ -94,6 +95,7 @@ class Configuration:
 
     settings: Settings
     users: UserTable
+    keys: KeyTable
     api: AuthenticationAPI
     manager: ManagementAPI
 
@@ -103,8 +105,10 @@ class AskedLogin:
     """A login that requires a second factor."""
 
     login: Login
+    account: str
+    """The account that is logged in to, by its name in NSS."""
     approver: str
-    """The account whose phone is asked."""
+    """The person whose phone is asked."""
     configuration: Configuration
     service: ServiceSettings
 

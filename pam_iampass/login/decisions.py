@@ -55,6 +55,12 @@ def unlisted(user: str, *, ignore: bool) -> Decision:
     )
 
 
+def nobody_named(reason: str) -> Decision:
+    """Nothing names the person who must approve."""
+    message = "This machine does not know whose key this is. " + ASK_THE_ADMINISTRATOR
+    return denied(Outcome.UNLISTED, reason, message)
+
+
 def bypassed(bypass: Bypass) -> Decision:
     """An administrator lets the person in without the phone."""
     reason = f"{bypass.user} is bypassed by {bypass.made_by}" + (

@@ -32,6 +32,7 @@ class Covering:
         self._request = CoverRequest(
             login=required.login,
             config=context.config,
+            account=required.account,
             approver=required.approver,
             methods=required.phone.methods,
             audit_session=application.audit_session,
@@ -109,7 +110,7 @@ class Keeping:
             state=State.ASKED,
             session=Session.Schema().dumps(session),
             config=self._config,
-            user=login.user,
+            user=required.account,
             approver=required.approver,
             service=login.service,
             rhost=login.rhost or "",

@@ -4,16 +4,43 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import AskedSettings, ServiceSettings, same_program
+from pam_iampass.config.ssh_keys import MalformedKey, accepted_keys
 from pam_iampass.config.user_table import UserTable
-from pam_iampass.config.value_types import Approver, ExemptRule, Network, token_error
+from pam_iampass.config.value_types import Approver, ExemptRule, Network, Otherwise, token_error
+from pam_iampass.errors import shown
 from pam_iampass.login.throttle import ip_address
-from pam_iampass.outcome import Login
+from pam_iampass.outcome import Login, Phase
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 
 
 class PolicyError(Exception):
     """It cannot be determined who must approve."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who must approve."""
+
+    name: str
+    """A name of the user table. It is compared byte for byte."""
+    account: Account | None
+    """The person's own account; None if the machine has none of exactly this name."""
+
+
+@dataclass(frozen=True)
+class Exempt:
+    """The login needs no second factor."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Nobody:
+    """Nothing names the person who must approve."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -51,6 +78,82 @@ def caller_name(login: Login, accounts: Accounts) -> str:
     return "" if login.real_uid == 0 and (login.rhost or login.ruser != owner) else owner
 
 
+def who_approves(
+    login: Login, account: Account, service: ServiceSettings, accounts: Accounts, keys: KeyTable
+) -> Person | Exempt | Nobody:
+    """Who must approve a login, if anybody.
+
+    `account` is that of PAM_USER. Raises ConfigurationError, LookupFailed and PolicyError.
+    """
+    if service.approver is Approver.KEY:
+        return _person_of_key(login, account, service, accounts, keys)
+    asked = approver(login, account, service, accounts)
+    reason = exemption(asked, login, service, accounts)
+    return Person(asked.name, asked) if reason is None else Exempt(reason)
+
+
+def _person_of_key(
+    login: Login, account: Account, service: ServiceSettings, accounts: Accounts, keys: KeyTable
+) -> Person | Exempt | Nobody:
+    """The person whose key sshd has accepted, for an account that several people share.
+
+    Either of the two is exempt if `exempt` names the account or the person. Both must be left out of `asked`: a person
+    who has no account cannot be.
+    """
+    reason = _exempted(account, login, service, accounts)
+    if reason is not None:
+        return Exempt(reason)
+    person = _named_by_key(login, keys)
+    if isinstance(person, Nobody):
+        if service.otherwise is Otherwise.DENY:
+            return person
+        person = account.name
+    own = _own_account(person, accounts)
+    if own is None:
+        return Person(person, None)
+    reason = _exempted(own, login, service, accounts)
+    if reason is None and not _is_asked(account, service.asked, accounts):
+        reason = _unasked(own, service, accounts)
+    return Person(person, own) if reason is None else Exempt(reason)
+
+
+def _named_by_key(login: Login, keys: KeyTable) -> str | Nobody:
+    """The name of the person whose keys sshd has accepted. Raises ConfigurationError and PolicyError."""
+    if login.ssh_auth_info is None:
+        raise PolicyError("the person whose key it is must approve (approver: key), but this is not sshd")
+    if login.phase is Phase.ACCOUNT:  # the method that has just succeeded is not known there
+        raise PolicyError(
+            "the person whose key it is must approve (approver: key), but in the account phase sshd has not said which"
+            " key it is: pam-iampass setup sshd --prompt"
+        )
+    try:
+        accepted = accepted_keys(login.ssh_auth_info)
+    except MalformedKey as malformed:
+        raise PolicyError(f"what sshd says of the key {malformed}") from None
+    if not accepted:
+        return Nobody("sshd has accepted no key, which would name the person who must approve")
+    people: set[str] = set()
+    for key in accepted:
+        named = keys.people(key)
+        if not named:
+            return Nobody(f"{key} belongs to nobody in the key table")
+        people |= named
+    if len(people) > 1:
+        raise PolicyError(
+            f"{' and '.join(map(str, accepted))} name several people: {', '.join(sorted(map(shown, people)))}"
+        )
+    return people.pop()
+
+
+def _own_account(person: str, accounts: Accounts) -> Account | None:
+    """The account of exactly this name. Raises LookupFailed."""
+    try:
+        account = accounts.named(person)
+    except UnknownAccount:
+        return None
+    return account if account.name == person else None
+
+
 def approver(login: Login, account: Account, service: ServiceSettings, accounts: Accounts) -> Account:
     """The account whose phone is asked: that of the user or, if the settings say so, that of the caller.
 
@@ -81,6 +184,11 @@ def exemption(account: Account, login: Login, service: ServiceSettings, accounts
 
     Raises LookupFailed and PolicyError.
     """
+    return _exempted(account, login, service, accounts) or _unasked(account, service, accounts)
+
+
+def _exempted(account: Account, login: Login, service: ServiceSettings, accounts: Accounts) -> str | None:
+    """Why `exempt` names the account, or None. Raises LookupFailed."""
     exempt = service.exempt
     if _is_one_of(account, exempt.users, accounts):
         return f"{account.name} is exempt"
@@ -93,6 +201,11 @@ def exemption(account: Account, login: Login, service: ServiceSettings, accounts
     for rule in exempt.rules:
         if _network_of(login.rhost, (rule.network,)) and is_named_by(rule, account, accounts):
             return f"exempt by the rule: {rule.text}"
+    return None
+
+
+def _unasked(account: Account, service: ServiceSettings, accounts: Accounts) -> str | None:
+    """Why `asked` leaves the account out, or None. Raises LookupFailed and PolicyError."""
     return None if _is_asked(account, service.asked, accounts) else f"{account.name} is not one of `asked`"
 
 
@@ -134,15 +247,18 @@ def _is_asked(account: Account, asked: AskedSettings, accounts: Accounts) -> boo
     return False
 
 
-def phone(account: Account, service: ServiceSettings, users: UserTable) -> Phone | NotListed:
-    """The phone of an account, or the policy for users without one. Raises ConfigurationError and PolicyError."""
-    entry = users.find(account.name)
+def phone(person: str, service: ServiceSettings, users: UserTable) -> Phone | NotListed:
+    """The phone of a person, or the policy for users without one. Raises ConfigurationError and PolicyError.
+
+    Whoever a key names is asked: without a phone, nobody gets into an account that several people share.
+    """
+    entry = users.find(person)
     if entry is not None:
         methods = entry.methods if entry.methods is not None else service.methods
         return Phone(entry.token, service.own_methods or methods)
-    token = service.unlisted_users.token_for(account.name)
+    token = service.unlisted_users.token_for(person)
     if token is None:
-        return NotListed(service.unlisted_users.ignore)
+        return NotListed(service.unlisted_users.ignore and service.approver is not Approver.KEY)
     fault = token_error(token)
     if fault is not None:
         raise PolicyError(f"the token that unlisted_users makes for this user {fault}")

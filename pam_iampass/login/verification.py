@@ -60,20 +60,21 @@ def _who_must_approve(
             return decisions.rescued(str(error))
         raise
     service = configuration.settings.for_service(login.service)
-    approver = policy.approver(login, account, service, context.accounts)
-    exemption = policy.exemption(approver, login, service, context.accounts)
-    if exemption is not None:
-        return Decision(Outcome.EXEMPT, Result.IGNORED, exemption)
-    login.participants.approver = approver.name
-    bypass = context.state.bypasses.find(approver, login.service)
+    person = policy.who_approves(login, account, service, context.accounts, configuration.keys)
+    if isinstance(person, policy.Exempt):
+        return Decision(Outcome.EXEMPT, Result.IGNORED, person.reason)
+    if isinstance(person, policy.Nobody):
+        return decisions.nobody_named(person.reason)
+    login.participants.approver = person.name
+    bypass = context.state.bypasses.find(person, login.service)
     if bypass is not None:
         return decisions.bypassed(bypass)
-    phone = policy.phone(approver, service, configuration.users)
+    phone = policy.phone(person.name, service, configuration.users)
     if not isinstance(phone, policy.NotListed):
-        return ApprovalRequired(login, approver.name, configuration, service, phone)
+        return ApprovalRequired(login, account.name, person.name, configuration, service, phone)
     if phone.ignore:
-        return decisions.unlisted(approver.name, ignore=True)
-    return AskedLogin(login, approver.name, configuration, service)
+        return decisions.unlisted(person.name, ignore=True)
+    return AskedLogin(login, account.name, person.name, configuration, service)
 
 
 def _cover(required: AskedLogin, application: PamApplication, context: LoginContext) -> Decision | None:

@@ -20,6 +20,8 @@ class CoverRequest:
     login: Login
     config: str
     """The settings file of the login."""
+    account: str
+    """The account that is logged in to, by its name in NSS."""
     approver: str
     methods: tuple[str, ...]
     """Those that a request for it would allow; empty if IAMPASS chooses."""
@@ -91,7 +93,7 @@ def _is_further_connection(kept: KeptSession, request: CoverRequest) -> bool:
     login = request.login
     if not login.address or login.first_factor is None:
         return False
-    origin = login.address, login.user, login.service, login.first_factor
+    origin = login.address, request.account, login.service, login.first_factor
     return origin == (kept.address, kept.user, kept.service, kept.first_factor)
 
 

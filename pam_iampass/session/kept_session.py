@@ -91,8 +91,9 @@ class KeptSession:
     config: str
     """The settings file of the login."""
     user: str
-    """Who logged in."""
+    """The account that was logged in to, by its name in NSS."""
     approver: str
+    """The person who approved it."""
     service: str
     rhost: str
     through_sshd: bool

@@ -73,7 +73,8 @@ def opened(kept: KeptSession, login: AttachedLogin) -> Step:
     """A login session was opened, and is attached. Where the session has been ended meanwhile, so is the login.
 
     The id is known to all users of the machine: it opens as many logins as were approved or covered, and no more. In
-    sshd it can be from a file of the user: there only who approved is attached (su and sudo open one for their target).
+    sshd it can be from a file of the user: there only the account of the login is attached (su and sudo open one for
+    their target).
     """
     others = tuple(each for each in kept.attached if each.pid != login.pid)
     awaited = kept.awaited
@@ -85,7 +86,7 @@ def opened(kept: KeptSession, login: AttachedLogin) -> Step:
         awaited = tuple(each for each in awaited if each is not own)
     if login.service != kept.service or kept.ended_by in _NEVER_OPENED:
         return Step(kept)
-    if kept.through_sshd and login.user != kept.approver:
+    if kept.through_sshd and login.user != kept.user:
         return Step(kept)
     kept = replace(kept, attached=(*others, login), awaited=awaited)
     if kept.state is State.ENDING:

@@ -107,7 +107,7 @@ def check_second_factor(who: Account, service: str, pam_service: str, config: Pa
     login = Login(asked.name, pam_service)
     try:
         exempt = policy.exemption(asked, login, wanted, Accounts())
-        phone = policy.phone(asked, wanted, UserTable(loaded.users))
+        phone = policy.phone(asked.name, wanted, UserTable(loaded.users))
     except (policy.PolicyError, LookupFailed, ConfigurationError) as error:
         yield lockout(f"{what_for}: {asked.name} would be denied: {error}", "correct that, and try again")
         return

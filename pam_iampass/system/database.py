@@ -43,7 +43,7 @@ CREATE TABLE codes (
     person BLOB NOT NULL, place INTEGER NOT NULL, salt TEXT NOT NULL, hash TEXT NOT NULL,
     made_at REAL NOT NULL, used_at REAL, PRIMARY KEY (person, place)) WITHOUT ROWID;
 CREATE TABLE bypasses (
-    person BLOB NOT NULL, service BLOB NOT NULL, uid INTEGER NOT NULL, seconds REAL NOT NULL,
+    person BLOB NOT NULL, service BLOB NOT NULL, uid INTEGER, seconds REAL NOT NULL,
     boot TEXT, since_boot REAL NOT NULL, wall REAL NOT NULL, made_by BLOB NOT NULL, reason TEXT NOT NULL,
     survives_reboot INTEGER NOT NULL, PRIMARY KEY (person, service)) WITHOUT ROWID;
 CREATE TABLE sessions (id TEXT PRIMARY KEY, boot TEXT NOT NULL, content TEXT NOT NULL);

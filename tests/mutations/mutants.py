@@ -299,8 +299,8 @@ MUTANTS = {
     "A login that needs no second factor uses no network": (
         Mutant(
             "an exempt login sends a request to IAMPASS",
-            "if exemption is not None:",
-            "configuration.api.authenticate_user(approver.name)\n    if exemption is not None:",
+            "if isinstance(person, policy.Exempt):",
+            "configuration.api.authenticate_user(account.name)\n    if isinstance(person, policy.Exempt):",
             "test_an_exempt_login_is_ignored_and_costs_no_network",
         ),
         Mutant(
@@ -397,8 +397,8 @@ MUTANTS = {
         ),
         Mutant(
             "an exempt caller needs no phone to become any user",
-            "policy.exemption(approver, login,",
-            "policy.exemption(context.accounts.with_uid(login.real_uid or account.uid), login,",
+            "reason = exemption(asked, login,",
+            "reason = exemption(accounts.with_uid(login.real_uid or account.uid), login,",
             "test_an_exempt_caller_becomes_root_without_a_phone_and_no_other_user",
         ),
         Mutant(
@@ -406,6 +406,36 @@ MUTANTS = {
             'same_program(login.service) == "su" and account.uid',
             "account.uid",
             "test_in_sudo_the_caller_approves_whatever_user_pam_names",
+        ),
+        Mutant(
+            "of two people who have the same key, one approves",
+            "if len(people) > 1:",
+            "if False:",
+            "test_a_key_of_two_people_is_denied_whatever_the_setting_says",
+        ),
+        Mutant(
+            "an account without a key in the account phase is that of the person whose key came before",
+            "if login.phase is Phase.ACCOUNT:  # the method",
+            "if False:  # the method",
+            "test_what_sshd_does_not_say_names_nobody",
+        ),
+        Mutant(
+            "text that the client chose in another line is a key",
+            'if words[0] != "publickey":',
+            'if "publickey" not in line:',
+            "test_only_the_first_word_of_a_line_makes_it_a_key",
+        ),
+        Mutant(
+            "a person without a token passes where the key names them",
+            "ignore and service.approver is not Approver.KEY",
+            "ignore",
+            "test_nobody_passes_for_lack_of_a_token",
+        ),
+        Mutant(
+            "a broken file of keys is an empty one",
+            "if not found and report.broken:",
+            "if False:",
+            "test_a_broken_file_names_nobody_and_who_is_in_no_other_is_denied",
         ),
         Mutant(
             "an exempt root who is to approve sudo by root's password is not reported as one",
@@ -461,8 +491,8 @@ MUTANTS = {
     "A bypass is made by root, for one person, and ends": (
         Mutant(
             "a bypass lets in a new account of the same name",
-            "(self.user, self.uid) == (account.name, account.uid)",
-            "self.user == account.name",
+            "(self.user, self.uid) == (person.name, uid)",
+            "self.user == person.name",
             "test_it_is_for_one_account_and_for_one_service_if_it_names_one",
         ),
     ),

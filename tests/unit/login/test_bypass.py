@@ -11,6 +11,7 @@ import pytest
 
 from pam_iampass.errors import StateError
 from pam_iampass.login.bypass import LONGEST, Bypass, Bypasses, Ended, Moment
+from pam_iampass.login.policy import Person
 from pam_iampass.outcome import PamCode
 from pam_iampass.system import boot
 from pam_iampass.system.accounts import Account
@@ -139,7 +140,17 @@ def test_it_is_for_one_account_and_for_one_service_if_it_names_one(
 ) -> None:
     bypass = replace(BYPASS, service="sudo")
     bypasses.add(bypass)
-    assert bypasses.find(account, service) == (bypass if found else None)
+    assert bypasses.find(Person(account.name, account), service) == (bypass if found else None)
+
+
+def test_it_can_be_for_a_person_who_has_no_account_and_is_over_when_an_account_of_that_name_is_made(
+    bypasses: Bypasses, database: Database, clock: Clock
+) -> None:
+    bypass = replace(LASTING, uid=None)
+    bypasses.add(bypass)
+    for found in (bypasses, restarted(database, clock)):
+        assert found.find(Person("alice", None), "sshd") == bypass
+        assert found.find(Person("alice", ALICE), "sshd") is None
 
 
 # Made, replaced, ended
@@ -168,7 +179,7 @@ def test_those_whose_time_is_over_are_removed_and_returned(bypasses: Bypasses, c
     bypasses.add(BYPASS)
     bypasses.add(replace(LASTING, user="bob", seconds=3600.0))
     clock.now = later(900.0)
-    assert bypasses.find(ALICE, "sudo") is None
+    assert bypasses.find(Person("alice", ALICE), "sudo") is None
     assert bypasses.prune() == [Ended(BYPASS, True)]
     assert bypasses.prune() == []
     assert [one.user for one in bypasses.active()] == ["bob"]
@@ -206,7 +217,7 @@ def test_one_that_is_ended_is_over_although_that_cannot_be_written(
     with unwritable(database), pytest.raises(StateError):
         bypasses.end("alice")
     assert bypasses.active() == []
-    assert bypasses.find(ALICE, "sudo") is None
+    assert bypasses.find(Person("alice", ALICE), "sudo") is None
     assert restarted(database, clock).active() == [BYPASS]
 
 
@@ -221,7 +232,7 @@ def test_a_row_that_was_not_written_so_is_a_damaged_file_and_grants_nothing(
     with database.transaction() as connection:
         connection.execute(f"UPDATE bypasses SET {wrong}")
     found = restarted(database, clock)
-    assert found.find(ALICE, "sudo") is None
+    assert found.find(Person("alice", ALICE), "sudo") is None
     assert "is damaged" in str(database.problem)
 
 

@@ -30,11 +30,12 @@ LOGIN = AttachedLogin(4711, "alice", 1000, "sshd", 12, "c3", "pts/0", "192.0.2.7
 KEY = "publickey ssh-ed25519 AAAA"
 OPEN = replace(KEPT, attached=(LOGIN,), approved=100.0, first_factor=KEY)
 SUDO = CoverRequest(
-    Login("alice", "sudo", real_uid=1000), KEPT.config, "alice", ("device",), audit_session=12
+    Login("alice", "sudo", real_uid=1000), KEPT.config, "alice", "alice", ("device",), audit_session=12
 )
 SSH = CoverRequest(
     Login("alice", "sshd", real_uid=0, address="192.0.2.7", ssh_auth_info=KEY),
     KEPT.config,
+    "alice",
     "alice",
     ("facial",),
     audit_session=None,
@@ -100,7 +101,7 @@ NOT_COVERED: dict[str, tuple[Any, ...]] = {
         replace(OPEN, attached=tuple(replace(LOGIN, pid=pid) for pid in range(1, 101))),
         SSH,
     ),
-    "ssh as another user": (OPEN, but(SSH, user="bob")),
+    "ssh as another user": (OPEN, replace(SSH, account="bob")),
     "ssh through another service": (OPEN, but(SSH, service="login")),
     "ssh, switched off": (OPEN, SSH, replace(SETTINGS, covers_connections=False)),
     "ssh, revoked": (replace(OPEN, revoked=True), SSH),

@@ -1,0 +1,175 @@
+"""The key table: who is named by a key, or nobody."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.config.key_table import KeyReport, KeyTable, check
+from pam_iampass.config.ssh_keys import AcceptedKey, Certificate, PlainKey, accepted_keys
+from pam_iampass.errors import ConfigurationError, Severity
+from tests.support.folders import OWNER, put
+from tests.support.ssh_keys import accepted, listed, make_key, sign
+
+A, B, CA = ("SHA256:" + letter * 42 + "A" for letter in "ABC")
+
+
+@dataclass
+class Keys:
+    """A table in a folder."""
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        self.file, self.folder = self.root / "keys.yaml", self.root / "keys.d"
+        self.table = KeyTable(self.file, owner=OWNER, clock=lambda: time.time() + 10)
+
+    def write(self, text: str) -> None:
+        put(self.file, text)
+
+    def own(self, person: str, text: str) -> Path:
+        self.folder.mkdir(exist_ok=True)
+        return put(self.folder / f"{person}.yaml", text)
+
+    def people(self, key: AcceptedKey) -> set[str]:
+        return set(self.table.people(key))
+
+    @property
+    def report(self) -> KeyReport:
+        return check(self.file, owner=OWNER)
+
+    def problems(self) -> list[str]:
+        return [str(problem).replace(f"{self.root}/", "") for problem in self.report.problems]
+
+
+@pytest.fixture
+def keys(trusted_folder: Path) -> Keys:
+    return Keys(trusted_folder)
+
+
+def test_a_key_or_its_fingerprint_names_a_person_and_its_comment_nobody(keys: Keys) -> None:
+    public = make_key(keys.root / "key")
+    keys.write(f"alice:\n  - {public}\nbob: [{A}]\nmallory: []\n")
+    assert keys.people(PlainKey(listed(public, keys.root))) == {"alice"}
+    assert keys.people(PlainKey(A)) == {"bob"}
+    assert keys.people(PlainKey(B)) == set()
+    assert keys.problems() == []
+
+
+def test_a_certificate_is_named_by_its_ca_and_what_that_has_signed_and_a_key_never_by_a_ca(
+    keys: Keys,
+) -> None:
+    keys.write(
+        f"alice: [{{ca: {CA}, key_id: a1}}]\n"
+        f"bob: [{{ca: {CA}, principal: b1}}, {{ca: {CA}, key_id: '0123'}}]\n"
+        f"eve: [{A}]\n"
+    )
+    assert keys.people(Certificate(CA, "a1", ("x", "y"))) == {"alice"}
+    assert keys.people(Certificate(CA, "?", ("x", "b1"))) == {"bob"}
+    assert keys.people(Certificate(CA, "0123", ())) == {"bob"}
+    assert keys.people(Certificate(CA, "a1", ("b1",))) == {"alice", "bob"}
+    for other in (Certificate(B, "a1", ("b1",)), Certificate(CA, "b1", ("a1",)), Certificate(CA, "A1", ())):
+        assert keys.people(other) == set()
+    assert keys.people(PlainKey(CA)) == set()
+    assert keys.people(Certificate(A, "", ("",))) == set()
+
+
+def test_a_key_that_is_listed_does_not_name_anybody_by_a_certificate_of_it(keys: Keys) -> None:
+    public = make_key(keys.root / "key")
+    make_key(keys.root / "ca")
+    signed = sign(keys.root / "ca", keys.root / "key", "alice")
+    keys.write(f"alice: [{listed(public, keys.root)}]\n")
+    (certificate,) = accepted_keys(accepted(signed))
+    assert keys.table.people(certificate) == frozenset()
+
+
+def test_both_places_count_and_changes_do_at_once(keys: Keys) -> None:
+    keys.write(f"alice: [{A}]\n")
+    own = keys.own("alice", f"alice: [{B}]\n")
+    assert keys.people(PlainKey(A)) == keys.people(PlainKey(B)) == {"alice"}
+    put(own, f"alice: [{CA}]\n")
+    assert (keys.people(PlainKey(B)), keys.people(PlainKey(CA))) == (set(), {"alice"})
+    own.unlink()
+    assert keys.people(PlainKey(CA)) == set()
+    keys.file.unlink()
+    assert keys.people(PlainKey(A)) == set()
+
+
+def test_one_key_of_two_people_is_an_error_and_names_both(keys: Keys) -> None:
+    keys.write(f"alice: [{A}]\n")
+    keys.own("bob", f"bob: [{A}]\n")
+    assert keys.people(PlainKey(A)) == {"alice", "bob"}
+    assert f"{A} also stands for " in keys.problems()[0]
+    assert [problem.severity for problem in keys.report.problems] == [Severity.ERROR]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (f"alice: {A}\n", "is a text, not a list of keys"),
+        ("alice: [x]\n", '"x" is neither a public key nor a fingerprint'),
+        ("alice: [[]]\n", "holds a list"),
+        (f"alice: [{A}, {A}]\n", "is listed twice"),
+        (f"alice: [{{ca: {CA}}}]\n", "holds a mapping that is not ca and one of key_id and principal"),
+        (f"alice: [{{ca: {CA}, key_id: a, principal: b}}]\n", "holds a mapping that is not ca"),
+        (f"alice: [{{ca: {CA}, key_id: ''}}]\n", "key_id is empty"),
+        (f"alice: [{{ca: {CA}, key_id: []}}]\n", "must be texts"),
+        (f"a/b: [{A}]\n", "contains a slash"),
+        (f"alice: [{A}]\nalice: [{B}]\n", "the key is duplicate"),
+        ("[]\n", "the file is a list, not a mapping"),
+    ],
+)
+def test_a_broken_file_names_nobody_and_who_is_in_no_other_is_denied(
+    keys: Keys, text: str, problem: str
+) -> None:
+    keys.own("bob", f"bob: [{B}]\n")
+    keys.write(text)
+    assert keys.people(PlainKey(B)) == {"bob"}
+    with pytest.raises(ConfigurationError, match=r"keys\.yaml"):
+        keys.people(PlainKey(A))
+    assert problem in keys.problems()[0]
+
+
+def test_a_certificate_is_no_entry(keys: Keys) -> None:
+    make_key(keys.root / "key")
+    make_key(keys.root / "ca")
+    keys.write(f"alice:\n  - {sign(keys.root / 'ca', keys.root / 'key', 'alice')}\n")
+    (problem,) = keys.report.problems
+    assert problem.what.endswith(" is a certificate")
+    assert problem.remedy.startswith("write {ca: …, key_id: …}")
+
+
+def test_a_file_of_one_person_has_no_keys_of_another(keys: Keys) -> None:
+    keys.own("bob", f"alice: [{A}]\n")
+    assert "the file must hold" in keys.problems()[0]
+    with pytest.raises(ConfigurationError):
+        keys.people(PlainKey(A))
+
+
+def test_a_file_that_users_can_write_names_nobody(keys: Keys) -> None:
+    keys.write(f"alice: [{A}]\n")
+    keys.file.chmod(0o666)
+    with pytest.raises(ConfigurationError, match="is writable by users other than root"):
+        keys.people(PlainKey(A))
+
+
+def test_a_folder_or_file_that_leads_elsewhere_is_not_missing(keys: Keys) -> None:
+    os.symlink("/nowhere", keys.file)
+    with pytest.raises(ConfigurationError):
+        keys.people(PlainKey(A))
+    keys.file.unlink()
+    keys.folder.mkdir()
+    os.symlink("/nowhere", keys.folder / "alice.yaml")
+    with pytest.raises(ConfigurationError):
+        keys.people(PlainKey(A))
+
+
+def test_other_files_in_the_folder_are_reported_and_not_read(keys: Keys) -> None:
+    keys.own("alice", f"alice: [{A}]\n").rename(keys.folder / "alice.yml")
+    keys.own(".alice", f"alice: [{A}]\n")
+    assert keys.people(PlainKey(A)) == set()
+    assert ["alice.yml" in problem for problem in keys.problems()] == [True]
