@@ -9,8 +9,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.command import run_command
-from tests.support.pam_files import asking
 from tests.support.qr_reader import read_codes
 from tests.support.world import World, token_of
 
@@ -57,15 +55,3 @@ def test_the_code_in_the_terminal_registers_the_phone_that_approves_the_next_log
     world.approve("bob")
     login.expect_exact("In as bob.")
     assert login.finish() == 0
-
-
-def test_check_calls_a_line_for_passwords_an_error(without_phone: World) -> None:
-    with asking("sudo"):
-        done = run_command("check")
-        assert done.returncode == 1
-        assert "/etc/pam.d/sudo:" in done.stdout
-        assert "needs first_factor=publickey on this line" in done.stdout
-        assert "/etc/pam.d/sshd:" not in done.stdout
-        without_phone.machine.change(services="{sshd: {enroll_at_login: true}}")
-        done = run_command("check")
-        assert done.returncode == 0, done.stdout
