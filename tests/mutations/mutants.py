@@ -15,7 +15,7 @@ SOURCES = ("pam_iampass/**/*.py", "doors/native/*.c", "packaging/debian/*.prerm"
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change that breaks an invariant. It names no file: what is moved or renamed is found all the same."""
+    """One change that breaks an invariant. It names no file, so code can be moved and files renamed."""
 
     what: str
     """The effect of the change."""

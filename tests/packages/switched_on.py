@@ -1,4 +1,4 @@
-"""Services that setup has switched on, and accounts that an administrator has restricted: who gets in, who is rung up.
+"""Services that setup has switched on, and accounts with restrictions: who gets in, and whose phone rings.
 
 Each situation is an account of its own, which has its name; so they log in at the same time.
 """

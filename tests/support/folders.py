@@ -38,7 +38,7 @@ def new_own_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def own_folder() -> Iterator[Path]:
-    """A new directory of who runs the tests, for code that is told whom to trust."""
+    """A new directory of the user who runs the tests, for code with a parameter for the trusted owner."""
     with new_own_folder() as folder:
         yield folder
 

@@ -229,12 +229,12 @@ class ScriptedServer:
             self._steps.extend(steps)
 
     def wait_for_requests(self, count: int, seconds: float = PATIENCE) -> bool:
-        """Waits until so many requests have arrived."""
+        """Waits until this number of requests has arrived."""
         with self._arrived:
             return self._arrived.wait_for(lambda: len(self.requests) >= count, seconds)
 
     def wait_for_endings(self, count: int, seconds: float = PATIENCE) -> bool:
-        """Waits until this side has closed so many connections."""
+        """Waits until this side has closed this number of connections."""
         with self._arrived:
             return self._arrived.wait_for(lambda: self.endings >= count, seconds)
 

@@ -56,7 +56,7 @@ def _settings(way: str, folder: Path) -> Path:
 
 
 def _with_pam_file(file: Path) -> list[str]:
-    """A command that runs another one for which `file` stands in the place of /etc/pam.d/sshd."""
+    """A command that runs another one for which `file` replaces /etc/pam.d/sshd."""
     script = f'mount --bind "$0" {SSHD} && exec "$@"'
     return ["unshare", "--mount", "sh", "-c", script, str(file)] if file != SSHD else []
 

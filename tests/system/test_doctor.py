@@ -79,7 +79,7 @@ class Clinic:
 
 
 def change(file: Path, old: str, new: str) -> None:
-    """Write another text in the place of one that is there."""
+    """Replace a text that is in the file."""
     text = file.read_text()
     assert old in text, text
     file.write_text(text.replace(old, new))

@@ -1,4 +1,4 @@
-"""Whom a door speaks to: the agent, or nobody."""
+"""A door speaks to the agent, or to nobody."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def is_stopped(terminal: Terminal) -> bool:
 
 
 def stopped_until(guest: Guest, program: str, *, approve: bool, seconds: float) -> Terminal:
-    """Log in, and stop the program while the phone is answered and for so many seconds."""
+    """Log in, and stop the program while the phone is answered, and for this number of seconds."""
     terminal = rings(guest, program)
     send(guest, terminal, signal.SIGSTOP)
     wait_until(lambda: is_stopped(terminal), "the program stops", PATIENCE)

@@ -1,4 +1,4 @@
-"""A planted socket in the place of the agent's, and other users at the agent's own."""
+"""A planted socket instead of the agent's, and other users who connect to the agent's."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_it_is_off_by_default(without_phone: Setting) -> None:
 
 
 def test_a_user_who_is_in_no_table_is_shown_no_link(without_phone: Setting) -> None:
-    """A template gives every account a token: who has a key would register a phone for it."""
+    """A template gives every account a token: anyone with a key could register a phone for it."""
     without_phone.write("users.yaml", "{}\n")
     template = without_phone.token.replace(ME, "{user}")
     without_phone.configure(enroll_at_login="true", unlisted_users=f'"{template}"')

@@ -1,4 +1,4 @@
-"""Sets a service up, and gets a signal once so many things were done. Of SIGKILL, nothing is cleaned up."""
+"""Sets a service up, and gets a signal after a number of steps. After SIGKILL, nothing is cleaned up."""
 
 from __future__ import annotations
 
