@@ -256,21 +256,25 @@ SHARED: tuple[Key, ...] = (
 
 APPROVER = Key(
     "approver",
-    ValueType("user, caller or key", value_types.choice(Approver), "caller"),
+    ValueType("user, caller, key or login", value_types.choice(Approver), "caller"),
     "user",
     "Whose phone is asked. `caller`: that of the user who runs the program; in su only if the target is root, "
     "otherwise that of the target. `user`: that of the user whose name PAM gets, which is the target in su and, with "
     "`rootpw`, `targetpw` and `runaspw`, another user than the caller in sudo. `key`, for sshd and accounts that "
     "several people share: that of the person to whom the key belongs that sshd has accepted, or the certificate, as "
-    "the table of `keys` says; it needs `pam-iampass setup sshd --prompt`. Default for sudo and su: `caller`.",
+    "the table of `keys` says; it needs `pam-iampass setup sshd --prompt`. `login`, for sudo, su and doas in such "
+    "accounts: that of the person who approved the login session in which the program is called; it needs "
+    "`session.keep` for the service by which people log in. In su it applies as `caller` does. "
+    "Default for sudo and su: `caller`.",
 )
 
 OTHERWISE = Key(
     "otherwise",
     ValueType("deny or user", value_types.choice(Otherwise), "deny"),
     "deny",
-    "With `approver: key`, what happens if the key belongs to nobody in the table of `keys`, or if there is none: "
-    "`deny`; or `user`, the phone of the account itself is asked.",
+    "With `approver: key`, what happens if the key belongs to nobody in the table of `keys`, or if there is none; with "
+    "`approver: login`, outside of a login session that a person approved: `deny`; or `user`, the phone of the account "
+    "itself is asked (with `login`, that of the caller).",
 )
 
 SCHEMA: tuple[KeyOrSection, ...] = (

@@ -98,6 +98,7 @@ class Approver(enum.Enum):
     USER = "user"
     CALLER = "caller"
     KEY = "key"
+    LOGIN = "login"
 
 
 class Otherwise(enum.Enum):

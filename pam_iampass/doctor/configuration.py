@@ -128,6 +128,9 @@ def check_config(
         problems += _no_connection_covered(config, examination.settings, files)
         denies_nobody += _services(config, examination.settings, examination.lines, in_force, files)
         denies_nobody += _su_to_root(config, examination.settings)
+        denies_nobody += _approved_login(
+            config, examination.settings, examination.lines, in_force.service, files
+        )
         denies_nobody += sessions.remembered(files.usable(), examination.settings, in_force.service)
     denies_nobody += _switched_off(manifest, files)
     denies_nobody += _asked_twice(files)
@@ -290,7 +293,7 @@ def _su_to_root(config: Path, found: settings.Settings) -> Iterator[Problem]:
     """Services of su in which root itself has to approve when a user becomes root, and does not, or cannot."""
     for name in USES["su"]:
         service = found.for_service(name)
-        if service.approver is Approver.CALLER:
+        if service.approver in (Approver.CALLER, Approver.LOGIN):
             continue
         key, remedy = f"services.{name}.approver", "delete `approver: user`: then the caller approves"
         try:
@@ -306,6 +309,45 @@ def _su_to_root(config: Path, found: settings.Settings) -> Iterator[Problem]:
         elif isinstance(phone, policy.NotListed):
             what = "denies everybody su to root: root is to approve, and has no token"
             yield Problem(config, None, key, what, remedy, Severity.WARNING)
+
+
+def _approved_login(
+    config: Path,
+    found: settings.Settings,
+    lines: Mapping[tuple[str, str], int],
+    sshd_service: str,
+    files: PamFiles,
+) -> Iterator[Problem]:
+    """Services with `approver: login` in which nothing says who approved the login session."""
+    logins = [
+        one.name
+        for one in files.usable()
+        if one.name in (sshd_service, *sessions.LOGINS)
+        and (our_lines(one) or our_lines(one, PamType.ACCOUNT))
+    ]
+    keeping = [name for name in logins if found.for_service(name).session.keep]
+    by_key = "write approver: key (sshd), caller or user"
+    for name, service in found.services.items():
+        if service.approver is not Approver.LOGIN:
+            continue
+        if name in (sshd_service, "sshd", *sessions.LOGINS):
+            what, remedy = (
+                "denies every login: it opens the login session, which nobody has approved yet",
+                by_key,
+            )
+        elif name == "polkit-1":
+            what = (
+                "denies every request: polkit's helper is started by the agent that shows the question or by systemd,"
+                " and need not run in the login session of whoever asks"
+            )
+            remedy = by_key
+        elif not keeping:
+            what = "finds no login session that a person approved: no service by which people log in has session.keep"
+            remedy = f"write session: {{keep: true}} for {sshd_service}, and pam-iampass setup {sshd_service}"
+        else:
+            continue
+        key = f"services.{name}.approver"
+        yield Problem(config, lines.get((key, "login")), key, what, remedy)
 
 
 def _asked_twice(files: PamFiles) -> Iterator[Problem]:

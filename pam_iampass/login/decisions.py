@@ -55,9 +55,9 @@ def unlisted(user: str, *, ignore: bool) -> Decision:
     )
 
 
-def nobody_named(reason: str) -> Decision:
-    """Nothing names the person who must approve."""
-    message = "This machine does not know whose key this is. " + ASK_THE_ADMINISTRATOR
+def nobody_named(reason: str, unknown: str) -> Decision:
+    """Nothing names the person who must approve; `unknown` is what would."""
+    message = f"This machine does not know {unknown}. {ASK_THE_ADMINISTRATOR}"
     return denied(Outcome.UNLISTED, reason, message)
 
 

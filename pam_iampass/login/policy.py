@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pam_iampass.config.key_table import KeyTable
@@ -41,6 +42,8 @@ class Nobody:
     """Nothing names the person who must approve."""
 
     reason: str
+    unknown: str = "whose key this is"
+    """What is not known, for the person who logs in."""
 
 
 @dataclass(frozen=True)
@@ -79,23 +82,39 @@ def caller_name(login: Login, accounts: Accounts) -> str:
 
 
 def who_approves(
-    login: Login, account: Account, service: ServiceSettings, accounts: Accounts, keys: KeyTable
+    login: Login,
+    account: Account,
+    service: ServiceSettings,
+    accounts: Accounts,
+    keys: KeyTable,
+    people_within: Callable[[], frozenset[str]] = frozenset,
 ) -> Person | Exempt | Nobody:
     """Who must approve a login, if anybody.
 
-    `account` is that of PAM_USER. Raises ConfigurationError, LookupFailed and PolicyError.
+    `account` is that of PAM_USER; `people_within` says who approved the login session in which the application runs.
+    Raises ConfigurationError, LookupFailed and PolicyError.
     """
     if service.approver is Approver.KEY:
-        return _person_of_key(login, account, service, accounts, keys)
+        return _person_behind(account, lambda: _named_by_key(login, keys), login, service, accounts)
+    if service.approver is Approver.LOGIN and login.through_sshd:
+        raise PolicyError(
+            "who approved the login session must approve (approver: login), but sshd has not opened one yet: see key"
+        )
     asked = approver(login, account, service, accounts)
+    if service.approver is Approver.LOGIN and not _is_su_to_another(login, account):
+        return _person_behind(asked, lambda: _named_by_login(people_within()), login, service, accounts)
     reason = exemption(asked, login, service, accounts)
     return Person(asked.name, asked) if reason is None else Exempt(reason)
 
 
-def _person_of_key(
-    login: Login, account: Account, service: ServiceSettings, accounts: Accounts, keys: KeyTable
+def _person_behind(
+    account: Account,
+    name: Callable[[], str | Nobody],
+    login: Login,
+    service: ServiceSettings,
+    accounts: Accounts,
 ) -> Person | Exempt | Nobody:
-    """The person whose key sshd has accepted, for an account that several people share.
+    """The person who uses an account that several people share, as `name` says.
 
     Either of the two is exempt if `exempt` names the account or the person. Both must be left out of `asked`: a person
     who has no account cannot be.
@@ -103,7 +122,7 @@ def _person_of_key(
     reason = _exempted(account, login, service, accounts)
     if reason is not None:
         return Exempt(reason)
-    person = _named_by_key(login, keys)
+    person = name()
     if isinstance(person, Nobody):
         if service.otherwise is Otherwise.DENY:
             return person
@@ -145,6 +164,20 @@ def _named_by_key(login: Login, keys: KeyTable) -> str | Nobody:
     return people.pop()
 
 
+def _named_by_login(people: frozenset[str]) -> str | Nobody:
+    """The name of the one person who approved the login session. Raises PolicyError."""
+    if not people:
+        reason = (
+            "the program runs in no login session that a person approved and that is kept (approver: login)"
+        )
+        return Nobody(reason, "who approved this login session")
+    first, *others = sorted(people)
+    if others:
+        found = ", ".join(shown(each) for each in (first, *others))
+        raise PolicyError(f"several people approved this login session: {found}")
+    return first
+
+
 def _own_account(person: str, accounts: Accounts) -> Account | None:
     """The account of exactly this name. Raises LookupFailed."""
     try:
@@ -164,8 +197,7 @@ def approver(login: Login, account: Account, service: ServiceSettings, accounts:
     PAM_RUSER is trusted only if it agrees with the real user id of the application: a remote host may have chosen it.
     Raises PolicyError and LookupFailed.
     """
-    su_to_another = same_program(login.service) == "su" and account.uid != 0
-    if service.approver is Approver.USER or su_to_another:
+    if service.approver is Approver.USER or _is_su_to_another(login, account):
         return account
     if not login.ruser or login.real_uid is None:
         raise PolicyError("the caller must approve, but PAM_RUSER is not set")
@@ -177,6 +209,11 @@ def approver(login: Login, account: Account, service: ServiceSettings, accounts:
     if named.uid != real.uid:
         raise PolicyError("the caller must approve, but PAM_RUSER is not the owner of the process")
     return named
+
+
+def _is_su_to_another(login: Login, account: Account) -> bool:
+    """Whether somebody becomes another user than root by su."""
+    return same_program(login.service) == "su" and account.uid != 0
 
 
 def exemption(account: Account, login: Login, service: ServiceSettings, accounts: Accounts) -> str | None:
@@ -250,7 +287,7 @@ def _is_asked(account: Account, asked: AskedSettings, accounts: Accounts) -> boo
 def phone(person: str, service: ServiceSettings, users: UserTable) -> Phone | NotListed:
     """The phone of a person, or the policy for users without one. Raises ConfigurationError and PolicyError.
 
-    Whoever a key names is asked: without a phone, nobody gets into an account that several people share.
+    Whoever a key or a login session names is asked: without a phone, nobody uses an account that several people share.
     """
     entry = users.find(person)
     if entry is not None:
@@ -258,7 +295,8 @@ def phone(person: str, service: ServiceSettings, users: UserTable) -> Phone | No
         return Phone(entry.token, service.own_methods or methods)
     token = service.unlisted_users.token_for(person)
     if token is None:
-        return NotListed(service.unlisted_users.ignore and service.approver is not Approver.KEY)
+        shared = service.approver in (Approver.KEY, Approver.LOGIN)
+        return NotListed(service.unlisted_users.ignore and not shared)
     fault = token_error(token)
     if fault is not None:
         raise PolicyError(f"the token that unlisted_users makes for this user {fault}")

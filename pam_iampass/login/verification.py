@@ -25,7 +25,7 @@ def verify(
 ) -> Decision:
     """Decide a login. Raises ApplicationGone and Stopping (`login.application`)."""
     try:
-        required = _who_must_approve(login, arguments, context)
+        required = _who_must_approve(login, arguments, application, context)
         if isinstance(required, Decision):
             return required
         covered = _cover(required, application, context)
@@ -44,7 +44,7 @@ def verify(
 
 
 def _who_must_approve(
-    login: Login, arguments: ModuleArguments, context: LoginContext
+    login: Login, arguments: ModuleArguments, application: PamApplication, context: LoginContext
 ) -> Decision | AskedLogin:
     """Identify the person, require the first factor, ask the policy."""
     try:
@@ -60,11 +60,16 @@ def _who_must_approve(
             return decisions.rescued(str(error))
         raise
     service = configuration.settings.for_service(login.service)
-    person = policy.who_approves(login, account, service, context.accounts, configuration.keys)
+
+    def people_within() -> frozenset[str]:
+        sessions, place = context.state.sessions, (application.audit_session, login.real_uid)
+        return sessions.people_within(context.config, *place) if sessions else frozenset()
+
+    person = policy.who_approves(login, account, service, context.accounts, configuration.keys, people_within)
     if isinstance(person, policy.Exempt):
         return Decision(Outcome.EXEMPT, Result.IGNORED, person.reason)
     if isinstance(person, policy.Nobody):
-        return decisions.nobody_named(person.reason)
+        return decisions.nobody_named(person.reason, person.unknown)
     login.participants.approver = person.name
     bypass = context.state.bypasses.find(person, login.service)
     if bypass is not None:

@@ -48,7 +48,7 @@ class Cover:
 
     def holds(self, kept: KeptSession) -> bool:
         """Whether the login session is still attached: asking IAMPASS takes time."""
-        return self.connection or (self.request is not None and _is_within(kept, self.request))
+        return self.connection or (self.request is not None and _covers_within(kept, self.request))
 
 
 def cover(kept: KeptSession, request: CoverRequest, settings: SessionSettings, now: float) -> Cover | None:
@@ -65,7 +65,7 @@ def cover(kept: KeptSession, request: CoverRequest, settings: SessionSettings, n
         return None
     age = now - kept.approved
     if (
-        _is_within(kept, request)
+        _covers_within(kept, request)
         and {request.login.service, same_program(request.login.service)} & settings.covers.services
         and 0 <= age < settings.covers.within
     ):
@@ -75,12 +75,17 @@ def cover(kept: KeptSession, request: CoverRequest, settings: SessionSettings, n
     return None
 
 
-def _is_within(kept: KeptSession, request: CoverRequest) -> bool:
-    """Whether the kernel says that the application runs in an attached login session, as the user of that login."""
-    if kept.state is not State.OPEN or request.audit_session is None or request.login.real_uid is None:
+def is_within(kept: KeptSession, audit_session: int | None, uid: int | None) -> bool:
+    """Whether the kernel says that an application, whose real user id is `uid`, runs in an attached login session, as
+    the user of that login."""
+    if kept.state is not State.OPEN or audit_session is None or uid is None:
         return False
-    place = request.audit_session, request.login.real_uid
+    place = audit_session, uid
     return any((login.audit_session, login.uid) == place for login in kept.attached)
+
+
+def _covers_within(kept: KeptSession, request: CoverRequest) -> bool:
+    return is_within(kept, request.audit_session, request.login.real_uid)
 
 
 def _is_further_connection(kept: KeptSession, request: CoverRequest) -> bool:

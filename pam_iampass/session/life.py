@@ -74,7 +74,7 @@ def opened(kept: KeptSession, login: AttachedLogin) -> Step:
 
     The id is known to all users of the machine: it opens as many logins as were approved or covered, and no more. In
     sshd it can be from a file of the user: there only the account of the login is attached (su and sudo open one for
-    their target).
+    their target), and to an account that several people share only by the process that was approved or covered.
     """
     others = tuple(each for each in kept.attached if each.pid != login.pid)
     awaited = kept.awaited
@@ -87,6 +87,9 @@ def opened(kept: KeptSession, login: AttachedLogin) -> Step:
     if login.service != kept.service or kept.ended_by in _NEVER_OPENED:
         return Step(kept)
     if kept.through_sshd and login.user != kept.user:
+        return Step(kept)
+    known = {each.pid for each in kept.awaited} | {each.pid for each in kept.attached}
+    if kept.through_sshd and kept.approver != kept.user and login.pid not in known:
         return Step(kept)
     kept = replace(kept, attached=(*others, login), awaited=awaited)
     if kept.state is State.ENDING:

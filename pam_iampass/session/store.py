@@ -20,7 +20,7 @@ from pam_iampass.config.settings import SessionSettings
 from pam_iampass.errors import PamIampassError, StateError
 from pam_iampass.outcome import SessionEvent
 from pam_iampass.session import life
-from pam_iampass.session.cover import Cover, CoverRequest, cover
+from pam_iampass.session.cover import Cover, CoverRequest, cover, is_within
 from pam_iampass.session.descriptors import Descriptors, WatchedProcess
 from pam_iampass.session.kept_session import (
     AttachedLogin,
@@ -255,6 +255,17 @@ class KeptSessions:
         """A process has ended without closing its login session, or before it had opened one."""
         event = partial(life.login_over, closed=False) if process.attached else life.not_opened
         self.change(process.session, partial(event, pid=process.pid))
+
+    def people_within(self, config: str, audit_session: int | None, uid: int | None) -> frozenset[str]:
+        """Who approved the login sessions in which an application runs: one person, if it is in one of ours.
+
+        `config` is the settings file that the application has, `uid` its real user id. A session that covers nothing
+        any more still says who approved it.
+        """
+        with self.lock:
+            every = [entry.kept for entry in self.entries.values()]
+        here = [kept for kept in every if kept.config == config and is_within(kept, audit_session, uid)]
+        return frozenset(kept.approver for kept in here)
 
     # Covers
 

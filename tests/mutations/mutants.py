@@ -391,7 +391,7 @@ MUTANTS = {
     "Nobody approves for another person, except to become root": (
         Mutant(
             "the caller of su approves for any target",
-            " or su_to_another:\n",
+            " or _is_su_to_another(login, account):\n",
             ":\n",
             "test_a_user_who_knows_the_password_of_another_user_does_not_become_them_by_a_phone_of_their_own",
         ),
@@ -427,9 +427,27 @@ MUTANTS = {
         ),
         Mutant(
             "a person without a token passes where the key names them",
-            "ignore and service.approver is not Approver.KEY",
-            "ignore",
+            "unlisted_users.ignore and not shared",
+            "unlisted_users.ignore",
             "test_nobody_passes_for_lack_of_a_token",
+        ),
+        Mutant(
+            "whoever uses the account approves sudo in everybody's login session",
+            "here = [kept for kept in every if kept.config == config and is_within(kept, audit_session, uid)]",
+            "here = [kept for kept in every if kept.config == config]",
+            "test_no_other_login_session_names_the_person",
+        ),
+        Mutant(
+            "of two people who approved a login session, one approves",
+            "if others:\n        found = ",
+            "if False:\n        found = ",
+            "test_a_login_session_that_two_people_approved_is_denied_whatever_the_setting_says",
+        ),
+        Mutant(
+            "another login to the same account opens the session of the person who was approved",
+            "kept.approver != kept.user and login.pid not in known",
+            "False",
+            "test_to_a_shared_account_in_sshd_only_the_process_that_was_approved_attaches",
         ),
         Mutant(
             "a broken file of keys is an empty one",

@@ -108,3 +108,25 @@ def test_enrolling_at_login_without_a_key_denies_users_without_a_phone_by_this_l
     both = denied(config)
     assert f"users without a phone are denied by {line}" in both
     assert "bob is denied" in both
+
+
+@pytest.mark.parametrize(
+    ("services", "found"),
+    [
+        ("sudo: {approver: login}, sshd: {session: {keep: true}}", ()),
+        ("sudo: {approver: login}", ("sudo",)),
+        ("sudo: {approver: login}, su: {session: {keep: true}}", ("sudo",)),
+        ("sshd: {approver: login, session: {keep: true}}", ("sshd",)),
+        ("polkit-1: {approver: login}, sshd: {session: {keep: true}}", ("polkit-1",)),
+    ],
+)
+def test_approver_login_needs_login_sessions_that_are_kept_and_is_for_no_service_outside_of_them(
+    config: Path, services: str, found: tuple[str, ...]
+) -> None:
+    put(config.parent / "pam.d/polkit-1", SUDO.format(settings=config))
+    write(config, f"services: {{{services}}}\n")
+    report = check_config(config, MODULE_USER, "/no/sshd", [config.parent / "pam.d"])
+    problems = {one.key: one for one in report.problems if one.key.endswith(".approver")}
+    assert {*problems} == {f"services.{name}.approver" for name in found}
+    assert all(one.is_error for one in problems.values())
+    assert report.denied == ""

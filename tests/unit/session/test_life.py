@@ -143,3 +143,13 @@ def test_a_login_that_is_opened_after_the_end_is_ended_as_well() -> None:
     late = life.opened(replace(done, awaited=(OPENER,)), replace(LOGIN, pid=9)).kept
     assert (late.wanted, late.ended_by) == (Verb.END, EndCause.PHONE)
     assert not life.login_over(late, LOGIN.pid, closed=True).kept.is_over
+
+
+def test_to_a_shared_account_in_sshd_only_the_process_that_was_approved_attaches() -> None:
+    """The id is no secret, and whoever uses the account is the same user: another one's login could name it."""
+    approved = replace(STATES["approved"], through_sshd=True, user="deploy", approver="alice")
+    own = replace(LOGIN, pid=OPENER.pid, user="deploy")
+    assert life.opened(approved, replace(own, pid=OPENER.pid + 1)).kept == approved
+    kept = life.opened(approved, own).kept
+    assert kept.attached == (own,)
+    assert kept.awaited == ()
