@@ -86,6 +86,8 @@ class Act(enum.Enum):
     SETUP_UNDO = "setup_undo"
     ENROLL = "enroll"
     USER_ADD = "user_add"
+    KEY_ADD = "key_add"
+    KEY_REMOVE = "key_remove"
     THROTTLE_CLEAR = "throttle_clear"
     RECOVERY_NEW = "recovery_new"
     RECOVERY_REVOKE = "recovery_revoke"

@@ -20,6 +20,7 @@ GROUPS = {
         "setup": "Make PAM services ask the phone, or undo that.",
         "enroll": "Add users to IAMPASS and register their phones.",
         "user": "List, show, add and remove users and their tokens.",
+        "key": "List, add and remove the ssh keys of people who share accounts.",
     },
     "Diagnose": {
         "check": "Check the configuration.",

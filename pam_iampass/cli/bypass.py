@@ -14,8 +14,8 @@ from pam_iampass.cli.parameters import (
     OwnArgument,
     Parsed,
     account,
-    existing_account,
     json_option,
+    person,
     seconds,
 )
 from pam_iampass.login.bypass import LONGEST, Bypass, Moment
@@ -92,7 +92,7 @@ def command(
     fault = None if service is None else not_asking(service, PamFiles(dialect=dialect()))
     if fault is not None and fault.is_error:
         raise click.ClickException(f"{fault.what}; {fault.remedy}")
-    name = existing_account(user)
+    name = person(user)
     answer = ask(
         "bypass add",
         user=name,

@@ -101,12 +101,16 @@ def account(name: str) -> str | None:
         raise click.ClickException(str(failure)) from None
 
 
-def existing_account(name: str) -> str:
-    """The canonical name of an account. Raises ClickException if it does not exist."""
+def person(name: str, config: Path = Path(DEFAULT_PATH)) -> str:
+    """The canonical name of an account, or a name of the user table without an account. Raises ClickException."""
     found = account(name)
-    if found is None:
-        raise click.ClickException(f"{shown(name)} is not an account of this machine")
-    return found
+    if found is not None:
+        return found
+    users = settings.check(config).users
+    with suppress(PamIampassError):
+        if users is not None and user_table.UserTable(users).find(name) is not None:
+            return name
+    raise click.ClickException(f"{shown(name)} is not an account of this machine, and not in the user table")
 
 
 def seconds(text: str) -> int:

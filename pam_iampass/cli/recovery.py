@@ -9,7 +9,7 @@ import click
 from pam_iampass.agent.control import ask
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import confirm, finding, line, show_json
-from pam_iampass.cli.parameters import USER, account, existing_account, json_option
+from pam_iampass.cli.parameters import USER, account, json_option, person
 from pam_iampass.text import clean
 
 _EPILOG = """\b
@@ -41,7 +41,7 @@ def new(user: str, yes: bool, as_json: bool) -> None:
     The codes are shown only once: only hashes of them are stored. Hand them over on paper, or in another way that
     nobody else can read.
     """
-    name = existing_account(user)
+    name = person(user)
     left = ask("recovery list", user=name)["left"]
     if left and not yes:
         confirm(f"{clean(name)} has {left} unused codes. Replace them?")
@@ -60,7 +60,7 @@ def new(user: str, yes: bool, as_json: bool) -> None:
 @json_option
 def list_(user: str, as_json: bool) -> None:
     """Show how many codes USER has left, and when the others were used. The codes cannot be shown."""
-    name = existing_account(user)
+    name = person(user)
     found = ask("recovery list", user=name)
     if as_json:
         show_json(found)

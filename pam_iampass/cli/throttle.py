@@ -9,7 +9,7 @@ import click
 from pam_iampass.agent.control import ask
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import count, line, show_json
-from pam_iampass.cli.parameters import USER, config_option, existing_account, json_option
+from pam_iampass.cli.parameters import USER, config_option, json_option, person
 from pam_iampass.login.decisions import wait_of
 
 _EPILOG = """\b
@@ -41,7 +41,7 @@ def show(user: str, config: Path, as_json: bool) -> None:
 
     The origins themselves cannot be shown: only hashes are stored.
     """
-    name = existing_account(user)
+    name = person(user, config)
     found = ask("throttle show", user=name, config=str(config))
     if as_json:
         show_json(found)
@@ -64,7 +64,7 @@ def show(user: str, config: Path, as_json: bool) -> None:
 @json_option
 def clear(user: str, as_json: bool) -> None:
     """Forget all failed requests and wrong recovery codes of USER. Pending logins are not affected."""
-    name = existing_account(user)
+    name = person(user)
     ask("throttle clear", user=name)
     if as_json:
         show_json({"user": name, "cleared": True})

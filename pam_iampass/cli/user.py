@@ -70,6 +70,12 @@ STATES = {
         "pass without a token",
     ),
     UserState.BROKEN: ("denied", "bold red", "is denied because of an error", "are denied because of errors"),
+    UserState.BY_KEY: (
+        "needs the phone of the key's owner",
+        "green",
+        "needs the phone of the key's owner",
+        "need the phone of the key's owner",
+    ),
     UserState.NO_ACCOUNT: ("never looked up", "yellow", "has no account", "have no account"),
 }
 """Each state in words, with its style, and as the end of a sentence about one user and about several."""
@@ -262,6 +268,8 @@ def login_words(status: UserStatus, phone: PhoneState | None = None) -> tuple[st
     words, style, *_ = STATES[status.state]
     if phone in WITHOUT:
         words, style = "needs a phone, and has none", "bold red"
+    if status.keys:
+        words += f", known by {count(status.keys, 'key')}"
     if status.reason:
         words += f": {status.reason}"
     services = "; ".join(f"{name}: {STATES[state][0]}" for name, state in status.services.items())
@@ -371,6 +379,7 @@ def _as_object(user: UserStatus, phones: dict[str, PhoneState] | None = None) ->
         "line": user.place[1] if user.place else None,
         "methods": None if methods is None else list(methods),
         "services": {name: state.value for name, state in user.services.items()},
+        "keys": user.keys,
         "bypasses": [as_object(bypass) for bypass in user.bypasses],
         **({} if phones is None else {"phone": None if phone is None else phone.value}),
     }

@@ -52,6 +52,12 @@ class KeyEntry:
             return f"principal {shown(self.principal)} of the CA {self.fingerprint}"
         return self.fingerprint
 
+    def as_written(self) -> str | dict[str, str]:
+        """As it stands in a file."""
+        named = {"key_id": self.key_id, "principal": self.principal}
+        certificate = {kind: text for kind, text in named.items() if text}
+        return {"ca": self.fingerprint, **certificate} if certificate else self.fingerprint
+
 
 def entries_for(key: AcceptedKey) -> list[KeyEntry]:
     """The entries that would name the person of a key: a certificate counts by its CA alone, a key never by a CA."""

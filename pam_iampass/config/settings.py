@@ -181,6 +181,8 @@ class SettingsReport:
     """The line of each list item, by dotted key and text."""
     users: Path | None = None
     """The user table, if at least that setting is valid."""
+    keys: Path | None = None
+    """The key table, likewise."""
 
 
 def load(
@@ -209,7 +211,9 @@ def check(
     reader = _SettingsReader(file, document.problems, owner, readers)
     settings = None if document.root is None and document.problems else reader.settings(document.root)
     problems = sorted(reader.problems, key=lambda problem: problem.line or sys.maxsize)
-    return SettingsReport(None if reader.failed else settings, tuple(problems), reader.lines, reader.users)
+    return SettingsReport(
+        None if reader.failed else settings, tuple(problems), reader.lines, reader.users, reader.keys
+    )
 
 
 class _SettingsReader(NodeReader):
@@ -222,6 +226,7 @@ class _SettingsReader(NodeReader):
         self.key_lines: dict[str, int] = {}
         """The line of each key in the file."""
         self.users: Path | None = None
+        self.keys: Path | None = None
 
     def settings(self, root: Node | None) -> Settings | None:
         """None if a problem is an error."""
@@ -230,7 +235,7 @@ class _SettingsReader(NodeReader):
             self.problem(None, "", "the file is empty", remedy)
             return None
         values = self._section(root, SCHEMA, "")
-        self.users = values["users"]
+        self.users, self.keys = values["users"], values["keys"]
         secret_file = values.pop("application_secret_file")
         secret, previous = self._secrets(secret_file)
         ca_file = values["ca_file"]

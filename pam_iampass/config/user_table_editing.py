@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,11 +33,102 @@ from pam_iampass.system.trusted_folder import opened, shell_word, trusted_folder
 NEW = ".new.yaml"
 """The file while it is written. Only the holder of the lock creates it: an existing one is left from a crash."""
 
-LOCK = ".users.lock"
-"""Next to the table; it belongs to root, so that no other user can block an editor."""
+
+class TableEditor:
+    """Changes the files of single people in the folder of a table."""
+
+    LOCK = ".users.lock"
+    """Next to the table; it belongs to root, so that no other user can block an editor."""
+
+    def __init__(self, folder: Path, owner: int, module_user: str, patience: float) -> None:
+        """As for `UserTableEditor`."""
+        self._folder = folder
+        self._owner = owner
+        self._module_user = module_user
+        self._patience = patience
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keeps other editors out."""
+        if os.geteuid() != self._owner:
+            raise EditRefused(f"only root can change {self._folder}", "run it as root")
+        path = self._folder.parent / self.LOCK
+        with trusted_folder(str(path.parent), self._owner) as folder, _changing(path):
+            try:
+                descriptor = file_lock.acquire(folder, self.LOCK, self._patience)
+            except file_lock.LockHeld:
+                what = f"{path}: another program has been changing the table for {self._patience:g} seconds"
+                raise EditRefused(what, f"find out which: fuser {path}") from None
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _make_folder(self) -> None:
+        """Create the folder if it is missing, under another name until its permissions are set: logins read it."""
+        if os.path.lexists(self._folder):
+            return
+        parent, name = self._folder.parent, f".{self._folder.name}.{secrets.token_hex(8)}"
+        with trusted_folder(str(parent), self._owner) as folder:
+            with _changing(self._folder):
+                os.mkdir(name, 0o700, dir_fd=folder)
+                try:
+                    with opened(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, folder) as made:
+                        os.fchown(made, self._owner, self._group())
+                        os.fchmod(made, 0o750)
+                    atomic_write.rename(folder, name, self._folder.name)
+                except BaseException:
+                    os.rmdir(name, dir_fd=folder)
+                    raise
+            atomic_write.sync(folder)
+
+    def _write_file(self, name: str, content: bytes, matches: Callable[[Path], bool]) -> Path:
+        """Write the file of `name`, if the module reads in it what was meant: `matches` is called as the module."""
+        path = self._folder / file_name(name)
+        if len(path.name) > LONGEST_FILE_NAME:
+            what = f"the name {shown(name)} is too long for a file name"
+            raise EditRefused(what, f"write it into the file next to {self._folder}")
+        with trusted_folder(str(self._folder), self._owner) as folder:
+            with _changing(path):
+                owner = (self._owner, self._group())
+                atomic_write.write_new(folder, NEW, content, mode=0o640, owner=owner)
+                try:
+                    self._read_again(name, matches)
+                    atomic_write.rename(folder, NEW, path.name)
+                except BaseException:
+                    atomic_write.remove(folder, NEW)
+                    raise
+            atomic_write.sync(folder)
+        return path
+
+    def _remove_file(self, own: Path) -> None:
+        with trusted_folder(str(self._folder), self._owner) as folder:
+            with _changing(own):
+                os.unlink(own.name, dir_fd=folder)
+            atomic_write.sync(folder)
+
+    def _read_again(self, name: str, matches: Callable[[Path], bool]) -> None:
+        """Raises an error unless the module reads what was written to the file NEW."""
+        try:
+            with reading_as(self._module_user):
+                is_same = matches(self._folder / NEW)
+        except UnreadableFile:
+            what = f"{self._folder}: the module, as user {self._module_user}, cannot read files in it"
+            word = shell_word(str(self._folder))
+            raise EditRefused(what, f"chgrp {self._module_user} {word}; chmod 0750 {word}") from None
+        if not is_same:
+            what = f"the entry of {shown(name)} is not read back as it was written"
+            raise EditRefused(what, "write the file by hand, and report the name as a bug")
+
+    def _group(self) -> int:
+        group = service_group(self._module_user)
+        if group is None:
+            what = f"there is no group {self._module_user}, as which the module runs"
+            raise EditRefused(what, "finish the installation: make account, or the package's own script")
+        return group
 
 
-class UserTableEditor:
+class UserTableEditor(TableEditor):
     """Adds users to a table and removes them."""
 
     def __init__(
@@ -53,11 +144,8 @@ class UserTableEditor:
         `owner` is as for `trusted_file.read`; `module_user` must be able to read the files. `patience` is how many
         seconds to wait for another editor, which takes milliseconds.
         """
+        super().__init__(folder_of(users), owner, module_user, patience)
         self._users = users
-        self._folder = folder_of(users)
-        self._owner = owner
-        self._module_user = module_user
-        self._patience = patience
 
     def add(self, name: str, token: str, methods: Iterable[str] | None = None, replace: bool = False) -> Path:
         """Give the user `name` a token; returns the user's file.
@@ -85,7 +173,7 @@ class UserTableEditor:
 
     def own_file(self, name: str) -> Path:
         """The user's file, which `remove` deletes. Raises as `add` does."""
-        _require_name(name)
+        require_name(name)
         own = self._own(name)
         place = self._place_in_users(name)
         if place is not None:
@@ -99,15 +187,12 @@ class UserTableEditor:
         """Delete the user's file, and return it. Raises as `add` does."""
         with self._locked():
             own = self.own_file(name)
-            with trusted_folder(str(self._folder), self._owner) as folder:
-                with _changing(own):
-                    os.unlink(own.name, dir_fd=folder)
-                atomic_write.sync(folder)
+            self._remove_file(own)
             return own
 
     def _check(self, name: str, entry: Entry) -> None:
         """Raises EditRefused for an invalid entry."""
-        _require_name(name)
+        require_name(name)
         error = token_error(entry.token)
         if error:  # without the token: messages are logged
             raise EditRefused(f"the token {error}", "copy the token from IAMPASS")
@@ -148,79 +233,16 @@ class UserTableEditor:
         line = table.lines.get(name)
         return None if line is None else f"{self._users}:{line}"
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Keeps other editors out."""
-        if os.geteuid() != self._owner:
-            raise EditRefused(f"only root can change {self._folder}", "run it as root")
-        path = self._users.parent / LOCK
-        with trusted_folder(str(path.parent), self._owner) as folder, _changing(path):
-            try:
-                descriptor = file_lock.acquire(folder, LOCK, self._patience)
-            except file_lock.LockHeld:
-                what = f"{path}: another program has been changing the table for {self._patience:g} seconds"
-                raise EditRefused(what, f"find out which: fuser {path}") from None
-        try:
-            yield
-        finally:
-            os.close(descriptor)
-
-    def _make_folder(self) -> None:
-        """Create `users.d` if it is missing, under another name until its permissions are set: logins read it."""
-        if os.path.lexists(self._folder):
-            return
-        parent, name = self._folder.parent, f".{self._folder.name}.{secrets.token_hex(8)}"
-        with trusted_folder(str(parent), self._owner) as folder:
-            with _changing(self._folder):
-                os.mkdir(name, 0o700, dir_fd=folder)
-                try:
-                    with opened(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, folder) as made:
-                        os.fchown(made, self._owner, self._group())
-                        os.fchmod(made, 0o750)
-                    atomic_write.rename(folder, name, self._folder.name)
-                except BaseException:
-                    os.rmdir(name, dir_fd=folder)
-                    raise
-            atomic_write.sync(folder)
-
     def _write(self, name: str, entry: Entry) -> Path:
-        path = self._folder / file_name(name)
-        with trusted_folder(str(self._folder), self._owner) as folder:
-            with _changing(path):
-                owner = (self._owner, self._group())
-                atomic_write.write_new(folder, NEW, _as_yaml(name, entry), mode=0o640, owner=owner)
-                try:
-                    self._read_again(name, entry)
-                    atomic_write.rename(folder, NEW, path.name)
-                except BaseException:
-                    atomic_write.remove(folder, NEW)
-                    raise
-            atomic_write.sync(folder)
-        return path
+        def matches(file: Path) -> bool:
+            table = read_own(file, self._owner, name)
+            table.require_valid()
+            return table.entries[name] == entry
 
-    def _read_again(self, name: str, entry: Entry) -> None:
-        """Raises an error unless the module reads the entry from the file NEW."""
-        try:
-            with reading_as(self._module_user):
-                table = read_own(self._folder / NEW, self._owner, name)
-        except UnreadableFile:
-            what = f"{self._folder}: the module, as user {self._module_user}, cannot read files in it"
-            word = shell_word(str(self._folder))
-            raise EditRefused(what, f"chgrp {self._module_user} {word}; chmod 0750 {word}") from None
-        table.require_valid()
-        if table.entries[name] != entry:
-            what = f"the entry of {shown(name)} is not read back as it was written"
-            raise EditRefused(what, "write the file by hand, and report the name as a bug")
-
-    def _group(self) -> int:
-        group = service_group(self._module_user)
-        if group is None:
-            what = f"there is no group {self._module_user}, as which the module runs"
-            raise EditRefused(what, "finish the installation: make account, or the package's own script")
-        return group
+        return self._write_file(name, _as_yaml(name, entry), matches)
 
 
-def _require_name(name: str) -> None:
+def require_name(name: str) -> None:
     """Raises EditRefused for an invalid user name."""
     error = name_error(name)
     if error:

@@ -12,10 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pam_iampass.config import settings, user_table
+from pam_iampass.config import key_table, settings, user_table
 from pam_iampass.config.user_table import UserTable, user_of
 from pam_iampass.config.value_types import Approver, Network, exempt_rule
-from pam_iampass.doctor import sessions
+from pam_iampass.doctor import keys, sessions
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.machine import Machine
 from pam_iampass.doctor.pam_files import unauthenticated
@@ -108,11 +108,13 @@ def check_config(
 
     `manifest` is what `setup` has recorded. Raises nothing that the files can cause.
     """
-    table = None
+    table = key_report = None
     with reading_as(module_user) as readers:
         examination = settings.check(config, readers=readers)
         if examination.users is not None:
             table = user_table.check(examination.users)
+        if examination.keys is not None:
+            key_report = key_table.check(examination.keys)
     problems = [*examination.problems, *(table.problems if table else ())]
     files = PamFiles(pam_folders, dialect())
     denies_nobody: list[Problem] = []
@@ -127,6 +129,9 @@ def check_config(
         problems += _exceptions(config, examination.settings)
         problems += _no_connection_covered(config, examination.settings, files)
         denies_nobody += _services(config, examination.settings, examination.lines, in_force, files)
+        if key_report is not None:
+            problems += keys.denying(config, examination.settings, key_report, files, in_force.service)
+        denies_nobody += keys.unasked(config, examination.settings)
         denies_nobody += _su_to_root(config, examination.settings)
         denies_nobody += _approved_login(
             config, examination.settings, examination.lines, in_force.service, files
@@ -135,7 +140,9 @@ def check_config(
     denies_nobody += _switched_off(manifest, files)
     denies_nobody += _asked_twice(files)
     denies_nobody += _not_called(files)
-    denies_nobody += _readable((config, *(table.files if table else ())), readers)
+    denies_nobody += _readable(
+        (config, *(table.files if table else ()), *(key_report.files if key_report else ())), readers
+    )
     denies_nobody += _in_service_group(module_user)
     problems += denies_nobody
     if os.geteuid() != 0:
@@ -147,7 +154,9 @@ def check_config(
         table_files=table.files if table else (),
         users=len(table.entries) if table else 0,
         problems=tuple(problems),
-        denied=who_is_denied(config, errors, usable=usable, files=files) if errors else "",
+        denied=who_is_denied(config, errors, usable=usable, files=files, key_file=examination.keys)
+        if errors
+        else "",
     )
 
 
@@ -493,26 +502,31 @@ def _not_exempt(name: str, service: str, found: settings.Settings) -> str | None
     return None if reason else "is not exempt"
 
 
-def who_is_denied(config: Path, errors: Sequence[Problem], *, usable: bool, files: PamFiles) -> str:
+def who_is_denied(
+    config: Path, errors: Sequence[Problem], *, usable: bool, files: PamFiles, key_file: Path | None = None
+) -> str:
     """Which logins are denied until these errors are fixed, in words.
 
-    `usable` is whether the settings themselves have no error.
+    `usable` is whether the settings themselves have no error, `key_file` the key table.
     """
     if any(problem.remedy == RUN_AS_ROOT for problem in errors):
         return "not everything could be read: run it as root"
-    whom = _and(dict.fromkeys(_whom(errors) if usable else ["every login is denied"]))
+    whom = _and(dict.fromkeys(_whom(errors, key_file) if usable else ["every login is denied"]))
     services = _asking(config, files)
     if not services:
         return f"{whom}, once a PAM service uses these settings"
     return f"through {_and(services)}, {whom}"
 
 
-def _whom(errors: Sequence[Problem]) -> Iterator[str]:
+def _whom(errors: Sequence[Problem], key_file: Path | None) -> Iterator[str]:
     """The users who are denied, where the settings can be used: exempt users are not."""
     single: dict[str, None] = {}
     for problem in errors:
         section, file = problem.key.rpartition(".")[0], problem.file or Path()
-        if problem.key == _ENROLL_AT_LOGIN:
+        of_key = keys.whom(problem, key_file) if key_file else None
+        if of_key is not None:
+            yield of_key
+        elif problem.key == _ENROLL_AT_LOGIN:
             yield f"users without a phone are denied by {file}:{problem.line}"
         elif section.rpartition(".")[2] == "asked":
             yield f"users whom {section} does not list are denied"

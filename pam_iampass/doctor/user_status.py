@@ -5,13 +5,14 @@ from __future__ import annotations
 import enum
 import os
 import pwd
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 
 from pam_iampass.agent.control import ask
-from pam_iampass.config import settings, user_table
+from pam_iampass.config import key_table, settings, user_table
 from pam_iampass.config.user_table import (
     LONGEST_FILE_NAME,
     Entry,
@@ -22,6 +23,7 @@ from pam_iampass.config.user_table import (
     user_of,
 )
 from pam_iampass.config.user_table import read as read_table
+from pam_iampass.config.value_types import Approver
 from pam_iampass.errors import ConfigurationError, PamIampassError, Problem, Severity, UntrustedFile
 from pam_iampass.login import policy
 from pam_iampass.login.bypass import Bypass
@@ -49,6 +51,8 @@ class UserState(enum.Enum):
     """Denied, because the table or the settings are invalid."""
     NO_ACCOUNT = "no_account"
     """The machine has no such account."""
+    BY_KEY = "by_key"
+    """In services with `approver: key`: the person whose key it is, is asked."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class UserStatus:
     """The services for which the state is another."""
     bypasses: tuple[Bypass, ...] = ()
     """Those that let the user in without the phone now."""
+    keys: int = 0
+    """How many keys and certificates name the user, if a key names the person who must approve in any service."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,7 @@ def user_status(
         read = settings.check(config, readers=readers)
         if read.users is None:
             raise ConfigurationError(read.problems)
+        keys = _named_by_keys(read)
         find: Callable[[str], Entry | None] = UserTable(read.users).find
         if names is None:
             found = user_table.check(read.users)
@@ -112,17 +119,27 @@ def user_status(
             listed: dict[str, Account] = {}
             for one in pwd.getpwall():
                 listed.setdefault(one.pw_name, Account(one.pw_name, one.pw_uid, one.pw_gid))
-            wanted = {*(login_accounts() if people is None else people), *_named(found)}
-            resolver = _StatusResolver(read.settings, find, found.places.get, bypasses, listed)
+            wanted = {*(login_accounts() if people is None else people), *_named(found), *keys}
+            resolver = _StatusResolver(read.settings, find, found.places.get, bypasses, listed, keys)
         else:
             wanted = set(names)
             lines = lru_cache(maxsize=1)(
                 lambda file: read_table(file, 0).lines
             )  # the same file for most users
-            resolver = _StatusResolver(read.settings, find, partial(_place, read.users, lines), bypasses, {})
+            resolver = _StatusResolver(
+                read.settings, find, partial(_place, read.users, lines), bypasses, {}, keys
+            )
         users = tuple(map(resolver.status, sorted(wanted)))
     of_table = resolver.problems if names is not None else found.problems
     return UserStatusReport(users, read.users, (*read.problems, *of_table))
+
+
+def _named_by_keys(read: settings.SettingsReport) -> Mapping[str, int]:
+    """How many keys and certificates each person has; nobody has any if they count in no service."""
+    services = read.settings.services.values() if read.settings else ()
+    if read.keys is None or not any(service.approver is Approver.KEY for service in services):
+        return {}
+    return Counter(place.person for place in key_table.check(read.keys).places)
 
 
 def _named(found: TableReport) -> set[str]:
@@ -154,8 +171,12 @@ class _StatusResolver:
         place: Callable[[str], Place | None],
         bypasses: Sequence[Bypass],
         listed: Mapping[str, Account],
+        keys: Mapping[str, int],
     ) -> None:
-        """`find` looks a user up in the table, `place` where; `listed` are accounts that need no look-up."""
+        """`find` looks a user up in the table, `place` where; `listed` are accounts that need no look-up.
+
+        `keys` is how many keys each person has.
+        """
         self.problems: list[Problem] = []
         """The reasons why entries could not be read."""
         self._settings = known
@@ -163,6 +184,7 @@ class _StatusResolver:
         self._place = place
         self._bypasses = bypasses
         self._listed = listed
+        self._keys = keys
         self._accounts = Accounts()
 
     def status(self, name: str) -> UserStatus:
@@ -176,11 +198,11 @@ class _StatusResolver:
         try:
             account = self._listed.get(name) or self._accounts.named(name)
         except UnknownAccount:
-            return UserStatus(
-                name, None, UserState.NO_ACCOUNT, "this machine has no such account", entry, place, {}
-            )
+            return self._without_account(name, entry, place, broken)
         except LookupFailed as failure:
             return UserStatus(name, None, UserState.BROKEN, str(failure), entry, place, {})
+        if account.name != name and name in self._keys:
+            return self._without_account(name, entry, place, broken)
         if account.name != name:
             reason = f"the account is called {account.name}; the table is never searched for this name"
             return UserStatus(name, account.uid, UserState.NO_ACCOUNT, reason, entry, place, {})
@@ -193,7 +215,23 @@ class _StatusResolver:
             for one, service in sorted(self._settings.services.items() if self._settings else ())
         }
         services = {one: other for one, other in of_services.items() if other is not state}
-        return UserStatus(name, account.uid, state, reason, entry, place, services, bypasses)
+        keys = self._keys.get(name, 0)
+        return UserStatus(name, account.uid, state, reason, entry, place, services, bypasses, keys)
+
+    def _without_account(
+        self, name: str, entry: Entry | None, place: Place | None, broken: str
+    ) -> UserStatus:
+        """The status of a name without an account: a person, if keys name them."""
+        keys = self._keys.get(name, 0)
+        state, reason = UserState.NO_ACCOUNT, "this machine has no such account"
+        if keys and broken:
+            state, reason = UserState.BROKEN, broken
+        elif keys and entry is None:
+            state, reason = UserState.DENIED, "no token, no account"
+        elif keys:
+            state, reason = UserState.ASKED, "no account"
+        bypasses = tuple(one for one in self._bypasses if (one.user, one.uid) == (name, None))
+        return UserStatus(name, None, state, reason, entry, place, {}, bypasses, keys)
 
     def _state(
         self, service: settings.ServiceSettings | None, account: Account, entry: Entry | None, broken: str
@@ -202,6 +240,9 @@ class _StatusResolver:
         if service is None:
             return UserState.BROKEN, "the settings are invalid"
         try:
+            if service.approver is Approver.KEY:
+                why = policy.exempted(account, Login(account.name, ""), service, self._accounts)
+                return UserState.BY_KEY if why is None else UserState.EXEMPT, why or ""
             exempt = policy.exemption(account, Login(account.name, ""), service, self._accounts)
             rules = [
                 rule for rule in service.exempt.rules if policy.is_named_by(rule, account, self._accounts)

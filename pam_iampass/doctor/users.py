@@ -73,7 +73,7 @@ def _of_report(report: UserStatusReport) -> Iterator[Problem]:
 def _of_one(report: UserStatusReport) -> Iterator[Problem]:
     for status in report.users:
         name = status.name
-        if status.uid is None:
+        if status.uid is None and status.state is UserState.NO_ACCOUNT:
             yield finding("user-unknown", "users", f"getent passwd {name} finds nothing", name=name)
         elif status.state is UserState.NO_ACCOUNT:
             yield finding("entry-never-used", "users", status.reason, Severity.ERROR, names=name)
@@ -107,7 +107,9 @@ def lockouts(machine: Machine) -> Iterator[Problem]:
             yield finding("lockout-you", "lockout", evidence, name=machine.invoking, why=why)
     root = in_force.get("root")
     if root is not None and root.root_login == "yes" and machine.stacks.asks(root.service, in_sshd=True):
-        why = _why_denied(machine, statuses.get("root"))
+        status = statuses.get("root")
+        by_key = status is not None and status.services.get(root.service) is UserState.BY_KEY
+        why = "" if by_key else _why_denied(machine, status)
         if why:
             evidence = f"sshd -T: permitrootlogin {root.root_login}, pamservicename {root.service}"
             yield finding("lockout-root", "lockout", evidence, why=why)

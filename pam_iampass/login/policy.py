@@ -119,7 +119,7 @@ def _person_behind(
     Either of the two is exempt if `exempt` names the account or the person. Both must be left out of `asked`: a person
     who has no account cannot be.
     """
-    reason = _exempted(account, login, service, accounts)
+    reason = exempted(account, login, service, accounts)
     if reason is not None:
         return Exempt(reason)
     person = name()
@@ -130,7 +130,7 @@ def _person_behind(
     own = _own_account(person, accounts)
     if own is None:
         return Person(person, None)
-    reason = _exempted(own, login, service, accounts)
+    reason = exempted(own, login, service, accounts)
     if reason is None and not _is_asked(account, service.asked, accounts):
         reason = _unasked(own, service, accounts)
     return Person(person, own) if reason is None else Exempt(reason)
@@ -221,10 +221,10 @@ def exemption(account: Account, login: Login, service: ServiceSettings, accounts
 
     Raises LookupFailed and PolicyError.
     """
-    return _exempted(account, login, service, accounts) or _unasked(account, service, accounts)
+    return exempted(account, login, service, accounts) or _unasked(account, service, accounts)
 
 
-def _exempted(account: Account, login: Login, service: ServiceSettings, accounts: Accounts) -> str | None:
+def exempted(account: Account, login: Login, service: ServiceSettings, accounts: Accounts) -> str | None:
     """Why `exempt` names the account, or None. Raises LookupFailed."""
     exempt = service.exempt
     if _is_one_of(account, exempt.users, accounts):

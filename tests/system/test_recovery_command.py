@@ -98,7 +98,10 @@ def test_revoked_codes_are_gone_also_those_of_an_account_that_is_gone(agent: Run
 
 @pytest.mark.parametrize("verb", [("recovery", "new"), ("recovery", "list"), ("throttle", "show")])
 def test_an_unknown_name_is_an_error_in_a_line(verb: tuple[str, str]) -> None:
-    assert told(*verb, "no\x1bsuch", status=1) == 'Error: "no\\x1bsuch" is not an account of this machine\n'
+    assert (
+        told(*verb, "no\x1bsuch", status=1)
+        == 'Error: "no\\x1bsuch" is not an account of this machine, and not in the user table\n'
+    )
 
 
 def test_nobody_but_root_may() -> None:

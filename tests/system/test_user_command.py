@@ -74,6 +74,7 @@ def test_json_says_the_same_and_holds_no_token() -> None:
         "line": None,
         "methods": None,
         "services": {},
+        "keys": 0,
         "bypasses": [],
     }
     assert (found["ghost"]["state"], found["ghost"]["uid"]) == ("no_account", None)

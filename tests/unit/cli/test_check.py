@@ -594,3 +594,63 @@ def test_a_ticket_that_logs_in_without_the_phone_is_an_error_if_cockpit_asks(
     told = [(one.kind, one.key) for one in found.problems if one.severity is Severity.ERROR]
     assert told == ([("stack-not-called", "cockpit")] if asks else [])
     assert (found.ok, found.denied) == (not asks, "")
+
+
+# Whose key it is
+
+
+def by_key(installed: Installed, account_phase: bool = False, **settings: str) -> ConfigReport:
+    """The report with `approver: key` for sshd, which asks in the auth or in the account phase."""
+    installed.change("services: {}", f"services: {{sshd: {{approver: key{settings.get('more', '')}}}}}")
+    kind = "account" if account_phase else "auth"
+    put(installed.pam / "sshd", f"{kind} required pam_iampass.so\n")
+    return check_config(installed.file, ANYBODY, pam_folders=[installed.pam])
+
+
+def said(report: ConfigReport) -> list[str]:
+    """The errors, without NOT_ROOT and what is not about keys."""
+    return [f"{one.what}: {one.remedy}" for one in report.problems if one.severity is Severity.ERROR]
+
+
+def test_a_key_that_sshd_has_not_named_yet_is_an_error_with_the_way_out(installed: Installed) -> None:
+    installed.write("keys.yaml", f"alice: ['SHA256:{'A' * 43}']\n")
+    installed.write("users.yaml", "alice: t\n")
+    (error,) = said(by_key(installed, account_phase=True))
+    assert "before it has said which key it is" in error
+    assert error.endswith(": pam-iampass setup sshd --prompt")
+
+
+def test_keys_of_two_people_or_of_nobody_with_a_token_are_errors(installed: Installed) -> None:
+    fingerprint = f"SHA256:{'A' * 43}"
+    installed.write("keys.yaml", f"alice: [{fingerprint}]\nbob: [{fingerprint}]\n")
+    installed.write("users.yaml", "alice: t\n")
+    report = by_key(installed)
+    assert [
+        "also stands for" in error or '"bob" has keys, and no token' in error for error in said(report)
+    ] == [
+        True,
+        True,
+    ]
+    assert '"bob" is denied' in report.denied
+
+
+def test_other_services_cannot_name_a_key(installed: Installed) -> None:
+    installed.change("services: {}", "services: {gate: {approver: key}}")
+    report = check_config(installed.file, ANYBODY, pam_folders=[installed.pam])
+    (error,) = said(report)
+    assert "is key, which only sshd can name" in error
+
+
+def test_that_root_is_exempt_where_keys_name_people_is_an_error(installed: Installed) -> None:
+    installed.write("keys.yaml", f"alice: ['SHA256:{'A' * 43}']\n")
+    installed.write("users.yaml", "alice: t\n")
+    report = by_key(installed, more=", exempt: {users: [root]}")
+    (error,) = said(report)
+    assert "whoever logs in to root by any key is not asked: root is exempt" in error
+    assert report.denied == ""
+
+
+def test_without_keys_check_warns(installed: Installed) -> None:
+    report = by_key(installed)
+    assert said(report) == []
+    assert any("no key is in the table" in problem.what for problem in report.problems)

@@ -47,8 +47,8 @@ class Keys:
 
 
 @pytest.fixture
-def keys(trusted_folder: Path) -> Keys:
-    return Keys(trusted_folder)
+def keys(own_folder: Path) -> Keys:
+    return Keys(own_folder)
 
 
 def test_a_key_or_its_fingerprint_names_a_person_and_its_comment_nobody(keys: Keys) -> None:

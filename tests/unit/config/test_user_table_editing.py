@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pam_iampass.config.user_table import LONGEST_FILE_NAME, Entry, file_name
-from pam_iampass.config.user_table_editing import LOCK, NEW, UserTableEditor
+from pam_iampass.config.user_table_editing import NEW, UserTableEditor
 from pam_iampass.config.value_types import name_error, token_error
 from pam_iampass.errors import EditRefused, PamIampassError
 from tests.support.folders import new_own_folder, put
@@ -50,7 +50,7 @@ class EditedTable(TableFolder):
         return {
             str(path.relative_to(self.root)): path.read_bytes()
             for path in self.root.rglob("*")
-            if path.is_file() and path.name != LOCK
+            if path.is_file() and path.name != UserTableEditor.LOCK
         }
 
 
@@ -301,7 +301,7 @@ def test_an_editor_that_is_killed_in_the_middle_leaves_whole_files_and_a_way_on(
 
 
 def test_an_editor_does_not_wait_for_ever(table: EditedTable) -> None:
-    lock = os.open(table.root / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    lock = os.open(table.root / UserTableEditor.LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     hasty = UserTableEditor(table.users, module_user=ANYBODY, patience=0.1)
     try:

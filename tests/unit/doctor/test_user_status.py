@@ -77,6 +77,25 @@ def test_a_service_that_does_otherwise_is_named(configuration: Configuration) ->
     assert configuration.of("root").services == {}
 
 
+def test_a_person_whom_a_key_names_is_asked_without_an_account_and_the_account_by_the_key(
+    configuration: Configuration,
+) -> None:
+    person = "SHA256:" + "A" * 43
+    put(configuration.folder / "keys.yaml", f"no such: [{person}]\n")
+    put(configuration.folder / "users.yaml", "no such: t\n")
+    by_key = f"keys: {configuration.folder}/keys.yaml\nservices: {{sshd: {{approver: key}}}}\n"
+    configuration.configure(by_key)
+    assert configuration.of("root").services == {"sshd": UserState.BY_KEY}
+    found = configuration.of("no such")
+    assert (found.state, found.uid, found.keys, found.reason) == (UserState.ASKED, None, 1, "no account")
+    put(configuration.folder / "users.yaml", "{}\n")
+    assert configuration.of("no such").state is UserState.DENIED
+    configuration.configure(by_key + "exempt: {users: [root]}\n")
+    assert configuration.of("root").services == {}
+    configuration.configure(f"keys: {configuration.folder}/keys.yaml\n")
+    assert configuration.report("no such").users[0].state is UserState.NO_ACCOUNT
+
+
 @pytest.mark.parametrize(
     ("exempt", "reason"),
     [("users: [root]", "root is exempt"), ("groups: [root]", "root is in the exempt group root")],

@@ -49,8 +49,8 @@ class People:
 
 
 @pytest.fixture
-def people(trusted_folder: Path) -> People:
-    return People(trusted_folder)
+def people(own_folder: Path) -> People:
+    return People(own_folder)
 
 
 def test_the_person_whose_key_it_is_approves_with_or_without_an_account(people: People) -> None:

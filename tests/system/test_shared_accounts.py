@@ -1,0 +1,293 @@
+"""Accounts that several people share, in a real sshd: the key that it accepts names the person whose phone is asked."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.agent import RunningAgent
+from tests.support.command import run_command
+from tests.support.installation import ETC, Installation, write
+from tests.support.journald import Journald
+from tests.support.sandbox import Sandbox
+from tests.support.ssh_keys import listed, make_key, sign
+from tests.support.sshd import Sshd
+from tests.support.terminal import ENVIRONMENT
+from tests.support.world import PASSWORD, World, token_of
+
+SHARED = "carol"  # the account
+PEOPLE = ("alice", "bob")
+
+
+@pytest.fixture(scope="module")
+def root_sshd(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
+    """As setup does it with a prompt, and for root."""
+    with Sshd(folder / "shared", "PermitRootLogin=yes", way="key") as running:
+        yield running
+
+
+@pytest.fixture
+def world(
+    machine: Installation, sandbox: Sandbox, journald: Journald, root_sshd: Sshd, agent: RunningAgent
+) -> World:
+    """Everything, reset for each test."""
+    return World(machine, sandbox, journald, root_sshd, agent=agent)
+
+
+class Keys:
+    """Each person's key, those of nobody's and of two CAs, and which of them sshd accepts for the account."""
+
+    def __init__(self, folder: Path, world: World) -> None:
+        self.folder, self.world = folder, world
+        names = (*PEOPLE, "alice2", "stranger", "ca", "other-ca")
+        self.public = {name: make_key(folder / name) for name in names}
+        for person in PEOPLE:
+            assert run_command("key", "add", person, str(folder / f"{person}.pub")).returncode == 0
+        assert run_command("key", "add", "alice", str(folder / "alice2.pub")).returncode == 0
+        world.machine.change(services="{sshd: {approver: key}}")
+        world.mark()
+
+    def print_of(self, name: str) -> str:
+        return listed(self.public[name], self.folder)
+
+    def admit(self, *names: str, account: str = SHARED, cas: tuple[str, ...] = ()) -> None:
+        """Have sshd accept these keys for the account, and certificates of these CAs."""
+        lines = [self.public[name] for name in names]
+        lines += [f'cert-authority,principals="{SHARED},alice,bob" {self.public[name]}' for name in cas]
+        folder = Path(f"~{account}").expanduser() / ".ssh"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        (folder / "authorized_keys").write_text("\n".join(lines) + "\n")
+        for path in (folder, folder / "authorized_keys"):
+            shutil.chown(path, account, account)
+
+    def offering(self, *names: str) -> tuple[str, ...]:
+        """The options of a client that offers these keys, in this order, before its own."""
+        return tuple(f"IdentityFile={self.folder / name}" for name in names)
+
+    def approved_by(self, person: str, *options: str, account: str = SHARED) -> None:
+        """A login to the account asks this person, and nobody else, and is theirs in the journal."""
+        login = self.world.login(account, *options)
+        login.enter()
+        self.world.approve(person)
+        login.expect(f"In as {account}.")
+        assert login.finish() == 0
+        assert self.world.starts() == self.world.starts(person) == 1
+        record = self.world.record()
+        assert (record["IAMPASS_USER"], record["IAMPASS_APPROVER"]) == (account, person)
+        assert self.world.outcome() == ("approved", "success")
+        self.world.mark()
+
+    def denied(self, *options: str, outcome: str, because: str, prompt: bool = False) -> None:
+        """A login to the account asks nobody."""
+        login = self.world.login(SHARED, *options)
+        if prompt:
+            login.enter()
+        assert login.finish() == 255
+        assert self.world.calls() == []
+        assert self.world.outcome() == (outcome, "denied")
+        assert because in self.world.record()["IAMPASS_REASON"]
+        self.world.mark()
+
+
+@pytest.fixture
+def keys(tmp_path: Path, world: World) -> Iterator[Keys]:
+    tmp_path.chmod(0o755)
+    yield Keys(tmp_path, world)
+    shutil.rmtree(ETC / "keys.d")
+    world.sshd.admit(SHARED)
+    (Path("/root/.ssh/authorized_keys")).unlink(missing_ok=True)
+
+
+def test_two_people_log_in_to_root_and_to_another_account_each_by_their_own_phone(keys: Keys) -> None:
+    for account in ("root", SHARED):
+        keys.admit(*PEOPLE, account=account)
+        for person in PEOPLE:
+            keys.approved_by(person, *keys.offering(person), account=account)
+
+
+def test_of_several_keys_that_are_offered_the_one_that_is_accepted_counts(keys: Keys) -> None:
+    keys.admit("bob")
+    keys.approved_by("bob", *keys.offering("alice", "stranger", "bob"))
+
+
+def test_who_only_has_the_public_key_of_another_person_is_not_that_person(keys: Keys) -> None:
+    keys.admit("alice", "bob")
+    (keys.folder / "alice").unlink()  # sshd is asked about the public key, and would accept it
+    keys.approved_by("bob", *keys.offering("alice.pub", "bob"))
+
+
+def test_a_key_that_is_allowed_but_is_nobodys_is_denied(keys: Keys) -> None:
+    keys.admit("stranger")  # whoever uses the account can do that
+    keys.denied(*keys.offering("stranger"), outcome="unlisted", because=keys.print_of("stranger"))
+    keys.world.machine.change(services="{sshd: {approver: key, otherwise: user}}")
+    login = keys.world.login(SHARED, *keys.offering("stranger"))
+    login.enter()
+    keys.world.approve(SHARED)
+    assert login.finish() == 0
+    assert keys.world.record()["IAMPASS_APPROVER"] == SHARED
+
+
+def test_a_person_whose_key_was_removed_is_denied(keys: Keys) -> None:
+    keys.admit(*PEOPLE)
+    assert run_command("key", "remove", "alice").returncode == 0
+    keys.denied(*keys.offering("alice"), outcome="unlisted", because=keys.print_of("alice"))
+    keys.approved_by("bob", *keys.offering("bob"))
+
+
+def test_a_key_in_a_forwarded_agent_is_its_owners(keys: Keys) -> None:
+    keys.admit("alice")
+    keys.admit("alice", account="root")
+    socket = keys.folder / "agent"
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL)
+    try:
+        environment = {**ENVIRONMENT, "SSH_AUTH_SOCK": str(socket)}
+        while subprocess.run(["ssh-add", "-l"], env=environment, capture_output=True).returncode == 2:
+            pass
+        subprocess.run(["ssh-add", "-q", keys.folder / "alice"], env=environment, check=True)
+        port = keys.world.sshd.port
+        inner = f"ssh -tt -o StrictHostKeyChecking=no -p {port} root@127.0.0.1 id -un"
+        options = (
+            "RequestTTY=force",
+            f"IdentityAgent={socket}",
+            f"ForwardAgent={socket}",
+            "IdentitiesOnly=no",
+        )
+        login = keys.world.sshd.login(SHARED, inner, options=options)
+        for account in (SHARED, "root"):
+            login.enter()
+            session = keys.world.approve("alice")
+            keys.world._last_before = session
+            del account
+        login.expect("root\r\n")
+        assert login.finish() == 0
+    finally:
+        agent.terminate()
+        agent.wait(60)
+    assert [(r["IAMPASS_USER"], r["IAMPASS_APPROVER"]) for r in keys.world.records()] == [
+        (SHARED, "alice"),
+        ("root", "alice"),
+    ]
+
+
+def test_a_certificate_names_a_person_by_its_ca_and_its_key_id_or_principal(keys: Keys) -> None:
+    keys.admit(cas=("ca", "other-ca"))
+    ca = str(keys.folder / "ca.pub")
+    run_command("key", "add", "alice", "--ca", ca, "--key-id", "alice@example.com")
+    run_command("key", "add", "bob", "--ca", ca, "--principal", "bob")
+    sign(keys.folder / "ca", keys.folder / "stranger", "alice@example.com", SHARED)
+    offered = keys.offering("stranger")
+    keys.approved_by("alice", *offered)
+    sign(keys.folder / "ca", keys.folder / "stranger", "?", f"{SHARED},bob")
+    keys.approved_by("bob", *offered)
+    sign(keys.folder / "ca", keys.folder / "stranger", "alice@example.com", "bob")
+    keys.denied(*offered, outcome="misconfigured", because="several people")
+    sign(keys.folder / "other-ca", keys.folder / "stranger", "alice@example.com", f"{SHARED},bob")
+    keys.denied(*offered, outcome="unlisted", because=keys.print_of("other-ca"))
+
+
+def test_a_certificate_of_a_key_that_is_listed_is_not_known_by_that_key(keys: Keys) -> None:
+    keys.admit(cas=("ca",))
+    sign(keys.folder / "ca", keys.folder / "alice", "?", SHARED)
+    keys.denied(*keys.offering("alice"), outcome="unlisted", because=keys.print_of("ca"))
+    run_command("key", "add", "bob", "--ca", keys.print_of("ca"), "--key-id", "bob")
+    sign(keys.folder / "ca", keys.folder / "alice", "bob", SHARED)
+    keys.approved_by("bob", *keys.offering("alice"))
+
+
+def test_two_keys_that_sshd_demands_must_be_of_one_person(keys: Keys, folder: Path) -> None:
+    methods = "AuthenticationMethods=publickey,publickey,keyboard-interactive:pam"
+    keys.admit("alice", "alice2", "bob")
+    with Sshd(folder / "two-keys", methods, way="key") as two:
+        keys.world.sshd, shared = two, keys.world.sshd
+        keys.world.mark()
+        keys.denied(*keys.offering("alice", "bob"), outcome="misconfigured", because="several people")
+        keys.approved_by("alice", *keys.offering("alice", "alice2"))
+        keys.world.sshd = shared
+
+
+# The quiet way
+
+
+def test_a_key_that_sshd_asks_about_need_not_be_the_one_that_logs_in(keys: Keys, folder: Path) -> None:
+    """Why an AuthorizedKeysCommand cannot name the person: docs/decisions/key-needs-the-prompt.md."""
+    asked = folder / "asked-about"
+    command = folder / "authorized-keys"
+    command.write_text(
+        f'#!/bin/sh\necho "$1 $2" >> {asked}\n[ "$1" != {keys.print_of("alice")} ] || echo "$2 $3"\n'
+    )
+    command.chmod(0o755)
+    asked.touch(mode=0o666)
+    asked.chmod(0o666)
+    options = (
+        f"AuthorizedKeysCommand={command} %f %t %k",
+        "AuthorizedKeysCommandUser=nobody",
+        "AuthorizedKeysFile=none",
+        f"TrustedUserCAKeys={keys.folder / 'ca.pub'}",
+        "PasswordAuthentication=yes",
+        "LogLevel=VERBOSE",
+    )
+    with Sshd(folder / "quiet-keys", *options, way="quiet") as quiet:
+        keys.world.sshd, shared = quiet, keys.world.sshd
+        keys.world.mark()
+        (keys.folder / "alice").unlink()
+        login = quiet.login(
+            SHARED, options=(*keys.offering("alice.pub"), "PreferredAuthentications=publickey,password")
+        )
+        login.expect("password: ")
+        login.sendline(PASSWORD)
+        assert login.finish() == 255
+        assert keys.print_of("alice") in asked.read_text()
+        assert keys.world.outcome() == ("misconfigured", "denied")
+        keys.world.mark()
+
+        asked.write_text("")
+        sign(keys.folder / "ca", keys.folder / "stranger", "alice", SHARED)
+        login = quiet.login(SHARED, options=keys.offering("stranger"))
+        assert login.finish() == 255
+        assert keys.world.outcome() == ("misconfigured", "denied")
+        assert keys.world.sshd_log("Accepted certificate ID")
+        assert "-cert-" not in asked.read_text()
+        keys.world.sshd = shared
+
+
+def test_in_the_account_phase_no_key_names_anybody(keys: Keys, folder: Path) -> None:
+    keys.admit("alice")
+    for otherwise in ("deny", "user"):
+        keys.world.machine.change(services=f"{{sshd: {{approver: key, otherwise: {otherwise}}}}}")
+        with Sshd(folder / "quiet-shared", way="quiet") as quiet:
+            keys.world.sshd, shared = quiet, keys.world.sshd
+            keys.world.mark()
+            keys.denied(*keys.offering("alice"), outcome="misconfigured", because="setup sshd --prompt")
+            keys.world.sshd = shared
+
+
+# The person
+
+
+def test_bypass_codes_and_limits_are_the_persons_who_needs_no_account(keys: Keys) -> None:
+    world = keys.world
+    keys.admit("stranger")
+    run_command("key", "add", "Zoë Z", keys.print_of("stranger"))
+    write(ETC / "users.yaml", f"Zoë Z: {token_of('alice')}\n")
+    login = world.login(SHARED, *keys.offering("stranger"))
+    login.enter()
+    world.approve("alice")
+    assert login.finish() == 0
+    assert world.record()["IAMPASS_APPROVER"] == "Zoë Z"
+    world.mark()
+    for verb in (
+        ("bypass", "Zoë Z", "--for", "5m"),
+        ("throttle", "show", "Zoë Z"),
+        ("recovery", "list", "Zoë Z"),
+    ):
+        done = run_command(*verb)
+        assert done.returncode == 0, done.stderr
+    login = world.login(SHARED, *keys.offering("stranger"))
+    login.expect(f"In as {SHARED}.")
+    login.finish()
+    assert world.outcome() == ("bypassed", "ignored")
+    assert run_command("bypass", "end", "Zoë Z").returncode == 0
