@@ -66,7 +66,7 @@ class Problem:
     remedy: str
     severity: Severity = Severity.ERROR
     kind: str = ""
-    """Its id in `docs/doctor.md`; empty for what only `check` finds."""
+    """Its id in `docs/doctor.md`; empty for what doctor reports as configuration-error or configuration-warning."""
     evidence: str = ""
     """What shows it."""
     forcible: bool = False

@@ -13,8 +13,9 @@ from tests.support import needs
 from tests.support.folders import own_folder, trusted_folder
 from tests.support.sandbox import Sandbox
 from tests.support.setting import Setting
+from tests.support.shipped_settings import for_root, installed
 
-__all__ = ["own_folder", "trusted_folder"]
+__all__ = ["for_root", "installed", "own_folder", "trusted_folder"]
 
 # A shell that runs the tests in the background, or nohup, ignores signals; what the tests start would ignore them too.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -56,10 +56,8 @@ _ENROLL_AT_LOGIN = "enroll_at_login"
 _MOST_NAMES = 5  # in a sentence
 _OWN_NETWORKS = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128", "::ffff:127.0.0.0/104")))
 NOT_ROOT = "was checked by a user who may be unable to read the secret and other files"
-_ONLY_IN_CHECK = (
-    *("", "service-off", "switched-off", "configuration-readable", "service-group-shared", "su-root-unasked"),
-)
-"""The kinds of these problems that no other subject of doctor finds."""
+FOUND_ELSEWHERE = ("sshd-grace-short", "sshd-exceptions-outdated", "session-remembered", "stack-not-called")
+"""The kinds of these problems that another subject of doctor finds, too, and reports."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def findings(machine: Machine) -> Iterator[Problem]:
         if problem.remedy == RUN_AS_ROOT:
             if NOT_ROOT not in str(problem):
                 machine.not_checked.append(str(problem))
-        elif problem.kind in _ONLY_IN_CHECK:
+        elif problem.kind not in FOUND_ELSEWHERE:
             usual = "configuration-error" if problem.is_error else "configuration-warning"
             place = f"{problem.file}:{problem.line}" if problem.line else str(problem.file)
             named = not problem.key or problem.key in problem.what

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 
@@ -23,12 +24,25 @@ def test_no_id_stands_twice() -> None:
 
 
 def test_every_kind_is_used_in_the_code() -> None:
-    code = "".join(
-        file.read_text("utf-8")
-        for file in (ROOT / "pam_iampass/doctor").glob("*.py")
-        if file.name != "catalogue.py"
-    )
+    files = [*(ROOT / "pam_iampass/doctor").glob("*.py"), ROOT / "pam_iampass/pam/services.py"]
+    code = "".join(file.read_text("utf-8") for file in files if file.name != "catalogue.py")
     assert [kind for kind in KINDS if f'"{kind}"' not in code] == []
+
+
+def test_every_kind_of_finding_is_brought_about_in_a_test() -> None:
+    tests = ROOT / "tests"
+    breakages = next(
+        node.value
+        for node in ast.parse((tests / "system/test_doctor.py").read_text("utf-8")).body
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "BREAKAGES"
+    )
+    assert isinstance(breakages, ast.Dict)
+    broken = {ast.literal_eval(key) for key in breakages.keys if key}
+    elsewhere = [*(tests / "unit/doctor").glob("test_*.py"), *(tests / "vm/selinux").glob("test_*.py")]
+    elsewhere += [tests / "system/setuid/test_ways_in.py", tests / "system/setup/test_removal.py"]
+    told = "".join(file.read_text("utf-8") for file in elsewhere if file.stem != "test_catalogue")
+    assert broken <= set(KINDS)
+    assert [kind for kind in set(KINDS) - broken if not re.search(rf"[\[\"]{kind}[\]\"]", told)] == []
 
 
 def test_titles_are_lines_and_remedies_say_what_to_do() -> None:

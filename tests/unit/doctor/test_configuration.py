@@ -1,113 +1,446 @@
-"""The last line of `pam-iampass check`: which logins the errors deny, by service and by user."""
+"""What `check_config` finds in the shipped settings once something in them, or on the machine, is wrong."""
 
 from __future__ import annotations
 
+import grp
+import json
+import os
+import pwd
+import re
 from pathlib import Path
 
 import pytest
 
-from pam_iampass.doctor.configuration import check_config
-from tests.support.folders import put
-
-MODULE_USER = "no-such-user"
-SUDO = "auth required pam_unix.so\nauth required pam_iampass.so config={settings}\n"
-QUIET = "account requisite pam_iampass.so config={settings}\naccount required pam_unix.so\n"
-WHOLE = "through sshd and sudo, "
+from pam_iampass.doctor.configuration import FOUND_ELSEWHERE, ConfigReport, check_config
+from pam_iampass.errors import Severity
+from tests.support.folders import let_read, put
+from tests.support.installation import ROOT
+from tests.support.shipped_settings import ANYBODY, Installed
 
 
-@pytest.fixture
-def config(trusted_folder: Path) -> Path:
-    """Settings without an error, which two PAM services use; a third one uses other settings."""
-    folder = trusted_folder
-    put(folder / "application-secret", "s3cret\n", 0o600)
-    put(folder / "users.yaml", "alice: a\n")
-    (folder / "users.d").mkdir()
-    settings = folder / "iampass.yaml"
-    (folder / "pam.d").mkdir()
-    for name, text in {"sudo": SUDO, "sshd": QUIET}.items():
-        put(folder / "pam.d" / name, text.format(settings=settings))
-    put(folder / "pam.d/su", "auth required pam_iampass.so\n")
-    put(folder / "pam.d/broken", "auth required\n")
-    write(settings)
-    return settings
+def test_what_doctor_leaves_to_another_subject_is_found_there() -> None:
+    others = {*(ROOT / "pam_iampass/doctor").glob("*.py")}
+    others -= {ROOT / "pam_iampass/doctor" / name for name in ("catalogue.py", "configuration.py")}
+    code = "".join(file.read_text("utf-8") for file in others)
+    assert [kind for kind in FOUND_ELSEWHERE if f'"{kind}"' not in code] == []
 
 
-def write(config: Path, more: str = "") -> None:
-    own = f"application_secret_file: {config.parent}/application-secret\nusers: {config.parent}/users.yaml\n"
-    put(config, f"application_id: app\n{own}{more}")
+# What check warns of
 
 
-def denied(config: Path) -> str:
-    return check_config(config, MODULE_USER, "/no/sshd", [config.parent / "pam.d"]).denied
+def test_unknown_names_are_found_in_services_and_rules_and_are_errors_among_those_who_are_asked(
+    installed: Installed,
+) -> None:
+    installed.change("  rules: []", '  rules: ["user no-such-user from 127.0.0.0/8"]')
+    installed.change("asked:\n  users: []", "asked:\n  users: [root, no-such-user]")
+    installed.set("services", "{login: {exempt: {groups: [no-such-group]}}}")
+    problems = check_config(installed.file, ANYBODY, pam_folders=[installed.pam]).problems
+    found = [str(problem).partition(": ")[2] for problem in problems]
+    rule = 'exempt.rules: warning: "user no-such-user from 127.0.0.0/8"'
+    assert found == [
+        f"{rule} is not a user of this machine",
+        f"{rule} {OWN}",
+        'asked.users: "no-such-user" is not a user of this machine: users who are not listed are denied',
+        'services.login.exempt.groups: warning: "no-such-group" is not a group of this machine',
+    ]
 
 
-def test_without_an_error_nobody_is_denied_by_one(config: Path) -> None:
-    assert denied(config) == ""
-    put(config.parent / "users.yaml", "alice: a\nbob: a\n")  # a warning
-    assert denied(config) == ""
-
-
-def test_an_error_in_the_settings_denies_every_login_of_the_services_that_use_them(config: Path) -> None:
-    write(config, "timeout: 60\n")
-    assert denied(config) == WHOLE + "every login is denied"
-
-
-def test_a_missing_secret_denies_every_login_of_these_services(config: Path) -> None:
-    (config.parent / "application-secret").unlink()
-    put(config.parent / "users.yaml", "alice:\n")
-    assert denied(config) == WHOLE + "every login is denied"
-
-
-def test_settings_that_no_service_uses_yet_deny_nobody_yet(config: Path) -> None:
-    new = config.parent / "new.yaml"
-    put(new, config.read_text("utf-8") + "timeout: 60\n")
-    assert denied(new) == "every login is denied, once a PAM service uses these settings"
-
-
-def test_an_error_in_the_file_of_a_user_denies_this_user(config: Path) -> None:
-    put(config.parent / "users.d/bob.yaml", "bob:\n")
-    assert denied(config) == WHOLE + "bob is denied"
-    put(config.parent / "users.d/carol.yaml", "bob: b\ncarol: ''\n")
-    assert denied(config) == WHOLE + "bob and carol are denied"
-    for number in range(7):
-        put(config.parent / f"users.d/user{number}.yaml", "no: such\n")
-    assert denied(config) == WHOLE + "bob, carol, user0, user1 and 5 more are denied"
-
-
-def test_a_user_table_with_an_error_denies_those_who_are_looked_up_in_it(config: Path) -> None:
-    put(config.parent / "users.yaml", "alice: a\nbob:\n")
-    put(config.parent / "users.d/carol.yaml", "carol:\n")
-    others = "users who are not exempt and have no file in users.d are denied"
-    assert denied(config) == WHOLE + f"{others} and carol is denied"
-
-
-def test_a_folder_that_others_can_write_denies_all_who_are_not_exempt(config: Path) -> None:
-    (config.parent / "users.d").chmod(0o777)
-    assert denied(config) == WHOLE + "users who are not exempt are denied"
+OWN = "contains this machine's own addresses: users who can forward a port are exempt"
 
 
 @pytest.mark.parametrize(
-    ("more", "section"),
+    ("network", "what"),
     [
-        ("asked: {users: [no-such-user]}\n", "asked"),
-        ("services: {sudo: {asked: {groups: [no-such-group]}}}\n", "services.sudo.asked"),
+        ("0.0.0.0/0", "is every address of IPv4"),
+        ("::/0", "is every address of IPv6"),
+        ("127.0.0.0/8", OWN),
+        ("0.0.0.0/1", OWN),
+        ("::1", OWN),
+        ("::ffff:127.0.0.0/104", OWN),
     ],
 )
-def test_an_unknown_name_among_those_who_are_asked_denies_those_who_are_not_listed(
-    config: Path, more: str, section: str
+def test_a_network_that_exempts_more_than_meant_is_warned_of(
+    installed: Installed, network: str, what: str
 ) -> None:
-    write(config, more)
-    assert denied(config) == WHOLE + f"users whom {section} does not list are denied"
+    installed.change("networks: []", f'networks: ["192.0.2.0/24", "{network}"]')
+    (warning,) = installed.warnings()
+    assert warning.endswith(f'exempt.networks: warning: "{network}" {what}')
 
 
-def test_enrolling_at_login_without_a_key_denies_users_without_a_phone_by_this_line(config: Path) -> None:
-    write(config, "services: {sudo: {enroll_at_login: true}}\n")
-    line = f"{config.parent}/pam.d/sudo:2"
-    assert denied(config) == WHOLE + f"users without a phone are denied by {line}"
-    put(config.parent / "users.d/bob.yaml", "bob:\n")
-    both = denied(config)
-    assert f"users without a phone are denied by {line}" in both
-    assert "bob is denied" in both
+@pytest.mark.parametrize(
+    ("services", "warned"),
+    [
+        ("su: {methods: [facial]}", None),
+        ("su: {approver: caller}", None),
+        ("su-l: {unlisted_users: ignore}", "su"),
+        ("sudo-i: {timeout: 30s}", "sudo"),
+        ("sudo: {timeout: 30s}", None),
+    ],
+)
+def test_settings_that_a_caller_goes_around_with_a_login_shell_are_warned_of(
+    installed: Installed, services: str, warned: str | None
+) -> None:
+    installed.set("services", f"{{{services}}}")
+    sibling = {"su": "su-l", "sudo": "sudo-i"}.get(warned or "")
+    what = f"differ from those of {sibling}: users choose between the two, with and without a login shell"
+    wanted = [f"iampass.yaml: services.{warned}: warning: {what}"] if warned else []
+    assert installed.warnings() == wanted
+
+
+EXEMPT = "root is exempt"
+IGNORED = "root has no token, and unlisted_users is ignore"
+
+
+@pytest.mark.parametrize("name", ["su", "su-l"])
+@pytest.mark.parametrize(
+    ("change", "approver", "opened", "severity"),
+    [
+        (("users: []", "users: [root]"), "user", EXEMPT, Severity.ERROR),
+        (("unlisted_users: deny", "unlisted_users: ignore"), "user", IGNORED, Severity.ERROR),
+        (None, "user", "root is to approve, and has no token", Severity.WARNING),
+        (("users: []", "users: [root]"), "caller", None, None),
+        (None, "caller", None, None),
+    ],
+)
+def test_that_root_is_to_approve_su_to_root_and_does_not_is_found(
+    installed: Installed,
+    name: str,
+    change: tuple[str, str] | None,
+    approver: str,
+    opened: str | None,
+    severity: Severity | None,
+) -> None:
+    if change:
+        installed.change(*change)
+    installed.set("services", f"{{{name}: {{approver: {approver}}}}}")
+    problems = check_config(installed.file, ANYBODY, pam_folders=[installed.pam]).problems
+    found = [problem for problem in problems if problem.key == f"services.{name}.approver"]
+    assert [problem.severity for problem in found] == ([severity] if severity else [])
+    if opened:
+        assert opened in found[0].what
+        assert found[0].remedy == "delete `approver: user`: then the caller approves"
+
+
+def test_another_user_than_root_reads_that_this_may_be_why(installed: Installed) -> None:
+    user = pwd.getpwnam(ANYBODY)
+    os.seteuid(user.pw_uid)
+    try:
+        found = check_config(installed.file, ANYBODY)
+    finally:
+        os.seteuid(0)
+    assert [problem.what for problem in found.problems if problem.severity is Severity.WARNING] == [
+        "was checked by a user who may be unable to read the secret and other files"
+    ]
+
+
+@pytest.mark.parametrize(
+    "users", ["[!wheel]", "[! wheel]", "['!wheel']", "['!wheel', '!sudo']", "\n    - !wheel"]
+)
+@pytest.mark.parametrize("kind", ["users", "groups"])
+def test_an_exception_as_other_modules_have_it_is_an_error_that_says_so(
+    installed: Installed, kind: str, users: str
+) -> None:
+    installed.change(f"  {kind}: []", f"  {kind}: {users}")
+    found = check_config(installed.file, ANYBODY)
+    assert not found.ok
+    assert "do not support exceptions" in found.problems[0].remedy
+
+
+# Who else can read the files
+
+
+@pytest.mark.parametrize("name", ["iampass.yaml", "users.yaml", "users.d/alice.yaml"])
+@pytest.mark.parametrize(("mode", "gid"), [(0o644, 0), (0o640, grp.getgrnam("man").gr_gid)])
+def test_a_file_that_others_can_read_is_an_error_with_the_remedy(
+    installed: Installed, name: str, mode: int, gid: int
+) -> None:
+    (installed.folder / "users.d").mkdir(mode=0o755)
+    installed.write("users.d/alice.yaml", "alice: a\n")
+    assert installed.warnings() == []
+    file = installed.folder / name
+    os.chown(file, 0, gid)
+    file.chmod(mode)
+    found = check_config(installed.file, ANYBODY, pam_folders=[installed.pam])
+    assert f"chown root:_iampass {file}; chmod 0640 {file}" in {problem.remedy for problem in found.problems}
+    assert not found.ok
+    if mode == 0o644:  # else the module cannot read it either
+        assert [problem.kind for problem in found.problems] == ["configuration-readable"]
+        assert found.problems[0].what.startswith("is accessible to every user (mode 0644)")
+        assert found.denied == ""
+
+
+@pytest.mark.parametrize("name", ["iampass.yaml", "users.yaml", "users.d/alice.yaml", "application-secret"])
+def test_an_access_control_list_is_an_error_with_the_remedy(installed: Installed, name: str) -> None:
+    (installed.folder / "users.d").mkdir(mode=0o755)
+    installed.write("users.d/alice.yaml", "alice: a\n")
+    file = installed.folder / name
+    file.chmod(0o640)
+    let_read(file, 1234)
+    found = check_config(installed.file, ANYBODY, pam_folders=[installed.pam])
+    assert not found.ok
+    assert f"setfacl -b {file}" in {problem.remedy for problem in found.problems}
+
+
+# What sshd says of itself
+
+
+@pytest.mark.parametrize(
+    ("says", "needed"),
+    [
+        ("logingracetime 89\n", 90),
+        ("logingracetime 90\n", None),
+        ("logingracetime 0\n", None),
+        ("loglevel INFO\n", None),
+        ("logingracetime soon\n", None),
+        ("logingracetime 120\npamservicename gate\n", 150),
+    ],
+)
+def test_an_sshd_that_gives_up_too_early_is_warned_of(
+    installed: Installed, says: str, needed: int | None
+) -> None:
+    installed.set("services", "{gate: {timeout: 2m}}")
+    sshd = put(installed.folder / "sshd", f'#!/bin/sh\n[ "$*" = -T ] && printf "{says}"\n', 0o755)
+    found = check_config(installed.file, ANYBODY, str(sshd), [installed.pam])
+    assert found.ok
+    assert [problem.remedy.split(" in ")[0] for problem in found.problems] == (
+        [f"set LoginGraceTime {needed}"] if needed else []
+    )
+
+
+@pytest.mark.parametrize("script", ["exit 1", "echo logingracetime 5; exit 1", "kill -9 $$"])
+def test_an_sshd_that_does_not_tell_is_no_problem(installed: Installed, script: str) -> None:
+    sshd = put(installed.folder / "sshd", f"#!/bin/sh\n{script}\n", 0o755)
+    assert check_config(installed.file, ANYBODY, str(sshd)).problems == ()
+    assert check_config(installed.file, ANYBODY, "/no/such/sshd").problems == ()
+
+
+# As the module would read
+
+
+def problems(found: ConfigReport) -> list[str]:
+    return [problem.what for problem in found.problems]
+
+
+def test_files_that_the_modules_user_may_not_read_are_errors_though_root_may(installed: Installed) -> None:
+    assert check_config(installed.file, ANYBODY).ok
+    installed.file.chmod(0o600)
+    told = f"cannot be read by user {ANYBODY}, group {ANYBODY}"
+    assert problems(check_config(installed.file, ANYBODY)) == [told]
+    assert check_config(installed.file, "no-such-user").problems[0].key == "application_secret_file"
+
+
+def test_root_is_root_again_afterwards(installed: Installed) -> None:
+    before = (os.geteuid(), os.getegid(), os.getgroups())
+    check_config(installed.file, ANYBODY)
+    assert (os.geteuid(), os.getegid(), os.getgroups()) == before
+
+
+def test_a_secret_that_is_being_changed_is_named(installed: Installed) -> None:
+    installed.write("application-secret", "n3w\n0ld\n")
+    (warning,) = installed.warnings()
+    assert (
+        "application_secret_file: warning: application-secret has a second line, the previous secret"
+        in warning
+    )
+    assert "0ld" not in warning
+
+
+# rescue=NAME on a PAM line
+
+
+@pytest.mark.parametrize(
+    ("rescue", "exempt", "fault"),
+    [
+        ("daemon", "{users: [daemon]}", ""),
+        ("daemon", "{groups: [daemon]}", ""),
+        ("daemon", "{users: [root]}", "but daemon is not exempt"),
+        ("daemon", "{networks: [192.0.2.0/24]}", "but daemon is not exempt"),
+        ("no-such-user", "{users: [daemon]}", "but no-such-user is not an account of this machine"),
+    ],
+)
+@pytest.mark.parametrize(
+    "line", ["auth required pam_iampass.so first_factor=publickey", "account required pam_iampass.so"]
+)
+def test_a_line_that_lets_in_an_account_without_an_agent_needs_it_to_be_exempt(
+    installed: Installed, tmp_path: Path, line: str, rescue: str, exempt: str, fault: str
+) -> None:
+    (tmp_path / "sshd").write_text(f"{line} rescue={rescue}\nauth required pam_permit.so\n")
+    settings = re.sub(r"\nexempt:\n( .*\n)*", f"\nexempt: {exempt}\n", installed.file.read_text("utf-8"))
+    installed.write("iampass.yaml", settings)
+    found = check_config(installed.file, ANYBODY, pam_folders=(tmp_path,)).problems
+    told = [problem for problem in found if problem.key == "rescue"]
+    assert [problem.severity for problem in told] == ([Severity.ERROR] if fault else [])
+    assert all(fault in str(problem) and f"{tmp_path}/sshd:1" in str(problem) for problem in told)
+
+
+# Further connections
+
+
+@pytest.mark.parametrize(
+    ("lines", "covers", "warned"),
+    [
+        ("account required pam_iampass.so", "true", True),
+        ("account required pam_iampass.so", "false", False),
+        ("auth required pam_iampass.so\naccount required pam_iampass.so", "true", False),
+    ],
+)
+def test_where_the_phone_is_asked_in_the_account_phase_covering_connections_has_no_effect(
+    installed: Installed, tmp_path: Path, lines: str, covers: str, warned: bool
+) -> None:
+    (tmp_path / "sshd").write_text(lines + "\n")
+    installed.change("  keep: false", "  keep: true")
+    installed.change("  covers_connections: false", f"  covers_connections: {covers}")
+    found = check_config(installed.file, ANYBODY, pam_folders=(tmp_path,)).problems
+    told = [problem.severity for problem in found if problem.key == "session.covers_connections"]
+    assert told == ([Severity.WARNING] if warned else [])
+
+
+# Names of PAM services, and PAM files
+
+
+def test_a_name_that_leads_to_no_pam_service_is_an_error_that_says_what_may_be_meant(
+    installed: Installed,
+) -> None:
+    named = "iampass-sudo: {timeout: 30s}, pkexec: {timeout: 30s}, common-auth: {session: {keep: true}}"
+    installed.set("services", f"{{{named}}}")
+    installed.change("services: []", "services: [sudo, sudoo]")
+    for name in ("polkit-1", "common-auth"):
+        put(installed.pam / name, "auth required pam_unix.so\n")
+    found = check_config(installed.file, ANYBODY, pam_folders=[installed.pam])
+    assert [(problem.key, problem.severity, problem.remedy) for problem in found.problems] == [
+        ("services.iampass-sudo", Severity.ERROR, "did you mean sudo?"),
+        ("services.pkexec", Severity.ERROR, "pam-iampass setup polkit-1"),
+        ("services.common-auth", Severity.ERROR, "name the services that are to ask the phone"),
+        ("session.covers.services", Severity.ERROR, "did you mean sudo?"),
+    ]
+    assert '"sudoo" is no PAM service of this machine' in found.problems[3].what
+    assert found.problems[3].line is not None
+    assert found.denied == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "text", "asks"),
+    [
+        ("doas", "doas", "auth required pam_iampass.so\n", True),
+        ("doas", "doas", "auth required pam_unix.so\n", False),
+        ("doas", "doas", "#auth required pam_iampass.so\nauth required pam_unix.so\n", False),
+        ("doas", "doas", "account required pam_iampass.so\n", False),
+        ("doas", "doas", "auth include no-such-file\n", False),
+        ("sshd", "sshd", "account required pam_iampass.so\n", True),
+        ("su", "su-l", "auth required pam_unix.so\n", False),
+        ("doas", "doas", None, False),
+    ],
+)
+def test_a_service_that_setup_has_switched_on_and_that_does_not_ask_is_an_error(
+    installed: Installed, name: str, file: str, text: str | None, asks: bool
+) -> None:
+    folder = installed.pam
+    put(folder / "other", "auth required pam_unix.so\n")
+    path = folder / file
+    if text is not None:
+        put(path, text)
+    record = {"files": [{"path": str(path), "edited": True}, {"path": "/etc/ssh/x", "edited": False}]}
+    manifest = put(installed.folder / "manifest.json", json.dumps({"services": {name: record}}), 0o600)
+    found = check_config(installed.file, ANYBODY, pam_folders=[folder], manifest=manifest)
+    told = [one for one in found.problems if one.kind == "switched-off"]
+    assert [(one.file, one.severity) for one in told] == ([] if asks else [(path, Severity.ERROR)])
+    assert all(f"pam-iampass setup {name};" in one.remedy for one in told)
+    assert found.ok is asks
+    assert found.denied == ""
+
+
+def test_a_program_that_is_gone_with_its_file_is_none_that_lets_in_where_other_refuses(
+    installed: Installed,
+) -> None:
+    put(installed.pam / "other", "auth required pam_deny.so\n")
+    record = {"files": [{"path": str(installed.pam / "doas"), "edited": True}]}
+    manifest = put(installed.folder / "manifest.json", json.dumps({"services": {"doas": record}}), 0o600)
+    assert check_config(installed.file, ANYBODY, pam_folders=[installed.pam], manifest=manifest).ok
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"services": {"doas": {}}}'])
+def test_a_record_of_setup_that_cannot_be_understood_is_an_error(installed: Installed, text: str) -> None:
+    manifest = put(installed.folder / "manifest.json", text, 0o600)
+    (found,) = check_config(installed.file, ANYBODY, pam_folders=[installed.pam], manifest=manifest).problems
+    assert (found.file, found.severity) == (manifest, Severity.ERROR)
+
+
+def test_a_service_that_is_not_switched_on_yet_is_a_warning_and_one_that_sshd_does_not_use_an_error(
+    installed: Installed,
+) -> None:
+    folder = installed.pam
+    for name in ("sudo", "sudo-i", "sshd", "su"):
+        put(folder / name, "auth required pam_unix.so\n")
+    keeps = "{session: {keep: true, covers: {services: [sudo]}}}"
+    installed.set("services", f"{{sudo-i: {{timeout: 30s}}, sshd: {keeps}}}")
+
+    def check(sshd: Path) -> list[tuple[str, Severity, str]]:
+        found = check_config(installed.file, ANYBODY, str(sshd), [folder]).problems
+        return [(one.key, one.severity, one.remedy) for one in found if "differ" not in one.what]
+
+    sshd = put(installed.folder / "sshd", "#!/bin/sh\necho pamservicename sshd\n", 0o755)
+    assert check(sshd) == [
+        ("services.sudo-i", Severity.WARNING, "pam-iampass setup sudo"),
+        ("services.sshd", Severity.WARNING, "pam-iampass setup sshd"),
+        ("services.sshd.session.covers.services", Severity.WARNING, "pam-iampass setup sudo"),
+    ]
+    put(sshd, "#!/bin/sh\necho pamservicename gate\n", 0o755)
+    assert ("services.sshd", Severity.ERROR, "did you mean gate?") in check(sshd)
+
+
+def test_a_profile_for_all_services_and_the_lines_of_setup_together_are_an_error(
+    installed: Installed,
+) -> None:
+    pam = installed.folder / "pam.d"
+    pam.mkdir()
+    ours = "auth required pam_iampass.so\n"
+    put(pam / "su", "")
+    put(pam / "common-auth", f"auth requisite pam_unix.so\n{ours}")
+    for name in ("sudo", "doas"):
+        put(pam / name, f"auth include {pam / 'common-auth'}\n{ours}")
+    put(pam / "login", f"auth include {pam / 'common-auth'}\n")
+    found = check_config(installed.file, ANYBODY, pam_folders=[pam])
+    assert [(str(problem.file), problem.line, problem.severity) for problem in found.problems] == [
+        (str(pam / name), 2, Severity.ERROR) for name in ("doas", "sudo")
+    ]
+    assert f"{pam / 'common-auth'}:2 asks it, too" in found.problems[0].what
+    assert "pam-auth-update --disable iampass" in found.problems[0].remedy
+    assert found.denied == ""
+
+
+@pytest.mark.needs_program("sudo")
+@pytest.mark.parametrize("login", [True, False], ids=["sshd keeps too", "sudo alone keeps"])
+def test_a_root_shell_that_no_phone_can_end_is_an_error_and_denies_nobody(
+    installed: Installed, login: bool
+) -> None:
+    folder = installed.folder / "etc/pam.d"
+    folder.mkdir(parents=True)
+    for name in ("sudo", "sshd") if login else ("sudo",):
+        text = "auth required pam_iampass.so\nsession optional pam_iampass.so\n"
+        put(folder / name, text)
+    installed.change("keep: false", "keep: true")
+    found = check_config(installed.file, ANYBODY, pam_folders=[folder])
+    told = [(one.kind, one.key) for one in found.problems if one.severity is Severity.ERROR]
+    assert told == ([] if login else [("session-remembered", "sudo")])
+    assert (found.ok, found.denied) == (login, "")
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_ticket_that_logs_in_without_the_phone_is_an_error_if_cockpit_asks(
+    installed: Installed, asks: bool
+) -> None:
+    module = "pam_iampass.so" if asks else "pam_unix.so"
+    folder = installed.folder / "etc/pam.d"
+    folder.mkdir(parents=True)
+    put(folder / "cockpit", f"auth required {module}\n")
+    put(folder.parent / "krb5.keytab", "")
+    found = check_config(installed.file, ANYBODY, pam_folders=[folder])
+    told = [(one.kind, one.key) for one in found.problems if one.severity is Severity.ERROR]
+    assert told == ([("stack-not-called", "cockpit")] if asks else [])
+    assert (found.ok, found.denied) == (not asks, "")
+
+
+# Who is asked
 
 
 @pytest.mark.parametrize(
@@ -121,12 +454,73 @@ def test_enrolling_at_login_without_a_key_denies_users_without_a_phone_by_this_l
     ],
 )
 def test_approver_login_needs_login_sessions_that_are_kept_and_is_for_no_service_outside_of_them(
-    config: Path, services: str, found: tuple[str, ...]
+    installed: Installed, services: str, found: tuple[str, ...]
 ) -> None:
-    put(config.parent / "pam.d/polkit-1", SUDO.format(settings=config))
-    write(config, f"services: {{{services}}}\n")
-    report = check_config(config, MODULE_USER, "/no/sshd", [config.parent / "pam.d"])
+    for name in ("sshd", "polkit-1"):
+        put(installed.pam / name, "auth required pam_iampass.so\n")
+    installed.set("services", f"{{{services}}}")
+    report = check_config(installed.file, ANYBODY, "/no/sshd", [installed.pam])
     problems = {one.key: one for one in report.problems if one.key.endswith(".approver")}
     assert {*problems} == {f"services.{name}.approver" for name in found}
     assert all(one.is_error for one in problems.values())
     assert report.denied == ""
+
+
+# Whose key it is
+
+
+def by_key(installed: Installed, account_phase: bool = False, **settings: str) -> ConfigReport:
+    """The report with `approver: key` for sshd, which asks in the auth or in the account phase."""
+    installed.set("services", f"{{sshd: {{approver: key{settings.get('more', '')}}}}}")
+    kind = "account" if account_phase else "auth"
+    put(installed.pam / "sshd", f"{kind} required pam_iampass.so\n")
+    return check_config(installed.file, ANYBODY, pam_folders=[installed.pam])
+
+
+def said(report: ConfigReport) -> list[str]:
+    """The errors, without NOT_ROOT and what is not about keys."""
+    return [f"{one.what}: {one.remedy}" for one in report.problems if one.severity is Severity.ERROR]
+
+
+def test_a_key_that_sshd_has_not_named_yet_is_an_error_with_the_way_out(installed: Installed) -> None:
+    installed.write("keys.yaml", f"alice: ['SHA256:{'A' * 43}']\n")
+    installed.write("users.yaml", "alice: t\n")
+    (error,) = said(by_key(installed, account_phase=True))
+    assert "before it has said which key it is" in error
+    assert error.endswith(": pam-iampass setup sshd --prompt")
+
+
+def test_keys_of_two_people_or_of_nobody_with_a_token_are_errors(installed: Installed) -> None:
+    fingerprint = f"SHA256:{'A' * 43}"
+    installed.write("keys.yaml", f"alice: [{fingerprint}]\nbob: [{fingerprint}]\n")
+    installed.write("users.yaml", "alice: t\n")
+    report = by_key(installed)
+    assert [
+        "also stands for" in error or '"bob" has keys, and no token' in error for error in said(report)
+    ] == [
+        True,
+        True,
+    ]
+    assert '"bob" is denied' in report.denied
+
+
+def test_other_services_cannot_name_a_key(installed: Installed) -> None:
+    installed.set("services", "{gate: {approver: key}}")
+    report = check_config(installed.file, ANYBODY, pam_folders=[installed.pam])
+    (error,) = said(report)
+    assert "is key, which only sshd can name" in error
+
+
+def test_that_root_is_exempt_where_keys_name_people_is_an_error(installed: Installed) -> None:
+    installed.write("keys.yaml", f"alice: ['SHA256:{'A' * 43}']\n")
+    installed.write("users.yaml", "alice: t\n")
+    report = by_key(installed, more=", exempt: {users: [root]}")
+    (error,) = said(report)
+    assert "whoever logs in to root by any key is not asked: root is exempt" in error
+    assert report.denied == ""
+
+
+def test_without_keys_check_warns(installed: Installed) -> None:
+    report = by_key(installed)
+    assert said(report) == []
+    assert any("no key is in the table" in problem.what for problem in report.problems)
