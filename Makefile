@@ -22,7 +22,7 @@ BUILD = build
 PAGES = README.md SECURITY.md CHANGELOG.md CONTRIBUTING.md docs bench/results.md bench/results.svg \
     packaging/ansible/README.md packaging/rpm/README.md
 
-.PHONY: help demo check test test-pythons mutants lint screenshots bench sanitize fuzz man completions install account
+.PHONY: help demo check test test-pythons mutants lint screenshots bench sanitize fuzz man pages completions install account
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ fuzz: ## Fuzz both frame readers, each for about FUZZ_SECONDS (60)
 man: ## Write the man pages to build/man
 	@rm -rf $(BUILD)/man
 	$(PYTHON) -m tools.docs man $(BUILD)/man
+
+pages: ## Write the pages in docs/ that are made from descriptions and docstrings in the code
+	$(PYTHON) -m tools.docs pages
 
 completions: ## Write the completions for bash, zsh and fish to build/completions
 	@mkdir -p $(BUILD)/completions

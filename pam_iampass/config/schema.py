@@ -63,20 +63,20 @@ KeyOrSection = Union[Key, Section]
 
 def mapping(section: Section, example: str) -> Key:
     """A section as a key of another section."""
-    return Key(section.name, ValueType("a mapping", str, example), None, section.doc, section)
+    return Key(section.name, ValueType("a mapping", str, example=example), None, section.doc, section)
 
 
 _DURATION = "a duration"
-_LONGEST_SESSION = ValueType(_DURATION, value_types.duration(60, value_types.LONGEST_SESSION), "12h")
-_ENFORCEMENT = ValueType("end, lock or revoke", value_types.choice(Enforcement), "lock")
-_BOOLEAN = ValueType("true or false", value_types.boolean, "true")
+_LONGEST_SESSION = ValueType(_DURATION, value_types.duration(60, value_types.LONGEST_SESSION), example="12h")
+_ENFORCEMENT = ValueType("end, lock or revoke", value_types.choice(Enforcement), example="lock")
+_BOOLEAN = ValueType("true or false", value_types.boolean, example="true")
 
 COVERS = Section(
     "covers",
     (
         Key(
             "services",
-            ValueType("a list of PAM services", value_types.service_name, "[sudo]", many=True),
+            ValueType("a list of PAM services", value_types.service_name, example="[sudo]", many=True),
             (),
             "The PAM services, by the name of their file in `/etc/pam.d`. `sudo` includes `sudo-i`, and `su` `su-l`.",
         ),
@@ -112,7 +112,7 @@ SESSION = Section(
         ),
         Key(
             "check",
-            ValueType(_DURATION, value_types.duration(2, 900), "30s"),
+            ValueType(_DURATION, value_types.duration(2, 900), example="30s"),
             "30s",
             "How often IAMPASS is asked whether a kept session is still active, from 2s to 15m.",
         ),
@@ -152,28 +152,28 @@ SESSION = Section(
 
 
 def _number(most: int, example: str) -> ValueType:
-    return ValueType(f"a number from 1 to {most}", value_types.number(1, most), example)
+    return ValueType(f"a number from 1 to {most}", value_types.number(1, most), example=example)
 
 
 def _names(example: str) -> ValueType:
-    return ValueType("a list of names", value_types.account_name, example, many=True)
+    return ValueType("a list of names", value_types.account_name, example=example, many=True)
 
 
-_TIMEOUT = ValueType(_DURATION, value_types.duration(1, value_types.LONGEST_TIMEOUT), "60s")
-_COOL_OFF = ValueType(_DURATION, value_types.duration(0, value_types.LONGEST_COOL_OFF), "30s")
-_PATH = ValueType("an absolute path", value_types.absolute_path, "/etc/iampass/users.yaml")
+_TIMEOUT = ValueType(_DURATION, value_types.duration(1, value_types.LONGEST_TIMEOUT), example="60s")
+_COOL_OFF = ValueType(_DURATION, value_types.duration(0, value_types.LONGEST_COOL_OFF), example="30s")
+_PATH = ValueType("an absolute path", value_types.absolute_path, example="/etc/iampass/users.yaml")
 
 FOR_SERVICES = (
     Key(
         "unlisted_users",
-        ValueType("deny, ignore or a template", value_types.unlisted_users, '"{user}@example.com"'),
+        ValueType("deny, ignore or a template", value_types.unlisted_users, example='"{user}@example.com"'),
         "deny",
         "What happens to a user who is not in the table: `deny`; `ignore`, the login continues without the phone; or a "
         'template such as `"{user}@example.com"` that makes the token from the user name.',
     ),
     Key(
         "unavailable",
-        ValueType("deny or ignore", value_types.choice(WhenUnavailable), "deny"),
+        ValueType("deny or ignore", value_types.choice(WhenUnavailable), example="deny"),
         "deny",
         "What happens if IAMPASS is unreachable and nothing of the request was sent: `deny`; or `ignore`, the login "
         "continues without the phone. `ignore` applies to sshd and login only, and only if the connection is refused "
@@ -194,7 +194,7 @@ FOR_SERVICES = (
     ),
     Key(
         "prompt",
-        ValueType("auto, always or never", value_types.choice(Prompt), "auto"),
+        ValueType("auto, always or never", value_types.choice(Prompt), example="auto"),
         "auto",
         "Whether the user must press Enter before the request is sent: `always`; `never`; or `auto`, only in "
         "applications that would otherwise not show our text (sshd).",
@@ -217,14 +217,17 @@ EXEMPT = Section(
         Key("groups", _names("[operators]"), (), "Members of these groups, primary or supplementary."),
         Key(
             "networks",
-            ValueType("a list of networks", value_types.network, "[192.0.2.0/24]", many=True),
+            ValueType("a list of networks", value_types.network, example="[192.0.2.0/24]", many=True),
             (),
             "Logins from an address in one of these networks; a host name never matches.",
         ),
         Key(
             "rules",
             ValueType(
-                "a list of rules", value_types.exempt_rule, "[user backup from 192.0.2.0/24]", many=True
+                "a list of rules",
+                value_types.exempt_rule,
+                example="[user backup from 192.0.2.0/24]",
+                many=True,
             ),
             (),
             "A user, or the members of a group, if the login comes from a network: `user NAME from NETWORK`, "
@@ -256,7 +259,7 @@ SHARED: tuple[Key, ...] = (
 
 APPROVER = Key(
     "approver",
-    ValueType("user, caller, key or login", value_types.choice(Approver), "caller"),
+    ValueType("user, caller, key or login", value_types.choice(Approver), example="caller"),
     "user",
     "Whose phone is asked. `caller`: that of the user who runs the program; in su only if the target is root, "
     "otherwise that of the target. `user`: that of the user whose name PAM gets, which is the target in su and, with "
@@ -270,7 +273,7 @@ APPROVER = Key(
 
 OTHERWISE = Key(
     "otherwise",
-    ValueType("deny or user", value_types.choice(Otherwise), "deny"),
+    ValueType("deny or user", value_types.choice(Otherwise), example="deny"),
     "deny",
     "With `approver: key`, what happens if the key belongs to nobody in the table of `keys`, or if there is none; with "
     "`approver: login`, outside of a login session that a person approved: `deny`; or `user`, the phone of the account "
@@ -280,7 +283,7 @@ OTHERWISE = Key(
 SCHEMA: tuple[KeyOrSection, ...] = (
     Key(
         "application_id",
-        ValueType("the id of your application", value_types.application_id, "my-application"),
+        ValueType("the id of your application", value_types.application_id, example="my-application"),
         REQUIRED,
         "The id of your application at IAMPASS.",
     ),
@@ -293,7 +296,7 @@ SCHEMA: tuple[KeyOrSection, ...] = (
     ),
     Key(
         "server",
-        ValueType("an https address without a path", value_types.server, "https://iam-api.com"),
+        ValueType("an https address without a path", value_types.server, example="https://iam-api.com"),
         "https://iam-api.com",
         "The IAMPASS server.",
     ),
@@ -307,7 +310,10 @@ SCHEMA: tuple[KeyOrSection, ...] = (
     Key(
         "proxy",
         ValueType(
-            "an http address with a port", value_types.proxy, "http://proxy.example.com:3128", nullable=True
+            "an http address with a port",
+            value_types.proxy,
+            example="http://proxy.example.com:3128",
+            nullable=True,
         ),
         None,
         "The proxy for connections to the server; proxy variables in the environment are ignored.",
@@ -357,7 +363,7 @@ SCHEMA: tuple[KeyOrSection, ...] = (
             ),
             Key(
                 "spacing",
-                ValueType(_DURATION, value_types.duration(0, value_types.LONGEST_SPACING), "3s"),
+                ValueType(_DURATION, value_types.duration(0, value_types.LONGEST_SPACING), example="3s"),
                 "3s",
                 "The time between the end of a request and the next request to the same user, so that nobody approves "
                 f"by mistake a request that has just replaced another one. From 0s to {value_types.LONGEST_SPACING}s.",
@@ -370,7 +376,9 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         (
             Key(
                 "ask",
-                ValueType("never, unavailable or unanswered", value_types.choice(AskForCode), "unanswered"),
+                ValueType(
+                    "never, unavailable or unanswered", value_types.choice(AskForCode), example="unanswered"
+                ),
                 "unanswered",
                 "When users are asked for a recovery code in applications that show no prompt before the request "
                 "(sudo, su, login): `unavailable`, if the phone could not be asked; `unanswered`, also if the user did "

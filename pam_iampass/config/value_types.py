@@ -155,7 +155,9 @@ def method(text: str) -> str:
     return text
 
 
-METHOD_LIST = ValueType("a list of acceptance, device and facial", method, "[acceptance, facial]", many=True)
+METHOD_LIST = ValueType(
+    "a list of acceptance, device and facial", method, example="[acceptance, facial]", many=True
+)
 
 
 def duration_seconds(text: str) -> int:

@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "client.md"
 
 
 def test_the_page_is_what_the_docstrings_say() -> None:
-    assert PAGE.read_text("utf-8") == page(), "run: python3 -m tools.docs pages"
+    assert PAGE.read_text("utf-8") == page(), "run: make pages"
 
 
 @pytest.mark.parametrize("name", client.__all__)

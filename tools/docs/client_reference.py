@@ -19,7 +19,7 @@ from pam_iampass.client import errors
 from pam_iampass.client.api import BaseAPI
 
 _START = """\
-<!-- Made by `python3 -m tools.docs pages`; change the docstrings in `pam_iampass/client/` instead. -->
+<!-- Made by `make pages`; change the docstrings in `pam_iampass/client/` instead. -->
 # The IAMPASS client
 
 `pam_iampass.client` is an IAMPASS client that can be used on its own. Its names are those of the client that IAMPASS

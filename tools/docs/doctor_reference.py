@@ -7,7 +7,7 @@ import re
 from pam_iampass.doctor.catalogue import SECTIONS, FindingKind
 
 _START = """\
-<!-- Made by `python3 -m tools.docs pages`; change `pam_iampass/doctor/catalogue.py` instead. -->
+<!-- Made by `make pages`; change `pam_iampass/doctor/catalogue.py` instead. -->
 # Findings of pam-iampass doctor
 
 `pam-iampass doctor` finds what makes logins fail, or lets users in without a factor that they need. It changes nothing,

@@ -12,7 +12,7 @@ from pam_iampass.session import life
 from pam_iampass.session.kept_session import AttachedLogin, EndCause, KeptSession, Opener, State
 
 _HEAD = """\
-<!-- Made by `python3 -m tools.docs pages` from `pam_iampass/session/life.py`. -->
+<!-- Made by `make pages` from `pam_iampass/session/life.py`. -->
 # The life of a kept session
 
 What happens to a session that is kept as long as a login ([sessions.md](sessions.md)), for each event in each state.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 TITLE = ("iampass.yaml", 5, "settings and users of the second factor for logins")
 
 _HEAD = """\
-<!-- Made by `python3 -m tools.docs pages`; change `pam_iampass/config/schema.py` instead. -->
+<!-- Made by `make pages`; change `pam_iampass/config/schema.py` instead. -->
 # Settings
 
 """

@@ -8,6 +8,9 @@ import pytest
 
 from pam_iampass.login.approval import SHORT_INTERVAL, next_poll
 
+POLL = 0.05
+"""Seconds that a poll takes, at most: what a person waits is the time until the next poll, and the poll."""
+
 
 def moments(timeout: float) -> list[float]:
     """All polls of a login that nobody answers."""
@@ -27,11 +30,11 @@ def waits(polls: list[float], begin: float, end: float) -> list[float]:
 
 def test_half_of_the_early_approvals_are_seen_within_0_35_s_and_most_within_0_7_s() -> None:
     seen = waits(moments(60), 1.0, 20)
-    assert statistics.median(seen) <= 0.31  # the rest is for the poll itself
-    assert statistics.quantiles(seen, n=20)[18] <= 0.64
+    assert statistics.median(seen) <= 0.35 - POLL
+    assert statistics.quantiles(seen, n=20)[18] <= 0.7 - POLL
 
 
-def test_a_login_that_is_answered_after_five_seconds_makes_five_polls() -> None:
+def test_what_is_answered_after_five_seconds_is_seen_by_the_fifth_poll() -> None:
     assert len([moment for moment in moments(60) if moment < 5.02]) == 4
 
 
