@@ -10,6 +10,7 @@ from tests.support.needs import declare
 from tests.support.sandbox import Sandbox
 from tests.support.terminal import Terminal
 from tests.vm.machine import Machine, Policy, switched_on
+from tests.vm.qemu import PATIENCE
 from tests.vm.site import AGENT, PORT, Site
 
 
@@ -24,6 +25,7 @@ def iampass() -> Iterator[Sandbox]:
     """IAMPASS, in the machine's network."""
     listen = ("127.0.0.1", PORT)
     with Sandbox(application_id="demo", listen=listen, names=("iampass.test", "10.0.2.2")) as sandbox:
+        sandbox.request_timeout = PATIENCE
         yield sandbox
 
 
