@@ -20,7 +20,7 @@ from pam_iampass.cli.output import Part, Row, count, fields, line, progress, rec
 from pam_iampass.cli.parameters import USER, account, config_option, json_option, token_option
 from pam_iampass.cli.session import wait_for_ends
 from pam_iampass.client import Declined, IampassError, ManagementAPI, NotFound
-from pam_iampass.config import settings
+from pam_iampass.config import key_table, settings
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
 from pam_iampass.config.value_types import METHODS
@@ -244,6 +244,7 @@ def remove_users(
         if len(names) == 1 and file is None:
             result = removal.one(names[0])
             ended = _finish([result], as_json)
+            _remind_of_keys([result], config)
             _show_removal(result, config, as_json, ended, asked=keep or yes or sys.stdin.isatty())
             ctx.exit(0 if ended else 1)
         with progress(as_json) as show:
@@ -252,6 +253,7 @@ def remove_users(
         way_out = "Nothing was removed. To remove users here only, give --keep-at-iampass."
         raise click.ClickException(f"{error.diagnostics()}\n{way_out}") from None
     ended = _finish(results, as_json)
+    _remind_of_keys(results, config)
     ok = ended and all(result.state in _DONE for result in results)
     if as_json:
         show_json({"ok": ok, "stopped": stopped, "users": [_removal_as_object(result) for result in results]})
@@ -510,6 +512,18 @@ def _finish(results: list[_Removed], quiet: bool) -> bool:
     # Also of a login that began before the entry was deleted.
     sessions = [ident for result in removed for ident in result.sessions]
     return wait_for_ends([result.name for result in removed], sessions, quiet)
+
+
+def _remind_of_keys(results: list[_Removed], config: Path) -> None:
+    """Name those whose keys are still in the key table."""
+    file = settings.check(config).keys
+    people = {place.person for place in key_table.check(file).places} if file is not None else set()
+    for result in results:
+        if result.state is _RemovalState.REMOVED and result.name in people:
+            hint = (
+                f"The key table still has keys of {result.name}: pam-iampass key remove {clean(result.name)}"
+            )
+            line((hint, "yellow"), err=True)
 
 
 def _show_removal(result: _Removed, config: Path, as_json: bool, ended: bool, asked: bool) -> None:

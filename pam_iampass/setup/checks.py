@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pam_iampass.audit.administrator import NO_LOGIN, login_uid
-from pam_iampass.config import settings
+from pam_iampass.config import key_table, settings
 from pam_iampass.config.user_table import UserTable
+from pam_iampass.config.value_types import Approver
 from pam_iampass.doctor.configuration import check_config
 from pam_iampass.doctor.pam_files import unauthenticated
 from pam_iampass.doctor.sshd import SET_UP
@@ -67,8 +68,8 @@ def check_settings(config: Path) -> Iterator[Problem]:
     """The problems that `pam-iampass check` reports."""
     found = check_config(config)
     for problem in found.problems:
-        if problem.remedy == SET_UP or problem.kind in _LATER:
-            continue
+        if problem.remedy == SET_UP or problem.kind in _LATER or problem.key.endswith(".approver"):
+            continue  # who can be asked depends on what is switched on: see check_second_factor
         make = error if problem.severity is Severity.ERROR else warning
         yield make(str(problem), problem.remedy)
     if found.ok:
@@ -92,8 +93,11 @@ def admin(environment: Mapping[str, str]) -> Account:
         ) from None
 
 
-def check_second_factor(who: Account, service: str, pam_service: str, config: Path) -> Iterator[Problem]:
-    """Whether `who` would pass the module through `service`, whose PAM service is `pam_service`."""
+def check_second_factor(
+    who: Account, wanted_service: WantedService, pam_service: str, config: Path
+) -> Iterator[Problem]:
+    """Whether `who` would pass the module through a service, of which one PAM service is `pam_service`."""
+    service = wanted_service.name
     if service in _PASSES_ROOT and who.uid == 0:
         remedy = "run setup through sudo as the user who will use it, or name one: SUDO_USER=alice pam-iampass setup"
         yield warning(f"{service} does not ask root, and no other user was checked", remedy)
@@ -101,6 +105,9 @@ def check_second_factor(who: Account, service: str, pam_service: str, config: Pa
     what_for = "su -" if pam_service == "su-l" else service
     loaded = settings.load(config, readers=config_readers())
     wanted = loaded.for_service(pam_service)
+    if wanted.approver is Approver.KEY:
+        yield from _check_keys(wanted_service, loaded)
+        return
     asked = who
     if service == "su" and wanted.approver.value == "user":
         asked = Accounts().named("root")
@@ -126,6 +133,32 @@ def check_second_factor(who: Account, service: str, pam_service: str, config: Pa
         if asked is not who:
             remedy += ", or delete `approver: user`: then the caller is asked"
         yield lockout(f"{what_for}: {asked.name} has no token, and would be locked out", remedy)
+
+
+def _check_keys(service: WantedService, loaded: settings.Settings) -> Iterator[Problem]:
+    """Whether a key can name whom to ask (`approver: key`), and anybody who has a token."""
+    if service.name != "sshd":
+        what = f"{service.name}: approver: key is for sshd, and would lock everybody out"
+        yield lockout(what, f"write another approver for {service.name} in the settings")
+        return
+    if service.choice == QUIET:
+        what = "sshd: approver: key would lock everybody out, because sshd names the key later"
+        yield lockout(what, "pam-iampass setup sshd --prompt")
+        return
+    users, keys = UserTable(loaded.users), key_table.check(loaded.keys)
+    people = {place.person for place in keys.places}
+    try:
+        asked = [person for person in people if users.find(person) is not None]
+    except ConfigurationError as problem:
+        yield lockout(f"sshd: nobody would be let in: {problem}", "correct that, and try again")
+        return
+    if asked or loaded.for_service("sshd").unlisted_users.template is not None:
+        yield fine(f"sshd: the person whose key it is, is asked on the phone: {len(people)} have keys")
+    else:
+        remedy = "pam-iampass key add PERSON FILE, and pam-iampass enroll PERSON"
+        yield lockout(
+            "sshd: nobody has a key in the key table and a token: everybody would be locked out", remedy
+        )
 
 
 def check_module(service: WantedService) -> Iterator[Problem]:

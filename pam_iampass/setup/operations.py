@@ -92,7 +92,7 @@ class Setup:
         for each in proposal.plans:
             service = each.service
             for name in service.pam_services:
-                yield from checks.check_second_factor(who, service.name, name, self.config)
+                yield from checks.check_second_factor(who, service, name, self.config)
             if service.name == "sshd":
                 yield from sshd.check(service, each.changes, who, self.paths)
             if service.name == "sudo":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.agent import RunningAgent
 from tests.support.command import run_command
 from tests.support.installation import ETC, Installation
 from tests.support.sandbox import Sandbox
@@ -105,3 +106,12 @@ def test_a_folder_is_imported_whole_or_not_at_all(tmp_path: Path) -> None:
     shutil.copy(folder / "alice.pub", folder / "carol.pub")
     assert 'already that of "alice"' in key("import", str(folder), status=1)
     assert known() == {fingerprint: name for name, fingerprint in prints.items()}
+
+
+def test_whoever_is_removed_has_keys_that_are_named(agent: RunningAgent) -> None:
+    key("add", "alice", f"SHA256:{'A' * 43}")
+    (ETC / "users.yaml").write_text("")
+    assert run_command("user", "add", "alice", "--token", "t").returncode == 0
+    done = run_command("user", "remove", "alice", "--keep-at-iampass")
+    assert done.returncode == 0, done.stderr
+    assert "keys of alice: pam-iampass key remove alice" in done.stderr

@@ -57,6 +57,13 @@ def test_the_phone_of_root_is_asked_in_su_unless_the_caller_approves(administrat
     assert "delete `approver: user`: then the caller" in told
 
 
+def test_a_key_can_name_nobody_without_the_prompt_nor_outside_of_sshd(administrator: Administrator) -> None:
+    administrator.machine.change(services="{sshd: {approver: key}, sudo: {approver: key}}")
+    assert "pam-iampass setup sshd --prompt" in refused(administrator, "sshd")
+    assert "sudo: approver: key is for sshd" in refused(administrator, "sudo")
+    assert "nobody has a key in the key table and a token" in refused(administrator, "sshd", "--prompt")
+
+
 def test_root_would_be_refused_by_sshd(administrator: Administrator) -> None:
     administrator.machine.change(exempt="{users: [root]}")
     assert "PermitRootLogin without-password accepts a key alone" in refused(
