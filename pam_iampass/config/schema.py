@@ -31,6 +31,8 @@ class Key:
     doc: str
     section: Section | None = None
     """Where the value is a mapping: its keys. A missing mapping has the defaults of its keys."""
+    instead: Section | None = None
+    """The keys of a mapping that may be written instead of a value of the type."""
 
     @property
     def required(self) -> bool:
@@ -257,9 +259,45 @@ SHARED: tuple[Key, ...] = (
 )
 """The keys of the file that a service can have as well."""
 
+SECOND_PERSON = Section(
+    "approver",
+    (
+        Key(
+            "user",
+            ValueType("a name of the user table", value_types.account_name, example="carol"),
+            None,
+            "The one person who is asked.",
+        ),
+        Key(
+            "users",
+            _names("[carol, dave]"),
+            (),
+            "The people who are asked, by their names in the user table.",
+        ),
+        Key(
+            "group",
+            ValueType("a group of the machine", value_types.account_name, example="oncall"),
+            None,
+            "The members that the group's entry lists (`getent group`) and that have a token, in the order of names.",
+        ),
+        Key(
+            "allow_self",
+            _BOOLEAN,
+            "false",
+            "Whether the one who logs in may be asked, too. Otherwise the account, the caller, the person of the key "
+            "or of the login session, and whoever has the same token, are left out.",
+        ),
+    ),
+    "A second person: `approver` can also be one of `user`, `users` and `group`, each with `allow_self`. They are "
+    "asked one after the other within `timeout`, at most once each: the next one only if the one before has no phone, "
+    "has not answered in their share of the time (at least 15s), or may be sent no request now. A refusal ends the "
+    "login. `exempt` and `asked` are about the one who logs in. Bypasses, recovery codes and `enroll_at_login` have no "
+    "effect.",
+)
+
 APPROVER = Key(
     "approver",
-    ValueType("user, caller, key or login", value_types.choice(Approver), example="caller"),
+    ValueType("user, caller, key, login or a mapping", value_types.choice(Approver), example="caller"),
     "user",
     "Whose phone is asked. `caller`: that of the user who runs the program; in su only if the target is root, "
     "otherwise that of the target. `user`: that of the user whose name PAM gets, which is the target in su and, with "
@@ -268,7 +306,8 @@ APPROVER = Key(
     "the table of `keys` says; it needs `pam-iampass setup sshd --prompt`. `login`, for sudo, su and doas in such "
     "accounts: that of the person who approved the login session in which the program is called; it needs "
     "`session.keep` for the service by which people log in. In su it applies as `caller` does. "
-    "Default for sudo and su: `caller`.",
+    "A mapping: a second person, see below. Default for sudo and su: `caller`.",
+    instead=SECOND_PERSON,
 )
 
 OTHERWISE = Key(

@@ -21,11 +21,12 @@ from pam_iampass.config.value_types import (
     Network,
     Otherwise,
     Prompt,
+    SecondPerson,
     UnlistedUsers,
     WhenUnavailable,
     service_name,
 )
-from pam_iampass.config.yaml_document import Node, NodeReader, ScalarNode, parse
+from pam_iampass.config.yaml_document import MappingNode, Node, NodeReader, ScalarNode, parse
 from pam_iampass.errors import ConfigurationError, Problem, Severity, UntrustedFile, shown
 from pam_iampass.system import paths, trusted_file
 
@@ -117,7 +118,7 @@ class ServiceSettings:
     unavailable: WhenUnavailable
     enroll_at_login: bool
     """Whether a user without a phone can register one at login, after sshd accepted a key."""
-    approver: Approver
+    approver: Approver | SecondPerson
     otherwise: Otherwise = Otherwise.DENY
     """What happens if nothing names the approver."""
     session: SessionSettings = field(default_factory=SessionSettings)
@@ -307,12 +308,28 @@ class _SettingsReader(NodeReader):
                 whole = not (entry.section.merged and key.startswith("services."))
                 read = self._section if whole else self._present
                 values[entry.name] = read(value, entry.section.keys, key)
+            elif entry.instead is not None and isinstance(value, MappingNode):
+                values[entry.name] = self._second_person(value, entry.instead, key)
             elif entry.required and isinstance(value, ScalarNode) and (value.is_null or not value.text):
                 values[entry.name] = None
                 self._not_set(name.line, entry)
             else:
                 values[entry.name] = self.value(value, key, entry.type)
         return values
+
+    def _second_person(self, node: MappingNode, section: Section, key: str) -> SecondPerson:
+        before = len(self.problems)
+        values = self._section(node, section.keys, key)
+        written = [name for name in ("user", "users", "group") if f"{key}.{name}" in self.key_lines]
+        if len(self.problems) > before:
+            pass
+        elif len(written) != 1:
+            what = "names nobody" if not written else f"has both {' and '.join(written)}"
+            self.problem(node.line, key, what, "write one of user: NAME, users: [NAME, …] and group: NAME")
+        elif values[written[0]] == ():
+            self.problem(node.line, f"{key}.users", "names nobody", "write for example [carol, dave]")
+        names = (values["user"],) if values["user"] else values["users"]
+        return SecondPerson(names or (), values["group"], values["allow_self"] is True)
 
     def _named(self, node: Node, section: Section) -> dict[str, dict[str, Any]]:
         """The values below each name of a section of names."""

@@ -101,6 +101,18 @@ class Approver(enum.Enum):
     LOGIN = "login"
 
 
+@dataclass(frozen=True)
+class SecondPerson:
+    """Other people than the one who logs in are asked, one after the other."""
+
+    names: tuple[str, ...] = ()
+    """Names of the user table, in this order."""
+    group: str | None = None
+    """A group of the machine; its members are asked in the order of their names."""
+    allow_self: bool = False
+    """Whether the one who logs in may be asked as well."""
+
+
 class Otherwise(enum.Enum):
     """What happens if nothing names the person who must approve."""
 

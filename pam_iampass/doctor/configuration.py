@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pam_iampass.config import key_table, settings, user_table
 from pam_iampass.config.user_table import UserTable, user_of
-from pam_iampass.config.value_types import Approver, Network, exempt_rule
+from pam_iampass.config.value_types import Approver, Network, SecondPerson, exempt_rule
 from pam_iampass.doctor import keys, sessions
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.machine import Machine
@@ -125,6 +125,7 @@ def check_config(
         problems += _siblings(config, examination.settings)
         problems += _previous_secret(config, examination.settings)
         problems += _exceptions(config, examination.settings)
+        problems += _second_people(config, examination.settings)
         problems += _no_connection_covered(config, examination.settings, files)
         denies_nobody += _services(config, examination.settings, examination.lines, in_force, files)
         if key_report is not None:
@@ -274,6 +275,35 @@ def _siblings(config: Path, found: settings.Settings) -> Iterator[Problem]:
             yield Problem(config, None, f"services.{service}", what, remedy, Severity.WARNING)
 
 
+def _second_people(config: Path, found: settings.Settings) -> Iterator[Problem]:
+    """Second people who cannot be asked."""
+    users = UserTable(found.users)
+    for name, service in found.services.items():
+        second, key = service.approver, f"services.{name}.approver"
+        if not isinstance(second, SecondPerson):
+            continue
+        try:
+            names = second.names if second.group is None else Accounts().members_of(second.group)
+            asked = [
+                who for who in names or () if isinstance(policy.phone(who, service, users), policy.Phone)
+            ]
+        except (LookupFailed, policy.PolicyError, ConfigurationError):
+            continue  # then every login is denied, which is told elsewhere
+        if names is None:
+            what = f"{shown(second.group or '')} is not a group of this machine: every login is denied"
+            yield Problem(config, None, f"{key}.group", what, "check getent group")
+            continue
+        for who in sorted(set(second.names) - set(asked)):
+            what = f"{shown(who)} is to approve, and has no token in the user table"
+            yield Problem(config, None, key, what, f"pam-iampass enroll {who}, or delete the name")
+        if not asked:
+            what = "names nobody who has a token: every login is denied"
+            yield Problem(config, None, key, what, "add somebody who has one")
+        elif len(asked) == 1 and not second.allow_self:
+            what = f"names {asked[0]} alone, whose own logins nobody can approve"
+            yield Problem(config, None, key, what, "name a second one, or allow_self", Severity.WARNING)
+
+
 def _services(
     config: Path,
     found: settings.Settings,
@@ -300,7 +330,8 @@ def _su_to_root(config: Path, found: settings.Settings) -> Iterator[Problem]:
     """Services of su in which root itself has to approve when a user becomes root, and does not, or cannot."""
     for name in USES["su"]:
         service = found.for_service(name)
-        if service.approver in (Approver.CALLER, Approver.LOGIN):
+        caller = service.approver in (Approver.CALLER, Approver.LOGIN)
+        if caller or isinstance(service.approver, SecondPerson):
             continue
         key, remedy = f"services.{name}.approver", "delete `approver: user`: then the caller approves"
         try:

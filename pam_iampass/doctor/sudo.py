@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from pam_iampass.config.settings import usual_approver
-from pam_iampass.config.value_types import Approver
+from pam_iampass.config.value_types import Approver, SecondPerson
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.machine import Machine
 from pam_iampass.doctor.user_status import UserState
@@ -60,7 +60,7 @@ def _of_sudo(machine: Machine, rules: Sudoers) -> Iterator[Problem]:
 
 
 def _loopholes(machine: Machine, rules: Sudoers) -> Iterator[Problem]:
-    def approver(service: str) -> Approver:
+    def approver(service: str) -> Approver | SecondPerson:
         settings = machine.settings
         return usual_approver(service) if settings is None else settings.for_service(service).approver
 
@@ -103,7 +103,7 @@ def loopholes(
     rules: Sudoers,
     asks: Callable[[str], bool],
     without_phone: Callable[[Iterable[str]], frozenset[str]],
-    approver: Callable[[str], Approver],
+    approver: Callable[[str], Approver | SecondPerson],
     named: str | None = None,
 ) -> Iterator[Problem]:
     """The lines that keep sudo from asking, except those that name only users who need no phone anyway.

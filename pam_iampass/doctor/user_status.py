@@ -23,7 +23,7 @@ from pam_iampass.config.user_table import (
     user_of,
 )
 from pam_iampass.config.user_table import read as read_table
-from pam_iampass.config.value_types import Approver
+from pam_iampass.config.value_types import Approver, SecondPerson
 from pam_iampass.errors import ConfigurationError, PamIampassError, Problem, Severity, UntrustedFile
 from pam_iampass.login import policy
 from pam_iampass.login.bypass import Bypass
@@ -41,7 +41,7 @@ class UserState(enum.Enum):
     """The result of a login of the user, through a service without settings of its own."""
 
     ASKED = "asked"
-    """With the token of the table, or with one that `unlisted_users` makes from the name."""
+    """With the token of the table, or with one that `unlisted_users` makes from the name; or a second person is."""
     EXEMPT = "exempt"
     DENIED = "denied"
     """The user has no token."""
@@ -254,6 +254,8 @@ class _StatusResolver:
         if broken:
             return UserState.BROKEN, broken
         but = [f"exempt from {rule.network}" for rule in rules]
+        if isinstance(service.approver, SecondPerson):
+            return UserState.ASKED, ", ".join(["a second person must approve", *but])
         template = service.unlisted_users.template
         if entry is not None:
             return UserState.ASKED, ", ".join(but)

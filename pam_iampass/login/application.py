@@ -164,9 +164,11 @@ class Conversation:
 
 
 def before_request(
-    login: Login, service: ServiceSettings, conversation: Conversation
+    login: Login, service: ServiceSettings, conversation: Conversation, second: str = ""
 ) -> str | None | Decision:
     """Ask the person to press Enter or to type a recovery code; return what they typed.
+
+    `second` names the people who will be asked to approve, if these are others.
 
     The text is the same for all, so that it does not tell who is listed, who has codes, or who logs in elsewhere.
     Returns None where they were not asked. sshd cannot show this prompt in its `password` method: the request is then
@@ -176,11 +178,11 @@ def before_request(
     wanted = service.prompt.value
     if wanted == "never" or (wanted == "auto" and not login.through_sshd):
         return None
+    what = "get a request on your phone, or type a recovery code; you then have"
+    if second:
+        what = f"ask for the approval of {second}, one after the other; that takes at most"
     try:
-        return conversation.ask(
-            "IAMPASS: press Enter to get a request on your phone, or type a recovery code; "
-            f"you then have {decisions.seconds(service.timeout)}: "
-        )
+        return conversation.ask(f"IAMPASS: press Enter to {what} {decisions.seconds(service.timeout)}: ")
     except AlreadyRefused:
         return decisions.cancelled("sshd had already refused this login")
     except Unanswered:

@@ -55,20 +55,31 @@ class PhoneRequest:
         context: LoginContext,
         *,
         prompted: bool,
+        deadline: Deadline | None = None,
+        may_be_outage: bool = True,
     ) -> None:
-        """`prompted` is whether the person was told of the request before, in a prompt that they have answered."""
+        """`prompted` is whether the person was told of the request before, in a prompt that they have answered.
+
+        `deadline` is that of one of several people who are asked, `may_be_outage` whether the login has sent nothing
+        before.
+        """
         self._required = required
         self._application = application
         self._conversation = Conversation(application)
         self._context = context
         self.prompted = prompted
         self._began = context.clock()
-        self.deadline = Deadline(self._began + required.service.timeout - REPLY_MARGIN, context.clock)
-        application.set_deadline(required.service.timeout)
+        self._may_be_outage = may_be_outage
+        if deadline is None:
+            deadline = Deadline(self._began + required.service.timeout - REPLY_MARGIN, context.clock)
+            application.set_deadline(required.service.timeout)
+        self.deadline = deadline
         self.cleanup = application.after_reply.enter_context(contextlib.ExitStack())
         """Closing it ends the session, and whatever else was entered."""
         self.may_have_left = False
         """Whether the request may have left this machine, whatever became of it there."""
+        self.left_open = False
+        """Whether the session could not be ended."""
         self.pause = application.pause
         self._keeping = Keeping(required, application, context)
         silent = required.login.through_sshd or required.login.phase is Phase.ACCOUNT
@@ -96,7 +107,7 @@ class PhoneRequest:
         except Unavailable as error:
             # An outage, of a login that its person cannot have made fail by themselves.
             outage = error.outage and login.service in OUTAGE_SERVICES and login.real_uid == 0
-            return decisions.unavailable(error, service, outage, self.elapsed())
+            return decisions.unavailable(error, service, outage and self._may_be_outage, self.elapsed())
         except NotFound as error:
             application = self._required.settings.application_id
             return decisions.unknown_to_iampass(error, application, self._required.approver, self.elapsed())
@@ -113,7 +124,12 @@ class PhoneRequest:
             unasked = ProtocolError("start: the session is active before anyone was asked")
             return decisions.failed(unasked, self.elapsed())
         if session.in_progress:
-            if not self.prompted:
+            asker = self._required.asker
+            if asker and (self.announce is not None or not self.prompted):
+                left = float(int(self.deadline.remaining()))
+                text = f"{self._required.approver} is asked to approve this within {decisions.seconds(left)}."
+                self._conversation.say(text)
+            elif not asker and not self.prompted:
                 left = float(int(self.deadline.remaining())) if waited else service.timeout
                 self._conversation.say(f"Approve this on your phone within {decisions.seconds(left)}.")
             try:
@@ -159,7 +175,7 @@ class PhoneRequest:
         """
         failure: Unavailable | None = None
         answered = False
-        say = self.announce
+        say = None if self._required.asker else self.announce
         timeout = self.deadline.at - self._began
         phase = os.urandom(1)[0] / 256
         first = next_poll(None, timeout)
@@ -190,8 +206,10 @@ class PhoneRequest:
         if self._keeping.kept:
             return
         already_ended = session.failed
+        self.left_open = True
         try:
-            if not session.destroy(deadline=Deadline.after(END_TIMEOUT)) and not already_ended:
+            self.left_open = not session.destroy(deadline=Deadline.after(END_TIMEOUT)) and not already_ended
+            if self.left_open:
                 self._context.session_left_open("IAMPASS reports that the session was not ended")
         except IampassError as error:
             self._context.session_left_open(error.diagnostics())

@@ -117,12 +117,31 @@ class AskedLogin:
         """Those of `configuration`."""
         return self.configuration.settings
 
+    @property
+    def counted(self) -> str:
+        """Whose logins at once it is one of."""
+        return self.approver
+
 
 @dataclass(frozen=True)
 class ApprovalRequired(AskedLogin):
     """A login that a person must approve on a phone."""
 
     phone: Phone
+    asker: str = ""
+    """Who logs in, if it is a second person who must approve; else empty."""
+    others: tuple[ApprovalRequired, ...] = ()
+    """Who is asked after this second person, in this order."""
+
+    @property
+    def people(self) -> tuple[ApprovalRequired, ...]:
+        """All who may be asked, in this order."""
+        return (self, *self.others)
+
+    @property
+    def counted(self) -> str:
+        """See AskedLogin: who asks a second person keeps nobody else from it."""
+        return self.asker or self.approver
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 from pam_iampass.client import Session
 from pam_iampass.client.errors import IampassError, NotFound, ProtocolError, Unavailable, clock_difference
@@ -53,6 +55,34 @@ def unlisted(user: str, *, ignore: bool) -> Decision:
     return denied(
         Outcome.UNLISTED, reason, "No phone is on record for you on this machine. " + ASK_THE_ADMINISTRATOR
     )
+
+
+def nobody_to_ask(reason: str) -> Decision:
+    """There is no second person who could approve."""
+    return denied(Outcome.UNLISTED, reason, "Nobody can be asked to approve this. " + ASK_THE_ADMINISTRATOR)
+
+
+#: The outcomes after which the next person is asked: no request was sent, or it was not answered.
+ASK_THE_NEXT = (Outcome.NO_DEVICE, Outcome.TIMED_OUT, Outcome.THROTTLED)
+
+
+def by_second_person(asked: Sequence[tuple[str, Decision]], elapsed: float) -> Decision:
+    """The decision of a login, after these people were asked in turn. The last of them has decided, if anybody has."""
+    approver, decision = asked[-1]
+    everybody = ", ".join(name for name, _each in asked)
+    if decision.outcome in ASK_THE_NEXT:
+        decision = next((each for _name, each in asked if each.outcome is Outcome.TIMED_OUT), decision)
+    messages = {
+        Outcome.APPROVED: f"Approved by {approver}.",
+        Outcome.DENIED: f"{approver} has not approved this.",
+        Outcome.TIMED_OUT: f"Nobody has answered in time. Asked: {everybody}.",
+        Outcome.NO_DEVICE: f"No phone is registered for those who may approve: {everybody}.",
+        Outcome.THROTTLED: f"No request could be sent. Try again later. Those who may approve: {everybody}.",
+    }
+    told = "; ".join(f"{name}: {each.reason or each.outcome.value}" for name, each in asked)
+    message = messages.get(decision.outcome, decision.message)
+    reason = f"a second person must approve; {told}"
+    return replace(decision, reason=reason, message=message, elapsed=elapsed)
 
 
 def nobody_named(reason: str, unknown: str) -> Decision:

@@ -77,9 +77,13 @@ def origin_of(login: Login) -> str:
     return f"{login.service}\0{f'from {host}' if host else 'here'}"
 
 
-def origin_key(person: str, login: Login) -> str:
-    """What stands for the origin in the state of a person: no address of a login is stored."""
-    text = f"{person}\0{origin_of(login)}"
+def origin_key(person: str, login: Login, asker: str = "") -> str:
+    """What stands for the origin in the state of a person: no address of a login is stored.
+
+    If the person is asked as a second person, who asks them (`asker`) is a part of it: one who fails does not make
+    others wait.
+    """
+    text = f"{person}\0{origin_of(login)}" + (f"\0{asker}" if asker else "")
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -290,6 +294,26 @@ def decided(
     if result in (RequestResult.APPROVED, RequestResult.NOT_SENT):
         state = replace(state, requests=_without(state.requests, login.ident))
     return state if result is RequestResult.NOT_SENT else replace(state, next_turn=now + limits.spacing)
+
+
+def asked_another(
+    state: ThrottleState, login: Pending, limits: ThrottleSettings, now: float
+) -> ThrottleState | Refusal:
+    """A login is about to ask a second person: that counts for the one who logs in as well, who has no turn for it.
+
+    One who logs in may use a third of the requests that another person may get in an hour.
+    """
+    state = replace(state, requests=_without(state.requests, login.ident))
+    own_limits = replace(limits, requests_per_hour=max(limits.requests_per_hour // 3, 1))
+    refusal = _refusal(state, login, own_limits, now)
+    return refusal or replace(state, requests={**state.requests, login.ident: now})
+
+
+def another_decided(
+    state: ThrottleState, login: Pending, result: RequestResult, limits: ThrottleSettings, now: float
+) -> ThrottleState:
+    """The result of a login that asked a second person, for the one who logs in."""
+    return replace(decided(state, login, result, limits, now), next_turn=state.next_turn)
 
 
 def left(state: ThrottleState, login: Pending, now: float, *, failed: bool) -> ThrottleState:

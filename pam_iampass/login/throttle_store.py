@@ -41,6 +41,7 @@ LEAST_LEFT = 1 / 6
 OTHER_LOGIN = (
     "Another login in your name is decided before this one. Deny requests that you do not recognize."
 )
+OTHER_LOGIN_OF = "Another login that {} must approve is decided before this one."
 END_TIME = 15.0
 """Seconds after its deadline in which a login ends its session and records its result."""
 PATIENCE = 1.0
@@ -284,12 +285,19 @@ class QueuedLogin:
     """One login in the queue of its person."""
 
     def __init__(
-        self, store: ThrottleStore, user: str, login: Login, began: float, settings: ThrottleSettings
+        self,
+        store: ThrottleStore,
+        user: str,
+        login: Login,
+        began: float,
+        settings: ThrottleSettings,
+        asker: str = "",
     ) -> None:
-        """`began` is when the login did, in seconds since boot."""
+        """`began` is when the login did, in seconds since boot; `asker` who asks a second person."""
         self._store = store
         self._user = user
-        self._pending = Pending(origin_key(user, login), os.urandom(8).hex(), began)
+        self._pending = Pending(origin_key(user, login, asker), os.urandom(8).hex(), began)
+        self._other_login = OTHER_LOGIN_OF.format(user) if asker else OTHER_LOGIN
         self._settings = settings
         self.has_turn = False
         """Whether it may send its request, which counts from then on."""
@@ -352,7 +360,7 @@ class QueuedLogin:
                 state = self._store.state(self._user)
                 if announce is not None and not self._announced and state.others_wait(self._pending):
                     self._announced = True
-                    announce(OTHER_LOGIN)
+                    announce(self._other_login)
                 left = remaining() - least
                 if left <= 0:
                     return Refusal(Cause.NO_TURN)
@@ -396,3 +404,30 @@ class QueuedLogin:
             self._user, lambda state, now: throttle.left(state, self._pending, now, failed=failed)
         )
         self._store.wake(self._user)
+
+
+class AskingLogin:
+    """A login that asks a second person, as it counts for the one who logs in."""
+
+    def __init__(
+        self, store: ThrottleStore, user: str, login: Login, began: float, settings: ThrottleSettings
+    ) -> None:
+        """`user` is who logs in, `began` when, in seconds since boot."""
+        self._store = store
+        self._user = user
+        self._pending = Pending(origin_key(user, login), os.urandom(8).hex(), began)
+        self._settings = settings
+
+    def count(self) -> Refusal | None:
+        """Count the login, once, before it asks anybody; returns why it may not ask."""
+        found = self._store.change(
+            self._user, lambda state, now: throttle.asked_another(state, self._pending, self._settings, now)
+        )
+        return found if isinstance(found, Refusal) else None
+
+    def record(self, result: RequestResult) -> None:
+        """Record the result."""
+        self._store.change(
+            self._user,
+            lambda state, now: throttle.another_decided(state, self._pending, result, self._settings, now),
+        )

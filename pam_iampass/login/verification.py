@@ -6,16 +6,26 @@ sources: the status `active` of a session that this login started, and a recover
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from pam_iampass.client import Deadline
+from pam_iampass.config.value_types import SecondPerson
 from pam_iampass.errors import ConfigurationError, PamIampassError
-from pam_iampass.login import decisions, policy
-from pam_iampass.login.application import Conversation, PamApplication, before_request
-from pam_iampass.login.approval import PhoneRequest
+from pam_iampass.login import decisions, policy, second_person
+from pam_iampass.login.application import (
+    ApplicationGone,
+    Conversation,
+    PamApplication,
+    Stopping,
+    before_request,
+)
+from pam_iampass.login.approval import REPLY_MARGIN, PhoneRequest
 from pam_iampass.login.context import ApprovalRequired, AskedLogin, LoginContext, ModuleArguments
 from pam_iampass.login.enrollment import offer_enrollment
 from pam_iampass.login.keeping import Covering
 from pam_iampass.login.recovery import CodeRedemption, read
 from pam_iampass.login.throttle import Cause, Refusal
-from pam_iampass.login.throttle_store import AtCapacity, QueuedLogin, result_of
+from pam_iampass.login.throttle_store import AskingLogin, AtCapacity, QueuedLogin, result_of
 from pam_iampass.outcome import Decision, Login, Outcome, Phase, Result
 from pam_iampass.system.accounts import LookupFailed, UnknownAccount
 
@@ -60,6 +70,16 @@ def _who_must_approve(
             return decisions.rescued(str(error))
         raise
     service = configuration.settings.for_service(login.service)
+    if isinstance(service.approver, SecondPerson):
+        second = second_person.who_approves(
+            service.approver, login, account, configuration, application, context
+        )
+        if isinstance(second, policy.Exempt):
+            return Decision(Outcome.EXEMPT, Result.IGNORED, second.reason)
+        if isinstance(second, policy.Nobody):
+            return decisions.nobody_to_ask(second.reason)
+        login.participants.approver = second.approver
+        return second
 
     def people_within() -> frozenset[str]:
         sessions, place = context.state.sessions, (application.audit_session, login.real_uid)
@@ -89,8 +109,13 @@ def _cover(required: AskedLogin, application: PamApplication, context: LoginCont
         return None
 
     login, throttle = required.login, required.settings.throttle
-    with context.state.throttle.stage("cover", required.approver, login, throttle.logins_at_once):
-        return Covering(required, application, context).find()
+    with context.state.throttle.stage("cover", required.counted, login, throttle.logins_at_once):
+        for person in required.people:
+            decision = Covering(person, application, context).find()
+            if decision is not None:
+                login.participants.approver = person.approver
+                return decision
+    return None
 
 
 def _prompt(
@@ -101,8 +126,11 @@ def _prompt(
     A decision is returned where no request is wanted. Raises AtCapacity.
     """
     login, throttle = required.login, required.settings.throttle
-    with context.state.throttle.stage("prompt", required.approver, login, throttle.logins_at_once):
-        return before_request(login, required.service, Conversation(application))
+    second = ""
+    if isinstance(required, ApprovalRequired) and required.asker:
+        second = ", ".join(person.approver for person in required.people)
+    with context.state.throttle.stage("prompt", required.counted, login, throttle.logins_at_once):
+        return before_request(login, required.service, Conversation(application), second)
 
 
 def _get_approval(
@@ -115,8 +143,10 @@ def _get_approval(
     """Redeem a recovery code or ask the phone; offer what is left. Raises AtCapacity."""
     login, user, settings = required.login, required.approver, required.settings
     application.after_reply.enter_context(
-        context.state.throttle.stage("request", user, login, settings.throttle.logins_at_once)
+        context.state.throttle.stage("request", required.counted, login, settings.throttle.logins_at_once)
     )
+    if required.asker:
+        return _ask_second_people(required, application, context, prompted=typed is not None)
     recovery = CodeRedemption(
         login, user, settings.recovery, context.state.throttle, context.state.recovery_codes
     )
@@ -138,10 +168,74 @@ def _get_approval(
     return decision
 
 
+def _ask_second_people(
+    required: ApprovalRequired, application: PamApplication, context: LoginContext, *, prompted: bool
+) -> Decision:
+    """Have one of several others approve. For the limits of the one who asks them, it is one login."""
+    login, began = required.login, context.clock()
+    own = AskingLogin(
+        context.state.throttle, required.asker, login, context.began, required.settings.throttle
+    )
+    refusal = own.count()
+    if refusal is not None:
+        return _refused(refusal, login, 0.0, has_codes=False)
+    application.set_deadline(required.service.timeout)
+    deadline = Deadline(began + required.service.timeout - REPLY_MARGIN, context.clock)
+    requests: dict[str, PhoneRequest] = {}
+    try:
+        asked = list(_ask_each(required, own, requests, deadline, application, context, prompted=prompted))
+    except BaseException as interruption:
+        own.record(result_of(interruption, any(request.may_have_left for request in requests.values())))
+        if isinstance(interruption, (ApplicationGone, Stopping)):
+            raise type(interruption)(f"{interruption}; asked: {', '.join(requests)}") from interruption
+        raise
+    decision = decisions.by_second_person(asked, context.clock() - began)
+    own.record(result_of(decision, any(request.may_have_left for request in requests.values())))
+    return decision
+
+
+def _ask_each(
+    required: ApprovalRequired,
+    own: AskingLogin,
+    requests: dict[str, PhoneRequest],
+    deadline: Deadline,
+    application: PamApplication,
+    context: LoginContext,
+    *,
+    prompted: bool,
+) -> Iterator[tuple[str, Decision]]:
+    """Ask one person after the other, each once, until one has decided; their names and decisions.
+
+    The next one is asked only once the request to the one before has ended. `requests` takes each one that is made.
+    """
+    for place, person in enumerate(required.people):
+        share = second_person.share(deadline.remaining(), len(required.people) - place)
+        request = PhoneRequest(
+            person,
+            application,
+            context,
+            prompted=prompted,
+            deadline=deadline.sooner(share),
+            may_be_outage=not any(earlier.may_have_left for earlier in requests.values()),
+        )
+        requests[person.approver] = request
+        person.login.participants.approver = person.approver
+        decision = _ask_in_turn(person, request, context)
+        yield person.approver, decision
+        if decision.outcome not in decisions.ASK_THE_NEXT:
+            return
+        if deadline.remaining() >= second_person.LEAST_SHARE:  # else this is the last one
+            request.cleanup.close()
+        if request.left_open or deadline.remaining() < second_person.LEAST_SHARE or own.count() is not None:
+            return
+
+
 def _ask_in_turn(required: ApprovalRequired, request: PhoneRequest, context: LoginContext) -> Decision:
     """Wait for the turn, ask the phone, record the result."""
     login, remaining, limits = required.login, request.deadline.remaining, required.settings.throttle
-    queued = QueuedLogin(context.state.throttle, required.approver, login, context.began, limits)
+    queued = QueuedLogin(
+        context.state.throttle, required.approver, login, context.began, limits, required.asker
+    )
     request.cleanup.callback(queued.end)
     end = queued.join(remaining()) or queued.wait(
         remaining, request.pause, request.announce, request.look_for_cover, prompted=request.prompted
@@ -159,7 +253,7 @@ def _ask_in_turn(required: ApprovalRequired, request: PhoneRequest, context: Log
     return decision
 
 
-def _refused(refusal: Refusal, login: Login, elapsed: float) -> Decision:
+def _refused(refusal: Refusal, login: Login, elapsed: float, *, has_codes: bool = True) -> Decision:
     """No request is sent: the throttle has refused it."""
     if refusal.cause is Cause.PHONE_LOST:
         return decisions.phone_lost(elapsed)
@@ -167,5 +261,5 @@ def _refused(refusal: Refusal, login: Login, elapsed: float) -> Decision:
         return decisions.turn_did_not_come(elapsed)
     if refusal.cause is Cause.AT_CAPACITY:
         return decisions.at_capacity()
-    can_type = login.phase is Phase.AUTHENTICATE
+    can_type = has_codes and login.phase is Phase.AUTHENTICATE
     return decisions.throttled(refusal.reason, refusal.wait, can_type=can_type)

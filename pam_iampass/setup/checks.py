@@ -11,7 +11,7 @@ from pathlib import Path
 from pam_iampass.audit.administrator import NO_LOGIN, login_uid
 from pam_iampass.config import key_table, settings
 from pam_iampass.config.user_table import UserTable
-from pam_iampass.config.value_types import Approver
+from pam_iampass.config.value_types import Approver, SecondPerson
 from pam_iampass.doctor.configuration import check_config
 from pam_iampass.doctor.pam_files import unauthenticated
 from pam_iampass.doctor.sshd import SET_UP
@@ -109,7 +109,7 @@ def check_second_factor(
         yield from _check_keys(wanted_service, loaded)
         return
     asked = who
-    if service == "su" and wanted.approver.value == "user":
+    if service == "su" and wanted.approver is Approver.USER:
         asked = Accounts().named("root")
     login = Login(asked.name, pam_service)
     try:
@@ -122,6 +122,11 @@ def check_second_factor(
         yield warning(
             f"{what_for}: {asked.name} passes without the phone: {exempt}",
             "check exempt and asked in the settings",
+        )
+    elif isinstance(wanted.approver, SecondPerson):
+        yield warning(
+            f"{what_for}: second people must approve, and {asked.name} cannot log in without them",
+            "pam-iampass check says whether they can be asked",
         )
     elif isinstance(phone, policy.Phone):
         yield fine(f"{what_for}: {asked.name} has a token, and is asked on the phone")

@@ -106,6 +106,25 @@ class Accounts:
         except OSError as error:
             raise LookupFailed(f"{error.filename}: {error.strerror}") from None
 
+    def members_of(self, group: str) -> tuple[str, ...] | None:
+        """The names of the accounts that the entry of the group lists, sorted; None if NSS knows no such group.
+
+        Raises LookupFailed.
+        """
+        try:
+            listed = grp.getgrnam(group).gr_mem
+        except (KeyError, ValueError):
+            return None
+        except OSError as error:
+            raise LookupFailed(f"looking up the group {group} failed: {error.strerror}") from None
+        found = set()
+        for name in listed:
+            try:
+                found.add(self.named(name).name)
+            except UnknownAccount:
+                continue
+        return tuple(sorted(found))
+
     def lists(self, group: str, account: Account) -> bool:
         """Whether the entry of the group lists the account as a member. Raises LookupFailed."""
         try:

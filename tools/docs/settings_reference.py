@@ -101,9 +101,11 @@ def _sections() -> Iterator[tuple[str, Section, Iterable[Key]]]:
     for entry in SCHEMA:
         if isinstance(entry, Section):
             yield (f"{entry.name}.<name>", entry, SHARED) if entry.named else (entry.name, entry, ())
-            for key in () if entry.named else entry.keys:
-                if key.section is not None:
+            for key in entry.keys:
+                if key.section is not None and not entry.named:
                     yield f"{entry.name}.{key.name}", key.section, ()
+                if key.instead is not None:
+                    yield f"{entry.name}.<name>.{key.name}", key.instead, ()
 
 
 def _table(keys: Iterable[Key], shared: Iterable[Key] = ()) -> Iterator[str]:

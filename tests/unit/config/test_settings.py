@@ -32,6 +32,7 @@ from pam_iampass.config.value_types import (
     AskForCode,
     Enforcement,
     Prompt,
+    SecondPerson,
     UnlistedUsers,
     WhenUnavailable,
 )
@@ -173,6 +174,41 @@ def test_in_sudo_and_su_the_caller_approves_unless_it_is_written_otherwise(
     assert settings.for_service(program).approver is approver
     assert settings.for_service(login).approver is login_shell
     assert settings.for_service("doas").approver is Approver.USER
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("{user: carol}", SecondPerson(("carol",))),
+        ("{users: [carol, alice]}", SecondPerson(("carol", "alice"))),
+        ("{group: oncall, allow_self: true}", SecondPerson(group="oncall", allow_self=True)),
+    ],
+)
+def test_a_second_person_is_named_by_a_mapping(
+    configuration: Configuration, written: str, meant: SecondPerson
+) -> None:
+    settings = configuration.load(f"services: {{sudo: {{approver: {written}}}}}")
+    assert settings.for_service("sudo").approver == settings.for_service("sudo-i").approver == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "key", "what"),
+    [
+        ("{}", "approver", "names nobody"),
+        ("{allow_self: true}", "approver", "names nobody"),
+        ("{user: carol, group: oncall}", "approver", "has both user and group"),
+        ("{users: []}", "approver.users", "names nobody"),
+        ("{user: [carol]}", "approver.user", "is a list, not a name of the user table"),
+        ("{users: [a/b]}", "approver.users", '"a/b" contains a slash'),
+        ("{persons: [carol]}", "approver.persons", "is not a known key"),
+        ("[carol]", "approver", "is a list, not user, caller, key, login or a mapping"),
+    ],
+)
+def test_a_mapping_that_names_no_second_person_is_an_error(
+    configuration: Configuration, written: str, key: str, what: str
+) -> None:
+    (problem,) = configuration.problems_in(f"services: {{sudo: {{approver: {written}}}}}")
+    assert problem == f"3: services.sudo.{key}: {what}"
 
 
 def test_a_service_has_its_own_exemptions_and_its_own_who_is_asked(configuration: Configuration) -> None:

@@ -466,6 +466,37 @@ def test_approver_login_needs_login_sessions_that_are_kept_and_is_for_no_service
     assert report.denied == ""
 
 
+@pytest.mark.parametrize(
+    ("approver", "expected"),
+    [
+        ("{group: no-such-group}", ['"no-such-group" is not a group of this machine: every login is denied']),
+        (
+            "{users: [alice, zoe]}",
+            [
+                '"zoe" is to approve, and has no token in the user table',
+                "names alice alone, whose own logins nobody can approve",
+            ],
+        ),
+        ("{user: alice, allow_self: true}", []),
+        (
+            "{user: zoe}",
+            [
+                '"zoe" is to approve, and has no token in the user table',
+                "names nobody who has a token: every login is denied",
+            ],
+        ),
+    ],
+)
+def test_second_people_who_cannot_be_asked_are_reported(
+    installed: Installed, approver: str, expected: list[str]
+) -> None:
+    installed.write("users.yaml", "alice: t\n")
+    installed.set("services", f"{{sudo: {{approver: {approver}}}}}")
+    report = check_config(installed.file, ANYBODY, "/no/sshd", [installed.pam])
+    found = [problem.what for problem in report.problems if problem.key.startswith("services.sudo.approver")]
+    assert found == expected
+
+
 # Whose key it is
 
 

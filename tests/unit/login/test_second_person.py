@@ -1,0 +1,352 @@
+"""Others than the one who logs in must approve: real frames, a real sandbox, real state."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pam_iampass.audit.journal import Journal
+from pam_iampass.client import AuthenticationAPI, Session
+from pam_iampass.client.errors import Unavailable
+from pam_iampass.config.settings import ThrottleSettings
+from pam_iampass.login import throttle
+from pam_iampass.login.context import Configuration, LoginContext
+from pam_iampass.login.second_person import LEAST_SHARE, share
+from pam_iampass.login.throttle import Pending, Refusal, RequestResult, ThrottleState
+from pam_iampass.module import Module
+from pam_iampass.outcome import PamCode
+from pam_iampass.session.kept_session import AttachedLogin, State, new_id
+from tests.support.door import AccountDoor, Door
+from tests.support.sandbox import HttpStatus, SessionState
+from tests.support.sessions import keeping
+from tests.support.setting import ME, Setting
+from tests.support.ssh_keys import accepted, make_key
+from tests.unit.session.test_store import KEPT
+
+BOTH = "{users: [carol, dave]}"
+
+
+def phones(world: Setting, **names: bool) -> None:
+    """People of the user table beside the one who logs in, and whether they have a phone."""
+    table = "".join(f"{name}: token-of-{name}\n" for name in names)
+    world.write("users.yaml", f"{ME}: {Setting.token}\n{table}")
+    for name, device in names.items():
+        world.sandbox.add_user(f"token-of-{name}", device=device)
+
+
+@pytest.fixture
+def asks(world: Setting) -> Setting:
+    phones(world, carol=True, dave=True)
+    ask(world, BOTH)
+    return world
+
+
+def ask(world: Setting, approver: str, **settings: str) -> None:
+    values = {"timeout": "60s", **settings, "services": f"{{test: {{approver: {approver}}}}}"}
+    world.configure(**values)
+
+
+def rung(world: Setting) -> list[str]:
+    """Whose phones have rung."""
+    return [session.user for session in world.sandbox.sessions[world._first_session :]]
+
+
+def record(world: Setting) -> dict[str, str]:
+    return [fields for fields in world.records.fields if "IAMPASS_OUTCOME" in fields][-1]
+
+
+def test_the_first_who_approves_lets_in_and_is_in_the_record(asks: Setting) -> None:
+    told = asks.login()
+    assert told.code == PamCode.SUCCESS
+    assert told.said[0].startswith("carol is asked to approve this within 29 seconds")
+    assert told.said[-1] == "Approved by carol."
+    assert rung(asks) == ["token-of-carol"]
+    assert (record(asks)["IAMPASS_USER"], record(asks)["IAMPASS_APPROVER"]) == (ME, "carol")
+    assert record(asks)["IAMPASS_REASON"] == "a second person must approve; carol: approved"
+
+
+def test_who_has_no_phone_or_does_not_answer_is_followed_by_the_next_once_their_session_has_ended(
+    world: Setting,
+) -> None:
+    phones(world, carol=False, dave=True, erin=True)
+    ask(world, "{users: [carol, dave, erin]}")
+    world.sandbox.misbehave("poll", SessionState("timeout"))
+    assert world.login().code == PamCode.SUCCESS
+    assert rung(world) == ["token-of-dave", "token-of-erin"]
+    assert world.calls[:6] == ["start", "start", "poll", "end", "start", "poll"]
+    found = record(world)
+    assert (found["IAMPASS_OUTCOME"], found["IAMPASS_APPROVER"]) == ("approved", "erin")
+    assert found["IAMPASS_REASON"] == (
+        "a second person must approve; carol: NO_MOBILE_DEVICE; dave: the phone did not answer in time; erin: approved"
+    )
+
+
+def test_a_refusal_ends_the_login(asks: Setting) -> None:
+    asks.sandbox.auto = "deny"
+    told = asks.login()
+    assert (told.code, told.errors) == (PamCode.ABORT, ["carol has not approved this."])
+    assert rung(asks) == ["token-of-carol"]
+    assert record(asks)["IAMPASS_OUTCOME"] == "denied"
+
+
+def test_nobody_is_asked_while_the_request_to_somebody_else_may_still_be_approved(asks: Setting) -> None:
+    asks.sandbox.misbehave("poll", SessionState("timeout"))
+    asks.sandbox.misbehave("end", HttpStatus(500), times=None)
+    assert asks.login().code == PamCode.ABORT
+    assert rung(asks) == ["token-of-carol"]
+    assert record(asks)["IAMPASS_OUTCOME"] == "timed_out"
+
+
+def test_each_is_asked_once_and_nobody_has_answered(world: Setting) -> None:
+    phones(world, carol=True, dave=True)
+    ask(world, BOTH)
+    world.sandbox.misbehave("poll", SessionState("timeout"), times=None)
+    told = world.login()
+    assert told.errors == ["Nobody has answered in time. Asked: carol, dave."]
+    assert rung(world) == ["token-of-carol", "token-of-dave"]
+
+
+def test_nobody_but_the_first_is_asked_without_time(asks: Setting) -> None:
+    ask(asks, BOTH, timeout="5s")
+    asks.sandbox.auto = "ask"
+    told = asks.login()
+    assert rung(asks) == ["token-of-carol"]
+    assert told.promised == [5.0]
+
+
+@pytest.mark.parametrize(
+    ("time_left", "people", "expected"),
+    [(60.0, 2, 30.0), (60.0, 9, 15.0), (30.0, 1, 30.0), (20.0, 3, 20.0), (5.0, 3, 5.0)],
+)
+def test_the_time_is_shared_by_as_many_as_have_enough_of_it(
+    time_left: float, people: int, expected: float
+) -> None:
+    assert share(time_left, people) == expected
+    assert LEAST_SHARE <= 15
+
+
+class Unreachable(AuthenticationAPI):
+    """IAMPASS cannot be reached once dave is to be asked."""
+
+    def authenticate_user(self, user_id: str, *arguments: Any, **options: Any) -> Session:
+        if user_id == "token-of-dave":
+            raise Unavailable("connection refused", outage=True)
+        return super().authenticate_user(user_id, *arguments, **options)
+
+
+@pytest.mark.parametrize(("first", "code"), [("carol", PamCode.ABORT), ("dave", PamCode.IGNORE)])
+def test_an_outage_is_tolerated_only_before_anybody_was_asked(
+    world: Setting, first: str, code: PamCode
+) -> None:
+    phones(world, carol=False, dave=True)
+    names = "[carol, dave]" if first == "carol" else "[dave, carol]"
+    world.configure(
+        unavailable="ignore", timeout="60s", services=f"{{login: {{approver: {{users: {names}}}}}}}"
+    )
+
+    def parts(config: str, left: Callable[[str], None]) -> LoginContext:
+        context = world.contexts()(config, left)
+
+        def configure() -> Configuration:
+            found, sandbox = context.configure(), world.sandbox
+            keys = sandbox.application_id, sandbox.application_secret
+            return replace(found, api=Unreachable(*keys, transport=found.api.transport))
+
+        return replace(context, configure=configure)
+
+    decider = Module(Journal(world.records), parts, None).pam_sm_authenticate
+    settings = f"config={world.folder / 'iampass.yaml'}"
+    assert Door(decider, settings, user=ME, service="login", uid="0").finish().code == code
+    assert record(world)["IAMPASS_OUTCOME"] == "unavailable"
+
+
+# Never the one who logs in
+
+
+def test_who_logs_in_is_not_asked_unless_that_is_allowed(asks: Setting) -> None:
+    ask(asks, f"{{users: [{ME}, carol]}}")
+    asks.login()
+    ask(asks, f"{{users: [{ME}, carol], allow_self: true}}")
+    asks.login()
+    assert rung(asks) == ["token-of-carol", Setting.token]
+
+
+def test_who_logs_in_is_not_asked_by_another_name_with_the_same_phone(world: Setting) -> None:
+    world.write("users.yaml", f"{ME}: {Setting.token}\n{ME}-admin: {Setting.token}\n")
+    ask(world, f"{{user: {ME}-admin}}")
+    told = world.login()
+    assert told.errors == ["Nobody can be asked to approve this. Please ask your administrator."]
+    assert world.calls == []
+    assert record(world)["IAMPASS_OUTCOME"] == "unlisted"
+
+
+def test_the_caller_and_the_target_are_not_asked(world: Setting) -> None:
+    phones(world, nobody=True, carol=True)
+    world.configure(services=f"{{sudo: {{approver: {{users: [{ME}, nobody, carol]}}}}}}")
+    world.login(service="sudo", user="nobody", ruser=ME, uid=str(os.geteuid()))
+    assert rung(world) == ["token-of-carol"]
+
+
+def test_the_person_whose_key_it_is_is_not_asked(world: Setting, tmp_path: Path) -> None:
+    key = make_key(tmp_path / "key")
+    phones(world, carol=True, dave=True)
+    world.write("keys.yaml", f"carol: ['{key}']\n")
+    ask(world, BOTH, keys=str(world.folder / "keys.yaml"))
+    assert world.login(ssh_auth_info=accepted(key)).code == PamCode.SUCCESS
+    assert rung(world) == ["token-of-dave"]
+
+
+@pytest.mark.parametrize("state", [State.OPEN, State.ENDING], ids=["open", "being ended"])
+@pytest.mark.parametrize(
+    ("service", "approver", "by_key"),
+    [("sshd", "carol", False), ("second", "dave", True)],
+    ids=["who approved for themselves", "whose key it was"],
+)
+def test_who_has_begun_the_login_session_is_not_asked_within_it(
+    world: Setting, tmp_path: Path, service: str, approver: str, by_key: bool, state: State
+) -> None:
+    phones(world, carol=True, dave=True)
+    key = make_key(tmp_path / "key")
+    world.write("keys.yaml", f"carol: ['{key}']\n")
+    services = f"{{second: {{approver: {BOTH}}}, sudo: {{approver: {BOTH}}}}}"
+    with keeping(world, keys=str(world.folder / "keys.yaml"), services=services, timeout="60s") as agent:
+        agent.sessions.begin(
+            replace(
+                KEPT,
+                id=new_id(),
+                config=str(world.folder / "iampass.yaml"),
+                state=state,
+                user=ME,
+                approver=approver,
+                service=service,
+                first_factor=accepted(key) if by_key else None,
+                attached=(AttachedLogin(os.getpid(), ME, os.getuid(), service, 42),),
+            )
+        )
+        for session, expected in ("42", "dave"), ("43", "carol"):
+            assert agent.login(service="sudo", audit_session=session).code == PamCode.SUCCESS
+            assert agent.outcome()["IAMPASS_APPROVER"] == expected
+
+
+def test_a_session_that_a_second_person_has_approved_covers_and_is_theirs(world: Setting) -> None:
+    phones(world, carol=True, dave=True)
+    services = f"{{test: {{approver: {BOTH}}}, sudo: {{approver: {{users: [dave, carol]}}}}}}"
+    with keeping(world, services=services) as agent:
+        session, login = agent.log_in()
+        kept = agent.kept(session)
+        assert kept is not None
+        assert (kept.user, kept.approver) == (ME, "carol")
+        assert agent.login(service="sudo", audit_session="42").code == PamCode.IGNORE
+        assert agent.outcome()["IAMPASS_APPROVER"] == "carol"
+        login.end()
+
+
+# Nothing of the second person's lets anybody else in
+
+
+def test_who_logs_in_is_shown_no_link_to_register_a_phone_for_somebody_else(world: Setting) -> None:
+    phones(world, carol=False)
+    ask(world, "{user: carol}", enroll_at_login="true")
+    told = world.login("first_factor=publickey", ssh_auth_info=accepted(KEY))
+    assert told.code == PamCode.MAXTRIES
+    assert world.calls == ["start"]
+    assert record(world)["IAMPASS_OUTCOME"] == "no_device"
+
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS"
+
+
+def test_a_recovery_code_of_nobody_is_taken(asks: Setting) -> None:
+    ask(asks, BOTH, prompt="always", recovery="{ask: unanswered}")
+    asks.sandbox.auto = "deny"
+    for name in (ME, "carol"):
+        code = asks.state.recovery_codes.renew(name)[0]
+        told = asks.login(answers=(code,))
+        assert told.code == PamCode.ABORT
+    assert told.asked == [
+        "IAMPASS: press Enter to ask for the approval of carol, dave, one after the other; that takes at most "
+        "60 seconds: "
+    ]
+
+
+def test_an_exempt_second_person_lets_nobody_in_and_an_exempt_user_passes(asks: Setting) -> None:
+    asks.sandbox.auto = "deny"
+    ask(asks, BOTH, exempt="{users: [carol, dave]}")
+    assert asks.login().code == PamCode.ABORT
+    ask(asks, BOTH, exempt=f"{{users: [{ME}]}}")
+    assert asks.login().code == PamCode.IGNORE
+
+
+def test_nobody_passes_for_lack_of_anybody_who_could_approve(world: Setting) -> None:
+    ask(world, BOTH, unlisted_users="ignore")
+    assert world.login().code == PamCode.ABORT
+    ask(world, "{group: no-such-group}", unlisted_users="ignore")
+    assert world.login().code == PamCode.ABORT
+    assert record(world)["IAMPASS_OUTCOME"] == "misconfigured"
+    assert world.calls == []
+
+
+def test_in_the_account_phase_a_second_person_is_asked_in_silence(asks: Setting) -> None:
+    asks.door_class = AccountDoor
+    told = asks.login(service="test", ssh_auth_info="")
+    assert (told.code, told.said) == (PamCode.SUCCESS, [])
+    assert rung(asks) == ["token-of-carol"]
+
+
+# Limits
+
+
+def test_after_two_failures_who_asks_must_wait_and_others_need_not(asks: Setting) -> None:
+    asks.sandbox.auto = "deny"
+    for _ in range(2):
+        asks.login()
+    calls = asks.calls
+    told = asks.login()
+    assert told.errors[0].startswith("Too many requests: none was sent. Wait ")
+    assert "recovery code" not in told.errors[0]
+    assert asks.calls == calls
+    other = "daemon"
+    assert other in {entry.pw_name for entry in pwd.getpwall()}
+    asks.sandbox.auto = "approve"
+    assert asks.login(user=other).code == PamCode.SUCCESS, "carol's phone rings for others"
+
+
+LIMITS = ThrottleSettings(30.0, 900.0, 30, 10, 3.0)
+
+
+def test_one_who_asks_has_a_third_of_what_a_person_may_get_in_an_hour() -> None:
+    state, now = ThrottleState(), 1000.0
+    for place in range(10):
+        login = Pending(f"origin {place}", str(place), now)
+        found = throttle.asked_another(state, login, LIMITS, now)
+        assert not isinstance(found, Refusal)
+        state = throttle.another_decided(found, login, RequestResult.FAILED, LIMITS, now)
+    assert isinstance(throttle.asked_another(state, Pending("o", "o", now), LIMITS, now), Refusal)
+    again = throttle.asked_another(state, login, LIMITS, now)
+    assert isinstance(again, ThrottleState), "the next person of the same login is not one more"
+    assert len(again.requests) == 10
+    assert state.next_turn == 0.0, "their own phone has no part in it"
+
+
+def test_an_approval_does_not_count_for_who_asks(asks: Setting) -> None:
+    for _ in range(3):
+        assert asks.login().code == PamCode.SUCCESS
+    state = asks.state.throttle.state(ME)
+    assert (state.requests, state.failures, state.pending) == ({}, {}, ())
+
+
+def test_who_hangs_up_is_recorded_with_all_who_were_asked(asks: Setting) -> None:
+    asks.sandbox.auto = "ask"
+    door = asks.door()
+    asks.sandbox.wait_for_request("token-of-carol")
+    door.die()
+    door.wait()
+    assert record(asks)["IAMPASS_OUTCOME"] == "cancelled"
+    assert record(asks)["IAMPASS_REASON"].endswith("; asked: carol")
+    assert [each.count for each in asks.state.throttle.state(ME).failures.values()] == [1]
