@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable
 
 from pam_iampass import __version__
-from pam_iampass.agent.control import Handler, Request
+from pam_iampass.agent.control import ControlRequest, Handler
 from pam_iampass.audit.administrator import Administrator
 from pam_iampass.audit.journal import Act, ActRecord, Journal
 from pam_iampass.config.settings import load
@@ -63,7 +63,7 @@ class Administration:
 
     # doctor and check
 
-    def _agent_status(self, _request: Request) -> dict[str, Any]:
+    def _agent_status(self, _request: ControlRequest) -> dict[str, Any]:
         return {
             "version": __version__,
             "uptime": round(time.monotonic() - self._started, 1),
@@ -71,7 +71,7 @@ class Administration:
             "problem": self._state.problem,
         }
 
-    def _state_summary(self, request: Request) -> list[list[float]]:
+    def _state_summary(self, request: ControlRequest) -> list[list[float]]:
         """For each of the users `names`: how many codes are left, and how long no request is sent (seconds)."""
         limits, now = load(request.text("config")).throttle, since_boot()
         found = []
@@ -84,7 +84,7 @@ class Administration:
 
     # throttle
 
-    def _throttle_show(self, request: Request) -> dict[str, Any]:
+    def _throttle_show(self, request: ControlRequest) -> dict[str, Any]:
         name, limits = request.text("user"), load(request.text("config")).throttle
         state, now = self._state.throttle.state(name), since_boot()
         places = [
@@ -105,14 +105,14 @@ class Administration:
             "wrong_codes_in_the_last_hour": len(state.attempts),
         }
 
-    def _throttle_clear(self, request: Request) -> None:
+    def _throttle_clear(self, request: ControlRequest) -> None:
         name = request.text("user")
         with self._recorded(Act.THROTTLE_CLEAR, request, name):
             self._state.throttle.clear(name)
 
     # recovery
 
-    def _recovery_list(self, request: Request) -> dict[str, Any]:
+    def _recovery_list(self, request: ControlRequest) -> dict[str, Any]:
         name = request.text("user")
         stored = self._state.recovery_codes.stored(name)
         codes = stored.codes if stored else ()
@@ -124,12 +124,12 @@ class Administration:
             "used_at": sorted(code.used_at for code in codes if code.used_at is not None),
         }
 
-    def _recovery_new(self, request: Request) -> list[str]:
+    def _recovery_new(self, request: ControlRequest) -> list[str]:
         name = request.text("user")
         with self._recorded(Act.RECOVERY_NEW, request, name):
             return self._state.recovery_codes.renew(name)
 
-    def _recovery_revoke(self, request: Request) -> bool:
+    def _recovery_revoke(self, request: ControlRequest) -> bool:
         name = request.text("user")
         with self._recorded(Act.RECOVERY_REVOKE, request, name) as facts:
             revoked = self._state.recovery_codes.revoke(name)
@@ -139,7 +139,7 @@ class Administration:
 
     # bypass
 
-    def _bypass_add(self, request: Request) -> dict[str, Any]:
+    def _bypass_add(self, request: ControlRequest) -> dict[str, Any]:
         """Let `user` in without the phone for `seconds`, through `service` or, if that is empty, all services."""
         name, service, seconds = request.text("user"), request.text("service"), request.number("seconds")
         with self._recorded(Act.BYPASS, request, name, service or "all") as facts:
@@ -170,11 +170,11 @@ class Administration:
             )
         return bypass.members()
 
-    def _bypass_list(self, _request: Request) -> list[dict[str, Any]]:
+    def _bypass_list(self, _request: ControlRequest) -> list[dict[str, Any]]:
         self.record_ended_bypasses()
         return [bypass.members() for bypass in self._state.bypasses.active()]
 
-    def _bypass_end(self, request: Request) -> int:
+    def _bypass_end(self, request: ControlRequest) -> int:
         """End the bypasses of `user`; how many were in force."""
         name = request.text("user")
         with self._recorded(Act.BYPASS_END, request, name) as facts:
@@ -198,10 +198,10 @@ class Administration:
 
     # session
 
-    def _session_list(self, _request: Request) -> list[dict[str, Any]]:
+    def _session_list(self, _request: ControlRequest) -> list[dict[str, Any]]:
         return [_listed(kept) for kept in self._state.kept_sessions()]
 
-    def _session_end(self, request: Request) -> dict[str, Any]:
+    def _session_end(self, request: ControlRequest) -> dict[str, Any]:
         """End the sessions of the user or with the id `who`, or `all`; answers when their logins are over."""
         who = None if request.flag("all") else request.text("who")
         chosen = [kept.id for kept in _chosen(self._state.kept_sessions(), who)]
@@ -210,14 +210,14 @@ class Administration:
             facts.append(f"{len(chosen) - len(left)} of {len(chosen)} sessions ended")
         return {"ended": [ident for ident in chosen if ident not in left], "not_ended": left}
 
-    def _session_wait(self, request: Request) -> dict[str, Any]:
+    def _session_wait(self, request: ControlRequest) -> dict[str, Any]:
         """Cut off `users` again: something may have begun meanwhile. Answers when `sessions` and theirs are over."""
         begun = [ident for user in request.texts("users") for ident in self._state.phone_lost(user)[1]]
         sessions = list(dict.fromkeys([*request.texts("sessions"), *begun]))
         left = self._end(sessions, request)
         return {"ended": [ident for ident in sessions if ident not in left], "not_ended": left}
 
-    def _end(self, sessions: Sequence[str], request: Request) -> list[str]:
+    def _end(self, sessions: Sequence[str], request: ControlRequest) -> list[str]:
         """End sessions, or go on with that; the ids of those that have not ended in time."""
         until = time.monotonic() + PATIENCE + PATIENCE_FOR_EACH * len(sessions)
         left = self._state.end_sessions(sessions, min(_LOOK, PATIENCE))
@@ -228,14 +228,14 @@ class Administration:
 
     # phone lost, user remove
 
-    def _phone_lost(self, request: Request) -> dict[str, Any]:
+    def _phone_lost(self, request: ControlRequest) -> dict[str, Any]:
         """From now on no login of the user that has begun is approved, and no session is kept. Does not wait."""
         name = request.text("user")
         with self._recorded(Act.PHONE_LOST, request, name) as facts:
             pending, sessions, problem = self._cut_off(name, facts)
         return {"pending": pending, "sessions": sessions, "problem": problem}
 
-    def _user_forget(self, request: Request) -> dict[str, Any]:
+    def _user_forget(self, request: ControlRequest) -> dict[str, Any]:
         """The same; ends bypasses, too, and removes recovery codes and limits. Does not wait."""
         name = request.text("user")
         with self._recorded(Act.USER_REMOVE, request, name) as facts:
@@ -253,7 +253,9 @@ class Administration:
         return pending, sessions, problem
 
     @contextlib.contextmanager
-    def _recorded(self, act: Act, request: Request, user: str, service: str = "") -> Iterator[list[str]]:
+    def _recorded(
+        self, act: Act, request: ControlRequest, user: str, service: str = ""
+    ) -> Iterator[list[str]]:
         """Record what the block does. It may add to the list what came of it."""
         facts: list[str] = []
         failed = True

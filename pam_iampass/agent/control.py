@@ -182,7 +182,7 @@ def _result_in(message: dict[str, Any]) -> Any:
     return message["result"]
 
 
-class Request:
+class ControlRequest:
     """One request of the command."""
 
     def __init__(
@@ -217,7 +217,7 @@ class Request:
 
 
 #: Answers a request with what JSON can hold. Raises PamIampassError.
-Handler = Callable[[Request], Any]
+Handler = Callable[[ControlRequest], Any]
 
 
 class ControlServer:
@@ -338,7 +338,7 @@ class ControlServer:
             )
             by = Administrator(name_of(uid, sudo_user), sudo_user, tty, rhost)
             arguments = message.get("arguments")
-            request = Request(by, arguments if isinstance(arguments, dict) else {}, progress)
+            request = ControlRequest(by, arguments if isinstance(arguments, dict) else {}, progress)
             return {"result": handler(request)}
         except PamIampassError as error:
             return {"error": {"what": error.what, "remedy": error.remedy}}

@@ -38,7 +38,7 @@ from pam_iampass.module import Module
 from pam_iampass.outcome import Phase
 from pam_iampass.session.descriptors import stored
 from pam_iampass.session.store import KeptSessions, SessionStore
-from pam_iampass.session.watch import Watch
+from pam_iampass.session.watcher import SessionWatcher
 from pam_iampass.system import paths
 from pam_iampass.system.service_user import SERVICE_USER, become
 from pam_iampass.system.trusted_folder import trusted_folder
@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> int:
     network = Network(Lookups(when_exhausted=lambda: lookups_hang(agent, journal, by_systemd=not own_socket)))
     configurations = Configurations(network, OwnPorts(network).network)
     sessions = KeptSessions(SessionStore(state.database), journal, configurations.sessions_api)
-    watch = Watch(sessions, configurations.manager)
+    watcher = SessionWatcher(sessions, configurations.manager)
     state.keep(sessions)
     contexts = LoginContexts(configurations, state, lambda: agent.pending)
     agent = Agent(listeners.doors, journal, Module(journal, contexts, sessions))
@@ -119,7 +119,7 @@ def main(arguments: list[str]) -> int:
     notify("STOPPING=1")
     if control:
         control.stop()
-    watch.stop()
+    watcher.stop()
     over.set()
     state.throttle.write()
     state.database.close()

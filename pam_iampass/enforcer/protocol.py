@@ -61,7 +61,7 @@ class Reason(enum.Enum):
     """The process of the login has ended without closing it. Nobody reads why."""
 
 
-class Result(enum.Enum):
+class EnforcerResult(enum.Enum):
     """The result of a request."""
 
     DONE = "done"
@@ -89,7 +89,7 @@ class LoginSession:
 
 
 @dataclass(frozen=True)
-class Request:
+class EnforcerRequest:
     """One request."""
 
     verb: Verb
@@ -102,22 +102,22 @@ class Request:
         return f"{self.verb.value} {self.session} {self.reason.value}\n".encode("ascii")
 
     @staticmethod
-    def decode(line: bytes) -> Request:
+    def decode(line: bytes) -> EnforcerRequest:
         """The request of a line that ends with a line feed. Raises InvalidRequest."""
         try:
             verb, session, reason = line.decode("ascii").removesuffix("\n").split(" ")
             if not line.endswith(b"\n") or not SESSION_ID.fullmatch(session):
                 raise ValueError
-            return Request(Verb(verb), session, Reason(reason))
+            return EnforcerRequest(Verb(verb), session, Reason(reason))
         except ValueError:
             raise InvalidRequest("invalid request") from None
 
 
 @dataclass(frozen=True)
-class Reply:
+class EnforcerReply:
     """The answer to a request."""
 
-    result: Result
+    result: EnforcerResult
     problem: str = ""
     """What failed."""
 
@@ -128,10 +128,10 @@ class Reply:
         return text.encode("utf-8", "replace")[: LINE_LIMIT - 1] + b"\n"
 
     @staticmethod
-    def decode(line: bytes) -> Reply:
+    def decode(line: bytes) -> EnforcerReply:
         """The answer of a line. Raises ValueError."""
         word, _colon, problem = line.decode("utf-8", "replace").removesuffix("\n").partition(": ")
-        return Reply(Result(word), clean(problem, LINE_LIMIT))
+        return EnforcerReply(EnforcerResult(word), clean(problem, LINE_LIMIT))
 
 
 def receive_line(connection: socket.socket, until: float) -> bytes:
@@ -149,7 +149,9 @@ def receive_line(connection: socket.socket, until: float) -> bytes:
     return line
 
 
-def ask(request: Request, path: str = paths.ENFORCER_SOCKET, patience: float = PATIENCE) -> Reply:
+def ask(
+    request: EnforcerRequest, path: str = paths.ENFORCER_SOCKET, patience: float = PATIENCE
+) -> EnforcerReply:
     """Ask the enforcer, and wait at most `patience` seconds for the answer. Raises EnforcerUnavailable."""
     until = time.monotonic() + patience
     remedy = "systemctl status pam-iampass-enforcer.socket"
@@ -162,6 +164,6 @@ def ask(request: Request, path: str = paths.ENFORCER_SOCKET, patience: float = P
         except OSError as error:
             raise EnforcerUnavailable(f"{path}: {error.strerror or 'no answer in time'}", remedy) from None
     try:
-        return Reply.decode(line)
+        return EnforcerReply.decode(line)
     except ValueError:
         raise EnforcerUnavailable(f"{path}: invalid answer", remedy) from None

@@ -25,11 +25,11 @@ from pam_iampass.enforcer import processes
 from pam_iampass.enforcer.logins import LogindFailed, RegisteredLogin, Registrations, logind_session
 from pam_iampass.enforcer.processes import Members, Strays
 from pam_iampass.enforcer.protocol import (
+    EnforcerReply,
+    EnforcerRequest,
+    EnforcerResult,
     InvalidRequest,
     Reason,
-    Reply,
-    Request,
-    Result,
     Verb,
     receive_line,
 )
@@ -128,15 +128,17 @@ def _service_uid() -> int:
         raise StateError(f"there is no user {SERVICE_USER}", "systemd-sysusers") from None
 
 
-def serve(connection: socket.socket, enforcer: Enforcer, allowed_uids: frozenset[int]) -> Reply | None:
+def serve(
+    connection: socket.socket, enforcer: Enforcer, allowed_uids: frozenset[int]
+) -> EnforcerReply | None:
     """Serve one request; returns the answer, None if the peer may not ask or has hung up."""
     if peer_credentials(connection)[1] not in allowed_uids:
         print("refused a connection of another user", file=sys.stderr)
         return None
     try:
-        request = Request.decode(receive_line(connection, time.monotonic() + REQUEST_TIMEOUT))
+        request = EnforcerRequest.decode(receive_line(connection, time.monotonic() + REQUEST_TIMEOUT))
     except (InvalidRequest, OSError):
-        reply = Reply(Result.FAILED, "invalid request")
+        reply = EnforcerReply(EnforcerResult.FAILED, "invalid request")
     else:
         reply = enforcer.carry_out(request)
     if reply.problem:
@@ -160,7 +162,7 @@ class Enforcer:
     notice_seconds: float = NOTICE_SECONDS
     signal_seconds: float = SIGNAL_SECONDS
 
-    def carry_out(self, request: Request) -> Reply:
+    def carry_out(self, request: EnforcerRequest) -> EnforcerReply:
         """Do what is asked to every registered login session of the kept session.
 
         An end is also that of what logins whose process has ended have left in the audit session that they have begun.
@@ -175,12 +177,12 @@ class Enforcer:
                     for login in logins:
                         self.registrations.forget(login)
         except UntrustedFile as error:
-            return Reply(Result.FAILED, str(error))
+            return EnforcerReply(EnforcerResult.FAILED, str(error))
         if problems:
-            return Reply(Result.FAILED, "; ".join(problems))
-        return Reply(Result.DONE if acted else Result.NOTHING)
+            return EnforcerReply(EnforcerResult.FAILED, "; ".join(problems))
+        return EnforcerReply(EnforcerResult.DONE if acted else EnforcerResult.NOTHING)
 
-    def _act(self, request: Request, logins: Sequence[RegisteredLogin]) -> list[str]:
+    def _act(self, request: EnforcerRequest, logins: Sequence[RegisteredLogin]) -> list[str]:
         """Returns what is wrong."""
         problems: list[str] = []
         if request.verb is Verb.END:

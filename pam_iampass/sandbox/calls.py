@@ -17,7 +17,7 @@ from pam_iampass.sandbox.state import ServiceState
 from pam_iampass.server.http import Route
 from pam_iampass.server.messages import (
     IncomingRequest,
-    Refusal,
+    RefusedRequest,
     Reply,
     Start,
     Unknown,
@@ -64,13 +64,13 @@ class Backend:
         return self.state.sessions.secret_of(client_id)
 
     async def require_application(self, request: IncomingRequest) -> None:
-        """Raises Refusal unless the path names the application, and the application signed the request."""
+        """Raises RefusedRequest unless the path names the application, and the application signed the request."""
         if request.segments[2] != self.application_id:
             raise Unknown("application", request.segments[2])
         await self._signatures.caller(request, self.application_id)
 
     async def require_user(self, request: IncomingRequest) -> str:
-        """The known user that the path names, in a request of the application. Raises Refusal."""
+        """The known user that the path names, in a request of the application. Raises RefusedRequest."""
         await self.require_application(request)
         user = request.user_id()
         if self.state.users.has_device(user) is None:
@@ -78,10 +78,10 @@ class Backend:
         return user
 
     async def require_session(self, request: IncomingRequest) -> SandboxSession:
-        """The session that the path names, in a call that it signed itself. Raises Refusal."""
+        """The session that the path names, in a call that it signed itself. Raises RefusedRequest."""
         session = self.state.sessions.at_path(request.segments[1])
         if session is None:
-            raise Refusal(404, "UNKNOWN_SESSION", "there is no such session")
+            raise RefusedRequest(404, "UNKNOWN_SESSION", "there is no such session")
         await self._signatures.caller(request, session.token)
         require_session_call(request)
         return session

@@ -24,7 +24,7 @@ from pam_iampass.sandbox.calls import Backend
 from pam_iampass.sandbox.sessions import SandboxSession
 from pam_iampass.sandbox.state import ServiceState, Sms
 from pam_iampass.server.http import Route
-from pam_iampass.server.messages import Headers, IncomingRequest, Refusal, Reply, unauthorized
+from pam_iampass.server.messages import Headers, IncomingRequest, RefusedRequest, Reply, unauthorized
 from pam_iampass.text import clean
 
 _DECISIONS = {
@@ -52,7 +52,7 @@ async def decide(backend: Backend, request: IncomingRequest) -> Reply:
     try:
         _decide(backend, request)
     except LookupError:
-        raise Refusal(
+        raise RefusedRequest(
             409, "NOT_PENDING", "this request no longer waits for an answer of this phone"
         ) from None
     return Reply.of({})
@@ -64,7 +64,7 @@ async def move(backend: Backend, request: IncomingRequest) -> Reply:
     try:
         _move(backend, request)
     except LookupError:
-        raise Refusal(409, "NOT_OPEN", "this session is over, or the phone is lost") from None
+        raise RefusedRequest(409, "NOT_OPEN", "this session is over, or the phone is lost") from None
     return Reply.of({})
 
 
@@ -74,7 +74,7 @@ async def register(backend: Backend, request: IncomingRequest) -> Reply:
     request.require_no_body()
     user = backend.state.users.use_link(request.segments[2])
     if user is None:
-        raise Refusal(410, "LINK_NOT_VALID", "this link has been used, or its user was deleted")
+        raise RefusedRequest(410, "LINK_NOT_VALID", "this link has been used, or its user was deleted")
     return Reply.of({"user": clean(user)})
 
 
@@ -84,11 +84,11 @@ async def lose_or_find(backend: Backend, request: IncomingRequest) -> Reply:
     request.require_no_body()
     verb, user = request.segments[2], request.user_id()
     if verb not in ("lost", "found"):
-        raise Refusal(404, "UNKNOWN_CALL", "a phone is lost or found")
+        raise RefusedRequest(404, "UNKNOWN_CALL", "a phone is lost or found")
     try:
         backend.state.users.set_lost(user, verb == "lost")
     except LookupError:
-        raise Refusal(409, "NO_PHONE", "this user has no phone") from None
+        raise RefusedRequest(409, "NO_PHONE", "this user has no phone") from None
     return Reply.of({})
 
 
@@ -105,7 +105,7 @@ async def decide_for_script(backend: Backend, request: IncomingRequest) -> Reply
     try:
         return Reply.of(_described(_decide(backend, request)))
     except LookupError as error:
-        raise Refusal(404, "NOT_PENDING", str(error)) from None
+        raise RefusedRequest(404, "NOT_PENDING", str(error)) from None
 
 
 async def list_sessions_for_script(backend: Backend, request: IncomingRequest) -> Reply:
@@ -121,13 +121,13 @@ async def move_for_script(backend: Backend, request: IncomingRequest) -> Reply:
     try:
         return Reply.of(_described(_move(backend, request)))
     except LookupError as error:
-        raise Refusal(404, "NOT_OPEN", str(error)) from None
+        raise RefusedRequest(404, "NOT_OPEN", str(error)) from None
 
 
 def _require_page(backend: Backend, request: IncomingRequest) -> None:
     # A second line of defence: pages of other sites cannot even try keys.
     if request.header("Sec-Fetch-Site") not in (None, "same-origin"):
-        raise Refusal(403, "WRONG_SITE", "only the phone page may make this call")
+        raise RefusedRequest(403, "WRONG_SITE", "only the phone page may make this call")
     _require_bearer(request, backend.phone_key, "phone key")
 
 
@@ -151,7 +151,7 @@ def _number_and_verb(request: IncomingRequest, verbs: Collection[str]) -> tuple[
     request.require_no_body()
     number, verb = request.segments[2:]
     if verb not in verbs or not (number.isascii() and number.isdigit() and len(number) < 10):
-        raise Refusal(404, "UNKNOWN_CALL", f"the last part of the path is one of: {', '.join(verbs)}")
+        raise RefusedRequest(404, "UNKNOWN_CALL", f"the last part of the path is one of: {', '.join(verbs)}")
     return int(number), verb
 
 
@@ -201,7 +201,7 @@ def _file(name: str) -> Reply:
     # The name is compared with those of the files, and never becomes part of a path.
     files = {path.name: path for path in _FOLDER.iterdir() if path.suffix in _TYPES}
     if name not in files:
-        raise Refusal(404, "UNKNOWN_CALL", "there is no such file")
+        raise RefusedRequest(404, "UNKNOWN_CALL", "there is no such file")
     return Reply(200, files[name].read_bytes(), _TYPES[files[name].suffix], HEADERS)
 
 

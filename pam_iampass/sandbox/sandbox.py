@@ -25,7 +25,7 @@ from pam_iampass.sandbox.sessions import SandboxSession, SessionOrUser
 from pam_iampass.sandbox.state import ServiceState
 from pam_iampass.sandbox.state_folder import CA_FILE, SERVICE_FILE, SandboxError, StateFolder
 from pam_iampass.server.http import Dispatcher, serve
-from pam_iampass.server.messages import IncomingRequest, Refusal
+from pam_iampass.server.messages import IncomingRequest, RefusedRequest
 
 # An id is part of paths, and precedes a colon: these characters need no quoting in either.
 _APPLICATION_ID = re.compile(r"[A-Za-z0-9._~-]+", re.ASCII)
@@ -95,7 +95,7 @@ class Sandbox(Behaviour):
     def _make_dispatcher(self, names: frozenset[str]) -> Dispatcher[Backend]:
         return Dispatcher((*calls.ROUTES, *phone.ROUTES), self._backend, names, self._now, self._report)
 
-    def _report(self, request: IncomingRequest, refusal: Refusal) -> None:
+    def _report(self, request: IncomingRequest, refusal: RefusedRequest) -> None:
         why = f"{refusal.status} {refusal.reason}, {refusal.detail}"
         self._state.report(EventKind.REFUSED, detail=f"{request.method} {request.target}: {why}")
 

@@ -15,7 +15,7 @@ from typing import Callable, Generic, TypeVar
 from aiohttp import web
 from multidict import CIMultiDict
 
-from pam_iampass.server.messages import IncomingRequest, Refusal, Reply
+from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply
 
 # How long handlers may take to end after the server stops.
 _SHUTDOWN_SECONDS = 1.0
@@ -27,7 +27,7 @@ Handler = Callable[[S, IncomingRequest], Awaitable[Reply]]
 
 @dataclass(frozen=True)
 class Route(Generic[S]):
-    """A method, a path in which ``*`` matches one segment, and the handler, which raises Refusal."""
+    """A method, a path in which ``*`` matches one segment, and the handler, which raises RefusedRequest."""
 
     method: str
     path: str
@@ -41,16 +41,18 @@ class Route(Generic[S]):
 
 
 def find_handler(routes: Sequence[Route[S]], request: IncomingRequest) -> Handler[S]:
-    """The handler of the first route with the path and the method. Raises Refusal (404 or 405)."""
+    """The handler of the first route with the path and the method. Raises RefusedRequest (404 or 405)."""
     matching: dict[str, Route[S]] = {}
     for each in routes:
         if each.matches(request):
             matching.setdefault(each.method, each)
     if not matching:
-        raise Refusal(404, "UNKNOWN_CALL", "there is no such call")
+        raise RefusedRequest(404, "UNKNOWN_CALL", "there is no such call")
     if request.method not in matching:
         allow = (("Allow", ", ".join(matching)),)
-        raise Refusal(405, "WRONG_METHOD", f"the method of this call is {' or '.join(matching)}", allow)
+        raise RefusedRequest(
+            405, "WRONG_METHOD", f"the method of this call is {' or '.join(matching)}", allow
+        )
     return matching[request.method].handler
 
 
@@ -63,7 +65,7 @@ class Dispatcher(Generic[S]):
         service: S,
         names: frozenset[str],
         clock: Callable[[], float],
-        refused: Callable[[IncomingRequest, Refusal], None],
+        refused: Callable[[IncomingRequest, RefusedRequest], None],
     ) -> None:
         """`names` are the host names of the server, in lower case; `clock` returns its Unix time in seconds. `refused`
         is told of each request that is refused."""
@@ -87,7 +89,7 @@ class Dispatcher(Generic[S]):
             # A page of another site whose name resolves to this address must not be answered.
             request.require_host(self._names)
             return await find_handler(self._routes, request)(self._service, request)
-        except Refusal as refusal:
+        except RefusedRequest as refusal:
             self._refused(request, refusal)
             return Reply.refusing(refusal)
 

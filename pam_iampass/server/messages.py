@@ -1,6 +1,6 @@
 """Requests as they were received, replies to them, and what start, poll and end say. No I/O.
 
-Refusal                     a request violates the protocol: answered with a 4xx and a reason
+RefusedRequest              a request violates the protocol: answered with a 4xx and a reason
 └── Unknown                 it names an application or a user that the server does not know: a 404 with a sentence
 """
 
@@ -21,7 +21,7 @@ from pam_iampass.text import clean
 Headers = tuple[tuple[str, str], ...]
 
 
-class Refusal(Exception):
+class RefusedRequest(Exception):
     """A request that the server refuses.
 
     :param status: HTTP status of the reply, 400 to 499.
@@ -37,7 +37,7 @@ class Refusal(Exception):
         self.headers = headers
 
 
-class Unknown(Refusal):
+class Unknown(RefusedRequest):
     """A request about an application or a user that was never added (404).
 
     :param what: `application` or `user`.
@@ -48,21 +48,21 @@ class Unknown(Refusal):
         super().__init__(404, f"UNKNOWN_{what.upper()}", f"There is no {what} {clean(name, 100)}.")
 
 
-def unauthorized(reason: str, detail: str) -> Refusal:
+def unauthorized(reason: str, detail: str) -> RefusedRequest:
     """A request without a valid signature or token."""
-    return Refusal(401, reason, detail)
+    return RefusedRequest(401, reason, detail)
 
 
-def bad_request(reason: str, detail: str) -> Refusal:
+def bad_request(reason: str, detail: str) -> RefusedRequest:
     """A signed request that violates the protocol."""
-    return Refusal(400, reason, detail)
+    return RefusedRequest(400, reason, detail)
 
 
 class IncomingRequest:
     """A complete request as it was received: nothing is decoded, collapsed or normalised unless a call asks for it.
 
     A user id may contain ``/`` or be ``..``: a normalised path would name another user. The ``require_`` methods and
-    those that read parts of it raise Refusal.
+    those that read parts of it raise RefusedRequest.
     """
 
     def __init__(self, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes) -> None:
@@ -99,7 +99,9 @@ class IncomingRequest:
         except ValueError:
             name = None
         if name not in names:
-            raise Refusal(421, "WRONG_HOST", f"the names of this server are: {', '.join(sorted(names))}")
+            raise RefusedRequest(
+                421, "WRONG_HOST", f"the names of this server are: {', '.join(sorted(names))}"
+            )
 
     def require_content_type(self) -> None:
         """The service's client always sends this, even in session calls, which have no body."""
@@ -148,7 +150,7 @@ class IncomingRequest:
 
 
 def text_of(value: dict[str, Any], key: str) -> str | None:
-    """The text of a key in a body; None for a missing key. Raises Refusal for anything but a non-empty text."""
+    """The text of a key in a body; None for a missing key. Raises RefusedRequest for anything but a non-empty text."""
     if key not in value:
         return None
     text = value[key]
@@ -181,7 +183,7 @@ class Reply:
         return cls(status=status, body=json.dumps(value).encode(), headers=headers)
 
     @classmethod
-    def refusing(cls, refusal: Refusal) -> Reply:
+    def refusing(cls, refusal: RefusedRequest) -> Reply:
         """A reply with the reason of a refusal."""
         if isinstance(refusal, Unknown):  # the service answers with a sentence
             return cls(refusal.status, refusal.detail.encode(), "text/plain; charset=utf-8")
@@ -211,7 +213,7 @@ class Start:
 
     @classmethod
     def of(cls, request: IncomingRequest, *more: str) -> Start:
-        """Raises Refusal. `more` are parameters of the query that IAMPASS itself does not have."""
+        """Raises RefusedRequest. `more` are parameters of the query that IAMPASS itself does not have."""
         user = request.user_id()
         parameters = request.parameters("methods", "duration_seconds", *more)
         names = [method.name for method in AuthenticationMethod]
@@ -255,7 +257,7 @@ def ended(now: bool) -> Reply:
 
 
 def require_session_call(request: IncomingRequest, *parameters: str) -> dict[str, str]:
-    """The query of a poll or an end, which has no body. Raises Refusal."""
+    """The query of a poll or an end, which has no body. Raises RefusedRequest."""
     found = request.parameters(*parameters)
     request.require_content_type()
     request.require_no_body()

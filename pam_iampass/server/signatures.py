@@ -37,7 +37,7 @@ class Credentials:
 
     @classmethod
     def of(cls, request: IncomingRequest) -> Credentials:
-        """Raises Refusal (401) if a header is missing, repeated or malformed."""
+        """Raises RefusedRequest (401) if a header is missing, repeated or malformed."""
         if _only(request, VERSION) != "1":
             raise unauthorized("BAD_VERSION", f"{VERSION} must be 1")
         match = _AUTHENTICATION.fullmatch(_only(request, AUTHENTICATION))
@@ -77,7 +77,7 @@ class SignatureCheck:
 
     async def caller(self, request: IncomingRequest, client_id: str | None = None) -> str:
         """The id of the client that signed this request, for the URL to which it was sent; only `client_id`, if that
-        is given. Raises Refusal (401)."""
+        is given. Raises RefusedRequest (401)."""
         credentials = Credentials.of(request)
         secret = None
         if client_id in (None, credentials.client_id):

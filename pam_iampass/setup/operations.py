@@ -20,7 +20,7 @@ from pam_iampass.setup.edits import KEY, PASSWORD, QUIET
 from pam_iampass.setup.files import SYSTEMD, Change, Paths, take
 from pam_iampass.setup.manifest import Manifest, ManifestStore, Trial
 from pam_iampass.setup.plan import Plan, WantedService
-from pam_iampass.setup.watch import Watch
+from pam_iampass.setup.watch import PamFileWatch
 from pam_iampass.system import programs
 from pam_iampass.system.accounts import Account
 from pam_iampass.system.paths import SETTINGS
@@ -207,7 +207,7 @@ class Setup:
                 if running is not None and time.time() > running.deadline:
                     self._undo(running.services)
             finally:
-                found = Watch(self.paths, self.store, self._hooks, journal).look()
+                found = PamFileWatch(self.paths, self.store, self._hooks, journal).look()
         return found
 
     def status(self) -> tuple[list[ServiceStatus], Trial | None]:

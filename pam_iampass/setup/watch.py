@@ -35,7 +35,7 @@ _DAY = 24 * _HOUR
 _EARLY = 600.0  # a run that is a little early counts
 
 
-class Watch:
+class PamFileWatch:
     """One look at all files that setup has changed. The caller holds the lock."""
 
     def __init__(

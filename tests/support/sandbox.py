@@ -25,7 +25,7 @@ from pam_iampass.sandbox.calls import Backend
 from pam_iampass.sandbox.sessions import EndedBy, SandboxSession, SessionOrUser
 from pam_iampass.sandbox.state import Sms
 from pam_iampass.server.http import Dispatcher, Handler, find_handler
-from pam_iampass.server.messages import IncomingRequest, Refusal, Reply
+from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply
 
 Found = TypeVar("Found")
 
@@ -186,7 +186,7 @@ class _FaultyDispatcher(Dispatcher[Backend]):
 def _kind_of(request: IncomingRequest) -> str:
     try:
         return _KINDS[find_handler(calls.ROUTES, request)]
-    except Refusal:
+    except RefusedRequest:
         return "other"
 
 

@@ -19,10 +19,10 @@ from pam_iampass.agent.context import Configurations, LoginContexts
 from pam_iampass.agent.server import Agent
 from pam_iampass.agent.wire import Hello
 from pam_iampass.audit.journal import Journal
-from pam_iampass.enforcer.protocol import Reply, Request, Result, Verb
+from pam_iampass.enforcer.protocol import EnforcerReply, EnforcerRequest, EnforcerResult, Verb
 from pam_iampass.module import Module
 from pam_iampass.outcome import PamCode, Phase
-from pam_iampass.session import watch
+from pam_iampass.session import watcher
 from pam_iampass.session.descriptors import Descriptors
 from pam_iampass.session.kept_session import KeptSession
 from pam_iampass.session.store import AskStatus, Connect, KeptSessions, SessionStore, status_of
@@ -92,13 +92,13 @@ class Keeping:
     """The agent. It stands for the machine: `restart` starts another one on the same files."""
 
     def __init__(self, world: Setting) -> None:
-        watch.IDLE = 0.05  # `stop` waits for them
+        watcher.IDLE = 0.05  # `stop` waits for them
         self.world = world
         self.path = world.folder / "pam.sock"
         self.store = SessionStore(world.state.database)
-        self.asked: list[Request] = []
+        self.asked: list[EnforcerRequest] = []
         """What the enforcer was asked for."""
-        self.result = Result.DONE
+        self.result = EnforcerResult.DONE
         self.logins: list[LoginSession] = []
         self.ask_status: AskStatus = status_of
         self.cover_timeout = 60.0
@@ -123,7 +123,7 @@ class Keeping:
             descriptors=Descriptors(""),
             clock=self._clock,
         )
-        self.watch = watch.Watch(self.sessions, configurations.manager, self._enforce)
+        self.watcher = watcher.SessionWatcher(self.sessions, configurations.manager, self._enforce)
         self.world.state.keep(self.sessions)
         contexts = LoginContexts(configurations, self.world.state, lambda: self.agent.pending)
         self.agent = Agent(
@@ -148,7 +148,7 @@ class Keeping:
     def stop(self) -> None:
         self.agent.stop()
         self._thread.join(PATIENCE)
-        self.watch.stop()
+        self.watcher.stop()
         for thread in threading.enumerate():
             if thread.name == "session":  # it may be about to write into the folder
                 thread.join(PATIENCE)
@@ -166,14 +166,14 @@ class Keeping:
                 login.end(signal.SIGKILL)
         self._listener.close()
 
-    def _enforce(self, request: Request) -> Reply:
+    def _enforce(self, request: EnforcerRequest) -> EnforcerReply:
         result = self.result  # first: a test that has waited for `asked` may set another
         self.asked.append(request)
-        if request.verb is Verb.END and result is Result.DONE:
+        if request.verb is Verb.END and result is EnforcerResult.DONE:
             for login in self.logins:
                 if login.session == request.session and not login.over:
                     login.end(signal.SIGTERM)
-        return Reply(result)
+        return EnforcerReply(result)
 
     # Logins
 

@@ -19,7 +19,14 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.enforcer.processes import look
-from pam_iampass.enforcer.protocol import Reason, Reply, Request, Result, Verb, receive_line
+from pam_iampass.enforcer.protocol import (
+    EnforcerReply,
+    EnforcerRequest,
+    EnforcerResult,
+    Reason,
+    Verb,
+    receive_line,
+)
 from tests.support.agent import listeners
 from tests.support.installation import ROOT, Installation
 from tests.support.terminal import Terminal
@@ -88,8 +95,8 @@ SOCKET = Path("/run/iampass/enforcer.sock")
 ENFORCER = ["/usr/sbin/pam-iampass-enforcer", "--socket"]
 SUDO = Path("/run/sudo/ts")
 DOAS = Path("/run/doas")
-DONE, NOTHING = Reply(Result.DONE), Reply(Result.NOTHING)
-INVALID = Reply(Result.FAILED, "invalid request")
+DONE, NOTHING = EnforcerReply(EnforcerResult.DONE), EnforcerReply(EnforcerResult.NOTHING)
+INVALID = EnforcerReply(EnforcerResult.FAILED, "invalid request")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -112,7 +119,7 @@ def session() -> str:
     return secrets.token_hex(16)
 
 
-def asked(line: bytes, user: str = "_iampass") -> Reply | None:
+def asked(line: bytes, user: str = "_iampass") -> EnforcerReply | None:
     """What the enforcer answers a user who sends `line`; None if it hangs up."""
     account = pwd.getpwnam(user)
     with socket.socket(socket.AF_UNIX) as connection:
@@ -128,11 +135,13 @@ def asked(line: bytes, user: str = "_iampass") -> Reply | None:
         answer = b""
         with contextlib.suppress(ConnectionError):
             answer = receive_line(connection, time.monotonic() + PATIENCE * 2)
-    return Reply.decode(answer) if answer else None
+    return EnforcerReply.decode(answer) if answer else None
 
 
-def ask(verb: Verb, session: str, reason: Reason = Reason.CLOSED, user: str = "_iampass") -> Reply | None:
-    return asked(Request(verb, session, reason).encode(), user)
+def ask(
+    verb: Verb, session: str, reason: Reason = Reason.CLOSED, user: str = "_iampass"
+) -> EnforcerReply | None:
+    return asked(EnforcerRequest(verb, session, reason).encode(), user)
 
 
 # What it does
@@ -505,7 +514,7 @@ def touches_nobody(session: str, login: LoginSession) -> None:
     for verb in (Verb.END, Verb.REVOKE):
         reply = ask(verb, session)
         assert reply is not None
-        assert reply.result is Result.FAILED
+        assert reply.result is EnforcerResult.FAILED
     assert (login.runs(), (SUDO / "alice").exists()) == (True, True)
     login.kill()
     assert "IAMPASS" not in login.shown
@@ -524,7 +533,7 @@ def test_a_folder_that_others_can_write_registers_nobody(session: str) -> None:
             shutil.chown(LOGINS, "root")
             LOGINS.chmod(0o755)
         assert reply is not None
-        assert reply.result is Result.FAILED
+        assert reply.result is EnforcerResult.FAILED
     assert login.runs()
     login.kill()
 
@@ -546,8 +555,8 @@ def test_a_login_that_proc_hides_is_not_taken_for_one_that_is_over(session: str)
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from pam_iampass.enforcer.service import Enforcer
-from pam_iampass.enforcer.protocol import Request
-print(Enforcer().carry_out(Request.decode(b"end {session} closed\\n")).encode().decode())
+from pam_iampass.enforcer.protocol import EnforcerRequest
+print(Enforcer().carry_out(EnforcerRequest.decode(b"end {session} closed\\n")).encode().decode())
 """
     hides = 'mount -t proc -o hidepid=2,gid="$0" proc /proc && exec setpriv "$@"'
     rights = ["--bounding-set=-all,+kill,+dac_override", "--inh-caps=-all"]  # those of the service

@@ -12,7 +12,7 @@ from pam_iampass.client import connection
 from pam_iampass.enforcer import service
 from pam_iampass.outcome import RESULTS, Outcome
 from pam_iampass.pam.stack import DEBIAN, PamFiles
-from pam_iampass.session import watch
+from pam_iampass.session import watcher
 from pam_iampass.setup.edits import with_us
 from tools.docs import markdown
 
@@ -57,7 +57,7 @@ def _value(found: re.Match[str], root: Path) -> str:
         "notice": f"{service.NOTICE_SECONDS:g}",
         "most_lookups": f"{connection.MOST_LOOKUPS}",
         "most_leaving": f"{server.MOST_LEAVING / 60:g}",
-        "last_wait": f"{server.STOP_TIMEOUT + watch.STOP_TIMEOUT:g}",
+        "last_wait": f"{server.STOP_TIMEOUT + watcher.STOP_TIMEOUT:g}",
     }[what]
 
 

@@ -21,9 +21,9 @@ from pam_iampass.agent.control import (
     GREETING,
     LARGEST_REQUEST,
     AgentUnavailable,
+    ControlRequest,
     ControlServer,
     Handler,
-    Request,
     ask,
 )
 from pam_iampass.audit.journal import Journal
@@ -105,7 +105,7 @@ def test_a_request_gets_its_result(agent: Agent) -> None:
 
 
 def test_lines_of_progress_come_before_the_result(agent: Agent) -> None:
-    def count(request: Request) -> int:
+    def count(request: ControlRequest) -> int:
         for number in range(3):
             request.progress(f"{number}")
         return 3
@@ -117,7 +117,7 @@ def test_lines_of_progress_come_before_the_result(agent: Agent) -> None:
 
 
 def test_an_error_of_the_agent_is_one_of_the_command(agent: Agent) -> None:
-    def fail(_request: Request) -> None:
+    def fail(_request: ControlRequest) -> None:
         raise PamIampassError("the disk is full", "make room")
 
     agent.handlers["fail"] = fail

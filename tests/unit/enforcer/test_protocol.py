@@ -11,17 +11,17 @@ import pytest
 
 from pam_iampass.enforcer import protocol
 from pam_iampass.enforcer.protocol import (
+    EnforcerReply,
+    EnforcerRequest,
+    EnforcerResult,
     EnforcerUnavailable,
     InvalidRequest,
     Reason,
-    Reply,
-    Request,
-    Result,
     Verb,
 )
 
 ID = "0123456789abcdef0123456789abcdef"
-END = Request(Verb.END, ID, Reason.CLOSED)
+END = EnforcerRequest(Verb.END, ID, Reason.CLOSED)
 NOT_REQUESTS = (
     b"",
     f"end {ID} closed".encode(),
@@ -40,23 +40,30 @@ def test_a_request_is_one_line() -> None:
     assert END.encode() == f"end {ID} closed\n".encode()
     for verb in Verb:
         for reason in Reason:
-            request = Request(verb, ID, reason)
-            assert Request.decode(request.encode()) == request
+            request = EnforcerRequest(verb, ID, reason)
+            assert EnforcerRequest.decode(request.encode()) == request
 
 
 @pytest.mark.parametrize("line", NOT_REQUESTS, ids=repr)
 def test_anything_else_is_no_request(line: bytes) -> None:
     with pytest.raises(InvalidRequest):
-        Request.decode(line)
+        EnforcerRequest.decode(line)
 
 
-@pytest.mark.parametrize("reply", [Reply(Result.DONE), Reply(Result.NOTHING), Reply(Result.FAILED, "a: b")])
-def test_an_answer_is_one_line(reply: Reply) -> None:
-    assert Reply.decode(reply.encode()) == reply
+@pytest.mark.parametrize(
+    "reply",
+    [
+        EnforcerReply(EnforcerResult.DONE),
+        EnforcerReply(EnforcerResult.NOTHING),
+        EnforcerReply(EnforcerResult.FAILED, "a: b"),
+    ],
+)
+def test_an_answer_is_one_line(reply: EnforcerReply) -> None:
+    assert EnforcerReply.decode(reply.encode()) == reply
 
 
 def test_an_answer_is_short_and_clean() -> None:
-    line = Reply(Result.FAILED, "a\nb\x1b[2J" + "ü" * 1000).encode()
+    line = EnforcerReply(EnforcerResult.FAILED, "a\nb\x1b[2J" + "ü" * 1000).encode()
     assert len(line) <= protocol.LINE_LIMIT
     assert line.startswith(b"failed: a\\x0ab\\x1b[2J")
     assert line.count(b"\n") == 1
@@ -79,7 +86,7 @@ def _answering(path: Path, answer: bytes) -> threading.Thread:
 
 def test_the_agent_gets_the_answer(tmp_path: Path) -> None:
     thread = _answering(tmp_path / "socket", b"nothing\n")
-    assert protocol.ask(END, str(tmp_path / "socket"), 20.0) == Reply(Result.NOTHING)
+    assert protocol.ask(END, str(tmp_path / "socket"), 20.0) == EnforcerReply(EnforcerResult.NOTHING)
     thread.join()
 
 

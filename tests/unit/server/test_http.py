@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from pam_iampass.server.http import Dispatcher, Route, find_handler, serve
-from pam_iampass.server.messages import IncomingRequest, Refusal, Reply
+from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply
 
 Answer = tuple[int, bytes]
 
@@ -131,6 +131,6 @@ def test_a_stream_is_sent_as_it_comes_and_ends_with_the_server() -> None:
 
 def test_methods_of_one_path_are_named_where_another_is_used() -> None:
     request = IncomingRequest("DELETE", "/ping/x", [], b"")
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RefusedRequest) as refused:
         find_handler(ROUTES, request)
     assert refused.value.headers == (("Allow", "GET, POST"),)

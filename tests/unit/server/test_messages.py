@@ -14,7 +14,7 @@ from pam_iampass.client.call import Call
 from pam_iampass.client.origin import Origin
 from pam_iampass.server.messages import (
     IncomingRequest,
-    Refusal,
+    RefusedRequest,
     Reply,
     Start,
     Unknown,
@@ -70,7 +70,7 @@ def start(
 
 
 def refused(request: IncomingRequest) -> str:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedRequest) as caught:
         Start.of(request)
     assert caught.value.status == 400
     return caught.value.reason
@@ -176,5 +176,5 @@ def test_a_path_stays_as_it_was_sent(path: str) -> None:
 @pytest.mark.parametrize("hosts", [[], [""], ["iam.example", "iam.example"], ["elsewhere"], ["iam.example."]])
 def test_only_one_host_of_our_own_is_answered(hosts: list[str]) -> None:
     request = IncomingRequest("GET", "/", [("Host", host) for host in hosts], b"")
-    with pytest.raises(Refusal, match=r"names of this server are: iam\.example"):
+    with pytest.raises(RefusedRequest, match=r"names of this server are: iam\.example"):
         request.require_host(frozenset({"iam.example"}))

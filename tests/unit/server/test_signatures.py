@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.server.messages import IncomingRequest, Refusal
+from pam_iampass.server.messages import IncomingRequest, RefusedRequest
 from pam_iampass.server.signatures import NONCE_SECONDS, Credentials, NoncesInMemory, SignatureCheck
 from tests.sandbox.signer import signed
 
@@ -45,7 +45,7 @@ class Server:
         return asyncio.run(self.check.caller(request, client))
 
     def refuses(self, request: IncomingRequest, client: str | None = None) -> str:
-        with pytest.raises(Refusal) as refused:
+        with pytest.raises(RefusedRequest) as refused:
             self.caller(request, client)
         assert refused.value.status == 401
         return refused.value.reason

@@ -15,9 +15,9 @@ import pytest
 
 from pam_iampass.agent.wire import Hello
 from pam_iampass.client import AuthenticationAPI
-from pam_iampass.enforcer.protocol import Reason, Request, Result, Verb
+from pam_iampass.enforcer.protocol import EnforcerRequest, EnforcerResult, Reason, Verb
 from pam_iampass.outcome import PamCode, Phase
-from pam_iampass.session import watch
+from pam_iampass.session import watcher
 from pam_iampass.session.kept_session import State
 from tests.support.frames import encode_items
 from tests.support.processes import process_with_id
@@ -61,7 +61,7 @@ def test_the_agent_has_what_is_left_of_a_killed_login_ended(agent: Keeping) -> N
     record = agent.wait_for_event("session_ended")
     assert record["IAMPASS_REASON"] == KILLED
     agent.wait_until_forgotten(ident)
-    assert agent.asked == [Request(Verb.END, ident, Reason.KILLED)]
+    assert agent.asked == [EnforcerRequest(Verb.END, ident, Reason.KILLED)]
     ended(agent)
     assert "secret" not in str(agent.world.records.fields)
 
@@ -173,7 +173,7 @@ def test_a_login_that_opens_long_after_its_approval_can_be_ended_by_the_phone(ag
     login = agent.open(told.kept)
     agent.world.sandbox.misbehave("poll", SessionState("closed"), times=None)
     wait_until(lambda: login.over, "the login is not over", 30.0)
-    assert agent.asked[0] == Request(Verb.END, told.kept, Reason.CLOSED)
+    assert agent.asked[0] == EnforcerRequest(Verb.END, told.kept, Reason.CLOSED)
 
 
 def test_the_phone_ends_a_login(agent: Keeping) -> None:
@@ -186,7 +186,7 @@ def test_the_phone_ends_a_login(agent: Keeping) -> None:
     assert record["PRIORITY"] == "4"
     agent.wait_until_forgotten(ident)
     wait_until(lambda: login.over, "the login is not over")
-    assert agent.asked[0] == Request(Verb.END, ident, Reason.CLOSED)
+    assert agent.asked[0] == EnforcerRequest(Verb.END, ident, Reason.CLOSED)
 
 
 def test_a_phone_that_was_lost_elsewhere_ends_what_it_has_approved(agent: Keeping) -> None:
@@ -197,7 +197,7 @@ def test_a_phone_that_was_lost_elsewhere_ends_what_it_has_approved(agent: Keepin
     assert record["IAMPASS_REASON"] == "IAMPASS knows no phone of the person any more; its logins are ended"
     agent.wait_until_forgotten(ident)
     assert login.over
-    assert agent.asked[0] == Request(Verb.END, ident, Reason.NO_PHONE)
+    assert agent.asked[0] == EnforcerRequest(Verb.END, ident, Reason.NO_PHONE)
     ended(agent)
 
 
@@ -268,7 +268,7 @@ def test_after_an_hour_of_silence_the_journal_says_so_once(agent: Keeping) -> No
 def test_calls_that_hang_hold_up_neither_a_record_nor_an_end(
     world: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "CALLERS", 2)
+    monkeypatch.setattr(watcher, "CALLERS", 2)
     over = threading.Event()
     asked: list[str] = []
 
@@ -316,7 +316,7 @@ def test_a_user_who_walks_away_is_no_longer_covered_and_is_seen_to_return(agent:
     kept = agent.kept(ident)
     assert kept is not None
     assert (kept.revoked, kept.away, kept.wanted) == (True, False, None)
-    assert agent.asked == [Request(Verb.REVOKE, ident, Reason.AWAY)]
+    assert agent.asked == [EnforcerRequest(Verb.REVOKE, ident, Reason.AWAY)]
     assert agent.events() == ["session_opened", "session_away", "session_back"]
     assert not login.over
 
@@ -328,7 +328,7 @@ def test_an_administrator_ends_a_login(agent: Keeping) -> None:
     agent.wait_until_forgotten(ident)
     ended(agent)
     wait_until(lambda: login.over, "the login is not over")
-    assert agent.asked[0] == Request(Verb.END, ident, Reason.ADMINISTRATOR)
+    assert agent.asked[0] == EnforcerRequest(Verb.END, ident, Reason.ADMINISTRATOR)
 
 
 def test_the_end_of_one_session_ends_no_other(agent: Keeping) -> None:
@@ -351,7 +351,7 @@ def test_a_login_that_opens_after_an_administrator_has_ended_its_session_is_ende
     agent.restart()
     login = agent.open(told.kept)
     wait_until(lambda: login.over, "the login is not over")
-    assert agent.asked[0] == Request(Verb.END, told.kept, Reason.ADMINISTRATOR)
+    assert agent.asked[0] == EnforcerRequest(Verb.END, told.kept, Reason.ADMINISTRATOR)
     agent.wait_until_forgotten(told.kept)
 
 
@@ -409,11 +409,11 @@ def test_a_login_that_is_registered_after_the_end_without_the_agent_being_told_i
 ) -> None:
     with approved_in_sshd(agent) as sshd:
         ((kept,), _broken) = agent.store.all()
-        agent.result = Result.NOTHING
+        agent.result = EnforcerResult.NOTHING
         agent.world.state.end_sessions([kept.id], 0.0)
         wait_until(lambda: agent.asked, "the enforcer was not asked")
         agent.logins.append(LoginSession(kept.id, sshd))
-        agent.result = Result.DONE
+        agent.result = EnforcerResult.DONE
         wait_until(lambda: sshd.poll() is not None, "the login is not over")
         agent.wait_until_forgotten(kept.id)
 
@@ -428,12 +428,12 @@ def test_a_session_ends_when_it_was_kept_as_long_as_the_settings_allow(agent: Ke
 
 
 def test_an_enforcer_that_fails_is_asked_again(agent: Keeping) -> None:
-    agent.result = Result.FAILED
+    agent.result = EnforcerResult.FAILED
     ident, login = agent.log_in()
     agent.world.state.end_sessions([ident], 0.0)
     wait_until(lambda: agent.asked, "the enforcer was not asked")
     assert not login.over
-    agent.result = Result.DONE
+    agent.result = EnforcerResult.DONE
     agent.ahead = 6.0
     agent.wait_until_forgotten(ident)
     wait_until(lambda: login.over, "the login is not over")
@@ -442,7 +442,7 @@ def test_an_enforcer_that_fails_is_asked_again(agent: Keeping) -> None:
 
 
 def test_a_login_that_the_enforcer_does_not_know_goes_on_and_the_journal_says_so(agent: Keeping) -> None:
-    agent.result = Result.NOTHING
+    agent.result = EnforcerResult.NOTHING
     ident, login = agent.log_in()
     agent.world.state.end_sessions([ident], 0.0)
     agent.wait_until_forgotten(ident)
@@ -495,7 +495,7 @@ def test_an_agent_that_is_killed_when_a_phone_is_reported_lost_ends_what_it_appr
     agent.world.state.throttle.phone_lost(ME)  # only this was written
     agent.start()
     wait_until(lambda: login.over, "the login is not over")
-    assert agent.asked[0] == Request(Verb.END, ident, Reason.ADMINISTRATOR)
+    assert agent.asked[0] == EnforcerRequest(Verb.END, ident, Reason.ADMINISTRATOR)
     agent.wait_until_forgotten(ident)
     later, _login = agent.log_in()
     agent.restart()

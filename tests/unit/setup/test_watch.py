@@ -13,7 +13,7 @@ import pytest
 from pam_iampass.audit.journal import Journal, PamFileEvent
 from pam_iampass.setup import apply
 from pam_iampass.setup.manifest import Trial
-from pam_iampass.setup.watch import MOST, Watch
+from pam_iampass.setup.watch import MOST, PamFileWatch
 from tests.support.folders import put
 from tests.support.setting import Records
 from tests.unit.setup.stage import LINE, SSHD, SU, SUDO, Stage
@@ -31,7 +31,7 @@ def look(stage: Stage) -> Look:
 
     def look(after: float = 0.0) -> list[tuple[PamFileEvent, str]]:
         modules = [modules_in(stage)]
-        found = Watch(stage.paths, stage.store, stage.hooks(), journal, modules).look(NOW + after)
+        found = PamFileWatch(stage.paths, stage.store, stage.hooks(), journal, modules).look(NOW + after)
         return [(record.event, record.service) for record in found]
 
     return look
@@ -232,7 +232,7 @@ def test_without_the_module_nothing_is_put_back(stage: Stage) -> None:
     put(stage.paths.pam / "su", SU)
     modules = modules_in(stage)
     (modules / "pam_iampass.so").unlink()
-    (record,) = Watch(stage.paths, stage.store, stage.hooks(), Journal(Records()), [modules]).look(NOW)
+    (record,) = PamFileWatch(stage.paths, stage.store, stage.hooks(), Journal(Records()), [modules]).look(NOW)
     assert record.event is OFF
     assert "pam_iampass.so is not installed" in record.reason
     assert stage.text("su") == SU
@@ -282,7 +282,7 @@ def test_the_record_of_a_phone_that_is_off_is_critical(stage: Stage) -> None:
     records = Records()
     stage.set_up("su")
     put(stage.paths.pam / "su", "auth required pam_permit.so\n")
-    Watch(stage.paths, stage.store, stage.hooks(), Journal(records)).look(NOW)
+    PamFileWatch(stage.paths, stage.store, stage.hooks(), Journal(records)).look(NOW)
     (fields,) = records.fields
     assert (fields["PRIORITY"], fields["IAMPASS_EVENT"], fields["IAMPASS_SERVICE"]) == (
         "2",

@@ -12,7 +12,13 @@ from pam_iampass.audit.journal import ERROR, WARNING, SessionRecord
 from pam_iampass.client import Deadline, ManagementAPI, ManagementAPIResult, Status
 from pam_iampass.client.errors import IampassError, LocalFailure, NotFound, Unavailable
 from pam_iampass.enforcer import protocol as enforcer
-from pam_iampass.enforcer.protocol import EnforcerUnavailable, Reason, Reply, Request, Result
+from pam_iampass.enforcer.protocol import (
+    EnforcerReply,
+    EnforcerRequest,
+    EnforcerResult,
+    EnforcerUnavailable,
+    Reason,
+)
 from pam_iampass.errors import PamIampassError
 from pam_iampass.outcome import SessionEvent
 from pam_iampass.session import life
@@ -26,7 +32,7 @@ CALL_TIMEOUT = 5.0
 PHONE_INTERVAL = 300.0
 #: How long IAMPASS gives no usable answer before the journal says so. Seconds.
 SILENCE = 3600.0
-#: How often the watch looks whether that is so. Seconds.
+#: How often the watcher looks whether that is so. Seconds.
 LOOK_INTERVAL = 10.0
 #: How long until the enforcer is asked again: an end takes 5 s and is wanted until the login is over. Seconds.
 ENFORCE_INTERVAL = 5.0
@@ -49,10 +55,10 @@ IDLE = 1.0
 #: The API of the settings in a file, for what an application can ask about its users. Raises PamIampassError.
 Manage = Callable[[str], ManagementAPI]
 #: `enforcer.protocol.ask`, or a substitute.
-Ask = Callable[[Request], Reply]
+Ask = Callable[[EnforcerRequest], EnforcerReply]
 
 
-class Watch:
+class SessionWatcher:
     """The thread that runs while there are sessions: it sees logins that end, and hands out the tasks that are due."""
 
     def __init__(self, sessions: KeptSessions, manage: Manage, ask: Ask = enforcer.ask) -> None:
@@ -305,18 +311,18 @@ class Tasks:
         if verb is None:
             return
         try:
-            reply = self._ask(Request(verb, kept.id, kept.why or Reason.CLOSED))
+            reply = self._ask(EnforcerRequest(verb, kept.id, kept.why or Reason.CLOSED))
         except EnforcerUnavailable as unavailable:
-            reply = Reply(Result.FAILED, unavailable.diagnostics())
+            reply = EnforcerReply(EnforcerResult.FAILED, unavailable.diagnostics())
         interval = min(ENFORCE_INTERVAL * 2**entry.enforcements, LONGEST_ENFORCE_INTERVAL)
         entry.enforcements += 1
-        done = reply.result is Result.DONE
+        done = reply.result is EnforcerResult.DONE
         entry.enforce_at = sessions.clock() + (ENFORCED_INTERVAL if done else interval)
         logins = f"session {kept.id} of {kept.user}"
-        if reply.result is Result.NOTHING and entry.kept.attached and entry.enforcements == 1:
+        if reply.result is EnforcerResult.NOTHING and entry.kept.attached and entry.enforcements == 1:
             goes_on = "unless they have just ended, they go on"
             sessions.journal.note(f"the enforcer knows no login of {logins}: {goes_on}", WARNING)
-        if reply.result is not Result.FAILED or not (entry.kept.attached or entry.kept.awaited):
+        if reply.result is not EnforcerResult.FAILED or not (entry.kept.attached or entry.kept.awaited):
             sessions.change(kept.id, lambda each: life.enforced(each, verb, anything=done))
         elif entry.enforcements == 1:
             text = f"the enforcer could not {verb.value} the logins of {logins}"
