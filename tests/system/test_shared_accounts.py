@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from tests.support.agent import RunningAgent
 from tests.support.command import run_command
 from tests.support.installation import ETC, Installation, write
 from tests.support.journald import Journald
+from tests.support.recovery import new_codes
 from tests.support.sandbox import Sandbox
 from tests.support.ssh_keys import listed, make_key, sign
 from tests.support.sshd import Sshd
@@ -291,3 +293,38 @@ def test_bypass_codes_and_limits_are_the_persons_who_needs_no_account(keys: Keys
     login.finish()
     assert world.outcome() == ("bypassed", "ignored")
     assert run_command("bypass", "end", "Zoë Z").returncode == 0
+
+
+def test_a_recovery_code_of_the_person_lets_them_into_the_account_and_nobody_elses_does(keys: Keys) -> None:
+    keys.admit(*PEOPLE)
+    of_alice, of_account = new_codes("alice")[0], new_codes(SHARED)[0]
+    for code, outcome in ((of_account, ("denied", "denied")), (of_alice, ("recovered", "success"))):
+        keys.world.mark()
+        login = keys.world.login(SHARED, *keys.offering("alice"))
+        login.prompted()
+        login.sendline(code)
+        login.finish()
+        assert keys.world.outcome() == outcome
+        assert keys.world.record()["IAMPASS_APPROVER"] == "alice"
+        assert keys.world.calls() == []
+
+
+def test_the_command_shows_who_the_person_is_and_the_account(keys: Keys) -> None:
+    keys.admit("alice")
+    run_command("key", "add", "Zoë Z", keys.print_of("stranger"))
+    write(ETC / "users.yaml", f"alice: {token_of('alice')}\nZoë Z: {token_of('bob')}\n")
+    keys.approved_by("alice", *keys.offering("alice"))
+    users = {one["user"]: one for one in json.loads(run_command("user", "list", "--json").stdout)["users"]}
+    zoe, account = users["Zoë Z"], users[SHARED]
+    assert (zoe["state"], zoe["uid"], zoe["keys"]) == ("asked", None, 1)
+    assert (account["state"], account["services"]) == ("denied", {"sshd": "by_key"})
+    shown = run_command("user", "list").stdout
+    assert "needs the phone, known by 1 key: no account" in shown
+    assert "sshd: needs the phone of the key's owner" in shown
+    logged = run_command("log", "alice").stdout.splitlines()[-1]
+    assert SHARED in logged
+    assert " alice " in logged
+    said = run_command("doctor", "Zoë Z", "--offline")
+    assert "Traceback" not in said.stderr
+    assert "user-unknown" not in said.stdout
+    assert "entry-never-used" not in run_command("doctor", "--offline").stdout
