@@ -150,7 +150,7 @@ def check_config(
     usable = examination.settings is not None
     return ConfigReport(
         settings_files=examination.settings.files if examination.settings else (config,),
-        table_files=table.files if table else (),
+        table_files=(*(table.files if table else ()), *(key_report.files if key_report else ())),
         users=len(table.entries) if table else 0,
         problems=tuple(problems),
         denied=who_is_denied(config, errors, usable=usable, files=files, key_file=examination.keys)

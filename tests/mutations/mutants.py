@@ -498,6 +498,12 @@ MUTANTS = {
             "test_to_a_shared_account_in_sshd_only_the_process_that_was_approved_attaches",
         ),
         Mutant(
+            "a key that was taken from a person still names them",
+            "if self._found is None or self._found[0] <= arrived:",
+            "if self._found is None:",
+            "test_both_places_count_and_changes_do_at_once",
+        ),
+        Mutant(
             "a broken file of keys is an empty one",
             "if not found and report.broken:",
             "if False:",

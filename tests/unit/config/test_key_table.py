@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -99,6 +103,39 @@ def test_both_places_count_and_changes_do_at_once(keys: Keys) -> None:
     assert keys.people(PlainKey(CA)) == set()
     keys.file.unlink()
     assert keys.people(PlainKey(A)) == set()
+
+
+def test_of_many_logins_that_wait_one_looks_at_the_files_for_all(keys: Keys) -> None:
+    """And none uses what was found before it came."""
+    keys.write(f"alice: [{A}]\n")
+    looks, inside, go_on = [], threading.Event(), threading.Event()
+
+    class Slow(KeyTable):
+        def _version(self) -> tuple[list[str], list[tuple[int, ...]]] | None:
+            looks.append(1)
+            inside.set()
+            go_on.wait(60)
+            return super()._version()
+
+    table = Slow(keys.file, owner=OWNER)
+    with ThreadPoolExecutor(10) as pool:
+        first = pool.submit(table.people, PlainKey(B))
+        assert inside.wait(60)
+        others = [pool.submit(table.people, PlainKey(B)) for _ in range(9)]
+        until = time.monotonic() + 60
+        while sum(_is_in(frame, "people") for frame in sys._current_frames().values()) < 10:
+            assert time.monotonic() < until
+        keys.write(f"alice: [{A}]\nbob: [{B}]\n")
+        go_on.set()
+        assert {each.result() for each in others} == {frozenset({"bob"})}
+        first.result()
+    assert len(looks) == 2
+
+
+def _is_in(frame: FrameType | None, name: str) -> bool:
+    while frame is not None and frame.f_code.co_name != name:
+        frame = frame.f_back
+    return frame is not None
 
 
 def test_one_key_of_two_people_is_an_error_and_names_both(keys: Keys) -> None:
