@@ -180,7 +180,7 @@ def before_request(
         return None
     what = "get a request on your phone, or type a recovery code; you then have"
     if second:
-        what = f"ask for the approval of {second}, one after the other; that takes at most"
+        what = f"ask for the approval of {second}; that takes at most"
     try:
         return conversation.ask(f"IAMPASS: press Enter to {what} {decisions.seconds(service.timeout)}: ")
     except AlreadyRefused:

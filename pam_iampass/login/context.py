@@ -171,6 +171,10 @@ class LoginContext:
     first_poll: float = math.inf
     """A request is polled first after so many seconds, if that is sooner than `approval.FIRST_POLL`."""
 
+    least_share: float = 14.0
+    """The shortest time in which a second person is asked after another one: 15 s, less what it takes to end the
+    request before. Seconds."""
+
     slowdown: Callable[[], float] = lambda: 1.0
     """The factor, 1 or more, by which the time between polls is stretched where many logins wait."""
 

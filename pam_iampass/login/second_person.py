@@ -24,16 +24,13 @@ from pam_iampass.session.kept_session import State
 from pam_iampass.session.store import KeptSessions
 from pam_iampass.system.accounts import Account, Accounts, UnknownAccount
 
-#: The shortest time in which somebody is asked after somebody else: 15 s, less what it takes to end the request before.
-LEAST_SHARE = 14.0
 
-
-def share(time_left: float, people_left: int) -> float:
+def share(time_left: float, people_left: int, least: float) -> float:
     """How long the next of some people has to answer, in seconds.
 
-    They share the time that is left equally, as many of them as have LEAST_SHARE; for the others no time is left.
+    They share the time that is left equally, as many of them as have `least` seconds; for the others no time is left.
     """
-    return time_left / max(min(people_left, int(time_left // LEAST_SHARE)), 1)
+    return time_left / max(min(people_left, int(time_left // least)), 1)
 
 
 def who_approves(

@@ -128,9 +128,17 @@ def _prompt(
     login, throttle = required.login, required.settings.throttle
     second = ""
     if isinstance(required, ApprovalRequired) and required.asker:
-        second = ", ".join(person.approver for person in required.people)
+        second = _in_words([person.approver for person in required.people])
     with context.state.throttle.stage("prompt", required.counted, login, throttle.logins_at_once):
         return before_request(login, required.service, Conversation(application), second)
+
+
+def _in_words(names: list[str]) -> str:
+    """The people who are asked one after the other; of many, the first ones."""
+    if len(names) == 1:
+        return names[0]
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{', '.join(names[:5])}{more}, one after the other"
 
 
 def _get_approval(
@@ -209,7 +217,8 @@ def _ask_each(
     The next one is asked only once the request to the one before has ended. `requests` takes each one that is made.
     """
     for place, person in enumerate(required.people):
-        share = second_person.share(deadline.remaining(), len(required.people) - place)
+        left = len(required.people) - place
+        share = second_person.share(deadline.remaining(), left, context.least_share)
         request = PhoneRequest(
             person,
             application,
@@ -224,9 +233,10 @@ def _ask_each(
         yield person.approver, decision
         if decision.outcome not in decisions.ASK_THE_NEXT:
             return
-        if deadline.remaining() >= second_person.LEAST_SHARE:  # else this is the last one
-            request.cleanup.close()
-        if request.left_open or deadline.remaining() < second_person.LEAST_SHARE or own.count() is not None:
+        if left == 1 or deadline.remaining() < context.least_share:
+            return
+        request.cleanup.close()
+        if request.left_open or deadline.remaining() < context.least_share or own.count() is not None:
             return
 
 

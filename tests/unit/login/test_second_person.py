@@ -17,7 +17,7 @@ from pam_iampass.client.errors import Unavailable
 from pam_iampass.config.settings import ThrottleSettings
 from pam_iampass.login import throttle
 from pam_iampass.login.context import Configuration, LoginContext
-from pam_iampass.login.second_person import LEAST_SHARE, share
+from pam_iampass.login.second_person import share
 from pam_iampass.login.throttle import Pending, Refusal, RequestResult, ThrottleState
 from pam_iampass.module import Module
 from pam_iampass.outcome import PamCode
@@ -50,6 +50,13 @@ def asks(world: Setting) -> Setting:
 def ask(world: Setting, approver: str, **settings: str) -> None:
     values = {"timeout": "60s", **settings, "services": f"{{test: {{approver: {approver}}}}}"}
     world.configure(**values)
+
+
+def door_of(world: Setting, change: Callable[[LoginContext], LoginContext], **items: Any) -> Door:
+    """A login whose context is another."""
+    made = world.contexts()
+    module = Module(Journal(world.records), lambda *arguments: change(made(*arguments)), None)
+    return Door(module.pam_sm_authenticate, f"config={world.folder / 'iampass.yaml'}", user=ME, **items)
 
 
 def rung(world: Setting) -> list[str]:
@@ -127,8 +134,26 @@ def test_nobody_but_the_first_is_asked_without_time(asks: Setting) -> None:
 def test_the_time_is_shared_by_as_many_as_have_enough_of_it(
     time_left: float, people: int, expected: float
 ) -> None:
-    assert share(time_left, people) == expected
-    assert LEAST_SHARE <= 15
+    assert share(time_left, people, 14.0) == expected
+
+
+def test_who_does_not_answer_in_their_share_is_asked_no_more_and_the_next_one_has_the_rest(
+    world: Setting,
+) -> None:
+    phones(world, carol=True, dave=True)
+    ask(world, BOTH, timeout="5s")
+    world.sandbox.auto = "ask"
+    door = door_of(world, lambda context: replace(context, least_share=1.0), service="test")
+    carol = world.sandbox.wait_for_request("token-of-carol")
+    dave = world.sandbox.wait_for_request("token-of-dave")
+    ended = world.sandbox.wait_for_end(carol)
+    assert ended.ended_at is not None
+    assert 1.0 <= ended.ended_at - carol.started_at <= 3.5
+    assert dave.started_at >= ended.ended_at
+    world.sandbox.approve(dave)
+    told = door.finish()
+    assert (told.code, told.promised) == (PamCode.SUCCESS, [5.0])
+    assert record(world)["IAMPASS_APPROVER"] == "dave"
 
 
 class Unreachable(AuthenticationAPI):
@@ -150,19 +175,15 @@ def test_an_outage_is_tolerated_only_before_anybody_was_asked(
         unavailable="ignore", timeout="60s", services=f"{{login: {{approver: {{users: {names}}}}}}}"
     )
 
-    def parts(config: str, left: Callable[[str], None]) -> LoginContext:
-        context = world.contexts()(config, left)
+    def configure(made: Callable[[], Configuration]) -> Configuration:
+        found, sandbox = made(), world.sandbox
+        keys = sandbox.application_id, sandbox.application_secret
+        return replace(found, api=Unreachable(*keys, transport=found.api.transport))
 
-        def configure() -> Configuration:
-            found, sandbox = context.configure(), world.sandbox
-            keys = sandbox.application_id, sandbox.application_secret
-            return replace(found, api=Unreachable(*keys, transport=found.api.transport))
+    def unreachable(context: LoginContext) -> LoginContext:
+        return replace(context, configure=lambda: configure(context.configure))
 
-        return replace(context, configure=configure)
-
-    decider = Module(Journal(world.records), parts, None).pam_sm_authenticate
-    settings = f"config={world.folder / 'iampass.yaml'}"
-    assert Door(decider, settings, user=ME, service="login", uid="0").finish().code == code
+    assert door_of(world, unreachable, service="login", uid="0").finish().code == code
     assert record(world)["IAMPASS_OUTCOME"] == "unavailable"
 
 
@@ -314,7 +335,8 @@ def test_after_two_failures_who_asks_must_wait_and_others_need_not(asks: Setting
     other = "daemon"
     assert other in {entry.pw_name for entry in pwd.getpwall()}
     asks.sandbox.auto = "approve"
-    assert asks.login(user=other).code == PamCode.SUCCESS, "carol's phone rings for others"
+    assert asks.login(user=other).code == PamCode.SUCCESS
+    assert rung(asks) == ["token-of-carol"] * 3, "carol's phone rings for others"
 
 
 LIMITS = ThrottleSettings(30.0, 900.0, 30, 10, 3.0)
