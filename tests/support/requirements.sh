@@ -11,7 +11,7 @@ test="$demo pamtester strace libpam-wrapper python3-pytest python3-pytest-timeou
 python3-hypothesis python3-requests python3-itsdangerous python3-pyte python3-segno python3-venv python3-zbar ca-certificates mypy
 valgrind chromium-headless-shell fonts-dejavu-core opendoas
 clang libclang-rt-dev mandoc groff-base man-db bash-completion zsh fish ansible-core
-rsync"
+krb5-kdc krb5-admin-server krb5-user rsync"
 
 . /etc/os-release
 version=${VERSION_ID:-13}
@@ -23,6 +23,9 @@ vm="$packages qemu-system-x86 qemu-utils e2fsprogs openssh-client python3-aiohtt
 python3-rich python3-yaml"
 
 bench="$demo libpam-duo python3-matplotlib"
+
+# These would change the machine's PAM files. They are only downloaded; tests/support/directory.py unpacks them.
+unpacked="sssd-common sssd-proxy libpam-sss"
 
 case ${1-} in
     demo) wanted=$demo ;;
@@ -43,6 +46,15 @@ done
 tools() {
     [ "$1" = test ] || return 0
     "$(dirname "$0")/python-tools.sh" published-client browser
+    folder=${PAM_IAMPASS_TOOLS:-/var/tmp/pam-iampass-tools-$(id -u)}/unpacked
+    [ "$(cat "$folder/made-of" 2> /dev/null)" != "$unpacked" ] || return 0
+    echo "Downloading Debian packages: $unpacked"
+    mkdir -p "$folder"
+    rm -f "$folder"/*.deb
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends --download-only -o APT::Sandbox::User=root \
+        -o Dir::Cache::archives="$folder" $unpacked > /dev/null
+    echo "$unpacked" > "$folder/made-of"
 }
 [ -n "$missing" ] || { tools "$1"; exit 0; }
 
