@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import shlex
 
@@ -10,7 +11,7 @@ import pytest
 
 from pam_iampass.doctor.catalogue import KINDS, SECTIONS, finding
 from pam_iampass.doctor.report import merged
-from pam_iampass.errors import Severity
+from pam_iampass.errors import Problem, Severity
 from tests.support.installation import ROOT
 from tools.docs import doctor_reference
 
@@ -27,6 +28,20 @@ def test_every_kind_is_used_in_the_code() -> None:
     files = [*(ROOT / "pam_iampass/doctor").glob("*.py"), ROOT / "pam_iampass/pam/services.py"]
     code = "".join(file.read_text("utf-8") for file in files if file.name != "catalogue.py")
     assert [kind for kind in KINDS if f'"{kind}"' not in code] == []
+
+
+def test_every_kind_that_a_problem_has_is_in_the_catalogue() -> None:
+    """doctor looks it up there."""
+    place = list(inspect.signature(Problem).parameters).index("kind")
+    kinds = {
+        given.value
+        for file in (ROOT / "pam_iampass").rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "Problem"
+        for given in (*call.args[place:][:1], *(one.value for one in call.keywords if one.arg == "kind"))
+        if isinstance(given, ast.Constant)
+    }
+    assert {"service-off", "switched-off", "sshd-grace-short"} <= kinds <= set(KINDS)
 
 
 def test_every_kind_of_finding_is_brought_about_in_a_test() -> None:
