@@ -425,6 +425,10 @@ class AskingLogin:
         )
         return found if isinstance(found, Refusal) else None
 
+    def phone_is_lost(self) -> bool:
+        """Whether the phone of the one who logs in was reported lost, or they were removed, since the login began."""
+        return self._store.state(self._user).lost >= self._pending.began
+
     def record(self, result: RequestResult) -> None:
         """Record the result."""
         self._store.change(

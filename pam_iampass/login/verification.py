@@ -229,7 +229,7 @@ def _ask_each(
         )
         requests[person.approver] = request
         person.login.participants.approver = person.approver
-        decision = _ask_in_turn(person, request, context)
+        decision = _ask_in_turn(person, request, context, own)
         yield person.approver, decision
         if decision.outcome not in decisions.ASK_THE_NEXT:
             return
@@ -240,8 +240,13 @@ def _ask_each(
             return
 
 
-def _ask_in_turn(required: ApprovalRequired, request: PhoneRequest, context: LoginContext) -> Decision:
-    """Wait for the turn, ask the phone, record the result."""
+def _ask_in_turn(
+    required: ApprovalRequired,
+    request: PhoneRequest,
+    context: LoginContext,
+    own: AskingLogin | None = None,
+) -> Decision:
+    """Wait for the turn, ask the phone, record the result. `own` is the login of the one who asks a second person."""
     login, remaining, limits = required.login, request.deadline.remaining, required.settings.throttle
     queued = QueuedLogin(
         context.state.throttle, required.approver, login, context.began, limits, required.asker
@@ -254,8 +259,12 @@ def _ask_in_turn(required: ApprovalRequired, request: PhoneRequest, context: Log
         return _refused(end, login, request.elapsed())
     if end is not None:
         return end
+
+    def phone_is_lost() -> bool:
+        return queued.phone_is_lost() or (own is not None and own.phone_is_lost())
+
     try:
-        decision = request.ask(waited=queued.waited, phone_is_lost=queued.phone_is_lost)
+        decision = request.ask(waited=queued.waited, phone_is_lost=phone_is_lost)
     except BaseException as interruption:
         queued.record(result_of(interruption, request.may_have_left))
         raise

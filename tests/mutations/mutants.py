@@ -456,6 +456,12 @@ MUTANTS = {
             "test_an_outage_is_tolerated_only_before_anybody_was_asked",
         ),
         Mutant(
+            "who was removed meanwhile gets in by the approval of their second person",
+            "or (own is not None and own.phone_is_lost())",
+            "or False",
+            "test_an_approval_does_not_count_once_either_of_the_two_was_removed_or_has_lost_their_phone",
+        ),
+        Mutant(
             "of two people who have the same key, one approves",
             "if len(people) > 1:",
             "if False:",

@@ -363,6 +363,20 @@ def test_an_approval_does_not_count_for_who_asks(asks: Setting) -> None:
     assert (state.requests, state.failures, state.pending) == ({}, {}, ())
 
 
+@pytest.mark.parametrize("lost", [ME, "carol"])
+def test_an_approval_does_not_count_once_either_of_the_two_was_removed_or_has_lost_their_phone(
+    asks: Setting, lost: str
+) -> None:
+    asks.sandbox.auto = "ask"
+    door = asks.door()
+    request = asks.sandbox.wait_for_request("token-of-carol")
+    asks.state.phone_lost(lost)
+    asks.sandbox.approve(request)
+    assert door.finish().code == PamCode.ABORT
+    assert record(asks)["IAMPASS_OUTCOME"] == "denied"
+    assert "reported lost" in record(asks)["IAMPASS_REASON"]
+
+
 def test_who_hangs_up_is_recorded_with_all_who_were_asked(asks: Setting) -> None:
     asks.sandbox.auto = "ask"
     door = asks.door()
