@@ -76,6 +76,12 @@ STATES = {
         "needs the phone of the key's owner",
         "need the phone of the key's owner",
     ),
+    UserState.BY_OTHERS: (
+        "needs a second person's phone",
+        "green",
+        "needs a second person's phone",
+        "need a second person's phone",
+    ),
     UserState.NO_ACCOUNT: ("never looked up", "yellow", "has no account", "have no account"),
 }
 """Each state in words, with its style, and as the end of a sentence about one user and about several."""

@@ -41,7 +41,7 @@ class UserState(enum.Enum):
     """The result of a login of the user, through a service without settings of its own."""
 
     ASKED = "asked"
-    """With the token of the table, or with one that `unlisted_users` makes from the name; or a second person is."""
+    """With the token of the table, or with one that `unlisted_users` makes from the name."""
     EXEMPT = "exempt"
     DENIED = "denied"
     """The user has no token."""
@@ -53,6 +53,8 @@ class UserState(enum.Enum):
     """The machine has no such account."""
     BY_KEY = "by_key"
     """In services with `approver: key`: the person whose key it is, is asked."""
+    BY_OTHERS = "by_others"
+    """In services that a second person must approve."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +257,7 @@ class _StatusResolver:
             return UserState.BROKEN, broken
         but = [f"exempt from {rule.network}" for rule in rules]
         if isinstance(service.approver, SecondPerson):
-            return UserState.ASKED, ", ".join(["a second person must approve", *but])
+            return UserState.BY_OTHERS, ", ".join(but)
         template = service.unlisted_users.template
         if entry is not None:
             return UserState.ASKED, ", ".join(but)

@@ -108,8 +108,9 @@ def lockouts(machine: Machine) -> Iterator[Problem]:
     root = in_force.get("root")
     if root is not None and root.root_login == "yes" and machine.stacks.asks(root.service, in_sshd=True):
         status = statuses.get("root")
-        by_key = status is not None and status.services.get(root.service) is UserState.BY_KEY
-        why = "" if by_key else _why_denied(machine, status)
+        others = (UserState.BY_KEY, UserState.BY_OTHERS)
+        asks_others = status is not None and status.services.get(root.service) in others
+        why = "" if asks_others else _why_denied(machine, status)
         if why:
             evidence = f"sshd -T: permitrootlogin {root.root_login}, pamservicename {root.service}"
             yield finding("lockout-root", "lockout", evidence, why=why)

@@ -77,6 +77,14 @@ def test_a_service_that_does_otherwise_is_named(configuration: Configuration) ->
     assert configuration.of("root").services == {}
 
 
+def test_a_service_that_a_second_person_must_approve_is_named(configuration: Configuration) -> None:
+    put(configuration.folder / "users.yaml", "root: t\n")
+    configuration.configure("services: {sudo: {approver: {group: oncall}}}\n")
+    assert configuration.of("root").services == {"sudo": UserState.BY_OTHERS}
+    configuration.configure("exempt: {users: [root]}\nservices: {sudo: {approver: {group: oncall}}}\n")
+    assert configuration.of("root").services == {}
+
+
 def test_a_person_whom_a_key_names_is_asked_without_an_account_and_the_account_by_the_key(
     configuration: Configuration,
 ) -> None:
