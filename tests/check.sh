@@ -35,7 +35,8 @@ for group in 'tests/unit/login --part=1/4' 'tests/unit/login --part=2/4' 'tests/
     'tests/unit/login --part=4/4' 'tests/unit/session --part=1/3' 'tests/unit/session --part=2/3' \
     'tests/unit/session --part=3/3' 'tests/unit/test_*.py --part=1/2' 'tests/unit/test_*.py --part=2/2' \
     "$others --part=1/3" "$others --part=2/3" "$others --part=3/3" 'tests/client --part=1/3' \
-    'tests/client --part=2/3' 'tests/client --part=3/3' 'tests/sandbox --part=1/2' 'tests/sandbox --part=2/2'; do
+    'tests/client --part=2/3' 'tests/client --part=3/3' 'tests/sandbox --part=1/2' \
+    'tests/sandbox --part=2/2' tests/faults; do
     printf '%s\0' "$group"
-done | xargs -0 -n 1 -P 17 tests/check.sh --group "$folder" || status=$?
+done | xargs -0 -n 1 -P 18 tests/check.sh --group "$folder" || status=$?
 tests/support/count.sh "$status" "$folder"/*.log

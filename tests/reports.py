@@ -1,4 +1,4 @@
-"""Writes what the tests show to build/reports: the attacks on sudo and su, the mutants.
+"""Writes what the tests show to build/reports: the table of failures, the attacks on sudo and su, the mutants.
 
 `make test` and `make mutants` run it, and CI keeps the folder.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.faults import report as faults
 from tests.mutations import report as mutations
 from tests.system.setuid import attacks_report as attacks
 
 FOLDER = Path(__file__).parents[1] / "build/reports"
-REPORTS = {"attacks.md": attacks.text, "mutations.md": mutations.text}
+REPORTS = {"faults.md": faults.text, "attacks.md": attacks.text, "mutations.md": mutations.text}
 
 
 def write() -> None:

@@ -41,7 +41,7 @@ whole=$#
 if [ $# -eq 0 ]; then
     # The longest first, and groups that mostly wait beside groups that need CPU.
     set -- tests/unit/login 'tests/unit/session tests/unit/agent' 'tests/unit/test_*.py tests/unit/system' \
-        tests/pam tests/system/setuid 'tests/system/test_s*.py' 'tests/system/test_[t-z]*.py' \
+        tests/pam tests/faults tests/system/setuid 'tests/system/test_s*.py' 'tests/system/test_[t-z]*.py' \
         'tests/system/setup/test_[s-z]*.py' 'tests/system/test_[f-m]*.py tests/system/test_[o-r]*.py' \
         'tests/system/test_[a-c]*.py tests/system/test_e*.py' tests/browser \
         'tests/system/setup/test_[a-r]*.py' 'tests/system/test_d*.py' 'tests/client tests/system/test_n*.py' \

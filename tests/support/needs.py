@@ -14,6 +14,7 @@ _BY_FIXTURE = {
     "trusted_folder": "needs_root",
     "small": "needs_root",
     "machine": "needs_isolated_root",
+    "everything": "needs_isolated_root",
     "witness": "needs_published_client",
 }
 
