@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -110,3 +112,14 @@ def test_over_a_unix_socket_too(either: World) -> None:
         listener.wait()
         UNIX_SOCKET.unlink()
     assert either.record()["IAMPASS_REASON"] == "the ssh client hung up"
+
+
+def test_a_client_that_lives_but_answers_nothing_is_not_disturbed(either: World) -> None:
+    either.sandbox.auto, either.sandbox.delay = "approve", 2.5
+    login = begin(either)
+    session = either.request("alice")
+    os.kill(login.process.pid, signal.SIGSTOP)
+    either.sandbox.wait_for_end(session, PATIENCE)
+    os.kill(login.process.pid, signal.SIGCONT)
+    assert login.finish() == 0, login.shown
+    assert either.outcome() == ("approved", "success")

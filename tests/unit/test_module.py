@@ -357,6 +357,13 @@ def test_polls_that_keep_failing_are_no_outage_that_is_tolerated(
     world.wait_for_ends()
 
 
+def test_a_poll_that_failed_is_forgotten_once_another_one_is_answered(world: Setting) -> None:
+    world.sandbox.auto = "ignore"
+    world.sandbox.misbehave("poll", HttpStatus(503))
+    assert world.login().errors == [NOBODY_ANSWERED]
+    assert world.outcome() == ("timed_out", "denied")
+
+
 @pytest.mark.parametrize(
     ("skew", "clock"), [(418.0, "41[0-9] s behind the server's"), (-412.0, "41[0-9] s ahead of the server's")]
 )

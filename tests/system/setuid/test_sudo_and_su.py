@@ -8,6 +8,7 @@ from tests.support.deadline import PLENTY, approve_within
 from tests.support.setuid.people import AS_ROOT, SHOW_WHO, Process, enter_password
 from tests.support.setuid.side_by_side import side_by_side
 from tests.support.setuid.stage import Guest, Phone
+from tests.support.terminal import Terminal
 
 
 @side_by_side
@@ -45,6 +46,14 @@ def test_after_a_denial_no_time_of_grace_begins(guest: Guest) -> None:
 
 
 @side_by_side
+def test_validating_asks_the_phone(guest: Guest) -> None:
+    guest.set_phone(Phone.APPROVES)
+    seen = guest.play("sudo", "-v")
+    assert seen.status == 0
+    assert guest.starts() == 1
+
+
+@side_by_side
 def test_where_sudo_may_ask_nothing_no_phone_rings(guest: Guest) -> None:
     guest.set_phone(Phone.APPROVES)
     sudo = guest.start("sudo", "-n", "/bin/sh", "-c", SHOW_WHO)
@@ -67,6 +76,14 @@ def test_an_approval_of_the_caller_of_su_runs_the_command(guest: Guest) -> None:
     assert guest.starts() == 1
     assert guest.record().startswith(f"outcome=approved result=success user={guest.twin} service=su ")
     guest.ended()
+
+
+@side_by_side
+def test_root_calls_su_and_is_asked_nothing(guest: Guest) -> None:
+    su = Terminal(["su", guest.name, "-c", "/usr/bin/id -un"])
+    assert (su.finish(), su.shown) == (0, f"{guest.name}\n")
+    assert guest.starts() == 0
+    assert guest.records(expected=0) == []
 
 
 @side_by_side
