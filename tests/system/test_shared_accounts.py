@@ -101,7 +101,7 @@ def keys(tmp_path: Path, world: World) -> Iterator[Keys]:
     yield Keys(tmp_path, world)
     shutil.rmtree(ETC / "keys.d")
     world.sshd.admit(SHARED)
-    (Path("/root/.ssh/authorized_keys")).unlink(missing_ok=True)
+    world.sshd.admit("root")
 
 
 def test_two_people_log_in_to_root_and_to_another_account_each_by_their_own_phone(keys: Keys) -> None:
