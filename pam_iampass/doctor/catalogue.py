@@ -844,6 +844,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " this.",
             "With visudo, set timestamp_timeout to some minutes",
         ),
+        _error(
+            "sudo-asks-one-for-all",
+            "{rule}: after one person's sudo, others in the same account are not asked: {names}",
+            "People share an account here: the settings have `approver: key` or `approver: login`. With"
+            " `timestamp_type=global`, sudo remembers that the account was authenticated in all of its logins, and so"
+            " asks nobody, whoever runs it.",
+            "Remove it with visudo",
+        ),
         _note(
             "sudo-no-secure-path",
             "sudoers has no secure_path",

@@ -65,7 +65,8 @@ def _loopholes(machine: Machine, rules: Sudoers) -> Iterator[Problem]:
         return usual_approver(service) if settings is None else settings.for_service(service).approver
 
     whom = partial(_without_phone, machine)
-    return loopholes(rules, machine.stacks.asks, whom, approver, machine.named)
+    shared = approver(machine.sshd_service or "sshd") is Approver.KEY
+    return loopholes(rules, machine.stacks.asks, whom, approver, machine.named, shared=shared)
 
 
 def _without_phone(machine: Machine, names: Iterable[str]) -> frozenset[str]:
@@ -79,11 +80,13 @@ def _without_phone(machine: Machine, names: Iterable[str]) -> frozenset[str]:
     return frozenset(name for name in names if states[name] in (UserState.EXEMPT, UserState.IGNORED))
 
 
-def loophole(line: SudoersLine, asks: Callable[[str], bool], *, caller_approves: bool) -> str | None:
+def loophole(
+    line: SudoersLine, asks: Callable[[str], bool], *, caller_approves: bool, shared: bool = False
+) -> str | None:
     """The kind of finding about a line of sudoers, if it keeps sudo from asking the phone of its caller.
 
     `asks` says whether a PAM service asks the phone; `caller_approves` whether the settings have the caller approve,
-    and not the user that PAM names.
+    and not the user that PAM names; `shared` whether they expect accounts that several people share.
     """
     name, value = line.name, line.value
     if name == NO_PASSWORD:
@@ -96,6 +99,8 @@ def loophole(line: SudoersLine, asks: Callable[[str], bool], *, caller_approves:
         return "sudo-asks-another"
     if name == "timestamp_timeout" and str(value).startswith("-"):
         return "sudo-never-asks-again"
+    if shared and name == "timestamp_type" and value == "global":
+        return "sudo-asks-one-for-all"
     return None
 
 
@@ -105,20 +110,23 @@ def loopholes(
     without_phone: Callable[[Iterable[str]], frozenset[str]],
     approver: Callable[[str], Approver | SecondPerson],
     named: str | None = None,
+    *,
+    shared: bool = False,
 ) -> Iterator[Problem]:
     """The lines that keep sudo from asking, except those that name only users who need no phone anyway.
 
-    `without_phone` says who of some users that is, `approver` whose phone a PAM service asks. With `named`, only lines
-    that may be about this user. Of lines that set the same for the same users or targets, the last one holds;
-    otherwise it is not decided which one does.
+    `without_phone` says who of some users that is, `approver` whose phone a PAM service asks, `shared` whether sshd
+    asks the person whose key it is. With `named`, only lines that may be about this user. Of lines that set the same
+    for the same users or targets, the last one holds; otherwise it is not decided which one does.
     """
     others = [name for name in rules.services if approver(name) is Approver.USER]
+    shared = rules.remembers and (shared or any(approver(name) is Approver.LOGIN for name in rules.services))
     last = {
         (line.name, line.scope, line.members, line.value if line.name == NO_PASSWORD else None): line
         for line in rules.lines
     }
     for line in last.values():
-        kind = loophole(line, asks, caller_approves=not others)
+        kind = loophole(line, asks, caller_approves=not others, shared=shared)
         if kind is None:
             continue
         if kind == "sudo-asks-another" and without_phone(["root"]):

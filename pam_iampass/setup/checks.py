@@ -128,6 +128,11 @@ def check_second_factor(
             f"{what_for}: second people must approve, and {asked.name} cannot log in without them",
             "pam-iampass check says whether they can be asked",
         )
+    elif wanted.approver is Approver.LOGIN:
+        yield warning(
+            f"{what_for}: whoever approved the login session must approve; {who.name} needs one that is kept",
+            "pam-iampass check says whether sessions of logins are kept; pam-iampass session list shows them",
+        )
     elif isinstance(phone, policy.Phone):
         yield fine(f"{what_for}: {asked.name} has a token, and is asked on the phone")
     elif phone.ignore:

@@ -64,6 +64,13 @@ def test_a_key_can_name_nobody_without_the_prompt_nor_outside_of_sshd(administra
     assert "nobody has a key in the key table and a token" in refused(administrator, "sshd", "--prompt")
 
 
+def test_whoever_approved_the_login_needs_no_token_of_the_account(administrator: Administrator) -> None:
+    administrator.machine.change(services="{sudo: {approver: login}}")
+    told = administrator.setup("sudo", who="bob")
+    assert "sudo: whoever approved the login session must approve; bob needs one that is kept" in told
+    assert "no token" not in told
+
+
 def test_root_would_be_refused_by_sshd(administrator: Administrator) -> None:
     administrator.machine.change(exempt="{users: [root]}")
     assert "PermitRootLogin without-password accepts a key alone" in refused(

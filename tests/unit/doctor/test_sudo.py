@@ -60,6 +60,20 @@ def test_a_line_about_whose_password_it_is_matters_only_if_that_user_is_to_appro
     assert unasked.kind == "sudo-root-unasked"
 
 
+def test_time_stamps_of_a_whole_account_matter_only_if_people_share_accounts() -> None:
+    everywhere, never = line("timestamp_type", "global"), line("timestamp_timeout", "0")
+
+    def kinds(*lines: SudoersLine, shared: bool = False, approver: Approver = Approver.CALLER) -> list[str]:
+        rules = loopholes(Sudoers(lines), asks, lambda _: frozenset(), lambda _: approver, shared=shared)
+        return [one.kind for one in rules]
+
+    assert kinds(everywhere) == []
+    assert kinds(everywhere, shared=True) == ["sudo-asks-one-for-all"]
+    assert kinds(everywhere, approver=Approver.LOGIN) == ["sudo-asks-one-for-all"]
+    assert kinds(everywhere, never, shared=True) == []
+    assert kinds(line("timestamp_type", "tty"), shared=True) == []
+
+
 def test_those_who_need_no_phone_are_not_named_and_a_line_for_them_alone_is_no_fault() -> None:
     rule = line("NOPASSWD", "ALL", BIN, DAEMON)
     assert found(rule) == ["bin, daemon NOPASSWD: ALL: sudo asks for neither password nor phone: bin, daemon"]
