@@ -21,12 +21,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pam_iampass.text import clean
+from pam_iampass.text import clean, in_quotes
 
 
 def shown(value: str) -> str:
     """A value as messages show it: in double quotes, cleaned, and cut where it is long."""
-    return f'"{clean(value, 80)}"'
+    return in_quotes(value, 80)
 
 
 def _line(text: str) -> str:

@@ -40,7 +40,12 @@ def quoted(text: str | None) -> str:
         return "-"
     if text and text != "-" and len(text) <= 300 and _PLAIN.issuperset(text):
         return text
-    return '"' + clean(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+    return in_quotes(text)
+
+
+def in_quotes(text: str, limit: int = 300) -> str:
+    """Return `text` cleaned and in double quotes, of which none within it is taken for the last one."""
+    return '"' + clean(text.replace("\\", "\\\\").replace('"', '\\"'), limit) + '"'
 
 
 def names(all_names: Iterable[str], limit: int = 5) -> str:

@@ -44,7 +44,7 @@ from pam_iampass.login.context import connect
 from pam_iampass.login.enrollment import QrCode
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.service_user import reading_as
-from pam_iampass.system.trusted_folder import kind_of, opened, shell_word
+from pam_iampass.system.trusted_folder import kind_of, looked_at, shell_word
 from pam_iampass.text import clean, one_line
 
 COLUMNS = ("user", "token", "phone", "display_name")
@@ -118,9 +118,7 @@ def administrators() -> frozenset[int]:
 
 
 def _text(file: Path, reader: _Reader, trusted: Set[int]) -> str:
-    # It is opened only after it was looked at: opening a device has effects, and a pipe of another user's waits.
-    with opened(os.fspath(file), os.O_PATH | os.O_CLOEXEC) as found:
-        status = os.fstat(found)
+    with looked_at(os.fspath(file)) as (status, found):
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
             reader.problem(None, "", f"is {kind_of(status.st_mode)}", "name a regular file")
             return ""
@@ -132,7 +130,7 @@ def _text(file: Path, reader: _Reader, trusted: Set[int]) -> str:
             remedy = f"check its content, then: chown root {shell_word(str(file))}"
             reader.problem(None, "", "belongs to another user, who can write to it", remedy)
             return ""
-        with Path(f"/proc/self/fd/{found}").open("rb") as content:
+        with open(found, "rb") as content:
             data = content.read(_LIMIT + 1)
     if len(data) > _LIMIT:
         reader.problem(None, "", f"is larger than {_LIMIT // 1024 // 1024} MiB", "split it")

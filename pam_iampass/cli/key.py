@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Callable
@@ -19,6 +20,7 @@ from pam_iampass.config.ssh_keys import MalformedKey, fingerprint
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.value_types import name_error
 from pam_iampass.errors import ConfigurationError, Severity, shown
+from pam_iampass.system.trusted_folder import kind_of, looked_at
 from pam_iampass.text import clean
 
 _LONGEST = 1024 * 1024  # bytes of a file with keys
@@ -112,7 +114,7 @@ def import_keys(folder: Path, dry_run: bool, config: Path) -> None:
         except click.ClickException as failure:
             error = failure.message
         if error:
-            faults.append(f"{file}: {error}" if str(file) not in error else error)
+            faults.append(clean(f"{file}: {error}" if str(file) not in error else error, 500))
     if faults:
         raise click.ClickException("\n".join([*faults, "Nothing was added."]))
     if not found:
@@ -220,11 +222,7 @@ def _read(key: str) -> list[KeyEntry]:
     """The keys in a file, one on each line; or that of a fingerprint. Raises ClickException."""
     if key.startswith("SHA256:"):
         return [KeyEntry(_fingerprint(key, key))]
-    try:
-        with click.open_file(key, "rb") as file:
-            data = file.read(_LONGEST + 1)
-    except OSError as error:
-        raise click.ClickException(f"{key}: {error.strerror}") from None
+    data = _content(key)
     try:
         lines = data.decode("utf-8").splitlines()
     except UnicodeDecodeError:
@@ -240,6 +238,21 @@ def _read(key: str) -> list[KeyEntry]:
     if not entries:
         raise click.ClickException(f"{key}: has no public key")
     return entries
+
+
+def _content(key: str) -> bytes:
+    """What is in a file, up to more than it may have. Raises ClickException."""
+    if key == "-":
+        return click.get_binary_stream("stdin").read(_LONGEST + 1)
+    try:
+        with looked_at(key) as (status, found):
+            if not stat.S_ISREG(status.st_mode):
+                what = f"{key}: is {kind_of(status.st_mode)}: name a regular file, or - for standard input"
+                raise click.ClickException(what)
+            with open(found, "rb") as file:
+                return file.read(_LONGEST + 1)
+    except OSError as error:
+        raise click.ClickException(f"{key}: {error.strerror}") from None
 
 
 def _fingerprint(text: str, place: str) -> str:

@@ -131,6 +131,7 @@ def check_config(
         if key_report is not None:
             problems += keys.denying(config, examination.settings, key_report, files, in_force.service)
         denies_nobody += keys.unasked(config, examination.settings)
+        problems += keys.connections_covered(config, examination.settings)
         denies_nobody += _su_to_root(config, examination.settings)
         denies_nobody += _approved_login(
             config, examination.settings, examination.lines, in_force.service, files

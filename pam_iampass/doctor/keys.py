@@ -69,6 +69,20 @@ def unasked(config: Path, found: settings.Settings) -> Iterator[Problem]:
                 yield Problem(config, None, key, what, remedy)
 
 
+def connections_covered(config: Path, found: settings.Settings) -> Iterator[Problem]:
+    """Services in which the ssh agent of a person, forwarded to an account of several people, needs no phone."""
+    for name in by_key(found):
+        session = found.services[name].session
+        if session.keep and session.covers_connections:
+            what = (
+                f"is true for {name}, where approver is key: whoever can use the ssh agent that a person forwards to an"
+                " account of several people logs in with it as that person, without the phone, while a login of theirs"
+                " from the same address is kept"
+            )
+            remedy = f"set covers_connections: false for the service {name}"
+            yield Problem(config, None, "session.covers_connections", what, remedy, Severity.WARNING)
+
+
 def whom(problem: Problem, keys: Path) -> str | None:
     """Who is denied because of an error of `denying`, in words; None if it is none."""
     if problem.key.startswith("services.") and problem.key.endswith(".approver"):

@@ -148,6 +148,16 @@ def opened(name: str, flags: int, folder: int | None = None) -> Iterator[int]:
 
 
 @contextmanager
+def looked_at(file: str) -> Iterator[tuple[os.stat_result, str]]:
+    """The status of a file, and a path that leads to this file, whatever `file` names by then.
+
+    It is not opened for that: opening a device has effects, and a pipe of another user's waits.
+    """
+    with opened(file, os.O_PATH | os.O_CLOEXEC) as found:
+        yield os.fstat(found), f"/proc/self/fd/{found}"
+
+
+@contextmanager
 def explained(path: str, *, folder: bool = False) -> Iterator[None]:
     """Raise an UntrustedFile, or one of its kinds, for an error of the system."""
     try:

@@ -284,6 +284,18 @@ MUTANTS = {
     ),
     "Untrusted text is escaped": (
         Mutant(
+            "a key id closes its quotes, and goes on as our own text",
+            """.replace('"', '\\\\"'), limit)""",
+            ", limit)",
+            "test_a_key_id_cannot_close_its_quotes",
+        ),
+        Mutant(
+            "a device that a user names as their key is read",
+            "if not stat.S_ISREG(status.st_mode):\n                what = f",
+            "if stat.S_ISFIFO(status.st_mode):\n                what = f",
+            "test_a_pipe_or_a_device_in_a_folder_of_a_user_is_not_opened_and_no_name_controls_the_terminal",
+        ),
+        Mutant(
             "unprintable characters are not escaped",
             "character if character.isprintable() else _escape(character)",
             "character",
@@ -351,6 +363,12 @@ MUTANTS = {
         ),
     ),
     "doctor and setup report the ways around the phone": (
+        Mutant(
+            "nothing is said of an ssh agent that needs no phone",
+            'if session.keep and session.covers_connections:\n            what = (\n                f"is true',
+            'if False:\n            what = (\n                f"is true',
+            "test_that_a_forwarded_agent_needs_no_phone_where_keys_name_people_is_found",
+        ),
         Mutant(
             "a line that no longer keeps anybody out is not found",
             "if refusing is None or refusing.top in replaced:",

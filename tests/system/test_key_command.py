@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +87,27 @@ def test_what_is_no_public_key_is_refused(tmp_path: Path) -> None:
     assert "Give --ca together" in key("add", "alice", "--ca", str(tmp_path / "ca.pub"), status=2)
     assert "Give a file" in key("add", "alice", status=2)
     assert not (ETC / "keys.d").exists()
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_or_a_device_in_a_folder_of_a_user_is_not_opened_and_no_name_controls_the_terminal(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    os.mkfifo(folder / "alice.pub")
+    (folder / "bob.pub").symlink_to(folder / "alice.pub")
+    (folder / "carol.pub").symlink_to("/dev/zero")
+    (folder / "dave\x9b31m.pub").touch()
+    said = key("import", str(folder), status=1)
+    for name, kind in (("alice", "a named pipe"), ("bob", "a named pipe"), ("carol", "a device")):
+        assert f"{folder}/{name}.pub: is {kind}: name a regular file, or - for standard input" in said
+    assert f"{folder}/dave\\x9b31m.pub: is no file with public keys" in said
+    assert "is a named pipe" in key("add", "alice", str(folder / "alice.pub"), status=1)
+    assert "is a named pipe" in key(
+        "add", "alice", "--ca", str(folder / "bob.pub"), "--key-id", "a", status=1
+    )
+    assert known() == {}
 
 
 def test_a_folder_is_imported_whole_or_not_at_all(tmp_path: Path) -> None:

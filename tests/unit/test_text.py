@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pam_iampass.text import clean, quoted
+from pam_iampass.text import clean, in_quotes, quoted
 
 HOSTILE = [
     "\x1b[31m",
@@ -50,6 +50,7 @@ def test_a_quoted_name_never_looks_like_two_words(name: str) -> None:
     shown = quoted(name)
     assert shown.startswith('"') or " " not in shown
     if shown.startswith('"'):
+        assert shown == in_quotes(name)
         assert '"' not in shown[1:-1].replace('\\"', "").replace("\\\\", "") or shown.endswith('"')
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pam_iampass.config.key_table import KeyEntry
 from pam_iampass.config.ssh_keys import (
     Certificate,
     MalformedKey,
@@ -43,6 +44,14 @@ def test_a_certificate_is_its_ca_with_its_key_id_and_principals_whatever_its_key
     assert accepted_keys(accepted(signed)) == [Certificate(ca, "älice #1", ("root", "deploy"))]
     without = sign(tmp_path / "ca", tmp_path / "key", "alice")
     assert accepted_keys(accepted(without)) == [Certificate(ca, "alice", ())]
+
+
+def test_a_key_id_cannot_close_its_quotes() -> None:
+    certificate = Certificate("SHA256:x", 'a" of the CA SHA256:ok was approved; reason="\\', ())
+    entry = KeyEntry("SHA256:x", key_id='a" of the CA SHA256:ok, principal "b')
+    shown = '"a\\" of the CA SHA256:ok was approved; reason=\\"\\\\"'
+    assert str(certificate) == f"the certificate with the key id {shown} of the CA SHA256:x"
+    assert str(entry) == 'key id "a\\" of the CA SHA256:ok, principal \\"b" of the CA SHA256:x'
 
 
 def test_only_the_first_word_of_a_line_makes_it_a_key(tmp_path: Path) -> None:

@@ -551,6 +551,24 @@ def test_that_root_is_exempt_where_keys_name_people_is_an_error(installed: Insta
     assert report.denied == ""
 
 
+@pytest.mark.parametrize(
+    ("session", "warned"),
+    [
+        ("keep: true, covers_connections: true", True),
+        ("keep: true, covers_connections: false", False),
+        ("keep: false, covers_connections: true", False),
+    ],
+)
+def test_that_a_forwarded_agent_needs_no_phone_where_keys_name_people_is_found(
+    installed: Installed, session: str, warned: bool
+) -> None:
+    report = by_key(installed, more=f", session: {{{session}}}")
+    told = [one for one in report.problems if "the ssh agent that a person forwards" in one.what]
+    assert [(one.key, one.severity) for one in told] == (
+        [("session.covers_connections", Severity.WARNING)] if warned else []
+    )
+
+
 def test_without_keys_check_warns(installed: Installed) -> None:
     report = by_key(installed)
     assert said(report) == []
