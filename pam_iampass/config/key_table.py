@@ -107,6 +107,19 @@ class KeyTable:
 
         Raises ConfigurationError if nobody is and a file is broken, which might name somebody.
         """
+        named, report = self._look()
+        found = frozenset[str]().union(*(named.get(entry, frozenset()) for entry in entries_for(key)))
+        if not found and report.broken:
+            raise ConfigurationError(report.broken)
+        return found
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody has a key: then nothing says that people share accounts. A broken file is not empty."""
+        named, report = self._look()
+        return not named and not report.broken
+
+    def _look(self) -> tuple[Mapping[KeyEntry, frozenset[str]], KeyReport]:
         arrived = time.monotonic()
         with self._lock:
             # Of many concurrent logins, those that have waited use what the next one finds: with a thousand files, a
@@ -114,10 +127,7 @@ class KeyTable:
             if self._found is None or self._found[0] <= arrived:
                 self._found = (time.monotonic(), *self._current())
             _looked, named, report = self._found
-        found = frozenset[str]().union(*(named.get(entry, frozenset()) for entry in entries_for(key)))
-        if not found and report.broken:
-            raise ConfigurationError(report.broken)
-        return found
+            return named, report
 
     def _current(self) -> tuple[Mapping[KeyEntry, frozenset[str]], KeyReport]:
         now, version = self._clock(), self._version()

@@ -285,7 +285,8 @@ SECOND_PERSON = Section(
             _BOOLEAN,
             "false",
             "Whether the one who logs in may be asked, too. Otherwise the account, the caller, the person of the key "
-            "or of the login session, and whoever has the same token, are left out.",
+            "or of the login session, and whoever has the same token, are left out, and a login is denied if nothing "
+            "names the person: neither a key, nor a kept login session, nor an account with a token of its own.",
         ),
     ),
     "A second person: `approver` can also be one of `user`, `users` and `group`, each with `allow_self`. They are "
@@ -304,7 +305,7 @@ APPROVER = Key(
     "`rootpw`, `targetpw` and `runaspw`, another user than the caller in sudo. `key`, for sshd and accounts that "
     "several people share: that of the person to whom the key belongs that sshd has accepted, or the certificate, as "
     "the table of `keys` says; it needs `pam-iampass setup sshd --prompt`. `login`, for sudo, su and doas in such "
-    "accounts: that of the person who approved the login session in which the program is called; it needs "
+    "accounts: that of the person who began the login session in which the program is called; it needs "
     "`session.keep` for the service by which people log in. In su it applies as `caller` does. "
     "A mapping: a second person, see below. Default for sudo and su: `caller`.",
     instead=SECOND_PERSON,
@@ -315,8 +316,8 @@ OTHERWISE = Key(
     ValueType("deny or user", value_types.choice(Otherwise), example="deny"),
     "deny",
     "With `approver: key`, what happens if the key belongs to nobody in the table of `keys`, or if there is none; with "
-    "`approver: login`, outside of a login session that a person approved: `deny`; or `user`, the phone of the account "
-    "itself is asked (with `login`, that of the caller).",
+    "`approver: login`, outside of a login session that is kept and has a person: `deny`; or `user`, the phone of the "
+    "account itself is asked (with `login`, that of the caller).",
 )
 
 SCHEMA: tuple[KeyOrSection, ...] = (

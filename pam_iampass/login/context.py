@@ -129,7 +129,9 @@ class ApprovalRequired(AskedLogin):
 
     phone: Phone
     asker: str = ""
-    """Who logs in, if it is a second person who must approve; else empty."""
+    """Who logs in, if it is a second person who must approve; else empty. Their account, if that may be unknown."""
+    asker_is_known: bool = True
+    """Whether `asker` is a person, and not an account that several may share (`allow_self`)."""
     others: tuple[ApprovalRequired, ...] = ()
     """Who is asked after this second person, in this order."""
 
@@ -137,6 +139,11 @@ class ApprovalRequired(AskedLogin):
     def people(self) -> tuple[ApprovalRequired, ...]:
         """All who may be asked, in this order."""
         return (self, *self.others)
+
+    @property
+    def person(self) -> str:
+        """Who logs in; empty if nothing says so."""
+        return self.counted if self.asker_is_known else ""
 
     @property
     def counted(self) -> str:

@@ -57,9 +57,10 @@ def unlisted(user: str, *, ignore: bool) -> Decision:
     )
 
 
-def nobody_to_ask(reason: str) -> Decision:
-    """There is no second person who could approve."""
-    return denied(Outcome.UNLISTED, reason, "Nobody can be asked to approve this. " + ASK_THE_ADMINISTRATOR)
+def nobody_to_ask(reason: str, unknown: str) -> Decision:
+    """Nobody can be asked; `unknown` is what would say who, empty if there is no second person who could approve."""
+    what = f"This machine does not know {unknown}." if unknown else "Nobody can be asked to approve this."
+    return denied(Outcome.UNLISTED, reason, f"{what} {ASK_THE_ADMINISTRATOR}")
 
 
 #: The outcomes after which the next person is asked: no request was sent, or it was not answered.
@@ -83,12 +84,6 @@ def by_second_person(asked: Sequence[tuple[str, Decision]], elapsed: float) -> D
     message = messages.get(decision.outcome, decision.message)
     reason = f"a second person must approve; {told}"
     return replace(decision, reason=reason, message=message, elapsed=elapsed)
-
-
-def nobody_named(reason: str, unknown: str) -> Decision:
-    """Nothing names the person who must approve; `unknown` is what would."""
-    message = f"This machine does not know {unknown}. {ASK_THE_ADMINISTRATOR}"
-    return denied(Outcome.UNLISTED, reason, message)
 
 
 def bypassed(bypass: Bypass) -> Decision:

@@ -123,6 +123,7 @@ class Keeping:
             approved=0.0,
             since=0.0,
             token=required.phone.token,
+            person=required.person,
         )
         try:
             self._sessions.begin(kept)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import AskedSettings, ServiceSettings, same_program
-from pam_iampass.config.ssh_keys import MalformedKey, accepted_keys
+from pam_iampass.config.ssh_keys import AcceptedKey, MalformedKey, accepted_keys
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.value_types import Approver, ExemptRule, Network, Otherwise, token_error
 from pam_iampass.errors import shown
@@ -43,7 +43,7 @@ class Nobody:
 
     reason: str
     unknown: str = "whose key this is"
-    """What is not known, for the person who logs in."""
+    """What is not known, for the person who logs in; empty if they are known, and nobody else could approve."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def who_approves(
 ) -> Person | Exempt | Nobody:
     """Who must approve a login, if anybody.
 
-    `account` is that of PAM_USER; `people_within` says who approved the login session in which the application runs.
+    `account` is that of PAM_USER; `people_within` says who began the login session in which the application runs.
     Raises ConfigurationError, LookupFailed and PolicyError.
     """
     if service.approver is Approver.KEY:
@@ -102,7 +102,7 @@ def who_approves(
         )
     asked = approver(login, account, service, accounts)
     if service.approver is Approver.LOGIN and not _is_su_to_another(login, account):
-        return _person_behind(asked, lambda: _named_by_login(people_within()), login, service, accounts)
+        return _person_behind(asked, lambda: named_by_login(people_within()), login, service, accounts)
     reason = exemption(asked, login, service, accounts)
     return Person(asked.name, asked) if reason is None else Exempt(reason)
 
@@ -124,9 +124,7 @@ def _person_behind(
         return Exempt(reason)
     person = name()
     if isinstance(person, Nobody):
-        if service.otherwise is Otherwise.DENY:
-            return person
-        person = account.name
+        return person if service.otherwise is Otherwise.DENY else Person(account.name, account)
     own = _own_account(person, accounts)
     if own is None:
         return Person(person, None)
@@ -137,7 +135,7 @@ def _person_behind(
 
 
 def _named_by_key(login: Login, keys: KeyTable) -> str | Nobody:
-    """The name of the person whose keys sshd has accepted. Raises ConfigurationError and PolicyError."""
+    """As `named_by_keys`. Raises ConfigurationError and PolicyError."""
     if login.ssh_auth_info is None:
         raise PolicyError("the person whose key it is must approve (approver: key), but this is not sshd")
     if login.phase is Phase.ACCOUNT:  # the method that has just succeeded is not known there
@@ -145,27 +143,37 @@ def _named_by_key(login: Login, keys: KeyTable) -> str | Nobody:
             "the person whose key it is must approve (approver: key), but in the account phase sshd has not said which"
             " key it is: pam-iampass setup sshd --prompt"
         )
-    try:
-        accepted = accepted_keys(login.ssh_auth_info)
-    except MalformedKey as malformed:
-        raise PolicyError(f"what sshd says of the key {malformed}") from None
-    if not accepted:
+    return named_by_keys(login.ssh_auth_info, keys)
+
+
+def named_by_keys(ssh_auth_info: str, keys: KeyTable) -> str | Nobody:
+    """The name of the one person whose keys sshd has accepted. Raises ConfigurationError and PolicyError."""
+    found = accepted(ssh_auth_info)
+    if not found:
         return Nobody("sshd has accepted no key, which would name the person who must approve")
     people: set[str] = set()
-    for key in accepted:
+    for key in found:
         named = keys.people(key)
         if not named:
             return Nobody(f"{key} belongs to nobody in the key table")
         people |= named
     if len(people) > 1:
         raise PolicyError(
-            f"{' and '.join(map(str, accepted))} name several people: {', '.join(sorted(map(shown, people)))}"
+            f"{' and '.join(map(str, found))} name several people: {', '.join(sorted(map(shown, people)))}"
         )
     return people.pop()
 
 
-def _named_by_login(people: frozenset[str]) -> str | Nobody:
-    """The name of the one person who approved the login session. Raises PolicyError."""
+def accepted(ssh_auth_info: str | None) -> list[AcceptedKey]:
+    """The keys that sshd has accepted. Raises PolicyError."""
+    try:
+        return accepted_keys(ssh_auth_info or "")
+    except MalformedKey as malformed:
+        raise PolicyError(f"what sshd says of the key {malformed}") from None
+
+
+def named_by_login(people: frozenset[str]) -> str | Nobody:
+    """The name of the one person who began the login session. Raises PolicyError."""
     if not people:
         reason = (
             "the program runs in no login session that a person approved and that is kept (approver: login)"
@@ -174,7 +182,7 @@ def _named_by_login(people: frozenset[str]) -> str | Nobody:
     first, *others = sorted(people)
     if others:
         found = ", ".join(shown(each) for each in (first, *others))
-        raise PolicyError(f"several people approved this login session: {found}")
+        raise PolicyError(f"several people began this login session: {found}")
     return first
 
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import ServiceSettings, usual_approver
-from pam_iampass.config.ssh_keys import MalformedKey, accepted_keys
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.value_types import SecondPerson
 from pam_iampass.login import policy
@@ -20,7 +19,7 @@ from pam_iampass.login.context import ApprovalRequired, Configuration, LoginCont
 from pam_iampass.login.policy import Exempt, Nobody, Phone, PolicyError
 from pam_iampass.outcome import Login
 from pam_iampass.session.cover import is_within
-from pam_iampass.session.kept_session import State
+from pam_iampass.session.kept_session import KeptSession, State
 from pam_iampass.session.store import KeptSessions
 from pam_iampass.system.accounts import Account, Accounts, UnknownAccount
 
@@ -48,47 +47,77 @@ def who_approves(
     """
     accounts, service = context.accounts, configuration.settings.for_service(login.service)
     usual = replace(service, approver=usual_approver(login.service))
-    asker = policy.approver(login, account, usual, accounts)
-    reason = policy.exemption(asker, login, service, accounts)
+    asking = policy.approver(login, account, usual, accounts)
+    reason = policy.exemption(asking, login, service, accounts)
     if reason is not None:
         return Exempt(reason)
+    caller = login.participants.caller if login.ruser else ""
+    sessions = _login_sessions(login, application, context.state.sessions)
+    person = _who_logs_in(login, caller or asking.name, sessions, service, configuration)
+    if isinstance(person, Nobody) and not second.allow_self:
+        return person
+    asker = asking.name if isinstance(person, Nobody) else person
     themselves = frozenset[str]()
     if not second.allow_self:
-        themselves |= {account.name, asker.name, login.participants.caller} - {""}
-        themselves |= _of_keys(login.ssh_auth_info, configuration.keys)
-        themselves |= _of_login_session(login, application, context.state.sessions, configuration)
-    people = _people(second, themselves, service, configuration.users, accounts)
+        themselves |= {account.name, asking.name, login.participants.caller, asker}
+        for kept in sessions:
+            themselves |= {kept.person} | _of_keys(kept, configuration.keys)
+    people = _people(second, themselves - {""}, service, configuration.users, accounts)
     if not people:
-        return Nobody(f"of those who may approve for {asker.name}, nobody else has a token in the user table")
+        return Nobody(f"of those who may approve for {asker}, nobody else has a token in the user table", "")
+    known = not isinstance(person, Nobody)
     all_required = [
-        ApprovalRequired(login, account.name, name, configuration, service, phone, asker.name)
+        ApprovalRequired(login, account.name, name, configuration, service, phone, asker, known)
         for name, phone in people.items()
     ]
     return replace(all_required[0], others=tuple(all_required[1:]))
 
 
-def _of_keys(ssh_auth_info: str | None, keys: KeyTable) -> frozenset[str]:
-    """The people whose keys sshd has accepted. Raises ConfigurationError and PolicyError."""
-    try:
-        accepted = accepted_keys(ssh_auth_info or "")
-    except MalformedKey as malformed:
-        raise PolicyError(f"what sshd says of the key {malformed}") from None
-    return frozenset[str]().union(*(keys.people(key) for key in accepted))
+def _who_logs_in(
+    login: Login,
+    account: str,
+    sessions: list[KeptSession],
+    service: ServiceSettings,
+    configuration: Configuration,
+) -> str | Nobody:
+    """Whose key it is, else who began the login session, else `account`, if it is that of one person.
+
+    Where nobody has a key in the key table, nothing says that people share accounts: every key and every account with
+    a token is that of one person. Else each key must be somebody's, and only an account in the user table is one
+    person's. Raises ConfigurationError and PolicyError.
+    """
+    shared, users = not configuration.keys.is_empty, configuration.users
+    if policy.accepted(login.ssh_auth_info) and shared:
+        return policy.named_by_keys(login.ssh_auth_info or "", configuration.keys)
+    people = frozenset[str]()
+    for kept in sessions:
+        people |= _of_keys(kept, configuration.keys) or {kept.person} - {"", kept.user}
+    if people:
+        return policy.named_by_login(people)
+    phone = policy.phone(account, service, users)
+    if isinstance(phone, Phone) and (phone.listed or not shared):
+        return account
+    return Nobody(
+        f"{account} has no token in the user table, so that several people may share it, and neither a key of the key"
+        " table nor a login session that is kept says who this is",
+        "who you are",
+    )
 
 
-def _of_login_session(
-    login: Login, application: PamApplication, sessions: KeptSessions | None, configuration: Configuration
-) -> frozenset[str]:
-    """Who has begun the login session in which the application runs, if it is kept: who approved it for themselves,
-    and whose keys sshd had accepted."""
-    names = frozenset[str]()
-    for kept in sessions.all() if sessions is not None else ():
-        whatever_state = replace(kept, state=State.OPEN)  # also while it is being ended
-        if is_within(whatever_state, application.audit_session, login.real_uid):
-            names |= _of_keys(kept.first_factor, configuration.keys)
-            if not isinstance(configuration.settings.for_service(kept.service).approver, SecondPerson):
-                names |= {kept.approver}
-    return names
+def _of_keys(kept: KeptSession, keys: KeyTable) -> frozenset[str]:
+    """The people whose keys began a login session. Raises ConfigurationError and PolicyError."""
+    return frozenset[str]().union(*(keys.people(key) for key in policy.accepted(kept.first_factor)))
+
+
+def _login_sessions(
+    login: Login, application: PamApplication, sessions: KeptSessions | None
+) -> list[KeptSession]:
+    """The kept login sessions in which the application runs, also while they are being ended."""
+    return [
+        kept
+        for kept in (sessions.all() if sessions is not None else ())
+        if is_within(replace(kept, state=State.OPEN), application.audit_session, login.real_uid)
+    ]
 
 
 def _people(

@@ -77,7 +77,7 @@ def _who_must_approve(
         if isinstance(second, policy.Exempt):
             return Decision(Outcome.EXEMPT, Result.IGNORED, second.reason)
         if isinstance(second, policy.Nobody):
-            return decisions.nobody_to_ask(second.reason)
+            return decisions.nobody_to_ask(second.reason, second.unknown)
         login.participants.approver = second.approver
         return second
 
@@ -89,7 +89,7 @@ def _who_must_approve(
     if isinstance(person, policy.Exempt):
         return Decision(Outcome.EXEMPT, Result.IGNORED, person.reason)
     if isinstance(person, policy.Nobody):
-        return decisions.nobody_named(person.reason, person.unknown)
+        return decisions.nobody_to_ask(person.reason, person.unknown)
     login.participants.approver = person.name
     bypass = context.state.bypasses.find(person, login.service)
     if bypass is not None:

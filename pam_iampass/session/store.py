@@ -257,15 +257,15 @@ class KeptSessions:
         self.change(process.session, partial(event, pid=process.pid))
 
     def people_within(self, config: str, audit_session: int | None, uid: int | None) -> frozenset[str]:
-        """Who approved the login sessions in which an application runs: one person, if it is in one of ours.
+        """Who began the login sessions in which an application runs: one person, if it is in one of ours.
 
         `config` is the settings file that the application has, `uid` its real user id. A session that covers nothing
-        any more still says who approved it.
+        any more still says who began it, and a second person who approved it did not.
         """
         with self.lock:
             every = [entry.kept for entry in self.entries.values()]
         here = [kept for kept in every if kept.config == config and is_within(kept, audit_session, uid)]
-        return frozenset(kept.approver for kept in here)
+        return frozenset(kept.person for kept in here if kept.person)
 
     # Covers
 

@@ -432,6 +432,24 @@ MUTANTS = {
             "test_who_logs_in_is_not_asked_unless_that_is_allowed",
         ),
         Mutant(
+            "who uses a shared account, and is not known, approves as their own second person",
+            "if isinstance(person, Nobody) and not second.allow_self:",
+            "if False:",
+            "test_whom_no_key_names_is_let_in_by_nobody_not_even_by_themselves",
+        ),
+        Mutant(
+            "a second person who approved a login is who uses sudo in it",
+            "frozenset(kept.person for kept in here if kept.person)",
+            "frozenset(kept.approver for kept in here)",
+            "test_the_second_person_who_approved_a_login_is_not_who_uses_sudo_in_it",
+        ),
+        Mutant(
+            "who was removed while a second person was asked gets into a shared account",
+            "asker = asking.name if isinstance(person, Nobody) else person",
+            "asker = asking.name",
+            "test_the_approval_of_a_second_person_does_not_count_once_who_logs_in_was_removed",
+        ),
+        Mutant(
             "a second name with the same phone approves",
             "and found[name].token not in own_tokens\n",
             "\n",

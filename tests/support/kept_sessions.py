@@ -45,6 +45,7 @@ def kept_sessions(
             approved=since_boot(),
             since=time.time(),
             attached=(login,),
+            person=login.user,
         )
         found.append(kept)
     api.close()

@@ -90,6 +90,7 @@ def kept(user: str = "alice", **changes: Any) -> KeptSession:
         config="/etc/iampass/iampass.yaml",
         user=user,
         approver=user,
+        person=user,
         service="sshd",
         rhost="203.0.113.7",
         through_sshd=True,

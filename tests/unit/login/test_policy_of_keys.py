@@ -172,6 +172,11 @@ def test_whoever_is_asked_as_the_account_or_as_the_person_is_asked(
     assert people.who(people.public[key], asked=AskedSettings(frozenset(asked))) == expected
 
 
+def test_a_key_of_nobody_asks_the_account_although_it_is_not_one_of_asked(people: People) -> None:
+    changes = {"asked": AskedSettings(frozenset({"alice"})), "otherwise": Otherwise.USER}
+    assert people.who(people.public["dave"], **changes) == Person("root", ROOT)
+
+
 def test_nobody_passes_for_lack_of_a_token() -> None:
     service = replace(KEYED, unlisted_users=UnlistedUsers.IGNORE)
     assert policy.phone("carol", service, Table()) == policy.NotListed(ignore=False)

@@ -13,6 +13,7 @@ from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import AskedSettings, ExemptSettings
 from pam_iampass.config.value_types import Approver, Otherwise, UnlistedUsers
 from pam_iampass.login import policy
+from pam_iampass.login.bypass import Bypass, Moment
 from pam_iampass.login.policy import Exempt, Nobody, Person
 from pam_iampass.outcome import Login, PamCode
 from pam_iampass.session.kept_session import AttachedLogin, KeptSession, State, new_id
@@ -107,7 +108,7 @@ def begin(agent: Keeping, **changes: object) -> KeptSession:
     """A login session of this user, approved by Carol."""
     login = AttachedLogin(os.getpid(), ME, os.getuid(), "sshd", 42)
     config = str(agent.world.folder / "iampass.yaml")
-    kept = replace(KEPT, id=new_id(), config=config, user=ME, approver=CAROL, attached=(login,))
+    kept = replace(KEPT, id=new_id(), config=config, user=ME, approver=CAROL, person=CAROL, attached=(login,))
     kept = replace(kept, **changes)  # type: ignore[arg-type]
     agent.sessions.begin(kept)
     return kept
@@ -153,6 +154,40 @@ def test_a_session_that_covers_nothing_any_more_still_names_the_person(agent: Ke
 
 def test_a_login_session_of_two_people_is_denied(agent: Keeping) -> None:
     begin(agent)
-    begin(agent, approver=ME)
+    begin(agent, approver=ME, person=ME)
     assert agent.login(service="sudo", audit_session="42").code == PamCode.ABORT
     assert (agent.outcome()["IAMPASS_OUTCOME"], agent.world.calls) == ("misconfigured", [])
+
+
+@pytest.mark.parametrize("what", ["plain", "exempt", "bypass", "cover"])
+def test_the_second_person_who_approved_a_login_is_not_who_uses_sudo_in_it(world: Setting, what: str) -> None:
+    second = "daemon" if what == "exempt" else CAROL
+    world.write("users.yaml", f"{ME}: {world.token}\n{second}: of-the-second\n")
+    world.sandbox.add_user("of-the-second", device=True)
+    exempt = "{users: [daemon]}" if what == "exempt" else "{}"
+    services = f"{{test: {{approver: {{user: {second}}}}}, sudo: {{approver: login, exempt: {exempt}}}}}"
+    covers = "[sudo]" if what == "cover" else "[]"
+    session = f"{{keep: true, check: 2s, covers: {{services: {covers}}}}}"
+    with keeping(world, services=services, session=session) as agent:
+        kept, login = agent.log_in()
+        found = agent.kept(kept)
+        assert found is not None
+        assert (found.approver, found.person) == (second, ME)
+        if what == "bypass":
+            world.state.bypasses.add(Bypass(second, None, None, 3600.0, Moment.now(), "root", "", False))
+        assert agent.login(service="sudo", audit_session="42").code == PamCode.SUCCESS
+        record = agent.outcome()
+        assert (record["IAMPASS_OUTCOME"], record["IAMPASS_APPROVER"]) == ("approved", ME)
+        assert [session.user for session in world.sandbox.sessions[-2:]] == ["of-the-second", world.token]
+        login.end()
+
+
+def test_a_login_session_that_does_not_say_who_began_it_names_nobody(agent: Keeping) -> None:
+    begin(agent, person="")
+    assert agent.login(service="sudo", audit_session="42").code == PamCode.ABORT
+    assert (agent.outcome()["IAMPASS_OUTCOME"], agent.world.calls) == ("unlisted", [])
+
+
+def test_otherwise_the_account_is_asked_although_it_is_not_one_of_asked() -> None:
+    asked = AskedSettings(frozenset({"alice"}))
+    assert who(asked=asked, otherwise=Otherwise.USER) == Person("bob", BOB)

@@ -6,6 +6,7 @@ import os
 import pwd
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from pam_iampass.audit.journal import Journal
 from pam_iampass.client import AuthenticationAPI, Session
 from pam_iampass.client.errors import Unavailable
 from pam_iampass.config.settings import ThrottleSettings
+from pam_iampass.config.value_types import Enforcement
 from pam_iampass.login import throttle
 from pam_iampass.login.context import Configuration, LoginContext
 from pam_iampass.login.second_person import share
 from pam_iampass.login.throttle import Pending, Refusal, RequestResult, ThrottleState
 from pam_iampass.module import Module
 from pam_iampass.outcome import PamCode
+from pam_iampass.session import life
 from pam_iampass.session.kept_session import AttachedLogin, State, new_id
-from tests.support.door import AccountDoor, Door
+from tests.support.door import AccountDoor, Door, Told
 from tests.support.sandbox import HttpStatus, SessionState
 from tests.support.sessions import keeping
 from tests.support.setting import ME, Setting
@@ -245,6 +248,7 @@ def test_who_has_begun_the_login_session_is_not_asked_within_it(
                 state=state,
                 user=ME,
                 approver=approver,
+                person="" if by_key else approver,
                 service=service,
                 first_factor=accepted(key) if by_key else None,
                 attached=(AttachedLogin(os.getpid(), ME, os.getuid(), service, 42),),
@@ -266,6 +270,193 @@ def test_a_session_that_a_second_person_has_approved_covers_and_is_theirs(world:
         assert agent.login(service="sudo", audit_session="42").code == PamCode.IGNORE
         assert agent.outcome()["IAMPASS_APPROVER"] == "carol"
         login.end()
+
+
+# Accounts that several people share: here `daemon`, and in sudo that of the tests
+
+DENIED = (
+    PamCode.ABORT,
+    PamCode.MAXTRIES,
+    PamCode.PERM_DENIED,
+)  # outside of sshd, in it, in the account phase
+
+
+@pytest.fixture
+def shared(world: Setting, tmp_path: Path) -> Shared:
+    return Shared(world, tmp_path)
+
+
+class Shared:
+    """Bob has a key in the table, and one of his own that is not; carol and he may approve, and have phones."""
+
+    def __init__(self, world: Setting, folder: Path) -> None:
+        self.world = world
+        self.key, self.unlisted = make_key(folder / "key"), make_key(folder / "own")
+        self.alices = make_key(folder / "alices")
+        phones(world, bob=True, carol=True)
+        world.write("users.yaml", "bob: token-of-bob\ncarol: token-of-carol\n")
+        world.write("keys.yaml", f"bob: ['{self.key}']\nalice: ['{self.alices}']\n")
+        self.keys = str(world.folder / "keys.yaml")
+        self.approver("{users: [bob, carol]}")
+
+    def approver(self, approver: str, **settings: str) -> None:
+        ask(self.world, approver, keys=self.keys, **settings)
+
+    def door(self, *keys: str, user: str = "daemon", **items: Any) -> Door:
+        """A login by these keys; without any, by the password."""
+        info = accepted(*keys) if keys else "password\n"
+        return self.world.door(user=user, ssh_auth_info=info, **items)
+
+    def login(self, *keys: str, **items: str) -> Told:
+        return self.door(*keys, **items).finish()
+
+
+@pytest.mark.parametrize("door", [Door, AccountDoor], ids=["prompt", "account phase"])
+@pytest.mark.parametrize("how", ["own key", "password", "two keys"])
+def test_whom_no_key_names_is_let_in_by_nobody_not_even_by_themselves(
+    shared: Shared, how: str, door: type[Door]
+) -> None:
+    shared.world.door_class = door
+    keys = {"own key": [shared.unlisted], "password": [], "two keys": [shared.key, shared.unlisted]}[how]
+    assert shared.login(*keys).code in DENIED
+    assert (rung(shared.world), record(shared.world)["IAMPASS_OUTCOME"]) == ([], "unlisted")
+    assert shared.login(shared.key).code == PamCode.SUCCESS
+    assert rung(shared.world) == ["token-of-carol"]
+
+
+def test_who_logs_in_need_not_be_known_if_they_may_approve_themselves(shared: Shared) -> None:
+    shared.approver("{users: [bob, carol], allow_self: true}")
+    assert shared.login(shared.unlisted).code == PamCode.SUCCESS
+    assert rung(shared.world) == ["token-of-bob"]
+
+
+def test_where_people_share_accounts_a_key_of_nobody_is_not_that_of_an_account_with_a_token(
+    shared: Shared,
+) -> None:
+    phones(shared.world, bob=True, carol=True)
+    assert shared.login(shared.unlisted, user=ME).code in DENIED
+    shared.world.write("keys.yaml", "{}\n")
+    assert shared.login(shared.unlisted, user=ME).code == PamCode.SUCCESS
+    assert shared.login(shared.unlisted).code in DENIED, "daemon has no token"
+
+
+def test_a_token_that_is_made_for_every_account_is_not_its_own_where_people_share_accounts(
+    shared: Shared,
+) -> None:
+    made = "'of-{user}@example.com'"
+    shared.approver("{users: [bob, carol]}", unlisted_users=made)
+    assert shared.login().code in DENIED
+    shared.world.write("keys.yaml", "{}\n")
+    assert shared.login().code == PamCode.SUCCESS
+
+
+def test_two_people_whose_keys_sshd_has_accepted_are_not_one_who_logs_in(shared: Shared) -> None:
+    assert shared.login(shared.key, shared.alices).code in DENIED
+    assert (rung(shared.world), record(shared.world)["IAMPASS_OUTCOME"]) == ([], "misconfigured")
+
+
+def test_outside_of_a_kept_login_session_nobody_approves_for_who_uses_a_shared_account(
+    shared: Shared,
+) -> None:
+    world = shared.world
+    services = "{sudo: {approver: {users: [bob, carol]}}, su: {approver: {users: [bob, carol]}}}"
+    with keeping(world, keys=shared.keys, services=services, timeout="60s") as agent:
+        login = AttachedLogin(os.getpid(), ME, os.getuid(), "sshd", 42)
+        config = str(world.folder / "iampass.yaml")
+        kept = replace(
+            KEPT, id=new_id(), config=config, user=ME, approver="bob", person="bob", attached=(login,)
+        )
+        agent.sessions.begin(kept)
+        for service, user in ("sudo", ME), ("su", "root"), ("su", "carol"):
+            items = {"service": service, "user": user if user != "carol" else "daemon", "ruser": ME}
+            for outside in ({"audit_session": "43"}, {}):
+                assert agent.login(**items, **outside).code == PamCode.ABORT
+                assert agent.outcome()["IAMPASS_OUTCOME"] == "unlisted"
+            assert rung(world) == []
+        assert agent.login(service="sudo", audit_session="42").code == PamCode.SUCCESS
+        assert rung(world) == ["token-of-carol"]
+
+
+def test_who_ends_their_own_login_session_on_their_phone_is_not_their_own_second_person(
+    shared: Shared,
+) -> None:
+    world = shared.world
+    with keeping(
+        world,
+        keys=shared.keys,
+        services="{test: {approver: key}, sudo: {approver: {users: [bob, carol]}}}",
+        timeout="60s",
+        session="{keep: true, check: 2s, when_closed: revoke}",
+    ) as agent:
+        login = AttachedLogin(os.getpid(), ME, os.getuid(), "test", 42)
+        kept = replace(
+            KEPT,
+            id=new_id(),
+            config=str(world.folder / "iampass.yaml"),
+            user=ME,
+            approver="bob",
+            person="bob",
+            service="test",
+            rules=replace(KEPT.rules, when_closed=Enforcement.REVOKE),
+            attached=(login,),
+        )
+        agent.sessions.begin(kept)
+        agent.sessions.change(kept.id, partial(life.closed, status="closed"))
+        agent.wait_until_forgotten(kept.id)
+        assert agent.login(service="sudo", audit_session="42").code == PamCode.ABORT
+        assert (rung(world), agent.outcome()["IAMPASS_OUTCOME"]) == ([], "unlisted")
+
+
+@pytest.mark.parametrize("allow_self", [False, True])
+def test_the_approval_of_a_second_person_does_not_count_once_who_logs_in_was_removed(
+    shared: Shared, allow_self: bool
+) -> None:
+    shared.approver(f"{{user: carol, allow_self: {str(allow_self).lower()}}}", prompt="never")
+    shared.world.sandbox.auto = "ask"
+    door = shared.door(shared.key)
+    request = shared.world.sandbox.wait_for_request("token-of-carol")
+    shared.world.state.phone_lost("bob")
+    shared.world.sandbox.approve(request)
+    assert door.finish().code in DENIED
+    assert "reported lost" in record(shared.world)["IAMPASS_REASON"]
+
+
+def test_who_fails_in_a_shared_account_makes_nobody_else_wait(shared: Shared) -> None:
+    world = shared.world
+    world.sandbox.auto = "deny"
+    for _ in range(2):
+        shared.login(shared.key)
+    assert shared.login(shared.key).errors[0].startswith("Too many requests: none was sent. Wait ")
+    world.sandbox.auto = "approve"
+    shared.approver("{user: carol}")
+    assert shared.login(shared.alices).code == PamCode.SUCCESS
+    assert not world.state.throttle.state("daemon").failures
+
+
+def test_who_has_ten_logins_waiting_in_a_shared_account_locks_nobody_out(shared: Shared) -> None:
+    shared.approver("{user: carol}", prompt="never")
+    world = shared.world
+    world.sandbox.auto = "ask"
+    doors = [shared.door(shared.key) for _ in range(10)]
+    carol = world.sandbox.wait_for_request("token-of-carol")
+    assert shared.login(shared.key).code in DENIED, "an eleventh"
+    alices = shared.door(shared.alices)
+    for door in doors:
+        door.die()
+    world.sandbox.wait_for_end(carol)
+    world.sandbox.approve(world.sandbox.wait_for_request("token-of-carol"))
+    assert alices.finish().code == PamCode.SUCCESS
+    for door in doors:
+        door.wait()
+
+
+def test_one_person_with_several_shared_accounts_has_the_limit_of_one(shared: Shared) -> None:
+    shared.approver("{user: carol}")
+    shared.world.sandbox.auto = "deny"
+    for host in range(6):
+        for user in "daemon", "bin":
+            shared.login(shared.key, user=user, ssh_connection=f"192.0.2.{host} 1 192.0.2.99 22")
+    assert rung(shared.world) == ["token-of-carol"] * 10
 
 
 # Nothing of the second person's lets anybody else in
@@ -334,6 +525,7 @@ def test_after_two_failures_who_asks_must_wait_and_others_need_not(asks: Setting
     assert asks.calls == calls
     other = "daemon"
     assert other in {entry.pw_name for entry in pwd.getpwall()}
+    phones(asks, carol=True, dave=True, daemon=True)
     asks.sandbox.auto = "approve"
     assert asks.login(user=other).code == PamCode.SUCCESS
     assert rung(asks) == ["token-of-carol"] * 3, "carol's phone rings for others"

@@ -31,6 +31,7 @@ KEPT = KeptSession(
     config="/etc/iampass/iampass.yaml",
     user="alice",
     approver="alice",
+    person="alice",
     service="sshd",
     rhost="192.0.2.7",
     through_sshd=True,
