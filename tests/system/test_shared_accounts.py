@@ -135,6 +135,14 @@ def test_a_key_that_is_allowed_but_is_nobodys_is_denied(keys: Keys) -> None:
     assert keys.world.record()["IAMPASS_APPROVER"] == SHARED
 
 
+def test_no_key_of_their_own_makes_anybody_their_own_second_person(keys: Keys) -> None:
+    keys.admit("bob", "stranger")
+    keys.world.machine.change(services="{sshd: {approver: {users: [bob, alice]}}}")
+    keys.world.mark()
+    keys.approved_by("alice", *keys.offering("bob"))
+    keys.denied(*keys.offering("stranger"), outcome="unlisted", because=keys.print_of("stranger"))
+
+
 def test_a_person_whose_key_was_removed_is_denied(keys: Keys) -> None:
     keys.admit(*PEOPLE)
     assert run_command("key", "remove", "alice").returncode == 0
