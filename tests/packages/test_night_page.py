@@ -5,10 +5,12 @@ The commands come from the page. Denials show what the page says that people see
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 from tests.packages.administrator import PACKAGES, PASSWORD, Administrator
 from tests.packages.booted import Booted
@@ -32,6 +34,7 @@ AWAY = "IAMPASS is unreachable"
 CLOCK = "The clock is wrong"
 LOST = "A phone is lost"
 BYPASS = "Let a person in without the phone for a while"
+SECOND = "A second person"
 BROKEN = "The module is broken"
 NO_AGENT = "The agent is not running"
 PENALTIES = "sshd turns clients away before the phone is asked"
@@ -216,6 +219,27 @@ def test_a_person_is_let_in_without_the_phone(
     assert "bypass" in machine.explained(cursor)
     page.typed |= {"journalctl -x"}
     assert logs_in(people)
+
+
+def test_a_second_person_approves_sudo(
+    machine: Booted, night: Administrator, people: People, page: TypedPage
+) -> None:
+    machine.shell("groupadd -f oncall; gpasswd -M alice,bob oncall")
+    services = yaml.safe_load(page.block(SECOND, "services:"))["services"]
+    night.configure(services=json.dumps(services))
+    cursor = machine.cursor()
+    login = people.sudo("alice")
+    login.expect("bob")
+    people.phone.approve("bob")
+    assert got_in(login, "root")
+    login = people.sudo("alice")
+    people.phone.deny("bob")
+    assert not got_in(login, "root")
+    assert [each[:3] for each in outcomes(machine.journal(cursor))] == [
+        ("approved", "success", "alice"),
+        ("denied", "denied", "alice"),
+    ]
+    machine.run("groupdel", "oncall")
 
 
 def test_a_person_leaves(machine: Booted, night: Administrator, people: People, page: TypedPage) -> None:
