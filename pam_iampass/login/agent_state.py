@@ -56,11 +56,13 @@ class AgentState:
     def phone_lost(self, person: str) -> tuple[int, list[str], str]:
         """From now on no login of the person that has begun is approved, and no session of theirs covers or is kept.
 
+        Theirs are those that they have approved, and those of their logins that a second person has approved.
+
         Returns how many logins wait, the ids of the sessions that are being ended, and why a restart of the agent would
         forget it, with the remedy; that is empty if it would not.
         """
         pending = self.throttle.phone_lost(person)  # before: a login that is approved meanwhile finds it
-        sessions = [kept.id for kept in self.kept_sessions() if kept.approver == person]
+        sessions = [kept.id for kept in self.kept_sessions() if person in (kept.approver, kept.person)]
         self.end_sessions(sessions, 0.0)
         try:
             self.throttle.settle(person)
@@ -76,7 +78,8 @@ class AgentState:
         if self.sessions is not None:
             self.sessions.resume(descriptors)
             for kept in self.sessions.all():
-                if kept.began <= self.throttle.state(kept.approver).lost:
+                lost = max(self.throttle.state(name).lost for name in (kept.approver, kept.person))
+                if kept.began <= lost:
                     self.sessions.change(kept.id, life.administrator)
 
     def kept_sessions(self) -> list[KeptSession]:

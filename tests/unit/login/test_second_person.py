@@ -272,6 +272,18 @@ def test_a_session_that_a_second_person_has_approved_covers_and_is_theirs(world:
         login.end()
 
 
+def test_the_logins_of_who_was_removed_end_whoever_has_approved_them(world: Setting) -> None:
+    phones(world, carol=True, dave=True)
+    with keeping(world, services=f"{{test: {{approver: {BOTH}}}}}") as agent:
+        session, login = agent.log_in()
+        kept = agent.kept(session)
+        assert kept is not None
+        assert (kept.person, kept.approver) == (ME, "carol")
+        assert agent.world.state.phone_lost(ME)[1] == [session]
+        agent.wait_until_forgotten(session)
+        login.end()
+
+
 # Accounts that several people share: here `daemon`, and in sudo that of the tests
 
 DENIED = (
