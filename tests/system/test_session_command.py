@@ -245,7 +245,7 @@ def test_a_lost_phone_ends_the_sessions_that_it_has_approved_and_what_waits_for_
     machine.write_users(f"{ME}: b1\n")
     sandbox.add_user("b1", device=True)
     ident, login = agent.log_in()
-    begun(agent, other := kept(ME, approver="carol"))
+    begun(agent, other := kept(ME, approver="carol", person="carol"))
     agent.world.sandbox.auto = "ask"
     waiting = agent.door()
     agent.world.sandbox.wait_for_request(Setting.token)
@@ -321,7 +321,7 @@ def test_a_user_who_is_removed_is_logged_out(
     added = run_command("user", "add", ME, "--token", "b1")
     assert added.returncode == 0, added.stderr
     ident, login = agent.log_in()
-    begun(agent, other := kept(ME, approver="carol"))
+    begun(agent, other := kept(ME, approver="carol", person="carol"))
     agent.world.sandbox.auto = "ask"
     waiting = agent.door()
     agent.world.sandbox.wait_for_request(Setting.token)
