@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable, TypeVar
 
 import click
 
@@ -23,6 +23,7 @@ from pam_iampass.errors import ConfigurationError, Severity, shown
 from pam_iampass.system.trusted_folder import kind_of, looked_at
 from pam_iampass.text import clean
 
+_F = TypeVar("_F", bound=Callable[..., Any])
 _LONGEST = 1024 * 1024  # bytes of a file with keys
 
 _EPILOG = """\b
@@ -51,22 +52,21 @@ def command() -> None:
     """
 
 
-_ca_option = click.option(
-    "--ca", metavar="KEY", help="A file with the public key of a CA, or its fingerprint."
-)
-_key_id_option = click.option("--key-id", metavar="TEXT", help="With --ca: the key id of certificates.")
-_principal_option = click.option(
-    "--principal", metavar="TEXT", help="With --ca: a principal of certificates."
-)
-_keys_argument = click.argument("keys", nargs=-1, metavar="[KEY]...")
+def _which_keys(function: _F) -> _F:
+    """A verb about some keys or certificates of a person."""
+    for parameter in (
+        click.option("--principal", metavar="TEXT", help="With --ca: a principal of certificates."),
+        click.option("--key-id", metavar="TEXT", help="With --ca: the key id of certificates."),
+        click.option("--ca", metavar="KEY", help="A file with the public key of a CA, or its fingerprint."),
+        click.argument("keys", nargs=-1, metavar="[KEY]..."),
+        click.argument("person", type=USER),
+    ):
+        function = parameter(function)
+    return function
 
 
 @command.command("add", epilog=_EPILOG, short_help="Add keys or certificates of PERSON.")
-@click.argument("person", type=USER)
-@_keys_argument
-@_ca_option
-@_key_id_option
-@_principal_option
+@_which_keys
 @config_option
 def add_keys(
     person: str,
@@ -163,11 +163,7 @@ def list_keys(ctx: click.Context, person: str | None, config: Path, as_json: boo
 
 
 @command.command("remove", epilog=_EPILOG, short_help="Remove keys or certificates of PERSON.")
-@click.argument("person", type=USER)
-@_keys_argument
-@_ca_option
-@_key_id_option
-@_principal_option
+@_which_keys
 @config_option
 def remove_keys(
     person: str,

@@ -207,7 +207,7 @@ FOR_SERVICES = (
         "false",
         "Whether a user of the table who has no phone is shown a registration link at login. After the registration "
         "the user logs in again. Users whose token comes from `unlisted_users` are shown none. It works only with "
-        "`first_factor=publickey` on the PAM line: whoever sees the link can register a phone, so after a password "
+        "`first_factor=publickey` on the PAM line: anyone who sees the link can register a phone, so after a password "
         "alone the phone would not be a second factor.",
     ),
 )
@@ -285,7 +285,7 @@ SECOND_PERSON = Section(
             _BOOLEAN,
             "false",
             "Whether the one who logs in may be asked, too. Otherwise the account, the caller, the person of the key "
-            "or of the login session, and whoever has the same token, are left out, and a login is denied if nothing "
+            "or of the login session, and anyone with the same token, are left out, and a login is denied if nothing "
             "names the person: neither a key, nor a kept login session, nor an account with a token of its own.",
         ),
     ),

@@ -731,7 +731,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _warning(
             "sshd-no-enrolment",
             "Users cannot register a phone at login, although enroll_at_login is set",
-            "`enroll_at_login` needs a prompt. It also needs a first factor, because whoever reaches the prompt can"
+            "`enroll_at_login` needs a prompt. It also needs a first factor, because anyone who reaches the prompt can"
             " register a phone. On an `account` line, and without `first_factor=publickey`, users without a phone are"
             " denied.",
             "pam-iampass setup sshd --prompt, or set enroll_at_login: false",

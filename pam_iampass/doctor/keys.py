@@ -9,7 +9,7 @@ from pathlib import Path
 from pam_iampass.config import settings
 from pam_iampass.config.key_table import KeyReport, folder_of
 from pam_iampass.config.user_table import UserTable
-from pam_iampass.config.value_types import Approver
+from pam_iampass.config.value_types import Approver, Otherwise
 from pam_iampass.errors import ConfigurationError, Problem, Severity, shown
 from pam_iampass.login import policy
 from pam_iampass.outcome import Login
@@ -44,7 +44,7 @@ def denying(
             yield Problem(config, None, key, what, _PROMPT)
         elif not keys.places:
             what = "is key, and no key is in the table: every login is denied"
-            if found.services[name].otherwise.value == "user":
+            if found.services[name].otherwise is Otherwise.USER:
                 what = "is key, and no key is in the table: the accounts' own phones are asked"
             remedy = "pam-iampass key add PERSON FILE"
             yield Problem(config, None, key, what, remedy, Severity.WARNING)

@@ -76,7 +76,7 @@ class AtCapacity(Exception):
 class ThrottleStore:
     """The states of all people. Every method may be called in any thread; only `settle` raises because of the file.
 
-    `user` is the name of the account whose phone is asked, as NSS has it.
+    `user` is the person whose phone is asked, by the name in the user table.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float] = since_boot) -> None:

@@ -70,36 +70,37 @@ def _who_must_approve(
             return decisions.rescued(str(error))
         raise
     service = configuration.settings.for_service(login.service)
-    if isinstance(service.approver, SecondPerson):
-        second = second_person.who_approves(
-            service.approver, login, account, configuration, application, context
-        )
-        if isinstance(second, policy.Exempt):
-            return Decision(Outcome.EXEMPT, Result.IGNORED, second.reason)
-        if isinstance(second, policy.Nobody):
-            return decisions.nobody_to_ask(second.reason, second.unknown)
-        login.participants.approver = second.approver
-        return second
 
     def people_within() -> frozenset[str]:
         sessions, place = context.state.sessions, (application.audit_session, login.real_uid)
         return sessions.people_within(context.config, *place) if sessions else frozenset()
 
-    person = policy.who_approves(login, account, service, context.accounts, configuration.keys, people_within)
-    if isinstance(person, policy.Exempt):
-        return Decision(Outcome.EXEMPT, Result.IGNORED, person.reason)
-    if isinstance(person, policy.Nobody):
-        return decisions.nobody_to_ask(person.reason, person.unknown)
-    login.participants.approver = person.name
-    bypass = context.state.bypasses.find(person, login.service)
+    found: ApprovalRequired | policy.Person | policy.Exempt | policy.Nobody
+    if isinstance(service.approver, SecondPerson):
+        found = second_person.who_approves(
+            service.approver, login, account, configuration, application, context
+        )
+    else:
+        found = policy.who_approves(
+            login, account, service, context.accounts, configuration.keys, people_within
+        )
+    if isinstance(found, policy.Exempt):
+        return Decision(Outcome.EXEMPT, Result.IGNORED, found.reason)
+    if isinstance(found, policy.Nobody):
+        return decisions.nobody_to_ask(found.reason, found.unknown)
+    if isinstance(found, ApprovalRequired):
+        login.participants.approver = found.approver
+        return found
+    login.participants.approver = found.name
+    bypass = context.state.bypasses.find(found, login.service)
     if bypass is not None:
         return decisions.bypassed(bypass)
-    phone = policy.phone(person.name, service, configuration.users)
+    phone = policy.phone(found.name, service, configuration.users)
     if not isinstance(phone, policy.NotListed):
-        return ApprovalRequired(login, account.name, person.name, configuration, service, phone)
+        return ApprovalRequired(login, account.name, found.name, configuration, service, phone)
     if phone.ignore:
-        return decisions.unlisted(person.name, ignore=True)
-    return AskedLogin(login, account.name, person.name, configuration, service)
+        return decisions.unlisted(found.name, ignore=True)
+    return AskedLogin(login, account.name, found.name, configuration, service)
 
 
 def _cover(required: AskedLogin, application: PamApplication, context: LoginContext) -> Decision | None:

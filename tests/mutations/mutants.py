@@ -311,8 +311,8 @@ MUTANTS = {
     "A login that needs no second factor uses no network": (
         Mutant(
             "an exempt login sends a request to IAMPASS",
-            "if isinstance(person, policy.Exempt):",
-            "configuration.api.authenticate_user(account.name)\n    if isinstance(person, policy.Exempt):",
+            "if isinstance(found, policy.Exempt):",
+            "configuration.api.authenticate_user(account.name)\n    if isinstance(found, policy.Exempt):",
             "test_an_exempt_login_is_ignored_and_costs_no_network",
         ),
         Mutant(

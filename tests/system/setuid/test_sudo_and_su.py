@@ -11,10 +11,10 @@ from tests.support.setuid.stage import Guest, Phone
 from tests.support.terminal import Terminal
 
 
-@side_by_side
-def test_an_approval_of_the_caller_of_sudo_runs_the_command(guest: Guest) -> None:
+def approved(guest: Guest, program: str, user: str) -> None:
+    """The caller approves on the phone, and the command runs; the record names `user` as PAM_USER."""
     guest.set_phone(Phone.APPROVES)
-    seen = guest.play("sudo")
+    seen = guest.play(program)
     assert seen.got_in, seen
     assert seen.status == 0
     assert (
@@ -23,8 +23,13 @@ def test_an_approval_of_the_caller_of_sudo_runs_the_command(guest: Guest) -> Non
         < seen.shown.index(AS_ROOT)
     )
     assert guest.starts() == 1
-    assert guest.record().startswith(f"outcome=approved result=success user={guest.name} service=sudo")
+    assert guest.record().startswith(f"outcome=approved result=success user={user} service={program} ")
     guest.ended()
+
+
+@side_by_side
+def test_an_approval_of_the_caller_of_sudo_runs_the_command(guest: Guest) -> None:
+    approved(guest, "sudo", guest.name)
 
 
 @side_by_side
@@ -64,18 +69,7 @@ def test_where_sudo_may_ask_nothing_no_phone_rings(guest: Guest) -> None:
 
 @side_by_side
 def test_an_approval_of_the_caller_of_su_runs_the_command(guest: Guest) -> None:
-    guest.set_phone(Phone.APPROVES)
-    seen = guest.play("su")
-    assert seen.got_in, seen
-    assert seen.status == 0
-    assert (
-        seen.shown.index(approve_within(PLENTY))
-        < seen.shown.index("Approved on your phone.")
-        < seen.shown.index(AS_ROOT)
-    )
-    assert guest.starts() == 1
-    assert guest.record().startswith(f"outcome=approved result=success user={guest.twin} service=su ")
-    guest.ended()
+    approved(guest, "su", guest.twin)
 
 
 @side_by_side
