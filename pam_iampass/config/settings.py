@@ -217,8 +217,8 @@ def check(
     )
 
 
-class _SettingsReader(NodeReader):
-    """Reads settings from the nodes of the file."""
+class SchemaReader(NodeReader):
+    """Reads the sections of a schema from the nodes of a file."""
 
     def __init__(self, file: Path, problems: Iterable[Problem], owner: int, readers: Set[int] | None) -> None:
         super().__init__(file, problems)
@@ -226,6 +226,109 @@ class _SettingsReader(NodeReader):
         self.readers = readers
         self.key_lines: dict[str, int] = {}
         """The line of each key in the file."""
+
+    def section(self, node: Node, schema: Iterable[KeyOrSection], parent: str) -> dict[str, Any]:
+        """The values of all keys of a section, with defaults for the missing ones."""
+        values = self._present(node, schema, parent)
+        for entry in schema:
+            if entry.name in values:
+                continue
+            if isinstance(entry, Key) and entry.required:
+                values[entry.name] = None
+                self._not_set(None, entry)
+            else:
+                values[entry.name] = entry.default_value()
+        return values
+
+    def _present(self, node: Node, schema: Iterable[KeyOrSection], parent: str) -> dict[str, Any]:
+        """The values of the keys in the file."""
+        known = {entry.name: entry for entry in schema}
+        mapping = self.mapping(node, parent, f"write one key on each line, such as {next(iter(known))}: …")
+        values: dict[str, Any] = {}
+        for name, value in mapping.entries if mapping else ():
+            key = f"{parent}.{name.text}" if parent else name.text
+            self.key_lines[key] = name.line
+            entry = known.get(name.text)
+            if entry is None:
+                similar = get_close_matches(name.text, known, 1)
+                remedy = f"did you mean {similar[0]}?" if similar else f"write one of {', '.join(known)}"
+                self.problem(name.line, key, "is not a known key", remedy)
+            elif isinstance(entry, Section) and entry.named:
+                values[entry.name] = self._named(value, entry)
+            elif isinstance(entry, Section):
+                values[entry.name] = self.section(value, entry.keys, key)
+            elif entry.section is not None:
+                whole = not (entry.section.merged and key.startswith("services."))
+                read = self.section if whole else self._present
+                values[entry.name] = read(value, entry.section.keys, key)
+            elif entry.instead is not None and isinstance(value, MappingNode):
+                values[entry.name] = self._second_person(value, entry.instead, key)
+            elif entry.required and isinstance(value, ScalarNode) and (value.is_null or not value.text):
+                values[entry.name] = None
+                self._not_set(name.line, entry)
+            else:
+                values[entry.name] = self.value(value, key, entry.type)
+        return values
+
+    def _second_person(self, node: MappingNode, section: Section, key: str) -> SecondPerson:
+        before = len(self.problems)
+        values = self.section(node, section.keys, key)
+        written = [name for name in ("user", "users", "group") if f"{key}.{name}" in self.key_lines]
+        if len(self.problems) > before:
+            pass
+        elif len(written) != 1:
+            what = "names nobody" if not written else f"has both {' and '.join(written)}"
+            self.problem(node.line, key, what, "write one of user: NAME, users: [NAME, …] and group: NAME")
+        elif values[written[0]] == ():
+            self.problem(node.line, f"{key}.users", "names nobody", "write for example [carol, dave]")
+        names = (values["user"],) if values["user"] else values["users"]
+        return SecondPerson(names or (), values["group"], values["allow_self"] is True)
+
+    def _named(self, node: Node, section: Section) -> dict[str, dict[str, Any]]:
+        """The values below each name of a section of names."""
+        mapping = self.mapping(node, section.name, f"write names below it, or {section.name}: {{}}")
+        values = {}
+        for name, value in mapping.entries if mapping else ():
+            key = f"{section.name}.{name.text}"
+            try:
+                values[service_name(name.text)] = self._present(value, section.keys, key)
+            except InvalidValue as invalid:
+                self.problem(name.line, key, f"{shown(name.text)} {invalid.what}", invalid.remedy)
+        return values
+
+    def _not_set(self, line: int | None, key: Key) -> None:
+        self.problem(line, key.name, f"{key.name} is not set", f"write {key.name}: {key.type.example}")
+
+    def trusted(self, key: str, path: Path, **options: Any) -> bytes | None:
+        """The content of another file that a setting names."""
+        try:
+            return trusted_file.read(path, owner=self.owner, **options)
+        except UntrustedFile as error:
+            self.problems.append(error.problem(self.file, self.key_lines.get(key), key))
+            return None
+
+    def secrets(self, path: Path | None) -> tuple[str, str]:
+        """The application's secret and the previous one; empty, with a problem added, if the file is invalid."""
+        key = "application_secret_file"
+        options = {"secret": True, "readers": self.readers, "limit": 65536}
+        data = None if path is None else self.trusted(key, path, **options)
+        if data is None:
+            return "", ""
+        lines = (data[:-1] if data.endswith(b"\n") else data).split(b"\n")
+        if len(lines) <= 2 and all(line and all(0x21 <= byte <= 0x7E for byte in line) for line in lines):
+            secret, previous = (*(line.decode("ascii") for line in lines), "")[:2]
+            return secret, previous
+        what = "is not one word of plain ASCII, or two on two lines" if data.strip() else "is empty"
+        remedy = "write the secret into it, on one line, and below it at most the previous one"
+        self.problem(self.key_lines.get(key), key, f"{path} {what}", remedy)
+        return "", ""
+
+
+class _SettingsReader(SchemaReader):
+    """Reads the settings of a host."""
+
+    def __init__(self, file: Path, problems: Iterable[Problem], owner: int, readers: Set[int] | None) -> None:
+        super().__init__(file, problems, owner, readers)
         self.users: Path | None = None
         self.keys: Path | None = None
 
@@ -235,13 +338,13 @@ class _SettingsReader(NodeReader):
             remedy = "write at least application_id: and the id of your application"
             self.problem(None, "", "the file is empty", remedy)
             return None
-        values = self._section(root, SCHEMA, "")
+        values = self.section(root, SCHEMA, "")
         self.users, self.keys = values["users"], values["keys"]
         secret_file = values.pop("application_secret_file")
-        secret, previous = self._secrets(secret_file)
+        secret, previous = self.secrets(secret_file)
         ca_file = values["ca_file"]
         if ca_file is not None:
-            self._trusted("ca_file", ca_file)
+            self.trusted("ca_file", ca_file)
         own = {name: each["session"] for name, each in values["services"].items() if "session" in each}
         self.problems += _session_problems(self.file, values["session"], own, self.key_lines)
         self._check_outages(values["services"])
@@ -274,75 +377,6 @@ class _SettingsReader(NodeReader):
             **values,
         )
 
-    def _section(self, node: Node, schema: Iterable[KeyOrSection], parent: str) -> dict[str, Any]:
-        """The values of all keys of a section, with defaults for the missing ones."""
-        values = self._present(node, schema, parent)
-        for entry in schema:
-            if entry.name in values:
-                continue
-            if isinstance(entry, Key) and entry.required:
-                values[entry.name] = None
-                self._not_set(None, entry)
-            else:
-                values[entry.name] = entry.default_value()
-        return values
-
-    def _present(self, node: Node, schema: Iterable[KeyOrSection], parent: str) -> dict[str, Any]:
-        """The values of the keys in the file."""
-        known = {entry.name: entry for entry in schema}
-        mapping = self.mapping(node, parent, f"write one key on each line, such as {next(iter(known))}: …")
-        values: dict[str, Any] = {}
-        for name, value in mapping.entries if mapping else ():
-            key = f"{parent}.{name.text}" if parent else name.text
-            self.key_lines[key] = name.line
-            entry = known.get(name.text)
-            if entry is None:
-                similar = get_close_matches(name.text, known, 1)
-                remedy = f"did you mean {similar[0]}?" if similar else f"write one of {', '.join(known)}"
-                self.problem(name.line, key, "is not a known key", remedy)
-            elif isinstance(entry, Section) and entry.named:
-                values[entry.name] = self._named(value, entry)
-            elif isinstance(entry, Section):
-                values[entry.name] = self._section(value, entry.keys, key)
-            elif entry.section is not None:
-                whole = not (entry.section.merged and key.startswith("services."))
-                read = self._section if whole else self._present
-                values[entry.name] = read(value, entry.section.keys, key)
-            elif entry.instead is not None and isinstance(value, MappingNode):
-                values[entry.name] = self._second_person(value, entry.instead, key)
-            elif entry.required and isinstance(value, ScalarNode) and (value.is_null or not value.text):
-                values[entry.name] = None
-                self._not_set(name.line, entry)
-            else:
-                values[entry.name] = self.value(value, key, entry.type)
-        return values
-
-    def _second_person(self, node: MappingNode, section: Section, key: str) -> SecondPerson:
-        before = len(self.problems)
-        values = self._section(node, section.keys, key)
-        written = [name for name in ("user", "users", "group") if f"{key}.{name}" in self.key_lines]
-        if len(self.problems) > before:
-            pass
-        elif len(written) != 1:
-            what = "names nobody" if not written else f"has both {' and '.join(written)}"
-            self.problem(node.line, key, what, "write one of user: NAME, users: [NAME, …] and group: NAME")
-        elif values[written[0]] == ():
-            self.problem(node.line, f"{key}.users", "names nobody", "write for example [carol, dave]")
-        names = (values["user"],) if values["user"] else values["users"]
-        return SecondPerson(names or (), values["group"], values["allow_self"] is True)
-
-    def _named(self, node: Node, section: Section) -> dict[str, dict[str, Any]]:
-        """The values below each name of a section of names."""
-        mapping = self.mapping(node, section.name, f"write names below it, or {section.name}: {{}}")
-        values = {}
-        for name, value in mapping.entries if mapping else ():
-            key = f"{section.name}.{name.text}"
-            try:
-                values[service_name(name.text)] = self._present(value, section.keys, key)
-            except InvalidValue as invalid:
-                self.problem(name.line, key, f"{shown(name.text)} {invalid.what}", invalid.remedy)
-        return values
-
     def _check_outages(self, services: dict[str, dict[str, Any]]) -> None:
         for name, own in services.items():
             if own.get("unavailable") is WhenUnavailable.IGNORE and name not in OUTAGE_SERVICES:
@@ -350,33 +384,6 @@ class _SettingsReader(NodeReader):
                 what = f"has no effect: an outage is never ignored in {name}, whose callers can cause one themselves"
                 remedy = "delete this line; in an outage, users can type a recovery code, or `pam-iampass bypass` helps"
                 self.problem(self.key_lines.get(key), key, what, remedy)
-
-    def _not_set(self, line: int | None, key: Key) -> None:
-        self.problem(line, key.name, f"{key.name} is not set", f"write {key.name}: {key.type.example}")
-
-    def _trusted(self, key: str, path: Path, **options: Any) -> bytes | None:
-        """The content of another file that a setting names."""
-        try:
-            return trusted_file.read(path, owner=self.owner, **options)
-        except UntrustedFile as error:
-            self.problems.append(error.problem(self.file, self.key_lines.get(key), key))
-            return None
-
-    def _secrets(self, path: Path | None) -> tuple[str, str]:
-        """The application's secret and the previous one; empty, with a problem added, if the file is invalid."""
-        key = "application_secret_file"
-        options = {"secret": True, "readers": self.readers, "limit": 65536}
-        data = None if path is None else self._trusted(key, path, **options)
-        if data is None:
-            return "", ""
-        lines = (data[:-1] if data.endswith(b"\n") else data).split(b"\n")
-        if len(lines) <= 2 and all(line and all(0x21 <= byte <= 0x7E for byte in line) for line in lines):
-            secret, previous = (*(line.decode("ascii") for line in lines), "")[:2]
-            return secret, previous
-        what = "is not one word of plain ASCII, or two on two lines" if data.strip() else "is empty"
-        remedy = "write the secret into it, on one line, and below it at most the previous one"
-        self.problem(self.key_lines.get(key), key, f"{path} {what}", remedy)
-        return "", ""
 
 
 def _for_service(values: Mapping[str, Any], session: Mapping[str, Any]) -> dict[str, Any]:
