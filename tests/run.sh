@@ -45,7 +45,7 @@ if [ $# -eq 0 ]; then
         'tests/system/setup/test_[s-z]*.py' 'tests/system/test_[f-m]*.py tests/system/test_[o-r]*.py' \
         'tests/system/test_[a-c]*.py tests/system/test_e*.py' tests/browser \
         'tests/system/setup/test_[a-r]*.py' 'tests/system/test_d*.py' 'tests/client tests/system/test_n*.py' \
-        'tests/unit/[b-k]* tests/unit/audit tests/unit/pam tests/unit/server tests/unit/setup tests/unit/tools' tests/sandbox
+        'tests/unit/[b-k]* tests/unit/audit tests/unit/pam tests/unit/server tests/unit/setup tests/unit/tools' tests/sandbox tests/gateway
 fi
 echo "Testing in isolated roots: this machine is not changed. All tests take about five minutes."
 # Compile the tests and all packages that they use once: groups that start at the same time would each do it.

@@ -11,7 +11,8 @@ test="$demo pamtester strace tmux libpam-wrapper python3-pytest python3-pytest-t
 python3-hypothesis python3-requests python3-itsdangerous python3-pyte python3-segno python3-venv python3-zbar ca-certificates mypy
 valgrind chromium-headless-shell fonts-dejavu-core opendoas
 clang libclang-rt-dev mandoc groff-base man-db bash-completion zsh fish ansible-core
-krb5-kdc krb5-admin-server krb5-user rsync"
+krb5-kdc krb5-admin-server krb5-user rsync
+postgresql-17 python3-psycopg python3-psycopg-pool python3-cryptography python3-ldap slapd ldap-utils faketime"
 
 . /etc/os-release
 version=${VERSION_ID:-13}
@@ -76,12 +77,19 @@ if ! { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -
     exit 1
 fi
 rm -f "$log"
-case $missing in
-    *openssh-server*)
-        if [ -d /run/systemd/system ]; then
-            systemctl disable --quiet ssh.service ssh.socket
-            echo "The newly installed ssh server is disabled."
-        fi
-        ;;
-esac
+# disable PACKAGE UNIT...: a newly installed service does not start with the machine either.
+disable() {
+    package=$1
+    shift
+    case $missing in
+        *"$package"*) ;;
+        *) return 0 ;;
+    esac
+    [ -d /run/systemd/system ] || return 0
+    systemctl disable --quiet "$@"
+    echo "The newly installed $package is disabled."
+}
+disable openssh-server ssh.service ssh.socket
+disable postgresql-17 postgresql.service
+disable slapd slapd.service
 tools "$1"

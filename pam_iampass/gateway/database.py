@@ -1,0 +1,267 @@
+"""The database of the gateways: connections, transactions, and whether a failure shows that nothing has happened.
+
+Statements are plain SQL, and locks are those of rows and transactions, so that a pooler may stand in between. The
+database's clock counts. Its tables are made by the numbered files in `migrations/`, never when a gateway starts.
+
+    DatabaseError
+    ├── DatabaseAway        no connection, or it has failed before COMMIT was sent
+    ├── UnknownOutcome      the connection has failed at COMMIT, or PostgreSQL has warned: it may have happened
+    └── WrongSchema         the tables are older than this gateway
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from importlib import resources
+from typing import Any, Union
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import JsonbDumper
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+Connection = psycopg.AsyncConnection[DictRow]
+Address = Union[str, tuple[str, int]]
+"""The path of a socket, or host and port."""
+
+CONNECT_SECONDS = 3.0
+"""How long one waits for a connection, and for TCP to say whether the database can be reached."""
+_FAR_SIDE = {errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT}
+_MIGRATIONS_LOCK = 0x69616D70  # an arbitrary number that all gateways use
+
+
+class DatabaseError(Exception):
+    """The database did not do it; `str()` says why, for the journal."""
+
+
+class DatabaseAway(DatabaseError):
+    """There was no connection, or it failed before COMMIT was sent: nothing was written."""
+
+    def __init__(self, what: str, *, unreachable: bool = False) -> None:
+        super().__init__(what)
+        self.unreachable = unreachable
+        """Whether connecting failed by refusal, for want of a route, or at TCP's time-out, at each address. Never for
+        a server that answers (too many clients, starting up) or for a failure of this machine (no descriptors)."""
+
+
+class UnknownOutcome(DatabaseError):
+    """What the transaction wrote may have happened, or not."""
+
+
+class WrongSchema(DatabaseError):
+    """The tables are not those that this gateway needs."""
+
+
+class Database:
+    """A pool of connections to the database that `conninfo` names (libpq). Use it as an async context manager."""
+
+    def __init__(self, conninfo: str, *, connections: int = 10) -> None:
+        self._conninfo = make_conninfo(
+            conninfo,
+            application_name="pam-iampass-gateway",
+            target_session_attrs="read-write",
+            connect_timeout=int(CONNECT_SECONDS),
+            keepalives_idle=10,
+            tcp_user_timeout=10_000,
+            # No statement_timeout: it would run during COMMIT, too, and leave a local commit behind.
+            options="-c timezone=UTC -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s",
+        )
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            self._conninfo,
+            connection_class=psycopg.AsyncConnection[DictRow],
+            # A pooler in between knows no prepared statements.
+            kwargs={"row_factory": dict_row, "prepare_threshold": None},
+            min_size=1,
+            max_size=connections,
+            timeout=CONNECT_SECONDS,
+            # A connection that has died while it was idle is replaced before it is used.
+            check=AsyncConnectionPool.check_connection,
+            # A pool whose reconnecting has failed for so long gives up for good: never.
+            reconnect_timeout=float("inf"),
+            configure=_configure,
+            open=False,
+        )
+
+    async def __aenter__(self) -> Database:
+        await self._pool.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.close(timeout=CONNECT_SECONDS)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection. What is done with it happens when the block ends, whole or not at all; not if it raises.
+
+        Raises DatabaseAway, UnknownOutcome, and the other errors of psycopg as they are.
+        """
+        connection = await self._connection()
+        warnings: list[str] = []
+
+        def warned(notice: psycopg.errors.Diagnostic) -> None:
+            warnings.append(notice.message_primary or "")
+
+        try:
+            try:
+                yield connection
+            except psycopg.OperationalError as error:
+                raise DatabaseAway(f"the database has failed: {_line(error)}") from None
+            connection.add_notice_handler(warned)
+            try:
+                await connection.commit()
+            except psycopg.Error as error:
+                raise UnknownOutcome(f"the database has failed at COMMIT: {_line(error)}") from None
+            finally:
+                connection.remove_notice_handler(warned)
+            if warnings:
+                raise UnknownOutcome(f"the database has warned at COMMIT: {warnings[0]}")
+        finally:
+            await self._pool.putconn(connection)  # rolls back what is left
+
+    async def _connection(self) -> Connection:
+        try:
+            return await self._pool.getconn()
+        except (PoolTimeout, psycopg.OperationalError) as error:
+            # The pool says the same when the database refuses and when all connections are in use.
+            unreachable = await is_unreachable(self._conninfo)
+            why = "it cannot be reached" if unreachable else _line(error)
+            raise DatabaseAway(f"no connection to the database: {why}", unreachable=unreachable) from None
+
+    async def require_schema(self) -> None:
+        """Raises WrongSchema unless all migrations of this version were made, and DatabaseError."""
+        async with self.transaction() as connection:
+            version = await _schema_version(connection)
+        wanted = len(migrations())
+        if version < wanted:
+            what = f"the tables have version {version}, and this gateway needs {wanted}"
+            raise WrongSchema(f"{what}: run pam-iampass-gateway migrate")
+
+
+async def _configure(connection: Connection) -> None:
+    connection.adapters.register_dumper(dict, JsonbDumper)
+
+
+async def is_unreachable(conninfo: str) -> bool:
+    """Whether each address of the database refuses connections, has no route, or does not answer TCP."""
+    for address in _addresses(conninfo):
+        try:
+            await asyncio.wait_for(_reach(address), CONNECT_SECONDS)
+        except (asyncio.TimeoutError, TimeoutError):
+            continue
+        except OSError as error:
+            # Without a server there is no socket.
+            if error.errno in _FAR_SIDE or (isinstance(address, str) and error.errno == errno.ENOENT):
+                continue
+        return False
+    return True
+
+
+async def _reach(address: Address) -> None:
+    if isinstance(address, str):
+        _, writer = await asyncio.open_unix_connection(address)
+    else:
+        _, writer = await asyncio.open_connection(*address)
+    writer.close()
+
+
+def _addresses(conninfo: str) -> list[Address]:
+    """Where libpq connects to."""
+    values = conninfo_to_dict(conninfo)
+    hosts = str(
+        values.get("hostaddr") or values.get("host") or os.environ.get("PGHOST") or "/var/run/postgresql"
+    )
+    ports = str(values.get("port") or os.environ.get("PGPORT") or "5432").split(",")
+    found: list[Address] = []
+    for number, host in enumerate(hosts.split(",")):
+        port = ports[number] if number < len(ports) else ports[-1]
+        found.append(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, int(port)))
+    return found
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+# Rows
+
+
+async def insert(connection: Connection, table: str, row: Mapping[str, Any]) -> None:
+    """Insert a row with these columns."""
+    names = list(row)
+    statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+        sql.Identifier(table),
+        sql.SQL(", ").join(map(sql.Identifier, names)),
+        sql.SQL(", ").join(map(sql.Placeholder, names)),
+    )
+    await connection.execute(statement, dict(row))
+
+
+async def replace(connection: Connection, table: str, key: str, row: Mapping[str, Any]) -> None:
+    """Write all columns of the row that has the same `key`."""
+    assignments = [
+        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in row if name != key
+    ]
+    statement = sql.SQL("UPDATE {} SET {} WHERE {} = {}").format(
+        sql.Identifier(table), sql.SQL(", ").join(assignments), sql.Identifier(key), sql.Placeholder(key)
+    )
+    await connection.execute(statement, dict(row))
+
+
+async def one(connection: Connection, statement: str, *values: object) -> DictRow | None:
+    """The first row that a SELECT finds; None if there is none."""
+    cursor = await connection.execute(statement.encode(), values)
+    return await cursor.fetchone()
+
+
+async def many(connection: Connection, statement: str, *values: object) -> list[DictRow]:
+    """All rows that a SELECT finds."""
+    cursor = await connection.execute(statement.encode(), values)
+    return await cursor.fetchall()
+
+
+# Migrations
+
+
+def migrations() -> Sequence[str]:
+    """The SQL of each migration, the first one first."""
+    folder = resources.files("pam_iampass.gateway") / "migrations"
+    files = sorted(
+        (file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name
+    )
+    return [file.read_text(encoding="utf-8") for file in files]
+
+
+async def _schema_version(connection: Connection) -> int:
+    exists = await one(connection, "SELECT to_regclass('schema_version') IS NOT NULL AS exists")
+    if exists is None or not exists["exists"]:
+        return 0
+    found = await one(connection, "SELECT max(version) AS version FROM schema_version")
+    return int(found["version"] or 0) if found else 0
+
+
+async def migrate(database: Database) -> tuple[int, int]:
+    """Make the migrations that are missing, each in a transaction. Returns the versions before and after.
+
+    Gateways of the release before go on working: migrations only add. One waits at most 2 s for a lock that a gateway
+    holds. Raises DatabaseError and psycopg.Error.
+    """
+    before: int | None = None
+    while True:
+        async with database.transaction() as connection:
+            await connection.execute("SET LOCAL lock_timeout = '2s'")
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATIONS_LOCK,))
+            version = await _schema_version(connection)
+            before = version if before is None else before
+            if version >= len(migrations()):
+                return before, version
+            await connection.execute(
+                "CREATE TABLE IF NOT EXISTS schema_version (version integer PRIMARY KEY)"
+            )
+            await connection.execute(migrations()[version].encode())
+            await connection.execute("INSERT INTO schema_version VALUES (%s)", (version + 1,))

@@ -1,0 +1,95 @@
+-- What one gateway needs. Columns named `mac` hold a MAC over the whole row (keys.py): rows without a valid one do not
+-- count. Values of type bytea that are not digests are encrypted.
+
+CREATE TABLE fleet (                    -- one row
+    id uuid PRIMARY KEY,                -- of the installation
+    made_at timestamptz NOT NULL,
+    restores integer NOT NULL,          -- how often a restored database was confirmed
+    mac bytea NOT NULL
+);
+
+CREATE TABLE host (
+    id text PRIMARY KEY,                -- what the host calls itself in its requests
+    name text NOT NULL UNIQUE,
+    group_name text NOT NULL,
+    secret bytea NOT NULL,
+    machine text,                       -- a digest of its machine-id; none until it has said one
+    status text NOT NULL CHECK (status IN ('waiting', 'active', 'suspended')),
+    joined_at timestamptz NOT NULL,
+    invite text NOT NULL,               -- with which it has joined
+    slowed_until timestamptz,           -- the brake
+    mac bytea NOT NULL
+);
+
+CREATE TABLE invite (
+    id text PRIMARY KEY,
+    secret bytea NOT NULL,
+    name text,                          -- the only host that may use it
+    network cidr,                       -- from where it may be used
+    group_name text NOT NULL,
+    uses_left integer NOT NULL,
+    made_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    mac bytea NOT NULL
+);
+
+CREATE TABLE person (
+    name text PRIMARY KEY,
+    token bytea NOT NULL,               -- the person's id at IAMPASS
+    groups text[] NOT NULL,
+    display_name bytea,
+    phone_number bytea,
+    source text NOT NULL CHECK (source IN ('local', 'ldap')),
+    status text NOT NULL CHECK (status IN ('active', 'leaving')),
+    changed_at timestamptz NOT NULL,
+    mac bytea NOT NULL
+);
+
+CREATE TABLE session (
+    id uuid PRIMARY KEY,
+    host text NOT NULL,
+    person text NOT NULL,
+    request_id text,                    -- of the host; none from a client that sends none
+    parameters bytea NOT NULL,          -- digest of all that the host has asked for
+    state text NOT NULL CHECK (state IN ('starting', 'open', 'ended', 'not_started')),
+    status text,                        -- the last one that IAMPASS has said
+    reason text,                        -- why it was not started
+    began_at timestamptz NOT NULL,
+    deadline timestamptz NOT NULL,      -- until when an answer counts
+    expires_at timestamptz NOT NULL,
+    decided_at timestamptz,             -- when the person has answered
+    polled_at timestamptz,
+    gateway uuid NOT NULL,              -- that has started it
+    lease_epoch bigint NOT NULL,        -- for several gateways: who polls it
+    lease_until timestamptz,
+    version bigint NOT NULL,            -- counts changes of the status
+    upstream bytea,                     -- the session at IAMPASS
+    token_digest bytea UNIQUE,
+    details jsonb NOT NULL,             -- service, address and so on, as the host has said them
+    mac bytea NOT NULL,
+    UNIQUE (host, request_id)
+);
+CREATE INDEX session_of_person ON session (person, began_at);
+CREATE INDEX session_of_host ON session (host, began_at);
+CREATE INDEX session_under_way ON session (state, status) WHERE state IN ('starting', 'open');
+CREATE INDEX session_expired ON session (expires_at);
+
+CREATE TABLE nonce (
+    client text NOT NULL,
+    nonce numeric(20) NOT NULL,
+    expires_at timestamptz NOT NULL,
+    PRIMARY KEY (client, nonce)
+);
+CREATE INDEX nonce_expired ON nonce (expires_at);
+
+CREATE TABLE record (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT now(),
+    kind text NOT NULL,
+    host text,
+    person text,
+    fields jsonb NOT NULL
+);
+CREATE INDEX record_at ON record (at);
+CREATE INDEX record_person ON record (person, id);
+CREATE INDEX record_host ON record (host, id);

@@ -1,0 +1,58 @@
+"""The database of the tests, and what they have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.gateway.database import Database, migrate
+from pam_iampass.gateway.keys import KeyFile
+from tests.support import needs
+from tests.support.postgres import Postgres
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    needs.declare(items, __file__, "needs_isolated_root")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server for all tests. A test that stops it starts it again."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    server = Postgres(folder / "postgres")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def template(postgres: Postgres) -> str:
+    """The name of a database with the tables, and nothing in them."""
+
+    async def make(conninfo: str) -> None:
+        async with Database(conninfo, connections=1) as database:
+            await migrate(database)
+
+    conninfo = postgres.new_database()
+    asyncio.run(make(conninfo))
+    return conninfo.rpartition("dbname=")[2]
+
+
+@pytest.fixture
+def conninfo(postgres: Postgres, template: str) -> str:
+    """A new database with the tables."""
+    return postgres.new_database(template)
+
+
+@pytest.fixture
+def keys() -> KeyFile:
+    return KeyFile(bytes(range(32)))

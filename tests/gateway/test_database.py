@@ -1,0 +1,256 @@
+"""The database: what happens whole or not at all, and what a failure shows."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Awaitable
+from ipaddress import ip_network
+from typing import Any, Callable
+
+import psycopg
+import pytest
+
+from pam_iampass.gateway import database as module
+from pam_iampass.gateway.database import (
+    Database,
+    DatabaseAway,
+    UnknownOutcome,
+    WrongSchema,
+    insert,
+    is_unreachable,
+    many,
+    migrate,
+    migrations,
+    one,
+    replace,
+)
+from pam_iampass.gateway.keys import KeyFile
+from tests.support.postgres import Postgres
+
+
+def run(conninfo: str, use: Callable[[Database], Awaitable[Any]], **options: Any) -> Any:
+    async def go() -> Any:
+        async with Database(conninfo, **options) as database:
+            return await use(database)
+
+    return asyncio.run(go())
+
+
+INVITE: dict[str, Any] = {
+    "id": "i-1",
+    "secret": b"x",
+    "name": None,
+    "network": ip_network("192.0.2.0/24"),
+    "group_name": "servers",
+    "uses_left": 1,
+}
+
+
+async def _invite(database: Database, keys: KeyFile) -> dict[str, Any]:
+    async with database.transaction() as connection:
+        now = await one(connection, "SELECT now() AS now")
+        assert now is not None
+        row = keys.sealed("invite", {**INVITE, "made_at": now["now"], "expires_at": now["now"]})
+        await insert(connection, "invite", row)
+    return row
+
+
+def test_a_row_has_its_mac_when_it_is_read_again(conninfo: str, keys: KeyFile) -> None:
+    async def use(database: Database) -> None:
+        row = await _invite(database, keys)
+        async with database.transaction() as connection:
+            await replace(connection, "invite", "id", keys.sealed("invite", {**row, "uses_left": 0}))
+        async with database.transaction() as connection:
+            (found,) = await many(connection, "SELECT * FROM invite WHERE id = %s", "i-1")
+        assert keys.verified("invite", found)["uses_left"] == 0
+        assert found["network"] == INVITE["network"]
+
+    run(conninfo, use)
+
+
+def test_nothing_is_left_of_a_transaction_that_failed(conninfo: str, keys: KeyFile) -> None:
+    async def use(database: Database) -> None:
+        with pytest.raises(RuntimeError):
+            async with database.transaction() as connection:
+                await connection.execute("INSERT INTO nonce VALUES ('a', 1, now())")
+                raise RuntimeError
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            async with database.transaction() as connection:
+                for _ in range(2):
+                    await connection.execute("INSERT INTO nonce VALUES ('a', 1, now())")
+        async with database.transaction() as connection:
+            assert await many(connection, "SELECT * FROM nonce") == []
+
+    run(conninfo, use, connections=1)
+
+
+def test_the_tables_are_made_once_and_a_gateway_refuses_older_ones(postgres: Postgres) -> None:
+    async def use(database: Database) -> None:
+        with pytest.raises(WrongSchema, match=r"version 0.*run pam-iampass-gateway migrate"):
+            await database.require_schema()
+        assert await migrate(database) == (0, len(migrations()))
+        assert await migrate(database) == (len(migrations()), len(migrations()))
+        await database.require_schema()
+
+    run(postgres.new_database(), use)
+
+
+def test_a_migration_that_fails_leaves_nothing(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = [*migrations(), "CREATE TABLE more (x int); SELECT 1/0"]
+    monkeypatch.setattr(module, "migrations", lambda: broken)
+
+    async def use(database: Database) -> None:
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            await migrate(database)
+        with pytest.raises(WrongSchema, match=f"version {len(broken) - 1}"):
+            await database.require_schema()
+        async with database.transaction() as connection:
+            found = await one(connection, "SELECT to_regclass('more') AS it")
+            assert found == {"it": None}
+
+    run(postgres.new_database(), use)
+
+
+def _nothing_listens() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"host=127.0.0.1 port={free.getsockname()[1]} dbname=x"
+
+
+def test_a_database_that_refuses_connections_is_unreachable() -> None:
+    async def use(database: Database) -> None:
+        with pytest.raises(DatabaseAway) as raised:
+            async with database.transaction():
+                pytest.fail("there is no connection")
+        assert raised.value.unreachable
+
+    run(_nothing_listens(), use)
+
+
+def test_a_full_pool_and_too_many_clients_do_not_show_that_the_database_is_unreachable(
+    postgres: Postgres, conninfo: str
+) -> None:
+    async def full(database: Database) -> None:
+        async with database.transaction():
+            with pytest.raises(DatabaseAway) as raised:
+                async with database.transaction():
+                    pytest.fail("the only connection is in use")
+        assert not raised.value.unreachable
+
+    run(conninfo, full, connections=1)
+
+    async def refused(database: Database) -> None:
+        with pytest.raises(DatabaseAway) as raised:
+            async with database.transaction():
+                pytest.fail("the server takes no more")
+        assert not raised.value.unreachable
+
+    run(conninfo.replace("dbname=test", "dbname=missing"), refused)
+
+
+def test_a_server_that_accepts_and_says_nothing_is_not_unreachable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"host=127.0.0.1 port={silent.getsockname()[1]} dbname=x"
+        assert not asyncio.run(is_unreachable(address))
+
+
+@pytest.mark.parametrize(
+    ("conninfo", "expected"),
+    [
+        ("host=/nonexistent dbname=x", True),
+        ("host=240.0.0.1 port=1 dbname=x", True),
+        ("host=does-not-exist.invalid port=1 dbname=x", False),
+    ],
+)
+def test_what_is_unreachable(conninfo: str, expected: bool) -> None:
+    assert asyncio.run(is_unreachable(conninfo)) is expected
+
+
+def test_one_address_that_accepts_is_enough(postgres: Postgres) -> None:
+    assert not asyncio.run(is_unreachable(f"host=/nonexistent,127.0.0.1 port=1,{postgres.port} dbname=x"))
+    assert asyncio.run(is_unreachable("host=/nonexistent,127.0.0.1 port=1 dbname=x"))
+
+
+def test_no_descriptors_left_is_a_failure_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def none_left(address: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(module, "_reach", none_left)
+    assert not asyncio.run(is_unreachable(_nothing_listens()))
+
+
+def test_a_connection_that_died_while_it_was_idle_is_replaced(postgres: Postgres, conninfo: str) -> None:
+    async def use(database: Database) -> None:
+        async with database.transaction() as connection:
+            await connection.execute("SELECT 1")
+        postgres.stop()
+        with pytest.raises(DatabaseAway) as raised:
+            async with database.transaction():
+                pytest.fail("the server has been stopped")
+        assert raised.value.unreachable
+        postgres.start()
+        async with database.transaction() as connection:
+            assert await many(connection, "SELECT 1 AS one") == [{"one": 1}]
+
+    run(conninfo, use)
+
+
+def test_a_server_that_dies_within_a_transaction_has_written_nothing(
+    postgres: Postgres, conninfo: str
+) -> None:
+    async def use(database: Database) -> None:
+        with pytest.raises(DatabaseAway) as raised:
+            async with database.transaction() as connection:
+                await connection.execute("INSERT INTO nonce VALUES ('a', 1, now())")
+                postgres.stop(signal.SIGQUIT)
+                await connection.execute("INSERT INTO nonce VALUES ('a', 2, now())")
+        assert not raised.value.unreachable
+        postgres.start()
+        async with database.transaction() as connection:
+            assert await many(connection, "SELECT * FROM nonce") == []
+
+    run(conninfo, use)
+
+
+def test_a_connection_that_is_lost_at_commit_leaves_the_outcome_unknown(
+    postgres: Postgres, conninfo: str
+) -> None:
+    async def use(database: Database) -> None:
+        with pytest.raises(UnknownOutcome):
+            async with database.transaction() as connection:
+                await connection.execute("INSERT INTO nonce VALUES ('a', 1, now())")
+                postgres.stop(signal.SIGQUIT)
+        postgres.start()
+
+    run(conninfo, use)
+
+
+def test_a_commit_with_a_warning_is_unknown(postgres: Postgres, conninfo: str) -> None:
+    """As where a wait for a synchronous standby is cancelled: the commit is local then."""
+
+    async def use(database: Database) -> None:
+        async with database.transaction() as connection:
+            await connection.execute("SET SESSION synchronous_commit = on")
+
+        async def cancel_soon(pid: int) -> None:
+            await asyncio.sleep(0.3)
+            async with database.transaction() as connection:
+                await connection.execute("SELECT pg_cancel_backend(%s)", (pid,))
+
+        with psycopg.connect(conninfo, autocommit=True) as other:
+            other.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+            other.execute("SELECT pg_reload_conf()")
+        try:
+            with pytest.raises(UnknownOutcome, match=r"warned at COMMIT.*canceling"):
+                async with database.transaction() as connection:
+                    await connection.execute("INSERT INTO nonce VALUES ('a', 1, now())")
+                    task = asyncio.create_task(cancel_soon(connection.info.backend_pid))
+            await task
+        finally:
+            with psycopg.connect(conninfo, autocommit=True) as other:
+                other.execute("SET synchronous_commit = local")
+                other.execute("ALTER SYSTEM RESET synchronous_standby_names")
+                other.execute("SELECT pg_reload_conf()")
+
+    run(conninfo, use)

@@ -1,0 +1,99 @@
+"""The settings of a gateway: all errors at once, with file, line and remedy; secrets that only root can read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.errors import ConfigurationError
+from pam_iampass.gateway import settings
+
+WHOLE = """\
+names: [gateway.example.com, 192.0.2.1]
+listen: "[::]:8443"
+application_id: fleet
+application_secret_file: {folder}/application-secret
+key_file: {folder}/key
+ca_file: {folder}/ca.pem
+certificate_file: {folder}/certificate.pem
+certificate_key_file: {folder}/certificate-key.pem
+groups:
+  servers: {{}}
+  bastion: {{people: [staff, oncall], admit: true}}
+"""
+SECRETS = {"application-secret": "s3cret\n", "key": "00" * 32 + "\n", "certificate-key.pem": "private"}
+
+
+@pytest.fixture
+def folder(trusted_folder: Path) -> Path:
+    for name, content in SECRETS.items():
+        (trusted_folder / name).write_text(content)
+        (trusted_folder / name).chmod(0o600)
+    for name in ("ca.pem", "certificate.pem"):
+        (trusted_folder / name).write_text("certificate")
+    return trusted_folder
+
+
+def _written(folder: Path, text: str) -> Path:
+    file = folder / "gateway.yaml"
+    file.write_text(text.format(folder=folder))
+    return file
+
+
+def test_a_whole_file_is_read(folder: Path) -> None:
+    found = settings.load(_written(folder, WHOLE))
+    assert found.names == ("gateway.example.com", "192.0.2.1")
+    assert found.listen == ("::", 8443)
+    assert (found.application_secret, found.previous_secret, found.key) == ("s3cret", "", bytes(32))
+    assert found.groups["servers"] == settings.GroupSettings()
+    assert found.groups["bastion"] == settings.GroupSettings(frozenset({"staff", "oncall"}), admit=True)
+    assert (found.limits.requests_per_hour, found.keep_records) == (30, 365 * 86400.0)
+    assert "s3cret" not in repr(found)
+    assert repr(bytes(32)) not in repr(found)
+
+
+def test_every_mistake_is_named_with_its_line(folder: Path) -> None:
+    wrong = (
+        WHOLE.replace('"[::]:8443"', "8443").replace("admit: true", "admit: yes").replace("names:", "name:")
+    )
+    _, problems = settings.check(_written(folder, wrong))
+    found = {(problem.line, problem.key) for problem in problems}
+    assert found == {(1, "name"), (None, "names"), (2, "listen"), (11, "groups.bastion.admit")}
+    assert "did you mean names?" in problems[0].remedy
+
+
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_a_secret_that_others_can_read_is_refused(folder: Path, name: str) -> None:
+    (folder / name).chmod(0o644)
+    with pytest.raises(ConfigurationError, match="every user can access"):
+        settings.load(_written(folder, WHOLE))
+
+
+@pytest.mark.parametrize("content", ["", "00" * 31, "zz" * 32, "00" * 32 + "\n" + "00" * 32])
+def test_what_is_no_key_is_refused(folder: Path, content: str) -> None:
+    (folder / "key").write_text(content)
+    with pytest.raises(ConfigurationError, match="64 hexadecimal digits"):
+        settings.load(_written(folder, WHOLE))
+
+
+def test_a_password_of_the_database_does_not_stand_in_the_file(folder: Path) -> None:
+    _, problems = settings.check(_written(folder, WHOLE + "database: dbname=x password=secret\n"))
+    assert ["password" in problem.remedy for problem in problems] == [True]
+
+
+def test_the_service_reads_the_secrets_that_systemd_passes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = folder / "credentials"
+    passed.mkdir()
+    for name in SECRETS:
+        os.rename(folder / name, passed / name)
+        (passed / name).chmod(0o440)
+    with pytest.raises(ConfigurationError):
+        settings.load(_written(folder, WHOLE))
+    monkeypatch.setenv(settings.CREDENTIALS, str(passed))
+    found = settings.load(_written(folder, WHOLE))
+    assert found.application_secret == "s3cret"
+    assert found.certificate_key_file == passed / "certificate-key.pem"

@@ -1,0 +1,86 @@
+"""A PostgreSQL of a test's own, which can be stopped, killed and frozen."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import psycopg
+
+PROGRAMS = Path("/usr/lib/postgresql/17/bin")
+
+
+class Postgres:
+    """A server with its data in a folder, which listens on a port of 127.0.0.1 and has no passwords.
+
+    Without a loss of power nothing is lost, so it does not wait for the disk.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self._server: subprocess.Popen[bytes] | None = None
+        self._databases = 0
+        account = pwd.getpwnam("postgres")
+        folder.mkdir()
+        os.chown(folder, account.pw_uid, account.pw_gid)
+        self._run("initdb", "-D", str(folder / "data"), "-A", "trust", "-E", "UTF8", "--no-sync")
+
+    def start(self, *options: str) -> None:
+        """Returns when connections are accepted. `options` are such as `-c max_connections=5`."""
+        addresses = ("-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self.folder}")
+        command = ["runuser", "-u", "postgres", "--", str(PROGRAMS / "postgres")]
+        command += ["-D", str(self.folder / "data"), "-p", str(self.port), *addresses]
+        command += ["-c", "fsync=off", "-c", "max_connections=200", *options]
+        with (self.folder / "log").open("ab") as log:
+            self._server = subprocess.Popen(command, stdout=log, stderr=log)
+        for _ in range(300):
+            try:
+                psycopg.connect(self.conninfo("postgres")).close()
+            except psycopg.OperationalError:
+                if self._server.poll() is not None:
+                    break
+                time.sleep(0.05)
+            else:
+                return
+        raise AssertionError((self.folder / "log").read_text())
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop it: at once with SIGINT (connections are closed), SIGQUIT as after a crash."""
+        if self._server is not None:
+            self.send(how)
+            self._server.wait()
+            self._server = None
+
+    def send(self, what: signal.Signals) -> None:
+        """Send a signal to its first process, such as SIGSTOP."""
+        os.kill(int((self.folder / "data" / "postmaster.pid").read_text().split("\n")[0]), what)
+
+    def conninfo(self, database: str) -> str:
+        """The connection string of a database."""
+        return f"host=127.0.0.1 port={self.port} user=postgres dbname={database}"
+
+    def new_database(self, template: str = "template1") -> str:
+        """The connection string of a new database, a copy of another one."""
+        self._databases += 1
+        name = f"test{self._databases}"
+        with psycopg.connect(self.conninfo("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY".encode())
+        return self.conninfo(name)
+
+    def remove(self) -> None:
+        """Stop it and delete its data."""
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = ["runuser", "-u", "postgres", "--", str(PROGRAMS / program), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
