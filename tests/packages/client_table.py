@@ -39,8 +39,8 @@ def _shared(name: str, command: str, shared: str) -> Client:
 
 
 _SSH = f"ssh USER@{HOST} cat precious"
-_LFTP = f"""lftp -c 'set net:max-retries 1; set net:timeout 8; %s open sftp://USER:@{HOST}; cat precious'"""
-_LFTP_QUIET = _LFTP % ""
+_LFTP = f"""lftp -c 'set net:max-retries 1; set net:timeout %d; open sftp://USER:@{HOST}; cat precious'"""
+_LFTP_PATIENT, _LFTP_STUCK = _LFTP % 50, _LFTP % 8
 _PLINK = f"plink %s {_PUTTY} USER@{HOST} cat precious"
 
 LOCAL = (
@@ -112,11 +112,11 @@ LOCAL = (
     ),
     Client(
         "`lftp` (sftp)",
-        Result(Run(_LFTP_QUIET)),
+        Result(Run(_LFTP_PATIENT)),
         Result(
-            Run(f"export SSH_ASKPASS_REQUIRE=force SSH_ASKPASS=/bin/true; {_LFTP_QUIET}", terminal=True),
+            Run(f"export SSH_ASKPASS_REQUIRE=force SSH_ASKPASS=/bin/true; {_LFTP_PATIENT}", terminal=True),
             "`SSH_ASKPASS` (below)",
-            Run(_LFTP_QUIET, terminal=True, shows="max-retries|timeout"),
+            Run(_LFTP_STUCK, terminal=True, shows="max-retries|timeout"),
             "it hides ssh's prompt",
         ),
     ),

@@ -16,7 +16,6 @@ from tests.packages.client_programs import HOST, PROGRAMS
 from tests.packages.client_runs import Ended, judge, play
 from tests.packages.client_table import BASTION, BEHIND, EXEMPT, LOCAL
 from tests.packages.clients import Client, Way
-from tests.packages.people import outcomes
 from tests.packages.phone import token_of
 
 ACCOUNTS = sorted({client.account for client in LOCAL} - {EXEMPT})
@@ -24,6 +23,8 @@ PACKAGES = (
     *("putty-tools", "dropbear-bin", "rsync", "git", "sshfs", "mosh", "lftp"),
     *("python3-paramiko", "python3-asyncssh"),
 )
+#: Whose key it is.
+OWNER = "alice"
 #: As many at a time: they wait most of the time.
 AT_A_TIME = 4
 
@@ -72,10 +73,21 @@ def laptop(machine: Booted, administrator: Administrator) -> Booted:
     ]
     subprocess.run(address, check=True)
     administrator.start_iampass("--auto=approve", *(f"--user={token_of(user)}" for user in ACCOUNTS))
-    administrator.configure(exempt=f"{{users: [{EXEMPT}], networks: [{BASTION}/32]}}", timeout="60s")
-    table = "".join(f"{user}: {token_of(user)}\n" for user in ACCOUNTS)
-    machine.write("/etc/iampass/users.yaml", table, 0o640, "_iampass")
     return machine
+
+
+def configure(administrator: Administrator, way: Way) -> None:
+    """Each account is that of one person, with a phone; or all of them are shared, and the key is alice's."""
+    settings = {"exempt": f"{{users: [{EXEMPT}], networks: [{BASTION}/32]}}", "timeout": "60s"}
+    if way is Way.KEY:
+        settings["services"] = "{sshd: {approver: key}}"
+        settings["throttle"] = "{spacing: 0s}"  # all of them ring at one phone
+    administrator.configure(**settings)
+    if way is Way.KEY:
+        administrator.machine.run("pam-iampass", "key", "add", OWNER, "/root/key.pub")
+    table = "".join(f"{user}: {token_of(user)}\n" for user in ([OWNER] if way is Way.KEY else ACCOUNTS))
+    administrator.machine.write("/etc/iampass/users.yaml", table, 0o640, "_iampass")
+    administrator.set_up("sshd", way.option)
 
 
 @dataclass(frozen=True)
@@ -87,16 +99,18 @@ class Played:
     """The runs that must get in, by the name of the client."""
     fails: dict[str, Future[Ended]]
     requests: Counter[str]
-    """How many requests each user approved."""
-    others: list[tuple[str, ...]]
-    """The records of other logins: outcome, result, user and service."""
+    """How many requests were approved for logins of each account."""
+    approvers: set[tuple[str, str]]
+    """Accounts, and who approved their logins."""
+    others: set[str]
+    """The outcomes of other logins."""
 
 
 @pytest.fixture(scope="module", params=Way, ids=lambda way: way.value)
 def played(request: pytest.FixtureRequest, laptop: Booted, administrator: Administrator) -> Iterator[Played]:
     """All clients in a way, some at a time."""
     way: Way = request.param
-    administrator.set_up("sshd", f"--{way.value}")
+    configure(administrator, way)
     cursor = laptop.cursor()
     works: dict[str, Future[Ended]] = {}
     fails: dict[str, Future[Ended]] = {}
@@ -106,9 +120,12 @@ def played(request: pytest.FixtureRequest, laptop: Booted, administrator: Admini
             for run, ended in ((result.works, works), (result.fails, fails)):
                 if run is not None:
                     ended[client.name] = pool.submit(play, laptop, run, client.account)
-    records = outcomes(laptop.journal(cursor))
-    approved = Counter(record[2] for record in records if record[0] == "approved")
-    yield Played(way, works, fails, approved, [record for record in records if record[0] != "approved"])
+    records = [record for record in laptop.journal(cursor) if "IAMPASS_OUTCOME" in record]
+    approved = [record for record in records if record["IAMPASS_OUTCOME"] == "approved"]
+    requests = Counter(record["IAMPASS_USER"] for record in approved)
+    approvers = {(record["IAMPASS_USER"], record["IAMPASS_APPROVER"]) for record in approved}
+    others = {record["IAMPASS_OUTCOME"] for record in records} - {"approved"}
+    yield Played(way, works, fails, requests, approvers, others)
     administrator.undo("sshd")
 
 
@@ -124,6 +141,13 @@ def test_a_client_gets_in_or_not_as_the_page_says(played: Played, client: Client
 
 def test_nobody_is_refused_but_by_their_client(played: Played) -> None:
     """Clients that leave at the prompt are the only ones that fail."""
-    assert {record[0] for record in played.others} - {"exempt"} == (
-        set() if played.way is Way.QUIET else {"cancelled"}
-    )
+    assert played.others - {"exempt"} == ({"cancelled"} if played.way is Way.PROMPT else set())
+
+
+def test_the_phone_that_rings_is_the_users_or_with_approver_key_that_of_the_keys_owner(
+    played: Played,
+) -> None:
+    in_now = [client for client in LOCAL if (works := client.result(played.way).works) and works.requests]
+    assert played.approvers == {
+        (client.account, OWNER if played.way is Way.KEY else client.account) for client in in_now
+    }

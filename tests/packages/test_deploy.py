@@ -313,7 +313,7 @@ def from_the_first(machine: Booted, user: str) -> Terminal:
     return machine.terminal("ssh", *KEY, *SSH, f"{user}@{SECOND}", WHO)
 
 
-@pytest.fixture(scope="module", params=Way, ids=lambda way: way.value)
+@pytest.fixture(scope="module", params=(Way.QUIET, Way.PROMPT), ids=lambda way: way.value)
 def way(
     request: pytest.FixtureRequest, administrator: Administrator, controller: Controller
 ) -> Iterator[Way]:
@@ -321,7 +321,7 @@ def way(
     found: Way = request.param
     administrator.machine.run("rm", "-rf", "/etc/iampass/users.d")
     administrator.configure(exempt="{groups: [automation]}", timeout="60s")
-    administrator.set_up("sshd", f"--{found.value}")
+    administrator.set_up("sshd", found.option)
     yield found
     administrator.undo("sshd")
 
