@@ -8,6 +8,7 @@ import sys
 from difflib import get_close_matches
 from importlib import import_module
 from io import TextIOWrapper
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -39,10 +40,8 @@ GROUPS = {
         "sandbox": "Run a local IAMPASS server for tests.",
     },
 }
-"""The verbs and their summaries, under the headings of `--help`."""
-
-VERBS = {verb: summary for verbs in GROUPS.values() for verb, summary in verbs.items()}
-"""All verbs and their summaries. The click command of a verb is `command` in the module of the verb's name."""
+"""The verbs and their summaries, under the headings of `--help`. The click command of a verb is `command` in the module
+of the verb's name."""
 
 _EXAMPLES = """\b
 Examples:
@@ -72,16 +71,31 @@ class Verbs(click.Group):
 
 
 class LazyGroup(Verbs):
-    """A group whose verbs are imported when they are called, not when the command starts."""
+    """A group whose verbs are imported when they are called, not when the command starts.
+
+    `package` has a module for each verb, with the click command as `command`. `headings` are the verbs and their
+    summaries, under the headings of `--help`.
+    """
+
+    def __init__(
+        self, *arguments: Any, package: str, headings: dict[str, dict[str, str]], **options: Any
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self._package = package
+        self._headings = headings
+
+    @property
+    def _summaries(self) -> dict[str, str]:
+        return {verb: summary for verbs in self._headings.values() for verb, summary in verbs.items()}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(VERBS)
+        return sorted(self._summaries)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
+        if cmd_name not in self._summaries:
             return None
         try:
-            command = import_module(f"pam_iampass.cli.{cmd_name}").command
+            command = import_module(f"{self._package}.{cmd_name}").command
         except ModuleNotFoundError as error:
             raise click.ClickException(_not_installed(cmd_name, error)) from None
         assert isinstance(command, click.Command)  # noqa: S101
@@ -91,20 +105,27 @@ class LazyGroup(Verbs):
         """The verbs and options that begin with `incomplete`, without importing a verb."""
         verbs = [
             CompletionItem(verb, help=summary)
-            for verb, summary in sorted(VERBS.items())
+            for verb, summary in sorted(self._summaries.items())
             if verb.startswith(incomplete)
         ]
         return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs under their headings, without importing them."""
-        widest = max(map(len, VERBS))
-        for heading, verbs in GROUPS.items():
+        widest = max(map(len, self._summaries))
+        for heading, verbs in self._headings.items():
             with formatter.section(heading):
                 formatter.write_dl([(verb.ljust(widest), summary) for verb, summary in verbs.items()])
 
 
-@click.group(cls=LazyGroup, epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "pam-iampass",
+    cls=LazyGroup,
+    package=__name__,
+    headings=GROUPS,
+    epilog=_EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="pam-iampass")
 def group() -> None:
     """A second factor for Linux logins: sshd, sudo and su ask for approval on the user's phone through IAMPASS.
@@ -131,7 +152,7 @@ def main(arguments: list[str] | None = None, command: click.Command = group) -> 
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for characters that the terminal cannot show
     try:
-        status = command.main(arguments, prog_name="pam-iampass", standalone_mode=False)
+        status = command.main(arguments, prog_name=command.name, standalone_mode=False)
         sys.stdout.flush()
     except click.NoSuchOption as error:
         near = get_close_matches(error.option_name, error.possibilities or (), 1)

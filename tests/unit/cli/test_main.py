@@ -13,12 +13,13 @@ import click
 import pytest
 
 from pam_iampass import __version__
-from pam_iampass.cli import GROUPS, VERBS, Verbs, group, main
+from pam_iampass.cli import GROUPS, Verbs, group, main
 from pam_iampass.cli.parameters import CommandWithVerbs, UserName
 from pam_iampass.errors import ConfigurationError, Problem
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "pam_iampass.cli"]
+VERBS = [verb for verbs in GROUPS.values() for verb in verbs]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -43,7 +44,6 @@ def test_the_version_is_shown() -> None:
 
 def test_help_lists_every_verb_once_under_a_heading() -> None:
     modules = {file.stem for file in (ROOT / "pam_iampass/cli").glob("*.py")}
-    assert sorted(verb for verbs in GROUPS.values() for verb in verbs) == sorted(VERBS)
     assert set(VERBS) <= modules
     told = run("--help").stdout
     for heading, verbs in GROUPS.items():
@@ -93,7 +93,7 @@ def test_without_the_sandbox_its_verb_says_where_it_is(tmp_path: Path) -> None:
 def test_a_broken_verb_is_not_taken_for_one_that_is_not_installed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(VERBS, "fancy", "Do it.")  # there is no module of that name
+    monkeypatch.setitem(GROUPS["Try out"], "fancy", "Do it.")  # there is no module of that name
     with click.Context(group) as context, pytest.raises(ModuleNotFoundError):
         group.get_command(context, "fancy")
 

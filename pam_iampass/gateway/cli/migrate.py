@@ -1,0 +1,35 @@
+"""`pam-iampass-gateway migrate`: make or update the tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pam_iampass.cli import output
+from pam_iampass.gateway import settings as gateway_settings
+from pam_iampass.gateway.cli import config_option, in_loop
+from pam_iampass.gateway.database import Database, migrate
+
+
+@click.command("migrate")
+@config_option
+def command(config: Path) -> None:
+    """Make or update the tables of the database.
+
+    Run it on one gateway after an upgrade of the package, before the gateways are restarted. Gateways of the release
+    before go on working meanwhile: tables and columns are only added.
+    """
+    conninfo = gateway_settings.load(config).database
+
+    async def go() -> tuple[int, int]:
+        async with Database(conninfo, connections=1) as database:
+            return await migrate(database)
+
+    before, now = in_loop(go())
+    if before == now:
+        output.line(f"The tables have version {now} already.")
+    else:
+        output.line(
+            ("Done.", "green"), f" The tables have version {now}" + (f"; before {before}." if before else ".")
+        )

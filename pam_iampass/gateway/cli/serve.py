@@ -1,0 +1,52 @@
+"""`pam-iampass-gateway serve`: the service."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import ssl
+from pathlib import Path
+
+import click
+
+from pam_iampass.cli import output
+from pam_iampass.gateway.cli import config_option, with_gateway
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.service import ROUTES
+from pam_iampass.server.http import Dispatcher, serve
+from pam_iampass.server.messages import IncomingRequest, RefusedRequest
+
+
+@click.command("serve")
+@config_option
+def command(config: Path) -> None:
+    """Serve hosts until SIGTERM. systemd runs this; its output is in the journal."""
+    with_gateway(config, serve_hosts)
+
+
+async def serve_hosts(gateway: Gateway) -> None:
+    """Accept connections of hosts until the process is told to stop. Raises OSError."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    settings = gateway.settings
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.certificate_file, settings.certificate_key_file)
+    family = socket.AF_INET6 if ":" in settings.listen[0] else socket.AF_INET
+    listener = socket.create_server(
+        settings.listen, family=family, backlog=1024, dualstack_ipv6=family is socket.AF_INET6
+    )
+    dispatcher = Dispatcher(ROUTES, gateway, frozenset(settings.names), gateway.clock, _refused)
+
+    def ready() -> None:
+        host, port = listener.getsockname()[:2]
+        output.line(f"Serving hosts on {host} port {port}.")
+
+    await serve(dispatcher.handle, listener, context, stopping, ready)
+
+
+def _refused(request: IncomingRequest, refusal: RefusedRequest) -> None:
+    """Query parameters say who logs in where: they are in no log."""
+    output.line(f"refused: {request.method} {request.path}: {refusal.status} {refusal.reason}", err=True)
