@@ -85,9 +85,11 @@ class Manifest:
     trial: Trial | None = None
 
     def with_service(self, name: str, record: ServiceRecord | None) -> Manifest:
-        """A copy with the record of one service added, or removed."""
-        services = {key: value for key, value in self.services.items() if key != name}
-        if record is not None:
+        """A copy with the record of one service added, replaced in its place, or removed."""
+        services = dict(self.services)
+        if record is None:
+            services.pop(name, None)
+        else:
             services[name] = record
         return replace(self, services=services)
 

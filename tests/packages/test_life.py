@@ -160,7 +160,7 @@ def test_after_a_package_was_removed_and_installed_again_doctor_says_what_was_on
     ready.install()
     [found] = off()
     assert found["severity"] == "error"
-    assert found["title"].startswith("sshd, sudo, su, common-auth asked the phone")
+    assert found["title"].startswith("sshd, sudo, su, common-auth asked the phone"), found
     commands = found["remedy"].partition("; or,")[0].split("; ")
     assert commands[-1] == "pam-auth-update --enable iampass iampass-session"
     for command in commands[:-1]:

@@ -75,6 +75,16 @@ def test_what_setup_itself_writes_changes_nothing(stage: Stage, look: Look) -> N
     assert stage.files() == stage.before
 
 
+def test_a_service_whose_file_is_edited_anew_keeps_its_place_among_the_others(
+    stage: Stage, look: Look
+) -> None:
+    stage.set_up("sudo")
+    stage.set_up("su")
+    put(stage.paths.pam / "sudo", SUDO)
+    assert look() == [(RENEWED, "sudo")]
+    assert list(stage.store.load().services) == ["sudo", "su"]
+
+
 def test_after_three_times_within_an_hour_it_is_only_said(stage: Stage, look: Look) -> None:
     stage.set_up("su")
     for number in range(MOST):
