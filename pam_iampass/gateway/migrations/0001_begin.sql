@@ -40,7 +40,7 @@ CREATE TABLE person (
     display_name bytea,
     phone_number bytea,
     source text NOT NULL CHECK (source IN ('local', 'ldap')),
-    status text NOT NULL CHECK (status IN ('active', 'leaving')),
+    status text NOT NULL CHECK (status IN ('active', 'leaving', 'removing')),
     changed_at timestamptz NOT NULL,
     mac bytea NOT NULL
 );

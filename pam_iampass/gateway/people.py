@@ -1,0 +1,150 @@
+"""The people of the fleet in the database: who may be asked, by which token. A row counts only with its MAC.
+
+A person's token at IAMPASS is random and is never taken from anywhere. Token, phone number and name for the app are
+encrypted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pam_iampass.config.value_types import name_error, token_error
+from pam_iampass.gateway.database import Connection, insert, many, one, replace
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.keys import Tampered
+
+TABLE = "person"
+_ENCRYPTED = ("token", "display_name", "phone_number")
+
+
+class Source(enum.Enum):
+    """Where a person comes from."""
+
+    LOCAL = "local"
+    """From an administrator."""
+    LDAP = "ldap"
+    """From the directory, which also says when the person has left."""
+
+
+class PersonStatus(enum.Enum):
+    """Whether a person can log in."""
+
+    ACTIVE = "active"
+    LEAVING = "leaving"
+    """No longer in the directory. Removed some time later, unless the person returns."""
+    REMOVING = "removing"
+    """An administrator removes the person, or the time is over: IAMPASS is still to be told."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who may be asked on the phone."""
+
+    name: str
+    """Compared byte for byte."""
+    token: str = field(repr=False)
+    """The id at IAMPASS."""
+    groups: tuple[str, ...] = ()
+    display_name: str | None = field(default=None, repr=False)
+    """What the app shows."""
+    phone_number: str | None = field(default=None, repr=False)
+    """Where messages with a registration link are sent."""
+    source: Source = Source.LOCAL
+    status: PersonStatus = PersonStatus.ACTIVE
+    changed_at: datetime | None = None
+    """By the database's clock; None for a person who is not in the database yet."""
+
+    @property
+    def active(self) -> bool:
+        """Whether the person can log in."""
+        return self.status is PersonStatus.ACTIVE
+
+
+def new_token() -> str:
+    """The token of a new person: 128 random bits."""
+    return secrets.token_urlsafe(16)
+
+
+def person_name_error(name: str) -> str | None:
+    """Why this cannot be the name of a person, as the end of a sentence. Hosts name people in the URL of a request."""
+    return name_error(name) or token_error(name)
+
+
+async def find(gateway: Gateway, connection: Connection, name: str) -> Person | None:
+    """The person with this name, whatever the status; None if there is none. Raises Tampered."""
+    row = await one(connection, "SELECT * FROM person WHERE name = %s", name)
+    return None if row is None else _person(gateway, row)
+
+
+async def listing(gateway: Gateway, connection: Connection) -> tuple[list[Person], list[str]]:
+    """All people by name, and the names in rows that no gateway has written: those cannot log in."""
+    people, tampered = [], []
+    for row in await many(connection, "SELECT * FROM person ORDER BY name"):
+        try:
+            people.append(_person(gateway, row))
+        except Tampered:
+            tampered.append(str(row["name"]))
+    return people, tampered
+
+
+async def add(gateway: Gateway, connection: Connection, person: Person) -> Person:
+    """Add a person; returns what was written. Raises psycopg's UniqueViolation if there is one with this name."""
+    row = await _row(gateway, connection, person)
+    await insert(connection, TABLE, row)
+    return _person(gateway, row)
+
+
+async def change(gateway: Gateway, connection: Connection, name: str, **values: Any) -> Person | None:
+    """Change these attributes of a Person, as the row is now; it is locked until the transaction ends.
+
+    Returns what was written; None if there is nobody of that name. Raises Tampered.
+    """
+    found = await one(connection, "SELECT * FROM person WHERE name = %s FOR UPDATE", name)
+    if found is None:
+        return None
+    row = await _row(gateway, connection, dataclasses.replace(_person(gateway, found), **values))
+    await replace(connection, TABLE, "name", row)
+    return _person(gateway, row)
+
+
+async def remove(connection: Connection, name: str) -> bool:
+    """Delete the row with this name, also one that does not count; whether there was one."""
+    cursor = await connection.execute("DELETE FROM person WHERE name = %s", (name,))
+    return cursor.rowcount > 0
+
+
+async def _row(gateway: Gateway, connection: Connection, person: Person) -> dict[str, Any]:
+    now = await one(connection, "SELECT now() AS now")
+    assert now is not None  # noqa: S101
+    row: dict[str, Any] = {
+        "name": person.name,
+        "groups": list(person.groups),
+        "source": person.source.value,
+        "status": person.status.value,
+        "changed_at": now["now"],
+    }
+    for column in _ENCRYPTED:
+        plain = getattr(person, column)
+        row[column] = None if plain is None else gateway.keys.encrypt(plain, TABLE, column, person.name)
+    return gateway.keys.sealed(TABLE, row)
+
+
+def _person(gateway: Gateway, row: dict[str, Any]) -> Person:
+    values = gateway.keys.verified(TABLE, row)
+    plain: dict[str, Any] = {column: values[column] for column in _ENCRYPTED}
+    for column, sealed in plain.items():
+        if sealed is not None:
+            plain[column] = gateway.keys.decrypt(sealed, TABLE, column, values["name"])
+    return Person(
+        name=values["name"],
+        groups=tuple(values["groups"]),
+        source=Source(values["source"]),
+        status=PersonStatus(values["status"]),
+        changed_at=values["changed_at"],
+        **plain,
+    )
