@@ -11,18 +11,15 @@ from pathlib import Path
 
 import click
 
-from pam_iampass.audit.journal import Act
 from pam_iampass.cli.enrollment import (
+    Enroller,
     EnrollmentRequest,
-    EnrollmentService,
-    Invitation,
-    default_display_name,
     failure_of,
     open_service,
     read_requests,
     wait,
 )
-from pam_iampass.cli.output import Row, count, line, progress, record, show_json, table
+from pam_iampass.cli.output import Row, count, line, progress, show_json, table
 from pam_iampass.cli.parameters import (
     USER,
     config_option,
@@ -140,20 +137,20 @@ def command(
         raise click.UsageError("--message requires --sms or --from.")
 
     waits = file is None if waits is None else waits
-    options = _Options(replace, new_device, resend, message, timeout if waits else 0.0, as_json)
+    options = EnrollOptions(replace, new_device, resend, message, timeout if waits else 0.0, as_json)
     try:
         requests = () if file is None else read_requests(file)
         service = open_service(config, no_account)
         if file is not None:
-            ctx.exit(_enroll_many(service, requests, options))
+            ctx.exit(enroll_many(service, requests, options))
         request = EnrollmentRequest(user or "", token, number, display_name)
-        ctx.exit(_enroll_one(service, request, options))
+        ctx.exit(enroll_one(service, request, options))
     except IampassError as error:
         raise click.ClickException(error.diagnostics()) from None
 
 
 @dataclass(frozen=True)
-class _Options:
+class EnrollOptions:
     """How users are enrolled."""
 
     replace: bool
@@ -168,25 +165,22 @@ class _Options:
 # One user
 
 
-def _enroll_one(service: EnrollmentService, request: EnrollmentRequest, options: _Options) -> int:
+def enroll_one(service: Enroller, request: EnrollmentRequest, options: EnrollOptions) -> int:
     """Enroll one user and report. Returns the exit status. Raises PamIampassError and IampassError."""
     result = service.enroll(request, options.replace)
     user, registered, link = result.user, result.registered, None
-    invitation = Invitation(
-        user, request.display_name, request.phone_number, options.message, options.as_json
-    )
+    invitation = service.invitation(user, request, options.message, options.as_json)
     invitation.say(f"{user} is {'new' if result.added else 'already known'} at IAMPASS.")
-    where = "already has the token" if result.file is None else f"has the token, in {result.file}"
-    invitation.say(f"The user table {where}.")
+    invitation.say(result.place)
     invites = not registered or options.new_device
     # If there is a phone already, IAMPASS does not show whether another one is registered.
     waits = bool(options.seconds) and not registered
     if invites:
         link = invitation.send(service.manager, result.token, waits=waits)
-        record(Act.ENROLL, user, "was sent a message" if request.phone_number else "a link was shown")
+        service.record(user, "was sent a message" if invitation.number else "a link was shown")
     else:
         invitation.say(f"{user} already has a phone.", "green")
-        invitation.say(f"If it is lost: pam-iampass phone lost {user}")
+        invitation.say(f"If it is lost: {invitation.command} phone lost {user}")
         invitation.say("To register another one, give --new-device.")
     if waits:
         registered = invitation.wait(service.manager, result.token, options.seconds)
@@ -202,7 +196,7 @@ def _enroll_one(service: EnrollmentService, request: EnrollmentRequest, options:
                 "added": result.added,
                 "file": None if result.file is None else str(result.file),
                 "link": link,
-                "message_to": request.phone_number if invites else None,
+                "message_to": invitation.number if invites else None,
             }
         )
     return 0 if ok else 1
@@ -237,7 +231,7 @@ class _Result:
     problem: str | None = None
 
 
-def _enroll_many(service: EnrollmentService, requests: Sequence[EnrollmentRequest], options: _Options) -> int:
+def enroll_many(service: Enroller, requests: Sequence[EnrollmentRequest], options: EnrollOptions) -> int:
     """Enroll users, wait for their phones, and report. Returns the exit status.
 
     It ends early where the other users would fail, too. Users whom IAMPASS knew before are sent no message: that makes
@@ -252,8 +246,8 @@ def _enroll_many(service: EnrollmentService, requests: Sequence[EnrollmentReques
                 show(f"Enrolling {number + 1} of {len(requests)}: {request.user}")
                 try:
                     results[number] = _invite(service, request, options)
-                    record(Act.ENROLL, request.user, results[number].state.value[1])
-                except (PamIampassError, IampassError) as error:
+                    service.record(request.user, results[number].state.value[1])
+                except (PamIampassError, IampassError, click.ClickException) as error:
                     problem, stopped = failure_of(error)
                     results[number] = _Result(request, _State.FAILED, problem=problem)
                     if stopped:
@@ -273,10 +267,10 @@ def _enroll_many(service: EnrollmentService, requests: Sequence[EnrollmentReques
     return 130 if interrupted else 0 if ok else 1
 
 
-def _invite(service: EnrollmentService, request: EnrollmentRequest, options: _Options) -> _Result:
+def _invite(service: Enroller, request: EnrollmentRequest, options: EnrollOptions) -> _Result:
     enrolled = service.enroll(request, options.replace)
     token, manager = enrolled.token, service.manager
-    name = request.display_name or default_display_name(request.user)
+    name = service.invitation(request.user, request, options.message, options.as_json).shown_name
     if enrolled.registered:
         return _Result(request, _State.REGISTERED, token)
     if request.phone_number is None:
@@ -294,9 +288,7 @@ def _invite(service: EnrollmentService, request: EnrollmentRequest, options: _Op
     return _Result(request, _State.MESSAGE_SENT, token)
 
 
-def _wait_for_many(
-    service: EnrollmentService, results: Sequence[_Result], options: _Options
-) -> list[_Result]:
+def _wait_for_many(service: Enroller, results: Sequence[_Result], options: EnrollOptions) -> list[_Result]:
     """The results after waiting. Raises IampassError."""
     users = {each.token: each.request.user for each in results if each.token and each.state in _INVITED}
     for each in results:

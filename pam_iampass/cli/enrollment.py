@@ -16,16 +16,17 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Protocol, TypeVar
 
 import click
 
-from pam_iampass.cli.output import duration, finding, line, progress
+from pam_iampass.audit.journal import Act
+from pam_iampass.cli.output import duration, finding, line, progress, record
 from pam_iampass.client import (
     Deadline,
     Declined,
@@ -48,11 +49,12 @@ from pam_iampass.system.trusted_folder import kind_of, looked_at, shell_word
 from pam_iampass.text import clean, one_line
 
 COLUMNS = ("user", "token", "phone", "display_name")
+"""Of a file of requests on a host."""
 _LIMIT = 16 * 1024 * 1024  # bytes
-_HEADER = f"begin with a line of column names: user, and any of {', '.join(COLUMNS[1:])}"
 
 _PHONE_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _CALL = 10.0  # seconds for one question to IAMPASS
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class EnrollmentRequest:
     """The name that the IAMPASS app shows."""
     line: int | None = None
     """The line in the file of requests."""
+    groups: tuple[str, ...] | None = None
+    """The groups of a person of a gateway; None: nothing is said about them."""
 
 
 def default_display_name(user: str) -> str:
@@ -95,14 +99,26 @@ def plain_name(text: str) -> str:
     return text
 
 
-def read_requests(file: Path, trusted: Set[int] | None = None) -> list[EnrollmentRequest]:
+def group_names(text: str) -> tuple[str, ...]:
+    """The names of groups between `|`. Raises ValueError, whose text completes a sentence about the text."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split("|")))
+    for name in names:
+        error = name_error(name)
+        if error:
+            raise ValueError(f"has a name that {error}")
+    return names
+
+
+def read_requests(
+    file: Path, trusted: Set[int] | None = None, columns: Sequence[str] = COLUMNS
+) -> list[EnrollmentRequest]:
     """The requests in the order of the file. Raises ConfigurationError, and OSError if it cannot be read.
 
     The file must belong to one of the user ids in `trusted` (default: `administrators`), and only its owner may be
     able to write to it. It is UTF-8, separated by commas, or by semicolons if the first line has only these. The first
-    line names the columns, `user` and any others in any order; a field may be empty.
+    line names the columns, `user` and any others of `columns` in any order; a field may be empty.
     """
-    reader = _Reader(file)
+    reader = _Reader(file, columns)
     requests = reader.read(_text(file, reader, administrators() if trusted is None else trusted))
     if reader.problems:
         raise ConfigurationError(sorted(reader.problems, key=lambda problem: problem.line or 0))
@@ -146,8 +162,10 @@ def _text(file: Path, reader: _Reader, trusted: Set[int]) -> str:
 class _Reader:
     """Makes requests of the lines, and collects the problems."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, columns: Sequence[str]) -> None:
         self._file = file
+        self._columns = columns
+        self._header = f"begin with a line of column names: user, and any of {', '.join(columns[1:])}"
         self._lines: dict[str, int] = {}
         self.problems: list[Problem] = []
 
@@ -168,7 +186,7 @@ class _Reader:
                 if not any(fields):
                     continue
                 if not columns:
-                    columns = self._columns(fields, rows.line_num)
+                    columns = self._named(fields, rows.line_num)
                 elif len(fields) != len(columns):
                     what = f"has {len(fields)} fields, but the first line has {len(columns)}"
                     self.problem(rows.line_num, "", what, "write one field per column; it may be empty")
@@ -177,20 +195,20 @@ class _Reader:
         except csv.Error as error:
             self.problem(rows.line_num, "", f"is not CSV: {error}", 'write "" for a quote in a quoted field')
         if not columns and not self.problems:
-            self.problem(None, "", "is empty", _HEADER)
+            self.problem(None, "", "is empty", self._header)
         return requests
 
-    def _columns(self, names: list[str], line: int) -> list[str]:
+    def _named(self, names: list[str], line: int) -> list[str]:
         found = [name.lower().replace(" ", "_") for name in names]
         for name, column in zip(names, found):
-            if column not in COLUMNS:
-                near = get_close_matches(column, COLUMNS, 1)
-                remedy = f"did you mean {near[0]}?" if near else _HEADER
+            if column not in self._columns:
+                near = get_close_matches(column, self._columns, 1)
+                remedy = f"did you mean {near[0]}?" if near else self._header
                 self.problem(line, "", f"{shown(name)} is not a known column", remedy)
         if len(set(found)) != len(found):
             self.problem(line, "", "names a column twice", "name each column once")
         if "user" not in found and not self.problems:
-            self.problem(line, "", "has no column user", _HEADER)
+            self.problem(line, "", "has no column user", self._header)
         return found
 
     def _request(self, fields: dict[str, str], line: int) -> EnrollmentRequest:
@@ -205,11 +223,12 @@ class _Reader:
         international = "write the number with + and country code"
         phone = self._parsed(line, "phone", fields, phone_number, international)
         name = self._parsed(line, "display_name", fields, plain_name, "write a shorter, plain name")
-        return EnrollmentRequest(user, token, phone, name, line)
+        groups = self._parsed(line, "groups", fields, group_names, "write them as in: staff|oncall")
+        return EnrollmentRequest(user, token, phone, name, line, groups)
 
     def _parsed(
-        self, line: int, column: str, fields: dict[str, str], parse: Callable[[str], str], remedy: str
-    ) -> str | None:
+        self, line: int, column: str, fields: dict[str, str], parse: Callable[[str], _T], remedy: str
+    ) -> _T | None:
         text = fields.get(column)
         try:
             return parse(text) if text else None
@@ -231,10 +250,31 @@ class EnrollmentResult:
     token: str
     added: bool
     """Whether the token is new at IAMPASS."""
-    file: Path | None
-    """The file that was written; None if the table already had the token."""
     registered: bool
     """Whether a device is registered."""
+    place: str
+    """A sentence about where the token is kept."""
+    file: Path | None = None
+    """The file that was written; None if there was none to write."""
+
+
+class Enroller(Protocol):
+    """What enrolls users: on a host, or at a gateway."""
+
+    @property
+    def manager(self) -> ManagementAPI:
+        """The application."""
+
+    def enroll(self, request: EnrollmentRequest, replace: bool) -> EnrollmentResult:
+        """Make the user known to IAMPASS, and the token to us. Raises PamIampassError and IampassError."""
+
+    def invitation(
+        self, user: str, request: EnrollmentRequest, message: str | None, quiet: bool
+    ) -> Invitation:
+        """How the enrolled user gets the link."""
+
+    def record(self, user: str, what: str) -> None:
+        """Record an enrollment, by the administrator who runs the command."""
 
 
 @dataclass(frozen=True)
@@ -267,9 +307,19 @@ class EnrollmentService:
                     with suppress(IampassError):
                         self.manager.delete_user(token)
                 raise
-        device = None if added else self.manager.has_registered_mobile_device(token)
-        registered = device is ManagementAPIResult.has_mobile_device
-        return EnrollmentResult(user, token, added, file, registered)
+        where = "already has the token" if file is None else f"has the token, in {file}"
+        registered = not added and has_phone(self.manager, token)
+        return EnrollmentResult(user, token, added, registered, f"The user table {where}.", file)
+
+    def invitation(
+        self, user: str, request: EnrollmentRequest, message: str | None, quiet: bool
+    ) -> Invitation:
+        """How the enrolled user gets the link."""
+        return Invitation(user, request.display_name, request.phone_number, message, quiet)
+
+    def record(self, user: str, what: str) -> None:
+        """Record an enrollment, by the administrator who runs the command."""
+        record(Act.ENROLL, user, what)
 
     def token_of(self, user: str) -> str | None:
         """The token of the table, else that of the template in the settings. Raises ConfigurationError."""
@@ -321,8 +371,15 @@ def open_service(config: Path, no_account: bool = False) -> EnrollmentService:
     )
 
 
-def failure_of(error: PamIampassError | IampassError) -> tuple[str, str | None]:
+def has_phone(manager: ManagementAPI, token: str) -> bool:
+    """Whether IAMPASS has a device of this user. Raises IampassError."""
+    return manager.has_registered_mobile_device(token) is ManagementAPIResult.has_mobile_device
+
+
+def failure_of(error: PamIampassError | IampassError | click.ClickException) -> tuple[str, str | None]:
     """Why an act failed for one of several users, and why it would fail for the others, too; None if it would not."""
+    if isinstance(error, click.ClickException):
+        return error.message, error.message
     if isinstance(error, PamIampassError):
         return one_line(error.diagnostics()), None
     of_one = isinstance(error, (Declined, ProtocolError))
@@ -342,13 +399,22 @@ class Invitation:
     """The text of the SMS before the link."""
     quiet: bool
     """Whether the link is printed without explanation, or not at all, because a JSON object follows."""
+    command: str = "pam-iampass"
+    """What to type for other verbs."""
+    recovery: bool = True
+    """Whether one of them is `recovery`."""
+
+    @property
+    def shown_name(self) -> str:
+        """The name that the app shows."""
+        return self.display_name or default_display_name(self.user)
 
     def send(self, manager: ManagementAPI, token: str, *, waits: bool, link: str | None = None) -> str | None:
         """Send or show the link; returns it if it was not sent. Raises IampassError.
 
         With `waits` the command goes on waiting for the phone. A `link` saves asking IAMPASS for one.
         """
-        name = self.display_name or default_display_name(self.user)
+        name = self.shown_name
         if self.number is not None:
             manager.send_registration_sms(token, name, self.number, self.message)
             self.say(f"A message with the registration link was sent to {self.number}.")
@@ -380,8 +446,9 @@ class Invitation:
     def say_how_to_continue(self) -> None:
         """What to do while the user has no phone."""
         self.say(f"Logins of {self.user} are denied until a phone is registered.", "yellow")
-        self.say(f"To check, or to get a new link: pam-iampass enroll {self.user}")
-        self.say(f"For logins without a phone until then: pam-iampass recovery new {self.user}")
+        self.say(f"To check, or to get a new link: {self.command} enroll {self.user}")
+        if self.recovery:
+            self.say(f"For logins without a phone until then: {self.command} recovery new {self.user}")
 
     def say(self, text: str, style: str = "") -> None:
         """Print a line, unless `quiet`."""

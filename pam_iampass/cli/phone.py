@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Callable
 
 import click
 
@@ -24,6 +26,7 @@ from pam_iampass.cli.parameters import (
 from pam_iampass.cli.session import wait_for_ends
 from pam_iampass.cli.user import PHONES, ask_phones
 from pam_iampass.client import IampassError, ManagementAPI
+from pam_iampass.doctor.iampass import PhoneState
 from pam_iampass.doctor.user_status import user_status
 from pam_iampass.errors import EditRefused, PamIampassError, shown
 from pam_iampass.text import clean
@@ -62,8 +65,12 @@ def show(ctx: click.Context, users: tuple[str, ...], config: Path, as_json: bool
     """
     found = user_status(config, {account(user) or user for user in users})
     phones = ask_phones(found, config, as_json)
-    states = {user.name: phones.get(user.name) for user in found.users}
-    ok = not any(state is None or state.value == "not_asked" for state in states.values())
+    ctx.exit(show_phones({user.name: phones.get(user.name) for user in found.users}, as_json))
+
+
+def show_phones(states: Mapping[str, PhoneState | None], as_json: bool) -> int:
+    """Show who has a phone; None: no token. Returns the exit status."""
+    ok = not any(state in (None, PhoneState.NOT_ASKED) for state in states.values())
     if as_json:
         values = {name: None if state is None else state.value for name, state in states.items()}
         show_json({"ok": ok, "phones": values})
@@ -73,7 +80,7 @@ def show(ctx: click.Context, users: tuple[str, ...], config: Path, as_json: bool
             for name, state in states.items()
         ]
         table(("USER", "PHONE"), rows)
-    ctx.exit(0 if ok else 1)
+    return 0 if ok else 1
 
 
 @command.command(epilog=_LOST_EPILOG, short_help="Take a lost phone away from a user.")
@@ -134,22 +141,30 @@ def lost(
         raise click.ClickException(error.diagnostics()) from None
 
 
-def _replace(config: Path, invitation: Invitation, seconds: float) -> int:
+def replace_phone(
+    invitation: Invitation,
+    seconds: float,
+    cut_off: Callable[[], bool],
+    disable: Callable[[], tuple[ManagementAPI, str, str]],
+    end_the_rest: Callable[[], bool],
+) -> int:
     """Disable the phone of the invited user, and register the next one, for which to wait `seconds`.
 
-    Returns the exit status. Raises IampassError and PamIampassError.
+    `cut_off` begins to end what the phone has approved, `disable` returns the token and the link for the next one, and
+    `end_the_rest` waits until all has ended; both say whether it worked. Returns the exit status. Raises IampassError
+    and PamIampassError.
     """
     user, quiet = invitation.user, invitation.quiet
-    sessions, ok = _end_what_it_approved(invitation)
+    ok = cut_off()
     try:
-        manager, token, link = _disable(config, user)
+        manager, token, link = disable()
     except (IampassError, PamIampassError):
-        wait_for_ends([user], sessions, quiet)
+        end_the_rest()
         click.echo("The phone is not disabled at IAMPASS, and can approve logins that begin now.", err=True)
         raise
     invitation.say(f"The phone of {user} is disabled at IAMPASS.", "green")
     # Again: a login that has begun since may have been approved before the phone was disabled.
-    ok = wait_for_ends([user], sessions, quiet) and ok
+    ok = end_the_rest() and ok
     shown_link, registered = invitation.send(manager, token, waits=bool(seconds), link=link), False
     if seconds:
         registered = invitation.wait(manager, token, seconds, "The next phone")
@@ -160,6 +175,25 @@ def _replace(config: Path, invitation: Invitation, seconds: float) -> int:
         result = {"ok": ok, "user": user, "registered": registered}
         show_json({**result, "link": shown_link, "message_to": invitation.number})
     return 0 if ok else 1
+
+
+def _replace(config: Path, invitation: Invitation, seconds: float) -> int:
+    """The same, on this machine."""
+    user = invitation.user
+    sessions: list[str] = []  # the ids of those that the agent has begun to end
+
+    def cut_off() -> bool:
+        found, ok = _end_what_it_approved(invitation)
+        sessions.extend(found)
+        return ok
+
+    return replace_phone(
+        invitation,
+        seconds,
+        cut_off,
+        lambda: _disable(config, user),
+        lambda: wait_for_ends([user], sessions, invitation.quiet),
+    )
 
 
 def _end_what_it_approved(invitation: Invitation) -> tuple[list[str], bool]:

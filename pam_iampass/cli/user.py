@@ -254,17 +254,17 @@ def remove_users(
             _show_removal(result, config, as_json, ended, asked=keep or yes or sys.stdin.isatty())
             ctx.exit(0 if ended else 1)
         with progress(as_json) as show:
-            results, stopped = removal.all(names, show)
+            results, stopped = remove_all(names, removal.one_of_several, show)
     except IampassError as error:
         way_out = "Nothing was removed. To remove users here only, give --keep-at-iampass."
         raise click.ClickException(f"{error.diagnostics()}\n{way_out}") from None
     ended = _finish(results, as_json)
     _remind_of_keys(results, config)
-    ok = ended and all(result.state in _DONE for result in results)
+    ok = ended and all(result.state in DONE for result in results)
     if as_json:
-        show_json({"ok": ok, "stopped": stopped, "users": [_removal_as_object(result) for result in results]})
+        show_json({"ok": ok, "stopped": stopped, "users": [removal_as_object(result) for result in results]})
     else:
-        _show_removals(results, stopped)
+        show_removals(results, stopped)
     ctx.exit(0 if ok else 1)
 
 
@@ -414,7 +414,7 @@ def _confirmed(names: list[str]) -> bool:
     return click.confirm(question, err=True)
 
 
-class _RemovalState(enum.Enum):
+class RemovalState(enum.Enum):
     """How far the removal of one user is."""
 
     REMOVED = "removed"
@@ -424,16 +424,16 @@ class _RemovalState(enum.Enum):
     NOT_TRIED = "not_tried"
 
 
-_DONE = (_RemovalState.REMOVED, _RemovalState.NOT_LISTED)
+DONE = (RemovalState.REMOVED, RemovalState.NOT_LISTED)
 """The states after which nothing is left to do."""
 
 
 @dataclass(frozen=True)
-class _Removed:
+class Removed:
     """What was removed of one user."""
 
     name: str
-    state: _RemovalState = _RemovalState.NOT_TRIED
+    state: RemovalState = RemovalState.NOT_TRIED
     file: Path | None = None
     """The deleted file of the table."""
     at_iampass: bool = False
@@ -457,37 +457,49 @@ class _Removal:
     editor: UserTableEditor
     manager: ManagementAPI | None
 
-    def one(self, name: str) -> _Removed:
+    def one(self, name: str) -> Removed:
         """Remove one user. Raises PamIampassError, and IampassError if IAMPASS fails."""
         self.editor.own_file(name)
         entry = self.table.find(name)
         if self.manager is not None and entry is not None:
-            try:
-                self.manager.delete_user(entry.token)
-            except (Declined, NotFound):
-                if not _is_unknown(self.manager, entry.token):
-                    raise
+            delete_at_iampass(self.manager, entry.token)
         forgotten = ask("user forget", user=name)
         if forgotten["problem"]:
             click.echo(forgotten["problem"], err=True)
         file = self.editor.remove(name)
         codes, sessions = forgotten["codes"], tuple(forgotten["sessions"])
-        return _Removed(name, _RemovalState.REMOVED, file, self.manager is not None, codes, sessions)
+        return Removed(name, RemovalState.REMOVED, file, self.manager is not None, codes, sessions)
 
-    def all(self, names: list[str], show: Callable[[str], None]) -> tuple[list[_Removed], str | None]:
-        """Remove several users. Returns the result for each, and why it stopped before the last one."""
-        results = [_Removed(name) for name in names]
-        for number, name in enumerate(names):
-            show(f"Removing {number + 1} of {len(names)}: {name}")
-            try:
-                listed = self.table.find(name) is not None
-                results[number] = self.one(name) if listed else _Removed(name, _RemovalState.NOT_LISTED)
-            except (PamIampassError, IampassError) as error:
-                problem, stopped = failure_of(error)
-                results[number] = _Removed(name, _RemovalState.FAILED, problem=problem)
-                if stopped:
-                    return results, stopped
-        return results, None
+    def one_of_several(self, name: str) -> Removed:
+        """The same, unless the table has no such user."""
+        listed = self.table.find(name) is not None
+        return self.one(name) if listed else Removed(name, RemovalState.NOT_LISTED)
+
+
+def remove_all(
+    names: Sequence[str], remove: Callable[[str], Removed], show: Callable[[str], None]
+) -> tuple[list[Removed], str | None]:
+    """Remove several users. Returns the result for each, and why it stopped before the last one."""
+    results = [Removed(name) for name in names]
+    for number, name in enumerate(names):
+        show(f"Removing {number + 1} of {len(names)}: {name}")
+        try:
+            results[number] = remove(name)
+        except (PamIampassError, IampassError, click.ClickException) as error:
+            problem, stopped = failure_of(error)
+            results[number] = Removed(name, RemovalState.FAILED, problem=problem)
+            if stopped:
+                return results, stopped
+    return results, None
+
+
+def delete_at_iampass(manager: ManagementAPI, token: str) -> None:
+    """Delete a user with the phone; not an error if IAMPASS knows none. Raises IampassError."""
+    try:
+        manager.delete_user(token)
+    except (Declined, NotFound):
+        if not _is_unknown(manager, token):
+            raise
 
 
 def _removal(config: Path, delete: bool) -> _Removal:
@@ -507,9 +519,9 @@ def _is_unknown(manager: ManagementAPI, token: str) -> bool:
     return False
 
 
-def _finish(results: list[_Removed], quiet: bool) -> bool:
+def _finish(results: list[Removed], quiet: bool) -> bool:
     """Note the removal of users in the journal, and wait for the end of their sessions; whether all have ended."""
-    removed = [result for result in results if result.state is _RemovalState.REMOVED]
+    removed = [result for result in results if result.state is RemovalState.REMOVED]
     for result in removed:
         where = "here and at IAMPASS" if result.at_iampass else "here, and kept at IAMPASS"
         record(Act.USER_REMOVE, result.name, f"removed {where}")
@@ -520,21 +532,21 @@ def _finish(results: list[_Removed], quiet: bool) -> bool:
     return wait_for_ends([result.name for result in removed], sessions, quiet)
 
 
-def _remind_of_keys(results: list[_Removed], config: Path) -> None:
+def _remind_of_keys(results: list[Removed], config: Path) -> None:
     """Name those whose keys are still in the key table."""
     file = settings.check(config).keys
     people = {place.person for place in key_table.check(file).places} if file is not None else set()
     for result in results:
-        if result.state is _RemovalState.REMOVED and result.name in people:
+        if result.state is RemovalState.REMOVED and result.name in people:
             hint = (
                 f"The key table still has keys of {result.name}: pam-iampass key remove {clean(result.name)}"
             )
             line((hint, "yellow"), err=True)
 
 
-def _show_removal(result: _Removed, config: Path, as_json: bool, ended: bool, asked: bool) -> None:
+def _show_removal(result: Removed, config: Path, as_json: bool, ended: bool, asked: bool) -> None:
     if as_json:
-        show_json({"ok": ended, "stopped": None, "users": [_removal_as_object(result)]})
+        show_json({"ok": ended, "stopped": None, "users": [removal_as_object(result)]})
         return
     if result.at_iampass:
         line(f"Deleted {result.name} at IAMPASS, with the phone.")
@@ -547,28 +559,30 @@ def _show_removal(result: _Removed, config: Path, as_json: bool, ended: bool, as
         line(f"User and phone are still registered at IAMPASS.{hint}")
 
 
-def _show_removals(results: list[_Removed], stopped: str | None) -> None:
-    table(("USER", "STATUS"), [_removal_row(result) for result in results])
-    removed = sum(result.state is _RemovalState.REMOVED for result in results)
+def show_removals(results: list[Removed], stopped: str | None, unlisted: str = "has no token") -> None:
+    """Show how far the removal of several users is; `unlisted` is said of those who were not there."""
+    table(("USER", "STATUS"), [_removal_row(result, unlisted) for result in results])
+    removed = sum(result.state is RemovalState.REMOVED for result in results)
     line(f"{removed:,} of {count(len(results), 'user')} removed.")
     if stopped:
         line((f"Stopped: {stopped}", "bold red"))
-    if any(result.state not in _DONE for result in results):
+    if any(result.state not in DONE for result in results):
         line("When that is fixed, run the same command again.")
 
 
-def _removal_row(result: _Removed) -> Row:
+def _removal_row(result: Removed, unlisted: str) -> Row:
     kept = "" if result.at_iampass else "; still registered at IAMPASS"
     status: Part = {
-        _RemovalState.REMOVED: (f"removed{kept}", "green"),
-        _RemovalState.NOT_LISTED: ("has no token", "yellow"),
-        _RemovalState.FAILED: (f"failed: {result.problem}", "bold red"),
-        _RemovalState.NOT_TRIED: ("not tried yet", "yellow"),
+        RemovalState.REMOVED: (f"removed{kept}", "green"),
+        RemovalState.NOT_LISTED: (unlisted, "yellow"),
+        RemovalState.FAILED: (f"failed: {result.problem}", "bold red"),
+        RemovalState.NOT_TRIED: ("not tried yet", "yellow"),
     }[result.state]
     return (result.name, "bold"), status
 
 
-def _removal_as_object(result: _Removed) -> dict[str, object]:
+def removal_as_object(result: Removed) -> dict[str, object]:
+    """The result for one user, for --json."""
     return {
         "user": result.name,
         "state": result.state.value,
