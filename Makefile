@@ -22,7 +22,7 @@ BUILD = build
 PAGES = README.md SECURITY.md CHANGELOG.md CONTRIBUTING.md docs bench/results.md bench/results.svg \
     packaging/ansible/README.md packaging/rpm/README.md
 
-.PHONY: help demo check test test-pythons mutants lint screenshots bench sanitize fuzz man pages completions install account
+.PHONY: help demo check test test-pythons mutants lint screenshots bench sanitize fuzz man pages completions install install-gateway account
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,7 @@ install: man completions ## Install from source, below DESTDIR if set
 	    $(DESTDIR)$(SHARE)/ansible $(DESTDIR)$(DOC) $(DESTDIR)$(MAN)/man1 $(DESTDIR)$(MAN)/man5 $(DESTDIR)$(MAN)/man8 \
 	    $(DESTDIR)$(BASH_COMPLETIONS) $(DESTDIR)$(ZSH_COMPLETIONS) $(DESTDIR)$(FISH_COMPLETIONS)
 	cp -R pam_iampass $(DESTDIR)$(PACKAGES)/
+	rm -r $(DESTDIR)$(PACKAGES)/pam_iampass/gateway
 	find $(DESTDIR)$(PACKAGES)/pam_iampass -name __pycache__ -prune -exec rm -r {} +
 	$(PYTHON) -I -m compileall -q -d $(PACKAGES)/pam_iampass $(DESTDIR)$(PACKAGES)/pam_iampass
 	chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass
@@ -122,6 +123,24 @@ install: man completions ## Install from source, below DESTDIR if set
 	for file in iampass.yaml users.yaml; do \
 	    [ -e $(DESTDIR)$(SYSCONF)/iampass/$$file ] || \
 	    install -m 640 config/$$file $(DESTDIR)$(SYSCONF)/iampass/ || exit 1; done
+
+GATEWAY_UNITS = packaging/systemd/gateway
+install-gateway: ## Install the gateway of a fleet from source, beside `make install`, below DESTDIR if set
+	@rm -rf $(BUILD)/man-gateway
+	$(PYTHON) -m tools.docs man --gateway $(BUILD)/man-gateway
+	install -d $(DESTDIR)$(PACKAGES)/pam_iampass $(DESTDIR)$(BIN) $(DESTDIR)$(SYSCONF)/iampass-gateway \
+	    $(DESTDIR)$(UNITS)/sysusers.d $(DESTDIR)$(UNITS)/systemd/system $(DESTDIR)$(MAN)/man1 $(DESTDIR)$(MAN)/man5
+	cp -R pam_iampass/gateway $(DESTDIR)$(PACKAGES)/pam_iampass/
+	find $(DESTDIR)$(PACKAGES)/pam_iampass/gateway -name __pycache__ -prune -exec rm -r {} +
+	$(PYTHON) -I -m compileall -q -d $(PACKAGES)/pam_iampass/gateway $(DESTDIR)$(PACKAGES)/pam_iampass/gateway
+	chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass/gateway
+	sed 's|@PACKAGES@|$(PACKAGES)|; s|pam_iampass.cli|pam_iampass.gateway.cli|' doors/pam-iampass.in \
+	    > $(DESTDIR)$(BIN)/pam-iampass-gateway
+	chmod 755 $(DESTDIR)$(BIN)/pam-iampass-gateway
+	install -m 644 $(BUILD)/man-gateway/*.1 $(DESTDIR)$(MAN)/man1/
+	install -m 644 $(BUILD)/man-gateway/*.5 $(DESTDIR)$(MAN)/man5/
+	install -m 644 $(GATEWAY_UNITS)/pam-iampass-gateway.sysusers $(DESTDIR)$(UNITS)/sysusers.d/pam-iampass-gateway.conf
+	install -m 644 $(GATEWAY_UNITS)/*.service $(DESTDIR)$(UNITS)/systemd/system/
 
 .PHONY: deb rpm test-system test-vm release
 DEBIAN_RELEASES = bookworm trixie

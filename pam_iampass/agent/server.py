@@ -42,7 +42,7 @@ from pam_iampass.session.watcher import SessionWatcher
 from pam_iampass.system import paths
 from pam_iampass.system.service_user import SERVICE_USER, become
 from pam_iampass.system.trusted_folder import trusted_folder
-from pam_iampass.system.unix_sockets import passed, peer_credentials, send_datagram
+from pam_iampass.system.unix_sockets import notify, passed, peer_credentials
 
 #: Logins that may be pending; more are denied with a message.
 MOST_PENDING = 1000
@@ -147,26 +147,6 @@ def lookups_hang(agent: Agent, journal: Journal, by_systemd: bool) -> None:
         agent.leave()
     else:
         journal.note(f"{what} until they end: check the name servers, then start another one", ERROR)
-
-
-def notify(state: str) -> bool:
-    """Tell systemd the state of the service, if it asked for it, as sd_notify(3).
-
-    Any user can fill that socket. sd_notify(3) then blocks, and systemd.daemon.notify with it, while it holds the
-    interpreter's lock: no thread of the agent would go on (seen with systemd-python 235, 2026-11-27).
-    Returns False if its socket has no room.
-    """
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return True
-    path = address.replace("@", "\0", 1) if address[0] == "@" else address
-    try:
-        send_datagram(path, state.encode(), patience=0.0)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass  # nobody listens: nothing to wait for
-    return True
 
 
 class Agent:

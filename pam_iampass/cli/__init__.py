@@ -82,11 +82,11 @@ class LazyGroup(Verbs):
     ) -> None:
         super().__init__(*arguments, **options)
         self._package = package
-        self._headings = headings
+        self.headings = headings
 
     @property
     def _summaries(self) -> dict[str, str]:
-        return {verb: summary for verbs in self._headings.values() for verb, summary in verbs.items()}
+        return {verb: summary for verbs in self.headings.values() for verb, summary in verbs.items()}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(self._summaries)
@@ -113,7 +113,7 @@ class LazyGroup(Verbs):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs under their headings, without importing them."""
         widest = max(map(len, self._summaries))
-        for heading, verbs in self._headings.items():
+        for heading, verbs in self.headings.items():
             with formatter.section(heading):
                 formatter.write_dl([(verb.ljust(widest), summary) for verb, summary in verbs.items()])
 

@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-KEY_BYTES = 32
+from pam_iampass.gateway.settings import KEY_BYTES
+
 _NONCE_BYTES = 12
 MAC = "mac"
 """The column of a row that holds its MAC."""

@@ -20,11 +20,11 @@ from pam_iampass.config.settings import SchemaReader
 from pam_iampass.config.value_types import InvalidValue, ValueType
 from pam_iampass.config.yaml_document import parse
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
-from pam_iampass.gateway.keys import KEY_BYTES
 from pam_iampass.system import trusted_file
 
 FOLDER = Path("/etc/iampass-gateway")
 DEFAULT_PATH = FOLDER / "gateway.yaml"
+KEY_BYTES = 32
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
 """The variable by which systemd names the folder with the service's secrets."""
 

@@ -39,3 +39,23 @@ def send_datagram(path: str, datagram: bytes | bytearray, patience: float) -> No
         sender.settimeout(patience)
         sender.connect(path)
         sender.send(datagram)
+
+
+def notify(state: str) -> bool:
+    """Tell systemd the state of the service, if it asked for it, as sd_notify(3).
+
+    Any user can fill that socket. sd_notify(3) then blocks, and systemd.daemon.notify with it, while it holds the
+    interpreter's lock: no thread of the agent would go on (seen with systemd-python 235, 2026-11-27).
+    Returns False if its socket has no room.
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return True
+    path = address.replace("@", "\0", 1) if address[0] == "@" else address
+    try:
+        send_datagram(path, state.encode(), patience=0.0)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # nobody listens: nothing to wait for
+    return True

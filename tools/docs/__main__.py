@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from datetime import datetime, timezone
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Callable
 
 import click
 
 from pam_iampass import __version__
+from pam_iampass.cli import group
 from tools.docs import (
     client_reference,
     command_page,
@@ -23,6 +25,9 @@ from tools.docs.roff import Page
 
 ROOT = Path(__file__).parents[2]
 
+Fills = dict[tuple[str, int, str], Callable[[Page], None]]
+"""The title of each man page, and what puts everything below the name onto it."""
+
 
 @click.group()
 def main() -> None:
@@ -31,32 +36,49 @@ def main() -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-def man(folder: Path) -> None:
+@click.option("--gateway", is_flag=True, help="Those of the gateway's package, which needs its libraries.")
+def man(folder: Path, gateway: bool) -> None:
     """Write all man pages into FOLDER. Their date is SOURCE_DATE_EPOCH, by default today."""
     folder.mkdir(parents=True, exist_ok=True)
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     date = datetime.fromtimestamp(int(epoch), timezone.utc) if epoch else datetime.now(timezone.utc)
-    fills: dict[tuple[str, int, str], Callable[[Page], None]] = {
-        command_page.TITLE: command_page.fill,
-        settings_reference.TITLE: settings_reference.fill,
-    }
-    fills |= {title: partial(written_page.fill, root=ROOT, title=title) for title in written_page.TITLES}
-    for (name, section, summary), fill in fills.items():
+    for (name, section, summary), fill in (_of_the_gateway() if gateway else _of_hosts()).items():
         page = Page(name, section, f"{date:%Y-%m-%d}", __version__, summary)
         fill(page)
         (folder / f"{name}.{section}").write_text(str(page), encoding="ascii")
 
 
+def _of_hosts() -> Fills:
+    fills: Fills = {
+        command_page.TITLE: partial(command_page.fill, group=group, after=command_page.AFTER),
+        settings_reference.HOST.title: settings_reference.HOST.fill,
+    }
+    return fills | {
+        title: partial(written_page.fill, root=ROOT, title=title) for title in written_page.TITLES
+    }
+
+
+def _of_the_gateway() -> Fills:
+    command = import_module("pam_iampass.gateway.cli").group
+    return {
+        command_page.GATEWAY_TITLE: partial(
+            command_page.fill, group=command, after=command_page.GATEWAY_AFTER
+        ),
+        settings_reference.GATEWAY.title: settings_reference.GATEWAY.fill,
+    }
+
+
 @main.command()
 def pages() -> None:
-    """Write docs/client.md, docs/doctor.md, docs/session-life.md and docs/settings.md."""
-    for name, module in (
-        ("client", client_reference),
-        ("doctor", doctor_reference),
-        ("session-life", session_life),
-        ("settings", settings_reference),
+    """Write the pages in docs/ that are made from the program."""
+    for name, page in (
+        ("client", client_reference.page),
+        ("doctor", doctor_reference.page),
+        ("session-life", session_life.page),
+        ("settings", settings_reference.HOST.page),
+        ("gateway-settings", settings_reference.GATEWAY.page),
     ):
-        (ROOT / f"docs/{name}.md").write_text(module.page(), encoding="utf-8")
+        (ROOT / f"docs/{name}.md").write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

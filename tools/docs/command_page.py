@@ -1,4 +1,4 @@
-"""pam-iampass(1), from the texts of `--help`."""
+"""pam-iampass(1) and pam-iampass-gateway(1), from the texts of `--help`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pam_iampass.cli import GROUPS, group
+from pam_iampass.cli import LazyGroup
 from tools.docs import markdown
 
 if TYPE_CHECKING:
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from tools.docs.roff import Page
 
 TITLE = ("pam-iampass", 1, "administer the second factor for logins")
+GATEWAY_TITLE = ("pam-iampass-gateway", 1, "administer the second factor for the logins of a fleet")
 
-_AFTER = """\
+_EXIT_STATUS = """\
 ## Exit status
 
 `0`
@@ -35,7 +36,10 @@ _AFTER = """\
 
 `130`
 :   Interrupted with Ctrl-C.
+"""
 
+AFTER = f"""\
+{_EXIT_STATUS}
 ## Files
 
 `/etc/iampass/iampass.yaml`
@@ -52,11 +56,23 @@ _AFTER = """\
 `pam_iampass`(8), `iampass.yaml`(5), `pam-iampass-agent`(8), `journalctl`(1)
 """
 
+GATEWAY_AFTER = f"""\
+{_EXIT_STATUS}
+## Files
 
-def fill(page: Page) -> None:
-    """Put everything below the name onto the page."""
-    context = click.Context(group, info_name=TITLE[0], **group.context_settings)
-    commands = {heading: list(_commands(context, verbs)) for heading, verbs in GROUPS.items()}
+`/etc/iampass-gateway/gateway.yaml`
+:   The settings: `gateway.yaml`(5). The secrets are beside it.
+
+## See also
+
+`gateway.yaml`(5), `pam-iampass`(1), `journalctl`(1)
+"""
+
+
+def fill(page: Page, group: LazyGroup, after: str) -> None:
+    """Put everything below the name onto the page of a command; `after` at the end."""
+    context = click.Context(group, info_name=group.name, **group.context_settings)
+    commands = {heading: list(_commands(context, verbs)) for heading, verbs in group.headings.items()}
     page.heading("Synopsis")
     for command in (command for section in commands.values() for command in section):
         if not isinstance(command.command, click.Group) or command.command.invoke_without_command:
@@ -73,9 +89,10 @@ def fill(page: Page) -> None:
             _paragraphs(page, command.command.help)
             _options(page, command)
             _paragraphs(page, command.command.epilog)
-    page.heading("Examples")
-    page.verbatim(line[2:] for line in (group.epilog or "").split("\n") if line.startswith("  "))
-    markdown.put(page, _AFTER)
+    if group.epilog:
+        page.heading("Examples")
+        page.verbatim(line[2:] for line in group.epilog.split("\n") if line.startswith("  "))
+    markdown.put(page, after)
 
 
 def _commands(parent: click.Context, names: Iterable[str]) -> Iterator[click.Context]:

@@ -1,10 +1,12 @@
-"""The pages about the settings: `docs/settings.md` and iampass.yaml(5)."""
+"""The pages about the settings: docs/settings.md and iampass.yaml(5); docs/gateway-settings.md and gateway.yaml(5)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pam_iampass.config.schema import SCHEMA, SHARED, Key, Section
+from pam_iampass.config.schema import SCHEMA, SHARED, Key, KeyOrSection, Section
+from pam_iampass.gateway import settings as gateway_settings
 from tools.docs import markdown
 
 if TYPE_CHECKING:
@@ -12,15 +14,9 @@ if TYPE_CHECKING:
 
     from tools.docs.roff import Page
 
-TITLE = ("iampass.yaml", 5, "settings and users of the second factor for logins")
+_HEAD = "<!-- Made by `make pages`; change `{module}` instead. -->\n# {title}\n\n"
 
-_HEAD = """\
-<!-- Made by `make pages`; change `pam_iampass/config/schema.py` instead. -->
-# Settings
-
-"""
-
-_INTRODUCTION = """\
+_HOST_INTRODUCTION = """\
 `/etc/iampass/iampass.yaml` configures the module. `/etc/iampass/users.yaml` lists the users and their tokens.
 `pam-iampass check` reads both as the module does and reports every problem. Logins are denied until all errors are
 fixed.
@@ -53,7 +49,7 @@ character) is written as `%XX`, two upper-case hexadecimal digits (of UTF-8): th
 `jo%40example.com.yaml`. A user whose file name would be longer than 255 bytes has to be in `users.yaml`.
 """
 
-_AFTER = """\
+_HOST_AFTER = """\
 ## Examples
 
 The phone for all users, an exempt user for backups, and more time for sudo:
@@ -69,43 +65,101 @@ The phone for all users, an exempt user for backups, and more time for sudo:
 """
 
 
-def page() -> str:
-    """The page in docs/."""
-    parts = [_HEAD + _INTRODUCTION + "\n## Keys of iampass.yaml\n", *_table(_TOP)]
-    for name, section, shared in _sections():
-        parts += [f"\n### {name}\n\n{section.doc}\n", *_table(section.keys, shared)]
-    return "\n".join([*parts, _USERS])
+_GATEWAY_INTRODUCTION = """\
+`/etc/iampass-gateway/gateway.yaml` configures a gateway; it is the same on every gateway of a fleet.
+`pam-iampass-gateway init` writes it. A gateway does not start until all errors are fixed.
+
+The file must belong to root and be writable by nobody else. The secrets are in files of their own, which only root can
+read; systemd passes them to the service.
+
+The format is a strict form of YAML in UTF-8: each key at most once, and no anchors, aliases, tags or merge keys.
+Durations are written with their unit: `60s`, `2m`, `1h` or `1d`.
+"""
+
+_GATEWAY_AFTER = """\
+## See also
+
+`pam-iampass-gateway`(1)
+"""
 
 
-def fill(page: Page) -> None:
-    """Put everything below the name onto the man page."""
-    page.heading("Synopsis")
-    page.verbatim(["/etc/iampass/iampass.yaml", "/etc/iampass/users.yaml", "/etc/iampass/users.d/USER.yaml"])
-    page.heading("Description")
-    markdown.put(page, _INTRODUCTION)
-    page.heading("Keys of iampass.yaml")
-    _definitions(page, _TOP)
-    for name, section, shared in _sections():
-        page.subheading(name)
-        page.text(section.doc)
-        _definitions(page, section.keys, shared)
-    markdown.put(page, _USERS)
-    markdown.put(page, _AFTER)
+@dataclass(frozen=True)
+class Reference:
+    """What the two pages about a settings file say."""
+
+    title: tuple[str, int, str]
+    """Of the man page."""
+    files: tuple[str, ...]
+    schema: tuple[KeyOrSection, ...]
+    shared: tuple[Key, ...]
+    """Keys that a named section has as well as the file."""
+    head: str
+    """Of the page in docs/."""
+    introduction: str
+    also: str
+    """Other files, below the keys."""
+    after: str
+    """At the end of the man page."""
+
+    def page(self) -> str:
+        """The page in docs/."""
+        parts = [f"{self.head}{self.introduction}\n## Keys of {self.title[0]}\n", *_table(self._top)]
+        for name, section, shared in self._sections():
+            parts += [f"\n### {name}\n\n{section.doc}\n", *_table(section.keys, shared)]
+        return "\n".join([*parts, self.also])
+
+    def fill(self, page: Page) -> None:
+        """Put everything below the name onto the man page."""
+        page.heading("Synopsis")
+        page.verbatim(self.files)
+        page.heading("Description")
+        markdown.put(page, self.introduction)
+        page.heading(f"Keys of {self.title[0]}")
+        _definitions(page, self._top)
+        for name, section, shared in self._sections():
+            page.subheading(name)
+            page.text(section.doc)
+            _definitions(page, section.keys, shared)
+        markdown.put(page, self.also + self.after)
+
+    @property
+    def _top(self) -> list[Key]:
+        return [entry for entry in self.schema if isinstance(entry, Key)]
+
+    def _sections(self) -> Iterator[tuple[str, Section, Iterable[Key]]]:
+        """Each section with its name, and with the keys in it that have been described before."""
+        for entry in self.schema:
+            if isinstance(entry, Section):
+                yield (
+                    (f"{entry.name}.<name>", entry, self.shared) if entry.named else (entry.name, entry, ())
+                )
+                for key in entry.keys:
+                    if key.section is not None and not entry.named:
+                        yield f"{entry.name}.{key.name}", key.section, ()
+                    if key.instead is not None:
+                        yield f"{entry.name}.<name>.{key.name}", key.instead, ()
 
 
-_TOP = [entry for entry in SCHEMA if isinstance(entry, Key)]
-
-
-def _sections() -> Iterator[tuple[str, Section, Iterable[Key]]]:
-    """Each section with its name, and with the keys in it that have been described before."""
-    for entry in SCHEMA:
-        if isinstance(entry, Section):
-            yield (f"{entry.name}.<name>", entry, SHARED) if entry.named else (entry.name, entry, ())
-            for key in entry.keys:
-                if key.section is not None and not entry.named:
-                    yield f"{entry.name}.{key.name}", key.section, ()
-                if key.instead is not None:
-                    yield f"{entry.name}.<name>.{key.name}", key.instead, ()
+HOST = Reference(
+    ("iampass.yaml", 5, "settings and users of the second factor for logins"),
+    ("/etc/iampass/iampass.yaml", "/etc/iampass/users.yaml", "/etc/iampass/users.d/USER.yaml"),
+    SCHEMA,
+    SHARED,
+    _HEAD.format(module="pam_iampass/config/schema.py", title="Settings"),
+    _HOST_INTRODUCTION,
+    _USERS,
+    _HOST_AFTER,
+)
+GATEWAY = Reference(
+    ("gateway.yaml", 5, "settings of a gateway for the second factor of a fleet"),
+    ("/etc/iampass-gateway/gateway.yaml",),
+    gateway_settings.SCHEMA,
+    (),
+    _HEAD.format(module="pam_iampass/gateway/settings.py", title="Settings of a gateway"),
+    _GATEWAY_INTRODUCTION,
+    "",
+    _GATEWAY_AFTER,
+)
 
 
 def _table(keys: Iterable[Key], shared: Iterable[Key] = ()) -> Iterator[str]:

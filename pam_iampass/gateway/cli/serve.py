@@ -16,6 +16,7 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.service import ROUTES
 from pam_iampass.server.http import Dispatcher, serve
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest
+from pam_iampass.system.unix_sockets import notify
 
 
 @click.command("serve")
@@ -43,8 +44,10 @@ async def serve_hosts(gateway: Gateway) -> None:
     def ready() -> None:
         host, port = listener.getsockname()[:2]
         output.line(f"Serving hosts on {host} port {port}.")
+        notify("READY=1")
 
     await serve(dispatcher.handle, listener, context, stopping, ready)
+    notify("STOPPING=1")
 
 
 def _refused(request: IncomingRequest, refusal: RefusedRequest) -> None:

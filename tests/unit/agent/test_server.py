@@ -15,7 +15,7 @@ import pytest
 
 from pam_iampass.agent import server
 from pam_iampass.agent.context import Configurations, LoginContexts
-from pam_iampass.agent.server import lookups_hang, notify
+from pam_iampass.agent.server import lookups_hang
 from pam_iampass.agent.wire import GREETING, Hello
 from pam_iampass.audit.journal import Journal
 from pam_iampass.client import connection
@@ -23,6 +23,7 @@ from pam_iampass.client.connection import Lookups
 from pam_iampass.login import approval
 from pam_iampass.login.bypass import Bypass, Moment
 from pam_iampass.outcome import PamCode, Phase
+from pam_iampass.system.unix_sockets import notify
 from tests.support.frames import encode_items
 from tests.support.in_time import BUSY
 from tests.support.running_agent import Running, running
