@@ -16,6 +16,7 @@ import errno
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from importlib import resources
 from typing import Any, Union
 
@@ -223,6 +224,14 @@ async def many(connection: Connection, statement: str, *values: object) -> list[
     """All rows that a SELECT finds."""
     cursor = await connection.execute(statement.encode(), values)
     return await cursor.fetchall()
+
+
+async def now(connection: Connection) -> datetime:
+    """The database's time at the beginning of the transaction."""
+    found = await one(connection, "SELECT now() AS now")
+    assert found is not None  # noqa: S101 - a SELECT without FROM has a row
+    moment: datetime = found["now"]
+    return moment
 
 
 # Migrations

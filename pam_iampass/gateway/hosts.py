@@ -1,19 +1,26 @@
-"""The hosts of the fleet in the database. A row counts only with its MAC; secrets are encrypted."""
+"""The hosts of the fleet, and the invites with which hosts join, in the database.
+
+A row counts only with its MAC; secrets are encrypted.
+"""
 
 from __future__ import annotations
 
 import base64
 import enum
+import re
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pam_iampass.config.value_types import Network
 from pam_iampass.gateway.database import Connection, insert, many, one, replace
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 
 TABLE = "host"
+INVITES = "invite"
+_LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 
 
 class HostStatus(enum.Enum):
@@ -122,3 +129,92 @@ def _host(gateway: Gateway, row: dict[str, Any]) -> Host:
 def new_id(kind: str) -> str:
     """A new id for a host (`h`) or an invite (`i`): 60 random bits."""
     return f"{kind}-{base64.b32encode(secrets.token_bytes(8)).decode().lower()[:12]}"
+
+
+def host_name_error(name: str) -> str | None:
+    """Why this cannot be the name of a host, as the end of a sentence. It is a host name in lower case."""
+    if len(name) <= 253 and re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", name):
+        return None
+    return "is not a host name in lower case, such as web1.example.com"
+
+
+# Invites
+
+
+@dataclass(frozen=True)
+class Invite:
+    """What lets hosts join."""
+
+    id: str
+    secret: str = field(repr=False)
+    """It signs the call by which a host joins."""
+    group: str
+    """Of the hosts that join with it."""
+    uses_left: int
+    made_at: datetime
+    expires_at: datetime
+    name: str | None = None
+    """The only host that may use it."""
+    network: Network | None = None
+    """From where it may be used."""
+
+
+async def find_invite(gateway: Gateway, connection: Connection, id: str) -> Invite | None:
+    """The invite with this id, locked until the transaction ends; None if there is none. Raises Tampered."""
+    row = await one(connection, "SELECT * FROM invite WHERE id = %s FOR UPDATE", id)
+    return None if row is None else _invite(gateway, row)
+
+
+async def invites(gateway: Gateway, connection: Connection) -> list[Invite]:
+    """The invites that can still be used, the oldest first, without those whose rows do not count."""
+    found = []
+    statement = "SELECT * FROM invite WHERE uses_left > 0 AND expires_at > now() ORDER BY made_at"
+    for row in await many(connection, statement):
+        try:
+            found.append(_invite(gateway, row))
+        except Tampered:
+            continue
+    return found
+
+
+async def write_invite(
+    gateway: Gateway, connection: Connection, invite: Invite, *, new: bool = False
+) -> None:
+    """Write an invite: a new one, or in place of the one with its id."""
+    sealed = gateway.keys.sealed(
+        INVITES,
+        {
+            "id": invite.id,
+            "secret": gateway.keys.encrypt(invite.secret, INVITES, "secret", invite.id),
+            "name": invite.name,
+            "network": invite.network,
+            "group_name": invite.group,
+            "uses_left": invite.uses_left,
+            "made_at": invite.made_at,
+            "expires_at": invite.expires_at,
+        },
+    )
+    if new:
+        await insert(connection, INVITES, sealed)
+    else:
+        await replace(connection, INVITES, "id", sealed)
+
+
+async def remove_invite(connection: Connection, id: str) -> bool:
+    """Remove an invite; whether there was one."""
+    cursor = await connection.execute("DELETE FROM invite WHERE id = %s", (id,))
+    return cursor.rowcount > 0
+
+
+def _invite(gateway: Gateway, row: dict[str, Any]) -> Invite:
+    values = gateway.keys.verified(INVITES, row)
+    return Invite(
+        values["id"],
+        gateway.keys.decrypt(values["secret"], INVITES, "secret", values["id"]),
+        values["group_name"],
+        values["uses_left"],
+        values["made_at"],
+        values["expires_at"],
+        values["name"],
+        values["network"],
+    )

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from pam_iampass.config.value_types import name_error, token_error
-from pam_iampass.gateway.database import Connection, insert, many, one, replace
+from pam_iampass.gateway.database import Connection, insert, many, now, one, replace
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 
@@ -119,14 +119,12 @@ async def remove(connection: Connection, name: str) -> bool:
 
 
 async def _row(gateway: Gateway, connection: Connection, person: Person) -> dict[str, Any]:
-    now = await one(connection, "SELECT now() AS now")
-    assert now is not None  # noqa: S101
     row: dict[str, Any] = {
         "name": person.name,
         "groups": list(person.groups),
         "source": person.source.value,
         "status": person.status.value,
-        "changed_at": now["now"],
+        "changed_at": await now(connection),
     }
     for column in _ENCRYPTED:
         plain = getattr(person, column)

@@ -5,9 +5,11 @@ The secrets are in files of their own, which only root can read. systemd passes 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -174,6 +176,35 @@ SCHEMA: tuple[KeyOrSection, ...] = (
     ),
 )
 """The keys of the file."""
+
+
+def template(values: Mapping[str, Any]) -> str:
+    """A settings file with these values, in which all other keys stand as comments, each with what it means."""
+    lines = ["# Settings of the gateway. All of a fleet's gateways have the same ones."]
+    lines += ["# After each change: systemctl restart pam-iampass-gateway", ""]
+    for entry in SCHEMA:
+        lines += _wrapped(entry.doc, "# ")
+        if isinstance(entry, Key):
+            given = entry.name in values
+            value = json.dumps(values[entry.name]) if given else _written_default(entry)
+            lines.append(f"{'' if given else '# '}{entry.name}: {value}")
+        else:
+            lines.append(f"# {entry.name}:")
+            if entry.named:
+                lines.append("#   default:")
+            indent = "#     " if entry.named else "#   "
+            for key in entry.keys:
+                lines += [*_wrapped(key.doc, f"{indent}# "), f"{indent}{key.name}: {_written_default(key)}"]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, prefix: str) -> list[str]:
+    return textwrap.wrap(text, 118, initial_indent=prefix, subsequent_indent=prefix, break_on_hyphens=False)
+
+
+def _written_default(key: Key) -> str:
+    return "null" if key.default is None else key.default or "[]"
 
 
 @dataclass(frozen=True)

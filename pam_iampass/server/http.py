@@ -80,7 +80,8 @@ class Dispatcher(Generic[S]):
 
         :param stopping: is set when the server stops.
         """
-        request = IncomingRequest(http.method, http.raw_path, http.headers.items(), await http.read())
+        remote = http.remote or ""
+        request = IncomingRequest(http.method, http.raw_path, http.headers.items(), await http.read(), remote)
         return await self.send(http, await self.reply(request), stopping)
 
     async def reply(self, request: IncomingRequest) -> Reply:

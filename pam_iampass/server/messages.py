@@ -65,11 +65,20 @@ class IncomingRequest:
     those that read parts of it raise RefusedRequest.
     """
 
-    def __init__(self, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+    def __init__(
+        self,
+        method: str,
+        target: str,
+        headers: Iterable[tuple[str, str]],
+        body: bytes,
+        remote: str = "",
+    ) -> None:
         self.method = method
         self.target = target
         """Path and query exactly as in the request line."""
         self.body = body
+        self.remote = remote
+        """The address that the connection came from; empty if it is not known."""
         self.path, _, self.query = target.partition("?")
         absolute = self.path.startswith("/")
         self.segments = tuple(self.path[1:].split("/")) if absolute else (self.path,)

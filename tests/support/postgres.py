@@ -17,7 +17,7 @@ PROGRAMS = Path("/usr/lib/postgresql/17/bin")
 
 
 class Postgres:
-    """A server with its data in a folder, which listens on a port of 127.0.0.1 and has no passwords.
+    """A server with its data in a folder: on a port of 127.0.0.1 whoever one says one is, at its socket by account.
 
     Without a loss of power nothing is lost, so it does not wait for the disk.
     """
@@ -31,7 +31,16 @@ class Postgres:
         account = pwd.getpwnam("postgres")
         folder.mkdir()
         os.chown(folder, account.pw_uid, account.pw_gid)
-        self._run("initdb", "-D", str(folder / "data"), "-A", "trust", "-E", "UTF8", "--no-sync")
+        self._run(
+            "initdb",
+            "-D",
+            str(folder / "data"),
+            "--auth-local=peer",
+            "--auth-host=trust",
+            "-E",
+            "UTF8",
+            "--no-sync",
+        )
 
     def start(self, *options: str) -> None:
         """Returns when connections are accepted. `options` are such as `-c max_connections=5`."""

@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 
 from pam_iampass.cli import output
+from pam_iampass.gateway import joining, service
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.service import ROUTES
 from pam_iampass.server.http import Dispatcher, serve
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest
 from pam_iampass.system.unix_sockets import notify
@@ -39,7 +39,9 @@ async def serve_hosts(gateway: Gateway) -> None:
     listener = socket.create_server(
         settings.listen, family=family, backlog=1024, dualstack_ipv6=family is socket.AF_INET6
     )
-    dispatcher = Dispatcher(ROUTES, gateway, frozenset(settings.names), gateway.clock, _refused)
+    dispatcher = Dispatcher(
+        (*service.ROUTES, *joining.ROUTES), gateway, frozenset(settings.names), gateway.clock, _refused
+    )
 
     def ready() -> None:
         host, port = listener.getsockname()[:2]

@@ -1,0 +1,267 @@
+"""How a host becomes one of the fleet, and how it leaves: the calls below `/fleet/`.
+
+An invite is one word: its id, its secret and the fingerprint of the fleet's CA. The secret signs the call by which a
+host joins, and the call's query has the digest of its body. A host chooses its own secret, which is how it can repeat
+a call whose answer was lost: the same name, machine and secret are the same host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import re
+import secrets
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import psycopg
+
+from pam_iampass.config.value_types import Network
+from pam_iampass.gateway import certificates, hosts, records
+from pam_iampass.gateway.database import Connection, now
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.hosts import Host, HostStatus, Invite
+from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.records import Kind
+from pam_iampass.gateway.settings import GatewaySettings, GroupSettings
+from pam_iampass.server.http import Route
+from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply, bad_request, text_of
+from pam_iampass.server.signatures import NONCE_SECONDS, Credentials, SignatureCheck
+
+DEFAULT_GROUP = "default"
+"""The group of a host whose invite names none."""
+_MACHINE = re.compile("[0-9a-f]{32}")
+_SECRET = re.compile("[A-Za-z0-9_-]{43}")
+
+
+# Invites
+
+
+async def invite(
+    gateway: Gateway,
+    connection: Connection,
+    group: str,
+    uses: int,
+    seconds: float,
+    name: str | None,
+    network: Network | None,
+) -> tuple[Invite, str]:
+    """A new invite, and the word that an administrator gives to a host. Old ones are forgotten."""
+    made = await now(connection)
+    invite = Invite(
+        hosts.new_id("i"),
+        secrets.token_urlsafe(32),
+        group,
+        uses,
+        made,
+        made + timedelta(seconds=seconds),
+        name,
+        network,
+    )
+    await hosts.write_invite(gateway, connection, invite, new=True)
+    await connection.execute("DELETE FROM invite WHERE expires_at < now() - interval '30 days'")
+    fingerprint = certificates.fingerprint(gateway.settings.ca_file.read_bytes())
+    return invite, f"{invite.id}.{invite.secret}.{fingerprint}"
+
+
+def url(settings: GatewaySettings) -> str:
+    """How hosts call this gateway."""
+    name, port = settings.names[0], settings.listen[1]
+    return f"https://{f'[{name}]' if ':' in name else name}" + ("" if port == 443 else f":{port}")
+
+
+# The calls
+
+
+async def _ca(gateway: Gateway, request: IncomingRequest) -> Reply:
+    """The certificate of the CA, for a host that compares it with the fingerprint in its invite."""
+    request.parameters()
+    return Reply(body=gateway.settings.ca_file.read_bytes(), content_type="application/x-pem-file")
+
+
+@dataclass(frozen=True)
+class _Joining:
+    """What a host says of itself."""
+
+    name: str
+    machine: str
+    secret: str = field(repr=False)
+
+    @classmethod
+    def of(cls, request: IncomingRequest) -> _Joining:
+        """Raises RefusedRequest. The signature does not cover the body, but the digest of it in the query."""
+        digest = request.parameters("body_sha256").get("body_sha256", "")
+        if not hmac.compare_digest(digest.encode(), hashlib.sha256(request.body).hexdigest().encode()):
+            raise bad_request("BAD_DIGEST", "body_sha256 must be the SHA-256 of the body")
+        body = request.json("name", "machine", "secret")
+        name, machine, secret = (text_of(body, key) or "" for key in ("name", "machine", "secret"))
+        error = hosts.host_name_error(name)
+        if error:
+            raise bad_request("BAD_NAME", f"the name {error}")
+        if not _MACHINE.fullmatch(machine) or not _SECRET.fullmatch(secret):
+            raise bad_request("BAD_BODY", "machine must be 32 hexadecimal digits, secret 43 characters")
+        return cls(name, machine, secret)
+
+
+async def _join(gateway: Gateway, request: IncomingRequest) -> Reply:
+    try:
+        async with gateway.database.transaction() as connection:
+            invite = await _invite(gateway, connection, request)
+            joining = _Joining.of(request)
+            answer = await _joined(gateway, connection, invite, joining, request.remote)
+    except psycopg.errors.UniqueViolation:  # another host has just joined under this name
+        raise _name_taken(joining.name) from None
+    if isinstance(answer, RefusedRequest):
+        raise answer
+    value = {"host_id": answer.id, "group": answer.group, "admitted": answer.status is HostStatus.ACTIVE}
+    return Reply.of(value, 201)
+
+
+async def _invite(gateway: Gateway, connection: Connection, request: IncomingRequest) -> Invite:
+    """The invite that has signed the request; nobody else uses it until the transaction ends."""
+    id = request.segments[2]
+    try:
+        found = await hosts.find_invite(gateway, connection, id)
+    except Tampered:
+        found = None
+    try:
+        await _require_signature(gateway, connection, request, id, found.secret if found else None)
+    except RefusedRequest as refusal:
+        if refusal.reason != "STALE_TIMESTAMP":
+            raise
+        # No 401, to which a client answers with the time of the server: this clock must be set.
+        raise RefusedRequest(403, "CLOCK_OFF", refusal.detail) from None
+    if found is None:
+        raise _unknown()
+    return found
+
+
+async def _joined(
+    gateway: Gateway, connection: Connection, invite: Invite, joining: _Joining, remote: str
+) -> Host | RefusedRequest:
+    """The host, or why it did not join; in both cases there is a record."""
+    try:
+        existing = await hosts.named(gateway, connection, joining.name)
+    except Tampered:
+        return _name_taken(joining.name)
+    if existing is not None and _is_same(existing, joining):
+        return existing
+    at = await now(connection)
+    refusal = _refusal(invite, joining, remote, at >= invite.expires_at)
+    if refusal is None and existing is not None:
+        refusal = _name_taken(joining.name)
+    if refusal is not None:
+        fields = {"what": "join refused", "reason": refusal.reason, "invite": invite.id, "from": remote}
+        await records.write(connection, Kind.ALERT, host=joining.name, **fields)
+        return refusal
+    policy = gateway.settings.groups.get(invite.group, GroupSettings())
+    host = Host(
+        hosts.new_id("h"),
+        joining.name,
+        invite.group,
+        joining.secret,
+        joining.machine,
+        HostStatus.WAITING if policy.admit else HostStatus.ACTIVE,
+        at,
+        invite.id,
+    )
+    await hosts.add(gateway, connection, host)
+    await hosts.write_invite(gateway, connection, replace(invite, uses_left=invite.uses_left - 1))
+    fields = {"what": "host joined", "group": host.group, "invite": invite.id, "from": remote}
+    await records.write(connection, Kind.ACT, host=host.name, **fields)
+    return host
+
+
+def _is_same(host: Host, joining: _Joining) -> bool:
+    """Whether this is the host itself, which repeats a call."""
+    machine = host.machine == joining.machine
+    return hmac.compare_digest(host.secret.encode(), joining.secret.encode()) and machine
+
+
+def _refusal(invite: Invite, joining: _Joining, remote: str, expired: bool) -> RefusedRequest | None:
+    """What the invite does not allow."""
+    if expired:
+        return RefusedRequest(
+            403, "INVITE_EXPIRED", f"the invite has expired at {invite.expires_at:%F %T} UTC"
+        )
+    if invite.uses_left <= 0:
+        return RefusedRequest(403, "INVITE_USED", "the invite was used up")
+    if invite.name not in (None, joining.name):
+        return RefusedRequest(403, "INVITE_OTHER_NAME", f"the invite is for {invite.name}")
+    if invite.network is not None and not _within(remote, invite.network):
+        what = f"the invite is for hosts in {invite.network}; this call came from {remote}"
+        return RefusedRequest(403, "INVITE_OTHER_NETWORK", what)
+    return None
+
+
+def _within(remote: str, network: Network) -> bool:
+    try:
+        address = ipaddress.ip_address(remote)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address) in network
+
+
+async def _leave(gateway: Gateway, request: IncomingRequest) -> Reply:
+    request.parameters()
+    async with gateway.database.transaction() as connection:
+        host = await _host(gateway, connection, request)
+        await hosts.remove(connection, host.name)
+        await records.write(
+            connection, Kind.ACT, host=host.name, what="host left", **{"from": request.remote}
+        )
+    return Reply.of({"status": True})
+
+
+async def _status(gateway: Gateway, request: IncomingRequest) -> Reply:
+    request.parameters()
+    async with gateway.database.transaction() as connection:
+        host = await _host(gateway, connection, request)
+    return Reply.of({"name": host.name, "group": host.group, "status": host.status.value})
+
+
+async def _host(gateway: Gateway, connection: Connection, request: IncomingRequest) -> Host:
+    """The host in the path, which has signed the request. It may wait or be suspended."""
+    id = request.segments[2]
+    try:
+        host = await hosts.find(gateway, connection, id)
+    except Tampered:
+        host = None
+    await _require_signature(gateway, connection, request, id, host.secret if host else None)
+    if host is None:
+        raise _unknown()
+    return host
+
+
+async def _require_signature(
+    gateway: Gateway, connection: Connection, request: IncomingRequest, client: str, secret: str | None
+) -> None:
+    async def secret_of(_id: str) -> str | None:
+        return secret
+
+    async def spend(credentials: Credentials) -> bool:
+        cursor = await connection.execute(
+            "INSERT INTO nonce VALUES (%s, %s, now() + %s) ON CONFLICT DO NOTHING",
+            (credentials.client_id, int(credentials.nonce), timedelta(seconds=NONCE_SECONDS)),
+        )
+        return cursor.rowcount == 1
+
+    await SignatureCheck(secret_of, spend, gateway.clock).caller(request, client)
+
+
+def _unknown() -> RefusedRequest:
+    return RefusedRequest(401, "UNKNOWN_CLIENT", "this host or invite is unknown")
+
+
+def _name_taken(name: str) -> RefusedRequest:
+    what = f"there is a host {name}; if it is to join anew: pam-iampass-gateway host remove {name}"
+    return RefusedRequest(409, "NAME_TAKEN", what)
+
+
+ROUTES: tuple[Route[Gateway], ...] = (
+    Route("GET", "/fleet/ca", _ca),
+    Route("POST", "/fleet/join/*", _join),
+    Route("POST", "/fleet/leave/*", _leave),
+    Route("GET", "/fleet/host/*", _status),
+)

@@ -1,0 +1,398 @@
+"""How hosts join and leave: what an invite allows, and nothing more."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Awaitable
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, Callable, TypeVar
+
+import psycopg
+import pytest
+
+from pam_iampass.gateway import certificates, hosts, joining
+from pam_iampass.gateway.database import Database, many
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.hosts import HostStatus
+from pam_iampass.gateway.keys import KeyFile
+from pam_iampass.gateway.settings import GatewaySettings, GroupSettings, LimitSettings
+from pam_iampass.server.http import Dispatcher
+from pam_iampass.server.messages import IncomingRequest, Reply
+from tests.sandbox.signer import signed
+
+NAME = "gateway.example.com"
+MACHINE = "0123456789abcdef" * 2
+SECRET = "s" * 43
+T = TypeVar("T")
+
+
+class Fleet:
+    """A gateway whose calls are made without a connection."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self.refused: list[str] = []
+        self._dispatcher = Dispatcher(
+            joining.ROUTES,
+            gateway,
+            frozenset({NAME}),
+            gateway.clock,
+            lambda _request, refusal: self.refused.append(refusal.reason),
+        )
+
+    async def invite(
+        self, group: str = "default", uses: int = 1, seconds: float = 60, **bound: Any
+    ) -> tuple[str, str]:
+        """The id and the secret of a new invite."""
+        async with self.gateway.database.transaction() as connection:
+            _, word = await joining.invite(
+                self.gateway, connection, group, uses, seconds, bound.get("name"), bound.get("network")
+            )
+        id, secret, _ = word.split(".")
+        return id, secret
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        client: str,
+        secret: str,
+        body: bytes = b"",
+        *,
+        remote: str = "192.0.2.7",
+        late: int = 0,
+        changed: dict[str, str] | None = None,
+    ) -> tuple[int, Any]:
+        """The status and the object of an answer."""
+        headers = {"Host": NAME, "Content-Type": "application/json"}
+        when = int(time.time()) - late
+        headers |= signed(client, secret, f"https://{NAME}{path}", timestamp=when) | (changed or {})
+        request = IncomingRequest(method, path, headers.items(), body, remote)
+        reply: Reply = await self._dispatcher.reply(request)
+        return reply.status, json.loads(reply.body)
+
+    async def join(
+        self,
+        invite: tuple[str, str],
+        name: str = "web.example.com",
+        *,
+        machine: str = MACHINE,
+        secret: str = SECRET,
+        signed_body: bytes | None = None,
+        **options: Any,
+    ) -> tuple[int, Any]:
+        """The status and the object of an answer to a call that joins."""
+        body = json.dumps({"name": name, "machine": machine, "secret": secret}).encode()
+        digest = hashlib.sha256(body if signed_body is None else signed_body).hexdigest()
+        path = f"/fleet/join/{invite[0]}?body_sha256={digest}"
+        return await self.call("POST", path, *invite, body, **options)
+
+    async def records(self) -> list[tuple[str, str | None, str, str | None]]:
+        """Kind, host, what and reason of each record."""
+        async with self.gateway.database.transaction() as connection:
+            rows = await many(connection, "SELECT kind, host, fields FROM record ORDER BY id")
+        return [
+            (row["kind"], row["host"], row["fields"]["what"], row["fields"].get("reason")) for row in rows
+        ]
+
+    async def hosts(self) -> dict[str, HostStatus]:
+        """The status of each host by its name."""
+        async with self.gateway.database.transaction() as connection:
+            found, _ = await hosts.listing(self.gateway, connection)
+        return {host.name: host.status for host in found}
+
+
+Use = Callable[[Fleet], Awaitable[T]]
+
+
+@pytest.fixture
+def fleet(conninfo: str, keys: KeyFile, tmp_path: Path) -> Callable[[Use[T]], T]:
+    """Runs a test's coroutine with a gateway."""
+    made = certificates.new_authority(NAME)
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_bytes(made.certificate)
+    settings = GatewaySettings(
+        names=(NAME,),
+        listen=("127.0.0.1", 443),
+        database=conninfo,
+        application_id="demo",
+        application_secret="s3cret",
+        previous_secret="",
+        server="https://localhost",
+        server_ca_file=None,
+        proxy=None,
+        key=bytes(32),
+        ca_file=ca_file,
+        certificate_file=tmp_path / "none",
+        certificate_key_file=tmp_path / "none",
+        groups={"bastion": GroupSettings(admit=True)},
+        limits=LimitSettings(30, 4, 10),
+        keep_records=3600,
+    )
+
+    def run(use: Use[T]) -> T:
+        async def go() -> T:
+            async with Database(conninfo, connections=4) as database:
+                return await use(Fleet(Gateway(settings, database, keys)))
+
+        return asyncio.run(go())
+
+    return run
+
+
+def test_a_host_joins_with_an_invite_and_asks_for_its_status(fleet: Any) -> None:
+    async def use(fleet: Fleet) -> None:
+        status, answer = await fleet.join(await fleet.invite())
+        assert (status, answer["group"], answer["admitted"]) == (201, "default", True)
+        id = answer["host_id"]
+        found = await fleet.call("GET", f"/fleet/host/{id}", id, SECRET)
+        assert found == (200, {"name": "web.example.com", "group": "default", "status": "active"})
+        assert await fleet.records() == [("act", "web.example.com", "host joined", None)]
+
+    fleet(use)
+
+
+def test_a_host_of_a_group_that_wants_it_waits_until_it_is_admitted(fleet: Any) -> None:
+    async def use(fleet: Fleet) -> None:
+        _, answer = await fleet.join(await fleet.invite("bastion"))
+        assert answer["admitted"] is False
+        assert await fleet.hosts() == {"web.example.com": HostStatus.WAITING}
+
+    fleet(use)
+
+
+def test_a_join_whose_answer_was_lost_can_be_repeated(fleet: Any) -> None:
+    async def use(fleet: Fleet) -> None:
+        invite = await fleet.invite(uses=1)
+        first = await fleet.join(invite)
+        assert await fleet.join(invite) == first
+        assert (
+            await fleet.join(await fleet.invite("bastion")) == first
+        )  # with another one, it stays in its group
+        assert len(await fleet.hosts()) == 1
+
+    fleet(use)
+
+
+@pytest.mark.parametrize("other", ["machine", "secret"])
+def test_a_name_that_exists_is_never_taken_over(fleet: Any, other: str) -> None:
+    async def use(fleet: Fleet) -> None:
+        invite = await fleet.invite(uses=3)
+        await fleet.join(invite)
+        changed: dict[str, Any] = {"machine": {"machine": "f" * 32}, "secret": {"secret": "x" * 43}}[other]
+        for again in (invite, await fleet.invite(name="web.example.com")):
+            status, answer = await fleet.join(again, **changed)
+            assert (status, answer["reason"]) == (409, "NAME_TAKEN")
+        assert (await fleet.records())[-1] == ("alert", "web.example.com", "join refused", "NAME_TAKEN")
+        # Neither was the invite used.
+        assert (await fleet.join(invite, "b.example.com"))[0] == 201
+        assert (await fleet.join(invite, "c.example.com"))[0] == 201
+
+    fleet(use)
+
+
+def test_of_two_hosts_that_join_at_once_under_one_name_one_is_refused(fleet: Any) -> None:
+    async def use(fleet: Fleet) -> None:
+        invites = [await fleet.invite() for _ in range(4)]
+        answers = await asyncio.gather(
+            *(fleet.join(invite, secret=f"{n}" * 43) for n, invite in enumerate(invites))
+        )
+        assert sorted(status for status, _ in answers) == [201, 409, 409, 409]
+        assert {answer["reason"] for status, answer in answers if status == 409} == {"NAME_TAKEN"}
+
+    fleet(use)
+
+
+def test_an_invite_can_be_used_as_often_as_it_says(fleet: Any) -> None:
+    async def use(fleet: Fleet) -> None:
+        invite = await fleet.invite(uses=2)
+        answers = await asyncio.gather(*(fleet.join(invite, f"h{n}", secret=f"{n}" * 43) for n in range(4)))
+        assert sorted(status for status, _ in answers) == [201, 201, 403, 403]
+        assert {answer["reason"] for status, answer in answers if status == 403} == {"INVITE_USED"}
+
+    fleet(use)
+
+
+def test_an_invite_that_has_expired_is_refused(fleet: Any) -> None:
+    async def use(fleet: Fleet) -> None:
+        invite = await fleet.invite(seconds=-1)
+        status, answer = await fleet.join(invite)
+        assert (status, answer["reason"]) == (403, "INVITE_EXPIRED")
+
+    fleet(use)
+
+
+def test_an_invite_for_a_name_is_for_no_other(fleet: Any) -> None:
+    async def use(fleet: Fleet) -> None:
+        invite = await fleet.invite(name="web.example.com")
+        status, answer = await fleet.join(invite, "db.example.com")
+        assert (status, answer["reason"]) == (403, "INVITE_OTHER_NAME")
+        assert (await fleet.join(invite))[0] == 201
+
+    fleet(use)
+
+
+@pytest.mark.parametrize(
+    ("network", "remote", "allowed"),
+    [
+        ("192.0.2.0/24", "192.0.2.7", True),
+        ("192.0.2.0/24", "::ffff:192.0.2.7", True),
+        ("192.0.2.0/24", "198.51.100.7", False),
+        ("192.0.2.0/24", "2001:db8::7", False),
+        ("2001:db8::/32", "2001:db8::7", True),
+        ("2001:db8::/32", "192.0.2.7", False),
+        ("0.0.0.0/0", "", False),
+    ],
+)
+def test_an_invite_for_a_network_is_for_no_other(
+    fleet: Any, network: str, remote: str, allowed: bool
+) -> None:
+    async def use(fleet: Fleet) -> None:
+        invite = await fleet.invite(network=ip_network(network))
+        status, answer = await fleet.join(invite, remote=remote)
+        assert (status, answer.get("reason")) == ((201, None) if allowed else (403, "INVITE_OTHER_NETWORK"))
+
+    fleet(use)
+
+
+def test_nothing_is_said_to_those_who_do_not_have_the_secret(fleet: Any) -> None:
+    async def use(fleet: Fleet) -> None:
+        id, secret = await fleet.invite(seconds=-1)
+        other, other_secret = await fleet.invite()
+        for wrong in ((id, other_secret), (id, ""), ("i-aaaaaaaaaaaa", secret)):
+            status, answer = await fleet.join(wrong)
+            assert status == 401
+            assert answer["reason"] in ("BAD_SIGNATURE", "UNKNOWN_CLIENT")
+        # The secret of one invite, for another one.
+        body = json.dumps({"name": "web", "machine": MACHINE, "secret": SECRET}).encode()
+        path = f"/fleet/join/{id}?body_sha256={hashlib.sha256(body).hexdigest()}"
+        assert (await fleet.call("POST", path, other, other_secret, body))[0] == 401
+        assert await fleet.hosts() == {}
+
+    fleet(use)
+
+
+def test_the_signature_holds_for_the_body(fleet: Any) -> None:
+    async def use(fleet: Fleet) -> None:
+        invite = await fleet.invite()
+        status, answer = await fleet.join(invite, signed_body=b"another")
+        assert (status, answer["reason"]) == (400, "BAD_DIGEST")
+        body = json.dumps({"name": "web", "machine": MACHINE, "secret": SECRET}).encode()
+        status, answer = await fleet.call("POST", f"/fleet/join/{invite[0]}", *invite, body)
+        assert (status, answer["reason"]) == (400, "BAD_DIGEST")
+        assert await fleet.hosts() == {}
+
+    fleet(use)
+
+
+def test_a_clock_that_is_off_is_told_so(fleet: Any) -> None:
+    async def use(fleet: Fleet) -> None:
+        invite = await fleet.invite()
+        for late in (301, -301, 86400):
+            status, answer = await fleet.join(invite, late=late)
+            assert (status, answer["reason"]) == (403, "CLOCK_OFF")
+        assert (await fleet.join(invite, late=299))[0] == 201
+
+    fleet(use)
+
+
+def test_a_call_is_good_once(fleet: Any) -> None:
+    async def use(fleet: Fleet) -> None:
+        _, answer = await fleet.join(await fleet.invite())
+        id = answer["host_id"]
+        path = f"/fleet/host/{id}"
+        again = signed(id, SECRET, f"https://{NAME}{path}")
+        assert (await fleet.call("GET", path, id, SECRET, changed=again))[0] == 200
+        status, answer = await fleet.call("GET", path, id, SECRET, changed=again)
+        assert (status, answer["reason"]) == (401, "REPLAYED_NONCE")
+
+    fleet(use)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "Web.example.com"},
+        {"name": "web..example.com"},
+        {"name": "web/../x"},
+        {"name": "-web"},
+        {"name": "w" * 254},
+        {"name": "web\n"},
+        {"machine": "0123"},
+        {"machine": "G" * 32},
+        {"secret": "short"},
+        {"secret": "s" * 42 + ":"},
+    ],
+)
+def test_what_makes_no_sense_is_refused(fleet: Any, wrong: dict[str, str]) -> None:
+    async def use(fleet: Fleet) -> None:
+        given: dict[str, Any] = {"name": "web.example.com", "machine": MACHINE, "secret": SECRET} | wrong
+        status, _ = await fleet.join(await fleet.invite(), given.pop("name"), **given)
+        assert status == 400
+        assert await fleet.hosts() == {}
+
+    fleet(use)
+
+
+def test_a_host_leaves_by_itself_only(fleet: Any) -> None:
+    async def use(fleet: Fleet) -> None:
+        invite = await fleet.invite(uses=2)
+        ids = [
+            (await fleet.join(invite, name, secret=secret))[1]["host_id"]
+            for name, secret in (("a", "a" * 43), ("b", "b" * 43))
+        ]
+        for method, path in (("POST", "/fleet/leave"), ("GET", "/fleet/host")):
+            assert (await fleet.call(method, f"{path}/{ids[1]}", ids[0], "a" * 43))[0] == 401
+            assert (await fleet.call(method, f"{path}/{ids[1]}", ids[1], "a" * 43))[0] == 401
+        assert await fleet.call("POST", f"/fleet/leave/{ids[0]}", ids[0], "a" * 43) == (200, {"status": True})
+        assert set(await fleet.hosts()) == {"b"}
+        assert (await fleet.call("GET", f"/fleet/host/{ids[0]}", ids[0], "a" * 43))[0] == 401
+        assert (await fleet.records())[-1] == ("act", "a", "host left", None)
+
+    fleet(use)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE invite SET uses_left = 9",
+        "UPDATE invite SET expires_at = now() + interval '1 year'",
+        "UPDATE invite SET group_name = 'everything'",
+        "UPDATE invite SET name = NULL, network = NULL",
+        "UPDATE invite SET id = 'i-zzzzzzzzzzzz'",
+        "UPDATE host SET status = 'active'",
+    ],
+)
+def test_what_was_written_in_the_database_itself_does_not_count(
+    fleet: Any, conninfo: str, statement: str
+) -> None:
+    async def use(fleet: Fleet) -> None:
+        bound: dict[str, Any] = {"name": "web.example.com", "network": ip_network("192.0.2.0/24")}
+        id, secret = await fleet.invite("bastion", seconds=1, **bound)
+        _, answer = await fleet.join((id, secret))
+        host = answer["host_id"]
+        with psycopg.connect(conninfo) as connection:
+            connection.execute(statement.encode())
+        if "host" in statement:
+            assert (await fleet.call("GET", f"/fleet/host/{host}", host, SECRET))[0] == 401
+            assert (await fleet.join((id, secret)))[1]["reason"] == "NAME_TAKEN"
+        else:
+            id = "i-zzzzzzzzzzzz" if "zzzz" in statement else id
+            assert (await fleet.join((id, secret), "db.example.com", secret="t" * 43))[0] == 401
+
+    fleet(use)
+
+
+def test_the_certificate_of_the_ca_is_for_everybody(fleet: Any) -> None:
+    async def use(fleet: Fleet) -> None:
+        request = IncomingRequest("GET", "/fleet/ca", {"Host": NAME}.items(), b"")
+        reply: Reply = await fleet._dispatcher.reply(request)
+        async with fleet.gateway.database.transaction() as connection:
+            _, word = await joining.invite(fleet.gateway, connection, "default", 1, 60, None, None)
+        assert certificates.fingerprint(reply.body) == word.rpartition(".")[2]
+
+    fleet(use)
