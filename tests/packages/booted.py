@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import itertools
 import json
@@ -37,6 +38,9 @@ class Screen(Terminal):
 
     def kill(self) -> None:
         """Hang up: what runs in the machine does not end with the nsenter that brought it there."""
+        with contextlib.suppress(pexpect.TIMEOUT, pexpect.EOF):  # what it has shown last
+            for _ in range(16):
+                self.read_nonblocking(4096, timeout=0)
         self.close()
         self.open.discard(self)
         self.process.wait(PATIENCE)

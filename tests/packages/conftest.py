@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,9 +55,33 @@ def people(machine: Booted) -> People:
 
 @pytest.fixture(autouse=True)
 def nobody_stays() -> Iterator[None]:
-    """Close the terminals that a test left open."""
+    """Close the terminals that a test left open, and show what they showed: that of a test that failed is printed."""
     yield
+    left = list(Terminal.open)
     Terminal.kill_all()
+    for terminal in left:
+        print(terminal)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
+    """Of a failure, the summary says in which line, and the report has the last records of the machine's journal."""
+    outcome = yield
+    report = outcome.get_result()
+    if not report.failed or call.excinfo is None:
+        return
+    lines = [entry.lineno + 1 for entry in call.excinfo.traceback if entry.path == item.path]
+    if lines and hasattr(report.longrepr, "reprcrash"):
+        crash = report.longrepr.reprcrash
+        crash.message = f"line {lines[-1]}: {crash.message}"
+    machine = getattr(item, "funcargs", {}).get("machine")
+    if machine is not None:
+        try:
+            journal = machine.run("journalctl", "-n", "80", "--no-pager", check=False, timeout=30)
+        except subprocess.TimeoutExpired as error:
+            report.sections.append(("Journal of the machine", str(error)))
+        else:
+            report.sections.append(("Journal of the machine", journal.stdout + journal.stderr))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

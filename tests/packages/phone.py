@@ -42,7 +42,7 @@ class Phone:
                     self._newest[whose] = latest
                     return int(each["id"])
             time.sleep(0.1)
-        raise TimeoutError(f"no request for {whose}")
+        raise TimeoutError(f"no request for {whose}; these wait: {self.requests()}")
 
     def approve(self, user: str = "", token: str = "") -> None:
         """Approve the request, once it is there."""
@@ -53,7 +53,7 @@ class Phone:
         self.answer(self.request(user, token), "deny")
 
     def answer(self, request: int, verb: str) -> None:
-        """`approve` or `deny` a request, if it still waits."""
+        """`approve` or `deny` a request that waits."""
         self._control("POST", f"/sandbox/requests/{request}/{verb}")
 
     def sessions(self, user: str) -> list[int]:
