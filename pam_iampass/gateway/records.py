@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 
+from pam_iampass.audit.administrator import administrator
 from pam_iampass.gateway.database import Connection, insert
 
 
@@ -30,3 +31,13 @@ async def write(
     """
     row = {"kind": kind.value, "host": host, "person": person, "fields": fields}
     await insert(connection, "record", row)
+
+
+async def act(
+    connection: Connection, what: str, *, host: str | None = None, person: str | None = None, reason: str = ""
+) -> None:
+    """Write what the administrator who runs this command has done, such as `user_add`, and what came of it."""
+    by = administrator()
+    who = {"by": by.name, "sudo_user": by.sudo_user, "tty": by.tty, "from": by.rhost, "reason": reason}
+    given = {name: text for name, text in who.items() if text}
+    await write(connection, Kind.ACT, host=host, person=person, what=what, **given)

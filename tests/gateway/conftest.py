@@ -13,7 +13,9 @@ import pytest
 from pam_iampass.gateway.database import Database, migrate
 from pam_iampass.gateway.keys import KeyFile
 from tests.support import needs
+from tests.support.gateway_command import GatewayCommand
 from tests.support.postgres import Postgres
+from tests.support.sandbox import Sandbox
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,3 +58,12 @@ def conninfo(postgres: Postgres, template: str) -> str:
 @pytest.fixture
 def keys() -> KeyFile:
     return KeyFile(bytes(range(32)))
+
+
+@pytest.fixture
+def gateway_command(
+    trusted_folder: Path, conninfo: str, capsys: pytest.CaptureFixture[str]
+) -> Iterator[GatewayCommand]:
+    """The command, with a new database, and IAMPASS without users."""
+    with Sandbox(application_id="fleet", application_secret="s3cret") as sandbox:
+        yield GatewayCommand(trusted_folder, conninfo, sandbox, capsys)

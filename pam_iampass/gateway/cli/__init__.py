@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Callable, TypeVar
 
@@ -14,15 +15,22 @@ import psycopg
 from pam_iampass import __version__
 from pam_iampass.cli import LazyGroup
 from pam_iampass.cli import main as run
+from pam_iampass.client import IampassError, ManagementAPI
 from pam_iampass.gateway import settings as gateway_settings
-from pam_iampass.gateway.database import DatabaseError
+from pam_iampass.gateway.database import Connection, DatabaseError
 from pam_iampass.gateway.gateway import Gateway, opened
+from pam_iampass.gateway.settings import GatewaySettings
 
 T = TypeVar("T")
 
 GROUPS = {
     "Set up": {
         "migrate": "Make or update the tables of the database.",
+    },
+    "People": {
+        "enroll": "Add people and register their phones.",
+        "user": "List, show, add and remove people.",
+        "phone": "Show who has a phone; replace a lost one.",
     },
     "Run": {
         "serve": "Serve hosts; systemd runs this.",
@@ -69,12 +77,82 @@ def with_gateway(config: Path, use: Callable[[Gateway], Coroutine[Any, Any, T]])
 
 def in_loop(work: Coroutine[Any, Any, T]) -> T:
     """What a coroutine returns. An error of the database becomes a ClickException."""
-    try:
+    with _database_errors():
         return asyncio.run(work)
+
+
+@contextmanager
+def _database_errors() -> Iterator[None]:
+    try:
+        yield
     except DatabaseError as error:
         raise click.ClickException(str(error)) from None
     except psycopg.Error as error:
         raise click.ClickException(f"the database refuses this: {error}") from None
+
+
+class CommandGateway:
+    """The gateway for a verb that also waits for people and for IAMPASS: its event loop runs only while the database
+    is used, so that Ctrl-C ends everything else at once."""
+
+    def __init__(self, settings: GatewaySettings, gateway: Gateway, loop: asyncio.AbstractEventLoop) -> None:
+        self.settings = settings
+        self._gateway = gateway
+        self._loop = loop
+
+    def transaction(self, use: Callable[[Gateway, Connection], Awaitable[T]]) -> T:
+        """What `use` returns, in a transaction. An error of the database becomes a ClickException."""
+
+        async def go() -> T:
+            async with self._gateway.database.transaction() as connection:
+                return await use(self._gateway, connection)
+
+        return self.run(go())
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine returns. An error of the database becomes a ClickException."""
+        task = self._loop.create_task(work)
+        with _database_errors():
+            try:
+                return self._loop.run_until_complete(task)
+            except KeyboardInterrupt:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    self._loop.run_until_complete(task)
+                raise
+
+    def manager(self) -> ManagementAPI:
+        """The application at IAMPASS. Raises ClickException."""
+        settings = self.settings
+        try:
+            return ManagementAPI(
+                settings.application_id,
+                settings.application_secret,
+                settings.server,
+                settings.server_ca_file,
+                settings.proxy,
+                previous_secret=settings.previous_secret,
+            )
+        except IampassError as error:
+            raise click.ClickException(error.diagnostics()) from None
+
+
+@contextmanager
+def command_gateway(config: Path) -> Iterator[CommandGateway]:
+    """The gateway of a settings file. Raises ConfigurationError and ClickException."""
+    settings = gateway_settings.load(config)
+    loop = asyncio.new_event_loop()
+    try:
+        opening = opened(settings)
+        gateway = loop.run_until_complete(opening.__aenter__())
+        try:
+            command = CommandGateway(settings, gateway, loop)
+            command.run(gateway.database.require_schema())
+            yield command
+        finally:
+            loop.run_until_complete(opening.__aexit__(None, None, None))
+    finally:
+        loop.close()
 
 
 def main() -> None:

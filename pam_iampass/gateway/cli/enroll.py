@@ -1,0 +1,194 @@
+"""`pam-iampass-gateway enroll`: adds people and registers their phones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from pam_iampass.cli.enroll import EnrollOptions, enroll_many, enroll_one
+from pam_iampass.cli.enrollment import (
+    EnrollmentRequest,
+    EnrollmentResult,
+    Invitation,
+    has_phone,
+    read_requests,
+)
+from pam_iampass.cli.parameters import (
+    json_option,
+    message_option,
+    sms_option,
+    timeout_option,
+)
+from pam_iampass.client import IampassError, ManagementAPI, ManagementAPIResult
+from pam_iampass.gateway import records
+from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option
+from pam_iampass.gateway.cli.user import (
+    NAME,
+    Given,
+    add_or_change,
+    display_name_option,
+    group_option,
+    groups_of,
+    known_to,
+)
+
+COLUMNS = ("user", "display_name", "phone", "groups")
+_EPILOG = """\b
+Examples:
+  pam-iampass-gateway enroll alice --group staff            shows a link and a code to scan
+  pam-iampass-gateway enroll bob --sms "+1 555 123 4567"    sends the link to the phone
+  pam-iampass-gateway enroll alice --new-device             another phone
+  pam-iampass-gateway enroll --from team.csv                all people in a file
+  pam-iampass-gateway enroll --from team.csv                again: who has registered a phone?
+
+\b
+A file for --from is CSV in UTF-8. Its first line names the columns:
+  user,display_name,phone,groups
+  alice,Alice A.,+15551234567,staff|oncall
+  bob,,,staff
+Only `user` is required. People with a phone number are sent a message; for the
+others the report has the links. The file must belong to root or you, and must
+not be writable by others: it decides whose phone approves whose logins.
+After an interruption, or to see who has registered a phone, run the command
+again: people whom IAMPASS knew before are sent no message, unless by --resend.
+
+\b
+Exit status:
+  0    done: the phone is registered, or was not waited for
+  1    something failed, or no phone was registered in time
+  2    wrong usage
+  130  interrupted; run the same command again to continue
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("user", type=NAME, required=False)
+@click.option(
+    "--from",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Enroll all people in this CSV file; see below.",
+)
+@group_option
+@sms_option
+@click.option("--send", is_flag=True, help="Send the link to the person's phone number that is known here.")
+@message_option
+@display_name_option
+@click.option("--replace", is_flag=True, help="Change groups, name and phone number of people who are there.")
+@click.option("--new-device", is_flag=True, help="Register another phone. Does not wait for it.")
+@click.option(
+    "--resend", is_flag=True, help="With --from: send messages also to people whom IAMPASS knew before."
+)
+@click.option(
+    "--wait/--no-wait",
+    "waits",
+    default=None,
+    help="Wait until the phone is registered.  [default: wait for one person, not with --from]",
+)
+@timeout_option
+@config_option
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    user: str | None,
+    file: Path | None,
+    groups: tuple[str, ...],
+    number: str | None,
+    send: bool,
+    message: str | None,
+    display_name: str | None,
+    replace: bool,
+    new_device: bool,
+    resend: bool,
+    waits: bool | None,
+    timeout: float,
+    config: Path,
+    as_json: bool,
+) -> None:
+    """Add USER here and at IAMPASS, and register a phone.
+
+    The registration link is shown, with a QR code for the camera of the phone, or sent to the phone (--sms, --send).
+    Anyone who opens the link can approve the user's logins: show it to nobody else. The command then waits until a
+    phone is registered.
+
+    The person's name is that of their account on the hosts; no account is needed here. If the command is interrupted,
+    run it again: it continues with the same token. Logins of the user are denied until a phone is registered.
+    """
+    if (user is None) == (file is None):
+        raise click.UsageError("Give a USER, or a file with --from.")
+    if file is not None and (groups or number or send or display_name is not None or new_device):
+        raise click.UsageError("--group, --sms, --send, --display-name and --new-device require a USER.")
+    if user is not None and resend:
+        raise click.UsageError("--resend requires --from.")
+    if number is not None and send:
+        raise click.UsageError("--sms and --send exclude each other.")
+    if message is not None and user is not None and not (number or send):
+        raise click.UsageError("--message requires --sms, --send or --from.")
+
+    waits = file is None if waits is None else waits
+    options = EnrollOptions(replace, new_device, resend, message, timeout if waits else 0.0, as_json)
+    requests = () if file is None else read_requests(file, columns=COLUMNS)
+    with command_gateway(config) as gateway:
+        enroller = GatewayEnroller(gateway, gateway.manager())
+        try:
+            if file is not None:
+                ctx.exit(enroll_many(enroller, requests, options))
+            if send:
+                number = _number(gateway, user or "")
+            request = EnrollmentRequest(user or "", None, number, display_name, groups=groups or None)
+            ctx.exit(enroll_one(enroller, request, options))
+        except IampassError as error:
+            raise click.ClickException(error.diagnostics()) from None
+
+
+@dataclass(frozen=True)
+class GatewayEnroller:
+    """Enrolls people at a gateway."""
+
+    gateway: CommandGateway
+    manager: ManagementAPI
+
+    def enroll(self, request: EnrollmentRequest, replace: bool) -> EnrollmentResult:
+        """Add the person here and at IAMPASS, if that was not done yet. Raises PamIampassError and IampassError."""
+        given = Given(request.groups, request.display_name, request.phone_number)
+        person, new = add_or_change(self.gateway, self.manager, request.user, given, replace)
+        added = new or self.manager.add_user(person.token) is ManagementAPIResult.success
+        registered = not added and has_phone(self.manager, person.token)
+        place = f"{person.name} is {'new' if new else 'known'} here: {groups_of(person)}."
+        return EnrollmentResult(person.name, person.token, added, registered, place)
+
+    def invitation(
+        self, user: str, request: EnrollmentRequest, message: str | None, quiet: bool
+    ) -> Invitation:
+        """How the enrolled person gets the link."""
+        return invitation(self.gateway, user, request.display_name, request.phone_number, message, quiet)
+
+    def record(self, user: str, what: str) -> None:
+        """Record an enrollment."""
+        self.gateway.transaction(lambda _, c: records.act(c, "enroll", person=user, reason=what))
+
+
+def invitation(
+    gateway: CommandGateway,
+    user: str,
+    display_name: str | None,
+    number: str | None,
+    message: str | None,
+    quiet: bool,
+) -> Invitation:
+    """How a person gets a link. The app shows the given name, else the one that is known, else NAME@GATEWAY."""
+    if display_name is None:
+        display_name = known_to(gateway, user).display_name
+    name = display_name or f"{user}@{gateway.settings.names[0]}"
+    return Invitation(user, name, number, message, quiet, "pam-iampass-gateway", recovery=False)
+
+
+def _number(gateway: CommandGateway, user: str) -> str:
+    found = known_to(gateway, user).phone_number
+    if found is None:
+        raise click.ClickException(f"no phone number of {user} is known; give one with --sms")
+    return found

@@ -1,0 +1,145 @@
+"""`pam-iampass-gateway user` and `phone show`, as an administrator types them."""
+
+from __future__ import annotations
+
+import pytest
+
+from pam_iampass.gateway import people
+from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.people import Person, PersonStatus, Source
+from tests.support.gateway_command import GatewayCommand
+from tests.support.sandbox import HttpStatus
+
+
+@pytest.fixture
+def place(gateway_command: GatewayCommand) -> GatewayCommand:
+    """A gateway with alice, and bob from the directory."""
+
+    async def fill(gateway: Gateway, connection: Connection) -> None:
+        await people.add(gateway, connection, Person("alice", "a1", ("staff",), "Alice A.", "+15551234567"))
+        await people.add(gateway, connection, Person("bob", "b1", source=Source.LDAP))
+
+    gateway_command.transaction(fill)
+    gateway_command.sandbox.add_user("a1")
+    gateway_command.sandbox.add_user("b1", device=False)
+    return gateway_command
+
+
+def words(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def test_everybody_is_listed_with_groups_and_phones(place: GatewayCommand) -> None:
+    assert words(place.said("user", "list")) == [
+        ["USER", "GROUPS", "FROM", "LOGIN"],
+        ["alice", "staff", "here", "can", "log", "in"],
+        ["bob", "-", "the", "directory", "can", "log", "in"],
+        ["2", "users."],
+    ]
+    shown = place.said("user", "list", "--check-phones")
+    assert words(shown)[1:3] == [
+        ["alice", "staff", "here", "registered", "can", "log", "in"],
+        ["bob", "-", "the", "directory", "none", "can", "log", "in"],
+    ]
+    assert "1 user without a phone: pam-iampass-gateway enroll USER" in shown
+    found = place.told("user", "list", "--check-phones")
+    assert [(each["user"], each["phone"]) for each in found["users"]] == [
+        ("alice", "registered"),
+        ("bob", "none"),
+    ]
+    place.sandbox.misbehave("has_device", HttpStatus(503), times=None)
+    assert "IAMPASS did not answer" in place.said("user", "list", "--check-phones", status=1)
+
+
+def test_one_is_shown_without_the_token(place: GatewayCommand) -> None:
+    shown = place.said("user", "show", "alice")
+    assert ["phone", "number", "+15551234567"] in words(shown)
+    found = place.told("user", "show", "alice")
+    assert (found["groups"], found["display_name"], found["source"]) == (["staff"], "Alice A.", "local")
+    assert "a1" not in shown + str(found)
+    assert '"carol" is not known here' in place.said("user", "show", "carol", status=1)
+
+
+def test_a_new_person_has_a_random_token_that_iampass_knows(place: GatewayCommand) -> None:
+    shown = place.said(
+        "user", "add", "carol", "--group", "staff", "--group", "oncall", "--phone", "+44 20 12345678"
+    )
+    carol = place.person("carol")
+    assert (carol.groups, carol.phone_number, carol.source) == (
+        ("staff", "oncall"),
+        "+442012345678",
+        Source.LOCAL,
+    )
+    assert len(carol.token) == 22
+    assert place.sandbox.users[carol.token] is False
+    assert "carol was added: groups staff, oncall." in shown
+    assert place.records == [("user_add", "carol", "groups staff, oncall")]
+    assert carol.token not in shown
+
+
+def test_nobody_is_added_twice_or_changed_by_mistake(place: GatewayCommand) -> None:
+    before = place.person("alice")
+    assert "there already, with groups staff" in place.said(
+        "user", "add", "alice", "--group", "admins", status=1
+    )
+    assert "there already" in place.said("user", "add", "alice", status=1)
+    assert place.person("alice") == before
+    assert place.records == []
+    place.said("user", "add", "alice", "--group", "admins", "--replace")
+    after = place.person("alice")
+    assert after == Person(**{**vars(before), "groups": ("admins",), "changed_at": after.changed_at})
+    assert place.records == [("user_change", "alice", "groups; groups admins")]
+    assert "comes from the directory" in place.said(
+        "user", "add", "bob", "--group", "x", "--replace", status=1
+    )
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "a\nb", ""])
+def test_what_cannot_be_a_name_is_refused_before_anything_is_done(place: GatewayCommand, name: str) -> None:
+    assert "Usage:" in place.said("user", "add", name, status=2)
+    assert place.names == ["alice", "bob"]
+
+
+def test_without_iampass_nobody_is_added(place: GatewayCommand) -> None:
+    place.sandbox.misbehave("add_users", HttpStatus(503), times=None)
+    assert "503" in place.said("user", "add", "carol", status=1)
+    assert place.names == ["alice", "bob"]
+
+
+@pytest.mark.parametrize("status", [PersonStatus.LEAVING, PersonStatus.REMOVING])
+def test_who_is_leaving_is_not_changed_back_by_adding(place: GatewayCommand, status: PersonStatus) -> None:
+    place.transaction(lambda g, c: people.change(g, c, "alice", status=status))
+    for verb in (("user", "add"), ("enroll",)):
+        refused = place.said(*verb, "alice", "--group", "staff", "--replace", status=1)
+        assert "has left the directory" in refused or "is being removed" in refused
+    assert place.person("alice").status is status
+    assert place.sent == []
+
+
+def test_a_row_that_no_gateway_has_written_is_shown_as_such_and_nobody(place: GatewayCommand) -> None:
+    place.rows("UPDATE person SET groups = '{staff,admins}' WHERE name = 'bob'")
+    shown = place.said("user", "list", status=1)
+    assert words(shown)[2][:7] == ["bob", "?", "?", "was", "not", "written", "by"]
+    assert place.told("user", "list", status=1)["users"][1] == {"user": "bob", "status": "tampered"}
+    for arguments in (
+        ("user", "show", "bob"),
+        ("user", "add", "bob", "--group", "admins", "--replace"),
+        ("enroll", "bob", "--no-wait"),
+        ("phone", "show", "bob"),
+    ):
+        assert "was not written by a gateway" in place.said(*arguments, status=1)
+
+
+def test_it_shows_who_has_a_phone(place: GatewayCommand) -> None:
+    shown = place.said("phone", "show", "alice", "bob")
+    assert words(shown) == [["USER", "PHONE"], ["alice", "registered"], ["bob", "none"]]
+    found = place.told("phone", "show", "alice", "bob")
+    assert found == {"ok": True, "phones": {"alice": "registered", "bob": "none"}}
+    assert '"carol" is not known here' in place.said("phone", "show", "carol", status=1)
+
+
+def test_a_database_that_is_away_is_said(place: GatewayCommand) -> None:
+    place.conninfo = "host=127.0.0.1 port=1 dbname=x"
+    place.configure()
+    assert "no connection to the database: it cannot be reached" in place.said("user", "list", status=1)
