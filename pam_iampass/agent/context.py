@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from pam_iampass.client import AuthenticationAPI, ManagementAPI, TLSFailure, Transport
+from pam_iampass.client import AuthenticationAPI, ManagementAPI, TLSFailure
 from pam_iampass.client.connection import USUAL, Network, system_certificates
 from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import Settings, load
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
 from pam_iampass.login.agent_state import AgentState
-from pam_iampass.login.context import Configuration, LoginContext, connect
+from pam_iampass.login.context import Configuration, LoginContext, connect, transport_of
 from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts
 
@@ -127,10 +127,9 @@ def _read(config: str, owner: int, network: Network, sessions_network: Network) 
     settings, version = load(config, owner=owner), None
     while version != (now := _version(settings, owner)):
         settings, version = load(config, owner=owner), now
-    server = settings.server, settings.ca_file, settings.proxy
     try:
-        logins = Transport(*server, connections=CONNECTIONS, network=network)
-        sessions = Transport(*server, connections=CONNECTIONS, network=sessions_network)
+        logins = transport_of(settings, connections=CONNECTIONS, network=network)
+        sessions = transport_of(settings, connections=CONNECTIONS, network=sessions_network)
     except TLSFailure as failure:
         raise ConfigurationError(
             [Problem(Path(config), None, "ca_file", str(failure), failure.remedy)]

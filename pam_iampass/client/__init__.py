@@ -16,6 +16,7 @@ from .errors import (
     TLSFailure,
     Unavailable,
 )
+from .gateways import Gateways
 from .http import Transport
 from .session import Session, SessionSigner
 from .status import AuthenticationMethod, ManagementAPIResult, Status
@@ -26,6 +27,7 @@ __all__ = [
     "BadSignature",
     "Deadline",
     "Declined",
+    "Gateways",
     "IampassError",
     "LocalFailure",
     "ManagementAPI",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Callable, TypeVar
 
 from .application import Application
 from .call import ATTEMPTS, Call
 from .connection import Deadline
 from .errors import NotFound, ProtocolError, Refused, Unavailable
+from .gateways import Gateways
 from .http import DEFAULT_SECONDS, Transport
 from .origin import Origin
 from .session import Session
@@ -33,7 +35,7 @@ class BaseAPI:
         ca_file: str | os.PathLike[str] | None = None,
         proxy: str | None = None,
         *,
-        transport: Transport | None = None,
+        transport: Transport | Gateways | None = None,
         previous_secret: str = "",
     ) -> None:
         """`server` is `https://HOST[:PORT]`, `ca_file` contains the only certificates to trust (None: the
@@ -46,7 +48,7 @@ class BaseAPI:
         self._previous_secret = previous_secret
         self.used_previous_secret = False
         """Whether the last call was rejected with the secret, and not with the previous one."""
-        self.transport = transport or Transport(server, ca_file, proxy)
+        self.transport: Transport | Gateways = transport or Transport(server, ca_file, proxy)
         """The connections; other API objects may share them."""
 
     def __repr__(self) -> str:
@@ -93,6 +95,7 @@ class AuthenticationAPI(BaseAPI):
         authentication_methods: Sequence[AuthenticationMethod] | None = None,
         duration_seconds: int | None = None,
         *,
+        parameters: Mapping[str, str] = MappingProxyType({}),
         deadline: Deadline | None = None,
         attempts: int = ATTEMPTS,
         pause: Callable[[float], None] | None = None,
@@ -101,10 +104,11 @@ class AuthenticationAPI(BaseAPI):
 
         Without methods IAMPASS chooses; without a duration the session lasts 3600 s on the server. If IAMPASS
         cannot ask the user (no device, for example), the session has failed and has a `failure_reason`. Without a
-        deadline the call takes 30 s at most. It is retried only while no byte of it was sent. Raises
+        deadline the call takes 30 s at most. It is retried only while no byte of it was sent, at gateways also with a
+        `request_id` among the `parameters`, which only they take: those with the same id ring at most once. Raises
         IampassError, ValueError, TypeError.
         """
-        call = self._application.start(user_id, authentication_methods, duration_seconds)
+        call = self._application.start(user_id, authentication_methods, duration_seconds, parameters)
         session = self._make(call, deadline, attempts, pause)
         session.transport = self.transport
         return session

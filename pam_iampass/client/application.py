@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Callable, TypeVar
 from urllib.parse import quote_plus
 
@@ -40,11 +41,23 @@ class Application:
             raise ValueError("application_secret is empty")
 
     def start(
-        self, user: str, methods: Sequence[AuthenticationMethod] | None, duration: int | None
+        self,
+        user: str,
+        methods: Sequence[AuthenticationMethod] | None,
+        duration: int | None,
+        parameters: Mapping[str, str] = MappingProxyType({}),
     ) -> Call[Session]:
-        query = _start_query(methods, duration)
+        """`parameters` are those that gateways know besides. With a `request_id` among them the call is idempotent."""
+        if parameters and not self.origin.gateways:
+            raise ValueError("only gateways take further parameters")
+        request_id = parameters.get("request_id")
+        query = _start_query(methods, duration, parameters)
         path = f"authentication/authenticate_user/{self.id}/{path_segment(user)}{query}"
-        return self._call("start", path, lambda response: read_session(response, self.origin), {}, rings=True)
+
+        def read(response: JsonObject) -> Session:
+            return read_session(response, self.origin, request_id)
+
+        return self._call("start", path, read, {}, rings=True, idempotent=request_id is not None)
 
     def add_users(self, users: Iterable[str]) -> Call[tuple[list[str], list[str]]]:
         def read(response: JsonObject) -> tuple[list[str], list[str]]:
@@ -137,7 +150,9 @@ def path_segment(user_id: str) -> str:
     return quote_plus(user_id)
 
 
-def _start_query(methods: Sequence[AuthenticationMethod] | None, duration: int | None) -> str:
+def _start_query(
+    methods: Sequence[AuthenticationMethod] | None, duration: int | None, parameters: Mapping[str, str]
+) -> str:
     parts = []
     if methods:
         if not all(isinstance(method, AuthenticationMethod) for method in methods):
@@ -149,6 +164,7 @@ def _start_query(methods: Sequence[AuthenticationMethod] | None, duration: int |
         if duration <= 0:
             raise ValueError("duration_seconds must be more than 0")
         parts.append(f"duration_seconds={duration}")
+    parts += [f"{name}={quote_plus(value)}" for name, value in parameters.items()]
     return "?" + "&".join(parts) if parts else ""
 
 

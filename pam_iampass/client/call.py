@@ -74,8 +74,9 @@ class Call(Generic[T]):
             raise ProtocolError(f"{self.name}: the request has characters that no header can have")
         return headers
 
-    def read(self, status: int, headers: Any, body: bytes, now: float) -> T:
-        """The result in a complete response. `headers.get` ignores the case of a name; `now` is our Unix time.
+    def read(self, status: int, headers: Any, body: bytes, now: float, nonce: int | None = None) -> T:
+        """The result in a complete response to the request that had the nonce. `headers.get` ignores the case of a
+        name; `now` is our Unix time.
 
         Raises Refused, NotFound, Unavailable, ProtocolError, or what `result` raises.
         """
@@ -84,7 +85,7 @@ class Call(Generic[T]):
         if headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
             what = f"{self.name}: the response is compressed without being asked to"
             raise ProtocolError(what, may_have_started=True)
-        return self.result(JsonObject.parse(body, self.name))
+        return self.result(JsonObject.parse(body, self.name, nonce))
 
     def _error_of(self, status: int, headers: Any, now: float) -> IampassError:
         phrase = f" {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else ""
@@ -154,12 +155,14 @@ def retry_after_seconds(text: str | None, now: float) -> float | None:
 class JsonObject:
     """One JSON object of a response; every member is read with the type that it must have."""
 
-    def __init__(self, members: dict[str, Any], call: str) -> None:
+    def __init__(self, members: dict[str, Any], call: str, nonce: int | None = None) -> None:
         self._members = members
         self._call = call
+        self.nonce = nonce
+        """That of the request which the whole body answers, if it is known."""
 
     @classmethod
-    def parse(cls, body: bytes, call: str) -> JsonObject:
+    def parse(cls, body: bytes, call: str, nonce: int | None = None) -> JsonObject:
         """The object that is the whole body."""
         problem: str | None = None
         members: Any = None
@@ -171,7 +174,7 @@ class JsonObject:
             problem = "the response is not a JSON object"
         if problem is not None:
             raise ProtocolError(f"{call}: {problem}", may_have_started=True)
-        return cls(members, call)
+        return cls(members, call, nonce)
 
     def text(self, key: str) -> str:
         value: str = self._member(key, str)

@@ -80,7 +80,8 @@ class Unavailable(IampassError):
         self.outage = outage
         """Whether no byte of the request was sent, for one of five reasons that the far side can have: the connection
         was refused, there is no route to the host or to its network, connecting timed out, or the name could not be
-        looked up although this machine has UDP sockets left. Only then may a caller continue as if IAMPASS were out of
+        looked up although this machine has UDP sockets left. Or a gateway says, of this very request, that it could
+        not connect either, and nothing was sent. Only then may a caller continue as if IAMPASS were out of
         service; a user of this machine can cause some of these too."""
 
 

@@ -106,7 +106,7 @@ class Transport:
                 tries += 1
                 if error.status != 429 or error.retry_after is None:
                     failures += 1
-                if attempts == 1 or failures >= attempts or not _may_repeat(call, error):
+                if attempts == 1 or failures >= attempts or not may_repeat(call, error):
                     raise
                 backoff = self._jitter() * min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(tries - 1, 10))
                 wait = max(backoff, error.retry_after or 0.0)
@@ -117,7 +117,8 @@ class Transport:
     def _attempt(self, call: Call[T], deadline: Deadline) -> T:
         if deadline.expired:
             raise Unavailable(f"{call.name}: no time is left for it", timed_out=True)
-        headers = call.headers(self._nonce(), int(self._wall_clock() + self.clock_correction))
+        nonce = self._nonce()
+        headers = call.headers(nonce, int(self._wall_clock() + self.clock_correction))
         headers["User-Agent"] = f"pam-iampass/{__version__}"
         exchange = Exchange(call.name, deadline, self.origin.authority, self._kept_alive())
         reusable = False
@@ -137,7 +138,7 @@ class Transport:
         now = self._wall_clock()
         theirs = http_time(response.headers.get("Date"))
         self.clock_offset = None if theirs is None else theirs - now
-        return call.read(response.status, response.headers, body, now)
+        return call.read(response.status, response.headers, body, now, nonce)
 
     def _kept_alive(self) -> TlsSocket | None:
         """An idle connection that the server has neither closed, nor may be about to close, nor sent more to."""
@@ -170,7 +171,7 @@ class Transport:
         exchange.sock.do_handshake()
 
 
-def _may_repeat(call: Call[T], error: Unavailable) -> bool:
+def may_repeat(call: Call[T], error: Unavailable) -> bool:
     """Whether a call that failed may be made again."""
     if error.status == 429:
         return not call.rings

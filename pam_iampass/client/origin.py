@@ -31,6 +31,8 @@ class Origin:
     scheme: str
     host: str
     port: int
+    gateways: bool = False
+    """Whether it stands for several servers (`Gateways`), of which each answers all calls."""
 
     @classmethod
     def of(cls, server: str) -> Origin:
@@ -58,10 +60,13 @@ class Origin:
         return f"[{self.host}]" if ":" in self.host else self.host
 
     def owns(self, url: str) -> bool:
-        """Whether this is a URL of this https origin that can be sent exactly as it is."""
+        """Whether this is a URL of this https origin that can be sent exactly as it is.
+
+        Of a URL of gateways only path and query are used: any host is theirs.
+        """
         try:
             server = f"https://{split_for_wire(url)[0]}"
-            return server == self.url or self.of(server) == self
+            return self.gateways or server == self.url or self.of(server) == self
         except ValueError:
             return False
 

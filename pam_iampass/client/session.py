@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Protocol, TypeVar
 
 from .call import ATTEMPTS, Call, JsonObject
-from .errors import BadSignature, printable
+from .errors import BadSignature, Unavailable, printable
 from .origin import Origin
 from .status import FAILED, TOKEN, Status
 
 if TYPE_CHECKING:
     from .connection import Deadline
+    from .gateways import Gateways
     from .http import Transport
 
 _OUTER = "authentication_status"
@@ -26,6 +27,11 @@ _STARTED = ("session_token", "session_secret", "logout_url", "status_url")
 _OPTIONAL = "failure_reason"
 _NAMES = frozenset({*_STARTED, _OPTIONAL, "session_status"})
 _PURPOSE = "pam_iampass.client.session"
+_UNSENT = {
+    "IAMPASS_AWAY": "Look at the network between the gateway and IAMPASS.",
+    "DATABASE_AWAY": "Look at the gateway's database.",
+}
+"""The reasons of a gateway that has sent nothing, and the remedies."""
 
 T = TypeVar("T")
 
@@ -33,7 +39,7 @@ T = TypeVar("T")
 class APIObject(Protocol):
     """AuthenticationAPI or ManagementAPI."""
 
-    transport: Transport
+    transport: Transport | Gateways
 
 
 @dataclass
@@ -51,7 +57,7 @@ class Session:
     status_url: str | None = field(repr=False)
     failure_reason: str | None = None
     """Why no session was started. The server's own text: not cleaned for a terminal or a log."""
-    transport: Transport | None = field(default=None, repr=False, compare=False)
+    transport: Transport | Gateways | None = field(default=None, repr=False, compare=False)
 
     @property
     def failed(self) -> bool:
@@ -250,11 +256,20 @@ class SessionSigner:
         return self._schema.loads(text)
 
 
-def read_session(response: JsonObject, origin: Origin) -> Session:
-    """The session in the response to a start. Raises ProtocolError."""
+def read_session(response: JsonObject, origin: Origin, request_id: str | None = None) -> Session:
+    """The session in the response to a start, at a gateway one with this id. Raises ProtocolError, and Unavailable if
+    a gateway says that nothing was sent."""
     members = response.child(_OUTER)
     if not members.boolean("authenticated"):
-        return Session(Status.failed, None, None, None, None, members.text("reason"))
+        reason = members.text("reason")
+        if request_id is not None and _is_unsent(members, reason, request_id, response.nonce):
+            raise Unavailable(
+                f"start: the gateway has sent nothing: {reason}",
+                remedy=_UNSENT[reason],
+                status=200,
+                outage=True,
+            )
+        return Session(Status.failed, None, None, None, None, reason)
     token = members.text("session_token")
     if not TOKEN.fullmatch(token):
         raise members.error("session_token is empty or has characters that no header can have")
@@ -265,6 +280,18 @@ def read_session(response: JsonObject, origin: Origin) -> Session:
         logout_url=_own_url(members, "logout_url", origin),
         status_url=_own_url(members, "status_url", origin),
     )
+
+
+def _is_unsent(members: JsonObject, reason: str, request_id: str, nonce: int | None) -> bool:
+    """Whether a gateway says, of this very request, that it could reach whom it needs for it by no connection.
+
+    The statement lets people in without a phone where an outage is tolerated. It counts for the request that it names
+    alone, so that none can be kept and told again, and for no reason that anything but a connection can have.
+    """
+    if reason not in _UNSENT or "nothing_sent" not in members:
+        return False
+    named = members.child("nothing_sent")
+    return (named.text("request_id"), named.text("nonce")) == (request_id, str(nonce))
 
 
 def _read_poll(response: JsonObject) -> Status:

@@ -341,6 +341,20 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "The IAMPASS server.",
     ),
     Key(
+        "gateways",
+        ValueType(
+            "a list of https addresses without a path",
+            value_types.server,
+            example="[https://gw.example.com]",
+            many=True,
+        ),
+        (),
+        "The gateways that this host has joined. They are asked instead of `server`, in this order; one that has "
+        "failed is asked after the others for 30s. They know people by name: nobody needs an entry in the user table, "
+        "whose tokens are ignored, and `unlisted_users` and `enroll_at_login` have no effect. `ca_file` is required; "
+        "`server` and `proxy` cannot be set.",
+    ),
+    Key(
         "ca_file",
         replace(_PATH, example="/etc/iampass/ca.pem", nullable=True),
         None,

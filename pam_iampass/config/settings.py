@@ -137,7 +137,9 @@ class Settings:
     previous_secret: str = field(repr=False)
     """The second secret of the file, which holds while the secret is being changed; empty if there is none."""
     server: str
-    """An https origin, without a trailing slash."""
+    """An https origin, without a trailing slash; the first of the gateways, if there are any."""
+    gateways: tuple[str, ...]
+    """The gateways that this host has joined; empty: it asks IAMPASS itself."""
     ca_file: Path | None
     """None: the system's certificates."""
     proxy: str | None
@@ -348,12 +350,18 @@ class _SettingsReader(SchemaReader):
         own = {name: each["session"] for name, each in values["services"].items() if "session" in each}
         self.problems += _session_problems(self.file, values["session"], own, self.key_lines)
         self._check_outages(values["services"])
+        if values["gateways"]:
+            self._check_joined(values)
         if self.failed:
             return None
         services = values.pop("services")
         session = values["session"]
         service = _for_service({key.name: values.pop(key.name) for key in SHARED}, session)
         service["approver"] = Approver.USER
+        joined = {"unlisted_users": UnlistedUsers.BY_NAME} if values["gateways"] else {}
+        service.update(joined)
+        if joined:
+            values["server"] = values["gateways"][0]
         return Settings(
             application_secret=secret,
             previous_secret=previous,
@@ -367,6 +375,7 @@ class _SettingsReader(SchemaReader):
                             **service,
                             "approver": usual_approver(name),
                             **_for_service(own, session),
+                            **joined,
                             "own_methods": own.get("methods", ()),
                         }
                     )
@@ -376,6 +385,16 @@ class _SettingsReader(SchemaReader):
             files=tuple(path for path in (self.file, secret_file, ca_file) if path),
             **values,
         )
+
+    def _check_joined(self, values: Values) -> None:
+        """What cannot stand beside `gateways`."""
+        for key in ("server", "proxy"):
+            if key in self.key_lines and values[key] is not None:
+                what = "cannot be set with gateways, which are asked instead of IAMPASS, and without a proxy"
+                self.problem(self.key_lines[key], key, what, "delete this line, or that of gateways")
+        if values["ca_file"] is None:
+            what, remedy = "is required with gateways", "write ca_file: /etc/iampass/gateway-ca.pem"
+            self.problem(self.key_lines.get("ca_file"), "ca_file", what, remedy)
 
     def _check_outages(self, services: dict[str, dict[str, Any]]) -> None:
         for name, own in services.items():

@@ -136,9 +136,13 @@ class UnlistedUsers:
     """Whether the login continues without a second factor."""
     template: str | None = None
     """The token of such a user, with `{user}` for the user's name."""
+    everybody: bool = False
+    """Whether it is the token of those in the table, too."""
 
     DENY: ClassVar[UnlistedUsers]
     IGNORE: ClassVar[UnlistedUsers]
+    BY_NAME: ClassVar[UnlistedUsers]
+    """At gateways, which know everybody by name."""
 
     def token_for(self, user: str) -> str | None:
         """The user's token from the template, not yet validated; None without a template."""
@@ -147,6 +151,7 @@ class UnlistedUsers:
 
 UnlistedUsers.DENY = UnlistedUsers()
 UnlistedUsers.IGNORE = UnlistedUsers(ignore=True)
+UnlistedUsers.BY_NAME = UnlistedUsers(template="{user}", everybody=True)
 
 
 def choice(values: type[_E]) -> Callable[[str], _E]:

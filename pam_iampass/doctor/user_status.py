@@ -228,7 +228,7 @@ class _StatusResolver:
         state, reason = UserState.NO_ACCOUNT, "this machine has no such account"
         if keys and broken:
             state, reason = UserState.BROKEN, broken
-        elif keys and entry is None:
+        elif keys and entry is None and not (self._settings and self._settings.gateways):
             state, reason = UserState.DENIED, "no token, no account"
         elif keys:
             state, reason = UserState.ASKED, "no account"
@@ -259,6 +259,8 @@ class _StatusResolver:
         if isinstance(service.approver, SecondPerson):
             return UserState.BY_OTHERS, ", ".join(but)
         template = service.unlisted_users.template
+        if service.unlisted_users.everybody:
+            return UserState.ASKED, ", ".join(["if the gateway knows this name", *but])
         if entry is not None:
             return UserState.ASKED, ", ".join(but)
         if template is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from dataclasses import replace
 from functools import cached_property
 from typing import Callable
@@ -16,12 +17,16 @@ from pam_iampass.client.errors import (
     Refused,
     Unavailable,
 )
-from pam_iampass.config.value_types import OUTAGE_SERVICES
+from pam_iampass.config.ssh_keys import AcceptedKey, PlainKey
+from pam_iampass.config.value_types import LONGEST_NAME, OUTAGE_SERVICES
 from pam_iampass.login import decisions
 from pam_iampass.login.application import Conversation, PamApplication
 from pam_iampass.login.context import ApprovalRequired, LoginContext
 from pam_iampass.login.keeping import Covering, Keeping
+from pam_iampass.login.policy import PolicyError, accepted
+from pam_iampass.login.throttle import ip_address
 from pam_iampass.outcome import Decision, Phase
+from pam_iampass.system.boot import machine_digest
 
 #: Seconds until the first poll: nobody answers faster.
 FIRST_POLL = 1.6
@@ -117,7 +122,8 @@ class PhoneRequest:
             return decisions.misconfigured(f"the request to IAMPASS is invalid: {error}")
         self.may_have_left = True
         if session.failure_reason is not None:
-            return decisions.not_started(session.failure_reason, self.elapsed())
+            at_gateway = bool(self._required.settings.gateways)
+            return decisions.not_started(session.failure_reason, self.elapsed(), at_gateway=at_gateway)
         self.cleanup.callback(self._end, session)
         self._keeping.begin(session)
         if session.active:
@@ -159,6 +165,7 @@ class PhoneRequest:
                 required.phone.token,
                 [AuthenticationMethod[name] for name in required.phone.methods],
                 self._keeping.duration(required.service.timeout),
+                parameters=self._parameters() if required.settings.gateways else {},
                 deadline=self.deadline,
                 pause=self.pause,
             )
@@ -166,6 +173,25 @@ class PhoneRequest:
             answered = isinstance(error, (Refused, NotFound, ProtocolError))
             self.may_have_left = error.may_have_started or answered
             raise
+
+    def _parameters(self) -> dict[str, str]:
+        """What a gateway is told of the login, and the id with which the start may be repeated. What is not known, or
+        no text for a log, is left out."""
+        login = self._required.login
+        keys: list[AcceptedKey] = []
+        with contextlib.suppress(PolicyError):
+            keys = accepted(login.ssh_auth_info)
+        told = {
+            "machine": machine_digest(),
+            "service": login.service,
+            "remote": login.address if login.through_sshd else str(ip_address(login.rhost or "") or ""),
+            "caller": login.participants.caller,
+            "key": next((key.fingerprint for key in keys if isinstance(key, PlainKey)), ""),
+        }
+        told = {
+            name: text for name, text in told.items() if text.isprintable() and 0 < len(text) <= LONGEST_NAME
+        }
+        return {"request_id": secrets.token_urlsafe(16), **told}
 
     def _poll(self, session: Session, phone_is_lost: Callable[[], bool]) -> None:
         """Poll until the phone has answered, is lost or the time is up; say when it is identifying the person.

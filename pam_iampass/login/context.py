@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import Callable, TypeVar
+from typing import Any, Callable, TypeVar
 
-from pam_iampass.client import AuthenticationAPI, ManagementAPI, Transport
+from pam_iampass.client import AuthenticationAPI, Gateways, ManagementAPI, Transport
 from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import ServiceSettings, Settings
 from pam_iampass.config.user_table import UserTable
@@ -74,19 +74,24 @@ class ModuleArguments:
         )
 
 
-def connect(api: type[_API], settings: Settings, transport: Transport | None = None) -> _API:
+def connect(api: type[_API], settings: Settings, transport: Transport | Gateways | None = None) -> _API:
     """An API object for the application of the settings. A `transport` brings its own connections.
 
     Raises TLSFailure if there are no certificates to trust.
     """
-    if transport is None:
-        transport = Transport(settings.server, settings.ca_file, settings.proxy)
     return api(
         settings.application_id,
         settings.application_secret,
-        transport=transport,
-        previous_secret=settings.previous_secret,
+        transport=transport or transport_of(settings),
+        previous_secret="" if settings.gateways else settings.previous_secret,
     )
+
+
+def transport_of(settings: Settings, **options: Any) -> Transport | Gateways:
+    """Connections to what the settings name, with these options of a Transport. Raises TLSFailure as `connect`."""
+    if settings.gateways:
+        return Gateways(settings.gateways, settings.ca_file, **options)
+    return Transport(settings.server, settings.ca_file, settings.proxy, **options)
 
 
 @dataclass(frozen=True)

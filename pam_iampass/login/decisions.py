@@ -22,6 +22,27 @@ _NOT_APPROVED = {
     "closed": ("the request was ended from elsewhere", ENDED),
     "walkaway": ("the phone is no longer near", "Your phone is not near you."),
 }
+#: By the reason of a gateway that has started nothing: the outcome, the cause and what to do there.
+_AT_GATEWAY = {
+    "UNKNOWN_USER": (Outcome.UNLISTED, "it has no such person: pam-iampass-gateway user add"),
+    "NOT_ON_THIS_HOST": (Outcome.UNLISTED, "none of the person's groups is that of this host"),
+    "HOST_THROTTLED": (Outcome.THROTTLED, "this host has asked too often, or was refused by several people"),
+    "HOST_SUSPENDED": (Outcome.MISCONFIGURED, "pam-iampass-gateway host admit allows this host again"),
+    "HOST_NOT_ADMITTED": (Outcome.MISCONFIGURED, "this host waits for pam-iampass-gateway host admit"),
+    "WRONG_MACHINE": (Outcome.MISCONFIGURED, "another machine has this credential: each must join by itself"),
+    "CLOCK_OFF": (Outcome.MISCONFIGURED, "set the clock of this machine (timedatectl), or of the database"),
+    "IAMPASS_AWAY": (Outcome.UNAVAILABLE, "it cannot reach IAMPASS"),
+    "DATABASE_AWAY": (Outcome.UNAVAILABLE, "it cannot use its database"),
+    "RESTORED": (Outcome.MISCONFIGURED, "its database was restored: pam-iampass-gateway restored --confirm"),
+    "TRY_AGAIN": (Outcome.UNAVAILABLE, "it does not know whether the phone was asked"),
+    "REQUEST_ID_REUSED": (Outcome.MISCONFIGURED, "it knows the id of this request from another: report this"),
+}
+_OF_THE_GATEWAY = {
+    Outcome.UNLISTED: "The gateway has no phone on record for you on this machine. " + ASK_THE_ADMINISTRATOR,
+    Outcome.THROTTLED: "Too many requests from this machine: none was sent. Try again in some minutes.",
+    Outcome.MISCONFIGURED: "The gateway takes no requests from this machine. " + ASK_THE_ADMINISTRATOR,
+    Outcome.UNAVAILABLE: "The gateway could not ask your phone. Try again in a minute, or ask your administrator.",
+}
 
 
 def seconds(time: float) -> str:
@@ -64,7 +85,7 @@ def nobody_to_ask(reason: str, unknown: str) -> Decision:
 
 
 #: The outcomes after which the next person is asked: no request was sent, or it was not answered.
-ASK_THE_NEXT = (Outcome.NO_DEVICE, Outcome.TIMED_OUT, Outcome.THROTTLED)
+ASK_THE_NEXT = (Outcome.NO_DEVICE, Outcome.UNLISTED, Outcome.TIMED_OUT, Outcome.THROTTLED)
 
 
 def by_second_person(asked: Sequence[tuple[str, Decision]], elapsed: float) -> Decision:
@@ -78,6 +99,7 @@ def by_second_person(asked: Sequence[tuple[str, Decision]], elapsed: float) -> D
         Outcome.DENIED: f"{approver} has not approved this.",
         Outcome.TIMED_OUT: f"Nobody has answered in time. Asked: {everybody}.",
         Outcome.NO_DEVICE: f"No phone is registered for those who may approve: {everybody}.",
+        Outcome.UNLISTED: f"No phone is on record for those who may approve: {everybody}.",
         Outcome.THROTTLED: f"No request could be sent. Try again later. Those who may approve: {everybody}.",
     }
     told = "; ".join(f"{name}: {each.reason or each.outcome.value}" for name, each in asked)
@@ -195,11 +217,14 @@ def answered(session: Session, service: ServiceSettings, elapsed: float) -> Deci
     return denied(Outcome.DENIED, f"{why} (status {status}){clock}", message, elapsed)
 
 
-def not_started(reason: str, elapsed: float) -> Decision:
-    """IAMPASS understood the request, but started no session."""
+def not_started(reason: str, elapsed: float, *, at_gateway: bool) -> Decision:
+    """IAMPASS or the gateway understood the request, but started no session."""
     if reason == "NO_MOBILE_DEVICE":
         message = "No phone is registered for you at IAMPASS. " + ASK_THE_ADMINISTRATOR
         return denied(Outcome.NO_DEVICE, reason, message, elapsed)
+    if at_gateway and reason in _AT_GATEWAY:
+        outcome, why = _AT_GATEWAY[reason]
+        return denied(outcome, f"{reason}, says the gateway: {why}", _OF_THE_GATEWAY[outcome], elapsed)
     message = f"IAMPASS did not ask your phone: {reason}. {ASK_THE_ADMINISTRATOR}"
     return denied(Outcome.DENIED, reason, message, elapsed)
 

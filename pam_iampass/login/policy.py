@@ -295,20 +295,22 @@ def _is_asked(account: Account, asked: AskedSettings, accounts: Accounts) -> boo
 def phone(person: str, service: ServiceSettings, users: UserTable) -> Phone | NotListed:
     """The phone of a person, or the policy for users without one. Raises ConfigurationError and PolicyError.
 
-    Whoever a key or a login session names is asked: without a phone, nobody uses an account that several people share.
+    A gateway knows everybody by name: of the table, only the methods count. Whoever a key or a login session names is
+    asked: without a phone, nobody uses an account that several people share.
     """
-    entry = users.find(person)
-    if entry is not None:
-        methods = entry.methods if entry.methods is not None else service.methods
-        return Phone(entry.token, service.own_methods or methods)
-    token = service.unlisted_users.token_for(person)
+    entry, unlisted = users.find(person), service.unlisted_users
+    methods = service.methods if entry is None or entry.methods is None else entry.methods
+    methods = service.own_methods or methods
+    if entry is not None and not unlisted.everybody:
+        return Phone(entry.token, methods)
+    token = unlisted.token_for(person)
     if token is None:
         shared = service.approver in (Approver.KEY, Approver.LOGIN)
-        return NotListed(service.unlisted_users.ignore and not shared)
+        return NotListed(unlisted.ignore and not shared)
     fault = token_error(token)
     if fault is not None:
         raise PolicyError(f"the token that unlisted_users makes for this user {fault}")
-    return Phone(token, service.methods, listed=False)
+    return Phone(token, methods, listed=entry is not None)
 
 
 def _is_one_of(account: Account, names: frozenset[str], accounts: Accounts) -> bool:

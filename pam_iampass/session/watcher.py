@@ -235,9 +235,10 @@ class Tasks:
             return
         entry.phone_at, once = now + PHONE_INTERVAL, entry.without_phone
         try:
-            found = self._manage(kept.config).has_registered_mobile_device(
-                kept.token, deadline=Deadline.after(CALL_TIMEOUT)
-            )
+            manager = self._manage(kept.config)
+            if manager.transport.origin.gateways:  # a gateway ends the sessions of whoever loses a phone
+                return
+            found = manager.has_registered_mobile_device(kept.token, deadline=Deadline.after(CALL_TIMEOUT))
         except (IampassError, PamIampassError, ValueError):
             entry.without_phone = False
             return

@@ -231,7 +231,7 @@ def _require_usable() -> None:
 def _merged(before: bytes | None, access: SandboxAccess) -> bytes:
     """The settings with the keys that lead to the sandbox replaced; the others stay."""
     text = text_of(before)
-    wanted = {
+    wanted: dict[str, str | list[str] | None] = {
         "application_id": access.application_id,
         "application_secret_file": f"{_OURS}/application-secret",
         "server": access.url,
@@ -239,6 +239,8 @@ def _merged(before: bytes | None, access: SandboxAccess) -> bytes:
         "users": f"{_OURS}/users.yaml",
         "proxy": None,
     }
+    if re.search(r"(?m)^gateways[ \t]*:", text):
+        wanted["gateways"] = []
     for key, value in wanted.items():
         line = f"{key}: {json.dumps(value)}"
         text, count = re.subn(rf"(?m)^{key}[ \t]*:.*$", line.replace("\\", r"\\"), text)

@@ -109,6 +109,62 @@ MUTANTS = {
             "exchange.sent = False",
             "test_each_fault_is_its_error_in_time_after_one_try[reset after the request-start]",
         ),
+        Mutant(
+            "a gateway's statement about an earlier request is believed",
+            'named.text("nonce")) == (request_id, str(nonce))',
+            'named.text("nonce"))[0] == request_id',
+            "test_an_old_statement_told_again_is_not_believed",
+        ),
+        Mutant(
+            "a gateway that has not tried to connect says that nothing was sent",
+            'if reason not in _UNSENT or "nothing_sent"',
+            'if "nothing_sent"',
+            "test_a_statement_about_anything_else_is_not_believed",
+        ),
+        Mutant(
+            "a statement that nothing was sent is believed after an attempt that may have left",
+            "next((each for each in failures if not _is_outage(each)), failures[-1])",
+            "failures[-1]",
+            "test_a_statement_after_an_attempt_that_may_have_left_is_not_believed",
+        ),
+        Mutant(
+            "IAMPASS itself is believed that it has sent nothing",
+            "if parameters and not self.origin.gateways:",
+            "if False:",
+            "test_a_plain_server_gets_no_parameters",
+        ),
+    ),
+    "A host asks its gateways, and rings at most once": (
+        Mutant(
+            "a start without an id is repeated at the next gateway",
+            "return not error.may_have_started or (",
+            "return error.may_have_started is not None or (",
+            "test_a_start_without_an_id_is_not_repeated_once_it_may_have_left",
+        ),
+        Mutant(
+            "all starts of a host have the same id",
+            'return {"request_id": secrets.token_urlsafe(16), **told}',
+            'return {"request_id": "the-same-for-all-starts", **told}',
+            "test_each_request_has_an_id_of_its_own",
+        ),
+        Mutant(
+            "a session is polled where its URL says",
+            'url = f"{transport.origin.url}{split_for_wire(call.url)[1]}"',
+            "url = call.url",
+            "test_of_the_urls_of_a_session_only_path_and_query_are_used",
+        ),
+        Mutant(
+            "gateways are trusted by the certificates of the system",
+            'if values["ca_file"] is None:',
+            "if False:",
+            "test_what_cannot_stand_beside_gateways",
+        ),
+        Mutant(
+            "the methods of the user table count no more at a gateway",
+            "return Phone(token, methods, listed=entry is not None)",
+            "return Phone(token, service.methods, listed=entry is not None)",
+            "test_the_methods_of_the_table_still_hold",
+        ),
     ),
     "The caller's environment is not trusted": (
         Mutant(
@@ -145,8 +201,8 @@ MUTANTS = {
         ),
         Mutant(
             "a start whose response was lost is repeated",
-            "{}, rings=True)",
-            "{}, rings=True, idempotent=True)",
+            "idempotent=request_id is not None)",
+            "idempotent=True)",
             "test_a_start_that_may_have_reached_the_service_is_never_repeated",
         ),
         Mutant(
@@ -517,8 +573,8 @@ MUTANTS = {
         ),
         Mutant(
             "a person without a token passes where the key names them",
-            "unlisted_users.ignore and not shared",
-            "unlisted_users.ignore",
+            "unlisted.ignore and not shared",
+            "unlisted.ignore",
             "test_nobody_passes_for_lack_of_a_token",
         ),
         Mutant(

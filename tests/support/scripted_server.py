@@ -4,9 +4,9 @@
         ...                             # talk to server.url, trusting server.ca_file
         assert [request.method for request in server.requests] == ["POST", "GET"]
 
-Each request takes the next step of the script; a step that happens before a request can arrive (at ACCEPT or
-HANDSHAKE) is taken by the next connection instead. After the last step the server answers 500, so a test that
-counts requests sees one too many. All waiting is on an event that closing the server sets.
+Each request takes the next step of the script, which may be a function of the request. A step that happens before a
+request can arrive (at ACCEPT or HANDSHAKE) is taken by the next connection instead. After the last step the server
+answers 500, so a test that counts requests sees one too many. All waiting is on an event that closing the server sets.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, Union
 
 import trustme
 
@@ -84,6 +84,10 @@ class Step:
         return dataclasses.replace(
             self, head=data[: len(self.head)], body=data[len(self.head) :], ending=ending
         )
+
+
+#: A step, also one that depends on the request.
+Scripted = Union[Step, Callable[[Request], Step]]
 
 
 def answer(
@@ -186,12 +190,12 @@ class ScriptedServer:
 
     def __init__(
         self,
-        *steps: Step,
+        *steps: Scripted,
         certificate: str = "good",
         tls_1_0: bool = False,
         host: str = "127.0.0.1",
         name: str = "localhost",
-        always: Mapping[str, Step] | None = None,
+        always: Mapping[str, Scripted] | None = None,
     ):
         self._steps = list(steps)
         self._always = always or {}
@@ -223,7 +227,7 @@ class ScriptedServer:
     def ca_file(self) -> str:
         return str(authority().ca_file)
 
-    def add(self, *steps: Step) -> None:
+    def add(self, *steps: Scripted) -> None:
         """More steps at the end of the script; answers often need the server's own URL."""
         with self._lock:
             self._steps.extend(steps)
@@ -273,9 +277,9 @@ class ScriptedServer:
             self._sockets.append(sock)
             self._spawn(self._serve, sock, number)
 
-    def _take(self, *stages: str) -> Step | None:
+    def _take(self, *stages: str) -> Scripted | None:
         with self._lock:
-            if self._steps and (not stages or self._steps[0].stage in stages):
+            if self._steps and (not stages or getattr(self._steps[0], "stage", ANSWER) in stages):
                 return self._steps.pop(0)
         return None
 
@@ -290,13 +294,13 @@ class ScriptedServer:
 
     def _play(self, sock: socket.socket, number: int) -> None:
         early = self._take(ACCEPT, HANDSHAKE)
-        if early is not None and early.ending != "keep":
+        if isinstance(early, Step) and early.ending != "keep":
             if early.stage == HANDSHAKE:
                 sock.recv(1)
             self._finish(sock, early.ending)
             return
         stream = _TLSStream(sock, self._context, self._closing)
-        stream.shake_hands(early.drip[0] if early else 0.0)
+        stream.shake_hands(early.drip[0] if isinstance(early, Step) else 0.0)
         while self._serve_request(stream, number):
             pass
 
@@ -304,6 +308,8 @@ class ScriptedServer:
         request = _read_request(stream, number)
         # First: a test that has waited for the request may send another one.
         step = self._always.get(request.method) or self._take() or answer(500)
+        if not isinstance(step, Step):
+            step = step(request)
         with self._arrived:
             self.requests.append(request)
             self._arrived.notify_all()
@@ -450,7 +456,7 @@ def _ignoring_errors(action: Any, *arguments: Any) -> None:
 
 
 @contextmanager
-def scripted_server(*steps: Step, **options: Any) -> Iterator[ScriptedServer]:
+def scripted_server(*steps: Scripted, **options: Any) -> Iterator[ScriptedServer]:
     """A running ScriptedServer, closed at the end."""
     server = ScriptedServer(*steps, **options)
     server.start()

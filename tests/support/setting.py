@@ -75,6 +75,8 @@ class Setting:
             "throttle": "{spacing: 0s}",
             **settings,
         }
+        if "gateways" in values:
+            del values["server"]
         self.write("iampass.yaml", "".join(f"{key}: {value}\n" for key, value in values.items()))
 
     def authenticate(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:

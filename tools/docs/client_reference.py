@@ -67,6 +67,7 @@ _ORDER = (
     "SessionSigner",
     "Deadline",
     "Transport",
+    "Gateways",
 )
 
 

@@ -130,6 +130,33 @@ recovery: {{ask: never, attempts_per_hour: 100}}
     assert service.unavailable is WhenUnavailable.IGNORE
 
 
+def test_on_a_joined_host_everybody_is_asked_by_name(configuration: Configuration) -> None:
+    certificates = put(configuration.folder / "ca.pem")
+    settings = configuration.load(f"""
+gateways: [https://GW.example.com/, "https://gw2.example.com:8443"]
+ca_file: {certificates}
+unlisted_users: ignore
+services: {{sudo: {{unlisted_users: "{{user}}@example.com"}}}}
+""")
+    assert settings.gateways == ("https://gw.example.com", "https://gw2.example.com:8443")
+    assert settings.server == "https://gw.example.com"
+    for service in (settings.service, settings.for_service("sudo")):
+        assert service.unlisted_users == UnlistedUsers.BY_NAME
+
+
+def test_what_cannot_stand_beside_gateways(configuration: Configuration) -> None:
+    found = configuration.problems_in(
+        "gateways: [https://gw.example.com]\nserver: https://iam-api.com\nproxy: http://proxy:3128\n"
+    )
+    assert [text.partition(",")[0] for text in found] == [
+        "4: server: cannot be set with gateways",
+        "5: proxy: cannot be set with gateways",
+        "ca_file: is required with gateways",
+    ]
+    assert "has a path" in configuration.problems_in("gateways: [https://gw.example.com/iampass]\n")[0]
+    assert configuration.load("gateways: []\nserver: https://iam-api.com\n").gateways == ()
+
+
 def test_a_service_overrides_what_it_names_and_inherits_the_rest(configuration: Configuration) -> None:
     settings = configuration.load("""
 timeout: 30s
@@ -616,6 +643,7 @@ def test_the_page_of_all_settings_is_current() -> None:
 
 ABSENT: dict[str, tuple[object, str | None]] = {
     "server": ("https://iam-api.com", None),
+    "gateways": ((), None),
     "ca_file": (None, None),
     "proxy": (None, None),
     "users": (Path("/etc/iampass/users.yaml"), None),

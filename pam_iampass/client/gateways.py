@@ -1,0 +1,143 @@
+"""Sends calls to the first of several gateways that answers. To a host, each of them is the same IAMPASS."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Callable, TypeVar
+
+from .call import ATTEMPTS, Call
+from .connection import Deadline
+from .errors import IampassError, LocalFailure, TLSFailure, Unavailable
+from .http import DEFAULT_SECONDS, Transport, may_repeat
+from .origin import split_for_wire
+
+CONNECT_SECONDS = 3.0
+ANSWER_SECONDS = 10.0
+"""How long one gateway may take to answer a call that another one can be asked as well."""
+PASSED_BY_SECONDS = 30.0
+"""How long a gateway that has failed is asked after the others."""
+
+T = TypeVar("T")
+
+
+class Gateways:
+    """Connections to several gateways, for an API object in place of a Transport. Threads may share it."""
+
+    def __init__(
+        self,
+        servers: Sequence[str],
+        ca_file: str | os.PathLike[str] | None,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
+        connect_seconds: float = CONNECT_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
+        **options: Any,
+    ) -> None:
+        """`servers` are asked in this order; `options` are those of a Transport. Raises as Transport does."""
+        self._transports = [
+            Transport(server, ca_file, connect_seconds=connect_seconds, **options) for server in servers
+        ]
+        self._failed_at: dict[Transport, float] = {}
+        self._last = self._transports[0]
+        self._pause = pause
+        self._jitter = jitter
+        self._clock = clock
+        self._answer_seconds = answer_seconds
+        self.origin = replace(self._last.origin, gateways=True)
+        """That of the first. URLs are made with it, and each is changed to the gateway that is asked."""
+
+    @property
+    def clock_offset(self) -> float | None:
+        """As in Transport, of the gateway that has answered last."""
+        return self._last.clock_offset
+
+    @property
+    def clock_correction(self) -> float:
+        """As in Transport, of the gateway that has answered last."""
+        return self._last.clock_correction
+
+    def close(self) -> None:
+        """Closes the idle connections."""
+        for transport in self._transports:
+            transport.close()
+
+    def call(
+        self,
+        call: Call[T],
+        deadline: Deadline | None = None,
+        *,
+        attempts: int = ATTEMPTS,
+        pause: Callable[[float], None] | None = None,
+    ) -> T:
+        """Makes the call, within 30 s if no deadline is given. Raises IampassError.
+
+        One gateway after the other is asked, up to `attempts` times each: the next one if nothing was sent, or if the
+        call is idempotent and was not answered. Each signature is new, and for the gateway that is asked.
+        """
+        deadline = deadline or Deadline.after(DEFAULT_SECONDS)
+        failures: list[IampassError] = []
+        for attempt in range(1, attempts + 1):
+            again = False
+            for transport in self._in_order():
+                if failures and deadline.expired:
+                    break
+                try:
+                    result = self._ask(transport, call, deadline)
+                except IampassError as error:
+                    failures.append(error)
+                    if not _may_ask_another(call, error):
+                        raise _after(failures, error) from None
+                    self._failed_at[transport] = self._clock()
+                    again = again or _is_worth_another_round(call, error)
+                else:
+                    self._failed_at.pop(transport, None)
+                    self._last = transport
+                    return result
+            wait = self._jitter() * 0.25 * 2.0**attempt
+            if not again or attempt == attempts or wait >= deadline.remaining():
+                break
+            (pause or self._pause)(wait)
+        # What proves least of an outage: it is none once an attempt may have left, or failed in another way.
+        raise _after(failures, next((each for each in failures if not _is_outage(each)), failures[-1]))
+
+    def _in_order(self) -> list[Transport]:
+        """All gateways, those that have failed lately last."""
+        late = self._clock() - PASSED_BY_SECONDS
+        return sorted(self._transports, key=lambda each: self._failed_at.get(each, late) > late)
+
+    def _ask(self, transport: Transport, call: Call[T], deadline: Deadline) -> T:
+        url = f"{transport.origin.url}{split_for_wire(call.url)[1]}"
+        if call.idempotent:
+            deadline = deadline.sooner(self._answer_seconds)
+        return transport.call(replace(call, url=url), deadline, attempts=1)
+
+
+def _may_ask_another(call: Call[Any], error: IampassError) -> bool:
+    """Whether the failure is one of this gateway or of the way to it, and another attempt does no harm."""
+    if not isinstance(error, (Unavailable, TLSFailure, LocalFailure)):
+        return False
+    return not error.may_have_started or (
+        call.idempotent and (not isinstance(error, Unavailable) or error.status in (None, 502, 503, 504))
+    )
+
+
+def _is_worth_another_round(call: Call[Any], error: IampassError) -> bool:
+    """Whether the same gateway may well answer the next time; connecting that took all its time would do so again."""
+    slow = isinstance(error, Unavailable) and error.timed_out and not error.may_have_started
+    return isinstance(error, Unavailable) and not slow and may_repeat(call, error)
+
+
+def _is_outage(error: IampassError) -> bool:
+    return isinstance(error, Unavailable) and error.outage
+
+
+def _after(failures: list[IampassError], error: IampassError) -> IampassError:
+    """The error of a call, after these failures."""
+    error.may_have_started = any(each.may_have_started for each in failures)
+    return error

@@ -1,0 +1,263 @@
+"""Logins on a host that has joined a gateway: real frames, and a gateway that plays a script."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from pam_iampass.config.ssh_keys import fingerprint
+from pam_iampass.outcome import PamCode
+from pam_iampass.system.boot import machine_digest
+from tests.client.talk import polled, started
+from tests.support.scripted_server import (
+    Request,
+    Scripted,
+    ScriptedServer,
+    Step,
+    answer,
+    close,
+    reset,
+    scripted_server,
+)
+from tests.support.sessions import keeping
+from tests.support.setting import ME, Setting
+from tests.support.ssh_keys import accepted, make_key
+
+HOST = "h-abcdefghijkl"
+
+
+@contextmanager
+def gateway(world: Setting, *steps: Scripted, **settings: str) -> Iterator[ScriptedServer]:
+    """A gateway that plays these steps, and the settings of a host that has joined it."""
+    with scripted_server(*steps) as server:
+        world.write("ca.pem", Path(server.ca_file).read_text())
+        world.configure(
+            **{"gateways": f"[{server.url}]", "application_id": HOST, "unavailable": "ignore", **settings}
+        )
+        yield server
+
+
+def approving(server: ScriptedServer) -> None:
+    server.add(started(server), polled("active"), answer(200, {"status": True}))
+
+
+def not_started(reason: str, **members: Any) -> Step:
+    return answer(200, {"authentication_status": {"authenticated": False, "reason": reason, **members}})
+
+
+def unsent(reason: str = "IAMPASS_AWAY") -> Callable[[Request], Step]:
+    """The statement of a gateway about the very request that it answers."""
+
+    def step(request: Request) -> Step:
+        nonce = (request.header("Authentication") or "").split(":")[1]
+        return not_started(reason, nothing_sent={"request_id": query(request)["request_id"], "nonce": nonce})
+
+    return step
+
+
+def query(request: Request) -> dict[str, str]:
+    return {name: value for name, (value,) in parse_qs(urlsplit(request.target).query).items()}
+
+
+def record(world: Setting) -> dict[str, str]:
+    return [fields for fields in world.records.fields if "IAMPASS_OUTCOME" in fields][-1]
+
+
+# By name
+
+
+@pytest.mark.parametrize("table", ["", f"{ME}: another-token\n"], ids=["in no table", "in the table"])
+def test_the_person_is_asked_by_name_whatever_the_table_says(world: Setting, table: str) -> None:
+    world.write("users.yaml", table)
+    with gateway(world, unlisted_users="ignore") as server:
+        approving(server)
+        assert world.login().code == PamCode.SUCCESS
+        path = urlsplit(server.requests[0].target).path
+        assert path == f"/authentication/authenticate_user/{HOST}/{ME}"
+
+
+def test_the_methods_of_the_table_still_hold(world: Setting) -> None:
+    world.write("users.yaml", f"{ME}: {{token: t, methods: [facial]}}\n")
+    with gateway(world) as server:
+        approving(server)
+        world.login()
+        assert query(server.requests[0])["methods"] == "facial"
+
+
+def test_a_second_person_whom_the_gateway_does_not_know_is_followed_by_the_next(world: Setting) -> None:
+    world.write("users.yaml", "")
+    second = "{test: {approver: {users: [carol, dave, erin]}}}"
+    with gateway(
+        world, not_started("UNKNOWN_USER"), not_started("NOT_ON_THIS_HOST"), services=second, timeout="60s"
+    ) as server:
+        approving(server)
+        told = world.login()
+        assert (told.code, told.said[-1]) == (PamCode.SUCCESS, "Approved by erin.")
+        people = [urlsplit(request.target).path.rpartition("/")[2] for request in server.requests[:3]]
+        assert people == ["carol", "dave", "erin"]
+
+
+def test_nobody_is_offered_to_register_a_phone(world: Setting) -> None:
+    with gateway(world, not_started("NO_MOBILE_DEVICE"), enroll_at_login="true") as server:
+        told = world.login("first_factor=publickey", ssh_auth_info="publickey ssh-ed25519 AAAA\n")
+        assert record(world)["IAMPASS_OUTCOME"] == "no_device"
+        assert len(server.requests) == 1
+        assert not any("https://" in text for text in (*told.said, *told.errors))
+
+
+# Kept sessions
+
+
+def test_a_kept_session_covers_while_the_gateway_says_that_it_is_active_and_no_phone_is_asked_for(
+    world: Setting,
+) -> None:
+    status = "active"
+
+    def step(request: Request) -> Step:
+        if "/authenticate_user/" in request.target:
+            return started(server)
+        return polled(status) if request.method == "GET" else answer(200, {"status": True})
+
+    with scripted_server(always={"GET": step, "POST": step}) as server:
+        world.write("ca.pem", Path(server.ca_file).read_text())
+        with keeping(world, gateways=f"[{server.url}]", application_id=HOST) as agent:
+            agent.log_in()
+            assert agent.login(service="sudo", audit_session="42").code == PamCode.IGNORE
+            assert agent.outcome()["IAMPASS_OUTCOME"] == "covered"
+            status = "closed"
+            assert agent.login(service="sudo", audit_session="42").code == PamCode.ABORT
+            assert not any("/management/" in request.target for request in server.requests)
+
+
+# What the gateway is told
+
+
+def test_the_gateway_is_told_of_the_login_what_is_known(world: Setting, own_folder: Path) -> None:
+    key = make_key(own_folder / "key")
+    items: dict[str, Any] = {
+        "ssh_auth_info": accepted(key),
+        "ssh_connection": "192.0.2.7 4000 192.0.2.1 22",
+        "rhost": "evil.example",
+    }
+    with gateway(world) as server:
+        approving(server)
+        assert world.login(**items).code == PamCode.SUCCESS
+        told = query(server.requests[0])
+        assert re.fullmatch("[A-Za-z0-9_-]{22}", told.pop("request_id"))
+        assert told.pop("duration_seconds")
+        expected = {"service": "test", "remote": "192.0.2.7", "key": fingerprint(key)}
+        machine = machine_digest()
+        assert told == {**expected, **({"machine": machine} if machine else {})}
+
+
+def test_a_remote_name_and_an_unprintable_service_are_left_out(world: Setting) -> None:
+    with gateway(world) as server:
+        approving(server)
+        assert world.login(rhost="evil.example", service="te\x07st").code == PamCode.SUCCESS
+        assert {"remote", "service", "key"} & set(query(server.requests[0])) == set()
+
+
+def test_each_request_has_an_id_of_its_own(world: Setting) -> None:
+    with gateway(world) as server:
+        approving(server)
+        approving(server)
+        world.login()
+        world.login()
+        starts = [
+            query(request)["request_id"] for request in server.requests if "request_id" in request.target
+        ]
+        assert len(set(starts)) == 2
+
+
+def test_iampass_itself_is_told_nothing(world: Setting) -> None:
+    assert world.login().code == PamCode.SUCCESS  # the sandbox refuses what IAMPASS does not know
+
+
+def test_the_machine_is_named_by_a_digest_that_hides_its_id(tmp_path: Path) -> None:
+    file = tmp_path / "machine-id"
+    file.write_text("0123456789abcdef0123456789abcdef\n")
+    assert machine_digest(str(file)) == "a248a0309475b2c2b56247dbae2ecc3b"
+    for text in ("", "uninitialized\n", "0123\n"):
+        file.write_text(text)
+        assert machine_digest(str(file)) == ""
+    assert machine_digest("/nowhere") == ""
+
+
+# What is repeated, and what is an outage
+
+
+def test_a_start_whose_answer_is_lost_is_repeated_and_rings_once(world: Setting) -> None:
+    with gateway(world, close("request"), reset("request")) as server:
+        approving(server)
+        assert world.login().code == PamCode.SUCCESS
+        assert len({request.target for request in server.requests[:3]}) == 1
+
+
+@pytest.mark.parametrize("reason", ["IAMPASS_AWAY", "DATABASE_AWAY"])
+@pytest.mark.parametrize(
+    ("service", "code", "result"), [("sshd", PamCode.IGNORE, "ignored"), ("sudo", PamCode.ABORT, "denied")]
+)
+def test_where_nothing_was_sent_it_is_as_if_iampass_were_away(
+    world: Setting, reason: str, service: str, code: int, result: str
+) -> None:
+    with gateway(world, unsent(reason)):
+        told = world.login(service=service, uid="0", ruser=ME)
+        assert told.code == code
+        assert (record(world)["IAMPASS_OUTCOME"], record(world)["IAMPASS_RESULT"]) == ("unavailable", result)
+        assert reason in record(world)["IAMPASS_REASON"]
+
+
+def test_where_an_attempt_may_have_left_it_is_not(world: Setting) -> None:
+    with gateway(world, reset("request"), unsent()):
+        assert world.login(service="sshd", uid="0").code == PamCode.ABORT
+        assert record(world)["IAMPASS_OUTCOME"] == "unavailable"
+
+
+def test_from_iampass_itself_it_is_not(world: Setting) -> None:
+    with scripted_server(
+        not_started("IAMPASS_AWAY", nothing_sent={"request_id": "None", "nonce": "1"})
+    ) as server:
+        world.write("ca.pem", Path(server.ca_file).read_text())
+        world.configure(server=server.url, unavailable="ignore")
+        assert world.login(service="sshd", uid="0").code == PamCode.ABORT
+        assert (record(world)["IAMPASS_OUTCOME"], record(world)["IAMPASS_RESULT"]) == ("denied", "denied")
+
+
+# Reasons
+
+REASONS = {
+    "UNKNOWN_USER": "unlisted",
+    "NOT_ON_THIS_HOST": "unlisted",
+    "NO_MOBILE_DEVICE": "no_device",
+    "HOST_THROTTLED": "throttled",
+    "HOST_SUSPENDED": "misconfigured",
+    "HOST_NOT_ADMITTED": "misconfigured",
+    "WRONG_MACHINE": "misconfigured",
+    "CLOCK_OFF": "misconfigured",
+    "IAMPASS_AWAY": "unavailable",
+    "DATABASE_AWAY": "unavailable",
+    "RESTORED": "misconfigured",
+    "TRY_AGAIN": "unavailable",
+    "REQUEST_ID_REUSED": "misconfigured",
+    "SOMETHING_ELSE": "denied",
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_each_reason_of_a_gateway_denies_with_a_sentence_for_both(world: Setting, reason: str) -> None:
+    with gateway(world, not_started(reason)) as server:
+        told = world.login(service="sshd", uid="0")
+        assert told.code == PamCode.ABORT
+        assert len(server.requests) == 1
+    found = record(world)
+    assert (found["IAMPASS_OUTCOME"], found["IAMPASS_RESULT"]) == (REASONS[reason], "denied")
+    assert found["IAMPASS_REASON"].startswith(reason)
+    (message,) = told.errors
+    assert message.endswith(".")
+    assert (reason in message) is (reason == "SOMETHING_ELSE")
