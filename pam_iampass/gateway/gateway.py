@@ -2,16 +2,75 @@
 
 from __future__ import annotations
 
+import asyncio
+import enum
 import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Callable
+from typing import Any, Callable, Protocol, TypeVar
 
+from pam_iampass.client.application import Application
+from pam_iampass.client.call import Call
+from pam_iampass.client.connection import Deadline
+from pam_iampass.client.http import Transport
+from pam_iampass.client.origin import Origin
 from pam_iampass.gateway.database import Database
 from pam_iampass.gateway.keys import KeyFile
 from pam_iampass.gateway.settings import GatewaySettings
+
+T = TypeVar("T")
+
+
+class Lane(enum.Enum):
+    """Calls with connections of their own, which those of another lane cannot fill."""
+
+    decisions = "decisions"
+    polls = "polls"
+
+
+class Iampass(Protocol):
+    """IAMPASS, with one application."""
+
+    application: Application
+
+    async def call(self, call: Call[T], seconds: float, lane: Lane) -> T:
+        """Makes the call, within so many seconds. Raises IampassError."""
+
+
+class NoIampass:
+    """For what makes no such calls."""
+
+    application: Application
+
+    async def call(self, call: Call[T], seconds: float, lane: Lane) -> T:
+        """As `Iampass`."""
+        raise NotImplementedError
+
+
+class ThreadedIampass:
+    """IAMPASS, called in threads."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        """Raises TLSFailure if there are no certificates to trust."""
+        origin = Origin.of(settings.server)
+        self.application = Application(origin, settings.application_id, settings.application_secret)
+        self._transport = Transport(settings.server, settings.server_ca_file, settings.proxy)
+
+    async def call(self, call: Call[T], seconds: float, lane: Lane) -> T:
+        """As `Iampass`."""
+        return await asyncio.to_thread(self._transport.call, call, Deadline.after(seconds))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What IAMPASS has said of a session."""
+
+    at: float
+    """`time.monotonic()` when it was asked."""
+    answer: asyncio.Task[Any]
+    """A HostSession as it is then."""
 
 
 @dataclass
@@ -21,14 +80,21 @@ class Gateway:
     settings: GatewaySettings
     database: Database
     keys: KeyFile
+    iampass: Iampass = field(default_factory=NoIampass)
     clock: Callable[[], float] = time.time
     """Unix time in seconds: for signatures. Everything else goes by the database's clock."""
     id: uuid.UUID = field(default_factory=uuid.uuid4)
     """Of this process."""
+
+    # What a process may forget.
+    starts: dict[tuple[str, str], asyncio.Task[Any]] = field(default_factory=dict)
+    """The starts under way here, by host and request id: a repeat waits for them."""
+    asked: dict[uuid.UUID, Asked] = field(default_factory=dict)
+    """The last poll of each session."""
 
 
 @asynccontextmanager
 async def opened(settings: GatewaySettings) -> AsyncIterator[Gateway]:
     """A gateway with these settings. Connections are made when they are needed."""
     async with Database(settings.database, connections=settings.limits.connections) as database:
-        yield Gateway(settings, database, KeyFile(settings.key))
+        yield Gateway(settings, database, KeyFile(settings.key), ThreadedIampass(settings))

@@ -2,8 +2,193 @@
 
 from __future__ import annotations
 
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.server.http import Route
+import contextlib
+import uuid
 
-ROUTES: tuple[Route[Gateway], ...] = ()
+from pam_iampass.client.errors import IampassError
+from pam_iampass.client.status import Status
+from pam_iampass.gateway import hosts, sessions
+from pam_iampass.gateway.database import Connection, DatabaseAway, DatabaseError
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.hosts import Host, HostStatus
+from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.sessions import AskedStart, HostSession, Reason, State
+from pam_iampass.server.http import Route
+from pam_iampass.server.messages import (
+    IncomingRequest,
+    RefusedRequest,
+    Reply,
+    Unknown,
+    ended,
+    not_started,
+    polled,
+    require_session_call,
+    started,
+    unauthorized,
+)
+from pam_iampass.server.signatures import NONCE_SECONDS, WINDOW_SECONDS, Credentials, SignatureCheck
+
+_NONCE_SECONDS = NONCE_SECONDS + WINDOW_SECONDS
+"""The clocks of gateways differ."""
+
+
+async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
+    """Have a person asked on the phone."""
+    credentials = Credentials.of(request)
+    try:
+        host = await signed_by_host(gateway, request)
+        asked = AskedStart.of(request)
+        found = await sessions.start(gateway, host.id, asked)
+    except RefusedRequest as refusal:
+        if refusal.reason != "STALE_TIMESTAMP":
+            raise
+        found = Reason.CLOCK_OFF
+    except DatabaseAway as away:
+        # The first look-up has failed: nothing was done for this request, whoever has signed it.
+        return _not_started(Reason.DATABASE_AWAY.name, request, credentials, nothing_sent=away.unreachable)
+    except DatabaseError:
+        found = Reason.DATABASE_AWAY
+    if isinstance(found, Reason):
+        return not_started(found.name)
+    if found.reason is not None:
+        nothing_sent = found.nothing_sent and found.state is State.NOT_STARTED
+        return _not_started(found.reason, request, credentials, nothing_sent=nothing_sent)
+    if found.state is State.STARTING:
+        return not_started(Reason.TRY_AGAIN.name)
+    # A repeat gets the answer that the first call got; polls say how it goes on.
+    return started(
+        Status.pending,
+        gateway.keys.session_token(found.id),
+        gateway.keys.session_secret(found.id),
+        f"{request.origin}/session/{found.id}",
+    )
+
+
+def _not_started(
+    reason: str, request: IncomingRequest, credentials: Credentials, *, nothing_sent: bool
+) -> Reply:
+    """The answer, with the statement that nothing of this very request has left the gateway, if that is so."""
+    with contextlib.suppress(RefusedRequest):
+        request_id = request.parameters("methods", "duration_seconds", *sessions.PARAMETERS).get("request_id")
+        if nothing_sent and request_id is not None and sessions.is_request_id(request_id):
+            echo = {"request_id": request_id, "nonce": credentials.nonce}
+            return not_started(reason, nothing_sent=echo)
+    return not_started(reason)
+
+
+async def poll(gateway: Gateway, request: IncomingRequest) -> Reply:
+    """The status of a session. A request on the phone is watched already; otherwise IAMPASS is asked now."""
+    try:
+        session = await _signed_by_session(gateway, request)
+        if session.state is State.OPEN and not session.in_progress:
+            session = await sessions.ask(gateway, session)
+    except (DatabaseError, IampassError) as error:
+        return _unavailable(error)
+    if session.status is None:
+        raise _unknown_session()
+    return polled(session.status)
+
+
+async def end(gateway: Gateway, request: IncomingRequest) -> Reply:
+    """End a session."""
+    try:
+        session = await _signed_by_session(gateway, request)
+        return ended(await sessions.end(gateway, session))
+    except (DatabaseError, IampassError) as error:
+        return _unavailable(error)
+
+
+async def not_for_hosts(gateway: Gateway, request: IncomingRequest) -> Reply:
+    """Management: only the gateway's own command makes these calls."""
+    raise RefusedRequest(403, "NOT_FOR_HOSTS", "a host's credential allows start, poll and end only")
+
+
+def _unavailable(error: DatabaseError | IampassError) -> Reply:
+    away = Reason.DATABASE_AWAY if isinstance(error, DatabaseError) else Reason.IAMPASS_AWAY
+    return Reply.of({"reason": away.name, "detail": "ask again"}, 503)
+
+
+def _unknown_session() -> RefusedRequest:
+    return RefusedRequest(404, "UNKNOWN_SESSION", "there is no such session")
+
+
+async def signed_by_host(gateway: Gateway, request: IncomingRequest) -> Host:
+    """The host that the third part of the path names, which has signed the request, whatever its status.
+
+    The nonce is used up. Raises RefusedRequest and DatabaseError.
+    """
+    id = request.segments[2]
+    async with gateway.database.transaction() as connection:
+        try:
+            host = await hosts.find(gateway, connection, id)
+        except Tampered as error:
+            raise unauthorized("UNKNOWN_CLIENT", str(error)) from None
+        if host is None:
+            raise Unknown("application", id)
+
+        async def secret_of(client: str) -> str | None:
+            return host.secret
+
+        async def spend(credentials: Credentials) -> bool:
+            return await _spend(connection, id, credentials.nonce)
+
+        await SignatureCheck(secret_of, spend, gateway.clock).caller(request, id)
+    return host
+
+
+async def _signed_by_session(gateway: Gateway, request: IncomingRequest) -> HostSession:
+    """The session that the path names, in a call that it has signed itself. Raises RefusedRequest and DatabaseError."""
+    try:
+        id = uuid.UUID(request.segments[1])
+    except ValueError:
+        raise _unknown_session() from None
+    if str(id) != request.segments[1]:
+        raise _unknown_session()
+
+    async def secret_of(client: str) -> str | None:
+        return gateway.keys.session_secret(id)
+
+    async def spend(credentials: Credentials) -> bool:
+        if request.method == "GET":  # changes nothing
+            return True
+        async with gateway.database.transaction() as connection:
+            return await _spend(connection, str(id), credentials.nonce)
+
+    check = SignatureCheck(secret_of, spend, gateway.clock)
+    await check.caller(request, gateway.keys.session_token(id))
+    require_session_call(request)
+    async with gateway.database.transaction() as connection:
+        try:
+            session = await sessions.find(gateway, connection, id)
+            host = None if session is None else await hosts.find(gateway, connection, session.host)
+        except Tampered:
+            raise _unknown_session() from None
+    if session is None:
+        raise _unknown_session()
+    if host is None:
+        raise unauthorized("UNKNOWN_CLIENT", "the host of this session was removed")
+    if host.status is not HostStatus.ACTIVE:
+        raise RefusedRequest(403, Reason.HOST_SUSPENDED.name, "this host is suspended")
+    return session
+
+
+async def _spend(connection: Connection, client: str, nonce: str) -> bool:
+    """Whether this client sends this nonce to any gateway for the first time."""
+    cursor = await connection.execute(
+        "INSERT INTO nonce VALUES (%s, %s, now() + make_interval(secs => %s)) ON CONFLICT DO NOTHING",
+        (client, int(nonce), _NONCE_SECONDS),
+    )
+    return cursor.rowcount == 1
+
+
+ROUTES: tuple[Route[Gateway], ...] = (
+    Route("POST", "/authentication/authenticate_user/*/*", start),
+    Route("GET", "/session/*/status", poll),
+    Route("POST", "/session/*/logout", end),
+    *(
+        Route(method, f"/management/*/{rest}", not_for_hosts)
+        for method in ("GET", "POST")
+        for rest in ("*", "*/*")
+    ),
+)
 """The calls that a gateway answers."""

@@ -249,9 +249,10 @@ def started(status: Status, token: str, secret: str, url: str) -> Reply:
     return Reply.of({"authentication_status": answer}, 202)
 
 
-def not_started(reason: str) -> Reply:
-    """The person cannot be asked, for example because of `NO_MOBILE_DEVICE`."""
-    return Reply.of({"authentication_status": {"authenticated": False, "reason": reason}})
+def not_started(reason: str, **more: dict[str, str]) -> Reply:
+    """The person cannot be asked, for example because of `NO_MOBILE_DEVICE`. `more` are members that IAMPASS itself
+    does not have."""
+    return Reply.of({"authentication_status": {"authenticated": False, "reason": reason, **more}})
 
 
 def polled(status: Status) -> Reply:

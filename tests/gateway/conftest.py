@@ -13,6 +13,7 @@ import pytest
 from pam_iampass.gateway.database import Database, migrate
 from pam_iampass.gateway.keys import KeyFile
 from tests.support import needs
+from tests.support.gateway import HostCaller, RunningGateway, settings_for
 from tests.support.gateway_command import GatewayCommand
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
@@ -67,3 +68,27 @@ def gateway_command(
     """The command, with a new database, and IAMPASS without users."""
     with Sandbox(application_id="fleet", application_secret="s3cret") as sandbox:
         yield GatewayCommand(trusted_folder, conninfo, sandbox, capsys)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """IAMPASS. The tokens of people are not their names."""
+    with Sandbox(application_id="fleet", application_secret="secret-of-iampass") as running:
+        running.add_user("token-of-alice")
+        running.add_user("token-of-bob")
+        running.add_user("token-of-carol", device=False)
+        yield running
+
+
+@pytest.fixture
+def gateway_server(conninfo: str, sandbox: Sandbox, tmp_path: Path) -> Iterator[RunningGateway]:
+    """A gateway with a host and three people, who are in no group."""
+    with RunningGateway(settings_for(conninfo, sandbox, tmp_path)) as running:
+        running.populate()
+        yield running
+
+
+@pytest.fixture
+def caller(gateway_server: RunningGateway) -> HostCaller:
+    """Calls as the host does."""
+    return HostCaller(gateway_server)

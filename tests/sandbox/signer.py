@@ -11,7 +11,8 @@ import secrets
 import ssl
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import quote_plus, urlsplit
 
 from tests.support.sandbox import Sandbox
@@ -54,11 +55,26 @@ class Reply:
         return self.json["authentication_status"]
 
 
-@dataclass
-class Caller:
-    """Calls a sandbox as its application would, over one connection for each call."""
+class Server(Protocol):
+    """A sandbox, or a gateway with a host."""
 
-    sandbox: Sandbox
+    port: int
+    ca_file: Path
+    application_id: str
+    application_secret: str
+
+    @property
+    def url(self) -> str: ...
+
+
+S = TypeVar("S", bound=Server)
+
+
+@dataclass
+class Signer(Generic[S]):
+    """Calls a server as its application would, over one connection for each call."""
+
+    sandbox: S
     timeout: float = 60.0
     context: ssl.SSLContext = field(init=False)
 
@@ -123,3 +139,7 @@ class Caller:
         """The target of a management call."""
         tail = f"/{quote_plus(user)}" if user else ""
         return f"/management/{call}/{self.sandbox.application_id}{tail}"
+
+
+class Caller(Signer[Sandbox]):
+    """Calls a sandbox."""

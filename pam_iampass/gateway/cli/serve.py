@@ -14,6 +14,7 @@ from pam_iampass.cli import output
 from pam_iampass.gateway import joining, service
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.watching import watching
 from pam_iampass.server.http import Dispatcher, serve
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest
 from pam_iampass.system.unix_sockets import notify
@@ -48,7 +49,8 @@ async def serve_hosts(gateway: Gateway) -> None:
         output.line(f"Serving hosts on {host} port {port}.")
         notify("READY=1")
 
-    await serve(dispatcher.handle, listener, context, stopping, ready)
+    async with watching(gateway):
+        await serve(dispatcher.handle, listener, context, stopping, ready)
     notify("STOPPING=1")
 
 

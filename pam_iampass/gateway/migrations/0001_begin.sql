@@ -53,18 +53,18 @@ CREATE TABLE session (
     parameters bytea NOT NULL,          -- digest of all that the host has asked for
     state text NOT NULL CHECK (state IN ('starting', 'open', 'ended', 'not_started')),
     status text,                        -- the last one that IAMPASS has said
-    reason text,                        -- why it was not started
+    reason text,                        -- why there is no session
+    nothing_sent boolean NOT NULL,      -- connecting to IAMPASS has failed: it knows nothing of it
+    approved boolean NOT NULL,          -- the person has approved, whatever came later
     began_at timestamptz NOT NULL,
-    deadline timestamptz NOT NULL,      -- until when an answer counts
+    deadline timestamptz NOT NULL,      -- until when a phone may ring for a start whose outcome is not known
     expires_at timestamptz NOT NULL,
     decided_at timestamptz,             -- when the person has answered
-    polled_at timestamptz,
     gateway uuid NOT NULL,              -- that has started it
     lease_epoch bigint NOT NULL,        -- for several gateways: who polls it
     lease_until timestamptz,
     version bigint NOT NULL,            -- counts changes of the status
     upstream bytea,                     -- the session at IAMPASS
-    token_digest bytea UNIQUE,
     details jsonb NOT NULL,             -- service, address and so on, as the host has said them
     mac bytea NOT NULL,
     UNIQUE (host, request_id)

@@ -1,0 +1,604 @@
+"""The sessions of hosts in the database: each is one request on a phone, made at most once, and what became of it.
+
+Before IAMPASS is called, a row `starting` is committed; afterwards what IAMPASS has said. If its gateway dies between
+the two, the request is not made again, since the phone may be ringing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import hashlib
+import json
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from pam_iampass.client.errors import IampassError, Unavailable
+from pam_iampass.client.session import Session, SessionSchema
+from pam_iampass.client.status import AuthenticationMethod, Status
+from pam_iampass.gateway import hosts, people, records
+from pam_iampass.gateway.database import (
+    Connection,
+    DatabaseAway,
+    DatabaseError,
+    UnknownOutcome,
+    insert,
+    many,
+    now,
+    one,
+    replace,
+)
+from pam_iampass.gateway.gateway import Asked, Gateway, Lane
+from pam_iampass.gateway.hosts import Host, HostStatus
+from pam_iampass.gateway.joining import DEFAULT_GROUP
+from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.people import Person
+from pam_iampass.gateway.records import Kind
+from pam_iampass.gateway.settings import GroupSettings
+from pam_iampass.outcome import Outcome, SessionEvent
+from pam_iampass.server.messages import IncomingRequest, Start, bad_request
+from pam_iampass.text import clean
+
+TABLE = "session"
+PARAMETERS = ("request_id", "machine", "service", "remote", "caller", "key")
+"""What the query of a start can have at a gateway, beside what IAMPASS knows. The signature covers it."""
+_START_SECONDS = 20.0
+"""For IAMPASS to answer a start."""
+_END_SECONDS = 10.0
+_POLL_SECONDS = 5.0
+FRESH_SECONDS = 0.4
+"""A status that is younger was asked for now."""
+_MAY_RING_SECONDS = 90
+"""After that, a phone does not ring any more for a start whose outcome is not known."""
+LONGEST_REQUEST_SECONDS = 300
+"""After that, no login waits for an answer any more."""
+_PERSON_LOCK = 0x69616D71
+_REFUSALS_A_MINUTE = 30
+"""Records of refused starts from one host, which could otherwise fill the disk."""
+_BRAKE_PEOPLE = 3
+_BRAKE_MINUTES = 10
+
+
+class Reason(enum.Enum):
+    """Why a start is not made, as the host is told."""
+
+    UNKNOWN_USER = Outcome.UNLISTED, 1
+    NOT_ON_THIS_HOST = Outcome.UNLISTED, 2
+    HOST_THROTTLED = Outcome.THROTTLED, 1
+    """The limits of the host, or of the person from all hosts; or the brake."""
+    HOST_SUSPENDED = Outcome.MISCONFIGURED, 1
+    HOST_NOT_ADMITTED = Outcome.MISCONFIGURED, 2
+    WRONG_MACHINE = Outcome.MISCONFIGURED, 3
+    CLOCK_OFF = Outcome.MISCONFIGURED, 4
+    REQUEST_ID_REUSED = Outcome.MISCONFIGURED, 5
+    IAMPASS_AWAY = Outcome.UNAVAILABLE, 1
+    DATABASE_AWAY = Outcome.UNAVAILABLE, 2
+    TRY_AGAIN = Outcome.UNAVAILABLE, 3
+    """The outcome of an earlier call with this request id is not known: the phone may be ringing."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the login ends."""
+        return self.value[0]
+
+
+class State(enum.Enum):
+    """How far a session has come."""
+
+    STARTING = "starting"
+    """IAMPASS is being called, or may have been: a phone may be ringing."""
+    OPEN = "open"
+    ENDED = "ended"
+    NOT_STARTED = "not_started"
+    """No phone has rung."""
+
+
+@dataclass(frozen=True)
+class HostSession:
+    """A session of a host, as its row says."""
+
+    id: uuid.UUID
+    """In the paths of its calls. Its token and its secret are made from it with the key file."""
+    host: str
+    """The id of the host."""
+    person: str
+    request_id: str | None
+    parameters: bytes = field(repr=False)
+    """The digest of what was asked for."""
+    state: State
+    status: Status | None
+    """The last one that IAMPASS has said; None before."""
+    reason: str | None
+    """Why there is no session: a name of Reason, or a text of IAMPASS."""
+    nothing_sent: bool
+    """Connecting to IAMPASS has failed: it knows nothing of it."""
+    approved: bool
+    began_at: datetime
+    expires_at: datetime
+    gateway: uuid.UUID
+    version: int
+    upstream: Session | None = field(repr=False)
+    """At IAMPASS."""
+    details: Mapping[str, str] = field(repr=False)
+    """What the host has said of the login."""
+
+    @property
+    def in_progress(self) -> bool:
+        """Whether the person has not answered yet."""
+        return self.state is State.OPEN and self.status is not None and self.status.in_progress
+
+
+def _session(gateway: Gateway, row: Mapping[str, Any]) -> HostSession:
+    values = gateway.keys.verified(TABLE, row)
+    upstream = values["upstream"]
+    if upstream is not None:
+        upstream = SessionSchema().loads(gateway.keys.decrypt(upstream, TABLE, "upstream", str(values["id"])))
+    names = HostSession.__dataclass_fields__
+    return HostSession(
+        **{
+            **{name: value for name, value in values.items() if name in names},
+            "state": State(values["state"]),
+            "status": Status[values["status"]] if values["status"] else None,
+            "upstream": upstream,
+        }
+    )
+
+
+async def find(gateway: Gateway, connection: Connection, session: uuid.UUID) -> HostSession | None:
+    """The session with this id; None if there is none. Raises Tampered."""
+    row = await one(connection, "SELECT * FROM session WHERE id = %s", session)
+    return None if row is None else _session(gateway, row)
+
+
+async def _change(
+    gateway: Gateway, connection: Connection, session: uuid.UUID, **columns: Any
+) -> HostSession:
+    """Write columns of a row that this transaction has locked. Raises Tampered."""
+    row = await one(connection, "SELECT * FROM session WHERE id = %s FOR UPDATE", session)
+    if row is None:
+        raise Tampered("session: a row has gone")
+    sealed = gateway.keys.sealed(TABLE, {**gateway.keys.verified(TABLE, row), **columns})
+    await replace(connection, TABLE, "id", sealed)
+    return _session(gateway, sealed)
+
+
+# Starts
+
+
+@dataclass(frozen=True)
+class AskedStart:
+    """What a host asks for."""
+
+    person: str
+    methods: tuple[AuthenticationMethod, ...]
+    duration: int
+    request_id: str | None
+    machine: str | None
+    details: Mapping[str, str]
+    digest: bytes
+    """Of all parameters: a repeat has the same."""
+
+    @classmethod
+    def of(cls, request: IncomingRequest) -> AskedStart:
+        """Raises RefusedRequest."""
+        start = Start.of(request, *PARAMETERS)
+        given = start.parameters
+        request_id, machine = given.get("request_id"), given.get("machine")
+        if request_id is not None and not is_request_id(request_id):
+            raise bad_request("BAD_REQUEST_ID", "request_id must be 22 characters of base64url")
+        if machine is not None and not re.fullmatch(r"[0-9a-f]{32}", machine):
+            raise bad_request("BAD_MACHINE", "machine must be 32 hexadecimal digits")
+        return cls(
+            start.user,
+            tuple(AuthenticationMethod[name] for name in start.methods),
+            start.duration,
+            request_id,
+            machine,
+            {name: clean(given[name], 200) for name in PARAMETERS[2:] if name in given},
+            hashlib.sha256(json.dumps([start.user, sorted(given.items())]).encode()).digest(),
+        )
+
+
+def is_request_id(text: str) -> bool:
+    """Whether a host may send this as the id of a request."""
+    return re.fullmatch(r"[A-Za-z0-9_-]{22}", text) is not None
+
+
+async def start(gateway: Gateway, host: str, asked: AskedStart) -> HostSession | Reason:
+    """Have a person asked, or find what became of an earlier call with the same request id.
+
+    The request is made in a task of its own: it goes on if the host hangs up.
+    """
+    key = (host, asked.request_id or str(uuid.uuid4()))
+    while key in gateway.starts:
+        await asyncio.wait([gateway.starts[key]])
+    task = asyncio.create_task(_start(gateway, host, asked))
+    gateway.starts[key] = task
+    task.add_done_callback(lambda _: gateway.starts.pop(key))
+    return await asyncio.shield(task)
+
+
+async def _start(gateway: Gateway, host: str, asked: AskedStart) -> HostSession | Reason:
+    try:
+        async with gateway.database.transaction() as connection:
+            person, session = await _admitted(gateway, connection, host, asked)
+    except UnknownOutcome:
+        return Reason.TRY_AGAIN
+    except DatabaseAway:
+        return Reason.DATABASE_AWAY
+    except psycopg.errors.UniqueViolation:
+        return Reason.REQUEST_ID_REUSED
+    if person is None or isinstance(session, Reason):
+        return session
+    return await _made(gateway, session, person, asked)
+
+
+async def _admitted(
+    gateway: Gateway, connection: Connection, host_id: str, asked: AskedStart
+) -> tuple[Person | None, HostSession | Reason]:
+    """The person, and the new row of a request that may be made; else None, and the answer."""
+    host = await hosts.find(gateway, connection, host_id)
+    if host is None:
+        return None, Reason.HOST_SUSPENDED  # removed since its signature was checked
+
+    async def refused(reason: Reason) -> tuple[None, Reason]:
+        await _record_refusal(connection, host, asked, reason)
+        return None, reason
+
+    if host.status is not HostStatus.ACTIVE:
+        suspended = host.status is HostStatus.SUSPENDED
+        return await refused(Reason.HOST_SUSPENDED if suspended else Reason.HOST_NOT_ADMITTED)
+    if not await _is_its_machine(gateway, connection, host, asked.machine):
+        return await refused(Reason.WRONG_MACHINE)
+    person = await _person(gateway, connection, host, asked.person)
+    if person is None or not person.active:
+        return await refused(Reason.UNKNOWN_USER)
+    policy = gateway.settings.groups.get(host.group)
+    if policy is None and host.group == DEFAULT_GROUP:
+        policy = GroupSettings()
+    if policy is None or (policy.people and not policy.people & set(person.groups)):
+        return await refused(Reason.NOT_ON_THIS_HOST)
+    await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_PERSON_LOCK, person.name))
+    if asked.request_id is not None:
+        row = await one(
+            connection,
+            "SELECT * FROM session WHERE host = %s AND request_id = %s",
+            host.id,
+            asked.request_id,
+        )
+        if row is not None:
+            return None, await _repeated(gateway, connection, host, row, asked)
+    if await _is_throttled(gateway, connection, host, person.name):
+        return await refused(Reason.HOST_THROTTLED)
+    return person, await _inserted(gateway, connection, host, asked)
+
+
+async def _is_its_machine(gateway: Gateway, connection: Connection, host: Host, machine: str | None) -> bool:
+    """Whether a host calls from the machine that was the first to say what it is."""
+    if machine is not None and host.machine is None:
+        await connection.execute("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
+        found = await hosts.find(gateway, connection, host.id)
+        if found is None or found.machine is None:
+            found = await hosts.change(gateway, connection, host.id, machine=machine)
+        host = found or host
+    if machine == host.machine:
+        return True
+    await _alert(connection, host.name, "another machine uses the credential of this host")
+    return False
+
+
+async def _person(gateway: Gateway, connection: Connection, host: Host, name: str) -> Person | None:
+    try:
+        return await people.find(gateway, connection, name)
+    except Tampered as error:
+        await _alert(connection, host.name, str(error), person=name)
+        return None
+
+
+async def _repeated(
+    gateway: Gateway, connection: Connection, host: Host, row: Mapping[str, Any], asked: AskedStart
+) -> HostSession | Reason:
+    try:
+        session = _session(gateway, row)
+    except Tampered as error:
+        await _alert(connection, host.name, str(error), person=asked.person)
+        return Reason.TRY_AGAIN
+    return session if session.parameters == asked.digest else Reason.REQUEST_ID_REUSED
+
+
+async def _is_throttled(gateway: Gateway, connection: Connection, host: Host, person: str) -> bool:
+    """Whether this host may not have this person asked now. The caller has locked the person."""
+    limit = gateway.settings.limits.requests_per_hour
+    counted = await one(
+        connection,
+        """
+        SELECT
+            count(*) FILTER (WHERE NOT approved) AS all_hosts,
+            count(*) FILTER (WHERE NOT approved AND host = %s) AS this_host,
+            count(*) FILTER (WHERE host = %s AND (
+                (state = 'starting' AND deadline > now())
+                OR (state = 'open' AND status IN ('pending', 'identifying')
+                    AND began_at > now() - make_interval(secs => %s))
+            )) AS pending
+        FROM session
+        WHERE person = %s AND state <> 'not_started' AND began_at > now() - interval '1 hour'
+        """,
+        *(host.id, host.id, LONGEST_REQUEST_SECONDS, person),
+    )
+    if counted is None or counted["pending"]:
+        return True
+    if counted["all_hosts"] >= limit or counted["this_host"] >= max(limit // 3, 1):
+        return True
+    if host.slowed_until is None or host.slowed_until <= await now(connection):
+        return False
+    # Starts for other people must not pass at the same time.
+    await connection.execute("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
+    recent = await one(
+        connection,
+        "SELECT 1 FROM session WHERE host = %s AND state <> 'not_started' AND began_at > now() - interval '1 minute'",
+        host.id,
+    )
+    return recent is not None
+
+
+async def _inserted(gateway: Gateway, connection: Connection, host: Host, asked: AskedStart) -> HostSession:
+    moment = await now(connection)
+    row = {
+        "id": uuid.uuid4(),
+        "host": host.id,
+        "person": asked.person,
+        "request_id": asked.request_id,
+        "parameters": asked.digest,
+        "state": State.STARTING.value,
+        "status": None,
+        "reason": None,
+        "nothing_sent": False,
+        "approved": False,
+        "began_at": moment,
+        "deadline": moment + timedelta(seconds=min(asked.duration, _MAY_RING_SECONDS)),
+        "expires_at": moment + timedelta(seconds=asked.duration),
+        "decided_at": None,
+        "gateway": gateway.id,
+        "lease_epoch": 0,
+        "lease_until": None,
+        "version": 0,
+        "upstream": None,
+        "details": dict(asked.details),
+    }
+    sealed = gateway.keys.sealed(TABLE, row)
+    await insert(connection, TABLE, sealed)
+    return _session(gateway, sealed)
+
+
+async def _made(
+    gateway: Gateway, session: HostSession, person: Person, asked: AskedStart
+) -> HostSession | Reason:
+    """Call IAMPASS for a row that was committed, and write down what it has said."""
+    call = gateway.iampass.application.start(person.token, asked.methods, asked.duration)
+    begun = None
+    columns: dict[str, Any] = {"state": State.STARTING.value, "reason": Reason.TRY_AGAIN.name}
+    error = ""
+    try:
+        answer: Session = await gateway.iampass.call(call, _START_SECONDS, Lane.decisions)
+        begun = answer
+    except IampassError as failure:
+        error = str(failure)
+        columns["reason"] = Reason.IAMPASS_AWAY.name
+        if not failure.may_have_started:
+            columns["state"] = State.NOT_STARTED.value
+            columns["nothing_sent"] = isinstance(failure, Unavailable) and failure.outage
+    if begun is not None and begun.failure_reason is not None:
+        columns = {"state": State.NOT_STARTED.value, "reason": clean(begun.failure_reason, 100)}
+        begun = None
+    elif begun is not None and begun.in_progress:
+        columns = {
+            "state": State.OPEN.value,
+            "status": begun.session_status.name,
+            "version": 1,
+            "upstream": gateway.keys.encrypt(
+                SessionSchema().dumps(begun), TABLE, "upstream", str(session.id)
+            ),
+        }
+    try:
+        async with gateway.database.transaction() as connection:
+            written = await _written(gateway, connection, session, columns, error)
+    except (DatabaseError, psycopg.Error, Tampered):
+        written = None
+    if begun is not None and (written is None or written.state is not State.OPEN):
+        await _end_quietly(gateway, begun)
+    return written or Reason.TRY_AGAIN
+
+
+async def _written(
+    gateway: Gateway, connection: Connection, session: HostSession, columns: dict[str, Any], error: str
+) -> HostSession:
+    # Whoever removes the person waits for this transaction, and then finds the session.
+    await connection.execute("SELECT 1 FROM person WHERE name = %s FOR SHARE", (session.person,))
+    host = await hosts.find(gateway, connection, session.host)
+    if columns["state"] == State.OPEN.value:
+        person = await people.find(gateway, connection, session.person)
+        if host is None or person is None or not person.active:
+            columns = {"state": State.STARTING.value, "reason": Reason.UNKNOWN_USER.name}
+    written = await _change(gateway, connection, session.id, **columns)
+    if written.state is not State.OPEN:
+        reason = written.reason or ""
+        outcome = Outcome.NO_DEVICE
+        if reason in Reason.__members__:
+            outcome = Reason[reason].outcome
+        await record(connection, host, written, outcome, reason=error or reason)
+    return written
+
+
+async def _end_quietly(gateway: Gateway, begun: Session) -> None:
+    """End a session of which no host is told; `duration_seconds` ends it if this fails."""
+    call = begun.end()
+    if call is not None:
+        try:
+            await gateway.iampass.call(call, _END_SECONDS, Lane.decisions)
+        except IampassError:
+            return
+
+
+# What comes later
+
+
+async def ask(gateway: Gateway, session: HostSession) -> HostSession:
+    """The session with what IAMPASS says of it now, or has said within FRESH_SECONDS.
+
+    Raises IampassError, DatabaseError and Tampered.
+    """
+    last = gateway.asked.get(session.id)
+    if last is None or time.monotonic() - last.at >= FRESH_SECONDS:
+        last = Asked(time.monotonic(), asyncio.create_task(_ask(gateway, session)))
+        gateway.asked[session.id] = last
+    return await asyncio.shield(last.answer)
+
+
+async def _ask(gateway: Gateway, session: HostSession) -> HostSession:
+    call = session.upstream.poll() if session.upstream is not None else None
+    if call is None:
+        raise Tampered("session: a row is open without a session at IAMPASS")
+    status = await gateway.iampass.call(call, _POLL_SECONDS, Lane.polls)
+    return session if status is session.status else await said(gateway, session, status)
+
+
+async def end(gateway: Gateway, session: HostSession) -> bool:
+    """End a session at IAMPASS; whether this has ended it. Raises as `ask`."""
+    call = session.upstream.end() if session.upstream is not None else None
+    if call is None or session.state is not State.OPEN:
+        return False
+    if await gateway.iampass.call(call, _END_SECONDS, Lane.decisions):
+        await said(gateway, session, Status.closed)
+        return True
+    await ask(gateway, session)
+    return False
+
+
+async def said(gateway: Gateway, session: HostSession, status: Status) -> HostSession:
+    """Write down what IAMPASS says of a session; the session as it is then. A final status never changes, and nobody
+    is asked again after an answer. Raises DatabaseError and Tampered."""
+    async with gateway.database.transaction() as connection:
+        await connection.execute("SELECT 1 FROM session WHERE id = %s FOR UPDATE", (session.id,))
+        before = await find(gateway, connection, session.id)
+        if before is None:
+            raise Tampered("session: a row has gone")
+        if before.state is not State.OPEN or before.status is status:
+            return before
+        decided = before.in_progress and not status.in_progress
+        if status.in_progress and not before.in_progress:
+            return before
+        moment = await now(connection)
+        columns: dict[str, Any] = {"status": status.name, "version": before.version + 1}
+        if status.ended:
+            columns["state"] = State.ENDED.value
+        if decided:
+            columns["decided_at"] = moment
+            columns["approved"] = not status.ended
+        after = await _change(gateway, connection, session.id, **columns)
+        host = await hosts.find(gateway, connection, after.host)
+        if decided:
+            await record(connection, host, after, _OUTCOMES[status], reason=status.name)
+            if status is Status.cancelled and host is not None:
+                await _brake(gateway, connection, host, moment)
+        elif status.ended:
+            await record(connection, host, after, None, event=SessionEvent.ENDED.value, reason=status.name)
+        return after
+
+
+async def give_up(gateway: Gateway) -> None:
+    """Decide the starts whose gateway has died before it could write what IAMPASS has said. Raises DatabaseError and
+    Tampered."""
+    async with gateway.database.transaction() as connection:
+        for row in await many(
+            connection,
+            "SELECT id FROM session WHERE state = 'starting' AND reason IS NULL AND deadline < now() FOR UPDATE",
+        ):
+            columns = {"state": State.ENDED.value, "reason": Reason.TRY_AGAIN.name}
+            session = await _change(gateway, connection, row["id"], **columns)
+            host = await hosts.find(gateway, connection, session.host)
+            await record(connection, host, session, Outcome.UNAVAILABLE, reason="its gateway has stopped")
+
+
+_OUTCOMES = {
+    Status.active: Outcome.APPROVED,
+    Status.walkaway: Outcome.APPROVED,
+    Status.cancelled: Outcome.DENIED,
+    Status.failed: Outcome.DENIED,
+    Status.timeout: Outcome.TIMED_OUT,
+    Status.closed: Outcome.CANCELLED,
+}
+
+
+async def _brake(gateway: Gateway, connection: Connection, host: Host, moment: datetime) -> None:
+    """Slow a host down if three people have cancelled its requests, and nobody has approved one in between."""
+    await connection.execute("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
+    counted = await one(
+        connection,
+        """
+        SELECT count(DISTINCT person) AS people FROM session
+        WHERE host = %s AND status = 'cancelled' AND decided_at > greatest(
+            now() - make_interval(mins => %s),
+            (SELECT max(decided_at) FROM session WHERE host = %s AND approved)
+        )
+        """,
+        *(host.id, _BRAKE_MINUTES, host.id),
+    )
+    if counted is None or counted["people"] < _BRAKE_PEOPLE:
+        return
+    policy = gateway.settings.groups.get(host.group)
+    what = f"{counted['people']} people have cancelled requests of this host"
+    if policy is not None and policy.suspend_by_itself:
+        await hosts.change(gateway, connection, host.id, status=HostStatus.SUSPENDED)
+        await records.write(connection, Kind.ALERT, host=host.name, reason=f"{what}: it is suspended")
+        return
+    await hosts.change(gateway, connection, host.id, slowed_until=moment + timedelta(minutes=_BRAKE_MINUTES))
+    await _alert(connection, host.name, f"{what}: it is slowed down")
+
+
+# Records
+
+
+async def record(
+    connection: Connection, host: Host | None, session: HostSession, outcome: Outcome | None, **fields: str
+) -> None:
+    """Write the record of a decision, or of the end of a session."""
+    if outcome is not None:
+        fields["outcome"] = outcome.value
+    name = session.host if host is None else host.name
+    fields = {**session.details, **fields, "session": str(session.id)}
+    await records.write(connection, Kind.DECISION, host=name, person=session.person, **fields)
+
+
+async def _record_refusal(connection: Connection, host: Host, asked: AskedStart, reason: Reason) -> None:
+    counted = await one(
+        connection,
+        "SELECT count(*) AS recent FROM record WHERE host = %s AND at > now() - interval '1 minute'"
+        " AND fields ? 'refused'",
+        host.name,
+    )
+    if counted is not None and counted["recent"] < _REFUSALS_A_MINUTE:
+        fields = {**asked.details, "outcome": reason.outcome.value, "reason": reason.name, "refused": "start"}
+        await records.write(
+            connection, Kind.DECISION, host=host.name, person=clean(asked.person, 100), **fields
+        )
+
+
+async def _alert(connection: Connection, host: str, what: str, person: str | None = None) -> None:
+    """Write a record that an administrator should see, once in ten minutes."""
+    same = await one(
+        connection,
+        "SELECT 1 FROM record WHERE host = %s AND kind = %s AND at > now() - interval '10 minutes'"
+        " AND fields->>'reason' = %s",
+        host,
+        Kind.ALERT.value,
+        what,
+    )
+    if same is None:
+        await records.write(connection, Kind.ALERT, host=host, person=person, reason=what)

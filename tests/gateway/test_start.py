@@ -1,0 +1,418 @@
+"""A start: who may have whom asked, and that a phone rings at most once for a request."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from pam_iampass.gateway.hosts import HostStatus
+from pam_iampass.gateway.settings import GroupSettings
+from tests.sandbox.signer import signed
+from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
+from tests.support.gateway_process import POINTS, GatewayProcess
+from tests.support.sandbox import Hang, Sandbox, SessionState
+
+OTHER = "h-bbbbbbbbbbbb"
+MACHINE = "0123456789abcdef" * 2
+
+
+def reason_of(reply: Any) -> Any:
+    assert reply.status == 200
+    assert reply.authentication["authenticated"] is False
+    assert "nothing_sent" not in reply.authentication
+    return reply.authentication["reason"]
+
+
+def test_a_host_asks_a_person_and_learns_what_they_answer(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    reply = caller.start("alice", "?methods=device&duration_seconds=120&service=sshd&remote=192.0.2.7")
+    begun = reply.authentication
+    assert (reply.status, begun["authenticated"], begun["session_status"]) == (202, True, "pending")
+    request = sandbox.wait_for_request("token-of-alice")
+    assert (request.methods, request.duration) == (("device",), 120)
+    assert caller.poll(begun) == "pending"
+    sandbox.approve(request)
+    assert caller.answer(begun) == "active"
+    assert caller.end(begun) is True
+    assert sandbox.wait_for_end("token-of-alice")
+    assert caller.poll(begun) == "closed"
+    assert caller.end(begun) is False
+    approved, ended = gateway_server.records
+    assert (approved["kind"], approved["outcome"], approved["person"]) == ("decision", "approved", "alice")
+    assert (approved["host"], approved["service"], approved["remote"]) == (
+        f"name-of-{HOST}",
+        "sshd",
+        "192.0.2.7",
+    )
+    assert (ended["event"], ended["session"]) == ("session_ended", approved["session"])
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "outcome"),
+    [("deny", "cancelled", "denied"), ("fail", "failed", "denied"), ("time_out", "timeout", "timed_out")],
+)
+def test_each_answer_of_a_person_reaches_the_host_and_leaves_a_record(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, what: str, status: str, outcome: str
+) -> None:
+    begun = caller.ask("alice").authentication
+    getattr(sandbox, what)("token-of-alice")
+    assert caller.answer(begun) == status
+    (record,) = gateway_server.records
+    assert (record["outcome"], record["reason"]) == (outcome, status)
+
+
+# At most once
+
+
+def test_a_repeat_gets_the_session_of_the_first_call(caller: HostCaller, sandbox: Sandbox) -> None:
+    once = new_request_id()
+    first = caller.ask("alice", once, service="sudo")
+    sandbox.approve("token-of-alice")
+    assert caller.answer(first.authentication) == "active"
+    second = caller.ask("alice", once, service="sudo")
+    assert (second.status, second.authentication) == (first.status, first.authentication)
+    assert len(sandbox.sessions) == 1
+
+
+def test_a_repeat_waits_for_a_call_that_is_under_way(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    once = new_request_id()
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(lambda _: caller.ask("alice", once), range(8)))
+    assert {reply.status for reply in replies} == {202}
+    assert len({reply.body for reply in replies}) == 1
+    assert len(sandbox.sessions) == 1
+
+
+@pytest.mark.parametrize(
+    ("person", "parameters"),
+    [
+        ("bob", {"service": "sshd"}),
+        ("alice", {"service": "sudo"}),
+        ("alice", {}),
+        ("alice", {"service": "sshd", "methods": "device"}),
+        ("alice", {"service": "sshd", "duration_seconds": "60"}),
+    ],
+)
+def test_the_id_of_a_request_is_bound_to_all_that_was_asked_for(
+    caller: HostCaller, sandbox: Sandbox, person: str, parameters: dict[str, str]
+) -> None:
+    once = new_request_id()
+    caller.ask("alice", once, service="sshd")
+    assert reason_of(caller.ask(person, once, **parameters)) == "REQUEST_ID_REUSED"
+    assert len(sandbox.sessions) == 1
+
+
+def test_the_same_id_from_another_host_is_another_request(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    once = new_request_id()
+    first = caller.ask("alice", once).authentication
+    gateway_server.add_host(OTHER)
+    gateway_server.application_id = OTHER
+    assert caller.ask("alice", once).authentication["session_token"] != first["session_token"]
+    assert len(sandbox.sessions) == 2
+
+
+@pytest.mark.parametrize("point", [*POINTS, "during the call"])
+def test_a_phone_rings_at_most_once_whenever_the_gateway_is_killed(
+    conninfo: str, sandbox: Sandbox, tmp_path: Path, point: str
+) -> None:
+    once = new_request_id()
+    settings = settings_for(conninfo, sandbox, tmp_path)
+    if point == "during the call":
+        sandbox.misbehave("start", Hang())
+    with RunningGateway(settings) as running:
+        running.populate()
+        with GatewayProcess(conninfo, sandbox, tmp_path, point) as process, ThreadPoolExecutor(1) as pool:
+            lost = pool.submit(HostCaller(process).ask, "alice", once, duration_seconds="2")
+            if point == "during the call":
+                sandbox.wait_for_request("token-of-alice")
+            else:
+                process.wait_until_stopped()
+            process.kill()
+            assert lost.exception() is not None
+        caller = HostCaller(running)
+        rung = len(sandbox.sessions)
+        reply = caller.ask("alice", once, duration_seconds="2")
+        assert len(sandbox.sessions) == rung == (point != POINTS[0])
+        if point == POINTS[2]:
+            sandbox.approve("token-of-alice")
+            assert caller.answer(reply.authentication) == "active"
+            return
+        assert reason_of(reply) == "TRY_AGAIN"
+        # The phone may be ringing: until it cannot be any more, nothing else is asked of it.
+        another = caller.ask("alice", duration_seconds="2")
+        while another.status != 202:
+            assert reason_of(another) == "HOST_THROTTLED"
+            another = caller.ask("alice", duration_seconds="2")
+        assert running.rows("SELECT 1 FROM session WHERE state = 'starting' AND deadline > now()") == []
+
+
+def test_a_host_that_hangs_up_does_not_stop_its_request(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    once = new_request_id()
+    path = f"/authentication/authenticate_user/{HOST}/alice?request_id={once}"
+    connection = caller.connect()
+    headers = {**caller.application(path), "Content-Type": "application/json"}
+    connection.request("POST", path, b"{}", headers)
+    connection.close()
+    sandbox.wait_for_request("token-of-alice")
+    assert caller.ask("alice", once).status == 202
+    assert len(sandbox.sessions) == 1
+
+
+def test_a_session_that_is_active_before_anyone_was_asked_is_ended(
+    caller: HostCaller, sandbox: Sandbox
+) -> None:
+    sandbox.misbehave("start", SessionState("active"))
+    assert reason_of(caller.ask("alice")) == "TRY_AGAIN"
+    assert sandbox.wait_for_end("token-of-alice")
+
+
+# Who may have whom asked
+
+
+def test_a_person_without_a_phone_is_named_as_by_iampass(
+    gateway_server: RunningGateway, caller: HostCaller
+) -> None:
+    assert reason_of(caller.ask("carol")) == "NO_MOBILE_DEVICE"
+    assert [record["outcome"] for record in gateway_server.records] == ["no_device"]
+
+
+def test_a_token_is_no_name(caller: HostCaller, sandbox: Sandbox) -> None:
+    assert reason_of(caller.ask("token-of-alice")) == "UNKNOWN_USER"
+    assert reason_of(caller.ask("Alice")) == "UNKNOWN_USER"
+    assert sandbox.calls == ()
+
+
+def test_only_people_of_its_groups_are_asked_for_a_host(
+    conninfo: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    groups = {"servers": GroupSettings(people=frozenset({"staff", "oncall"}))}
+    with RunningGateway(settings_for(conninfo, sandbox, tmp_path, groups=groups)) as running:
+        running.add_host()
+        running.add_host(OTHER, group="forgotten")
+        running.add_person("alice", "token-of-alice", ("oncall", "more"))
+        running.add_person("bob", "token-of-bob", ("guests",))
+        caller = HostCaller(running)
+        assert caller.ask("alice").status == 202
+        assert reason_of(caller.ask("bob")) == "NOT_ON_THIS_HOST"
+        running.application_id = OTHER
+        assert reason_of(caller.ask("alice")) == "NOT_ON_THIS_HOST"
+        assert [record["outcome"] for record in running.records] == ["unlisted", "unlisted"]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(HostStatus.SUSPENDED, "HOST_SUSPENDED"), (HostStatus.WAITING, "HOST_NOT_ADMITTED")],
+)
+def test_a_host_that_is_suspended_or_waits_asks_nobody(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, status: HostStatus, reason: str
+) -> None:
+    gateway_server.change_host(status=status)
+    assert reason_of(caller.ask("alice")) == reason
+    assert sandbox.calls == ()
+
+
+def test_only_the_first_machine_goes_on(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    assert caller.ask("alice", machine=MACHINE).status == 202
+    for other in ({"machine": MACHINE[::-1]}, {}):
+        assert reason_of(caller.ask("bob", **other)) == "WRONG_MACHINE"
+    assert caller.ask("bob", machine=MACHINE).status == 202
+    alerts = [record for record in gateway_server.records if record["kind"] == "alert"]
+    assert [alert["host"] for alert in alerts] == [f"name-of-{HOST}"]
+    assert len(sandbox.sessions) == 2
+
+
+def test_a_clock_that_is_off_has_a_reason_of_its_own(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    gateway_server.clock_skew = 1000.0
+    assert reason_of(caller.ask("alice")) == "CLOCK_OFF"
+    assert sandbox.calls == ()
+
+
+def test_before_the_signature_is_found_right_nothing_is_said(
+    gateway_server: RunningGateway, caller: HostCaller
+) -> None:
+    gateway_server.change_host(status=HostStatus.SUSPENDED)
+    gateway_server.clock_skew = 1000.0
+    target = f"/authentication/authenticate_user/{HOST}/alice"
+    for client, secret in ((HOST, "wrong"), (OTHER, gateway_server.application_secret)):
+        headers = {
+            **signed(client, secret, gateway_server.url + target),
+            "Content-Type": "application/json",
+        }
+        assert caller.send("POST", target, headers, b"{}").status == 401
+
+
+def test_a_nonce_is_good_once_over_all_gateways(
+    gateway_server: RunningGateway, caller: HostCaller, conninfo: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    with RunningGateway(settings_for(conninfo, sandbox, tmp_path / "other")) as second:
+        target = f"/authentication/authenticate_user/{HOST}/alice"
+        # Signed for a name that both have, as behind one address.
+        url = f"https://localhost:1{target}"
+        headers = {
+            **signed(HOST, gateway_server.application_secret, url),
+            "Content-Type": "application/json",
+            "Host": "localhost:1",
+        }
+        assert caller.send("POST", target, headers, b"{}").status == 202
+        replies = [each.send("POST", target, headers, b"{}") for each in (caller, HostCaller(second))]
+        assert [(reply.status, reply.reason) for reply in replies] == [(401, "REPLAYED_NONCE")] * 2
+    assert len(sandbox.sessions) == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("call", ["add_users", "delete_users", "lost_user_mobile_device/alice"])
+def test_a_host_manages_nobody(caller: HostCaller, sandbox: Sandbox, method: str, call: str) -> None:
+    name, _, user = call.partition("/")
+    target = caller.manage(name, user)
+    reply = caller.send(method, target, caller.application(target))
+    assert (reply.status, reply.reason) == (403, "NOT_FOR_HOSTS")
+    assert sandbox.calls == ()
+
+
+def test_nobody_is_asked_for_longer_than_iampass_allows(caller: HostCaller, sandbox: Sandbox) -> None:
+    assert caller.ask("alice", duration_seconds="86401").reason == "BAD_DURATION"
+    assert caller.ask("alice", duration_seconds="86400").status == 202
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"request_id": "short"}, {"machine": "x" * 32}, {"request_id": "+" * 22}, {"machine": "AB" * 16}],
+)
+def test_ids_have_one_form(caller: HostCaller, parameters: dict[str, str]) -> None:
+    assert caller.start("alice", f"?{urlencode(parameters)}").status == 400
+
+
+# How much
+
+
+def settings_with_limit(conninfo: str, sandbox: Sandbox, folder: Path, limit: int) -> Any:
+    settings = settings_for(conninfo, sandbox, folder)
+    return replace(settings, limits=replace(settings.limits, requests_per_hour=limit))
+
+
+def test_a_host_has_one_request_on_a_phone_at_a_time(caller: HostCaller, sandbox: Sandbox) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        replies = list(pool.map(lambda _: caller.ask("alice"), range(6)))
+    assert sorted(reply.status for reply in replies) == [200] * 5 + [202]
+    assert {reason_of(reply) for reply in replies if reply.status == 200} == {"HOST_THROTTLED"}
+    assert caller.ask("bob").status == 202
+    sandbox.approve("token-of-alice")
+    assert len(sandbox.sessions) == 2
+
+
+def _denied(caller: HostCaller, sandbox: Sandbox, person: str) -> bool:
+    """Whether a request was made, which the person then denies."""
+    reply = caller.ask(person)
+    if reply.status != 202:
+        assert reason_of(reply) == "HOST_THROTTLED"
+        return False
+    sandbox.deny(f"token-of-{person}")
+    assert caller.answer(reply.authentication) == "cancelled"
+    return True
+
+
+def test_one_host_gets_a_third_of_what_may_be_asked_of_a_person(
+    conninfo: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with RunningGateway(settings_with_limit(conninfo, sandbox, tmp_path, 6)) as running:
+        running.populate()
+        for host in (OTHER, "h-cccccccccccc", "h-dddddddddddd"):
+            running.add_host(host)
+        caller = HostCaller(running)
+        assert [_denied(caller, sandbox, "alice") for _ in range(3)] == [True, True, False]
+        assert _denied(caller, sandbox, "bob")
+        for host, expected in ((OTHER, True), ("h-cccccccccccc", True), ("h-dddddddddddd", False)):
+            running.application_id = host
+            assert [_denied(caller, sandbox, "alice") for _ in range(2)] == [expected] * 2
+        assert "throttled" in [record["outcome"] for record in running.records]
+
+
+def test_what_was_approved_or_did_not_ring_does_not_count(
+    conninfo: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with RunningGateway(settings_with_limit(conninfo, sandbox, tmp_path, 3)) as running:
+        running.populate()
+        caller = HostCaller(running)
+        for _ in range(2):
+            begun = caller.ask("alice").authentication
+            sandbox.approve(sandbox.wait_for_request("token-of-alice"))
+            assert caller.answer(begun) == "active"
+            assert reason_of(caller.ask("carol")) == "NO_MOBILE_DEVICE"
+        assert _denied(caller, sandbox, "alice")
+        assert not _denied(caller, sandbox, "alice")
+
+
+def _three_cancel(running: RunningGateway, caller: HostCaller, sandbox: Sandbox, approve: bool) -> None:
+    sandbox.add_user("token-of-dave")
+    running.add_person("dave", "token-of-dave")
+    for person in ("alice", "bob"):
+        assert _denied(caller, sandbox, person)
+    if approve:
+        begun = caller.ask("alice").authentication
+        sandbox.approve(sandbox.wait_for_request("token-of-alice"))
+        assert caller.answer(begun) == "active"
+    assert _denied(caller, sandbox, "dave")
+
+
+def _alerts(running: RunningGateway) -> int:
+    return [record["kind"] for record in running.records].count("alert")
+
+
+def test_three_people_who_cancel_slow_a_host_down(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    _three_cancel(gateway_server, caller, sandbox, approve=False)
+    assert _alerts(gateway_server) == 1
+    assert not _denied(caller, sandbox, "alice")
+    gateway_server.rows("UPDATE session SET began_at = began_at - interval '61 seconds'")
+    assert _denied(caller, sandbox, "alice")
+    assert not _denied(caller, sandbox, "bob")
+    assert _alerts(gateway_server) == 1
+
+
+def test_an_approval_in_between_releases_the_brake(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    _three_cancel(gateway_server, caller, sandbox, approve=True)
+    assert _denied(caller, sandbox, "bob")
+    assert _alerts(gateway_server) == 0
+
+
+def test_a_group_can_have_its_hosts_suspended_by_themselves(
+    conninfo: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    groups = {"servers": GroupSettings(suspend_by_itself=True)}
+    with RunningGateway(settings_for(conninfo, sandbox, tmp_path, groups=groups)) as running:
+        running.populate()
+        caller = HostCaller(running)
+        for person in ("alice", "bob"):
+            assert _denied(caller, sandbox, person)
+        running.rows("UPDATE session SET person = 'carol' WHERE person = 'bob'")
+        assert caller.ask("bob").status == 202
+        sandbox.deny("token-of-bob")
+        while reason_of(caller.ask("carol")) != "HOST_SUSPENDED":
+            pass
+        assert _alerts(running) == 1
+
+
+def test_refused_starts_do_not_fill_the_records(gateway_server: RunningGateway, caller: HostCaller) -> None:
+    for number in range(35):
+        assert reason_of(caller.ask(f"nobody{number}")) == "UNKNOWN_USER"
+    assert len(gateway_server.records) == 30

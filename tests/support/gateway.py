@@ -1,0 +1,221 @@
+"""A gateway with a real database and a sandbox for IAMPASS, as tests use it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import socket
+import ssl
+import threading
+import time
+import uuid
+from collections.abc import Awaitable, Coroutine
+from concurrent.futures import Future
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Callable, TypeVar
+from urllib.parse import urlencode
+
+import psycopg
+import trustme
+from psycopg.rows import dict_row
+
+from pam_iampass.gateway import hosts, people, sessions
+from pam_iampass.gateway.database import Connection, Database
+from pam_iampass.gateway.gateway import Gateway, ThreadedIampass
+from pam_iampass.gateway.hosts import Host, HostStatus
+from pam_iampass.gateway.keys import KeyFile
+from pam_iampass.gateway.people import Person
+from pam_iampass.gateway.service import ROUTES
+from pam_iampass.gateway.settings import GatewaySettings, GroupSettings, LimitSettings
+from pam_iampass.gateway.watching import watching
+from pam_iampass.server.http import Dispatcher, serve
+from tests.sandbox.signer import Reply, Server, Signer
+from tests.support.sandbox import Sandbox
+
+T = TypeVar("T")
+KEY = bytes(range(32))
+HOST = "h-aaaaaaaaaaaa"
+HOST_SECRET = "host-secret"
+
+
+def settings_for(conninfo: str, sandbox: Sandbox, folder: Path, **changes: Any) -> GatewaySettings:
+    """The settings of a gateway whose certificate is made in `folder`, if there is none yet."""
+    if not (folder / "ca.pem").exists():
+        authority = trustme.CA()
+        certificate = authority.issue_cert("127.0.0.1", "localhost")
+        authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+        certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / "certificate.pem"))
+    settings = GatewaySettings(
+        names=("127.0.0.1", "localhost"),
+        listen=("127.0.0.1", 0),
+        database=conninfo,
+        application_id=sandbox.application_id,
+        application_secret=sandbox.application_secret,
+        previous_secret="",
+        server=sandbox.url,
+        server_ca_file=sandbox.ca_file,
+        proxy=None,
+        key=KEY,
+        ca_file=folder / "ca.pem",
+        certificate_file=folder / "certificate.pem",
+        certificate_key_file=folder / "certificate.pem",
+        groups={"servers": GroupSettings()},
+        limits=LimitSettings(requests_per_hour=30, connections=10, calls_at_once=50),
+        keep_records=365 * 86400.0,
+    )
+    return replace(settings, **changes)
+
+
+class RunningGateway:
+    """A gateway in a thread, and one host of it, which calls it as an application calls IAMPASS.
+
+    `change` is given the gateway before it serves.
+    """
+
+    dispatcher: type[Dispatcher[Gateway]] = Dispatcher
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        change: Callable[[Gateway], None] = lambda gateway: None,
+    ) -> None:
+        self.settings = settings
+        self.ca_file = settings.ca_file
+        self.application_id = HOST
+        self.application_secret = HOST_SECRET
+        self.clock_skew = 0.0
+        self._change = change
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._ready: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> RunningGateway:
+        self._thread.start()
+        self._ready.result(20)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.settings.certificate_file)
+        async with Database(self.settings.database, connections=self.settings.limits.connections) as database:
+            gateway = Gateway(
+                self.settings, database, KeyFile(self.settings.key), ThreadedIampass(self.settings)
+            )
+            wall_clock = gateway.clock
+            gateway.clock = lambda: wall_clock() + self.clock_skew
+            self._change(gateway)
+            self.gateway = gateway
+            names = frozenset(self.settings.names)
+            dispatcher = self.dispatcher(ROUTES, gateway, names, gateway.clock, lambda request, refusal: None)
+            async with watching(gateway, first_poll=0.1):
+                await serve(
+                    dispatcher.handle,
+                    self._listener,
+                    context,
+                    self._stopping,
+                    lambda: self._ready.set_result(None),
+                )
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine returns, in the gateway's event loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    def transaction(self, use: Callable[[Gateway, Connection], Awaitable[T]]) -> T:
+        """What `use` returns in a transaction of the gateway."""
+
+        async def go() -> T:
+            async with self.gateway.database.transaction() as connection:
+                return await use(self.gateway, connection)
+
+        return self.run(go())
+
+    def populate(self) -> None:
+        """A host, and alice, bob and carol."""
+        self.add_host()
+        for name in ("alice", "bob", "carol"):
+            self.add_person(name, f"token-of-{name}")
+
+    def add_host(self, id: str = HOST, *, group: str = "servers", machine: str | None = None) -> None:
+        """A host named `NAME of ID`, with the secret of this object."""
+        host = Host(
+            id,
+            f"name-of-{id}",
+            group,
+            self.application_secret,
+            machine,
+            HostStatus.ACTIVE,
+            datetime.now(timezone.utc),
+            "i-test",
+        )
+        self.transaction(lambda gateway, connection: hosts.add(gateway, connection, host))
+
+    def change_host(self, id: str = HOST, **columns: Any) -> None:
+        self.transaction(lambda gateway, connection: hosts.change(gateway, connection, id, **columns))
+
+    def add_person(self, name: str, token: str, groups: tuple[str, ...] = ()) -> None:
+        person = Person(name, token, groups)
+        self.transaction(lambda gateway, connection: people.add(gateway, connection, person))
+
+    def session(self, begun: Any) -> sessions.HostSession:
+        """The row of what a start has answered."""
+        id = uuid.UUID(begun["status_url"].split("/")[-2])
+        found = self.transaction(lambda gateway, connection: sessions.find(gateway, connection, id))
+        assert found is not None
+        return found
+
+    def rows(self, statement: str, *values: object) -> list[dict[str, Any]]:
+        """What a statement finds, which is not the gateway's."""
+        with psycopg.connect(self.settings.database, autocommit=True, row_factory=dict_row) as connection:
+            cursor = connection.execute(statement.encode(), values)
+            return cursor.fetchall() if cursor.description else []
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """All records, the oldest first, each with its fields."""
+        rows = self.rows("SELECT kind, host, person, fields FROM record ORDER BY id")
+        return [{**row, **row.pop("fields")} for row in rows]
+
+
+class HostCaller(Signer[Server]):
+    """Calls a gateway as its host."""
+
+    def ask(self, person: str, request_id: str = "", **parameters: str) -> Reply:
+        """A start with a request id, a new one unless it is given."""
+        parameters["request_id"] = request_id or new_request_id()
+        return self.start(person, f"?{urlencode(parameters)}")
+
+    def answer(self, begun: Any) -> str:
+        """What the person has answered. Raises TimeoutError."""
+        for _ in range(100):
+            status = self.poll(begun)
+            if status not in ("pending", "identifying"):
+                return status
+            time.sleep(0.1)
+        raise TimeoutError
+
+
+def new_request_id() -> str:
+    """The id of a new request."""
+    return base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")

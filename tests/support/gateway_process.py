@@ -1,0 +1,119 @@
+"""A gateway in a process of its own, which stops itself (SIGSTOP) at one point of a start: for tests that kill it.
+
+`python -m tests.support.gateway_process`, with the arguments as JSON on standard input; it prints its port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace, TracebackType
+from typing import TypeVar
+
+from aiohttp import web
+
+from pam_iampass.client.call import Call
+from pam_iampass.gateway.gateway import Gateway, Lane, ThreadedIampass
+from pam_iampass.server.http import Dispatcher
+from pam_iampass.server.messages import Reply
+from tests.support.gateway import HOST, HOST_SECRET, RunningGateway, settings_for
+from tests.support.sandbox import Sandbox
+
+T = TypeVar("T")
+POINTS = ("before the call", "after the answer of IAMPASS", "before the answer")
+
+
+def _stop() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+class _Stopping(ThreadedIampass):
+    point = ""
+
+    async def call(self, call: Call[T], seconds: float, lane: Lane) -> T:
+        if call.name == "start" and self.point == POINTS[0]:
+            _stop()
+        result = await super().call(call, seconds, lane)
+        if call.name == "start" and self.point == POINTS[1]:
+            _stop()
+        return result
+
+
+class _StoppingDispatcher(Dispatcher[Gateway]):
+    async def send(self, http: web.BaseRequest, reply: Reply, stopping: asyncio.Event) -> web.StreamResponse:
+        if reply.status == 202:
+            _stop()
+        return await super().send(http, reply, stopping)
+
+
+def main() -> None:
+    """Serve until standard input is closed."""
+    wanted = json.loads(sys.stdin.readline())
+    iampass = SimpleNamespace(**wanted["sandbox"])
+
+    def change(gateway: Gateway) -> None:
+        gateway.iampass = stopping = _Stopping(gateway.settings)
+        stopping.point = wanted["point"]
+
+    settings = settings_for(wanted["conninfo"], iampass, Path(wanted["folder"]))  # type: ignore[arg-type]
+    running = RunningGateway(settings, change)
+    if wanted["point"] == POINTS[2]:
+        running.dispatcher = _StoppingDispatcher
+    with running:
+        print(running.port, flush=True)
+        sys.stdin.read()
+
+
+class GatewayProcess:
+    """The process. Its host is that of RunningGateway."""
+
+    def __init__(self, conninfo: str, sandbox: Sandbox, folder: Path, point: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.gateway_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        names = ("application_id", "application_secret", "url", "ca_file")
+        iampass = {name: str(getattr(sandbox, name)) for name in names}
+        wanted = {"conninfo": conninfo, "sandbox": iampass, "folder": str(folder), "point": point}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(wanted), file=self._process.stdin, flush=True)
+        self.port = int(self._process.stdout.readline())
+        self.ca_file = folder / "ca.pem"
+        self.application_id = HOST
+        self.application_secret = HOST_SECRET
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    def wait_until_stopped(self) -> None:
+        """Wait until it has stopped itself."""
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
+
+    def kill(self) -> None:
+        """As by `kill -9`."""
+        self._process.kill()
+        self._process.wait()
+
+    def __enter__(self) -> GatewayProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.kill()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+
+
+if __name__ == "__main__":
+    main()
