@@ -44,6 +44,7 @@ SESSION_IDS = {
 ADMINISTRATION = "c4e452241ae646aaa4181591dc684616"
 SESSION_LEFT_OPEN = "896fc53d479b499c882d05946e95a6cb"
 BYPASS_OVER = "a865918a2f3c4e4d9b0a899ab65ab585"
+GATEWAY_ALERT = "3d0c1a1e6f0b4f6a9a52b1c7c3f0d94e"
 
 
 class PamFileEvent(enum.Enum):
@@ -198,6 +199,13 @@ class Journal:
         }
         text = f"the IAMPASS session of {quoted(people.approver)} could not be ended: {clean(reason)}"
         self._write(SESSION_LEFT_OPEN, WARNING, fields, reason, text)
+
+    def of_gateway(
+        self, message_id: str, priority: int, values: Mapping[str, str | None], reason: str
+    ) -> None:
+        """Write a record of a gateway: what a host has asked for, or what an administrator has done there. `values`
+        are the fields, among them `host`, without the prefix and in lower case."""
+        self._write(message_id, priority, values, reason)
 
     def note(self, text: str, priority: int = DEBUG) -> None:
         """Write a line for troubleshooting that is not an audit record."""

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from importlib import resources
-from typing import Any, Union
+from typing import Any, Callable, Union
 
 import psycopg
 from psycopg import sql
@@ -27,7 +27,15 @@ from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import JsonbDumper
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-Connection = psycopg.AsyncConnection[DictRow]
+
+class Connection(psycopg.AsyncConnection[DictRow]):
+    """A connection, and what is to be done once its transaction has been committed."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.after_commit: list[Callable[[], None]] = []
+
+
 Address = Union[str, tuple[str, int]]
 """The path of a socket, or host and port."""
 
@@ -75,7 +83,7 @@ class Database:
         )
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self._conninfo,
-            connection_class=psycopg.AsyncConnection[DictRow],
+            connection_class=Connection,
             # A pooler in between knows no prepared statements.
             kwargs={"row_factory": dict_row, "prepare_threshold": None},
             min_size=1,
@@ -122,7 +130,10 @@ class Database:
                 connection.remove_notice_handler(warned)
             if warnings:
                 raise UnknownOutcome(f"the database has warned at COMMIT: {warnings[0]}")
+            for each in connection.after_commit:
+                each()
         finally:
+            connection.after_commit.clear()
             await self._pool.putconn(connection)  # rolls back what is left
 
     async def _connection(self) -> Connection:

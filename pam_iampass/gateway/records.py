@@ -1,25 +1,47 @@
 """Records of what a gateway has decided and what its administrators have done.
 
-A record is written in the transaction of what it is about: both happen, or neither.
+A record is written to the database in the transaction of what it is about: both happen, or neither. Once that is
+committed it goes to the journal, too.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from psycopg.rows import DictRow
 
 from pam_iampass.audit.administrator import administrator
-from pam_iampass.gateway.database import Connection, insert
+from pam_iampass.audit.journal import (
+    ADMINISTRATION,
+    ALERT,
+    GATEWAY_ALERT,
+    INFO,
+    MESSAGE_IDS,
+    NOTICE,
+    SESSION_IDS,
+    WARNING,
+    Journal,
+)
+from pam_iampass.gateway.database import Connection, insert, many
+from pam_iampass.outcome import Outcome, SessionEvent
+
+_journal = Journal()
 
 
 class Kind(enum.Enum):
     """What a record is about, by the name in the database."""
 
     DECISION = "decision"
-    """A request of a host: how it ended."""
+    """A request of a host: how it ended (`outcome`); without an outcome, how a session ended."""
     ACT = "act"
-    """What an administrator has done."""
+    """What an administrator has done (`what`)."""
     ALERT = "alert"
-    """What an administrator should look at now."""
+    """What an administrator should look at now (`reason`)."""
 
 
 async def write(
@@ -28,9 +50,11 @@ async def write(
     """Write a record in the transaction of `connection`. No field has a secret, a token or a code.
 
     :param host: the host's name.
+    :param fields: such as `outcome`, `service`, `remote`, `caller`, `session`, `what`, `reason`.
     """
     row = {"kind": kind.value, "host": host, "person": person, "fields": fields}
     await insert(connection, "record", row)
+    connection.after_commit.append(partial(_to_journal, kind, host, person, fields))
 
 
 async def act(
@@ -38,6 +62,91 @@ async def act(
 ) -> None:
     """Write what the administrator who runs this command has done, such as `user_add`, and what came of it."""
     by = administrator()
-    who = {"by": by.name, "sudo_user": by.sudo_user, "tty": by.tty, "from": by.rhost, "reason": reason}
+    who = {"caller": by.name, "sudo_user": by.sudo_user, "tty": by.tty, "remote": by.rhost, "reason": reason}
     given = {name: text for name, text in who.items() if text}
     await write(connection, Kind.ACT, host=host, person=person, what=what, **given)
+
+
+def _to_journal(kind: Kind, host: str | None, person: str | None, fields: Mapping[str, str]) -> None:
+    """Write the record to the journal, in the fields of a host's records and IAMPASS_HOST."""
+    values: dict[str, str | None] = {"host": host, "user": person, "approver": person}
+    for name in ("outcome", "service", "caller", "session"):
+        values[name] = fields.get(name)
+    values["rhost"] = fields.get("remote")
+    if kind is Kind.DECISION and "outcome" in fields:
+        outcome = Outcome(fields["outcome"])
+        message_id, priority = MESSAGE_IDS[outcome], INFO if outcome is Outcome.APPROVED else WARNING
+    elif kind is Kind.DECISION:
+        message_id, priority = SESSION_IDS[SessionEvent.ENDED], INFO
+        values["event"] = SessionEvent.ENDED.value
+    elif kind is Kind.ACT:
+        message_id, priority = ADMINISTRATION, NOTICE
+        values["event"] = fields.get("what", "").replace(" ", "_")
+    else:
+        message_id, priority = GATEWAY_ALERT, ALERT
+    known = {name: value for name, value in values.items() if value is not None}
+    _journal.of_gateway(message_id, priority, known, fields.get("reason", ""))
+
+
+async def forget(connection: Connection, seconds: float) -> int:
+    """Delete the records that are older. Returns their number."""
+    cursor = await connection.execute(
+        "DELETE FROM record WHERE at < now() - make_interval(secs => %s)", (seconds,)
+    )
+    return cursor.rowcount
+
+
+# Reading
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which records are shown. What is empty allows all."""
+
+    person: str = ""
+    hosts: Sequence[str] = ()
+    services: Sequence[str] = ()
+    outcomes: Sequence[str] = ()
+    session: str = ""
+    """The beginning of a session's id."""
+    since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record, as it was written. Texts are not cleaned."""
+
+    id: int
+    time: datetime
+    kind: Kind
+    host: str
+    person: str
+    fields: Mapping[str, str]
+
+    @classmethod
+    def of(cls, row: DictRow) -> Record:
+        """The record in a row."""
+        host, person = row["host"] or "", row["person"] or ""
+        return cls(row["id"], row["at"].astimezone(), Kind(row["kind"]), host, person, row["fields"])
+
+
+async def read(connection: Connection, wanted: Filter, most: int | None = None) -> list[Record]:
+    """The last `most` records that are wanted, the oldest first; all of them for None."""
+    conditions, values = ["true"], list[Any]()
+
+    def where(condition: str, value: object) -> None:
+        if value:
+            conditions.append(condition)
+            values.append(value)
+
+    where("(person = %s OR fields->>'caller' = %s)", wanted.person)
+    if wanted.person:
+        values.append(wanted.person)
+    where("host = ANY(%s)", list(wanted.hosts))
+    where("fields->>'service' = ANY(%s)", list(wanted.services))
+    where("fields->>'outcome' = ANY(%s)", list(wanted.outcomes))
+    where("starts_with(fields->>'session', %s)", wanted.session)
+    where("at > %s", wanted.since)
+    statement = f"SELECT * FROM record WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT %s"  # noqa: S608
+    rows = await many(connection, statement, *values, most)
+    return [Record.of(row) for row in reversed(rows)]

@@ -32,6 +32,9 @@ GROUPS = {
         "user": "List, show, add and remove people.",
         "phone": "Show who has a phone; replace a lost one.",
     },
+    "Diagnose": {
+        "log": "Show what hosts have asked for, and how it ended.",
+    },
     "Run": {
         "serve": "Serve hosts; systemd runs this.",
     },

@@ -1,0 +1,185 @@
+"""Records of a gateway: in the database with what they are about, then in the journal, and `log`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pam_iampass.audit.journal import ADMINISTRATION, GATEWAY_ALERT, MESSAGE_IDS, Journal
+from pam_iampass.gateway import records
+from pam_iampass.gateway.cli import group
+from pam_iampass.gateway.database import Database
+from pam_iampass.gateway.records import Filter, Kind
+from pam_iampass.outcome import Outcome
+
+LOGIN = {"service": "sshd", "remote": "192.0.2.7", "caller": "", "session": "5f0c" * 8}
+
+
+@pytest.fixture
+def journal(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = []
+    written = Journal()
+    monkeypatch.setattr(written, "_deliver", found.append)
+    monkeypatch.setattr(records, "_journal", written)
+    return found
+
+
+def run(conninfo: str, use: Callable[[Database], Awaitable[Any]]) -> Any:
+    async def go() -> Any:
+        async with Database(conninfo, connections=2) as database:
+            return await use(database)
+
+    return asyncio.run(go())
+
+
+async def _write(database: Database, *each: tuple[Kind, str, str, dict[str, str]]) -> None:
+    for kind, host, person, fields in each:
+        async with database.transaction() as connection:
+            await records.write(connection, kind, host=host, person=person, **fields)
+
+
+def test_a_record_of_what_did_not_happen_is_nowhere(conninfo: str, journal: list[dict[str, str]]) -> None:
+    async def use(database: Database) -> None:
+        with pytest.raises(RuntimeError):
+            async with database.transaction() as connection:
+                await records.write(connection, Kind.ACT, host="web17", what="host remove")
+                assert journal == []
+                raise RuntimeError
+        async with database.transaction() as connection:
+            assert await records.read(connection, Filter()) == []
+
+    run(conninfo, use)
+    assert journal == []
+
+
+def test_the_journal_has_the_fields_of_a_hosts_records_and_the_host(
+    conninfo: str, journal: list[dict[str, str]]
+) -> None:
+    async def use(database: Database) -> None:
+        await _write(
+            database,
+            (
+                Kind.DECISION,
+                "web17",
+                "alice",
+                {**LOGIN, "outcome": "denied", "reason": "refused on\nthe phone"},
+            ),
+            (Kind.ACT, "web17", "", {"what": "host remove", "caller": "carol"}),
+            (Kind.ALERT, "web17", "", {"reason": "another machine"}),
+        )
+
+    run(conninfo, use)
+    decision, act, alert = journal
+    assert decision["MESSAGE_ID"] == MESSAGE_IDS[Outcome.DENIED]
+    assert (decision["IAMPASS_HOST"], decision["IAMPASS_USER"]) == ("web17", "alice")
+    assert (decision["IAMPASS_SERVICE"], decision["IAMPASS_RHOST"]) == ("sshd", "192.0.2.7")
+    assert "\n" not in decision["IAMPASS_REASON"] + decision["MESSAGE"]
+    assert (act["MESSAGE_ID"], act["IAMPASS_EVENT"]) == (ADMINISTRATION, "host_remove")
+    assert (alert["MESSAGE_ID"], alert["PRIORITY"]) == (GATEWAY_ALERT, "1")
+
+
+def test_old_records_are_forgotten(conninfo: str) -> None:
+    async def use(database: Database) -> None:
+        await _write(database, (Kind.ACT, "old", "", {}), (Kind.ACT, "new", "", {}))
+        async with database.transaction() as connection:
+            await connection.execute("UPDATE record SET at = at - interval '8 days' WHERE host = 'old'")
+            assert await records.forget(connection, 7 * 86400.0) == 1
+            assert [record.host for record in await records.read(connection, Filter())] == ["new"]
+
+    run(conninfo, use)
+
+
+@pytest.fixture
+def log(conninfo: str, trusted_folder: Path) -> Callable[..., Result]:
+    """`pam-iampass-gateway log` of a database with four records."""
+    file = trusted_folder / "gateway.yaml"
+    values = ["names: [gateway]", "application_id: fleet", f"database: {conninfo}"]
+    for name in ("application-secret", "key", "certificate-key.pem", "ca.pem", "certificate.pem"):
+        (trusted_folder / name).write_text("00" * 32)
+        (trusted_folder / name).chmod(0o600)
+        key = {"application-secret": "application_secret_file"}.get(name) or f"{name.partition('.')[0]}_file"
+        values.append(f"{key.replace('-', '_')}: {trusted_folder / name}")
+    file.write_text("\n".join(values) + "\n")
+
+    async def use(database: Database) -> None:
+        await _write(
+            database,
+            (Kind.DECISION, "web17", "alice", {**LOGIN, "outcome": "approved"}),
+            (
+                Kind.DECISION,
+                "web18",
+                "bob",
+                {**LOGIN, "service": "sudo", "caller": "alice", "outcome": "denied"},
+            ),
+            (Kind.ACT, "web18", "", {"what": "host suspend", "caller": "carol"}),
+            (
+                Kind.DECISION,
+                "web17",
+                "carol",
+                {"session": str(uuid.UUID(int=1)), "reason": "closed \x1b[31m"},
+            ),
+        )
+
+    run(conninfo, use)
+
+    def call(*arguments: str) -> Result:
+        return CliRunner().invoke(group, ["log", "--config", str(file), *arguments])
+
+    return call
+
+
+def test_log_shows_who_where_and_how_it_ended(log: Callable[..., Result]) -> None:
+    shown = log()
+    assert shown.exit_code == 0, shown.output
+    lines = shown.output.splitlines()
+    assert lines[0].split() == ["WHEN", "HOST", "USER", "CALLER", "SERVICE", "FROM", "OUTCOME", "REASON"]
+    assert [line.split()[2:4] for line in lines[1:]] == [
+        ["web17", "alice"],
+        ["web18", "bob"],
+        ["web18", "-"],
+        ["web17", "carol"],
+    ]
+    assert "\x1b" not in shown.output
+    assert "host suspend" in lines[3]
+    assert "session ended" in lines[4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["alice"], ["alice", "bob"]),
+        (["--host", "web18"], ["bob", ""]),
+        (["--host", "web17", "--host", "web18", "--outcome", "denied"], ["bob"]),
+        (["--service", "sudo"], ["bob"]),
+        (["--session", "5f0c", "--outcome", "approved"], ["alice"]),
+        (["--since", "1h", "-n", "1"], ["carol"]),
+        (["--since", "2099-01-01"], []),
+    ],
+)
+def test_log_filters(log: Callable[..., Result], arguments: list[str], expected: list[str]) -> None:
+    shown = log("--json", *arguments)
+    assert [json.loads(line)["user"] for line in shown.stdout.splitlines()] == expected
+
+
+def test_log_follows(log: Callable[..., Result], conninfo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    async def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 1:
+            async with Database(conninfo, connections=1) as database:
+                await _write(database, (Kind.DECISION, "web19", "dave", {**LOGIN, "outcome": "approved"}))
+        elif len(looks) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("pam_iampass.gateway.cli.log.asyncio.sleep", sleep)
+    shown = log("--json", "--follow", "-n", "2")
+    assert shown.exit_code == 130
+    assert [json.loads(line)["host"] for line in shown.stdout.splitlines()] == ["web18", "web17", "web19"]
