@@ -17,6 +17,7 @@ from pam_iampass.cli.enrollment import (
     failure_of,
     open_service,
     read_requests,
+    require_no_gateway,
     wait,
 )
 from pam_iampass.cli.output import Row, count, line, progress, show_json, table
@@ -136,6 +137,7 @@ def command(
     if message is not None and user is not None and number is None:
         raise click.UsageError("--message requires --sms or --from.")
 
+    require_no_gateway(config)
     waits = file is None if waits is None else waits
     options = EnrollOptions(replace, new_device, resend, message, timeout if waits else 0.0, as_json)
     try:

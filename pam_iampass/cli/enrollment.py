@@ -356,6 +356,15 @@ class EnrollmentService:
         return secrets.token_hex(16)
 
 
+def require_no_gateway(config: Path) -> None:
+    """Raises EditRefused if this host has joined a gateway, where the same verb is for people and phones."""
+    read = settings.check(config).settings
+    if read is not None and read.gateways:
+        verb = click.get_current_context().command_path.partition(" ")[2]
+        what = "this host has joined a gateway, which alone knows people and their phones"
+        raise EditRefused(what, f"there: pam-iampass-gateway {verb}")
+
+
 def open_service(config: Path, no_account: bool = False) -> EnrollmentService:
     """The service for the settings in `config`. Raises PamIampassError and IampassError."""
     if os.geteuid() != 0:

@@ -11,7 +11,7 @@ import click
 from pam_iampass.agent.control import ask
 from pam_iampass.audit.journal import Act
 from pam_iampass.cli import Verbs
-from pam_iampass.cli.enrollment import Invitation, open_service
+from pam_iampass.cli.enrollment import Invitation, open_service, require_no_gateway
 from pam_iampass.cli.output import confirm, count, record, show_json, table
 from pam_iampass.cli.parameters import (
     USER,
@@ -131,6 +131,7 @@ def lost(
     if message is not None and number is None:
         raise click.UsageError("--message requires --sms.")
 
+    require_no_gateway(config)
     name = account(user) or user
     if not yes:
         confirm(f"Disable the phone of {clean(name)} at IAMPASS? It then approves no login on any machine.")

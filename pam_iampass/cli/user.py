@@ -15,7 +15,7 @@ from pam_iampass.agent.control import ask
 from pam_iampass.audit.journal import Act
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.bypass import as_object, bypass_words
-from pam_iampass.cli.enrollment import failure_of, open_service, read_requests
+from pam_iampass.cli.enrollment import failure_of, open_service, read_requests, require_no_gateway
 from pam_iampass.cli.output import Part, Row, count, fields, line, progress, record, show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, json_option, token_option
 from pam_iampass.cli.session import wait_for_ends
@@ -185,6 +185,7 @@ def add_user(
 
     The exit status is 0, or 1 if the user was not added.
     """
+    require_no_gateway(config)
     editor = UserTableEditor(_table_path(config))
     name = account(user)
     if name is None and not no_account:
@@ -241,6 +242,7 @@ def remove_users(
         raise click.UsageError("Give at least one USER, or a file with --from.")
     if yes and keep:
         raise click.UsageError("--yes and --keep-at-iampass exclude each other.")
+    require_no_gateway(config)
     typed = list(dict.fromkeys(users)) if file is None else [each.user for each in read_requests(file)]
     # Each name as the table has it, else as NSS has it.
     listed = {status.name for status in user_status(config, typed).users if status.entry is not None}
@@ -305,7 +307,11 @@ def show_login(config: Path, name: str) -> None:
 
 
 def ask_phones(found: UserStatusReport, config: Path, quiet: bool) -> dict[str, PhoneState]:
-    """What IAMPASS says about each user of the report who is asked on the phone. Raises ClickException."""
+    """What IAMPASS says about each user of the report who is asked on the phone.
+
+    Raises ClickException and EditRefused.
+    """
+    require_no_gateway(config)
     try:
         with progress(quiet) as show:
             return phones_of(found, config, show)

@@ -221,3 +221,7 @@ class ManagementAPI(BaseAPI):
             if error.may_have_started:  # anything but a complete 4xx, which may be about the empty list
                 raise
         return True
+
+    def host(self, *, deadline: Deadline | None = None, pause: Pause | None = None) -> tuple[str, str, str]:
+        """Name, group and status (active, waiting, suspended) of the host that this is to a gateway."""
+        return self._make(self._application.host(), deadline, pause=pause)

@@ -118,6 +118,15 @@ class Application:
         path = f"management/add_users/{self.id}"
         return self._call("application", path, lambda _response: None, {"users": []})
 
+    def host(self) -> Call[tuple[str, str, str]]:
+        """Name, group and status of the host that this is to a gateway: active, waiting or suspended."""
+        path = f"fleet/host/{self.id}"
+
+        def read(response: JsonObject) -> tuple[str, str, str]:
+            return response.text("name"), response.text("group"), response.text("status")
+
+        return self._call("host", path, read, idempotent=True)
+
     def _call(
         self,
         name: str,

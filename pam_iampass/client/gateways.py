@@ -120,17 +120,17 @@ class Gateways:
 
 def _may_ask_another(call: Call[Any], error: IampassError) -> bool:
     """Whether the failure is one of this gateway or of the way to it, and another attempt does no harm."""
-    if not isinstance(error, (Unavailable, TLSFailure, LocalFailure)):
-        return False
-    return not error.may_have_started or (
-        call.idempotent and (not isinstance(error, Unavailable) or error.status in (None, 502, 503, 504))
-    )
+    status = error.status if isinstance(error, Unavailable) else None
+    repeatable = call.idempotent and status in (None, 502, 503, 504)
+    failed = isinstance(error, (Unavailable, TLSFailure, LocalFailure))
+    return failed and (repeatable or not error.may_have_started)
 
 
 def _is_worth_another_round(call: Call[Any], error: IampassError) -> bool:
-    """Whether the same gateway may well answer the next time; connecting that took all its time would do so again."""
-    slow = isinstance(error, Unavailable) and error.timed_out and not error.may_have_started
-    return isinstance(error, Unavailable) and not slow and may_repeat(call, error)
+    """Whether the same gateway may answer the next time; connecting that took all its time would do so again."""
+    if not isinstance(error, Unavailable) or (error.timed_out and not error.may_have_started):
+        return False
+    return may_repeat(call, error)
 
 
 def _is_outage(error: IampassError) -> bool:

@@ -229,6 +229,18 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " knows the application id, and the secret is wrong. Every login is denied.",
             "Write the application's secret to {secret_file} again",
         ),
+        _error(
+            "gateway-refuses",
+            "The gateway takes no requests from this host: {what}",
+            "A host must be admitted, and not suspended or removed. Every login is denied.",
+            "At the gateway: pam-iampass-gateway host list and host admit; one that was removed must join again",
+        ),
+        _warning(
+            "gateway-secret-left",
+            "An application's secret may be left on a host that has joined a gateway: {files}",
+            "With the secret, root of this machine can register phones for everybody. Only the gateway needs it.",
+            "Delete it, and change the secret at IAMPASS if others may have read it",
+        ),
         _note(
             "previous-secret-in-use",
             "IAMPASS accepts the second secret of {secret_file}, and rejects the first",

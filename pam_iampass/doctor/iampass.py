@@ -34,7 +34,7 @@ from pam_iampass.doctor.users import tokens as user_tokens
 from pam_iampass.errors import Problem, Severity
 from pam_iampass.login.context import connect
 from pam_iampass.system.service_user import reading_as
-from pam_iampass.text import names
+from pam_iampass.text import clean, names
 
 _SECONDS = 15.0
 """For the first call, and for all others together."""
@@ -50,7 +50,8 @@ def findings(machine: Machine) -> Iterator[Problem]:
     if machine.settings is None:
         machine.not_checked.append(f"the service: {machine.no_settings}")
         return
-    report = report_of(machine)
+    joined = bool(machine.settings.gateways)
+    report = None if joined else report_of(machine)
     tokens = user_tokens(report, machine.settings, MAX_USERS) if report else {}
     if len(tokens) == MAX_USERS:
         machine.not_checked.append(
@@ -163,8 +164,12 @@ class ServiceCheck:
     def _call(self, client: ManagementAPI, tokens: Mapping[str, str]) -> Iterator[Problem]:
         self._progress(f"calling {self._settings.server}")
         problem: IampassError | None = None
+        name, status, joined = "", "", bool(self._settings.gateways)
         try:
-            check_signature(client)
+            if joined:
+                name, _group, status = client.host(deadline=Deadline.after(_SECONDS))
+            else:
+                check_signature(client)
         except IampassError as error:
             problem = error
         offset = client.transport.clock_offset
@@ -175,6 +180,13 @@ class ServiceCheck:
             yield finding("clock-off", "service", evidence, seconds=f"{abs(offset):.0f}", side=side)
         if problem is not None:
             yield from self._failure(client, problem)
+            return
+        if joined:
+            if status != "active":
+                yield finding(
+                    "gateway-refuses", "service", f"GET /fleet/host: {name}", what=f"it is {clean(status)}"
+                )
+            yield from self._secrets_left()
             return
         if self._settings.previous_secret:
             kind = "previous-secret-in-use" if client.used_previous_secret else "previous-secret-left"
@@ -205,6 +217,16 @@ class ServiceCheck:
             evidence = f"{self._settings.server} does not know them (has_registered_mobile_device)"
             yield finding("not-at-iampass", "users", evidence, names=names(unknown))
 
+    def _secrets_left(self) -> Iterator[Problem]:
+        """Secrets of an application on a host that has joined: with them it can register phones for everybody."""
+        own = self._settings.files[1]
+        left = [str(file) for file in sorted(own.parent.glob("application-secret*")) if file != own]
+        left += [f"the second line of {own}"] if self._settings.previous_secret else []
+        if left:
+            yield finding(
+                "gateway-secret-left", "service", str(own.parent), files=", ".join(map(clean, left))
+            )
+
     @staticmethod
     def _application_is_unknown(client: ManagementAPI) -> bool:
         """Whether IAMPASS does not know the application. It knows none of the users, which may be why."""
@@ -227,6 +249,9 @@ class ServiceCheck:
         return finding(kind, "service", str(error), secret_file=file)
 
     def _failure(self, client: ManagementAPI, error: IampassError) -> Iterator[Problem]:
+        if isinstance(error, Refused) and self._settings.gateways:
+            yield finding("gateway-refuses", "service", str(error), what="the gateway does not know it")
+            return
         if isinstance(error, Refused):
             yield self._refusal(client, error)
             return

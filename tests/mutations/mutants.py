@@ -137,8 +137,8 @@ MUTANTS = {
     "A host asks its gateways, and rings at most once": (
         Mutant(
             "a start without an id is repeated at the next gateway",
-            "return not error.may_have_started or (",
-            "return error.may_have_started is not None or (",
+            "return failed and (repeatable or not error.may_have_started)",
+            "return failed",
             "test_a_start_without_an_id_is_not_repeated_once_it_may_have_left",
         ),
         Mutant(
@@ -158,6 +158,12 @@ MUTANTS = {
             'if values["ca_file"] is None:',
             "if False:",
             "test_what_cannot_stand_beside_gateways",
+        ),
+        Mutant(
+            "a session covers although IAMPASS knows no phone",
+            "if self._required.settings.gateways:\n            return True",
+            "if True:\n            return True",
+            "test_a_user_whose_phone_was_lost_elsewhere_is_no_longer_covered_even_with_a_new_phone",
         ),
         Mutant(
             "the methods of the user table count no more at a gateway",

@@ -19,14 +19,19 @@ TOKENS = {"alice": "token-of-alice", "bob": "token-of-bob"}
 
 
 def findings(
-    folder: Path, server: ScriptedServer, tokens: dict[str, str], secrets: str = "s3cret\n"
+    folder: Path,
+    server: ScriptedServer,
+    tokens: dict[str, str],
+    secrets: str = "s3cret\n",
+    joined: bool = False,
 ) -> list[tuple[str, str, str]]:
     """Id, title and remedy of each finding."""
     secret, ca_file = (
         put(folder / "secret", secrets, 0o640),
         put(folder / "ca.pem", Path(server.ca_file).read_text()),
     )
-    text = f"application_id: my-app\napplication_secret_file: {secret}\nserver: {server.url}\nca_file: {ca_file}\n"
+    where = f"gateways: [{server.url}]" if joined else f"server: {server.url}"
+    text = f"application_id: my-app\napplication_secret_file: {secret}\n{where}\nca_file: {ca_file}\n"
     read = settings.load(put(folder / "iampass.yaml", text), owner=OWNER)
     found = list(ServiceCheck(read, lambda line: None, {}).findings(tokens))
     told = str(found)
@@ -91,3 +96,49 @@ def test_the_accepted_one_of_two_secrets_is_named(own_folder: Path, answers: lis
     assert found == kind
     assert str(own_folder / "secret") in title
     assert str(own_folder / "secret") in remedy
+
+
+# A host that has joined a gateway
+
+
+def host(status: str) -> Step:
+    return answer(200, {"name": "web1", "group": "web", "status": status})
+
+
+def test_a_joined_host_asks_its_gateway_about_itself_and_nothing_about_people(own_folder: Path) -> None:
+    with scripted_server(host("active")) as server:
+        assert findings(own_folder, server, TOKENS, joined=True) == []
+        assert [(one.method, one.target) for one in server.requests] == [("GET", "/fleet/host/my-app")]
+
+
+@pytest.mark.parametrize(
+    ("step", "what"),
+    [
+        (host("waiting"), "it is waiting"),
+        (host("suspended"), "it is suspended"),
+        (answer(401), "the gateway does not know it"),
+    ],
+)
+def test_a_host_that_the_gateway_does_not_serve_is_an_error(own_folder: Path, step: Step, what: str) -> None:
+    with scripted_server(step) as server:
+        ((kind, title, _),) = findings(own_folder, server, {}, joined=True)
+        assert (kind, title) == ("gateway-refuses", f"The gateway takes no requests from this host: {what}")
+        assert len(server.requests) == 1
+
+
+def test_secrets_of_an_application_that_are_left_on_a_joined_host_are_found(own_folder: Path) -> None:
+    left = put(own_folder / "application-secret.old", "s3cret\n", 0o640)
+    with scripted_server(host("active")) as server:
+        ((kind, title, _),) = findings(own_folder, server, {}, "h0st\ns3cret\n", joined=True)
+    assert kind == "gateway-secret-left"
+    assert title.endswith(f": {left}, the second line of {own_folder / 'secret'}")
+
+
+def test_the_clock_of_the_gateway_counts(own_folder: Path) -> None:
+    late = answer(
+        200,
+        {"name": "w", "group": "g", "status": "active"},
+        headers={"Date": "Thu, 01 Jan 2099 00:00:00 GMT"},
+    )
+    with scripted_server(late) as server:
+        assert [kind for kind, *_ in findings(own_folder, server, {}, joined=True)] == ["clock-off"]
