@@ -26,7 +26,7 @@ from pam_iampass.pam.stack import PamType, UnusableService
 from pam_iampass.setup.edits import KEY, QUIET
 from pam_iampass.setup.files import Paths
 from pam_iampass.setup.plan import WantedService
-from pam_iampass.system import sudoers
+from pam_iampass.system import sshd, sudoers
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.paths import AGENT_SOCKET
 from pam_iampass.system.programs import CommandUnavailable
@@ -149,7 +149,14 @@ def _check_keys(service: WantedService, loaded: settings.Settings) -> Iterator[P
     """Whether a key can name whom to ask (`approver: key`), and anybody who has a token."""
     if service.name != "sshd":
         what = f"{service.name}: approver: key is for sshd, and would lock everybody out"
-        yield lockout(what, f"write another approver for {service.name} in the settings")
+        remedy = f"write another approver for {service.name} in the settings"
+        if service.name == _service_of_sshd():
+            what = (
+                f"{service.name}: sshd uses this PAM service (PAMServiceName), but setup has sshd show the prompt that"
+                " approver: key needs only with the service sshd"
+            )
+            remedy = "remove PAMServiceName from sshd_config, write approver: key for sshd, and set up sshd --prompt"
+        yield lockout(what, remedy)
         return
     if service.choice == QUIET:
         what = "sshd: approver: key would lock everybody out, because sshd names the key later"
@@ -169,6 +176,13 @@ def _check_keys(service: WantedService, loaded: settings.Settings) -> Iterator[P
         yield lockout(
             "sshd: nobody has a key in the key table and a token: everybody would be locked out", remedy
         )
+
+
+def _service_of_sshd() -> str:
+    try:
+        return sshd.settings().service
+    except (CommandUnavailable, sshd.SshdConfigRejected):
+        return "sshd"
 
 
 def check_module(service: WantedService) -> Iterator[Problem]:

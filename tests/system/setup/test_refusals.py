@@ -64,6 +64,17 @@ def test_a_key_can_name_nobody_without_the_prompt_nor_outside_of_sshd(administra
     assert "nobody has a key in the key table and a token" in refused(administrator, "sshd", "--prompt")
 
 
+def test_a_key_can_name_nobody_where_sshd_uses_another_pam_service(administrator: Administrator) -> None:
+    administrator.machine.change(services="{gate: {approver: key}}")
+    sshd_file = Path("/etc/pam.d/sshd").read_text()
+    with file(DROP_INS / "05-site.conf", "PAMServiceName gate\n"), file(Path("/etc/pam.d/gate"), sshd_file):
+        told = refused(administrator, "gate")
+        assert "gate: sshd uses this PAM service (PAMServiceName)" in told
+        assert "remove PAMServiceName from sshd_config, write approver: key for sshd" in told
+        told = refused(administrator, "sshd", "--prompt")
+        assert "sshd uses the PAM service gate (PAMServiceName), and setup changes the file of sshd" in told
+
+
 def test_whoever_approved_the_login_needs_no_token_of_the_account(administrator: Administrator) -> None:
     administrator.machine.change(services="{sudo: {approver: login}}")
     told = administrator.setup("sudo", who="bob")
