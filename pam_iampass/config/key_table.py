@@ -52,6 +52,11 @@ class KeyEntry:
             return f"principal {shown(self.principal)} of the CA {self.fingerprint}"
         return self.fingerprint
 
+    @property
+    def is_certificate(self) -> bool:
+        """Whether the fingerprint is that of a CA."""
+        return bool(self.key_id or self.principal)
+
     def as_written(self) -> str | dict[str, str]:
         """As it stands in a file."""
         named = {"key_id": self.key_id, "principal": self.principal}

@@ -145,7 +145,9 @@ SESSION = Section(
             "false",
             "Whether further ssh logins of the same user from the same address, with the same first factor, need no "
             "approval while a kept login lasts. It has an effect only if sshd asks at a prompt, because otherwise sshd "
-            "has not yet said which first factor it has accepted. People may share an address: see sessions.md.",
+            "has not yet said which first factor it has accepted; and not where a key says who logs in "
+            "(`approver: key`, or a second person and a table of `keys`). People may share an address: see "
+            "sessions.md.",
         ),
     ),
     "Sessions that last as long as the login. A service that does not set a key of `session` has its general value.",
@@ -304,8 +306,8 @@ APPROVER = Key(
     "otherwise that of the target. `user`: that of the user whose name PAM gets, which is the target in su and, with "
     "`rootpw`, `targetpw` and `runaspw`, another user than the caller in sudo. `key`, for sshd and accounts that "
     "several people share: that of the person to whom the key belongs that sshd has accepted, or the certificate, as "
-    "the table of `keys` says; it needs `pam-iampass setup sshd --prompt`. `login`, for sudo, su and doas in such "
-    "accounts: that of the person who began the login session in which the program is called; it needs "
+    "the table of `keys` says; it needs `pam-iampass setup sshd --prompt`. `login`, for sudo, su, doas and polkit "
+    "in such accounts: that of the person who began the login session in which the program is called; it needs "
     "`session.keep` for the service by which people log in. In su it applies as `caller` does. "
     "A mapping: a second person, see below. Default for sudo and su: `caller`.",
     instead=SECOND_PERSON,

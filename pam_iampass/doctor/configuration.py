@@ -130,8 +130,11 @@ def check_config(
         denies_nobody += _services(config, examination.settings, examination.lines, in_force, files)
         if key_report is not None:
             problems += keys.denying(config, examination.settings, key_report, files, in_force.service)
+            problems += keys.in_account_phase(config, examination.settings, key_report, files)
+            if table is not None:
+                problems += keys.shared_with_token(examination.settings, table, key_report, in_force)
         denies_nobody += keys.unasked(config, examination.settings)
-        problems += keys.connections_covered(config, examination.settings)
+        problems += keys.no_connection_covered(config, examination.settings)
         denies_nobody += _su_to_root(config, examination.settings)
         denies_nobody += _approved_login(
             config, examination.settings, examination.lines, in_force.service, files
@@ -369,24 +372,25 @@ def _approved_login(
     for name, service in found.services.items():
         if service.approver is not Approver.LOGIN:
             continue
+        severity = Severity.ERROR
         if name in (sshd_service, "sshd", *sessions.LOGINS):
             what, remedy = (
                 "denies every login: it opens the login session, which nobody has approved yet",
                 by_key,
             )
-        elif name == "polkit-1":
-            what = (
-                "denies every request: polkit's helper is started by the agent that shows the question or by systemd,"
-                " and need not run in the login session of whoever asks"
-            )
-            remedy = by_key
         elif not keeping:
             what = "finds no login session that a person approved: no service by which people log in has session.keep"
             remedy = f"write session: {{keep: true}} for {sshd_service}, and pam-iampass setup {sshd_service}"
+        elif name == "polkit-1":
+            what = (
+                "finds who approved the login session only if polkit's agent, which shows the question, runs in it"
+                " (pkttyagent), and the account itself is picked there: every other request is denied"
+            )
+            remedy, severity = "for desktops, write approver: user", Severity.WARNING
         else:
             continue
         key = f"services.{name}.approver"
-        yield Problem(config, lines.get((key, "login")), key, what, remedy)
+        yield Problem(config, lines.get((key, "login")), key, what, remedy, severity)
 
 
 def _asked_twice(files: PamFiles) -> Iterator[Problem]:

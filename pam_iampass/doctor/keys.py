@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from pam_iampass.config import settings
-from pam_iampass.config.key_table import KeyReport, folder_of
-from pam_iampass.config.user_table import UserTable
-from pam_iampass.config.value_types import Approver, Otherwise
+from pam_iampass.config.key_table import KeyReport, KeyTable, folder_of
+from pam_iampass.config.ssh_keys import MalformedKey, fingerprint
+from pam_iampass.config.user_table import TableReport, UserTable
+from pam_iampass.config.value_types import Approver, Otherwise, SecondPerson
 from pam_iampass.errors import ConfigurationError, Problem, Severity, shown
 from pam_iampass.login import policy
 from pam_iampass.outcome import Login
 from pam_iampass.pam.modules import our_lines
 from pam_iampass.pam.stack import PamFiles, PamType, UnusableService
+from pam_iampass.system import sshd
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
+from pam_iampass.system.sshd import SshdSettings
+from pam_iampass.text import names
 
+_KEY = re.compile(r"(?:(?<=[ \t])|^)(?:ssh|ecdsa|sk)-\S+[ \t]+AAAA\S+")
+"""The key in a line of authorized_keys; options may stand before it (sshd(8))."""
+_BY_CA = re.compile(r"(?:^|,)cert-authority(?:,|[ \t])")
 _PROMPT = "pam-iampass setup sshd --prompt"
 
 
@@ -69,17 +77,107 @@ def unasked(config: Path, found: settings.Settings) -> Iterator[Problem]:
                 yield Problem(config, None, key, what, remedy)
 
 
-def connections_covered(config: Path, found: settings.Settings) -> Iterator[Problem]:
-    """Services in which the ssh agent of a person, forwarded to an account of several people, needs no phone."""
-    for name in by_key(found):
-        session = found.services[name].session
-        if session.keep and session.covers_connections:
+def in_account_phase(
+    config: Path, found: settings.Settings, keys: KeyReport, files: PamFiles
+) -> Iterator[Problem]:
+    """Services of sshd in which a second person is asked before sshd has said whose key it is."""
+    for name in _by_second_person(found) if keys.places else ():
+        if _asks_in_account_phase(files, name):
+            key = f"services.{name}.approver"
             what = (
-                f"is true for {name}, where approver is key: whoever can use the ssh agent that a person forwards to an"
-                " account of several people logs in with it as that person, without the phone, while a login of theirs"
-                " from the same address is kept"
+                "names a second person, but sshd asks the phone before it has said whose key it is (the account"
+                " phase): nobody gets into an account that has no token of its own in the user table"
             )
-            remedy = f"set covers_connections: false for the service {name}"
+            yield Problem(config, None, key, what, _PROMPT, Severity.WARNING)
+
+
+def shared_with_token(
+    found: settings.Settings, users: TableReport, keys: KeyReport, in_force: SshdSettings
+) -> Iterator[Problem]:
+    """Accounts with a token of their own to which people of the key table log in.
+
+    No error: whoever uses an account says in its authorized_keys who logs in to it.
+    """
+    seconds = _by_second_person(found)
+    named = [each for each in found.services.values() if each.approver in (Approver.KEY, Approver.LOGIN)]
+    meant = any(service.otherwise is Otherwise.USER for service in named)
+    if not keys.places or not (seconds or (named and not meant)):
+        return
+    of_keys = _People(keys)
+    for name, entry in users.entries.items():
+        found_in = of_keys.who_log_in(name, in_force)
+        others = [who for who in sorted(found_in) if _token(users, who) != entry.token]
+        if not others:
+            continue
+        where = names(sorted({str(found_in[who]) for who in others}))
+        what = f"has a token of its own, and {names(map(shown, others))} can log in to it by key ({where}): "
+        if seconds:
+            what += (
+                "where neither a key nor a kept login session says who they are, it counts as one person's, so that"
+                f" they can approve for themselves (services.{seconds[0]}.approver)"
+            )
+        else:
+            what += (
+                "its phone approves for all of them where neither a key nor a login session names the person"
+            )
+        file, line = users.places[name]
+        remedy = f"pam-iampass user remove {name}: an account that several people share needs no token"
+        yield Problem(file, line, name, what, remedy, Severity.WARNING)
+
+
+def _by_second_person(found: settings.Settings) -> list[str]:
+    """The services in which somebody else must approve."""
+    return [
+        name
+        for name, service in found.services.items()
+        if isinstance(service.approver, SecondPerson) and not service.approver.allow_self
+    ]
+
+
+class _People:
+    """Who of the key table logs in to an account, by its authorized_keys."""
+
+    def __init__(self, keys: KeyReport) -> None:
+        self._of: dict[tuple[str, bool], set[str]] = {}
+        """By the fingerprint, and whether it is that of a CA."""
+        for place in keys.places:
+            entry = place.entry
+            self._of.setdefault((entry.fingerprint, entry.is_certificate), set()).add(place.person)
+
+    def who_log_in(self, name: str, in_force: SshdSettings) -> dict[str, Path]:
+        """They, and the file that says so."""
+        try:
+            account = Accounts().named(name)
+        except (UnknownAccount, LookupFailed):
+            return {}
+        people = {}
+        for file, line in sshd.authorized_keys(account, in_force):
+            key = _KEY.search(line)
+            with suppress(MalformedKey):
+                if key is not None:
+                    print_ = fingerprint(key.group())
+                    by_ca = _BY_CA.search(line[: key.start()]) is not None
+                    people.update(dict.fromkeys(self._of.get((print_, by_ca), ()), file))
+        return people
+
+
+def _token(users: TableReport, name: str) -> str | None:
+    return users.entries[name].token if name in users.entries else None
+
+
+def no_connection_covered(config: Path, found: settings.Settings) -> Iterator[Problem]:
+    """Services with `covers_connections` in which a key says who logs in, so that it has no effect."""
+    table = KeyTable(found.keys)
+    for name, service in found.services.items():
+        session = service.session
+        if session.keep and session.covers_connections and policy.key_names_person(service, table):
+            what = (
+                f"has no effect for {name}: a key says there who logs in, and others can use the ssh agent that a"
+                " person forwards to an account of several people"
+            )
+            remedy = (
+                f"set covers_connections: false for the service {name}; ControlMaster shares a connection"
+            )
             yield Problem(config, None, "session.covers_connections", what, remedy, Severity.WARNING)
 
 

@@ -11,6 +11,7 @@ from pam_iampass.errors import StateError
 from pam_iampass.login import decisions
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.context import ApprovalRequired, LoginContext
+from pam_iampass.login.policy import key_names_person
 from pam_iampass.outcome import Decision
 from pam_iampass.session import life
 from pam_iampass.session.cover import Cover, CoverRequest
@@ -37,6 +38,7 @@ class Covering:
             methods=required.phone.methods,
             audit_session=application.audit_session,
             token=required.phone.token,
+            key_names_person=key_names_person(required.service, required.configuration.keys),
         )
 
     def find(self, time_left: float = math.inf) -> Decision | None:

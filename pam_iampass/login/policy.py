@@ -9,7 +9,14 @@ from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import AskedSettings, ServiceSettings, same_program
 from pam_iampass.config.ssh_keys import AcceptedKey, MalformedKey, accepted_keys
 from pam_iampass.config.user_table import UserTable
-from pam_iampass.config.value_types import Approver, ExemptRule, Network, Otherwise, token_error
+from pam_iampass.config.value_types import (
+    Approver,
+    ExemptRule,
+    Network,
+    Otherwise,
+    SecondPerson,
+    token_error,
+)
 from pam_iampass.errors import shown
 from pam_iampass.login.throttle import ip_address
 from pam_iampass.outcome import Login, Phase
@@ -132,6 +139,12 @@ def _person_behind(
     if reason is None and not _is_asked(account, service.asked, accounts):
         reason = _unasked(own, service, accounts)
     return Person(person, own) if reason is None else Exempt(reason)
+
+
+def key_names_person(service: ServiceSettings, keys: KeyTable) -> bool:
+    """Whether the key of an ssh login says who logs in: always, or as the one for whom a second person approves."""
+    by_key = service.approver is Approver.KEY
+    return by_key or (isinstance(service.approver, SecondPerson) and not keys.is_empty)
 
 
 def _named_by_key(login: Login, keys: KeyTable) -> str | Nobody:

@@ -29,6 +29,8 @@ class CoverRequest:
     """The kernel's audit session of the application; None without one."""
     token: str = field(default="", repr=False)
     """That of the phone that would be asked."""
+    key_names_person: bool = False
+    """Whether the key says who logs in, so that people share accounts."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,17 @@ def _covers_within(kept: KeptSession, request: CoverRequest) -> bool:
 
 def _is_further_connection(kept: KeptSession, request: CoverRequest) -> bool:
     """Whether the same user comes through the same service from the same address, by what is known to be the same
-    first factor."""
+    first factor.
+
+    Where people share accounts, that need not be the same person: the ssh agent that one forwards to an account signs
+    for whoever uses the account, and the address is that of its machine.
+    """
     if kept.state not in (State.APPROVED, State.OPEN):
         return False
     if len(kept.attached) + len(kept.awaited) >= MOST_ATTACHED:
         return False
     login = request.login
-    if not login.address or login.first_factor is None:
+    if not login.address or login.first_factor is None or request.key_names_person:
         return False
     origin = login.address, request.account, login.service, login.first_factor
     return origin == (kept.address, kept.user, kept.service, kept.first_factor)

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -29,13 +28,11 @@ from pam_iampass.setup.plan import WantedService
 from pam_iampass.system import sshd
 from pam_iampass.system.accounts import Account
 from pam_iampass.system.programs import CommandUnavailable, find, run
-from pam_iampass.system.service_user import reading_as
 from pam_iampass.system.sshd import Connection, SshdConfigRejected, SshdSettings
 from pam_iampass.text import names
 
 _INCLUDE = re.compile(r"^([ \t]*Include[ \t=]+)(.*)$", re.M | re.I)
 _ABOVE = "/run"  # belongs to root, is in memory, and is not cleaned up
-_MOST_KEYS = 1024 * 1024  # bytes
 _UNITS = ("ssh.service", "sshd.service")
 TIMEOUT = 10.0
 """Seconds for sshd to start again after SIGHUP."""
@@ -129,31 +126,11 @@ def _key(who: Account, found: SshdSettings) -> Iterator[Problem]:
     if found.values.get("authorizedkeyscommand", "none") != "none":
         yield fine(f"sshd: keys of {who.name} come from a command")
         return
-    home = os.path.expanduser(f"~{who.name}")
-    for name in found.values.get("authorizedkeysfile", "").split():
-        for token, meaning in (("%h", home), ("%u", who.name), ("%U", str(who.uid)), ("%%", "%")):
-            name = name.replace(token, meaning)
-        file = Path(home) / name
-        if _has_line(file, who.name):
-            yield fine(f"sshd: {who.name} has a key ({file})")
-            return
+    for file, _line in sshd.authorized_keys(who, found):
+        yield fine(f"sshd: {who.name} has a key ({file})")
+        return
     what = f"sshd: {who.name} has no key, which sshd demands before the phone"
     yield lockout(what, f"give {who.name} a key (ssh-copy-id), or use --password")
-
-
-def _has_line(file: Path, user: str) -> bool:
-    """Whether a file contains a key that sshd, which reads it as the user, can read.
-
-    The user controls the file: a FIFO or a device must not block, and no link leads to what is not the user's.
-    """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    try:
-        with reading_as(user), open(os.open(file, flags), "rb") as opened:
-            regular = stat.S_ISREG(os.fstat(opened.fileno()).st_mode)
-            text = opened.read(_MOST_KEYS) if regular else b""
-    except OSError:
-        return False
-    return any(line.strip() and not line.lstrip().startswith(b"#") for line in text.splitlines())
 
 
 def _password(who: Account) -> Iterator[Problem]:

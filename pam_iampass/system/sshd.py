@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pam_iampass.system.accounts import Account
 from pam_iampass.system.programs import CommandResult, CommandUnavailable, find, run
+from pam_iampass.system.service_user import reading_as
 
 SSHD = "sshd"
+_MOST_KEYS = 1024 * 1024  # bytes
 
 _VERSION = re.compile(r"OpenSSH_(\d+)\.(\d+)")
 _MISSING_FOLDER = re.compile(r"Missing privilege separation directory: (/run/\S+)")
@@ -99,6 +104,33 @@ class SshdSettings:
         """PermitRootLogin."""
         value = self.values.get("permitrootlogin", "prohibit-password").lower()
         return "prohibit-password" if value == "without-password" else value
+
+
+def authorized_keys(account: Account, found: SshdSettings) -> Iterator[tuple[Path, str]]:
+    """The lines with keys that sshd, which reads them as the account, finds for it, and their files."""
+    home = os.path.expanduser(f"~{account.name}")
+    for name in found.values.get("authorizedkeysfile", "").split():
+        for token, meaning in (("%h", home), ("%u", account.name), ("%U", str(account.uid)), ("%%", "%")):
+            name = name.replace(token, meaning)
+        file = Path(home) / name
+        for line in lines_as(file, account.name):
+            yield file, line
+
+
+def lines_as(file: Path, user: str) -> list[str]:
+    """The lines of a file that the user can read, without comments; none of what is no regular file.
+
+    The user controls the file: a FIFO or a device must not block, and no link leads to what is not the user's.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        with reading_as(user), open(os.open(file, flags), "rb") as opened:
+            regular = stat.S_ISREG(os.fstat(opened.fileno()).st_mode)
+            text = opened.read(_MOST_KEYS) if regular else b""
+    except OSError:
+        return []
+    lines = (line.strip() for line in text.decode("utf-8", "replace").splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def is_installed() -> bool:

@@ -426,10 +426,16 @@ MUTANTS = {
     ),
     "doctor and setup report the ways around the phone": (
         Mutant(
-            "nothing is said of an ssh agent that needs no phone",
-            'if session.keep and session.covers_connections:\n            what = (\n                f"is true',
-            'if False:\n            what = (\n                f"is true',
-            "test_that_a_forwarded_agent_needs_no_phone_where_keys_name_people_is_found",
+            "nothing is said of connections that are not covered where keys name people",
+            "if session.keep and session.covers_connections and policy.key_names_person(service, table):",
+            "if False:",
+            "test_that_no_connection_is_covered_where_keys_name_people_is_found",
+        ),
+        Mutant(
+            "nothing is said of a token with which people of a shared account approve for themselves",
+            "if not keys.places or not (seconds or (named and not meant)):",
+            "if True:",
+            "test_a_token_of_an_account_to_which_people_log_in_by_their_keys_is_found",
         ),
         Mutant(
             "a line that no longer keeps anybody out is not found",
@@ -778,6 +784,18 @@ MUTANTS = {
             "return None if self.phase is Phase.ACCOUNT else self.ssh_auth_info",
             "return self.ssh_auth_info",
             "test_a_connection_by_another_first_factor_asks_the_phone",
+        ),
+        Mutant(
+            "a further connection is covered where others can use the agent of whoever has the key",
+            " or request.key_names_person:",
+            ":",
+            "test_anything_else_is_not_covered[ssh where the key says who of an account's people logs in]",
+        ),
+        Mutant(
+            "only approver: key says that the key names the person",
+            "return by_key or (isinstance(service.approver, SecondPerson) and not keys.is_empty)",
+            "return by_key",
+            "test_a_key_names_a_person_if_it_says_who_must_approve_or_for_whom_a_second_person_does",
         ),
         Mutant(
             "what stands in the place of an address is one",

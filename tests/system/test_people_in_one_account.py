@@ -53,9 +53,9 @@ class People:
         admitted.write_text("\n".join(public.values()) + "\n")
         self.keep()
 
-    def keep(self, covers: str = "[]", *, kept: bool = True) -> None:
+    def keep(self, covers: str = "[]", *, kept: bool = True, more: str = "") -> None:
         """Logins keep their sessions, which cover these services."""
-        session = f"{{keep: {str(kept).lower()}, check: 2s, covers: {{services: {covers}}}}}"
+        session = f"{{keep: {str(kept).lower()}, check: 2s, covers: {{services: {covers}}}{more}}}"
         sshd = f"sshd: {{approver: key, session: {session}}}"
         self.world.machine.change(services=f"{{{sshd}, sudo: {{approver: login, prompt: never}}}}")
         self.world.mark()
@@ -253,7 +253,9 @@ def test_what_bob_types_into_alices_tmux_is_hers_and_what_she_types_into_his_is_
 
 
 def test_a_login_by_the_agent_that_alice_forwards_asks_her_phone(people: People) -> None:
-    """A limitation: whoever uses the account can have her agent sign, for this machine and for others."""
+    """A limitation: whoever uses the account can have her agent sign, for this machine and for others. Where her key
+    names her, `covers_connections` changes nothing."""
+    people.keep(more=", covers_connections: true")
     socket = people.folder / "agent"
     with contextlib.ExitStack() as ends:
         command = ["ssh-agent", "-D", "-a", str(socket)]

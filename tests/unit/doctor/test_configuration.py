@@ -450,7 +450,7 @@ def test_a_ticket_that_logs_in_without_the_phone_is_an_error_if_cockpit_asks(
         ("sudo: {approver: login}", ("sudo",)),
         ("sudo: {approver: login}, su: {session: {keep: true}}", ("sudo",)),
         ("sshd: {approver: login, session: {keep: true}}", ("sshd",)),
-        ("polkit-1: {approver: login}, sshd: {session: {keep: true}}", ("polkit-1",)),
+        ("polkit-1: {approver: login}", ("polkit-1",)),
     ],
 )
 def test_approver_login_needs_login_sessions_that_are_kept_and_is_for_no_service_outside_of_them(
@@ -464,6 +464,16 @@ def test_approver_login_needs_login_sessions_that_are_kept_and_is_for_no_service
     assert {*problems} == {f"services.{name}.approver" for name in found}
     assert all(one.is_error for one in problems.values())
     assert report.denied == ""
+
+
+def test_that_polkit_knows_login_sessions_only_by_its_agent_is_a_warning(installed: Installed) -> None:
+    for name in ("sshd", "polkit-1"):
+        put(installed.pam / name, "auth required pam_iampass.so\n")
+    installed.set("services", "{polkit-1: {approver: login}, sshd: {session: {keep: true}}}")
+    report = check_config(installed.file, ANYBODY, "/no/sshd", [installed.pam])
+    (found,) = [one for one in report.problems if one.key == "services.polkit-1.approver"]
+    assert found.severity is Severity.WARNING
+    assert "only if polkit's agent" in found.what
 
 
 @pytest.mark.parametrize(
@@ -535,6 +545,85 @@ def test_keys_of_two_people_or_of_nobody_with_a_token_are_errors(installed: Inst
     assert '"bob" is denied' in report.denied
 
 
+ME = pwd.getpwuid(os.getuid()).pw_name
+A_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+"""Of 32 zero bytes."""
+
+
+@pytest.mark.parametrize(
+    ("services", "line", "table", "said_"),
+    [
+        ("sudo: {approver: {user: carol}}", A_KEY, "alice: [KEY]", "they can approve for themselves"),
+        ("sudo: {approver: {user: carol, allow_self: true}}", A_KEY, "alice: [KEY]", ""),
+        (
+            "sshd: {approver: key}",
+            f'command="x y",no-pty {A_KEY} bob',
+            "alice: [KEY]",
+            "its phone approves for all",
+        ),
+        ("sshd: {approver: key, otherwise: user}", A_KEY, "alice: [KEY]", ""),
+        ("sshd: {approver: key}", A_KEY, "ME: [KEY]", ""),
+        ("sshd: {approver: key}", A_KEY, "own: [KEY]", ""),
+        ("sshd: {approver: key}", f"cert-authority {A_KEY}", "alice: [KEY]", ""),
+        (
+            "sshd: {approver: key}",
+            f"cert-authority {A_KEY}",
+            "alice: [{ca: KEY, key_id: a}]",
+            "its phone approves",
+        ),
+        ("sshd: {approver: key}", "ssh-ed25519 AAAA?", "alice: [KEY]", ""),
+        ("sshd: {timeout: 30s}", A_KEY, "alice: [KEY]", ""),
+    ],
+)
+def test_a_token_of_an_account_to_which_people_log_in_by_their_keys_is_found(
+    installed: Installed, services: str, line: str, table: str, said_: str
+) -> None:
+    put(installed.folder / "authorized_keys", f"# {A_KEY}\n{line}\n")
+    sshd = put(
+        installed.folder / "sshd",
+        f"#!/bin/sh\necho authorizedkeysfile {installed.folder}/authorized_keys\n",
+        0o755,
+    )
+    installed.set("services", f"{{{services}}}")
+    installed.write("keys.yaml", table.replace("KEY", A_KEY).replace("ME", ME) + "\n")
+    installed.write("users.yaml", f"alice: a\ncarol: c\n{ME}: m\nown: m\n")
+    report = check_config(installed.file, ANYBODY, str(sshd), [installed.pam])
+    told = [one for one in report.problems if "has a token of its own" in one.what]
+    if not said_:
+        assert told == []
+        return
+    (problem,) = told
+    assert said_ in problem.what
+    assert f'"alice" can log in to it by key ({installed.folder}/authorized_keys)' in problem.what
+    assert (problem.file, problem.line, problem.key) == (installed.folder / "users.yaml", 3, ME)
+    assert problem.severity is Severity.WARNING
+    assert problem.remedy.startswith(f"pam-iampass user remove {ME}:")
+
+
+@pytest.mark.parametrize(
+    ("kind", "table", "more", "told"),
+    [
+        ("account", "alice", "", True),
+        ("auth", "alice", "", False),
+        ("account", "", "", False),
+        ("account", "alice", ", allow_self: true", False),
+    ],
+)
+def test_that_a_second_person_lets_nobody_into_a_shared_account_in_the_account_phase_is_found(
+    installed: Installed, kind: str, table: str, more: str, told: bool
+) -> None:
+    installed.set("services", f"{{sshd: {{approver: {{users: [alice, bob]{more}}}}}}}")
+    if table:
+        installed.write("keys.yaml", f"{table}: ['SHA256:{'A' * 43}']\n")
+    installed.write("users.yaml", "alice: a\nbob: b\n")
+    put(installed.pam / "sshd", f"{kind} required pam_iampass.so\n")
+    report = check_config(installed.file, ANYBODY, pam_folders=[installed.pam])
+    found = [one for one in report.problems if "before it has said whose key it is" in one.what]
+    assert [(one.key, one.remedy, one.severity) for one in found] == (
+        [("services.sshd.approver", "pam-iampass setup sshd --prompt", Severity.WARNING)] if told else []
+    )
+
+
 def test_other_services_cannot_name_a_key(installed: Installed) -> None:
     installed.set("services", "{gate: {approver: key}}")
     report = check_config(installed.file, ANYBODY, pam_folders=[installed.pam])
@@ -559,11 +648,11 @@ def test_that_root_is_exempt_where_keys_name_people_is_an_error(installed: Insta
         ("keep: false, covers_connections: true", False),
     ],
 )
-def test_that_a_forwarded_agent_needs_no_phone_where_keys_name_people_is_found(
+def test_that_no_connection_is_covered_where_keys_name_people_is_found(
     installed: Installed, session: str, warned: bool
 ) -> None:
     report = by_key(installed, more=f", session: {{{session}}}")
-    told = [one for one in report.problems if "the ssh agent that a person forwards" in one.what]
+    told = [one for one in report.problems if "a key says there who logs in" in one.what]
     assert [(one.key, one.severity) for one in told] == (
         [("session.covers_connections", Severity.WARNING)] if warned else []
     )

@@ -10,7 +10,7 @@ import pytest
 from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import AskedSettings, ExemptSettings
 from pam_iampass.config.ssh_keys import AcceptedKey
-from pam_iampass.config.value_types import Approver, Otherwise, UnlistedUsers
+from pam_iampass.config.value_types import Approver, Otherwise, SecondPerson, UnlistedUsers
 from pam_iampass.login import policy
 from pam_iampass.login.policy import Exempt, Nobody, Person
 from pam_iampass.outcome import Login, PamCode, Phase
@@ -214,3 +214,20 @@ def test_the_phone_of_the_person_is_asked_and_limits_and_records_are_theirs(worl
     world.write("users.yaml", "")
     assert login(public) == PamCode.MAXTRIES
     assert world.outcome() == ("unlisted", "denied")
+
+
+def test_a_key_names_a_person_if_it_says_who_must_approve_or_for_whom_a_second_person_does(
+    people: People, own_folder: Path
+) -> None:
+    nobodys = KeyTable(own_folder / "none.yaml", owner=OWNER)
+    second = replace(SERVICE, approver=SecondPerson(("carol",)))
+    named = {
+        (service.approver, table): policy.key_names_person(service, table)
+        for service in (SERVICE, KEYED, second)
+        for table in (people.table, nobodys)
+    }
+    assert [pair for pair, by_key in named.items() if by_key] == [
+        (Approver.KEY, people.table),
+        (Approver.KEY, nobodys),
+        (SecondPerson(("carol",)), people.table),
+    ]

@@ -103,6 +103,10 @@ NOT_COVERED: dict[str, tuple[Any, ...]] = {
     ),
     "ssh as another user": (OPEN, replace(SSH, account="bob")),
     "ssh through another service": (OPEN, but(SSH, service="login")),
+    "ssh where the key says who of an account's people logs in": (
+        OPEN,
+        replace(SSH, key_names_person=True),
+    ),
     "ssh, switched off": (OPEN, SSH, replace(SETTINGS, covers_connections=False)),
     "ssh, revoked": (replace(OPEN, revoked=True), SSH),
 }
