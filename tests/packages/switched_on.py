@@ -31,7 +31,7 @@ _WITH_PASSWORD = (*_SSH, "-o", "PubkeyAuthentication=no", "USER@127.0.0.1", INSI
 _AS_USER = ("runuser", "-u", "USER", "--")
 _IN_SESSION = ("systemd-run", "--quiet", "--pty", "--collect", "-p", "User=USER", "-p", "PAMName=in-session")
 # pkexec's own text agent does not work on Debian 12, whatever the PAM file ("No session for cookie").
-_AGENT = "{ pkttyagent --process $$ --notify-fd 3 3>&1 >/dev/tty & } | cat;"
+AGENT = "{ pkttyagent --process $$ --notify-fd 3 3>&1 >/dev/tty & } | cat;"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ WAYS = (
     Way("su", (*_AS_USER, "su", "USER", "-c", INSIDE)),
     Way("su-l", (*_AS_USER, "su", "-", "USER", "-c", INSIDE)),
     Way("doas", (*_AS_USER, "doas", INSIDE)),
-    Way("pkexec", (*_AS_USER, "sh", "-c", f"{_AGENT} pkexec --disable-internal-agent {INSIDE}; exit $?")),
+    Way("pkexec", (*_AS_USER, "sh", "-c", f"{AGENT} pkexec --disable-internal-agent {INSIDE}; exit $?")),
     Way("run0", (*_IN_SESSION, "run0", INSIDE), only_on="trixie"),
 )
 
