@@ -87,11 +87,14 @@ class Gateways:
             for transport in self._in_order():
                 if failures and deadline.expired:
                     break
+                if transport in self._failed_at:  # one call tries it again: others pass it by meanwhile
+                    self._failed_at[transport] = self._clock()
                 try:
                     result = self._ask(transport, call, deadline)
                 except IampassError as error:
                     failures.append(error)
                     if not _may_ask_another(call, error):
+                        self._failed_at.pop(transport, None)
                         raise _after(failures, error) from None
                     self._failed_at[transport] = self._clock()
                     again = again or _is_worth_another_round(call, error)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -126,6 +127,25 @@ def test_one_that_fails_is_asked_after_the_others_for_30_seconds(fault: Step) ->
         first.add(polled("active"))
         session.get_status()
         assert (len(first.requests), len(second.requests)) == (before + 1, 2)
+
+
+def test_one_call_alone_tries_again_one_that_has_failed() -> None:
+    clock = Clock()
+    with two(reset(ACCEPT), hang(REQUEST)) as (first, second), gateways(first, second, clock=clock) as api:
+        second.add(started(second), polled("pending"))
+        session = start(api)
+        clock.now += 31.0
+
+        def wait() -> None:
+            with suppress(IampassError):  # the test is over
+                start(api, deadline=Deadline.after(60.0))
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        assert first.wait_for_requests(1)
+        assert session.get_status() is Status.pending
+        assert (len(first.requests), len(second.requests)) == (1, 2)
+    waiting.join(60.0)
 
 
 def test_one_that_was_passed_by_is_asked_if_the_others_fail() -> None:
