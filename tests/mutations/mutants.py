@@ -822,4 +822,30 @@ MUTANTS = {
             "test_a_user_who_takes_all_ports_does_not_keep_the_phone_from_ending_their_login",
         ),
     ),
+    "Who is asked is the gateway's to say": (
+        Mutant(
+            "the row of a person counts as the database has it",
+            "values = gateway.keys.verified(TABLE, row)\n    plain:",
+            "values = dict(row)\n    plain:",
+            "test_who_can_write_to_the_database_only_lets_nobody_in",
+        ),
+        Mutant(
+            "somebody who is being removed can log in until IAMPASS has been told",
+            "name, status=PersonStatus.REMOVING)",
+            "name, status=PersonStatus.ACTIVE)",
+            "test_a_removal_that_iampass_did_not_hear_of_goes_on_and_meanwhile_nobody_gets_in",
+        ),
+        Mutant(
+            "a login that a lost phone approves meanwhile goes on",
+            "            wait_for_starts(gateway, user)\n",
+            "",
+            "test_a_login_that_the_lost_phone_approves_meanwhile_ends_too",
+        ),
+        Mutant(
+            "enrolling a person again gives them other groups",
+            'if "groups" in differences:',
+            "if False:",
+            "test_other_groups_in_the_file_need_to_be_confirmed",
+        ),
+    ),
 }

@@ -100,15 +100,16 @@ class CommandGateway:
 
     def __init__(self, settings: GatewaySettings, gateway: Gateway, loop: asyncio.AbstractEventLoop) -> None:
         self.settings = settings
-        self._gateway = gateway
+        self.gateway = gateway
+        """For coroutines that `run` runs."""
         self._loop = loop
 
     def transaction(self, use: Callable[[Gateway, Connection], Awaitable[T]]) -> T:
         """What `use` returns, in a transaction. An error of the database becomes a ClickException."""
 
         async def go() -> T:
-            async with self._gateway.database.transaction() as connection:
-                return await use(self._gateway, connection)
+            async with self.gateway.database.transaction() as connection:
+                return await use(self.gateway, connection)
 
         return self.run(go())
 

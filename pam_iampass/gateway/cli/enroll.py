@@ -24,7 +24,8 @@ from pam_iampass.cli.parameters import (
 from pam_iampass.client import IampassError, ManagementAPI, ManagementAPIResult
 from pam_iampass.gateway import records
 from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option
-from pam_iampass.gateway.cli.user import (
+from pam_iampass.gateway.cli.people import (
+    COLUMNS,
     NAME,
     Given,
     add_or_change,
@@ -34,7 +35,6 @@ from pam_iampass.gateway.cli.user import (
     known_to,
 )
 
-COLUMNS = ("user", "display_name", "phone", "groups")
 _EPILOG = """\b
 Examples:
   pam-iampass-gateway enroll alice --group staff            shows a link and a code to scan

@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
-import psycopg
 
 from pam_iampass.cli import Verbs
-from pam_iampass.cli.enrollment import phone_number, plain_name
-from pam_iampass.cli.output import Part, count, fields, line, moment, progress, show_json, table, timestamp
+from pam_iampass.cli.enrollment import phone_number, read_requests
+from pam_iampass.cli.output import (
+    Part,
+    confirm,
+    count,
+    fields,
+    line,
+    moment,
+    progress,
+    show_json,
+    table,
+    timestamp,
+)
 from pam_iampass.cli.parameters import Parsed, json_option
-from pam_iampass.cli.user import PHONES, WITHOUT
-from pam_iampass.client import IampassError, ManagementAPI
-from pam_iampass.config.value_types import name_error
-from pam_iampass.doctor.iampass import PhoneState, phone_states
-from pam_iampass.errors import EditRefused, shown
-from pam_iampass.gateway import people, records
-from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option
-from pam_iampass.gateway.database import Connection
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.people import Person, PersonStatus, Source, new_token, person_name_error
+from pam_iampass.cli.user import (
+    DONE,
+    PHONES,
+    WITHOUT,
+    RemovalState,
+    Removed,
+    removal_as_object,
+    remove_all,
+    show_removals,
+)
+from pam_iampass.client import IampassError
+from pam_iampass.doctor.iampass import PhoneState
+from pam_iampass.errors import shown
+from pam_iampass.gateway import people
+from pam_iampass.gateway.cli import command_gateway, config_option
+from pam_iampass.gateway.cli.people import (
+    COLUMNS,
+    NAME,
+    Given,
+    add_or_change,
+    display_name_option,
+    group_option,
+    groups_of,
+    known_to,
+    phones_of,
+    remove_person,
+)
+from pam_iampass.gateway.people import Person, PersonStatus, Source
 
 _EPILOG = """\b
 Examples:
@@ -33,34 +57,9 @@ Examples:
   pam-iampass-gateway user list --check-phones           and who has no phone
   pam-iampass-gateway user add alice --group staff
   pam-iampass-gateway user add alice --group staff --group oncall --replace
+  pam-iampass-gateway user remove alice
 """
 
-
-def _group(text: str) -> str:
-    error = name_error(text)
-    if error:
-        raise ValueError(error)
-    return text
-
-
-def _name(text: str) -> str:
-    error = person_name_error(text)
-    if error:
-        raise ValueError(error)
-    return text
-
-
-NAME = Parsed("name", _name)
-group_option = click.option(
-    "--group",
-    "groups",
-    type=Parsed("name", _group),
-    multiple=True,
-    help="A group of the person; gateway.yaml says on which hosts it counts. Can be repeated.",
-)
-display_name_option = click.option(
-    "--display-name", type=Parsed("name", plain_name), help="The name that the IAMPASS app shows."
-)
 
 STATUSES: dict[PersonStatus, tuple[str, str]] = {
     PersonStatus.ACTIVE: ("can log in", "green"),
@@ -175,121 +174,65 @@ def add_person(
         line(f"To register a phone: pam-iampass-gateway enroll {user}")
 
 
-# What `enroll` does as well
+@command.command("remove", short_help="Remove people, here and at IAMPASS.")
+@click.argument("users", nargs=-1, metavar="USER...")
+@click.option(
+    "--from",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Remove all people in this CSV file, of which only the column `user` is used.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@config_option
+@json_option
+@click.pass_context
+def remove_people(
+    ctx: click.Context, users: tuple[str, ...], file: Path | None, yes: bool, config: Path, as_json: bool
+) -> None:
+    """Remove each USER: from then on logins are denied. Then the sessions are ended, and the user is deleted at
+    IAMPASS, with the phone.
 
+    If IAMPASS does not answer, logins stay denied; run the same command again to go on. Who comes from the directory
+    must be removed there, too: the next `user sync` adds them again otherwise, without a phone.
 
-async def known(gateway: Gateway, connection: Connection, name: str) -> Person:
-    """The person of this name. Raises EditRefused."""
-    try:
-        person = await people.find(gateway, connection, name)
-    except Tampered:
-        raise _tampered(name) from None
-    if person is None:
-        raise EditRefused(f"{shown(name)} is not known here", "see: pam-iampass-gateway user list")
-    return person
-
-
-def known_to(gateway: CommandGateway, name: str) -> Person:
-    """The person of this name. Raises EditRefused and ClickException."""
-    return gateway.transaction(lambda inner, connection: known(inner, connection, name))
-
-
-def _tampered(name: str) -> EditRefused:
-    remedy = "find out who has; then: pam-iampass-gateway user remove"
-    return EditRefused(f"the row of {shown(name)} was not written by a gateway", remedy)
-
-
-def groups_of(person: Person) -> str:
-    """The groups in words."""
-    return f"groups {', '.join(person.groups)}" if person.groups else "no groups"
-
-
-@dataclasses.dataclass(frozen=True)
-class Given:
-    """What an administrator says about a person; None: nothing."""
-
-    groups: tuple[str, ...] | None = None
-    display_name: str | None = None
-    phone_number: str | None = None
-
-    def differences(self, person: Person) -> dict[str, Any]:
-        """What is to be changed of the person."""
-        return {
-            name: value
-            for name, value in vars(self).items()
-            if value is not None and value != getattr(person, name)
-        }
-
-
-def add_or_change(
-    gateway: CommandGateway, manager: ManagementAPI, name: str, given: Given, replace: bool
-) -> tuple[Person, bool]:
-    """Add a person, at IAMPASS first, or change one with `replace`; whether the person is new.
-
-    Without `replace` other groups than those of the person are an error. Raises EditRefused and IampassError.
+    The exit status is 0, or 1 if a user was not removed or a session not ended.
     """
-    error = person_name_error(name)
-    if error:
-        raise EditRefused(f"{shown(name)} {error}", "write the name of the account on the hosts")
+    if bool(users) == (file is not None):
+        raise click.UsageError("Give at least one USER, or a file with --from.")
+    names = list(dict.fromkeys(users))
+    if file is not None:
+        names = [each.user for each in read_requests(file, columns=COLUMNS)]
+    if not yes:
+        whom = shown(names[0]) if len(names) == 1 else f"these {len(names)} users"
+        confirm(f"Remove {whom} from all hosts, and at IAMPASS, with the phone?")
+    with command_gateway(config) as gateway:
+        manager = gateway.manager()
+        ended = True
 
-    async def add(inner: Gateway, connection: Connection) -> Person:
-        try:
-            person = await people.add(inner, connection, new)
-        except psycopg.errors.UniqueViolation:
-            raise EditRefused(f"{shown(name)} was added by somebody else", "try again") from None
-        await records.act(connection, "user_add", person=name, reason=groups_of(person))
-        return person
+        def remove(name: str) -> Removed:
+            nonlocal ended
+            found = remove_person(gateway, manager, name)
+            if found is None:
+                return Removed(name, RemovalState.NOT_LISTED)
+            ended = found.ended and ended
+            return Removed(name, RemovalState.REMOVED, at_iampass=found.at_iampass)
 
-    async def change(inner: Gateway, connection: Connection) -> Person:
-        person = await known(inner, connection, name)
-        differences = given.differences(person)
-        if person.status is PersonStatus.REMOVING:
-            remedy = f"run pam-iampass-gateway user remove {name} to its end"
-            raise EditRefused(f"{shown(name)} is being removed", remedy)
-        if person.status is PersonStatus.LEAVING:
-            raise EditRefused(f"{shown(name)} has left the directory", "see: pam-iampass-gateway user sync")
-        if not replace:
-            if "groups" in differences:
-                what = f"{shown(name)} is there already, with {groups_of(person)}"
-                raise EditRefused(what, "omit the groups to keep those, or give --replace")
-            return person
-        if person.source is Source.LDAP and differences:
-            raise EditRefused(f"{shown(name)} comes from the directory", "change the person there")
-        changed = await people.change(inner, connection, name, **differences) if differences else person
-        assert changed is not None  # noqa: S101
-        if differences:
-            what = ", ".join(each.replace("_", " ") for each in differences)
-            await records.act(connection, "user_change", person=name, reason=f"{what}; {groups_of(changed)}")
-        return changed
-
-    async def is_new(inner: Gateway, connection: Connection) -> bool:
-        try:
-            return await people.find(inner, connection, name) is None
-        except Tampered:
-            raise _tampered(name) from None
-
-    if not gateway.transaction(is_new):
-        return gateway.transaction(change), False
-    new = Person(name, new_token(), given.groups or (), given.display_name, given.phone_number)
-    manager.add_user(new.token)
-    try:
-        return gateway.transaction(add), True
-    except EditRefused:  # otherwise a token stays at IAMPASS that nobody knows
-        with suppress(IampassError):
-            manager.delete_user(new.token)
-        raise
+        with progress(as_json) as show:
+            results, stopped = remove_all(names, remove, show)
+    ok = ended and all(result.state in DONE for result in results)
+    if as_json:
+        show_json({"ok": ok, "stopped": stopped, "users": [removal_as_object(result) for result in results]})
+    else:
+        show_removals(results, stopped, "is not known here")
+        if any(result.state is RemovalState.FAILED for result in results):
+            line(
+                "Logins of those who failed are denied already. When it is mended, run the same command again."
+            )
+    ctx.exit(0 if ok else 1)
 
 
-def phones_of(manager: ManagementAPI, everybody: Iterable[Person], quiet: bool) -> dict[str, PhoneState]:
-    """What IAMPASS says about each person who can log in. Raises ClickException."""
-    tokens = {person.name: person.token for person in everybody if person.active}
-    try:
-        with progress(quiet) as show:
-            return phone_states(manager, tokens, show)
-    except IampassError as error:
-        raise click.ClickException(error.diagnostics()) from None
-    finally:
-        manager.close()
+# Showing
 
 
 def _show_all(

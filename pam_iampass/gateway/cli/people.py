@@ -1,0 +1,282 @@
+"""What the verbs about people share: their names, adding and changing them, and ending what they have begun."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import click
+import psycopg
+
+from pam_iampass.cli.enrollment import plain_name
+from pam_iampass.cli.output import progress
+from pam_iampass.cli.parameters import Parsed
+from pam_iampass.cli.user import delete_at_iampass
+from pam_iampass.client import Deadline, IampassError, ManagementAPI, Unavailable
+from pam_iampass.client.status import Status
+from pam_iampass.config.value_types import name_error
+from pam_iampass.doctor.iampass import PhoneState, phone_states
+from pam_iampass.errors import EditRefused, shown
+from pam_iampass.gateway import people, records, sessions
+from pam_iampass.gateway.cli import CommandGateway
+from pam_iampass.gateway.database import Connection, many
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.people import Person, PersonStatus, Source, new_token, person_name_error
+from pam_iampass.gateway.sessions import HostSession, State
+from pam_iampass.text import clean
+
+COLUMNS = ("user", "display_name", "phone", "groups")
+"""Of a file of people."""
+_END_SECONDS = 10.0
+_START_SECONDS = 25.0
+"""After that, no gateway waits for IAMPASS's answer to a start any more."""
+
+
+def _group(text: str) -> str:
+    error = name_error(text)
+    if error:
+        raise ValueError(error)
+    return text
+
+
+def _name(text: str) -> str:
+    error = person_name_error(text)
+    if error:
+        raise ValueError(error)
+    return text
+
+
+NAME = Parsed("name", _name)
+group_option = click.option(
+    "--group",
+    "groups",
+    type=Parsed("name", _group),
+    multiple=True,
+    help="A group of the person; gateway.yaml says on which hosts it counts. Can be repeated.",
+)
+display_name_option = click.option(
+    "--display-name", type=Parsed("name", plain_name), help="The name that the IAMPASS app shows."
+)
+
+
+async def known(gateway: Gateway, connection: Connection, name: str) -> Person:
+    """The person of this name. Raises EditRefused."""
+    try:
+        person = await people.find(gateway, connection, name)
+    except Tampered:
+        raise _tampered(name) from None
+    if person is None:
+        raise EditRefused(f"{shown(name)} is not known here", "see: pam-iampass-gateway user list")
+    return person
+
+
+def known_to(gateway: CommandGateway, name: str) -> Person:
+    """The person of this name. Raises EditRefused and ClickException."""
+    return gateway.transaction(lambda inner, connection: known(inner, connection, name))
+
+
+def _tampered(name: str) -> EditRefused:
+    remedy = "find out who has; then: pam-iampass-gateway user remove"
+    return EditRefused(f"the row of {shown(name)} was not written by a gateway", remedy)
+
+
+def groups_of(person: Person) -> str:
+    """The groups in words."""
+    return f"groups {', '.join(person.groups)}" if person.groups else "no groups"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What an administrator says about a person; None: nothing."""
+
+    groups: tuple[str, ...] | None = None
+    display_name: str | None = None
+    phone_number: str | None = None
+
+    def differences(self, person: Person) -> dict[str, Any]:
+        """What is to be changed of the person."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if value is not None and value != getattr(person, name)
+        }
+
+
+def add_or_change(
+    gateway: CommandGateway, manager: ManagementAPI, name: str, given: Given, replace: bool
+) -> tuple[Person, bool]:
+    """Add a person, at IAMPASS first, or change one with `replace`; whether the person is new.
+
+    Without `replace` other groups than those of the person are an error. Raises EditRefused and IampassError.
+    """
+    error = person_name_error(name)
+    if error:
+        raise EditRefused(f"{shown(name)} {error}", "write the name of the account on the hosts")
+
+    async def add(inner: Gateway, connection: Connection) -> Person:
+        try:
+            person = await people.add(inner, connection, new)
+        except psycopg.errors.UniqueViolation:
+            raise EditRefused(f"{shown(name)} was added by somebody else", "try again") from None
+        await records.act(connection, "user_add", person=name, reason=groups_of(person))
+        return person
+
+    async def change(inner: Gateway, connection: Connection) -> Person:
+        person = await known(inner, connection, name)
+        differences = given.differences(person)
+        if person.status is PersonStatus.REMOVING:
+            remedy = f"run pam-iampass-gateway user remove {name} to its end"
+            raise EditRefused(f"{shown(name)} is being removed", remedy)
+        if person.status is PersonStatus.LEAVING:
+            raise EditRefused(f"{shown(name)} has left the directory", "see: pam-iampass-gateway user sync")
+        if not replace:
+            if "groups" in differences:
+                what = f"{shown(name)} is there already, with {groups_of(person)}"
+                raise EditRefused(what, "omit the groups to keep those, or give --replace")
+            return person
+        if person.source is Source.LDAP and differences:
+            raise EditRefused(f"{shown(name)} comes from the directory", "change the person there")
+        changed = await people.change(inner, connection, name, **differences) if differences else person
+        assert changed is not None  # noqa: S101
+        if differences:
+            what = ", ".join(each.replace("_", " ") for each in differences)
+            await records.act(connection, "user_change", person=name, reason=f"{what}; {groups_of(changed)}")
+        return changed
+
+    async def is_new(inner: Gateway, connection: Connection) -> bool:
+        try:
+            return await people.find(inner, connection, name) is None
+        except Tampered:
+            raise _tampered(name) from None
+
+    if not gateway.transaction(is_new):
+        return gateway.transaction(change), False
+    new = Person(name, new_token(), given.groups or (), given.display_name, given.phone_number)
+    manager.add_user(new.token)
+    try:
+        return gateway.transaction(add), True
+    except EditRefused:  # otherwise a token stays at IAMPASS that nobody knows
+        with suppress(IampassError):
+            manager.delete_user(new.token)
+        raise
+
+
+def phones_of(manager: ManagementAPI, everybody: Iterable[Person], quiet: bool) -> dict[str, PhoneState]:
+    """What IAMPASS says about each person who can log in. Raises ClickException."""
+    tokens = {person.name: person.token for person in everybody if person.active}
+    try:
+        with progress(quiet) as show:
+            return phone_states(manager, tokens, show)
+    except IampassError as error:
+        raise click.ClickException(error.diagnostics()) from None
+    finally:
+        manager.close()
+
+
+# Ending what a person has begun, and removing a person
+
+
+def cut_off(gateway: CommandGateway, manager: ManagementAPI, name: str) -> tuple[int, bool]:
+    """End the sessions of a person: for the hosts at once, then at IAMPASS.
+
+    Returns how many were open, and whether IAMPASS has ended all. Says why it has not.
+    """
+
+    async def close() -> tuple[int, list[HostSession]]:
+        inner = gateway.gateway
+        async with inner.database.transaction() as connection:
+            found = [
+                session
+                for row in await many(
+                    connection,
+                    "SELECT id FROM session WHERE person = %s AND upstream IS NOT NULL AND expires_at > now()",
+                    name,
+                )
+                if (session := await _session(inner, connection, row)) is not None
+            ]
+        still_open = [session for session in found if session.state is State.OPEN]
+        for session in still_open:
+            await sessions.said(inner, session, Status.closed)
+        return len(still_open), found
+
+    number, found = gateway.run(close())
+    # Also those that were closed before: an earlier run may have been stopped.
+    ok = True
+    for session in found:
+        if session.upstream is None:
+            continue
+        session.upstream.transport = manager.transport
+        try:
+            session.upstream.destroy(Deadline.after(_END_SECONDS))
+        except IampassError as error:
+            ok = False
+            click.echo(f"A session of {clean(name)} is not ended at IAMPASS: {clean(str(error))}", err=True)
+            if isinstance(error, Unavailable):
+                break
+    return number, ok
+
+
+async def _session(gateway: Gateway, connection: Connection, row: dict[str, Any]) -> HostSession | None:
+    with suppress(Tampered):
+        return await sessions.find(gateway, connection, row["id"])
+    return None
+
+
+def wait_for_starts(gateway: CommandGateway, name: str) -> None:
+    """Wait until no gateway is having the person asked: what IAMPASS answers becomes a session."""
+
+    async def starting(_: Gateway, connection: Connection) -> bool:
+        statement = "SELECT 1 FROM session WHERE person = %s AND state = 'starting' AND reason IS NULL"
+        return bool(await many(connection, f"{statement} AND deadline > now()", name))
+
+    until = time.monotonic() + _START_SECONDS
+    while gateway.transaction(starting) and time.monotonic() < until:
+        time.sleep(0.5)
+
+
+@dataclass(frozen=True)
+class RemovedPerson:
+    """What was removed."""
+
+    at_iampass: bool
+    """Whether IAMPASS does not know the person any more. It was not told of a row that no gateway has written."""
+    sessions: int
+    """How many were open."""
+    ended: bool
+    """Whether IAMPASS has ended all sessions."""
+
+
+def remove_person(gateway: CommandGateway, manager: ManagementAPI, name: str) -> RemovedPerson | None:
+    """Deny the person's logins, end the sessions, delete the person at IAMPASS, then here. None: not known here.
+
+    Where it is stopped, it goes on when it is called again. Raises IampassError.
+    """
+
+    async def deny(inner: Gateway, connection: Connection) -> Person | str | None:
+        try:
+            before = await people.find(inner, connection, name)
+            if before is None or before.status is PersonStatus.REMOVING:
+                return before
+            person = await people.change(inner, connection, name, status=PersonStatus.REMOVING)
+        except Tampered as error:
+            return str(error)
+        await records.act(connection, "user_remove", person=name, reason="logins are denied from now on")
+        return person
+
+    async def delete(inner: Gateway, connection: Connection) -> None:
+        await people.remove(connection, name)
+        reason = "removed here and at IAMPASS" if isinstance(person, Person) else f"removed here: {person}"
+        await records.act(connection, "user_remove", person=name, reason=f"{reason}; {number} sessions ended")
+
+    person = gateway.transaction(deny)
+    if person is None:
+        return None
+    number, ended = cut_off(gateway, manager, name)
+    if isinstance(person, Person):
+        delete_at_iampass(manager, person.token)
+    gateway.transaction(delete)
+    return RemovedPerson(isinstance(person, Person), number, ended)

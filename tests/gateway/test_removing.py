@@ -1,0 +1,192 @@
+"""`user remove` and `phone lost`: from when on nobody gets in, what is ended, and how a stopped run goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.people import PersonStatus
+from pam_iampass.sandbox.sessions import EndedBy
+from tests.support.gateway import HostCaller, RunningGateway, settings_for
+from tests.support.gateway_command import GatewayCommand
+from tests.support.qr_reader import read_codes
+from tests.support.sandbox import Fault, HttpStatus
+
+
+@pytest.fixture
+def place(gateway_command: GatewayCommand) -> GatewayCommand:
+    """alice and bob have phones."""
+    for name in ("alice", "bob"):
+        gateway_command.said("user", "add", name)
+        gateway_command.sandbox.add_user(gateway_command.person(name).token)
+    return gateway_command
+
+
+@pytest.fixture
+def host(place: GatewayCommand, tmp_path: Path) -> Iterator[HostCaller]:
+    """A host of a gateway that serves meanwhile."""
+    settings = settings_for(place.conninfo, place.sandbox, tmp_path, key=bytes.fromhex("5a" * 32))
+    with RunningGateway(settings) as running:
+        running.add_host()
+        yield HostCaller(running)
+
+
+@dataclass(frozen=True)
+class Slow(Fault):
+    """The response comes later."""
+
+    seconds: float = 2.0
+    acts: bool = True
+
+    async def interfere(self, connection: asyncio.Transport, stopping: asyncio.Event) -> None:
+        await asyncio.sleep(self.seconds)
+
+
+def test_who_is_removed_cannot_log_in_and_the_sessions_end_everywhere(
+    place: GatewayCommand, host: HostCaller
+) -> None:
+    token = place.person("alice").token
+    kept = host.ask("alice").authentication
+    place.sandbox.approve(token)
+    assert host.answer(kept) == "active"
+    waiting = host.ask("alice").authentication
+    shown = place.said("user", "remove", "alice", "--yes")
+    assert "removed" in shown
+    assert host.poll(kept) == host.poll(waiting) == "closed"
+    assert host.ask("alice").authentication["reason"] == "UNKNOWN_USER"
+    assert [session.ended_by for session in place.sandbox.sessions] == [EndedBy.CLIENT] * 2
+    assert token not in place.sandbox.users
+    assert place.names == ["bob"]
+    assert place.records[-2:] == [
+        ("user_remove", "alice", "logins are denied from now on"),
+        ("user_remove", "alice", "removed here and at IAMPASS; 2 sessions ended"),
+    ]
+
+
+def test_a_removal_that_iampass_did_not_hear_of_goes_on_and_meanwhile_nobody_gets_in(
+    place: GatewayCommand, host: HostCaller
+) -> None:
+    token = place.person("alice").token
+    place.sandbox.misbehave("delete_users", HttpStatus(503), times=None)
+    shown = place.said("user", "remove", "alice", "bob", "--yes", status=1)
+    assert "Logins of those who failed are denied already" in shown
+    assert place.person("alice").status is PersonStatus.REMOVING
+    assert place.person("bob").status is PersonStatus.ACTIVE
+    assert host.ask("alice").authentication["reason"] == "UNKNOWN_USER"
+    assert "is being removed" in place.said("user", "list")
+    place.sandbox.behave()
+    found = place.told("user", "remove", "alice", "bob", "--yes")
+    assert [each["state"] for each in found["users"]] == ["removed", "removed"]
+    assert place.sandbox.users == {}
+    assert token not in place.sandbox.users
+    assert place.names == []
+    assert "is not known here" in place.said("user", "remove", "alice", "--yes")
+
+
+def test_a_start_that_is_under_way_while_the_person_is_removed_becomes_no_session(
+    place: GatewayCommand, host: HostCaller
+) -> None:
+    place.sandbox.misbehave("start", Slow())
+    with ThreadPoolExecutor() as pool:
+        asking = pool.submit(host.ask, "alice")
+        place.sandbox.wait_for_calls("start")
+        place.said("user", "remove", "alice", "--yes")
+        assert asking.result().authentication["reason"] == "UNKNOWN_USER"
+    assert place.rows("SELECT 1 FROM session WHERE state = 'open'") == []
+
+
+def test_a_row_that_no_gateway_has_written_can_be_removed(place: GatewayCommand) -> None:
+    place.rows("INSERT INTO person SELECT '../x', token, groups, display_name, phone_number, source, status,"
+               " changed_at, mac FROM person WHERE name = 'alice'")  # fmt: skip
+    place.rows("UPDATE person SET groups = '{admins}' WHERE name = 'bob'")
+    with pytest.raises(Tampered):
+        place.person("bob")
+    shown = place.said("user", "remove", "bob", "../x", "--yes")
+    assert "still registered at IAMPASS" in shown
+    assert place.names == ["alice"]
+    assert len(place.sandbox.users) == 2
+
+
+def test_removing_asks_first(place: GatewayCommand) -> None:
+    assert "To confirm, give --yes." in place.said("user", "remove", "alice", status=1)
+    place.said("user", "remove", status=2)
+    assert place.names == ["alice", "bob"]
+    place.said("user", "remove", "--from", place.csv("alice,,,", "carol,,,"), "--yes")
+    assert place.names == ["bob"]
+
+
+def test_what_a_lost_phone_has_approved_ends_on_every_host_and_the_next_one_is_registered(
+    place: GatewayCommand, host: HostCaller
+) -> None:
+    token = place.person("alice").token
+    kept = host.ask("alice").authentication
+    place.sandbox.approve(token)
+    assert host.answer(kept) == "active"
+    waiting = host.ask("alice").authentication
+    terminal = place.typed("phone", "lost", "alice")
+    terminal.expect_exact('Disable the phone of "alice" at IAMPASS?')
+    terminal.sendline("y")
+    terminal.expect_exact("2 sessions of alice ended.")
+    terminal.expect_exact("The phone of alice is disabled at IAMPASS.")
+    terminal.expect_exact("Waiting for the phone of alice")
+    assert not place.sandbox.users[token]
+    assert host.poll(kept) == host.poll(waiting) == "closed"
+    (link,) = read_codes(terminal.shown.partition("Waiting")[0], light=False)
+    place.open_link(link)
+    assert terminal.finish() == 0
+    assert "The next phone of alice is registered." in terminal.shown
+    assert [session.ended_by for session in place.sandbox.sessions] == [EndedBy.CLIENT] * 2
+    assert [each for each in place.records if each[0] == "phone_lost"] == [
+        ("phone_lost", "alice", "2 sessions ended"),
+        ("phone_lost", "alice", "disabled at IAMPASS"),
+        ("phone_lost", "alice", "0 sessions ended"),
+    ]
+
+
+def test_sessions_end_for_the_hosts_even_if_iampass_is_away(place: GatewayCommand, host: HostCaller) -> None:
+    token = place.person("alice").token
+    kept = host.ask("alice").authentication
+    place.sandbox.approve(token)
+    assert host.answer(kept) == "active"
+    for kind in ("end", "lost_device"):
+        place.sandbox.misbehave(kind, HttpStatus(503), times=None)
+    shown = place.said("phone", "lost", "alice", "--yes", status=1)
+    assert "is not ended at IAMPASS" in shown
+    assert "The phone is not disabled at IAMPASS, and can approve logins that begin now." in shown
+    assert host.poll(kept) == "closed"
+    place.sandbox.behave()
+    found = place.told("phone", "lost", "alice", "--yes", "--no-wait", "--sms", "+15551234567")
+    assert (found["ok"], found["message_to"]) == (True, "+15551234567")
+    assert place.sent == [(token, "+15551234567")]
+    assert place.sandbox.sessions[0].ended_by is EndedBy.CLIENT
+
+
+def test_a_login_that_the_lost_phone_approves_meanwhile_ends_too(
+    place: GatewayCommand, host: HostCaller
+) -> None:
+    """It begins while the sessions are ended for the first time, and its start is answered after that."""
+    token = place.person("alice").token
+    kept = host.ask("alice").authentication
+    place.sandbox.approve(token)
+    assert host.answer(kept) == "active"
+    place.sandbox.misbehave("end", Slow())
+    place.sandbox.misbehave("start", Slow(5.0))
+
+    def log_in() -> Any:
+        place.sandbox.wait_for_calls("end")
+        return host.ask("alice").authentication
+
+    with ThreadPoolExecutor() as pool:
+        asking = pool.submit(log_in)
+        approving = pool.submit(lambda: place.sandbox.approve(place.sandbox.wait_for_request(token)))
+        found = place.told("phone", "lost", "alice", "--yes", "--no-wait")
+        assert found["ok"]
+        approving.result()
+        assert host.poll(asking.result()) == "closed"
