@@ -27,6 +27,7 @@ from pam_iampass.server.messages import (
     unauthorized,
 )
 from pam_iampass.server.signatures import NONCE_SECONDS, WINDOW_SECONDS, Credentials, SignatureCheck
+from pam_iampass.text import clean
 
 _NONCE_SECONDS = NONCE_SECONDS + WINDOW_SECONDS
 """The clocks of gateways differ."""
@@ -122,17 +123,21 @@ async def signed_by_host(gateway: Gateway, request: IncomingRequest) -> Host:
         try:
             host = await hosts.find(gateway, connection, id)
         except Tampered as error:
-            raise unauthorized("UNKNOWN_CLIENT", str(error)) from None
-        if host is None:
-            raise Unknown("application", id)
+            await sessions.alert(connection, None, f"{error}: {clean(id, 40)}")
+            host = None
+        else:
+            if host is None:
+                raise Unknown("application", id)
 
-        async def secret_of(client: str) -> str | None:
-            return host.secret
+            async def secret_of(client: str) -> str | None:
+                return host.secret if host is not None else None
 
-        async def spend(credentials: Credentials) -> bool:
-            return await _spend(connection, id, credentials.nonce)
+            async def spend(credentials: Credentials) -> bool:
+                return await _spend(connection, id, credentials.nonce)
 
-        await SignatureCheck(secret_of, spend, gateway.clock).caller(request, id)
+            await SignatureCheck(secret_of, spend, gateway.clock).caller(request, id)
+    if host is None:
+        raise unauthorized("UNKNOWN_CLIENT", "the row of this host was not written by a gateway")
     return host
 
 
@@ -161,8 +166,9 @@ async def _signed_by_session(gateway: Gateway, request: IncomingRequest) -> Host
         try:
             session = await sessions.find(gateway, connection, id)
             host = None if session is None else await hosts.find(gateway, connection, session.host)
-        except Tampered:
-            raise _unknown_session() from None
+        except Tampered as error:
+            await sessions.alert(connection, None, f"{error}: {id}")
+            session = host = None
     if session is None:
         raise _unknown_session()
     if host is None:

@@ -290,7 +290,7 @@ async def _is_its_machine(gateway: Gateway, connection: Connection, host: Host, 
         host = found or host
     if machine == host.machine:
         return True
-    await _alert(connection, host.name, "another machine uses the credential of this host")
+    await alert(connection, host.name, "another machine uses the credential of this host")
     return False
 
 
@@ -298,7 +298,7 @@ async def _person(gateway: Gateway, connection: Connection, host: Host, name: st
     try:
         return await people.find(gateway, connection, name)
     except Tampered as error:
-        await _alert(connection, host.name, str(error), person=name)
+        await alert(connection, host.name, str(error), person=name)
         return None
 
 
@@ -308,7 +308,7 @@ async def _repeated(
     try:
         session = _session(gateway, row)
     except Tampered as error:
-        await _alert(connection, host.name, str(error), person=asked.person)
+        await alert(connection, host.name, str(error), person=asked.person)
         return Reason.TRY_AGAIN
     return session if session.parameters == asked.digest else Reason.REQUEST_ID_REUSED
 
@@ -559,7 +559,7 @@ async def _brake(gateway: Gateway, connection: Connection, host: Host, moment: d
         await records.write(connection, Kind.ALERT, host=host.name, reason=f"{what}: it is suspended")
         return
     await hosts.change(gateway, connection, host.id, slowed_until=moment + timedelta(minutes=_BRAKE_MINUTES))
-    await _alert(connection, host.name, f"{what}: it is slowed down")
+    await alert(connection, host.name, f"{what}: it is slowed down")
 
 
 # Records
@@ -590,11 +590,11 @@ async def _record_refusal(connection: Connection, host: Host, asked: AskedStart,
         )
 
 
-async def _alert(connection: Connection, host: str, what: str, person: str | None = None) -> None:
+async def alert(connection: Connection, host: str | None, what: str, person: str | None = None) -> None:
     """Write a record that an administrator should see, once in ten minutes."""
     same = await one(
         connection,
-        "SELECT 1 FROM record WHERE host = %s AND kind = %s AND at > now() - interval '10 minutes'"
+        "SELECT 1 FROM record WHERE host IS NOT DISTINCT FROM %s AND kind = %s AND at > now() - interval '10 minutes'"
         " AND fields->>'reason' = %s",
         host,
         Kind.ALERT.value,

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import psycopg
 
 from pam_iampass.client.errors import IampassError
-from pam_iampass.gateway import sessions
+from pam_iampass.gateway import records, sessions
 from pam_iampass.gateway.database import DatabaseError, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
@@ -101,6 +101,7 @@ async def _clean(gateway: Gateway) -> None:
             async with gateway.database.transaction() as connection:
                 await connection.execute("DELETE FROM nonce WHERE expires_at < now()")
                 await connection.execute("DELETE FROM session WHERE expires_at < now() - interval '1 hour'")
+                await records.forget(connection, gateway.settings.keep_records)
             await sessions.give_up(gateway)
         old = time.monotonic() - _CLEAN_SECONDS
         for id, asked in list(gateway.asked.items()):

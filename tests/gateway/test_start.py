@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from pam_iampass.gateway import sessions
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.settings import GroupSettings
 from tests.sandbox.signer import signed
@@ -153,7 +154,11 @@ def test_a_phone_rings_at_most_once_whenever_the_gateway_is_killed(
         while another.status != 202:
             assert reason_of(another) == "HOST_THROTTLED"
             another = caller.ask("alice", duration_seconds="2")
-        assert running.rows("SELECT 1 FROM session WHERE state = 'starting' AND deadline > now()") == []
+        running.run(sessions.give_up(running.gateway))
+        (record,) = (
+            record for record in running.records if record.get("reason") == "its gateway has stopped"
+        )
+        assert record["outcome"] == "unavailable"
 
 
 def test_a_host_that_hangs_up_does_not_stop_its_request(

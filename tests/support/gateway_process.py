@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import TypeVar
@@ -30,6 +31,7 @@ POINTS = ("before the call", "after the answer of IAMPASS", "before the answer")
 
 def _stop() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(3600)  # another thread may be the first to be stopped
 
 
 class _Stopping(ThreadedIampass):

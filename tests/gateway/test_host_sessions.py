@@ -1,0 +1,332 @@
+"""The sessions of hosts: whose they are, what IAMPASS says of them, and what somebody with the database cannot do."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import pytest
+
+from pam_iampass.client.call import Call
+from pam_iampass.client.status import Status
+from pam_iampass.gateway import hosts, people, sessions, watching
+from pam_iampass.gateway.gateway import Gateway, Lane, ThreadedIampass
+from pam_iampass.gateway.hosts import HostStatus
+from pam_iampass.gateway.sessions import State
+from tests.sandbox.signer import signed
+from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
+from tests.support.sandbox import Hang, HttpStatus, Sandbox
+
+JSON = {"Content-Type": "application/json"}
+
+
+def approved(caller: HostCaller, sandbox: Sandbox, person: str = "alice") -> Any:
+    """A session that is active."""
+    begun = caller.ask(person).authentication
+    sandbox.approve(sandbox.wait_for_request(f"token-of-{person}"))
+    assert caller.answer(begun) == "active"
+    return begun
+
+
+def polls(sandbox: Sandbox) -> int:
+    return [call.kind for call in sandbox.calls].count("poll")
+
+
+# What IAMPASS says
+
+
+def test_a_session_that_is_open_is_asked_for_now(caller: HostCaller, sandbox: Sandbox) -> None:
+    begun = approved(caller, sandbox)
+    time.sleep(sessions.FRESH_SECONDS)
+    before = polls(sandbox)
+    with ThreadPoolExecutor(5) as pool:
+        assert set(pool.map(caller.poll, [begun] * 5)) == {"active"}
+    assert polls(sandbox) == before + 1
+    for change, status in (
+        (sandbox.walk_away, "walkaway"),
+        (sandbox.come_back, "active"),
+        (sandbox.close, "closed"),
+    ):
+        change("token-of-alice")
+        time.sleep(sessions.FRESH_SECONDS)
+        assert caller.poll(begun) == status
+
+
+@pytest.mark.parametrize("fault", [HttpStatus(503), HttpStatus(404), HttpStatus(401)])
+def test_while_iampass_does_not_say_so_nothing_is_active_or_closed(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, fault: HttpStatus
+) -> None:
+    begun = approved(caller, sandbox)
+    time.sleep(sessions.FRESH_SECONDS)
+    sandbox.misbehave("poll", fault, times=None)
+    sandbox.misbehave("end", fault, times=None)
+    for reply in (caller.session("GET", begun, "status_url"), caller.session("POST", begun, "logout_url")):
+        assert (reply.status, reply.reason) == (503, "IAMPASS_AWAY")
+    sandbox.behave()
+    time.sleep(sessions.FRESH_SECONDS)
+    assert caller.poll(begun) == "active"
+    assert gateway_server.session(begun).state is State.OPEN
+
+
+def test_a_request_on_a_phone_is_answered_from_the_database(caller: HostCaller, sandbox: Sandbox) -> None:
+    begun = caller.ask("alice").authentication
+    sandbox.misbehave("poll", Hang(), times=None)
+    sandbox.wait_for_calls("poll")
+    began = time.monotonic()
+    assert {caller.poll(begun) for _ in range(5)} == {"pending"}
+    assert time.monotonic() - began < 1.0
+    sandbox.behave()
+    sandbox.approve("token-of-alice")
+    other = caller.ask("bob").authentication
+    sandbox.approve("token-of-bob")
+    assert caller.answer(other) == "active"
+
+
+def test_another_process_goes_on_with_the_requests_of_one_that_has_stopped(
+    conninfo: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    settings = settings_for(conninfo, sandbox, tmp_path)
+    with RunningGateway(settings) as first:
+        first.populate()
+        begun = HostCaller(first).ask("alice").authentication
+    sandbox.identify("token-of-alice")
+    with RunningGateway(settings) as second:
+        caller = HostCaller(second)
+        url = begun["status_url"].replace(first.url, second.url)
+        begun = {**begun, "status_url": url}
+        while caller.poll(begun) == "pending":
+            pass
+        assert caller.poll(begun) == "identifying"
+        sandbox.approve("token-of-alice")
+        assert caller.answer(begun) == "active"
+
+
+@pytest.mark.parametrize("final", [Status.cancelled, Status.failed, Status.timeout, Status.closed])
+def test_a_final_status_never_changes(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, final: Status
+) -> None:
+    begun = caller.ask("alice").authentication
+    session = gateway_server.session(begun)
+    gateway_server.run(sessions.said(gateway_server.gateway, session, final))
+    ended = gateway_server.session(begun)
+    assert (ended.state, ended.status, ended.approved) == (State.ENDED, final, False)
+    for later in (Status.active, Status.pending, Status.walkaway):
+        assert gateway_server.run(sessions.said(gateway_server.gateway, session, later)) == ended
+    before = polls(sandbox)
+    assert caller.poll(begun) == final.name
+    assert caller.end(begun) is False
+    assert polls(sandbox) <= before + 1  # that of the watch may be under way
+    assert len(gateway_server.records) == 1
+
+
+def test_who_has_answered_is_not_asked_again(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    begun = approved(caller, sandbox)
+    session = gateway_server.session(begun)
+    assert gateway_server.run(sessions.said(gateway_server.gateway, session, Status.pending)) == session
+
+
+def test_each_change_has_a_version(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    begun = caller.ask("alice").authentication
+    versions = [gateway_server.session(begun).version]
+    for status in (Status.identifying, Status.active, Status.active, Status.walkaway, Status.closed):
+        gateway_server.run(sessions.said(gateway_server.gateway, gateway_server.session(begun), status))
+        versions.append(gateway_server.session(begun).version)
+    assert versions == [1, 2, 3, 3, 4, 5]
+
+
+def test_who_gives_up_ends_the_request_on_the_phone(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    begun = caller.ask("alice").authentication
+    assert caller.end(begun) is True
+    assert sandbox.wait_for_end("token-of-alice")
+    assert caller.poll(begun) == "closed"
+    assert [record["outcome"] for record in gateway_server.records] == ["cancelled"]
+    assert caller.ask("alice").status == 202
+
+
+def test_a_request_for_which_nobody_waits_any_more_is_ended(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    session = gateway_server.session(caller.ask("alice").authentication)
+    gateway_server.run(watching._follow(gateway_server.gateway, session, 300.0, 0.0))
+    assert sandbox.wait_for_end("token-of-alice")
+
+
+def test_a_person_who_is_removed_while_iampass_is_called_gets_no_session(
+    conninfo: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    class Slow(ThreadedIampass):
+        async def call(self, call: Call[Any], seconds: float, lane: Lane) -> Any:
+            result = await super().call(call, seconds, lane)
+            if call.name == "start":
+                async with running.gateway.database.transaction() as connection:
+                    assert await people.remove(connection, "alice")
+            return result
+
+    def change(gateway: Gateway) -> None:
+        gateway.iampass = Slow(gateway.settings)
+
+    with RunningGateway(settings_for(conninfo, sandbox, tmp_path), change) as running:
+        running.populate()
+        reply = HostCaller(running).ask("alice")
+        assert reply.authentication["reason"] == "UNKNOWN_USER"
+        assert sandbox.wait_for_end("token-of-alice")
+
+
+# Whose it is
+
+
+def test_a_session_is_nobody_elses(
+    caller: HostCaller, sandbox: Sandbox, gateway_server: RunningGateway
+) -> None:
+    mine, other = (caller.ask(person).authentication for person in ("alice", "bob"))
+    for method, key in (("GET", "status_url"), ("POST", "logout_url")):
+        mixed = {**other, key: mine[key]}
+        assert caller.session(method, mixed, key).reason == "UNKNOWN_CLIENT"
+        by_secret = {**mine, "session_secret": other["session_secret"]}
+        assert caller.session(method, by_secret, key).reason == "BAD_SIGNATURE"
+        headers = signed(HOST, gateway_server.application_secret, mine[key])
+        reply = caller.send(method, urlsplit(mine[key]).path, {**headers, **JSON})
+        assert reply.reason == "UNKNOWN_CLIENT"
+    assert sandbox.wait_for_request("token-of-alice").undecided
+
+
+@pytest.mark.parametrize("id", [str(uuid4()), str(uuid4()).upper(), uuid4().hex, "..", "x" * 36])
+def test_there_is_no_session_that_was_not_begun(
+    gateway_server: RunningGateway, caller: HostCaller, id: str
+) -> None:
+    keys, url = gateway_server.gateway.keys, f"{gateway_server.url}/session/{id}/status"
+    own = {"session_token": "x", "session_secret": "y"}
+    if len(id) == 36 and id != "x" * 36:
+        own = {
+            "session_token": keys.session_token(UUID(id)),
+            "session_secret": keys.session_secret(UUID(id)),
+        }
+    reply = caller.session("GET", {**own, "status_url": url}, "status_url")
+    assert (reply.status, reply.reason) == (404, "UNKNOWN_SESSION")
+
+
+def test_an_end_is_good_once(caller: HostCaller, sandbox: Sandbox) -> None:
+    begun = caller.ask("alice").authentication
+    url = begun["logout_url"]
+    headers = {**signed(begun["session_token"], begun["session_secret"], url), **JSON}
+    replies = [caller.send("POST", urlsplit(url).path, headers) for _ in range(2)]
+    assert [reply.status for reply in replies] == [200, 401]
+    assert replies[1].reason == "REPLAYED_NONCE"
+
+
+def test_a_host_that_is_suspended_or_removed_has_no_sessions(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    begun = approved(caller, sandbox)
+    calls = (("GET", "status_url"), ("POST", "logout_url"))
+    gateway_server.change_host(status=HostStatus.SUSPENDED)
+    replies = [caller.session(call[0], begun, call[1]) for call in calls]
+    assert [(reply.status, reply.reason) for reply in replies] == [(403, "HOST_SUSPENDED")] * 2
+    gateway_server.change_host(status=HostStatus.ACTIVE)
+    assert caller.poll(begun) == "active"
+    gateway_server.transaction(lambda _, connection: hosts.remove(connection, f"name-of-{HOST}"))
+    replies = [caller.session(call[0], begun, call[1]) for call in calls]
+    assert [(reply.status, reply.reason) for reply in replies] == [(401, "UNKNOWN_CLIENT")] * 2
+    assert caller.ask("bob").status == 404
+
+
+# Somebody who can write to the database, and has no key file
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "status = 'active', approved = true",
+        "status = 'active', state = 'open', version = 9, decided_at = now()",
+        "person = 'bob'",
+        "host = 'h-bbbbbbbbbbbb'",
+        "expires_at = now() + interval '1 year'",
+        'details = \'{"service": "other"}\'',
+    ],
+)
+def test_the_database_approves_nobody(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, change: str
+) -> None:
+    once = new_request_id()
+    begun = caller.ask("alice", once).authentication
+    gateway_server.rows(f"UPDATE session SET {change}")
+    assert caller.session("GET", begun, "status_url").reason == "UNKNOWN_SESSION"
+    assert caller.session("POST", begun, "logout_url").reason == "UNKNOWN_SESSION"
+    assert [record["kind"] for record in gateway_server.records] == ["alert"]
+    if not change.startswith("host"):
+        assert caller.ask("alice", once).authentication["reason"] == "TRY_AGAIN"
+    assert len(sandbox.sessions) == 1
+
+
+def test_a_session_at_iampass_is_not_exchanged_for_another_ones(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    approved(caller, sandbox, "bob")
+    begun = caller.ask("alice").authentication
+    alices = gateway_server.session(begun)
+    gateway_server.rows(
+        "UPDATE session SET upstream = (SELECT upstream FROM session WHERE person = 'bob'),"
+        " status = 'active' WHERE id = %s",
+        alices.id,
+    )
+    assert caller.session("GET", begun, "status_url").reason == "UNKNOWN_SESSION"
+    # Also with a MAC, as for a row of another kind.
+    keys = gateway_server.gateway.keys
+    (row,) = gateway_server.rows("SELECT * FROM session WHERE id = %s", alices.id)
+    gateway_server.rows(
+        "UPDATE session SET mac = %s WHERE id = %s", keys.sealed("session", row)["mac"], alices.id
+    )
+    assert caller.session("GET", begun, "status_url").reason == "UNKNOWN_SESSION"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE person SET token = (SELECT token FROM person WHERE name = 'bob') WHERE name = 'alice'",
+        "UPDATE person SET name = 'mallory' WHERE name = 'bob'; UPDATE person SET name = 'bob' WHERE name = 'alice';"
+        " UPDATE person SET name = 'alice' WHERE name = 'mallory'",
+        "INSERT INTO person SELECT 'mallory', token, groups, display_name, phone_number, source, status, changed_at,"
+        " mac FROM person WHERE name = 'bob'",
+    ],
+)
+def test_the_database_has_nobody_else_asked(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, change: str
+) -> None:
+    for statement in change.split(";"):
+        gateway_server.rows(statement)
+    person = "mallory" if "INSERT" in change else "alice"
+    assert caller.ask(person).authentication["reason"] == "UNKNOWN_USER"
+    assert sandbox.calls == ()
+    assert "alert" in [record["kind"] for record in gateway_server.records]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE host SET id = 'h-bbbbbbbbbbbb'",
+        "UPDATE host SET group_name = 'bastions'",
+        "UPDATE host SET status = 'active', machine = 'other'",
+        "INSERT INTO host SELECT 'h-bbbbbbbbbbbb', 'another', group_name, secret, machine, status, joined_at, invite,"
+        " slowed_until, mac FROM host",
+    ],
+)
+def test_the_database_makes_no_host(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, change: str
+) -> None:
+    gateway_server.rows(change)
+    if "bbbb" in change:
+        gateway_server.application_id = "h-bbbbbbbbbbbb"
+    for _ in range(2):
+        assert caller.ask("alice").status == 401
+    assert sandbox.calls == ()
+    assert [record["kind"] for record in gateway_server.records] == ["alert"]

@@ -1,0 +1,312 @@
+"""«Nothing was sent»: the statement by which a host may take a failed start for an outage, and when it is not made."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Callable
+
+import psycopg
+import pytest
+
+from pam_iampass.client.call import Call
+from pam_iampass.client.errors import IampassError, LocalFailure, Unavailable
+from pam_iampass.gateway.database import Connection, Database, UnknownOutcome
+from pam_iampass.gateway.gateway import Gateway, Lane, ThreadedIampass
+from pam_iampass.gateway.settings import GatewaySettings
+from tests.sandbox.signer import Reply
+from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
+from tests.support.postgres import Postgres
+from tests.support.sandbox import Hang, HttpStatus, Junk, Reset, Sandbox
+
+
+@pytest.fixture
+def settings(conninfo: str, sandbox: Sandbox, tmp_path: Path) -> GatewaySettings:
+    return settings_for(conninfo, sandbox, tmp_path)
+
+
+@contextmanager
+def gateway(
+    settings: GatewaySettings, change: Callable[[Gateway], None] = lambda _: None
+) -> Iterator[RunningGateway]:
+    with RunningGateway(settings, change) as running:
+        running.populate()
+        yield running
+
+
+def said(reply: Reply) -> tuple[str, Any]:
+    """The reason, and the statement if it was made."""
+    assert reply.status == 200
+    assert reply.authentication["authenticated"] is False
+    return reply.authentication["reason"], reply.authentication.get("nothing_sent")
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+def signed_start(caller: HostCaller, query: str) -> tuple[Reply, str]:
+    """A start, and its nonce."""
+    target = f"/authentication/authenticate_user/{HOST}/alice{query}"
+    headers = {**caller.application(target), "Content-Type": "application/json"}
+    nonce = headers["Authentication"].split(":")[1]
+    return caller.send("POST", target, headers, b"{}"), nonce
+
+
+# Where it is made
+
+
+def test_it_is_made_where_iampass_refuses_the_connection(settings: GatewaySettings) -> None:
+    with gateway(replace(settings, server=f"https://127.0.0.1:{closed_port()}")) as running:
+        caller, once = HostCaller(running), new_request_id()
+        for _ in range(2):  # a repeat has a nonce of its own
+            reply, nonce = signed_start(caller, f"?request_id={once}")
+            assert said(reply) == ("IAMPASS_AWAY", {"request_id": once, "nonce": nonce})
+        assert running.rows("SELECT state, nothing_sent FROM session") == [
+            {"state": "not_started", "nothing_sent": True}
+        ]
+        (record,) = running.records
+        assert record["outcome"] == "unavailable"
+        assert "refused" in record["reason"]
+
+
+def test_it_is_made_where_the_database_refuses_the_first_connection(
+    settings: GatewaySettings, postgres: Postgres, sandbox: Sandbox
+) -> None:
+    with gateway(settings) as running:
+        caller, once = HostCaller(running), new_request_id()
+        postgres.stop()
+        try:
+            reply, nonce = signed_start(caller, f"?methods=device&request_id={once}")
+            without_id = caller.start("alice")
+            bad_id = caller.start("alice", "?request_id=short")
+        finally:
+            postgres.start()
+    assert said(reply) == ("DATABASE_AWAY", {"request_id": once, "nonce": nonce})
+    assert said(without_id) == said(bad_id) == ("DATABASE_AWAY", None)
+    assert sandbox.calls == ()
+
+
+# Where it is not: IAMPASS
+
+
+class _Failing(ThreadedIampass):
+    """Its starts fail."""
+
+    error: IampassError
+
+    async def call(self, call: Call[Any], seconds: float, lane: Lane) -> Any:
+        if call.name == "start":
+            raise self.error
+        return await super().call(call, seconds, lane)
+
+
+def failing(error: IampassError) -> Callable[[Gateway], None]:
+    def change(gateway: Gateway) -> None:
+        gateway.iampass = iampass = _Failing(gateway.settings)
+        iampass.error = error
+
+    return change
+
+
+def test_without_a_request_id_it_is_never_made(settings: GatewaySettings) -> None:
+    with gateway(replace(settings, server=f"https://127.0.0.1:{closed_port()}")) as running:
+        assert said(HostCaller(running).start("alice")) == ("IAMPASS_AWAY", None)
+
+
+@pytest.mark.parametrize(
+    "fault", [HttpStatus(503), HttpStatus(429), HttpStatus(401), HttpStatus(404), Reset(), Junk()]
+)
+def test_it_is_not_made_where_iampass_has_had_the_request(
+    settings: GatewaySettings, sandbox: Sandbox, fault: Any
+) -> None:
+    sandbox.misbehave("start", fault, times=None)
+    with gateway(settings) as running:
+        assert said(HostCaller(running).ask("alice")) == ("IAMPASS_AWAY", None)
+        assert len(sandbox.sessions) <= 1
+
+
+def test_it_is_not_made_where_the_certificate_of_iampass_is_another_ones(
+    settings: GatewaySettings,
+) -> None:
+    with gateway(replace(settings, server_ca_file=settings.ca_file)) as running:
+        assert said(HostCaller(running).ask("alice")) == ("IAMPASS_AWAY", None)
+
+
+def test_it_is_not_made_where_iampass_accepts_and_hangs_up(settings: GatewaySettings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            while True:
+                try:
+                    listener.accept()[0].close()
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        server = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        with gateway(replace(settings, server=server)) as running:
+            answer = said(HostCaller(running).ask("alice"))
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert answer == ("IAMPASS_AWAY", None)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (Unavailable("connecting timed out", timed_out=True, outage=True), True),
+        (Unavailable("all connections are in use", timed_out=True), False),
+        (Unavailable("half of it was sent", may_have_started=True), False),
+        (Unavailable("never both", may_have_started=True, outage=True), False),
+        (LocalFailure("EMFILE"), False),
+    ],
+)
+def test_what_the_client_does_not_call_an_outage_is_none(
+    settings: GatewaySettings, error: IampassError, expected: bool
+) -> None:
+    with gateway(settings, failing(error)) as running:
+        reason, statement = said(HostCaller(running).ask("alice"))
+        assert (reason, statement is not None) == ("IAMPASS_AWAY", expected)
+
+
+def test_it_is_not_made_before_the_database_has_it(settings: GatewaySettings, postgres: Postgres) -> None:
+    class Stopping(ThreadedIampass):
+        async def call(self, call: Call[Any], seconds: float, lane: Lane) -> Any:
+            postgres.stop(signal.SIGQUIT)
+            raise Unavailable("refused", outage=True)
+
+    def change(gateway: Gateway) -> None:
+        gateway.iampass = Stopping(gateway.settings)
+
+    with gateway(settings, change) as running:
+        once = new_request_id()
+        try:
+            assert said(HostCaller(running).ask("alice", once)) == ("TRY_AGAIN", None)
+        finally:
+            postgres.start()
+        assert said(HostCaller(running).ask("alice", once)) == ("TRY_AGAIN", None)
+
+
+# Where it is not: the database
+
+
+class _Unlucky(Database):
+    """The outcome of one transaction after it was asked for is not known, although it has happened."""
+
+    unlucky = 0
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        async with super().transaction() as connection:
+            yield connection
+        self.unlucky -= 1
+        if self.unlucky == 0:
+            raise UnknownOutcome("the connection was lost at COMMIT")
+
+
+@pytest.mark.parametrize(
+    ("number", "reason", "rung"), [(1, "DATABASE_AWAY", 0), (2, "TRY_AGAIN", 0), (3, "TRY_AGAIN", 1)]
+)
+def test_it_is_not_made_where_a_commit_may_have_happened(
+    settings: GatewaySettings, sandbox: Sandbox, number: int, reason: str, rung: int
+) -> None:
+    with gateway(settings) as running:
+        caller, once = HostCaller(running), new_request_id()
+
+        async def set_up() -> None:
+            unlucky = _Unlucky(settings.database)
+            await unlucky.__aenter__()
+            running.gateway.database = unlucky
+            unlucky.unlucky = number
+
+        running.run(set_up())
+        assert said(caller.ask("alice", once)) == (reason, None)
+        assert len(sandbox.sessions) == rung
+        if rung:
+            assert sandbox.wait_for_end("token-of-alice")
+    assert [call.kind for call in sandbox.calls].count("start") == rung
+
+
+def test_it_is_not_made_where_all_connections_to_the_database_are_in_use(settings: GatewaySettings) -> None:
+    with gateway(replace(settings, limits=replace(settings.limits, connections=1))) as running:
+
+        async def held(_: Gateway, connection: Connection) -> tuple[str, Any]:
+            return said(await asyncio.to_thread(HostCaller(running).ask, "alice"))
+
+        assert running.transaction(held) == ("DATABASE_AWAY", None)
+
+
+def test_it_is_not_made_where_the_database_takes_no_more_clients(
+    settings: GatewaySettings, postgres: Postgres
+) -> None:
+    with gateway(settings) as running:
+        postgres.stop()
+        postgres.start("-c", "max_connections=4", "-c", "superuser_reserved_connections=0")
+        held = []
+        try:
+            with pytest.raises(psycopg.OperationalError, match="too many clients"):
+                while True:
+                    held.append(psycopg.connect(settings.database))
+            answer = said(HostCaller(running).ask("alice"))
+        finally:
+            for each in held:
+                each.close()
+            postgres.stop()
+            postgres.start()
+    assert answer == ("DATABASE_AWAY", None)
+
+
+@pytest.mark.parametrize("table", ["nonce", "session"])
+def test_it_is_not_made_where_a_lock_is_waited_for_in_vain(
+    settings: GatewaySettings, sandbox: Sandbox, table: str
+) -> None:
+    with gateway(settings) as running, psycopg.connect(settings.database) as other:
+        other.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
+        assert said(HostCaller(running).ask("alice")) == ("DATABASE_AWAY", None)
+    assert sandbox.calls == ()
+
+
+def test_it_is_not_made_of_a_poll(settings: GatewaySettings, postgres: Postgres, sandbox: Sandbox) -> None:
+    with gateway(settings) as running:
+        caller = HostCaller(running)
+        begun = caller.ask("alice").authentication
+        postgres.stop()
+        try:
+            replies = [
+                caller.session("GET", begun, "status_url"),
+                caller.session("POST", begun, "logout_url"),
+            ]
+        finally:
+            postgres.start()
+    assert [reply.status for reply in replies] == [503, 503]
+    assert {tuple(reply.json) for reply in replies} == {("reason", "detail")}
+
+
+def test_a_start_that_iampass_does_not_answer_is_given_up(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    sandbox.misbehave("start", Hang())
+
+    class Impatient(ThreadedIampass):
+        async def call(self, call: Call[Any], seconds: float, lane: Lane) -> Any:
+            return await super().call(call, min(seconds, 1.0), lane)
+
+    def change(gateway: Gateway) -> None:
+        gateway.iampass = Impatient(gateway.settings)
+
+    with gateway(settings, change) as running:
+        once = new_request_id()
+        for _ in range(2):
+            assert said(HostCaller(running).ask("alice", once)) == ("IAMPASS_AWAY", None)
+        assert said(HostCaller(running).ask("alice")) == ("HOST_THROTTLED", None)
+    assert len(sandbox.sessions) == 1
