@@ -15,7 +15,7 @@ import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from importlib import resources
 from typing import Any, Callable, Union
@@ -23,6 +23,7 @@ from typing import Any, Callable, Union
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import JsonbDumper
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -134,7 +135,10 @@ class Database:
                 each()
         finally:
             connection.after_commit.clear()
-            await self._pool.putconn(connection)  # rolls back what is left
+            if connection.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+                with suppress(psycopg.Error):
+                    await connection.rollback()  # as the pool would, which warns of it
+            await self._pool.putconn(connection)
 
     async def _connection(self) -> Connection:
         try:

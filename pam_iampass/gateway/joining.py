@@ -18,19 +18,18 @@ from datetime import timedelta
 import psycopg
 
 from pam_iampass.config.value_types import Network
-from pam_iampass.gateway import certificates, hosts, records
+from pam_iampass.gateway import certificates, hosts, records, sessions
 from pam_iampass.gateway.database import Connection, now
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus, Invite
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.records import Kind
+from pam_iampass.gateway.service import signed_by_host, spend_nonce
 from pam_iampass.gateway.settings import GatewaySettings, GroupSettings
 from pam_iampass.server.http import Route
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply, bad_request, text_of
-from pam_iampass.server.signatures import NONCE_SECONDS, Credentials, SignatureCheck
+from pam_iampass.server.signatures import Credentials, SignatureCheck
 
-DEFAULT_GROUP = "default"
-"""The group of a host whose invite names none."""
 _MACHINE = re.compile("[0-9a-f]{32}")
 _SECRET = re.compile("[A-Za-z0-9_-]{43}")
 
@@ -125,15 +124,21 @@ async def _invite(gateway: Gateway, connection: Connection, request: IncomingReq
         found = await hosts.find_invite(gateway, connection, id)
     except Tampered:
         found = None
+
+    async def secret_of(_client: str) -> str | None:
+        return None if found is None else found.secret
+
+    async def spend(credentials: Credentials) -> bool:
+        return await spend_nonce(connection, id, credentials.nonce)
+
     try:
-        await _require_signature(gateway, connection, request, id, found.secret if found else None)
+        await SignatureCheck(secret_of, spend, gateway.clock).caller(request, id)
     except RefusedRequest as refusal:
         if refusal.reason != "STALE_TIMESTAMP":
             raise
         # No 401, to which a client answers with the time of the server: this clock must be set.
         raise RefusedRequest(403, "CLOCK_OFF", refusal.detail) from None
-    if found is None:
-        raise _unknown()
+    assert found is not None  # noqa: S101 - without a secret nothing is signed
     return found
 
 
@@ -152,8 +157,10 @@ async def _joined(
     if refusal is None and existing is not None:
         refusal = _name_taken(joining.name)
     if refusal is not None:
-        fields = {"what": "join refused", "reason": refusal.reason, "invite": invite.id, "from": remote}
-        await records.write(connection, Kind.ALERT, host=joining.name, **fields)
+        reason = f"{refusal.reason}: invite {invite.id}"
+        await records.write(
+            connection, Kind.ALERT, host=joining.name, what="join_refused", remote=remote, reason=reason
+        )
         return refusal
     policy = gateway.settings.groups.get(invite.group, GroupSettings())
     host = Host(
@@ -168,8 +175,10 @@ async def _joined(
     )
     await hosts.add(gateway, connection, host)
     await hosts.write_invite(gateway, connection, replace(invite, uses_left=invite.uses_left - 1))
-    fields = {"what": "host joined", "group": host.group, "invite": invite.id, "from": remote}
-    await records.write(connection, Kind.ACT, host=host.name, **fields)
+    reason = f"group {host.group}, invite {invite.id}"
+    await records.write(
+        connection, Kind.ACT, host=host.name, what="host_joined", remote=remote, reason=reason
+    )
     return host
 
 
@@ -204,54 +213,20 @@ def _within(remote: str, network: Network) -> bool:
 
 
 async def _leave(gateway: Gateway, request: IncomingRequest) -> Reply:
+    host = await signed_by_host(gateway, request)
     request.parameters()
     async with gateway.database.transaction() as connection:
-        host = await _host(gateway, connection, request)
+        kept = await sessions.of_host(gateway, connection, host.name)
         await hosts.remove(connection, host.name)
-        await records.write(
-            connection, Kind.ACT, host=host.name, what="host left", **{"from": request.remote}
-        )
+        await records.write(connection, Kind.ACT, host=host.name, what="host_left", remote=request.remote)
+    await sessions.end_all(gateway, kept)  # those that cannot be ended end when their time is over
     return Reply.of({"status": True})
 
 
 async def _status(gateway: Gateway, request: IncomingRequest) -> Reply:
+    host = await signed_by_host(gateway, request)
     request.parameters()
-    async with gateway.database.transaction() as connection:
-        host = await _host(gateway, connection, request)
     return Reply.of({"name": host.name, "group": host.group, "status": host.status.value})
-
-
-async def _host(gateway: Gateway, connection: Connection, request: IncomingRequest) -> Host:
-    """The host in the path, which has signed the request. It may wait or be suspended."""
-    id = request.segments[2]
-    try:
-        host = await hosts.find(gateway, connection, id)
-    except Tampered:
-        host = None
-    await _require_signature(gateway, connection, request, id, host.secret if host else None)
-    if host is None:
-        raise _unknown()
-    return host
-
-
-async def _require_signature(
-    gateway: Gateway, connection: Connection, request: IncomingRequest, client: str, secret: str | None
-) -> None:
-    async def secret_of(_id: str) -> str | None:
-        return secret
-
-    async def spend(credentials: Credentials) -> bool:
-        cursor = await connection.execute(
-            "INSERT INTO nonce VALUES (%s, %s, now() + %s) ON CONFLICT DO NOTHING",
-            (credentials.client_id, int(credentials.nonce), timedelta(seconds=NONCE_SECONDS)),
-        )
-        return cursor.rowcount == 1
-
-    await SignatureCheck(secret_of, spend, gateway.clock).caller(request, client)
-
-
-def _unknown() -> RefusedRequest:
-    return RefusedRequest(401, "UNKNOWN_CLIENT", "this host or invite is unknown")
 
 
 def _name_taken(name: str) -> RefusedRequest:

@@ -133,7 +133,7 @@ async def signed_by_host(gateway: Gateway, request: IncomingRequest) -> Host:
                 return host.secret if host is not None else None
 
             async def spend(credentials: Credentials) -> bool:
-                return await _spend(connection, id, credentials.nonce)
+                return await spend_nonce(connection, id, credentials.nonce)
 
             await SignatureCheck(secret_of, spend, gateway.clock).caller(request, id)
     if host is None:
@@ -157,7 +157,7 @@ async def _signed_by_session(gateway: Gateway, request: IncomingRequest) -> Host
         if request.method == "GET":  # changes nothing
             return True
         async with gateway.database.transaction() as connection:
-            return await _spend(connection, str(id), credentials.nonce)
+            return await spend_nonce(connection, str(id), credentials.nonce)
 
     check = SignatureCheck(secret_of, spend, gateway.clock)
     await check.caller(request, gateway.keys.session_token(id))
@@ -178,7 +178,7 @@ async def _signed_by_session(gateway: Gateway, request: IncomingRequest) -> Host
     return session
 
 
-async def _spend(connection: Connection, client: str, nonce: str) -> bool:
+async def spend_nonce(connection: Connection, client: str, nonce: str) -> bool:
     """Whether this client sends this nonce to any gateway for the first time."""
     cursor = await connection.execute(
         "INSERT INTO nonce VALUES (%s, %s, now() + make_interval(secs => %s)) ON CONFLICT DO NOTHING",

@@ -13,7 +13,8 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -37,11 +38,10 @@ from pam_iampass.gateway.database import (
 )
 from pam_iampass.gateway.gateway import Asked, Gateway, Lane
 from pam_iampass.gateway.hosts import Host, HostStatus
-from pam_iampass.gateway.joining import DEFAULT_GROUP
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
 from pam_iampass.gateway.records import Kind
-from pam_iampass.gateway.settings import GroupSettings
+from pam_iampass.gateway.settings import DEFAULT_GROUP, GroupSettings
 from pam_iampass.outcome import Outcome, SessionEvent
 from pam_iampass.server.messages import IncomingRequest, Start, bad_request
 from pam_iampass.text import clean
@@ -479,6 +479,29 @@ async def end(gateway: Gateway, session: HostSession) -> bool:
         return True
     await ask(gateway, session)
     return False
+
+
+async def of_host(gateway: Gateway, connection: Connection, name: str) -> list[HostSession]:
+    """The open sessions of the host with this name."""
+    found = []
+    statement = (
+        "SELECT session.* FROM session JOIN host ON session.host = host.id WHERE name = %s AND state = 'open'"
+    )
+    for row in await many(connection, statement, name):
+        with suppress(Tampered):
+            found.append(_session(gateway, row))
+    return found
+
+
+async def end_all(gateway: Gateway, found: Sequence[HostSession]) -> int:
+    """End these sessions at IAMPASS; how many could not be ended. Raises DatabaseError."""
+    left = 0
+    for session in found:
+        try:
+            await end(gateway, session)
+        except (IampassError, Tampered):
+            left += 1
+    return left
 
 
 async def said(gateway: Gateway, session: HostSession, status: Status) -> HostSession:

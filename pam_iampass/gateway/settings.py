@@ -27,6 +27,8 @@ from pam_iampass.system import trusted_file
 FOLDER = Path("/etc/iampass-gateway")
 DEFAULT_PATH = FOLDER / "gateway.yaml"
 KEY_BYTES = 32
+DEFAULT_GROUP = "default"
+"""The group of a host whose invite names none."""
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
 """The variable by which systemd names the folder with the service's secrets."""
 

@@ -23,6 +23,8 @@ from pam_iampass.gateway.settings import GatewaySettings, GroupSettings, LimitSe
 from pam_iampass.server.http import Dispatcher
 from pam_iampass.server.messages import IncomingRequest, Reply
 from tests.sandbox.signer import signed
+from tests.support.gateway import HOST, HostCaller, RunningGateway
+from tests.support.sandbox import Sandbox
 
 NAME = "gateway.example.com"
 MACHINE = "0123456789abcdef" * 2
@@ -73,7 +75,8 @@ class Fleet:
         headers |= signed(client, secret, f"https://{NAME}{path}", timestamp=when) | (changed or {})
         request = IncomingRequest(method, path, headers.items(), body, remote)
         reply: Reply = await self._dispatcher.reply(request)
-        return reply.status, json.loads(reply.body)
+        is_json = reply.content_type == "application/json"
+        return reply.status, json.loads(reply.body) if is_json else reply.body.decode()
 
     async def join(
         self,
@@ -91,12 +94,17 @@ class Fleet:
         path = f"/fleet/join/{invite[0]}?body_sha256={digest}"
         return await self.call("POST", path, *invite, body, **options)
 
-    async def records(self) -> list[tuple[str, str | None, str, str | None]]:
-        """Kind, host, what and reason of each record."""
+    async def records(self) -> list[tuple[str, str | None, str]]:
+        """Kind, host and what of each record; of an alert, the reason."""
         async with self.gateway.database.transaction() as connection:
             rows = await many(connection, "SELECT kind, host, fields FROM record ORDER BY id")
         return [
-            (row["kind"], row["host"], row["fields"]["what"], row["fields"].get("reason")) for row in rows
+            (
+                row["kind"],
+                row["host"],
+                row["fields"]["reason" if row["kind"] == "alert" else "what"].partition(":")[0],
+            )
+            for row in rows
         ]
 
     async def hosts(self) -> dict[str, HostStatus]:
@@ -151,7 +159,7 @@ def test_a_host_joins_with_an_invite_and_asks_for_its_status(fleet: Any) -> None
         id = answer["host_id"]
         found = await fleet.call("GET", f"/fleet/host/{id}", id, SECRET)
         assert found == (200, {"name": "web.example.com", "group": "default", "status": "active"})
-        assert await fleet.records() == [("act", "web.example.com", "host joined", None)]
+        assert await fleet.records() == [("act", "web.example.com", "host_joined")]
 
     fleet(use)
 
@@ -187,7 +195,7 @@ def test_a_name_that_exists_is_never_taken_over(fleet: Any, other: str) -> None:
         for again in (invite, await fleet.invite(name="web.example.com")):
             status, answer = await fleet.join(again, **changed)
             assert (status, answer["reason"]) == (409, "NAME_TAKEN")
-        assert (await fleet.records())[-1] == ("alert", "web.example.com", "join refused", "NAME_TAKEN")
+        assert (await fleet.records())[-1] == ("alert", "web.example.com", "NAME_TAKEN")
         # Neither was the invite used.
         assert (await fleet.join(invite, "b.example.com"))[0] == 201
         assert (await fleet.join(invite, "c.example.com"))[0] == 201
@@ -350,8 +358,8 @@ def test_a_host_leaves_by_itself_only(fleet: Any) -> None:
             assert (await fleet.call(method, f"{path}/{ids[1]}", ids[1], "a" * 43))[0] == 401
         assert await fleet.call("POST", f"/fleet/leave/{ids[0]}", ids[0], "a" * 43) == (200, {"status": True})
         assert set(await fleet.hosts()) == {"b"}
-        assert (await fleet.call("GET", f"/fleet/host/{ids[0]}", ids[0], "a" * 43))[0] == 401
-        assert (await fleet.records())[-1] == ("act", "a", "host left", None)
+        assert (await fleet.call("GET", f"/fleet/host/{ids[0]}", ids[0], "a" * 43))[0] == 404
+        assert (await fleet.records())[-1] == ("act", "a", "host_left")
 
     fleet(use)
 
@@ -396,3 +404,17 @@ def test_the_certificate_of_the_ca_is_for_everybody(fleet: Any) -> None:
         assert certificates.fingerprint(reply.body) == word.rpartition(".")[2]
 
     fleet(use)
+
+
+def test_a_host_that_leaves_has_its_sessions_ended(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    gateway_server.add_host("h-bbbbbbbbbbbb")
+    begun = caller.ask("alice").authentication
+    sandbox.wait_for_request("token-of-alice")
+    sandbox.approve("token-of-alice")
+    assert caller.answer(begun) == "active"
+    assert caller.post("/fleet/leave/h-bbbbbbbbbbbb", None).status == 401
+    assert caller.post(f"/fleet/leave/{HOST}", None).json == {"status": True}
+    assert sandbox.wait_for_end("token-of-alice")
+    assert caller.session("GET", begun, "status_url").status == 401

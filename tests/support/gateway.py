@@ -22,13 +22,12 @@ import psycopg
 import trustme
 from psycopg.rows import dict_row
 
-from pam_iampass.gateway import hosts, people, sessions
+from pam_iampass.gateway import hosts, joining, people, service, sessions
 from pam_iampass.gateway.database import Connection, Database
 from pam_iampass.gateway.gateway import Gateway, ThreadedIampass
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import KeyFile
 from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.service import ROUTES
 from pam_iampass.gateway.settings import GatewaySettings, GroupSettings, LimitSettings
 from pam_iampass.gateway.watching import watching
 from pam_iampass.server.http import Dispatcher, serve
@@ -128,7 +127,8 @@ class RunningGateway:
             self._change(gateway)
             self.gateway = gateway
             names = frozenset(self.settings.names)
-            dispatcher = self.dispatcher(ROUTES, gateway, names, gateway.clock, lambda request, refusal: None)
+            routes = (*service.ROUTES, *joining.ROUTES)
+            dispatcher = self.dispatcher(routes, gateway, names, gateway.clock, lambda request, refusal: None)
             async with watching(gateway, first_poll=0.1):
                 await serve(
                     dispatcher.handle,

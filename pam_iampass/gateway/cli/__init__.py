@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 import sys
 from collections.abc import Awaitable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -19,13 +21,20 @@ from pam_iampass.client import IampassError, ManagementAPI
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.database import Connection, DatabaseError
 from pam_iampass.gateway.gateway import Gateway, opened
+from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.settings import GatewaySettings
+from pam_iampass.system.service_user import reading_as
 
 T = TypeVar("T")
 
 GROUPS = {
     "Set up": {
+        "init": "Make the database, the key, the CA and the settings.",
+        "certificate": "Show or renew the gateway's certificate.",
         "migrate": "Make or update the tables of the database.",
+    },
+    "Hosts": {
+        "host": "Invite hosts; list, admit, suspend and remove them.",
     },
     "People": {
         "enroll": "Add people and register their phones.",
@@ -40,6 +49,9 @@ GROUPS = {
     },
 }
 """The verbs and their summaries, under the headings of `--help`."""
+
+ACCOUNT = "_iampass-gateway"
+"""The account of the service. Root's commands use the database as this account, too: it needs no password there."""
 
 config_option = click.option(
     "--config",
@@ -80,18 +92,29 @@ def with_gateway(config: Path, use: Callable[[Gateway], Coroutine[Any, Any, T]])
 
 def in_loop(work: Coroutine[Any, Any, T]) -> T:
     """What a coroutine returns. An error of the database becomes a ClickException."""
-    with _database_errors():
+    with _using_the_database():
         return asyncio.run(work)
 
 
 @contextmanager
-def _database_errors() -> Iterator[None]:
+def _using_the_database() -> Iterator[None]:
+    """Makes ClickExceptions of the database's errors, and of a row that no gateway has written.
+
+    If root runs the command, what is done meanwhile is done as the service's account, where there is one.
+    """
+    home = os.environ.get("HOME", "")
     try:
-        yield
-    except DatabaseError as error:
+        with reading_as(ACCOUNT):
+            with suppress(KeyError):
+                # libpq looks there for a password and certificates
+                os.environ["HOME"] = pwd.getpwuid(os.geteuid()).pw_dir
+            yield
+    except (DatabaseError, Tampered) as error:
         raise click.ClickException(str(error)) from None
     except psycopg.Error as error:
         raise click.ClickException(f"the database refuses this: {error}") from None
+    finally:
+        os.environ["HOME"] = home
 
 
 class CommandGateway:
@@ -116,7 +139,7 @@ class CommandGateway:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What a coroutine returns. An error of the database becomes a ClickException."""
         task = self._loop.create_task(work)
-        with _database_errors():
+        with _using_the_database():
             try:
                 return self._loop.run_until_complete(task)
             except KeyboardInterrupt:
@@ -148,7 +171,8 @@ def command_gateway(config: Path) -> Iterator[CommandGateway]:
     loop = asyncio.new_event_loop()
     try:
         opening = opened(settings)
-        gateway = loop.run_until_complete(opening.__aenter__())
+        with _using_the_database():
+            gateway = loop.run_until_complete(opening.__aenter__())
         try:
             command = CommandGateway(settings, gateway, loop)
             command.run(gateway.database.require_schema())

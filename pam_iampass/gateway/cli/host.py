@@ -1,0 +1,314 @@
+"""`pam-iampass-gateway host`: invites, and the hosts of the fleet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pam_iampass.cli import Verbs, output
+from pam_iampass.cli.parameters import DURATION, Parsed, json_option
+from pam_iampass.config import value_types
+from pam_iampass.config.value_types import InvalidValue, Network
+from pam_iampass.gateway import hosts, joining, records, sessions
+from pam_iampass.gateway.cli import config_option, with_gateway
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.hosts import Host, HostStatus, Invite
+from pam_iampass.gateway.settings import DEFAULT_GROUP
+
+_STYLES = {HostStatus.ACTIVE: "green", HostStatus.WAITING: "yellow", HostStatus.SUSPENDED: "bold red"}
+_EPILOG = """\b
+Examples:
+  pam-iampass-gateway host invite                             for one host, within an hour
+  pam-iampass-gateway host invite --name web1.example.com --network 192.0.2.0/24
+  pam-iampass-gateway host invite --group web --uses 50 --for 1d
+  pam-iampass-gateway host list
+  pam-iampass-gateway host suspend web1.example.com           at once; its sessions are not answered either
+  pam-iampass-gateway host remove web1.example.com
+"""
+
+
+def _name(text: str) -> str:
+    error = hosts.host_name_error(text)
+    if error:
+        raise ValueError(error)
+    return text
+
+
+def _network(text: str) -> Network:
+    try:
+        return value_types.network(text)
+    except InvalidValue as invalid:
+        raise ValueError(f"{invalid.what}: {invalid.remedy}") from None
+
+
+NAME = Parsed("name", _name)
+
+
+@click.group(cls=Verbs, epilog=_EPILOG)
+def command() -> None:
+    """Invite hosts; list, admit, suspend and remove them.
+
+    The exit status is 0, or 1 if it failed.
+    """
+
+
+@command.command(short_help="Make an invite with which a host can join.")
+@click.option(
+    "--group",
+    default=DEFAULT_GROUP,
+    show_default=True,
+    help="The group of the hosts that join with it.",
+)
+@click.option("--name", type=NAME, help="Only the host of this name can use it.")
+@click.option(
+    "--network",
+    type=Parsed("network", _network),
+    help="It can be used from there only, such as 192.0.2.0/24.",
+)
+@click.option(
+    "--uses", type=click.IntRange(1, 10_000), default=1, show_default=True, help="How many hosts can join."
+)
+@click.option(
+    "--for", "seconds", type=DURATION, default="1h", show_default=True, help="How long it can be used."
+)
+@json_option
+@config_option
+def invite(
+    config: Path,
+    group: str,
+    name: str | None,
+    network: Network | None,
+    uses: int,
+    seconds: int,
+    as_json: bool,
+) -> None:
+    """Make an invite, and print the command by which a host joins.
+
+    Whoever has the invite can join a host of its group, until it is used up or has expired: give it a --name or a
+    --network if it is kept anywhere, and see `host revoke`. A group must be in gateway.yaml, unless it is `default`.
+    """
+
+    async def go(gateway: Gateway) -> tuple[Invite, str, str]:
+        groups = {*gateway.settings.groups, DEFAULT_GROUP}
+        if group not in groups:
+            raise click.ClickException(
+                f"there is no group {group} in {config}; there is {', '.join(sorted(groups))}"
+            )
+        async with gateway.database.transaction() as connection:
+            made, word = await joining.invite(gateway, connection, group, uses, seconds, name, network)
+            await records.act(connection, "host_invite", host=name, reason=f"{made.id}: {_terms(made)}")
+        return made, word, joining.url(gateway.settings)
+
+    made, word, url = with_gateway(config, go)
+    if as_json:
+        output.show_json({**_invite_object(made), "url": url, "invite": word})
+        return
+    output.line(f"Invite {made.id}: {_terms(made)}")
+    output.line("On the host, as root:")
+    output.line(f"    pam-iampass join {url} {word}")
+
+
+@command.command(short_help="Make an invite useless.")
+@click.argument("id")
+@config_option
+def revoke(config: Path, id: str) -> None:
+    """Make an invite useless. Hosts that have joined with it stay. ID is the first part of the invite."""
+
+    async def go(gateway: Gateway) -> bool:
+        async with gateway.database.transaction() as connection:
+            removed = await hosts.remove_invite(connection, id.partition(".")[0])
+            if removed:
+                await records.act(connection, "host_revoke", reason=id.partition(".")[0])
+            return removed
+
+    if not with_gateway(config, go):
+        raise click.ClickException("there is no such invite; see: pam-iampass-gateway host list")
+    output.line("Revoked.")
+
+
+@command.command("list", short_help="Show the hosts, and the invites that can still be used.")
+@json_option
+@config_option
+def list_(config: Path, as_json: bool) -> None:
+    """Show the hosts, and the invites that can still be used."""
+
+    async def go(gateway: Gateway) -> tuple[list[Host], list[str], list[Invite]]:
+        async with gateway.database.transaction() as connection:
+            found, tampered = await hosts.listing(gateway, connection)
+            return found, tampered, await hosts.invites(gateway, connection)
+
+    found, tampered, invites = with_gateway(config, go)
+    if as_json:
+        output.show_json(
+            {
+                "hosts": [_host_object(host) for host in found],
+                "tampered": tampered,
+                "invites": [_invite_object(invite) for invite in invites],
+            }
+        )
+        return
+    if found:
+        rows = [
+            (
+                (host.name, "bold"),
+                host.group,
+                (host.status.value, _STYLES[host.status]),
+                _when(host.joined_at),
+            )
+            for host in found
+        ]
+        output.table(("NAME", "GROUP", "STATUS", "JOINED"), rows)
+    else:
+        output.line("No host has joined. To invite one: pam-iampass-gateway host invite")
+    for name in tampered:
+        output.line(
+            (f"{name}: its row was not written by this gateway, and does not count.", "bold red"), err=True
+        )
+    if invites:
+        output.line("")
+        output.table(("INVITE", "TERMS"), [(invite.id, _terms(invite)) for invite in invites])
+
+
+@command.command(short_help="Show one host.")
+@click.argument("name", type=NAME)
+@json_option
+@config_option
+def show(config: Path, name: str, as_json: bool) -> None:
+    """Show what is known of a host."""
+
+    async def go(gateway: Gateway) -> Host | None:
+        async with gateway.database.transaction() as connection:
+            return await hosts.named(gateway, connection, name)
+
+    host = _required(with_gateway(config, go), name)
+    if as_json:
+        output.show_json(_host_object(host))
+        return
+    slowed = [("Slowed until", _when(host.slowed_until))] if host.slowed_until else []
+    output.fields(
+        [
+            ("Name", host.name),
+            ("Group", host.group),
+            ("Status", (host.status.value, _STYLES[host.status])),
+            ("Id", host.id),
+            ("Machine", host.machine or "not known yet"),
+            ("Joined", f"{_when(host.joined_at)} with invite {host.invite}"),
+            *slowed,
+        ]
+    )
+
+
+@command.command(short_help="Let a host ask that has joined and waits.")
+@click.argument("name", type=NAME)
+@config_option
+def admit(config: Path, name: str) -> None:
+    """Let a host ask that has joined in a group with `admit: true`. Compare its id and machine first: host show."""
+    _change(config, name, "host_admit", {HostStatus.WAITING}, HostStatus.ACTIVE)
+
+
+@command.command(short_help="Answer nothing any more that a host asks.")
+@click.argument("name", type=NAME)
+@config_option
+def suspend(config: Path, name: str) -> None:
+    """Answer nothing any more that a host asks, neither starts nor calls about its sessions, until `host resume`."""
+    _change(config, name, "host_suspend", {HostStatus.WAITING, HostStatus.ACTIVE}, HostStatus.SUSPENDED)
+
+
+@command.command(short_help="Undo `suspend`.")
+@click.argument("name", type=NAME)
+@config_option
+def resume(config: Path, name: str) -> None:
+    """Answer a host again that was suspended, and forget that it was slowed down."""
+    _change(config, name, "host_resume", {HostStatus.SUSPENDED}, HostStatus.ACTIVE)
+
+
+def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: HostStatus) -> None:
+    async def go(gateway: Gateway) -> Host | None:
+        async with gateway.database.transaction() as connection:
+            host = await hosts.named(gateway, connection, name)
+            if host is not None and host.status in before:
+                slowed = None if verb == "host_resume" else host.slowed_until
+                await hosts.change(gateway, connection, host.id, status=after, slowed_until=slowed)
+                await records.act(connection, verb, host=name)
+            return host
+
+    host = _required(with_gateway(config, go), name)
+    if host.status not in before and host.status is not after:
+        raise click.ClickException(f"{name} is {host.status.value}")
+    output.line((name, "bold"), f" is {after.value}.")
+
+
+@command.command(short_help="Remove a host from the fleet.")
+@click.argument("name", type=NAME)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@config_option
+def remove(config: Path, name: str, yes: bool) -> None:
+    """Remove a host from the fleet. Its credential is worth nothing from then on, and its sessions are ended.
+
+    Where it is used, logins on it are denied, unless it leaves (pam-iampass leave) or joins anew.
+    """
+    if not yes:
+        output.confirm(f"Remove {name}?")
+
+    async def go(gateway: Gateway) -> tuple[bool, int]:
+        async with gateway.database.transaction() as connection:
+            kept = await sessions.of_host(gateway, connection, name)
+            removed = await hosts.remove(connection, name)
+            if removed:
+                await records.act(connection, "host_remove", host=name)
+        return removed, await sessions.end_all(gateway, kept)
+
+    removed, left = with_gateway(config, go)
+    if not removed:
+        raise _unknown(name)
+    output.line((name, "bold"), " is removed.")
+    if left:
+        what = f"{output.count(left, 'session')} could not be ended at IAMPASS, and will end when the time is over"
+        raise click.ClickException(what)
+
+
+def _required(host: Host | None, name: str) -> Host:
+    if host is None:
+        raise _unknown(name)
+    return host
+
+
+def _unknown(name: str) -> click.ClickException:
+    return click.ClickException(f"there is no host {name}; see: pam-iampass-gateway host list")
+
+
+def _when(moment: Any) -> str:
+    return output.moment(moment.timestamp())
+
+
+def _terms(invite: Invite) -> str:
+    name = f" named {invite.name}" if invite.name else ""
+    network = f" in {invite.network}" if invite.network else ""
+    uses = output.count(invite.uses_left, "host")
+    return f"{uses}{name}{network}, group {invite.group}, until {_when(invite.expires_at)}"
+
+
+def _host_object(host: Host) -> dict[str, Any]:
+    return {
+        "name": host.name,
+        "id": host.id,
+        "group": host.group,
+        "status": host.status.value,
+        "machine": host.machine,
+        "joined": output.timestamp(host.joined_at.timestamp()),
+        "invite": host.invite,
+        "slowed_until": output.timestamp(host.slowed_until.timestamp()) if host.slowed_until else None,
+    }
+
+
+def _invite_object(invite: Invite) -> dict[str, Any]:
+    return {
+        "id": invite.id,
+        "group": invite.group,
+        "name": invite.name,
+        "network": str(invite.network) if invite.network else None,
+        "uses_left": invite.uses_left,
+        "expires": output.timestamp(invite.expires_at.timestamp()),
+    }

@@ -1,0 +1,198 @@
+"""`pam-iampass-gateway host`: invites, and what an administrator does to hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any, Callable
+
+import psycopg
+import pytest
+
+from pam_iampass.gateway import certificates, hosts
+from pam_iampass.gateway import settings as gateway_settings
+from pam_iampass.gateway.database import Connection, Database
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.hosts import Host, HostStatus
+from pam_iampass.gateway.keys import KeyFile
+from tests.support.gateway_machine import ETC, initialised, run_gateway
+from tests.support.postgres import Postgres
+
+
+@pytest.fixture(scope="module")
+def initialised_server() -> Iterator[Postgres]:
+    with initialised("groups:\n  bastion: {admit: true}\n") as (server, _):
+        yield server
+
+
+@pytest.fixture
+def server(initialised_server: Postgres) -> Postgres:
+    """PostgreSQL, with an initialised gateway that has no hosts, invites and records."""
+    with psycopg.connect(initialised_server.conninfo("iampass")) as connection:
+        connection.execute("TRUNCATE host, invite, record")
+    return initialised_server
+
+
+def _with_gateway(server: Postgres, use: Callable[[Gateway, Connection], Awaitable[Any]]) -> Any:
+    """What a coroutine returns, in a transaction."""
+    settings = gateway_settings.load(ETC / "gateway.yaml")
+
+    async def go() -> Any:
+        async with (
+            Database(server.conninfo("iampass"), connections=1) as database,
+            database.transaction() as connection,
+        ):
+            return await use(Gateway(settings, database, KeyFile(settings.key)), connection)
+
+    return asyncio.run(go())
+
+
+def add_host(server: Postgres, name: str, status: HostStatus = HostStatus.ACTIVE) -> None:
+    """A host that has joined."""
+    now = datetime(2026, 11, 27, 12, 0, tzinfo=timezone.utc)
+    slowed = now + timedelta(minutes=10) if status is HostStatus.SUSPENDED else None
+    host = Host(hosts.new_id("h"), name, "default", "x" * 43, "f" * 32, status, now, "i-1", slowed)
+    _with_gateway(server, lambda gateway, connection: hosts.add(gateway, connection, host))
+
+
+def find_host(server: Postgres, name: str) -> Host | None:
+    found: Host | None = _with_gateway(
+        server, lambda gateway, connection: hosts.named(gateway, connection, name)
+    )
+    return found
+
+
+def records(server: Postgres) -> list[tuple[str | None, dict[str, str]]]:
+    """Host and fields of each act."""
+    with psycopg.connect(server.conninfo("iampass")) as connection:
+        return list(
+            connection.execute("SELECT host, fields FROM record WHERE kind = 'act' ORDER BY id").fetchall()
+        )
+
+
+def test_an_invite_says_what_to_type_on_the_host(server: Postgres) -> None:
+    shown = run_gateway("host", "invite")
+    match = re.search(r"^ +pam-iampass join https://localhost:8443 (\S+)$", shown, re.MULTILINE)
+    assert match is not None
+    id, secret, fingerprint = match[1].split(".")
+    assert re.fullmatch("i-[a-z2-7]{12}", id)
+    assert re.fullmatch("[A-Za-z0-9_-]{43}", secret)
+    assert fingerprint == certificates.fingerprint((ETC / "ca.pem").read_bytes())
+    invite = _with_gateway(server, lambda gateway, connection: hosts.find_invite(gateway, connection, id))
+    assert (invite.group, invite.uses_left, invite.name, invite.network) == ("default", 1, None, None)
+    assert invite.expires_at - invite.made_at == timedelta(hours=1)
+    assert invite.secret == secret
+    ((host, fields),) = records(server)
+    assert (host, fields["what"], fields["reason"].partition(":")[0]) == (None, "host_invite", id)
+    assert fields["caller"]
+    assert secret not in str(fields)
+
+
+def test_an_invite_is_bound_as_it_was_wanted(server: Postgres) -> None:
+    bound = ["--group", "bastion", "--name", "web.example.com", "--network", "192.0.2.0/24"]
+    made = json.loads(run_gateway("host", "invite", *bound, "--uses", "3", "--for", "2d", "--json"))
+    assert made.pop("invite").startswith(made["id"] + ".")
+    assert made.pop("expires")
+    assert made == {
+        "id": made["id"],
+        "url": "https://localhost:8443",
+        "group": "bastion",
+        "name": "web.example.com",
+        "network": "192.0.2.0/24",
+        "uses_left": 3,
+    }
+    listed = json.loads(run_gateway("host", "list", "--json"))
+    assert [invite["id"] for invite in listed["invites"]] == [made["id"]]
+    assert "in 192.0.2.0/24, group bastion" in run_gateway("host", "list")
+    ((host, fields),) = records(server)
+    assert host == "web.example.com"
+    assert "in 192.0.2.0/24, group bastion" in fields["reason"]
+
+
+def test_an_invite_can_be_revoked(server: Postgres) -> None:
+    made = json.loads(run_gateway("host", "invite", "--json"))
+    run_gateway("host", "revoke", made["invite"])
+    assert json.loads(run_gateway("host", "list", "--json"))["invites"] == []
+    assert "no such invite" in run_gateway("host", "revoke", made["id"], status=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--group", "web"], "there is no group web"),
+        (["--name", "Web"], "is not a host name in lower case"),
+        (["--network", "192.0.2.1/24"], "has bits set"),
+        (["--uses", "0"], "0"),
+        (["--for", "1"], "is not a duration"),
+    ],
+)
+def test_an_invite_that_makes_no_sense_is_not_made(server: Postgres, arguments: list[str], says: str) -> None:
+    assert says in run_gateway("host", "invite", *arguments, status=None)
+    assert json.loads(run_gateway("host", "list", "--json"))["invites"] == []
+
+
+def test_hosts_are_listed_and_shown(server: Postgres) -> None:
+    assert "No host has joined" in run_gateway("host", "list")
+    add_host(server, "b.example.com")
+    add_host(server, "a.example.com", HostStatus.SUSPENDED)
+    listed = json.loads(run_gateway("host", "list", "--json"))
+    assert [(host["name"], host["status"]) for host in listed["hosts"]] == [
+        ("a.example.com", "suspended"),
+        ("b.example.com", "active"),
+    ]
+    shown = run_gateway("host", "show", "a.example.com")
+    assert "f" * 32 in shown
+    assert "x" * 43 not in shown
+    assert run_gateway("host", "list").index("a.example.com") > 0
+    assert "there is no host c" in run_gateway("host", "show", "c", status=1)
+    with psycopg.connect(server.conninfo("iampass")) as connection:
+        connection.execute("UPDATE host SET status = 'active' WHERE name = 'a.example.com'")
+    assert "a.example.com: its row was not written by this gateway" in run_gateway("host", "list")
+    assert json.loads(run_gateway("host", "list", "--json"))["tampered"] == ["a.example.com"]
+    assert run_gateway("host", "resume", "a.example.com", status=1).startswith(
+        "Error: host: a row was not written"
+    )
+
+
+def test_a_host_is_admitted_suspended_and_resumed(server: Postgres) -> None:
+    def status() -> HostStatus:
+        host = find_host(server, "web")
+        assert host is not None
+        return host.status
+
+    add_host(server, "web", HostStatus.WAITING)
+    assert "web is waiting" in run_gateway("host", "resume", "web", status=1)
+    run_gateway("host", "admit", "web")
+    assert status() is HostStatus.ACTIVE
+    run_gateway("host", "suspend", "web")
+    assert status() is HostStatus.SUSPENDED
+    assert "web is suspended" in run_gateway("host", "admit", "web", status=1)
+    run_gateway("host", "suspend", "web")  # it is already
+    run_gateway("host", "resume", "web")
+    assert status() is HostStatus.ACTIVE
+    assert [(host, fields["what"]) for host, fields in records(server)] == [
+        ("web", "host_admit"),
+        ("web", "host_suspend"),
+        ("web", "host_resume"),
+    ]
+
+
+def test_a_host_that_is_resumed_is_not_slowed_down_any_more(server: Postgres) -> None:
+    add_host(server, "web", HostStatus.SUSPENDED)
+    run_gateway("host", "resume", "web")
+    host = find_host(server, "web")
+    assert host is not None
+    assert host.slowed_until is None
+
+
+def test_a_host_is_removed_when_that_is_confirmed(server: Postgres) -> None:
+    add_host(server, "web")
+    assert "--yes" in run_gateway("host", "remove", "web", status=1)
+    assert find_host(server, "web") is not None
+    run_gateway("host", "remove", "web", "--yes")
+    assert find_host(server, "web") is None
+    assert [(host, fields["what"]) for host, fields in records(server)] == [("web", "host_remove")]
+    assert "there is no host web" in run_gateway("host", "remove", "web", "--yes", status=1)

@@ -1,0 +1,112 @@
+"""The command of the gateway on a machine with PostgreSQL, as `apt install` leaves both: nothing is set up."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from pam_iampass.gateway.cli import ACCOUNT
+from tests.support.postgres import Postgres
+from tests.support.sandbox import Sandbox
+
+ROOT = Path(__file__).parents[2]
+ETC = Path("/etc/iampass-gateway")
+SOCKETS = Path("/run/postgresql")
+
+
+def add_account() -> None:
+    """The service's account, as the package makes it."""
+    if subprocess.run(["id", ACCOUNT], capture_output=True, check=False).returncode != 0:
+        home = "/var/lib/iampass-gateway"
+        subprocess.run(["useradd", "--system", "--home-dir", home, "--no-create-home", ACCOUNT], check=True)
+
+
+@contextlib.contextmanager
+def local_postgres() -> Iterator[Postgres]:
+    """The PostgreSQL of this machine: its socket is where libpq looks, and accounts have the roles of their names."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    server = Postgres(folder / "postgres")
+    server.port = 5432
+    SOCKETS.mkdir(exist_ok=True)
+    shutil.chown(SOCKETS, "postgres", "postgres")
+    try:
+        server.start("-c", f"unix_socket_directories={SOCKETS}")
+        yield server
+    finally:
+        server.remove()
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def initialised(settings: str = "") -> Iterator[tuple[Postgres, Sandbox]]:
+    """A gateway of this machine at https://localhost:8443, with its PostgreSQL, and a sandbox as IAMPASS.
+
+    `settings` are further lines of gateway.yaml.
+    """
+    add_account()
+    with local_postgres() as server, Sandbox(application_id="demo", application_secret="s3cret") as sandbox:
+        ca = Path("/etc/sandbox-ca.pem")
+        shutil.copy(sandbox.ca_file, ca)
+        ca.chmod(0o644)
+        given = ["--name", "localhost", "--application-id", "demo", "--secret-file", "-"]
+        trust = ["--server", sandbox.url, "--server-ca-file", str(ca)]
+        run_gateway("init", *given, *trust, typed="s3cret\n")
+        with (ETC / "gateway.yaml").open("a") as file:
+            file.write(settings)
+        try:
+            yield server, sandbox
+        finally:
+            shutil.rmtree(ETC)
+
+
+def run_gateway(*arguments: str, typed: str = "", status: int | None = 0) -> str:
+    """Run `pam-iampass-gateway`; returns what it printed. Its status must be `status`, unless that is None."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pam_iampass.gateway.cli", *arguments],
+        input=typed,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        timeout=120,
+    )
+    assert status in (None, done.returncode), done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[int]:
+    """The service, as its own account, with its secrets as systemd passes them. Yields the id of its process."""
+    credentials = Path(tempfile.mkdtemp(dir="/run"))
+    for name in ("application-secret", "key", "certificate-key.pem"):
+        shutil.copy(ETC / name, credentials)
+        shutil.chown(credentials / name, ACCOUNT, ACCOUNT)
+        (credentials / name).chmod(0o400)
+    shutil.chown(credentials, ACCOUNT, ACCOUNT)
+    service = subprocess.Popen(
+        [sys.executable, "-m", "pam_iampass.gateway.cli", "serve"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        user=ACCOUNT,
+        group=ACCOUNT,
+        extra_groups=[],
+        env={**os.environ, "CREDENTIALS_DIRECTORY": str(credentials), "PYTHONUNBUFFERED": "1"},
+    )
+    assert service.stdout is not None
+    try:
+        line = service.stdout.readline()
+        assert line.startswith("Serving hosts"), line + service.stdout.read()
+        yield service.pid
+    finally:
+        service.send_signal(signal.SIGTERM)
+        service.communicate(timeout=20)
+        shutil.rmtree(credentials)
