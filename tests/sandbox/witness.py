@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.support.sandbox import Sandbox
+from tests.sandbox.signer import Server
 from tests.support.venv import python_of
 
 _DRIVER = Path(__file__).with_name("witness_driver.py")
@@ -23,7 +23,7 @@ def witness_python() -> Path:
 class Witness:
     """A process that makes the requested calls, one line of JSON each way."""
 
-    def __init__(self, python: Path, sandbox: Sandbox, application_secret: str | None = None) -> None:
+    def __init__(self, python: Path, sandbox: Server, application_secret: str | None = None) -> None:
         environment = {
             "PATH": os.environ["PATH"],
             "IAMPASS_SERVER": sandbox.url,

@@ -1,0 +1,238 @@
+"""To a host, a gateway is an IAMPASS: the published client, the strict rules of the protocol, and the module."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pam_iampass.outcome import PamCode
+from tests.sandbox.signer import Server, Signer
+from tests.sandbox.test_published_client import (
+    python,
+    test_it_learns_of_a_denial,
+    test_it_learns_why_nothing_was_started,
+    test_it_polls_until_the_person_approves_and_ends_the_session,
+)
+from tests.sandbox.test_strictness import (
+    test_a_call_that_is_not_as_it_should_be_begins_nothing,
+    test_a_large_body_is_refused_before_it_is_read,
+    test_a_nonce_is_good_once,
+    test_a_wrong_secret_is_refused_with_the_time_of_the_server,
+    test_another_host_name_is_refused,
+    test_the_query_is_signed_too,
+    test_the_wrong_method_is_refused_with_the_right_one,
+    test_urls_lead_to_the_name_that_was_called,
+)
+from tests.sandbox.witness import Witness
+from tests.support.door import Told
+from tests.support.gateway import RunningGateway, settings_for
+from tests.support.gateway_process import POINTS, GatewayProcess
+from tests.support.postgres import Postgres
+from tests.support.sandbox import HttpStatus, Sandbox
+from tests.support.setting import ME, Setting
+
+__all__ = [
+    "python",
+    "test_a_call_that_is_not_as_it_should_be_begins_nothing",
+    "test_a_large_body_is_refused_before_it_is_read",
+    "test_a_nonce_is_good_once",
+    "test_a_wrong_secret_is_refused_with_the_time_of_the_server",
+    "test_another_host_name_is_refused",
+    "test_it_learns_of_a_denial",
+    "test_it_learns_why_nothing_was_started",
+    "test_it_polls_until_the_person_approves_and_ends_the_session",
+    "test_the_query_is_signed_too",
+    "test_the_wrong_method_is_refused_with_the_right_one",
+    "test_urls_lead_to_the_name_that_was_called",
+]
+
+HOST, HOST_SECRET = "demo", "s3cret"  # those of the sandbox in the tests that are used again
+KEY = "publickey ssh-ed25519 AAAA\n"
+
+
+class Behind:
+    """A gateway as a client sees it, with the phones of the sandbox behind it."""
+
+    def __init__(self, gateway: RunningGateway, sandbox: Sandbox) -> None:
+        self.gateway = gateway
+        self.phones = sandbox
+        self.port, self.url, self.ca_file = gateway.port, gateway.url, gateway.ca_file
+        self.application_id, self.application_secret = HOST, HOST_SECRET
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.phones, name)
+
+    def approve(self, person: str) -> None:
+        self.phones.approve(f"token-of-{person}")
+        self._wait_until_seen()
+
+    def deny(self, person: str) -> None:
+        self.phones.deny(f"token-of-{person}")
+        self._wait_until_seen()
+
+    def wait_for_end(self, person: str) -> Any:
+        return self.phones.wait_for_end(f"token-of-{person}")
+
+    def _wait_until_seen(self) -> None:
+        while self.gateway.rows("SELECT 1 FROM session WHERE status = 'pending'"):
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def phones() -> Iterator[Sandbox]:
+    """IAMPASS, where nobody is known by their name."""
+    with Sandbox(application_id="fleet", application_secret="secret-of-iampass") as running:
+        running.add_user("token-of-alice")
+        running.add_user("token-of-bob", device=False)
+        running.add_user(f"token-of-{ME}")
+        yield running
+
+
+@pytest.fixture
+def sandbox(conninfo: str, phones: Sandbox, tmp_path: Path) -> Iterator[Behind]:
+    with RunningGateway(settings_for(conninfo, phones, tmp_path)) as running:
+        _populate(running)
+        yield Behind(running, phones)
+
+
+def _populate(running: RunningGateway) -> None:
+    running.application_secret = HOST_SECRET
+    running.add_host(HOST)
+    for name in {"alice", "bob", ME}:
+        running.add_person(name, f"token-of-{name}")
+
+
+@pytest.fixture
+def witness(python: Path, sandbox: Behind) -> Iterator[Witness]:
+    with Witness(python, sandbox) as running:
+        yield running
+
+
+@pytest.fixture
+def caller(sandbox: Behind) -> Signer[Server]:
+    return Signer(sandbox)
+
+
+@pytest.mark.needs_published_client
+def test_the_published_client_manages_nobody(sandbox: Behind, witness: Witness) -> None:
+    assert witness.call("add_user", "mallory") == "failed"
+    assert witness.call("get_registration_link", "alice", None) is None
+    assert witness.call("delete_user", "alice") == "failed"
+    assert sandbox.phones.calls == ()
+
+
+@pytest.mark.needs_published_client
+def test_the_published_client_learns_that_a_person_is_unknown(witness: Witness) -> None:
+    assert witness.call("authenticate_user", "token-of-alice")["failure_reason"] == "UNKNOWN_USER"
+
+
+# The module of a host that has joined
+
+
+@pytest.fixture
+def joined(own_folder: Path, sandbox: Behind) -> Iterator[Setting]:
+    setting = Setting(own_folder, sandbox)  # type: ignore[arg-type]
+    setting.configure(gateways=f"[{sandbox.url}]")
+    yield setting
+    setting.state.database.close()
+
+
+def _logged_in(joined: Setting, phones: Sandbox, answer: str) -> Told:
+    with ThreadPoolExecutor(1) as pool:
+        login = pool.submit(joined.login, rhost="192.0.2.7")
+        getattr(phones, answer)(phones.wait_for_request(f"token-of-{ME}"))
+        return login.result()
+
+
+def test_a_login_of_a_joined_host_is_approved_and_ended(
+    joined: Setting, phones: Sandbox, sandbox: Behind
+) -> None:
+    told = _logged_in(joined, phones, "approve")
+    assert told.code == PamCode.SUCCESS
+    assert phones.wait_for_end(f"token-of-{ME}").approved
+    assert joined.outcome() == ("approved", "success")
+    approved = sandbox.gateway.records[0]
+    assert (approved["outcome"], approved["service"], approved["person"]) == ("approved", "test", ME)
+    assert approved["remote"] == "192.0.2.7"
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"), [("deny", "denied"), ("fail", "denied"), ("time_out", "timed_out")]
+)
+def test_a_login_of_a_joined_host_is_refused(
+    joined: Setting, phones: Sandbox, answer: str, outcome: str
+) -> None:
+    assert _logged_in(joined, phones, answer).code == PamCode.ABORT
+    assert joined.outcome() == (outcome, "denied")
+    assert len(phones.sessions) == 1
+
+
+def test_a_host_whose_gateway_dies_goes_on_at_another_one_without_ringing_again(
+    joined: Setting, phones: Sandbox, sandbox: Behind, conninfo: str, tmp_path: Path
+) -> None:
+    with GatewayProcess(conninfo, phones, tmp_path, POINTS[2]) as dying:
+        joined.configure(gateways=f"[{dying.url}, {sandbox.url}]")
+        with ThreadPoolExecutor(1) as pool:
+            login = pool.submit(joined.login)
+            dying.wait_until_stopped()
+            dying.kill()
+            phones.approve(phones.wait_for_request(f"token-of-{ME}"))
+            assert login.result().code == PamCode.SUCCESS
+    assert len(phones.sessions) == 1
+    assert phones.wait_for_end(f"token-of-{ME}")
+
+
+def test_a_login_whose_gateway_dies_while_it_calls_iampass_is_refused(
+    joined: Setting, phones: Sandbox, sandbox: Behind, conninfo: str, tmp_path: Path
+) -> None:
+    with GatewayProcess(conninfo, phones, tmp_path, POINTS[1]) as dying:
+        joined.configure(gateways=f"[{dying.url}, {sandbox.url}]", unavailable="ignore")
+        with ThreadPoolExecutor(1) as pool:
+            login = pool.submit(joined.login, service="sshd", ssh_auth_info=KEY, uid="0")
+            dying.wait_until_stopped()
+            dying.kill()
+            assert login.result().code == PamCode.MAXTRIES
+    assert joined.outcome() == ("unavailable", "denied")
+    assert len(phones.sessions) == 1
+
+
+# An outage behind the gateway, of a login through sshd that policy lets pass then
+
+
+def _in_an_outage(joined: Setting) -> int:
+    joined.configure(gateways=f"[{joined.sandbox.url}]", unavailable="ignore")
+    return joined.login(service="sshd", ssh_auth_info=KEY, uid="0").code or 0
+
+
+def test_what_is_an_outage_behind_the_gateway_is_one_to_the_host(
+    joined: Setting, sandbox: Behind, postgres: Postgres
+) -> None:
+    postgres.stop()
+    try:
+        assert _in_an_outage(joined) == PamCode.IGNORE
+    finally:
+        postgres.start()
+    assert joined.outcome() == ("unavailable", "ignored")
+
+
+def test_an_iampass_that_answers_behind_the_gateway_is_no_outage(joined: Setting, phones: Sandbox) -> None:
+    phones.misbehave("start", HttpStatus(503), times=None)
+    assert _in_an_outage(joined) == PamCode.MAXTRIES
+    assert joined.outcome() == ("unavailable", "denied")
+
+
+def test_an_iampass_that_refuses_connections_is_an_outage_behind_the_gateway_too(
+    own_folder: Path, conninfo: str, phones: Sandbox, tmp_path: Path
+) -> None:
+    settings = replace(settings_for(conninfo, phones, tmp_path), server="https://127.0.0.1:1")
+    with RunningGateway(settings) as running:
+        _populate(running)
+        setting = Setting(own_folder, Behind(running, phones))  # type: ignore[arg-type]
+        assert _in_an_outage(setting) == PamCode.IGNORE
+        setting.state.database.close()
