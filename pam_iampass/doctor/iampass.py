@@ -249,7 +249,7 @@ class ServiceCheck:
         return finding(kind, "service", str(error), secret_file=file)
 
     def _failure(self, client: ManagementAPI, error: IampassError) -> Iterator[Problem]:
-        if isinstance(error, Refused) and self._settings.gateways:
+        if isinstance(error, (NotFound, Refused)) and self._settings.gateways:
             yield finding("gateway-refuses", "service", str(error), what="the gateway does not know it")
             return
         if isinstance(error, Refused):

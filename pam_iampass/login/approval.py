@@ -114,6 +114,9 @@ class PhoneRequest:
             outage = error.outage and login.service in OUTAGE_SERVICES and login.real_uid == 0
             return decisions.unavailable(error, service, outage and self._may_be_outage, self.elapsed())
         except NotFound as error:
+            if self._required.settings.gateways:
+                what = "the gateway does not know this host, which must join it again"
+                return decisions.misconfigured(f"{error}: {what}", self.elapsed())
             application = self._required.settings.application_id
             return decisions.unknown_to_iampass(error, application, self._required.approver, self.elapsed())
         except IampassError as error:

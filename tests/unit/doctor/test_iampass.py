@@ -117,6 +117,7 @@ def test_a_joined_host_asks_its_gateway_about_itself_and_nothing_about_people(ow
         (host("waiting"), "it is waiting"),
         (host("suspended"), "it is suspended"),
         (answer(401), "the gateway does not know it"),
+        (NOT_FOUND, "the gateway does not know it"),
     ],
 )
 def test_a_host_that_the_gateway_does_not_serve_is_an_error(own_folder: Path, step: Step, what: str) -> None:
