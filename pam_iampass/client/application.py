@@ -120,12 +120,11 @@ class Application:
 
     def host(self) -> Call[tuple[str, str, str]]:
         """Name, group and status of the host that this is to a gateway: active, waiting or suspended."""
-        path = f"fleet/host/{self.id}"
 
         def read(response: JsonObject) -> tuple[str, str, str]:
             return response.text("name"), response.text("group"), response.text("status")
 
-        return self._call("host", path, read, idempotent=True)
+        return self._call("host", f"fleet/host/{self.id}", read, idempotent=True)
 
     def _call(
         self,

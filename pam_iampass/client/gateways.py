@@ -44,23 +44,16 @@ class Gateways:
             Transport(server, ca_file, connect_seconds=connect_seconds, **options) for server in servers
         ]
         self._failed_at: dict[Transport, float] = {}
-        self._last = self._transports[0]
         self._pause = pause
         self._jitter = jitter
         self._clock = clock
         self._answer_seconds = answer_seconds
-        self.origin = replace(self._last.origin, gateways=True)
+        self.origin = replace(self._transports[0].origin, gateways=True)
         """That of the first. URLs are made with it, and each is changed to the gateway that is asked."""
-
-    @property
-    def clock_offset(self) -> float | None:
-        """As in Transport, of the gateway that has answered last."""
-        return self._last.clock_offset
-
-    @property
-    def clock_correction(self) -> float:
-        """As in Transport, of the gateway that has answered last."""
-        return self._last.clock_correction
+        self.clock_offset: float | None = None
+        """As in Transport, of the gateway that was asked last."""
+        self.clock_correction = 0.0
+        """Likewise."""
 
     def close(self) -> None:
         """Closes the idle connections."""
@@ -92,22 +85,24 @@ class Gateways:
                 try:
                     result = self._ask(transport, call, deadline)
                 except IampassError as error:
-                    failures.append(error)
-                    if not _may_ask_another(call, error):
-                        self._failed_at.pop(transport, None)
-                        raise _after(failures, error) from None
-                    self._failed_at[transport] = self._clock()
+                    goes_on = _may_ask_another(call, error)
                     again = again or _is_worth_another_round(call, error)
+                    failures.append(error)
+                    error.may_have_started = any(each.may_have_started for each in failures)
+                    if not goes_on:
+                        self._failed_at.pop(transport, None)
+                        raise
+                    self._failed_at[transport] = self._clock()
                 else:
                     self._failed_at.pop(transport, None)
-                    self._last = transport
                     return result
             wait = self._jitter() * 0.25 * 2.0**attempt
             if not again or attempt == attempts or wait >= deadline.remaining():
                 break
             (pause or self._pause)(wait)
-        # What proves least of an outage: it is none once an attempt may have left, or failed in another way.
-        raise _after(failures, next((each for each in failures if not _is_outage(each)), failures[-1]))
+        # It is no outage once an attempt may have left, or has failed in another way.
+        others = [each for each in failures if not getattr(each, "outage", False)]
+        raise (others or failures)[-1]
 
     def _in_order(self) -> list[Transport]:
         """All gateways, those that have failed lately last."""
@@ -118,7 +113,10 @@ class Gateways:
         url = f"{transport.origin.url}{split_for_wire(call.url)[1]}"
         if call.idempotent:
             deadline = deadline.sooner(self._answer_seconds)
-        return transport.call(replace(call, url=url), deadline, attempts=1)
+        try:
+            return transport.call(replace(call, url=url), deadline, attempts=1)
+        finally:
+            self.clock_offset, self.clock_correction = transport.clock_offset, transport.clock_correction
 
 
 def _may_ask_another(call: Call[Any], error: IampassError) -> bool:
@@ -134,13 +132,3 @@ def _is_worth_another_round(call: Call[Any], error: IampassError) -> bool:
     if not isinstance(error, Unavailable) or (error.timed_out and not error.may_have_started):
         return False
     return may_repeat(call, error)
-
-
-def _is_outage(error: IampassError) -> bool:
-    return isinstance(error, Unavailable) and error.outage
-
-
-def _after(failures: list[IampassError], error: IampassError) -> IampassError:
-    """The error of a call, after these failures."""
-    error.may_have_started = any(each.may_have_started for each in failures)
-    return error

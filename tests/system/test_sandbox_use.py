@@ -110,11 +110,12 @@ def test_a_sandbox_is_used_and_left_byte_for_byte(folder: Path) -> None:
 
 
 def test_settings_that_have_nothing_to_do_with_it_stay(folder: Path) -> None:
-    text = "timeout: 33s\nproxy: http://127.0.0.1:3128\nexempt: {users: [bob]}\n"
+    text = "timeout: 33s\nproxy: http://127.0.0.1:3128\ngateways: [https://gw.example.com]\nexempt: {users: [bob]}\n"
     (ETC / "iampass.yaml").write_text(text)
     assert run("use", str(folder)).returncode == 0
     used = settings.load(ETC / "iampass.yaml", readers=config_readers())
     assert (used.service.timeout, used.service.exempt.users, used.proxy) == (33.0, frozenset({"bob"}), None)
+    assert used.gateways == ()
     assert run("leave").returncode == 0
     assert (ETC / "iampass.yaml").read_text() == text
 
