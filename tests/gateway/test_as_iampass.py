@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +29,8 @@ from tests.sandbox.test_strictness import (
     test_urls_lead_to_the_name_that_was_called,
 )
 from tests.sandbox.witness import Witness
-from tests.support.door import Told
 from tests.support.gateway import RunningGateway, settings_for
 from tests.support.gateway_process import POINTS, GatewayProcess
-from tests.support.postgres import Postgres
 from tests.support.sandbox import HttpStatus, Sandbox
 from tests.support.setting import ME, Setting
 
@@ -132,7 +129,7 @@ def test_the_published_client_learns_that_a_person_is_unknown(witness: Witness) 
     assert witness.call("authenticate_user", "token-of-alice")["failure_reason"] == "UNKNOWN_USER"
 
 
-# The module of a host that has joined
+# The module of a host that has joined: see also test_joined_host.py
 
 
 @pytest.fixture
@@ -141,36 +138,6 @@ def joined(own_folder: Path, sandbox: Behind) -> Iterator[Setting]:
     setting.configure(gateways=f"[{sandbox.url}]")
     yield setting
     setting.state.database.close()
-
-
-def _logged_in(joined: Setting, phones: Sandbox, answer: str) -> Told:
-    with ThreadPoolExecutor(1) as pool:
-        login = pool.submit(joined.login, rhost="192.0.2.7")
-        getattr(phones, answer)(phones.wait_for_request(f"token-of-{ME}"))
-        return login.result()
-
-
-def test_a_login_of_a_joined_host_is_approved_and_ended(
-    joined: Setting, phones: Sandbox, sandbox: Behind
-) -> None:
-    told = _logged_in(joined, phones, "approve")
-    assert told.code == PamCode.SUCCESS
-    assert phones.wait_for_end(f"token-of-{ME}").approved
-    assert joined.outcome() == ("approved", "success")
-    approved = sandbox.gateway.records[0]
-    assert (approved["outcome"], approved["service"], approved["person"]) == ("approved", "test", ME)
-    assert approved["remote"] == "192.0.2.7"
-
-
-@pytest.mark.parametrize(
-    ("answer", "outcome"), [("deny", "denied"), ("fail", "denied"), ("time_out", "timed_out")]
-)
-def test_a_login_of_a_joined_host_is_refused(
-    joined: Setting, phones: Sandbox, answer: str, outcome: str
-) -> None:
-    assert _logged_in(joined, phones, answer).code == PamCode.ABORT
-    assert joined.outcome() == (outcome, "denied")
-    assert len(phones.sessions) == 1
 
 
 def test_a_host_whose_gateway_dies_goes_on_at_another_one_without_ringing_again(
@@ -202,37 +169,8 @@ def test_a_login_whose_gateway_dies_while_it_calls_iampass_is_refused(
     assert len(phones.sessions) == 1
 
 
-# An outage behind the gateway, of a login through sshd that policy lets pass then
-
-
-def _in_an_outage(joined: Setting) -> int:
-    joined.configure(gateways=f"[{joined.sandbox.url}]", unavailable="ignore")
-    return joined.login(service="sshd", ssh_auth_info=KEY, uid="0").code or 0
-
-
-def test_what_is_an_outage_behind_the_gateway_is_one_to_the_host(
-    joined: Setting, sandbox: Behind, postgres: Postgres
-) -> None:
-    postgres.stop()
-    try:
-        assert _in_an_outage(joined) == PamCode.IGNORE
-    finally:
-        postgres.start()
-    assert joined.outcome() == ("unavailable", "ignored")
-
-
 def test_an_iampass_that_answers_behind_the_gateway_is_no_outage(joined: Setting, phones: Sandbox) -> None:
     phones.misbehave("start", HttpStatus(503), times=None)
-    assert _in_an_outage(joined) == PamCode.MAXTRIES
+    joined.configure(gateways=f"[{joined.sandbox.url}]", unavailable="ignore")
+    assert joined.login(service="sshd", ssh_auth_info=KEY, uid="0").code == PamCode.MAXTRIES
     assert joined.outcome() == ("unavailable", "denied")
-
-
-def test_an_iampass_that_refuses_connections_is_an_outage_behind_the_gateway_too(
-    own_folder: Path, conninfo: str, phones: Sandbox, tmp_path: Path
-) -> None:
-    settings = replace(settings_for(conninfo, phones, tmp_path), server="https://127.0.0.1:1")
-    with RunningGateway(settings) as running:
-        _populate(running)
-        setting = Setting(own_folder, Behind(running, phones))  # type: ignore[arg-type]
-        assert _in_an_outage(setting) == PamCode.IGNORE
-        setting.state.database.close()
