@@ -378,6 +378,9 @@ def _approved_login(
                 "denies every login: it opens the login session, which nobody has approved yet",
                 by_key,
             )
+        elif not keeping and found.for_service(sshd_service).session.keep:
+            what = f"finds no login session that a person approved: {sshd_service} does not ask the phone yet"
+            remedy, severity = f"pam-iampass setup {sshd_service}", Severity.WARNING
         elif not keeping:
             what = "finds no login session that a person approved: no service by which people log in has session.keep"
             remedy = f"write session: {{keep: true}} for {sshd_service}, and pam-iampass setup {sshd_service}"

@@ -18,8 +18,8 @@ from tests.packages.booted import Booted
 from tests.packages.client_runs import judge, play
 from tests.packages.client_table import ANSIBLE
 from tests.packages.clients import Client, Way
-from tests.packages.people import KEY, SSH, WHO, People, got_in, outcomes
-from tests.packages.phone import PORT
+from tests.packages.people import KEY, SSH, WHO, People, got_in, outcomes, press_enter
+from tests.packages.phone import PORT, token_of
 from tests.packages.typed_page import TypedPage
 from tests.support.terminal import Terminal
 
@@ -306,6 +306,51 @@ def test_from_nobody_asked_to_everybody_asked_and_back(
     assert got_in(people.sudo("alice"), "root")
     assert got_in(from_the_first(machine, "dave"), "dave")
     assert outcomes([*machine.journal(cursor), *second.journal_now(there)]) == []
+
+
+@pytest.mark.timeout(600)
+def test_the_role_says_whose_keys_are_whose(
+    machine: Booted, administrator: Administrator, controller: Controller, people: People, page: TypedPage
+) -> None:
+    machine.shell(
+        """
+        rm -rf /etc/iampass/users.d
+        for name in alice ca; do ssh-keygen -q -t ed25519 -N '' -f /root/$name; done
+        cat /root/alice.pub >> /home/carol/.ssh/authorized_keys
+        """
+    )
+    variables = yaml.safe_load(page.block("Shared accounts", "pam_iampass_first_factor:"))
+    variables["pam_iampass_settings"].update(SERVER)
+    variables["pam_iampass_users"] = {name: token_of(name) for name in variables["pam_iampass_users"]}
+    variables["pam_iampass_packages"] = []
+
+    def run() -> int:
+        started = controller.start(AUTOMATION, "sshd", "sudo", variables=variables, hosts=(FIRST,))
+        return controller.changed(started)
+
+    assert run() > 0
+    assert run() == 0, "a second run changes nothing"
+    listed = json.loads(machine.run("pam-iampass", "key", "list", "--json").stdout)
+    assert "carol@example.com" in json.dumps(listed)
+    cursor = machine.cursor()
+    alices = ("-i", "/root/alice")
+    login = people.ssh("carol", options=alices)
+    press_enter(login)
+    people.phone.approve("alice")
+    assert got_in(login, "carol")
+    # Whoever is left out is known no more.
+    del variables["pam_iampass_keys"]["alice"]
+    assert run() == 1
+    assert not got_in(people.ssh("carol", options=alices), "carol")
+    by_carol = [record for record in machine.journal_now(cursor) if record.get("IAMPASS_USER") == "carol"]
+    found = [
+        (each["IAMPASS_OUTCOME"], each.get("IAMPASS_APPROVER"))
+        for each in by_carol
+        if "IAMPASS_OUTCOME" in each
+    ]
+    assert found == [("approved", "alice"), ("unlisted", "")]
+    administrator.undo()
+    machine.run("rm", "/etc/iampass/keys.yaml")
 
 
 def from_the_first(machine: Booted, user: str) -> Terminal:

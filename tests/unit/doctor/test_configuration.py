@@ -466,6 +466,15 @@ def test_approver_login_needs_login_sessions_that_are_kept_and_is_for_no_service
     assert report.denied == ""
 
 
+def test_that_sshd_is_not_switched_on_yet_is_no_error_where_it_is_to_keep_its_sessions(
+    installed: Installed,
+) -> None:
+    installed.set("services", "{sudo: {approver: login}, sshd: {session: {keep: true}}}")
+    report = check_config(installed.file, ANYBODY, "/no/sshd", [installed.pam])
+    (found,) = [one for one in report.problems if one.key == "services.sudo.approver"]
+    assert (found.severity, found.remedy) == (Severity.WARNING, "pam-iampass setup sshd")
+
+
 def test_that_polkit_knows_login_sessions_only_by_its_agent_is_a_warning(installed: Installed) -> None:
     for name in ("sshd", "polkit-1"):
         put(installed.pam / name, "auth required pam_iampass.so\n")
