@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pam_iampass.config.settings import AskedSettings, ServiceSettings
+from pam_iampass.config.value_types import Approver
 
 _PLAIN = re.compile(r"(?:[\w.@+$-]|\\(?=\w))(?:[\w.@+$ -]|\\(?=\w))*")
 """What sshd takes literally, if need be in quotes: no pattern, no list, no comment, no escape."""
@@ -55,7 +56,8 @@ def exceptions(service: ServiceSettings) -> SshdExceptions:
         for rule in exempt.rules
         if is_plain(rule.name)
     ]
-    criteria += _not_asked(asked)
+    if service.approver is not Approver.KEY:  # then the person may be asked although the account is not
+        criteria += _not_asked(asked)
     names = exempt.users | exempt.groups | asked.users | asked.groups | {rule.name for rule in exempt.rules}
     left_out = sorted(name for name in names if not is_plain(name))
     return SshdExceptions(tuple(criteria), tuple(left_out))

@@ -9,7 +9,7 @@ import pytest
 
 from pam_iampass.config.settings import AskedSettings, ExemptSettings
 from pam_iampass.config.sshd_exceptions import criteria_in, exceptions, is_plain, without_blocks
-from pam_iampass.config.value_types import exempt_rule
+from pam_iampass.config.value_types import Approver, exempt_rule
 from tests.unit.login.test_policy import SERVICE
 
 
@@ -59,6 +59,13 @@ def test_where_only_some_are_asked_everybody_else_is_spared() -> None:
     assert spared("alice", groups=("staff", "dev ops")) == ('User !alice,* Group "!dev ops,!staff,*"',)
     assert spared("alice", "b*") == ()
     assert spared("alice", groups=("a,b",)) == ()
+
+
+def test_where_a_key_names_the_person_no_account_is_spared_for_not_being_asked() -> None:
+    asked = AskedSettings(frozenset({"alice"}), frozenset())
+    exempt = ExemptSettings(users=frozenset({"backup"}))
+    by_key = replace(SERVICE, approver=Approver.KEY, asked=asked, exempt=exempt)
+    assert exceptions(by_key).criteria == ("User backup",)
 
 
 def test_the_blocks_end_and_are_read_back() -> None:
