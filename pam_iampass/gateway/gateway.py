@@ -86,6 +86,9 @@ class Gateway:
     id: uuid.UUID = field(default_factory=uuid.uuid4)
     """Of this process."""
 
+    restored: bool = False
+    """Whether the database is an old copy that nobody has confirmed: no host is answered."""
+
     # What a process may forget.
     starts: dict[tuple[str, str], asyncio.Task[Any]] = field(default_factory=dict)
     """The starts under way here, by host and request id: a repeat waits for them."""

@@ -104,6 +104,10 @@ class _Joining:
 
 
 async def _join(gateway: Gateway, request: IncomingRequest) -> Reply:
+    if gateway.restored:  # an invite that was used up may be back
+        raise RefusedRequest(
+            403, "RESTORED", "the gateway's database is an old copy that nobody has confirmed"
+        )
     try:
         async with gateway.database.transaction() as connection:
             invite = await _invite(gateway, connection, request)

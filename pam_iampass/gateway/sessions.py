@@ -78,6 +78,8 @@ class Reason(enum.Enum):
     WRONG_MACHINE = Outcome.MISCONFIGURED, 3
     CLOCK_OFF = Outcome.MISCONFIGURED, 4
     REQUEST_ID_REUSED = Outcome.MISCONFIGURED, 5
+    RESTORED = Outcome.MISCONFIGURED, 6
+    """The database is an old copy, and nobody has confirmed it."""
     IAMPASS_AWAY = Outcome.UNAVAILABLE, 1
     DATABASE_AWAY = Outcome.UNAVAILABLE, 2
     TRY_AGAIN = Outcome.UNAVAILABLE, 3
@@ -252,6 +254,8 @@ async def _admitted(
         await _record_refusal(connection, host, asked, reason)
         return None, reason
 
+    if gateway.restored:
+        return await refused(Reason.RESTORED)
     if host.status is not HostStatus.ACTIVE:
         suspended = host.status is HostStatus.SUSPENDED
         return await refused(Reason.HOST_SUSPENDED if suspended else Reason.HOST_NOT_ADMITTED)

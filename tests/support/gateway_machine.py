@@ -99,7 +99,12 @@ def serving() -> Iterator[int]:
         user=ACCOUNT,
         group=ACCOUNT,
         extra_groups=[],
-        env={**os.environ, "CREDENTIALS_DIRECTORY": str(credentials), "PYTHONUNBUFFERED": "1"},
+        env={
+            **os.environ,
+            "CREDENTIALS_DIRECTORY": str(credentials),
+            "STATE_DIRECTORY": str(credentials),
+            "PYTHONUNBUFFERED": "1",
+        },
     )
     assert service.stdout is not None
     try:

@@ -43,6 +43,7 @@ GROUPS = {
     },
     "Diagnose": {
         "log": "Show what hosts have asked for, and how it ended.",
+        "restored": "Accept a database that was restored from a backup.",
     },
     "Run": {
         "serve": "Serve hosts; systemd runs this.",

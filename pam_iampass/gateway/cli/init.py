@@ -7,7 +7,6 @@ import pwd
 import secrets
 import socket
 import sys
-import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,11 +20,11 @@ from pam_iampass.client.errors import IampassError
 from pam_iampass.config.schema import Key
 from pam_iampass.config.value_types import InvalidValue
 from pam_iampass.config.yaml_document import MappingNode, SequenceNode, parse
-from pam_iampass.gateway import certificates
+from pam_iampass.gateway import certificates, restored
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.cli import ACCOUNT, config_option, in_loop
 from pam_iampass.gateway.cli.certificate import CA_KEY, renew
-from pam_iampass.gateway.database import Database, insert, migrate, now, one
+from pam_iampass.gateway.database import Database, migrate
 from pam_iampass.gateway.gateway import opened
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.settings import KEY_BYTES, GatewaySettings
@@ -238,14 +237,9 @@ def _make_tables(settings: GatewaySettings) -> bool:
             before, version = await migrate(database)
         _said("tables", f"version {version}", made=before != version)
         async with opened(settings) as gateway, gateway.database.transaction() as connection:
-            await connection.execute("LOCK TABLE fleet")
-            row = await one(connection, "SELECT * FROM fleet")
-            if row is None:
-                fleet = {"id": uuid.uuid4(), "made_at": await now(connection), "restores": 0}
-                await insert(connection, "fleet", gateway.keys.sealed("fleet", fleet))
-                return True
+            await restored.begin(gateway, connection)
             with suppress(Tampered):
-                return bool(gateway.keys.verified("fleet", row))
+                return bool(await restored.current(gateway, connection))
             return False
 
     return in_loop(go())

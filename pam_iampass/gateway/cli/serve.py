@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from pam_iampass.cli import output
-from pam_iampass.gateway import joining, service
+from pam_iampass.gateway import joining, restored, service
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.watching import watching
@@ -49,8 +49,11 @@ async def serve_hosts(gateway: Gateway) -> None:
         output.line(f"Serving hosts on {host} port {port}.")
         notify("READY=1")
 
+    gateway.restored = True  # until the first look
+    looking = asyncio.create_task(restored.keep_looking(gateway))
     async with watching(gateway):
         await serve(dispatcher.handle, listener, context, stopping, ready)
+    looking.cancel()
     notify("STOPPING=1")
 
 

@@ -1,0 +1,95 @@
+"""`pam-iampass-gateway restored`: accept a database that was restored from a backup."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from pam_iampass.audit.journal import ADMINISTRATION, IDENTIFIER
+from pam_iampass.cli.output import line, moment, table
+from pam_iampass.gateway import records, restored
+from pam_iampass.gateway.cli import config_option, with_gateway
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.records import Filter
+from pam_iampass.system import programs
+from pam_iampass.system.programs import CommandUnavailable
+
+Row = tuple[str, str, str, str, str]
+_FIELDS = ("IAMPASS_EVENT", "IAMPASS_HOST", "IAMPASS_USER", "IAMPASS_CALLER")
+
+
+@click.command("restored")
+@config_option
+@click.option("--confirm", is_flag=True, help="Accept the database as it is now.")
+@click.pass_context
+def command(ctx: click.Context, config: Path, confirm: bool) -> None:
+    """Say whether the database is an old copy, and what administrators have done since it was made.
+
+    Each gateway remembers how far the database has come. If that went back, because a backup was restored, the gateways
+    answer no host and let none join: a host that was removed since the backup would be back, and so would an invite
+    that was used up.
+
+    Read the list, do again what is missing (`host remove`, `user remove`, `phone lost`), and then confirm. All invites
+    become void. The list is from the journal of this machine: look on the other gateways, too.
+
+    The exit status is 0 if there is nothing to confirm (any more), otherwise 1.
+    """
+
+    async def use(gateway: Gateway) -> bool:
+        try:
+            _, is_old_copy = await restored.compare(gateway)
+        except (Tampered, ValueError, OSError) as error:
+            raise click.ClickException(str(error)) from None
+        if not is_old_copy:
+            line(("Nothing to confirm:", "green"), " the database is no older than this gateway remembers.")
+            return True
+        async with gateway.database.transaction() as connection:
+            last = await records.read(connection, Filter(), 1)
+        _show_since(last[0].time if last else None)
+        if not confirm:
+            return False
+        async with gateway.database.transaction() as connection:
+            await restored.confirm(gateway, connection)
+        line(
+            ("Confirmed.", "green"), " All invites are void. The gateways answer hosts again within seconds."
+        )
+        return True
+
+    ctx.exit(0 if with_gateway(config, use) else 1)
+
+
+def _show_since(last: datetime | None) -> None:
+    """What administrators have done on this machine since the last record of the database."""
+    if last is None:
+        line(("The database is an old copy without any record.", "bold red"))
+    else:
+        line(
+            ("The database is an old copy:", "bold red"),
+            f" its last record is of {moment(last.timestamp())}.",
+        )
+    rows = _acts_since(last)
+    if rows:
+        line("What administrators have done since then, according to this machine's journal:")
+        table(("WHEN", "WHAT", "HOST", "USER", "BY"), rows)
+    else:
+        line("This machine's journal has nothing that administrators have done since then.")
+
+
+def _acts_since(last: datetime | None) -> list[Row]:
+    since = [] if last is None else [f"--since=@{last.timestamp():.0f}"]
+    wanted = [f"SYSLOG_IDENTIFIER={IDENTIFIER}", f"MESSAGE_ID={ADMINISTRATION}", "_UID=0"]
+    try:
+        shown = programs.run(["journalctl", "--output=json", "--quiet", *since, *wanted], timeout=60.0)
+    except CommandUnavailable as error:
+        line((f"The journal cannot be read: {error}", "yellow"))
+        return []
+    found: list[Row] = []
+    for each in shown.output.splitlines():
+        entry = json.loads(each)
+        what, host, user, by = (str(entry.get(name) or "-") for name in _FIELDS)
+        found.append((moment(int(entry["__REALTIME_TIMESTAMP"]) / 1e6), what, host, user, by))
+    return found

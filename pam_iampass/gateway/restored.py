@@ -1,0 +1,150 @@
+"""Whether the database is an old copy of itself: then hosts that were removed, spent invites and so on are back.
+
+Each gateway keeps a mark outside the database: how many records it has seen. A database with fewer is a restored one,
+or another one. No host is answered then, and none can join, until an administrator has confirmed it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psycopg
+
+from pam_iampass.gateway import records
+from pam_iampass.gateway.database import Connection, DatabaseError, insert, now, one, replace
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.keys import Tampered
+from pam_iampass.system import atomic_write
+
+STATE_FOLDER = "/var/lib/iampass-gateway"
+"""Where the mark is, unless systemd says otherwise (STATE_DIRECTORY)."""
+_FILE = "mark.json"
+_LOOK_SECONDS = 5.0
+_SOON_SECONDS = 1.0
+TABLE = "fleet"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far a database has come."""
+
+    fleet: str
+    """The id of the installation."""
+    restores: int
+    """How often a restored database was confirmed."""
+    records: int
+    """How many records were ever written."""
+
+    def is_behind(self, seen: Mark) -> bool:
+        """Whether this database is older than it was when `seen` was true of it, and nobody has confirmed that."""
+        if self.fleet != seen.fleet or self.restores < seen.restores:
+            return True
+        return self.restores == seen.restores and self.records < seen.records
+
+
+def state_folder() -> Path:
+    """Where the mark is."""
+    return Path(os.environ.get("STATE_DIRECTORY", STATE_FOLDER))
+
+
+def seen() -> Mark | None:
+    """The mark of this gateway; None if it has none yet. Raises ValueError for a damaged file, and OSError."""
+    try:
+        values = json.loads((state_folder() / _FILE).read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise ValueError(_damaged()) from None
+    if not isinstance(values, dict) or {type(each) for each in values.values()} != {str, int}:
+        raise ValueError(_damaged())
+    try:
+        return Mark(**values)
+    except TypeError:
+        raise ValueError(_damaged()) from None
+
+
+def _damaged() -> str:
+    return f"{state_folder() / _FILE} is damaged: remove it, if the database is no old copy"
+
+
+def remember(mark: Mark) -> None:
+    """Write the mark, if it is another one. Raises OSError."""
+    if mark == seen():
+        return
+    with atomic_write.open_folder(state_folder()) as folder:
+        atomic_write.write(folder, _FILE, json.dumps(asdict(mark)).encode(), f".{_FILE}.new")
+
+
+async def begin(gateway: Gateway, connection: Connection) -> None:
+    """Write the row of a new installation, unless there is one."""
+    await connection.execute("LOCK TABLE fleet")
+    if await one(connection, "SELECT 1 FROM fleet") is None:
+        row = {"id": uuid.uuid4(), "made_at": await now(connection), "restores": 0}
+        await insert(connection, TABLE, gateway.keys.sealed(TABLE, row))
+
+
+async def current(gateway: Gateway, connection: Connection) -> Mark:
+    """How far the database has come. Raises Tampered, also if it was not begun."""
+    row = await one(connection, "SELECT * FROM fleet")
+    if row is None:
+        raise Tampered("fleet: there is no row: run pam-iampass-gateway init")
+    fleet = gateway.keys.verified(TABLE, row)
+    counted = await one(connection, "SELECT last_value FROM record_id_seq WHERE is_called")
+    return Mark(str(fleet["id"]), fleet["restores"], 0 if counted is None else int(counted["last_value"]))
+
+
+async def compare(gateway: Gateway) -> tuple[Mark, bool]:
+    """How far the database has come, and whether it is behind the mark.
+
+    Raises DatabaseError, Tampered, ValueError and OSError.
+    """
+    async with gateway.database.transaction() as connection:
+        found = await current(gateway, connection)
+    before = seen()
+    return found, before is not None and found.is_behind(before)
+
+
+async def look(gateway: Gateway) -> None:
+    """Compare, and move the mark forward unless the database is an old copy.
+
+    Raises DatabaseError; what else fails is raised, too, and counts as an old copy.
+    """
+    try:
+        found, gateway.restored = await compare(gateway)
+        if not gateway.restored:
+            remember(found)
+    except (Tampered, ValueError, OSError):
+        gateway.restored = True
+        raise
+
+
+async def keep_looking(gateway: Gateway) -> None:
+    """Look every few seconds. What is wrong is said once, until it is over."""
+    told = ""
+    while True:
+        what = ""
+        try:
+            await look(gateway)
+        except (DatabaseError, psycopg.Error, Tampered, ValueError, OSError) as error:
+            what = str(error)
+        if gateway.restored and not what:
+            what = "the database is older than it was: pam-iampass-gateway restored"
+        if what != told:
+            print(what or "the database is as it should be", flush=True)
+        told = what
+        await asyncio.sleep(_SOON_SECONDS if what else _LOOK_SECONDS)
+
+
+async def confirm(gateway: Gateway, connection: Connection) -> None:
+    """Accept the database as it is: nothing that an old copy brings back can be used."""
+    row = await one(connection, "SELECT * FROM fleet FOR UPDATE")
+    fleet = gateway.keys.verified(TABLE, row or {})
+    fleet["restores"] += 1
+    await replace(connection, TABLE, "id", gateway.keys.sealed(TABLE, fleet))
+    await connection.execute("DELETE FROM invite")
+    await records.act(connection, "restored_confirm", reason="invites are void")

@@ -1,0 +1,154 @@
+"""A database that was restored from a backup: no host is answered until an administrator has confirmed it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from pam_iampass.gateway import hosts, records, restored
+from pam_iampass.gateway.database import Database, now
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.hosts import Invite
+from pam_iampass.gateway.keys import KeyFile, Tampered
+from pam_iampass.gateway.records import Kind
+from pam_iampass.gateway.restored import Mark
+from tests.support.postgres import Postgres
+
+
+@pytest.fixture(autouse=True)
+def state(trusted_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("STATE_DIRECTORY", str(trusted_folder))
+    return trusted_folder
+
+
+def run(conninfo: str, keys: KeyFile, use: Callable[[Gateway], Awaitable[Any]]) -> Any:
+    async def go() -> Any:
+        async with Database(conninfo, connections=2) as database:
+            return await use(Gateway(None, database, keys))  # type: ignore[arg-type]
+
+    return asyncio.run(go())
+
+
+async def _begun(gateway: Gateway) -> None:
+    async with gateway.database.transaction() as connection:
+        await restored.begin(gateway, connection)
+        await restored.begin(gateway, connection)
+        await records.write(connection, Kind.ACT, what="init")
+
+
+async def _act(gateway: Gateway) -> None:
+    async with gateway.database.transaction() as connection:
+        await records.write(connection, Kind.ACT, host="web17", what="host remove")
+
+
+def test_a_copy_of_yesterday_is_noticed_and_accepted_once_it_is_confirmed(
+    postgres: Postgres, conninfo: str, keys: KeyFile
+) -> None:
+    async def begin(gateway: Gateway) -> None:
+        await _begun(gateway)
+        async with gateway.database.transaction() as connection:
+            at = await now(connection)
+            invite = Invite("i-1", "secret", "servers", 1, at, at)
+            await hosts.write_invite(gateway, connection, invite, new=True)
+        await restored.look(gateway)
+        assert not gateway.restored
+
+    run(conninfo, keys, begin)
+    backup = postgres.new_database(conninfo.rpartition("dbname=")[2])
+
+    async def later(gateway: Gateway) -> None:
+        await _act(gateway)
+        await restored.look(gateway)
+        assert not gateway.restored
+
+    run(conninfo, keys, later)
+
+    async def after_the_restore(gateway: Gateway) -> None:
+        for _ in range(2):
+            await restored.look(gateway)
+            assert gateway.restored
+        async with gateway.database.transaction() as connection:
+            await restored.confirm(gateway, connection)
+        await restored.look(gateway)
+        assert not gateway.restored
+        async with gateway.database.transaction() as connection:
+            assert await hosts.find_invite(gateway, connection, "i-1") is None
+
+    run(backup, keys, after_the_restore)
+
+    async def the_other_one(gateway: Gateway) -> None:
+        await restored.look(gateway)
+        assert gateway.restored
+
+    run(conninfo, keys, the_other_one)
+
+
+def test_another_installation_is_not_taken_for_this_one(
+    postgres: Postgres, template: str, conninfo: str, keys: KeyFile
+) -> None:
+    async def begin(gateway: Gateway) -> None:
+        await _begun(gateway)
+        await restored.look(gateway)
+
+    async def other(gateway: Gateway) -> None:
+        await _begun(gateway)
+        await _act(gateway)
+        await restored.look(gateway)
+        assert gateway.restored
+
+    run(conninfo, keys, begin)
+    run(postgres.new_database(template), keys, other)
+
+
+def test_a_row_that_no_gateway_has_written_confirms_nothing(conninfo: str, keys: KeyFile) -> None:
+    async def use(gateway: Gateway) -> None:
+        with pytest.raises(Tampered):
+            await restored.look(gateway)
+        assert gateway.restored
+        await _begun(gateway)
+        await restored.look(gateway)
+        assert not gateway.restored
+        async with gateway.database.transaction() as connection:
+            await connection.execute("UPDATE fleet SET restores = restores + 1")
+        with pytest.raises(Tampered):
+            await restored.look(gateway)
+        assert gateway.restored
+        async with gateway.database.transaction() as connection:
+            with pytest.raises(Tampered):
+                await restored.confirm(gateway, connection)
+
+    run(conninfo, keys, use)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[1]", '{"fleet": "x"}', '{"fleet": 1, "restores": 0, "records": 1}']
+)
+def test_a_damaged_mark_answers_no_host(conninfo: str, keys: KeyFile, state: Path, content: str) -> None:
+    (state / "mark.json").write_text(content)
+
+    async def use(gateway: Gateway) -> None:
+        await _begun(gateway)
+        with pytest.raises(ValueError, match="is damaged: remove it"):
+            await restored.look(gateway)
+        assert gateway.restored
+
+    run(conninfo, keys, use)
+
+
+@pytest.mark.parametrize(
+    ("now", "behind"),
+    [
+        (Mark("a", 0, 5), False),
+        (Mark("a", 0, 6), False),
+        (Mark("a", 0, 4), True),
+        (Mark("b", 0, 9), True),
+        (Mark("a", 1, 4), False),
+    ],
+)
+def test_what_is_behind(now: Mark, behind: bool) -> None:
+    assert now.is_behind(Mark("a", 0, 5)) is behind
+    assert Mark("a", 0, 9).is_behind(Mark("a", 1, 5))
