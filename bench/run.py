@@ -7,7 +7,18 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench import applications, latency, logins, pending, polls, report, sessions, tables, whole_login
+from bench import (
+    applications,
+    latency,
+    logins,
+    pending,
+    polls,
+    report,
+    sessions,
+    tables,
+    upstream,
+    whole_login,
+)
 from bench.at_once import first_poll_at_once
 from bench.measure import Application, Section
 from bench.stand_in import duo_service
@@ -54,6 +65,7 @@ def main() -> None:
         sections.append(polls.measure(5 if quick else 50))
         kept, seconds, rounds = (100, 5.0, 1) if quick else (SESSIONS, 60.0, 2)
         sections.append(sessions.measure(sandbox, kept, 50 if quick else PEOPLE, seconds, rounds))
+        sections.append(upstream.measure(*((0.5, 1) if quick else (3.0, 3))))
     if quick:
         print("Nothing was written: a quick run gives no reliable numbers.")
     else:
@@ -123,6 +135,7 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
         many,
         poll,
         keeping,
+        calls,
     ) = sections
 
     def value(section: Section, row: str, column: str) -> float:
@@ -217,6 +230,12 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
             f"agent with {SESSIONS:,} kept sessions and {PEOPLE:,} pending logins: wrong outcomes",
             value(keeping, sessions.BESIDE, "wrong outcomes"),
             0,
+        ),
+        (
+            "calls of a gateway: CPU with aiohttp against http.client in threads of the event loop, ratio",
+            value(calls, upstream.ROW.format(way=upstream.AIOHTTP, **upstream.FASTEST), "CPU ms")
+            / value(calls, upstream.ROW.format(way=upstream.EXECUTOR, **upstream.FASTEST), "CPU ms"),
+            0.7,
         ),
         ("100,000 users over 10: one file, ms", value(table, "users.yaml", largest), 5),
         ("100,000 users over 10: users.d/, ms", value(table, "users.d/", largest), 5),

@@ -9,11 +9,12 @@ from types import MappingProxyType
 from typing import Callable, TypeVar
 
 from .application import Application
+from .attempts import DEFAULT_SECONDS
 from .call import ATTEMPTS, Call
 from .connection import Deadline
 from .errors import NotFound, ProtocolError, Refused, Unavailable
 from .gateways import Gateways
-from .http import DEFAULT_SECONDS, Transport
+from .http import Transport
 from .origin import Origin
 from .session import Session
 from .status import AuthenticationMethod, ManagementAPIResult

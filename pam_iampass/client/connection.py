@@ -137,21 +137,59 @@ USUAL = Network()
 """That of most transports."""
 
 
-class Exchange(io.RawIOBase):
-    """One attempt at a call: how far it has come, and its socket as http.client sees it.
+class Attempt:
+    """One attempt at a call, how far it has come, and the errors that it can end with."""
+
+    def __init__(self, name: str, deadline: Deadline, peer: str) -> None:
+        """`name` is that of the call, `peer` whom its connection leads to: the server or the proxy."""
+        self.name = name
+        self.deadline = deadline
+        self.peer = peer
+        self.sent = False
+        """Whether a byte of the request may have been sent."""
+
+    def invalid(self, what: str) -> ProtocolError:
+        return ProtocolError(f"{self.name}: {what}", may_have_started=self.sent)
+
+    def too_large(self) -> ProtocolError:
+        return self.invalid(f"the response is larger than {LIMIT // 1024} KiB")
+
+    def unavailable(self, what: str, *, timed_out: bool = False, outage: bool = False) -> Unavailable:
+        what = f"{self.name}: {what}"
+        return Unavailable(what, may_have_started=self.sent, timed_out=timed_out, outage=outage)
+
+    def cut_short(self) -> Unavailable:
+        return self.unavailable(f"{self.peer} closed the connection without a complete response")
+
+    def failed(self, error: Exception) -> IampassError:
+        """What an OSError, HTTPException or ValueError means after TCP has connected: no outage."""
+        if isinstance(error, ssl.SSLCertVerificationError):
+            what = f"{self.name}: the certificate of {self.peer} is not trusted: {error.verify_message}"
+            return TLSFailure(what)
+        if isinstance(error, _TIMED_OUT):
+            return self.unavailable(f"{self.peer} did not respond in time", timed_out=True)
+        # Python 3.9 with OpenSSL 3 has no class of its own for an end without close_notify.
+        ends = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+        ended = isinstance(error, ends) or getattr(error, "reason", "") == "UNEXPECTED_EOF_WHILE_READING"
+        if isinstance(error, ssl.SSLError) and not ended:
+            what = f"{self.name}: TLS 1.2 or newer with {self.peer} failed: {error.reason or 'TLS error'}"
+            return TLSFailure(what, may_have_started=self.sent)
+        if isinstance(error, OSError):
+            return self.cut_short()
+        return self.invalid(f"{self.peer} sent an invalid response ({type(error).__name__})")
+
+
+class Exchange(Attempt, io.RawIOBase):
+    """An attempt, and its socket as http.client sees it.
 
     A socket's own time-out starts afresh with each operation, so a server that sends one byte now and then could hold a
     call for as long as it likes. Here it is set, before each operation, to what the call has left.
     """
 
     def __init__(self, name: str, deadline: Deadline, peer: str, sock: TlsSocket | None = None) -> None:
-        """`name` is that of the call, `peer` whom `sock`, once there is one, leads to: the server or the proxy."""
-        self.name = name
-        self.deadline = deadline
-        self.peer = peer
+        super().__init__(name, deadline, peer)
         self.sock: Any = sock
-        self.sent = False
-        """Whether a byte of the request may have been sent."""
+        """None until there is a connection."""
         self._ended = False
         self._received = 0
 
@@ -198,35 +236,15 @@ class Exchange(io.RawIOBase):
         self._ended = self._ended or count == 0
         self._received += count
         if self._received > LIMIT:
-            raise self.invalid(f"the response is larger than {LIMIT // 1024} KiB")
+            raise self.too_large()
         return int(count)
 
     def close(self) -> None:
         """Nothing: the socket may be used again."""
 
-    def invalid(self, what: str) -> ProtocolError:
-        return ProtocolError(f"{self.name}: {what}", may_have_started=self.sent)
-
-    def unavailable(self, what: str, *, timed_out: bool = False, outage: bool = False) -> Unavailable:
-        what = f"{self.name}: {what}"
-        return Unavailable(what, may_have_started=self.sent, timed_out=timed_out, outage=outage)
-
     def failed(self, error: Exception) -> IampassError:
-        """What an OSError, HTTPException or ValueError means after TCP has connected: no outage."""
-        if isinstance(error, ssl.SSLCertVerificationError):
-            what = f"{self.name}: the certificate of {self.peer} is not trusted: {error.verify_message}"
-            return TLSFailure(what)
-        if isinstance(error, _TIMED_OUT):
-            return self.unavailable(f"{self.peer} did not respond in time", timed_out=True)
-        # Python 3.9 with OpenSSL 3 has no class of its own for an end without close_notify.
-        ends = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-        ended = isinstance(error, ends) or getattr(error, "reason", "") == "UNEXPECTED_EOF_WHILE_READING"
-        if isinstance(error, ssl.SSLError) and not (ended or self._ended):
-            what = f"{self.name}: TLS 1.2 or newer with {self.peer} failed: {error.reason or 'TLS error'}"
-            return TLSFailure(what, may_have_started=self.sent)
-        if isinstance(error, OSError) or self._ended:
-            return self.unavailable(f"{self.peer} closed the connection without a complete response")
-        return self.invalid(f"{self.peer} sent an invalid response ({type(error).__name__})")
+        over = self._ended and not isinstance(error, (ssl.SSLCertVerificationError, *_TIMED_OUT))
+        return self.cut_short() if over else super().failed(error)
 
 
 class TlsSocket:
@@ -293,24 +311,42 @@ class TlsSocket:
         return self._sock
 
 
-def open_tcp(exchange: Exchange, target: Origin, network: Network, seconds: float) -> socket.socket:
-    """A TCP connection to the peer of the exchange, within `seconds` for all its addresses together.
+class Connecting:
+    """A TCP connection that is being opened: its two steps, a lookup and connecting, and what their failure means."""
 
-    What the far side can have caused is an outage; a time-out only if connecting had all its time, since anyone who can
-    make a login wait could shorten it. Raises Unavailable and LocalFailure.
-    """
-    step, until = f"looking up {target.host}", exchange.deadline.sooner(seconds)
-    try:
-        addresses = look_up(target, network, until)
-        step, until = f"connecting to {exchange.peer}", exchange.deadline.sooner(seconds)
-        return _first_reachable(addresses, until, network)
-    except OSError as error:
-        reason, timed_out = error.strerror or error, isinstance(error, _TIMED_OUT)
+    def __init__(self, attempt: Attempt, target: Origin, seconds: float) -> None:
+        """Each step may take `seconds`, for all addresses together."""
+        self._attempt = attempt
+        self._seconds = seconds
+        self._begin(f"looking up {target.host}")
+
+    def looked_up(self) -> None:
+        self._begin(f"connecting to {self._attempt.peer}")
+
+    def _begin(self, step: str) -> None:
+        self._step, self.until = step, self._attempt.deadline.sooner(self._seconds)
+
+    def failed(self, error: OSError) -> IampassError:
+        """What the far side can have caused is an outage; a time-out only if connecting had all its time, since anyone
+        who can make a login wait could shorten it."""
+        reason, timed_out = error.strerror or str(error) or "timed out", isinstance(error, _TIMED_OUT)
         if timed_out or error.errno in FAR_SIDE or isinstance(error, ConnectionError):
-            outage = until.at < exchange.deadline.at if timed_out else error.errno in FAR_SIDE
-            slow = timed_out or until.remaining() < seconds - 1.0  # a lookup that was repeated already
-            raise exchange.unavailable(f"{step} failed: {reason}", timed_out=slow, outage=outage) from None
-        raise LocalFailure(f"{exchange.name}: this machine cannot connect: {reason}") from None
+            outage = self.until.at < self._attempt.deadline.at if timed_out else error.errno in FAR_SIDE
+            # A lookup may have been repeated already.
+            slow = timed_out or self.until.remaining() < self._seconds - 1.0
+            return self._attempt.unavailable(f"{self._step} failed: {reason}", timed_out=slow, outage=outage)
+        return LocalFailure(f"{self._attempt.name}: this machine cannot connect: {reason}")
+
+
+def open_tcp(exchange: Exchange, target: Origin, network: Network, seconds: float) -> socket.socket:
+    """A TCP connection to the peer of the exchange. Raises Unavailable and LocalFailure."""
+    connecting = Connecting(exchange, target, seconds)
+    try:
+        addresses = look_up(target, network, connecting.until)
+        connecting.looked_up()
+        return _first_reachable(addresses, connecting.until, network)
+    except OSError as error:
+        raise connecting.failed(error) from None
 
 
 def look_up(target: Origin, network: Network, until: Deadline) -> Sequence[Any]:
@@ -361,7 +397,7 @@ def absolute_name(host: str, hosts_file: str = "/etc/hosts") -> str:
 
 
 def _first_reachable(addresses: Sequence[Any], until: Deadline, network: Network) -> socket.socket:
-    """A connection to the first address that accepts one. Raises the OSError that proves least of an outage."""
+    """A connection to the first address that accepts one. Raises OSError."""
     problems: list[OSError] = []
     for left, (*_, address) in zip(range(len(addresses), 0, -1), addresses):
         try:
@@ -371,8 +407,14 @@ def _first_reachable(addresses: Sequence[Any], until: Deadline, network: Network
         else:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return sock
-    problems.sort(key=lambda each: 1 if isinstance(each, _TIMED_OUT) else 0 if each.errno in FAR_SIDE else 2)
-    raise problems[-1] if problems else OSError("the name has no address")
+    raise proving_least(problems)
+
+
+def proving_least(problems: Sequence[OSError]) -> OSError:
+    """Of the failures to connect, one for each address, that which proves least of an outage."""
+    ranks = (1 if isinstance(each, _TIMED_OUT) else 0 if each.errno in FAR_SIDE else 2 for each in problems)
+    ranked = sorted(zip(ranks, problems), key=lambda pair: pair[0])
+    return ranked[-1][1] if ranked else OSError("the name has no address")
 
 
 def system_certificates() -> list[str]:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Callable, TypeVar
 
+from .attempts import DEFAULT_SECONDS, may_repeat
 from .call import ATTEMPTS, Call
 from .connection import Deadline
 from .errors import IampassError, LocalFailure, TLSFailure, Unavailable
-from .http import DEFAULT_SECONDS, Transport, may_repeat
+from .http import Transport
 from .origin import split_for_wire
 
 CONNECT_SECONDS = 3.0

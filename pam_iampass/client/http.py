@@ -11,23 +11,16 @@ import select
 import time
 from typing import Callable, TypeVar
 
-from pam_iampass import __version__
-
-from .call import ATTEMPTS, CLOCK_TOLERANCE, Call, http_time
+from .attempts import DEFAULT_SECONDS, IDLE_SECONDS, Attempts, Sender
+from .call import ATTEMPTS, Call
 from .connection import USUAL, Deadline, Exchange, Network, TlsSocket, open_tcp, tls_context
 from .errors import Refused, Unavailable
 from .origin import Origin, split_for_wire
 
-DEFAULT_SECONDS = 30.0
-# Shorter than the shortest time for which servers commonly keep an idle connection open (5 s): if a request meets the
-# end of its connection, it is lost, and it is unknown whether it was carried out.
-IDLE_SECONDS = 4.0
-_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.25, 2.0
-
 T = TypeVar("T")
 
 
-class Transport:
+class Transport(Sender):
     """Connections to one server, kept alive. Threads may share it."""
 
     def __init__(
@@ -51,21 +44,14 @@ class Transport:
         an invalid argument, and TLSFailure for a `ca_file` without certificates."""
         # Connections, and when a response was last read from them. No thread waits for another.
         self._idle: list[tuple[TlsSocket, float]] = []
-        self.origin = Origin.of(server)
-        self.clock_offset: float | None = None
-        """Seconds that the server's clock is ahead of ours by the Date of its last response; None if there was none."""
-        self.clock_correction = 0.0
-        """Seconds that signatures are ahead of our clock, since the server refused one for its time."""
+        super().__init__(server, wall_clock, jitter, nonce)
         self._proxy = Origin.of_proxy(proxy) if proxy is not None else None
         self._context = tls_context(ca_file)
         self._network = network
         self._connect_seconds = connect_seconds
         self._most_idle = connections
         self._idle_seconds = idle_seconds
-        self._wall_clock = wall_clock
         self._pause = pause
-        self._jitter = jitter
-        self._nonce = nonce
 
     def close(self) -> None:
         """Closes the idle connections."""
@@ -90,36 +76,19 @@ class Transport:
         `pause` replaces that of the transport.
         """
         deadline = deadline or Deadline.after(DEFAULT_SECONDS)
-        tries = failures = 0
-        clock_corrected = False
+        following = Attempts(self, call, deadline, attempts)
         while True:
             try:
                 return self._attempt(call, deadline)
-            except Refused as refused:
-                servers = refused.clock_offset or 0.0
-                right = abs(servers - self.clock_correction) <= CLOCK_TOLERANCE
-                if clock_corrected or right or refused.status != 401:
-                    raise
-                self.clock_correction, clock_corrected = servers, True
-            except Unavailable as error:
-                error.outage = error.outage and not clock_corrected  # that was sent, and refused
-                tries += 1
-                if error.status != 429 or error.retry_after is None:
-                    failures += 1
-                if attempts == 1 or failures >= attempts or not may_repeat(call, error):
-                    raise
-                backoff = self._jitter() * min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(tries - 1, 10))
-                wait = max(backoff, error.retry_after or 0.0)
-                if wait >= deadline.remaining():
-                    raise
+            except (Refused, Unavailable) as error:
+                wait = following.wait_after(error)
+            if wait is not None:
                 (pause or self._pause)(wait)
 
     def _attempt(self, call: Call[T], deadline: Deadline) -> T:
         if deadline.expired:
             raise Unavailable(f"{call.name}: no time is left for it", timed_out=True)
-        nonce = self._nonce()
-        headers = call.headers(nonce, int(self._wall_clock() + self.clock_correction))
-        headers["User-Agent"] = f"pam-iampass/{__version__}"
+        nonce, headers = self.signed(call)
         exchange = Exchange(call.name, deadline, self.origin.authority, self._kept_alive())
         reusable = False
         try:
@@ -135,10 +104,7 @@ class Transport:
                 self._idle.append((exchange.sock, time.monotonic()))
             elif exchange.sock is not None:
                 exchange.sock.close()
-        now = self._wall_clock()
-        theirs = http_time(response.headers.get("Date"))
-        self.clock_offset = None if theirs is None else theirs - now
-        return call.read(response.status, response.headers, body, now, nonce)
+        return self.read(call, nonce, response.status, response.headers, body)
 
     def _kept_alive(self) -> TlsSocket | None:
         """An idle connection that the server has neither closed, nor may be about to close, nor sent more to."""
@@ -169,13 +135,3 @@ class Transport:
         exchange.sock = TlsSocket(exchange.sock, self._context, self.origin.host)
         exchange.limit_time()
         exchange.sock.do_handshake()
-
-
-def may_repeat(call: Call[T], error: Unavailable) -> bool:
-    """Whether a call that failed may be made again."""
-    if error.status == 429:
-        return not call.rings
-    if error.status is not None:
-        return call.idempotent and error.status in (502, 503, 504)
-    # After a time-out of connecting, a person is waiting and another attempt would take as long again.
-    return call.idempotent or not (error.may_have_started or error.timed_out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -13,21 +12,12 @@ from typing import Any, Callable, Protocol, TypeVar
 
 from pam_iampass.client.application import Application
 from pam_iampass.client.call import Call
-from pam_iampass.client.connection import Deadline
-from pam_iampass.client.http import Transport
-from pam_iampass.client.origin import Origin
 from pam_iampass.gateway.database import Database
 from pam_iampass.gateway.keys import KeyFile
 from pam_iampass.gateway.settings import GatewaySettings
+from pam_iampass.gateway.upstream import Lane, Upstream
 
 T = TypeVar("T")
-
-
-class Lane(enum.Enum):
-    """Calls with connections of their own, which those of another lane cannot fill."""
-
-    decisions = "decisions"
-    polls = "polls"
 
 
 class Iampass(Protocol):
@@ -47,20 +37,6 @@ class NoIampass:
     async def call(self, call: Call[T], seconds: float, lane: Lane) -> T:
         """As `Iampass`."""
         raise NotImplementedError
-
-
-class ThreadedIampass:
-    """IAMPASS, called in threads."""
-
-    def __init__(self, settings: GatewaySettings) -> None:
-        """Raises TLSFailure if there are no certificates to trust."""
-        origin = Origin.of(settings.server)
-        self.application = Application(origin, settings.application_id, settings.application_secret)
-        self._transport = Transport(settings.server, settings.server_ca_file, settings.proxy)
-
-    async def call(self, call: Call[T], seconds: float, lane: Lane) -> T:
-        """As `Iampass`."""
-        return await asyncio.to_thread(self._transport.call, call, Deadline.after(seconds))
 
 
 @dataclass(frozen=True)
@@ -100,4 +76,8 @@ class Gateway:
 async def opened(settings: GatewaySettings) -> AsyncIterator[Gateway]:
     """A gateway with these settings. Connections are made when they are needed."""
     async with Database(settings.database, connections=settings.limits.connections) as database:
-        yield Gateway(settings, database, KeyFile(settings.key), ThreadedIampass(settings))
+        iampass = Upstream.of(settings)
+        try:
+            yield Gateway(settings, database, KeyFile(settings.key), iampass)
+        finally:
+            await iampass.close()

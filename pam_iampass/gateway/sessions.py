@@ -36,12 +36,13 @@ from pam_iampass.gateway.database import (
     one,
     replace,
 )
-from pam_iampass.gateway.gateway import Asked, Gateway, Lane
+from pam_iampass.gateway.gateway import Asked, Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.settings import DEFAULT_GROUP, GroupSettings
+from pam_iampass.gateway.upstream import Lane
 from pam_iampass.outcome import Outcome, SessionEvent
 from pam_iampass.server.messages import IncomingRequest, Start, bad_request
 from pam_iampass.text import clean

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Callable
 
 from pam_iampass.client import AuthenticationAPI, Deadline, Session, Status, Transport
 from pam_iampass.client.connection import Network
@@ -16,6 +16,24 @@ TOKEN, SESSION_SECRET = "session-token-text", "session-secret-text"
 DEADLINE = 6.0
 CONFIDENTIAL = (SECRET, USER, TOKEN, SESSION_SECRET)
 
+_made_with: list[Callable[..., Any]] = [Transport]
+
+
+@contextmanager
+def made_with(make: Callable[..., Any]) -> Iterator[None]:
+    """Plays tests with transports that are made by something else."""
+    _made_with.append(make)
+    try:
+        yield
+    finally:
+        _made_with.pop()
+
+
+def make_transport(*arguments: Any, **options: Any) -> Transport:
+    """A transport of the kind that is tested."""
+    transport: Transport = _made_with[-1](*arguments, **options)
+    return transport
+
 
 @contextmanager
 def transport_to(server: ScriptedServer, **options: Any) -> Iterator[Transport]:
@@ -23,7 +41,7 @@ def transport_to(server: ScriptedServer, **options: Any) -> Iterator[Transport]:
     options = {"pause": lambda seconds: None, "jitter": lambda: 1.0, "ca_file": server.ca_file, **options}
     if "resolve" in options:
         options["network"] = Network(options.pop("resolve"))
-    transport = Transport(options.pop("url", server.url), **options)
+    transport = make_transport(options.pop("url", server.url), **options)
     try:
         yield transport
     finally:

@@ -14,10 +14,10 @@ from pam_iampass.client import (
     Deadline,
     IampassError,
     LocalFailure,
-    Transport,
     Unavailable,
 )
 from pam_iampass.client.connection import Network
+from tests.client.talk import make_transport
 from tests.support.scripted_server import authority
 
 FAR_SIDE = {"ECONNREFUSED", "ENETUNREACH", "EHOSTUNREACH", "ETIMEDOUT"}
@@ -29,7 +29,7 @@ TIME_FOR_CONNECTING = 5.0
 
 def failed(resolve: Any, left: float = 60.0) -> IampassError:
     """The error of a start for which so much time is left, on a machine that looks names up like this."""
-    transport = Transport(
+    transport = make_transport(
         "https://iampass.example",
         authority().ca_file,
         connect_seconds=TIME_FOR_CONNECTING,
@@ -38,6 +38,7 @@ def failed(resolve: Any, left: float = 60.0) -> IampassError:
     api = AuthenticationAPI("application", "secret", transport=transport)
     with pytest.raises(IampassError) as caught:
         api.authenticate_user("user", deadline=Deadline.after(left), attempts=1)
+    transport.close()
     assert caught.value.may_have_started is False
     return caught.value
 

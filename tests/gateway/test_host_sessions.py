@@ -14,9 +14,10 @@ import pytest
 from pam_iampass.client.call import Call
 from pam_iampass.client.status import Status
 from pam_iampass.gateway import hosts, people, sessions, watching
-from pam_iampass.gateway.gateway import Gateway, Lane, ThreadedIampass
+from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.sessions import State
+from pam_iampass.gateway.upstream import Lane, Upstream
 from tests.sandbox.signer import signed
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
 from tests.support.sandbox import Hang, HttpStatus, Sandbox
@@ -164,16 +165,16 @@ def test_a_request_for_which_nobody_waits_any_more_is_ended(
 def test_a_person_who_is_removed_while_iampass_is_called_gets_no_session(
     conninfo: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    class Slow(ThreadedIampass):
-        async def call(self, call: Call[Any], seconds: float, lane: Lane) -> Any:
-            result = await super().call(call, seconds, lane)
+    class Slow(Upstream):
+        async def call(self, call: Call[Any], seconds: float, lane: Lane, **options: Any) -> Any:
+            result = await super().call(call, seconds, lane, **options)
             if call.name == "start":
                 async with running.gateway.database.transaction() as connection:
                     assert await people.remove(connection, "alice")
             return result
 
     def change(gateway: Gateway) -> None:
-        gateway.iampass = Slow(gateway.settings)
+        gateway.iampass = Slow.of(gateway.settings)
 
     with RunningGateway(settings_for(conninfo, sandbox, tmp_path), change) as running:
         running.populate()

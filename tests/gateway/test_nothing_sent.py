@@ -18,8 +18,9 @@ import pytest
 from pam_iampass.client.call import Call
 from pam_iampass.client.errors import IampassError, LocalFailure, Unavailable
 from pam_iampass.gateway.database import Connection, Database, UnknownOutcome
-from pam_iampass.gateway.gateway import Gateway, Lane, ThreadedIampass
+from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.settings import GatewaySettings
+from pam_iampass.gateway.upstream import Lane, Upstream
 from tests.sandbox.signer import Reply
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
 from tests.support.postgres import Postgres
@@ -98,20 +99,20 @@ def test_it_is_made_where_the_database_refuses_the_first_connection(
 # Where it is not: IAMPASS
 
 
-class _Failing(ThreadedIampass):
+class _Failing(Upstream):
     """Its starts fail."""
 
     error: IampassError
 
-    async def call(self, call: Call[Any], seconds: float, lane: Lane) -> Any:
+    async def call(self, call: Call[Any], seconds: float, lane: Lane, **options: Any) -> Any:
         if call.name == "start":
             raise self.error
-        return await super().call(call, seconds, lane)
+        return await super().call(call, seconds, lane, **options)
 
 
 def failing(error: IampassError) -> Callable[[Gateway], None]:
     def change(gateway: Gateway) -> None:
-        gateway.iampass = iampass = _Failing(gateway.settings)
+        gateway.iampass = iampass = _Failing.of(gateway.settings)
         iampass.error = error
 
     return change
@@ -180,13 +181,13 @@ def test_what_the_client_does_not_call_an_outage_is_none(
 
 
 def test_it_is_not_made_before_the_database_has_it(settings: GatewaySettings, postgres: Postgres) -> None:
-    class Stopping(ThreadedIampass):
-        async def call(self, call: Call[Any], seconds: float, lane: Lane) -> Any:
+    class Stopping(Upstream):
+        async def call(self, call: Call[Any], seconds: float, lane: Lane, **options: Any) -> Any:
             postgres.stop(signal.SIGQUIT)
             raise Unavailable("refused", outage=True)
 
     def change(gateway: Gateway) -> None:
-        gateway.iampass = Stopping(gateway.settings)
+        gateway.iampass = Stopping.of(gateway.settings)
 
     with gateway(settings, change) as running:
         once = new_request_id()
@@ -297,12 +298,12 @@ def test_a_start_that_iampass_does_not_answer_is_given_up(
 ) -> None:
     sandbox.misbehave("start", Hang())
 
-    class Impatient(ThreadedIampass):
-        async def call(self, call: Call[Any], seconds: float, lane: Lane) -> Any:
-            return await super().call(call, min(seconds, 1.0), lane)
+    class Impatient(Upstream):
+        async def call(self, call: Call[Any], seconds: float, lane: Lane, **options: Any) -> Any:
+            return await super().call(call, min(seconds, 1.0), lane, **options)
 
     def change(gateway: Gateway) -> None:
-        gateway.iampass = Impatient(gateway.settings)
+        gateway.iampass = Impatient.of(gateway.settings)
 
     with gateway(settings, change) as running:
         once = new_request_id()

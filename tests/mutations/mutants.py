@@ -133,6 +133,18 @@ MUTANTS = {
             "if False:",
             "test_a_plain_server_gets_no_parameters",
         ),
+        Mutant(
+            "a gateway's request that met the end of its connection counts as if it had not been sent",
+            "attempt.served = attempt.sent = True",
+            "attempt.served = True",
+            "test_a_kept_alive_connection_that_ends_under_a_request_may_have_carried_it[reset]",
+        ),
+        Mutant(
+            "a gateway's poll is sent again, with a nonce that is used up, if its connection ends",
+            "if attempt.sent:\n            # aiohttp would",
+            "if False:\n            # aiohttp would",
+            "test_a_poll_whose_connection_ends_is_not_repeated_behind_our_back",
+        ),
     ),
     "A host asks its gateways, and rings at most once": (
         Mutant(
@@ -248,6 +260,12 @@ MUTANTS = {
             "login->stream.deadline = deadline_in(login->frame.number + GRACE_MS);",
             "login->stream.deadline = deadline_in(login->frame.number + GRACE_MS + 2000);",
             "test_the_deadline_holds_for_the_whole_wait",
+        ),
+        Mutant(
+            "a gateway's polls use the connections of its starts",
+            "self._sessions[lane])",
+            "self._sessions[Lane.decisions])",
+            "test_polls_that_hang_leave_room_for_a_start_and_wait_for_no_outage",
         ),
     ),
     "Every started session is ended": (

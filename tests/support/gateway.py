@@ -24,11 +24,12 @@ from psycopg.rows import dict_row
 
 from pam_iampass.gateway import hosts, joining, people, service, sessions
 from pam_iampass.gateway.database import Connection, Database
-from pam_iampass.gateway.gateway import Gateway, ThreadedIampass
+from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import KeyFile
 from pam_iampass.gateway.people import Person
 from pam_iampass.gateway.settings import GatewaySettings, GroupSettings, LimitSettings
+from pam_iampass.gateway.upstream import Upstream
 from pam_iampass.gateway.watching import watching
 from pam_iampass.server.http import Dispatcher, serve
 from tests.sandbox.signer import Reply, Server, Signer
@@ -119,9 +120,8 @@ class RunningGateway:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.settings.certificate_file)
         async with Database(self.settings.database, connections=self.settings.limits.connections) as database:
-            gateway = Gateway(
-                self.settings, database, KeyFile(self.settings.key), ThreadedIampass(self.settings)
-            )
+            iampass = Upstream.of(self.settings)
+            gateway = Gateway(self.settings, database, KeyFile(self.settings.key), iampass)
             wall_clock = gateway.clock
             gateway.clock = lambda: wall_clock() + self.clock_skew
             self._change(gateway)
@@ -137,6 +137,9 @@ class RunningGateway:
                     self._stopping,
                     lambda: self._ready.set_result(None),
                 )
+            for each in (iampass, gateway.iampass):
+                if isinstance(each, Upstream):
+                    await each.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What a coroutine returns, in the gateway's event loop."""

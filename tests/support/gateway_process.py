@@ -14,12 +14,13 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from pam_iampass.client.call import Call
-from pam_iampass.gateway.gateway import Gateway, Lane, ThreadedIampass
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.upstream import Lane, Upstream
 from pam_iampass.server.http import Dispatcher
 from pam_iampass.server.messages import Reply
 from tests.support.gateway import HOST, HOST_SECRET, RunningGateway, settings_for
@@ -34,13 +35,13 @@ def _stop() -> None:
     time.sleep(3600)  # another thread may be the first to be stopped
 
 
-class _Stopping(ThreadedIampass):
+class _Stopping(Upstream):
     point = ""
 
-    async def call(self, call: Call[T], seconds: float, lane: Lane) -> T:
+    async def call(self, call: Call[T], seconds: float, lane: Lane, **options: Any) -> T:
         if call.name == "start" and self.point == POINTS[0]:
             _stop()
-        result = await super().call(call, seconds, lane)
+        result = await super().call(call, seconds, lane, **options)
         if call.name == "start" and self.point == POINTS[1]:
             _stop()
         return result
@@ -59,7 +60,7 @@ def main() -> None:
     iampass = SimpleNamespace(**wanted["sandbox"])
 
     def change(gateway: Gateway) -> None:
-        gateway.iampass = stopping = _Stopping(gateway.settings)
+        gateway.iampass = stopping = _Stopping.of(gateway.settings)
         stopping.point = wanted["point"]
 
     settings = settings_for(wanted["conninfo"], iampass, Path(wanted["folder"]))  # type: ignore[arg-type]

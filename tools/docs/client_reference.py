@@ -17,6 +17,7 @@ from typing import Any
 from pam_iampass import client
 from pam_iampass.client import errors
 from pam_iampass.client.api import BaseAPI
+from pam_iampass.client.attempts import Sender
 
 _START = """\
 <!-- Made by `make pages`; change the docstrings in `pam_iampass/client/` instead. -->
@@ -91,7 +92,10 @@ def _class(kind: type) -> Iterator[str]:
         return
     if kind.__init__.__doc__ and not hasattr(kind, "__dataclass_fields__"):
         yield from ("", f"### {_signature(kind.__name__, kind)}", "", _text(kind.__init__))
-    for name, doc in _attributes(kind).items():
+    described = (
+        {**_attributes(Sender), **_attributes(kind)} if issubclass(kind, Sender) else _attributes(kind)
+    )
+    for name, doc in described.items():
         yield from ("", f"`{name}`: {doc}")
     for name, member in _public(kind):
         if isinstance(member, property):
