@@ -58,6 +58,8 @@ class Person:
     status: PersonStatus = PersonStatus.ACTIVE
     changed_at: datetime | None = None
     """By the database's clock; None for a person who is not in the database yet."""
+    directory_id: str | None = None
+    """What the directory calls this very person, so that a later one of the same name is another."""
 
     @property
     def active(self) -> bool:
@@ -124,6 +126,7 @@ async def _row(gateway: Gateway, connection: Connection, person: Person) -> dict
         "groups": list(person.groups),
         "source": person.source.value,
         "status": person.status.value,
+        "directory_id": person.directory_id,
         "changed_at": await now(connection),
     }
     for column in _ENCRYPTED:
@@ -144,5 +147,6 @@ def _person(gateway: Gateway, row: dict[str, Any]) -> Person:
         source=Source(values["source"]),
         status=PersonStatus(values["status"]),
         changed_at=values["changed_at"],
+        directory_id=values["directory_id"],
         **plain,
     )

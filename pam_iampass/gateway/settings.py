@@ -5,6 +5,7 @@ The secrets are in files of their own, which only root can read. systemd passes 
 
 from __future__ import annotations
 
+import enum
 import json
 import os
 import re
@@ -56,6 +57,38 @@ def _conninfo(text: str) -> str:
     return text
 
 
+def _directory_url(text: str) -> str:
+    if not re.fullmatch(r"ldaps?://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?", text):
+        raise InvalidValue("is not the address of a directory", "write for example ldaps://ldap.example.com")
+    return text.rstrip("/")
+
+
+def _distinguished_name(text: str) -> str:
+    if "=" not in text or not text.isprintable():
+        raise InvalidValue("is not a distinguished name", "write for example ou=people,dc=example,dc=com")
+    return text
+
+
+def _filter(text: str) -> str:
+    if not (text.startswith("(") and text.endswith(")") and text.isprintable()):
+        raise InvalidValue("is not a filter", "write for example (objectClass=inetOrgPerson)")
+    return text
+
+
+def _attribute(text: str) -> str:
+    if not re.fullmatch("[A-Za-z][A-Za-z0-9-]*", text):
+        raise InvalidValue("is not the name of an attribute", "write for example uid")
+    return text
+
+
+class Invite(enum.Enum):
+    """When a person of the directory is sent a message with a registration link."""
+
+    NEVER = "never"
+    FIRST_LOGIN = "first_login"
+    AT_ONCE = "at_once"
+
+
 _PATH = ValueType("an absolute path", value_types.absolute_path, example="/etc/iampass-gateway/ca.pem")
 _BOOLEAN = ValueType("true or false", value_types.boolean, example="true")
 
@@ -99,6 +132,116 @@ GROUPS = Section(
     ),
     "The groups of hosts. A host's group is that of the invite with which it has joined.",
     named=True,
+)
+
+_DN = ValueType(
+    "a distinguished name", _distinguished_name, example='"ou=people,dc=example,dc=com"', nullable=True
+)
+_FILTER = ValueType("a filter of LDAP", _filter, example="(objectClass=inetOrgPerson)")
+_ATTRIBUTE = ValueType("an attribute", _attribute, example="uid")
+_OTHER_ATTRIBUTE = replace(_ATTRIBUTE, nullable=True)
+
+DIRECTORY = Section(
+    "directory",
+    (
+        Key(
+            "url",
+            ValueType(
+                "an address of LDAP", _directory_url, example="ldaps://ldap.example.com", nullable=True
+            ),
+            None,
+            "The server: `ldaps://HOST`, or `ldap://HOST` with `start_tls`. `null`: there is no directory.",
+        ),
+        Key(
+            "start_tls",
+            _BOOLEAN,
+            "false",
+            "Whether a connection to `ldap://` is encrypted before anything is said.",
+        ),
+        Key(
+            "ca_file",
+            _PATH,
+            "/etc/ssl/certs/ca-certificates.crt",
+            "The CA certificates (PEM) from which that of the server must come.",
+        ),
+        Key("bind_dn", _DN, None, "As whom the gateway reads; `null`: as nobody."),
+        _file("password_file", "directory-password", "The file with the password of `bind_dn`."),
+        Key("base", _DN, None, "Below which entry the people are."),
+        Key("filter", _FILTER, "(objectClass=inetOrgPerson)", "Which entries below `base` are people."),
+        Key(
+            "name",
+            _ATTRIBUTE,
+            "uid",
+            "The attribute with the name of the person's account on the hosts. An entry with two is an error. People "
+            "must not be able to change their own: with the name of somebody who joins later, they would be asked for "
+            "that account.",
+        ),
+        Key(
+            "lower_case",
+            _BOOLEAN,
+            "false",
+            "Whether names are taken in lower case, as sssd does with Active Directory.",
+        ),
+        Key(
+            "id",
+            _ATTRIBUTE,
+            "entryUUID",
+            "The attribute that tells a person from a later one of the same name (Active Directory: `objectGUID`). "
+            "Another id means another person, whose phone has to be registered first.",
+        ),
+        Key(
+            "display_name", _OTHER_ATTRIBUTE, "cn", "The attribute with the name that the IAMPASS app shows."
+        ),
+        Key(
+            "phone_number",
+            _OTHER_ATTRIBUTE,
+            "mobile",
+            "The attribute with the number for messages, with `+` and country code. Whoever can write it can have the "
+            "registration link of a person without a phone: people must not be able to change it with what is their "
+            "first factor.",
+        ),
+        Key(
+            "groups_base",
+            _DN,
+            None,
+            "Below which entry the groups are; others do not count. `null`: people have no groups. A group is called "
+            "by the first part of its DN: `cn=staff,ou=groups,…` is `staff`.",
+        ),
+        Key(
+            "groups_attribute",
+            _OTHER_ATTRIBUTE,
+            "memberOf",
+            "The attribute of a person with the DNs of the groups; `null`: groups are searched.",
+        ),
+        Key(
+            "groups_filter",
+            _FILTER,
+            "(objectClass=groupOfNames)",
+            "Which entries below `groups_base` are groups.",
+        ),
+        Key(
+            "groups_member",
+            _ATTRIBUTE,
+            "member",
+            "The attribute of such a group with the DNs of its members, or with their names (`memberUid`).",
+        ),
+        _duration(
+            "grace",
+            0,
+            999 * 86400,
+            "30d",
+            "How long after leaving the directory a person is removed at IAMPASS, with the phone. Logins are denied "
+            "at once.",
+        ),
+        Key(
+            "invite",
+            ValueType("never, first_login or at_once", value_types.choice(Invite), example="at_once"),
+            "never",
+            "When people with a phone number are sent a message with a registration link: `at_once`, when they have "
+            "joined; `first_login`, when they log in and have no phone, at most once an hour.",
+        ),
+    ),
+    "People from a directory (LDAP): `pam-iampass-gateway user sync`. People who were added here are left alone.",
 )
 
 SCHEMA: tuple[KeyOrSection, ...] = (
@@ -176,6 +319,7 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         (_duration("keep", 86400, 999_999 * 86400, "365d", "For how long records stay in the database."),),
         "The records of decisions and of acts of administrators.",
     ),
+    DIRECTORY,
 )
 """The keys of the file."""
 
@@ -229,6 +373,32 @@ class LimitSettings:
 
 
 @dataclass(frozen=True)
+class DirectorySettings:
+    """Where people come from; the keys of `directory`."""
+
+    url: str
+    start_tls: bool
+    ca_file: Path
+    bind_dn: str | None
+    password_file: Path
+    """Only `user sync` reads it: the service needs no password."""
+    base: str
+    filter: str
+    name: str
+    lower_case: bool
+    id: str
+    display_name: str | None
+    phone_number: str | None
+    groups_base: str | None
+    groups_attribute: str | None
+    groups_filter: str
+    groups_member: str
+    grace: float
+    """Seconds."""
+    invite: Invite
+
+
+@dataclass(frozen=True)
 class GatewaySettings:
     """The complete, valid settings."""
 
@@ -252,6 +422,7 @@ class GatewaySettings:
     limits: LimitSettings
     keep_records: float
     """Seconds."""
+    directory: DirectorySettings | None = None
 
 
 def load(path: trusted_file.PathLike = DEFAULT_PATH, *, owner: int = 0) -> GatewaySettings:
@@ -297,6 +468,7 @@ class _GatewayReader(SchemaReader):
         for name in ("server_ca_file", "ca_file", "certificate_file"):
             if values[name] is not None:
                 self.trusted(name, values[name])
+        directory = self._directory(values.pop("directory"))
         if self.failed:
             return None
         groups = {
@@ -310,18 +482,43 @@ class _GatewayReader(SchemaReader):
             groups=MappingProxyType(groups),
             limits=LimitSettings(**values.pop("limits")),
             keep_records=values.pop("records")["keep"],
+            directory=directory,
             **values,
         )
 
     def trusted(self, key: str, path: Path, **options: Any) -> bytes | None:
         """As in SchemaReader. A secret that systemd passes may belong to us, and have an access control list."""
-        if str(path.parent) == os.environ.get(CREDENTIALS):
-            try:
-                return trusted_file.read(path, owner=os.geteuid())
-            except UntrustedFile as error:
-                self.problems.append(error.problem(self.file, None, key))
-                return None
-        return super().trusted(key, path, **options)
+        if not _is_passed(path):
+            return super().trusted(key, path, **options)
+        try:
+            return read_secret(path)
+        except UntrustedFile as error:
+            self.problems.append(error.problem(self.file, None, key))
+            return None
+
+    def _directory(self, values: dict[str, Any]) -> DirectorySettings | None:
+        """None if there is no directory, or if its settings contradict each other."""
+
+        def wrong(key: str, what: str, remedy: str) -> None:
+            name = f"directory.{key}"
+            self.problem(self.key_lines.get(name), name, what, remedy)
+
+        written = [name for name in self.key_lines if name.startswith("directory.")]
+        if not written:
+            return None
+        url = values["url"]
+        if url is None:
+            wrong("url", "is not set", "write for example url: ldaps://ldap.example.com")
+        elif url.startswith("ldap://") and not values["start_tls"]:
+            what = (
+                "is not encrypted: anybody on the way could read the password, and say who is in which group"
+            )
+            wrong("url", what, "write ldaps://, or start_tls: true")
+        elif url.startswith("ldaps://") and values["start_tls"]:
+            wrong("start_tls", "is for ldap://, and this is ldaps://", "delete one of the two")
+        if values["base"] is None:
+            wrong("base", "is not set", "write for example base: ou=people,dc=example,dc=com")
+        return None if self.failed else DirectorySettings(**values)
 
     def _key(self, path: Path) -> bytes:
         data = self.trusted("key_file", credential(path), secret=True)
@@ -333,6 +530,20 @@ class _GatewayReader(SchemaReader):
             self.key_lines.get("key_file"), "key_file", what, "restore it from your backup of the key"
         )
         return b""
+
+
+def read_secret(path: Path) -> bytes:
+    """The content of a file that systemd passes, which may belong to us, or that only root can read.
+
+    Raises UntrustedFile.
+    """
+    if _is_passed(path):
+        return trusted_file.read(path, owner=os.geteuid())
+    return trusted_file.read(path, secret=True)
+
+
+def _is_passed(path: Path) -> bool:
+    return str(path.parent) == os.environ.get(CREDENTIALS)
 
 
 def credential(path: Path) -> Path:

@@ -90,7 +90,8 @@ ATTACKS = {
     "WHERE person.name = 'bob' AND other.name = 'alice'",
     "column moved": "UPDATE person SET display_name = token WHERE name = 'bob'",
     "added": "DELETE FROM person WHERE name = 'bob';"
-    "INSERT INTO person SELECT 'bob', token, groups, display_name, phone_number, source, status, changed_at, mac "
+    "INSERT INTO person SELECT 'bob', token, groups, display_name, "
+    "phone_number, source, status, changed_at, directory_id, mac "
     "FROM person WHERE name = 'alice'",
 }
 

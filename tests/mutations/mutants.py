@@ -865,6 +865,54 @@ MUTANTS = {
             "if False:",
             "test_other_groups_in_the_file_need_to_be_confirmed",
         ),
+        Mutant(
+            "a directory is believed whatever its certificate",
+            "(ldap.OPT_X_TLS_REQUIRE_CERT, ldap.OPT_X_TLS_DEMAND)",
+            "(ldap.OPT_X_TLS_REQUIRE_CERT, ldap.OPT_X_TLS_NEVER)",
+            "test_a_certificate_that_is_not_trusted",
+        ),
+        Mutant(
+            "people whom another server of the directory has are taken for gone",
+            "            if dn is None:\n                raise DirectoryError(",
+            "            if dn is None:\n                continue\n                raise DirectoryError(",
+            "test_a_referral",
+        ),
+        Mutant(
+            "an empty answer of the directory removes everybody",
+            "    if not found:\n        raise DirectoryError(",
+            "    if False:\n        raise DirectoryError(",
+            "test_an_empty_answer",
+        ),
+        Mutant(
+            "half of the people lose access because the directory says so",
+            "return self.losing > _SMALL and self.losing * _SHARE > self.people",
+            "return False",
+            "test_more_than_a_tenth_and_than_three_leave_only_if_told",
+        ),
+        Mutant(
+            "a new person with the name of one who has left has their phone",
+            "elif person.directory_id != entry.directory_id:",
+            "elif False:",
+            "test_another_person_of_the_same_name_gets_neither_token_nor_phone",
+        ),
+        Mutant(
+            "groups from any part of the directory count",
+            "if parsed[-len(self._base) :] != self._base:",
+            "if False:",
+            "test_groups_elsewhere_do_not_count",
+        ),
+        Mutant(
+            "whoever claims the name of somebody who has left keeps them here",
+            "answer.held.update(map(_id, ids) if ids else names)",
+            "answer.held.update(names)",
+            "test_who_claims_another_name_gets_nothing_and_keeps_nobody_here",
+        ),
+        Mutant(
+            "the directory takes over people who were added here",
+            "elif person.source is Source.LOCAL:",
+            "elif False:",
+            "test_local_people_are_left_alone",
+        ),
     ),
     "A gateway has a phone ring at most once, for those it may, and approves nothing that IAMPASS does not": (
         Mutant(

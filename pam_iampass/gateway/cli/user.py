@@ -49,6 +49,7 @@ from pam_iampass.gateway.cli.people import (
     phones_of,
     remove_person,
 )
+from pam_iampass.gateway.cli.sync import sync
 from pam_iampass.gateway.people import Person, PersonStatus, Source
 
 _EPILOG = """\b
@@ -58,6 +59,7 @@ Examples:
   pam-iampass-gateway user add alice --group staff
   pam-iampass-gateway user add alice --group staff --group oncall --replace
   pam-iampass-gateway user remove alice
+  pam-iampass-gateway user sync --dry-run                what the directory would change
 """
 
 
@@ -230,6 +232,9 @@ def remove_people(
                 "Logins of those who failed are denied already. When it is mended, run the same command again."
             )
     ctx.exit(0 if ok else 1)
+
+
+command.add_command(sync)
 
 
 # Showing

@@ -42,6 +42,7 @@ CREATE TABLE person (
     source text NOT NULL CHECK (source IN ('local', 'ldap')),
     status text NOT NULL CHECK (status IN ('active', 'leaving', 'removing')),
     changed_at timestamptz NOT NULL,
+    directory_id text,                  -- tells the person from a later one of the same name
     mac bytea NOT NULL
 );
 

@@ -1,0 +1,255 @@
+"""`pam-iampass-gateway user sync`: takes people over from the directory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pam_iampass.cli.output import Row, count, line, progress, show_json, table
+from pam_iampass.cli.parameters import json_option
+from pam_iampass.client import IampassError, ManagementAPI
+from pam_iampass.errors import EditRefused, PamIampassError, shown
+from pam_iampass.gateway import directory, people, records
+from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option
+from pam_iampass.gateway.cli.people import cut_off, groups_of, remove_person
+from pam_iampass.gateway.database import Connection, now, one
+from pam_iampass.gateway.directory import DirectoryError, Entry, Plan
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.people import Person, PersonStatus, Source, new_token
+from pam_iampass.gateway.settings import DirectorySettings, Invite
+from pam_iampass.text import one_line
+
+NO_ANSWER, TOO_MANY = 3, 4
+_AT_A_TIME = 200  # people who are added at IAMPASS in one call
+
+
+@click.command("sync", short_help="Take people over from the directory.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+@click.option(
+    "--remove",
+    "most",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Accept that up to N people lose access.",
+)
+@config_option
+@json_option
+@click.pass_context
+def sync(ctx: click.Context, dry_run: bool, most: int | None, config: Path, as_json: bool) -> None:
+    """Add, change and remove people as the directory says (`directory` in gateway.yaml). A timer runs this.
+
+    Who is no longer in the directory cannot log in from then on, and is removed at IAMPASS, with the phone, when the
+    time `grace` is over; who returns before has the same phone. People who were added here are left alone. An entry
+    with an error is left out and named, and nothing changes for its person.
+
+    If more than three people and more than a tenth would lose access at a time, nothing is changed without --remove.
+
+    \b
+    Exit status:
+      0  done, or nothing to do
+      1  something is wrong with an entry, or a change failed; all others were made
+      3  the directory gave no whole answer: nothing was changed
+      4  too many people would lose access: nothing was changed
+    """
+    with command_gateway(config) as gateway:
+        settings = gateway.settings.directory
+        if settings is None:
+            raise click.ClickException(f"{config} names no directory; see docs/gateway-settings.md")
+        try:
+            with progress(as_json) as show:
+                show(f"Asking {settings.url}")
+                answer = directory.read(settings)
+        except DirectoryError as error:
+            click.echo(f"Nothing was changed: {one_line(str(error))}", err=True)
+            ctx.exit(NO_ANSWER)
+
+        async def planned(inner: Gateway, connection: Connection) -> tuple[Plan, datetime]:
+            moment = await now(connection)
+            everybody, tampered = await people.listing(inner, connection)
+            return directory.plan(answer, everybody, tampered, moment, settings.grace), moment
+
+        plan, moment = gateway.transaction(planned)
+        until = moment + timedelta(seconds=settings.grace)
+        too_many = plan.loses_many and plan.losing > (most or 0)
+        if not as_json:
+            _show(plan, until, answer.notes)
+        if too_many and not as_json:
+            what = f"Nothing was changed: {count(plan.losing, 'person', 'people')} of {plan.people} would lose access."
+            line((what, "bold red"), err=True)
+            line(f"If that is right: pam-iampass-gateway user sync --remove {plan.losing}", err=True)
+        failures: list[str] = []
+        if not (dry_run or too_many):
+            failures = _Sync(gateway, gateway.manager(), settings, as_json).run(plan)
+        status = TOO_MANY if too_many else 1 if plan.problems or failures else 0
+        if as_json:
+            show_json(_as_object(plan, answer.notes, failures, status, dry_run))
+        for failure in failures:
+            line((failure, "bold red"), err=True)
+    ctx.exit(status)
+
+
+class _Sync:
+    """Makes the changes of a plan, those first that take access away."""
+
+    def __init__(
+        self, gateway: CommandGateway, manager: ManagementAPI, settings: DirectorySettings, quiet: bool
+    ) -> None:
+        self._gateway = gateway
+        self._manager = manager
+        self._settings = settings
+        self._quiet = quiet
+        self._failures: list[str] = []
+        self._sends = settings.invite is Invite.AT_ONCE
+
+    def run(self, plan: Plan) -> list[str]:
+        """Returns what has failed."""
+        with progress(self._quiet) as show:
+            try:
+                show("Leaving")
+                for person in plan.leaving:
+                    left = "has left the directory; logins are denied from now on"
+                    self._change(person, left, "user_leave", status=PersonStatus.LEAVING)
+                for person in (*plan.leaving, *plan.left):
+                    cut_off(self._gateway, self._manager, person.name)
+                for person, entry in plan.changing:
+                    self._change(person, f"by the directory: {_changes(person, entry)}", **entry.values)
+                for person, entry in plan.returning:
+                    back = {**entry.values, "status": PersonStatus.ACTIVE}
+                    self._change(person, "is in the directory again", "user_return", **back)
+                for person in (*plan.due, *(person for person, _ in plan.replaced)):
+                    show(f"Removing {person.name}")
+                    remove_person(self._gateway, self._manager, person.name)
+                joining = [*plan.joining, *(entry for _, entry in plan.replaced)]
+                for first in range(0, len(joining), _AT_A_TIME):
+                    show(f"Adding {first + 1} of {len(joining)}")
+                    self._add(joining[first : first + _AT_A_TIME])
+            except IampassError as error:
+                self._failures.append(f"Stopped: {one_line(error.diagnostics())}")
+                self._failures.append("When that is fixed, run the same command again to continue.")
+        return self._failures
+
+    def _change(self, person: Person, reason: str, what: str = "user_change", **values: Any) -> None:
+        async def change(inner: Gateway, connection: Connection) -> None:
+            await connection.execute("SELECT 1 FROM person WHERE name = %s FOR UPDATE", (person.name,))
+            if await people.find(inner, connection, person.name) != person:
+                raise EditRefused(f"{shown(person.name)} was changed meanwhile", "run the same command again")
+            await people.change(inner, connection, person.name, **values)
+            await records.act(connection, what, person=person.name, reason=reason)
+
+        try:
+            self._gateway.transaction(change)
+        except PamIampassError as error:
+            self._failures.append(one_line(error.diagnostics()))
+
+    def _add(self, entries: Sequence[Entry]) -> None:
+        joining = [Person(entry.name, new_token(), source=Source.LDAP, **entry.values) for entry in entries]
+        self._manager.add_users([person.token for person in joining])
+
+        for person in joining:
+            if not self._insert(person):
+                self._failures.append(f"{shown(person.name)} was added by somebody else meanwhile")
+            elif self._sends and person.phone_number is not None:
+                self._send(person, person.phone_number)
+
+    def _insert(self, person: Person) -> bool:
+        async def insert(inner: Gateway, connection: Connection) -> bool:
+            if await one(connection, "SELECT 1 FROM person WHERE name = %s", person.name) is not None:
+                return False
+            await people.add(inner, connection, person)
+            reason = f"from the directory: {groups_of(person)}"
+            await records.act(connection, "user_add", person=person.name, reason=reason)
+            return True
+
+        return self._gateway.transaction(insert)
+
+    def _send(self, person: Person, number: str) -> None:
+        name = person.display_name or f"{person.name}@{self._gateway.settings.names[0]}"
+        try:
+            self._manager.send_registration_sms(person.token, name, number)
+        except IampassError as error:
+            how = f"send it with: pam-iampass-gateway enroll {person.name} --send"
+            self._failures.append(f"{shown(person.name)} was sent no message: {error}; {how}")
+
+
+def _changes(person: Person, entry: Entry) -> str:
+    """What changes, in words. Neither names nor numbers stand in records."""
+    words = []
+    if person.groups != entry.groups:
+        words.append(f"groups {', '.join(person.groups) or 'none'} to {', '.join(entry.groups) or 'none'}")
+    words += [
+        key.replace("_", " ")
+        for key, value in entry.values.items()
+        if key != "groups" and getattr(person, key) != value
+    ]
+    return "; ".join(words)
+
+
+def _rows(plan: Plan, until: datetime) -> list[Row]:
+    local = f"{until.astimezone():%Y-%m-%d %H:%M}"
+    rows: list[Row] = [
+        *(_row(entry.name, "joins", _groups(entry), "green") for entry in plan.joining),
+        *(_row(person.name, "changes", _changes(person, entry)) for person, entry in plan.changing),
+        *(_row(person.name, "returns", "with the same phone", "green") for person, _ in plan.returning),
+        *(
+            _row(person.name, "leaves", f"logins are denied; removed at IAMPASS after {local}", "yellow")
+            for person in plan.leaving
+        ),
+        *(
+            _row(person.name, "leaves", "another person has this name now, and needs a phone", "yellow")
+            for person, _ in plan.replaced
+        ),
+        *(
+            _row(person.name, "is removed", "here and at IAMPASS, with the phone", "yellow")
+            for person in plan.due
+        ),
+    ]
+    return rows
+
+
+def _row(name: str, what: str, words: str, style: str = "") -> Row:
+    return (name, "bold"), (what, style), words
+
+
+def _groups(entry: Entry) -> str:
+    return f"groups {', '.join(entry.groups)}" if entry.groups else "no groups"
+
+
+def _show(plan: Plan, until: datetime, notes: Sequence[str]) -> None:
+    rows = _rows(plan, until)
+    if rows:
+        table(("USER", "CHANGE", ""), rows)
+    for note in notes:
+        line(note)
+    for problem in plan.problems:
+        line((problem, "bold red"), err=True)
+    numbers = {
+        "join": len(plan.joining),
+        "change": len(plan.changing),
+        "return": len(plan.returning),
+        "leave": len(plan.leaving) + len(plan.replaced),
+        "removed": len(plan.due),
+    }
+    words = ", ".join(f"{number:,} {what}" for what, number in numbers.items() if number)
+    line(f"{count(plan.people, 'person', 'people')} from the directory so far: {words or 'nothing changes'}.")
+
+
+def _as_object(
+    plan: Plan, notes: Sequence[str], failures: Sequence[str], status: int, dry_run: bool
+) -> dict[str, object]:
+    return {
+        "ok": status == 0,
+        "changed": not dry_run and status != TOO_MANY,
+        "joining": [entry.name for entry in plan.joining],
+        "changing": [person.name for person, _ in plan.changing],
+        "leaving": [person.name for person in plan.leaving],
+        "returning": [person.name for person, _ in plan.returning],
+        "replaced": [person.name for person, _ in plan.replaced],
+        "removed": [person.name for person in plan.due],
+        "losing": plan.losing,
+        "problems": [*plan.problems, *failures],
+        "notes": list(notes),
+    }

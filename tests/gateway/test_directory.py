@@ -1,0 +1,428 @@
+"""People from LDAP, from a real slapd: who joins, changes, leaves and returns; and what changes nothing."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pam_iampass.gateway import directory
+from pam_iampass.gateway.people import Person, PersonStatus, Source
+from tests.gateway.test_user_command import words
+from tests.support.folders import put
+from tests.support.gateway_command import GatewayCommand
+from tests.support.sandbox import HttpStatus
+from tests.support.slapd import GROUPS, PEOPLE, READER, READERS_PASSWORD, SUFFIX, Slapd
+
+NUMBER = "+15551234567"
+NO_ANSWER, TOO_MANY = 3, 4
+
+
+@pytest.fixture
+def slapd() -> Iterator[Slapd]:
+    server = Slapd(Path(tempfile.mkdtemp()))
+    try:
+        yield server
+    finally:
+        server.remove()
+
+
+class Place(GatewayCommand):
+    """A gateway with a directory."""
+
+    slapd: Slapd
+
+    def use(self, **changes: str) -> None:
+        """Write the settings of the directory, with changes of single keys."""
+        keys = {
+            "url": self.slapd.url,
+            "ca_file": f"{self.folder}/ldap-ca.pem",
+            "bind_dn": f'"{READER}"',
+            "password_file": f"{self.folder}/directory-password",
+            "base": f'"{PEOPLE}"',
+            "groups_base": f'"{GROUPS}"',
+            **changes,
+        }
+        lines = [f"  {key}: {value}\n" for key, value in keys.items() if value]
+        self.configure(f"directory:\n{''.join(lines)}")
+
+    def sync(self, *arguments: str, status: int = 0) -> Any:
+        """What it says in JSON."""
+        return self.told("user", "sync", *arguments, status=status)
+
+    def people(self) -> dict[str, Person]:
+        return {name: self.person(name) for name in self.names}
+
+
+@pytest.fixture
+def place(gateway_command: GatewayCommand, slapd: Slapd) -> Place:
+    """A gateway and a directory with alice and bob, alice in a group."""
+    place = gateway_command
+    place.__class__ = Place
+    assert isinstance(place, Place)
+    place.slapd = slapd
+    put(place.folder / "directory-password", READERS_PASSWORD + "\n", 0o600)
+    shutil.copy(slapd.folder / "ca.pem", place.folder / "ldap-ca.pem")
+    place.use()
+    slapd.add_person("alice", mobile=NUMBER)
+    slapd.add_person("bob")
+    slapd.add_group("staff", "alice")
+    return place
+
+
+def test_people_join_with_their_groups_and_random_tokens(place: Place) -> None:
+    shown = place.said("user", "sync")
+    assert words(shown)[:3] == [
+        ["USER", "CHANGE"],
+        ["alice", "joins", "groups", "staff"],
+        ["bob", "joins", "no", "groups"],
+    ]
+    alice, bob = place.people().values()
+    assert (alice.groups, alice.display_name, alice.phone_number) == (("staff",), "Alice", NUMBER)
+    assert alice.source is bob.source is Source.LDAP
+    assert set(place.sandbox.users) == {alice.token, bob.token}
+    assert len(alice.token) == 22
+    assert place.sent == []
+    assert ("user_add", "alice", "from the directory: groups staff") in place.records
+    assert "nothing changes" in place.said("user", "sync")
+    assert place.people() == {"alice": alice, "bob": bob}
+
+
+def test_a_dry_run_changes_nothing(place: Place) -> None:
+    found = place.sync("--dry-run")
+    assert (found["joining"], found["changed"]) == (["alice", "bob"], False)
+    assert place.names == []
+    assert place.sandbox.users == {}
+
+
+def test_changes_are_taken_over_and_neither_name_nor_number_stands_in_the_records(place: Place) -> None:
+    place.sync()
+    before = place.person("alice")
+    place.slapd.change("alice", "cn", "Alice Again")
+    place.slapd.change("alice", "mobile", "+442012345678")
+    place.slapd.add_group("oncall", "alice", "bob")
+    found = place.sync()
+    assert found["changing"] == ["alice", "bob"]
+    after = place.person("alice")
+    assert (after.groups, after.display_name) == (("oncall", "staff"), "Alice Again")
+    assert (after.phone_number, after.token) == ("+442012345678", before.token)
+    assert place.records[-2:] == [
+        (
+            "user_change",
+            "alice",
+            "by the directory: groups staff to oncall, staff; display name; phone number",
+        ),
+        ("user_change", "bob", "by the directory: groups none to oncall"),
+    ]
+
+
+def test_who_leaves_cannot_log_in_and_is_removed_after_the_grace_time(place: Place) -> None:
+    place.sync()
+    token = place.person("bob").token
+    place.slapd.delete("bob")
+    assert re.search(
+        r"bob +leaves +logins are denied; removed at IAMPASS after 20", place.said("user", "sync")
+    )
+    assert place.person("bob").status is PersonStatus.LEAVING
+    assert token in place.sandbox.users
+    assert place.sync()["removed"] == []
+    place.use(grace="0s")
+    assert place.sync()["removed"] == ["bob"]
+    assert place.names == ["alice"]
+    assert token not in place.sandbox.users
+
+
+def test_who_returns_in_time_has_the_same_phone(place: Place) -> None:
+    place.sync()
+    before = place.person("bob")
+    # Another filter, rather than another entry, which would be another person.
+    place.use(filter="(&(objectClass=inetOrgPerson)(!(uid=bob)))")
+    assert place.sync()["leaving"] == ["bob"]
+    place.use()
+    assert place.sync()["returning"] == ["bob"]
+    after = place.person("bob")
+    assert (after.token, after.status) == (before.token, PersonStatus.ACTIVE)
+
+
+@pytest.mark.parametrize("between", [True, False])
+def test_another_person_of_the_same_name_gets_neither_token_nor_phone(place: Place, between: bool) -> None:
+    place.sync()
+    old = place.person("bob").token
+    place.sandbox.add_user(old)
+    place.slapd.delete("bob")
+    if between:
+        place.sync()
+    place.slapd.add_person("bob")
+    assert place.sync()["replaced"] == ["bob"]
+    new = place.person("bob").token
+    assert new != old
+    assert old not in place.sandbox.users
+    assert place.sandbox.users[new] is False
+
+
+def test_local_people_are_left_alone(place: Place) -> None:
+    place.said("user", "add", "bob", "--group", "local")
+    place.said("user", "add", "zoe")
+    before = place.people()
+    found = place.sync(status=1)
+    assert found["joining"] == ["alice"]
+    assert ["was added here, and is left alone" in problem for problem in found["problems"]] == [True]
+    after = place.people()
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_name_that_stands_twice_is_nobodys_and_both_entries_are_named(place: Place) -> None:
+    place.sync()
+    before = place.person("bob")
+    dn = place.slapd.add_person("BOB", rdn="cn=other")
+    place.slapd.add_person("carol", rdn="cn=one")
+    place.slapd.add_person("carol", rdn="cn=two")
+    place.slapd.add_group("admins", dn)
+    found = place.sync(status=1)
+    text = "\n".join(found["problems"])
+    for part in (f"uid=bob,{PEOPLE}", dn, f"cn=one,{PEOPLE}", f"cn=two,{PEOPLE}"):
+        assert part in text
+    assert place.people() == {"alice": place.person("alice"), "bob": before}
+
+
+def test_who_claims_another_name_gets_nothing_and_keeps_nobody_here(place: Place) -> None:
+    """A person who can write the own `uid` adds that of another one, who leaves."""
+    place.sync()
+    place.slapd.delete("alice")
+    place.slapd.change("bob", "uid", "bob", "alice")
+    found = place.sync(status=1)
+    assert found["leaving"] == ["alice"]
+    assert "has more than one uid" in found["problems"][0]
+    assert place.person("bob").status is PersonStatus.ACTIVE
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "x" * 257])
+def test_what_is_no_name_does_not_keep_the_others(place: Place, name: str) -> None:
+    place.slapd.add_person(name, rdn="cn=strange")
+    found = place.sync(status=1)
+    assert found["joining"] == ["alice", "bob"]
+    assert f"cn=strange,{PEOPLE}" in found["problems"][0]
+    assert place.names == ["alice", "bob"]
+
+
+def test_groups_elsewhere_do_not_count(place: Place) -> None:
+    """Somebody may be allowed to make groups in a part of the directory."""
+    place.slapd.add_folder(f"ou=own,{SUFFIX}")
+    place.slapd.add_group("admins", "bob", under=f"ou=own,{SUFFIX}")
+    place.slapd.add_folder(f"ou=groups,ou=own,{SUFFIX}")
+    place.slapd.add_group("staff", "bob", under=f"ou=groups,ou=own,{SUFFIX}")
+    place.sync()
+    assert place.person("bob").groups == ()
+
+
+def test_of_two_groups_of_one_name_none_counts(place: Place) -> None:
+    place.slapd.add_folder(f"ou=below,{GROUPS}")
+    dn = place.slapd.add_group("Staff", "bob", under=f"ou=below,{GROUPS}")
+    found = place.sync(status=1)
+    assert place.person("alice").groups == place.person("bob").groups == ()
+    assert f"cn=staff,{GROUPS}" in found["problems"][0]
+    assert dn in found["problems"][0]
+
+
+@pytest.mark.parametrize("kind", ["names", "members"])
+def test_groups_can_be_searched(place: Place, kind: str) -> None:
+    if kind == "names":
+        place.slapd.add_posix_group("admins", "bob", "nobody")
+        place.use(
+            groups_attribute="null", groups_filter="(objectClass=posixGroup)", groups_member="memberUid"
+        )
+    else:
+        place.slapd.add_group("admins", f"UID=bob, {PEOPLE.upper()}")
+        place.use(groups_attribute="null")
+    place.sync()
+    assert place.person("bob").groups == ("admins",)
+    assert place.person("alice").groups == (() if kind == "names" else ("staff",))
+
+
+def test_without_a_base_of_groups_nobody_is_in_any(place: Place) -> None:
+    place.use(groups_base="")
+    place.sync()
+    assert place.person("alice").groups == ()
+
+
+def test_names_in_lower_case_and_numbers_that_cannot_be_used(place: Place) -> None:
+    place.slapd.add_person("JDoe", mobile="030 1234567")
+    place.use(lower_case="true")
+    found = place.sync()
+    assert place.person("jdoe").phone_number is None
+    assert "jdoe has no usable phone number" in found["notes"][0]
+
+
+def test_many_people_come_in_pages(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        place.slapd.add_person(f"user{number}")
+    place.slapd.stop()
+    place.slapd.start("sizelimit size.soft=7 size.hard=7 size.pr=7 size.prtotal=unlimited")
+    monkeypatch.setattr(directory, "_PAGE", 7)
+    assert len(place.sync()["joining"]) == 22
+
+
+# What changes nothing
+
+
+@pytest.fixture
+def known(place: Place) -> Place:
+    """The directory was read before."""
+    place.sync()
+    return place
+
+
+def unchanged(place: Place, what: str, status: int = NO_ANSWER) -> None:
+    before = place.people()
+    shown = place.said("user", "sync", status=status)
+    assert what in shown
+    assert "Nothing was changed" in shown
+    assert place.people() == before
+
+
+def test_a_server_that_is_away(known: Place) -> None:
+    known.slapd.stop()
+    unchanged(known, "Can't contact LDAP server")
+
+
+def test_a_server_that_says_nothing(known: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        known.use(url=f"ldaps://127.0.0.1:{silent.getsockname()[1]}")
+        unchanged(known, "Can't contact LDAP server")
+
+
+@pytest.mark.parametrize("limit", ["sizelimit 1", "sizelimit size.soft=unlimited size.hard=1 size.prtotal=1"])
+def test_an_answer_that_was_cut_off(known: Place, limit: str) -> None:
+    known.slapd.stop()
+    known.slapd.start(limit)
+    unchanged(known, "limit exceeded")
+
+
+def test_an_empty_answer(known: Place) -> None:
+    known.use(filter="(objectClass=account)")
+    unchanged(known, "knows no entry that matches (objectClass=account)")
+    known.use(groups_attribute="null", groups_filter="(objectClass=account)")
+    unchanged(known, "knows no entry that matches (objectClass=account)")
+
+
+def test_a_referral(known: Place) -> None:
+    known.slapd.add_referral("ldap://127.0.0.1:1/ou=far,dc=example,dc=com")
+    unchanged(known, "refers to another one")
+
+
+def test_a_base_that_does_not_exist_and_a_wrong_password(known: Place) -> None:
+    known.use(base=f'"ou=nowhere,{SUFFIX}"')
+    unchanged(known, "No such object")
+    known.use()
+    put(known.folder / "directory-password", "wrong\n", 0o600)
+    unchanged(known, "Invalid credentials")
+    put(known.folder / "directory-password", "\n", 0o600)
+    unchanged(known, "is empty")
+    put(known.folder / "directory-password", READERS_PASSWORD, 0o644)
+    unchanged(known, "every user can access")
+
+
+@pytest.mark.parametrize("url", ["ldaps", "start_tls"])
+def test_a_certificate_that_is_not_trusted(
+    known: Place, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LDAPTLS_REQCERT", "never")
+    other = Slapd(Path(tempfile.mkdtemp()), "ldap.example.com")
+    try:
+        changes = {"url": other.plain_url, "start_tls": "true"} if url == "start_tls" else {"url": other.url}
+        known.use(**changes)  # another CA
+        unchanged(known, "ldap")
+        shutil.copy(other.folder / "ca.pem", known.folder / "ldap-ca.pem")
+        unchanged(known, "ldap")  # another name
+    finally:
+        other.remove()
+
+
+def test_start_tls(place: Place) -> None:
+    place.use(url=place.slapd.plain_url, start_tls="true")
+    assert place.sync()["joining"] == ["alice", "bob"]
+
+
+def test_a_server_without_tls_is_told_no_password(known: Place) -> None:
+    known.use(url=known.slapd.plain_url)
+    shown = known.said("user", "sync", status=1)
+    assert "is not encrypted" in shown
+    assert "start_tls: true" in shown
+
+
+@pytest.mark.parametrize(
+    "more", [{"url": "ldapi:///"}, {"url": ""}, {"base": ""}, {"filter": "uid=*"}, {"name": "a b"}]
+)
+def test_settings_that_are_wrong(place: Place, more: dict[str, str]) -> None:
+    place.use(**more)
+    assert f"directory.{next(iter(more))}" in place.said("user", "sync", status=1)
+
+
+def test_more_than_a_tenth_and_than_three_leave_only_if_told(known: Place) -> None:
+    for number in range(20):
+        known.slapd.add_person(f"user{number}")
+    known.sync()
+    known.slapd.delete("bob", "user1", "user2")
+    assert len(known.sync()["leaving"]) == 3
+    known.slapd.delete("user3", "user4", "user5", "user6")
+    before = known.people()
+    found = known.sync(status=TOO_MANY)
+    assert (found["changed"], found["losing"]) == (False, 4)
+    assert "user sync --remove 4" in known.said("user", "sync", "--remove", "3", status=TOO_MANY)
+    assert known.people() == before
+    assert len(known.sync("--remove", "4")["leaving"]) == 4
+
+
+def test_groups_that_go_for_many_are_a_loss_too(known: Place) -> None:
+    for number in range(5):
+        known.slapd.add_person(f"user{number}")
+    known.slapd.add_group("oncall", *(f"user{number}" for number in range(5)))
+    known.sync()
+    known.slapd.delete(f"cn=oncall,{GROUPS}")
+    assert known.sync(status=TOO_MANY)["losing"] == 5
+
+
+def test_a_row_that_no_gateway_has_written_is_left_and_named(known: Place) -> None:
+    known.rows("UPDATE person SET groups = '{admins}' WHERE name = 'bob'")
+    found = known.sync(status=1)
+    assert found["problems"] == ['the row of "bob" was not written by a gateway']
+
+
+# IAMPASS
+
+
+def test_messages_are_sent_at_once_if_the_settings_say_so(place: Place) -> None:
+    place.use(invite="at_once")
+    place.sync()
+    assert place.sent == [(place.person("alice").token, NUMBER)]
+    place.sync()
+    assert len(place.sent) == 1
+
+
+def test_where_iampass_is_away_access_is_taken_and_the_rest_goes_on_later(known: Place) -> None:
+    token = known.person("bob").token
+    known.slapd.delete("bob")
+    known.slapd.add_person("carol")
+    known.sandbox.misbehave("add_users", HttpStatus(503), times=None)
+    known.sandbox.misbehave("delete_users", HttpStatus(503), times=None)
+    shown = known.said("user", "sync", status=1)
+    assert "run the same command again to continue" in shown
+    assert known.person("bob").status is PersonStatus.LEAVING
+    assert known.names == ["alice", "bob"]
+    known.use(grace="0s")
+    known.said("user", "sync", status=1)
+    assert known.person("bob").status is PersonStatus.REMOVING
+    known.sandbox.behave()
+    assert known.sync()["removed"] == ["bob"]
+    assert known.names == ["alice", "carol"]
+    assert token not in known.sandbox.users
+
+
+def test_without_a_directory_there_is_nothing_to_do(gateway_command: GatewayCommand) -> None:
+    assert "names no directory" in gateway_command.said("user", "sync", status=1)
