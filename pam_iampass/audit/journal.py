@@ -99,6 +99,8 @@ class Act(enum.Enum):
     SESSION_END = "session_end"
     PHONE_LOST = "phone_lost"
     USER_REMOVE = "user_remove"
+    JOIN = "join"
+    LEAVE = "leave"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ GROUPS = {
         "enroll": "Add users to IAMPASS and register their phones.",
         "user": "List, show, add and remove users and their tokens.",
         "key": "List, add and remove the ssh keys of people who share accounts.",
+        "join": "Join the gateway of a fleet.",
+        "leave": "Leave the gateway, and restore the settings from before.",
     },
     "Diagnose": {
         "check": "Check the configuration.",

@@ -238,8 +238,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _warning(
             "gateway-secret-left",
             "An application's secret may be left on a host that has joined a gateway: {files}",
-            "With the secret, root of this machine can register phones for everybody. Only the gateway needs it.",
-            "Delete it, and change the secret at IAMPASS if others may have read it",
+            "With the secret, root of this machine can register phones for everybody. Only the gateway needs it. "
+            "`pam-iampass join` keeps it for `leave`.",
+            "Delete it once this machine stays, and change the secret at IAMPASS if others may have read it",
         ),
         _note(
             "previous-secret-in-use",

@@ -33,6 +33,7 @@ from pam_iampass.doctor.users import report_of
 from pam_iampass.doctor.users import tokens as user_tokens
 from pam_iampass.errors import Problem, Severity
 from pam_iampass.login.context import connect
+from pam_iampass.system import paths
 from pam_iampass.system.service_user import reading_as
 from pam_iampass.text import clean, names
 
@@ -220,7 +221,8 @@ class ServiceCheck:
     def _secrets_left(self) -> Iterator[Problem]:
         """Secrets of an application on a host that has joined: with them it can register phones for everybody."""
         own = self._settings.files[1]
-        left = [str(file) for file in sorted(own.parent.glob("application-secret*")) if file != own]
+        files = [*own.parent.glob("application-secret*"), *Path(paths.BEFORE_JOIN).glob("application-secret")]
+        left = [str(file) for file in sorted(files) if file != own]
         left += [f"the second line of {own}"] if self._settings.previous_secret else []
         if left:
             yield finding(

@@ -25,6 +25,7 @@ import yaml
 
 from pam_iampass.config import settings
 from pam_iampass.config.value_types import name_error
+from pam_iampass.config.yaml_document import REMOVED, edited
 from pam_iampass.errors import FileEdited, SetupError, SetupRefused
 from pam_iampass.setup import files
 from pam_iampass.setup.files import Snapshot, content_of, diff, take, text_of
@@ -230,23 +231,19 @@ def _require_usable() -> None:
 
 def _merged(before: bytes | None, access: SandboxAccess) -> bytes:
     """The settings with the keys that lead to the sandbox replaced; the others stay."""
-    text = text_of(before)
-    wanted: dict[str, str | list[str] | None] = {
+    wanted = {
         "application_id": access.application_id,
         "application_secret_file": f"{_OURS}/application-secret",
         "server": access.url,
+        "gateways": REMOVED,
         "ca_file": f"{_OURS}/ca.pem",
         "users": f"{_OURS}/users.yaml",
         "proxy": None,
     }
-    if re.search(r"(?m)^gateways[ \t]*:", text):
-        wanted["gateways"] = []
-    for key, value in wanted.items():
-        line = f"{key}: {json.dumps(value)}"
-        text, count = re.subn(rf"(?m)^{key}[ \t]*:.*$", line.replace("\\", r"\\"), text)
-        if not count:
-            text += ("" if text.endswith("\n") or not text else "\n") + f"{line}\n"
-    return content_of(text)
+    try:
+        return content_of(edited(text_of(before), wanted))
+    except ValueError as error:
+        raise SetupError(f"{SETTINGS}: {error}", "run pam-iampass check, or move the file away") from None
 
 
 def _users(access: SandboxAccess) -> list[str]:

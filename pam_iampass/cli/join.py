@@ -1,0 +1,70 @@
+"""`pam-iampass join`: makes this machine a host of a gateway."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import click
+
+from pam_iampass.audit.journal import Act
+from pam_iampass.cli import output
+from pam_iampass.client import IampassError
+from pam_iampass.setup import join
+from pam_iampass.setup.manifest import ManifestStore
+from pam_iampass.system import paths
+
+_EPILOG = """Examples:
+
+\b
+  As `pam-iampass-gateway host invite` prints it:
+    pam-iampass join https://gateway.example.com:8443 i-…
+  From a program that must not show the invite in the list of processes:
+    pam-iampass join https://gateway.example.com:8443 - < invite
+"""
+
+
+def default_name() -> str:
+    """The host name of this machine, with its domain if it has one."""
+    name = socket.gethostname()
+    return (name if "." in name else socket.getfqdn()).lower()
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("url")
+@click.argument("invite")
+@click.option("--name", help="What the fleet calls this machine.  [default: its host name, with the domain]")
+def command(url: str, invite: str, name: str | None) -> None:
+    """Join the gateway at URL with an INVITE, or with - for one on standard input.
+
+    From then on this machine asks the gateway instead of IAMPASS. It makes a secret of its own; the application's
+    secret and the user table are needed no longer. The gateway is recognised by the fingerprint in the invite. In
+    /etc/iampass/iampass.yaml only the keys that lead to the gateway change. What was there before is kept in
+    /etc/iampass/before-join, and `pam-iampass leave` restores it.
+
+    If something goes wrong, the machine works as before, or has joined; the same command can be repeated.
+
+    The exit status is 0, or 1 if it has not joined.
+    """
+    if os.geteuid() != 0:
+        raise click.ClickException("this changes root's files: run it as root")
+    word = sys.stdin.readline().strip() if invite == "-" else invite
+    try:
+        joined = join.join(url, word, name or default_name())
+    except IampassError as error:
+        raise click.ClickException(f"the gateway: {error.diagnostics()}") from None
+    output.record(Act.JOIN, "", f"{joined.url} as {joined.name}, group {joined.group}")
+    output.line(("Joined", "green"), f" {joined.url} as {joined.name}, group {joined.group}.")
+    if joined.status != "active":
+        output.line(
+            "It must be admitted there first: ", (f"pam-iampass-gateway host admit {joined.name}", "bold")
+        )
+    if joined.secret_kept:
+        output.line(
+            f"The application's secret is kept for `leave`. When you are sure that this machine stays, delete "
+            f"{join.FOLDER / 'application-secret'}, and change the secret at IAMPASS."
+        )
+    services = ManifestStore(Path(paths.SETUP_STATE)).load().services
+    output.line("Next: ", ("pam-iampass doctor" if services else "pam-iampass setup sshd", "bold"))

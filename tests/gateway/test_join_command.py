@@ -1,0 +1,540 @@
+"""`pam-iampass join` and `leave` on a host, with a real gateway."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import ssl
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+import trustme
+
+from pam_iampass.client import Gateways, ManagementAPI, Unavailable
+from pam_iampass.config import settings
+from pam_iampass.config.settings import Settings
+from pam_iampass.errors import SetupError, SetupRefused
+from pam_iampass.setup import files, join, sandbox_use
+from pam_iampass.setup.manifest import ManifestStore
+from pam_iampass.system.service_user import config_readers
+from tests.support.command import COMMAND, run_command
+from tests.support.gateway_machine import initialised, run_gateway, serving
+from tests.support.installation import ETC, ROOT, install, write
+from tests.support.postgres import Postgres
+
+URL = "https://localhost:8443"
+BEFORE = """\
+# Ours.
+application_id: demo   # at IAMPASS
+application_secret_file: /etc/iampass/application-secret
+server: https://iam-api.com
+timeout: 45s  # people are slow
+"""
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Postgres]:
+    """A gateway that serves, and its PostgreSQL."""
+    install()
+    with initialised("groups:\n  bastion: {admit: true}\n") as (server, _), serving():
+        yield server
+
+
+@pytest.fixture
+def server(gateway: Postgres) -> Postgres:
+    """The same, with no hosts, and this machine as one that asks IAMPASS itself."""
+    with psycopg.connect(gateway.conninfo("iampass")) as connection:
+        for table in ("host", "invite", "record", "nonce"):
+            connection.execute(f"DELETE FROM {table}".encode())
+    shutil.rmtree(join.FOLDER, ignore_errors=True)
+    join.CA_FILE.unlink(missing_ok=True)
+    write(ETC / "iampass.yaml", BEFORE)
+    write(ETC / "application-secret", "s3cret\n")
+    return gateway
+
+
+def invited(*arguments: str) -> str:
+    """The word of a new invite."""
+    word: str = json.loads(run_gateway("host", "invite", "--json", *arguments))["invite"]
+    return word
+
+
+def succeeds(*arguments: str, typed: str = "") -> str:
+    done = run_command(*arguments, typed=typed)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def fails(*arguments: str) -> str:
+    done = run_command(*arguments)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stdout == ""
+    return done.stderr
+
+
+def contents() -> dict[str, bytes]:
+    """Everything in /etc/iampass."""
+    return {str(file.relative_to(ETC)): file.read_bytes() for file in ETC.rglob("*") if file.is_file()}
+
+
+def load() -> Settings:
+    return settings.load(ETC / "iampass.yaml", readers=config_readers())
+
+
+def status() -> tuple[str, str, str]:
+    """What the gateway says of this host, to its own credential."""
+    read = load()
+    gateways = Gateways(read.gateways, read.ca_file)
+    return ManagementAPI(read.application_id, read.application_secret, transport=gateways).host()
+
+
+def hosts_at(server: Postgres) -> list[str]:
+    with psycopg.connect(server.conninfo("iampass")) as connection:
+        return [name for (name,) in connection.execute("SELECT name FROM host ORDER BY name").fetchall()]
+
+
+def test_a_host_joins_and_only_what_leads_to_the_gateway_changes(server: Postgres) -> None:
+    shown = succeeds("join", URL, invited(), "--name", "web.example.com")
+    assert "web.example.com, group default" in shown
+    read = load()
+    assert (ETC / "iampass.yaml").read_text() == (
+        "# Ours.\n"
+        f'application_id: "{read.application_id}"   # at IAMPASS\n'
+        "application_secret_file: /etc/iampass/application-secret\n"
+        "timeout: 45s  # people are slow\n"
+        f'gateways: ["{URL}"]\n'
+        'ca_file: "/etc/iampass/gateway-ca.pem"\n'
+    )
+    assert re.fullmatch("h-[a-z2-7]{12}", read.application_id)
+    assert status() == ("web.example.com", "default", "active")
+    secret = (ETC / "application-secret").read_text()
+    assert re.fullmatch("[A-Za-z0-9_-]{43}\n", secret)
+    assert secret.strip() not in shown
+    found = (ETC / "application-secret").stat()
+    assert (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (0o640, 0, *config_readers())
+    assert stat.S_IMODE(join.FOLDER.stat().st_mode) == 0o700
+    assert {file.name for file in join.FOLDER.iterdir()} == {
+        "application-secret",
+        "iampass.yaml",
+        "joined.json",
+    }
+    assert succeeds("check")
+
+
+def test_leave_takes_everything_back(server: Postgres) -> None:
+    before = contents()
+    succeeds("join", URL, invited(), "--name", "web")
+    succeeds("leave")
+    assert contents() == before
+    assert hosts_at(server) == []
+    found = (ETC / "application-secret").stat()
+    assert (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (0o640, 0, *config_readers())
+    assert "has not joined" in fails("leave")
+
+
+def test_what_was_edited_since_then_stays_when_it_leaves(server: Postgres) -> None:
+    succeeds("join", URL, invited(), "--name", "web")
+    joined = (ETC / "iampass.yaml").read_text()
+    write(ETC / "iampass.yaml", joined.replace("45s", "50s") + "prompt: always\n")
+    succeeds("leave")
+    text = (ETC / "iampass.yaml").read_text()
+    assert "timeout: 50s  # people are slow\n" in text
+    assert "prompt: always\n" in text
+    read = load()
+    assert (read.application_id, read.server, read.gateways) == ("demo", "https://iam-api.com", ())
+
+
+def test_a_machine_that_was_never_configured_joins(server: Postgres) -> None:
+    shutil.copy(ROOT / "config/iampass.yaml", ETC / "iampass.yaml")
+    (ETC / "application-secret").unlink()
+    before = contents()
+    shown = succeeds("join", URL, "-", "--name", "web", typed=invited() + "\n")
+    assert "The application's secret" not in shown
+    assert "setup sshd" in shown
+    assert status()[0] == "web"
+    succeeds("leave")
+    assert contents() == before
+
+
+def test_a_proxy_is_for_iampass_only(server: Postgres) -> None:
+    write(ETC / "iampass.yaml", BEFORE + "proxy: http://proxy.example.com:3128\n")
+    before = contents()
+    succeeds("join", URL, invited(), "--name", "web")
+    assert load().proxy is None
+    succeeds("leave")
+    assert contents() == before
+
+
+def test_a_host_of_a_group_that_wants_it_is_told_to_be_admitted(server: Postgres) -> None:
+    shown = succeeds("join", URL, invited("--group", "bastion"), "--name", "web")
+    assert "pam-iampass-gateway host admit web" in shown
+    assert status()[2] == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("bound", "options", "says"),
+    [
+        (["--for", "1s"], [], "INVITE_EXPIRED"),
+        (["--name", "db"], [], "INVITE_OTHER_NAME"),
+        (["--network", "192.0.2.0/24"], [], "INVITE_OTHER_NETWORK"),
+        ([], ["--name", "Not a name"], "BAD_NAME"),
+    ],
+)
+def test_what_the_invite_does_not_allow_is_refused(
+    server: Postgres, bound: list[str], options: list[str], says: str
+) -> None:
+    before = contents()
+    word = invited(*bound)
+    if "--for" in bound:
+        time.sleep(1.5)
+    shown = fails("join", URL, word, *(options or ["--name", "web"]))
+    assert says in shown
+    assert word.split(".")[1] not in shown
+    _is_as(before)
+    assert hosts_at(server) == []
+    succeeds("join", URL, invited(), "--name", "web")
+
+
+def _is_as(before: dict[str, bytes]) -> None:
+    """Nothing has changed but in the folder of `join`."""
+    own = f"{join.FOLDER.name}/"
+    now = contents()
+    for name in [*before, *now]:
+        assert name.startswith(own) or now.get(name) == before.get(name), name
+
+
+def test_an_invite_that_was_used_up_or_revoked_is_refused(server: Postgres) -> None:
+    word = invited()
+    succeeds("join", URL, word, "--name", "web")
+    succeeds("leave")
+    before = contents()
+    assert "INVITE_USED" in fails("join", URL, word, "--name", "web")
+    revoked = invited()
+    run_gateway("host", "revoke", revoked)
+    assert "host invite" in fails("join", URL, revoked, "--name", "web")
+    id, _, fingerprint = word.split(".")
+    assert "host invite" in fails("join", URL, f"{id}.{'x' * 43}.{fingerprint}", "--name", "web")
+    _is_as(before)
+
+
+def test_a_name_that_exists_is_refused(server: Postgres) -> None:
+    succeeds("join", URL, invited(), "--name", "web")
+    secret = (ETC / "application-secret").read_text()
+    for file in ("iampass.yaml", "application-secret"):
+        shutil.copy(join.FOLDER / file, ETC / file)
+        shutil.chown(ETC / file, "root", "_iampass")
+    shutil.rmtree(join.FOLDER)
+    shown = fails("join", URL, invited(), "--name", "web")
+    assert "NAME_TAKEN" in shown
+    assert "--name" in shown
+    assert (ETC / "application-secret").read_text() != secret
+    succeeds("join", URL, invited(), "--name", "web2")
+    assert hosts_at(server) == ["web", "web2"]
+
+
+def test_joining_twice_is_refused(server: Postgres) -> None:
+    succeeds("join", URL, invited(), "--name", "web")
+    before = contents()
+    assert f"has joined {URL} already" in fails("join", URL, invited(), "--name", "web2")
+    assert contents() == before
+
+
+def test_another_gateway_is_not_trusted(server: Postgres, tmp_path: Path) -> None:
+    before = contents()
+    id, secret, _ = invited().split(".")
+    other = trustme.CA()
+    shown = fails("join", URL, f"{id}.{secret}.{'A' * 43}", "--name", "web")
+    assert "another certificate authority" in shown
+    # Somebody in between who shows the right certificate of the CA, which is public, but has no certificate from it.
+    asked: list[bytes] = []
+    genuine = Path("/etc/iampass-gateway/ca.pem").read_bytes()
+    with _impostor(other, genuine, asked) as port:
+        fingerprint = invited().rpartition(".")[2]
+        shown = fails("join", f"https://localhost:{port}", f"{id}.{secret}.{fingerprint}", "--name", "web")
+    assert "certificate" in shown
+    assert len(asked) == 1
+    assert secret.encode() not in b"".join(asked)
+    _is_as(before)
+    assert hosts_at(server) == []
+
+
+class _impostor:
+    """A server with a certificate of another CA, which answers each request with a certificate."""
+
+    def __init__(self, authority: trustme.CA, answer: bytes, asked: list[bytes], date: str = "") -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost").configure_cert(self._context)
+        head = f"HTTP/1.1 200 OK\r\n{date}Content-Length: {len(answer)}\r\nConnection: close\r\n\r\n"
+        self._answer = head.encode() + answer
+        self._asked = asked
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> int:
+        self._thread.start()
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                plain, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                with self._context.wrap_socket(plain, server_side=True) as secured:
+                    self._asked.append(secured.recv(65536))
+                    secured.sendall(self._answer)
+            except OSError:
+                continue
+
+
+@pytest.mark.parametrize(
+    ("answer", "date", "says"),
+    [
+        (b"hello", "", "is no gateway"),
+        (b"", "", "is no gateway"),
+        (b"x", "Date: Thu, 01 Jan 2026 00:00:00 GMT\r\n", "clock"),
+    ],
+)
+def test_what_is_no_gateway_or_has_another_time_is_refused(
+    server: Postgres, answer: bytes, date: str, says: str
+) -> None:
+    before = contents()
+    with _impostor(trustme.CA(), answer, [], date) as port:
+        assert says in fails("join", f"https://localhost:{port}", invited(), "--name", "web")
+    assert contents() == before
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("https://localhost:1", "does not answer"),
+        ("https://no-such-host.example.com:8443", "does not answer"),
+        ("https://127.0.0.1:8443", "no gateway of this name"),
+        ("http://localhost:8443", "is not an https URL"),
+        ("https://localhost:8443/iampass", "has a path"),
+    ],
+)
+def test_an_address_that_leads_to_no_gateway_is_refused(server: Postgres, url: str, says: str) -> None:
+    before = contents()
+    assert says in fails("join", url, invited(), "--name", "web")
+    assert contents() == before
+
+
+@pytest.mark.parametrize("word", ["", "i-aaaaaaaaaaaa", "x.y.z"])
+def test_what_is_no_invite_is_refused(server: Postgres, word: str) -> None:
+    assert "this is not an invite" in fails("join", URL, word, "--name", "web")
+
+
+def test_settings_with_errors_are_refused_and_the_invite_stays_good(server: Postgres) -> None:
+    word = invited()
+    for wrong, says in (("timeout: never\n", "is not a duration"), ("{", "this is not")):
+        write(ETC / "iampass.yaml", BEFORE.replace("timeout: 45s", wrong) if "never" in wrong else wrong)
+        before = contents()
+        assert says in fails("join", URL, word, "--name", "web")
+        _is_as(before)
+    write(ETC / "iampass.yaml", BEFORE)
+    succeeds("join", URL, word, "--name", "web")
+
+
+def test_a_machine_that_uses_a_sandbox_does_not_join(server: Postgres) -> None:
+    sandbox_use.ASIDE.write_text("")
+    try:
+        assert "sandbox leave" in fails("join", URL, invited(), "--name", "web")
+    finally:
+        sandbox_use.ASIDE.unlink()
+
+
+def test_only_root_joins_and_leaves(server: Postgres) -> None:
+    as_daemon = ["runuser", "-u", "daemon", "--", COMMAND]
+    for arguments in (["join", URL, "x"], ["leave"]):
+        done = subprocess.run([*as_daemon, *arguments], capture_output=True, text=True, check=False)
+        assert (done.returncode, "run it as root" in done.stderr) == (1, True)
+
+
+# What a crash leaves behind
+
+
+class Crash(BaseException):
+    """The process ends."""
+
+
+def _crashing_at(number: int, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Has the write with this number crash, before it or, for an odd one, after it. Returns what was written."""
+    written: list[Path] = []
+    real = files.write
+
+    def write_(path: Path, *arguments: Any) -> None:
+        if len(written) == number // 2 and number % 2 == 0:
+            raise Crash
+        real(path, *arguments)
+        written.append(path)
+        if len(written) == number // 2 + 1 and number % 2:
+            raise Crash
+
+    monkeypatch.setattr(files, "write", write_)
+    return written
+
+
+def _works() -> str:
+    """Whom the machine asks: its credential there is right."""
+    read = load()
+    if read.gateways:
+        assert status()[0] == "web"
+        return "gateway"
+    assert read.application_id == "demo"
+    assert "s3cret" in (read.application_secret, read.previous_secret)
+    return "IAMPASS"
+
+
+def test_wherever_joining_ends_the_machine_works_and_can_go_on(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents()
+    seen = []
+    for number in range(40):
+        word = invited()
+        with monkeypatch.context() as patch:
+            _crashing_at(number, patch)
+            try:
+                join.join(URL, word, "web")
+            except Crash:
+                crashed = True
+            else:
+                crashed = False
+        seen.append(_works())
+        if crashed:
+            join.join(URL, word, "web")
+        assert _works() == "gateway"
+        assert hosts_at(server) == ["web"]
+        assert len((ETC / "application-secret").read_text().splitlines()) == 1
+        join.leave(force=False)
+        assert contents() == before
+        if not crashed:
+            break
+    assert seen[0] == "IAMPASS"
+    assert seen == sorted(seen, key="IAMPASS gateway".index)  # one change from one to the other
+    assert 10 < len(seen) < 40
+
+
+def test_wherever_leaving_ends_the_machine_works_and_can_go_on(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents()
+    seen = []
+    for number in range(20):
+        join.join(URL, invited(), "web")
+        with monkeypatch.context() as patch:
+            _crashing_at(number, patch)
+            try:
+                join.leave(force=False)
+            except Crash:
+                crashed = True
+            else:
+                crashed = False
+        seen.append(_works())
+        if crashed:
+            join.leave(force=False)
+        assert contents() == before
+        assert hosts_at(server) == []
+        if not crashed:
+            break
+    assert (seen[0], seen[-1]) == ("gateway", "IAMPASS")
+    assert seen == sorted(seen, key="gateway IAMPASS".index)
+    assert 5 < len(seen) < 20
+
+
+def test_a_leave_whose_answer_was_lost_is_repeated(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = contents()
+    join.join(URL, invited(), "web")
+    real = Gateways.call
+
+    def lost(gateways: Gateways, call: Any, *arguments: Any, **options: Any) -> Any:
+        answer = real(gateways, call, *arguments, **options)
+        if call.name == "leave":
+            raise Unavailable("lost", may_have_started=True)
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Gateways, "call", lost)
+        with pytest.raises(SetupError, match="was not told"):
+            join.leave(force=False)
+    assert _works() == "IAMPASS"
+    join.leave(force=False)
+    assert contents() == before
+
+
+def test_a_join_whose_answer_was_lost_is_repeated(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    word = invited()
+    before = contents()
+    with monkeypatch.context() as patch:
+
+        def crash(*_: object, **__: object) -> None:
+            raise Crash
+
+        patch.setattr(ManagementAPI, "host", crash)
+        with pytest.raises(Crash):
+            join.join(URL, word, "web")
+    _is_as(before)
+    assert hosts_at(server) == ["web"]
+    succeeds("join", URL, word, "--name", "web")
+    assert hosts_at(server) == ["web"]
+
+
+# Leaving when something is wrong
+
+
+def test_a_host_does_not_leave_unless_the_gateway_was_told_or_by_force(server: Postgres) -> None:
+    before = contents()
+    succeeds("join", URL, invited(), "--name", "web")
+    text = (ETC / "iampass.yaml").read_text()
+    write(ETC / "iampass.yaml", text.replace(URL, "https://localhost:1"))
+    now = contents()
+    shown = fails("leave")
+    assert f"the gateway {URL} was not told" in shown
+    assert "host remove web" in shown
+    _is_as(now)
+    succeeds("leave", "--force")
+    assert load().application_id == "demo"
+    assert set(contents()) == set(before)
+    assert hosts_at(server) == ["web"]
+
+
+def test_a_host_that_was_removed_at_the_gateway_leaves(server: Postgres) -> None:
+    before = contents()
+    succeeds("join", URL, invited(), "--name", "web")
+    run_gateway("host", "remove", "web", "--yes")
+    succeeds("leave")
+    assert contents() == before
+
+
+def test_a_host_whose_services_would_deny_everybody_does_not_leave(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join.join(URL, invited(), "web")
+    (join.FOLDER / "application-secret").unlink()
+
+    monkeypatch.setattr(ManifestStore, "load", lambda _self: SimpleNamespace(services={"sshd": None}))
+    with pytest.raises(SetupRefused, match="would deny every login"):
+        join.leave(force=False)
+    assert hosts_at(server) == ["web"]
+    assert _works() == "gateway"
+    join.leave(force=True)
+    assert hosts_at(server) == []
