@@ -68,6 +68,8 @@ class Gateway:
     # What a process may forget.
     starts: dict[tuple[str, str], asyncio.Task[Any]] = field(default_factory=dict)
     """The starts under way here, by host and request id: a repeat waits for them."""
+    inviting: set[asyncio.Task[None]] = field(default_factory=set)
+    """Messages that are being sent to people without a phone."""
     asked: dict[uuid.UUID, Asked] = field(default_factory=dict)
     """The last poll of each session."""
 

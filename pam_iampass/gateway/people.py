@@ -14,11 +14,16 @@ from datetime import datetime
 from typing import Any
 
 from pam_iampass.config.value_types import name_error, token_error
+from pam_iampass.gateway import records
 from pam_iampass.gateway.database import Connection, insert, many, now, one, replace
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.records import Kind
+from pam_iampass.gateway.settings import GatewaySettings, Invite
+from pam_iampass.gateway.upstream import Lane
 
 TABLE = "person"
+_SEND_SECONDS = 10.0
 _ENCRYPTED = ("token", "display_name", "phone_number")
 
 
@@ -112,6 +117,35 @@ async def change(gateway: Gateway, connection: Connection, name: str, **values: 
     row = await _row(gateway, connection, dataclasses.replace(_person(gateway, found), **values))
     await replace(connection, TABLE, "name", row)
     return _person(gateway, row)
+
+
+def app_name(person: Person, settings: GatewaySettings) -> str:
+    """What the app shows of a person: several gateways may have one of that name."""
+    return person.display_name or f"{person.name}@{settings.names[0]}"
+
+
+async def invite(gateway: Gateway, person: Person) -> None:
+    """Send somebody of the directory a registration link, after a login without a phone, if the settings say so.
+
+    At most once an hour. Raises DatabaseError, psycopg.Error, Tampered and IampassError.
+    """
+    directory = gateway.settings.directory
+    if directory is None or directory.invite is not Invite.FIRST_LOGIN or person.source is not Source.LDAP:
+        return
+    if person.phone_number is None:
+        return
+    async with gateway.database.transaction() as connection:
+        await connection.execute("SELECT 1 FROM person WHERE name = %s FOR UPDATE", (person.name,))
+        if await find(gateway, connection, person.name) != person:
+            return
+        statement = "SELECT 1 FROM record WHERE person = %s AND fields->>'what' = 'invited'"
+        if await one(connection, f"{statement} AND at > now() - interval '1 hour'", person.name):
+            return
+        reason = "logs in and has no phone: a message is sent"
+        await records.write(connection, Kind.ACT, person=person.name, what="invited", reason=reason)
+    name = app_name(person, gateway.settings)
+    call = gateway.iampass.application.registration_sms(person.token, name, person.phone_number, None)
+    await gateway.iampass.call(call, _SEND_SECONDS, Lane.decisions)
 
 
 async def remove(connection: Connection, name: str) -> bool:

@@ -418,7 +418,16 @@ async def _made(
         written = None
     if begun is not None and (written is None or written.state is not State.OPEN):
         await _end_quietly(gateway, begun)
+    if columns.get("reason") == "NO_MOBILE_DEVICE":
+        task = asyncio.create_task(_invite(gateway, person))
+        gateway.inviting.add(task)
+        task.add_done_callback(gateway.inviting.discard)
     return written or Reason.TRY_AGAIN
+
+
+async def _invite(gateway: Gateway, person: Person) -> None:
+    with suppress(DatabaseError, psycopg.Error, Tampered, IampassError):
+        await people.invite(gateway, person)
 
 
 async def _written(

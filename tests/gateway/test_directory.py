@@ -14,8 +14,10 @@ import pytest
 
 from pam_iampass.gateway import directory
 from pam_iampass.gateway.people import Person, PersonStatus, Source
+from pam_iampass.gateway.settings import load
 from tests.gateway.test_user_command import words
 from tests.support.folders import put
+from tests.support.gateway import HOST, HostCaller, RunningGateway, settings_for
 from tests.support.gateway_command import GatewayCommand
 from tests.support.sandbox import HttpStatus
 from tests.support.slapd import GROUPS, PEOPLE, READER, READERS_PASSWORD, SUFFIX, Slapd
@@ -426,3 +428,39 @@ def test_where_iampass_is_away_access_is_taken_and_the_rest_goes_on_later(known:
 
 def test_without_a_directory_there_is_nothing_to_do(gateway_command: GatewayCommand) -> None:
     assert "names no directory" in gateway_command.said("user", "sync", status=1)
+
+
+def _logs_in(place: Place, folder: Path, *names: str, messages: int) -> list[str]:
+    """What a host is told, whose gateway has the settings of the directory and sends so many messages in all."""
+    found = load(place.config).directory
+    settings = settings_for(
+        place.conninfo, place.sandbox, folder, key=bytes.fromhex("5a" * 32), directory=found
+    )
+    with RunningGateway(settings) as running:
+        running.add_host(HOST)
+        host = HostCaller(running)
+        reasons = [host.ask(name).authentication["reason"] for name in names]
+        if messages:
+            place.sandbox.wait_for_calls("registration_sms", messages)
+    return reasons
+
+
+def test_who_logs_in_and_has_no_phone_is_sent_a_message_once_an_hour(place: Place, tmp_path: Path) -> None:
+    place.use(invite="first_login")
+    place.sync()
+    place.said("user", "add", "local", "--phone", "+442012345678")
+    reasons = _logs_in(place, tmp_path, "alice", "bob", "local", "alice", messages=1)
+    assert reasons == ["NO_MOBILE_DEVICE"] * 4
+    token = place.person("alice").token
+    assert place.sent == [(token, NUMBER)]
+    assert place.sandbox.messages[0].display_name == "Alice"
+    place.rows("UPDATE record SET at = at - interval '61 minutes'")
+    place.rows("DELETE FROM host")
+    _logs_in(place, tmp_path, "alice", messages=2)
+    assert place.sent == [(token, NUMBER)] * 2
+
+
+def test_nobody_is_sent_a_message_unless_the_settings_say_so(place: Place, tmp_path: Path) -> None:
+    place.sync()
+    assert _logs_in(place, tmp_path, "alice", messages=0) == ["NO_MOBILE_DEVICE"]
+    assert place.sent == []

@@ -59,7 +59,7 @@ def test_who_is_removed_cannot_log_in_and_the_sessions_end_everywhere(
     waiting = host.ask("alice").authentication
     shown = place.said("user", "remove", "alice", "--yes")
     assert "removed" in shown
-    assert host.poll(kept) == host.poll(waiting) == "closed"
+    assert host.answer(waiting) == host.poll(kept) == "closed"
     assert host.ask("alice").authentication["reason"] == "UNKNOWN_USER"
     assert [session.ended_by for session in place.sandbox.sessions] == [EndedBy.CLIENT] * 2
     assert token not in place.sandbox.users
@@ -137,7 +137,7 @@ def test_what_a_lost_phone_has_approved_ends_on_every_host_and_the_next_one_is_r
     terminal.expect_exact("The phone of alice is disabled at IAMPASS.")
     terminal.expect_exact("Waiting for the phone of alice")
     assert not place.sandbox.users[token]
-    assert host.poll(kept) == host.poll(waiting) == "closed"
+    assert host.answer(waiting) == host.poll(kept) == "closed"
     (link,) = read_codes(terminal.shown.partition("Waiting")[0], light=False)
     place.open_link(link)
     assert terminal.finish() == 0
@@ -189,4 +189,4 @@ def test_a_login_that_the_lost_phone_approves_meanwhile_ends_too(
         found = place.told("phone", "lost", "alice", "--yes", "--no-wait")
         assert found["ok"]
         approving.result()
-        assert host.poll(asking.result()) == "closed"
+        assert host.answer(asking.result()) == "closed"

@@ -34,6 +34,7 @@ from pam_iampass.gateway.cli.people import (
     groups_of,
     known_to,
 )
+from pam_iampass.gateway.people import app_name
 
 _EPILOG = """\b
 Examples:
@@ -181,9 +182,7 @@ def invitation(
     quiet: bool,
 ) -> Invitation:
     """How a person gets a link. The app shows the given name, else the one that is known, else NAME@GATEWAY."""
-    if display_name is None:
-        display_name = known_to(gateway, user).display_name
-    name = display_name or f"{user}@{gateway.settings.names[0]}"
+    name = display_name or app_name(known_to(gateway, user), gateway.settings)
     return Invitation(user, name, number, message, quiet, "pam-iampass-gateway", recovery=False)
 
 

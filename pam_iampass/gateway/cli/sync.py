@@ -167,7 +167,7 @@ class _Sync:
         return self._gateway.transaction(insert)
 
     def _send(self, person: Person, number: str) -> None:
-        name = person.display_name or f"{person.name}@{self._gateway.settings.names[0]}"
+        name = people.app_name(person, self._gateway.settings)
         try:
             self._manager.send_registration_sms(person.token, name, number)
         except IampassError as error:
