@@ -27,10 +27,10 @@ PAGES = README.md SECURITY.md CHANGELOG.md CONTRIBUTING.md docs bench/results.md
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Show real ssh and sudo logins: approved, denied, unanswered, ended later (PHONE=1: you respond in a browser)
-	@tests/support/requirements.sh demo
+demo: ## Show real ssh and sudo logins, approved or not (PHONE=1: you respond in a browser; FLEET=1: hosts of a gateway)
+	@tests/support/requirements.sh $(if $(FLEET),fleet-demo,demo)
 	@$(ISOLATED_ROOT) $(if $(PHONE),--shared-network) $(if $(NO_COLOR),env NO_COLOR=1) \
-	    $(PYTHON) -m tests.system.demo $(if $(PHONE),--phone)
+	    $(PYTHON) -m $(if $(FLEET),tests.system.demo_fleet,tests.system.demo $(if $(PHONE),--phone))
 
 check: ## Run the tests that need neither root nor an installation, with the python3 of PATH
 	@tests/check.sh

@@ -233,7 +233,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "gateway-refuses",
             "The gateway takes no requests from this host: {what}",
             "A host must be admitted, and not suspended or removed. Every login is denied.",
-            "At the gateway: pam-iampass-gateway host list and host admit; one that was removed must join again",
+            "At the gateway: pam-iampass-gateway host list, then host admit or host resume; one that was removed must"
+            " join again",
         ),
         _warning(
             "gateway-secret-left",

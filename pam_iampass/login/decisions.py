@@ -27,7 +27,7 @@ _AT_GATEWAY = {
     "UNKNOWN_USER": (Outcome.UNLISTED, "it has no such person: pam-iampass-gateway user add"),
     "NOT_ON_THIS_HOST": (Outcome.UNLISTED, "none of the person's groups is that of this host"),
     "HOST_THROTTLED": (Outcome.THROTTLED, "this host has asked too often, or was refused by several people"),
-    "HOST_SUSPENDED": (Outcome.MISCONFIGURED, "pam-iampass-gateway host admit allows this host again"),
+    "HOST_SUSPENDED": (Outcome.MISCONFIGURED, "pam-iampass-gateway host resume allows this host again"),
     "HOST_NOT_ADMITTED": (Outcome.MISCONFIGURED, "this host waits for pam-iampass-gateway host admit"),
     "WRONG_MACHINE": (Outcome.MISCONFIGURED, "another machine has this credential: each must join by itself"),
     "CLOCK_OFF": (Outcome.MISCONFIGURED, "set the clock of this machine (timedatectl), or of the database"),

@@ -46,8 +46,8 @@ def local_postgres() -> Iterator[Postgres]:
 
 
 @contextlib.contextmanager
-def initialised(settings: str = "") -> Iterator[tuple[Postgres, Sandbox]]:
-    """A gateway of this machine at https://localhost:8443, with its PostgreSQL, and a sandbox as IAMPASS.
+def initialised(settings: str = "", name: str = "localhost") -> Iterator[tuple[Postgres, Sandbox]]:
+    """A gateway of this machine at port 8443 of `name`, with its PostgreSQL, and a sandbox as IAMPASS.
 
     `settings` are further lines of gateway.yaml.
     """
@@ -56,7 +56,7 @@ def initialised(settings: str = "") -> Iterator[tuple[Postgres, Sandbox]]:
         ca = Path("/etc/sandbox-ca.pem")
         shutil.copy(sandbox.ca_file, ca)
         ca.chmod(0o644)
-        given = ["--name", "localhost", "--application-id", "demo", "--secret-file", "-"]
+        given = ["--name", name, "--application-id", "demo", "--secret-file", "-"]
         trust = ["--server", sandbox.url, "--server-ca-file", str(ca)]
         run_gateway("init", *given, *trust, typed="s3cret\n")
         with (ETC / "gateway.yaml").open("a") as file:
@@ -83,8 +83,11 @@ def run_gateway(*arguments: str, typed: str = "", status: int | None = 0) -> str
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[int]:
-    """The service, as its own account, with its secrets as systemd passes them. Yields the id of its process."""
+def serving(errors: int | None = None) -> Iterator[int]:
+    """The service, as its own account, with its secrets as systemd passes them. Yields the id of its process.
+
+    `errors` is where its standard error goes, as for Popen.
+    """
     credentials = Path(tempfile.mkdtemp(dir="/run"))
     for name in ("application-secret", "key", "certificate-key.pem"):
         shutil.copy(ETC / name, credentials)
@@ -94,6 +97,7 @@ def serving() -> Iterator[int]:
     service = subprocess.Popen(
         [sys.executable, "-m", "pam_iampass.gateway.cli", "serve"],
         stdout=subprocess.PIPE,
+        stderr=errors,
         text=True,
         cwd=ROOT,
         user=ACCOUNT,

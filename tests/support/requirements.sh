@@ -1,18 +1,19 @@
 #!/bin/sh
 # Install the Debian packages that `make demo`, `make test` or `make bench` need and that are missing.
-# Usage, as root: requirements.sh demo|test|bench|packages|vm
+# Usage, as root: requirements.sh demo|fleet-demo|test|bench|packages|vm
 # Does not start or enable any service: a newly installed ssh server stays disabled.
 set -eu
 
 demo="openssh-server openssh-client libpam-python sudo python3-yaml python3-systemd python3-pampy
 python3-click python3-rich python3-aiohttp python3-trustme python3-pexpect systemd util-linux iproute2 passwd
 gcc make libc6-dev libpam0g-dev"
-test="$demo pamtester strace tmux libpam-wrapper python3-pytest python3-pytest-timeout python3-coverage
+gateway="postgresql-17 python3-psycopg python3-psycopg-pool python3-cryptography python3-ldap"
+test="$demo $gateway pamtester strace tmux libpam-wrapper python3-pytest python3-pytest-timeout python3-coverage
 python3-hypothesis python3-requests python3-itsdangerous python3-pyte python3-segno python3-venv python3-zbar ca-certificates mypy
 valgrind chromium-headless-shell fonts-dejavu-core opendoas
 clang libclang-rt-dev mandoc groff-base man-db bash-completion zsh fish ansible-core
 krb5-kdc krb5-admin-server krb5-user rsync
-postgresql-17 python3-psycopg python3-psycopg-pool python3-cryptography python3-ldap slapd ldap-utils faketime"
+slapd ldap-utils faketime"
 
 . /etc/os-release
 version=${VERSION_ID:-13}
@@ -30,11 +31,12 @@ unpacked="sssd-common sssd-proxy libpam-sss"
 
 case ${1-} in
     demo) wanted=$demo ;;
+    fleet-demo) wanted="$demo $gateway" ;;
     bench) wanted=$bench ;;
     packages) wanted=$packages ;;
     vm) wanted=$vm ;;
     test) wanted=$test ;;
-    *) echo "usage: requirements.sh demo|test|bench|packages|vm" >&2; exit 2 ;;
+    *) echo "usage: requirements.sh demo|fleet-demo|test|bench|packages|vm" >&2; exit 2 ;;
 esac
 
 missing=

@@ -71,6 +71,7 @@ class Sshd:
         keys: Path | None = None,
         pid_file: Path | None = None,
         way: str = "",
+        address: str = "127.0.0.1",
     ) -> None:
         """`way` is one of setup's (`key`, `password`, `quiet`), with settings and a PAM file of its own; without one
         sshd has the machine's. `folder` is for its files, `pid_file` where the name of that one matters;
@@ -79,6 +80,7 @@ class Sshd:
         self._under = _with_pam_file(sshd_file(way)) if way else []
         self._folder = folder
         self._options = options
+        self._address = address
         self._configuration = _settings(way, folder) if way else CONFIGURATION
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
@@ -93,7 +95,7 @@ class Sshd:
                 subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
         self.port = _free_port()
         host_key = (folder / "host-key.pub").read_text()
-        (folder / "known-hosts").write_text(f"[127.0.0.1]:{self.port} {host_key}")
+        (folder / "known-hosts").write_text(f"[{self._address}]:{self.port} {host_key}")
         self._pid_file.unlink(missing_ok=True)
         self._process = subprocess.Popen(self._command("-D"))
         until = time.monotonic() + 60
@@ -107,7 +109,7 @@ class Sshd:
         options = [
             *self._options,  # sshd uses the first value
             f"Port={self.port}",
-            "ListenAddress=127.0.0.1",
+            f"ListenAddress={self._address}",
             f"HostKey={self._folder / 'host-key'}",
             f"PidFile={self._pid_file}",
             "PerSourcePenalties=no",
@@ -162,7 +164,7 @@ class Sshd:
 
     def command(self, user: str, *remote: str, options: tuple[str, ...] = ()) -> list[str]:
         """The ssh command that logs in as `user`."""
-        return ["ssh", *self.options(*options), f"{user}@127.0.0.1", *remote]
+        return ["ssh", *self.options(*options), f"{user}@{self._address}", *remote]
 
     def login(self, user: str, *remote: str, options: tuple[str, ...] = (), timeout: float = 90) -> Login:
         """Log in as `user` in a terminal."""

@@ -1,0 +1,160 @@
+"""Hosts of a fleet: each with a network, files, processes and a name of its own, on one machine.
+
+For the isolated root. `python -m tests.support.fleet` is what runs on a host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+
+from tests.support.agent import RunningAgent
+from tests.support.sshd import Login, Sshd
+
+GATEWAY_ADDRESS = "10.77.0.1"
+_OWN = ("/etc", "/home", "/var/lib/iampass", "/var/lib/pam-iampass")
+"""What a host has a copy of. /run and /tmp are empty at first."""
+
+
+@contextlib.contextmanager
+def network() -> Iterator[None]:
+    """A network for hosts. The machine itself is `GATEWAY_ADDRESS` in it."""
+    _run("ip", "link", "add", "fleet", "type", "bridge")
+    try:
+        _run("ip", "address", "add", f"{GATEWAY_ADDRESS}/24", "dev", "fleet")
+        _run("ip", "link", "set", "fleet", "up")
+        yield
+    finally:
+        _run("ip", "link", "delete", "fleet")
+
+
+class FleetHost:
+    """A host with an agent and an sshd, which has the machine's files as they are now."""
+
+    def __init__(self, name: str, number: int, folder: Path, users: tuple[str, ...]) -> None:
+        """Starts it. `folder` is for the keys of all hosts' sshds, which the machine has, too."""
+        self.name = name
+        self.address = f"10.77.0.{10 + number}"
+        self._sshd = Sshd(folder / name, keys=folder, address=self.address)
+        own = ("--mount", "--propagation", "private", "--net", "--uts", "--pid", "--fork", "--kill-child")
+        program = [sys.executable, "-m", "tests.support.fleet", name, self.address, str(folder), *users]
+        self._process = subprocess.Popen(
+            ["unshare", *own, "--mount-proc", "--", *program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "has its files\n"
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        self.pid = int(children.read_text())
+        cable = f"to-{name.partition('.')[0]}"
+        _run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", str(self.pid))
+        _run("ip", "link", "set", cable, "master", "fleet", "up")
+        self._process.stdin.write("has a network\n")
+        self._process.stdin.flush()
+
+    def wait(self) -> None:
+        """Wait until its sshd listens."""
+        assert self._process.stdout is not None
+        self._sshd.port = int(self._process.stdout.readline())
+
+    def command(self, *words: str) -> list[str]:
+        """A command that root of the host runs."""
+        return [
+            "nsenter",
+            f"--target={self.pid}",
+            "--mount",
+            "--net",
+            "--uts",
+            "--pid",
+            "--wd=/",
+            "--",
+            *words,
+        ]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run it."""
+        return subprocess.run(
+            self.command(*words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def login(self, user: str, *remote: str, timeout: float) -> Login:
+        """Somebody logs in from the machine."""
+        return self._sshd.login(user, *remote, timeout=timeout)
+
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[Executor]:
+        """A thread in the host's network."""
+
+        def enter() -> None:
+            with open(f"/proc/{self.pid}/ns/net", encoding="ascii") as space:
+                os.setns(space.fileno(), os.CLONE_NEWNET)  # type: ignore[attr-defined]  # Python 3.12
+
+        with ThreadPoolExecutor(1, initializer=enter) as thread:
+            yield thread
+
+    def stop(self) -> None:
+        """Stop it; nothing of it is left."""
+        self._process.communicate(timeout=60)
+
+
+def main() -> None:
+    """Be a host until standard input is closed."""
+    name, address, folder, *users = sys.argv[1:]
+    _take_files()
+    socket.sethostname(name)
+    Path("/etc/hostname").write_text(f"{name}\n")
+    Path("/etc/machine-id").write_text(f"{secrets.token_hex(16)}\n")
+    print("has its files", flush=True)
+    sys.stdin.readline()
+    _run("ip", "link", "set", "lo", "up")
+    _run("ip", "address", "add", f"{address}/24", "dev", "eth0")
+    _run("ip", "link", "set", "eth0", "up")
+    with RunningAgent(), Sshd(Path(folder) / name, keys=Path(folder), address=address) as sshd:
+        for user in users:
+            sshd.admit(user)
+        print(sshd.port, flush=True)
+        sys.stdin.read()
+
+
+def _take_files() -> None:
+    """Make copies of the folders that a host has of its own, and empty ones."""
+    own = Path("/mnt")
+    _run("mount", "-t", "tmpfs", "-o", "mode=0755", "own", str(own))
+    for folder in _OWN:
+        copy = own / folder.lstrip("/")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        _run("cp", "-a", folder, str(copy))
+    run = own / "run"
+    for folder in ("iampass/logins", "sshd", "lock", "user", "systemd/journal", "isolated-root/bytecode"):
+        (run / folder).mkdir(parents=True)
+    # The journal is that of the machine.
+    for folder in ("systemd/journal", "isolated-root/bytecode"):
+        _run("mount", "--bind", f"/run/{folder}", str(run / folder))
+    for folder in _OWN:
+        _run("mount", "--bind", str(own / folder.lstrip("/")), folder)
+    _run("mount", "-t", "tmpfs", "-o", "mode=1777", "tmp", "/tmp")
+    _run("mount", "--rbind", str(run), "/run")
+
+
+def _run(*words: str) -> None:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}{done.stderr}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,366 @@
+"""`make demo FLEET=1`: a gateway with a real PostgreSQL, three hosts that join it, logins, and a thief on a host.
+
+The hosts are in network and mount namespaces of their own. The exit status is 0 only if all went as expected.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import json
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from http.client import HTTPSConnection
+from pathlib import Path
+from typing import Any, Callable
+
+import psycopg
+
+from pam_iampass.config.yaml_document import parse
+from tests.sandbox.signer import Reply
+from tests.support.fleet import GATEWAY_ADDRESS, FleetHost, network
+from tests.support.gateway import HostCaller
+from tests.support.gateway_machine import initialised, run_gateway, serving
+from tests.support.installation import Installation
+from tests.support.journald import Journald
+from tests.support.postgres import Postgres
+from tests.support.sandbox import Sandbox
+from tests.system.demo import REMOTE_COMMAND, indented, paint
+
+GATEWAY = "gateway.example"
+URL = f"https://{GATEWAY}:8443"
+POLICY = "groups: {web: {people: [staff]}, db: {people: [dba]}}\n"
+PEOPLE = {"alice": "staff", "bob": "dba"}
+HOSTS = {"web1.example": "web", "web2.example": "web", "db1.example": "db"}
+TRIES = 12
+SECONDS = 60.0
+_FIELDS = ("OUTCOME", "RESULT", "USER", "SERVICE", "RHOST", "REASON")
+_GATEWAY_FIELDS = ("HOST", "OUTCOME", "EVENT", "USER", "SERVICE", "RHOST", "REASON")
+
+
+@dataclass
+class Fleet:
+    """What takes part, and what has come of it."""
+
+    hosts: dict[str, FleetHost]
+    sandbox: Sandbox
+    journald: Journald
+    postgres: Postgres
+    results: list[bool]
+
+    def title(self, text: str) -> None:
+        print("\n" + paint(text, "1"), flush=True)
+
+    def secrets_of_web2(self) -> tuple[str, str]:
+        """What no thief knows: the ids of web2 and of its login that waits."""
+        select = "SELECT host, id FROM session ORDER BY began_at DESC LIMIT 1"
+        with psycopg.connect(self.postgres.conninfo("iampass")) as connection:
+            ((host, session),) = connection.execute(select).fetchall()
+        return host, str(session)
+
+    def judge(self, right: bool, expected: str = "") -> None:
+        """Say whether something went as expected."""
+        self.results.append(right)
+        print("  " + (paint("as expected", "32") if right else paint(f"WRONG {expected}", "31")), flush=True)
+
+    def gateway(self, *words: str, shown: bool = True) -> str:
+        """Run the gateway's command, and show it."""
+        if shown:
+            indented([f"gateway# pam-iampass-gateway {' '.join(words)}"], "|")
+        output = run_gateway(*words)
+        if shown:
+            indented(output.splitlines(), "|")
+        return output
+
+    def on(self, host: str, *words: str, last: int = 0) -> bool:
+        """Run a command on a host, and show its `last` lines, or all; returns whether it succeeded."""
+        indented([f"{_short(host)}# {' '.join(words)}"], "|")
+        done = self.hosts[host].run(*words)
+        lines = done.stdout.splitlines()
+        indented(lines[-last:] if done.returncode == 0 else lines, "|")
+        return done.returncode == 0
+
+    def log_in(self, user: str, host: str, outcome: str, gets_in: bool) -> None:
+        """Somebody logs in with a key; show it, and the records of host and gateway."""
+        cursor, began = self.journald.cursor(), time.monotonic()
+        indented([f"$ ssh {user}@{_short(host)} '{REMOTE_COMMAND}'"], "|")
+        terminal = self.hosts[host].login(user, REMOTE_COMMAND, timeout=SECONDS)
+        status = terminal.finish()
+        indented(
+            [*terminal.lines, f"(ended with status {status} after {time.monotonic() - began:.1f} s)"], "|"
+        )
+        records = self._records(cursor)
+        for record in records:
+            _show(record, host)
+        own = [record for record in records if "IAMPASS_HOST" not in record]
+        came_in = status == 0 and f"You are {user} on {host}." in terminal.shown
+        right = came_in == gets_in and [record["IAMPASS_OUTCOME"] for record in own] == [outcome]
+        self.judge(right, outcome)
+
+    def _records(self, cursor: str) -> list[dict[str, Any]]:
+        """Of host and gateway."""
+        until = time.monotonic() + 2
+        while True:
+            found = self.journald.records(cursor)
+            both = {"IAMPASS_HOST" in record for record in found if "IAMPASS_OUTCOME" in record}
+            if len(both) == 2 or time.monotonic() > until:
+                return found
+            time.sleep(0.05)
+
+
+def _short(host: str) -> str:
+    return host.partition(".")[0]
+
+
+def _show(record: dict[str, Any], host: str) -> None:
+    """A record in one line."""
+    of_gateway = "IAMPASS_HOST" in record
+    found = ((name, record.get("IAMPASS_" + name)) for name in (_GATEWAY_FIELDS if of_gateway else _FIELDS))
+    where = "gateway" if of_gateway else _short(host)
+    indented([" ".join(f"{name}={value}" for name, value in found if value)], f"{where}'s journal:")
+
+
+def set_up_people(fleet: Fleet) -> None:
+    """Once, for all hosts."""
+    fleet.title("People are added once, at the gateway")
+    for user, group in PEOPLE.items():
+        output = fleet.gateway("enroll", user, "--group", group, "--no-wait", shown=False)
+        indented([f"gateway# pam-iampass-gateway enroll {user} --group {group} --no-wait"], "|")
+        (link,) = (line.strip() for line in output.splitlines() if "https://" in line)
+        indented([link], "|")
+        context = ssl.create_default_context(cafile=str(fleet.sandbox.ca_file))
+        urllib.request.urlopen(urllib.request.Request(link, method="POST"), context=context)
+        indented([f"({user}'s phone opens the link)"], "|")
+
+
+def join_all(fleet: Fleet) -> None:
+    """Each host joins with an invite of its own."""
+    for host, group in HOSTS.items():
+        fleet.title(f"{host} joins, and sshd asks the phone from then on")
+        terms = ("--group", group, "--name", host, "--network", f"{fleet.hosts[host].address}/32")
+        made = json.loads(fleet.gateway("host", "invite", *terms, "--json", shown=False))
+        indented([f"gateway# pam-iampass-gateway host invite {' '.join(terms)}"], "|")
+        joined = fleet.on(host, "pam-iampass", "join", made["url"], made["invite"])
+        fleet.judge(joined and fleet.on(host, "pam-iampass", "setup", "sshd", last=2))
+
+
+def log_in_all(fleet: Fleet) -> None:
+    """People log in, one of them where the gateway does not let her."""
+    fleet.sandbox.auto, fleet.sandbox.delay = "approve", 1.5
+    for user, host in (("alice", "web1.example"), ("alice", "web2.example"), ("bob", "db1.example")):
+        fleet.title(f"{user} logs in to {host}, and approves after a second and a half")
+        fleet.log_in(user, host, "approved", gets_in=True)
+    fleet.title("alice is not of those who may log in to db1.example: her phone stays silent")
+    fleet.log_in("alice", "db1.example", "unlisted", gets_in=False)
+
+
+@dataclass
+class _Gateway:
+    """What a thief knows of the gateway: what he has read on the host."""
+
+    application_id: str
+    application_secret: str
+    ca_file: Path
+    port: int = 8443
+    url: str = URL
+
+
+class Thief(HostCaller):
+    """Calls the gateway with the credential of a host that was taken over, and as that machine."""
+
+    machine = ""
+    """By what the gateway knows the host."""
+
+    def connect(self) -> HTTPSConnection:
+        return HTTPSConnection(GATEWAY, self.sandbox.port, timeout=self.timeout, context=self.context)
+
+    def ring(self, person: str) -> Reply:
+        return self.ask(person, machine=self.machine)
+
+
+def take_over(fleet: Fleet, host: str) -> Thief:
+    """Read on the host what root can read there."""
+    files = ("iampass/application-secret", "iampass/iampass.yaml", "machine-id")
+    secret, settings, machine = (fleet.hosts[host].run("cat", f"/etc/{file}").stdout for file in files)
+    root: Any = parse(settings.encode(), Path("iampass.yaml")).root
+    (host_id,) = (value.text for key, value in root.entries if key.text == "application_id")
+    thief = Thief(_Gateway(host_id, secret.strip(), Path("/etc/iampass-gateway/ca.pem")))
+    thief.machine = hmac.new(machine.strip().encode(), b"pam-iampass", "sha256").hexdigest()[:32]
+    return thief
+
+
+def attack(fleet: Fleet, thief: Thief, inside: Executor) -> Any:
+    """All that a thief would like to do; each is refused. Returns a session of his own."""
+    sandbox = fleet.sandbox
+    fleet.title(
+        "web1.example was taken over: its credential, in the hands of a script there, does what a host does"
+    )
+    sandbox.auto = "ask"
+    before = len(sandbox.sessions)
+    indented([f"$ ssh alice@web2 '{REMOTE_COMMAND}'   (her phone rings; she has not answered yet)"], "|")
+    login = fleet.hosts["web2.example"].login("alice", REMOTE_COMMAND, timeout=SECONDS)
+    waiting = _waiting(sandbox, before)
+    other, session = fleet.secrets_of_web2()
+    path = f"/session/{session}"
+
+    def manage(method: str, call: str, user: str = "", **value: object) -> Reply:
+        target = thief.manage(call, user)
+        return thief.post(target, value) if method == "POST" else thief.get(target)
+
+    def replayed() -> Reply:
+        host = thief.sandbox.application_id
+        target = f"/authentication/authenticate_user/{host}/bob?machine={thief.machine}"
+        headers = {**thief.application(target), "Content-Type": "application/json"}
+        thief.send("POST", target, headers, b"{}")
+        return thief.send("POST", target, headers, b"{}")
+
+    link = "device_registration_link"
+    tries: dict[str, tuple[str, Callable[[], Reply]]] = {
+        "register a phone of his own for bob": ("NOT_FOR_HOSTS", lambda: manage("GET", link, "bob")),
+        "have a registration link sent to himself": (
+            "NOT_FOR_HOSTS",
+            lambda: manage("POST", "send_registration_sms", "bob", phone_number="+15550100"),
+        ),
+        "delete bob": ("NOT_FOR_HOSTS", lambda: manage("POST", "delete_users", users=["bob"])),
+        "add mallory": ("NOT_FOR_HOSTS", lambda: manage("POST", "add_users", users=["mallory"])),
+        "list the users": ("NOT_FOR_HOSTS", lambda: manage("GET", "users", "all")),
+        "ask about another host": ("UNKNOWN_CLIENT", lambda: thief.get(f"/fleet/host/{other}")),
+        "read the status of alice's login to web2": ("UNKNOWN_CLIENT", lambda: thief.get(f"{path}/status")),
+        "end alice's login to web2": ("UNKNOWN_CLIENT", lambda: thief.post(f"{path}/logout", {})),
+        "ring bob, who is of another group": ("NOT_ON_THIS_HOST", lambda: thief.ring("bob")),
+        "use the credential on another machine": (
+            "WRONG_MACHINE",
+            lambda: thief.ask("alice", machine="0" * 32),
+        ),
+        "send a recorded request again": ("REPLAYED_NONCE", replayed),
+    }
+    for what, (reason, work) in tries.items():
+        reply = inside.submit(work).result()
+        _refused(fleet, what, reply, reason)
+    fleet.title("Meanwhile alice approves her login to web2.example")
+    sandbox.approve(waiting)
+    status = login.finish()
+    indented([*login.lines, f"(ended with status {status})"], "|")
+    fleet.judge(status == 0)
+    fleet.title("The script rings alice again and again")
+    before = len(sandbox.sessions)
+    replies = [inside.submit(thief.ring, "alice").result() for _ in range(TRIES)]
+    begun = replies[0].authentication
+    rang = len(sandbox.sessions) - before
+    _line("ring alice", replies[0])
+    _line(f"ring alice, {TRIES - 1} times more", replies[-1])
+    fleet.judge(rang == 1 and all(_reason(reply) == "HOST_THROTTLED" for reply in replies[1:]))
+    return begun
+
+
+def _waiting(sandbox: Sandbox, before: int) -> Any:
+    until = time.monotonic() + SECONDS
+    while len(sandbox.sessions) == before and time.monotonic() < until:
+        time.sleep(0.05)
+    return sandbox.sessions[-1]
+
+
+def _reason(reply: Reply) -> str:
+    """Why a call was refused; empty if it was not."""
+    if not reply.headers.get("Content-Type", "").startswith("application/json"):
+        return str(reply.status)
+    content = reply.json
+    return str(content.get("reason") or content.get("authentication_status", {}).get("reason", ""))
+
+
+def _line(what: str, reply: Reply) -> None:
+    answer = f"refused: {_reason(reply)}" if _reason(reply) else paint("the phone rings", "33")
+    indented([f"{what:<44} {answer}"], "|")
+
+
+def _refused(fleet: Fleet, what: str, reply: Reply, reason: str) -> None:
+    _line(what, reply)
+    right = _reason(reply) == reason
+    fleet.results.append(right)
+    if not right:
+        print("  " + paint(f"WRONG: expected {reason}: {reply.status} {reply.body!r}", "31"))
+
+
+def shut_out(fleet: Fleet, thief: Thief, inside: Executor, begun: Any) -> None:
+    """Suspend the host, and remove it."""
+    calls: dict[str, Callable[[], Reply]] = {
+        "ask for the status of its session": lambda: thief.session("GET", begun, "status_url"),
+        "ask for alice": lambda: thief.ring("alice"),
+    }
+    for words in (("host", "suspend", "web1.example"), ("host", "remove", "web1.example", "--yes")):
+        fleet.title(f"The administrator: host {words[1]}. Within a second, nothing more is answered")
+        fleet.gateway(*words)
+        done = time.monotonic()
+        for what, work in calls.items():
+            reply = inside.submit(work).result()
+            _line(what, reply)
+            fleet.results.append(bool(_reason(reply)))
+        seconds = time.monotonic() - done
+        indented([f"(refused {seconds:.1f} s after the command)"], "|")
+        fleet.judge(seconds < 1.0)
+        fleet.log_in("alice", "web1.example", "misconfigured", gets_in=False)
+
+
+def main() -> int:
+    """Set everything up, run the scenes, and print the summary."""
+    print("This runs in a temporary copy of this machine and takes less than a minute.", flush=True)
+    with contextlib.ExitStack() as running:
+        fleet = _set_up(running)
+        set_up_people(fleet)
+        join_all(fleet)
+        log_in_all(fleet)
+        thief = take_over(fleet, "web1.example")
+        inside = running.enter_context(fleet.hosts["web1.example"].inside())
+        begun = attack(fleet, thief, inside)
+        shut_out(fleet, thief, inside, begun)
+        fleet.title("What the gateway has kept")
+        fleet.gateway("host", "list")
+        fleet.gateway("log", "-n", "24")
+        left_open = [session for session in fleet.sandbox.sessions if session.ended_by is None]
+    good = all(fleet.results) and not left_open
+    verdict = f"{sum(fleet.results)} of {len(fleet.results)} as expected"
+    verdict += f"; {len(left_open)} sessions left open at IAMPASS"
+    print("\n" + paint(verdict, "32" if good else "31"))
+    return 0 if good else 1
+
+
+def _set_up(running: contextlib.ExitStack) -> Fleet:
+    """A gateway that serves, and hosts that have not joined."""
+    journald = running.enter_context(Journald())
+    machine = Installation()
+    for user in PEOPLE:
+        machine.add_user(user)
+    folder = Path(tempfile.mkdtemp(dir="/var/lib"))
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "client-key")], check=True
+    )
+    with Path("/etc/hosts").open("a") as names:
+        names.write(f"{GATEWAY_ADDRESS} {GATEWAY}\n")
+    Path("/var/lib/pam-iampass").mkdir(exist_ok=True)
+    running.enter_context(network())
+    hosts = {}
+    for number, name in enumerate(HOSTS):
+        hosts[name] = FleetHost(name, number, folder, tuple(PEOPLE))
+        running.callback(hosts[name].stop)
+    postgres, sandbox = running.enter_context(initialised(POLICY, GATEWAY))
+    running.enter_context(serving(subprocess.DEVNULL))
+    _wait_all(hosts.values())
+    print(f"A gateway serves at {URL}. Its IAMPASS is a sandbox, which no host can reach. Its people and")
+    print(f"hosts are in PostgreSQL. {', '.join(HOSTS)} have a network and files of their own.")
+    return Fleet(hosts, sandbox, journald, postgres, [])
+
+
+def _wait_all(hosts: Iterable[FleetHost]) -> None:
+    for host in hosts:
+        host.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
