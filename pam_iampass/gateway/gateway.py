@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from typing import Any, Callable, Protocol, TypeVar
 
 from pam_iampass.client.application import Application
 from pam_iampass.client.call import Call
+from pam_iampass.client.status import Status
 from pam_iampass.gateway.database import Database
 from pam_iampass.gateway.keys import KeyFile
 from pam_iampass.gateway.settings import GatewaySettings
@@ -72,6 +74,10 @@ class Gateway:
     """Messages that are being sent to people without a phone."""
     asked: dict[uuid.UUID, Asked] = field(default_factory=dict)
     """The last poll of each session."""
+    waiting: dict[uuid.UUID, Status] = field(default_factory=dict)
+    """The requests that the database had on a phone at `looked_at`, of hosts that may ask."""
+    looked_at: float = -math.inf
+    """`time.monotonic()`."""
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 
 from pam_iampass.client.errors import IampassError
@@ -31,6 +32,8 @@ from pam_iampass.text import clean
 
 _NONCE_SECONDS = NONCE_SECONDS + WINDOW_SECONDS
 """The clocks of gateways differ."""
+_LOOKED_SECONDS = 1.0
+"""For so long a request that was on the phone, of a host that may ask, is taken to be there still."""
 
 
 async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
@@ -80,7 +83,10 @@ def _not_started(
 async def poll(gateway: Gateway, request: IncomingRequest) -> Reply:
     """The status of a session. A request on the phone is watched already; otherwise IAMPASS is asked now."""
     try:
-        session = await _signed_by_session(gateway, request)
+        id = await _session_that_signed(gateway, request)
+        if id in gateway.waiting and time.monotonic() - gateway.looked_at < _LOOKED_SECONDS:
+            return polled(gateway.waiting[id])
+        session = await _session(gateway, id)
         if session.state is State.OPEN and not session.in_progress:
             session = await sessions.ask(gateway, session)
     except (DatabaseError, IampassError) as error:
@@ -93,7 +99,7 @@ async def poll(gateway: Gateway, request: IncomingRequest) -> Reply:
 async def end(gateway: Gateway, request: IncomingRequest) -> Reply:
     """End a session."""
     try:
-        session = await _signed_by_session(gateway, request)
+        session = await _session(gateway, await _session_that_signed(gateway, request))
         return ended(await sessions.end(gateway, session))
     except (DatabaseError, IampassError) as error:
         return _unavailable(error)
@@ -141,8 +147,11 @@ async def signed_by_host(gateway: Gateway, request: IncomingRequest) -> Host:
     return host
 
 
-async def _signed_by_session(gateway: Gateway, request: IncomingRequest) -> HostSession:
-    """The session that the path names, in a call that it has signed itself. Raises RefusedRequest and DatabaseError."""
+async def _session_that_signed(gateway: Gateway, request: IncomingRequest) -> uuid.UUID:
+    """The id in the path, in a call that this session has signed, if there is one. The nonce of a POST is used up.
+
+    Raises RefusedRequest and DatabaseError.
+    """
     try:
         id = uuid.UUID(request.segments[1])
     except ValueError:
@@ -162,6 +171,11 @@ async def _signed_by_session(gateway: Gateway, request: IncomingRequest) -> Host
     check = SignatureCheck(secret_of, spend, gateway.clock)
     await check.caller(request, gateway.keys.session_token(id))
     require_session_call(request)
+    return id
+
+
+async def _session(gateway: Gateway, id: uuid.UUID) -> HostSession:
+    """The session with this id, of a host that may ask. Raises RefusedRequest and DatabaseError."""
     async with gateway.database.transaction() as connection:
         try:
             session = await sessions.find(gateway, connection, id)

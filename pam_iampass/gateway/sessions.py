@@ -112,7 +112,6 @@ class HostSession:
     host: str
     """The id of the host."""
     person: str
-    request_id: str | None
     parameters: bytes = field(repr=False)
     """The digest of what was asked for."""
     state: State
@@ -123,10 +122,8 @@ class HostSession:
     nothing_sent: bool
     """Connecting to IAMPASS has failed: it knows nothing of it."""
     approved: bool
-    began_at: datetime
-    expires_at: datetime
-    gateway: uuid.UUID
     version: int
+    """Counts the changes of the status."""
     upstream: Session | None = field(repr=False)
     """At IAMPASS."""
     details: Mapping[str, str] = field(repr=False)
@@ -539,6 +536,7 @@ async def said(gateway: Gateway, session: HostSession, status: Status) -> HostSe
             columns["decided_at"] = moment
             columns["approved"] = not status.ended
         after = await _change(gateway, connection, session.id, **columns)
+        gateway.waiting.pop(session.id, None)
         host = await hosts.find(gateway, connection, after.host)
         if decided:
             await record(connection, host, after, _OUTCOMES[status], reason=status.name)

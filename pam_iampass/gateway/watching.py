@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 
 import psycopg
 
-from pam_iampass.client.errors import IampassError
+from pam_iampass.client.errors import IampassError, Unavailable
+from pam_iampass.client.status import Status
 from pam_iampass.gateway import records, sessions
 from pam_iampass.gateway.database import DatabaseError, many
 from pam_iampass.gateway.gateway import Gateway
@@ -30,17 +31,25 @@ _FAILURES = (IampassError, DatabaseError, psycopg.Error, Tampered, ValueError)
 async def watching(gateway: Gateway, first_poll: float = FIRST_POLL) -> AsyncIterator[None]:
     """Watch in the background, until the block ends; then wait for the starts that are under way.
 
+    Without it no answer of a person would be seen: what makes it fail ends the block, and is raised.
+
     :param first_poll: the seconds from a request to its first poll.
     """
+    inside = asyncio.current_task()
     tasks = [asyncio.create_task(_follow_all(gateway, first_poll)), asyncio.create_task(_clean(gateway))]
+    for task in tasks:
+        task.add_done_callback(lambda each: each.cancelled() or inside is None or inside.cancel())
     try:
         yield
     finally:
+        failed = [task for task in tasks if task.done()]
         if gateway.starts:
             await asyncio.wait(list(gateway.starts.values()), timeout=_STOP_SECONDS)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for task in failed:
+            task.result()
 
 
 async def _follow_all(gateway: Gateway, first_poll: float) -> None:
@@ -49,9 +58,8 @@ async def _follow_all(gateway: Gateway, first_poll: float) -> None:
     try:
         while True:
             with contextlib.suppress(*_FAILURES):
-                for session, age in await _requests(gateway, list(followed)):
-                    task = asyncio.create_task(_follow(gateway, session, age, first_poll))
-                    followed[session.id] = task
+                for session, age in await _look(gateway, followed):
+                    followed[session.id] = asyncio.create_task(_follow(gateway, session, age, first_poll))
             for id, task in list(followed.items()):
                 if task.done():
                     del followed[id]
@@ -61,22 +69,26 @@ async def _follow_all(gateway: Gateway, first_poll: float) -> None:
             task.cancel()
 
 
-async def _requests(gateway: Gateway, known: list[uuid.UUID]) -> list[tuple[HostSession, float]]:
-    """The requests that are not known, with the seconds since they began."""
-    found = []
+async def _look(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[HostSession, float]]:
+    """Find all requests that are on a phone; those that are not followed, with the seconds since they began."""
+    new, looked_at, waiting = [], time.monotonic(), {}
     async with gateway.database.transaction() as connection:
-        rows = await many(
+        for row in await many(
             connection,
-            "SELECT id, extract(epoch FROM clock_timestamp() - began_at)::float8 AS age FROM session"
-            " WHERE state = 'open' AND status IN ('pending', 'identifying') AND NOT id = ANY(%s)",
-            known,
-        )
-        for row in rows:
-            with contextlib.suppress(Tampered):
-                session = await sessions.find(gateway, connection, row["id"])
-                if session is not None:
-                    found.append((session, float(row["age"])))
-    return found
+            "SELECT session.id, session.status, host.status = 'active' AS may_ask,"
+            " extract(epoch FROM clock_timestamp() - began_at)::float8 AS age"
+            " FROM session LEFT JOIN host ON host.id = session.host"
+            " WHERE session.state = 'open' AND session.status IN ('pending', 'identifying')",
+        ):
+            if row["may_ask"]:
+                waiting[row["id"]] = Status[row["status"]]
+            if row["id"] not in followed:
+                with contextlib.suppress(Tampered):
+                    session = await sessions.find(gateway, connection, row["id"])
+                    if session is not None:
+                        new.append((session, float(row["age"])))
+    gateway.waiting, gateway.looked_at = waiting, looked_at
+    return new
 
 
 async def _follow(gateway: Gateway, session: HostSession, age: float, first_poll: float) -> None:
@@ -86,8 +98,12 @@ async def _follow(gateway: Gateway, session: HostSession, age: float, first_poll
     while moment is not None:
         await asyncio.sleep(moment + began - time.monotonic())
         moment = next_poll(time.monotonic() - began, LONGEST_REQUEST_SECONDS)
-        with contextlib.suppress(*_FAILURES):
+        try:
             session = await sessions.ask(gateway, session)
+        except _FAILURES as failure:
+            wait = failure.retry_after if isinstance(failure, Unavailable) else None
+            if wait is not None and moment is not None:
+                moment = max(moment, time.monotonic() - began + wait)
         if not session.in_progress:
             return
     with contextlib.suppress(*_FAILURES):

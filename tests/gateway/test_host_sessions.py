@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,7 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.sessions import State
 from pam_iampass.gateway.upstream import Lane, Upstream
-from tests.sandbox.signer import signed
+from tests.sandbox.signer import Reply, signed
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
 from tests.support.sandbox import Hang, HttpStatus, Sandbox
 
@@ -31,6 +32,16 @@ def approved(caller: HostCaller, sandbox: Sandbox, person: str = "alice") -> Any
     sandbox.approve(sandbox.wait_for_request(f"token-of-{person}"))
     assert caller.answer(begun) == "active"
     return begun
+
+
+def within_a_second(caller: HostCaller, begun: Any) -> Reply:
+    """The first answer to a poll that is not `pending`. Raises TimeoutError."""
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+        reply = caller.session("GET", begun, "status_url")
+        if reply.status != 200 or reply.authentication["session_status"] != "pending":
+            return reply
+    raise TimeoutError
 
 
 def polls(sandbox: Sandbox) -> int:
@@ -183,6 +194,16 @@ def test_a_person_who_is_removed_while_iampass_is_called_gets_no_session(
         assert sandbox.wait_for_end("token-of-alice")
 
 
+def test_a_gateway_that_cannot_watch_does_not_go_on() -> None:
+    async def serve() -> None:
+        broken: Any = None
+        async with watching.watching(Gateway(broken, broken, broken)):
+            await asyncio.sleep(60)
+
+    with pytest.raises(AttributeError):
+        asyncio.run(serve())
+
+
 # Whose it is
 
 
@@ -228,9 +249,12 @@ def test_an_end_is_good_once(caller: HostCaller, sandbox: Sandbox) -> None:
 def test_a_host_that_is_suspended_or_removed_has_no_sessions(
     gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
 ) -> None:
-    begun = approved(caller, sandbox)
+    begun, waits = approved(caller, sandbox), caller.ask("bob").authentication
+    while not gateway_server.gateway.waiting:
+        assert caller.poll(waits) == "pending"
     calls = (("GET", "status_url"), ("POST", "logout_url"))
     gateway_server.change_host(status=HostStatus.SUSPENDED)
+    assert within_a_second(caller, waits).reason == "HOST_SUSPENDED"
     replies = [caller.session(call[0], begun, call[1]) for call in calls]
     assert [(reply.status, reply.reason) for reply in replies] == [(403, "HOST_SUSPENDED")] * 2
     gateway_server.change_host(status=HostStatus.ACTIVE)
@@ -261,7 +285,7 @@ def test_the_database_approves_nobody(
     once = new_request_id()
     begun = caller.ask("alice", once).authentication
     gateway_server.rows(f"UPDATE session SET {change}")
-    assert caller.session("GET", begun, "status_url").reason == "UNKNOWN_SESSION"
+    assert within_a_second(caller, begun).reason == "UNKNOWN_SESSION"
     assert caller.session("POST", begun, "logout_url").reason == "UNKNOWN_SESSION"
     assert [record["kind"] for record in gateway_server.records] == ["alert"]
     if not change.startswith("host"):
@@ -280,7 +304,7 @@ def test_a_session_at_iampass_is_not_exchanged_for_another_ones(
         " status = 'active' WHERE id = %s",
         alices.id,
     )
-    assert caller.session("GET", begun, "status_url").reason == "UNKNOWN_SESSION"
+    assert within_a_second(caller, begun).reason == "UNKNOWN_SESSION"
     # Also with a MAC, as for a row of another kind.
     keys = gateway_server.gateway.keys
     (row,) = gateway_server.rows("SELECT * FROM session WHERE id = %s", alices.id)

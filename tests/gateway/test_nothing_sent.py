@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -281,12 +282,14 @@ def test_it_is_not_made_of_a_poll(settings: GatewaySettings, postgres: Postgres,
     with gateway(settings) as running:
         caller = HostCaller(running)
         begun = caller.ask("alice").authentication
+        while not running.gateway.waiting:
+            time.sleep(0.01)
         postgres.stop()
+        until = time.monotonic() + 5.0
         try:
-            replies = [
-                caller.session("GET", begun, "status_url"),
-                caller.session("POST", begun, "logout_url"),
-            ]
+            while (reply := caller.session("GET", begun, "status_url")).status == 200:
+                assert time.monotonic() < until
+            replies = [reply, caller.session("POST", begun, "logout_url")]
         finally:
             postgres.start()
     assert [reply.status for reply in replies] == [503, 503]

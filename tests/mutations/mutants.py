@@ -982,6 +982,18 @@ MUTANTS = {
             "test_a_session_that_is_open_is_asked_for_now",
         ),
         Mutant(
+            "a request is on the phone for ever, as the database had it once",
+            "if id in gateway.waiting and time.monotonic() - gateway.looked_at < _LOOKED_SECONDS:",
+            "if id in gateway.waiting:",
+            "test_it_is_not_made_of_a_poll",
+        ),
+        Mutant(
+            "requests of a suspended host are answered as long as they are on a phone",
+            'if row["may_ask"]:',
+            "if row:",
+            "test_a_host_that_is_suspended_or_removed_has_no_sessions",
+        ),
+        Mutant(
             "a row of a session that no gateway has written counts",
             'values = gateway.keys.verified(TABLE, row)\n    upstream = values["upstream"]',
             'values = dict(row)\n    upstream = values["upstream"]',
