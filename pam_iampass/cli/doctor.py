@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,15 @@ def command(
     with progress(quiet=as_json or monitoring) as show:
         report = examine(Machine(config, lambda what: show(f"{what}…"), user, offline, address))
     if monitoring:
-        ctx.exit(_monitored(report, time.monotonic() - began))
+        switched_on = Path(paths.SETUP_STATE, "manifest.json").exists()
+        rollout = [kind.id for kind in KINDS.values() if kind.rollout]
+        rollout = [kind for kind in rollout if not (kind == "nothing-asks" and switched_on)]
+        ctx.exit(monitored(report, time.monotonic() - began, rollout))
+    ctx.exit(shown(report, as_json=as_json))
+
+
+def shown(report: DoctorReport, *, as_json: bool) -> int:
+    """Print a report; returns the exit status."""
     errors, warnings = (
         sum(found.severity is severity for found in report.findings)
         for severity in (Severity.ERROR, Severity.WARNING)
@@ -97,7 +106,7 @@ def command(
         show_json(_as_object(report, errors, warnings))
     else:
         _show(report, errors, warnings)
-    ctx.exit(1 if errors else 3 if warnings else 0)
+    return 1 if errors else 3 if warnings else 0
 
 
 def _show(report: DoctorReport, errors: int, warnings: int) -> None:
@@ -130,17 +139,13 @@ def _show(report: DoctorReport, errors: int, warnings: int) -> None:
         )
 
 
-def _monitored(report: DoctorReport, seconds: float) -> int:
-    """Print what a monitoring plugin prints (Monitoring Plugins Development Guidelines); returns the exit status."""
+def monitored(report: DoctorReport, seconds: float, rollout_kinds: Collection[str]) -> int:
+    """Print what a monitoring plugin prints (Monitoring Plugins Development Guidelines); returns the exit status.
+
+    `rollout_kinds` are findings that do not count as warnings.
+    """
     found = [one for one in report.findings if one.kind != "lockout-you"]  # which is about the caller
-    switched_on = Path(paths.SETUP_STATE, "manifest.json").exists()
-    rollout = [
-        one
-        for one in found
-        if one.severity is Severity.WARNING
-        and KINDS[one.kind].rollout
-        and not (one.kind == "nothing-asks" and switched_on)
-    ]
+    rollout = [one for one in found if one.severity is Severity.WARNING and one.kind in rollout_kinds]
     errors = [one for one in found if one.severity is Severity.ERROR]
     warnings = [one for one in found if one.severity is Severity.WARNING and one not in rollout]
     status = 2 if errors else 1 if warnings else 3 if report.failed else 0

@@ -26,9 +26,9 @@ class FindingKind:
     """Whether it is normal while users and services are being added one by one: `--monitoring` takes it for a note."""
 
 
-_error = partial(FindingKind, severity=Severity.ERROR)
-_warning = partial(FindingKind, severity=Severity.WARNING)
-_note = partial(FindingKind, severity=Severity.NOTE)
+error_kind = partial(FindingKind, severity=Severity.ERROR)
+warning_kind = partial(FindingKind, severity=Severity.WARNING)
+note_kind = partial(FindingKind, severity=Severity.NOTE)
 _START_AGENT = "systemctl enable --now pam-iampass-agent.socket; without systemd: pam-iampass-agent --socket"
 _METHODS = "Set AuthenticationMethods publickey,keyboard-interactive:pam"
 
@@ -37,20 +37,20 @@ WAYS_IN = "Ways in without the phone"
 
 SECTIONS: dict[str, tuple[FindingKind, ...]] = {
     "Configuration and files": (
-        _error(
+        error_kind(
             "configuration-error",
             "The configuration has an error: {what}",
             "While the settings or the user table have an error, the module denies all logins. An error in a file of"
             " `users.d` denies only the logins of that user. `pam-iampass check` reports the same errors.",
             "{remedy}",
         ),
-        _warning(
+        warning_kind(
             "configuration-warning",
             "The configuration is valid, but probably not intended: {what}",
             "The module works with it, but perhaps not as intended.",
             "{remedy}",
         ),
-        _error(
+        error_kind(
             "configuration-readable",
             "Others can read settings or tokens: {what}",
             "Only root and the service's user may read the settings, which say who is exempt, and the tokens, each of"
@@ -58,28 +58,28 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " whom it names. This denies no login, except if others can read the secret: then every login is denied.",
             "{remedy}",
         ),
-        _error(
+        error_kind(
             "service-group-shared",
             "People are in the service's group: {what}",
             "The members of the group `_iampass` can read the application's secret and all tokens. With these they can"
             " register a phone of their own in the name of anybody. The group is for the service alone.",
             "{remedy}",
         ),
-        _error(
+        error_kind(
             "su-root-unasked",
             "su makes users root without a phone: {what}",
             "With `approver: user`, root has to approve when a user becomes root with su. But root is exempt, or has"
             " no token and passes by `unlisted_users`. Without the key, the caller has to approve.",
             "{remedy}",
         ),
-        _note(
+        note_kind(
             "service-off",
             "The settings name a service that is not switched on yet: {what}",
             "`services`, `session.covers` or a bypass names a PAM service that does not ask the phone. `pam-iampass"
             " check` warns of it. A name that is no PAM service is an error.",
             "{remedy}",
         ),
-        _error(
+        error_kind(
             "switched-off",
             "{what}",
             "A package, a role or a person has overwritten the PAM file, put a link in its place, or commented out our"
@@ -87,26 +87,26 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " commented out are not. This is an error until `setup` or `setup undo` is run for the service.",
             "{remedy}",
         ),
-        _error(
+        error_kind(
             "account-missing",
             "The user _iampass does not exist",
             "The module runs as the user `_iampass`. Without that user every login is denied.",
             "systemd-sysusers /usr/lib/sysusers.d/pam-iampass.conf, then chgrp -R _iampass /etc/iampass",
         ),
-        _error(
+        error_kind(
             "file-writable",
             "Users other than root can change {path}",
             "Users who can write a PAM file, a module or one of our programs can log in and run code as root.",
             "{remedy}",
         ),
-        _error(
+        error_kind(
             "packages-missing",
             "The module cannot be loaded: {what}",
             "`/usr/bin/python3 -I -S` must find the module, and the packages that it needs, in the folder that"
             " pam-iampass was built for. An upgrade of Python can move them. Every login is denied.",
             "Install pam-iampass and python3-yaml for this Python",
         ),
-        _error(
+        error_kind(
             "state-full",
             "There is no room for the agent's state in {path}",
             "The agent's file has a reserve, so nothing stops at once. When the reserve is used up, and on a read-only"
@@ -116,7 +116,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
     ),
     "Agent": (
-        _error(
+        error_kind(
             "state-unusable",
             "The agent cannot use its state",
             "The agent stores limits, recovery codes, bypasses and kept sessions in `/var/lib/iampass/state.db`. While"
@@ -125,74 +125,74 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " case.",
             "{remedy}",
         ),
-        _error(
+        error_kind(
             "socket-wrong",
             "The agent's socket {what}",
             "The PAM module uses `/run/iampass/pam.sock` only if it is a socket of root with mode 0600, in a folder to"
             " which only root can write. Otherwise it denies the login.",
             "systemctl restart pam-iampass-agent.socket",
         ),
-        _error(
+        error_kind(
             "agent-silent",
             "The agent does not answer",
             "The agent accepts connections but does not answer: logins are denied.",
             "systemctl restart pam-iampass-agent.socket pam-iampass-agent.service; journalctl -u pam-iampass-agent",
         ),
-        _warning(
+        warning_kind(
             "control-silent",
             "The agent does not answer root's command",
             "Logins are decided, but the commands `throttle`, `recovery`, `bypass`, `session`, `phone lost` and `user"
             " remove` fail: the agent does not answer them on `/run/iampass/control.sock`.",
             "{remedy}",
         ),
-        _warning(
+        warning_kind(
             "agent-outdated",
             "The agent runs version {running}; {installed} is installed",
             "After an upgrade, a new agent takes over as soon as no login waits, after five minutes at most. The one"
             " that runs was started before the upgrade, and decides logins as its version does.",
             "systemctl restart pam-iampass-agent.service",
         ),
-        _error(
+        error_kind(
             "agent-not-listening",
             "No agent listens on its socket",
             "The socket is left over from an agent that has ended: every login that asks the phone is denied.",
             "systemctl restart pam-iampass-agent.socket",
         ),
-        _error(
+        error_kind(
             "unit-off",
             "{unit} is {state}",
             "Without its socket unit the agent does not start after a reboot, and if its service is masked, it does"
             " not start at all. Every login that asks the phone is then denied.",
             "systemctl enable --now {unit}",
         ),
-        _warning(
+        warning_kind(
             "watch-off",
             "{unit} is {state}: a PAM file that loses our lines does not get them again",
             "A package or a role can overwrite a PAM file that `setup` has changed. Without this unit, logins through"
             " it do not ask the phone until the package manager or the hourly timer adds our lines again.",
             "systemctl enable --now {unit}",
         ),
-        _error(
+        error_kind(
             "agent-off",
             "The agent is not running",
             "Only the agent decides logins. Without it, every login that asks the phone is denied.",
             _START_AGENT,
         ),
-        _error(
+        error_kind(
             "selinux-no-policy",
             "SELinux keeps logins from the agent: it has no policy for pam-iampass",
             "While SELinux is enforcing without our policy, sshd and login may not connect to the agent. Each of their"
             " logins that asks the phone is denied.",
             "Install pam-iampass-selinux; list denials with ausearch -m avc -ts recent",
         ),
-        _error(
+        error_kind(
             "selinux-boolean-off",
             "SELinux keeps logins from the agent: {boolean} is off",
             "`pam_iampass_sshd` lets sshd connect to the agent; `pam_iampass_local` lets login connect to it, and sudo"
             " and su of confined users. While a boolean is off, these logins are denied.",
             "setsebool -P {boolean} on",
         ),
-        _error(
+        error_kind(
             "selinux-label",
             "SELinux keeps the agent from a file: it has the wrong label",
             "A file that was moved keeps the label of its old place. The agent then cannot read it, although root can,"
@@ -201,88 +201,88 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
     ),
     "The service": (
-        _error(
+        error_kind(
             "service-unreachable",
             "IAMPASS is unreachable",
             "The name lookup, the connection or the response failed. Meanwhile logins are denied; with `unavailable:"
             " ignore`, logins through sshd and login continue without the phone.",
             "{remedy}",
         ),
-        _error(
+        error_kind(
             "service-tls",
             "There is no trusted connection to IAMPASS",
             "The server's certificate is not trusted, is for another name or has expired, or the server does not"
             " support TLS 1.2. This does not count as an outage: every login is denied.",
             "{remedy}",
         ),
-        _error(
+        error_kind(
             "application-unknown",
             "IAMPASS does not know the application {application}",
             "IAMPASS answered a call about no particular user with 404. Perhaps `application_id` has a typing error,"
             " the application belongs to another `server`, or it was deleted. Every login is denied.",
             "Copy application_id from the IAMPASS console to {file}, and check server",
         ),
-        _error(
+        error_kind(
             "secret-refused",
             "IAMPASS rejects the application's secret",
             "IAMPASS answered a signed call with 401 or 403, and the call of an invented application with 404. So it"
             " knows the application id, and the secret is wrong. Every login is denied.",
             "Write the application's secret to {secret_file} again",
         ),
-        _error(
+        error_kind(
             "gateway-refuses",
             "The gateway takes no requests from this host: {what}",
             "A host must be admitted, and not suspended or removed. Every login is denied.",
             "At the gateway: pam-iampass-gateway host list, then host admit or host resume; one that was removed must"
             " join again",
         ),
-        _warning(
+        warning_kind(
             "gateway-secret-left",
             "An application's secret may be left on a host that has joined a gateway: {files}",
             "With the secret, root of this machine can register phones for everybody. Only the gateway needs it. "
             "`pam-iampass join` keeps it for `leave`.",
             "Delete it once this machine stays, and change the secret at IAMPASS if others may have read it",
         ),
-        _note(
+        note_kind(
             "previous-secret-in-use",
             "IAMPASS accepts the second secret of {secret_file}, and rejects the first",
             "Each login makes one more call. This is normal until the application's secret is changed at IAMPASS.",
             "Change the secret at IAMPASS; if that is done, the first line of {secret_file} is wrong",
         ),
-        _note(
+        note_kind(
             "previous-secret-left",
             "IAMPASS accepts the first secret of {secret_file}: the second is no longer needed",
             "The change of the secret is complete, and only the new one is needed.",
             "Delete the second line of {secret_file} on all machines of this application",
         ),
-        _error(
+        error_kind(
             "service-refused",
             "IAMPASS rejects the application id or the secret",
             "IAMPASS answered a signed call with 401 or 403, and also the call of an invented application: this does"
             " not show which of the two is wrong. Every login is denied.",
             "Write the application's secret to {secret_file} again, and check application_id",
         ),
-        _error(
+        error_kind(
             "service-nonsense",
             "The server does not speak the IAMPASS protocol",
             "The server, or a proxy before it, sent a response that IAMPASS does not send. Every login is denied.",
             "{remedy}",
         ),
-        _error(
+        error_kind(
             "service-local",
             "This machine cannot open a connection",
             "The cause is on this machine, such as an unknown host name, too few descriptors or ports, or a missing"
             " permission. This does not count as an outage: every login is denied.",
             "{remedy}",
         ),
-        _warning(
+        warning_kind(
             "clock-off",
             "This machine's clock is {seconds} s {side} the server's",
             "Requests are signed with the time. If the server rejects it, the client corrects its time and repeats the"
             " call, so that each login needs one call more. Certificates may appear to be invalid.",
             "timedatectl set-ntp true, or enable another time service",
         ),
-        _note(
+        note_kind(
             "proxy-ignored",
             "The environment names a proxy, and `proxy` is not set",
             "The module uses only the proxy in its settings, because the user who calls sudo controls the environment.",
@@ -290,13 +290,13 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
     ),
     "Users": (
-        _error(
+        error_kind(
             "user-unknown",
             "The user {name} does not exist on this machine",
             "Logins under a name that NSS does not know are denied before any prompt.",
             "getent passwd {name}; if the user is in a directory, check sssd",
         ),
-        _warning(
+        warning_kind(
             "entry-never-used",
             "Entries of the table are never used: {names}",
             "The module looks for names as `getent passwd` prints them. It does not find an entry with another"
@@ -304,32 +304,32 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Rename or remove them: pam-iampass user list --only without-account",
             rollout=True,
         ),
-        _error(
+        error_kind(
             "user-without-token",
             "{name} has no token, and is denied",
             "The user is not in the table, and `unlisted_users` is `deny`.",
             "pam-iampass enroll {name}, or pam-iampass user add {name}",
         ),
-        _note(
+        note_kind(
             "users-without-token",
             "Users of this machine without a token are denied: {names}",
             "They are not in the table, and `unlisted_users` is `deny`. This may be intended.",
             "pam-iampass enroll USER for each user who needs to log in",
         ),
-        _warning(
+        warning_kind(
             "users-without-phone-check",
             "Users without a token log in without the phone: {names}",
             "They are not in the table, and `unlisted_users` is `ignore`.",
             "pam-iampass enroll USER; then set unlisted_users: deny",
             rollout=True,
         ),
-        _note(
+        note_kind(
             "user-exempt",
             "{name} logs in without a second factor",
             "The user, one of the user's groups, or the network from which the login comes is exempt.",
             "None if this is intended; otherwise remove it from exempt in the settings",
         ),
-        _warning(
+        warning_kind(
             "user-bypassed",
             "{name} is let in without the phone for a while, through {service}",
             "An administrator has made a bypass. `pam-iampass bypass list` shows until when. The first factor is still"
@@ -337,21 +337,21 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "None if this is intended; otherwise: pam-iampass bypass end {name}",
             rollout=True,
         ),
-        _warning(
+        warning_kind(
             "no-device",
             "No phone is registered for {names}",
             "The table has a token, but IAMPASS knows no phone for it: these logins are denied with `no_device`.",
             "pam-iampass enroll USER shows the link and the QR code; for a lost phone: pam-iampass phone lost USER",
             rollout=True,
         ),
-        _warning(
+        warning_kind(
             "user-rests",
             "No request is sent to the phone of {names} for another {seconds} s",
             "After requests that were denied, not answered or withdrawn, further logins through the same service from"
             " the same address have to wait. The number of such requests per user and hour is limited, too.",
             "Wait, or pam-iampass throttle clear USER",
         ),
-        _warning(
+        warning_kind(
             "not-at-iampass",
             "IAMPASS does not know the tokens of {names}",
             "The application at IAMPASS has no user with this token. Perhaps the token has a typing error or belongs"
@@ -360,14 +360,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
     ),
     "PAM stacks": (
-        _warning(
+        warning_kind(
             "nothing-asks",
             "No PAM service asks the phone",
             "pam_iampass is in no `auth` stack that an application uses: no login needs a second factor.",
             "pam-iampass setup sshd, or pam-iampass setup sudo",
             rollout=True,
         ),
-        _error(
+        error_kind(
             "off-since-removal",
             "{names} asked the phone until pam-iampass was removed, and does not any more",
             "When the package was removed, our lines were taken out of all PAM files, and installing it again changes"
@@ -375,26 +375,26 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " these names.",
             "{commands}; or, to leave it off: pam-iampass setup undo {services}",
         ),
-        _error(
+        error_kind(
             "pam-broken",
             "libpam cannot use the PAM file: every login fails",
             "An included file is missing, the file ends in the middle of a line, or files include each other.",
             "Correct the named file, and keep a root shell open meanwhile",
         ),
-        _warning(
+        warning_kind(
             "pam-fault",
             "A line of the PAM file is invalid",
             "libpam replaces an invalid line with a module that always fails.",
             "Correct the line: pam.conf(5)",
         ),
-        _warning(
+        warning_kind(
             "stack-no-auth",
             "Our line is not an `auth` line, and asks nobody",
             "The phone is asked only on `auth` lines and, in sshd, on `account` lines. On all others the module"
             " returns PAM_IGNORE.",
             "Write auth at the start of the line at {place}",
         ),
-        _warning(
+        warning_kind(
             "stack-not-called",
             "{service} does not ask the phone of those who log in {how}",
             "The program checks these users itself, and opens a PAM session without pam_authenticate, so that no"
@@ -404,7 +404,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " reported.",
             "{remedy}",
         ),
-        _warning(
+        warning_kind(
             "session-line-missing",
             "The session of {name} cannot be kept",
             "`session.keep` is set for this service, but its `session` stack has no line of ours, so that the agent"
@@ -412,21 +412,21 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " application ends.",
             "{command}; by hand, after pam_systemd: session optional pam_iampass.so",
         ),
-        _note(
+        note_kind(
             "session-elsewhere",
             "An approval of {name} keeps no session",
             "polkit asks in a helper that has ended before the program begins, so that the phone cannot end a root"
             " shell of pkexec by itself.",
             "Set session.keep for sshd and login: programs that pkexec starts within a kept login end with it",
         ),
-        _warning(
+        warning_kind(
             "session-line-early",
             "Kept sessions of {name} do not know their logind session",
             "Our `session` line comes before pam_systemd, which makes logind's session. So the login cannot be locked,"
             " and ending it ends only the program that opened it.",
             "Move the line at {place} after the line that includes pam_systemd",
         ),
-        _error(
+        error_kind(
             "session-remembered",
             "{name} starts root shells that the phone cannot end",
             "`session.keep` is set for it, and it remembers the password for a while. Meanwhile it asks for neither"
@@ -434,58 +434,58 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " login in which it was started, and that login keeps no session either.",
             "{remedy}",
         ),
-        _warning(
+        warning_kind(
             "session-timestamps",
             "sudo may not ask again after a kept session was revoked or ended: {rule}",
             "sudo's time stamps are removed in /run/sudo/ts only. With `timestampdir` or `timestampowner` sudo has"
             " them elsewhere, and still remembers the password after the phone has ended a login or is no longer near.",
             "Remove it with visudo",
         ),
-        _warning(
+        warning_kind(
             "enforcer-off",
             "Logins of {services} are neither ended nor locked by the phone",
             "`session.keep` is set for them, and the service that ends and locks logins does not listen.",
             "systemctl enable --now pam-iampass-enforcer.socket; without systemd: pam-iampass-enforcer --socket",
         ),
-        _warning(
+        warning_kind(
             "sibling-unprotected",
             "{asking} asks the phone, and {other} does not",
             "`sudo -i` and `su -` have PAM services of their own (sudo-i, su-l), and these do not ask the phone.",
             "{remedy}",
         ),
-        _error(
+        error_kind(
             "module-missing",
             "{module} is not installed",
             "Our line names a module or a script that does not exist. With `required`, every login fails.",
             "Install pam-iampass again, or remove the line",
         ),
-        _warning(
+        warning_kind(
             "other-module-missing",
             "{module} is not installed",
             "Another line of the stack names a module that does not exist. It returns PAM_MODULE_UNKNOWN.",
             "Install the package that contains it, or remove the line",
         ),
-        _error(
+        error_kind(
             "module-argument",
             "Our line has unknown arguments: {arguments}",
             "Only `config=/PATH`, `first_factor=publickey`, `rescue=NAME` and `debug` are valid, each once. Otherwise"
             " every login is denied.",
             "Correct the arguments of the line",
         ),
-        _error(
+        error_kind(
             "stack-approved-fails",
             "Users cannot log in, although their first factor is right and they approve",
             "The stack fails even if every answer is right, because a module is missing or always denies.",
             "Check the lines around {place}; pam_iampass(8) shows what pam-iampass setup writes",
         ),
-        _error(
+        error_kind(
             "stack-denial-passes",
             "A denial on the phone lets users in",
             "The control of our line (`optional`, `sufficient`, `[default=ignore]`) lets the stack succeed even if the"
             " module denies, crashes or is missing.",
             "Write `required` on the line at {place}",
         ),
-        _error(
+        error_kind(
             "refusal-lost",
             "An approval lets in users whom another line keeps out",
             "Without our lines, that line refuses logins. With them it is not reached, or its result does not count,"
@@ -493,26 +493,26 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "pam-iampass setup {service} writes our lines so that all others count. By hand: `required` or `requisite`"
             " on our line, and no jump over {place}",
         ),
-        _error(
+        error_kind(
             "stack-wrong-passes",
             "A wrong password gets in",
             "With a wrong first factor the stack succeeds for exempt users, or for everybody.",
             "Put `requisite` on the line of the password, before {place}",
         ),
-        _error(
+        error_kind(
             "stack-either",
             "A wrong password and an approval get in: the phone is the only factor",
             "The line of the password is `optional` or `sufficient`, so that the password need not be right.",
             "Put `requisite` on the line of the password, before {place}",
         ),
-        _error(
+        error_kind(
             "stack-upside-down",
             "A right password skips the phone, and a wrong one rings it",
             "`sufficient` in a file that is included with `include` ends the whole stack (as in RHEL's system-auth):"
             " our line is reached only with a wrong password.",
             "Before our line write auth requisite pam_unix.so (or pam_sss.so) instead of the include",
         ),
-        _error(
+        error_kind(
             "stack-unprivileged",
             "A program that is not root asks the phone: each of its logins is denied",
             "Only root reaches the agent. If a screen locker is not root while it asks, it never unlocks; xscreensaver"
@@ -522,19 +522,19 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "pam-auth-update --disable iampass, then name the services: pam-iampass setup sshd sudo. Or make"
             " /etc/pam.d/{service} name pam_unix.so itself: auth required pam_unix.so",
         ),
-        _error(
+        error_kind(
             "stack-skipped",
             "A right password gets in without the phone",
             "A line before ours ends the stack (`sufficient`, `done`, a jump): the module is not called.",
             "Move our line before the line that ends the stack: {place}",
         ),
-        _note(
+        note_kind(
             "stack-skipped-sometimes",
             "The phone is not asked if {condition}",
             "A condition, or another factor, ends the stack or jumps over our line. This may be intended.",
             "None if this is intended; otherwise change the control of that line",
         ),
-        _warning(
+        warning_kind(
             "stack-not-all",
             "{count} modules of the stack may succeed or fail: not all combinations were simulated",
             "A stack is simulated with all combinations of the results of its modules, up to 10,000. If there are more,"
@@ -542,86 +542,86 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " modules to differ from all others, such as a way past our line, may have been missed.",
             "Have fewer lines in {file} and in what it includes, or look for ways past our line by hand",
         ),
-        _warning(
+        warning_kind(
             "stack-wrong-rings",
             "A wrong password rings the phone",
             "The stack continues after `required` and after `substack`. Anyone who knows a user name can make the"
             " phone ring, until the user approves out of habit.",
             "On the line of the password, before ours, write `requisite` or [success=ok default=die]",
         ),
-        _warning(
+        warning_kind(
             "stack-rings-first",
             "The phone rings before the password is asked for",
             "Our line is before the first factor: anyone who knows a user name can make the phone ring.",
             "Move the line at {place} after the password",
         ),
-        _warning(
+        warning_kind(
             "stack-ignored-fails",
             "Users who need no second factor cannot log in",
             "The module returns PAM_IGNORE for exempt users and in tolerated outages. A stack in which every module"
             " ignores the login fails.",
             "After our line write: auth required pam_permit.so",
         ),
-        _error(
+        error_kind(
             "stack-setcred-fails",
             "An approved login fails in pam_setcred",
             "After an approval the application calls the stack again to set credentials, and our module ignores that"
             " call. If no other module succeeds then, sshd and su end the login.",
             "After our line write: auth required pam_permit.so",
         ),
-        _warning(
+        warning_kind(
             "stack-phone-only",
             "The phone is the only factor",
             "No line of the stack asks for a password or another factor: an approval alone is enough.",
             "Before our line write: auth requisite pam_unix.so",
         ),
-        _error(
+        error_kind(
             "account-approved-fails",
             "An approval in the account phase lets nobody in",
             "The `account` stack fails even if every answer is right: a module is missing, or always denies.",
             "Check the lines around {place}; pam_iampass(8) shows what pam-iampass setup writes",
         ),
-        _error(
+        error_kind(
             "account-skipped",
             "An expired password, or a line before ours, skips the phone",
             "A line before ours in the `account` stack can end it (`done`, `sufficient`, a jump). Debian's"
             " common-account does so for an expired password, and Red Hat's password-auth for every local user.",
             "Move our line before the line that includes the shared file: {place}",
         ),
-        _error(
+        error_kind(
             "account-denial-passes",
             "A denial in the account phase lets users in",
             "The control of our line lets the stack succeed even if the module denies or is missing. Or a line before"
             " ours has set the result `new_authtok_reqd`, with which sshd lets users in.",
             "Write `requisite` on the line at {place}, and move it before the shared file",
         ),
-        _error(
+        error_kind(
             "account-key-demanded",
             "first_factor=publickey on an account line denies every login",
             "In the account phase sshd has not yet said which key it has accepted. sshd itself has required the first"
             " factor.",
             "Remove first_factor=publickey from the line at {place}",
         ),
-        _warning(
+        warning_kind(
             "account-ignored-fails",
             "Users who need no second factor cannot log in",
             "The module returns PAM_IGNORE for them. An `account` stack in which every module ignores the login fails.",
             "After our line write: account required pam_permit.so",
         ),
-        _warning(
+        warning_kind(
             "account-rings-in-vain",
             "The phone rings for logins that the account stack refuses",
             "A line after ours refuses the login, or a line before ours that does not end the stack at once.",
             "Before our line write that module with `requisite`, as pam-iampass setup does: {place}",
         ),
-        _error(
+        error_kind(
             "pam-python-set-uid",
             "pam_python in a set-uid program lets its caller become root",
             "The interpreter finds its library through the caller's PATH. It runs code of an unprivileged user as root"
             " before it loads our script, which denies the login.",
             "Replace pam_python.so and the script with pam_iampass.so, at {place}",
         ),
-        _note(
+        note_kind(
             "pam-python-needless",
             "pam_python is used, although pam_iampass.so is installed",
             "pam_iampass.so is faster, and loads no interpreter into the application.",
@@ -629,26 +629,26 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
     ),
     "sshd": (
-        _error(
+        error_kind(
             "sshd-broken",
             "sshd rejects its configuration",
             "`sshd -T` fails. A running sshd keeps its previous configuration; after a restart nobody can log in.",
             "Correct the named line; keep this shell open until sshd -t reports nothing",
         ),
-        _error(
+        error_kind(
             "sshd-pam-off",
             "sshd does not use PAM",
             "With `UsePAM no` the module is never called, and a key or a password alone is enough.",
             "Set UsePAM yes",
         ),
-        _error(
+        error_kind(
             "sshd-key-bypasses",
             "{how} gets in without the phone: {names}",
             "sshd does not run PAM's `auth` stack for a key. It asks for more only if every list of methods in"
             " AuthenticationMethods contains keyboard-interactive.",
             _METHODS,
         ),
-        _error(
+        error_kind(
             "sshd-unasked",
             "Some ssh logins do not ask the phone: {names}",
             "A Match block, or an option of that sshd, gives these logins another PAM service. doctor invents a"
@@ -656,14 +656,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " reported.",
             "Remove PAMServiceName there; to spare users the phone, name them in exempt in the settings",
         ),
-        _warning(
+        warning_kind(
             "sshd-match-unknown",
             "doctor cannot tell what a Match block does",
             "The block has settings that decide whether the phone is asked. doctor found no connection or user that it"
             " matches, for example no member of its group.",
             "Try it with one that it matches: sshd -T -C user=USER,host=HOST,addr=ADDRESS,laddr=LOCAL,lport=22",
         ),
-        _warning(
+        warning_kind(
             "sshd-instance-unknown",
             "doctor cannot tell with which settings another sshd runs: {name}",
             "doctor reads the options of the units that run sshd, enabled or not, and those of running processes. It"
@@ -672,7 +672,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " root can write.",
             "Look at its settings: sshd -T with its options",
         ),
-        _error(
+        error_kind(
             "sshd-exempt-prompted",
             "sshd demands the prompt of exempt users: {names}",
             "With this AuthenticationMethods, sshd requires the prompt before the module can see that the user is"
@@ -681,7 +681,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " `*`, `?`, `!` or a comma: exempt such users by a group.",
             "pam-iampass setup sshd",
         ),
-        _error(
+        error_kind(
             "sshd-exceptions-outdated",
             "sshd's Match blocks for exempt accounts are not those of the settings",
             "`setup sshd` with a prompt writes Match blocks for `exempt` and `asked`, which have changed since. New"
@@ -689,60 +689,60 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " longer exempt log in without the prompt, but the module asks their phone.",
             "pam-iampass setup sshd",
         ),
-        _error(
+        error_kind(
             "sshd-no-prompt",
             "sshd requires keyboard-interactive, which is off: {names}",
             "AuthenticationMethods requires methods that are not available with `KbdInteractiveAuthentication no`.",
             "Set KbdInteractiveAuthentication yes",
         ),
-        _warning(
+        warning_kind(
             "sshd-password-method",
             "sshd accepts passwords by a method that shows no messages: {names}",
             "The method `password` runs PAM without prompts: users do not see that a request was sent to the phone.",
             "Set PasswordAuthentication no, and leave the password to keyboard-interactive",
         ),
-        _error(
+        error_kind(
             "sshd-phone-only",
             "The phone alone is enough for ssh: {names}",
             "The PAM stack asks for no password, and AuthenticationMethods requires no key. An exempt user needs"
             " nothing at all.",
             f"{_METHODS}, and first_factor=publickey on our line",
         ),
-        _error(
+        error_kind(
             "sshd-key-not-demanded",
             "Our line requires a key, and sshd does not ask for one first: {names}",
             "With `first_factor=publickey` the module denies logins for which sshd has not accepted a key."
             " AuthenticationMethods does not require one.",
             _METHODS,
         ),
-        _warning(
+        warning_kind(
             "sshd-key-not-insisted",
             "Only AuthenticationMethods keeps the phone from being the only factor",
             "The PAM stack asks for no password. If that line is removed from sshd's configuration, the phone alone is"
             " enough.",
             "Write first_factor=publickey on our line, at {place}",
         ),
-        _warning(
+        warning_kind(
             "sshd-grace-short",
             "sshd ends a login after {grace} s, but users have {timeout} s to approve",
             "LoginGraceTime begins with the connection, and includes key, password and prompt. sshd penalizes clients"
             " that exceed it. It should be 30 s longer than `timeout`.",
             "Set LoginGraceTime {enough}, or a shorter timeout in the settings",
         ),
-        _warning(
+        warning_kind(
             "sshd-root-refused",
             "sshd refuses root even after an approval",
             "With `PermitRootLogin prohibit-password`, sshd refuses root after keyboard-interactive, even if PAM has"
             " succeeded. This is a note if root has no token.",
             "Set PermitRootLogin yes with AuthenticationMethods publickey,keyboard-interactive:pam, or no",
         ),
-        _warning(
+        warning_kind(
             "sshd-text-hidden",
             "sshd shows our messages only after the request",
             "sshd before 10.3 keeps messages until the next prompt, and with `prompt: never` there is none.",
             "Set prompt: auto in the settings",
         ),
-        _warning(
+        warning_kind(
             "sshd-no-enrolment",
             "Users cannot register a phone at login, although enroll_at_login is set",
             "`enroll_at_login` needs a prompt. It also needs a first factor, because anyone who reaches the prompt can"
@@ -750,49 +750,49 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " denied.",
             "pam-iampass setup sshd --prompt, or set enroll_at_login: false",
         ),
-        _warning(
+        warning_kind(
             "sshd-phone-before-key",
             "The phone rings before sshd has accepted the key: {names}",
             "sshd runs the `account` stack right after keyboard-interactive, even if AuthenticationMethods requires"
             " another method after that.",
             "Write keyboard-interactive last in AuthenticationMethods, or remove it",
         ),
-        _error(
+        error_kind(
             "sshd-no-factor",
             "The phone alone is enough for ssh, or nothing: {names}",
             "sshd accepts keyboard-interactive, and the `auth` stack asks for no password. The `account` stack with"
             " the phone follows without a first factor.",
             "Write `@include common-auth` (Red Hat: auth substack password-auth) in the PAM file of {place}",
         ),
-        _note(
+        note_kind(
             "sshd-asks-in-both",
             "sshd asks the phone with a prompt or without one, as the client chooses",
             "Clients that use keyboard-interactive or a password are asked in the auth phase, with a prompt, and not"
             " again. All others are asked in the account phase, without a prompt.",
             "Remove one of the two lines, {place}, or set AuthenticationMethods: pam-iampass setup sshd does either",
         ),
-        _note(
+        note_kind(
             "sshd-startups",
             "While {start} logins wait, sshd refuses {rate} % of new connections; while {full} wait, all",
             "`MaxStartups` counts connections that are not authenticated yet, among them all logins that wait for a"
             " phone. Clients report `Connection reset by peer`.",
             "Set MaxStartups to more than the logins that may wait at once, such as 100:30:200",
         ),
-        _warning(
+        warning_kind(
             "sshd-tries-few",
             "sshd disconnects a client at its failed attempt number {tries}, before the phone is asked",
             "`MaxAuthTries` counts every key that sshd does not accept. A client with several keys offers one after the"
             " other, and most clients offer a key before they ask for the password.",
             "Set MaxAuthTries 6, which is sshd's default",
         ),
-        _note(
+        note_kind(
             "sshd-penalties",
             "After {failures} quick failures sshd refuses all logins from that address, {least} s or longer",
             "For sshd, a denial or a time-out on the phone is a failed login (`PerSourcePenalties`). People behind the"
             " same bastion, NAT or proxy share an address, and so its penalties.",
             "Set PerSourcePenaltyExemptList to the addresses that many people share, if there are any",
         ),
-        _note(
+        note_kind(
             "sshd-match",
             "A Match block gives {names} another setting: {change}",
             "Users whom the block matches have another PAM service or other methods than everybody else, and may not"
@@ -800,7 +800,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " addresses. Blocks in the files that `setup` writes are not listed.",
             "None if this is intended; otherwise correct the named line",
         ),
-        _warning(
+        warning_kind(
             "sshd-stale",
             "The running sshd has not loaded its present configuration",
             "A file of the configuration is newer than the running process.",
@@ -808,20 +808,20 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
     ),
     "sudo": (
-        _error(
+        error_kind(
             "sudoers-broken",
             "sudo rejects its configuration",
             "`visudo -c` fails. sudo may refuse everybody.",
             "Correct the named file with visudo",
         ),
-        _error(
+        error_kind(
             "sudoers-unread",
             "The rules of sudo cannot be read, and may lead around the phone",
             "doctor reads sudoers with `visudo -c` and `cvtsudoers`, which belong to sudo. One of them is missing, or"
             " has failed.",
             "{remedy}",
         ),
-        _error(
+        error_kind(
             "sudo-rule-bypasses",
             "{rule}: sudo asks for neither password nor phone: {names}",
             "With `!authenticate` and `exempt_group`, sudo does not run PAM's `auth` stack. The finding names the"
@@ -829,21 +829,21 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " them anything, and whether another line replaces this one for some of them.",
             "Remove it with visudo; to spare users the phone, name them in exempt in the settings",
         ),
-        _error(
+        error_kind(
             "sudo-other-service",
             "{rule}: sudo uses a PAM service that does not ask the phone: {names}",
             "`pam_service`, `pam_login_service` (for `sudo -i`) and `pam_askpass_service` (for `sudo -A`) can be set"
             " for all users, or for some users, hosts, commands or target users.",
             "Remove it with visudo",
         ),
-        _error(
+        error_kind(
             "sudo-root-unasked",
             "{rule}: sudo with root's password needs no phone: {names}",
             "With `rootpw`, `targetpw` and `runaspw` sudo asks for the password of root or of another user, and gives"
             " PAM that user's name. With `approver: user` that user has to approve, and root is exempt.",
             "In the settings, write approver: caller under services and {service}",
         ),
-        _warning(
+        warning_kind(
             "sudo-asks-another",
             "{rule}: sudo asks for the password and the phone of another user: {names}",
             "With `rootpw`, `targetpw` and `runaspw` sudo asks for the password of root, of the target user or of"
@@ -851,14 +851,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " the caller. `user` is the default for PAM services other than sudo and sudo-i.",
             "In the settings, write approver: caller under services and {service}",
         ),
-        _warning(
+        warning_kind(
             "sudo-never-asks-again",
             "{rule}: an approval for sudo holds until the next boot: {names}",
             "sudo remembers that a user was authenticated. With a negative `timestamp_timeout`, it does not forget"
             " this.",
             "With visudo, set timestamp_timeout to some minutes",
         ),
-        _error(
+        error_kind(
             "sudo-asks-one-for-all",
             "{rule}: after one person's sudo, others in the same account are not asked: {names}",
             "People share an account here: the settings have `approver: key` or `approver: login`. With"
@@ -866,7 +866,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " asks nobody, whoever runs it.",
             "Remove it with visudo",
         ),
-        _note(
+        note_kind(
             "sudo-no-secure-path",
             "sudoers has no secure_path",
             "This does not affect pam_iampass.so, but sudo looks for commands in the caller's PATH.",
@@ -874,60 +874,60 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
     ),
     WAYS_IN: (
-        _note(
+        note_kind(
             "sshd-unprotected",
             "ssh logins do not ask the phone",
             "The PAM service that sshd uses names pam_iampass neither in its auth stack nor in its account stack.",
             "To protect ssh logins: pam-iampass setup sshd",
         ),
-        _note(
+        note_kind(
             "sudo-unprotected",
             "sudo does not ask the phone",
             "The PAM service that sudo uses does not name pam_iampass.",
             "To protect sudo: pam-iampass setup sudo",
         ),
-        _note(
+        note_kind(
             "sudo-no-password",
             "{rule}: sudo asks for neither password nor phone: {names}",
             "With the tag NOPASSWD, sudo does not run PAM's `auth` stack for these commands. Users whom the settings"
             " exempt are not listed.",
             "None if this is intended; otherwise remove NOPASSWD with visudo",
         ),
-        _note(
+        note_kind(
             "way-in-open",
             "{program} does not ask the phone",
             "doctor looks for polkit and for set-uid programs that use PAM, and simulates their PAM services: with"
             " this one, the right password is enough, or even less. `setup` of sudo or sshd does not change it.",
             "To protect it: pam-iampass setup {name}",
         ),
-        _note(
+        note_kind(
             "way-in-console",
             "{program} does not ask the phone",
             "This is the console, or a display manager, whose PAM service has a file.",
             "Leave it open as the way in while IAMPASS is unreachable; or pam-iampass setup {name}",
         ),
-        _note(
+        note_kind(
             "way-in-unknown-program",
             "An unknown set-uid program uses PAM, perhaps without asking the phone: {path}",
             "It is not in doctor's list of programs, and there is no PAM service of the same name. doctor looks for"
             " set-uid programs in the folders of programs and libraries below /usr, and in /opt.",
             "Find its PAM service in its documentation, then pam-iampass setup SERVICE",
         ),
-        _note(
+        note_kind(
             "way-in-other-services",
             "Other PAM services do not ask the phone: {names}",
             "These are services such as file, mail or web servers. doctor does not know whether users can log in to"
             " this machine through them.",
             "Leave those through which nobody can log in; for others: pam-iampass setup SERVICE",
         ),
-        _note(
+        note_kind(
             "way-in-without-pam",
             "{program} lets users in without PAM, and never asks the phone",
             "doctor knows the set-uid programs ksu, super, calife, userv and op, and the servers dropbear, tinysshd,"
             " lshd, tailscaled and teleport, running or not. They do not use PAM, so no PAM file makes them ask.",
             "{remedy}",
         ),
-        _note(
+        note_kind(
             "doas-no-password",
             "doas asks for neither password nor phone: {rule}",
             "With the option `nopass` in /etc/doas.conf, doas does not run PAM's `auth` stack.",
@@ -935,26 +935,26 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
     ),
     "Being locked out": (
-        _warning(
+        warning_kind(
             "lockout-you",
             "You, {name}, cannot log in the next time: {why}",
             "The services that ask the phone would deny the user who called sudo or su to run this command.",
             "pam-iampass enroll {name}, before you close this shell",
         ),
-        _warning(
+        warning_kind(
             "lockout-root",
             "root cannot log in by ssh: {why}",
             "`PermitRootLogin` is `yes`, the PAM service of sshd asks the phone, and root would be denied.",
             "pam-iampass enroll root, or exempt root, or set PermitRootLogin no",
         ),
-        _note(
+        note_kind(
             "lockout-no-way-back",
             "Nobody can log in while IAMPASS is unreachable: no user is exempt or has recovery codes",
             "`unavailable` is `deny`. Then you can log in only at the console, if its PAM stack does not ask the"
             " phone.",
             "pam-iampass recovery new USER for users who must get in, or exempt an emergency account",
         ),
-        _warning(
+        warning_kind(
             "lockout-console",
             "The console asks the phone as well; no user is exempt or has recovery codes",
             "While IAMPASS or the network is down, nobody can log in, neither by ssh nor at the console.",
@@ -974,8 +974,14 @@ KINDS = {kind.id: kind for kinds in SECTIONS.values() for kind in kinds}
 def finding(
     kind_id: str, subject: str, evidence: str, severity: Severity | None = None, **words: object
 ) -> Problem:
-    """A finding of a kind. `words` fill in its title and its remedy; everything is cleaned."""
-    kind = KINDS[kind_id]
+    """A finding of a kind of this catalogue. `words` fill in its title and its remedy; everything is cleaned."""
+    return of_kind(KINDS[kind_id], subject, evidence, severity, **words)
+
+
+def of_kind(
+    kind: FindingKind, subject: str, evidence: str, severity: Severity | None = None, **words: object
+) -> Problem:
+    """As `finding`."""
     filled = {name: str(word) for name, word in words.items()}
     # A remedy is pasted into a root shell, and names of a directory may contain anything.
     pasted = {**filled, "name": shell_word(clean(filled.get("name", "")))}

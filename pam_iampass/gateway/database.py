@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -39,6 +40,9 @@ class Connection(psycopg.AsyncConnection[DictRow]):
 
 Address = Union[str, tuple[str, int]]
 """The path of a socket, or host and port."""
+
+# It says so at each attempt of each connection; whoever needs a connection says it once.
+logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
 CONNECT_SECONDS = 3.0
 """How long one waits for a connection, and for TCP to say whether the database can be reached."""

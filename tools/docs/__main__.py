@@ -74,6 +74,7 @@ def pages() -> None:
     for name, page in (
         ("client", client_reference.page),
         ("doctor", doctor_reference.page),
+        ("gateway-doctor", doctor_reference.gateway_page),
         ("session-life", session_life.page),
         ("settings", settings_reference.HOST.page),
         ("gateway-settings", settings_reference.GATEWAY.page),

@@ -1,10 +1,12 @@
-"""The page `docs/doctor.md`, about all findings of `pam-iampass doctor`."""
+"""The pages about all findings: docs/doctor.md, and docs/gateway-doctor.md for those of the gateway."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 from pam_iampass.doctor.catalogue import SECTIONS, FindingKind
+from pam_iampass.gateway import catalogue
 
 _START = """\
 <!-- Made by `make pages`; change `pam_iampass/doctor/catalogue.py` instead. -->
@@ -30,10 +32,31 @@ success and failure are tried.
 """
 
 
+_GATEWAY_START = """\
+<!-- Made by `make pages`; change `pam_iampass/gateway/catalogue.py` instead. -->
+# Findings of pam-iampass-gateway doctor
+
+`pam-iampass-gateway doctor` finds what keeps hosts from asking. It changes nothing, and no phone rings. Run it as root
+on the gateway.
+
+Each finding has an id, a severity, a subject, one line of evidence and one line of advice. The exit status is 1 if
+there is an error, 3 if there are only warnings, and 0 otherwise.
+"""
+
+
 def page() -> str:
-    """The whole page."""
-    parts = [_START]
-    for section, kinds in SECTIONS.items():
+    """The page about a host."""
+    return _page(_START, SECTIONS)
+
+
+def gateway_page() -> str:
+    """The page about a gateway."""
+    return _page(_GATEWAY_START, catalogue.SECTIONS)
+
+
+def _page(start: str, sections: Mapping[str, Sequence[FindingKind]]) -> str:
+    parts = [start]
+    for section, kinds in sections.items():
         parts += [f"\n## {section}\n", *(_entry(kind) for kind in kinds)]
     return "\n".join(parts)
 

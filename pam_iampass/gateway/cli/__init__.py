@@ -42,6 +42,8 @@ GROUPS = {
         "phone": "Show who has a phone; replace a lost one.",
     },
     "Diagnose": {
+        "check": "Check the settings.",
+        "doctor": "Find out why hosts cannot ask.",
         "log": "Show what hosts have asked for, and how it ended.",
         "restored": "Accept a database that was restored from a backup.",
     },

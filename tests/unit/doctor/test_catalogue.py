@@ -18,6 +18,7 @@ from tools.docs import doctor_reference
 
 def test_the_page_is_what_the_catalogue_says() -> None:
     assert (ROOT / "docs" / "doctor.md").read_text("utf-8") == doctor_reference.page()
+    assert (ROOT / "docs" / "gateway-doctor.md").read_text("utf-8") == doctor_reference.gateway_page()
 
 
 def test_no_id_stands_twice() -> None:

@@ -1,0 +1,139 @@
+"""Every kind of finding of `pam-iampass-gateway doctor`. `docs/gateway-doctor.md` is made from it."""
+
+from __future__ import annotations
+
+from pam_iampass.doctor.catalogue import FindingKind, error_kind, note_kind, of_kind, warning_kind
+from pam_iampass.errors import Problem, Severity
+
+_RESTART = "systemctl restart pam-iampass-gateway"
+
+SECTIONS: dict[str, tuple[FindingKind, ...]] = {
+    "Settings and files": (
+        error_kind(
+            "settings-error",
+            "The settings have an error: {what}",
+            "The gateway does not start. A running one goes on with the settings that it has read.",
+            "{remedy}",
+        ),
+        error_kind(
+            "certificate-not-valid",
+            "The gateway's certificate {what}",
+            "Hosts trust the fleet's CA only, and the name or address by which they call the gateway must be in the"
+            " certificate. Hosts that cannot trust it deny their logins.",
+            f"pam-iampass-gateway certificate renew; {_RESTART}",
+        ),
+        warning_kind(
+            "certificate-expires",
+            "The gateway's certificate {what}",
+            "After that, hosts deny their logins.",
+            f"pam-iampass-gateway certificate renew; {_RESTART}",
+        ),
+    ),
+    "Service": (
+        error_kind(
+            "service-down",
+            "The service does not answer: {what}",
+            "Hosts cannot ask anybody. Their logins are denied, or continue without the phone where"
+            " `unavailable: ignore` is set.",
+            "systemctl status pam-iampass-gateway; journalctl -u pam-iampass-gateway",
+        ),
+        error_kind(
+            "other-service",
+            "Another service answers on the gateway's port",
+            "What listens there has not the certificate of this gateway, or another fleet's CA.",
+            "ss -ltnp: find out what listens there",
+        ),
+    ),
+    "Database": (
+        error_kind(
+            "database-away",
+            "The database cannot be used: {what}",
+            "Without the database the gateway knows neither hosts nor people.",
+            "Check PostgreSQL, `database` in gateway.yaml, and the rights of the role",
+        ),
+        error_kind(
+            "tables-old",
+            "The tables are not those of this version: {what}",
+            "A gateway does not start with the tables of an older version.",
+            f"pam-iampass-gateway migrate; {_RESTART}",
+        ),
+        error_kind(
+            "database-restored",
+            "The database is an old copy: {what}",
+            "A host that was removed would be back, and so would an invite that was used up. No host is answered until"
+            " an administrator has confirmed it.",
+            "pam-iampass-gateway restored",
+        ),
+        error_kind(
+            "rows-not-ours",
+            "{rows} not written by a gateway of this fleet",
+            "Somebody has changed the database, or the key file is another one. These rows do not count: such a host"
+            " cannot ask, and such a person cannot be asked.",
+            "Find out who can write to the database; then remove these rows and add them again",
+        ),
+        error_kind(
+            "database-clock",
+            "The database's clock is {what} this machine's",
+            "Signatures go by the gateway's clock, everything else by the database's. At more than 300 s calls of hosts"
+            " are refused.",
+            "timedatectl: set both clocks",
+        ),
+        warning_kind(
+            "database-version",
+            "PostgreSQL {version} is older than 17",
+            "Only 17 and later are tested.",
+            "Update PostgreSQL",
+        ),
+        warning_kind(
+            "database-plain",
+            "The connection to the database is not encrypted",
+            "Whoever can read it sees the names of people and hosts; whoever can change it can hold up logins. Tokens,"
+            " secrets and phone numbers are encrypted in any case, and no row can be forged.",
+            "sslmode=verify-full in `database` of gateway.yaml",
+        ),
+    ),
+    "IAMPASS": (
+        error_kind(
+            "iampass-fails",
+            "IAMPASS cannot be used: {what}",
+            "No phone can be asked.",
+            "{remedy}",
+        ),
+        error_kind(
+            "application-unknown",
+            "IAMPASS does not know the application",
+            "Every start is answered with 404.",
+            "Check application_id and server in gateway.yaml",
+        ),
+    ),
+    "Hosts": (
+        warning_kind(
+            "group-without-settings",
+            "The group {group} of {hosts} is not in the settings",
+            "Such a host has the defaults: it may ask everybody, and need not be admitted.",
+            "Write the group into `groups` in gateway.yaml",
+        ),
+        warning_kind(
+            "hosts-suspended",
+            "{hosts} suspended",
+            "Logins on these hosts are denied.",
+            "pam-iampass-gateway log --host HOST; pam-iampass-gateway host resume HOST",
+        ),
+        note_kind(
+            "hosts-waiting",
+            "{hosts} waiting to be admitted",
+            "They have joined, and cannot ask anybody yet.",
+            "pam-iampass-gateway host admit HOST",
+        ),
+    ),
+}
+"""All kinds of findings, under the headings of the page."""
+
+KINDS = {kind.id: kind for kinds in SECTIONS.values() for kind in kinds}
+
+
+def finding(
+    kind_id: str, subject: str, evidence: str, severity: Severity | None = None, **words: object
+) -> Problem:
+    """A finding. `words` fill in its title and its remedy; everything is cleaned."""
+    return of_kind(KINDS[kind_id], subject, evidence, severity, **words)

@@ -1,0 +1,229 @@
+"""What is wrong with a gateway. Nothing is changed, and no phone rings."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from pam_iampass.client.api import ManagementAPI
+from pam_iampass.client.connection import Deadline
+from pam_iampass.client.errors import IampassError
+from pam_iampass.doctor.report import DoctorReport, merged
+from pam_iampass.errors import Problem
+from pam_iampass.gateway import certificates, hosts, restored
+from pam_iampass.gateway import settings as gateway_settings
+from pam_iampass.gateway.catalogue import finding
+from pam_iampass.gateway.database import Connection, DatabaseError, WrongSchema, many, one
+from pam_iampass.gateway.gateway import Gateway, opened
+from pam_iampass.gateway.hosts import Host, HostStatus
+from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.settings import GatewaySettings
+from pam_iampass.text import names
+
+_SECONDS = 15.0
+_CLOCK_TOLERANCE = 10.0
+_TESTED = 17
+_SIGNED = ("host", "invite", "person", "session", "fleet")
+"""The tables whose rows have a MAC."""
+
+
+def examine(
+    config: Path,
+    progress: Callable[[str], None],
+    run: Callable[[Coroutine[Any, Any, list[Problem]]], list[Problem]],
+    *,
+    offline: bool = False,
+) -> DoctorReport:
+    """Check one subject after the other.
+
+    :param run: runs a coroutine, as somebody who may use the database.
+    :param offline: do not call IAMPASS.
+    """
+    settings, problems = gateway_settings.check(config)
+    found = [
+        finding(
+            "settings-error",
+            str(problem.file or "settings"),
+            _place(problem),
+            problem.severity,
+            what=problem.what,
+            remedy=problem.remedy,
+        )
+        for problem in problems
+    ]
+    if settings is None:
+        missing = "everything else: the settings have errors"
+        return DoctorReport(tuple(found), (missing,), ("settings",), (missing,))
+    not_checked = ["IAMPASS: --offline"] if offline else []
+    checked = ["settings", "certificate", "service", "database", "hosts"]
+    progress("checking the certificate")
+    found += _certificate(settings)
+    progress("checking service and database")
+    found += run(_inside(settings))
+    if not offline:
+        progress("checking IAMPASS")
+        found += _iampass(settings)
+        checked.append("IAMPASS")
+    return DoctorReport(tuple(merged(found)), tuple(not_checked), tuple(checked))
+
+
+def _place(problem: Problem) -> str:
+    line = "" if problem.line is None else f":{problem.line}"
+    return f"{problem.file}{line}: {problem.key}" if problem.key else f"{problem.file}{line}"
+
+
+def _certificate(settings: GatewaySettings) -> Iterator[Problem]:
+    file = settings.certificate_file
+    try:
+        pem = file.read_bytes()
+        due = certificates.is_due(pem, settings.names, settings.ca_file.read_bytes())
+    except (OSError, ValueError) as error:
+        yield finding("certificate-not-valid", str(file), str(error), what="cannot be read")
+        return
+    if due is not None:
+        kind = "certificate-expires" if due.startswith("expires") else "certificate-not-valid"
+        yield finding(kind, str(file), f"valid until {certificates.expiry(pem):%Y-%m-%d %H:%M} UTC", what=due)
+
+
+async def _inside(settings: GatewaySettings) -> list[Problem]:
+    found = await _service(settings)
+    async with opened(settings) as gateway:
+        for check in (_schema, _server, _fleet, _rows, _hosts):
+            try:
+                found += await check(gateway)
+            except (DatabaseError, psycopg.Error) as error:
+                kind = "tables-old" if isinstance(error, WrongSchema) else "database-away"
+                found.append(finding(kind, "database", settings.database, what=str(error)))
+                break
+    return found
+
+
+async def _service(settings: GatewaySettings) -> list[Problem]:
+    """Whether what answers on our port is this gateway: it has our certificate."""
+    host, port = settings.listen
+    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not used
+    where = f"{loopback} port {port}"
+    context = ssl.create_default_context(cafile=str(settings.ca_file))
+    try:
+        connecting = asyncio.open_connection(loopback, port, ssl=context, server_hostname=settings.names[0])
+        _, writer = await asyncio.wait_for(connecting, _SECONDS)
+    except ssl.SSLError as error:
+        return [finding("other-service", "service", f"{where}: {error}")]
+    except (OSError, asyncio.TimeoutError) as error:
+        return [finding("service-down", "service", where, what=str(error) or "no answer in time")]
+    writer.close()
+    return []
+
+
+async def _schema(gateway: Gateway) -> list[Problem]:
+    await gateway.database.require_schema()
+    return []
+
+
+async def _server(gateway: Gateway) -> Iterable[Problem]:
+    async with gateway.database.transaction() as connection:
+        row = await one(
+            connection,
+            "SELECT current_setting('server_version_num')::int / 10000 AS version,"
+            " extract(epoch FROM clock_timestamp())::float8 AS now,"
+            " coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS encrypted",
+        )
+        local = connection.info.host.startswith("/") or connection.info.hostaddr in ("127.0.0.1", "::1")
+    assert row is not None  # noqa: S101 - a SELECT without FROM has a row
+    found = []
+    if row["version"] < _TESTED:
+        found.append(
+            finding("database-version", "database", gateway.settings.database, version=row["version"])
+        )
+    ahead = row["now"] - gateway.clock()
+    if abs(ahead) > _CLOCK_TOLERANCE:
+        what = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'}"
+        found.append(finding("database-clock", "database", gateway.settings.database, what=what))
+    if not row["encrypted"] and not local:
+        found.append(finding("database-plain", "database", gateway.settings.database))
+    return found
+
+
+async def _fleet(gateway: Gateway) -> Iterable[Problem]:
+    try:
+        _, is_old_copy = await restored.compare(gateway)
+        what = "it is older than this gateway remembers" if is_old_copy else ""
+    except (Tampered, ValueError, OSError) as error:
+        what = str(error)
+    if not what:
+        return []
+    return [finding("database-restored", "database", str(restored.state_folder()), what=what)]
+
+
+async def _rows(gateway: Gateway) -> Iterable[Problem]:
+    """Rows without a valid MAC, in all tables."""
+    wrong: list[str] = []
+    async with gateway.database.transaction() as connection:
+        for table in _SIGNED:
+            wrong += await _forged(gateway, connection, table)
+    if not wrong:
+        return []
+    rows = f"{len(wrong):,} rows were" if len(wrong) > 1 else "A row was"
+    return [finding("rows-not-ours", "database", names(wrong), rows=rows)]
+
+
+async def _forged(gateway: Gateway, connection: Connection, table: str) -> list[str]:
+    found = []
+    for row in await many(connection, f"SELECT * FROM {table}"):  # noqa: S608 - a name of ours
+        try:
+            gateway.keys.verified(table, row)
+        except Tampered:
+            found.append(f"{table} {row.get('name') or row.get('id')}")
+    return found
+
+
+async def _hosts(gateway: Gateway) -> Iterable[Problem]:
+    async with gateway.database.transaction() as connection:
+        listed, _ = await hosts.listing(gateway, connection)
+    found = []
+    groups = {host.group for host in listed} - set(gateway.settings.groups)
+    for group in sorted(groups) if gateway.settings.groups else []:
+        of_group = [host for host in listed if host.group == group]
+        found.append(
+            finding(
+                "group-without-settings",
+                group,
+                names(host.name for host in of_group),
+                group=group,
+                hosts=_count(of_group),
+            )
+        )
+    for status, kind in ((HostStatus.SUSPENDED, "hosts-suspended"), (HostStatus.WAITING, "hosts-waiting")):
+        those = [host for host in listed if host.status is status]
+        if those:
+            verb = "is" if len(those) == 1 else "are"
+            told = f"{_count(those)} {verb}"
+            found.append(finding(kind, "hosts", names(host.name for host in those), hosts=told))
+    return found
+
+
+def _count(those: list[Host]) -> str:
+    return those[0].name if len(those) == 1 else f"{len(those):,} hosts"
+
+
+def _iampass(settings: GatewaySettings) -> Iterator[Problem]:
+    try:
+        api = ManagementAPI(
+            settings.application_id,
+            settings.application_secret,
+            settings.server,
+            settings.server_ca_file,
+            settings.proxy,
+            previous_secret=settings.previous_secret,
+        )
+        known = api.knows_application(deadline=Deadline.after(_SECONDS))
+    except IampassError as error:
+        yield finding("iampass-fails", "IAMPASS", settings.server, what=str(error), remedy=error.remedy)
+        return
+    if not known:
+        yield finding("application-unknown", "IAMPASS", f"{settings.server}: {settings.application_id}")

@@ -1,0 +1,188 @@
+"""`pam-iampass-gateway doctor` and `check`: each kind of finding from a gateway in which that is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pam_iampass.gateway import certificates, examination, hosts
+from pam_iampass.gateway.catalogue import KINDS
+from pam_iampass.gateway.certificates import Certified
+from pam_iampass.gateway.cli import in_loop
+from pam_iampass.gateway.database import now
+from pam_iampass.gateway.gateway import opened
+from pam_iampass.gateway.hosts import Host, HostStatus
+from pam_iampass.gateway.settings import load
+from tests.support.gateway_machine import ETC, ROOT, SOCKETS, initialised, run_gateway, serving
+from tests.support.postgres import Postgres
+from tests.support.sandbox import Sandbox
+
+GROUPS = "groups: {servers: {}, bastion: {admit: true}}\n"
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[tuple[Postgres, Sandbox]]:
+    with initialised(GROUPS) as made, serving():
+        yield made
+
+
+@pytest.fixture
+def gateway(machine: tuple[Postgres, Sandbox]) -> Iterator[tuple[Postgres, Sandbox]]:
+    """A gateway that serves, and in which all is well. Its files are as before when the test is over."""
+    before = {file: file.read_bytes() for file in ETC.iterdir()}
+    yield machine
+    for file, content in before.items():
+        file.write_bytes(content)
+
+
+def doctor(*arguments: str, status: int = 1) -> dict[str, dict[str, Any]]:
+    """The findings by their kinds."""
+    report = json.loads(run_gateway("doctor", "--json", *arguments, status=status))
+    return {finding["id"]: finding for finding in report["findings"]}
+
+
+def sql(statement: str) -> None:
+    command = [
+        "runuser",
+        "-u",
+        "postgres",
+        "--",
+        "psql",
+        "-q",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "iampass",
+        "-c",
+        statement,
+    ]
+    subprocess.run(command, check=True)
+
+
+def test_all_is_well(gateway: tuple[Postgres, Sandbox]) -> None:
+    shown = run_gateway("doctor")
+    assert "All is well." in shown
+    assert "Checked: settings, certificate, service, database, hosts, IAMPASS." in shown
+    assert run_gateway("doctor", "--monitoring").startswith("IAMPASS OK")
+    assert run_gateway("check") == "All is well.\n"
+
+
+def test_settings_that_are_wrong(gateway: tuple[Postgres, Sandbox]) -> None:
+    with (ETC / "gateway.yaml").open("a") as file:
+        file.write("limit: {}\n")
+    assert doctor().keys() == {"settings-error"}
+    shown = run_gateway("check", status=1)
+    assert re.search(
+        r"gateway.yaml:[0-9]+: limit: is not a known key\n    did you mean limits\?\n1 error.\n", shown
+    )
+    assert json.loads(run_gateway("check", "--json", status=1))["problems"][0]["key"] == "limit"
+    assert run_gateway("doctor", "--monitoring", status=2).startswith("IAMPASS CRITICAL")
+
+
+def test_certificates(gateway: tuple[Postgres, Sandbox], monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ETC / "gateway.yaml").read_text()
+    (ETC / "gateway.yaml").write_text(text.replace('"localhost"', '"localhost", "gateway.example.com"'))
+    found = doctor()
+    assert (
+        found["certificate-not-valid"]["title"]
+        == "The gateway's certificate does not name gateway.example.com"
+    )
+    other = certificates.new_certificate(["localhost"], certificates.new_authority("another"))
+    (ETC / "certificate.pem").write_bytes(other.certificate)
+    assert "is not from the fleet's CA" in doctor()["certificate-not-valid"]["title"]
+    (ETC / "gateway.yaml").write_text(text)
+    monkeypatch.setattr(certificates, "LIFETIME", timedelta(days=30))
+    ours = Certified((ETC / "ca.pem").read_bytes(), (ETC / "ca-key.pem").read_bytes())
+    soon = certificates.new_certificate(["localhost"], ours)
+    (ETC / "certificate.pem").write_bytes(soon.certificate)
+    assert "expires in" in doctor(status=3)["certificate-expires"]["title"]
+    (ETC / "certificate.pem").write_text("nonsense")
+    assert "cannot be read" in doctor()["certificate-not-valid"]["title"]
+
+
+def test_another_service_and_none(gateway: tuple[Postgres, Sandbox]) -> None:
+    _, sandbox = gateway
+    text = (ETC / "gateway.yaml").read_text()
+    for port, kind in ((sandbox.port, "other-service"), (1, "service-down")):
+        (ETC / "gateway.yaml").write_text(f'{text}listen: "127.0.0.1:{port}"\n')
+        assert kind in doctor()
+
+
+def test_the_database(gateway: tuple[Postgres, Sandbox]) -> None:
+    server, _ = gateway
+    sql("INSERT INTO person VALUES ('mallory', 'x', '{}', NULL, NULL, 'local', 'active', now(), 'x')")
+    found = doctor()
+    assert found.keys() == {"rows-not-ours"}
+    assert found["rows-not-ours"]["title"] == "A row was not written by a gateway of this fleet"
+    assert found["rows-not-ours"]["evidence"] == "person mallory"
+    sql("DELETE FROM person")
+    sql("UPDATE fleet SET restores = 7")
+    assert doctor().keys() == {"database-restored", "rows-not-ours"}
+    sql("UPDATE fleet SET restores = 0")
+    sql("UPDATE schema_version SET version = 0")
+    assert "tables-old" in doctor()
+    sql("UPDATE schema_version SET version = 1")
+    server.stop()
+    assert "database-away" in doctor()
+    server.start("-c", f"unix_socket_directories={SOCKETS}")
+
+
+def test_a_clock_and_an_old_server(
+    gateway: tuple[Postgres, Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["faketime", "-f", "+20s", "/usr/bin/python3", "-m", "pam_iampass.gateway.cli"]
+    command += ["doctor", "--json", "--offline"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert shown.stdout, shown.stderr
+    found = {finding["id"]: finding for finding in json.loads(shown.stdout)["findings"]}
+    assert re.search(r"is (19|20|21) s behind this machine's", found["database-clock"]["title"])
+    monkeypatch.setattr(examination, "_TESTED", 99)
+    report = examination.examine(ETC / "gateway.yaml", lambda what: None, in_loop, offline=True)
+    assert [finding.kind for finding in report.findings] == ["database-version"]
+
+
+def add_host(name: str, group: str, status: HostStatus) -> None:
+    settings = load(ETC / "gateway.yaml")
+
+    async def go() -> None:
+        async with opened(settings) as gateway, gateway.database.transaction() as connection:
+            at = await now(connection)
+            host = Host(hosts.new_id("h"), name, group, "secret", None, status, at, "i-test")
+            await hosts.add(gateway, connection, host)
+
+    in_loop(go())
+
+
+def test_hosts(gateway: tuple[Postgres, Sandbox]) -> None:
+    add_host("web1", "servers", HostStatus.SUSPENDED)
+    add_host("bastion1", "bastion", HostStatus.WAITING)
+    add_host("web2", "unheard", HostStatus.ACTIVE)
+    found = doctor(status=3)
+    assert found["hosts-suspended"]["title"] == "web1 is suspended"
+    assert found["hosts-waiting"]["title"] == "bastion1 is waiting to be admitted"
+    assert found["group-without-settings"]["title"] == "The group unheard of web2 is not in the settings"
+    sql("DELETE FROM host")
+
+
+def test_iampass(gateway: tuple[Postgres, Sandbox]) -> None:
+    text = (ETC / "gateway.yaml").read_text()
+    (ETC / "gateway.yaml").write_text(text.replace('application_id: "demo"', "application_id: other"))
+    assert "application-unknown" in doctor()
+    (ETC / "gateway.yaml").write_text(text)
+    (ETC / "application-secret").write_text("wrong\n")
+    assert "401" in doctor()["iampass-fails"]["title"]
+    assert doctor("--offline", status=0) == {}
+
+
+def test_every_kind_is_found_by_a_test_here() -> None:
+    told = Path(__file__).read_text("utf-8")
+    elsewhere = {"database-plain"}  # no database on another machine here
+    assert [kind for kind in KINDS if f'"{kind}"' not in told and kind not in elsewhere] == []
+    code = Path(examination.__file__).read_text("utf-8")
+    assert [kind for kind in KINDS if f'"{kind}"' not in code] == []
