@@ -12,6 +12,7 @@ import contextlib
 import enum
 import os
 import random
+import re
 import secrets
 import select
 import socket
@@ -251,13 +252,13 @@ class _Protocol(ResponseHandler):
     asked for."""
 
     _attempt: _Attempt | None = None
-    _is_new = True
+    is_new = True
 
     def begin(self, attempt: _Attempt) -> bool:
-        """Whether this attempt can use the connection: a used one must be open, with nothing left to read."""
-        if not self._is_new and (self.should_close or self._has_input()):
+        """Whether this attempt can use the connection: it must be open, and a used one have nothing left to read."""
+        if not self.is_connected() or (not self.is_new and (self.should_close or self._has_input())):
             return False
-        self._attempt, self._is_new = attempt, False
+        self._attempt, self.is_new = attempt, False
         return True
 
     def end(self) -> None:
@@ -265,11 +266,9 @@ class _Protocol(ResponseHandler):
         self._attempt = None
 
     def _has_input(self) -> bool:
-        transport = self.transport
-        if transport is None or transport.is_closing():
-            return True
         poller = select.poll()
-        poller.register(transport.get_extra_info("socket"), select.POLLIN)
+        if self.transport is not None:
+            poller.register(self.transport.get_extra_info("socket"), select.POLLIN)
         return bool(poller.poll(0))
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -307,6 +306,8 @@ class _Connector(aiohttp.BaseConnector):
             if isinstance(protocol, _Protocol) and protocol.begin(attempt):
                 break
             connection.close()
+            if not isinstance(protocol, _Protocol) or protocol.is_new:
+                raise attempt.failed(ConnectionResetError())
         connection.add_callback(protocol.end)
         attempt.served = attempt.sent = True
         return connection
@@ -381,7 +382,12 @@ class _Route:
             loop, whole = asyncio.get_running_loop(), Deadline.after(self._seconds)
             self._lookup = loop.run_in_executor(self._thread, look_up, target, self._network, whole)
             self._lookup.add_done_callback(lambda lookup: lookup.cancelled() or lookup.exception())
-        return await asyncio.wait_for(asyncio.shield(self._lookup), until.remaining())
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._lookup), until.remaining())
+        except TimeoutError:  # perhaps one of our event loop, which was held up
+            if not self._lookup.done():
+                raise
+            return self._lookup.result()
 
     async def _ask_for_tunnel(self, attempt: _Attempt, sock: socket.socket) -> None:
         """Have the proxy connect to the server (RFC 9110, 9.3.6)."""
@@ -396,7 +402,10 @@ class _Route:
                 raise attempt.invalid(f"{attempt.peer} sent an invalid response")
             if not data:
                 raise ConnectionResetError
-        status = int(head.split(None, 2)[1])
+        match = re.match(rb"HTTP/1\.[0-9] ([0-9]{3})[ \r]", head)
+        if match is None:
+            raise attempt.invalid(f"{attempt.peer} sent an invalid response")
+        status = int(match[1])
         if not 200 <= status < 300:
             # No outage: a proxy's 5xx also stands for limits that others can use up.
             kind = attempt.unavailable if 500 <= status < 600 else attempt.invalid
@@ -415,10 +424,24 @@ async def _first_reachable(addresses: Sequence[Any], until: Deadline) -> socket.
 
 
 async def _connected(sock: socket.socket, address: Any, seconds: float) -> socket.socket:
+    """The socket, connected. An event loop that was held up sees its time-out first: what the kernel says counts, or
+    whoever can hold up a gateway could make an outage. Raises OSError."""
     with contextlib.ExitStack() as unless_connected:
         unless_connected.callback(sock.close)
         sock.setblocking(False)
-        await asyncio.wait_for(asyncio.get_running_loop().sock_connect(sock, address), seconds)
+        try:
+            await asyncio.wait_for(asyncio.get_running_loop().sock_connect(sock, address), seconds)
+        except TimeoutError as error:
+            if error.errno is not None or not _has_peer(sock):
+                raise
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         unless_connected.pop_all()
         return sock
+
+
+def _has_peer(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True

@@ -14,11 +14,12 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
-from pam_iampass.client import Refused, Session, Status, Unavailable
+from pam_iampass.client import ProtocolError, Refused, Session, Status, Unavailable
 from pam_iampass.client.call import Call
-from pam_iampass.client.connection import Network
+from pam_iampass.client.connection import Deadline, Network
 from pam_iampass.gateway.settings import GatewaySettings
-from pam_iampass.gateway.upstream import Lane, Upstream
+from pam_iampass.gateway.upstream import Lane, Upstream, _first_reachable
+from tests.client.connect_proxy import connect_proxy
 from tests.client.talk import (
     APPLICATION,
     DEADLINE,
@@ -290,6 +291,56 @@ def test_one_unreachable_address_delays_no_other_call() -> None:
         assert {(error.outage, error.timed_out, error.may_have_started) for error in errors} == {
             (True, True, False)
         }
+
+    play(test)
+
+
+def test_an_event_loop_that_is_held_up_makes_no_outage() -> None:
+    async def test() -> None:
+        def resolve(*arguments: Any, **options: Any) -> list[Any]:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))]
+
+        with scripted_server() as server:
+            server.add(started(server))
+            async with upstream_to(server, network=Network(resolve), connect_seconds=0.3) as upstream:
+                starting = asyncio.create_task(start(upstream))
+                while not starting.done():
+                    await asyncio.sleep(0)
+                    time.sleep(0.6)
+                assert (await starting).in_progress
+
+    play(test)
+
+
+def test_a_connection_that_was_made_while_the_event_loop_was_held_up_is_one() -> None:
+    async def test() -> None:
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+            address = listener.getsockname()
+            with socket.create_connection(address):  # there is no room for more
+                found = (socket.AF_INET, socket.SOCK_STREAM, 6, "", address)
+                connecting = asyncio.create_task(_first_reachable([found], Deadline.after(2.0)))
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                assert not connecting.done()
+                until = time.monotonic() + 3.0
+                # The kernel tries again after a second.
+                accepted = [listener.accept()[0] for _ in range(2)]
+                time.sleep(max(0.0, until - time.monotonic()))
+                (await connecting).close()
+                for sock in accepted:
+                    sock.close()
+
+    play(test)
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1", b"HTTP/1.1 2", b"HTTP/1.1 +20 OK", b"ICY 200 OK"])
+def test_a_proxy_that_speaks_something_else_is_no_outage(head: bytes) -> None:
+    async def test() -> None:
+        with scripted_server() as server, connect_proxy(answer=head + b"\r\n\r\n") as proxy:
+            async with upstream_to(server, proxy=proxy.url) as upstream:
+                with pytest.raises(ProtocolError) as caught:
+                    await start(upstream)
+                assert not caught.value.may_have_started
 
     play(test)
 

@@ -134,6 +134,18 @@ MUTANTS = {
             "test_a_plain_server_gets_no_parameters",
         ),
         Mutant(
+            "a gateway that was busy takes a lookup for one that was not answered",
+            "if not self._lookup.done():",
+            "if True:",
+            "test_an_event_loop_that_is_held_up_makes_no_outage",
+        ),
+        Mutant(
+            "a gateway that was busy takes a connection for one that was not answered",
+            "or not _has_peer(sock):",
+            "or True:",
+            "test_a_connection_that_was_made_while_the_event_loop_was_held_up_is_one",
+        ),
+        Mutant(
             "a gateway's request that met the end of its connection counts as if it had not been sent",
             "attempt.served = attempt.sent = True",
             "attempt.served = True",
