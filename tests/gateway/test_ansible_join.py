@@ -1,0 +1,97 @@
+"""Joining unattended: the Ansible role and cloud-init, as the role's page has them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import yaml
+
+from pam_iampass.config import settings
+from pam_iampass.setup import join
+from pam_iampass.system.service_user import config_readers
+from tests.support.gateway_machine import ETC as GATEWAY_ETC
+from tests.support.gateway_machine import initialised, run_gateway, serving
+from tests.support.installation import ETC, ROOT, install
+from tests.support.postgres import Postgres
+from tests.system.test_ansible import play
+
+URL = "https://localhost:8443"
+GATEWAY = {"pam_iampass_gateway_url": URL, "pam_iampass_application_secret": ""}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    install()
+    with initialised() as (server, _), serving():
+        yield server
+
+
+def _invited(*arguments: str) -> str:
+    word: str = json.loads(run_gateway("host", "invite", "--json", *arguments))["invite"]
+    return word
+
+
+def test_a_machine_joins_stays_and_leaves(server: Postgres, tmp_path: Path) -> None:
+    word = _invited("--name", "server", "--network", "127.0.0.0/8")
+    joining = {**GATEWAY, "pam_iampass_gateway_invite": word}
+    first = play(tmp_path, {"joins": joining})["joins"]
+    assert first.failed == 0, first.shown
+    assert word.split(".")[1] not in first.shown
+    read = settings.load(ETC / "iampass.yaml", readers=config_readers())
+    assert (read.gateways, read.service.timeout) == ((URL,), 30.0)
+    for variables in (joining, GATEWAY):  # the invite is used up; it is not needed any more
+        again = play(tmp_path, {"stays": variables})["stays"]
+        assert again.ended == (0, 0), again.shown
+    with psycopg.connect(server.conninfo("iampass")) as connection:
+        assert connection.execute("SELECT name FROM host").fetchall() == [("server",)]
+    left = play(tmp_path, {"leaves": {}})["leaves"]
+    assert left.failed == 0, left.shown
+    read = settings.load(ETC / "iampass.yaml", readers=config_readers())
+    assert (read.gateways, read.application_id, read.application_secret) == (
+        (),
+        "demo",
+        "kept-to-ourselves",
+    )
+    assert not join.FOLDER.exists()
+    with psycopg.connect(server.conninfo("iampass")) as connection:
+        assert connection.execute("SELECT name FROM host").fetchall() == []
+
+
+def test_a_machine_that_cannot_join_says_why_and_works_as_before(server: Postgres, tmp_path: Path) -> None:
+    before = (ETC / "iampass.yaml").read_text()
+    word = _invited("--name", "another")
+    joining = {**GATEWAY, "pam_iampass_gateway_invite": word}
+    played = play(tmp_path, {"fails": joining})["fails"]
+    assert played.failed == 1
+    assert "INVITE_OTHER_NAME" in played.shown
+    assert word.split(".")[1] not in played.shown
+    assert (ETC / "iampass.yaml").read_text() == before
+
+
+def test_the_page_says_how_cloud_init_joins_and_which_invites_to_make(server: Postgres) -> None:
+    page = (ROOT / "packaging/ansible/README.md").read_text()
+    section = page.partition("## Hosts of a gateway")[2].partition("\n## ")[0]
+    many, one = re.findall(r"^    pam-iampass-gateway (host invite .*)$", section, re.MULTILINE)
+    with (GATEWAY_ETC / "gateway.yaml").open("a") as file:
+        file.write("groups: {web: {}}\n")
+    assert "40 hosts in 192.0.2.0/24, group web" in run_gateway(*many.split())
+    invite = run_gateway(*one.replace("192.0.2.0/24", "127.0.0.0/8").split()).split()[-1]
+    (block,) = re.findall(r"^    (#cloud-config\n(?:    .*\n)*)", section, re.MULTILINE)
+    data = yaml.safe_load(textwrap.dedent("    " + block))
+    (written,) = data["write_files"]
+    Path(written["path"]).write_text(invite)
+    for command in data["runcmd"]:
+        named = command.replace("gateway.example.com", "localhost").replace(
+            " - ", f" --name {data['fqdn']} - "
+        )
+        subprocess.run(["sh", "-c", named], check=True)
+    assert not Path(written["path"]).exists()
+    assert json.loads(join.JOINED.read_text())["name"] == "web7.example.com"
+    join.leave(force=False)
