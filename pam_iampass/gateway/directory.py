@@ -121,7 +121,7 @@ def _connected(settings: DirectorySettings) -> Any:
         password = read_secret(credential(settings.password_file)).rstrip(b"\r\n")
         if not password:  # a server would take this for a bind as nobody
             raise DirectoryError(f"{settings.password_file} is empty")
-        connection.simple_bind_s(settings.bind_dn, password.decode())
+        connection.simple_bind_s(settings.bind_dn, password)
     else:
         connection.simple_bind_s()
     return connection
@@ -331,7 +331,8 @@ class Plan:
     def losing(self) -> int:
         """How many people lose access."""
         without_groups = [person for person, entry in self.changing if person.groups and not entry.groups]
-        return len(self.leaving) + len(self.replaced) + len(without_groups)
+        replaced = [person for person, _ in self.replaced if person.active]
+        return len(self.leaving) + len(replaced) + len(without_groups)
 
     @property
     def loses_many(self) -> bool:

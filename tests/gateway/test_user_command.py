@@ -90,6 +90,9 @@ def test_nobody_is_added_twice_or_changed_by_mistake(place: GatewayCommand) -> N
     after = place.person("alice")
     assert after == Person(**{**vars(before), "groups": ("admins",), "changed_at": after.changed_at})
     assert place.records == [("user_change", "alice", "groups; groups admins")]
+    place.said("user", "add", "alice", "--no-groups", status=2)
+    place.said("user", "add", "alice", "--no-groups", "--replace")
+    assert place.person("alice").groups == ()
     assert "comes from the directory" in place.said(
         "user", "add", "bob", "--group", "x", "--replace", status=1
     )

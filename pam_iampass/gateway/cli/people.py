@@ -166,8 +166,8 @@ def add_or_change(
 
 
 def phones_of(manager: ManagementAPI, everybody: Iterable[Person], quiet: bool) -> dict[str, PhoneState]:
-    """What IAMPASS says about each person who can log in. Raises ClickException."""
-    tokens = {person.name: person.token for person in everybody if person.active}
+    """What IAMPASS says about each person. Raises ClickException."""
+    tokens = {person.name: person.token for person in everybody}
     try:
         with progress(quiet) as show:
             return phone_states(manager, tokens, show)

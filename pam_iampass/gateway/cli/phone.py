@@ -48,7 +48,7 @@ def command() -> None:
 def show(ctx: click.Context, users: tuple[str, ...], config: Path, as_json: bool) -> None:
     """Ask IAMPASS whether each USER has a phone. No phone rings. IAMPASS does not say which phone it is.
 
-    The exit status is 0, or 1 if a user cannot log in or is not known, or IAMPASS did not answer.
+    The exit status is 0, or 1 if a user is not known here, or IAMPASS did not answer.
     """
     with command_gateway(config) as gateway:
         everybody = [known_to(gateway, name) for name in users]

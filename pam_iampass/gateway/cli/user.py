@@ -140,6 +140,7 @@ def show_person(user: str, config: Path, as_json: bool) -> None:
 @command.command("add", short_help="Add a person, or change one.")
 @click.argument("user", type=NAME)
 @group_option
+@click.option("--no-groups", is_flag=True, help="With --replace: take the person out of all groups.")
 @display_name_option
 @click.option(
     "--phone",
@@ -152,6 +153,7 @@ def show_person(user: str, config: Path, as_json: bool) -> None:
 def add_person(
     user: str,
     groups: tuple[str, ...],
+    no_groups: bool,
     display_name: str | None,
     number: str | None,
     replace: bool,
@@ -163,7 +165,9 @@ def add_person(
 
     The exit status is 0, or 1 if the user was not added.
     """
-    given = Given(groups or None, display_name, number)
+    if no_groups and (groups or not replace):
+        raise click.UsageError("--no-groups requires --replace, and excludes --group.")
+    given = Given(() if no_groups else groups or None, display_name, number)
     with command_gateway(config) as gateway:
         try:
             person, added = add_or_change(gateway, gateway.manager(), user, given, replace)
