@@ -15,6 +15,7 @@ import asyncio
 import errno
 import logging
 import os
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -28,6 +29,9 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import JsonbDumper
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from pam_iampass.client.connection import Deadline
+from pam_iampass.gateway import tcp
 
 
 class Connection(psycopg.AsyncConnection[DictRow]):
@@ -171,8 +175,8 @@ async def is_unreachable(conninfo: str) -> bool:
     """Whether each address of the database refuses connections, has no route, or does not answer TCP."""
     for address in _addresses(conninfo):
         try:
-            await asyncio.wait_for(_reach(address), CONNECT_SECONDS)
-        except (asyncio.TimeoutError, TimeoutError):
+            await _reach(address)
+        except TimeoutError:
             continue
         except OSError as error:
             # Without a server there is no socket.
@@ -183,11 +187,17 @@ async def is_unreachable(conninfo: str) -> bool:
 
 
 async def _reach(address: Address) -> None:
+    """Connect. Raises TimeoutError only if TCP was not answered."""
     if isinstance(address, str):
         _, writer = await asyncio.open_unix_connection(address)
-    else:
-        _, writer = await asyncio.open_connection(*address)
-    writer.close()
+        writer.close()
+        return
+    lookup = asyncio.get_running_loop().getaddrinfo(*address, type=socket.SOCK_STREAM)
+    try:
+        found = await asyncio.wait_for(lookup, CONNECT_SECONDS)
+    except TimeoutError:
+        raise OSError("the name was not looked up in time") from None
+    (await tcp.first_reachable(found, Deadline.after(CONNECT_SECONDS))).close()
 
 
 def _addresses(conninfo: str) -> list[Address]:

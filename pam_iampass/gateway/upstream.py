@@ -8,7 +8,6 @@ attempt counts as sent before aiohttp is given its connection, be it new or kept
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import enum
 import os
 import random
@@ -40,11 +39,11 @@ from pam_iampass.client.connection import (
     Deadline,
     Network,
     look_up,
-    proving_least,
     tls_context,
 )
 from pam_iampass.client.errors import IampassError, Refused, Unavailable
 from pam_iampass.client.origin import Origin, split_for_wire
+from pam_iampass.gateway import tcp
 from pam_iampass.gateway.settings import GatewaySettings
 
 POLLS_AT_ONCE = 400
@@ -372,7 +371,7 @@ class _Route:
         try:
             addresses = await self._look_up(target, connecting.until)
             connecting.looked_up()
-            return await _first_reachable(addresses, connecting.until)
+            return await tcp.first_reachable(addresses, connecting.until)
         except OSError as error:
             raise connecting.failed(error) from None
 
@@ -410,38 +409,3 @@ class _Route:
             # No outage: a proxy's 5xx also stands for limits that others can use up.
             kind = attempt.unavailable if 500 <= status < 600 else attempt.invalid
             raise kind(f"{attempt.peer} refused with status {status}")
-
-
-async def _first_reachable(addresses: Sequence[Any], until: Deadline) -> socket.socket:
-    """A connection to the first address that accepts one. Raises OSError."""
-    problems: list[OSError] = []
-    for left, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses):
-        try:
-            return await _connected(socket.socket(family, kind, protocol), address, until.remaining() / left)
-        except OSError as error:  # asyncio has a text of its own
-            problems.append(OSError(error.errno, os.strerror(error.errno)) if error.errno else error)
-    raise proving_least(problems)
-
-
-async def _connected(sock: socket.socket, address: Any, seconds: float) -> socket.socket:
-    """The socket, connected. An event loop that was held up sees its time-out first: what the kernel says counts, or
-    whoever can hold up a gateway could make an outage. Raises OSError."""
-    with contextlib.ExitStack() as unless_connected:
-        unless_connected.callback(sock.close)
-        sock.setblocking(False)
-        try:
-            await asyncio.wait_for(asyncio.get_running_loop().sock_connect(sock, address), seconds)
-        except TimeoutError as error:
-            if error.errno is not None or not _has_peer(sock):
-                raise
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        unless_connected.pop_all()
-        return sock
-
-
-def _has_peer(sock: socket.socket) -> bool:
-    try:
-        sock.getpeername()
-    except OSError:
-        return False
-    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import time
 from collections.abc import Awaitable
 from ipaddress import ip_network
 from typing import Any, Callable
@@ -178,6 +179,17 @@ def test_no_descriptors_left_is_a_failure_of_this_machine(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(module, "_reach", none_left)
     assert not asyncio.run(is_unreachable(_nothing_listens()))
+
+
+def test_a_gateway_that_was_busy_does_not_take_the_database_for_unreachable(postgres: Postgres) -> None:
+    async def test() -> None:
+        asking = asyncio.create_task(is_unreachable(f"host=127.0.0.1 port={postgres.port} dbname=x"))
+        while not asking.done():
+            await asyncio.sleep(0)
+            time.sleep(module.CONNECT_SECONDS + 0.5)
+        assert not await asking
+
+    asyncio.run(test())
 
 
 def test_a_connection_that_died_while_it_was_idle_is_replaced(postgres: Postgres, conninfo: str) -> None:

@@ -18,7 +18,8 @@ from pam_iampass.client import ProtocolError, Refused, Session, Status, Unavaila
 from pam_iampass.client.call import Call
 from pam_iampass.client.connection import Deadline, Network
 from pam_iampass.gateway.settings import GatewaySettings
-from pam_iampass.gateway.upstream import Lane, Upstream, _first_reachable
+from pam_iampass.gateway.tcp import first_reachable
+from pam_iampass.gateway.upstream import Lane, Upstream
 from tests.client.connect_proxy import connect_proxy
 from tests.client.talk import (
     APPLICATION,
@@ -318,7 +319,7 @@ def test_a_connection_that_was_made_while_the_event_loop_was_held_up_is_one() ->
             address = listener.getsockname()
             with socket.create_connection(address):  # there is no room for more
                 found = (socket.AF_INET, socket.SOCK_STREAM, 6, "", address)
-                connecting = asyncio.create_task(_first_reachable([found], Deadline.after(2.0)))
+                connecting = asyncio.create_task(first_reachable([found], Deadline.after(2.0)))
                 for _ in range(3):
                     await asyncio.sleep(0)
                 assert not connecting.done()

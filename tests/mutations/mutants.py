@@ -146,6 +146,12 @@ MUTANTS = {
             "test_a_connection_that_was_made_while_the_event_loop_was_held_up_is_one",
         ),
         Mutant(
+            "a gateway that was busy takes the database for unreachable",
+            'raise OSError("the name was not looked up in time") from None',
+            "raise",
+            "test_a_gateway_that_was_busy_does_not_take_the_database_for_unreachable",
+        ),
+        Mutant(
             "a gateway's request that met the end of its connection counts as if it had not been sent",
             "attempt.served = attempt.sent = True",
             "attempt.served = True",
