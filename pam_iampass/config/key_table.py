@@ -94,6 +94,16 @@ class KeyReport:
     """Of the problems, those because of which a file names nobody."""
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What one look at the files has found."""
+
+    named: Mapping[KeyEntry, frozenset[str]]
+    people: frozenset[str]
+    """All who are named by anything."""
+    report: KeyReport
+
+
 class KeyTable:
     """The table. A look-up reads the files again if they have changed."""
 
@@ -102,8 +112,8 @@ class KeyTable:
         self._keys = keys
         self._owner = owner
         self._clock = clock
-        self._cache: tuple[object, Mapping[KeyEntry, frozenset[str]], KeyReport] | None = None
-        self._found: tuple[float, Mapping[KeyEntry, frozenset[str]], KeyReport] | None = None
+        self._cache: tuple[object, _Found] | None = None
+        self._found: tuple[float, _Found] | None = None
         """With the time at which it was looked at."""
         self._lock = allocate_lock()
 
@@ -112,39 +122,46 @@ class KeyTable:
 
         Raises ConfigurationError if nobody is and a file is broken, which might name somebody.
         """
-        named, report = self._look()
-        found = frozenset[str]().union(*(named.get(entry, frozenset()) for entry in entries_for(key)))
-        if not found and report.broken:
-            raise ConfigurationError(report.broken)
+        table = self._look()
+        found = frozenset[str]().union(*(table.named.get(entry, frozenset()) for entry in entries_for(key)))
+        if not found and table.report.broken:
+            raise ConfigurationError(table.report.broken)
         return found
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nobody has a key: then nothing says that people share accounts. A broken file is not empty."""
-        named, report = self._look()
-        return not named and not report.broken
+    def has(self, person: str) -> bool:
+        """Whether anything names this person. Raises ConfigurationError if nothing does and a file is broken."""
+        table = self._look()
+        if person not in table.people and table.report.broken:
+            raise ConfigurationError(table.report.broken)
+        return person in table.people
 
-    def _look(self) -> tuple[Mapping[KeyEntry, frozenset[str]], KeyReport]:
+    @property
+    def is_in_use(self) -> bool:
+        """Whether there is a table, so that people may share accounts: also one that names nobody (any more), such as
+        a file that an editor has just emptied."""
+        return not (trusted_file.is_missing(self._keys) and trusted_file.is_missing(folder_of(self._keys)))
+
+    def _look(self) -> _Found:
         arrived = time.monotonic()
         with self._lock:
             # Of many concurrent logins, those that have waited use what the next one finds: with a thousand files, a
             # look at all of them takes 20 ms.
             if self._found is None or self._found[0] <= arrived:
-                self._found = (time.monotonic(), *self._current())
-            _looked, named, report = self._found
-            return named, report
+                self._found = (time.monotonic(), self._current())
+            return self._found[1]
 
-    def _current(self) -> tuple[Mapping[KeyEntry, frozenset[str]], KeyReport]:
+    def _current(self) -> _Found:
         now, version = self._clock(), self._version()
         if self._cache is not None and version is not None and self._cache[0] == version:
-            return self._cache[1:]
+            return self._cache[1]
         report = check(self._keys, owner=self._owner)
         named: dict[KeyEntry, frozenset[str]] = {}
         for place in report.places:
             named[place.entry] = named.get(place.entry, frozenset()) | {place.person}
         settled = version is not None and all(abs(now - part[0] / 1e9) >= _TICK for part in version[1])
-        self._cache = (version, named, report) if settled else None
-        return named, report
+        found = _Found(named, frozenset(place.person for place in report.places), report)
+        self._cache = (version, found) if settled else None
+        return found
 
     def _version(self) -> tuple[list[str], list[tuple[int, ...]]] | None:
         """What changes when anything in the table does; None where that cannot be told."""

@@ -288,7 +288,8 @@ SECOND_PERSON = Section(
             "false",
             "Whether the one who logs in may be asked, too. Otherwise the account, the caller, the person of the key "
             "or of the login session, and anyone with the same token, are left out, and a login is denied if nothing "
-            "names the person: neither a key, nor a kept login session, nor an account with a token of its own.",
+            "names a person who has a token: neither a key, nor a kept login session, nor the account. Where there is "
+            "a table of `keys`, it must have that name.",
         ),
     ),
     "A second person: `approver` can also be one of `user`, `users` and `group`, each with `allow_self`. They are "

@@ -130,10 +130,10 @@ def check_config(
         denies_nobody += _services(config, examination.settings, examination.lines, in_force, files)
         if key_report is not None:
             problems += keys.denying(config, examination.settings, key_report, files, in_force.service)
-            problems += keys.in_account_phase(config, examination.settings, key_report, files)
             if table is not None:
                 problems += keys.shared_with_token(examination.settings, table, key_report, in_force)
-        denies_nobody += keys.unasked(config, examination.settings)
+        problems += keys.second_people(config, examination.settings, table, key_report, files)
+        denies_nobody += keys.unasked(config, examination.settings, in_force.service)
         problems += keys.no_connection_covered(config, examination.settings)
         denies_nobody += _su_to_root(config, examination.settings)
         denies_nobody += _approved_login(

@@ -1,4 +1,4 @@
-"""Services in which a key names the person who must approve (`approver: key`), and the table of keys."""
+"""Services in which a key names the person who must approve, or for whom a second person does, and the key table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pam_iampass.config import settings
-from pam_iampass.config.key_table import KeyReport, KeyTable, folder_of
+from pam_iampass.config.key_table import KeyPlace, KeyReport, KeyTable, folder_of
 from pam_iampass.config.ssh_keys import MalformedKey, fingerprint
 from pam_iampass.config.user_table import TableReport, UserTable
 from pam_iampass.config.value_types import Approver, Otherwise, SecondPerson
@@ -26,6 +26,7 @@ _KEY = re.compile(r"(?:(?<=[ \t])|^)(?:ssh|ecdsa|sk)-\S+[ \t]+AAAA\S+")
 """The key in a line of authorized_keys; options may stand before it (sshd(8))."""
 _BY_CA = re.compile(r"(?:^|,)cert-authority(?:,|[ \t])")
 _PROMPT = "pam-iampass setup sshd --prompt"
+_SECOND = "names a second person"
 
 
 def by_key(found: settings.Settings) -> list[str]:
@@ -57,38 +58,62 @@ def denying(
             remedy = "pam-iampass key add PERSON FILE"
             yield Problem(config, None, key, what, remedy, Severity.WARNING)
     yield from keys.problems
-    if services and any(found.services[name].unlisted_users.template is None for name in services):
+    seconds = _by_second_person(found)
+    if any(found.services[name].unlisted_users.template is None for name in (*services, *seconds)):
         yield from _without_token(UserTable(found.users), keys)
+    elif seconds and not found.gateways:
+        yield from _unknown(UserTable(found.users), keys)
 
 
-def unasked(config: Path, found: settings.Settings) -> Iterator[Problem]:
+def unasked(config: Path, found: settings.Settings, sshd_service: str) -> Iterator[Problem]:
     """Services in which root is exempt, so that nobody who logs in to root is asked, whosever key it is."""
-    for name in by_key(found):
+    second = sshd_service in _by_second_person(found) and KeyTable(found.keys).is_in_use
+    for name in (*by_key(found), *([sshd_service] if second else ())):
         with suppress(UnknownAccount, LookupFailed, policy.PolicyError):
             root = Accounts().named("root")
             login = Login(root.name, name, ssh_auth_info="")
             reason = policy.exempted(root, login, found.services[name], Accounts())
             if reason is not None:
                 key = f"services.{name}.approver"
-                what = f"is key, but whoever logs in to root by any key is not asked: {reason}"
+                says = "names a second person" if second and name == sshd_service else "is key"
+                what = f"{says}, but nobody is asked for whoever logs in to root by any key: {reason}"
                 remedy = (
                     f"give {name} an exempt: of its own without root, for instance an account for emergencies"
                 )
                 yield Problem(config, None, key, what, remedy)
 
 
-def in_account_phase(
-    config: Path, found: settings.Settings, keys: KeyReport, files: PamFiles
+def second_people(
+    config: Path, found: settings.Settings, users: TableReport | None, keys: KeyReport | None, files: PamFiles
 ) -> Iterator[Problem]:
-    """Services of sshd in which a second person is asked before sshd has said whose key it is."""
-    for name in _by_second_person(found) if keys.places else ():
-        if _asks_in_account_phase(files, name):
-            key = f"services.{name}.approver"
+    """Services in which a second person must approve for people of whom nothing says who they are."""
+    seconds, in_use = _by_second_person(found), KeyTable(found.keys).is_in_use
+    if seconds and in_use and users and keys:
+        people = {place.person for place in keys.places}
+        nobodys = [name for name in users.entries if name not in people and _is_account(name)]
+        if nobodys:
             what = (
-                "names a second person, but sshd asks the phone before it has said whose key it is (the account"
-                " phase): nobody gets into an account that has no token of its own in the user table"
+                f"{_SECOND}, and the key table has nobody of the name {names(nobodys)}: in these accounts, whoever"
+                " neither a key nor a kept login session names is denied"
             )
-            yield Problem(config, None, key, what, _PROMPT, Severity.WARNING)
+            remedy = "pam-iampass key add PERSON FILE, if an account is that person's own"
+            key = f"services.{seconds[0]}.approver"
+            yield Problem(config, None, key, what, remedy, Severity.WARNING)
+    for name in seconds if in_use else ():
+        if _asks_in_account_phase(files, name):
+            what = (
+                f"{_SECOND}, but sshd asks the phone before it has said whose key it is (the account phase): nobody"
+                " gets into an account whose name is not that of a person in the key table"
+            )
+            yield Problem(config, None, f"services.{name}.approver", what, _PROMPT)
+    for name, service in found.services.items() if seconds else ():
+        if service.approver in (Approver.KEY, Approver.LOGIN) and service.otherwise is Otherwise.USER:
+            what = (
+                f"is user: of whoever is let in by the account's own phone, nothing says who they are, and"
+                f" services.{seconds[0]}.approver denies them"
+            )
+            remedy = "delete it, and give everybody a key: pam-iampass key add PERSON FILE"
+            yield Problem(config, None, f"services.{name}.otherwise", what, remedy, Severity.WARNING)
 
 
 def shared_with_token(
@@ -98,7 +123,7 @@ def shared_with_token(
 
     No error: whoever uses an account says in its authorized_keys who logs in to it.
     """
-    seconds = _by_second_person(found)
+    seconds, people = _by_second_person(found), {place.person for place in keys.places}
     named = [each for each in found.services.values() if each.approver in (Approver.KEY, Approver.LOGIN)]
     meant = any(service.otherwise is Otherwise.USER for service in named)
     if not keys.places or not (seconds or (named and not meant)):
@@ -111,10 +136,15 @@ def shared_with_token(
             continue
         where = names(sorted({str(found_in[who]) for who in others}))
         what = f"has a token of its own, and {names(map(shown, others))} can log in to it by key ({where}): "
-        if seconds:
+        if seconds and name in people:
             what += (
-                "where neither a key nor a kept login session says who they are, it counts as one person's, so that"
-                f" they can approve for themselves (services.{seconds[0]}.approver)"
+                "where neither a key nor a kept login session says who they are, it counts as one person's, because the"
+                f" key table has its name, so that they can approve for themselves (services.{seconds[0]}.approver)"
+            )
+        elif seconds:
+            what += (
+                "where neither a key nor a kept login session says who they are, they are denied in spite of it"
+                f" (services.{seconds[0]}.approver)"
             )
         else:
             what += (
@@ -123,6 +153,13 @@ def shared_with_token(
         file, line = users.places[name]
         remedy = f"pam-iampass user remove {name}: an account that several people share needs no token"
         yield Problem(file, line, name, what, remedy, Severity.WARNING)
+
+
+def _is_account(name: str) -> bool:
+    try:
+        return policy.own_account(name, Accounts()) is not None
+    except LookupFailed:
+        return False
 
 
 def _by_second_person(found: settings.Settings) -> list[str]:
@@ -182,7 +219,9 @@ def no_connection_covered(config: Path, found: settings.Settings) -> Iterator[Pr
 
 
 def whom(problem: Problem, keys: Path) -> str | None:
-    """Who is denied because of an error of `denying`, in words; None if it is none."""
+    """Who is denied because of an error of `denying` or `second_people`, in words; None if it is none."""
+    if problem.what.startswith(_SECOND):
+        return "whoever logs in to an account that several people share is denied"
     if problem.key.startswith("services.") and problem.key.endswith(".approver"):
         return f"everybody who is not exempt is denied by {problem.key}"
     if problem.file is not None and (problem.file == keys or folder_of(keys) in problem.file.parents):
@@ -194,16 +233,32 @@ def whom(problem: Problem, keys: Path) -> str | None:
     return None
 
 
-def _without_token(users: UserTable, keys: KeyReport) -> Iterator[Problem]:
-    told = set()
-    for place in keys.places:
-        if place.person in told:
-            continue
-        told.add(place.person)
+def _unlisted(users: UserTable, keys: KeyReport) -> Iterator[KeyPlace]:
+    """For each person who has keys and is not in the user table, the first key."""
+    first = {place.person: place for place in reversed(keys.places)}
+    for place in first.values():
         with suppress(ConfigurationError):  # told elsewhere
             if users.find(place.person) is None:
-                what = f"{shown(place.person)} has keys, and no token in the user table: is denied"
-                remedy = "pam-iampass enroll USER (without an account: --no-account), or pam-iampass key remove USER"
+                yield place
+
+
+def _without_token(users: UserTable, keys: KeyReport) -> Iterator[Problem]:
+    for place in _unlisted(users, keys):
+        what = f"{shown(place.person)} has keys, and no token in the user table: is denied"
+        remedy = "pam-iampass enroll USER (without an account: --no-account), or pam-iampass key remove USER"
+        yield Problem(place.file, place.line, place.person, what, remedy)
+
+
+def _unknown(users: UserTable, keys: KeyReport) -> Iterator[Problem]:
+    """People who may be another name of somebody who approves: the token that `unlisted_users` makes says nothing."""
+    for place in _unlisted(users, keys):
+        with suppress(LookupFailed):
+            if policy.own_account(place.person, Accounts()) is None:
+                what = (
+                    f"{shown(place.person)} has keys, and is neither in the user table nor an account: is denied where"
+                    " a second person must approve"
+                )
+                remedy = "pam-iampass user add USER --no-account, or write the name as the directory has it"
                 yield Problem(place.file, place.line, place.person, what, remedy)
 
 

@@ -132,7 +132,7 @@ def _person_behind(
     person = name()
     if isinstance(person, Nobody):
         return person if service.otherwise is Otherwise.DENY else Person(account.name, account)
-    own = _own_account(person, accounts)
+    own = own_account(person, accounts)
     if own is None:
         return Person(person, None)
     reason = exempted(own, login, service, accounts)
@@ -144,7 +144,7 @@ def _person_behind(
 def key_names_person(service: ServiceSettings, keys: KeyTable) -> bool:
     """Whether the key of an ssh login says who logs in: always, or as the one for whom a second person approves."""
     by_key = service.approver is Approver.KEY
-    return by_key or (isinstance(service.approver, SecondPerson) and not keys.is_empty)
+    return by_key or (isinstance(service.approver, SecondPerson) and keys.is_in_use)
 
 
 def _named_by_key(login: Login, keys: KeyTable) -> str | Nobody:
@@ -199,7 +199,7 @@ def named_by_login(people: frozenset[str]) -> str | Nobody:
     return first
 
 
-def _own_account(person: str, accounts: Accounts) -> Account | None:
+def own_account(person: str, accounts: Accounts) -> Account | None:
     """The account of exactly this name. Raises LookupFailed."""
     try:
         account = accounts.named(person)

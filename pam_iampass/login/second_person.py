@@ -53,7 +53,7 @@ def who_approves(
         return Exempt(reason)
     caller = login.participants.caller if login.ruser else ""
     sessions = _login_sessions(login, application, context.state.sessions)
-    person = _who_logs_in(login, caller or asking.name, sessions, service, configuration)
+    person = _who_logs_in(login, caller or asking.name, sessions, service, configuration, accounts)
     if isinstance(person, Nobody) and not second.allow_self:
         return person
     asker = asking.name if isinstance(person, Nobody) else person
@@ -79,29 +79,48 @@ def _who_logs_in(
     sessions: list[KeptSession],
     service: ServiceSettings,
     configuration: Configuration,
+    accounts: Accounts,
 ) -> str | Nobody:
-    """Whose key it is, else who began the login session, else `account`, if it is that of one person.
+    """The person who logs in: named by the key, else by the login session, else by the account; and one that is known.
 
-    Where nobody has a key in the key table, nothing says that people share accounts: every key and every account with
-    a token is that of one person. Else each key must be somebody's, and only an account in the user table is one
-    person's. Raises ConfigurationError and PolicyError.
+    Raises ConfigurationError, LookupFailed and PolicyError.
     """
-    shared, users = not configuration.keys.is_empty, configuration.users
-    if policy.accepted(login.ssh_auth_info) and shared:
-        return policy.named_by_keys(login.ssh_auth_info or "", configuration.keys)
+    name = _named(login, account, sessions, configuration.keys)
+    if isinstance(name, Nobody):
+        return name
+    keys = configuration.keys
+    if keys.is_in_use and not keys.has(name):
+        reason = (
+            f"{name} has no key in the key table, so that it may be an account that several people share, and"
+        )
+        return Nobody(
+            f"{reason} neither a key nor a login session that is kept says who this is", "who you are"
+        )
+    phone = policy.phone(name, service, configuration.users)
+    if not isinstance(phone, Phone):
+        return Nobody(f"{name} has no token in the user table, and may not be who it seems", "who you are")
+    is_known = phone.listed or configuration.settings.gateways or policy.own_account(name, accounts)
+    if not is_known:
+        reason = f"{name} is neither in the user table nor an account, and may be another name of somebody"
+        return Nobody(reason, "who you are")
+    return name
+
+
+def _named(login: Login, account: str, sessions: list[KeptSession], keys: KeyTable) -> str | Nobody:
+    """Whose key it is, else who began the login session, else `account`; where there is a key table, nobody by a key
+    that is nobody's. Raises ConfigurationError and PolicyError."""
+    if keys.is_in_use and policy.accepted(login.ssh_auth_info):
+        return policy.named_by_keys(login.ssh_auth_info or "", keys)
     people = frozenset[str]()
     for kept in sessions:
-        people |= _of_keys(kept, configuration.keys) or {kept.person} - {"", kept.user}
-    if people:
-        return policy.named_by_login(people)
-    phone = policy.phone(account, service, users)
-    if isinstance(phone, Phone) and (phone.listed or not shared):
-        return account
-    return Nobody(
-        f"{account} has no token in the user table, so that several people may share it, and neither a key of the key"
-        " table nor a login session that is kept says who this is",
-        "who you are",
-    )
+        named = {kept.person} - {"", kept.user}
+        if keys.is_in_use and policy.accepted(kept.first_factor):
+            by_key = policy.named_by_keys(kept.first_factor or "", keys)
+            if isinstance(by_key, Nobody) and not named:
+                return by_key
+            named = named if isinstance(by_key, Nobody) else {by_key}
+        people |= named
+    return policy.named_by_login(people) if people else account
 
 
 def _of_keys(kept: KeptSession, keys: KeyTable) -> frozenset[str]:
@@ -127,7 +146,7 @@ def _people(
     users: UserTable,
     accounts: Accounts,
 ) -> dict[str, Phone]:
-    """The people who are asked, with their phones, without the one who logs in, under whatever name.
+    """The people who are asked, each phone once, without the one who logs in, under whatever name.
 
     Raises ConfigurationError, LookupFailed and PolicyError.
     """
@@ -138,10 +157,12 @@ def _people(
     found = {name: phone for name, phone in phones.items() if isinstance(phone, Phone)}
     own_tokens = {found[name].token for name in themselves if name in found}
     own_uids = {_uid(name, accounts) for name in themselves} - {None}
+    one_each = {phone.token: name for name, phone in reversed(found.items()) if name in names}
     return {
         name: found[name]
         for name in names
         if name in found
+        and one_each[found[name].token] == name
         and name not in themselves
         and found[name].token not in own_tokens
         and _uid(name, accounts) not in own_uids

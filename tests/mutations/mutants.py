@@ -542,6 +542,42 @@ MUTANTS = {
             "test_whom_no_key_names_is_let_in_by_nobody_not_even_by_themselves",
         ),
         Mutant(
+            "an account that several people share is one person's because it has a token",
+            "if keys.is_in_use and not keys.has(name):",
+            "if False:",
+            "test_a_shared_account_with_a_token_is_nobodys_own_unless_the_key_table_has_its_name",
+        ),
+        Mutant(
+            "a key table that an editor has just emptied says that nobody shares an account",
+            "return not (trusted_file.is_missing(self._keys) and trusted_file.is_missing(folder_of(self._keys)))",
+            "return bool(self._look().people)",
+            "test_a_key_table_that_an_editor_has_emptied_does_not_make_a_shared_account_one_persons",
+        ),
+        Mutant(
+            "in a login session begun by a key of nobody's, the account is who uses sudo",
+            "if isinstance(by_key, Nobody) and not named:",
+            "if False:",
+            "test_in_a_login_session_begun_by_a_key_of_nobodys_nobody_approves",
+        ),
+        Mutant(
+            "who has no token is not their own second person by another name",
+            'return Nobody(f"{name} has no token in the user table, and may not be who it seems", "who you are")',
+            "return name",
+            "test_who_has_a_key_under_another_name_or_was_removed_is_not_their_own_second_person",
+        ),
+        Mutant(
+            "a token that is made of any name says who somebody is",
+            "if not is_known:",
+            "if False:",
+            "test_who_has_a_key_under_another_name_or_was_removed_is_not_their_own_second_person",
+        ),
+        Mutant(
+            "one phone is asked once for each of its names",
+            "and one_each[found[name].token] == name\n",
+            "\n",
+            "test_two_names_with_one_phone_are_asked_once",
+        ),
+        Mutant(
             "a second person who approved a login is who uses sudo in it",
             "frozenset(kept.person for kept in here if kept.person)",
             "frozenset(kept.approver for kept in here)",
@@ -651,7 +687,7 @@ MUTANTS = {
         ),
         Mutant(
             "a broken file of keys is an empty one",
-            "if not found and report.broken:",
+            "if not found and table.report.broken:",
             "if False:",
             "test_a_broken_file_names_nobody_and_who_is_in_no_other_is_denied",
         ),
@@ -829,7 +865,7 @@ MUTANTS = {
         ),
         Mutant(
             "only approver: key says that the key names the person",
-            "return by_key or (isinstance(service.approver, SecondPerson) and not keys.is_empty)",
+            "return by_key or (isinstance(service.approver, SecondPerson) and keys.is_in_use)",
             "return by_key",
             "test_a_key_names_a_person_if_it_says_who_must_approve_or_for_whom_a_second_person_does",
         ),

@@ -562,7 +562,13 @@ A_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 @pytest.mark.parametrize(
     ("services", "line", "table", "said_"),
     [
-        ("sudo: {approver: {user: carol}}", A_KEY, "alice: [KEY]", "they can approve for themselves"),
+        ("sudo: {approver: {user: carol}}", A_KEY, "alice: [KEY]", "they are denied in spite of it"),
+        (
+            "sudo: {approver: {user: carol}}",
+            A_KEY,
+            f"alice: [KEY]\nME: ['SHA256:{'B' * 42}A']",
+            "they can approve for themselves",
+        ),
         ("sudo: {approver: {user: carol, allow_self: true}}", A_KEY, "alice: [KEY]", ""),
         (
             "sshd: {approver: key}",
@@ -629,8 +635,59 @@ def test_that_a_second_person_lets_nobody_into_a_shared_account_in_the_account_p
     report = check_config(installed.file, ANYBODY, pam_folders=[installed.pam])
     found = [one for one in report.problems if "before it has said whose key it is" in one.what]
     assert [(one.key, one.remedy, one.severity) for one in found] == (
-        [("services.sshd.approver", "pam-iampass setup sshd --prompt", Severity.WARNING)] if told else []
+        [("services.sshd.approver", "pam-iampass setup sshd --prompt", Severity.ERROR)] if told else []
     )
+    if told:
+        assert "whoever logs in to an account that several people share is denied" in report.denied
+
+
+@pytest.mark.parametrize(
+    ("unlisted", "said_"),
+    [
+        ("deny", "has keys, and no token in the user table: is denied"),
+        (
+            "'{user}@example.com'",
+            "has keys, and is neither in the user table nor an account: is denied where",
+        ),
+    ],
+)
+def test_that_a_person_with_keys_is_not_known_where_a_second_person_must_approve_is_an_error(
+    installed: Installed, unlisted: str, said_: str
+) -> None:
+    installed.set("services", "{sudo: {approver: {users: [alice, bob]}}}")
+    installed.set("unlisted_users", unlisted)
+    installed.write("users.yaml", "alice: a\nbob: b\n")
+    installed.write("keys.yaml", f"alice: ['SHA256:{'A' * 43}']\nBob: ['SHA256:{'B' * 42}A']\n")
+    report = check_config(installed.file, ANYBODY, pam_folders=[installed.pam])
+    (error,) = said(report)
+    assert f'"Bob" {said_}' in error
+
+
+@pytest.mark.parametrize(("table", "told"), [("alice", True), (ME, False), ("", False)])
+def test_that_the_key_table_does_not_have_the_name_of_ones_own_account_is_found(
+    installed: Installed, table: str, told: bool
+) -> None:
+    installed.set("services", "{sudo: {approver: {users: [alice, bob]}}}")
+    installed.write("users.yaml", f"alice: a\nbob: b\n{ME}: m\n")
+    if table:
+        installed.write("keys.yaml", f"{table}: ['SHA256:{'A' * 43}']\n")
+    report = check_config(installed.file, ANYBODY, "/no/sshd", [installed.pam])
+    found = [one for one in report.problems if "the key table has nobody of the name" in one.what]
+    assert [(one.severity, f"name {ME}:" in one.what) for one in found] == (
+        [(Severity.WARNING, True)] if told else []
+    )
+
+
+@pytest.mark.parametrize("service", ["sshd: {approver: key", "sudo: {approver: login"])
+def test_that_the_accounts_own_phone_lets_in_whom_no_second_person_approves_is_found(
+    installed: Installed, service: str
+) -> None:
+    installed.set("services", f"{{{service}, otherwise: user}}, su: {{approver: {{users: [alice, bob]}}}}}}")
+    installed.write("users.yaml", "alice: a\nbob: b\n")
+    report = check_config(installed.file, ANYBODY, pam_folders=[installed.pam])
+    (found,) = (one for one in report.problems if one.key.endswith(".otherwise"))
+    assert found.severity is Severity.WARNING
+    assert "services.su.approver denies them" in found.what
 
 
 def test_other_services_cannot_name_a_key(installed: Installed) -> None:
@@ -645,8 +702,24 @@ def test_that_root_is_exempt_where_keys_name_people_is_an_error(installed: Insta
     installed.write("users.yaml", "alice: t\n")
     report = by_key(installed, more=", exempt: {users: [root]}")
     (error,) = said(report)
-    assert "whoever logs in to root by any key is not asked: root is exempt" in error
+    assert "is key, but nobody is asked for whoever logs in to root by any key: root is exempt" in error
     assert report.denied == ""
+
+
+@pytest.mark.parametrize("keys", [True, False])
+def test_that_root_is_exempt_where_a_second_person_approves_for_the_people_of_keys_is_an_error(
+    installed: Installed, keys: bool
+) -> None:
+    if keys:
+        installed.write("keys.yaml", f"alice: ['SHA256:{'A' * 43}']\n")
+    installed.write("users.yaml", "alice: t\nbob: b\n")
+    both = "approver: {users: [alice, bob]}, exempt: {users: [root]}"
+    installed.set("services", f"{{sshd: {{{both}}}, sudo: {{{both}}}}}")
+    put(installed.pam / "sshd", "auth required pam_iampass.so\n")
+    report = check_config(installed.file, ANYBODY, "/no/sshd", [installed.pam])
+    assert [error.startswith("names a second person, but nobody is asked for") for error in said(report)] == (
+        [True] if keys else []
+    )
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,15 @@ def test_who_logs_in_is_not_asked_by_another_name_with_the_same_phone(world: Set
     assert record(world)["IAMPASS_OUTCOME"] == "unlisted"
 
 
+def test_two_names_with_one_phone_are_asked_once(world: Setting) -> None:
+    world.write("users.yaml", f"{ME}: {Setting.token}\ncarol: token-of-carol\nadmin: token-of-carol\n")
+    world.sandbox.add_user("token-of-carol", device=True)
+    ask(world, "{users: [carol, admin]}")
+    world.sandbox.misbehave("poll", SessionState("timeout"), times=None)
+    assert world.login().errors == ["Nobody has answered in time. Asked: carol."]
+    assert rung(world) == ["token-of-carol"]
+
+
 def test_the_caller_and_the_target_are_not_asked(world: Setting) -> None:
     phones(world, nobody=True, carol=True)
     world.configure(services=f"{{sudo: {{approver: {{users: [{ME}, nobody, carol]}}}}}}")
@@ -236,8 +245,8 @@ def test_who_has_begun_the_login_session_is_not_asked_within_it(
     world: Setting, tmp_path: Path, service: str, approver: str, by_key: bool, state: State
 ) -> None:
     phones(world, carol=True, dave=True)
-    key = make_key(tmp_path / "key")
-    world.write("keys.yaml", f"carol: ['{key}']\n")
+    key, other = make_key(tmp_path / "key"), make_key(tmp_path / "other")
+    world.write("keys.yaml", f"carol: ['{key}']\n{ME}: ['{other}']\n")
     services = f"{{second: {{approver: {BOTH}}}, sudo: {{approver: {BOTH}}}}}"
     with keeping(world, keys=str(world.folder / "keys.yaml"), services=services, timeout="60s") as agent:
         agent.sessions.begin(
@@ -306,7 +315,8 @@ class Shared:
         self.key, self.unlisted = make_key(folder / "key"), make_key(folder / "own")
         self.alices = make_key(folder / "alices")
         phones(world, bob=True, carol=True)
-        world.write("users.yaml", "bob: token-of-bob\ncarol: token-of-carol\n")
+        self.users = "alice: token-of-alice\nbob: token-of-bob\ncarol: token-of-carol\n"
+        world.write("users.yaml", self.users)
         world.write("keys.yaml", f"bob: ['{self.key}']\nalice: ['{self.alices}']\n")
         self.keys = str(world.folder / "keys.yaml")
         self.approver("{users: [bob, carol]}")
@@ -347,7 +357,7 @@ def test_where_people_share_accounts_a_key_of_nobody_is_not_that_of_an_account_w
 ) -> None:
     phones(shared.world, bob=True, carol=True)
     assert shared.login(shared.unlisted, user=ME).code in DENIED
-    shared.world.write("keys.yaml", "{}\n")
+    (shared.world.folder / "keys.yaml").unlink()
     assert shared.login(shared.unlisted, user=ME).code == PamCode.SUCCESS
     assert shared.login(shared.unlisted).code in DENIED, "daemon has no token"
 
@@ -358,8 +368,64 @@ def test_a_token_that_is_made_for_every_account_is_not_its_own_where_people_shar
     made = "'of-{user}@example.com'"
     shared.approver("{users: [bob, carol]}", unlisted_users=made)
     assert shared.login().code in DENIED
-    shared.world.write("keys.yaml", "{}\n")
+    (shared.world.folder / "keys.yaml").unlink()
     assert shared.login().code == PamCode.SUCCESS
+
+
+def test_a_key_table_that_an_editor_has_emptied_does_not_make_a_shared_account_one_persons(
+    shared: Shared,
+) -> None:
+    shared.approver("{users: [bob, carol]}", unlisted_users="'of-{user}@example.com'")
+    shared.world.write("keys.yaml", "")
+    for keys in [shared.key], [shared.unlisted], []:
+        assert shared.login(*keys).code in DENIED
+    assert rung(shared.world) == []
+
+
+@pytest.mark.parametrize("door", [Door, AccountDoor], ids=["prompt", "account phase"])
+def test_a_shared_account_with_a_token_is_nobodys_own_unless_the_key_table_has_its_name(
+    shared: Shared, door: type[Door]
+) -> None:
+    """Such as root: in the account phase no key is known, so that bob would approve his own login."""
+    world = shared.world
+    world.door_class = door
+    world.write("users.yaml", f"{shared.users}daemon: token-of-daemon\n")
+    assert world.login(user="daemon", ssh_auth_info="").code in DENIED
+    assert (rung(world), record(world)["IAMPASS_OUTCOME"]) == ([], "unlisted")
+    assert record(world)["IAMPASS_REASON"].startswith("daemon has no key in the key table")
+    world.write("keys.yaml", f"daemon: ['{shared.alices}']\n")
+    assert world.login(user="daemon", ssh_auth_info="").code == PamCode.SUCCESS
+
+
+@pytest.mark.parametrize("unlisted", ["deny", "ignore", "'of-{user}@example.com'"])
+def test_who_has_a_key_under_another_name_or_was_removed_is_not_their_own_second_person(
+    shared: Shared, unlisted: str
+) -> None:
+    world = shared.world
+    shared.approver("{users: [bob, carol]}", unlisted_users=unlisted)
+    world.sandbox.add_user("of-Bob@example.com", device=True)
+    world.write("keys.yaml", f"Bob: ['{shared.key}']\nalice: ['{shared.alices}']\n")
+    assert shared.login(shared.key).code in DENIED
+    assert rung(world) == []
+    world.write("keys.yaml", f"bob: ['{shared.key}']\n")
+    world.write("users.yaml", "carol: token-of-carol\n")
+    assert shared.login(shared.key).code in DENIED
+    assert rung(world) == []
+
+
+def test_in_a_login_session_begun_by_a_key_of_nobodys_nobody_approves(shared: Shared) -> None:
+    world = shared.world
+    world.write("users.yaml", f"{shared.users}{ME}: {Setting.token}\n")
+    world.write("keys.yaml", f"bob: ['{shared.key}']\n{ME}: ['{shared.alices}']\n")
+    world.sandbox.add_user(Setting.token, device=True)
+    services = "{test: {approver: user, prompt: never}, sudo: {approver: {users: [bob, carol]}}}"
+    with keeping(world, keys=shared.keys, services=services, timeout="60s") as agent:
+        for key, code in (shared.key, PamCode.SUCCESS), (shared.unlisted, PamCode.ABORT):
+            session, login = agent.log_in(ssh_auth_info=accepted(key))
+            assert agent.login(service="sudo", audit_session="42").code == code
+            login.end()
+            agent.wait_until_forgotten(session)
+    assert rung(world) == [Setting.token, "token-of-carol", Setting.token]
 
 
 def test_two_people_whose_keys_sshd_has_accepted_are_not_one_who_logs_in(shared: Shared) -> None:
