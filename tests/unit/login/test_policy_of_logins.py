@@ -18,6 +18,7 @@ from pam_iampass.login.policy import Exempt, Nobody, Person
 from pam_iampass.outcome import Login, PamCode
 from pam_iampass.session.kept_session import AttachedLogin, KeptSession, State, new_id
 from pam_iampass.system.accounts import Account
+from pam_iampass.system.boot import since_boot
 from tests.support.sessions import Keeping, keeping
 from tests.support.setting import ME, Setting
 from tests.unit.login.test_policy import ALICE, BOB, ROOT, SERVICE, Directory, Table
@@ -109,6 +110,7 @@ def begin(agent: Keeping, **changes: object) -> KeptSession:
     login = AttachedLogin(os.getpid(), ME, os.getuid(), "sshd", 42)
     config = str(agent.world.folder / "iampass.yaml")
     kept = replace(KEPT, id=new_id(), config=config, user=ME, approver=CAROL, person=CAROL, attached=(login,))
+    kept = replace(kept, began=since_boot(), approved=since_boot())  # not longer ago than a session lasts
     kept = replace(kept, **changes)  # type: ignore[arg-type]
     agent.sessions.begin(kept)
     return kept
