@@ -105,7 +105,7 @@ def test_a_name_and_an_id_are_taken_once(conninfo: str, keys: KeyFile) -> None:
         "NULL, 'active', now(), 'i-1', NULL, 'x')",
     ],
 )
-def test_what_was_written_in_the_database_itself_does_not_count(
+def test_a_host_that_was_written_in_the_database_itself_does_not_count(
     conninfo: str, keys: KeyFile, statement: str
 ) -> None:
     run(conninfo, keys, _add_both)

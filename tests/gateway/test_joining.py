@@ -375,7 +375,7 @@ def test_a_host_leaves_by_itself_only(fleet: Any) -> None:
         "UPDATE host SET status = 'active'",
     ],
 )
-def test_what_was_written_in_the_database_itself_does_not_count(
+def test_an_invite_that_was_written_in_the_database_itself_does_not_count(
     fleet: Any, conninfo: str, statement: str
 ) -> None:
     async def use(fleet: Fleet) -> None:
