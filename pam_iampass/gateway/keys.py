@@ -60,9 +60,13 @@ class KeyFile:
             ) from None
 
     def sealed(self, table: str, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The row with its MAC, over the table's name and all other columns."""
+        """The row with its MAC, over the table's name and all other columns that are not null.
+
+        So a row counts after a migration that has added a column, as long as that is null in it.
+        """
         values = {name: value for name, value in row.items() if name != MAC}
-        return {**values, MAC: hmac.digest(self._mac, _canonical((table, values)), "sha256")}
+        given = {name: value for name, value in values.items() if value is not None}
+        return {**values, MAC: hmac.digest(self._mac, _canonical((table, given)), "sha256")}
 
     def verified(self, table: str, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row as it was read, all columns, without its MAC. Raises Tampered unless `sealed` has made it."""

@@ -217,6 +217,9 @@ async def start(gateway: Gateway, host: str, asked: AskedStart) -> HostSession |
     The request is made in a task of its own: it goes on if the host hangs up.
     """
     key = (host, asked.request_id or str(uuid.uuid4()))
+    own = sum(each == host for each, _ in gateway.starts)
+    if key not in gateway.starts and own >= max(gateway.settings.limits.calls_at_once // 2, 1):
+        return Reason.HOST_THROTTLED  # the rest is for other hosts
     while key in gateway.starts:
         await asyncio.wait([gateway.starts[key]])
     task = asyncio.create_task(_start(gateway, host, asked))
@@ -578,9 +581,10 @@ async def _brake(gateway: Gateway, connection: Connection, host: Host, moment: d
         connection,
         """
         SELECT count(DISTINCT person) AS people FROM session
-        WHERE host = %s AND status = 'cancelled' AND decided_at > greatest(
+        WHERE host = %s AND began_at > now() - interval '1 hour' AND status = 'cancelled' AND decided_at > greatest(
             now() - make_interval(mins => %s),
-            (SELECT max(decided_at) FROM session WHERE host = %s AND approved)
+            (SELECT max(decided_at) FROM session
+                WHERE host = %s AND began_at > now() - interval '1 hour' AND approved)
         )
         """,
         *(host.id, _BRAKE_MINUTES, host.id),

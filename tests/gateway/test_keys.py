@@ -47,8 +47,19 @@ def test_a_row_counts_only_as_it_was_written(keys: KeyFile, column: str) -> None
         if other != ROW[column]:
             with pytest.raises(Tampered):
                 keys.verified("person", {**row, column: other})
+    if ROW[column] is not None:
+        with pytest.raises(Tampered):
+            keys.verified("person", {name: value for name, value in row.items() if name != column})
+
+
+def test_a_row_counts_after_a_migration_that_has_added_a_column_to_it(keys: KeyFile) -> None:
+    row = {**keys.sealed("person", ROW), "added": None}
+    assert keys.verified("person", row) == {**ROW, "added": None}
     with pytest.raises(Tampered):
-        keys.verified("person", {name: value for name, value in row.items() if name != column})
+        keys.verified("person", {**row, "added": "something"})
+    later = keys.sealed("person", {**ROW, "added": "something"})
+    with pytest.raises(Tampered):
+        keys.verified("person", {**later, "added": None})
 
 
 def test_a_row_of_another_table_or_key_does_not_count(keys: KeyFile) -> None:

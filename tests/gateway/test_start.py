@@ -322,6 +322,21 @@ def test_a_host_has_one_request_on_a_phone_at_a_time(caller: HostCaller, sandbox
     assert len(sandbox.sessions) == 2
 
 
+def test_one_host_leaves_others_half_of_the_calls(conninfo: str, sandbox: Sandbox, tmp_path: Path) -> None:
+    settings = settings_for(conninfo, sandbox, tmp_path)
+    settings = replace(settings, limits=replace(settings.limits, calls_at_once=2))
+    sandbox.misbehave("start", Hang())
+    with RunningGateway(settings) as running:
+        running.populate()
+        running.add_host(OTHER)
+        caller = HostCaller(running, timeout=1.0)
+        with pytest.raises(TimeoutError):
+            caller.ask("alice")
+        assert reason_of(caller.ask("bob")) == "HOST_THROTTLED"
+        running.application_id = OTHER
+        assert caller.ask("bob").status == 202
+
+
 def _denied(caller: HostCaller, sandbox: Sandbox, person: str) -> bool:
     """Whether a request was made, which the person then denies."""
     reply = caller.ask(person)

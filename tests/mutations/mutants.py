@@ -1090,6 +1090,12 @@ MUTANTS = {
             "test_one_host_gets_a_third_of_what_may_be_asked_of_a_person",
         ),
         Mutant(
+            "one host may have all calls of IAMPASS under way",
+            "if key not in gateway.starts and own >= max(",
+            "if key not in gateway.starts and own > 99 * max(",
+            "test_one_host_leaves_others_half_of_the_calls",
+        ),
+        Mutant(
             "a host goes on whose requests everybody cancels",
             'if counted is None or counted["people"] < _BRAKE_PEOPLE:',
             "if counted is None or _BRAKE_PEOPLE:",
