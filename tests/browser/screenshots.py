@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.browser import moving_picture
+from tests.browser import fleet_picture, moving_picture
 from tests.browser.chromium import chromium
 from tests.sandbox.signer import Caller
 from tests.support.agent import RunningAgent
@@ -141,6 +141,7 @@ def main() -> None:
                 for terminal in list(Terminal.open):  # of a session that went wrong
                     terminal.kill()
                     print(terminal.shown)
+    (IMAGES / "fleet.svg").write_text(fleet_picture.moving_picture(), encoding="utf-8")
     for path in sorted(IMAGES.iterdir()):
         print(f"docs/images/{path.name}: {path.stat().st_size} bytes")
 

@@ -204,7 +204,7 @@ def attack(fleet: Fleet, thief: Thief, inside: Executor) -> Any:
     )
     sandbox.auto = "ask"
     before = len(sandbox.sessions)
-    indented([f"$ ssh alice@web2 '{REMOTE_COMMAND}'   (her phone rings; she has not answered yet)"], "|")
+    indented([f"$ ssh alice@web2 '{REMOTE_COMMAND}'   (not answered yet)"], "|")
     login = fleet.hosts["web2.example"].login("alice", REMOTE_COMMAND, timeout=SECONDS)
     waiting = _waiting(sandbox, before)
     other, session = fleet.secrets_of_web2()

@@ -16,7 +16,7 @@ PAGES = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md",
 PAGES += sorted(DOCS.glob("**/*.md"))
 
 TEST = re.compile(
-    r"`(?:tests/)?((?:unit|client|sandbox|browser|system|pam|packages|vm)/[\w/]+(?:\.py)?)(?:::(test_\w+))?`"
+    r"`(?:tests/)?((?:unit|client|sandbox|gateway(?=/test_)|browser|system|pam|packages|vm)/[\w/]+(?:\.py)?)(?:::(test_\w+))?`"
 )
 IMAGE = re.compile(r'<img src="([^"]+)"')
 LINK = re.compile(r"\]\((?!https?://)([^)#]*)(?:#([^)]*))?\)")
