@@ -46,7 +46,8 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
     except RefusedRequest as refusal:
         if refusal.reason != "STALE_TIMESTAMP":
             raise
-        found = Reason.CLOCK_OFF
+        asked = AskedStart.of(request)
+        found = await sessions.refused(gateway, request.segments[2], asked, Reason.CLOCK_OFF)
     except DatabaseAway as away:
         # The first look-up has failed: nothing was done for this request, whoever has signed it.
         return _not_started(Reason.DATABASE_AWAY.name, request, credentials, nothing_sent=away.unreachable)

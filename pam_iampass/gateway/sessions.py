@@ -219,13 +219,23 @@ async def start(gateway: Gateway, host: str, asked: AskedStart) -> HostSession |
     key = (host, asked.request_id or str(uuid.uuid4()))
     own = sum(each == host for each, _ in gateway.starts)
     if key not in gateway.starts and own >= max(gateway.settings.limits.calls_at_once // 2, 1):
-        return Reason.HOST_THROTTLED  # the rest is for other hosts
+        return await refused(gateway, host, asked, Reason.HOST_THROTTLED)  # the rest is for other hosts
     while key in gateway.starts:
         await asyncio.wait([gateway.starts[key]])
     task = asyncio.create_task(_start(gateway, host, asked))
     gateway.starts[key] = task
     task.add_done_callback(lambda _: gateway.starts.pop(key))
     return await asyncio.shield(task)
+
+
+async def refused(gateway: Gateway, host: str, asked: AskedStart, reason: Reason) -> Reason:
+    """Write the record of a start that is refused before anything else is looked at; returns the reason."""
+    with suppress(DatabaseError, Tampered):
+        async with gateway.database.transaction() as connection:
+            found = await hosts.find(gateway, connection, host)
+            if found is not None:
+                await _record_refusal(connection, found, asked, reason)
+    return reason
 
 
 async def _start(gateway: Gateway, host: str, asked: AskedStart) -> HostSession | Reason:
@@ -300,6 +310,8 @@ async def _is_its_machine(gateway: Gateway, connection: Connection, host: Host, 
 
 
 async def _person(gateway: Gateway, connection: Connection, host: Host, name: str) -> Person | None:
+    if people.person_name_error(name) is not None:
+        return None
     try:
         return await people.find(gateway, connection, name)
     except Tampered as error:

@@ -199,6 +199,17 @@ def test_a_token_is_no_name(caller: HostCaller, sandbox: Sandbox) -> None:
     assert sandbox.calls == ()
 
 
+@pytest.mark.parametrize("name", ["\0", "a\nb", "..", "x" * 5000, "\u202e", " alice", "ali%63e"])
+def test_what_is_no_name_is_nobodys(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, name: str
+) -> None:
+    assert reason_of(caller.ask(name)) == "UNKNOWN_USER"
+    assert sandbox.calls == ()
+    (record,) = gateway_server.records
+    assert record["person"].isprintable()
+    assert len(record["person"]) <= 100
+
+
 def test_only_people_of_its_groups_are_asked_for_a_host(
     conninfo: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -246,6 +257,7 @@ def test_a_clock_that_is_off_has_a_reason_of_its_own(
     gateway_server.clock_skew = 1000.0
     assert reason_of(caller.ask("alice")) == "CLOCK_OFF"
     assert sandbox.calls == ()
+    assert [record["reason"] for record in gateway_server.records] == ["CLOCK_OFF"]
 
 
 def test_before_the_signature_is_found_right_nothing_is_said(
