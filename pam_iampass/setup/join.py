@@ -61,6 +61,7 @@ _REMEDIES = {
     "INVITE_OTHER_NETWORK": "join from there, or " + _NEW_INVITE,
     "NAME_TAKEN": "give another --name, or remove that host at the gateway",
     "BAD_NAME": "give the name: --name",
+    "RESTORED": "at the gateway: pam-iampass-gateway restored",
     "CLOCK_OFF": "set the clock of this machine (timedatectl)",
 }
 

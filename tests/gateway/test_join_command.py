@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import socket
@@ -10,8 +9,8 @@ import ssl
 import stat
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,11 +22,16 @@ import trustme
 from pam_iampass.client import Gateways, ManagementAPI, Unavailable
 from pam_iampass.config import settings
 from pam_iampass.config.settings import Settings
+from pam_iampass.config.value_types import Network
 from pam_iampass.errors import SetupError, SetupRefused
+from pam_iampass.gateway import joining
+from pam_iampass.gateway.cli import with_gateway
+from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.setup import files, join, sandbox_use
 from pam_iampass.setup.manifest import ManifestStore
 from pam_iampass.system.service_user import config_readers
 from tests.support.command import COMMAND, run_command
+from tests.support.gateway_machine import ETC as GATEWAY_ETC
 from tests.support.gateway_machine import initialised, run_gateway, serving
 from tests.support.installation import ETC, ROOT, install, write
 from tests.support.postgres import Postgres
@@ -63,10 +67,22 @@ def server(gateway: Postgres) -> Postgres:
     return gateway
 
 
-def invited(*arguments: str) -> str:
+def invited(
+    *,
+    group: str = "default",
+    uses: int = 1,
+    seconds: float = 60.0,
+    name: str | None = None,
+    network: Network | None = None,
+) -> str:
     """The word of a new invite."""
-    word: str = json.loads(run_gateway("host", "invite", "--json", *arguments))["invite"]
-    return word
+
+    async def make(gateway: Gateway) -> str:
+        async with gateway.database.transaction() as connection:
+            _, word = await joining.invite(gateway, connection, group, uses, seconds, name, network)
+            return word
+
+    return with_gateway(GATEWAY_ETC / "gateway.yaml", make)
 
 
 def succeeds(*arguments: str, typed: str = "") -> str:
@@ -177,28 +193,26 @@ def test_a_proxy_is_for_iampass_only(server: Postgres) -> None:
 
 
 def test_a_host_of_a_group_that_wants_it_is_told_to_be_admitted(server: Postgres) -> None:
-    shown = succeeds("join", URL, invited("--group", "bastion"), "--name", "web")
+    shown = succeeds("join", URL, invited(group="bastion"), "--name", "web")
     assert "pam-iampass-gateway host admit web" in shown
     assert status()[2] == "waiting"
 
 
 @pytest.mark.parametrize(
-    ("bound", "options", "says"),
+    ("bound", "name", "says"),
     [
-        (["--for", "1s"], [], "INVITE_EXPIRED"),
-        (["--name", "db"], [], "INVITE_OTHER_NAME"),
-        (["--network", "192.0.2.0/24"], [], "INVITE_OTHER_NETWORK"),
-        ([], ["--name", "Not a name"], "BAD_NAME"),
+        ({"seconds": -1.0}, "web", "INVITE_EXPIRED"),
+        ({"name": "db"}, "web", "INVITE_OTHER_NAME"),
+        ({"network": ip_network("192.0.2.0/24")}, "web", "INVITE_OTHER_NETWORK"),
+        ({}, "Not a name", "BAD_NAME"),
     ],
 )
 def test_what_the_invite_does_not_allow_is_refused(
-    server: Postgres, bound: list[str], options: list[str], says: str
+    server: Postgres, bound: dict[str, Any], name: str, says: str
 ) -> None:
     before = contents()
-    word = invited(*bound)
-    if "--for" in bound:
-        time.sleep(1.5)
-    shown = fails("join", URL, word, *(options or ["--name", "web"]))
+    word = invited(**bound)
+    shown = fails("join", URL, word, "--name", name)
     assert says in shown
     assert word.split(".")[1] not in shown
     _is_as(before)
@@ -409,8 +423,8 @@ def test_wherever_joining_ends_the_machine_works_and_can_go_on(
 ) -> None:
     before = contents()
     seen = []
+    word = invited(uses=100)
     for number in range(40):
-        word = invited()
         with monkeypatch.context() as patch:
             _crashing_at(number, patch)
             try:
@@ -439,8 +453,9 @@ def test_wherever_leaving_ends_the_machine_works_and_can_go_on(
 ) -> None:
     before = contents()
     seen = []
+    word = invited(uses=100)
     for number in range(20):
-        join.join(URL, invited(), "web")
+        join.join(URL, word, "web")
         with monkeypatch.context() as patch:
             _crashing_at(number, patch)
             try:
