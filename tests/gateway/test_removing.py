@@ -1,4 +1,4 @@
-"""`user remove` and `phone lost`: from when on nobody gets in, what is ended, and how a stopped run goes on."""
+"""`user remove`, `phone lost`, `host suspend`: who gets in no more, what is ended, and how a stopped run goes on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import PersonStatus
 from pam_iampass.sandbox.sessions import EndedBy
-from tests.support.gateway import HostCaller, RunningGateway, settings_for
+from tests.support.gateway import HOST, HostCaller, RunningGateway, settings_for
 from tests.support.gateway_command import GatewayCommand
 from tests.support.qr_reader import read_codes
 from tests.support.sandbox import Fault, HttpStatus
@@ -100,6 +100,21 @@ def test_a_start_that_is_under_way_while_the_person_is_removed_becomes_no_sessio
         place.said("user", "remove", "alice", "--yes")
         assert asking.result().authentication["reason"] == "UNKNOWN_USER"
     assert place.rows("SELECT 1 FROM session WHERE state = 'open'") == []
+
+
+def test_a_suspended_host_has_no_phone_ring_and_keeps_its_sessions(
+    place: GatewayCommand, host: HostCaller
+) -> None:
+    kept = host.ask("alice").authentication
+    place.sandbox.approve(place.person("alice").token)
+    assert host.answer(kept) == "active"
+    host.ask("bob")
+    place.said("host", "suspend", f"name-of-{HOST}")
+    assert [session.ended_by for session in place.sandbox.sessions] == [None, EndedBy.CLIENT]
+    assert host.session("GET", kept, "status_url").reason == "HOST_SUSPENDED"
+    place.said("host", "resume", f"name-of-{HOST}")
+    assert host.poll(kept) == "active"
+    assert "reason" not in host.ask("bob").authentication
 
 
 def test_a_row_that_no_gateway_has_written_can_be_removed(place: GatewayCommand) -> None:

@@ -94,7 +94,7 @@ class GatewayCommand:
         return Terminal(words)
 
     def _configured(self, arguments: tuple[str, ...]) -> list[str]:
-        verbs = 2 if arguments[0] in ("user", "phone") else 1
+        verbs = 2 if arguments[0] in ("host", "phone", "user") else 1
         return [*arguments[:verbs], "--config", str(self.config), *arguments[verbs:]]
 
     def transaction(self, use: Callable[[Gateway, Connection], Awaitable[Any]]) -> Any:

@@ -212,7 +212,10 @@ def admit(config: Path, name: str) -> None:
 @click.argument("name", type=NAME)
 @config_option
 def suspend(config: Path, name: str) -> None:
-    """Answer nothing any more that a host asks, neither starts nor calls about its sessions, until `host resume`."""
+    """Answer nothing any more that a host asks, neither starts nor calls about its sessions, until `host resume`.
+
+    Phones that it has ring are asked no longer; its sessions stay.
+    """
     _change(config, name, "host_suspend", {HostStatus.WAITING, HostStatus.ACTIVE}, HostStatus.SUSPENDED)
 
 
@@ -232,7 +235,10 @@ def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: 
                 slowed = None if verb == "host_resume" else host.slowed_until
                 await hosts.change(gateway, connection, host.id, status=after, slowed_until=slowed)
                 await records.act(connection, verb, host=name)
-            return host
+            kept = await sessions.of_host(gateway, connection, name) if after is HostStatus.SUSPENDED else []
+        # Those that cannot be ended are over in a minute.
+        await sessions.end_all(gateway, [session for session in kept if session.in_progress])
+        return host
 
     host = _required(with_gateway(config, go), name)
     if host.status not in before and host.status is not after:
