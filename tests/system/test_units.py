@@ -12,7 +12,9 @@ from tests.support.installation import ROOT, Installation
 UNITS = ROOT / "packaging/systemd"
 
 
-@pytest.mark.parametrize("service", ["pam-iampass-agent", "pam-iampass-enforcer@"])
+@pytest.mark.parametrize(
+    "service", ["pam-iampass-agent", "pam-iampass-enforcer@", "gateway/pam-iampass-gateway"]
+)
 def test_the_services_are_hardened(machine: Installation, service: str) -> None:
     unit = UNITS / f"{service}.service"
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=20", str(unit)]
