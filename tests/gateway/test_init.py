@@ -7,7 +7,9 @@ import shutil
 import socket
 import ssl
 import stat
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -15,6 +17,7 @@ import pytest
 
 from pam_iampass.gateway import certificates
 from pam_iampass.gateway import settings as gateway_settings
+from pam_iampass.gateway.cli.certificate import renew
 from tests.support.gateway_machine import ETC, add_account, local_postgres, run_gateway, serving
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
@@ -177,3 +180,20 @@ def test_the_key_of_the_ca_may_be_elsewhere(arguments: list[str], tmp_path: Path
     assert _contents() == before
     run_gateway("certificate", "renew", "--ca-key", str(tmp_path / "ca-key.pem"))
     assert _contents()["certificate.pem"] != before["certificate.pem"]
+
+
+def test_a_certificate_that_ends_soon_is_an_alert(
+    arguments: list[str], server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_gateway(*arguments, typed="s3cret\n")
+    monkeypatch.setattr(certificates, "LIFETIME", timedelta(days=30))
+    pems = (ETC / "certificate.pem", ETC / "certificate-key.pem")
+    renew(ETC / "ca-key.pem", ETC / "ca.pem", ["localhost"], *pems)
+    with serving(), psycopg.connect(server.conninfo("iampass"), autocommit=True) as connection:
+        for _ in range(100):
+            found = connection.execute("SELECT fields FROM record WHERE kind = 'alert'").fetchall()
+            if found:
+                break
+            time.sleep(0.1)
+    ((fields,),) = found
+    assert fields["reason"].startswith("the gateway's certificate expires in 29 days")

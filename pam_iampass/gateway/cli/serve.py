@@ -6,18 +6,24 @@ import asyncio
 import signal
 import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import click
+import psycopg
 
 from pam_iampass.cli import output
-from pam_iampass.gateway import joining, restored, service
+from pam_iampass.gateway import certificates, joining, records, restored, service
 from pam_iampass.gateway.cli import config_option, with_gateway
+from pam_iampass.gateway.database import DatabaseError
 from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.watching import watching
 from pam_iampass.server.http import Dispatcher, serve
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest
 from pam_iampass.system.unix_sockets import notify
+
+_A_DAY = 86400.0
 
 
 @click.command("serve")
@@ -51,10 +57,26 @@ async def serve_hosts(gateway: Gateway) -> None:
 
     gateway.restored = True  # until the first look
     looking = asyncio.create_task(restored.keep_looking(gateway))
+    watching_certificate = asyncio.create_task(_watch_certificate(gateway))
     async with watching(gateway):
         await serve(dispatcher.handle, listener, context, stopping, ready)
     looking.cancel()
+    watching_certificate.cancel()
     notify("STOPPING=1")
+
+
+async def _watch_certificate(gateway: Gateway) -> None:
+    """Leave an alert each day that the certificate is due for renewal: when it ends, all hosts deny."""
+    settings = gateway.settings
+    while True:
+        certificate, authority = settings.certificate_file.read_bytes(), settings.ca_file.read_bytes()
+        due = certificates.is_due(certificate, settings.names, authority)
+        if due:
+            reason = f"the gateway's certificate {due}: pam-iampass-gateway certificate renew"
+            with suppress(DatabaseError, psycopg.Error):
+                async with gateway.database.transaction() as connection:
+                    await records.write(connection, Kind.ALERT, what="certificate_due", reason=reason)
+        await asyncio.sleep(_A_DAY)
 
 
 def _refused(request: IncomingRequest, refusal: RefusedRequest) -> None:
