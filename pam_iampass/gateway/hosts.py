@@ -55,13 +55,13 @@ class Host:
 async def find(gateway: Gateway, connection: Connection, id: str) -> Host | None:
     """The host with this id; None if there is none. Raises Tampered."""
     row = await one(connection, "SELECT * FROM host WHERE id = %s", id)
-    return None if row is None else _host(gateway, row)
+    return None if row is None else _host(gateway, row, id=id)
 
 
 async def named(gateway: Gateway, connection: Connection, name: str) -> Host | None:
     """The host with this name; None if there is none. Raises Tampered."""
     row = await one(connection, "SELECT * FROM host WHERE name = %s", name)
-    return None if row is None else _host(gateway, row)
+    return None if row is None else _host(gateway, row, name=name)
 
 
 async def listing(gateway: Gateway, connection: Connection) -> tuple[list[Host], list[str]]:
@@ -100,7 +100,7 @@ async def change(gateway: Gateway, connection: Connection, id: str, **columns: A
     if row is None:
         return None
     values = {name: each.value if isinstance(each, enum.Enum) else each for name, each in columns.items()}
-    sealed = gateway.keys.sealed(TABLE, {**gateway.keys.verified(TABLE, row), **values})
+    sealed = gateway.keys.sealed(TABLE, {**gateway.keys.verified(TABLE, row, id=id), **values})
     await replace(connection, TABLE, "id", sealed)
     return _host(gateway, sealed)
 
@@ -111,8 +111,8 @@ async def remove(connection: Connection, name: str) -> bool:
     return cursor.rowcount > 0
 
 
-def _host(gateway: Gateway, row: dict[str, Any]) -> Host:
-    values = gateway.keys.verified(TABLE, row)
+def _host(gateway: Gateway, row: dict[str, Any], **asked: str) -> Host:
+    values = gateway.keys.verified(TABLE, row, **asked)
     return Host(
         values["id"],
         values["name"],
@@ -162,7 +162,7 @@ class Invite:
 async def find_invite(gateway: Gateway, connection: Connection, id: str) -> Invite | None:
     """The invite with this id, locked until the transaction ends; None if there is none. Raises Tampered."""
     row = await one(connection, "SELECT * FROM invite WHERE id = %s FOR UPDATE", id)
-    return None if row is None else _invite(gateway, row)
+    return None if row is None else _invite(gateway, row, id=id)
 
 
 async def invites(gateway: Gateway, connection: Connection) -> list[Invite]:
@@ -206,8 +206,8 @@ async def remove_invite(connection: Connection, id: str) -> bool:
     return cursor.rowcount > 0
 
 
-def _invite(gateway: Gateway, row: dict[str, Any]) -> Invite:
-    values = gateway.keys.verified(INVITES, row)
+def _invite(gateway: Gateway, row: dict[str, Any], **asked: str) -> Invite:
+    values = gateway.keys.verified(INVITES, row, **asked)
     return Invite(
         values["id"],
         gateway.keys.decrypt(values["secret"], INVITES, "secret", values["id"]),

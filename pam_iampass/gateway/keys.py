@@ -68,11 +68,17 @@ class KeyFile:
         given = {name: value for name, value in values.items() if value is not None}
         return {**values, MAC: hmac.digest(self._mac, _canonical((table, given)), "sha256")}
 
-    def verified(self, table: str, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The row as it was read, all columns, without its MAC. Raises Tampered unless `sealed` has made it."""
+    def verified(self, table: str, row: Mapping[str, Any], **asked: object) -> dict[str, Any]:
+        """The row as it was read, all columns, without its MAC.
+
+        Raises Tampered unless `sealed` has made it, and unless it has the columns `asked`, by which it was looked for:
+        whoever owns the database decides which row a SELECT finds.
+        """
         values = self.sealed(table, row)
         if not hmac.compare_digest(values.pop(MAC), bytes(row[MAC] or b"")):
             raise Tampered(f"{table}: a row was not written by this gateway")
+        if any(values[name] != value for name, value in asked.items()):
+            raise Tampered(f"{table}: the database shows another row than it was asked for")
         return values
 
     def session_token(self, session: UUID) -> str:

@@ -85,7 +85,7 @@ def person_name_error(name: str) -> str | None:
 async def find(gateway: Gateway, connection: Connection, name: str) -> Person | None:
     """The person with this name, whatever the status; None if there is none. Raises Tampered."""
     row = await one(connection, "SELECT * FROM person WHERE name = %s", name)
-    return None if row is None else _person(gateway, row)
+    return None if row is None else _person(gateway, row, name=name)
 
 
 async def listing(gateway: Gateway, connection: Connection) -> tuple[list[Person], list[str]]:
@@ -114,7 +114,7 @@ async def change(gateway: Gateway, connection: Connection, name: str, **values: 
     found = await one(connection, "SELECT * FROM person WHERE name = %s FOR UPDATE", name)
     if found is None:
         return None
-    row = await _row(gateway, connection, dataclasses.replace(_person(gateway, found), **values))
+    row = await _row(gateway, connection, dataclasses.replace(_person(gateway, found, name=name), **values))
     await replace(connection, TABLE, "name", row)
     return _person(gateway, row)
 
@@ -169,8 +169,8 @@ async def _row(gateway: Gateway, connection: Connection, person: Person) -> dict
     return gateway.keys.sealed(TABLE, row)
 
 
-def _person(gateway: Gateway, row: dict[str, Any]) -> Person:
-    values = gateway.keys.verified(TABLE, row)
+def _person(gateway: Gateway, row: dict[str, Any], **asked: str) -> Person:
+    values = gateway.keys.verified(TABLE, row, **asked)
     plain: dict[str, Any] = {column: values[column] for column in _ENCRYPTED}
     for column, sealed in plain.items():
         if sealed is not None:

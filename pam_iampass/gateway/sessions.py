@@ -135,8 +135,8 @@ class HostSession:
         return self.state is State.OPEN and self.status is not None and self.status.in_progress
 
 
-def _session(gateway: Gateway, row: Mapping[str, Any]) -> HostSession:
-    values = gateway.keys.verified(TABLE, row)
+def _session(gateway: Gateway, row: Mapping[str, Any], **asked: object) -> HostSession:
+    values = gateway.keys.verified(TABLE, row, **asked)
     upstream = values["upstream"]
     if upstream is not None:
         upstream = SessionSchema().loads(gateway.keys.decrypt(upstream, TABLE, "upstream", str(values["id"])))
@@ -154,7 +154,7 @@ def _session(gateway: Gateway, row: Mapping[str, Any]) -> HostSession:
 async def find(gateway: Gateway, connection: Connection, session: uuid.UUID) -> HostSession | None:
     """The session with this id; None if there is none. Raises Tampered."""
     row = await one(connection, "SELECT * FROM session WHERE id = %s", session)
-    return None if row is None else _session(gateway, row)
+    return None if row is None else _session(gateway, row, id=session)
 
 
 async def _change(
@@ -164,7 +164,7 @@ async def _change(
     row = await one(connection, "SELECT * FROM session WHERE id = %s FOR UPDATE", session)
     if row is None:
         raise Tampered("session: a row has gone")
-    sealed = gateway.keys.sealed(TABLE, {**gateway.keys.verified(TABLE, row), **columns})
+    sealed = gateway.keys.sealed(TABLE, {**gateway.keys.verified(TABLE, row, id=session), **columns})
     await replace(connection, TABLE, "id", sealed)
     return _session(gateway, sealed)
 
@@ -323,7 +323,7 @@ async def _repeated(
     gateway: Gateway, connection: Connection, host: Host, row: Mapping[str, Any], asked: AskedStart
 ) -> HostSession | Reason:
     try:
-        session = _session(gateway, row)
+        session = _session(gateway, row, host=host.id, request_id=asked.request_id)
     except Tampered as error:
         await alert(connection, host.name, str(error), person=asked.person)
         return Reason.TRY_AGAIN

@@ -320,8 +320,8 @@ def test_a_session_at_iampass_is_not_exchanged_for_another_ones(
         "UPDATE person SET token = (SELECT token FROM person WHERE name = 'bob') WHERE name = 'alice'",
         "UPDATE person SET name = 'mallory' WHERE name = 'bob'; UPDATE person SET name = 'bob' WHERE name = 'alice';"
         " UPDATE person SET name = 'alice' WHERE name = 'mallory'",
-        "INSERT INTO person SELECT 'mallory', token, groups, display_name, phone_number, source, status, changed_at,"
-        " mac FROM person WHERE name = 'bob'",
+        "CREATE TABLE copy AS SELECT * FROM person WHERE name = 'bob'; UPDATE copy SET name = 'mallory';"
+        " INSERT INTO person SELECT * FROM copy",
     ],
 )
 def test_the_database_has_nobody_else_asked(
@@ -341,17 +341,64 @@ def test_the_database_has_nobody_else_asked(
         "UPDATE host SET id = 'h-bbbbbbbbbbbb'",
         "UPDATE host SET group_name = 'bastions'",
         "UPDATE host SET status = 'active', machine = 'other'",
-        "INSERT INTO host SELECT 'h-bbbbbbbbbbbb', 'another', group_name, secret, machine, status, joined_at, invite,"
-        " slowed_until, mac FROM host",
+        "CREATE TABLE copy AS SELECT * FROM host; UPDATE copy SET id = 'h-bbbbbbbbbbbb', name = 'another';"
+        " INSERT INTO host SELECT * FROM copy",
     ],
 )
 def test_the_database_makes_no_host(
     gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, change: str
 ) -> None:
-    gateway_server.rows(change)
+    for statement in change.split(";"):
+        gateway_server.rows(statement)
     if "bbbb" in change:
         gateway_server.application_id = "h-bbbbbbbbbbbb"
     for _ in range(2):
         assert caller.ask("alice").status == 401
     assert sandbox.calls == ()
     assert [record["kind"] for record in gateway_server.records] == ["alert"]
+
+
+def _shows_another(running: RunningGateway, kind: str, asked: str, given: str) -> None:
+    """From now on the database takes one value for another, with an operator of its owner's."""
+    for statement in (
+        "CREATE SCHEMA evil",
+        f"CREATE FUNCTION evil.equal({kind}, {kind}) RETURNS bool LANGUAGE sql IMMUTABLE AS $$ SELECT $1"
+        f" OPERATOR(pg_catalog.=) (CASE WHEN $2 OPERATOR(pg_catalog.=) '{asked}'::{kind} THEN '{given}'::{kind}"
+        " ELSE $2 END) $$",
+        f"CREATE OPERATOR evil.= (LEFTARG = {kind}, RIGHTARG = {kind}, FUNCTION = evil.equal)",
+        f"ALTER DATABASE {running.settings.database.rpartition('=')[2]} SET search_path = evil, pg_catalog, public",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    ):
+        running.rows(statement)
+
+
+@pytest.mark.parametrize("what", ["session", "person", "host"])
+def test_the_database_shows_no_other_row_than_it_was_asked_for(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, what: str
+) -> None:
+    gateway_server.add_host("h-bbbbbbbbbbbb")
+    bobs, alices = approved(caller, sandbox, "bob"), caller.ask("alice").authentication
+    if what == "session":
+        shown = [str(gateway_server.session(each).id) for each in (alices, bobs)]
+        gateway_server.rows("UPDATE session SET state = 'ended' WHERE id = %s", shown[0])
+        _shows_another(gateway_server, "uuid", *shown)
+        reply = within_a_second(caller, alices)
+        while reply.status == 503:  # it makes new connections
+            reply = caller.session("GET", alices, "status_url")
+        assert reply.reason == "UNKNOWN_SESSION"
+    elif what == "person":
+        assert caller.end(alices)
+        _shows_another(gateway_server, "text", "alice", "bob")
+        reply = caller.ask("alice")
+        while (reason := reply.authentication["reason"]) == "DATABASE_AWAY":
+            reply = caller.ask("alice")
+        assert reason == "UNKNOWN_USER"
+    else:
+        gateway_server.change_host(status=HostStatus.SUSPENDED)
+        _shows_another(gateway_server, "text", HOST, "h-bbbbbbbbbbbb")
+        reply = caller.ask("carol")
+        while reply.status == 200 and reply.authentication["reason"] == "DATABASE_AWAY":
+            reply = caller.ask("carol")
+        assert reply.status == 401
+    assert len(sandbox.sessions) == 2

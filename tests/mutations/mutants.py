@@ -897,7 +897,7 @@ MUTANTS = {
     "Who is asked is the gateway's to say": (
         Mutant(
             "the row of a person counts as the database has it",
-            "values = gateway.keys.verified(TABLE, row)\n    plain:",
+            "values = gateway.keys.verified(TABLE, row, **asked)\n    plain:",
             "values = dict(row)\n    plain:",
             "test_who_can_write_to_the_database_only_lets_nobody_in",
         ),
@@ -1049,9 +1049,15 @@ MUTANTS = {
         ),
         Mutant(
             "a row of a session that no gateway has written counts",
-            'values = gateway.keys.verified(TABLE, row)\n    upstream = values["upstream"]',
+            'values = gateway.keys.verified(TABLE, row, **asked)\n    upstream = values["upstream"]',
             'values = dict(row)\n    upstream = values["upstream"]',
             "test_the_database_approves_nobody",
+        ),
+        Mutant(
+            "whoever owns the database shows another row than it was asked for",
+            "if any(values[name] != value for name, value in asked.items()):",
+            "if any(name not in values for name in asked):",
+            "test_the_database_shows_no_other_row_than_it_was_asked_for",
         ),
         Mutant(
             "the sessions of a suspended host go on",
@@ -1159,13 +1165,13 @@ MUTANTS = {
         ),
         Mutant(
             "joining: an invite that no gateway has written counts",
-            "values = gateway.keys.verified(INVITES, row)",
+            "values = gateway.keys.verified(INVITES, row, **asked)",
             "values = dict(row)",
             "test_an_invite_that_was_written_in_the_database_itself_does_not_count",
         ),
         Mutant(
             "joining: a host that no gateway has written counts",
-            "values = gateway.keys.verified(TABLE, row)\n    return Host(",
+            "values = gateway.keys.verified(TABLE, row, **asked)\n    return Host(",
             "values = dict(row)\n    return Host(",
             "test_a_host_that_was_written_in_the_database_itself_does_not_count",
         ),
