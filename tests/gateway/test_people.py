@@ -91,7 +91,7 @@ ATTACKS = {
     "column moved": "UPDATE person SET display_name = token WHERE name = 'bob'",
     "added": "DELETE FROM person WHERE name = 'bob';"
     "INSERT INTO person SELECT 'bob', token, groups, display_name, "
-    "phone_number, source, status, changed_at, directory_id, mac "
+    "phone_number, source, status, changed_at, mac "
     "FROM person WHERE name = 'alice'",
 }
 

@@ -42,8 +42,8 @@ CREATE TABLE person (
     source text NOT NULL CHECK (source IN ('local', 'ldap')),
     status text NOT NULL CHECK (status IN ('active', 'leaving', 'removing')),
     changed_at timestamptz NOT NULL,
-    directory_id text,                  -- tells the person from a later one of the same name
-    mac bytea NOT NULL
+    mac bytea NOT NULL,
+    directory_id text                   -- tells the person from a later one of the same name
 );
 
 CREATE TABLE session (
