@@ -45,9 +45,10 @@ async def watching(gateway: Gateway, first_poll: float = FIRST_POLL) -> AsyncIte
         failed = [task for task in tasks if task.done()]
         if gateway.starts:
             await asyncio.wait(list(gateway.starts.values()), timeout=_STOP_SECONDS)
-        for task in tasks:
+        ending = [*tasks, *(asked.answer for asked in gateway.asked.values())]
+        for task in ending:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
         for task in failed:
             task.result()
 
@@ -67,6 +68,7 @@ async def _follow_all(gateway: Gateway, first_poll: float) -> None:
     finally:
         for task in followed.values():
             task.cancel()
+        await asyncio.gather(*followed.values(), return_exceptions=True)
 
 
 async def _look(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[HostSession, float]]:
