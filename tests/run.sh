@@ -41,11 +41,12 @@ whole=$#
 if [ $# -eq 0 ]; then
     # The longest first, and groups that mostly wait beside groups that need CPU.
     set -- tests/unit/login 'tests/unit/session tests/unit/agent' 'tests/unit/test_*.py tests/unit/system' \
+        'tests/gateway/test_[a-i]*.py' 'tests/gateway/test_[k-t]*.py' 'tests/gateway/test_j*.py tests/gateway/test_[u-z]*.py' \
         tests/pam tests/faults tests/system/setuid 'tests/system/test_s*.py' 'tests/system/test_[t-z]*.py' \
         'tests/system/setup/test_[s-z]*.py' 'tests/system/test_[f-m]*.py tests/system/test_[o-r]*.py' \
         'tests/system/test_[a-c]*.py tests/system/test_e*.py' tests/browser \
         'tests/system/setup/test_[a-r]*.py' 'tests/system/test_d*.py' 'tests/client tests/system/test_n*.py' \
-        'tests/unit/[b-k]* tests/unit/audit tests/unit/pam tests/unit/server tests/unit/setup tests/unit/tools' tests/sandbox tests/gateway
+        'tests/unit/[b-k]* tests/unit/audit tests/unit/pam tests/unit/server tests/unit/setup tests/unit/tools' tests/sandbox
 fi
 echo "Testing in isolated roots: this machine is not changed. All tests take about five minutes."
 # Compile the tests and all packages that they use once: groups that start at the same time would each do it.

@@ -116,7 +116,10 @@ def test_another_service_and_none(gateway: tuple[Postgres, Sandbox]) -> None:
 
 def test_the_database(gateway: tuple[Postgres, Sandbox]) -> None:
     server, _ = gateway
-    sql("INSERT INTO person VALUES ('mallory', 'x', '{}', NULL, NULL, 'local', 'active', now(), 'x')")
+    sql(
+        "INSERT INTO person (name, token, groups, source, status, changed_at, mac)"
+        " VALUES ('mallory', 'x', '{}', 'local', 'active', now(), 'x')"
+    )
     found = doctor()
     assert found.keys() == {"rows-not-ours"}
     assert found["rows-not-ours"]["title"] == "A row was not written by a gateway of this fleet"
