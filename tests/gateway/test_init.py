@@ -108,8 +108,10 @@ def test_a_secret_that_iampass_refuses_is_an_error(arguments: list[str]) -> None
     shown = run_gateway(*arguments, typed="wrong\n", status=1)
     assert "application secret" in shown
     assert "wrong" not in shown
-    (ETC / "application-secret").unlink()
     run_gateway("init", "--secret-file", "-", typed="s3cret\n")
+    (ETC / "application-secret").write_text("outdated\n")
+    assert "correct /etc/iampass-gateway/application-secret" in run_gateway("init", status=1)
+    assert (ETC / "application-secret").read_text() == "outdated\n"
 
 
 def test_an_application_that_iampass_does_not_know_is_an_error(arguments: list[str]) -> None:
@@ -180,6 +182,22 @@ def test_the_key_of_the_ca_may_be_elsewhere(arguments: list[str], tmp_path: Path
     assert _contents() == before
     run_gateway("certificate", "renew", "--ca-key", str(tmp_path / "ca-key.pem"))
     assert _contents()["certificate.pem"] != before["certificate.pem"]
+
+
+def test_a_new_ca_gets_a_new_certificate(arguments: list[str]) -> None:
+    run_gateway(*arguments, typed="s3cret\n")
+    before = _contents()
+    for name in ("ca.pem", "ca-key.pem"):
+        (ETC / name).unlink()
+    run_gateway("init")
+    after = _contents()
+    assert {name for name in before if before[name] != after[name]} == {
+        "ca.pem",
+        "ca-key.pem",
+        "certificate.pem",
+        "certificate-key.pem",
+    }
+    assert certificates.is_due(after["certificate.pem"], ["localhost"], after["ca.pem"]) is None
 
 
 def test_a_certificate_that_ends_soon_is_an_alert(

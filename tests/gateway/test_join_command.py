@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
@@ -146,6 +147,9 @@ def test_a_host_joins_and_only_what_leads_to_the_gateway_changes(server: Postgre
         "joined.json",
     }
     assert succeeds("check")
+    findings = json.loads(run_command("doctor", "--json").stdout)["findings"]
+    (left,) = [each for each in findings if each["id"] == "gateway-secret-left"]
+    assert "/etc/iampass/before-join/application-secret" in str(left)
 
 
 def test_leave_takes_everything_back(server: Postgres) -> None:

@@ -16,7 +16,7 @@ import click
 from pam_iampass.cli import output
 from pam_iampass.cli.parameters import Parsed
 from pam_iampass.client.api import ManagementAPI
-from pam_iampass.client.errors import IampassError
+from pam_iampass.client.errors import IampassError, Refused
 from pam_iampass.config.schema import Key
 from pam_iampass.config.value_types import InvalidValue
 from pam_iampass.config.yaml_document import MappingNode, SequenceNode, parse
@@ -100,7 +100,7 @@ def command(config: Path, secret_file: Path | None, **given: str | tuple[str, ..
         raise click.ClickException(f"there is no account {ACCOUNT}: run systemd-sysusers") from None
     folder = config.parent
     folder.mkdir(mode=0o755, exist_ok=True)
-    _write_secret(folder / "application-secret", secret_file)
+    new_secret = _write_secret(folder / "application-secret", secret_file)
     new_key = _write_key(folder / "key")
     names = _names(config, given)
     authority = _write_authority(folder, names[0])
@@ -114,7 +114,17 @@ def command(config: Path, secret_file: Path | None, **given: str | tuple[str, ..
             (folder / "key").unlink()
         what = f"the database was made with another key: restore {folder / 'key'} from your backup of it"
         raise click.ClickException(what)
-    _require_application(settings)
+    try:
+        _require_application(settings)
+    except Refused as refused:
+        if new_secret:
+            (folder / "application-secret").unlink()
+        again = (
+            "run init again"
+            if new_secret
+            else f"correct {folder / 'application-secret'}, then run init again"
+        )
+        raise click.ClickException(f"IAMPASS: {refused.diagnostics()}\n    Then {again}.") from None
     _start()
     output.line(("Done.", "green"), " To let a host join: pam-iampass-gateway host invite")
 
@@ -123,10 +133,11 @@ def _said(path: Path | str, what: str, *, made: bool) -> None:
     output.line(("made   " if made else "there  ", "green" if made else ""), f"{path}: {what}")
 
 
-def _write_secret(path: Path, source: Path | None) -> None:
+def _write_secret(path: Path, source: Path | None) -> bool:
+    """Whether the secret is new."""
     if path.exists():
         _said(path, "the application's secret", made=False)
-        return
+        return False
     if source is not None:
         text = sys.stdin.readline() if str(source) == "-" else source.read_text("utf-8")
     elif sys.stdin.isatty():
@@ -140,6 +151,7 @@ def _write_secret(path: Path, source: Path | None) -> None:
         raise click.ClickException("the application's secret is empty, or more than one line")
     files.write(path, f"{secret}\n".encode())
     _said(path, "the application's secret", made=True)
+    return True
 
 
 def _write_key(path: Path) -> bool:
@@ -246,7 +258,7 @@ def _make_tables(settings: GatewaySettings) -> bool:
 
 
 def _require_application(settings: GatewaySettings) -> None:
-    """Raises ClickException unless IAMPASS knows the application and takes the secret."""
+    """Raises Refused for a secret that IAMPASS does not take, and ClickException unless it knows the application."""
     api = ManagementAPI(
         settings.application_id,
         settings.application_secret,
@@ -257,6 +269,8 @@ def _require_application(settings: GatewaySettings) -> None:
     )
     try:
         known = api.knows_application()
+    except Refused:
+        raise
     except IampassError as error:
         raise click.ClickException(f"IAMPASS: {error.diagnostics()}\n    Then run init again.") from None
     if not known:
