@@ -10,13 +10,13 @@ import asyncio
 import json
 import os
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psycopg
 
-from pam_iampass.gateway import records
-from pam_iampass.gateway.database import Connection, DatabaseError, insert, now, one, replace
+from pam_iampass.gateway import database, records
+from pam_iampass.gateway.database import Connection, DatabaseError, insert, now, one
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.system import atomic_write
@@ -39,12 +39,14 @@ class Mark:
     """How often a restored database was confirmed."""
     records: int
     """How many records were ever written."""
+    old_copy: bool = False
+    """Whether an old copy was found since: what is written to that one does not make it a new one."""
 
     def is_behind(self, seen: Mark) -> bool:
         """Whether this database is older than it was when `seen` was true of it, and nobody has confirmed that."""
         if self.fleet != seen.fleet or self.restores < seen.restores:
             return True
-        return self.restores == seen.restores and self.records < seen.records
+        return self.restores == seen.restores and (seen.old_copy or self.records < seen.records)
 
 
 def state_folder() -> Path:
@@ -60,12 +62,10 @@ def seen() -> Mark | None:
         return None
     except ValueError:
         raise ValueError(_damaged()) from None
-    if not isinstance(values, dict) or {type(each) for each in values.values()} != {str, int}:
+    types = {"fleet": str, "restores": int, "records": int, "old_copy": bool}
+    if not isinstance(values, dict) or {name: type(each) for name, each in values.items()} != types:
         raise ValueError(_damaged())
-    try:
-        return Mark(**values)
-    except TypeError:
-        raise ValueError(_damaged()) from None
+    return Mark(**values)
 
 
 def _damaged() -> str:
@@ -110,14 +110,14 @@ async def compare(gateway: Gateway) -> tuple[Mark, bool]:
 
 
 async def look(gateway: Gateway) -> None:
-    """Compare, and move the mark forward unless the database is an old copy.
+    """Compare, and move the mark forward; if the database is an old copy, the mark remembers that.
 
     Raises DatabaseError; what else fails is raised, too, and counts as an old copy.
     """
     try:
         found, gateway.restored = await compare(gateway)
-        if not gateway.restored:
-            remember(found)
+        before = seen()
+        remember(replace(before, old_copy=True) if gateway.restored and before is not None else found)
     except (Tampered, ValueError, OSError):
         gateway.restored = True
         raise
@@ -145,6 +145,6 @@ async def confirm(gateway: Gateway, connection: Connection) -> None:
     row = await one(connection, "SELECT * FROM fleet FOR UPDATE")
     fleet = gateway.keys.verified(TABLE, row or {})
     fleet["restores"] += 1
-    await replace(connection, TABLE, "id", gateway.keys.sealed(TABLE, fleet))
+    await database.replace(connection, TABLE, "id", gateway.keys.sealed(TABLE, fleet))
     await connection.execute("DELETE FROM invite")
     await records.act(connection, "restored_confirm", reason="invites are void")

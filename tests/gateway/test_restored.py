@@ -71,6 +71,8 @@ def test_a_copy_of_yesterday_is_noticed_and_accepted_once_it_is_confirmed(
         for _ in range(2):
             await restored.look(gateway)
             assert gateway.restored
+            for _ in range(9):  # such as refused starts
+                await _act(gateway)
         async with gateway.database.transaction() as connection:
             await restored.confirm(gateway, connection)
         await restored.look(gateway)
@@ -125,7 +127,15 @@ def test_a_row_that_no_gateway_has_written_confirms_nothing(conninfo: str, keys:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{}", "[1]", '{"fleet": "x"}', '{"fleet": 1, "restores": 0, "records": 1}']
+    "content",
+    [
+        "",
+        "{}",
+        "[1]",
+        '{"fleet": "x"}',
+        '{"fleet": 1, "restores": 0, "records": 1}',
+        '{"fleet": "x", "restores": 0, "records": 1}',
+    ],
 )
 def test_a_damaged_mark_answers_no_host(conninfo: str, keys: KeyFile, state: Path, content: str) -> None:
     (state / "mark.json").write_text(content)
@@ -152,3 +162,5 @@ def test_a_damaged_mark_answers_no_host(conninfo: str, keys: KeyFile, state: Pat
 def test_what_is_behind(now: Mark, behind: bool) -> None:
     assert now.is_behind(Mark("a", 0, 5)) is behind
     assert Mark("a", 0, 9).is_behind(Mark("a", 1, 5))
+    assert Mark("a", 0, 9).is_behind(Mark("a", 0, 5, old_copy=True))
+    assert not Mark("a", 1, 1).is_behind(Mark("a", 0, 5, old_copy=True))

@@ -1060,6 +1060,12 @@ MUTANTS = {
             "test_the_database_shows_no_other_row_than_it_was_asked_for",
         ),
         Mutant(
+            "a restored database is a new one again once enough was written to it",
+            "(seen.old_copy or self.records < seen.records)",
+            "self.records < seen.records",
+            "test_a_copy_of_yesterday_is_noticed_and_accepted_once_it_is_confirmed",
+        ),
+        Mutant(
             "the sessions of a suspended host go on",
             "if host.status is not HostStatus.ACTIVE:\n        raise RefusedRequest(403",
             "if not host:\n        raise RefusedRequest(403",
