@@ -1194,6 +1194,18 @@ MUTANTS = {
             "test_another_gateway_is_not_trusted",
         ),
         Mutant(
+            "restored: an old copy catches up with its mark",
+            "(seen.old_copy or self.records < seen.records)",
+            "self.records < seen.records",
+            "test_a_copy_of_yesterday_is_noticed_and_accepted_once_it_is_confirmed",
+        ),
+        Mutant(
+            "restored: another installation counts as this one",
+            "if self.fleet != seen.fleet or self.restores < seen.restores:",
+            "if self.restores < seen.restores:",
+            "test_another_installation_is_not_taken_for_this_one",
+        ),
+        Mutant(
             "joining: logins are denied if it ends between the secret and the settings",
             'both = f"{first}\\n{second}\\n" if second and second != first else f"{first}\\n"',
             'both = f"{first}\\n"',
