@@ -21,7 +21,7 @@ import ssl
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pam_iampass.client import Deadline, Gateways, IampassError, ManagementAPI, NotFound
 from pam_iampass.client.call import Call, JsonObject, http_time
@@ -35,7 +35,7 @@ from pam_iampass.setup.files import Snapshot, content_of, take, text_of
 from pam_iampass.setup.manifest import ManifestStore
 from pam_iampass.system import paths
 from pam_iampass.system.boot import machine_digest
-from pam_iampass.system.service_user import SERVICE_USER, config_readers, service_group
+from pam_iampass.system.service_user import config_readers, service_group
 from pam_iampass.text import clean
 
 SETTINGS = Path(paths.SETTINGS)
@@ -50,31 +50,24 @@ _REPLACED = ("application_id", "server", "gateways", "ca_file", "proxy")
 _INVITE = re.compile(r"(i-[a-z2-7]{12})\.([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{43})")
 _CA_LIMIT = 64 * 1024
 _CLOCK_TOLERANCE = 300.0  # as in pam_iampass.server.signatures
-_SECONDS = 10.0
-_NEW_INVITE = "make a new one at the gateway: pam-iampass-gateway host invite"
+_SECONDS = 20.0
 _REMEDIES = {
-    "UNKNOWN_CLIENT": _NEW_INVITE,
-    "BAD_SIGNATURE": _NEW_INVITE,
-    "INVITE_USED": _NEW_INVITE,
-    "INVITE_EXPIRED": _NEW_INVITE,
     "INVITE_OTHER_NAME": "give that name: --name",
-    "INVITE_OTHER_NETWORK": "join from there, or " + _NEW_INVITE,
     "NAME_TAKEN": "give another --name, or remove that host at the gateway",
     "BAD_NAME": "give the name: --name",
-    "RESTORED": "at the gateway: pam-iampass-gateway restored",
     "CLOCK_OFF": "set the clock of this machine (timedatectl)",
+    "RESTORED": "at the gateway: pam-iampass-gateway restored",
 }
+"""For any other reason, another invite is needed."""
 
 
-@dataclass(frozen=True)
-class Membership:
-    """What has come of joining."""
+class Membership(NamedTuple):
+    """What has come of joining. `status` is active or waiting."""
 
     url: str
     name: str
     group: str
     status: str
-    """active or waiting."""
     secret_kept: bool
     """Whether the secret of an application is among what is kept."""
 
@@ -87,9 +80,11 @@ class _JoinCall(Call[str]):
         if 400 <= status < 500:
             with contextlib.suppress(IampassError):
                 found = JsonObject.parse(body, self.name)
-                reason, detail = found.text("reason"), found.text("detail")
-                if reason in _REMEDIES:
-                    raise SetupRefused(f"the gateway refuses: {clean(detail)} ({reason})", _REMEDIES[reason])
+                reason, detail = found.text("reason"), clean(found.text("detail"))
+                remedy = "make an invite at the gateway: pam-iampass-gateway host invite"
+                raise SetupRefused(
+                    f"the gateway refuses: {detail} ({clean(reason)})", _REMEDIES.get(reason, remedy)
+                )
         return super().read(status, headers, body, now, nonce)
 
 
@@ -109,11 +104,16 @@ def join(url: str, invite: str, name: str) -> Membership:
             "this is not an invite", "copy the whole word that pam-iampass-gateway host invite prints"
         )
     machine, group = machine_digest(), service_group()
-    if not machine:
-        raise SetupRefused("this machine has no machine-id", "make one: systemd-machine-id-setup")
-    if group is None:
-        raise SetupRefused(f"there is no group {SERVICE_USER}", "run systemd-sysusers")
-    before, secret_file = _before()
+    if not machine or group is None:
+        raise SetupRefused(
+            "this machine has no machine-id, or no group _iampass", "install the package again"
+        )
+    _require_no_sandbox()
+    before = take(SETTINGS)
+    joined = _top(before.content, "gateways")
+    if joined and not _JOINING.exists():
+        raise SetupRefused(f"this machine has joined {joined[0]} already", "first: pam-iampass leave")
+    secret_file = _secret_file(before.content)
     authority = _authority(origin, word[3])
     secret = _pending(origin.url, secret_file)
     files.write(FOLDER / "ca.pem", authority, 0o644)
@@ -124,21 +124,19 @@ def join(url: str, invite: str, name: str) -> Membership:
         raise ConfigurationError(errors)
     gateways = Gateways([origin.url], FOLDER / "ca.pem")
     try:
-        call = _call(origin, word[1], word[2], {"name": name, "machine": machine, "secret": secret})
-        host_id = gateways.call(call, Deadline.after(3 * _SECONDS))
-        name, group_name, status = ManagementAPI(host_id, secret, transport=gateways).host(
-            deadline=Deadline.after(_SECONDS)
-        )
+        body = {"name": name, "machine": machine, "secret": secret}
+        host_id = gateways.call(_call(origin, word[1], word[2], body), Deadline.after(_SECONDS))
+        host = ManagementAPI(host_id, secret, transport=gateways).host(deadline=Deadline.after(_SECONDS))
     finally:
         gateways.close()
-    old = _keep(before, secret_file, secret)
+    kept_secret = _keep(before, secret_file, secret)
     files.write(CA_FILE, authority, 0o644)
-    _switch(secret_file, secret, old, before, _joined(before, host_id, origin.url, CA_FILE), group)
+    _switch(secret_file, secret, kept_secret, before, _joined(before, host_id, origin.url, CA_FILE), group)
     files.write(secret_file, content_of(f"{secret}\n"), 0o640, 0, group)
-    files.write(JOINED, _json({"url": origin.url, "name": name, "host_id": host_id}))
+    files.write(JOINED, _json({"url": origin.url, "name": host[0], "host_id": host_id}))
     for file in ("joining.json", "ca.pem", "next.yaml", "next-secret"):
         (FOLDER / file).unlink(missing_ok=True)
-    return Membership(origin.url, name, group_name, status, bool(old))
+    return Membership(origin.url, *host, kept_secret.content is not None)
 
 
 def leave(*, force: bool) -> str:
@@ -154,32 +152,26 @@ def leave(*, force: bool) -> str:
     joined = json.loads(JOINED.read_bytes())
     now, kept = take(SETTINGS), take(FOLDER / "iampass.yaml")
     kept_secret, group = take(FOLDER / "application-secret"), service_group() or 0
-    old = text_of(kept_secret.content).partition("\n")[0]
     content = _without_gateway(now, kept, joined)
     if not force:
         _require_usable(content, group)
     secret_file = _secret_file(content)
-    secret = text_of(take(secret_file).content).partition("\n")[0]
+    secret = _first_line(take(secret_file))
     gateways = Gateways(_top(now.content, "gateways") or [joined["url"]], CA_FILE)
     try:
         known = _is_known(gateways, joined["host_id"], secret)
-        _switch(secret_file, secret, old, now, content, group)
+        _switch(secret_file, secret, kept_secret, now, content, group)
         if known:
-            gateways.call(
-                _leave_call(gateways.origin, joined["host_id"], secret), Deadline.after(3 * _SECONDS)
-            )
+            _tell(gateways, joined["host_id"], secret)
     except IampassError as error:
         if not force:
             then = f"pam-iampass-gateway host remove {joined['name']}"
             what = f"the gateway {joined['url']} was not told: {error}"
             raise SetupError(what, f"try again; or --force, and then at the gateway: {then}") from None
-        _switch(secret_file, secret, old, now, content, group)
+        _switch(secret_file, secret, kept_secret, now, content, group)
     finally:
         gateways.close()
-    if kept_secret.content is None:
-        secret_file.unlink(missing_ok=True)
-    else:
-        files.write(secret_file, kept_secret.content, kept_secret.mode, kept_secret.uid, kept_secret.gid)
+    _put(secret_file, kept_secret)
     CA_FILE.unlink(missing_ok=True)
     JOINED.unlink()
     shutil.rmtree(FOLDER)
@@ -187,16 +179,6 @@ def leave(*, force: bool) -> str:
 
 
 # What is there
-
-
-def _before() -> tuple[Snapshot, Path]:
-    """The settings file, and where the secret is."""
-    _require_no_sandbox()
-    now = take(SETTINGS)
-    gateways = _top(now.content, "gateways")
-    if gateways and not _JOINING.exists():
-        raise SetupRefused(f"this machine has joined {gateways[0]} already", "first: pam-iampass leave")
-    return now, _secret_file(now.content)
 
 
 def _require_no_sandbox() -> None:
@@ -302,9 +284,11 @@ def _is_known(gateways: Gateways, host_id: str, secret: str) -> bool:
     return True
 
 
-def _leave_call(origin: Origin, host_id: str, secret: str) -> Call[None]:
-    url = f"{origin.url}/fleet/leave/{host_id}"
-    return Call("leave", "POST", url, host_id, secret, lambda _: None, b"{}")
+def _tell(gateways: Gateways, host_id: str, secret: str) -> None:
+    """Leave. Raises IampassError."""
+    url = f"{gateways.origin.url}/fleet/leave/{host_id}"
+    call = Call("leave", "POST", url, host_id, secret, lambda _: None, b"{}")
+    gateways.call(call, Deadline.after(_SECONDS))
 
 
 # The files
@@ -353,29 +337,33 @@ def _errors_in(content: bytes, group: int) -> list[Problem]:
     return [replace(each, file=SETTINGS, line=None) for each in report.problems if each.is_error]
 
 
-def _keep(before: Snapshot, secret_file: Path, secret: str) -> str:
-    """Keep what will be replaced, unless an earlier call has done it; returns the secret that was there before."""
+def _keep(before: Snapshot, secret_file: Path, secret: str) -> Snapshot:
+    """Keep what will be replaced, unless an earlier call has done it; returns the file of the secret as it was."""
     now = take(secret_file)
-    lines = text_of(now.content).split("\n")
-    if secret not in lines:  # otherwise an earlier call has replaced it
-        _copy(now, FOLDER / "application-secret")
+    if secret not in text_of(now.content).split("\n"):
+        _put(FOLDER / "application-secret", now)
     if not _top(before.content, "gateways"):
-        _copy(before, FOLDER / "iampass.yaml")
-    kept = take(FOLDER / "application-secret")
-    return text_of(kept.content).partition("\n")[0]
+        _put(FOLDER / "iampass.yaml", before)
+    return take(FOLDER / "application-secret")
 
 
-def _copy(what: Snapshot, path: Path) -> None:
+def _put(path: Path, what: Snapshot) -> None:
+    """Make a file as it was."""
     if what.content is None:
         path.unlink(missing_ok=True)
     else:
         files.write(path, what.content, what.mode, what.uid, what.gid)
 
 
-def _switch(secret_file: Path, first: str, second: str, owner: Snapshot, content: bytes, group: int) -> None:
+def _switch(
+    secret_file: Path, secret: str, kept: Snapshot, before: Snapshot, content: bytes, group: int
+) -> None:
     """Replace the settings. Meanwhile the secret is there that they need before, and the one that they need after."""
-    both = f"{first}\n{second}\n" if second and second != first else f"{first}\n"
-    files.write(secret_file, content_of(both), 0o640, 0, group)
-    if owner.content is None:
-        owner = Snapshot(b"", 0o640, 0, group)
-    files.write(SETTINGS, content, owner.mode, owner.uid, owner.gid)
+    both = dict.fromkeys(line for line in (secret, _first_line(kept)) if line)
+    files.write(secret_file, content_of("".join(f"{line}\n" for line in both)), 0o640, 0, group)
+    before = Snapshot(b"", 0o640, 0, group) if before.content is None else before
+    files.write(SETTINGS, content, before.mode, before.uid, before.gid)
+
+
+def _first_line(file: Snapshot) -> str:
+    return text_of(file.content).partition("\n")[0]
