@@ -127,6 +127,9 @@ class Participants:
     approver: str = ""
     """Whose phone is asked, or whose recovery code is spent, or who is bypassed."""
 
+    person: str = ""
+    """Who logs in, for whom a second person must approve."""
+
 
 @dataclass(frozen=True)
 class Login:

@@ -199,16 +199,16 @@ class Administration:
     # session
 
     def _session_list(self, _request: ControlRequest) -> list[dict[str, Any]]:
-        return [_listed(kept) for kept in self._state.kept_sessions()]
+        return [listed(kept) for kept in self._state.kept_sessions()]
 
     def _session_end(self, request: ControlRequest) -> dict[str, Any]:
         """End the sessions of the user or with the id `who`, or `all`; answers when their logins are over."""
         who = None if request.flag("all") else request.text("who")
-        chosen = [kept.id for kept in _chosen(self._state.kept_sessions(), who)]
+        idents = [kept.id for kept in chosen(self._state.kept_sessions(), who)]
         with self._recorded(Act.SESSION_END, request, who or "") as facts:
-            left = self._end(chosen, request)
-            facts.append(f"{len(chosen) - len(left)} of {len(chosen)} sessions ended")
-        return {"ended": [ident for ident in chosen if ident not in left], "not_ended": left}
+            left = self._end(idents, request)
+            facts.append(f"{len(idents) - len(left)} of {len(idents)} sessions ended")
+        return {"ended": [ident for ident in idents if ident not in left], "not_ended": left}
 
     def _session_wait(self, request: ControlRequest) -> dict[str, Any]:
         """Cut off `users` again: something may have begun meanwhile. Answers when `sessions` and theirs are over."""
@@ -270,11 +270,14 @@ class Administration:
             self._journal.act(ActRecord(act, user, request.administrator, reason, failed, service))
 
 
-def _chosen(sessions: Sequence[KeptSession], who: str | None) -> list[KeptSession]:
-    """The sessions of a user, or of an id or its beginning; all for None. Raises PamIampassError for two ids."""
+def chosen(sessions: Sequence[KeptSession], who: str | None) -> list[KeptSession]:
+    """The sessions of a user or a person, or of an id or its beginning; all for None.
+
+    Raises PamIampassError for two ids.
+    """
     if who is None:
         return list(sessions)
-    of_user = [kept for kept in sessions if who in (kept.user, kept.approver)]
+    of_user = [kept for kept in sessions if who in (kept.user, kept.person, kept.approver)]
     if of_user or len(who) < _SHORTEST_PREFIX:
         return of_user
     of_id = [kept for kept in sessions if kept.id.startswith(who)]
@@ -285,11 +288,12 @@ def _chosen(sessions: Sequence[KeptSession], who: str | None) -> list[KeptSessio
     return of_id
 
 
-def _listed(kept: KeptSession) -> dict[str, Any]:
+def listed(kept: KeptSession) -> dict[str, Any]:
     """A session without its secrets."""
     return {
         "id": kept.id,
         "user": kept.user,
+        "person": kept.person,
         "approver": kept.approver,
         "service": kept.service,
         "from": kept.rhost,

@@ -78,6 +78,8 @@ class SessionRecord:
     reason: str = ""
     warning: bool = False
     """Whether an administrator should look at it."""
+    person: str = ""
+    """Who logged in; empty if it is not known."""
 
 
 class Act(enum.Enum):
@@ -152,6 +154,7 @@ class Journal:
             "approver": login.participants.approver or None,
             "elapsed_ms": str(round(decision.elapsed * 1000)),
             **({"session": decision.session} if decision.session else {}),
+            **_person(login.participants.person, login.user, login.participants.approver),
         }
         self._write(MESSAGE_IDS[decision.outcome], priority, fields, decision.reason)
 
@@ -164,6 +167,7 @@ class Journal:
             "service": record.service,
             "rhost": record.rhost or None,
             "approver": record.approver,
+            **_person(record.person, record.user, record.approver),
         }
         self._write(SESSION_IDS[record.event], WARNING if record.warning else INFO, fields, record.reason)
 
@@ -234,3 +238,8 @@ class Journal:
             "SYSLOG_PID": str(os.getpid()),
         }
         self._delivery.deliver({**fields, **common})
+
+
+def _person(person: str, user: str, approver: str) -> dict[str, str]:
+    """The field that says who logs in, where no other one does."""
+    return {} if person in ("", user, approver) else {"person": person}

@@ -27,7 +27,7 @@ from pam_iampass.system.service_user import SERVICE_USER
 FROM_MODULE = {"SYSLOG_IDENTIFIER": IDENTIFIER}
 FROM_DOOR = {"SYSLOG_FACILITY": str(AUTHPRIV), "PRIORITY": str(ERROR)}
 """Fields of every record of the module, and of the native door; other entries can have them too."""
-_NAMES = ("user", "caller", "approver", "service", "rhost", "session", "tty")
+_NAMES = ("user", "caller", "approver", "person", "service", "rhost", "session", "tty")
 _FIELDS = (*_NAMES, "outcome", "result", "event", "reason", "elapsed_ms")
 
 # The prefix of pam_syslog(3) on lines of the native door: the module's name, the service and the phase.
@@ -71,6 +71,8 @@ class AuditRecord:
     """One of `SessionEvent` or `Act`; empty for a login."""
     tty: str = ""
     """The terminal of an administrator."""
+    person: str = ""
+    """Who logs in, if that is neither the user nor the approver: a second person must approve."""
 
 
 def interpret(entry: Mapping[str, Any], trusted: Set[int]) -> AuditRecord | None:
@@ -159,7 +161,7 @@ class Filter:
     """Selects records; an empty set selects all."""
 
     users: frozenset[str] = frozenset()
-    """Who logs in, who called, or who approved."""
+    """Who logs in (also into an account that several people share), who called, or who approved."""
     services: frozenset[str] = frozenset()
     outcomes: frozenset[str] = frozenset()
     since: datetime | None = None
@@ -173,11 +175,15 @@ class Filter:
         return (
             (not record.event or (self.events and not self.outcomes))
             and record.session.startswith(self.session)
-            and (not self.users or not self.users.isdisjoint({record.user, record.caller, record.approver}))
+            and (not self.users or not self.users.isdisjoint(_people(record)))
             and (not self.services or record.service in self.services)
             and (not self.outcomes or record.outcome in self.outcomes)
             and (self.since is None or record.time >= self.since)
         )
+
+
+def _people(record: AuditRecord) -> set[str]:
+    return {record.user, record.caller, record.approver, record.person}
 
 
 @dataclass

@@ -100,10 +100,10 @@ def command(
     users with this command (such as throttle clear or session end).
 
     In the table, USER is the user whose name PAM got: in sudo usually the caller, in su the target. CALLER is the user
-    who ran sudo or su. APPROVER is the user whose phone was asked or whose recovery code was used. With USER on the
-    command line, the table has the logins in which that user is one of the three. For what an administrator did, CALLER
-    is the administrator, FROM is the host that the administrator's login came from, and USER is the user whom it
-    concerns.
+    who ran sudo or su. APPROVER is the user whose phone was asked or whose recovery code was used. Where a second
+    person must approve, REASON begins with the name of who logs in, if that is none of the three. With USER on the
+    command line, the table has the logins in which that user is one of these. For what an administrator did, CALLER is
+    the administrator, FROM is the host that the administrator's login came from, and USER is the user whom it concerns.
 
     TOOK is the time from the request to IAMPASS until the decision.
 
@@ -149,8 +149,9 @@ def _row(record: AuditRecord) -> Row:
         outcome, style = record.outcome, _STYLES.get(record.result, "")
         if len(RESULTS[Outcome(outcome)]) > 1:
             outcome += f", {record.result}"
+    person = f"of {record.person}" if record.person else ""
     session = f"session {record.session}" if record.session else ""
-    reason = "; ".join(filter(None, (record.reason, session)))
+    reason = "; ".join(filter(None, (person, record.reason, session)))
     if not record.verified:
         writer = "an unknown user" if record.uid is None else f"user {user_name(record.uid)}"
         style, reason = "dim", f"unverified, written by {writer}: {reason}"

@@ -19,13 +19,13 @@ from pam_iampass.enforcer.service import forget_passwords
 from pam_iampass.errors import PamIampassError
 
 _WATCH_SECONDS = 1.0
-_HEADINGS = ("ID", "USER", "APPROVER", "SERVICE", "FROM", "SINCE", "STATUS", "LEFT", "COVERED")
+_HEADINGS = ("ID", "USER", "PERSON", "APPROVER", "SERVICE", "FROM", "SINCE", "STATUS", "LEFT", "COVERED")
 _STYLES = {"active": "green", "away": "yellow", "revoked": "yellow", "ending": "red"}
 _EPILOG = """\b
 Examples:
   pam-iampass session list                 who is logged in with a session of IAMPASS, from where, for how long still
   pam-iampass session list --watch
-  pam-iampass session end alice            end the logins of alice and those that alice has approved
+  pam-iampass session end alice            end the logins of alice and to alice, and those that alice has approved
   pam-iampass session end 5f0c             end one session, by the beginning of its id
   pam-iampass session end --all            end all
   pam-iampass log --session 5f0c           what happened in a session
@@ -45,6 +45,9 @@ def command() -> None:
 @json_option
 def list_(watch: bool, as_json: bool) -> None:
     """Show the kept sessions of this machine, the oldest first.
+
+    USER is the account that is logged in to, PERSON who logged in, as far as that is known, and APPROVER whose phone
+    has approved it. They differ in accounts that several people share, and where a second person must approve.
 
     STATUS is what IAMPASS reported last: active, or away if the phone is no longer near. It is revoked if the session
     covers no further login, and ending while the login is being ended. LEFT is the time until `session.longest` is
@@ -74,7 +77,8 @@ def list_(watch: bool, as_json: bool) -> None:
 def end(ctx: click.Context, who: str | None, everything: bool, as_json: bool) -> None:
     """End sessions at IAMPASS, and their login sessions, whatever `session.when_closed` says.
 
-    USER is the user who logged in, or who approved it. ID is the id of a session, or at least its first four digits.
+    USER is the user or the person who logged in, or who approved it. ID is the id of a session, or at least its first
+    four digits.
 
     The exit status is 0, also if there was no session, or 1 if the agent could not end them in time.
     """
@@ -161,6 +165,7 @@ def _row(session: dict[str, Any]) -> Row:
     return (
         session["id"][:8],
         (session["user"], "bold"),
+        session["person"] or "-",
         session["approver"],
         session["service"],
         session["from"] or "-",

@@ -227,7 +227,8 @@ def remove_users(
 ) -> None:
     """Remove the token, the recovery codes, the bypasses and the rate limit of each USER, and delete the user with the
     phone at IAMPASS. Logins of USER that wait for an approval are denied. Kept sessions and their logins are ended,
-    also with --keep-at-iampass, and the command waits for their end (pam-iampass session).
+    also with --keep-at-iampass, and the command waits for their end (pam-iampass session). So are those of a USER who
+    has no token, whom a second person has let in.
 
     The command asks before it deletes anything at IAMPASS, because the phone is then gone for all machines with the
     same token. If it cannot ask, because standard input is not a terminal, users stay at IAMPASS unless you give --yes.
@@ -250,9 +251,11 @@ def remove_users(
     try:
         removal = _removal(config, delete=not keep and (yes or _confirmed(names)))
         if len(names) == 1 and file is None:
-            result = removal.one(names[0])
+            result = removal.one_of_several(names[0])
             ended = _finish([result], as_json)
             _remind_of_keys([result], config)
+            if result.state is RemovalState.NOT_LISTED:
+                removal.editor.own_file(result.name)  # raises: there is no token
             _show_removal(result, config, as_json, ended, asked=keep or yes or sys.stdin.isatty())
             ctx.exit(0 if ended else 1)
         with progress(as_json) as show:
@@ -469,17 +472,24 @@ class _Removal:
         entry = self.table.find(name)
         if self.manager is not None and entry is not None:
             delete_at_iampass(self.manager, entry.token)
-        forgotten = ask("user forget", user=name)
-        if forgotten["problem"]:
-            click.echo(forgotten["problem"], err=True)
+        codes, sessions = _forget(name)
         file = self.editor.remove(name)
-        codes, sessions = forgotten["codes"], tuple(forgotten["sessions"])
         return Removed(name, RemovalState.REMOVED, file, self.manager is not None, codes, sessions)
 
     def one_of_several(self, name: str) -> Removed:
-        """The same, unless the table has no such user."""
-        listed = self.table.find(name) is not None
-        return self.one(name) if listed else Removed(name, RemovalState.NOT_LISTED)
+        """The same. Who is not in the table may be logged in nevertheless: by a key, if a second person approved."""
+        if self.table.find(name) is not None:
+            return self.one(name)
+        codes, sessions = _forget(name)
+        return Removed(name, RemovalState.NOT_LISTED, codes=codes, sessions=sessions)
+
+
+def _forget(name: str) -> tuple[bool, tuple[str, ...]]:
+    """Have the agent forget a user, and deny and end all logins; whether there were codes, and the sessions."""
+    forgotten = ask("user forget", user=name)
+    if forgotten["problem"]:
+        click.echo(forgotten["problem"], err=True)
+    return forgotten["codes"], tuple(forgotten["sessions"])
 
 
 def remove_all(
@@ -531,11 +541,12 @@ def _finish(results: list[Removed], quiet: bool) -> bool:
     for result in removed:
         where = "here and at IAMPASS" if result.at_iampass else "here, and kept at IAMPASS"
         record(Act.USER_REMOVE, result.name, f"removed {where}")
-    if not removed:
+    done = [result for result in results if result.state in DONE]
+    if not done:
         return True
     # Also of a login that began before the entry was deleted.
-    sessions = [ident for result in removed for ident in result.sessions]
-    return wait_for_ends([result.name for result in removed], sessions, quiet)
+    sessions = [ident for result in done for ident in result.sessions]
+    return wait_for_ends([result.name for result in done], sessions, quiet)
 
 
 def _remind_of_keys(results: list[Removed], config: Path) -> None:
@@ -543,7 +554,7 @@ def _remind_of_keys(results: list[Removed], config: Path) -> None:
     file = settings.check(config).keys
     people = {place.person for place in key_table.check(file).places} if file is not None else set()
     for result in results:
-        if result.state is RemovalState.REMOVED and result.name in people:
+        if result.state in DONE and result.name in people:
             hint = (
                 f"The key table still has keys of {result.name}: pam-iampass key remove {clean(result.name)}"
             )

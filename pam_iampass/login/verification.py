@@ -89,7 +89,7 @@ def _who_must_approve(
     if isinstance(found, policy.Nobody):
         return decisions.nobody_to_ask(found.reason, found.unknown)
     if isinstance(found, ApprovalRequired):
-        login.participants.approver = found.approver
+        login.participants.approver, login.participants.person = found.approver, found.person
         return found
     login.participants.approver = found.name
     bypass = context.state.bypasses.find(found, login.service)

@@ -174,7 +174,7 @@ class KeptSessions:
         usual = (None, EndCause.LOGIN, EndCause.NOT_OPENED)
         warning = event is SessionEvent.AWAY or kept.ended_by not in usual
         people = kept.user, kept.approver, kept.service, kept.rhost
-        self.journal.session(SessionRecord(event, kept.id, *people, step.reason, warning))
+        self.journal.session(SessionRecord(event, kept.id, *people, step.reason, warning, kept.person))
 
     # The login that begins a session
 

@@ -288,7 +288,10 @@ class Tasks:
             kept, count = silent[0].kept, len(silent)
             others = f" (and about {count - 1} others)" if count > 1 else ""
             people = kept.user, kept.approver, kept.service, kept.rhost
-            record = SessionRecord(SessionEvent.SILENT, kept.id, *people, f"{why}{others}", warning=True)
+            reason = f"{why}{others}"
+            record = SessionRecord(
+                SessionEvent.SILENT, kept.id, *people, reason, warning=True, person=kept.person
+            )
             sessions.journal.session(record)
 
     def _tell(self, entry: Scheduled) -> None:

@@ -578,6 +578,24 @@ MUTANTS = {
             "test_two_names_with_one_phone_are_asked_once",
         ),
         Mutant(
+            "who was let in by a second person cannot be put out by name",
+            "if who in (kept.user, kept.person, kept.approver)]",
+            "if who in (kept.user, kept.approver)]",
+            "test_a_session_is_found_by_who_has_logged_in",
+        ),
+        Mutant(
+            "who has no token is not cut off by user remove",
+            "codes, sessions = _forget(name)\n        return Removed(name, RemovalState.NOT_LISTED",
+            "codes, sessions = False, ()\n        return Removed(name, RemovalState.NOT_LISTED",
+            "test_who_was_let_in_by_a_second_person_is_found_by_name_and_put_out",
+        ),
+        Mutant(
+            "the record of a login to a shared account does not say who logs in",
+            '{} if person in ("", user, approver) else {"person": person}',
+            "{}",
+            "test_the_record_names_who_logs_in_to_a_shared_account_and_has_it_approved",
+        ),
+        Mutant(
             "a second person who approved a login is who uses sudo in it",
             "frozenset(kept.person for kept in here if kept.person)",
             "frozenset(kept.approver for kept in here)",

@@ -121,6 +121,7 @@ def test_json_says_the_same() -> None:
         "session": "",
         "event": "",
         "tty": "",
+        "person": "",
         "uid": pwd.getpwnam("_iampass").pw_uid,
         "verified": True,
     }

@@ -153,16 +153,16 @@ def test_the_list_says_who_is_logged_in_from_where_and_for_how_long(agent: Keepi
     begun(agent, bob, alice, kept("carol", state=State.ASKED))  # carol's phone has not answered yet
     headings, *rows = [line.split() for line in session("list").splitlines()]
     assert headings == [
-        *("ID", "USER", "APPROVER", "SERVICE", "FROM", "SINCE", "STATUS", "LEFT", "COVERED"),
+        *("ID", "USER", "PERSON", "APPROVER", "SERVICE", "FROM", "SINCE", "STATUS", "LEFT", "COVERED"),
     ]
-    assert [(row[:5], row[7:]) for row in rows] == [
-        ([alice.id[:8], "alice", "alice", "sshd", "203.0.113.7"], ["active", "11h49m", "2"]),
-        ([bob.id[:8], "bob", "bob", "login", "-"], ["active", "11h49m", "0"]),
+    assert [(row[:6], row[8:]) for row in rows] == [
+        ([alice.id[:8], "alice", "alice", "alice", "sshd", "203.0.113.7"], ["active", "11h49m", "2"]),
+        ([bob.id[:8], "bob", "bob", "bob", "login", "-"], ["active", "11h49m", "0"]),
     ]
     first = json.loads(session("list", "--json"))["sessions"][0]
     assert 42300 < first.pop("seconds_left") < 42650
     assert first == {
-        **{"id": alice.id, "user": "alice", "approver": "alice", "service": "sshd"},
+        **{"id": alice.id, "user": "alice", "person": "alice", "approver": "alice", "service": "sshd"},
         **{"from": "203.0.113.7", "since": timestamp(alice.since)},
         **{"status": "active", "covered": 2, "last_covered": "2026-11-18T11:06:40+00:00"},
         "logins": [{"user": "alice", "service": "sshd", "tty": "/dev/pts/3", "pid": 4711}],

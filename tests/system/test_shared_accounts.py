@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import world as world_of
 from tests.support.agent import RunningAgent
 from tests.support.command import run_command
 from tests.support.installation import ETC, Installation, write
@@ -208,6 +209,33 @@ def test_a_certificate_of_a_key_that_is_listed_is_not_known_by_that_key(keys: Ke
     run_command("key", "add", "bob", "--ca", keys.print_of("ca"), "--key-id", "bob")
     sign(keys.folder / "ca", keys.folder / "alice", "bob", SHARED)
     keys.approved_by("bob", *keys.offering("alice"))
+
+
+def test_who_was_let_in_by_a_second_person_is_found_by_name_and_put_out(keys: Keys) -> None:
+    """Bob's shell, in a shared account, with alice's approval; his line in the table was already deleted by hand."""
+    world = keys.world
+    keys.admit("bob")
+    world.machine.change(
+        services="{sshd: {approver: {users: [alice, bob]}, session: {keep: true, check: 2s}}}"
+    )
+    login = world.login(SHARED, "RequestTTY=force", *keys.offering("bob"), remote="sh")
+    login.enter()
+    world.approve("alice")
+    login.sendline("stty -echo; echo Re''ady.")
+    login.expect("Ready\\.")
+    (session,) = json.loads(run_command("session", "list", "--json").stdout)["sessions"]
+    who = session["user"], session["person"], session["approver"]
+    assert (who, session["status"]) == ((SHARED, "bob", "alice"), "active")
+    world.machine.write_users(
+        "".join(f"{user}: {token_of(user)}\n" for user in world_of.PEOPLE if user != "bob")
+    )
+    removed = run_command("user", "remove", "bob")
+    assert removed.returncode == 1
+    assert '"bob" has no token' in removed.stderr
+    left = json.loads(run_command("session", "list", "--json").stdout)["sessions"]
+    assert [session["status"] for session in left] in ([], ["ending"])
+    login.sendline("exit")
+    login.finish()
 
 
 def test_two_keys_that_sshd_demands_must_be_of_one_person(keys: Keys, folder: Path) -> None:

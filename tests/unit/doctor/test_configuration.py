@@ -663,12 +663,12 @@ def test_that_a_person_with_keys_is_not_known_where_a_second_person_must_approve
     assert f'"Bob" {said_}' in error
 
 
-@pytest.mark.parametrize(("table", "told"), [("alice", True), (ME, False), ("", False)])
+@pytest.mark.parametrize(("table", "told"), [("one", True), (ME, False), ("", False)])
 def test_that_the_key_table_does_not_have_the_name_of_ones_own_account_is_found(
     installed: Installed, table: str, told: bool
 ) -> None:
-    installed.set("services", "{sudo: {approver: {users: [alice, bob]}}}")
-    installed.write("users.yaml", f"alice: a\nbob: b\n{ME}: m\n")
+    installed.set("services", "{sudo: {approver: {users: [one, two]}}}")
+    installed.write("users.yaml", f"one: a\ntwo: b\n{ME}: m\n")
     if table:
         installed.write("keys.yaml", f"{table}: ['SHA256:{'A' * 43}']\n")
     report = check_config(installed.file, ANYBODY, "/no/sshd", [installed.pam])

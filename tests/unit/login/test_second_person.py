@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.audit.journal import Journal
+from pam_iampass.agent import administration
+from pam_iampass.audit.journal import Journal, SessionRecord
 from pam_iampass.client import AuthenticationAPI, Session
 from pam_iampass.client.errors import Unavailable
 from pam_iampass.config.settings import ThrottleSettings
@@ -22,7 +23,7 @@ from pam_iampass.login.context import Configuration, LoginContext
 from pam_iampass.login.second_person import share
 from pam_iampass.login.throttle import Pending, Refusal, RequestResult, ThrottleState
 from pam_iampass.module import Module
-from pam_iampass.outcome import PamCode
+from pam_iampass.outcome import PamCode, SessionEvent
 from pam_iampass.session import life
 from pam_iampass.session.kept_session import AttachedLogin, State, new_id
 from tests.support.door import AccountDoor, Door, Told
@@ -407,6 +408,7 @@ def test_who_has_a_key_under_another_name_or_was_removed_is_not_their_own_second
     world.write("keys.yaml", f"Bob: ['{shared.key}']\nalice: ['{shared.alices}']\n")
     assert shared.login(shared.key).code in DENIED
     assert rung(world) == []
+    shared.approver("{users: [bob, carol]}")
     world.write("keys.yaml", f"bob: ['{shared.key}']\n")
     world.write("users.yaml", "carol: token-of-carol\n")
     assert shared.login(shared.key).code in DENIED
@@ -497,6 +499,37 @@ def test_the_approval_of_a_second_person_does_not_count_once_who_logs_in_was_rem
     shared.world.sandbox.approve(request)
     assert door.finish().code in DENIED
     assert "reported lost" in record(shared.world)["IAMPASS_REASON"]
+
+
+@pytest.mark.parametrize("answer", ["approve", "deny"])
+def test_the_record_names_who_logs_in_to_a_shared_account_and_has_it_approved(
+    shared: Shared, answer: str
+) -> None:
+    shared.world.sandbox.auto = answer
+    shared.login(shared.key)
+    found = record(shared.world)
+    assert [found[f"IAMPASS_{name}"] for name in ("USER", "PERSON", "APPROVER")] == ["daemon", "bob", "carol"]
+    assert " person=bob " in found["MESSAGE"]
+    shared.approver("{users: [bob, carol], allow_self: true}")
+    for key in shared.key, shared.unlisted:
+        shared.login(key)
+        assert "IAMPASS_PERSON" not in record(shared.world), "the approver, or unknown"
+
+
+def test_a_session_is_found_by_who_has_logged_in(shared: Shared) -> None:
+    with keeping(
+        shared.world, keys=shared.keys, services="{test: {approver: {user: carol}, prompt: never}}"
+    ) as agent:
+        session, login = agent.log_in(ssh_auth_info=accepted(shared.key))
+        found = shared.world.state.kept_sessions()
+        for who in ME, "bob", "carol", session[:6]:
+            assert [each.id for each in administration.chosen(found, who)] == [session]
+        assert administration.chosen(found, "alice") == []
+        assert administration.listed(found[0])["person"] == "bob"
+        login.end()
+    opened = SessionRecord(SessionEvent.OPENED, session, ME, "carol", "test", person="bob")
+    Journal(shared.world.records).session(opened)
+    assert shared.world.records.fields[-1]["IAMPASS_PERSON"] == "bob"
 
 
 def test_who_fails_in_a_shared_account_makes_nobody_else_wait(shared: Shared) -> None:
