@@ -140,7 +140,7 @@ install-gateway: ## Install the gateway of a fleet from source, beside `make ins
 	install -m 644 $(BUILD)/man-gateway/*.1 $(DESTDIR)$(MAN)/man1/
 	install -m 644 $(BUILD)/man-gateway/*.5 $(DESTDIR)$(MAN)/man5/
 	install -m 644 $(GATEWAY_UNITS)/pam-iampass-gateway.sysusers $(DESTDIR)$(UNITS)/sysusers.d/pam-iampass-gateway.conf
-	install -m 644 $(GATEWAY_UNITS)/*.service $(DESTDIR)$(UNITS)/systemd/system/
+	install -m 644 $(GATEWAY_UNITS)/*.service $(GATEWAY_UNITS)/*.timer $(DESTDIR)$(UNITS)/systemd/system/
 
 .PHONY: deb rpm test-system test-vm release
 DEBIAN_RELEASES = bookworm trixie

@@ -241,7 +241,8 @@ DIRECTORY = Section(
             "joined; `first_login`, when they log in and have no phone, at most once an hour.",
         ),
     ),
-    "People from a directory (LDAP): `pam-iampass-gateway user sync`. People who were added here are left alone.",
+    "People from a directory (LDAP): `pam-iampass-gateway user sync`, which a timer runs each hour "
+    "(`pam-iampass-gateway-sync.timer`). People who were added here are left alone.",
 )
 
 SCHEMA: tuple[KeyOrSection, ...] = (
