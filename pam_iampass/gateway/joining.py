@@ -19,14 +19,14 @@ import psycopg
 
 from pam_iampass.config.value_types import Network
 from pam_iampass.gateway import certificates, hosts, records, sessions
-from pam_iampass.gateway.database import Connection, now
+from pam_iampass.gateway.database import Connection, DatabaseError, now
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus, Invite
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.records import Kind
-from pam_iampass.gateway.service import signed_by_host, spend_nonce
+from pam_iampass.gateway.service import signed_by_host, spend_nonce, unavailable
 from pam_iampass.gateway.settings import GatewaySettings, GroupSettings
-from pam_iampass.server.http import Route
+from pam_iampass.server.http import Handler, Route
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply, bad_request, text_of
 from pam_iampass.server.signatures import Credentials, SignatureCheck
 
@@ -238,9 +238,21 @@ def _name_taken(name: str) -> RefusedRequest:
     return RefusedRequest(409, "NAME_TAKEN", what)
 
 
+def _answering(handler: Handler[Gateway]) -> Handler[Gateway]:
+    """The handler, which also answers where the database fails. Each of its calls may be repeated."""
+
+    async def handle(gateway: Gateway, request: IncomingRequest) -> Reply:
+        try:
+            return await handler(gateway, request)
+        except DatabaseError as error:
+            return unavailable(error)
+
+    return handle
+
+
 ROUTES: tuple[Route[Gateway], ...] = (
     Route("GET", "/fleet/ca", _ca),
-    Route("POST", "/fleet/join/*", _join),
-    Route("POST", "/fleet/leave/*", _leave),
-    Route("GET", "/fleet/host/*", _status),
+    Route("POST", "/fleet/join/*", _answering(_join)),
+    Route("POST", "/fleet/leave/*", _answering(_leave)),
+    Route("GET", "/fleet/host/*", _answering(_status)),
 )

@@ -91,7 +91,7 @@ async def poll(gateway: Gateway, request: IncomingRequest) -> Reply:
         if session.state is State.OPEN and not session.in_progress:
             session = await sessions.ask(gateway, session)
     except (DatabaseError, IampassError) as error:
-        return _unavailable(error)
+        return unavailable(error)
     if session.status is None:
         raise _unknown_session()
     return polled(session.status)
@@ -103,7 +103,7 @@ async def end(gateway: Gateway, request: IncomingRequest) -> Reply:
         session = await _session(gateway, await _session_that_signed(gateway, request))
         return ended(await sessions.end(gateway, session))
     except (DatabaseError, IampassError) as error:
-        return _unavailable(error)
+        return unavailable(error)
 
 
 async def not_for_hosts(gateway: Gateway, request: IncomingRequest) -> Reply:
@@ -111,7 +111,8 @@ async def not_for_hosts(gateway: Gateway, request: IncomingRequest) -> Reply:
     raise RefusedRequest(403, "NOT_FOR_HOSTS", "a host's credential allows start, poll and end only")
 
 
-def _unavailable(error: DatabaseError | IampassError) -> Reply:
+def unavailable(error: DatabaseError | IampassError) -> Reply:
+    """The answer where a gateway cannot say anything."""
     away = Reason.DATABASE_AWAY if isinstance(error, DatabaseError) else Reason.IAMPASS_AWAY
     return Reply.of({"reason": away.name, "detail": "ask again"}, 503)
 

@@ -7,6 +7,7 @@ import shutil
 import socket
 import ssl
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -18,9 +19,10 @@ import pytest
 from pam_iampass.gateway import certificates
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.cli.certificate import renew
-from tests.support.gateway_machine import ETC, add_account, local_postgres, run_gateway, serving
+from tests.support.gateway_machine import ETC, ROOT, add_account, local_postgres, run_gateway, serving
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
+from tests.support.terminal import Terminal
 
 SECRETS = {"application-secret", "key", "ca-key.pem", "certificate-key.pem"}
 
@@ -134,6 +136,21 @@ def test_without_a_secret_nothing_is_made(arguments: list[str]) -> None:
     run_gateway(*without, status=2)
     run_gateway(*arguments, typed="\n", status=1)
     assert not (ETC / "key").exists()
+
+
+def test_what_was_not_given_is_asked_for(arguments: list[str]) -> None:
+    del arguments[arguments.index("--application-id") : arguments.index("--server")]
+    command = [sys.executable, "-m", "pam_iampass.gateway.cli", *arguments]
+    terminal = Terminal(["env", f"PYTHONPATH={ROOT}", *command])
+    terminal.expect("The secret of your application")
+    terminal.sendline("s3cret")
+    terminal.expect("The id of your application")
+    terminal.sendline("a/b")
+    terminal.expect("is not a valid application id")
+    terminal.sendline("demo")
+    terminal.expect("Done.")
+    assert "s3cret" not in terminal.shown
+    assert gateway_settings.load(ETC / "gateway.yaml").application_id == "demo"
 
 
 def test_a_database_of_another_key_is_not_taken_over(arguments: list[str]) -> None:

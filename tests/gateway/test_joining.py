@@ -406,6 +406,21 @@ def test_the_certificate_of_the_ca_is_for_everybody(fleet: Any) -> None:
     fleet(use)
 
 
+def test_a_database_that_is_away_is_said_to_be(fleet: Any) -> None:
+    async def use(fleet: Fleet) -> None:
+        invite = await fleet.invite()
+        async with Database("host=127.0.0.1 port=1", connections=1) as away:
+            fleet.gateway.database = away
+            for status, answer in (
+                await fleet.join(invite),
+                await fleet.call("GET", "/fleet/host/h-aaaaaaaaaaaa", "h-aaaaaaaaaaaa", SECRET),
+                await fleet.call("POST", "/fleet/leave/h-aaaaaaaaaaaa", "h-aaaaaaaaaaaa", SECRET),
+            ):
+                assert (status, answer["reason"]) == (503, "DATABASE_AWAY")
+
+    fleet(use)
+
+
 def test_a_host_that_leaves_has_its_sessions_ended(
     gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
 ) -> None:
