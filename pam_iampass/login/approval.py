@@ -146,6 +146,8 @@ class PhoneRequest:
             except Unavailable as error:
                 return decisions.unavailable(error, service, False, self.elapsed())
             except IampassError as error:
+                if isinstance(error, Refused) and error.status == 403 and self._required.settings.gateways:
+                    return decisions.not_started("HOST_SUSPENDED", self.elapsed(), at_gateway=True)
                 return decisions.failed(error, self.elapsed())
         if phone_is_lost():
             return decisions.phone_lost(self.elapsed())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,6 +104,22 @@ def test_a_host_that_is_not_served_denies_and_says_why(
     assert outcome(host)[:2] == ("misconfigured", "denied")
     assert outcome(host)[2].startswith(f"{reason}, says the gateway")
     assert not host.sandbox.sessions
+
+
+def test_a_login_that_waits_when_its_host_is_suspended_is_denied_and_says_why(
+    host: Setting, gateway: RunningGateway
+) -> None:
+    host.sandbox.auto = "ignore"
+    join(host, gateway)
+    with ThreadPoolExecutor() as pool:
+        login = pool.submit(host.login)
+        host.sandbox.wait_for_request("token-at-the-gateway")
+        gateway.change_host(status=HostStatus.SUSPENDED)
+        assert login.result().errors == [
+            "The gateway takes no requests from this machine. Please ask your administrator."
+        ]
+    assert outcome(host)[:2] == ("misconfigured", "denied")
+    assert outcome(host)[2].startswith("HOST_SUSPENDED, says the gateway")
 
 
 def test_a_host_that_was_removed_denies_and_says_so(host: Setting, gateway: RunningGateway) -> None:
