@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.packages.booted import Booted
@@ -16,22 +17,24 @@ PACKAGES = Path(os.environ.get("PACKAGES_FOLDER", "build/deb/trixie"))
 NAMES = ("libpam-iampass", "pam-iampass-sandbox")
 
 
-def built() -> tuple[Path, ...]:
+def built(names: Sequence[str] = NAMES, folder: Path = PACKAGES) -> tuple[Path, ...]:
     """The packages that were built, without that for SELinux: it needs packages that these machines do not have."""
-    found = tuple(package for name in NAMES for package in PACKAGES.glob(f"{name}_*.deb"))
-    assert len(found) >= len(NAMES), f"no packages in {PACKAGES}"
+    found = tuple(package for name in names for package in folder.glob(f"{name}_*.deb"))
+    assert len(found) >= len(names), f"no packages in {folder}"
     return found
 
 
 class Administrator:
     """The administrator of a machine, and the accounts that they made, with keys and passwords."""
 
-    def __init__(self, machine: Booted, people: tuple[str, ...] = PEOPLE) -> None:
+    def __init__(self, machine: Booted, people: tuple[str, ...] = PEOPLE, port: int = PORT) -> None:
         self.machine = machine
         self.people = people
+        self.port = port
+        """Of IAMPASS."""
         self.settings = {
             "application_id": "demo",
-            "server": f"https://127.0.0.1:{PORT}",
+            "server": f"https://127.0.0.1:{port}",
             "ca_file": "/etc/iampass/ca.pem",
             "timeout": "60s",
         }
@@ -76,7 +79,7 @@ class Administrator:
     def start_iampass(self, *options: str, program: str = "pam-iampass") -> None:
         """A sandbox in which everybody but dave has a phone, and the files that lead to it."""
         users = [f"--user={token_of(user)}" for user in self.people if user != "dave"]
-        command = f"{program} sandbox --listen 127.0.0.1:{PORT} --application-id demo --state {STATE}"
+        command = f"{program} sandbox --listen 127.0.0.1:{self.port} --application-id demo --state {STATE}"
         words = [command, *users, f"--user={token_of('dave')}:no-device", *options]
         unit = f"[Service]\nExecStart={' '.join(words)}\nStandardOutput=truncate:/run/sandbox.log\n"
         self.machine.write("/etc/systemd/system/sandbox.service", unit)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from tests.packages.administrator import PASSWORD
 from tests.packages.booted import Booted
-from tests.packages.phone import Phone
+from tests.packages.phone import PORT, Phone
 from tests.support.terminal import Terminal
 
 PROMPT = "IAMPASS: press Enter[^:]*: "
@@ -49,12 +49,12 @@ class Users:
 
 
 class People(Users):
-    """The users who log in to `machine`, with their phones."""
+    """The users who log in to `machine`, with their phones; `port` is that of IAMPASS."""
 
-    def __init__(self, machine: Booted) -> None:
+    def __init__(self, machine: Booted, port: int = PORT) -> None:
         super().__init__(machine)
         self.machine = machine
-        self.phone = Phone(machine)
+        self.phone = Phone(machine, port)
 
 
 def type_password(terminal: Terminal, password: str = PASSWORD) -> None:

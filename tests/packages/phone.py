@@ -23,8 +23,9 @@ _CLONE_NEWNET = 0x40000000
 class Phone:
     """Everybody's phone."""
 
-    def __init__(self, machine: Booted) -> None:
+    def __init__(self, machine: Booted, port: int = PORT) -> None:
         self._machine = machine
+        self._port = port
         self._newest: dict[str, float] = {}
 
     def request(self, user: str = "", token: str = "") -> int:
@@ -83,10 +84,10 @@ class Phone:
     def _call(self, method: str, path: str, headers: dict[str, str]) -> bytes:
         context = ssl.create_default_context(cafile=str(self._state / "ca.pem"))
         with (
-            connect(self._machine.pid, PORT) as plain,
+            connect(self._machine.pid, self._port) as plain,
             context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
         ):
-            client = http.client.HTTPSConnection("127.0.0.1", PORT)
+            client = http.client.HTTPSConnection("127.0.0.1", self._port)
             client.sock = connection
             client.request(method, path, headers=headers)
             answer = client.getresponse()

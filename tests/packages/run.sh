@@ -23,7 +23,7 @@ tested() {
     asked=$(for package in "$folder/$release"/*.deb; do dpkg-deb -f "$package" Depends | tr ',' '\n'; done |
         sed 's/|.*//; s/(.*//; s/:any//; s/ //g' | grep -vE '(^|-)(pam-)?iampass|^systemd' | sort -u)
     programs="polkitd pkexec opendoas" # which become root by a PAM service of their own
-    [ "$release" = bookworm ] || programs="$programs sudo-rs"
+    [ "$release" = bookworm ] || programs="$programs sudo-rs postgresql"
     # People's clients (clients.py)
     programs="$programs putty-tools dropbear-bin rsync git sshfs mosh lftp python3-paramiko python3-asyncssh"
     programs="$programs cron" # which runs jobs of attackers (test_session_attacks.py)

@@ -1,0 +1,225 @@
+"""A gateway on a booted machine with PostgreSQL, which is its own host: from the installation to purge.
+
+Hosts of other releases join in test_gateway_page.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.packages.administrator import NAMES, Administrator, built, newer
+from tests.packages.booted import Booted
+from tests.packages.kept_logins import wait_for
+from tests.packages.people import People, got_in, outcomes
+from tests.packages.phone import STATE
+
+PACKAGES = (*NAMES, "pam-iampass-gateway")
+UNIT = "pam-iampass-gateway.service"
+ETC = "/etc/iampass-gateway"
+NAME = "gateway.example.com"
+PORT = 9443  # of IAMPASS; the gateway has the usual one
+
+
+@pytest.fixture(scope="module")
+def machine(root: Path) -> Iterator[Booted]:
+    """A machine that has a name."""
+    booted = Booted(root)
+    try:
+        (booted.root / "etc/hostname").write_text(f"{NAME}\n")
+        (booted.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {NAME}\n")
+        booted.boot()
+        yield booted
+    finally:
+        booted.close()
+
+
+@pytest.fixture(scope="module")
+def administrator(machine: Booted) -> Administrator:
+    """Its administrator, who has only created accounts."""
+    found = Administrator(machine, ("alice", "bob"), PORT)
+    found.make_people()
+    return found
+
+
+@pytest.fixture(scope="module")
+def people(machine: Booted) -> People:
+    """The users, with their phones."""
+    return People(machine, PORT)
+
+
+def gateway(machine: Booted, *words: str, stdin: str = "") -> str:
+    """`pam-iampass-gateway`; what it printed."""
+    return machine.run("pam-iampass-gateway", *words, stdin=stdin).stdout
+
+
+def is_running(machine: Booted) -> bool:
+    """Whether the gateway serves, and no unit of the machine has failed."""
+    assert machine.run("systemctl", "is-system-running", check=False).stdout.strip() == "running", (
+        machine.run("systemctl", "--failed", "--no-legend").stdout
+    )
+    return machine.run("systemctl", "is-active", UNIT, check=False).stdout == "active\n"
+
+
+def answered(people: People, verb: str = "approve") -> bool:
+    """Whether alice gets in, once the only request that waits was answered."""
+    login = people.ssh("alice")
+    (request,) = wait_for(people.phone.requests, "the phone rings")
+    people.phone.answer(request["id"], verb)
+    return got_in(login, "alice")
+
+
+def test_apt_installs_it_with_postgresql_and_nothing_runs_yet(
+    machine: Booted, administrator: Administrator
+) -> None:
+    administrator.install(*built(PACKAGES))
+    assert machine.run("dpkg", "--audit").stdout == ""
+    assert machine.run("dpkg", "--verify", "pam-iampass-gateway").stdout == ""
+    assert machine.run("systemctl", "is-active", "postgresql@17-main").stdout == "active\n"
+    assert machine.run("systemctl", "is-enabled", UNIT).stdout == "enabled\n"
+    assert not is_running(machine)
+    assert machine.shell(f"ls -A {ETC}") == ""
+
+
+def test_init_sets_it_up_and_starts_it(machine: Booted, administrator: Administrator) -> None:
+    administrator.start_iampass()
+    secret = machine.read(f"{STATE}/application-secret")
+    given = ["--application-id", "demo", "--secret-file", "-", "--server", f"https://127.0.0.1:{PORT}"]
+    said = gateway(machine, "init", *given, "--server-ca-file", "/etc/iampass/ca.pem", stdin=secret)
+    assert is_running(machine)
+    assert "there" not in said.split()
+    assert f'names: ["{NAME}"]' in machine.read(f"{ETC}/gateway.yaml")
+
+    shown = machine.shell(f"cd {ETC} && stat -c '%n %U:%G %a' *").splitlines()
+    assert shown == [
+        "application-secret root:root 600",
+        "ca-key.pem root:root 600",
+        "ca.pem root:root 644",
+        "certificate-key.pem root:root 600",
+        "certificate.pem root:root 644",
+        "gateway.yaml root:root 644",
+        "key root:root 600",
+    ]
+    for path in ("key", "application-secret", "certificate-key.pem", "ca-key.pem"):
+        for account in ("_iampass-gateway", "_iampass", "postgres", "alice"):
+            read = machine.run("runuser", "-u", account, "--", "cat", f"{ETC}/{path}", check=False)
+            assert read.returncode != 0, (account, path)
+    again = gateway(machine, "init")
+    assert "made" not in again.split()
+
+
+def test_the_service_is_hardened(machine: Booted, administrator: Administrator) -> None:
+    machine.run("systemd-analyze", "security", "--no-pager", "--threshold=20", UNIT)
+    [pid] = machine.run("systemctl", "show", "-P", "MainPID", UNIT).stdout.split()
+    status = dict(
+        line.split(":\t", 1) for line in machine.read(f"/proc/{pid}/status").splitlines() if ":\t" in line
+    )
+    uid = machine.run("id", "-u", "_iampass-gateway").stdout.strip()
+    assert set(status["Uid"].split()) == {uid}
+    assert (status["Seccomp"], status["NoNewPrivs"], int(status["CapBnd"], 16)) == ("2", "1", 0)
+    assert status["CapEff"] == status["CapAmb"] == "0" * 16
+
+
+def test_it_joins_itself_and_logins_are_approved(
+    machine: Booted, administrator: Administrator, people: People
+) -> None:
+    enroll = machine.terminal("pam-iampass-gateway", "enroll", "alice")
+    enroll.expect(rf"https://127.0.0.1:{PORT}(/register/[A-Za-z0-9_-]+)")
+    people.phone.register(enroll.match.group(1))
+    assert enroll.finish() == 0, enroll.shown
+    gateway(machine, "user", "add", "bob")
+
+    machine.shell("rm /etc/iampass/application-secret")
+    invited = gateway(machine, "host", "invite", "--name", NAME)
+    [command] = re.findall("^ +(pam-iampass join .*)", invited, re.M)
+    assert f" https://{NAME}:8443 " in command
+    assert f"as {NAME}" in machine.shell(command)
+    administrator.set_up("sshd")
+    cursor = machine.cursor()
+    assert answered(people)
+    assert not answered(people, "deny")
+    assert not got_in(people.ssh("bob"), "bob"), "bob has no phone"
+    asked = [each for each in machine.journal(cursor) if each["_SYSTEMD_UNIT"] == "pam-iampass-agent.service"]
+    assert [each[0] for each in outcomes(asked)] == ["approved", "denied", "no_device"]
+    records = [json.loads(line) for line in gateway(machine, "log", "--host", NAME, "--json").splitlines()]
+    decided = [(each["user"], each["outcome"]) for each in records if "outcome" in each]
+    assert sorted(decided) == [("alice", "approved"), ("alice", "denied"), ("bob", "no_device")]
+    for program in ("pam-iampass", "pam-iampass-gateway"):
+        machine.run(program, "check")
+    findings = json.loads(machine.run("pam-iampass", "doctor", "--json", check=False).stdout)["findings"]
+    assert [each for each in findings if "gateway" in each["id"]] == []
+
+
+def test_logins_go_on_after_a_restart_and_an_upgrade(
+    machine: Booted, administrator: Administrator, people: People, tmp_path: Path
+) -> None:
+    def process() -> str:
+        return machine.run("systemctl", "show", "-P", "MainPID", UNIT).stdout
+
+    before = process()
+    machine.run("systemctl", "restart", UNIT)
+    assert process() != before
+    assert answered(people)
+    before = process()
+    administrator.install(*(newer(package, tmp_path, "9") for package in built(PACKAGES)))
+    assert process() != before, "the old code runs no longer"
+    assert is_running(machine)
+    assert answered(people)
+
+
+def test_logins_go_on_after_a_reboot(machine: Booted, people: People) -> None:
+    machine.reboot()
+    machine.shell(
+        """
+        systemctl start sandbox
+        timeout 60 sh -c 'until grep -qs "^Sandbox ready" /run/sandbox.log; do sleep 0.1; done'
+        """
+    )
+    assert is_running(machine)
+    assert answered(people)
+
+
+def test_a_suspended_host_is_refused_at_once_and_so_are_its_logins_that_wait(
+    machine: Booted, people: People
+) -> None:
+    waiting = people.ssh("alice")
+    wait_for(people.phone.requests, "the phone rings")
+    gateway(machine, "host", "suspend", NAME)
+    suspended = time.monotonic()
+    assert people.phone.requests() == []
+    assert not got_in(waiting, "alice")
+    assert time.monotonic() - suspended < 10.0, "long before the request is over"
+    assert not got_in(people.ssh("alice"), "alice")
+    assert people.phone.requests() == []
+    gateway(machine, "host", "resume", NAME)
+    machine.run("pam-iampass", "throttle", "clear", "alice")
+    assert answered(people)
+
+
+def test_a_removed_host_is_refused_until_it_leaves(machine: Booted, people: People) -> None:
+    gateway(machine, "host", "remove", "--yes", NAME)
+    assert not got_in(people.ssh("alice"), "alice")
+    assert people.phone.requests() == []
+    machine.run("pam-iampass", "setup", "undo")
+    machine.run("pam-iampass", "leave")
+    assert got_in(people.ssh("alice"), "alice")
+    assert "gateways: []" in machine.read("/etc/iampass/iampass.yaml").splitlines()
+    assert machine.shell("ls /etc/iampass") == "ca.pem\niampass.yaml\nusers.yaml\n"
+
+
+def test_purge_leaves_nothing_but_the_database(machine: Booted) -> None:
+    machine.run("apt-get", "purge", "-y", "pam-iampass-gateway")
+    left = machine.shell(
+        "find / /var -xdev -path /var/cache -prune -o -path /root -prune -o -name '*iampass?gateway*' -print"
+    )
+    assert [line for line in left.splitlines() if "/dpkg/" not in line] == []
+    assert machine.run("systemctl", "is-system-running", check=False).stdout.strip() == "running"
+    tables = machine.run(
+        "runuser", "-u", "postgres", "--", "psql", "-XtAc", "SELECT count(*) FROM person", "iampass"
+    )
+    assert tables.stdout == "2\n"
