@@ -54,7 +54,7 @@ class Covering:
         deadline = Deadline.after(min(self._timeout, time_left))
         found = self._sessions.candidates(self._request, lambda name: settings.for_service(name).session)
         found = [cover for cover in found if cover.session not in self._refused]
-        if not found or not self._sessions.may_ask(self._required.approver):
+        if not found or not self._sessions.may_ask(self._required.counted):
             return None
         if not self._has_phone(found, deadline):
             return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pam_iampass.client import Deadline
-from pam_iampass.config.value_types import SecondPerson
+from pam_iampass.config.value_types import Approver, SecondPerson
 from pam_iampass.errors import ConfigurationError, PamIampassError
 from pam_iampass.login import decisions, policy, second_person
 from pam_iampass.login.application import (
@@ -44,6 +44,9 @@ def verify(
         typed = _prompt(required, application, context)
         if isinstance(typed, Decision):
             return typed
+        changed = _look_again(required, arguments, application, context) if typed is not None else None
+        if changed is not None:
+            return changed
         if not isinstance(required, ApprovalRequired):
             return decisions.unlisted(required.approver, ignore=False)
         return _get_approval(required, typed, arguments, application, context)
@@ -132,6 +135,20 @@ def _prompt(
         second = _in_words([person.approver for person in required.people])
     with context.state.throttle.stage("prompt", required.counted, login, throttle.logins_at_once):
         return before_request(login, required.service, Conversation(application), second)
+
+
+def _look_again(
+    required: AskedLogin, arguments: ModuleArguments, application: PamApplication, context: LoginContext
+) -> Decision | None:
+    """After the prompt, for which there is time: the key table may say no longer who logs in, or somebody else."""
+    if required.service.approver in (Approver.USER, Approver.CALLER):
+        return None
+    found = _who_must_approve(required.login, arguments, application, context)
+    if isinstance(found, Decision):
+        return found
+    if (found.approver, found.counted) == (required.approver, required.counted):
+        return None
+    return decisions.nobody_to_ask("who must approve has changed while the prompt was shown", "who you are")
 
 
 def _in_words(names: list[str]) -> str:

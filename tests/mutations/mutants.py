@@ -596,6 +596,18 @@ MUTANTS = {
             "test_the_record_names_who_logs_in_to_a_shared_account_and_has_it_approved",
         ),
         Mutant(
+            "a key that is taken away while its login is at the prompt lets in",
+            "if (found.approver, found.counted) == (required.approver, required.counted):",
+            "if True:",
+            "test_a_key_that_is_taken_away_or_given_to_another_while_its_login_is_at_the_prompt_lets_nobody_in",
+        ),
+        Mutant(
+            "covers of others wear out those of the second person who has approved them",
+            "self._sessions.may_ask(self._required.counted)",
+            "self._sessions.may_ask(self._required.approver)",
+            "test_whoever_a_second_person_approves_for_does_not_wear_out_what_covers_that_person",
+        ),
+        Mutant(
             "a second person who approved a login is who uses sudo in it",
             "frozenset(kept.person for kept in here if kept.person)",
             "frozenset(kept.approver for kept in here)",

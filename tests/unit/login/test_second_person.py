@@ -532,6 +532,42 @@ def test_a_session_is_found_by_who_has_logged_in(shared: Shared) -> None:
     assert shared.world.records.fields[-1]["IAMPASS_PERSON"] == "bob"
 
 
+@pytest.mark.parametrize("owner", ["alice", ""])
+@pytest.mark.parametrize("approver", ["key", "{user: carol}"])
+def test_a_key_that_is_taken_away_or_given_to_another_while_its_login_is_at_the_prompt_lets_nobody_in(
+    shared: Shared, approver: str, owner: str
+) -> None:
+    world = shared.world
+    world.sandbox.add_user("token-of-alice", device=True)
+    shared.approver(approver)
+
+    def presses_enter() -> str:
+        keys = f"{owner}: ['{shared.key}']\n" if owner else f"alice: ['{shared.alices}']\n"
+        world.write("keys.yaml", keys)
+        return ""
+
+    assert shared.door(shared.key, answers=(presses_enter,)).finish().code in DENIED
+    assert (rung(world), record(world)["IAMPASS_OUTCOME"]) == ([], "unlisted")
+
+
+def test_whoever_a_second_person_approves_for_does_not_wear_out_what_covers_that_person(
+    shared: Shared,
+) -> None:
+    world = shared.world
+    phones(world, carol=True)
+    asks = "{approver: {user: carol}, prompt: never}"
+    services = f"{{test: {asks}, sudo: {asks}}}"
+    (world.folder / "keys.yaml").unlink()
+    session = "{keep: true, check: 2s, covers: {services: [sudo]}}"
+    with keeping(world, services=services, timeout="60s", session=session) as agent:
+        _session, login = agent.log_in()
+        codes = {agent.login(service="sudo", audit_session="42").code for _ in range(30)}
+        assert codes == {PamCode.IGNORE}
+        assert not agent.sessions.may_ask(ME)
+        assert agent.sessions.may_ask("carol")
+        login.end()
+
+
 def test_who_fails_in_a_shared_account_makes_nobody_else_wait(shared: Shared) -> None:
     world = shared.world
     world.sandbox.auto = "deny"
