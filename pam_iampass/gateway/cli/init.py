@@ -105,7 +105,7 @@ def command(config: Path, secret_file: Path | None, **given: str | tuple[str, ..
     names = _names(config, given)
     authority = _write_authority(folder, names[0])
     _write_settings(config, {**given, "names": names})
-    _write_certificate(folder, names, authority)
+    renewed = _write_certificate(folder, names, authority)
     settings = gateway_settings.load(config)
     if settings.database == f"dbname={LOCAL_DATABASE}":
         _make_local_database()
@@ -125,7 +125,7 @@ def command(config: Path, secret_file: Path | None, **given: str | tuple[str, ..
             else f"correct {folder / 'application-secret'}, then run init again"
         )
         raise click.ClickException(f"IAMPASS: {refused.diagnostics()}\n    Then {again}.") from None
-    _start()
+    _start(renewed)
     output.line(("Done.", "green"), " To let a host join: pam-iampass-gateway host invite")
 
 
@@ -204,7 +204,8 @@ def _write_settings(config: Path, given: dict[str, object]) -> None:
     _said(config, "the settings", made=True)
 
 
-def _write_certificate(folder: Path, names: Sequence[str], ca_file: Path) -> None:
+def _write_certificate(folder: Path, names: Sequence[str], ca_file: Path) -> bool:
+    """Whether the certificate is new."""
     certificate = folder / "certificate.pem"
     authority = ca_file.read_bytes()
     due = (
@@ -216,6 +217,7 @@ def _write_certificate(folder: Path, names: Sequence[str], ca_file: Path) -> Non
         renew(folder / CA_KEY, ca_file, names, certificate, folder / "certificate-key.pem")
     until = certificates.expiry(certificate.read_bytes())
     _said(certificate, f"the certificate of {', '.join(names)}, valid until {until:%F}", made=due is not None)
+    return due is not None
 
 
 def _make_local_database() -> None:
@@ -281,12 +283,13 @@ def _require_application(settings: GatewaySettings) -> None:
     output.line(("ok     ", "green"), f"{settings.server} knows the application {settings.application_id}")
 
 
-def _start() -> None:
-    """Start the service, where systemd runs and has its unit."""
+def _start(renewed: bool) -> None:
+    """Start the service, or restart it for a new certificate, where systemd runs and has its unit."""
     if not files.SYSTEMD.exists() or not programs.run(["systemctl", "cat", UNIT]).ok:
         output.line("To serve hosts: pam-iampass-gateway serve")
         return
-    done = programs.run(["systemctl", "enable", "--now", UNIT])
-    if not done.ok:
-        raise click.ClickException(f"systemctl enable --now {UNIT}: {done.complaint}")
+    for verb in ("enable", "restart" if renewed else "start"):
+        done = programs.run(["systemctl", verb, UNIT])
+        if not done.ok:
+            raise click.ClickException(f"systemctl {verb} {UNIT}: {done.complaint}")
     output.line(("ok     ", "green"), f"{UNIT} runs")
