@@ -14,7 +14,9 @@ from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.certificates import Certified
 from pam_iampass.gateway.cli import config_option
 from pam_iampass.setup import files
+from pam_iampass.system import programs
 
+UNIT = "pam-iampass-gateway.service"
 CA_KEY = "ca-key.pem"
 """The private key of the fleet's CA, beside gateway.yaml unless it was moved away."""
 
@@ -64,16 +66,18 @@ def show(config: Path, as_json: bool) -> None:
 @click.option(
     "--if-due", is_flag=True, help="Only if it expires within 90 days, or lacks a name of the settings."
 )
+@click.option("--restart", is_flag=True, help="Restart the service if there is a new one.")
 @click.option(
     "--ca-key",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="The private key of the fleet's CA.  [default: ca-key.pem beside the settings]",
 )
 @config_option
-def renew_command(config: Path, if_due: bool, ca_key: Path | None) -> None:
+def renew_command(config: Path, if_due: bool, restart: bool, ca_key: Path | None) -> None:
     """Make a new certificate with a new key for the names in the settings. Hosts need not be told.
 
-    The service uses it after systemctl restart pam-iampass-gateway.
+    The service uses it once it is restarted. A timer does this daily with --if-due --restart, where the CA's key is
+    beside the settings.
 
     The exit status is 0, or 1 if it could not be made.
     """
@@ -92,7 +96,12 @@ def renew_command(config: Path, if_due: bool, ca_key: Path | None) -> None:
         key_file,
     )
     until = certificates.expiry(settings.certificate_file.read_bytes())
-    output.line(("Done.", "green"), f" Valid until {until:%F}. Now: systemctl restart pam-iampass-gateway")
+    output.line(("Done.", "green"), f" Valid until {until:%F}.")
+    command = ["systemctl", "try-restart", UNIT]
+    if not restart:
+        output.line(f"Now: {' '.join(command)}")
+    elif not programs.run(command).ok:
+        raise click.ClickException(f"the service still has the old one: {' '.join(command)} has failed")
 
 
 def renew(ca_key: Path, ca_file: Path, names: Sequence[str], certificate: Path, key: Path) -> None:

@@ -23,7 +23,7 @@ from pam_iampass.config.yaml_document import MappingNode, SequenceNode, parse
 from pam_iampass.gateway import certificates, restored
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.cli import ACCOUNT, config_option, in_loop
-from pam_iampass.gateway.cli.certificate import CA_KEY, renew
+from pam_iampass.gateway.cli.certificate import CA_KEY, UNIT, renew
 from pam_iampass.gateway.database import Database, migrate
 from pam_iampass.gateway.gateway import opened
 from pam_iampass.gateway.keys import Tampered
@@ -32,7 +32,6 @@ from pam_iampass.setup import files
 from pam_iampass.system import programs
 
 LOCAL_DATABASE = "iampass"
-UNIT = "pam-iampass-gateway.service"
 
 
 def _setting(name: str) -> Parsed:
