@@ -1108,6 +1108,12 @@ MUTANTS = {
             "test_a_host_that_is_suspended_or_waits_asks_nobody",
         ),
         Mutant(
+            "phones that a suspended host has ring go on ringing",
+            "sessions.of_host(gateway, connection, name) if after is HostStatus.SUSPENDED else []",
+            "sessions.of_host(gateway, connection, name) if after is HostStatus.WAITING else []",
+            "test_a_suspended_host_has_no_phone_ring_and_keeps_its_sessions",
+        ),
+        Mutant(
             "a host asks people of other groups",
             "if policy is None or (policy.people and not policy.people & set(person.groups)):",
             "if policy is None:",
