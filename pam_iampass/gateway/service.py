@@ -14,7 +14,7 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.sessions import AskedStart, HostSession, Reason, State
-from pam_iampass.server.http import Route
+from pam_iampass.server.http import Bounds, Route
 from pam_iampass.server.messages import (
     IncomingRequest,
     RefusedRequest,
@@ -32,6 +32,8 @@ from pam_iampass.text import clean
 
 _NONCE_SECONDS = NONCE_SECONDS + WINDOW_SECONDS
 """The clocks of gateways differ."""
+BOUNDS = Bounds(body=16 * 1024)
+"""What the gateway takes from whoever can connect."""
 _LOOKED_SECONDS = 1.0
 """For so long a request that was on the phone, of a host that may ask, is taken to be there still."""
 

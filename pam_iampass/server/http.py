@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import Callable, Generic, TypeVar
+from typing import Any, Callable, Generic, TypeVar
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -113,13 +113,83 @@ class Dispatcher(Generic[S]):
         return response
 
 
-class _TidyServer(web.Server):
-    """Closes its side when a client has closed the connection: asyncio before Python 3.11 warns otherwise."""
+@dataclass(frozen=True)
+class Bounds:
+    """What a server takes from clients, who need no credential for it."""
 
-    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
-        if handler.transport is not None:
-            handler.transport.close()
-        super().connection_lost(handler, exc)
+    connections: int = 4000
+    """At the same time."""
+    body: int = 1024 * 1024
+    """Bytes of a request's body."""
+    waiting: int = 8
+    """Requests that a client may send on one connection without reading the answers."""
+    seconds: float = 10.0
+    """For a TLS handshake, until the first request of a connection, and for the body of a request."""
+    idle_seconds: float = 60.0
+    """Until a connection is closed on which no further request comes."""
+
+
+class _Connection(web.RequestHandler):
+    """aiohttp's side of one connection. aiohttp itself keeps every request that is sent without its answer being read,
+    and waits for ever for the first one."""
+
+    _too_late: asyncio.TimerHandle | None = None
+
+    def __init__(self, server: _Server, bounds: Bounds) -> None:
+        # A compressed body would be larger than what was sent.
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            auto_decompress=False,
+            keepalive_timeout=bounds.idle_seconds,
+            lingering_time=bounds.seconds,
+        )
+        self._bounds = bounds
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if len(self._server.connections) > self._bounds.connections:
+            self._abort()
+        self._too_late = asyncio.get_running_loop().call_later(self._bounds.seconds, self._end_if_unused)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if len(self._messages) > self._bounds.waiting:
+            self._abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._too_late is not None:
+            self._too_late.cancel()
+        if self.transport is not None:
+            # asyncio before Python 3.11 warns of a side that is not closed.
+            self.transport.close()
+        super().connection_lost(exc)
+
+    def _end_if_unused(self) -> None:
+        if not self._request_count:
+            self._abort()
+
+    def _abort(self) -> None:
+        if isinstance(self.transport, asyncio.Transport):
+            self.transport.abort()
+
+
+class _Server(web.Server):
+    """aiohttp's low-level server, which does not normalise paths."""
+
+    def __init__(
+        self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], bounds: Bounds
+    ) -> None:
+        super().__init__(handler, request_factory=self._request)
+        self._bounds = bounds
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, self._bounds)
+
+    def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        loop, most = asyncio.get_running_loop(), self._bounds.body
+        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=most)
 
 
 async def serve(
@@ -128,14 +198,24 @@ async def serve(
     context: ssl.SSLContext,
     stopping: asyncio.Event,
     ready: Callable[[], None],
+    bounds: Bounds = Bounds(),  # noqa: B008 - it is frozen
 ) -> None:
     """Serve on a socket until `stopping` is set; then return when every connection is closed.
 
     :param ready: is called once connections are accepted.
     """
-    # The low-level server, which does not normalise paths. By itself it takes bodies of 1 MiB at most.
-    server = _TidyServer(lambda request: handle(request, stopping))
-    acceptor = await asyncio.get_running_loop().create_server(server, sock=listener, ssl=context)
+
+    async def respond(request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            await asyncio.wait_for(request.read(), bounds.seconds)
+        except asyncio.TimeoutError:
+            raise web.HTTPRequestTimeout from None
+        return await handle(request, stopping)
+
+    server = _Server(respond, bounds)
+    acceptor = await asyncio.get_running_loop().create_server(
+        server, sock=listener, ssl=context, ssl_handshake_timeout=bounds.seconds
+    )
     ready()
     await stopping.wait()
     acceptor.close()

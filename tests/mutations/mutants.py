@@ -1090,6 +1090,24 @@ MUTANTS = {
             "test_the_database_shows_no_other_row_than_it_was_asked_for",
         ),
         Mutant(
+            "a client that reads no answers fills the memory of a server",
+            "if len(self._messages) > self._bounds.waiting:",
+            "if len(self._messages) > 10**9:",
+            "test_a_client_that_reads_no_answers_is_cut_off",
+        ),
+        Mutant(
+            "a compressed body fills the memory of a server",
+            "auto_decompress=False,\n            keepalive_timeout",
+            "auto_decompress=True,\n            keepalive_timeout",
+            "test_a_body_is_no_larger_than_what_was_sent",
+        ),
+        Mutant(
+            "a connection is held without asking anything",
+            "        if not self._request_count:\n            self._abort()",
+            "        if not self:\n            self._abort()",
+            "test_nobody_holds_a_connection_without_asking_anything",
+        ),
+        Mutant(
             "a restored database is a new one again once enough was written to it",
             "(seen.old_copy or self.records < seen.records)",
             "self.records < seen.records",

@@ -136,6 +136,7 @@ class RunningGateway:
                     context,
                     self._stopping,
                     lambda: self._ready.set_result(None),
+                    service.BOUNDS,
                 )
             for each in (iampass, gateway.iampass):
                 if isinstance(each, Upstream):

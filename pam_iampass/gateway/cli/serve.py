@@ -59,7 +59,7 @@ async def serve_hosts(gateway: Gateway) -> None:
     looking = asyncio.create_task(restored.keep_looking(gateway))
     watching_certificate = asyncio.create_task(_watch_certificate(gateway))
     async with watching(gateway):
-        await serve(dispatcher.handle, listener, context, stopping, ready)
+        await serve(dispatcher.handle, listener, context, stopping, ready, service.BOUNDS)
     looking.cancel()
     watching_certificate.cancel()
     notify("STOPPING=1")

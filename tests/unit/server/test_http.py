@@ -8,13 +8,14 @@ import socket
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import AsyncGenerator
 from typing import Callable
 
 import pytest
 import trustme
 
-from pam_iampass.server.http import Dispatcher, Route, find_handler, serve
+from pam_iampass.server.http import Bounds, Dispatcher, Route, find_handler, serve
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply
 
 Answer = tuple[int, bytes]
@@ -46,6 +47,7 @@ ROUTES = (Route("GET", "/ping/*", ping), Route("POST", "/ping/*", ping), Route("
 
 def served(
     ask: Callable[[Callable[[], http.client.HTTPSConnection]], Answer],
+    bounds: Bounds = Bounds(),  # noqa: B008
 ) -> tuple[Answer, Service, list[str]]:
     """What `ask`, called in another thread with a function that connects, has received."""
     authority = trustme.CA()
@@ -55,8 +57,12 @@ def served(
     listener = socket.create_server(("127.0.0.1", 0))
     port, service, refused = listener.getsockname()[1], Service(), list[str]()
 
+    connections: list[http.client.HTTPSConnection] = []
+
     def connect() -> http.client.HTTPSConnection:
-        return http.client.HTTPSConnection("127.0.0.1", port, context=trusting, timeout=20)
+        connection = http.client.HTTPSConnection("127.0.0.1", port, context=trusting, timeout=20)
+        connections.append(connection)
+        return connection
 
     async def run() -> Answer:
         dispatcher = Dispatcher(
@@ -67,11 +73,15 @@ def served(
             lambda request, refusal: refused.append(f"{request.target}: {refusal.reason}"),
         )
         stopping, ready = asyncio.Event(), asyncio.Event()
-        server = asyncio.ensure_future(serve(dispatcher.handle, listener, context, stopping, ready.set))
+        server = asyncio.ensure_future(
+            serve(dispatcher.handle, listener, context, stopping, ready.set, bounds)
+        )
         await ready.wait()
         try:
             return await asyncio.get_running_loop().run_in_executor(None, ask, connect)
         finally:
+            for connection in connections:
+                connection.close()
             stopping.set()
             await server
 
@@ -85,9 +95,7 @@ def one(
         connection = connect()
         connection.request(method, target, headers=headers or {})
         response = connection.getresponse()
-        answer = response.status, response.read()
-        connection.close()
-        return answer
+        return response.status, response.read()
 
     return ask
 
@@ -123,7 +131,6 @@ def test_a_stream_is_sent_as_it_comes_and_ends_with_the_server() -> None:
         response = connection.getresponse()
         lines = response.readline() + response.readline()
         response.close()
-        connection.close()
         return response.status, lines
 
     assert served(ask)[0] == (200, b"1\n2\n")
@@ -134,3 +141,102 @@ def test_methods_of_one_path_are_named_where_another_is_used() -> None:
     with pytest.raises(RefusedRequest) as refused:
         find_handler(ROUTES, request)
     assert refused.value.headers == (("Allow", "GET, POST"),)
+
+
+# Whoever can connect has no credential yet
+
+
+def _ended(sock: socket.socket) -> bool:
+    """Whether the server ends this connection, whatever it has sent before."""
+    try:
+        while sock.recv(65536):
+            pass
+    except ConnectionError:
+        return True
+    except TimeoutError:
+        return False
+    return True
+
+
+def test_a_client_that_reads_no_answers_is_cut_off() -> None:
+    def ask(connect: Callable[[], http.client.HTTPSConnection]) -> Answer:
+        connection = connect()
+        connection.connect()
+        sent, request = 0, b"GET /ping/x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 100
+        try:
+            while sent < 20_000_000:
+                connection.sock.sendall(request)
+                sent += len(request)
+        except OSError:
+            pass
+        return sent, b""
+
+    assert served(ask)[0][0] < 10_000_000
+
+
+def test_a_few_requests_can_be_sent_at_once() -> None:
+    def ask(connect: Callable[[], http.client.HTTPSConnection]) -> Answer:
+        connection = connect()
+        connection.connect()
+        connection.sock.sendall(b"GET /ping/x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 5)
+        answers = b""
+        while answers.count(b"target") < 5:
+            answers += connection.sock.recv(65536)
+        return 5, b""
+
+    assert served(ask)[0][0] == 5
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /ping/x HTTP/1.1\r\nHost: 127.0.0.1\r\n",
+        b"POST /ping/x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n123",
+        b"GET /ping/x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET /ping/x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /ping/x HTTP/1.1\r\n",
+    ],
+)
+def test_nobody_holds_a_connection_without_asking_anything(sent: bytes) -> None:
+    def ask(connect: Callable[[], http.client.HTTPSConnection]) -> Answer:
+        connection = connect()
+        connection.connect()
+        connection.sock.sendall(sent)
+        return int(_ended(connection.sock)), b""
+
+    assert served(ask, Bounds(seconds=0.3, idle_seconds=0.3))[0][0]
+
+
+def test_who_does_not_speak_tls_is_cut_off() -> None:
+    def ask(connect: Callable[[], http.client.HTTPSConnection]) -> Answer:
+        with socket.create_connection(("127.0.0.1", connect().port), 20) as sock:
+            return int(_ended(sock)), b""
+
+    assert served(ask, Bounds(seconds=0.3))[0][0]
+
+
+def test_there_are_no_more_connections_than_the_server_can_serve() -> None:
+    def ask(connect: Callable[[], http.client.HTTPSConnection]) -> Answer:
+        connections = [connect() for _ in range(3)]
+        for connection in connections:
+            connection.connect()
+            connection.sock.settimeout(0.5)
+        ends = [_ended(connection.sock) for connection in connections]
+        connections[0].close()
+        return one("GET", "/ping/x")(connect)[0], b"%d" % sum(ends)
+
+    assert served(ask, Bounds(connections=2))[0] == (200, b"1")
+
+
+def test_a_body_is_no_larger_than_what_was_sent() -> None:
+    bomb = zlib.compress(bytes(1000_000))
+
+    def ask(connect: Callable[[], http.client.HTTPSConnection]) -> Answer:
+        connection = connect()
+        connection.request("POST", "/ping/x", bomb, {"Content-Encoding": "deflate"})
+        status = connection.getresponse().status
+        connection = connect()
+        connection.request("POST", "/ping/x", bytes(2001))
+        return status, b"%d" % connection.getresponse().status
+
+    assert served(ask, Bounds(body=2000))[0] == (200, b"413")
