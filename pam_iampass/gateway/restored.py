@@ -1,7 +1,8 @@
 """Whether the database is an old copy of itself: then hosts that were removed, spent invites and so on are back.
 
-Each gateway keeps a mark outside the database: how many records it has seen. A database with fewer is a restored one,
-or another one. No host is answered then, and none can join, until an administrator has confirmed it.
+Each gateway keeps a mark outside the database: how many records it has seen, and which was the newest. A database with
+fewer, or with another one in that place, is a restored one, or another one. No host is answered then, and none can
+join, until an administrator has confirmed it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import asyncio
 import json
 import os
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import timezone
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -39,6 +43,10 @@ class Mark:
     """How often a restored database was confirmed."""
     records: int
     """How many records were ever written."""
+    newest: int = 0
+    """The id of the newest record; 0 if there is none."""
+    written: str = ""
+    """When that was written. Other records can take its place before anybody looks."""
     old_copy: bool = False
     """Whether an old copy was found since: what is written to that one does not make it a new one."""
 
@@ -62,7 +70,14 @@ def seen() -> Mark | None:
         return None
     except ValueError:
         raise ValueError(_damaged()) from None
-    types = {"fleet": str, "restores": int, "records": int, "old_copy": bool}
+    types = {
+        "fleet": str,
+        "restores": int,
+        "records": int,
+        "newest": int,
+        "written": str,
+        "old_copy": bool,
+    }
     if not isinstance(values, dict) or {name: type(each) for name, each in values.items()} != types:
         raise ValueError(_damaged())
     return Mark(**values)
@@ -95,7 +110,23 @@ async def current(gateway: Gateway, connection: Connection) -> Mark:
         raise Tampered("fleet: there is no row: run pam-iampass-gateway init")
     fleet = gateway.keys.verified(TABLE, row)
     counted = await one(connection, "SELECT last_value FROM record_id_seq WHERE is_called")
-    return Mark(str(fleet["id"]), fleet["restores"], 0 if counted is None else int(counted["last_value"]))
+    count = 0 if counted is None else int(counted["last_value"])
+    newest = await one(connection, "SELECT id, at FROM record ORDER BY id DESC LIMIT 1")
+    last = () if newest is None else (int(newest["id"]), _written(newest))
+    return Mark(str(fleet["id"]), fleet["restores"], count, *last)
+
+
+def _written(record: Mapping[str, Any]) -> str:
+    return str(record["at"].astimezone(timezone.utc).isoformat())
+
+
+async def _has_lost(connection: Connection, mark: Mark) -> bool:
+    """Whether the newest record of that time is not there, and was not deleted because it was old."""
+    found = await one(connection, "SELECT at FROM record WHERE id = %s", mark.newest)
+    if found is not None:
+        return _written(found) != mark.written
+    # The oldest records are deleted first.
+    return await one(connection, "SELECT 1 FROM record WHERE id < %s LIMIT 1", mark.newest) is not None
 
 
 async def compare(gateway: Gateway) -> tuple[Mark, bool]:
@@ -103,10 +134,12 @@ async def compare(gateway: Gateway) -> tuple[Mark, bool]:
 
     Raises DatabaseError, Tampered, ValueError and OSError.
     """
+    before = seen()
     async with gateway.database.transaction() as connection:
         found = await current(gateway, connection)
-    before = seen()
-    return found, before is not None and found.is_behind(before)
+        if before is None or found.is_behind(before):
+            return found, before is not None
+        return found, found.restores == before.restores and await _has_lost(connection, before)
 
 
 async def look(gateway: Gateway) -> None:

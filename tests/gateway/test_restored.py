@@ -89,6 +89,59 @@ def test_a_copy_of_yesterday_is_noticed_and_accepted_once_it_is_confirmed(
     run(conninfo, keys, the_other_one)
 
 
+@pytest.mark.parametrize("records_since", [1, 2, 3])
+def test_what_is_recorded_after_a_restore_does_not_make_up_for_what_was_lost(
+    postgres: Postgres, conninfo: str, keys: KeyFile, records_since: int
+) -> None:
+    async def look(gateway: Gateway) -> bool:
+        await restored.look(gateway)
+        return gateway.restored
+
+    run(conninfo, keys, _begun)
+    backup = postgres.new_database(conninfo.rpartition("dbname=")[2])
+    for _ in range(2):
+        run(conninfo, keys, _act)
+    assert not run(conninfo, keys, look)
+    for _ in range(records_since):
+        run(backup, keys, _act)
+    for _ in range(2):
+        assert run(backup, keys, look)
+        run(backup, keys, _act)
+
+
+def test_a_record_that_was_skipped_by_the_copy_is_lost_too(
+    postgres: Postgres, conninfo: str, keys: KeyFile
+) -> None:
+    async def skip(gateway: Gateway) -> None:
+        async with gateway.database.transaction() as connection:
+            await connection.execute("SELECT nextval('record_id_seq')")
+
+    run(conninfo, keys, _begun)
+    backup = postgres.new_database(conninfo.rpartition("dbname=")[2])
+    run(conninfo, keys, _act)
+    run(conninfo, keys, restored.look)
+    run(backup, keys, skip)
+    run(backup, keys, _act)
+
+    async def look(gateway: Gateway) -> None:
+        await restored.look(gateway)
+        assert gateway.restored
+
+    run(backup, keys, look)
+
+
+def test_records_that_were_too_old_are_not_missed(conninfo: str, keys: KeyFile) -> None:
+    async def use(gateway: Gateway) -> None:
+        await _begun(gateway)
+        await restored.look(gateway)
+        async with gateway.database.transaction() as connection:
+            await connection.execute("DELETE FROM record")
+        await restored.look(gateway)
+        assert not gateway.restored
+
+    run(conninfo, keys, use)
+
+
 def test_another_installation_is_not_taken_for_this_one(
     postgres: Postgres, template: str, conninfo: str, keys: KeyFile
 ) -> None:

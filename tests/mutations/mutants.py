@@ -1111,7 +1111,7 @@ MUTANTS = {
             "a restored database is a new one again once enough was written to it",
             "(seen.old_copy or self.records < seen.records)",
             "self.records < seen.records",
-            "test_a_copy_of_yesterday_is_noticed_and_accepted_once_it_is_confirmed",
+            "test_what_is_behind",
         ),
         Mutant(
             "the sessions of a suspended host go on",
@@ -1248,22 +1248,22 @@ MUTANTS = {
             "test_another_gateway_is_not_trusted",
         ),
         Mutant(
-            "restored: an old copy catches up with its mark",
-            "(seen.old_copy or self.records < seen.records)",
-            "self.records < seen.records",
-            "test_a_copy_of_yesterday_is_noticed_and_accepted_once_it_is_confirmed",
-        ),
-        Mutant(
             "restored: another installation counts as this one",
             "if self.fleet != seen.fleet or self.restores < seen.restores:",
             "if self.restores < seen.restores:",
-            "test_another_installation_is_not_taken_for_this_one",
+            "test_what_is_behind",
         ),
         Mutant(
             "joining: logins are denied if it ends between the secret and the settings",
             "for line in (secret, _first_line(kept)) if line)",
             "for line in (secret,) if line)",
             "test_wherever_joining_ends_the_machine_works_and_can_go_on",
+        ),
+        Mutant(
+            "what is recorded after a restore makes up for what was lost",
+            "return _written(found) != mark.written",
+            "return False",
+            "test_what_is_recorded_after_a_restore_does_not_make_up_for_what_was_lost",
         ),
     ),
 }
