@@ -536,6 +536,17 @@ def test_a_host_does_not_leave_unless_the_gateway_was_told_or_by_force(server: P
     assert hosts_at(server) == ["web"]
 
 
+def test_after_a_change_of_the_ca_a_host_leaves_by_force_and_joins_anew(server: Postgres) -> None:
+    succeeds("join", URL, invited(), "--name", "web")
+    # The host trusts the CA from before: another one than that of the gateway.
+    write(join.CA_FILE, trustme.CA().cert_pem.bytes().decode())
+    assert "certificate" in fails("leave")
+    succeeds("leave", "--force")
+    assert "NAME_TAKEN" in fails("join", URL, invited(), "--name", "web")
+    run_gateway("host", "remove", "web", "--yes")
+    succeeds("join", URL, invited(), "--name", "web")
+
+
 def test_a_host_that_was_removed_at_the_gateway_leaves(server: Postgres) -> None:
     before = contents()
     succeeds("join", URL, invited(), "--name", "web")
