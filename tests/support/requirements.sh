@@ -24,7 +24,7 @@ packages="git mmdebstrap systemd-container iproute2 dpkg-dev python3-pytest pyth
 vm="$packages qemu-system-x86 qemu-utils e2fsprogs openssh-client python3-aiohttp python3-trustme python3-click
 python3-rich python3-yaml"
 
-bench="$demo libpam-duo nginx-light python3-matplotlib python3-requests"
+bench="$demo $gateway libpam-duo nginx-light python3-matplotlib python3-requests"
 
 # These would change the machine's PAM files. They are only downloaded; tests/support/directory.py unpacks them.
 unpacked="sssd-common sssd-proxy libpam-sss"
