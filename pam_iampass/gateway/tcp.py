@@ -13,11 +13,15 @@ from pam_iampass.client.connection import Deadline, proving_least
 
 
 async def first_reachable(addresses: Sequence[Any], until: Deadline) -> socket.socket:
-    """A connection to the first address that accepts one. Raises OSError."""
+    """A connection to the first address that accepts one. Raises OSError.
+
+    Each address gets the same time, even if the event loop was held up before it: a time-out must prove something.
+    """
     problems: list[OSError] = []
-    for left, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses):
+    seconds = until.remaining() / max(len(addresses), 1)
+    for family, kind, protocol, _, address in addresses:
         try:
-            return await _connected(socket.socket(family, kind, protocol), address, until.remaining() / left)
+            return await _connected(socket.socket(family, kind, protocol), address, seconds)
         except OSError as error:  # asyncio has a text of its own
             problems.append(OSError(error.errno, os.strerror(error.errno)) if error.errno else error)
     raise proving_least(problems)

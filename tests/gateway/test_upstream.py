@@ -334,6 +334,19 @@ def test_a_connection_that_was_made_while_the_event_loop_was_held_up_is_one() ->
     play(test)
 
 
+def test_an_address_has_its_time_even_if_the_event_loop_was_held_up_before_it() -> None:
+    async def test() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            refusing = closed.getsockname()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            addresses = (refusing, listener.getsockname())
+            found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+            asyncio.get_running_loop().call_soon(time.sleep, 0.4)
+            (await first_reachable(found, Deadline.after(0.3))).close()
+
+    play(test)
+
+
 @pytest.mark.parametrize("head", [b"HTTP/1.1", b"HTTP/1.1 2", b"HTTP/1.1 +20 OK", b"ICY 200 OK"])
 def test_a_proxy_that_speaks_something_else_is_no_outage(head: bytes) -> None:
     async def test() -> None:

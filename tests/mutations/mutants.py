@@ -1090,6 +1090,12 @@ MUTANTS = {
             "test_the_database_shows_no_other_row_than_it_was_asked_for",
         ),
         Mutant(
+            "an address for which no time was left has not answered",
+            "(socket.socket(family, kind, protocol), address, seconds)",
+            "(socket.socket(family, kind, protocol), address, until.remaining())",
+            "test_an_address_has_its_time_even_if_the_event_loop_was_held_up_before_it",
+        ),
+        Mutant(
             "a client that reads no answers fills the memory of a server",
             "if len(self._messages) > self._bounds.waiting:",
             "if len(self._messages) > 10**9:",
