@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import errno
 import os
 import random
 import re
@@ -49,6 +50,8 @@ from pam_iampass.gateway.settings import GatewaySettings
 POLLS_AT_ONCE = 400
 """IAMPASS may take 0.1 s for a poll, and there may be thousands in a second."""
 _CONNECT_SECONDS = 5.0
+_LOOKUP_ENDS_SECONDS = 0.5
+"""For so long after its time is over a lookup's own answer is waited for."""
 _OPTIONS: dict[str, Any] = {"ssl_shutdown_timeout": 1.0}
 """A server that does not say goodbye holds a socket no longer than this."""
 _ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
@@ -381,12 +384,11 @@ class _Route:
             loop, whole = asyncio.get_running_loop(), Deadline.after(self._seconds)
             self._lookup = loop.run_in_executor(self._thread, look_up, target, self._network, whole)
             self._lookup.add_done_callback(lambda lookup: lookup.cancelled() or lookup.exception())
-        try:
-            return await asyncio.wait_for(asyncio.shield(self._lookup), until.remaining())
-        except TimeoutError:  # perhaps one of our event loop, which was held up
-            if not self._lookup.done():
-                raise
-            return self._lookup.result()
+        # It ends by itself, and tells a name server that does not answer from a machine that cannot ask.
+        await asyncio.wait([self._lookup], timeout=until.remaining() + _LOOKUP_ENDS_SECONDS)
+        if not self._lookup.done():
+            raise OSError(errno.EAGAIN, "the name lookup does not end")
+        return self._lookup.result()
 
     async def _ask_for_tunnel(self, attempt: _Attempt, sock: socket.socket) -> None:
         """Have the proxy connect to the server (RFC 9110, 9.3.6)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import threading
 import time
@@ -14,7 +15,7 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
-from pam_iampass.client import ProtocolError, Refused, Session, Status, Unavailable
+from pam_iampass.client import LocalFailure, ProtocolError, Refused, Session, Status, Unavailable, connection
 from pam_iampass.client.call import Call
 from pam_iampass.client.connection import Deadline, Network
 from pam_iampass.gateway.settings import GatewaySettings
@@ -343,6 +344,44 @@ def test_an_address_has_its_time_even_if_the_event_loop_was_held_up_before_it() 
             found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
             asyncio.get_running_loop().call_soon(time.sleep, 0.4)
             (await first_reachable(found, Deadline.after(0.3))).close()
+
+    play(test)
+
+
+def test_a_lookup_that_fails_since_this_machine_cannot_ask_is_no_outage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_port(kind: socket.SocketKind) -> socket.socket:
+        raise OSError(errno.EADDRNOTAVAIL, "no port")
+
+    def hang(host: str, port: int, *, timeout: float, **options: Any) -> list[Any]:
+        time.sleep(timeout)
+        raise TimeoutError("timed out")
+
+    async def test() -> None:
+        with scripted_server() as server:
+            async with upstream_to(server, network=Network(hang), connect_seconds=0.1) as upstream:
+                for _ in range(5):
+                    with pytest.raises(LocalFailure):
+                        await start(upstream)
+
+    monkeypatch.setattr(connection, "socket_of_both_families", no_port)
+    play(test)
+
+
+def test_a_lookup_that_does_not_end_is_no_outage() -> None:
+    ends = threading.Event()
+
+    def hang(*arguments: Any, **options: Any) -> list[Any]:
+        ends.wait(20)
+        return []
+
+    async def test() -> None:
+        with scripted_server() as server:
+            async with upstream_to(server, network=Network(hang), connect_seconds=0.1) as upstream:
+                with pytest.raises(LocalFailure):
+                    await start(upstream)
+                ends.set()
 
     play(test)
 

@@ -1114,6 +1114,25 @@ MUTANTS = {
             "test_nobody_holds_a_connection_without_asking_anything",
         ),
         Mutant(
+            "a lookup whose end was not awaited is an outage",
+            'raise OSError(errno.EAGAIN, "the name lookup does not end")',
+            "raise TimeoutError",
+            "test_a_lookup_that_does_not_end_is_no_outage",
+        ),
+        Mutant(
+            "a lookup that fails since a gateway's machine has no port left is an outage",
+            "until.remaining() + _LOOKUP_ENDS_SECONDS)\n        if not self._lookup.done():\n            raise OSError("
+            'errno.EAGAIN, "the name lookup does not end")',
+            "until.remaining() - 0.05)\n        if not self._lookup.done():\n            raise TimeoutError",
+            "test_a_lookup_that_fails_since_this_machine_cannot_ask_is_no_outage",
+        ),
+        Mutant(
+            "whoever can connect to a gateway fills its journal",
+            "if self._lines <= _LINES_A_SECOND:",
+            "if self._lines:",
+            "test_whoever_can_connect_does_not_fill_the_journal",
+        ),
+        Mutant(
             "a restored database is a new one again once enough was written to it",
             "(seen.old_copy or self.records < seen.records)",
             "self.records < seen.records",

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 import ssl
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from pam_iampass.gateway.watching import watching
 from pam_iampass.server.http import Dispatcher, serve
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest
 from pam_iampass.system.unix_sockets import notify
+from pam_iampass.text import clean
 
 _A_DAY = 86400.0
+_LINES_A_SECOND = 10
 
 
 @click.command("serve")
@@ -47,7 +50,7 @@ async def serve_hosts(gateway: Gateway) -> None:
         settings.listen, family=family, backlog=1024, dualstack_ipv6=family is socket.AF_INET6
     )
     dispatcher = Dispatcher(
-        (*service.ROUTES, *joining.ROUTES), gateway, frozenset(settings.names), gateway.clock, _refused
+        (*service.ROUTES, *joining.ROUTES), gateway, frozenset(settings.names), gateway.clock, Refusals()
     )
 
     def ready() -> None:
@@ -79,6 +82,21 @@ async def _watch_certificate(gateway: Gateway) -> None:
         await asyncio.sleep(_A_DAY)
 
 
-def _refused(request: IncomingRequest, refusal: RefusedRequest) -> None:
-    """Query parameters say who logs in where: they are in no log."""
-    output.line(f"refused: {request.method} {request.path}: {refusal.status} {refusal.reason}", err=True)
+class Refusals:
+    """Refused requests in the journal. Whoever can connect causes them, and other lines must stay to be found."""
+
+    _second = 0
+    _lines = 0
+
+    def __call__(self, request: IncomingRequest, refusal: RefusedRequest) -> None:
+        """A line, if there were not too many in this second. Query parameters say who logs in where: they are in no
+        log."""
+        second = int(time.monotonic())
+        if second != self._second:
+            if self._lines > _LINES_A_SECOND:
+                output.line(f"refused: {self._lines - _LINES_A_SECOND} requests more", err=True)
+            self._second, self._lines = second, 0
+        self._lines += 1
+        if self._lines <= _LINES_A_SECOND:
+            method, path = clean(request.method, 20), clean(request.path, 200)
+            output.line(f"refused: {method} {path}: {refusal.status} {refusal.reason}", err=True)
