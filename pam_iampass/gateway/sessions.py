@@ -136,7 +136,11 @@ class HostSession:
 
 
 def _session(gateway: Gateway, row: Mapping[str, Any], **asked: object) -> HostSession:
-    values = gateway.keys.verified(TABLE, row, **asked)
+    return _of(gateway, gateway.keys.verified(TABLE, row, **asked))
+
+
+def _of(gateway: Gateway, values: Mapping[str, Any]) -> HostSession:
+    """The session with these columns, which were verified or sealed here."""
     upstream = values["upstream"]
     if upstream is not None:
         upstream = SessionSchema().loads(gateway.keys.decrypt(upstream, TABLE, "upstream", str(values["id"])))
@@ -157,16 +161,21 @@ async def find(gateway: Gateway, connection: Connection, session: uuid.UUID) -> 
     return None if row is None else _session(gateway, row, id=session)
 
 
-async def _change(
-    gateway: Gateway, connection: Connection, session: uuid.UUID, **columns: Any
-) -> HostSession:
-    """Write columns of a row that this transaction has locked. Raises Tampered."""
+async def _locked(gateway: Gateway, connection: Connection, session: uuid.UUID) -> dict[str, Any]:
+    """The columns of a row, which nobody else changes until the transaction ends. Raises Tampered."""
     row = await one(connection, "SELECT * FROM session WHERE id = %s FOR UPDATE", session)
     if row is None:
         raise Tampered("session: a row has gone")
-    sealed = gateway.keys.sealed(TABLE, {**gateway.keys.verified(TABLE, row, id=session), **columns})
+    return gateway.keys.verified(TABLE, row, id=session)
+
+
+async def _change(
+    gateway: Gateway, connection: Connection, locked: Mapping[str, Any], **columns: Any
+) -> HostSession:
+    """Write columns of a row that this transaction has locked."""
+    sealed = gateway.keys.sealed(TABLE, {**locked, **columns})
     await replace(connection, TABLE, "id", sealed)
-    return _session(gateway, sealed)
+    return _of(gateway, sealed)
 
 
 # Starts
@@ -452,7 +461,7 @@ async def _written(
         person = await people.find(gateway, connection, session.person)
         if host is None or person is None or not person.active:
             columns = {"state": State.STARTING.value, "reason": Reason.UNKNOWN_USER.name}
-    written = await _change(gateway, connection, session.id, **columns)
+    written = await _change(gateway, connection, await _locked(gateway, connection, session.id), **columns)
     if written.state is not State.OPEN:
         reason = written.reason or ""
         outcome = Outcome.NO_DEVICE
@@ -534,29 +543,26 @@ async def said(gateway: Gateway, session: HostSession, status: Status) -> HostSe
     """Write down what IAMPASS says of a session; the session as it is then. A final status never changes, and nobody
     is asked again after an answer. Raises DatabaseError and Tampered."""
     async with gateway.database.transaction() as connection:
-        await connection.execute("SELECT 1 FROM session WHERE id = %s FOR UPDATE", (session.id,))
-        before = await find(gateway, connection, session.id)
-        if before is None:
-            raise Tampered("session: a row has gone")
+        locked = await _locked(gateway, connection, session.id)
+        before = _of(gateway, locked)
         if before.state is not State.OPEN or before.status is status:
             return before
         decided = before.in_progress and not status.in_progress
         if status.in_progress and not before.in_progress:
             return before
-        moment = await now(connection)
         columns: dict[str, Any] = {"status": status.name, "version": before.version + 1}
         if status.ended:
             columns["state"] = State.ENDED.value
         if decided:
-            columns["decided_at"] = moment
+            columns["decided_at"] = await now(connection)
             columns["approved"] = not status.ended
-        after = await _change(gateway, connection, session.id, **columns)
+        after = await _change(gateway, connection, locked, **columns)
         gateway.waiting.pop(session.id, None)
         host = await hosts.find(gateway, connection, after.host)
         if decided:
             await record(connection, host, after, _OUTCOMES[status], reason=status.name)
             if status is Status.cancelled and host is not None:
-                await _brake(gateway, connection, host, moment)
+                await _brake(gateway, connection, host, columns["decided_at"])
         elif status.ended:
             await record(connection, host, after, None, event=SessionEvent.ENDED.value, reason=status.name)
         return after
@@ -571,7 +577,8 @@ async def give_up(gateway: Gateway) -> None:
             "SELECT id FROM session WHERE state = 'starting' AND reason IS NULL AND deadline < now() FOR UPDATE",
         ):
             columns = {"state": State.ENDED.value, "reason": Reason.TRY_AGAIN.name}
-            session = await _change(gateway, connection, row["id"], **columns)
+            locked = await _locked(gateway, connection, row["id"])
+            session = await _change(gateway, connection, locked, **columns)
             host = await hosts.find(gateway, connection, session.host)
             await record(connection, host, session, Outcome.UNAVAILABLE, reason="its gateway has stopped")
 

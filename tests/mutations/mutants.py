@@ -1079,8 +1079,8 @@ MUTANTS = {
         ),
         Mutant(
             "a row of a session that no gateway has written counts",
-            'values = gateway.keys.verified(TABLE, row, **asked)\n    upstream = values["upstream"]',
-            'values = dict(row)\n    upstream = values["upstream"]',
+            "return _of(gateway, gateway.keys.verified(TABLE, row, **asked))",
+            "return _of(gateway, row)",
             "test_the_database_approves_nobody",
         ),
         Mutant(
