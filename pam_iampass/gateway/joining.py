@@ -162,9 +162,8 @@ async def _joined(
         refusal = _name_taken(joining.name)
     if refusal is not None:
         reason = f"{refusal.reason}: invite {invite.id}"
-        await records.write(
-            connection, Kind.ALERT, host=joining.name, what="join_refused", remote=remote, reason=reason
-        )
+        # Once, whatever name is given.
+        await sessions.alert(connection, None, reason, name=joining.name, remote=remote)
         return refusal
     policy = gateway.settings.groups.get(invite.group, GroupSettings())
     host = Host(

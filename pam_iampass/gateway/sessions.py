@@ -57,13 +57,17 @@ _POLL_SECONDS = 5.0
 FRESH_SECONDS = 0.4
 """A status that is younger was asked for now."""
 _MAY_RING_SECONDS = 90
-"""After that, a phone does not ring any more for a start whose outcome is not known."""
+"""So long after the call, a phone does not ring any more for a start whose outcome is not known."""
 LONGEST_REQUEST_SECONDS = 300
 """After that, no login waits for an answer any more."""
 _PERSON_LOCK = 0x69616D71
 _REFUSALS_A_MINUTE = 30
-"""Records of refused starts from one host, which could otherwise fill the disk."""
+"""Starts of one host. Beyond that they leave no records, which could fill the disk, and say nothing of names."""
+_NOT_STARTED_A_MINUTE = 10
+"""Starts from one host for one person after which no phone rang, such as for want of one."""
 _BRAKE_PEOPLE = 3
+_WITHDRAWN_PEOPLE = 10
+"""Whose requests a host has ended before they have answered; then an administrator should look at it."""
 _BRAKE_MINUTES = 10
 
 
@@ -271,8 +275,13 @@ async def _admitted(
         return None, Reason.HOST_SUSPENDED  # removed since its signature was checked
 
     async def refused(reason: Reason) -> tuple[None, Reason]:
-        await _record_refusal(connection, host, asked, reason)
-        return None, reason
+        recorded = await _record_refusal(connection, host, asked, reason)
+        if recorded or reason not in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST):
+            return None, reason
+        await alert(
+            connection, host.name, "too many starts of this host are refused: it may be looking for names"
+        )
+        return None, Reason.HOST_THROTTLED
 
     if gateway.restored:
         return await refused(Reason.RESTORED)
@@ -347,18 +356,20 @@ async def _is_throttled(gateway: Gateway, connection: Connection, host: Host, pe
         """
         SELECT
             count(*) FILTER (WHERE NOT approved) AS all_hosts,
-            count(*) FILTER (WHERE NOT approved AND host = %s) AS this_host,
-            count(*) FILTER (WHERE host = %s AND (
+            count(*) FILTER (WHERE NOT approved AND host_name = %s) AS this_host,
+            count(*) FILTER (WHERE host_name = %s AND (
                 (state = 'starting' AND deadline > now())
                 OR (state = 'open' AND status IN ('pending', 'identifying')
                     AND began_at > now() - make_interval(secs => %s))
-            )) AS pending
+            )) AS pending,
+            (SELECT count(*) FROM session WHERE host_name = %s AND person = %s
+                AND state = 'not_started' AND began_at > now() - interval '1 minute') AS not_started
         FROM session
         WHERE person = %s AND state <> 'not_started' AND began_at > now() - interval '1 hour'
         """,
-        *(host.id, host.id, LONGEST_REQUEST_SECONDS, person),
+        *(host.name, host.name, LONGEST_REQUEST_SECONDS, host.name, person, person),
     )
-    if counted is None or counted["pending"]:
+    if counted is None or counted["pending"] or counted["not_started"] >= _NOT_STARTED_A_MINUTE:
         return True
     if counted["all_hosts"] >= limit or counted["this_host"] >= max(limit // 3, 1):
         return True
@@ -368,8 +379,9 @@ async def _is_throttled(gateway: Gateway, connection: Connection, host: Host, pe
     await connection.execute("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
     recent = await one(
         connection,
-        "SELECT 1 FROM session WHERE host = %s AND state <> 'not_started' AND began_at > now() - interval '1 minute'",
-        host.id,
+        "SELECT 1 FROM session WHERE host_name = %s AND state <> 'not_started'"
+        " AND began_at > now() - interval '1 minute'",
+        host.name,
     )
     return recent is not None
 
@@ -388,7 +400,7 @@ async def _inserted(gateway: Gateway, connection: Connection, host: Host, asked:
         "nothing_sent": False,
         "approved": False,
         "began_at": moment,
-        "deadline": moment + timedelta(seconds=min(asked.duration, _MAY_RING_SECONDS)),
+        "deadline": moment + timedelta(seconds=_START_SECONDS + min(asked.duration, _MAY_RING_SECONDS)),
         "expires_at": moment + timedelta(seconds=asked.duration),
         "decided_at": None,
         "gateway": gateway.id,
@@ -397,6 +409,7 @@ async def _inserted(gateway: Gateway, connection: Connection, host: Host, asked:
         "version": 0,
         "upstream": None,
         "details": dict(asked.details),
+        "host_name": host.name,
     }
     sealed = gateway.keys.sealed(TABLE, row)
     await insert(connection, TABLE, sealed)
@@ -456,18 +469,28 @@ async def _written(
 ) -> HostSession:
     # Whoever removes the person waits for this transaction, and then finds the session.
     await connection.execute("SELECT 1 FROM person WHERE name = %s FOR SHARE", (session.person,))
+    locked = await _locked(gateway, connection, session.id)
+    before = _of(gateway, locked)
+    if before.state is not State.STARTING:
+        return before  # it was given up meanwhile
     host = await hosts.find(gateway, connection, session.host)
     if columns["state"] == State.OPEN.value:
         person = await people.find(gateway, connection, session.person)
         if host is None or person is None or not person.active:
             columns = {"state": State.STARTING.value, "reason": Reason.UNKNOWN_USER.name}
-    written = await _change(gateway, connection, await _locked(gateway, connection, session.id), **columns)
-    if written.state is not State.OPEN:
-        reason = written.reason or ""
-        outcome = Outcome.NO_DEVICE
-        if reason in Reason.__members__:
-            outcome = Reason[reason].outcome
-        await record(connection, host, written, outcome, reason=error or reason)
+    if columns["state"] == State.NOT_STARTED.value:
+        columns = {**columns, "expires_at": await now(connection)}
+    written = await _change(gateway, connection, locked, **columns)
+    if written.state is State.OPEN:
+        return written
+    reason = written.reason or ""
+    outcome = Reason[reason].outcome if reason in Reason.__members__ else Outcome.NO_DEVICE
+    fields = {"reason": error or reason}
+    if written.state is State.NOT_STARTED:
+        if host is not None and await _refusals(connection, host) >= _REFUSALS_A_MINUTE:
+            return written
+        fields["refused"] = "start"
+    await record(connection, host, written, outcome, **fields)
     return written
 
 
@@ -561,8 +584,8 @@ async def said(gateway: Gateway, session: HostSession, status: Status) -> HostSe
         host = await hosts.find(gateway, connection, after.host)
         if decided:
             await record(connection, host, after, _OUTCOMES[status], reason=status.name)
-            if status is Status.cancelled and host is not None:
-                await _brake(gateway, connection, host, columns["decided_at"])
+            if status in (Status.cancelled, Status.closed) and host is not None:
+                await _brake(gateway, connection, host, status, columns["decided_at"])
         elif status.ended:
             await record(connection, host, after, None, event=SessionEvent.ENDED.value, reason=status.name)
         return after
@@ -593,25 +616,37 @@ _OUTCOMES = {
 }
 
 
-async def _brake(gateway: Gateway, connection: Connection, host: Host, moment: datetime) -> None:
-    """Slow a host down if three people have cancelled its requests, and nobody has approved one in between."""
+async def _brake(
+    gateway: Gateway, connection: Connection, host: Host, status: Status, moment: datetime
+) -> None:
+    """Slow a host down if three people have cancelled its requests, unless as many people have approved some.
+
+    :param status: cancelled; or closed, if the host has ended a request before it was answered.
+    """
     await connection.execute("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
     counted = await one(
         connection,
         """
-        SELECT count(DISTINCT person) AS people FROM session
-        WHERE host = %s AND began_at > now() - interval '1 hour' AND status = 'cancelled' AND decided_at > greatest(
-            now() - make_interval(mins => %s),
-            (SELECT max(decided_at) FROM session
-                WHERE host = %s AND began_at > now() - interval '1 hour' AND approved)
-        )
+        SELECT
+            count(DISTINCT person) FILTER (WHERE status = 'cancelled') AS cancelled,
+            count(DISTINCT person) FILTER (WHERE status = 'closed' AND NOT approved) AS withdrawn,
+            count(DISTINCT person) FILTER (WHERE approved) AS approved
+        FROM session
+        WHERE host_name = %s AND began_at > now() - interval '1 hour'
+            AND decided_at > now() - make_interval(mins => %s)
         """,
-        *(host.id, _BRAKE_MINUTES, host.id),
+        *(host.name, _BRAKE_MINUTES),
     )
-    if counted is None or counted["people"] < _BRAKE_PEOPLE:
+    if counted is None:
+        return
+    if status is Status.closed:
+        if counted["withdrawn"] >= max(_WITHDRAWN_PEOPLE, counted["approved"] + 1):
+            await alert(connection, host.name, "this host ends its requests before people have answered")
+        return
+    if counted["cancelled"] < max(_BRAKE_PEOPLE, counted["approved"] + 1):
         return
     policy = gateway.settings.groups.get(host.group)
-    what = f"{counted['people']} people have cancelled requests of this host"
+    what = f"{counted['cancelled']} people have cancelled requests of this host"
     if policy is not None and policy.suspend_by_itself:
         await hosts.change(gateway, connection, host.id, status=HostStatus.SUSPENDED)
         await records.write(connection, Kind.ALERT, host=host.name, reason=f"{what}: it is suspended")
@@ -634,29 +669,35 @@ async def record(
     await records.write(connection, Kind.DECISION, host=name, person=session.person, **fields)
 
 
-async def _record_refusal(connection: Connection, host: Host, asked: AskedStart, reason: Reason) -> None:
+async def _record_refusal(connection: Connection, host: Host, asked: AskedStart, reason: Reason) -> bool:
+    """Write the record of a refused start, unless there are too many; whether it was written."""
+    if await _refusals(connection, host) >= _REFUSALS_A_MINUTE:
+        return False
+    fields = {**asked.details, "outcome": reason.outcome.value, "reason": reason.name, "refused": "start"}
+    await records.write(connection, Kind.DECISION, host=host.name, person=clean(asked.person, 100), **fields)
+    return True
+
+
+async def _refusals(connection: Connection, host: Host) -> int:
+    """How many starts of this host were refused within a minute, as the records say."""
     counted = await one(
         connection,
         "SELECT count(*) AS recent FROM record WHERE host = %s AND at > now() - interval '1 minute'"
         " AND fields ? 'refused'",
         host.name,
     )
-    if counted is not None and counted["recent"] < _REFUSALS_A_MINUTE:
-        fields = {**asked.details, "outcome": reason.outcome.value, "reason": reason.name, "refused": "start"}
-        await records.write(
-            connection, Kind.DECISION, host=host.name, person=clean(asked.person, 100), **fields
-        )
+    return 0 if counted is None else int(counted["recent"])
 
 
-async def alert(connection: Connection, host: str | None, what: str, person: str | None = None) -> None:
+async def alert(
+    connection: Connection, host: str | None, what: str, person: str | None = None, **fields: str
+) -> None:
     """Write a record that an administrator should see, once in ten minutes."""
     same = await one(
         connection,
-        "SELECT 1 FROM record WHERE host IS NOT DISTINCT FROM %s AND kind = %s AND at > now() - interval '10 minutes'"
-        " AND fields->>'reason' = %s",
-        host,
-        Kind.ALERT.value,
-        what,
+        "SELECT 1 FROM record WHERE host IS NOT DISTINCT FROM %s AND kind = %s"
+        " AND at BETWEEN now() - interval '10 minutes' AND now() AND fields->>'reason' = %s",
+        *(host, Kind.ALERT.value, what),
     )
     if same is None:
-        await records.write(connection, Kind.ALERT, host=host, person=person, reason=what)
+        await records.write(connection, Kind.ALERT, host=host, person=person, reason=what, **fields)

@@ -195,7 +195,7 @@ def test_a_name_that_exists_is_never_taken_over(fleet: Any, other: str) -> None:
         for again in (invite, await fleet.invite(name="web.example.com")):
             status, answer = await fleet.join(again, **changed)
             assert (status, answer["reason"]) == (409, "NAME_TAKEN")
-        assert (await fleet.records())[-1] == ("alert", "web.example.com", "NAME_TAKEN")
+        assert (await fleet.records())[-1] == ("alert", None, "NAME_TAKEN")
         # Neither was the invite used.
         assert (await fleet.join(invite, "b.example.com"))[0] == 201
         assert (await fleet.join(invite, "c.example.com"))[0] == 201
@@ -221,6 +221,17 @@ def test_an_invite_can_be_used_as_often_as_it_says(fleet: Any) -> None:
         answers = await asyncio.gather(*(fleet.join(invite, f"h{n}", secret=f"{n}" * 43) for n in range(4)))
         assert sorted(status for status, _ in answers) == [201, 201, 403, 403]
         assert {answer["reason"] for status, answer in answers if status == 403} == {"INVITE_USED"}
+
+    fleet(use)
+
+
+def test_refused_joins_are_one_alert(fleet: Any) -> None:
+    async def use(fleet: Fleet) -> None:
+        invite = await fleet.invite()
+        await fleet.join(invite)
+        for number in range(4):
+            assert (await fleet.join(invite, f"web{number}"))[1]["reason"] == "INVITE_USED"
+        assert (await fleet.records())[1:] == [("alert", None, "INVITE_USED")]
 
     fleet(use)
 

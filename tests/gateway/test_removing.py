@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from pam_iampass.sandbox.sessions import EndedBy
 from tests.support.gateway import HOST, HostCaller, RunningGateway, settings_for
 from tests.support.gateway_command import GatewayCommand
 from tests.support.qr_reader import read_codes
-from tests.support.sandbox import Fault, HttpStatus
+from tests.support.sandbox import HttpStatus, Slow
 
 
 @pytest.fixture
@@ -36,17 +34,6 @@ def host(place: GatewayCommand, tmp_path: Path) -> Iterator[HostCaller]:
     with RunningGateway(settings) as running:
         running.add_host()
         yield HostCaller(running)
-
-
-@dataclass(frozen=True)
-class Slow(Fault):
-    """The response comes later."""
-
-    seconds: float = 2.0
-    acts: bool = True
-
-    async def interfere(self, connection: asyncio.Transport, stopping: asyncio.Event) -> None:
-        await asyncio.sleep(self.seconds)
 
 
 def test_who_is_removed_cannot_log_in_and_the_sessions_end_everywhere(

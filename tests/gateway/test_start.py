@@ -11,12 +11,14 @@ from urllib.parse import urlencode
 import pytest
 
 from pam_iampass.gateway import sessions
+from pam_iampass.gateway.database import Connection, many
+from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.settings import GroupSettings
 from tests.sandbox.signer import signed
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
 from tests.support.gateway_process import POINTS, GatewayProcess
-from tests.support.sandbox import Hang, Sandbox, SessionState
+from tests.support.sandbox import Hang, Sandbox, SessionState, Slow
 
 OTHER = "h-bbbbbbbbbbbb"
 MACHINE = "0123456789abcdef" * 2
@@ -150,15 +152,14 @@ def test_a_phone_rings_at_most_once_whenever_the_gateway_is_killed(
             return
         assert reason_of(reply) == "TRY_AGAIN"
         # The phone may be ringing: until it cannot be any more, nothing else is asked of it.
-        another = caller.ask("alice", duration_seconds="2")
-        while another.status != 202:
-            assert reason_of(another) == "HOST_THROTTLED"
-            another = caller.ask("alice", duration_seconds="2")
+        assert reason_of(caller.ask("alice", duration_seconds="2")) == "HOST_THROTTLED"
+        _past_deadline(running)
         running.run(sessions.give_up(running.gateway))
         (record,) = (
             record for record in running.records if record.get("reason") == "its gateway has stopped"
         )
         assert record["outcome"] == "unavailable"
+        assert caller.ask("alice", duration_seconds="2").status == 202
 
 
 def test_a_host_that_hangs_up_does_not_stop_its_request(
@@ -391,15 +392,20 @@ def test_what_was_approved_or_did_not_ring_does_not_count(
         assert not _denied(caller, sandbox, "alice")
 
 
-def _three_cancel(running: RunningGateway, caller: HostCaller, sandbox: Sandbox, approve: bool) -> None:
-    sandbox.add_user("token-of-dave")
-    running.add_person("dave", "token-of-dave")
+def _approved(caller: HostCaller, sandbox: Sandbox, person: str) -> None:
+    begun = caller.ask(person).authentication
+    sandbox.approve(sandbox.wait_for_request(f"token-of-{person}"))
+    assert caller.answer(begun) == "active"
+
+
+def _three_cancel(running: RunningGateway, caller: HostCaller, sandbox: Sandbox, *approve: str) -> None:
+    for person in ("dave", "erin"):
+        sandbox.add_user(f"token-of-{person}")
+        running.add_person(person, f"token-of-{person}")
     for person in ("alice", "bob"):
         assert _denied(caller, sandbox, person)
-    if approve:
-        begun = caller.ask("alice").authentication
-        sandbox.approve(sandbox.wait_for_request("token-of-alice"))
-        assert caller.answer(begun) == "active"
+    for person in approve:
+        _approved(caller, sandbox, person)
     assert _denied(caller, sandbox, "dave")
 
 
@@ -410,7 +416,7 @@ def _alerts(running: RunningGateway) -> int:
 def test_three_people_who_cancel_slow_a_host_down(
     gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
 ) -> None:
-    _three_cancel(gateway_server, caller, sandbox, approve=False)
+    _three_cancel(gateway_server, caller, sandbox)
     assert _alerts(gateway_server) == 1
     assert not _denied(caller, sandbox, "alice")
     gateway_server.rows("UPDATE session SET began_at = began_at - interval '61 seconds'")
@@ -419,12 +425,31 @@ def test_three_people_who_cancel_slow_a_host_down(
     assert _alerts(gateway_server) == 1
 
 
-def test_an_approval_in_between_releases_the_brake(
+def test_as_many_people_who_approve_release_the_brake(
     gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
 ) -> None:
-    _three_cancel(gateway_server, caller, sandbox, approve=True)
+    _three_cancel(gateway_server, caller, sandbox, "alice", "bob", "erin")
     assert _denied(caller, sandbox, "bob")
     assert _alerts(gateway_server) == 0
+
+
+def test_an_accomplice_who_approves_again_and_again_does_not_release_the_brake(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    _three_cancel(gateway_server, caller, sandbox, "erin", "erin", "erin")
+    assert not _denied(caller, sandbox, "bob")
+    assert _alerts(gateway_server) == 1
+
+
+def test_a_host_that_ends_its_requests_before_people_answer_is_reported(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    for number in range(10):
+        assert _alerts(gateway_server) == 0
+        sandbox.add_user(f"token-{number}")
+        gateway_server.add_person(f"person{number}", f"token-{number}")
+        assert caller.end(caller.ask(f"person{number}").authentication) is True
+    assert _alerts(gateway_server) == 1
 
 
 def test_a_group_can_have_its_hosts_suspended_by_themselves(
@@ -444,7 +469,60 @@ def test_a_group_can_have_its_hosts_suspended_by_themselves(
         assert _alerts(running) == 1
 
 
-def test_refused_starts_do_not_fill_the_records(gateway_server: RunningGateway, caller: HostCaller) -> None:
-    for number in range(35):
+def test_refused_starts_do_not_fill_the_records_and_then_say_nothing_of_names(
+    gateway_server: RunningGateway, caller: HostCaller
+) -> None:
+    for number in range(30):
         assert reason_of(caller.ask(f"nobody{number}")) == "UNKNOWN_USER"
-    assert len(gateway_server.records) == 30
+    gateway_server.add_host(OTHER, group="forgotten")
+    assert reason_of(caller.ask("nobody")) == "HOST_THROTTLED"
+    gateway_server.change_host(group_name="forgotten")
+    assert [reason_of(caller.ask("alice")) for _ in range(3)] == ["HOST_THROTTLED"] * 3
+    assert len(gateway_server.records) == 31
+    assert _alerts(gateway_server) == 1
+    gateway_server.application_id = OTHER
+    assert reason_of(caller.ask("alice")) == "NOT_ON_THIS_HOST"
+
+
+def test_starts_for_which_no_phone_rings_are_few_too(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    reasons = [reason_of(caller.ask("carol", duration_seconds="86400")) for _ in range(12)]
+    assert reasons == ["NO_MOBILE_DEVICE"] * 10 + ["HOST_THROTTLED"] * 2
+    assert len([call for call in sandbox.calls if call.kind == "start"]) == 10
+    (expired,) = gateway_server.rows("SELECT count(*) AS rows FROM session WHERE expires_at <= now()")
+    assert expired["rows"] == 10
+    for number in range(30):
+        caller.ask(f"nobody{number}")
+    gateway_server.add_person("dave", "no-phone")
+    caller.ask("dave")
+    assert len([record for record in gateway_server.records if record["kind"] == "decision"]) == 30
+
+
+def test_a_start_that_was_given_up_while_iampass_was_called_stays_so_and_rings_no_longer(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    sandbox.misbehave("start", Slow())
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(caller.ask, "alice", duration_seconds="1")
+        sandbox.wait_for_calls("start")
+        assert reason_of(HostCaller(gateway_server).ask("alice", duration_seconds="1")) == "HOST_THROTTLED"
+        gateway_server.run(sessions.give_up(gateway_server.gateway))
+        assert gateway_server.rows("SELECT state FROM session") == [{"state": "starting"}]
+        _past_deadline(gateway_server)
+        gateway_server.run(sessions.give_up(gateway_server.gateway))
+        assert reason_of(first.result()) == "TRY_AGAIN"
+    assert sandbox.wait_for_end("token-of-alice")
+    assert gateway_server.rows("SELECT state FROM session") == [{"state": "ended"}]
+    assert [record["reason"] for record in gateway_server.records][-1] == "its gateway has stopped"
+
+
+def _past_deadline(running: RunningGateway) -> None:
+    """As if the gateway that has begun the only start had been away for long."""
+
+    async def go(gateway: Gateway, connection: Connection) -> None:
+        (row,) = await many(connection, "SELECT id, began_at FROM session")
+        locked = await sessions._locked(gateway, connection, row["id"])
+        await sessions._change(gateway, connection, locked, deadline=row["began_at"])
+
+    running.transaction(go)

@@ -1170,8 +1170,8 @@ MUTANTS = {
         ),
         Mutant(
             "a host has several requests on a phone",
-            'if counted is None or counted["pending"]:',
-            "if counted is None:",
+            'if counted is None or counted["pending"] or',
+            "if counted is None or",
             "test_a_host_has_one_request_on_a_phone_at_a_time",
         ),
         Mutant(
@@ -1188,9 +1188,45 @@ MUTANTS = {
         ),
         Mutant(
             "a host goes on whose requests everybody cancels",
-            'if counted is None or counted["people"] < _BRAKE_PEOPLE:',
-            "if counted is None or _BRAKE_PEOPLE:",
+            'if counted["cancelled"] < max(_BRAKE_PEOPLE, counted["approved"] + 1):',
+            "if _BRAKE_PEOPLE:",
             "test_three_people_who_cancel_slow_a_host_down",
+        ),
+        Mutant(
+            "one accomplice releases the brake",
+            'if counted["cancelled"] < max(_BRAKE_PEOPLE, counted["approved"] + 1):',
+            'if counted["cancelled"] < _BRAKE_PEOPLE or counted["approved"]:',
+            "test_an_accomplice_who_approves_again_and_again_does_not_release_the_brake",
+        ),
+        Mutant(
+            "a host that ends its requests at once is not noticed",
+            'if counted["withdrawn"] >= max(_WITHDRAWN_PEOPLE, counted["approved"] + 1):',
+            "if False:",
+            "test_a_host_that_ends_its_requests_before_people_answer_is_reported",
+        ),
+        Mutant(
+            "a host learns which names there are",
+            "if recorded or reason not in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST):",
+            "if recorded or reason:",
+            "test_refused_starts_do_not_fill_the_records_and_then_say_nothing_of_names",
+        ),
+        Mutant(
+            "starts for which no phone rings are without limit",
+            'or counted["not_started"] >= _NOT_STARTED_A_MINUTE:',
+            "or False:",
+            "test_starts_for_which_no_phone_rings_are_few_too",
+        ),
+        Mutant(
+            "a start that was given up becomes a session",
+            "if before.state is not State.STARTING:",
+            "if False:",
+            "test_a_start_that_was_given_up_while_iampass_was_called_stays_so_and_rings_no_longer",
+        ),
+        Mutant(
+            "the turn of a person passes on while IAMPASS is called",
+            "seconds=_START_SECONDS + min(asked.duration",
+            "seconds=min(asked.duration",
+            "test_a_start_that_was_given_up_while_iampass_was_called_stays_so_and_rings_no_longer",
         ),
         Mutant(
             "a person who was removed meanwhile gets a session",
@@ -1217,6 +1253,12 @@ MUTANTS = {
             "if invite.uses_left <= 0:",
             "if False:",
             "test_an_invite_can_be_used_as_often_as_it_says",
+        ),
+        Mutant(
+            "joining: each refused join is an alert",
+            "await sessions.alert(connection, None, reason, name=joining.name, remote=remote)",
+            "await sessions.alert(connection, joining.name, reason)",
+            "test_refused_joins_are_one_alert",
         ),
         Mutant(
             "joining: two hosts use an invite at once",

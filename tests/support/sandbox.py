@@ -125,6 +125,17 @@ def _with_key(reply: Reply, key: str, value: Any) -> Reply:
 
 
 @dataclass(frozen=True)
+class Slow(Fault):
+    """The response comes later."""
+
+    seconds: float = 2.0
+    acts: bool = True
+
+    async def interfere(self, connection: asyncio.Transport, stopping: asyncio.Event) -> None:
+        await asyncio.sleep(self.seconds)
+
+
+@dataclass(frozen=True)
 class Hang(Fault):
     """The response never comes."""
 

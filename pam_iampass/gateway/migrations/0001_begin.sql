@@ -68,10 +68,11 @@ CREATE TABLE session (
     upstream bytea,                     -- the session at IAMPASS
     details jsonb NOT NULL,             -- service, address and so on, as the host has said them
     mac bytea NOT NULL,
+    host_name text NOT NULL,            -- what limits count: it stays the same when a host leaves and joins again
     UNIQUE (host, request_id)
 );
 CREATE INDEX session_of_person ON session (person, began_at);
-CREATE INDEX session_of_host ON session (host, began_at);
+CREATE INDEX session_of_host ON session (host_name, began_at);
 CREATE INDEX session_under_way ON session (state, status) WHERE state IN ('starting', 'open');
 CREATE INDEX session_expired ON session (expires_at);
 
