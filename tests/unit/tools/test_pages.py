@@ -160,7 +160,9 @@ def test_every_outcome_is_described_with_its_message_id_and_none_other(pages: Pa
 def test_every_journal_field_is_described_and_none_other(pages: Path) -> None:
     records = Records()
     decision = Decision(Outcome.APPROVED, next(iter(RESULTS[Outcome.APPROVED])), session="5f0c" * 8)
-    Journal(records).record(Login("alice", "sshd"), decision)
+    login = Login("root", "sshd")
+    login.participants.approver, login.participants.person = "carol", "alice"
+    Journal(records).record(login, decision)
     written = {name for name in records.fields[0] if name.startswith("IAMPASS_")}
     terms = page(pages, "pam_iampass.8").terms("JOURNAL FIELDS")
     assert sorted(terms) == sorted([*written, "MESSAGE_ID"])
