@@ -115,10 +115,8 @@ def test_init_sets_it_up_and_starts_it(machine: Booted, administrator: Administr
 
 def test_the_service_is_hardened(machine: Booted, administrator: Administrator) -> None:
     machine.run("systemd-analyze", "security", "--no-pager", "--threshold=20", UNIT)
-    [pid] = machine.run("systemctl", "show", "-P", "MainPID", UNIT).stdout.split()
-    status = dict(
-        line.split(":\t", 1) for line in machine.read(f"/proc/{pid}/status").splitlines() if ":\t" in line
-    )
+    shown = machine.read(f"/proc/{process(machine).strip()}/status")
+    status = dict(line.split(":\t", 1) for line in shown.splitlines() if ":\t" in line)
     uid = machine.run("id", "-u", "_iampass-gateway").stdout.strip()
     assert set(status["Uid"].split()) == {uid}
     assert (status["Seccomp"], status["NoNewPrivs"], int(status["CapBnd"], 16)) == ("2", "1", 0)
@@ -155,19 +153,35 @@ def test_it_joins_itself_and_logins_are_approved(
     assert [each for each in findings if "gateway" in each["id"]] == []
 
 
+def process(machine: Booted) -> str:
+    """The id of the gateway's process."""
+    return machine.run("systemctl", "show", "-P", "MainPID", UNIT).stdout
+
+
+def test_timers_are_on_and_the_certificate_is_renewed(machine: Booted, people: People) -> None:
+    for name in ("certificate", "sync"):
+        assert machine.run("systemctl", "is-active", f"pam-iampass-gateway-{name}.timer").stdout == "active\n"
+        machine.run("systemctl", "start", f"pam-iampass-gateway-{name}")
+    before = process(machine)
+    machine.shell(f"sed -i 's/^names:.*/names: [{NAME}, gw.example.com]/' {ETC}/gateway.yaml")
+    assert "gw.example.com" in machine.run("pam-iampass-gateway", "certificate", "show", check=False).stdout
+    machine.run("systemctl", "start", "pam-iampass-gateway-certificate")
+    assert json.loads(gateway(machine, "certificate", "show", "--json"))["due"] is None
+    assert process(machine) != before, "it has the new one"
+    assert is_running(machine)
+    assert answered(people)
+
+
 def test_logins_go_on_after_a_restart_and_an_upgrade(
     machine: Booted, administrator: Administrator, people: People, tmp_path: Path
 ) -> None:
-    def process() -> str:
-        return machine.run("systemctl", "show", "-P", "MainPID", UNIT).stdout
-
-    before = process()
+    before = process(machine)
     machine.run("systemctl", "restart", UNIT)
-    assert process() != before
+    assert process(machine) != before
     assert answered(people)
-    before = process()
+    before = process(machine)
     administrator.install(*(newer(package, tmp_path, "9") for package in built(PACKAGES)))
-    assert process() != before, "the old code runs no longer"
+    assert process(machine) != before, "the old code runs no longer"
     assert is_running(machine)
     assert answered(people)
 
