@@ -107,8 +107,9 @@ class Database:
             timeout=CONNECT_SECONDS,
             # A connection that has died while it was idle is replaced before it is used.
             check=_check,
-            # A pool whose reconnecting has failed for so long gives up for good: never.
-            reconnect_timeout=float("inf"),
+            # An attempt waits twice as long after each failure. Given up so soon, whoever needs a connection next
+            # begins a new one: otherwise it would be half as long as the outage until one is made again.
+            reconnect_timeout=2.0,
             configure=_configure,
             open=False,
         )

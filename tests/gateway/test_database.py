@@ -209,6 +209,32 @@ def test_a_connection_that_died_while_it_was_idle_is_replaced(postgres: Postgres
     run(conninfo, use)
 
 
+@pytest.mark.parametrize("used_before", [True, False])
+def test_a_database_is_used_again_soon_after_it_is_back(
+    postgres: Postgres, conninfo: str, used_before: bool
+) -> None:
+    async def works(database: Database) -> bool:
+        try:
+            async with database.transaction() as connection:
+                return await one(connection, "SELECT 1 AS one") == {"one": 1}
+        except DatabaseAway:
+            return False
+
+    async def use(database: Database) -> None:
+        assert not used_before or await works(database)
+        await asyncio.to_thread(postgres.stop)
+        until = time.monotonic() + 8.0
+        while time.monotonic() < until:
+            assert not await works(database)
+        await asyncio.to_thread(postgres.start)
+        until = time.monotonic() + 4.0
+        while not await works(database):
+            pass
+        assert time.monotonic() < until
+
+    run(conninfo, use)
+
+
 def test_a_server_that_dies_within_a_transaction_has_written_nothing(
     postgres: Postgres, conninfo: str
 ) -> None:

@@ -1090,6 +1090,12 @@ MUTANTS = {
             "test_the_database_shows_no_other_row_than_it_was_asked_for",
         ),
         Mutant(
+            "the database is away for long after it is back",
+            "reconnect_timeout=2.0,",
+            'reconnect_timeout=float("inf"),',
+            "test_a_database_is_used_again_soon_after_it_is_back",
+        ),
+        Mutant(
             "an address for which no time was left has not answered",
             "(socket.socket(family, kind, protocol), address, seconds)",
             "(socket.socket(family, kind, protocol), address, until.remaining())",
