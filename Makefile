@@ -125,11 +125,13 @@ install: man completions ## Install from source, below DESTDIR if set
 	    install -m 640 config/$$file $(DESTDIR)$(SYSCONF)/iampass/ || exit 1; done
 
 GATEWAY_UNITS = packaging/systemd/gateway
+GATEWAY_EXAMPLES = /usr/share/doc/pam-iampass-gateway/examples
 install-gateway: ## Install the gateway of a fleet from source, beside `make install`, below DESTDIR if set
 	@rm -rf $(BUILD)/man-gateway
 	$(PYTHON) -m tools.docs man --gateway $(BUILD)/man-gateway
 	install -d $(DESTDIR)$(PACKAGES)/pam_iampass $(DESTDIR)$(BIN) $(DESTDIR)$(SYSCONF)/iampass-gateway \
-	    $(DESTDIR)$(UNITS)/sysusers.d $(DESTDIR)$(UNITS)/systemd/system $(DESTDIR)$(MAN)/man1 $(DESTDIR)$(MAN)/man5
+	    $(DESTDIR)$(UNITS)/sysusers.d $(DESTDIR)$(UNITS)/systemd/system $(DESTDIR)$(MAN)/man1 $(DESTDIR)$(MAN)/man5 \
+	    $(DESTDIR)$(GATEWAY_EXAMPLES)
 	cp -R pam_iampass/gateway $(DESTDIR)$(PACKAGES)/pam_iampass/
 	find $(DESTDIR)$(PACKAGES)/pam_iampass/gateway -name __pycache__ -prune -exec rm -r {} +
 	$(PYTHON) -I -m compileall -q -d $(PACKAGES)/pam_iampass/gateway $(DESTDIR)$(PACKAGES)/pam_iampass/gateway
@@ -141,6 +143,7 @@ install-gateway: ## Install the gateway of a fleet from source, beside `make ins
 	install -m 644 $(BUILD)/man-gateway/*.5 $(DESTDIR)$(MAN)/man5/
 	install -m 644 $(GATEWAY_UNITS)/pam-iampass-gateway.sysusers $(DESTDIR)$(UNITS)/sysusers.d/pam-iampass-gateway.conf
 	install -m 644 $(GATEWAY_UNITS)/*.service $(GATEWAY_UNITS)/*.timer $(DESTDIR)$(UNITS)/systemd/system/
+	install -m 644 packaging/prometheus/pam-iampass.rules.yaml $(DESTDIR)$(GATEWAY_EXAMPLES)/
 
 .PHONY: deb rpm test-system test-vm release
 DEBIAN_RELEASES = bookworm trixie

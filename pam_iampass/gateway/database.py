@@ -34,7 +34,7 @@ from psycopg.types.json import JsonbDumper
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from pam_iampass.client.connection import Deadline
-from pam_iampass.gateway import tcp
+from pam_iampass.gateway import metrics, tcp
 
 
 class Connection(psycopg.AsyncConnection[DictRow]):
@@ -137,16 +137,16 @@ class Database:
             try:
                 yield connection
             except psycopg.OperationalError as error:
-                raise DatabaseAway(f"the database has failed: {_line(error)}") from None
+                raise _counted(DatabaseAway(f"the database has failed: {_line(error)}")) from None
             connection.add_notice_handler(warned)
             try:
                 await connection.commit()
             except psycopg.Error as error:
-                raise UnknownOutcome(f"the database has failed at COMMIT: {_line(error)}") from None
+                raise _counted(UnknownOutcome(f"the database has failed at COMMIT: {_line(error)}")) from None
             finally:
                 connection.remove_notice_handler(warned)
             if warnings:
-                raise UnknownOutcome(f"the database has warned at COMMIT: {warnings[0]}")
+                raise _counted(UnknownOutcome(f"the database has warned at COMMIT: {warnings[0]}"))
             for each in connection.after_commit:
                 each()
         finally:
@@ -164,16 +164,23 @@ class Database:
             # The pool says the same when the database refuses and when all connections are in use.
             unreachable = await is_unreachable(self._conninfo)
             why = "it cannot be reached" if unreachable else _line(error)
-            raise DatabaseAway(f"no connection to the database: {why}", unreachable=unreachable) from None
+            away = DatabaseAway(f"no connection to the database: {why}", unreachable=unreachable)
+            raise _counted(away) from None
+
+    def connections(self) -> Mapping[str, int]:
+        """How many connections there are (`pool_size`), are free (`pool_available`), and may be (`pool_max`), and how
+        many transactions wait for one (`requests_waiting`)."""
+        return self._pool.get_stats()
 
     async def require_schema(self) -> None:
         """Raises WrongSchema unless all migrations of this version were made, and DatabaseError."""
         async with self.transaction() as connection:
-            version = await _schema_version(connection)
-        wanted = len(migrations())
-        if version < wanted:
-            what = f"the tables have version {version}, and this gateway needs {wanted}"
-            raise WrongSchema(f"{what}: run pam-iampass-gateway migrate")
+            await require_schema(connection)
+
+
+def _counted(error: DatabaseError) -> DatabaseError:
+    metrics.DATABASE_FAILURES.labels("unknown" if isinstance(error, UnknownOutcome) else "away").inc()
+    return error
 
 
 async def _configure(connection: Connection) -> None:
@@ -310,6 +317,14 @@ async def _schema_version(connection: Connection) -> int:
         return 0
     found = await one(connection, "SELECT max(version) AS version FROM schema_version")
     return int(found["version"] or 0) if found else 0
+
+
+async def require_schema(connection: Connection) -> None:
+    """Raises WrongSchema unless all migrations of this version were made."""
+    version, wanted = await _schema_version(connection), len(migrations())
+    if version < wanted:
+        what = f"the tables have version {version}, and this gateway needs {wanted}"
+        raise WrongSchema(f"{what}: run pam-iampass-gateway migrate")
 
 
 async def migrate(database: Database) -> tuple[int, int]:

@@ -27,6 +27,7 @@ from pam_iampass.audit.journal import (
     WARNING,
     Journal,
 )
+from pam_iampass.gateway import metrics
 from pam_iampass.gateway.database import Connection, insert, many
 from pam_iampass.outcome import Outcome, SessionEvent
 
@@ -68,13 +69,14 @@ async def act(
 
 
 def _to_journal(kind: Kind, host: str | None, person: str | None, fields: Mapping[str, str]) -> None:
-    """Write the record to the journal, in the fields of a host's records and IAMPASS_HOST."""
+    """Write the record to the journal, in the fields of a host's records and IAMPASS_HOST, and count it."""
     values: dict[str, str | None] = {"host": host, "user": person, "approver": person}
     for name in ("outcome", "service", "caller", "session"):
         values[name] = fields.get(name)
     values["rhost"] = fields.get("remote")
     if kind is Kind.DECISION and "outcome" in fields:
         outcome = Outcome(fields["outcome"])
+        metrics.decided(outcome, fields.get("service", ""))
         message_id, priority = MESSAGE_IDS[outcome], INFO if outcome is Outcome.APPROVED else WARNING
     elif kind is Kind.DECISION:
         message_id, priority = SESSION_IDS[SessionEvent.ENDED], INFO
@@ -84,6 +86,7 @@ def _to_journal(kind: Kind, host: str | None, person: str | None, fields: Mappin
         values["event"] = fields.get("what", "").replace(" ", "_")
     else:
         message_id, priority = GATEWAY_ALERT, ALERT
+        metrics.ALERTS.inc()
     known = {name: value for name, value in values.items() if value is not None}
     _journal.of_gateway(message_id, priority, known, fields.get("reason", ""))
 

@@ -8,7 +8,7 @@ import uuid
 
 from pam_iampass.client.errors import IampassError
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import hosts, sessions
+from pam_iampass.gateway import hosts, metrics, sessions
 from pam_iampass.gateway.database import Connection, DatabaseAway, DatabaseError
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
@@ -56,12 +56,13 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
     except DatabaseError:
         found = Reason.DATABASE_AWAY
     if isinstance(found, Reason):
-        return not_started(found.name)
+        return _not_started(found.name, request, credentials)
     if found.reason is not None:
         nothing_sent = found.nothing_sent and found.state is State.NOT_STARTED
         return _not_started(found.reason, request, credentials, nothing_sent=nothing_sent)
     if found.state is State.STARTING:
-        return not_started(Reason.TRY_AGAIN.name)
+        return _not_started(Reason.TRY_AGAIN.name, request, credentials)
+    metrics.STARTS.labels("started").inc()
     # A repeat gets the answer that the first call got; polls say how it goes on.
     return started(
         Status.pending,
@@ -72,9 +73,11 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
 
 
 def _not_started(
-    reason: str, request: IncomingRequest, credentials: Credentials, *, nothing_sent: bool
+    reason: str, request: IncomingRequest, credentials: Credentials, *, nothing_sent: bool = False
 ) -> Reply:
     """The answer, with the statement that nothing of this very request has left the gateway, if that is so."""
+    known = reason in Reason.__members__ or reason == "NO_MOBILE_DEVICE"
+    metrics.STARTS.labels(reason if known else metrics.OTHER).inc()
     with contextlib.suppress(RefusedRequest):
         request_id = request.parameters("methods", "duration_seconds", *sessions.PARAMETERS).get("request_id")
         if nothing_sent and request_id is not None and sessions.is_request_id(request_id):

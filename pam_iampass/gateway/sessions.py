@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -24,7 +25,7 @@ import psycopg
 from pam_iampass.client.errors import IampassError, Unavailable
 from pam_iampass.client.session import Session, SessionSchema
 from pam_iampass.client.status import AuthenticationMethod, Status
-from pam_iampass.gateway import hosts, people, records
+from pam_iampass.gateway import hosts, metrics, people, records
 from pam_iampass.gateway.database import (
     Connection,
     DatabaseAway,
@@ -126,6 +127,7 @@ class HostSession:
     nothing_sent: bool
     """Connecting to IAMPASS has failed: it knows nothing of it."""
     approved: bool
+    began_at: datetime
     version: int
     """Counts the changes of the status."""
     upstream: Session | None = field(repr=False)
@@ -583,7 +585,10 @@ async def said(gateway: Gateway, session: HostSession, status: Status) -> HostSe
         gateway.waiting.pop(session.id, None)
         host = await hosts.find(gateway, connection, after.host)
         if decided:
-            await record(connection, host, after, _OUTCOMES[status], reason=status.name)
+            outcome = _OUTCOMES[status]
+            await record(connection, host, after, outcome, reason=status.name)
+            took = (columns["decided_at"] - before.began_at).total_seconds()
+            connection.after_commit.append(partial(metrics.ANSWERS.labels(outcome.value).observe, took))
             if status in (Status.cancelled, Status.closed) and host is not None:
                 await _brake(gateway, connection, host, status, columns["decided_at"])
         elif status.ended:

@@ -259,6 +259,13 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "Where the gateway accepts connections of hosts.",
     ),
     Key(
+        "monitoring",
+        ValueType("an address with a port", _listen, example="127.0.0.1:8444", nullable=True),
+        "127.0.0.1:8444",
+        "Where `/metrics` (Prometheus), `/healthz` and `/readyz` are, with plain http: whoever can connect reads them. "
+        "They name no host and no person. `null`: nowhere.",
+    ),
+    Key(
         "database",
         ValueType("a connection string of libpq", _conninfo, example="dbname=iampass"),
         "dbname=iampass",
@@ -424,6 +431,7 @@ class GatewaySettings:
     keep_records: float
     """Seconds."""
     directory: DirectorySettings | None = None
+    monitoring: tuple[str, int] | None = None
 
 
 def load(path: trusted_file.PathLike = DEFAULT_PATH, *, owner: int = 0) -> GatewaySettings:
@@ -470,6 +478,11 @@ class _GatewayReader(SchemaReader):
             if values[name] is not None:
                 self.trusted(name, values[name])
         directory = self._directory(values.pop("directory"))
+        monitored, listens = values["monitoring"], values["listen"]
+        if monitored is not None and listens is not None and monitored[1] == listens[1]:
+            what = "is the port of the hosts"
+            line = self.key_lines.get("monitoring")
+            self.problem(line, "monitoring", what, "write another one, for example 127.0.0.1:8444")
         if self.failed:
             return None
         groups = {

@@ -44,7 +44,7 @@ from pam_iampass.client.connection import (
 )
 from pam_iampass.client.errors import IampassError, Refused, Unavailable
 from pam_iampass.client.origin import Origin, split_for_wire
-from pam_iampass.gateway import tcp
+from pam_iampass.gateway import metrics, tcp
 from pam_iampass.gateway.settings import GatewaySettings
 
 POLLS_AT_ONCE = 400
@@ -187,11 +187,12 @@ class Upstream(Sender):
         attempt = _Attempt(call.name, deadline, self.origin.authority)
         nonce, headers = self.signed(call)
         exchange = _exchange(call, headers, attempt, self._sessions[lane])
-        try:
-            status, received, body = await asyncio.wait_for(exchange, deadline.remaining())
-        except (OSError, aiohttp.ClientError, ValueError) as error:
-            raise attempt.failed(error) from None
-        return self.read(call, nonce, status, received, body)
+        with metrics.timed(call.name):
+            try:
+                status, received, body = await asyncio.wait_for(exchange, deadline.remaining())
+            except (OSError, aiohttp.ClientError, ValueError) as error:
+                raise attempt.failed(error) from None
+            return self.read(call, nonce, status, received, body)
 
 
 async def _exchange(

@@ -195,13 +195,14 @@ class _Server(web.Server):
 async def serve(
     handle: Callable[[web.BaseRequest, asyncio.Event], Awaitable[web.StreamResponse]],
     listener: socket.socket,
-    context: ssl.SSLContext,
+    context: ssl.SSLContext | None,
     stopping: asyncio.Event,
     ready: Callable[[], None],
     bounds: Bounds = Bounds(),  # noqa: B008 - it is frozen
 ) -> None:
     """Serve on a socket until `stopping` is set; then return when every connection is closed.
 
+    :param context: None for plain http.
     :param ready: is called once connections are accepted.
     """
 
@@ -214,7 +215,7 @@ async def serve(
 
     server = _Server(respond, bounds)
     acceptor = await asyncio.get_running_loop().create_server(
-        server, sock=listener, ssl=context, ssl_handshake_timeout=bounds.seconds
+        server, sock=listener, ssl=context, ssl_handshake_timeout=bounds.seconds if context else None
     )
     ready()
     await stopping.wait()

@@ -64,6 +64,13 @@ def test_every_mistake_is_named_with_its_line(folder: Path) -> None:
     assert "did you mean names?" in problems[0].remedy
 
 
+def test_what_watches_the_gateway_has_an_address_of_its_own_or_none(folder: Path) -> None:
+    assert settings.load(_written(folder, WHOLE)).monitoring == ("127.0.0.1", 8444)
+    assert settings.load(_written(folder, WHOLE + "monitoring: null\n")).monitoring is None
+    with pytest.raises(ConfigurationError, match="is the port of the hosts"):
+        settings.load(_written(folder, WHOLE + "monitoring: 192.0.2.1:8443\n"))
+
+
 @pytest.mark.parametrize("name", sorted(SECRETS))
 def test_a_secret_that_others_can_read_is_refused(folder: Path, name: str) -> None:
     (folder / name).chmod(0o644)

@@ -998,6 +998,32 @@ MUTANTS = {
             "test_local_people_are_left_alone",
         ),
     ),
+    "Whoever watches a gateway reads figures, and costs it nothing": (
+        Mutant(
+            "a host chooses the labels of figures",
+            "service if service in SERVICES else OTHER",
+            "service or OTHER",
+            "test_no_label_has_what_somebody_else_has_chosen",
+        ),
+        Mutant(
+            "each who asks takes a connection to the database",
+            "if self._look is None or (self._look.done() and is_old):",
+            "if self._look is None or is_old or not self._look.done():",
+            "test_many_who_ask_use_one_connection",
+        ),
+        Mutant(
+            "a gateway with a restored database is ready",
+            "if gateway.restored:\n        problems.append(",
+            "if gateway.restored and row is None:\n        problems.append(",
+            "test_it_is_ready_while_it_can_answer_hosts",
+        ),
+        Mutant(
+            "it is not seen that commits hang",
+            'if there < wanted or row["hang"]:',
+            "if not wanted:",
+            "test_it_says_whether_a_commit_would_hang",
+        ),
+    ),
     "A gateway has a phone ring at most once, for those it may, and approves nothing that IAMPASS does not": (
         Mutant(
             "a start that was made is made again",
@@ -1013,8 +1039,8 @@ MUTANTS = {
         ),
         Mutant(
             "a start whose gateway has died has not been made",
-            "if found.state is State.STARTING:\n        return not_started(Reason.TRY_AGAIN.name)",
-            "if found.state is State.STARTING:\n        return not_started(Reason.IAMPASS_AWAY.name)",
+            "if found.state is State.STARTING:\n        return _not_started(Reason.TRY_AGAIN.name",
+            "if found.state is State.STARTING:\n        return _not_started(Reason.IAMPASS_AWAY.name",
             "test_a_phone_rings_at_most_once_whenever_the_gateway_is_killed",
         ),
         Mutant(

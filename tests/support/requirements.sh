@@ -7,13 +7,13 @@ set -eu
 demo="openssh-server openssh-client libpam-python sudo python3-yaml python3-systemd python3-pampy
 python3-click python3-rich python3-aiohttp python3-trustme python3-pexpect systemd util-linux iproute2 passwd
 gcc make libc6-dev libpam0g-dev"
-gateway="postgresql-17 python3-psycopg python3-psycopg-pool python3-cryptography python3-ldap"
+gateway="postgresql-17 python3-psycopg python3-psycopg-pool python3-cryptography python3-ldap python3-prometheus-client"
 test="$demo $gateway pamtester strace tmux libpam-wrapper python3-pytest python3-pytest-timeout python3-coverage
 python3-hypothesis python3-requests python3-itsdangerous python3-pyte python3-segno python3-venv python3-zbar ca-certificates mypy
 valgrind chromium-headless-shell fonts-dejavu-core opendoas
 clang libclang-rt-dev mandoc groff-base man-db bash-completion zsh fish ansible-core
 krb5-kdc krb5-admin-server krb5-user rsync
-slapd ldap-utils faketime"
+slapd ldap-utils faketime promtool"
 
 . /etc/os-release
 version=${VERSION_ID:-13}

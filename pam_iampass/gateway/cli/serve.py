@@ -14,7 +14,7 @@ import click
 import psycopg
 
 from pam_iampass.cli import output
-from pam_iampass.gateway import certificates, joining, records, restored, service
+from pam_iampass.gateway import certificates, joining, metrics, monitoring, records, restored, service
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.database import DatabaseError
 from pam_iampass.gateway.gateway import Gateway
@@ -61,10 +61,12 @@ async def serve_hosts(gateway: Gateway) -> None:
     gateway.restored = True  # until the first look
     looking = asyncio.create_task(restored.keep_looking(gateway))
     watching_certificate = asyncio.create_task(_watch_certificate(gateway))
+    showing = asyncio.create_task(monitoring.show(gateway, stopping))
     async with watching(gateway):
         await serve(dispatcher.handle, listener, context, stopping, ready, service.BOUNDS)
     looking.cancel()
     watching_certificate.cancel()
+    showing.cancel()
     notify("STOPPING=1")
 
 
@@ -91,6 +93,7 @@ class Refusals:
     def __call__(self, request: IncomingRequest, refusal: RefusedRequest) -> None:
         """A line, if there were not too many in this second. Query parameters say who logs in where: they are in no
         log."""
+        metrics.REFUSED.labels(str(refusal.status)).inc()
         second = int(time.monotonic())
         if second != self._second:
             if self._lines > _LINES_A_SECOND:
