@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 import ssl
-import sys
+from collections import Counter
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -19,6 +20,9 @@ from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply
 
 # How long handlers may take to end after the server stops.
 _SHUTDOWN_SECONDS = 1.0
+_ACCEPTED_AT_ONCE = 100
+_ACCEPT_AGAIN_SECONDS = 1.0
+"""After all descriptors were in use."""
 
 S = TypeVar("S")
 """The service that the handlers of a table of routes are given."""
@@ -119,6 +123,8 @@ class Bounds:
 
     connections: int = 4000
     """At the same time."""
+    of_one_address: int = 2000
+    """Of these: many hosts may be behind one address."""
     body: int = 1024 * 1024
     """Bytes of a request's body."""
     waiting: int = 8
@@ -145,12 +151,10 @@ class _Connection(web.RequestHandler):
             lingering_time=bounds.seconds,
         )
         self._bounds = bounds
-        self._server = server
+        self.lost = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if len(self._server.connections) > self._bounds.connections:
-            self._abort()
         self._too_late = asyncio.get_running_loop().call_later(self._bounds.seconds, self._end_if_unused)
 
     def data_received(self, data: bytes) -> None:
@@ -165,6 +169,7 @@ class _Connection(web.RequestHandler):
             # asyncio before Python 3.11 warns of a side that is not closed.
             self.transport.close()
         super().connection_lost(exc)
+        self.lost.set()
 
     def _end_if_unused(self) -> None:
         if not self._request_count:
@@ -176,20 +181,95 @@ class _Connection(web.RequestHandler):
 
 
 class _Server(web.Server):
-    """aiohttp's low-level server, which does not normalise paths."""
+    """aiohttp's low-level server, which does not normalise paths. It accepts connections itself: asyncio's servers
+    count none, and show none before the end of its TLS handshake."""
 
     def __init__(
-        self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], bounds: Bounds
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        listener: socket.socket,
+        context: ssl.SSLContext | None,
+        bounds: Bounds,
     ) -> None:
         super().__init__(handler, request_factory=self._request)
+        self._listener = listener
+        self._context = context
         self._bounds = bounds
+        self._held: set[asyncio.Task[None]] = set()
+        self._held_by: Counter[str] = Counter()
 
-    def __call__(self) -> web.RequestHandler:
-        return _Connection(self, self._bounds)
+    def accept(self) -> None:
+        """Accept connections from now on."""
+        self._listener.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._listener, self._accept_some)
+
+    async def close(self) -> None:
+        """Accept no more, and end all."""
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
+        await asyncio.sleep(0)  # what was accepted just now begins its handshake
+        for connection in self.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+        held = list(self._held)
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+        await self.shutdown(_SHUTDOWN_SECONDS)
+
+    def _accept_some(self) -> None:
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                sock, (address, *_) = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:  # no descriptor is left
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(self._listener)
+                loop.call_later(_ACCEPT_AGAIN_SECONDS, self._accept_again)
+                return
+            owner = owner_of(address)
+            full = len(self._held) >= self._bounds.connections
+            if full or self._held_by[owner] >= self._bounds.of_one_address:
+                sock.close()
+            else:
+                self._held_by[owner] += 1
+                task = asyncio.create_task(self._hold(sock, owner))
+                self._held.add(task)
+                task.add_done_callback(self._held.discard)
+
+    def _accept_again(self) -> None:
+        if self._listener.fileno() >= 0:
+            self.accept()
+
+    async def _hold(self, sock: socket.socket, owner: str) -> None:
+        """One connection, from before its TLS handshake to its end."""
+        connection = _Connection(self, self._bounds)
+        seconds = self._bounds.seconds if self._context else None
+        sock.setblocking(False)
+        try:
+            with contextlib.suppress(OSError):  # the handshake may fail
+                # Without a type in typeshed.
+                loop: Any = asyncio.get_running_loop()
+                await loop.connect_accepted_socket(
+                    lambda: connection, sock, ssl=self._context, ssl_handshake_timeout=seconds
+                )
+                await connection.lost.wait()
+        finally:
+            self._held_by[owner] -= 1
+            if not self._held_by[owner]:
+                del self._held_by[owner]
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         loop, most = asyncio.get_running_loop(), self._bounds.body
         return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=most)
+
+
+def owner_of(address: str) -> str:
+    """Who has a share of the connections: an address, or the /64 of one, in which a host may choose."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    is_ipv4 = found.version == 4 or getattr(found, "ipv4_mapped", None)
+    return address if is_ipv4 else found.exploded[:19]
 
 
 async def serve(
@@ -213,17 +293,8 @@ async def serve(
             raise web.HTTPRequestTimeout from None
         return await handle(request, stopping)
 
-    server = _Server(respond, bounds)
-    acceptor = await asyncio.get_running_loop().create_server(
-        server, sock=listener, ssl=context, ssl_handshake_timeout=bounds.seconds if context else None
-    )
+    server = _Server(respond, listener, context, bounds)
+    server.accept()
     ready()
     await stopping.wait()
-    acceptor.close()
-    for connection in server.connections:
-        if connection.transport is not None:
-            connection.transport.abort()
-    if sys.version_info >= (3, 13):
-        # Connections in the TLS handshake, which aiohttp does not know yet.
-        acceptor.abort_clients()
-    await server.shutdown(_SHUTDOWN_SECONDS)
+    await server.close()

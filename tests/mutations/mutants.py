@@ -1134,6 +1134,24 @@ MUTANTS = {
             "test_a_client_that_reads_no_answers_is_cut_off",
         ),
         Mutant(
+            "whoever can connect takes all descriptors of a server",
+            "full = len(self._held) >= self._bounds.connections",
+            "full = False",
+            "test_there_are_no_more_connections_than_the_server_can_serve",
+        ),
+        Mutant(
+            "one address has all connections of a server",
+            "if full or self._held_by[owner] >= self._bounds.of_one_address:",
+            "if full:",
+            "test_one_address_leaves_connections_for_others_also_without_a_handshake",
+        ),
+        Mutant(
+            "a host has as many shares of the connections as addresses",
+            "found.exploded[:19]",
+            "found.exploded",
+            "test_a_host_has_one_share_whatever_address_of_its_own_it_takes",
+        ),
+        Mutant(
             "a compressed body fills the memory of a server",
             "auto_decompress=False,\n            keepalive_timeout",
             "auto_decompress=True,\n            keepalive_timeout",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import http.client
 import socket
 import ssl
@@ -10,12 +12,12 @@ import threading
 import time
 import zlib
 from collections.abc import AsyncGenerator
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 import trustme
 
-from pam_iampass.server.http import Bounds, Dispatcher, Route, find_handler, serve
+from pam_iampass.server.http import Bounds, Dispatcher, Route, find_handler, owner_of, serve
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply
 
 Answer = tuple[int, bytes]
@@ -215,17 +217,64 @@ def test_who_does_not_speak_tls_is_cut_off() -> None:
     assert served(ask, Bounds(seconds=0.3))[0][0]
 
 
+def _soon(
+    ask: Callable[[Callable[[], http.client.HTTPSConnection]], Answer],
+    connect: Callable[[], http.client.HTTPSConnection],
+) -> int:
+    """The status of an answer, once the server has noticed which connections are gone."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            return ask(connect)[0]
+    return 0
+
+
 def test_there_are_no_more_connections_than_the_server_can_serve() -> None:
     def ask(connect: Callable[[], http.client.HTTPSConnection]) -> Answer:
-        connections = [connect() for _ in range(3)]
+        connections, refused = [connect() for _ in range(3)], 0
         for connection in connections:
-            connection.connect()
-            connection.sock.settimeout(0.5)
-        ends = [_ended(connection.sock) for connection in connections]
+            try:
+                connection.connect()
+            except OSError:
+                refused += 1
         connections[0].close()
-        return one("GET", "/ping/x")(connect)[0], b"%d" % sum(ends)
+        return _soon(one("GET", "/ping/x"), connect), b"%d" % refused
 
     assert served(ask, Bounds(connections=2))[0] == (200, b"1")
+
+
+def test_one_address_leaves_connections_for_others_also_without_a_handshake() -> None:
+    def ask(connect: Callable[[], http.client.HTTPSConnection]) -> Answer:
+        to = "127.0.0.1", connect().port
+        with contextlib.ExitStack() as held:
+            first = [held.enter_context(socket.create_connection(to, 0.3)) for _ in range(3)]
+            ends = b"%d" % sum(_ended(sock) for sock in first)
+            other: Any = connect()
+            other.source_address = ("127.0.0.2", 0)
+            other.request("GET", "/ping/x")
+            assert other.getresponse().status == 200
+        return _soon(one("GET", "/ping/x"), connect), ends
+
+    assert served(ask, Bounds(of_one_address=2))[0] == (200, b"1")
+
+
+def test_a_host_has_one_share_whatever_address_of_its_own_it_takes() -> None:
+    assert owner_of("2001:db8::1") == owner_of("2001:db8::ffff:0:1") != owner_of("2001:db8:0:1::1")
+    assert owner_of("fe80::1%lo") == owner_of("fe80::2")
+    assert len({owner_of(each) for each in ("192.0.2.1", "192.0.2.2", "::ffff:192.0.2.1", "::1")}) == 4
+
+
+def test_a_server_without_a_descriptor_goes_on_once_it_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pam_iampass.server.http._ACCEPT_AGAIN_SECONDS", 0.1)
+    accept, failures = socket.socket.accept, [OSError(errno.EMFILE, "Too many open files")]
+
+    def fails_once(self: socket.socket) -> tuple[socket.socket, Any]:
+        if failures:
+            raise failures.pop()
+        return accept(self)
+
+    monkeypatch.setattr(socket.socket, "accept", fails_once)
+    assert served(one("GET", "/ping/x"))[0][0] == 200
 
 
 def test_a_body_is_no_larger_than_what_was_sent() -> None:
