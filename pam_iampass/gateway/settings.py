@@ -165,7 +165,12 @@ DIRECTORY = Section(
             "The CA certificates (PEM) from which that of the server must come.",
         ),
         Key("bind_dn", _DN, None, "As whom the gateway reads; `null`: as nobody."),
-        _file("password_file", "directory-password", "The file with the password of `bind_dn`."),
+        _file(
+            "password_file",
+            "directory-password",
+            "The file with the password of `bind_dn`. The timer looks into the directory only if "
+            "`/etc/iampass-gateway/directory-password` exists; without `bind_dn` it can be empty.",
+        ),
         Key("base", _DN, None, "Below which entry the people are."),
         Key("filter", _FILTER, "(objectClass=inetOrgPerson)", "Which entries below `base` are people."),
         Key(
