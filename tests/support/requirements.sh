@@ -7,7 +7,8 @@ set -eu
 demo="openssh-server openssh-client libpam-python sudo python3-yaml python3-systemd python3-pampy
 python3-click python3-rich python3-aiohttp python3-trustme python3-pexpect systemd util-linux iproute2 passwd
 gcc make libc6-dev libpam0g-dev"
-gateway="postgresql-17 python3-psycopg python3-psycopg-pool python3-cryptography python3-ldap python3-prometheus-client"
+gateway="postgresql-17 python3-psycopg python3-psycopg-c python3-psycopg-pool python3-cryptography python3-ldap
+python3-prometheus-client"
 test="$demo $gateway pamtester strace tmux libpam-wrapper python3-pytest python3-pytest-timeout python3-coverage
 python3-hypothesis python3-requests python3-itsdangerous python3-pyte python3-segno python3-venv python3-zbar ca-certificates mypy
 valgrind chromium-headless-shell fonts-dejavu-core opendoas
