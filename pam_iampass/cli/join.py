@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -26,16 +27,25 @@ _EPILOG = """Examples:
 """
 
 
-def default_name() -> str:
-    """The host name of this machine, with its domain if it has one."""
+def default_name(hosts_file: Path = Path("/etc/hosts")) -> str:
+    """The host name of this machine, with its domain if the name or /etc/hosts has one. DNS is not asked: whoever
+    answers there would choose the name."""
     name = socket.gethostname()
-    return (name if "." in name else socket.getfqdn()).lower()
+    with contextlib.suppress(OSError):
+        for line in hosts_file.read_text(encoding="utf-8", errors="replace").splitlines():
+            names = line.partition("#")[0].split()[1:]
+            if "." not in name and name in names and "." in names[0]:
+                return names[0].lower()
+    return name.lower()
 
 
 @click.command(epilog=_EPILOG)
 @click.argument("url")
 @click.argument("invite")
-@click.option("--name", help="What the fleet calls this machine.  [default: its host name, with the domain]")
+@click.option(
+    "--name",
+    help="What the fleet calls this machine.  [default: its host name, with the domain that it or /etc/hosts has]",
+)
 def command(url: str, invite: str, name: str | None) -> None:
     """Join the gateway at URL with an INVITE, or with - for one on standard input.
 

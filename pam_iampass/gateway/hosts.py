@@ -206,6 +206,17 @@ async def remove_invite(connection: Connection, id: str) -> bool:
     return cursor.rowcount > 0
 
 
+async def void_invite_of(connection: Connection, name: str) -> str | None:
+    """Remove the invite with which this host has joined, if it could join again with it; its id, or None."""
+    row = await one(
+        connection,
+        "DELETE FROM invite USING host WHERE host.name = %s AND invite.id = host.invite"
+        " AND uses_left > 0 AND expires_at > now() RETURNING invite.id",
+        name,
+    )
+    return None if row is None else str(row["id"])
+
+
 def _invite(gateway: Gateway, row: dict[str, Any], **asked: str) -> Invite:
     values = gateway.keys.verified(INVITES, row, **asked)
     return Invite(

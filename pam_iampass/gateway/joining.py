@@ -219,6 +219,13 @@ async def _leave(gateway: Gateway, request: IncomingRequest) -> Reply:
     host = await signed_by_host(gateway, request)
     request.parameters()
     async with gateway.database.transaction() as connection:
+        host = await hosts.change(gateway, connection, host.id) or host  # as it is now, locked
+        if host.status is HostStatus.SUSPENDED:
+            raise RefusedRequest(403, "HOST_SUSPENDED", "a host that is suspended does not leave by itself")
+        if host.slowed_until is not None and host.slowed_until > await now(connection):
+            raise RefusedRequest(
+                403, "HOST_THROTTLED", "people have cancelled requests of this host: leave later"
+            )
         kept = await sessions.of_host(gateway, connection, host.name)
         await hosts.remove(connection, host.name)
         await records.write(connection, Kind.ACT, host=host.name, what="host_left", remote=request.remote)

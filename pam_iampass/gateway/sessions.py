@@ -654,7 +654,9 @@ async def _brake(
     what = f"{counted['cancelled']} people have cancelled requests of this host"
     if policy is not None and policy.suspend_by_itself:
         await hosts.change(gateway, connection, host.id, status=HostStatus.SUSPENDED)
-        await records.write(connection, Kind.ALERT, host=host.name, reason=f"{what}: it is suspended")
+        void = await hosts.void_invite_of(connection, host.name)
+        then = f"; its invite {void} is void" if void else ""
+        await records.write(connection, Kind.ALERT, host=host.name, reason=f"{what}: it is suspended{then}")
         return
     await hosts.change(gateway, connection, host.id, slowed_until=moment + timedelta(minutes=_BRAKE_MINUTES))
     await alert(connection, host.name, f"{what}: it is slowed down")

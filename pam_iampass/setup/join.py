@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 from pam_iampass.client import Deadline, Gateways, IampassError, ManagementAPI, NotFound
 from pam_iampass.client.call import Call, JsonObject, http_time
+from pam_iampass.client.connection import USUAL, Exchange, TlsSocket, open_tcp
 from pam_iampass.client.errors import clock_difference
 from pam_iampass.client.origin import InvalidOrigin, Origin
 from pam_iampass.config import settings
@@ -48,7 +49,6 @@ _JOINING = FOLDER / "joining.json"
 _REPLACED = ("application_id", "server", "gateways", "ca_file", "proxy")
 
 _INVITE = re.compile(r"(i-[a-z2-7]{12})\.([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{43})")
-_CA_LIMIT = 64 * 1024
 _CLOCK_TOLERANCE = 300.0  # as in pam_iampass.server.signatures
 _SECONDS = 20.0
 _REMEDIES = {
@@ -225,21 +225,23 @@ def _json(value: dict[str, str]) -> bytes:
 # The gateway
 
 
-def _authority(origin: Origin, fingerprint: str) -> bytes:
+def _authority(origin: Origin, fingerprint: str, seconds: float = _SECONDS) -> bytes:
     """The certificate of the gateway's CA (PEM), which nothing but the fingerprint vouches for."""
     unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     unverified.check_hostname = False
     unverified.verify_mode = ssl.CERT_NONE
-    connection = http.client.HTTPSConnection(origin.host, origin.port, timeout=_SECONDS, context=unverified)
+    exchange = Exchange("ca", Deadline.after(seconds), origin.authority)
     try:
-        connection.request("GET", "/fleet/ca")
-        response = connection.getresponse()
-        content, date = response.read(_CA_LIMIT), http_time(response.getheader("Date"))
-    except (OSError, http.client.HTTPException) as error:
-        what = f"the gateway {origin.url} does not answer: {clean(str(error))}"
+        with open_tcp(exchange, origin, USUAL, seconds) as plain:
+            exchange.sock = TlsSocket(plain, unverified, origin.host)
+            exchange.limit_time()
+            exchange.sock.do_handshake()
+            response, content = exchange.ask("GET", "/fleet/ca", {"Host": origin.authority})
+            date = http_time(response.getheader("Date"))
+    except (OSError, http.client.HTTPException, ValueError, IampassError) as error:
+        failure = error if isinstance(error, IampassError) else exchange.failed(error)
+        what = f"the gateway {origin.url} does not answer: {clean(str(failure))}"
         raise SetupError(what, "check the address, and the network of this machine") from None
-    finally:
-        connection.close()
     if response.status != 200:
         what = f"{origin.url} is no gateway of this name: it has answered with {response.status}"
         raise SetupRefused(what, "use the address that pam-iampass-gateway host invite prints")

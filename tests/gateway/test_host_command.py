@@ -50,11 +50,13 @@ def _with_gateway(server: Postgres, use: Callable[[Gateway, Connection], Awaitab
     return asyncio.run(go())
 
 
-def add_host(server: Postgres, name: str, status: HostStatus = HostStatus.ACTIVE) -> None:
+def add_host(
+    server: Postgres, name: str, status: HostStatus = HostStatus.ACTIVE, invite: str = "i-1"
+) -> None:
     """A host that has joined."""
     now = datetime(2026, 11, 27, 12, 0, tzinfo=timezone.utc)
     slowed = now + timedelta(minutes=10) if status is HostStatus.SUSPENDED else None
-    host = Host(hosts.new_id("h"), name, "default", "x" * 43, "f" * 32, status, now, "i-1", slowed)
+    host = Host(hosts.new_id("h"), name, "default", "x" * 43, "f" * 32, status, now, invite, slowed)
     _with_gateway(server, lambda gateway, connection: hosts.add(gateway, connection, host))
 
 
@@ -196,3 +198,17 @@ def test_a_host_is_removed_when_that_is_confirmed(server: Postgres) -> None:
     assert find_host(server, "web") is None
     assert [(host, fields["what"]) for host, fields in records(server)] == [("web", "host_remove")]
     assert "there is no host web" in run_gateway("host", "remove", "web", "--yes", status=1)
+
+
+@pytest.mark.parametrize("verb", [["suspend"], ["remove", "--yes"]])
+def test_who_is_suspended_or_removed_cannot_join_again_with_the_same_invite(
+    server: Postgres, verb: list[str]
+) -> None:
+    made = json.loads(run_gateway("host", "invite", "--uses", "5", "--json"))
+    other = json.loads(run_gateway("host", "invite", "--json"))
+    add_host(server, "web", invite=made["id"])
+    assert f"{made['id']} is void" in run_gateway("host", verb[0], "web", *verb[1:])
+    listed = json.loads(run_gateway("host", "list", "--json"))
+    assert [invite["id"] for invite in listed["invites"]] == [other["id"]]
+    acts = [(fields["what"], host, fields.get("reason")) for host, fields in records(server)]
+    assert ("host_revoke", "web", made["id"]) in acts

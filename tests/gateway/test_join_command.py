@@ -10,6 +10,7 @@ import ssl
 import stat
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -20,7 +21,9 @@ import psycopg
 import pytest
 import trustme
 
+from pam_iampass.cli.join import default_name
 from pam_iampass.client import Gateways, ManagementAPI, Unavailable
+from pam_iampass.client.origin import Origin
 from pam_iampass.config import settings
 from pam_iampass.config.settings import Settings
 from pam_iampass.config.value_types import Network
@@ -318,9 +321,48 @@ class _impostor:
             try:
                 with self._context.wrap_socket(plain, server_side=True) as secured:
                     self._asked.append(secured.recv(65536))
-                    secured.sendall(self._answer)
+                    self._send(secured)
             except OSError:
                 continue
+
+    def _send(self, secured: ssl.SSLSocket) -> None:
+        secured.sendall(self._answer)
+
+
+class _drip(_impostor):
+    """One that answers byte by byte."""
+
+    def _send(self, secured: ssl.SSLSocket) -> None:
+        for byte in self._answer:
+            secured.sendall(bytes([byte]))
+            time.sleep(0.1)
+
+
+def test_a_server_that_answers_byte_by_byte_is_not_waited_for() -> None:
+    with _drip(trustme.CA(), b"x" * 200, []) as port:
+        began = time.monotonic()
+        with pytest.raises(SetupError, match="did not respond in time"):
+            join._authority(Origin.of(f"https://localhost:{port}"), "", seconds=1.0)
+        assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("hosts_file", "name"),
+    [
+        ("127.0.1.1 HOST.example.com HOST\n", "HOST.example.com"),
+        ("127.0.1.1 other.example.com # HOST\n127.0.1.1 HOST\n", "HOST"),
+        (None, "HOST"),
+    ],
+)
+def test_a_machine_joins_under_a_name_that_its_root_has_given_it(
+    tmp_path: Path, hosts_file: str | None, name: str
+) -> None:
+    host = socket.gethostname()
+    if "." in host:
+        pytest.skip("this machine's name has a domain")
+    if hosts_file is not None:
+        (tmp_path / "hosts").write_text(hosts_file.replace("HOST", host))
+    assert default_name(tmp_path / "hosts") == name.replace("HOST", host).lower()
 
 
 @pytest.mark.parametrize(

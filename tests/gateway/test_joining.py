@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Awaitable
+from datetime import datetime, timezone
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Callable, TypeVar
@@ -430,6 +431,24 @@ def test_a_database_that_is_away_is_said_to_be(fleet: Any) -> None:
                 assert (status, answer["reason"]) == (503, "DATABASE_AWAY")
 
     fleet(use)
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"status": HostStatus.SUSPENDED}, "HOST_SUSPENDED"),
+        ({"slowed_until": datetime(2100, 1, 1, tzinfo=timezone.utc)}, "HOST_THROTTLED"),
+        ({"status": HostStatus.WAITING}, None),
+        ({"slowed_until": datetime(2000, 1, 1, tzinfo=timezone.utc)}, None),
+    ],
+)
+def test_a_host_that_is_suspended_or_slowed_does_not_leave(
+    gateway_server: RunningGateway, caller: HostCaller, columns: dict[str, Any], reason: str | None
+) -> None:
+    gateway_server.change_host(**columns)
+    reply = caller.post(f"/fleet/leave/{HOST}", None)
+    assert (reply.status, reply.json.get("reason")) == ((200, None) if reason is None else (403, reason))
+    assert len(gateway_server.rows("SELECT 1 FROM host")) == (reason is not None)
 
 
 def test_a_host_that_leaves_has_its_sessions_ended(

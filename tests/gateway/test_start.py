@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
-from pam_iampass.gateway import sessions
+from pam_iampass.gateway import hosts, sessions
 from pam_iampass.gateway.database import Connection, many
 from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import HostStatus
+from pam_iampass.gateway.hosts import HostStatus, Invite
 from pam_iampass.gateway.settings import GroupSettings
 from tests.sandbox.signer import signed
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
@@ -377,6 +378,23 @@ def test_one_host_gets_a_third_of_what_may_be_asked_of_a_person(
         assert "throttled" in [record["outcome"] for record in running.records]
 
 
+def test_what_a_host_has_asked_counts_on_when_it_leaves_and_joins_again(
+    conninfo: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with RunningGateway(settings_with_limit(conninfo, sandbox, tmp_path, 6)) as running:
+        running.populate()
+        caller = HostCaller(running)
+        assert [_denied(caller, sandbox, "alice") for _ in range(2)] == [True, True]
+        host = running.transaction(lambda gateway, connection: hosts.find(gateway, connection, HOST))
+        assert host is not None
+        again = replace(host, id=OTHER)
+        assert caller.post(f"/fleet/leave/{HOST}", None).status == 200
+        running.transaction(lambda gateway, connection: hosts.add(gateway, connection, again))
+        running.application_id = OTHER
+        assert not _denied(caller, sandbox, "alice")
+        assert _denied(caller, sandbox, "bob")
+
+
 def test_what_was_approved_or_did_not_ring_does_not_count(
     conninfo: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -458,6 +476,11 @@ def test_a_group_can_have_its_hosts_suspended_by_themselves(
     groups = {"servers": GroupSettings(suspend_by_itself=True)}
     with RunningGateway(settings_for(conninfo, sandbox, tmp_path, groups=groups)) as running:
         running.populate()
+        now = datetime.now(timezone.utc)
+        invite = Invite("i-test", "secret", "servers", 5, now, now + timedelta(hours=1))
+        running.transaction(
+            lambda gateway, connection: hosts.write_invite(gateway, connection, invite, new=True)
+        )
         caller = HostCaller(running)
         for person in ("alice", "bob"):
             assert _denied(caller, sandbox, person)
@@ -467,6 +490,7 @@ def test_a_group_can_have_its_hosts_suspended_by_themselves(
         while reason_of(caller.ask("carol")) != "HOST_SUSPENDED":
             pass
         assert _alerts(running) == 1
+        assert running.rows("SELECT id FROM invite") == []  # with which it could join again
 
 
 def test_refused_starts_do_not_fill_the_records_and_then_say_nothing_of_names(

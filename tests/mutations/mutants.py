@@ -1305,6 +1305,36 @@ MUTANTS = {
             "test_an_invite_can_be_used_as_often_as_it_says",
         ),
         Mutant(
+            "joining: a suspended host leaves, and joins anew",
+            "if host.status is HostStatus.SUSPENDED:\n            raise",
+            "if False:\n            raise",
+            "test_a_host_that_is_suspended_or_slowed_does_not_leave",
+        ),
+        Mutant(
+            "joining: a host that was slowed down leaves, and joins anew",
+            "if host.slowed_until is not None and host.slowed_until > await now(connection):",
+            "if False:",
+            "test_a_host_that_is_suspended_or_slowed_does_not_leave",
+        ),
+        Mutant(
+            "joining: the invite of a removed host is still good",
+            "void = await hosts.void_invite_of(connection, name)\n    if void:",
+            "void = None\n    if void:",
+            "test_who_is_suspended_or_removed_cannot_join_again_with_the_same_invite",
+        ),
+        Mutant(
+            "joining: a host that joins again is asked for anew",
+            "FILTER (WHERE NOT approved AND host_name = %s) AS this_host",
+            "FILTER (WHERE NOT approved AND host || %s = '') AS this_host",
+            "test_what_a_host_has_asked_counts_on_when_it_leaves_and_joins_again",
+        ),
+        Mutant(
+            "joining: the name service chooses the name of a machine",
+            "    name = socket.gethostname()\n    with",
+            "    name = socket.getfqdn('localhost.localdomain')\n    with",
+            "test_a_machine_joins_under_a_name_that_its_root_has_given_it",
+        ),
+        Mutant(
             "joining: each refused join is an alert",
             "await sessions.alert(connection, None, reason, name=joining.name, remote=remote)",
             "await sessions.alert(connection, joining.name, reason)",

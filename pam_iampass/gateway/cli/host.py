@@ -13,6 +13,7 @@ from pam_iampass.config import value_types
 from pam_iampass.config.value_types import InvalidValue, Network
 from pam_iampass.gateway import hosts, joining, records, sessions
 from pam_iampass.gateway.cli import config_option, with_gateway
+from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus, Invite
 from pam_iampass.gateway.settings import DEFAULT_GROUP
@@ -214,7 +215,8 @@ def admit(config: Path, name: str) -> None:
 def suspend(config: Path, name: str) -> None:
     """Answer nothing any more that a host asks, neither starts nor calls about its sessions, until `host resume`.
 
-    Phones that it has ring are asked no longer; its sessions stay.
+    Phones that it has ring are asked no longer; its sessions stay. The invite with which it has joined is void, and it
+    cannot leave by itself.
     """
     _change(config, name, "host_suspend", {HostStatus.WAITING, HostStatus.ACTIVE}, HostStatus.SUSPENDED)
 
@@ -228,9 +230,10 @@ def resume(config: Path, name: str) -> None:
 
 
 def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: HostStatus) -> None:
-    async def go(gateway: Gateway) -> Host | None:
+    async def go(gateway: Gateway) -> tuple[Host | None, str | None]:
         async with gateway.database.transaction() as connection:
             host = await hosts.named(gateway, connection, name)
+            void = await _voided(connection, name) if after is HostStatus.SUSPENDED else None
             if host is not None and host.status in before:
                 slowed = None if verb == "host_resume" else host.slowed_until
                 await hosts.change(gateway, connection, host.id, status=after, slowed_until=slowed)
@@ -238,12 +241,14 @@ def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: 
             kept = await sessions.of_host(gateway, connection, name) if after is HostStatus.SUSPENDED else []
         # Those that cannot be ended are over in a minute.
         await sessions.end_all(gateway, [session for session in kept if session.in_progress])
-        return host
+        return host, void
 
-    host = _required(with_gateway(config, go), name)
+    found, void = with_gateway(config, go)
+    host = _required(found, name)
     if host.status not in before and host.status is not after:
         raise click.ClickException(f"{name} is {host.status.value}")
     output.line((name, "bold"), f" is {after.value}.")
+    _say_void(void)
 
 
 @command.command(short_help="Remove a host from the fleet.")
@@ -253,26 +258,43 @@ def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: 
 def remove(config: Path, name: str, yes: bool) -> None:
     """Remove a host from the fleet. Its credential is worth nothing from then on, and its sessions are ended.
 
+    The invite with which it has joined is void.
+
     Where it is used, logins on it are denied, unless it leaves (pam-iampass leave) or joins anew.
     """
     if not yes:
         output.confirm(f"Remove {name}?")
 
-    async def go(gateway: Gateway) -> tuple[bool, int]:
+    async def go(gateway: Gateway) -> tuple[bool, int, str | None]:
         async with gateway.database.transaction() as connection:
             kept = await sessions.of_host(gateway, connection, name)
+            void = await _voided(connection, name)
             removed = await hosts.remove(connection, name)
             if removed:
                 await records.act(connection, "host_remove", host=name)
-        return removed, await sessions.end_all(gateway, kept)
+        return removed, await sessions.end_all(gateway, kept), void
 
-    removed, left = with_gateway(config, go)
+    removed, left, void = with_gateway(config, go)
     if not removed:
         raise _unknown(name)
     output.line((name, "bold"), " is removed.")
+    _say_void(void)
     if left:
         what = f"{output.count(left, 'session')} could not be ended at IAMPASS, and will end when the time is over"
         raise click.ClickException(what)
+
+
+async def _voided(connection: Connection, name: str) -> str | None:
+    """The invite with which this host could have joined again, which is void now."""
+    void = await hosts.void_invite_of(connection, name)
+    if void:
+        await records.act(connection, "host_revoke", host=name, reason=void)
+    return void
+
+
+def _say_void(void: str | None) -> None:
+    if void:
+        output.line(f"Its invite {void} is void: for hosts that are still to join with it, make another one.")
 
 
 def _required(host: Host | None, name: str) -> Host:
