@@ -20,10 +20,12 @@ import select
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
+from contextvars import ContextVar
 from datetime import datetime
 from importlib import resources
 from typing import Any, Callable, Union
+from weakref import WeakValueDictionary
 
 import psycopg
 from psycopg import sql
@@ -57,8 +59,17 @@ CONNECT_SECONDS = 3.0
 """How long one waits for a connection, and for TCP to say whether the database can be reached."""
 _ASKED_AFTER_SECONDS = 1.0
 """A connection that was idle for so long is asked whether the database is still there."""
+_OWN_CONNECTIONS = 2
+"""Those that requests leave to the gateway's own work, such as to watch what is on a phone."""
+_WHOSE: ContextVar[str | None] = ContextVar("whose", default=None)
 _FAR_SIDE = {errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT}
 _MIGRATIONS_LOCK = 0x69616D70  # an arbitrary number that all gateways use
+
+
+def work_for(whose: str) -> None:
+    """What this task does from here on, and what it begins, is for this host or address: each has at most half of the
+    connections at the same time."""
+    _WHOSE.set(whose)
 
 
 class DatabaseError(Exception):
@@ -113,6 +124,9 @@ class Database:
             configure=_configure,
             open=False,
         )
+        self._share = max(1, connections // 2)
+        self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._for_requests = asyncio.Semaphore(max(1, connections - _OWN_CONNECTIONS))
 
     async def __aenter__(self) -> Database:
         await self._pool.open()
@@ -127,7 +141,13 @@ class Database:
 
         Raises DatabaseAway, UnknownOutcome, and the other errors of psycopg as they are.
         """
-        connection = await self._connection()
+        with ExitStack() as turn:
+            async with self._whole(turn) as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _whole(self, turn: ExitStack) -> AsyncIterator[Connection]:
+        connection = await self._connection(turn)
         warnings: list[str] = []
 
         def warned(notice: psycopg.errors.Diagnostic) -> None:
@@ -157,13 +177,26 @@ class Database:
             connection.used_at = time.monotonic()
             await self._pool.putconn(connection)
 
-    async def _connection(self) -> Connection:
+    async def _take_turn(self, turn: ExitStack, until: Deadline) -> None:
+        """Wait until a host or address may have one more connection. Raises TimeoutError."""
+        whose = _WHOSE.get()
+        if whose is None:
+            return
+        # Kept while somebody holds or awaits a part of it.
+        share = self._shares.setdefault(whose, asyncio.Semaphore(self._share))
+        for each in (share, self._for_requests):
+            await asyncio.wait_for(each.acquire(), until.remaining())
+            turn.callback(each.release)
+
+    async def _connection(self, turn: ExitStack) -> Connection:
+        until = Deadline.after(CONNECT_SECONDS)
         try:
-            return await self._pool.getconn()
-        except (PoolTimeout, psycopg.OperationalError) as error:
+            await self._take_turn(turn, until)
+            return await self._pool.getconn(until.remaining())
+        except (TimeoutError, PoolTimeout, psycopg.OperationalError) as error:
             # The pool says the same when the database refuses and when all connections are in use.
             unreachable = await is_unreachable(self._conninfo)
-            why = "it cannot be reached" if unreachable else _line(error)
+            why = "it cannot be reached" if unreachable else _line(error) or "all are in use"
             away = DatabaseAway(f"no connection to the database: {why}", unreachable=unreachable)
             raise _counted(away) from None
 

@@ -24,7 +24,7 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus, Invite
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.records import Kind
-from pam_iampass.gateway.service import signed_by_host, spend_nonce, unavailable
+from pam_iampass.gateway.service import signed_by_host, spend_nonce, unavailable, work_for_sender
 from pam_iampass.gateway.settings import GatewaySettings, GroupSettings
 from pam_iampass.server.http import Handler, Route
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply, bad_request, text_of
@@ -108,6 +108,7 @@ async def _join(gateway: Gateway, request: IncomingRequest) -> Reply:
         raise RefusedRequest(
             403, "RESTORED", "the gateway's database is an old copy that nobody has confirmed"
         )
+    work_for_sender(request)
     try:
         async with gateway.database.transaction() as connection:
             invite = await _invite(gateway, connection, request)

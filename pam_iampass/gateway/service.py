@@ -9,12 +9,12 @@ import uuid
 from pam_iampass.client.errors import IampassError
 from pam_iampass.client.status import Status
 from pam_iampass.gateway import hosts, metrics, sessions
-from pam_iampass.gateway.database import Connection, DatabaseAway, DatabaseError
+from pam_iampass.gateway.database import Connection, DatabaseAway, DatabaseError, work_for
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.sessions import AskedStart, HostSession, Reason, State
-from pam_iampass.server.http import Bounds, Route
+from pam_iampass.server.http import Bounds, Route, owner_of
 from pam_iampass.server.messages import (
     IncomingRequest,
     RefusedRequest,
@@ -132,6 +132,7 @@ async def signed_by_host(gateway: Gateway, request: IncomingRequest) -> Host:
     The nonce is used up. Raises RefusedRequest and DatabaseError.
     """
     id = request.segments[2]
+    work_for_sender(request)
     async with gateway.database.transaction() as connection:
         try:
             host = await hosts.find(gateway, connection, id)
@@ -151,6 +152,7 @@ async def signed_by_host(gateway: Gateway, request: IncomingRequest) -> Host:
             await SignatureCheck(secret_of, spend, gateway.clock).caller(request, id)
     if host is None:
         raise unauthorized("UNKNOWN_CLIENT", "the row of this host was not written by a gateway")
+    work_for(host.id)
     return host
 
 
@@ -175,6 +177,7 @@ async def _session_that_signed(gateway: Gateway, request: IncomingRequest) -> uu
         async with gateway.database.transaction() as connection:
             return await spend_nonce(connection, str(id), credentials.nonce)
 
+    work_for_sender(request)
     check = SignatureCheck(secret_of, spend, gateway.clock)
     await check.caller(request, gateway.keys.session_token(id))
     require_session_call(request)
@@ -194,9 +197,15 @@ async def _session(gateway: Gateway, id: uuid.UUID) -> HostSession:
         raise _unknown_session()
     if host is None:
         raise unauthorized("UNKNOWN_CLIENT", "the host of this session was removed")
+    work_for(host.id)
     if host.status is not HostStatus.ACTIVE:
         raise RefusedRequest(403, Reason.HOST_SUSPENDED.name, "this host is suspended")
     return session
+
+
+def work_for_sender(request: IncomingRequest) -> None:
+    """What is done for a request is for its address until a signature shows whose it is."""
+    work_for(owner_of(request.remote) if request.remote else "")
 
 
 async def spend_nonce(connection: Connection, client: str, nonce: str) -> bool:

@@ -27,6 +27,7 @@ from pam_iampass.gateway.database import (
     migrations,
     one,
     replace,
+    work_for,
 )
 from pam_iampass.gateway.keys import KeyFile
 from tests.support.postgres import Postgres
@@ -305,3 +306,50 @@ def test_a_commit_with_a_warning_is_unknown(postgres: Postgres, conninfo: str) -
                 other.execute("SELECT pg_reload_conf()")
 
     run(conninfo, use)
+
+
+def test_a_host_leaves_connections_to_others_and_all_hosts_some_to_the_gateway(conninfo: str) -> None:
+    async def use(database: Database) -> None:
+        began, done = list[str](), asyncio.Event()
+
+        async def hold(whose: str) -> None:
+            if whose:
+                work_for(whose)
+            async with database.transaction():
+                began.append(whose)
+                await done.wait()
+
+        async def hold_all(*whose: str) -> list[asyncio.Task[None]]:
+            tasks = [asyncio.create_task(hold(each)) for each in whose]
+            await asyncio.sleep(0.5)
+            return tasks
+
+        tasks = await hold_all(*["a"] * 8)
+        assert began == ["a"] * 3
+        tasks += await hold_all("b", "c")
+        assert sorted(began) == ["a"] * 3 + ["b"]
+        tasks += await hold_all("", "")
+        assert sorted(began) == ["", "", "a", "a", "a", "b"]
+        done.set()
+        await asyncio.gather(*tasks)
+        assert len(began) == 12
+
+    run(conninfo, use, connections=6)
+
+
+def test_whoever_waits_for_its_own_connections_does_not_find_the_database_unreachable(
+    conninfo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.3)
+
+    async def use(database: Database) -> None:
+        work_for("a")
+        async with database.transaction():
+            with pytest.raises(DatabaseAway) as caught:
+                async with database.transaction():
+                    pass
+            assert not caught.value.unreachable
+        async with database.transaction() as connection:
+            assert await one(connection, "SELECT 1 AS one") == {"one": 1}
+
+    run(conninfo, use, connections=2)

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from pam_iampass.gateway import hosts, sessions
+from pam_iampass.gateway import database, hosts, sessions
 from pam_iampass.gateway.database import Connection, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus, Invite
@@ -550,3 +550,18 @@ def _past_deadline(running: RunningGateway) -> None:
         await sessions._change(gateway, connection, locked, deadline=row["began_at"])
 
     running.transaction(go)
+
+
+def test_what_is_done_for_a_host_is_of_its_share(gateway_server: RunningGateway, caller: HostCaller) -> None:
+    transaction, seen = gateway_server.gateway.database.transaction, set[Any]()
+
+    def seen_by() -> Any:
+        seen.add(database._WHOSE.get())
+        return transaction()
+
+    gateway_server.gateway.database.transaction = seen_by  # type: ignore[method-assign]
+    begun = caller.ask("alice").authentication
+    assert seen - {None} == {"127.0.0.1", HOST}
+    seen.clear()
+    caller.end(begun)
+    assert seen - {None} == {"127.0.0.1", HOST}

@@ -1177,6 +1177,24 @@ MUTANTS = {
             "test_a_lookup_that_fails_since_this_machine_cannot_ask_is_no_outage",
         ),
         Mutant(
+            "one host has all connections of a gateway to its database",
+            "self._share = max(1, connections // 2)",
+            "self._share = connections",
+            "test_a_host_leaves_connections_to_others_and_all_hosts_some_to_the_gateway",
+        ),
+        Mutant(
+            "requests leave a gateway no connection to watch phones with",
+            "self._for_requests = asyncio.Semaphore(max(1, connections - _OWN_CONNECTIONS))",
+            "self._for_requests = asyncio.Semaphore(connections)",
+            "test_a_host_leaves_connections_to_others_and_all_hosts_some_to_the_gateway",
+        ),
+        Mutant(
+            "what is done for a request without a signature counts for nobody",
+            'work_for(owner_of(request.remote) if request.remote else "")',
+            "pass",
+            "test_what_is_done_for_a_host_is_of_its_share",
+        ),
+        Mutant(
             "whoever can connect to a gateway fills its journal",
             "if self._lines <= _LINES_A_SECOND:",
             "if self._lines:",
