@@ -13,7 +13,7 @@ import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,19 @@ async def compare(gateway: Gateway) -> tuple[Mark, bool]:
         if before is None or found.is_behind(before):
             return found, before is not None
         return found, found.restores == before.restores and await _has_lost(connection, before)
+
+
+async def last_of_copy(connection: Connection) -> datetime | None:
+    """When the newest record of an old copy was written, without those that were added to it since; None without one.
+
+    What is lost comes after it. Raises ValueError and OSError.
+    """
+    before = seen()
+    if before is None or not before.written:
+        return None
+    row = await one(connection, "SELECT max(at) AS at FROM record WHERE at <= %s", before.written)
+    found: datetime | None = None if row is None else row["at"]
+    return found
 
 
 async def look(gateway: Gateway) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Callable
 
@@ -97,7 +98,14 @@ def test_what_is_recorded_after_a_restore_does_not_make_up_for_what_was_lost(
         await restored.look(gateway)
         return gateway.restored
 
+    async def last(gateway: Gateway) -> datetime | None:
+        async with gateway.database.transaction() as connection:
+            return await restored.last_of_copy(connection)
+
     run(conninfo, keys, _begun)
+    run(conninfo, keys, look)
+    newest = run(conninfo, keys, last)
+    assert newest is not None
     backup = postgres.new_database(conninfo.rpartition("dbname=")[2])
     for _ in range(2):
         run(conninfo, keys, _act)
@@ -107,6 +115,7 @@ def test_what_is_recorded_after_a_restore_does_not_make_up_for_what_was_lost(
     for _ in range(2):
         assert run(backup, keys, look)
         run(backup, keys, _act)
+    assert run(backup, keys, last) == newest
 
 
 def test_a_record_that_was_skipped_by_the_copy_is_lost_too(

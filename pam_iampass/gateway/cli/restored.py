@@ -10,11 +10,10 @@ import click
 
 from pam_iampass.audit.journal import ADMINISTRATION, IDENTIFIER
 from pam_iampass.cli.output import line, moment, table
-from pam_iampass.gateway import records, restored
+from pam_iampass.gateway import restored
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.records import Filter
 from pam_iampass.system import programs
 from pam_iampass.system.programs import CommandUnavailable
 
@@ -39,27 +38,27 @@ def command(ctx: click.Context, config: Path, confirm: bool) -> None:
     The exit status is 0 if there is nothing to confirm (any more), otherwise 1.
     """
 
-    async def use(gateway: Gateway) -> bool:
+    async def compare(gateway: Gateway) -> tuple[bool, datetime | None]:
         try:
             _, is_old_copy = await restored.compare(gateway)
+            async with gateway.database.transaction() as connection:
+                return is_old_copy, await restored.last_of_copy(connection)
         except (Tampered, ValueError, OSError) as error:
             raise click.ClickException(str(error)) from None
-        if not is_old_copy:
-            line(("Nothing to confirm:", "green"), " the database is no older than this gateway remembers.")
-            return True
-        async with gateway.database.transaction() as connection:
-            last = await records.read(connection, Filter(), 1)
-        _show_since(last[0].time if last else None)
-        if not confirm:
-            return False
+
+    async def accept(gateway: Gateway) -> None:
         async with gateway.database.transaction() as connection:
             await restored.confirm(gateway, connection)
-        line(
-            ("Confirmed.", "green"), " All invites are void. The gateways answer hosts again within seconds."
-        )
-        return True
 
-    ctx.exit(0 if with_gateway(config, use) else 1)
+    is_old_copy, last = with_gateway(config, compare)
+    if not is_old_copy:
+        line(("Nothing to confirm:", "green"), " the database is no older than this gateway remembers.")
+        return
+    _show_since(last)  # as root: the service's account cannot read the journal
+    if not confirm:
+        ctx.exit(1)
+    with_gateway(config, accept)
+    line(("Confirmed.", "green"), " All invites are void. The gateways answer hosts again within seconds.")
 
 
 def _show_since(last: datetime | None) -> None:
