@@ -13,17 +13,13 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
 done
 [ $# -eq 0 ] || shift
 
-# tested RELEASE FOLDER [PYTEST-ARGUMENT...]: test the packages in FOLDER/RELEASE; what pytest says is in
-# FOLDER/RELEASE.log.
-tested() {
-    release=$1
-    folder=$2
-    shift 2
+# root_of RELEASE FOLDER: make the root of the machines of a release. Sets root, system and asked.
+root_of() {
     # The installed packages; and, for apt without a network, the dependencies of the packages and the tests.
-    asked=$(for package in "$folder/$release"/*.deb; do dpkg-deb -f "$package" Depends | tr ',' '\n'; done |
+    asked=$(for package in "$2/$1"/*.deb; do dpkg-deb -f "$package" Depends | tr ',' '\n'; done |
         sed 's/|.*//; s/(.*//; s/:any//; s/ //g' | grep -vE '(^|-)(pam-)?iampass|^systemd' | sort -u)
     programs="polkitd pkexec opendoas" # which become root by a PAM service of their own
-    [ "$release" = bookworm ] || programs="$programs sudo-rs postgresql"
+    [ "$1" = bookworm ] || programs="$programs sudo-rs postgresql"
     # People's clients (clients.py)
     programs="$programs putty-tools dropbear-bin rsync git sshfs mosh lftp python3-paramiko python3-asyncssh"
     programs="$programs cron" # which runs jobs of attackers (test_session_attacks.py)
@@ -31,11 +27,25 @@ tested() {
     cached="$asked libpam-python pamtester ansible-core python3-apt $programs"
     cached="$cached gcc make libpam0g-dev" # for an installation from source (test_from_source.py)
     cached="$cached --reinstall openssh-server sudo" # their packages too, for upgrades (test_restored_files.py)
-    root=$(packaging/root.sh make "$release" $system -- $cached)
+    root=$(packaging/root.sh make "$1" $system -- $cached)
+}
+
+# tested RELEASE FOLDER [PYTEST-ARGUMENT...]: test the packages in FOLDER/RELEASE; what pytest says is in
+# FOLDER/RELEASE.log.
+tested() {
+    release=$1
+    folder=$2
+    shift 2
+    older= # hosts of a gateway can have the release before
+    if [ "$release" != bookworm ] && [ -d "$folder/bookworm" ]; then
+        root_of bookworm "$folder"
+        older=$root
+    fi
+    root_of "$release" "$folder"
     # The shell is process 1 there, and reaps what tests leave behind: a machine with such a process never powers off.
     echo "Testing the packages on a booted Debian $(. "$root/etc/os-release" && echo "$VERSION")"
     PACKAGES_RELEASE=$release PACKAGES_FOLDER=$folder/$release PACKAGES_ROOT=$root \
-        PACKAGES_SYSTEM=$system PACKAGES_CACHED=$(echo $asked) \
+        PACKAGES_SYSTEM=$system PACKAGES_CACHED=$(echo $asked) PACKAGES_BOOKWORM_ROOT=$older \
         PYTHONDONTWRITEBYTECODE=1 unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
         sh -c 'mount -t tmpfs -o mode=0755 run /run; "$@"; exit "$?"' sh \
         /usr/bin/python3 -m pytest -v --timeout 300 --durations=10 tests/packages "$@" 2>&1 | tee "$folder/$release.log"

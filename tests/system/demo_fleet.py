@@ -105,12 +105,12 @@ class Fleet:
         self.judge(right, outcome)
 
     def _records(self, cursor: str) -> list[dict[str, Any]]:
-        """Of host and gateway."""
-        until = time.monotonic() + 2
+        """Of the host, and of the gateway if there comes one."""
+        began = time.monotonic()
         while True:
             found = self.journald.records(cursor)
-            both = {"IAMPASS_HOST" in record for record in found if "IAMPASS_OUTCOME" in record}
-            if len(both) == 2 or time.monotonic() > until:
+            whose = {"IAMPASS_HOST" in record for record in found if "IAMPASS_OUTCOME" in record}
+            if len(whose) == 2 or time.monotonic() - began > (2 if False in whose else SECONDS):
                 return found
             time.sleep(0.05)
 
@@ -297,14 +297,13 @@ def shut_out(fleet: Fleet, thief: Thief, inside: Executor, begun: Any) -> None:
     for words in (("host", "suspend", "web1.example"), ("host", "remove", "web1.example", "--yes")):
         fleet.title(f"The administrator: host {words[1]}. Within a second, nothing more is answered")
         fleet.gateway(*words)
-        done = time.monotonic()
+        done, last_answered = time.monotonic(), 0.0
         for what, work in calls.items():
-            reply = inside.submit(work).result()
+            while not _reason(reply := inside.submit(work).result()) and last_answered < SECONDS:
+                last_answered = time.monotonic() - done
             _line(what, reply)
-            fleet.results.append(bool(_reason(reply)))
-        seconds = time.monotonic() - done
-        indented([f"(refused {seconds:.1f} s after the command)"], "|")
-        fleet.judge(seconds < 1.0)
+        indented([f"(the last answer was {last_answered:.1f} s after the command)"], "|")
+        fleet.judge(last_answered < 1.0)
         fleet.log_in("alice", "web1.example", "misconfigured", gets_in=False)
 
 

@@ -1,0 +1,298 @@
+"""docs/gateway.md, typed on three booted machines: a gateway with PostgreSQL, and hosts of both releases."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.packages.administrator import NAMES, PACKAGES, Administrator, built
+from tests.packages.booted import PATIENCE, Booted
+from tests.packages.people import People, got_in
+from tests.packages.phone import STATE, Phone
+from tests.packages.typed_page import TypedPage, all_is_typed
+
+SET_UP = "The gateway"
+PEOPLE = "People"
+FIRST = "The first host"
+MORE = "More hosts"
+WHO = "Who can log in where"
+TLS = "TLS"
+BACKUP = "Backup"
+RESTORE = "Restore"
+UPGRADE = "Upgrade"
+IAMPASS = 9443
+SECRET = "s3cret-of-the-application"
+GATEWAY = "gateway.example.com"
+#: The picture of the parts, and commands of a host that other pages have.
+ELSEWHERE = {
+    "hosts (sshd, sudo, …)  --https, port 8443-->  gateway  --https-->  IAMPASS",
+    "|",
+    "PostgreSQL",
+    "pam-iampass recovery new",
+}
+
+
+class Host:
+    """A machine that joins, with accounts on it."""
+
+    def __init__(self, machine: Booted, name: str, packages: tuple[Path, ...]) -> None:
+        self.machine = machine
+        self.name = name
+        self.administrator = Administrator(machine, ("alice", "bob"))
+        self.administrator.make_people()
+        for package in packages:
+            machine.copy_in(package, "/root/packages")
+
+    def type(self, command: str, check: bool = True) -> str:
+        """Type a command in the folder with the packages."""
+        done = self.machine.run(
+            "sh", "-c", f"cd /root/packages && DEBIAN_FRONTEND=noninteractive {command}", check=check
+        )
+        return done.stdout + done.stderr
+
+    def log_in(self, phone: Phone, user: str, verb: str = "approve") -> bool:
+        """ssh with a key and the phone; whether it let the user in. Without a verb the phone must not ring."""
+        self.machine.run("pam-iampass", "throttle", "clear", user)  # after a denial each login would wait
+        before = {each["id"] for each in phone.requests()}
+        login = People(self.machine).ssh(user)
+        if verb:
+            until = time.monotonic() + PATIENCE
+            while not (new := [each["id"] for each in phone.requests() if each["id"] not in before]):
+                assert time.monotonic() < until, login.shown
+                time.sleep(0.1)
+            phone.answer(new[0], verb)
+        return got_in(login, user)
+
+
+@pytest.fixture(scope="module")
+def page() -> TypedPage:
+    return TypedPage("docs/gateway.md")
+
+
+@pytest.fixture(scope="module")
+def gateway(machine: Booted) -> Booted:
+    """The machine of the gateway, with a sandbox for IAMPASS. The page has not been read yet."""
+    for package in built((*NAMES, "pam-iampass-gateway")):
+        machine.copy_in(package, "/root/packages")
+    return machine
+
+
+@pytest.fixture(scope="module")
+def phone(gateway: Booted) -> Phone:
+    return Phone(gateway, IAMPASS)
+
+
+@pytest.fixture(scope="module")
+def hosts(gateway: Booted, root: Path) -> Iterator[list[Host]]:
+    """A host of Debian 13, and one of Debian 12 where its packages were built too."""
+    places = [(root, PACKAGES)]
+    if os.environ.get("PACKAGES_BOOKWORM_ROOT"):
+        places.append((Path(os.environ["PACKAGES_BOOKWORM_ROOT"]), PACKAGES.parent / "bookworm"))
+    booted = []
+    try:
+        for number, (source, _) in enumerate(places, 1):
+            host = Booted(source)
+            booted.append(host)
+            host.boot()
+            connect(gateway, host, number)
+        yield [
+            Host(machine, f"web{number}.example.com", built(NAMES[:1], packages))
+            for number, (machine, (_, packages)) in enumerate(zip(booted, places), 1)
+        ]
+    finally:
+        for machine in booted:
+            machine.close()
+
+
+def connect(gateway: Booted, host: Booted, number: int) -> None:
+    """A cable between two machines; the host finds the gateway by its name."""
+    ends = (f"host{number}", str(gateway.pid)), ("gateway", str(host.pid))
+    words = ["ip", "link", "add", ends[0][0], "netns", ends[0][1], "type", "veth"]
+    subprocess.run([*words, "peer", "name", ends[1][0], "netns", ends[1][1]], check=True)
+    for last, (name, pid) in enumerate(ends, 1):
+        inside = ["nsenter", "-t", pid, "--net", "ip"]
+        subprocess.run([*inside, "address", "add", f"10.77.{number}.{last}/24", "dev", name], check=True)
+        subprocess.run([*inside, "link", "set", name, "up"], check=True)
+    host.shell(f"echo 10.77.{number}.1 {GATEWAY} >> /etc/hosts; echo web{number}.example.com > /etc/hostname")
+    host.run("hostname", f"web{number}.example.com")
+
+
+def start_iampass(machine: Booted) -> None:
+    command = f"pam-iampass sandbox --listen 127.0.0.1:{IAMPASS} --application-id my-application"
+    command += f" --application-secret {SECRET} --state {STATE} --user nobody"
+    unit = f"[Service]\nExecStart={command}\nStandardOutput=truncate:/run/sandbox.log\n"
+    machine.write("/etc/systemd/system/sandbox.service", unit)
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", "sandbox")
+    machine.shell("timeout 120 sh -c 'until grep -q \"^Sandbox ready\" /run/sandbox.log; do sleep 0.1; done'")
+    machine.shell(f"install -m 0644 {STATE}/ca.pem /etc/iampass-ca.pem")
+
+
+def enroll(gateway: Booted, phone: Phone, command: str) -> None:
+    """Type `enroll`, and open the link with the phone."""
+    terminal = gateway.terminal("sh", "-c", command)
+    terminal.expect(rf"https://127.0.0.1:{IAMPASS}(/register/[A-Za-z0-9_-]+)")
+    phone.register(terminal.match.group(1))
+    assert terminal.finish() == 0, terminal.shown
+
+
+def invited(gateway: Booted, command: str) -> str:
+    """The command that `host invite` prints."""
+    (found,) = re.findall(r"^ +(pam-iampass join \S+ \S+)$", gateway.run("sh", "-c", command).stdout, re.M)
+    return str(found)
+
+
+def join(host: Host, page: TypedPage, command: str) -> str:
+    """Type what the page says for a host, with the command that the gateway has printed."""
+    typed = page.command(FIRST, "pam-iampass join").split()
+    assert typed[:3] == command.split()[:3]
+    host.type(page.command(FIRST, "apt install").replace("apt install", "apt-get install -y"))
+    said = host.type(command)
+    assert "All is well." in host.type(page.command(FIRST, "pam-iampass check"))
+    host.type(f"{page.command(FIRST, 'pam-iampass setup sshd')} --force")
+    return said
+
+
+def test_a_gateway_is_set_up(gateway: Booted, page: TypedPage) -> None:
+    install = page.command(SET_UP, "apt install").replace("apt install", "apt-get install -y")
+    gateway.shell(
+        f"cd /root/packages && DEBIAN_FRONTEND=noninteractive {install} ./pam-iampass-sandbox_*.deb"
+    )
+    start_iampass(gateway)
+    init = page.command(SET_UP, "pam-iampass-gateway init")
+    to_sandbox = f"--server https://127.0.0.1:{IAMPASS} --server-ca-file /etc/iampass-ca.pem"
+    terminal = gateway.terminal("sh", "-c", f"{init} {to_sandbox}")
+    terminal.expect(r"not shown\): ")  # the space comes after the echo was switched off
+    terminal.sendline(SECRET)
+    assert terminal.finish() == 0, terminal.shown
+    for start in ("pam-iampass-gateway check", "pam-iampass-gateway doctor"):
+        assert "All is well." in page.type(gateway, SET_UP, start).stdout
+    assert gateway.run("systemctl", "is-enabled", "pam-iampass-gateway").stdout == "enabled\n"
+    again = gateway.shell(f"{init} {to_sandbox}")
+    assert "made" not in again
+    journal = gateway.run("journalctl", "--no-pager", "-u", "pam-iampass-gateway").stdout
+    assert SECRET not in journal
+
+
+def test_people_are_added_once(gateway: Booted, phone: Phone, page: TypedPage) -> None:
+    enroll(gateway, phone, page.command(PEOPLE, "pam-iampass-gateway enroll"))
+    enroll(gateway, phone, "pam-iampass-gateway enroll bob --group dba")
+    shown = page.type(gateway, PEOPLE, "pam-iampass-gateway user list").stdout
+    assert "alice" in shown
+    assert "bob" in shown
+
+
+def test_hosts_join_and_people_log_in(
+    gateway: Booted, phone: Phone, hosts: list[Host], page: TypedPage
+) -> None:
+    first, *others = hosts
+    said = join(first, page, invited(gateway, page.command(FIRST, "pam-iampass-gateway host invite")))
+    assert f"as {first.name}, group default" in said
+    assert first.log_in(phone, "alice")
+    first.type(page.command(FIRST, "pam-iampass setup confirm"))
+    assert not first.log_in(phone, "bob", "deny")
+    for host in others:
+        invite = invited(gateway, "pam-iampass-gateway host invite --uses 50 --network 10.77.0.0/16")
+        assert f"as {host.name}, group default" in join(host, page, invite)
+        assert host.log_in(phone, "bob")
+    listed = page.type(gateway, FIRST, "pam-iampass-gateway host list").stdout
+    assert all(host.name in listed for host in hosts)
+    log = page.type(gateway, FIRST, "pam-iampass-gateway log").stdout
+    assert "approved" in log
+    assert "cancelled" in log or "denied" in log
+
+
+def test_the_secret_is_changed(gateway: Booted, phone: Phone, hosts: list[Host], page: TypedPage) -> None:
+    file = "/etc/iampass-gateway/application-secret"
+    gateway.write(file, f"new-secret\n{SECRET}\n", 0o600)
+    page.type(gateway, MORE, "systemctl restart pam-iampass-gateway")
+    assert hosts[0].log_in(phone, "alice")
+    gateway.write(file, f"{SECRET}\n", 0o600)
+    gateway.run("systemctl", "restart", "pam-iampass-gateway")
+
+
+def test_groups_say_who_can_log_in_where(
+    gateway: Booted, phone: Phone, hosts: list[Host], page: TypedPage
+) -> None:
+    block = page.block(WHO, "groups:")
+    gateway.shell(f"cat >> /etc/iampass-gateway/gateway.yaml <<'end'\n{block}end")
+    gateway.run("systemctl", "restart", "pam-iampass-gateway")
+    host = hosts[-1]
+    host.type("pam-iampass setup undo")
+    host.type(page.command(FIRST, "pam-iampass leave"))
+    join(host, page, invited(gateway, "pam-iampass-gateway host invite --group db"))
+    assert not host.log_in(phone, "bob", "")  # waits to be admitted
+    gateway.run("pam-iampass-gateway", "host", "admit", host.name)
+    assert host.log_in(phone, "bob")
+    assert not host.log_in(phone, "alice", "")
+
+
+def test_a_certificate_is_renewed(gateway: Booted, phone: Phone, hosts: list[Host], page: TypedPage) -> None:
+    assert GATEWAY in page.type(gateway, TLS, "pam-iampass-gateway certificate show").stdout
+    assert "not due" in page.type(gateway, TLS, "pam-iampass-gateway certificate renew").stdout
+    gateway.run("mv", "/etc/iampass-gateway/ca-key.pem", "/root/ca-key.pem")
+    gateway.run("pam-iampass-gateway", "certificate", "renew", "--ca-key", "/root/ca-key.pem")
+    page.type(gateway, TLS, "systemctl restart pam-iampass-gateway")
+    assert hosts[0].log_in(phone, "alice")
+    gateway.run("mv", "/root/ca-key.pem", "/etc/iampass-gateway/ca-key.pem")
+
+
+def test_a_backup_is_restored(gateway: Booted, phone: Phone, hosts: list[Host], page: TypedPage) -> None:
+    host = hosts[0]
+    page.type(gateway, BACKUP, "runuser -u postgres -- pg_dump")
+    assert gateway.shell("pg_restore --file=- /root/iampass.dump").count("alice")
+    gateway.run("pam-iampass-gateway", "host", "remove", host.name, "--yes")
+    assert not host.log_in(phone, "alice", "")
+    time.sleep(6)  # the gateway looks every five seconds how far the database has come
+    for start in ("systemctl stop", "runuser -u postgres -- dropdb", "runuser -u postgres -- createdb"):
+        page.type(gateway, RESTORE, start)
+    page.type(gateway, RESTORE, "runuser -u postgres -- pg_restore")
+    page.type(gateway, RESTORE, "systemctl start pam-iampass-gateway")
+    cursor = host.machine.cursor()
+    assert not host.log_in(phone, "alice", "")
+    assert "RESTORED" in str(host.machine.journal(cursor))
+    shown = page.type(gateway, RESTORE, "pam-iampass-gateway restored", check=False).stdout
+    assert "host_remove" in shown
+    assert host.name in shown
+    assert "Confirmed." in page.type(gateway, RESTORE, "pam-iampass-gateway restored --confirm").stdout
+    time.sleep(6)
+    assert host.log_in(phone, "alice")
+
+
+def test_what_was_taken_is_worth_nothing(gateway: Booted, phone: Phone, hosts: list[Host]) -> None:
+    host = hosts[0]
+    gateway.run("pam-iampass-gateway", "host", "suspend", host.name)
+    assert not host.log_in(phone, "alice", "")
+    gateway.run("pam-iampass-gateway", "host", "resume", host.name)
+    assert host.log_in(phone, "alice")
+    word = invited(gateway, "pam-iampass-gateway host invite").split()[-1]
+    gateway.run("pam-iampass-gateway", "host", "revoke", word.partition(".")[0])
+    gateway.run("pam-iampass-gateway", "phone", "lost", "alice", "--yes", "--no-wait")
+    assert not host.log_in(phone, "alice", "")
+
+
+def test_a_stolen_authority_is_replaced(
+    gateway: Booted, phone: Phone, hosts: list[Host], page: TypedPage
+) -> None:
+    host = hosts[0]
+    gateway.shell("cd /etc/iampass-gateway && rm ca.pem ca-key.pem && pam-iampass-gateway init")
+    gateway.run("systemctl", "restart", "pam-iampass-gateway")
+    assert not host.log_in(phone, "bob", "")
+    gateway.run("pam-iampass-gateway", "host", "remove", host.name, "--yes")
+    host.type("pam-iampass leave --force")
+    host.type(invited(gateway, "pam-iampass-gateway host invite"))
+    assert host.log_in(phone, "bob")
+
+
+def test_tables_are_there_already(gateway: Booted, page: TypedPage) -> None:
+    assert "already" in page.type(gateway, UPGRADE, "pam-iampass-gateway migrate").stdout
+
+
+def test_the_whole_page_is_typed(request: pytest.FixtureRequest, page: TypedPage) -> None:
+    all_is_typed(request, page, ELSEWHERE)
