@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -94,7 +94,6 @@ class Monitor:
         if path == "/metrics":
             now = CollectorRegistry()
             now.register(_Now(self._gateway, await self.look(), self._expires))
-            ProcessCollector(registry=now)
             return 200, CONTENT_TYPE_LATEST, generate_latest(metrics.REGISTRY) + generate_latest(now)
         return 404, "text/plain", b"/metrics, /healthz or /readyz\n"
 
