@@ -26,6 +26,7 @@ TLS = "TLS"
 BACKUP = "Backup"
 RESTORE = "Restore"
 UPGRADE = "Upgrade"
+WATCH = "Watch it"
 IAMPASS = 9443
 SECRET = "s3cret-of-the-application"
 GATEWAY = "gateway.example.com"
@@ -263,6 +264,12 @@ def test_a_backup_is_restored(gateway: Booted, phone: Phone, hosts: list[Host], 
     assert "Confirmed." in page.type(gateway, RESTORE, "pam-iampass-gateway restored --confirm").stdout
     time.sleep(6)
     assert host.log_in(phone, "alice")
+
+
+def test_what_is_said_of_watching(gateway: Booted, page: TypedPage) -> None:
+    """The figures themselves have tests elsewhere."""
+    assert page.block(WATCH, "scrape_configs:")
+    assert "GRANT" in page.type(gateway, WATCH, "runuser -u postgres -- psql").stdout
 
 
 def test_what_was_taken_is_worth_nothing(gateway: Booted, phone: Phone, hosts: list[Host]) -> None:
