@@ -185,7 +185,8 @@ class Database:
         # Kept while somebody holds or awaits a part of it.
         share = self._shares.setdefault(whose, asyncio.Semaphore(self._share))
         for each in (share, self._for_requests):
-            await asyncio.wait_for(each.acquire(), until.remaining())
+            # To wait with a time-out costs more than all the rest.
+            await (asyncio.wait_for(each.acquire(), until.remaining()) if each.locked() else each.acquire())
             turn.callback(each.release)
 
     async def _connection(self, turn: ExitStack) -> Connection:
