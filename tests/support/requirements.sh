@@ -7,7 +7,7 @@ set -eu
 demo="openssh-server openssh-client libpam-python sudo python3-yaml python3-systemd python3-pampy
 python3-click python3-rich python3-aiohttp python3-trustme python3-pexpect systemd util-linux iproute2 passwd
 gcc make libc6-dev libpam0g-dev"
-gateway="postgresql-17 python3-psycopg python3-psycopg-c python3-psycopg-pool python3-cryptography python3-ldap
+gateway="postgresql-client-17 tzdata python3-psycopg python3-psycopg-c python3-psycopg-pool python3-cryptography python3-ldap
 python3-prometheus-client"
 test="$demo $gateway pamtester strace tmux libpam-wrapper python3-pytest python3-pytest-timeout python3-coverage
 python3-hypothesis python3-requests python3-itsdangerous python3-pyte python3-segno python3-venv python3-zbar ca-certificates mypy
@@ -29,6 +29,9 @@ bench="$demo $gateway libpam-duo nginx-light python3-matplotlib python3-requests
 
 # These would change the machine's PAM files. They are only downloaded; tests/support/directory.py unpacks them.
 unpacked="sssd-common sssd-proxy libpam-sss"
+# It would make an account, a certificate, a database and a service of the machine. It is only downloaded;
+# tests/support/postgres.py unpacks it.
+server=postgresql-17
 
 case ${1-} in
     demo) wanted=$demo ;;
@@ -60,7 +63,21 @@ tools() {
         -o Dir::Cache::archives="$folder" $unpacked > /dev/null
     echo "$unpacked" > "$folder/made-of"
 }
-[ -n "$missing" ] || { tools "$1"; exit 0; }
+# The package of the server, and its libraries (but that for compiling queries, which is large).
+server() {
+    case $1 in fleet-demo | test | bench) ;; *) return 0 ;; esac
+    folder=${PAM_IAMPASS_TOOLS:-/var/tmp/pam-iampass-tools-$(id -u)}/server
+    [ ! -x /usr/lib/postgresql/17/bin/postgres ] && ! [ -e "$folder/complete" ] || return 0
+    echo "Downloading a Debian package: $server"
+    mkdir -p "$folder"
+    apt-get update -qq
+    libraries=$(apt-cache show "$server" | sed -n 's/^Depends: //p' | head -n 1 | tr ',' '\n' |
+        sed 's/|.*//; s/(.*//; s/ //g' | grep '^lib' | grep -v '^libllvm')
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $libraries > /dev/null
+    (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root "$server")
+    touch "$folder/complete"
+}
+[ -n "$missing" ] || { server "$1"; tools "$1"; exit 0; }
 
 [ "$(id -u)" -eq 0 ] || { echo "requirements.sh: must run as root to install$missing" >&2; exit 1; }
 command -v apt-get > /dev/null || { echo "requirements.sh: this needs Debian's apt-get" >&2; exit 1; }
@@ -93,7 +110,7 @@ disable() {
     echo "The newly installed $package is disabled."
 }
 disable openssh-server ssh.service ssh.socket
-disable postgresql-17 postgresql.service
 disable slapd slapd.service
 disable nginx-light nginx.service
+server "$1"
 tools "$1"
