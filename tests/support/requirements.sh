@@ -111,6 +111,8 @@ disable() {
 }
 disable openssh-server ssh.service ssh.socket
 disable slapd slapd.service
+disable krb5-kdc krb5-kdc.service
+disable krb5-admin-server krb5-admin-server.service
 disable nginx-light nginx.service
 server "$1"
 tools "$1"
