@@ -18,7 +18,7 @@ PROGRAMS = Path("/usr/lib/postgresql/17/bin")
 
 def _install() -> None:
     """Unpack what requirements.sh has downloaded, in this copy of the machine, unless the machine has it."""
-    if not PROGRAMS.exists():
+    if not (PROGRAMS / "postgres").exists():
         assert "MACHINE_COPY" in os.environ, "needs an isolated root"
         folder = os.environ.get("PAM_IAMPASS_TOOLS", f"/var/tmp/pam-iampass-tools-{os.getuid()}")
         (package,) = Path(folder, "server").glob("postgresql-17_*.deb")
