@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import logging
 import math
 import os
@@ -336,6 +337,7 @@ async def now(connection: Connection) -> datetime:
 # Migrations
 
 
+@functools.cache
 def migrations() -> Sequence[str]:
     """The SQL of each migration, the first one first."""
     folder = resources.files("pam_iampass.gateway") / "migrations"

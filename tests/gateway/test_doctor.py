@@ -20,7 +20,7 @@ from pam_iampass.gateway.database import now
 from pam_iampass.gateway.gateway import opened
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.settings import load
-from tests.support.gateway_machine import ETC, ROOT, SOCKETS, initialised, run_gateway, serving
+from tests.support.gateway_machine import ETC, SOCKETS, initialised, package, run_gateway, serving
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
 
@@ -141,7 +141,7 @@ def test_a_clock_and_an_old_server(
 ) -> None:
     command = ["faketime", "-f", "+20s", "/usr/bin/python3", "-m", "pam_iampass.gateway.cli"]
     command += ["doctor", "--json", "--offline"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    shown = subprocess.run(command, capture_output=True, text=True, check=False, cwd=package())
     assert shown.stdout, shown.stderr
     found = {finding["id"]: finding for finding in json.loads(shown.stdout)["findings"]}
     assert re.search(r"is (19|20|21) s behind this machine's", found["database-clock"]["title"])

@@ -19,7 +19,7 @@ import pytest
 from pam_iampass.gateway import certificates
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.cli.certificate import renew
-from tests.support.gateway_machine import ETC, ROOT, add_account, local_postgres, run_gateway, serving
+from tests.support.gateway_machine import ETC, add_account, local_postgres, package, run_gateway, serving
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
 from tests.support.terminal import Terminal
@@ -141,7 +141,7 @@ def test_without_a_secret_nothing_is_made(arguments: list[str]) -> None:
 def test_what_was_not_given_is_asked_for(arguments: list[str]) -> None:
     del arguments[arguments.index("--application-id") : arguments.index("--server")]
     command = [sys.executable, "-m", "pam_iampass.gateway.cli", *arguments]
-    terminal = Terminal(["env", f"PYTHONPATH={ROOT}", *command])
+    terminal = Terminal(["env", f"PYTHONPATH={package()}", *command])
     terminal.expect("The secret of your application")
     terminal.sendline("s3cret")
     terminal.expect("The id of your application")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -16,9 +17,19 @@ from pam_iampass.gateway.cli import ACCOUNT
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
 
-ROOT = Path(__file__).parents[2]
 ETC = Path("/etc/iampass-gateway")
 SOCKETS = Path("/run/postgresql")
+
+
+@functools.cache
+def package() -> Path:
+    """A folder with a copy of the package, which the service's account can read wherever the sources are."""
+    folder = Path("/opt/pam-iampass")
+    sources = Path(__file__).parents[2] / "pam_iampass"
+    shutil.copytree(
+        sources, folder / "pam_iampass", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
+    )
+    return folder
 
 
 def add_account() -> None:
@@ -75,7 +86,7 @@ def run_gateway(*arguments: str, typed: str = "", status: int | None = 0) -> str
         capture_output=True,
         text=True,
         check=False,
-        cwd=ROOT,
+        cwd=package(),
         timeout=120,
     )
     assert status in (None, done.returncode), done.stdout + done.stderr
@@ -99,7 +110,7 @@ def serving(errors: int | None = None) -> Iterator[int]:
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,
-        cwd=ROOT,
+        cwd=package(),
         user=ACCOUNT,
         group=ACCOUNT,
         extra_groups=[],

@@ -19,7 +19,7 @@ from pam_iampass.cli import LazyGroup
 from pam_iampass.cli import main as run
 from pam_iampass.client import IampassError, ManagementAPI
 from pam_iampass.gateway import settings as gateway_settings
-from pam_iampass.gateway.database import Connection, DatabaseError
+from pam_iampass.gateway.database import Connection, DatabaseError, migrations
 from pam_iampass.gateway.gateway import Gateway, opened
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.settings import GatewaySettings
@@ -106,6 +106,7 @@ def _using_the_database() -> Iterator[None]:
     If root runs the command, what is done meanwhile is done as the service's account, where there is one.
     """
     home = os.environ.get("HOME", "")
+    migrations()  # read while we are root: the account may not be able to, where these are sources
     try:
         with reading_as(ACCOUNT):
             with suppress(KeyError):
