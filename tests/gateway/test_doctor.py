@@ -141,9 +141,13 @@ def test_a_clock_and_an_old_server(
 ) -> None:
     command = ["faketime", "-f", "+20s", "/usr/bin/python3", "-m", "pam_iampass.gateway.cli"]
     command += ["doctor", "--json", "--offline"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=False, cwd=package())
-    assert shown.stdout, shown.stderr
-    found = {finding["id"]: finding for finding in json.loads(shown.stdout)["findings"]}
+    found: dict[str, dict[str, Any]] = {"database-away": {}}
+    for _ in range(5):  # it was stopped by the test before, and the machine may be busy
+        if "database-away" in found:
+            shown = subprocess.run(command, capture_output=True, text=True, check=False, cwd=package())
+            assert shown.stdout, shown.stderr
+            found = {finding["id"]: finding for finding in json.loads(shown.stdout)["findings"]}
+    assert "database-clock" in found, found
     assert re.search(r"is (19|20|21) s behind this machine's", found["database-clock"]["title"])
     monkeypatch.setattr(examination, "_TESTED", 99)
     report = examination.examine(ETC / "gateway.yaml", lambda what: None, in_loop, offline=True)

@@ -8,6 +8,7 @@ import socket
 import ssl
 import stat
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -143,6 +144,8 @@ def test_what_was_not_given_is_asked_for(arguments: list[str]) -> None:
     command = [sys.executable, "-m", "pam_iampass.gateway.cli", *arguments]
     terminal = Terminal(["env", f"PYTHONPATH={package()}", *command])
     terminal.expect("The secret of your application")
+    while termios.tcgetattr(terminal.child_fd)[3] & termios.ECHO:
+        time.sleep(0.01)  # what is typed before is discarded
     terminal.sendline("s3cret")
     terminal.expect("The id of your application")
     terminal.sendline("a/b")

@@ -208,7 +208,8 @@ def test_what_a_login_has_started_is_ended_with_it_though_it_heeds_no_signal(
     wait_until(stubborn.read_text, "it has not begun")
     assert ask(Verb.END, session) == DONE
     login.finish()
-    assert not Path("/proc", stubborn.read_text().strip()).exists()
+    process = Path("/proc", stubborn.read_text().strip())
+    wait_until(lambda: not process.exists(), "it has not ended, or is not reaped")
     assert other.runs()
     other.kill()
 
