@@ -155,7 +155,7 @@ def _ended(sock: socket.socket) -> bool:
             pass
     except ConnectionError:
         return True
-    except TimeoutError:
+    except (socket.timeout, TimeoutError):  # two classes until Python 3.10
         return False
     return True
 
