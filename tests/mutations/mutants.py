@@ -468,6 +468,12 @@ MUTANTS = {
             "test_that_no_connection_is_covered_where_keys_name_people_is_found",
         ),
         Mutant(
+            "nothing is said of a token with which people of a shared account approve for themselves",
+            "if not keys.places or not (seconds or (named and not meant)):",
+            "if True:",
+            "test_a_token_of_an_account_to_which_people_log_in_by_their_keys_is_found",
+        ),
+        Mutant(
             "a line that no longer keeps anybody out is not found",
             "if refusing is None or refusing.top in replaced:",
             "if True or refusing.top in replaced:",

@@ -593,7 +593,8 @@ A_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 def test_a_token_of_an_account_to_which_people_log_in_by_their_keys_is_found(
     installed: Installed, services: str, line: str, table: str, said_: str
 ) -> None:
-    put(installed.folder / "authorized_keys", f"# {A_KEY}\n{line}\n")
+    # For ME alone: sshd reads it as the account, and other tests may have made accounts of the names below.
+    put(installed.folder / "authorized_keys", f"# {A_KEY}\n{line}\n", 0o600)
     sshd = put(
         installed.folder / "sshd",
         f"#!/bin/sh\necho authorizedkeysfile {installed.folder}/authorized_keys\n",
