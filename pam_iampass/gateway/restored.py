@@ -130,16 +130,19 @@ async def _has_lost(connection: Connection, mark: Mark) -> bool:
 
 
 async def compare(gateway: Gateway) -> tuple[Mark, bool]:
-    """How far the database has come, and whether it is behind the mark.
+    """The mark to remember, and whether the database is an old copy: then it is the mark that there is, marked so.
 
     Raises DatabaseError, Tampered, ValueError and OSError.
     """
     before = seen()
     async with gateway.database.transaction() as connection:
         found = await current(gateway, connection)
-        if before is None or found.is_behind(before):
-            return found, before is not None
-        return found, found.restores == before.restores and await _has_lost(connection, before)
+        if before is None:
+            return found, False
+        is_behind = found.is_behind(before)
+        if is_behind or (found.restores == before.restores and await _has_lost(connection, before)):
+            return replace(before, old_copy=True), True
+        return found, False
 
 
 async def last_of_copy(connection: Connection) -> datetime | None:
@@ -161,9 +164,8 @@ async def look(gateway: Gateway) -> None:
     Raises DatabaseError; what else fails is raised, too, and counts as an old copy.
     """
     try:
-        found, gateway.restored = await compare(gateway)
-        before = seen()
-        remember(replace(before, old_copy=True) if gateway.restored and before is not None else found)
+        mark, gateway.restored = await compare(gateway)
+        remember(mark)
     except (Tampered, ValueError, OSError):
         gateway.restored = True
         raise
