@@ -24,11 +24,10 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus, Invite
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.records import Kind
-from pam_iampass.gateway.service import signed_by_host, spend_nonce, unavailable, work_for_sender
+from pam_iampass.gateway.service import require_signature, signed_by_host, unavailable, work_for_sender
 from pam_iampass.gateway.settings import GatewaySettings, GroupSettings
 from pam_iampass.server.http import Handler, Route
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply, bad_request, text_of
-from pam_iampass.server.signatures import Credentials, SignatureCheck
 
 _MACHINE = re.compile("[0-9a-f]{32}")
 _SECRET = re.compile("[A-Za-z0-9_-]{43}")
@@ -129,15 +128,9 @@ async def _invite(gateway: Gateway, connection: Connection, request: IncomingReq
         found = await hosts.find_invite(gateway, connection, id)
     except Tampered:
         found = None
-
-    async def secret_of(_client: str) -> str | None:
-        return None if found is None else found.secret
-
-    async def spend(credentials: Credentials) -> bool:
-        return await spend_nonce(connection, id, credentials.nonce)
-
+    secret = None if found is None else found.secret
     try:
-        await SignatureCheck(secret_of, spend, gateway.clock).caller(request, id)
+        await require_signature(gateway, connection, request, id, secret)
     except RefusedRequest as refusal:
         if refusal.reason != "STALE_TIMESTAMP":
             raise

@@ -142,14 +142,7 @@ async def signed_by_host(gateway: Gateway, request: IncomingRequest) -> Host:
         else:
             if host is None:
                 raise Unknown("application", id)
-
-            async def secret_of(client: str) -> str | None:
-                return host.secret if host is not None else None
-
-            async def spend(credentials: Credentials) -> bool:
-                return await spend_nonce(connection, id, credentials.nonce)
-
-            await SignatureCheck(secret_of, spend, gateway.clock).caller(request, id)
+            await require_signature(gateway, connection, request, id, host.secret)
     if host is None:
         raise unauthorized("UNKNOWN_CLIENT", "the row of this host was not written by a gateway")
     work_for(host.id)
@@ -175,7 +168,7 @@ async def _session_that_signed(gateway: Gateway, request: IncomingRequest) -> uu
         if request.method == "GET":  # changes nothing
             return True
         async with gateway.database.transaction() as connection:
-            return await spend_nonce(connection, str(id), credentials.nonce)
+            return await _spend_nonce(connection, str(id), credentials.nonce)
 
     work_for_sender(request)
     check = SignatureCheck(secret_of, spend, gateway.clock)
@@ -208,7 +201,21 @@ def work_for_sender(request: IncomingRequest) -> None:
     work_for(owner_of(request.remote) if request.remote else "")
 
 
-async def spend_nonce(connection: Connection, client: str, nonce: str) -> bool:
+async def require_signature(
+    gateway: Gateway, connection: Connection, request: IncomingRequest, client: str, secret: str | None
+) -> None:
+    """Raises RefusedRequest unless the client, whose secret this is, has signed the request. The nonce is used up."""
+
+    async def secret_of(_: str) -> str | None:
+        return secret
+
+    async def spend(credentials: Credentials) -> bool:
+        return await _spend_nonce(connection, client, credentials.nonce)
+
+    await SignatureCheck(secret_of, spend, gateway.clock).caller(request, client)
+
+
+async def _spend_nonce(connection: Connection, client: str, nonce: str) -> bool:
     """Whether this client sends this nonce to any gateway for the first time."""
     cursor = await connection.execute(
         "INSERT INTO nonce VALUES (%s, %s, now() + make_interval(secs => %s)) ON CONFLICT DO NOTHING",
