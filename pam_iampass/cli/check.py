@@ -11,7 +11,7 @@ from pam_iampass.cli.parameters import config_option, json_option
 from pam_iampass.cli.user import summary
 from pam_iampass.doctor.configuration import ConfigReport, check_config
 from pam_iampass.doctor.user_status import user_status
-from pam_iampass.errors import Severity
+from pam_iampass.errors import Problem, Severity
 
 _EPILOG = """\b
 Examples:
@@ -68,15 +68,17 @@ def _as_object(report: ConfigReport) -> dict[str, object]:
         "files": [str(file) for file in (*report.settings_files, *report.table_files)],
         "users": report.users,
         "denied": report.denied or None,
-        "problems": [
-            {
-                "file": str(problem.file),
-                "line": problem.line,
-                "key": problem.key,
-                "what": problem.what,
-                "remedy": problem.remedy,
-                "severity": problem.severity.value,
-            }
-            for problem in report.problems
-        ],
+        "problems": [problem_object(problem) for problem in report.problems],
+    }
+
+
+def problem_object(problem: Problem) -> dict[str, object]:
+    """A problem of a file, for programs."""
+    return {
+        "file": str(problem.file),
+        "line": problem.line,
+        "key": problem.key,
+        "what": problem.what,
+        "remedy": problem.remedy,
+        "severity": problem.severity.value,
     }

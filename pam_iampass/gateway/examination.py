@@ -10,7 +10,6 @@ from typing import Any
 
 import psycopg
 
-from pam_iampass.client.api import ManagementAPI
 from pam_iampass.client.connection import Deadline
 from pam_iampass.client.errors import IampassError
 from pam_iampass.doctor.report import DoctorReport, merged
@@ -19,7 +18,7 @@ from pam_iampass.gateway import certificates, hosts, restored
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.catalogue import finding
 from pam_iampass.gateway.database import Connection, DatabaseError, WrongSchema, many, one
-from pam_iampass.gateway.gateway import Gateway, opened
+from pam_iampass.gateway.gateway import Gateway, management, opened
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.settings import GatewaySettings
@@ -213,15 +212,7 @@ def _count(those: list[Host]) -> str:
 
 def _iampass(settings: GatewaySettings) -> Iterator[Problem]:
     try:
-        api = ManagementAPI(
-            settings.application_id,
-            settings.application_secret,
-            settings.server,
-            settings.server_ca_file,
-            settings.proxy,
-            previous_secret=settings.previous_secret,
-        )
-        known = api.knows_application(deadline=Deadline.after(_SECONDS))
+        known = management(settings).knows_application(deadline=Deadline.after(_SECONDS))
     except IampassError as error:
         yield finding("iampass-fails", "IAMPASS", settings.server, what=str(error), remedy=error.remedy)
         return

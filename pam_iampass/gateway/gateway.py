@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Callable, Protocol, TypeVar
 
+from pam_iampass.client.api import ManagementAPI
 from pam_iampass.client.application import Application
 from pam_iampass.client.call import Call
 from pam_iampass.client.status import Status
@@ -78,6 +79,18 @@ class Gateway:
     """The requests that the database had on a phone at `looked_at`, of hosts that may ask."""
     looked_at: float = -math.inf
     """`time.monotonic()`."""
+
+
+def management(settings: GatewaySettings) -> ManagementAPI:
+    """The application at IAMPASS, to manage its users with. Raises IampassError."""
+    return ManagementAPI(
+        settings.application_id,
+        settings.application_secret,
+        settings.server,
+        settings.server_ca_file,
+        settings.proxy,
+        previous_secret=settings.previous_secret,
+    )
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from pam_iampass.cli import main as run
 from pam_iampass.client import IampassError, ManagementAPI
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.database import Connection, DatabaseError, migrations
-from pam_iampass.gateway.gateway import Gateway, opened
+from pam_iampass.gateway.gateway import Gateway, management, opened
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.system.service_user import reading_as
@@ -154,16 +154,8 @@ class CommandGateway:
 
     def manager(self) -> ManagementAPI:
         """The application at IAMPASS. Raises ClickException."""
-        settings = self.settings
         try:
-            return ManagementAPI(
-                settings.application_id,
-                settings.application_secret,
-                settings.server,
-                settings.server_ca_file,
-                settings.proxy,
-                previous_secret=settings.previous_secret,
-            )
+            return management(self.settings)
         except IampassError as error:
             raise click.ClickException(error.diagnostics()) from None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pam_iampass.cli.check import problem_object
 from pam_iampass.cli.output import STYLES, count, finding, line, show_json
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.errors import Severity
@@ -27,17 +28,7 @@ def command(ctx: click.Context, config: Path, as_json: bool) -> None:
     """
     settings, problems = gateway_settings.check(config)
     if as_json:
-        shown = [
-            {
-                "file": str(problem.file),
-                "line": problem.line,
-                "key": problem.key,
-                "what": problem.what,
-                "remedy": problem.remedy,
-                "severity": problem.severity.value,
-            }
-            for problem in problems
-        ]
+        shown = [problem_object(problem) for problem in problems]
         show_json({"ok": settings is not None, "file": str(config), "problems": shown})
     else:
         for problem in problems:

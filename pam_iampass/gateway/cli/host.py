@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pam_iampass.cli import Verbs, output
-from pam_iampass.cli.parameters import DURATION, Parsed, json_option
+from pam_iampass.cli.parameters import DURATION, Parsed, json_option, named
 from pam_iampass.config import value_types
 from pam_iampass.config.value_types import InvalidValue, Network
 from pam_iampass.gateway import hosts, joining, records, sessions
@@ -30,13 +30,6 @@ Examples:
 """
 
 
-def _name(text: str) -> str:
-    error = hosts.host_name_error(text)
-    if error:
-        raise ValueError(error)
-    return text
-
-
 def _network(text: str) -> Network:
     try:
         return value_types.network(text)
@@ -44,7 +37,7 @@ def _network(text: str) -> Network:
         raise ValueError(f"{invalid.what}: {invalid.remedy}") from None
 
 
-NAME = Parsed("name", _name)
+NAME = named("name", hosts.host_name_error)
 
 
 @click.group(cls=Verbs, epilog=_EPILOG)

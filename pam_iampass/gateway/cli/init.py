@@ -15,7 +15,6 @@ import click
 
 from pam_iampass.cli import output
 from pam_iampass.cli.parameters import Parsed
-from pam_iampass.client.api import ManagementAPI
 from pam_iampass.client.errors import IampassError, Refused
 from pam_iampass.config.schema import Key
 from pam_iampass.config.value_types import InvalidValue
@@ -25,7 +24,7 @@ from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.cli import ACCOUNT, config_option, in_loop
 from pam_iampass.gateway.cli.certificate import CA_KEY, UNIT, renew
 from pam_iampass.gateway.database import Database, migrate
-from pam_iampass.gateway.gateway import opened
+from pam_iampass.gateway.gateway import management, opened
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.settings import KEY_BYTES, GatewaySettings
 from pam_iampass.setup import files
@@ -260,14 +259,7 @@ def _make_tables(settings: GatewaySettings) -> bool:
 
 def _require_application(settings: GatewaySettings) -> None:
     """Raises Refused for a secret that IAMPASS does not take, and ClickException unless it knows the application."""
-    api = ManagementAPI(
-        settings.application_id,
-        settings.application_secret,
-        settings.server,
-        settings.server_ca_file,
-        settings.proxy,
-        previous_secret=settings.previous_secret,
-    )
+    api = management(settings)
     try:
         known = api.knows_application()
     except Refused:

@@ -13,7 +13,7 @@ import psycopg
 
 from pam_iampass.cli.enrollment import plain_name
 from pam_iampass.cli.output import progress
-from pam_iampass.cli.parameters import Parsed
+from pam_iampass.cli.parameters import Parsed, named
 from pam_iampass.cli.user import delete_at_iampass
 from pam_iampass.client import Deadline, IampassError, ManagementAPI, Unavailable
 from pam_iampass.client.status import Status
@@ -36,25 +36,11 @@ _START_SECONDS = 25.0
 """After that, no gateway waits for IAMPASS's answer to a start any more."""
 
 
-def _group(text: str) -> str:
-    error = name_error(text)
-    if error:
-        raise ValueError(error)
-    return text
-
-
-def _name(text: str) -> str:
-    error = person_name_error(text)
-    if error:
-        raise ValueError(error)
-    return text
-
-
-NAME = Parsed("name", _name)
+NAME = named("name", person_name_error)
 group_option = click.option(
     "--group",
     "groups",
-    type=Parsed("name", _group),
+    type=named("name", name_error),
     multiple=True,
     help="A group of the person; gateway.yaml says on which hosts it counts. Can be repeated.",
 )
