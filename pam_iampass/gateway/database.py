@@ -281,37 +281,38 @@ def _line(error: Exception) -> str:
 # Rows
 
 
-_STATEMENTS: dict[tuple[str, ...], bytes] = {}
-"""By table, key and columns: to quote the names takes longer than to execute the statement."""
-
-
 async def insert(connection: Connection, table: str, row: Mapping[str, Any]) -> None:
     """Insert a row with these columns."""
-    which = (table, "", *row)
-    if which not in _STATEMENTS:
-        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
-            sql.Identifier(table),
-            sql.SQL(", ").join(map(sql.Identifier, row)),
-            sql.SQL(", ").join(map(sql.Placeholder, row)),
-        )
-        _STATEMENTS[which] = statement.as_bytes(connection)
-    await connection.execute(_STATEMENTS[which], dict(row))
+    await connection.execute(_insert(table, tuple(row)), dict(row))
 
 
 async def replace(connection: Connection, table: str, key: str, row: Mapping[str, Any]) -> None:
     """Write all columns of the row that has the same `key`."""
-    which = (table, key, *row)
-    if which not in _STATEMENTS:
-        assignments = [
-            sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name))
-            for name in row
-            if name != key
-        ]
-        statement = sql.SQL("UPDATE {} SET {} WHERE {} = {}").format(
-            sql.Identifier(table), sql.SQL(", ").join(assignments), sql.Identifier(key), sql.Placeholder(key)
-        )
-        _STATEMENTS[which] = statement.as_bytes(connection)
-    await connection.execute(_STATEMENTS[which], dict(row))
+    await connection.execute(_update(table, key, tuple(row)), dict(row))
+
+
+# To quote the names takes longer than to execute the statement.
+@functools.cache
+def _insert(table: str, columns: tuple[str, ...]) -> bytes:
+    statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+        sql.Identifier(table),
+        sql.SQL(", ").join(map(sql.Identifier, columns)),
+        sql.SQL(", ").join(map(sql.Placeholder, columns)),
+    )
+    return statement.as_bytes(None)
+
+
+@functools.cache
+def _update(table: str, key: str, columns: tuple[str, ...]) -> bytes:
+    assignments = [
+        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name))
+        for name in columns
+        if name != key
+    ]
+    statement = sql.SQL("UPDATE {} SET {} WHERE {} = {}").format(
+        sql.Identifier(table), sql.SQL(", ").join(assignments), sql.Identifier(key), sql.Placeholder(key)
+    )
+    return statement.as_bytes(None)
 
 
 async def one(connection: Connection, statement: str, *values: object) -> DictRow | None:
