@@ -72,7 +72,7 @@ class AuditRecord:
     tty: str = ""
     """The terminal of an administrator."""
     person: str = ""
-    """Who logs in, if that is neither the user nor the approver: a second person must approve."""
+    """The person who logs in, if that is neither the user nor the approver: a second person must approve."""
 
 
 def interpret(entry: Mapping[str, Any], trusted: Set[int]) -> AuditRecord | None:
@@ -161,7 +161,7 @@ class Filter:
     """Selects records; an empty set selects all."""
 
     users: frozenset[str] = frozenset()
-    """Who logs in (also into an account that several people share), who called, or who approved."""
+    """The people who log in (also into an account that several people share), who called, or who approved."""
     services: frozenset[str] = frozenset()
     outcomes: frozenset[str] = frozenset()
     since: datetime | None = None

@@ -28,8 +28,8 @@ _EPILOG = """Examples:
 
 
 def default_name(hosts_file: Path = Path("/etc/hosts")) -> str:
-    """The host name of this machine, with its domain if the name or /etc/hosts has one. DNS is not asked: whoever
-    answers there would choose the name."""
+    """The host name of this machine, with its domain if the name or /etc/hosts has one. DNS is not asked: an
+    attacker who answers there would choose the name."""
     name = socket.gethostname()
     with contextlib.suppress(OSError):
         for line in hosts_file.read_text(encoding="utf-8", errors="replace").splitlines():

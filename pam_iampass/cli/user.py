@@ -477,7 +477,7 @@ class _Removal:
         return Removed(name, RemovalState.REMOVED, file, self.manager is not None, codes, sessions)
 
     def one_of_several(self, name: str) -> Removed:
-        """The same. Who is not in the table may be logged in nevertheless: by a key, if a second person approved."""
+        """The same. A person who is not in the table may still be logged in: by a key, if a second person approved."""
         if self.table.find(name) is not None:
             return self.one(name)
         codes, sessions = _forget(name)

@@ -76,7 +76,7 @@ def unasked(config: Path, found: settings.Settings, sshd_service: str) -> Iterat
             if reason is not None:
                 key = f"services.{name}.approver"
                 says = "names a second person" if second and name == sshd_service else "is key"
-                what = f"{says}, but nobody is asked for whoever logs in to root by any key: {reason}"
+                what = f"{says}, but nobody is asked for a login to root by any key: {reason}"
                 remedy = (
                     f"give {name} an exempt: of its own without root, for instance an account for emergencies"
                 )
@@ -93,8 +93,8 @@ def second_people(
         nobodys = [name for name in users.entries if name not in people and _is_account(name)]
         if nobodys:
             what = (
-                f"{_SECOND}, and the key table has nobody of the name {names(nobodys)}: in these accounts, whoever"
-                " neither a key nor a kept login session names is denied"
+                f"{_SECOND}, and the key table has nobody of the name {names(nobodys)}: in these accounts, a"
+                " person whom neither a key nor a kept login session names is denied"
             )
             remedy = "pam-iampass key add PERSON FILE, if an account is that person's own"
             key = f"services.{seconds[0]}.approver"
@@ -109,7 +109,7 @@ def second_people(
     for name, service in found.services.items() if seconds else ():
         if service.approver in (Approver.KEY, Approver.LOGIN) and service.otherwise is Otherwise.USER:
             what = (
-                f"is user: of whoever is let in by the account's own phone, nothing says who they are, and"
+                f"is user: nothing names a person who is let in by the account's own phone, and"
                 f" services.{seconds[0]}.approver denies them"
             )
             remedy = "delete it, and give everybody a key: pam-iampass key add PERSON FILE"
@@ -121,7 +121,7 @@ def shared_with_token(
 ) -> Iterator[Problem]:
     """Accounts with a token of their own to which people of the key table log in.
 
-    No error: whoever uses an account says in its authorized_keys who logs in to it.
+    No error: anyone who uses an account can write its authorized_keys, which say who logs in to it.
     """
     seconds, people = _by_second_person(found), {place.person for place in keys.places}
     named = [each for each in found.services.values() if each.approver in (Approver.KEY, Approver.LOGIN)]
@@ -163,7 +163,7 @@ def _is_account(name: str) -> bool:
 
 
 def _by_second_person(found: settings.Settings) -> list[str]:
-    """The services in which somebody else must approve."""
+    """The services in which another person must approve."""
     return [
         name
         for name, service in found.services.items()
@@ -172,7 +172,7 @@ def _by_second_person(found: settings.Settings) -> list[str]:
 
 
 class _People:
-    """Who of the key table logs in to an account, by its authorized_keys."""
+    """The people of the key table who log in to an account, by its authorized_keys."""
 
     def __init__(self, keys: KeyReport) -> None:
         self._of: dict[tuple[str, bool], set[str]] = {}
@@ -221,7 +221,7 @@ def no_connection_covered(config: Path, found: settings.Settings) -> Iterator[Pr
 def whom(problem: Problem, keys: Path) -> str | None:
     """Who is denied because of an error of `denying` or `second_people`, in words; None if it is none."""
     if problem.what.startswith(_SECOND):
-        return "whoever logs in to an account that several people share is denied"
+        return "everybody who logs in to an account that several people share is denied"
     if problem.key.startswith("services.") and problem.key.endswith(".approver"):
         return f"everybody who is not exempt is denied by {problem.key}"
     if problem.file is not None and (problem.file == keys or folder_of(keys) in problem.file.parents):
@@ -250,7 +250,7 @@ def _without_token(users: UserTable, keys: KeyReport) -> Iterator[Problem]:
 
 
 def _unknown(users: UserTable, keys: KeyReport) -> Iterator[Problem]:
-    """People who may be another name of somebody who approves: the token that `unlisted_users` makes says nothing."""
+    """Names that may be others of a person who approves: the token that `unlisted_users` makes says nothing."""
     for place in _unlisted(users, keys):
         with suppress(LookupFailed):
             if policy.own_account(place.person, Accounts()) is None:

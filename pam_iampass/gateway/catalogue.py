@@ -67,8 +67,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "rows-not-ours",
             "{rows} not written by a gateway of this fleet",
-            "Somebody has changed the database, or the key file is another one. These rows do not count: such a host"
-            " cannot ask, and such a person cannot be asked.",
+            "A person or program with access to the database has changed it, or the key file is another one. These rows"
+            " do not count: such a host cannot ask, and such a person cannot be asked.",
             "Find out who can write to the database; then remove these rows and add them again",
         ),
         error_kind(
@@ -87,8 +87,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "database-plain",
             "The connection to the database is not encrypted",
-            "Whoever can read it sees the names of people and hosts; whoever can change it can hold up logins. Tokens,"
-            " secrets and phone numbers are encrypted in any case, and no row can be forged.",
+            "An attacker who can read it sees the names of people and hosts; one who can change it can hold up logins."
+            " Tokens, secrets and phone numbers are encrypted in any case, and no row can be forged.",
             "sslmode=verify-full in `database` of gateway.yaml",
         ),
     ),

@@ -215,7 +215,7 @@ async def _leave(gateway: Gateway, request: IncomingRequest) -> Reply:
     async with gateway.database.transaction() as connection:
         host = await hosts.change(gateway, connection, host.id) or host  # as it is now, locked
         if host.status is HostStatus.SUSPENDED:
-            raise RefusedRequest(403, "HOST_SUSPENDED", "a host that is suspended does not leave by itself")
+            raise RefusedRequest(403, "HOST_SUSPENDED", "a host that is suspended cannot leave on its own")
         if host.slowed_until is not None and host.slowed_until > await now(connection):
             raise RefusedRequest(
                 403, "HOST_THROTTLED", "people have cancelled requests of this host: leave later"

@@ -46,7 +46,7 @@ DATABASE_FAILURES = Counter(
 )
 CALLS = Histogram(
     "iampass_seconds",
-    "How long calls of IAMPASS took, each attempt by itself.",
+    "How long calls of IAMPASS took, each attempt counted separately.",
     ("call", "result"),
     buckets=(0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20),
     **_OPTIONS,

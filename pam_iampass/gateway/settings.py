@@ -178,7 +178,7 @@ DIRECTORY = Section(
             _ATTRIBUTE,
             "uid",
             "The attribute with the name of the person's account on the hosts. An entry with two is an error. People "
-            "must not be able to change their own: with the name of somebody who joins later, they would be asked for "
+            "must not be able to change their own: with the name of a person who joins later, they would be asked for "
             "that account.",
         ),
         Key(
@@ -201,9 +201,9 @@ DIRECTORY = Section(
             "phone_number",
             _OTHER_ATTRIBUTE,
             "mobile",
-            "The attribute with the number for messages, with `+` and country code. Whoever can write it can have the "
-            "registration link of a person without a phone: people must not be able to change it with what is their "
-            "first factor.",
+            "The attribute with the number for messages, with `+` and country code. Anyone who can write it can have "
+            "the registration link of a person without a phone: people must not be able to change it with what is "
+            "their first factor.",
         ),
         Key(
             "groups_base",
@@ -267,8 +267,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "monitoring",
         ValueType("an address with a port", _listen, example="127.0.0.1:8444", nullable=True),
         "127.0.0.1:8444",
-        "Where `/metrics` (Prometheus), `/healthz` and `/readyz` are, with plain http: whoever can connect reads them. "
-        "They name no host and no person. `null`: nowhere.",
+        "Where `/metrics` (Prometheus), `/healthz` and `/readyz` are, with plain http: anyone who can connect reads "
+        "them. They name no host and no person. `null`: nowhere.",
     ),
     Key(
         "database",

@@ -29,7 +29,10 @@ _AT_GATEWAY = {
     "HOST_THROTTLED": (Outcome.THROTTLED, "this host has asked too often, or was refused by several people"),
     "HOST_SUSPENDED": (Outcome.MISCONFIGURED, "pam-iampass-gateway host resume allows this host again"),
     "HOST_NOT_ADMITTED": (Outcome.MISCONFIGURED, "this host waits for pam-iampass-gateway host admit"),
-    "WRONG_MACHINE": (Outcome.MISCONFIGURED, "another machine has this credential: each must join by itself"),
+    "WRONG_MACHINE": (
+        Outcome.MISCONFIGURED,
+        "another machine has this credential: each machine must join separately",
+    ),
     "CLOCK_OFF": (Outcome.MISCONFIGURED, "set the clock of this machine (timedatectl), or of the database"),
     "IAMPASS_AWAY": (Outcome.UNAVAILABLE, "it cannot reach IAMPASS"),
     "DATABASE_AWAY": (Outcome.UNAVAILABLE, "it cannot use its database"),

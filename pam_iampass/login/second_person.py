@@ -1,7 +1,7 @@
 """A second person: others than the one who logs in must approve (`approver: {group: oncall}`). Who, and for how long.
 
 They are asked one after the other (`verification.py`). `exempt` and `asked` are about the one who logs in, as if the
-service had no `approver`: nobody gets in because somebody else is exempt. Bypasses and recovery codes are for a
+service had no `approver`: nobody gets in because another person is exempt. Bypasses and recovery codes are for a
 person's own phone, and have no effect here.
 """
 
@@ -101,14 +101,14 @@ def _who_logs_in(
         return Nobody(f"{name} has no token in the user table, and may not be who it seems", "who you are")
     is_known = phone.listed or configuration.settings.gateways or policy.own_account(name, accounts)
     if not is_known:
-        reason = f"{name} is neither in the user table nor an account, and may be another name of somebody"
+        reason = f"{name} is neither in the user table nor an account, and may be another name of a person"
         return Nobody(reason, "who you are")
     return name
 
 
 def _named(login: Login, account: str, sessions: list[KeptSession], keys: KeyTable) -> str | Nobody:
-    """Whose key it is, else who began the login session, else `account`; where there is a key table, nobody by a key
-    that is nobody's. Raises ConfigurationError and PolicyError."""
+    """The person whose key it is, else the one who began the login session, else `account`; if there is a key table, a
+    key that belongs to no person names nobody. Raises ConfigurationError and PolicyError."""
     if keys.is_in_use and policy.accepted(login.ssh_auth_info):
         return policy.named_by_keys(login.ssh_auth_info or "", keys)
     people = frozenset[str]()

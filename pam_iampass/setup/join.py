@@ -329,7 +329,7 @@ def _require_usable(content: bytes, group: int) -> None:
     kept_secret = {"application_secret_file": str(FOLDER / "application-secret")}
     if names and _errors_in(content_of(edited(text_of(content), kept_secret)), group):
         what = f"{', '.join(names)}: would deny every login, because the settings from before are incomplete"
-        raise SetupRefused(what, "run pam-iampass setup undo first; --force leaves all the same")
+        raise SetupRefused(what, "run pam-iampass setup undo first; --force leaves nevertheless")
 
 
 def _errors_in(content: bytes, group: int) -> list[Problem]:

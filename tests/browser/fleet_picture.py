@@ -13,7 +13,7 @@ _FRAMES = {
         "web1.example joins",
         "alice logs in to web1.example",
     ),
-    "somebody has taken over web1: what its key can do": (
+    "an attacker has taken over web1: what its key can do": (
         "web1.example was taken over",
         "The script rings alice",
     ),

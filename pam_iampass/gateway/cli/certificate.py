@@ -26,7 +26,7 @@ def command() -> None:
     """Show or renew the certificate with which this gateway serves hosts.
 
     It comes from the fleet's own CA, whose private key is needed for renewals only: ca-key.pem, beside gateway.yaml. It
-    may be kept elsewhere: who has it can pose as the gateway to every host.
+    may be kept elsewhere: anyone who has it can pose as the gateway to every host.
     """
 
 

@@ -80,7 +80,7 @@ def invite(
 ) -> None:
     """Make an invite, and print the command by which a host joins.
 
-    Whoever has the invite can join a host of its group, until it is used up or has expired: give it a --name or a
+    Anyone who has the invite can join a host of its group, until it is used up or has expired: give it a --name or a
     --network if it is kept anywhere, and see `host revoke`. A group must be in gateway.yaml, unless it is `default`.
     """
 
@@ -209,7 +209,7 @@ def suspend(config: Path, name: str) -> None:
     """Answer nothing any more that a host asks, neither starts nor calls about its sessions, until `host resume`.
 
     Phones that it has ring are asked no longer; its sessions stay. The invite with which it has joined is void, and it
-    cannot leave by itself.
+    cannot leave on its own.
     """
     _change(config, name, "host_suspend", {HostStatus.WAITING, HostStatus.ACTIVE}, HostStatus.SUSPENDED)
 

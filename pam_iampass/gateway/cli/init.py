@@ -85,8 +85,8 @@ def command(config: Path, secret_file: Path | None, **given: str | tuple[str, ..
     PostgreSQL on this machine, its database and role are made by the account postgres. Another one must be there, with
     a role that owns it.
 
-    Keep a copy of the key elsewhere: without it, a backup of the database is worth nothing, and with both, somebody
-    has the fleet.
+    Keep a copy of the key elsewhere: without it, a backup of the database is worth nothing, and with both, an
+    attacker has the fleet.
 
     The exit status is 0, or 1 if something is missing.
     """

@@ -107,7 +107,7 @@ def add_or_change(
         try:
             person = await people.add(inner, connection, new)
         except psycopg.errors.UniqueViolation:
-            raise EditRefused(f"{shown(name)} was added by somebody else", "try again") from None
+            raise EditRefused(f"{shown(name)} was added by another command", "try again") from None
         await records.act(connection, "user_add", person=name, reason=groups_of(person))
         return person
 

@@ -85,7 +85,7 @@ async def _watch_certificate(gateway: Gateway) -> None:
 
 
 class Refusals:
-    """Refused requests in the journal. Whoever can connect causes them, and other lines must stay to be found."""
+    """Refused requests in the journal. Anyone who can connect causes them, and they must not bury other lines."""
 
     _second = 0
     _lines = 0

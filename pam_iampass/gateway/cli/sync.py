@@ -42,9 +42,9 @@ _AT_A_TIME = 200  # people who are added at IAMPASS in one call
 def sync(ctx: click.Context, dry_run: bool, most: int | None, config: Path, as_json: bool) -> None:
     """Add, change and remove people as the directory says (`directory` in gateway.yaml). A timer runs this.
 
-    Who is no longer in the directory cannot log in from then on, and is removed at IAMPASS, with the phone, when the
-    time `grace` is over; who returns before has the same phone. People who were added here are left alone. An entry
-    with an error is left out and named, and nothing changes for its person.
+    A person who is no longer in the directory cannot log in from then on, and is removed at IAMPASS, with the phone,
+    when the time `grace` is over; one who returns before has the same phone. People who were added here are left
+    alone. An entry with an error is left out and named, and nothing changes for its person.
 
     If more than three people and more than a tenth would lose access at a time, nothing is changed without --remove.
 
@@ -151,7 +151,7 @@ class _Sync:
 
         for person in joining:
             if not self._insert(person):
-                self._failures.append(f"{shown(person.name)} was added by somebody else meanwhile")
+                self._failures.append(f"{shown(person.name)} was added by another command meanwhile")
             elif self._sends and person.phone_number is not None:
                 self._send(person, person.phone_number)
 

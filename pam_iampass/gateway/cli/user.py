@@ -55,7 +55,7 @@ from pam_iampass.gateway.people import Person, PersonStatus, Source
 _EPILOG = """\b
 Examples:
   pam-iampass-gateway user list                          who there is, and in which groups
-  pam-iampass-gateway user list --check-phones           and who has no phone
+  pam-iampass-gateway user list --check-phones           and those without a phone
   pam-iampass-gateway user add alice --group staff
   pam-iampass-gateway user add alice --group staff --group oncall --replace
   pam-iampass-gateway user remove alice
@@ -104,7 +104,7 @@ def list_people(ctx: click.Context, check_phones: bool, config: Path, as_json: b
     if unanswered:
         line("IAMPASS did not answer for all users. Try again later.", err=True)
     if tampered:
-        hint = "Rows were written by somebody who has no key of the gateway. To delete one: user remove NAME"
+        hint = "Rows were written without the gateway's key. To delete one: user remove NAME"
         line((hint, "bold red"), err=True)
     ctx.exit(1 if tampered or unanswered else 0)
 
@@ -199,8 +199,8 @@ def remove_people(
     """Remove each USER: from then on logins are denied. Then the sessions are ended, and the user is deleted at
     IAMPASS, with the phone.
 
-    If IAMPASS does not answer, logins stay denied; run the same command again to go on. Who comes from the directory
-    must be removed there, too: the next `user sync` adds them again otherwise, without a phone.
+    If IAMPASS does not answer, logins stay denied; run the same command again to go on. Remove a person of the
+    directory there, too: otherwise the next `user sync` adds them again, without a phone.
 
     The exit status is 0, or 1 if a user was not removed or a session not ended.
     """

@@ -639,7 +639,7 @@ def test_that_a_second_person_lets_nobody_into_a_shared_account_in_the_account_p
         [("services.sshd.approver", "pam-iampass setup sshd --prompt", Severity.ERROR)] if told else []
     )
     if told:
-        assert "whoever logs in to an account that several people share is denied" in report.denied
+        assert "everybody who logs in to an account that several people share is denied" in report.denied
 
 
 @pytest.mark.parametrize(
@@ -703,7 +703,7 @@ def test_that_root_is_exempt_where_keys_name_people_is_an_error(installed: Insta
     installed.write("users.yaml", "alice: t\n")
     report = by_key(installed, more=", exempt: {users: [root]}")
     (error,) = said(report)
-    assert "is key, but nobody is asked for whoever logs in to root by any key: root is exempt" in error
+    assert "is key, but nobody is asked for a login to root by any key: root is exempt" in error
     assert report.denied == ""
 
 
