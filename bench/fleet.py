@@ -78,7 +78,7 @@ certificate_key_file: {folder}/server.pem
 
 
 def measure(seconds: float, rates: tuple[int, ...], host_count: int, person_count: int) -> Section:
-    """So many logins a second, for so many seconds each."""
+    """Each of `rates` in turn, in logins a second, for `seconds`."""
     title = f"One gateway with {host_count:,} hosts and {person_count:,} people"
     print(title)
     times = [name.format(figure) for figure in (MEDIAN, PERCENTILE) for name in (THROUGH, DIRECT)]

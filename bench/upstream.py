@@ -73,7 +73,7 @@ Make = Callable[[Call[Any]], Any]
 
 
 def measure(seconds: float, rounds: int) -> Section:
-    """Each way in turn, in each round, for so many seconds."""
+    """Each way in turn, in each round, for `seconds`."""
     title = f"Calls to IAMPASS, {RATE:,} a second"
     print(title)
     columns = [

@@ -128,7 +128,7 @@ class Participants:
     """Whose phone is asked, or whose recovery code is spent, or who is bypassed."""
 
     person: str = ""
-    """Who logs in, for whom a second person must approve."""
+    """The person who logs in, if a second person must approve."""
 
 
 @dataclass(frozen=True)

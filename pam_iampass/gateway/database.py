@@ -53,7 +53,7 @@ class Connection(psycopg.AsyncConnection[DictRow]):
 Address = Union[str, tuple[str, int]]
 """The path of a socket, or host and port."""
 
-# It says so at each attempt of each connection; whoever needs a connection says it once.
+# The pool reports a failure at each attempt of each connection; the caller that needs one reports it once.
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
 CONNECT_SECONDS = 3.0
@@ -119,8 +119,8 @@ class Database:
             timeout=CONNECT_SECONDS,
             # A connection that has died while it was idle is replaced before it is used.
             check=_check,
-            # An attempt waits twice as long after each failure. Given up so soon, whoever needs a connection next
-            # begins a new one: otherwise it would be half as long as the outage until one is made again.
+            # An attempt waits twice as long after each failure. Given up so soon, the next caller that needs a
+            # connection begins a new one: otherwise it would be half as long as the outage until one is made again.
             reconnect_timeout=2.0,
             configure=_configure,
             open=False,
@@ -183,7 +183,7 @@ class Database:
         whose = _WHOSE.get()
         if whose is None:
             return
-        # Kept while somebody holds or awaits a part of it.
+        # Kept while a transaction holds or awaits a part of it.
         share = self._shares.setdefault(whose, asyncio.Semaphore(self._share))
         for each in (share, self._for_requests):
             # To wait with a time-out costs more than all the rest.

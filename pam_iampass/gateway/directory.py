@@ -98,7 +98,7 @@ def read(settings: DirectorySettings) -> Answer:
 
 
 def _connected(settings: DirectorySettings) -> Any:
-    """A connection on which somebody is bound. What ldap.conf and the environment say does not count."""
+    """A connection, bound as `bind_dn` if that is set. What ldap.conf and the environment say does not count."""
     trusted_file.read(settings.ca_file, limit=64 * 1024 * 1024)
     connection = ldap.initialize(settings.url)
     for option, value in (
@@ -185,7 +185,7 @@ def _answer(
             problem = f"has {'no' if not ids else 'more than one'} {settings.id}"
         if problem is not None:
             answer.problems.append(f"{shown(dn)} {problem}")
-            # Not by the names: one who claims the name of somebody who has left does not keep them here.
+            # Not by the names: an entry that claims the name of a person who has left does not keep them here.
             answer.held.update(map(_id, ids) if ids else names)
             continue
         (name,) = names
@@ -320,12 +320,12 @@ class Plan:
     replaced: tuple[tuple[Person, Entry], ...]
     """Another person has the name now, who needs a token and a phone of their own."""
     due: tuple[Person, ...]
-    """Who have left long enough ago to be removed at IAMPASS, or whose removal was stopped."""
+    """People who have left long enough ago to be removed at IAMPASS, or whose removal was stopped."""
     left: tuple[Person, ...]
-    """Who have left, and may still return."""
+    """People who have left, and may still return."""
     problems: tuple[str, ...]
     people: int
-    """Who come from the directory and can log in, before."""
+    """How many come from the directory and can log in, before the change."""
 
     @property
     def losing(self) -> int:
@@ -336,7 +336,7 @@ class Plan:
 
     @property
     def loses_many(self) -> bool:
-        """Whether so many lose access that it may be a mistake."""
+        """Whether the number of people who lose access suggests a mistake."""
         return self.losing > _SMALL and self.losing * _SHARE > self.people
 
 

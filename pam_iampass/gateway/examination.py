@@ -40,7 +40,7 @@ def examine(
 ) -> DoctorReport:
     """Check one subject after the other.
 
-    :param run: runs a coroutine, as somebody who may use the database.
+    :param run: runs a coroutine, as a user who may use the database.
     :param offline: do not call IAMPASS.
     """
     settings, problems = gateway_settings.check(config)

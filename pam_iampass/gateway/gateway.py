@@ -29,7 +29,7 @@ class Iampass(Protocol):
     application: Application
 
     async def call(self, call: Call[T], seconds: float, lane: Lane) -> T:
-        """Makes the call, within so many seconds. Raises IampassError."""
+        """Makes the call, within `seconds`. Raises IampassError."""
 
 
 class NoIampass:

@@ -1,7 +1,7 @@
 """The key file of a gateway, and what is made with it: encrypted values, the MACs of rows, the secrets of sessions.
 
-Whoever can write to the database, but has no key file, can approve nobody: a row that can lead to a success or to a
-credential counts only with its MAC, and an encrypted value only at the place for which it was encrypted.
+An attacker who can write to the database, but has no key file, can approve nobody: a row that can lead to a success or
+to a credential counts only with its MAC, and an encrypted value only at the place for which it was encrypted.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class KeyFile:
         """The row as it was read, all columns, without its MAC.
 
         Raises Tampered unless `sealed` has made it, and unless it has the columns `asked`, by which it was looked for:
-        whoever owns the database decides which row a SELECT finds.
+        the owner of the database decides which row a SELECT finds.
         """
         values = self.sealed(table, row)
         if not hmac.compare_digest(values.pop(MAC), bytes(row[MAC] or b"")):

@@ -104,7 +104,7 @@ class Monitor:
             self._looked_at = time.monotonic()
             self._look = asyncio.create_task(_look(self._gateway))
         await asyncio.wait({self._look}, timeout=_LOOK_SECONDS)
-        if not self._look.done():  # whoever asks next waits for the same one
+        if not self._look.done():  # the next request waits for the same one
             return Look(("the database does not answer in time",))
         return self._look.result()
 

@@ -48,7 +48,7 @@ class PersonStatus(enum.Enum):
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who may be asked on the phone."""
+    """A person who may be asked on the phone."""
 
     name: str
     """Compared byte for byte."""
@@ -125,7 +125,7 @@ def app_name(person: Person, settings: GatewaySettings) -> str:
 
 
 async def invite(gateway: Gateway, person: Person) -> None:
-    """Send somebody of the directory a registration link, after a login without a phone, if the settings say so.
+    """Send a person of the directory a registration link, after a login without a phone, if the settings say so.
 
     At most once an hour. Raises DatabaseError, psycopg.Error, Tampered and IampassError.
     """

@@ -61,7 +61,7 @@ async def write(
 async def act(
     connection: Connection, what: str, *, host: str | None = None, person: str | None = None, reason: str = ""
 ) -> None:
-    """Write what the administrator who runs this command has done, such as `user_add`, and what came of it."""
+    """Write what the administrator who runs this command has done, such as `user_add`, and the result."""
     by = administrator()
     who = {"caller": by.name, "sudo_user": by.sudo_user, "tty": by.tty, "remote": by.rhost, "reason": reason}
     given = {name: text for name, text in who.items() if text}

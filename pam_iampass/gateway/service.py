@@ -33,7 +33,7 @@ from pam_iampass.text import clean
 _NONCE_SECONDS = NONCE_SECONDS + WINDOW_SECONDS
 """The clocks of gateways differ."""
 BOUNDS = Bounds(body=16 * 1024)
-"""What the gateway takes from whoever can connect."""
+"""What the gateway takes from anyone who can connect."""
 _LOOKED_SECONDS = 1.0
 """For so long a request that was on the phone, of a host that may ask, is taken to be there still."""
 
@@ -51,7 +51,7 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
         asked = AskedStart.of(request)
         found = await sessions.refused(gateway, request.segments[2], asked, Reason.CLOCK_OFF)
     except DatabaseAway as away:
-        # The first look-up has failed: nothing was done for this request, whoever has signed it.
+        # The first look-up has failed: nothing was done for this request, no matter who has signed it.
         return _not_started(Reason.DATABASE_AWAY.name, request, credentials, nothing_sent=away.unreachable)
     except DatabaseError:
         found = Reason.DATABASE_AWAY

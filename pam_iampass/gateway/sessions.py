@@ -469,7 +469,7 @@ async def _invite(gateway: Gateway, person: Person) -> None:
 async def _written(
     gateway: Gateway, connection: Connection, session: HostSession, columns: dict[str, Any], error: str
 ) -> HostSession:
-    # Whoever removes the person waits for this transaction, and then finds the session.
+    # A command that removes the person waits for this transaction, and then finds the session.
     await connection.execute("SELECT 1 FROM person WHERE name = %s FOR SHARE", (session.person,))
     locked = await _locked(gateway, connection, session.id)
     before = _of(gateway, locked)

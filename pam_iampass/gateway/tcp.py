@@ -29,7 +29,7 @@ async def first_reachable(addresses: Sequence[Any], until: Deadline) -> socket.s
 
 async def _connected(sock: socket.socket, address: Any, seconds: float) -> socket.socket:
     """The socket, connected. An event loop that was held up sees its time-out first: what the kernel says counts, or
-    whoever can hold up a gateway could make an outage. Raises OSError."""
+    an attacker who can hold up a gateway could make an outage. Raises OSError."""
     with contextlib.ExitStack() as unless_connected:
         unless_connected.callback(sock.close)
         sock.setblocking(False)

@@ -140,7 +140,7 @@ class Upstream(Sender):
         attempts: int = ATTEMPTS,
         pause: Callable[[float], Awaitable[object]] | None = None,
     ) -> T:
-        """Makes the call, within so many seconds: as `Transport.call`, and for a call of the application once more with
+        """Makes the call, within `seconds`: as `Transport.call`, and for a call of the application once more with
         the previous secret if the other one is rejected with 401. Raises IampassError, with the same truth in
         `may_have_started` and `outage`, and ValueError for a call of another server."""
         if not self.origin.owns(call.url):
@@ -301,7 +301,7 @@ class _Connector(aiohttp.BaseConnector):
         """A connection to send the request of this task's attempt on. From here on it counts as sent."""
         attempt = _ATTEMPT.get()
         if attempt.sent:
-            # aiohttp would send a GET again by itself, with a nonce that is used up, because its connection has ended.
+            # aiohttp would repeat a GET whose connection has ended, with a nonce that is used up.
             raise attempt.failed(ConnectionResetError())
         while True:
             connection = await super().connect(req, traces, timeout)
@@ -385,7 +385,8 @@ class _Route:
             loop, whole = asyncio.get_running_loop(), Deadline.after(self._seconds)
             self._lookup = loop.run_in_executor(self._thread, look_up, target, self._network, whole)
             self._lookup.add_done_callback(lambda lookup: lookup.cancelled() or lookup.exception())
-        # It ends by itself, and tells a name server that does not answer from a machine that cannot ask.
+        # The lookup has a deadline of its own, and tells a name server that does not answer from a machine that cannot
+        # ask.
         await asyncio.wait([self._lookup], timeout=until.remaining() + _LOOKUP_ENDS_SECONDS)
         if not self._lookup.done():
             raise OSError(errno.EAGAIN, "the name lookup does not end")

@@ -134,11 +134,11 @@ class ApprovalRequired(AskedLogin):
 
     phone: Phone
     asker: str = ""
-    """Who logs in, if it is a second person who must approve; else empty. Their account, if that may be unknown."""
+    """The person who logs in, if a second person must approve; else empty. Their account, if they may be unknown."""
     asker_is_known: bool = True
     """Whether `asker` is a person, and not an account that several may share (`allow_self`)."""
     others: tuple[ApprovalRequired, ...] = ()
-    """Who is asked after this second person, in this order."""
+    """The people who are asked after this second person, in this order."""
 
     @property
     def people(self) -> tuple[ApprovalRequired, ...]:
@@ -147,12 +147,12 @@ class ApprovalRequired(AskedLogin):
 
     @property
     def person(self) -> str:
-        """Who logs in; empty if nothing says so."""
+        """The person who logs in; empty if nothing names them."""
         return self.counted if self.asker_is_known else ""
 
     @property
     def counted(self) -> str:
-        """See AskedLogin: who asks a second person keeps nobody else from it."""
+        """See AskedLogin: a person who asks a second person keeps nobody else from it."""
         return self.asker or self.approver
 
 

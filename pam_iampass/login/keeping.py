@@ -71,7 +71,7 @@ class Covering:
     def _has_phone(self, found: list[Cover], deadline: Deadline) -> bool:
         """Whether IAMPASS says that the person has a phone. If it says that there is none, the sessions are revoked.
 
-        A gateway ends the sessions of whoever loses one, and tells no host of phones.
+        A gateway ends the sessions of a person who loses one, and tells no host of phones.
         """
         if self._required.settings.gateways:
             return True

@@ -308,8 +308,8 @@ def _is_asked(account: Account, asked: AskedSettings, accounts: Accounts) -> boo
 def phone(person: str, service: ServiceSettings, users: UserTable) -> Phone | NotListed:
     """The phone of a person, or the policy for users without one. Raises ConfigurationError and PolicyError.
 
-    A gateway knows everybody by name: of the table, only the methods count. Whoever a key or a login session names is
-    asked: without a phone, nobody uses an account that several people share.
+    A gateway knows everybody by name: of the table, only the methods count. A person whom a key or a login session
+    names is asked: without a phone, nobody uses an account that several people share.
     """
     entry, unlisted = users.find(person), service.unlisted_users
     methods = service.methods if entry is None or entry.methods is None else entry.methods

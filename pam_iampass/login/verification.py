@@ -140,7 +140,7 @@ def _prompt(
 def _look_again(
     required: AskedLogin, arguments: ModuleArguments, application: PamApplication, context: LoginContext
 ) -> Decision | None:
-    """After the prompt, for which there is time: the key table may say no longer who logs in, or somebody else."""
+    """After the prompt, which takes time: the key table may name nobody for this login any more, or another person."""
     if required.service.approver in (Approver.USER, Approver.CALLER):
         return None
     found = _who_must_approve(required.login, arguments, application, context)

@@ -266,7 +266,7 @@ class _Server(web.Server):
 
 
 def owner_of(address: str) -> str:
-    """Who has a share of the connections: an address, or the /64 of one, in which a host may choose."""
+    """The owner of a share of the connections: an address, or the /64 of one, in which a host may choose."""
     found = ipaddress.ip_address(address.partition("%")[0])
     is_ipv4 = found.version == 4 or getattr(found, "ipv4_mapped", None)
     return address if is_ipv4 else found.exploded[:19]

@@ -95,7 +95,7 @@ def _is_further_connection(kept: KeptSession, request: CoverRequest) -> bool:
     first factor.
 
     Where people share accounts, that need not be the same person: the ssh agent that one forwards to an account signs
-    for whoever uses the account, and the address is that of its machine.
+    for anyone who uses the account, and the address is that of its machine.
     """
     if kept.state not in (State.APPROVED, State.OPEN):
         return False

@@ -114,7 +114,7 @@ class KeptSession:
     token: str = field(default="", repr=False)
     """That of the phone that approved it: never to be shown."""
     person: str = ""
-    """Who logged in: `approver`, unless that was a second person. Empty if it is not known."""
+    """The person who logged in: `approver`, unless that was a second person. Empty if it is not known."""
     awaited: tuple[Opener, ...] = ()
     """Whose logins may still be attached: one for the approval, one for each further connection that it covered."""
     attached: tuple[AttachedLogin, ...] = ()

@@ -257,7 +257,7 @@ class KeptSessions:
         self.change(process.session, partial(event, pid=process.pid))
 
     def people_within(self, config: str, audit_session: int | None, uid: int | None) -> frozenset[str]:
-        """Who began the login sessions in which an application runs: one person, if it is in one of ours.
+        """The people who began the login sessions in which an application runs: one, if it is in one of ours.
 
         `config` is the settings file that the application has, `uid` its real user id. A session that covers nothing
         any more still says who began it, and a second person who approved it did not.

@@ -236,7 +236,7 @@ class Tasks:
         entry.phone_at, once = now + PHONE_INTERVAL, entry.without_phone
         try:
             manager = self._manage(kept.config)
-            if manager.transport.origin.gateways:  # a gateway ends the sessions of whoever loses a phone
+            if manager.transport.origin.gateways:  # a gateway ends the sessions of a person who loses a phone
                 return
             found = manager.has_registered_mobile_device(kept.token, deadline=Deadline.after(CALL_TIMEOUT))
         except (IampassError, PamIampassError, ValueError):
