@@ -1,4 +1,4 @@
-"""People from LDAP, from a real slapd: who joins, changes, leaves and returns; and what changes nothing."""
+"""People from LDAP, from a real slapd: people who join, change, leave and return; and what changes nothing."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_a_name_that_stands_twice_is_nobodys_and_both_entries_are_named(place: P
 
 
 def test_who_claims_another_name_gets_nothing_and_keeps_nobody_here(place: Place) -> None:
-    """A person who can write the own `uid` adds that of another one, who leaves."""
+    """A person who can write their own `uid` adds that of another one, who leaves."""
     place.sync()
     place.slapd.delete("alice")
     place.slapd.change("bob", "uid", "bob", "alice")
@@ -215,7 +215,7 @@ def test_what_is_no_name_does_not_keep_the_others(place: Place, name: str) -> No
 
 
 def test_groups_elsewhere_do_not_count(place: Place) -> None:
-    """Somebody may be allowed to make groups in a part of the directory."""
+    """A person may be allowed to make groups in a part of the directory."""
     place.slapd.add_folder(f"ou=own,{SUFFIX}")
     place.slapd.add_group("admins", "bob", under=f"ou=own,{SUFFIX}")
     place.slapd.add_folder(f"ou=groups,ou=own,{SUFFIX}")
@@ -439,7 +439,7 @@ def test_without_a_directory_there_is_nothing_to_do(gateway_command: GatewayComm
 
 
 def _logs_in(place: Place, folder: Path, *names: str, messages: int) -> list[str]:
-    """What a host is told, whose gateway has the settings of the directory and sends so many messages in all."""
+    """A host's answer, if its gateway has the settings of the directory and sends `messages` in all."""
     found = load(place.config).directory
     settings = settings_for(
         place.conninfo, place.sandbox, folder, key=bytes.fromhex("5a" * 32), directory=found

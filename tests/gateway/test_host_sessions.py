@@ -1,4 +1,4 @@
-"""The sessions of hosts: whose they are, what IAMPASS says of them, and what somebody with the database cannot do."""
+"""The sessions of hosts: whose they are, what IAMPASS says of them, and what an attacker in the database cannot do."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ def test_a_host_that_is_suspended_or_removed_has_no_sessions(
     assert caller.ask("bob").status == 404
 
 
-# Somebody who can write to the database, and has no key file
+# An attacker who can write to the database, and has no key file
 
 
 @pytest.mark.parametrize(

@@ -277,7 +277,7 @@ def test_another_gateway_is_not_trusted(server: Postgres, tmp_path: Path) -> Non
     other = trustme.CA()
     shown = fails("join", URL, f"{id}.{secret}.{'A' * 43}", "--name", "web")
     assert "another certificate authority" in shown
-    # Somebody in between who shows the right certificate of the CA, which is public, but has no certificate from it.
+    # An attacker in between who shows the right certificate of the CA, which is public, but has no certificate from it.
     asked: list[bytes] = []
     genuine = Path("/etc/iampass-gateway/ca.pem").read_bytes()
     with _impostor(other, genuine, asked) as port:

@@ -1,4 +1,4 @@
-"""What somebody can do who has a credential, an invite, the database, a backup or a gateway: docs/gateway.md.
+"""What an attacker can do with a credential, an invite, the database, a backup or a gateway: docs/gateway.md.
 
 Here is what is not played elsewhere, and what does work.
 """
@@ -25,7 +25,7 @@ TABLES = ("fleet", "host", "invite", "person", "session", "nonce", "record")
 
 
 def put_back(conninfo: str, table: str, row: dict[str, Any]) -> None:
-    """What somebody does who has kept an old row."""
+    """What an attacker does who has kept an old row."""
     values = [Jsonb(value) if isinstance(value, dict) else value for value in row.values()]
     columns, places = ", ".join(row), ", ".join(["%s"] * len(row))
     with psycopg.connect(conninfo, autocommit=True) as connection:
@@ -33,7 +33,7 @@ def put_back(conninfo: str, table: str, row: dict[str, Any]) -> None:
 
 
 def with_key(conninfo: str, key: bytes, use: Any) -> Any:
-    """What somebody finds, or does, who has the database and a key file."""
+    """What an attacker finds, or does, who has the database and a key file."""
 
     async def go() -> Any:
         async with Database(conninfo, connections=1) as database, database.transaction() as connection:

@@ -536,7 +536,7 @@ MUTANTS = {
             "test_who_logs_in_is_not_asked_unless_that_is_allowed",
         ),
         Mutant(
-            "who uses a shared account, and is not known, approves as their own second person",
+            "a person who uses a shared account, and is not known, approves as their own second person",
             "if isinstance(person, Nobody) and not second.allow_self:",
             "if False:",
             "test_whom_no_key_names_is_let_in_by_nobody_not_even_by_themselves",
@@ -554,19 +554,19 @@ MUTANTS = {
             "test_a_key_table_that_an_editor_has_emptied_does_not_make_a_shared_account_one_persons",
         ),
         Mutant(
-            "in a login session begun by a key of nobody's, the account is who uses sudo",
+            "in a login session begun by a key that belongs to no person, the account counts as the user of sudo",
             "if isinstance(by_key, Nobody) and not named:",
             "if False:",
             "test_in_a_login_session_begun_by_a_key_of_nobodys_nobody_approves",
         ),
         Mutant(
-            "who has no token is not their own second person by another name",
+            "a person without a token is not their own second person by another name",
             'return Nobody(f"{name} has no token in the user table, and may not be who it seems", "who you are")',
             "return name",
             "test_who_has_a_key_under_another_name_or_was_removed_is_not_their_own_second_person",
         ),
         Mutant(
-            "a token that is made of any name says who somebody is",
+            "a token that is made of any name says who a person is",
             "if not is_known:",
             "if False:",
             "test_who_has_a_key_under_another_name_or_was_removed_is_not_their_own_second_person",
@@ -578,13 +578,13 @@ MUTANTS = {
             "test_two_names_with_one_phone_are_asked_once",
         ),
         Mutant(
-            "who was let in by a second person cannot be put out by name",
+            "a person who was let in by a second person cannot be put out by name",
             "if who in (kept.user, kept.person, kept.approver)]",
             "if who in (kept.user, kept.approver)]",
             "test_a_session_is_found_by_who_has_logged_in",
         ),
         Mutant(
-            "who has no token is not cut off by user remove",
+            "a person without a token is not cut off by user remove",
             "if self.table.find(name) is not None:\n            return self.one(name)",
             "if True:\n            return self.one(name)",
             "test_who_was_let_in_by_a_second_person_is_found_by_name_and_put_out",
@@ -614,7 +614,7 @@ MUTANTS = {
             "test_the_second_person_who_approved_a_login_is_not_who_uses_sudo_in_it",
         ),
         Mutant(
-            "who was removed while a second person was asked gets into a shared account",
+            "a person who was removed while a second person was asked gets into a shared account",
             "asker = asking.name if isinstance(person, Nobody) else person",
             "asker = asking.name",
             "test_the_approval_of_a_second_person_does_not_count_once_who_logs_in_was_removed",
@@ -888,7 +888,7 @@ MUTANTS = {
             "test_a_connection_by_another_first_factor_asks_the_phone",
         ),
         Mutant(
-            "a further connection is covered where others can use the agent of whoever has the key",
+            "a further connection is covered where others can use the agent of the person who has the key",
             " or request.key_names_person:",
             ":",
             "test_anything_else_is_not_covered[ssh where the key says who of an account's people logs in]",
@@ -932,7 +932,7 @@ MUTANTS = {
             "test_who_can_write_to_the_database_only_lets_nobody_in",
         ),
         Mutant(
-            "somebody who is being removed can log in until IAMPASS has been told",
+            "a person who is being removed can log in until IAMPASS has been told",
             "name, status=PersonStatus.REMOVING)",
             "name, status=PersonStatus.ACTIVE)",
             "test_a_removal_that_iampass_did_not_hear_of_goes_on_and_meanwhile_nobody_gets_in",
@@ -986,7 +986,7 @@ MUTANTS = {
             "test_groups_elsewhere_do_not_count",
         ),
         Mutant(
-            "whoever claims the name of somebody who has left keeps them here",
+            "an entry that claims the name of a person who has left keeps them here",
             "answer.held.update(map(_id, ids) if ids else names)",
             "answer.held.update(names)",
             "test_who_claims_another_name_gets_nothing_and_keeps_nobody_here",
@@ -998,7 +998,7 @@ MUTANTS = {
             "test_local_people_are_left_alone",
         ),
     ),
-    "Whoever watches a gateway reads figures, and costs it nothing": (
+    "Anyone who can watch a gateway reads figures, and costs it nothing": (
         Mutant(
             "a host chooses the labels of figures",
             "service if service in SERVICES else OTHER",
@@ -1110,7 +1110,7 @@ MUTANTS = {
             "test_the_database_approves_nobody",
         ),
         Mutant(
-            "whoever owns the database shows another row than it was asked for",
+            "the owner of the database shows another row than it was asked for",
             "if any(values[name] != value for name, value in asked.items()):",
             "if any(name not in values for name in asked):",
             "test_the_database_shows_no_other_row_than_it_was_asked_for",
@@ -1134,7 +1134,7 @@ MUTANTS = {
             "test_a_client_that_reads_no_answers_is_cut_off",
         ),
         Mutant(
-            "whoever can connect takes all descriptors of a server",
+            "a client without a credential takes all descriptors of a server",
             "full = len(self._held) >= self._bounds.connections",
             "full = False",
             "test_there_are_no_more_connections_than_the_server_can_serve",
@@ -1195,7 +1195,7 @@ MUTANTS = {
             "test_what_is_done_for_a_host_is_of_its_share",
         ),
         Mutant(
-            "whoever can connect to a gateway fills its journal",
+            "a client without a credential fills a gateway's journal",
             "if self._lines <= _LINES_A_SECOND:",
             "if self._lines:",
             "test_whoever_can_connect_does_not_fill_the_journal",
@@ -1305,7 +1305,7 @@ MUTANTS = {
     ),
     "An invite is for the hosts that it says, and no host takes the place of another": (
         Mutant(
-            "joining: who knows the name and the machine of a host is that host",
+            "joining: an attacker who knows the name and the machine of a host is that host",
             "return hmac.compare_digest(host.secret.encode(), joining.secret.encode()) and machine",
             "return machine",
             "test_a_name_that_exists_is_never_taken_over[secret]",
@@ -1407,7 +1407,7 @@ MUTANTS = {
             "test_a_host_of_a_group_that_wants_it_waits_until_it_is_admitted",
         ),
         Mutant(
-            "joining: a host trusts whoever answers at the address",
+            "joining: a host trusts any server that answers at the address",
             "if not hmac.compare_digest(found, fingerprint):",
             "if False:",
             "test_another_gateway_is_not_trusted",

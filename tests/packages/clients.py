@@ -74,7 +74,7 @@ class Client:
     """The user of its runs, if they need a special one."""
 
     def result(self, way: Way) -> Result:
-        """What it can do in this way. Nothing new is to be seen of those that fail at the prompt, whoever is asked."""
+        """What it can do in this way. Those that fail at the prompt show nothing new, no matter who is asked."""
         if way is Way.KEY:
             return Result(self.prompt.works)
         return self.quiet if way is Way.QUIET else self.prompt

@@ -338,7 +338,7 @@ def test_the_role_says_whose_keys_are_whose(
     press_enter(login)
     people.phone.approve("alice")
     assert got_in(login, "carol")
-    # Whoever is left out is known no more.
+    # A person who is left out is known no more.
     del variables["pam_iampass_keys"]["alice"]
     assert run() == 1
     assert not got_in(people.ssh("carol", options=alices), "carol")

@@ -93,7 +93,7 @@ class FleetHost:
         )
 
     def login(self, user: str, *remote: str, timeout: float) -> Login:
-        """Somebody logs in from the machine."""
+        """A person logs in from the machine."""
         return self._sshd.login(user, *remote, timeout=timeout)
 
     @contextlib.contextmanager

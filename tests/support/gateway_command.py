@@ -107,7 +107,7 @@ class GatewayCommand:
         return asyncio.run(go())
 
     def person(self, name: str) -> Person:
-        """Somebody who is in the database. Raises Tampered."""
+        """A person who is in the database. Raises Tampered."""
         found = self.transaction(lambda g, c: people.find(g, c, name))
         assert found is not None
         assert isinstance(found, Person)
@@ -126,7 +126,7 @@ class GatewayCommand:
 
     @property
     def records(self) -> list[tuple[str, str, str]]:
-        """What was done, to whom, and what came of it; the oldest first."""
+        """What was done, to whom, and the result; the oldest first."""
         rows = self.rows("SELECT person, fields FROM record WHERE kind = 'act' ORDER BY id")
         return [(row["fields"]["what"], row["person"] or "", row["fields"].get("reason", "")) for row in rows]
 

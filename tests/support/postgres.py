@@ -30,7 +30,7 @@ def _install() -> None:
 
 
 class Postgres:
-    """A server with its data in a folder: on a port of 127.0.0.1 whoever one says one is, at its socket by account.
+    """A server with its data in a folder: on a port of 127.0.0.1 for any name, at its socket by account.
 
     Without a loss of power nothing is lost, so it does not wait for the disk.
     """

@@ -88,7 +88,7 @@ class Fleet:
         return done.returncode == 0
 
     def log_in(self, user: str, host: str, outcome: str, gets_in: bool) -> None:
-        """Somebody logs in with a key; show it, and the records of host and gateway."""
+        """A person logs in with a key; show it, and the records of host and gateway."""
         cursor, began = self.journald.cursor(), time.monotonic()
         indented([f"$ ssh {user}@{_short(host)} '{REMOTE_COMMAND}'"], "|")
         terminal = self.hosts[host].login(user, REMOTE_COMMAND, timeout=SECONDS)

@@ -253,7 +253,7 @@ def test_what_bob_types_into_alices_tmux_is_hers_and_what_she_types_into_his_is_
 
 
 def test_a_login_by_the_agent_that_alice_forwards_asks_her_phone(people: People) -> None:
-    """A limitation: whoever uses the account can have her agent sign, for this machine and for others. Where her key
+    """A limitation: anyone who uses the account can have her agent sign, for this machine and for others. Where her key
     names her, `covers_connections` changes nothing."""
     people.keep(more=", covers_connections: true")
     socket = people.folder / "agent"

@@ -145,7 +145,7 @@ def test_methods_of_one_path_are_named_where_another_is_used() -> None:
     assert refused.value.headers == (("Allow", "GET, POST"),)
 
 
-# Whoever can connect has no credential yet
+# Clients that can connect, and have no credential yet
 
 
 def _ended(sock: socket.socket) -> bool:
