@@ -30,7 +30,7 @@ def test_the_code_on_the_screen_registers_the_phone(place: GatewayCommand) -> No
     assert alice.groups == ("staff",)
     assert place.sandbox.users[alice.token] is False
     (code,) = read_codes(terminal.shown.partition("Waiting")[0], light=False)
-    place.open_link(code)
+    place.sandbox.open_link(code)
     terminal.expect("The phone of alice is registered")
     assert terminal.finish() == 0
     assert place.sandbox.users[alice.token] is True

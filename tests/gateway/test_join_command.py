@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Callable
 
 import psycopg
 import pytest
@@ -436,8 +436,9 @@ class Crash(BaseException):
     """The process ends."""
 
 
-def _crashing_at(number: int, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Has the write with this number crash, before it or, for an odd one, after it. Returns what was written."""
+def _crashes(number: int, work: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Does the work, and has its write with this number crash, before it or, for an odd one, after it. Whether there
+    was such a write."""
     written: list[Path] = []
     real = files.write
 
@@ -449,8 +450,13 @@ def _crashing_at(number: int, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         if len(written) == number // 2 + 1 and number % 2:
             raise Crash
 
-    monkeypatch.setattr(files, "write", write_)
-    return written
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write", write_)
+        try:
+            work()
+        except Crash:
+            return True
+    return False
 
 
 def _works() -> str:
@@ -471,14 +477,7 @@ def test_wherever_joining_ends_the_machine_works_and_can_go_on(
     seen = []
     word = invited(uses=100)
     for number in range(40):
-        with monkeypatch.context() as patch:
-            _crashing_at(number, patch)
-            try:
-                join.join(URL, word, "web")
-            except Crash:
-                crashed = True
-            else:
-                crashed = False
+        crashed = _crashes(number, lambda: join.join(URL, word, "web"), monkeypatch)
         seen.append(_works())
         if crashed:
             join.join(URL, word, "web")
@@ -502,14 +501,7 @@ def test_wherever_leaving_ends_the_machine_works_and_can_go_on(
     word = invited(uses=100)
     for number in range(20):
         join.join(URL, word, "web")
-        with monkeypatch.context() as patch:
-            _crashing_at(number, patch)
-            try:
-                join.leave(force=False)
-            except Crash:
-                crashed = True
-            else:
-                crashed = False
+        crashed = _crashes(number, lambda: join.leave(force=False), monkeypatch)
         seen.append(_works())
         if crashed:
             join.leave(force=False)

@@ -36,13 +36,19 @@ def host(place: GatewayCommand, tmp_path: Path) -> Iterator[HostCaller]:
         yield HostCaller(running)
 
 
+def _approved(place: GatewayCommand, host: HostCaller) -> Any:
+    """What begins a session of alice, who approves it."""
+    begun = host.ask("alice").authentication
+    place.sandbox.approve(place.person("alice").token)
+    assert host.answer(begun) == "active"
+    return begun
+
+
 def test_who_is_removed_cannot_log_in_and_the_sessions_end_everywhere(
     place: GatewayCommand, host: HostCaller
 ) -> None:
     token = place.person("alice").token
-    kept = host.ask("alice").authentication
-    place.sandbox.approve(token)
-    assert host.answer(kept) == "active"
+    kept = _approved(place, host)
     waiting = host.ask("alice").authentication
     shown = place.said("user", "remove", "alice", "--yes")
     assert "removed" in shown
@@ -92,9 +98,7 @@ def test_a_start_that_is_under_way_while_the_person_is_removed_becomes_no_sessio
 def test_a_suspended_host_has_no_phone_ring_and_keeps_its_sessions(
     place: GatewayCommand, host: HostCaller
 ) -> None:
-    kept = host.ask("alice").authentication
-    place.sandbox.approve(place.person("alice").token)
-    assert host.answer(kept) == "active"
+    kept = _approved(place, host)
     host.ask("bob")
     place.said("host", "suspend", f"name-of-{HOST}")
     assert [session.ended_by for session in place.sandbox.sessions] == [None, EndedBy.CLIENT]
@@ -128,9 +132,7 @@ def test_what_a_lost_phone_has_approved_ends_on_every_host_and_the_next_one_is_r
     place: GatewayCommand, host: HostCaller
 ) -> None:
     token = place.person("alice").token
-    kept = host.ask("alice").authentication
-    place.sandbox.approve(token)
-    assert host.answer(kept) == "active"
+    kept = _approved(place, host)
     waiting = host.ask("alice").authentication
     terminal = place.typed("phone", "lost", "alice")
     terminal.expect_exact('Disable the phone of "alice" at IAMPASS?')
@@ -141,7 +143,7 @@ def test_what_a_lost_phone_has_approved_ends_on_every_host_and_the_next_one_is_r
     assert not place.sandbox.users[token]
     assert host.answer(waiting) == host.poll(kept) == "closed"
     (link,) = read_codes(terminal.shown.partition("Waiting")[0], light=False)
-    place.open_link(link)
+    place.sandbox.open_link(link)
     assert terminal.finish() == 0
     assert "The next phone of alice is registered." in terminal.shown
     assert [session.ended_by for session in place.sandbox.sessions] == [EndedBy.CLIENT] * 2
@@ -154,9 +156,7 @@ def test_what_a_lost_phone_has_approved_ends_on_every_host_and_the_next_one_is_r
 
 def test_sessions_end_for_the_hosts_even_if_iampass_is_away(place: GatewayCommand, host: HostCaller) -> None:
     token = place.person("alice").token
-    kept = host.ask("alice").authentication
-    place.sandbox.approve(token)
-    assert host.answer(kept) == "active"
+    kept = _approved(place, host)
     for kind in ("end", "lost_device"):
         place.sandbox.misbehave(kind, HttpStatus(503), times=None)
     shown = place.said("phone", "lost", "alice", "--yes", status=1)
@@ -175,9 +175,7 @@ def test_a_login_that_the_lost_phone_approves_meanwhile_ends_too(
 ) -> None:
     """It begins while the sessions are ended for the first time, and its start is answered after that."""
     token = place.person("alice").token
-    kept = host.ask("alice").authentication
-    place.sandbox.approve(token)
-    assert host.answer(kept) == "active"
+    _approved(place, host)
     place.sandbox.misbehave("end", Slow())
     place.sandbox.misbehave("start", Slow(5.0))
 

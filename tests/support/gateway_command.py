@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
-import ssl
 import sys
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, Callable
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -139,11 +136,3 @@ class GatewayCommand:
         """The path of a file of people."""
         content = "\n".join(["user,display_name,phone,groups", *lines]) + "\n"
         return str(put(self.folder / "team.csv", content))
-
-    def open_link(self, link: str) -> None:
-        """What a phone does that scans the code."""
-        context = ssl.create_default_context(cafile=str(self.sandbox.ca_file))
-        connection = http.client.HTTPSConnection("127.0.0.1", self.sandbox.port, context=context)
-        connection.request("POST", urlsplit(link).path)
-        assert connection.getresponse().status == 200
-        connection.close()

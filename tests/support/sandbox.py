@@ -7,8 +7,10 @@ its effect before the fault: after a lost reply to a start there is a session; a
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -16,6 +18,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Callable, TypeVar
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -233,6 +236,14 @@ class Sandbox(sandbox.Sandbox):
         return self._state.users.messages
 
     # On the phone. ``request`` is as in ``approve``.
+
+    def open_link(self, link: str) -> None:
+        """Register a phone: what it does with a registration link."""
+        context = ssl.create_default_context(cafile=str(self.ca_file))
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context)
+        connection.request("POST", urlsplit(link).path)
+        assert connection.getresponse().status == 200
+        connection.close()
 
     def fail(self, request: SessionOrUser) -> SandboxSession:
         """The phone does not recognize the user: ``failed``."""

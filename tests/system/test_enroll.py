@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
 import shutil
 import signal
-import ssl
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -63,14 +60,6 @@ class Place:
         file.chmod(0o644)
         return file
 
-    def open_link(self, link: str) -> None:
-        """What a phone does that scans the code."""
-        context = ssl.create_default_context(cafile=str(self.sandbox.ca_file))
-        connection = http.client.HTTPSConnection("127.0.0.1", self.sandbox.port, context=context)
-        connection.request("POST", urlsplit(link).path)
-        assert connection.getresponse().status == 200
-        connection.close()
-
 
 @pytest.fixture
 def place(machine: Installation, sandbox: Sandbox, tmp_path: Path) -> Iterator[Place]:
@@ -118,7 +107,7 @@ def test_the_code_on_the_screen_registers_the_phone(place: Place, light: bool) -
     (link,) = re.findall(r"^    (https://\S+)$", terminal.shown, re.MULTILINE)
     (code,) = read_codes(terminal.shown.partition("Waiting")[0], light)
     assert code == link
-    place.open_link(code)
+    place.sandbox.open_link(code)
     terminal.expect("The phone of alice is registered")
     assert terminal.finish() == 0
     assert place.sandbox.users[token] is True
@@ -228,7 +217,7 @@ def test_json_says_all_and_holds_no_token(place: Place) -> None:
         "message_to": None,
     }
     assert told("alice", "--timeout", "1s", status=1)["ok"] is False
-    place.open_link(link)
+    place.sandbox.open_link(link)
     again = told("alice", "--sms", NUMBER)
     assert (again["registered"], again["added"], again["link"], again["message_to"]) == (
         True,
@@ -361,9 +350,9 @@ def test_phones_of_many_can_be_waited_for(place: Place) -> None:
             if line.startswith("Waiting until 2 phones are registered"):
                 break
         (link,) = re.findall(r"^alice: (\S+)$", shown, re.MULTILINE)
-        place.open_link(link)
+        place.sandbox.open_link(link)
         assert process.stdout.readline() == "alice has registered a phone.\n"
-        place.open_link(place.sandbox.messages[-1].text.split()[-1])
+        place.sandbox.open_link(place.sandbox.messages[-1].text.split()[-1])
         assert "2 users: 2 have a phone." in process.stdout.read()
         assert process.wait(PATIENCE) == 0
 

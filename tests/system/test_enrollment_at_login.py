@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
 import re
-import ssl
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -23,15 +20,6 @@ def without_phone(world: World) -> World:
     return world
 
 
-def open_link(world: World, link: str) -> None:
-    """What a phone does that scans the code."""
-    context = ssl.create_default_context(cafile=str(world.sandbox.ca_file))
-    connection = http.client.HTTPSConnection("127.0.0.1", world.sandbox.port, context=context)
-    connection.request("POST", urlsplit(link).path)
-    assert connection.getresponse().status == 200
-    connection.close()
-
-
 def test_the_code_in_the_terminal_registers_the_phone_that_approves_the_next_login(
     without_phone: World,
 ) -> None:
@@ -41,7 +29,7 @@ def test_the_code_in_the_terminal_registers_the_phone_that_approves_the_next_log
     login.expect_exact(QUESTION)
     (link,) = re.findall(r"^(https://\S+)$", login.shown, re.MULTILINE)
     assert read_codes(login.shown, light=False) == [link]
-    open_link(world, link)
+    world.sandbox.open_link(link)
     login.sendline("")
     login.expect_exact("Your phone is registered. Log in again, and approve the login on it.")
     assert login.finish() != 0
