@@ -323,13 +323,40 @@ OTHERWISE = Key(
     "account itself is asked (with `login`, that of the caller).",
 )
 
+# Three keys that a gateway has as well.
+
+APPLICATION_ID = Key(
+    "application_id",
+    ValueType("the id of your application", value_types.application_id, example="my-application"),
+    REQUIRED,
+    "The id of your application at IAMPASS.",
+)
+
+SERVER = Key(
+    "server",
+    ValueType("an https address without a path", value_types.server, example="https://iam-api.com"),
+    "https://iam-api.com",
+    "The IAMPASS server.",
+)
+
+
+def proxy_key(target: str) -> Key:
+    """The key for a proxy to `target`."""
+    return Key(
+        "proxy",
+        ValueType(
+            "an http address with a port",
+            value_types.proxy,
+            example="http://proxy.example.com:3128",
+            nullable=True,
+        ),
+        None,
+        f"The proxy for connections to {target}; proxy variables in the environment are ignored.",
+    )
+
+
 SCHEMA: tuple[KeyOrSection, ...] = (
-    Key(
-        "application_id",
-        ValueType("the id of your application", value_types.application_id, example="my-application"),
-        REQUIRED,
-        "The id of your application at IAMPASS.",
-    ),
+    APPLICATION_ID,
     Key(
         "application_secret_file",
         replace(_PATH, example="/etc/iampass/application-secret"),
@@ -337,12 +364,7 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "The file with the application's secret, readable only by root and the group `_iampass`. While the secret is "
         "being changed, the file can have the previous one on a second line.",
     ),
-    Key(
-        "server",
-        ValueType("an https address without a path", value_types.server, example="https://iam-api.com"),
-        "https://iam-api.com",
-        "The IAMPASS server.",
-    ),
+    SERVER,
     Key(
         "gateways",
         ValueType(
@@ -364,17 +386,7 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "A file with the CA certificates (PEM) that the server's certificate must come from; `null`: those of the "
         "system.",
     ),
-    Key(
-        "proxy",
-        ValueType(
-            "an http address with a port",
-            value_types.proxy,
-            example="http://proxy.example.com:3128",
-            nullable=True,
-        ),
-        None,
-        "The proxy for connections to the server; proxy variables in the environment are ignored.",
-    ),
+    proxy_key("the server"),
     Key(
         "users",
         _PATH,

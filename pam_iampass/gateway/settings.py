@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pam_iampass.config import value_types
-from pam_iampass.config.schema import REQUIRED, Key, KeyOrSection, Section
+from pam_iampass.config.schema import APPLICATION_ID, REQUIRED, SERVER, Key, KeyOrSection, Section, proxy_key
 from pam_iampass.config.settings import SchemaReader
 from pam_iampass.config.value_types import InvalidValue, ValueType
 from pam_iampass.config.yaml_document import parse
@@ -276,36 +276,16 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "dbname=iampass",
         "The database. Without a host it is that of this machine, where `_iampass-gateway` needs no password.",
     ),
-    Key(
-        "application_id",
-        ValueType("the id of your application", value_types.application_id, example="my-application"),
-        REQUIRED,
-        "The id of your application at IAMPASS.",
-    ),
+    APPLICATION_ID,
     _file("application_secret_file", "application-secret", "The file with the application's secret."),
-    Key(
-        "server",
-        ValueType("an https address without a path", value_types.server, example="https://iam-api.com"),
-        "https://iam-api.com",
-        "The IAMPASS server.",
-    ),
+    SERVER,
     Key(
         "server_ca_file",
         replace(_PATH, nullable=True),
         None,
         "A file with the CA certificates (PEM) that IAMPASS's certificate must come from; `null`: the system's.",
     ),
-    Key(
-        "proxy",
-        ValueType(
-            "an http address with a port",
-            value_types.proxy,
-            example="http://proxy.example.com:3128",
-            nullable=True,
-        ),
-        None,
-        "The proxy for connections to IAMPASS; proxy variables in the environment are ignored.",
-    ),
+    proxy_key("IAMPASS"),
     _file("key_file", "key", "The key under which the database is encrypted and its rows are authenticated."),
     _file("ca_file", "ca.pem", "The certificate of the fleet's own CA, which hosts trust."),
     _file("certificate_file", "certificate.pem", "The gateway's certificate, from that CA."),
