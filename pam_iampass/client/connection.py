@@ -137,6 +137,11 @@ USUAL = Network()
 """That of most transports."""
 
 
+def has_body(status: int) -> bool:
+    """Whether the body of a response with this status is read."""
+    return 200 <= status < 300 or 400 <= status < 600
+
+
 class Attempt:
     """One attempt at a call, how far it has come, and the errors that it can end with."""
 
@@ -157,6 +162,13 @@ class Attempt:
     def unavailable(self, what: str, *, timed_out: bool = False, outage: bool = False) -> Unavailable:
         what = f"{self.name}: {what}"
         return Unavailable(what, may_have_started=self.sent, timed_out=timed_out, outage=outage)
+
+    def check_tunnel(self, status: int) -> None:
+        """Raises an error if a proxy has answered CONNECT with this status and opened no tunnel (RFC 9110, 9.3.6)."""
+        if not 200 <= status < 300:
+            # No outage: a proxy's 5xx also stands for limits that a user of this machine, or others, can use up.
+            kind = self.unavailable if 500 <= status < 600 else self.invalid
+            raise kind(f"{self.peer} refused with status {status}")
 
     def cut_short(self) -> Unavailable:
         return self.unavailable(f"{self.peer} closed the connection without a complete response")
@@ -204,7 +216,7 @@ class Exchange(Attempt, io.RawIOBase):
         response = connection.getresponse()
         if self._ended:  # within the head, which http.client does not notice
             raise ConnectionResetError
-        if method == "CONNECT" or not (200 <= response.status < 300 or 400 <= response.status < 600):
+        if method == "CONNECT" or not has_body(response.status):
             return response, b""
         lengths = set(response.headers.get_all("Content-Length", []))
         if len(lengths) > 1:

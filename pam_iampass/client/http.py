@@ -126,11 +126,7 @@ class Transport(Sender):
             exchange.peer = f"the proxy {self._proxy.authority}"
         exchange.sock = open_tcp(exchange, self._proxy or self.origin, self._network, self._connect_seconds)
         if self._proxy is not None:
-            status = exchange.ask("CONNECT", server, {"Host": server})[0].status  # RFC 9110, 9.3.6
-            if not 200 <= status < 300:
-                # No outage: a proxy's 5xx also stands for limits that a user of this machine can use up.
-                kind = exchange.unavailable if 500 <= status < 600 else exchange.invalid
-                raise kind(f"{exchange.peer} refused with status {status}")
+            exchange.check_tunnel(exchange.ask("CONNECT", server, {"Host": server})[0].status)
         exchange.peer = server
         exchange.sock = TlsSocket(exchange.sock, self._context, self.origin.host)
         exchange.limit_time()

@@ -39,6 +39,7 @@ from pam_iampass.client.connection import (
     Connecting,
     Deadline,
     Network,
+    has_body,
     look_up,
     tls_context,
 )
@@ -208,7 +209,7 @@ async def _exchange(
         call.method, url, data=call.body, headers=headers, allow_redirects=False
     ) as response:
         body = b""
-        if 200 <= response.status < 300 or 400 <= response.status < 600:
+        if has_body(response.status):
             if not _says_where_it_ends(response):
                 raise attempt.unavailable("the response does not say where it ends")
             body = await response.read()
@@ -393,7 +394,7 @@ class _Route:
         return self._lookup.result()
 
     async def _ask_for_tunnel(self, attempt: _Attempt, sock: socket.socket) -> None:
-        """Have the proxy connect to the server (RFC 9110, 9.3.6)."""
+        """Have the proxy connect to the server."""
         loop, server = asyncio.get_running_loop(), self._origin.authority
         request = f"CONNECT {server} HTTP/1.1\r\nAccept-Encoding: identity\r\nHost: {server}\r\n\r\n"
         await loop.sock_sendall(sock, request.encode())
@@ -408,8 +409,4 @@ class _Route:
         match = re.match(rb"HTTP/1\.[0-9] ([0-9]{3})[ \r]", head)
         if match is None:
             raise attempt.invalid(f"{attempt.peer} sent an invalid response")
-        status = int(match[1])
-        if not 200 <= status < 300:
-            # No outage: a proxy's 5xx also stands for limits that others can use up.
-            kind = attempt.unavailable if 500 <= status < 600 else attempt.invalid
-            raise kind(f"{attempt.peer} refused with status {status}")
+        attempt.check_tunnel(int(match[1]))
