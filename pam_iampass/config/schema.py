@@ -145,7 +145,7 @@ SESSION = Section(
             "false",
             "Whether further ssh logins of the same user from the same address, with the same first factor, need no "
             "approval while a kept login lasts. It has an effect only if sshd asks at a prompt, because otherwise sshd "
-            "has not yet said which first factor it has accepted; and not where a key says who logs in "
+            "has not yet said which first factor it has accepted; and not if a key says who logs in "
             "(`approver: key`, or a second person and a table of `keys`). People may share an address: see "
             "sessions.md.",
         ),
@@ -288,7 +288,7 @@ SECOND_PERSON = Section(
             "false",
             "Whether the one who logs in may be asked, too. Otherwise the account, the caller, the person of the key "
             "or of the login session, and anyone with the same token, are left out, and a login is denied if nothing "
-            "names a person who has a token: neither a key, nor a kept login session, nor the account. Where there is "
+            "names a person who has a token: neither a key, nor a kept login session, nor the account. If there is "
             "a table of `keys`, it must have that name.",
         ),
     ),

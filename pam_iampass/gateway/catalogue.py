@@ -33,7 +33,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "service-down",
             "The service does not answer: {what}",
-            "Hosts cannot ask anybody. Their logins are denied, or continue without the phone where"
+            "Hosts cannot ask anybody. Their logins are denied, or continue without the phone if"
             " `unavailable: ignore` is set.",
             "systemctl status pam-iampass-gateway; journalctl -u pam-iampass-gateway",
         ),

@@ -76,7 +76,7 @@ def show(config: Path, as_json: bool) -> None:
 def renew_command(config: Path, if_due: bool, restart: bool, ca_key: Path | None) -> None:
     """Make a new certificate with a new key for the names in the settings. Hosts need not be told.
 
-    The service uses it once it is restarted. A timer does this daily with --if-due --restart, where the CA's key is
+    The service uses it once it is restarted. A timer does this daily with --if-due --restart, if the CA's key is
     beside the settings.
 
     The exit status is 0, or 1 if it could not be made.
