@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import errno
 import os
 import random
 import re
@@ -51,8 +50,6 @@ from pam_iampass.gateway.settings import GatewaySettings
 POLLS_AT_ONCE = 400
 """IAMPASS may take 0.1 s for a poll, and there may be thousands in a second."""
 _CONNECT_SECONDS = 5.0
-_LOOKUP_ENDS_SECONDS = 0.5
-"""For so long after its time is over a lookup's own answer is waited for."""
 _OPTIONS: dict[str, Any] = {"ssl_shutdown_timeout": 1.0}
 """A server that does not say goodbye holds a socket no longer than this."""
 _ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
@@ -374,24 +371,24 @@ class _Route:
     async def _open_tcp(self, attempt: _Attempt, target: Origin) -> socket.socket:
         connecting = Connecting(attempt, target, self._seconds)
         try:
-            addresses = await self._look_up(target, connecting.until)
+            addresses = await self._look_up(target)
             connecting.looked_up()
             return await tcp.first_reachable(addresses, connecting.until)
         except OSError as error:
             raise connecting.failed(error) from None
 
-    async def _look_up(self, target: Origin, until: Deadline) -> Sequence[Any]:
-        """All who need the addresses while they are looked up wait for the same lookup, which has all its time."""
+    async def _look_up(self, target: Origin) -> Sequence[Any]:
+        """All who need the addresses while they are looked up wait for the same lookup. It has a deadline of its own,
+        however long the event loop is held up, and tells a name server that does not answer from a machine that cannot
+        ask."""
         if self._lookup is None or self._lookup.done():
-            loop, whole = asyncio.get_running_loop(), Deadline.after(self._seconds)
-            self._lookup = loop.run_in_executor(self._thread, look_up, target, self._network, whole)
+            loop = asyncio.get_running_loop()
+            self._lookup = loop.run_in_executor(self._thread, self._found, target)
             self._lookup.add_done_callback(lambda lookup: lookup.cancelled() or lookup.exception())
-        # The lookup has a deadline of its own, and tells a name server that does not answer from a machine that cannot
-        # ask.
-        await asyncio.wait([self._lookup], timeout=until.remaining() + _LOOKUP_ENDS_SECONDS)
-        if not self._lookup.done():
-            raise OSError(errno.EAGAIN, "the name lookup does not end")
-        return self._lookup.result()
+        return await asyncio.shield(self._lookup)
+
+    def _found(self, target: Origin) -> Sequence[Any]:
+        return look_up(target, self._network, Deadline.after(self._seconds))
 
     async def _ask_for_tunnel(self, attempt: _Attempt, sock: socket.socket) -> None:
         """Have the proxy connect to the server."""

@@ -74,9 +74,9 @@ def a_poll(server: ScriptedServer, path: str = f"/status/{TOKEN}") -> Call[Statu
     return call
 
 
-async def start(upstream: Upstream, user: str = USER, **options: Any) -> Session:
+async def start(upstream: Upstream, user: str = USER, seconds: float = 20.0, **options: Any) -> Session:
     call = upstream.application.start(user, None, None)
-    return await upstream.call(call, 20.0, Lane.decisions, **{"attempts": 1, **options})
+    return await upstream.call(call, seconds, Lane.decisions, **{"attempts": 1, **options})
 
 
 async def failure(work: Coroutine[Any, Any, Any]) -> Unavailable:
@@ -369,6 +369,22 @@ def test_a_lookup_that_fails_since_this_machine_cannot_ask_is_no_outage(
     play(test)
 
 
+def test_a_lookup_that_is_answered_late_is_waited_for() -> None:
+    """As one is whose thread, or the event loop, was held up."""
+
+    def late(*arguments: Any, timeout: float, **options: Any) -> Any:
+        time.sleep(timeout + 0.7)
+        return socket.getaddrinfo(*arguments, **options)
+
+    async def test() -> None:
+        with scripted_server() as server:
+            server.add(started(server))
+            async with upstream_to(server, network=Network(late), connect_seconds=1.0) as upstream:
+                assert (await start(upstream)).in_progress
+
+    play(test)
+
+
 def test_a_lookup_that_does_not_end_is_no_outage() -> None:
     ends = threading.Event()
 
@@ -379,9 +395,9 @@ def test_a_lookup_that_does_not_end_is_no_outage() -> None:
     async def test() -> None:
         with scripted_server() as server:
             async with upstream_to(server, network=Network(hang), connect_seconds=0.1) as upstream:
-                with pytest.raises(LocalFailure):
-                    await start(upstream)
+                error = await failure(start(upstream, seconds=1.0))
                 ends.set()
+        assert (error.outage, error.may_have_started) == (False, False)
 
     play(test)
 
