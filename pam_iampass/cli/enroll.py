@@ -25,11 +25,14 @@ from pam_iampass.cli.parameters import (
     USER,
     config_option,
     display_name_option,
+    file_option,
     json_option,
     message_option,
+    new_device_option,
     sms_option,
     timeout_option,
     token_option,
+    wait_option,
 )
 from pam_iampass.client import IampassError
 from pam_iampass.errors import PamIampassError
@@ -75,29 +78,18 @@ Exit status:
 
 @click.command(epilog=_EPILOG)
 @click.argument("user", type=USER, required=False)
-@click.option(
-    "--from",
-    "file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Enroll all users in this CSV file; see below.",
-)
+@file_option("Enroll all users in this CSV file; see below.")
 @token_option
 @sms_option
 @message_option
 @display_name_option
 @click.option("--replace", is_flag=True, help="Replace an existing token.")
-@click.option("--new-device", is_flag=True, help="Register another phone. Does not wait for it.")
+@new_device_option
 @click.option(
     "--resend", is_flag=True, help="With --from: send messages also to users whom IAMPASS knew before."
 )
 @click.option("--no-account", is_flag=True, help="Accept users who have no account on this machine.")
-@click.option(
-    "--wait/--no-wait",
-    "waits",
-    default=None,
-    help="Wait until the phone is registered.  [default: wait for one user, not with --from]",
-)
+@wait_option("Wait until the phone is registered.  [default: wait for one user, not with --from]")
 @timeout_option
 @config_option
 @json_option

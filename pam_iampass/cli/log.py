@@ -11,7 +11,7 @@ import click
 
 from pam_iampass.audit.query import AuditLog, AuditRecord, Filter
 from pam_iampass.cli.output import Row, count, line, show_json, table
-from pam_iampass.cli.parameters import POINT_IN_TIME, SESSION_ID, USER, account
+from pam_iampass.cli.parameters import POINT_IN_TIME, SESSION_ID, USER, account, service_option
 from pam_iampass.outcome import RESULTS, Outcome, Result
 from pam_iampass.system.accounts import user_name
 
@@ -55,13 +55,7 @@ Examples:
     metavar="OUTCOME",
     help=f"Only this outcome. Can be repeated. One of {', '.join(_OUTCOMES)}.",
 )
-@click.option(
-    "--service",
-    "services",
-    multiple=True,
-    metavar="SERVICE",
-    help="Only this PAM service. Can be repeated.",
-)
+@service_option
 @click.option(
     "--session",
     type=SESSION_ID,

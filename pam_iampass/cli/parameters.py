@@ -6,7 +6,7 @@ import re
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -21,6 +21,7 @@ from pam_iampass.errors import PamIampassError, shown
 from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount, login_accounts
 
+_F = TypeVar("_F", bound=Callable[..., Any])
 _MAX_CHOICES = 500  # user names offered by shell completion
 
 
@@ -86,6 +87,14 @@ config_option = click.option(
     help="The settings file. It names the user table.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+service_option = click.option(
+    "--service",
+    "services",
+    multiple=True,
+    metavar="SERVICE",
+    help="Only this PAM service. Can be repeated.",
+)
 token_option = click.option(
     "--token", help="The user's IAMPASS token. Other users of this machine can see it in the process list."
 )
@@ -96,11 +105,32 @@ sms_option = click.option(
     help="Send the link to this phone number instead of showing it.",
 )
 message_option = click.option("--message", help="The text of the message before the link.")
+new_device_option = click.option(
+    "--new-device", is_flag=True, help="Register another phone. Does not wait for it."
+)
 display_name_option = click.option(
     "--display-name",
     type=Parsed("name", plain_name),
     help="The name that the IAMPASS app shows.  [default: USER@MACHINE]",
 )
+
+
+def file_option(help: str) -> Callable[[_F], _F]:
+    """`--from FILE`, a file of users."""
+    return click.option(
+        "--from",
+        "file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help=help,
+    )
+
+
+def wait_option(help: str, default: bool | None = None) -> Callable[[_F], _F]:
+    """Whether the command waits for a phone; None if neither is given and there is no default."""
+    return click.option(
+        "--wait/--no-wait", "waits", default=default, show_default=default is not None, help=help
+    )
 
 
 def account(name: str) -> str | None:

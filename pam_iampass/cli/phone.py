@@ -22,6 +22,8 @@ from pam_iampass.cli.parameters import (
     message_option,
     sms_option,
     timeout_option,
+    wait_option,
+    yes_option,
 )
 from pam_iampass.cli.session import wait_for_ends
 from pam_iampass.cli.user import PHONES, ask_phones
@@ -85,17 +87,11 @@ def show_phones(states: Mapping[str, PhoneState | None], as_json: bool) -> int:
 
 @command.command(epilog=_LOST_EPILOG, short_help="Take a lost phone away from a user.")
 @click.argument("user", type=USER)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @sms_option
 @message_option
 @display_name_option
-@click.option(
-    "--wait/--no-wait",
-    "waits",
-    default=True,
-    show_default=True,
-    help="Wait until the next phone is registered.",
-)
+@wait_option("Wait until the next phone is registered.", default=True)
 @timeout_option
 @config_option
 @json_option

@@ -17,7 +17,7 @@ from pam_iampass.cli import Verbs
 from pam_iampass.cli.bypass import as_object, bypass_words
 from pam_iampass.cli.enrollment import failure_of, open_service, read_requests, require_no_gateway
 from pam_iampass.cli.output import Part, Row, count, fields, line, progress, record, show_json, table
-from pam_iampass.cli.parameters import USER, account, config_option, json_option, token_option
+from pam_iampass.cli.parameters import USER, account, config_option, file_option, json_option, token_option
 from pam_iampass.cli.session import wait_for_ends
 from pam_iampass.client import Declined, IampassError, ManagementAPI, NotFound
 from pam_iampass.config import key_table, settings
@@ -204,13 +204,7 @@ def add_user(
 
 @command.command("remove", epilog=_REMOVE_EPILOG, short_help="Remove users, here and at IAMPASS.")
 @click.argument("users", type=USER, nargs=-1, metavar="USER...")
-@click.option(
-    "--from",
-    "file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Remove all users in this CSV file.",
-)
+@file_option("Remove all users in this CSV file.")
 @click.option("--yes", is_flag=True, help="Delete the users at IAMPASS without asking.")
 @click.option("--keep-at-iampass", "keep", is_flag=True, help="Do not delete the users at IAMPASS.")
 @config_option

@@ -11,9 +11,11 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
+from typing import Any, Callable
 
 import trustme
 
@@ -72,7 +74,7 @@ class Sandbox(Behaviour):
         self._folder = StateFolder(None if state is None else Path(state))
         self._authority = CertificateAuthority(self._folder)
         self._state = ServiceState(listener, self._folder)
-        self._server: _Server | None = None
+        self._server: ServingThread | None = None
         self.port = listen[1]
         """The port; after ``start`` the one that the system chose."""
         self.application_id = application_id
@@ -108,7 +110,8 @@ class Sandbox(Behaviour):
         context = self._authority.server_context(self._names)
         listener = open_listener(*self._listen, allow_remote=self._allow_remote)
         self.port = listener.getsockname()[1]
-        self._server = _Server(self._dispatcher, listener, context)
+        work = partial(serve, self._dispatcher.handle, listener, context)
+        self._server = ServingThread("iampass-sandbox", work)
         self._server.start()
         self._folder.write(self.phone_address_file.name, f"{self.phone_url}\n".encode())
         service = {
@@ -229,18 +232,17 @@ def is_unspecified(host: str) -> bool:
         return not host
 
 
-class _Server:
-    """Serves on a socket, in a thread with an event loop of its own, until it is stopped."""
+class ServingThread:
+    """Serves in a thread with an event loop of its own, until it is stopped."""
 
     def __init__(
-        self, dispatcher: Dispatcher[Backend], listener: socket.socket, context: ssl.SSLContext
+        self, name: str, work: Callable[[asyncio.Event, Callable[[], None]], Coroutine[Any, Any, None]]
     ) -> None:
-        self._dispatcher = dispatcher
-        self._listener = listener
-        self._context = context
+        """`work` is given, as `serve` is, what tells it to stop, and what it calls once connections are accepted."""
+        self._work = work
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
-        self._thread = threading.Thread(target=self._run, name="iampass-sandbox", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._ready: Future[None] = Future()
 
     def start(self) -> None:
@@ -265,13 +267,7 @@ class _Server:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        await serve(
-            self._dispatcher.handle,
-            self._listener,
-            self._context,
-            self._stopping,
-            lambda: self._ready.set_result(None),
-        )
+        await self._work(self._stopping, lambda: self._ready.set_result(None))
 
 
 CA_KEY_FILE = "ca-key.pem"

@@ -7,11 +7,9 @@ import base64
 import os
 import socket
 import ssl
-import threading
 import time
 import uuid
 from collections.abc import Awaitable, Coroutine
-from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -31,6 +29,7 @@ from pam_iampass.gateway.people import Person
 from pam_iampass.gateway.settings import GatewaySettings, GroupSettings, LimitSettings
 from pam_iampass.gateway.upstream import Upstream
 from pam_iampass.gateway.watching import watching
+from pam_iampass.sandbox.sandbox import ServingThread
 from pam_iampass.server.http import Dispatcher, serve
 from tests.sandbox.signer import Reply, Server, Signer
 from tests.support.sandbox import Sandbox
@@ -90,33 +89,21 @@ class RunningGateway:
         self._change = change
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self._ready: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._server = ServingThread("gateway", self._serve)
 
     @property
     def url(self) -> str:
         return f"https://127.0.0.1:{self.port}"
 
     def __enter__(self) -> RunningGateway:
-        self._thread.start()
-        self._ready.result(20)
+        self._server.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
+        self._server.stop()
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except BaseException as error:
-            if self._ready.done():
-                raise
-            self._ready.set_exception(error)
-
-    async def _serve(self) -> None:
+    async def _serve(self, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.settings.certificate_file)
         async with Database(self.settings.database, connections=self.settings.limits.connections) as database:
@@ -130,14 +117,7 @@ class RunningGateway:
             routes = (*service.ROUTES, *joining.ROUTES)
             dispatcher = self.dispatcher(routes, gateway, names, gateway.clock, lambda request, refusal: None)
             async with watching(gateway, first_poll=0.1):
-                await serve(
-                    dispatcher.handle,
-                    self._listener,
-                    context,
-                    self._stopping,
-                    lambda: self._ready.set_result(None),
-                    service.BOUNDS,
-                )
+                await serve(dispatcher.handle, self._listener, context, stopping, ready, service.BOUNDS)
             for each in (iampass, gateway.iampass):
                 if isinstance(each, Upstream):
                     await each.close()

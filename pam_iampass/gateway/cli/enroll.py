@@ -16,10 +16,13 @@ from pam_iampass.cli.enrollment import (
     read_requests,
 )
 from pam_iampass.cli.parameters import (
+    file_option,
     json_option,
     message_option,
+    new_device_option,
     sms_option,
     timeout_option,
+    wait_option,
 )
 from pam_iampass.client import IampassError, ManagementAPI, ManagementAPIResult
 from pam_iampass.gateway import records
@@ -66,29 +69,18 @@ Exit status:
 
 @click.command(epilog=_EPILOG)
 @click.argument("user", type=NAME, required=False)
-@click.option(
-    "--from",
-    "file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Enroll all people in this CSV file; see below.",
-)
+@file_option("Enroll all people in this CSV file; see below.")
 @group_option
 @sms_option
 @click.option("--send", is_flag=True, help="Send the link to the person's phone number that is known here.")
 @message_option
 @display_name_option
 @click.option("--replace", is_flag=True, help="Change groups, name and phone number of people who are there.")
-@click.option("--new-device", is_flag=True, help="Register another phone. Does not wait for it.")
+@new_device_option
 @click.option(
     "--resend", is_flag=True, help="With --from: send messages also to people whom IAMPASS knew before."
 )
-@click.option(
-    "--wait/--no-wait",
-    "waits",
-    default=None,
-    help="Wait until the phone is registered.  [default: wait for one person, not with --from]",
-)
+@wait_option("Wait until the phone is registered.  [default: wait for one person, not with --from]")
 @timeout_option
 @config_option
 @json_option

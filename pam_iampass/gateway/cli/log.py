@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from pam_iampass.cli.output import Row, line, show_json, table
-from pam_iampass.cli.parameters import POINT_IN_TIME
+from pam_iampass.cli.parameters import POINT_IN_TIME, service_option
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.records import Filter, Kind, Record, read
@@ -58,13 +58,7 @@ Examples:
     metavar="OUTCOME",
     help="Only this outcome, such as approved or denied. Can be repeated.",
 )
-@click.option(
-    "--service",
-    "services",
-    multiple=True,
-    metavar="SERVICE",
-    help="Only this PAM service. Can be repeated.",
-)
+@service_option
 @click.option("--session", metavar="ID", default="", help="Only the session whose id begins with ID.")
 @click.option(
     "-n",

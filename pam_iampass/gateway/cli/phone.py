@@ -8,7 +8,14 @@ import click
 
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import confirm, count
-from pam_iampass.cli.parameters import json_option, message_option, sms_option, timeout_option
+from pam_iampass.cli.parameters import (
+    json_option,
+    message_option,
+    sms_option,
+    timeout_option,
+    wait_option,
+    yes_option,
+)
 from pam_iampass.cli.phone import replace_phone, show_phones
 from pam_iampass.client import IampassError, ManagementAPI
 from pam_iampass.errors import shown
@@ -58,17 +65,11 @@ def show(ctx: click.Context, users: tuple[str, ...], config: Path, as_json: bool
 
 @command.command(short_help="Take a lost phone away from a person.")
 @click.argument("user", type=NAME)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @sms_option
 @message_option
 @display_name_option
-@click.option(
-    "--wait/--no-wait",
-    "waits",
-    default=True,
-    show_default=True,
-    help="Wait until the next phone is registered.",
-)
+@wait_option("Wait until the next phone is registered.", default=True)
 @timeout_option
 @config_option
 @json_option

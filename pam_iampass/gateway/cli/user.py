@@ -21,7 +21,7 @@ from pam_iampass.cli.output import (
     table,
     timestamp,
 )
-from pam_iampass.cli.parameters import Parsed, json_option
+from pam_iampass.cli.parameters import Parsed, file_option, json_option, yes_option
 from pam_iampass.cli.user import (
     DONE,
     PHONES,
@@ -182,14 +182,8 @@ def add_person(
 
 @command.command("remove", short_help="Remove people, here and at IAMPASS.")
 @click.argument("users", nargs=-1, metavar="USER...")
-@click.option(
-    "--from",
-    "file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Remove all people in this CSV file, of which only the column `user` is used.",
-)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@file_option("Remove all people in this CSV file, of which only the column `user` is used.")
+@yes_option
 @config_option
 @json_option
 @click.pass_context
