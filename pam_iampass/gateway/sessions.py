@@ -42,7 +42,6 @@ from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
 from pam_iampass.gateway.records import Kind
-from pam_iampass.gateway.settings import DEFAULT_GROUP, GroupSettings
 from pam_iampass.gateway.upstream import Lane
 from pam_iampass.outcome import Outcome, SessionEvent
 from pam_iampass.server.messages import IncomingRequest, Start, bad_request
@@ -285,21 +284,9 @@ async def _admitted(
         )
         return None, Reason.HOST_THROTTLED
 
-    if gateway.restored:
-        return await refused(Reason.RESTORED)
-    if host.status is not HostStatus.ACTIVE:
-        suspended = host.status is HostStatus.SUSPENDED
-        return await refused(Reason.HOST_SUSPENDED if suspended else Reason.HOST_NOT_ADMITTED)
-    if not await _is_its_machine(gateway, connection, host, asked.machine):
-        return await refused(Reason.WRONG_MACHINE)
-    person = await _person(gateway, connection, host, asked.person)
-    if person is None or not person.active:
-        return await refused(Reason.UNKNOWN_USER)
-    policy = gateway.settings.groups.get(host.group)
-    if policy is None and host.group == DEFAULT_GROUP:
-        policy = GroupSettings()
-    if policy is None or (policy.people and not policy.people & set(person.groups)):
-        return await refused(Reason.NOT_ON_THIS_HOST)
+    person = await allowed(gateway, connection, host, asked.machine, asked.person)
+    if isinstance(person, Reason):
+        return await refused(person)
     await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_PERSON_LOCK, person.name))
     if asked.request_id is not None:
         row = await one(
@@ -313,6 +300,25 @@ async def _admitted(
     if await _is_throttled(gateway, connection, host, person.name):
         return await refused(Reason.HOST_THROTTLED)
     return person, await _inserted(gateway, connection, host, asked)
+
+
+async def allowed(
+    gateway: Gateway, connection: Connection, host: Host, machine: str | None, name: str
+) -> Person | Reason:
+    """The person of this name, who can log in to this host, which may ask; else why not."""
+    if gateway.restored:
+        return Reason.RESTORED
+    if host.status is not HostStatus.ACTIVE:
+        return Reason.HOST_SUSPENDED if host.status is HostStatus.SUSPENDED else Reason.HOST_NOT_ADMITTED
+    if not await _is_its_machine(gateway, connection, host, machine):
+        return Reason.WRONG_MACHINE
+    person = await _person(gateway, connection, host, name)
+    if person is None or not person.active:
+        return Reason.UNKNOWN_USER
+    policy = gateway.settings.policy_of(host.group)
+    if policy is None or (policy.people and not policy.people & set(person.groups)):
+        return Reason.NOT_ON_THIS_HOST
+    return person
 
 
 async def _is_its_machine(gateway: Gateway, connection: Connection, host: Host, machine: str | None) -> bool:

@@ -418,6 +418,10 @@ class GatewaySettings:
     directory: DirectorySettings | None = None
     monitoring: tuple[str, int] | None = None
 
+    def policy_of(self, group: str) -> GroupSettings | None:
+        """The policy for the hosts of a group; None if the settings do not name it."""
+        return self.groups.get(group, GroupSettings() if group == DEFAULT_GROUP else None)
+
 
 def load(path: trusted_file.PathLike = DEFAULT_PATH, *, owner: int = 0) -> GatewaySettings:
     """The settings in the file `path`; it and the secrets must belong to `owner`.

@@ -1201,8 +1201,8 @@ MUTANTS = {
         ),
         Mutant(
             "a suspended host asks",
-            "if host.status is not HostStatus.ACTIVE:\n        suspended =",
-            "if not host:\n        suspended =",
+            "if host.status is not HostStatus.ACTIVE:\n        return Reason",
+            "if not host:\n        return Reason",
             "test_a_host_that_is_suspended_or_waits_asks_nobody",
         ),
         Mutant(
