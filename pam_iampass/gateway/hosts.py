@@ -206,15 +206,28 @@ async def remove_invite(connection: Connection, id: str) -> bool:
     return cursor.rowcount > 0
 
 
-async def void_invite_of(connection: Connection, name: str) -> str | None:
-    """Remove the invite with which this host has joined, if it could join again with it; its id, or None."""
+async def void_invite_of(
+    connection: Connection, name: str, *, retires: bool = False
+) -> tuple[str | None, str | None]:
+    """Remove the invite with which this host has joined, if it could join again with it.
+
+    :param retires: nobody suspects the host, which is about to be removed. Then an invite stays that is bound to a
+        network, and to no name: a whole fleet may need it, and whoever has only the host's disk cannot use it.
+
+    Returns the id of the invite that is void now, or None; and the id of the one that stays, or None.
+    """
     row = await one(
         connection,
-        "DELETE FROM invite USING host WHERE host.name = %s AND invite.id = host.invite"
-        " AND uses_left > 0 AND expires_at > now() RETURNING invite.id",
-        name,
+        "SELECT invite.id, %s AND network IS NOT NULL AND invite.name IS NULL AND status = 'active'"
+        " AND (slowed_until IS NULL OR slowed_until < now()) AS stays"
+        " FROM invite JOIN host ON invite.id = host.invite"
+        " WHERE host.name = %s AND uses_left > 0 AND expires_at > now() FOR UPDATE OF invite",
+        *(retires, name),
     )
-    return None if row is None else str(row["id"])
+    if row is None or row["stays"]:
+        return None, None if row is None else str(row["id"])
+    await remove_invite(connection, row["id"])
+    return str(row["id"]), None
 
 
 def _invite(gateway: Gateway, row: dict[str, Any], **asked: str) -> Invite:

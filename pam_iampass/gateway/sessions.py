@@ -115,6 +115,8 @@ class HostSession:
     """In the paths of its calls. Its token and its secret are made from it with the key file."""
     host: str
     """The id of the host."""
+    host_name: str
+    """Its name then: the host may have been removed since."""
     person: str
     parameters: bytes = field(repr=False)
     """The digest of what was asked for."""
@@ -486,6 +488,8 @@ async def _written(
         person = await people.find(gateway, connection, session.person)
         if host is None or person is None or not person.active:
             columns = {"state": State.STARTING.value, "reason": Reason.UNKNOWN_USER.name}
+        elif host.status is not HostStatus.ACTIVE:
+            columns = {"state": State.STARTING.value, "reason": Reason.HOST_SUSPENDED.name}
     if columns["state"] == State.NOT_STARTED.value:
         columns = {**columns, "expires_at": await now(connection)}
     written = await _change(gateway, connection, locked, **columns)
@@ -498,7 +502,7 @@ async def _written(
         if host is not None and await _refusals(connection, host) >= _REFUSALS_A_MINUTE:
             return written
         fields["refused"] = "start"
-    await record(connection, host, written, outcome, **fields)
+    await record(connection, written, outcome, **fields)
     return written
 
 
@@ -559,6 +563,11 @@ async def of_host(gateway: Gateway, connection: Connection, name: str) -> list[H
     return found
 
 
+async def ringing_of(gateway: Gateway, connection: Connection, name: str) -> list[HostSession]:
+    """Those of the host's sessions that are on a phone."""
+    return [each for each in await of_host(gateway, connection, name) if each.in_progress]
+
+
 async def end_all(gateway: Gateway, found: Sequence[HostSession]) -> int:
     """End these sessions at IAMPASS; how many could not be ended. Raises DatabaseError."""
     left = 0
@@ -573,6 +582,7 @@ async def end_all(gateway: Gateway, found: Sequence[HostSession]) -> int:
 async def said(gateway: Gateway, session: HostSession, status: Status) -> HostSession:
     """Write down what IAMPASS says of a session; the session as it is then. A final status never changes, and nobody
     is asked again after an answer. Raises DatabaseError and Tampered."""
+    ringing: list[HostSession] = []
     async with gateway.database.transaction() as connection:
         locked = await _locked(gateway, connection, session.id)
         before = _of(gateway, locked)
@@ -589,17 +599,19 @@ async def said(gateway: Gateway, session: HostSession, status: Status) -> HostSe
             columns["approved"] = not status.ended
         after = await _change(gateway, connection, locked, **columns)
         gateway.waiting.pop(session.id, None)
-        host = await hosts.find(gateway, connection, after.host)
         if decided:
             outcome = _OUTCOMES[status]
-            await record(connection, host, after, outcome, reason=status.name)
+            await record(connection, after, outcome, reason=status.name)
             took = (columns["decided_at"] - before.began_at).total_seconds()
             connection.after_commit.append(partial(metrics.ANSWERS.labels(outcome.value).observe, took))
+            host = await hosts.find(gateway, connection, after.host)
             if status in (Status.cancelled, Status.closed) and host is not None:
-                await _brake(gateway, connection, host, status, columns["decided_at"])
+                ringing = await _brake(gateway, connection, host, status, columns["decided_at"])
         elif status.ended:
-            await record(connection, host, after, None, event=SessionEvent.ENDED.value, reason=status.name)
-        return after
+            await record(connection, after, None, event=SessionEvent.ENDED.value, reason=status.name)
+    with suppress(DatabaseError, psycopg.Error):
+        await end_all(gateway, ringing)  # those that cannot be ended are over in a minute
+    return after
 
 
 async def give_up(gateway: Gateway) -> None:
@@ -613,8 +625,7 @@ async def give_up(gateway: Gateway) -> None:
             columns = {"state": State.ENDED.value, "reason": Reason.TRY_AGAIN.name}
             locked = await _locked(gateway, connection, row["id"])
             session = await _change(gateway, connection, locked, **columns)
-            host = await hosts.find(gateway, connection, session.host)
-            await record(connection, host, session, Outcome.UNAVAILABLE, reason="its gateway has stopped")
+            await record(connection, session, Outcome.UNAVAILABLE, reason="its gateway has stopped")
 
 
 _OUTCOMES = {
@@ -629,10 +640,12 @@ _OUTCOMES = {
 
 async def _brake(
     gateway: Gateway, connection: Connection, host: Host, status: Status, moment: datetime
-) -> None:
+) -> list[HostSession]:
     """Slow a host down if three people have cancelled its requests, unless as many people have approved some.
 
     :param status: cancelled; or closed, if the host has ended a request before it was answered.
+
+    Returns the requests on phones of a host that is suspended by this: nobody may approve them any more.
     """
     await connection.execute("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
     counted = await one(
@@ -649,37 +662,37 @@ async def _brake(
         *(host.name, _BRAKE_MINUTES),
     )
     if counted is None:
-        return
+        return []
     if status is Status.closed:
         if counted["withdrawn"] >= max(_WITHDRAWN_PEOPLE, counted["approved"] + 1):
             await alert(connection, host.name, "this host ends its requests before people have answered")
-        return
+        return []
     if counted["cancelled"] < max(_BRAKE_PEOPLE, counted["approved"] + 1):
-        return
+        return []
     policy = gateway.settings.groups.get(host.group)
     what = f"{counted['cancelled']} people have cancelled requests of this host"
     if policy is not None and policy.suspend_by_itself:
         await hosts.change(gateway, connection, host.id, status=HostStatus.SUSPENDED)
-        void = await hosts.void_invite_of(connection, host.name)
+        void, _ = await hosts.void_invite_of(connection, host.name)
         then = f"; its invite {void} is void" if void else ""
         await records.write(connection, Kind.ALERT, host=host.name, reason=f"{what}: it is suspended{then}")
-        return
+        return await ringing_of(gateway, connection, host.name)
     await hosts.change(gateway, connection, host.id, slowed_until=moment + timedelta(minutes=_BRAKE_MINUTES))
     await alert(connection, host.name, f"{what}: it is slowed down")
+    return []
 
 
 # Records
 
 
 async def record(
-    connection: Connection, host: Host | None, session: HostSession, outcome: Outcome | None, **fields: str
+    connection: Connection, session: HostSession, outcome: Outcome | None, **fields: str
 ) -> None:
     """Write the record of a decision, or of the end of a session."""
     if outcome is not None:
         fields["outcome"] = outcome.value
-    name = session.host if host is None else host.name
     fields = {**session.details, **fields, "session": str(session.id)}
-    await records.write(connection, Kind.DECISION, host=name, person=session.person, **fields)
+    await records.write(connection, Kind.DECISION, host=session.host_name, person=session.person, **fields)
 
 
 async def _record_refusal(connection: Connection, host: Host, asked: AskedStart, reason: Reason) -> bool:

@@ -200,11 +200,22 @@ def test_a_host_is_removed_when_that_is_confirmed(server: Postgres) -> None:
     assert "there is no host web" in run_gateway("host", "remove", "web", "--yes", status=1)
 
 
-@pytest.mark.parametrize("verb", [["suspend"], ["remove", "--yes"]])
+NETWORK = ["--network", "192.0.2.0/24"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "terms"),
+    [
+        (["suspend"], []),
+        (["suspend"], NETWORK),
+        (["remove", "--yes"], []),
+        (["remove", "--yes"], [*NETWORK, "--name", "web"]),
+    ],
+)
 def test_who_is_suspended_or_removed_cannot_join_again_with_the_same_invite(
-    server: Postgres, verb: list[str]
+    server: Postgres, verb: list[str], terms: list[str]
 ) -> None:
-    made = json.loads(run_gateway("host", "invite", "--uses", "5", "--json"))
+    made = json.loads(run_gateway("host", "invite", "--uses", "5", *terms, "--json"))
     other = json.loads(run_gateway("host", "invite", "--json"))
     add_host(server, "web", invite=made["id"])
     assert f"{made['id']} is void" in run_gateway("host", verb[0], "web", *verb[1:])
@@ -212,3 +223,30 @@ def test_who_is_suspended_or_removed_cannot_join_again_with_the_same_invite(
     assert [invite["id"] for invite in listed["invites"]] == [other["id"]]
     acts = [(fields["what"], host, fields.get("reason")) for host, fields in records(server)]
     assert ("host_revoke", "web", made["id"]) in acts
+
+
+@pytest.mark.parametrize(
+    ("status", "slowed", "stays"),
+    [
+        (HostStatus.ACTIVE, False, True),
+        (HostStatus.ACTIVE, True, False),
+        (HostStatus.WAITING, False, False),
+        (HostStatus.SUSPENDED, False, False),
+    ],
+)
+def test_an_invite_for_many_hosts_of_a_network_outlives_one_that_nobody_suspects(
+    server: Postgres, status: HostStatus, slowed: bool, stays: bool
+) -> None:
+    made = json.loads(run_gateway("host", "invite", "--uses", "5", *NETWORK, "--json"))
+    add_host(server, "web", status, made["id"])
+    if slowed:
+        until = datetime(2100, 1, 1, tzinfo=timezone.utc)
+        host = find_host(server, "web")
+        assert host is not None
+        _with_gateway(
+            server, lambda gateway, connection: hosts.change(gateway, connection, host.id, slowed_until=until)
+        )
+    shown = run_gateway("host", "remove", "web", "--yes")
+    assert (f"host revoke {made['id']}" in shown, f"{made['id']} is void" in shown) == (stays, not stays)
+    listed = json.loads(run_gateway("host", "list", "--json"))["invites"]
+    assert [invite["id"] for invite in listed] == ([made["id"]] if stays else [])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -15,6 +16,7 @@ import pytest
 from pam_iampass.client.call import Call
 from pam_iampass.client.status import Status
 from pam_iampass.gateway import hosts, people, sessions, watching
+from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.sessions import State
@@ -173,25 +175,52 @@ def test_a_request_for_which_nobody_waits_any_more_is_ended(
     assert sandbox.wait_for_end("token-of-alice")
 
 
-def test_a_person_who_is_removed_while_iampass_is_called_gets_no_session(
-    conninfo: str, sandbox: Sandbox, tmp_path: Path
-) -> None:
+def reason_if_meanwhile(
+    conninfo: str, sandbox: Sandbox, folder: Path, act: Callable[[Gateway, Connection], Awaitable[object]]
+) -> Any:
+    """Why a request was not made, if something is done while IAMPASS is called; the phone has stopped ringing."""
+
     class Slow(Upstream):
         async def call(self, call: Call[Any], seconds: float, lane: Lane, **options: Any) -> Any:
             result = await super().call(call, seconds, lane, **options)
             if call.name == "start":
                 async with running.gateway.database.transaction() as connection:
-                    assert await people.remove(connection, "alice")
+                    assert await act(running.gateway, connection)
             return result
 
     def change(gateway: Gateway) -> None:
         gateway.iampass = Slow.of(gateway.settings)
 
-    with RunningGateway(settings_for(conninfo, sandbox, tmp_path), change) as running:
+    with RunningGateway(settings_for(conninfo, sandbox, folder), change) as running:
         running.populate()
         reply = HostCaller(running).ask("alice")
-        assert reply.authentication["reason"] == "UNKNOWN_USER"
         assert sandbox.wait_for_end("token-of-alice")
+        return reply.authentication["reason"]
+
+
+def test_a_person_who_is_removed_while_iampass_is_called_gets_no_session(
+    conninfo: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    reason = reason_if_meanwhile(conninfo, sandbox, tmp_path, lambda _, each: people.remove(each, "alice"))
+    assert reason == "UNKNOWN_USER"
+
+
+def test_a_host_that_is_suspended_while_iampass_is_called_gets_no_session(
+    conninfo: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    def suspend(gateway: Gateway, connection: Connection) -> Awaitable[object]:
+        return hosts.change(gateway, connection, HOST, status=HostStatus.SUSPENDED)
+
+    assert reason_if_meanwhile(conninfo, sandbox, tmp_path, suspend) == "HOST_SUSPENDED"
+
+
+def test_the_record_of_a_session_names_its_host_also_when_that_was_removed(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    session = gateway_server.session(approved(caller, sandbox))
+    gateway_server.transaction(lambda _, connection: hosts.remove(connection, f"name-of-{HOST}"))
+    assert gateway_server.run(sessions.end(gateway_server.gateway, session))
+    assert [record["host"] for record in gateway_server.records] == [f"name-of-{HOST}"] * 2
 
 
 def test_a_gateway_that_cannot_watch_does_not_go_on() -> None:

@@ -15,6 +15,7 @@ from pam_iampass.gateway import database, hosts, sessions
 from pam_iampass.gateway.database import Connection, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus, Invite
+from pam_iampass.gateway.sessions import State
 from pam_iampass.gateway.settings import GroupSettings
 from tests.sandbox.signer import signed
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
@@ -485,10 +486,18 @@ def test_a_group_can_have_its_hosts_suspended_by_themselves(
         for person in ("alice", "bob"):
             assert _denied(caller, sandbox, person)
         running.rows("UPDATE session SET person = 'carol' WHERE person = 'bob'")
+        sandbox.add_user("token-of-dave")
+        running.add_person("dave", "token-of-dave")
+        kept, rings = (caller.ask(person).authentication for person in ("alice", "dave"))
+        sandbox.approve("token-of-alice")
+        assert caller.answer(kept) == "active"
         assert caller.ask("bob").status == 202
         sandbox.deny("token-of-bob")
         while reason_of(caller.ask("carol")) != "HOST_SUSPENDED":
             pass
+        assert sandbox.wait_for_end("token-of-dave"), "nobody may approve it any more"
+        assert running.session(kept).state is State.OPEN
+        assert caller.session("GET", rings, "status_url").reason == "HOST_SUSPENDED"
         assert _alerts(running) == 1
         assert running.rows("SELECT id FROM invite") == []  # with which it could join again
 

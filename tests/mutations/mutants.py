@@ -1207,8 +1207,8 @@ MUTANTS = {
         ),
         Mutant(
             "phones that a suspended host has ring go on ringing",
-            "sessions.of_host(gateway, connection, name) if after is HostStatus.SUSPENDED else []",
-            "sessions.of_host(gateway, connection, name) if after is HostStatus.WAITING else []",
+            "suspends = after is HostStatus.SUSPENDED",
+            "suspends = after is HostStatus.WAITING",
             "test_a_suspended_host_has_no_phone_ring_and_keeps_its_sessions",
         ),
         Mutant(
@@ -1323,9 +1323,33 @@ MUTANTS = {
         ),
         Mutant(
             "joining: the invite of a removed host is still good",
-            "void = await hosts.void_invite_of(connection, name)\n    if void:",
-            "void = None\n    if void:",
+            '    await remove_invite(connection, row["id"])\n',
+            "",
             "test_who_is_suspended_or_removed_cannot_join_again_with_the_same_invite",
+        ),
+        Mutant(
+            "joining: an invite that can be used from anywhere outlives the host that has it on its disk",
+            "network IS NOT NULL AND invite.name IS NULL AND",
+            "invite.name IS NULL AND",
+            "test_who_is_suspended_or_removed_cannot_join_again_with_the_same_invite",
+        ),
+        Mutant(
+            "joining: the invite of a host that was taken over stays for its network",
+            "AND status = 'active'\"",
+            '"',
+            "test_an_invite_for_many_hosts_of_a_network_outlives_one_that_nobody_suspects",
+        ),
+        Mutant(
+            "phones ring on for a host that was suspended by itself",
+            "await end_all(gateway, ringing)",
+            "await end_all(gateway, [])",
+            "test_a_group_can_have_its_hosts_suspended_by_themselves",
+        ),
+        Mutant(
+            "a phone rings on for a host that was suspended while it was called",
+            "elif host.status is not HostStatus.ACTIVE:",
+            "elif False:",
+            "test_a_host_that_is_suspended_while_iampass_is_called_gets_no_session",
         ),
         Mutant(
             "joining: a host that joins again is asked for anew",

@@ -226,14 +226,14 @@ def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: 
     async def go(gateway: Gateway) -> tuple[Host | None, str | None]:
         async with gateway.database.transaction() as connection:
             host = await hosts.named(gateway, connection, name)
-            void = await _voided(connection, name) if after is HostStatus.SUSPENDED else None
+            void, _ = await _voided(connection, name) if after is HostStatus.SUSPENDED else (None, None)
             if host is not None and host.status in before:
                 slowed = None if verb == "host_resume" else host.slowed_until
                 await hosts.change(gateway, connection, host.id, status=after, slowed_until=slowed)
                 await records.act(connection, verb, host=name)
-            kept = await sessions.of_host(gateway, connection, name) if after is HostStatus.SUSPENDED else []
-        # Those that cannot be ended are over in a minute.
-        await sessions.end_all(gateway, [session for session in kept if session.in_progress])
+            suspends = after is HostStatus.SUSPENDED
+            ringing = await sessions.ringing_of(gateway, connection, name) if suspends else []
+        await sessions.end_all(gateway, ringing)  # those that cannot be ended are over in a minute
         return host, void
 
     found, void = with_gateway(config, go)
@@ -251,38 +251,46 @@ def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: 
 def remove(config: Path, name: str, yes: bool) -> None:
     """Remove a host from the fleet. Its credential is worth nothing from then on, and its sessions are ended.
 
-    The invite with which it has joined is void.
+    The invite with which it has joined is void, unless it is for several hosts and bound to a network. If somebody has
+    taken the host over, `host suspend` it first: then no invite stays.
 
     Where it is used, logins on it are denied, unless it leaves (pam-iampass leave) or joins anew.
     """
     if not yes:
         output.confirm(f"Remove {name}?")
 
-    async def go(gateway: Gateway) -> tuple[bool, int, str | None]:
+    async def go(gateway: Gateway) -> tuple[bool, int, str | None, str | None]:
         async with gateway.database.transaction() as connection:
             kept = await sessions.of_host(gateway, connection, name)
-            void = await _voided(connection, name)
+            void, stays = await _voided(connection, name, retires=True)
             removed = await hosts.remove(connection, name)
             if removed:
                 await records.act(connection, "host_remove", host=name)
-        return removed, await sessions.end_all(gateway, kept), void
+        return removed, await sessions.end_all(gateway, kept), void, stays
 
-    removed, left, void = with_gateway(config, go)
+    removed, left, void, stays = with_gateway(config, go)
     if not removed:
         raise _unknown(name)
     output.line((name, "bold"), " is removed.")
     _say_void(void)
+    if stays:
+        output.line(
+            f"Its invite {stays} is still good in its network. If the host was taken over, make it void:"
+        )
+        output.line(f"    pam-iampass-gateway host revoke {stays}")
     if left:
         what = f"{output.count(left, 'session')} could not be ended at IAMPASS, and will end when the time is over"
         raise click.ClickException(what)
 
 
-async def _voided(connection: Connection, name: str) -> str | None:
-    """The invite with which this host could have joined again, which is void now."""
-    void = await hosts.void_invite_of(connection, name)
+async def _voided(
+    connection: Connection, name: str, *, retires: bool = False
+) -> tuple[str | None, str | None]:
+    """As `void_invite_of`; with a record."""
+    void, stays = await hosts.void_invite_of(connection, name, retires=retires)
     if void:
         await records.act(connection, "host_revoke", host=name, reason=void)
-    return void
+    return void, stays
 
 
 def _say_void(void: str | None) -> None:
