@@ -83,7 +83,9 @@ async def _look(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[
             " WHERE session.state = 'open' AND session.status IN ('pending', 'identifying')",
         ):
             if row["may_ask"]:
-                waiting[row["id"]] = Status[row["status"]]
+                # The row was not verified, and answers polls: it may say nothing but that the phone is asked.
+                is_identifying = row["status"] == Status.identifying.name
+                waiting[row["id"]] = Status.identifying if is_identifying else Status.pending
             if row["id"] not in followed:
                 with contextlib.suppress(Tampered):
                     session = await sessions.find(gateway, connection, row["id"])

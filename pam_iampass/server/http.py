@@ -14,6 +14,7 @@ from email.utils import formatdate
 from typing import Any, Callable, Generic, TypeVar
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply
@@ -21,6 +22,8 @@ from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply
 # How long handlers may take to end after the server stops.
 _SHUTDOWN_SECONDS = 1.0
 _ACCEPTED_AT_ONCE = 100
+_HEAD = 16 * 1024
+"""Bytes of the line, the headers and the trailers of a request, all together."""
 _ACCEPT_AGAIN_SECONDS = 1.0
 """After all descriptors were in use."""
 
@@ -136,10 +139,12 @@ class Bounds:
 
 
 class _Connection(web.RequestHandler):
-    """aiohttp's side of one connection. aiohttp itself keeps every request that is sent without its answer being read,
-    and waits for ever for the first one."""
+    """aiohttp's side of one connection. aiohttp itself keeps every header of a request, and every request that is sent
+    without its answer being read, and waits for ever for the first one."""
 
     _too_late: asyncio.TimerHandle | None = None
+    _incomplete = 0
+    """Bytes since the head of a request was complete."""
 
     def __init__(self, server: _Server, bounds: Bounds) -> None:
         # A compressed body would be larger than what was sent.
@@ -158,9 +163,18 @@ class _Connection(web.RequestHandler):
         self._too_late = asyncio.get_running_loop().call_later(self._bounds.seconds, self._end_if_unused)
 
     def data_received(self, data: bytes) -> None:
+        before = self._request_count
         super().data_received(data)
+        self._incomplete = self._incomplete + len(data) if self._request_count == before else 0
+        if self._incomplete > _HEAD + self._bounds.body:
+            self._abort()
         if len(self._messages) > self._bounds.waiting:
             self._abort()
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """As aiohttp, which would also write a traceback for each request that is no HTTP."""
+        if not isinstance(kw.get("exc_info"), HttpProcessingError):
+            super().log_exception(*args, **kw)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._too_late is not None:

@@ -388,7 +388,7 @@ def test_the_database_makes_no_host(
 
 
 def _shows_another(running: RunningGateway, kind: str, asked: str, given: str) -> None:
-    """From now on the database takes one value for another, with an operator of its owner's."""
+    """From now on the database takes `given` for what is asked, with an operator of its owner's."""
     for statement in (
         "CREATE SCHEMA evil",
         f"CREATE FUNCTION evil.equal({kind}, {kind}) RETURNS bool LANGUAGE sql IMMUTABLE AS $$ SELECT $1"
@@ -400,6 +400,34 @@ def _shows_another(running: RunningGateway, kind: str, asked: str, given: str) -
         " WHERE datname = current_database() AND pid <> pg_backend_pid()",
     ):
         running.rows(statement)
+
+
+def test_a_status_that_is_not_verified_approves_nobody(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    begun = caller.ask("alice").authentication
+    _shows_another(gateway_server, "text", "pending", "active")
+    gateway_server.rows(
+        "UPDATE session SET status = 'active' WHERE id = %s", gateway_server.session(begun).id
+    )
+    asked, end = set(), time.monotonic() + 4
+    while time.monotonic() < end:  # until polls are answered from what the gateway has looked at
+        reply = caller.session("GET", begun, "status_url")
+        asked.add(reply.authentication["session_status"] if reply.status == 200 else reply.status)
+        time.sleep(0.1)
+    assert "pending" in asked
+    assert asked <= {"pending", 404, 503}
+    assert [session.status for session in sandbox.sessions] == [Status.pending]
+
+
+def test_a_row_whose_mac_cannot_be_made_stops_no_gateway(
+    gateway_server: RunningGateway, caller: HostCaller
+) -> None:
+    alices = gateway_server.session(caller.ask("alice").authentication)
+    gateway_server.rows("UPDATE session SET details = '{\"service\": 1.5}' WHERE id = %s", alices.id)
+    gateway_server.rows("UPDATE session SET id = gen_random_uuid()")  # it is looked at as a new one
+    time.sleep(1)  # twice the time between two looks
+    assert caller.ask("bob").status == 202
 
 
 @pytest.mark.parametrize("what", ["session", "person", "host"])

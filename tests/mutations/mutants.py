@@ -1098,6 +1098,19 @@ MUTANTS = {
             "test_a_host_that_is_suspended_or_removed_has_no_sessions",
         ),
         Mutant(
+            "a status that no gateway has written answers a poll",
+            'is_identifying = row["status"] == Status.identifying.name\n'
+            '                waiting[row["id"]] = Status.identifying if is_identifying else Status.pending',
+            'waiting[row["id"]] = Status[row["status"]]',
+            "test_a_status_that_is_not_verified_approves_nobody",
+        ),
+        Mutant(
+            "one row in the database stops a gateway",
+            "except TypeError:  # a number",
+            "except KeyError:  # a number",
+            "test_a_row_whose_mac_cannot_be_made_stops_no_gateway",
+        ),
+        Mutant(
             "a row of a session that no gateway has written counts",
             "return _of(gateway, gateway.keys.verified(TABLE, row, **asked))",
             "return _of(gateway, row)",
@@ -1126,6 +1139,18 @@ MUTANTS = {
             "if len(self._messages) > self._bounds.waiting:",
             "if len(self._messages) > 10**9:",
             "test_a_client_that_reads_no_answers_is_cut_off",
+        ),
+        Mutant(
+            "headers without end fill the memory of a server",
+            "if self._incomplete > _HEAD + self._bounds.body:",
+            "if self._incomplete > 10**9:",
+            "test_nobody_sends_headers_without_end",
+        ),
+        Mutant(
+            "what is no HTTP fills the journal with tracebacks",
+            'if not isinstance(kw.get("exc_info"), HttpProcessingError):',
+            "if kw:",
+            "test_what_is_no_http_leaves_no_traceback",
         ),
         Mutant(
             "a client without a credential takes all descriptors of a server",

@@ -209,6 +209,55 @@ def test_nobody_holds_a_connection_without_asking_anything(sent: bytes) -> None:
     assert served(ask, Bounds(seconds=0.3, idle_seconds=0.3))[0][0]
 
 
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"GET /ping/x HTTP/1.1\r\nHost: 127.0.0.1\r\n",
+        b"GET /ping/x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /ping/x HTTP/1.1\r\nHost: 127.0.0.1\r\n",
+        b"POST /ping/x HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+    ],
+)
+def test_nobody_sends_headers_without_end(begin: bytes) -> None:
+    def ask(connect: Callable[[], http.client.HTTPSConnection]) -> Answer:
+        connection = connect()
+        connection.connect()
+        sent, headers = 0, b"a: b\r\n" * 1000
+        try:
+            connection.sock.sendall(begin)
+            while sent < 20_000_000:
+                connection.sock.sendall(headers)
+                sent += len(headers)
+        except OSError:
+            pass
+        return sent, b""
+
+    assert served(ask, Bounds(body=2000))[0][0] < 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /ping/x HTTP/1.1\r\nno header\xff\r\n\r\n", b"400"),
+        (b"POST /ping/x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\nZZ\r\n", b"400"),
+        (b"\x16\x03\x01\r\n\r\n", b"400"),
+    ],
+)
+def test_what_is_no_http_leaves_no_traceback(
+    sent: bytes, status: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ask(connect: Callable[[], http.client.HTTPSConnection]) -> Answer:
+        connection = connect()
+        connection.connect()
+        connection.sock.sendall(b"GET /ping/x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        while b"target" not in connection.sock.recv(65536):
+            pass
+        connection.sock.sendall(sent)
+        return 0, connection.sock.recv(65536).split()[1]
+
+    assert served(ask)[0][1] == status
+    assert caplog.records == []
+
+
 def test_who_does_not_speak_tls_is_cut_off() -> None:
     def ask(connect: Callable[[], http.client.HTTPSConnection]) -> Answer:
         with socket.create_connection(("127.0.0.1", connect().port), 20) as sock:
