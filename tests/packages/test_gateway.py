@@ -123,6 +123,39 @@ def test_the_service_is_hardened(machine: Booted, administrator: Administrator) 
     assert status["CapEff"] == status["CapAmb"] == "0" * 16
 
 
+def monitored(machine: Booted, path: str) -> tuple[int, str]:
+    """Status and text of an answer at the address for monitoring; status 0 if there is none."""
+    read = (
+        "import sys, http.client as h\n"
+        "c = h.HTTPConnection('127.0.0.1', 8444, timeout=20)\n"
+        "c.request('GET', sys.argv[1])\n"
+        "r = c.getresponse()\n"
+        "print(r.status, r.read().decode())\n"
+    )
+    status, _, text = machine.run("python3", "-c", read, path, check=False).stdout.partition(" ")
+    return int(status or 0), text
+
+
+def test_it_says_whether_it_is_ready_and_shows_figures(machine: Booted, administrator: Administrator) -> None:
+    def is_ready() -> bool:
+        return monitored(machine, "/readyz")[0] == 200
+
+    wait_for(is_ready, "it is ready")
+    status, figures = monitored(machine, "/metrics")
+    assert status == 200
+    assert "iampass_gateway_ready 1.0" in figures.splitlines()
+    before = process(machine)
+    machine.run("systemctl", "stop", "postgresql@17-main")
+    wait_for(lambda: not is_ready(), "it has noticed")
+    status, said = monitored(machine, "/readyz")
+    assert (status, "the database cannot be reached" in said) == (503, True), said
+    assert monitored(machine, "/healthz")[0] == 200
+    machine.run("systemctl", "start", "postgresql@17-main")
+    wait_for(is_ready, "it is ready again")
+    assert process(machine) == before
+    machine.run("test", "-f", "/usr/share/doc/pam-iampass-gateway/examples/pam-iampass.rules.yaml")
+
+
 def test_it_joins_itself_and_logins_are_approved(
     machine: Booted, administrator: Administrator, people: People
 ) -> None:

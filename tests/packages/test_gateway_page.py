@@ -266,6 +266,35 @@ def test_a_backup_is_restored(gateway: Booted, phone: Phone, hosts: list[Host], 
     assert host.log_in(phone, "alice")
 
 
+def test_a_backup_is_restored_on_a_new_machine(
+    gateway: Booted, phone: Phone, hosts: list[Host], page: TypedPage
+) -> None:
+    """That has the copy of /etc/iampass-gateway, and nothing else of the old one."""
+    host = hosts[0]
+    page.type(gateway, BACKUP, "runuser -u postgres -- pg_dump")
+    gateway.shell(
+        """
+        systemctl stop pam-iampass-gateway
+        runuser -u postgres -- dropdb iampass
+        runuser -u postgres -- dropuser _iampass-gateway
+        rm -rf /var/lib/iampass-gateway
+        """
+    )
+    page.type(gateway, RESTORE, "pam-iampass-gateway init")
+    assert not host.log_in(phone, "alice", ""), "a new database knows nobody"
+    for start in ("systemctl stop", "runuser -u postgres -- dropdb", "runuser -u postgres -- createdb"):
+        page.type(gateway, RESTORE, start)
+    page.type(gateway, RESTORE, "runuser -u postgres -- pg_restore")
+    page.type(gateway, RESTORE, "systemctl start pam-iampass-gateway")
+    cursor = host.machine.cursor()
+    assert not host.log_in(phone, "alice", "")
+    assert "RESTORED" in str(host.machine.journal(cursor))
+    page.type(gateway, RESTORE, "pam-iampass-gateway restored --confirm")
+    time.sleep(6)
+    assert host.log_in(phone, "alice")
+    assert "All is well." in page.type(gateway, SET_UP, "pam-iampass-gateway doctor").stdout
+
+
 def test_what_is_said_of_watching(gateway: Booted, page: TypedPage) -> None:
     """The figures themselves have tests elsewhere."""
     assert page.block(WATCH, "scrape_configs:")
