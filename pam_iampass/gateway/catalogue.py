@@ -106,6 +106,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Check application_id and server in gateway.yaml",
         ),
     ),
+    "Clock": (
+        error_kind(
+            "clock-off",
+            "This machine's clock is {seconds} s {side} IAMPASS's",
+            "Signatures go by it. At more than 300 s every call of a host whose clock is right is refused (CLOCK_OFF).",
+            "timedatectl set-ntp true, or enable another time service",
+        ),
+    ),
     "Hosts": (
         warning_kind(
             "group-without-settings",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -211,10 +212,19 @@ def _count(those: list[Host]) -> str:
 
 
 def _iampass(settings: GatewaySettings) -> Iterator[Problem]:
+    client, known, problem = None, False, None
     try:
-        known = management(settings).knows_application(deadline=Deadline.after(_SECONDS))
+        client = management(settings)
+        known = client.knows_application(deadline=Deadline.after(_SECONDS))
     except IampassError as error:
-        yield finding("iampass-fails", "IAMPASS", settings.server, what=str(error), remedy=error.remedy)
-        return
-    if not known:
+        problem = error
+    offset = (client and client.transport.clock_offset) or 0.0
+    if abs(offset) > _CLOCK_TOLERANCE:
+        here = time.strftime("%F %T UTC", time.gmtime())
+        evidence = f"time here: {here}; compared with the Date of {settings.server}"
+        side = "behind" if offset > 0 else "ahead of"
+        yield finding("clock-off", "IAMPASS", evidence, seconds=f"{abs(offset):.0f}", side=side)
+    if problem is not None:
+        yield finding("iampass-fails", "IAMPASS", settings.server, what=str(problem), remedy=problem.remedy)
+    elif not known:
         yield finding("application-unknown", "IAMPASS", f"{settings.server}: {settings.application_id}")

@@ -33,7 +33,7 @@ _AT_GATEWAY = {
         Outcome.MISCONFIGURED,
         "another machine has this credential: each machine must join separately",
     ),
-    "CLOCK_OFF": (Outcome.MISCONFIGURED, "set the clock of this machine (timedatectl), or of the database"),
+    "CLOCK_OFF": (Outcome.MISCONFIGURED, "set the clock of this machine (timedatectl), or of the gateway"),
     "IAMPASS_AWAY": (Outcome.UNAVAILABLE, "it cannot reach IAMPASS"),
     "DATABASE_AWAY": (Outcome.UNAVAILABLE, "it cannot use its database"),
     "RESTORED": (Outcome.MISCONFIGURED, "its database was restored: pam-iampass-gateway restored --confirm"),

@@ -55,7 +55,7 @@ _REMEDIES = {
     "INVITE_OTHER_NAME": "give that name: --name",
     "NAME_TAKEN": "give another --name, or remove that host at the gateway",
     "BAD_NAME": "give the name: --name",
-    "CLOCK_OFF": "set the clock of this machine (timedatectl)",
+    "CLOCK_OFF": "set the clock of this machine (timedatectl), or of the gateway",
     "RESTORED": "at the gateway: pam-iampass-gateway restored",
 }
 """For any other reason, another invite is needed."""

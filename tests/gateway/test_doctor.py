@@ -178,6 +178,13 @@ def test_hosts(gateway: tuple[Postgres, Sandbox]) -> None:
 
 
 def test_iampass(gateway: tuple[Postgres, Sandbox]) -> None:
+    _, sandbox = gateway
+    for seconds, side in ((20.0, "behind"), (-600.0, "ahead of")):
+        sandbox.clock_skew = seconds
+        found = doctor()
+        assert found.keys() == {"clock-off"}
+        assert f" s {side} IAMPASS's" in found["clock-off"]["title"]
+    sandbox.clock_skew = 0.0
     text = (ETC / "gateway.yaml").read_text()
     (ETC / "gateway.yaml").write_text(text.replace('application_id: "demo"', "application_id: other"))
     assert "application-unknown" in doctor()

@@ -44,7 +44,9 @@ def state_of(agent: RunningAgent) -> Iterator[sqlite3.Connection]:
 class RunningAgent:
     """Runs pam-iampass-agent behind systemd-socket-activate, in the isolated root."""
 
-    def __init__(self) -> None:
+    def __init__(self, *before: str) -> None:
+        """`before` are the words of a command that runs the agent, such as faketime."""
+        self._before = before
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> RunningAgent:
@@ -53,7 +55,9 @@ class RunningAgent:
         others = listeners(SOCKET) | listeners(CONTROL)
         listen = ["systemd-socket-activate", f"--listen={SOCKET}", f"--listen={CONTROL}"]
         self.process = subprocess.Popen(
-            [*listen, *AS_IAMPASS, *COMMAND], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*listen, *AS_IAMPASS, *self._before, *COMMAND],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         until = time.monotonic() + 60
         while not (listeners(SOCKET) - others and listeners(CONTROL) - others) and time.monotonic() < until:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pam_iampass.gateway.cli import ACCOUNT
@@ -94,10 +94,11 @@ def run_gateway(*arguments: str, typed: str = "", status: int | None = 0) -> str
 
 
 @contextlib.contextmanager
-def serving(errors: int | None = None) -> Iterator[int]:
+def serving(errors: int | None = None, clock: Sequence[str] = ()) -> Iterator[int]:
     """The service, as its own account, with its secrets as systemd passes them. Yields the id of its process.
 
-    `errors` is where its standard error goes, as for Popen.
+    `errors` is where its standard error goes, as for Popen; `clock` the words of a command that runs it at another
+    time, such as faketime.
     """
     credentials = Path(tempfile.mkdtemp(dir="/run"))
     for name in ("application-secret", "key", "certificate-key.pem"):
@@ -106,7 +107,7 @@ def serving(errors: int | None = None) -> Iterator[int]:
         (credentials / name).chmod(0o400)
     shutil.chown(credentials, ACCOUNT, ACCOUNT)
     service = subprocess.Popen(
-        [sys.executable, "-m", "pam_iampass.gateway.cli", "serve"],
+        [*clock, sys.executable, "-m", "pam_iampass.gateway.cli", "serve"],
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,
