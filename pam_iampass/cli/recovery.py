@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
@@ -45,14 +47,7 @@ def new(user: str, yes: bool, as_json: bool) -> None:
     left = ask("recovery list", user=name)["left"]
     if left and not yes:
         confirm(f"{clean(name)} has {left} unused codes. Replace them?")
-    codes = ask("recovery new", user=name)
-    if as_json:
-        show_json({"user": name, "codes": codes})
-        return
-    line(f"Recovery codes of {name}. Each is valid once; they are not shown again.")
-    finding([""], *codes)
-    line()
-    line("Keep them on paper, away from the phone.")
+    show_new(name, ask("recovery new", user=name), as_json)
 
 
 @command.command("list", epilog=_EPILOG, short_help="Show how many codes USER has left.")
@@ -61,15 +56,7 @@ def new(user: str, yes: bool, as_json: bool) -> None:
 def list_(user: str, as_json: bool) -> None:
     """Show how many codes USER has left, and when the others were used. The codes cannot be shown."""
     name = person(user)
-    found = ask("recovery list", user=name)
-    if as_json:
-        show_json(found)
-    elif not found["codes"]:
-        finding([f"{name} has no recovery codes."], f"pam-iampass recovery new {name}")
-    else:
-        line(f"{name} has {found['left']} of {found['codes']} codes left, made on {_date(found['made_at'])}.")
-        for moment in found["used_at"]:
-            line(f"One was used on {_date(moment)}.")
+    show_left(ask("recovery list", user=name), "pam-iampass", as_json)
 
 
 @command.command(epilog=_EPILOG, short_help="Revoke all codes of USER.")
@@ -78,7 +65,38 @@ def list_(user: str, as_json: bool) -> None:
 def revoke(user: str, as_json: bool) -> None:
     """Revoke all codes of USER. The account need not exist any more."""
     name = account(user) or user
-    revoked = ask("recovery revoke", user=name)
+    show_revoked(name, ask("recovery revoke", user=name), as_json)
+
+
+# Showing
+
+
+def show_new(name: str, codes: Sequence[str], as_json: bool) -> None:
+    """Show new codes, this once."""
+    if as_json:
+        show_json({"user": name, "codes": list(codes)})
+        return
+    line(f"Recovery codes of {name}. Each is valid once; they are not shown again.")
+    finding([""], *codes)
+    line()
+    line("Keep them on paper, away from the phone.")
+
+
+def show_left(found: Mapping[str, Any], program: str, as_json: bool) -> None:
+    """Show `user`, how many `codes` were made, `made_at` (Unix time), how many are `left`, and `used_at` of others."""
+    name = found["user"]
+    if as_json:
+        show_json(dict(found))
+    elif not found["codes"]:
+        finding([f"{name} has no recovery codes."], f"{program} recovery new {name}")
+    else:
+        line(f"{name} has {found['left']} of {found['codes']} codes left, made on {_date(found['made_at'])}.")
+        for moment in found["used_at"]:
+            line(f"One was used on {_date(moment)}.")
+
+
+def show_revoked(name: str, revoked: bool, as_json: bool) -> None:
+    """Show whether there were codes to revoke."""
     if as_json:
         show_json({"user": name, "revoked": revoked})
     else:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Callable, TypeVar
 
-from .application import Application
+from .application import Application, Redemption
 from .attempts import DEFAULT_SECONDS
 from .call import ATTEMPTS, Call
 from .connection import Deadline
@@ -113,6 +113,19 @@ class AuthenticationAPI(BaseAPI):
         session = self._make(call, deadline, attempts, pause)
         session.transport = self.transport
         return session
+
+    def redeem_code(
+        self,
+        user_id: str,
+        code: str,
+        parameters: Mapping[str, str],
+        *,
+        deadline: Deadline | None = None,
+        pause: Pause | None = None,
+    ) -> Redemption:
+        """Has a gateway redeem a recovery code of the user; IAMPASS itself has none. Each gateway is asked once, the
+        next one only if nothing was sent. Not in the published client. Raises IampassError."""
+        return self._make(self._application.redeem_code(user_id, code, parameters), deadline, 1, pause)
 
 
 class ManagementAPI(BaseAPI):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import unicodedata
@@ -23,6 +24,18 @@ _ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~@!$&'()*+,;=-]+")
 _LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Redemption:
+    """What a gateway says of a recovery code."""
+
+    left: int | None
+    """How many codes the person has left; None if this one was not accepted."""
+    reason: str = ""
+    """Why not. Not cleaned for a terminal or a log."""
+    wait: int = 0
+    """Seconds until another code is looked at."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,24 @@ class Application:
             return read_session(response, self.origin, request_id)
 
         return self._call("start", path, read, {}, rings=True, idempotent=request_id is not None)
+
+    def redeem_code(self, user: str, code: str, parameters: Mapping[str, str]) -> Call[Redemption]:
+        """Only gateways redeem recovery codes. It is not sent again once it may have been received: a code that was
+        used is wrong. `parameters` are as in `start`, with a `request_id`."""
+
+        def read(response: JsonObject) -> Redemption:
+            members = response.child("recovery")
+            if members.text("request_id") != parameters["request_id"]:
+                raise members.error("it answers another call")
+            if members.boolean("accepted"):
+                return Redemption(members.number("left"))
+            wait = members.number("wait") if "wait" in members else 0
+            return Redemption(None, members.text("reason"), wait)
+
+        body = {"code": code}
+        digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
+        query = _start_query(None, None, {**parameters, "body_sha256": digest})
+        return self._call("recovery", f"fleet/recover/{self.id}/{path_segment(user)}{query}", read, body)
 
     def add_users(self, users: Iterable[str]) -> Call[tuple[list[str], list[str]]]:
         def read(response: JsonObject) -> tuple[list[str], list[str]]:

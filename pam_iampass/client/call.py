@@ -38,7 +38,14 @@ _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _DIGITS_LIMIT = 20
 # Far below the depth at which json raises RecursionError, wherever on the stack we are.
 _DEPTH_LIMIT = 32
-_TYPES = {bool: "true or false", str: "text", dict: "an object", list: "a list", type(None): "null"}
+_TYPES = {
+    bool: "true or false",
+    int: "a whole number",
+    str: "text",
+    dict: "an object",
+    list: "a list",
+    type(None): "null",
+}
 
 
 @dataclass(frozen=True)
@@ -188,6 +195,10 @@ class JsonObject:
 
     def boolean(self, key: str) -> bool:
         value: bool = self._member(key, bool)
+        return value
+
+    def number(self, key: str) -> int:
+        value: int = self._member(key, int)
         return value
 
     def child(self, key: str) -> JsonObject:

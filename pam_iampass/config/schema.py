@@ -452,7 +452,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "unanswered",
                 "When users are asked for a recovery code in applications that show no prompt before the request "
                 "(sudo, su, login): `unavailable`, if the phone could not be asked; `unanswered`, also if the user did "
-                "not answer; or `never`. Nobody is asked until codes were made for a user of the machine.",
+                "not answer; or `never`. Nobody is asked until codes were made for a user of the machine; on a host of "
+                "a gateway everybody is asked, since the gateway may have codes.",
             ),
             Key(
                 "attempts_per_hour",

@@ -42,6 +42,7 @@ class KeyFile:
         self._cipher = AESGCM(_derived(key, "encryption"))
         self._mac = _derived(key, "rows")
         self._sessions = _derived(key, "sessions")
+        self._codes = _derived(key, "codes")
 
     def encrypt(self, plain: str, *place: str) -> bytes:
         """A text for the database. `place` are table, column and the row's key: elsewhere it cannot be decrypted."""
@@ -91,6 +92,11 @@ class KeyFile:
     def session_secret(self, session: UUID) -> str:
         """What signs the host's calls about the session."""
         return self._of_session("secret", session)
+
+    def code(self, token: str, code: str) -> bytes:
+        """The digest of a recovery code of the person with this token: a later person of the same name has another
+        token."""
+        return hmac.digest(self._codes, _canonical((token, code)), "sha256")
 
     def _of_session(self, what: str, session: UUID) -> str:
         made = hmac.digest(self._sessions, _canonical((what, session)), "sha256")

@@ -20,7 +20,7 @@ from typing import Any
 import psycopg
 
 from pam_iampass.gateway import database, records
-from pam_iampass.gateway.database import Connection, DatabaseError, insert, now, one
+from pam_iampass.gateway.database import Connection, DatabaseError, insert, many, now, one
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.system import atomic_write
@@ -188,11 +188,20 @@ async def keep_looking(gateway: Gateway) -> None:
         await asyncio.sleep(_SOON_SECONDS if what else _LOOK_SECONDS)
 
 
-async def confirm(gateway: Gateway, connection: Connection) -> None:
-    """Accept the database as it is: nothing that an old copy brings back can be used."""
+async def confirm(gateway: Gateway, connection: Connection) -> list[str]:
+    """Accept the database as it is: nothing that an old copy brings back can be used. Returns what is void."""
     row = await one(connection, "SELECT * FROM fleet FOR UPDATE")
     fleet = gateway.keys.verified(TABLE, row or {})
     fleet["restores"] += 1
     await database.replace(connection, TABLE, "id", gateway.keys.sealed(TABLE, fleet))
     await connection.execute("DELETE FROM invite")
-    await records.act(connection, "restored_confirm", reason="invites are void")
+    void = ["all invites"]
+    void += [f"the recovery codes of {name}" for name in await _taken(connection, "recovery")]
+    await records.act(connection, "restored_confirm", reason=f"void: {', '.join(void)}"[:2000])
+    return void
+
+
+async def _taken(connection: Connection, table: str) -> list[str]:
+    """Delete all rows of people; whose they were."""
+    rows = await many(connection, f"DELETE FROM {table} RETURNING person")  # noqa: S608
+    return sorted({row["person"] for row in rows})

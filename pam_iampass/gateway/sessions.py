@@ -85,6 +85,10 @@ class Reason(enum.Enum):
     REQUEST_ID_REUSED = Outcome.MISCONFIGURED, 5
     RESTORED = Outcome.MISCONFIGURED, 6
     """The database is an old copy, and nobody has confirmed it."""
+    CODES_NOT_HERE = Outcome.DENIED, 11
+    """The hosts of this group redeem no recovery codes."""
+    WRONG_CODE = Outcome.DENIED, 12
+    TOO_MANY_CODES = Outcome.THROTTLED, 13
     IAMPASS_AWAY = Outcome.UNAVAILABLE, 1
     DATABASE_AWAY = Outcome.UNAVAILABLE, 2
     TRY_AGAIN = Outcome.UNAVAILABLE, 3

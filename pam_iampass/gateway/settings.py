@@ -129,6 +129,14 @@ GROUPS = Section(
             "Whether a host whose requests three different people have cancelled is suspended, and not only slowed "
             "down.",
         ),
+        Key(
+            "codes",
+            _BOOLEAN,
+            "true",
+            "Whether recovery codes can be redeemed on these hosts. Root of a host can keep a code that is typed "
+            "there, say that it was wrong, and use it elsewhere: write `false` for hosts whose root you trust less "
+            "than others, or to which many people log in.",
+        ),
     ),
     "The groups of hosts. A host's group is that of the invite with which it has joined.",
     named=True,
@@ -304,6 +312,12 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "200",
                 "Calls of IAMPASS at the same time, those about sessions not counted.",
             ),
+            _number(
+                "wrong_codes_per_hour",
+                100,
+                "5",
+                "Wrong recovery codes for one person from one host and address. A host has 100 for all people.",
+            ),
         ),
         "How much at most.",
     ),
@@ -354,6 +368,7 @@ class GroupSettings:
     """Groups of people; empty: everybody."""
     admit: bool = False
     suspend_by_itself: bool = False
+    codes: bool = True
 
 
 @dataclass(frozen=True)
@@ -363,6 +378,8 @@ class LimitSettings:
     requests_per_hour: int
     connections: int
     calls_at_once: int
+    wrong_codes_per_hour: int = 5
+    """For one person from one address."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from dataclasses import replace
 from functools import cached_property
 from typing import Callable
@@ -17,16 +16,12 @@ from pam_iampass.client.errors import (
     Refused,
     Unavailable,
 )
-from pam_iampass.config.ssh_keys import AcceptedKey, PlainKey
-from pam_iampass.config.value_types import LONGEST_NAME, OUTAGE_SERVICES
+from pam_iampass.config.value_types import OUTAGE_SERVICES
 from pam_iampass.login import decisions
 from pam_iampass.login.application import Conversation, PamApplication
 from pam_iampass.login.context import ApprovalRequired, LoginContext
 from pam_iampass.login.keeping import Covering, Keeping
-from pam_iampass.login.policy import PolicyError, accepted
-from pam_iampass.login.throttle import ip_address
 from pam_iampass.outcome import Decision, Phase
-from pam_iampass.system.boot import machine_digest
 
 #: Seconds until the first poll: nobody answers faster.
 FIRST_POLL = 1.6
@@ -115,8 +110,7 @@ class PhoneRequest:
             return decisions.unavailable(error, service, outage and self._may_be_outage, self.elapsed())
         except NotFound as error:
             if self._required.settings.gateways:
-                what = "the gateway does not know this host, which must join it again"
-                return decisions.misconfigured(f"{error}: {what}", self.elapsed())
+                return decisions.unknown_to_gateway(error, self.elapsed())
             application = self._required.settings.application_id
             return decisions.unknown_to_iampass(error, application, self._required.approver, self.elapsed())
         except IampassError as error:
@@ -170,7 +164,7 @@ class PhoneRequest:
                 required.phone.token,
                 [AuthenticationMethod[name] for name in required.phone.methods],
                 self._keeping.duration(required.service.timeout),
-                parameters=self._parameters() if required.settings.gateways else {},
+                parameters=required.told_to_gateway() if required.settings.gateways else {},
                 deadline=self.deadline,
                 pause=self.pause,
             )
@@ -178,25 +172,6 @@ class PhoneRequest:
             answered = isinstance(error, (Refused, NotFound, ProtocolError))
             self.may_have_left = error.may_have_started or answered
             raise
-
-    def _parameters(self) -> dict[str, str]:
-        """What a gateway is told of the login, and the id with which the start may be repeated. What is not known, or
-        no text for a log, is left out."""
-        login = self._required.login
-        keys: list[AcceptedKey] = []
-        with contextlib.suppress(PolicyError):
-            keys = accepted(login.ssh_auth_info)
-        told = {
-            "machine": machine_digest(),
-            "service": login.service,
-            "remote": login.address if login.through_sshd else str(ip_address(login.rhost or "") or ""),
-            "caller": login.participants.caller,
-            "key": next((key.fingerprint for key in keys if isinstance(key, PlainKey)), ""),
-        }
-        told = {
-            name: text for name, text in told.items() if text.isprintable() and 0 < len(text) <= LONGEST_NAME
-        }
-        return {"request_id": secrets.token_urlsafe(16), **told}
 
     def _poll(self, session: Session, phone_is_lost: Callable[[], bool]) -> None:
         """Poll until the phone has answered, is lost or the time is up; say when it is identifying the person.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import secrets
 import time
 from dataclasses import dataclass
 from typing import Any, Callable, TypeVar
@@ -10,11 +12,15 @@ from typing import Any, Callable, TypeVar
 from pam_iampass.client import AuthenticationAPI, Gateways, ManagementAPI, Transport
 from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import ServiceSettings, Settings
+from pam_iampass.config.ssh_keys import AcceptedKey, PlainKey
 from pam_iampass.config.user_table import UserTable
+from pam_iampass.config.value_types import LONGEST_NAME
 from pam_iampass.login.agent_state import AgentState
-from pam_iampass.login.policy import Phone
+from pam_iampass.login.policy import Phone, PolicyError, accepted
+from pam_iampass.login.throttle import ip_address
 from pam_iampass.outcome import Login, Phase
 from pam_iampass.system.accounts import Accounts
+from pam_iampass.system.boot import machine_digest
 from pam_iampass.system.paths import SETTINGS
 
 _API = TypeVar("_API", AuthenticationAPI, ManagementAPI)
@@ -154,6 +160,25 @@ class ApprovalRequired(AskedLogin):
     def counted(self) -> str:
         """See AskedLogin: a person who asks a second person keeps nobody else from it."""
         return self.asker or self.approver
+
+    def told_to_gateway(self) -> dict[str, str]:
+        """What a gateway is told of the login, and a new id of the request. What is not known, or
+        no text for a log, is left out."""
+        login = self.login
+        keys: list[AcceptedKey] = []
+        with contextlib.suppress(PolicyError):
+            keys = accepted(login.ssh_auth_info)
+        told = {
+            "machine": machine_digest(),
+            "service": login.service,
+            "remote": login.address if login.through_sshd else str(ip_address(login.rhost or "") or ""),
+            "caller": login.participants.caller,
+            "key": next((key.fingerprint for key in keys if isinstance(key, PlainKey)), ""),
+        }
+        told = {
+            name: text for name, text in told.items() if text.isprintable() and 0 < len(text) <= LONGEST_NAME
+        }
+        return {"request_id": secrets.token_urlsafe(16), **told}
 
 
 @dataclass(frozen=True)

@@ -192,6 +192,25 @@ def wrong_code(before: Decision | None) -> Decision:
     return denied(Outcome.DENIED, reason, message, before.elapsed if before else 0.0)
 
 
+def code_refused(reason: str, wait: int, before: Decision | None) -> Decision:
+    """The gateway has not redeemed the recovery code."""
+    if reason == "WRONG_CODE":
+        return wrong_code(before)
+    if reason == "TOO_MANY_CODES":
+        return too_many_codes("too many wrong recovery codes, says the gateway", wait)
+    if reason == "CODES_NOT_HERE":
+        what = "the gateway redeems no codes for the hosts of this group (codes in gateway.yaml)"
+        message = "Recovery codes are not accepted on this machine. Use your phone, or another machine."
+        return denied(Outcome.DENIED, f"{reason}: {what}", message)
+    outcome, why = _AT_GATEWAY.get(reason, (Outcome.DENIED, "an unknown reason"))
+    if reason == "TRY_AGAIN":
+        why = "it does not know whether the code is used up now"
+    message = (
+        "The gateway could not redeem the recovery code. Try again in a minute, with another code if need be."
+    )
+    return denied(outcome, f"{reason}, says the gateway: {why}", message)
+
+
 def recovered(left: int, before: Decision | None) -> Decision:
     """A recovery code was redeemed."""
     codes = "1 recovery code is left" if left == 1 else f"{left} recovery codes are left"
@@ -230,6 +249,11 @@ def not_started(reason: str, elapsed: float, *, at_gateway: bool) -> Decision:
         return denied(outcome, f"{reason}, says the gateway: {why}", _OF_THE_GATEWAY[outcome], elapsed)
     message = f"IAMPASS did not ask your phone: {reason}. {ASK_THE_ADMINISTRATOR}"
     return denied(Outcome.DENIED, reason, message, elapsed)
+
+
+def unknown_to_gateway(error: NotFound, elapsed: float) -> Decision:
+    """The gateway does not know this host."""
+    return misconfigured(f"{error}: the gateway does not know this host, which must join it again", elapsed)
 
 
 def unknown_to_iampass(error: NotFound, application: str, approver: str, elapsed: float) -> Decision:

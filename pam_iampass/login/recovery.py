@@ -1,4 +1,4 @@
-"""Recovery codes: each lets one person in once, without the phone. Making, storing, typing and redeeming them.
+"""Recovery codes: each lets one person in once, without the phone. Making, reading, storing and spending them.
 
 They are stored as salted hashes. That a code is used is on the disk before the user is let in, so that neither a
 simultaneous login nor a power cut makes it valid twice. Why one round of SHA-256 is enough:
@@ -13,15 +13,10 @@ import os
 import sqlite3
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Callable
 
-from pam_iampass.config.settings import RecoverySettings
 from pam_iampass.errors import StateError
-from pam_iampass.login import decisions
-from pam_iampass.login.application import AlreadyRefused, Conversation, PamApplication, Unanswered
-from pam_iampass.login.throttle_store import ThrottleStore
-from pam_iampass.outcome import Decision, Login, Outcome, Result
 from pam_iampass.system.database import Database, encoded
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -32,9 +27,6 @@ GROUP = 4
 """Characters between two dashes."""
 
 _READ = {ord("i"): "1", ord("l"): "1", ord("o"): "0", ord("-"): None, ord(" "): None}
-#: How long a person may take to type a recovery code where there was no prompt before. Seconds.
-TIME_FOR_CODE = 60.0
-_NO_REQUEST = (Outcome.UNAVAILABLE, Outcome.NO_DEVICE, Outcome.THROTTLED, Outcome.MISCONFIGURED)
 HOW_MANY = 10
 """The number of codes that a person gets."""
 
@@ -163,54 +155,3 @@ def read(text: str | None) -> str | None:
         return None
     code = text.lower().translate(_READ)
     return code if len(code) == LENGTH and set(code) <= set(ALPHABET) else None
-
-
-@dataclass(frozen=True)
-class CodeRedemption:
-    """Redeems the recovery codes of the person who logs in."""
-
-    login: Login
-    person: str
-    settings: RecoverySettings
-    throttle: ThrottleStore
-    codes: RecoveryCodes
-
-    def redeem(self, code: str, before: Decision | None = None) -> Decision:
-        """Redeem a code. `before` is why it was asked for.
-
-        The attempt is counted before the code is looked at, so that parallel guesses count too. Raises StateError.
-        """
-        refusal = self.throttle.attempt(self.person, self.login, self.settings.attempts_per_hour)
-        if refusal is not None:
-            return decisions.too_many_codes(refusal.reason, refusal.wait)
-        left = self.codes.spend(self.person, code)
-        if left is None:
-            return decisions.wrong_code(before)
-        self.throttle.attempt_was_right(self.person, self.login)
-        return decisions.recovered(left, before)
-
-    def is_offered_after(self, decision: Decision) -> bool:
-        """Whether to ask for a code now that the phone did not help. sshd's prompt has offered that before.
-
-        It does not depend on whether this person has codes, only on whether anybody on this machine was given some.
-        """
-        ask = self.settings.ask.value
-        no_request = decision.outcome in _NO_REQUEST
-        unanswered = decision.outcome is Outcome.TIMED_OUT and ask == "unanswered"
-        if decision.result is not Result.DENIED or ask == "never" or not (no_request or unanswered):
-            return False
-        return not self.login.through_sshd and self.codes.in_use()
-
-    def offer(self, decision: Decision, application: PamApplication) -> Decision:
-        """Ask for a code and redeem it; `decision` stays where none is typed."""
-        conversation = Conversation(application)
-        application.set_deadline(TIME_FOR_CODE)
-        conversation.say_error(decision.message)
-        try:
-            typed = conversation.ask(
-                "IAMPASS recovery code (Enter: none): ", hidden=True, within=TIME_FOR_CODE
-            )
-        except (Unanswered, AlreadyRefused):
-            typed = None
-        code = read(typed)
-        return replace(decision, message="") if code is None else self.redeem(code, decision)

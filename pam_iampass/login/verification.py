@@ -23,7 +23,8 @@ from pam_iampass.login.approval import REPLY_MARGIN, PhoneRequest
 from pam_iampass.login.context import ApprovalRequired, AskedLogin, LoginContext, ModuleArguments
 from pam_iampass.login.enrollment import offer_enrollment
 from pam_iampass.login.keeping import Covering
-from pam_iampass.login.recovery import CodeRedemption, read
+from pam_iampass.login.recovery import read
+from pam_iampass.login.redemption import CodeRedemption
 from pam_iampass.login.throttle import Cause, Refusal
 from pam_iampass.login.throttle_store import AskingLogin, AtCapacity, QueuedLogin, result_of
 from pam_iampass.outcome import Decision, Login, Outcome, Phase, Result
@@ -167,15 +168,13 @@ def _get_approval(
     context: LoginContext,
 ) -> Decision:
     """Redeem a recovery code or ask the phone; offer what is left. Raises AtCapacity."""
-    login, user, settings = required.login, required.approver, required.settings
+    login, settings = required.login, required.settings
     application.after_reply.enter_context(
         context.state.throttle.stage("request", required.counted, login, settings.throttle.logins_at_once)
     )
     if required.asker:
         return _ask_second_people(required, application, context, prompted=typed is not None)
-    recovery = CodeRedemption(
-        login, user, settings.recovery, context.state.throttle, context.state.recovery_codes
-    )
+    recovery = CodeRedemption(required, application, context)
     code = read(typed)
     if code is not None:
         return recovery.redeem(code)
@@ -190,7 +189,7 @@ def _get_approval(
         return offer_enrollment(required, arguments, decision, application, context)
     if recovery.is_offered_after(decision):
         request.cleanup.close()
-        return recovery.offer(decision, application)
+        return recovery.offer(decision)
     return decision
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import threading
 import time
@@ -26,6 +27,7 @@ from pam_iampass.client import (
     Transport,
     Unavailable,
 )
+from pam_iampass.client.application import Redemption
 from pam_iampass.client.call import signature_text
 from pam_iampass.client.connection import Network
 from tests.client.talk import APPLICATION, SECRET, SESSION_SECRET, TOKEN, polled, started
@@ -98,6 +100,56 @@ def unsent(reason: str = "IAMPASS_AWAY", request_id: Any = ID, nonce: Any = str(
 
 def is_outage(error: IampassError) -> bool:
     return isinstance(error, Unavailable) and error.outage
+
+
+# Recovery codes
+
+
+def redeem(api: AuthenticationAPI) -> Redemption:
+    return api.redeem_code(
+        "alice", "0" * 16, {"request_id": ID, "service": "sshd"}, deadline=Deadline.after(8.0)
+    )
+
+
+def redeemed(request_id: str = ID, **members: Any) -> Step:
+    return answer(200, {"recovery": {"request_id": request_id, "accepted": True, "left": 9, **members}})
+
+
+def test_a_code_is_redeemed_with_its_digest_in_the_signed_query() -> None:
+    with two(redeemed()) as (first, second), gateways(first, second) as api:
+        assert redeem(api) == Redemption(9)
+        (request,) = first.requests
+        url = urlsplit(request.target)
+        assert url.path == f"/fleet/recover/{APPLICATION}/alice"
+        digest = hashlib.sha256(request.body).hexdigest()
+        assert parse_qs(url.query) == {"request_id": [ID], "service": ["sshd"], "body_sha256": [digest]}
+        assert request.body == b'{"code": "0000000000000000"}'
+
+
+@pytest.mark.parametrize("fault", [reset(REQUEST), close(ANSWER), answer(503), answer(403), answer(200, {})])
+def test_a_code_that_may_have_left_is_sent_to_no_other_gateway(fault: Step) -> None:
+    with two(fault) as (first, second), gateways(first, second) as api:
+        with pytest.raises(IampassError) as caught:
+            redeem(api)
+        assert not is_outage(caught.value)
+        assert (len(first.requests), second.connections) == (1, 0)
+
+
+def test_a_code_is_sent_to_the_first_gateway_that_can_be_reached_and_to_none_is_an_outage() -> None:
+    with scripted_server(redeemed()) as server, gateways(CLOSED, server) as api:
+        assert redeem(api).left == 9
+    with gateways(CLOSED, CLOSED) as api, pytest.raises(Unavailable) as caught:
+        redeem(api)
+    assert (is_outage(caught.value), caught.value.may_have_started) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [redeemed("request-id-of-22-charz"), redeemed(left=True), redeemed(left="9"), redeemed(accepted="yes")],
+)
+def test_an_answer_about_another_code_is_invalid(step: Step) -> None:
+    with scripted_server(step) as server, gateways(server) as api, pytest.raises(ProtocolError):
+        redeem(api)
 
 
 # Which one is asked

@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.gateway.hosts import HostStatus
+from pam_iampass.gateway.settings import GroupSettings
 from pam_iampass.outcome import PamCode
 from pam_iampass.system.boot import machine_digest
+from tests.gateway.test_codes import new_codes
 from tests.gateway.test_nothing_sent import closed_port
-from tests.support.gateway import HOST, HOST_SECRET, RunningGateway, settings_for
+from tests.support.gateway import HOST, HOST_SECRET, RunningGateway, new_request_id, settings_for
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
+from tests.support.scripted_server import REQUEST, answer, authority, reset, scripted_server
 from tests.support.sessions import keeping
 from tests.support.setting import ME, Setting
 from tests.support.world import wait_until
@@ -157,3 +160,86 @@ def test_while_the_database_is_away_too(host: Setting, gateway: RunningGateway, 
         postgres.start()
     assert outcome(host)[:2] == ("unavailable", "ignored")
     assert host.login().code == PamCode.SUCCESS
+
+
+# Recovery codes
+
+KEY = "publickey ssh-ed25519 AAAA\n"
+
+
+def typed(host: Setting, code: str) -> int | None:
+    """The login of a person who types this at sshd's prompt."""
+    return host.login(service="sshd", uid="0", answers=(code,), ssh_auth_info=KEY).code
+
+
+def test_a_code_is_redeemed_at_the_gateway_and_no_phone_rings(host: Setting, gateway: RunningGateway) -> None:
+    join(host, gateway)
+    alices = new_codes(gateway, ME)
+    told = host.login(service="sshd", uid="0", answers=(alices[0],), ssh_auth_info=KEY)
+    assert (told.code, told.said) == (
+        PamCode.SUCCESS,
+        ["The recovery code was accepted: 9 recovery codes are left."],
+    )
+    assert outcome(host) == ("recovered", "success", "9 recovery codes are left")
+    assert typed(host, alices[0]) == PamCode.MAXTRIES
+    assert outcome(host) == ("denied", "denied", "wrong recovery code")
+    assert not host.sandbox.sessions
+    assert alices[0] not in str(host.records.fields)
+
+
+def test_codes_of_the_host_count_only_while_no_gateway_can_be_reached(
+    host: Setting, gateway: RunningGateway
+) -> None:
+    own = host.state.recovery_codes.renew(ME)
+    fleets = new_codes(gateway, ME)
+    join(host, f"https://127.0.0.1:{closed_port()}", gateway)
+    assert typed(host, own[0]) == PamCode.MAXTRIES
+    assert outcome(host)[:2] == ("denied", "denied")
+    join(host, gateway, gateways=f"[https://127.0.0.1:{closed_port()}]")
+    assert typed(host, fleets[0]) == PamCode.MAXTRIES
+    assert typed(host, own[0]) == PamCode.SUCCESS
+    assert outcome(host)[:2] == ("recovered", "success")
+    join(host, gateway)
+    assert typed(host, fleets[0]) == PamCode.SUCCESS
+
+
+def test_a_code_that_has_left_is_no_code_of_the_host(host: Setting, gateway: RunningGateway) -> None:
+    own = host.state.recovery_codes.renew(ME)
+    answers = [
+        answer(503),
+        reset(REQUEST),
+        answer(200, {"recovery": {"request_id": new_request_id(), "accepted": True, "left": 9}}),
+    ]
+    with scripted_server(*answers) as server:
+        join(host, gateway, gateways=f"[{server.url}, https://127.0.0.1:{closed_port()}]")
+        host.write("ca.pem", authority().ca_file.read_text())
+        for _ in answers:
+            assert typed(host, own[0]) == PamCode.MAXTRIES
+            assert outcome(host)[:2] == ("unavailable", "denied")
+        assert len(server.requests) == 3
+    stored = host.state.recovery_codes.stored(ME)
+    assert stored is not None
+    assert stored.left == 10
+
+
+def test_a_host_whose_group_redeems_no_codes_says_so(host: Setting, gateway: RunningGateway) -> None:
+    alices = new_codes(gateway, ME)
+    gateway.gateway.settings = replace(gateway.settings, groups={"servers": GroupSettings(codes=False)})
+    join(host, gateway)
+    told = host.login(service="sshd", uid="0", answers=(alices[0],), ssh_auth_info=KEY)
+    message = "Recovery codes are not accepted on this machine. Use your phone, or another machine."
+    assert told.errors == [message]
+
+
+def test_a_service_without_a_prompt_asks_for_a_code_if_the_phone_did_not_help(
+    host: Setting, conninfo: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    away = replace(settings_for(conninfo, sandbox, tmp_path), server=f"https://127.0.0.1:{closed_port()}")
+    with RunningGateway(away) as gateway:
+        gateway.populate()
+        gateway.add_person(ME, "token-at-the-gateway")
+        alices = new_codes(gateway, ME)
+        join(host, gateway)
+        told = host.login(answers=(alices[0],))
+        assert (told.code, told.asked) == (PamCode.SUCCESS, ["IAMPASS recovery code (Enter: none): "])
+        assert outcome(host)[:2] == ("recovered", "success")

@@ -1315,6 +1315,68 @@ MUTANTS = {
             "test_a_person_who_is_removed_while_iampass_is_called_gets_no_session",
         ),
     ),
+    "A recovery code of the fleet is good once, for one person, where the group allows it": (
+        Mutant(
+            "a code is good twice",
+            "if hmac.compare_digest(each, digest) and used[number] is None:",
+            "if hmac.compare_digest(each, digest):",
+            "test_a_code_lets_in_once_and_each_redemption_is_an_alert",
+        ),
+        Mutant(
+            "two hosts use one code at the same time",
+            "SELECT * FROM recovery WHERE person = %s FOR UPDATE",
+            "SELECT * FROM recovery WHERE person = %s",
+            "test_two_hosts_with_one_code_at_one_moment_and_one_gets_in",
+        ),
+        Mutant(
+            "a row of codes counts without its MAC",
+            "values = gateway.keys.verified(TABLE, row, person=person.name)",
+            "values = dict(row)",
+            "test_the_database_holds_no_code_and_nothing_that_was_changed_counts",
+        ),
+        Mutant(
+            "all hosts redeem codes",
+            "if policy is None or not policy.codes:",
+            "if policy is None:",
+            "test_a_group_whose_hosts_redeem_none_says_so_for_every_name_and_looks_at_no_code",
+        ),
+        Mutant(
+            "guesses are without limit",
+            "if isinstance(found, Refusal):\n            return found\n    return None",
+            "if isinstance(found, Refusal):\n            return None\n    return None",
+            "test_parallel_guesses_of_a_host_are_counted",
+        ),
+        Mutant(
+            "an old copy redeems codes until the gateway looks at it",
+            "return gateway.restored or (await restored.compare(gateway))[1]",
+            "return gateway.restored",
+            "test_an_old_copy_of_the_database_redeems_nothing_and_its_codes_are_void_once_it_is_confirmed",
+        ),
+        Mutant(
+            "codes of an old copy are good once it is confirmed",
+            'for name in await _taken(connection, "recovery")',
+            "for name in ()",
+            "test_an_old_copy_of_the_database_redeems_nothing_and_its_codes_are_void_once_it_is_confirmed",
+        ),
+        Mutant(
+            "a code is sent to a second gateway",
+            '{path_segment(user)}{query}", read, body)',
+            '{path_segment(user)}{query}", read, body, idempotent=True)',
+            "test_a_code_that_may_have_left_is_sent_to_no_other_gateway",
+        ),
+        Mutant(
+            "the answer to another code counts",
+            'if members.text("request_id") != parameters["request_id"]:',
+            'if not members.text("request_id"):',
+            "test_an_answer_about_another_code_is_invalid",
+        ),
+        Mutant(
+            "codes of a host count after any failure of a gateway",
+            "if error.outage and not error.may_have_started:",
+            "if error:",
+            "test_a_code_that_has_left_is_no_code_of_the_host",
+        ),
+    ),
     "An invite is for the hosts that it says, and no host takes the place of another": (
         Mutant(
             "joining: an attacker who knows the name and the machine of a host is that host",
@@ -1420,7 +1482,7 @@ MUTANTS = {
         ),
         Mutant(
             "joining: the signature does not hold for the body",
-            "if not hmac.compare_digest(digest.encode(), hashlib.sha256(request.body).hexdigest().encode()):",
+            "if not hmac.compare_digest(digest.encode(), hashlib.sha256(self.body).hexdigest().encode()):",
             "if not digest:",
             "test_the_signature_holds_for_the_body",
         ),

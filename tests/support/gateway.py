@@ -20,7 +20,7 @@ import psycopg
 import trustme
 from psycopg.rows import dict_row
 
-from pam_iampass.gateway import hosts, joining, people, service, sessions
+from pam_iampass.gateway import codes, hosts, joining, people, restored, service, sessions
 from pam_iampass.gateway.database import Connection, Database
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
@@ -114,7 +114,7 @@ class RunningGateway:
             self._change(gateway)
             self.gateway = gateway
             names = frozenset(self.settings.names)
-            routes = (*service.ROUTES, *joining.ROUTES)
+            routes = (*service.ROUTES, *joining.ROUTES, *codes.ROUTES)
             dispatcher = self.dispatcher(routes, gateway, names, gateway.clock, lambda request, refusal: None)
             async with watching(gateway, first_poll=0.1):
                 await serve(dispatcher.handle, self._listener, context, stopping, ready, service.BOUNDS)
@@ -137,6 +137,7 @@ class RunningGateway:
 
     def populate(self) -> None:
         """A host, and alice, bob and carol."""
+        self.transaction(restored.begin)
         self.add_host()
         for name in ("alice", "bob", "carol"):
             self.add_person(name, f"token-of-{name}")

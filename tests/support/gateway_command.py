@@ -91,7 +91,9 @@ class GatewayCommand:
         return Terminal(words)
 
     def _configured(self, arguments: tuple[str, ...]) -> list[str]:
-        verbs = 2 if arguments[0] in ("host", "phone", "user") else 1
+        verbs = (
+            2 if arguments[0] in ("bypass", "host", "phone", "recovery", "session", "throttle", "user") else 1
+        )
         return [*arguments[:verbs], "--config", str(self.config), *arguments[verbs:]]
 
     def transaction(self, use: Callable[[Gateway, Connection], Awaitable[Any]]) -> Any:

@@ -40,6 +40,7 @@ GROUPS = {
         "enroll": "Add people and register their phones.",
         "user": "List, show, add and remove people.",
         "phone": "Show who has a phone; replace a lost one.",
+        "recovery": "Make recovery codes for those who cannot use their phone.",
     },
     "Diagnose": {
         "check": "Check the settings.",

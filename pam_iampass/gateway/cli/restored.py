@@ -33,7 +33,8 @@ def command(ctx: click.Context, config: Path, confirm: bool) -> None:
     that was used up.
 
     Read the list, do again what is missing (`host remove`, `user remove`, `phone lost`), and then confirm. All invites
-    become void. The list is from the journal of this machine: look on the other gateways, too.
+    and all recovery codes become void, since some were used up meanwhile. The list is from the journal of this machine:
+    look on the other gateways, too.
 
     The exit status is 0 if there is nothing to confirm (any more), otherwise 1.
     """
@@ -46,9 +47,9 @@ def command(ctx: click.Context, config: Path, confirm: bool) -> None:
         except (Tampered, ValueError, OSError) as error:
             raise click.ClickException(str(error)) from None
 
-    async def accept(gateway: Gateway) -> None:
+    async def accept(gateway: Gateway) -> list[str]:
         async with gateway.database.transaction() as connection:
-            await restored.confirm(gateway, connection)
+            return await restored.confirm(gateway, connection)
 
     is_old_copy, last = with_gateway(config, compare)
     if not is_old_copy:
@@ -57,8 +58,10 @@ def command(ctx: click.Context, config: Path, confirm: bool) -> None:
     _show_since(last)  # as root: the service's account cannot read the journal
     if not confirm:
         ctx.exit(1)
-    with_gateway(config, accept)
-    line(("Confirmed.", "green"), " All invites are void. The gateways answer hosts again within seconds.")
+    void = with_gateway(config, accept)
+    line(("Confirmed.", "green"), " The gateways answer hosts again within seconds. These are void:")
+    for each in void:
+        line(f"  {each}")
 
 
 def _show_since(last: datetime | None) -> None:

@@ -14,7 +14,7 @@ import click
 import psycopg
 
 from pam_iampass.cli import output
-from pam_iampass.gateway import certificates, joining, metrics, monitoring, records, restored, service
+from pam_iampass.gateway import certificates, codes, joining, metrics, monitoring, records, restored, service
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.database import DatabaseError
 from pam_iampass.gateway.gateway import Gateway
@@ -50,7 +50,11 @@ async def serve_hosts(gateway: Gateway) -> None:
         settings.listen, family=family, backlog=1024, dualstack_ipv6=family is socket.AF_INET6
     )
     dispatcher = Dispatcher(
-        (*service.ROUTES, *joining.ROUTES), gateway, frozenset(settings.names), gateway.clock, Refusals()
+        (*service.ROUTES, *joining.ROUTES, *codes.ROUTES),
+        gateway,
+        frozenset(settings.names),
+        gateway.clock,
+        Refusals(),
     )
 
     def ready() -> None:

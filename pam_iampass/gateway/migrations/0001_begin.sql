@@ -46,6 +46,14 @@ CREATE TABLE person (
     directory_id text                   -- tells the person from a later one of the same name
 );
 
+CREATE TABLE recovery (                 -- the recovery codes of a person
+    person text PRIMARY KEY REFERENCES person ON DELETE CASCADE,
+    digests bytea[] NOT NULL,           -- with the key file
+    used_at timestamptz[] NOT NULL,     -- of each code; NULL: not yet
+    made_at timestamptz NOT NULL,
+    mac bytea NOT NULL
+);
+
 CREATE TABLE session (
     id uuid PRIMARY KEY,
     host text NOT NULL,

@@ -1,0 +1,102 @@
+"""`pam-iampass-gateway recovery`: makes, lists and revokes the recovery codes of the fleet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pam_iampass.cli import Verbs
+from pam_iampass.cli.output import confirm
+from pam_iampass.cli.parameters import json_option
+from pam_iampass.cli.recovery import show_left, show_new, show_revoked
+from pam_iampass.errors import shown
+from pam_iampass.gateway import codes, records
+from pam_iampass.gateway.cli import command_gateway, config_option
+from pam_iampass.gateway.cli.people import NAME, known
+from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.gateway import Gateway
+
+_EPILOG = """\b
+Examples:
+  pam-iampass-gateway recovery new alice          ten codes, shown once: print them
+  pam-iampass-gateway recovery list alice         how many are left, and when others were used
+  pam-iampass-gateway recovery revoke alice       make all codes invalid
+"""
+
+
+@click.group(cls=Verbs, epilog=_EPILOG)
+def command() -> None:
+    """Create, list or revoke recovery codes. Each replaces the phone for one login, on one host.
+
+    They can be redeemed on all hosts of the groups that allow it (`codes` in gateway.yaml), where there is a prompt or
+    a question for them. The password or the key is still required. Each code that is redeemed leaves an alert.
+
+    The exit status is 0, or 1 if it failed.
+    """
+
+
+@command.command(epilog=_EPILOG, short_help="Create ten new codes for USER.")
+@click.argument("user", type=NAME)
+@click.option("--yes", is_flag=True, help="Replace existing codes without asking.")
+@config_option
+@json_option
+def new(user: str, yes: bool, config: Path, as_json: bool) -> None:
+    """Create ten new codes for USER, which replace all existing ones, and show them.
+
+    The codes are shown only once: only digests of them are stored, made with the gateway's key. Hand them over on
+    paper, or in another way that nobody else can read.
+    """
+
+    async def renew(gateway: Gateway, connection: Connection) -> list[str]:
+        made = await codes.renew(gateway, connection, await known(gateway, connection, user))
+        await records.act(connection, "recovery_new", person=user)
+        return made
+
+    with command_gateway(config) as gateway:
+        left = gateway.transaction(lambda g, c: _left(g, c, user))["left"]
+        if left and not yes:
+            confirm(f"{shown(user)} has {left} unused codes. Replace them?")
+        show_new(user, gateway.transaction(renew), as_json)
+
+
+@command.command("list", epilog=_EPILOG, short_help="Show how many codes USER has left.")
+@click.argument("user", type=NAME)
+@config_option
+@json_option
+def list_(user: str, config: Path, as_json: bool) -> None:
+    """Show how many codes USER has left, and when the others were used. The codes cannot be shown."""
+    with command_gateway(config) as gateway:
+        show_left(gateway.transaction(lambda g, c: _left(g, c, user)), "pam-iampass-gateway", as_json)
+
+
+@command.command(epilog=_EPILOG, short_help="Revoke all codes of USER.")
+@click.argument("user", type=NAME)
+@config_option
+@json_option
+def revoke(user: str, config: Path, as_json: bool) -> None:
+    """Revoke all codes of USER, also those in a row that no gateway has written."""
+
+    async def remove(_: Gateway, connection: Connection) -> bool:
+        revoked = await codes.revoke(connection, user)
+        reason = "" if revoked else "there were none"
+        await records.act(connection, "recovery_revoke", person=user, reason=reason)
+        return revoked
+
+    with command_gateway(config) as gateway:
+        show_revoked(user, gateway.transaction(remove), as_json)
+
+
+async def _left(gateway: Gateway, connection: Connection, user: str) -> dict[str, Any]:
+    """What is shown of a person's codes. Raises EditRefused and Tampered."""
+    await known(gateway, connection, user)
+    found = await codes.stored(gateway, connection, user)
+    used = () if found is None else found.used_at
+    return {
+        "user": user,
+        "codes": len(used),
+        "left": used.count(None),
+        "made_at": None if found is None else found.made_at.timestamp(),
+        "used_at": sorted(each.timestamp() for each in used if each is not None),
+    }

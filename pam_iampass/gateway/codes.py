@@ -1,0 +1,251 @@
+"""The recovery codes of the fleet: each lets one person in once, on one host, without the phone.
+
+The row of a person has keyed digests of the codes, and when each was used. That a code is used is committed before the
+host is answered; what is not known to be committed is a refusal.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from pam_iampass.gateway import hosts, records, restored, sessions
+from pam_iampass.gateway.database import (
+    Connection,
+    DatabaseAway,
+    DatabaseError,
+    UnknownOutcome,
+    insert,
+    many,
+    now,
+    one,
+    replace,
+)
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.hosts import Host
+from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.people import Person
+from pam_iampass.gateway.records import Kind
+from pam_iampass.gateway.service import signed_by_host
+from pam_iampass.gateway.sessions import PARAMETERS, Reason
+from pam_iampass.login.recovery import HOW_MANY, make, read, shown
+from pam_iampass.login.throttle import Attempt, Refusal, ThrottleState, attempted
+from pam_iampass.outcome import Outcome
+from pam_iampass.server.http import Route
+from pam_iampass.server.messages import IncomingRequest, Reply, bad_request, text_of
+from pam_iampass.text import clean
+
+TABLE = "recovery"
+_LOCK = 0x69616D72
+_WRONG_OF_HOST = 100
+"""Wrong codes of one host in an hour, for all people: more is no person who mistypes."""
+
+
+@dataclass(frozen=True)
+class Codes:
+    """What is known of a person's codes."""
+
+    made_at: datetime
+    used_at: tuple[datetime | None, ...]
+    """For each code; None: it is still good."""
+
+
+async def stored(gateway: Gateway, connection: Connection, name: str) -> Codes | None:
+    """The codes of a person; None without any. Raises Tampered."""
+    row = await one(connection, "SELECT * FROM recovery WHERE person = %s", name)
+    if row is None:
+        return None
+    values = gateway.keys.verified(TABLE, row, person=name)
+    return Codes(values["made_at"], tuple(values["used_at"]))
+
+
+async def renew(gateway: Gateway, connection: Connection, person: Person) -> list[str]:
+    """Replace all codes of a person by new ones and return these, for the person only."""
+    codes = [make() for _ in range(HOW_MANY)]
+    await revoke(connection, person.name)
+    row = {
+        "person": person.name,
+        "digests": [gateway.keys.code(person.token, code) for code in codes],
+        "used_at": [None] * HOW_MANY,
+        "made_at": await now(connection),
+    }
+    await insert(connection, TABLE, gateway.keys.sealed(TABLE, row))
+    return [shown(code) for code in codes]
+
+
+async def revoke(connection: Connection, name: str) -> bool:
+    """Remove all codes of a person; whether there were any."""
+    cursor = await connection.execute("DELETE FROM recovery WHERE person = %s", (name,))
+    return cursor.rowcount > 0
+
+
+# A host that redeems a code
+
+
+@dataclass(frozen=True)
+class AskedCode:
+    """What a host asks for."""
+
+    person: str
+    code: str = field(repr=False)
+    request_id: str
+    machine: str | None
+    details: Mapping[str, str]
+    """Of the login, for the records."""
+
+    @classmethod
+    def of(cls, request: IncomingRequest) -> AskedCode:
+        """Raises RefusedRequest."""
+        person = request.user_id()
+        given = request.parameters(*PARAMETERS, "body_sha256")
+        request.require_digest(given.get("body_sha256", ""))
+        request_id = given.get("request_id", "")
+        if not sessions.is_request_id(request_id):
+            raise bad_request("BAD_REQUEST_ID", "request_id must be 22 characters of base64url")
+        code = read(text_of(request.json("code"), "code"))
+        if code is None:
+            raise bad_request("BAD_CODE", "code must have the form of a recovery code")
+        details = {name: clean(given[name], 200) for name in PARAMETERS[2:] if name in given}
+        return cls(person, code, request_id, given.get("machine"), details)
+
+
+async def recover(gateway: Gateway, request: IncomingRequest) -> Reply:
+    """Redeem a recovery code of a person. The answer is of the call that it names only."""
+    try:
+        host = await signed_by_host(gateway, request)
+        asked = AskedCode.of(request)
+        found = await redeem(gateway, host.id, asked)
+    except DatabaseError:
+        asked = AskedCode.of(request)
+        found = Reason.DATABASE_AWAY
+    answer: dict[str, Any] = {"request_id": asked.request_id, "accepted": isinstance(found, int)}
+    if isinstance(found, int):
+        answer["left"] = found
+    elif isinstance(found, Refusal):
+        answer.update(reason=Reason.TOO_MANY_CODES.name, wait=round(found.wait))
+    else:
+        answer["reason"] = found.name
+    return Reply.of({"recovery": answer})
+
+
+async def redeem(gateway: Gateway, host_id: str, asked: AskedCode) -> int | Reason | Refusal:
+    """Use up a code: how many are left, else why it was refused. When this returns a number, it is committed."""
+    try:
+        is_old_copy = await _is_old_copy(gateway)
+        async with gateway.database.transaction() as connection:
+            host = await hosts.find(gateway, connection, host_id)
+            if host is None:
+                return Reason.HOST_SUSPENDED  # removed since its signature was checked
+            found = Reason.RESTORED if is_old_copy else await _redeemed(gateway, connection, host, asked)
+            if isinstance(found, int):
+                await _record(connection, host, asked, Outcome.RECOVERED, f"{found} recovery codes are left")
+                what = f"a recovery code of {asked.person} was redeemed: {found} are left"
+                await records.write(
+                    connection, Kind.ALERT, host=host.name, person=asked.person, reason=what, **asked.details
+                )
+            elif found is Reason.WRONG_CODE:
+                await _record(connection, host, asked, Outcome.DENIED, "wrong recovery code", wrong_code="1")
+            else:
+                why = Reason.TOO_MANY_CODES if isinstance(found, Refusal) else found
+                what = f"recovery codes of this host are not looked at: {why.name}"
+                await sessions.alert(connection, host.name, what, person=clean(asked.person, 100))
+            return found
+    except (UnknownOutcome, psycopg.Error, Tampered):
+        return Reason.TRY_AGAIN
+    except DatabaseAway:
+        return Reason.DATABASE_AWAY
+
+
+async def _is_old_copy(gateway: Gateway) -> bool:
+    """Whether codes may be good that were used since. Raises DatabaseError and psycopg.Error."""
+    try:
+        return gateway.restored or (await restored.compare(gateway))[1]
+    except (Tampered, ValueError, OSError):
+        return True
+
+
+async def _redeemed(
+    gateway: Gateway, connection: Connection, host: Host, asked: AskedCode
+) -> int | Reason | Refusal:
+    person = await sessions.allowed(gateway, connection, host, asked.machine, asked.person)
+    # For a person who is not known, as for one without codes: a host learns no name.
+    nobody = person in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST)
+    if isinstance(person, Reason) and not nobody:
+        return person
+    policy = gateway.settings.policy_of(host.group)
+    if policy is None or not policy.codes:
+        return Reason.CODES_NOT_HERE
+    # Parallel guesses of a host are counted one after the other.
+    await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, host.name))
+    refusal = await _too_many(gateway, connection, host, asked)
+    if refusal is not None:
+        return refusal
+    left = None if isinstance(person, Reason) else await _spent(gateway, connection, host, person, asked.code)
+    return Reason.WRONG_CODE if left is None else left
+
+
+async def _too_many(gateway: Gateway, connection: Connection, host: Host, asked: AskedCode) -> Refusal | None:
+    """Why no further code of this person from this address, or of this host at all, is looked at."""
+    moment = (await now(connection)).timestamp()
+    attempts = []
+    statement = """
+        SELECT at, person, fields->>'remote' AS remote FROM record
+        WHERE host = %s AND fields ? 'wrong_code' AND at > greatest(now() - interval '1 hour', (
+            SELECT max(act.at) FROM record AS act
+            WHERE act.person = record.person AND act.kind = 'act' AND act.fields->>'what' = 'throttle_clear'
+        )) ORDER BY id
+        """
+    for row in await many(connection, statement, host.name):
+        origin = f"{row['person']}\0{row['remote'] or ''}"
+        attempts.append(Attempt(origin, row["at"].timestamp()))
+    of_person = ThrottleState(attempts=tuple(attempts))
+    of_host = ThrottleState(attempts=tuple(Attempt("", each.at) for each in attempts))
+    own = f"{clean(asked.person, 100)}\0{asked.details.get('remote', '')}"
+    most = gateway.settings.limits.wrong_codes_per_hour
+    for found in (
+        attempted(of_person, own, most, moment),
+        attempted(of_host, "", _WRONG_OF_HOST, moment),
+    ):
+        if isinstance(found, Refusal):
+            return found
+    return None
+
+
+async def _spent(
+    gateway: Gateway, connection: Connection, host: Host, person: Person, code: str
+) -> int | None:
+    """Use up a code; how many are left, None if it is wrong. Another host that has the same code waits, and finds it
+    used."""
+    row = await one(connection, "SELECT * FROM recovery WHERE person = %s FOR UPDATE", person.name)
+    if row is None:
+        return None
+    try:
+        values = gateway.keys.verified(TABLE, row, person=person.name)
+    except Tampered as error:
+        await sessions.alert(connection, host.name, str(error), person=person.name)
+        return None
+    digest, place = gateway.keys.code(person.token, code), None
+    used: list[datetime | None] = list(values["used_at"])
+    for number, each in enumerate(values["digests"]):
+        if hmac.compare_digest(each, digest) and used[number] is None:
+            place = number
+    if place is None:
+        return None
+    used[place] = await now(connection)
+    await replace(connection, TABLE, "person", gateway.keys.sealed(TABLE, {**values, "used_at": used}))
+    return used.count(None)
+
+
+async def _record(
+    connection: Connection, host: Host, asked: AskedCode, outcome: Outcome, reason: str, **fields: str
+) -> None:
+    fields = {**asked.details, "outcome": outcome.value, "reason": reason, **fields}
+    await records.write(connection, Kind.DECISION, host=host.name, person=clean(asked.person, 100), **fields)
+
+
+ROUTES: tuple[Route[Gateway], ...] = (Route("POST", "/fleet/recover/*/*", recover),)
