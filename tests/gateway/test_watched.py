@@ -379,16 +379,21 @@ class Scene:
 
     def pool_full(self) -> Scrape:
         database = self.watcher.running.gateway.database
+        full = asyncio.Event()
 
-        async def hold(seconds: float) -> None:
+        async def hold() -> None:
             async with database.transaction():
-                await asyncio.sleep(seconds)
+                await full.wait()
 
         async def go() -> bytes:
             await self.watcher.monitor.look()
-            holding = [asyncio.create_task(hold(0.4)) for _ in range(14)]
-            await asyncio.sleep(0.2)
+            holding = [asyncio.create_task(hold()) for _ in range(14)]
+            while not (held := database.connections()).get("requests_waiting") or (
+                held["pool_size"] - held["pool_available"] < held["pool_max"]
+            ):
+                await asyncio.sleep(0.01)
             found = (await self.watcher.monitor.answer("/metrics"))[2]
+            full.set()
             await asyncio.gather(*holding)
             return found
 
