@@ -114,6 +114,7 @@ class LoginContexts:
             began=self._state.throttle.now(),
             session_left_open=session_left_open,
             config=config,
+            may_be_held=lambda: self._pending() <= CONNECTIONS,
             slowdown=self.slowdown,
         )
 

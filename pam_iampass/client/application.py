@@ -163,7 +163,9 @@ class Application:
         path: str,
         result: Callable[[JsonObject], T],
         body: dict[str, Any] | None = None,
-        **options: bool,
+        *,
+        idempotent: bool = False,
+        rings: bool = False,
     ) -> Call[T]:
         return Call(
             name,
@@ -174,7 +176,8 @@ class Application:
             result,
             None if body is None else json.dumps(body).encode("ascii"),
             None if body is None else "application/json",
-            **options,
+            idempotent=idempotent,
+            rings=rings,
         )
 
 

@@ -66,6 +66,11 @@ class Call(Generic[T]):
     """Session calls have one although they have no body; a management call without a body has none."""
     idempotent: bool = False
     """Whether it may be sent again although it may have been carried out."""
+    held: float = 0.0
+    """For how many seconds the server may hold it before it answers."""
+    until_readable: Callable[[float, int], None] | None = field(default=None, repr=False)
+    """Waits until this descriptor is readable, or for so many seconds. It is called whenever the response is waited
+    for; an exception that it raises ends the call and its connection."""
     rings: bool = False
     """Whether it makes a phone ring. Then not even a 429, perhaps a gateway's, proves that it was not carried out."""
 

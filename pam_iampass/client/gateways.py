@@ -113,7 +113,7 @@ class Gateways:
     def _ask(self, transport: Transport, call: Call[T], deadline: Deadline) -> T:
         url = f"{transport.origin.url}{split_for_wire(call.url)[1]}"
         if call.idempotent:
-            deadline = deadline.sooner(self._answer_seconds)
+            deadline = deadline.sooner(self._answer_seconds + call.held)
         try:
             return transport.call(replace(call, url=url), deadline, attempts=1)
         finally:

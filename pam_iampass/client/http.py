@@ -94,6 +94,9 @@ class Transport(Sender):
         try:
             if exchange.sock is None:
                 self._connect(exchange)
+            exchange.sock.until_readable = call.until_readable
+            if call.held:
+                exchange.sock.notice_silence()
             exchange.sent = True  # before the request: one that fails may have left in part
             response, body = exchange.ask(call.method, split_for_wire(call.url)[1], headers, call.body)
             reusable = response.isclosed() and not response.will_close and len(self._idle) < self._most_idle

@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Callable, Protocol, TypeVar
 
 from .call import ATTEMPTS, Call, JsonObject
@@ -58,6 +58,10 @@ class Session:
     failure_reason: str | None = None
     """Why no session was started. The server's own text: not cleaned for a terminal or a log."""
     transport: Transport | Gateways | None = field(default=None, repr=False, compare=False)
+    longest_wait: int = field(default=0, repr=False, compare=False)
+    """For how many seconds the server holds a poll until the status changes; 0 unless it is a gateway."""
+    version: int = field(default=0, repr=False, compare=False)
+    """Of the status, as a gateway counts."""
 
     @property
     def failed(self) -> bool:
@@ -90,11 +94,16 @@ class Session:
         *,
         attempts: int = ATTEMPTS,
         pause: Callable[[float], None] | None = None,
+        wait: int = 0,
+        until_readable: Callable[[float, int], None] | None = None,
     ) -> Status:
         """Asks IAMPASS (within 30 s without a deadline) and stores the status in `session_status`, which
         stays unchanged if the call raises an IampassError. With `attempts=1` a failed poll is not
-        retried. A session that was never started stays failed, without a call."""
-        call = self.poll()
+        retried. A session that was never started stays failed, without a call.
+
+        With `wait`, at most `longest_wait`, a gateway answers when the status changes or after so many seconds;
+        `until_readable` is as in Call."""
+        call = self.poll(wait, until_readable)
         if call is not None:
             self.session_status = self._make(call, deadline, attempts, pause)
         return self.session_status
@@ -111,9 +120,21 @@ class Session:
         call = self.end()
         return call is not None and self._make(call, deadline, attempts, pause)
 
-    def poll(self) -> Call[Status] | None:
-        """The call that asks for the status; None if the session was never started."""
-        return self._call("poll", "GET", self.status_url, _read_poll)
+    def poll(
+        self, wait: int = 0, until_readable: Callable[[float, int], None] | None = None
+    ) -> Call[Status] | None:
+        """The call that asks for the status, as in `get_status`; None if the session was never started."""
+        call = self._call("poll", "GET", self.status_url, _read_poll)
+        if call is None or not wait:
+            return call
+
+        def read(response: JsonObject) -> Status:
+            status = _read_poll(response)
+            self.version = response.child(_OUTER).number("version")
+            return status
+
+        url = f"{call.url}?wait={wait}&version={self.version}"
+        return replace(call, url=url, result=read, held=wait, until_readable=until_readable)
 
     def end(self) -> Call[bool] | None:
         """The call that ends the session; None if the session was never started."""
@@ -279,6 +300,8 @@ def read_session(response: JsonObject, origin: Origin, request_id: str | None = 
         session_secret=members.text("session_secret"),
         logout_url=_own_url(members, "logout_url", origin),
         status_url=_own_url(members, "status_url", origin),
+        longest_wait=members.number("wait") if origin.gateways and "wait" in members else 0,
+        version=members.number("version") if origin.gateways and "version" in members else 0,
     )
 
 

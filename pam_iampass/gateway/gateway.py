@@ -19,6 +19,7 @@ from pam_iampass.gateway.database import Database
 from pam_iampass.gateway.keys import KeyFile
 from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.gateway.upstream import Lane, Upstream
+from pam_iampass.gateway.waiting import HeldCalls
 
 T = TypeVar("T")
 
@@ -79,6 +80,8 @@ class Gateway:
     """The requests that the database had on a phone at `looked_at`, of hosts that may ask."""
     looked_at: float = -math.inf
     """`time.monotonic()`."""
+    held: HeldCalls = field(default_factory=HeldCalls)
+    """Calls that wait for a change of a session."""
 
 
 def management(settings: GatewaySettings) -> ManagementAPI:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 import uuid
+from collections.abc import Mapping
 
 from pam_iampass.client.errors import IampassError
 from pam_iampass.client.status import Status
@@ -14,12 +16,14 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.sessions import AskedStart, HostSession, Reason, State
+from pam_iampass.gateway.waiting import LONGEST_SECONDS
 from pam_iampass.server.http import Bounds, Route, owner_of
 from pam_iampass.server.messages import (
     IncomingRequest,
     RefusedRequest,
     Reply,
     Unknown,
+    bad_request,
     ended,
     not_started,
     polled,
@@ -34,6 +38,9 @@ _NONCE_SECONDS = NONCE_SECONDS + WINDOW_SECONDS
 """The clocks of gateways differ."""
 BOUNDS = Bounds(body=16 * 1024)
 """What the gateway takes from anyone who can connect."""
+STOPPING = Reply.of({"reason": "STOPPING", "detail": "ask another gateway"}, 503)
+"""The answer to who waits when a gateway stops."""
+_WAITING = ("wait", "version")
 _LOOKED_SECONDS = 1.0
 """For so long a request that was on the phone, of a host that may ask, is taken to be there still."""
 
@@ -63,12 +70,18 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
     if found.state is State.STARTING:
         return _not_started(Reason.TRY_AGAIN.name, request, credentials)
     metrics.STARTS.labels("started").inc()
+    more = {}
+    if (
+        asked.request_id is not None
+    ):  # a host: the published client takes no other members than those of IAMPASS
+        more = {"wait": LONGEST_SECONDS, "version": sessions.FIRST_VERSION}
     # A repeat gets the answer that the first call got; polls say how it goes on.
     return started(
         Status.pending,
         gateway.keys.session_token(found.id),
         gateway.keys.session_secret(found.id),
         f"{request.origin}/session/{found.id}",
+        **more,
     )
 
 
@@ -87,9 +100,14 @@ def _not_started(
 
 
 async def poll(gateway: Gateway, request: IncomingRequest) -> Reply:
-    """The status of a session. A request on the phone is watched already; otherwise IAMPASS is asked now."""
+    """The status of a session. A request on the phone is watched already; otherwise IAMPASS is asked now.
+
+    With `wait`, the answer comes once the session has another version than `version`, or after so many seconds.
+    """
     try:
-        id = await _session_that_signed(gateway, request)
+        id, query = await _session_that_signed(gateway, request, *_WAITING)
+        if query:
+            return await _poll_that_waits(gateway, id, *_waiting(query))
         if id in gateway.waiting and time.monotonic() - gateway.looked_at < _LOOKED_SECONDS:
             return polled(gateway.waiting[id])
         session = await _session(gateway, id)
@@ -102,10 +120,36 @@ async def poll(gateway: Gateway, request: IncomingRequest) -> Reply:
     return polled(session.status)
 
 
+async def _poll_that_waits(gateway: Gateway, id: uuid.UUID, seconds: int, version: int) -> Reply:
+    """Raises RefusedRequest, DatabaseError and IampassError."""
+    with gateway.held.hold(id, {id: version}) as call:
+        session = await _session(gateway, id)
+        final = session.state in (State.ENDED, State.NOT_STARTED)
+        if session.version == version and not final and seconds > 0:
+            await call.wait(seconds)
+            if gateway.held.stopping:
+                return STOPPING
+            session = await _session(gateway, id)
+    if session.status is None:
+        raise _unknown_session()
+    return polled(session.status, version=session.version)
+
+
+def _waiting(query: Mapping[str, str]) -> tuple[int, int]:
+    """For how long a call may be held, in seconds, and the version that its host has seen. Raises RefusedRequest."""
+    seconds, version = query.get("wait", "0"), query.get("version", "0")
+    if not (re.fullmatch(r"[0-9]{1,4}", seconds) and re.fullmatch(r"[0-9]{1,18}", version)):
+        raise bad_request(
+            "BAD_WAIT", "wait must be a number of seconds, and version the one of the last answer"
+        )
+    return min(int(seconds), LONGEST_SECONDS), int(version)
+
+
 async def end(gateway: Gateway, request: IncomingRequest) -> Reply:
     """End a session."""
     try:
-        session = await _session(gateway, await _session_that_signed(gateway, request))
+        id, _ = await _session_that_signed(gateway, request)
+        session = await _session(gateway, id)
         return ended(await sessions.end(gateway, session))
     except (DatabaseError, IampassError) as error:
         return unavailable(error)
@@ -149,8 +193,11 @@ async def signed_by_host(gateway: Gateway, request: IncomingRequest) -> Host:
     return host
 
 
-async def _session_that_signed(gateway: Gateway, request: IncomingRequest) -> uuid.UUID:
-    """The id in the path, in a call that this session has signed, if there is one. The nonce of a POST is used up.
+async def _session_that_signed(
+    gateway: Gateway, request: IncomingRequest, *parameters: str
+) -> tuple[uuid.UUID, Mapping[str, str]]:
+    """The id in the path, in a call that this session has signed, if there is one, and the query with these parameters
+    at most. The nonce of a POST is used up.
 
     Raises RefusedRequest and DatabaseError.
     """
@@ -173,8 +220,7 @@ async def _session_that_signed(gateway: Gateway, request: IncomingRequest) -> uu
     work_for_sender(request)
     check = SignatureCheck(secret_of, spend, gateway.clock)
     await check.caller(request, gateway.keys.session_token(id))
-    require_session_call(request)
-    return id
+    return id, require_session_call(request, *parameters)
 
 
 async def _session(gateway: Gateway, id: uuid.UUID) -> HostSession:

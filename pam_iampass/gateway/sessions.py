@@ -54,6 +54,8 @@ _START_SECONDS = 20.0
 """For IAMPASS to answer a start."""
 _END_SECONDS = 10.0
 _POLL_SECONDS = 5.0
+FIRST_VERSION = 1
+"""Of a session whose request is on the phone."""
 FRESH_SECONDS = 0.4
 """A status that is younger was asked for now."""
 _MAY_RING_SECONDS = 90
@@ -186,6 +188,7 @@ async def _change(
     """Write columns of a row that this transaction has locked."""
     sealed = gateway.keys.sealed(TABLE, {**locked, **columns})
     await replace(connection, TABLE, "id", sealed)
+    connection.after_commit.append(partial(gateway.held.changed, sealed["id"]))
     return _of(gateway, sealed)
 
 
@@ -454,7 +457,7 @@ async def _made(
         columns = {
             "state": State.OPEN.value,
             "status": begun.session_status.name,
-            "version": 1,
+            "version": FIRST_VERSION,
             "upstream": gateway.keys.encrypt(
                 SessionSchema().dumps(begun), TABLE, "upstream", str(session.id)
             ),

@@ -21,6 +21,8 @@ from pam_iampass.login.approval import FIRST_POLL, next_poll
 
 _LOOK_SECONDS = 0.5
 """How often the database is asked for new requests; sooner than their first poll."""
+_CHANGES_SECONDS = 0.25
+"""How often it is asked what other gateways and commands have written about sessions that hosts wait for."""
 _CLEAN_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 """For the starts that are under way when the gateway stops."""
@@ -36,7 +38,8 @@ async def watching(gateway: Gateway, first_poll: float = FIRST_POLL) -> AsyncIte
     :param first_poll: the seconds from a request to its first poll.
     """
     inside = asyncio.current_task()
-    tasks = [asyncio.create_task(_follow_all(gateway, first_poll)), asyncio.create_task(_clean(gateway))]
+    work = _follow_all(gateway, first_poll), _look_for_changes(gateway), _clean(gateway)
+    tasks = [asyncio.create_task(each) for each in work]
     for task in tasks:
         task.add_done_callback(lambda each: each.cancelled() or inside is None or inside.cancel())
     try:
@@ -112,6 +115,16 @@ async def _follow(gateway: Gateway, session: HostSession, age: float, first_poll
             return
     with contextlib.suppress(*_FAILURES):
         await sessions.end(gateway, session)
+
+
+async def _look_for_changes(gateway: Gateway) -> None:
+    """Wake the calls that wait for what other gateways, or commands, have written."""
+    while True:
+        await asyncio.sleep(_CHANGES_SECONDS)
+        if len(gateway.held):
+            with contextlib.suppress(*_FAILURES):
+                async with gateway.database.transaction() as connection:
+                    await gateway.held.look(connection)
 
 
 async def _clean(gateway: Gateway) -> None:

@@ -176,6 +176,9 @@ class PhoneRequest:
     def _poll(self, session: Session, phone_is_lost: Callable[[], bool]) -> None:
         """Poll until the phone has answered, is lost or the time is up; say when it is identifying the person.
 
+        A gateway holds the polls until something changes. One that fails, or is answered early without a change, is
+        followed by one at its moment.
+
         Raises Unavailable where the last poll failed, and any other IampassError at once. One that the deadline cut
         off right after one that was answered is no failure: it is the person who has not answered.
         """
@@ -186,14 +189,28 @@ class PhoneRequest:
         phase = os.urandom(1)[0] / 256
         first = next_poll(None, timeout)
         moment = first and min(first, self._context.first_poll)
+        may_be_held = True
         while moment is not None and moment < timeout:
-            self.pause(moment - self.elapsed())
-            began = self.elapsed()
+            wait = self._wait(session) if may_be_held else 0
+            if not wait:
+                self.pause(moment - self.elapsed())
+            began, version = self.elapsed(), session.version
             moment = next_poll(max(moment, began), timeout, self._context.slowdown(), phase)
             try:
-                session.get_status(deadline=self.deadline.sooner(POLL_TIMEOUT), attempts=1, pause=self.pause)
+                session.get_status(
+                    deadline=self.deadline.sooner(POLL_TIMEOUT + wait),
+                    attempts=1,
+                    pause=self.pause,
+                    wait=wait,
+                    until_readable=self.pause,
+                )
                 failure, answered = None, True
+                if wait:
+                    moment = next_poll(self.elapsed(), timeout, self._context.slowdown(), phase)
+                early = self.elapsed() < began + min(wait, SHORT_INTERVAL)
+                may_be_held = session.version != version or not early
             except Unavailable as error:
+                may_be_held = False
                 if answered and self.deadline.remaining() <= 0:
                     break
                 failure, answered = error, False
@@ -206,6 +223,12 @@ class PhoneRequest:
                 say = None
         if failure is not None:
             raise failure
+
+    def _wait(self, session: Session) -> int:
+        """For how many seconds a gateway may hold the next poll; 0 if it is to answer at once."""
+        if not self._context.may_be_held():
+            return 0
+        return max(min(session.longest_wait, int(self.deadline.remaining() - LAST_POLL)), 0)
 
     def _end(self, session: Session) -> None:
         """End the session, unless it outlives the approval; report where that failed."""

@@ -212,6 +212,9 @@ class LoginContext:
     """The shortest time in which a second person is asked after another one: 15 s, less what it takes to end the
     request before. Seconds."""
 
+    may_be_held: Callable[[], bool] = lambda: True
+    """Whether a gateway may hold a poll, which takes a connection meanwhile."""
+
     slowdown: Callable[[], float] = lambda: 1.0
     """The factor, 1 or more, by which the time between polls is stretched where many logins wait."""
 

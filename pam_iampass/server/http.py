@@ -21,6 +21,7 @@ from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply
 
 # How long handlers may take to end after the server stops.
 _SHUTDOWN_SECONDS = 1.0
+_LOOK_SECONDS = 0.01
 _ACCEPTED_AT_ONCE = 100
 _HEAD = 16 * 1024
 """Bytes of the line, the headers and the trailers of a request, all together."""
@@ -167,9 +168,9 @@ class _Connection(web.RequestHandler):
         super().data_received(data)
         self._incomplete = self._incomplete + len(data) if self._request_count == before else 0
         if self._incomplete > _HEAD + self._bounds.body:
-            self._abort()
+            self.abort()
         if len(self._messages) > self._bounds.waiting:
-            self._abort()
+            self.abort()
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """As aiohttp, which would also write a traceback for each request that is no HTTP."""
@@ -185,11 +186,17 @@ class _Connection(web.RequestHandler):
         super().connection_lost(exc)
         self.lost.set()
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request is under way whose response is not sent yet. Before 3.11, aiohttp does not tell."""
+        return bool(getattr(self, "_request_in_progress", False))
+
     def _end_if_unused(self) -> None:
         if not self._request_count:
-            self._abort()
+            self.abort()
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """End the connection now."""
         if isinstance(self.transport, asyncio.Transport):
             self.transport.abort()
 
@@ -217,14 +224,20 @@ class _Server(web.Server):
         self._listener.setblocking(False)
         asyncio.get_running_loop().add_reader(self._listener, self._accept_some)
 
-    async def close(self) -> None:
-        """Accept no more, and end all."""
+    async def close(self, seconds: float) -> None:
+        """Accept no more, and end all; those whose request is being answered after so many seconds at the latest."""
         asyncio.get_running_loop().remove_reader(self._listener)
         self._listener.close()
         await asyncio.sleep(0)  # what was accepted just now begins its handshake
-        for connection in self.connections:
-            if connection.transport is not None:
-                connection.transport.abort()
+        connections = [each for each in self.connections if isinstance(each, _Connection)]
+        until = asyncio.get_running_loop().time() + seconds
+        while connections:
+            late = asyncio.get_running_loop().time() >= until
+            for connection in connections:
+                if late or not connection.is_answering:
+                    connection.abort()
+            connections = [each for each in connections if each.is_answering and not late]
+            await asyncio.sleep(_LOOK_SECONDS if connections else 0)
         held = list(self._held)
         for task in held:
             task.cancel()
@@ -293,11 +306,13 @@ async def serve(
     stopping: asyncio.Event,
     ready: Callable[[], None],
     bounds: Bounds = Bounds(),  # noqa: B008 - it is frozen
+    stopped: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve on a socket until `stopping` is set; then return when every connection is closed.
 
     :param context: None for plain http.
     :param ready: is called once connections are accepted.
+    :param stopped: is called when `stopping` is set. Handlers that end within a second after it are still answered.
     """
 
     async def respond(request: web.BaseRequest) -> web.StreamResponse:
@@ -311,4 +326,5 @@ async def serve(
     server.accept()
     ready()
     await stopping.wait()
-    await server.close()
+    stopped()
+    await server.close(_SHUTDOWN_SECONDS)

@@ -243,8 +243,9 @@ class Start:
         return cls(user, methods, int(duration), parameters)
 
 
-def started(status: Status, token: str, secret: str, url: str) -> Reply:
-    """A request went to the phone. `url` is that of the session, to which the last parts of its two calls are added."""
+def started(status: Status, token: str, secret: str, url: str, **more: int) -> Reply:
+    """A request went to the phone. `url` is that of the session, to which the last parts of its two calls are added;
+    `more` are members that IAMPASS itself does not have."""
     answer = {
         "authenticated": True,
         "session_status": status.name,
@@ -252,6 +253,7 @@ def started(status: Status, token: str, secret: str, url: str) -> Reply:
         "session_secret": secret,
         "status_url": f"{url}/status",
         "logout_url": f"{url}/logout",
+        **more,
     }
     return Reply.of({"authentication_status": answer}, 202)
 
@@ -262,9 +264,10 @@ def not_started(reason: str, **more: dict[str, str]) -> Reply:
     return Reply.of({"authentication_status": {"authenticated": False, "reason": reason, **more}})
 
 
-def polled(status: Status) -> Reply:
-    """The answer to a poll, in the outer key that the published client expects and the documentation leaves out."""
-    answer = {"authenticated": status is Status.active, "session_status": status.name}
+def polled(status: Status, **more: int) -> Reply:
+    """The answer to a poll, in the outer key that the published client expects and the documentation leaves out. `more`
+    are members that IAMPASS itself does not have."""
+    answer = {"authenticated": status is Status.active, "session_status": status.name, **more}
     return Reply.of({"authentication_status": answer})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import select
 import socket
 import threading
 import time
@@ -300,6 +301,72 @@ def test_a_plain_server_gets_no_parameters() -> None:
         with pytest.raises(ValueError, match="only gateways"):
             start(api)
         assert server.connections == 0
+
+
+# Polls that wait
+
+
+def held(version: int, status: str = "pending") -> Step:
+    return answer(200, {"authentication_status": {"session_status": status, "version": version}})
+
+
+def test_gateways_hold_polls_and_another_server_does_not() -> None:
+    with scripted_server() as server, gateways(server) as api:
+        server.add(started(server, wait=25, version=1), started(server), started(server, wait=25, version=1))
+        assert (start(api).longest_wait, start(api).longest_wait) == (25, 0)
+        plain = AuthenticationAPI(APPLICATION, SECRET, transport=Transport(server.url, server.ca_file))
+        assert plain.authenticate_user("alice").longest_wait == 0
+        plain.close()
+
+
+@pytest.mark.parametrize("wait", [True, "25", 2.5, None])
+def test_a_wait_is_a_whole_number(wait: Any) -> None:
+    with scripted_server() as server, gateways(server) as api:
+        server.add(started(server, wait=wait))
+        assert isinstance(failure(api), ProtocolError)
+
+
+def test_a_poll_that_waits_names_the_version_of_the_last_answer() -> None:
+    with scripted_server() as server, gateways(server) as api:
+        server.add(started(server, wait=25, version=1), held(1), held(2, "active"), polled("active"))
+        session = start(api)
+        assert session.get_status(wait=25) is Status.pending
+        assert session.get_status(wait=9) is Status.active
+        session.get_status()
+        queries = [urlsplit(request.target).query for request in server.requests[1:]]
+        assert queries == ["wait=25&version=1", "wait=9&version=1", ""]
+        assert session.version == 2
+
+
+def test_a_poll_that_waits_has_that_time_beside_the_usual_one() -> None:
+    with two() as (first, second), gateways(first, second, answer_seconds=0.2) as api:
+        first.add(started(first, wait=25, version=1), hang(REQUEST))
+        second.add(held(2, "active"))
+        session, began = start(api), time.monotonic()
+        assert session.get_status(wait=1) is Status.active
+        assert time.monotonic() - began >= 1.2
+
+
+def test_an_exception_while_it_waits_ends_the_call_and_its_connection() -> None:
+    class Over(Exception):
+        pass
+
+    def until_readable(seconds: float, descriptor: int) -> None:
+        waited.append(seconds)
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN)
+        if not poller.poll(500):
+            raise Over
+
+    waited: list[float] = []
+    with scripted_server() as server, gateways(server) as api:
+        server.add(started(server, wait=25, version=1), hang(REQUEST), polled("active"))
+        session = start(api)
+        with pytest.raises(Over):
+            session.get_status(wait=25, until_readable=until_readable)
+        assert 25 < waited[-1] <= 35
+        assert session.get_status() is Status.active
+        assert server.connections == 2
 
 
 # What is an outage

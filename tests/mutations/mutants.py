@@ -1092,6 +1092,30 @@ MUTANTS = {
             "test_it_is_not_made_of_a_poll",
         ),
         Mutant(
+            "a host that is suspended waits on",
+            " OR host.status IS DISTINCT FROM 'active'",
+            "",
+            "test_a_host_that_is_suspended_waits_no_longer",
+        ),
+        Mutant(
+            "a poll that was woken is answered without a second look",
+            "            session = await _session(gateway, id)\n    if session.status is None:",
+            "            pass\n    if session.status is None:",
+            "test_a_row_that_an_attacker_writes_meanwhile_approves_nobody",
+        ),
+        Mutant(
+            "one session fills a gateway with polls that it holds",
+            "if len(of_one) > _MOST_OF_ONE:",
+            "if not of_one:",
+            "test_a_session_cannot_hold_more_and_more",
+        ),
+        Mutant(
+            "a request goes on ringing while a gateway holds the poll of a client that has hung up",
+            "until_readable=self.pause,",
+            "until_readable=None,",
+            "test_a_client_that_hangs_up_while_its_poll_is_held_ends_the_request",
+        ),
+        Mutant(
             "requests of a suspended host are answered as long as they are on a phone",
             'if row["may_ask"]:',
             "if row:",
@@ -1178,8 +1202,8 @@ MUTANTS = {
         ),
         Mutant(
             "a connection is held without asking anything",
-            "        if not self._request_count:\n            self._abort()",
-            "        if not self:\n            self._abort()",
+            "        if not self._request_count:\n            self.abort()",
+            "        if not self:\n            self.abort()",
             "test_nobody_holds_a_connection_without_asking_anything",
         ),
         Mutant(

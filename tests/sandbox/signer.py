@@ -125,7 +125,8 @@ class Signer(Generic[S]):
         """Poll (GET, status_url) or end (POST, logout_url) what a start answered."""
         url = begun[key]
         headers = signed(begun["session_token"], begun["session_secret"], url)
-        return self.send(method, urlsplit(url).path, {**headers, "Content-Type": "application/json"})
+        target = urlsplit(url)._replace(scheme="", netloc="").geturl()
+        return self.send(method, target, {**headers, "Content-Type": "application/json"})
 
     def poll(self, begun: Any) -> str:
         status: str = self.session("GET", begun, "status_url").authentication["session_status"]

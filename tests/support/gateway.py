@@ -117,7 +117,15 @@ class RunningGateway:
             routes = (*service.ROUTES, *joining.ROUTES, *codes.ROUTES)
             dispatcher = self.dispatcher(routes, gateway, names, gateway.clock, lambda request, refusal: None)
             async with watching(gateway, first_poll=0.1):
-                await serve(dispatcher.handle, self._listener, context, stopping, ready, service.BOUNDS)
+                await serve(
+                    dispatcher.handle,
+                    self._listener,
+                    context,
+                    stopping,
+                    ready,
+                    service.BOUNDS,
+                    gateway.held.stop,
+                )
             for each in (iampass, gateway.iampass):
                 if isinstance(each, Upstream):
                     await each.close()
@@ -190,6 +198,11 @@ class HostCaller(Signer[Server]):
         """A start with a request id, a new one unless it is given."""
         parameters["request_id"] = request_id or new_request_id()
         return self.start(person, f"?{urlencode(parameters)}")
+
+    def wait(self, begun: Any, version: int | str, seconds: int | str = 25) -> Reply:
+        """The answer to a poll that waits until the session has another version."""
+        url = f"{begun['status_url']}?wait={seconds}&version={version}"
+        return self.session("GET", {**begun, "status_url": url}, "status_url")
 
     def answer(self, begun: Any) -> str:
         """What the person has answered. Raises TimeoutError."""

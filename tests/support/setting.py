@@ -57,6 +57,8 @@ class Setting:
         self.write("users.yaml", f"{ME}: {self.token}\n")
 
     token = f"7f3c-{ME}"
+    pending = 1
+    """Logins that the agent has beside it, and it."""
     door_class: type[Door] = Door
 
     def write(self, name: str, text: str) -> None:
@@ -84,7 +86,7 @@ class Setting:
 
     def contexts(self) -> ContextFactory:
         """The contexts of the logins of an agent."""
-        made = LoginContexts(Configurations(owner=os.geteuid()), self.state, lambda: 1)
+        made = LoginContexts(Configurations(owner=os.geteuid()), self.state, lambda: self.pending)
         return lambda config, left_open: replace(made(config, left_open), first_poll=FIRST_POLL)
 
     def door(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Door:

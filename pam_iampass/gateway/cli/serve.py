@@ -67,7 +67,7 @@ async def serve_hosts(gateway: Gateway) -> None:
     watching_certificate = asyncio.create_task(_watch_certificate(gateway))
     showing = asyncio.create_task(monitoring.show(gateway, stopping))
     async with watching(gateway):
-        await serve(dispatcher.handle, listener, context, stopping, ready, service.BOUNDS)
+        await serve(dispatcher.handle, listener, context, stopping, ready, service.BOUNDS, gateway.held.stop)
     looking.cancel()
     watching_certificate.cancel()
     showing.cancel()

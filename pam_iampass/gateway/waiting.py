@@ -1,0 +1,102 @@
+"""Calls of hosts that are held until a session changes.
+
+A held call is an entry in memory: meanwhile it has no connection to the database. What this gateway writes wakes it at
+once; what another one writes is found by one query for all of them. Neither says anything to a host: a call that was
+woken is checked and answered like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from pam_iampass.gateway.database import Connection, many
+
+LONGEST_SECONDS = 25
+"""For which a call is held: servers between close connections that are silent for longer."""
+_MOST_OF_ONE = 2
+"""Calls that are held for one session or host. One more, and the first is answered."""
+
+
+@dataclass(eq=False)
+class HeldCall:
+    """A call that is held, and the versions of sessions that its host has seen."""
+
+    versions: Mapping[UUID, int]
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def wait(self, seconds: float) -> None:
+        """Return when one of the sessions may have changed, or the time is over."""
+        try:
+            await asyncio.wait_for(self.woken.wait(), seconds)
+        except (TimeoutError, asyncio.TimeoutError):
+            return
+
+
+class HeldCalls:
+    """The calls that this gateway holds."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+        """Whether nothing is held any more: hosts are to ask another gateway."""
+        self._of: dict[object, list[HeldCall]] = {}
+        self._about: dict[UUID, set[HeldCall]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._of.values()))
+
+    @contextmanager
+    def hold(self, whose: object, versions: Mapping[UUID, int]) -> Iterator[HeldCall]:
+        """A call of this session or host, about sessions. To begin with this and look at the sessions then misses no
+        change."""
+        call = HeldCall(versions)
+        of_one = self._of.setdefault(whose, [])
+        of_one.append(call)
+        if len(of_one) > _MOST_OF_ONE:
+            of_one[0].woken.set()
+        for id in versions:
+            self._about.setdefault(id, set()).add(call)
+        if self.stopping:
+            call.woken.set()
+        try:
+            yield call
+        finally:
+            of_one.remove(call)
+            if not of_one:
+                self._of.pop(whose, None)
+            for id in versions:
+                calls = self._about[id]
+                calls.discard(call)
+                if not calls:
+                    del self._about[id]
+
+    def changed(self, id: UUID) -> None:
+        """A session has changed, or may have."""
+        for call in self._about.get(id, ()):
+            call.woken.set()
+
+    def stop(self) -> None:
+        """Wake all, and hold no more."""
+        self.stopping = True
+        for calls in self._of.values():
+            for call in calls:
+                call.woken.set()
+
+    async def look(self, connection: Connection) -> None:
+        """Wake the calls about sessions that have another version than their host has seen, or whose host may not ask
+        any more."""
+        held = {(id, call.versions[id]) for id, calls in self._about.items() for call in calls}
+        if not held:
+            return
+        ids, versions = zip(*held)
+        for row in await many(
+            connection,
+            "SELECT held.id FROM unnest(%s::uuid[], %s::bigint[]) AS held (id, version)"
+            " LEFT JOIN session ON session.id = held.id LEFT JOIN host ON host.id = session.host"
+            " WHERE session.version IS DISTINCT FROM held.version OR host.status IS DISTINCT FROM 'active'",
+            *(list(ids), list(versions)),
+        ):
+            self.changed(row["id"])
