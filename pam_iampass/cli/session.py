@@ -171,11 +171,12 @@ def _row(session: dict[str, Any]) -> Row:
         session["from"] or "-",
         moment(session["since"]),
         (session["status"], _STYLES.get(session["status"], "")),
-        _short(session["seconds_left"]),
+        short(session["seconds_left"]),
         str(session["covered"]),
     )
 
 
-def _short(seconds: float) -> str:
+def short(seconds: float) -> str:
+    """A time in hours and minutes."""
     minutes = max(round(seconds), 0) // 60
     return f"{minutes // 60}h{minutes % 60:02}m" if minutes >= 60 else f"{minutes}m"

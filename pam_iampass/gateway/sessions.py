@@ -575,6 +575,24 @@ async def ringing_of(gateway: Gateway, connection: Connection, name: str) -> lis
     return [each for each in await of_host(gateway, connection, name) if each.in_progress]
 
 
+async def listing(
+    gateway: Gateway, connection: Connection
+) -> tuple[list[tuple[HostSession, str, float]], int]:
+    """All open sessions, each with the name of its host and the seconds until it ends by itself, the oldest first; and
+    how many rows no gateway has written."""
+    found, tampered = [], 0
+    statement = "SELECT * FROM session WHERE state = 'open' AND expires_at > now() ORDER BY began_at"
+    moment = await now(connection)
+    for row in await many(connection, statement):
+        try:
+            session = _session(gateway, row)
+        except Tampered:
+            tampered += 1
+        else:
+            found.append((session, row["host_name"], (row["expires_at"] - moment).total_seconds()))
+    return found, tampered
+
+
 async def end_all(gateway: Gateway, found: Sequence[HostSession]) -> int:
     """End these sessions at IAMPASS; how many could not be ended. Raises DatabaseError."""
     left = 0

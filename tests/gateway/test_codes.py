@@ -87,14 +87,14 @@ def test_two_hosts_with_one_code_at_one_moment_and_one_gets_in(
     )
     alices = new_codes(gateway_server)
     gateway_server.add_host(OTHER)
-    both = [HostCaller(_Named(gateway_server, host)) for host in (HOST, OTHER)]
+    both = [HostCaller(Named(gateway_server, host)) for host in (HOST, OTHER)]
     with ThreadPoolExecutor(2) as pool:
         for place, code in enumerate(alices):
             answers = pool.map(lambda each, code=code: answer(each, "alice", code), both)
             assert set(answers) == {9 - place, "WRONG_CODE"}
 
 
-class _Named:
+class Named:
     """The gateway as another host calls it."""
 
     def __init__(self, gateway: RunningGateway, host: str) -> None:
@@ -200,7 +200,7 @@ def test_wrong_codes_are_few_for_a_person_from_an_address_and_for_a_host(
     gateway_server.transaction(guess)
     assert answer(caller, "alice", alices[1], remote="192.0.2.7") == "TOO_MANY_CODES"
     gateway_server.add_host(OTHER)
-    other = HostCaller(_Named(gateway_server, OTHER))
+    other = HostCaller(Named(gateway_server, OTHER))
     assert answer(other, "alice", alices[1]) == 8
 
 

@@ -40,6 +40,7 @@ GROUPS = {
         "enroll": "Add people and register their phones.",
         "user": "List, show, add and remove people.",
         "phone": "Show who has a phone; replace a lost one.",
+        "session": "Show or end the sessions of the logins of all hosts.",
         "recovery": "Make recovery codes for those who cannot use their phone.",
     },
     "Diagnose": {

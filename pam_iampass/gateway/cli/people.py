@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from pam_iampass.cli.enrollment import plain_name
 from pam_iampass.cli.output import progress
 from pam_iampass.cli.parameters import Parsed, named
 from pam_iampass.cli.user import delete_at_iampass
-from pam_iampass.client import Deadline, IampassError, ManagementAPI, Unavailable
+from pam_iampass.client import IampassError, ManagementAPI, Unavailable
 from pam_iampass.client.status import Status
 from pam_iampass.config.value_types import name_error
 from pam_iampass.doctor.iampass import PhoneState, phone_states
@@ -27,11 +28,14 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person, PersonStatus, Source, new_token, person_name_error
 from pam_iampass.gateway.sessions import HostSession, State
+from pam_iampass.gateway.upstream import Lane
 from pam_iampass.text import clean
 
 COLUMNS = ("user", "display_name", "phone", "groups")
 """Of a file of people."""
 _END_SECONDS = 10.0
+_AT_A_TIME = 10
+"""Sessions that are ended at the same time."""
 _START_SECONDS = 25.0
 """After that, no gateway waits for IAMPASS's answer to a start any more."""
 
@@ -166,50 +170,60 @@ def phones_of(manager: ManagementAPI, everybody: Iterable[Person], quiet: bool) 
 # Ending what a person has begun, and removing a person
 
 
-def cut_off(gateway: CommandGateway, manager: ManagementAPI, name: str) -> tuple[int, bool]:
+def cut_off(gateway: CommandGateway, name: str) -> tuple[int, bool]:
     """End the sessions of a person: for the hosts at once, then at IAMPASS.
 
     Returns how many were open, and whether IAMPASS has ended all. Says why it has not.
     """
-
-    async def close() -> tuple[int, list[HostSession]]:
-        inner = gateway.gateway
-        async with inner.database.transaction() as connection:
-            found = [
-                session
-                for row in await many(
-                    connection,
-                    "SELECT id FROM session WHERE person = %s AND upstream IS NOT NULL AND expires_at > now()",
-                    name,
-                )
-                if (session := await _session(inner, connection, row)) is not None
-            ]
-        still_open = [session for session in found if session.state is State.OPEN]
-        for session in still_open:
-            await sessions.said(inner, session, Status.closed)
-        return len(still_open), found
-
-    number, found = gateway.run(close())
     # Also those that were closed before: an earlier run may have been stopped.
-    ok = True
-    for session in found:
-        if session.upstream is None:
-            continue
-        session.upstream.transport = manager.transport
-        try:
-            session.upstream.destroy(Deadline.after(_END_SECONDS))
-        except IampassError as error:
-            ok = False
-            click.echo(f"A session of {clean(name)} is not ended at IAMPASS: {clean(str(error))}", err=True)
-            if isinstance(error, Unavailable):
-                break
-    return number, ok
+    ended = gateway.run(
+        end_sessions(gateway.gateway, "person = %s AND upstream IS NOT NULL AND expires_at > now()", name)
+    )
+    for error in ended.errors:
+        click.echo(f"A session of {clean(name)} is not ended at IAMPASS: {clean(str(error))}", err=True)
+    return len(ended.were_open), not ended.errors
 
 
-async def _session(gateway: Gateway, connection: Connection, row: dict[str, Any]) -> HostSession | None:
-    with suppress(Tampered):
-        return await sessions.find(gateway, connection, row["id"])
-    return None
+@dataclass(frozen=True)
+class EndedSessions:
+    """What was ended."""
+
+    were_open: Sequence[HostSession]
+    errors: Sequence[IampassError]
+    """Why IAMPASS has not ended some."""
+
+
+async def end_sessions(gateway: Gateway, condition: str, *values: str) -> EndedSessions:
+    """End the sessions of which a condition of SQL is true: for their hosts at once, then at IAMPASS."""
+    async with gateway.database.transaction() as connection:
+        rows = await many(connection, f"SELECT id FROM session WHERE {condition}", *values)  # noqa: S608
+        found = []
+        for row in rows:
+            with suppress(Tampered):
+                session = await sessions.find(gateway, connection, row["id"])
+                found += [] if session is None else [session]
+    turn = asyncio.Semaphore(_AT_A_TIME)
+    errors: list[IampassError] = []
+
+    async def close(session: HostSession) -> None:
+        async with turn:
+            with suppress(Tampered):
+                await sessions.said(gateway, session, Status.closed)
+
+    async def end(session: HostSession) -> None:
+        call = None if session.upstream is None else session.upstream.end()
+        async with turn:
+            if call is None or any(isinstance(error, Unavailable) for error in errors):
+                return
+            try:
+                await gateway.iampass.call(call, _END_SECONDS, Lane.decisions)
+            except IampassError as error:
+                errors.append(error)
+
+    were_open = [session for session in found if session.state is State.OPEN]
+    await asyncio.gather(*map(close, were_open))
+    await asyncio.gather(*map(end, found))
+    return EndedSessions(were_open, errors)
 
 
 def wait_for_starts(gateway: CommandGateway, name: str) -> None:
@@ -261,7 +275,7 @@ def remove_person(gateway: CommandGateway, manager: ManagementAPI, name: str) ->
     person = gateway.transaction(deny)
     if person is None:
         return None
-    number, ended = cut_off(gateway, manager, name)
+    number, ended = cut_off(gateway, name)
     if isinstance(person, Person):
         delete_at_iampass(manager, person.token)
     gateway.transaction(delete)

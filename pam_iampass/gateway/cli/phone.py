@@ -109,7 +109,7 @@ def lost(
         invited = invitation(gateway, user, display_name, number, message, as_json)
 
         def end_sessions() -> bool:
-            ended, ok = cut_off(gateway, manager, user)
+            ended, ok = cut_off(gateway, user)
             if ended:
                 invited.say(f"{count(ended, 'session')} of {user} ended.")
             done = f"{count(ended, 'session')} ended"

@@ -114,7 +114,7 @@ class _Sync:
                     left = "has left the directory; logins are denied from now on"
                     self._change(person, left, "user_leave", status=PersonStatus.LEAVING)
                 for person in (*plan.leaving, *plan.left):
-                    cut_off(self._gateway, self._manager, person.name)
+                    cut_off(self._gateway, person.name)
                 for person, entry in plan.changing:
                     self._change(person, f"by the directory: {_changes(person, entry)}", **entry.values)
                 for person, entry in plan.returning:

@@ -1,0 +1,154 @@
+"""`pam-iampass-gateway session`: the sessions of the whole fleet, and their end by an administrator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from pam_iampass.cli import Verbs
+from pam_iampass.cli.output import count, line, moment, show_json, table, timestamp
+from pam_iampass.cli.parameters import json_option
+from pam_iampass.cli.session import short
+from pam_iampass.client.status import Status
+from pam_iampass.gateway import records, sessions
+from pam_iampass.gateway.cli import command_gateway, config_option
+from pam_iampass.gateway.cli.people import EndedSessions, end_sessions
+from pam_iampass.gateway.database import Connection, one
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.sessions import HostSession
+from pam_iampass.text import clean
+
+_OPEN = "state = 'open' AND expires_at > now()"
+_STATUSES = {Status.active: ("active", "green"), Status.walkaway: ("away", "yellow")}
+_ASKED = ("asked", "")
+_EPILOG = """\b
+Examples:
+  pam-iampass-gateway session list                       who is logged in where with a session of IAMPASS
+  pam-iampass-gateway session list alice
+  pam-iampass-gateway session end alice                  end the logins that alice has approved, on all hosts
+  pam-iampass-gateway session end web1.example.com       end those on one host
+  pam-iampass-gateway session end 5f0c                   end one session, by the beginning of its id
+  pam-iampass-gateway session end --all                  end all
+"""
+
+
+@click.group(cls=Verbs, epilog=_EPILOG)
+def command() -> None:
+    """Show or end the sessions of logins on all hosts. Hosts keep them with `session.keep` in their iampass.yaml.
+
+    The exit status is 0, or 1 if it failed.
+    """
+
+
+@command.command("list", epilog=_EPILOG, short_help="Show the sessions.")
+@click.argument("who", required=False, metavar="[USER|HOST]")
+@config_option
+@json_option
+def list_(who: str | None, config: Path, as_json: bool) -> None:
+    """Show the open sessions of all hosts, or of one USER or HOST, the oldest first.
+
+    USER is the person who has approved it or is asked. STATUS is what IAMPASS reported last: asked while a request is
+    on the phone, active, or away if the phone is no longer near. LEFT is the time until the session ends by itself.
+    """
+
+    with command_gateway(config) as gateway:
+        found, tampered = gateway.transaction(sessions.listing)
+    found = [each for each in found if who in (None, each[0].person, each[1])]
+    if as_json:
+        show_json({"sessions": [_as_object(*each) for each in found]})
+    elif not found:
+        line("There are no sessions.")
+    else:
+        headings = ("ID", "USER", "HOST", "SERVICE", "FROM", "SINCE", "STATUS", "LEFT")
+        rows = [
+            (
+                str(session.id)[:8],
+                (session.person, "bold"),
+                host,
+                session.details.get("service", "-"),
+                session.details.get("remote", "-"),
+                moment(session.began_at.timestamp()),
+                _status(session),
+                short(left),
+            )
+            for session, host, left in found
+        ]
+        table(headings, rows)
+    if tampered:
+        what = f"{count(tampered, 'session')} not shown: no gateway has written these rows, and they do not count."
+        line((what, "bold red"), err=True)
+
+
+@command.command(epilog=_EPILOG, short_help="End sessions and their logins.")
+@click.argument("who", required=False, metavar="[USER|HOST|ID]")
+@click.option("--all", "everything", is_flag=True, help="End all sessions of all hosts.")
+@config_option
+@json_option
+@click.pass_context
+def end(ctx: click.Context, who: str | None, everything: bool, config: Path, as_json: bool) -> None:
+    """End sessions: for their hosts at once, then at IAMPASS. Requests that are on a phone end, too.
+
+    USER is the person who has approved it. ID is the id of a session, or at least its first four digits. Each host ends
+    the login as `session.when_closed` in its settings says, when it asks for the session the next time.
+
+    The exit status is 0, also if there was no session, or 1 if IAMPASS has not ended all. The hosts have, nevertheless.
+    """
+    if (who is None) != everything:
+        raise click.UsageError("Give a user, a host, the id of a session, or --all.")
+
+    async def go(gateway: Gateway) -> EndedSessions:
+        async with gateway.database.transaction() as connection:
+            condition, values = await _condition(connection, who)
+        ended = await end_sessions(gateway, f"{_OPEN} AND {condition}", *values)
+        async with gateway.database.transaction() as connection:
+            reason = f"{clean(who or 'all', 100)}: {count(len(ended.were_open), 'session')} ended"
+            people = {session.person for session in ended.were_open}
+            person = next(iter(people)) if len(people) == 1 else None
+            await records.act(connection, "session_end", person=person, reason=reason)
+        return ended
+
+    with command_gateway(config) as gateway:
+        ended = gateway.run(go(gateway.gateway))
+    ids = [str(session.id) for session in ended.were_open]
+    if as_json:
+        show_json({"ended": ids, "at_iampass": not ended.errors})
+    elif ids:
+        line(f"{count(len(ids), 'session')} ended.")
+    elif who is not None and re.fullmatch("[0-9a-f]{1,3}", who):
+        line(f"{who} has no session, and is too short for an id: give at least its first four digits.")
+    else:
+        line("There is no such session.")
+    for error in ended.errors:
+        line((f"Not ended at IAMPASS: {clean(str(error))}", "bold red"), err=True)
+    ctx.exit(1 if ended.errors else 0)
+
+
+async def _condition(connection: Connection, who: str | None) -> tuple[str, Sequence[str]]:
+    """Whose sessions are meant, as a condition of SQL and its values. A name comes before the beginning of an id."""
+    if who is None:
+        return "true", ()
+    named = "(person = %s OR host_name = %s)"
+    statement = f"SELECT 1 FROM session WHERE {_OPEN} AND {named} LIMIT 1"  # noqa: S608
+    if await one(connection, statement, who, who) is not None or not re.fullmatch("[0-9a-f-]{4,36}", who):
+        return named, (who, who)
+    return "starts_with(id::text, %s)", (who,)
+
+
+def _status(session: HostSession) -> tuple[str, str]:
+    return _ASKED if session.status is None else _STATUSES.get(session.status, _ASKED)
+
+
+def _as_object(session: HostSession, host: str, left: float) -> dict[str, object]:
+    return {
+        "id": str(session.id),
+        "user": session.person,
+        "host": host,
+        "service": session.details.get("service"),
+        "from": session.details.get("remote"),
+        "since": timestamp(session.began_at.timestamp()),
+        "status": _status(session)[0],
+        "seconds_left": round(left),
+    }

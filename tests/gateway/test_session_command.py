@@ -1,0 +1,114 @@
+"""The command `pam-iampass-gateway session`: who is logged in where, and an end on all hosts at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pam_iampass.sandbox.sessions import EndedBy
+from tests.gateway.test_codes import Named
+from tests.support.gateway import HOST, HostCaller, RunningGateway, settings_for
+from tests.support.gateway_command import GatewayCommand
+from tests.support.sandbox import HttpStatus
+
+OTHER = "h-bbbbbbbbbbbb"
+
+
+@pytest.fixture
+def place(gateway_command: GatewayCommand) -> GatewayCommand:
+    """alice and bob have phones."""
+    for name in ("alice", "bob"):
+        gateway_command.said("user", "add", name)
+        gateway_command.sandbox.add_user(gateway_command.person(name).token)
+    return gateway_command
+
+
+@pytest.fixture
+def callers(place: GatewayCommand, tmp_path: Path) -> Iterator[list[HostCaller]]:
+    """Two hosts of a gateway that serves meanwhile."""
+    settings = settings_for(place.conninfo, place.sandbox, tmp_path, key=bytes.fromhex("5a" * 32))
+    with RunningGateway(settings) as running:
+        running.add_host()
+        running.add_host(OTHER)
+        yield [HostCaller(Named(running, host)) for host in (HOST, OTHER)]
+
+
+def logged_in(place: GatewayCommand, host: HostCaller, person: str) -> Any:
+    """What begins a session that its person approves."""
+    begun = host.ask(person, service="sshd", remote="192.0.2.7").authentication
+    place.sandbox.approve(place.sandbox.wait_for_request(place.person(person).token))
+    assert host.answer(begun) == "active"
+    return begun
+
+
+def sessions_of(place: GatewayCommand, *who: str) -> list[tuple[str, str, str]]:
+    found = place.told("session", "list", *who)["sessions"]
+    return [(each["user"], each["host"], each["status"]) for each in found]
+
+
+def test_the_sessions_of_all_hosts_are_shown_and_those_of_a_person_or_a_host(
+    place: GatewayCommand, callers: list[HostCaller]
+) -> None:
+    assert place.said("session", "list") == "There are no sessions.\n"
+    first, second = callers
+    logged_in(place, first, "alice")
+    logged_in(place, second, "alice")
+    second.ask("bob")
+    here, there = f"name-of-{HOST}", f"name-of-{OTHER}"
+    alice = [("alice", here, "active"), ("alice", there, "active")]
+    assert sessions_of(place) == [*alice, ("bob", there, "asked")]
+    assert sessions_of(place, "alice") == alice
+    assert sessions_of(place, there) == [alice[1], ("bob", there, "asked")]
+    shown = place.said("session", "list", "alice")
+    assert "192.0.2.7" in shown
+    assert "sshd" in shown
+    place.rows("UPDATE session SET person = 'carol' WHERE person = 'bob'")
+    assert sessions_of(place, there) == [alice[1]]
+    assert "1 session not shown" in place.said("session", "list")
+
+
+def test_an_end_reaches_all_hosts_and_iampass_and_is_a_record(
+    place: GatewayCommand, callers: list[HostCaller]
+) -> None:
+    first, second = callers
+    begun = [logged_in(place, host, "alice") for host in callers]
+    kept = logged_in(place, second, "bob")
+    assert place.said("session", "end", "alice") == "2 sessions ended.\n"
+    assert [host.poll(each) for host, each in zip(callers, begun)] == ["closed"] * 2
+    assert second.poll(kept) == "active"
+    assert [session.ended_by for session in place.sandbox.sessions] == [EndedBy.CLIENT, EndedBy.CLIENT, None]
+    assert place.records[-1] == ("session_end", "alice", "alice: 2 sessions ended")
+    assert place.said("session", "end", "alice") == "There is no such session.\n"
+    assert first.poll(begun[0]) == "closed"
+
+
+def test_one_session_those_of_a_host_and_all(place: GatewayCommand, callers: list[HostCaller]) -> None:
+    first, second = callers
+    one, two, three = (
+        logged_in(place, first, "alice"),
+        logged_in(place, second, "alice"),
+        logged_in(place, second, "bob"),
+    )
+    ids = [each["id"] for each in place.told("session", "list")["sessions"]]
+    assert "too short" in place.said("session", "end", ids[0][:3])
+    assert place.told("session", "end", ids[0][:8]) == {"ended": [ids[0]], "at_iampass": True}
+    assert (first.poll(one), second.poll(two)) == ("closed", "active")
+    assert sorted(place.told("session", "end", f"name-of-{OTHER}")["ended"]) == sorted(ids[1:])
+    assert (second.poll(two), second.poll(three)) == ("closed", "closed")
+    waiting = first.ask("bob").authentication
+    place.said("session", "end", status=2)
+    place.said("session", "end", "bob", "--all", status=2)
+    assert place.said("session", "end", "--all") == "1 session ended.\n"
+    assert first.answer(waiting) == "closed"
+
+
+def test_an_end_holds_for_the_hosts_even_if_iampass_is_away(
+    place: GatewayCommand, callers: list[HostCaller]
+) -> None:
+    begun = logged_in(place, callers[0], "alice")
+    place.sandbox.misbehave("end", HttpStatus(503), times=None)
+    assert "Not ended at IAMPASS" in place.said("session", "end", "--all", status=1)
+    assert callers[0].poll(begun) == "closed"
