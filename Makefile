@@ -114,6 +114,8 @@ install: man completions ## Install from source, below DESTDIR if set
 	install -m 644 config/sshd_config.d/* $(DESTDIR)$(SHARE)/sshd_config.d/
 	cp -R packaging/ansible/roles $(DESTDIR)$(SHARE)/ansible/
 	cp -R --parents $(PAGES) $(DESTDIR)$(DOC)/
+	install -d $(DESTDIR)$(DOC)/examples
+	install -m 644 packaging/prometheus/pam-iampass-hosts.rules.yaml $(DESTDIR)$(DOC)/examples/
 	chmod -R u=rwX,go=rX $(DESTDIR)$(SHARE)/ansible $(DESTDIR)$(DOC)
 	install -m 644 packaging/systemd/pam-iampass.sysusers $(DESTDIR)$(UNITS)/sysusers.d/pam-iampass.conf
 	install -m 644 packaging/systemd/pam-iampass.tmpfiles $(DESTDIR)$(UNITS)/tmpfiles.d/pam-iampass.conf

@@ -298,7 +298,7 @@ def listed(kept: KeptSession) -> dict[str, Any]:
         "service": kept.service,
         "from": kept.rhost,
         "since": kept.since,
-        "status": _status(kept),
+        "status": status_of(kept),
         "seconds_left": round(kept.ends_at - since_boot()),
         "covered": kept.covered,
         "last_covered": kept.last_covered,
@@ -309,7 +309,8 @@ def listed(kept: KeptSession) -> dict[str, Any]:
     }
 
 
-def _status(kept: KeptSession) -> str:
+def status_of(kept: KeptSession) -> str:
+    """One word for its status."""
     if kept.state is State.ENDING:
         return "ending"
     if kept.away:

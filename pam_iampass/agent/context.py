@@ -11,6 +11,7 @@ from typing import Callable
 
 from pam_iampass.client import AuthenticationAPI, ManagementAPI, TLSFailure
 from pam_iampass.client.connection import USUAL, Network, system_certificates
+from pam_iampass.client.http import Observer
 from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import Settings, load
 from pam_iampass.config.user_table import UserTable
@@ -47,14 +48,20 @@ class Configurations:
     """The configurations by their file, read again when anything of them has changed."""
 
     def __init__(
-        self, network: Network = USUAL, sessions_network: Network = USUAL, *, owner: int = 0
+        self,
+        network: Network = USUAL,
+        sessions_network: Network = USUAL,
+        *,
+        owner: int = 0,
+        observe: Observer = lambda *_attempt: None,
     ) -> None:
-        """Calls are made over `network`, those about kept sessions over `sessions_network`.
+        """Calls are made over `network`, those about kept sessions over `sessions_network`. `observe` is told of each.
 
         `owner` is as for `trusted_file.read`.
         """
         self._lock = threading.Lock()
         self._networks = network, sessions_network
+        self._observe = observe
         self._owner = owner
         self._kept: dict[str, AgentConfiguration] = {}
         self._apis: dict[str, tuple[AuthenticationAPI, float]] = {}
@@ -65,7 +72,7 @@ class Configurations:
             kept = self._kept.get(config)
             if kept is not None and kept.version == _version(kept.settings, self._owner):
                 return kept
-            fresh = _read(config, self._owner, *self._networks)
+            fresh = _read(config, self._owner, *self._networks, self._observe)
             if not _just_changed(fresh.version):
                 self._kept[config] = fresh
             return fresh
@@ -123,14 +130,17 @@ class LoginContexts:
         return max(1.0, self._pending() * 2.0 / POLLS_PER_SECOND)
 
 
-def _read(config: str, owner: int, network: Network, sessions_network: Network) -> AgentConfiguration:
+def _read(
+    config: str, owner: int, network: Network, sessions_network: Network, observe: Observer
+) -> AgentConfiguration:
     """Read everything, again if it changed meanwhile. Raises ConfigurationError."""
     settings, version = load(config, owner=owner), None
     while version != (now := _version(settings, owner)):
         settings, version = load(config, owner=owner), now
     try:
-        logins = transport_of(settings, connections=CONNECTIONS, network=network)
-        sessions = transport_of(settings, connections=CONNECTIONS, network=sessions_network)
+        options = {"connections": CONNECTIONS, "observe": observe}
+        logins = transport_of(settings, network=network, **options)
+        sessions = transport_of(settings, network=sessions_network, **options)
     except TLSFailure as failure:
         raise ConfigurationError(
             [Problem(Path(config), None, "ca_file", str(failure), failure.remedy)]

@@ -27,6 +27,7 @@ from pam_iampass.agent.administration import Administration
 from pam_iampass.agent.application import RemoteApplication
 from pam_iampass.agent.context import Configurations, LoginContexts
 from pam_iampass.agent.control import ControlServer
+from pam_iampass.agent.figures import CountingJournal, Figures, folder_beside
 from pam_iampass.agent.own_ports import OwnPorts
 from pam_iampass.agent.wire import GREETING, FrameError, receive_login, result, send
 from pam_iampass.audit.journal import ERROR, WARNING, Journal
@@ -61,7 +62,8 @@ BACKLOG = 1024
 _FILES_LIMIT = 16384  # LimitNOFILE= of pam-iampass-agent.service
 #: Size of a thread's stack in bytes: 1,000 threads with the default of 8 MiB would not fit.
 STACK_SIZE = 512 * 1024
-#: How often what is over is removed from the agent's file, and what a slow disk held up is written. Seconds.
+#: How often what is over is removed from the agent's file, and what a slow disk held up and the figures for
+#: node_exporter are written. Seconds.
 HOUSEKEEPING = 5.0
 #: As `options` of resolv.conf(5), whose defaults let a lookup last up to 30 s: 4 s with one name server, 10 with three.
 RESOLVER_OPTIONS = "timeout:2 attempts:2"
@@ -83,10 +85,11 @@ def main(arguments: list[str]) -> int:
         return 1
     os.environ["RES_OPTIONS"] = RESOLVER_OPTIONS
     threading.stack_size(STACK_SIZE)
-    journal = Journal()
+    figures = Figures()
+    journal = CountingJournal(figures)
     state = AgentState(journal)
     network = Network(Lookups(when_exhausted=lambda: lookups_hang(agent, journal, by_systemd=not own_socket)))
-    configurations = Configurations(network, OwnPorts(network).network)
+    configurations = Configurations(network, OwnPorts(network).network, observe=figures.called)
     sessions = KeptSessions(SessionStore(state.database), journal, configurations.sessions_api)
     watcher = SessionWatcher(sessions, configurations.manager)
     state.keep(sessions)
@@ -104,8 +107,10 @@ def main(arguments: list[str]) -> int:
         while not over.wait(HOUSEKEEPING):
             administration.record_ended_bypasses()
             state.throttle.write()
+            figures.write(metrics, state, agent.pending)
 
     over = threading.Event()
+    metrics = folder_beside(own_socket or paths.AGENT_SOCKET)
     threading.Thread(target=keep_house, daemon=True).start()
 
     def alive() -> bool:
@@ -331,6 +336,7 @@ def make_listeners(path: str) -> Listeners:
         _make_folder(folder, "root", 0o755)
         _make_folder(os.path.dirname(paths.STATE), SERVICE_USER, 0o700)
         with trusted_folder(folder, 0):
+            _make_folder(folder_beside(path), SERVICE_USER, 0o755)
             control = os.path.join(folder, os.path.basename(paths.CONTROL_SOCKET))
             listeners = Listeners(_listen(path), _listen(control))
         _become_service_user()

@@ -14,10 +14,13 @@ from typing import Callable, TypeVar
 from .attempts import DEFAULT_SECONDS, IDLE_SECONDS, Attempts, Sender
 from .call import ATTEMPTS, Call
 from .connection import USUAL, Deadline, Exchange, Network, TlsSocket, open_tcp, tls_context
-from .errors import Refused, Unavailable
+from .errors import IampassError, Refused, Unavailable
 from .origin import Origin, split_for_wire
 
 T = TypeVar("T")
+
+Observer = Callable[[str, str, float, "IampassError | None"], None]
+"""Is told of an attempt: server, name of the call, seconds, and how it has failed, if it has."""
 
 
 class Transport(Sender):
@@ -37,11 +40,13 @@ class Transport(Sender):
         jitter: Callable[[], float] = random.random,
         nonce: Callable[[], int] = lambda: secrets.randbits(64),
         network: Network = USUAL,
+        observe: Observer = lambda *_attempt: None,
     ) -> None:
         """`server` is `https://HOST[:PORT]`, `proxy` `http://HOST:PORT`; `ca_file` replaces the system's
         certificates. `connections` is the number of idle connections that are kept open. `pause` waits between two
-        attempts, for the seconds that it is given; an exception that it raises ends the call. Raises ValueError for
-        an invalid argument, and TLSFailure for a `ca_file` without certificates."""
+        attempts, for the seconds that it is given; an exception that it raises ends the call. `observe` is called
+        after each attempt. Raises ValueError for an invalid argument, and TLSFailure for a `ca_file` without
+        certificates."""
         # Connections, and when a response was last read from them. No thread waits for another.
         self._idle: list[tuple[TlsSocket, float]] = []
         super().__init__(server, wall_clock, jitter, nonce)
@@ -52,6 +57,7 @@ class Transport(Sender):
         self._most_idle = connections
         self._idle_seconds = idle_seconds
         self._pause = pause
+        self._observe = observe
 
     def close(self) -> None:
         """Closes the idle connections."""
@@ -79,11 +85,21 @@ class Transport(Sender):
         following = Attempts(self, call, deadline, attempts)
         while True:
             try:
-                return self._attempt(call, deadline)
+                return self._observed(call, deadline)
             except (Refused, Unavailable) as error:
                 wait = following.wait_after(error)
             if wait is not None:
                 (pause or self._pause)(wait)
+
+    def _observed(self, call: Call[T], deadline: Deadline) -> T:
+        began = time.monotonic()
+        try:
+            result = self._attempt(call, deadline)
+        except IampassError as error:
+            self._observe(self.origin.authority, call.name, time.monotonic() - began, error)
+            raise
+        self._observe(self.origin.authority, call.name, time.monotonic() - began, None)
+        return result
 
     def _attempt(self, call: Call[T], deadline: Deadline) -> T:
         if deadline.expired:

@@ -12,18 +12,11 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
+from pam_iampass.audit.figures import ANSWER_BUCKETS, OTHER, SERVICES, service_label
 from pam_iampass.client.errors import Declined, NotFound, Refused
 from pam_iampass.outcome import Outcome
 
 PREFIX = "iampass_gateway"
-SERVICES = frozenset(
-    (
-        *("sshd", "sudo", "sudo-i", "su", "su-l", "doas", "polkit-1", "login", "cockpit", "cron", "vsftpd"),
-        *("gdm-password", "lightdm", "sddm", "kde", "xrdp-sesman"),
-    )
-)
-"""The PAM services with a label of their own. What a host says is not believed: others are `other`."""
-OTHER = "other"
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY = CollectorRegistry()
@@ -55,7 +48,7 @@ ANSWERS = Histogram(
     "answer_seconds",
     "How long it took from a request to the answer of the person.",
     ("outcome",),
-    buckets=(2, 5, 10, 15, 20, 30, 45, 60, 90, 300),
+    buckets=ANSWER_BUCKETS,
     **_OPTIONS,
 )
 
@@ -75,7 +68,7 @@ for _service in (*SERVICES, OTHER):
 
 def decided(outcome: Outcome, service: str) -> None:
     """Count the end of a request; the host has named the service."""
-    DECISIONS.labels(outcome.value, service if service in SERVICES else OTHER).inc()
+    DECISIONS.labels(outcome.value, service_label(service)).inc()
 
 
 @contextmanager

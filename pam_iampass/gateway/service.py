@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Mapping
 
+from pam_iampass.audit.figures import OTHER
 from pam_iampass.client.errors import IampassError
 from pam_iampass.client.status import Status
 from pam_iampass.gateway import hosts, metrics, sessions
@@ -90,7 +91,7 @@ def _not_started(
 ) -> Reply:
     """The answer, with the statement that nothing of this very request has left the gateway, if that is so."""
     known = reason in Reason.__members__ or reason == "NO_MOBILE_DEVICE"
-    metrics.STARTS.labels(reason if known else metrics.OTHER).inc()
+    metrics.STARTS.labels(reason if known else OTHER).inc()
     with contextlib.suppress(RefusedRequest):
         request_id = request.parameters("methods", "duration_seconds", *sessions.PARAMETERS).get("request_id")
         if nothing_sent and request_id is not None and sessions.is_request_id(request_id):

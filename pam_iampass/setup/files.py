@@ -38,6 +38,7 @@ class Paths:
         self.sshd_drop_ins = root / "etc/ssh/sshd_config.d"
         self.units = root / "etc/systemd/system"
         self.state = root / paths.SETUP_STATE.lstrip("/")
+        self.figures = root / paths.PAM_FIGURES.lstrip("/")
         clone = Path(__file__).resolve().parents[2]
         in_clone = (clone / "pyproject.toml").is_file()
         self.templates = clone / "config" if in_clone else Path(paths.TEMPLATES)

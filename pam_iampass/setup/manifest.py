@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pam_iampass.audit.figures import Sample, family
 from pam_iampass.errors import MissingFile, SetupError, SetupRefused, UntrustedFile
 from pam_iampass.setup import files
 from pam_iampass.setup.edits import without_us
@@ -209,6 +210,29 @@ class ManifestStore:
         if snapshot.digest != name:
             raise ValueError
         return snapshot
+
+
+def figures(manifest: Manifest, now: float) -> str:
+    """What node_exporter's textfile collector reads of the services that are set up; empty if there are none."""
+    if not manifest.services:
+        return ""
+    labels = {name: {"service": name} for name in manifest.services}
+    records = manifest.services.items()
+    in_force = [Sample(int(not record.said), labels[name]) for name, record in records]
+    restored = [
+        Sample(round(max(record.renewed)), labels[name]) for name, record in records if record.renewed
+    ]
+    looked = [Sample(round(now))]
+    return (
+        family("pam_looked_timestamp_seconds", "gauge", "When the PAM files were looked at last.", looked)
+        + family("pam_in_force", "gauge", "Whether nothing keeps a service from asking the phone.", in_force)
+        + family(
+            "pam_restored_timestamp_seconds",
+            "gauge",
+            "When lines were last put back into a PAM file, or it was tried.",
+            restored,
+        )
+    )
 
 
 def _as_object(manifest: Manifest) -> dict[str, Any]:

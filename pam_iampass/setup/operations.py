@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from pam_iampass.setup import apply, checks, files, plan, sshd, trial
 from pam_iampass.setup.apply import Hooks, Tell
 from pam_iampass.setup.edits import KEY, PASSWORD, QUIET
 from pam_iampass.setup.files import SYSTEMD, Change, Paths, take
-from pam_iampass.setup.manifest import Manifest, ManifestStore, Trial
+from pam_iampass.setup.manifest import Manifest, ManifestStore, Trial, figures
 from pam_iampass.setup.plan import Plan, WantedService
 from pam_iampass.setup.watch import PamFileWatch
 from pam_iampass.system import programs
@@ -102,7 +103,7 @@ class Setup:
 
     def set_up(self, proposal: Proposal, trial_seconds: float | None) -> Trial | None:
         """Make the changes, for good or on trial for some seconds. Raises SetupError and OSError."""
-        with apply.undisturbed(), self.store.locked(10.0):  # the watch may look just now
+        with self._alone(10.0):  # the watch may look just now
             manifest = self.store.load()
             # The proposal was made before the lock was taken. If another setup has begun a trial since, to save over
             # its manifest would keep it from ending.
@@ -141,7 +142,7 @@ class Setup:
         """
         if not self.store.folder.exists() and not removal:
             return []
-        with apply.undisturbed(), self.store.locked(10.0):
+        with self._alone(10.0):
             if removal is not None:
                 self._remember(removal.split())
             done = self._undo(names)
@@ -172,7 +173,7 @@ class Setup:
 
     def confirm(self, *, force: bool) -> Trial:
         """Keep what is on trial. Raises SetupRefused if nobody has logged in since, unless `force`."""
-        with apply.undisturbed(), self.store.locked(10.0):
+        with self._alone(10.0):
             manifest = self.store.load()
             running = manifest.trial
             if running is None:
@@ -188,7 +189,7 @@ class Setup:
 
         What prevents it is raised: systemd tries again.
         """
-        with apply.undisturbed(), self.store.locked(60.0, regardless=True):
+        with self._alone(60.0, regardless=True):
             running = self.store.load().trial
             if running is None or running.name != name:
                 return []
@@ -201,7 +202,7 @@ class Setup:
         """
         if not self.store.file.exists():
             return []
-        with apply.undisturbed(), self.store.locked(60.0):
+        with self._alone(60.0):
             running = self.store.load().trial
             try:
                 if running is not None and time.time() > running.deadline:
@@ -209,6 +210,17 @@ class Setup:
             finally:
                 found = PamFileWatch(self.paths, self.store, self._hooks, journal).look()
         return found
+
+    @contextlib.contextmanager
+    def _alone(self, patience: float, *, regardless: bool = False) -> Iterator[None]:
+        """As `locked` of the store, and undisturbed. What is so afterwards is written for node_exporter."""
+        with apply.undisturbed(), self.store.locked(patience, regardless=regardless):
+            try:
+                yield
+            finally:
+                with contextlib.suppress(PamIampassError, OSError):  # such as a folder that is missing
+                    text = figures(self.store.load(), time.time())
+                    files.write(self.paths.figures, text.encode(), mode=0o644)
 
     def status(self) -> tuple[list[ServiceStatus], Trial | None]:
         """The status of each service, and the trial that runs. Raises SetupError and UntrustedFile."""

@@ -913,8 +913,8 @@ MUTANTS = {
         ),
         Mutant(
             "a user who takes all ports goes on after the end on the phone",
-            "Configurations(network, OwnPorts(network).network)",
-            "Configurations(network, network)",
+            "Configurations(network, OwnPorts(network).network,",
+            "Configurations(network, network,",
             "test_a_user_who_takes_all_ports_does_not_keep_the_phone_from_ending_their_login",
         ),
     ),
@@ -1551,6 +1551,12 @@ MUTANTS = {
             "return _written(found) != mark.written",
             "return False",
             "test_what_is_recorded_after_a_restore_does_not_make_up_for_what_was_lost",
+        ),
+        Mutant(
+            "figures: a label has what somebody else has named",
+            "return service if service in SERVICES else OTHER",
+            "return service",
+            "test_no_figure_has_what_somebody_else_has_chosen",
         ),
     ),
 }

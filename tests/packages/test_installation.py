@@ -38,7 +38,8 @@ def test_nothing_of_the_gateway_is_on_a_host(machine: Booted, administrator: Adm
 
 def test_files_have_their_owners(machine: Booted, administrator: Administrator) -> None:
     paths = ["/etc/iampass", "/etc/iampass/iampass.yaml", "/etc/iampass/users.yaml", "/run/iampass"]
-    paths += ["/run/iampass/pam.sock", "/var/lib/iampass"]
+    paths += ["/run/iampass/pam.sock", "/var/lib/iampass", "/run/iampass/metrics"]
+    paths += ["/run/iampass/metrics/agent.prom", "/run/iampass/pam-files.prom"]
     shown = machine.run("stat", "-c", "%n %U:%G %a", *paths).stdout.splitlines()
     assert shown == [
         "/etc/iampass root:root 755",
@@ -47,6 +48,9 @@ def test_files_have_their_owners(machine: Booted, administrator: Administrator) 
         "/run/iampass root:root 755",
         "/run/iampass/pam.sock root:root 600",
         "/var/lib/iampass _iampass:_iampass 700",
+        "/run/iampass/metrics _iampass:_iampass 755",
+        "/run/iampass/metrics/agent.prom _iampass:_iampass 644",
+        "/run/iampass/pam-files.prom root:root 644",
     ]
 
 
@@ -75,6 +79,19 @@ def test_the_socket_is_on_and_the_agent_waits_for_the_first_login(
     assert (
         machine.run("systemctl", "is-active", "pam-iampass-agent.service", check=False).stdout == "inactive\n"
     )
+
+
+def test_the_agent_may_write_its_figures_for_node_exporter(
+    machine: Booted, administrator: Administrator
+) -> None:
+    machine.run("pam-iampass", "throttle", "clear", "root")  # which has systemd start the agent
+    machine.shell(
+        "for i in $(seq 60); do grep -q . /run/iampass/metrics/agent.prom && exit; sleep 1; done; exit 1"
+    )
+    assert machine.read("/run/iampass/metrics/agent.prom").startswith("# HELP iampass_build_info ")
+    assert machine.shell("ls -A /run/iampass/metrics") == "agent.prom\n"
+    rules = "/usr/share/doc/libpam-iampass/examples/pam-iampass-hosts.rules.yaml"
+    assert "IampassAgentSilent" in machine.read(rules)
 
 
 def test_what_doctor_says_of_masked_units_helps(machine: Booted, administrator: Administrator) -> None:

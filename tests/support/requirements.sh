@@ -29,6 +29,8 @@ bench="$demo $gateway libpam-duo nginx-light python3-matplotlib python3-requests
 
 # These would change the machine's PAM files. They are only downloaded; tests/support/directory.py unpacks them.
 unpacked="sssd-common sssd-proxy libpam-sss"
+# It would make an account and a service that listens; tests/system/test_node_exporter.py unpacks it.
+exporter=prometheus-node-exporter
 # It would make an account, a certificate, a database and a service of the machine. It is only downloaded;
 # tests/support/postgres.py unpacks it.
 server=postgresql-17
@@ -53,15 +55,20 @@ done
 tools() {
     [ "$1" = test ] || return 0
     "$(dirname "$0")/python-tools.sh" published-client browser
-    folder=${PAM_IAMPASS_TOOLS:-/var/tmp/pam-iampass-tools-$(id -u)}/unpacked
-    [ "$(cat "$folder/made-of" 2> /dev/null)" != "$unpacked" ] || return 0
-    echo "Downloading Debian packages: $unpacked"
+    download unpacked "$unpacked"
+    download exporter "$exporter"
+}
+# download FOLDER PACKAGES: with what they depend on.
+download() {
+    folder=${PAM_IAMPASS_TOOLS:-/var/tmp/pam-iampass-tools-$(id -u)}/$1
+    [ "$(cat "$folder/made-of" 2> /dev/null)" != "$2" ] || return 0
+    echo "Downloading Debian packages: $2"
     mkdir -p "$folder"
     rm -f "$folder"/*.deb
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends --download-only -o APT::Sandbox::User=root \
-        -o Dir::Cache::archives="$folder" $unpacked > /dev/null
-    echo "$unpacked" > "$folder/made-of"
+        -o Dir::Cache::archives="$folder" $2 > /dev/null
+    echo "$2" > "$folder/made-of"
 }
 # The package of the server, and its libraries (but that for compiling queries, which is large).
 server() {

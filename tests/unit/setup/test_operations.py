@@ -156,3 +156,21 @@ def test_setup_waits_until_the_watch_has_looked(stage: Stage) -> None:
         looks.wait(10)
         setup.set_up(proposal, None)
     assert set(stage.store.load().services) == {"su"}
+
+
+def test_what_is_said_of_a_service_is_there_for_node_exporter_until_it_is_undone(stage: Stage) -> None:
+    file = stage.paths.figures
+    file.parent.mkdir(parents=True)
+    stage.set_up("su")
+    setup = Setup(lambda *_: None, stage.paths)
+    setup.watch(Journal(Records()))
+    assert 'iampass_pam_in_force{service="su"} ' in file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert setup.undo(["su"]) == ["su"]
+    assert file.read_text() == ""
+
+
+def test_without_the_folder_of_the_figures_setup_does_the_same(stage: Stage) -> None:
+    stage.set_up("su")
+    assert Setup(lambda *_: None, stage.paths).undo(None) == ["su"]
+    assert stage.files() == stage.before
