@@ -14,7 +14,7 @@ from pam_iampass.outcome import RESULTS, Outcome
 from pam_iampass.pam.stack import DEBIAN, PamFiles
 from pam_iampass.session import watcher
 from pam_iampass.setup.edits import with_us
-from tools.docs import markdown
+from tools.docs import markdown, records_reference
 
 if TYPE_CHECKING:
     from tools.docs.roff import Page
@@ -51,6 +51,7 @@ def _value(found: re.Match[str], root: Path) -> str:
         return _indented(_set_up(name, way).rstrip().split("\n"))
     return {
         "outcomes": _outcomes(root),
+        "fields": records_reference.man_page_terms(),
         "session_left_open": SESSION_LEFT_OPEN,
         "administration": ADMINISTRATION,
         "most_pending": f"{server.MOST_PENDING:,}",

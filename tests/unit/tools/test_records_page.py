@@ -1,0 +1,28 @@
+"""docs/records.md has all that the journal can get, and nothing else."""
+
+from __future__ import annotations
+
+import re
+
+from pam_iampass.audit import journal
+from tools.docs import records_reference
+from tools.docs.__main__ import ROOT
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert (ROOT / "docs/records.md").read_text("utf-8") == records_reference.page()
+
+
+def test_each_kind_of_record_has_an_example_and_each_field_a_description() -> None:
+    found = records_reference.examples()
+    catalogue = (ROOT / "packaging/systemd/pam_iampass.catalog").read_text("utf-8")
+    kinds = re.findall(r"^-- ([0-9a-f]{32})$", catalogue, re.MULTILINE)
+    assert {example.fields["MESSAGE_ID"] for example in found} == set(kinds)
+    fields = {name for example in found for name in example.fields if not name.startswith("SYSLOG_")}
+    assert fields == set(records_reference.FIELDS)
+    assert all(example.fields["SYSLOG_IDENTIFIER"] == journal.IDENTIFIER for example in found)
+
+
+def test_no_field_of_the_catalogue_is_unknown() -> None:
+    catalogue = (ROOT / "packaging/systemd/pam_iampass.catalog").read_text("utf-8")
+    assert set(re.findall(r"@([A-Z_]+)@", catalogue)) <= set(records_reference.FIELDS)

@@ -1,0 +1,331 @@
+"""The page about records in the journal, `docs/records.md`: all fields and kinds, with an example of each."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pam_iampass.audit.administrator import Administrator
+from pam_iampass.audit.journal import (
+    ADMINISTRATION,
+    ALERT,
+    GATEWAY_ALERT,
+    INFO,
+    MESSAGE_IDS,
+    NOTICE,
+    SESSION_IDS,
+    Act,
+    ActRecord,
+    Journal,
+    PamFileEvent,
+    PamFileRecord,
+    SessionRecord,
+)
+from pam_iampass.outcome import Decision, Login, Outcome, Participants, Result, SessionEvent
+
+_CATALOGUE = Path(__file__).parents[2] / "packaging/systemd/pam_iampass.catalog"
+_SESSION = "5f0c8e1d2b7a4f369c04d1e8a7b65f32"
+_APPROVER = Participants(approver="alice")
+
+_HEAD = """\
+<!-- Made by `make pages` from `tools/docs/records_reference.py` and `pam_iampass/audit/journal.py`. -->
+# Records in the journal
+
+What a SIEM or a log shipper needs to know of the records of pam-iampass. To read them on the machine, use `pam-iampass
+log` or `journalctl -x`, which explains each.
+
+- All records have `SYSLOG_IDENTIFIER=pam_iampass` and `SYSLOG_FACILITY=10` (authpriv), and audit records a `MESSAGE_ID`
+  for their kind. A line without one, such as the warning that the agent cannot use its state, is for people.
+- **Any user can write such fields.** Take only records whose `_UID`, which journald itself sets, is that of root,
+  `_iampass` or, on a gateway, `_iampass-gateway`.
+- If the agent cannot be reached, the module in the application writes a line without these fields, by syslog:
+  `pam_iampass(sshd:auth): outcome=unavailable result=denied user=alice service=sshd …`, of priority 3. In sudo and su
+  it has the `_UID` of the caller, who could have forged it.
+- On machines without a journal, syslog has `MESSAGE` alone, with the same values as words: `name=value`, in double
+  quotes if there is a blank, a quote or a backslash in it (behind a backslash), and `-` for what is not known.
+- Texts are cleaned: no control characters, no line breaks, at most 2,048 characters. No field has a secret, a token or
+  a code. All values are text in the journal, also numbers.
+- A field that has nothing to say is empty or missing: treat both alike.
+
+## Fields
+
+| field | type | in records of | what it is |
+| --- | --- | --- | --- |
+"""
+
+_QUERIES = """\
+## Queries
+
+With journalctl, as root; `id -u _iampass` finds the service's user:
+
+    journalctl SYSLOG_IDENTIFIER=pam_iampass _UID=0 _UID=$(id -u _iampass) --since today
+    journalctl SYSLOG_IDENTIFIER=pam_iampass _UID=$(id -u _iampass) IAMPASS_OUTCOME=denied IAMPASS_OUTCOME=timed_out
+    journalctl SYSLOG_IDENTIFIER=pam_iampass _UID=$(id -u _iampass) IAMPASS_RESULT=ignored
+    journalctl SYSLOG_IDENTIFIER=pam_iampass _UID=0 _UID=$(id -u _iampass) MESSAGE_ID={administration}
+    journalctl SYSLOG_IDENTIFIER=pam_iampass _UID=0 _UID=$(id -u _iampass) --priority=crit
+
+They show everything, phones that did not approve, logins without the phone, what administrators did, and what to look
+at now. A shipper that exports the journal as JSON sends what `journalctl -o json` prints, an object a line. Of these,
+how often each person has refused on the phone:
+
+    journalctl -o json SYSLOG_IDENTIFIER=pam_iampass --since today |
+        jq -r --arg uid $(id -u _iampass) 'select(._UID == $uid and .IAMPASS_OUTCOME == "denied") | .IAMPASS_APPROVER' |
+        sort | uniq -c
+
+More than two of them in ten minutes for one person mean that somebody has their password. In a store of logs, ask for
+the same: `SYSLOG_IDENTIFIER`, `_UID` and `IAMPASS_OUTCOME`, counted by `IAMPASS_APPROVER` over all hosts. The user id
+of `_iampass` differs between machines. If the shipper drops fields that begin with `_`, have it drop the records of
+other users first.
+
+## Kinds
+
+"""
+
+#: Each field with its type and what it is. The examples say which records have it.
+FIELDS = {
+    "MESSAGE_ID": ("id, 32 hexadecimal digits", "the kind of event, see below"),
+    "PRIORITY": (
+        "number from 0 to 7",
+        "1 an alert, 2 look at it now, 3 an error of this machine, 4 denied or unusual, 5 and 6 as usual",
+    ),
+    "MESSAGE": ("text", "the other fields as words, or a sentence"),
+    "IAMPASS_OUTCOME": (
+        "one of " + ", ".join(f"`{outcome.value}`" for outcome in Outcome),
+        "how a login ended",
+    ),
+    "IAMPASS_RESULT": (
+        "`success`, `ignored`, `denied`; of acts `success`, `failed`",
+        "what PAM was told: `success`, or `ignored` for a login that passes without the phone, or `denied`",
+    ),
+    "IAMPASS_EVENT": (
+        "a name: of sessions one of "
+        + ", ".join(f"`{event.value}`" for event in SessionEvent)
+        + "; of PAM files one of "
+        + ", ".join(f"`{event.value}`" for event in PamFileEvent)
+        + "; of acts the verb",
+        "what happened, if no login was decided",
+    ),
+    "IAMPASS_HOST": (
+        "text",
+        "the host that has asked, or that the act concerns, as the gateway knows it. On a host: `_HOSTNAME`",
+    ),
+    "IAMPASS_USER": (
+        "name of an account; on a gateway of a person",
+        "who logs in: whose name PAM got from the application. In su the target; in sudo the caller or, with `rootpw`, "
+        "`targetpw` or `runaspw`, the user whose password is asked for. In acts, whom it concerns",
+    ),
+    "IAMPASS_APPROVER": (
+        "name of a person",
+        "who had to approve: whose phone was asked, whose recovery code was used, or who was bypassed. With "
+        "`approver: key` it may be another than the user, and have no account. Empty if nobody had to (`exempt`), or "
+        "if the login ended before that was known",
+    ),
+    "IAMPASS_PERSON": (
+        "name of a person",
+        "who logs in, if a second person must approve and it is neither the user nor the approver: the person of a key "
+        "in an account that several people share",
+    ),
+    "IAMPASS_CALLER": (
+        "name of an account, or number of one without a name",
+        "who started the application, by the real user id of its process. Empty if unknown, as in sshd and other "
+        "services of root, which act for remote users. In acts the administrator: by the kernel's login uid, else the "
+        "caller of sudo. On a gateway, as the host has said it",
+    ),
+    "IAMPASS_SERVICE": (
+        "name",
+        "the PAM service; of a bypass also `all`. On a gateway, as the host has said it",
+    ),
+    "IAMPASS_RHOST": (
+        "address or name",
+        "the remote host, as the application has named it; in acts, where the administrator's login came from. On a "
+        "gateway, as the host has said it",
+    ),
+    "IAMPASS_TTY": ("path", "the administrator's terminal"),
+    "IAMPASS_SESSION": (
+        "id, 32 hexadecimal digits",
+        "the kept session that the login began, or that covered it: no secret, and the same in all records about it",
+    ),
+    "IAMPASS_ELAPSED_MS": (
+        "number",
+        "milliseconds from the request to IAMPASS until the decision; 0 if no request was sent",
+    ),
+    "IAMPASS_REASON": ("text", "the reason, for an administrator; in acts, what was done, or why it failed"),
+}
+
+
+class _Records:
+    """A sink that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.fields: list[dict[str, str]] = []
+
+    def write(self, fields: dict[str, str], patience: float = 0.0) -> None:
+        self.fields.append(fields)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A record, and to which kind of records it belongs."""
+
+    kind: str
+    fields: dict[str, str]
+
+
+def examples() -> list[Example]:
+    """At least one of each MESSAGE_ID, as the program writes it."""
+    records = _Records()
+    journal = Journal(records)
+    kinds: list[str] = []
+
+    def made(kind: str) -> None:
+        kinds.extend([kind] * (len(records.fields) - len(kinds)))
+
+    for login, decision in _logins():
+        journal.record(login, decision)
+    made("logins")
+    for event, reason in _SESSION_REASONS.items():
+        warning = event is SessionEvent.SILENT
+        journal.session(
+            SessionRecord(event, _SESSION, "alice", "alice", "sshd", "192.0.2.7", reason, warning)
+        )
+    journal.session(
+        SessionRecord(
+            *(SessionEvent.ENDED, _SESSION, "deploy", "carol", "login", ""),
+            reason="ended by an administrator",
+            person="alice",
+        )
+    )
+    made("sessions")
+    by = Administrator("root", "carol", "/dev/pts/1", "203.0.113.7")
+    journal.act(ActRecord(Act.THROTTLE_CLEAR, "alice", by))
+    journal.act(ActRecord(Act.SETUP, "", Administrator("root"), "sshd: no line before ours", failed=True))
+    journal.act(ActRecord(Act.BYPASS, "alice", by, "until 2026-11-28 14:00:00; ticket 4711", service="all"))
+    journal.act(
+        ActRecord(Act.BYPASS_OVER, "alice", Administrator("carol"), "its time is over", service="all")
+    )
+    made("acts")
+    for file_event, reason in _PAM_REASONS.items():
+        journal.pam_file(PamFileRecord(file_event, "sshd", reason))
+    made("PAM files")
+    journal.left_open(
+        Login("alice", "sshd", participants=_APPROVER), "end: iam-api.com did not respond in time"
+    )
+    made("sessions left open")
+    for message_id, priority, values, reason in _OF_A_GATEWAY:
+        journal.of_gateway(message_id, priority, values, reason)
+    made("a gateway")
+    return [Example(kind, fields) for kind, fields in zip(kinds, records.fields)]
+
+
+def _logins() -> list[tuple[Login, Decision]]:
+    """A login for each outcome, and some that have more fields."""
+    ssh = Login("alice", "sshd", "192.0.2.7", participants=_APPROVER)
+    nobody = Login("backup", "sshd", "192.0.2.9")
+    sudo = Login("alice", "sudo", participants=Participants(caller="alice", approver="alice"))
+    second = Login("deploy", "sshd", "192.0.2.7", participants=Participants(approver="carol", person="alice"))
+    denied, ignored, success = Result.DENIED, Result.IGNORED, Result.SUCCESS
+    return [
+        (ssh, Decision(Outcome.APPROVED, success, elapsed=4.213, session=_SESSION)),
+        (second, Decision(Outcome.APPROVED, success, "asked: carol approved", elapsed=9.5)),
+        (ssh, Decision(Outcome.RECOVERED, success, "9 codes are left")),
+        (nobody, Decision(Outcome.EXEMPT, ignored, "exempt: user backup")),
+        (sudo, Decision(Outcome.COVERED, ignored, f"covered by {_SESSION}", session=_SESSION)),
+        (ssh, Decision(Outcome.BYPASSED, ignored, "until 2026-11-28 14:00:00, by carol: ticket 4711")),
+        (ssh, Decision(Outcome.DENIED, denied, "USER_DECLINED", elapsed=3.25)),
+        (ssh, Decision(Outcome.TIMED_OUT, denied, "nobody has answered", elapsed=60.0)),
+        (ssh, Decision(Outcome.NO_DEVICE, denied, "NO_MOBILE_DEVICE", elapsed=0.12)),
+        (Login("dave", "sshd", "192.0.2.7"), Decision(Outcome.UNLISTED, denied, "dave has no token")),
+        (sudo, Decision(Outcome.UNAVAILABLE, denied, "start: connecting to iam-api.com failed", elapsed=3.0)),
+        (ssh, Decision(Outcome.MISCONFIGURED, denied, "/etc/iampass/iampass.yaml:7: timeout: too long")),
+        (ssh, Decision(Outcome.THROTTLED, denied, "backoff: 40 s are left")),
+        (ssh, Decision(Outcome.CANCELLED, denied, "the client has hung up", elapsed=2.0)),
+    ]
+
+
+_SESSION_REASONS = {
+    SessionEvent.OPENED: "",
+    SessionEvent.ENDED: "the login is over",
+    SessionEvent.AWAY: "walkaway",
+    SessionEvent.BACK: "active",
+    SessionEvent.SILENT: "poll: iam-api.com responded with 503",
+}
+_PAM_REASONS = {
+    PamFileEvent.RENEWED: "/etc/pam.d/sshd",
+    PamFileEvent.OUT_OF_FORCE: "/etc/pam.d/sshd: account required pam_iampass.so",
+    PamFileEvent.OFF: "/etc/pam.d/sshd: given up, after 3 attempts within an hour",
+}
+_ASKED = {"host": "web1", "user": "alice", "approver": "alice", "service": "sshd", "rhost": "192.0.2.7"}
+_ENDED = {**_ASKED, "event": SessionEvent.ENDED.value, "session": _SESSION}
+_ACT = {"event": "user_add", "user": "alice", "approver": "alice", "caller": "carol", "rhost": "203.0.113.7"}
+_OF_A_GATEWAY = (
+    (MESSAGE_IDS[Outcome.APPROVED], INFO, {**_ASKED, "outcome": "approved", "session": _SESSION}, ""),
+    (SESSION_IDS[SessionEvent.ENDED], INFO, _ENDED, "the host has ended it"),
+    (ADMINISTRATION, NOTICE, _ACT, "groups: web"),
+    (GATEWAY_ALERT, ALERT, {"host": "web1"}, "another machine uses the credential of this host"),
+)
+
+
+def page() -> str:
+    """The page in docs/."""
+    found = examples()
+    rows = [
+        f"| `{name}` | {type_} | {_where(name, found)} | {what} |" for name, (type_, what) in FIELDS.items()
+    ]
+    kinds = []
+    for message_id, subject in _subjects().items():
+        mine = [example for example in found if example.fields["MESSAGE_ID"] == message_id]
+        kinds.append(f"**{subject}**, `{message_id}`:\n")
+        kinds.extend(_shown(example) for example in mine)
+    queries = _QUERIES.replace("{administration}", ADMINISTRATION)
+    return _HEAD + "\n".join(rows) + "\n\n" + queries + "\n".join(kinds).rstrip("\n") + "\n"
+
+
+def _where(name: str, found: list[Example]) -> str:
+    """The kinds of records that have a field, with «some» for those in which it may be missing or empty."""
+    parts = []
+    for kind in dict.fromkeys(example.kind for example in found):
+        has = [bool(example.fields.get(name)) for example in found if example.kind == kind]
+        if any(has):
+            parts.append(kind if all(has) else f"some {kind}" if kind != "a gateway" else "some of a gateway")
+    return (
+        "all" if len(parts) == 6 and not any(part.startswith("some") for part in parts) else ", ".join(parts)
+    )
+
+
+def _subjects() -> dict[str, str]:
+    """The subject of each MESSAGE_ID in the journal's catalogue."""
+    catalogue = _CATALOGUE.read_text(encoding="utf-8")
+    return dict(re.findall(r"^-- ([0-9a-f]{32})\nSubject: (.+)$", catalogue, re.MULTILINE))
+
+
+def _shown(example: Example) -> str:
+    """An example as JSON, without what all records have alike and what only repeats the rest."""
+    left_out = ("MESSAGE", "MESSAGE_ID")
+    fields = [
+        f"{json.dumps(name)}: {json.dumps(value)}"
+        for name, value in example.fields.items()
+        if name not in left_out and not name.startswith("SYSLOG_")
+    ]
+    lines = [""]
+    for field in fields:
+        if len(lines[-1]) + len(field) > 110:
+            lines.append("")
+        lines[-1] += f"{field}, "
+    text = "\n     ".join(line.rstrip() for line in lines).rstrip(",")
+    return f"    {{{text}}}\n"
+
+
+def man_page_terms() -> str:
+    """The fields of a login's record, for pam_iampass(8)."""
+    of_logins = [
+        name
+        for name in FIELDS
+        if any(name in example.fields for example in examples() if example.kind == "logins")
+    ]
+    return "\n\n".join(
+        f"`{name}`\n:   {FIELDS[name][1][0].upper()}{FIELDS[name][1][1:]}."
+        for name in of_logins
+        if name.startswith("IAMPASS_")
+    )
