@@ -154,8 +154,11 @@ async def redeem(gateway: Gateway, host_id: str, asked: AskedCode) -> int | Reas
                 why = Reason.TOO_MANY_CODES if isinstance(found, Refusal) else found
                 what = f"recovery codes of this host are not looked at: {why.name}"
                 await sessions.alert(connection, host.name, what, person=clean(asked.person, 100))
-            return found
-    except (UnknownOutcome, psycopg.Error, Tampered):
+        if isinstance(found, int):
+            # Otherwise a database that has lost this very redemption would not be found to be older.
+            await restored.look(gateway)
+        return found
+    except (UnknownOutcome, psycopg.Error, Tampered, ValueError, OSError):
         return Reason.TRY_AGAIN
     except DatabaseAway:
         return Reason.DATABASE_AWAY

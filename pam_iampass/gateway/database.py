@@ -193,7 +193,10 @@ class Database:
     async def _connection(self, turn: ExitStack) -> Connection:
         until = Deadline.after(CONNECT_SECONDS)
         try:
-            await self._take_turn(turn, until)
+            try:
+                await self._take_turn(turn, until)
+            except TimeoutError:  # nobody has tried to connect, and many who wait must not begin to
+                raise _counted(DatabaseAway("no connection to the database: all are in use")) from None
             return await self._pool.getconn(until.remaining())
         except (TimeoutError, PoolTimeout, psycopg.OperationalError) as error:
             # The pool says the same when the database refuses and when all connections are in use.

@@ -88,8 +88,9 @@ def _damaged() -> str:
 
 
 def remember(mark: Mark) -> None:
-    """Write the mark, if it is another one. Raises OSError."""
-    if mark == seen():
+    """Write the mark, unless it is the one that is there, or that was moved further meanwhile. Raises OSError."""
+    before = seen()
+    if before is not None and (mark == before or mark.is_behind(before)):
         return
     with atomic_write.open_folder(state_folder()) as folder:
         atomic_write.write(folder, _FILE, json.dumps(asdict(mark)).encode(), f".{_FILE}.new")

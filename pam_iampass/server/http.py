@@ -173,8 +173,8 @@ class _Connection(web.RequestHandler):
             self.abort()
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """As aiohttp, which would also write a traceback for each request that is no HTTP."""
-        if not isinstance(kw.get("exc_info"), HttpProcessingError):
+        """As aiohttp, which would also write a traceback for each request that is no HTTP, or breaks off."""
+        if not isinstance(kw.get("exc_info"), (HttpProcessingError, ConnectionError)):
             super().log_exception(*args, **kw)
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -86,8 +86,11 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def gateway_server(conninfo: str, sandbox: Sandbox, tmp_path: Path) -> Iterator[RunningGateway]:
+def gateway_server(
+    conninfo: str, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RunningGateway]:
     """A gateway with a host and three people, who are in no group."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     with RunningGateway(settings_for(conninfo, sandbox, tmp_path)) as running:
         running.populate()
         yield running

@@ -245,12 +245,8 @@ def test_the_database_holds_no_code_and_nothing_that_was_changed_counts(
 
 
 def test_an_old_copy_of_the_database_redeems_nothing_and_its_codes_are_void_once_it_is_confirmed(
-    gateway_server: RunningGateway,
-    caller: HostCaller,
-    trusted_folder: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    gateway_server: RunningGateway, caller: HostCaller
 ) -> None:
-    monkeypatch.setenv("STATE_DIRECTORY", str(trusted_folder))
     alices = new_codes(gateway_server)
     (before,) = gateway_server.rows("SELECT * FROM recovery")
     assert answer(caller, "alice", alices[0]) == 9
@@ -273,6 +269,29 @@ def test_an_old_copy_of_the_database_redeems_nothing_and_its_codes_are_void_once
     assert void == ["all invites", "the recovery codes of alice"]
     gateway_server.run(restored.look(gateway_server.gateway))
     assert answer(caller, "alice", alices[1]) == "WRONG_CODE"
+
+
+def test_a_database_that_has_lost_a_redemption_at_once_is_found_to_be_older(
+    gateway_server: RunningGateway, caller: HostCaller
+) -> None:
+    alices = new_codes(gateway_server)
+    (before,) = gateway_server.rows("SELECT used_at, mac FROM recovery")
+    (last,) = gateway_server.rows("SELECT max(id) AS id FROM record")
+    assert answer(caller, "alice", alices[0]) == 9
+    # As if a standby that had not got it yet had taken over.
+    gateway_server.rows("DELETE FROM record WHERE id > %s", last["id"] or 0)
+    gateway_server.rows("SELECT setval('record_id_seq', %s)", last["id"] or 1)
+    gateway_server.rows("UPDATE recovery SET used_at = %s, mac = %s", before["used_at"], before["mac"])
+    assert answer(caller, "alice", alices[0]) == "RESTORED"
+
+
+def test_a_gateway_that_cannot_remember_a_redemption_refuses_it(
+    gateway_server: RunningGateway, caller: HostCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alices = new_codes(gateway_server)
+    monkeypatch.setenv("STATE_DIRECTORY", "/nowhere")
+    assert answer(caller, "alice", alices[0]) == "TRY_AGAIN"
+    assert left(gateway_server) == 9
 
 
 class _Unlucky(Database):

@@ -341,6 +341,13 @@ def test_whoever_waits_for_its_own_connections_does_not_find_the_database_unreac
     conninfo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CONNECT_SECONDS", 0.3)
+    asked: list[str] = []
+
+    async def is_unreachable(conninfo: str) -> bool:
+        asked.append(conninfo)
+        return True
+
+    monkeypatch.setattr(module, "is_unreachable", is_unreachable)
 
     async def use(database: Database) -> None:
         work_for("a")
@@ -349,6 +356,7 @@ def test_whoever_waits_for_its_own_connections_does_not_find_the_database_unreac
                 async with database.transaction():
                     pass
             assert not caught.value.unreachable
+            assert asked == []  # a thousand who wait would all connect
         async with database.transaction() as connection:
             assert await one(connection, "SELECT 1 AS one") == {"one": 1}
 

@@ -232,8 +232,9 @@ def test_a_host_whose_group_redeems_no_codes_says_so(host: Setting, gateway: Run
 
 
 def test_a_service_without_a_prompt_asks_for_a_code_if_the_phone_did_not_help(
-    host: Setting, conninfo: str, sandbox: Sandbox, tmp_path: Path
+    host: Setting, conninfo: str, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     away = replace(settings_for(conninfo, sandbox, tmp_path), server=f"https://127.0.0.1:{closed_port()}")
     with RunningGateway(away) as gateway:
         gateway.populate()

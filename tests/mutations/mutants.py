@@ -1165,6 +1165,18 @@ MUTANTS = {
             "test_a_client_that_reads_no_answers_is_cut_off",
         ),
         Mutant(
+            "a redemption that the database loses at once is not missed",
+            "            await restored.look(gateway)\n        return found",
+            "            pass\n        return found",
+            "test_a_database_that_has_lost_a_redemption_at_once_is_found_to_be_older",
+        ),
+        Mutant(
+            "a thousand requests that wait for their turn connect to the database",
+            "except TimeoutError:  # nobody has tried to connect",
+            "except KeyError:  # nobody has tried to connect",
+            "test_whoever_waits_for_its_own_connections_does_not_find_the_database_unreachable",
+        ),
+        Mutant(
             "headers without end fill the memory of a server",
             "if self._incomplete > _HEAD + self._bounds.body:",
             "if self._incomplete > 10**9:",
@@ -1172,7 +1184,7 @@ MUTANTS = {
         ),
         Mutant(
             "what is no HTTP fills the journal with tracebacks",
-            'if not isinstance(kw.get("exc_info"), HttpProcessingError):',
+            'if not isinstance(kw.get("exc_info"), (HttpProcessingError, ConnectionError)):',
             "if kw:",
             "test_what_is_no_http_leaves_no_traceback",
         ),

@@ -8,6 +8,7 @@ import errno
 import http.client
 import socket
 import ssl
+import struct
 import threading
 import time
 import zlib
@@ -255,6 +256,21 @@ def test_what_is_no_http_leaves_no_traceback(
         return 0, connection.sock.recv(65536).split()[1]
 
     assert served(ask)[0][1] == status
+    assert caplog.records == []
+
+
+def test_a_request_that_breaks_off_leaves_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    def ask(connect: Callable[[], http.client.HTTPSConnection]) -> Answer:
+        connection = connect()
+        connection.connect()
+        head = b"POST /ping/x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n123"
+        connection.sock.sendall(head)
+        time.sleep(0.1)  # until it waits for the rest
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+        return one("GET", "/ping/x")(connect)
+
+    assert served(ask)[0][0] == 200
     assert caplog.records == []
 
 
