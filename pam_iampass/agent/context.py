@@ -161,6 +161,8 @@ def _version(settings: Settings, owner: int) -> Version | None:
     """The version of the files of the settings; None if one cannot be examined."""
     try:
         files = [str(file) for file in settings.files]
+        if settings.joined_file and not trusted_file.is_missing(settings.joined_file):  # also if it is new
+            files.append(str(settings.joined_file))
         if settings.ca_file is None:
             files.extend(map(os.path.realpath, system_certificates()))
         return tuple(trusted_file.versions(files, owner=owner))

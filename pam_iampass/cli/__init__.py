@@ -23,7 +23,7 @@ GROUPS = {
         "user": "List, show, add and remove users and their tokens.",
         "key": "List, add and remove the ssh keys of people who share accounts.",
         "join": "Join the gateway of a fleet.",
-        "leave": "Leave the gateway, and restore the settings from before.",
+        "leave": "Leave the gateway: ask IAMPASS itself again.",
     },
     "Diagnose": {
         "check": "Check the configuration.",

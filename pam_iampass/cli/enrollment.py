@@ -44,7 +44,7 @@ from pam_iampass.errors import ConfigurationError, EditRefused, PamIampassError,
 from pam_iampass.login.context import connect
 from pam_iampass.login.enrollment import QrCode
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
-from pam_iampass.system.service_user import reading_as
+from pam_iampass.system.service_user import config_readers, reading_as
 from pam_iampass.system.trusted_folder import kind_of, looked_at, shell_word
 from pam_iampass.text import clean, one_line
 
@@ -358,7 +358,7 @@ class EnrollmentService:
 
 def require_no_gateway(config: Path) -> None:
     """Raises EditRefused if this host has joined a gateway, where the same verb is for people and phones."""
-    read = settings.check(config).settings
+    read = settings.check(config, readers=config_readers()).settings
     if read is not None and read.gateways:
         verb = click.get_current_context().command_path.partition(" ")[2]
         what = "this host has joined a gateway, which alone knows people and their phones"

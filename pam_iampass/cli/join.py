@@ -13,9 +13,11 @@ import click
 from pam_iampass.audit.journal import Act
 from pam_iampass.cli import output
 from pam_iampass.client import IampassError
+from pam_iampass.config import settings
 from pam_iampass.setup import join
 from pam_iampass.setup.manifest import ManifestStore
 from pam_iampass.system import paths
+from pam_iampass.system.service_user import config_readers
 
 _EPILOG = """Examples:
 
@@ -50,11 +52,11 @@ def command(url: str, invite: str, name: str | None) -> None:
     """Join the gateway at URL with an INVITE, or with - for one on standard input.
 
     From then on this machine asks the gateway instead of IAMPASS. It makes a secret of its own; the application's
-    secret and the user table are needed no longer. The gateway is recognised by the fingerprint in the invite. In
-    /etc/iampass/iampass.yaml only the keys that lead to the gateway change. What was there before is kept in
-    /etc/iampass/before-join, and `pam-iampass leave` restores it.
+    secret and the user table are needed no longer. The gateway is recognised by the fingerprint in the invite.
+    /etc/iampass/iampass.yaml stays as it is: while there is a file joined.yaml beside it, that one says whom to ask.
+    `pam-iampass leave` removes it.
 
-    If something goes wrong, the machine works as before, or has joined; the same command can be repeated.
+    If something goes wrong, the machine works as before; the same command can be repeated.
 
     The exit status is 0, or 1 if it has not joined.
     """
@@ -71,10 +73,14 @@ def command(url: str, invite: str, name: str | None) -> None:
         output.line(
             "It must be admitted there first: ", (f"pam-iampass-gateway host admit {joined.name}", "bold")
         )
-    if joined.secret_kept:
+    now, before = (
+        settings.check(join.SETTINGS, readers=config_readers(), left=left) for left in (False, True)
+    )
+    if before.settings is not None:
         output.line(
-            f"The application's secret is kept for `leave`. When you are sure that this machine stays, delete "
-            f"{join.FOLDER / 'application-secret'}, and change the secret at IAMPASS."
+            f"Only `leave` needs the application's secret. When you are sure that this machine stays, delete "
+            f"{before.settings.files[1]}, and change the secret at IAMPASS."
         )
     services = ManifestStore(Path(paths.SETUP_STATE)).load().services
-    output.line("Next: ", ("pam-iampass doctor" if services else "pam-iampass setup sshd", "bold"))
+    following = "doctor" if services else "setup sshd" if now.settings is not None else "check"
+    output.line("Next: ", (f"pam-iampass {following}", "bold"))

@@ -18,10 +18,9 @@ from pam_iampass.setup import join
     help="Leave although the gateway cannot be told, or although every login will be denied afterwards.",
 )
 def command(force: bool) -> None:
-    """Leave the gateway that this machine has joined, and restore the settings and the secret from before.
+    """Leave the gateway that this machine has joined: it asks IAMPASS itself again, as iampass.yaml says.
 
-    The gateway forgets this host and ends its sessions. If the settings were edited since it has joined, only the keys
-    that led to the gateway change back.
+    The gateway forgets this host and ends its sessions.
 
     The exit status is 0, or 1 if nothing was changed.
     """
@@ -29,4 +28,4 @@ def command(force: bool) -> None:
         raise click.ClickException("this changes root's files: run it as root")
     url = join.leave(force=force)
     output.record(Act.LEAVE, "", url)
-    output.line(("Left", "green"), f" {url}. {join.SETTINGS} is as before. Next: pam-iampass check")
+    output.line(("Left", "green"), f" {url}. Next: pam-iampass check")

@@ -366,20 +366,6 @@ SCHEMA: tuple[KeyOrSection, ...] = (
     ),
     SERVER,
     Key(
-        "gateways",
-        ValueType(
-            "a list of https addresses without a path",
-            value_types.server,
-            example="[https://gw.example.com]",
-            many=True,
-        ),
-        (),
-        "The gateways that this host has joined. They are asked instead of `server`, in this order; one that has "
-        "failed is asked after the others for 30s. They know people by name: nobody needs an entry in the user table, "
-        "whose tokens are ignored, and `unlisted_users` and `enroll_at_login` have no effect. `ca_file` is required; "
-        "`server` and `proxy` cannot be set.",
-    ),
-    Key(
         "ca_file",
         replace(_PATH, example="/etc/iampass/ca.pem", nullable=True),
         None,
@@ -387,6 +373,16 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "system.",
     ),
     proxy_key("the server"),
+    Key(
+        "joined_file",
+        replace(_PATH, example="/etc/iampass/joined.yaml", nullable=True),
+        "/etc/iampass/joined.yaml",
+        "What `pam-iampass join` writes. If the file exists, this host asks the gateways that it names, in their "
+        "order; one that has failed is asked after the others for 30s. `application_id`, `application_secret_file`, "
+        "`server`, `ca_file`, `proxy`, `unlisted_users` and `enroll_at_login` have no effect then, and nobody needs an "
+        "entry in the user table, whose tokens are ignored: gateways know people by name. `null`: the file has no "
+        "effect.",
+    ),
     Key(
         "users",
         _PATH,
@@ -474,3 +470,21 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         named=True,
     ),
 )
+
+OF_JOINED_HOST: tuple[KeyOrSection, ...] = (
+    replace(APPLICATION_ID, doc="The id of this host at the gateway."),
+    Key("application_secret_file", _PATH, REQUIRED, "The file with this host's secret."),
+    Key(
+        "gateways",
+        ValueType(
+            "a list of https addresses without a path",
+            value_types.server,
+            example="[https://gateway.example.com:8443]",
+            many=True,
+        ),
+        REQUIRED,
+        "The gateways, which are asked in this order.",
+    ),
+    Key("ca_file", _PATH, REQUIRED, "A file with the certificate (PEM) of their CA."),
+)
+"""The keys of `joined.yaml`, which `pam-iampass join` writes."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pam_iampass.config.schema import SCHEMA, SHARED, Key, KeyOrSection, Section
+from pam_iampass.config.schema import OF_JOINED_HOST, SCHEMA, SHARED, Key, KeyOrSection, Section
 from pam_iampass.config.value_types import (
     OUTAGE_SERVICES,
     Approver,
@@ -137,12 +137,16 @@ class Settings:
     previous_secret: str = field(repr=False)
     """The second secret of the file, which holds while the secret is being changed; empty if there is none."""
     server: str
-    """An https origin, without a trailing slash; the first of the gateways, if there are any."""
-    gateways: tuple[str, ...]
-    """The gateways that this host has joined; empty: it asks IAMPASS itself."""
+    """IAMPASS: an https origin, without a trailing slash."""
     ca_file: Path | None
     """None: the system's certificates."""
     proxy: str | None
+    gateways: tuple[str, ...]
+    """Those that this host has joined, which are asked instead; empty: it asks IAMPASS itself."""
+    joined_file: Path | None
+    """What `pam-iampass join` writes, if this host has joined. None: that has no effect."""
+    gateway_ca: Path | None
+    """The certificates that theirs must come from."""
     users: Path
     keys: Path
     throttle: ThrottleSettings
@@ -152,6 +156,11 @@ class Settings:
     services: Mapping[str, ServiceSettings]
     files: tuple[Path, ...]
     """The files that the settings were read from: if one changes, the settings are outdated."""
+
+    @property
+    def address(self) -> str:
+        """The server that is asked, or the first of the gateways."""
+        return self.gateways[0] if self.gateways else self.server
 
     def for_service(self, name: str) -> ServiceSettings:
         """The settings for the PAM service `name`."""
@@ -202,9 +211,16 @@ def load(
 
 
 def check(
-    path: trusted_file.PathLike = DEFAULT_PATH, *, owner: int = 0, readers: Set[int] | None = None
+    path: trusted_file.PathLike = DEFAULT_PATH,
+    *,
+    owner: int = 0,
+    readers: Set[int] | None = None,
+    left: bool = False,
 ) -> SettingsReport:
-    """As `load`, but raises nothing: the problems are returned with the settings."""
+    """As `load`, but raises nothing: the problems are returned with the settings.
+
+    With `left` they are those of a host that has left its gateway.
+    """
     file = Path(path)
     try:
         data = trusted_file.read(path, owner=owner)
@@ -212,7 +228,7 @@ def check(
         return SettingsReport(None, (error.problem(file),), {})
     document = parse(data, file)
     reader = _SettingsReader(file, document.problems, owner, readers)
-    settings = None if document.root is None and document.problems else reader.settings(document.root)
+    settings = None if document.root is None and document.problems else reader.settings(document.root, left)
     problems = sorted(reader.problems, key=lambda problem: problem.line or sys.maxsize)
     return SettingsReport(
         None if reader.failed else settings, tuple(problems), reader.lines, reader.users, reader.keys
@@ -334,34 +350,40 @@ class _SettingsReader(SchemaReader):
         self.users: Path | None = None
         self.keys: Path | None = None
 
-    def settings(self, root: Node | None) -> Settings | None:
+    def settings(self, root: Node | None, left: bool) -> Settings | None:
         """None if a problem is an error."""
-        if root is None:
+        values = self.section(root or MappingNode(1), SCHEMA, "")
+        joined: Path | None = None if left else values["joined_file"]
+        if joined is not None and trusted_file.is_missing(joined):
+            joined = None
+        if root is None and joined is None:
+            self.problems.clear()
             remedy = "write at least application_id: and the id of your application"
             self.problem(None, "", "the file is empty", remedy)
             return None
-        values = self.section(root, SCHEMA, "")
         self.users, self.keys = values["users"], values["keys"]
-        secret_file = values.pop("application_secret_file")
-        secret, previous = self.secrets(secret_file)
-        ca_file = values["ca_file"]
+        ca_file, secret_file = values["ca_file"], values.pop("application_secret_file")
         if ca_file is not None:
             self.trusted("ca_file", ca_file)
+        values.update(gateways=(), gateway_ca=None)
+        if joined is not None:
+            self.problems = [each for each in self.problems if each.key != "application_id"]
+            secret, secret_file = self._read_joined(joined, values)
+            previous = ""
+        else:
+            secret, previous = self.secrets(secret_file)
         own = {name: each["session"] for name, each in values["services"].items() if "session" in each}
         self.problems += _session_problems(self.file, values["session"], own, self.key_lines)
         self._check_outages(values["services"])
-        if values["gateways"]:
-            self._check_joined(values)
         if self.failed:
             return None
         services = values.pop("services")
         session = values["session"]
         service = _for_service({key.name: values.pop(key.name) for key in SHARED}, session)
         service["approver"] = Approver.USER
-        joined = {"unlisted_users": UnlistedUsers.BY_NAME} if values["gateways"] else {}
-        service.update(joined)
-        if joined:
-            values["server"] = values["gateways"][0]
+        by_name = {"unlisted_users": UnlistedUsers.BY_NAME} if joined else {}
+        service.update(by_name)
+        files = (self.file, secret_file, ca_file, values["gateway_ca"], joined)
         return Settings(
             application_secret=secret,
             previous_secret=previous,
@@ -375,26 +397,36 @@ class _SettingsReader(SchemaReader):
                             **service,
                             "approver": usual_approver(name),
                             **_for_service(own, session),
-                            **joined,
+                            **by_name,
                             "own_methods": own.get("methods", ()),
                         }
                     )
                     for name, own in services.items()
                 }
             ),
-            files=tuple(path for path in (self.file, secret_file, ca_file) if path),
+            files=tuple(path for path in files if path),
             **values,
         )
 
-    def _check_joined(self, values: Values) -> None:
-        """What cannot stand beside `gateways`."""
-        for key in ("server", "proxy"):
-            if key in self.key_lines and values[key] is not None:
-                what = "cannot be set with gateways, which are asked instead of IAMPASS, and without a proxy"
-                self.problem(self.key_lines[key], key, what, "delete this line, or that of gateways")
-        if values["ca_file"] is None:
-            what, remedy = "is required with gateways", "write ca_file: /etc/iampass/gateway-ca.pem"
-            self.problem(self.key_lines.get("ca_file"), "ca_file", what, remedy)
+    def _read_joined(self, file: Path, values: dict[str, Any]) -> tuple[str, Path | None]:
+        """Put what `join` has written into the values; returns the host's secret, and the file of it."""
+        reader = SchemaReader(file, (), self.owner, self.readers)
+        data = reader.trusted("", file)
+        document = parse(data or b"", file)
+        reader.problems += document.problems
+        found = (
+            reader.section(document.root or MappingNode(1), OF_JOINED_HOST, "") if data is not None else {}
+        )
+        secret_file, ca_file = found.get("application_secret_file"), found.get("ca_file")
+        secret, _ = reader.secrets(secret_file)
+        if ca_file is not None:
+            reader.trusted("ca_file", ca_file)
+        if found.get("gateways") == ():
+            reader.problem(None, "gateways", "names no gateway", "write their addresses")
+        values.update(application_id=found.get("application_id"), gateways=found.get("gateways"))
+        values["gateway_ca"] = ca_file
+        self.problems += reader.problems
+        return secret, secret_file
 
     def _check_outages(self, services: dict[str, dict[str, Any]]) -> None:
         for name, own in services.items():

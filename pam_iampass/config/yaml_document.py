@@ -1,16 +1,14 @@
 """Reads YAML, the plain subset that people write by hand, and collects every problem with its line.
 
-`parse` makes nodes of a file, `NodeReader` values of the nodes. `edited` changes single keys and leaves the rest of a
-file as it is.
+`parse` makes nodes of a file, `NodeReader` values of the nodes.
 Scalars stay text: the reader of the node decides what `no` or `0123` means. Constructs that can surprise are errors:
 duplicate keys, anchors, aliases, tags, merge keys, several documents, invisible characters.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Union
 
@@ -303,48 +301,3 @@ class NodeReader:
 
 def _is_not(node: Node, expected: str) -> str:
     return "is empty" if isinstance(node, ScalarNode) and node.is_null else f"is {node.kind}, not {expected}"
-
-
-REMOVED = object()
-"""For `edited`: the key goes, with its line."""
-
-
-def edited(text: str, wanted: Mapping[str, Any]) -> str:
-    """The text of a file with other values of keys at its top; everything else stays, comments too.
-
-    A value is anything that JSON can hold, or REMOVED. Keys that are missing are added at the end. Raises ValueError
-    for a text that is no mapping in YAML.
-    """
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)  # the loader in C counts bytes
-    except yaml.YAMLError as error:
-        raise ValueError(f"this is not YAML: {error}") from None
-    if root is not None and (not isinstance(root, yaml.MappingNode) or root.flow_style):
-        raise ValueError("this is not one key on each line")
-    left = dict(wanted)
-    changes = []
-    for key, value in root.value if root is not None else ():
-        if key.value not in left:
-            continue
-        new = left.pop(key.value)
-        end = len(text[: _end(value)].rstrip())  # a literal text ends with its line
-        if new is REMOVED:
-            start = text.rfind("\n", 0, key.start_mark.index) + 1
-            changes.append((start, (text.find("\n", end) + 1) or len(text), ""))
-        else:
-            start = value.start_mark.index
-            space = "" if text[start - 1].isspace() else " "
-            changes.append((start, max(start, end), space + json.dumps(new)))
-    for start, end, new in reversed(changes):
-        text = text[:start] + new + text[end:]
-    added = "".join(f"{key}: {json.dumps(value)}\n" for key, value in left.items() if value is not REMOVED)
-    return text + ("\n" if added and text and not text.endswith("\n") else "") + added
-
-
-def _end(node: yaml.Node) -> int:
-    """Where the text of a node ends. A block's own mark is behind the comments that follow it."""
-    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
-        last = node.value[-1]
-        return _end(last[1] if isinstance(last, tuple) else last)
-    end: int = node.end_mark.index
-    return end

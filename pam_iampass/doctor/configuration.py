@@ -191,7 +191,7 @@ def _in_service_group(user: str) -> Iterator[Problem]:
 
 def _previous_secret(config: Path, found: settings.Settings) -> Iterator[Problem]:
     """Whether the secret is being changed: which one is used is known only to who calls IAMPASS."""
-    if found.previous_secret and not found.gateways:
+    if found.previous_secret:
         key, file = "application_secret_file", found.files[1]
         what = f"{file} has a second line, the previous secret: it is used while IAMPASS rejects the first"
         remedy = "pam-iampass doctor says which one is used; delete the second line when it is the first"

@@ -33,7 +33,6 @@ from pam_iampass.doctor.users import report_of
 from pam_iampass.doctor.users import tokens as user_tokens
 from pam_iampass.errors import Problem, Severity
 from pam_iampass.login.context import connect
-from pam_iampass.system import paths
 from pam_iampass.system.service_user import reading_as
 from pam_iampass.text import clean, names
 
@@ -163,7 +162,7 @@ class ServiceCheck:
             client.close()
 
     def _call(self, client: ManagementAPI, tokens: Mapping[str, str]) -> Iterator[Problem]:
-        self._progress(f"calling {self._settings.server}")
+        self._progress(f"calling {self._settings.address}")
         problem: IampassError | None = None
         name, status, joined = "", "", bool(self._settings.gateways)
         try:
@@ -176,7 +175,7 @@ class ServiceCheck:
         offset = client.transport.clock_offset
         if offset is not None and abs(offset) > _CLOCK_TOLERANCE:
             here = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-            evidence = f"time here: {here}; compared with the Date of {self._settings.server}"
+            evidence = f"time here: {here}; compared with the Date of {self._settings.address}"
             side = "behind" if offset > 0 else "ahead of"
             yield finding("clock-off", "service", evidence, seconds=f"{abs(offset):.0f}", side=side)
         if problem is not None:
@@ -215,19 +214,15 @@ class ServiceCheck:
             evidence = f"device_registered is false for {len(without)} of {len(tokens)} users"
             yield finding("no-device", "users", evidence, names=names(without))
         if unknown:
-            evidence = f"{self._settings.server} does not know them (has_registered_mobile_device)"
+            evidence = f"{self._settings.address} does not know them (has_registered_mobile_device)"
             yield finding("not-at-iampass", "users", evidence, names=names(unknown))
 
     def _secrets_left(self) -> Iterator[Problem]:
         """Secrets of an application on a host that has joined: with them it can register phones for everybody."""
-        own = self._settings.files[1]
-        files = [*own.parent.glob("application-secret*"), *Path(paths.BEFORE_JOIN).glob("application-secret")]
-        left = [str(file) for file in sorted(files) if file != own]
-        left += [f"the second line of {own}"] if self._settings.previous_secret else []
+        folder = self._settings.files[0].parent
+        left = [clean(str(file)) for file in sorted(folder.glob("application-secret*"))]
         if left:
-            yield finding(
-                "gateway-secret-left", "service", str(own.parent), files=", ".join(map(clean, left))
-            )
+            yield finding("gateway-secret-left", "service", str(folder), files=", ".join(left))
 
     @staticmethod
     def _application_is_unknown(client: ManagementAPI) -> bool:

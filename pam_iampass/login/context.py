@@ -89,14 +89,14 @@ def connect(api: type[_API], settings: Settings, transport: Transport | Gateways
         settings.application_id,
         settings.application_secret,
         transport=transport or transport_of(settings),
-        previous_secret="" if settings.gateways else settings.previous_secret,
+        previous_secret=settings.previous_secret,
     )
 
 
 def transport_of(settings: Settings, **options: Any) -> Transport | Gateways:
     """Connections to what the settings name, with these options of a Transport. Raises TLSFailure as `connect`."""
     if settings.gateways:
-        return Gateways(settings.gateways, settings.ca_file, **options)
+        return Gateways(settings.gateways, settings.gateway_ca, **options)
     return Transport(settings.server, settings.ca_file, settings.proxy, **options)
 
 

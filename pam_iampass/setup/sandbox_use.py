@@ -25,7 +25,6 @@ import yaml
 
 from pam_iampass.config import settings
 from pam_iampass.config.value_types import name_error
-from pam_iampass.config.yaml_document import REMOVED, edited
 from pam_iampass.errors import FileEdited, SetupError, SetupRefused
 from pam_iampass.setup import files
 from pam_iampass.setup.files import Snapshot, content_of, diff, take, text_of
@@ -185,7 +184,7 @@ def leave(*, force: bool) -> bool:
     if in_use:
         _before(force)
         if not force:
-            _require_usable()
+            require_usable(ASIDE)
         _keep_edits()
         ASIDE.replace(SETTINGS)
         ASIDE.unlink(missing_ok=True)  # a rename does nothing where both are the same file still
@@ -203,8 +202,8 @@ def _before(force: bool) -> Snapshot:
     now = take(SETTINGS)
     # Also where the settings only look as if they named one.
     named = re.search(rb"application_id['\"]?[ \t]*:[ \t]*[^\s#~]", now.content or b"")
-    if named and not force:
-        what = f"{SETTINGS}: names an application; its logins would be answered by the sandbox instead"
+    if (named or SETTINGS.with_name("joined.yaml").exists()) and not force:
+        what = f"{SETTINGS}: names an application, or this host has joined a gateway; the sandbox would answer instead"
         raise SetupRefused(what, "--force uses the sandbox all the same; `leave` restores the file")
     return now
 
@@ -221,29 +220,33 @@ def _keep_edits() -> None:
         files.write(EDITED, now.content or b"", now.mode, now.uid, now.gid)
 
 
-def _require_usable() -> None:
-    """Refuse to restore settings with which every login of a service that asks the phone would be denied."""
+def require_usable(file: Path, *, left: bool = False) -> None:
+    """Refuse to use settings again with which every login of a service that asks the phone would be denied; with `left`
+    once the host has left its gateway."""
     names = ManifestStore(Path(paths.SETUP_STATE)).load().services
-    if names and settings.check(ASIDE, readers=config_readers()).settings is None:
+    if names and settings.check(file, readers=config_readers(), left=left).settings is None:
         what = f"{', '.join(names)}: would deny every login, because the settings from before are incomplete"
-        raise SetupRefused(what, "run pam-iampass setup undo first; --force restores them all the same")
+        raise SetupRefused(what, "run pam-iampass setup undo first; --force restores them nevertheless")
 
 
 def _merged(before: bytes | None, access: SandboxAccess) -> bytes:
     """The settings with the keys that lead to the sandbox replaced; the others stay."""
+    text = text_of(before)
     wanted = {
         "application_id": access.application_id,
         "application_secret_file": f"{_OURS}/application-secret",
         "server": access.url,
-        "gateways": REMOVED,
         "ca_file": f"{_OURS}/ca.pem",
         "users": f"{_OURS}/users.yaml",
         "proxy": None,
+        "joined_file": None,
     }
-    try:
-        return content_of(edited(text_of(before), wanted))
-    except ValueError as error:
-        raise SetupError(f"{SETTINGS}: {error}", "run pam-iampass check, or move the file away") from None
+    for key, value in wanted.items():
+        line = f"{key}: {json.dumps(value)}"
+        text, count = re.subn(rf"(?m)^{key}[ \t]*:.*$", line.replace("\\", r"\\"), text)
+        if not count:
+            text += ("" if text.endswith("\n") or not text else "\n") + f"{line}\n"
+    return content_of(text)
 
 
 def _users(access: SandboxAccess) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import pytest
 
 from pam_iampass.agent.wire import GREETING
 from pam_iampass.outcome import PamCode
-from pam_iampass.setup import join
+from tests.gateway.test_join_command import OF_JOIN
 from tests.support.agent import SOCKET, RunningAgent
 from tests.support.command import COMMAND
 from tests.support.door import Door
@@ -62,8 +61,8 @@ def host(machine: tuple[Postgres, Sandbox]) -> tuple[Postgres, Sandbox]:
 
 def has_not_joined() -> None:
     """This machine is no host any more."""
-    shutil.rmtree(join.FOLDER, ignore_errors=True)
-    join.CA_FILE.unlink(missing_ok=True)
+    for file in OF_JOIN:
+        file.unlink(missing_ok=True)
     write(ETC / "iampass.yaml", "throttle: {spacing: 0s}\n")
 
 
@@ -104,8 +103,7 @@ def test_a_host_whose_clock_is_off_does_not_join_and_is_told_so(
         assert status == 1
         assert re.search(f"clock is (599|600|601) s {side} the server's", " ".join(shown.split())), shown
         assert "timedatectl" in shown
-        after = {file: file.read_bytes() for file in ETC.rglob("*") if file.is_file()}
-        assert {file: text for file, text in after.items() if join.FOLDER not in file.parents} == before
+        assert {file: file.read_bytes() for file in ETC.rglob("*") if file.is_file()} == before
         assert json.loads(run_gateway("host", "list", "--json"))["hosts"] == []
         assert join_at(RIGHT)[0] == 0
 

@@ -179,9 +179,15 @@ MUTANTS = {
         ),
         Mutant(
             "gateways are trusted by the certificates of the system",
-            'if values["ca_file"] is None:',
-            "if False:",
-            "test_what_cannot_stand_beside_gateways",
+            'Key("ca_file", _PATH, REQUIRED,',
+            'Key("ca_file", _PATH, None,',
+            "test_the_ca_of_the_gateways_must_be_named",
+        ),
+        Mutant(
+            "IAMPASS is asked until the agent restarts, although the host has joined",
+            "files.append(str(settings.joined_file))",
+            "pass",
+            "test_the_gateway_is_asked_as_soon_as_the_host_has_joined_and_until_it_leaves",
         ),
         Mutant(
             "a session covers although IAMPASS knows no phone",
@@ -1553,10 +1559,16 @@ MUTANTS = {
             "test_what_is_behind",
         ),
         Mutant(
-            "joining: logins are denied if it ends between the secret and the settings",
-            "for line in (secret, _first_line(kept)) if line)",
-            "for line in (secret,) if line)",
-            "test_wherever_joining_ends_the_machine_works_and_can_go_on",
+            "leaving: the gateway that has forgotten this host is asked on, if its answer was lost",
+            'if not getattr(error, "may_have_started", False):',
+            "if True:",
+            "test_a_leave_whose_answer_was_lost_is_repeated",
+        ),
+        Mutant(
+            "joining: another gateway gets the secret that the first one has",
+            "if not secret or take(CA_FILE).content != authority:",
+            "if not secret:",
+            "test_a_secret_that_another_gateway_may_have_is_not_used",
         ),
         Mutant(
             "what is recorded after a restore makes up for what was lost",

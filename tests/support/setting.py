@@ -77,8 +77,13 @@ class Setting:
             "throttle": "{spacing: 0s}",
             **settings,
         }
-        if "gateways" in values:
-            del values["server"]
+        values["joined_file"] = str(self.folder / "joined.yaml")
+        gateways = values.pop("gateways", None)
+        (self.folder / "joined.yaml").unlink(missing_ok=True)
+        if gateways is not None:
+            of_host = ("application_id", "application_secret_file", "ca_file")
+            told = {"gateways": gateways, **{key: values[key] for key in of_host}}
+            self.write("joined.yaml", "".join(f"{key}: {value}\n" for key, value in told.items()))
         self.write("iampass.yaml", "".join(f"{key}: {value}\n" for key, value in values.items()))
 
     def authenticate(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:

@@ -187,9 +187,9 @@ class Thief(HostCaller):
 
 def take_over(fleet: Fleet, host: str) -> Thief:
     """Read on the host what root can read there."""
-    files = ("iampass/application-secret", "iampass/iampass.yaml", "machine-id")
+    files = ("iampass/gateway-secret", "iampass/joined.yaml", "machine-id")
     secret, settings, machine = (fleet.hosts[host].run("cat", f"/etc/{file}").stdout for file in files)
-    root: Any = parse(settings.encode(), Path("iampass.yaml")).root
+    root: Any = parse(settings.encode(), Path("joined.yaml")).root
     (host_id,) = (value.text for key, value in root.entries if key.text == "application_id")
     thief = Thief(_Gateway(host_id, secret.strip(), Path("/etc/iampass-gateway/ca.pem")))
     thief.machine = hmac.new(machine.strip().encode(), b"pam-iampass", "sha256").hexdigest()[:32]

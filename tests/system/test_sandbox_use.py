@@ -110,14 +110,27 @@ def test_a_sandbox_is_used_and_left_byte_for_byte(folder: Path) -> None:
 
 
 def test_settings_that_have_nothing_to_do_with_it_stay(folder: Path) -> None:
-    text = "timeout: 33s\nproxy: http://127.0.0.1:3128\ngateways: [https://gw.example.com]\nexempt: {users: [bob]}\n"
+    text = "timeout: 33s\nproxy: http://127.0.0.1:3128\nexempt: {users: [bob]}\n"
     (ETC / "iampass.yaml").write_text(text)
     assert run("use", str(folder)).returncode == 0
     used = settings.load(ETC / "iampass.yaml", readers=config_readers())
     assert (used.service.timeout, used.service.exempt.users, used.proxy) == (33.0, frozenset({"bob"}), None)
-    assert used.gateways == ()
     assert run("leave").returncode == 0
     assert (ETC / "iampass.yaml").read_text() == text
+
+
+def test_on_a_host_of_a_gateway_the_sandbox_is_asked_only_with_force_and_until_it_is_left(
+    folder: Path,
+) -> None:
+    (ETC / "joined.yaml").write_text("application_id: h-abcdefghijkl\n")
+    assert "has joined a gateway" in run("use", str(folder)).stderr
+    assert run("use", str(folder), "--force").returncode == 0
+    used = settings.load(ETC / "iampass.yaml", readers=config_readers())
+    assert (used.application_id, used.gateways) == ("sandbox", ())
+    assert run("leave").returncode == 0
+    (problem, *_) = settings.check(ETC / "iampass.yaml", readers=config_readers()).problems
+    assert problem.file == ETC / "joined.yaml"
+    (ETC / "joined.yaml").unlink()
 
 
 def test_without_any_settings_it_is_used_and_left_too(folder: Path) -> None:

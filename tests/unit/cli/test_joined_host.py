@@ -16,11 +16,13 @@ from tests.support.shipped_settings import Installed
 @pytest.fixture
 def joined(for_root: Installed) -> Installed:
     """As `join` leaves the shipped files."""
-    for_root.set("application_id", "h-abcdefghijkl")
-    for_root.set("server", "# the gateways have it")
-    for_root.change("server: # the gateways have it\n", "")
-    for_root.set("gateways", "[https://gw.example.com]")
-    for_root.set("ca_file", "/etc/iampass/gateway-ca.pem")
+    for_root.set("application_id", "")
+    (for_root.folder / "application-secret").rename(for_root.folder / "gateway-secret")
+    for_root.write(
+        "joined.yaml",
+        "application_id: h-abcdefghijkl\napplication_secret_file: /etc/iampass/gateway-secret\n"
+        "gateways: [https://gw.example.com]\nca_file: /etc/iampass/gateway-ca.pem\n",
+    )
     for_root.write("gateway-ca.pem", Path(authority().ca_file).read_text())
     return for_root
 

@@ -131,30 +131,86 @@ recovery: {{ask: never, attempts_per_hour: 100}}
 
 
 def test_on_a_joined_host_everybody_is_asked_by_name(configuration: Configuration) -> None:
-    certificates = put(configuration.folder / "ca.pem")
+    joined = _joined(configuration, '[https://GW.example.com/, "https://gw2.example.com:8443"]')
     settings = configuration.load(f"""
-gateways: [https://GW.example.com/, "https://gw2.example.com:8443"]
-ca_file: {certificates}
+joined_file: {joined}
+server: https://iampass.example.com
 unlisted_users: ignore
 services: {{sudo: {{unlisted_users: "{{user}}@example.com"}}}}
 """)
     assert settings.gateways == ("https://gw.example.com", "https://gw2.example.com:8443")
-    assert settings.server == "https://gw.example.com"
+    assert (settings.address, settings.server) == ("https://gw.example.com", "https://iampass.example.com")
+    assert (settings.application_id, settings.application_secret) == ("h-abcdefghijkl", "of-this-host")
+    assert settings.gateway_ca == configuration.folder / "gateway-ca.pem"
+    assert joined in settings.files
     for service in (settings.service, settings.for_service("sudo")):
         assert service.unlisted_users == UnlistedUsers.BY_NAME
+    left = check(configuration.file, owner=OWNER, left=True).settings
+    assert left is not None
+    assert (left.application_id, left.gateways) == ("app", ())
 
 
-def test_what_cannot_stand_beside_gateways(configuration: Configuration) -> None:
-    found = configuration.problems_in(
-        "gateways: [https://gw.example.com]\nserver: https://iam-api.com\nproxy: http://proxy:3128\n"
+def _joined(configuration: Configuration, gateways: str) -> Path:
+    """What `join` writes."""
+    folder = configuration.folder
+    put(folder / "gateway-ca.pem")
+    put(folder / "gateway-secret", "of-this-host\n", 0o640)
+    return put(
+        folder / "joined.yaml",
+        f"application_id: h-abcdefghijkl\napplication_secret_file: {folder}/gateway-secret\n"
+        f"gateways: {gateways}\nca_file: {folder}/gateway-ca.pem\n",
     )
-    assert [text.partition(",")[0] for text in found] == [
-        "4: server: cannot be set with gateways",
-        "5: proxy: cannot be set with gateways",
-        "ca_file: is required with gateways",
-    ]
-    assert "has a path" in configuration.problems_in("gateways: [https://gw.example.com/iampass]\n")[0]
-    assert configuration.load("gateways: []\nserver: https://iam-api.com\n").gateways == ()
+
+
+def test_a_joined_host_needs_neither_an_application_nor_its_secret(configuration: Configuration) -> None:
+    joined = _joined(configuration, "[https://gw.example.com]")
+    put(configuration.file, f"joined_file: {joined}\napplication_id:\napplication_secret_file: /nowhere\n")
+    assert load(configuration.file, owner=OWNER).application_id == "h-abcdefghijkl"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "application_id is not set"),
+        ("gateways: []\n", "names no gateway"),
+        ("gateways: [https://gw.example.com/iampass]\n", "has a path"),
+        ("gateways: [http://gw.example.com]\n", "is not an https URL"),
+        ("server: https://gw.example.com\n", "is not a known key"),
+        ("application_secret_file: /nowhere\n", "does not exist"),
+        ("ca_file: /nowhere\n", "does not exist"),
+        ("{", "is not valid YAML"),
+    ],
+)
+def test_what_is_wrong_with_a_joined_file_denies_and_is_named(
+    configuration: Configuration, text: str, says: str
+) -> None:
+    joined = put(configuration.folder / "joined.yaml", text)
+    configuration.write(f"joined_file: {joined}\n")
+    report = check(configuration.file, owner=OWNER)
+    assert report.settings is None
+    assert [problem for problem in report.problems if problem.file == joined and says in str(problem)]
+
+
+def test_the_ca_of_the_gateways_must_be_named(configuration: Configuration) -> None:
+    joined = _joined(configuration, "[https://gw.example.com]")
+    put(joined, joined.read_text().partition("ca_file")[0])
+    configuration.write(f"joined_file: {joined}\n")
+    (problem,) = check(configuration.file, owner=OWNER).problems
+    assert (problem.file, problem.key, problem.is_error) == (joined, "ca_file", True)
+
+
+def test_a_joined_file_that_others_can_write_is_not_used(configuration: Configuration) -> None:
+    joined = _joined(configuration, "[https://gw.example.com]")
+    joined.chmod(0o666)
+    configuration.write(f"joined_file: {joined}\n")
+    assert "is writable" in str(check(configuration.file, owner=OWNER).problems[0])
+    assert check(configuration.file, owner=OWNER).settings is None
+
+
+def test_a_joined_file_can_be_without_effect(configuration: Configuration) -> None:
+    _joined(configuration, "[https://gw.example.com]")
+    assert configuration.load("joined_file: null\n").gateways == ()
+    assert configuration.load(f"joined_file: {configuration.folder}/none.yaml\n").gateways == ()
 
 
 def test_a_service_overrides_what_it_names_and_inherits_the_rest(configuration: Configuration) -> None:
@@ -643,7 +699,7 @@ def test_the_page_of_all_settings_is_current() -> None:
 
 ABSENT: dict[str, tuple[object, str | None]] = {
     "server": ("https://iam-api.com", None),
-    "gateways": ((), None),
+    "joined_file": (Path("/etc/iampass/joined.yaml"), None),
     "ca_file": (None, None),
     "proxy": (None, None),
     "users": (Path("/etc/iampass/users.yaml"), None),

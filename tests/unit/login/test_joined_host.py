@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from pam_iampass.agent.context import Configurations
 from pam_iampass.config.ssh_keys import fingerprint
 from pam_iampass.outcome import PamCode
 from pam_iampass.system.boot import machine_digest
@@ -80,6 +82,26 @@ def test_the_person_is_asked_by_name_whatever_the_table_says(world: Setting, tab
         assert world.login().code == PamCode.SUCCESS
         path = urlsplit(server.requests[0].target).path
         assert path == f"/authentication/authenticate_user/{HOST}/{ME}"
+
+
+def test_the_gateway_is_asked_as_soon_as_the_host_has_joined_and_until_it_leaves(
+    world: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "pam_iampass.agent.context.TIMESTAMP_TICK", 0.0
+    )  # also files that have just changed are kept
+    configurations = Configurations(owner=os.geteuid())
+    file, joined = str(world.folder / "iampass.yaml"), world.folder / "joined.yaml"
+    with gateway(world) as server:
+        aside = joined.rename(world.folder / "aside")
+        alone = configurations.current(file)
+        assert alone.settings.gateways == ()
+        assert configurations.current(file) is alone
+        aside.rename(joined)
+        assert configurations.current(file).settings.gateways == (server.url,)
+        assert configurations.current(file) is configurations.current(file)
+        joined.unlink()
+        assert configurations.current(file).settings.gateways == ()
 
 
 def test_the_methods_of_the_table_still_hold(world: Setting) -> None:
