@@ -52,6 +52,18 @@ def _complete_service(_ctx: click.Context, _parameter: click.Parameter, incomple
     return [name for name in PamFiles().names() if name.startswith(incomplete)]
 
 
+for_option = click.option(
+    "--for",
+    "time_left",
+    type=Parsed("time", _time_of),
+    required=True,
+    help="How long: 90s, 15m, 8h; at most 24h.",
+)
+reason_option = click.option(
+    "--reason", type=Parsed("text", _reason_of), help="For the records and the list."
+)
+
+
 @click.group(
     cls=CommandWithVerbs,
     is_argument=lambda word: account(word) is not None,
@@ -60,20 +72,14 @@ def _complete_service(_ctx: click.Context, _parameter: click.Parameter, incomple
     short_help="Let a user in without the phone for a while.",
 )
 @click.argument("user", cls=OwnArgument, type=USER)
-@click.option(
-    "--for",
-    "time_left",
-    type=Parsed("time", _time_of),
-    required=True,
-    help="How long: 90s, 15m, 8h; at most 24h.",
-)
+@for_option
 @click.option(
     "--service",
     metavar="SERVICE",
     shell_complete=_complete_service,
     help="Only logins through this PAM service, such as sudo.  [default: all]",
 )
-@click.option("--reason", type=Parsed("text", _reason_of), help="For the journal and the list.")
+@reason_option
 @click.option("--survive-reboot", is_flag=True, help="Do not end the bypass if the machine is restarted.")
 @json_option
 def command(

@@ -27,6 +27,8 @@ _STARTED = ("session_token", "session_secret", "logout_url", "status_url")
 _OPTIONAL = "failure_reason"
 _NAMES = frozenset({*_STARTED, _OPTIONAL, "session_status"})
 _PURPOSE = "pam_iampass.client.session"
+BYPASSED = "BYPASSED"
+"""The reason of a gateway whose administrator lets the person in without the phone."""
 _UNSENT = {
     "IAMPASS_AWAY": "Look at the network between the gateway and IAMPASS.",
     "DATABASE_AWAY": "Look at the gateway's database.",
@@ -283,7 +285,9 @@ def read_session(response: JsonObject, origin: Origin, request_id: str | None = 
     members = response.child(_OUTER)
     if not members.boolean("authenticated"):
         reason = members.text("reason")
-        if request_id is not None and _is_unsent(members, reason, request_id, response.nonce):
+        if reason == BYPASSED and not _names(members, "bypassed", request_id, response.nonce):
+            raise members.error("the person is bypassed, for another request")
+        if reason in _UNSENT and _names(members, "nothing_sent", request_id, response.nonce):
             raise Unavailable(
                 f"start: the gateway has sent nothing: {reason}",
                 remedy=_UNSENT[reason],
@@ -305,15 +309,16 @@ def read_session(response: JsonObject, origin: Origin, request_id: str | None = 
     )
 
 
-def _is_unsent(members: JsonObject, reason: str, request_id: str, nonce: int | None) -> bool:
-    """Whether a gateway says, of this very request, that it could reach whom it needs for it by no connection.
+def _names(members: JsonObject, statement: str, request_id: str | None, nonce: int | None) -> bool:
+    """Whether a gateway makes a statement of this very request: that it could reach whom it needs for it by no
+    connection, or that the person is bypassed.
 
-    The statement lets people in without a phone where an outage is tolerated. It counts for the request that it names
-    alone, so that none can be kept and told again, and for no reason that anything but a connection can have.
+    Such a statement lets people in without a phone. It counts for the request that it names alone, so that none can be
+    kept and told again, and never from IAMPASS itself, whose requests have no id.
     """
-    if reason not in _UNSENT or "nothing_sent" not in members:
+    if request_id is None or statement not in members:
         return False
-    named = members.child("nothing_sent")
+    named = members.child(statement)
     return (named.text("request_id"), named.text("nonce")) == (request_id, str(nonce))
 
 

@@ -198,6 +198,7 @@ async def confirm(gateway: Gateway, connection: Connection) -> list[str]:
     await connection.execute("DELETE FROM invite")
     void = ["all invites"]
     void += [f"the recovery codes of {name}" for name in await _taken(connection, "recovery")]
+    void += [f"the bypasses of {name}" for name in await _taken(connection, "bypass")]
     await records.act(connection, "restored_confirm", reason=f"void: {', '.join(void)}"[:2000])
     return void
 

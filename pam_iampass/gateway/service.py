@@ -94,9 +94,12 @@ def _not_started(
     metrics.STARTS.labels(reason if known else OTHER).inc()
     with contextlib.suppress(RefusedRequest):
         request_id = request.parameters("methods", "duration_seconds", *sessions.PARAMETERS).get("request_id")
-        if nothing_sent and request_id is not None and sessions.is_request_id(request_id):
+        if request_id is not None and sessions.is_request_id(request_id):
             echo = {"request_id": request_id, "nonce": credentials.nonce}
-            return not_started(reason, nothing_sent=echo)
+            if reason == Reason.BYPASSED.name:
+                return not_started(reason, bypassed=echo)
+            if nothing_sent:
+                return not_started(reason, nothing_sent=echo)
     return not_started(reason)
 
 

@@ -137,6 +137,12 @@ GROUPS = Section(
             "there, say that it was wrong, and use it elsewhere: write `false` for hosts whose root you trust less "
             "than others, or to which many people log in.",
         ),
+        Key(
+            "bypasses",
+            _BOOLEAN,
+            "true",
+            "Whether a bypass (`pam-iampass-gateway bypass`) counts on these hosts.",
+        ),
     ),
     "The groups of hosts. A host's group is that of the invite with which it has joined.",
     named=True,
@@ -369,6 +375,7 @@ class GroupSettings:
     admit: bool = False
     suspend_by_itself: bool = False
     codes: bool = True
+    bypasses: bool = True
 
 
 @dataclass(frozen=True)

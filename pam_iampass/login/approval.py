@@ -16,6 +16,7 @@ from pam_iampass.client.errors import (
     Refused,
     Unavailable,
 )
+from pam_iampass.client.session import BYPASSED
 from pam_iampass.config.value_types import OUTAGE_SERVICES
 from pam_iampass.login import decisions
 from pam_iampass.login.application import Conversation, PamApplication
@@ -117,6 +118,14 @@ class PhoneRequest:
             return decisions.failed(error, self.elapsed())
         except ValueError as error:
             return decisions.misconfigured(f"the request to IAMPASS is invalid: {error}")
+        if (
+            session.failure_reason == BYPASSED
+            and self._required.settings.gateways
+            and not self._required.asker
+        ):
+            return decisions.bypassed_at_gateway(
+                self._required.approver, self.elapsed()
+            )  # no phone was asked
         self.may_have_left = True
         if session.failure_reason is not None:
             at_gateway = bool(self._required.settings.gateways)

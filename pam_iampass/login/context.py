@@ -172,6 +172,7 @@ class ApprovalRequired(AskedLogin):
             "machine": machine_digest(),
             "service": login.service,
             "remote": login.address if login.through_sshd else str(ip_address(login.rhost or "") or ""),
+            "asker": self.asker,
             "caller": login.participants.caller,
             "key": next((key.fingerprint for key in keys if isinstance(key, PlainKey)), ""),
         }

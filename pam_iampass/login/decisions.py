@@ -14,6 +14,7 @@ from pam_iampass.outcome import Decision, Outcome, Result, denied
 from pam_iampass.session.cover import Cover
 
 ASK_THE_ADMINISTRATOR = "Please ask your administrator."
+_BYPASSED = "Continuing without phone approval: your administrator allows it for now."
 ENDED = "The request was ended before it was approved."
 #: By the final status of a session that was not approved: the reason, and the message for the person.
 _NOT_APPROVED = {
@@ -116,8 +117,13 @@ def bypassed(bypass: Bypass) -> Decision:
     reason = f"{bypass.user} is bypassed by {bypass.made_by}" + (
         f": {bypass.reason}" if bypass.reason else ""
     )
-    message = "Continuing without phone approval: your administrator allows it for now."
-    return Decision(Outcome.BYPASSED, Result.IGNORED, reason, message)
+    return Decision(Outcome.BYPASSED, Result.IGNORED, reason, _BYPASSED)
+
+
+def bypassed_at_gateway(approver: str, elapsed: float) -> Decision:
+    """The gateway has said, of this very request, that its administrator lets the person in without the phone."""
+    reason = f"{approver} is bypassed, says the gateway: pam-iampass-gateway bypass list"
+    return Decision(Outcome.BYPASSED, Result.IGNORED, reason, _BYPASSED, elapsed)
 
 
 def covered(cover: Cover, approver: str) -> Decision:

@@ -527,6 +527,39 @@ def test_an_old_statement_told_again_is_not_believed() -> None:
         assert start(api).failure_reason == "IAMPASS_AWAY"
 
 
+def bypassed(request_id: Any = ID, nonce: Any = str(NONCE)) -> Step:
+    return not_started("BYPASSED", bypassed={"request_id": request_id, "nonce": nonce})
+
+
+def test_a_gateway_may_say_that_the_person_is_bypassed() -> None:
+    with scripted_server(bypassed()) as server, gateways(server) as api:
+        assert start(api).failure_reason == "BYPASSED"
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        not_started("BYPASSED"),
+        bypassed("request-id-of-22-charz"),
+        bypassed(nonce=str(NONCE + 1)),
+        bypassed(nonce=NONCE),
+        not_started("BYPASSED", nothing_sent={"request_id": ID, "nonce": str(NONCE)}),
+    ],
+)
+def test_a_bypass_for_another_request_is_not_believed(step: Step) -> None:
+    with scripted_server(step) as server, gateways(server) as api:
+        assert isinstance(failure(api), ProtocolError)
+
+
+def test_iampass_itself_and_a_start_without_an_id_are_not_believed_that_somebody_is_bypassed() -> None:
+    with scripted_server(bypassed()) as server, gateways(server) as api:
+        assert isinstance(failure(api, None), ProtocolError)
+    with scripted_server(bypassed()) as server:
+        api = AuthenticationAPI(APPLICATION, SECRET, server.url, authority().ca_file)
+        with pytest.raises(ProtocolError):
+            api.authenticate_user("alice")
+
+
 def test_a_poll_is_never_answered_that_nothing_was_sent() -> None:
     with scripted_server() as server, gateways(server) as api:
         server.add(started(server), unsent())

@@ -13,6 +13,7 @@ from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.settings import GroupSettings
 from pam_iampass.outcome import PamCode
 from pam_iampass.system.boot import machine_digest
+from tests.gateway.test_bypasses import bypass
 from tests.gateway.test_codes import new_codes
 from tests.gateway.test_nothing_sent import closed_port
 from tests.support.gateway import HOST, HOST_SECRET, RunningGateway, new_request_id, settings_for
@@ -160,6 +161,38 @@ def test_while_the_database_is_away_too(host: Setting, gateway: RunningGateway, 
         postgres.start()
     assert outcome(host)[:2] == ("unavailable", "ignored")
     assert host.login().code == PamCode.SUCCESS
+
+
+# Bypasses
+
+
+@pytest.mark.parametrize("service", ["sshd", "sudo"])
+def test_a_bypass_at_the_gateway_is_ignored_by_pam_and_counts_as_no_request(
+    host: Setting, gateway: RunningGateway, service: str
+) -> None:
+    join(host, gateway)
+    bypass(gateway, ME)
+    told = host.login(service=service, uid="0", ruser=ME)
+    assert told.code == PamCode.IGNORE
+    assert told.said[-1:] in (
+        [],
+        ["Continuing without phone approval: your administrator allows it for now."],
+    )
+    reason = f"{ME} is bypassed, says the gateway: pam-iampass-gateway bypass list"
+    assert outcome(host) == ("bypassed", "ignored", reason)
+    assert not host.sandbox.sessions
+    state = host.state.throttle.state(ME)
+    assert (state.requests, state.failures) == ({}, {})
+
+
+def test_the_bypass_of_a_second_person_lets_nobody_in(host: Setting, gateway: RunningGateway) -> None:
+    gateway.add_person("carol-who-approves", "token-of-bob")
+    bypass(gateway, "carol-who-approves")
+    host.sandbox.auto = "deny"
+    join(host, gateway, timeout="60s", services="{test: {approver: {user: carol-who-approves}}}")
+    assert host.login().code == PamCode.ABORT
+    assert outcome(host)[:2] == ("denied", "denied")
+    assert [session.user for session in host.sandbox.sessions] == ["token-of-bob"]
 
 
 # Recovery codes

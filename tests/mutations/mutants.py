@@ -117,8 +117,8 @@ MUTANTS = {
         ),
         Mutant(
             "a gateway that has not tried to connect says that nothing was sent",
-            'if reason not in _UNSENT or "nothing_sent"',
-            'if "nothing_sent"',
+            'if reason in _UNSENT and _names(members, "nothing_sent"',
+            'if _names(members, "nothing_sent"',
             "test_a_statement_about_anything_else_is_not_believed",
         ),
         Mutant(
@@ -1355,6 +1355,62 @@ MUTANTS = {
             "if host is None or person is None or not person.active:\n            columns",
             "if host is None:\n            columns",
             "test_a_person_who_is_removed_while_iampass_is_called_gets_no_session",
+        ),
+    ),
+    "A bypass of the fleet is an administrator's, for one person, for some hosts, for a time": (
+        Mutant(
+            "a bypass that was answered to another request counts",
+            'if reason == BYPASSED and not _names(members, "bypassed", request_id, response.nonce):',
+            'if reason == BYPASSED and "bypassed" not in members:',
+            "test_a_bypass_for_another_request_is_not_believed",
+        ),
+        Mutant(
+            "IAMPASS itself bypasses people",
+            "if request_id is None or statement not in members:",
+            "if statement not in members:",
+            "test_iampass_itself_and_a_start_without_an_id_are_not_believed_that_somebody_is_bypassed",
+        ),
+        Mutant(
+            "the bypass at the gateway is an approval",
+            'bypass list"\n    return Decision(Outcome.BYPASSED, Result.IGNORED,',
+            'bypass list"\n    return Decision(Outcome.BYPASSED, Result.SUCCESS,',
+            "test_a_bypass_at_the_gateway_is_ignored_by_pam_and_counts_as_no_request",
+        ),
+        Mutant(
+            "the bypass of a second person counts",
+            'if asked.request_id is not None and "asker" not in asked.details:',
+            "if asked.request_id is not None:",
+            "test_a_second_person_who_is_bypassed_is_asked",
+        ),
+        Mutant(
+            "a bypass counts where the group forbids it",
+            "if policy is None or not policy.bypasses:\n        return None",
+            "if policy is None:\n        return None",
+            "test_no_host_of_a_group_that_forbids_it_hears_of_one",
+        ),
+        Mutant(
+            "a bypass counts on all hosts",
+            "return here and (not self.services or",
+            "return (not self.services or",
+            "test_it_is_for_services_hosts_and_groups",
+        ),
+        Mutant(
+            "a bypass counts without its MAC",
+            "bypass = _bypass(gateway.keys.verified(TABLE, row))",
+            "bypass = _bypass(row)",
+            "test_the_database_makes_and_prolongs_none",
+        ),
+        Mutant(
+            "the clock of the database alone says when a bypass is over",
+            "if gateway.clock() < bypass.ends_at.timestamp() + _CLOCKS_DIFFER:",
+            "if bypass:",
+            "test_a_database_whose_clock_was_set_back_prolongs_none",
+        ),
+        Mutant(
+            "bypasses of an old copy count once it is confirmed",
+            'for name in await _taken(connection, "bypass")',
+            "for name in ()",
+            "test_it_holds_on_every_host_at_once_and_goes_when_an_old_copy_is_confirmed",
         ),
     ),
     "A recovery code of the fleet is good once, for one person, where the group allows it": (

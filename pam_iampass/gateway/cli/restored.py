@@ -32,9 +32,9 @@ def command(ctx: click.Context, config: Path, confirm: bool) -> None:
     answer no host and let none join: a host that was removed since the backup would be back, and so would an invite
     that was used up.
 
-    Read the list, do again what is missing (`host remove`, `user remove`, `phone lost`), and then confirm. All invites
-    and all recovery codes become void, since some were used up meanwhile. The list is from the journal of this machine:
-    look on the other gateways, too.
+    Read the list, do again what is missing (`host remove`, `user remove`, `phone lost`), and then confirm. All invites,
+    recovery codes and bypasses become void, since some were used up or ended meanwhile. The list is from the journal of
+    this machine: look on the other gateways, too.
 
     The exit status is 0 if there is nothing to confirm (any more), otherwise 1.
     """

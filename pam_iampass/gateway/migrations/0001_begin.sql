@@ -54,6 +54,20 @@ CREATE TABLE recovery (                 -- the recovery codes of a person
     mac bytea NOT NULL
 );
 
+CREATE TABLE bypass (                   -- lets a person in without the phone
+    id uuid PRIMARY KEY,
+    person text NOT NULL REFERENCES person ON DELETE CASCADE,
+    services text[] NOT NULL,           -- none: all
+    hosts text[] NOT NULL,              -- and host_groups; none: all hosts
+    host_groups text[] NOT NULL,
+    made_at timestamptz NOT NULL,
+    ends_at timestamptz NOT NULL,
+    made_by text NOT NULL,
+    reason text NOT NULL,
+    mac bytea NOT NULL
+);
+CREATE INDEX bypass_of_person ON bypass (person);
+
 CREATE TABLE session (
     id uuid PRIMARY KEY,
     host text NOT NULL,

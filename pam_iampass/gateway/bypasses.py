@@ -1,0 +1,124 @@
+"""Bypasses: an administrator lets one person in without the phone for a while, on all hosts or on some.
+
+The first factor is still required. A start of a bypassed person is answered with `BYPASSED`; a row counts only with its
+MAC.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pam_iampass.config.settings import same_program
+from pam_iampass.gateway.database import Connection, insert, many, now
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.hosts import Host
+from pam_iampass.gateway.keys import Tampered
+
+TABLE = "bypass"
+_CLOCKS_DIFFER = 300.0
+"""Seconds. A database whose clock was set back further prolongs no bypass."""
+
+
+@dataclass(frozen=True)
+class Bypass:
+    """Lets one person in without the phone."""
+
+    person: str
+    services: tuple[str, ...]
+    """PAM services; empty: all."""
+    hosts: tuple[str, ...]
+    """Names of hosts."""
+    host_groups: tuple[str, ...]
+    """With `hosts`: if both are empty, all hosts."""
+    made_at: datetime
+    ends_at: datetime
+    made_by: str
+    reason: str
+
+    def covers(self, host: Host, service: str) -> bool:
+        """Whether it is for a login through this service on this host."""
+        here = not (self.hosts or self.host_groups)
+        here = here or host.name in self.hosts or host.group in self.host_groups
+        return here and (not self.services or bool({service, same_program(service)} & set(self.services)))
+
+
+async def find(
+    gateway: Gateway, connection: Connection, host: Host, person: str, service: str
+) -> Bypass | None:
+    """The bypass for a login of a person, or None."""
+    policy = gateway.settings.policy_of(host.group)
+    if policy is None or not policy.bypasses:
+        return None
+    found, _ = await _read(gateway, connection, "person = %s", person)
+    return next((one for one in found if one.person == person and one.covers(host, service)), None)
+
+
+async def listing(gateway: Gateway, connection: Connection) -> tuple[list[Bypass], int]:
+    """All that are not over, those that end first first; and how many rows no gateway has written."""
+    return await _read(gateway, connection, "true")
+
+
+async def add(
+    gateway: Gateway,
+    connection: Connection,
+    *,
+    person: str,
+    seconds: float,
+    services: tuple[str, ...] = (),
+    hosts: tuple[str, ...] = (),
+    host_groups: tuple[str, ...] = (),
+    made_by: str = "",
+    reason: str = "",
+) -> Bypass:
+    """Make a bypass, in place of one of the same person for the same services and hosts. Old ones are forgotten."""
+    made = await now(connection)
+    ends = made + timedelta(seconds=seconds)
+    bypass = Bypass(person, services, hosts, host_groups, made, ends, made_by, reason)
+    values: dict[str, Any] = {**vars(bypass), "id": uuid.uuid4()}
+    row = {name: list(each) if isinstance(each, tuple) else each for name, each in values.items()}
+    await connection.execute(
+        "DELETE FROM bypass WHERE ends_at < now()"
+        " OR (person = %s AND services = %s::text[] AND hosts = %s::text[] AND host_groups = %s::text[])",
+        (person, list(services), list(hosts), list(host_groups)),
+    )
+    await insert(connection, TABLE, gateway.keys.sealed(TABLE, row))
+    return bypass
+
+
+async def remove(connection: Connection, person: str) -> int:
+    """End all bypasses of a person; how many were in force."""
+    cursor = await connection.execute("DELETE FROM bypass WHERE person = %s AND ends_at > now()", (person,))
+    return cursor.rowcount
+
+
+async def _read(
+    gateway: Gateway, connection: Connection, condition: str, *values: str
+) -> tuple[list[Bypass], int]:
+    statement = f"SELECT * FROM bypass WHERE ends_at > now() AND {condition} ORDER BY ends_at"  # noqa: S608
+    found, tampered = [], 0
+    for row in await many(connection, statement, *values):
+        try:
+            bypass = _bypass(gateway.keys.verified(TABLE, row))
+        except Tampered:
+            tampered += 1
+            continue
+        if gateway.clock() < bypass.ends_at.timestamp() + _CLOCKS_DIFFER:
+            found.append(bypass)
+    return found, tampered
+
+
+def _bypass(values: Mapping[str, Any]) -> Bypass:
+    return Bypass(
+        values["person"],
+        tuple(values["services"]),
+        tuple(values["hosts"]),
+        tuple(values["host_groups"]),
+        values["made_at"],
+        values["ends_at"],
+        values["made_by"],
+        values["reason"],
+    )

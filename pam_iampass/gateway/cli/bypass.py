@@ -1,0 +1,191 @@
+"""`pam-iampass-gateway bypass`: lets a person in without the phone for a while, on all hosts or on some."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pam_iampass.audit.administrator import administrator
+from pam_iampass.cli import Verbs
+from pam_iampass.cli.bypass import for_option, reason_option
+from pam_iampass.cli.output import count, duration, line, moment, show_json, table, timestamp
+from pam_iampass.cli.parameters import json_option, named
+from pam_iampass.config.value_types import name_error
+from pam_iampass.errors import EditRefused, shown
+from pam_iampass.gateway import bypasses, hosts, records
+from pam_iampass.gateway.bypasses import Bypass
+from pam_iampass.gateway.cli import command_gateway, config_option
+from pam_iampass.gateway.cli.host import NAME as HOST
+from pam_iampass.gateway.cli.people import NAME, known
+from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.gateway import Gateway
+
+_EPILOG = """\b
+Examples:
+  pam-iampass-gateway bypass add alice --for 15m
+  pam-iampass-gateway bypass add alice --for 8h --reason 'phone broken, ticket 4711'
+  pam-iampass-gateway bypass add deploy --for 1h --service sshd --host web1.example.com
+  pam-iampass-gateway bypass list                 who is let in without the phone, where, why, and until when
+  pam-iampass-gateway bypass remove alice         ask the phone of alice again, from now on
+"""
+
+
+@click.group(cls=Verbs, epilog=_EPILOG)
+def command() -> None:
+    """Let a person in without the phone for a while. The password or the key is still required.
+
+    It holds at once on all hosts, unless the settings of their group forbid it (`bypasses` in gateway.yaml).
+
+    The exit status is 0, or 1 if it failed.
+    """
+
+
+@command.command(epilog=_EPILOG, short_help="Let USER in without the phone for a while.")
+@click.argument("user", type=NAME)
+@for_option
+@click.option(
+    "--service",
+    "services",
+    type=named("name", name_error),
+    multiple=True,
+    help="Only logins through this PAM service, such as sudo. Can be repeated.  [default: all]",
+)
+@click.option("--host", "names", type=HOST, multiple=True, help="Only on this host. Can be repeated.")
+@click.option(
+    "--group",
+    "groups",
+    type=named("name", name_error),
+    multiple=True,
+    help="Only on the hosts of this group. Can be repeated.",
+)
+@reason_option
+@config_option
+@json_option
+def add(
+    user: str,
+    time_left: float,
+    services: tuple[str, ...],
+    names: tuple[str, ...],
+    groups: tuple[str, ...],
+    reason: str | None,
+    config: Path,
+    as_json: bool,
+) -> None:
+    """Let USER in without the phone for a while. In sudo, and in su to root, USER is the caller.
+
+    If there is a bypass of the same user, services and hosts, it is replaced. Each login that uses it is a record
+    (outcome bypassed).
+    """
+
+    async def make(gateway: Gateway, connection: Connection) -> Bypass:
+        await known(gateway, connection, user)
+        for name in names:
+            if await hosts.named(gateway, connection, name) is None:
+                raise EditRefused(f"there is no host {name}", "see: pam-iampass-gateway host list")
+        for group in groups:
+            policy = gateway.settings.policy_of(group)
+            if policy is None or not policy.bypasses:
+                what = "is not in the settings" if policy is None else "allows no bypasses"
+                raise EditRefused(f"the group {shown(group)} {what}", f"see `groups` in {config}")
+        bypass = await bypasses.add(
+            gateway,
+            connection,
+            person=user,
+            seconds=time_left,
+            services=services,
+            hosts=names,
+            host_groups=groups,
+            made_by=administrator().name,
+            reason=reason or "",
+        )
+        until = moment(bypass.ends_at.timestamp())
+        what = f"until {until}, {_through(bypass)}, {_where(bypass)}"
+        await records.act(
+            connection, "bypass", person=user, reason="; ".join(filter(None, (what, bypass.reason)))
+        )
+        return bypass
+
+    with command_gateway(config) as gateway:
+        bypass = gateway.transaction(make)
+    if as_json:
+        show_json(_as_object(bypass))
+        return
+    line(
+        f"{user} is let in without the phone for {duration(time_left)}, {_through(bypass)}, {_where(bypass)}."
+    )
+    line("The password or the key is required all the same.")
+    line(f"To end it earlier: pam-iampass-gateway bypass remove {user}")
+
+
+@command.command("list", epilog=_EPILOG, short_help="Show who is bypassed.")
+@config_option
+@json_option
+def list_(config: Path, as_json: bool) -> None:
+    """Show who is let in without the phone, where, until when, by whom, and why."""
+    with command_gateway(config) as gateway:
+        found, tampered = gateway.transaction(bypasses.listing)
+    if as_json:
+        show_json({"bypasses": [_as_object(bypass) for bypass in found]})
+    elif not found:
+        line("Nobody is bypassed.")
+    else:
+        rows = [
+            (
+                (bypass.person, "bold"),
+                ", ".join(bypass.services) or "all",
+                ", ".join((*bypass.hosts, *(f"group {group}" for group in bypass.host_groups))) or "all",
+                moment(bypass.ends_at.timestamp()),
+                bypass.made_by,
+                bypass.reason or "-",
+            )
+            for bypass in found
+        ]
+        table(["USER", "SERVICE", "HOST", "UNTIL", "BY", "REASON"], rows)
+    if tampered:
+        what = f"{count(tampered, 'bypass')} not shown: no gateway has written these rows, and they do not count."
+        line((what, "bold red"), err=True)
+
+
+@command.command(epilog=_EPILOG, short_help="End the bypasses of USER.")
+@click.argument("user", type=NAME)
+@config_option
+@json_option
+def remove(user: str, config: Path, as_json: bool) -> None:
+    """End all bypasses of USER, on all hosts, for the logins that begin from now on.
+
+    The exit status is 0, also if there was no bypass.
+    """
+
+    async def end(_: Gateway, connection: Connection) -> int:
+        number = await bypasses.remove(connection, user)
+        await records.act(connection, "bypass_end", person=user, reason="" if number else "there were none")
+        return number
+
+    with command_gateway(config) as gateway:
+        number = gateway.transaction(end)
+    if as_json:
+        show_json({"user": user, "ended": number})
+    else:
+        line(f"The phone of {user} is asked again." if number else f"{user} is not bypassed.")
+
+
+def _through(bypass: Bypass) -> str:
+    return f"through {', '.join(bypass.services)}" if bypass.services else "through all services"
+
+
+def _where(bypass: Bypass) -> str:
+    places = [*bypass.hosts, *(f"the hosts of group {group}" for group in bypass.host_groups)]
+    return f"on {', '.join(places)}" if places else "on all hosts"
+
+
+def _as_object(bypass: Bypass) -> dict[str, object]:
+    return {
+        "user": bypass.person,
+        "services": list(bypass.services),
+        "hosts": list(bypass.hosts),
+        "groups": list(bypass.host_groups),
+        "until": timestamp(bypass.ends_at.timestamp()),
+        "made_by": bypass.made_by,
+        "reason": bypass.reason,
+    }
