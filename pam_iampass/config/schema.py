@@ -409,7 +409,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 _COOL_OFF,
                 "30s",
                 "How long an origin has to wait after two requests in a row that were not approved, for whatever "
-                "reason. The time doubles with each further one. An approval, or an hour without a request, resets it. "
+                "reason, unless a gateway says that it has asked nobody. The time doubles with each further one. An "
+                "approval, or an hour without a request, resets it. "
                 f"From 0s (no backoff) to {value_types.LONGEST_COOL_OFF}s.",
             ),
             Key("longest_cool_off", replace(_COOL_OFF, example="15m"), "15m", "The longest such time."),

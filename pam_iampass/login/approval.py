@@ -79,6 +79,8 @@ class PhoneRequest:
         """Closing it ends the session, and whatever else was entered."""
         self.may_have_left = False
         """Whether the request may have left this machine, whatever became of it there."""
+        self._nobody_was_asked = False
+        """Whether a gateway has said so."""
         self.left_open = False
         """Whether the session could not be ended."""
         self.pause = application.pause
@@ -86,6 +88,11 @@ class PhoneRequest:
         silent = required.login.through_sshd or required.login.phase is Phase.ACCOUNT
         self.announce = None if silent else self._conversation.say
         """Shows a text at once; None in sshd, which would show it after the result, and in the account phase."""
+
+    @property
+    def may_have_rung(self) -> bool:
+        """Whether the request may have reached the phone."""
+        return self.may_have_left and not self._nobody_was_asked
 
     @cached_property
     def _covering(self) -> Covering:
@@ -111,6 +118,7 @@ class PhoneRequest:
             return decisions.unavailable(error, service, outage and self._may_be_outage, self.elapsed())
         except NotFound as error:
             if self._required.settings.gateways:
+                self._nobody_was_asked = True
                 return decisions.unknown_to_gateway(error, self.elapsed())
             application = self._required.settings.application_id
             return decisions.unknown_to_iampass(error, application, self._required.approver, self.elapsed())
@@ -129,6 +137,7 @@ class PhoneRequest:
         self.may_have_left = True
         if session.failure_reason is not None:
             at_gateway = bool(self._required.settings.gateways)
+            self._nobody_was_asked = at_gateway and session.failure_reason in decisions.NOBODY_WAS_ASKED
             return decisions.not_started(session.failure_reason, self.elapsed(), at_gateway=at_gateway)
         self.cleanup.callback(self._end, session)
         self._keeping.begin(session)

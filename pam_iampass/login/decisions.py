@@ -41,6 +41,13 @@ _AT_GATEWAY = {
     "TRY_AGAIN": (Outcome.UNAVAILABLE, "it does not know whether the phone was asked"),
     "REQUEST_ID_REUSED": (Outcome.MISCONFIGURED, "it knows the id of this request from another: report this"),
 }
+#: The reasons with which a gateway says that no phone was asked: these denials are nobody's.
+NOBODY_WAS_ASKED = frozenset(_AT_GATEWAY) - {
+    "IAMPASS_AWAY",
+    "DATABASE_AWAY",
+    "TRY_AGAIN",
+    "REQUEST_ID_REUSED",
+}
 _OF_THE_GATEWAY = {
     Outcome.UNLISTED: "The gateway has no phone on record for you on this machine. " + ASK_THE_ADMINISTRATOR,
     Outcome.THROTTLED: "Too many requests from this machine: none was sent. Try again in some minutes.",

@@ -210,12 +210,12 @@ def _ask_second_people(
     try:
         asked = list(_ask_each(required, own, requests, deadline, application, context, prompted=prompted))
     except BaseException as interruption:
-        own.record(result_of(interruption, any(request.may_have_left for request in requests.values())))
+        own.record(result_of(interruption, any(request.may_have_rung for request in requests.values())))
         if isinstance(interruption, (ApplicationGone, Stopping)):
             raise type(interruption)(f"{interruption}; asked: {', '.join(requests)}") from interruption
         raise
     decision = decisions.by_second_person(asked, context.clock() - began)
-    own.record(result_of(decision, any(request.may_have_left for request in requests.values())))
+    own.record(result_of(decision, any(request.may_have_rung for request in requests.values())))
     return decision
 
 
@@ -283,9 +283,9 @@ def _ask_in_turn(
     try:
         decision = request.ask(waited=queued.waited, phone_is_lost=phone_is_lost)
     except BaseException as interruption:
-        queued.record(result_of(interruption, request.may_have_left))
+        queued.record(result_of(interruption, request.may_have_rung))
         raise
-    queued.record(result_of(decision, request.may_have_left))
+    queued.record(result_of(decision, request.may_have_rung))
     return decision
 
 

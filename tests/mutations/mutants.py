@@ -184,6 +184,18 @@ MUTANTS = {
             "test_the_ca_of_the_gateways_must_be_named",
         ),
         Mutant(
+            "a gateway's denial without a request counts as a refusal by the person",
+            "return self.may_have_left and not self._nobody_was_asked",
+            "return self.may_have_left",
+            "test_a_denial_of_a_gateway_that_has_asked_nobody_is_no_refusal_of_the_person[HOST_SUSPENDED]",
+        ),
+        Mutant(
+            "a start of which a gateway does not know whether it rang counts for no limit",
+            '    "TRY_AGAIN",\n',
+            "",
+            "test_a_denial_after_which_a_phone_may_have_rung_counts[TRY_AGAIN]",
+        ),
+        Mutant(
             "IAMPASS is asked until the agent restarts, although the host has joined",
             "files.append(str(settings.joined_file))",
             "pass",

@@ -14,6 +14,7 @@ import pytest
 
 from pam_iampass.agent.context import Configurations
 from pam_iampass.config.ssh_keys import fingerprint
+from pam_iampass.login import decisions
 from pam_iampass.outcome import PamCode
 from pam_iampass.system.boot import machine_digest
 from tests.client.talk import polled, started
@@ -283,3 +284,34 @@ def test_each_reason_of_a_gateway_denies_with_a_sentence_for_both(world: Setting
     (message,) = told.errors
     assert message.endswith(".")
     assert (reason in message) is (reason == "SOMETHING_ELSE")
+
+
+@pytest.mark.parametrize("reason", sorted(decisions.NOBODY_WAS_ASKED))
+def test_a_denial_of_a_gateway_that_has_asked_nobody_is_no_refusal_of_the_person(
+    world: Setting, reason: str
+) -> None:
+    with gateway(world, *[not_started(reason)] * 4) as server:
+        for _ in range(4):
+            world.login()
+        assert len(server.requests) == 4
+        approving(server)
+        assert world.login().code == PamCode.SUCCESS
+
+
+def test_a_host_that_the_gateway_does_not_know_makes_nobody_wait(world: Setting) -> None:
+    with gateway(world, *[answer(404, {"detail": "unknown"})] * 4) as server:
+        for _ in range(4):
+            world.login()
+        assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["IAMPASS_AWAY", "DATABASE_AWAY", "TRY_AGAIN", "REQUEST_ID_REUSED", "NO_MOBILE_DEVICE", "SOMETHING_ELSE"],
+)
+def test_a_denial_after_which_a_phone_may_have_rung_counts(world: Setting, reason: str) -> None:
+    with gateway(world, *[not_started(reason)] * 3) as server:
+        for _ in range(3):
+            world.login()
+        assert len(server.requests) == 2
+        assert record(world)["IAMPASS_OUTCOME"] == "throttled"
