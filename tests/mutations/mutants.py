@@ -1377,12 +1377,6 @@ MUTANTS = {
             "test_a_bypass_for_another_request_is_not_believed",
         ),
         Mutant(
-            "IAMPASS itself bypasses people",
-            "if request_id is None or statement not in members:",
-            "if statement not in members:",
-            "test_iampass_itself_and_a_start_without_an_id_are_not_believed_that_somebody_is_bypassed",
-        ),
-        Mutant(
             "the bypass at the gateway is an approval",
             'bypass list"\n    return Decision(Outcome.BYPASSED, Result.IGNORED,',
             'bypass list"\n    return Decision(Outcome.BYPASSED, Result.SUCCESS,',

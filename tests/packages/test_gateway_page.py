@@ -22,6 +22,9 @@ PEOPLE = "People"
 FIRST = "The first host"
 MORE = "More hosts"
 WHO = "Who can log in where"
+CODES = "Recovery codes"
+BYPASSES = "Bypasses"
+SESSIONS = "Sessions"
 TLS = "TLS"
 BACKUP = "Backup"
 RESTORE = "Restore"
@@ -36,6 +39,7 @@ ELSEWHERE = {
     "|",
     "PostgreSQL",
     "pam-iampass recovery new",
+    "pam-iampass bypass",
 }
 
 
@@ -232,6 +236,22 @@ def test_groups_say_who_can_log_in_where(
     gateway.run("pam-iampass-gateway", "host", "admit", host.name)
     assert host.log_in(phone, "bob")
     assert not host.log_in(phone, "alice", "")
+
+
+def test_alice_has_no_phone_for_a_while(
+    gateway: Booted, phone: Phone, hosts: list[Host], page: TypedPage
+) -> None:
+    made = page.type(gateway, CODES, "pam-iampass-gateway recovery new").stdout
+    assert len(re.findall("^ *[0-9a-z]{4}(?:-[0-9a-z]{4}){3}$", made, re.M)) == 10
+    assert "10 of 10" in page.type(gateway, CODES, "pam-iampass-gateway recovery list").stdout
+    assert "Revoked" in page.type(gateway, CODES, "pam-iampass-gateway recovery revoke").stdout
+    page.type(gateway, BYPASSES, "pam-iampass-gateway bypass add")
+    assert "ticket 4711" in page.type(gateway, BYPASSES, "pam-iampass-gateway bypass list").stdout
+    assert hosts[0].log_in(phone, "alice", "")
+    page.type(gateway, BYPASSES, "pam-iampass-gateway bypass remove")
+    assert hosts[0].log_in(phone, "alice")
+    page.type(gateway, SESSIONS, "pam-iampass-gateway session list")
+    page.type(gateway, SESSIONS, "pam-iampass-gateway session end")
 
 
 def test_a_certificate_is_renewed(gateway: Booted, phone: Phone, hosts: list[Host], page: TypedPage) -> None:
