@@ -18,6 +18,7 @@ from pam_iampass.config.settings import load
 from pam_iampass.errors import PamIampassError, StateError, shown
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.bypass import LONGEST, Bypass, Ended, Moment
+from pam_iampass.login.throttle import summary
 from pam_iampass.session.kept_session import KeptSession, State
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.boot import since_boot
@@ -86,24 +87,7 @@ class Administration:
 
     def _throttle_show(self, request: ControlRequest) -> dict[str, Any]:
         name, limits = request.text("user"), load(request.text("config")).throttle
-        state, now = self._state.throttle.state(name), since_boot()
-        places = [
-            {
-                "failures": failures.count,
-                "seconds_left": round(state.backoff(place, limits, now), 1),
-            }
-            for place, failures in state.failures.items()
-        ]
-        return {
-            "user": name,
-            "pending": sum(login.has_turn and not login.decided for login in state.pending),
-            "waiting": sum(not login.has_turn for login in state.pending),
-            "requests_in_the_last_hour": len(state.requests),
-            "requests_per_hour": limits.requests_per_hour,
-            "seconds_until_next_request": round(state.wait_for_cap(limits, now), 1),
-            "places": sorted(places, key=lambda place: -place["seconds_left"]),
-            "wrong_codes_in_the_last_hour": len(state.attempts),
-        }
+        return {"user": name, **summary(self._state.throttle.state(name), limits, since_boot())}
 
     def _throttle_clear(self, request: ControlRequest) -> None:
         name = request.text("user")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -42,10 +44,28 @@ def show(user: str, config: Path, as_json: bool) -> None:
     The origins themselves cannot be shown: only hashes are stored.
     """
     name = person(user, config)
-    found = ask("throttle show", user=name, config=str(config))
+    show_state(ask("throttle show", user=name, config=str(config)), as_json)
+
+
+@command.command(epilog=_EPILOG, short_help="Reset the rate limit of USER.")
+@click.argument("user", type=USER)
+@json_option
+def clear(user: str, as_json: bool) -> None:
+    """Forget all failed requests and wrong recovery codes of USER. Pending logins are not affected."""
+    name = person(user)
+    ask("throttle clear", user=name)
+    show_cleared(name, as_json)
+
+
+# Showing
+
+
+def show_state(found: Mapping[str, Any], as_json: bool) -> None:
+    """Show what counts of `user`, as `login.throttle.summary` has it."""
     if as_json:
-        show_json(found)
+        show_json(dict(found))
         return
+    name = found["user"]
     line(f"Pending requests on the phone of {name}: {found['pending']}.")
     line(f"Logins that wait for their turn: {found['waiting']}.")
     requests = f"{found['requests_in_the_last_hour']} of at most {found['requests_per_hour']}"
@@ -59,13 +79,8 @@ def show(user: str, config: Path, as_json: bool) -> None:
     line(f"Wrong recovery codes in the last hour: {found['wrong_codes_in_the_last_hour']}.")
 
 
-@command.command(epilog=_EPILOG, short_help="Reset the rate limit of USER.")
-@click.argument("user", type=USER)
-@json_option
-def clear(user: str, as_json: bool) -> None:
-    """Forget all failed requests and wrong recovery codes of USER. Pending logins are not affected."""
-    name = person(user)
-    ask("throttle clear", user=name)
+def show_cleared(name: str, as_json: bool) -> None:
+    """Say that nothing counts of a user any more."""
     if as_json:
         show_json({"user": name, "cleared": True})
     else:

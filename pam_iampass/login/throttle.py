@@ -18,7 +18,7 @@ import hashlib
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar, Union
+from typing import Any, TypeVar, Union
 
 from pam_iampass.config.settings import ThrottleSettings
 from pam_iampass.outcome import Login
@@ -402,3 +402,20 @@ def phone_lost(state: ThrottleState, now: float) -> ThrottleState:
 def cleared(state: ThrottleState) -> ThrottleState:
     """Failures, requests and wrong codes are forgotten, but not pending logins."""
     return replace(state, failures={}, requests={}, attempts=(), next_turn=0.0)
+
+
+def summary(state: ThrottleState, limits: ThrottleSettings, now: float) -> dict[str, Any]:
+    """What an administrator is shown of a person, in types of JSON. Origins have no names: only hashes are stored."""
+    places = [
+        {"failures": failures.count, "seconds_left": round(state.backoff(place, limits, now), 1)}
+        for place, failures in state.failures.items()
+    ]
+    return {
+        "pending": sum(login.has_turn and not login.decided for login in state.pending),
+        "waiting": sum(not login.has_turn for login in state.pending),
+        "requests_in_the_last_hour": len(state.requests),
+        "requests_per_hour": limits.requests_per_hour,
+        "seconds_until_next_request": round(state.wait_for_cap(limits, now), 1),
+        "places": sorted(places, key=lambda place: -place["seconds_left"]),
+        "wrong_codes_in_the_last_hour": len(state.attempts),
+    }
