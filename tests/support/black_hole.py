@@ -30,6 +30,19 @@ def black_hole() -> Iterator[tuple[str, int]]:
                 sock.close()
 
 
+@contextmanager
+def silence(address: str) -> Iterator[None]:
+    """What is sent to an address of this isolated root is dropped, as if the machine there had lost its power."""
+    route = ["ip", "route", "add", f"{address}/32", "dev", "lo"]
+    subprocess.run(["ip", "address", "delete", f"{address}/32", "dev", "lo"], check=True)
+    try:
+        subprocess.run(route, check=True)
+        yield
+    finally:
+        subprocess.run(["ip", "route", "delete", *route[3:]], check=False)
+        subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
+
+
 PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 PORTS = (20000, 20019)
 TAKE_ALL = f"""

@@ -37,6 +37,8 @@ from tests.support.sandbox import Sandbox
 T = TypeVar("T")
 KEY = bytes(range(32))
 HOST = "h-aaaaaaaaaaaa"
+ELSEWHERE = "203.0.113.2"
+"""An address of the isolated root's own that is no loopback one."""
 HOST_SECRET = "host-secret"
 
 
@@ -44,11 +46,11 @@ def settings_for(conninfo: str, sandbox: Sandbox, folder: Path, **changes: Any) 
     """The settings of a gateway whose certificate is made in `folder`, if there is none yet."""
     if not (folder / "ca.pem").exists():
         authority = trustme.CA()
-        certificate = authority.issue_cert("127.0.0.1", "localhost")
+        certificate = authority.issue_cert("127.0.0.1", "localhost", ELSEWHERE)
         authority.cert_pem.write_to_path(str(folder / "ca.pem"))
         certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / "certificate.pem"))
     settings = GatewaySettings(
-        names=("127.0.0.1", "localhost"),
+        names=("127.0.0.1", "localhost", ELSEWHERE),
         listen=("127.0.0.1", 0),
         database=conninfo,
         application_id=sandbox.application_id,
@@ -87,13 +89,13 @@ class RunningGateway:
         self.application_secret = HOST_SECRET
         self.clock_skew = 0.0
         self._change = change
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((settings.listen[0], 0))
         self.port: int = self._listener.getsockname()[1]
         self._server = ServingThread("gateway", self._serve)
 
     @property
     def url(self) -> str:
-        return f"https://127.0.0.1:{self.port}"
+        return f"https://{self.settings.listen[0]}:{self.port}"
 
     def __enter__(self) -> RunningGateway:
         self._server.start()

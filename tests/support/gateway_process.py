@@ -55,7 +55,8 @@ class _StoppingDispatcher(Dispatcher[Gateway]):
 
 
 def main() -> None:
-    """Serve until standard input is closed."""
+    """Serve until SIGTERM, or until standard input is closed."""
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit())
     wanted = json.loads(sys.stdin.readline())
     iampass = SimpleNamespace(**wanted["sandbox"])
 
@@ -63,7 +64,12 @@ def main() -> None:
         gateway.iampass = stopping = _Stopping.of(gateway.settings)
         stopping.point = wanted["point"]
 
-    settings = settings_for(wanted["conninfo"], iampass, Path(wanted["folder"]))  # type: ignore[arg-type]
+    settings = settings_for(
+        wanted["conninfo"],
+        iampass,  # type: ignore[arg-type]
+        Path(wanted["folder"]),
+        listen=(wanted["address"], 0),
+    )
     running = RunningGateway(settings, change)
     if wanted["point"] == POINTS[2]:
         running.dispatcher = _StoppingDispatcher
@@ -75,7 +81,9 @@ def main() -> None:
 class GatewayProcess:
     """The process. Its host is that of RunningGateway."""
 
-    def __init__(self, conninfo: str, sandbox: Sandbox, folder: Path, point: str) -> None:
+    def __init__(
+        self, conninfo: str, sandbox: Sandbox, folder: Path, point: str = "", address: str = "127.0.0.1"
+    ) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.gateway_process"],
             stdin=subprocess.PIPE,
@@ -84,22 +92,38 @@ class GatewayProcess:
         )
         names = ("application_id", "application_secret", "url", "ca_file")
         iampass = {name: str(getattr(sandbox, name)) for name in names}
-        wanted = {"conninfo": conninfo, "sandbox": iampass, "folder": str(folder), "point": point}
+        wanted = {
+            "conninfo": conninfo,
+            "sandbox": iampass,
+            "folder": str(folder),
+            "point": point,
+            "address": address,
+        }
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps(wanted), file=self._process.stdin, flush=True)
         self.port = int(self._process.stdout.readline())
+        self._address = address
         self.ca_file = folder / "ca.pem"
         self.application_id = HOST
         self.application_secret = HOST_SECRET
 
     @property
     def url(self) -> str:
-        return f"https://127.0.0.1:{self.port}"
+        return f"https://{self._address}:{self.port}"
 
     def wait_until_stopped(self) -> None:
         """Wait until it has stopped itself."""
         os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def terminate(self) -> None:
+        """As `systemctl stop`."""
+        self._process.terminate()
+        self._process.wait()
 
     def kill(self) -> None:
         """As by `kill -9`."""
