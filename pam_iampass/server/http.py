@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import socket
 import ssl
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,6 @@ from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply
 # How long handlers may take to end after the server stops.
 _SHUTDOWN_SECONDS = 1.0
 _LOOK_SECONDS = 0.01
-_ACCEPTED_AT_ONCE = 100
 _HEAD = 16 * 1024
 """Bytes of the line, the headers and the trailers of a request, all together."""
 _ACCEPT_AGAIN_SECONDS = 1.0
@@ -203,7 +203,8 @@ class _Connection(web.RequestHandler):
 
 class _Server(web.Server):
     """aiohttp's low-level server, which does not normalise paths. It accepts connections itself: asyncio's servers
-    count none, and show none before the end of its TLS handshake."""
+    count none, and show none before the end of its TLS handshake. It does so in a thread: while an event loop is busy
+    its queue of connections fills up, and a client takes a server that does not answer TCP for one that is away."""
 
     def __init__(
         self,
@@ -216,19 +217,26 @@ class _Server(web.Server):
         self._listener = listener
         self._context = context
         self._bounds = bounds
+        self._accepting = threading.Thread(target=self._accept_all, name="accept", daemon=True)
+        self._stopped = threading.Event()
         self._held: set[asyncio.Task[None]] = set()
-        self._held_by: Counter[str] = Counter()
+        self._counting = threading.Lock()
+        self._accepted = 0
+        self._accepted_of: Counter[str] = Counter()
 
     def accept(self) -> None:
         """Accept connections from now on."""
-        self._listener.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._listener, self._accept_some)
+        self._listener.setblocking(True)
+        self._accepting.start()
 
     async def close(self, seconds: float) -> None:
         """Accept no more, and end all; those whose request is being answered after so many seconds at the latest."""
-        asyncio.get_running_loop().remove_reader(self._listener)
+        self._stopped.set()
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread
+        self._accepting.join()
         self._listener.close()
-        await asyncio.sleep(0)  # what was accepted just now begins its handshake
+        for _ in range(2):  # what was accepted just now becomes a task, which begins its handshake
+            await asyncio.sleep(0)
         connections = [each for each in self.connections if isinstance(each, _Connection)]
         until = asyncio.get_running_loop().time() + seconds
         while connections:
@@ -244,30 +252,29 @@ class _Server(web.Server):
         await asyncio.gather(*held, return_exceptions=True)
         await self.shutdown(_SHUTDOWN_SECONDS)
 
-    def _accept_some(self) -> None:
-        for _ in range(_ACCEPTED_AT_ONCE):
+    def _accept_all(self) -> None:
+        while not self._stopped.is_set():
             try:
                 sock, (address, *_) = self._listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError:  # no descriptor is left
-                loop = asyncio.get_running_loop()
-                loop.remove_reader(self._listener)
-                loop.call_later(_ACCEPT_AGAIN_SECONDS, self._accept_again)
-                return
+            except ConnectionAbortedError:
+                continue
+            except OSError:  # no descriptor is left, or it was stopped
+                self._stopped.wait(_ACCEPT_AGAIN_SECONDS)
+                continue
             owner = owner_of(address)
-            full = len(self._held) >= self._bounds.connections
-            if full or self._held_by[owner] >= self._bounds.of_one_address:
-                sock.close()
-            else:
-                self._held_by[owner] += 1
-                task = asyncio.create_task(self._hold(sock, owner))
-                self._held.add(task)
-                task.add_done_callback(self._held.discard)
+            with self._counting:
+                full = self._accepted >= self._bounds.connections
+                if full or self._accepted_of[owner] >= self._bounds.of_one_address:
+                    sock.close()
+                    continue
+                self._accepted += 1
+                self._accepted_of[owner] += 1
+            self._loop.call_soon_threadsafe(self._begin, sock, owner)
 
-    def _accept_again(self) -> None:
-        if self._listener.fileno() >= 0:
-            self.accept()
+    def _begin(self, sock: socket.socket, owner: str) -> None:
+        task = asyncio.create_task(self._hold(sock, owner))
+        self._held.add(task)
+        task.add_done_callback(self._held.discard)
 
     async def _hold(self, sock: socket.socket, owner: str) -> None:
         """One connection, from before its TLS handshake to its end."""
@@ -283,9 +290,11 @@ class _Server(web.Server):
                 )
                 await connection.lost.wait()
         finally:
-            self._held_by[owner] -= 1
-            if not self._held_by[owner]:
-                del self._held_by[owner]
+            with self._counting:
+                self._accepted -= 1
+                self._accepted_of[owner] -= 1
+                if not self._accepted_of[owner]:
+                    del self._accepted_of[owner]
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         loop, most = asyncio.get_running_loop(), self._bounds.body
@@ -324,7 +333,9 @@ async def serve(
 
     server = _Server(respond, listener, context, bounds)
     server.accept()
-    ready()
-    await stopping.wait()
-    stopped()
-    await server.close(_SHUTDOWN_SECONDS)
+    try:
+        ready()
+        await stopping.wait()
+        stopped()
+    finally:
+        await server.close(_SHUTDOWN_SECONDS)

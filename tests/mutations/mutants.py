@@ -1208,13 +1208,19 @@ MUTANTS = {
         ),
         Mutant(
             "a client without a credential takes all descriptors of a server",
-            "full = len(self._held) >= self._bounds.connections",
+            "full = self._accepted >= self._bounds.connections",
             "full = False",
             "test_there_are_no_more_connections_than_the_server_can_serve",
         ),
         Mutant(
+            "a server whose event loop is busy does not answer TCP",
+            "self._accepting.start()",
+            "self._loop.call_later(3, self._accepting.start)",
+            "test_a_server_that_is_busy_answers_tcp",
+        ),
+        Mutant(
             "one address has all connections of a server",
-            "if full or self._held_by[owner] >= self._bounds.of_one_address:",
+            "if full or self._accepted_of[owner] >= self._bounds.of_one_address:",
             "if full:",
             "test_one_address_leaves_connections_for_others_also_without_a_handshake",
         ),

@@ -45,19 +45,30 @@ async def count(service: Service, request: IncomingRequest) -> Reply:
     return Reply(content_type="text/plain", stream=pieces)
 
 
-ROUTES = (Route("GET", "/ping/*", ping), Route("POST", "/ping/*", ping), Route("GET", "/count", count))
+async def busy(service: Service, request: IncomingRequest) -> Reply:
+    time.sleep(1.5)  # an event loop that is held up
+    return Reply()
+
+
+ROUTES = (
+    Route("GET", "/ping/*", ping),
+    Route("POST", "/ping/*", ping),
+    Route("GET", "/count", count),
+    Route("GET", "/busy", busy),
+)
 
 
 def served(
     ask: Callable[[Callable[[], http.client.HTTPSConnection]], Answer],
     bounds: Bounds = Bounds(),  # noqa: B008
+    backlog: int = 128,
 ) -> tuple[Answer, Service, list[str]]:
     """What `ask`, called in another thread with a function that connects, has received."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     trusting = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
     port, service, refused = listener.getsockname()[1], Service(), list[str]()
 
     connections: list[http.client.HTTPSConnection] = []
@@ -306,6 +317,26 @@ def test_there_are_no_more_connections_than_the_server_can_serve() -> None:
         return _soon(one("GET", "/ping/x"), connect), b"%d" % refused
 
     assert served(ask, Bounds(connections=2))[0] == (200, b"1")
+
+
+def test_a_server_that_is_busy_answers_tcp() -> None:
+    """Otherwise whoever can hold it up makes an outage, in which a host may let people in without the phone."""
+    took = []
+
+    def ask(connect: Callable[[], http.client.HTTPSConnection]) -> Answer:
+        holding = connect()
+        holding.request("GET", "/busy")
+        time.sleep(0.2)
+        to = "127.0.0.1", holding.port
+        with contextlib.ExitStack() as held:
+            for _ in range(50):  # far more than the kernel's queue takes
+                began = time.monotonic()
+                held.enter_context(socket.create_connection(to, 5))
+                took.append(time.monotonic() - began)
+        return holding.getresponse().status, b""
+
+    assert served(ask, backlog=1)[0][0] == 200
+    assert max(took) < 0.9
 
 
 def test_one_address_leaves_connections_for_others_also_without_a_handshake() -> None:
