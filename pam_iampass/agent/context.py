@@ -14,7 +14,6 @@ from pam_iampass.client.connection import USUAL, Network, system_certificates
 from pam_iampass.client.http import Observer
 from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import Settings, load
-from pam_iampass.config.user_table import UserTable
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.context import Configuration, LoginContext, connect, transport_of
@@ -147,7 +146,7 @@ def _read(
         ) from None
     return AgentConfiguration(
         settings=settings,
-        users=UserTable(settings.users, owner=owner),
+        users=settings.user_table(owner),
         keys=KeyTable(settings.keys, owner=owner),
         api=connect(AuthenticationAPI, settings, logins),
         manager=connect(ManagementAPI, settings, logins),

@@ -373,7 +373,7 @@ def open_service(config: Path, no_account: bool = False) -> EnrollmentService:
         read = settings.load(config, readers=readers)
     return EnrollmentService(
         connect(ManagementAPI, read),
-        UserTable(read.users),
+        read.user_table(),
         UserTableEditor(read.users),
         read.service.unlisted_users,
         no_account,

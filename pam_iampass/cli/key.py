@@ -20,6 +20,7 @@ from pam_iampass.config.ssh_keys import MalformedKey, fingerprint
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.value_types import name_error
 from pam_iampass.errors import ConfigurationError, Severity, shown
+from pam_iampass.system.service_user import config_readers
 from pam_iampass.system.trusted_folder import kind_of, looked_at
 from pam_iampass.text import clean
 
@@ -276,9 +277,10 @@ def _show_added(added: dict[str, list[KeyEntry]], config: Path, *, dry_run: bool
 
 
 def _users(config: Path) -> Callable[[str], bool]:
-    """Whether a person has a token, or cannot be looked up: that is told by `check`."""
-    path = settings.check(config).users
-    users = None if path is None else UserTable(path)
+    """Whether a person has a token, or need not have one, or cannot be looked up: that is told by `check`."""
+    read = settings.check(config, readers=config_readers())
+    joined = read.settings is not None and read.settings.gateways
+    users = None if read.users is None or joined else UserTable(read.users)
 
     def has_token(person: str) -> bool:
         try:

@@ -16,10 +16,11 @@ from pam_iampass.cli.enrollment import phone_number, plain_name
 from pam_iampass.config import settings, user_table
 from pam_iampass.config.settings import DEFAULT_PATH
 from pam_iampass.config.user_table import folder_of, user_of
-from pam_iampass.config.value_types import InvalidValue, duration_seconds
+from pam_iampass.config.value_types import InvalidValue, duration_seconds, name_error
 from pam_iampass.errors import PamIampassError, shown
 from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount, login_accounts
+from pam_iampass.system.service_user import config_readers
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _MAX_CHOICES = 500  # user names offered by shell completion
@@ -144,13 +145,18 @@ def account(name: str) -> str | None:
 
 
 def person(name: str, config: Path = Path(DEFAULT_PATH)) -> str:
-    """The canonical name of an account, or a name of the user table without an account. Raises ClickException."""
+    """The canonical name of an account, or that of a person without one, in the user table or at a gateway.
+
+    Raises ClickException.
+    """
     found = account(name)
     if found is not None:
         return found
-    users = settings.check(config).users
+    read = settings.check(config, readers=config_readers())
+    if read.settings is not None and read.settings.gateways and not name_error(name):
+        return name  # the gateway's people need no account here
     with suppress(PamIampassError):
-        if users is not None and user_table.UserTable(users).find(name) is not None:
+        if read.users is not None and user_table.UserTable(read.users).find(name) is not None:
             return name
     raise click.ClickException(f"{shown(name)} is not an account of this machine, and not in the user table")
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pam_iampass.config.schema import OF_JOINED_HOST, SCHEMA, SHARED, Key, KeyOrSection, Section
+from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.value_types import (
     OUTAGE_SERVICES,
     Approver,
@@ -161,6 +162,10 @@ class Settings:
     def address(self) -> str:
         """The server that is asked, or the first of the gateways."""
         return self.gateways[0] if self.gateways else self.server
+
+    def user_table(self, owner: int = 0) -> UserTable:
+        """The user table; nobody needs to be in it on a host of a gateway, where it may be missing."""
+        return UserTable(self.users, owner=owner, optional=bool(self.gateways))
 
     def for_service(self, name: str) -> ServiceSettings:
         """The settings for the PAM service `name`."""
@@ -370,6 +375,7 @@ class _SettingsReader(SchemaReader):
             self.problems = [each for each in self.problems if each.key != "application_id"]
             secret, secret_file = self._read_joined(joined, values)
             previous = ""
+            self.problems += self._without_effect(values)
         else:
             secret, previous = self.secrets(secret_file)
         own = {name: each["session"] for name, each in values["services"].items() if "session" in each}
@@ -381,8 +387,8 @@ class _SettingsReader(SchemaReader):
         session = values["session"]
         service = _for_service({key.name: values.pop(key.name) for key in SHARED}, session)
         service["approver"] = Approver.USER
-        by_name = {"unlisted_users": UnlistedUsers.BY_NAME} if joined else {}
-        service.update(by_name)
+        of_gateway = {"unlisted_users": UnlistedUsers.BY_NAME, "enroll_at_login": False} if joined else {}
+        service.update(of_gateway)
         files = (self.file, secret_file, ca_file, values["gateway_ca"], joined)
         return Settings(
             application_secret=secret,
@@ -397,7 +403,7 @@ class _SettingsReader(SchemaReader):
                             **service,
                             "approver": usual_approver(name),
                             **_for_service(own, session),
-                            **by_name,
+                            **of_gateway,
                             "own_methods": own.get("methods", ()),
                         }
                     )
@@ -427,6 +433,14 @@ class _SettingsReader(SchemaReader):
         values["gateway_ca"] = ca_file
         self.problems += reader.problems
         return secret, secret_file
+
+    def _without_effect(self, values: Values) -> Iterator[Problem]:
+        for name, own in (("", values), *values["services"].items()):
+            if own.get("enroll_at_login"):
+                key = f"services.{name}.enroll_at_login" if name else "enroll_at_login"
+                what = "has no effect on a host of a gateway, where people register their phones"
+                remedy = "delete it; at the gateway: pam-iampass-gateway enroll USER"
+                yield Problem(self.file, self.key_lines.get(key), key, what, remedy, Severity.WARNING)
 
     def _check_outages(self, services: dict[str, dict[str, Any]]) -> None:
         for name, own in services.items():

@@ -79,14 +79,22 @@ class Entry:
 class UserTable:
     """The table. A look-up reads the files again if they have changed."""
 
-    def __init__(self, users: Path, *, owner: int = 0, clock: Callable[[], float] = time.time) -> None:
-        """`users` is the file `users.yaml`, with `users.d` next to it.
+    def __init__(
+        self,
+        users: Path,
+        *,
+        owner: int = 0,
+        optional: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`users` is the file `users.yaml`, with `users.d` next to it; if it is `optional`, a missing one is empty.
 
         `owner` is as for `trusted_file.read`; `clock` is that of the file system, in seconds.
         """
         self._users = users
         self._folder = folder_of(users)
         self._owner = owner
+        self._optional = optional
         self._clock = clock
         self._cache: tuple[tuple[int, ...], TableFile] | None = None  # with the file's version
         self._lock = allocate_lock()
@@ -118,6 +126,8 @@ class UserTable:
 
     def _table(self) -> Mapping[str, Entry]:
         """The entries of `users.yaml`."""
+        if self._optional and trusted_file.is_missing(self._users):
+            return {}
         with self._lock:  # of many concurrent logins only one reads a large table
             try:
                 now = self._clock()
@@ -243,11 +253,12 @@ class TableReport:
     problems: tuple[Problem, ...]
 
 
-def check(users: Path, *, owner: int = 0) -> TableReport:
+def check(users: Path, *, owner: int = 0, optional: bool = False) -> TableReport:
     """Read every file of the table. The arguments are as for `UserTable`. Raises nothing."""
     table = _TableCheck(users, owner)
     table.read_folder()
-    table.read_users()
+    if not (optional and trusted_file.is_missing(users)):
+        table.read_users()
     table.find_shared_tokens()
     return TableReport(table.entries, table.places, tuple(table.files), tuple(table.problems))
 

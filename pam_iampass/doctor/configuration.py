@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pam_iampass.config import key_table, settings, user_table
-from pam_iampass.config.user_table import UserTable, user_of
+from pam_iampass.config.user_table import user_of
 from pam_iampass.config.value_types import Approver, Network, SecondPerson, exempt_rule
 from pam_iampass.doctor import keys, sessions
 from pam_iampass.doctor.catalogue import finding
@@ -110,7 +110,8 @@ def check_config(
     with reading_as(module_user) as readers:
         examination = settings.check(config, readers=readers)
         if examination.users is not None:
-            table = user_table.check(examination.users)
+            joined = bool(examination.settings and examination.settings.gateways)
+            table = user_table.check(examination.users, optional=joined)
         if examination.keys is not None:
             key_report = key_table.check(examination.keys)
     problems = [*examination.problems, *(table.problems if table else ())]
@@ -281,7 +282,7 @@ def _siblings(config: Path, found: settings.Settings) -> Iterator[Problem]:
 
 def _second_people(config: Path, found: settings.Settings) -> Iterator[Problem]:
     """Second people who cannot be asked."""
-    users = UserTable(found.users)
+    users = found.user_table()
     for name, service in found.services.items():
         second, key = service.approver, f"services.{name}.approver"
         if not isinstance(second, SecondPerson):
@@ -341,7 +342,7 @@ def _su_to_root(config: Path, found: settings.Settings) -> Iterator[Problem]:
         try:
             root = Accounts().named("root")
             exempt = policy.exemption(root, Login(root.name, name), service, Accounts())
-            phone = policy.phone(root.name, service, UserTable(found.users))
+            phone = policy.phone(root.name, service, found.user_table())
         except (UnknownAccount, LookupFailed, policy.PolicyError, ConfigurationError):
             continue  # then every login is denied, which is told elsewhere
         if exempt is not None or (isinstance(phone, policy.NotListed) and phone.ignore):

@@ -60,9 +60,9 @@ def denying(
     yield from keys.problems
     seconds = _by_second_person(found)
     if any(found.services[name].unlisted_users.template is None for name in (*services, *seconds)):
-        yield from _without_token(UserTable(found.users), keys)
+        yield from _without_token(found.user_table(), keys)
     elif seconds and not found.gateways:
-        yield from _unknown(UserTable(found.users), keys)
+        yield from _unknown(found.user_table(), keys)
 
 
 def unasked(config: Path, found: settings.Settings, sshd_service: str) -> Iterator[Problem]:

@@ -111,9 +111,10 @@ def user_status(
         if read.users is None:
             raise ConfigurationError(read.problems)
         keys = _named_by_keys(read)
-        find: Callable[[str], Entry | None] = UserTable(read.users).find
+        joined = bool(read.settings and read.settings.gateways)
+        find: Callable[[str], Entry | None] = UserTable(read.users, optional=joined).find
         if names is None:
-            found = user_table.check(read.users)
+            found = user_table.check(read.users, optional=joined)
             if all(problem.severity is not Severity.ERROR for problem in found.problems):
                 find = (
                     found.entries.get

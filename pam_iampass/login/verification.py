@@ -183,7 +183,7 @@ def _get_approval(
     decision = _ask_in_turn(required, request, context)
 
     enrolls = required.service.enroll_at_login and login.phase is Phase.AUTHENTICATE
-    may_enroll = enrolls and required.phone.listed and not settings.gateways
+    may_enroll = enrolls and required.phone.listed
     if decision.outcome is Outcome.NO_DEVICE and may_enroll:
         request.cleanup.close()
         return offer_enrollment(required, arguments, decision, application, context)

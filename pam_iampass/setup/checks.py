@@ -10,7 +10,6 @@ from pathlib import Path
 
 from pam_iampass.audit.administrator import NO_LOGIN, login_uid
 from pam_iampass.config import key_table, settings
-from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.value_types import Approver, SecondPerson
 from pam_iampass.doctor.configuration import check_config
 from pam_iampass.doctor.pam_files import unauthenticated
@@ -114,7 +113,7 @@ def check_second_factor(
     login = Login(asked.name, pam_service)
     try:
         exempt = policy.exemption(asked, login, wanted, Accounts())
-        phone = policy.phone(asked.name, wanted, UserTable(loaded.users))
+        phone = policy.phone(asked.name, wanted, loaded.user_table())
     except (policy.PolicyError, LookupFailed, ConfigurationError) as error:
         yield lockout(f"{what_for}: {asked.name} would be denied: {error}", "correct that, and try again")
         return
@@ -162,7 +161,7 @@ def _check_keys(service: WantedService, loaded: settings.Settings) -> Iterator[P
         what = "sshd: approver: key would lock everybody out, because sshd names the key later"
         yield lockout(what, "pam-iampass setup sshd --prompt")
         return
-    users, keys = UserTable(loaded.users), key_table.check(loaded.keys)
+    users, keys = loaded.user_table(), key_table.check(loaded.keys)
     people = {place.person for place in keys.places}
     try:
         asked = [person for person in people if users.find(person) is not None]

@@ -184,6 +184,12 @@ MUTANTS = {
             "test_the_ca_of_the_gateways_must_be_named",
         ),
         Mutant(
+            "a user table that is missing is an empty one, also where IAMPASS is asked",
+            "if self._optional and trusted_file.is_missing(self._users):",
+            "if trusted_file.is_missing(self._users):",
+            "test_a_missing_table_denies_all_who_have_no_file_of_their_own",
+        ),
+        Mutant(
             "a gateway's denial without a request counts as a refusal by the person",
             "return self.may_have_left and not self._nobody_was_asked",
             "return self.may_have_left",

@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from pam_iampass.cli import key
+from pam_iampass.cli.parameters import person
 from tests.support.installation import ROOT
 from tests.support.scripted_server import authority
 from tests.support.shipped_settings import Installed
@@ -45,6 +48,37 @@ def test_whoever_is_in_no_table_is_asked_if_the_gateway_knows_them(joined: Insta
     finished = run(joined, "user", "show", "root")
     assert finished.returncode == 0
     assert "needs the phone: if the gateway knows this name" in finished.stdout
+
+
+def test_a_joined_host_needs_no_user_table(joined: Installed) -> None:
+    (joined.folder / "users.yaml").unlink()
+    assert run(joined, "check").stdout.endswith("\nAll is well.\n")
+    assert "needs the phone" in run(joined, "user", "show", "root").stdout
+    assert run(joined, "user", "list").returncode == 0
+
+
+def test_that_nobody_registers_a_phone_at_login_is_said(joined: Installed) -> None:
+    joined.set("enroll_at_login", "true")
+    joined.set("services", "{login: {enroll_at_login: true}}")
+    finished = run(joined, "check")
+    assert finished.returncode == 0
+    shown = " ".join(finished.stdout.split())
+    assert shown.count("enroll_at_login: warning: has no effect on a host of a gateway") == 2
+
+
+def test_a_person_of_the_gateway_needs_no_account_here(joined: Installed) -> None:
+    assert person("carol-of-the-gateway", joined.file) == "carol-of-the-gateway"
+    with pytest.raises(click.ClickException, match="is not an account"):
+        person("no name\n", joined.file)
+    (joined.folder / "joined.yaml").unlink()
+    with pytest.raises(click.ClickException, match="is not an account"):
+        person("carol-of-the-gateway", joined.file)
+
+
+def test_whose_key_is_added_needs_no_token_here(joined: Installed) -> None:
+    assert key._users(joined.file)("carol-of-the-gateway")
+    (joined.folder / "joined.yaml").unlink()
+    assert not key._users(joined.file)("carol-of-the-gateway")
 
 
 @pytest.mark.parametrize(

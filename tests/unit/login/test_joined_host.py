@@ -75,9 +75,13 @@ def record(world: Setting) -> dict[str, str]:
 # By name
 
 
-@pytest.mark.parametrize("table", ["", f"{ME}: another-token\n"], ids=["in no table", "in the table"])
-def test_the_person_is_asked_by_name_whatever_the_table_says(world: Setting, table: str) -> None:
-    world.write("users.yaml", table)
+@pytest.mark.parametrize(
+    "table", ["", f"{ME}: another-token\n", None], ids=["in no table", "in the table", "no table"]
+)
+def test_the_person_is_asked_by_name_whatever_the_table_says(world: Setting, table: str | None) -> None:
+    world.write("users.yaml", table or "")
+    if table is None:
+        (world.folder / "users.yaml").unlink()
     with gateway(world, unlisted_users="ignore") as server:
         approving(server)
         assert world.login().code == PamCode.SUCCESS
