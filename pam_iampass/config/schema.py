@@ -355,6 +355,40 @@ def proxy_key(target: str) -> Key:
     )
 
 
+THROTTLE = (
+    Key(
+        "cool_off",
+        _COOL_OFF,
+        "30s",
+        "How long an origin has to wait after two requests in a row that were not approved, for whatever "
+        "reason, unless a gateway says that it has asked nobody. The time doubles with each further one. An "
+        "approval, or an hour without a request, resets it. "
+        f"From 0s (no backoff) to {value_types.LONGEST_COOL_OFF}s.",
+    ),
+    Key("longest_cool_off", replace(_COOL_OFF, example="15m"), "15m", "The longest such time."),
+    Key(
+        "requests_per_hour",
+        _number(1000, "30"),
+        "30",
+        "How many requests to one user's phone may remain without an approval within an hour, from all origins "
+        "together.",
+    ),
+    Key(
+        "logins_at_once",
+        _number(1000, "10"),
+        "10",
+        "How many logins of one user from one origin may wait at the prompt at the same time, and how many "
+        "after it. One login of a user has its request on the phone; the others wait for their turn.",
+    ),
+    Key(
+        "spacing",
+        ValueType(_DURATION, value_types.duration(0, value_types.LONGEST_SPACING), example="3s"),
+        "3s",
+        "The time between the end of a request and the next request to the same user, so that nobody approves "
+        f"by mistake a request that has just replaced another one. From 0s to {value_types.LONGEST_SPACING}s.",
+    ),
+)
+
 SCHEMA: tuple[KeyOrSection, ...] = (
     APPLICATION_ID,
     Key(
@@ -403,39 +437,7 @@ SCHEMA: tuple[KeyOrSection, ...] = (
     SESSION,
     Section(
         "throttle",
-        (
-            Key(
-                "cool_off",
-                _COOL_OFF,
-                "30s",
-                "How long an origin has to wait after two requests in a row that were not approved, for whatever "
-                "reason, unless a gateway says that it has asked nobody. The time doubles with each further one. An "
-                "approval, or an hour without a request, resets it. "
-                f"From 0s (no backoff) to {value_types.LONGEST_COOL_OFF}s.",
-            ),
-            Key("longest_cool_off", replace(_COOL_OFF, example="15m"), "15m", "The longest such time."),
-            Key(
-                "requests_per_hour",
-                _number(1000, "30"),
-                "30",
-                "How many requests to one user's phone may remain without an approval within an hour, from all origins "
-                "together.",
-            ),
-            Key(
-                "logins_at_once",
-                _number(1000, "10"),
-                "10",
-                "How many logins of one user from one origin may wait at the prompt at the same time, and how many "
-                "after it. One login of a user has its request on the phone; the others wait for their turn.",
-            ),
-            Key(
-                "spacing",
-                ValueType(_DURATION, value_types.duration(0, value_types.LONGEST_SPACING), example="3s"),
-                "3s",
-                "The time between the end of a request and the next request to the same user, so that nobody approves "
-                f"by mistake a request that has just replaced another one. From 0s to {value_types.LONGEST_SPACING}s.",
-            ),
-        ),
+        THROTTLE,
         "Limits on the requests to a user's phone. An origin is a PAM service and a remote host.",
     ),
     Section(

@@ -72,6 +72,8 @@ class Gateway:
     # What a process may forget.
     starts: dict[tuple[str, str], asyncio.Task[Any]] = field(default_factory=dict)
     """The starts under way here, by host and request id: a repeat waits for them."""
+    turn_over: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a request of this gateway is on a phone no longer."""
     inviting: set[asyncio.Task[None]] = field(default_factory=set)
     """Messages that are being sent to people without a phone."""
     asked: dict[uuid.UUID, Asked] = field(default_factory=dict)

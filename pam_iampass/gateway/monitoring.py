@@ -118,8 +118,9 @@ async def _look(gateway: Gateway) -> Look:
             sessions = await many(
                 connection,
                 "SELECT CASE WHEN state = 'open' AND status NOT IN ('pending', 'identifying') THEN 'approved'"
-                " WHEN state = 'open' THEN 'on_phone' ELSE 'starting' END AS waits_for, count(*) AS count"
-                " FROM session WHERE state = 'open' OR (deadline > now() AND state = 'starting') GROUP BY 1",
+                " WHEN state = 'open' THEN 'on_phone' ELSE state END AS waits_for, count(*) AS count"
+                " FROM session WHERE state = 'open' OR (deadline > now() AND state IN ('queued', 'starting'))"
+                " GROUP BY 1",
             )
     except WrongSchema:
         return Look(("the tables of the database are older than this gateway: pam-iampass-gateway migrate",))
@@ -145,7 +146,7 @@ async def _look(gateway: Gateway) -> Look:
         commits,
         row["hang"],
         {status.value: 0 for status in HostStatus} | {each["status"]: each["count"] for each in hosts},
-        dict.fromkeys(("starting", "on_phone", "approved"), 0)
+        dict.fromkeys(("queued", "starting", "on_phone", "approved"), 0)
         | {each["waits_for"]: each["count"] for each in sessions},
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import time
 import uuid
@@ -16,7 +17,7 @@ from pam_iampass.gateway.database import Connection, DatabaseAway, DatabaseError
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.sessions import AskedStart, HostSession, Reason, State
+from pam_iampass.gateway.sessions import AskedStart, HostSession, Reason, State, Throttled
 from pam_iampass.gateway.waiting import LONGEST_SECONDS
 from pam_iampass.server.http import Bounds, Route, owner_of
 from pam_iampass.server.messages import (
@@ -65,17 +66,19 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
         found = Reason.DATABASE_AWAY
     if isinstance(found, Reason):
         return _not_started(found.name, request, credentials)
-    if found.reason is not None:
+    if isinstance(found, Throttled):
+        return _not_started(
+            found.reason.name, request, credentials, wait=found.wait if asked.request_id else 0.0
+        )
+    if found.reason is not None and found.status is None:
         nothing_sent = found.nothing_sent and found.state is State.NOT_STARTED
         return _not_started(found.reason, request, credentials, nothing_sent=nothing_sent)
-    if found.state is State.STARTING:
+    if found.status is None:
         return _not_started(Reason.TRY_AGAIN.name, request, credentials)
-    metrics.STARTS.labels("started").inc()
-    more = {}
-    if (
-        asked.request_id is not None
-    ):  # a host: the published client takes no other members than those of IAMPASS
-        more = {"wait": LONGEST_SECONDS, "version": sessions.FIRST_VERSION}
+    metrics.STARTS.labels("queued" if found.state is State.QUEUED else "started").inc()
+    more = _said_to_hosts(found)
+    if found.request_id is not None:
+        more |= {"wait": LONGEST_SECONDS, "version": sessions.FIRST_VERSION}
     # A repeat gets the answer that the first call got; polls say how it goes on.
     return started(
         Status.pending,
@@ -86,8 +89,29 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
     )
 
 
+def _said_to_hosts(session: HostSession) -> dict[str, bool | str | int]:
+    """What a host is told beside the status, of a request that has waited for its turn."""
+    if session.request_id is None:
+        return {}
+    if session.state is State.QUEUED:
+        return {"queued": True}
+    if session.reason is None:
+        return {}
+    return {"reason": session.reason, **_retry_after(session.retry_after or 0)}
+
+
+def _retry_after(wait: float) -> dict[str, int]:
+    """In how many seconds a start would be made that the limits have refused."""
+    return {"retry_after": math.ceil(wait)} if wait else {}
+
+
 def _not_started(
-    reason: str, request: IncomingRequest, credentials: Credentials, *, nothing_sent: bool = False
+    reason: str,
+    request: IncomingRequest,
+    credentials: Credentials,
+    *,
+    nothing_sent: bool = False,
+    wait: float = 0.0,
 ) -> Reply:
     """The answer, with the statement that nothing of this very request has left the gateway, if that is so."""
     known = reason in Reason.__members__ or reason == "NO_MOBILE_DEVICE"
@@ -100,7 +124,7 @@ def _not_started(
                 return not_started(reason, bypassed=echo)
             if nothing_sent:
                 return not_started(reason, nothing_sent=echo)
-    return not_started(reason)
+    return not_started(reason, **_retry_after(wait))
 
 
 async def poll(gateway: Gateway, request: IncomingRequest) -> Reply:
@@ -121,7 +145,7 @@ async def poll(gateway: Gateway, request: IncomingRequest) -> Reply:
         return unavailable(error)
     if session.status is None:
         raise _unknown_session()
-    return polled(session.status)
+    return polled(session.status, **_said_to_hosts(session))
 
 
 async def _poll_that_waits(gateway: Gateway, id: uuid.UUID, seconds: int, version: int) -> Reply:
@@ -136,7 +160,7 @@ async def _poll_that_waits(gateway: Gateway, id: uuid.UUID, seconds: int, versio
             session = await _session(gateway, id)
     if session.status is None:
         raise _unknown_session()
-    return polled(session.status, version=session.version)
+    return polled(session.status, version=session.version, **_said_to_hosts(session))
 
 
 def _waiting(query: Mapping[str, str]) -> tuple[int, int]:

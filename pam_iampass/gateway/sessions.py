@@ -1,7 +1,8 @@
 """The sessions of hosts in the database: each is one request on a phone, made at most once, and what became of it.
 
 Before IAMPASS is called, a row `starting` is committed; afterwards what IAMPASS has said. If its gateway dies between
-the two, the request is not made again, since the phone may be ringing.
+the two, the request is not made again, since the phone may be ringing. A person has one request at a time: the rows of
+others are `queued` (`turns.py`) until it is their turn (`queue.py`).
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import asyncio
 import enum
 import hashlib
 import json
+import math
 import re
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any
 
@@ -25,7 +27,7 @@ import psycopg
 from pam_iampass.client.errors import IampassError, Unavailable
 from pam_iampass.client.session import Session, SessionSchema
 from pam_iampass.client.status import AuthenticationMethod, Status
-from pam_iampass.gateway import bypasses, hosts, metrics, people, records
+from pam_iampass.gateway import bypasses, hosts, metrics, people, records, turns
 from pam_iampass.gateway.bypasses import Bypass
 from pam_iampass.gateway.database import (
     Connection,
@@ -44,12 +46,14 @@ from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.upstream import Lane
+from pam_iampass.login import throttle
+from pam_iampass.login.throttle import LEAST_LEFT, Cause, Pending, Refusal, RequestResult
 from pam_iampass.outcome import Outcome, SessionEvent
 from pam_iampass.server.messages import IncomingRequest, Start, bad_request
 from pam_iampass.text import clean
 
 TABLE = "session"
-PARAMETERS = ("request_id", "machine", "asker", "service", "remote", "caller", "key")
+PARAMETERS = ("request_id", "machine", "timeout", "asker", "service", "remote", "caller", "key")
 """What the query of a start can have at a gateway, beside what IAMPASS knows. The signature covers it."""
 _START_SECONDS = 20.0
 """For IAMPASS to answer a start."""
@@ -63,7 +67,6 @@ _MAY_RING_SECONDS = 90
 """So long after the call, a phone does not ring any more for a start whose outcome is not known."""
 LONGEST_REQUEST_SECONDS = 300
 """After that, no login waits for an answer any more."""
-_PERSON_LOCK = 0x69616D71
 _REFUSALS_A_MINUTE = 30
 """Starts of one host. Beyond that they leave no records, which could fill the disk, and say nothing of names."""
 _NOT_STARTED_A_MINUTE = 10
@@ -81,6 +84,12 @@ class Reason(enum.Enum):
     NOT_ON_THIS_HOST = Outcome.UNLISTED, 2
     HOST_THROTTLED = Outcome.THROTTLED, 1
     """The limits of the host, or of the person from all hosts; or the brake."""
+    AT_CAPACITY = Outcome.THROTTLED, 2
+    """Too many logins of the person wait."""
+    NO_TURN = Outcome.THROTTLED, 3
+    """Other logins of the person took all the time."""
+    PHONE_LOST = Outcome.DENIED, 1
+    """The person's phone was reported lost while the login waited for its turn."""
     HOST_SUSPENDED = Outcome.MISCONFIGURED, 1
     HOST_NOT_ADMITTED = Outcome.MISCONFIGURED, 2
     WRONG_MACHINE = Outcome.MISCONFIGURED, 3
@@ -105,9 +114,35 @@ class Reason(enum.Enum):
         return self.value[0]
 
 
+_REFUSED = {
+    Cause.LIMIT: Reason.HOST_THROTTLED,
+    Cause.AT_CAPACITY: Reason.AT_CAPACITY,
+    Cause.NO_TURN: Reason.NO_TURN,
+    Cause.PHONE_LOST: Reason.PHONE_LOST,
+}
+
+
+@dataclass(frozen=True)
+class Throttled:
+    """A start that the limits refuse."""
+
+    reason: Reason
+    why: str
+    """For the administrator."""
+    wait: float
+    """Seconds until it may be made; 0 if nobody knows."""
+
+    @classmethod
+    def of(cls, refusal: Refusal) -> Throttled:
+        """As the rules have said."""
+        return cls(_REFUSED[refusal.cause], refusal.reason, refusal.wait)
+
+
 class State(enum.Enum):
     """How far a session has come."""
 
+    QUEUED = "queued"
+    """Another request of the person comes first. If the host gives up, no phone rings."""
     STARTING = "starting"
     """IAMPASS is being called, or may have been: a phone may be ringing."""
     OPEN = "open"
@@ -127,23 +162,42 @@ class HostSession:
     host_name: str
     """Its name then: the host may have been removed since."""
     person: str
+    request_id: str | None
+    """None from a client of IAMPASS, which knows no member that IAMPASS does not have."""
     parameters: bytes = field(repr=False)
     """The digest of what was asked for."""
+    methods: tuple[str, ...]
     state: State
     status: Status | None
-    """The last one that IAMPASS has said; None before."""
+    """The last one that IAMPASS has said, or that a host was told of a request that was queued; None before."""
     reason: str | None
     """Why there is no session: a name of Reason, or a text of IAMPASS."""
     nothing_sent: bool
     """Connecting to IAMPASS has failed: it knows nothing of it."""
     approved: bool
     began_at: datetime
+    """When IAMPASS was called; of a queued one, when the host has asked for it."""
+    deadline: datetime
+    """Of a queued one, until when its login waits; else until when a phone may ring."""
+    expires_at: datetime
+    retry_after: int | None
+    """In how many seconds a start would be made that the limits have refused."""
     version: int
     """Counts the changes of the status."""
     upstream: Session | None = field(repr=False)
     """At IAMPASS."""
     details: Mapping[str, str] = field(repr=False)
     """What the host has said of the login."""
+
+    @property
+    def turn(self) -> str:
+        """What it is called in the turns of the person."""
+        return turns.ident(self.host_name, self.id)
+
+    @property
+    def waits(self) -> bool:
+        """Whether its phone is not asked yet, and may be."""
+        return self.state in (State.QUEUED, State.STARTING) and self.status is Status.pending
 
     @property
     def in_progress(self) -> bool:
@@ -165,6 +219,7 @@ def _of(gateway: Gateway, values: Mapping[str, Any]) -> HostSession:
         **{
             **{name: value for name, value in values.items() if name in names},
             "state": State(values["state"]),
+            "methods": tuple(values["methods"]),
             "status": Status[values["status"]] if values["status"] else None,
             "upstream": upstream,
         }
@@ -205,6 +260,8 @@ class AskedStart:
     person: str
     methods: tuple[AuthenticationMethod, ...]
     duration: int
+    patience: int
+    """For how many seconds the login waits for an answer."""
     request_id: str | None
     machine: str | None
     details: Mapping[str, str]
@@ -221,13 +278,17 @@ class AskedStart:
             raise bad_request("BAD_REQUEST_ID", "request_id must be 22 characters of base64url")
         if machine is not None and not re.fullmatch(r"[0-9a-f]{32}", machine):
             raise bad_request("BAD_MACHINE", "machine must be 32 hexadecimal digits")
+        timeout = given.get("timeout", str(start.duration))
+        if not re.fullmatch(r"[1-9][0-9]{0,4}", timeout):
+            raise bad_request("BAD_TIMEOUT", "timeout must be a number of seconds")
         return cls(
             start.user,
             tuple(AuthenticationMethod[name] for name in start.methods),
             start.duration,
+            min(int(timeout), start.duration, LONGEST_REQUEST_SECONDS),
             request_id,
             machine,
-            {name: clean(given[name], 200) for name in PARAMETERS[2:] if name in given},
+            {name: clean(given[name], 200) for name in PARAMETERS[3:] if name in given},
             hashlib.sha256(json.dumps([start.user, sorted(given.items())]).encode()).digest(),
         )
 
@@ -237,7 +298,7 @@ def is_request_id(text: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_-]{22}", text) is not None
 
 
-async def start(gateway: Gateway, host: str, asked: AskedStart) -> HostSession | Reason:
+async def start(gateway: Gateway, host: str, asked: AskedStart) -> HostSession | Reason | Throttled:
     """Have a person asked, or find what became of an earlier call with the same request id.
 
     The request is made in a task of its own: it goes on if the host hangs up.
@@ -264,31 +325,40 @@ async def refused(gateway: Gateway, host: str, asked: AskedStart, reason: Reason
     return reason
 
 
-async def _start(gateway: Gateway, host: str, asked: AskedStart) -> HostSession | Reason:
+async def _start(gateway: Gateway, host: str, asked: AskedStart) -> HostSession | Reason | Throttled:
     try:
-        async with gateway.database.transaction() as connection:
-            person, session = await _admitted(gateway, connection, host, asked)
+        try:
+            person, session = await _admit(gateway, host, asked)
+        except (
+            psycopg.errors.UniqueViolation
+        ):  # meanwhile the same request has reached another gateway: it has a row
+            person, session = await _admit(gateway, host, asked)
     except UnknownOutcome:
         return Reason.TRY_AGAIN
     except DatabaseAway:
         return Reason.DATABASE_AWAY
-    except psycopg.errors.UniqueViolation:
-        return Reason.REQUEST_ID_REUSED
-    if person is None or isinstance(session, Reason):
+    if person is None or not isinstance(session, HostSession):
         return session
-    return await _made(gateway, session, person, asked)
+    return await made(gateway, session, person)
+
+
+async def _admit(
+    gateway: Gateway, host: str, asked: AskedStart
+) -> tuple[Person | None, HostSession | Reason | Throttled]:
+    async with gateway.database.transaction() as connection:
+        return await _admitted(gateway, connection, host, asked)
 
 
 async def _admitted(
     gateway: Gateway, connection: Connection, host_id: str, asked: AskedStart
-) -> tuple[Person | None, HostSession | Reason]:
-    """The person, and the new row of a request that may be made; else None, and the answer."""
+) -> tuple[Person | None, HostSession | Reason | Throttled]:
+    """The person, and the new row of a request that is to be made now; else None, and the answer."""
     host = await hosts.find(gateway, connection, host_id)
     if host is None:
         return None, Reason.HOST_SUSPENDED  # removed since its signature was checked
 
-    async def refused(reason: Reason) -> tuple[None, Reason]:
-        recorded = await _record_refusal(connection, host, asked, reason)
+    async def refused(reason: Reason, why: str = "") -> tuple[None, Reason]:
+        recorded = await _record_refusal(connection, host, asked, reason, why)
         if recorded or reason not in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST):
             return None, reason
         await alert(
@@ -299,7 +369,7 @@ async def _admitted(
     person = await allowed(gateway, connection, host, asked.machine, asked.person)
     if isinstance(person, Reason):
         return await refused(person)
-    await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_PERSON_LOCK, person.name))
+    before = await turns.locked(connection, person.name)
     if asked.request_id is not None:
         row = await one(
             connection,
@@ -316,9 +386,36 @@ async def _admitted(
         if bypass is not None:
             await _record_bypass(connection, host, asked, bypass)
             return None, Reason.BYPASSED
-    if await _is_throttled(gateway, connection, host, person.name):
+    if await _not_started(connection, host, person.name) >= _NOT_STARTED_A_MINUTE:
         return await refused(Reason.HOST_THROTTLED)
-    return person, await _inserted(gateway, connection, host, asked)
+    if is_slowed(host, before.now) and await _has_started(connection, host):
+        return await refused(Reason.HOST_THROTTLED)
+    id = uuid.uuid4()
+    login = _login(host, person, asked, id, before.now)
+    after = turns.joined(before, login, gateway.settings.limits)
+    if isinstance(after, Refusal):
+        throttled = Throttled.of(after)
+        await refused(throttled.reason, throttled.why)
+        return None, throttled
+    session = await _inserted(gateway, connection, host, asked, id, login, queued=not after.has_turn(login))
+    if session.state is State.STARTING:
+        after = turns.holding(after, login, session.deadline.timestamp() + turns.END_SECONDS)
+    await turns.write(connection, before, after)
+    return (person if session.state is State.STARTING else None), session
+
+
+def _login(host: Host, person: Person, asked: AskedStart, id: uuid.UUID, moment: float) -> Pending:
+    """What asks for a turn. Within an hour, a host has the same name when it has left and joined again."""
+    told = asked.details
+    origin = throttle.origin(told.get("service", ""), told.get("remote"), f" on {host.name}")
+    return Pending(
+        origin=throttle.key_of(person.name, origin, told.get("asker", "")),
+        ident=turns.ident(host.name, id),
+        began=moment,
+        since=moment,
+        until=moment + asked.patience * (1 - LEAST_LEFT),
+        host=host.name,
+    )
 
 
 async def allowed(
@@ -375,34 +472,24 @@ async def _repeated(
     return session if session.parameters == asked.digest else Reason.REQUEST_ID_REUSED
 
 
-async def _is_throttled(gateway: Gateway, connection: Connection, host: Host, person: str) -> bool:
-    """Whether this host may not have this person asked now. The caller has locked the person."""
-    limit = gateway.settings.limits.requests_per_hour
+async def _not_started(connection: Connection, host: Host, person: str) -> int:
+    """The starts of a host for one person within a minute after which no phone has rung."""
     counted = await one(
         connection,
-        """
-        SELECT
-            count(*) FILTER (WHERE NOT approved) AS all_hosts,
-            count(*) FILTER (WHERE NOT approved AND host_name = %s) AS this_host,
-            count(*) FILTER (WHERE host_name = %s AND (
-                (state = 'starting' AND deadline > now())
-                OR (state = 'open' AND status IN ('pending', 'identifying')
-                    AND began_at > now() - make_interval(secs => %s))
-            )) AS pending,
-            (SELECT count(*) FROM session WHERE host_name = %s AND person = %s
-                AND state = 'not_started' AND began_at > now() - interval '1 minute') AS not_started
-        FROM session
-        WHERE person = %s AND state <> 'not_started' AND began_at > now() - interval '1 hour'
-        """,
-        *(host.name, host.name, LONGEST_REQUEST_SECONDS, host.name, person, person),
+        "SELECT count(*) AS recent FROM session WHERE host_name = %s AND person = %s AND state = 'not_started'"
+        " AND began_at > now() - interval '1 minute'",
+        *(host.name, person),
     )
-    if counted is None or counted["pending"] or counted["not_started"] >= _NOT_STARTED_A_MINUTE:
-        return True
-    if counted["all_hosts"] >= limit or counted["this_host"] >= max(limit // 3, 1):
-        return True
-    if host.slowed_until is None or host.slowed_until <= await now(connection):
-        return False
-    # Starts for other people must not pass at the same time.
+    return 0 if counted is None else int(counted["recent"])
+
+
+def is_slowed(host: Host, moment: float) -> bool:
+    """Whether the brake holds for a host."""
+    return host.slowed_until is not None and host.slowed_until.timestamp() > moment
+
+
+async def _has_started(connection: Connection, host: Host) -> bool:
+    """Whether a host has had anybody asked within a minute. Starts for other people do not pass at the same time."""
     await connection.execute("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
     recent = await one(
         connection,
@@ -413,41 +500,60 @@ async def _is_throttled(gateway: Gateway, connection: Connection, host: Host, pe
     return recent is not None
 
 
-async def _inserted(gateway: Gateway, connection: Connection, host: Host, asked: AskedStart) -> HostSession:
-    moment = await now(connection)
+async def _inserted(
+    gateway: Gateway,
+    connection: Connection,
+    host: Host,
+    asked: AskedStart,
+    id: uuid.UUID,
+    login: Pending,
+    *,
+    queued: bool,
+) -> HostSession:
+    moment = datetime.fromtimestamp(login.since, timezone.utc)
+    own_deadline = moment + timedelta(seconds=asked.patience)
+    expires_at = moment + timedelta(seconds=asked.duration)
     row = {
-        "id": uuid.uuid4(),
+        "id": id,
         "host": host.id,
         "person": asked.person,
         "request_id": asked.request_id,
         "parameters": asked.digest,
-        "state": State.STARTING.value,
-        "status": None,
+        "methods": [method.name for method in asked.methods],
+        "state": (State.QUEUED if queued else State.STARTING).value,
+        "status": Status.pending.name if queued else None,
         "reason": None,
         "nothing_sent": False,
         "approved": False,
         "began_at": moment,
-        "deadline": moment + timedelta(seconds=_START_SECONDS + min(asked.duration, _MAY_RING_SECONDS)),
-        "expires_at": moment + timedelta(seconds=asked.duration),
+        "deadline": own_deadline if queued else ring_deadline(moment, own_deadline, expires_at),
+        "expires_at": expires_at,
+        "retry_after": None,
         "decided_at": None,
         "gateway": gateway.id,
         "lease_epoch": 0,
         "lease_until": None,
-        "version": 0,
+        "version": FIRST_VERSION if queued else 0,
         "upstream": None,
         "details": dict(asked.details),
         "host_name": host.name,
     }
     sealed = gateway.keys.sealed(TABLE, row)
     await insert(connection, TABLE, sealed)
-    return _session(gateway, sealed)
+    return _of(gateway, sealed)
 
 
-async def _made(
-    gateway: Gateway, session: HostSession, person: Person, asked: AskedStart
-) -> HostSession | Reason:
-    """Call IAMPASS for a row that was committed, and write down what it has said."""
-    call = gateway.iampass.application.start(person.token, asked.methods, asked.duration)
+def ring_deadline(moment: datetime, deadline: datetime, expires_at: datetime) -> datetime:
+    """Until when a phone may ring if IAMPASS is called from now on, for a login that waits until its `deadline`."""
+    may_ring = min(expires_at, moment + timedelta(seconds=_MAY_RING_SECONDS))
+    return max(deadline, may_ring) + timedelta(seconds=_START_SECONDS)
+
+
+async def made(gateway: Gateway, session: HostSession, person: Person) -> HostSession | Reason:
+    """Call IAMPASS for a row `starting` that was committed, and write down what it has said."""
+    methods = [AuthenticationMethod[name] for name in session.methods]
+    duration = max(round((session.expires_at - session.began_at).total_seconds()), 1)
+    call = gateway.iampass.application.start(person.token, methods, duration)
     begun = None
     columns: dict[str, Any] = {"state": State.STARTING.value, "reason": Reason.TRY_AGAIN.name}
     error = ""
@@ -467,7 +573,7 @@ async def _made(
         columns = {
             "state": State.OPEN.value,
             "status": begun.session_status.name,
-            "version": FIRST_VERSION,
+            "version": session.version + 1,
             "upstream": gateway.keys.encrypt(
                 SessionSchema().dumps(begun), TABLE, "upstream", str(session.id)
             ),
@@ -478,7 +584,7 @@ async def _made(
     except (DatabaseError, psycopg.Error, Tampered):
         written = None
     if begun is not None and (written is None or written.state is not State.OPEN):
-        await _end_quietly(gateway, begun)
+        await _end_quietly(gateway, begun, session)
     if columns.get("reason") == "NO_MOBILE_DEVICE":
         task = asyncio.create_task(_invite(gateway, person))
         gateway.inviting.add(task)
@@ -496,6 +602,8 @@ async def _written(
 ) -> HostSession:
     # A command that removes the person waits for this transaction, and then finds the session.
     await connection.execute("SELECT 1 FROM person WHERE name = %s FOR SHARE", (session.person,))
+    if columns["state"] == State.NOT_STARTED.value:
+        await _over(gateway, connection, session, RequestResult.NOT_SENT)
     locked = await _locked(gateway, connection, session.id)
     before = _of(gateway, locked)
     if before.state is not State.STARTING:
@@ -509,6 +617,8 @@ async def _written(
             columns = {"state": State.STARTING.value, "reason": Reason.HOST_SUSPENDED.name}
     if columns["state"] == State.NOT_STARTED.value:
         columns = {**columns, "expires_at": await now(connection)}
+    if columns["state"] != State.OPEN.value and before.status is not None:
+        columns = {**columns, "status": Status.failed.name, "version": before.version + 1}
     written = await _change(gateway, connection, locked, **columns)
     if written.state is State.OPEN:
         return written
@@ -523,14 +633,22 @@ async def _written(
     return written
 
 
-async def _end_quietly(gateway: Gateway, begun: Session) -> None:
-    """End a session of which no host is told; `duration_seconds` ends it if this fails."""
+async def _end_quietly(gateway: Gateway, begun: Session, session: HostSession) -> None:
+    """End a session of which no host is told. If this fails, `duration_seconds` ends it, and its deadline its turn."""
     call = begun.end()
     if call is not None:
-        try:
+        with suppress(IampassError, DatabaseError, psycopg.Error, Tampered):
             await gateway.iampass.call(call, _END_SECONDS, Lane.decisions)
-        except IampassError:
-            return
+            async with gateway.database.transaction() as connection:
+                await _over(gateway, connection, session, RequestResult.FAILED)
+
+
+async def _over(
+    gateway: Gateway, connection: Connection, session: HostSession, result: RequestResult
+) -> None:
+    """The next login of the person may have its turn, as soon as this transaction is committed."""
+    await turns.finish(connection, session.person, session.turn, result, gateway.settings.limits)
+    connection.after_commit.append(gateway.turn_over.set)
 
 
 # What comes later
@@ -558,6 +676,11 @@ async def _ask(gateway: Gateway, session: HostSession) -> HostSession:
 
 async def end(gateway: Gateway, session: HostSession) -> bool:
     """End a session at IAMPASS; whether this has ended it. Raises as `ask`."""
+    if session.waits:
+        found = await _withdrawn(gateway, session)
+        if found.state is not State.OPEN:
+            return found.status is Status.closed
+        session = found
     call = session.upstream.end() if session.upstream is not None else None
     if call is None or session.state is not State.OPEN:
         return False
@@ -566,6 +689,71 @@ async def end(gateway: Gateway, session: HostSession) -> bool:
         return True
     await ask(gateway, session)
     return False
+
+
+async def _withdrawn(gateway: Gateway, session: HostSession) -> HostSession:
+    """End a session whose phone is not asked yet, or is being asked: what IAMPASS then begins is ended."""
+    async with gateway.database.transaction() as connection:
+        await turns.leave(connection, session.person, session.turn)
+        locked = await _locked(gateway, connection, session.id)
+        before = _of(gateway, locked)
+        if not before.waits:
+            return before
+        return await end_queued(gateway, connection, locked, Status.closed, Outcome.CANCELLED)
+
+
+async def queued(gateway: Gateway, connection: Connection, login: Pending) -> dict[str, Any] | None:
+    """The row of a login that waits for its turn, locked; None if it waits no longer, or no gateway has written it."""
+    try:
+        row = await _locked(gateway, connection, uuid.UUID(login.ident.rpartition(" ")[2]))
+    except (Tampered, ValueError) as error:
+        await alert(connection, login.host, f"{error}: {clean(login.ident, 300)}")
+        return None
+    return row if row["state"] == State.QUEUED.value else None
+
+
+async def begin_queued(
+    gateway: Gateway, connection: Connection, queued: Mapping[str, Any], now: float
+) -> HostSession:
+    """Write that IAMPASS is called now for what was queued. This transaction has locked the row."""
+    moment = datetime.fromtimestamp(now, timezone.utc)
+    columns = {
+        "state": State.STARTING.value,
+        "began_at": moment,
+        "deadline": ring_deadline(moment, queued["deadline"], queued["expires_at"]),
+        "gateway": gateway.id,
+        "version": queued["version"] + 1,
+    }
+    return await _change(gateway, connection, {**queued, **columns})
+
+
+async def end_queued(
+    gateway: Gateway,
+    connection: Connection,
+    locked: Mapping[str, Any],
+    status: Status,
+    outcome: Outcome,
+    reason: Throttled | None = None,
+) -> HostSession:
+    """Write that a session has ended before IAMPASS has said anything. This transaction has locked its row."""
+    moment = await now(connection)
+    queued = locked["state"] == State.QUEUED.value
+    columns: dict[str, Any] = {
+        "state": (State.NOT_STARTED if queued else State.ENDED).value,
+        "status": status.name,
+        "version": locked["version"] + 1,
+        "expires_at": moment,
+        "decided_at": None if queued else moment,
+    }
+    if reason is not None:
+        columns["reason"] = reason.reason.name
+        columns["retry_after"] = math.ceil(reason.wait) or None
+    session = await _change(gateway, connection, locked, **columns)
+    host = await hosts.find(gateway, connection, session.host)
+    if host is None or await _refusals(connection, host) < _REFUSALS_A_MINUTE:
+        why = status.name if reason is None else reason.why or reason.reason.name
+        await record(connection, session, outcome, reason=why, refused="start")
+    return session
 
 
 async def of_host(gateway: Gateway, connection: Connection, name: str) -> list[HostSession]:
@@ -619,6 +807,9 @@ async def said(gateway: Gateway, session: HostSession, status: Status) -> HostSe
     is asked again after an answer. Raises DatabaseError and Tampered."""
     ringing: list[HostSession] = []
     async with gateway.database.transaction() as connection:
+        if session.in_progress and not status.in_progress:
+            approved = RequestResult.FAILED if status.ended else RequestResult.APPROVED
+            await _over(gateway, connection, session, approved)
         locked = await _locked(gateway, connection, session.id)
         before = _of(gateway, locked)
         if before.state is not State.OPEN or before.status is status:
@@ -659,6 +850,8 @@ async def give_up(gateway: Gateway) -> None:
         ):
             columns = {"state": State.ENDED.value, "reason": Reason.TRY_AGAIN.name}
             locked = await _locked(gateway, connection, row["id"])
+            if locked["status"] is not None:
+                columns |= {"status": Status.failed.name, "version": locked["version"] + 1}
             session = await _change(gateway, connection, locked, **columns)
             await record(connection, session, Outcome.UNAVAILABLE, reason="its gateway has stopped")
 
@@ -730,11 +923,18 @@ async def record(
     await records.write(connection, Kind.DECISION, host=session.host_name, person=session.person, **fields)
 
 
-async def _record_refusal(connection: Connection, host: Host, asked: AskedStart, reason: Reason) -> bool:
+async def _record_refusal(
+    connection: Connection, host: Host, asked: AskedStart, reason: Reason, why: str = ""
+) -> bool:
     """Write the record of a refused start, unless there are too many; whether it was written."""
     if await _refusals(connection, host) >= _REFUSALS_A_MINUTE:
         return False
-    fields = {**asked.details, "outcome": reason.outcome.value, "reason": reason.name, "refused": "start"}
+    fields = {
+        **asked.details,
+        "outcome": reason.outcome.value,
+        "reason": why or reason.name,
+        "refused": "start",
+    }
     await records.write(connection, Kind.DECISION, host=host.name, person=clean(asked.person, 100), **fields)
     return True
 

@@ -18,8 +18,17 @@ from types import MappingProxyType
 from typing import Any
 
 from pam_iampass.config import value_types
-from pam_iampass.config.schema import APPLICATION_ID, REQUIRED, SERVER, Key, KeyOrSection, Section, proxy_key
-from pam_iampass.config.settings import SchemaReader
+from pam_iampass.config.schema import (
+    APPLICATION_ID,
+    REQUIRED,
+    SERVER,
+    THROTTLE,
+    Key,
+    KeyOrSection,
+    Section,
+    proxy_key,
+)
+from pam_iampass.config.settings import SchemaReader, ThrottleSettings
 from pam_iampass.config.value_types import InvalidValue, ValueType
 from pam_iampass.config.yaml_document import parse
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
@@ -308,8 +317,12 @@ SCHEMA: tuple[KeyOrSection, ...] = (
     Section(
         "limits",
         (
+            *(each for each in THROTTLE if each.name != "logins_at_once"),
             _number(
-                "requests_per_hour", 1000, "30", "As on a host: requests to one person without an approval."
+                "logins_at_once",
+                1000,
+                "10",
+                "How many logins of one person from one origin may wait for their turn, on all hosts together.",
             ),
             _number("connections", 200, "20", "Connections to the database."),
             _number(
@@ -325,7 +338,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "Wrong recovery codes for one person from one host and address. A host has 100 for all people.",
             ),
         ),
-        "How much at most.",
+        "How much at most. Requests to one person count over all hosts. An origin is a PAM service and the address "
+        "from which the login comes; without an address, the host.",
     ),
     Section(
         "records",
@@ -379,10 +393,9 @@ class GroupSettings:
 
 
 @dataclass(frozen=True)
-class LimitSettings:
-    """How much at most."""
+class LimitSettings(ThrottleSettings):
+    """How much at most. Requests to one person count over all hosts."""
 
-    requests_per_hour: int
     connections: int
     calls_at_once: int
     wrong_codes_per_hour: int = 5

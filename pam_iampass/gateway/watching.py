@@ -12,11 +12,11 @@ import psycopg
 
 from pam_iampass.client.errors import IampassError, Unavailable
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import records, sessions
+from pam_iampass.gateway import queue, records, sessions, turns
 from pam_iampass.gateway.database import DatabaseError, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.sessions import LONGEST_REQUEST_SECONDS, HostSession
+from pam_iampass.gateway.sessions import HostSession
 from pam_iampass.login.approval import FIRST_POLL, next_poll
 
 _LOOK_SECONDS = 0.5
@@ -38,7 +38,12 @@ async def watching(gateway: Gateway, first_poll: float = FIRST_POLL) -> AsyncIte
     :param first_poll: the seconds from a request to its first poll.
     """
     inside = asyncio.current_task()
-    work = _follow_all(gateway, first_poll), _look_for_changes(gateway), _clean(gateway)
+    work = (
+        _follow_all(gateway, first_poll),
+        _look_for_changes(gateway),
+        queue.take_turns(gateway),
+        _clean(gateway),
+    )
     tasks = [asyncio.create_task(each) for each in work]
     for task in tasks:
         task.add_done_callback(lambda each: each.cancelled() or inside is None or inside.cancel())
@@ -101,10 +106,11 @@ async def _look(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[
 async def _follow(gateway: Gateway, session: HostSession, age: float, first_poll: float) -> None:
     """Poll until the person has answered; end what nobody waits for any more."""
     began = time.monotonic() - age
+    longest = (session.deadline - session.began_at).total_seconds()
     moment: float | None = max(first_poll, age)
     while moment is not None:
         await asyncio.sleep(moment + began - time.monotonic())
-        moment = next_poll(time.monotonic() - began, LONGEST_REQUEST_SECONDS)
+        moment = next_poll(time.monotonic() - began, longest)
         try:
             session = await sessions.ask(gateway, session)
         except _FAILURES as failure:
@@ -133,6 +139,7 @@ async def _clean(gateway: Gateway) -> None:
         with contextlib.suppress(*_FAILURES):
             async with gateway.database.transaction() as connection:
                 await connection.execute("DELETE FROM nonce WHERE expires_at < now()")
+                await turns.forget(connection)
                 await connection.execute("DELETE FROM session WHERE expires_at < now() - interval '1 hour'")
                 await records.forget(connection, gateway.settings.keep_records)
             await sessions.give_up(gateway)

@@ -35,6 +35,9 @@ MOST_PENDING = 100
 TURN_PATIENCE = 2.0
 """Seconds. A login that could have its turn and does not take it for so long is stopped: the next one goes first."""
 
+LEAST_LEFT = 1 / 6
+"""The part of the time that must be left for the person to answer; a request with less is not sent."""
+
 IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 _T = TypeVar("_T")
 
@@ -66,15 +69,19 @@ def origin_of(login: Login) -> str:
     without an address (AF_UNIX, vsock), and PAM_RHOST does not count: with `UseDNS yes` it is a host name. Of an IPv6
     address its /64 network counts: a host can choose any address in it (RFC 4862).
     """
-    host = login.address if login.through_sshd else login.rhost
-    address = ip_address(host or "")
+    return origin(login.service, login.address if login.through_sshd else login.rhost)
+
+
+def origin(service: str, remote: str | None, machine: str = "") -> str:
+    """As `origin_of`, of a login from `remote`; the same for all machines, if it is not from the `machine` itself."""
+    address = ip_address(remote or "")
     if address is not None and address.is_loopback:
-        host = None
+        remote = None
     elif isinstance(address, ipaddress.IPv6Address):
-        host = str(ipaddress.IPv6Network((int(address), 64), strict=False))
+        remote = str(ipaddress.IPv6Network((int(address), 64), strict=False))
     elif address is not None:
-        host = str(address)
-    return f"{login.service}\0{f'from {host}' if host else 'here'}"
+        remote = str(address)
+    return f"{service}\0{f'from {remote}' if remote else f'here{machine}'}"
 
 
 def origin_key(person: str, login: Login, asker: str = "") -> str:
@@ -83,7 +90,12 @@ def origin_key(person: str, login: Login, asker: str = "") -> str:
     If the person is asked as a second person, who asks them (`asker`) is a part of it: one who fails does not make
     others wait.
     """
-    text = f"{person}\0{origin_of(login)}" + (f"\0{asker}" if asker else "")
+    return key_of(person, origin_of(login), asker)
+
+
+def key_of(person: str, origin: str, asker: str = "") -> str:
+    """As `origin_key`, of what `origin` has returned."""
+    text = f"{person}\0{origin}" + (f"\0{asker}" if asker else "")
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -114,6 +126,8 @@ class Pending:
     """Whether its request may be on the phone."""
     decided: bool = False
     """Whether the result of its request is known, and only its session remains to be ended."""
+    host: str = ""
+    """Where it logs in, if logins of several hosts wait for their turns."""
 
 
 @dataclass(frozen=True)
@@ -211,16 +225,36 @@ class ThrottleState:
     def is_next(self, login: Pending, now: float) -> bool:
         """Whether it is the login's turn.
 
-        Turns go round by origin: the one whose last turn is longest ago goes first. Within it, who came first.
+        Turns go round by origin, and by host if there are several: the one whose last turn is longest ago goes first.
+        Within it, who came first.
         """
-        if self.turn_holder() is not None or now < self.next_turn:
+        if not self._is_free(now):
             return False
-        for each in sorted(self.pending, key=lambda each: (self.turns.get(each.origin, -1.0), each.since)):
+        for each in self._in_order():
             if each.ident == login.ident:
                 return True
             if now - max(self.next_turn, each.since) < TURN_PATIENCE:
                 return False
         return False
+
+    def first(self, now: float) -> Pending | None:
+        """The login whose turn it is, if none has it."""
+        return next(iter(self._in_order()), None) if self._is_free(now) else None
+
+    def _is_free(self, now: float) -> bool:
+        """Whether a login may have its turn now."""
+        return self.turn_holder() is None and now >= self.next_turn
+
+    def _in_order(self) -> list[Pending]:
+        """Who waits, in the order of the turns. Neither an origin on many hosts nor a host that names many origins
+        comes before others: of the two, the later turn counts."""
+
+        def place(login: Pending) -> tuple[float, float, float]:
+            of_origin = self.turns.get(login.origin, -1.0)
+            of_host = self.turns.get(login.host, -1.0) if login.host else of_origin
+            return max(of_origin, of_host), of_origin, login.since
+
+        return sorted(self.pending, key=place)
 
     def next_chance(self, now: float) -> float:
         """Seconds until a login that waits may be next, if nothing happens before."""
@@ -343,19 +377,22 @@ def _refusal(state: ThrottleState, login: Pending, limits: ThrottleSettings, now
         return Refusal(Cause.LIMIT, reason, wait)
     wait = state.wait_for_cap(limits, now)
     if wait:
-        reason = f"{limits.requests_per_hour} requests within an hour were not approved (throttle.requests_per_hour)"
+        reason = f"{limits.requests_per_hour} requests within an hour were not approved (requests_per_hour)"
         return Refusal(Cause.LIMIT, reason, wait)
     return None
 
 
 def _with_turn(state: ThrottleState, login: Pending, now: float) -> ThrottleState:
     """The login has its turn, and its request counts from now on."""
+    turns = dict(state.turns)
+    for name in filter(None, (login.host, login.origin)):
+        turns = {**_without(turns, name), name: now}
     return replace(
         state,
         pending=tuple(
             replace(each, has_turn=True) if each.ident == login.ident else each for each in state.pending
         ),
-        turns=_newest({**_without(state.turns, login.origin), login.origin: now}),
+        turns=_newest(turns),
         requests={**state.requests, login.ident: now},
     )
 

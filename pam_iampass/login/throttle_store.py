@@ -21,6 +21,7 @@ from pam_iampass.login import throttle
 from pam_iampass.login.application import ApplicationGone, Stopping
 from pam_iampass.login.throttle import (
     HOUR,
+    LEAST_LEFT,
     Attempt,
     Cause,
     Failures,
@@ -34,9 +35,6 @@ from pam_iampass.login.throttle import (
 from pam_iampass.outcome import Decision, Login, Outcome
 from pam_iampass.system.boot import since_boot
 from pam_iampass.system.database import Database, encoded
-
-#: The part of the time that must be left for the person to answer; a request with less is not sent.
-LEAST_LEFT = 1 / 6
 
 OTHER_LOGIN = (
     "Another login in your name is decided before this one. Deny requests that you do not recognize."

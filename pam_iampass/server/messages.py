@@ -243,8 +243,8 @@ class Start:
         return cls(user, methods, int(duration), parameters)
 
 
-def started(status: Status, token: str, secret: str, url: str, **more: int) -> Reply:
-    """A request went to the phone. `url` is that of the session, to which the last parts of its two calls are added;
+def started(status: Status, token: str, secret: str, url: str, **more: object) -> Reply:
+    """A request went to the phone. `url` is that of the session, to which the last parts of its two calls are added.
     `more` are members that IAMPASS itself does not have."""
     answer = {
         "authenticated": True,
@@ -258,15 +258,15 @@ def started(status: Status, token: str, secret: str, url: str, **more: int) -> R
     return Reply.of({"authentication_status": answer}, 202)
 
 
-def not_started(reason: str, **more: dict[str, str]) -> Reply:
+def not_started(reason: str, **more: object) -> Reply:
     """The person cannot be asked, for example because of `NO_MOBILE_DEVICE`. `more` are members that IAMPASS itself
     does not have."""
     return Reply.of({"authentication_status": {"authenticated": False, "reason": reason, **more}})
 
 
-def polled(status: Status, **more: int) -> Reply:
-    """The answer to a poll, in the outer key that the published client expects and the documentation leaves out. `more`
-    are members that IAMPASS itself does not have."""
+def polled(status: Status, **more: object) -> Reply:
+    """The answer to a poll, in the outer key that the published client expects and the documentation leaves out.
+    `more` are members that IAMPASS itself does not have."""
     answer = {"authenticated": status is Status.active, "session_status": status.name, **more}
     return Reply.of({"authentication_status": answer})
 

@@ -406,10 +406,9 @@ def test_a_status_that_is_not_verified_approves_nobody(
     gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
 ) -> None:
     begun = caller.ask("alice").authentication
+    id = gateway_server.session(begun).id
     _shows_another(gateway_server, "text", "pending", "active")
-    gateway_server.rows(
-        "UPDATE session SET status = 'active' WHERE id = %s", gateway_server.session(begun).id
-    )
+    gateway_server.rows("UPDATE session SET status = 'active' WHERE id = %s", id)
     asked, end = set(), time.monotonic() + 4
     while time.monotonic() < end:  # until polls are answered from what the gateway has looked at
         reply = caller.session("GET", begun, "status_url")

@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Awaitable
+from dataclasses import replace
 from datetime import datetime, timezone
 from ipaddress import ip_network
 from pathlib import Path
@@ -20,11 +21,11 @@ from pam_iampass.gateway.database import Database, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.keys import KeyFile
-from pam_iampass.gateway.settings import GatewaySettings, GroupSettings, LimitSettings
+from pam_iampass.gateway.settings import GatewaySettings, GroupSettings
 from pam_iampass.server.http import Dispatcher
 from pam_iampass.server.messages import IncomingRequest, Reply
 from tests.sandbox.signer import signed
-from tests.support.gateway import HOST, HostCaller, RunningGateway
+from tests.support.gateway import HOST, LIMITS, HostCaller, RunningGateway
 from tests.support.sandbox import Sandbox
 
 NAME = "gateway.example.com"
@@ -139,7 +140,7 @@ def fleet(conninfo: str, keys: KeyFile, tmp_path: Path) -> Callable[[Use[T]], T]
         certificate_file=tmp_path / "none",
         certificate_key_file=tmp_path / "none",
         groups={"bastion": GroupSettings(admit=True)},
-        limits=LimitSettings(30, 4, 10),
+        limits=replace(LIMITS, connections=4, calls_at_once=10),
         keep_records=3600,
     )
 

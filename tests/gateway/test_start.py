@@ -122,8 +122,9 @@ def test_the_same_id_from_another_host_is_another_request(
     first = caller.ask("alice", once).authentication
     gateway_server.add_host(OTHER)
     gateway_server.application_id = OTHER
-    assert caller.ask("alice", once).authentication["session_token"] != first["session_token"]
-    assert len(sandbox.sessions) == 2
+    second = caller.ask("alice", once).authentication
+    assert second["session_token"] != first["session_token"]
+    assert (first.get("queued"), second["queued"]) == (None, True)
 
 
 @pytest.mark.parametrize("point", [*POINTS, "during the call"])
@@ -154,14 +155,22 @@ def test_a_phone_rings_at_most_once_whenever_the_gateway_is_killed(
             return
         assert reason_of(reply) == "TRY_AGAIN"
         # The phone may be ringing: until it cannot be any more, nothing else is asked of it.
-        assert reason_of(caller.ask("alice", duration_seconds="2")) == "HOST_THROTTLED"
+        waits = caller.ask("alice", duration_seconds="1").authentication
+        assert waits["queued"] is True
+        assert caller.answer(waits) == "timeout"
+        assert caller.state(waits)["reason"] == "NO_TURN"
+        assert len(sandbox.sessions) == rung
         _past_deadline(running)
         running.run(sessions.give_up(running.gateway))
         (record,) = (
             record for record in running.records if record.get("reason") == "its gateway has stopped"
         )
         assert record["outcome"] == "unavailable"
-        assert caller.ask("alice", duration_seconds="2").status == 202
+        waits = caller.ask("alice", duration_seconds="20").authentication
+        running.turn_is_over("alice")
+        sandbox.wait_for_calls("start", rung + 1)
+        assert len(sandbox.sessions) == rung + 1
+        assert "queued" not in caller.state(waits)
 
 
 def test_a_host_that_hangs_up_does_not_stop_its_request(
@@ -330,10 +339,9 @@ def settings_with_limit(conninfo: str, sandbox: Sandbox, folder: Path, limit: in
 def test_a_host_has_one_request_on_a_phone_at_a_time(caller: HostCaller, sandbox: Sandbox) -> None:
     with ThreadPoolExecutor(6) as pool:
         replies = list(pool.map(lambda _: caller.ask("alice"), range(6)))
-    assert sorted(reply.status for reply in replies) == [200] * 5 + [202]
-    assert {reason_of(reply) for reply in replies if reply.status == 200} == {"HOST_THROTTLED"}
-    assert caller.ask("bob").status == 202
-    sandbox.approve("token-of-alice")
+    assert {reply.status for reply in replies} == {202}
+    assert sorted("queued" in reply.authentication for reply in replies) == [False] + [True] * 5
+    assert "queued" not in caller.ask("bob").authentication
     assert len(sandbox.sessions) == 2
 
 
@@ -539,23 +547,27 @@ def test_a_start_that_was_given_up_while_iampass_was_called_stays_so_and_rings_n
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(caller.ask, "alice", duration_seconds="1")
         sandbox.wait_for_calls("start")
-        assert reason_of(HostCaller(gateway_server).ask("alice", duration_seconds="1")) == "HOST_THROTTLED"
+        waits = HostCaller(gateway_server).ask("alice", duration_seconds="1").authentication
+        assert waits["queued"] is True
+        assert HostCaller(gateway_server).answer(waits) == "timeout"
         gateway_server.run(sessions.give_up(gateway_server.gateway))
-        (row,) = gateway_server.rows("SELECT state, deadline > expires_at AS covers_the_call FROM session")
+        (row,) = gateway_server.rows(
+            "SELECT state, deadline > expires_at AS covers_the_call FROM session WHERE state <> 'not_started'"
+        )
         assert row == {"state": "starting", "covers_the_call": True}
         _past_deadline(gateway_server)
         gateway_server.run(sessions.give_up(gateway_server.gateway))
         assert reason_of(first.result()) == "TRY_AGAIN"
     assert sandbox.wait_for_end("token-of-alice")
-    assert gateway_server.rows("SELECT state FROM session") == [{"state": "ended"}]
+    assert gateway_server.rows("SELECT state FROM session ORDER BY began_at")[0] == {"state": "ended"}
     assert [record["reason"] for record in gateway_server.records][-1] == "its gateway has stopped"
 
 
 def _past_deadline(running: RunningGateway) -> None:
-    """As if the gateway that has begun the only start had been away for long."""
+    """As if the gateway that has begun the first start had been away for long."""
 
     async def go(gateway: Gateway, connection: Connection) -> None:
-        (row,) = await many(connection, "SELECT id, began_at FROM session")
+        (row,) = await many(connection, "SELECT id, began_at FROM session WHERE state = 'starting'")
         locked = await sessions._locked(gateway, connection, row["id"])
         await sessions._change(gateway, connection, locked, deadline=row["began_at"])
 

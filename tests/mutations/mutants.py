@@ -261,14 +261,14 @@ MUTANTS = {
         ),
         Mutant(
             "two logins of one person have a request at the same time",
-            "if self.turn_holder() is not None or now < self.next_turn:",
-            "if now < self.next_turn:",
+            "return self.turn_holder() is None and now >= self.next_turn",
+            "return now >= self.next_turn",
             "test_a_second_login_has_its_turn_when_the_first_has_ended",
         ),
         Mutant(
             "a host has an origin for each of its names",
-            "login.address if login.through_sshd else login.rhost",
-            "login.rhost",
+            "origin(login.service, login.address if login.through_sshd else login.rhost)",
+            "origin(login.service, login.rhost)",
             "test_in_sshd_the_origin_is_the_address_and_no_host_name",
         ),
         Mutant(
@@ -1057,14 +1057,14 @@ MUTANTS = {
         ),
         Mutant(
             "a start whose gateway has died has not been made",
-            "if found.state is State.STARTING:\n        return _not_started(Reason.TRY_AGAIN.name",
-            "if found.state is State.STARTING:\n        return _not_started(Reason.IAMPASS_AWAY.name",
+            "if found.status is None:\n        return _not_started(Reason.TRY_AGAIN.name",
+            "if found.status is None:\n        return _not_started(Reason.IAMPASS_AWAY.name",
             "test_a_phone_rings_at_most_once_whenever_the_gateway_is_killed",
         ),
         Mutant(
             "a phone that may be ringing is asked again",
-            "(state = 'starting' AND deadline > now())",
-            "(state = 'starting' AND deadline < now())",
+            "after = turns.holding(after, login, session.deadline.timestamp() + turns.END_SECONDS)",
+            "after = turns.holding(after, login, before.now)",
             "test_a_phone_rings_at_most_once_whenever_the_gateway_is_killed",
         ),
         Mutant(
@@ -1316,14 +1316,14 @@ MUTANTS = {
         ),
         Mutant(
             "a host has several requests on a phone",
-            'if counted is None or counted["pending"] or',
-            "if counted is None or",
+            "queued=not after.has_turn(login)",
+            "queued=False",
             "test_a_host_has_one_request_on_a_phone_at_a_time",
         ),
         Mutant(
             "one host may use up the requests of a person",
-            'or counted["this_host"] >= max(limit // 3, 1):',
-            "or False:",
+            "return share_refusal(turns, login.host, limits) or throttle.joined(",
+            "return throttle.joined(",
             "test_one_host_gets_a_third_of_what_may_be_asked_of_a_person",
         ),
         Mutant(
@@ -1358,8 +1358,8 @@ MUTANTS = {
         ),
         Mutant(
             "starts for which no phone rings are without limit",
-            'or counted["not_started"] >= _NOT_STARTED_A_MINUTE:',
-            "or False:",
+            "if await _not_started(connection, host, person.name) >= _NOT_STARTED_A_MINUTE:",
+            "if False:",
             "test_starts_for_which_no_phone_rings_are_few_too",
         ),
         Mutant(
@@ -1370,8 +1370,8 @@ MUTANTS = {
         ),
         Mutant(
             "the turn of a person passes on while IAMPASS is called",
-            "seconds=_START_SECONDS + min(asked.duration",
-            "seconds=min(asked.duration",
+            "return max(deadline, may_ring) + timedelta(seconds=_START_SECONDS)",
+            "return max(deadline, may_ring)",
             "test_a_start_that_was_given_up_while_iampass_was_called_stays_so_and_rings_no_longer",
         ),
         Mutant(
@@ -1493,6 +1493,56 @@ MUTANTS = {
             "test_a_code_that_has_left_is_no_code_of_the_host",
         ),
     ),
+    "A person has one request at a time over all hosts, and no host or address keeps others from their turn": (
+        Mutant(
+            "two gateways give a turn at the same moment",
+            'statement = f"{_ROW} WHERE person = %s FOR UPDATE"',
+            'statement = f"{_ROW} WHERE person = %s"',
+            "test_a_host_has_one_request_on_a_phone_at_a_time",
+        ),
+        Mutant(
+            "an address has a turn at each host before others have one",
+            "return max(of_origin, of_host), of_origin, login.since",
+            "return of_host, of_host, login.since",
+            "test_an_attacker_does_not_keep_the_person_from_a_turn[from one address on all hosts]",
+        ),
+        Mutant(
+            "a host has a turn for each address that it names before others have one",
+            "return max(of_origin, of_host), of_origin, login.since",
+            "return of_origin, of_origin, login.since",
+            "test_an_attacker_does_not_keep_the_person_from_a_turn[from one host with many addresses]",
+        ),
+        Mutant(
+            "one address takes all places of a person's logins that wait",
+            "if of_origin >= limits.logins_at_once or of_host >= MOST_PENDING // 3:",
+            "if of_host >= MOST_PENDING // 3:",
+            "test_an_attacker_does_not_keep_the_person_from_a_turn[from one address on all hosts]",
+        ),
+        Mutant(
+            "a login that has given up while it waited rings",
+            "    if session.waits:\n",
+            "    if False:\n",
+            "test_a_login_that_has_given_up_while_it_waited_never_rings",
+        ),
+        Mutant(
+            "a login rings when nobody waits for its answer any more",
+            "if not each.has_turn and each.until <= self.now]",
+            "if not each.has_turn and each.until <= 0]",
+            "test_a_login_whose_time_is_over_before_its_turn_never_rings",
+        ),
+        Mutant(
+            "who may not ask any more when the turn comes does",
+            "found = await sessions.allowed(gateway, connection, host, host.machine, row[",
+            "found = await sessions._person(gateway, connection, host, row[",
+            "test_who_may_not_ask_any_more_when_the_turn_comes_does_not[HOST_SUSPENDED]",
+        ),
+        Mutant(
+            "a clock that goes back gives a turn twice",
+            "epoch FROM greatest(clock_timestamp(), least(changed_at, clock_timestamp() + interval '1 minute'))",
+            "epoch FROM clock_timestamp()",
+            "test_the_time_of_turns_does_not_go_back_when_the_databases_clock_does",
+        ),
+    ),
     "An invite is for the hosts that it says, and no host takes the place of another": (
         Mutant(
             "joining: an attacker who knows the name and the machine of a host is that host",
@@ -1556,8 +1606,8 @@ MUTANTS = {
         ),
         Mutant(
             "joining: a host that joins again is asked for anew",
-            "FILTER (WHERE NOT approved AND host_name = %s) AS this_host",
-            "FILTER (WHERE NOT approved AND host || %s = '') AS this_host",
+            "ident=turns.ident(host.name, id),",
+            "ident=turns.ident(host.id, id),",
             "test_what_a_host_has_asked_counts_on_when_it_leaves_and_joins_again",
         ),
         Mutant(

@@ -20,7 +20,7 @@ import psycopg
 import trustme
 from psycopg.rows import dict_row
 
-from pam_iampass.gateway import codes, hosts, joining, people, restored, service, sessions
+from pam_iampass.gateway import codes, hosts, joining, people, restored, service, sessions, turns
 from pam_iampass.gateway.database import Connection, Database
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
@@ -40,6 +40,16 @@ HOST = "h-aaaaaaaaaaaa"
 ELSEWHERE = "203.0.113.2"
 """An address of the isolated root's own that is no loopback one."""
 HOST_SECRET = "host-secret"
+LIMITS = LimitSettings(
+    cool_off=0.0,
+    longest_cool_off=900.0,
+    requests_per_hour=30,
+    logins_at_once=10,
+    spacing=0.0,
+    connections=10,
+    calls_at_once=50,
+)
+"""Without pauses between requests."""
 
 
 def settings_for(conninfo: str, sandbox: Sandbox, folder: Path, **changes: Any) -> GatewaySettings:
@@ -64,7 +74,7 @@ def settings_for(conninfo: str, sandbox: Sandbox, folder: Path, **changes: Any) 
         certificate_file=folder / "certificate.pem",
         certificate_key_file=folder / "certificate.pem",
         groups={"servers": GroupSettings()},
-        limits=LimitSettings(requests_per_hour=30, connections=10, calls_at_once=50),
+        limits=LIMITS,
         keep_records=365 * 86400.0,
     )
     return replace(settings, **changes)
@@ -186,6 +196,17 @@ class RunningGateway:
             cursor = connection.execute(statement.encode(), values)
             return cursor.fetchall() if cursor.description else []
 
+    def turn_is_over(self, person: str) -> None:
+        """As if the deadline of the request of a person had passed for long."""
+
+        async def go(_: Gateway, connection: Connection) -> None:
+            before = await turns.locked(connection, person)
+            holder = before.state.turn_holder()
+            assert holder is not None
+            await turns.write(connection, before, turns.holding(before.state, holder, before.now))
+
+        self.transaction(go)
+
     @property
     def records(self) -> list[dict[str, Any]]:
         """All records, the oldest first, each with its fields."""
@@ -205,6 +226,10 @@ class HostCaller(Signer[Server]):
         """The answer to a poll that waits until the session has another version."""
         url = f"{begun['status_url']}?wait={seconds}&version={version}"
         return self.session("GET", {**begun, "status_url": url}, "status_url")
+
+    def state(self, begun: Any) -> Any:
+        """What a poll says of a session."""
+        return self.session("GET", begun, "status_url").authentication
 
     def answer(self, begun: Any) -> str:
         """What the person has answered. Raises TimeoutError."""

@@ -74,13 +74,15 @@ CREATE TABLE session (
     person text NOT NULL,
     request_id text,                    -- of the host; none from a client that sends none
     parameters bytea NOT NULL,          -- digest of all that the host has asked for
-    state text NOT NULL CHECK (state IN ('starting', 'open', 'ended', 'not_started')),
+    methods text[] NOT NULL,
+    state text NOT NULL CHECK (state IN ('queued', 'starting', 'open', 'ended', 'not_started')),
     status text,                        -- the last one that IAMPASS has said
     reason text,                        -- why there is no session
     nothing_sent boolean NOT NULL,      -- connecting to IAMPASS has failed: it knows nothing of it
     approved boolean NOT NULL,          -- the person has approved, whatever came later
     began_at timestamptz NOT NULL,
-    deadline timestamptz NOT NULL,      -- until when a phone may ring for a start whose outcome is not known
+    deadline timestamptz NOT NULL,      -- until when the login waits; once IAMPASS is called, until when a phone may ring
+    retry_after integer,                -- in how many seconds a start would be made that the limits have refused
     expires_at timestamptz NOT NULL,
     decided_at timestamptz,             -- when the person has answered
     gateway uuid NOT NULL,              -- that has started it
@@ -95,8 +97,16 @@ CREATE TABLE session (
 );
 CREATE INDEX session_of_person ON session (person, began_at);
 CREATE INDEX session_of_host ON session (host_name, began_at);
-CREATE INDEX session_under_way ON session (state, status) WHERE state IN ('starting', 'open');
+CREATE INDEX session_under_way ON session (state, status) WHERE state IN ('queued', 'starting', 'open');
 CREATE INDEX session_expired ON session (expires_at);
+
+CREATE TABLE turn (                     -- what counts for the limits, and whose turn it is
+    person text PRIMARY KEY,
+    state jsonb NOT NULL,
+    waits boolean NOT NULL,             -- whether a session is queued
+    changed_at timestamptz NOT NULL
+);
+CREATE INDEX turn_waits ON turn (person) WHERE waits;
 
 CREATE TABLE nonce (
     client text NOT NULL,

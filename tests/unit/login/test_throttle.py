@@ -28,6 +28,7 @@ from pam_iampass.outcome import Login
 LIMITS = Limits(cool_off=30.0, longest_cool_off=900.0, requests_per_hour=30, logins_at_once=10, spacing=0.0)
 SPACED = replace(LIMITS, spacing=3.0)
 LOGIN = Login("alice", "sshd", rhost="192.0.2.1")
+LOGIN_IN_SSHD = replace(LOGIN, ssh_auth_info="", address="192.0.2.1")
 
 
 class Person:
@@ -39,10 +40,10 @@ class Person:
         self.now = 100_000.0
         self.logins: dict[str, Pending] = {}
 
-    def come(self, name: str, origin: str = "here") -> Refusal | None:
+    def come(self, name: str, origin: str = "here", host: str = "") -> Refusal | None:
         """A login wants its turn; it is over 75 s later at the latest."""
         self.now += 0.01
-        self.logins[name] = Pending(origin, name, self.now, self.now, self.now + 75.0)
+        self.logins[name] = Pending(origin, name, self.now, self.now, self.now + 75.0, host=host)
         return self._after(throttle.joined(self.current, self.logins[name], self.limits))
 
     def tries(self, name: str) -> Refusal | None:
@@ -325,6 +326,25 @@ def test_while_an_origin_waits_every_other_one_has_at_most_one_turn(arrivals: li
                 break
 
 
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=20), st.booleans(), st.integers(0, 5), st.integers(0, 19)
+)
+def test_neither_an_origin_on_many_hosts_nor_a_host_with_many_origins_comes_before_another_login_twice(
+    attackers: list[int], one_origin: bool, host: int, turns: int
+) -> None:
+    person = Person()
+    for place, each in enumerate(attackers):
+        where = ("attacker", f"host {each}") if one_origin else (f"attacker {each}", "host 6")
+        person.come(str(place), *where)
+    for _ in range(min(turns, len(attackers) - 1)):
+        person.end(str(person.next()))
+    assert person.next() is not None
+    person.come("own", "home", f"host {host}")
+    person.end(str(person.holder))
+    assert person.current.first(person.now) == person.logins["own"]
+    assert person.next() == "own"
+
+
 # Those who do not move
 
 
@@ -449,6 +469,16 @@ def test_in_sshd_the_origin_is_the_address_and_no_host_name() -> None:
     assert origin_of(in_sshd) != origin_of(replace(in_sshd, address="192.0.2.2"))
     without = replace(in_sshd, address="", rhost="UNKNOWN")
     assert origin_of(without) == origin_of(replace(without, address="127.0.0.1"))
+
+
+def test_the_origin_of_a_login_from_elsewhere_is_the_same_on_all_machines() -> None:
+    assert (
+        throttle.origin("sshd", "192.0.2.1", "web1")
+        == throttle.origin("sshd", "192.0.2.1", "web2")
+        == origin_of(LOGIN_IN_SSHD)
+    )
+    for here in (None, "127.0.0.1", "::1"):
+        assert throttle.origin("sudo", here, "web1") != throttle.origin("sudo", here, "web2")
 
 
 def test_the_same_origin_has_another_key_for_another_user() -> None:

@@ -1,0 +1,102 @@
+"""Starts the requests that wait for their turn.
+
+Each gateway does so for all people: the first one that locks the turns of a person takes the next one. The row is
+`starting`, and committed, before IAMPASS is called, so that a request that has waited rings at most once, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+
+import psycopg
+
+from pam_iampass.client.status import Status
+from pam_iampass.gateway import hosts, sessions, turns
+from pam_iampass.gateway.database import Connection, DatabaseError
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.people import Person
+from pam_iampass.gateway.sessions import HostSession, Reason, Throttled
+from pam_iampass.gateway.turns import Turns
+from pam_iampass.login import throttle
+from pam_iampass.login.throttle import Cause, Pending, Refusal, ThrottleState
+
+_LOOK_SECONDS = 0.5
+"""How often the database is asked whose turn it is. After a request of this gateway, it is asked at once."""
+_FAILURES = (DatabaseError, psycopg.Error, Tampered)
+
+
+async def take_turns(gateway: Gateway) -> None:
+    """Start the requests whose turn has come, until this is cancelled."""
+    while True:
+        gateway.turn_over.clear()
+        with contextlib.suppress(*_FAILURES):
+            async with gateway.database.transaction() as connection:
+                waiting = await turns.waiting(connection)
+            for each in waiting:
+                if each.due:
+                    with contextlib.suppress(*_FAILURES):
+                        await take_turn(gateway, each.person)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(gateway.turn_over.wait(), _LOOK_SECONDS)
+
+
+async def take_turn(gateway: Gateway, name: str) -> None:
+    """Start the request of a person whose turn it is, if there is one. Raises DatabaseError and Tampered."""
+    async with gateway.database.transaction() as connection:
+        started = await _next(gateway, connection, await turns.locked(connection, name))
+    if started is not None:
+        session, person = started
+        key = (session.host, str(session.id))
+        task = asyncio.create_task(sessions.made(gateway, session, person))
+        gateway.starts[key] = task
+        task.add_done_callback(lambda _: gateway.starts.pop(key))
+
+
+async def _next(gateway: Gateway, connection: Connection, before: Turns) -> tuple[HostSession, Person] | None:
+    """The session that is `starting` now, and its person; None if there is none. Those that may not start are ended."""
+    for late in before.overdue:
+        await _refuse(gateway, connection, late, Throttled.of(Refusal(Cause.NO_TURN)))
+    state, started = before.state, None
+    while started is None and (login := state.first(before.now)) is not None:
+        found = turns.tried(replace(before, written=state), login, gateway.settings.limits)
+        if isinstance(found, ThrottleState):
+            started = await _started(gateway, connection, login, before.now)
+        else:
+            await _refuse(gateway, connection, login, Throttled.of(found))
+        if isinstance(found, ThrottleState) and started is not None:
+            state = turns.holding(found, login, started[0].deadline.timestamp() + turns.END_SECONDS)
+        else:
+            state = throttle.left(state, login, before.now, failed=False)
+    await turns.write(connection, before, state)
+    return started
+
+
+async def _started(
+    gateway: Gateway, connection: Connection, login: Pending, now: float
+) -> tuple[HostSession, Person] | None:
+    """Have the row of a request say that IAMPASS is called. None if it may not be: the session is ended."""
+    row = await sessions.queued(gateway, connection, login)
+    if row is None:
+        return None
+    host = await hosts.find(gateway, connection, row["host"])
+    if host is None:
+        found: Person | Reason = Reason.HOST_SUSPENDED
+    elif sessions.is_slowed(host, now):
+        found = Reason.HOST_THROTTLED
+    else:
+        found = await sessions.allowed(gateway, connection, host, host.machine, row["person"])
+    if isinstance(found, Reason):
+        await _refuse(gateway, connection, login, Throttled(found, found.name, 0.0))
+        return None
+    return await sessions.begin_queued(gateway, connection, row, now), found
+
+
+async def _refuse(gateway: Gateway, connection: Connection, login: Pending, why: Throttled) -> None:
+    """End the session of a login that has waited for its turn."""
+    row = await sessions.queued(gateway, connection, login)
+    if row is not None:
+        status = Status.timeout if why.reason is Reason.NO_TURN else Status.failed
+        await sessions.end_queued(gateway, connection, row, status, why.reason.outcome, why)

@@ -1,0 +1,200 @@
+"""Whose turn it is on a person's phone, and how often it may ring, over all hosts and gateways.
+
+The rules are those of one host (`login/throttle.py`). The state of a person is one row, which is locked for the
+transaction that changes it, and never while IAMPASS is called. Times are the database's, in seconds since 1970.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Callable
+
+from psycopg.types.json import Jsonb
+
+from pam_iampass.gateway.database import Connection, many, one
+from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.settings import LimitSettings
+from pam_iampass.login import throttle
+from pam_iampass.login.throttle import (
+    MOST_PENDING,
+    Attempt,
+    Cause,
+    Failures,
+    Pending,
+    Refusal,
+    RequestResult,
+    ThrottleState,
+)
+
+END_SECONDS = 15.0
+"""After its deadline, for a request to be ended: its turn is over then, whatever became of it."""
+_ROW = """
+SELECT person, state, extract(
+    epoch FROM greatest(clock_timestamp(), least(changed_at, clock_timestamp() + interval '1 minute'))
+)::float8 AS now FROM turn
+"""
+"""With the time now, which does not go back: the clock of a standby that was promoted may be behind."""
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The state of a person as it was read."""
+
+    person: str
+    written: ThrottleState
+    """With what does not count any more."""
+    now: float
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Turns:
+        """Raises Tampered."""
+        try:
+            return cls(row["person"], _state(row["state"]), row["now"])
+        except (TypeError, ValueError, KeyError, AttributeError):
+            raise Tampered(f"turn: the row of {row['person']} was not written by a gateway") from None
+
+    @property
+    def state(self) -> ThrottleState:
+        """What counts now."""
+        return self.written.current(self.now)
+
+    @property
+    def overdue(self) -> list[Pending]:
+        """The logins whose turn has not come in time."""
+        return [each for each in self.written.pending if not each.has_turn and each.until <= self.now]
+
+    @property
+    def due(self) -> bool:
+        """Whether there is something to do for a login that waits."""
+        return bool(self.overdue) or self.state.first(self.now) is not None
+
+
+async def locked(connection: Connection, person: str) -> Turns:
+    """The turns of a person, which nobody else changes until the transaction ends. Raises Tampered."""
+    statement = f"{_ROW} WHERE person = %s FOR UPDATE"
+    row = await one(connection, statement, person)
+    while row is None:
+        await connection.execute(
+            "INSERT INTO turn VALUES (%s, '{}', false, clock_timestamp()) ON CONFLICT DO NOTHING", (person,)
+        )
+        row = await one(connection, statement, person)
+    return Turns.of(row)
+
+
+async def write(connection: Connection, turns: Turns, state: ThrottleState) -> None:
+    """Write the state of a person whose turns this transaction has locked."""
+    waits = any(not each.has_turn for each in state.pending)
+    await connection.execute(
+        "UPDATE turn SET state = %s, waits = %s, changed_at = to_timestamp(%s) WHERE person = %s",
+        (Jsonb(asdict(state)), waits, turns.now, turns.person),
+    )
+
+
+async def change(
+    connection: Connection, person: str, event: Callable[[ThrottleState, float], ThrottleState | Refusal]
+) -> ThrottleState | Refusal:
+    """Carry out an event of `login/throttle.py` now; returns the state afterwards, or the refusal. Raises Tampered."""
+    turns = await locked(connection, person)
+    found = event(turns.state, turns.now)
+    if isinstance(found, ThrottleState):
+        await write(connection, turns, found)
+    return found
+
+
+async def waiting(connection: Connection) -> list[Turns]:
+    """The turns of all people for whom a login waits, without those in rows that cannot be read."""
+    found = []
+    for row in await many(connection, f"{_ROW} WHERE waits"):
+        try:
+            found.append(Turns.of(row))
+        except Tampered:
+            continue
+    return found
+
+
+async def forget(connection: Connection) -> None:
+    """Delete what does not count any more."""
+    await connection.execute(
+        "DELETE FROM turn WHERE changed_at < now() - make_interval(secs => %s)", (throttle.HOUR,)
+    )
+
+
+def _state(written: Mapping[str, Any]) -> ThrottleState:
+    if not written:
+        return ThrottleState()
+    return ThrottleState(
+        failures={origin: Failures(**found) for origin, found in written["failures"].items()},
+        requests=dict(written["requests"]),
+        pending=tuple(Pending(**each) for each in written["pending"]),
+        attempts=tuple(Attempt(**each) for each in written["attempts"]),
+        turns=dict(written["turns"]),
+        next_turn=float(written["next_turn"]),
+        lost=float(written["lost"]),
+    )
+
+
+# Events of sessions
+
+
+def ident(host: str, session: object) -> str:
+    """What a session of the host with this name is called in the state."""
+    return f"{host} {session}"
+
+
+def joined(turns: Turns, login: Pending, limits: LimitSettings) -> ThrottleState | Refusal:
+    """A login takes its turn, or waits for it. Neither an origin nor a host takes the place of all others."""
+    waiting = turns.state.pending
+    of_origin = sum(each.origin == login.origin for each in waiting)
+    of_host = sum(each.host == login.host for each in waiting)
+    if of_origin >= limits.logins_at_once or of_host >= MOST_PENDING // 3:
+        return Refusal(Cause.AT_CAPACITY)
+    return share_refusal(turns, login.host, limits) or throttle.joined(turns.state, login, limits)
+
+
+def tried(turns: Turns, login: Pending, limits: LimitSettings) -> ThrottleState | Refusal:
+    """A login that has waited takes its turn, if it may now."""
+    refusal = share_refusal(turns, login.host, limits)
+    return refusal or throttle.tried(turns.state, login, limits, turns.now)
+
+
+def share_refusal(turns: Turns, host: str, limits: LimitSettings) -> Refusal | None:
+    """Why a host may not have the person asked: one host gets a third of the requests of an hour."""
+    share = max(limits.requests_per_hour // 3, 1)
+    own = {name: at for name, at in turns.state.requests.items() if name.partition(" ")[0] == host}
+    wait = replace(turns.state, requests=own).wait_for_cap(
+        replace(limits, requests_per_hour=share), turns.now
+    )
+    if not wait:
+        return None
+    reason = f"{share} requests of this host within an hour were not approved (a third of requests_per_hour)"
+    return Refusal(Cause.LIMIT, reason, wait)
+
+
+def holding(state: ThrottleState, login: Pending, until: float) -> ThrottleState:
+    """The login has its turn until then, if its result does not become known before."""
+    return replace(
+        state,
+        pending=tuple(
+            replace(each, until=until) if each.ident == login.ident else each for each in state.pending
+        ),
+    )
+
+
+async def finish(
+    connection: Connection, person: str, ident: str, result: RequestResult, limits: LimitSettings
+) -> None:
+    """A request is on the phone no longer, or has never been: the next one may come. Raises Tampered."""
+    turns = await locked(connection, person)
+    for login in turns.state.pending:
+        if login.ident == ident:
+            state = throttle.decided(turns.state, login, result, limits, turns.now)
+            await write(connection, turns, throttle.ended(state, login, turns.now))
+
+
+async def leave(connection: Connection, person: str, ident: str) -> None:
+    """A login that waits for its turn gives up. Raises Tampered."""
+    turns = await locked(connection, person)
+    for login in turns.state.pending:
+        if login.ident == ident and not login.has_turn:
+            await write(connection, turns, throttle.left(turns.state, login, turns.now, failed=False))

@@ -1,0 +1,358 @@
+"""Turns and limits over all hosts and gateways: one request a person at a time, and a phone that rings no more often
+for a hundred hosts than for one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from pam_iampass.gateway import queue, turns
+from pam_iampass.gateway.hosts import HostStatus
+from pam_iampass.gateway.sessions import State
+from pam_iampass.gateway.settings import GatewaySettings
+from tests.sandbox.signer import signed
+from tests.support.gateway import HOST, LIMITS, HostCaller, RunningGateway, new_request_id, settings_for
+from tests.support.gateway_process import GatewayProcess
+from tests.support.sandbox import Sandbox
+
+OTHER = "h-bbbbbbbbbbbb"
+ATTACKER, PERSON = "192.0.2.66", "198.51.100.7"
+
+
+def ids(number: int) -> list[str]:
+    return [f"h-{place:012}" for place in range(number)]
+
+
+@pytest.fixture
+def settings(conninfo: str, sandbox: Sandbox, tmp_path: Path) -> GatewaySettings:
+    return settings_for(conninfo, sandbox, tmp_path)
+
+
+def ask(running: RunningGateway, host: str, person: str = "alice", **parameters: str) -> Any:
+    """What a host is answered that has a person asked."""
+    caller = HostCaller(running)
+    query = urlencode({"request_id": new_request_id(), "service": "sshd", **parameters})
+    target = f"/authentication/authenticate_user/{host}/{person}?{query}"
+    headers = signed(host, running.application_secret, running.url + target)
+    return caller.send("POST", target, {**headers, "Content-Type": "application/json"}, b"{}").authentication
+
+
+def ringing(sandbox: Sandbox) -> int:
+    return sum(session.undecided for session in sandbox.sessions)
+
+
+def until(what: Any, seconds: float = 10.0) -> Any:
+    """What a function returns, once that is true."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, "it has not happened in time"
+        time.sleep(0.05)
+    return found
+
+
+def in_line(running: RunningGateway) -> int:
+    (row,) = running.rows("SELECT count(*) AS queued FROM session WHERE state = 'queued'")
+    return int(row["queued"])
+
+
+# An attacker who knows the password
+
+
+@pytest.mark.parametrize("number", [1, 100])
+def test_the_phone_rings_no_more_often_for_a_hundred_hosts_than_for_one(
+    settings: GatewaySettings, sandbox: Sandbox, number: int
+) -> None:
+    limits = replace(LIMITS, cool_off=30.0)
+    with RunningGateway(replace(settings, limits=limits)) as running:
+        running.populate()
+        for host in ids(number):
+            running.add_host(host)
+        with ThreadPoolExecutor(20) as pool:
+            tries = [
+                pool.submit(ask, running, ids(number)[each % number], remote=ATTACKER) for each in range(100)
+            ]
+            for rung in (1, 2):
+                until(lambda rung=rung: len(sandbox.sessions) == rung)
+                sandbox.deny("token-of-alice")
+            replies = [each.result() for each in tries]
+        until(lambda: in_line(running) == 0)
+        assert len(sandbox.sessions) == 2
+        refused = [reply["reason"] for reply in replies if not reply["authenticated"]]
+        assert set(refused) <= {"AT_CAPACITY", "HOST_THROTTLED"}
+        # Who tries it again is told how long it takes, as on one host.
+        again = ask(running, ids(number)[0], remote=ATTACKER)
+        assert (again["reason"], 20 < again["retry_after"] <= 30) == ("HOST_THROTTLED", True)
+        # Those that have waited are told so, too.
+        waited = [reply for reply in replies if reply.get("queued")]
+        caller = HostCaller(running)
+        states = [caller.state(each) for each in waited]
+        told = [state for state in states if "reason" in state]
+        assert {(state["session_status"], state["reason"]) for state in told} == {
+            ("failed", "HOST_THROTTLED")
+        }
+        assert all(state["retry_after"] == 30 for state in told)
+        # The person is not kept out.
+        own = ask(running, ids(number)[-1], remote=PERSON)
+        assert "queued" not in own
+        sandbox.approve(sandbox.wait_for_request("token-of-alice"))
+        assert caller.answer(own) == "active"
+
+
+@pytest.mark.parametrize("flood", ["from one address on all hosts", "from one host with many addresses"])
+def test_an_attacker_does_not_keep_the_person_from_a_turn(
+    settings: GatewaySettings, sandbox: Sandbox, flood: str
+) -> None:
+    with RunningGateway(settings) as running:
+        running.populate()
+        for host in ids(40):
+            running.add_host(host)
+        for place, host in enumerate(ids(40)):
+            if flood.startswith("from one address"):
+                ask(running, host, remote=ATTACKER)
+            else:
+                ask(running, HOST, remote=f"192.0.2.{place}")
+        assert ringing(sandbox) == 1
+        assert in_line(running) == (9 if flood.startswith("from one address") else 32)
+        own = ask(running, ids(1)[0], remote=PERSON)
+        assert own["queued"] is True
+        sandbox.deny("token-of-alice")
+        until(lambda: len(sandbox.sessions) == 2)
+        sandbox.approve(sandbox.wait_for_request("token-of-alice"))
+        assert HostCaller(running).answer(own) == "active"
+        assert ringing(sandbox) <= 1
+
+
+def test_hosts_that_fail_make_neither_another_address_nor_another_second_person_wait(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    with RunningGateway(replace(settings, limits=replace(LIMITS, cool_off=30.0))) as running:
+        running.populate()
+        running.add_host(OTHER)
+        caller = HostCaller(running)
+        for host in (HOST, OTHER):
+            begun = ask(running, host, remote=ATTACKER, asker="mallory")
+            sandbox.deny("token-of-alice")
+            assert caller.answer(begun) == "cancelled"
+        assert ask(running, HOST, remote=ATTACKER, asker="mallory")["reason"] == "HOST_THROTTLED"
+        for other in ({"remote": ATTACKER, "asker": "bob"}, {"remote": PERSON}, {"remote": ""}):
+            begun = ask(running, OTHER, **{name: text for name, text in other.items() if text})
+            assert begun["authenticated"] is True
+            sandbox.approve(sandbox.wait_for_request("token-of-alice"))
+            assert caller.answer(begun) == "active"
+
+
+# Several gateways
+
+
+@contextmanager
+def several(settings: GatewaySettings, number: int) -> Iterator[list[RunningGateway]]:
+    with ExitStack() as stack:
+        running = [stack.enter_context(RunningGateway(settings)) for _ in range(number)]
+        running[0].populate()
+        running[0].add_host(OTHER)
+        yield running
+
+
+def test_two_gateways_never_have_two_requests_of_a_person_on_the_phone(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    most, done = 0, threading.Event()
+
+    def approve() -> None:
+        nonlocal most
+        while not done.is_set():
+            most = max(most, ringing(sandbox))
+            for session in sandbox.sessions:
+                if session.undecided:
+                    sandbox.approve(session)
+
+    with several(settings, 2) as running, ThreadPoolExecutor(9) as pool:
+        pool.submit(approve)
+        try:
+            begun = list(
+                pool.map(lambda each: ask(running[each % 2], (HOST, OTHER)[each // 2 % 2]), range(8))
+            )
+            for each in begun:
+                assert HostCaller(running[0]).answer(at(running[0], each)) == "active"
+        finally:
+            done.set()
+    assert most == 1
+    assert len(sandbox.sessions) == 8
+
+
+def at(running: RunningGateway, begun: Any) -> Any:
+    """A session, whose calls are made at this gateway."""
+    return {
+        **begun,
+        **{
+            name: f"{running.url}/session{begun[name].partition('/session')[2]}"
+            for name in ("status_url", "logout_url")
+        },
+    }
+
+
+def test_one_request_that_reaches_two_gateways_at_once_rings_once(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    with several(settings, 2) as running, ThreadPoolExecutor(2) as pool:
+        for _ in range(5):
+            once = new_request_id()
+            replies = list(pool.map(lambda each, id=once: HostCaller(each).ask("alice", id), running))
+            tokens = {reply.authentication.get("session_token") for reply in replies} - {None}
+            assert len(tokens) == 1
+            assert {reply.authentication.get("reason") for reply in replies} <= {None, "TRY_AGAIN"}
+            sandbox.approve(sandbox.wait_for_request("token-of-alice"))
+            until(lambda: ringing(sandbox) == 0)
+            until(lambda: running[0].rows("SELECT 1 FROM turn WHERE state->'pending' = '[]'"))
+    assert len(sandbox.sessions) == 5
+
+
+def test_another_gateway_goes_on_when_one_dies_while_a_login_waits(
+    settings: GatewaySettings, conninfo: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with several(settings, 1) as (running,):
+        first = ask(running, HOST)
+        with GatewayProcess(conninfo, sandbox, tmp_path, "none") as process:
+            waits = HostCaller(process).ask("alice").authentication
+            assert waits["queued"] is True
+            process.kill()
+        sandbox.approve("token-of-alice")
+        assert HostCaller(running).answer(first) == "active"
+        until(lambda: len(sandbox.sessions) == 2)
+        sandbox.approve(sandbox.wait_for_request("token-of-alice"))
+        assert HostCaller(running).answer(at(running, waits)) == "active"
+
+
+def test_a_request_that_has_waited_rings_at_most_once_if_its_gateway_is_killed(
+    settings: GatewaySettings, conninfo: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with several(settings, 1) as (running,):
+        ask(running, HOST)
+    with GatewayProcess(conninfo, sandbox, tmp_path, "before the call") as process:
+        waits = HostCaller(process).ask("alice", timeout="30").authentication
+        assert waits["queued"] is True
+        sandbox.deny("token-of-alice")
+        process.wait_until_stopped()
+        process.kill()
+    with RunningGateway(settings) as running:
+        caller, waits = HostCaller(running), at(running, waits)
+        assert running.session(waits).state is State.STARTING
+        assert caller.state(waits)["session_status"] == "pending"
+        assert "queued" not in caller.state(waits)
+        later = ask(running, OTHER)
+        time.sleep(2 * queue._LOOK_SECONDS)
+        assert caller.state(later)["queued"] is True
+        assert len(sandbox.sessions) == 1
+        running.turn_is_over("alice")
+        until(lambda: len(sandbox.sessions) == 2)
+
+
+# A login that waits
+
+
+def test_a_login_that_has_given_up_while_it_waited_never_rings(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    with several(settings, 1) as (running,):
+        caller = HostCaller(running)
+        first, waits = ask(running, HOST), ask(running, OTHER)
+        version = running.session(waits).version
+        assert caller.end(waits) is True
+        assert caller.end(waits) is False
+        assert caller.state(waits)["session_status"] == "closed"
+        assert running.session(waits).version > version
+        assert caller.end(first) is True
+        time.sleep(2 * queue._LOOK_SECONDS)
+        assert len(sandbox.sessions) == 1
+        assert "cancelled" in [record.get("outcome") for record in running.records]
+
+
+def test_a_repeat_of_a_start_that_waits_is_answered_as_the_first_one(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    with several(settings, 1) as (running,):
+        caller, once = HostCaller(running), new_request_id()
+        caller.ask("alice")
+        waits = caller.ask("alice", once)
+        assert caller.ask("alice", once).body == waits.body
+        sandbox.deny("token-of-alice")
+        until(lambda: len(sandbox.sessions) == 2)
+        again = caller.ask("alice", once).authentication
+        assert again["session_token"] == waits.authentication["session_token"]
+        assert "queued" not in again
+    assert len(sandbox.sessions) == 2
+
+
+def test_a_login_whose_time_is_over_before_its_turn_never_rings(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    with several(settings, 1) as (running,):
+        caller = HostCaller(running)
+        first, waits = ask(running, HOST), ask(running, OTHER, timeout="1")
+        assert caller.answer(waits) == "timeout"
+        assert caller.state(waits)["reason"] == "NO_TURN"
+        assert caller.end(first) is True
+        time.sleep(2 * queue._LOOK_SECONDS)
+        assert len(sandbox.sessions) == 1
+        assert running.records[0]["reason"] == "NO_TURN"
+        assert running.records[0]["outcome"] == "throttled"
+
+
+@pytest.mark.parametrize("why", ["HOST_SUSPENDED", "UNKNOWN_USER", "HOST_THROTTLED", "tampered"])
+def test_who_may_not_ask_any_more_when_the_turn_comes_does_not(
+    settings: GatewaySettings, sandbox: Sandbox, why: str
+) -> None:
+    with several(settings, 1) as (running,):
+        caller = HostCaller(running)
+        first, waits = ask(running, HOST), ask(running, OTHER)
+        if why == "HOST_SUSPENDED":
+            running.change_host(OTHER, status=HostStatus.SUSPENDED)
+        elif why == "UNKNOWN_USER":
+            running.rows("DELETE FROM person WHERE name = 'alice'")
+        elif why == "HOST_THROTTLED":
+            running.change_host(OTHER, slowed_until=datetime(2100, 1, 1, tzinfo=timezone.utc))
+        else:
+            running.rows("UPDATE session SET host = %s WHERE state = 'queued'", HOST)
+        assert caller.end(first) is True
+        until(lambda: running.rows("SELECT 1 FROM turn WHERE state->'pending' = '[]'"))
+        assert len(sandbox.sessions) == 1
+        if why == "tampered":
+            assert "alert" in [record["kind"] for record in running.records]
+        else:
+            assert running.session(waits).reason == why
+
+
+def test_the_time_of_turns_does_not_go_back_when_the_databases_clock_does(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    with several(settings, 1) as (running,):
+        ask(running, HOST)
+        running.rows("UPDATE turn SET changed_at = changed_at + interval '20 seconds'")
+        before = running.transaction(lambda _, connection: turns.locked(connection, "alice"))
+        assert before.now > time.time() + 15
+        assert ask(running, OTHER)["queued"] is True
+        again = running.transaction(lambda _, connection: turns.locked(connection, "alice"))
+        assert again.now >= before.now
+        assert ask(running, HOST)["queued"] is True
+        assert len(sandbox.sessions) == 1
+
+
+def test_between_two_requests_is_a_pause(settings: GatewaySettings, sandbox: Sandbox) -> None:
+    with several(replace(settings, limits=replace(LIMITS, spacing=2.0)), 1) as (running,):
+        first = ask(running, HOST)
+        ask(running, OTHER)
+        sandbox.deny("token-of-alice")
+        assert HostCaller(running).answer(first) == "cancelled"
+        decided = time.monotonic()
+        until(lambda: len(sandbox.sessions) == 2)
+        assert 1.0 < time.monotonic() - decided < 4.0
