@@ -26,6 +26,8 @@ _EPILOG = """Examples:
     pam-iampass join https://gateway.example.com:8443 i-…
   From a program that must not show the invite in the list of processes:
     pam-iampass join https://gateway.example.com:8443 - < invite
+  After a gateway was added or removed:
+    pam-iampass join --update
 """
 
 
@@ -42,19 +44,25 @@ def default_name(hosts_file: Path = Path("/etc/hosts")) -> str:
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("url")
-@click.argument("invite")
+@click.argument("url", required=False)
+@click.argument("invite", required=False)
 @click.option(
     "--name",
     help="What the fleet calls this machine.  [default: its host name, with the domain that it or /etc/hosts has]",
 )
-def command(url: str, invite: str, name: str | None) -> None:
+@click.option(
+    "--update",
+    is_flag=True,
+    help="Of a machine that has joined: ask its gateways which gateways there are, and write them to joined.yaml.",
+)
+def command(url: str | None, invite: str | None, name: str | None, update: bool) -> None:
     """Join the gateway at URL with an INVITE, or with - for one on standard input.
 
     From then on this machine asks the gateway instead of IAMPASS. It makes a secret of its own; the application's
     secret and the user table are needed no longer. The gateway is recognised by the fingerprint in the invite.
     /etc/iampass/iampass.yaml stays as it is: while there is a file joined.yaml beside it, that one says whom to ask.
-    `pam-iampass leave` removes it.
+    `pam-iampass leave` removes it. If there are several gateways, joined.yaml names all; if one does not answer, the
+    next one is asked.
 
     If something goes wrong, the machine works as before; the same command can be repeated.
 
@@ -62,8 +70,15 @@ def command(url: str, invite: str, name: str | None) -> None:
     """
     if os.geteuid() != 0:
         raise click.ClickException("this changes root's files: run it as root")
-    word = sys.stdin.readline().strip() if invite == "-" else invite
+    if update == (url is not None) or (url is None) != (invite is None):
+        raise click.UsageError("give the URL and an INVITE, or --update alone")
     try:
+        if url is None or invite is None:
+            known = join.update()
+            output.record(Act.JOIN, "", f"gateways: {', '.join(known)}")
+            output.line(("Gateways", "green"), f" of this machine: {', '.join(known)}.")
+            return
+        word = sys.stdin.readline().strip() if invite == "-" else invite
         joined = join.join(url, word, name or default_name())
     except IampassError as error:
         raise click.ClickException(f"the gateway: {error.diagnostics()}") from None

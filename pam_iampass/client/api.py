@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Callable, TypeVar
 
-from .application import Application, Redemption
+from .application import Application, HostAtGateway, Redemption
 from .attempts import DEFAULT_SECONDS
 from .call import ATTEMPTS, Call
 from .connection import Deadline
@@ -236,6 +236,6 @@ class ManagementAPI(BaseAPI):
                 raise
         return True
 
-    def host(self, *, deadline: Deadline | None = None, pause: Pause | None = None) -> tuple[str, str, str]:
-        """Name, group and status (active, waiting, suspended) of the host that this is to a gateway."""
+    def host(self, *, deadline: Deadline | None = None, pause: Pause | None = None) -> HostAtGateway:
+        """The host that this is to a gateway."""
         return self._make(self._application.host(), deadline, pause=pause)

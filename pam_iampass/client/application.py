@@ -39,6 +39,18 @@ class Redemption:
 
 
 @dataclass(frozen=True)
+class HostAtGateway:
+    """What a gateway says of one of its hosts. Texts are not cleaned for a terminal or a log."""
+
+    name: str
+    group: str
+    status: str
+    """active, waiting or suspended."""
+    gateways: tuple[str, ...]
+    """All gateways, in the order in which this host should ask them; empty if it should ask those that it knows."""
+
+
+@dataclass(frozen=True)
 class Application:
     """An application at a server, and the secret that signs its calls. Its methods raise ValueError and TypeError for
     invalid arguments; what they are for is said in `api.py`."""
@@ -149,11 +161,14 @@ class Application:
         path = f"management/add_users/{self.id}"
         return self._call("application", path, lambda _response: None, {"users": []})
 
-    def host(self) -> Call[tuple[str, str, str]]:
-        """Name, group and status of the host that this is to a gateway: active, waiting or suspended."""
-
-        def read(response: JsonObject) -> tuple[str, str, str]:
-            return response.text("name"), response.text("group"), response.text("status")
+    def host(self) -> Call[HostAtGateway]:
+        def read(response: JsonObject) -> HostAtGateway:
+            name, group, status = (response.text(key) for key in ("name", "group", "status"))
+            try:
+                gateways = tuple(Origin.of(url).url for url in response.texts("gateways"))
+            except ValueError:
+                raise response.error("gateways are not https addresses") from None
+            return HostAtGateway(name, group, status, gateways)
 
         return self._call("host", f"fleet/host/{self.id}", read, idempotent=True)
 

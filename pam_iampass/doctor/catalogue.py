@@ -237,6 +237,19 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " join again",
         ),
         warning_kind(
+            "gateway-away",
+            "A gateway of this host does not serve it: {url}",
+            "Logins go on at the other gateways. A login that finds out loses up to three seconds.",
+            "See to that gateway; if it is gone for good, take it out of `gateways` in gateway.yaml, and then: "
+            "pam-iampass join --update",
+        ),
+        warning_kind(
+            "gateways-differ",
+            "The fleet has other gateways than this host knows: {gateways}",
+            "Where the gateways that this host knows do not answer, every login is denied.",
+            "pam-iampass join --update",
+        ),
+        warning_kind(
             "gateway-secret-left",
             "An application's secret may be left on a host that has joined a gateway: {files}",
             "With the secret, root of this machine can register phones for everybody. Only the gateway needs it. "

@@ -15,6 +15,7 @@ from pathlib import Path
 from pam_iampass.client import (
     Deadline,
     Declined,
+    Gateways,
     IampassError,
     LocalFailure,
     ManagementAPI,
@@ -24,6 +25,7 @@ from pam_iampass.client import (
     TLSFailure,
     Unavailable,
 )
+from pam_iampass.client.application import HostAtGateway
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
@@ -151,6 +153,12 @@ class ServiceCheck:
 
     def findings(self, tokens: Mapping[str, str]) -> Iterator[Problem]:
         """Everything that is wrong. `tokens` are those of the users whose devices are checked."""
+        if self._settings.gateways:
+            try:
+                yield from self._joined()
+            except TLSFailure as error:  # its CA
+                yield self._of("service-tls", error)
+            return
         try:
             client = connect(ManagementAPI, self._settings)
         except IampassError as error:
@@ -161,32 +169,49 @@ class ServiceCheck:
         finally:
             client.close()
 
+    def _joined(self) -> Iterator[Problem]:
+        """Everything that is wrong with a host that has joined. Each of its gateways is asked."""
+        settings = self._settings
+        hosts: list[HostAtGateway] = []
+        failures: dict[str, IampassError] = {}
+        offset: float | None = None
+        for url in settings.gateways:
+            self._progress(f"calling {url}")
+            gateway = Gateways([url], settings.gateway_ca)
+            client = ManagementAPI(settings.application_id, settings.application_secret, transport=gateway)
+            try:
+                hosts.append(client.host(deadline=Deadline.after(_SECONDS)))
+            except IampassError as error:
+                failures[url] = error
+            finally:
+                client.close()
+            if offset is None:
+                offset = gateway.clock_offset
+        yield from _clock(offset, settings.address)
+        if not hosts:
+            yield from self._failure(client, next(iter(failures.values())))
+            return
+        for url, failure in failures.items():
+            yield finding("gateway-away", "service", str(failure), url=url)
+        named = {gateway for host in hosts for gateway in host.gateways}
+        if named and named != set(settings.gateways):
+            there = clean(", ".join(sorted(named)), 500)
+            yield finding("gateways-differ", "service", "GET /fleet/host", gateways=there)
+        if hosts[0].status != "active":
+            evidence = f"GET /fleet/host: {clean(hosts[0].name)}"
+            yield finding("gateway-refuses", "service", evidence, what=f"it is {clean(hosts[0].status)}")
+        yield from self._secrets_left()
+
     def _call(self, client: ManagementAPI, tokens: Mapping[str, str]) -> Iterator[Problem]:
         self._progress(f"calling {self._settings.address}")
         problem: IampassError | None = None
-        name, status, joined = "", "", bool(self._settings.gateways)
         try:
-            if joined:
-                name, _group, status = client.host(deadline=Deadline.after(_SECONDS))
-            else:
-                check_signature(client)
+            check_signature(client)
         except IampassError as error:
             problem = error
-        offset = client.transport.clock_offset
-        if offset is not None and abs(offset) > _CLOCK_TOLERANCE:
-            here = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-            evidence = f"time here: {here}; compared with the Date of {self._settings.address}"
-            side = "behind" if offset > 0 else "ahead of"
-            yield finding("clock-off", "service", evidence, seconds=f"{abs(offset):.0f}", side=side)
+        yield from _clock(client.transport.clock_offset, self._settings.address)
         if problem is not None:
             yield from self._failure(client, problem)
-            return
-        if joined:
-            if status != "active":
-                yield finding(
-                    "gateway-refuses", "service", f"GET /fleet/host: {name}", what=f"it is {clean(status)}"
-                )
-            yield from self._secrets_left()
             return
         if self._settings.previous_secret:
             kind = "previous-secret-in-use" if client.used_previous_secret else "previous-secret-left"
@@ -265,6 +290,15 @@ class ServiceCheck:
 
     def _of(self, kind: str, error: IampassError) -> Problem:
         return finding(kind, "service", str(error), remedy=error.remedy)
+
+
+def _clock(offset: float | None, address: str) -> Iterator[Problem]:
+    """Whether this machine's clock differs from that of a server, which is `offset` seconds ahead."""
+    if offset is not None and abs(offset) > _CLOCK_TOLERANCE:
+        here = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+        evidence = f"time here: {here}; compared with the Date of {address}"
+        side = "behind" if offset > 0 else "ahead of"
+        yield finding("clock-off", "service", evidence, seconds=f"{abs(offset):.0f}", side=side)
 
 
 def check_signature(client: ManagementAPI) -> None:

@@ -7,6 +7,7 @@ a call whose answer was lost: the same name, machine and secret are the same hos
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import ipaddress
 import re
@@ -66,6 +67,12 @@ def url(settings: GatewaySettings) -> str:
     """How hosts call this gateway."""
     name, port = settings.names[0], settings.listen[1]
     return f"https://{f'[{name}]' if ':' in name else name}" + ("" if port == 443 else f":{port}")
+
+
+def gateways_for(host_id: str, settings: GatewaySettings) -> list[str]:
+    """All gateways, in an order of the host's own: hosts are spread over them, and if one is added, those that it does
+    not get keep theirs."""
+    return sorted(settings.gateways, key=lambda url: hashlib.sha256(f"{host_id} {url}".encode()).digest())
 
 
 # The calls
@@ -227,7 +234,8 @@ async def _leave(gateway: Gateway, request: IncomingRequest) -> Reply:
 async def _status(gateway: Gateway, request: IncomingRequest) -> Reply:
     host = await signed_by_host(gateway, request)
     request.parameters()
-    return Reply.of({"name": host.name, "group": host.group, "status": host.status.value})
+    described = {"name": host.name, "group": host.group, "status": host.status.value}
+    return Reply.of({**described, "gateways": gateways_for(host.id, gateway.settings)})
 
 
 def _name_taken(name: str) -> RefusedRequest:

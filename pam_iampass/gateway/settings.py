@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from pam_iampass.client.origin import Origin
 from pam_iampass.config import value_types
 from pam_iampass.config.schema import (
     APPLICATION_ID,
@@ -281,6 +282,19 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "The names and addresses by which hosts call this gateway. They are in its certificate.",
     ),
     Key(
+        "gateways",
+        ValueType(
+            "a list of https addresses without a path",
+            value_types.server,
+            example="[https://gateway.example.com:8443]",
+            many=True,
+        ),
+        (),
+        "If there is more than one gateway: how hosts call each, the same list on all. `pam-iampass join` writes it on "
+        "the host, for each host in an order of its own, which spreads them; after a change, `pam-iampass join "
+        "--update`. An empty list: hosts know the address at which they have joined.",
+    ),
+    Key(
         "listen",
         ValueType("an address with a port", _listen, example="0.0.0.0:8443"),
         "0.0.0.0:8443",
@@ -454,6 +468,8 @@ class GatewaySettings:
     """Seconds."""
     directory: DirectorySettings | None = None
     monitoring: tuple[str, int] | None = None
+    gateways: tuple[str, ...] = ()
+    """All gateways of the fleet, for hosts; empty if there is only this one."""
 
     def policy_of(self, group: str) -> GroupSettings | None:
         """The policy for the hosts of a group; None if the settings do not name it."""
@@ -509,6 +525,12 @@ class _GatewayReader(SchemaReader):
             what = "is the port of the hosts"
             line = self.key_lines.get("monitoring")
             self.problem(line, "monitoring", what, "write another one, for example 127.0.0.1:8444")
+        called = {Origin.of(url).host for url in values["gateways"] or ()}
+        if called and values["names"] and not called & set(values["names"]):
+            what = "has no address of this gateway: none with a name of `names`"
+            self.problem(
+                self.key_lines.get("gateways"), "gateways", what, "write the addresses of all gateways"
+            )
         if self.failed:
             return None
         groups = {

@@ -117,15 +117,46 @@ def join(url: str, invite: str, name: str) -> Membership:
         host = ManagementAPI(host_id, secret, transport=gateways).host(deadline=Deadline.after(_SECONDS))
     finally:
         gateways.close()
+    known = () if origin.url in host.gateways else (origin.url,)
     joined = {
         "application_id": host_id,
         "application_secret_file": str(SECRET_FILE),
-        "gateways": [origin.url],
+        "gateways": [*known, *host.gateways],
         "ca_file": str(CA_FILE),
     }
-    text = _TEXT.format(name=clean(host[0])) + yaml.safe_dump(joined, sort_keys=False)
+    _write(host.name, joined, group)
+    return Membership(origin.url, host.name, host.group, host.status)
+
+
+def update() -> tuple[str, ...]:
+    """Ask the gateways of this machine which gateways there are, and write that; returns them. For root.
+
+    Raises SetupError, UntrustedFile, IampassError and OSError. The machine works then as before.
+    """
+    group = service_group()
+    if not JOINED.exists() or group is None:
+        raise SetupRefused("this machine has not joined a gateway", "to join one: pam-iampass join")
+    try:
+        joined = yaml.safe_load(text_of(take(JOINED).content))
+        gateways = Gateways(joined["gateways"], joined["ca_file"])
+        secret = text_of(take(Path(joined["application_secret_file"])).content).strip()
+        api = ManagementAPI(joined["application_id"], secret, transport=gateways)
+    except (yaml.YAMLError, ValueError, TypeError, LookupError):
+        raise SetupRefused(
+            f"{JOINED}: was edited, and cannot be understood", "run pam-iampass check"
+        ) from None
+    try:
+        host = api.host(deadline=Deadline.after(_SECONDS))
+    finally:
+        gateways.close()
+    if host.gateways:
+        _write(host.name, {**joined, "gateways": list(host.gateways)}, group)
+    return host.gateways or tuple(joined["gateways"])
+
+
+def _write(name: str, joined: dict[str, Any], group: int) -> None:
+    text = _TEXT.format(name=clean(name)) + yaml.safe_dump(joined, sort_keys=False)
     files.write(JOINED, content_of(text), 0o640, 0, group)
-    return Membership(origin.url, *host)
 
 
 def leave(*, force: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +31,7 @@ from pam_iampass.config.settings import Settings
 from pam_iampass.config.value_types import Network
 from pam_iampass.errors import SetupError, SetupRefused
 from pam_iampass.gateway import joining
+from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.cli import with_gateway
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.setup import files, join, sandbox_use
@@ -114,10 +117,11 @@ def load() -> Settings:
 
 
 def status() -> tuple[str, str, str]:
-    """What the gateway says of this host, to its own credential."""
+    """Name, group and status of this host, as the gateway says to its own credential."""
     read = load()
     gateways = Gateways(read.gateways, read.gateway_ca)
-    return ManagementAPI(read.application_id, read.application_secret, transport=gateways).host()
+    host = ManagementAPI(read.application_id, read.application_secret, transport=gateways).host()
+    return host.name, host.group, host.status
 
 
 def hosts_at(server: Postgres) -> list[str]:
@@ -593,3 +597,85 @@ def test_a_host_whose_services_would_deny_everybody_does_not_leave(
     assert _works() == "gateway"
     join.leave(force=True)
     assert hosts_at(server) == []
+
+
+# Several gateways
+
+OTHER_URL = "https://localhost:9443"
+
+
+@contextlib.contextmanager
+def another_gateway() -> Iterator[None]:
+    """A second gateway of the fleet, whose settings name both."""
+    file = GATEWAY_ETC / "gateway.yaml"
+    before = file.read_text()
+    others = f"listen: 127.0.0.1:9443\nmonitoring: null\ngateways: [{URL}, {OTHER_URL}]\n"
+    kept = [line for line in before.splitlines() if not line.startswith(("listen:", "monitoring:"))]
+    file.write_text("\n".join(kept) + f"\n{others}")
+    try:
+        with serving():
+            yield
+    finally:
+        file.write_text(before)
+
+
+def problems() -> dict[str, str]:
+    """What doctor finds about the gateways of this host, by its id."""
+    found = json.loads(run_command("doctor", "--json").stdout)["findings"]
+    return {each["id"]: each["title"] for each in found if each["id"] in ("gateway-away", "gateways-differ")}
+
+
+def test_a_host_knows_all_gateways_from_the_one_that_it_joins(server: Postgres) -> None:
+    with another_gateway():
+        succeeds("join", OTHER_URL, invited())
+        read = load()
+        in_order = joining.gateways_for(
+            read.application_id, gateway_settings.load(GATEWAY_ETC / "gateway.yaml")
+        )
+        assert list(read.gateways) == in_order
+        assert sorted(read.gateways) == [URL, OTHER_URL]
+        assert problems() == {}
+    assert list(problems()) == ["gateway-away"]
+    assert status()[2] == "active"
+
+
+def test_a_host_learns_of_another_gateway_when_it_is_told_to(server: Postgres) -> None:
+    succeeds("join", URL, invited())
+    assert load().gateways == (URL,)
+    assert f"{URL}." in succeeds("join", "--update")
+    with another_gateway():
+        join.JOINED.write_text(join.JOINED.read_text().replace(URL, OTHER_URL))
+        assert list(problems()) == ["gateways-differ"]
+        before = load()
+        assert OTHER_URL in succeeds("join", "--update")
+        assert sorted(load().gateways) == [URL, OTHER_URL]
+        assert load().application_id == before.application_id
+        assert problems() == {}
+        found = join.JOINED.stat()
+        assert (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (0o640, 0, *config_readers())
+    with psycopg.connect(server.conninfo("iampass")) as connection:
+        connection.execute("DELETE FROM host")
+    before_text = join.JOINED.read_text()
+    assert "gateway" in fails("join", "--update")
+    assert join.JOINED.read_text() == before_text
+
+
+def test_only_a_host_that_has_joined_can_be_told_to(server: Postgres) -> None:
+    assert "has not joined" in fails("join", "--update")
+    for words in ((), (URL,), (URL, "--update"), (URL, "i-", "--update")):
+        done = run_command("join", *words)
+        assert done.returncode == 2
+        assert "--update alone" in done.stderr
+
+
+def test_hosts_are_spread_over_the_gateways_and_stay_where_they_are_if_one_is_added(
+    gateway: Postgres,
+) -> None:
+    read = gateway_settings.load(GATEWAY_ETC / "gateway.yaml")
+    two = replace(read, gateways=("https://a", "https://b"))
+    three = replace(read, gateways=("https://a", "https://b", "https://c"))
+    hosts = [f"h-{number}" for number in range(300)]
+    firsts = [joining.gateways_for(host, two)[0] for host in hosts]
+    assert 100 < firsts.count("https://a") < 200
+    for host, first in zip(hosts, firsts):
+        assert joining.gateways_for(host, three)[0] in (first, "https://c")

@@ -160,7 +160,8 @@ def test_a_host_joins_with_an_invite_and_asks_for_its_status(fleet: Any) -> None
         assert (status, answer["group"], answer["admitted"]) == (201, "default", True)
         id = answer["host_id"]
         found = await fleet.call("GET", f"/fleet/host/{id}", id, SECRET)
-        assert found == (200, {"name": "web.example.com", "group": "default", "status": "active"})
+        described = {"name": "web.example.com", "group": "default", "status": "active", "gateways": []}
+        assert found == (200, described)
         assert await fleet.records() == [("act", "web.example.com", "host_joined")]
 
     fleet(use)

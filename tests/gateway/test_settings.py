@@ -64,6 +64,16 @@ def test_every_mistake_is_named_with_its_line(folder: Path) -> None:
     assert "did you mean names?" in problems[0].remedy
 
 
+def test_a_list_of_gateways_has_this_one(folder: Path) -> None:
+    assert settings.load(_written(folder, WHOLE)).gateways == ()
+    both = "gateways: [https://gateway.example.com:8443, https://other.example.com:8443]\n"
+    assert settings.load(_written(folder, WHOLE + both)).gateways[1] == "https://other.example.com:8443"
+    with pytest.raises(ConfigurationError, match="has no address of this gateway"):
+        settings.load(_written(folder, WHOLE + "gateways: [https://other.example.com:8443]\n"))
+    for wrong in ("http://gateway.example.com", "https://gateway.example.com/path", "gateway.example.com"):
+        assert settings.check(_written(folder, WHOLE + f"gateways: [{wrong}]\n"))[0] is None
+
+
 def test_what_watches_the_gateway_has_an_address_of_its_own_or_none(folder: Path) -> None:
     assert settings.load(_written(folder, WHOLE)).monitoring == ("127.0.0.1", 8444)
     assert settings.load(_written(folder, WHOLE + "monitoring: null\n")).monitoring is None

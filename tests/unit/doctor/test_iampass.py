@@ -24,15 +24,16 @@ def findings(
     tokens: dict[str, str],
     secrets: str = "s3cret\n",
     joined: bool = False,
+    others: tuple[str, ...] = (),
 ) -> list[tuple[str, str, str]]:
-    """Id, title and remedy of each finding."""
+    """Id, title and remedy of each finding. `others` are further gateways that the host knows."""
     secret, ca_file = (
         put(folder / "secret", secrets, 0o640),
         put(folder / "ca.pem", Path(server.ca_file).read_text()),
     )
     text = f"application_id: my-app\napplication_secret_file: {secret}\nca_file: {ca_file}\n"
     if joined:
-        put(folder / "joined.yaml", f"{text}gateways: [{server.url}]\n")
+        put(folder / "joined.yaml", f"{text}gateways: [{', '.join((*others, server.url))}]\n")
     text += f"server: {server.url}\njoined_file: {folder}/joined.yaml\n"
     read = settings.load(put(folder / "iampass.yaml", text), owner=OWNER)
     found = list(ServiceCheck(read, lambda line: None, {}).findings(tokens))
@@ -103,8 +104,8 @@ def test_the_accepted_one_of_two_secrets_is_named(own_folder: Path, answers: lis
 # A host that has joined a gateway
 
 
-def host(status: str) -> Step:
-    return answer(200, {"name": "web1", "group": "web", "status": status})
+def host(status: str, *gateways: str) -> Step:
+    return answer(200, {"name": "web1", "group": "web", "status": status, "gateways": list(gateways)})
 
 
 def test_a_joined_host_asks_its_gateway_about_itself_and_nothing_about_people(own_folder: Path) -> None:
@@ -129,6 +130,22 @@ def test_a_host_that_the_gateway_does_not_serve_is_an_error(own_folder: Path, st
         assert len(server.requests) == 1
 
 
+def test_each_gateway_of_a_host_is_asked_and_one_that_does_not_answer_is_named(own_folder: Path) -> None:
+    with scripted_server(host("active")) as server:
+        ((kind, title, _),) = findings(own_folder, server, {}, joined=True, others=("https://localhost:1",))
+    assert (kind, title) == (
+        "gateway-away",
+        "A gateway of this host does not serve it: https://localhost:1",
+    )
+
+
+def test_a_list_of_gateways_that_has_changed_is_a_warning(own_folder: Path) -> None:
+    with scripted_server(host("active", "https://gateway.example.com")) as server:
+        ((kind, title, remedy),) = findings(own_folder, server, {}, joined=True)
+    assert (kind, remedy) == ("gateways-differ", "pam-iampass join --update")
+    assert title.endswith(": https://gateway.example.com")
+
+
 def test_secrets_of_an_application_that_are_left_on_a_joined_host_are_found(own_folder: Path) -> None:
     left = put(own_folder / "application-secret.old", "s3cret\n", 0o640)
     with scripted_server(host("active")) as server:
@@ -140,7 +157,7 @@ def test_secrets_of_an_application_that_are_left_on_a_joined_host_are_found(own_
 def test_the_clock_of_the_gateway_counts(own_folder: Path) -> None:
     late = answer(
         200,
-        {"name": "w", "group": "g", "status": "active"},
+        {"name": "w", "group": "g", "status": "active", "gateways": []},
         headers={"Date": "Thu, 01 Jan 2099 00:00:00 GMT"},
     )
     with scripted_server(late) as server:
