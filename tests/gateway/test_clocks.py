@@ -19,19 +19,13 @@ from tests.gateway.test_join_command import OF_JOIN
 from tests.support.agent import SOCKET, RunningAgent
 from tests.support.command import COMMAND
 from tests.support.door import Door
-from tests.support.gateway_machine import initialised, package, run_gateway, serving
+from tests.support.gateway_machine import by, initialised, package, run_gateway, serving
 from tests.support.installation import ETC, install, write
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
 
 URL = "https://localhost:8443"
 RIGHT: tuple[str, ...] = ()
-
-
-def by(seconds: str) -> tuple[str, ...]:
-    """A command that runs another one at another time, in the same process (faketime(1) would be its parent)."""
-    (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
-    return ("env", f"LD_PRELOAD={library}", f"FAKETIME={seconds}", "FAKETIME_DONT_FAKE_MONOTONIC=1")
 
 
 BOTH = pytest.mark.parametrize(("seconds", "side"), [("+600", "ahead of"), ("-600", "behind")])

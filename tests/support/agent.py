@@ -45,7 +45,7 @@ class RunningAgent:
     """Runs pam-iampass-agent behind systemd-socket-activate, in the isolated root."""
 
     def __init__(self, *before: str) -> None:
-        """`before` are the words of a command that runs the agent, such as faketime."""
+        """`before` are the words of a command that runs the agent."""
         self._before = before
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -78,6 +78,15 @@ def initialised(settings: str = "", name: str = "localhost") -> Iterator[tuple[P
             shutil.rmtree(ETC)
 
 
+def by(seconds: str) -> tuple[str, ...]:
+    """A command that runs another one at another time, such as `+600` seconds from now, in the same process.
+
+    faketime(1) would be its parent, and would have its waits end at another time, too.
+    """
+    (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+    return ("env", f"LD_PRELOAD={library}", f"FAKETIME={seconds}", "FAKETIME_DONT_FAKE_MONOTONIC=1")
+
+
 def run_gateway(*arguments: str, typed: str = "", status: int | None = 0) -> str:
     """Run `pam-iampass-gateway`; returns what it printed. Its status must be `status`, unless that is None."""
     done = subprocess.run(
@@ -97,8 +106,7 @@ def run_gateway(*arguments: str, typed: str = "", status: int | None = 0) -> str
 def serving(errors: int | None = None, clock: Sequence[str] = ()) -> Iterator[int]:
     """The service, as its own account, with its secrets as systemd passes them. Yields the id of its process.
 
-    `errors` is where its standard error goes, as for Popen; `clock` the words of a command that runs it at another
-    time, such as faketime.
+    `errors` is where its standard error goes, as for Popen; `clock` what `by` has returned.
     """
     credentials = Path(tempfile.mkdtemp(dir="/run"))
     for name in ("application-secret", "key", "certificate-key.pem"):
