@@ -92,6 +92,10 @@ def remember(mark: Mark) -> None:
     before = seen()
     if before is not None and (mark == before or mark.is_behind(before)):
         return
+    _write(mark)
+
+
+def _write(mark: Mark) -> None:
     with atomic_write.open_folder(state_folder()) as folder:
         atomic_write.write(folder, _FILE, json.dumps(asdict(mark)).encode(), f".{_FILE}.new")
 
@@ -201,6 +205,18 @@ async def confirm(gateway: Gateway, connection: Connection) -> list[str]:
     void += [f"the bypasses of {name}" for name in await _taken(connection, "bypass")]
     await records.act(connection, "restored_confirm", reason=f"void: {', '.join(void)}"[:2000])
     return void
+
+
+async def adopt(gateway: Gateway) -> None:
+    """Remember a database of another installation, as on a new machine, which was confirmed on this machine.
+
+    Raises DatabaseError, Tampered, ValueError and OSError.
+    """
+    async with gateway.database.transaction() as connection:
+        mark = await current(gateway, connection)
+    before = seen()
+    if before is not None and before.fleet != mark.fleet:
+        _write(mark)
 
 
 async def _taken(connection: Connection, table: str) -> list[str]:

@@ -163,9 +163,32 @@ def test_another_installation_is_not_taken_for_this_one(
         await _act(gateway)
         await restored.look(gateway)
         assert gateway.restored
+        async with gateway.database.transaction() as connection:
+            await restored.confirm(gateway, connection)
+        await restored.look(gateway)
+        assert gateway.restored, "confirmed elsewhere: each gateway has to be told that it is another one"
+        await restored.adopt(gateway)
+        await restored.look(gateway)
+        assert not gateway.restored
 
     run(conninfo, keys, begin)
     run(postgres.new_database(template), keys, other)
+
+
+def test_a_copy_of_the_same_installation_is_not_adopted_unless_it_is_confirmed(
+    conninfo: str, keys: KeyFile
+) -> None:
+    async def use(gateway: Gateway) -> None:
+        await _begun(gateway)
+        await restored.look(gateway)
+        async with gateway.database.transaction() as connection:
+            await connection.execute("DELETE FROM record")
+            await connection.execute("ALTER SEQUENCE record_id_seq RESTART")
+        await restored.adopt(gateway)
+        await restored.look(gateway)
+        assert gateway.restored
+
+    run(conninfo, keys, use)
 
 
 def test_a_row_that_no_gateway_has_written_confirms_nothing(conninfo: str, keys: KeyFile) -> None:

@@ -49,7 +49,12 @@ def command(ctx: click.Context, config: Path, confirm: bool) -> None:
 
     async def accept(gateway: Gateway) -> list[str]:
         async with gateway.database.transaction() as connection:
-            return await restored.confirm(gateway, connection)
+            void = await restored.confirm(gateway, connection)
+        try:
+            await restored.adopt(gateway)
+        except (ValueError, OSError) as error:
+            raise click.ClickException(f"confirmed, but this gateway cannot remember it: {error}") from None
+        return void
 
     is_old_copy, last = with_gateway(config, compare)
     if not is_old_copy:
