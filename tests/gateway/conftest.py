@@ -45,6 +45,11 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def template(postgres: Postgres) -> str:
     """The name of a database with the tables, and nothing in them."""
+    return made_template(postgres)
+
+
+def made_template(postgres: Postgres) -> str:
+    """Make a database with the tables; its name."""
 
     async def make(conninfo: str) -> None:
         async with Database(conninfo, connections=1) as database:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -75,6 +76,15 @@ class Postgres:
                 return
         raise AssertionError((self.folder / "log").read_text())
 
+    def start_again(self) -> None:
+        """Start it if it has given up, as for want of room on its disk."""
+        try:
+            psycopg.connect(self.conninfo("postgres")).close()
+        except psycopg.OperationalError:
+            assert self._server is not None
+            self._server.wait(30)
+            self.start()
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop it: at once with SIGINT (connections are closed), SIGQUIT as after a crash."""
         if self._server is not None:
@@ -82,9 +92,27 @@ class Postgres:
             self._server.wait()
             self._server = None
 
+    def kill(self) -> None:
+        """End all its processes, as a machine that fails would."""
+        assert self._server is not None
+        self.send_all(signal.SIGKILL)
+        self._server.wait()
+        self._server = None
+
     def send(self, what: signal.Signals) -> None:
         """Send a signal to its first process, such as SIGSTOP."""
         os.kill(int((self.folder / "data" / "postmaster.pid").read_text().split("\n")[0]), what)
+
+    def send_all(self, what: signal.Signals) -> None:
+        """Send a signal to all its processes: the first one is the parent of the others."""
+        assert self._server is not None
+        first = int((self.folder / "data" / "postmaster.pid").read_text().split("\n")[0])
+        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        # runuser stops when its child does, and does not go on with it.
+        runuser = [self._server.pid] if what == signal.SIGCONT else []
+        for process in (first, *map(int, children), *runuser):
+            with suppress(ProcessLookupError):
+                os.kill(process, what)
 
     def conninfo(self, database: str) -> str:
         """The connection string of a database."""
