@@ -41,7 +41,8 @@ def new(user: str, yes: bool, as_json: bool) -> None:
     """Create ten new codes for USER, which replace all existing ones, and show them.
 
     The codes are shown only once: only hashes of them are stored. Hand them over on paper, or in another way that
-    nobody else can read.
+    nobody else can read. On a host of a gateway they count only while no gateway can be reached: codes for all hosts
+    are made there, with `pam-iampass-gateway recovery new`.
     """
     name = person(user)
     left = ask("recovery list", user=name)["left"]

@@ -46,6 +46,16 @@ _WRONG_OF_HOST = 100
 """Wrong codes of one host in an hour, for all people: more is no person who mistypes."""
 
 
+_WRONG = """
+SELECT at, person, fields->>'remote' AS remote FROM record
+WHERE fields ? 'wrong_code' AND at > greatest(now() - interval '1 hour', (
+    SELECT max(act.at) FROM record AS act
+    WHERE act.person = record.person AND act.kind = 'act' AND act.fields->>'what' = 'throttle_clear'
+))
+"""
+"""The wrong codes that count: those of an hour, unless an administrator has said that they do not."""
+
+
 @dataclass(frozen=True)
 class Codes:
     """What is known of a person's codes."""
@@ -84,6 +94,11 @@ async def revoke(connection: Connection, name: str) -> bool:
     return cursor.rowcount > 0
 
 
+async def wrong(connection: Connection, name: str) -> int:
+    """How many wrong codes count that were typed for a person, on all hosts."""
+    return len(await many(connection, f"{_WRONG} AND person = %s", name))
+
+
 # A host that redeems a code
 
 
@@ -110,7 +125,7 @@ class AskedCode:
         code = read(text_of(request.json("code"), "code"))
         if code is None:
             raise bad_request("BAD_CODE", "code must have the form of a recovery code")
-        details = {name: clean(given[name], 200) for name in PARAMETERS[2:] if name in given}
+        details = sessions.details_of(given)
         return cls(person, code, request_id, given.get("machine"), details)
 
 
@@ -196,14 +211,7 @@ async def _too_many(gateway: Gateway, connection: Connection, host: Host, asked:
     """Why no further code of this person from this address, or of this host at all, is looked at."""
     moment = (await now(connection)).timestamp()
     attempts = []
-    statement = """
-        SELECT at, person, fields->>'remote' AS remote FROM record
-        WHERE host = %s AND fields ? 'wrong_code' AND at > greatest(now() - interval '1 hour', (
-            SELECT max(act.at) FROM record AS act
-            WHERE act.person = record.person AND act.kind = 'act' AND act.fields->>'what' = 'throttle_clear'
-        )) ORDER BY id
-        """
-    for row in await many(connection, statement, host.name):
+    for row in await many(connection, f"{_WRONG} AND host = %s ORDER BY id", host.name):
         origin = f"{row['person']}\0{row['remote'] or ''}"
         attempts.append(Attempt(origin, row["at"].timestamp()))
     of_person = ThrottleState(attempts=tuple(attempts))

@@ -288,9 +288,14 @@ class AskedStart:
             min(int(timeout), start.duration, LONGEST_REQUEST_SECONDS),
             request_id,
             machine,
-            {name: clean(given[name], 200) for name in PARAMETERS[3:] if name in given},
+            details_of(given),
             hashlib.sha256(json.dumps([start.user, sorted(given.items())]).encode()).digest(),
         )
+
+
+def details_of(given: Mapping[str, str]) -> dict[str, str]:
+    """What the parameters of a request say of the login."""
+    return {name: clean(given[name], 200) for name in PARAMETERS[3:] if name in given}
 
 
 def is_request_id(text: str) -> bool:
@@ -776,10 +781,12 @@ async def ringing_of(gateway: Gateway, connection: Connection, name: str) -> lis
 async def listing(
     gateway: Gateway, connection: Connection
 ) -> tuple[list[tuple[HostSession, str, float]], int]:
-    """All open sessions, each with the name of its host and the seconds until it ends by itself, the oldest first; and
-    how many rows no gateway has written."""
+    """All sessions that are open or wait for their turn, each with the name of its host and the seconds until it ends
+    by itself, the oldest first; and how many rows no gateway has written."""
     found, tampered = [], 0
-    statement = "SELECT * FROM session WHERE state = 'open' AND expires_at > now() ORDER BY began_at"
+    statement = (
+        "SELECT * FROM session WHERE state IN ('open', 'queued') AND expires_at > now() ORDER BY began_at"
+    )
     moment = await now(connection)
     for row in await many(connection, statement):
         try:

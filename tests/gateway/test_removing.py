@@ -190,3 +190,17 @@ def test_a_login_that_the_lost_phone_approves_meanwhile_ends_too(
         assert found["ok"]
         approving.result()
         assert host.answer(asking.result()) == "closed"
+
+
+def test_logins_that_wait_for_their_turn_never_ring_a_lost_phone(
+    place: GatewayCommand, host: HostCaller
+) -> None:
+    first = host.ask("alice", service="sshd", remote="192.0.2.7").authentication
+    queued = host.ask("alice", service="sshd", remote="192.0.2.8").authentication
+    assert queued["queued"] is True
+    assert place.told("phone", "lost", "alice", "--yes", "--no-wait")["ok"]
+    assert host.answer(first) == "closed"
+    assert host.answer(queued) == "closed"
+    assert len(place.sandbox.sessions) == 1
+    # Its turn may come before it is ended.
+    assert place.rows("SELECT (state->>'lost')::float8 > 0 AS marked FROM turn") == [{"marked": True}]

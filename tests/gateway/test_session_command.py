@@ -112,3 +112,13 @@ def test_an_end_holds_for_the_hosts_even_if_iampass_is_away(
     place.sandbox.misbehave("end", HttpStatus(503), times=None)
     assert "Not ended at IAMPASS" in place.said("session", "end", "--all", status=1)
     assert callers[0].poll(begun) == "closed"
+
+
+def test_logins_that_wait_for_their_turn_are_shown_and_ended(
+    place: GatewayCommand, callers: list[HostCaller]
+) -> None:
+    begun = [host.ask("alice", service="sshd").authentication for host in callers]
+    assert [status for _, _, status in sessions_of(place)] == ["asked", "waits"]
+    assert place.said("session", "end", "alice") == "2 sessions ended.\n"
+    assert [host.answer(each) for host, each in zip(callers, begun)] == ["closed", "closed"]
+    assert len(place.sandbox.sessions) == 1

@@ -1382,6 +1382,26 @@ MUTANTS = {
             "test_a_person_who_is_removed_while_iampass_is_called_gets_no_session",
         ),
     ),
+    "What an administrator takes away is taken on all hosts at once": (
+        Mutant(
+            "logins that wait for their turn ring a lost phone",
+            "gateway.transaction(lambda _, c: turns.change(c, user, phone_lost))",
+            "pass",
+            "test_logins_that_wait_for_their_turn_never_ring_a_lost_phone",
+        ),
+        Mutant(
+            "sessions are ended at IAMPASS only",
+            "if session.state is State.OPEN:\n                    await sessions.said(gateway, session, Status.closed)",
+            "if session.state is State.OPEN:\n                    pass",
+            "test_an_end_holds_for_the_hosts_even_if_iampass_is_away",
+        ),
+        Mutant(
+            "wrong codes count on after an administrator has cleared them",
+            "AND act.kind = 'act' AND act.fields->>'what' = 'throttle_clear'",
+            "AND act.kind = 'act' AND false",
+            "test_wrong_recovery_codes_count_until_they_are_cleared",
+        ),
+    ),
     "A bypass of the fleet is an administrator's, for one person, for some hosts, for a time": (
         Mutant(
             "a bypass that was answered to another request counts",

@@ -22,6 +22,7 @@ PEOPLE = "People"
 FIRST = "The first host"
 MORE = "More hosts"
 WHO = "Who can log in where"
+LIMITS = "Limits"
 CODES = "Recovery codes"
 BYPASSES = "Bypasses"
 SESSIONS = "Sessions"
@@ -40,6 +41,7 @@ ELSEWHERE = {
     "PostgreSQL",
     "pam-iampass recovery new",
     "pam-iampass bypass",
+    "pam-iampass throttle",
 }
 
 
@@ -241,6 +243,8 @@ def test_groups_say_who_can_log_in_where(
 def test_alice_has_no_phone_for_a_while(
     gateway: Booted, phone: Phone, hosts: list[Host], page: TypedPage
 ) -> None:
+    for verb in ("show", "clear"):
+        assert "alice" in page.type(gateway, LIMITS, f"pam-iampass-gateway throttle {verb}").stdout
     made = page.type(gateway, CODES, "pam-iampass-gateway recovery new").stdout
     assert len(re.findall("^ *[0-9a-z]{4}(?:-[0-9a-z]{4}){3}$", made, re.M)) == 10
     assert "10 of 10" in page.type(gateway, CODES, "pam-iampass-gateway recovery list").stdout

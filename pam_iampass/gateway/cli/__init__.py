@@ -41,6 +41,7 @@ GROUPS = {
         "user": "List, show, add and remove people.",
         "phone": "Show who has a phone; replace a lost one.",
         "session": "Show or end the sessions of the logins of all hosts.",
+        "throttle": "Show or reset the limits of a person.",
         "bypass": "Let a person in without the phone for a while.",
         "recovery": "Make recovery codes for those who cannot use their phone.",
     },

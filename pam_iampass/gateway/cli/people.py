@@ -176,9 +176,8 @@ def cut_off(gateway: CommandGateway, name: str) -> tuple[int, bool]:
     Returns how many were open, and whether IAMPASS has ended all. Says why it has not.
     """
     # Also those that were closed before: an earlier run may have been stopped.
-    ended = gateway.run(
-        end_sessions(gateway.gateway, "person = %s AND upstream IS NOT NULL AND expires_at > now()", name)
-    )
+    condition = "person = %s AND (upstream IS NOT NULL OR state = 'queued') AND expires_at > now()"
+    ended = gateway.run(end_sessions(gateway.gateway, condition, name))
     for error in ended.errors:
         click.echo(f"A session of {clean(name)} is not ended at IAMPASS: {clean(str(error))}", err=True)
     return len(ended.were_open), not ended.errors
@@ -208,7 +207,10 @@ async def end_sessions(gateway: Gateway, condition: str, *values: str) -> EndedS
     async def close(session: HostSession) -> None:
         async with turn:
             with suppress(Tampered):
-                await sessions.said(gateway, session, Status.closed)
+                if session.state is State.OPEN:
+                    await sessions.said(gateway, session, Status.closed)
+                else:
+                    await sessions.end(gateway, session)
 
     async def end(session: HostSession) -> None:
         call = None if session.upstream is None else session.upstream.end()
@@ -220,7 +222,7 @@ async def end_sessions(gateway: Gateway, condition: str, *values: str) -> EndedS
             except IampassError as error:
                 errors.append(error)
 
-    were_open = [session for session in found if session.state is State.OPEN]
+    were_open = [session for session in found if session.state is State.OPEN or session.waits]
     await asyncio.gather(*map(close, were_open))
     await asyncio.gather(*map(end, found))
     return EndedSessions(were_open, errors)

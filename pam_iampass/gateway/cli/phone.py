@@ -19,7 +19,7 @@ from pam_iampass.cli.parameters import (
 from pam_iampass.cli.phone import replace_phone, show_phones
 from pam_iampass.client import IampassError, ManagementAPI
 from pam_iampass.errors import shown
-from pam_iampass.gateway import records
+from pam_iampass.gateway import records, turns
 from pam_iampass.gateway.cli import command_gateway, config_option
 from pam_iampass.gateway.cli.enroll import invitation
 from pam_iampass.gateway.cli.people import (
@@ -30,6 +30,7 @@ from pam_iampass.gateway.cli.people import (
     phones_of,
     wait_for_starts,
 )
+from pam_iampass.login.throttle import phone_lost
 
 _EPILOG = """\b
 Examples:
@@ -109,6 +110,8 @@ def lost(
         invited = invitation(gateway, user, display_name, number, message, as_json)
 
         def end_sessions() -> bool:
+            # Logins that wait for their turn are denied then.
+            gateway.transaction(lambda _, c: turns.change(c, user, phone_lost))
             ended, ok = cut_off(gateway, user)
             if ended:
                 invited.say(f"{count(ended, 'session')} of {user} ended.")

@@ -18,12 +18,13 @@ from pam_iampass.gateway.cli import command_gateway, config_option
 from pam_iampass.gateway.cli.people import EndedSessions, end_sessions
 from pam_iampass.gateway.database import Connection, one
 from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.sessions import HostSession
+from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.text import clean
 
-_OPEN = "state = 'open' AND expires_at > now()"
+_OPEN = "state IN ('open', 'queued') AND expires_at > now()"
 _STATUSES = {Status.active: ("active", "green"), Status.walkaway: ("away", "yellow")}
 _ASKED = ("asked", "")
+_WAITS = ("waits", "")
 _EPILOG = """\b
 Examples:
   pam-iampass-gateway session list                       who is logged in where with a session of IAMPASS
@@ -51,7 +52,8 @@ def list_(who: str | None, config: Path, as_json: bool) -> None:
     """Show the open sessions of all hosts, or of one USER or HOST, the oldest first.
 
     USER is the person who has approved it or is asked. STATUS is what IAMPASS reported last: asked while a request is
-    on the phone, active, or away if the phone is no longer near. LEFT is the time until the session ends by itself.
+    on the phone, active, or away if the phone is no longer near; or waits, while another request comes first. LEFT is
+    the time until the session ends by itself.
     """
 
     with command_gateway(config) as gateway:
@@ -138,6 +140,8 @@ async def _condition(connection: Connection, who: str | None) -> tuple[str, Sequ
 
 
 def _status(session: HostSession) -> tuple[str, str]:
+    if session.state is State.QUEUED:
+        return _WAITS
     return _ASKED if session.status is None else _STATUSES.get(session.status, _ASKED)
 
 

@@ -1,0 +1,74 @@
+"""`pam-iampass-gateway throttle`: shows and resets the limits of a person, over all hosts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pam_iampass.cli import Verbs
+from pam_iampass.cli.parameters import json_option
+from pam_iampass.cli.throttle import show_cleared, show_state
+from pam_iampass.gateway import codes, records, turns
+from pam_iampass.gateway.cli import command_gateway, config_option
+from pam_iampass.gateway.cli.people import NAME, known
+from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.login.throttle import cleared, summary
+
+_EPILOG = """\b
+Examples:
+  pam-iampass-gateway throttle show alice
+  pam-iampass-gateway throttle clear alice        alice's phone can ring again at once
+"""
+
+
+@click.group(cls=Verbs, epilog=_EPILOG)
+def command() -> None:
+    """Show or reset the limits that keep a person's phone from ringing too often, whichever hosts ask.
+
+    A person has one request on the phone at a time; other logins wait for their turn. After requests that were not
+    approved, logins from the same origin have to wait. `limits` in gateway.yaml sets the limits. Recovery codes work in
+    the meantime.
+
+    The exit status is 0, or 1 if it failed.
+    """
+
+
+@command.command(epilog=_EPILOG, short_help="Show the requests and waiting times of USER.")
+@click.argument("user", type=NAME)
+@config_option
+@json_option
+def show(user: str, config: Path, as_json: bool) -> None:
+    """Show how many requests USER had in the last hour from all hosts, and the origins that have to wait.
+
+    The origins themselves cannot be shown: only hashes are stored.
+    """
+
+    async def read(gateway: Gateway, connection: Connection) -> dict[str, Any]:
+        await known(gateway, connection, user)
+        found = await turns.locked(connection, user)
+        wrong = {"wrong_codes_in_the_last_hour": await codes.wrong(connection, user)}
+        return {"user": user, **summary(found.state, gateway.settings.limits, found.now), **wrong}
+
+    with command_gateway(config) as gateway:
+        show_state(gateway.transaction(read), as_json)
+
+
+@command.command(epilog=_EPILOG, short_help="Reset the limits of USER.")
+@click.argument("user", type=NAME)
+@config_option
+@json_option
+def clear(user: str, config: Path, as_json: bool) -> None:
+    """Forget all failed requests and wrong recovery codes of USER, on all hosts. Pending logins are not affected, and
+    each host has limits of its own."""
+
+    async def forget(gateway: Gateway, connection: Connection) -> None:
+        await known(gateway, connection, user)
+        await turns.change(connection, user, lambda state, _: cleared(state))
+        await records.act(connection, "throttle_clear", person=user)
+
+    with command_gateway(config) as gateway:
+        gateway.transaction(forget)
+    show_cleared(user, as_json)
