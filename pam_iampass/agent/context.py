@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
-from pam_iampass.client import AuthenticationAPI, ManagementAPI, TLSFailure
+from pam_iampass.client import AuthenticationAPI, Gateways, ManagementAPI, TLSFailure, Transport
 from pam_iampass.client.connection import USUAL, Network, system_certificates
 from pam_iampass.client.http import Observer
 from pam_iampass.config.key_table import KeyTable
@@ -137,9 +138,13 @@ def _read(
     while version != (now := _version(settings, owner)):
         settings, version = load(config, owner=owner), now
     try:
-        options = {"connections": CONNECTIONS, "observe": observe}
+        options: dict[str, Any] = {"connections": CONNECTIONS, "observe": observe}
         logins = transport_of(settings, network=network, **options)
         sessions = transport_of(settings, network=sessions_network, **options)
+        if isinstance(sessions, Gateways) and settings.ca_file in (None, *settings.files):
+            with suppress(TLSFailure):
+                server = settings.server, settings.ca_file, settings.proxy
+                sessions.before = Transport(*server, network=sessions_network, **options)
     except TLSFailure as failure:
         raise ConfigurationError(
             [Problem(Path(config), None, "ca_file", str(failure), failure.remedy)]

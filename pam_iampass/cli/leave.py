@@ -20,7 +20,8 @@ from pam_iampass.setup import join
 def command(force: bool) -> None:
     """Leave the gateway that this machine has joined: it asks IAMPASS itself again, as iampass.yaml says.
 
-    The gateway forgets this host and ends its sessions.
+    The gateway forgets this host and ends its sessions. Logins that this machine keeps go on, without a question to
+    anybody, for as long as they may.
 
     The exit status is 0, or 1 if nothing was changed.
     """

@@ -51,6 +51,8 @@ class Gateways:
         self._answer_seconds = answer_seconds
         self.origin = replace(self._transports[0].origin, gateways=True)
         """That of the first. URLs are made with it, and each is changed to the gateway that is asked."""
+        self.before: Transport | None = None
+        """IAMPASS, which this host has asked before it joined: sessions that were begun there are known there only."""
         self.clock_offset: float | None = None
         """As in Transport, of the gateway that was asked last."""
         self.clock_correction = 0.0
@@ -58,7 +60,7 @@ class Gateways:
 
     def close(self) -> None:
         """Closes the idle connections."""
-        for transport in self._transports:
+        for transport in (*self._transports, *filter(None, [self.before])):
             transport.close()
 
     def call(
@@ -74,6 +76,8 @@ class Gateways:
         One gateway after the other is asked, up to `attempts` times each: the next one if nothing was sent, or if the
         call is idempotent and was not answered. Each signature is new, and for the gateway that is asked.
         """
+        if self.before is not None and self.before.origin.owns(call.url):
+            return self.before.call(call, deadline, attempts=attempts, pause=pause)
         deadline = deadline or Deadline.after(DEFAULT_SECONDS)
         failures: list[IampassError] = []
         for attempt in range(1, attempts + 1):

@@ -368,11 +368,12 @@ class _SettingsReader(SchemaReader):
             return None
         self.users, self.keys = values["users"], values["keys"]
         ca_file, secret_file = values["ca_file"], values.pop("application_secret_file")
-        if ca_file is not None:
-            self.trusted("ca_file", ca_file)
+        if ca_file is not None and self.trusted("ca_file", ca_file) is None:
+            ca_file = None
         values.update(gateways=(), gateway_ca=None)
         if joined is not None:
-            self.problems = [each for each in self.problems if each.key != "application_id"]
+            # Of what leads to IAMPASS, nothing is needed any more.
+            self.problems = [each for each in self.problems if each.key not in ("application_id", "ca_file")]
             secret, secret_file = self._read_joined(joined, values)
             previous = ""
             self.problems += self._without_effect(values)

@@ -184,6 +184,12 @@ MUTANTS = {
             "test_the_ca_of_the_gateways_must_be_named",
         ),
         Mutant(
+            "a session from before a host has joined is not asked for any more",
+            "if self.before is not None and self.before.origin.owns(call.url):",
+            "if False:",
+            "test_a_session_from_before_the_host_has_joined_is_asked_for_where_it_was_begun",
+        ),
+        Mutant(
             "a user table that is missing is an empty one, also where IAMPASS is asked",
             "if self._optional and trusted_file.is_missing(self._users):",
             "if trusted_file.is_missing(self._users):",

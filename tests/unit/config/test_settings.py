@@ -162,10 +162,13 @@ def _joined(configuration: Configuration, gateways: str) -> Path:
     )
 
 
-def test_a_joined_host_needs_neither_an_application_nor_its_secret(configuration: Configuration) -> None:
+def test_a_joined_host_needs_nothing_that_leads_to_iampass(configuration: Configuration) -> None:
     joined = _joined(configuration, "[https://gw.example.com]")
-    put(configuration.file, f"joined_file: {joined}\napplication_id:\napplication_secret_file: /nowhere\n")
-    assert load(configuration.file, owner=OWNER).application_id == "h-abcdefghijkl"
+    gone = "application_id:\napplication_secret_file: /nowhere\nca_file: /nowhere\n"
+    put(configuration.file, f"joined_file: {joined}\n{gone}")
+    settings = load(configuration.file, owner=OWNER)
+    assert settings.application_id == "h-abcdefghijkl"
+    assert Path("/nowhere") not in settings.files
 
 
 @pytest.mark.parametrize(

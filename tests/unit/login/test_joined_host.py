@@ -31,6 +31,7 @@ from tests.support.scripted_server import (
 from tests.support.sessions import keeping
 from tests.support.setting import ME, Setting
 from tests.support.ssh_keys import accepted, make_key
+from tests.support.world import wait_until
 
 HOST = "h-abcdefghijkl"
 
@@ -160,6 +161,29 @@ def test_a_kept_session_covers_while_the_gateway_says_that_it_is_active_and_no_p
             status = "closed"
             assert agent.login(service="sudo", audit_session="42").code == PamCode.ABORT
             assert not any("/management/" in request.target for request in server.requests)
+
+
+def test_a_session_from_before_the_host_has_joined_is_asked_for_where_it_was_begun(world: Setting) -> None:
+    with keeping(world) as agent, scripted_server() as server:
+        kept, login = agent.log_in()
+        world.write("ca.pem", world.sandbox.ca_file.read_text() + Path(server.ca_file).read_text())
+        session = "{keep: true, check: 2s, covers: {services: [sudo]}}"
+        world.configure(gateways=f"[{server.url}]", application_id=HOST, session=session)
+        world.sandbox.close(world.token)
+        wait_until(lambda: login.over, "the login goes on", 20.0)
+        agent.wait_until_forgotten(kept)
+        assert not server.requests
+
+
+def test_such_a_session_covers_nothing(world: Setting) -> None:
+    """The gateway does not know it, so that nobody who reports the phone lost there would end it."""
+    with keeping(world) as agent, scripted_server(not_started("UNKNOWN_USER")) as server:
+        agent.log_in()
+        world.write("ca.pem", world.sandbox.ca_file.read_text() + Path(server.ca_file).read_text())
+        session = "{keep: true, check: 2s, covers: {services: [sudo]}}"
+        world.configure(gateways=f"[{server.url}]", application_id=HOST, session=session)
+        assert agent.login(service="sudo", audit_session="42").code == PamCode.ABORT
+        assert agent.outcome()["IAMPASS_OUTCOME"] == "unlisted"
 
 
 # What the gateway is told
