@@ -81,6 +81,10 @@ async def _started(
     row = await sessions.queued(gateway, connection, login)
     if row is None:
         return None
+    # A genuine row may have been put back: turns have no MAC.
+    if row["deadline"].timestamp() <= now:
+        await _refuse(gateway, connection, login, Throttled.of(Refusal(Cause.NO_TURN)))
+        return None
     host = await hosts.find(gateway, connection, row["host"])
     if host is None:
         found: Person | Reason = Reason.HOST_SUSPENDED

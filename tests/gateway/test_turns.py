@@ -20,6 +20,7 @@ from pam_iampass.gateway import queue, turns
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.sessions import State
 from pam_iampass.gateway.settings import GatewaySettings
+from tests.gateway.test_who_holds_what import put_back
 from tests.sandbox.signer import signed
 from tests.support.gateway import HOST, LIMITS, HostCaller, RunningGateway, new_request_id, settings_for
 from tests.support.gateway_process import GatewayProcess
@@ -306,6 +307,26 @@ def test_a_login_whose_time_is_over_before_its_turn_never_rings(
         assert len(sandbox.sessions) == 1
         assert running.records[0]["reason"] == "NO_TURN"
         assert running.records[0]["outcome"] == "throttled"
+
+
+def test_an_old_login_that_is_put_back_with_a_turn_never_rings(
+    settings: GatewaySettings, sandbox: Sandbox, conninfo: str
+) -> None:
+    with several(settings, 1) as (running,):
+        caller = HostCaller(running)
+        first, waits = ask(running, HOST), ask(running, OTHER, timeout="2")
+        (session,) = running.rows("SELECT * FROM session WHERE state = 'queued'")
+        (turn,) = running.rows("SELECT * FROM turn")
+        assert caller.answer(waits) == "timeout"
+        assert caller.end(first) is True
+        in_line = [each for each in turn["state"]["pending"] if each["ident"].endswith(str(session["id"]))]
+        turn["state"] = {**turn["state"], "pending": [{**in_line[0], "until": time.time() + 1000}]}
+        for table, row in (("session", session), ("turn", turn)):
+            running.rows(f"DELETE FROM {table} WHERE person = 'alice'")
+            put_back(conninfo, table, {**row, "waits": True} if table == "turn" else row)
+        until(lambda: running.session(waits).reason == "NO_TURN")
+        time.sleep(2 * queue._LOOK_SECONDS)
+    assert len(sandbox.sessions) == 1
 
 
 @pytest.mark.parametrize("why", ["HOST_SUSPENDED", "UNKNOWN_USER", "HOST_THROTTLED", "tampered"])

@@ -1552,6 +1552,12 @@ MUTANTS = {
             "test_a_login_that_has_given_up_while_it_waited_never_rings",
         ),
         Mutant(
+            "an old row that is put back with a turn rings",
+            'if row["deadline"].timestamp() <= now:',
+            "if now < 0:",
+            "test_an_old_login_that_is_put_back_with_a_turn_never_rings",
+        ),
+        Mutant(
             "a login rings when nobody waits for its answer any more",
             "if not each.has_turn and each.until <= self.now]",
             "if not each.has_turn and each.until <= 0]",
