@@ -33,7 +33,7 @@ LEAST_SECONDS = 1.0
 #: A server that was not called for as long is left out. Seconds.
 FORGOTTEN_SECONDS = 3600.0
 
-_CALLS = ("start", "poll", "end")
+_CALLS = ("start", "poll", "end", "wait", "watch")
 # Both answers of a person, whose time is measured.
 _ANSWERS = (Outcome.APPROVED, Outcome.DENIED)
 # What has not happened yet is 0: a rate needs the value before the first time.

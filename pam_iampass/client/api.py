@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Callable, TypeVar
 
-from .application import Application, HostAtGateway, Redemption
+from .application import Application, Change, HostAtGateway, Redemption
 from .attempts import DEFAULT_SECONDS
 from .call import ATTEMPTS, Call
 from .connection import Deadline
@@ -126,6 +126,19 @@ class AuthenticationAPI(BaseAPI):
         """Has a gateway redeem a recovery code of the user; IAMPASS itself has none. Each gateway is asked once, the
         next one only if nothing was sent. Not in the published client. Raises IampassError."""
         return self._make(self._application.redeem_code(user_id, code, parameters), deadline, 1, pause)
+
+    def watch(
+        self,
+        versions: Mapping[str, int],
+        wait: int,
+        *,
+        until_readable: Callable[[float, int], None] | None = None,
+        deadline: Deadline | None = None,
+    ) -> dict[str, Change]:
+        """Asks a gateway for those of these sessions, by their ids, that have another version, once there is one or
+        after `wait` seconds. `until_readable` is as in Call. One gateway is asked, once. Not in the published client.
+        Raises IampassError."""
+        return self._make(self._application.watch(versions, wait, until_readable), deadline, 1)
 
 
 class ManagementAPI(BaseAPI):

@@ -7,7 +7,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Callable, TypeVar
 from urllib.parse import quote_plus
@@ -15,8 +15,8 @@ from urllib.parse import quote_plus
 from .call import Call, JsonObject
 from .errors import Declined, printable
 from .origin import Origin
-from .session import Session, read_session
-from .status import AuthenticationMethod, ManagementAPIResult
+from .session import Session, read_session, read_status
+from .status import AuthenticationMethod, ManagementAPIResult, Status
 
 # The id stands in a header, where a colon ends it, and unquoted in a path.
 _ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~@!$&'()*+,;=-]+")
@@ -24,6 +24,15 @@ _ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~@!$&'()*+,;=-]+")
 _LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a gateway says of a session."""
+
+    status: Status | None
+    """None: it does not know the session, which may be going on."""
+    version: int
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,25 @@ class Application:
         digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
         query = _start_query(None, None, {**parameters, "body_sha256": digest})
         return self._call("recovery", f"fleet/recover/{self.id}/{path_segment(user)}{query}", read, body)
+
+    def watch(
+        self, versions: Mapping[str, int], wait: int, until_readable: Callable[[float, int], None] | None
+    ) -> Call[dict[str, Change]]:
+        """Only gateways can be asked for the sessions, by their ids, that have other versions than these."""
+
+        def read(response: JsonObject) -> dict[str, Change]:
+            return {
+                id: Change(None, 0)
+                if members.is_null("status")
+                else Change(read_status(members, "status"), members.number("version"))
+                for id, members in response.child("changed").children().items()
+            }
+
+        body = {"sessions": dict(versions)}
+        digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
+        path = f"fleet/watch/{self.id}?wait={wait}&body_sha256={digest}"
+        call = self._call("watch", path, read, body, idempotent=True)
+        return replace(call, held=wait, until_readable=until_readable, alone=True)
 
     def add_users(self, users: Iterable[str]) -> Call[tuple[list[str], list[str]]]:
         def read(response: JsonObject) -> tuple[list[str], list[str]]:

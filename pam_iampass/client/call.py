@@ -15,6 +15,7 @@ import hmac
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Callable, Generic, TypeVar
@@ -53,7 +54,7 @@ class Call(Generic[T]):
     """A request, with the id and the secret to sign it with: the application's, or a session's token and secret."""
 
     name: str
-    """What messages call it: start, poll, end, add users, …"""
+    """What messages and figures call it: start, poll, end, add users, …"""
     method: str
     url: str = field(repr=False)
     """Signed and sent byte for byte."""
@@ -71,6 +72,8 @@ class Call(Generic[T]):
     until_readable: Callable[[float, int], None] | None = field(default=None, repr=False)
     """Waits until this descriptor is readable, or for so many seconds. It is called whenever the response is waited
     for; an exception that it raises ends the call and its connection."""
+    alone: bool = False
+    """Whether its caller itself decides when the next gateway is asked, if there are several."""
     rings: bool = False
     """Whether it makes a phone ring. Then not even a 429, perhaps a gateway's, proves that it was not carried out."""
 
@@ -205,6 +208,13 @@ class JsonObject:
     def number(self, key: str) -> int:
         value: int = self._member(key, int)
         return value
+
+    def is_null(self, key: str) -> bool:
+        return key in self._members and self._members[key] is None
+
+    def children(self) -> Mapping[str, JsonObject]:
+        """All members, which must be objects."""
+        return {key: self.child(key) for key in self._members}
 
     def child(self, key: str) -> JsonObject:
         return JsonObject(self._member(key, dict), self._call)

@@ -98,6 +98,8 @@ class Gateways:
                         self._failed_at.pop(transport, None)
                         raise
                     self._failed_at[transport] = self._clock()
+                    if call.alone:
+                        raise
                 else:
                     self._failed_at.pop(transport, None)
                     return result

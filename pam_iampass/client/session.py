@@ -136,7 +136,7 @@ class Session:
             return status
 
         url = f"{call.url}?wait={wait}&version={self.version}"
-        return replace(call, url=url, result=read, held=wait, until_readable=until_readable)
+        return replace(call, name="wait", url=url, result=read, held=wait, until_readable=until_readable)
 
     def end(self) -> Call[bool] | None:
         """The call that ends the session; None if the session was never started."""
@@ -299,7 +299,7 @@ def read_session(response: JsonObject, origin: Origin, request_id: str | None = 
     if not TOKEN.fullmatch(token):
         raise members.error("session_token is empty or has characters that no header can have")
     return Session(
-        session_status=_read_status(members),
+        session_status=read_status(members),
         session_token=token,
         session_secret=members.text("session_secret"),
         logout_url=_own_url(members, "logout_url", origin),
@@ -326,16 +326,16 @@ def _read_poll(response: JsonObject) -> Status:
     """The status in the response to a poll. The published client reads it in an outer object; the service's
     documentation has no such object, and says in `authenticated` whether the person is authenticated."""
     members = response.child(_OUTER) if _OUTER in response else response
-    status = _read_status(members)
+    status = read_status(members)
     denies = "authenticated" in members and not members.boolean("authenticated")
     if status is Status.active and denies:
         raise members.error("the session is active, but authenticated is false")
     return status
 
 
-def _read_status(members: JsonObject) -> Status:
-    """The `session_status` of a response. An unknown one is a ProtocolError, never an approval."""
-    name = members.text("session_status")
+def read_status(members: JsonObject, key: str = "session_status") -> Status:
+    """The status in a response. An unknown one is a ProtocolError, never an approval."""
+    name = members.text(key)
     if name not in Status.__members__:
         raise members.error(f'unknown session status "{printable(name)}"')
     return Status[name]

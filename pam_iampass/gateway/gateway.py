@@ -17,6 +17,7 @@ from pam_iampass.client.call import Call
 from pam_iampass.client.status import Status
 from pam_iampass.gateway.database import Database
 from pam_iampass.gateway.keys import KeyFile
+from pam_iampass.gateway.leases import Leases
 from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.gateway.upstream import Lane, Upstream
 from pam_iampass.gateway.waiting import HeldCalls
@@ -82,6 +83,10 @@ class Gateway:
     """The requests that the database had on a phone at `looked_at`, of hosts that may ask."""
     looked_at: float = -math.inf
     """`time.monotonic()`."""
+    leases: Leases = field(default_factory=Leases)
+    """The sessions that this gateway polls."""
+    doubted: set[uuid.UUID] = field(default_factory=set)
+    """Approved sessions of which IAMPASS has just said something new to a host: they are polled soon."""
     held: HeldCalls = field(default_factory=HeldCalls)
     """Calls that wait for a change of a session."""
 

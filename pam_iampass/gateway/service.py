@@ -18,7 +18,7 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.sessions import AskedStart, HostSession, Reason, State, Throttled
-from pam_iampass.gateway.waiting import LONGEST_SECONDS
+from pam_iampass.gateway.waiting import LONGEST_SECONDS, MOST_WATCHED
 from pam_iampass.server.http import Bounds, Route, owner_of
 from pam_iampass.server.messages import (
     IncomingRequest,
@@ -43,6 +43,7 @@ BOUNDS = Bounds(body=16 * 1024)
 STOPPING = Reply.of({"reason": "STOPPING", "detail": "ask another gateway"}, 503)
 """The answer to who waits when a gateway stops."""
 _WAITING = ("wait", "version")
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LOOKED_SECONDS = 1.0
 """For so long a request that was on the phone, of a host that may ask, is taken to be there still."""
 
@@ -163,6 +164,62 @@ async def _poll_that_waits(gateway: Gateway, id: uuid.UUID, seconds: int, versio
     return polled(session.status, version=session.version, **_said_to_hosts(session))
 
 
+async def watch(gateway: Gateway, request: IncomingRequest) -> Reply:
+    """What has become of the kept sessions of a host: once one of them has another version than the host has seen, or
+    after `wait` seconds."""
+    try:
+        host = await signed_by_host(gateway, request)
+        query = request.parameters("wait", "body_sha256")
+        request.require_digest(query.get("body_sha256", ""))
+        seconds, _ = _waiting(query)
+        versions = _watched(request)
+        with gateway.held.hold(host.id, versions, of_login=False) as call:
+            changed = await _changed(gateway, host.id, versions)
+            if not changed and seconds > 0:
+                await call.wait(seconds)
+                if gateway.held.stopping:
+                    return STOPPING
+                changed = await _changed(gateway, host.id, versions)
+    except DatabaseError as error:
+        return unavailable(error)
+    return Reply.of({"changed": changed})
+
+
+def _watched(request: IncomingRequest) -> dict[uuid.UUID, int]:
+    """The sessions in the body, with the versions that the host has seen. Raises RefusedRequest."""
+    given = request.json("sessions")["sessions"]
+    if not isinstance(given, dict) or len(given) > MOST_WATCHED:
+        raise bad_request("BAD_BODY", f"sessions must be an object with at most {MOST_WATCHED} members")
+    versions = {}
+    for id, version in given.items():
+        if type(version) is not int or not 0 <= version < 10**18 or not _UUID.fullmatch(id):
+            raise bad_request("BAD_BODY", "sessions must have ids and versions")
+        versions[uuid.UUID(id)] = version
+    return versions
+
+
+async def _changed(
+    gateway: Gateway, host_id: str, versions: Mapping[uuid.UUID, int]
+) -> dict[str, dict[str, str | int | None]]:
+    """What differs, as the host is told. A session that is not known is not over. Raises RefusedRequest and
+    DatabaseError."""
+    async with gateway.database.transaction() as connection:
+        try:
+            host = await hosts.find(gateway, connection, host_id)
+        except Tampered as error:
+            await sessions.alert(connection, None, f"{error}: {clean(host_id, 40)}")
+            host = None
+        if host is not None and host.status is HostStatus.ACTIVE:
+            found = await sessions.changed(gateway, connection, host, versions)
+    _require_active(host)
+    return {
+        str(id): {"status": None}
+        if session is None or session.status is None
+        else {"status": session.status.name, "version": session.version}
+        for id, session in found.items()
+    }
+
+
 def _waiting(query: Mapping[str, str]) -> tuple[int, int]:
     """For how long a call may be held, in seconds, and the version that its host has seen. Raises RefusedRequest."""
     seconds, version = query.get("wait", "0"), query.get("version", "0")
@@ -262,12 +319,16 @@ async def _session(gateway: Gateway, id: uuid.UUID) -> HostSession:
             session = host = None
     if session is None:
         raise _unknown_session()
+    work_for(_require_active(host).id)
+    return session
+
+
+def _require_active(host: Host | None) -> Host:
     if host is None:
-        raise unauthorized("UNKNOWN_CLIENT", "the host of this session was removed")
-    work_for(host.id)
+        raise unauthorized("UNKNOWN_CLIENT", "this host was removed")
     if host.status is not HostStatus.ACTIVE:
         raise RefusedRequest(403, Reason.HOST_SUSPENDED.name, "this host is suspended")
-    return session
+    return host
 
 
 def work_for_sender(request: IncomingRequest) -> None:
@@ -302,6 +363,7 @@ ROUTES: tuple[Route[Gateway], ...] = (
     Route("POST", "/authentication/authenticate_user/*/*", start),
     Route("GET", "/session/*/status", poll),
     Route("POST", "/session/*/logout", end),
+    Route("POST", "/fleet/watch/*", watch),
     *(
         Route(method, f"/management/*/{rest}", not_for_hosts)
         for method in ("GET", "POST")

@@ -8,6 +8,7 @@ others are `queued` (`turns.py`) until it is their turn (`queue.py`).
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import enum
 import hashlib
 import json
@@ -58,7 +59,7 @@ PARAMETERS = ("request_id", "machine", "timeout", "asker", "service", "remote", 
 _START_SECONDS = 20.0
 """For IAMPASS to answer a start."""
 _END_SECONDS = 10.0
-_POLL_SECONDS = 5.0
+POLL_SECONDS = 5.0
 FIRST_VERSION = 1
 """Of a session whose request is on the phone."""
 FRESH_SECONDS = 0.4
@@ -230,6 +231,37 @@ async def find(gateway: Gateway, connection: Connection, session: uuid.UUID) -> 
     """The session with this id; None if there is none. Raises Tampered."""
     row = await one(connection, "SELECT * FROM session WHERE id = %s", session)
     return None if row is None else _session(gateway, row, id=session)
+
+
+async def several(gateway: Gateway, connection: Connection, wanted: Sequence[uuid.UUID]) -> list[HostSession]:
+    """Those of these sessions that there are, without rows that no gateway has written."""
+    found = []
+    for row in await many(connection, "SELECT * FROM session WHERE id = ANY(%s)", list(wanted)):
+        with suppress(Tampered):
+            found.append(_session(gateway, row))
+    return found
+
+
+async def changed(
+    gateway: Gateway, connection: Connection, host: Host, versions: Mapping[uuid.UUID, int]
+) -> dict[uuid.UUID, HostSession | None]:
+    """The sessions that have other versions than these; None for one that this host does not have."""
+    ids = list(versions)
+    rows = await many(connection, "SELECT id FROM session WHERE id = ANY(%s) AND host = %s", ids, host.id)
+    known = {row["id"] for row in rows}
+    found: dict[uuid.UUID, HostSession | None] = {id: None for id in ids if id not in known}
+    for row in await many(
+        connection,
+        "SELECT session.* FROM unnest(%s::uuid[], %s::bigint[]) AS seen (id, version)"
+        " JOIN session USING (id) WHERE session.version <> seen.version AND session.host = %s",
+        *(ids, list(versions.values()), host.id),
+    ):
+        try:
+            found[row["id"]] = _session(gateway, row, host=host.id)
+        except Tampered as error:
+            await alert(connection, host.name, f"{error}: {row['id']}")
+            found[row["id"]] = None
+    return found
 
 
 async def _locked(gateway: Gateway, connection: Connection, session: uuid.UUID) -> dict[str, Any]:
@@ -536,8 +568,6 @@ async def _inserted(
         "retry_after": None,
         "decided_at": None,
         "gateway": gateway.id,
-        "lease_epoch": 0,
-        "lease_until": None,
         "version": FIRST_VERSION if queued else 0,
         "upstream": None,
         "details": dict(asked.details),
@@ -626,6 +656,7 @@ async def _written(
         columns = {**columns, "status": Status.failed.name, "version": before.version + 1}
     written = await _change(gateway, connection, locked, **columns)
     if written.state is State.OPEN:
+        await gateway.leases.begin(connection, written.id)
         return written
     reason = written.reason or ""
     outcome = Reason[reason].outcome if reason in Reason.__members__ else Outcome.NO_DEVICE
@@ -662,6 +693,9 @@ async def _over(
 async def ask(gateway: Gateway, session: HostSession) -> HostSession:
     """The session with what IAMPASS says of it now, or has said within FRESH_SECONDS.
 
+    An answer of the person is written down by the gateway that has the lease. What is said of an approved session is
+    told and not written: it is looked at again (`watching.py`).
+
     Raises IampassError, DatabaseError and Tampered.
     """
     last = gateway.asked.get(session.id)
@@ -675,8 +709,14 @@ async def _ask(gateway: Gateway, session: HostSession) -> HostSession:
     call = session.upstream.poll() if session.upstream is not None else None
     if call is None:
         raise Tampered("session: a row is open without a session at IAMPASS")
-    status = await gateway.iampass.call(call, _POLL_SECONDS, Lane.polls)
-    return session if status is session.status else await said(gateway, session, status)
+    epoch = gateway.leases.epochs.get(session.id)
+    status = await gateway.iampass.call(call, POLL_SECONDS, Lane.polls)
+    if status is session.status:
+        return session
+    if session.in_progress and epoch is not None:
+        return await said(gateway, session, status, epoch=epoch)
+    gateway.doubted.add(session.id)
+    return dataclasses.replace(session, status=status)
 
 
 async def end(gateway: Gateway, session: HostSession) -> bool:
@@ -692,7 +732,9 @@ async def end(gateway: Gateway, session: HostSession) -> bool:
     if await gateway.iampass.call(call, _END_SECONDS, Lane.decisions):
         await said(gateway, session, Status.closed)
         return True
-    await ask(gateway, session)
+    status = (await ask(gateway, session)).status
+    if status is not None and status.ended:
+        await said(gateway, session, status)
     return False
 
 
@@ -809,9 +851,30 @@ async def end_all(gateway: Gateway, found: Sequence[HostSession]) -> int:
     return left
 
 
-async def said(gateway: Gateway, session: HostSession, status: Status) -> HostSession:
+async def said(
+    gateway: Gateway, session: HostSession, status: Status, *, epoch: int | None = None
+) -> HostSession:
     """Write down what IAMPASS says of a session; the session as it is then. A final status never changes, and nobody
-    is asked again after an answer. Raises DatabaseError and Tampered."""
+    is asked again after an answer. Raises DatabaseError and Tampered.
+
+    :param epoch: of the lease under which IAMPASS was polled: nothing is written if another gateway has it now. None
+        if this gateway has ended the session.
+    """
+    try:
+        return await _said(gateway, session, status, epoch)
+    except _NotHeld as lost:
+        return lost.session
+
+
+class _NotHeld(Exception):
+    """Another gateway has the lease: nothing of the transaction is written."""
+
+    def __init__(self, session: HostSession) -> None:
+        super().__init__()
+        self.session = session
+
+
+async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: int | None) -> HostSession:
     ringing: list[HostSession] = []
     async with gateway.database.transaction() as connection:
         if session.in_progress and not status.in_progress:
@@ -821,12 +884,15 @@ async def said(gateway: Gateway, session: HostSession, status: Status) -> HostSe
         before = _of(gateway, locked)
         if before.state is not State.OPEN or before.status is status:
             return before
+        if epoch is not None and not await gateway.leases.is_held(connection, session.id, epoch):
+            raise _NotHeld(before)
         decided = before.in_progress and not status.in_progress
         if status.in_progress and not before.in_progress:
             return before
         columns: dict[str, Any] = {"status": status.name, "version": before.version + 1}
         if status.ended:
             columns["state"] = State.ENDED.value
+            await gateway.leases.end(connection, session.id)
         if decided:
             columns["decided_at"] = await now(connection)
             columns["approved"] = not status.ended

@@ -64,6 +64,8 @@ class Lane(enum.Enum):
     decisions = "decisions"
     """Starts, ends, and what an administrator asks for."""
     polls = "polls"
+    approved = "approved"
+    """Polls of sessions that were approved. A person who has just answered waits for none of them."""
 
 
 class Upstream(Sender):

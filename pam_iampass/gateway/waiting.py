@@ -17,6 +17,9 @@ from pam_iampass.gateway.database import Connection, many
 
 LONGEST_SECONDS = 25
 """For which a call is held: servers between close connections that are silent for longer."""
+MOST_WATCHED = 300
+"""Sessions that one call can name."""
+_LOOKS_OF_KEPT = 4
 _MOST_OF_ONE = 2
 """Calls that are held for one session or host. One more, and the first is answered."""
 
@@ -26,6 +29,8 @@ class HeldCall:
     """A call that is held, and the versions of sessions that its host has seen."""
 
     versions: Mapping[UUID, int]
+    of_login: bool
+    """Whether a person waits for it: then it is looked for changes at each look."""
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def wait(self, seconds: float) -> None:
@@ -42,6 +47,7 @@ class HeldCalls:
     def __init__(self) -> None:
         self.stopping = False
         """Whether nothing is held any more: hosts are to ask another gateway."""
+        self._looks = 0
         self._of: dict[object, list[HeldCall]] = {}
         self._about: dict[UUID, set[HeldCall]] = {}
 
@@ -49,10 +55,12 @@ class HeldCalls:
         return sum(map(len, self._of.values()))
 
     @contextmanager
-    def hold(self, whose: object, versions: Mapping[UUID, int]) -> Iterator[HeldCall]:
+    def hold(
+        self, whose: object, versions: Mapping[UUID, int], *, of_login: bool = True
+    ) -> Iterator[HeldCall]:
         """A call of this session or host, about sessions. To begin with this and look at the sessions then misses no
         change."""
-        call = HeldCall(versions)
+        call = HeldCall(versions, of_login)
         of_one = self._of.setdefault(whose, [])
         of_one.append(call)
         if len(of_one) > _MOST_OF_ONE:
@@ -87,8 +95,14 @@ class HeldCalls:
 
     async def look(self, connection: Connection) -> None:
         """Wake the calls about sessions that have another version than their host has seen, or whose host may not ask
-        any more."""
-        held = {(id, call.versions[id]) for id, calls in self._about.items() for call in calls}
+        any more. Those of kept sessions, of which there are many, are looked for at each fourth look."""
+        self._looks += 1
+        held = {
+            (id, call.versions[id])
+            for id, calls in self._about.items()
+            for call in calls
+            if call.of_login or self._looks % _LOOKS_OF_KEPT == 0
+        }
         if not held:
             return
         ids, versions = zip(*held)

@@ -1,26 +1,40 @@
-"""Watches the requests on phones: IAMPASS is polled for each until the person has answered."""
+"""Watches sessions: IAMPASS is polled for each request until the person has answered, and for each approved session
+until it is over. A gateway polls those of which it has the lease, and takes over those of one that has stopped."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import time
 import uuid
 from collections.abc import AsyncIterator, Container
+from dataclasses import dataclass
 
 import psycopg
 
 from pam_iampass.client.errors import IampassError, Unavailable
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import queue, records, sessions, turns
+from pam_iampass.gateway import leases, queue, records, sessions, turns
 from pam_iampass.gateway.database import DatabaseError, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.sessions import HostSession
+from pam_iampass.gateway.leases import APPROVED, MOST_AT_ONCE, PENDING, RENEW_SECONDS
+from pam_iampass.gateway.sessions import POLL_SECONDS, HostSession, State
+from pam_iampass.gateway.upstream import Lane
 from pam_iampass.login.approval import FIRST_POLL, next_poll
+from pam_iampass.session.schedule import Pacing, PollBudget
 
 _LOOK_SECONDS = 0.5
 """How often the database is asked for new requests; sooner than their first poll."""
+_TAKE_SECONDS = 3.0
+"""How often it is asked for approved sessions that nobody polls."""
+CHECK_SECONDS = 30.0
+"""How often an approved session is polled."""
+_SECOND_LOOK_SECONDS = 0.8
+"""How soon a status other than active is looked at again. Only what is said twice is written."""
+_DUE_SECONDS = 0.05
+"""How often it is looked for polls that are due."""
 _CHANGES_SECONDS = 0.25
 """How often it is asked what other gateways and commands have written about sessions that hosts wait for."""
 _CLEAN_SECONDS = 60.0
@@ -30,16 +44,26 @@ _FAILURES = (IampassError, DatabaseError, psycopg.Error, Tampered, ValueError)
 
 
 @contextlib.asynccontextmanager
-async def watching(gateway: Gateway, first_poll: float = FIRST_POLL) -> AsyncIterator[None]:
+async def watching(
+    gateway: Gateway, first_poll: float = FIRST_POLL, check: float = CHECK_SECONDS
+) -> AsyncIterator[None]:
     """Watch in the background, until the block ends; then wait for the starts that are under way.
 
     Without it no answer of a person would be seen: what makes it fail ends the block, and is raised.
 
     :param first_poll: the seconds from a request to its first poll.
+    :param check: the seconds from one poll of an approved session to the next one.
     """
     inside = asyncio.current_task()
+    with contextlib.suppress(*_FAILURES):
+        async with gateway.database.transaction() as connection:
+            await gateway.leases.renew(connection)
+    approved = _Approved(gateway, check)
     work = (
-        _follow_all(gateway, first_poll),
+        _keep_leases(gateway),
+        _follow_all(gateway, first_poll, approved),
+        approved.follow(),
+        _take_approved(gateway, approved),
         _look_for_changes(gateway),
         queue.take_turns(gateway),
         _clean(gateway),
@@ -57,18 +81,31 @@ async def watching(gateway: Gateway, first_poll: float = FIRST_POLL) -> AsyncIte
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
+        with contextlib.suppress(*_FAILURES):
+            async with gateway.database.transaction() as connection:
+                await gateway.leases.give_back(connection)
         for task in failed:
             task.result()
 
 
-async def _follow_all(gateway: Gateway, first_poll: float) -> None:
-    """All requests of the database, also those that another process has made."""
+async def _keep_leases(gateway: Gateway) -> None:
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        with contextlib.suppress(*_FAILURES):
+            async with gateway.database.transaction() as connection:
+                await gateway.leases.renew(connection)
+
+
+async def _follow_all(gateway: Gateway, first_poll: float, approved: _Approved) -> None:
+    """All requests of which this gateway has the lease, and those whose gateway has stopped."""
     followed: dict[uuid.UUID, asyncio.Task[None]] = {}
     try:
         while True:
             with contextlib.suppress(*_FAILURES):
                 for session, age in await _look(gateway, followed):
-                    followed[session.id] = asyncio.create_task(_follow(gateway, session, age, first_poll))
+                    followed[session.id] = asyncio.create_task(
+                        _follow(gateway, session, age, first_poll, approved)
+                    )
             for id, task in list(followed.items()):
                 if task.done():
                     del followed[id]
@@ -80,9 +117,10 @@ async def _follow_all(gateway: Gateway, first_poll: float) -> None:
 
 
 async def _look(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[HostSession, float]]:
-    """Find all requests that are on a phone; those that are not followed, with the seconds since they began."""
+    """Find all requests that are on a phone; those to be followed, with the seconds since they began."""
     new, looked_at, waiting = [], time.monotonic(), {}
     async with gateway.database.transaction() as connection:
+        taken = await gateway.leases.take(connection, PENDING)
         for row in await many(
             connection,
             "SELECT session.id, session.status, host.status = 'active' AS may_ask,"
@@ -94,7 +132,8 @@ async def _look(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[
                 # The row was not verified, and answers polls: it may say nothing but that the phone is asked.
                 is_identifying = row["status"] == Status.identifying.name
                 waiting[row["id"]] = Status.identifying if is_identifying else Status.pending
-            if row["id"] not in followed:
+            is_own = row["id"] in gateway.leases.epochs or row["id"] in taken
+            if is_own and row["id"] not in followed:
                 with contextlib.suppress(Tampered):
                     session = await sessions.find(gateway, connection, row["id"])
                     if session is not None:
@@ -103,7 +142,9 @@ async def _look(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[
     return new
 
 
-async def _follow(gateway: Gateway, session: HostSession, age: float, first_poll: float) -> None:
+async def _follow(
+    gateway: Gateway, session: HostSession, age: float, first_poll: float, approved: _Approved
+) -> None:
     """Poll until the person has answered; end what nobody waits for any more."""
     began = time.monotonic() - age
     longest = (session.deadline - session.began_at).total_seconds()
@@ -111,6 +152,8 @@ async def _follow(gateway: Gateway, session: HostSession, age: float, first_poll
     while moment is not None:
         await asyncio.sleep(moment + began - time.monotonic())
         moment = next_poll(time.monotonic() - began, longest)
+        if session.id not in gateway.leases.epochs:
+            return
         try:
             session = await sessions.ask(gateway, session)
         except _FAILURES as failure:
@@ -118,9 +161,122 @@ async def _follow(gateway: Gateway, session: HostSession, age: float, first_poll
             if wait is not None and moment is not None:
                 moment = max(moment, time.monotonic() - began + wait)
         if not session.in_progress:
+            approved.add(session)
             return
     with contextlib.suppress(*_FAILURES):
         await sessions.end(gateway, session)
+
+
+@dataclass
+class _Polled:
+    """An approved session."""
+
+    session: HostSession
+    due: float = 0.0
+    """`time.monotonic()` at its next poll."""
+    suspect: Status | None = None
+    """A status other than active that was said once."""
+
+
+class _Approved:
+    """The approved sessions of which this gateway has the lease. Their polls are spread over the time between two."""
+
+    def __init__(self, gateway: Gateway, check: float) -> None:
+        self._gateway = gateway
+        self._check = check
+        self._polled: dict[uuid.UUID, _Polled] = {}
+        self._due: list[tuple[float, uuid.UUID]] = []
+        self._pacing, self._budget = Pacing(), PollBudget()
+        self._polls: set[asyncio.Task[None]] = set()
+
+    def add(self, session: HostSession) -> None:
+        """Poll this session from now on, if it is open."""
+        if session.state is not State.OPEN:
+            self._gateway.leases.epochs.pop(session.id, None)
+            return
+        self._polled[session.id] = polled = _Polled(session)
+        self._schedule(polled, self._pacing.first(time.monotonic(), self._check))
+
+    async def follow(self) -> None:
+        """Poll each when it is due."""
+        try:
+            while True:
+                self._begin_due(time.monotonic())
+                await asyncio.sleep(_DUE_SECONDS)
+        finally:
+            for task in self._polls:
+                task.cancel()
+            await asyncio.gather(*self._polls, return_exceptions=True)
+
+    def _schedule(self, polled: _Polled, due: float) -> None:
+        polled.due = due
+        heapq.heappush(self._due, (due, polled.session.id))
+
+    def _begin_due(self, now: float) -> None:
+        """Begin the polls that are due; after a stall a few at a time."""
+        self._budget.refill(now, len(self._polled) / self._check)
+        while self._gateway.doubted:
+            doubted = self._polled.get(self._gateway.doubted.pop())
+            if doubted is not None:
+                self._schedule(doubted, now)
+        while self._due and self._due[0][0] <= now:
+            due, id = heapq.heappop(self._due)
+            polled = self._polled.get(id)
+            if polled is None or polled.due != due:
+                continue
+            if id not in self._gateway.leases.epochs:
+                del self._polled[id]
+            elif now < self._pacing.paused_until:
+                self._schedule(polled, self._pacing.postponed(now, self._check))
+            elif not self._budget.take():
+                self._schedule(polled, now + _DUE_SECONDS)
+                return
+            else:
+                self._schedule(polled, self._pacing.next(due, now, self._check))
+                task = asyncio.create_task(self._poll(polled, self._gateway.leases.epochs[id]))
+                self._polls.add(task)
+                task.add_done_callback(self._polls.discard)
+
+    async def _poll(self, polled: _Polled, epoch: int) -> None:
+        session, now = polled.session, time.monotonic()
+        try:
+            call = session.upstream.poll() if session.upstream is not None else None
+            if call is not None:
+                status = await self._gateway.iampass.call(call, POLL_SECONDS, Lane.approved)
+                self._pacing.answered()
+                await self._said(polled, status, epoch)
+        except _FAILURES as failure:
+            polled.suspect = None
+            asked = self._pacing.failed(failure, time.monotonic())
+            self._schedule(polled, max(polled.due, now + asked))
+        finally:
+            self._budget.done()
+
+    async def _said(self, polled: _Polled, status: Status, epoch: int) -> None:
+        """Write down what IAMPASS says, once it has said so twice; that a session is active again at once."""
+        suspect, polled.suspect = polled.suspect, None
+        if status is polled.session.status or status.in_progress:
+            return
+        if status is Status.active or (suspect is not None and suspect.away is status.away):
+            polled.session = await sessions.said(self._gateway, polled.session, status, epoch=epoch)
+            if polled.session.state is not State.OPEN:
+                self._gateway.leases.epochs.pop(polled.session.id, None)
+        else:
+            polled.suspect = status
+            self._schedule(polled, time.monotonic() + _SECOND_LOOK_SECONDS)
+
+
+async def _take_approved(gateway: Gateway, approved: _Approved) -> None:
+    """Poll the approved sessions of a gateway that has stopped."""
+    while True:
+        taken: list[uuid.UUID] = []
+        with contextlib.suppress(*_FAILURES):
+            async with gateway.database.transaction() as connection:
+                taken = await gateway.leases.take(connection, APPROVED)
+                found = await sessions.several(gateway, connection, taken)
+            for session in found:
+                approved.add(session)
+        await asyncio.sleep(0 if len(taken) == MOST_AT_ONCE else _TAKE_SECONDS)
 
 
 async def _look_for_changes(gateway: Gateway) -> None:
@@ -141,6 +297,7 @@ async def _clean(gateway: Gateway) -> None:
                 await connection.execute("DELETE FROM nonce WHERE expires_at < now()")
                 await turns.forget(connection)
                 await connection.execute("DELETE FROM session WHERE expires_at < now() - interval '1 hour'")
+                await leases.forget(connection)
                 await records.forget(connection, gateway.settings.keep_records)
             await sessions.give_up(gateway)
         old = time.monotonic() - _CLEAN_SECONDS

@@ -131,6 +131,7 @@ class Keeping:
             since=0.0,
             token=required.phone.token,
             person=required.person,
+            of_gateway=bool(required.settings.gateways),
         )
         try:
             self._sessions.begin(kept)

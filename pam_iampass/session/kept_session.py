@@ -115,6 +115,8 @@ class KeptSession:
     """That of the phone that approved it: never to be shown."""
     person: str = ""
     """The person who logged in: `approver`, unless that was a second person. Empty if it is not known."""
+    of_gateway: bool = False
+    """Whether it is a session of a gateway, and not of IAMPASS itself."""
     awaited: tuple[Opener, ...] = ()
     """Whose logins may still be attached: one for the approval, one for each further connection that it covered."""
     attached: tuple[AttachedLogin, ...] = ()

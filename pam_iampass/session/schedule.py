@@ -58,6 +58,10 @@ class Scheduled:
     enforce_at: float = 0.0
     enforcements: int = 0
     """How often the enforcer was asked for what is wanted."""
+    watched_elsewhere: bool = False
+    """Whether a call that waits at a gateway tells what becomes of it: it is not polled."""
+    version: int = 0
+    """That of the status which a gateway has told."""
     suspect: Status | None = None
     """A status other than active that was reported once."""
     phone_at: float = 0.0
@@ -77,7 +81,8 @@ class Scheduled:
         options: list[tuple[float, Task | None]] = [(math.inf, None)]
         if kept.is_let_in:
             options.append((kept.ends_at, Task.END_LONGEST))
-            options.append((self.poll_at, Task.POLL))
+            if not self.watched_elsewhere:
+                options.append((self.poll_at, Task.POLL))
         if kept.state is State.ENDING and not kept.told:
             options.append((self.tell_at, Task.TELL))
         if kept.wanted is not None:

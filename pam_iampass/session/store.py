@@ -331,6 +331,15 @@ class KeptSessions:
         if due < self._awake_at:
             self.on_change(entry)
 
+    def watch_elsewhere(self, entry: Scheduled, watched: bool) -> None:
+        """Begin to poll a session, or end it, since a call at a gateway waits for it."""
+        with self.lock:
+            if entry.watched_elsewhere is not watched:
+                entry.watched_elsewhere, entry.suspect = watched, None
+                entry.poll_at = self.pacing.first(self.clock(), entry.kept.rules.check)
+                if entry.kept.id in self.entries:
+                    self._schedule(entry)
+
     def take_due(self) -> list[tuple[Scheduled, Task]]:
         """The sessions with a task that is due now; `done` follows each."""
         taken = []

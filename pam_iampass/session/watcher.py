@@ -6,6 +6,7 @@ import math
 import queue
 import threading
 import time
+from collections.abc import Collection
 from typing import Callable
 
 from pam_iampass.audit.journal import ERROR, WARNING, SessionRecord
@@ -22,6 +23,7 @@ from pam_iampass.enforcer.protocol import (
 from pam_iampass.errors import PamIampassError
 from pam_iampass.outcome import SessionEvent
 from pam_iampass.session import life
+from pam_iampass.session.at_gateway import AtGateways
 from pam_iampass.session.kept_session import SESSION_MARGIN, State
 from pam_iampass.session.schedule import SECOND_LOOK, Scheduled, Task
 from pam_iampass.session.store import KeptSessions, at_iampass, status_of
@@ -64,6 +66,7 @@ class SessionWatcher:
     def __init__(self, sessions: KeptSessions, manage: Manage, ask: Ask = enforcer.ask) -> None:
         self._sessions = sessions
         self._tasks = Tasks(sessions, manage, ask)
+        self._at_gateways = AtGateways(sessions, self._tasks)
         self._callers, self._enforcers = Workers(CALLERS), Workers(ENFORCERS)
         self._thread: threading.Thread | None = None
         self._stop_at: float | None = None
@@ -73,6 +76,7 @@ class SessionWatcher:
         """Tell IAMPASS of the sessions that have just ended, and end. All others go on in the next agent."""
         with self._sessions.lock:
             thread, self._stop_at = self._thread, time.monotonic() + STOP_TIMEOUT
+        self._at_gateways.stop()
         if thread is not None:
             self._sessions.descriptors.wake()
             thread.join(STOP_TIMEOUT + 1.0)
@@ -98,6 +102,7 @@ class SessionWatcher:
                     sessions.process_ended(process)
                 for entry, task in sessions.take_due():
                     self._hand_out(entry, task)
+                self._at_gateways.look()
                 self._tasks.look_for_silence()
             except Exception as error:  # noqa: BLE001 - the sessions must go on being watched
                 sessions.journal.note(f"kept sessions: {type(error).__name__} in their watcher", ERROR)
@@ -208,25 +213,33 @@ class Tasks:
             return
         with sessions.lock:
             pacing.answered()
-            entry.unanswered_since, entry.unaskable = math.inf, False
-            self._unaskable_reported = self._pause_reported = False
-        self._answered(entry, status)
+        self.answered([entry])
+        # Only what is said twice in a row ends or locks anything.
+        ends = status is not Status.active and not status.in_progress
+        if ends and (entry.suspect is None or entry.suspect.away is not status.away):
+            entry.suspect, entry.poll_at = status, sessions.clock() + SECOND_LOOK
+            return
+        if not ends:
+            entry.suspect = None
+        self.told(entry, status)
 
-    def _answered(self, entry: Scheduled, status: Status) -> None:
-        """Only what is reported twice in a row ends or locks anything."""
+    def told(self, entry: Scheduled, status: Status) -> None:
+        """Do what a status asks for: one that IAMPASS has said twice, to this machine or to its gateway."""
         sessions, ident = self._sessions, entry.kept.id
         if status is Status.active:
-            entry.suspect = None
             sessions.change(ident, life.active)
             self._look_for_phone(entry)
-        elif status.in_progress:
-            entry.suspect = None
-        elif entry.suspect is None or entry.suspect.away is not status.away:
-            entry.suspect, entry.poll_at = status, sessions.clock() + SECOND_LOOK
         elif status.away:
             sessions.change(ident, life.away)
-        else:
+        elif status.ended:
             sessions.change(ident, lambda kept: life.closed(kept, status.name))
+
+    def answered(self, entries: Collection[Scheduled]) -> None:
+        """There was a usable answer about these sessions."""
+        with self._sessions.lock:
+            for entry in entries:
+                entry.unanswered_since, entry.unaskable = math.inf, False
+            self._unaskable_reported = self._pause_reported = False
 
     def _look_for_phone(self, entry: Scheduled) -> None:
         """A phone may have been reported lost on another machine: that ends no session at IAMPASS."""
@@ -257,17 +270,25 @@ class Tasks:
             entry.poll_at = max(entry.poll_at, now + asked)
             report_pause = paused and asked > 0 and not self._pause_reported
             self._pause_reported = self._pause_reported or report_pause
-            entry.suspect, entry.unaskable = None, isinstance(error, LocalFailure)
-            report_unaskable = entry.unaskable and not self._unaskable_reported
-            self._unaskable_reported = self._unaskable_reported or entry.unaskable
+        self.unanswered([entry], error)
+        if report_pause:
+            what = f"IAMPASS asks for fewer polls: no kept session is polled for {asked:g} s"
+            sessions.journal.note(f"{what}, and its end on the phone is not seen: {error}", WARNING)
+
+    def unanswered(self, entries: Collection[Scheduled], error: Exception) -> None:
+        """There was no usable answer about these sessions. Nothing happens to anybody."""
+        sessions, unaskable = self._sessions, isinstance(error, LocalFailure)
+        with sessions.lock:
+            for entry in entries:
+                entry.suspect, entry.unaskable = None, unaskable
+                entry.unanswered_since = min(entry.unanswered_since, sessions.clock())
+            report_unaskable = unaskable and not self._unaskable_reported
+            self._unaskable_reported = self._unaskable_reported or unaskable
             explained = (IampassError, PamIampassError)
             self._last_failure = error.diagnostics() if isinstance(error, explained) else str(error)
         if report_unaskable:
             what = f"kept sessions cover nothing, and their end on the phone is not seen: {error}"
             sessions.journal.note(f"{what}. A user can have caused this. {LocalFailure.remedy}", ERROR)
-        if report_pause:
-            what = f"IAMPASS asks for fewer polls: no kept session is polled for {asked:g} s"
-            sessions.journal.note(f"{what}, and its end on the phone is not seen: {error}", WARNING)
 
     def look_for_silence(self) -> None:
         """The journal says once that IAMPASS has given no usable answer for an hour, also if all calls hang."""

@@ -171,7 +171,9 @@ def test_a_request_for_which_nobody_waits_any_more_is_ended(
     gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
 ) -> None:
     session = gateway_server.session(caller.ask("alice").authentication)
-    gateway_server.run(watching._follow(gateway_server.gateway, session, 300.0, 0.0))
+    gateway = gateway_server.gateway
+    approved = watching._Approved(gateway, 30.0)
+    gateway_server.run(watching._follow(gateway, session, 300.0, 0.0, approved))
     assert sandbox.wait_for_end("token-of-alice")
 
 

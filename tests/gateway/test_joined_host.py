@@ -20,9 +20,7 @@ from tests.support.gateway import HOST, HOST_SECRET, RunningGateway, new_request
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
 from tests.support.scripted_server import REQUEST, answer, authority, reset, scripted_server
-from tests.support.sessions import keeping
 from tests.support.setting import ME, Setting
-from tests.support.world import wait_until
 
 
 @pytest.fixture
@@ -83,16 +81,6 @@ def test_a_refusal_is_one_request(host: Setting, gateway: RunningGateway) -> Non
 def test_a_gateway_that_does_not_run_is_passed_by(host: Setting, gateway: RunningGateway) -> None:
     join(host, f"https://127.0.0.1:{closed_port()}", gateway)
     assert host.login().code == PamCode.SUCCESS
-
-
-def test_the_end_on_the_phone_ends_what_is_covered(host: Setting, gateway: RunningGateway) -> None:
-    with keeping(host, **join(host, gateway)) as agent:
-        kept, login = agent.log_in()
-        assert agent.login(service="sudo", audit_session="42").code == PamCode.IGNORE
-        assert agent.outcome()["IAMPASS_OUTCOME"] == "covered"
-        host.sandbox.close("token-at-the-gateway")
-        wait_until(lambda: login.over, "the login goes on", 20.0)
-        agent.wait_until_forgotten(kept)
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,9 @@ def test_it_says_whether_a_commit_would_hang(watcher: Watcher, postgres: Postgre
         writing.start()
         time.sleep(1.5)
         assert not watcher.ready()["ready"]
-        assert watcher.scrape().value("gateway_commits_hanging") == 1
+        assert (
+            watcher.scrape().value("gateway_commits_hanging") >= 1
+        )  # so does what shows that the gateway is alive
     writing.join()
     assert watcher.ready()["ready"]
 

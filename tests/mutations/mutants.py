@@ -869,8 +869,8 @@ MUTANTS = {
     "Only a status that IAMPASS reports twice ends or locks a login, and nothing that was revoked comes back": (
         Mutant(
             "a status that is reported once ends a login",
-            "elif entry.suspect is None or entry.suspect.away is not status.away:",
-            "elif False:",
+            "if ends and (entry.suspect is None or entry.suspect.away is not status.away):",
+            "if False:",
             "test_a_status_that_is_reported_once_ends_nothing",
         ),
         Mutant(
@@ -1120,6 +1120,36 @@ MUTANTS = {
             "if id in gateway.waiting and time.monotonic() - gateway.looked_at < _LOOKED_SECONDS:",
             "if id in gateway.waiting:",
             "test_it_is_not_made_of_a_poll",
+        ),
+        Mutant(
+            "a session that its gateway does not know is over",
+            "change.status is None:\n                self._poll({id: entry})",
+            "change.status is None:\n                self._heard.told(entry, Status.closed)",
+            "test_what_the_gateway_does_not_know_any_more_ends_nothing",
+        ),
+        Mutant(
+            "a host is told of the sessions of another one",
+            'WHERE id = ANY(%s) AND host = %s", ids, host.id)',
+            'WHERE id = ANY(%s) AND host <> %s", ids, "")',
+            "test_the_sessions_of_another_host_are_not_known",
+        ),
+        Mutant(
+            "a gateway writes what it saw before another one took over",
+            "if epoch is not None and not await gateway.leases.is_held(connection, session.id, epoch):",
+            "if epoch is not None and not await gateway.leases.is_held(connection, session.id, epoch) and not epoch:",
+            "test_what_is_said_under_a_lease_that_another_gateway_has_now_is_not_written",
+        ),
+        Mutant(
+            "a gateway polls the sessions of one that is alive",
+            "AND {which} AND lease_holder.id IS NULL",
+            "AND {which} AND lease_holder.until IS DISTINCT FROM now()",
+            "test_one_gateway_alone_polls_a_request",
+        ),
+        Mutant(
+            "what IAMPASS says once ends a session",
+            "if status is Status.active or (suspect is not None and suspect.away is status.away):",
+            "if status is not suspect:",
+            "test_what_iampass_says_once_ends_nothing",
         ),
         Mutant(
             "a host that is suspended waits on",

@@ -28,7 +28,7 @@ from pam_iampass.gateway.keys import KeyFile
 from pam_iampass.gateway.people import Person
 from pam_iampass.gateway.settings import GatewaySettings, GroupSettings, LimitSettings
 from pam_iampass.gateway.upstream import Upstream
-from pam_iampass.gateway.watching import watching
+from pam_iampass.gateway.watching import CHECK_SECONDS, watching
 from pam_iampass.sandbox.sandbox import ServingThread
 from pam_iampass.server.http import Dispatcher, serve
 from tests.sandbox.signer import Reply, Server, Signer
@@ -87,6 +87,7 @@ class RunningGateway:
     """
 
     dispatcher: type[Dispatcher[Gateway]] = Dispatcher
+    check = CHECK_SECONDS
 
     def __init__(
         self,
@@ -128,7 +129,7 @@ class RunningGateway:
             names = frozenset(self.settings.names)
             routes = (*service.ROUTES, *joining.ROUTES, *codes.ROUTES)
             dispatcher = self.dispatcher(routes, gateway, names, gateway.clock, lambda request, refusal: None)
-            async with watching(gateway, first_poll=0.1):
+            async with watching(gateway, first_poll=0.1, check=self.check):
                 await serve(
                     dispatcher.handle,
                     self._listener,

@@ -71,6 +71,7 @@ def main() -> None:
         listen=(wanted["address"], 0),
     )
     running = RunningGateway(settings, change)
+    running.check = 3.0
     if wanted["point"] == POINTS[2]:
         running.dispatcher = _StoppingDispatcher
     with running:

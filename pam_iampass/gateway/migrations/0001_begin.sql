@@ -86,8 +86,6 @@ CREATE TABLE session (
     expires_at timestamptz NOT NULL,
     decided_at timestamptz,             -- when the person has answered
     gateway uuid NOT NULL,              -- that has started it
-    lease_epoch bigint NOT NULL,        -- for several gateways: who polls it
-    lease_until timestamptz,
     version bigint NOT NULL,            -- counts changes of the status
     upstream bytea,                     -- the session at IAMPASS
     details jsonb NOT NULL,             -- service, address and so on, as the host has said them
@@ -107,6 +105,19 @@ CREATE TABLE turn (                     -- what counts for the limits, and whose
     changed_at timestamptz NOT NULL
 );
 CREATE INDEX turn_waits ON turn (person) WHERE waits;
+
+-- Which gateway polls IAMPASS for a session. Neither has a MAC: they make nobody's answer.
+
+CREATE TABLE lease_holder (
+    id uuid PRIMARY KEY,                -- of a gateway's process
+    until timestamptz NOT NULL          -- until when it is taken to be alive
+);
+
+CREATE TABLE lease (
+    session uuid PRIMARY KEY,
+    holder uuid NOT NULL,
+    epoch bigint NOT NULL               -- counts the holders
+);
 
 CREATE TABLE nonce (
     client text NOT NULL,

@@ -1,0 +1,225 @@
+"""Waits at a gateway for what becomes of kept sessions, in one call for all of them in place of a poll for each.
+
+What the gateway says has been said by IAMPASS twice, and is acted on at once (docs/decisions/said-twice.md). A session
+that the gateway does not know is polled, as are those beyond the number that a call can name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import select
+import threading
+import time
+from collections.abc import Collection
+from typing import Callable, Protocol
+
+from pam_iampass.client import AuthenticationAPI, Deadline, Session, Status
+from pam_iampass.client.errors import IampassError
+from pam_iampass.errors import PamIampassError
+from pam_iampass.session.kept_session import KeptSession
+from pam_iampass.session.schedule import Scheduled
+from pam_iampass.session.store import KeptSessions
+
+#: For how long the gateway may hold a call, and how long it may take beyond that. Seconds.
+WAIT, ANSWER = 25, 5.0
+#: The next gateway is asked at random within this time after one has failed: all its hosts come. Seconds.
+AGAIN = 10.0
+#: How often it is looked for new sessions, and the least time between two calls. Seconds.
+LOOK, LEAST = 1.0, 0.25
+#: How long a session is polled that the gateway does not know. Seconds.
+UNKNOWN = 60.0
+#: Sessions that one call can name.
+MOST = 300
+_AT_GATEWAY = re.compile(r"/session/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/status")
+
+
+class Heard(Protocol):
+    """What is done with answers."""
+
+    def told(self, entry: Scheduled, status: Status) -> None:
+        """A gateway says what has become of a session."""
+
+    def answered(self, entries: Collection[Scheduled]) -> None:
+        """There was a usable answer about these sessions."""
+
+    def unanswered(self, entries: Collection[Scheduled], error: Exception) -> None:
+        """There was none."""
+
+
+class _CallIsOld(Exception):
+    """There are sessions that the call does not name."""
+
+
+class AtGateways:
+    """The calls that wait at gateways: one for each settings file that names some."""
+
+    def __init__(
+        self, sessions: KeptSessions, heard: Heard, chance: Callable[[], float] = random.random
+    ) -> None:
+        """`chance` is a number from 0 to 1."""
+        self._sessions = sessions
+        self._heard = heard
+        self._chance = chance
+        self._waiting: dict[str, _Waiting] = {}
+        self._look_at = 0.0
+
+    def look(self) -> None:
+        """See which sessions there are, once a second."""
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + LOOK
+        by_config: dict[str, list[Scheduled]] = {config: [] for config in self._waiting}
+        with self._sessions.lock:
+            for entry in self._sessions.entries.values():
+                if entry.kept.is_let_in and entry.kept.of_gateway:
+                    by_config.setdefault(entry.kept.config, []).append(entry)
+        for config, entries in by_config.items():
+            if config not in self._waiting:
+                self._waiting[config] = _Waiting(config, self._sessions, self._heard, self._chance)
+            self._waiting[config].of(entries)
+
+    def stop(self) -> None:
+        """Wait no longer."""
+        for waiting in self._waiting.values():
+            waiting.stop()
+
+
+class _Waiting:
+    """The call that waits, and its thread while there are sessions."""
+
+    def __init__(
+        self, config: str, sessions: KeptSessions, heard: Heard, chance: Callable[[], float]
+    ) -> None:
+        self._config = config
+        self._sessions = sessions
+        self._heard = heard
+        self._chance = chance
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+        self._entries: dict[str, Scheduled] = {}
+        """By the ids of their sessions at the gateway."""
+        self._ids: dict[str, str] = {}
+        """By those of the kept sessions; empty for one of no gateway."""
+        self._unknown: dict[str, float] = {}
+        """Until when sessions are polled that the gateway does not know."""
+        self._awake, self._waker = os.pipe()
+        for descriptor in (self._awake, self._waker):
+            os.set_blocking(descriptor, False)
+
+    def of(self, entries: Collection[Scheduled]) -> None:
+        """Wait for these sessions."""
+        now = time.monotonic()
+        self._unknown = {id: until for id, until in self._unknown.items() if until > now}
+        self._ids = {each.kept.id: self._ids.get(each.kept.id) or _id_of(each.kept) for each in entries}
+        found: dict[str, Scheduled] = {}
+        for entry in sorted(entries, key=lambda each: each.kept.began):
+            id = self._ids[entry.kept.id]
+            if id and id not in self._unknown and len(found) < MOST:
+                found[id] = entry
+        with self._lock:
+            gone = [each for id, each in self._entries.items() if id not in found]
+            if found.keys() - self._entries.keys():
+                self._wake()
+            self._entries = found
+            if found and self._thread is None and not self._stopped:
+                self._thread = threading.Thread(target=self._run, daemon=True, name="gateway")
+                try:
+                    self._thread.start()
+                except RuntimeError:  # out of threads: they are polled, and the next look tries again
+                    self._thread, self._entries, found = None, {}, {}
+        for entry in gone:
+            self._sessions.watch_elsewhere(entry, False)
+        for entry in found.values():
+            self._sessions.watch_elsewhere(entry, True)
+
+    def stop(self) -> None:
+        """Wait no longer."""
+        self._stopped = True
+        self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._waker, b".")
+
+    def _run(self) -> None:
+        try:
+            self._wait_on()
+        finally:  # whatever has happened, the next look begins again
+            with self._lock:
+                if self._thread is threading.current_thread():
+                    self._thread = None
+
+    def _wait_on(self) -> None:
+        """Make one call after the other, while there are sessions."""
+        while True:
+            with self._lock:
+                entries = dict(self._entries)
+                if not entries or self._stopped:
+                    self._thread = None
+                    return
+            began = time.monotonic()
+            try:
+                self._wait(self._sessions.connect(self._config), entries)
+            except _CallIsOld:
+                continue
+            except (IampassError, PamIampassError, ValueError) as error:
+                self._heard.unanswered(entries.values(), error)
+                time.sleep(self._chance() * AGAIN)
+            time.sleep(max(began + LEAST - time.monotonic(), 0.0))
+
+    def _wait(self, api: AuthenticationAPI, entries: dict[str, Scheduled]) -> None:
+        """Make one call, and act on the answer. Raises IampassError and _CallIsOld."""
+
+        def until_readable(seconds: float, descriptor: int) -> None:
+            until = time.monotonic() + seconds
+            poller = select.poll()
+            poller.register(descriptor, select.POLLIN)
+            poller.register(self._awake, select.POLLIN)
+            while not self._is_old(entries):
+                ready = [each for each, _ in poller.poll(max(until - time.monotonic(), 0.0) * 1000)]
+                if descriptor in ready or not ready:
+                    return
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._awake, 4096)
+            raise _CallIsOld
+
+        if not api.transport.origin.gateways:  # the host has left
+            self._poll(entries)
+            return
+        versions = {id: entry.version for id, entry in entries.items()}
+        deadline = Deadline.after(WAIT + ANSWER)
+        changed = api.watch(versions, WAIT, until_readable=until_readable, deadline=deadline)
+        self._heard.answered(entries.values())
+        for id in entries.keys() & changed.keys():
+            entry, change = entries[id], changed[id]
+            if change.status is None:
+                self._poll({id: entry})
+            else:
+                entry.version = change.version
+                self._heard.told(entry, change.status)
+
+    def _poll(self, entries: dict[str, Scheduled]) -> None:
+        """Have these sessions polled for a while, as of no gateway."""
+        for id, entry in entries.items():
+            self._unknown[id] = time.monotonic() + UNKNOWN
+            with self._lock:
+                self._entries.pop(id, None)
+            self._sessions.watch_elsewhere(entry, False)
+
+    def _is_old(self, entries: Collection[str]) -> bool:
+        with self._lock:
+            return self._stopped or any(id not in entries for id in self._entries)
+
+
+def _id_of(kept: KeptSession) -> str:
+    """The id of a session at its gateway; empty if it is none of a gateway."""
+    try:
+        url = Session.Schema().loads(kept.session).status_url or ""
+    except ValueError:
+        return ""
+    found = _AT_GATEWAY.search(url)
+    return found[1] if found else ""
