@@ -130,3 +130,19 @@ def test_a_file_that_is_written_while_others_are_looked_at_is_not_missed(switche
             "cat /root/role/sshd > /etc/pam.d/sshd; sleep 0.5; cat /root/role/sudo > /etc/pam.d/sudo"
         )
         assert [is_soon_on(switched_on, service) for service in PACKAGES] == [True, True]
+
+
+def test_the_watch_says_so_to_node_exporter(switched_on: Site) -> None:
+    happens(switched_on, "a role writes its file", "sudo")
+    assert is_soon_on(switched_on, "sudo")
+    restored = 'iampass_pam_restored_timestamp_seconds{service="sudo"} '
+    switched_on.machine.shell(
+        f"for i in $(seq 60); do grep -q '^{restored}' /run/iampass/pam-files.prom && exit; sleep 0.5; done; exit 1"
+    )
+    text = switched_on.machine.read("/run/iampass/pam-files.prom")
+    assert [f'iampass_pam_in_force{{service="{service}"}} 1\n' in text for service in PACKAGES] == [
+        True,
+        True,
+    ]
+    shown = switched_on.machine.run("stat", "-c", "%U:%G %a", "/run/iampass/pam-files.prom").stdout
+    assert shown == "root:root 644\n"
