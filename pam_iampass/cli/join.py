@@ -74,9 +74,11 @@ def command(url: str | None, invite: str | None, name: str | None, update: bool)
         raise click.UsageError("give the URL and an INVITE, or --update alone")
     try:
         if url is None or invite is None:
-            known = join.update()
-            output.record(Act.JOIN, "", f"gateways: {', '.join(known)}")
-            output.line(("Gateways", "green"), f" of this machine: {', '.join(known)}.")
+            known, changed = join.update()
+            if changed:
+                output.record(Act.JOIN, "", f"gateways: {', '.join(known)}")
+            verb = ("Changed", "green") if changed else ("Nothing has changed", "green")
+            output.line(verb, f": the gateways of this machine are {', '.join(known)}.")
             return
         word = sys.stdin.readline().strip() if invite == "-" else invite
         joined = join.join(url, word, name or default_name())

@@ -128,8 +128,9 @@ def join(url: str, invite: str, name: str) -> Membership:
     return Membership(origin.url, host.name, host.group, host.status)
 
 
-def update() -> tuple[str, ...]:
-    """Ask the gateways of this machine which gateways there are, and write that; returns them. For root.
+def update() -> tuple[tuple[str, ...], bool]:
+    """Ask the gateways of this machine which gateways there are, and write that; returns them, and whether these are
+    others than before. For root.
 
     Raises SetupError, UntrustedFile, IampassError and OSError. The machine works then as before.
     """
@@ -149,9 +150,11 @@ def update() -> tuple[str, ...]:
         host = api.host(deadline=Deadline.after(_SECONDS))
     finally:
         gateways.close()
-    if host.gateways:
-        _write(host.name, {**joined, "gateways": list(host.gateways)}, group)
-    return host.gateways or tuple(joined["gateways"])
+    known = tuple(joined["gateways"])
+    if host.gateways in ((), known):
+        return known, False
+    _write(host.name, {**joined, "gateways": list(host.gateways)}, group)
+    return host.gateways, True
 
 
 def _write(name: str, joined: dict[str, Any], group: int) -> None:
