@@ -24,7 +24,13 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus, Invite
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.records import Kind
-from pam_iampass.gateway.service import require_signature, signed_by_host, unavailable, work_for_sender
+from pam_iampass.gateway.service import (
+    require_signature,
+    signed_by_host,
+    unavailable,
+    unless_restored,
+    work_for_sender,
+)
 from pam_iampass.gateway.settings import GatewaySettings, GroupSettings
 from pam_iampass.server.http import Handler, Route
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply, bad_request, text_of
@@ -258,6 +264,6 @@ def _answering(handler: Handler[Gateway]) -> Handler[Gateway]:
 ROUTES: tuple[Route[Gateway], ...] = (
     Route("GET", "/fleet/ca", _ca),
     Route("POST", "/fleet/join/*", _answering(_join)),
-    Route("POST", "/fleet/leave/*", _answering(_leave)),
-    Route("GET", "/fleet/host/*", _answering(_status)),
+    Route("POST", "/fleet/leave/*", unless_restored(_answering(_leave))),
+    Route("GET", "/fleet/host/*", unless_restored(_answering(_status))),
 )

@@ -19,7 +19,7 @@ from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.sessions import AskedStart, HostSession, Reason, State, Throttled
 from pam_iampass.gateway.waiting import LONGEST_SECONDS, MOST_WATCHED
-from pam_iampass.server.http import Bounds, Route, owner_of
+from pam_iampass.server.http import Bounds, Handler, Route, owner_of
 from pam_iampass.server.messages import (
     IncomingRequest,
     RefusedRequest,
@@ -42,6 +42,13 @@ BOUNDS = Bounds(body=16 * 1024)
 """What the gateway takes from anyone who can connect."""
 STOPPING = Reply.of({"reason": "STOPPING", "detail": "ask another gateway"}, 503)
 """The answer to who waits when a gateway stops."""
+_RESTORED = Reply.of(
+    {
+        "reason": Reason.RESTORED.name,
+        "detail": "the database is an old copy that nobody has confirmed, or was not looked at yet",
+    },
+    503,
+)
 _WAITING = ("wait", "version")
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LOOKED_SECONDS = 1.0
@@ -245,6 +252,19 @@ async def not_for_hosts(gateway: Gateway, request: IncomingRequest) -> Reply:
     raise RefusedRequest(403, "NOT_FOR_HOSTS", "a host's credential allows start, poll and end only")
 
 
+def unless_restored(handler: Handler[Gateway]) -> Handler[Gateway]:
+    """The handler, for calls of which an old copy of the database can say nothing: neither that a session goes on or is
+    over, nor that a host is one of the fleet. It may also be found to be one while a call is held."""
+
+    async def handle(gateway: Gateway, request: IncomingRequest) -> Reply:
+        if gateway.restored:
+            return _RESTORED
+        reply = await handler(gateway, request)
+        return _RESTORED if gateway.restored else reply
+
+    return handle
+
+
 def unavailable(error: DatabaseError | IampassError) -> Reply:
     """The answer where a gateway cannot say anything."""
     away = Reason.DATABASE_AWAY if isinstance(error, DatabaseError) else Reason.IAMPASS_AWAY
@@ -361,9 +381,9 @@ async def _spend_nonce(connection: Connection, client: str, nonce: str) -> bool:
 
 ROUTES: tuple[Route[Gateway], ...] = (
     Route("POST", "/authentication/authenticate_user/*/*", start),
-    Route("GET", "/session/*/status", poll),
-    Route("POST", "/session/*/logout", end),
-    Route("POST", "/fleet/watch/*", watch),
+    Route("GET", "/session/*/status", unless_restored(poll)),
+    Route("POST", "/session/*/logout", unless_restored(end)),
+    Route("POST", "/fleet/watch/*", unless_restored(watch)),
     *(
         Route(method, f"/management/*/{rest}", not_for_hosts)
         for method in ("GET", "POST")

@@ -24,6 +24,7 @@ from pam_iampass.gateway.upstream import Lane, Upstream
 from tests.sandbox.signer import Reply, signed
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
 from tests.support.sandbox import Hang, HttpStatus, Sandbox
+from tests.support.world import wait_until
 
 JSON = {"Content-Type": "application/json"}
 
@@ -84,6 +85,45 @@ def test_while_iampass_does_not_say_so_nothing_is_active_or_closed(
     time.sleep(sessions.FRESH_SECONDS)
     assert caller.poll(begun) == "active"
     assert gateway_server.session(begun).state is State.OPEN
+
+
+def test_an_old_copy_of_the_database_says_nothing_of_a_session_or_a_host(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    def replies() -> list[tuple[int, Any]]:
+        return [
+            (each.status, each.json.get("reason"))
+            for each in (
+                caller.session("GET", on_phone, "status_url"),
+                caller.session("GET", open_, "status_url"),
+                caller.session("POST", open_, "logout_url"),
+                caller.get(f"/fleet/host/{HOST}"),
+                caller.post(f"/fleet/leave/{HOST}", {}),
+                caller.post(f"/fleet/watch/{HOST}", {}),
+            )
+        ]
+
+    on_phone, open_ = caller.ask("bob").authentication, approved(caller, sandbox)
+    gateway_server.gateway.restored = True
+    assert replies() == [(503, "RESTORED")] * 6
+    gateway_server.rows("DELETE FROM host")
+    assert replies() == [(503, "RESTORED")] * 6  # to a host that has joined since the backup, too
+    gateway_server.gateway.restored = False
+    gateway_server.add_host()
+    assert caller.poll(open_) == "active"
+    assert gateway_server.session(open_).state is State.OPEN
+
+
+def test_a_poll_that_is_held_when_the_database_is_found_to_be_an_old_copy_is_not_answered_from_it(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    begun = caller.ask("alice").authentication
+    with ThreadPoolExecutor() as pool:
+        poll = pool.submit(caller.wait, begun, begun["version"])
+        wait_until(lambda: len(gateway_server.gateway.held) == 1, "no poll is held")
+        gateway_server.gateway.restored = True
+        sandbox.approve(sandbox.wait_for_request("token-of-alice"))
+        assert (poll.result().status, poll.result().reason) == (503, "RESTORED")
 
 
 def test_a_request_on_a_phone_is_answered_from_the_database(caller: HostCaller, sandbox: Sandbox) -> None:

@@ -1164,6 +1164,18 @@ MUTANTS = {
             "test_a_row_that_an_attacker_writes_meanwhile_approves_nobody",
         ),
         Mutant(
+            "an old copy of the database answers polls",
+            "        if gateway.restored:\n            return _RESTORED\n",
+            "",
+            "test_an_old_copy_of_the_database_says_nothing_of_a_session_or_a_host",
+        ),
+        Mutant(
+            "a held poll is answered from an old copy of the database",
+            "return _RESTORED if gateway.restored else reply",
+            "return reply",
+            "test_a_poll_that_is_held_when_the_database_is_found_to_be_an_old_copy_is_not_answered_from_it",
+        ),
+        Mutant(
             "one session fills a gateway with polls that it holds",
             "if len(of_one) > _MOST_OF_ONE:",
             "if not of_one:",
