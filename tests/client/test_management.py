@@ -78,6 +78,20 @@ def test_an_answer_that_says_nothing_about_the_application_is_raised(
         manager.knows_application()
 
 
+HOST = {"name": "web1", "group": "web", "status": "active"}
+
+
+def test_a_host_learns_of_gateways_by_https_only() -> None:
+    named = ["https://a.example.com", "https://b.example.com:8443"]
+    wrong = ["http://a.example.com", "https://a.example.com/path", "a.example.com", "https://a\n.example.com"]
+    steps = [answer(200, {**HOST, "gateways": gateways}) for gateways in (named, *([one] for one in wrong))]
+    with scripted_server(*steps) as server, manager_of(server) as manager:
+        assert manager.host().gateways == tuple(named)
+        for _ in wrong:
+            with pytest.raises(ProtocolError):
+                manager.host()
+
+
 def test_users_that_are_not_added_have_a_reason() -> None:
     with (
         scripted_server(answer(200, {"status": False, "reason": "QUOTA"})) as server,
