@@ -1656,6 +1656,18 @@ MUTANTS = {
             "test_who_is_suspended_or_removed_cannot_join_again_with_the_same_invite",
         ),
         Mutant(
+            "a gateway without a descriptor takes the database for unreachable",
+            "_FAR_SIDE = {errno.ECONNREFUSED,",
+            "_FAR_SIDE = {errno.EMFILE, errno.ECONNREFUSED,",
+            "test_a_connection_for_which_there_is_no_descriptor_does_not_say_that_nothing_was_sent[DATABASE_AWAY]",
+        ),
+        Mutant(
+            "a gateway takes any database over that was confirmed nowhere",
+            "if before is not None and before.fleet != mark.fleet:",
+            "if before is not None:",
+            "test_a_copy_of_the_same_installation_is_not_adopted_unless_it_is_confirmed",
+        ),
+        Mutant(
             "joining: an invite that can be used from anywhere outlives the host that has it on its disk",
             "network IS NOT NULL AND invite.name IS NULL AND",
             "invite.name IS NULL AND",
