@@ -64,6 +64,10 @@ class Session:
     """For how many seconds the server holds a poll until the status changes; 0 unless it is a gateway."""
     version: int = field(default=0, repr=False, compare=False)
     """Of the status, as a gateway counts."""
+    queued: bool = field(default=False, repr=False, compare=False)
+    """Whether a gateway has other requests come first: the phone is not asked yet."""
+    retry_after: int = field(default=0, repr=False, compare=False)
+    """In how many seconds a gateway would start what its limits have refused; 0 if it does not say so."""
 
     @property
     def failed(self) -> bool:
@@ -127,14 +131,21 @@ class Session:
     ) -> Call[Status] | None:
         """The call that asks for the status, as in `get_status`; None if the session was never started."""
         call = self._call("poll", "GET", self.status_url, _read_poll)
-        if call is None or not wait:
+        if call is None or not self.longest_wait:
             return call
 
         def read(response: JsonObject) -> Status:
             status = _read_poll(response)
-            self.version = response.child(_OUTER).number("version")
+            members = response.child(_OUTER)
+            if wait:
+                self.version = members.number("version")
+            self.queued = status.in_progress and _is_queued(members)
+            if status in FAILED and "reason" in members:
+                self.failure_reason, self.retry_after = members.text("reason"), _retry_after(members)
             return status
 
+        if not wait:
+            return replace(call, result=read)
         url = f"{call.url}?wait={wait}&version={self.version}"
         return replace(call, name="wait", url=url, result=read, held=wait, until_readable=until_readable)
 
@@ -294,7 +305,8 @@ def read_session(response: JsonObject, origin: Origin, request_id: str | None = 
                 status=200,
                 outage=True,
             )
-        return Session(Status.failed, None, None, None, None, reason)
+        wait = _retry_after(members) if origin.gateways else 0
+        return Session(Status.failed, None, None, None, None, reason, retry_after=wait)
     token = members.text("session_token")
     if not TOKEN.fullmatch(token):
         raise members.error("session_token is empty or has characters that no header can have")
@@ -306,7 +318,16 @@ def read_session(response: JsonObject, origin: Origin, request_id: str | None = 
         status_url=_own_url(members, "status_url", origin),
         longest_wait=members.number("wait") if origin.gateways and "wait" in members else 0,
         version=members.number("version") if origin.gateways and "version" in members else 0,
+        queued=origin.gateways and _is_queued(members),
     )
+
+
+def _is_queued(members: JsonObject) -> bool:
+    return "queued" in members and members.boolean("queued")
+
+
+def _retry_after(members: JsonObject) -> int:
+    return max(members.number("retry_after"), 0) if "retry_after" in members else 0
 
 
 def _names(members: JsonObject, statement: str, request_id: str | None, nonce: int | None) -> bool:

@@ -438,7 +438,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
     Section(
         "throttle",
         THROTTLE,
-        "Limits on the requests to a user's phone. An origin is a PAM service and a remote host.",
+        "Limits on the requests to a user's phone. An origin is a PAM service and a remote host. On a host of a "
+        "gateway, which has such limits for all hosts, only what the gateway cannot have counted counts here as well.",
     ),
     Section(
         "recovery",

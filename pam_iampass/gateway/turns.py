@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
 from typing import Any, Callable
 
 from psycopg.types.json import Jsonb
@@ -50,8 +51,9 @@ class Turns:
     def of(cls, row: Mapping[str, Any]) -> Turns:
         """Raises Tampered."""
         try:
+            datetime.fromtimestamp(row["now"], timezone.utc)
             return cls(row["person"], _state(row["state"]), row["now"])
-        except (TypeError, ValueError, KeyError, AttributeError):
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
             raise Tampered(f"turn: the row of {row['person']} was not written by a gateway") from None
 
     @property
@@ -124,11 +126,26 @@ def _state(written: Mapping[str, Any]) -> ThrottleState:
     if not written:
         return ThrottleState()
     return ThrottleState(
-        failures={origin: Failures(**found) for origin, found in written["failures"].items()},
-        requests=dict(written["requests"]),
-        pending=tuple(Pending(**each) for each in written["pending"]),
-        attempts=tuple(Attempt(**each) for each in written["attempts"]),
-        turns=dict(written["turns"]),
+        failures={
+            origin: Failures(int(found["count"]), float(found["last"]))
+            for origin, found in written["failures"].items()
+        },
+        requests={name: float(at) for name, at in written["requests"].items()},
+        pending=tuple(
+            Pending(
+                str(each["origin"]),
+                str(each["ident"]),
+                float(each["began"]),
+                float(each["since"]),
+                float(each["until"]),
+                has_turn=bool(each["has_turn"]),
+                decided=bool(each["decided"]),
+                host=str(each["host"]),
+            )
+            for each in written["pending"]
+        ),
+        attempts=tuple(Attempt(str(each["origin"]), float(each["at"])) for each in written["attempts"]),
+        turns={name: float(at) for name, at in written["turns"].items()},
         next_turn=float(written["next_turn"]),
         lost=float(written["lost"]),
     )

@@ -22,6 +22,7 @@ from pam_iampass.login import decisions
 from pam_iampass.login.application import Conversation, PamApplication
 from pam_iampass.login.context import ApprovalRequired, LoginContext
 from pam_iampass.login.keeping import Covering, Keeping
+from pam_iampass.login.throttle_store import other_login
 from pam_iampass.outcome import Decision, Phase
 
 #: Seconds until the first poll: nobody answers faster.
@@ -81,6 +82,7 @@ class PhoneRequest:
         """Whether the request may have left this machine, whatever became of it there."""
         self._nobody_was_asked = False
         """Whether a gateway has said so."""
+        self._counts_at_gateway = False
         self.left_open = False
         """Whether the session could not be ended."""
         self.pause = application.pause
@@ -93,6 +95,15 @@ class PhoneRequest:
     def may_have_rung(self) -> bool:
         """Whether the request may have reached the phone."""
         return self.may_have_left and not self._nobody_was_asked
+
+    @property
+    def counts_here(self) -> bool:
+        """Whether its result counts for the limits of this host: what a gateway has begun counts there.
+
+        To give up counts, after the person was shown that another login comes first: otherwise a caller could find out
+        again and again, for nothing, when the person logs in.
+        """
+        return self.may_have_rung and not self._counts_at_gateway
 
     @cached_property
     def _covering(self) -> Covering:
@@ -136,23 +147,18 @@ class PhoneRequest:
             )  # no phone was asked
         self.may_have_left = True
         if session.failure_reason is not None:
-            at_gateway = bool(self._required.settings.gateways)
-            self._nobody_was_asked = at_gateway and session.failure_reason in decisions.NOBODY_WAS_ASKED
-            return decisions.not_started(session.failure_reason, self.elapsed(), at_gateway=at_gateway)
+            return self._not_started(session)
+        self._counts_at_gateway = bool(self._required.settings.gateways)
         self.cleanup.callback(self._end, session)
         self._keeping.begin(session)
         if session.active:
             unasked = ProtocolError("start: the session is active before anyone was asked")
             return decisions.failed(unasked, self.elapsed())
         if session.in_progress:
-            asker = self._required.asker
-            if asker and (self.announce is not None or not self.prompted):
-                left = float(int(self.deadline.remaining()))
-                text = f"{self._required.approver} is asked to approve this within {decisions.seconds(left)}."
-                self._conversation.say(text)
-            elif not asker and not self.prompted:
-                left = float(int(self.deadline.remaining())) if waited else service.timeout
-                self._conversation.say(f"Approve this on your phone within {decisions.seconds(left)}.")
+            if session.queued:
+                self._say_that_another_comes_first()
+            else:
+                self._say_who_is_asked(waited=waited)
             try:
                 self._poll(session, phone_is_lost)
             except Unavailable as error:
@@ -163,6 +169,9 @@ class PhoneRequest:
                 return decisions.failed(error, self.elapsed())
         if phone_is_lost():
             return decisions.phone_lost(self.elapsed())
+        self._counts_at_gateway = bool(self._required.settings.gateways)
+        if session.queued or session.failure_reason is not None:
+            return self._not_started(session)
         decision = decisions.answered(session, service, self.elapsed())
         if not session.active:
             return decision
@@ -174,15 +183,43 @@ class PhoneRequest:
             decision, session=kept, reason="; ".join(filter(None, (decision.reason, self._keeping.problem)))
         )
 
+    def _not_started(self, session: Session) -> Decision:
+        """Nobody was asked for a session, or IAMPASS or a gateway says why it may be so."""
+        at_gateway = bool(self._required.settings.gateways)
+        reason = session.failure_reason or "NO_TURN"
+        self._nobody_was_asked = at_gateway and reason in decisions.NOBODY_WAS_ASKED
+        can_type = self._required.login.phase is Phase.AUTHENTICATE and not self._required.asker
+        wait = session.retry_after if at_gateway else 0
+        return decisions.not_started(
+            reason, self.elapsed(), at_gateway=at_gateway, wait=wait, can_type=can_type
+        )
+
+    def _say_that_another_comes_first(self) -> None:
+        if self.announce is not None:
+            self._counts_at_gateway = False
+            self.announce(other_login(self._required.approver if self._required.asker else ""))
+
+    def _say_who_is_asked(self, *, waited: bool) -> None:
+        required = self._required
+        left = decisions.seconds(float(int(self.deadline.remaining())))
+        if required.asker and (self.announce is not None or not self.prompted):
+            self._conversation.say(f"{required.approver} is asked to approve this within {left}.")
+        elif not required.asker and not self.prompted:
+            within = left if waited else decisions.seconds(required.service.timeout)
+            self._conversation.say(f"Approve this on your phone within {within}.")
+
     def _start(self) -> Session:
         """Start the session. Raises IampassError and ValueError."""
         required = self._required
+        told = {}
+        if required.settings.gateways:
+            told = {**required.told_to_gateway(), "timeout": str(max(int(self.deadline.remaining()), 1))}
         try:
             return required.configuration.api.authenticate_user(
                 required.phone.token,
                 [AuthenticationMethod[name] for name in required.phone.methods],
                 self._keeping.duration(required.service.timeout),
-                parameters=required.told_to_gateway() if required.settings.gateways else {},
+                parameters=told,
                 deadline=self.deadline,
                 pause=self.pause,
             )
@@ -212,7 +249,7 @@ class PhoneRequest:
             wait = self._wait(session) if may_be_held else 0
             if not wait:
                 self.pause(moment - self.elapsed())
-            began, version = self.elapsed(), session.version
+            began, version, queued = self.elapsed(), session.version, session.queued
             moment = next_poll(max(moment, began), timeout, self._context.slowdown(), phase)
             try:
                 session.get_status(
@@ -236,6 +273,9 @@ class PhoneRequest:
                     moment = max(self.elapsed() + error.retry_after, moment)
             if phone_is_lost() or not session.in_progress:
                 return
+            if queued and not session.queued:
+                self._counts_at_gateway = True
+                self._say_who_is_asked(waited=True)
             if say is not None and session.session_status is Status.identifying:
                 say("Your phone is checking that it is you.")
                 say = None

@@ -28,6 +28,9 @@ _AT_GATEWAY = {
     "UNKNOWN_USER": (Outcome.UNLISTED, "it has no such person: pam-iampass-gateway user add"),
     "NOT_ON_THIS_HOST": (Outcome.UNLISTED, "none of the person's groups is that of this host"),
     "HOST_THROTTLED": (Outcome.THROTTLED, "this host has asked too often, or was refused by several people"),
+    "AT_CAPACITY": (Outcome.THROTTLED, "too many logins of this person wait, on all hosts together"),
+    "NO_TURN": (Outcome.THROTTLED, "other logins of this person were decided first, and no time was left"),
+    "PHONE_LOST": (Outcome.DENIED, "the phone was reported lost (pam-iampass-gateway phone lost)"),
     "HOST_SUSPENDED": (Outcome.MISCONFIGURED, "pam-iampass-gateway host resume allows this host again"),
     "HOST_NOT_ADMITTED": (Outcome.MISCONFIGURED, "this host waits for pam-iampass-gateway host admit"),
     "WRONG_MACHINE": (
@@ -48,6 +51,13 @@ NOBODY_WAS_ASKED = frozenset(_AT_GATEWAY) - {
     "TRY_AGAIN",
     "REQUEST_ID_REUSED",
 }
+AT_CAPACITY = "Too many logins in your name at once. Finish the others, then try again."
+OTHERS_CAME_FIRST = (
+    "Other logins in your name came first; no request was sent. Deny requests that you do not recognize."
+)
+PHONE_LOST = "Your phone was reported lost. " + ASK_THE_ADMINISTRATOR
+#: What the person is told is the same as on a machine without a gateway.
+_AS_HERE = {"AT_CAPACITY": AT_CAPACITY, "NO_TURN": OTHERS_CAME_FIRST, "PHONE_LOST": PHONE_LOST}
 _OF_THE_GATEWAY = {
     Outcome.UNLISTED: "The gateway has no phone on record for you on this machine. " + ASK_THE_ADMINISTRATOR,
     Outcome.THROTTLED: "Too many requests from this machine: none was sent. Try again in some minutes.",
@@ -162,7 +172,7 @@ def cancelled(reason: str) -> Decision:
 def phone_lost(elapsed: float) -> Decision:
     """An administrator reported the phone lost while the login waited for it."""
     reason = "the phone was reported lost (pam-iampass phone lost)"
-    return denied(Outcome.DENIED, reason, "Your phone was reported lost. " + ASK_THE_ADMINISTRATOR, elapsed)
+    return denied(Outcome.DENIED, reason, PHONE_LOST, elapsed)
 
 
 def throttled(reason: str, wait: float, *, can_type: bool) -> Decision:
@@ -178,18 +188,13 @@ def throttled(reason: str, wait: float, *, can_type: bool) -> Decision:
 def at_capacity() -> Decision:
     """Too many simultaneous logins of this person from this origin."""
     reason = "too many simultaneous logins of this user from this origin (throttle.logins_at_once)"
-    return denied(
-        Outcome.THROTTLED, reason, "Too many logins in your name at once. Finish the others, then try again."
-    )
+    return denied(Outcome.THROTTLED, reason, AT_CAPACITY)
 
 
 def turn_did_not_come(elapsed: float) -> Decision:
     """Other logins of this person took all the time."""
     reason = "other logins of this user were decided first, and no time was left; no request was sent"
-    message = (
-        "Other logins in your name came first; no request was sent. Deny requests that you do not recognize."
-    )
-    return denied(Outcome.THROTTLED, reason, message, elapsed)
+    return denied(Outcome.THROTTLED, reason, OTHERS_CAME_FIRST, elapsed)
 
 
 def too_many_codes(reason: str, wait: float) -> Decision:
@@ -252,14 +257,22 @@ def answered(session: Session, service: ServiceSettings, elapsed: float) -> Deci
     return denied(Outcome.DENIED, f"{why} (status {status}){clock}", message, elapsed)
 
 
-def not_started(reason: str, elapsed: float, *, at_gateway: bool) -> Decision:
-    """IAMPASS or the gateway understood the request, but started no session."""
+def not_started(
+    reason: str, elapsed: float, *, at_gateway: bool, wait: float = 0.0, can_type: bool = False
+) -> Decision:
+    """IAMPASS or the gateway understood the request, but started no session.
+
+    `wait` is in how many seconds a gateway would start it; `can_type` as in `throttled`.
+    """
     if reason == "NO_MOBILE_DEVICE":
         message = "No phone is registered for you at IAMPASS. " + ASK_THE_ADMINISTRATOR
         return denied(Outcome.NO_DEVICE, reason, message, elapsed)
     if at_gateway and reason in _AT_GATEWAY:
         outcome, why = _AT_GATEWAY[reason]
-        return denied(outcome, f"{reason}, says the gateway: {why}", _OF_THE_GATEWAY[outcome], elapsed)
+        why = f"{reason}, says the gateway: {why}"
+        if wait and outcome is Outcome.THROTTLED:
+            return replace(throttled(why, wait, can_type=can_type), elapsed=elapsed)
+        return denied(outcome, why, _AS_HERE.get(reason) or _OF_THE_GATEWAY[outcome], elapsed)
     message = f"IAMPASS did not ask your phone: {reason}. {ASK_THE_ADMINISTRATOR}"
     return denied(Outcome.DENIED, reason, message, elapsed)
 

@@ -128,6 +128,8 @@ class Pending:
     """Whether the result of its request is known, and only its session remains to be ended."""
     host: str = ""
     """Where it logs in, if logins of several hosts wait for their turns."""
+    apart: bool = False
+    """Whether it waits for logins of its own origin only: a gateway gives the turns of all."""
 
 
 @dataclass(frozen=True)
@@ -213,14 +215,18 @@ class ThrottleState:
             lost=self.lost if self.lost <= now else 0.0,
         )
 
-    def turn_holder(self) -> Pending | None:
-        """The login that has its turn."""
-        return next((login for login in self.pending if login.has_turn), None)
+    def turn_holder(self, waits: Pending | None = None) -> Pending | None:
+        """The login that has its turn, of those for which a login waits."""
+        return next((each for each in self._rivals(waits) if each.has_turn), None)
+
+    def _rivals(self, login: Pending | None) -> list[Pending]:
+        """The logins of which one at a time has its turn."""
+        apart = login is not None and login.apart
+        return [each for each in self.pending if not apart or login is None or each.origin == login.origin]
 
     def has_turn(self, login: Pending) -> bool:
         """Whether a login has its turn."""
-        holder = self.turn_holder()
-        return holder is not None and holder.ident == login.ident
+        return any(each.has_turn and each.ident == login.ident for each in self.pending)
 
     def is_next(self, login: Pending, now: float) -> bool:
         """Whether it is the login's turn.
@@ -228,9 +234,9 @@ class ThrottleState:
         Turns go round by origin, and by host if there are several: the one whose last turn is longest ago goes first.
         Within it, who came first.
         """
-        if not self._is_free(now):
+        if not self._is_free(now, login):
             return False
-        for each in self._in_order():
+        for each in self._in_order(login):
             if each.ident == login.ident:
                 return True
             if now - max(self.next_turn, each.since) < TURN_PATIENCE:
@@ -241,11 +247,11 @@ class ThrottleState:
         """The login whose turn it is, if none has it."""
         return next(iter(self._in_order()), None) if self._is_free(now) else None
 
-    def _is_free(self, now: float) -> bool:
+    def _is_free(self, now: float, waits: Pending | None = None) -> bool:
         """Whether a login may have its turn now."""
-        return self.turn_holder() is None and now >= self.next_turn
+        return self.turn_holder(waits) is None and now >= self.next_turn
 
-    def _in_order(self) -> list[Pending]:
+    def _in_order(self, waits: Pending | None = None) -> list[Pending]:
         """Who waits, in the order of the turns. Neither an origin on many hosts nor a host that names many origins
         comes before others: of the two, the later turn counts."""
 
@@ -254,11 +260,11 @@ class ThrottleState:
             of_host = self.turns.get(login.host, -1.0) if login.host else of_origin
             return max(of_origin, of_host), of_origin, login.since
 
-        return sorted(self.pending, key=place)
+        return sorted(self._rivals(waits), key=place)
 
-    def next_chance(self, now: float) -> float:
+    def next_chance(self, login: Pending, now: float) -> float:
         """Seconds until a login that waits may be next, if nothing happens before."""
-        holder = self.turn_holder()
+        holder = self.turn_holder(login)
         if holder is not None:
             return holder.until - now
         return self.next_turn - now if now < self.next_turn else TURN_PATIENCE

@@ -52,6 +52,11 @@ _Row = tuple[str, str, int, float]
 _Found = TypeVar("_Found", bound=Union[ThrottleState, Refusal])
 
 
+def other_login(approver: str) -> str:
+    """What a login shows that waits for another one; `approver` is the second person whom it asks."""
+    return OTHER_LOGIN_OF.format(approver) if approver else OTHER_LOGIN
+
+
 def result_of(end: Decision | BaseException, may_have_left: bool) -> RequestResult:
     """The result of a request that ended with a decision or was broken off by an exception.
 
@@ -59,12 +64,11 @@ def result_of(end: Decision | BaseException, may_have_left: bool) -> RequestResu
     whose requests are refused. Only ApplicationGone and Stopping are known to come while no request is on its way;
     SIGTERM may come at any time.
     """
+    if isinstance(end, Decision) and end.outcome is Outcome.APPROVED:
+        return RequestResult.APPROVED
     if not may_have_left and isinstance(end, (Decision, ApplicationGone, Stopping)):
         return RequestResult.NOT_SENT
-    if isinstance(end, Stopping):
-        return RequestResult.STOPPED
-    approved = isinstance(end, Decision) and end.outcome is Outcome.APPROVED
-    return RequestResult.APPROVED if approved else RequestResult.FAILED
+    return RequestResult.STOPPED if isinstance(end, Stopping) else RequestResult.FAILED
 
 
 class AtCapacity(Exception):
@@ -290,12 +294,15 @@ class QueuedLogin:
         began: float,
         settings: ThrottleSettings,
         asker: str = "",
+        *,
+        at_gateway: bool = False,
     ) -> None:
-        """`began` is when the login did, in seconds since boot; `asker` who asks a second person."""
+        """`began` is when the login did, in seconds since boot; `asker` who asks a second person. `at_gateway` is
+        whether a gateway gives the turns: here only logins of one origin wait for each other."""
         self._store = store
         self._user = user
-        self._pending = Pending(origin_key(user, login, asker), os.urandom(8).hex(), began)
-        self._other_login = OTHER_LOGIN_OF.format(user) if asker else OTHER_LOGIN
+        self._pending = Pending(origin_key(user, login, asker), os.urandom(8).hex(), began, apart=at_gateway)
+        self._other_login = other_login(user if asker else "")
         self._settings = settings
         self.has_turn = False
         """Whether it may send its request, which counts from then on."""
@@ -362,7 +369,7 @@ class QueuedLogin:
                 left = remaining() - least
                 if left <= 0:
                     return Refusal(Cause.NO_TURN)
-                pause(min(state.next_chance(self._store.now()), left), woken)
+                pause(min(state.next_chance(self._pending, self._store.now()), left), woken)
                 with contextlib.suppress(BlockingIOError):
                     os.read(woken, 4096)
                 decision = look()

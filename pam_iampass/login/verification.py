@@ -266,7 +266,13 @@ def _ask_in_turn(
     """Wait for the turn, ask the phone, record the result. `own` is the login of the one who asks a second person."""
     login, remaining, limits = required.login, request.deadline.remaining, required.settings.throttle
     queued = QueuedLogin(
-        context.state.throttle, required.approver, login, context.began, limits, required.asker
+        context.state.throttle,
+        required.approver,
+        login,
+        context.began,
+        limits,
+        required.asker,
+        at_gateway=bool(required.settings.gateways),
     )
     request.cleanup.callback(queued.end)
     end = queued.join(remaining()) or queued.wait(
@@ -283,9 +289,9 @@ def _ask_in_turn(
     try:
         decision = request.ask(waited=queued.waited, phone_is_lost=phone_is_lost)
     except BaseException as interruption:
-        queued.record(result_of(interruption, request.may_have_rung))
+        queued.record(result_of(interruption, request.counts_here))
         raise
-    queued.record(result_of(decision, request.may_have_rung))
+    queued.record(result_of(decision, request.counts_here))
     return decision
 
 

@@ -377,3 +377,30 @@ def test_between_two_requests_is_a_pause(settings: GatewaySettings, sandbox: San
         decided = time.monotonic()
         until(lambda: len(sandbox.sessions) == 2)
         assert 1.0 < time.monotonic() - decided < 4.0
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "[1]",
+        '{"pending": 1}',
+        '{"failures": {"x": 1}}',
+        "(SELECT jsonb_set(state, '{pending,0,since}', '\"x\"') FROM turn)",
+        "(SELECT jsonb_set(state, '{pending,0,since}', 'null') FROM turn)",
+        "(SELECT jsonb_set(state, '{turns,x}', '[]') FROM turn)",
+    ],
+)
+def test_turns_that_no_gateway_has_written_stop_no_gateway_and_have_nobody_asked(
+    settings: GatewaySettings, sandbox: Sandbox, state: str
+) -> None:
+    with several(settings, 1) as (running,):
+        begun = HostCaller(running).ask("bob").authentication
+        running.rows("DELETE FROM turn")
+        ask(running, HOST)
+        ask(running, OTHER)
+        written = state if state.startswith("(") else f"'{state}'::jsonb"
+        running.rows(f"UPDATE turn SET state = {written} WHERE person = 'alice'")
+        time.sleep(2 * queue._LOOK_SECONDS)
+        assert HostCaller(running).ask("alice").status == 500
+        assert HostCaller(running).poll(begun) == "pending"
+        assert [session.user for session in sandbox.sessions].count("token-of-alice") == 1

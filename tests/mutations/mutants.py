@@ -267,7 +267,7 @@ MUTANTS = {
         ),
         Mutant(
             "two logins of one person have a request at the same time",
-            "return self.turn_holder() is None and now >= self.next_turn",
+            "return self.turn_holder(waits) is None and now >= self.next_turn",
             "return now >= self.next_turn",
             "test_a_second_login_has_its_turn_when_the_first_has_ended",
         ),
@@ -1610,6 +1610,24 @@ MUTANTS = {
             "found = await sessions.allowed(gateway, connection, host, host.machine, row[",
             "found = await sessions._person(gateway, connection, host, row[",
             "test_who_may_not_ask_any_more_when_the_turn_comes_does_not[HOST_SUSPENDED]",
+        ),
+        Mutant(
+            "on a host of a gateway an attacker's login holds up those from elsewhere",
+            "origin_key(user, login, asker), os.urandom(8).hex(), began, apart=at_gateway",
+            "origin_key(user, login, asker), os.urandom(8).hex(), began",
+            "test_here_only_logins_of_one_origin_wait_for_each_other",
+        ),
+        Mutant(
+            "a request counts at the gateway and on the host",
+            "return self.may_have_rung and not self._counts_at_gateway",
+            "return self.may_have_rung",
+            "test_what_a_gateway_has_begun_counts_there_and_not_again_here",
+        ),
+        Mutant(
+            "a caller finds out for nothing when a person logs in",
+            "            self._counts_at_gateway = False\n            self.announce(",
+            "            self.announce(",
+            "test_to_hang_up_while_a_gateway_has_another_login_come_first_counts_as_a_failure",
         ),
         Mutant(
             "a clock that goes back gives a turn twice",

@@ -255,8 +255,10 @@ def attack(fleet: Fleet, thief: Thief, inside: Executor) -> Any:
     begun = replies[0].authentication
     rang = len(sandbox.sessions) - before
     _line("ring alice", replies[0])
-    _line(f"ring alice, {TRIES - 1} times more", replies[-1])
-    fleet.judge(rang == 1 and all(_reason(reply) == "HOST_THROTTLED" for reply in replies[1:]))
+    _line("ring alice again", replies[1])
+    _line(f"ring alice, {TRIES - 2} times more", replies[-1])
+    waits = [reply for reply in replies[1:] if _reason(reply) != "AT_CAPACITY"]
+    fleet.judge(rang == 1 and all(reply.authentication["queued"] for reply in waits))
     return begun
 
 
@@ -277,6 +279,8 @@ def _reason(reply: Reply) -> str:
 
 def _line(what: str, reply: Reply) -> None:
     answer = f"refused: {_reason(reply)}" if _reason(reply) else paint("the phone rings", "33")
+    if reply.status == 202 and "queued" in reply.authentication:
+        answer = "waits for its turn"
     indented([f"{what:<44} {answer}"], "|")
 
 

@@ -15,9 +15,11 @@ import pytest
 from pam_iampass.agent.context import Configurations
 from pam_iampass.config.ssh_keys import fingerprint
 from pam_iampass.login import decisions
+from pam_iampass.login.throttle_store import OTHER_LOGIN
 from pam_iampass.outcome import PamCode
 from pam_iampass.system.boot import machine_digest
 from tests.client.talk import polled, started
+from tests.support.deadline import TIMEOUT
 from tests.support.scripted_server import (
     Request,
     Scripted,
@@ -202,6 +204,7 @@ def test_the_gateway_is_told_of_the_login_what_is_known(world: Setting, own_fold
         told = query(server.requests[0])
         assert re.fullmatch("[A-Za-z0-9_-]{22}", told.pop("request_id"))
         assert told.pop("duration_seconds")
+        assert 0 < int(told.pop("timeout")) <= int(TIMEOUT.rstrip("s"))
         expected = {"service": "test", "remote": "192.0.2.7", "key": fingerprint(key)}
         machine = machine_digest()
         assert told == {**expected, **({"machine": machine} if machine else {})}
@@ -287,6 +290,9 @@ REASONS = {
     "NOT_ON_THIS_HOST": "unlisted",
     "NO_MOBILE_DEVICE": "no_device",
     "HOST_THROTTLED": "throttled",
+    "AT_CAPACITY": "throttled",
+    "NO_TURN": "throttled",
+    "PHONE_LOST": "denied",
     "HOST_SUSPENDED": "misconfigured",
     "HOST_NOT_ADMITTED": "misconfigured",
     "WRONG_MACHINE": "misconfigured",
@@ -343,3 +349,138 @@ def test_a_denial_after_which_a_phone_may_have_rung_counts(world: Setting, reaso
             world.login()
         assert len(server.requests) == 2
         assert record(world)["IAMPASS_OUTCOME"] == "throttled"
+
+
+# Turns
+
+
+def in_line(server: ScriptedServer) -> Step:
+    """The answer to a start that waits for its turn."""
+    return started(server, queued=True, wait=25, version=1)
+
+
+def says(status: str, version: int, **members: Any) -> Step:
+    return answer(200, {"authentication_status": {"session_status": status, "version": version, **members}})
+
+
+ENDED = answer(200, {"status": False})
+
+
+@pytest.mark.parametrize("service", ["test", "sshd"])
+def test_a_login_that_waits_for_its_turn_says_so_and_who_is_asked_when_the_turn_has_come(
+    world: Setting, service: str
+) -> None:
+    with gateway(world) as server:
+        server.add(
+            in_line(server), says("pending", 1, queued=True), says("pending", 2), says("active", 3), ENDED
+        )
+        in_sshd: dict[str, Any] = {"ssh_auth_info": ""} if service == "sshd" else {}
+        told = world.login(service=service, **in_sshd)
+        assert told.code == PamCode.SUCCESS
+        if service == "test":
+            asked = told.said[1]
+            assert told.said[0] == OTHER_LOGIN
+            assert re.fullmatch(r"Approve this on your phone within [0-9]+ seconds\.", asked)
+        else:
+            assert OTHER_LOGIN not in told.said
+
+
+@pytest.mark.parametrize(
+    ("end", "outcome", "message"),
+    [
+        ({"reason": "NO_TURN"}, "throttled", "Other logins in your name came first; no request was sent. "),
+        ({"reason": "PHONE_LOST"}, "denied", "Your phone was reported lost. "),
+        ({"reason": "HOST_SUSPENDED"}, "misconfigured", "The gateway takes no requests from this machine. "),
+        (
+            {"reason": "HOST_THROTTLED", "retry_after": 30},
+            "throttled",
+            "Too many requests: none was sent. Wait 30 seconds, or use a recovery code.",
+        ),
+    ],
+)
+def test_a_login_that_has_waited_in_vain_says_why(
+    world: Setting, end: dict[str, Any], outcome: str, message: str
+) -> None:
+    with gateway(world) as server:
+        server.add(in_line(server), says("failed", 2, **end), ENDED)
+        told = world.login()
+        assert told.code == PamCode.ABORT
+        assert record(world)["IAMPASS_OUTCOME"] == outcome
+        assert record(world)["IAMPASS_REASON"].startswith(end["reason"])
+        assert told.errors[0].startswith(message)
+
+
+def test_a_login_whose_turn_has_not_come_when_its_time_is_over_is_not_one_that_nobody_has_answered(
+    world: Setting,
+) -> None:
+    def step(request: Request) -> Step:
+        if "/authenticate_user/" in request.target:
+            return started(server, queued=True)
+        return says("pending", 1, queued=True) if request.method == "GET" else ENDED
+
+    with scripted_server(always={"GET": step, "POST": step}) as server:
+        world.write("ca.pem", Path(server.ca_file).read_text())
+        world.configure(gateways=f"[{server.url}]", application_id=HOST, timeout="10s")
+        assert world.login().code == PamCode.ABORT
+        assert record(world)["IAMPASS_OUTCOME"] == "throttled"
+        assert record(world)["IAMPASS_REASON"].startswith("NO_TURN")
+
+
+def test_when_the_gateway_refuses_the_person_is_told_how_long_to_wait(world: Setting) -> None:
+    with gateway(world, not_started("HOST_THROTTLED", retry_after=240)):
+        told = world.login()
+        assert told.errors == ["Too many requests: none was sent. Wait 4 minutes, or use a recovery code."]
+        assert record(world)["IAMPASS_REASON"].endswith("; 4 minutes to wait")
+
+
+def test_what_a_gateway_has_begun_counts_there_and_not_again_here(world: Setting) -> None:
+    with gateway(world, throttle="{requests_per_hour: 1, spacing: 30s}") as server:
+        for _ in range(4):
+            server.add(started(server, wait=25, version=1), says("cancelled", 2), ENDED)
+        for _ in range(4):
+            assert world.login().errors == ["Denied on your phone."]
+        assert len(server.requests) == 12
+        assert world.state.throttle.state(ME).requests == {}
+
+
+def test_to_hang_up_while_a_gateway_has_another_login_come_first_counts_as_a_failure(world: Setting) -> None:
+    def step(request: Request) -> Step:
+        if "/authenticate_user/" in request.target:
+            return started(server, queued=True)
+        return says("pending", 1, queued=True) if request.method == "GET" else ENDED
+
+    with scripted_server(always={"GET": step, "POST": step}) as server:
+        world.write("ca.pem", Path(server.ca_file).read_text())
+        world.configure(gateways=f"[{server.url}]", application_id=HOST, timeout="20s")
+        for _ in range(2):
+            attacker = world.door()
+            assert attacker.wait_for_text() == OTHER_LOGIN
+            attacker.die()
+            attacker.wait()
+        starts = len(server.requests)
+        assert world.login().errors[0].startswith("Too many requests: none was sent. Wait ")
+        assert len(server.requests) == starts
+
+
+def test_here_only_logins_of_one_origin_wait_for_each_other(world: Setting) -> None:
+    def step(request: Request) -> Step:
+        if "/authenticate_user/" in request.target:
+            return started(server)
+        return polled("active" if done else "pending") if request.method == "GET" else ENDED
+
+    done: list[bool] = []
+    with scripted_server(always={"GET": step, "POST": step}) as server:
+        world.write("ca.pem", Path(server.ca_file).read_text())
+        world.configure(gateways=f"[{server.url}]", application_id=HOST, timeout="20s")
+        doors = [world.door(rhost=f"192.0.2.{place}") for place in (1, 1, 2, 3)]
+
+        def starts() -> list[Request]:
+            return [each for each in server.requests if "/authenticate_user/" in each.target]
+
+        wait_until(lambda: len(starts()) == 3, "a login of each origin is at the gateway")
+        assert {query(each)["remote"] for each in starts()} == {"192.0.2.1", "192.0.2.2", "192.0.2.3"}
+        wait_until(lambda: len(world.state.throttle.state(ME).pending) == 4, "the other one waits")
+        assert len(starts()) == 3
+        done.append(True)
+        assert [door.finish().code for door in doors] == [PamCode.SUCCESS] * 4
+        assert len(starts()) == 4

@@ -345,6 +345,23 @@ def test_neither_an_origin_on_many_hosts_nor_a_host_with_many_origins_comes_befo
     assert person.next() == "own"
 
 
+def test_at_a_gateway_a_login_waits_for_those_of_its_own_origin_only(person: Person) -> None:
+    for name, origin in (("first", "here"), ("second", "here"), ("other", "elsewhere")):
+        person.now += 0.01
+        login = Pending(origin, name, person.now, person.now, person.now + 75.0, apart=True)
+        person.logins[name] = login
+        person.state = throttle.joined(person.current, login, LIMITS)  # type: ignore[assignment]
+    having = [login.ident for login in person.current.pending if login.has_turn]
+    assert having == ["first", "other"]
+    assert person.current.next_chance(person.logins["second"], person.now) > TURN_PATIENCE
+    person.end("other")
+    person.tries("second")
+    assert not person.current.has_turn(person.logins["second"])
+    person.end("first")
+    person.tries("second")
+    assert person.current.has_turn(person.logins["second"])
+
+
 # Those who do not move
 
 
