@@ -18,6 +18,7 @@ from pam_iampass.setup import join
 from pam_iampass.setup.manifest import ManifestStore
 from pam_iampass.system import paths
 from pam_iampass.system.service_user import config_readers
+from pam_iampass.text import clean
 
 _EPILOG = """Examples:
 
@@ -84,8 +85,9 @@ def command(url: str | None, invite: str | None, name: str | None, update: bool)
         joined = join.join(url, word, name or default_name())
     except IampassError as error:
         raise click.ClickException(f"the gateway: {error.diagnostics()}") from None
-    output.record(Act.JOIN, "", f"{joined.url} as {joined.name}, group {joined.group}")
-    output.line(("Joined", "green"), f" {joined.url} as {joined.name}, group {joined.group}.")
+    what = f"{url} as {clean(joined.name)}, group {clean(joined.group)}"
+    output.record(Act.JOIN, "", what)
+    output.line(("Joined", "green"), f" {what}.")
     if joined.status != "active":
         output.line(
             "It must be admitted there first: ", (f"pam-iampass-gateway host admit {joined.name}", "bold")

@@ -8,6 +8,7 @@ import os
 import random
 import secrets
 import select
+import ssl
 import time
 from typing import Callable, TypeVar
 
@@ -39,19 +40,20 @@ class Transport(Sender):
         pause: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
         nonce: Callable[[], int] = lambda: secrets.randbits(64),
+        context: ssl.SSLContext | None = None,
         network: Network = USUAL,
         observe: Observer = lambda *_attempt: None,
     ) -> None:
         """`server` is `https://HOST[:PORT]`, `proxy` `http://HOST:PORT`; `ca_file` replaces the system's
-        certificates. `connections` is the number of idle connections that are kept open. `pause` waits between two
-        attempts, for the seconds that it is given; an exception that it raises ends the call. `observe` is called
-        after each attempt. Raises ValueError for an invalid argument, and TLSFailure for a `ca_file` without
-        certificates."""
+        certificates, and `context` both. `connections` is the number of idle connections that are kept open. `pause`
+        waits between two attempts, for the seconds that it is given; an exception that it raises ends the call.
+        `observe` is called after each attempt. Raises ValueError for an invalid argument, and TLSFailure for a
+        `ca_file` without certificates."""
         # Connections, and when a response was last read from them. No thread waits for another.
         self._idle: list[tuple[TlsSocket, float]] = []
         super().__init__(server, wall_clock, jitter, nonce)
         self._proxy = Origin.of_proxy(proxy) if proxy is not None else None
-        self._context = tls_context(ca_file)
+        self._context = context or tls_context(ca_file)
         self._network = network
         self._connect_seconds = connect_seconds
         self._most_idle = connections

@@ -106,7 +106,7 @@ class _Joining:
         name, machine, secret = (text_of(body, key) or "" for key in ("name", "machine", "secret"))
         error = hosts.host_name_error(name)
         if error:
-            raise bad_request("BAD_NAME", f"the name {error}")
+            raise bad_request("BAD_NAME", f"the name {error}; give another one: --name")
         if not _MACHINE.fullmatch(machine) or not _SECRET.fullmatch(secret):
             raise bad_request("BAD_BODY", "machine must be 32 hexadecimal digits, secret 43 characters")
         return cls(name, machine, secret)
@@ -115,7 +115,7 @@ class _Joining:
 async def _join(gateway: Gateway, request: IncomingRequest) -> Reply:
     if gateway.restored:  # an invite that was used up may be back
         raise RefusedRequest(
-            403, "RESTORED", "the gateway's database is an old copy that nobody has confirmed"
+            403, "RESTORED", "the gateway's database is an old copy: pam-iampass-gateway restored"
         )
     work_for_sender(request)
     try:
@@ -145,7 +145,8 @@ async def _invite(gateway: Gateway, connection: Connection, request: IncomingReq
         if refusal.reason != "STALE_TIMESTAMP":
             raise
         # No 401, to which a client answers with the time of the server: this clock must be set.
-        raise RefusedRequest(403, "CLOCK_OFF", refusal.detail) from None
+        what = f"{refusal.detail}: set the clock of this machine (timedatectl), or of the gateway"
+        raise RefusedRequest(403, "CLOCK_OFF", what) from None
     assert found is not None  # noqa: S101 - without a secret nothing is signed
     return found
 
@@ -204,7 +205,9 @@ def _refusal(invite: Invite, joining: _Joining, remote: str, expired: bool) -> R
     if invite.uses_left <= 0:
         return RefusedRequest(403, "INVITE_USED", "the invite was used up")
     if invite.name not in (None, joining.name):
-        return RefusedRequest(403, "INVITE_OTHER_NAME", f"the invite is for {invite.name}")
+        return RefusedRequest(
+            403, "INVITE_OTHER_NAME", f"the invite is for {invite.name}: --name {invite.name}"
+        )
     if invite.network is not None and not _within(remote, invite.network):
         what = f"the invite is for hosts in {invite.network}; this call came from {remote}"
         return RefusedRequest(403, "INVITE_OTHER_NETWORK", what)
@@ -245,7 +248,7 @@ async def _status(gateway: Gateway, request: IncomingRequest) -> Reply:
 
 
 def _name_taken(name: str) -> RefusedRequest:
-    what = f"there is a host {name}; if it is to join anew: pam-iampass-gateway host remove {name}"
+    what = f"there is a host {name}: give another --name; or first: pam-iampass-gateway host remove {name}"
     return RefusedRequest(409, "NAME_TAKEN", what)
 
 
