@@ -101,10 +101,13 @@ class Leases:
         dropped: Any = partial(self.epochs.pop, session, None)
         connection.after_commit.append(dropped)
 
-
-async def forget(connection: Connection) -> None:
-    """Delete what does not count any more."""
-    await connection.execute("DELETE FROM lease_holder WHERE until < now() - interval '1 hour'")
-    await connection.execute(
-        "DELETE FROM lease WHERE NOT EXISTS (SELECT FROM session WHERE id = lease.session AND state = 'open')"
-    )
+    async def forget(self, connection: Connection) -> None:
+        """Delete what does not count any more, and poll no session whose row is gone."""
+        known = set(self.epochs)
+        await connection.execute("DELETE FROM lease_holder WHERE until < now() - interval '1 hour'")
+        await connection.execute(
+            "DELETE FROM lease WHERE NOT EXISTS (SELECT FROM session WHERE id = lease.session AND state = 'open')"
+        )
+        rows = await many(connection, "SELECT session FROM lease WHERE holder = %s", self.holder)
+        for session in known - {row["session"] for row in rows}:
+            self.epochs.pop(session, None)

@@ -15,7 +15,7 @@ import psycopg
 
 from pam_iampass.client.errors import IampassError, Unavailable
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import leases, queue, records, sessions, turns
+from pam_iampass.gateway import queue, records, sessions, turns
 from pam_iampass.gateway.database import DatabaseError, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
@@ -297,7 +297,7 @@ async def _clean(gateway: Gateway) -> None:
                 await connection.execute("DELETE FROM nonce WHERE expires_at < now()")
                 await turns.forget(connection)
                 await connection.execute("DELETE FROM session WHERE expires_at < now() - interval '1 hour'")
-                await leases.forget(connection)
+                await gateway.leases.forget(connection)
                 await records.forget(connection, gateway.settings.keep_records)
             await sessions.give_up(gateway)
         old = time.monotonic() - _CLEAN_SECONDS

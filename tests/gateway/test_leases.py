@@ -230,9 +230,13 @@ def test_polls_of_approved_sessions_never_come_in_a_burst(
 
 def test_leases_of_what_is_over_are_forgotten(gateway_server: RunningGateway, caller: HostCaller) -> None:
     caller.ask("alice")
+    gone = gateway_server.session(caller.ask("bob").authentication).id
+    gateway_server.rows("DELETE FROM session WHERE id = %s", gone)
     gateway_server.rows("INSERT INTO lease VALUES (gen_random_uuid(), gen_random_uuid(), 7)")
     gateway_server.rows("INSERT INTO lease_holder VALUES (gen_random_uuid(), now() - interval '2 hours')")
-    gateway_server.transaction(lambda _, connection: leases.forget(connection))
+    gateway_server.transaction(lambda gateway, connection: gateway.leases.forget(connection))
+    assert gone not in gateway_server.gateway.leases.epochs
+    assert len(gateway_server.gateway.leases.epochs) == 1
     assert holder(gateway_server)[1] == 1
     assert len(gateway_server.rows("SELECT * FROM lease_holder")) == 1
 
