@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import tempfile
 import threading
 import time
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 
 from bench.doors import play
 from bench.measure import Section, median, percentile
-from pam_iampass.client import AuthenticationAPI, Transport
+from pam_iampass.client import AuthenticationAPI, Deadline, Gateways, Transport
+from pam_iampass.gateway.database import Database, migrate
+from pam_iampass.login.approval import FIRST_POLL, next_poll
 from tests.support.agent import RunningAgent
+from tests.support.gateway import HOST, HOST_SECRET, RunningGateway, new_request_id, settings_for
+from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
 
 COLUMNS = ["median s", "95th percentile s", "polls median"]
@@ -25,6 +34,10 @@ def measure(sandbox: Sandbox, count: int) -> Section:
         section.add(f"pam-iampass, approved {name}", **_figures(waits, polls))
     waits, polls = _published_loop(sandbox, count, 1.0, 20.0)
     section.add("a loop that sleeps 5 s, approved within the first 20 s", **_figures(waits, polls))
+    for waits_there in (True, False):
+        waits, polls = _at_gateway(sandbox, count, 1.0, 20.0, waits_there)
+        way = "that holds the poll" if waits_there else "that is polled as IAMPASS is"
+        section.add(f"a gateway {way}, approved within the first 20 s", **_figures(waits, polls))
     return section
 
 
@@ -89,3 +102,57 @@ def _published_loop(
         people()
         time.sleep(0.01)
     return [ended[user] - moment for user, moment in people.approved.items()], people.polls()
+
+
+def _at_gateway(
+    sandbox: Sandbox, count: int, first: float, last: float, waits_there: bool
+) -> tuple[list[float], list[float]]:
+    """Logins of a host that has joined a gateway. The polls are those of the host."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.chmod(0o755)
+        postgres = Postgres(folder / "postgres")
+        stack.callback(postgres.remove)
+        postgres.start()
+        conninfo = postgres.new_database()
+        asyncio.run(_migrated(conninfo))
+        settings = settings_for(conninfo, sandbox, folder)
+        running = RunningGateway(
+            replace(settings, limits=replace(settings.limits, calls_at_once=2 * count, connections=20))
+        )
+        running.first_poll = FIRST_POLL
+        stack.enter_context(running)
+        running.add_host()
+        for number in range(count):
+            running.add_person(f"bench{number}", f"t-bench{number}")
+        transport = Gateways([running.url], running.ca_file, connections=count)
+        api = AuthenticationAPI(HOST, HOST_SECRET, transport=transport)
+        people = _People(sandbox, count, first, last)
+        polls: list[float] = []
+        ended: dict[str, float] = {}
+
+        def log_in(name: str) -> None:
+            session, mine = api.authenticate_user(name, parameters={"request_id": new_request_id()}), 0
+            began, moment = time.monotonic(), next_poll(None, 60.0)
+            while session.in_progress and moment is not None:
+                if not waits_there:
+                    time.sleep(max(began + moment - time.monotonic(), 0.0))
+                    moment = next_poll(max(moment, time.monotonic() - began), 60.0)
+                session.get_status(Deadline.after(60.0), wait=session.longest_wait if waits_there else 0)
+                mine += 1
+            ended[f"t-{name}"] = time.monotonic()
+            polls.append(mine)
+            session.destroy()
+
+        threads = [threading.Thread(target=log_in, args=(f"bench{number}",)) for number in range(count)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            people()
+            time.sleep(0.01)
+        return [ended[user] - moment for user, moment in people.approved.items()], polls
+
+
+async def _migrated(conninfo: str) -> None:
+    async with Database(conninfo, connections=1) as database:
+        await migrate(database)

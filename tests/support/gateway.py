@@ -88,6 +88,7 @@ class RunningGateway:
 
     dispatcher: type[Dispatcher[Gateway]] = Dispatcher
     check = CHECK_SECONDS
+    first_poll = 0.1
 
     def __init__(
         self,
@@ -129,7 +130,7 @@ class RunningGateway:
             names = frozenset(self.settings.names)
             routes = (*service.ROUTES, *joining.ROUTES, *codes.ROUTES)
             dispatcher = self.dispatcher(routes, gateway, names, gateway.clock, lambda request, refusal: None)
-            async with watching(gateway, first_poll=0.1, check=self.check):
+            async with watching(gateway, first_poll=self.first_poll, check=self.check):
                 await serve(
                     dispatcher.handle,
                     self._listener,
