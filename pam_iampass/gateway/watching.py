@@ -238,17 +238,20 @@ class _Approved:
                 task.add_done_callback(self._polls.discard)
 
     async def _poll(self, polled: _Polled, epoch: int) -> None:
-        session, now = polled.session, time.monotonic()
+        session, suspect, now = polled.session, polled.suspect, time.monotonic()
         try:
             call = session.upstream.poll() if session.upstream is not None else None
             if call is not None:
                 status = await self._gateway.iampass.call(call, POLL_SECONDS, Lane.approved)
                 self._pacing.answered()
                 await self._said(polled, status, epoch)
-        except _FAILURES as failure:
+        except IampassError as failure:
             polled.suspect = None
             asked = self._pacing.failed(failure, time.monotonic())
             self._schedule(polled, max(polled.due, now + asked))
+        except _FAILURES:  # what IAMPASS has said could not be written
+            polled.suspect = suspect
+            self._schedule(polled, time.monotonic() + _SECOND_LOOK_SECONDS)
         finally:
             self._budget.done()
 

@@ -1140,10 +1140,10 @@ MUTANTS = {
             "test_what_is_said_under_a_lease_that_another_gateway_has_now_is_not_written",
         ),
         Mutant(
-            "a gateway polls the sessions of one that is alive",
-            "AND {which} AND lease_holder.id IS NULL",
-            "AND {which} AND lease_holder.until IS DISTINCT FROM now()",
-            "test_one_gateway_alone_polls_a_request",
+            "nobody polls the sessions of a gateway that has died",
+            "ON lease_holder.id = lease.holder AND lease_holder.until > now()",
+            "ON lease_holder.id = lease.holder",
+            "test_the_sessions_of_a_gateway_that_is_killed_are_taken_over",
         ),
         Mutant(
             "what IAMPASS says once ends a session",
