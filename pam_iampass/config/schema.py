@@ -116,7 +116,8 @@ SESSION = Section(
             "check",
             ValueType(_DURATION, value_types.duration(2, 900), example="30s"),
             "30s",
-            "How often IAMPASS is asked whether a kept session is still active, from 2s to 15m.",
+            "How often IAMPASS is asked whether a kept session is still active, from 2s to 15m. "
+            "A gateway asks by itself, every 30 s.",
         ),
         Key(
             "when_closed",
