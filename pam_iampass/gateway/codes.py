@@ -199,7 +199,7 @@ async def _redeemed(
     if policy is None or not policy.codes:
         return Reason.CODES_NOT_HERE
     # Parallel guesses of a host are counted one after the other.
-    await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, host.name))
+    connection.later("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, host.name))
     refusal = await _too_many(gateway, connection, host, asked)
     if refusal is not None:
         return refusal

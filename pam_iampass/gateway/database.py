@@ -20,34 +20,90 @@ import os
 import select
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from datetime import datetime
 from importlib import resources
-from typing import Any, Callable, Union
+from typing import Any, Callable, TypeVar, Union
 from weakref import WeakValueDictionary
 
 import psycopg
 from psycopg import sql
+from psycopg.abc import Params, PQGen, Query
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, RowMaker
 from psycopg.types.json import JsonbDumper
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from pam_iampass.client.connection import Deadline
 from pam_iampass.gateway import metrics, tcp
 
+T = TypeVar("T")
+
+_BEGIN = b"BEGIN"
+
 
 class Connection(psycopg.AsyncConnection[DictRow]):
-    """A connection, and what is to be done once its transaction has been committed."""
+    """A connection, and what is to be done once its transaction has been committed.
+
+    A round trip costs more than most statements do. Those whose result nobody waits for are sent together with the next
+    one, and BEGIN is one of them. PostgreSQL takes several at a time only if psycopg has put the values into them, as
+    in its `ClientCursor`.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.after_commit: list[Callable[[], None]] = []
         self.used_at = -math.inf
         """`time.monotonic()` at the end of its last transaction."""
+        self._before: list[bytes] = []
+        self._merging: psycopg.AsyncClientCursor[DictRow] | None = None
+
+    def begin(self) -> None:
+        """Begin a transaction with the next statement."""
+        self._before = [_BEGIN]
+
+    def later(self, statement: Query, values: Params | None = None) -> None:
+        """Execute a statement before the next one, or before COMMIT: these raise its error, too."""
+        self._before.append(self._whole(statement, values))
+
+    async def execute(
+        self, query: Query, params: Params | None = None, *, prepare: bool | None = None, binary: bool = False
+    ) -> psycopg.AsyncCursor[DictRow]:
+        """As in psycopg."""
+        before, self._before = self._before, []
+        cursor = self.cursor()
+        await cursor.execute(b";".join((*before, self._whole(query, params))))
+        for _ in before:
+            cursor.nextset()
+        return cursor
+
+    async def flush(self) -> None:
+        """Execute what was to be executed later. Raises its error."""
+        before, self._before = self._before, []
+        await super().execute(b";".join(before))
+
+    async def commit(self) -> None:
+        """As in psycopg; nothing if no statement was executed."""
+        before, self._before = self._before, []
+        if before != [_BEGIN]:
+            await super().execute(b";".join((*before, b"COMMIT")))
+
+    def clear(self) -> None:
+        """Forget what was to be executed or done later."""
+        self.after_commit.clear()
+        self._before = []
+
+    async def wait(self, gen: PQGen[T], interval: float | None = None) -> T:
+        """As in psycopg, without the timer for each statement with which it notices Ctrl-C: asyncio needs none."""
+        return await super().wait(gen, None)
+
+    def _whole(self, statement: Query, values: Params | None) -> bytes:
+        if self._merging is None:  # after all types were registered
+            self._merging = psycopg.AsyncClientCursor(self)
+        return self._merging.mogrify(statement, values).encode()
 
 
 Address = Union[str, tuple[str, int]]
@@ -113,7 +169,7 @@ class Database:
             self._conninfo,
             connection_class=Connection,
             # A pooler in between knows no prepared statements.
-            kwargs={"row_factory": dict_row, "prepare_threshold": None},
+            kwargs={"row_factory": _row, "prepare_threshold": None, "autocommit": True},
             min_size=1,
             max_size=connections,
             timeout=CONNECT_SECONDS,
@@ -142,41 +198,41 @@ class Database:
 
         Raises DatabaseAway, UnknownOutcome, and the other errors of psycopg as they are.
         """
-        with ExitStack() as turn:
-            async with self._whole(turn) as connection:
-                yield connection
-
-    @asynccontextmanager
-    async def _whole(self, turn: ExitStack) -> AsyncIterator[Connection]:
-        connection = await self._connection(turn)
-        warnings: list[str] = []
-
-        def warned(notice: psycopg.errors.Diagnostic) -> None:
-            warnings.append(notice.message_primary or "")
-
-        try:
+        async with self._held() as connection:
+            connection.begin()
             try:
                 yield connection
             except psycopg.OperationalError as error:
                 raise _counted(DatabaseAway(f"the database has failed: {_line(error)}")) from None
-            connection.add_notice_handler(warned)
-            try:
+            with _known(connection):
                 await connection.commit()
-            except psycopg.Error as error:
-                raise _counted(UnknownOutcome(f"the database has failed at COMMIT: {_line(error)}")) from None
-            finally:
-                connection.remove_notice_handler(warned)
-            if warnings:
-                raise _counted(UnknownOutcome(f"the database has warned at COMMIT: {warnings[0]}"))
             for each in connection.after_commit:
                 each()
-        finally:
-            connection.after_commit.clear()
-            if connection.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
-                with suppress(psycopg.Error):
-                    await connection.rollback()  # as the pool would, which warns of it
-            connection.used_at = time.monotonic()
-            await self._pool.putconn(connection)
+
+    @asynccontextmanager
+    async def statement(self) -> AsyncIterator[Connection]:
+        """A connection for one statement, which is a transaction of its own: it happens at once. Raises as
+        `transaction`; UnknownOutcome whenever the connection fails."""
+        async with self._held() as connection:
+            with _known(connection):
+                yield connection
+
+    @asynccontextmanager
+    async def _held(self) -> AsyncIterator[Connection]:
+        with ExitStack() as turn:
+            connection = await self._connection(turn)
+            try:
+                yield connection
+            finally:
+                connection.clear()
+                if connection.info.transaction_status in (
+                    TransactionStatus.INTRANS,
+                    TransactionStatus.INERROR,
+                ):
+                    with suppress(psycopg.Error):
+                        await connection.rollback()  # as the pool would, which warns of it
+                connection.used_at = time.monotonic()
+                await self._pool.putconn(connection)
 
     async def _take_turn(self, turn: ExitStack, until: Deadline) -> None:
         """Wait until a host or address may have one more connection. Raises TimeoutError."""
@@ -214,6 +270,27 @@ class Database:
         """Raises WrongSchema unless all migrations of this version were made, and DatabaseError."""
         async with self.transaction() as connection:
             await require_schema(connection)
+
+
+@contextmanager
+def _known(connection: Connection) -> Iterator[None]:
+    """For what commits: raises UnknownOutcome unless the database says that it has been committed, or has not."""
+    warnings: list[str] = []
+
+    def warned(notice: psycopg.errors.Diagnostic) -> None:
+        warnings.append(notice.message_primary or "")
+
+    connection.add_notice_handler(warned)
+    try:
+        yield
+    except psycopg.IntegrityError:
+        raise
+    except psycopg.Error as error:
+        raise _counted(UnknownOutcome(f"the database has failed at COMMIT: {_line(error)}")) from None
+    finally:
+        connection.remove_notice_handler(warned)
+    if warnings:
+        raise _counted(UnknownOutcome(f"the database has warned at COMMIT: {warnings[0]}"))
 
 
 def _counted(error: DatabaseError) -> DatabaseError:
@@ -284,14 +361,29 @@ def _line(error: Exception) -> str:
 # Rows
 
 
+def _row(cursor: psycopg.AsyncCursor[Any]) -> RowMaker[DictRow]:
+    """A row as a mapping. If there are columns such as `"host:"`, it has a mapping for each of these, with the columns
+    that follow it: those of several tables may have the same names."""
+    result = cursor.pgresult
+    names = [] if result is None else [(result.fname(at) or b"").decode() for at in range(result.nfields)]
+    begins = [at for at, name in enumerate(names) if name.endswith(":")]
+    if not begins:
+        return lambda values: dict(zip(names, values))
+    parts = [
+        (names[at][:-1], names[at + 1 : end], slice(at + 1, end))
+        for at, end in zip(begins, [*begins[1:], len(names)])
+    ]
+    return lambda values: {name: dict(zip(columns, values[part])) for name, columns, part in parts}
+
+
 async def insert(connection: Connection, table: str, row: Mapping[str, Any]) -> None:
-    """Insert a row with these columns."""
-    await connection.execute(_insert(table, tuple(row)), dict(row))
+    """Insert a row with these columns, as `Connection.later`."""
+    connection.later(_insert(table, tuple(row)), dict(row))
 
 
 async def replace(connection: Connection, table: str, key: str, row: Mapping[str, Any]) -> None:
-    """Write all columns of the row that has the same `key`."""
-    await connection.execute(_update(table, key, tuple(row)), dict(row))
+    """Write all columns of the row that has the same `key`, as `Connection.later`."""
+    connection.later(_update(table, key, tuple(row)), dict(row))
 
 
 # To quote the names takes longer than to execute the statement.

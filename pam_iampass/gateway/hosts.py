@@ -9,6 +9,7 @@ import base64
 import enum
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -55,13 +56,13 @@ class Host:
 async def find(gateway: Gateway, connection: Connection, id: str) -> Host | None:
     """The host with this id; None if there is none. Raises Tampered."""
     row = await one(connection, "SELECT * FROM host WHERE id = %s", id)
-    return None if row is None else _host(gateway, row, id=id)
+    return None if row is None else of(gateway, row, id=id)
 
 
 async def named(gateway: Gateway, connection: Connection, name: str) -> Host | None:
     """The host with this name; None if there is none. Raises Tampered."""
     row = await one(connection, "SELECT * FROM host WHERE name = %s", name)
-    return None if row is None else _host(gateway, row, name=name)
+    return None if row is None else of(gateway, row, name=name)
 
 
 async def listing(gateway: Gateway, connection: Connection) -> tuple[list[Host], list[str]]:
@@ -69,7 +70,7 @@ async def listing(gateway: Gateway, connection: Connection) -> tuple[list[Host],
     hosts, tampered = [], []
     for row in await many(connection, "SELECT * FROM host ORDER BY name"):
         try:
-            hosts.append(_host(gateway, row))
+            hosts.append(of(gateway, row))
         except Tampered:
             tampered.append(str(row["name"]))
     return hosts, tampered
@@ -89,6 +90,7 @@ async def add(gateway: Gateway, connection: Connection, host: Host) -> None:
         "slowed_until": host.slowed_until,
     }
     await insert(connection, TABLE, gateway.keys.sealed(TABLE, sealed))
+    await connection.flush()
 
 
 async def change(gateway: Gateway, connection: Connection, id: str, **columns: Any) -> Host | None:
@@ -102,7 +104,7 @@ async def change(gateway: Gateway, connection: Connection, id: str, **columns: A
     values = {name: each.value if isinstance(each, enum.Enum) else each for name, each in columns.items()}
     sealed = gateway.keys.sealed(TABLE, {**gateway.keys.verified(TABLE, row, id=id), **values})
     await replace(connection, TABLE, "id", sealed)
-    return _host(gateway, sealed)
+    return of(gateway, sealed)
 
 
 async def remove(connection: Connection, name: str) -> bool:
@@ -111,7 +113,8 @@ async def remove(connection: Connection, name: str) -> bool:
     return cursor.rowcount > 0
 
 
-def _host(gateway: Gateway, row: dict[str, Any], **asked: str) -> Host:
+def of(gateway: Gateway, row: Mapping[str, Any], **asked: str) -> Host:
+    """The host in a row. Raises Tampered."""
     values = gateway.keys.verified(TABLE, row, **asked)
     return Host(
         values["id"],

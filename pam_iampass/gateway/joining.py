@@ -64,7 +64,7 @@ async def invite(
         network,
     )
     await hosts.write_invite(gateway, connection, invite, new=True)
-    await connection.execute("DELETE FROM invite WHERE expires_at < now() - interval '30 days'")
+    connection.later("DELETE FROM invite WHERE expires_at < now() - interval '30 days'")
     fingerprint = certificates.fingerprint(gateway.settings.ca_file.read_bytes())
     return invite, f"{invite.id}.{invite.secret}.{fingerprint}"
 

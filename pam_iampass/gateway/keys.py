@@ -10,10 +10,10 @@ import base64
 import hmac
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any
+from typing import Any, Callable
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -47,13 +47,13 @@ class KeyFile:
     def encrypt(self, plain: str, *place: str) -> bytes:
         """A text for the database. `place` are table, column and the row's key: elsewhere it cannot be decrypted."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, plain.encode(), _canonical(place))
+        return nonce + self._cipher.encrypt(nonce, plain.encode(), _texts_form(place))
 
     def decrypt(self, sealed: bytes, *place: str) -> str:
         """The text. Raises Tampered."""
         try:
             return self._cipher.decrypt(
-                sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _canonical(place)
+                sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _texts_form(place)
             ).decode()
         except (InvalidTag, ValueError):
             raise Tampered(
@@ -66,8 +66,7 @@ class KeyFile:
         So a row counts after a migration that has added a column, as long as that is null in it.
         """
         values = {name: value for name, value in row.items() if name != MAC}
-        given = {name: value for name, value in values.items() if value is not None}
-        return {**values, MAC: hmac.digest(self._mac, _canonical((table, given)), "sha256")}
+        return {**values, MAC: hmac.digest(self._mac, _row_form(table, values), "sha256")}
 
     def verified(self, table: str, row: Mapping[str, Any], **asked: object) -> dict[str, Any]:
         """The row as it was read, all columns, without its MAC.
@@ -96,10 +95,10 @@ class KeyFile:
     def code(self, token: str, code: str) -> bytes:
         """The digest of a recovery code of the person with this token: a later person of the same name has another
         token."""
-        return hmac.digest(self._codes, _canonical((token, code)), "sha256")
+        return hmac.digest(self._codes, _texts_form((token, code)), "sha256")
 
     def _of_session(self, what: str, session: UUID) -> str:
-        made = hmac.digest(self._sessions, _canonical((what, session)), "sha256")
+        made = hmac.digest(self._sessions, _texts_form((what, session.hex)), "sha256")
         return base64.urlsafe_b64encode(made).decode().rstrip("=")
 
 
@@ -107,23 +106,42 @@ def _derived(key: bytes, purpose: str) -> bytes:
     return HKDFExpand(SHA256(), 32, f"pam-iampass gateway {purpose}".encode()).derive(key)
 
 
-def _canonical(value: object) -> bytes:
-    """The same bytes for equal values, and other bytes for any others."""
-    return json.dumps(_tagged(value), sort_keys=True, separators=(",", ":")).encode()
+# Canonical forms: the same for equal values, and others for any others.
 
 
-def _tagged(value: object) -> object:
-    """A value for JSON. What JSON has no form for becomes an object with one member; so does an object."""
-    if isinstance(value, (list, tuple)):
-        return [_tagged(each) for each in value]
-    if isinstance(value, Mapping):
-        return {"object": {str(name): _tagged(each) for name, each in value.items()}}
-    if isinstance(value, datetime):
-        return {"time": value.astimezone(timezone.utc).isoformat(timespec="microseconds")}
-    if isinstance(value, bytes):
-        return {"bytes": value.hex()}
-    if isinstance(value, (UUID, IPv4Network, IPv6Network)):
-        return {type(value).__name__: str(value)}
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    raise TypeError(f"a column with a {type(value).__name__} has no MAC")
+def _row_form(table: str, row: Mapping[str, Any]) -> bytes:
+    parts = [table]
+    for name in sorted(row):
+        value = row[name]
+        if value is not None:
+            parts.append(name)
+            parts.append(_form(value))
+    return _texts_form(parts)
+
+
+def _texts_form(texts: Sequence[str]) -> bytes:
+    return _JSON.encode(texts).encode()
+
+
+def _form(value: object) -> str:
+    form = _FORMS.get(type(value))
+    if form is None:
+        raise TypeError(f"a column with a {type(value).__name__} has no MAC")
+    return form(value)
+
+
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+_FORMS: dict[type, Callable[[Any], str]] = {
+    type(None): lambda _: "null",
+    str: lambda text: f"text {text}",
+    bool: lambda value: f"boolean {value}",
+    int: lambda number: f"number {number}",
+    bytes: lambda value: f"bytes {value.hex()}",
+    datetime: lambda at: f"time {at.astimezone(timezone.utc).isoformat(timespec='microseconds')}",
+    UUID: lambda id: f"uuid {id.hex}",
+    IPv4Network: lambda network: f"network {network}",
+    IPv6Network: lambda network: f"network {network}",
+    **dict.fromkeys((list, tuple), lambda values: f"list {_JSON.encode([_form(each) for each in values])}"),
+    dict: lambda values: f"json {_JSON.encode(values)}",
+}
+"""By the type that a column is read as. What stands first tells the types apart."""

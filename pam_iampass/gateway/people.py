@@ -103,6 +103,7 @@ async def add(gateway: Gateway, connection: Connection, person: Person) -> Perso
     """Add a person; returns what was written. Raises psycopg's UniqueViolation if there is one with this name."""
     row = await _row(gateway, connection, person)
     await insert(connection, TABLE, row)
+    await connection.flush()
     return _person(gateway, row)
 
 
@@ -135,7 +136,7 @@ async def invite(gateway: Gateway, person: Person) -> None:
     if person.phone_number is None:
         return
     async with gateway.database.transaction() as connection:
-        await connection.execute("SELECT 1 FROM person WHERE name = %s FOR UPDATE", (person.name,))
+        connection.later("SELECT 1 FROM person WHERE name = %s FOR UPDATE", (person.name,))
         if await find(gateway, connection, person.name) != person:
             return
         statement = "SELECT 1 FROM record WHERE person = %s AND fields->>'what' = 'invited'"

@@ -33,7 +33,7 @@ async def take_turns(gateway: Gateway) -> None:
     while True:
         gateway.turn_over.clear()
         with contextlib.suppress(*_FAILURES):
-            async with gateway.database.transaction() as connection:
+            async with gateway.database.statement() as connection:
                 waiting = await turns.waiting(connection)
             for each in waiting:
                 if each.due:

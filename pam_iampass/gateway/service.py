@@ -7,7 +7,9 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
+from functools import partial
+from typing import Callable
 
 from pam_iampass.audit.figures import OTHER
 from pam_iampass.client.errors import IampassError
@@ -282,20 +284,22 @@ async def signed_by_host(gateway: Gateway, request: IncomingRequest) -> Host:
     """
     id = request.segments[2]
     work_for_sender(request)
-    async with gateway.database.transaction() as connection:
-        try:
+    try:
+        async with gateway.database.statement() as connection:
             host = await hosts.find(gateway, connection, id)
-        except Tampered as error:
-            await sessions.alert(connection, None, f"{error}: {clean(id, 40)}")
-            host = None
-        else:
-            if host is None:
-                raise Unknown("application", id)
-            await require_signature(gateway, connection, request, id, host.secret)
+    except Tampered as error:
+        await _alert(gateway, f"{error}: {clean(id, 40)}")
+        raise unauthorized("UNKNOWN_CLIENT", "the row of this host was not written by a gateway") from None
     if host is None:
-        raise unauthorized("UNKNOWN_CLIENT", "the row of this host was not written by a gateway")
+        raise Unknown("application", id)
+    await _require_signature(gateway, request, id, host.secret, partial(_spend_now, gateway))
     work_for(host.id)
     return host
+
+
+async def _alert(gateway: Gateway, what: str) -> None:
+    async with gateway.database.transaction() as connection:
+        await sessions.alert(connection, None, what)
 
 
 async def _session_that_signed(
@@ -317,10 +321,8 @@ async def _session_that_signed(
         return gateway.keys.session_secret(id)
 
     async def spend(credentials: Credentials) -> bool:
-        if request.method == "GET":  # changes nothing
-            return True
-        async with gateway.database.transaction() as connection:
-            return await _spend_nonce(connection, str(id), credentials.nonce)
+        # A GET changes nothing.
+        return request.method == "GET" or await _spend_now(gateway, str(id), credentials.nonce)
 
     work_for_sender(request)
     check = SignatureCheck(secret_of, spend, gateway.clock)
@@ -330,15 +332,15 @@ async def _session_that_signed(
 
 async def _session(gateway: Gateway, id: uuid.UUID) -> HostSession:
     """The session with this id, of a host that may ask. Raises RefusedRequest and DatabaseError."""
-    async with gateway.database.transaction() as connection:
-        try:
-            session = await sessions.find(gateway, connection, id)
-            host = None if session is None else await hosts.find(gateway, connection, session.host)
-        except Tampered as error:
-            await sessions.alert(connection, None, f"{error}: {id}")
-            session = host = None
-    if session is None:
+    try:
+        async with gateway.database.statement() as connection:
+            found = await sessions.find_with_host(gateway, connection, id)
+    except Tampered as error:
+        await _alert(gateway, f"{error}: {id}")
+        found = None
+    if found is None:
         raise _unknown_session()
+    session, host = found
     work_for(_require_active(host).id)
     return session
 
@@ -360,17 +362,31 @@ async def require_signature(
     gateway: Gateway, connection: Connection, request: IncomingRequest, client: str, secret: str | None
 ) -> None:
     """Raises RefusedRequest unless the client, whose secret this is, has signed the request. The nonce is used up."""
+    await _require_signature(gateway, request, client, secret, partial(_spend, connection))
 
+
+async def _require_signature(
+    gateway: Gateway,
+    request: IncomingRequest,
+    client: str,
+    secret: str | None,
+    spend: Callable[[str, str], Awaitable[bool]],
+) -> None:
     async def secret_of(_: str) -> str | None:
         return secret
 
-    async def spend(credentials: Credentials) -> bool:
-        return await _spend_nonce(connection, client, credentials.nonce)
+    async def spend_nonce(credentials: Credentials) -> bool:
+        return await spend(client, credentials.nonce)
 
-    await SignatureCheck(secret_of, spend, gateway.clock).caller(request, client)
+    await SignatureCheck(secret_of, spend_nonce, gateway.clock).caller(request, client)
 
 
-async def _spend_nonce(connection: Connection, client: str, nonce: str) -> bool:
+async def _spend_now(gateway: Gateway, client: str, nonce: str) -> bool:
+    async with gateway.database.statement() as connection:
+        return await _spend(connection, client, nonce)
+
+
+async def _spend(connection: Connection, client: str, nonce: str) -> bool:
     """Whether this client sends this nonce to any gateway for the first time."""
     cursor = await connection.execute(
         "INSERT INTO nonce VALUES (%s, %s, now() + make_interval(secs => %s)) ON CONFLICT DO NOTHING",

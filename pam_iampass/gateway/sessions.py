@@ -264,6 +264,23 @@ async def changed(
     return found
 
 
+async def find_with_host(
+    gateway: Gateway, connection: Connection, session: uuid.UUID
+) -> tuple[HostSession, Host | None] | None:
+    """The session with this id, and its host, which may have been removed; None if there is none. Raises Tampered."""
+    row = await one(
+        connection,
+        'SELECT NULL AS "session:", session.*, NULL AS "host:", host.*'
+        " FROM session LEFT JOIN host ON host.id = session.host WHERE session.id = %s",
+        session,
+    )
+    if row is None:
+        return None
+    found = _session(gateway, row["session"], id=session)
+    exists = row["host"]["id"] is not None
+    return found, hosts.of(gateway, row["host"], id=found.host) if exists else None
+
+
 async def _locked(gateway: Gateway, connection: Connection, session: uuid.UUID) -> dict[str, Any]:
     """The columns of a row, which nobody else changes until the transaction ends. Raises Tampered."""
     row = await one(connection, "SELECT * FROM session WHERE id = %s FOR UPDATE", session)
@@ -477,7 +494,7 @@ async def allowed(
 async def _is_its_machine(gateway: Gateway, connection: Connection, host: Host, machine: str | None) -> bool:
     """Whether a host calls from the machine that was the first to say what it is."""
     if machine is not None and host.machine is None:
-        await connection.execute("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
+        connection.later("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
         found = await hosts.find(gateway, connection, host.id)
         if found is None or found.machine is None:
             found = await hosts.change(gateway, connection, host.id, machine=machine)
@@ -527,7 +544,7 @@ def is_slowed(host: Host, moment: float) -> bool:
 
 async def _has_started(connection: Connection, host: Host) -> bool:
     """Whether a host has had anybody asked within a minute. Starts for other people do not pass at the same time."""
-    await connection.execute("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
+    connection.later("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
     recent = await one(
         connection,
         "SELECT 1 FROM session WHERE host_name = %s AND state <> 'not_started'"
@@ -636,7 +653,7 @@ async def _written(
     gateway: Gateway, connection: Connection, session: HostSession, columns: dict[str, Any], error: str
 ) -> HostSession:
     # A command that removes the person waits for this transaction, and then finds the session.
-    await connection.execute("SELECT 1 FROM person WHERE name = %s FOR SHARE", (session.person,))
+    connection.later("SELECT 1 FROM person WHERE name = %s FOR SHARE", (session.person,))
     if columns["state"] == State.NOT_STARTED.value:
         await _over(gateway, connection, session, RequestResult.NOT_SENT)
     locked = await _locked(gateway, connection, session.id)
@@ -948,7 +965,7 @@ async def _brake(
 
     Returns the requests on phones of a host that is suspended by this: nobody may approve them any more.
     """
-    await connection.execute("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
+    connection.later("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
     counted = await one(
         connection,
         """

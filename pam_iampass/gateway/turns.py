@@ -77,7 +77,7 @@ async def locked(connection: Connection, person: str) -> Turns:
     statement = f"{_ROW} WHERE person = %s FOR UPDATE"
     row = await one(connection, statement, person)
     while row is None:
-        await connection.execute(
+        connection.later(
             "INSERT INTO turn VALUES (%s, '{}', false, clock_timestamp()) ON CONFLICT DO NOTHING", (person,)
         )
         row = await one(connection, statement, person)
@@ -87,7 +87,7 @@ async def locked(connection: Connection, person: str) -> Turns:
 async def write(connection: Connection, turns: Turns, state: ThrottleState) -> None:
     """Write the state of a person whose turns this transaction has locked."""
     waits = any(not each.has_turn for each in state.pending)
-    await connection.execute(
+    connection.later(
         "UPDATE turn SET state = %s, waits = %s, changed_at = to_timestamp(%s) WHERE person = %s",
         (Jsonb(asdict(state)), waits, turns.now, turns.person),
     )
@@ -117,7 +117,7 @@ async def waiting(connection: Connection) -> list[Turns]:
 
 async def forget(connection: Connection) -> None:
     """Delete what does not count any more."""
-    await connection.execute(
+    connection.later(
         "DELETE FROM turn WHERE changed_at < now() - make_interval(secs => %s)", (throttle.HOUR,)
     )
 

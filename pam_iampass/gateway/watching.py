@@ -288,7 +288,7 @@ async def _look_for_changes(gateway: Gateway) -> None:
         await asyncio.sleep(_CHANGES_SECONDS)
         if len(gateway.held):
             with contextlib.suppress(*_FAILURES):
-                async with gateway.database.transaction() as connection:
+                async with gateway.database.statement() as connection:
                     await gateway.held.look(connection)
 
 
@@ -297,9 +297,9 @@ async def _clean(gateway: Gateway) -> None:
     while True:
         with contextlib.suppress(*_FAILURES):
             async with gateway.database.transaction() as connection:
-                await connection.execute("DELETE FROM nonce WHERE expires_at < now()")
+                connection.later("DELETE FROM nonce WHERE expires_at < now()")
                 await turns.forget(connection)
-                await connection.execute("DELETE FROM session WHERE expires_at < now() - interval '1 hour'")
+                connection.later("DELETE FROM session WHERE expires_at < now() - interval '1 hour'")
                 await gateway.leases.forget(connection)
                 await records.forget(connection, gateway.settings.keep_records)
             await sessions.give_up(gateway)

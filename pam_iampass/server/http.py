@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import socket
 import ssl
@@ -301,6 +302,7 @@ class _Server(web.Server):
         return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=most)
 
 
+@functools.lru_cache(4096)
 def owner_of(address: str) -> str:
     """The owner of a share of the connections: an address, or the /64 of one, in which a host may choose."""
     found = ipaddress.ip_address(address.partition("%")[0])

@@ -89,6 +89,88 @@ def test_nothing_is_left_of_a_transaction_that_failed(conninfo: str, keys: KeyFi
     run(conninfo, use, connections=1)
 
 
+def test_what_is_executed_later_is_part_of_its_transaction_only(conninfo: str) -> None:
+    """It goes along with the next statement, which raises its error; and with COMMIT, at the latest."""
+
+    async def use(database: Database) -> None:
+        async def nonces() -> list[Any]:
+            async with database.statement() as connection:
+                return [row["nonce"] for row in await many(connection, "SELECT nonce FROM nonce ORDER BY 1")]
+
+        with pytest.raises(RuntimeError):
+            async with database.transaction() as connection:
+                connection.later("INSERT INTO nonce VALUES ('a', 1, now())")
+                raise RuntimeError
+        async with database.statement() as connection:
+            await connection.execute("INSERT INTO nonce VALUES ('a', 2, now())")
+        assert await nonces() == [2]
+        for last in ("SELECT 1", None):
+            with pytest.raises(psycopg.errors.UniqueViolation):
+                async with database.transaction() as connection:
+                    connection.later("INSERT INTO nonce VALUES ('a', 3, now())")
+                    connection.later("INSERT INTO nonce VALUES ('a', %s, now())", (2,))
+                    if last:
+                        await connection.execute(last)
+                        pytest.fail("the one before has failed")
+        assert await nonces() == [2]
+        async with database.transaction() as connection:
+            connection.later("DELETE FROM nonce")
+            assert await many(connection, "SELECT nonce FROM nonce") == []
+            connection.later("INSERT INTO nonce VALUES ('a', 4, now())")
+        assert await nonces() == [4]
+
+    run(conninfo, use, connections=1)
+
+
+def test_no_value_is_read_as_a_part_of_a_statement(conninfo: str) -> None:
+    texts = [
+        "'; DELETE FROM nonce; --",
+        "\\'; DELETE FROM nonce; --",
+        "$1 %s %% ; \n",
+        "\u2019 \U0001f511",
+        "",
+    ]
+
+    async def use(database: Database) -> None:
+        for number, text in enumerate(texts):
+            async with database.transaction() as connection:
+                connection.later("INSERT INTO nonce VALUES (%s, %s, now())", (text, number))
+                found = await one(connection, "SELECT nonce FROM nonce WHERE client = %s", text)
+                assert found == {"nonce": number}
+        for text, error in (("a\x00b", psycopg.DataError), ("\udcff", UnicodeEncodeError)):
+            with pytest.raises(error):
+                async with database.transaction() as connection:
+                    await one(connection, "SELECT 1 FROM nonce WHERE client = %s", text)
+        async with database.statement() as connection:
+            assert [
+                row["client"] for row in await many(connection, "SELECT client FROM nonce ORDER BY nonce")
+            ] == texts
+
+    run(conninfo, use, connections=1)
+
+
+def test_columns_of_several_tables_are_kept_apart(conninfo: str) -> None:
+    async def use(database: Database) -> None:
+        async with database.statement() as connection:
+            row = await one(
+                connection, 'SELECT NULL AS "a:", 1 AS id, 2 AS more, NULL AS "b:", 3 AS id, NULL AS "c:"'
+            )
+            assert row == {"a": {"id": 1, "more": 2}, "b": {"id": 3}, "c": {}}
+
+    run(conninfo, use)
+
+
+def test_a_statement_whose_connection_is_lost_may_have_happened(postgres: Postgres, conninfo: str) -> None:
+    async def use(database: Database) -> None:
+        with pytest.raises(UnknownOutcome):
+            async with database.statement() as connection:
+                postgres.stop(signal.SIGQUIT)
+                await connection.execute("INSERT INTO nonce VALUES ('a', 1, now())")
+        postgres.start()
+
+    run(conninfo, use)
+
+
 def test_the_tables_are_made_once_and_a_gateway_refuses_older_ones(postgres: Postgres) -> None:
     async def use(database: Database) -> None:
         with pytest.raises(WrongSchema, match=r"version 0.*run pam-iampass-gateway migrate"):

@@ -18,7 +18,7 @@ import pytest
 
 from pam_iampass.client.call import Call
 from pam_iampass.client.errors import IampassError, LocalFailure, Unavailable
-from pam_iampass.gateway.database import Connection, Database, UnknownOutcome, one
+from pam_iampass.gateway.database import _WHOSE, Connection, Database, UnknownOutcome, one
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.gateway.upstream import Lane, Upstream
@@ -204,21 +204,22 @@ def test_it_is_not_made_before_the_database_has_it(settings: GatewaySettings, po
 
 
 class _Unlucky(Database):
-    """The outcome of one transaction after it was asked for is not known, although it has happened."""
+    """The outcome of one transaction of a request, or of one statement, is not known, although it has happened."""
 
     unlucky = 0
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        async with super().transaction() as connection:
+    async def _held(self) -> AsyncIterator[Connection]:
+        async with super()._held() as connection:
             yield connection
-        self.unlucky -= 1
+        self.unlucky -= _WHOSE.get() is not None
         if self.unlucky == 0:
             raise UnknownOutcome("the connection was lost at COMMIT")
 
 
 @pytest.mark.parametrize(
-    ("number", "reason", "rung"), [(1, "DATABASE_AWAY", 0), (2, "TRY_AGAIN", 0), (3, "TRY_AGAIN", 1)]
+    ("number", "reason", "rung"),
+    [(1, "DATABASE_AWAY", 0), (2, "DATABASE_AWAY", 0), (3, "TRY_AGAIN", 0), (4, "TRY_AGAIN", 1)],
 )
 def test_it_is_not_made_where_a_commit_may_have_happened(
     settings: GatewaySettings, sandbox: Sandbox, number: int, reason: str, rung: int

@@ -577,13 +577,13 @@ def _past_deadline(running: RunningGateway) -> None:
 
 
 def test_what_is_done_for_a_host_is_of_its_share(gateway_server: RunningGateway, caller: HostCaller) -> None:
-    transaction, seen = gateway_server.gateway.database.transaction, set[Any]()
+    held, seen = gateway_server.gateway.database._held, set[Any]()
 
     def seen_by() -> Any:
         seen.add(database._WHOSE.get())
-        return transaction()
+        return held()
 
-    gateway_server.gateway.database.transaction = seen_by  # type: ignore[method-assign]
+    gateway_server.gateway.database._held = seen_by  # type: ignore[method-assign]
     begun = caller.ask("alice").authentication
     assert seen - {None} == {"127.0.0.1", HOST}
     seen.clear()

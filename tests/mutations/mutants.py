@@ -1219,6 +1219,18 @@ MUTANTS = {
             "test_the_database_shows_no_other_row_than_it_was_asked_for",
         ),
         Mutant(
+            "what a transaction was to begin with stays on its connection, and a nonce is not written",
+            "        self.after_commit.clear()\n        self._before = []",
+            "        self.after_commit.clear()",
+            "test_what_is_executed_later_is_part_of_its_transaction_only",
+        ),
+        Mutant(
+            "a statement that is lost has not happened",
+            "            with _known(connection):\n                yield connection",
+            "            yield connection",
+            "test_a_statement_whose_connection_is_lost_may_have_happened",
+        ),
+        Mutant(
             "the database is away for long after it is back",
             "reconnect_timeout=2.0,",
             'reconnect_timeout=float("inf"),',
