@@ -41,7 +41,7 @@ class Leases:
         )
         if renewed is None:
             holder = uuid4()
-            await connection.execute(
+            connection.later(
                 "INSERT INTO lease_holder VALUES (%s, now() + make_interval(secs => %s))",
                 (holder, ALIVE_SECONDS),
             )
@@ -52,12 +52,12 @@ class Leases:
 
     async def give_back(self, connection: Connection) -> None:
         """End all at once: other gateways take the sessions over."""
-        await connection.execute("DELETE FROM lease_holder WHERE id = %s", (self.holder,))
+        connection.later("DELETE FROM lease_holder WHERE id = %s", (self.holder,))
         self.epochs = {}
 
     async def begin(self, connection: Connection, session: UUID) -> None:
         """Take the lease of a session that this transaction opens."""
-        await connection.execute("INSERT INTO lease VALUES (%s, %s, 1)", (session, self.holder))
+        connection.later("INSERT INTO lease VALUES (%s, %s, 1)", (session, self.holder))
         connection.after_commit.append(partial(self.epochs.__setitem__, session, 1))
 
     async def take(self, connection: Connection, which: str) -> list[UUID]:
@@ -97,15 +97,15 @@ class Leases:
 
     async def end(self, connection: Connection, session: UUID) -> None:
         """A session is over: nobody polls it any more."""
-        await connection.execute("DELETE FROM lease WHERE session = %s", (session,))
+        connection.later("DELETE FROM lease WHERE session = %s", (session,))
         dropped: Any = partial(self.epochs.pop, session, None)
         connection.after_commit.append(dropped)
 
     async def forget(self, connection: Connection) -> None:
         """Delete what does not count any more, and poll no session whose row is gone."""
         known = set(self.epochs)
-        await connection.execute("DELETE FROM lease_holder WHERE until < now() - interval '1 hour'")
-        await connection.execute(
+        connection.later("DELETE FROM lease_holder WHERE until < now() - interval '1 hour'")
+        connection.later(
             "DELETE FROM lease WHERE NOT EXISTS (SELECT FROM session WHERE id = lease.session AND state = 'open')"
         )
         rows = await many(connection, "SELECT session FROM lease WHERE holder = %s", self.holder)

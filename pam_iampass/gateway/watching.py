@@ -118,7 +118,7 @@ async def _follow_all(gateway: Gateway, first_poll: float, approved: _Approved) 
 
 async def _look(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[HostSession, float]]:
     """Find all requests that are on a phone; those to be followed, with the seconds since they began."""
-    new, looked_at, waiting = [], time.monotonic(), {}
+    looked_at, waiting, ages = time.monotonic(), {}, {}
     async with gateway.database.transaction() as connection:
         taken = await gateway.leases.take(connection, PENDING)
         for row in await many(
@@ -134,12 +134,10 @@ async def _look(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[
                 waiting[row["id"]] = Status.identifying if is_identifying else Status.pending
             is_own = row["id"] in gateway.leases.epochs or row["id"] in taken
             if is_own and row["id"] not in followed:
-                with contextlib.suppress(Tampered):
-                    session = await sessions.find(gateway, connection, row["id"])
-                    if session is not None:
-                        new.append((session, float(row["age"])))
+                ages[row["id"]] = float(row["age"])
+        new = await sessions.several(gateway, connection, list(ages)) if ages else []
     gateway.waiting, gateway.looked_at = waiting, looked_at
-    return new
+    return [(session, ages[session.id]) for session in new]
 
 
 async def _follow(
