@@ -50,7 +50,10 @@ def _show(report: ConfigReport, config: Path) -> None:
     if len(files) > 6:
         files[5:] = [f"{len(files) - 5:,} more files"]
     line(f"Read {', '.join(files)}.")
-    line(f"The table lists {count(report.users, 'user')}.")
+    if report.gateways:
+        line(f"This host has joined a gateway, which knows people by name: {', '.join(report.gateways)}.")
+    else:
+        line(f"The table lists {count(report.users, 'user')}.")
     if report.ok:
         line(f"With the accounts of this machine, {summary(user_status(config).users)}")
     errors, warnings = report.count(Severity.ERROR), count(report.count(Severity.WARNING), "warning")

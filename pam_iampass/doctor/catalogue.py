@@ -203,14 +203,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
     "The service": (
         error_kind(
             "service-unreachable",
-            "IAMPASS is unreachable",
+            "This machine cannot reach {whom}",
             "The name lookup, the connection or the response failed. Meanwhile logins are denied; with `unavailable:"
             " ignore`, logins through sshd and login continue without the phone.",
             "{remedy}",
         ),
         error_kind(
             "service-tls",
-            "There is no trusted connection to IAMPASS",
+            "There is no trusted connection to {whom}",
             "The server's certificate is not trusted, is for another name or has expired, or the server does not"
             " support TLS 1.2. This does not count as an outage: every login is denied.",
             "{remedy}",
@@ -233,8 +233,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "gateway-refuses",
             "The gateway takes no requests from this host: {what}",
             "A host must be admitted, and not suspended or removed. Every login is denied.",
-            "At the gateway: pam-iampass-gateway host list, then host admit or host resume; one that was removed must"
-            " join again",
+            "At the gateway: pam-iampass-gateway host list, then host admit or host resume; one that was removed:"
+            " pam-iampass leave, and join again",
         ),
         warning_kind(
             "gateway-away",

@@ -68,6 +68,8 @@ class ConfigReport:
     table_files: tuple[Path, ...]
     users: int
     problems: tuple[Problem, ...]
+    gateways: tuple[str, ...] = ()
+    """Those that are asked about people."""
     denied: str = ""
     """Which logins are denied until the errors are fixed, in words; empty without errors."""
 
@@ -157,6 +159,7 @@ def check_config(
         settings_files=examination.settings.files if examination.settings else (config,),
         table_files=(*(table.files if table else ()), *(key_report.files if key_report else ())),
         users=len(table.entries) if table else 0,
+        gateways=examination.settings.gateways if examination.settings else (),
         problems=tuple(problems),
         denied=who_is_denied(config, errors, usable=usable, files=files, key_file=examination.keys)
         if errors

@@ -285,11 +285,13 @@ class ServiceCheck:
         kind = next((name for of, name in kinds if isinstance(error, of)), "service-nonsense")
         yield self._of(kind, error)
         proxy = next((name for name in _PROXIES if self._environment.get(name)), None)
-        if self._settings.proxy is None and proxy and kind in ("service-unreachable", "service-local"):
+        direct = self._settings.proxy is None and not self._settings.gateways
+        if direct and proxy and kind in ("service-unreachable", "service-local"):
             yield finding("proxy-ignored", "service", f"{proxy} is set in the environment")
 
     def _of(self, kind: str, error: IampassError) -> Problem:
-        return finding(kind, "service", str(error), remedy=error.remedy)
+        whom = "the gateway" if self._settings.gateways else "IAMPASS"
+        return finding(kind, "service", str(error), remedy=error.remedy, whom=whom)
 
 
 def _clock(offset: float | None, address: str) -> Iterator[Problem]:

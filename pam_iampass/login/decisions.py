@@ -279,7 +279,9 @@ def not_started(
 
 def unknown_to_gateway(error: NotFound, elapsed: float) -> Decision:
     """The gateway does not know this host."""
-    return misconfigured(f"{error}: the gateway does not know this host, which must join it again", elapsed)
+    return misconfigured(
+        f"{error}: the gateway does not know this host, which must leave and join it again", elapsed
+    )
 
 
 def unknown_to_iampass(error: NotFound, application: str, approver: str, elapsed: float) -> Decision:

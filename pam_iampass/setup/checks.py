@@ -72,7 +72,7 @@ def check_settings(config: Path) -> Iterator[Problem]:
         make = error if problem.severity is Severity.ERROR else warning
         yield make(str(problem), problem.remedy)
     if found.ok:
-        yield fine(f"the settings: {config} and its user table are valid")
+        yield fine(f"the settings: {config} and its tables are valid")
 
 
 def admin(environment: Mapping[str, str]) -> Account:
@@ -133,7 +133,8 @@ def check_second_factor(
             "pam-iampass check says whether sessions of logins are kept; pam-iampass session list shows them",
         )
     elif isinstance(phone, policy.Phone):
-        yield fine(f"{what_for}: {asked.name} has a token, and is asked on the phone")
+        known = ", if the gateway knows this name" if loaded.gateways else ""
+        yield fine(f"{what_for}: {asked.name} is asked on the phone{known}")
     elif phone.ignore:
         what = f"{what_for}: {asked.name} has no token and passes without the phone, as unlisted_users says"
         yield warning(what, f"give {asked.name} a token: pam-iampass user add {asked.name}")

@@ -118,7 +118,9 @@ def test_a_host_that_was_removed_denies_and_says_so(host: Setting, gateway: Runn
     join(host, gateway, application_id="h-cccccccccccc")
     assert host.login(service="sshd", uid="0").code == PamCode.ABORT
     assert outcome(host)[:2] == ("misconfigured", "denied")
-    assert outcome(host)[2].endswith("the gateway does not know this host, which must join it again")
+    assert outcome(host)[2].endswith(
+        "the gateway does not know this host, which must leave and join it again"
+    )
 
 
 def test_who_is_not_known_there_is_denied(host: Setting, gateway_server: RunningGateway) -> None:

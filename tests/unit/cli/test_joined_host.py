@@ -40,6 +40,11 @@ def run(installed: Installed, *words: str) -> subprocess.CompletedProcess[str]:
 def test_the_settings_of_a_joined_host_are_well(joined: Installed) -> None:
     finished = run(joined, "check")
     assert (finished.returncode, finished.stderr) == (0, "")
+    assert (
+        "\nThis host has joined a gateway, which knows people by name: https://gw.example.com.\n"
+        in finished.stdout
+    )
+    assert "The table lists" not in finished.stdout
     assert finished.stdout.endswith("\nAll is well.\n")
     assert "denied" not in finished.stdout
 

@@ -154,6 +154,12 @@ def test_secrets_of_an_application_that_are_left_on_a_joined_host_are_found(own_
     assert title.endswith(f": {left}")
 
 
+def test_a_gateway_that_cannot_be_reached_is_called_a_gateway(own_folder: Path) -> None:
+    with scripted_server(answer(503)) as server:
+        ((kind, title, _),) = findings(own_folder, server, {}, joined=True)
+    assert (kind, title) == ("service-unreachable", "This machine cannot reach the gateway")
+
+
 def test_the_clock_of_the_gateway_counts(own_folder: Path) -> None:
     late = answer(
         200,
