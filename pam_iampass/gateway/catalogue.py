@@ -11,8 +11,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
     "Settings and files": (
         error_kind(
             "settings-error",
-            "The settings have an error: {what}",
-            "The gateway does not start. A running one goes on with the settings that it has read.",
+            "The settings have a problem: {what}",
+            "With an error the gateway does not start. A running one goes on with the settings that it has read.",
             "{remedy}",
         ),
         error_kind(
@@ -21,6 +21,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Hosts trust the fleet's CA only, and the name or address by which they call the gateway must be in the"
             " certificate. Hosts that cannot trust it deny their logins.",
             f"pam-iampass-gateway certificate renew; {_RESTART}",
+        ),
+        error_kind(
+            "authority-not-valid",
+            "The certificate of the fleet's CA cannot be used",
+            "Hosts trust this CA only. Without its certificate no host can join, and the gateway's certificate cannot"
+            " be renewed.",
+            "Restore ca.pem from your backup. Without one, make a new CA, and let all hosts join again:"
+            " docs/gateway.md, TLS",
         ),
         warning_kind(
             "certificate-expires",

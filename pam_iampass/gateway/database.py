@@ -267,9 +267,23 @@ class Database:
         return self._pool.get_stats()
 
     async def require_schema(self) -> None:
-        """Raises WrongSchema unless all migrations of this version were made, and DatabaseError."""
-        async with self.transaction() as connection:
-            await require_schema(connection)
+        """Raises WrongSchema unless all migrations of this version were made, and DatabaseError, which has the words
+        of PostgreSQL if it takes no connection."""
+        try:
+            async with self.transaction() as connection:
+                await require_schema(connection)
+        except DatabaseAway as away:
+            said = await self._refusal()
+            raise DatabaseAway(said, unreachable=away.unreachable) if said else away from None
+
+    async def _refusal(self) -> str:
+        """Why PostgreSQL takes no connection; empty if it does."""
+        try:
+            connection = await psycopg.AsyncConnection.connect(self._conninfo)
+        except psycopg.Error as error:
+            return _line(error)
+        await connection.close()
+        return ""
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -51,7 +52,7 @@ def examine(
             str(problem.file or "settings"),
             _place(problem),
             problem.severity,
-            what=problem.what,
+            what=f"{problem.key}: {problem.what}" if problem.key else problem.what,
             remedy=problem.remedy,
         )
         for problem in problems
@@ -73,21 +74,36 @@ def examine(
 
 
 def _place(problem: Problem) -> str:
-    line = "" if problem.line is None else f":{problem.line}"
-    return f"{problem.file}{line}: {problem.key}" if problem.key else f"{problem.file}{line}"
+    return f"{problem.file}" if problem.line is None else f"{problem.file}:{problem.line}"
 
 
 def _certificate(settings: GatewaySettings) -> Iterator[Problem]:
     file = settings.certificate_file
+    pem, authority = file.read_bytes(), settings.ca_file.read_bytes()
     try:
-        pem = file.read_bytes()
-        due = certificates.is_due(pem, settings.names, settings.ca_file.read_bytes())
-    except (OSError, ValueError) as error:
-        yield finding("certificate-not-valid", str(file), str(error), what="cannot be read")
+        certificates.expiry(authority)
+    except ValueError:
+        yield finding("authority-not-valid", str(settings.ca_file), "it is not a certificate (PEM)")
+        return
+    try:
+        due = certificates.is_due(pem, settings.names, authority)
+        until = f"valid until {certificates.expiry(pem):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        yield finding(
+            "certificate-not-valid", str(file), "it is not a certificate (PEM)", what="cannot be read"
+        )
+        return
+    if due is not None and not due.startswith("expires"):
+        yield finding("certificate-not-valid", str(file), until, what=due)
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(file, settings.certificate_key_file)
+    except ssl.SSLError:
+        key = str(settings.certificate_key_file)
+        yield finding("certificate-not-valid", str(file), f"its key: {key}", what="has another key, or none")
         return
     if due is not None:
-        kind = "certificate-expires" if due.startswith("expires") else "certificate-not-valid"
-        yield finding(kind, str(file), f"valid until {certificates.expiry(pem):%Y-%m-%d %H:%M} UTC", what=due)
+        yield finding("certificate-expires", str(file), until, what=due)
 
 
 async def _inside(settings: GatewaySettings) -> list[Problem]:
@@ -108,14 +124,19 @@ async def _service(settings: GatewaySettings) -> list[Problem]:
     host, port = settings.listen
     loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not used
     where = f"{loopback} port {port}"
-    context = ssl.create_default_context(cafile=str(settings.ca_file))
+    try:
+        context = ssl.create_default_context(cafile=str(settings.ca_file))
+    except ssl.SSLError:
+        return []  # a finding of its own
     try:
         connecting = asyncio.open_connection(loopback, port, ssl=context, server_hostname=settings.names[0])
         _, writer = await asyncio.wait_for(connecting, _SECONDS)
     except ssl.SSLError as error:
         return [finding("other-service", "service", f"{where}: {error}")]
     except (OSError, asyncio.TimeoutError) as error:
-        return [finding("service-down", "service", where, what=str(error) or "no answer in time")]
+        number = getattr(error, "errno", None)
+        what = os.strerror(number) if number else str(error) or "no answer in time"
+        return [finding("service-down", "service", where, what=what)]
     writer.close()
     return []
 
@@ -225,6 +246,8 @@ def _iampass(settings: GatewaySettings) -> Iterator[Problem]:
         side = "behind" if offset > 0 else "ahead of"
         yield finding("clock-off", "IAMPASS", evidence, seconds=f"{abs(offset):.0f}", side=side)
     if problem is not None:
-        yield finding("iampass-fails", "IAMPASS", settings.server, what=str(problem), remedy=problem.remedy)
+        # The client's `ca_file` is the fleet's here.
+        remedy = problem.remedy.replace(" ca_file", " server_ca_file")
+        yield finding("iampass-fails", "IAMPASS", settings.server, what=str(problem), remedy=remedy)
     elif not known:
         yield finding("application-unknown", "IAMPASS", f"{settings.server}: {settings.application_id}")

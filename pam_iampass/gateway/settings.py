@@ -17,6 +17,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
 from pam_iampass.client.origin import Origin
 from pam_iampass.config import value_types
 from pam_iampass.config.schema import (
@@ -32,7 +35,7 @@ from pam_iampass.config.schema import (
 from pam_iampass.config.settings import SchemaReader, ThrottleSettings
 from pam_iampass.config.value_types import InvalidValue, ValueType
 from pam_iampass.config.yaml_document import parse
-from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
+from pam_iampass.errors import ConfigurationError, MissingFile, Problem, Severity, UntrustedFile
 from pam_iampass.system import trusted_file
 
 FOLDER = Path("/etc/iampass-gateway")
@@ -40,6 +43,15 @@ DEFAULT_PATH = FOLDER / "gateway.yaml"
 KEY_BYTES = 32
 DEFAULT_GROUP = "default"
 """The group of a host whose invite names none."""
+_INIT = "pam-iampass-gateway init"
+_MISSING = {
+    "application_secret_file": "write the application's secret into it: " + _INIT,
+    "key_file": "restore it from your backup of the key: with another one nothing in the database counts",
+    "ca_file": f"restore it from your backup; for a new fleet: {_INIT}",
+    "certificate_file": _INIT,
+    "certificate_key_file": _INIT,
+}
+"""What to do about a file that does not exist."""
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
 """The variable by which systemd names the folder with the service's secrets."""
 
@@ -64,6 +76,11 @@ def _conninfo(text: str) -> str:
             "write for example dbname=iampass, or host=db.example.com dbname=iampass sslmode=verify-full; "
             "a password belongs into ~/.pgpass of _iampass-gateway",
         )
+    try:
+        conninfo_to_dict(text)
+    except psycopg.ProgrammingError as error:
+        what = f"is not a connection string: {' '.join(str(error).split())}"
+        raise InvalidValue(what, "write for example dbname=iampass") from None
     return text
 
 
@@ -495,7 +512,9 @@ def check(
     try:
         data = trusted_file.read(path, owner=owner)
     except UntrustedFile as error:
-        return None, (error.problem(file),)
+        problem = error.problem(file)
+        missing = isinstance(error, MissingFile)
+        return None, (replace(problem, remedy=_INIT) if missing else problem,)
     document = parse(data, file)
     reader = _GatewayReader(file, document.problems, owner, None)
     settings = None
@@ -550,12 +569,17 @@ class _GatewayReader(SchemaReader):
 
     def trusted(self, key: str, path: Path, **options: Any) -> bytes | None:
         """As in SchemaReader. A secret that systemd passes may belong to us, and have an access control list."""
-        if not _is_passed(path):
-            return super().trusted(key, path, **options)
+        if options.get("secret"):
+            options["readers"] = frozenset()
         try:
-            return read_secret(path)
+            if _is_passed(path):
+                return read_secret(path)
+            return trusted_file.read(path, owner=self.owner, **options)
         except UntrustedFile as error:
-            self.problems.append(error.problem(self.file, None, key))
+            problem = error.problem(self.file, self.key_lines.get(key), key)
+            if isinstance(error, MissingFile):
+                problem = replace(problem, remedy=_MISSING.get(key, problem.remedy))
+            self.problems.append(problem)
             return None
 
     def _directory(self, values: dict[str, Any]) -> DirectorySettings | None:
@@ -580,6 +604,13 @@ class _GatewayReader(SchemaReader):
             wrong("start_tls", "is for ldap://, and this is ldaps://", "delete one of the two")
         if values["base"] is None:
             wrong("base", "is not set", "write for example base: ou=people,dc=example,dc=com")
+        file = values["password_file"]
+        if trusted_file.is_missing(credential(file)):
+            key = "directory.password_file"
+            what = f"{file} does not exist: the timer takes nobody from the directory"
+            remedy = f"write the password of bind_dn into it, or nothing: install -m 0600 /dev/null {file}"
+            line = self.key_lines.get(key)
+            self.problems.append(Problem(self.file, line, key, what, remedy, Severity.WARNING))
         return None if self.failed else DirectorySettings(**values)
 
     def _key(self, path: Path) -> bytes:
@@ -601,7 +632,7 @@ def read_secret(path: Path) -> bytes:
     """
     if _is_passed(path):
         return trusted_file.read(path, owner=os.geteuid())
-    return trusted_file.read(path, secret=True)
+    return trusted_file.read(path, secret=True, readers=frozenset())
 
 
 def _is_passed(path: Path) -> bool:

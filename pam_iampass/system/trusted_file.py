@@ -140,7 +140,9 @@ class _Check:
 
     def _proper(self) -> str:
         word = shell_word(self.path)
-        return readers_remedy(self.path) if self.secret else f"chown root {word}; chmod go-w {word}"
+        if not self.secret:
+            return f"chown root {word}; chmod go-w {word}"
+        return readers_remedy(self.path) if self.readers else f"chown root:root {word}; chmod 0600 {word}"
 
     def _refuse(self, what: str, remedy: str) -> NoReturn:
         raise UntrustedFile(self.path, what, remedy)

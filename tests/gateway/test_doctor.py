@@ -85,8 +85,57 @@ def test_settings_that_are_wrong(gateway: tuple[Postgres, Sandbox]) -> None:
     assert run_gateway("doctor", "--monitoring", status=2).startswith("IAMPASS CRITICAL")
 
 
+@pytest.mark.parametrize(
+    ("file", "remedy"),
+    [
+        ("application-secret", "write the application's secret into it"),
+        ("key", "restore it from your backup of the key"),
+        ("ca.pem", "restore it from your backup"),
+        ("certificate.pem", "pam-iampass-gateway init"),
+        ("certificate-key.pem", "pam-iampass-gateway init"),
+    ],
+)
+def test_a_file_that_is_missing_or_that_others_can_read(
+    gateway: tuple[Postgres, Sandbox], file: str, remedy: str
+) -> None:
+    mode = (ETC / file).stat().st_mode & 0o777
+    (ETC / file).unlink()
+    shown = run_gateway("check", status=1)
+    assert f"{ETC / file} does not exist" in shown
+    assert remedy in shown
+    (ETC / file).write_text("x")
+    (ETC / file).chmod(0o666)
+    shown = run_gateway("check", status=1)
+    right = (
+        f"chown root {ETC / file}; chmod go-w"
+        if mode == 0o644
+        else f"chown root:root {ETC / file}; chmod 0600"
+    )
+    assert right in shown
+    (ETC / file).chmod(mode)
+
+
+def test_without_settings(gateway: tuple[Postgres, Sandbox]) -> None:
+    (ETC / "gateway.yaml").unlink()
+    for words in (["check"], ["doctor"], ["host", "list"]):
+        shown = run_gateway(*words, status=1)
+        assert f"{ETC / 'gateway.yaml'}" in shown
+        assert "pam-iampass-gateway init" in shown
+
+
+def test_settings_that_do_not_do_what_is_wanted(gateway: tuple[Postgres, Sandbox]) -> None:
+    directory = "directory: {url: 'ldaps://ldap.example.com', base: 'dc=example', bind_dn: 'cn=reader'}\n"
+    with (ETC / "gateway.yaml").open("a") as file:
+        file.write(directory)
+    shown = run_gateway("check")
+    assert "directory-password does not exist: the timer takes nobody from the directory" in shown
+    with (ETC / "gateway.yaml").open("a") as file:
+        file.write("database: hosst=x\n")
+    assert "hosst" in run_gateway("check", status=1)
+
+
 def test_certificates(gateway: tuple[Postgres, Sandbox], monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (ETC / "gateway.yaml").read_text()
+    text, ours_now = (ETC / "gateway.yaml").read_text(), (ETC / "certificate.pem").read_bytes()
     (ETC / "gateway.yaml").write_text(text.replace('"localhost"', '"localhost", "gateway.example.com"'))
     found = doctor()
     assert (
@@ -101,9 +150,14 @@ def test_certificates(gateway: tuple[Postgres, Sandbox], monkeypatch: pytest.Mon
     ours = Certified((ETC / "ca.pem").read_bytes(), (ETC / "ca-key.pem").read_bytes())
     soon = certificates.new_certificate(["localhost"], ours)
     (ETC / "certificate.pem").write_bytes(soon.certificate)
+    (ETC / "certificate-key.pem").write_bytes(soon.key)
     assert "expires in" in doctor(status=3)["certificate-expires"]["title"]
     (ETC / "certificate.pem").write_text("nonsense")
     assert "cannot be read" in doctor()["certificate-not-valid"]["title"]
+    (ETC / "certificate.pem").write_bytes(ours_now)
+    assert "has another key" in doctor()["certificate-not-valid"]["title"]
+    (ETC / "ca.pem").write_text("nonsense")
+    assert doctor().keys() == {"authority-not-valid"}
 
 
 def test_another_service_and_none(gateway: tuple[Postgres, Sandbox]) -> None:
@@ -131,8 +185,12 @@ def test_the_database(gateway: tuple[Postgres, Sandbox]) -> None:
     sql("UPDATE schema_version SET version = 0")
     assert "tables-old" in doctor()
     sql("UPDATE schema_version SET version = 1")
+    sql('ALTER ROLE "_iampass-gateway" NOLOGIN')
+    assert "is not permitted to log in" in doctor()["database-away"]["title"]
+    assert "is not permitted to log in" in run_gateway("host", "list", status=1)
+    sql('ALTER ROLE "_iampass-gateway" LOGIN')
     server.stop()
-    assert "database-away" in doctor()
+    assert "Is the server running" in doctor()["database-away"]["title"]
     server.start("-c", f"unix_socket_directories={SOCKETS}")
 
 
