@@ -3,10 +3,11 @@ for a hundred hosts than for one."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -17,6 +18,8 @@ from urllib.parse import urlencode
 import pytest
 
 from pam_iampass.gateway import queue, turns
+from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.sessions import State
 from pam_iampass.gateway.settings import GatewaySettings
@@ -189,6 +192,21 @@ def test_two_gateways_never_have_two_requests_of_a_person_on_the_phone(
             done.set()
     assert most == 1
     assert len(sandbox.sessions) == 8
+
+
+def test_one_gateway_at_a_time_looks_whose_turn_it_is(settings: GatewaySettings, sandbox: Sandbox) -> None:
+    with several(settings, 2) as running, ThreadPoolExecutor(1) as pool:
+        ask(running[0], HOST)
+
+        async def meanwhile(_: Gateway, connection: Connection) -> bool:
+            await turns.locked(connection, "alice")
+            asked.append(pool.submit(ask, running[1], OTHER))
+            await asyncio.sleep(1.0)
+            return asked[0].done()
+
+        asked: list[Future[Any]] = []
+        assert running[0].transaction(meanwhile) is False
+        assert asked[0].result()["queued"] is True
 
 
 def at(running: RunningGateway, begun: Any) -> Any:

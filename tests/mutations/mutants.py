@@ -1579,7 +1579,7 @@ MUTANTS = {
             "two gateways give a turn at the same moment",
             'statement = f"{_ROW} WHERE person = %s FOR UPDATE"',
             'statement = f"{_ROW} WHERE person = %s"',
-            "test_a_host_has_one_request_on_a_phone_at_a_time",
+            "test_one_gateway_at_a_time_looks_whose_turn_it_is",
         ),
         Mutant(
             "an address has a turn at each host before others have one",
