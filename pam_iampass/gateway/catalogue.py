@@ -99,6 +99,13 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " Tokens, secrets and phone numbers are encrypted in any case, and no row can be forged.",
             "sslmode=verify-full in `database` of gateway.yaml",
         ),
+        warning_kind(
+            "database-open",
+            "Every role of the PostgreSQL server can connect to the gateway's database",
+            "Such a role can read and write nothing there, but can hold up logins: it can take the locks of people, and"
+            " all connections.",
+            "As the account postgres: psql -c 'REVOKE CONNECT ON DATABASE {name} FROM PUBLIC'",
+        ),
     ),
     "IAMPASS": (
         error_kind(
@@ -125,9 +132,10 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
     "Hosts": (
         warning_kind(
             "group-without-settings",
-            "The group {group} of {hosts} is not in the settings",
-            "Such a host has the defaults: it may ask everybody, and need not be admitted.",
-            "Write the group into `groups` in gateway.yaml",
+            "Hosts or invites have the group {group}, which is not in the settings",
+            "No host can join with such an invite, and such a host can have nobody asked: its logins are denied.",
+            "Write the group into `groups` in gateway.yaml and restart the service; or pam-iampass-gateway host remove,"
+            " host revoke",
         ),
         warning_kind(
             "hosts-suspended",

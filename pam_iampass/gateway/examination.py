@@ -152,7 +152,8 @@ async def _server(gateway: Gateway) -> Iterable[Problem]:
             connection,
             "SELECT current_setting('server_version_num')::int / 10000 AS version,"
             " extract(epoch FROM clock_timestamp())::float8 AS now,"
-            " coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS encrypted",
+            " coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS encrypted,"
+            " has_database_privilege('public', current_database(), 'CONNECT') AS open, current_database() AS name",
         )
         local = connection.info.host.startswith("/") or connection.info.hostaddr in ("127.0.0.1", "::1")
     assert row is not None  # noqa: S101 - a SELECT without FROM has a row
@@ -167,6 +168,8 @@ async def _server(gateway: Gateway) -> Iterable[Problem]:
         found.append(finding("database-clock", "database", gateway.settings.database, what=what))
     if not row["encrypted"] and not local:
         found.append(finding("database-plain", "database", gateway.settings.database))
+    if row["open"]:
+        found.append(finding("database-open", "database", row["name"], name=row["name"]))
     return found
 
 
@@ -206,19 +209,17 @@ async def _forged(gateway: Gateway, connection: Connection, table: str) -> list[
 async def _hosts(gateway: Gateway) -> Iterable[Problem]:
     async with gateway.database.transaction() as connection:
         listed, _ = await hosts.listing(gateway, connection)
+        invites = await hosts.invites(gateway, connection)
     found = []
-    groups = {host.group for host in listed} - set(gateway.settings.groups)
-    for group in sorted(groups) if gateway.settings.groups else []:
-        of_group = [host for host in listed if host.group == group]
-        found.append(
-            finding(
-                "group-without-settings",
-                group,
-                names(host.name for host in of_group),
-                group=group,
-                hosts=_count(of_group),
-            )
-        )
+    of_groups: dict[str, list[str]] = {}
+    for group, name in (
+        *((host.group, host.name) for host in listed),
+        *((invite.group, f"invite {invite.id}") for invite in invites),
+    ):
+        if gateway.settings.policy_of(group) is None:
+            of_groups.setdefault(group, []).append(name)
+    for group, what in sorted(of_groups.items()):
+        found.append(finding("group-without-settings", group, names(what), group=group))
     for status, kind in ((HostStatus.SUSPENDED, "hosts-suspended"), (HostStatus.WAITING, "hosts-waiting")):
         those = [host for host in listed if host.status is status]
         if those:

@@ -51,6 +51,8 @@ class Host:
     """The id of the invite with which it has joined."""
     slowed_until: datetime | None = None
     """The brake: until then its starts are few."""
+    admitted: bool = False
+    """Whether it is active once it is not suspended; otherwise it waits then."""
 
 
 async def find(gateway: Gateway, connection: Connection, id: str) -> Host | None:
@@ -88,6 +90,7 @@ async def add(gateway: Gateway, connection: Connection, host: Host) -> None:
         "joined_at": host.joined_at,
         "invite": host.invite,
         "slowed_until": host.slowed_until,
+        "admitted": host.admitted or host.status is HostStatus.ACTIVE,
     }
     await insert(connection, TABLE, gateway.keys.sealed(TABLE, sealed))
     await connection.flush()
@@ -126,6 +129,7 @@ def of(gateway: Gateway, row: Mapping[str, Any], **asked: str) -> Host:
         values["joined_at"],
         values["invite"],
         values["slowed_until"],
+        values["admitted"],
     )
 
 

@@ -31,7 +31,7 @@ from pam_iampass.gateway.service import (
     unless_restored,
     work_for_sender,
 )
-from pam_iampass.gateway.settings import GatewaySettings, GroupSettings
+from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.server.http import Handler, Route
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply, bad_request, text_of
 
@@ -162,7 +162,11 @@ async def _joined(
     if existing is not None and _is_same(existing, joining):
         return existing
     at = await now(connection)
+    policy = gateway.settings.policy_of(invite.group)
     refusal = _refusal(invite, joining, remote, at >= invite.expires_at)
+    if refusal is None and policy is None:  # nobody knows whether such a host would have to be admitted
+        what = f"the settings of the gateway have no group {invite.group}: write it there, or make another invite"
+        refusal = RefusedRequest(403, "GROUP_UNKNOWN", what)
     if refusal is None and existing is not None:
         refusal = _name_taken(joining.name)
     if refusal is not None:
@@ -170,14 +174,13 @@ async def _joined(
         # Once, whatever name is given.
         await sessions.alert(connection, None, reason, name=joining.name, remote=remote)
         return refusal
-    policy = gateway.settings.groups.get(invite.group, GroupSettings())
     host = Host(
         hosts.new_id("h"),
         joining.name,
         invite.group,
         joining.secret,
         joining.machine,
-        HostStatus.WAITING if policy.admit else HostStatus.ACTIVE,
+        HostStatus.WAITING if policy is None or policy.admit else HostStatus.ACTIVE,
         at,
         invite.id,
     )

@@ -179,6 +179,9 @@ def test_the_database(gateway: tuple[Postgres, Sandbox]) -> None:
     assert found["rows-not-ours"]["title"] == "A row was not written by a gateway of this fleet"
     assert found["rows-not-ours"]["evidence"] == "person mallory"
     sql("DELETE FROM person")
+    sql("GRANT CONNECT ON DATABASE iampass TO PUBLIC")
+    assert doctor(status=3)["database-open"]["remedy"].endswith("ON DATABASE iampass FROM PUBLIC'")
+    sql("REVOKE CONNECT ON DATABASE iampass FROM PUBLIC")
     sql("UPDATE fleet SET restores = 7")
     assert doctor().keys() == {"database-restored", "rows-not-ours"}
     sql("UPDATE fleet SET restores = 0")
@@ -228,8 +231,19 @@ def test_hosts(gateway: tuple[Postgres, Sandbox]) -> None:
     found = doctor(status=3)
     assert found["hosts-suspended"]["title"] == "web1 is suspended"
     assert found["hosts-waiting"]["title"] == "bastion1 is waiting to be admitted"
-    assert found["group-without-settings"]["title"] == "The group unheard of web2 is not in the settings"
+    unheard = found["group-without-settings"]
+    assert unheard["title"] == "Hosts or invites have the group unheard, which is not in the settings"
+    assert unheard["evidence"] == "web2"
     sql("DELETE FROM host")
+    text = (ETC / "gateway.yaml").read_text()
+    invite = json.loads(run_gateway("host", "invite", "--group", "bastion", "--json"))["id"]
+    (ETC / "gateway.yaml").write_text(text.replace("bastion:", "other:"))
+    assert doctor(status=3)["group-without-settings"]["evidence"] == f"invite {invite}"
+    (ETC / "gateway.yaml").write_text(text)
+    add_host("web1", "default", HostStatus.ACTIVE)  # is there without settings
+    assert doctor(status=0) == {}
+    sql("DELETE FROM host")
+    sql("DELETE FROM invite")
 
 
 def test_iampass(gateway: tuple[Postgres, Sandbox]) -> None:

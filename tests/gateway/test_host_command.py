@@ -56,7 +56,8 @@ def add_host(
     """A host that has joined."""
     now = datetime(2026, 11, 27, 12, 0, tzinfo=timezone.utc)
     slowed = now + timedelta(minutes=10) if status is HostStatus.SUSPENDED else None
-    host = Host(hosts.new_id("h"), name, "default", "x" * 43, "f" * 32, status, now, invite, slowed)
+    admitted = status is not HostStatus.WAITING
+    host = Host(hosts.new_id("h"), name, "default", "x" * 43, "f" * 32, status, now, invite, slowed, admitted)
     _with_gateway(server, lambda gateway, connection: hosts.add(gateway, connection, host))
 
 
@@ -180,6 +181,21 @@ def test_a_host_is_admitted_suspended_and_resumed(server: Postgres) -> None:
         ("web", "host_suspend"),
         ("web", "host_resume"),
     ]
+
+
+def test_a_host_that_is_suspended_before_it_is_admitted_waits_again_when_it_is_resumed(
+    server: Postgres,
+) -> None:
+    add_host(server, "web", HostStatus.WAITING)
+    run_gateway("host", "suspend", "web")
+    shown = run_gateway("host", "resume", "web")
+    assert shown.splitlines() == ["web is waiting.", "To let it ask: pam-iampass-gateway host admit web"]
+    host = find_host(server, "web")
+    assert host is not None
+    assert host.status is HostStatus.WAITING
+    run_gateway("host", "admit", "web")
+    run_gateway("host", "suspend", "web")
+    assert run_gateway("host", "resume", "web") == "web is active.\n"
 
 
 def test_a_host_that_is_resumed_is_not_slowed_down_any_more(server: Postgres) -> None:

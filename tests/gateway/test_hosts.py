@@ -18,7 +18,9 @@ from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import KeyFile, Tampered
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=timezone.utc)
-WEB = Host("h-web", "web.example.com", "servers", "the secret", None, HostStatus.ACTIVE, NOW, "i-1")
+WEB = Host(
+    "h-web", "web.example.com", "servers", "the secret", None, HostStatus.ACTIVE, NOW, "i-1", admitted=True
+)
 DB = replace(WEB, id="h-db", name="db.example.com", secret="another secret")
 
 Use = Callable[[Gateway, Connection], Awaitable[Any]]
@@ -102,7 +104,7 @@ def test_a_name_and_an_id_are_taken_once(conninfo: str, keys: KeyFile) -> None:
         "UPDATE host SET secret = s.secret, mac = s.mac FROM host s WHERE s.id = 'h-db' AND host.id = 'h-web'",
         "DELETE FROM host WHERE id = 'h-web'; UPDATE host SET id = 'h-web', name = 'web.example.com'",
         "DELETE FROM host WHERE id = 'h-web'; INSERT INTO host VALUES ('h-web', 'web.example.com', 'servers', 'x', "
-        "NULL, 'active', now(), 'i-1', NULL, 'x')",
+        "NULL, 'active', now(), 'i-1', NULL, true, 'x')",
     ],
 )
 def test_a_host_that_was_written_in_the_database_itself_does_not_count(

@@ -175,6 +175,10 @@ def test_only_the_service_has_the_database(arguments: list[str], server: Postgre
         assert connection.execute(owner).fetchone() == ("_iampass-gateway",)
         role = "SELECT rolsuper, rolcreatedb, rolcreaterole FROM pg_roles WHERE rolname = '_iampass-gateway'"
         assert connection.execute(role).fetchone() == (False, False, False)
+        connection.execute("DROP ROLE IF EXISTS mallory")
+        connection.execute("CREATE ROLE mallory LOGIN")
+    with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+        psycopg.connect(server.conninfo("iampass"), user="mallory")
 
 
 def test_the_certificate_is_renewed_when_it_is_due(arguments: list[str]) -> None:

@@ -176,6 +176,16 @@ def test_a_host_of_a_group_that_wants_it_waits_until_it_is_admitted(fleet: Any) 
     fleet(use)
 
 
+def test_an_invite_for_a_group_that_the_settings_have_no_longer_lets_nobody_join(fleet: Any) -> None:
+    async def use(fleet: Fleet) -> None:
+        status, answer = await fleet.join(await fleet.invite("once-with-admit"))
+        assert (status, answer["reason"]) == (403, "GROUP_UNKNOWN")
+        assert await fleet.hosts() == {}
+        assert await fleet.records() == [("alert", None, "GROUP_UNKNOWN")]
+
+    fleet(use)
+
+
 def test_a_join_whose_answer_was_lost_can_be_repeated(fleet: Any) -> None:
     async def use(fleet: Fleet) -> None:
         invite = await fleet.invite(uses=1)

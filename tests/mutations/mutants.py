@@ -1776,6 +1776,24 @@ MUTANTS = {
             "test_an_invite_that_was_written_in_the_database_itself_does_not_count",
         ),
         Mutant(
+            "joining: an invite of a group that the settings have no longer is as good as any",
+            "if refusal is None and policy is None:",
+            "if refusal is not None and policy is None:",
+            "test_an_invite_for_a_group_that_the_settings_have_no_longer_lets_nobody_join",
+        ),
+        Mutant(
+            "joining: a host is admitted by being suspended and resumed",
+            "HostStatus.ACTIVE if host.admitted else HostStatus.WAITING",
+            "HostStatus.ACTIVE",
+            "test_a_host_that_is_suspended_before_it_is_admitted_waits_again_when_it_is_resumed",
+        ),
+        Mutant(
+            "joining: each role of the database server can take the locks of people",
+            'as_postgres(*query, f"REVOKE CONNECT',
+            '(*query, f"REVOKE CONNECT',
+            "test_only_the_service_has_the_database",
+        ),
+        Mutant(
             "joining: a host that no gateway has written counts",
             "values = gateway.keys.verified(TABLE, row, **asked)\n    return Host(",
             "values = dict(row)\n    return Host(",
@@ -1783,7 +1801,7 @@ MUTANTS = {
         ),
         Mutant(
             "joining: a host of a group with `admit` need not be admitted",
-            "HostStatus.WAITING if policy.admit else HostStatus.ACTIVE",
+            "HostStatus.WAITING if policy is None or policy.admit else HostStatus.ACTIVE",
             "HostStatus.ACTIVE",
             "test_a_host_of_a_group_that_wants_it_waits_until_it_is_admitted",
         ),

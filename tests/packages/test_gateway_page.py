@@ -277,6 +277,7 @@ def test_a_backup_is_restored(gateway: Booted, phone: Phone, hosts: list[Host], 
     time.sleep(6)  # the gateway looks every five seconds how far the database has come
     for start in ("systemctl stop", "runuser -u postgres -- dropdb", "runuser -u postgres -- createdb"):
         page.type(gateway, RESTORE, start)
+    page.type(gateway, RESTORE, "runuser -u postgres -- psql")
     page.type(gateway, RESTORE, "runuser -u postgres -- pg_restore")
     page.type(gateway, RESTORE, "systemctl start pam-iampass-gateway")
     cursor = host.machine.cursor()
@@ -308,6 +309,7 @@ def test_a_backup_is_restored_on_a_new_machine(
     assert not host.log_in(phone, "alice", ""), "a new database knows nobody"
     for start in ("systemctl stop", "runuser -u postgres -- dropdb", "runuser -u postgres -- createdb"):
         page.type(gateway, RESTORE, start)
+    page.type(gateway, RESTORE, "runuser -u postgres -- psql")
     page.type(gateway, RESTORE, "runuser -u postgres -- pg_restore")
     page.type(gateway, RESTORE, "systemctl start pam-iampass-gateway")
     cursor = host.machine.cursor()

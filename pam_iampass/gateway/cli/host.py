@@ -218,29 +218,39 @@ def suspend(config: Path, name: str) -> None:
 @click.argument("name", type=NAME)
 @config_option
 def resume(config: Path, name: str) -> None:
-    """Answer a host again that was suspended, and forget that it was slowed down."""
+    """Answer a host again that was suspended, and forget that it was slowed down. If it had not been admitted yet, it
+    waits again."""
     _change(config, name, "host_resume", {HostStatus.SUSPENDED}, HostStatus.ACTIVE)
 
 
 def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: HostStatus) -> None:
-    async def go(gateway: Gateway) -> tuple[Host | None, str | None]:
+    async def go(gateway: Gateway) -> tuple[Host | None, bool, str | None]:
         async with gateway.database.transaction() as connection:
-            host = await hosts.named(gateway, connection, name)
+            host, changes = await hosts.named(gateway, connection, name), False
             void, _ = await _voided(connection, name) if after is HostStatus.SUSPENDED else (None, None)
+            if host is not None:
+                host = await hosts.change(gateway, connection, host.id)  # as it is now, locked
             if host is not None and host.status in before:
-                slowed = None if verb == "host_resume" else host.slowed_until
-                await hosts.change(gateway, connection, host.id, status=after, slowed_until=slowed)
+                columns: dict[str, Any] = {"status": after}
+                if verb == "host_resume":
+                    columns["slowed_until"] = None
+                    columns["status"] = HostStatus.ACTIVE if host.admitted else HostStatus.WAITING
+                elif verb == "host_admit":
+                    columns["admitted"] = True
+                host, changes = await hosts.change(gateway, connection, host.id, **columns), True
                 await records.act(connection, verb, host=name)
             suspends = after is HostStatus.SUSPENDED
             ringing = await sessions.ringing_of(gateway, connection, name) if suspends else []
         await sessions.end_all(gateway, ringing)  # those that cannot be ended are over in a minute
-        return host, void
+        return host, changes, void
 
-    found, void = with_gateway(config, go)
+    found, changed, void = with_gateway(config, go)
     host = _required(found, name)
-    if host.status not in before and host.status is not after:
+    if not changed and host.status is not after:
         raise click.ClickException(f"{name} is {host.status.value}")
-    output.line((name, "bold"), f" is {after.value}.")
+    output.line((name, "bold"), f" is {host.status.value}.")
+    if host.status is HostStatus.WAITING:
+        output.line(f"To let it ask: pam-iampass-gateway host admit {name}")
     _say_void(void)
 
 

@@ -18,6 +18,7 @@ CREATE TABLE host (
     joined_at timestamptz NOT NULL,
     invite text NOT NULL,               -- with which it has joined
     slowed_until timestamptz,           -- the brake
+    admitted boolean NOT NULL,          -- whether it may ask once it is not suspended
     mac bytea NOT NULL
 );
 
