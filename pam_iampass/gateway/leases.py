@@ -17,8 +17,8 @@ from pam_iampass.gateway.database import Connection, many, one
 ALIVE_SECONDS = 4
 """A holder that has not shown for so long that it is alive has lost its leases."""
 RENEW_SECONDS = 1.0
-MOST_AT_ONCE = 500
-"""Leases that one query takes."""
+MOST_AT_ONCE = 100
+"""Leases that one query takes: to verify their rows holds up all else for 40 ms."""
 PENDING = "session.status IN ('pending', 'identifying')"
 APPROVED = "session.status NOT IN ('pending', 'identifying')"
 
