@@ -112,8 +112,8 @@ class Transport(Sender):
         try:
             if exchange.sock is None:
                 self._connect(exchange)
-            exchange.sock.until_readable = call.until_readable
             if call.held:
+                exchange.sock.until_readable = call.until_readable
                 exchange.sock.notice_silence()
             exchange.sent = True  # before the request: one that fails may have left in part
             response, body = exchange.ask(call.method, split_for_wire(call.url)[1], headers, call.body)
@@ -122,6 +122,7 @@ class Transport(Sender):
             raise exchange.failed(error) from None
         finally:
             if reusable:
+                exchange.sock.until_readable = None
                 self._idle.append((exchange.sock, time.monotonic()))
             elif exchange.sock is not None:
                 exchange.sock.close()
