@@ -156,7 +156,7 @@ class Journal:
             **({"session": decision.session} if decision.session else {}),
             **_person(login.participants.person, login.user, login.participants.approver),
         }
-        self._write(MESSAGE_IDS[decision.outcome], priority, fields, decision.reason)
+        self.write(MESSAGE_IDS[decision.outcome], priority, fields, decision.reason)
 
     def session(self, record: SessionRecord) -> None:
         """Write the record of an event of a kept session."""
@@ -169,7 +169,7 @@ class Journal:
             "approver": record.approver,
             **_person(record.person, record.user, record.approver),
         }
-        self._write(SESSION_IDS[record.event], WARNING if record.warning else INFO, fields, record.reason)
+        self.write(SESSION_IDS[record.event], WARNING if record.warning else INFO, fields, record.reason)
 
     def act(self, record: ActRecord) -> None:
         """Write the record of an act of an administrator."""
@@ -186,13 +186,13 @@ class Journal:
         sudo = f"by sudo of {by.sudo_user}" if by.sudo_user not in ("", by.name) else ""
         message_id = BYPASS_OVER if record.act is Act.BYPASS_OVER else ADMINISTRATION
         reason = "; ".join(filter(None, (record.reason, sudo)))
-        self._write(message_id, WARNING if is_bypass else NOTICE, fields, reason)
+        self.write(message_id, WARNING if is_bypass else NOTICE, fields, reason)
 
     def pam_file(self, record: PamFileRecord) -> None:
         """Write the record of what became of a PAM file."""
         fields = {"event": record.event.value, "service": record.service}
         priority = CRITICAL if record.event is PamFileEvent.OFF else WARNING
-        self._write(PAM_FILE_IDS[record.event], priority, fields, record.reason)
+        self.write(PAM_FILE_IDS[record.event], priority, fields, record.reason)
 
     def left_open(self, login: Login, reason: str) -> None:
         """Record that an IAMPASS session could not be ended; it ends when its duration is over."""
@@ -204,23 +204,16 @@ class Journal:
             "approver": people.approver,
         }
         text = f"the IAMPASS session of {quoted(people.approver)} could not be ended: {clean(reason)}"
-        self._write(SESSION_LEFT_OPEN, WARNING, fields, reason, text)
-
-    def of_gateway(
-        self, message_id: str, priority: int, values: Mapping[str, str | None], reason: str
-    ) -> None:
-        """Write a record of a gateway: what a host has asked for, or what an administrator has done there. `values`
-        are the fields, among them `host`, without the prefix and in lower case."""
-        self._write(message_id, priority, values, reason)
+        self.write(SESSION_LEFT_OPEN, WARNING, fields, reason, text)
 
     def note(self, text: str, priority: int = DEBUG) -> None:
         """Write a line for troubleshooting that is not an audit record."""
         self._deliver({"MESSAGE": clean(text), "PRIORITY": str(priority)})
 
-    def _write(
+    def write(
         self, message_id: str, priority: int, values: Mapping[str, str | None], reason: str, text: str = ""
     ) -> None:
-        """Write a record with these values, None for unknown ones.
+        """Write a record with these values, None for unknown ones; their names are without the prefix, in lower case.
 
         Without a `text` its message is a line from which they can be parsed on machines without a journal.
         """

@@ -88,7 +88,7 @@ def _to_journal(kind: Kind, host: str | None, person: str | None, fields: Mappin
         message_id, priority = GATEWAY_ALERT, ALERT
         metrics.ALERTS.inc()
     known = {name: value for name, value in values.items() if value is not None}
-    _journal.of_gateway(message_id, priority, known, fields.get("reason", ""))
+    _journal.write(message_id, priority, known, fields.get("reason", ""))
 
 
 async def forget(connection: Connection, seconds: float) -> int:

@@ -214,7 +214,7 @@ def examples() -> list[Example]:
     )
     made("sessions left open")
     for message_id, priority, values, reason in _OF_A_GATEWAY:
-        journal.of_gateway(message_id, priority, values, reason)
+        journal.write(message_id, priority, values, reason)
     made("a gateway")
     return [Example(kind, fields) for kind, fields in zip(kinds, records.fields)]
 
