@@ -24,6 +24,8 @@ def test_the_policy_is_enforced_and_names_everything_of_ours(vm: Machine, site: 
         "/etc/iampass/users.yaml",
         "/run/iampass/pam.sock",
         "/run/iampass/control.sock",
+        "/run/iampass/metrics",
+        "/run/iampass/metrics/agent.prom",
         "/var/lib/iampass",
     )
     assert all(line.endswith("verified.") for line in shown.stdout.splitlines()), shown.stdout
@@ -63,6 +65,9 @@ def test_the_agent_runs_in_its_domain(vm: Machine, site: Site) -> None:
     [process] = vm.run("systemctl", "show", "-P", "MainPID", AGENT).stdout.split()
     context = vm.read(f"/proc/{process}/attr/current").rstrip("\0\n")
     assert context == "system_u:system_r:pam_iampass_t:s0"
+    figures = "/run/iampass/metrics/agent.prom"
+    vm.shell(f"for i in $(seq 60); do [ -s {figures} ] && exit; sleep 1; done; exit 1")
+    assert ":pam_iampass_metrics_t:" in vm.shell(f"ls -Z {figures}")
 
 
 def test_sshd_asks_with_a_prompt_and_takes_a_recovery_code(site: Site, cursor: str) -> None:
