@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Callable, Protocol, TypeVar
 
 from pam_iampass.client.api import ManagementAPI
@@ -69,6 +70,9 @@ class Gateway:
 
     restored: bool = False
     """Whether the database is an old copy that nobody has confirmed: no host is answered."""
+    newest_record: tuple[int, datetime | None] = (0, None)
+    """The id of the newest record when the database was looked at last, and when that was written; none if there was
+    none."""
 
     # What a process may forget.
     starts: dict[tuple[str, str], asyncio.Task[Any]] = field(default_factory=dict)

@@ -56,9 +56,21 @@ class Host:
 
 
 async def find(gateway: Gateway, connection: Connection, id: str) -> Host | None:
-    """The host with this id; None if there is none. Raises Tampered."""
-    row = await one(connection, "SELECT * FROM host WHERE id = %s", id)
-    return None if row is None else of(gateway, row, id=id)
+    """The host with this id; None if there is none. Raises Tampered.
+
+    The same query sees whether the database has lost its newest record since it was looked at: no host is answered
+    then until it was looked at again (`restored.py`).
+    """
+    record, written = gateway.newest_record
+    statement = (
+        "SELECT host.*, (SELECT at FROM record WHERE record.id = %s) AS newest FROM host WHERE host.id = %s"
+    )
+    row = await one(connection, statement, record, id)
+    if row is None:
+        return None
+    if row.pop("newest") != written:
+        gateway.restored = True
+    return of(gateway, row, id=id)
 
 
 async def named(gateway: Gateway, connection: Connection, name: str) -> Host | None:

@@ -170,6 +170,8 @@ async def look(gateway: Gateway) -> None:
     """
     try:
         mark, gateway.restored = await compare(gateway)
+        written = datetime.fromisoformat(mark.written) if mark.written else None
+        gateway.newest_record = (mark.newest, written)
         remember(mark)
     except (Tampered, ValueError, OSError):
         gateway.restored = True

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import pytest
 
 from pam_iampass.gateway import codes, people, records, restored
-from pam_iampass.gateway.database import Connection, Database, UnknownOutcome
+from pam_iampass.gateway.database import Connection, Database, UnknownOutcome, one
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.keys import KeyFile
@@ -295,17 +295,17 @@ def test_a_gateway_that_cannot_remember_a_redemption_refuses_it(
 
 
 class _Unlucky(Database):
-    """The outcome of the third transaction is not known, although it has happened: the first looks at the signature,
-    the second whether the database is an old copy."""
-
-    left = 3
+    """The outcome of a transaction that has used a code is not known, although it has happened."""
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         async with super().transaction() as connection:
             yield connection
-        self.left -= 1
-        if self.left == 0:
+            used = await one(
+                connection,
+                "SELECT 1 FROM recovery WHERE xmin::text = pg_current_xact_id_if_assigned()::xid::text",
+            )
+        if used is not None:
             raise UnknownOutcome("the connection was lost at COMMIT")
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from pam_iampass.gateway import database, hosts, sessions
+from pam_iampass.gateway import database, hosts, restored, sessions
 from pam_iampass.gateway.database import Connection, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus, Invite
@@ -286,6 +286,19 @@ def test_before_the_signature_is_found_right_nothing_is_said(
             "Content-Type": "application/json",
         }
         assert caller.send("POST", target, headers, b"{}").status == 401
+
+
+def test_a_database_that_was_exchanged_for_an_old_copy_is_noticed_by_the_next_start(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    assert reason_of(caller.ask("carol")) == "NO_MOBILE_DEVICE"  # leaves a record
+    gateway_server.run(restored.look(gateway_server.gateway))
+    assert caller.ask("alice").status == 202
+    gateway_server.rows("DELETE FROM record")
+    assert not gateway_server.gateway.restored
+    assert reason_of(caller.ask("bob")) == "RESTORED"
+    assert len(sandbox.sessions) == 1
+    assert caller.get(f"/fleet/host/{HOST}").status == 503
 
 
 def test_a_nonce_is_good_once_over_all_gateways(

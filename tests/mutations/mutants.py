@@ -1170,6 +1170,12 @@ MUTANTS = {
             "test_an_old_copy_of_the_database_says_nothing_of_a_session_or_a_host",
         ),
         Mutant(
+            "an old copy of the database has phones ring until the gateway looks at it",
+            'if row.pop("newest") != written:',
+            'if row.pop("newest") != written and gateway is None:',
+            "test_a_database_that_was_exchanged_for_an_old_copy_is_noticed_by_the_next_start",
+        ),
+        Mutant(
             "a held poll is answered from an old copy of the database",
             "return _RESTORED if gateway.restored else reply",
             "return reply",
