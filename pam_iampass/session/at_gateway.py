@@ -126,7 +126,7 @@ class _Waiting:
                 self._wake()
             self._entries = found
             if found and self._thread is None and not self._stopped:
-                self._thread = threading.Thread(target=self._run, daemon=True, name="gateway")
+                self._thread = threading.Thread(target=self._run, daemon=True, name="gateway-call")
                 try:
                     self._thread.start()
                 except RuntimeError:  # out of threads: they are polled, and the next look tries again
@@ -157,7 +157,14 @@ class _Waiting:
         """Make one call after the other, while there are sessions."""
         while True:
             with self._lock:
-                entries = dict(self._entries)
+                # The last session of all ends without another look.
+                kept = self._sessions.entries
+                entries = {
+                    id: entry
+                    for id, entry in self._entries.items()
+                    if entry.kept.is_let_in and entry.kept.id in kept
+                }
+                self._entries = dict(entries)
                 if not entries or self._stopped:
                     self._thread = None
                     return

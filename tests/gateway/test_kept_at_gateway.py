@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -203,6 +204,18 @@ def test_the_end_on_the_phone_ends_the_login_and_the_host_polls_nothing(
     wait_until(lambda: login.over, "the login goes on", 5.0)
     agent.wait_until_forgotten(kept)
     assert calls(gateway).count("status") == count
+
+
+def test_after_the_last_logout_nobody_waits(gateway: RunningGateway, agent: Keeping) -> None:
+    kept, login = log_in(agent, gateway)
+    login.end()
+    agent.wait_until_forgotten(kept)
+    wait_until(
+        lambda: all(each.name != "gateway-call" for each in threading.enumerate()), "a thread waits on", 5.0
+    )
+    count = calls(gateway).count("start")
+    time.sleep(2)
+    assert calls(gateway).count("start") == count
 
 
 def test_walking_away_and_coming_back_reach_the_host(
