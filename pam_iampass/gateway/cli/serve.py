@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 import ssl
 import time
+from asyncio import sslproto
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +29,11 @@ from pam_iampass.text import clean
 
 _A_DAY = 86400.0
 _LINES_A_SECOND = 10
+_TLS_BUFFER = 16 * 1024
+"""Bytes that asyncio reads at once from a TLS connection, for which it has 256 KiB ready. Requests and answers are
+smaller than this."""
+_GARBAGE = 20_000
+"""New objects after which Python looks for cycles among them; it looks after 2,000 otherwise."""
 
 
 @click.command("serve")
@@ -38,6 +45,9 @@ def command(config: Path) -> None:
 
 async def serve_hosts(gateway: Gateway) -> None:
     """Accept connections of hosts until the process is told to stop. Raises OSError."""
+    sslproto.SSLProtocol.max_size = _TLS_BUFFER  # type: ignore[attr-defined]  # not in Python 3.9
+    gc.freeze()
+    gc.set_threshold(_GARBAGE)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
