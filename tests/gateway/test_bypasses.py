@@ -182,18 +182,18 @@ def test_the_command_makes_lists_and_removes_them(gateway_command: GatewayComman
     run = gateway_command
     run.said("user", "add", "alice")
     assert run.said("bypass", "list") == "Nobody is bypassed.\n"
-    shown = run.said("bypass", "add", "alice", "--for", "15m", "--reason", "ticket 4711")
+    shown = run.said("bypass", "alice", "--for", "15m", "--reason", "ticket 4711")
     assert shown.startswith(
         "alice is let in without the phone for 15 minutes, through all services, on all hosts."
     )
-    run.said("bypass", "add", "alice", "--for", "1h", "--reason", "again")
-    run.said("bypass", "add", "alice", "--for", "2h", "--service", "sudo", "--group", "servers")
+    run.said("bypass", "alice", "--for", "1h", "--reason", "again")
+    run.said("bypass", "alice", "--for", "2h", "--service", "sudo", "--group", "servers")
     first, second = run.told("bypass", "list")["bypasses"]
     assert (first["reason"], first["services"], first["hosts"]) == ("again", [], [])
     assert (second["services"], second["groups"]) == (["sudo"], ["servers"])
     assert "group servers" in run.said("bypass", "list")
-    assert run.said("bypass", "remove", "alice") == "The phone of alice is asked again.\n"
-    assert run.told("bypass", "remove", "alice") == {"user": "alice", "ended": 0}
+    assert run.said("bypass", "end", "alice") == "The phone of alice is asked again.\n"
+    assert run.told("bypass", "end", "alice") == {"user": "alice", "ended": 0}
     acts = [(what, person) for what, person, _ in run.records]
     assert acts[1:] == [("bypass", "alice")] * 3 + [("bypass_end", "alice")] * 2
 
@@ -212,7 +212,7 @@ def test_the_command_refuses_what_would_hold_nowhere(
     gateway_command: GatewayCommand, arguments: tuple[str, ...], what: str
 ) -> None:
     gateway_command.said("user", "add", "alice")
-    status, output, errors = gateway_command.run("bypass", "add", *arguments)
+    status, output, errors = gateway_command.run("bypass", *arguments)
     assert status in (1, 2)
     assert what in output + errors
     assert gateway_command.rows("SELECT 1 FROM bypass") == []

@@ -249,10 +249,10 @@ def test_alice_has_no_phone_for_a_while(
     assert len(re.findall("^ *[0-9a-z]{4}(?:-[0-9a-z]{4}){3}$", made, re.M)) == 10
     assert "10 of 10" in page.type(gateway, CODES, "pam-iampass-gateway recovery list").stdout
     assert "Revoked" in page.type(gateway, CODES, "pam-iampass-gateway recovery revoke").stdout
-    page.type(gateway, BYPASSES, "pam-iampass-gateway bypass add")
+    page.type(gateway, BYPASSES, "pam-iampass-gateway bypass alice")
     assert "ticket 4711" in page.type(gateway, BYPASSES, "pam-iampass-gateway bypass list").stdout
     assert hosts[0].log_in(phone, "alice", "")
-    page.type(gateway, BYPASSES, "pam-iampass-gateway bypass remove")
+    page.type(gateway, BYPASSES, "pam-iampass-gateway bypass end")
     assert hosts[0].log_in(phone, "alice")
     page.type(gateway, SESSIONS, "pam-iampass-gateway session list")
     page.type(gateway, SESSIONS, "pam-iampass-gateway session end")

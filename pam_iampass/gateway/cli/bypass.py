@@ -7,10 +7,9 @@ from pathlib import Path
 import click
 
 from pam_iampass.audit.administrator import administrator
-from pam_iampass.cli import Verbs
 from pam_iampass.cli.bypass import for_option, reason_option
 from pam_iampass.cli.output import count, duration, line, moment, show_json, table, timestamp
-from pam_iampass.cli.parameters import json_option, named
+from pam_iampass.cli.parameters import CommandWithVerbs, OwnArgument, json_option, named
 from pam_iampass.config.value_types import name_error
 from pam_iampass.errors import EditRefused, shown
 from pam_iampass.gateway import bypasses, hosts, records
@@ -23,26 +22,22 @@ from pam_iampass.gateway.gateway import Gateway
 
 _EPILOG = """\b
 Examples:
-  pam-iampass-gateway bypass add alice --for 15m
-  pam-iampass-gateway bypass add alice --for 8h --reason 'phone broken, ticket 4711'
-  pam-iampass-gateway bypass add deploy --for 1h --service sshd --host web1.example.com
-  pam-iampass-gateway bypass list                 who is let in without the phone, where, why, and until when
-  pam-iampass-gateway bypass remove alice         ask the phone of alice again, from now on
+  pam-iampass-gateway bypass alice --for 15m
+  pam-iampass-gateway bypass alice --for 8h --reason 'phone broken, ticket 4711'
+  pam-iampass-gateway bypass deploy --for 1h --service sshd --host web1.example.com
+  pam-iampass-gateway bypass list             who is let in without the phone, where, why, and until when
+  pam-iampass-gateway bypass end alice        ask the phone of alice again, from now on
 """
 
 
-@click.group(cls=Verbs, epilog=_EPILOG)
-def command() -> None:
-    """Let a person in without the phone for a while. The password or the key is still required.
-
-    It holds at once on all hosts, unless the settings of their group forbid it (`bypasses` in gateway.yaml).
-
-    The exit status is 0, or 1 if it failed.
-    """
-
-
-@command.command(epilog=_EPILOG, short_help="Let USER in without the phone for a while.")
-@click.argument("user", type=NAME)
+@click.group(
+    cls=CommandWithVerbs,
+    is_argument=lambda word: True,
+    invoke_without_command=True,
+    epilog=_EPILOG,
+    short_help="Let a person in without the phone for a while.",
+)
+@click.argument("user", cls=OwnArgument, type=NAME)
 @for_option
 @click.option(
     "--service",
@@ -62,7 +57,7 @@ def command() -> None:
 @reason_option
 @config_option
 @json_option
-def add(
+def command(
     user: str,
     time_left: float,
     services: tuple[str, ...],
@@ -72,10 +67,13 @@ def add(
     config: Path,
     as_json: bool,
 ) -> None:
-    """Let USER in without the phone for a while. In sudo, and in su to root, USER is the caller.
+    """Let USER in without the phone for a while. The password or the key is still required.
 
-    If there is a bypass of the same user, services and hosts, it is replaced. Each login that uses it is a record
-    (outcome bypassed).
+    It holds at once on all hosts, unless the settings of their group forbid it (`bypasses` in gateway.yaml). In sudo,
+    and in su to root, USER is the caller. If there is a bypass of the same user, services and hosts, it is replaced.
+    Each login that uses it is a record (outcome bypassed).
+
+    The exit status is 0, 1 if it failed, and 2 if the arguments are wrong.
     """
 
     async def make(gateway: Gateway, connection: Connection) -> Bypass:
@@ -115,7 +113,7 @@ def add(
         f"{user} is let in without the phone for {duration(time_left)}, {_through(bypass)}, {_where(bypass)}."
     )
     line("The password or the key is required all the same.")
-    line(f"To end it earlier: pam-iampass-gateway bypass remove {user}")
+    line(f"To end it earlier: pam-iampass-gateway bypass end {user}")
 
 
 @command.command("list", epilog=_EPILOG, short_help="Show who is bypassed.")
@@ -151,19 +149,19 @@ def list_(config: Path, as_json: bool) -> None:
 @click.argument("user", type=NAME)
 @config_option
 @json_option
-def remove(user: str, config: Path, as_json: bool) -> None:
+def end(user: str, config: Path, as_json: bool) -> None:
     """End all bypasses of USER, on all hosts, for the logins that begin from now on.
 
     The exit status is 0, also if there was no bypass.
     """
 
-    async def end(_: Gateway, connection: Connection) -> int:
+    async def write(_: Gateway, connection: Connection) -> int:
         number = await bypasses.remove(connection, user)
         await records.act(connection, "bypass_end", person=user, reason="" if number else "there were none")
         return number
 
     with command_gateway(config) as gateway:
-        number = gateway.transaction(end)
+        number = gateway.transaction(write)
     if as_json:
         show_json({"user": user, "ended": number})
     else:
