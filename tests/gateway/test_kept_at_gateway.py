@@ -263,6 +263,22 @@ def test_what_the_gateway_does_not_know_any_more_ends_nothing(
     assert not agent.asked
 
 
+def test_after_the_host_has_left_its_logins_go_on_and_iampass_is_asked_for_no_session_of_a_gateway(
+    host: Setting, gateway: RunningGateway, agent: Keeping
+) -> None:
+    kept, login = log_in(agent, gateway)
+    host.write("ca.pem", host.sandbox.ca_file.read_text())
+    host.configure(session="{keep: true, check: 2s}")
+    before = len(host.sandbox.calls)
+    gateway.rows("UPDATE host SET status = 'suspended'")  # the call that waits ends
+    wait_until(lambda: not agent.sessions.entries[kept].watched_elsewhere, "it is not polled", 15.0)
+    time.sleep(2)
+    assert not login.over
+    assert not agent.asked
+    assert {call.kind for call in host.sandbox.calls[before:]} <= {"poll"}  # of the gateway
+    assert {call.status for call in host.sandbox.calls[before:]} <= {200}
+
+
 def test_when_a_gateway_stops_the_next_one_is_asked_and_nothing_ends(
     host: Setting,
     gateway: RunningGateway,
