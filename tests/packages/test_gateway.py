@@ -175,7 +175,9 @@ def test_it_joins_itself_and_logins_are_approved(
     assert answered(people)
     assert not answered(people, "deny")
     assert not got_in(people.ssh("bob"), "bob"), "bob has no phone"
-    asked = [each for each in machine.journal(cursor) if each["_SYSTEMD_UNIT"] == "pam-iampass-agent.service"]
+    asked = [
+        each for each in machine.journal(cursor) if each.get("_SYSTEMD_UNIT") == "pam-iampass-agent.service"
+    ]
     assert [each[0] for each in outcomes(asked)] == ["approved", "denied", "no_device"]
     records = [json.loads(line) for line in gateway(machine, "log", "--host", NAME, "--json").splitlines()]
     decided = [(each["user"], each["outcome"]) for each in records if "outcome" in each]
