@@ -21,6 +21,7 @@ SET_UP = "The gateway"
 PEOPLE = "People"
 FIRST = "The first host"
 MORE = "More hosts"
+ANOTHER = "Another gateway"
 WHO = "Who can log in where"
 LIMITS = "Limits"
 CODES = "Recovery codes"
@@ -266,6 +267,30 @@ def test_a_certificate_is_renewed(gateway: Booted, phone: Phone, hosts: list[Hos
     page.type(gateway, TLS, "systemctl restart pam-iampass-gateway")
     assert hosts[0].log_in(phone, "alice")
     gateway.run("mv", "/root/ca-key.pem", "/etc/iampass-gateway/ca-key.pem")
+
+
+def test_hosts_learn_of_another_gateway(
+    gateway: Booted, phone: Phone, hosts: list[Host], page: TypedPage
+) -> None:
+    """Here it is the same one, by another name."""
+    host, second, file = hosts[0], "gateway2.example.com", "/etc/iampass-gateway/gateway.yaml"
+    gateway.shell(
+        f"""
+        sed -i 's/^names:.*/names: [{GATEWAY}, {second}]/' {file}
+        echo 'gateways: ["https://{GATEWAY}:8443", "https://{second}:8443"]' >> {file}
+        pam-iampass-gateway certificate renew
+        systemctl restart pam-iampass-gateway
+        """
+    )
+    host.machine.shell(f"sed -i 's/ {GATEWAY}$/& {second}/' /etc/hosts")
+    assert "gateways-differ" in host.type("pam-iampass doctor", check=False)
+    host.type(page.command(ANOTHER, "pam-iampass join --update"))
+    assert page.command(ANOTHER, "pam-iampass join") == "pam-iampass join"
+    said = host.type("pam-iampass doctor", check=False)
+    assert "gateways-differ" not in said
+    assert "gateway-away" not in said
+    assert second in host.machine.shell("cat /etc/iampass/*.yaml")
+    assert host.log_in(phone, "alice")
 
 
 def test_a_backup_is_restored(gateway: Booted, phone: Phone, hosts: list[Host], page: TypedPage) -> None:
