@@ -151,12 +151,11 @@ async def recover(gateway: Gateway, request: IncomingRequest) -> Reply:
 async def redeem(gateway: Gateway, host_id: str, asked: AskedCode) -> int | Reason | Refusal:
     """Use up a code: how many are left, else why it was refused. When this returns a number, it is committed."""
     try:
-        is_old_copy = await _is_old_copy(gateway)
         async with gateway.database.transaction() as connection:
             host = await hosts.find(gateway, connection, host_id)
             if host is None:
                 return Reason.HOST_SUSPENDED  # removed since its signature was checked
-            found = Reason.RESTORED if is_old_copy else await _redeemed(gateway, connection, host, asked)
+            found = await _redeemed(gateway, connection, host, asked)
             if isinstance(found, int):
                 await _record(connection, host, asked, Outcome.RECOVERED, f"{found} recovery codes are left")
                 what = f"a recovery code of {asked.person} was redeemed: {found} are left"
@@ -177,14 +176,6 @@ async def redeem(gateway: Gateway, host_id: str, asked: AskedCode) -> int | Reas
         return Reason.TRY_AGAIN
     except DatabaseAway:
         return Reason.DATABASE_AWAY
-
-
-async def _is_old_copy(gateway: Gateway) -> bool:
-    """Whether codes may be good that were used since. Raises DatabaseError and psycopg.Error."""
-    try:
-        return gateway.restored or (await restored.compare(gateway))[1]
-    except (Tampered, ValueError, OSError):
-        return True
 
 
 async def _redeemed(

@@ -7,6 +7,7 @@ that is not known to be whole changes nothing.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -197,8 +198,7 @@ def _answer(
             _display_name(values, settings.display_name),
             _phone_number(values, settings.phone_number, name, answer),
         )
-        # Where names are looked up without regard to case, these are one.
-        entries[name.casefold()].append(entry)
+        entries[_as_compared(name)].append(entry)
     for same in entries.values():
         if len(same) == 1:
             answer.entries[same[0].name] = same[0]
@@ -213,6 +213,13 @@ def _texts(values: Attributes, attribute: str | None) -> list[str]:
     """The values of an attribute; what is no UTF-8 is shown as such."""
     found = values.get(attribute.lower(), []) if attribute is not None else []
     return [each.decode("utf-8", "surrogateescape") for each in found]
+
+
+def _as_compared(name: str) -> str:
+    """A name as servers compare it, or more of them: without regard to case, to the form of letters and to spaces
+    (RFC 4518). Where an account is looked up by it, names that are equal then are one."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 def _id(value: bytes) -> str:
@@ -297,12 +304,13 @@ class _Groups:
 
 
 def _parsed(dn: str) -> DN | None:
-    """A DN to be compared, without regard to case; None for what is none."""
+    """A DN to be compared, without regard to case; None for what is none. What a server takes for two is not one here
+    (casefold makes `ss` of `ß`): it would be in the other's groups."""
     try:
         parts = str2dn(dn)
     except (ldap.LDAPError, UnicodeError):
         return None
-    return tuple(tuple(sorted((name.lower(), value.casefold()) for name, value, _ in part)) for part in parts)
+    return tuple(tuple(sorted((name.lower(), value.lower()) for name, value, _ in part)) for part in parts)
 
 
 # What is to be changed

@@ -194,6 +194,35 @@ def test_a_name_that_stands_twice_is_nobodys_and_both_entries_are_named(place: P
     assert place.people() == {"alice": place.person("alice"), "bob": before}
 
 
+@pytest.mark.parametrize("own", ["ALICE", "\uff41lice", "alice ", " alice"])
+def test_a_name_that_a_directory_does_not_tell_from_another_one_is_nobodys(place: Place, own: str) -> None:
+    """A person who can write their own `uid` writes that of another one, but for case, form or spaces."""
+    place.slapd.add_person(own, rdn="cn=other")
+    found = place.sync(status=1)
+    assert found["joining"] == ["bob"]
+    assert "stands twice" in found["problems"][0]
+
+
+def test_names_differ_by_what_a_directory_tells_apart(place: Place) -> None:
+    for name in ("strasse", "*", "a)(uid=*", "\u0430lice"):  # the last one with a Cyrillic letter
+        place.slapd.add_person(name, rdn=f"cn=of {len(name)}")
+    place.slapd.add_posix_group("admins", "bob")
+    place.use(groups_attribute="null", groups_filter="(objectClass=posixGroup)", groups_member="memberUid")
+    place.sync()
+    assert [name for name, person in place.people().items() if person.groups] == ["bob"]
+    assert len(place.names) == 6
+
+
+def test_nobody_is_in_the_groups_of_an_entry_whose_dn_is_another_one_for_the_directory(place: Place) -> None:
+    place.slapd.add_person("strasse", rdn="cn=strasse")
+    place.slapd.add_person("mallory", rdn="cn=stra\u00dfe")
+    place.slapd.add_group("admins", f"CN=Strasse,{PEOPLE}")
+    place.use(groups_attribute="null")
+    place.sync()
+    assert place.person("strasse").groups == ("admins",)
+    assert place.person("mallory").groups == ()
+
+
 def test_who_claims_another_name_gets_nothing_and_keeps_nobody_here(place: Place) -> None:
     """A person who can write their own `uid` adds that of another one, who leaves."""
     place.sync()
@@ -317,6 +346,8 @@ def test_an_empty_answer(known: Place) -> None:
 def test_a_referral(known: Place) -> None:
     known.slapd.add_referral("ldap://127.0.0.1:1/ou=far,dc=example,dc=com")
     unchanged(known, "refers to another one")
+    known.use(base=f'"ou=far,{PEOPLE}"')
+    unchanged(known, "Referral")
 
 
 def test_a_base_that_does_not_exist_and_a_wrong_password(known: Place) -> None:
