@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -85,7 +86,7 @@ def person_name_error(name: str) -> str | None:
 async def find(gateway: Gateway, connection: Connection, name: str) -> Person | None:
     """The person with this name, whatever the status; None if there is none. Raises Tampered."""
     row = await one(connection, "SELECT * FROM person WHERE name = %s", name)
-    return None if row is None else _person(gateway, row, name=name)
+    return None if row is None else of(gateway, row, name=name)
 
 
 async def listing(gateway: Gateway, connection: Connection) -> tuple[list[Person], list[str]]:
@@ -93,7 +94,7 @@ async def listing(gateway: Gateway, connection: Connection) -> tuple[list[Person
     people, tampered = [], []
     for row in await many(connection, "SELECT * FROM person ORDER BY name"):
         try:
-            people.append(_person(gateway, row))
+            people.append(of(gateway, row))
         except Tampered:
             tampered.append(str(row["name"]))
     return people, tampered
@@ -104,7 +105,7 @@ async def add(gateway: Gateway, connection: Connection, person: Person) -> Perso
     row = await _row(gateway, connection, person)
     await insert(connection, TABLE, row)
     await connection.flush()
-    return _person(gateway, row)
+    return of(gateway, row)
 
 
 async def change(gateway: Gateway, connection: Connection, name: str, **values: Any) -> Person | None:
@@ -115,9 +116,9 @@ async def change(gateway: Gateway, connection: Connection, name: str, **values: 
     found = await one(connection, "SELECT * FROM person WHERE name = %s FOR UPDATE", name)
     if found is None:
         return None
-    row = await _row(gateway, connection, dataclasses.replace(_person(gateway, found, name=name), **values))
+    row = await _row(gateway, connection, dataclasses.replace(of(gateway, found, name=name), **values))
     await replace(connection, TABLE, "name", row)
-    return _person(gateway, row)
+    return of(gateway, row)
 
 
 def app_name(person: Person, settings: GatewaySettings) -> str:
@@ -170,7 +171,8 @@ async def _row(gateway: Gateway, connection: Connection, person: Person) -> dict
     return gateway.keys.sealed(TABLE, row)
 
 
-def _person(gateway: Gateway, row: dict[str, Any], **asked: str) -> Person:
+def of(gateway: Gateway, row: Mapping[str, Any], **asked: str) -> Person:
+    """The person in a row. Raises Tampered."""
     values = gateway.keys.verified(TABLE, row, **asked)
     plain: dict[str, Any] = {column: values[column] for column in _ENCRYPTED}
     for column, sealed in plain.items():

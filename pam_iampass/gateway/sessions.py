@@ -423,6 +423,7 @@ async def _admitted(
     person = await allowed(gateway, connection, host, asked.machine, asked.person)
     if isinstance(person, Reason):
         return await refused(person)
+    turns.prepare(connection, person.name)
     before = await turns.locked(connection, person.name)
     if asked.request_id is not None:
         row = await one(
@@ -660,9 +661,8 @@ async def _written(
     before = _of(gateway, locked)
     if before.state is not State.STARTING:
         return before  # it was given up meanwhile
-    host = await hosts.find(gateway, connection, session.host)
+    host, person = await _host_and_person(gateway, connection, session)
     if columns["state"] == State.OPEN.value:
-        person = await people.find(gateway, connection, session.person)
         if host is None or person is None or not person.active:
             columns = {"state": State.STARTING.value, "reason": Reason.UNKNOWN_USER.name}
         elif host.status is not HostStatus.ACTIVE:
@@ -686,6 +686,23 @@ async def _written(
     return written
 
 
+async def _host_and_person(
+    gateway: Gateway, connection: Connection, session: HostSession
+) -> tuple[Host | None, Person | None]:
+    """Those of a session, as they are now. Raises Tampered."""
+    row = await one(
+        connection,
+        'SELECT NULL AS "host:", host.*, NULL AS "person:", person.* FROM (SELECT) AS none'
+        " LEFT JOIN host ON host.id = %s LEFT JOIN person ON person.name = %s",
+        *(session.host, session.person),
+    )
+    host, person = ({}, {}) if row is None else (row["host"], row["person"])
+    return (
+        hosts.of(gateway, host, id=session.host) if host.get("id") is not None else None,
+        people.of(gateway, person, name=session.person) if person.get("name") is not None else None,
+    )
+
+
 async def _end_quietly(gateway: Gateway, begun: Session, session: HostSession) -> None:
     """End a session of which no host is told. If this fails, `duration_seconds` ends it, and its deadline its turn."""
     call = begun.end()
@@ -698,10 +715,10 @@ async def _end_quietly(gateway: Gateway, begun: Session, session: HostSession) -
 
 async def _over(
     gateway: Gateway, connection: Connection, session: HostSession, result: RequestResult
-) -> None:
-    """The next login of the person may have its turn, as soon as this transaction is committed."""
-    await turns.finish(connection, session.person, session.turn, result, gateway.settings.limits)
+) -> datetime:
+    """The next login of the person may have its turn, as soon as this transaction is committed. Returns the time."""
     connection.after_commit.append(gateway.turn_over.set)
+    return await turns.finish(connection, session.person, session.turn, result, gateway.settings.limits)
 
 
 # What comes later
@@ -894,9 +911,10 @@ class _NotHeld(Exception):
 async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: int | None) -> HostSession:
     ringing: list[HostSession] = []
     async with gateway.database.transaction() as connection:
+        moment = None
         if session.in_progress and not status.in_progress:
             approved = RequestResult.FAILED if status.ended else RequestResult.APPROVED
-            await _over(gateway, connection, session, approved)
+            moment = await _over(gateway, connection, session, approved)
         locked = await _locked(gateway, connection, session.id)
         before = _of(gateway, locked)
         if before.state is not State.OPEN or before.status is status:
@@ -911,7 +929,7 @@ async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: i
             columns["state"] = State.ENDED.value
             await gateway.leases.end(connection, session.id)
         if decided:
-            columns["decided_at"] = await now(connection)
+            columns["decided_at"] = moment or await now(connection)
             columns["approved"] = not status.ended
         after = await _change(gateway, connection, locked, **columns)
         gateway.waiting.pop(session.id, None)
@@ -920,9 +938,10 @@ async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: i
             await record(connection, after, outcome, reason=status.name)
             took = (columns["decided_at"] - before.began_at).total_seconds()
             connection.after_commit.append(partial(metrics.ANSWERS.labels(outcome.value).observe, took))
-            host = await hosts.find(gateway, connection, after.host)
-            if status in (Status.cancelled, Status.closed) and host is not None:
-                ringing = await _brake(gateway, connection, host, status, columns["decided_at"])
+            if status in (Status.cancelled, Status.closed):
+                host = await hosts.find(gateway, connection, after.host)
+                if host is not None:
+                    ringing = await _brake(gateway, connection, host, status, columns["decided_at"])
         elif status.ended:
             await record(connection, after, None, event=SessionEvent.ENDED.value, reason=status.name)
     with suppress(DatabaseError, psycopg.Error):

@@ -72,14 +72,19 @@ class Turns:
         return bool(self.overdue) or self.state.first(self.now) is not None
 
 
+def prepare(connection: Connection, person: str) -> None:
+    """See to it that the person has a row, together with the statement that locks it."""
+    connection.later(
+        "INSERT INTO turn VALUES (%s, '{}', false, clock_timestamp()) ON CONFLICT DO NOTHING", (person,)
+    )
+
+
 async def locked(connection: Connection, person: str) -> Turns:
     """The turns of a person, which nobody else changes until the transaction ends. Raises Tampered."""
     statement = f"{_ROW} WHERE person = %s FOR UPDATE"
     row = await one(connection, statement, person)
     while row is None:
-        connection.later(
-            "INSERT INTO turn VALUES (%s, '{}', false, clock_timestamp()) ON CONFLICT DO NOTHING", (person,)
-        )
+        prepare(connection, person)
         row = await one(connection, statement, person)
     return Turns.of(row)
 
@@ -200,13 +205,15 @@ def holding(state: ThrottleState, login: Pending, until: float) -> ThrottleState
 
 async def finish(
     connection: Connection, person: str, ident: str, result: RequestResult, limits: LimitSettings
-) -> None:
-    """A request is on the phone no longer, or has never been: the next one may come. Raises Tampered."""
+) -> datetime:
+    """A request is on the phone no longer, or has never been: the next one may come. Returns the time now. Raises
+    Tampered."""
     turns = await locked(connection, person)
     for login in turns.state.pending:
         if login.ident == ident:
             state = throttle.decided(turns.state, login, result, limits, turns.now)
             await write(connection, turns, throttle.ended(state, login, turns.now))
+    return datetime.fromtimestamp(turns.now, timezone.utc)
 
 
 async def leave(connection: Connection, person: str, ident: str) -> None:
