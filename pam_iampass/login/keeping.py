@@ -38,6 +38,7 @@ class Covering:
             methods=required.phone.methods,
             audit_session=application.audit_session,
             token=required.phone.token,
+            of_gateway=bool(required.settings.gateways),
             key_names_person=key_names_person(required.service, required.configuration.keys),
         )
 

@@ -29,6 +29,8 @@ class CoverRequest:
     """The kernel's audit session of the application; None without one."""
     token: str = field(default="", repr=False)
     """That of the phone that would be asked."""
+    of_gateway: bool = False
+    """Whether a gateway would be asked, and not IAMPASS itself."""
     key_names_person: bool = False
     """Whether the key says who logs in, so that people share accounts."""
 
@@ -60,8 +62,8 @@ def cover(kept: KeptSession, request: CoverRequest, settings: SessionSettings, n
     """
     if kept.revoked or kept.away or kept.approved == 0.0 or not settings.keep:
         return None
-    asked = request.config, request.approver, request.token
-    if asked != (kept.config, kept.approver, kept.token):
+    asked = request.config, request.approver, request.token, request.of_gateway
+    if asked != (kept.config, kept.approver, kept.token, kept.of_gateway):
         return None
     if _strength(request.methods) > _strength(kept.methods):
         return None

@@ -190,6 +190,12 @@ MUTANTS = {
             "test_a_session_from_before_the_host_has_joined_is_asked_for_where_it_was_begun",
         ),
         Mutant(
+            "a session that no gateway knows covers a login on a host of a gateway",
+            "kept.token, kept.of_gateway):",
+            "kept.token, request.of_gateway):",
+            "test_such_a_session_covers_nothing[the name as the token]",
+        ),
+        Mutant(
             "a user table that is missing is an empty one, also where IAMPASS is asked",
             "if self._optional and trusted_file.is_missing(self._users):",
             "if trusted_file.is_missing(self._users):",

@@ -177,8 +177,11 @@ def test_a_session_from_before_the_host_has_joined_is_asked_for_where_it_was_beg
         assert not server.requests
 
 
-def test_such_a_session_covers_nothing(world: Setting) -> None:
+@pytest.mark.parametrize("token", [Setting.token, ME], ids=["another token", "the name as the token"])
+def test_such_a_session_covers_nothing(world: Setting, token: str) -> None:
     """The gateway does not know it, so that nobody who reports the phone lost there would end it."""
+    world.sandbox.add_user(token)
+    world.write("users.yaml", f"{ME}: {token}\n")
     with keeping(world) as agent, scripted_server(not_started("UNKNOWN_USER")) as server:
         agent.log_in()
         world.write("ca.pem", world.sandbox.ca_file.read_text() + Path(server.ca_file).read_text())
