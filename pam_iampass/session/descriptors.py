@@ -77,6 +77,12 @@ class Descriptors:
         for process in found:
             self.remove(process)
 
+    def is_running(self, process: WatchedProcess) -> bool:
+        """Whether a process is watched and has not ended: its id is that of no other one."""
+        with self._lock:
+            pidfd = self._by_process.get(process)
+            return pidfd is not None and not _is_readable(pidfd)
+
     def inode(self, pidfd: int) -> int | None:
         """The number that no other process has while this machine runs; None before Linux 6.9.
 

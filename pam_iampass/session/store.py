@@ -31,6 +31,7 @@ from pam_iampass.session.kept_session import (
     decode,
     encode,
 )
+from pam_iampass.session.presence import begins_in
 from pam_iampass.session.schedule import Pacing, PollBudget, Scheduled, Task
 from pam_iampass.system.boot import since_boot
 from pam_iampass.system.database import Database
@@ -304,6 +305,17 @@ class KeptSessions:
                 entry.poll_at = self.clock()
                 self._schedule(entry)
             return active and candidate.holds(entry.kept) and self._covers(entry, candidate, opener_of)
+
+    def begins_in(self, ident: str, connection: str) -> bool:
+        """Whether a connection to another host begins in a login of this session (`presence.begins_in`)."""
+        with self.lock:
+            entry = self.entries.get(ident)
+            kept = None if entry is None else entry.kept
+        return kept is not None and begins_in(
+            kept,
+            connection,
+            lambda login: self.descriptors.is_running(WatchedProcess(kept.id, login.pid)),
+        )
 
     def _covers(self, entry: Scheduled, candidate: Cover, opener_of: Callable[[], tuple[int, int]]) -> bool:
         """Count the login that is covered; returns whether the session still covers it. Under the lock."""

@@ -1,7 +1,7 @@
-"""Whether the client of a connection has hung up, as the kernel has it: sock_diag(7).
+"""What the kernel knows of a connection: whether its client has hung up, and whose socket it is (sock_diag(7)).
 
 Every user may ask about the connections of its own network namespace. Nothing here blocks or raises: where the kernel
-does not tell, the peer has not hung up.
+does not tell, the peer has not hung up, and the socket is nobody's.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ _HEADER = struct.Struct("=IHHII")
 _BODY = struct.Struct("=BBBxI")
 _ID = struct.Struct("!HH16s16s")
 _STATE, _COOKIE = _HEADER.size + 1, slice(_HEADER.size + 44, _HEADER.size + 52)
+_UID, _ATTRIBUTES = _HEADER.size + 64, _HEADER.size + 72  # struct inet_diag_msg
+_CONTROL_GROUP = 21  # INET_DIAG_CGROUP_ID
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,7 @@ class TcpClient:
 
     def __init__(self, ssh_connection: str) -> None:
         """`ssh_connection`: address and port of the client, address and port of the server (ssh(1))."""
-        words = ssh_connection.split(" ")
-        ends = [_address(*words[:2]), _address(*words[2:])] if len(words) == 4 else []
-        peer, own = ends or (None, None)
-        self._ends = (own, peer) if own and peer and own.family == peer.family else None
+        self._ends = _ends(ssh_connection)
         self._cookie = _ANY_SOCKET
 
     def has_hung_up(self) -> bool:
@@ -67,7 +67,8 @@ class TcpClient:
         """The state and the cookie of the socket, or an errno."""
         if self._ends is None:
             return errno.EINVAL
-        reply = _answer(_request(*self._ends, self._cookie))
+        client, server = self._ends
+        reply = _answer(_request(server, client, self._cookie))
         if isinstance(reply, int):
             return reply
         return (reply[_STATE], reply[_COOKIE]) if len(reply) >= _COOKIE.stop else errno.EPROTO
@@ -105,12 +106,7 @@ class UnixClient:
         if len(reply) < _HEADER.size + _UNIX_REPLY.size:
             return errno.EPROTO
         _family, kind, state, _pad, _number, cookie = _UNIX_REPLY.unpack_from(reply, _HEADER.size)
-        attributes: dict[int, bytes] = {}
-        place = _HEADER.size + _UNIX_REPLY.size
-        while place + _ATTRIBUTE.size <= len(reply):
-            length, name = _ATTRIBUTE.unpack_from(reply, place)
-            attributes[name] = reply[place + _ATTRIBUTE.size : place + length]
-            place += max(length + 3 & ~3, _ATTRIBUTE.size)
+        attributes = _attributes(reply, _HEADER.size + _UNIX_REPLY.size)
         is_connection = kind == socket.SOCK_STREAM and state == _ESTABLISHED
         return _UnixSocket(
             cookie,
@@ -126,6 +122,41 @@ class _UnixSocket:
     """Whether it is a connected stream socket with a name."""
     is_over: bool
     """Whether nothing comes from its peer any more."""
+
+
+@dataclass(frozen=True)
+class SocketOwner:
+    """Who has made a socket, whoever holds it now."""
+
+    uid: int
+    control_group: int
+    """The id of the control group of version 2 (cgroups(7)), which is the inode of its folder."""
+
+
+def owner_of_client(ssh_connection: str) -> SocketOwner | None:
+    """Who has made the client's end of a connection, if that end is established here. `ssh_connection` is what the
+    sshd at its other end says, on another machine.
+
+    None for link-local addresses too, whose interface only that machine knows, and before Linux 5.8, which tells no
+    control groups.
+    """
+    ends = None if "%" in ssh_connection else _ends(ssh_connection)
+    reply = errno.EINVAL if ends is None else _answer(_request(*ends, _ANY_SOCKET))
+    if isinstance(reply, int) or len(reply) < _ATTRIBUTES or reply[_STATE] != _ESTABLISHED:
+        return None  # without such a connection, the kernel names one that listens at the client's port
+    (uid,) = struct.unpack_from("=I", reply, _UID)
+    group = _attributes(reply, _ATTRIBUTES).get(_CONTROL_GROUP, b"")
+    return SocketOwner(uid, int.from_bytes(group, sys.byteorder)) if len(group) == 8 else None
+
+
+def _attributes(reply: bytes, place: int) -> dict[int, bytes]:
+    """The attributes of a reply, which begin at `place`."""
+    found: dict[int, bytes] = {}
+    while place + _ATTRIBUTE.size <= len(reply):
+        length, name = _ATTRIBUTE.unpack_from(reply, place)
+        found[name] = reply[place + _ATTRIBUTE.size : place + length]
+        place += max(length + 3 & ~3, _ATTRIBUTE.size)
+    return found
 
 
 def _answer(request: bytes) -> bytes | int:
@@ -150,6 +181,13 @@ def _request(own: _Address, peer: _Address, cookie: bytes) -> bytes:
     body += _ID.pack(own.port, peer.port, own.packed, peer.packed)
     body += struct.pack("=I", own.interface or peer.interface) + cookie
     return _HEADER.pack(_HEADER.size + len(body), _BY_FAMILY, _REQUEST, 1, 0) + body
+
+
+def _ends(ssh_connection: str) -> tuple[_Address, _Address] | None:
+    """The ends of the client and of the server, as `SSH_CONNECTION` names them."""
+    words = ssh_connection.split(" ")
+    client, server = (_address(*words[:2]), _address(*words[2:])) if len(words) == 4 else (None, None)
+    return (client, server) if client and server and client.family == server.family else None
 
 
 def _address(host: str, port: str) -> _Address | None:

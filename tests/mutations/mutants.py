@@ -953,6 +953,42 @@ MUTANTS = {
             "Configurations(network, network,",
             "test_a_user_who_takes_all_ports_does_not_keep_the_phone_from_ending_their_login",
         ),
+        Mutant(
+            "a connection of any user within the login session begins in it",
+            "if login.uid != owner.uid or _control_group(login) != owner.control_group:",
+            "if _control_group(login) != owner.control_group:",
+            "test_no_other_connection_begins_in_it",
+        ),
+        Mutant(
+            "a connection of the user from anywhere begins in the login",
+            "if login.uid != owner.uid or _control_group(login) != owner.control_group:",
+            "if login.uid != owner.uid:",
+            "test_no_other_connection_begins_in_it",
+        ),
+        Mutant(
+            "a login has the control group of the session that it names, whose ever that is",
+            """if f"0::{own}" not in file.read().split("\\n"):""",
+            """if "0::" not in file.read():""",
+            "test_a_login_within_the_session_of_another_user_has_no_control_group_of_its_own",
+        ),
+        Mutant(
+            "the process of a login may have ended, and its id be another one's",
+            "if is_running(login):  # asked last",
+            "if True:  # asked last",
+            "test_a_login_whose_process_has_ended_counts_no_more",
+        ),
+        Mutant(
+            "a socket that listens at the client's port is taken for the connection",
+            "len(reply) < _ATTRIBUTES or reply[_STATE] != _ESTABLISHED:",
+            "len(reply) < _ATTRIBUTES:",
+            "test_a_socket_that_listens_at_the_clients_port_is_no_connection",
+        ),
+        Mutant(
+            "connections begin in a session that covers nothing any more",
+            "kept.state is not State.OPEN or kept.revoked or kept.away or kept.approved == 0.0:",
+            "kept.state is not State.OPEN:",
+            "test_nothing_begins_in_a_session_that_is_not_open_or_covers_nothing",
+        ),
     ),
     "Who is asked is the gateway's to say": (
         Mutant(

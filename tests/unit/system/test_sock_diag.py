@@ -1,4 +1,4 @@
-"""Whether the client of a connection has hung up: real sockets."""
+"""Whether the client of a connection has hung up, and whose its socket is: real sockets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.system.sock_diag import TcpClient, UnixClient
+from pam_iampass.system.sock_diag import TcpClient, UnixClient, owner_of_client
 
 LOCAL = {"IPv4": "127.0.0.1", "IPv6": "::1", "IPv4 on a socket of IPv6": "127.0.0.1"}
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: to close means to reset
@@ -111,7 +111,7 @@ def test_a_later_connection_with_the_same_addresses_is_another_one(pair: Pair) -
         assert not TcpClient(pair.name).has_hung_up()
 
 
-@pytest.mark.parametrize(
+NO_CONNECTION = pytest.mark.parametrize(
     "text",
     [
         "",
@@ -124,6 +124,9 @@ def test_a_later_connection_with_the_same_addresses_is_another_one(pair: Pair) -
         "127.0.0.1 " + "1" * 5000 + " 127.0.0.1 2",
     ],
 )
+
+
+@NO_CONNECTION
 def test_a_text_that_names_no_connection_watches_nothing(text: str) -> None:
     assert not TcpClient(text).has_hung_up()
 
@@ -136,6 +139,63 @@ def test_where_the_kernel_cannot_be_asked_nobody_has_hung_up(
     pair.hang_up()
     monkeypatch.setattr(socket, "AF_NETLINK", 45)  # no such family
     assert not watch.has_hung_up()
+
+
+# Whose socket it is
+
+
+def test_the_clients_end_belongs_to_who_made_it(pair: Pair) -> None:
+    os.fchown(pair.server.fileno(), 61184, -1)  # as if another user had made the other end
+    found = owner_of_client(pair.name)
+    assert found is not None
+    assert (found.uid, found.control_group > 0) == (os.getuid(), True)
+
+
+@pytest.mark.parametrize("kind", ["IPv4", "IPv6"])
+def test_an_ipv4_connection_of_an_ipv6_socket_is_found_by_its_ipv4_addresses(kind: str) -> None:
+    """A client may connect to ::ffff:192.0.2.7: its sshd, and the kernel there, see IPv4."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(socket.AF_INET6) as client:
+        port = listener.getsockname()[1]
+        client.connect(("::ffff:127.0.0.1", port))
+        host = "127.0.0.1" if kind == "IPv4" else "::ffff:127.0.0.1"
+        assert owner_of_client(f"{host} {client.getsockname()[1]} {host} {port}") is not None
+
+
+def test_a_socket_that_listens_at_the_clients_port_is_no_connection(pair: Pair) -> None:
+    """The kernel names it where there is no connection."""
+    host, port = pair.client.getpeername()[:2]
+    assert owner_of_client(f"{host} {port} {host} 9") is None
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_connection_that_its_client_has_closed_is_nobodys(pair: Pair, reset: bool) -> None:
+    pair.hang_up(reset=reset)
+    assert owner_of_client(pair.name) is None
+
+
+@NO_CONNECTION
+def test_a_text_that_names_no_connection_names_nobody(text: str) -> None:
+    assert owner_of_client(text) is None
+
+
+def test_an_interface_of_another_machine_says_nothing(pair: Pair) -> None:
+    host, port, *server = pair.name.split(" ")
+    assert owner_of_client(" ".join([f"{host}%lo", port, *server])) is None
+
+
+@pytest.mark.needs_root
+def test_the_owner_is_asked_for_without_capabilities(pair: Pair) -> None:
+    """As the agent does."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setresuid(61184, 61184, 61184)
+        os.write(writer, b"yes" if owner_of_client(pair.name) else b"no")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 9) == b"yes"
+    os.close(reader)
+    os.close(writer)
 
 
 # Over AF_UNIX

@@ -1,0 +1,51 @@
+"""Whether a connection to another host begins within a login here: the same person, who has not gone away.
+
+The question comes from the gateway, with the four addresses and ports that the other host's sshd has. The answer is the
+kernel's: the socket was made by the user of the login, within the control group of the login session. No program of
+another user, and none of the same user outside that session, can make such a socket, and the agent needs no
+capability to see it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Callable
+
+from pam_iampass.session.kept_session import AttachedLogin, KeptSession, State
+from pam_iampass.system.sock_diag import owner_of_client
+
+CGROUPS = "/sys/fs/cgroup"
+
+
+def begins_in(kept: KeptSession, connection: str, is_running: Callable[[AttachedLogin], bool]) -> bool:
+    """Whether a connection begins in a login of this session. `connection` is `SSH_CONNECTION` on the other host.
+
+    `is_running` says whether the process of a login has not ended.
+    """
+    if kept.state is not State.OPEN or kept.revoked or kept.away or kept.approved == 0.0:
+        return False
+    owner = owner_of_client(connection)
+    if owner is None:
+        return False
+    for login in kept.attached:
+        if login.uid != owner.uid or _control_group(login) != owner.control_group:
+            continue
+        if is_running(login):  # asked last: until now, its id was that of no other process
+            return True
+    return False
+
+
+def _control_group(login: AttachedLogin) -> int | None:
+    """The id of the control group that logind has made for a login; None if the login has none of its own.
+
+    That of su and sudo is in the session of the login in which they were called. Where pam_systemd has failed, the
+    process is in the control group of its service, with all other logins.
+    """
+    own = f"/user.slice/user-{login.uid}.slice/session-{login.xdg_session}.scope"
+    try:
+        with open(f"/proc/{login.pid}/cgroup", encoding="utf-8") as file:
+            if f"0::{own}" not in file.read().split("\n"):
+                return None
+        return os.stat(CGROUPS + own).st_ino
+    except (OSError, ValueError):
+        return None
