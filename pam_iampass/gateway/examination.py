@@ -29,7 +29,7 @@ from pam_iampass.text import names
 _SECONDS = 15.0
 _CLOCK_TOLERANCE = 10.0
 _TESTED = 17
-_SIGNED = ("host", "invite", "person", "session", "fleet")
+_SIGNED = ("host", "invite", "person", "recovery", "bypass", "session", "fleet")
 """The tables whose rows have a MAC."""
 
 
@@ -202,7 +202,7 @@ async def _forged(gateway: Gateway, connection: Connection, table: str) -> list[
         try:
             gateway.keys.verified(table, row)
         except Tampered:
-            found.append(f"{table} {row.get('name') or row.get('id')}")
+            found.append(f"{table} {row.get('name') or row.get('id') or row['person']}")
     return found
 
 
