@@ -142,7 +142,12 @@ class Reference:
 
 HOST = Reference(
     ("iampass.yaml", 5, "settings and users of the second factor for logins"),
-    ("/etc/iampass/iampass.yaml", "/etc/iampass/users.yaml", "/etc/iampass/users.d/USER.yaml"),
+    (
+        "/etc/iampass/iampass.yaml",
+        "/etc/iampass/joined.yaml",
+        "/etc/iampass/users.yaml",
+        "/etc/iampass/users.d/USER.yaml",
+    ),
     SCHEMA,
     SHARED,
     _HEAD.format(module="pam_iampass/config/schema.py", title="Settings"),
