@@ -135,7 +135,7 @@ def test_a_gateway_that_was_held_up_has_lost_its_leases(
     begun = caller.ask("alice").authentication
     before = gateway_server.gateway.leases.holder
     gateway_server.rows("UPDATE lease_holder SET until = now() - interval '1 second' WHERE id = %s", before)
-    wait_until(lambda: holder(second)[1] == 2, "nobody has taken it over", TAKEN_OVER)
+    wait_until(lambda: holder(second)[1] >= 2, "nobody has taken it over", TAKEN_OVER)
     wait_until(lambda: gateway_server.gateway.leases.holder != before, "it has not noticed", TAKEN_OVER)
     sandbox.approve("token-of-alice")
     assert caller.answer(begun) == "active"
