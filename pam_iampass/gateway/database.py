@@ -119,14 +119,22 @@ _ASKED_AFTER_SECONDS = 1.0
 _OWN_CONNECTIONS = 2
 """Those that requests leave to the gateway's own work, such as to watch what is on a phone."""
 _WHOSE: ContextVar[str | None] = ContextVar("whose", default=None)
+_KNOWN: ContextVar[bool] = ContextVar("known", default=True)
+_WAIT_SECONDS = 10.0
+"""How long what has begun waits until one of the connections is free."""
 _FAR_SIDE = {errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT}
 _MIGRATIONS_LOCK = 0x69616D70  # an arbitrary number that all gateways use
 
 
-def work_for(whose: str) -> None:
+def work_for(whose: str, *, known: bool = True) -> None:
     """What this task does from here on, and what it begins, is for this host or address: each has at most half of the
-    connections at the same time."""
+    connections at the same time.
+
+    Where there is more to do than can be done, nothing is given up that has cost something: all those whose signature
+    is not checked yet (not `known`) have a quarter of the connections, and wait less long for one.
+    """
     _WHOSE.set(whose)
+    _KNOWN.set(known)
 
 
 class DatabaseError(Exception):
@@ -184,6 +192,7 @@ class Database:
         self._share = max(1, connections // 2)
         self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._for_requests = asyncio.Semaphore(max(1, connections - _OWN_CONNECTIONS))
+        self._for_unknown = asyncio.Semaphore(max(1, connections // 4))
 
     async def __aenter__(self) -> Database:
         await self._pool.open()
@@ -234,26 +243,26 @@ class Database:
                 connection.used_at = time.monotonic()
                 await self._pool.putconn(connection)
 
-    async def _take_turn(self, turn: ExitStack, until: Deadline) -> None:
+    async def _take_turn(self, turn: ExitStack) -> None:
         """Wait until a host or address may have one more connection. Raises TimeoutError."""
-        whose = _WHOSE.get()
+        whose, known = _WHOSE.get(), _KNOWN.get()
         if whose is None:
             return
+        until = Deadline.after(_WAIT_SECONDS if known else CONNECT_SECONDS)
         # Kept while a transaction holds or awaits a part of it.
         share = self._shares.setdefault(whose, asyncio.Semaphore(self._share))
-        for each in (share, self._for_requests):
+        for each in (share, *(() if known else (self._for_unknown,)), self._for_requests):
             # To wait with a time-out costs more than all the rest.
             await (asyncio.wait_for(each.acquire(), until.remaining()) if each.locked() else each.acquire())
             turn.callback(each.release)
 
     async def _connection(self, turn: ExitStack) -> Connection:
-        until = Deadline.after(CONNECT_SECONDS)
         try:
             try:
-                await self._take_turn(turn, until)
+                await self._take_turn(turn)
             except TimeoutError:  # nobody has tried to connect, and many who wait must not begin to
                 raise _counted(DatabaseAway("no connection to the database: all are in use")) from None
-            return await self._pool.getconn(until.remaining())
+            return await self._pool.getconn(CONNECT_SECONDS)
         except (TimeoutError, PoolTimeout, psycopg.OperationalError) as error:
             # The pool says the same when the database refuses and when all connections are in use.
             unreachable = await is_unreachable(self._conninfo)

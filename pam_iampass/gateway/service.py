@@ -292,8 +292,12 @@ async def signed_by_host(gateway: Gateway, request: IncomingRequest) -> Host:
         raise unauthorized("UNKNOWN_CLIENT", "the row of this host was not written by a gateway") from None
     if host is None:
         raise Unknown("application", id)
-    await _require_signature(gateway, request, id, host.secret, partial(_spend_now, gateway))
-    work_for(host.id)
+
+    async def spend(client: str, nonce: str) -> bool:
+        work_for(client)
+        return await _spend_now(gateway, client, nonce)
+
+    await _require_signature(gateway, request, id, host.secret, spend)
     return host
 
 
@@ -321,6 +325,7 @@ async def _session_that_signed(
         return gateway.keys.session_secret(id)
 
     async def spend(credentials: Credentials) -> bool:
+        work_for_sender(request, known=True)
         # A GET changes nothing.
         return request.method == "GET" or await _spend_now(gateway, str(id), credentials.nonce)
 
@@ -353,9 +358,9 @@ def _require_active(host: Host | None) -> Host:
     return host
 
 
-def work_for_sender(request: IncomingRequest) -> None:
-    """What is done for a request is for its address until a signature shows whose it is."""
-    work_for(owner_of(request.remote) if request.remote else "")
+def work_for_sender(request: IncomingRequest, *, known: bool = False) -> None:
+    """What is done for a request is for its address until a signature shows whose it is (`known`)."""
+    work_for(owner_of(request.remote) if request.remote else "", known=known)
 
 
 async def require_signature(

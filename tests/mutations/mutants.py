@@ -1382,6 +1382,12 @@ MUTANTS = {
             "test_a_host_leaves_connections_to_others_and_all_hosts_some_to_the_gateway",
         ),
         Mutant(
+            "requests that nobody may have signed take all connections",
+            "*(() if known else (self._for_unknown,))",
+            "*()",
+            "test_requests_whose_signature_is_not_checked_leave_connections_to_those_that_have_begun",
+        ),
+        Mutant(
             "requests leave a gateway no connection to watch phones with",
             "self._for_requests = asyncio.Semaphore(max(1, connections - _OWN_CONNECTIONS))",
             "self._for_requests = asyncio.Semaphore(connections)",
@@ -1389,7 +1395,7 @@ MUTANTS = {
         ),
         Mutant(
             "what is done for a request without a signature counts for nobody",
-            'work_for(owner_of(request.remote) if request.remote else "")',
+            'work_for(owner_of(request.remote) if request.remote else "", known=known)',
             "pass",
             "test_what_is_done_for_a_host_is_of_its_share",
         ),
