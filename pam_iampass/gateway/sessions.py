@@ -407,9 +407,10 @@ async def _admitted(
     gateway: Gateway, connection: Connection, host_id: str, asked: AskedStart
 ) -> tuple[Person | None, HostSession | Reason | Throttled]:
     """The person, and the new row of a request that is to be made now; else None, and the answer."""
-    host = await hosts.find(gateway, connection, host_id)
-    if host is None:
+    read = await _read(connection, host_id, asked)
+    if read is None:
         return None, Reason.HOST_SUSPENDED  # removed since its signature was checked
+    host = hosts.of(gateway, read["host"], id=host_id)
 
     async def refused(reason: Reason, why: str = "") -> tuple[None, Reason]:
         recorded = await _record_refusal(connection, host, asked, reason, why)
@@ -420,28 +421,23 @@ async def _admitted(
         )
         return None, Reason.HOST_THROTTLED
 
-    person = await allowed(gateway, connection, host, asked.machine, asked.person)
+    person = await allowed(gateway, connection, host, asked.machine, asked.person, read["person"])
     if isinstance(person, Reason):
         return await refused(person)
-    turns.prepare(connection, person.name)
-    before = await turns.locked(connection, person.name)
-    if asked.request_id is not None:
-        row = await one(
-            connection,
-            "SELECT * FROM session WHERE host = %s AND request_id = %s",
-            host.id,
-            asked.request_id,
-        )
-        if row is not None:
-            return None, await _repeated(gateway, connection, host, row, asked)
+    if read["turn"]["person"] is None:
+        before = await turns.locked(connection, person.name)
+    else:
+        before = turns.Turns.of(read["turn"], person.name)
+    if read["session"]["id"] is not None:
+        return None, await _repeated(gateway, connection, host, read["session"], asked)
     # A second person who is bypassed lets nobody else in. Without an id, the answer could not say for what it is.
-    if asked.request_id is not None and "asker" not in asked.details:
+    if read["counted"]["bypassed"] and asked.request_id is not None and "asker" not in asked.details:
         service = asked.details.get("service", "")
         bypass = await bypasses.find(gateway, connection, host, person.name, service)
         if bypass is not None:
             await _record_bypass(connection, host, asked, bypass)
             return None, Reason.BYPASSED
-    if await _not_started(connection, host, person.name) >= _NOT_STARTED_A_MINUTE:
+    if read["counted"]["not_started"] >= _NOT_STARTED_A_MINUTE:
         return await refused(Reason.HOST_THROTTLED)
     if is_slowed(host, before.now) and await _has_started(connection, host):
         return await refused(Reason.HOST_THROTTLED)
@@ -459,6 +455,32 @@ async def _admitted(
     return (person if session.state is State.STARTING else None), session
 
 
+async def _read(connection: Connection, host: str, asked: AskedStart) -> Mapping[str, Any] | None:
+    """The rows of a host, of the person whom it asks for, of their turns, which are locked, and of an earlier call with
+    this request id, where there are such; and what is counted. None if there is no host."""
+    name = "" if people.person_name_error(asked.person) else asked.person
+    connection.later(
+        turns.LOCK, (name,)
+    )  # a statement of its own: the next one finds what others have written
+    return await one(
+        connection,
+        f"""
+        SELECT NULL AS "host:", host.*, NULL AS "person:", person.*, NULL AS "session:", session.*,
+            NULL AS "turn:", turn.person, turn.state, {turns.NOW} AS now,
+            NULL AS "counted:",
+            EXISTS (SELECT 1 FROM bypass WHERE bypass.person = %s AND ends_at > now()) AS bypassed,
+            (SELECT count(*) FROM session WHERE session.host_name = host.name AND session.person = %s
+                AND state = 'not_started' AND began_at > now() - interval '1 minute') AS not_started
+        FROM host
+            LEFT JOIN person ON person.name = %s
+            LEFT JOIN turn ON turn.person = %s
+            LEFT JOIN session ON session.host = host.id AND session.request_id = %s
+        WHERE host.id = %s
+        """,  # noqa: S608
+        *(name, name, name, name, asked.request_id, host),
+    )
+
+
 def _login(host: Host, person: Person, asked: AskedStart, id: uuid.UUID, moment: float) -> Pending:
     """What asks for a turn. Within an hour, a host has the same name when it has left and joined again."""
     told = asked.details
@@ -474,16 +496,24 @@ def _login(host: Host, person: Person, asked: AskedStart, id: uuid.UUID, moment:
 
 
 async def allowed(
-    gateway: Gateway, connection: Connection, host: Host, machine: str | None, name: str
+    gateway: Gateway,
+    connection: Connection,
+    host: Host,
+    machine: str | None,
+    name: str,
+    row: Mapping[str, Any] | None = None,
 ) -> Person | Reason:
-    """The person of this name, who can log in to this host, which may ask; else why not."""
+    """The person of this name, who can log in to this host, which may ask; else why not.
+
+    `row` is the person's, with the name None if there is none; it is read here if it is not given.
+    """
     if gateway.restored:
         return Reason.RESTORED
     if host.status is not HostStatus.ACTIVE:
         return Reason.HOST_SUSPENDED if host.status is HostStatus.SUSPENDED else Reason.HOST_NOT_ADMITTED
     if not await _is_its_machine(gateway, connection, host, machine):
         return Reason.WRONG_MACHINE
-    person = await _person(gateway, connection, host, name)
+    person = await _person(gateway, connection, host, name, row)
     if person is None or not person.active:
         return Reason.UNKNOWN_USER
     policy = gateway.settings.policy_of(host.group)
@@ -506,11 +536,15 @@ async def _is_its_machine(gateway: Gateway, connection: Connection, host: Host, 
     return False
 
 
-async def _person(gateway: Gateway, connection: Connection, host: Host, name: str) -> Person | None:
+async def _person(
+    gateway: Gateway, connection: Connection, host: Host, name: str, row: Mapping[str, Any] | None
+) -> Person | None:
     if people.person_name_error(name) is not None:
         return None
     try:
-        return await people.find(gateway, connection, name)
+        if row is None:
+            return await people.find(gateway, connection, name)
+        return None if row["name"] is None else people.of(gateway, row, name=name)
     except Tampered as error:
         await alert(connection, host.name, str(error), person=name)
         return None
@@ -525,17 +559,6 @@ async def _repeated(
         await alert(connection, host.name, str(error), person=asked.person)
         return Reason.TRY_AGAIN
     return session if session.parameters == asked.digest else Reason.REQUEST_ID_REUSED
-
-
-async def _not_started(connection: Connection, host: Host, person: str) -> int:
-    """The starts of a host for one person within a minute after which no phone has rung."""
-    counted = await one(
-        connection,
-        "SELECT count(*) AS recent FROM session WHERE host_name = %s AND person = %s AND state = 'not_started'"
-        " AND began_at > now() - interval '1 minute'",
-        *(host.name, person),
-    )
-    return 0 if counted is None else int(counted["recent"])
 
 
 def is_slowed(host: Host, moment: float) -> bool:

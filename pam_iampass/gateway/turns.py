@@ -30,12 +30,13 @@ from pam_iampass.login.throttle import (
 
 END_SECONDS = 15.0
 """After its deadline, for a request to be ended: its turn is over then, whatever became of it."""
-_ROW = """
-SELECT person, state, extract(
-    epoch FROM greatest(clock_timestamp(), least(changed_at, clock_timestamp() + interval '1 minute'))
-)::float8 AS now FROM turn
-"""
-"""With the time now, which does not go back: the clock of a standby that was promoted may be behind."""
+LOCK = "SELECT 1 FROM turn WHERE person = %s FOR UPDATE"
+"""The lock of a person's turns."""
+NOW = """extract(
+    epoch FROM greatest(clock_timestamp(), least(turn.changed_at, clock_timestamp() + interval '1 minute'))
+)::float8"""
+"""The time of a row, which does not go back: the clock of a standby that was promoted may be behind."""
+_ROW = f"SELECT person, state, {NOW} AS now FROM turn"  # noqa: S608
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,11 @@ class Turns:
     now: float
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Turns:
-        """Raises Tampered."""
+    def of(cls, row: Mapping[str, Any], person: str | None = None) -> Turns:
+        """Raises Tampered, also if it is not the row of this person."""
         try:
+            if person not in (None, row["person"]):
+                raise ValueError(person)
             datetime.fromtimestamp(row["now"], timezone.utc)
             return cls(row["person"], _state(row["state"]), row["now"])
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
@@ -72,21 +75,18 @@ class Turns:
         return bool(self.overdue) or self.state.first(self.now) is not None
 
 
-def prepare(connection: Connection, person: str) -> None:
-    """See to it that the person has a row, together with the statement that locks it."""
-    connection.later(
-        "INSERT INTO turn VALUES (%s, '{}', false, clock_timestamp()) ON CONFLICT DO NOTHING", (person,)
-    )
-
-
 async def locked(connection: Connection, person: str) -> Turns:
     """The turns of a person, which nobody else changes until the transaction ends. Raises Tampered."""
-    statement = f"{_ROW} WHERE person = %s FOR UPDATE"
+    statement = f"{_ROW} WHERE person = %s"
+    connection.later(LOCK, (person,))
     row = await one(connection, statement, person)
     while row is None:
-        prepare(connection, person)
+        connection.later(
+            "INSERT INTO turn VALUES (%s, '{}', false, clock_timestamp()) ON CONFLICT DO NOTHING", (person,)
+        )
+        connection.later(LOCK, (person,))
         row = await one(connection, statement, person)
-    return Turns.of(row)
+    return Turns.of(row, person)
 
 
 async def write(connection: Connection, turns: Turns, state: ThrottleState) -> None:

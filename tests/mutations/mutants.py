@@ -1105,8 +1105,8 @@ MUTANTS = {
     "A gateway has a phone ring at most once, for those it may, and approves nothing that IAMPASS does not": (
         Mutant(
             "a start that was made is made again",
-            "        if row is not None:\n            return None, await _repeated(",
-            "        if not row:\n            return None, await _repeated(",
+            'if read["session"]["id"] is not None:',
+            "if False:",
             "test_a_repeat_gets_the_session_of_the_first_call",
         ),
         Mutant(
@@ -1485,7 +1485,7 @@ MUTANTS = {
         ),
         Mutant(
             "starts for which no phone rings are without limit",
-            "if await _not_started(connection, host, person.name) >= _NOT_STARTED_A_MINUTE:",
+            'if read["counted"]["not_started"] >= _NOT_STARTED_A_MINUTE:',
             "if False:",
             "test_starts_for_which_no_phone_rings_are_few_too",
         ),
@@ -1543,8 +1543,8 @@ MUTANTS = {
         ),
         Mutant(
             "the bypass of a second person counts",
-            'if asked.request_id is not None and "asker" not in asked.details:',
-            "if asked.request_id is not None:",
+            'if read["counted"]["bypassed"] and asked.request_id is not None and "asker" not in asked.details:',
+            'if read["counted"]["bypassed"] and asked.request_id is not None:',
             "test_a_second_person_who_is_bypassed_is_asked",
         ),
         Mutant(
@@ -1637,8 +1637,8 @@ MUTANTS = {
     "A person has one request at a time over all hosts, and no host or address keeps others from their turn": (
         Mutant(
             "two gateways give a turn at the same moment",
-            'statement = f"{_ROW} WHERE person = %s FOR UPDATE"',
-            'statement = f"{_ROW} WHERE person = %s"',
+            'LOCK = "SELECT 1 FROM turn WHERE person = %s FOR UPDATE"',
+            'LOCK = "SELECT 1 FROM turn WHERE person = %s"',
             "test_one_gateway_at_a_time_looks_whose_turn_it_is",
         ),
         Mutant(
@@ -1679,8 +1679,8 @@ MUTANTS = {
         ),
         Mutant(
             "who may not ask any more when the turn comes does",
-            "found = await sessions.allowed(gateway, connection, host, host.machine, row[",
-            "found = await sessions._person(gateway, connection, host, row[",
+            'found = await sessions.allowed(gateway, connection, host, host.machine, row["person"])',
+            'found = await sessions._person(gateway, connection, host, row["person"], None)',
             "test_who_may_not_ask_any_more_when_the_turn_comes_does_not[HOST_SUSPENDED]",
         ),
         Mutant(
@@ -1703,7 +1703,7 @@ MUTANTS = {
         ),
         Mutant(
             "a clock that goes back gives a turn twice",
-            "epoch FROM greatest(clock_timestamp(), least(changed_at, clock_timestamp() + interval '1 minute'))",
+            "epoch FROM greatest(clock_timestamp(), least(turn.changed_at, clock_timestamp() + interval '1 minute'))",
             "epoch FROM clock_timestamp()",
             "test_the_time_of_turns_does_not_go_back_when_the_databases_clock_does",
         ),
