@@ -8,8 +8,9 @@ import contextlib
 import heapq
 import time
 import uuid
-from collections.abc import AsyncIterator, Container
+from collections.abc import AsyncIterator, Container, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 
@@ -38,6 +39,7 @@ _DUE_SECONDS = 0.05
 _CHANGES_SECONDS = 0.25
 """How often it is asked what other gateways and commands have written about sessions that hosts wait for."""
 _CLEAN_SECONDS = 60.0
+_CANCELLED_AGAIN_SECONDS = 1.0
 _STOP_SECONDS = 5.0
 """For the starts that are under way when the gateway stops."""
 _FAILURES = (IampassError, DatabaseError, psycopg.Error, Tampered, ValueError)
@@ -78,14 +80,23 @@ async def watching(
         if gateway.starts:
             await asyncio.wait(list(gateway.starts.values()), timeout=_STOP_SECONDS)
         ending = [*tasks, *(asked.answer for asked in gateway.asked.values())]
-        for task in ending:
-            task.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)
+        await _end(ending)
         with contextlib.suppress(*_FAILURES):
             async with gateway.database.transaction() as connection:
                 await gateway.leases.give_back(connection)
         for task in failed:
             task.result()
+
+
+async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, and wait until they have ended. A statement that is cancelled can end as a failure of the database,
+    after which a task goes on: it is cancelled again."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        ended, left = await asyncio.wait(left, timeout=_CANCELLED_AGAIN_SECONDS)
+        await asyncio.gather(*ended, return_exceptions=True)  # what they raise is no news
 
 
 async def _keep_leases(gateway: Gateway) -> None:
@@ -111,9 +122,7 @@ async def _follow_all(gateway: Gateway, first_poll: float, approved: _Approved) 
                     del followed[id]
             await asyncio.sleep(_LOOK_SECONDS)
     finally:
-        for task in followed.values():
-            task.cancel()
-        await asyncio.gather(*followed.values(), return_exceptions=True)
+        await _end(followed.values())
 
 
 async def _look(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[HostSession, float]]:
@@ -202,9 +211,7 @@ class _Approved:
                 self._begin_due(time.monotonic())
                 await asyncio.sleep(_DUE_SECONDS)
         finally:
-            for task in self._polls:
-                task.cancel()
-            await asyncio.gather(*self._polls, return_exceptions=True)
+            await _end(self._polls)
 
     def _schedule(self, polled: _Polled, due: float) -> None:
         polled.due = due

@@ -1,11 +1,19 @@
-"""What the service writes about requests that it refuses."""
+"""The service: what it writes about requests that it refuses, and that it stops."""
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import time
+from contextlib import suppress
+
 import pytest
 
+from pam_iampass.gateway import watching
 from pam_iampass.gateway.cli.serve import Refusals
+from pam_iampass.gateway.database import DatabaseError
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest
+from tests.support.gateway_machine import initialised, serving
 
 
 def test_whoever_can_connect_does_not_fill_the_journal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,3 +45,42 @@ def test_what_was_left_out_is_counted(
         "refused: 5 requests more",
         *["refused: GET /\\x1b[2J: 404 UNKNOWN_CALL"] * 10,
     ]
+
+
+def test_a_task_that_takes_a_cancellation_for_a_failure_ends_too() -> None:
+    async def survives() -> None:
+        while True:
+            with suppress(DatabaseError):
+                try:
+                    await asyncio.sleep(0.1 if went_on else 60)
+                except asyncio.CancelledError:
+                    if not went_on:
+                        went_on.append(True)
+                        raise DatabaseError("canceling statement due to user request") from None
+                    raise
+
+    async def go() -> None:
+        task = asyncio.create_task(survives())
+        await asyncio.sleep(0)
+        await asyncio.wait_for(watching._end([task]), 10)
+        assert task.cancelled()
+
+    went_on: list[bool] = []
+    asyncio.run(go())
+    assert went_on
+
+
+def test_it_stops_also_while_the_database_hangs() -> None:
+    with initialised() as (server, _):
+        with serving():
+            began = time.monotonic()
+        assert time.monotonic() - began < 6.0
+        try:
+            with serving():
+                time.sleep(1.5)
+                server.send_all(signal.SIGSTOP)
+                time.sleep(1.5)  # it asks the database all the time
+                began = time.monotonic()
+            assert time.monotonic() - began < 15.0
+        finally:
+            server.send_all(signal.SIGCONT)
