@@ -70,9 +70,9 @@ class Gateway:
 
     restored: bool = False
     """Whether the database is an old copy that nobody has confirmed: no host is answered."""
-    newest_record: tuple[int, datetime | None] = (0, None)
-    """The id of the newest record when the database was looked at last, and when that was written; none if there was
-    none."""
+    how_far: tuple[int, datetime | None, int] = (0, None, 0)
+    """How far the database had come when it was looked at last: the id of its newest record, when that was written, and
+    how many there ever were."""
 
     # What a process may forget.
     starts: dict[tuple[str, str], asyncio.Task[Any]] = field(default_factory=dict)

@@ -58,17 +58,19 @@ class Host:
 async def find(gateway: Gateway, connection: Connection, id: str) -> Host | None:
     """The host with this id; None if there is none. Raises Tampered.
 
-    The same query sees whether the database has lost its newest record since it was looked at: no host is answered
-    then until it was looked at again (`restored.py`).
+    The same query sees whether the database has become an older one since it was looked at (`restored.py`): no host is
+    answered then until it was looked at again.
     """
-    record, written = gateway.newest_record
+    newest, written, records = gateway.how_far
     statement = (
-        "SELECT host.*, (SELECT at FROM record WHERE record.id = %s) AS newest FROM host WHERE host.id = %s"
+        "SELECT host.*, coalesce((SELECT at <> %s FROM record WHERE record.id = %s),"
+        " EXISTS (SELECT FROM record WHERE record.id < %s) OR (SELECT last_value FROM record_id_seq) < %s) AS older"
+        " FROM host WHERE host.id = %s"
     )
-    row = await one(connection, statement, record, id)
+    row = await one(connection, statement, written, newest, newest, records, id)
     if row is None:
         return None
-    if row.pop("newest") != written:
+    if row.pop("older"):
         gateway.restored = True
     return of(gateway, row, id=id)
 

@@ -171,7 +171,7 @@ async def look(gateway: Gateway) -> None:
     try:
         mark, gateway.restored = await compare(gateway)
         written = datetime.fromisoformat(mark.written) if mark.written else None
-        gateway.newest_record = (mark.newest, written)
+        gateway.how_far = (mark.newest, written, mark.records)
         remember(mark)
     except (Tampered, ValueError, OSError):
         gateway.restored = True

@@ -288,13 +288,26 @@ def test_before_the_signature_is_found_right_nothing_is_said(
         assert caller.send("POST", target, headers, b"{}").status == 401
 
 
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "DELETE FROM record WHERE id = 2",
+        "UPDATE record SET at = at - interval '1 s'",
+        "TRUNCATE record RESTART IDENTITY",
+    ],
+)
 def test_a_database_that_was_exchanged_for_an_old_copy_is_noticed_by_the_next_start(
-    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, lost: str
 ) -> None:
-    assert reason_of(caller.ask("carol")) == "NO_MOBILE_DEVICE"  # leaves a record
+    for _ in range(2):
+        assert reason_of(caller.ask("carol")) == "NO_MOBILE_DEVICE"  # leaves a record
     gateway_server.run(restored.look(gateway_server.gateway))
+    gateway_server.rows("DELETE FROM record WHERE id = 1")  # it was old
     assert caller.ask("alice").status == 202
-    gateway_server.rows("DELETE FROM record")
+    gateway_server.rows(
+        "INSERT INTO record (id, kind, fields) OVERRIDING SYSTEM VALUE VALUES (1, 'act', '{}')"
+    )
+    gateway_server.rows(lost)
     assert not gateway_server.gateway.restored
     assert reason_of(caller.ask("bob")) == "RESTORED"
     assert len(sandbox.sessions) == 1
