@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import socket
 import ssl
+import sys
 import time
 from asyncio import sslproto
 from contextlib import suppress
@@ -28,6 +30,8 @@ from pam_iampass.system.unix_sockets import notify
 from pam_iampass.text import clean
 
 _A_DAY = 86400.0
+_STOP_SECONDS = 10.0
+"""For what is under way when the process is told to stop; longer than starts are waited for."""
 _LINES_A_SECOND = 10
 _TLS_BUFFER = 16 * 1024
 """Bytes that asyncio reads at once from a TLS connection, for which it has 256 KiB ready. Requests and answers are
@@ -48,9 +52,14 @@ async def serve_hosts(gateway: Gateway) -> None:
     sslproto.SSLProtocol.max_size = _TLS_BUFFER  # type: ignore[attr-defined]  # not in Python 3.9
     gc.freeze()
     gc.set_threshold(_GARBAGE)
-    stopping = asyncio.Event()
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def stop() -> None:
+        stopping.set()
+        loop.call_later(_STOP_SECONDS, _give_up)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, stop)
     settings = gateway.settings
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -82,6 +91,13 @@ async def serve_hosts(gateway: Gateway) -> None:
     watching_certificate.cancel()
     showing.cancel()
     notify("STOPPING=1")
+
+
+def _give_up() -> None:
+    """End, although statements are under way that cannot be cancelled, since the database hangs. What was begun is in
+    the database, for the next process or another gateway, as if this one had been killed."""
+    print("the database does not answer: stopped without it", file=sys.stderr, flush=True)
+    os._exit(0)
 
 
 async def _watch_certificate(gateway: Gateway) -> None:
