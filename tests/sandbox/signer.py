@@ -97,7 +97,7 @@ class Signer(Generic[S]):
             connection.putrequest(method, target, skip_host="host" in names, skip_accept_encoding=True)
             for name, value in pairs:
                 connection.putheader(name, value)
-            if body or method == "POST":
+            if "content-length" not in names and (body or method == "POST"):
                 connection.putheader("Content-Length", str(len(body)))
             connection.endheaders(body or None)
             response = connection.getresponse()
