@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,14 +18,16 @@ import pytest
 from pam_iampass.session import presence
 from pam_iampass.session.descriptors import WatchedProcess
 from pam_iampass.session.kept_session import AttachedLogin, KeptSession, State
+from pam_iampass.system.boot import since_boot
 from tests.support.sessions import keeping
 from tests.support.setting import Setting
+from tests.support.world import wait_until
 from tests.unit.session.test_store import KEPT
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_isolated_root]
 
 #: User ids that no other run and no account has.
-ALICE, MALLORY = (1_000_000_000 + 2 * os.getpid() + each for each in (0, 1))
+ALICE, MALLORY = (1_000_000_000 + 2 * random.randrange(10**8) + each for each in (0, 1))
 SESSION = "/user.slice/user-{}.slice/session-c7.scope"
 OTHER_SESSION = "/user.slice/user-{}.slice/session-c8.scope"
 BY_SYSTEMD = "/user.slice/user-{}.slice/user@{}.service"
@@ -85,10 +89,19 @@ def here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         yield Machine(groups, processes, listener)
     for uid in (ALICE, MALLORY):
         for folder, _folders, _files in os.walk(groups / f"user.slice/user-{uid}.slice", topdown=False):
-            os.rmdir(folder)
+            wait_until(partial(is_removed, folder), f"{folder} has processes")
     if not existed:
         with contextlib.suppress(OSError):  # another run needs it
             (groups / "user.slice").rmdir()
+
+
+def is_removed(folder: str) -> bool:
+    """Remove a control group; False as long as processes that have ended are in it."""
+    try:
+        os.rmdir(folder)
+    except OSError:
+        return False
+    return True
 
 
 def kept(*logins: AttachedLogin, **facts: object) -> KeptSession:
@@ -175,7 +188,8 @@ def test_a_login_whose_process_has_ended_counts_no_more(here: Machine, world: Se
     connection = here.connect(SESSION, ALICE)
     with keeping(world) as kept_sessions:
         sessions = kept_sessions.sessions
-        sessions.begin(kept(login))
+        now = since_boot()  # else it is as old as the settings allow, and ends
+        sessions.begin(kept(login, began=now, approved=now))
         assert not sessions.begins_in(KEPT.id, connection), "not watched"
         sessions.descriptors.add(WatchedProcess(KEPT.id, login.pid), os.pidfd_open(login.pid))
         assert sessions.begins_in(KEPT.id, connection)
