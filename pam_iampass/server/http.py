@@ -327,6 +327,8 @@ async def serve(
     """
 
     async def respond(request: web.BaseRequest) -> web.StreamResponse:
+        if (request.content_length or 0) > bounds.body:  # answered while the client has not sent all of it
+            raise web.HTTPRequestEntityTooLarge(bounds.body, request.content_length or 0)
         try:
             await asyncio.wait_for(request.read(), bounds.seconds)
         except asyncio.TimeoutError:
