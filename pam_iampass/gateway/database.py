@@ -130,8 +130,8 @@ def work_for(whose: str, *, known: bool = True) -> None:
     """What this task does from here on, and what it begins, is for this host or address: each has at most half of the
     connections at the same time.
 
-    Where there is more to do than can be done, nothing is given up that has cost something: all those whose signature
-    is not checked yet (not `known`) have a quarter of the connections, and wait less long for one.
+    If there is more to do than can be done, those whose signature is not checked yet (not `known`) give up first: they
+    have cost least.
     """
     _WHOSE.set(whose)
     _KNOWN.set(known)
@@ -192,7 +192,6 @@ class Database:
         self._share = max(1, connections // 2)
         self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._for_requests = asyncio.Semaphore(max(1, connections - _OWN_CONNECTIONS))
-        self._for_unknown = asyncio.Semaphore(max(1, connections // 4))
 
     async def __aenter__(self) -> Database:
         await self._pool.open()
@@ -251,7 +250,7 @@ class Database:
         until = Deadline.after(_WAIT_SECONDS if known else CONNECT_SECONDS)
         # Kept while a transaction holds or awaits a part of it.
         share = self._shares.setdefault(whose, asyncio.Semaphore(self._share))
-        for each in (share, *(() if known else (self._for_unknown,)), self._for_requests):
+        for each in (share, self._for_requests):
             # To wait with a time-out costs more than all the rest.
             await (asyncio.wait_for(each.acquire(), until.remaining()) if each.locked() else each.acquire())
             turn.callback(each.release)

@@ -419,31 +419,23 @@ def test_a_host_leaves_connections_to_others_and_all_hosts_some_to_the_gateway(c
     run(conninfo, use, connections=6)
 
 
-def test_requests_whose_signature_is_not_checked_leave_connections_to_those_that_have_begun(
-    conninfo: str,
-) -> None:
+def test_requests_whose_signature_is_not_checked_give_up_first(conninfo: str) -> None:
     async def use(database: Database) -> None:
-        began, done = list[str](), asyncio.Event()
-
-        async def hold(whose: str, known: bool) -> None:
+        async def wait(whose: str, known: bool) -> None:
             work_for(whose, known=known)
-            async with database.statement():
-                began.append(whose)
-                await done.wait()
+            async with database.statement() as connection:
+                await one(connection, "SELECT 1")
 
-        unknown = [asyncio.create_task(hold(f"192.0.2.{number}", False)) for number in range(20)]
-        await asyncio.sleep(0.5)
-        assert len(began) == 2
-        known = [asyncio.create_task(hold(f"h-{number}", True)) for number in range(6)]
-        await asyncio.sleep(module.CONNECT_SECONDS)
-        assert began[2:] == [f"h-{number}" for number in range(4)]
-        done.set()
-        given_up = [each for each in await asyncio.gather(*unknown, return_exceptions=True) if each]
-        await asyncio.gather(*known)
-        assert len(given_up) == 18
-        assert not any(isinstance(each, DatabaseAway) and each.unreachable for each in given_up)
+        work_for("h-1")
+        async with database.transaction():
+            tasks = [asyncio.create_task(wait("h-2", known)) for known in (False, True)]
+            await asyncio.sleep(module.CONNECT_SECONDS + 0.5)
+        unknown, known = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(unknown, DatabaseAway)
+        assert not unknown.unreachable
+        assert known is None
 
-    run(conninfo, use, connections=8)
+    run(conninfo, use, connections=3)
 
 
 def test_whoever_waits_for_its_own_connections_does_not_find_the_database_unreachable(

@@ -1382,10 +1382,10 @@ MUTANTS = {
             "test_a_host_leaves_connections_to_others_and_all_hosts_some_to_the_gateway",
         ),
         Mutant(
-            "requests that nobody may have signed take all connections",
-            "*(() if known else (self._for_unknown,))",
-            "*()",
-            "test_requests_whose_signature_is_not_checked_leave_connections_to_those_that_have_begun",
+            "of more requests than there are connections for, those that have begun give up, too",
+            "Deadline.after(_WAIT_SECONDS if known else CONNECT_SECONDS)",
+            "Deadline.after(CONNECT_SECONDS)",
+            "test_requests_whose_signature_is_not_checked_give_up_first",
         ),
         Mutant(
             "requests leave a gateway no connection to watch phones with",
