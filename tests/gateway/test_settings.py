@@ -9,6 +9,7 @@ import pytest
 
 from pam_iampass.errors import ConfigurationError
 from pam_iampass.gateway import settings
+from tools.docs import settings_reference
 
 WHOLE = """\
 names: [gateway.example.com, 192.0.2.1]
@@ -114,3 +115,8 @@ def test_the_service_reads_the_secrets_that_systemd_passes(
     found = settings.load(_written(folder, WHOLE))
     assert found.application_secret == "s3cret"
     assert found.certificate_key_file == passed / "certificate-key.pem"
+
+
+def test_the_page_of_all_settings_is_current() -> None:
+    page = Path(__file__).parents[2] / "docs" / "gateway-settings.md"
+    assert page.read_text("utf-8") == settings_reference.gateway().page()

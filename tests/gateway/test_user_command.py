@@ -145,4 +145,5 @@ def test_it_shows_who_has_a_phone(place: GatewayCommand) -> None:
 def test_a_database_that_is_away_is_said(place: GatewayCommand) -> None:
     place.conninfo = "host=127.0.0.1 port=1 dbname=x"
     place.configure()
-    assert "no connection to the database: it cannot be reached" in place.said("user", "list", status=1)
+    said = place.said("user", "list", status=1)
+    assert 'connection to server at "127.0.0.1", port 1 failed: Connection refused' in said

@@ -61,11 +61,12 @@ def _of_hosts() -> Fills:
 
 def _of_the_gateway() -> Fills:
     command = import_module("pam_iampass.gateway.cli").group
+    settings = settings_reference.gateway()
     return {
         command_page.GATEWAY_TITLE: partial(
             command_page.fill, group=command, after=command_page.GATEWAY_AFTER
         ),
-        settings_reference.GATEWAY.title: settings_reference.GATEWAY.fill,
+        settings.title: settings.fill,
     }
 
 
@@ -79,7 +80,7 @@ def pages() -> None:
         ("records", records_reference.page),
         ("session-life", session_life.page),
         ("settings", settings_reference.HOST.page),
-        ("gateway-settings", settings_reference.GATEWAY.page),
+        ("gateway-settings", settings_reference.gateway().page),
     ):
         (ROOT / f"docs/{name}.md").write_text(page(), encoding="utf-8")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pam_iampass.config.schema import SCHEMA, SHARED, Key, KeyOrSection, Section
-from pam_iampass.gateway import settings as gateway_settings
 from tools.docs import markdown
 
 if TYPE_CHECKING:
@@ -155,16 +155,20 @@ HOST = Reference(
     _USERS,
     _HOST_AFTER,
 )
-GATEWAY = Reference(
-    ("gateway.yaml", 5, "settings of a gateway for the second factor of a fleet"),
-    ("/etc/iampass-gateway/gateway.yaml",),
-    gateway_settings.SCHEMA,
-    (),
-    _HEAD.format(module="pam_iampass/gateway/settings.py", title="Settings of a gateway"),
-    _GATEWAY_INTRODUCTION,
-    "",
-    _GATEWAY_AFTER,
-)
+
+
+def gateway() -> Reference:
+    """Of the gateway's settings, which only its own libraries can read."""
+    return Reference(
+        ("gateway.yaml", 5, "settings of a gateway for the second factor of a fleet"),
+        ("/etc/iampass-gateway/gateway.yaml",),
+        import_module("pam_iampass.gateway.settings").SCHEMA,
+        (),
+        _HEAD.format(module="pam_iampass/gateway/settings.py", title="Settings of a gateway"),
+        _GATEWAY_INTRODUCTION,
+        "",
+        _GATEWAY_AFTER,
+    )
 
 
 def _table(keys: Iterable[Key], shared: Iterable[Key] = ()) -> Iterator[str]:

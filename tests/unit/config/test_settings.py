@@ -697,7 +697,6 @@ def test_whatever_stands_in_the_file_gives_settings_or_a_configuration_error(
 
 def test_the_page_of_all_settings_is_current() -> None:
     assert (ROOT / "docs" / "settings.md").read_text("utf-8") == settings_reference.HOST.page()
-    assert (ROOT / "docs" / "gateway-settings.md").read_text("utf-8") == settings_reference.GATEWAY.page()
 
 
 ABSENT: dict[str, tuple[object, str | None]] = {
