@@ -335,6 +335,53 @@ def test_a_denial_of_a_gateway_that_has_asked_nobody_is_no_refusal_of_the_person
         assert world.login().code == PamCode.SUCCESS
 
 
+def bypassed(request: Request) -> Step:
+    nonce = (request.header("Authentication") or "").split(":")[1]
+    echo = {"request_id": query(request)["request_id"], "nonce": nonce}
+    return not_started("BYPASSED", bypassed=echo)
+
+
+def test_a_login_that_the_gateways_administrator_lets_in_is_ignored(world: Setting) -> None:
+    with gateway(world, bypassed):
+        assert world.login().code == PamCode.IGNORE
+    found = record(world)
+    assert (found["IAMPASS_OUTCOME"], found["IAMPASS_RESULT"]) == ("bypassed", "ignored")
+    assert "says the gateway" in found["IAMPASS_REASON"]
+
+
+CODE = "ABCD-EFGH-JKMN-PQRS"
+
+
+def answer_to_code(**members: Any) -> Callable[[Request], Step]:
+    def step(request: Request) -> Step:
+        return answer(200, {"recovery": {"request_id": query(request)["request_id"], **members}})
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("members", "outcome", "said"),
+    [
+        ({"accepted": True, "left": 9}, "recovered", ""),
+        ({"accepted": False, "reason": "WRONG_CODE"}, "denied", "wrong or was already used"),
+        ({"accepted": False, "reason": "TOO_MANY_CODES", "wait": 90}, "throttled", "Too many wrong"),
+        ({"accepted": False, "reason": "CODES_NOT_HERE"}, "denied", "not accepted on this machine"),
+        ({"accepted": False, "reason": "TRY_AGAIN"}, "unavailable", "could not redeem"),
+        ({"accepted": False, "reason": "HOST_SUSPENDED"}, "misconfigured", "could not redeem"),
+        ({"accepted": False, "reason": "SOMETHING_ELSE"}, "denied", "could not redeem"),
+    ],
+)
+def test_the_gateways_answer_to_a_code_is_the_result_of_the_login(
+    world: Setting, members: dict[str, Any], outcome: str, said: str
+) -> None:
+    with gateway(world, not_started("NO_MOBILE_DEVICE"), answer_to_code(**members)) as server:
+        told = world.login(answers=(CODE,))
+        assert len(server.requests) == 2
+    assert told.code == (PamCode.SUCCESS if outcome == "recovered" else PamCode.ABORT)
+    assert record(world)["IAMPASS_OUTCOME"] == outcome
+    assert said in "".join(told.errors)
+
+
 def test_a_host_that_the_gateway_does_not_know_makes_nobody_wait(world: Setting) -> None:
     with gateway(world, *[answer(404, {"detail": "unknown"})] * 4) as server:
         for _ in range(4):
