@@ -116,7 +116,9 @@ def flooding_server(seconds: float) -> Iterator[str]:
             connection.recv(1)
             until = time.monotonic() + seconds
             while time.monotonic() < until:
-                connection.sendall(HELLO_REQUESTS * 64)
+                connection.sendall(
+                    HELLO_REQUESTS * 2048
+                )  # which the kernel sends, however busy this process is
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=flood)

@@ -228,14 +228,32 @@ def test_of_two_hosts_that_join_at_once_under_one_name_one_is_refused(fleet: Any
     fleet(use)
 
 
-def test_an_invite_can_be_used_as_often_as_it_says(fleet: Any) -> None:
+def test_an_invite_can_be_used_as_often_as_it_says(fleet: Any, conninfo: str) -> None:
     async def use(fleet: Fleet) -> None:
         invite = await fleet.invite(uses=2)
-        answers = await asyncio.gather(*(fleet.join(invite, f"h{n}", secret=f"{n}" * 43) for n in range(4)))
+        async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as watching:
+            async with await psycopg.AsyncConnection.connect(conninfo) as holding:
+                await holding.execute("SELECT 1 FROM invite FOR UPDATE")
+                joins = [
+                    asyncio.create_task(fleet.join(invite, f"h{n}", secret=f"{n}" * 43)) for n in range(4)
+                ]
+                await _waiting_for_locks(watching, 2)  # nobody can write the invite before two have read it
+            answers = await asyncio.gather(*joins)
         assert sorted(status for status, _ in answers) == [201, 201, 403, 403]
         assert {answer["reason"] for status, answer in answers if status == 403} == {"INVITE_USED"}
 
     fleet(use)
+
+
+async def _waiting_for_locks(connection: psycopg.AsyncConnection[Any], number: int) -> None:
+    """Wait until so many transactions wait for a lock."""
+    counted = (0,)
+    while counted[0] < number:
+        await asyncio.sleep(0.01)
+        found = await connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        counted = await found.fetchone() or counted
 
 
 def test_refused_joins_are_one_alert(fleet: Any) -> None:

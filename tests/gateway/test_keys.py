@@ -43,7 +43,18 @@ def test_a_value_can_be_decrypted_at_its_place_only(keys: KeyFile) -> None:
 def test_a_row_counts_only_as_it_was_written(keys: KeyFile, column: str) -> None:
     row = keys.sealed("person", ROW)
     assert keys.verified("person", row) == ROW
-    for other in (None, "another", b"\x00", [], 0, False, {"bytes": "0001"}, ["bytes", "0001"]):
+    for other in (
+        None,
+        "another",
+        b"\x00",
+        [],
+        0,
+        1.5,
+        False,
+        {"bytes": "0001"},
+        {"bytes": 1.5},
+        ["bytes", "0001"],
+    ):
         if other != ROW[column]:
             with pytest.raises(Tampered):
                 keys.verified("person", {**row, column: other})

@@ -1264,7 +1264,7 @@ MUTANTS = {
             "one row in the database stops a gateway",
             "except TypeError:  # a number",
             "except KeyError:  # a number",
-            "test_a_row_whose_mac_cannot_be_made_stops_no_gateway",
+            "test_a_row_counts_only_as_it_was_written",
         ),
         Mutant(
             "a row of a session that no gateway has written counts",
