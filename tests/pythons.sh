@@ -11,7 +11,7 @@ if [ "${1-}" = --on ]; then
     {
         "$2" -m venv "$environment" &&
             "$environment/bin/pip" install -q --disable-pip-version-check \
-                PyYAML click rich segno itsdangerous aiohttp trustme pexpect pytest pytest-timeout hypothesis
+                PyYAML click rich segno itsdangerous aiohttp trustme pexpect prometheus-client pytest pytest-timeout hypothesis
     } > "$environment/installed" 2>&1 || { cat "$environment/installed"; exit 1; }
     # At the same time: the tests mostly wait.
     for part in 'tests/unit/[a-k]*' 'tests/unit/[l-s]*' 'tests/unit/[t-z]*' tests/client; do

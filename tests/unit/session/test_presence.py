@@ -7,7 +7,6 @@ import os
 import random
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -65,7 +64,7 @@ class Machine:
     def connect(self, group: str, uid: int) -> str:
         """A connection to another host that a user opens in a control group: what sshd says there."""
         host, port = self.listener.getsockname()[:2]
-        process = self.run(group, uid, sys.executable, "-I", "-S", "-c", CONNECT, host, str(port))
+        process = self.run(group, uid, "/usr/bin/python3", "-I", "-S", "-c", CONNECT, host, str(port))
         assert process.stdout is not None
         return process.stdout.readline().rstrip("\n")
 
