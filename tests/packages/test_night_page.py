@@ -39,6 +39,7 @@ BROKEN = "The module is broken"
 NO_AGENT = "The agent is not running"
 PENALTIES = "sshd turns clients away before the phone is asked"
 SANDBOX = "The machine uses a sandbox"
+FIGURES = "Watch a host with Prometheus"
 AGAIN = "Check that it works again"
 FILES = "cd /etc && find pam.d ssh sudoers.d -type f | sort | xargs sha256sum"
 
@@ -411,6 +412,21 @@ def test_the_machine_uses_a_sandbox(
     page.type(machine, SANDBOX, "pam-iampass check")
     assert machine.shell(FILES) == before
     assert got_in(people.ssh("alice"), "alice")
+
+
+def test_prometheus_has_the_figures_of_a_host(
+    machine: Booted, night: Administrator, people: People, page: TypedPage
+) -> None:
+    folder = "/var/lib/prometheus/node-exporter"
+    machine.run("mkdir", "-p", folder)  # as the package of node_exporter makes it
+    page.type(machine, FIGURES, "ln -s /run/iampass/metrics")
+    page.type(machine, FIGURES, "ln -s /run/iampass/pam-files")
+    assert logs_in(people)
+    approved = f"grep -h iampass_logins_total {folder}/*.prom | grep approved | grep sshd"
+    machine.shell(f"for turn in $(seq 30); do {approved} && exit; sleep 1; done; exit 1")
+    machine.shell(f"grep 'iampass_pam_in_force{{service=\"sshd\"}} 1' {folder}/*.prom")
+    assert "alice" not in machine.shell(f"cat {folder}/*.prom")
+    page.type(machine, FIGURES, "pam-iampass doctor --monitoring", check=False)
 
 
 def test_every_command_of_the_page_was_typed(request: pytest.FixtureRequest, page: TypedPage) -> None:
