@@ -355,14 +355,15 @@ def test_a_commit_with_a_warning_is_unknown(postgres: Postgres, conninfo: str) -
         async with database.transaction() as connection:
             await connection.execute("SET SESSION synchronous_commit = on")
 
-        async def cancel_soon(pid: int) -> None:
-            await asyncio.sleep(0.3)
-            async with database.transaction() as connection:
-                await connection.execute("SELECT pg_cancel_backend(%s)", (pid,))
-
         with psycopg.connect(conninfo, autocommit=True) as other:
             other.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
             other.execute("SELECT pg_reload_conf()")
+
+        async def cancel_soon(pid: int) -> None:
+            await asyncio.sleep(0.3)
+            # Not on a connection of the pool: that may be the very one.
+            async with await psycopg.AsyncConnection.connect(conninfo) as another:
+                await another.execute("SELECT pg_cancel_backend(%s)", (pid,))
 
         async def commit(number: int) -> str:
             try:
