@@ -7,9 +7,11 @@ import random
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Callable
 
 from bench.doors import play
 from bench.measure import Section, median, percentile
@@ -95,13 +97,18 @@ def _published_loop(
         ended[user] = time.monotonic()
         session.destroy()
 
-    threads = [threading.Thread(target=log_in, args=(f"t-bench{number}",)) for number in range(count)]
+    _together(log_in, [f"t-bench{number}" for number in range(count)], people)
+    return [ended[user] - moment for user, moment in people.approved.items()], people.polls()
+
+
+def _together(log_in: Callable[[str], None], names: Sequence[str], people: _People) -> None:
+    """Make these logins at the same time, while people approve them."""
+    threads = [threading.Thread(target=log_in, args=(name,)) for name in names]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
         people()
         time.sleep(0.01)
-    return [ended[user] - moment for user, moment in people.approved.items()], people.polls()
 
 
 def _at_gateway(
@@ -144,12 +151,7 @@ def _at_gateway(
             polls.append(mine)
             session.destroy()
 
-        threads = [threading.Thread(target=log_in, args=(f"bench{number}",)) for number in range(count)]
-        for thread in threads:
-            thread.start()
-        while any(thread.is_alive() for thread in threads):
-            people()
-            time.sleep(0.01)
+        _together(log_in, [f"bench{number}" for number in range(count)], people)
         return [ended[user] - moment for user, moment in people.approved.items()], polls
 
 

@@ -476,17 +476,18 @@ SCHEMA: tuple[KeyOrSection, ...] = (
     ),
 )
 
+GATEWAYS = ValueType(
+    "a list of https addresses without a path",
+    value_types.server,
+    example="[https://gateway.example.com:8443]",
+    many=True,
+)
 OF_JOINED_HOST: tuple[KeyOrSection, ...] = (
     replace(APPLICATION_ID, doc="The id of this host at the gateway."),
     Key("application_secret_file", _PATH, REQUIRED, "The file with this host's secret."),
     Key(
         "gateways",
-        ValueType(
-            "a list of https addresses without a path",
-            value_types.server,
-            example="[https://gateway.example.com:8443]",
-            many=True,
-        ),
+        GATEWAYS,
         REQUIRED,
         "The gateways, which are asked in this order.",
     ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -131,13 +132,11 @@ class AskedCode:
 
 async def recover(gateway: Gateway, request: IncomingRequest) -> Reply:
     """Redeem a recovery code of a person. The answer is of the call that it names only."""
-    try:
+    host = None
+    with suppress(DatabaseError):
         host = await signed_by_host(gateway, request)
-        asked = AskedCode.of(request)
-        found = await redeem(gateway, host.id, asked)
-    except DatabaseError:
-        asked = AskedCode.of(request)
-        found = Reason.DATABASE_AWAY
+    asked = AskedCode.of(request)
+    found = Reason.DATABASE_AWAY if host is None else await redeem(gateway, host.id, asked)
     answer: dict[str, Any] = {"request_id": asked.request_id, "accepted": isinstance(found, int)}
     if isinstance(found, int):
         answer["left"] = found

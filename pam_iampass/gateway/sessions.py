@@ -246,21 +246,22 @@ async def changed(
     gateway: Gateway, connection: Connection, host: Host, versions: Mapping[uuid.UUID, int]
 ) -> dict[uuid.UUID, HostSession | None]:
     """The sessions that have other versions than these; None for one that this host does not have."""
-    ids = list(versions)
-    rows = await many(connection, "SELECT id FROM session WHERE id = ANY(%s) AND host = %s", ids, host.id)
-    known = {row["id"] for row in rows}
-    found: dict[uuid.UUID, HostSession | None] = {id: None for id in ids if id not in known}
+    found: dict[uuid.UUID, HostSession | None] = {}
     for row in await many(
         connection,
-        "SELECT session.* FROM unnest(%s::uuid[], %s::bigint[]) AS seen (id, version)"
-        " JOIN session USING (id) WHERE session.version <> seen.version AND session.host = %s",
-        *(ids, list(versions.values()), host.id),
+        'SELECT NULL AS "seen:", seen.id, NULL AS "session:", session.*'
+        " FROM unnest(%s::uuid[], %s::bigint[]) AS seen (id, version)"
+        " LEFT JOIN session ON session.id = seen.id AND session.host = %s"
+        " WHERE session.version IS DISTINCT FROM seen.version",
+        *(list(versions), list(versions.values()), host.id),
     ):
-        try:
-            found[row["id"]] = _session(gateway, row, host=host.id)
-        except Tampered as error:
-            await alert(connection, host.name, f"{error}: {row['id']}")
-            found[row["id"]] = None
+        id, session = row["seen"]["id"], None
+        if row["session"]["id"] is not None:
+            try:
+                session = _session(gateway, row["session"], id=id, host=host.id)
+            except Tampered as error:
+                await alert(connection, host.name, f"{error}: {id}")
+        found[id] = session
     return found
 
 
@@ -383,9 +384,7 @@ async def _start(gateway: Gateway, host: str, asked: AskedStart) -> HostSession 
     try:
         try:
             person, session = await _admit(gateway, host, asked)
-        except (
-            psycopg.errors.UniqueViolation
-        ):  # meanwhile the same request has reached another gateway: it has a row
+        except psycopg.errors.UniqueViolation:  # another gateway has written a row of this request meanwhile
             person, session = await _admit(gateway, host, asked)
     except UnknownOutcome:
         return Reason.TRY_AGAIN
@@ -459,9 +458,8 @@ async def _read(connection: Connection, host: str, asked: AskedStart) -> Mapping
     """The rows of a host, of the person whom it asks for, of their turns, which are locked, and of an earlier call with
     this request id, where there are such; and what is counted. None if there is no host."""
     name = "" if people.person_name_error(asked.person) else asked.person
-    connection.later(
-        turns.LOCK, (name,)
-    )  # a statement of its own: the next one finds what others have written
+    # A statement of its own: the next one then finds what others have written.
+    connection.later(turns.LOCK, (name,))
     return await one(
         connection,
         f"""

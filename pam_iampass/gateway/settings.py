@@ -24,6 +24,7 @@ from pam_iampass.client.origin import Origin
 from pam_iampass.config import value_types
 from pam_iampass.config.schema import (
     APPLICATION_ID,
+    GATEWAYS,
     REQUIRED,
     SERVER,
     THROTTLE,
@@ -300,12 +301,7 @@ SCHEMA: tuple[KeyOrSection, ...] = (
     ),
     Key(
         "gateways",
-        ValueType(
-            "a list of https addresses without a path",
-            value_types.server,
-            example="[https://gateway.example.com:8443]",
-            many=True,
-        ),
+        GATEWAYS,
         (),
         "If there is more than one gateway: how hosts call each, the same list on all. `pam-iampass join` writes it on "
         "the host, for each host in an order of its own, which spreads them; after a change, `pam-iampass join "

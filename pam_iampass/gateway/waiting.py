@@ -37,7 +37,7 @@ class HeldCall:
         """Return when one of the sessions may have changed, or the time is over."""
         try:
             await asyncio.wait_for(self.woken.wait(), seconds)
-        except (TimeoutError, asyncio.TimeoutError):
+        except TimeoutError:
             return
 
 

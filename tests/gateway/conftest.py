@@ -81,6 +81,15 @@ def gateway_command(
 
 
 @pytest.fixture
+def place(gateway_command: GatewayCommand) -> GatewayCommand:
+    """alice and bob have phones."""
+    for name in ("alice", "bob"):
+        gateway_command.said("user", "add", name)
+        gateway_command.sandbox.add_user(gateway_command.person(name).token)
+    return gateway_command
+
+
+@pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """IAMPASS. The tokens of people are not their names."""
     with Sandbox(application_id="fleet", application_secret="secret-of-iampass") as running:

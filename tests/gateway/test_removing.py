@@ -19,15 +19,6 @@ from tests.support.sandbox import HttpStatus, Slow
 
 
 @pytest.fixture
-def place(gateway_command: GatewayCommand) -> GatewayCommand:
-    """alice and bob have phones."""
-    for name in ("alice", "bob"):
-        gateway_command.said("user", "add", name)
-        gateway_command.sandbox.add_user(gateway_command.person(name).token)
-    return gateway_command
-
-
-@pytest.fixture
 def host(place: GatewayCommand, tmp_path: Path) -> Iterator[HostCaller]:
     """A host of a gateway that serves meanwhile."""
     settings = settings_for(place.conninfo, place.sandbox, tmp_path, key=bytes.fromhex("5a" * 32))

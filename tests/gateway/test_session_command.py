@@ -18,15 +18,6 @@ OTHER = "h-bbbbbbbbbbbb"
 
 
 @pytest.fixture
-def place(gateway_command: GatewayCommand) -> GatewayCommand:
-    """alice and bob have phones."""
-    for name in ("alice", "bob"):
-        gateway_command.said("user", "add", name)
-        gateway_command.sandbox.add_user(gateway_command.person(name).token)
-    return gateway_command
-
-
-@pytest.fixture
 def callers(place: GatewayCommand, tmp_path: Path) -> Iterator[list[HostCaller]]:
     """Two hosts of a gateway that serves meanwhile."""
     settings = settings_for(place.conninfo, place.sandbox, tmp_path, key=bytes.fromhex("5a" * 32))

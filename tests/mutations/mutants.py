@@ -1183,8 +1183,22 @@ MUTANTS = {
         ),
         Mutant(
             "a host is told of the sessions of another one",
-            'WHERE id = ANY(%s) AND host = %s", ids, host.id)',
-            'WHERE id = ANY(%s) AND host <> %s", ids, "")',
+            ' AND session.host = %s"\n'
+            '        " WHERE session.version IS DISTINCT FROM seen.version",\n'
+            "        *(list(versions), list(versions.values()), host.id),\n"
+            "    ):\n"
+            '        id, session = row["seen"]["id"], None\n'
+            '        if row["session"]["id"] is not None:\n'
+            "            try:\n"
+            '                session = _session(gateway, row["session"], id=id, host=host.id)',
+            " AND %s <> ''\"\n"
+            '        " WHERE session.version IS DISTINCT FROM seen.version",\n'
+            "        *(list(versions), list(versions.values()), host.id),\n"
+            "    ):\n"
+            '        id, session = row["seen"]["id"], None\n'
+            '        if row["session"]["id"] is not None:\n'
+            "            try:\n"
+            '                session = _session(gateway, row["session"], id=id)',
             "test_the_sessions_of_another_host_are_not_known",
         ),
         Mutant(

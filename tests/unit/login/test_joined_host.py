@@ -460,9 +460,10 @@ def test_a_login_that_has_waited_in_vain_says_why(
         assert told.errors[0].startswith(message)
 
 
-def test_a_login_whose_turn_has_not_come_when_its_time_is_over_is_not_one_that_nobody_has_answered(
-    world: Setting,
-) -> None:
+@contextmanager
+def always_in_line(world: Setting, timeout: str) -> Iterator[ScriptedServer]:
+    """A gateway at which no turn comes, and the settings of a host that has joined it."""
+
     def step(request: Request) -> Step:
         if "/authenticate_user/" in request.target:
             return started(server, queued=True)
@@ -470,7 +471,14 @@ def test_a_login_whose_turn_has_not_come_when_its_time_is_over_is_not_one_that_n
 
     with scripted_server(always={"GET": step, "POST": step}) as server:
         world.write("ca.pem", Path(server.ca_file).read_text())
-        world.configure(gateways=f"[{server.url}]", application_id=HOST, timeout="10s")
+        world.configure(gateways=f"[{server.url}]", application_id=HOST, timeout=timeout)
+        yield server
+
+
+def test_a_login_whose_turn_has_not_come_when_its_time_is_over_is_not_one_that_nobody_has_answered(
+    world: Setting,
+) -> None:
+    with always_in_line(world, timeout="10s"):
         assert world.login().code == PamCode.ABORT
         assert record(world)["IAMPASS_OUTCOME"] == "throttled"
         assert record(world)["IAMPASS_REASON"].startswith("NO_TURN")
@@ -494,14 +502,7 @@ def test_what_a_gateway_has_begun_counts_there_and_not_again_here(world: Setting
 
 
 def test_to_hang_up_while_a_gateway_has_another_login_come_first_counts_as_a_failure(world: Setting) -> None:
-    def step(request: Request) -> Step:
-        if "/authenticate_user/" in request.target:
-            return started(server, queued=True)
-        return says("pending", 1, queued=True) if request.method == "GET" else ENDED
-
-    with scripted_server(always={"GET": step, "POST": step}) as server:
-        world.write("ca.pem", Path(server.ca_file).read_text())
-        world.configure(gateways=f"[{server.url}]", application_id=HOST, timeout="20s")
+    with always_in_line(world, timeout="20s") as server:
         for _ in range(2):
             attacker = world.door()
             assert attacker.wait_for_text() == OTHER_LOGIN
