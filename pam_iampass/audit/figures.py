@@ -22,7 +22,7 @@ ANSWER_BUCKETS = (2, 5, 10, 15, 20, 30, 45, 60, 90, 300)
 
 
 def service_label(service: str) -> str:
-    """The label of a PAM service, whoever has named it."""
+    """The label of a PAM service, also of one that a user has named."""
     return service if service in SERVICES else OTHER
 
 

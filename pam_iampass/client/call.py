@@ -70,8 +70,8 @@ class Call(Generic[T]):
     held: float = 0.0
     """For how many seconds the server may hold it before it answers."""
     until_readable: Callable[[float, int], None] | None = field(default=None, repr=False)
-    """Waits until this descriptor is readable, or for so many seconds. It is called whenever the response is waited
-    for; an exception that it raises ends the call and its connection."""
+    """Waits until this descriptor is readable, for at most that many seconds. It is called whenever the response is
+    waited for; an exception that it raises ends the call and its connection."""
     alone: bool = False
     """Whether its caller itself decides when the next gateway is asked, if there are several."""
     rings: bool = False

@@ -107,7 +107,7 @@ class Session:
         stays unchanged if the call raises an IampassError. With `attempts=1` a failed poll is not
         retried. A session that was never started stays failed, without a call.
 
-        With `wait`, at most `longest_wait`, a gateway answers when the status changes or after so many seconds;
+        With `wait`, at most `longest_wait`, a gateway answers when the status changes or that many seconds have passed;
         `until_readable` is as in Call."""
         call = self.poll(wait, until_readable)
         if call is not None:

@@ -117,7 +117,7 @@ SESSION = Section(
             ValueType(_DURATION, value_types.duration(2, 900), example="30s"),
             "30s",
             "How often IAMPASS is asked whether a kept session is still active, from 2s to 15m. "
-            "A gateway asks by itself, every 30 s.",
+            "A gateway asks every 30 s, whatever this says.",
         ),
         Key(
             "when_closed",

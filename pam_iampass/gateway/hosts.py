@@ -233,7 +233,7 @@ async def void_invite_of(
     """Remove the invite with which this host has joined, if it could join again with it.
 
     :param retires: nobody suspects the host, which is about to be removed. Then an invite stays that is bound to a
-        network, and to no name: a whole fleet may need it, and whoever has only the host's disk cannot use it.
+        network, and to no name: a whole fleet may need it, and a thief who has only the host's disk cannot use it.
 
     Returns the id of the invite that is void now, or None; and the id of the one that stays, or None.
     """

@@ -2,8 +2,8 @@
 
 One gateway polls a session, and what IAMPASS says is written under its lease only: the row's `epoch` counts the
 gateways that have had it. A lease ends with its holder, which shows each second that it is alive; one that is late
-begins again as another holder. No lock is held while IAMPASS is called. The tables have no MAC: whoever changes them
-keeps answers from being seen, and makes none.
+begins again as another holder. No lock is held while IAMPASS is called. The tables have no MAC: an attacker who
+changes them keeps answers from being seen, and makes none.
 """
 
 from __future__ import annotations

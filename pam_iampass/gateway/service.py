@@ -140,7 +140,7 @@ def _not_started(
 async def poll(gateway: Gateway, request: IncomingRequest) -> Reply:
     """The status of a session. A request on the phone is watched already; otherwise IAMPASS is asked now.
 
-    With `wait`, the answer comes once the session has another version than `version`, or after so many seconds.
+    With `wait`, the answer comes once the session has another version than `version`, or that many seconds have passed.
     """
     try:
         id, query = await _session_that_signed(gateway, request, *_WAITING)

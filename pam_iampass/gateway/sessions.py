@@ -878,8 +878,8 @@ async def ringing_of(gateway: Gateway, connection: Connection, name: str) -> lis
 async def listing(
     gateway: Gateway, connection: Connection
 ) -> tuple[list[tuple[HostSession, str, float]], int]:
-    """All sessions that are open or wait for their turn, each with the name of its host and the seconds until it ends
-    by itself, the oldest first; and how many rows no gateway has written."""
+    """All sessions that are open or wait for their turn, each with the name of its host and the seconds until it
+    expires, the oldest first; and how many rows no gateway has written."""
     found, tampered = [], 0
     statement = (
         "SELECT * FROM session WHERE state IN ('open', 'queued') AND expires_at > now() ORDER BY began_at"

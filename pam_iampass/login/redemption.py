@@ -78,7 +78,7 @@ class CodeRedemption:
         """Whether to ask for a code now that the phone did not help. sshd's prompt has offered that before.
 
         It does not depend on whether this person has codes, only on whether anybody on this machine was given some. On
-        a host of a gateway somebody may have been.
+        a host of a gateway it does not know, and assumes so.
         """
         settings = self.required.settings
         ask = settings.recovery.ask.value

@@ -231,7 +231,7 @@ class _Server(web.Server):
         self._accepting.start()
 
     async def close(self, seconds: float) -> None:
-        """Accept no more, and end all; those whose request is being answered after so many seconds at the latest."""
+        """Accept no more, and end all; those whose request is being answered after `seconds` at the latest."""
         self._stopped.set()
         self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread
         self._accepting.join()

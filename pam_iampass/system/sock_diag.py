@@ -126,7 +126,7 @@ class _UnixSocket:
 
 @dataclass(frozen=True)
 class SocketOwner:
-    """Who has made a socket, whoever holds it now."""
+    """Who has made a socket, which another process may hold now."""
 
     uid: int
     control_group: int

@@ -551,7 +551,7 @@ def test_a_bypass_for_another_request_is_not_believed(step: Step) -> None:
         assert isinstance(failure(api), ProtocolError)
 
 
-def test_iampass_itself_and_a_start_without_an_id_are_not_believed_that_somebody_is_bypassed() -> None:
+def test_iampass_itself_and_a_start_without_an_id_are_not_believed_that_a_person_is_bypassed() -> None:
     with scripted_server(bypassed()) as server, gateways(server) as api:
         assert isinstance(failure(api, None), ProtocolError)
     with scripted_server(bypassed()) as server:

@@ -439,7 +439,7 @@ def test_requests_whose_signature_is_not_checked_give_up_first(conninfo: str) ->
     run(conninfo, use, connections=3)
 
 
-def test_whoever_waits_for_its_own_connections_does_not_find_the_database_unreachable(
+def test_a_host_that_waits_for_its_own_connections_does_not_find_the_database_unreachable(
     conninfo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CONNECT_SECONDS", 0.3)

@@ -70,7 +70,7 @@ class Service:
     log: Path
 
     def leave(self, free: int) -> None:
-        """Leave it so many descriptors more than it uses; -1: none, also when others are closed."""
+        """Leave it this number of descriptors more than it uses; -1: none, also when others are closed."""
         used = {int(each) for each in os.listdir(f"/proc/{self.pid}/fd")}
         first = [number for number in range(4096) if number not in used]
         self._limit(3 if free < 0 else first[free])
@@ -121,7 +121,7 @@ def log_in() -> str:
 
 
 def is_over(service: Service) -> None:
-    """It goes on by itself, soon."""
+    """It goes on without an administrator, soon."""
     service.give_back()
     until = time.monotonic() + 30.0
     while (outcome := log_in()) != "active":

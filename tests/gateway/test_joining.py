@@ -246,7 +246,7 @@ def test_an_invite_can_be_used_as_often_as_it_says(fleet: Any, conninfo: str) ->
 
 
 async def _waiting_for_locks(connection: psycopg.AsyncConnection[Any], number: int) -> None:
-    """Wait until so many transactions wait for a lock."""
+    """Wait until this number of transactions wait for a lock."""
     counted = (0,)
     while counted[0] < number:
         await asyncio.sleep(0.01)

@@ -27,7 +27,7 @@ TAKEN_OVER = 12.0
 
 @pytest.fixture
 def make(conninfo: str, sandbox: Sandbox, tmp_path: Path) -> Callable[..., RunningGateway]:
-    """Makes a gateway of the fleet, which polls each approved session once in so many seconds."""
+    """Makes a gateway of the fleet, which polls each approved session once in `check` seconds."""
 
     def made(check: float = 30.0) -> RunningGateway:
         running = RunningGateway(settings_for(conninfo, sandbox, tmp_path))

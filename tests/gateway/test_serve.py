@@ -16,7 +16,7 @@ from pam_iampass.server.messages import IncomingRequest, RefusedRequest
 from tests.support.gateway_machine import initialised, serving
 
 
-def test_whoever_can_connect_does_not_fill_the_journal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_client_without_a_credential_does_not_fill_the_journal(capsys: pytest.CaptureFixture[str]) -> None:
     refused = Refusals()
     for _ in range(1000):
         refused(

@@ -29,7 +29,7 @@ def pool() -> Iterator[Pool]:
 
 
 def held(running: RunningGateway, count: int = 1) -> None:
-    """Wait until so many calls are held."""
+    """Wait until this number of calls is held."""
     wait_until(lambda: len(running.gateway.held) == count, "the calls are not held")
 
 

@@ -111,9 +111,7 @@ def test_what_hosts_have_asked_for_is_counted(watcher: Watcher, caller: HostCall
     assert after.value("gateway_certificate_expiry_timestamp_seconds") > time.time()
 
 
-def test_no_label_has_what_somebody_else_has_chosen(
-    watcher: Watcher, caller: HostCaller, sandbox: Sandbox
-) -> None:
+def test_no_label_has_what_a_host_has_chosen(watcher: Watcher, caller: HostCaller, sandbox: Sandbox) -> None:
     chosen = 'mine"} 1\nup{x="'
     log_in(caller, sandbox, service=chosen, remote="192.0.2.7", key="mallory")
     sandbox.misbehave("start", HttpStatus(418), HttpStatus(500))

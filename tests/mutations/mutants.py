@@ -1046,7 +1046,7 @@ MUTANTS = {
             "test_another_person_of_the_same_name_gets_neither_token_nor_phone",
         ),
         Mutant(
-            "whoever writes the name of another one in other letters is that one for hosts",
+            "a person whose name is another one's in other letters is that one for hosts",
             "entries[_as_compared(name)].append(entry)",
             "entries[name.casefold()].append(entry)",
             "test_a_name_that_a_directory_does_not_tell_from_another_one_is_nobodys",
@@ -1081,7 +1081,7 @@ MUTANTS = {
             "a host chooses the labels of figures",
             "service if service in SERVICES else OTHER",
             "service or OTHER",
-            "test_no_label_has_what_somebody_else_has_chosen",
+            "test_no_label_has_what_a_host_has_chosen",
         ),
         Mutant(
             "each who asks takes a connection to the database",
@@ -1332,7 +1332,7 @@ MUTANTS = {
             "a thousand requests that wait for their turn connect to the database",
             "except TimeoutError:  # nobody has tried to connect",
             "except KeyError:  # nobody has tried to connect",
-            "test_whoever_waits_for_its_own_connections_does_not_find_the_database_unreachable",
+            "test_a_host_that_waits_for_its_own_connections_does_not_find_the_database_unreachable",
         ),
         Mutant(
             "headers without end fill the memory of a server",
@@ -1417,7 +1417,7 @@ MUTANTS = {
             "a client without a credential fills a gateway's journal",
             "if self._lines <= _LINES_A_SECOND:",
             "if self._lines:",
-            "test_whoever_can_connect_does_not_fill_the_journal",
+            "test_a_client_without_a_credential_does_not_fill_the_journal",
         ),
         Mutant(
             "a restored database is a new one again once enough was written to it",
@@ -1784,7 +1784,7 @@ MUTANTS = {
             "test_an_invite_for_many_hosts_of_a_network_outlives_one_that_nobody_suspects",
         ),
         Mutant(
-            "phones ring on for a host that was suspended by itself",
+            "phones ring on for a host that the gateway has suspended",
             "await end_all(gateway, ringing)",
             "await end_all(gateway, [])",
             "test_a_group_can_have_its_hosts_suspended_by_themselves",
@@ -1910,10 +1910,10 @@ MUTANTS = {
             "test_what_is_recorded_after_a_restore_does_not_make_up_for_what_was_lost",
         ),
         Mutant(
-            "figures: a label has what somebody else has named",
+            "figures: a label has what another program has named",
             "return service if service in SERVICES else OTHER",
             "return service",
-            "test_no_figure_has_what_somebody_else_has_chosen",
+            "test_no_figure_has_what_another_program_has_chosen",
         ),
     ),
 }

@@ -81,7 +81,7 @@ def firing(
     up: int = 1,
     advancing: Collection[str] = (),
 ) -> str:
-    """What promtool says if the alerts that fire so many minutes after the first of two scrapes are not those."""
+    """What promtool says if the alerts that fire `minutes` after the first of two scrapes are not those."""
     test = {
         "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
         "eval_time": f"{minutes}m",

@@ -95,7 +95,7 @@ def test_the_queries_of_the_page_about_records_find_what_it_says(world: World) -
     as_bob = ["setpriv", "--reuid=bob", "--regid=bob", "--init-groups", "logger", "--journald"]
     subprocess.run(as_bob, input=forged, text=True, check=True)
     unverified = "journalctl -q SYSLOG_IDENTIFIER=pam_iampass IAMPASS_APPROVER=alice IAMPASS_OUTCOME=denied"
-    wait_until(lambda: len(found(unverified)) == 3, "the record of bob is not there")
+    wait_until(lambda: len(found(unverified)) == 3, "the record of bob is missing")
     assert [line.split() for line in found(refused)] == [["2", "alice"]]
     assert sum("outcome=denied" in line for line in found(everything)) == 2
     assert sum("event=throttle_clear" in line for line in found(acts)) == 2

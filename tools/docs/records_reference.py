@@ -74,10 +74,10 @@ how often each person has refused on the phone:
         jq -r --arg uid $(id -u _iampass) 'select(._UID == $uid and .IAMPASS_OUTCOME == "denied") | .IAMPASS_APPROVER' |
         sort | uniq -c
 
-More than two of them in ten minutes for one person mean that somebody has their password. In a store of logs, ask for
-the same: `SYSLOG_IDENTIFIER`, `_UID` and `IAMPASS_OUTCOME`, counted by `IAMPASS_APPROVER` over all hosts. The user id
-of `_iampass` differs between machines. If the shipper drops fields that begin with `_`, have it drop the records of
-other users first.
+More than two of them in ten minutes for one person mean that another person has their password. In a store of logs,
+ask for the same: `SYSLOG_IDENTIFIER`, `_UID` and `IAMPASS_OUTCOME`, counted by `IAMPASS_APPROVER` over all hosts. The
+user id of `_iampass` differs between machines. If the shipper drops fields that begin with `_`, have it drop the
+records of other users first.
 
 ## Kinds
 
@@ -283,7 +283,7 @@ def page() -> str:
 
 
 def _where(name: str, found: list[Example]) -> str:
-    """The kinds of records that have a field, with «some» for those in which it may be missing or empty."""
+    """The kinds of records that have a field; marked if it may be missing or empty there."""
     parts = []
     for kind in dict.fromkeys(example.kind for example in found):
         has = [bool(example.fields.get(name)) for example in found if example.kind == kind]

@@ -261,8 +261,8 @@ def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: 
 def remove(config: Path, name: str, yes: bool) -> None:
     """Remove a host from the fleet. Its credential is worth nothing from then on, and its sessions are ended.
 
-    The invite with which it has joined is void, unless it is for several hosts and bound to a network. If somebody has
-    taken the host over, `host suspend` it first: then no invite stays.
+    The invite with which it has joined is void, unless it is for several hosts and bound to a network. If an attacker
+    has taken the host over, `host suspend` it first: then no invite stays.
 
     Where it is used, logins on it are denied, unless it leaves (pam-iampass leave) or joins anew.
     """

@@ -238,7 +238,7 @@ def _make_local_database() -> None:
     missing = not as_postgres(*query, f"SELECT 1 FROM pg_database WHERE datname = '{LOCAL_DATABASE}'")  # noqa: S608
     if missing:
         as_postgres("createdb", "-O", ACCOUNT, "-E", "UTF8", "-T", "template0", LOCAL_DATABASE)
-    # Whoever can connect can take the locks of people, and all connections.
+    # A role that can connect can take the locks of people, and all connections.
     as_postgres(*query, f"REVOKE CONNECT ON DATABASE {LOCAL_DATABASE} FROM PUBLIC")
     _said(LOCAL_DATABASE, "the database", made=missing)
 

@@ -53,7 +53,7 @@ def list_(who: str | None, config: Path, as_json: bool) -> None:
 
     USER is the person who has approved it or is asked. STATUS is what IAMPASS reported last: asked while a request is
     on the phone, active, or away if the phone is no longer near; or waits, while another request comes first. LEFT is
-    the time until the session ends by itself.
+    the time until the session expires.
     """
 
     with command_gateway(config) as gateway:

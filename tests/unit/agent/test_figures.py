@@ -69,7 +69,7 @@ class Host:
         return self.world.door_class(authenticate, settings, **named).finish().code
 
     def scrape(self, *, agent_at: float = 0.0, watch_at: float = 0.0) -> Scrape:
-        """What node_exporter finds. The agent has written, and the watch has looked, so many seconds ago."""
+        """What node_exporter finds. The agent wrote at `agent_at`, the watch looked at `watch_at`."""
         now = time.time()
         self.late = agent_at
         self.figures.write(str(self.folder), self.world.state, 0)
@@ -119,7 +119,7 @@ def test_each_outcome_and_result_of_a_service_is_there_before_it_happens_first(h
     assert len(labels) == 3 * len(every)
 
 
-def test_no_figure_has_what_somebody_else_has_chosen(host: Host) -> None:
+def test_no_figure_has_what_another_program_has_chosen(host: Host) -> None:
     chosen = 'mine"} 1\nup{x="'
     host.login(service=chosen, rhost="192.0.2.7", ruser="mallory")
     host.login(service="mallory", user="mallory", rhost="host.example.com")

@@ -320,7 +320,7 @@ def test_there_are_no_more_connections_than_the_server_can_serve() -> None:
 
 
 def test_a_server_that_is_busy_answers_tcp() -> None:
-    """Otherwise whoever can hold it up makes an outage, in which a host may let people in without the phone."""
+    """Otherwise a client who can hold it up makes an outage, in which a host may let people in without the phone."""
     took = []
 
     def ask(connect: Callable[[], http.client.HTTPSConnection]) -> Answer:

@@ -167,7 +167,7 @@ def test_nothing_begins_in_a_session_that_is_not_open_or_covers_nothing(
 
 
 def test_a_login_within_the_session_of_another_user_has_no_control_group_of_its_own(here: Machine) -> None:
-    """By su: whoever is in that session may have a process of the user there, and sees the same logind session."""
+    """By su: a user who is in that session may have a process of the user there, and sees the same logind session."""
     session = kept(replace(here.login(MALLORY), uid=ALICE))
     assert not begins_in(session, here.connect(SESSION.format(MALLORY), ALICE))
     assert not begins_in(session, here.connect(SESSION, ALICE))
