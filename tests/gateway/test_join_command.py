@@ -60,6 +60,13 @@ def gateway() -> Iterator[Postgres]:
     install()
     with initialised("groups:\n  bastion: {admit: true}\n") as (server, _), serving():
         yield server
+    asks_iampass_itself()
+
+
+def asks_iampass_itself() -> None:
+    """Have this machine be no host of a gateway."""
+    for file in OF_JOIN:
+        file.unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -68,8 +75,7 @@ def server(gateway: Postgres) -> Postgres:
     with psycopg.connect(gateway.conninfo("iampass")) as connection:
         for table in ("host", "invite", "record", "nonce"):
             connection.execute(f"DELETE FROM {table}".encode())
-    for file in OF_JOIN:
-        file.unlink(missing_ok=True)
+    asks_iampass_itself()
     write(ETC / "iampass.yaml", BEFORE)
     write(ETC / "application-secret", "s3cret\n")
     return gateway
