@@ -484,8 +484,9 @@ async def require_schema(connection: Connection) -> None:
 async def migrate(database: Database) -> tuple[int, int]:
     """Make the migrations that are missing, each in a transaction. Returns the versions before and after.
 
-    Gateways of the release before go on working: migrations only add. One waits at most 2 s for a lock that a gateway
-    holds. Raises DatabaseError and psycopg.Error.
+    Gateways of the release before go on working: migrations only add, columns without a default, and each changes one
+    table. So one that waits for its table holds no lock that a gateway waits for, and after 2 s it gives up: gateways
+    wait for longer. Raises DatabaseError and psycopg.Error.
     """
     before: int | None = None
     while True:
@@ -499,5 +500,10 @@ async def migrate(database: Database) -> tuple[int, int]:
             await connection.execute(
                 "CREATE TABLE IF NOT EXISTS schema_version (version integer PRIMARY KEY)"
             )
-            await connection.execute(migrations()[version].encode())
+            try:
+                await connection.execute(migrations()[version].encode())
+            except psycopg.errors.LockNotAvailable as error:
+                what = "another transaction, such as that of a backup, has held a lock for 2 s, and nothing was changed"
+                where = error.diag.context or ""
+                raise DatabaseError(f"{what}; run this again. {where}".strip()) from None
             await connection.execute("INSERT INTO schema_version VALUES (%s)", (version + 1,))

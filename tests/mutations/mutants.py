@@ -1208,6 +1208,12 @@ MUTANTS = {
             "test_what_is_said_under_a_lease_that_another_gateway_has_now_is_not_written",
         ),
         Mutant(
+            "logins do not wait as long for a migration as it waits for a lock",
+            "SET LOCAL lock_timeout = '2s'",
+            "SET LOCAL lock_timeout = '30s'",
+            "test_gateways_are_upgraded_one_by_one_while_logins_wait_and_each_phone_rings_once",
+        ),
+        Mutant(
             "nobody polls the sessions of a gateway that has died",
             "ON lease_holder.id = lease.holder AND lease_holder.until > now()",
             "ON lease_holder.id = lease.holder",

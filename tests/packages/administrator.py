@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.packages.booted import Booted
@@ -118,14 +118,16 @@ class Administrator:
         return self.machine.run("pam-iampass", "setup", "undo", *services).stdout
 
 
-def newer(package: Path, folder: Path, version: str) -> Path:
-    """The same package with another version, for an upgrade."""
+def newer(package: Path, folder: Path, version: str, files: Mapping[str, str] | None = None) -> Path:
+    """The same package with another version, for an upgrade, and with these files besides: their texts by path."""
     tree = folder / "tree"
     subprocess.run(["dpkg-deb", "--raw-extract", str(package), str(tree)], check=True)
     control = tree / "DEBIAN/control"
     text = control.read_text()
     old = next(line.split(": ", 1)[1] for line in text.splitlines() if line.startswith("Version: "))
     control.write_text(text.replace(old, version))
+    for path, content in (files or {}).items():
+        (tree / path).write_text(content)
     made = folder / package.name.replace(old, version)
     subprocess.run(
         ["dpkg-deb", "--root-owner-group", "--build", str(tree), str(made)], check=True, capture_output=True

@@ -22,6 +22,7 @@ from tests.packages.phone import STATE
 PACKAGES = (*NAMES, "pam-iampass-gateway")
 UNIT = "pam-iampass-gateway.service"
 ETC = "/etc/iampass-gateway"
+MIGRATIONS = "usr/lib/python3/dist-packages/pam_iampass/gateway/migrations"
 NAME = "gateway.example.com"
 PORT = 9443  # of IAMPASS; the gateway has the usual one
 
@@ -218,6 +219,27 @@ def test_logins_go_on_after_a_restart_and_an_upgrade(
     administrator.install(*(newer(package, tmp_path, "9") for package in built(PACKAGES)))
     assert process(machine) != before, "the old code runs no longer"
     assert is_running(machine)
+    assert answered(people)
+
+
+def test_a_gateway_whose_tables_must_be_updated_goes_on_until_they_are(
+    machine: Booted, administrator: Administrator, people: People, tmp_path: Path
+) -> None:
+    before = process(machine)
+    later = {f"{MIGRATIONS}/0002_later.sql": "ALTER TABLE session ADD COLUMN later text;\n"}
+    (module,) = (newer(package, tmp_path, "10") for package in built(NAMES))
+    (service,) = (newer(package, tmp_path, "10", later) for package in built(("pam-iampass-gateway",)))
+    waiting = people.ssh("alice")
+    (request,) = wait_for(people.phone.requests, "the phone rings")
+    administrator.install(module, service)
+    assert process(machine) == before
+    assert "2; before 1" in gateway(machine, "migrate")
+    assert process(machine) == before
+    machine.run("systemctl", "restart", UNIT)
+    assert is_running(machine)
+    assert [each["id"] for each in people.phone.requests()] == [request["id"]]
+    people.phone.answer(request["id"], "approve")
+    assert got_in(waiting, "alice")
     assert answered(people)
 
 

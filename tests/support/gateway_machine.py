@@ -87,15 +87,18 @@ def by(seconds: str) -> tuple[str, ...]:
     return ("env", f"LD_PRELOAD={library}", f"FAKETIME={seconds}", "FAKETIME_DONT_FAKE_MONOTONIC=1")
 
 
-def run_gateway(*arguments: str, typed: str = "", status: int | None = 0) -> str:
-    """Run `pam-iampass-gateway`; returns what it printed. Its status must be `status`, unless that is None."""
+def run_gateway(*arguments: str, typed: str = "", status: int | None = 0, release: Path | None = None) -> str:
+    """Run `pam-iampass-gateway`; returns what it printed. Its status must be `status`, unless that is None.
+
+    `release` is a folder with a copy of the package, if it is another one than `package()`.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "pam_iampass.gateway.cli", *arguments],
         input=typed,
         capture_output=True,
         text=True,
         check=False,
-        cwd=package(),
+        cwd=release or package(),
         timeout=120,
     )
     assert status in (None, done.returncode), done.stdout + done.stderr
@@ -103,10 +106,17 @@ def run_gateway(*arguments: str, typed: str = "", status: int | None = 0) -> str
 
 
 @contextlib.contextmanager
-def serving(errors: int | None = None, clock: Sequence[str] = ()) -> Iterator[int]:
+def serving(
+    errors: int | None = None,
+    clock: Sequence[str] = (),
+    *,
+    settings: Path = ETC / "gateway.yaml",
+    release: Path | None = None,
+) -> Iterator[int]:
     """The service, as its own account, with its secrets as systemd passes them. Yields the id of its process.
 
-    `errors` is where its standard error goes, as for Popen; `clock` what `by` has returned.
+    `errors` is where its standard error goes, as for Popen; `clock` what `by` has returned; `release` is as for
+    `run_gateway`.
     """
     credentials = Path(tempfile.mkdtemp(dir="/run"))
     for name in ("application-secret", "key", "certificate-key.pem"):
@@ -115,11 +125,11 @@ def serving(errors: int | None = None, clock: Sequence[str] = ()) -> Iterator[in
         (credentials / name).chmod(0o400)
     shutil.chown(credentials, ACCOUNT, ACCOUNT)
     service = subprocess.Popen(
-        [*clock, sys.executable, "-m", "pam_iampass.gateway.cli", "serve"],
+        [*clock, sys.executable, "-m", "pam_iampass.gateway.cli", "serve", "--config", str(settings)],
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,
-        cwd=package(),
+        cwd=release or package(),
         user=ACCOUNT,
         group=ACCOUNT,
         extra_groups=[],

@@ -14,7 +14,8 @@ from pam_iampass.gateway.database import Database, migrate
 
 @click.command("migrate")
 @config_option
-def command(config: Path) -> None:
+@click.option("--check", is_flag=True, help="Change nothing; fail if tables are to be updated.")
+def command(config: Path, check: bool) -> None:
     """Make or update the tables of the database.
 
     Run it on one gateway after an upgrade of the package, before the gateways are restarted. Gateways of the release
@@ -24,6 +25,8 @@ def command(config: Path) -> None:
 
     async def go() -> tuple[int, int]:
         async with Database(conninfo, connections=1) as database:
+            if check:
+                await database.require_schema()
             return await migrate(database)
 
     before, now = in_loop(go())
