@@ -19,9 +19,10 @@ from pam_iampass.gateway.database import Connection, DatabaseAway, DatabaseError
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.serving import Bounds, owner_of
 from pam_iampass.gateway.sessions import AskedStart, HostSession, Reason, State, Throttled
 from pam_iampass.gateway.waiting import LONGEST_SECONDS, MOST_WATCHED
-from pam_iampass.server.http import Bounds, Handler, Route, owner_of
+from pam_iampass.server.http import Handler, Route
 from pam_iampass.server.messages import (
     IncomingRequest,
     RefusedRequest,

@@ -23,8 +23,9 @@ from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.database import DatabaseError
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.records import Kind
+from pam_iampass.gateway.serving import serve
 from pam_iampass.gateway.watching import watching
-from pam_iampass.server.http import Dispatcher, serve
+from pam_iampass.server.http import Dispatcher
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest
 from pam_iampass.system.unix_sockets import notify
 from pam_iampass.text import clean
