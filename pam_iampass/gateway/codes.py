@@ -45,6 +45,8 @@ TABLE = "recovery"
 _LOCK = 0x69616D72
 _WRONG_OF_HOST = 100
 """Wrong codes of one host in an hour, for all people: more is no person who mistypes."""
+_WRONG_OF_PERSON = _WRONG_OF_HOST // 5
+"""Likewise for one person: who has the password of one does not take the codes of all."""
 
 
 _WRONG = """
@@ -198,20 +200,18 @@ async def _redeemed(
 
 
 async def _too_many(gateway: Gateway, connection: Connection, host: Host, asked: AskedCode) -> Refusal | None:
-    """Why no further code of this person from this address, or of this host at all, is looked at."""
+    """Why no further code of this person from this address, of this person, or of this host at all, is looked at."""
     moment = (await now(connection)).timestamp()
-    attempts = []
-    for row in await many(connection, f"{_WRONG} AND host = %s ORDER BY id", host.name):
-        origin = f"{row['person']}\0{row['remote'] or ''}"
-        attempts.append(Attempt(origin, row["at"].timestamp()))
-    of_person = ThrottleState(attempts=tuple(attempts))
-    of_host = ThrottleState(attempts=tuple(Attempt("", each.at) for each in attempts))
-    own = f"{clean(asked.person, 100)}\0{asked.details.get('remote', '')}"
-    most = gateway.settings.limits.wrong_codes_per_hour
-    for found in (
-        attempted(of_person, own, most, moment),
-        attempted(of_host, "", _WRONG_OF_HOST, moment),
+    wrong = await many(connection, f"{_WRONG} AND host = %s ORDER BY id", host.name)
+    person, remote = clean(asked.person, 100), asked.details.get("remote", "")
+    for own, most in (
+        ({"person": person, "remote": remote}, gateway.settings.limits.wrong_codes_per_hour),
+        ({"person": person}, _WRONG_OF_PERSON),
+        ({}, _WRONG_OF_HOST),
     ):
+        counted = [row for row in wrong if all((row[name] or "") == value for name, value in own.items())]
+        attempts = tuple(Attempt("", row["at"].timestamp()) for row in counted)
+        found = attempted(ThrottleState(attempts=attempts), "", most, moment)
         if isinstance(found, Refusal):
             return found
     return None

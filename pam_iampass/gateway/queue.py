@@ -70,7 +70,7 @@ async def _next(gateway: Gateway, connection: Connection, before: Turns) -> tupl
             state = turns.holding(found, login, started[0].deadline.timestamp() + turns.END_SECONDS)
         else:
             state = throttle.left(state, login, before.now, failed=False)
-    await turns.write(connection, before, state)
+    await turns.write(connection, replace(before, written=before.state), state)
     return started
 
 

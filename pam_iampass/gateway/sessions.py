@@ -66,6 +66,8 @@ FRESH_SECONDS = 0.4
 """A status that is younger was asked for now."""
 _MAY_RING_SECONDS = 90
 """So long after the call, a phone does not ring any more for a start whose outcome is not known."""
+_LATE_SECONDS = 10
+"""After its time is over, for a login that waits for its turn to be ended as its turns say."""
 LONGEST_REQUEST_SECONDS = 300
 """After that, no login waits for an answer any more."""
 _REFUSALS_A_MINUTE = 30
@@ -971,15 +973,21 @@ async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: i
 
 
 async def give_up(gateway: Gateway) -> None:
-    """Decide the starts whose gateway has died before it could write what IAMPASS has said. Raises DatabaseError and
-    Tampered."""
+    """Decide the starts whose gateway has died before it could write what IAMPASS has said, and those that have waited
+    for a turn that is not written any more. Raises DatabaseError and Tampered."""
     async with gateway.database.transaction() as connection:
         for row in await many(
             connection,
-            "SELECT id FROM session WHERE state = 'starting' AND reason IS NULL AND deadline < now() FOR UPDATE",
+            "SELECT id FROM session WHERE deadline < now() AND (state = 'starting' AND reason IS NULL"
+            " OR state = 'queued' AND deadline < now() - make_interval(secs => %s)) FOR UPDATE",
+            _LATE_SECONDS,
         ):
-            columns = {"state": State.ENDED.value, "reason": Reason.TRY_AGAIN.name}
             locked = await _locked(gateway, connection, row["id"])
+            if locked["state"] == State.QUEUED.value:
+                why = Throttled.of(Refusal(Cause.NO_TURN))
+                await end_queued(gateway, connection, locked, Status.timeout, why.reason.outcome, why)
+                continue
+            columns = {"state": State.ENDED.value, "reason": Reason.TRY_AGAIN.name}
             if locked["status"] is not None:
                 columns |= {"status": Status.failed.name, "version": locked["version"] + 1}
             session = await _change(gateway, connection, locked, **columns)

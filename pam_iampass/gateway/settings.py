@@ -360,9 +360,10 @@ SCHEMA: tuple[KeyOrSection, ...] = (
             ),
             _number(
                 "wrong_codes_per_hour",
-                100,
+                20,
                 "5",
-                "Wrong recovery codes for one person from one host and address. A host has 100 for all people.",
+                "Wrong recovery codes for one person from one host and address. A host has 20 for one person, and 100 "
+                "for all.",
             ),
         ),
         "How much at most. Requests to one person count over all hosts. An origin is a PAM service and the address "

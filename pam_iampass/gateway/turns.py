@@ -90,7 +90,9 @@ async def locked(connection: Connection, person: str) -> Turns:
 
 
 async def write(connection: Connection, turns: Turns, state: ThrottleState) -> None:
-    """Write the state of a person whose turns this transaction has locked."""
+    """Write the state of a person whose turns this transaction has locked. Logins that are overdue stay until their
+    sessions are ended (`queue.py`)."""
+    state = replace(state, pending=(*turns.overdue, *state.pending))
     waits = any(not each.has_turn for each in state.pending)
     connection.later(
         "UPDATE turn SET state = %s, waits = %s, changed_at = to_timestamp(%s) WHERE person = %s",

@@ -204,6 +204,17 @@ def test_wrong_codes_are_few_for_a_person_from_an_address_and_for_a_host(
     assert answer(other, "alice", alices[1]) == 8
 
 
+def test_wrong_codes_for_one_person_leave_others_theirs(
+    gateway_server: RunningGateway, caller: HostCaller
+) -> None:
+    alices, bobs = new_codes(gateway_server), new_codes(gateway_server, "bob")
+    for number in range(4):
+        for _ in range(5):
+            assert answer(caller, "alice", "0" * 16, remote=f"192.0.2.{number}") == "WRONG_CODE"
+    assert answer(caller, "alice", alices[0], remote="192.0.2.7") == "TOO_MANY_CODES"
+    assert answer(caller, "bob", bobs[0], remote="192.0.2.7") == 9
+
+
 def test_parallel_guesses_of_a_host_are_counted(gateway_server: RunningGateway, caller: HostCaller) -> None:
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(lambda _: answer(caller, "alice", "0" * 16), range(10)))

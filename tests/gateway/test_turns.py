@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from pam_iampass.gateway import queue, turns
+from pam_iampass.gateway import queue, sessions, turns
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
@@ -325,6 +325,32 @@ def test_a_login_whose_time_is_over_before_its_turn_never_rings(
         assert len(sandbox.sessions) == 1
         assert running.records[0]["reason"] == "NO_TURN"
         assert running.records[0]["outcome"] == "throttled"
+
+
+def test_a_login_whose_time_is_over_is_ended_whatever_else_the_person_does(
+    settings: GatewaySettings, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "_LOOK_SECONDS", 2.5)
+    with several(settings, 1) as (running,):
+        ask(running, HOST, timeout="60")
+        waits = ask(running, OTHER, timeout="1", remote=PERSON)
+        time.sleep(1.0)
+        ask(running, HOST, timeout="60", remote="192.0.2.1")  # writes the person's turns
+        assert HostCaller(running).answer(waits) == "timeout"
+        assert HostCaller(running).state(waits)["reason"] == "NO_TURN"
+
+
+def test_a_login_that_waits_for_a_turn_that_is_not_written_any_more_is_ended(
+    settings: GatewaySettings, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "_LATE_SECONDS", 0)
+    with several(settings, 1) as (running,):
+        ask(running, HOST, timeout="60")
+        waits = ask(running, OTHER, timeout="1")
+        running.rows("DELETE FROM turn")
+        time.sleep(1.0)
+        assert HostCaller(running).poll(waits) == "pending"
+        running.run(sessions.give_up(running.gateway))
 
 
 def test_an_old_login_that_is_put_back_with_a_turn_never_rings(

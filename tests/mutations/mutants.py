@@ -1468,6 +1468,18 @@ MUTANTS = {
             "test_a_host_has_one_request_on_a_phone_at_a_time",
         ),
         Mutant(
+            "a login that waits is forgotten if its time passes while something else of the person is written",
+            "pending=(*turns.overdue, *state.pending)",
+            "pending=state.pending",
+            "test_a_login_whose_time_is_over_is_ended_whatever_else_the_person_does",
+        ),
+        Mutant(
+            "wrong codes for one person take those of all others",
+            '({"person": person}, _WRONG_OF_PERSON)',
+            '({"person": person}, _WRONG_OF_HOST)',
+            "test_wrong_codes_for_one_person_leave_others_theirs",
+        ),
+        Mutant(
             "one host may use up the requests of a person",
             "return share_refusal(turns, login.host, limits) or throttle.joined(",
             "return throttle.joined(",
