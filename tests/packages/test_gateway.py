@@ -227,11 +227,11 @@ def test_a_gateway_whose_tables_must_be_updated_goes_on_until_they_are(
 ) -> None:
     before = process(machine)
     later = {f"{MIGRATIONS}/0002_later.sql": "ALTER TABLE session ADD COLUMN later text;\n"}
-    (module,) = (newer(package, tmp_path, "10") for package in built(NAMES))
-    (service,) = (newer(package, tmp_path, "10", later) for package in built(("pam-iampass-gateway",)))
+    packages = [newer(package, tmp_path, "10") for package in built(NAMES)]
+    packages += [newer(package, tmp_path, "10", later) for package in built(("pam-iampass-gateway",))]
     waiting = people.ssh("alice")
     (request,) = wait_for(people.phone.requests, "the phone rings")
-    administrator.install(module, service)
+    administrator.install(*packages)
     assert process(machine) == before
     assert "2; before 1" in gateway(machine, "migrate")
     assert process(machine) == before
