@@ -1,9 +1,9 @@
-"""One gateway with 1,000 hosts and 10,000 people: logins, and what a start costs more than without it.
+"""Gateways with hosts and people: logins, kept sessions, and what a restart costs.
 
-The gateway is the service itself (`pam-iampass-gateway serve`), its PostgreSQL waits for the disk at each commit.
+Gateways are the service itself (`pam-iampass-gateway serve`), their PostgreSQL waits for the disk at each commit.
 IAMPASS is a small server that checks no signature and says `active` two seconds after a start. The hosts are one
 process, with connections of their own for each host. Beside every tenth login its host starts a session at IAMPASS
-itself.
+itself. A host that keeps sessions has a call at its gateway that waits for news of them, as its agent has.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import resource
 import secrets
 import socket
@@ -19,52 +20,68 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
+from uuid import UUID
 
-import aiohttp
 import trustme
 from aiohttp import web
-from yarl import URL
+from multidict import CIMultiDict
 
 from bench.measure import Section, median, percentile
 from bench.pending import cpu_seconds, peak_mib
-from pam_iampass.client import Status
+from pam_iampass.client import IampassError, Status
 from pam_iampass.client.application import Application
 from pam_iampass.client.attempts import IDLE_SECONDS
 from pam_iampass.client.call import Call
 from pam_iampass.client.origin import Origin
-from pam_iampass.gateway import hosts, people, restored
-from pam_iampass.gateway.database import migrate
-from pam_iampass.gateway.gateway import opened
+from pam_iampass.client.session import Session, SessionSchema
+from pam_iampass.gateway import hosts, people, restored, sessions
+from pam_iampass.gateway.database import Connection, insert, migrate
+from pam_iampass.gateway.gateway import Gateway, opened
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.people import Person
+from pam_iampass.gateway.sessions import State
 from pam_iampass.gateway.settings import load
+from pam_iampass.gateway.watching import CHECK_SECONDS
 from pam_iampass.login.approval import next_poll
 from pam_iampass.server.http import serve
 from pam_iampass.server.messages import Reply, ended, polled, started
+from pam_iampass.session.at_gateway import AGAIN, WAIT
 from tests.support.folders import put
 from tests.support.postgres import Postgres
 
 LOGINS = "logins per s"
-THROUGH, DIRECT = "start, {}", "start without the gateway, {}"
+THROUGH, DIRECT = "start, {}", "start without a gateway, {}"
 MEDIAN, PERCENTILE = "median ms", "95th percentile ms"
 FAILED = "failed logins"
+MEMORY = "largest gateway memory MiB"
+CORES = [f"{name} CPU of one core %" for name in ("gateways", "PostgreSQL", "hosts", "IAMPASS")]
 ROW, OFTEN = "{rate} logins a second", "{rate} logins a second that poll as IAMPASS is polled"
+POLLS, MOST_POLLS = "polls of kept sessions per s", "most in 1 s"
+IN_A_TENTH = ("in 0.1 s, median", "in 0.1 s, 95th percentile", "in 0.1 s, most")
+WAIT_AGAIN, AGAIN_CPU, LOST = "all wait again after s", "gateway CPU s until then", "calls that failed"
+KEPT = 20
+"""Sessions that a host keeps."""
+LOGINS_OF_A_HOST = 0.1
+"""Logins of a host that keeps sessions, a second."""
 ANSWER_SECONDS = 2.0
 _DIRECT_EVERY = 10
 _WARM_UP_SECONDS = 4.0
 _LOGIN_SECONDS = 60
-_CALL_SECONDS = 30.0
+_CALL_SECONDS = 35.0
 _SECRET = "secret-of-each-host"
+_KEPT_VERSION = 3
 _SETTINGS = """\
 names: [localhost]
 listen: 127.0.0.1:{port}
+monitoring: 127.0.0.1:{monitoring}
 database: {conninfo}
 application_id: bench
 application_secret_file: {folder}/application-secret
@@ -77,41 +94,118 @@ certificate_key_file: {folder}/server.pem
 """
 
 
-def measure(seconds: float, rates: tuple[int, ...], host_count: int, person_count: int) -> Section:
+def measure(seconds: float, rates: tuple[int, ...], host_count: int, person_count: int) -> list[Section]:
+    """One gateway; two with more and more hosts that keep sessions; one that is started anew."""
+    with _folder_on_disk() as folder:
+        postgres = Postgres(Path(folder, "postgres"))
+        try:
+            postgres.start("-c", "fsync=on")
+            return [
+                _one(postgres, seconds, rates, host_count, person_count),
+                _two(postgres, 1.5 * seconds, (host_count // 100, host_count // 10, host_count)),
+                _started_anew(postgres, seconds, host_count),
+            ]
+        finally:
+            postgres.remove()
+
+
+def _one(
+    postgres: Postgres, seconds: float, rates: tuple[int, ...], host_count: int, person_count: int
+) -> Section:
     """Each of `rates` in turn, in logins a second, for `seconds`. Hosts wait for answers, as agents do; at the first
     rate, they also poll without, as the published client does."""
     title = f"One gateway with {host_count:,} hosts and {person_count:,} people"
+    section = Section(title, [LOGINS, *_times(), FAILED, *CORES, MEMORY, "PostgreSQL memory MiB"])
     print(title)
-    times = [name.format(figure) for figure in (MEDIAN, PERCENTILE) for name in (THROUGH, DIRECT)]
-    cores = [f"{name} CPU of one core %" for name in ("gateway", "PostgreSQL", "hosts", "IAMPASS")]
-    section = Section(title, [LOGINS, *times, FAILED, *cores, "gateway memory MiB", "PostgreSQL memory MiB"])
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(_folder_on_disk()))
-        postgres = Postgres(folder / "postgres")
-        stack.callback(postgres.remove)
-        postgres.start("-c", "fsync=on")
-        sync = _sync_ms(folder)
-        iampass, iampass_url = stack.enter_context(_iampass(folder))
-        gateway, url = stack.enter_context(_gateway(folder, postgres, iampass_url, host_count, person_count))
+    with _site(postgres, host_count, person_count, 0, 1) as site:
         for name, rate in ((OFTEN, rates[0]), *((ROW, rate) for rate in rates)):
-            asked = {"gateway": url, "iampass": iampass_url, "ca_file": f"{folder}/ca.pem", "rate": rate}
-            asked |= {"seconds": seconds, "hosts": host_count, "people": person_count, "waits": name == ROW}
-            section.add(name.format(rate=rate), **_play(asked, gateway, postgres, iampass))
+            with _play(site, rate, waits=name == ROW) as hosts:
+                section.add(name.format(rate=rate), **hosts.measured(seconds))
+        section.remark = (
+            f"Each person approves after {ANSWER_SECONDS:g} s. Hosts, gateway, PostgreSQL and IAMPASS share"
+            f" {os.cpu_count()} cores. Each start is on a new connection, also without a gateway. To write 8 KiB to"
+            f" this disk and wait for it (fdatasync), as at a commit, takes {_sync_ms(postgres.folder):.2f} ms."
+        )
+    return section
+
+
+def _two(postgres: Postgres, seconds: float, counts: tuple[int, ...]) -> Section:
+    """Two gateways and so many hosts, each of which keeps sessions and has its share of the logins."""
+    title = f"Two gateways with hosts that keep {KEPT} sessions each"
+    polls = [POLLS, MOST_POLLS, *IN_A_TENTH]
+    section = Section(title, [LOGINS, *_times(), FAILED, *CORES, MEMORY, "PostgreSQL memory MiB", *polls])
+    print(title)
+    for count in filter(None, counts):
+        with (
+            _site(postgres, count, 10 * count, KEPT, 2) as site,
+            _play(site, count * LOGINS_OF_A_HOST) as hosts,
+        ):
+            site.wait_until_all_are_polled()
+            row = f"{count:,} hosts, {10 * count:,} people, {KEPT * count:,} sessions"
+            section.add(row, **hosts.measured(seconds))
     section.remark = (
-        f"Each person approves after {ANSWER_SECONDS:g} s. Hosts, gateway, PostgreSQL and IAMPASS share"
-        f" {os.cpu_count()} cores. Each start is on a new connection, also without the gateway. To write 8 KiB to this"
-        f" disk and wait for it (fdatasync), as at a commit, takes {sync:.2f} ms."
+        f"Kept sessions are polled at IAMPASS every 30 s. Each host makes a login every {1 / LOGINS_OF_A_HOST:g} s. All"
+        f" of it shares {os.cpu_count()} cores."
     )
     return section
 
 
-def bounds(values: dict[str, float]) -> list[tuple[str, float, float]]:
-    """The bounds of a row: (what, found, at most)."""
-    through, direct = (values[way.format(PERCENTILE)] for way in (THROUGH, DIRECT))
-    return [
-        ("failed logins", values[FAILED], 0),
-        ("start, 95th percentile above that without the gateway, ms", through - direct, 100),
-        ("gateway memory, MiB", values["gateway memory MiB"], 300),
+def _started_anew(postgres: Postgres, seconds: float, count: int) -> Section:
+    """A gateway whose hosts keep sessions is stopped and started; logins wait on it, and others come afterwards."""
+    title = f"One gateway is started anew: {count:,} hosts come back"
+    section = Section(title, [WAIT_AGAIN, AGAIN_CPU, LOST, LOGINS, *_times(), FAILED, *CORES, MEMORY])
+    print(title)
+    with _site(postgres, count, 10 * count, KEPT, 1) as site:
+        ways = {f"at random within {AGAIN:g} s, as agents do": AGAIN, "in the same moment": 0.0}
+        for name, spread in ways.items():
+            with _play(site, count / 50, spread=spread) as hosts:
+                site.wait_until_all_are_polled()
+                hosts.pause()
+                site.gateways[0].stop()
+                site.gateways[0].start()
+                section.add(name, **hosts.measured(seconds, came_back=lambda: site.held() >= count))
+    section.remark = (
+        f"{KEPT} kept sessions on each host, {count / 50:g} logins a second. The times of starts are of those that"
+        " began when the gateway served again. Logins that waited when it stopped must end well, too."
+    )
+    return section
+
+
+def _times() -> list[str]:
+    return [name.format(figure) for figure in (MEDIAN, PERCENTILE) for name in (THROUGH, DIRECT)]
+
+
+def above_direct(values: dict[str, float]) -> float:
+    """How much longer a start takes than without a gateway, in milliseconds: the 95th percentiles."""
+    return values[THROUGH.format(PERCENTILE)] - values[DIRECT.format(PERCENTILE)]
+
+
+def bounds(one: Section, two: Section, again: Section) -> list[tuple[str, float, float]]:
+    """The bounds: (what, found, at most)."""
+    single, many, fewer = one.rows[-1].values, two.rows[-1].values, two.rows[-2].values
+    slower = "start, 95th percentile above that without a gateway, ms"
+    cpu = CORES[0]
+    found = [
+        (f"gateway at {one.rows[-1].name}: {slower}", above_direct(single), 100),
+        (f"gateway at {one.rows[-1].name}: memory, MiB", single[MEMORY], 300),
+        (f"two gateways, {two.rows[-1].name}: {slower}", above_direct(many), 50),
+        (f"two gateways, {two.rows[-1].name}: memory of one, MiB", many[MEMORY], 300),
+        (
+            "two gateways: most polls of kept sessions in 1 s, ratio to the mean",
+            many[MOST_POLLS] / many[POLLS],
+            2,
+        ),
+        (
+            f"two gateways: CPU with {two.rows[-1].name.partition(',')[0]} hosts against a tenth of them, ratio",
+            many[cpu] / fewer[cpu],
+            11,
+        ),
+    ]
+    for section in (one, two, again):
+        failed = sum(row.values[FAILED] for row in section.rows)
+        found.append((f"{section.title}: failed logins", failed, 0))
+    return found + [
+        (f"hosts come back {row.name}: {WAIT_AGAIN}", row.values[WAIT_AGAIN], 15) for row in again.rows
     ]
 
 
@@ -138,46 +232,113 @@ def _sync_ms(folder: Path) -> float:
     return 1000 * median(found)
 
 
-@contextmanager
-def _iampass(folder: Path) -> Iterator[tuple[int, str]]:
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(f"{folder}/ca.pem")
-    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(f"{folder}/server.pem")
-    with _process("iampass", str(folder)) as process:
-        assert process.stdout is not None
-        yield process.pid, f"https://localhost:{int(process.stdout.readline())}"
+class _Gateway:
+    """The process of a gateway, on ports of its own."""
+
+    def __init__(self, folder: Path, number: int, values: dict[str, object]) -> None:
+        self.port, self._monitoring = (_free_port() for _ in range(2))
+        self._folder = folder / f"gateway{number}"
+        self._folder.mkdir()
+        self.config = self._folder / "gateway.yaml"
+        put(self.config, _SETTINGS.format(**values, port=self.port, monitoring=self._monitoring))
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Returns when it serves."""
+        command = [sys.executable, "-m", "pam_iampass.gateway.cli", "serve", "--config", str(self.config)]
+        environment = {**os.environ, "STATE_DIRECTORY": str(self._folder)}
+        with (self._folder / "log").open("a") as log:
+            self._process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
+            )
+        assert self._process.stdout is not None
+        assert "Serving" in self._process.stdout.readline(), (self._folder / "log").read_text()
+
+    def stop(self) -> None:
+        """As `systemctl stop`."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.communicate()
+            self._process = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def held(self) -> int:
+        """How many calls wait there."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._monitoring}/metrics") as response:
+            text: str = response.read().decode()
+        return int(float(text.split("\niampass_gateway_calls_held ")[1].split()[0]))
 
 
-@contextmanager
-def _gateway(
-    folder: Path, postgres: Postgres, iampass: str, host_count: int, person_count: int
-) -> Iterator[tuple[int, str]]:
+def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    config = folder / "gateway.yaml"
-    values = {"folder": folder, "port": port, "iampass": iampass, "conninfo": postgres.new_database()}
-    put(config, _SETTINGS.format(**values))
-    put(folder / "application-secret", "secret-of-the-application", 0o600)
-    put(folder / "key", "5a" * 32, 0o600)
-    (folder / "server.pem").chmod(0o600)
-    (folder / "state").mkdir()
-    asyncio.run(_populate(config, host_count, person_count))
-    command = [sys.executable, "-m", "pam_iampass.gateway.cli", "serve", "--config", str(config)]
-    environment = {**os.environ, "STATE_DIRECTORY": str(folder / "state")}
-    with (
-        (folder / "gateway.log").open("w+") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment) as process,
-    ):
-        try:
-            assert process.stdout is not None
-            assert "Serving" in process.stdout.readline(), (folder / "gateway.log").read_text()
-            yield process.pid, f"https://localhost:{port}"
-        finally:
-            process.terminate()
+        port: int = free.getsockname()[1]
+        return port
 
 
-async def _populate(config: Path, host_count: int, person_count: int) -> None:
+@dataclass
+class _Site:
+    """Gateways with their database, and IAMPASS."""
+
+    folder: Path
+    postgres: Postgres
+    iampass: int
+    """Its process."""
+    iampass_url: str
+    gateways: list[_Gateway]
+    hosts: int
+    people: int
+    kept: int
+    """Sessions that each host keeps."""
+
+    def held(self) -> int:
+        """How many calls wait at the gateways."""
+        return sum(gateway.held() for gateway in self.gateways)
+
+    def wait_until_all_are_polled(self) -> None:
+        """Wait until each host waits for news of its sessions, and all sessions have leases and were polled once."""
+        until = time.monotonic() + 90.0
+        while self.held() < self.hosts:
+            assert time.monotonic() < until, "not all hosts wait"
+            time.sleep(0.5)
+        time.sleep(CHECK_SECONDS / 3)
+
+    def cpu(self, hosts: int) -> dict[str, dict[int, float]]:
+        """The CPU seconds of each process of each program."""
+        gateways = [gateway.pid for gateway in self.gateways]
+        pids = zip(CORES, (gateways, _processes(self.postgres), [hosts], [self.iampass]))
+        return {name: {pid: cpu_seconds(pid) for pid in of_program} for name, of_program in pids}
+
+
+@contextmanager
+def _site(
+    postgres: Postgres, host_count: int, person_count: int, kept: int, gateways: int
+) -> Iterator[_Site]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/var/lib")))
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(f"{folder}/ca.pem")
+        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(f"{folder}/server.pem")
+        (folder / "server.pem").chmod(0o600)
+        put(folder / "application-secret", "secret-of-the-application", 0o600)
+        put(folder / "key", "5a" * 32, 0o600)
+        iampass = stack.enter_context(_process("iampass", str(folder)))
+        assert iampass.stdout is not None
+        url = f"https://localhost:{int(iampass.stdout.readline())}"
+        values = {"folder": folder, "iampass": url, "conninfo": postgres.new_database()}
+        found = [_Gateway(folder, number, values) for number in range(gateways)]
+        asyncio.run(_populate(found[0].config, url, host_count, person_count, kept))
+        for gateway in found:
+            gateway.start()
+            stack.callback(gateway.stop)
+        yield _Site(folder, postgres, iampass.pid, url, found, host_count, person_count, kept)
+
+
+async def _populate(config: Path, iampass: str, host_count: int, person_count: int, kept: int) -> None:
     async with opened(load(config)) as gateway:
         await migrate(gateway.database)
         async with gateway.database.transaction() as connection:
@@ -187,40 +348,118 @@ async def _populate(config: Path, host_count: int, person_count: int) -> None:
                 id = _host_id(number)
                 host = Host(id, id, "default", _SECRET, None, HostStatus.ACTIVE, now, "i-bench")
                 await hosts.add(gateway, connection, host)
+                for place in range(kept):
+                    await _keep(gateway, connection, number * kept + place, id, iampass, now)
+                await connection.flush()
             for number in range(person_count):
                 await people.add(gateway, connection, Person(f"person{number}", people.new_token()))
             await connection.execute("ANALYZE")
+        async with gateway.database.statement() as connection:
+            await connection.execute("CHECKPOINT")  # not while it is measured
+
+
+async def _keep(
+    gateway: Gateway, connection: Connection, number: int, host: str, iampass: str, now: datetime
+) -> None:
+    """The row of a session that was approved an hour ago."""
+    id, url = _kept_id(number), f"{iampass}/session/kept{number}"
+    upstream = Session(
+        Status.active, f"kept{number}", "secret-of-the-session", f"{url}/logout", f"{url}/status"
+    )
+    text = SessionSchema().dumps(upstream)
+    row = {
+        "id": id,
+        "host": host,
+        "host_name": host,
+        "person": f"person{number}",
+        "request_id": secrets.token_urlsafe(16),
+        "parameters": secrets.token_bytes(32),
+        "methods": [],
+        "state": State.OPEN.value,
+        "status": Status.active.name,
+        "reason": None,
+        "nothing_sent": False,
+        "approved": True,
+        "began_at": now - timedelta(hours=1),
+        "deadline": now - timedelta(minutes=59),
+        "expires_at": now + timedelta(hours=11),
+        "retry_after": None,
+        "decided_at": now - timedelta(minutes=59),
+        "gateway": gateway.id,
+        "version": _KEPT_VERSION,
+        "upstream": gateway.keys.encrypt(text, sessions.TABLE, "upstream", str(id)),
+        "details": {"service": "sshd"},
+    }
+    await insert(connection, sessions.TABLE, gateway.keys.sealed(sessions.TABLE, row))
+
+
+def _kept_id(number: int) -> UUID:
+    return UUID(int=(0xA4 << 120) + number)
 
 
 def _host_id(number: int) -> str:
     return f"h-{number:012d}".translate(str.maketrans("0189", "abcd"))
 
 
-def _play(asked: dict[str, Any], gateway: int, postgres: Postgres, iampass: int) -> dict[str, float]:
+class _Playing:
+    """The process that is the hosts."""
+
+    def __init__(self, process: subprocess.Popen[str], site: _Site) -> None:
+        self._process = process
+        self._site = site
+        self._said("warm")
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        print(line, file=self._process.stdin, flush=True)
+
+    def _said(self, wanted: str) -> None:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line == f"{wanted}\n", line
+
+    def pause(self) -> None:
+        """No new logins, until it is measured."""
+        self._tell("pause")
+
+    def measured(self, seconds: float, came_back: Callable[[], bool] | None = None) -> dict[str, float]:
+        """The figures of so many seconds. `came_back` says whether all hosts wait again."""
+        self._tell(f"{seconds}")
+        self._said("begin")
+        before, began = self._site.cpu(self._process.pid), time.monotonic()
+        more: dict[str, float] = {}
+        if came_back is not None:
+            while not came_back() and time.monotonic() < began + seconds:
+                time.sleep(0.1)
+            cpu = sum(self._site.cpu(self._process.pid)[CORES[0]].values()) - sum(before[CORES[0]].values())
+            more = {WAIT_AGAIN: time.monotonic() - began, AGAIN_CPU: cpu}
+        self._said("end")
+        after, took = self._site.cpu(self._process.pid), time.monotonic() - began
+        assert self._process.stdout is not None
+        figures: dict[str, float] = json.loads(self._process.stdout.readline())
+        for name in CORES:
+            used = sum(each - before[name].get(pid, 0.0) for pid, each in after[name].items())
+            more[name] = 100 * used / took
+        more[MEMORY] = max(peak_mib(gateway.pid) for gateway in self._site.gateways)
+        return {**figures, **more, "PostgreSQL memory MiB": _memory_mib(self._site.postgres)}
+
+
+@contextmanager
+def _play(site: _Site, rate: float, *, waits: bool = True, spread: float = AGAIN) -> Iterator[_Playing]:
+    """The hosts, which make so many logins a second. `waits` says whether their polls wait, `spread` in how many
+    seconds they come back to a gateway that has failed."""
+    asked = {"gateways": [f"https://localhost:{gateway.port}" for gateway in site.gateways], "rate": rate}
+    asked |= {
+        "iampass": site.iampass_url,
+        "ca_file": f"{site.folder}/ca.pem",
+        "waits": waits,
+        "spread": spread,
+    }
+    asked |= {"hosts": site.hosts, "people": site.people, "kept": site.kept}
     with _process("hosts") as process:
         assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(f"{json.dumps(asked)}\n")
-        process.stdin.flush()
-        assert process.stdout.readline() == "begin\n"
-        pids = {"gateway": gateway, "hosts": process.pid, "IAMPASS": iampass}
-        before, began = _cpu(pids, postgres), time.monotonic()
-        assert process.stdout.readline() == "end\n"
-        after, took = _cpu(pids, postgres), time.monotonic() - began
-        figures: dict[str, float] = json.loads(process.stdout.readline())
-    used = {
-        name: sum(after[name].values()) - sum(before[name].get(pid, 0) for pid in after[name])
-        for name in after
-    }
-    shared = {f"{name} CPU of one core %": 100 * seconds / took for name, seconds in used.items()}
-    memory = {"gateway memory MiB": peak_mib(gateway), "PostgreSQL memory MiB": _memory_mib(postgres)}
-    return {**figures, **shared, **memory}
-
-
-def _cpu(pids: dict[str, int], postgres: Postgres) -> dict[str, dict[int, float]]:
-    """The CPU seconds of each process of each program."""
-    found = {name: {pid: cpu_seconds(pid)} for name, pid in pids.items()}
-    return {**found, "PostgreSQL": {pid: cpu_seconds(pid) for pid in _processes(postgres)}}
+        print(json.dumps(asked), file=process.stdin, flush=True)
+        yield _Playing(process, site)
 
 
 def _processes(postgres: Postgres) -> list[int]:
@@ -250,12 +489,18 @@ def _process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 async def _be_iampass(folder: str) -> None:
     began: dict[str, float] = {}
+    kept_polls: list[float] = []
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     url = f"https://localhost:{listener.getsockname()[1]}"
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(f"{folder}/server.pem")
 
     def reply(path: list[str]) -> Reply:
+        if path[1] == "polls":
+            return Reply.of({"at": kept_polls})
+        if path[2].startswith("kept"):
+            kept_polls.append(time.monotonic())
+            return polled(Status.active)
         if path[1] == "authentication":
             id = secrets.token_hex(16)
             began[id] = time.monotonic()
@@ -282,79 +527,130 @@ async def _be_iampass(folder: str) -> None:
 
 
 class _Server:
-    """What the hosts call, each on connections of its own."""
+    """What the hosts call, each on connections of its own, which it keeps as an agent does."""
 
     def __init__(self, url: str, ca_file: str, *, gateway: bool) -> None:
         self._origin = replace(Origin.of(url), gateways=gateway)
+        self._port = int(url.rpartition(":")[2])
         self._context = ssl.create_default_context(cafile=ca_file)
-        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._idle: dict[str, list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]]] = {}
 
     def application(self, id: str) -> Application:
         return Application(self._origin, id, _SECRET)
 
     async def call(self, host: str, call: Call[Any]) -> Any:
-        """The result of a host's call. Raises IampassError and what aiohttp raises."""
-        if host not in self._sessions:
-            connector = aiohttp.TCPConnector(ssl=self._context, keepalive_timeout=IDLE_SECONDS)
-            timeout = aiohttp.ClientTimeout(total=_CALL_SECONDS)
-            self._sessions[host] = aiohttp.ClientSession(connector=connector, timeout=timeout)
+        """The result of a host's call. Raises IampassError, and OSError, EOFError or TimeoutError."""
         nonce = secrets.randbits(64)
-        async with self._sessions[host].request(
-            call.method,
-            URL(call.url, encoded=True),
-            data=call.body,
-            headers=call.headers(nonce, int(time.time())),
-            allow_redirects=False,
-        ) as response:
-            body = await response.read()
-            return call.read(response.status, response.headers, body, time.time(), nonce)
+        headers = call.headers(nonce, int(time.time()))
+        target = call.url[call.url.index("/", len("https://")) :]
+        lines = [f"{call.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        body = call.body or b""
+        if call.body is not None:
+            lines.append(f"Content-Length: {len(body)}")
+        request = "\r\n".join((*lines, "", "")).encode() + body
+        status, answered, text = await asyncio.wait_for(self._exchange(host, request), _CALL_SECONDS)
+        return call.read(status, answered, text, time.time(), nonce)
 
-    async def close(self) -> None:
-        for session in self._sessions.values():
-            await session.close()
+    async def _exchange(self, host: str, request: bytes) -> tuple[int, CIMultiDict[str], bytes]:
+        idle = self._idle.setdefault(host, [])
+        while idle and (idle[0][1].at_eof() or time.monotonic() - idle[0][0] >= IDLE_SECONDS):
+            idle.pop(0)[2].close()
+        if idle:
+            _, reader, writer = idle.pop()
+        else:
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", self._port, ssl=self._context, server_hostname="localhost"
+            )
+        try:
+            writer.write(request)
+            head, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = CIMultiDict(line.split(": ", 1) for line in lines if line)
+            body = await reader.readexactly(int(headers["Content-Length"]))
+        except BaseException:
+            writer.close()
+            raise
+        idle.append((time.monotonic(), reader, writer))
+        return int(head.split()[1]), headers, body
+
+    async def kept_polls(self) -> list[float]:
+        """When IAMPASS was polled for kept sessions."""
+        request = b"GET /polls HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        found: list[float] = json.loads((await self._exchange("", request))[2])["at"]
+        return found
+
+
+_FAILURES = (OSError, EOFError, TimeoutError, IampassError)
 
 
 @dataclass
 class _Hosts:
     """The hosts, and what they have found while it was measured."""
 
-    gateway: _Server
+    gateways: list[_Server]
     iampass: _Server
-    host_count: int
-    person_count: int
-    waits: bool
+    asked: dict[str, Any]
     measuring: bool = False
     logins: int = 0
     starts: dict[str, list[float]] = field(default_factory=lambda: {THROUGH: [], DIRECT: []})
     failures: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+    """Calls about kept sessions that failed."""
+    coming: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while there are new logins."""
+
+    async def come(self) -> None:
+        """New logins, for ever."""
+        began, number = time.monotonic(), 0
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                if not self.coming.is_set():
+                    await self.coming.wait()
+                    began = time.monotonic() - number / self.asked["rate"]
+                await asyncio.sleep(began + number / self.asked["rate"] - time.monotonic())
+                tasks.create_task(self.login(number))
+                if number % _DIRECT_EVERY == 0:
+                    tasks.create_task(self.start_directly(number))
+                number += 1
 
     async def login(self, number: int) -> None:
         """One login, as a host's agent makes its calls."""
-        host, person = _host_id(number % self.host_count), f"person{number * 7919 % self.person_count}"
+        of_host, person = number % self.asked["hosts"], f"person{number * 7919 % self.asked['people']}"
+        host, gateway = _host_id(of_host), self._gateway(of_host)
+        measured, waits = self.measuring, False
         try:
             began = time.monotonic()
-            session = await self._start(THROUGH, self.gateway, host, person)
+            session = await self._start(THROUGH, gateway, host, person)
             if session.failure_reason is not None:
                 raise ValueError(session.failure_reason)
-            moment = next_poll(None, _LOGIN_SECONDS)
+            moment, waits = next_poll(None, _LOGIN_SECONDS), True
             while moment is not None and session.in_progress:
-                if self.waits:
-                    session.session_status = await self.gateway.call(host, session.poll(session.longest_wait))
-                    continue
-                await asyncio.sleep(began + moment - time.monotonic())
-                moment = next_poll(max(moment, time.monotonic() - began), _LOGIN_SECONDS)
-                session.session_status = await self.gateway.call(host, session.poll())
-            await self.gateway.call(host, session.end())
+                if not self.asked["waits"]:
+                    await asyncio.sleep(began + moment - time.monotonic())
+                    moment = next_poll(max(moment, time.monotonic() - began), _LOGIN_SECONDS)
+                wait = session.longest_wait if self.asked["waits"] else 0
+                session.session_status = await self._until_answered(gateway, host, session.poll(wait))
+            await self._until_answered(gateway, host, session.end())
             if not session.active:
                 raise ValueError(session.session_status.name)
-            self.logins += self.measuring
+            self.logins += measured
         except Exception as error:  # noqa: BLE001 - counted, and said
-            if self.measuring:
+            if measured or (waits and self.asked["kept"]):
                 self.failures[f"{type(error).__name__}: {error}"] += 1
+
+    async def _until_answered(self, gateway: _Server, host: str, call: Call[Any]) -> Any:
+        """The answer of a gateway, also of one that is started anew meanwhile."""
+        until = time.monotonic() + _LOGIN_SECONDS
+        while True:
+            try:
+                return await gateway.call(host, call)
+            except _FAILURES:
+                if self.coming.is_set() or time.monotonic() > until:
+                    raise
+                await self.coming.wait()
 
     async def start_directly(self, number: int) -> None:
         """What the host of a login would do without the gateway, as far as the start."""
-        host = _host_id(number % self.host_count)
+        host = _host_id(number % self.asked["hosts"])
         session = await self._start(DIRECT, self.iampass, host, f"person{number}")
         await self.iampass.call(host, session.end())
 
@@ -362,47 +658,80 @@ class _Hosts:
         told = {"request_id": secrets.token_urlsafe(16), "service": "sshd", "remote": "192.0.2.1"}
         parameters = told if way is THROUGH else {}
         call = server.application(host).start(person, None, _LOGIN_SECONDS, parameters)
-        began = time.monotonic()
+        began, measured = time.monotonic(), self.measuring
         session = await server.call(host, call)
-        if self.measuring:
+        if measured:
             self.starts[way].append(1000 * (time.monotonic() - began))
         return session
+
+    async def watch(self, number: int) -> None:
+        """Wait for news of the sessions that a host keeps, for ever."""
+        first, host, gateway = number * self.asked["kept"], _host_id(number), self._gateway(number)
+        versions = {str(_kept_id(first + place)): _KEPT_VERSION for place in range(self.asked["kept"])}
+        await asyncio.sleep(random.random() * _WARM_UP_SECONDS)
+        while True:
+            try:
+                await gateway.call(host, gateway.application(host).watch(versions, WAIT, None))
+            except _FAILURES:
+                self.lost += self.measuring
+                if self.asked["spread"]:
+                    await asyncio.sleep(random.random() * self.asked["spread"])
+                else:
+                    await self.coming.wait()
+
+    def _gateway(self, host: int) -> _Server:
+        return self.gateways[host % len(self.gateways)]
+
+    async def figures(self, began: float, seconds: float) -> dict[str, float]:
+        """What was found."""
+        if self.failures:
+            print(self.failures.most_common(5), file=sys.stderr)
+        figures = {LOGINS: self.logins / seconds, FAILED: sum(self.failures.values()), LOST: self.lost}
+        for way, times in self.starts.items():
+            figures |= {way.format(MEDIAN): median(times), way.format(PERCENTILE): percentile(times, 95)}
+        if self.asked["kept"]:
+            polls = [at - began for at in await self.iampass.kept_polls() if began <= at < began + seconds]
+            of_tenths = Counter(int(10 * at) for at in polls)
+            tenths = [of_tenths[tenth] for tenth in range(int(10 * seconds))]
+            figures |= {
+                POLLS: len(polls) / seconds,
+                MOST_POLLS: max(Counter(map(int, polls)).values(), default=0),
+            }
+            figures |= dict(zip(IN_A_TENTH, (median(tenths), percentile(tenths, 95), max(tenths))))
+        return figures
 
 
 async def _be_hosts(asked: dict[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (16384, 16384))
-    gateway = _Server(asked["gateway"], asked["ca_file"], gateway=True)
-    iampass = _Server(asked["iampass"], asked["ca_file"], gateway=False)
-    found = _Hosts(gateway, iampass, asked["hosts"], asked["people"], asked["waits"])
-    began = time.monotonic()
-    logins: list[asyncio.Task[None]] = []
-    direct: list[asyncio.Task[None]] = []
+    gateways = [_Server(url, asked["ca_file"], gateway=True) for url in asked["gateways"]]
+    found = _Hosts(gateways, _Server(asked["iampass"], asked["ca_file"], gateway=False), asked)
 
-    async def until(moment: float) -> None:
-        while (due := began + len(logins) / asked["rate"]) < moment:
-            await asyncio.sleep(due - time.monotonic())
-            number = len(logins)
-            logins.append(asyncio.create_task(found.login(number)))
-            if number % _DIRECT_EVERY == 0:
-                direct.append(asyncio.create_task(found.start_directly(number)))
+    async def told() -> str:
+        return (await asyncio.to_thread(sys.stdin.readline)).strip()
 
-    await until(began + _WARM_UP_SECONDS)
+    work = [asyncio.create_task(found.come())]
+    work += [
+        asyncio.create_task(found.watch(number)) for number in range(asked["hosts"] if asked["kept"] else 0)
+    ]
+    found.coming.set()
+    await asyncio.sleep(_WARM_UP_SECONDS)
+    print("warm", flush=True)
+    if (line := await told()) == "pause":
+        found.coming.clear()
+        line = await told()
+    began, seconds = time.monotonic(), float(line)
     found.measuring = True
+    found.coming.set()
     print("begin", flush=True)
-    measured = time.monotonic()
-    await until(measured + asked["seconds"])
-    found.measuring = False
-    seconds = time.monotonic() - measured
+    await asyncio.sleep(seconds)
     print("end", flush=True)
-    await asyncio.gather(*logins, *direct)
-    for server in (gateway, iampass):
-        await server.close()
-    if found.failures:
-        print(found.failures.most_common(5), file=sys.stderr)
-    figures = {LOGINS: found.logins / seconds, FAILED: sum(found.failures.values())}
-    for way, times in found.starts.items():
-        figures |= {way.format(MEDIAN): median(times), way.format(PERCENTILE): percentile(times, 95)}
-    print(json.dumps(figures), flush=True)
+    found.coming.clear()
+    await asyncio.sleep(2 * ANSWER_SECONDS)  # for those that have begun
+    for task in work:
+        task.cancel()
+    with suppress(asyncio.CancelledError):
+        await asyncio.gather(*work)
+    print(json.dumps(await found.figures(began, seconds)), flush=True)
 
 
 if __name__ == "__main__":

@@ -67,9 +67,7 @@ def main() -> None:
         kept, seconds, rounds = (100, 5.0, 1) if quick else (SESSIONS, 60.0, 2)
         sections.append(sessions.measure(sandbox, kept, 50 if quick else PEOPLE, seconds, rounds))
         sections.append(upstream.measure(*((0.5, 1) if quick else (3.0, 3))))
-        sections.append(
-            fleet.measure(*((3.0, (10,), 100, 200) if quick else (20.0, (50, 100), 1000, 10_000)))
-        )
+        sections += fleet.measure(*((3.0, (10,), 100, 200) if quick else (20.0, (50, 100), 1000, 10_000)))
     if quick:
         print("Nothing was written: a quick run gives no reliable numbers.")
     else:
@@ -140,7 +138,7 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
         poll,
         keeping,
         calls,
-        gateway,
+        *gateways,
     ) = sections
 
     def value(section: Section, row: str, column: str) -> float:
@@ -242,10 +240,7 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
             / value(calls, upstream.ROW.format(way=upstream.EXECUTOR, **upstream.FASTEST), "CPU ms"),
             0.7,
         ),
-        *(
-            (f"gateway at {gateway.rows[-1].name}: {what}", found, most)
-            for what, found, most in fleet.bounds(gateway.rows[-1].values)
-        ),
+        *fleet.bounds(*gateways),
         ("100,000 users over 10: one file, ms", value(table, "users.yaml", largest), 5),
         ("100,000 users over 10: users.d/, ms", value(table, "users.d/", largest), 5),
     ]

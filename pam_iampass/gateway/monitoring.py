@@ -181,6 +181,7 @@ class _Now(Collector):
         yield _gauge(
             "starts_under_way", "Starts of this gateway that are not answered yet.", len(gateway.starts)
         )
+        yield _gauge("calls_held", "Calls of hosts that wait for news of a session.", len(gateway.held))
         yield _gauge("hosts", "Hosts of the fleet.", look.hosts, "status")
         yield _gauge("sessions", "Sessions of the fleet that have not ended.", look.sessions, "state")
         yield _gauge("commits_hanging", "Commits that wait for a synchronous standby now.", look.hang)
