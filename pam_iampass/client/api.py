@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Callable, TypeVar
 
-from .application import Application, Change, HostAtGateway, Redemption
+from .application import Application, HostAtGateway, News, Redemption
 from .attempts import DEFAULT_SECONDS
 from .call import ATTEMPTS, Call
 from .connection import Deadline
@@ -134,11 +134,16 @@ class AuthenticationAPI(BaseAPI):
         *,
         until_readable: Callable[[float, int], None] | None = None,
         deadline: Deadline | None = None,
-    ) -> dict[str, Change]:
-        """Asks a gateway for those of these sessions, by their ids, that have another version, once there is one or
-        after `wait` seconds. `until_readable` is as in Call. One gateway is asked, once. Not in the published client.
-        Raises IampassError."""
+    ) -> News:
+        """Asks a gateway for those of these sessions, by their ids, that have another version, and for its questions,
+        once there is one or after `wait` seconds. `until_readable` is as in Call. One gateway is asked, once. Not in
+        the published client. Raises IampassError."""
         return self._make(self._application.watch(versions, wait, until_readable), deadline, 1)
+
+    def confirm(self, question: str, begins: bool, *, deadline: Deadline | None = None) -> bool:
+        """Answers a question of a gateway; whether the answer counts. Not in the published client. Raises
+        IampassError."""
+        return self._make(self._application.confirm(question, begins), deadline, 1)
 
 
 class ManagementAPI(BaseAPI):

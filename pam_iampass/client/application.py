@@ -36,6 +36,25 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Question:
+    """What a gateway asks a host: does a connection begin in the login of a session there?"""
+
+    session: str
+    connection: str
+    """As sshd on the other host says (`SSH_CONNECTION`)."""
+
+
+@dataclass(frozen=True)
+class News:
+    """What a gateway tells a host that waits."""
+
+    changed: Mapping[str, Change]
+    """By the ids of the sessions."""
+    questions: Mapping[str, Question]
+    """By their ids, each of which is good for one answer."""
+
+
+@dataclass(frozen=True)
 class Redemption:
     """What a gateway says of a recovery code."""
 
@@ -113,22 +132,33 @@ class Application:
 
     def watch(
         self, versions: Mapping[str, int], wait: int, until_readable: Callable[[float, int], None] | None
-    ) -> Call[dict[str, Change]]:
+    ) -> Call[News]:
         """Only gateways can be asked for the sessions, by their ids, that have other versions than these."""
 
-        def read(response: JsonObject) -> dict[str, Change]:
-            return {
+        def read(response: JsonObject) -> News:
+            changed = {
                 id: Change(None, 0)
                 if members.is_null("status")
                 else Change(read_status(members, "status"), members.number("version"))
                 for id, members in response.child("changed").children().items()
             }
+            asked = response.child("questions").children() if "questions" in response else {}
+            return News(
+                changed,
+                {id: Question(each.text("session"), each.text("connection")) for id, each in asked.items()},
+            )
 
         body = {"sessions": dict(versions)}
         digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
         path = f"fleet/watch/{self.id}?wait={wait}&body_sha256={digest}"
         call = self._call("watch", path, read, body, idempotent=True)
         return replace(call, held=wait, until_readable=until_readable, alone=True)
+
+    def confirm(self, question: str, begins: bool) -> Call[bool]:
+        """Only gateways ask. Whether the answer counts."""
+        query = f"question={quote_plus(question)}&begins={'yes' if begins else 'no'}"
+        path = f"fleet/confirm/{self.id}?{query}"
+        return self._call("confirm", path, lambda response: response.boolean("counts"), {})
 
     def add_users(self, users: Iterable[str]) -> Call[tuple[list[str], list[str]]]:
         def read(response: JsonObject) -> tuple[list[str], list[str]]:

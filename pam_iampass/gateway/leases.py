@@ -20,7 +20,7 @@ RENEW_SECONDS = 1.0
 MOST_AT_ONCE = 100
 """Leases that one query takes: to verify their rows holds up all else for 40 ms."""
 PENDING = "session.status IN ('pending', 'identifying')"
-APPROVED = "session.status NOT IN ('pending', 'identifying')"
+APPROVED = "session.status NOT IN ('pending', 'identifying') AND session.parent IS NULL"
 
 
 class Leases:

@@ -53,7 +53,14 @@ ANSWERS = Histogram(
 )
 
 _HERE = (
-    *(Outcome.APPROVED, Outcome.DENIED, Outcome.TIMED_OUT, Outcome.CANCELLED, Outcome.NO_DEVICE),
+    *(
+        Outcome.APPROVED,
+        Outcome.COVERED,
+        Outcome.DENIED,
+        Outcome.TIMED_OUT,
+        Outcome.CANCELLED,
+        Outcome.NO_DEVICE,
+    ),
     *(Outcome.UNLISTED, Outcome.THROTTLED, Outcome.UNAVAILABLE, Outcome.MISCONFIGURED),
 )
 """How requests can end at a gateway. The others are a host's own."""

@@ -77,7 +77,8 @@ def _to_journal(kind: Kind, host: str | None, person: str | None, fields: Mappin
     if kind is Kind.DECISION and "outcome" in fields:
         outcome = Outcome(fields["outcome"])
         metrics.decided(outcome, fields.get("service", ""))
-        message_id, priority = MESSAGE_IDS[outcome], INFO if outcome is Outcome.APPROVED else WARNING
+        needs_no_look = outcome in (Outcome.APPROVED, Outcome.COVERED)
+        message_id, priority = MESSAGE_IDS[outcome], INFO if needs_no_look else WARNING
     elif kind is Kind.DECISION:
         message_id, priority = SESSION_IDS[SessionEvent.ENDED], INFO
         values["event"] = SessionEvent.ENDED.value

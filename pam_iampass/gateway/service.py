@@ -9,12 +9,12 @@ import time
 import uuid
 from collections.abc import Awaitable, Mapping
 from functools import partial
-from typing import Callable
+from typing import Any, Callable
 
 from pam_iampass.audit.figures import OTHER
 from pam_iampass.client.errors import IampassError
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import hosts, metrics, sessions
+from pam_iampass.gateway import hosts, metrics, presence, sessions
 from pam_iampass.gateway.database import Connection, DatabaseAway, DatabaseError, work_for
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
@@ -64,7 +64,7 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
     try:
         host = await signed_by_host(gateway, request)
         asked = AskedStart.of(request)
-        found = await sessions.start(gateway, host.id, asked)
+        found = await sessions.start(gateway, host.id, asked, presence.cover)
     except RefusedRequest as refusal:
         if refusal.reason != "STALE_TIMESTAMP":
             raise
@@ -86,13 +86,19 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
         return _not_started(found.reason, request, credentials, nothing_sent=nothing_sent)
     if found.status is None:
         return _not_started(Reason.TRY_AGAIN.name, request, credentials)
-    metrics.STARTS.labels("queued" if found.state is State.QUEUED else "started").inc()
-    more = _said_to_hosts(found)
+    more: dict[str, Any] = dict(_said_to_hosts(found))
     if found.request_id is not None:
         more |= {"wait": LONGEST_SECONDS, "version": sessions.FIRST_VERSION}
     # A repeat gets the answer that the first call got; polls say how it goes on.
+    status, answer = Status.pending, "queued" if found.state is State.QUEUED else "started"
+    if found.parent is not None:
+        if found.state is not State.OPEN or found.status is not Status.active:
+            return _not_started(Reason.TRY_AGAIN.name, request, credentials)
+        status, answer = Status.active, "covered"
+        more |= {"version": found.version, "covered": {"host": found.details["covered_by"]}}
+    metrics.STARTS.labels(answer).inc()
     return started(
-        Status.pending,
+        status,
         gateway.keys.session_token(found.id),
         gateway.keys.session_secret(found.id),
         f"{request.origin}/session/{found.id}",
@@ -176,7 +182,7 @@ async def _poll_that_waits(gateway: Gateway, id: uuid.UUID, seconds: int, versio
 
 async def watch(gateway: Gateway, request: IncomingRequest) -> Reply:
     """What has become of the kept sessions of a host: once one of them has another version than the host has seen, or
-    after `wait` seconds."""
+    the host has questions to answer, or after `wait` seconds."""
     try:
         host = await signed_by_host(gateway, request)
         query = request.parameters("wait", "body_sha256")
@@ -184,15 +190,33 @@ async def watch(gateway: Gateway, request: IncomingRequest) -> Reply:
         seconds, _ = _waiting(query)
         versions = _watched(request)
         with gateway.held.hold(host.id, versions, of_login=False) as call:
-            changed = await _changed(gateway, host.id, versions)
-            if not changed and seconds > 0:
+            news = await _news(gateway, host.id, versions)
+            if not any(news.values()) and seconds > 0:
                 await call.wait(seconds)
                 if gateway.held.stopping:
                     return STOPPING
-                changed = await _changed(gateway, host.id, versions)
+                news = await _news(gateway, host.id, versions)
     except DatabaseError as error:
         return unavailable(error)
-    return Reply.of({"changed": changed})
+    return Reply.of(news)
+
+
+async def confirm(gateway: Gateway, request: IncomingRequest) -> Reply:
+    """A host answers whether a connection begins in a login there."""
+    try:
+        host = _require_active(await signed_by_host(gateway, request))
+        query = request.parameters("question", "begins")
+        id, begins = query.get("question", ""), query.get("begins", "")
+        if not _UUID.fullmatch(id) or begins not in ("yes", "no"):
+            raise bad_request("BAD_ANSWER", "question must be the id of one, and begins yes or no")
+        async with gateway.database.transaction() as connection:
+            counts = await presence.answer(gateway, connection, host.id, uuid.UUID(id), begins == "yes")
+    except DatabaseError as error:
+        return unavailable(error)
+    except Tampered as error:
+        await _alert(gateway, f"{error}: {id}")
+        counts = False
+    return Reply.of({"counts": counts})
 
 
 def _watched(request: IncomingRequest) -> dict[uuid.UUID, int]:
@@ -208,11 +232,11 @@ def _watched(request: IncomingRequest) -> dict[uuid.UUID, int]:
     return versions
 
 
-async def _changed(
+async def _news(
     gateway: Gateway, host_id: str, versions: Mapping[uuid.UUID, int]
-) -> dict[str, dict[str, str | int | None]]:
-    """What differs, as the host is told. A session that is not known is not over. Raises RefusedRequest and
-    DatabaseError."""
+) -> dict[str, dict[str, Any]]:
+    """What differs, and what the host is asked, as it is told. A session that is not known is not over. Raises
+    RefusedRequest and DatabaseError."""
     async with gateway.database.transaction() as connection:
         try:
             host = await hosts.find(gateway, connection, host_id)
@@ -221,13 +245,15 @@ async def _changed(
             host = None
         if host is not None and host.status is HostStatus.ACTIVE:
             found = await sessions.changed(gateway, connection, host, versions)
+            asked = await presence.of_host(gateway, connection, host_id)
     _require_active(host)
-    return {
+    changed: dict[str, dict[str, str | int | None]] = {
         str(id): {"status": None}
         if session is None or session.status is None
         else {"status": session.status.name, "version": session.version}
         for id, session in found.items()
     }
+    return {"changed": changed, "questions": asked}
 
 
 def _waiting(query: Mapping[str, str]) -> tuple[int, int]:
@@ -406,6 +432,7 @@ ROUTES: tuple[Route[Gateway], ...] = (
     Route("GET", "/session/*/status", unless_restored(poll)),
     Route("POST", "/session/*/logout", unless_restored(end)),
     Route("POST", "/fleet/watch/*", unless_restored(watch)),
+    Route("POST", "/fleet/confirm/*", unless_restored(confirm)),
     *(
         Route(method, f"/management/*/{rest}", not_for_hosts)
         for method in ("GET", "POST")

@@ -16,12 +16,13 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from typing import Any
+from ipaddress import ip_address
+from typing import Any, Callable, Union
 
 import psycopg
 
@@ -54,7 +55,8 @@ from pam_iampass.server.messages import IncomingRequest, Start, bad_request
 from pam_iampass.text import clean
 
 TABLE = "session"
-PARAMETERS = ("request_id", "machine", "timeout", "asker", "service", "remote", "caller", "key")
+_OF_LOGIN = ("asker", "service", "remote", "caller", "key")
+PARAMETERS = ("request_id", "machine", "timeout", "connection", *_OF_LOGIN)
 """What the query of a start can have at a gateway, beside what IAMPASS knows. The signature covers it."""
 _START_SECONDS = 20.0
 """For IAMPASS to answer a start."""
@@ -78,6 +80,8 @@ _BRAKE_PEOPLE = 3
 _WITHDRAWN_PEOPLE = 10
 """Whose requests a host has ended before they have answered; then an administrator should look at it."""
 _BRAKE_MINUTES = 10
+_MOST_FOLLOWING = 100
+"""Children whose rows one transaction writes."""
 
 
 class Reason(enum.Enum):
@@ -191,6 +195,8 @@ class HostSession:
     """At IAMPASS."""
     details: Mapping[str, str] = field(repr=False)
     """What the host has said of the login."""
+    parent: uuid.UUID | None
+    """The session that covers this one (`presence.py`), whose status it has: it has none at IAMPASS itself."""
 
     @property
     def turn(self) -> str:
@@ -277,9 +283,12 @@ async def find_with_host(
         " FROM session LEFT JOIN host ON host.id = session.host WHERE session.id = %s",
         session,
     )
-    if row is None:
-        return None
-    found = _session(gateway, row["session"], id=session)
+    return None if row is None else with_host(gateway, row, id=session)
+
+
+def with_host(gateway: Gateway, row: Mapping[str, Any], **asked: object) -> tuple[HostSession, Host | None]:
+    """The session and the host in a row of both. Raises Tampered."""
+    found = _session(gateway, row["session"], **asked)
     exists = row["host"]["id"] is not None
     return found, hosts.of(gateway, row["host"], id=found.host) if exists else None
 
@@ -316,6 +325,8 @@ class AskedStart:
     """For how many seconds the login waits for an answer."""
     request_id: str | None
     machine: str | None
+    connection: str | None
+    """Addresses and ports of the client and of the server, as sshd there has them; None if the host has not said."""
     details: Mapping[str, str]
     digest: bytes
     """Of all parameters: a repeat has the same."""
@@ -340,14 +351,27 @@ class AskedStart:
             min(int(timeout), start.duration, LONGEST_REQUEST_SECONDS),
             request_id,
             machine,
+            _connection(given.get("connection", "")),
             details_of(given),
             hashlib.sha256(json.dumps([start.user, sorted(given.items())]).encode()).digest(),
         )
 
 
+def _connection(text: str) -> str | None:
+    """`SSH_CONNECTION` in the one form that each connection has; None if it is none that a host could look for."""
+    try:
+        client, client_port, server, server_port = text.split(" ")
+        ends = [(ip_address(client), int(client_port)), (ip_address(server), int(server_port))]
+    except ValueError:
+        return None
+    if any(address.is_link_local or not 0 < port < 65536 for address, port in ends):
+        return None
+    return " ".join(f"{getattr(address, 'ipv4_mapped', None) or address} {port}" for address, port in ends)
+
+
 def details_of(given: Mapping[str, str]) -> dict[str, str]:
     """What the parameters of a request say of the login."""
-    return {name: clean(given[name], 200) for name in PARAMETERS[3:] if name in given}
+    return {name: clean(given[name], 200) for name in _OF_LOGIN if name in given}
 
 
 def is_request_id(text: str) -> bool:
@@ -355,7 +379,9 @@ def is_request_id(text: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_-]{22}", text) is not None
 
 
-async def start(gateway: Gateway, host: str, asked: AskedStart) -> HostSession | Reason | Throttled:
+async def start(
+    gateway: Gateway, host: str, asked: AskedStart, cover: Cover
+) -> HostSession | Reason | Throttled:
     """Have a person asked, or find what became of an earlier call with the same request id.
 
     The request is made in a task of its own: it goes on if the host hangs up.
@@ -366,7 +392,7 @@ async def start(gateway: Gateway, host: str, asked: AskedStart) -> HostSession |
         return await refused(gateway, host, asked, Reason.HOST_THROTTLED)  # the rest is for other hosts
     while key in gateway.starts:
         await asyncio.wait([gateway.starts[key]])
-    task = asyncio.create_task(_start(gateway, host, asked))
+    task = asyncio.create_task(_start(gateway, host, asked, cover))
     gateway.starts[key] = task
     task.add_done_callback(lambda _: gateway.starts.pop(key))
     return await asyncio.shield(task)
@@ -382,12 +408,14 @@ async def refused(gateway: Gateway, host: str, asked: AskedStart, reason: Reason
     return reason
 
 
-async def _start(gateway: Gateway, host: str, asked: AskedStart) -> HostSession | Reason | Throttled:
+async def _start(
+    gateway: Gateway, host: str, asked: AskedStart, cover: Cover
+) -> HostSession | Reason | Throttled:
     try:
         try:
-            person, session = await _admit(gateway, host, asked)
+            person, session = await _admit(gateway, host, asked, cover)
         except psycopg.errors.UniqueViolation:  # another gateway has written a row of this request meanwhile
-            person, session = await _admit(gateway, host, asked)
+            person, session = await _admit(gateway, host, asked, cover)
     except UnknownOutcome:
         return Reason.TRY_AGAIN
     except DatabaseAway:
@@ -397,17 +425,29 @@ async def _start(gateway: Gateway, host: str, asked: AskedStart) -> HostSession 
     return await made(gateway, session, person)
 
 
+Cover = Callable[[Gateway, Host, AskedStart], Awaitable[Union[HostSession, None]]]
+"""Finds the session of a start that needs no phone, since the login begins in another one; None if the phone has to be
+asked. It waits for other hosts, and no row is locked meanwhile."""
+
+
 async def _admit(
-    gateway: Gateway, host: str, asked: AskedStart
+    gateway: Gateway, host: str, asked: AskedStart, cover: Cover | None
 ) -> tuple[Person | None, HostSession | Reason | Throttled]:
     async with gateway.database.transaction() as connection:
-        return await _admitted(gateway, connection, host, asked)
+        person, found = await _admitted(gateway, connection, host, asked, by_phone=cover is None)
+    if not isinstance(found, Host):
+        return person, found
+    child = None if cover is None else await cover(gateway, found, asked)
+    return await _admit(gateway, host, asked, None) if child is None else (None, child)
 
 
 async def _admitted(
-    gateway: Gateway, connection: Connection, host_id: str, asked: AskedStart
-) -> tuple[Person | None, HostSession | Reason | Throttled]:
-    """The person, and the new row of a request that is to be made now; else None, and the answer."""
+    gateway: Gateway, connection: Connection, host_id: str, asked: AskedStart, *, by_phone: bool
+) -> tuple[Person | None, HostSession | Reason | Throttled | Host]:
+    """The person, and the new row of a request that is to be made now; else None, and the answer.
+
+    Unless the phone is to be asked (`by_phone`): the host, if another session may cover the login.
+    """
     read = await _read(connection, host_id, asked)
     if read is None:
         return None, Reason.HOST_SUSPENDED  # removed since its signature was checked
@@ -442,6 +482,11 @@ async def _admitted(
         return await refused(Reason.HOST_THROTTLED)
     if is_slowed(host, before.now) and await _has_started(connection, host):
         return await refused(Reason.HOST_THROTTLED)
+    # A client of IAMPASS itself does not know such a session; of a second person, the login is not.
+    if not by_phone and asked.request_id is not None and "asker" not in asked.details:
+        policy = gateway.settings.policy_of(host.group)
+        if policy is not None and policy.covered_by and asked.connection is not None:
+            return None, host
     id = uuid.uuid4()
     login = _login(host, person, asked, id, before.now)
     after = turns.joined(before, login, gateway.settings.limits)
@@ -558,6 +603,8 @@ async def _repeated(
     except Tampered as error:
         await alert(connection, host.name, str(error), person=asked.person)
         return Reason.TRY_AGAIN
+    if session.parent is not None and session.state is State.OPEN:
+        session = dataclasses.replace(session, status=await _status_of_parent(gateway, connection, session))
     return session if session.parameters == asked.digest else Reason.REQUEST_ID_REUSED
 
 
@@ -591,28 +638,38 @@ async def _inserted(
     moment = datetime.fromtimestamp(login.since, timezone.utc)
     own_deadline = moment + timedelta(seconds=asked.patience)
     expires_at = moment + timedelta(seconds=asked.duration)
-    row = {
+    columns = {
         "id": id,
+        "state": (State.QUEUED if queued else State.STARTING).value,
+        "status": Status.pending.name if queued else None,
+        "deadline": own_deadline if queued else ring_deadline(moment, own_deadline, expires_at),
+        "expires_at": expires_at,
+        "version": FIRST_VERSION if queued else 0,
+        "details": dict(asked.details),
+        "parent": None,
+    }
+    return await _new(gateway, connection, host, asked, moment, **columns)
+
+
+async def _new(
+    gateway: Gateway, connection: Connection, host: Host, asked: AskedStart, moment: datetime, **columns: Any
+) -> HostSession:
+    row = {
         "host": host.id,
         "person": asked.person,
         "request_id": asked.request_id,
         "parameters": asked.digest,
         "methods": [method.name for method in asked.methods],
-        "state": (State.QUEUED if queued else State.STARTING).value,
-        "status": Status.pending.name if queued else None,
         "reason": None,
         "nothing_sent": False,
         "approved": False,
         "began_at": moment,
-        "deadline": own_deadline if queued else ring_deadline(moment, own_deadline, expires_at),
-        "expires_at": expires_at,
         "retry_after": None,
         "decided_at": None,
         "gateway": gateway.id,
-        "version": FIRST_VERSION if queued else 0,
         "upstream": None,
-        "details": dict(asked.details),
         "host_name": host.name,
+        **columns,
     }
     sealed = gateway.keys.sealed(TABLE, row)
     await insert(connection, TABLE, sealed)
@@ -763,6 +820,13 @@ async def ask(gateway: Gateway, session: HostSession) -> HostSession:
 
 
 async def _ask(gateway: Gateway, session: HostSession) -> HostSession:
+    if session.parent is not None:
+        async with gateway.database.transaction() as connection:
+            status = await _status_of_parent(gateway, connection, session)
+            parent = None if status.ended else await find(gateway, connection, session.parent)
+        if parent is not None:
+            status = (await ask(gateway, parent)).status or status
+        return dataclasses.replace(session, status=status)
     call = session.upstream.poll() if session.upstream is not None else None
     if call is None:
         raise Tampered("session: a row is open without a session at IAMPASS")
@@ -783,6 +847,9 @@ async def end(gateway: Gateway, session: HostSession) -> bool:
         if found.state is not State.OPEN:
             return found.status is Status.closed
         session = found
+    if session.parent is not None and session.state is State.OPEN:
+        await said(gateway, session, Status.closed)  # the login from which it came goes on
+        return True
     call = session.upstream.end() if session.upstream is not None else None
     if call is None or session.state is not State.OPEN:
         return False
@@ -881,7 +948,7 @@ async def listing(
     gateway: Gateway, connection: Connection
 ) -> tuple[list[tuple[HostSession, str, float]], int]:
     """All sessions that are open or wait for their turn, each with the name of its host and the seconds until it
-    expires, the oldest first; and how many rows no gateway has written."""
+    expires, the oldest first, and children below their parents; and how many rows no gateway has written."""
     found, tampered = [], 0
     statement = (
         "SELECT * FROM session WHERE state IN ('open', 'queued') AND expires_at > now() ORDER BY began_at"
@@ -894,7 +961,13 @@ async def listing(
             tampered += 1
         else:
             found.append((session, row["host_name"], (row["expires_at"] - moment).total_seconds()))
-    return found, tampered
+    known = {session.id: session for session, _, _ in found}
+
+    def place(session: HostSession) -> tuple[tuple[datetime, uuid.UUID], ...]:
+        above = known.get(session.parent) if session.parent is not None else None
+        return (*(() if above is None else place(above)), (session.began_at, session.id))
+
+    return sorted(found, key=lambda each: place(each[0])), tampered
 
 
 async def end_all(gateway: Gateway, found: Sequence[HostSession]) -> int:
@@ -970,6 +1043,90 @@ async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: i
     with suppress(DatabaseError, psycopg.Error):
         await end_all(gateway, ringing)  # those that cannot be ended are over in a minute
     return after
+
+
+# Children, which other sessions cover
+
+
+async def add_child(
+    gateway: Gateway, connection: Connection, host: Host, asked: AskedStart, parent: HostSession
+) -> HostSession:
+    """The session of a login that begins in the login of another session. This transaction has locked the parent's row,
+    which is open and active."""
+    moment = await now(connection)
+    columns = {
+        "id": uuid.uuid4(),
+        "state": State.OPEN.value,
+        "status": Status.active.name,
+        "deadline": moment,
+        "expires_at": min(moment + timedelta(seconds=asked.duration), parent.expires_at),
+        "version": FIRST_VERSION,
+        "details": {**asked.details, "ssh_connection": asked.connection, "covered_by": parent.host_name},
+        "parent": parent.id,
+    }
+    child = await _new(gateway, connection, host, asked, moment, **columns)
+    reason = f"by the session {parent.id} on {parent.host_name}"
+    await record(connection, child, Outcome.COVERED, reason=reason)
+    return child
+
+
+async def _status_of_parent(gateway: Gateway, connection: Connection, child: HostSession) -> Status:
+    """What a child's parent is. A parent that is gone, or whose host may not ask any more, is over."""
+    assert child.parent is not None  # noqa: S101
+    try:
+        found = await find_with_host(gateway, connection, child.parent)
+    except Tampered as error:
+        await alert(connection, None, f"{error}: {child.parent}")
+        found = None
+    return Status.closed if found is None else _status_for_children(*found)
+
+
+def _status_for_children(parent: HostSession, host: Host | None) -> Status:
+    may_ask = host is not None and host.status is HostStatus.ACTIVE
+    status = parent.status
+    if not may_ask or status is None or not (parent.state is State.OPEN or status.ended):
+        return Status.closed
+    return status
+
+
+async def follow_parents(gateway: Gateway) -> None:
+    """Write the status of each parent in the rows of its children. Raises DatabaseError."""
+    changed = True
+    while changed:  # children of children, and those beyond the limit
+        changed = False
+        async with gateway.database.transaction() as connection:
+            for row in await many(
+                connection,
+                'SELECT NULL AS "child:", child.*, NULL AS "parent:", parent.*, NULL AS "host:", host.*'
+                " FROM session AS child LEFT JOIN session AS parent ON parent.id = child.parent"
+                " LEFT JOIN host ON host.id = parent.host"
+                " WHERE child.state = 'open' AND child.parent IS NOT NULL AND (parent.state IS DISTINCT FROM 'open'"
+                " OR parent.status IS DISTINCT FROM child.status OR (host.status = 'active') IS NOT TRUE)"
+                " LIMIT %s FOR UPDATE OF child SKIP LOCKED",
+                _MOST_FOLLOWING,
+            ):
+                with suppress(Tampered):
+                    changed |= await _follow(gateway, connection, row)
+
+
+async def _follow(gateway: Gateway, connection: Connection, row: Mapping[str, Any]) -> bool:
+    """Whether the row of a child was written. Raises Tampered if it does not count."""
+    child, parent, host = row["child"], row["parent"], row["host"]
+    locked = gateway.keys.verified(TABLE, child)
+    status = Status.closed
+    with suppress(Tampered):
+        if parent["id"] is not None and host["id"] is not None:
+            found = _session(gateway, parent, id=child["parent"])
+            status = _status_for_children(found, hosts.of(gateway, host, id=found.host))
+    if status.name == locked["status"]:
+        return False
+    columns = {"status": status.name, "version": locked["version"] + 1}
+    if status.ended:
+        columns["state"] = State.ENDED.value
+    session = await _change(gateway, connection, locked, **columns)
+    if status.ended:
+        await record(connection, session, None, event=SessionEvent.ENDED.value, reason=status.name)
+    return True
 
 
 async def give_up(gateway: Gateway) -> None:

@@ -163,13 +163,30 @@ GROUPS = Section(
             "true",
             "Whether recovery codes can be redeemed on these hosts. Root of a host can keep a code that is typed "
             "there, say that it was wrong, and use it elsewhere: write `false` for hosts whose root you trust less "
-            "than others, or to which many people log in.",
+            "than others, or to which many people log in. If the group is in a `covered_by`, it is `false` unless "
+            "you write `true`.",
         ),
         Key(
             "bypasses",
             _BOOLEAN,
             "true",
             "Whether a bypass (`pam-iampass-gateway bypass`) counts on these hosts.",
+        ),
+        Key(
+            "covered_by",
+            ValueType("a list of groups of hosts", value_types.service_name, example="[bastion]", many=True),
+            (),
+            "The groups of hosts, with `admit: true`, from which people go on to these hosts without being asked "
+            "again: a login here needs no phone if it begins in a kept login of the same person there, which the "
+            "agent of that host confirms, and IAMPASS says that the session of that one is active. It ends with that "
+            "session. Root of such a host can say so of everybody who is logged in there.",
+        ),
+        Key(
+            "covers_further",
+            _BOOLEAN,
+            "false",
+            "Whether logins to these hosts that were covered themselves cover further ones, to hosts with this group "
+            "in `covered_by`.",
         ),
     ),
     "The groups of hosts. A host's group is that of the invite with which it has joined.",
@@ -418,6 +435,10 @@ class GroupSettings:
     suspend_by_itself: bool = False
     codes: bool = True
     bypasses: bool = True
+    covered_by: frozenset[str] = frozenset()
+    """Groups of hosts from which people go on to these without being asked again."""
+    covers_further: bool = False
+    """Whether sessions that were not approved on the phone, but covered, can be parents."""
 
 
 @dataclass(frozen=True)
@@ -547,12 +568,9 @@ class _GatewayReader(SchemaReader):
             self.problem(
                 self.key_lines.get("gateways"), "gateways", what, "write the addresses of all gateways"
             )
+        groups = self._groups(values.pop("groups"))
         if self.failed:
             return None
-        groups = {
-            name: GroupSettings(**{**own, "people": frozenset(own.get("people", ()))})
-            for name, own in values.pop("groups").items()
-        }
         return GatewaySettings(
             application_secret=secret,
             previous_secret=previous,
@@ -563,6 +581,33 @@ class _GatewayReader(SchemaReader):
             directory=directory,
             **values,
         )
+
+    def _groups(self, written: Mapping[str, Mapping[str, Any]]) -> dict[str, GroupSettings]:
+        for name, own in written.items():
+            key = f"groups.{name}.covered_by"
+            for other in own.get("covered_by") or ():
+                if other not in written:
+                    what, remedy = f"{other} is no group", f"write {other} below groups, or delete it here"
+                elif not written[other].get("admit"):
+                    what = (
+                        f"hosts join {other} without being admitted, and could say whose logins begin there"
+                    )
+                    remedy = f"write admit: true below groups.{other}"
+                else:
+                    continue
+                self.problem(self.key_lines.get(key), key, what, remedy)
+        begins = {other for own in written.values() for other in own.get("covered_by") or ()}
+        return {
+            name: GroupSettings(
+                **{
+                    "codes": name not in begins,
+                    **own,
+                    "people": frozenset(own.get("people") or ()),
+                    "covered_by": frozenset(own.get("covered_by") or ()),
+                }
+            )
+            for name, own in written.items()
+        }
 
     def trusted(self, key: str, path: Path, **options: Any) -> bytes | None:
         """As in SchemaReader. A secret that systemd passes may belong to us, and have an access control list."""

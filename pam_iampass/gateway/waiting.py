@@ -86,6 +86,12 @@ class HeldCalls:
         for call in self._about.get(id, ()):
             call.woken.set()
 
+    def asked(self, host: object) -> None:
+        """A host has a question to answer."""
+        for call in self._of.get(host, ()):
+            if not call.of_login:
+                call.woken.set()
+
     def stop(self) -> None:
         """Wake all, and hold no more."""
         self.stopping = True

@@ -16,7 +16,7 @@ import psycopg
 
 from pam_iampass.client.errors import IampassError, Unavailable
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import queue, records, sessions, turns
+from pam_iampass.gateway import presence, queue, records, sessions, turns
 from pam_iampass.gateway.database import DatabaseError, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
@@ -68,6 +68,7 @@ async def watching(
         _take_approved(gateway, approved),
         _look_for_changes(gateway),
         queue.take_turns(gateway),
+        presence.follow_parents(gateway),
         _clean(gateway),
     )
     tasks = [asyncio.create_task(each) for each in work]
@@ -295,6 +296,8 @@ async def _look_for_changes(gateway: Gateway) -> None:
             with contextlib.suppress(*_FAILURES):
                 async with gateway.database.statement() as connection:
                     await gateway.held.look(connection)
+                    for host in await presence.hosts_asked(connection):
+                        gateway.held.asked(host)
 
 
 async def _clean(gateway: Gateway) -> None:
@@ -304,6 +307,7 @@ async def _clean(gateway: Gateway) -> None:
             async with gateway.database.transaction() as connection:
                 connection.later("DELETE FROM nonce WHERE expires_at < now()")
                 await turns.forget(connection)
+                await presence.forget(connection)
                 connection.later("DELETE FROM session WHERE expires_at < now() - interval '1 hour'")
                 await gateway.leases.forget(connection)
                 await records.forget(connection, gateway.settings.keep_records)

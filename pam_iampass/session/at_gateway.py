@@ -13,10 +13,11 @@ import re
 import select
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Callable, Protocol
 
 from pam_iampass.client import AuthenticationAPI, Deadline, Session, Status
+from pam_iampass.client.application import Question
 from pam_iampass.client.errors import IampassError
 from pam_iampass.errors import PamIampassError
 from pam_iampass.session.kept_session import KeptSession
@@ -29,6 +30,8 @@ WAIT, ANSWER = 25, 5.0
 AGAIN = 10.0
 #: How often it is looked for new sessions, and the least time between two calls. Seconds.
 LOOK, LEAST = 1.0, 0.25
+#: How long answers to questions can take. Seconds.
+CONFIRM = 2.0
 #: How long a session is polled that the gateway does not know. Seconds.
 UNKNOWN = 60.0
 #: Sessions that one call can name.
@@ -199,7 +202,8 @@ class _Waiting:
             return
         versions = {id: entry.version for id, entry in entries.items()}
         deadline = Deadline.after(WAIT + ANSWER)
-        changed = api.watch(versions, WAIT, until_readable=until_readable, deadline=deadline)
+        news = api.watch(versions, WAIT, until_readable=until_readable, deadline=deadline)
+        changed = news.changed
         self._heard.answered(entries.values())
         for id in entries.keys() & changed.keys():
             entry, change = entries[id], changed[id]
@@ -208,6 +212,20 @@ class _Waiting:
             else:
                 entry.version = change.version
                 self._heard.told(entry, change.status)
+        self._confirm(api, entries, news.questions)
+
+    def _confirm(
+        self, api: AuthenticationAPI, entries: Mapping[str, Scheduled], questions: Mapping[str, Question]
+    ) -> None:
+        """Say whether connections to other hosts begin in logins here. A login waits for it there."""
+        deadline = Deadline.after(CONFIRM)
+        for id, question in questions.items():
+            if (
+                question.session in entries
+            ):  # else it has begun since: the next call names it, and is asked again
+                kept = entries[question.session].kept
+                with contextlib.suppress(IampassError):  # the phone is asked
+                    api.confirm(id, self._sessions.begins_in(kept.id, question.connection), deadline=deadline)
 
     def _poll(self, entries: dict[str, Scheduled]) -> None:
         """Have these sessions polled for a while, as of no gateway."""

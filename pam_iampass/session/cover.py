@@ -65,7 +65,7 @@ def cover(kept: KeptSession, request: CoverRequest, settings: SessionSettings, n
     asked = request.config, request.approver, request.token, request.of_gateway
     if asked != (kept.config, kept.approver, kept.token, kept.of_gateway):
         return None
-    if _strength(request.methods) > _strength(kept.methods):
+    if strength(request.methods) > strength(kept.methods):
         return None
     age = now - kept.approved
     if (
@@ -110,6 +110,6 @@ def _is_further_connection(kept: KeptSession, request: CoverRequest) -> bool:
     return origin == (kept.address, kept.user, kept.service, kept.first_factor)
 
 
-def _strength(methods: tuple[str, ...]) -> int:
+def strength(methods: tuple[str, ...]) -> int:
     """The place of the weakest method that is allowed. Where IAMPASS chooses, it can be the weakest of all."""
     return min((METHODS.index(method) for method in methods), default=0)

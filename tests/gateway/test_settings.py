@@ -65,6 +65,26 @@ def test_every_mistake_is_named_with_its_line(folder: Path) -> None:
     assert "did you mean names?" in problems[0].remedy
 
 
+def test_presence_starts_from_hosts_that_were_admitted(folder: Path) -> None:
+    covered = WHOLE.replace("servers: {{}}", "servers: {{covered_by: [{bastion}]}}")
+
+    def written(*bastions: str) -> Path:
+        return _written(folder, covered.replace("{bastion}", ", ".join(bastions)))
+
+    found = settings.load(written("bastion"))
+    assert found.groups["servers"].covered_by == {"bastion"}
+    assert (found.groups["servers"].codes, found.groups["bastion"].codes) == (True, False)
+    for wrong, what in (
+        ("nowhere", "nowhere is no group"),
+        ("servers", "hosts join servers without being admitted"),
+    ):
+        _, (problem,) = settings.check(written("bastion", wrong))
+        assert (problem.line, problem.key) == (10, "groups.servers.covered_by")
+        assert problem.what.startswith(what)
+    covered = covered.replace("admit: true", "admit: true, codes: true")
+    assert settings.load(written("bastion")).groups["bastion"].codes
+
+
 def test_a_list_of_gateways_has_this_one(folder: Path) -> None:
     assert settings.load(_written(folder, WHOLE)).gateways == ()
     both = "gateways: [https://gateway.example.com:8443, https://other.example.com:8443]\n"

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any, TypeVar
@@ -19,7 +20,9 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from pam_iampass.client.call import Call
+from pam_iampass.gateway import presence
 from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.settings import GroupSettings
 from pam_iampass.gateway.upstream import Lane, Upstream
 from pam_iampass.server.http import Dispatcher
 from pam_iampass.server.messages import Reply
@@ -64,11 +67,14 @@ def main() -> None:
         gateway.iampass = stopping = _Stopping.of(gateway.settings)
         stopping.point = wanted["point"]
 
+    presence.ANSWER_SECONDS = 60  # a busy machine is slow
+    covered = GroupSettings(covered_by=frozenset(wanted["covered_by"]))
     settings = settings_for(
         wanted["conninfo"],
         iampass,  # type: ignore[arg-type]
         Path(wanted["folder"]),
         listen=(wanted["address"], 0),
+        groups={"servers": covered, **{name: GroupSettings(admit=True) for name in wanted["covered_by"]}},
     )
     running = RunningGateway(settings, change)
     running.check = 3.0
@@ -83,8 +89,15 @@ class GatewayProcess:
     """The process. Its host is that of RunningGateway."""
 
     def __init__(
-        self, conninfo: str, sandbox: Sandbox, folder: Path, point: str = "", address: str = "127.0.0.1"
+        self,
+        conninfo: str,
+        sandbox: Sandbox,
+        folder: Path,
+        point: str = "",
+        address: str = "127.0.0.1",
+        covered_by: Sequence[str] = (),
     ) -> None:
+        """`covered_by` are further groups of hosts, which cover logins to those of the group `servers`."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.gateway_process"],
             stdin=subprocess.PIPE,
@@ -99,6 +112,7 @@ class GatewayProcess:
             "folder": str(folder),
             "point": point,
             "address": address,
+            "covered_by": list(covered_by),
         }
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -28,6 +28,7 @@ _HEADINGS = ("WHEN", "HOST", "USER", "CALLER", "SERVICE", "FROM", "OUTCOME", "RE
 _SIZES = (
     ("2026-11-24 17:30:00", "web17", "wolfgang", "wolfgang", "sshd", "203.0.113.255", "misconfigured", ""),
 )
+_LET_IN = (Outcome.APPROVED.value, Outcome.COVERED.value)
 _STYLES = {Kind.ACT: "cyan", Kind.ALERT: "bold red"}
 
 _EPILOG = """\b
@@ -154,7 +155,7 @@ def _as_object(record: Record) -> dict[str, str]:
 def _row(record: Record) -> Row:
     fields = record.fields
     outcome = fields.get("outcome") or fields.get("what") or record.kind.value
-    style = _STYLES.get(record.kind, "green" if outcome == Outcome.APPROVED.value else "red")
+    style = _STYLES.get(record.kind, "green" if outcome in _LET_IN else "red")
     if record.kind is Kind.DECISION and "outcome" not in fields:
         outcome, style = "session ended", "cyan"
     session = f"session {fields['session']}" if fields.get("session") else ""

@@ -176,7 +176,7 @@ def cut_off(gateway: CommandGateway, name: str) -> tuple[int, bool]:
     Returns how many were open, and whether IAMPASS has ended all. Says why it has not.
     """
     # Also those that were closed before: an earlier run may have been stopped.
-    condition = "person = %s AND (upstream IS NOT NULL OR state = 'queued') AND expires_at > now()"
+    condition = "person = %s AND (upstream IS NOT NULL OR state IN ('queued', 'open')) AND expires_at > now()"
     ended = gateway.run(end_sessions(gateway.gateway, condition, name))
     for error in ended.errors:
         click.echo(f"A session of {clean(name)} is not ended at IAMPASS: {clean(str(error))}", err=True)

@@ -53,7 +53,7 @@ def list_(who: str | None, config: Path, as_json: bool) -> None:
 
     USER is the person who has approved it or is asked. STATUS is what IAMPASS reported last: asked while a request is
     on the phone, active, or away if the phone is no longer near; or waits, while another request comes first. LEFT is
-    the time until the session expires.
+    the time until the session expires. Below a session (+) are those that it covers, which end with it.
     """
 
     with command_gateway(config) as gateway:
@@ -67,7 +67,7 @@ def list_(who: str | None, config: Path, as_json: bool) -> None:
         headings = ("ID", "USER", "HOST", "SERVICE", "FROM", "SINCE", "STATUS", "LEFT")
         rows = [
             (
-                str(session.id)[:8],
+                f"{'' if session.parent is None else '+ '}{str(session.id)[:8]}",
                 (session.person, "bold"),
                 host,
                 session.details.get("service", "-"),
@@ -148,6 +148,7 @@ def _status(session: HostSession) -> tuple[str, str]:
 def _as_object(session: HostSession, host: str, left: float) -> dict[str, object]:
     return {
         "id": str(session.id),
+        "parent": None if session.parent is None else str(session.parent),
         "user": session.person,
         "host": host,
         "service": session.details.get("service"),

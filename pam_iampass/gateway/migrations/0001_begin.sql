@@ -92,12 +92,14 @@ CREATE TABLE session (
     details jsonb NOT NULL,             -- service, address and so on, as the host has said them
     mac bytea NOT NULL,
     host_name text NOT NULL,            -- what limits count: it stays the same when a host leaves and joins again
+    parent uuid,                        -- the session that covers this one, which has none at IAMPASS itself
     UNIQUE (host, request_id)
 );
 CREATE INDEX session_of_person ON session (person, began_at);
 CREATE INDEX session_of_host ON session (host_name, began_at);
 CREATE INDEX session_under_way ON session (state, status) WHERE state IN ('queued', 'starting', 'open');
 CREATE INDEX session_expired ON session (expires_at);
+CREATE INDEX session_covered ON session (parent) WHERE state = 'open' AND parent IS NOT NULL;
 
 CREATE TABLE turn (                     -- what counts for the limits, and whose turn it is
     person text PRIMARY KEY,
@@ -119,6 +121,19 @@ CREATE TABLE lease (
     holder uuid NOT NULL,
     epoch bigint NOT NULL               -- counts the holders
 );
+
+CREATE TABLE question (                 -- to a host: does a connection begin in the login of this session?
+    id uuid PRIMARY KEY,                -- good for one answer
+    asker text NOT NULL,                -- the host to which the connection leads
+    host text NOT NULL,
+    session uuid NOT NULL,
+    connection text NOT NULL,           -- as the other host's sshd sees it
+    asked_at timestamptz NOT NULL,
+    answer boolean,                     -- none yet
+    mac bytea NOT NULL
+);
+CREATE INDEX question_asked ON question (asked_at);
+CREATE INDEX question_of_asker ON question (asker, asked_at);
 
 CREATE TABLE nonce (
     client text NOT NULL,

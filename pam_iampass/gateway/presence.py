@@ -1,0 +1,260 @@
+"""Presence over hosts: a login that begins in another login of the same person needs no approval of its own.
+
+The hosts on which the person has approved logins are asked whether the connection begins in one of them; if one says
+so, IAMPASS is asked whether the session of that login is active. Then the new login has a session that is a child of
+that one and ends with it (`sessions.add_child`). Whatever fails or takes too long, the phone is asked.
+
+A question is a row, which is told in the answer to the waiting call of the host (`service.watch`). The host answers it
+at any gateway, once and in time. Question and answer count only with their MAC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import psycopg
+
+from pam_iampass.client.errors import IampassError
+from pam_iampass.client.status import Status
+from pam_iampass.gateway import hosts, sessions
+from pam_iampass.gateway.database import Connection, DatabaseError, insert, many, now, one, replace
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.hosts import Host, HostStatus
+from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.people import Person
+from pam_iampass.gateway.sessions import AskedStart, HostSession, State
+from pam_iampass.session.cover import strength
+
+TABLE = "question"
+ANSWER_SECONDS = 2
+"""For which a login waits for hosts and IAMPASS, and for which a question can be answered."""
+_LOOK_SECONDS = 0.1
+_FOLLOW_SECONDS = 0.4
+"""How often the sessions of covered logins are given the status of their parents."""
+MOST = 20
+"""Questions that one answer tells a host."""
+_MOST_CANDIDATES = 8
+"""Sessions of a person, the newest first, about which a start asks."""
+QUESTIONS_A_MINUTE = 120
+"""For starts of one host. Beyond that its people are asked on the phone."""
+_MOST_HOPS = 3
+"""Logins on the way to a new one, of which the first was approved on the phone."""
+_LOCK = 0x70726573  # an arbitrary number that all gateways use
+
+
+async def cover(gateway: Gateway, host: Host, asked: AskedStart) -> HostSession | None:
+    """The new session of a login that begins in another login of the person; None if the phone has to be asked."""
+    try:
+        parent = await asyncio.wait_for(_parent(gateway, host, asked), ANSWER_SECONDS)
+        return None if parent is None else await _child(gateway, host, asked, parent)
+    except (TimeoutError, IampassError, DatabaseError, psycopg.Error):
+        return None
+    except Tampered as error:
+        with contextlib.suppress(DatabaseError, psycopg.Error):
+            async with gateway.database.transaction() as connection:
+                await sessions.alert(connection, host.name, str(error), person=asked.person)
+        return None
+
+
+async def _parent(gateway: Gateway, host: Host, asked: AskedStart) -> HostSession | None:
+    """That session in whose login the connection begins, as its host says now, and which is active, as IAMPASS says."""
+    questions: dict[uuid.UUID, HostSession] = {}
+    async with gateway.database.transaction() as connection:
+        moment = await now(connection)
+        for session in await _candidates(gateway, connection, host, asked):
+            id = uuid.uuid4()
+            row = {
+                "id": id,
+                "asker": host.id,
+                "host": session.host,
+                "session": session.id,
+                "connection": asked.connection,
+                "asked_at": moment,
+                "answer": None,
+            }
+            await insert(connection, TABLE, gateway.keys.sealed(TABLE, row))
+            connection.after_commit.append(partial(gateway.held.asked, session.host))
+            questions[id] = session
+    answers: Mapping[uuid.UUID, bool] = {}
+    while len(answers) < len(questions) and not any(answers.values()):
+        await asyncio.sleep(_LOOK_SECONDS)
+        answers = await _answers(gateway, questions)
+    found = next((questions[id] for id, begins in answers.items() if begins), None)
+    if found is not None and (await sessions.ask(gateway, found)).status is not Status.active:
+        return None
+    return found
+
+
+async def _candidates(
+    gateway: Gateway, connection: Connection, host: Host, asked: AskedStart
+) -> list[HostSession]:
+    """The active sessions of the person on other hosts that may cover a login to this one."""
+    policy = gateway.settings.policy_of(host.group)
+    groups = policy.covered_by if policy is not None else frozenset()
+    # Parallel starts of a host are counted one after the other.
+    connection.later("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, host.id))
+    found = []
+    for row in await many(
+        connection,
+        'SELECT NULL AS "session:", session.*, NULL AS "host:", host.*'
+        " FROM session JOIN host ON host.id = session.host"
+        " WHERE session.person = %s AND session.state = 'open' AND session.status = 'active'"
+        " AND host.id <> %s AND host.status = 'active' AND host.group_name = ANY(%s)"
+        " AND (SELECT count(*) FROM question WHERE asker = %s AND asked_at > now() - interval '1 minute') < %s"
+        " ORDER BY session.began_at DESC LIMIT %s",
+        *(asked.person, host.id, list(groups), host.id, QUESTIONS_A_MINUTE, _MOST_CANDIDATES),
+    ):
+        with contextlib.suppress(Tampered):
+            session, there = sessions.with_host(gateway, row)
+            if _may_cover(gateway, host, asked, session, there):
+                found.append(session)
+    return found
+
+
+def _may_cover(
+    gateway: Gateway, host: Host, asked: AskedStart, session: HostSession, there: Host | None
+) -> bool:
+    """Whether a session of the host `there` may cover what another host asks for. Rows were verified, but it is the
+    owner of the database who has chosen them."""
+    own = gateway.settings.policy_of(host.group)
+    theirs = None if there is None else gateway.settings.policy_of(there.group)
+    if own is None or there is None or theirs is None or there.id == host.id:
+        return False
+    return (
+        session.person == asked.person
+        and there.group in own.covered_by
+        and _is_active(session, there)
+        and (session.approved or theirs.covers_further)
+        and strength(tuple(each.value for each in asked.methods)) <= strength(session.methods)
+    )
+
+
+def _is_active(session: HostSession, host: Host | None) -> bool:
+    return (
+        host is not None
+        and host.status is HostStatus.ACTIVE
+        and session.state is State.OPEN
+        and session.status is Status.active
+    )
+
+
+async def _answers(gateway: Gateway, questions: Mapping[uuid.UUID, HostSession]) -> dict[uuid.UUID, bool]:
+    """What hosts have answered. Raises Tampered."""
+    async with gateway.database.statement() as connection:
+        rows = await many(
+            connection, "SELECT * FROM question WHERE id = ANY(%s) AND answer IS NOT NULL", list(questions)
+        )
+    found = {}
+    for row in rows:
+        session = questions.get(row["id"])
+        if session is not None:
+            values = gateway.keys.verified(TABLE, row, session=session.id, host=session.host)
+            found[row["id"]] = values["answer"]
+    return found
+
+
+async def _child(gateway: Gateway, host: Host, asked: AskedStart, parent: HostSession) -> HostSession | None:
+    """The row of a session below this one; None if anything speaks against it now. Raises Tampered."""
+    async with gateway.database.transaction() as connection:
+        # A command that removes the person waits for this transaction, and then finds the session.
+        connection.later("SELECT 1 FROM person WHERE name = %s FOR SHARE", (asked.person,))
+        locked = await _locked(gateway, connection, parent.id)
+        now_asking = await hosts.find(gateway, connection, host.id)
+        if locked is None or now_asking is None or not _may_cover(gateway, now_asking, asked, *locked):
+            return None
+        person = await sessions.allowed(gateway, connection, now_asking, asked.machine, asked.person)
+        if not isinstance(person, Person):
+            return None
+        # A connection is one login: who says that it leads elsewhere has heard of it.
+        used = await one(
+            connection,
+            "SELECT 1 FROM session WHERE parent = %s AND state = 'open' AND details->>'ssh_connection' = %s",
+            *(parent.id, asked.connection),
+        )
+        if used is not None:
+            return None
+        return await sessions.add_child(gateway, connection, now_asking, asked, locked[0])
+
+
+async def _locked(gateway: Gateway, connection: Connection, id: uuid.UUID) -> tuple[HostSession, Host] | None:
+    """A session and its host, if it and all that cover it are active, which nobody changes until the transaction
+    ends. Raises Tampered."""
+    first: tuple[HostSession, Host] | None = None
+    for _ in range(_MOST_HOPS):
+        connection.later("SELECT 1 FROM session WHERE id = %s FOR UPDATE", (id,))
+        found = await sessions.find_with_host(gateway, connection, id)
+        if found is None or found[1] is None or not _is_active(*found):
+            return None
+        first = first or (found[0], found[1])
+        if found[0].parent is None:
+            return first
+        id = found[0].parent
+    return None
+
+
+async def follow_parents(gateway: Gateway) -> None:
+    """End the sessions of covered logins with those that cover them, until this is cancelled."""
+    while True:
+        await asyncio.sleep(_FOLLOW_SECONDS)
+        with contextlib.suppress(DatabaseError, psycopg.Error):
+            await sessions.follow_parents(gateway)
+
+
+# Questions
+
+
+async def of_host(gateway: Gateway, connection: Connection, host: str) -> dict[str, dict[str, str]]:
+    """The questions that this host has not answered yet, as it is told them."""
+    found = {}
+    for row in await many(
+        connection,
+        "SELECT * FROM question WHERE host = %s AND answer IS NULL"
+        " AND asked_at > now() - make_interval(secs => %s) ORDER BY asked_at LIMIT %s",
+        *(host, ANSWER_SECONDS, MOST),
+    ):
+        with contextlib.suppress(Tampered):
+            values = gateway.keys.verified(TABLE, row, host=host)
+            found[str(values["id"])] = {
+                "session": str(values["session"]),
+                "connection": values["connection"],
+            }
+    return found
+
+
+async def answer(gateway: Gateway, connection: Connection, host: str, id: uuid.UUID, begins: bool) -> bool:
+    """Write what a host answers; False if it was not asked this, or not within the time, or has answered before.
+
+    Raises Tampered.
+    """
+    row = await one(
+        connection,
+        "SELECT * FROM question WHERE id = %s AND host = %s AND answer IS NULL"
+        " AND asked_at > now() - make_interval(secs => %s) FOR UPDATE",
+        *(id, host, ANSWER_SECONDS),
+    )
+    if row is None:
+        return False
+    values: dict[str, Any] = gateway.keys.verified(TABLE, row, id=id, host=host, answer=None)
+    await replace(connection, TABLE, "id", gateway.keys.sealed(TABLE, {**values, "answer": begins}))
+    return True
+
+
+async def hosts_asked(connection: Connection) -> list[str]:
+    """The hosts that have questions to answer. Their calls are woken; the rows are verified then."""
+    rows = await many(
+        connection,
+        "SELECT DISTINCT host FROM question WHERE answer IS NULL"
+        " AND asked_at > now() - make_interval(secs => %s)",
+        ANSWER_SECONDS,
+    )
+    return [row["host"] for row in rows]
+
+
+async def forget(connection: Connection) -> None:
+    """Delete what nobody waits for any more, and does not count."""
+    connection.later("DELETE FROM question WHERE asked_at < now() - interval '1 minute'")

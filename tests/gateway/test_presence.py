@@ -1,0 +1,754 @@
+"""Presence over hosts: a login that begins in an approved login of the same person on another host rings no phone, and
+ends with that one. Whatever speaks against it, the phone is asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from pam_iampass.client.status import Status
+from pam_iampass.gateway import database, hosts, people, presence, sessions
+from pam_iampass.gateway.database import Connection, DatabaseAway
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.hosts import HostStatus
+from pam_iampass.gateway.people import PersonStatus
+from pam_iampass.gateway.sessions import HostSession, State
+from pam_iampass.gateway.settings import GroupSettings
+from pam_iampass.session.store import KeptSessions
+from tests.gateway.test_codes import Named
+from tests.gateway.test_host_sessions import approved
+from tests.gateway.test_joined_host import host
+from tests.gateway.test_kept_at_gateway import agent, ask, changed, id_of, log_in
+from tests.sandbox.signer import Reply
+from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
+from tests.support.gateway_process import GatewayProcess
+from tests.support.sandbox import Hang, Sandbox
+from tests.support.sessions import Keeping
+from tests.support.setting import ME
+from tests.support.world import wait_until
+
+__all__ = ["agent", "host"]
+
+BASTION, OTHER, FURTHER = "h-bbbbbbbbbbbb", "h-cccccccccccc", "h-dddddddddddd"
+CONNECTION = "192.0.2.7 40000 192.0.2.8 22"
+GROUPS = {
+    "others": GroupSettings(),
+    "bastion": GroupSettings(admit=True),
+    "servers": GroupSettings(admit=True, covered_by=frozenset({"bastion"})),
+    "further": GroupSettings(covered_by=frozenset({"servers", "further"})),
+}
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers are in time on a machine that is busy."""
+    monkeypatch.setattr(presence, "ANSWER_SECONDS", 20)
+
+
+@pytest.fixture
+def make(conninfo: str, sandbox: Sandbox, tmp_path: Path) -> Callable[..., RunningGateway]:
+    """Makes a gateway that polls each approved session once a second. Groups can be changed."""
+
+    def made(**groups: GroupSettings) -> RunningGateway:
+        running = RunningGateway(settings_for(conninfo, sandbox, tmp_path, groups={**GROUPS, **groups}))
+        running.check = 1.0
+        return running
+
+    return made
+
+
+@pytest.fixture
+def gateway(make: Callable[..., RunningGateway]) -> Iterator[RunningGateway]:
+    """With a bastion, and two hosts that it covers, of which the first is this object's."""
+    with make() as running:
+        populate(running)
+        yield running
+
+
+def populate(running: RunningGateway) -> None:
+    running.populate()
+    running.add_person(ME, "token-at-the-gateway")
+    running.rows("DELETE FROM host")
+    for id, group in ((HOST, "servers"), (OTHER, "servers"), (BASTION, "bastion"), (FURTHER, "further")):
+        running.add_host(id, group=group)
+
+
+def at(gateway: RunningGateway, host: str) -> HostCaller:
+    return HostCaller(Named(gateway, host))
+
+
+@pytest.fixture
+def caller(gateway: RunningGateway) -> HostCaller:
+    return at(gateway, HOST)
+
+
+@pytest.fixture
+def bastion(gateway: RunningGateway) -> HostCaller:
+    return at(gateway, BASTION)
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor() as found:
+        yield found
+
+
+Question = tuple[str, dict[str, str]]
+
+
+def told(caller: HostCaller, begun: Any, version: int = 2, but: str = "") -> Question:
+    """What a host is asked about a session, with the id of the question, once it is, without one that it knows."""
+
+    def questions() -> Any:
+        asked = ask(caller, {id_of(begun): version}).json["questions"]
+        return [(id, each) for id, each in asked.items() if id != but]
+
+    (found,) = wait_until(questions, "nothing is asked")
+    return found  # type: ignore[no-any-return]
+
+
+def confirm(caller: HostCaller, question: str, begins: str = "yes") -> Reply:
+    target = f"/fleet/confirm/{caller.sandbox.application_id}?question={question}&begins={begins}"
+    return caller.send("POST", target, caller.application(target), b"{}")
+
+
+def counts(reply: Reply) -> bool:
+    assert reply.status == 200, reply.body
+    return reply.json["counts"] is True
+
+
+def rings(sandbox: Sandbox) -> int:
+    return [call.kind for call in sandbox.calls].count("start")
+
+
+def starts(
+    pool: ThreadPoolExecutor, caller: HostCaller, connection: str = CONNECTION, **more: str
+) -> Future[Any]:
+    """What a start is answered that says from where its login comes."""
+    return pool.submit(lambda: caller.ask("alice", connection=connection, **more).authentication)
+
+
+def covered(
+    pool: ThreadPoolExecutor,
+    caller: HostCaller,
+    there: HostCaller,
+    parent: Any,
+    version: int = 2,
+    **more: str,
+) -> Any:
+    """The session of a login that begins in this one, as the host `there` says."""
+    start = starts(pool, caller, **more)
+    question, _ = told(there, parent, version)
+    assert counts(confirm(there, question))
+    begun = start.result(30)
+    assert begun["session_status"] == "active", begun
+    return begun
+
+
+def test_a_login_that_begins_in_an_approved_one_rings_no_phone(
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+) -> None:
+    parent = approved(bastion, sandbox)
+    start = starts(pool, caller, "::ffff:192.0.2.7 40000 192.0.2.8 22", service="sshd", remote="192.0.2.7")
+    question, asked = told(bastion, parent)
+    assert asked == {"session": id_of(parent), "connection": CONNECTION}
+    assert counts(confirm(bastion, question))
+    begun = start.result(30)
+    assert begun["authenticated"]
+    assert begun["session_status"] == "active"
+    assert begun["covered"] == {"host": f"name-of-{BASTION}"}
+    assert (begun["wait"], begun["version"]) == (25, 1)
+    assert rings(sandbox) == 1
+    child = gateway.session(begun)
+    assert (child.parent, child.approved, child.upstream) == (UUID(id_of(parent)), False, None)
+    assert child.expires_at <= gateway.session(parent).expires_at
+    assert caller.poll(begun) == "active"
+    record = gateway.records[-1]
+    assert (record["outcome"], record["host"], record["person"]) == ("covered", f"name-of-{HOST}", "alice")
+    assert record["reason"] == f"by the session {id_of(parent)} on name-of-{BASTION}"
+    assert (record["ssh_connection"], record["service"]) == (CONNECTION, "sshd")
+
+
+def test_a_host_that_says_no_has_the_phone_asked(
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+) -> None:
+    parent = approved(bastion, sandbox)
+    start = starts(pool, caller)
+    question, _ = told(bastion, parent)
+    assert counts(confirm(bastion, question, "no"))
+    begun = start.result(30)
+    assert (begun["session_status"], "covered" in begun) == ("pending", False)
+    assert rings(sandbox) == 2
+
+
+def test_without_an_answer_in_time_the_phone_is_asked(
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parent = approved(bastion, sandbox)
+    monkeypatch.setattr(presence, "ANSWER_SECONDS", 1)
+    start = starts(pool, caller)
+    question, _ = told(bastion, parent)
+    assert start.result(30)["session_status"] == "pending"
+    time.sleep(1.0)
+    assert not counts(confirm(bastion, question)), "too late"
+
+
+def test_iampass_has_no_longer_to_answer_than_hosts(
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parent = approved(bastion, sandbox)
+    time.sleep(sessions.FRESH_SECONDS)
+    sandbox.misbehave("poll", Hang(), times=None)
+    monkeypatch.setattr(presence, "ANSWER_SECONDS", 3)
+    monkeypatch.setattr(sessions, "POLL_SECONDS", 60.0)
+    start = starts(pool, caller)
+    question, _ = told(bastion, parent)
+    confirm(bastion, question)
+    assert start.result(30)["session_status"] == "pending"
+
+
+def test_iampass_is_asked_at_that_moment(
+    caller: HostCaller, bastion: HostCaller, sandbox: Sandbox, pool: ThreadPoolExecutor
+) -> None:
+    parent = approved(bastion, sandbox)
+    start = starts(pool, caller)
+    question, _ = told(bastion, parent)
+    sandbox.walk_away("token-of-alice")
+    time.sleep(sessions.FRESH_SECONDS)
+    confirm(bastion, question)
+    assert start.result(30)["session_status"] == "pending"
+
+
+Change = Callable[[RunningGateway, HostSession], object]
+
+
+def tamper(statement: str) -> Change:
+    return lambda gateway, parent: gateway.rows(statement)
+
+
+@pytest.mark.parametrize(
+    ("change", "more"),
+    [
+        pytest.param(None, {"connection": "UNKNOWN 65535 UNKNOWN 65535"}, id="no-address"),
+        pytest.param(None, {"connection": "fe80::1%eth0 40000 fe80::2%eth0 22"}, id="link-local"),
+        pytest.param(None, {"connection": "192.0.2.7 40000 192.0.2.8"}, id="three-parts"),
+        pytest.param(None, {"methods": "facial"}, id="stronger-method"),
+        pytest.param(None, {"asker": "bob"}, id="second-person"),
+        pytest.param(
+            lambda gateway, _: gateway.change_host(BASTION, status=HostStatus.SUSPENDED), {}, id="suspended"
+        ),
+        pytest.param(
+            lambda gateway, _: gateway.change_host(BASTION, group_name="others"), {}, id="other-group"
+        ),
+        pytest.param(
+            lambda gateway, _: gateway.change_host(HOST, group_name="others"), {}, id="covered-by-none"
+        ),
+        pytest.param(
+            lambda gateway, parent: gateway.run(sessions.said(gateway.gateway, parent, Status.walkaway)),
+            {},
+            id="walked-away",
+        ),
+        pytest.param(tamper("UPDATE session SET methods = '{facial}'"), {}, id="tampered-session"),
+        pytest.param(tamper(f"UPDATE host SET machine = 'x' WHERE id = '{BASTION}'"), {}, id="tampered-host"),
+    ],
+)
+def test_nobody_is_asked_who_may_not_cover_it(
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    change: Change | None,
+    more: dict[str, str],
+) -> None:
+    parent = bastion.ask("alice", methods="device").authentication
+    sandbox.approve(sandbox.wait_for_request("token-of-alice"))
+    assert bastion.answer(parent) == "active"
+    if change is not None:
+        change(gateway, gateway.session(parent))
+    begun = caller.ask("alice", **{"connection": CONNECTION, "methods": "device", **more}).authentication
+    assert begun["session_status"] == "pending"
+    assert gateway.rows("SELECT * FROM question") == []
+
+
+def test_nobody_is_asked_about_another_person_or_for_a_client_that_does_not_know_such_sessions(
+    gateway: RunningGateway, caller: HostCaller, bastion: HostCaller, sandbox: Sandbox
+) -> None:
+    approved(bastion, sandbox)
+    of_bob = caller.ask("bob", connection=CONNECTION).authentication
+    of_client = caller.start("alice", f"?connection={CONNECTION.replace(' ', '+')}").authentication
+    assert of_bob["session_status"] == of_client["session_status"] == "pending"
+    assert gateway.rows("SELECT * FROM question") == []
+
+
+def test_a_host_does_not_cover_its_own_logins(gateway: RunningGateway, sandbox: Sandbox) -> None:
+    further = at(gateway, FURTHER)
+    approved(further, sandbox)
+    begun = further.ask("alice", connection=CONNECTION).authentication
+    assert begun["session_status"] == "pending"
+    assert gateway.rows("SELECT * FROM question") == []
+
+
+def test_a_start_that_nothing_can_cover_costs_no_statement_more(
+    gateway: RunningGateway, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executed: list[object] = []
+    execute = Connection.execute
+
+    async def counted(self: Connection, query: Any, *arguments: Any) -> Any:
+        if database._WHOSE.get() == BASTION:  # and not for what the gateway does on its own
+            executed.append(query)
+        return await execute(self, query, *arguments)
+
+    monkeypatch.setattr(Connection, "execute", counted)
+    numbers = []
+    for person, more in (("alice", {}), ("bob", {"connection": CONNECTION})):
+        executed.clear()
+        assert at(gateway, BASTION).ask(person, **more).authentication["session_status"] == "pending"
+        numbers.append(len(executed))
+    assert numbers[0] == numbers[1] > 0
+
+
+# Answers
+
+
+def test_a_host_answers_at_another_gateway(
+    make: Callable[..., RunningGateway],
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+) -> None:
+    parent = approved(bastion, sandbox)
+    with make() as other:
+        there = at(other, BASTION)
+        waits = pool.submit(told, there, parent)
+        wait_until(lambda: len(other.gateway.held) == 1, "the call is not held")
+        start = starts(pool, caller)
+        question, _ = waits.result(30)
+        assert counts(confirm(there, question))
+        assert start.result(30)["session_status"] == "active"
+
+
+def test_a_gateway_that_is_killed_before_the_answer_leaves_no_session_and_the_next_one_asks_again(
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    conninfo: str,
+    sandbox: Sandbox,
+    tmp_path: Path,
+    pool: ThreadPoolExecutor,
+) -> None:
+    parent, id = approved(bastion, sandbox), new_request_id()
+    with GatewayProcess(conninfo, sandbox, tmp_path, covered_by=["bastion"]) as first:
+        lost = starts(pool, HostCaller(first), request_id=id)
+        question, _ = told(bastion, parent)
+        first.kill()
+    with pytest.raises(OSError):  # noqa: PT011 - it has hung up
+        lost.result(30)
+    again = starts(pool, caller, request_id=id)
+    other, _ = told(bastion, parent, but=question)
+    assert counts(confirm(bastion, question)), "it is answered, and nobody waits for it"
+    time.sleep(0.5)
+    assert not again.done()
+    assert counts(confirm(bastion, other))
+    assert again.result(30)["session_status"] == "active"
+    assert len(gateway.rows("SELECT * FROM session WHERE parent IS NOT NULL")) == 1
+    assert rings(sandbox) == 1
+
+
+def test_a_repeat_has_the_same_session(
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+) -> None:
+    parent, id = approved(bastion, sandbox), new_request_id()
+    begun = covered(pool, caller, bastion, parent, request_id=id)
+    assert caller.ask("alice", id, connection=CONNECTION).authentication == begun
+    gateway.rows("DELETE FROM session WHERE parent IS NULL")
+    again = caller.ask("alice", id, connection=CONNECTION).authentication
+    assert (again["authenticated"], again["reason"]) == (False, "TRY_AGAIN")
+    assert rings(sandbox) == 1
+
+
+def test_an_answer_counts_once_and_cannot_be_told_again(
+    caller: HostCaller, bastion: HostCaller, sandbox: Sandbox, pool: ThreadPoolExecutor
+) -> None:
+    parent = approved(bastion, sandbox)
+    start = starts(pool, caller)
+    question, _ = told(bastion, parent)
+    assert [counts(confirm(bastion, question, each)) for each in ("no", "yes")] == [True, False]
+    assert start.result(30)["session_status"] == "pending"
+    sandbox.deny(sandbox.wait_for_request("token-of-alice"))
+    again = starts(pool, caller)
+    told(bastion, parent)
+    assert not counts(confirm(bastion, question)), "of an earlier login"
+    other, _ = told(bastion, parent)
+    assert counts(confirm(bastion, other, "no"))
+    assert again.result(30)["session_status"] == "pending"
+
+
+def test_no_other_host_is_asked_or_answers(
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+) -> None:
+    parent = approved(bastion, sandbox)
+    start = starts(pool, caller)
+    question, _ = told(bastion, parent)
+    for other in (caller, at(gateway, OTHER)):
+        assert ask(other, {}, wait=0).json["questions"] == {}
+        assert not counts(confirm(other, question))
+    gateway.change_host(BASTION, status=HostStatus.SUSPENDED)
+    assert confirm(bastion, question).reason == "HOST_SUSPENDED"
+    gateway.change_host(BASTION, status=HostStatus.ACTIVE)
+    assert counts(confirm(bastion, question, "no"))
+    assert start.result(30)["session_status"] == "pending"
+
+
+def test_who_writes_to_the_database_answers_for_nobody(
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+) -> None:
+    parent = approved(bastion, sandbox)
+    start = starts(pool, caller)
+    told(bastion, parent)
+    gateway.rows("UPDATE question SET answer = true")
+    assert start.result(30)["session_status"] == "pending"
+    assert any(each["kind"] == "alert" and "question" in each["reason"] for each in gateway.records)
+    gateway.rows(
+        "UPDATE session SET parent = %s, status = 'active' WHERE host = %s", UUID(id_of(parent)), HOST
+    )
+    assert caller.session("GET", start.result(), "status_url").status == 404
+
+
+@pytest.mark.parametrize(("question", "answer"), [("x", "yes"), (str(uuid4()), "maybe")])
+def test_what_is_no_answer_is_refused(bastion: HostCaller, question: str, answer: str) -> None:
+    assert confirm(bastion, question, answer).reason == "BAD_ANSWER"
+
+
+@pytest.mark.parametrize("what", ["session", "person", "host", "bastion"])
+def test_what_ends_or_changes_before_the_session_is_written_leaves_none(
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+) -> None:
+    """IAMPASS says that it is active, and then it ends."""
+    asked = sessions.ask
+
+    async def ask_and_change(inner: Gateway, session: HostSession) -> HostSession:
+        found = await asked(inner, session)
+        if what == "session":
+            await sessions.said(inner, session, Status.closed)
+            return found
+        async with inner.database.transaction() as connection:
+            if what == "person":
+                await people.change(inner, connection, "alice", status=PersonStatus.REMOVING)
+            else:
+                id = HOST if what == "host" else BASTION
+                await hosts.change(inner, connection, id, status=HostStatus.SUSPENDED)
+        return found
+
+    parent = approved(bastion, sandbox)
+    monkeypatch.setattr(sessions, "ask", ask_and_change)
+    start = starts(pool, caller)
+    question, _ = told(bastion, parent)
+    assert counts(confirm(bastion, question))
+    assert "covered" not in start.result(30)
+    assert gateway.rows("SELECT * FROM session WHERE parent IS NOT NULL") == []
+
+
+def test_a_connection_is_one_login(
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+) -> None:
+    """A host that has heard of a connection to another one says that it leads to itself."""
+    parent = approved(bastion, sandbox)
+    begun = covered(pool, caller, bastion, parent)
+    start = starts(pool, at(gateway, OTHER), "::ffff:192.0.2.7 40000 192.0.2.8 22")
+    question, _ = told(bastion, parent)
+    assert counts(confirm(bastion, question))
+    again = start.result(30)
+    assert again["session_status"] == "pending"
+    assert caller.end(begun) is True
+    at(gateway, OTHER).end(again)
+    assert covered(pool, at(gateway, OTHER), bastion, parent), "of a later connection with the same ports"
+
+
+def test_a_host_asks_no_more_than_its_share(
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parent = approved(bastion, sandbox)
+    monkeypatch.setattr(presence, "QUESTIONS_A_MINUTE", 2)
+    for _ in range(2):
+        caller.end(covered(pool, caller, bastion, parent))
+    assert caller.ask("alice", connection=CONNECTION).authentication["session_status"] == "pending"
+    assert len(gateway.rows("SELECT * FROM question")) == 2
+    assert covered(pool, at(gateway, OTHER), bastion, parent)
+
+
+# Further hosts
+
+
+def test_a_covered_login_covers_no_further_one(
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+) -> None:
+    covered(pool, caller, bastion, approved(bastion, sandbox))
+    begun = at(gateway, FURTHER).ask("alice", connection="192.0.2.8 40001 192.0.2.9 22").authentication
+    assert begun["session_status"] == "pending"
+    assert len(gateway.rows("SELECT * FROM question")) == 1
+
+
+def test_it_does_if_its_group_says_so_and_all_end_with_the_first(
+    make: Callable[..., RunningGateway], sandbox: Sandbox, pool: ThreadPoolExecutor
+) -> None:
+    servers, further = (replace(GROUPS[name], covers_further=True) for name in ("servers", "further"))
+    with make(servers=servers, further=further) as gateway:
+        populate(gateway)
+        chain = [(at(gateway, BASTION), approved(at(gateway, BASTION), sandbox))]
+        ids = [HOST, FURTHER, *(f"h-{each * 12}" for each in "ef")]
+        for id in ids[2:]:
+            gateway.add_host(id, group="further")
+        for id in ids[:3]:
+            version = gateway.session(chain[-1][1]).version
+            chain.append((at(gateway, id), covered(pool, at(gateway, id), *chain[-1], version)))
+        start = starts(pool, at(gateway, ids[3]))
+        question, _ = told(*chain[-1], 1)
+        assert counts(confirm(chain[-1][0], question))
+        assert start.result(30)["session_status"] == "pending", "too far from the phone"
+        there, begun = chain[-1]
+        ends = pool.submit(ask, there, {id_of(begun): 1})
+        sandbox.close(1)
+        assert changed(ends.result(30)) == {id_of(begun): {"status": "closed", "version": 2}}
+        assert {each.poll(begun) for each, begun in chain} == {"closed"}
+
+
+# Its end
+
+
+End = Callable[[RunningGateway, Any, Sandbox], object]
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        pytest.param(lambda _, __, sandbox: sandbox.close("token-of-alice"), "closed", id="phone"),
+        pytest.param(
+            lambda _, __, sandbox: sandbox.walk_away("token-of-alice"), "walkaway", id="walked-away"
+        ),
+        pytest.param(
+            lambda gateway, parent, _: gateway.run(sessions.end(gateway.gateway, gateway.session(parent))),
+            "closed",
+            id="its-host-or-an-administrator",
+        ),
+        pytest.param(
+            lambda gateway, parent, _: gateway.run(
+                sessions.said(gateway.gateway, gateway.session(parent), Status.timeout)
+            ),
+            "timeout",
+            id="time-is-over",
+        ),
+        pytest.param(
+            lambda gateway, *_: gateway.change_host(BASTION, status=HostStatus.SUSPENDED),
+            "closed",
+            id="host-suspended",
+        ),
+        pytest.param(
+            lambda gateway, *_: gateway.transaction(
+                lambda _, connection: hosts.remove(connection, f"name-of-{BASTION}")
+            ),
+            "closed",
+            id="host-removed",
+        ),
+        pytest.param(
+            lambda gateway, *_: gateway.rows("DELETE FROM session WHERE parent IS NULL"),
+            "closed",
+            id="row-gone",
+        ),
+        pytest.param(
+            lambda gateway, *_: gateway.rows(
+                "UPDATE session SET status = 'walkaway', version = 9 WHERE parent IS NULL"
+            ),
+            "closed",
+            id="row-tampered",
+        ),
+    ],
+)
+def test_no_session_outlives_the_one_that_covers_it(
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+    end: End,
+    status: str,
+) -> None:
+    parent = approved(bastion, sandbox)
+    begun = covered(pool, caller, bastion, parent)
+    ends = pool.submit(ask, caller, {id_of(begun): 1})
+    wait_until(lambda: len(gateway.gateway.held) == 1, "the call is not held")
+    end(gateway, parent, sandbox)
+    assert changed(ends.result(30)) == {id_of(begun): {"status": status, "version": 2}}
+    record = gateway.records[-1]
+    if status != "walkaway":
+        assert caller.poll(begun) == status
+        assert (record["host"], record["reason"]) == (f"name-of-{HOST}", status)
+        assert gateway.session(begun).state is State.ENDED
+        return
+    back = pool.submit(ask, caller, {id_of(begun): 2})
+    sandbox.come_back("token-of-alice")
+    assert changed(back.result(30)) == {id_of(begun): {"status": "active", "version": 3}}
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        pytest.param(lambda _, __, sandbox: sandbox.close("token-of-alice"), "closed", id="phone"),
+        pytest.param(
+            lambda gateway, *_: gateway.change_host(BASTION, status=HostStatus.SUSPENDED),
+            "closed",
+            id="suspended",
+        ),
+    ],
+)
+def test_a_poll_asks_about_the_parent_at_that_moment(
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+    end: End,
+    status: str,
+) -> None:
+    parent = approved(bastion, sandbox)
+    begun = covered(pool, caller, bastion, parent)
+
+    async def never(_: Gateway) -> None:
+        raise DatabaseAway("not now")
+
+    monkeypatch.setattr(sessions, "follow_parents", never)
+    assert caller.poll(begun) == "active"
+    end(gateway, parent, sandbox)
+    time.sleep(sessions.FRESH_SECONDS)
+    assert caller.poll(begun) == status
+
+
+def test_a_logout_ends_nothing_but_its_own_session(
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+) -> None:
+    parent = approved(bastion, sandbox)
+    begun = covered(pool, caller, bastion, parent)
+    assert caller.end(begun) is True
+    assert caller.end(begun) is False
+    assert caller.poll(begun) == "closed"
+    assert bastion.poll(parent) == "active"
+    assert [each.open for each in sandbox.sessions] == [True]
+    assert "end" not in {call.kind for call in sandbox.calls}
+
+
+def test_no_gateway_polls_iampass_for_a_covered_session(
+    make: Callable[..., RunningGateway],
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+) -> None:
+    parent = approved(bastion, sandbox)
+    begun = covered(pool, caller, bastion, parent)
+    gateway.rows("DELETE FROM lease_holder")
+    with make():
+        wait_until(
+            lambda: gateway.rows("SELECT 1 FROM lease JOIN lease_holder ON id = holder"), "nobody polls"
+        )
+        assert gateway.rows("SELECT session FROM lease") == [{"session": UUID(id_of(parent))}]
+        assert caller.poll(begun) == "active"
+
+
+# The agent of the host that is asked
+
+
+@pytest.mark.parametrize("begins_there", [True, False])
+def test_the_agent_answers_about_the_login_that_it_is_asked_about(
+    gateway: RunningGateway,
+    agent: Keeping,
+    monkeypatch: pytest.MonkeyPatch,
+    pool: ThreadPoolExecutor,
+    begins_there: bool,
+) -> None:
+    asked = []
+
+    def begins_in(_: KeptSessions, ident: str, connection: str) -> bool:
+        asked.append((ident, connection))
+        return begins_there
+
+    monkeypatch.setattr(KeptSessions, "begins_in", begins_in)
+    kept, _ = log_in(agent, gateway)
+    further = at(gateway, FURTHER)
+    begun = further.ask(ME, connection=CONNECTION).authentication
+    assert ("covered" in begun) is begins_there
+    assert asked == [(kept, CONNECTION)]
+
+
+def test_the_agent_is_asked_again_about_a_login_that_has_just_begun(
+    gateway: RunningGateway, agent: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A login through a jump host begins there at the same moment: its session is in no call yet."""
+    known, _ = log_in(agent, gateway)
+    monkeypatch.setattr(KeptSessions, "begins_in", lambda _, ident, __: ident != known)
+    agent.log_in()
+    begun = at(gateway, FURTHER).ask(ME, connection=CONNECTION).authentication
+    assert "covered" in begun
+    newest = gateway.rows("SELECT id FROM session WHERE host = %s ORDER BY began_at DESC", HOST)[0]["id"]
+    assert gateway.session(begun).parent == newest
