@@ -58,13 +58,14 @@ class Host:
 async def find(gateway: Gateway, connection: Connection, id: str) -> Host | None:
     """The host with this id; None if there is none. Raises Tampered.
 
-    The same query sees whether the database has become an older one since it was looked at (`restored.py`): no host is
-    answered then until it was looked at again.
+    The same query sees whether the database has become an older one since it was looked at, or another gateway has
+    found that it has (`restored.py`): no host is answered then until it was looked at again.
     """
     newest, written, records = gateway.how_far
     statement = (
         "SELECT host.*, coalesce((SELECT at <> %s FROM record WHERE record.id = %s),"
-        " EXISTS (SELECT FROM record WHERE record.id < %s) OR (SELECT last_value FROM record_id_seq) < %s) AS older"
+        " EXISTS (SELECT FROM record WHERE record.id < %s) OR (SELECT last_value FROM record_id_seq) < %s)"
+        " OR (SELECT old_copy FROM fleet) IS TRUE AS older"
         " FROM host WHERE host.id = %s"
     )
     row = await one(connection, statement, written, newest, newest, records, id)

@@ -2,8 +2,8 @@
 
 One gateway polls a session, and what IAMPASS says is written under its lease only: the row's `epoch` counts the
 gateways that have had it. A lease ends with its holder, which shows each second that it is alive; one that is late
-begins again as another holder. No lock is held while IAMPASS is called. The tables have no MAC: an attacker who
-changes them keeps answers from being seen, and makes none.
+begins again as another holder. A gateway that does not reach IAMPASS leaves its leases to others. No lock is held while
+IAMPASS is called. The tables have no MAC: an attacker who changes them keeps answers from being seen, and makes none.
 """
 
 from __future__ import annotations
@@ -30,9 +30,16 @@ class Leases:
         self.holder = uuid4()
         self.epochs: dict[UUID, int] = {}
         """Of the sessions that this gateway polls."""
+        self._leaves_all = False
 
-    async def renew(self, connection: Connection) -> None:
-        """Show that this gateway is alive. One that was late has no leases any more."""
+    async def renew(self, connection: Connection, *, is_cut_off: bool = False) -> None:
+        """Show that this gateway is alive. One that was late has no leases any more; one that is cut off from IAMPASS
+        leaves all to the other gateways, if there are any."""
+        others = "SELECT 1 FROM lease_holder WHERE id <> %s AND until > now() LIMIT 1"
+        self._leaves_all = is_cut_off and await one(connection, others, self.holder) is not None
+        if self._leaves_all:
+            await self.give_back(connection)
+            return
         renewed = await one(
             connection,
             "UPDATE lease_holder SET until = now() + make_interval(secs => %s) WHERE id = %s AND until > now()"
@@ -62,6 +69,8 @@ class Leases:
 
     async def take(self, connection: Connection, which: str) -> list[UUID]:
         """Take the leases of open sessions (PENDING or APPROVED) that nobody alive has; which sessions those are."""
+        if self._leaves_all:
+            return []
         holder = self.holder
         rows = await many(
             connection,

@@ -28,8 +28,7 @@ from pam_iampass.system import atomic_write
 STATE_FOLDER = "/var/lib/iampass-gateway"
 """Where the mark is, unless systemd says otherwise (STATE_DIRECTORY)."""
 _FILE = "mark.json"
-_LOOK_SECONDS = 5.0
-_SOON_SECONDS = 1.0
+_LOOK_SECONDS = 5
 TABLE = "fleet"
 
 
@@ -48,11 +47,12 @@ class Mark:
     written: str = ""
     """When that was written. Other records can take its place before anybody looks."""
     old_copy: bool = False
-    """Whether an old copy was found since: what is written to that one does not make it a new one."""
+    """Whether an old copy was found since, by this gateway or another one: what is written to it does not make it a
+    new one."""
 
     def is_behind(self, seen: Mark) -> bool:
         """Whether this database is older than it was when `seen` was true of it, and nobody has confirmed that."""
-        if self.fleet != seen.fleet or self.restores < seen.restores:
+        if self.old_copy or self.fleet != seen.fleet or self.restores < seen.restores:
             return True
         return self.restores == seen.restores and (seen.old_copy or self.records < seen.records)
 
@@ -118,7 +118,7 @@ async def current(gateway: Gateway, connection: Connection) -> Mark:
     count = 0 if counted is None else int(counted["last_value"])
     newest = await one(connection, "SELECT id, at FROM record ORDER BY id DESC LIMIT 1")
     last = () if newest is None else (int(newest["id"]), _written(newest))
-    return Mark(str(fleet["id"]), fleet["restores"], count, *last)
+    return Mark(str(fleet["id"]), fleet["restores"], count, *(last or (0, "")), bool(fleet["old_copy"]))
 
 
 def _written(record: Mapping[str, Any]) -> str:
@@ -143,7 +143,7 @@ async def compare(gateway: Gateway) -> tuple[Mark, bool]:
     async with gateway.database.transaction() as connection:
         found = await current(gateway, connection)
         if before is None:
-            return found, False
+            return found, found.old_copy
         is_behind = found.is_behind(before)
         if is_behind or (found.restores == before.restores and await _has_lost(connection, before)):
             return replace(before, old_copy=True), True
@@ -166,7 +166,8 @@ async def last_of_copy(connection: Connection) -> datetime | None:
 async def look(gateway: Gateway) -> None:
     """Compare, and move the mark forward; if the database is an old copy, the mark remembers that.
 
-    Raises DatabaseError; what else fails is raised, too, and counts as an old copy.
+    Other gateways may not have come as far: they are told. Raises DatabaseError; what else fails is raised, too, and
+    counts as an old copy.
     """
     try:
         mark, gateway.restored = await compare(gateway)
@@ -176,6 +177,13 @@ async def look(gateway: Gateway) -> None:
     except (Tampered, ValueError, OSError):
         gateway.restored = True
         raise
+    if gateway.restored:
+        async with gateway.database.transaction() as connection:
+            unmarked = "SELECT * FROM fleet WHERE old_copy IS NULL AND id = %s FOR UPDATE"
+            row = await one(connection, unmarked, mark.fleet)
+            if row is not None:
+                fleet = {**gateway.keys.verified(TABLE, row), "old_copy": True}
+                await database.replace(connection, TABLE, "id", gateway.keys.sealed(TABLE, fleet))
 
 
 async def keep_looking(gateway: Gateway) -> None:
@@ -192,14 +200,17 @@ async def keep_looking(gateway: Gateway) -> None:
         if what != told:
             print(what or "the database is as it should be", flush=True)
         told = what
-        await asyncio.sleep(_SOON_SECONDS if what else _LOOK_SECONDS)
+        for _ in range(1 if what else _LOOK_SECONDS):
+            await asyncio.sleep(1.0)
+            if gateway.restored:  # a call of a host has found so: the other gateways are to know
+                break
 
 
 async def confirm(gateway: Gateway, connection: Connection) -> list[str]:
     """Accept the database as it is: nothing that an old copy brings back can be used. Returns what is void."""
     row = await one(connection, "SELECT * FROM fleet FOR UPDATE")
     fleet = gateway.keys.verified(TABLE, row or {})
-    fleet["restores"] += 1
+    fleet.update(restores=fleet["restores"] + 1, old_copy=None)
     await database.replace(connection, TABLE, "id", gateway.keys.sealed(TABLE, fleet))
     await connection.execute("DELETE FROM invite")
     void = ["all invites"]

@@ -94,6 +94,8 @@ class Upstream(Sender):
         super().__init__(server, wall_clock, jitter, nonce)
         self.application = Application(self.origin, application_id, application_secret)
         """Builds the calls that are signed with its secret."""
+        self.failing_since: float | None = None
+        """`time.monotonic()` of the first attempt that has failed since one was answered; None if none has."""
         self.used_previous_secret = False
         """Whether the last such call was rejected with the secret, and not with the previous one."""
         self._previous_secret = previous_secret
@@ -175,9 +177,16 @@ class Upstream(Sender):
         following = Attempts(self, call, deadline, attempts)
         while True:
             try:
-                return await self._attempt(call, deadline, lane)
-            except (Refused, Unavailable) as error:
+                result = await self._attempt(call, deadline, lane)
+            except IampassError as error:
+                if isinstance(error, Refused):
+                    self.failing_since = None
+                elif self.failing_since is None:
+                    self.failing_since = time.monotonic()
                 wait = following.wait_after(error)
+            else:
+                self.failing_since = None
+                return result
             if wait is not None:
                 await (pause or self._pause)(wait)
 

@@ -38,6 +38,8 @@ _DUE_SECONDS = 0.05
 """How often it is looked for polls that are due."""
 _CHANGES_SECONDS = 0.25
 """How often it is asked what other gateways and commands have written about sessions that hosts wait for."""
+_CUT_OFF_SECONDS = 3.0
+"""For which IAMPASS has answered none of this gateway's calls: another gateway may reach it."""
 _CLEAN_SECONDS = 60.0
 _CANCELLED_AGAIN_SECONDS = 1.0
 _STOP_SECONDS = 5.0
@@ -103,9 +105,11 @@ async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
 async def _keep_leases(gateway: Gateway) -> None:
     while True:
         await asyncio.sleep(RENEW_SECONDS)
+        since = gateway.iampass.failing_since
+        is_cut_off = since is not None and time.monotonic() - since > _CUT_OFF_SECONDS
         with contextlib.suppress(*_FAILURES):
             async with gateway.database.transaction() as connection:
-                await gateway.leases.renew(connection)
+                await gateway.leases.renew(connection, is_cut_off=is_cut_off)
 
 
 async def _follow_all(gateway: Gateway, first_poll: float, approved: _Approved) -> None:

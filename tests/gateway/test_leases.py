@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -15,6 +16,7 @@ from pam_iampass.client.status import Status
 from pam_iampass.gateway import leases, sessions, watching
 from pam_iampass.gateway.sessions import State
 from pam_iampass.session.schedule import PAUSE
+from tests.client.connect_proxy import connect_proxy
 from tests.gateway.test_host_sessions import approved, polls
 from tests.support.gateway import HostCaller, RunningGateway, settings_for
 from tests.support.gateway_process import GatewayProcess
@@ -111,6 +113,54 @@ def test_the_sessions_of_a_gateway_that_is_killed_are_taken_over(
         assert time.monotonic() - died < TAKEN_OVER
         wait_until(lambda: other.session(kept).state is State.ENDED, "the end is not seen", TAKEN_OVER)
     assert len(sandbox.sessions) == 2
+
+
+def test_a_gateway_that_does_not_reach_iampass_leaves_its_sessions_to_one_that_may(
+    make: Callable[..., RunningGateway], conninfo: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    server = urlsplit(sandbox.url)
+    there = "127.0.0.1", server.port or 443
+    with connect_proxy(there) as proxy, make(1.0) as other:
+        other.populate()
+        first = RunningGateway(settings_for(conninfo, sandbox, tmp_path, proxy=proxy.url))
+        first.check = 1.0
+        with first:
+            kept = approved(HostCaller(first), sandbox)
+            begun = HostCaller(first).ask("bob").authentication
+            wait_until(lambda: len(first.gateway.leases.epochs) == 2, "it does not poll them", 5.0)
+            proxy.close()
+            sandbox.approve("token-of-bob")
+            sandbox.close("token-of-alice")
+            reply = HostCaller(other).wait(at(other, begun), 1)
+            assert reply.authentication["session_status"] == "active"
+            wait_until(lambda: other.session(kept).state is State.ENDED, "the end is not seen", TAKEN_OVER)
+            assert not first.gateway.leases.epochs
+            with connect_proxy(there, port=urlsplit(proxy.url).port or 0):
+                assert HostCaller(first).ask("alice").authentication["authenticated"] is True
+                alive = "SELECT 1 FROM lease_holder WHERE until > now()"
+                wait_until(lambda: len(first.rows(alive)) == 2, "it stays without", 5.0)
+                begun = HostCaller(first).ask("bob").authentication
+                time.sleep(2.5)
+                assert first.session(begun).id in first.gateway.leases.epochs
+
+
+def test_a_gateway_that_is_alone_keeps_its_sessions_while_it_does_not_reach_iampass(
+    conninfo: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    server = urlsplit(sandbox.url)
+    there = "127.0.0.1", server.port or 443
+    with connect_proxy(there) as proxy:
+        alone = RunningGateway(settings_for(conninfo, sandbox, tmp_path, proxy=proxy.url))
+        with alone:
+            alone.populate()
+            begun = HostCaller(alone).ask("alice").authentication
+            before = holder(alone)
+            proxy.close()
+            sandbox.approve("token-of-alice")
+            time.sleep(watching._CUT_OFF_SECONDS + 2 * leases.RENEW_SECONDS + 1)
+            assert holder(alone) == before
+            with connect_proxy(there, port=urlsplit(proxy.url).port or 0):
+                assert HostCaller(alone).answer(begun) == "active"
 
 
 def test_what_is_said_under_a_lease_that_another_gateway_has_now_is_not_written(

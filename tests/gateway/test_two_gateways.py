@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import hosts, joining
+from pam_iampass.gateway import hosts, joining, restored
 from pam_iampass.gateway.hosts import HostStatus
 from tests.gateway.test_codes import answer, left, new_codes
 from tests.sandbox.signer import Reply, signed
@@ -53,6 +53,30 @@ def elsewhere(begun: Any, caller: HostCaller) -> Any:
     """A session, whose calls are made at the gateway of this caller."""
     urls = {name: begun[name].partition("/session/")[2] for name in ("status_url", "logout_url")}
     return {**begun, **{name: f"{caller.sandbox.url}/session/{rest}" for name, rest in urls.items()}}
+
+
+def test_what_one_finds_to_be_an_old_copy_is_one_for_all_until_it_is_confirmed(
+    gateway_server: RunningGateway,
+    both: tuple[HostCaller, HostCaller],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alices = new_codes(gateway_server)
+    (before,) = gateway_server.rows("SELECT used_at, mac FROM recovery")
+    (last,) = gateway_server.rows("SELECT max(id) AS id FROM record")
+    assert answer(both[0], "alice", alices[0]) == 9
+    # As if a standby that had not got it yet had taken over. The second gateway has seen neither.
+    gateway_server.rows("DELETE FROM record WHERE id > %s", last["id"] or 0)
+    gateway_server.rows("SELECT setval('record_id_seq', %s)", last["id"] or 1)
+    gateway_server.rows("UPDATE recovery SET used_at = %s, mac = %s", before["used_at"], before["mac"])
+    gateway_server.run(restored.look(gateway_server.gateway))
+    assert at_once(both, answer, "alice", alices[0]) == ["RESTORED"] * 2
+    assert left(gateway_server) == 10
+    # Nor does a gateway go on that remembers nothing, until it is confirmed at any of them.
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "third"))
+    assert gateway_server.run(restored.compare(gateway_server.gateway))[1]
+    gateway_server.transaction(restored.confirm)
+    assert not gateway_server.run(restored.compare(gateway_server.gateway))[1]
 
 
 def test_a_host_that_is_suspended_or_removed_at_one_is_answered_by_none(

@@ -1474,6 +1474,18 @@ MUTANTS = {
             "test_a_login_whose_time_is_over_is_ended_whatever_else_the_person_does",
         ),
         Mutant(
+            "of two gateways, one goes on with what the other one has found to be an old copy",
+            " OR (SELECT old_copy FROM fleet) IS TRUE AS older",
+            " AS older",
+            "test_what_one_finds_to_be_an_old_copy_is_one_for_all_until_it_is_confirmed",
+        ),
+        Mutant(
+            "a gateway that does not reach IAMPASS goes on as the only one that polls its sessions",
+            "self._leaves_all = is_cut_off and ",
+            "self._leaves_all = False and ",
+            "test_a_gateway_that_does_not_reach_iampass_leaves_its_sessions_to_one_that_may",
+        ),
+        Mutant(
             "wrong codes for one person take those of all others",
             '({"person": person}, _WRONG_OF_PERSON)',
             '({"person": person}, _WRONG_OF_HOST)',
@@ -1905,8 +1917,8 @@ MUTANTS = {
         ),
         Mutant(
             "restored: another installation counts as this one",
-            "if self.fleet != seen.fleet or self.restores < seen.restores:",
-            "if self.restores < seen.restores:",
+            "if self.old_copy or self.fleet != seen.fleet or self.restores < seen.restores:",
+            "if self.old_copy or self.restores < seen.restores:",
             "test_what_is_behind",
         ),
         Mutant(

@@ -5,6 +5,7 @@ CREATE TABLE fleet (                    -- one row
     id uuid PRIMARY KEY,                -- of the installation
     made_at timestamptz NOT NULL,
     restores integer NOT NULL,          -- how often a restored database was confirmed
+    old_copy boolean,                   -- true: a gateway has found that it is one; null otherwise
     mac bytea NOT NULL
 );
 
