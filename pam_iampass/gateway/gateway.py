@@ -30,6 +30,8 @@ class Iampass(Protocol):
     """IAMPASS, with one application."""
 
     application: Application
+    failing_since: float | None
+    """`time.monotonic()` of the first attempt that has failed since one was answered; None if none has."""
 
     async def call(self, call: Call[T], seconds: float, lane: Lane) -> T:
         """Makes the call, within `seconds`. Raises IampassError."""
@@ -39,6 +41,7 @@ class NoIampass:
     """For what makes no such calls."""
 
     application: Application
+    failing_since: float | None = None
 
     async def call(self, call: Call[T], seconds: float, lane: Lane) -> T:
         """As `Iampass`."""

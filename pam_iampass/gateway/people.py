@@ -25,6 +25,8 @@ from pam_iampass.gateway.upstream import Lane
 
 TABLE = "person"
 _SEND_SECONDS = 10.0
+_MESSAGES_OF_HOST = 10
+"""Registration links in an hour that logins to one host have sent."""
 _ENCRYPTED = ("token", "display_name", "phone_number")
 
 
@@ -126,28 +128,35 @@ def app_name(person: Person, settings: GatewaySettings) -> str:
     return person.display_name or f"{person.name}@{settings.names[0]}"
 
 
-async def invite(gateway: Gateway, person: Person) -> None:
-    """Send a person of the directory a registration link, after a login without a phone, if the settings say so.
+async def invite(gateway: Gateway, person: Person, host: str) -> bool:
+    """Send a person of the directory a registration link, after a login to a host without a phone, if the settings say
+    so; False if that host has had too many sent.
 
     At most once an hour. Raises DatabaseError, psycopg.Error, Tampered and IampassError.
     """
     directory = gateway.settings.directory
     if directory is None or directory.invite is not Invite.FIRST_LOGIN or person.source is not Source.LDAP:
-        return
+        return True
     if person.phone_number is None:
-        return
+        return True
     async with gateway.database.transaction() as connection:
         connection.later("SELECT 1 FROM person WHERE name = %s FOR UPDATE", (person.name,))
         if await find(gateway, connection, person.name) != person:
-            return
-        statement = "SELECT 1 FROM record WHERE person = %s AND fields->>'what' = 'invited'"
-        if await one(connection, f"{statement} AND at > now() - interval '1 hour'", person.name):
-            return
+            return True
+        sent = "FROM record WHERE fields->>'what' = 'invited' AND at > now() - interval '1 hour'"
+        if await one(connection, f"SELECT 1 {sent} AND person = %s", person.name):
+            return True
+        of_host = await one(connection, f"SELECT count(*) AS sent {sent} AND host = %s", host)
+        if of_host is not None and of_host["sent"] >= _MESSAGES_OF_HOST:
+            return False
         reason = "logs in and has no phone: a message is sent"
-        await records.write(connection, Kind.ACT, person=person.name, what="invited", reason=reason)
+        await records.write(
+            connection, Kind.ACT, host=host, person=person.name, what="invited", reason=reason
+        )
     name = app_name(person, gateway.settings)
     call = gateway.iampass.application.registration_sms(person.token, name, person.phone_number, None)
     await gateway.iampass.call(call, _SEND_SECONDS, Lane.decisions)
+    return True
 
 
 async def remove(connection: Connection, name: str) -> bool:

@@ -719,15 +719,19 @@ async def made(gateway: Gateway, session: HostSession, person: Person) -> HostSe
     if begun is not None and (written is None or written.state is not State.OPEN):
         await _end_quietly(gateway, begun, session)
     if columns.get("reason") == "NO_MOBILE_DEVICE":
-        task = asyncio.create_task(_invite(gateway, person))
+        task = asyncio.create_task(_invite(gateway, person, session.host_name))
         gateway.inviting.add(task)
         task.add_done_callback(gateway.inviting.discard)
     return written or Reason.TRY_AGAIN
 
 
-async def _invite(gateway: Gateway, person: Person) -> None:
+async def _invite(gateway: Gateway, person: Person, host: str) -> None:
     with suppress(DatabaseError, psycopg.Error, Tampered, IampassError):
-        await people.invite(gateway, person)
+        if not await people.invite(gateway, person, host):
+            async with gateway.database.transaction() as connection:
+                await alert(
+                    connection, host, "many people without a phone log in to this host: no more messages"
+                )
 
 
 async def _written(
@@ -741,12 +745,14 @@ async def _written(
     before = _of(gateway, locked)
     if before.state is not State.STARTING:
         return before  # it was given up meanwhile
-    host, person = await _host_and_person(gateway, connection, session)
+    host, person, lost = await _host_and_person(gateway, connection, session)
     if columns["state"] == State.OPEN.value:
         if host is None or person is None or not person.active:
             columns = {"state": State.STARTING.value, "reason": Reason.UNKNOWN_USER.name}
         elif host.status is not HostStatus.ACTIVE:
             columns = {"state": State.STARTING.value, "reason": Reason.HOST_SUSPENDED.name}
+        elif _has_lost(session, lost):
+            columns = {"state": State.STARTING.value, "reason": Reason.PHONE_LOST.name}
     if columns["state"] == State.NOT_STARTED.value:
         columns = {**columns, "expires_at": await now(connection)}
     if columns["state"] != State.OPEN.value and before.status is not None:
@@ -768,18 +774,20 @@ async def _written(
 
 async def _host_and_person(
     gateway: Gateway, connection: Connection, session: HostSession
-) -> tuple[Host | None, Person | None]:
-    """Those of a session, as they are now. Raises Tampered."""
+) -> tuple[Host | None, Person | None, float]:
+    """Those of a session, as they are now, and when the person's phone was reported lost. Raises Tampered."""
     row = await one(
         connection,
-        'SELECT NULL AS "host:", host.*, NULL AS "person:", person.* FROM (SELECT) AS none'
+        'SELECT NULL AS "host:", host.*, NULL AS "person:", person.*, NULL AS "turn:",'
+        " (SELECT (state->>'lost')::float8 FROM turn WHERE turn.person = %s) AS lost FROM (SELECT) AS none"
         " LEFT JOIN host ON host.id = %s LEFT JOIN person ON person.name = %s",
-        *(session.host, session.person),
+        *(session.person, session.host, session.person),
     )
-    host, person = ({}, {}) if row is None else (row["host"], row["person"])
+    host, person, turn = ({}, {}, {}) if row is None else (row["host"], row["person"], row["turn"])
     return (
         hosts.of(gateway, host, id=session.host) if host.get("id") is not None else None,
         people.of(gateway, person, name=session.person) if person.get("name") is not None else None,
+        turn.get("lost") or 0.0,
     )
 
 
@@ -795,8 +803,8 @@ async def _end_quietly(gateway: Gateway, begun: Session, session: HostSession) -
 
 async def _over(
     gateway: Gateway, connection: Connection, session: HostSession, result: RequestResult
-) -> datetime:
-    """The next login of the person may have its turn, as soon as this transaction is committed. Returns the time."""
+) -> turns.Turns:
+    """The next login of the person may have its turn, as soon as this transaction is committed."""
     connection.after_commit.append(gateway.turn_over.set)
     return await turns.finish(connection, session.person, session.turn, result, gateway.settings.limits)
 
@@ -1006,11 +1014,11 @@ class _NotHeld(Exception):
 
 async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: int | None) -> HostSession:
     ringing: list[HostSession] = []
+    over = None
     async with gateway.database.transaction() as connection:
-        moment = None
         if session.in_progress and not status.in_progress:
             approved = RequestResult.FAILED if status.ended else RequestResult.APPROVED
-            moment = await _over(gateway, connection, session, approved)
+            over = await _over(gateway, connection, session, approved)
         locked = await _locked(gateway, connection, session.id)
         before = _of(gateway, locked)
         if before.state is not State.OPEN or before.status is status:
@@ -1020,18 +1028,25 @@ async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: i
         decided = before.in_progress and not status.in_progress
         if status.in_progress and not before.in_progress:
             return before
+        by_lost_phone = (
+            decided and not status.ended and over is not None and _has_lost(before, over.state.lost)
+        )
         columns: dict[str, Any] = {"status": status.name, "version": before.version + 1}
-        if status.ended:
+        if by_lost_phone:
+            columns |= {"status": Status.closed.name, "reason": Reason.PHONE_LOST.name}
+        if status.ended or by_lost_phone:
             columns["state"] = State.ENDED.value
             await gateway.leases.end(connection, session.id)
         if decided:
-            columns["decided_at"] = moment or await now(connection)
-            columns["approved"] = not status.ended
+            columns["decided_at"] = (
+                await now(connection) if over is None else datetime.fromtimestamp(over.now, timezone.utc)
+            )
+            columns["approved"] = not (status.ended or by_lost_phone)
         after = await _change(gateway, connection, locked, **columns)
         gateway.waiting.pop(session.id, None)
         if decided:
-            outcome = _OUTCOMES[status]
-            await record(connection, after, outcome, reason=status.name)
+            outcome = Outcome.DENIED if by_lost_phone else _OUTCOMES[status]
+            await record(connection, after, outcome, reason=after.reason or status.name)
             took = (columns["decided_at"] - before.began_at).total_seconds()
             connection.after_commit.append(partial(metrics.ANSWERS.labels(outcome.value).observe, took))
             if status in (Status.cancelled, Status.closed):
@@ -1042,7 +1057,14 @@ async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: i
             await record(connection, after, None, event=SessionEvent.ENDED.value, reason=status.name)
     with suppress(DatabaseError, psycopg.Error):
         await end_all(gateway, ringing)  # those that cannot be ended are over in a minute
+    if by_lost_phone and after.upstream is not None:
+        await _end_quietly(gateway, after.upstream, after)
     return after
+
+
+def _has_lost(session: HostSession, lost: float) -> bool:
+    """Whether the person's phone was reported lost after the session had begun."""
+    return lost >= session.began_at.timestamp()
 
 
 # Children, which other sessions cover

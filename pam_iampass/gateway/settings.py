@@ -302,7 +302,8 @@ DIRECTORY = Section(
             ValueType("never, first_login or at_once", value_types.choice(Invite), example="at_once"),
             "never",
             "When people with a phone number are sent a message with a registration link: `at_once`, when they have "
-            "joined; `first_login`, when they log in and have no phone, at most once an hour.",
+            "joined; `first_login`, when they log in and have no phone, at most once an hour, and ten an hour for one "
+            "host.",
         ),
     ),
     "People from a directory (LDAP): `pam-iampass-gateway user sync`, which a timer runs each hour "

@@ -207,15 +207,15 @@ def holding(state: ThrottleState, login: Pending, until: float) -> ThrottleState
 
 async def finish(
     connection: Connection, person: str, ident: str, result: RequestResult, limits: LimitSettings
-) -> datetime:
-    """A request is on the phone no longer, or has never been: the next one may come. Returns the time now. Raises
-    Tampered."""
+) -> Turns:
+    """A request is on the phone no longer, or has never been: the next one may come. Returns the turns of before.
+    Raises Tampered."""
     turns = await locked(connection, person)
     for login in turns.state.pending:
         if login.ident == ident:
             state = throttle.decided(turns.state, login, result, limits, turns.now)
             await write(connection, turns, throttle.ended(state, login, turns.now))
-    return datetime.fromtimestamp(turns.now, timezone.utc)
+    return turns
 
 
 async def leave(connection: Connection, person: str, ident: str) -> None:

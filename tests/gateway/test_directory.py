@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import directory
+from pam_iampass.gateway import directory, people
 from pam_iampass.gateway.people import Person, PersonStatus, Source
 from pam_iampass.gateway.settings import load
 from tests.gateway.test_user_command import words
@@ -22,6 +22,7 @@ from tests.support.gateway import HOST, HostCaller, RunningGateway, settings_for
 from tests.support.gateway_command import GatewayCommand
 from tests.support.sandbox import HttpStatus
 from tests.support.slapd import GROUPS, PEOPLE, READER, READERS_PASSWORD, SUFFIX, Slapd
+from tests.support.world import wait_until
 
 NUMBER = "+15551234567"
 NO_ANSWER, TOO_MANY = 3, 4
@@ -469,8 +470,9 @@ def test_without_a_directory_there_is_nothing_to_do(gateway_command: GatewayComm
     assert "names no directory" in gateway_command.said("user", "sync", status=1)
 
 
-def _logs_in(place: Place, folder: Path, *names: str, messages: int) -> list[str]:
-    """A host's answer, if its gateway has the settings of the directory and sends `messages` in all."""
+def _logs_in(place: Place, folder: Path, *names: str, messages: int, alerts: int = 0) -> list[str]:
+    """A host's answer, if its gateway has the settings of the directory, and sends `messages` in all and has `alerts`
+    of this."""
     found = load(place.config).directory
     settings = settings_for(
         place.conninfo, place.sandbox, folder, key=bytes.fromhex("5a" * 32), directory=found
@@ -481,6 +483,8 @@ def _logs_in(place: Place, folder: Path, *names: str, messages: int) -> list[str
         reasons = [host.ask(name).authentication["reason"] for name in names]
         if messages:
             place.sandbox.wait_for_calls("registration_sms", messages)
+        told = "SELECT 1 FROM record WHERE kind = 'alert' AND fields->>'reason' ~ 'no more messages'"
+        wait_until(lambda: len(place.rows(told)) == alerts, "it is not so many alerts")
     return reasons
 
 
@@ -497,6 +501,17 @@ def test_who_logs_in_and_has_no_phone_is_sent_a_message_once_an_hour(place: Plac
     place.rows("DELETE FROM host")
     _logs_in(place, tmp_path, "alice", messages=2)
     assert place.sent == [(token, NUMBER)] * 2
+
+
+def test_one_host_has_few_messages_sent_and_then_there_is_an_alert(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people, "_MESSAGES_OF_HOST", 1)
+    place.use(invite="first_login")
+    place.slapd.add_person("carol", mobile="+15557654321")
+    place.sync()
+    _logs_in(place, tmp_path, "alice", "carol", messages=1, alerts=1)
+    assert len(place.sent) == 1
 
 
 def test_nobody_is_sent_a_message_unless_the_settings_say_so(place: Place, tmp_path: Path) -> None:

@@ -23,11 +23,13 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.sessions import State
 from pam_iampass.gateway.settings import GatewaySettings
+from pam_iampass.login import throttle
+from pam_iampass.sandbox.sessions import EndedBy
 from tests.gateway.test_who_holds_what import put_back
 from tests.sandbox.signer import signed
 from tests.support.gateway import HOST, LIMITS, HostCaller, RunningGateway, new_request_id, settings_for
 from tests.support.gateway_process import GatewayProcess
-from tests.support.sandbox import Sandbox
+from tests.support.sandbox import Sandbox, Slow
 
 OTHER = "h-bbbbbbbbbbbb"
 ATTACKER, PERSON = "192.0.2.66", "198.51.100.7"
@@ -410,6 +412,30 @@ def test_the_time_of_turns_does_not_go_back_when_the_databases_clock_does(
         assert again.now >= before.now
         assert ask(running, HOST)["queued"] is True
         assert len(sandbox.sessions) == 1
+
+
+@pytest.mark.parametrize("when", ["while IAMPASS is called", "on the phone"])
+def test_what_a_lost_phone_approves_lets_nobody_in(
+    settings: GatewaySettings, sandbox: Sandbox, when: str
+) -> None:
+    with several(settings, 1) as (running,), ThreadPoolExecutor() as pool:
+        is_called = when == "while IAMPASS is called"
+        if is_called:
+            sandbox.misbehave("start", Slow(1.0))
+        asking = pool.submit(ask, running, HOST)
+        sandbox.wait_for_calls("start")
+        if not is_called:
+            asking.result()
+        running.transaction(lambda _, connection: turns.change(connection, "alice", throttle.phone_lost))
+        if is_called:
+            assert asking.result()["reason"] == "PHONE_LOST"
+        else:
+            sandbox.approve("token-of-alice")
+            assert HostCaller(running).answer(asking.result()) == "closed"
+        until(lambda: sandbox.sessions[0].ended_by is EndedBy.CLIENT)
+        found = running.records[-1]
+        assert (found["outcome"], found["reason"]) == ("denied", "PHONE_LOST")
+        assert running.rows("SELECT 1 FROM session WHERE approved") == []
 
 
 def test_between_two_requests_is_a_pause(settings: GatewaySettings, sandbox: Sandbox) -> None:

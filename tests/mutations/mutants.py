@@ -1486,6 +1486,18 @@ MUTANTS = {
             "test_a_gateway_that_does_not_reach_iampass_leaves_its_sessions_to_one_that_may",
         ),
         Mutant(
+            "a login that had begun before a phone was lost is approved by it",
+            "return lost >= session.began_at.timestamp()",
+            "return False",
+            "test_what_a_lost_phone_approves_lets_nobody_in",
+        ),
+        Mutant(
+            "one host has messages sent to everybody in the directory",
+            'of_host["sent"] >= _MESSAGES_OF_HOST',
+            "False",
+            "test_one_host_has_few_messages_sent_and_then_there_is_an_alert",
+        ),
+        Mutant(
             "wrong codes for one person take those of all others",
             '({"person": person}, _WRONG_OF_PERSON)',
             '({"person": person}, _WRONG_OF_HOST)',
