@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,15 @@ def test_one_session_those_of_a_host_and_all(place: GatewayCommand, callers: lis
     place.said("session", "end", "bob", "--all", status=2)
     assert place.said("session", "end", "--all") == "1 session ended.\n"
     assert first.answer(waiting) == "closed"
+
+
+def test_the_beginning_of_several_ids_ends_none(
+    place: GatewayCommand, callers: list[HostCaller], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(f"5f0c{secrets.token_hex(14)}"))
+    begun = [logged_in(place, each, "alice") for each in callers]
+    assert "give more digits" in place.said("session", "end", "5f0c", status=1)
+    assert [each.poll(session) for each, session in zip(callers, begun)] == ["active"] * 2
 
 
 def test_an_end_holds_for_the_hosts_even_if_iampass_is_away(

@@ -16,7 +16,7 @@ from pam_iampass.client.status import Status
 from pam_iampass.gateway import records, sessions
 from pam_iampass.gateway.cli import command_gateway, config_option
 from pam_iampass.gateway.cli.people import EndedSessions, end_sessions
-from pam_iampass.gateway.database import Connection, one
+from pam_iampass.gateway.database import Connection, many, one
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.text import clean
@@ -129,14 +129,19 @@ def end(ctx: click.Context, who: str | None, everything: bool, config: Path, as_
 
 
 async def _condition(connection: Connection, who: str | None) -> tuple[str, Sequence[str]]:
-    """Whose sessions are meant, as a condition of SQL and its values. A name comes before the beginning of an id."""
+    """Whose sessions are meant, as a condition of SQL and its values. A name comes before the beginning of an id, which
+    means one session. Raises ClickException."""
     if who is None:
         return "true", ()
     named = "(person = %s OR host_name = %s)"
     statement = f"SELECT 1 FROM session WHERE {_OPEN} AND {named} LIMIT 1"  # noqa: S608
     if await one(connection, statement, who, who) is not None or not re.fullmatch("[0-9a-f-]{4,36}", who):
         return named, (who, who)
-    return "starts_with(id::text, %s)", (who,)
+    begun = "starts_with(id::text, %s)"
+    several = await many(connection, f"SELECT 1 FROM session WHERE {_OPEN} AND {begun} LIMIT 2", who)  # noqa: S608
+    if len(several) > 1:
+        raise click.ClickException(f"the ids of several sessions begin with {who}: give more digits")
+    return begun, (who,)
 
 
 def _status(session: HostSession) -> tuple[str, str]:
