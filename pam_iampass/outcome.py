@@ -203,6 +203,9 @@ class Decision:
     session: str = ""
     """The id of the kept session that the login began, or that covers it: ours, no secret. Empty for none."""
 
+    covered_by: str = ""
+    """The other host where the login begins that covers this one. Not cleaned."""
+
     def __post_init__(self) -> None:
         if self.result not in RESULTS[self.outcome]:
             raise ValueError(f"the outcome {self.outcome.value} cannot have the result {self.result.value}")

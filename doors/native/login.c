@@ -57,7 +57,7 @@ static bool write_items(struct frame *frame, const struct call *call)
 {
     pam_handle_t *pamh = call->pamh;
     const char *connection = pam_getenv(pamh, "SSH_CONNECTION");
-    bool unnamed = !in_session(call) && connection != NULL && strncmp(connection, "UNKNOWN ", 8) == 0;
+    bool has_client = !in_session(call) && connection != NULL;
     char uid[24], audit[24], sockets[1024];
 
     snprintf(uid, sizeof uid, "%ju", (uintmax_t)getuid());
@@ -69,7 +69,7 @@ static bool write_items(struct frame *frame, const struct call *call)
            add_item(frame, "ruser", application_item(pamh, PAM_RUSER)) && add_item(frame, "uid", uid) &&
            add_item(frame, "ssh_auth_info", pam_getenv(pamh, "SSH_AUTH_INFO_0")) &&
            add_item(frame, "ssh_connection", connection) &&
-           (!unnamed || add_item(frame, "sockets", socket_inodes(sockets, sizeof sockets))) &&
+           (!has_client || add_item(frame, "sockets", socket_inodes(sockets, sizeof sockets))) &&
            add_item(frame, "audit_session", audit_session_of(call, audit, sizeof audit)) &&
            (!in_session(call) || (add_item(frame, "session", call->session) &&
                                   add_item(frame, "xdg_session", pam_getenv(pamh, "XDG_SESSION_ID"))));

@@ -23,7 +23,7 @@ from pam_iampass.login.application import (
     Unanswered,
 )
 from pam_iampass.outcome import Phase
-from pam_iampass.system.sock_diag import TcpClient, UnixClient
+from pam_iampass.system.sock_diag import TcpClient, UnixClient, is_served_by
 from pam_iampass.system.unix_sockets import peer_credentials
 
 #: How long it waits for the answer to a prompt. Applications have shorter limits of their own. Seconds.
@@ -68,8 +68,9 @@ class RemoteApplication:
         self.session = session if SESSION_ID.fullmatch(session) else None
         self.xdg_session = xdg_session if _XDG_SESSION.fullmatch(xdg_session) else None
         self.peer_pid = peer_credentials(connection)[0]
-        sockets = [int(each) for each in items.get("sockets", "").split(" ") if _INODE.fullmatch(each)]
-        self._client = UnixClient(sockets) if sockets else TcpClient(self.ssh_connection or "")
+        self._sockets = [int(each) for each in items.get("sockets", "").split(" ") if _INODE.fullmatch(each)]
+        named = self.ssh_connection or ""
+        self._client = UnixClient(self._sockets) if named.startswith("UNKNOWN ") else TcpClient(named)
         self._next_look = 0.0 if "ssh_connection" in items else math.inf
 
     @property
@@ -86,6 +87,12 @@ class RemoteApplication:
         except FileNotFoundError:  # a kernel without audit
             own = NO_LOGIN
         return number if number is not None and number < NO_LOGIN and number != own else None
+
+    @property
+    def served_connection(self) -> str:
+        """See `PamApplication.served_connection`."""
+        named = self.ssh_connection or ""
+        return named if is_served_by(named, self._sockets) else ""
 
     def conversation(self, message: PamMessage, within: float | None = None) -> PamResponse:
         """See `PamApplication.conversation`."""

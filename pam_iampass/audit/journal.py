@@ -154,6 +154,7 @@ class Journal:
             "approver": login.participants.approver or None,
             "elapsed_ms": str(round(decision.elapsed * 1000)),
             **({"session": decision.session} if decision.session else {}),
+            **({"covered_by": decision.covered_by} if decision.covered_by else {}),
             **_person(login.participants.person, login.user, login.participants.approver),
         }
         self.write(MESSAGE_IDS[decision.outcome], priority, fields, decision.reason)

@@ -76,6 +76,10 @@ class HostAtGateway:
     """active, waiting or suspended."""
     gateways: tuple[str, ...]
     """All gateways, in the order in which this host should ask them; empty if it should ask those that it knows."""
+    covers: bool = False
+    """Whether logins there can cover logins on other hosts."""
+    covered: bool = False
+    """Whether logins on other hosts can cover logins there."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +230,8 @@ class Application:
                 gateways = tuple(Origin.of(url).url for url in response.texts("gateways"))
             except ValueError:
                 raise response.error("gateways are not https addresses") from None
-            return HostAtGateway(name, group, status, gateways)
+            covers, is_covered = (key in response and response.boolean(key) for key in ("covers", "covered"))
+            return HostAtGateway(name, group, status, gateways, covers, is_covered)
 
         return self._call("host", f"fleet/host/{self.id}", read, idempotent=True)
 

@@ -66,6 +66,9 @@ class Session:
     """Of the status, as a gateway counts."""
     queued: bool = field(default=False, repr=False, compare=False)
     """Whether a gateway has other requests come first: the phone is not asked yet."""
+    covered_by: str | None = field(default=None, repr=False, compare=False)
+    """The host with the login that covers this one, as a gateway says in the answer to a start; None if somebody was
+    asked. Not cleaned."""
     retry_after: int = field(default=0, repr=False, compare=False)
     """In how many seconds a gateway would start what its limits have refused; 0 if it does not say so."""
 
@@ -319,11 +322,19 @@ def read_session(response: JsonObject, origin: Origin, request_id: str | None = 
         longest_wait=members.number("wait") if origin.gateways and "wait" in members else 0,
         version=members.number("version") if origin.gateways and "version" in members else 0,
         queued=origin.gateways and _is_queued(members),
+        covered_by=_covered_by(members) if origin.gateways and "covered" in members else None,
     )
 
 
 def _is_queued(members: JsonObject) -> bool:
     return "queued" in members and members.boolean("queued")
+
+
+def _covered_by(members: JsonObject) -> str:
+    host = members.child("covered").text("host")
+    if not host:
+        raise members.error("it is covered by a login on no host")
+    return host
 
 
 def _retry_after(members: JsonObject) -> int:

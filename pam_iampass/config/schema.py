@@ -103,7 +103,8 @@ SESSION = Section(
             _BOOLEAN,
             "false",
             "Whether the IAMPASS session lasts as long as the login. Otherwise it ends with the approval. This needs a "
-            "session line of pam_iampass in the PAM file.",
+            "session line of pam_iampass in the PAM file. On a host of a gateway, only a login that is kept can "
+            "cover a login on another host, or be covered by one.",
         ),
         Key(
             "longest",

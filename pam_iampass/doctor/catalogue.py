@@ -250,6 +250,20 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "pam-iampass join --update",
         ),
         warning_kind(
+            "presence-not-kept",
+            "{what} no login on another host, although the gateway lets them: session.keep is off for sshd",
+            "A login can cover another one only if it is kept, and be covered only if it can be ended with that one. So"
+            " the phone is asked each time.",
+            "Set session.keep: true, in general or for the service sshd; then: pam-iampass setup sshd",
+        ),
+        warning_kind(
+            "presence-not-confirmed",
+            "Logins here cover no login on another host, although the gateway lets them: {why}",
+            "The agent here must confirm that a connection begins in a login. It asks the kernel in which control group"
+            " of systemd-logind the connection was made. So the phone is asked each time.",
+            "Use Linux 5.8 or later, and systemd-logind with control groups of version 2",
+        ),
+        warning_kind(
             "gateway-secret-left",
             "An application's secret may be left on a host that has joined a gateway: {files}",
             "With the secret, root of this machine can register phones for everybody. Only the gateway needs it. "

@@ -35,6 +35,7 @@ from pam_iampass.doctor.users import report_of
 from pam_iampass.doctor.users import tokens as user_tokens
 from pam_iampass.errors import Problem, Severity
 from pam_iampass.login.context import connect
+from pam_iampass.session.presence import cannot_confirm
 from pam_iampass.system.service_user import reading_as
 from pam_iampass.text import clean, names
 
@@ -200,7 +201,21 @@ class ServiceCheck:
         if hosts[0].status != "active":
             evidence = f"GET /fleet/host: {clean(hosts[0].name)}"
             yield finding("gateway-refuses", "service", evidence, what=f"it is {clean(hosts[0].status)}")
+        yield from self._presence(hosts[0])
         yield from self._secrets_left()
+
+    def _presence(self, host: HostAtGateway) -> Iterator[Problem]:
+        """What is in the way of logins that begin in logins on another host, as far as the gateway lets them."""
+        if not self._settings.for_service("sshd").session.keep:
+            keep = "session.keep is off for sshd"
+            what = [
+                word for word, wanted in (("cover", host.covers), ("are covered by", host.covered)) if wanted
+            ]
+            if what:
+                logins = f"Logins here {' and '.join(what)}"
+                yield finding("presence-not-kept", "session.keep", keep, what=logins)
+        elif host.covers and (why := cannot_confirm()):
+            yield finding("presence-not-confirmed", "presence", "a connection of doctor's own", why=why)
 
     def _call(self, client: ManagementAPI, tokens: Mapping[str, str]) -> Iterator[Problem]:
         self._progress(f"calling {self._settings.address}")

@@ -246,8 +246,16 @@ async def _leave(gateway: Gateway, request: IncomingRequest) -> Reply:
 async def _status(gateway: Gateway, request: IncomingRequest) -> Reply:
     host = await signed_by_host(gateway, request)
     request.parameters()
-    described = {"name": host.name, "group": host.group, "status": host.status.value}
-    return Reply.of({**described, "gateways": gateways_for(host.id, gateway.settings)})
+    policy = gateway.settings.policy_of(host.group)
+    described = {
+        "name": host.name,
+        "group": host.group,
+        "status": host.status.value,
+        "gateways": gateways_for(host.id, gateway.settings),
+        "covers": any(host.group in each.covered_by for each in gateway.settings.groups.values()),
+        "covered": policy is not None and bool(policy.covered_by),
+    }
+    return Reply.of(described)
 
 
 def _name_taken(name: str) -> RefusedRequest:

@@ -94,6 +94,13 @@ class PamApplication(Protocol):
         """The kernel's audit session of the application's process, None if pam_loginuid has not begun it for who is
         logged in there: the user in a session phase, else the caller."""
 
+    @property
+    def served_connection(self) -> str:
+        """`ssh_connection`, if the kernel says that it is one of the application's process; else empty.
+
+        The PAM environment alone could be from a file of the user (`user_readenv` of pam_env ahead of us).
+        """
+
     def keep(self, session: str) -> None:
         """Give the application the id of a kept session, for its session phase. Only before success or PAM_IGNORE."""
 

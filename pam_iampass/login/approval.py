@@ -87,6 +87,8 @@ class PhoneRequest:
         """Whether the session could not be ended."""
         self.pause = application.pause
         self._keeping = Keeping(required, application, context)
+        self._may_be_covered = bool(required.settings.gateways) and self._keeping.wanted
+        """Whether a gateway may let a login on another host cover this one: it must be ended with that one."""
         silent = required.login.through_sshd or required.login.phase is Phase.ACCOUNT
         self.announce = None if silent else self._conversation.say
         """Shows a text at once; None in sshd, which would show it after the result, and in the account phase."""
@@ -121,8 +123,9 @@ class PhoneRequest:
         kept: a lost phone ends the request, whatever it answers.
         """
         service, login = self._required.service, self._required.login
+        connection = self._connection() if self._may_be_covered else ""
         try:
-            session = self._start()
+            session = self._start(connection)
         except Unavailable as error:
             # An outage, of a login that its person cannot have made fail by themselves.
             outage = error.outage and login.service in OUTAGE_SERVICES and login.real_uid == 0
@@ -149,8 +152,10 @@ class PhoneRequest:
         if session.failure_reason is not None:
             return self._not_started(session)
         self._counts_at_gateway = bool(self._required.settings.gateways)
-        self.cleanup.callback(self._end, session)
+        self.cleanup.callback(self._end, session, self._keeping)
         self._keeping.begin(session)
+        if session.active and session.covered_by is not None and connection:
+            return self._covered(session.covered_by, waited=waited, phone_is_lost=phone_is_lost)
         if session.active:
             unasked = ProtocolError("start: the session is active before anyone was asked")
             return decisions.failed(unasked, self.elapsed())
@@ -183,6 +188,30 @@ class PhoneRequest:
             decision, session=kept, reason="; ".join(filter(None, (decision.reason, self._keeping.problem)))
         )
 
+    def _connection(self) -> str:
+        """The connection of sshd, which begins on another host of the gateway if a login there covers this one.
+
+        Empty outside sshd, and where a second person must approve: the login there would be that person's.
+        """
+        login = self._required.login
+        if not login.through_sshd or login.real_uid != 0 or self._required.asker:
+            return ""
+        return self._application.served_connection
+
+    def _covered(self, host: str, *, waited: bool, phone_is_lost: Callable[[], bool]) -> Decision:
+        """A login on another host covers this one; if this one could not be ended with it, the phone is asked."""
+        kept = self._keeping.approve()
+        if not kept:
+            self._may_be_covered = self._may_be_outage = False
+            self._keeping = Keeping(self._required, self._application, self._context)
+            return self.ask(waited=waited, phone_is_lost=phone_is_lost)
+        if phone_is_lost():  # as in `ask`
+            self._keeping.give_back()
+            return decisions.phone_lost(self.elapsed())
+        self._nobody_was_asked = True
+        told = f"Approved by your login on {host}." if self.prompted else ""
+        return decisions.covered_elsewhere(host, self._required.approver, kept, self.elapsed(), told)
+
     def _not_started(self, session: Session) -> Decision:
         """Nobody was asked for a session, or IAMPASS or a gateway says why it may be so."""
         at_gateway = bool(self._required.settings.gateways)
@@ -208,12 +237,17 @@ class PhoneRequest:
             within = left if waited else decisions.seconds(required.service.timeout)
             self._conversation.say(f"Approve this on your phone within {within}.")
 
-    def _start(self) -> Session:
-        """Start the session. Raises IampassError and ValueError."""
+    def _start(self, connection: str) -> Session:
+        """Start the session. `connection` is what a login on another host may cover, or empty.
+
+        Raises IampassError and ValueError.
+        """
         required = self._required
         told = {}
         if required.settings.gateways:
             told = {**required.told_to_gateway(), "timeout": str(max(int(self.deadline.remaining()), 1))}
+            if connection:
+                told["connection"] = connection
         try:
             return required.configuration.api.authenticate_user(
                 required.phone.token,
@@ -288,9 +322,9 @@ class PhoneRequest:
             return 0
         return max(min(session.longest_wait, int(self.deadline.remaining() - LAST_POLL)), 0)
 
-    def _end(self, session: Session) -> None:
+    def _end(self, session: Session, keeping: Keeping) -> None:
         """End the session, unless it outlives the approval; report where that failed."""
-        if self._keeping.kept:
+        if keeping.kept:
             return
         already_ended = session.failed
         self.left_open = True
@@ -300,7 +334,7 @@ class PhoneRequest:
                 self._context.session_left_open("IAMPASS reports that the session was not ended")
         except IampassError as error:
             self._context.session_left_open(error.diagnostics())
-        self._keeping.drop()
+        keeping.drop()
 
     def elapsed(self) -> float:
         """Seconds since the request was made."""

@@ -150,6 +150,12 @@ def covered(cover: Cover, approver: str) -> Decision:
     return Decision(Outcome.COVERED, Result.IGNORED, reason, session=cover.session)
 
 
+def covered_elsewhere(host: str, approver: str, session: str, elapsed: float, message: str) -> Decision:
+    """The gateway has said that the login begins in one of the same person on another host."""
+    reason = f"the connection begins in a login of {approver} on {host}, says the gateway"
+    return Decision(Outcome.COVERED, Result.IGNORED, reason, message, elapsed, session, host)
+
+
 def misconfigured(reason: str, elapsed: float = 0.0) -> Decision:
     """Something is wrong on this machine."""
     message = "The phone check is misconfigured on this machine. " + ASK_THE_ADMINISTRATOR

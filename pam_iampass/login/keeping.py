@@ -98,6 +98,8 @@ class Keeping:
         self._sessions = context.state.sessions if required.service.session.keep else None
         self._config = context.config
         self._ident = ""
+        self.wanted = self._sessions is not None
+        """Whether the settings want it kept."""
         self.problem = ""
         """Why the session cannot be kept, although the settings want it; empty if there is no reason."""
         self.kept = False
@@ -133,6 +135,7 @@ class Keeping:
             token=required.phone.token,
             person=required.person,
             of_gateway=bool(required.settings.gateways),
+            covered_by=session.covered_by or "",
         )
         try:
             self._sessions.begin(kept)

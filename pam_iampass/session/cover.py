@@ -96,10 +96,11 @@ def _is_further_connection(kept: KeptSession, request: CoverRequest) -> bool:
     """Whether the same user comes through the same service from the same address, by what is known to be the same
     first factor.
 
+    One that was covered itself, by a login on another host, is that very connection: no other one from there is.
     Where people share accounts, that need not be the same person: the ssh agent that one forwards to an account signs
     for anyone who uses the account, and the address is that of its machine.
     """
-    if kept.state not in (State.APPROVED, State.OPEN):
+    if kept.state not in (State.APPROVED, State.OPEN) or kept.covered_by:
         return False
     if len(kept.attached) + len(kept.awaited) >= MOST_ATTACHED:
         return False

@@ -117,6 +117,8 @@ class KeptSession:
     """The person who logged in: `approver`, unless that was a second person. Empty if it is not known."""
     of_gateway: bool = False
     """Whether it is a session of a gateway, and not of IAMPASS itself."""
+    covered_by: str = ""
+    """The other host with the login that covers the one that began it: no phone was asked. Not cleaned. Else empty."""
     awaited: tuple[Opener, ...] = ()
     """Whose logins may still be attached: one for the approval, one for each further connection that it covered."""
     attached: tuple[AttachedLogin, ...] = ()

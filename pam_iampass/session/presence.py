@@ -9,6 +9,7 @@ capability to see it.
 from __future__ import annotations
 
 import os
+import socket
 from typing import Callable
 
 from pam_iampass.session.kept_session import AttachedLogin, KeptSession, State
@@ -24,6 +25,8 @@ def begins_in(kept: KeptSession, connection: str, is_running: Callable[[Attached
     """
     if kept.state is not State.OPEN or kept.revoked or kept.away or kept.approved == 0.0:
         return False
+    if kept.person != kept.approver:  # a second person has approved it, and is not who goes on from here
+        return False
     owner = owner_of_client(connection)
     if owner is None:
         return False
@@ -33,6 +36,16 @@ def begins_in(kept: KeptSession, connection: str, is_running: Callable[[Attached
         if is_running(login):  # asked last: until now, its id was that of no other process
             return True
     return False
+
+
+def cannot_confirm() -> str:
+    """Why no connection would be found to begin in a login of this machine; empty if nothing is in the way."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener, socket.create_connection(listener.getsockname()) as client:
+        ends = (*client.getsockname(), *client.getpeername())
+        if owner_of_client(" ".join(map(str, ends))) is None:
+            return "the kernel does not say in which control group a connection was made"
+    return "" if os.path.isdir(f"{CGROUPS}/user.slice") else f"{CGROUPS} has no logins of systemd-logind"
 
 
 def _control_group(login: AttachedLogin) -> int | None:

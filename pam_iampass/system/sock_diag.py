@@ -1,4 +1,4 @@
-"""What the kernel knows of a connection: whether its client has hung up, and whose socket it is (sock_diag(7)).
+"""What the kernel knows of a connection: whether its client has hung up, and whose the sockets are (sock_diag(7)).
 
 Every user may ask about the connections of its own network namespace. Nothing here blocks or raises: where the kernel
 does not tell, the peer has not hung up, and the socket is nobody's.
@@ -10,7 +10,7 @@ import errno
 import socket
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 _SOCK_DIAG = 4  # NETLINK_SOCK_DIAG
@@ -28,7 +28,7 @@ _HEADER = struct.Struct("=IHHII")
 _BODY = struct.Struct("=BBBxI")
 _ID = struct.Struct("!HH16s16s")
 _STATE, _COOKIE = _HEADER.size + 1, slice(_HEADER.size + 44, _HEADER.size + 52)
-_UID, _ATTRIBUTES = _HEADER.size + 64, _HEADER.size + 72  # struct inet_diag_msg
+_UID, _INODE, _ATTRIBUTES = (_HEADER.size + place for place in (64, 68, 72))  # struct inet_diag_msg
 _CONTROL_GROUP = 21  # INET_DIAG_CGROUP_ID
 
 
@@ -140,13 +140,34 @@ def owner_of_client(ssh_connection: str) -> SocketOwner | None:
     None for link-local addresses too, whose interface only that machine knows, and before Linux 5.8, which tells no
     control groups.
     """
-    ends = None if "%" in ssh_connection else _ends(ssh_connection)
-    reply = errno.EINVAL if ends is None else _answer(_request(*ends, _ANY_SOCKET))
-    if isinstance(reply, int) or len(reply) < _ATTRIBUTES or reply[_STATE] != _ESTABLISHED:
-        return None  # without such a connection, the kernel names one that listens at the client's port
+    reply = _established(ssh_connection, of_client=True)
+    if reply is None:
+        return None
     (uid,) = struct.unpack_from("=I", reply, _UID)
     group = _attributes(reply, _ATTRIBUTES).get(_CONTROL_GROUP, b"")
     return SocketOwner(uid, int.from_bytes(group, sys.byteorder)) if len(group) == 8 else None
+
+
+def is_served_by(ssh_connection: str, sockets: Collection[int]) -> bool:
+    """Whether the server's end of a connection is established here, and is one of these sockets, by their inodes.
+
+    As in `owner_of_client`, that of a link-local address is none.
+    """
+    reply = _established(ssh_connection, of_client=False)
+    return reply is not None and struct.unpack_from("=I", reply, _INODE)[0] in sockets
+
+
+def _established(ssh_connection: str, *, of_client: bool) -> bytes | None:
+    """What the kernel says of one end of a connection, if it is established here."""
+    ends = None if "%" in ssh_connection else _ends(ssh_connection)
+    if ends is None:
+        return None
+    client, server = ends
+    own, peer = (client, server) if of_client else (server, client)
+    reply = _answer(_request(own, peer, _ANY_SOCKET))
+    if isinstance(reply, int) or len(reply) < _ATTRIBUTES or reply[_STATE] != _ESTABLISHED:
+        return None  # without such a connection, the kernel names one that listens at that port
+    return reply
 
 
 def _attributes(reply: bytes, place: int) -> dict[int, bytes]:

@@ -139,7 +139,10 @@ def fleet(conninfo: str, keys: KeyFile, tmp_path: Path) -> Callable[[Use[T]], T]
         ca_file=ca_file,
         certificate_file=tmp_path / "none",
         certificate_key_file=tmp_path / "none",
-        groups={"bastion": GroupSettings(admit=True)},
+        groups={
+            "bastion": GroupSettings(admit=True),
+            "behind": GroupSettings(covered_by=frozenset({"bastion"})),
+        },
         limits=replace(LIMITS, connections=4, calls_at_once=10),
         keep_records=3600,
     )
@@ -161,8 +164,20 @@ def test_a_host_joins_with_an_invite_and_asks_for_its_status(fleet: Any) -> None
         id = answer["host_id"]
         found = await fleet.call("GET", f"/fleet/host/{id}", id, SECRET)
         described = {"name": "web.example.com", "group": "default", "status": "active", "gateways": []}
-        assert found == (200, described)
+        assert found == (200, {**described, "covers": False, "covered": False})
         assert await fleet.records() == [("act", "web.example.com", "host_joined")]
+
+    fleet(use)
+
+
+@pytest.mark.parametrize(("group", "covers", "covered"), [("bastion", True, False), ("behind", False, True)])
+def test_a_host_hears_whether_its_logins_can_cover_others_or_be_covered(
+    fleet: Any, group: str, covers: bool, covered: bool
+) -> None:
+    async def use(fleet: Fleet) -> None:
+        id = (await fleet.join(await fleet.invite(group)))[1]["host_id"]
+        _, found = await fleet.call("GET", f"/fleet/host/{id}", id, SECRET)
+        assert (found["covers"], found["covered"]) == (covers, covered)
 
     fleet(use)
 

@@ -23,6 +23,7 @@ from pam_iampass.audit.journal import (
     PamFileRecord,
     SessionRecord,
 )
+from pam_iampass.login.decisions import covered_elsewhere
 from pam_iampass.outcome import Decision, Login, Outcome, Participants, Result, SessionEvent
 
 _CATALOGUE = Path(__file__).parents[2] / "packaging/systemd/pam_iampass.catalog"
@@ -147,6 +148,10 @@ FIELDS = {
         "id, 32 hexadecimal digits",
         "the kept session that the login began, or that covered it: no secret, and the same in all records about it",
     ),
+    "IAMPASS_COVERED_BY": (
+        "name of a host",
+        "the other host of the gateway in whose login this one begins, so that no phone was asked",
+    ),
     "IAMPASS_ELAPSED_MS": (
         "number",
         "milliseconds from the request to IAMPASS until the decision; 0 if no request was sent",
@@ -232,6 +237,10 @@ def _logins() -> list[tuple[Login, Decision]]:
         (ssh, Decision(Outcome.RECOVERED, success, "9 codes are left")),
         (nobody, Decision(Outcome.EXEMPT, ignored, "exempt: user backup")),
         (sudo, Decision(Outcome.COVERED, ignored, f"covered by {_SESSION}", session=_SESSION)),
+        (
+            Login("alice", "sshd", "192.0.2.4", participants=_APPROVER),
+            covered_elsewhere("bastion", "alice", _SESSION, 0.412, ""),
+        ),
         (ssh, Decision(Outcome.BYPASSED, ignored, "until 2026-11-28 14:00:00, by carol: ticket 4711")),
         (ssh, Decision(Outcome.DENIED, denied, "USER_DECLINED", elapsed=3.25)),
         (ssh, Decision(Outcome.TIMED_OUT, denied, "nobody has answered", elapsed=60.0)),

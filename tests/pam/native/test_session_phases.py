@@ -148,10 +148,15 @@ def test_an_audit_session_is_sent_only_of_who_is_logged_in_there(
 
 
 @pytest.mark.parametrize(
-    ("connection", "are_sent"), [("UNKNOWN 65535 UNKNOWN 65535", True), ("192.0.2.7 1 192.0.2.1 22", False)]
+    ("variable", "are_sent"),
+    [
+        ("SSH_CONNECTION=UNKNOWN 65535 UNKNOWN 65535", True),
+        ("SSH_CONNECTION=192.0.2.7 1 192.0.2.1 22", True),
+        ("NONE=1", False),
+    ],
 )
-def test_sockets_are_named_where_the_ssh_client_has_no_address(
-    application: Application, agent: Playing, connection: str, are_sent: bool
+def test_sockets_are_named_where_there_is_an_ssh_client(
+    application: Application, agent: Playing, variable: str, are_sent: bool
 ) -> None:
     def look(door: DoorConnection) -> None:
         door.hello()
@@ -161,7 +166,7 @@ def test_sockets_are_named_where_the_ssh_client_has_no_address(
         door.send(result(PAM_SUCCESS))
 
     with agent(look) as played:
-        application.run("authenticate", then=PASSES, user=USER, env=f"SSH_CONNECTION={connection}")
+        application.run("authenticate", then=PASSES, user=USER, env=variable)
     assert ("sockets" in played.connection.items) == are_sent
 
 

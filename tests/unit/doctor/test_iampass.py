@@ -25,8 +25,9 @@ def findings(
     secrets: str = "s3cret\n",
     joined: bool = False,
     others: tuple[str, ...] = (),
+    more: str = "",
 ) -> list[tuple[str, str, str]]:
-    """Id, title and remedy of each finding. `others` are further gateways that the host knows."""
+    """Id, title and remedy of each finding. `others` are more gateways that the host knows, `more` more settings."""
     secret, ca_file = (
         put(folder / "secret", secrets, 0o640),
         put(folder / "ca.pem", Path(server.ca_file).read_text()),
@@ -34,7 +35,7 @@ def findings(
     text = f"application_id: my-app\napplication_secret_file: {secret}\nca_file: {ca_file}\n"
     if joined:
         put(folder / "joined.yaml", f"{text}gateways: [{', '.join((*others, server.url))}]\n")
-    text += f"server: {server.url}\njoined_file: {folder}/joined.yaml\n"
+    text += f"server: {server.url}\njoined_file: {folder}/joined.yaml\n{more}"
     read = settings.load(put(folder / "iampass.yaml", text), owner=OWNER)
     found = list(ServiceCheck(read, lambda line: None, {}).findings(tokens))
     told = str(found)
@@ -104,8 +105,9 @@ def test_the_accepted_one_of_two_secrets_is_named(own_folder: Path, answers: lis
 # A host that has joined a gateway
 
 
-def host(status: str, *gateways: str) -> Step:
-    return answer(200, {"name": "web1", "group": "web", "status": status, "gateways": list(gateways)})
+def host(status: str, *gateways: str, **members: bool) -> Step:
+    told = {"name": "web1", "group": "web", "status": status, "gateways": list(gateways), **members}
+    return answer(200, told)
 
 
 def test_a_joined_host_asks_its_gateway_about_itself_and_nothing_about_people(own_folder: Path) -> None:
@@ -152,6 +154,35 @@ def test_secrets_of_an_application_that_are_left_on_a_joined_host_are_found(own_
         ((kind, title, _),) = findings(own_folder, server, {}, joined=True)
     assert kind == "gateway-secret-left"
     assert title.endswith(f": {left}")
+
+
+@pytest.mark.parametrize(
+    ("members", "keep", "why", "found"),
+    [
+        ({"covers": True}, "false", "", ["Logins here cover no login"]),
+        ({"covered": True}, "false", "", ["Logins here are covered by no login"]),
+        ({"covers": True, "covered": True}, "false", "", ["Logins here cover and are covered by no login"]),
+        ({"covers": False, "covered": False}, "false", "", []),
+        ({"covers": True, "covered": True}, "true", "", []),
+        ({"covers": True}, "true", "the kernel is old", ["Logins here cover no login"]),
+        ({"covered": True}, "true", "the kernel is old", []),
+    ],
+)
+def test_it_is_a_warning_if_logins_can_neither_cover_nor_be_covered_although_the_gateway_lets_them(
+    own_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    members: dict[str, bool],
+    keep: str,
+    why: str,
+    found: list[str],
+) -> None:
+    monkeypatch.setattr("pam_iampass.doctor.iampass.cannot_confirm", lambda: why)
+    more = f"session: {{keep: {keep}}}\n"
+    with scripted_server(host("active", **members)) as server:
+        told = findings(own_folder, server, {}, joined=True, more=more)
+    assert [title.partition(" on another host, although")[0] for _, title, _ in told] == found
+    kinds = ["presence-not-confirmed" if why else "presence-not-kept"]
+    assert [kind for kind, _, _ in told] == kinds[: len(found)]
 
 
 def test_a_gateway_that_cannot_be_reached_is_called_a_gateway(own_folder: Path) -> None:

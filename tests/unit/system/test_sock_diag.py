@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.system.sock_diag import TcpClient, UnixClient, owner_of_client
+from pam_iampass.system.sock_diag import TcpClient, UnixClient, is_served_by, owner_of_client
 
 LOCAL = {"IPv4": "127.0.0.1", "IPv6": "::1", "IPv4 on a socket of IPv6": "127.0.0.1"}
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: to close means to reset
@@ -199,6 +199,32 @@ def test_the_owner_is_asked_for_without_capabilities(pair: Pair) -> None:
 
 
 # Over AF_UNIX
+
+
+# Who serves a connection
+
+
+def test_a_connection_is_served_by_the_socket_that_has_accepted_it(pair: Pair) -> None:
+    assert is_served_by(pair.name, inodes(pair.listener, pair.server))
+
+
+def test_no_connection_is_served_by_the_sockets_of_a_process_that_serves_another_one(pair: Pair) -> None:
+    """What the PAM environment names could be another login's connection to the same sshd."""
+    assert not is_served_by(pair.name, inodes(pair.listener, pair.client, pair.holder))
+    assert not is_served_by(pair.name, [])
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_nothing_serves_a_connection_whose_client_has_hung_up(pair: Pair, reset: bool) -> None:
+    pair.hang_up(reset=reset)
+    assert not is_served_by(pair.name, inodes(pair.server))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "UNKNOWN 65535 UNKNOWN 65535", "fe80::1%lo 1 fe80::2%lo 22", "192.0.2.7 1 22"]
+)
+def test_a_text_that_names_no_connection_is_served_by_nothing(text: str) -> None:
+    assert not is_served_by(text, [0])
 
 
 @pytest.fixture

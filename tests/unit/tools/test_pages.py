@@ -17,6 +17,7 @@ from pam_iampass.audit.journal import ADMINISTRATION, MESSAGE_IDS, SESSION_LEFT_
 from pam_iampass.cli import group
 from pam_iampass.config.schema import SCHEMA, Section
 from pam_iampass.login.context import ModuleArguments
+from pam_iampass.login.decisions import covered_elsewhere
 from pam_iampass.outcome import RESULTS, Decision, Login, Outcome, Phase
 from tests.support.man_page import ManPage, plain
 from tests.support.setting import Records
@@ -159,7 +160,7 @@ def test_every_outcome_is_described_with_its_message_id_and_none_other(pages: Pa
 
 def test_every_journal_field_is_described_and_none_other(pages: Path) -> None:
     records = Records()
-    decision = Decision(Outcome.APPROVED, next(iter(RESULTS[Outcome.APPROVED])), session="5f0c" * 8)
+    decision = covered_elsewhere("bastion", "carol", "5f0c" * 8, 0.4, "")
     login = Login("root", "sshd")
     login.participants.approver, login.participants.person = "carol", "alice"
     Journal(records).record(login, decision)
