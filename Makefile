@@ -147,7 +147,7 @@ install-gateway: ## Install the gateway of a fleet from source, beside `make ins
 	install -m 644 $(GATEWAY_UNITS)/*.service $(GATEWAY_UNITS)/*.timer $(DESTDIR)$(UNITS)/systemd/system/
 	install -m 644 packaging/prometheus/pam-iampass.rules.yaml $(DESTDIR)$(GATEWAY_EXAMPLES)/
 
-.PHONY: deb rpm test-system test-vm release
+.PHONY: deb rpm test-system test-fleet test-vm release
 DEBIAN_RELEASES = bookworm trixie
 deb: ## Build Debian packages of the committed tree for each release, into build/deb
 	@tests/support/requirements.sh packages
@@ -159,7 +159,11 @@ rpm: ## Build rpm packages of the committed tree into build/rpm, and test their 
 
 test-system: ## Test the Debian packages on a booted machine of each release
 	@tests/support/requirements.sh packages
-	@tests/packages/run.sh $(BUILD)/deb $(DEBIAN_RELEASES)
+	@tests/packages/run.sh tests/packages $(BUILD)/deb $(DEBIAN_RELEASES)
+
+test-fleet: ## Test two gateways, a PostgreSQL pair, a bastion and a host, each on a booted machine (K=EXPRESSION: some)
+	@tests/support/requirements.sh fleet
+	@tests/packages/run.sh tests/fleet $(BUILD)/deb trixie $(if $(K),-- -k '$(K)')
 
 test-vm: ## Test the Debian packages on a virtual machine: SELinux, loss of power, a full disk (qemu, no KVM needed)
 	@tests/support/requirements.sh vm

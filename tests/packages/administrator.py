@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.packages.booted import Booted
+from tests.packages.booted import PATIENCE, Booted
 from tests.packages.phone import PORT, STATE, token_of
 
 PEOPLE = ("alice", "bob", "carol", "dave")
@@ -72,9 +72,8 @@ class Administrator:
         for package in found:
             self.machine.copy_in(package, "/root/packages")
         here = " ".join("./" + shlex.quote(package.name) for package in found)
-        return self.machine.shell(
-            f"cd /root/packages && DEBIAN_FRONTEND=noninteractive apt-get install -y {here} 2>&1"
-        )
+        command = f"cd /root/packages && DEBIAN_FRONTEND=noninteractive apt-get install -y {here} 2>&1"
+        return self.machine.run("sh", "-euc", command, timeout=5 * PATIENCE).stdout
 
     def start_iampass(self, *options: str, program: str = "pam-iampass") -> None:
         """A sandbox in which everybody but dave has a phone, and the files that lead to it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import itertools
 import json
@@ -74,34 +75,50 @@ class Console(fdspawn):  # type: ignore[misc]
 
 
 class Booted:
-    """A copy of `root`, booted: its /var is a file system of its own, its network leads nowhere.
+    """A copy of a root, or of a machine that is shut down. Its /var is a file system of its own.
 
-    Runs in a mount namespace that nobody else sees (run.sh).
+    Its network leads nowhere, or is a cable to `bridge`: host0 there, and `cable` here. Runs in a mount namespace that
+    nobody else sees (run.sh).
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, origin: Path | Booted, name: str = "booted", bridge: str = "") -> None:
+        self.name = name
+        self.cable = f"vb-{name}"
+        self._bridge = bridge
+        self._machine = name if bridge else f"{name}-{next(_NUMBERS)}"  # nspawn calls the cable after it
         self.folder = Path(tempfile.mkdtemp())
         mount("-t", "tmpfs", "-o", "mode=0755,size=4g", "machine", str(self.folder))
         self.root = self.folder / "root"
         self.var = self.folder / "var"
         for name in ("upper", "work", "root", "var"):
             (self.folder / name).mkdir(mode=0o755)
-        layers = f"lowerdir={root},upperdir={self.folder / 'upper'},workdir={self.folder / 'work'}"
+        self.layers: tuple[Path, ...] = (self.folder / "upper",)
+        self.layers += origin.layers if isinstance(origin, Booted) else (origin,)
+        upper, *lower = map(str, self.layers)
+        layers = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={self.folder / 'work'}"
         mount("-t", "overlay", "-o", layers, "overlay", str(self.root))
         mount("-t", "tmpfs", "-o", f"mode=0755,size={VAR}m", "var", str(self.var))
-        subprocess.run(["cp", "-a", f"{self.root}/var/.", str(self.var)], check=True)
+        var = origin.var if isinstance(origin, Booted) else self.root / "var"
+        subprocess.run(["cp", "-a", f"{var}/.", str(self.var)], check=True)
         (self.var / "log/journal").mkdir(exist_ok=True)
-        self._group = ControlGroup(f"pam-iampass-{self.folder.name}")
+        self._group: ControlGroup | None = None
         self._nspawn: subprocess.Popen[bytes] | None = None
         self.pid = 0
 
     def boot(self) -> None:
-        """Start, and wait until everything that starts at boot has."""
+        """Switch on, and wait until everything that starts at boot has."""
+        self.switch_on()
+        self.wait()
+
+    def switch_on(self) -> None:
+        """Start to boot."""
         command = ["systemd-nspawn", "--quiet", "-D", str(self.root), f"--bind={self.var}:/var", "--boot"]
-        command += ["--console=passive", "--register=no", "--keep-unit", "--private-network"]
+        command += ["--console=passive", "--register=no", "--keep-unit"]
+        command += [f"--network-bridge={self._bridge}" if self._bridge else "--private-network"]
         # As on a real machine, programs keep passwords out of the swap space: lightdm and i3lock insist on that.
         command += ["--system-call-filter=@memlock"]
-        command += ["--hostname=booted", f"--machine=booted-{next(_NUMBERS)}"]
+        command += [f"--hostname={self.name}", f"--machine={self._machine}"]
+        self._group = ControlGroup(f"pam-iampass-{self.folder.name}")
         environment = {"PATH": os.environ["PATH"], "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
         with (self.folder / "console").open("ab") as console:
             self._nspawn = subprocess.Popen(
@@ -112,6 +129,10 @@ class Booted:
                 stderr=console,
                 preexec_fn=self._group.enter,
             )
+
+    def wait(self) -> None:
+        """Wait until everything that starts at boot has."""
+        assert self._nspawn is not None
         until = time.monotonic() + PATIENCE
         children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children")
         while True:
@@ -131,17 +152,40 @@ class Booted:
         assert self._nspawn is not None
         self.run("systemctl", "poweroff", check=False)
         self._nspawn.wait(PATIENCE)
+        self._stop()
 
     def reboot(self) -> None:
         """Down and up again."""
         self.shut_down()
         self.boot()
 
+    def plug(self, *, connected: bool) -> None:
+        """Connect the machine with the bridge, or cut it off: nobody is told, packets are lost."""
+        state = "forwarding" if connected else "disabled"
+        subprocess.run(["bridge", "link", "set", "dev", self.cable, "state", state], check=True)
+
+    def lose_power(self) -> None:
+        """Stop at once. With a cable, nobody is told: what the kernel still sends for those who are killed is lost."""
+        if self._bridge:
+            subprocess.run(["ip", "link", "delete", self.cable], check=True)
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._group is not None and self._nspawn is not None:
+            self._group.kill(PATIENCE)
+            self._nspawn.wait(PATIENCE)
+            self._group.remove(PATIENCE)  # what is started in a group that was killed would be killed, too
+            self._group = None
+        left = Path(
+            "/run/systemd/nspawn/unix-export", self._machine
+        )  # by nspawn, which did not end by itself
+        if left.exists():
+            subprocess.run(["umount", "--lazy", str(left)], check=True)
+            left.rmdir()
+
     def close(self) -> None:
         """Stop, however it is, and forget everything."""
-        self._group.kill(PATIENCE)
-        if self._nspawn is not None:
-            self._nspawn.wait(PATIENCE)
+        self._stop()
         for path in (self.root, self.var, self.folder):
             subprocess.run(["umount", "--lazy", str(path)], check=True)
         self.folder.rmdir()
@@ -240,14 +284,25 @@ class ControlGroup:
         (self.path / "cgroup.procs").write_text(str(os.getpid()))
 
     def kill(self, patience: float) -> None:
-        """End all that runs there, wait for it, and remove the group."""
+        """End all that runs there, and wait for it."""
         (self.path / "cgroup.kill").write_text("1")
         until = time.monotonic() + patience
         while "populated 1" in (self.path / "cgroup.events").read_text():
             assert time.monotonic() < until, f"{self.path} still has processes"
             time.sleep(0.05)
+
+    def remove(self, patience: float) -> None:
+        """Remove the group, in which nothing runs."""
+        until = time.monotonic() + patience
         for folder, _folders, _files in os.walk(self.path, topdown=False):
-            os.rmdir(folder)
+            while True:
+                try:
+                    os.rmdir(folder)
+                    break
+                except OSError as error:  # for a moment after the last process was reaped
+                    if error.errno != errno.EBUSY or time.monotonic() > until:
+                        raise
+                time.sleep(0.05)
 
 
 def _own() -> Path:

@@ -1,11 +1,14 @@
 #!/bin/sh
-# Build the packages of the committed tree, and test them on a booted machine of each release.
-# Usage, as root: run.sh FOLDER RELEASE... [-- PYTEST-ARGUMENT...]; the packages are in FOLDER/RELEASE/, and are built
-# again only if they are not from the current commit.
+# Build the packages of the committed tree, and test them on booted machines of each release.
+# Usage, as root: run.sh TESTS FOLDER RELEASE... [-- PYTEST-ARGUMENT...]; TESTS is the folder of the tests. The packages
+# are in FOLDER/RELEASE/, and are built again only if they are not from the current commit.
 set -eu
 cd "$(dirname "$0")/../.."
-packages=$1
-shift
+tests=$1
+packages=$2
+shift 2
+network=
+[ "$tests" != tests/fleet ] || network=--net # the machines have a network, of which this one is a part
 releases=
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
     releases="$releases $1"
@@ -46,9 +49,9 @@ tested() {
     echo "Testing the packages on a booted Debian $(. "$root/etc/os-release" && echo "$VERSION")"
     PACKAGES_RELEASE=$release PACKAGES_FOLDER=$folder/$release PACKAGES_ROOT=$root \
         PACKAGES_SYSTEM=$system PACKAGES_CACHED=$(echo $asked) PACKAGES_BOOKWORM_ROOT=$older \
-        PYTHONDONTWRITEBYTECODE=1 unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
+        PYTHONDONTWRITEBYTECODE=1 unshare $network --mount --propagation private --pid --fork --kill-child --mount-proc \
         sh -c 'mount -t tmpfs -o mode=0755 run /run; "$@"; exit "$?"' sh \
-        /usr/bin/python3 -m pytest -v --timeout 300 --durations=10 tests/packages "$@" 2>&1 | tee "$folder/$release.log"
+        /usr/bin/python3 -m pytest -v --timeout 300 --durations=10 "$tests" "$@" 2>&1 | tee "$folder/$release.log"
 }
 
 folder=$(mktemp -d)

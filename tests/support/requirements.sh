@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install the Debian packages that `make demo`, `make test` or `make bench` need and that are missing.
-# Usage, as root: requirements.sh demo|fleet-demo|test|bench|packages|vm
+# Usage, as root: requirements.sh demo|fleet-demo|test|bench|packages|fleet|vm
 # Does not start or enable any service: a newly installed ssh server stays disabled.
 set -eu
 
@@ -22,8 +22,10 @@ version=${VERSION_ID:-13}
 
 packages="git mmdebstrap systemd-container iproute2 dpkg-dev python3-pytest python3-pytest-timeout python3-pexpect"
 
-vm="$packages qemu-system-x86 qemu-utils e2fsprogs openssh-client python3-aiohttp python3-trustme python3-click
-python3-rich python3-yaml"
+# With a sandbox and people outside of the machines.
+fleet="$packages openssh-client python3-aiohttp python3-trustme python3-click python3-rich python3-yaml"
+
+vm="$fleet qemu-system-x86 qemu-utils e2fsprogs"
 
 bench="$demo $gateway libpam-duo nginx-light python3-matplotlib python3-requests"
 
@@ -40,9 +42,10 @@ case ${1-} in
     fleet-demo) wanted="$demo $gateway" ;;
     bench) wanted=$bench ;;
     packages) wanted=$packages ;;
+    fleet) wanted=$fleet ;;
     vm) wanted=$vm ;;
     test) wanted=$test ;;
-    *) echo "usage: requirements.sh demo|fleet-demo|test|bench|packages|vm" >&2; exit 2 ;;
+    *) echo "usage: requirements.sh demo|fleet-demo|test|bench|packages|fleet|vm" >&2; exit 2 ;;
 esac
 
 missing=
