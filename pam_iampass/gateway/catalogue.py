@@ -87,6 +87,13 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "timedatectl: set both clocks",
         ),
         warning_kind(
+            "database-locks",
+            "The database waits for locks for {what}, not for 5 s",
+            "A pooler has not passed on what the gateway asks for at the beginning of a connection. A login that waits"
+            " for a lock for longer holds a connection, and others wait for one.",
+            "docs/gateway.md, A pooler in front of PostgreSQL",
+        ),
+        warning_kind(
             "database-version",
             "PostgreSQL {version} is older than 17",
             "Only 17 and later are tested.",

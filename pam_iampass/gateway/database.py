@@ -112,6 +112,8 @@ Address = Union[str, tuple[str, int]]
 # The pool reports a failure at each attempt of each connection; the caller that needs one reports it once.
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
+LOCK_TIMEOUT = "5s"
+"""As PostgreSQL writes it. A migration waits for less."""
 CONNECT_SECONDS = 3.0
 """How long one waits for a connection, and for TCP to say whether the database can be reached."""
 _ASKED_AFTER_SECONDS = 1.0
@@ -171,7 +173,8 @@ class Database:
             keepalives_idle=10,
             tcp_user_timeout=10_000,
             # No statement_timeout: it would run during COMMIT, too, and leave a local commit behind.
-            options="-c timezone=UTC -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s",
+            # A pooler may not pass these on (docs/gateway.md): doctor looks.
+            options=f"-c timezone=UTC -c lock_timeout={LOCK_TIMEOUT} -c idle_in_transaction_session_timeout=60s",
         )
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self._conninfo,

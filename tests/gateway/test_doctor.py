@@ -21,7 +21,7 @@ from pam_iampass.gateway.gateway import opened
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.settings import load
 from tests.support.gateway_machine import ETC, SOCKETS, by, initialised, package, run_gateway, serving
-from tests.support.postgres import Postgres
+from tests.support.postgres import POOLED, Postgres
 from tests.support.sandbox import Sandbox
 
 GROUPS = "groups: {servers: {}, bastion: {admit: true}}\n"
@@ -197,6 +197,23 @@ def test_the_database(gateway: tuple[Postgres, Sandbox]) -> None:
     server.stop()
     assert "Is the server running" in doctor()["database-away"]["title"]
     server.start("-c", f"unix_socket_directories={SOCKETS}")
+
+
+def test_a_pooler(gateway: tuple[Postgres, Sandbox]) -> None:
+    server = gateway[0]
+    with server.pooled(POOLED) as port, (ETC / "gateway.yaml").open("a") as file:
+        file.write(f"database: host=127.0.0.1 port={port} user=_iampass-gateway dbname=iampass\n")
+        file.flush()
+        assert doctor(status=3)["database-locks"]["title"].endswith("for ever, not for 5 s")
+        for limit, seconds in (("lock_timeout", 5), ("idle_in_transaction_session_timeout", 60)):
+            sql(f"ALTER ROLE \"_iampass-gateway\" SET {limit} = '{seconds}s'")
+    try:
+        with server.pooled(POOLED) as port:
+            text = re.sub("port=[0-9]+", f"port={port}", (ETC / "gateway.yaml").read_text())
+            (ETC / "gateway.yaml").write_text(text)
+            assert not doctor(status=0)
+    finally:
+        sql('ALTER ROLE "_iampass-gateway" RESET ALL')
 
 
 def test_a_clock_and_an_old_server(

@@ -31,11 +31,12 @@ TLS = "TLS"
 BACKUP = "Backup"
 RESTORE = "Restore"
 UPGRADE = "Upgrade"
+POOLER = "A pooler in front of PostgreSQL"
 WATCH = "Watch it"
 IAMPASS = 9443
 SECRET = "s3cret-of-the-application"
 GATEWAY = "gateway.example.com"
-#: The picture of the parts, and commands of a host that other pages have.
+#: The picture of the parts, commands of a host that other pages have, and the line of a file (gateway/test_pooler.py).
 ELSEWHERE = {
     "hosts (sshd, sudo, …)  --https, port 8443-->  gateway  --https-->  IAMPASS",
     "|",
@@ -43,6 +44,7 @@ ELSEWHERE = {
     "pam-iampass recovery new",
     "pam-iampass bypass",
     "pam-iampass throttle",
+    "ignore_startup_parameters = lock_timeout, idle_in_transaction_session_timeout",
 }
 
 
@@ -372,6 +374,14 @@ def test_a_stolen_authority_is_replaced(
     host.type("pam-iampass leave --force")
     host.type(invited(gateway, "pam-iampass-gateway host invite"))
     assert host.log_in(phone, "bob")
+
+
+def test_the_role_can_have_the_limits(gateway: Booted, page: TypedPage) -> None:
+    for line in page.sections[POOLER][:2]:
+        page.type(gateway, POOLER, line)
+    shown = gateway.run("runuser", "-u", "postgres", "--", "psql", "-c", "\\drds").stdout
+    assert "lock_timeout=5s" in shown
+    assert "idle_in_transaction_session_timeout=60s" in shown
 
 
 def test_tables_are_there_already(gateway: Booted, page: TypedPage) -> None:

@@ -1,4 +1,4 @@
-"""A PostgreSQL of a test's own, which can be stopped, killed and frozen."""
+"""A PostgreSQL of a test's own, which can be stopped, killed and frozen, and a pooler in front of it."""
 
 from __future__ import annotations
 
@@ -9,25 +9,42 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
 
+from tests.support.world import wait_until
+
 PROGRAMS = Path("/usr/lib/postgresql/17/bin")
+_POOLER = Path("/usr/sbin/pgbouncer")
+POOLED = "ignore_startup_parameters = lock_timeout, idle_in_transaction_session_timeout"
+"""What docs/gateway.md has an administrator write into a pooler's file."""
+
+
+def _unpack(program: Path, packages: str) -> None:
+    """Unpack what requirements.sh has downloaded, in this copy of the machine, unless the machine has it."""
+    if not program.exists():
+        assert "MACHINE_COPY" in os.environ, "needs an isolated root"
+        folder = os.environ.get("PAM_IAMPASS_TOOLS", f"/var/tmp/pam-iampass-tools-{os.getuid()}")
+        for package in Path(folder).glob(packages):
+            subprocess.run(["dpkg", "--extract", package, "/"], check=True)
+        assert program.exists(), "run tests/support/requirements.sh"
 
 
 def _install() -> None:
-    """Unpack what requirements.sh has downloaded, in this copy of the machine, unless the machine has it."""
-    if not (PROGRAMS / "postgres").exists():
-        assert "MACHINE_COPY" in os.environ, "needs an isolated root"
-        folder = os.environ.get("PAM_IAMPASS_TOOLS", f"/var/tmp/pam-iampass-tools-{os.getuid()}")
-        (package,) = Path(folder, "server").glob("postgresql-17_*.deb")
-        subprocess.run(["dpkg", "--extract", package, "/"], check=True)
+    _unpack(PROGRAMS / "postgres", "server/postgresql-17_*.deb")
     try:
         pwd.getpwnam("postgres")
     except KeyError:
         subprocess.run(["useradd", "--system", "--no-create-home", "postgres"], check=True)
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
 
 
 class Postgres:
@@ -130,6 +147,37 @@ class Postgres:
         """Stop it and delete its data."""
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @contextmanager
+    def pooled(self, *settings: str) -> Iterator[int]:
+        """A pooler (pgBouncer) that gives connections away for a transaction; its port. `settings` are further lines
+        of its file."""
+        _unpack(_POOLER, "pooler/*.deb")
+        subprocess.run(["ldconfig"], check=True)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port: int = free.getsockname()[1]
+        file, users = self.folder / "pooler.ini", self.folder / "users.txt"
+        users.write_text('"postgres" ""\n"_iampass-gateway" ""\n')
+        lines = [
+            "[databases]",
+            f"* = host=127.0.0.1 port={self.port}",
+            "[pgbouncer]",
+            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =",
+            f"auth_type = trust\nauth_file = {users}",
+            "pool_mode = transaction\ndefault_pool_size = 5",
+            *settings,
+        ]
+        file.write_text("\n".join((*lines, "")))
+        with (self.folder / "pooler.log").open("ab") as log:
+            pooler = subprocess.Popen(
+                ["runuser", "-u", "postgres", "--", str(_POOLER), str(file)], stdout=log, stderr=log
+            )
+        try:
+            wait_until(lambda: _listens(port), "the pooler does not listen", 30.0)
+            yield port
+        finally:
+            pooler.terminate()
+            pooler.wait()
 
     def _run(self, program: str, *arguments: str) -> None:
         command = ["runuser", "-u", "postgres", "--", str(PROGRAMS / program), *arguments]

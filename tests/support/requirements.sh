@@ -33,6 +33,8 @@ bench="$demo $gateway libpam-duo nginx-light python3-matplotlib python3-requests
 unpacked="sssd-common sssd-proxy libpam-sss"
 # It would make an account and a service that listens; tests/system/test_node_exporter.py unpacks it.
 exporter=prometheus-node-exporter
+# It would start a service; tests/support/postgres.py unpacks it.
+pooler=pgbouncer
 # It would make an account, a certificate, a database and a service of the machine. It is only downloaded;
 # tests/support/postgres.py unpacks it.
 server=postgresql-17
@@ -60,6 +62,7 @@ tools() {
     "$(dirname "$0")/python-tools.sh" published-client browser
     download unpacked "$unpacked"
     download exporter "$exporter"
+    download pooler "$pooler"
 }
 # download FOLDER PACKAGES: with what they depend on.
 download() {
