@@ -8,6 +8,7 @@ from pam_iampass.gateway import people
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.people import Person, PersonStatus, Source
+from tests.support.folders import put
 from tests.support.gateway_command import GatewayCommand
 from tests.support.sandbox import HttpStatus
 
@@ -147,3 +148,68 @@ def test_a_database_that_is_away_is_said(place: GatewayCommand) -> None:
     place.configure()
     said = place.said("user", "list", status=1)
     assert 'connection to server at "127.0.0.1", port 1 failed: Connection refused' in said
+
+
+# The table of a host that was on its own
+
+
+def table_of_a_host(place: GatewayCommand, text: str, mode: int = 0o640) -> str:
+    file = place.folder / "web1" / "users.yaml"
+    file.parent.mkdir(exist_ok=True)
+    return str(put(file, text, mode))
+
+
+def test_people_of_a_host_keep_their_phones(place: GatewayCommand) -> None:
+    for token, device in (("c1", True), ("d1", False)):
+        place.sandbox.add_user(token, device)
+    file = table_of_a_host(place, "carol: {token: c1, methods: [device]}\n")
+    (place.folder / "web1/users.d").mkdir()
+    put(place.folder / "web1/users.d/dave.yaml", "dave: d1\n", 0o640)
+    shown = place.said("user", "import", file, "--group", "staff")
+    assert words(shown)[1:] == [
+        ["carol", "registered", "added"],
+        ["dave", "none", "added"],
+        ["2", "of", "2", "users", "are", "here."],
+    ]
+    assert place.person("carol").token == "c1"
+    assert (place.person("dave").token, place.person("dave").groups) == ("d1", ("staff",))
+    assert ("user_add", "carol", "groups staff; with the token of a host") in place.records
+    assert place.sent == []
+    again = place.said("user", "import", file, "--group", "staff")
+    assert again.count("was here already") == 2
+    assert "c1" not in shown + again
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("carol: unknown\n", "IAMPASS does not know the token"),
+        ("alice: c1\n", "there already, with another token"),
+        ("mallory: a1\n", '"alice" has the same token'),
+        ("carol: c1\nmallory: c1\n", '"carol" has the same token'),
+    ],
+)
+def test_a_token_that_is_not_that_of_one_person_alone_is_not_taken_over(
+    place: GatewayCommand, table: str, says: str
+) -> None:
+    place.sandbox.add_user("c1")
+    before = place.person("alice")
+    assert says in place.said("user", "import", table_of_a_host(place, table), status=1)
+    assert place.person("alice") == before
+    assert "mallory" not in place.names
+    assert place.sandbox.users == {"a1": True, "b1": False, "c1": True}
+
+
+def test_of_a_table_that_others_could_have_written_nobody_is_taken_over(place: GatewayCommand) -> None:
+    place.sandbox.add_user("c1")
+    file = table_of_a_host(place, "carol: c1\n", 0o666)
+    assert "chmod" in place.said("user", "import", file, status=1)
+    assert place.names == ["alice", "bob"]
+
+
+def test_without_iampass_nobody_is_taken_over(place: GatewayCommand) -> None:
+    place.sandbox.add_user("c1")
+    place.sandbox.misbehave("has_device", HttpStatus(503), times=None)
+    file = table_of_a_host(place, "carol: c1\n")
+    assert "IAMPASS did not answer" in place.said("user", "import", file, status=1)
+    assert place.names == ["alice", "bob"]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.packages.administrator import NAMES, PACKAGES, Administrator, built
-from tests.packages.booted import PATIENCE, Booted
-from tests.packages.people import People, got_in
-from tests.packages.phone import STATE, Phone
+from tests.packages.administrator import NAMES, built
+from tests.packages.booted import Booted
+from tests.packages.fleet import GATEWAY, IAMPASS, SECRET, Host, hosts_of, invited, start_iampass
+from tests.packages.phone import Phone
 from tests.packages.typed_page import TypedPage, all_is_typed
 
 SET_UP = "The gateway"
@@ -33,10 +31,9 @@ RESTORE = "Restore"
 UPGRADE = "Upgrade"
 POOLER = "A pooler in front of PostgreSQL"
 WATCH = "Watch it"
-IAMPASS = 9443
-SECRET = "s3cret-of-the-application"
-GATEWAY = "gateway.example.com"
+MOVE = "From lone hosts to a fleet"
 #: The picture of the parts, commands of a host that other pages have, and the line of a file (gateway/test_pooler.py).
+#: The section MOVE has a test of its own.
 ELSEWHERE = {
     "hosts (sshd, sudo, …)  --https, port 8443-->  gateway  --https-->  IAMPASS",
     "|",
@@ -46,38 +43,6 @@ ELSEWHERE = {
     "pam-iampass throttle",
     "ignore_startup_parameters = lock_timeout, idle_in_transaction_session_timeout",
 }
-
-
-class Host:
-    """A machine that joins, with accounts on it."""
-
-    def __init__(self, machine: Booted, name: str, packages: tuple[Path, ...]) -> None:
-        self.machine = machine
-        self.name = name
-        self.administrator = Administrator(machine, ("alice", "bob"))
-        self.administrator.make_people()
-        for package in packages:
-            machine.copy_in(package, "/root/packages")
-
-    def type(self, command: str, check: bool = True) -> str:
-        """Type a command in the folder with the packages."""
-        done = self.machine.run(
-            "sh", "-c", f"cd /root/packages && DEBIAN_FRONTEND=noninteractive {command}", check=check
-        )
-        return done.stdout + done.stderr
-
-    def log_in(self, phone: Phone, user: str, verb: str = "approve") -> bool:
-        """ssh with a key and the phone; whether it let the user in. Without a verb the phone must not ring."""
-        self.machine.run("pam-iampass", "throttle", "clear", user)  # after a denial each login would wait
-        before = {each["id"] for each in phone.requests()}
-        login = People(self.machine).ssh(user)
-        if verb:
-            until = time.monotonic() + PATIENCE
-            while not (new := [each["id"] for each in phone.requests() if each["id"] not in before]):
-                assert time.monotonic() < until, login.shown
-                time.sleep(0.1)
-            phone.answer(new[0], verb)
-        return got_in(login, user)
 
 
 @pytest.fixture(scope="module")
@@ -101,47 +66,8 @@ def phone(gateway: Booted) -> Phone:
 @pytest.fixture(scope="module")
 def hosts(gateway: Booted, root: Path) -> Iterator[list[Host]]:
     """A host of Debian 13, and one of Debian 12 where its packages were built too."""
-    places = [(root, PACKAGES)]
-    if os.environ.get("PACKAGES_BOOKWORM_ROOT"):
-        places.append((Path(os.environ["PACKAGES_BOOKWORM_ROOT"]), PACKAGES.parent / "bookworm"))
-    booted = []
-    try:
-        for number, (source, _) in enumerate(places, 1):
-            host = Booted(source)
-            booted.append(host)
-            host.boot()
-            connect(gateway, host, number)
-        yield [
-            Host(machine, f"web{number}.example.com", built(NAMES[:1], packages))
-            for number, (machine, (_, packages)) in enumerate(zip(booted, places), 1)
-        ]
-    finally:
-        for machine in booted:
-            machine.close()
-
-
-def connect(gateway: Booted, host: Booted, number: int) -> None:
-    """A cable between two machines; the host finds the gateway by its name."""
-    ends = (f"host{number}", str(gateway.pid)), ("gateway", str(host.pid))
-    words = ["ip", "link", "add", ends[0][0], "netns", ends[0][1], "type", "veth"]
-    subprocess.run([*words, "peer", "name", ends[1][0], "netns", ends[1][1]], check=True)
-    for last, (name, pid) in enumerate(ends, 1):
-        inside = ["nsenter", "-t", pid, "--net", "ip"]
-        subprocess.run([*inside, "address", "add", f"10.77.{number}.{last}/24", "dev", name], check=True)
-        subprocess.run([*inside, "link", "set", name, "up"], check=True)
-    host.shell(f"echo 10.77.{number}.1 {GATEWAY} >> /etc/hosts; echo web{number}.example.com > /etc/hostname")
-    host.run("hostname", f"web{number}.example.com")
-
-
-def start_iampass(machine: Booted) -> None:
-    command = f"pam-iampass sandbox --listen 127.0.0.1:{IAMPASS} --application-id my-application"
-    command += f" --application-secret {SECRET} --state {STATE} --user nobody"
-    unit = f"[Service]\nExecStart={command}\nStandardOutput=truncate:/run/sandbox.log\n"
-    machine.write("/etc/systemd/system/sandbox.service", unit)
-    machine.run("systemctl", "daemon-reload")
-    machine.run("systemctl", "start", "sandbox")
-    machine.shell("timeout 120 sh -c 'until grep -q \"^Sandbox ready\" /run/sandbox.log; do sleep 0.1; done'")
-    machine.shell(f"install -m 0644 {STATE}/ca.pem /etc/iampass-ca.pem")
+    with hosts_of(gateway, root) as found:
+        yield found
 
 
 def enroll(gateway: Booted, phone: Phone, command: str) -> None:
@@ -150,12 +76,6 @@ def enroll(gateway: Booted, phone: Phone, command: str) -> None:
     terminal.expect(rf"https://127.0.0.1:{IAMPASS}(/register/[A-Za-z0-9_-]+)")
     phone.register(terminal.match.group(1))
     assert terminal.finish() == 0, terminal.shown
-
-
-def invited(gateway: Booted, command: str) -> str:
-    """The command that `host invite` prints."""
-    (found,) = re.findall(r"^ +(pam-iampass join \S+ \S+)$", gateway.run("sh", "-c", command).stdout, re.M)
-    return str(found)
 
 
 def join(host: Host, page: TypedPage, command: str) -> str:
@@ -174,7 +94,7 @@ def test_a_gateway_is_set_up(gateway: Booted, page: TypedPage) -> None:
     gateway.shell(
         f"cd /root/packages && DEBIAN_FRONTEND=noninteractive {install} ./pam-iampass-sandbox_*.deb"
     )
-    start_iampass(gateway)
+    start_iampass(gateway, "nobody")
     init = page.command(SET_UP, "pam-iampass-gateway init")
     to_sandbox = f"--server https://127.0.0.1:{IAMPASS} --server-ca-file /etc/iampass-ca.pem"
     terminal = gateway.terminal("sh", "-c", f"{init} {to_sandbox}")
@@ -389,4 +309,5 @@ def test_tables_are_there_already(gateway: Booted, page: TypedPage) -> None:
 
 
 def test_the_whole_page_is_typed(request: pytest.FixtureRequest, page: TypedPage) -> None:
+    page.typed |= set(page.sections[MOVE])
     all_is_typed(request, page, ELSEWHERE)

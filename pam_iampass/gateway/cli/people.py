@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
@@ -86,6 +86,8 @@ class Given:
     groups: tuple[str, ...] | None = None
     display_name: str | None = None
     phone_number: str | None = None
+    token: str | None = field(default=None, repr=False)
+    """A token that IAMPASS knows already, from the user table of a host; otherwise a person gets a new one."""
 
     def differences(self, person: Person) -> dict[str, Any]:
         """What is to be changed of the person."""
@@ -112,7 +114,8 @@ def add_or_change(
             person = await people.add(inner, connection, new)
         except psycopg.errors.UniqueViolation:
             raise EditRefused(f"{shown(name)} was added by another command", "try again") from None
-        await records.act(connection, "user_add", person=name, reason=groups_of(person))
+        origin = "; with the token of a host" if given.token is not None else ""
+        await records.act(connection, "user_add", person=name, reason=f"{groups_of(person)}{origin}")
         return person
 
     async def change(inner: Gateway, connection: Connection) -> Person:
@@ -124,6 +127,9 @@ def add_or_change(
         if person.status is PersonStatus.LEAVING:
             raise EditRefused(f"{shown(name)} has left the directory", "see: pam-iampass-gateway user sync")
         if not replace:
+            if "token" in differences:
+                what = f"{shown(name)} is there already, with another token"
+                raise EditRefused(what, "the phone that is registered with that one counts")
             if "groups" in differences:
                 what = f"{shown(name)} is there already, with {groups_of(person)}"
                 raise EditRefused(what, "omit the groups to keep those, or give --replace")
@@ -145,7 +151,9 @@ def add_or_change(
 
     if not gateway.transaction(is_new):
         return gateway.transaction(change), False
-    new = Person(name, new_token(), given.groups or (), given.display_name, given.phone_number)
+    new = Person(name, given.token or new_token(), given.groups or (), given.display_name, given.phone_number)
+    if given.token is not None:
+        return gateway.transaction(add), True
     manager.add_user(new.token)
     try:
         return gateway.transaction(add), True

@@ -11,6 +11,7 @@ from pam_iampass.cli import Verbs
 from pam_iampass.cli.enrollment import phone_number, read_requests
 from pam_iampass.cli.output import (
     Part,
+    Row,
     confirm,
     count,
     fields,
@@ -33,8 +34,9 @@ from pam_iampass.cli.user import (
     show_removals,
 )
 from pam_iampass.client import IampassError
-from pam_iampass.doctor.iampass import PhoneState
-from pam_iampass.errors import shown
+from pam_iampass.config import user_table
+from pam_iampass.doctor.iampass import PhoneState, phone_states
+from pam_iampass.errors import ConfigurationError, EditRefused, Severity, shown
 from pam_iampass.gateway import people
 from pam_iampass.gateway.cli import command_gateway, config_option
 from pam_iampass.gateway.cli.people import (
@@ -58,6 +60,7 @@ Examples:
   pam-iampass-gateway user list --check-phones           and those without a phone
   pam-iampass-gateway user add alice --group staff
   pam-iampass-gateway user add alice --group staff --group oncall --replace
+  pam-iampass-gateway user import web1/users.yaml --group staff
   pam-iampass-gateway user remove alice
   pam-iampass-gateway user sync --dry-run                what the directory would change
 """
@@ -178,6 +181,60 @@ def add_person(
     line(f"{user} {'was added' if added else 'was changed'}: {groups_of(person)}.")
     if added:
         line(f"To register a phone: pam-iampass-gateway enroll {user}")
+
+
+@command.command("import", short_help="Take over the user table of a host, with the phones.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@group_option
+@config_option
+@click.pass_context
+def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], config: Path) -> None:
+    """Add everybody in FILE, the users.yaml of a host, and in the folder users.d beside it, with their tokens: the
+    phones that are registered at IAMPASS go on approving their logins.
+
+    Host and gateway must have the same application at IAMPASS: a person whose token it does not know is not added, nor
+    one whose token another person has, or who is here with another token. The files must belong to root, and must not
+    be writable by others. The same command can be repeated.
+
+    The exit status is 0, or 1 if somebody was not added.
+    """
+    found = user_table.check(file)
+    errors = [problem for problem in found.problems if problem.severity is Severity.ERROR]
+    if errors:
+        raise ConfigurationError(errors)
+    rows: list[Row] = []
+    refused = 0
+    with command_gateway(config) as gateway:
+        everybody, _ = gateway.transaction(people.listing)
+        owners = {person.token: person.name for person in everybody}
+        manager = gateway.manager()
+        tokens = {name: found.entries[name].token for name in sorted(found.entries)}
+        try:
+            with progress() as show:
+                phones = phone_states(manager, tokens, show)
+        except IampassError as error:
+            raise click.ClickException(error.diagnostics()) from None
+        for name, token in tokens.items():
+            owner = owners.setdefault(token, name)
+            try:
+                if owner != name:
+                    raise EditRefused(f"{shown(owner)} has the same token", "")
+                if phones[name] is PhoneState.UNKNOWN:
+                    raise EditRefused("IAMPASS does not know the token", "")
+                if phones[name] is PhoneState.NOT_ASKED:
+                    raise EditRefused("IAMPASS did not answer", "")
+                _, added = add_or_change(gateway, manager, name, Given(groups or None, token=token), False)
+            except EditRefused as error:
+                refused += 1
+                rows.append([(name, "bold"), PHONES[phones[name].value], (f"not added: {error}", "bold red")])
+            else:
+                status = "added" if added else "was here already"
+                rows.append([(name, "bold"), PHONES[phones[name].value], (status, "green")])
+    table(("USER", "PHONE", "STATUS"), rows)
+    line(f"{len(rows) - refused} of {count(len(rows), 'user')} are here.")
+    if refused:
+        line("For those who cannot be added: pam-iampass-gateway enroll USER", err=True)
+    ctx.exit(1 if refused else 0)
 
 
 @command.command("remove", short_help="Remove people, here and at IAMPASS.")

@@ -1,0 +1,201 @@
+"""«From lone hosts to a fleet» of docs/gateway.md, typed on booted machines: two hosts of their own become hosts of a
+gateway while people log in to both all the time."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.packages.administrator import NAMES, built
+from tests.packages.booted import PATIENCE, Booted
+from tests.packages.fleet import IAMPASS, IAMPASS_NAME, SECRET, Host, hosts_of, invited, start_iampass
+from tests.packages.kept_logins import sessions, wait_for
+from tests.packages.people import KEY, SSH, WHO, People
+from tests.packages.phone import Phone, token_of
+from tests.packages.test_gateway_page import FIRST, MOVE, SET_UP, gateway, page, phone
+from tests.packages.typed_page import TypedPage
+from tests.support.terminal import Terminal
+
+__all__ = ["gateway", "page", "phone"]
+SETTINGS = f"""\
+application_id: my-application
+server: https://{IAMPASS_NAME}:{IAMPASS}
+ca_file: /etc/iampass/ca.pem
+exempt: {{users: [exempt]}}
+session: {{keep: true, check: 2s}}
+"""
+
+
+@dataclass
+class Logins:
+    """One login after the other of an account, in a thread of its own, until it is stopped."""
+
+    host: Host
+    user: str
+    outcomes: list[tuple[bool, str]] = field(default_factory=list)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.thread = threading.Thread(target=self._log_in, daemon=True)
+        self.thread.start()
+
+    def _log_in(self) -> None:
+        while not self.stopped.is_set():
+            words = ("ssh", "-n", *KEY, *SSH, f"{self.user}@127.0.0.1", WHO)
+            done = self.host.machine.run(*words, check=False)
+            inside = f"In as {self.user}." in done.stdout
+            self.outcomes.append((inside, time.strftime("%H:%M:%S ") + done.stdout + done.stderr))
+
+    @property
+    def lost(self) -> list[str]:
+        """What those have said that did not get in."""
+        return [said for inside, said in self.outcomes if not inside]
+
+
+@pytest.fixture(scope="module")
+def hosts(gateway: Booted, phone: Phone, root: Path) -> Iterator[list[Host]]:
+    """Two hosts that ask IAMPASS themselves, with tables, settings and codes of their own."""
+    package = " ".join(f"./{each.name}" for each in built((*NAMES, "pam-iampass-gateway")))
+    gateway.shell(f"cd /root/packages && DEBIAN_FRONTEND=noninteractive apt-get install -y {package}")
+    users = [token_of(user) for user in ("alice", "bob", "carol")]
+    start_iampass(gateway, *users)
+    ca = gateway.read("/etc/iampass-ca.pem")
+    with hosts_of(gateway, root) as found:
+        for host in found:
+            host.type("apt-get install -y ./libpam-iampass_*.deb")
+            host.machine.write("/etc/iampass/ca.pem", ca)
+            host.machine.write("/etc/iampass/application-secret", f"{SECRET}\n", 0o640, "_iampass")
+            host.machine.write("/etc/iampass/iampass.yaml", SETTINGS, 0o640, "_iampass")
+            table = f"alice: {token_of('alice')}\nbob: {{token: {token_of('bob')}, methods: [device]}}\n"
+            host.machine.write("/etc/iampass/users.yaml", table, 0o640, "_iampass")
+            host.machine.shell("install -d -o root -g _iampass -m 0750 /etc/iampass/users.d")
+        found[-1].machine.write(
+            "/etc/iampass/users.d/carol.yaml", f"carol: {token_of('carol')}\n", 0o640, "_iampass"
+        )
+        for host in found:
+            host.type("pam-iampass setup sshd --force")
+            host.type("pam-iampass recovery new alice")
+        yield found
+
+
+@pytest.fixture(scope="module")
+def everybody_approves(phone: Phone, hosts: list[Host]) -> Iterator[None]:
+    """All people approve what their phones ask."""
+    stopped = threading.Event()
+
+    def approve() -> None:
+        while not stopped.wait(0.2):
+            for each in phone.requests():
+                try:
+                    phone.answer(each["id"], "approve")
+                except AssertionError:  # it has ended since
+                    continue
+
+    thread = threading.Thread(target=approve, daemon=True)
+    thread.start()
+    yield
+    stopped.set()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def kept(hosts: list[Host], everybody_approves: None) -> list[Terminal]:
+    """A login of bob on each host, which goes on."""
+    found = []
+    for host in hosts:
+        terminal = People(host.machine).ssh("bob", "echo I stay; exec sleep infinity")
+        Terminal.open.discard(terminal)
+        terminal.expect("I stay")
+        found.append(terminal)
+    return found
+
+
+@pytest.fixture(scope="module")
+def logins(hosts: list[Host], kept: list[Terminal]) -> Iterator[list[Logins]]:
+    """alice, who is asked, and the exempt account log in to both hosts all the time."""
+    found = [Logins(host, user) for host in hosts for user in ("alice", "exempt")]
+    yield found
+    for each in found:
+        each.stopped.set()
+    for each in found:
+        each.thread.join()
+
+
+def more(logins: list[Logins]) -> None:
+    """Wait until each of them has logged in twice more, the second time from begin to end."""
+    before = [len(each.outcomes) for each in logins]
+
+    def all_have() -> bool:
+        return all(len(each.outcomes) >= number + 2 for each, number in zip(logins, before))
+
+    wait_for(all_have, "logins", 3 * PATIENCE)
+
+
+def test_two_lone_hosts_become_a_fleet_and_no_login_is_lost(
+    gateway: Booted, hosts: list[Host], page: TypedPage, kept: list[Terminal], logins: list[Logins]
+) -> None:
+    more(logins)
+    init = page.command(SET_UP, "pam-iampass-gateway init")
+    to_sandbox = f"--server https://127.0.0.1:{IAMPASS} --server-ca-file /etc/iampass-ca.pem"
+    gateway.run("sh", "-c", f"{init} {to_sandbox} --secret-file -", stdin=f"{SECRET}\n")
+
+    for host in hosts:
+        copy_tables(gateway, host, page)
+        typed = page.command(MOVE, "pam-iampass-gateway user import").replace("web1", host.name)
+        said = gateway.run("sh", "-c", typed).stdout
+        assert "not added" not in said, said
+    shown = page.type(gateway, MOVE, "pam-iampass-gateway user list").stdout
+    assert [shown.count(word) for word in ("registered", "staff")] == [3, 3]
+
+    for host in hosts:
+        more(logins)
+        invite = page.command(FIRST, "pam-iampass-gateway host invite").replace("web1.example.com", host.name)
+        host.type(invited(gateway, invite))
+        said = host.type(f"{page.command(MOVE, 'pam-iampass doctor')} --json", check=False)
+        found = {each["id"]: each["severity"] for each in json.loads(said)["findings"]}
+        assert "gateway-secret-left" in found
+        assert "error" not in found.values(), found
+        more(logins)
+    assert "10 of 10" not in gateway.run("pam-iampass-gateway", "recovery", "list", "alice").stdout
+    page.type(gateway, MOVE, "pam-iampass-gateway recovery new")
+
+    asked = gateway.run("pam-iampass-gateway", "log", "--json").stdout
+    assert all(f'"{host.name}"' in asked for host in hosts)
+    for each in logins:
+        each.stopped.set()
+        each.thread.join()
+    for each in logins:
+        print(each.host.name, each.user, len(each.outcomes))
+        assert each.lost == []
+    assert all(terminal.isalive() for terminal in kept)
+    assert all(any(each["user"] == "bob" for each in sessions(host.machine)) for host in hosts)
+
+
+def copy_tables(gateway: Booted, host: Host, page: TypedPage) -> None:
+    """What the page copies with scp: here the machines do not let each other in."""
+    gateway.run("sh", "-c", page.command(MOVE, "mkdir").replace("web1", host.name))
+    source, target = shlex.split(page.command(MOVE, "scp -r"))[2:]
+    assert target == "web1/"
+    path = source.partition(":")[2]
+    for file in host.machine.shell(f"find {path} -type f").split():
+        below = Path(file).relative_to(Path(path).parent)
+        gateway.write(f"/root/{host.name}/{below}", host.machine.read(file), 0o600)
+
+
+def test_a_host_goes_back(hosts: list[Host], phone: Phone, page: TypedPage, everybody_approves: None) -> None:
+    host = hosts[-1]
+    host.type(page.command(MOVE, "pam-iampass leave"))
+    assert host.type(page.command(MOVE, "pam-iampass recovery list"))
+    assert People(host.machine).ssh("alice").finish() == 0
+    assert "All is well" in host.type("pam-iampass check")
+
+
+def test_the_whole_section_is_typed(page: TypedPage) -> None:
+    assert set(page.sections[MOVE]) <= page.typed
