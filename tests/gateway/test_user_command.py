@@ -159,7 +159,7 @@ def table_of_a_host(place: GatewayCommand, text: str, mode: int = 0o640) -> str:
     return str(put(file, text, mode))
 
 
-def test_people_of_a_host_keep_their_phones(place: GatewayCommand) -> None:
+def test_people_of_a_host_keep_their_phones(place: GatewayCommand, monkeypatch: pytest.MonkeyPatch) -> None:
     for token, device in (("c1", True), ("d1", False)):
         place.sandbox.add_user(token, device)
     file = table_of_a_host(place, "carol: {token: c1, methods: [device]}\n")
@@ -175,7 +175,8 @@ def test_people_of_a_host_keep_their_phones(place: GatewayCommand) -> None:
     assert (place.person("dave").token, place.person("dave").groups) == ("d1", ("staff",))
     assert ("user_add", "carol", "groups staff; with the token of a host") in place.records
     assert place.sent == []
-    again = place.said("user", "import", file, "--group", "staff")
+    monkeypatch.chdir(place.folder)
+    again = place.said("user", "import", "web1/users.yaml", "--group", "staff")
     assert again.count("was here already") == 2
     assert "c1" not in shown + again
 

@@ -1512,6 +1512,18 @@ MUTANTS = {
             "test_what_is_behind",
         ),
         Mutant(
+            "a person of a host's table is asked on the phone of another person",
+            "                if owner != name:\n",
+            "                if not owner:\n",
+            "test_a_token_that_is_not_that_of_one_person_alone_is_not_taken_over",
+        ),
+        Mutant(
+            "a token that IAMPASS does not know is taken over, and is anybody's who registers it later",
+            "if phones[name] is PhoneState.UNKNOWN:",
+            "if not phones[name]:",
+            "test_a_token_that_is_not_that_of_one_person_alone_is_not_taken_over",
+        ),
+        Mutant(
             "the sessions of a suspended host go on",
             "if host.status is not HostStatus.ACTIVE:\n        raise RefusedRequest(403",
             "if not host:\n        raise RefusedRequest(403",

@@ -198,7 +198,7 @@ def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], confi
 
     The exit status is 0, or 1 if somebody was not added.
     """
-    found = user_table.check(file)
+    found = user_table.check(file.absolute())
     errors = [problem for problem in found.problems if problem.severity is Severity.ERROR]
     if errors:
         raise ConfigurationError(errors)
