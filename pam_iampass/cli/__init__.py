@@ -8,7 +8,6 @@ import sys
 from difflib import get_close_matches
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -42,8 +41,7 @@ GROUPS = {
         "sandbox": "Run a local IAMPASS server for tests.",
     },
 }
-"""The verbs and their summaries, under the headings of `--help`. The click command of a verb is `command` in the module
-of the verb's name."""
+"""The verbs and their summaries, under the headings of `--help`."""
 
 _EXAMPLES = """\b
 Examples:
@@ -73,18 +71,11 @@ class Verbs(click.Group):
 
 
 class LazyGroup(Verbs):
-    """A group whose verbs are imported when they are called, not when the command starts.
+    """A group whose verbs are imported when they are called, not when the command starts."""
 
-    `package` has a module for each verb, with the click command as `command`. `headings` are the verbs and their
-    summaries, under the headings of `--help`.
-    """
-
-    def __init__(
-        self, *arguments: Any, package: str, headings: dict[str, dict[str, str]], **options: Any
-    ) -> None:
-        super().__init__(*arguments, **options)
-        self._package = package
-        self.headings = headings
+    package = __name__
+    """Has a module for each verb, with the click command as `command`."""
+    headings = GROUPS
 
     @property
     def _summaries(self) -> dict[str, str]:
@@ -97,7 +88,7 @@ class LazyGroup(Verbs):
         if cmd_name not in self._summaries:
             return None
         try:
-            command = import_module(f"{self._package}.{cmd_name}").command
+            command = import_module(f"{self.package}.{cmd_name}").command
         except ModuleNotFoundError as error:
             raise click.ClickException(_not_installed(cmd_name, error)) from None
         assert isinstance(command, click.Command)  # noqa: S101
@@ -120,14 +111,10 @@ class LazyGroup(Verbs):
                 formatter.write_dl([(verb.ljust(widest), summary) for verb, summary in verbs.items()])
 
 
-@click.group(
-    "pam-iampass",
-    cls=LazyGroup,
-    package=__name__,
-    headings=GROUPS,
-    epilog=_EXAMPLES,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+_HELP = {"help_option_names": ["-h", "--help"]}
+
+
+@click.group("pam-iampass", cls=LazyGroup, epilog=_EXAMPLES, context_settings=_HELP)
 @click.version_option(__version__, prog_name="pam-iampass")
 def group() -> None:
     """A second factor for Linux logins: sshd, sudo and su ask for approval on the user's phone through IAMPASS.

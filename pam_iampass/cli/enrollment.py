@@ -315,7 +315,9 @@ class EnrollmentService:
         self, user: str, request: EnrollmentRequest, message: str | None, quiet: bool
     ) -> Invitation:
         """How the enrolled user gets the link."""
-        return Invitation(user, request.display_name, request.phone_number, message, quiet)
+        return Invitation(
+            user, request.display_name or default_display_name(user), request.phone_number, message, quiet
+        )
 
     def record(self, user: str, what: str) -> None:
         """Record an enrollment, by the administrator who runs the command."""
@@ -400,8 +402,8 @@ class Invitation:
     """How one person gets the link to register a phone."""
 
     user: str
-    display_name: str | None
-    """The name that the app shows; None: the usual one."""
+    shown_name: str
+    """The name that the app shows."""
     number: str | None
     """The phone number for the SMS; None: the link is shown."""
     message: str | None
@@ -410,25 +412,17 @@ class Invitation:
     """Whether the link is printed without explanation, or not at all, because a JSON object follows."""
     command: str = "pam-iampass"
     """What to type for other verbs."""
-    recovery: bool = True
-    """Whether one of them is `recovery`."""
-
-    @property
-    def shown_name(self) -> str:
-        """The name that the app shows."""
-        return self.display_name or default_display_name(self.user)
 
     def send(self, manager: ManagementAPI, token: str, *, waits: bool, link: str | None = None) -> str | None:
         """Send or show the link; returns it if it was not sent. Raises IampassError.
 
         With `waits` the command goes on waiting for the phone. A `link` saves asking IAMPASS for one.
         """
-        name = self.shown_name
         if self.number is not None:
-            manager.send_registration_sms(token, name, self.number, self.message)
+            manager.send_registration_sms(token, self.shown_name, self.number, self.message)
             self.say(f"A message with the registration link was sent to {self.number}.")
             return None
-        link = link or manager.get_registration_link(token, name)
+        link = link or manager.get_registration_link(token, self.shown_name)
         if not self.quiet:
             _show_link(link)
         elif waits:
@@ -456,8 +450,7 @@ class Invitation:
         """What to do while the user has no phone."""
         self.say(f"Logins of {self.user} are denied until a phone is registered.", "yellow")
         self.say(f"To check, or to get a new link: {self.command} enroll {self.user}")
-        if self.recovery:
-            self.say(f"For logins without a phone until then: {self.command} recovery new {self.user}")
+        self.say(f"For logins without a phone until then: {self.command} recovery new {self.user}")
 
     def say(self, text: str, style: str = "") -> None:
         """Print a line, unless `quiet`."""

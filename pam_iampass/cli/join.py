@@ -13,11 +13,9 @@ import click
 from pam_iampass.audit.journal import Act
 from pam_iampass.cli import output
 from pam_iampass.client import IampassError
-from pam_iampass.config import settings
 from pam_iampass.setup import join
 from pam_iampass.setup.manifest import ManifestStore
 from pam_iampass.system import paths
-from pam_iampass.system.service_user import config_readers
 from pam_iampass.text import clean
 
 _EPILOG = """Examples:
@@ -92,14 +90,5 @@ def command(url: str | None, invite: str | None, name: str | None, update: bool)
         output.line(
             "It must be admitted there first: ", (f"pam-iampass-gateway host admit {joined.name}", "bold")
         )
-    now, before = (
-        settings.check(join.SETTINGS, readers=config_readers(), left=left) for left in (False, True)
-    )
-    if before.settings is not None:
-        output.line(
-            f"Only `leave` needs the application's secret. When you are sure that this machine stays, delete "
-            f"{before.settings.files[1]}, and change the secret at IAMPASS."
-        )
     services = ManifestStore(Path(paths.SETUP_STATE)).load().services
-    following = "doctor" if services else "setup sshd" if now.settings is not None else "check"
-    output.line("Next: ", (f"pam-iampass {following}", "bold"))
+    output.line("Next: ", (f"pam-iampass {'doctor' if services else 'setup sshd'}", "bold"))

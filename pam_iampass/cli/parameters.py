@@ -39,18 +39,6 @@ class UserName(click.ParamType):
         return [CompletionItem(name) for name in names[:_MAX_CHOICES]]
 
 
-def named(what: str, error: Callable[[str], str | None]) -> Parsed:
-    """A name as typed, unless `error` says why it cannot be one, as the end of a sentence."""
-
-    def parse(text: str) -> str:
-        problem = error(text)
-        if problem:
-            raise ValueError(problem)
-        return text
-
-    return Parsed(what, parse)
-
-
 class Parsed(click.ParamType):
     """A value that `parse` makes of the text. The text of its ValueError completes a sentence about the value."""
 

@@ -11,7 +11,7 @@ import click
 from pam_iampass.agent.control import ask
 from pam_iampass.audit.journal import Act
 from pam_iampass.cli import Verbs
-from pam_iampass.cli.enrollment import Invitation, open_service, require_no_gateway
+from pam_iampass.cli.enrollment import Invitation, default_display_name, open_service, require_no_gateway
 from pam_iampass.cli.output import confirm, count, record, show_json, table
 from pam_iampass.cli.parameters import (
     USER,
@@ -131,7 +131,7 @@ def lost(
     name = account(user) or user
     if not yes:
         confirm(f"Disable the phone of {clean(name)} at IAMPASS? It then approves no login on any machine.")
-    invitation = Invitation(name, display_name, number, message, as_json)
+    invitation = Invitation(name, display_name or default_display_name(name), number, message, as_json)
     try:
         ctx.exit(_replace(config, invitation, timeout if waits else 0.0))
     except IampassError as error:

@@ -486,12 +486,7 @@ GATEWAYS = ValueType(
 OF_JOINED_HOST: tuple[KeyOrSection, ...] = (
     replace(APPLICATION_ID, doc="The id of this host at the gateway."),
     Key("application_secret_file", _PATH, REQUIRED, "The file with this host's secret."),
-    Key(
-        "gateways",
-        GATEWAYS,
-        REQUIRED,
-        "The gateways, which are asked in this order.",
-    ),
+    Key("gateways", GATEWAYS, REQUIRED, "The gateways, which are asked in this order."),
     Key("ca_file", _PATH, REQUIRED, "A file with the certificate (PEM) of their CA."),
 )
 """The keys of `joined.yaml`, which `pam-iampass join` writes."""

@@ -36,6 +36,8 @@ Values = Mapping[str, Any]
 
 DEFAULT_PATH = paths.SETTINGS
 """The settings file, unless the PAM line names another."""
+OF_IAMPASS = ("application_id", "application_secret_file", "ca_file")
+"""Keys that lead to IAMPASS: on a host of a gateway they may be missing or wrong."""
 
 
 @dataclass(frozen=True)
@@ -364,7 +366,7 @@ class _SettingsReader(SchemaReader):
         if root is None and joined is None:
             self.problems.clear()
             remedy = "write at least application_id: and the id of your application"
-            self.problem(None, "", "the file is empty", remedy)
+            self.problem(None, "application_id", "is not set: the file is empty", remedy)
             return None
         self.users, self.keys = values["users"], values["keys"]
         ca_file, secret_file = values["ca_file"], values.pop("application_secret_file")
@@ -373,7 +375,7 @@ class _SettingsReader(SchemaReader):
         values.update(gateways=(), gateway_ca=None)
         if joined is not None:
             # Of what leads to IAMPASS, nothing is needed any more.
-            self.problems = [each for each in self.problems if each.key not in ("application_id", "ca_file")]
+            self.problems = [each for each in self.problems if each.key not in OF_IAMPASS]
             secret, secret_file = self._read_joined(joined, values)
             previous = ""
             self.problems += self._without_effect(values)
@@ -421,17 +423,14 @@ class _SettingsReader(SchemaReader):
         data = reader.trusted("", file)
         document = parse(data or b"", file)
         reader.problems += document.problems
-        found = (
-            reader.section(document.root or MappingNode(1), OF_JOINED_HOST, "") if data is not None else {}
-        )
-        secret_file, ca_file = found.get("application_secret_file"), found.get("ca_file")
+        found = reader.section(document.root or MappingNode(1), OF_JOINED_HOST, "")
+        secret_file, ca_file = found.pop("application_secret_file"), found.pop("ca_file")
         secret, _ = reader.secrets(secret_file)
         if ca_file is not None:
             reader.trusted("ca_file", ca_file)
-        if found.get("gateways") == ():
+        if found["gateways"] == ():
             reader.problem(None, "gateways", "names no gateway", "write their addresses")
-        values.update(application_id=found.get("application_id"), gateways=found.get("gateways"))
-        values["gateway_ca"] = ca_file
+        values.update(found, gateway_ca=ca_file)
         self.problems += reader.problems
         return secret, secret_file
 

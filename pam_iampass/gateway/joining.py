@@ -87,7 +87,7 @@ def gateways_for(host_id: str, settings: GatewaySettings) -> list[str]:
 async def _ca(gateway: Gateway, request: IncomingRequest) -> Reply:
     """The certificate of the CA, for a host that compares it with the fingerprint in its invite."""
     request.parameters()
-    return Reply(body=gateway.settings.ca_file.read_bytes(), content_type="application/x-pem-file")
+    return Reply.of({"certificate": gateway.settings.ca_file.read_text("ascii")})
 
 
 @dataclass(frozen=True)

@@ -21,17 +21,28 @@ from typing import Any
 
 import yaml
 
-from pam_iampass.client import Deadline, Gateways, IampassError, ManagementAPI, NotFound, Transport
+from pam_iampass.client import (
+    Deadline,
+    Gateways,
+    IampassError,
+    ManagementAPI,
+    NotFound,
+    ProtocolError,
+    Refused,
+    Transport,
+)
 from pam_iampass.client.application import HostAtGateway
 from pam_iampass.client.call import Call, JsonObject
 from pam_iampass.client.errors import clock_difference
 from pam_iampass.client.origin import InvalidOrigin, Origin
-from pam_iampass.errors import SetupError, SetupRefused
+from pam_iampass.config import settings
+from pam_iampass.config.settings import OF_IAMPASS
+from pam_iampass.errors import ConfigurationError, SetupError, SetupRefused, Severity
 from pam_iampass.setup import files, sandbox_use
 from pam_iampass.setup.files import content_of, take, text_of
 from pam_iampass.system import paths
 from pam_iampass.system.boot import machine_digest
-from pam_iampass.system.service_user import service_group
+from pam_iampass.system.service_user import config_readers, service_group
 from pam_iampass.text import clean
 
 SETTINGS = Path(paths.SETTINGS)
@@ -64,18 +75,11 @@ class _JoinCall(Call[str]):
         return super().read(status, headers, body, now, nonce)
 
 
-class _CertificateCall(Call[bytes]):
-    """The call for the CA's certificate, whatever is answered."""
-
-    def read(self, status: int, headers: Any, body: bytes, now: float, nonce: int | None = None) -> bytes:
-        return body if status == 200 else b""
-
-
 def join(url: str, invite: str, name: str) -> HostAtGateway:
     """Join the gateway at `url` under a name; returns what it says of this host. For root.
 
-    Raises SetupError, UntrustedFile, IampassError and OSError. The machine works then as before, and the same call may
-    be repeated.
+    Raises SetupError, ConfigurationError, UntrustedFile, IampassError and OSError. The machine works then as before,
+    and the same call may be repeated.
     """
     try:
         origin = Origin.of(url)
@@ -94,12 +98,18 @@ def join(url: str, invite: str, name: str) -> HostAtGateway:
     _require_no_sandbox()
     if JOINED.exists() or LEAVING.exists():
         raise SetupRefused("this machine has joined a gateway already", "first: pam-iampass leave")
+    problems = settings.check(SETTINGS, readers=config_readers(), left=True).problems
+    wrong = [each for each in problems if each.severity is Severity.ERROR and each.key not in OF_IAMPASS]
+    if wrong:
+        raise ConfigurationError(wrong)
     authority = _authority(origin, word[3])
     secret = _secret_for(authority, group)
     gateways = Gateways([origin.url], CA_FILE)
     content = json.dumps({"name": name, "machine": machine, "secret": secret}).encode("ascii")
     to = f"{origin.url}/fleet/join/{word[1]}?body_sha256={hashlib.sha256(content).hexdigest()}"
-    call = _JoinCall("join", "POST", to, word[1], word[2], _host_id, content, idempotent=True)
+    call = _JoinCall(
+        "join", "POST", to, word[1], word[2], lambda answer: answer.text("host_id"), content, idempotent=True
+    )
     host_id = gateways.call(call, Deadline.after(_SECONDS))
     host = ManagementAPI(host_id, secret, transport=gateways).host(deadline=Deadline.after(_SECONDS))
     known = () if origin.url in host.gateways else (origin.url,)
@@ -202,24 +212,21 @@ def _authority(origin: Origin, fingerprint: str, seconds: float = _SECONDS) -> b
     unverified.check_hostname = False
     unverified.verify_mode = ssl.CERT_NONE
     transport = Transport(origin.url, context=unverified)
-    call = _CertificateCall("ca", "GET", f"{origin.url}/fleet/ca", "join", "none", lambda _: b"")
-    content = transport.call(call, Deadline.after(seconds), attempts=1)
+    url, found = f"{origin.url}/fleet/ca", b""
+    call = Call("ca", "GET", url, "join", "none", lambda answer: answer.text("certificate"))
+    with contextlib.suppress(NotFound, Refused, ProtocolError, ValueError):  # it is no gateway
+        content = transport.call(call, Deadline.after(seconds), attempts=1)
+        found = ssl.PEM_cert_to_DER_cert(content.strip())
     offset = transport.clock_offset or 0.0
     if abs(offset) > _CLOCK_TOLERANCE:
         remedy = "set the clock of this machine (timedatectl), or of the gateway"
         raise SetupRefused(clock_difference(offset), remedy)
     address = "use the address that pam-iampass-gateway host invite prints"
-    try:
-        certificate = ssl.PEM_cert_to_DER_cert(content.decode("ascii").strip())
-    except ValueError:
-        raise SetupRefused(f"{origin.url} is no gateway of this name", address) from None
-    found = base64.urlsafe_b64encode(hashlib.sha256(certificate).digest()).decode().rstrip("=")
-    if not hmac.compare_digest(found, fingerprint):
+    if not found:
+        raise SetupRefused(f"{origin.url} is no gateway of this name", address)
+    print_of = base64.urlsafe_b64encode(hashlib.sha256(found).digest()).decode().rstrip("=")
+    if not hmac.compare_digest(print_of, fingerprint):
         what = f"{origin.url} has another certificate authority than the gateway that has made this invite"
         remedy = f"{address}; if it is right, another machine answers in the gateway's name"
         raise SetupRefused(what, remedy)
-    return ssl.DER_cert_to_PEM_cert(certificate).encode()
-
-
-def _host_id(answer: JsonObject) -> str:
-    return answer.text("host_id")
+    return ssl.DER_cert_to_PEM_cert(found).encode()

@@ -45,7 +45,7 @@ def test_ctrl_c_stops_waiting_and_the_same_command_goes_on(place: GatewayCommand
     terminal.send(CTRL_C)
     assert terminal.finish() == 130
     assert "To check, or to get a new link: pam-iampass-gateway enroll alice" in terminal.shown
-    assert "recovery" not in terminal.shown
+    assert "until then: pam-iampass-gateway recovery new alice" in terminal.shown
     assert "Traceback" not in terminal.shown
     token = place.person("alice").token
     again = place.said("enroll", "alice", "--no-wait")

@@ -17,6 +17,7 @@ import psycopg
 from pam_iampass import __version__
 from pam_iampass.cli import LazyGroup
 from pam_iampass.cli import main as run
+from pam_iampass.cli.parameters import Parsed
 from pam_iampass.client import IampassError, ManagementAPI
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.database import Connection, DatabaseError, migrations
@@ -70,11 +71,26 @@ config_option = click.option(
 )
 
 
+def named(what: str, error: Callable[[str], str | None]) -> Parsed:
+    """A name as typed, unless `error` says why it cannot be one, as the end of a sentence."""
+
+    def parse(text: str) -> str:
+        problem = error(text)
+        if problem:
+            raise ValueError(problem)
+        return text
+
+    return Parsed(what, parse)
+
+
+class _Verbs(LazyGroup):
+    package = __name__
+    headings = GROUPS
+
+
 @click.group(
     "pam-iampass-gateway",
-    cls=LazyGroup,
-    package=__name__,
-    headings=GROUPS,
+    cls=_Verbs,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="pam-iampass-gateway")

@@ -9,12 +9,12 @@ import click
 from pam_iampass.audit.administrator import administrator
 from pam_iampass.cli.bypass import for_option, reason_option
 from pam_iampass.cli.output import count, duration, line, moment, show_json, table, timestamp
-from pam_iampass.cli.parameters import CommandWithVerbs, OwnArgument, json_option, named
+from pam_iampass.cli.parameters import CommandWithVerbs, OwnArgument, json_option
 from pam_iampass.config.value_types import name_error
 from pam_iampass.errors import EditRefused, shown
 from pam_iampass.gateway import bypasses, hosts, records
 from pam_iampass.gateway.bypasses import Bypass
-from pam_iampass.gateway.cli import command_gateway, config_option
+from pam_iampass.gateway.cli import command_gateway, config_option, named
 from pam_iampass.gateway.cli.host import NAME as HOST
 from pam_iampass.gateway.cli.people import NAME, known
 from pam_iampass.gateway.database import Connection

@@ -175,7 +175,7 @@ def invitation(
 ) -> Invitation:
     """How a person gets a link. The app shows the given name, else the one that is known, else NAME@GATEWAY."""
     name = display_name or app_name(known_to(gateway, user), gateway.settings)
-    return Invitation(user, name, number, message, quiet, "pam-iampass-gateway", recovery=False)
+    return Invitation(user, name, number, message, quiet, "pam-iampass-gateway")
 
 
 def _number(gateway: CommandGateway, user: str) -> str:

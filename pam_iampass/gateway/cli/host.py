@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from pam_iampass.cli import Verbs, output
-from pam_iampass.cli.parameters import DURATION, Parsed, json_option, named
+from pam_iampass.cli.parameters import DURATION, Parsed, json_option
 from pam_iampass.config import value_types
 from pam_iampass.config.value_types import InvalidValue, Network
 from pam_iampass.gateway import hosts, joining, records, sessions
-from pam_iampass.gateway.cli import config_option, with_gateway
+from pam_iampass.gateway.cli import config_option, named, with_gateway
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus, Invite

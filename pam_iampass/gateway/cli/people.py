@@ -14,7 +14,7 @@ import psycopg
 
 from pam_iampass.cli.enrollment import plain_name
 from pam_iampass.cli.output import progress
-from pam_iampass.cli.parameters import Parsed, named
+from pam_iampass.cli.parameters import Parsed
 from pam_iampass.cli.user import delete_at_iampass
 from pam_iampass.client import IampassError, ManagementAPI, Unavailable
 from pam_iampass.client.status import Status
@@ -22,7 +22,7 @@ from pam_iampass.config.value_types import name_error
 from pam_iampass.doctor.iampass import PhoneState, phone_states
 from pam_iampass.errors import EditRefused, shown
 from pam_iampass.gateway import people, records, sessions
-from pam_iampass.gateway.cli import CommandGateway
+from pam_iampass.gateway.cli import CommandGateway, named
 from pam_iampass.gateway.database import Connection, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
