@@ -170,6 +170,18 @@ class Attempt:
         what = f"{self.name}: {what}"
         return Unavailable(what, may_have_started=self.sent, timed_out=timed_out, outage=outage)
 
+    def not_connected(self, error: OSError, step: str, until: Deadline, seconds: float) -> IampassError:
+        """What it means that a step to a TCP connection, which had until then, and `seconds` at most, has failed.
+
+        What the far side can have caused is an outage; a time-out only if connecting had all its time, since anyone who
+        can make a login wait could shorten it."""
+        reason, timed_out = error.strerror or str(error) or "timed out", isinstance(error, _TIMED_OUT)
+        if timed_out or error.errno in FAR_SIDE or isinstance(error, ConnectionError):
+            outage = until.at < self.deadline.at if timed_out else error.errno in FAR_SIDE
+            slow = timed_out or until.remaining() < seconds - 1.0  # a lookup that was repeated already
+            return self.unavailable(f"{step} failed: {reason}", timed_out=slow, outage=outage)
+        return LocalFailure(f"{self.name}: this machine cannot connect: {reason}")
+
     def check_tunnel(self, status: int) -> None:
         """Raises an error if a proxy has answered CONNECT with this status and opened no tunnel (RFC 9110, 9.3.6)."""
         if not 200 <= status < 300:
@@ -341,42 +353,16 @@ class TlsSocket:
         return self._sock
 
 
-class Connecting:
-    """A TCP connection that is being opened: its two steps, a lookup and connecting, and what their failure means."""
-
-    def __init__(self, attempt: Attempt, target: Origin, seconds: float) -> None:
-        """Each step may take `seconds`, for all addresses together."""
-        self._attempt = attempt
-        self._seconds = seconds
-        self._begin(f"looking up {target.host}")
-
-    def looked_up(self) -> None:
-        self._begin(f"connecting to {self._attempt.peer}")
-
-    def _begin(self, step: str) -> None:
-        self._step, self.until = step, self._attempt.deadline.sooner(self._seconds)
-
-    def failed(self, error: OSError) -> IampassError:
-        """What the far side can have caused is an outage; a time-out only if connecting had all its time, since anyone
-        who can make a login wait could shorten it."""
-        reason, timed_out = error.strerror or str(error) or "timed out", isinstance(error, _TIMED_OUT)
-        if timed_out or error.errno in FAR_SIDE or isinstance(error, ConnectionError):
-            outage = self.until.at < self._attempt.deadline.at if timed_out else error.errno in FAR_SIDE
-            # A lookup may have been repeated already.
-            slow = timed_out or self.until.remaining() < self._seconds - 1.0
-            return self._attempt.unavailable(f"{self._step} failed: {reason}", timed_out=slow, outage=outage)
-        return LocalFailure(f"{self._attempt.name}: this machine cannot connect: {reason}")
-
-
 def open_tcp(exchange: Exchange, target: Origin, network: Network, seconds: float) -> socket.socket:
-    """A TCP connection to the peer of the exchange. Raises Unavailable and LocalFailure."""
-    connecting = Connecting(exchange, target, seconds)
+    """A TCP connection to the peer of the exchange, of which looking up and connecting may take `seconds` each, for all
+    addresses together. Raises Unavailable and LocalFailure."""
+    step, until = f"looking up {target.host}", exchange.deadline.sooner(seconds)
     try:
-        addresses = look_up(target, network, connecting.until)
-        connecting.looked_up()
-        return _first_reachable(addresses, connecting.until, network)
+        addresses = look_up(target, network, until)
+        step, until = f"connecting to {exchange.peer}", exchange.deadline.sooner(seconds)
+        return _first_reachable(addresses, until, network)
     except OSError as error:
-        raise connecting.failed(error) from None
+        raise exchange.not_connected(error, step, until, seconds) from None
 
 
 def look_up(target: Origin, network: Network, until: Deadline) -> Sequence[Any]:
@@ -442,9 +428,10 @@ def _first_reachable(addresses: Sequence[Any], until: Deadline, network: Network
 
 def proving_least(problems: Sequence[OSError]) -> OSError:
     """Of the failures to connect, one for each address, that which proves least of an outage."""
-    ranks = (1 if isinstance(each, _TIMED_OUT) else 0 if each.errno in FAR_SIDE else 2 for each in problems)
-    ranked = sorted(zip(ranks, problems), key=lambda pair: pair[0])
-    return ranked[-1][1] if ranked else OSError("the name has no address")
+    ranked = sorted(
+        problems, key=lambda each: 1 if isinstance(each, _TIMED_OUT) else 0 if each.errno in FAR_SIDE else 2
+    )
+    return ranked[-1] if ranked else OSError("the name has no address")
 
 
 def system_certificates() -> list[str]:

@@ -35,7 +35,6 @@ from pam_iampass.client.connection import (
     LIMIT,
     USUAL,
     Attempt,
-    Connecting,
     Deadline,
     Network,
     has_body,
@@ -380,13 +379,13 @@ class _Route:
         return protocol
 
     async def _open_tcp(self, attempt: _Attempt, target: Origin) -> socket.socket:
-        connecting = Connecting(attempt, target, self._seconds)
+        step, until = f"looking up {target.host}", attempt.deadline.sooner(self._seconds)
         try:
             addresses = await self._look_up(target)
-            connecting.looked_up()
-            return await tcp.first_reachable(addresses, connecting.until)
+            step, until = f"connecting to {attempt.peer}", attempt.deadline.sooner(self._seconds)
+            return await tcp.first_reachable(addresses, until)
         except OSError as error:
-            raise connecting.failed(error) from None
+            raise attempt.not_connected(error, step, until, self._seconds) from None
 
     async def _look_up(self, target: Origin) -> Sequence[Any]:
         """All who need the addresses while they are looked up wait for the same lookup. It has a deadline of its own,

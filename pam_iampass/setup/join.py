@@ -212,21 +212,21 @@ def _authority(origin: Origin, fingerprint: str, seconds: float = _SECONDS) -> b
     unverified.check_hostname = False
     unverified.verify_mode = ssl.CERT_NONE
     transport = Transport(origin.url, context=unverified)
-    url, found = f"{origin.url}/fleet/ca", b""
+    url, certificate = f"{origin.url}/fleet/ca", b""
     call = Call("ca", "GET", url, "join", "none", lambda answer: answer.text("certificate"))
     with contextlib.suppress(NotFound, Refused, ProtocolError, ValueError):  # it is no gateway
         content = transport.call(call, Deadline.after(seconds), attempts=1)
-        found = ssl.PEM_cert_to_DER_cert(content.strip())
+        certificate = ssl.PEM_cert_to_DER_cert(content.strip())
     offset = transport.clock_offset or 0.0
     if abs(offset) > _CLOCK_TOLERANCE:
         remedy = "set the clock of this machine (timedatectl), or of the gateway"
         raise SetupRefused(clock_difference(offset), remedy)
     address = "use the address that pam-iampass-gateway host invite prints"
-    if not found:
+    if not certificate:
         raise SetupRefused(f"{origin.url} is no gateway of this name", address)
-    print_of = base64.urlsafe_b64encode(hashlib.sha256(found).digest()).decode().rstrip("=")
-    if not hmac.compare_digest(print_of, fingerprint):
+    found = base64.urlsafe_b64encode(hashlib.sha256(certificate).digest()).decode().rstrip("=")
+    if not hmac.compare_digest(found, fingerprint):
         what = f"{origin.url} has another certificate authority than the gateway that has made this invite"
         remedy = f"{address}; if it is right, another machine answers in the gateway's name"
         raise SetupRefused(what, remedy)
-    return ssl.DER_cert_to_PEM_cert(found).encode()
+    return ssl.DER_cert_to_PEM_cert(certificate).encode()
