@@ -591,8 +591,8 @@ def test_what_stands_in_a_file_cannot_colour_a_terminal(configuration: Configura
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "the file is empty"),
-        (b"# nothing\n", "the file is empty"),
+        (b"", "application_id: is not set: the file is empty"),
+        (b"# nothing\n", "application_id: is not set: the file is empty"),
         (b"application_id\n", "1: the file is a text, not a mapping"),
         (
             b"application_id: app\nserver: 'https",
