@@ -15,7 +15,7 @@ import pytest
 
 from tests.packages.administrator import NAMES, built
 from tests.packages.booted import PATIENCE, Booted
-from tests.packages.fleet import IAMPASS, IAMPASS_NAME, SECRET, Host, hosts_of, invited, start_iampass
+from tests.packages.gateway_hosts import IAMPASS, IAMPASS_NAME, SECRET, Host, hosts_of, invited, start_iampass
 from tests.packages.kept_logins import sessions, wait_for
 from tests.packages.people import KEY, SSH, WHO, People
 from tests.packages.phone import Phone, token_of

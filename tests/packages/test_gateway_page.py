@@ -11,7 +11,7 @@ import pytest
 
 from tests.packages.administrator import NAMES, built
 from tests.packages.booted import Booted
-from tests.packages.fleet import GATEWAY, IAMPASS, SECRET, Host, hosts_of, invited, start_iampass
+from tests.packages.gateway_hosts import GATEWAY, IAMPASS, SECRET, Host, hosts_of, invited, start_iampass
 from tests.packages.phone import Phone
 from tests.packages.typed_page import TypedPage, all_is_typed
 
