@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
+import gc
 import ipaddress
 import socket
 import ssl
@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Callable
+from weakref import WeakSet
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -24,6 +25,9 @@ _HEAD = 16 * 1024
 """Bytes of the line, the headers and the trailers of a request, all together."""
 _ACCEPT_AGAIN_SECONDS = 1.0
 """After all descriptors were in use."""
+_UNFREED = 200
+"""Connections that have ended and are still in memory, with about 0.1 MB each. One that breaks off leaves exceptions
+that refer to each other: Python counts objects, not bytes, and would look for them much later."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Bounds:
     """Of these: many hosts may be behind one address."""
     body: int = 1024 * 1024
     """Bytes of a request's body."""
+    lines: int = 200
+    """Line breaks that may come without a complete request: a header takes fifty times its size in memory."""
     waiting: int = 8
     """Requests that a client may send on one connection without reading the answers."""
     seconds: float = 10.0
@@ -46,11 +52,14 @@ class Bounds:
 
 class _Connection(web.RequestHandler):
     """aiohttp's side of one connection. aiohttp itself keeps every header of a request, and every request that is sent
-    without its answer being read, and waits for ever for the first one."""
+    without its answer being read, waits for ever for the first one, and for the rest of a body also when the connection
+    is lost."""
 
     _too_late: asyncio.TimerHandle | None = None
     _incomplete = 0
     """Bytes since the head of a request was complete."""
+    _lines = 0
+    """The line breaks in them."""
 
     def __init__(self, server: _Server, bounds: Bounds) -> None:
         # A compressed body would be larger than what was sent.
@@ -62,19 +71,25 @@ class _Connection(web.RequestHandler):
             lingering_time=bounds.seconds,
         )
         self._bounds = bounds
-        self.lost = asyncio.Event()
+        self._work: asyncio.Task[None] | None = None
+        self._lost = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self._work = self._task_handler
         self._too_late = asyncio.get_running_loop().call_later(self._bounds.seconds, self._end_if_unused)
 
     def data_received(self, data: bytes) -> None:
+        self._lines += data.count(b"\n")
+        if self._lines > self._bounds.lines:
+            self.abort()
+            return
         before = self._request_count
         super().data_received(data)
-        self._incomplete = self._incomplete + len(data) if self._request_count == before else 0
-        if self._incomplete > _HEAD + self._bounds.body:
-            self.abort()
-        if len(self._messages) > self._bounds.waiting:
+        self._incomplete += len(data)
+        if self._request_count != before:
+            self._incomplete = self._lines = 0
+        if self._incomplete > _HEAD + self._bounds.body or len(self._messages) > self._bounds.waiting:
             self.abort()
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
@@ -88,8 +103,17 @@ class _Connection(web.RequestHandler):
         if self.transport is not None:
             # asyncio before Python 3.11 warns of a side that is not closed.
             self.transport.close()
+        if self._work is not None and self._current_request is None:
+            self._work.cancel()
         super().connection_lost(exc)
-        self.lost.set()
+        self._lost.set()
+
+    async def end(self) -> None:
+        """Return when the connection is lost, and nothing is done for it any more."""
+        await self._lost.wait()
+        work, self._work = self._work, None
+        if work is not None:
+            await asyncio.wait([work])
 
     @property
     def is_answering(self) -> bool:
@@ -125,6 +149,7 @@ class _Server(web.Server):
         self._accepting = threading.Thread(target=self._accept_all, name="accept", daemon=True)
         self._stopped = threading.Event()
         self._held: set[asyncio.Task[None]] = set()
+        self._in_memory: WeakSet[_Connection] = WeakSet()
         self._counting = threading.Lock()
         self._accepted = 0
         self._accepted_of: Counter[str] = Counter()
@@ -184,22 +209,26 @@ class _Server(web.Server):
     async def _hold(self, sock: socket.socket, owner: str) -> None:
         """One connection, from before its TLS handshake to its end."""
         connection = _Connection(self, self._bounds)
+        self._in_memory.add(connection)
         seconds = self._bounds.seconds if self._context else None
         sock.setblocking(False)
         try:
-            with contextlib.suppress(OSError):  # the handshake may fail
-                # Without a type in typeshed.
-                loop: Any = asyncio.get_running_loop()
-                await loop.connect_accepted_socket(
-                    lambda: connection, sock, ssl=self._context, ssl_handshake_timeout=seconds
-                )
-                await connection.lost.wait()
+            # Without a type in typeshed.
+            loop: Any = asyncio.get_running_loop()
+            await loop.connect_accepted_socket(
+                lambda: connection, sock, ssl=self._context, ssl_handshake_timeout=seconds
+            )
+            await connection.end()
+        except OSError as failed:  # the handshake
+            failed.__traceback__ = None  # it would keep the connection in memory
         finally:
             with self._counting:
                 self._accepted -= 1
                 self._accepted_of[owner] -= 1
                 if not self._accepted_of[owner]:
                     del self._accepted_of[owner]
+            if len(self._in_memory) > self._accepted + _UNFREED:
+                gc.collect()
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         loop, most = asyncio.get_running_loop(), self._bounds.body
@@ -232,7 +261,7 @@ async def serve(
 
     async def respond(request: web.BaseRequest) -> web.StreamResponse:
         if (request.content_length or 0) > bounds.body:  # answered while the client has not sent all of it
-            raise web.HTTPRequestEntityTooLarge(bounds.body, request.content_length or 0)
+            return web.Response(status=413)
         try:
             await asyncio.wait_for(request.read(), bounds.seconds)
         except asyncio.TimeoutError:

@@ -1404,8 +1404,8 @@ MUTANTS = {
         ),
         Mutant(
             "a client that reads no answers fills the memory of a server",
-            "if len(self._messages) > self._bounds.waiting:",
-            "if len(self._messages) > 10**9:",
+            " or len(self._messages) > self._bounds.waiting:",
+            ":",
             "test_a_client_that_reads_no_answers_is_cut_off",
         ),
         Mutant(
@@ -1422,9 +1422,33 @@ MUTANTS = {
         ),
         Mutant(
             "headers without end fill the memory of a server",
-            "if self._incomplete > _HEAD + self._bounds.body:",
-            "if self._incomplete > 10**9:",
+            "if self._incomplete > _HEAD + self._bounds.body or ",
+            "if ",
             "test_nobody_sends_headers_without_end",
+        ),
+        Mutant(
+            "many short headers fill the memory of a server",
+            "if self._lines > self._bounds.lines:",
+            "if self._lines > 10**9:",
+            "test_nobody_sends_many_short_headers",
+        ),
+        Mutant(
+            "a server waits for the rest of a body when the connection is lost",
+            "if self._work is not None and self._current_request is None:",
+            "if not self:",
+            "test_a_connection_that_has_ended_is_not_kept_in_memory",
+        ),
+        Mutant(
+            "connections that were broken off stay in memory until Python looks for them",
+            "if len(self._in_memory) > self._accepted + _UNFREED:",
+            "if not self:",
+            "test_a_connection_that_has_ended_is_not_kept_in_memory",
+        ),
+        Mutant(
+            "requests of clients that have hung up do not count",
+            "            await asyncio.wait([work])",
+            "            pass",
+            "test_a_connection_counts_until_nothing_is_done_for_it_any_more",
         ),
         Mutant(
             "what is no HTTP fills the journal with tracebacks",

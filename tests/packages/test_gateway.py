@@ -124,6 +124,18 @@ def test_the_service_is_hardened(machine: Booted, administrator: Administrator) 
     assert status["CapEff"] == status["CapAmb"] == "0" * 16
 
 
+def test_a_gateway_that_takes_too_much_memory_is_started_again(
+    machine: Booted, administrator: Administrator
+) -> None:
+    shown = machine.run("systemctl", "show", "--property=MemoryMax", "--value", UNIT).stdout
+    assert int(shown) == 1536 * 2**20
+    before = process(machine)
+    machine.run("systemctl", "set-property", "--runtime", UNIT, "MemoryMax=20M")
+    wait_for(lambda: process(machine) != before, "it is ended")
+    machine.run("systemctl", "set-property", "--runtime", UNIT, "MemoryMax=1536M")
+    assert is_running(machine)
+
+
 def monitored(machine: Booted, path: str) -> tuple[int, str]:
     """Status and text of an answer at the address for monitoring; status 0 if there is none."""
     read = (

@@ -24,6 +24,7 @@ class Service:
 
     def __init__(self) -> None:
         self.threads: set[int] = set()
+        self.began, self.go_on = threading.Event(), threading.Event()
 
 
 async def ping(service: Service, request: IncomingRequest) -> Reply:
@@ -45,11 +46,18 @@ async def busy(service: Service, request: IncomingRequest) -> Reply:
     return Reply()
 
 
+async def waits(service: Service, request: IncomingRequest) -> Reply:
+    service.began.set()
+    await asyncio.to_thread(service.go_on.wait)
+    return Reply()
+
+
 ROUTES = (
     Route("GET", "/ping/*", ping),
     Route("POST", "/ping/*", ping),
     Route("GET", "/count", count),
     Route("GET", "/busy", busy),
+    Route("GET", "/waits", waits),
 )
 
 
@@ -57,6 +65,7 @@ def served(
     ask: Callable[[Callable[[], http.client.HTTPSConnection]], Answer],
     serve: Callable[..., Coroutine[Any, Any, None]],
     backlog: int = 128,
+    service: Service | None = None,
 ) -> tuple[Answer, Service, list[str]]:
     """What `ask`, called in another thread with a function that connects, has received from what `serve` serves."""
     authority = trustme.CA()
@@ -64,7 +73,7 @@ def served(
     authority.issue_cert("127.0.0.1").configure_cert(context)
     trusting = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
     listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
-    port, service, refused = listener.getsockname()[1], Service(), list[str]()
+    port, service, refused = listener.getsockname()[1], service or Service(), list[str]()
 
     connections: list[http.client.HTTPSConnection] = []
 

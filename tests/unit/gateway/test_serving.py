@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import http.client
 import socket
 import struct
@@ -14,8 +15,8 @@ from typing import Any, Callable
 
 import pytest
 
-from pam_iampass.gateway.serving import Bounds, owner_of, serve
-from tests.support.served import Answer, one, served
+from pam_iampass.gateway.serving import Bounds, _Connection, owner_of, serve
+from tests.support.served import Answer, Service, one, served
 
 # Clients that can connect, and have no credential yet
 
@@ -93,7 +94,7 @@ def test_nobody_sends_headers_without_end(begin: bytes) -> None:
     def ask(connect: Callable[[], http.client.HTTPSConnection]) -> Answer:
         connection = connect()
         connection.connect()
-        sent, headers = 0, b"a: b\r\n" * 1000
+        sent, headers = 0, (b"a: " + b"b" * 4000 + b"\r\n") * 10
         try:
             connection.sock.sendall(begin)
             while sent < 20_000_000:
@@ -103,7 +104,21 @@ def test_nobody_sends_headers_without_end(begin: bytes) -> None:
             pass
         return sent, b""
 
-    assert served(ask, partial(serve, bounds=Bounds(body=2000)))[0][0] < 10_000_000
+    assert served(ask, partial(serve, bounds=Bounds(body=2000, lines=10**9)))[0][0] < 10_000_000
+
+
+@pytest.mark.parametrize("begin", [b"", b"Transfer-Encoding: chunked\r\n\r\n0\r\n"])
+def test_nobody_sends_many_short_headers(begin: bytes) -> None:
+    """Each takes 300 bytes of memory."""
+
+    def ask(connect: Callable[[], http.client.HTTPSConnection]) -> Answer:
+        connection = connect()
+        connection.connect()
+        head = b"POST /ping/x HTTP/1.1\r\nHost: 127.0.0.1\r\n" + begin
+        connection.sock.sendall(head + b"a: b\r\n" * 300)
+        return int(_ended(connection.sock)), b""
+
+    assert served(ask, partial(serve, bounds=Bounds(seconds=60.0)))[0][0]
 
 
 @pytest.mark.parametrize(
@@ -246,3 +261,67 @@ def test_a_body_is_no_larger_than_what_was_sent() -> None:
         return status, b"%d" % connection.getresponse().status
 
     assert served(ask, partial(serve, bounds=Bounds(body=2000)))[0] == (200, b"413")
+
+
+def test_a_connection_counts_until_nothing_is_done_for_it_any_more() -> None:
+    """Otherwise there are as many requests under way as a client can send and hang up."""
+    service, answered = Service(), []
+
+    def ask(connect: Callable[[], http.client.HTTPSConnection]) -> Answer:
+        hangs_up = connect()
+        hangs_up.request("GET", "/waits")
+        service.began.wait(20)
+        hangs_up.close()
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError):
+                answered.append(one("GET", "/ping/x")(connect))
+        service.go_on.set()
+        return _soon(one("GET", "/ping/x"), connect), b""
+
+    assert served(ask, partial(serve, bounds=Bounds(connections=1)), service=service)[0][0] == 200
+    assert answered == []
+
+
+def _refused_body(connect: Callable[[], http.client.HTTPSConnection]) -> None:
+    """The server ends the connection before it has read all of it."""
+    connection = connect()
+    connection.connect()
+    head = b"POST /ping/x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9000000\r\n\r\n"
+    with contextlib.suppress(OSError):
+        connection.sock.sendall(head + bytes(1_000_000))
+        _ended(connection.sock)
+    connection.close()
+
+
+def _no_tls(connect: Callable[[], http.client.HTTPSConnection]) -> None:
+    with socket.create_connection(("127.0.0.1", connect().port), 20) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        _ended(sock)
+
+
+@pytest.mark.parametrize("break_off", [_refused_body, _no_tls])
+def test_a_connection_that_has_ended_is_not_kept_in_memory(
+    break_off: Callable[[Callable[[], http.client.HTTPSConnection]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pam_iampass.gateway.serving._UNFREED", 10)
+
+    def ask(connect: Callable[[], http.client.HTTPSConnection]) -> Answer:
+        for _ in range(50):
+            break_off(connect)
+        until = time.monotonic() + 5.0
+        while (kept := _kept()) > before + 15 and time.monotonic() < until:
+            time.sleep(0.1)
+        return kept, b""
+
+    before = _kept()
+    gc.disable()  # Python's own look for them may be as late as if it never came
+    try:
+        assert served(ask, partial(serve, bounds=Bounds(body=1000, seconds=60.0)))[0][0] <= before + 15
+    finally:
+        gc.enable()
+
+
+def _kept() -> int:
+    return sum(isinstance(each, _Connection) for each in gc.get_objects())
