@@ -140,10 +140,10 @@ class AuthenticationAPI(BaseAPI):
         the published client. Raises IampassError."""
         return self._make(self._application.watch(versions, wait, until_readable), deadline, 1)
 
-    def confirm(self, question: str, begins: bool, *, deadline: Deadline | None = None) -> bool:
-        """Answers a question of a gateway; whether the answer counts. Not in the published client. Raises
-        IampassError."""
-        return self._make(self._application.confirm(question, begins), deadline, 1)
+    def confirm(self, question: str, begins: bool, machine: str, *, deadline: Deadline | None = None) -> bool:
+        """Answers a question of a gateway from this machine; whether the answer counts. Not in the published client.
+        Raises IampassError."""
+        return self._make(self._application.confirm(question, begins, machine), deadline, 1)
 
 
 class ManagementAPI(BaseAPI):

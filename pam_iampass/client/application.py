@@ -158,10 +158,10 @@ class Application:
         call = self._call("watch", path, read, body, idempotent=True)
         return replace(call, held=wait, until_readable=until_readable, alone=True)
 
-    def confirm(self, question: str, begins: bool) -> Call[bool]:
-        """Only gateways ask. Whether the answer counts."""
+    def confirm(self, question: str, begins: bool, machine: str) -> Call[bool]:
+        """Only gateways ask. Whether the answer counts. `machine` is as in the parameters of a start."""
         query = f"question={quote_plus(question)}&begins={'yes' if begins else 'no'}"
-        path = f"fleet/confirm/{self.id}?{query}"
+        path = f"fleet/confirm/{self.id}?{query}{machine and f'&machine={machine}'}"
         return self._call("confirm", path, lambda response: response.boolean("counts"), {})
 
     def add_users(self, users: Iterable[str]) -> Call[tuple[list[str], list[str]]]:

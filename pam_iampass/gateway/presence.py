@@ -127,6 +127,7 @@ def _may_cover(
         return False
     return (
         session.person == asked.person
+        and "asker" not in session.details  # then it is another person who is logged in there
         and there.group in own.covered_by
         and _is_active(session, there)
         and (session.approved or theirs.covers_further)

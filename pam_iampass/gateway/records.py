@@ -32,6 +32,7 @@ from pam_iampass.gateway.database import Connection, insert, many
 from pam_iampass.outcome import Outcome, SessionEvent
 
 _journal = Journal()
+_PRIORITIES = {Outcome.APPROVED: INFO, Outcome.COVERED: NOTICE}
 
 
 class Kind(enum.Enum):
@@ -77,8 +78,7 @@ def _to_journal(kind: Kind, host: str | None, person: str | None, fields: Mappin
     if kind is Kind.DECISION and "outcome" in fields:
         outcome = Outcome(fields["outcome"])
         metrics.decided(outcome, fields.get("service", ""))
-        needs_no_look = outcome in (Outcome.APPROVED, Outcome.COVERED)
-        message_id, priority = MESSAGE_IDS[outcome], INFO if needs_no_look else WARNING
+        message_id, priority = MESSAGE_IDS[outcome], _PRIORITIES.get(outcome, WARNING)
     elif kind is Kind.DECISION:
         message_id, priority = SESSION_IDS[SessionEvent.ENDED], INFO
         values["event"] = SessionEvent.ENDED.value

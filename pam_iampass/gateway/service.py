@@ -205,12 +205,15 @@ async def confirm(gateway: Gateway, request: IncomingRequest) -> Reply:
     """A host answers whether a connection begins in a login there."""
     try:
         host = _require_active(await signed_by_host(gateway, request))
-        query = request.parameters("question", "begins")
+        query = request.parameters("question", "begins", "machine")
         id, begins = query.get("question", ""), query.get("begins", "")
         if not _UUID.fullmatch(id) or begins not in ("yes", "no"):
             raise bad_request("BAD_ANSWER", "question must be the id of one, and begins yes or no")
         async with gateway.database.transaction() as connection:
-            counts = await presence.answer(gateway, connection, host.id, uuid.UUID(id), begins == "yes")
+            counts = await sessions.is_its_machine(gateway, connection, host, query.get("machine"))
+            counts = counts and await presence.answer(
+                gateway, connection, host.id, uuid.UUID(id), begins == "yes"
+            )
     except DatabaseError as error:
         return unavailable(error)
     except Tampered as error:

@@ -556,7 +556,7 @@ async def allowed(
         return Reason.RESTORED
     if host.status is not HostStatus.ACTIVE:
         return Reason.HOST_SUSPENDED if host.status is HostStatus.SUSPENDED else Reason.HOST_NOT_ADMITTED
-    if not await _is_its_machine(gateway, connection, host, machine):
+    if not await is_its_machine(gateway, connection, host, machine):
         return Reason.WRONG_MACHINE
     person = await _person(gateway, connection, host, name, row)
     if person is None or not person.active:
@@ -567,7 +567,7 @@ async def allowed(
     return person
 
 
-async def _is_its_machine(gateway: Gateway, connection: Connection, host: Host, machine: str | None) -> bool:
+async def is_its_machine(gateway: Gateway, connection: Connection, host: Host, machine: str | None) -> bool:
     """Whether a host calls from the machine that was the first to say what it is."""
     if machine is not None and host.machine is None:
         connection.later("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
@@ -1119,11 +1119,13 @@ async def follow_parents(gateway: Gateway) -> None:
         async with gateway.database.transaction() as connection:
             for row in await many(
                 connection,
-                'SELECT NULL AS "child:", child.*, NULL AS "parent:", parent.*, NULL AS "host:", host.*'
+                'SELECT NULL AS "child:", child.*, NULL AS "parent:", parent.*, NULL AS "host:", host.*,'
+                ' NULL AS "over:", child.expires_at <= now() AS over'
                 " FROM session AS child LEFT JOIN session AS parent ON parent.id = child.parent"
                 " LEFT JOIN host ON host.id = parent.host"
                 " WHERE child.state = 'open' AND child.parent IS NOT NULL AND (parent.state IS DISTINCT FROM 'open'"
-                " OR parent.status IS DISTINCT FROM child.status OR (host.status = 'active') IS NOT TRUE)"
+                " OR parent.status IS DISTINCT FROM child.status OR (host.status = 'active') IS NOT TRUE"
+                " OR child.expires_at <= now())"
                 " LIMIT %s FOR UPDATE OF child SKIP LOCKED",
                 _MOST_FOLLOWING,
             ):
@@ -1140,6 +1142,8 @@ async def _follow(gateway: Gateway, connection: Connection, row: Mapping[str, An
         if parent["id"] is not None and host["id"] is not None:
             found = _session(gateway, parent, id=child["parent"])
             status = _status_for_children(found, hosts.of(gateway, host, id=found.host))
+    if row["over"]["over"] and not status.ended:
+        status = Status.timeout  # its own time is over: IAMPASS does not know of it
     if status.name == locked["status"]:
         return False
     columns = {"status": status.name, "version": locked["version"] + 1}

@@ -23,6 +23,7 @@ from pam_iampass.errors import PamIampassError
 from pam_iampass.session.kept_session import KeptSession
 from pam_iampass.session.schedule import Scheduled
 from pam_iampass.session.store import KeptSessions
+from pam_iampass.system.boot import machine_digest
 
 #: For how long the gateway may hold a call, and how long it may take beyond that. Seconds.
 WAIT, ANSWER = 25, 5.0
@@ -224,8 +225,9 @@ class _Waiting:
                 question.session in entries
             ):  # else it has begun since: the next call names it, and is asked again
                 kept = entries[question.session].kept
+                begins = self._sessions.begins_in(kept.id, question.connection)
                 with contextlib.suppress(IampassError):  # the phone is asked
-                    api.confirm(id, self._sessions.begins_in(kept.id, question.connection), deadline=deadline)
+                    api.confirm(id, begins, machine_digest(), deadline=deadline)
 
     def _poll(self, entries: dict[str, Scheduled]) -> None:
         """Have these sessions polled for a while, as of no gateway."""

@@ -114,8 +114,8 @@ def told(caller: HostCaller, begun: Any, version: int = 2, but: str = "") -> Que
     return found  # type: ignore[no-any-return]
 
 
-def confirm(caller: HostCaller, question: str, begins: str = "yes") -> Reply:
-    target = f"/fleet/confirm/{caller.sandbox.application_id}?question={question}&begins={begins}"
+def confirm(caller: HostCaller, question: str, begins: str = "yes", more: str = "") -> Reply:
+    target = f"/fleet/confirm/{caller.sandbox.application_id}?question={question}&begins={begins}{more}"
     return caller.send("POST", target, caller.application(target), b"{}")
 
 
@@ -196,37 +196,46 @@ def test_a_host_that_says_no_has_the_phone_asked(
     assert rings(sandbox) == 2
 
 
+def asked_at_all(gateway: RunningGateway) -> str:
+    """The id of the only question, whether there is time left to answer it or not."""
+    ((id,),) = wait_until(
+        lambda: [tuple(row.values()) for row in gateway.rows("SELECT id FROM question")], "none"
+    )
+    return str(id)
+
+
 def test_without_an_answer_in_time_the_phone_is_asked(
+    gateway: RunningGateway,
     caller: HostCaller,
     bastion: HostCaller,
     sandbox: Sandbox,
     pool: ThreadPoolExecutor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    parent = approved(bastion, sandbox)
+    approved(bastion, sandbox)
     monkeypatch.setattr(presence, "ANSWER_SECONDS", 1)
     start = starts(pool, caller)
-    question, _ = told(bastion, parent)
+    question = asked_at_all(gateway)
     assert start.result(30)["session_status"] == "pending"
     time.sleep(1.0)
     assert not counts(confirm(bastion, question)), "too late"
 
 
 def test_iampass_has_no_longer_to_answer_than_hosts(
+    gateway: RunningGateway,
     caller: HostCaller,
     bastion: HostCaller,
     sandbox: Sandbox,
     pool: ThreadPoolExecutor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    parent = approved(bastion, sandbox)
+    approved(bastion, sandbox)
     time.sleep(sessions.FRESH_SECONDS)
     sandbox.misbehave("poll", Hang(), times=None)
     monkeypatch.setattr(presence, "ANSWER_SECONDS", 3)
     monkeypatch.setattr(sessions, "POLL_SECONDS", 60.0)
     start = starts(pool, caller)
-    question, _ = told(bastion, parent)
-    confirm(bastion, question)
+    confirm(bastion, asked_at_all(gateway))
     assert start.result(30)["session_status"] == "pending"
 
 
@@ -300,6 +309,17 @@ def test_nobody_is_asked_about_another_person_or_for_a_client_that_does_not_know
     of_bob = caller.ask("bob", connection=CONNECTION).authentication
     of_client = caller.start("alice", f"?connection={CONNECTION.replace(' ', '+')}").authentication
     assert of_bob["session_status"] == of_client["session_status"] == "pending"
+    assert gateway.rows("SELECT * FROM question") == []
+
+
+def test_what_a_second_person_has_approved_covers_no_login_of_that_person(
+    gateway: RunningGateway, caller: HostCaller, bastion: HostCaller, sandbox: Sandbox
+) -> None:
+    of_bob = bastion.ask("alice", asker="bob").authentication
+    sandbox.approve(sandbox.wait_for_request("token-of-alice"))
+    assert bastion.answer(of_bob) == "active"
+    begun = caller.ask("alice", connection=CONNECTION).authentication
+    assert begun["session_status"] == "pending"
     assert gateway.rows("SELECT * FROM question") == []
 
 
@@ -450,6 +470,24 @@ def test_who_writes_to_the_database_answers_for_nobody(
         "UPDATE session SET parent = %s, status = 'active' WHERE host = %s", UUID(id_of(parent)), HOST
     )
     assert caller.session("GET", start.result(), "status_url").status == 404
+
+
+def test_an_answer_from_another_machine_does_not_count(
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+) -> None:
+    parent = approved(bastion, sandbox)
+    gateway.change_host(BASTION, machine="a" * 32)
+    start = starts(pool, caller)
+    question, _ = told(bastion, parent)
+    for more in ("", "&machine=" + "b" * 32):
+        assert not counts(confirm(bastion, question, more=more))
+    assert gateway.records[-1]["reason"] == "another machine uses the credential of this host"
+    assert counts(confirm(bastion, question, more="&machine=" + "a" * 32))
+    assert start.result(30)["session_status"] == "active"
 
 
 @pytest.mark.parametrize(("question", "answer"), [("x", "yes"), (str(uuid4()), "maybe")])
@@ -678,6 +716,33 @@ def test_a_poll_asks_about_the_parent_at_that_moment(
     end(gateway, parent, sandbox)
     time.sleep(sessions.FRESH_SECONDS)
     assert caller.poll(begun) == status
+
+
+def test_its_own_time_ends_it_too(
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+) -> None:
+    parent = approved(bastion, sandbox)
+    begun = covered(pool, caller, bastion, parent, duration_seconds="2")
+    assert changed(ask(caller, {id_of(begun): 1})) == {id_of(begun): {"status": "timeout", "version": 2}}
+    assert bastion.poll(parent) == "active"
+
+
+def test_it_is_shown_below_the_session_that_covers_it(
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+) -> None:
+    parent = approved(bastion, sandbox)
+    other = approved(at(gateway, OTHER), sandbox, "bob")
+    child = covered(pool, caller, bastion, parent)
+    found, _ = gateway.transaction(sessions.listing)
+    assert [str(each.id) for each, _, _ in found] == [id_of(parent), id_of(child), id_of(other)]
 
 
 def test_a_logout_ends_nothing_but_its_own_session(

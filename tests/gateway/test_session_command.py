@@ -5,13 +5,17 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pam_iampass.gateway import presence
+from pam_iampass.gateway.settings import GroupSettings
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.gateway.test_codes import Named
+from tests.gateway.test_presence import covered
 from tests.support.gateway import HOST, HostCaller, RunningGateway, settings_for
 from tests.support.gateway_command import GatewayCommand
 from tests.support.sandbox import HttpStatus
@@ -22,7 +26,10 @@ OTHER = "h-bbbbbbbbbbbb"
 @pytest.fixture
 def callers(place: GatewayCommand, tmp_path: Path) -> Iterator[list[HostCaller]]:
     """Two hosts of a gateway that serves meanwhile."""
-    settings = settings_for(place.conninfo, place.sandbox, tmp_path, key=bytes.fromhex("5a" * 32))
+    groups = {"servers": GroupSettings(admit=True, covered_by=frozenset({"servers"}))}
+    settings = settings_for(
+        place.conninfo, place.sandbox, tmp_path, key=bytes.fromhex("5a" * 32), groups=groups
+    )
     with RunningGateway(settings) as running:
         running.add_host()
         running.add_host(OTHER)
@@ -61,6 +68,25 @@ def test_the_sessions_of_all_hosts_are_shown_and_those_of_a_person_or_a_host(
     place.rows("UPDATE session SET person = 'carol' WHERE person = 'bob'")
     assert sessions_of(place, there) == [alice[1]]
     assert "1 session not shown" in place.said("session", "list")
+
+
+def test_a_covered_login_is_shown_below_the_one_that_covers_it_and_recorded(
+    place: GatewayCommand, callers: list[HostCaller], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "ANSWER_SECONDS", 20)
+    first, second = callers
+    parent = logged_in(place, first, "alice")
+    logged_in(place, second, "bob")
+    with ThreadPoolExecutor() as pool:
+        child = covered(pool, second, first, parent, service="sshd")
+    alice, covers, bob = place.told("session", "list")["sessions"]
+    assert (alice["user"], alice["parent"], bob["parent"]) == ("alice", None, None)
+    assert (covers["user"], covers["host"], covers["parent"]) == ("alice", f"name-of-{OTHER}", alice["id"])
+    assert f"+ {covers['id'][:8]}" in place.said("session", "list")
+    logged = place.said("log", "alice", "--outcome", "covered")
+    assert f"by the session {alice['id']} on name-of-{HOST}" in " ".join(logged.split())
+    assert place.said("session", "end", "alice") == "2 sessions ended.\n"
+    assert second.poll(child) == "closed"
 
 
 def test_an_end_reaches_all_hosts_and_iampass_and_is_a_record(
