@@ -94,6 +94,8 @@ class Gateway:
     """The sessions that this gateway polls."""
     doubted: set[uuid.UUID] = field(default_factory=set)
     """Approved sessions of which IAMPASS has just said something new to a host: they are polled soon."""
+    unanswered: dict[uuid.UUID, asyncio.Event] = field(default_factory=dict)
+    """The questions to hosts for whose answers a start waits here; set when there is one."""
     held: HeldCalls = field(default_factory=HeldCalls)
     """Calls that wait for a change of a session."""
 

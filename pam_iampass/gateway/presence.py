@@ -33,7 +33,6 @@ from pam_iampass.session.cover import strength
 TABLE = "question"
 ANSWER_SECONDS = 2
 """For which a login waits for hosts and IAMPASS, and for which a question can be answered."""
-_LOOK_SECONDS = 0.1
 _FOLLOW_SECONDS = 0.4
 """How often the sessions of covered logins are given the status of their parents."""
 MOST = 20
@@ -80,10 +79,7 @@ async def _parent(gateway: Gateway, host: Host, asked: AskedStart) -> HostSessio
             await insert(connection, TABLE, gateway.keys.sealed(TABLE, row))
             connection.after_commit.append(partial(gateway.held.asked, session.host))
             questions[id] = session
-    answers: Mapping[uuid.UUID, bool] = {}
-    while len(answers) < len(questions) and not any(answers.values()):
-        await asyncio.sleep(_LOOK_SECONDS)
-        answers = await _answers(gateway, questions)
+    answers = await _answers(gateway, questions) if questions else {}
     found = next((questions[id] for id, begins in answers.items() if begins), None)
     if found is not None and (await sessions.ask(gateway, found)).status is not Status.active:
         return None
@@ -145,7 +141,22 @@ def _is_active(session: HostSession, host: Host | None) -> bool:
 
 
 async def _answers(gateway: Gateway, questions: Mapping[uuid.UUID, HostSession]) -> dict[uuid.UUID, bool]:
-    """What hosts have answered. Raises Tampered."""
+    """What hosts have answered, once one has said yes, or all have answered. Raises Tampered."""
+    answered = asyncio.Event()
+    gateway.unanswered.update(dict.fromkeys(questions, answered))
+    try:
+        while True:
+            answered.clear()
+            found = await _answers_yet(gateway, questions)
+            if any(found.values()) or len(found) == len(questions):
+                return found
+            await answered.wait()
+    finally:
+        for id in questions:
+            del gateway.unanswered[id]
+
+
+async def _answers_yet(gateway: Gateway, questions: Mapping[uuid.UUID, HostSession]) -> dict[uuid.UUID, bool]:
     async with gateway.database.statement() as connection:
         rows = await many(
             connection, "SELECT * FROM question WHERE id = ANY(%s) AND answer IS NOT NULL", list(questions)
@@ -242,18 +253,29 @@ async def answer(gateway: Gateway, connection: Connection, host: str, id: uuid.U
         return False
     values: dict[str, Any] = gateway.keys.verified(TABLE, row, id=id, host=host, answer=None)
     await replace(connection, TABLE, "id", gateway.keys.sealed(TABLE, {**values, "answer": begins}))
+    connection.after_commit.append(partial(_wake, gateway, id))
     return True
 
 
-async def hosts_asked(connection: Connection) -> list[str]:
-    """The hosts that have questions to answer. Their calls are woken; the rows are verified then."""
-    rows = await many(
+async def look(gateway: Gateway, connection: Connection) -> None:
+    """Wake the calls of hosts that have questions to answer, and the starts of which another gateway has taken an
+    answer. The rows are verified then."""
+    for row in await many(
         connection,
         "SELECT DISTINCT host FROM question WHERE answer IS NULL"
         " AND asked_at > now() - make_interval(secs => %s)",
         ANSWER_SECONDS,
-    )
-    return [row["host"] for row in rows]
+    ):
+        gateway.held.asked(row["host"])
+    if gateway.unanswered:
+        statement = "SELECT id FROM question WHERE id = ANY(%s) AND answer IS NOT NULL"
+        for row in await many(connection, statement, list(gateway.unanswered)):
+            _wake(gateway, row["id"])
+
+
+def _wake(gateway: Gateway, id: uuid.UUID) -> None:
+    if id in gateway.unanswered:
+        gateway.unanswered[id].set()
 
 
 async def forget(connection: Connection) -> None:

@@ -293,15 +293,14 @@ async def _take_approved(gateway: Gateway, approved: _Approved) -> None:
 
 
 async def _look_for_changes(gateway: Gateway) -> None:
-    """Wake the calls that wait for what other gateways, or commands, have written."""
+    """Wake the calls that wait for what other gateways, commands or hosts have written."""
     while True:
         await asyncio.sleep(_CHANGES_SECONDS)
-        if len(gateway.held):
+        if len(gateway.held) or gateway.unanswered:
             with contextlib.suppress(*_FAILURES):
                 async with gateway.database.statement() as connection:
                     await gateway.held.look(connection)
-                    for host in await presence.hosts_asked(connection):
-                        gateway.held.asked(host)
+                    await presence.look(gateway, connection)
 
 
 async def _clean(gateway: Gateway) -> None:

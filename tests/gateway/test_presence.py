@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import database, hosts, people, presence, sessions
+from pam_iampass.gateway import database, hosts, metrics, people, presence, sessions
 from pam_iampass.gateway.database import Connection, DatabaseAway
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
@@ -170,6 +170,7 @@ def test_a_login_that_begins_in_an_approved_one_rings_no_phone(
     assert begun["covered"] == {"host": f"name-of-{BASTION}"}
     assert (begun["wait"], begun["version"]) == (25, 1)
     assert rings(sandbox) == 1
+    assert metrics.REGISTRY.get_sample_value("iampass_gateway_starts_total", {"answer": "covered"})
     child = gateway.session(begun)
     assert (child.parent, child.approved, child.upstream) == (UUID(id_of(parent)), False, None)
     assert child.expires_at <= gateway.session(parent).expires_at
