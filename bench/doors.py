@@ -29,21 +29,24 @@ class Login:
     received: bytearray = field(default_factory=bytearray)
 
 
-def hello(user: str) -> bytes:
-    """HELLO and ITEMS of a login through a service that has no prompt."""
+def hello(user: str, *arguments: str) -> bytes:
+    """HELLO, with the arguments of the module, and ITEMS of a login through a service that has no prompt."""
     items = {"user": user.encode(), "service": b"bench", "uid": b"0"}
-    return Hello(Phase.AUTHENTICATE, 0, ()).encode().encode() + encode_items(items).encode()
+    return Hello(Phase.AUTHENTICATE, 0, arguments).encode().encode() + encode_items(items).encode()
 
 
-def play(users: list[str], timeout: float, meanwhile: Callable[[], None] = lambda: None) -> list[Login]:
-    """Log all users in at once. `meanwhile` is called about every 10 ms to play the users."""
+def play(
+    users: list[str], timeout: float, meanwhile: Callable[[], None] = lambda: None, *arguments: str
+) -> list[Login]:
+    """Log all users in at once. `meanwhile` is called about every 10 ms to play the users; `arguments` are those of the
+    module."""
     selector = selectors.DefaultSelector()
     logins = []
     for user in users:
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(str(SOCKET))
         login = Login(user, began=time.monotonic())
-        connection.sendall(hello(user))
+        connection.sendall(hello(user, *arguments))
         connection.setblocking(False)
         selector.register(connection, selectors.EVENT_READ, login)
         logins.append(login)

@@ -79,14 +79,14 @@ _CALL_SECONDS = 35.0
 _SECRET = "secret-of-each-host"
 _KEPT_VERSION = 3
 _SETTINGS = """\
-names: [localhost]
+names: [localhost, 127.0.0.1]
 listen: 127.0.0.1:{port}
 monitoring: 127.0.0.1:{monitoring}
 database: {conninfo}
-application_id: bench
+application_id: {application}
 application_secret_file: {folder}/application-secret
 server: {iampass}
-server_ca_file: {folder}/ca.pem
+server_ca_file: {iampass_ca}
 key_file: {folder}/key
 ca_file: {folder}/ca.pem
 certificate_file: {folder}/server.pem
@@ -232,7 +232,7 @@ def _sync_ms(folder: Path) -> float:
     return 1000 * median(found)
 
 
-class _Gateway:
+class GatewayService:
     """The process of a gateway, on ports of its own."""
 
     def __init__(self, folder: Path, number: int, values: dict[str, object]) -> None:
@@ -273,6 +273,18 @@ class _Gateway:
         return int(float(text.split("\niampass_gateway_calls_held ")[1].split()[0]))
 
 
+def make_files(folder: Path, application_secret: str) -> None:
+    """The files of gateways: a CA, their certificate, the key of the database, the secret of the application."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(f"{folder}/ca.pem")
+    authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+        f"{folder}/server.pem"
+    )
+    (folder / "server.pem").chmod(0o600)
+    put(folder / "application-secret", application_secret, 0o600)
+    put(folder / "key", "5a" * 32, 0o600)
+
+
 def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -289,7 +301,7 @@ class _Site:
     iampass: int
     """Its process."""
     iampass_url: str
-    gateways: list[_Gateway]
+    gateways: list[GatewayService]
     hosts: int
     people: int
     kept: int
@@ -320,17 +332,13 @@ def _site(
 ) -> Iterator[_Site]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/var/lib")))
-        authority = trustme.CA()
-        authority.cert_pem.write_to_path(f"{folder}/ca.pem")
-        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(f"{folder}/server.pem")
-        (folder / "server.pem").chmod(0o600)
-        put(folder / "application-secret", "secret-of-the-application", 0o600)
-        put(folder / "key", "5a" * 32, 0o600)
+        make_files(folder, "secret-of-the-application")
         iampass = stack.enter_context(_process("iampass", str(folder)))
         assert iampass.stdout is not None
         url = f"https://localhost:{int(iampass.stdout.readline())}"
-        values = {"folder": folder, "iampass": url, "conninfo": postgres.new_database()}
-        found = [_Gateway(folder, number, values) for number in range(gateways)]
+        values = {"folder": folder, "iampass": url, "iampass_ca": f"{folder}/ca.pem", "application": "bench"}
+        values["conninfo"] = postgres.new_database()
+        found = [GatewayService(folder, number, values) for number in range(gateways)]
         asyncio.run(_populate(found[0].config, url, host_count, person_count, kept))
         for gateway in found:
             gateway.start()
