@@ -46,8 +46,8 @@ CONNECTION = (
 POLICY = f"""\
 gateways: [{", ".join(f'"https://{name}.{DOMAIN}:{PORT}"' for name in GATEWAYS)}]
 groups:
-  bastion: {{people: [staff], admit: true}}
-  web: {{people: [staff]}}
+  bastion: {{people: [staff], admit: true, codes: true}}
+  web: {{people: [staff], covered_by: [bastion]}}
 """
 #: All that is in iampass.yaml of the hosts.
 SETTINGS = "session: {keep: true, when_away: end, covers: {services: [sudo], for: 15m}}\n"
@@ -81,6 +81,10 @@ class Fleet:
 
     def ssh(self, user: str, host: str, *remote: str, options: tuple[str, ...] = ()) -> Terminal:
         """ssh from this machine to a host."""
+        return Terminal([*self.ssh_words(user, host, *options), *(remote or (WHO,))], timeout=PATIENCE)
+
+    def ssh_words(self, user: str, host: str, *options: str) -> list[str]:
+        """The command, without that for the host."""
         given = (
             "PreferredAuthentications=publickey,keyboard-interactive",
             "NumberOfPasswordPrompts=1",
@@ -88,8 +92,8 @@ class Fleet:
             "UserKnownHostsFile=/dev/null",
             "LogLevel=ERROR",
         )
-        words = ["ssh", "-F", "none", "-i", str(self._key), *(f"-o{each}" for each in given), *options]
-        return Terminal([*words, f"{user}@{ADDRESSES[host]}", *(remote or (WHO,))], timeout=PATIENCE)
+        words = ["ssh", "-F", "none", "-i", str(self._key), *(f"-o{each}" for each in given)]
+        return [*words, *options, f"{user}@{ADDRESSES[host]}"]
 
     @property
     def primary(self) -> Booted:
