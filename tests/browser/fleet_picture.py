@@ -13,6 +13,10 @@ _FRAMES = {
         "web1.example joins",
         "alice logs in to web1.example",
     ),
+    "approved once on the bastion: neither web1 nor web2 nor sudo there rings": (
+        "alice logs in to bastion.example",
+    ),
+    "alice walks away with her phone, and all three logins end": ("alice walks away",),
     "an attacker has taken over web1: what its key can do": (
         "web1.example was taken over",
         "The script rings alice",

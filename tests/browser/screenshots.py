@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tests.browser import fleet_picture, moving_picture
 from tests.browser.chromium import chromium
 from tests.sandbox.signer import Caller
-from tests.support.agent import RunningAgent
+from tests.support.agent import RunningAgent, running_enforcer
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
 from tests.support.pam_files import write
@@ -132,7 +132,7 @@ def main() -> None:
             try:
                 play(sandbox, sshd, folder, browser)
                 machine.change(session=demo_session.SETTINGS)
-                with demo_session.running_enforcer():
+                with running_enforcer():
                     frames = moving_picture.record(sandbox, "alice", PASSWORD)
                 (IMAGES / "session.svg").write_text(
                     moving_picture.animation(frames, "session"), encoding="utf-8"

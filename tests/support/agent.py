@@ -101,3 +101,18 @@ class RunningAgent:
         self.process = None
         for path in (SOCKET, CONTROL):
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def running_enforcer() -> Iterator[None]:
+    """The service that ends logins, where there is no systemd to start it."""
+    socket = Path(paths.ENFORCER_SOCKET)
+    socket.unlink(missing_ok=True)
+    with subprocess.Popen(["/usr/sbin/pam-iampass-enforcer", "--socket"]) as process:
+        until = time.monotonic() + 60
+        while not listeners(socket) and time.monotonic() < until:
+            time.sleep(0.02)
+        try:
+            yield
+        finally:
+            process.terminate()

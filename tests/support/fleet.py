@@ -1,4 +1,4 @@
-"""Hosts of a fleet: each with a network, files, processes and a name of its own, on one machine.
+"""Hosts of a fleet: each with a network, files, processes, control groups and a name of its own, on one machine.
 
 For the isolated root. `python -m tests.support.fleet` is what runs on a host.
 """
@@ -11,16 +11,33 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
-from tests.support.agent import RunningAgent
+from tests.support.agent import RunningAgent, running_enforcer
+from tests.support.control_group import ControlGroup
 from tests.support.sshd import Login, Sshd
 
 GATEWAY_ADDRESS = "10.77.0.1"
 _OWN = ("/etc", "/home", "/var/lib/iampass", "/var/lib/pam-iampass")
 """What a host has a copy of. /run and /tmp are empty at first."""
+_LOGIN = "/usr/local/lib/new-login"
+_NEW_LOGIN = """\
+#!/bin/sh
+# What logind does where there is systemd: the process that opens the session, and all that it starts, are in a control
+# group of their own, which no other user can enter.
+[ "$PAM_TYPE" = open_session ] || exit 0
+session=c$PPID
+scope=/sys/fs/cgroup/user.slice/user-$(id -u "$PAM_USER").slice/session-$session.scope
+mkdir -p "$scope"
+echo "$PPID" > "$scope/cgroup.procs"
+echo "XDG_SESSION_ID=$session" > /run/new-login
+"""
+_SESSION = f"""\
+session required pam_exec.so quiet {_LOGIN}
+session required pam_env.so conffile=/dev/null envfile=/run/new-login
+"""
 
 
 @contextlib.contextmanager
@@ -43,13 +60,15 @@ class FleetHost:
         self.name = name
         self.address = f"10.77.0.{10 + number}"
         self._sshd = Sshd(folder / name, keys=folder, address=self.address)
-        own = ("--mount", "--propagation", "private", "--net", "--uts", "--pid", "--fork", "--kill-child")
+        self._group = ControlGroup(f"{name}-{secrets.token_hex(4)}")
+        own = ("--mount", "--propagation", "private", "--net", "--uts", "--cgroup", "--pid", "--fork")
         program = [sys.executable, "-m", "tests.support.fleet", name, self.address, str(folder), *users]
         self._process = subprocess.Popen(
-            ["unshare", *own, "--mount-proc", "--", *program],
+            ["unshare", *own, "--kill-child", "--mount-proc", "--", *program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
+            preexec_fn=self._group.enter,
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -92,9 +111,27 @@ class FleetHost:
             check=False,
         )
 
-    def login(self, user: str, *remote: str, timeout: float) -> Login:
+    def login(self, user: str, *remote: str, options: tuple[str, ...] = (), timeout: float) -> Login:
         """A person logs in from the machine."""
-        return self._sshd.login(user, *remote, timeout=timeout)
+        return self._sshd.login(user, *remote, options=options, timeout=timeout)
+
+    def know(self, others: Iterable[FleetHost], user: str) -> None:
+        """The user goes on from here to other hosts, which ssh knows by the first parts of their names."""
+        names = "".join(
+            f"Host {each.name.partition('.')[0]}\nHostName {each.address}\nPort {each._sshd.port}\n"
+            for each in others
+        )
+        known = "".join(
+            (each._sshd.client_key.parent / each.name / "known-hosts").read_text() for each in others
+        )
+        script = f"""
+            cd ~{user}/.ssh
+            install -m 600 -o {user} {self._sshd.client_key} id_ed25519
+            echo '{names}' > /etc/ssh/ssh_config.d/fleet.conf
+            echo '{known}' > /etc/ssh/ssh_known_hosts
+        """
+        done = self.run("sh", "-euc", script)
+        assert done.returncode == 0, done.stdout
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[Executor]:
@@ -110,6 +147,7 @@ class FleetHost:
     def stop(self) -> None:
         """Stop it; nothing of it is left."""
         self._process.communicate(timeout=60)
+        self._group.remove(60)
 
 
 def main() -> None:
@@ -119,12 +157,19 @@ def main() -> None:
     socket.sethostname(name)
     Path("/etc/hostname").write_text(f"{name}\n")
     Path("/etc/machine-id").write_text(f"{secrets.token_hex(16)}\n")
+    with Path("/etc/hosts").open("a") as names:
+        names.write(f"127.0.1.1 {name}\n")
     print("has its files", flush=True)
     sys.stdin.readline()
     _run("ip", "link", "set", "lo", "up")
     _run("ip", "address", "add", f"{address}/24", "dev", "eth0")
     _run("ip", "link", "set", "eth0", "up")
-    with RunningAgent(), Sshd(Path(folder) / name, keys=Path(folder), address=address) as sshd:
+    _prepare_logins(name, users)
+    with (
+        RunningAgent(),
+        running_enforcer(),
+        Sshd(Path(folder) / name, keys=Path(folder), address=address) as sshd,
+    ):
         for user in users:
             sshd.admit(user)
         print(sshd.port, flush=True)
@@ -149,6 +194,21 @@ def _take_files() -> None:
         _run("mount", "--bind", str(own / folder.lstrip("/")), folder)
     _run("mount", "-t", "tmpfs", "-o", "mode=1777", "tmp", "/tmp")
     _run("mount", "--rbind", str(run), "/run")
+
+
+def _prepare_logins(name: str, users: Iterable[str]) -> None:
+    """Give each login a control group, and a prompt with the host's name; show no message of the day."""
+    _run("mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup")
+    program, sshd = Path(_LOGIN), Path("/etc/pam.d/sshd")
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(_NEW_LOGIN)
+    program.chmod(0o755)
+    lines = [line for line in sshd.read_text().splitlines(True) if "pam_motd" not in line]
+    lines.insert(lines.index("@include common-session\n"), _SESSION)
+    sshd.write_text("".join(lines))
+    Path("/etc/profile.d/prompt.sh").write_text(f"PS1='{name.partition('.')[0]}$ '\n")
+    for user in users:
+        Path(f"/home/{user}/.hushlogin").touch()
 
 
 def _run(*words: str) -> None:

@@ -1,4 +1,4 @@
-"""`make demo FLEET=1`: a gateway with a real PostgreSQL, three hosts that join it, logins, and a thief on a host.
+"""`make demo FLEET=1`: a gateway with a real PostgreSQL, hosts that join it, logins, and a thief on one of them.
 
 The hosts are in network and mount namespaces of their own. The exit status is 0 only if all went as expected.
 """
@@ -36,9 +36,16 @@ from tests.system.demo import REMOTE_COMMAND, indented, paint
 
 GATEWAY = "gateway.example"
 URL = f"https://{GATEWAY}:8443"
-POLICY = "groups: {web: {people: [staff]}, db: {people: [dba]}}\n"
+POLICY = """\
+groups:
+  bastion: {people: [staff], admit: true}
+  web: {people: [staff], covered_by: [bastion]}
+  db: {people: [dba]}
+"""
+SETTINGS = "session: {keep: true, when_away: end, covers: {services: [sudo], for: 15m}}"
 PEOPLE = {"alice": "staff", "bob": "dba"}
-HOSTS = {"web1.example": "web", "web2.example": "web", "db1.example": "db"}
+PASSWORD = "correct horse"
+HOSTS = {"bastion.example": "bastion", "web1.example": "web", "web2.example": "web", "db1.example": "db"}
 TRIES = 12
 SECONDS = 60.0
 _FIELDS = ("OUTCOME", "RESULT", "USER", "SERVICE", "RHOST", "REASON")
@@ -147,8 +154,10 @@ def join_all(fleet: Fleet) -> None:
         terms = ("--group", group, "--name", host, "--network", f"{fleet.hosts[host].address}/32")
         made = json.loads(fleet.gateway("host", "invite", *terms, "--json", shown=False))
         indented([f"gateway# pam-iampass-gateway host invite {' '.join(terms)}"], "|")
-        joined = fleet.on(host, "pam-iampass", "join", made["url"], made["invite"])
-        fleet.judge(joined and fleet.on(host, "pam-iampass", "setup", "sshd", last=2))
+        right = fleet.on(host, "pam-iampass", "join", made["url"], made["invite"])
+        if group == "bastion":
+            fleet.gateway("host", "admit", host)
+        fleet.judge(right and fleet.on(host, "pam-iampass", "setup", "sshd", last=2))
 
 
 def log_in_all(fleet: Fleet) -> None:
@@ -159,6 +168,67 @@ def log_in_all(fleet: Fleet) -> None:
         fleet.log_in(user, host, "approved", gets_in=True)
     fleet.title("alice is not of those who may log in to db1.example: her phone stays silent")
     fleet.log_in("alice", "db1.example", "unlisted", gets_in=False)
+
+
+def go_on(fleet: Fleet) -> None:
+    """alice goes on from the bastion to two hosts, and becomes root there; then she leaves with her phone."""
+    fleet.title("bastion, web1 and web2 keep the sessions of logins, and sudo asks the phone, too")
+    hosts = [f"{name}.example" for name in ("bastion", "web1", "web2")]
+    for host in hosts:
+        settings = ("sh", "-c", f"echo '{SETTINGS}' > /etc/iampass/iampass.yaml")
+        fleet.judge(fleet.on(host, *settings) and fleet.on(host, "pam-iampass", "setup", "sudo", last=1))
+
+    fleet.title(
+        "alice logs in to bastion.example, approves, and goes on to web1 and web2: no phone rings again"
+    )
+    sandbox, shown = fleet.sandbox, 0
+    sandbox.auto = "ask"
+    before = len(sandbox.sessions)
+    indented(["$ ssh alice@bastion"], "|")
+    terminal = fleet.hosts["bastion.example"].login(
+        "alice", options=("RequestTTY=force",), timeout=2 * SECONDS
+    )
+
+    def announce(step: str) -> None:
+        nonlocal shown
+        screen = terminal.shown
+        indented([*(line for line in screen[shown:].split("\n") if line.strip()), f"({step})"], "|")
+        shown = len(screen)
+
+    session = _waiting(sandbox, before)
+    announce("alice approves")
+    sandbox.approve(session)
+    right = True
+    for host in ("web1", "web2"):
+        terminal.expect_exact("bastion$ ")
+        terminal.sendline(f"ssh {host}")
+        terminal.expect_exact(f"{host}$ ")
+        terminal.sendline("sudo -k id")
+        terminal.expect("password for alice: ")
+        terminal.sendline(PASSWORD)
+        terminal.expect_exact("uid=0(root)")
+        terminal.expect_exact(f"{host}$ ")
+        right = right and len(sandbox.sessions) == before + 1
+        announce("the phone has stayed silent")
+        terminal.send(
+            "\r~~\x1a"
+        )  # back to the bastion, where this ssh waits; the first ~ is for the ssh to there
+    terminal.expect_exact("bastion$ ")
+    fleet.gateway("session", "list", "alice")
+    fleet.judge(right and len(sandbox.sessions) == before + 1)
+
+    fleet.title("alice walks away with her phone: all three logins end")
+    sandbox.walk_away(session)
+    indented(["(I walk away, says the phone page)"], "|")
+    terminal.finish()
+    announce("the logins are over")
+    fleet.gateway("session", "list", "alice")
+    left = 0
+    for host in hosts:
+        fleet.on(host, "pam-iampass", "session", "list")
+        listed = fleet.hosts[host].run("pam-iampass", "session", "list", "--json").stdout
+        left += len(json.loads(listed)["sessions"])
+    fleet.judge(left == 0)
 
 
 @dataclass
@@ -318,12 +388,13 @@ def shut_out(fleet: Fleet, thief: Thief, inside: Executor, begun: Any) -> None:
 
 def main() -> int:
     """Set everything up, run the scenes, and print the summary."""
-    print("This runs in a temporary copy of this machine and takes less than a minute.", flush=True)
+    print("This runs in a temporary copy of this machine and takes about two minutes.", flush=True)
     with contextlib.ExitStack() as running:
         fleet = _set_up(running)
         set_up_people(fleet)
         join_all(fleet)
         log_in_all(fleet)
+        go_on(fleet)
         thief = take_over(fleet, "web1.example")
         inside = running.enter_context(fleet.hosts["web1.example"].inside())
         begun = attack(fleet, thief, inside)
@@ -344,7 +415,8 @@ def _set_up(running: contextlib.ExitStack) -> Fleet:
     journald = running.enter_context(Journald())
     machine = Installation()
     for user in PEOPLE:
-        machine.add_user(user)
+        machine.add_user(user, PASSWORD)
+        Path(f"/etc/sudoers.d/{user}").write_text(f"{user} ALL=(ALL) ALL\n")
     folder = Path(tempfile.mkdtemp(dir="/var/lib"))
     subprocess.run(
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "client-key")], check=True
@@ -360,6 +432,8 @@ def _set_up(running: contextlib.ExitStack) -> Fleet:
     postgres, sandbox = running.enter_context(initialised(POLICY, GATEWAY))
     running.enter_context(serving(subprocess.DEVNULL))
     _wait_all(hosts.values())
+    others = [host for name, host in hosts.items() if name != "bastion.example"]
+    hosts["bastion.example"].know(others, "alice")
     print(f"A gateway serves at {URL}. Its IAMPASS is a sandbox, which no host can reach. Its people and")
     print(f"hosts are in PostgreSQL. {', '.join(HOSTS)} have a network and files of their own.")
     return Fleet(hosts, sandbox, journald, postgres, [])

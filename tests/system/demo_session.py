@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pam_iampass.sandbox.sessions import SandboxSession
-from pam_iampass.system import paths
-from tests.support.agent import RunningAgent, listeners
+from tests.support.agent import RunningAgent, running_enforcer
 from tests.support.journald import Journald
 from tests.support.sandbox import Sandbox
 from tests.support.sshd import Sshd
@@ -23,21 +19,6 @@ TITLE = "A session that lasts as long as the login: sudo needs no approval of it
 EXPECTED = ("approved", "session_opened", "covered", "session_away", "session_ended")
 SHELL = r"[$] $"
 _PATIENCE = 60.0
-
-
-@contextlib.contextmanager
-def running_enforcer() -> Iterator[None]:
-    """The service that ends logins, where there is no systemd to start it."""
-    socket = Path(paths.ENFORCER_SOCKET)
-    socket.unlink(missing_ok=True)
-    with subprocess.Popen(["/usr/sbin/pam-iampass-enforcer", "--socket"]) as process:
-        until = time.monotonic() + _PATIENCE
-        while not listeners(socket) and time.monotonic() < until:
-            time.sleep(0.02)
-        try:
-            yield
-        finally:
-            process.terminate()
 
 
 @dataclass(frozen=True)
