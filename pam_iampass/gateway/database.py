@@ -20,7 +20,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from datetime import datetime
@@ -58,8 +58,21 @@ class Connection(psycopg.AsyncConnection[DictRow]):
         self.after_commit: list[Callable[[], None]] = []
         self.used_at = -math.inf
         """`time.monotonic()` at the end of its last transaction."""
+        self.history = ("", 0)
+        """The system of its server, which a standby shares, and its timeline, which counts promotions."""
         self._before: list[bytes] = []
         self._merging: psycopg.AsyncClientCursor[DictRow] | None = None
+
+    @classmethod
+    async def connect(  # type: ignore[override]
+        cls, conninfo: str = "", *, primary: Primary, **options: Any
+    ) -> Connection:
+        """A connection to the primary, as the pool makes it. Raises psycopg.Error."""
+
+        async def connect(server: str) -> Connection:
+            return await super(Connection, cls).connect(server, **options)
+
+        return await primary.connect(connect)
 
     def begin(self) -> None:
         """Begin a transaction with the next statement."""
@@ -104,6 +117,70 @@ class Connection(psycopg.AsyncConnection[DictRow]):
         if self._merging is None:  # after all types were registered
             self._merging = psycopg.AsyncClientCursor(self)
         return self._merging.mogrify(statement, values).encode()
+
+
+class Primary:
+    """Which of the servers of a connection string takes what is written.
+
+    `target_session_attrs=read-write` also takes a primary that does not know that its standby was promoted, such as one
+    whose machine was started again. A promotion begins a new timeline: of servers of one system, the one with the
+    latest is the primary. A process connects to all servers first, and to one that was the primary before never again.
+    """
+
+    def __init__(self, conninfo: str) -> None:
+        self._servers = _servers(conninfo)
+        """The one that was the primary last comes first: others may take long to refuse."""
+        self.history = ("", 0)
+        """As of a Connection."""
+
+    async def connect(self, connect: Callable[[str], Awaitable[Connection]]) -> Connection:
+        """A connection to the primary, of those that `connect` makes. Raises psycopg.Error."""
+        looks_at_all = not self.history[0]
+        found: Connection | None = None
+        failure: psycopg.Error = psycopg.OperationalError("the connection string names no server")
+        for server in tuple(self._servers):
+            try:
+                connection = await connect(server)
+            except psycopg.Error as error:
+                failure = error
+                continue
+            try:
+                await _learn_history(connection)
+                if not self._is_newer(connection, found):
+                    raise psycopg.OperationalError("this server is not the primary any more")
+            except psycopg.Error as error:
+                failure = error
+                await connection.close()
+                continue
+            if found is not None:
+                await found.close()
+            found, self.history = connection, connection.history
+            self._servers.remove(server)
+            self._servers.insert(0, server)
+            if not looks_at_all:
+                break
+        if found is None:
+            raise failure
+        return found
+
+    def _is_newer(self, connection: Connection, found: Connection | None) -> bool:
+        """Whether a connection is to be used, and not another one that was found for the same purpose."""
+        is_same_system = connection.history[0] == self.history[0]
+        if found is not None:
+            return is_same_system and connection.history > found.history
+        return not is_same_system or connection.history >= self.history
+
+
+async def _learn_history(connection: Connection) -> None:
+    # Not by `execute` of this connection, whose types are not registered yet.
+    cursor = await connection.cursor().execute(
+        "SELECT system_identifier::text AS system,"
+        " ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int AS timeline"
+        " FROM pg_control_system()"
+    )
+    row = await cursor.fetchone()
+    assert row is not None  # noqa: S101 - the function returns a row
+    connection.history = (row["system"], row["timeline"])
 
 
 Address = Union[str, tuple[str, int]]
@@ -176,16 +253,16 @@ class Database:
             # A pooler may not pass these on (docs/gateway.md): doctor looks.
             options=f"-c timezone=UTC -c lock_timeout={LOCK_TIMEOUT} -c idle_in_transaction_session_timeout=60s",
         )
+        self._primary = Primary(self._conninfo)
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self._conninfo,
             connection_class=Connection,
-            # A pooler in between knows no prepared statements.
-            kwargs={"row_factory": _row, "prepare_threshold": None, "autocommit": True},
+            kwargs=self._options(),
             min_size=1,
             max_size=connections,
             timeout=CONNECT_SECONDS,
             # A connection that has died while it was idle is replaced before it is used.
-            check=_check,
+            check=self._check,
             # An attempt waits twice as long after each failure. Given up so soon, the next caller that needs a
             # connection begins a new one: otherwise it would be half as long as the outage until one is made again.
             reconnect_timeout=2.0,
@@ -195,6 +272,15 @@ class Database:
         self._share = max(1, connections // 2)
         self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._for_requests = asyncio.Semaphore(max(1, connections - _OWN_CONNECTIONS))
+
+    def _options(self) -> dict[str, Any]:
+        """Of a connection. A pooler in between knows no prepared statements."""
+        return {
+            "primary": self._primary,
+            "row_factory": _row,
+            "prepare_threshold": None,
+            "autocommit": True,
+        }
 
     async def __aenter__(self) -> Database:
         await self._pool.open()
@@ -227,6 +313,15 @@ class Database:
         async with self._held() as connection:
             with _known(connection):
                 yield connection
+
+    @asynccontextmanager
+    async def aside(self) -> AsyncIterator[Connection]:
+        """A connection beside the pool, for statements that show why all of the pool hang. Raises psycopg.Error."""
+        connection = await Connection.connect(self._conninfo, **self._options())
+        try:
+            yield connection
+        finally:
+            await connection.close()
 
     @asynccontextmanager
     async def _held(self) -> AsyncIterator[Connection]:
@@ -271,6 +366,17 @@ class Database:
             why = "it cannot be reached" if unreachable else _line(error) or "all are in use"
             away = DatabaseAway(f"no connection to the database: {why}", unreachable=unreachable)
             raise _counted(away) from None
+
+    async def _check(self, connection: Connection) -> None:
+        """Raises OperationalError if the connection has ended, or its server is not the primary any more. PostgreSQL
+        says nothing on an idle one unless it ends it, so that one in frequent use costs no question to the database."""
+        if connection.history != self._primary.history:
+            await connection.close()  # one that works stays in the pool
+            raise psycopg.OperationalError("another server was promoted")
+        poller = select.poll()
+        poller.register(connection.fileno(), select.POLLIN)
+        if poller.poll(0) or time.monotonic() - connection.used_at > _ASKED_AFTER_SECONDS:
+            await AsyncConnectionPool.check_connection(connection)
 
     def connections(self) -> Mapping[str, int]:
         """How many connections there are (`pool_size`), are free (`pool_available`), and may be (`pool_max`), and how
@@ -327,15 +433,6 @@ async def _configure(connection: Connection) -> None:
     connection.adapters.register_dumper(dict, JsonbDumper)
 
 
-async def _check(connection: Connection) -> None:
-    """Raises OperationalError if the connection has ended. PostgreSQL says nothing on an idle one unless it ends it, so
-    that one in frequent use costs no question to the database."""
-    poller = select.poll()
-    poller.register(connection.fileno(), select.POLLIN)
-    if poller.poll(0) or time.monotonic() - connection.used_at > _ASKED_AFTER_SECONDS:
-        await AsyncConnectionPool.check_connection(connection)
-
-
 async def is_unreachable(conninfo: str) -> bool:
     """Whether each address of the database refuses connections, has no route, or does not answer TCP."""
     for address in _addresses(conninfo):
@@ -365,16 +462,24 @@ async def _reach(address: Address) -> None:
     (await tcp.first_reachable(found, Deadline.after(CONNECT_SECONDS))).close()
 
 
+def _servers(conninfo: str) -> list[str]:
+    """A connection string for each server that this one names."""
+    values = conninfo_to_dict(conninfo)
+    values.setdefault("host", os.environ.get("PGHOST"))
+    given = {name: str(values[name]).split(",") for name in ("host", "hostaddr", "port") if values.get(name)}
+    several = max((len(given[name]) for name in ("host", "hostaddr") if name in given), default=1)
+    return [
+        make_conninfo(conninfo, **{name: each[min(at, len(each) - 1)] for name, each in given.items()})
+        for at in range(several)
+    ]
+
+
 def _addresses(conninfo: str) -> list[Address]:
     """Where libpq connects to."""
-    values = conninfo_to_dict(conninfo)
-    hosts = str(
-        values.get("hostaddr") or values.get("host") or os.environ.get("PGHOST") or "/var/run/postgresql"
-    )
-    ports = str(values.get("port") or os.environ.get("PGPORT") or "5432").split(",")
     found: list[Address] = []
-    for number, host in enumerate(hosts.split(",")):
-        port = ports[number] if number < len(ports) else ports[-1]
+    for server in map(conninfo_to_dict, _servers(conninfo)):
+        host = str(server.get("hostaddr") or server.get("host") or "/var/run/postgresql")
+        port = str(server.get("port") or os.environ.get("PGPORT") or "5432")
         found.append(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, int(port)))
     return found
 

@@ -12,7 +12,9 @@ import re
 import socket
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import psycopg
 from aiohttp import web
@@ -125,30 +127,50 @@ async def _look(gateway: Gateway) -> Look:
     except WrongSchema:
         return Look(("the tables of the database are older than this gateway: pam-iampass-gateway migrate",))
     except DatabaseAway as away:
-        return Look(("the database cannot be reached" if away.unreachable else "the database has failed",))
+        if away.unreachable:
+            return Look(("the database cannot be reached",))
+        return await _look_aside(gateway)
     except (DatabaseError, psycopg.Error):
         return Look(("the database has failed",))
     assert row is not None  # noqa: S101 - a SELECT without FROM has a row
     problems = ["the database is read-only"] if row["read_only"] else []
     if gateway.restored:
         problems.append("the database is an old copy: pam-iampass-gateway restored")
-    commits = "do not wait for a standby"
-    wanted = _wanted(row["names"])
-    if wanted:
-        there = row["synchronous"] if row["may_see_which"] else row["connected"]
-        commits = f"wait for {wanted} synchronous, and {there} connected, standbys"
-        if there < wanted or row["hang"]:
-            problems.append(f"commits hang: they {commits}")
-        elif not row["may_see_which"]:
-            commits += "; GRANT pg_read_all_stats says which of these are synchronous"
+    commits, hanging = _commits(row)
     return Look(
-        tuple(problems),
+        (*problems, *hanging),
         commits,
         row["hang"],
         {status.value: 0 for status in HostStatus} | {each["status"]: each["count"] for each in hosts},
         dict.fromkeys(("queued", "starting", "on_phone", "approved"), 0)
         | {each["waits_for"]: each["count"] for each in sessions},
     )
+
+
+async def _look_aside(gateway: Gateway) -> Look:
+    """Whether all connections are in use by commits that hang."""
+    problems, commits, hang = ["the database has failed"], "not known", 0
+    with suppress(psycopg.Error):
+        async with gateway.database.aside() as connection:
+            row = await one(connection, _COMMITS, _HANGS_SECONDS)
+        if row is not None:
+            commits, hanging = _commits(row)
+            problems, hang = hanging or problems, row["hang"]
+    return Look(tuple(problems), commits, hang)
+
+
+def _commits(row: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """For what commits wait, and whether they hang."""
+    wanted = _wanted(row["names"])
+    if not wanted:
+        return "do not wait for a standby", []
+    there = row["synchronous"] if row["may_see_which"] else row["connected"]
+    commits = f"wait for {wanted} synchronous, and {there} connected, standbys"
+    if there < wanted or row["hang"]:
+        return commits, [f"commits hang: they {commits}"]
+    if not row["may_see_which"]:
+        commits += "; GRANT pg_read_all_stats says which of these are synchronous"
+    return commits, []
 
 
 def _wanted(names: str) -> int:

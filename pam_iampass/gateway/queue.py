@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from dataclasses import replace
 
 import psycopg
@@ -45,18 +46,22 @@ async def take_turns(gateway: Gateway) -> None:
 
 async def take_turn(gateway: Gateway, name: str) -> None:
     """Start the request of a person whose turn it is, if there is one. Raises DatabaseError and Tampered."""
+    began = time.monotonic()
     async with gateway.database.transaction() as connection:
         started = await _next(gateway, connection, await turns.locked(connection, name))
     if started is not None:
-        session, person = started
+        session, person, patience = started
         key = (session.host, str(session.id))
-        task = asyncio.create_task(sessions.made(gateway, session, person))
+        task = asyncio.create_task(sessions.made(gateway, session, person, began + patience))
         gateway.starts[key] = task
         task.add_done_callback(lambda _: gateway.starts.pop(key))
 
 
-async def _next(gateway: Gateway, connection: Connection, before: Turns) -> tuple[HostSession, Person] | None:
-    """The session that is `starting` now, and its person; None if there is none. Those that may not start are ended."""
+async def _next(
+    gateway: Gateway, connection: Connection, before: Turns
+) -> tuple[HostSession, Person, float] | None:
+    """The session that is `starting` now, its person, and for how many seconds the login waits; None if there is none.
+    Those that may not start are ended."""
     for late in before.overdue:
         await _refuse(gateway, connection, late, Throttled.of(Refusal(Cause.NO_TURN)))
     state, started = before.state, None
@@ -71,7 +76,7 @@ async def _next(gateway: Gateway, connection: Connection, before: Turns) -> tupl
         else:
             state = throttle.left(state, login, before.now, failed=False)
     await turns.write(connection, replace(before, written=before.state), state)
-    return started
+    return None if started is None or login is None else (*started, login.until - before.now)
 
 
 async def _started(

@@ -60,11 +60,12 @@ _LOOKED_SECONDS = 1.0
 
 async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
     """Have a person asked on the phone."""
+    came_at = time.monotonic()
     credentials = Credentials.of(request)
     try:
         host = await signed_by_host(gateway, request)
         asked = AskedStart.of(request)
-        found = await sessions.start(gateway, host.id, asked, presence.cover)
+        found = await sessions.start(gateway, host.id, asked, presence.cover, came_at)
     except RefusedRequest as refusal:
         if refusal.reason != "STALE_TIMESTAMP":
             raise

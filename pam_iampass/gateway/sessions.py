@@ -380,11 +380,13 @@ def is_request_id(text: str) -> bool:
 
 
 async def start(
-    gateway: Gateway, host: str, asked: AskedStart, cover: Cover
+    gateway: Gateway, host: str, asked: AskedStart, cover: Cover, came_at: float
 ) -> HostSession | Reason | Throttled:
     """Have a person asked, or find what became of an earlier call with the same request id.
 
     The request is made in a task of its own: it goes on if the host hangs up.
+
+    :param came_at: the `time.monotonic()` of the call. The database may have held it up since.
     """
     key = (host, asked.request_id or str(uuid.uuid4()))
     own = sum(each == host for each, _ in gateway.starts)
@@ -392,7 +394,7 @@ async def start(
         return await refused(gateway, host, asked, Reason.HOST_THROTTLED)  # the rest is for other hosts
     while key in gateway.starts:
         await asyncio.wait([gateway.starts[key]])
-    task = asyncio.create_task(_start(gateway, host, asked, cover))
+    task = asyncio.create_task(_start(gateway, host, asked, cover, came_at))
     gateway.starts[key] = task
     task.add_done_callback(lambda _: gateway.starts.pop(key))
     return await asyncio.shield(task)
@@ -409,7 +411,7 @@ async def refused(gateway: Gateway, host: str, asked: AskedStart, reason: Reason
 
 
 async def _start(
-    gateway: Gateway, host: str, asked: AskedStart, cover: Cover
+    gateway: Gateway, host: str, asked: AskedStart, cover: Cover, came_at: float
 ) -> HostSession | Reason | Throttled:
     try:
         try:
@@ -422,7 +424,7 @@ async def _start(
         return Reason.DATABASE_AWAY
     if person is None or not isinstance(session, HostSession):
         return session
-    return await made(gateway, session, person)
+    return await made(gateway, session, person, came_at + asked.patience * (1 - LEAST_LEFT))
 
 
 Cover = Callable[[Gateway, Host, AskedStart], Awaitable[Union[HostSession, None]]]
@@ -682,8 +684,13 @@ def ring_deadline(moment: datetime, deadline: datetime, expires_at: datetime) ->
     return max(deadline, may_ring) + timedelta(seconds=_START_SECONDS)
 
 
-async def made(gateway: Gateway, session: HostSession, person: Person) -> HostSession | Reason:
-    """Call IAMPASS for a row `starting` that was committed, and write down what it has said."""
+async def made(
+    gateway: Gateway, session: HostSession, person: Person, waits_until: float
+) -> HostSession | Reason:
+    """Call IAMPASS for a row `starting` that was committed, and write down what it has said.
+
+    :param waits_until: the `time.monotonic()` at which the login gives up. The commit may have waited for a standby.
+    """
     methods = [AuthenticationMethod[name] for name in session.methods]
     duration = max(round((session.expires_at - session.began_at).total_seconds()), 1)
     call = gateway.iampass.application.start(person.token, methods, duration)
@@ -691,8 +698,12 @@ async def made(gateway: Gateway, session: HostSession, person: Person) -> HostSe
     columns: dict[str, Any] = {"state": State.STARTING.value, "reason": Reason.TRY_AGAIN.name}
     error = ""
     try:
-        answer: Session = await gateway.iampass.call(call, _START_SECONDS, Lane.decisions)
-        begun = answer
+        if time.monotonic() < waits_until:
+            answer: Session = await gateway.iampass.call(call, _START_SECONDS, Lane.decisions)
+            begun = answer
+        else:
+            error = "the database took so long that the login has given up"
+            columns["state"] = State.NOT_STARTED.value
     except IampassError as failure:
         error = str(failure)
         columns["reason"] = Reason.IAMPASS_AWAY.name

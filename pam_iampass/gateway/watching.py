@@ -138,7 +138,8 @@ async def _look(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[
         for row in await many(
             connection,
             "SELECT session.id, session.status, host.status = 'active' AS may_ask,"
-            " extract(epoch FROM clock_timestamp() - began_at)::float8 AS age"
+            # The clock of a server that was promoted may be behind.
+            " greatest(extract(epoch FROM clock_timestamp() - began_at), 0)::float8 AS age"
             " FROM session LEFT JOIN host ON host.id = session.host"
             " WHERE session.state = 'open' AND session.status IN ('pending', 'identifying')",
         ):

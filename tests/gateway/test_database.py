@@ -257,6 +257,34 @@ def test_one_address_that_accepts_is_enough(postgres: Postgres) -> None:
     assert asyncio.run(is_unreachable("host=/nonexistent,127.0.0.1 port=1 dbname=x"))
 
 
+def test_a_server_that_was_the_primary_before_another_one_is_not_used(conninfo: str) -> None:
+    async def use(database: Database) -> None:
+        async with database.transaction() as connection:
+            await connection.execute("SELECT 1")
+        system, timeline = database._primary.history
+        database._primary.history = (system, timeline + 1)  # as if another server had been promoted
+        with pytest.raises(DatabaseAway) as away:
+            async with database.transaction() as connection:
+                await connection.execute("SELECT 1")
+        assert not away.value.unreachable
+        database._primary.history = (system, timeline)
+        async with database.transaction() as connection:
+            await connection.execute("SELECT 1")
+
+    run(conninfo, use)
+
+
+def test_of_two_names_of_one_server_the_first_is_used(conninfo: str) -> None:
+    """As of two poolers before it."""
+
+    async def names(database: Database) -> set[str]:
+        async with database.transaction() as first, database.transaction() as second:
+            return {first.info.host, second.info.host}
+
+    both = conninfo.replace("host=127.0.0.1", "host=127.0.0.1,localhost")
+    assert run(both, names) == {"127.0.0.1"}
+
+
 def test_no_descriptors_left_is_a_failure_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     async def none_left(address: object) -> None:
         raise OSError(24, "Too many open files")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 
 from pam_iampass.client.status import Status
 from pam_iampass.gateway import leases, sessions, watching
+from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.sessions import State
 from pam_iampass.session.schedule import PAUSE
 from tests.client.connect_proxy import connect_proxy
@@ -161,6 +164,26 @@ def test_a_gateway_that_is_alone_keeps_its_sessions_while_it_does_not_reach_iamp
             assert holder(alone) == before
             with connect_proxy(there, port=urlsplit(proxy.url).port or 0):
                 assert HostCaller(alone).answer(begun) == "active"
+
+
+def test_a_request_is_polled_although_it_began_later_than_the_database_says_it_is_now(
+    make: Callable[..., RunningGateway], sandbox: Sandbox
+) -> None:
+    """As after the promotion of a standby whose clock is behind."""
+
+    async def shift(gateway: Gateway, connection: Connection) -> None:
+        locked = await sessions._locked(gateway, connection, session)
+        ahead = {name: locked[name] + timedelta(minutes=10) for name in ("began_at", "deadline")}
+        await sessions._change(gateway, connection, locked, **ahead)
+
+    with make() as first:
+        first.populate()
+        begun = HostCaller(first).ask("alice").authentication
+        session = first.session(begun).id
+        first.transaction(shift)
+    with make() as second:
+        sandbox.approve("token-of-alice")
+        wait_until(partial(is_now, second, begun, Status.active), "it is not polled", TAKEN_OVER)
 
 
 def test_what_is_said_under_a_lease_that_another_gateway_has_now_is_not_written(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -20,6 +21,7 @@ from pam_iampass.gateway.settings import GroupSettings
 from tests.sandbox.signer import signed
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
 from tests.support.gateway_process import POINTS, GatewayProcess
+from tests.support.postgres import Postgres, synchronous
 from tests.support.sandbox import Hang, Sandbox, SessionState, Slow
 
 OTHER = "h-bbbbbbbbbbbb"
@@ -615,3 +617,18 @@ def test_what_is_done_for_a_host_is_of_its_share(gateway_server: RunningGateway,
     seen.clear()
     caller.end(begun)
     assert seen - {None} == {"127.0.0.1", HOST}
+
+
+def test_no_phone_rings_for_a_login_that_has_given_up_while_a_commit_waited_for_a_standby(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, postgres: Postgres
+) -> None:
+    with ThreadPoolExecutor() as pool:
+        with synchronous(postgres, "standby"):
+            start = pool.submit(caller.ask, "alice", timeout="2")
+            time.sleep(4.0)
+        assert start.result().authentication["reason"] == "TRY_AGAIN"
+    assert sandbox.sessions == ()
+    (session,) = gateway_server.rows("SELECT state FROM session")
+    assert session["state"] == "not_started"
+    (record,) = [each for each in gateway_server.records if each["kind"] == "decision"]
+    assert (record["outcome"], "given up" in record["reason"]) == ("unavailable", True)

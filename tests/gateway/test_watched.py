@@ -9,8 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -25,7 +24,7 @@ from pam_iampass.gateway import monitoring, sessions
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.monitoring import Monitor
 from tests.support.gateway import HOST, HostCaller, RunningGateway
-from tests.support.postgres import Postgres
+from tests.support.postgres import Postgres, synchronous
 from tests.support.prometheus import GATEWAY_RULES, Scrape, alerts_in, complaints, firing
 from tests.support.sandbox import Fault, HttpStatus, Sandbox
 
@@ -155,23 +154,6 @@ def test_a_database_that_cannot_be_written_to_is_not_ready(watcher: Watcher, pos
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
         )
     assert not watcher.ready()["ready"]
-
-
-@contextmanager
-def synchronous(postgres: Postgres, names: str) -> Iterator[None]:
-    """The server's commits wait for these standbys, which do not exist."""
-
-    def system(statement: str) -> None:
-        with psycopg.connect(postgres.conninfo("postgres"), autocommit=True) as connection:
-            connection.execute(statement.encode())
-            connection.execute("SELECT pg_reload_conf()")
-
-    system(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
-    try:
-        time.sleep(0.3)
-        yield
-    finally:
-        system("ALTER SYSTEM RESET synchronous_standby_names")
 
 
 def test_it_says_whether_a_commit_would_hang(watcher: Watcher, postgres: Postgres) -> None:

@@ -1679,6 +1679,36 @@ MUTANTS = {
             "if host is None:\n            columns",
             "test_a_person_who_is_removed_while_iampass_is_called_gets_no_session",
         ),
+        Mutant(
+            "a phone rings for a login that has given up while the database held it up",
+            "if time.monotonic() < waits_until:",
+            "if True:",
+            "test_no_phone_rings_for_a_login_that_has_given_up_while_a_commit_waited_for_a_standby",
+        ),
+        Mutant(
+            "a primary that was replaced is connected to again",
+            "return not is_same_system or connection.history >= self.history",
+            "return True",
+            "test_a_server_that_was_the_primary_before_another_one_is_not_used",
+        ),
+        Mutant(
+            "a connection to a primary that was replaced is used on",
+            "if connection.history != self._primary.history:",
+            "if False:",
+            "test_a_server_that_was_the_primary_before_another_one_is_not_used",
+        ),
+        Mutant(
+            "a gateway that starts uses the first server that takes writes",
+            "looks_at_all = not self.history[0]",
+            "looks_at_all = False",
+            "test_the_old_primary_comes_back_after_the_standby_was_promoted",
+        ),
+        Mutant(
+            "after the promotion of a standby whose clock is behind nobody polls",
+            "greatest(extract(epoch FROM clock_timestamp() - began_at), 0)",
+            "extract(epoch FROM clock_timestamp() - began_at)",
+            "test_a_request_is_polled_although_it_began_later_than_the_database_says_it_is_now",
+        ),
     ),
     "Over hosts, a login is covered by an approved one in which it begins, and ends with it": (
         Mutant(

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -53,7 +53,9 @@ class Postgres:
     Without a loss of power nothing is lost, so it does not wait for the disk.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, copy_of: Postgres | None = None, *, standby: bool = False) -> None:
+        """With the data of another server that runs, as a backup has it, or as a standby that follows it. The name of
+        the folder is the standby's."""
         self.folder = folder
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
@@ -63,21 +65,22 @@ class Postgres:
         account = pwd.getpwnam("postgres")
         folder.mkdir()
         os.chown(folder, account.pw_uid, account.pw_gid)
-        self._run(
-            "initdb",
-            "-D",
-            str(folder / "data"),
-            "--auth-local=peer",
-            "--auth-host=trust",
-            "-E",
-            "UTF8",
-            "--no-sync",
-        )
+        data = str(folder / "data")
+        if copy_of is None:
+            self._run(
+                "initdb", "-D", data, "--auth-local=peer", "--auth-host=trust", "-E", "UTF8", "--no-sync"
+            )
+        else:
+            follows = ("-R", "-C", "-S", folder.name) if standby else ()
+            source = f"host=127.0.0.1 port={copy_of.port} user=postgres application_name={folder.name}"
+            self._run("pg_basebackup", "-D", data, "-d", source, "-c", "fast", "--no-sync", *follows)
 
-    def start(self, *options: str) -> None:
-        """Returns when connections are accepted. `options` are such as `-c max_connections=5`."""
-        addresses = ("-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self.folder}")
-        command = ["runuser", "-u", "postgres", "--", str(PROGRAMS / "postgres")]
+    def start(self, *options: str, clock: Sequence[str] = (), address: str = "127.0.0.1") -> None:
+        """Returns when connections are accepted. `options` are such as `-c max_connections=5`; `clock` is a command
+        that runs it at another time; `address` is one where it listens, too."""
+        listen = ",".join(dict.fromkeys(("127.0.0.1", address)))
+        addresses = ("-c", f"listen_addresses={listen}", "-c", f"unix_socket_directories={self.folder}")
+        command = [*clock, "runuser", "-u", "postgres", "--", str(PROGRAMS / "postgres")]
         command += ["-D", str(self.folder / "data"), "-p", str(self.port), *addresses]
         command += ["-c", "jit=off", "-c", "fsync=off", "-c", "max_connections=200", *options]
         with (self.folder / "log").open("ab") as log:
@@ -110,9 +113,10 @@ class Postgres:
             self._server = None
 
     def kill(self) -> None:
-        """End all its processes, as a machine that fails would."""
+        """End all its processes, as a machine that fails would, unless it has given up."""
         assert self._server is not None
-        self.send_all(signal.SIGKILL)
+        with suppress(FileNotFoundError):
+            self.send_all(signal.SIGKILL)
         self._server.wait()
         self._server = None
 
@@ -183,3 +187,20 @@ class Postgres:
         command = ["runuser", "-u", "postgres", "--", str(PROGRAMS / program), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@contextmanager
+def synchronous(postgres: Postgres, names: str) -> Iterator[None]:
+    """The server's commits wait for these standbys, which do not exist."""
+
+    def system(statement: str) -> None:
+        with psycopg.connect(postgres.conninfo("postgres"), autocommit=True) as connection:
+            connection.execute(statement.encode())
+            connection.execute("SELECT pg_reload_conf()")
+
+    system(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+    try:
+        time.sleep(0.3)
+        yield
+    finally:
+        system("ALTER SYSTEM RESET synchronous_standby_names")
