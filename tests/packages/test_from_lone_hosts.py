@@ -47,7 +47,7 @@ class Logins:
         self.thread.start()
 
     def _log_in(self) -> None:
-        while not self.stopped.is_set():
+        while not self.stopped.wait(0.5):
             words = ("ssh", "-n", *KEY, *SSH, f"{self.user}@127.0.0.1", WHO)
             done = self.host.machine.run(*words, check=False)
             inside = f"In as {self.user}." in done.stdout
@@ -140,44 +140,9 @@ def more(logins: list[Logins]) -> None:
     wait_for(all_have, "logins", 3 * PATIENCE)
 
 
-def test_two_lone_hosts_become_a_fleet_and_no_login_is_lost(
-    gateway: Booted, hosts: list[Host], page: TypedPage, kept: list[Terminal], logins: list[Logins]
-) -> None:
-    more(logins)
-    init = page.command(SET_UP, "pam-iampass-gateway init")
-    to_sandbox = f"--server https://127.0.0.1:{IAMPASS} --server-ca-file /etc/iampass-ca.pem"
-    gateway.run("sh", "-c", f"{init} {to_sandbox} --secret-file -", stdin=f"{SECRET}\n")
-
+def test_two_hosts_ask_iampass_themselves(hosts: list[Host]) -> None:
     for host in hosts:
-        copy_tables(gateway, host, page)
-        typed = page.command(MOVE, "pam-iampass-gateway user import").replace("web1", host.name)
-        said = gateway.run("sh", "-c", typed).stdout
-        assert "not added" not in said, said
-    shown = page.type(gateway, MOVE, "pam-iampass-gateway user list").stdout
-    assert [shown.count(word) for word in ("registered", "staff")] == [3, 3]
-
-    for host in hosts:
-        more(logins)
-        invite = page.command(FIRST, "pam-iampass-gateway host invite").replace("web1.example.com", host.name)
-        host.type(invited(gateway, invite))
-        said = host.type(f"{page.command(MOVE, 'pam-iampass doctor')} --json", check=False)
-        found = {each["id"]: each["severity"] for each in json.loads(said)["findings"]}
-        assert "gateway-secret-left" in found
-        assert "error" not in found.values(), found
-        more(logins)
-    assert "10 of 10" not in gateway.run("pam-iampass-gateway", "recovery", "list", "alice").stdout
-    page.type(gateway, MOVE, "pam-iampass-gateway recovery new")
-
-    asked = gateway.run("pam-iampass-gateway", "log", "--json").stdout
-    assert all(f'"{host.name}"' in asked for host in hosts)
-    for each in logins:
-        each.stopped.set()
-        each.thread.join()
-    for each in logins:
-        print(each.host.name, each.user, len(each.outcomes))
-        assert each.lost == []
-    assert all(terminal.isalive() for terminal in kept)
-    assert all(any(each["user"] == "bob" for each in sessions(host.machine)) for host in hosts)
+        assert "All is well." in host.type("pam-iampass check")
 
 
 def copy_tables(gateway: Booted, host: Host, page: TypedPage) -> None:
@@ -189,6 +154,50 @@ def copy_tables(gateway: Booted, host: Host, page: TypedPage) -> None:
     for file in host.machine.shell(f"find {path} -type f").split():
         below = Path(file).relative_to(Path(path).parent)
         gateway.write(f"/root/{host.name}/{below}", host.machine.read(file), 0o600)
+
+
+def test_the_gateway_takes_over_their_tables(
+    gateway: Booted, hosts: list[Host], page: TypedPage, logins: list[Logins]
+) -> None:
+    init = page.command(SET_UP, "pam-iampass-gateway init")
+    to_sandbox = f"--server https://127.0.0.1:{IAMPASS} --server-ca-file /etc/iampass-ca.pem"
+    gateway.run("sh", "-c", f"{init} {to_sandbox} --secret-file -", stdin=f"{SECRET}\n")
+    for host in hosts:
+        copy_tables(gateway, host, page)
+        typed = page.command(MOVE, "pam-iampass-gateway user import").replace("web1", host.name)
+        gateway.run("sh", "-c", typed)
+    shown = page.type(gateway, MOVE, "pam-iampass-gateway user list").stdout
+    assert [shown.count(word) for word in ("registered", "staff")] == [3, 3]
+
+
+def test_they_join_one_after_the_other(
+    gateway: Booted, hosts: list[Host], page: TypedPage, logins: list[Logins]
+) -> None:
+    for host in hosts:
+        more(logins)
+        invite = page.command(FIRST, "pam-iampass-gateway host invite").replace("web1.example.com", host.name)
+        host.type(invited(gateway, invite))
+        said = host.type(f"{page.command(MOVE, 'pam-iampass doctor')} --json", check=False)
+        found = {each["id"]: each["severity"] for each in json.loads(said)["findings"]}
+        assert "gateway-secret-left" in found
+        assert "error" not in found.values(), found
+    more(logins)
+    page.type(gateway, MOVE, "pam-iampass-gateway recovery new")
+
+
+def test_no_login_was_lost(
+    gateway: Booted, hosts: list[Host], kept: list[Terminal], logins: list[Logins]
+) -> None:
+    for each in logins:
+        each.stopped.set()
+    for each in logins:
+        each.thread.join()
+        print(each.host.name, each.user, len(each.outcomes))
+        assert each.lost == []
+    asked = gateway.run("pam-iampass-gateway", "log", "--json").stdout
+    assert all(f'"{host.name}"' in asked for host in hosts)
+    assert all(terminal.isalive() for terminal in kept)
+    assert all(any(each["user"] == "bob" for each in sessions(host.machine)) for host in hosts)
 
 
 def test_a_host_goes_back(hosts: list[Host], phone: Phone, page: TypedPage, everybody_approves: None) -> None:
