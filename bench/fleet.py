@@ -47,11 +47,11 @@ from pam_iampass.gateway.database import Connection, insert, migrate
 from pam_iampass.gateway.gateway import Gateway, opened
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.people import Person
+from pam_iampass.gateway.serving import serve
 from pam_iampass.gateway.sessions import State
 from pam_iampass.gateway.settings import load
 from pam_iampass.gateway.watching import CHECK_SECONDS
 from pam_iampass.login.approval import next_poll
-from pam_iampass.server.http import serve
 from pam_iampass.server.messages import Reply, ended, polled, started
 from pam_iampass.session.at_gateway import AGAIN, WAIT
 from tests.support.folders import put
