@@ -470,6 +470,13 @@ def test_who_writes_to_the_database_answers_for_nobody(
     gateway.rows(
         "UPDATE session SET parent = %s, status = 'active' WHERE host = %s", UUID(id_of(parent)), HOST
     )
+
+    def is_known() -> bool:
+        """While it was seen on the phone within a second, it is said to be there, and nothing else."""
+        reply = caller.session("GET", start.result(), "status_url")
+        return reply.status != 404 and reply.authentication["session_status"] == "pending"
+
+    wait_until(lambda: not is_known(), "it is answered")
     assert caller.session("GET", start.result(), "status_url").status == 404
 
 
