@@ -368,7 +368,7 @@ def machine() -> Iterator[Machine]:
             given += ["--server", sandbox.url, "--server-ca-file", str(ca), "--database", CONNINFO]
             run_gateway("init", *given, typed="s3cret\n")
             with (ETC / "gateway.yaml").open("a") as file:
-                file.write("groups: {servers: {}}\nlimits: {wrong_codes_per_hour: 100}\n")
+                file.write("groups: {servers: {}}\nlimits: {wrong_codes_per_hour: 20}\n")
             for name in (*WAITING, *LATE, *LATER, *KEPT):
                 sandbox.add_user(f"token-of-{name}")
             found = Machine(sandbox, folder, template, asyncio.run(_populate()))
