@@ -55,20 +55,28 @@ class Host:
     """Whether it is active once it is not suspended; otherwise it waits then."""
 
 
+IS_OLDER = """(
+    coalesce((SELECT at <> %s FROM record WHERE record.id = %s),
+        EXISTS (SELECT FROM record WHERE record.id < %s) OR (SELECT last_value FROM record_id_seq) < %s)
+    OR (SELECT old_copy FROM fleet) IS TRUE
+)"""
+"""Whether the database has become an older one since it was looked at, or another gateway has found that it has
+(`restored.py`), with the values of `how_far`: no host is answered then until it was looked at again."""
+
+
+def how_far(gateway: Gateway) -> tuple[object, ...]:
+    """How far this gateway has seen the database come."""
+    newest, written, records = gateway.how_far
+    return written, newest, newest, records
+
+
 async def find(gateway: Gateway, connection: Connection, id: str) -> Host | None:
     """The host with this id; None if there is none. Raises Tampered.
 
-    The same query sees whether the database has become an older one since it was looked at, or another gateway has
-    found that it has (`restored.py`): no host is answered then until it was looked at again.
+    The same query sees whether the database has become an older one.
     """
-    newest, written, records = gateway.how_far
-    statement = (
-        "SELECT host.*, coalesce((SELECT at <> %s FROM record WHERE record.id = %s),"
-        " EXISTS (SELECT FROM record WHERE record.id < %s) OR (SELECT last_value FROM record_id_seq) < %s)"
-        " OR (SELECT old_copy FROM fleet) IS TRUE AS older"
-        " FROM host WHERE host.id = %s"
-    )
-    row = await one(connection, statement, written, newest, newest, records, id)
+    statement = f"SELECT host.*, {IS_OLDER} AS older FROM host WHERE host.id = %s"  # noqa: S608
+    row = await one(connection, statement, *how_far(gateway), id)
     if row is None:
         return None
     if row.pop("older"):

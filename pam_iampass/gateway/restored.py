@@ -8,6 +8,7 @@ join, until an administrator has confirmed it.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import uuid
@@ -30,6 +31,7 @@ STATE_FOLDER = "/var/lib/iampass-gateway"
 _FILE = "mark.json"
 _LOOK_SECONDS = 5
 TABLE = "fleet"
+_NO_DESCRIPTOR = {errno.EMFILE, errno.ENFILE}
 
 
 @dataclass(frozen=True)
@@ -174,8 +176,10 @@ async def look(gateway: Gateway) -> None:
         written = datetime.fromisoformat(mark.written) if mark.written else None
         gateway.how_far = (mark.newest, written, mark.records)
         remember(mark)
-    except (Tampered, ValueError, OSError):
-        gateway.restored = True
+    except (Tampered, ValueError, OSError) as error:
+        # Without a descriptor it stays as it was: each query of a host compares, too (`hosts.IS_OLDER`).
+        if not (isinstance(error, OSError) and error.errno in _NO_DESCRIPTOR):
+            gateway.restored = True
         raise
     if gateway.restored:
         async with gateway.database.transaction() as connection:

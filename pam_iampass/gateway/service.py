@@ -21,7 +21,7 @@ from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.serving import Bounds, owner_of
 from pam_iampass.gateway.sessions import AskedStart, HostSession, Reason, State, Throttled
-from pam_iampass.gateway.waiting import LONGEST_SECONDS, MOST_WATCHED
+from pam_iampass.gateway.waiting import LOGIN_SECONDS, LONGEST_SECONDS, MOST_WATCHED
 from pam_iampass.server.http import Handler, Route
 from pam_iampass.server.messages import (
     IncomingRequest,
@@ -89,7 +89,7 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
         return _not_started(Reason.TRY_AGAIN.name, request, credentials)
     more: dict[str, Any] = dict(_said_to_hosts(found))
     if found.request_id is not None:
-        more |= {"wait": LONGEST_SECONDS, "version": sessions.FIRST_VERSION}
+        more |= {"wait": LOGIN_SECONDS, "version": sessions.FIRST_VERSION}
     # A repeat gets the answer that the first call got; polls say how it goes on.
     status, answer = Status.pending, "queued" if found.state is State.QUEUED else "started"
     if found.parent is not None:

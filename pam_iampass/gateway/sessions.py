@@ -276,14 +276,21 @@ async def changed(
 async def find_with_host(
     gateway: Gateway, connection: Connection, session: uuid.UUID
 ) -> tuple[HostSession, Host | None] | None:
-    """The session with this id, and its host, which may have been removed; None if there is none. Raises Tampered."""
+    """The session with this id, and its host, which may have been removed; None if there is none. Raises Tampered.
+
+    The same query sees whether the database has become an older one.
+    """
     row = await one(
         connection,
-        'SELECT NULL AS "session:", session.*, NULL AS "host:", host.*'
-        " FROM session LEFT JOIN host ON host.id = session.host WHERE session.id = %s",
-        session,
+        f"""SELECT NULL AS "fleet:", {hosts.IS_OLDER} AS older, NULL AS "session:", session.*, NULL AS "host:", host.*
+        FROM session LEFT JOIN host ON host.id = session.host WHERE session.id = %s""",  # noqa: S608
+        *(*hosts.how_far(gateway), session),
     )
-    return None if row is None else with_host(gateway, row, id=session)
+    if row is None:
+        return None
+    if row["fleet"]["older"]:
+        gateway.restored = True
+    return with_host(gateway, row, id=session)
 
 
 def with_host(gateway: Gateway, row: Mapping[str, Any], **asked: object) -> tuple[HostSession, Host | None]:
@@ -464,13 +471,13 @@ async def _admitted(
         )
         return None, Reason.HOST_THROTTLED
 
+    before = None
+    if read["turn"]["person"] is None and read["person"]["name"] is not None:
+        before = await turns.locked(connection, asked.person)  # before the host is, as everywhere
     person = await allowed(gateway, connection, host, asked.machine, asked.person, read["person"])
     if isinstance(person, Reason):
         return await refused(person)
-    if read["turn"]["person"] is None:
-        before = await turns.locked(connection, person.name)
-    else:
-        before = turns.Turns.of(read["turn"], person.name)
+    before = before or turns.Turns.of(read["turn"], person.name)
     if read["session"]["id"] is not None:
         return None, await _repeated(gateway, connection, host, read["session"], asked)
     # A second person who is bypassed lets nobody else in. Without an id, the answer could not say for what it is.
@@ -1173,7 +1180,7 @@ async def give_up(gateway: Gateway) -> None:
         for row in await many(
             connection,
             "SELECT id FROM session WHERE deadline < now() AND (state = 'starting' AND reason IS NULL"
-            " OR state = 'queued' AND deadline < now() - make_interval(secs => %s)) FOR UPDATE",
+            " OR state = 'queued' AND deadline < now() - make_interval(secs => %s)) ORDER BY id FOR UPDATE",
             _LATE_SECONDS,
         ):
             locked = await _locked(gateway, connection, row["id"])

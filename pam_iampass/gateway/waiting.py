@@ -17,6 +17,8 @@ from pam_iampass.gateway.database import Connection, many
 
 LONGEST_SECONDS = 25
 """For which a call is held: servers between close connections that are silent for longer."""
+LOGIN_SECONDS = 10
+"""For which a host has the poll of a login held: if the gateway hangs, it asks another one soon after."""
 MOST_WATCHED = 300
 """Sessions that one call can name."""
 _LOOKS_OF_KEPT = 4

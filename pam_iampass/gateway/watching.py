@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Container, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -32,6 +33,8 @@ _TAKE_SECONDS = 3.0
 """How often it is asked for approved sessions that nobody polls."""
 CHECK_SECONDS = 30.0
 """How often an approved session is polled."""
+_SOON_SECONDS = 5.0
+"""Within which one is polled that was taken over: nobody may have for a while."""
 _SECOND_LOOK_SECONDS = 0.8
 """How soon a status other than active is looked at again. Only what is said twice is written."""
 _DUE_SECONDS = 0.05
@@ -132,7 +135,7 @@ async def _follow_all(gateway: Gateway, first_poll: float, approved: _Approved) 
 
 async def _look(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[HostSession, float]]:
     """Find all requests that are on a phone; those to be followed, with the seconds since they began."""
-    looked_at, waiting, ages = time.monotonic(), {}, {}
+    looked_at, waiting, withdrawn, ages = time.monotonic(), {}, set(), {}
     async with gateway.database.transaction() as connection:
         taken = await gateway.leases.take(connection, PENDING)
         for row in await many(
@@ -147,18 +150,20 @@ async def _look(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[
                 # The row was not verified, and answers polls: it may say nothing but that the phone is asked.
                 is_identifying = row["status"] == Status.identifying.name
                 waiting[row["id"]] = Status.identifying if is_identifying else Status.pending
+            else:
+                withdrawn.add(row["id"])
             is_own = row["id"] in gateway.leases.epochs or row["id"] in taken
             if is_own and row["id"] not in followed:
                 ages[row["id"]] = float(row["age"])
         new = await sessions.several(gateway, connection, list(ages)) if ages else []
-    gateway.waiting, gateway.looked_at = waiting, looked_at
+    gateway.waiting, gateway.withdrawn, gateway.looked_at = waiting, withdrawn, looked_at
     return [(session, ages[session.id]) for session in new]
 
 
 async def _follow(
     gateway: Gateway, session: HostSession, age: float, first_poll: float, approved: _Approved
 ) -> None:
-    """Poll until the person has answered; end what nobody waits for any more."""
+    """Poll until the person has answered; end what nobody waits for any more, or no host may ask for."""
     began = time.monotonic() - age
     longest = (session.deadline - session.began_at).total_seconds()
     moment: float | None = max(first_poll, age)
@@ -167,6 +172,8 @@ async def _follow(
         moment = next_poll(time.monotonic() - began, longest)
         if session.id not in gateway.leases.epochs:
             return
+        if session.id in gateway.withdrawn:
+            break
         try:
             session = await sessions.ask(gateway, session)
         except _FAILURES as failure:
@@ -189,6 +196,8 @@ class _Polled:
     """`time.monotonic()` at its next poll."""
     suspect: Status | None = None
     """A status other than active that was said once."""
+    taken_over: bool = False
+    """Whether it was not polled since then: the polls after that one are spread again."""
 
 
 class _Approved:
@@ -202,13 +211,14 @@ class _Approved:
         self._pacing, self._budget = Pacing(), PollBudget()
         self._polls: set[asyncio.Task[None]] = set()
 
-    def add(self, session: HostSession) -> None:
-        """Poll this session from now on, if it is open."""
+    def add(self, session: HostSession, *, taken_over: bool = False) -> None:
+        """Poll this session from now on, if it is open; soon if it was taken over from another gateway."""
         if session.state is not State.OPEN:
             self._gateway.leases.epochs.pop(session.id, None)
             return
-        self._polled[session.id] = polled = _Polled(session)
-        self._schedule(polled, self._pacing.first(time.monotonic(), self._check))
+        self._polled[session.id] = polled = _Polled(session, taken_over=taken_over)
+        within = min(self._check, _SOON_SECONDS) if taken_over else self._check
+        self._schedule(polled, self._pacing.first(time.monotonic(), within))
 
     async def follow(self) -> None:
         """Poll each when it is due."""
@@ -243,7 +253,9 @@ class _Approved:
                 self._schedule(polled, now + _DUE_SECONDS)
                 return
             else:
-                self._schedule(polled, self._pacing.next(due, now, self._check))
+                next_due = self._pacing.first if polled.taken_over else partial(self._pacing.next, due)
+                self._schedule(polled, next_due(now, self._check))
+                polled.taken_over = False
                 task = asyncio.create_task(self._poll(polled, self._gateway.leases.epochs[id]))
                 self._polls.add(task)
                 task.add_done_callback(self._polls.discard)
@@ -289,7 +301,7 @@ async def _take_approved(gateway: Gateway, approved: _Approved) -> None:
                 taken = await gateway.leases.take(connection, APPROVED)
                 found = await sessions.several(gateway, connection, taken)
             for session in found:
-                approved.add(session)
+                approved.add(session, taken_over=True)
         await asyncio.sleep(0 if len(taken) == MOST_AT_ONCE else _TAKE_SECONDS)
 
 

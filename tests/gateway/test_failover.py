@@ -28,7 +28,7 @@ TOKEN = "token-at-the-gateway"
 #: How long a login may take to go on at another gateway, with an approval that is there. Seconds.
 SOON = 6.0
 #: The same if the kernel has to notice that nobody is there, or if a gateway that hangs holds a poll.
-NOTICED, HELD = 25.0, 35.0
+NOTICED, HELD = 25.0, 20.0
 
 
 Gateways = tuple[GatewayProcess, GatewayProcess]

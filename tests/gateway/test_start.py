@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import psycopg
 import pytest
 
 from pam_iampass.gateway import database, hosts, restored, sessions
@@ -23,6 +24,7 @@ from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_
 from tests.support.gateway_process import POINTS, GatewayProcess
 from tests.support.postgres import Postgres, synchronous
 from tests.support.sandbox import Hang, Sandbox, SessionState, Slow
+from tests.support.world import wait_until
 
 OTHER = "h-bbbbbbbbbbbb"
 MACHINE = "0123456789abcdef" * 2
@@ -293,25 +295,37 @@ def test_before_the_signature_is_found_right_nothing_is_said(
 @pytest.mark.parametrize(
     "lost",
     [
-        "DELETE FROM record WHERE id = 2",
+        "DELETE FROM record WHERE id > 1",
         "UPDATE record SET at = at - interval '1 s'",
         "TRUNCATE record RESTART IDENTITY",
     ],
 )
-def test_a_database_that_was_exchanged_for_an_old_copy_is_noticed_by_the_next_start(
-    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, lost: str
+@pytest.mark.parametrize("by", ["start", "poll", "poll that waits", "end"])
+def test_a_database_that_was_exchanged_for_an_old_copy_is_noticed_by_the_next_call(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, lost: str, by: str
 ) -> None:
     for _ in range(2):
         assert reason_of(caller.ask("carol")) == "NO_MOBILE_DEVICE"  # leaves a record
     gateway_server.run(restored.look(gateway_server.gateway))
     gateway_server.rows("DELETE FROM record WHERE id = 1")  # it was old
-    assert caller.ask("alice").status == 202
+    begun = caller.ask("alice").authentication
+    sandbox.approve("token-of-alice")
+    assert caller.answer(begun) == "active"
+    gateway_server.run(restored.look(gateway_server.gateway))
     gateway_server.rows(
         "INSERT INTO record (id, kind, fields) OVERRIDING SYSTEM VALUE VALUES (1, 'act', '{}')"
     )
     gateway_server.rows(lost)
     assert not gateway_server.gateway.restored
-    assert reason_of(caller.ask("bob")) == "RESTORED"
+    if by == "start":
+        assert reason_of(caller.ask("bob")) == "RESTORED"
+    elif by == "end":
+        assert caller.session("POST", begun, "logout_url").status == 503
+    else:
+        reply = (
+            caller.wait(begun, 0) if by == "poll that waits" else caller.session("GET", begun, "status_url")
+        )
+        assert (reply.status, reply.reason) == (503, "RESTORED")
     assert len(sandbox.sessions) == 1
     assert caller.get(f"/fleet/host/{HOST}").status == 503
 
@@ -538,6 +552,33 @@ def test_a_group_can_have_its_hosts_suspended_by_themselves(
         assert caller.session("GET", rings, "status_url").reason == "HOST_SUSPENDED"
         assert _alerts(running) == 1
         assert running.rows("SELECT id FROM invite") == []  # with which it could join again
+
+
+def test_a_request_that_has_begun_while_its_host_was_suspended_is_ended(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    begun = caller.ask("alice").authentication
+    # As if `host suspend` had not seen it yet.
+    gateway_server.change_host(status=HostStatus.SUSPENDED)
+    assert sandbox.wait_for_end("token-of-alice"), "nobody may approve it any more"
+    wait_until(lambda: gateway_server.session(begun).state is State.ENDED, "it is not over", 10.0)
+
+
+def test_the_turns_of_a_person_are_locked_before_a_host_is(
+    gateway_server: RunningGateway, caller: HostCaller, conninfo: str
+) -> None:
+    """Two starts that lock both the other way round would wait for each other."""
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(conninfo) as other:
+        # Another start of alice, which is not committed yet; its next step may lock the host.
+        other.execute("INSERT INTO turn VALUES ('alice', '{}', false, now())")
+        first = pool.submit(caller.ask, "alice", machine=MACHINE)
+        waits = (
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        wait_until(lambda: bool(gateway_server.rows(waits)), "it does not wait", 10.0)
+        other.execute("SELECT 1 FROM host FOR UPDATE NOWAIT")
+        other.commit()
+        assert first.result(20).status == 202
 
 
 def test_refused_starts_do_not_fill_the_records_and_then_say_nothing_of_names(

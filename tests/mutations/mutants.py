@@ -1327,7 +1327,32 @@ MUTANTS = {
             "an old copy of the database has phones ring until the gateway looks at it",
             'if row.pop("older"):',
             'if row.pop("older") is None:',
-            "test_a_database_that_was_exchanged_for_an_old_copy_is_noticed_by_the_next_start",
+            "test_a_database_that_was_exchanged_for_an_old_copy_is_noticed_by_the_next_call",
+        ),
+        Mutant(
+            "an old copy of the database answers polls until the gateway looks at it",
+            'if row["fleet"]["older"]:',
+            'if row["fleet"]["older"] is None:',
+            "test_a_database_that_was_exchanged_for_an_old_copy_is_noticed_by_the_next_call",
+        ),
+        Mutant(
+            "a request that has begun while its host was suspended can be approved",
+            "if session.id in gateway.withdrawn:",
+            "if not gateway:",
+            "test_a_request_that_has_begun_while_its_host_was_suspended_is_ended",
+        ),
+        Mutant(
+            "a start locks its host before the turns of the person, another one the other way round",
+            '    if read["turn"]["person"] is None and read["person"]["name"] is not None:\n        before',
+            '    if read["turn"]["person"] is None and read["person"]["name"] is not None:\n'
+            "        await _is_its_machine(gateway, connection, host, asked.machine)\n        before",
+            "test_the_turns_of_a_person_are_locked_before_a_host_is",
+        ),
+        Mutant(
+            "what was taken over from a gateway that died is polled as late as ever",
+            "within = min(self._check, _SOON_SECONDS) if taken_over else self._check",
+            "within = self._check",
+            "test_the_sessions_of_a_gateway_that_is_killed_are_taken_over",
         ),
         Mutant(
             "a held poll is answered from an old copy of the database",
@@ -1591,8 +1616,8 @@ MUTANTS = {
         ),
         Mutant(
             "of two gateways, one goes on with what the other one has found to be an old copy",
-            " OR (SELECT old_copy FROM fleet) IS TRUE AS older",
-            " AS older",
+            "    OR (SELECT old_copy FROM fleet) IS TRUE\n",
+            "",
             "test_what_one_finds_to_be_an_old_copy_is_one_for_all_until_it_is_confirmed",
         ),
         Mutant(
