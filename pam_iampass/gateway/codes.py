@@ -33,6 +33,7 @@ from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.service import signed_by_host
+from pam_iampass.gateway.serving import require_digest
 from pam_iampass.gateway.sessions import PARAMETERS, Reason
 from pam_iampass.login.recovery import HOW_MANY, make, read, shown
 from pam_iampass.login.throttle import Attempt, Refusal, ThrottleState, attempted
@@ -121,7 +122,7 @@ class AskedCode:
         """Raises RefusedRequest."""
         person = request.user_id()
         given = request.parameters(*PARAMETERS, "body_sha256")
-        request.require_digest(given.get("body_sha256", ""))
+        require_digest(request, given.get("body_sha256", ""))
         request_id = given.get("request_id", "")
         if not sessions.is_request_id(request_id):
             raise bad_request("BAD_REQUEST_ID", "request_id must be 22 characters of base64url")

@@ -31,6 +31,7 @@ from pam_iampass.gateway.service import (
     unless_restored,
     work_for_sender,
 )
+from pam_iampass.gateway.serving import require_digest
 from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.server.http import Handler, Route
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply, bad_request, text_of
@@ -101,7 +102,7 @@ class _Joining:
     @classmethod
     def of(cls, request: IncomingRequest) -> _Joining:
         """Raises RefusedRequest."""
-        request.require_digest(request.parameters("body_sha256").get("body_sha256", ""))
+        require_digest(request, request.parameters("body_sha256").get("body_sha256", ""))
         body = request.json("name", "machine", "secret")
         name, machine, secret = (text_of(body, key) or "" for key in ("name", "machine", "secret"))
         error = hosts.host_name_error(name)

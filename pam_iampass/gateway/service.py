@@ -19,7 +19,7 @@ from pam_iampass.gateway.database import Connection, DatabaseAway, DatabaseError
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.serving import Bounds, owner_of
+from pam_iampass.gateway.serving import Bounds, owner_of, require_digest
 from pam_iampass.gateway.sessions import AskedStart, HostSession, Reason, State, Throttled
 from pam_iampass.gateway.waiting import LOGIN_SECONDS, LONGEST_SECONDS, MOST_WATCHED
 from pam_iampass.server.http import Handler, Route
@@ -187,7 +187,7 @@ async def watch(gateway: Gateway, request: IncomingRequest) -> Reply:
     try:
         host = await signed_by_host(gateway, request)
         query = request.parameters("wait", "body_sha256")
-        request.require_digest(query.get("body_sha256", ""))
+        require_digest(request, query.get("body_sha256", ""))
         seconds, _ = _waiting(query)
         versions = _watched(request)
         with gateway.held.hold(host.id, versions, of_login=False) as call:

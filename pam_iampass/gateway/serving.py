@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import hashlib
+import hmac
 import ipaddress
 import socket
 import ssl
@@ -17,6 +19,8 @@ from weakref import WeakSet
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+
+from pam_iampass.server.messages import IncomingRequest, bad_request
 
 # How long handlers may take to end after the server stops.
 _SHUTDOWN_SECONDS = 1.0
@@ -276,3 +280,9 @@ async def serve(
         stopped()
     finally:
         await server.close(_SHUTDOWN_SECONDS)
+
+
+def require_digest(request: IncomingRequest, digest: str) -> None:
+    """Refuse a body that has another digest than the query says: the signature covers the query only."""
+    if not hmac.compare_digest(digest.encode(), hashlib.sha256(request.body).hexdigest().encode()):
+        raise bad_request("BAD_DIGEST", "body_sha256 must be the SHA-256 of the body")

@@ -7,8 +7,6 @@ RefusedRequest              a request violates the protocol: answered with a 4xx
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import json
 import re
 from collections.abc import AsyncGenerator, Iterable
@@ -143,11 +141,6 @@ class IncomingRequest:
                 raise bad_request("EMPTY_PARAMETER", f"{name} has no value")
             values[name] = _decoded(value)
         return values
-
-    def require_digest(self, digest: str) -> None:
-        """Refuse a body that has another digest than the query says: the signature covers the query only."""
-        if not hmac.compare_digest(digest.encode(), hashlib.sha256(self.body).hexdigest().encode()):
-            raise bad_request("BAD_DIGEST", "body_sha256 must be the SHA-256 of the body")
 
     def json(self, *required: str, optional: tuple[str, ...] = ()) -> dict[str, Any]:
         """The JSON object in the body, with exactly these keys."""

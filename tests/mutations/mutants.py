@@ -2180,7 +2180,7 @@ MUTANTS = {
         ),
         Mutant(
             "joining: the signature does not hold for the body",
-            "if not hmac.compare_digest(digest.encode(), hashlib.sha256(self.body).hexdigest().encode()):",
+            "if not hmac.compare_digest(digest.encode(), hashlib.sha256(request.body).hexdigest().encode()):",
             "if not digest:",
             "test_the_signature_holds_for_the_body",
         ),
