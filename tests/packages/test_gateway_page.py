@@ -25,6 +25,7 @@ LIMITS = "Limits"
 CODES = "Recovery codes"
 BYPASSES = "Bypasses"
 SESSIONS = "Sessions"
+BASTION = "One approval for a bastion and what is behind it"
 TLS = "TLS"
 BACKUP = "Backup"
 RESTORE = "Restore"
@@ -179,6 +180,15 @@ def test_alice_has_no_phone_for_a_while(
     assert hosts[0].log_in(phone, "alice")
     page.type(gateway, SESSIONS, "pam-iampass-gateway session list")
     page.type(gateway, SESSIONS, "pam-iampass-gateway session end")
+
+
+def test_a_bastion_is_configured(gateway: Booted, page: TypedPage) -> None:
+    """Logins through one have a fleet of their own (tests/fleet)."""
+    there, file = "/etc/iampass-gateway/gateway.yaml", "/etc/iampass-gateway/bastion.yaml"
+    without = f"awk '/^[^ ]/ {{ skip = /^groups:/ }} !skip' {there}"
+    gateway.shell(f"{{ {without}; cat <<'end'\n{page.block(BASTION, 'groups:')}end\n}} > {file}")
+    gateway.run("pam-iampass-gateway", "check", "--config", file)
+    gateway.run("rm", file)
 
 
 def test_a_certificate_is_renewed(gateway: Booted, phone: Phone, hosts: list[Host], page: TypedPage) -> None:
