@@ -22,6 +22,8 @@ LOGIN_SECONDS = 10
 MOST_WATCHED = 300
 """Sessions that one call can name."""
 _LOOKS_OF_KEPT = 4
+"""A call about kept sessions is looked for changes at each fourth look; each look has a fourth of these calls, since
+there may be 20,000 such sessions."""
 _MOST_OF_ONE = 2
 """Calls that are held for one session or host. One more, and the first is answered."""
 
@@ -33,7 +35,16 @@ class HeldCall:
     versions: Mapping[UUID, int]
     of_login: bool
     """Whether a person waits for it: then it is looked for changes at each look."""
+    place: int
+    """Which of the looks it is otherwise."""
     woken: asyncio.Event = field(default_factory=asyncio.Event)
+    ids: str = field(init=False)
+    """Of the sessions, and the versions, as a statement has them."""
+    seen: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ids = ",".join(id.hex for id in self.versions)
+        self.seen = ",".join(map(str, self.versions.values()))
 
     async def wait(self, seconds: float) -> None:
         """Return when one of the sessions may have changed, or the time is over."""
@@ -50,6 +61,7 @@ class HeldCalls:
         self.stopping = False
         """Whether nothing is held any more: hosts are to ask another gateway."""
         self._looks = 0
+        self._held = 0
         self._of: dict[object, list[HeldCall]] = {}
         self._about: dict[UUID, set[HeldCall]] = {}
 
@@ -62,7 +74,8 @@ class HeldCalls:
     ) -> Iterator[HeldCall]:
         """A call of this session or host, about sessions. To begin with this and look at the sessions then misses no
         change."""
-        call = HeldCall(versions, of_login)
+        self._held += 1
+        call = HeldCall(versions, of_login, self._held % _LOOKS_OF_KEPT)
         of_one = self._of.setdefault(whose, [])
         of_one.append(call)
         if len(of_one) > _MOST_OF_ONE:
@@ -103,22 +116,22 @@ class HeldCalls:
 
     async def look(self, connection: Connection) -> None:
         """Wake the calls about sessions that have another version than their host has seen, or whose host may not ask
-        any more. Those of kept sessions, of which there are many, are looked for at each fourth look."""
+        any more."""
         self._looks += 1
-        held = {
-            (id, call.versions[id])
-            for id, calls in self._about.items()
+        due = [
+            call
+            for calls in self._of.values()
             for call in calls
-            if call.of_login or self._looks % _LOOKS_OF_KEPT == 0
-        }
-        if not held:
+            if call.versions and (call.of_login or call.place == self._looks % _LOOKS_OF_KEPT)
+        ]
+        if not due:
             return
-        ids, versions = zip(*held)
         for row in await many(
             connection,
-            "SELECT held.id FROM unnest(%s::uuid[], %s::bigint[]) AS held (id, version)"
+            "SELECT held.id"
+            " FROM unnest(string_to_array(%s, ',')::uuid[], string_to_array(%s, ',')::bigint[]) AS held (id, version)"
             " LEFT JOIN session ON session.id = held.id LEFT JOIN host ON host.id = session.host"
             " WHERE session.version IS DISTINCT FROM held.version OR host.status IS DISTINCT FROM 'active'",
-            *(list(ids), list(versions)),
+            *(",".join(call.ids for call in due), ",".join(call.seen for call in due)),
         ):
             self.changed(row["id"])
