@@ -37,7 +37,9 @@ echo "XDG_SESSION_ID=$session" > /run/new-login
 _SESSION = f"""\
 session required pam_exec.so quiet {_LOGIN}
 session required pam_env.so conffile=/dev/null envfile=/run/new-login
+-session optional pam_systemd.so
 """
+"""With pam_systemd, which does nothing here, so that `setup` puts our line where there is a name of the session."""
 
 
 @contextlib.contextmanager
