@@ -173,7 +173,7 @@ async def redeem(gateway: Gateway, host_id: str, asked: AskedCode) -> int | Reas
         if isinstance(found, int):
             # Otherwise a database that has lost this very redemption would not be found to be older.
             await restored.look(gateway)
-        return found
+        return Reason.RESTORED if gateway.restored else found
     except (UnknownOutcome, psycopg.Error, Tampered, ValueError, OSError):
         return Reason.TRY_AGAIN
     except DatabaseAway:

@@ -296,6 +296,23 @@ def test_a_database_that_has_lost_a_redemption_at_once_is_found_to_be_older(
     assert answer(caller, "alice", alices[0]) == "RESTORED"
 
 
+def test_a_code_that_was_redeemed_in_a_database_that_is_found_to_be_older_then_is_refused(
+    gateway_server: RunningGateway, caller: HostCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alices = new_codes(gateway_server)
+    look = restored.look
+
+    async def finds_another_one(gateway: Gateway) -> None:
+        """As if it had been exchanged just now."""
+        async with gateway.database.transaction() as connection:
+            await connection.execute("UPDATE record SET at = at - interval '1 s'")
+        await look(gateway)
+
+    assert answer(caller, "alice", alices[1]) == 9
+    monkeypatch.setattr(restored, "look", finds_another_one)
+    assert answer(caller, "alice", alices[0]) == "RESTORED"
+
+
 def test_a_gateway_that_cannot_remember_a_redemption_refuses_it(
     gateway_server: RunningGateway, caller: HostCaller, monkeypatch: pytest.MonkeyPatch
 ) -> None:

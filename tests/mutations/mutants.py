@@ -1435,9 +1435,15 @@ MUTANTS = {
         ),
         Mutant(
             "a redemption that the database loses at once is not missed",
-            "            await restored.look(gateway)\n        return found",
-            "            pass\n        return found",
+            "            await restored.look(gateway)\n",
+            "            pass\n",
             "test_a_database_that_has_lost_a_redemption_at_once_is_found_to_be_older",
+        ),
+        Mutant(
+            "a code of an old copy of the database is good if that is found out meanwhile",
+            "return Reason.RESTORED if gateway.restored else found",
+            "return found",
+            "test_a_code_that_was_redeemed_in_a_database_that_is_found_to_be_older_then_is_refused",
         ),
         Mutant(
             "a thousand requests that wait for their turn connect to the database",
