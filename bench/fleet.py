@@ -313,7 +313,7 @@ class _Site:
 
     def wait_until_all_are_polled(self) -> None:
         """Wait until each host waits for news of its sessions, and all sessions have leases and were polled once."""
-        until = time.monotonic() + 90.0
+        until = time.monotonic() + 120.0
         while self.held() < self.hosts:
             assert time.monotonic() < until, "not all hosts wait"
             time.sleep(0.5)
@@ -415,7 +415,7 @@ class _Playing:
     def __init__(self, process: subprocess.Popen[str], site: _Site) -> None:
         self._process = process
         self._site = site
-        self._said("warm")
+        self._begun = False
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -426,12 +426,21 @@ class _Playing:
         line = self._process.stdout.readline()
         assert line == f"{wanted}\n", line
 
+    def _begin(self) -> None:
+        """Have logins come, for a while that is not measured."""
+        if not self._begun:
+            self._tell("begin")
+            self._said("warm")
+            self._begun = True
+
     def pause(self) -> None:
-        """No new logins, until it is measured."""
+        """No new logins, until it is measured: the gateway is about to stop."""
+        self._begin()
         self._tell("pause")
 
     def measured(self, seconds: float, came_back: Callable[[], bool] | None = None) -> dict[str, float]:
         """The figures of so many seconds. `came_back` says whether all hosts wait again."""
+        self._begin()
         self._tell(f"{seconds}")
         self._said("begin")
         before, began = self._site.cpu(self._process.pid), time.monotonic()
@@ -605,6 +614,8 @@ class _Hosts:
     """Calls about kept sessions that failed."""
     coming: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while there are new logins."""
+    serving: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set unless a gateway is started anew."""
 
     async def come(self) -> None:
         """New logins, for ever."""
@@ -652,9 +663,9 @@ class _Hosts:
             try:
                 return await gateway.call(host, call)
             except _FAILURES:
-                if self.coming.is_set() or time.monotonic() > until:
+                if self.serving.is_set() or time.monotonic() > until:
                     raise
-                await self.coming.wait()
+                await self.serving.wait()
 
     async def start_directly(self, number: int) -> None:
         """What the host of a login would do without the gateway, as far as the start."""
@@ -676,7 +687,7 @@ class _Hosts:
         """Wait for news of the sessions that a host keeps, for ever."""
         first, host, gateway = number * self.asked["kept"], _host_id(number), self._gateway(number)
         versions = {str(_kept_id(first + place)): _KEPT_VERSION for place in range(self.asked["kept"])}
-        await asyncio.sleep(random.random() * _WARM_UP_SECONDS)
+        await asyncio.sleep(random.random() * AGAIN)
         while True:
             try:
                 await gateway.call(host, gateway.application(host).watch(versions, WAIT, None))
@@ -685,7 +696,7 @@ class _Hosts:
                 if self.asked["spread"]:
                     await asyncio.sleep(random.random() * self.asked["spread"])
                 else:
-                    await self.coming.wait()
+                    await self.serving.wait()
 
     def _gateway(self, host: int) -> _Server:
         return self.gateways[host % len(self.gateways)]
@@ -721,14 +732,18 @@ async def _be_hosts(asked: dict[str, Any]) -> None:
     work += [
         asyncio.create_task(found.watch(number)) for number in range(asked["hosts"] if asked["kept"] else 0)
     ]
+    found.serving.set()
+    await told()
     found.coming.set()
     await asyncio.sleep(_WARM_UP_SECONDS)
     print("warm", flush=True)
     if (line := await told()) == "pause":
         found.coming.clear()
+        found.serving.clear()
         line = await told()
     began, seconds = time.monotonic(), float(line)
     found.measuring = True
+    found.serving.set()
     found.coming.set()
     print("begin", flush=True)
     await asyncio.sleep(seconds)
