@@ -69,6 +69,8 @@ class Session:
     covered_by: str | None = field(default=None, repr=False, compare=False)
     """The host with the login that covers this one, as a gateway says in the answer to a start; None if somebody was
     asked. Not cleaned."""
+    covered_age: int = field(default=0, repr=False, compare=False)
+    """How many seconds ago the phone has approved that login."""
     retry_after: int = field(default=0, repr=False, compare=False)
     """In how many seconds a gateway would start what its limits have refused; 0 if it does not say so."""
 
@@ -310,6 +312,9 @@ def read_session(response: JsonObject, origin: Origin, request_id: str | None = 
             )
         wait = _retry_after(members) if origin.gateways else 0
         return Session(Status.failed, None, None, None, None, reason, retry_after=wait)
+    covered_by, age = None, 0
+    if origin.gateways and "covered" in members:
+        covered_by, age = _covered(members, request_id, response.nonce)
     token = members.text("session_token")
     if not TOKEN.fullmatch(token):
         raise members.error("session_token is empty or has characters that no header can have")
@@ -322,7 +327,8 @@ def read_session(response: JsonObject, origin: Origin, request_id: str | None = 
         longest_wait=members.number("wait") if origin.gateways and "wait" in members else 0,
         version=members.number("version") if origin.gateways and "version" in members else 0,
         queued=origin.gateways and _is_queued(members),
-        covered_by=_covered_by(members) if origin.gateways and "covered" in members else None,
+        covered_by=covered_by,
+        covered_age=age,
     )
 
 
@@ -330,11 +336,15 @@ def _is_queued(members: JsonObject) -> bool:
     return "queued" in members and members.boolean("queued")
 
 
-def _covered_by(members: JsonObject) -> str:
-    host = members.child("covered").text("host")
-    if not host:
-        raise members.error("it is covered by a login on no host")
-    return host
+def _covered(members: JsonObject, request_id: str | None, nonce: int | None) -> tuple[str, int]:
+    """By a login on which host this one is covered, and how many seconds ago that was approved."""
+    covered = members.child("covered")
+    host, age = covered.text("host"), covered.number("age")
+    if not host or age < 0:
+        raise members.error("it is covered by a login on no host, or that is still to come")
+    if not _names(members, "covered", request_id, nonce):
+        raise members.error("it is covered, for another request")
+    return host, age
 
 
 def _retry_after(members: JsonObject) -> int:
@@ -343,7 +353,7 @@ def _retry_after(members: JsonObject) -> int:
 
 def _names(members: JsonObject, statement: str, request_id: str | None, nonce: int | None) -> bool:
     """Whether a gateway makes a statement of this very request: that it could reach whom it needs for it by no
-    connection, or that the person is bypassed.
+    connection, that the person is bypassed, or that another login covers it.
 
     Such a statement lets people in without a phone. It counts for the request that it names alone, so that none can be
     kept and told again, and never from IAMPASS itself, whose requests have no id.

@@ -182,10 +182,10 @@ async def _child(gateway: Gateway, host: Host, asked: AskedStart, parent: HostSe
         person = await sessions.allowed(gateway, connection, now_asking, asked.machine, asked.person)
         if not isinstance(person, Person):
             return None
-        # A connection is one login: who says that it leads elsewhere has heard of it.
+        # A connection is one login, now and later: who says that it leads elsewhere has heard of it.
         used = await one(
             connection,
-            "SELECT 1 FROM session WHERE parent = %s AND state = 'open' AND details->>'ssh_connection' = %s",
+            "SELECT 1 FROM session WHERE parent = %s AND details->>'ssh_connection' = %s",
             *(parent.id, asked.connection),
         )
         if used is not None:

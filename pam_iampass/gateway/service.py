@@ -96,7 +96,11 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
         if found.state is not State.OPEN or found.status is not Status.active:
             return _not_started(Reason.TRY_AGAIN.name, request, credentials)
         status, answer = Status.active, "covered"
-        more |= {"version": found.version, "covered": {"host": found.details["covered_by"]}}
+        covered = {"host": found.details["covered_by"], "age": int(found.details["approved_ago"])}
+        more |= {
+            "version": found.version,
+            "covered": {**covered, "request_id": found.request_id, "nonce": credentials.nonce},
+        }
     metrics.STARTS.labels(answer).inc()
     return started(
         status,

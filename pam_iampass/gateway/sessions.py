@@ -21,7 +21,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from ipaddress import ip_address
 from typing import Any, Callable, Union
 
 import psycopg
@@ -52,6 +51,7 @@ from pam_iampass.login import throttle
 from pam_iampass.login.throttle import LEAST_LEFT, Cause, Pending, Refusal, RequestResult
 from pam_iampass.outcome import Outcome, SessionEvent
 from pam_iampass.server.messages import IncomingRequest, Start, bad_request
+from pam_iampass.session.presence import between_hosts
 from pam_iampass.text import clean
 
 TABLE = "session"
@@ -80,6 +80,7 @@ _BRAKE_PEOPLE = 3
 _WITHDRAWN_PEOPLE = 10
 """Whose requests a host has ended before they have answered; then an administrator should look at it."""
 _BRAKE_MINUTES = 10
+_BEFORE_ALL = uuid.UUID(int=0)
 _MOST_FOLLOWING = 100
 """Children whose rows one transaction writes."""
 
@@ -187,6 +188,8 @@ class HostSession:
     deadline: datetime
     """Of a queued one, until when its login waits; else until when a phone may ring."""
     expires_at: datetime
+    decided_at: datetime | None
+    """When the person has answered; None for a covered login."""
     retry_after: int | None
     """In how many seconds a start would be made that the limits have refused."""
     version: int
@@ -358,22 +361,10 @@ class AskedStart:
             min(int(timeout), start.duration, LONGEST_REQUEST_SECONDS),
             request_id,
             machine,
-            _connection(given.get("connection", "")),
+            between_hosts(given.get("connection", "")),
             details_of(given),
             hashlib.sha256(json.dumps([start.user, sorted(given.items())]).encode()).digest(),
         )
-
-
-def _connection(text: str) -> str | None:
-    """`SSH_CONNECTION` in the one form that each connection has; None if it is none that a host could look for."""
-    try:
-        client, client_port, server, server_port = text.split(" ")
-        ends = [(ip_address(client), int(client_port)), (ip_address(server), int(server_port))]
-    except ValueError:
-        return None
-    if any(address.is_link_local or not 0 < port < 65536 for address, port in ends):
-        return None
-    return " ".join(f"{getattr(address, 'ipv4_mapped', None) or address} {port}" for address, port in ends)
 
 
 def details_of(given: Mapping[str, str]) -> dict[str, str]:
@@ -609,11 +600,12 @@ async def _repeated(
 ) -> HostSession | Reason:
     try:
         session = _session(gateway, row, host=host.id, request_id=asked.request_id)
+        if session.parent is not None and session.state is State.OPEN:
+            status = await _status_of_parent(gateway, connection, session)
+            session = dataclasses.replace(session, status=status)
     except Tampered as error:
         await alert(connection, host.name, str(error), person=asked.person)
         return Reason.TRY_AGAIN
-    if session.parent is not None and session.state is State.OPEN:
-        session = dataclasses.replace(session, status=await _status_of_parent(gateway, connection, session))
     return session if session.parameters == asked.digest else Reason.REQUEST_ID_REUSED
 
 
@@ -1094,6 +1086,8 @@ async def add_child(
     """The session of a login that begins in the login of another session. This transaction has locked the parent's row,
     which is open and active."""
     moment = await now(connection)
+    since = parent.began_at if parent.decided_at is None else parent.decided_at
+    age = int(parent.details.get("approved_ago", "0")) + max(round((moment - since).total_seconds()), 0)
     columns = {
         "id": uuid.uuid4(),
         "state": State.OPEN.value,
@@ -1101,7 +1095,12 @@ async def add_child(
         "deadline": moment,
         "expires_at": min(moment + timedelta(seconds=asked.duration), parent.expires_at),
         "version": FIRST_VERSION,
-        "details": {**asked.details, "ssh_connection": asked.connection, "covered_by": parent.host_name},
+        "details": {
+            **asked.details,
+            "ssh_connection": asked.connection,
+            "covered_by": parent.host_name,
+            "approved_ago": str(age),
+        },
         "parent": parent.id,
     }
     child = await _new(gateway, connection, host, asked, moment, **columns)
@@ -1111,14 +1110,13 @@ async def add_child(
 
 
 async def _status_of_parent(gateway: Gateway, connection: Connection, child: HostSession) -> Status:
-    """What a child's parent is. A parent that is gone, or whose host may not ask any more, is over."""
+    """What a child's parent is. A parent whose host may not ask any more is over. Raises Tampered, also for a parent
+    whose row has gone: what is not known has not ended."""
     assert child.parent is not None  # noqa: S101
-    try:
-        found = await find_with_host(gateway, connection, child.parent)
-    except Tampered as error:
-        await alert(connection, None, f"{error}: {child.parent}")
-        found = None
-    return Status.closed if found is None else _status_for_children(*found)
+    found = await find_with_host(gateway, connection, child.parent)
+    if found is None:
+        raise Tampered("session: a row that others name as their parent has gone")
+    return _status_for_children(*found)
 
 
 def _status_for_children(parent: HostSession, host: Host | None) -> Status:
@@ -1131,35 +1129,44 @@ def _status_for_children(parent: HostSession, host: Host | None) -> Status:
 
 async def follow_parents(gateway: Gateway) -> None:
     """Write the status of each parent in the rows of its children. Raises DatabaseError."""
-    changed = True
-    while changed:  # children of children, and those beyond the limit
-        changed = False
+    last, changed = _BEFORE_ALL, False
+    while True:
         async with gateway.database.transaction() as connection:
-            for row in await many(
+            rows = await many(
                 connection,
                 'SELECT NULL AS "child:", child.*, NULL AS "parent:", parent.*, NULL AS "host:", host.*,'
                 ' NULL AS "over:", child.expires_at <= now() AS over'
                 " FROM session AS child LEFT JOIN session AS parent ON parent.id = child.parent"
                 " LEFT JOIN host ON host.id = parent.host"
-                " WHERE child.state = 'open' AND child.parent IS NOT NULL AND (parent.state IS DISTINCT FROM 'open'"
-                " OR parent.status IS DISTINCT FROM child.status OR (host.status = 'active') IS NOT TRUE"
-                " OR child.expires_at <= now())"
-                " LIMIT %s FOR UPDATE OF child SKIP LOCKED",
-                _MOST_FOLLOWING,
-            ):
-                with suppress(Tampered):
+                " WHERE child.state = 'open' AND child.parent IS NOT NULL AND child.id > %s"
+                " AND (parent.state IS DISTINCT FROM 'open' OR parent.status IS DISTINCT FROM child.status"
+                " OR (host.status = 'active') IS NOT TRUE OR child.expires_at <= now())"
+                " ORDER BY child.id LIMIT %s FOR UPDATE OF child SKIP LOCKED",
+                *(last, _MOST_FOLLOWING),
+            )
+            for row in rows:
+                last = row["child"]["id"]
+                try:
                     changed |= await _follow(gateway, connection, row)
+                except Tampered as error:
+                    await alert(
+                        connection, None, f"{error}: no end is seen of what it covers, or is covered by"
+                    )
+        if len(rows) < _MOST_FOLLOWING:
+            if not changed:
+                return
+            last, changed = _BEFORE_ALL, False  # children of children
 
 
 async def _follow(gateway: Gateway, connection: Connection, row: Mapping[str, Any]) -> bool:
-    """Whether the row of a child was written. Raises Tampered if it does not count."""
+    """Whether the row of a child was written. Raises Tampered if it or its parent does not count: that is no end."""
     child, parent, host = row["child"], row["parent"], row["host"]
     locked = gateway.keys.verified(TABLE, child)
-    status = Status.closed
-    with suppress(Tampered):
-        if parent["id"] is not None and host["id"] is not None:
-            found = _session(gateway, parent, id=child["parent"])
-            status = _status_for_children(found, hosts.of(gateway, host, id=found.host))
+    if parent["id"] is None:
+        raise Tampered("session: a row that others name as their parent has gone")
+    found = _session(gateway, parent, id=child["parent"])
+    there = hosts.of(gateway, host, id=found.host) if host["id"] is not None else None
+    status = _status_for_children(found, there)
     if row["over"]["over"] and not status.ended:
         status = Status.timeout  # its own time is over: IAMPASS does not know of it
     if status.name == locked["status"]:

@@ -98,6 +98,8 @@ class Keeping:
         self._sessions = context.state.sessions if required.service.session.keep else None
         self._config = context.config
         self._ident = ""
+        self._age = 0
+        """How many seconds ago the phone has approved the login that covers this one."""
         self.wanted = self._sessions is not None
         """Whether the settings want it kept."""
         self.problem = ""
@@ -115,6 +117,7 @@ class Keeping:
         if self._sessions is None:
             return
         required, login = self._required, self._required.login
+        self._age = session.covered_age
         kept = KeptSession(
             id=new_id(),
             state=State.ASKED,
@@ -161,7 +164,7 @@ class Keeping:
         except BaseException:
             os.close(pidfd)
             raise
-        self._sessions.approve(self._ident, pid, pidfd)
+        self._sessions.approve(self._ident, pid, pidfd, self._age)
         self.kept = True
         return self._ident
 

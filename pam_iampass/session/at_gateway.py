@@ -213,21 +213,18 @@ class _Waiting:
             else:
                 entry.version = change.version
                 self._heard.told(entry, change.status)
-        self._confirm(api, entries, news.questions)
+        self._confirm(api, news.questions)
 
-    def _confirm(
-        self, api: AuthenticationAPI, entries: Mapping[str, Scheduled], questions: Mapping[str, Question]
-    ) -> None:
+    def _confirm(self, api: AuthenticationAPI, questions: Mapping[str, Question]) -> None:
         """Say whether connections to other hosts begin in logins here. A login waits for it there."""
         deadline = Deadline.after(CONFIRM)
         for id, question in questions.items():
-            if (
-                question.session in entries
-            ):  # else it has begun since: the next call names it, and is asked again
-                kept = entries[question.session].kept
-                begins = self._sessions.begins_in(kept.id, question.connection)
-                with contextlib.suppress(IampassError):  # the phone is asked
-                    api.confirm(id, begins, machine_digest(), deadline=deadline)
+            kept = next((kept for kept, known in self._ids.items() if known == question.session), None)
+            if kept is None:  # it has begun since: the question comes again with the next call
+                continue
+            begins = self._sessions.begins_in(kept, question.connection)
+            with contextlib.suppress(IampassError):  # the phone is asked
+                api.confirm(id, begins, machine_digest(), deadline=deadline)
 
     def _poll(self, entries: dict[str, Scheduled]) -> None:
         """Have these sessions polled for a while, as of no gateway."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Callable
 
 from pam_iampass.session.kept_session import AttachedLogin, KeptSession, State
@@ -27,6 +28,10 @@ def begins_in(kept: KeptSession, connection: str, is_running: Callable[[Attached
         return False
     if kept.person != kept.approver:  # a second person has approved it, and is not who goes on from here
         return False
+    if kept.user != kept.approver:  # others may use the account, and enter the session of another one
+        return False
+    if between_hosts(connection) is None:
+        return False
     owner = owner_of_client(connection)
     if owner is None:
         return False
@@ -38,6 +43,25 @@ def begins_in(kept: KeptSession, connection: str, is_running: Callable[[Attached
     return False
 
 
+def between_hosts(ssh_connection: str) -> str | None:
+    """`SSH_CONNECTION` in the one form that each connection has; None if it has an address that every machine has.
+
+    What is connected from and to 127.0.0.1 here says nothing of a connection that looks alike elsewhere.
+    """
+    try:
+        client, client_port, server, server_port = ssh_connection.split(" ")
+        ends = [(_address(client), int(client_port)), (_address(server), int(server_port))]
+    except ValueError:
+        return None
+    if ends[0][0] == ends[1][0]:
+        return None
+    for address, port in ends:
+        is_everywhere = address.is_loopback or address.is_link_local or address.is_unspecified
+        if is_everywhere or address.is_multicast or not 0 < port < 65536:
+            return None
+    return " ".join(f"{address} {port}" for address, port in ends)
+
+
 def cannot_confirm() -> str:
     """Why no connection would be found to begin in a login of this machine; empty if nothing is in the way."""
     listener = socket.create_server(("127.0.0.1", 0))
@@ -46,6 +70,11 @@ def cannot_confirm() -> str:
         if owner_of_client(" ".join(map(str, ends))) is None:
             return "the kernel does not say in which control group a connection was made"
     return "" if os.path.isdir(f"{CGROUPS}/user.slice") else f"{CGROUPS} has no logins of systemd-logind"
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    address = ip_address(text)
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _control_group(login: AttachedLogin) -> int | None:

@@ -196,8 +196,9 @@ class KeptSessions:
             self._schedule(entry)
             self.on_change(entry)
 
-    def approve(self, ident: str, pid: int, pidfd: int) -> None:
-        """The phone has approved. The end of the process `pid` means that no login session will be opened.
+    def approve(self, ident: str, pid: int, pidfd: int, age: float = 0.0) -> None:
+        """The phone has approved, `age` seconds ago. The end of the process `pid` means that no login session will be
+        opened.
 
         Takes over `pidfd`.
         """
@@ -207,7 +208,7 @@ class KeptSessions:
             if entry is not None:
                 entry.poll_at = self.pacing.first(now + OPENING, entry.kept.rules.check)
             self.descriptors.add(WatchedProcess(ident, pid, attached=False), pidfd)
-            if self.change(ident, lambda kept: life.approved(kept, now, since, opener)) is None:
+            if self.change(ident, lambda kept: life.approved(kept, now - age, since, opener)) is None:
                 self.descriptors.remove_all(ident)
 
     def drop(self, ident: str) -> None:

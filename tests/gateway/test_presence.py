@@ -167,7 +167,8 @@ def test_a_login_that_begins_in_an_approved_one_rings_no_phone(
     begun = start.result(30)
     assert begun["authenticated"]
     assert begun["session_status"] == "active"
-    assert begun["covered"] == {"host": f"name-of-{BASTION}"}
+    said = begun["covered"]
+    assert (said["host"], 0 <= said["age"] <= 5) == (f"name-of-{BASTION}", True)
     assert (begun["wait"], begun["version"]) == (10, 1)
     assert rings(sandbox) == 1
     assert metrics.REGISTRY.get_sample_value("iampass_gateway_starts_total", {"answer": "covered"})
@@ -410,7 +411,10 @@ def test_a_repeat_has_the_same_session(
 ) -> None:
     parent, id = approved(bastion, sandbox), new_request_id()
     begun = covered(pool, caller, bastion, parent, request_id=id)
-    assert caller.ask("alice", id, connection=CONNECTION).authentication == begun
+    again = caller.ask("alice", id, connection=CONNECTION).authentication
+    first, second = (each["covered"].pop("nonce") for each in (begun, again))
+    assert again == begun
+    assert first != second, "each answer names its request"
     gateway.rows("DELETE FROM session WHERE parent IS NULL")
     again = caller.ask("alice", id, connection=CONNECTION).authentication
     assert (again["authenticated"], again["reason"]) == (False, "TRY_AGAIN")
@@ -555,7 +559,23 @@ def test_a_connection_is_one_login(
     assert again["session_status"] == "pending"
     assert caller.end(begun) is True
     at(gateway, OTHER).end(again)
-    assert covered(pool, at(gateway, OTHER), bastion, parent), "of a later connection with the same ports"
+    # Who has cut it off can have the bastion's end of it stay.
+    start = starts(pool, at(gateway, OTHER))
+    question, _ = told(bastion, parent, but=question)
+    assert counts(confirm(bastion, question))
+    assert start.result(30)["session_status"] == "pending"
+
+
+def test_the_age_of_the_approval_is_that_of_the_phone(
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+) -> None:
+    parent = approved(bastion, sandbox)
+    time.sleep(3.0)
+    assert 3 <= covered(pool, caller, bastion, parent)["covered"]["age"] <= 30
 
 
 def test_a_host_asks_no_more_than_its_share(
@@ -568,8 +588,8 @@ def test_a_host_asks_no_more_than_its_share(
 ) -> None:
     parent = approved(bastion, sandbox)
     monkeypatch.setattr(presence, "QUESTIONS_A_MINUTE", 2)
-    for _ in range(2):
-        caller.end(covered(pool, caller, bastion, parent))
+    for port in (40001, 40002):
+        caller.end(covered(pool, caller, bastion, parent, connection=f"192.0.2.7 {port} 192.0.2.8 22"))
     assert caller.ask("alice", connection=CONNECTION).authentication["session_status"] == "pending"
     assert len(gateway.rows("SELECT * FROM question")) == 2
     assert covered(pool, at(gateway, OTHER), bastion, parent)
@@ -652,18 +672,6 @@ End = Callable[[RunningGateway, Any, Sandbox], object]
             "closed",
             id="host-removed",
         ),
-        pytest.param(
-            lambda gateway, *_: gateway.rows("DELETE FROM session WHERE parent IS NULL"),
-            "closed",
-            id="row-gone",
-        ),
-        pytest.param(
-            lambda gateway, *_: gateway.rows(
-                "UPDATE session SET status = 'walkaway', version = 9 WHERE parent IS NULL"
-            ),
-            "closed",
-            id="row-tampered",
-        ),
     ],
 )
 def test_no_session_outlives_the_one_that_covers_it(
@@ -690,6 +698,36 @@ def test_no_session_outlives_the_one_that_covers_it(
     back = pool.submit(ask, caller, {id_of(begun): 2})
     sandbox.come_back("token-of-alice")
     assert changed(back.result(30)) == {id_of(begun): {"status": "active", "version": 3}}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM session WHERE parent IS NULL",
+        "UPDATE session SET status = 'walkaway', version = 9 WHERE parent IS NULL",
+        "UPDATE session SET state = 'ended', status = 'closed' WHERE parent IS NULL",
+    ],
+)
+def test_who_writes_to_the_database_ends_no_covered_login(
+    gateway: RunningGateway,
+    caller: HostCaller,
+    bastion: HostCaller,
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+    statement: str,
+) -> None:
+    begun = covered(pool, caller, bastion, approved(bastion, sandbox))
+    # Rows that no gateway has written keep no genuine one from being looked at.
+    gateway.rows(
+        "INSERT INTO session SELECT (forged).* FROM (SELECT jsonb_populate_record(session, jsonb_build_object("
+        "'id', ('00000000-0000-4000-8000-' || lpad(number::text, 12, '0')), 'request_id', number::text)) AS forged"
+        " FROM session, generate_series(1, 150) AS number WHERE parent IS NOT NULL) AS rows"
+    )
+    gateway.rows(statement)
+    time.sleep(3 * presence._FOLLOW_SECONDS)
+    assert caller.session("GET", begun, "status_url").status == 500
+    assert (gateway.session(begun).state, gateway.session(begun).status) == (State.OPEN, Status.active)
+    assert any(record["kind"] == "alert" for record in gateway.records)
 
 
 @pytest.mark.parametrize(

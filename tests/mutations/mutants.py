@@ -990,6 +990,24 @@ MUTANTS = {
             "test_nothing_begins_in_a_session_that_is_not_open_covers_nothing_or_was_approved_by_a_second_person",
         ),
         Mutant(
+            "a login to an account that several people use covers one of them on another host",
+            "if kept.user != kept.approver:",
+            "if False:",
+            "test_nothing_begins_in_a_session_that_is_not_open_covers_nothing_or_was_approved_by_a_second_person",
+        ),
+        Mutant(
+            "a connection within one machine is taken for one between two",
+            "is_everywhere = address.is_loopback or ",
+            "is_everywhere = ",
+            "test_a_connection_between_two_hosts_has_addresses_of_its_own",
+        ),
+        Mutant(
+            "a host looks for a connection between addresses that each machine has",
+            "if between_hosts(connection) is None:",
+            "if False:",
+            "test_what_begins_at_an_address_that_each_machine_has_does_not_begin_in_it",
+        ),
+        Mutant(
             "a login that a second person has approved covers that person's own on another host",
             "if kept.person != kept.approver:",
             "if False:",
@@ -1017,9 +1035,21 @@ MUTANTS = {
         ),
         Mutant(
             "another host has no name",
-            "if not host:\n        raise members.error",
-            "if False:\n        raise members.error",
+            "if not host or age < 0:",
+            "if age < 0:",
             "test_active_alone_lets_nobody_in",
+        ),
+        Mutant(
+            "that a login was covered is told again of another one",
+            'if not _names(members, "covered", request_id, nonce):',
+            "if False:",
+            "test_active_alone_lets_nobody_in",
+        ),
+        Mutant(
+            "with each login on a further host, the time for which an approval covers sudo begins anew",
+            "life.approved(kept, now - age, since, opener)",
+            "life.approved(kept, now, since, opener)",
+            "test_it_covers_sudo_only_for_as_long_as_the_approval_on_the_phone",
         ),
         Mutant(
             "a gateway says of another host what is not active yet",
@@ -1813,6 +1843,28 @@ MUTANTS = {
             "if used is not None:\n            return None",
             "if False:\n            return None",
             "test_a_connection_is_one_login",
+        ),
+        Mutant(
+            "once a covered login is over, another host says that the connection leads to itself",
+            "WHERE parent = %s AND details->>'ssh_connection' = %s",
+            "WHERE parent = %s AND state = 'open' AND details->>'ssh_connection' = %s",
+            "test_a_connection_is_one_login",
+        ),
+        Mutant(
+            "who deletes the row of a login ends what it covers",
+            """    if parent["id"] is None:
+        raise Tampered("session: a row that others name as their parent has gone")
+    found = _session(gateway, parent, id=child["parent"])
+    there = hosts.of(gateway, host, id=found.host) if host["id"] is not None else None
+    status = _status_for_children(found, there)
+""",
+            """    status = Status.closed
+    with suppress(Tampered):
+        found = _session(gateway, parent, id=child["parent"])
+        there = hosts.of(gateway, host, id=found.host) if host["id"] is not None else None
+        status = _status_for_children(found, there)
+""",
+            "test_who_writes_to_the_database_ends_no_covered_login",
         ),
         Mutant(
             "a host asks as many questions as it likes",

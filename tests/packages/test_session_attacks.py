@@ -27,43 +27,6 @@ mv attack.new attack.out
 """
 CONNECT = "import socket; socket.socket(socket.AF_UNIX).connect('/run/iampass/pam.sock')\n"
 NO_SESSION = "4294967295"
-#: Connects to sshd, and writes what that one would say of the connection.
-OUTWARD = """\
-import socket, sys, time
-client = socket.create_connection(("127.0.0.1", 22))
-with open(sys.argv[1], "w") as file:
-    print(*client.getsockname(), *client.getpeername(), file=file)
-time.sleep(60)
-"""
-#: Says whether connections begin in a login, with the rights and the mounts of the agent.
-CONFIRM = """\
-import pwd, sys
-sys.path.append("/usr/lib/python3/dist-packages")
-from pam_iampass.config.settings import SessionSettings
-from pam_iampass.session.kept_session import AttachedLogin, KeptSession, State
-from pam_iampass.session.presence import begins_in
-pid, xdg_session, *connections = sys.argv[1:]
-login = AttachedLogin(int(pid), "alice", pwd.getpwnam("alice").pw_uid, "sshd", None, xdg_session)
-kept = KeptSession("5f0c" * 8, State.OPEN, "", "", "alice", "alice", "sshd", "", True, "", None, (), SessionSettings(),
-                   began=1.0, approved=1.0, since=1.0, attached=(login,))
-for connection in connections:
-    print(begins_in(kept, connection, lambda _login: True))
-"""
-#: How a connection to another host is made, and whether it begins in the login of alice.
-OUTWARDS = {
-    "in her login": (True, "victim", "python3 /usr/local/lib/outward.py {file} &"),
-    "by systemd --user": (
-        False,
-        "victim",
-        "systemd-run --user --quiet python3 /usr/local/lib/outward.py {file}",
-    ),
-    "in a service": (
-        False,
-        "root",
-        "systemd-run --quiet --uid=alice python3 /usr/local/lib/outward.py {file}",
-    ),
-    "by bob": (False, "root", "systemd-run --quiet --uid=bob python3 /usr/local/lib/outward.py {file}"),
-}
 #: How the attacker has it run: as alice in her login session, or what an administrator has made for her.
 ELSEWHERE = {
     "cron": (
@@ -210,30 +173,6 @@ def test_a_process_that_is_taken_over_by_ptrace_is_covered_and_recorded_until_th
     attack()
     people.phone.deny("alice")
     assert "status 1" in result(machine)
-
-
-def test_the_agent_sees_which_connections_begin_in_the_login(machine: Booted, victim: Login) -> None:
-    machine.write("/usr/local/lib/outward.py", OUTWARD)
-    machine.shell("install -d -m 1777 /home/outward")
-    connections = []
-    for number, (_begins, who, command) in enumerate(OUTWARDS.values()):
-        file = f"/home/outward/{number}"
-        if who == "victim":
-            victim.terminal.sendline(command.format(file=file))
-        else:
-            machine.shell(command.format(file=file))
-        connection = wait_for(lambda: machine.shell(f"cat {file} 2> /dev/null || :"), f"connection {number}")  # noqa: B023
-        connections.append(connection.strip())
-    (xdg_session,) = re.findall("session-(.*)[.]scope$", machine.read(f"/proc/{victim.pid}/cgroup"), re.M)
-    agent = machine.run("systemctl", "show", "-P", "MainPID", "pam-iampass-agent.service").stdout.strip()
-    as_agent = ("--reuid=_iampass", "--regid=_iampass", "--clear-groups", "--no-new-privs")
-    confirm = ("/usr/bin/python3", "-I", "-S", "-c", CONFIRM, str(victim.pid), xdg_session, *connections)
-    seen = machine.run(
-        *("nsenter", "-t", agent, "-m", "setpriv", *as_agent, "--bounding-set=-all", *confirm)
-    ).stdout.split()
-    assert dict(zip(OUTWARDS, seen)) == {
-        where: str(begins) for where, (begins, _who, _command) in OUTWARDS.items()
-    }
 
 
 #: Heeds no signal, and forks all the time, each time in a session of its own, and ends.

@@ -35,7 +35,9 @@ exec 3<&-
 # The network. Root in a container may not be allowed to configure one, except in a user namespace.
 if [ $network = own ]; then
     : > "$copy/network"
-    set_up='ip link set lo up; ip address add 203.0.113.2/32 dev lo' # an address that is no loopback one
+    # Addresses that are no loopback ones.
+    set_up='ip link set lo up; ip address add 203.0.113.2/32 dev lo; ip address add 203.0.113.3/32 dev lo
+        for last in 2 3; do ip address add 2001:db8::$last/128 dev lo 2> /dev/null || :; done'
     if ! unshare --net="$copy/network" sh -ec "$set_up" 2> /dev/null; then
         mkfifo "$copy/ready"
         { unshare --user --map-root-user --net sh -euc "$set_up"'; echo $$ > "$0"; read -r _ < "$0"' "$copy/ready" || echo > "$copy/ready"; } &

@@ -25,7 +25,7 @@ from tests.support.world import wait_until
 HOST = "h-abcdefghijkl"
 COVERED: dict[str, Any] = {
     "session_status": "active",
-    "covered": {"host": "bastion"},
+    "covered": {"host": "bastion", "age": 600},
     "wait": 25,
     "version": 1,
 }
@@ -43,7 +43,9 @@ class Gateway:
     def answer(self, request: Request) -> Step:
         path = urlsplit(request.target).path
         if path.startswith("/authentication/"):
-            return started(self.server, **(self.says if "connection" in query(request) else {}))
+            return started(
+                self.server, **(of_request(request, self.says) if "connection" in query(request) else {})
+            )
         if path.startswith("/fleet/"):
             return answer(200, {"changed": {}})
         return polled(self.status) if request.method == "GET" else answer(200, {"status": True})
@@ -59,6 +61,15 @@ class Gateway:
 
 def query(request: Request) -> dict[str, str]:
     return {name: value for name, (value,) in parse_qs(urlsplit(request.target).query).items()}
+
+
+def of_request(request: Request, says: dict[str, Any]) -> dict[str, Any]:
+    """What a gateway says, of this request unless it names another one."""
+    covered = says.get("covered")
+    if not isinstance(covered, dict):
+        return says
+    nonce = (request.header("Authentication") or "").split(":")[1]
+    return {**says, "covered": {"request_id": query(request)["request_id"], "nonce": nonce, **covered}}
 
 
 @pytest.fixture
@@ -146,6 +157,17 @@ def test_it_covers_sudo_as_the_settings_say_while_the_gateway_says_that_it_is_ac
     assert host.login(service="sudo", audit_session="42").code == PamCode.IGNORE
     gateway.status = "walkaway"
     assert host.login(service="sudo", audit_session="42").code == PamCode.ABORT
+
+
+def test_it_covers_sudo_only_for_as_long_as_the_approval_on_the_phone(
+    host: Keeping, gateway: Gateway, connection: dict[str, Any]
+) -> None:
+    gateway.says = {**COVERED, "covered": {"host": "bastion", "age": 15 * 60}}
+    kept = log_in(host, connection).kept
+    assert kept is not None
+    host.open(kept)
+    assert host.login(service="sudo", audit_session="42").code == PamCode.SUCCESS
+    assert host.outcome()["IAMPASS_OUTCOME"] == "approved"
 
 
 @pytest.mark.parametrize(
@@ -251,8 +273,12 @@ def test_iampass_itself_is_told_of_no_connection(world: Setting, connection: dic
     "says",
     [
         {"session_status": "active", "covered": {}},
-        {"session_status": "active", "covered": {"host": ""}},
-        {"session_status": "active", "covered": {"host": 7}},
+        {"session_status": "active", "covered": {"host": "", "age": 0}},
+        {"session_status": "active", "covered": {"host": 7, "age": 0}},
+        {"session_status": "active", "covered": {"host": "bastion"}},
+        {"session_status": "active", "covered": {"host": "bastion", "age": -1}},
+        {"session_status": "active", "covered": {"host": "bastion", "age": 0, "nonce": "1"}},
+        {"session_status": "active", "covered": {"host": "bastion", "age": 0, "request_id": "A" * 22}},
         {"session_status": "active", "covered": "bastion"},
         {"session_status": "active", "covered": True},
         {"session_status": "active"},
@@ -270,7 +296,7 @@ def test_active_alone_lets_nobody_in(
 def test_covered_without_active_is_an_ordinary_request(
     host: Keeping, gateway: Gateway, connection: dict[str, Any]
 ) -> None:
-    gateway.says = {"session_status": "pending", "covered": {"host": "bastion"}}
+    gateway.says = {"session_status": "pending", "covered": COVERED["covered"]}
     assert log_in(host, connection).code == PamCode.SUCCESS
     assert host.outcome()["IAMPASS_OUTCOME"] == "approved"
 
@@ -279,7 +305,7 @@ def test_a_login_for_which_no_connection_was_named_is_not_covered(
     host: Keeping, gateway: Gateway, connection: dict[str, Any]
 ) -> None:
     def says_covered(request: Request) -> Step:
-        return started(gateway.server, **COVERED)
+        return started(gateway.server, **of_request(request, COVERED))
 
     del connection["sockets"]
     gateway.answer = says_covered  # type: ignore[method-assign]

@@ -17,6 +17,7 @@ import pytest
 from pam_iampass.session import presence
 from pam_iampass.session.descriptors import WatchedProcess
 from pam_iampass.session.kept_session import AttachedLogin, KeptSession, State
+from pam_iampass.system import sock_diag
 from pam_iampass.system.boot import since_boot
 from tests.support.sessions import keeping
 from tests.support.setting import Setting
@@ -32,7 +33,7 @@ OTHER_SESSION = "/user.slice/user-{}.slice/session-c8.scope"
 BY_SYSTEMD = "/user.slice/user-{}.slice/user@{}.service"
 CONNECT = """\
 import socket, sys
-client = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+client = socket.create_connection((sys.argv[1], int(sys.argv[2])), source_address=(sys.argv[3], 0))
 print(*client.getsockname()[:2], *client.getpeername()[:2], flush=True)
 sys.stdin.read()
 """
@@ -45,6 +46,8 @@ class Machine:
     groups: Path
     processes: contextlib.ExitStack
     listener: socket.socket
+    address: str
+    """From which its users connect."""
 
     def run(self, group: str, uid: int, *program: str) -> subprocess.Popen[str]:
         """Run a program as a user in a control group."""
@@ -64,7 +67,8 @@ class Machine:
     def connect(self, group: str, uid: int) -> str:
         """A connection to another host that a user opens in a control group: what sshd says there."""
         host, port = self.listener.getsockname()[:2]
-        process = self.run(group, uid, "/usr/bin/python3", "-I", "-S", "-c", CONNECT, host, str(port))
+        program = "/usr/bin/python3", "-I", "-S", "-c", CONNECT
+        process = self.run(group, uid, *program, host, str(port), self.address)
         assert process.stdout is not None
         return process.stdout.readline().rstrip("\n")
 
@@ -76,16 +80,17 @@ class Machine:
         return AttachedLogin(process.pid, "alice", uid, "sshd", 12, xdg_session)
 
 
-@pytest.fixture(params=["127.0.0.1", "::1"])
+@pytest.fixture(params=[("203.0.113.2", "203.0.113.3"), ("2001:db8::2", "2001:db8::3")], ids=["IPv4", "IPv6"])
 def here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     mounts = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
     groups = next(Path(each[4]) for each in mounts if "cgroup2" in each[each.index("-") :])
     monkeypatch.setattr(presence, "CGROUPS", str(groups))
-    family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
+    own, other = request.param
+    family = socket.AF_INET6 if ":" in own else socket.AF_INET
     existed = (groups / "user.slice").exists()
-    listener = socket.create_server((request.param, 0), family=family)
+    listener = socket.create_server((other, 0), family=family)
     with listener, contextlib.ExitStack() as processes:
-        yield Machine(groups, processes, listener)
+        yield Machine(groups, processes, listener, own)
     for uid in (ALICE, MALLORY):
         for folder, _folders, _files in os.walk(groups / f"user.slice/user-{uid}.slice", topdown=False):
             wait_until(partial(is_removed, folder), f"{folder} has processes")
@@ -157,6 +162,40 @@ def test_what_another_machine_connects_behind_the_same_address_does_not_begin_he
     assert not begins_in(session, " ".join([host, str(int(port) ^ 1), *server]))
 
 
+def test_what_begins_at_an_address_that_each_machine_has_does_not_begin_in_it(here: Machine) -> None:
+    """Another user of both machines may see that one here, and make one there that looks alike."""
+    session = kept(here.login())
+    family = socket.AF_INET6 if ":" in here.address else socket.AF_INET
+    loopback = "::1" if ":" in here.address else "127.0.0.1"
+    with socket.create_server((loopback, 0), family=family) as server:
+        elsewhere = replace(here, listener=server, address=loopback)
+        connection = elsewhere.connect(SESSION, ALICE)
+        assert sock_diag.owner_of_client(connection) is not None
+        assert not begins_in(session, connection)
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        "127.0.0.1 40000 127.0.0.1 22",
+        "192.0.2.7 40000 127.0.0.1 22",
+        "::ffff:127.0.0.1 40000 192.0.2.7 22",
+        "0.0.0.0 40000 192.0.2.7 22",
+        "224.0.0.1 40000 192.0.2.7 22",
+        "fe80::1 40000 fe80::2 22",
+        "fe80::1%eth0 40000 fe80::2%eth0 22",
+        "192.0.2.7 40000 ::ffff:192.0.2.7 22",
+        "192.0.2.7 0 192.0.2.8 22",
+        "192.0.2.7 40000 192.0.2.8",
+        "UNKNOWN 65535 UNKNOWN 65535",
+        "",
+    ],
+)
+def test_a_connection_between_two_hosts_has_addresses_of_its_own(connection: str) -> None:
+    assert presence.between_hosts(connection) is None
+    assert presence.between_hosts("::ffff:192.0.2.7 40000 2001:DB8::8 22") == "192.0.2.7 40000 2001:db8::8 22"
+
+
 @pytest.mark.parametrize(
     "facts",
     [
@@ -167,6 +206,7 @@ def test_what_another_machine_connects_behind_the_same_address_does_not_begin_he
         {"approved": 0.0},
         {"person": "bob"},
         {"person": ""},
+        {"user": "admin"},
     ],
     ids=str,
 )
