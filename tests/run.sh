@@ -41,7 +41,9 @@ whole=$#
 if [ $# -eq 0 ]; then
     # The longest first, and groups that mostly wait beside groups that need CPU.
     set -- tests/unit/login 'tests/unit/session tests/unit/agent' 'tests/unit/test_*.py tests/unit/system' \
-        'tests/gateway/test_[a-c]*.py' 'tests/gateway/test_d*.py' 'tests/gateway/test_s*.py tests/gateway/test_t*.py' \
+        'tests/gateway/test_[a-c]*.py' \
+        'tests/gateway/test_d*.py --deselect=tests/gateway/test_database_pair.py' tests/gateway/test_database_pair.py \
+        'tests/gateway/test_s*.py tests/gateway/test_t*.py' \
         'tests/gateway/test_[e-i]*.py' 'tests/gateway/test_[k-r]*.py' 'tests/gateway/test_j*.py tests/gateway/test_[u-z]*.py' \
         tests/pam tests/faults tests/system/setuid 'tests/system/test_s*.py' 'tests/system/test_[t-z]*.py' \
         'tests/system/setup/test_[s-z]*.py' 'tests/system/test_[f-m]*.py tests/system/test_[o-r]*.py' \

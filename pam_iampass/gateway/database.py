@@ -119,6 +119,9 @@ class Connection(psycopg.AsyncConnection[DictRow]):
         return self._merging.mogrify(statement, values).encode()
 
 
+Connect = Callable[[str], Awaitable[Connection]]
+
+
 class Primary:
     """Which of the servers of a connection string takes what is written.
 
@@ -133,54 +136,72 @@ class Primary:
         self.history = ("", 0)
         """As of a Connection."""
 
-    async def connect(self, connect: Callable[[str], Awaitable[Connection]]) -> Connection:
-        """A connection to the primary, of those that `connect` makes. Raises psycopg.Error."""
-        looks_at_all = not self.history[0]
-        found: Connection | None = None
+    async def connect(self, connect: Connect) -> Connection:
+        """A connection to the primary, of those that `connect` makes to one server. Raises psycopg.Error."""
+        if not self.history[0]:
+            return await self._first(connect)
         failure: psycopg.Error = psycopg.OperationalError("the connection string names no server")
         for server in tuple(self._servers):
             try:
-                connection = await connect(server)
+                return await self._used(server, await _learned(connect, server))
             except psycopg.Error as error:
                 failure = error
-                continue
-            try:
-                await _learn_history(connection)
-                if not self._is_newer(connection, found):
-                    raise psycopg.OperationalError("this server is not the primary any more")
-            except psycopg.Error as error:
-                failure = error
-                await connection.close()
-                continue
-            if found is not None:
-                await found.close()
-            found, self.history = connection, connection.history
-            self._servers.remove(server)
-            self._servers.insert(0, server)
-            if not looks_at_all:
+        raise failure
+
+    async def _first(self, connect: Connect) -> Connection:
+        """As `connect`, after a look at all servers at the same time. Once one takes writes, the others have a second:
+        the machine of a standby may be off."""
+        tasks = {server: asyncio.create_task(_learned(connect, server)) for server in self._servers}
+        left, seconds = set(tasks.values()), None
+        while left:
+            done, left = await asyncio.wait(left, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
                 break
-        if found is None:
-            raise failure
-        return found
+            if any(task.exception() is None for task in done):
+                seconds = _OTHERS_SECONDS
+        for task in left:
+            task.cancel()
+        failed = await asyncio.gather(*tasks.values(), return_exceptions=True)
+        found = {server: each for server, each in zip(tasks, failed) if isinstance(each, Connection)}
+        for each in failed:
+            if not found and isinstance(each, BaseException):
+                raise each
+        system = next(iter(found.values())).history[0]
+        primary = max(
+            found, key=lambda server: found[server].history[1] * (found[server].history[0] == system)
+        )
+        for server in found.keys() - {primary}:
+            await found[server].close()
+        return await self._used(primary, found[primary])
 
-    def _is_newer(self, connection: Connection, found: Connection | None) -> bool:
-        """Whether a connection is to be used, and not another one that was found for the same purpose."""
-        is_same_system = connection.history[0] == self.history[0]
-        if found is not None:
-            return is_same_system and connection.history > found.history
-        return not is_same_system or connection.history >= self.history
+    async def _used(self, server: str, connection: Connection) -> Connection:
+        """The connection. Raises OperationalError, and closes it, if its server is not the primary any more."""
+        if connection.history[0] == self.history[0] and connection.history < self.history:
+            await connection.close()
+            raise psycopg.OperationalError("this server is not the primary any more")
+        self.history = connection.history
+        self._servers.remove(server)
+        self._servers.insert(0, server)
+        return connection
 
 
-async def _learn_history(connection: Connection) -> None:
-    # Not by `execute` of this connection, whose types are not registered yet.
-    cursor = await connection.cursor().execute(
-        "SELECT system_identifier::text AS system,"
-        " ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int AS timeline"
-        " FROM pg_control_system()"
-    )
-    row = await cursor.fetchone()
+async def _learned(connect: Connect, server: str) -> Connection:
+    """A connection to a server, which knows its history. Raises psycopg.Error."""
+    connection = await connect(server)
+    try:
+        # Not by `execute` of this connection, whose types are not registered yet.
+        cursor = await connection.cursor().execute(
+            "SELECT system_identifier::text AS system,"
+            " ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int AS timeline"
+            " FROM pg_control_system()"
+        )
+        row = await cursor.fetchone()
+    except psycopg.Error:
+        await connection.close()
+        raise
     assert row is not None  # noqa: S101 - the function returns a row
     connection.history = (row["system"], row["timeline"])
+    return connection
 
 
 Address = Union[str, tuple[str, int]]
@@ -195,6 +216,8 @@ CONNECT_SECONDS = 3.0
 """How long one waits for a connection, and for TCP to say whether the database can be reached."""
 _ASKED_AFTER_SECONDS = 1.0
 """A connection that was idle for so long is asked whether the database is still there."""
+_OTHERS_SECONDS = 1.0
+"""How long a process that starts waits for further servers, once one takes writes."""
 _OWN_CONNECTIONS = 2
 """Those that requests leave to the gateway's own work, such as to watch what is on a phone."""
 _WHOSE: ContextVar[str | None] = ContextVar("whose", default=None)

@@ -13,6 +13,7 @@ from typing import Any, Callable
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pam_iampass.gateway import database as module
 from pam_iampass.gateway.database import (
@@ -30,6 +31,7 @@ from pam_iampass.gateway.database import (
     work_for,
 )
 from pam_iampass.gateway.keys import KeyFile
+from tests.support.black_hole import black_hole
 from tests.support.postgres import Postgres
 
 
@@ -272,6 +274,21 @@ def test_a_server_that_was_the_primary_before_another_one_is_not_used(conninfo: 
             await connection.execute("SELECT 1")
 
     run(conninfo, use)
+
+
+@pytest.mark.parametrize("silent_first", [True, False])
+def test_a_server_that_does_not_answer_does_not_hold_up_a_process_that_starts(
+    conninfo: str, silent_first: bool
+) -> None:
+    async def port(database: Database) -> int:
+        async with database.transaction() as connection:
+            return connection.info.port
+
+    with black_hole() as (address, silent):
+        found = conninfo_to_dict(conninfo)
+        ports = [str(silent), str(found["port"])][:: 1 if silent_first else -1]
+        both = make_conninfo(conninfo, host=f"{address},{address}", port=",".join(ports))
+        assert run(both, port) == int(str(found["port"]))
 
 
 def test_of_two_names_of_one_server_the_first_is_used(conninfo: str) -> None:

@@ -38,6 +38,7 @@ from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.people import Person
 from pam_iampass.gateway.settings import load
 from tests.gateway.test_codes import answer
+from tests.gateway.test_database_faults import PAGE, WORDS
 from tests.gateway.test_kept_at_gateway import ask
 from tests.support.black_hole import silence
 from tests.support.gateway import HOST_SECRET, HostCaller
@@ -46,7 +47,6 @@ from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
 from tests.support.world import wait_until
 
-PAGE = Path(__file__).parents[2] / "docs/database-pair.md"
 ADDRESSES = ("203.0.113.11", "203.0.113.12")
 PORTS = (5461, 5462)
 CONNINFO = f"host={','.join(ADDRESSES)} port={PORTS[0]},{PORTS[1]} user={ACCOUNT} dbname=iampass"
@@ -55,6 +55,7 @@ HOSTS = tuple(f"h-{letter * 12}" for letter in "abcde")
 ROLE = (
     f'CREATE ROLE "{ACCOUNT}" LOGIN',
     f'CREATE DATABASE iampass OWNER "{ACCOUNT}"',
+    "REVOKE CONNECT ON DATABASE iampass FROM PUBLIC",
     f'GRANT pg_read_all_stats TO "{ACCOUNT}"',
 )
 BOTH = "wait for 1 synchronous, and 1 connected, standbys"
@@ -105,10 +106,10 @@ class Row:
         assert f"{self}\n" in PAGE.read_text(encoding="utf-8"), str(self)
 
 
-APPROVED = {"active": "approved"}
-NO_ANSWER = dict.fromkeys(("Unavailable", "pending"), "no answer by their deadline")
-AWAY = {"DATABASE_AWAY": "`DATABASE_AWAY`"}
-UNKNOWN = {"TRY_AGAIN": "`TRY_AGAIN`"}
+APPROVED = {"active": WORDS["active"]}
+NO_ANSWER = {each: WORDS[each] for each in ("Unavailable", "pending")}
+AWAY = {"DATABASE_AWAY": WORDS["DATABASE_AWAY"]}
+UNKNOWN = {"TRY_AGAIN": WORDS["TRY_AGAIN"]}
 
 
 @dataclass
@@ -440,8 +441,8 @@ def fill(server: Postgres, filler: Path) -> None:
 
 def test_the_page_has_what_is_typed_here() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert [each for each in (*ROLE, *WITH_STANDBY, *NO_STANDBY) if f"    {each}\n" not in page] == []
-    assert f"`{PROMOTE}`" in page
+    assert [each for each in (*ROLE, *WITH_STANDBY, *NO_STANDBY) if f"    {each};\n" not in page] == []
+    assert f"`{PROMOTE};`" in page
 
 
 FULL = Row(
