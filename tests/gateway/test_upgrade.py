@@ -69,6 +69,14 @@ class Fleet:
     def wait_for_phones(self, users: Sequence[str]) -> None:
         wait_until(lambda: {token(user) for user in users} <= set(self.rings), "a phone does not ring", 30.0)
 
+    def migrate_in_the_end(self) -> str:
+        """What `migrate` says once it has not given up: on a busy machine a login holds a lock for long, too."""
+        for _ in range(20):
+            said = run_gateway("migrate", release=self.newer, status=None)
+            if "has held a lock for 2 s" not in said:
+                return said
+        raise AssertionError(said)
+
     def migration_waits(self) -> bool:
         """Whether a migration waits for a table, and all others that use it behind it."""
         waits = "SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted"
@@ -152,7 +160,7 @@ def fleet(newer: Path) -> Iterator[Fleet]:
             stack.callback(host.state.database.close)
             host.write("application-secret", HOST_SECRET)
             host.write("ca.pem", (ETC / "ca.pem").read_text())
-            host.configure(application_id=id, gateways=f"[{', '.join(gateways)}]", timeout="120s")
+            host.configure(application_id=id, gateways=f"[{', '.join(gateways)}]", timeout="240s")
             agents.append(stack.enter_context(running(host)))
         time.sleep(2 * TIMESTAMP_TICK)
         yield Fleet(server, sandbox, newer, agents)
@@ -182,7 +190,7 @@ def test_gateways_are_upgraded_one_by_one_while_logins_wait_and_each_phone_rings
                 fleet.log_in()
                 assert "has held a lock for 2 s" in given_up.result()
 
-        assert re.search(r"have version 1\d; before \d\.", migrate())
+        assert re.search(r"have version 1\d; before 1?\d\.", fleet.migrate_in_the_end())
         migrate("--check")
         fleet.log_in()
         for number, running_gateway in enumerate((first, second)):
