@@ -17,7 +17,13 @@ from tests.support.needs import declare
 from tests.support.terminal import Terminal
 
 # A machine with a desktop besides is made for one release only; the gateway is not for Debian 12.
-_NOT_FOR_BOOKWORM = ["test_desktop.py", "test_from_lone_hosts.py", "test_gateway.py", "test_gateway_page.py"]
+_NOT_FOR_BOOKWORM = [
+    "test_desktop.py",
+    "test_from_lone_hosts.py",
+    "test_gateway.py",
+    "test_gateway_page.py",
+    "test_presence.py",
+]
 collect_ignore = _NOT_FOR_BOOKWORM if os.environ.get("PACKAGES_RELEASE") == "bookworm" else []
 
 

@@ -33,7 +33,8 @@ UPGRADE = "Upgrade"
 POOLER = "A pooler in front of PostgreSQL"
 WATCH = "Watch it"
 MOVE = "From lone hosts to a fleet"
-#: The picture of the parts, commands of a host that other pages have, and the line of a file (gateway/test_pooler.py).
+#: The picture of the parts, commands of a host that other pages have, and lines of files (gateway/test_pooler.py,
+#: test_presence.py).
 #: The section MOVE has a test of its own.
 ELSEWHERE = {
     "hosts (sshd, sudo, …)  --https, port 8443-->  gateway  --https-->  IAMPASS",
@@ -42,6 +43,8 @@ ELSEWHERE = {
     "pam-iampass recovery new",
     "pam-iampass bypass",
     "pam-iampass throttle",
+    "bastion: {admit: true}",
+    "web: {covered_by: [bastion]}",
     "ignore_startup_parameters = lock_timeout, idle_in_transaction_session_timeout",
 }
 
