@@ -60,6 +60,8 @@ class Connection(psycopg.AsyncConnection[DictRow]):
         """`time.monotonic()` at the end of its last transaction."""
         self.history = ("", 0)
         """The system of its server, which a standby shares, and its timeline, which counts promotions."""
+        self.started = ""
+        """When its server was started."""
         self._before: list[bytes] = []
         self._merging: psycopg.AsyncClientCursor[DictRow] | None = None
 
@@ -127,7 +129,8 @@ class Primary:
 
     `target_session_attrs=read-write` also takes a primary that does not know that its standby was promoted, such as one
     whose machine was started again. A promotion begins a new timeline: of servers of one system, the one with the
-    latest is the primary. A process connects to all servers first, and to one that was the primary before never again.
+    latest is the primary. A process connects to all servers first, and whenever it finds one started anew, since
+    another one may have been promoted meanwhile. To one that was the primary before it connects never again.
     """
 
     def __init__(self, conninfo: str) -> None:
@@ -135,6 +138,7 @@ class Primary:
         """The one that was the primary last comes first: others may take long to refuse."""
         self.history = ("", 0)
         """As of a Connection."""
+        self._started = ""
 
     async def connect(self, connect: Connect) -> Connection:
         """A connection to the primary, of those that `connect` makes to one server. Raises psycopg.Error."""
@@ -143,7 +147,11 @@ class Primary:
         failure: psycopg.Error = psycopg.OperationalError("the connection string names no server")
         for server in tuple(self._servers):
             try:
-                return await self._used(server, await _learned(connect, server))
+                connection = await _learned(connect, server)
+                if connection.started == self._started:
+                    return await self._used(server, connection)
+                await connection.close()
+                return await self._first(connect)
             except psycopg.Error as error:
                 failure = error
         raise failure
@@ -179,7 +187,7 @@ class Primary:
         if connection.history[0] == self.history[0] and connection.history < self.history:
             await connection.close()
             raise psycopg.OperationalError("this server is not the primary any more")
-        self.history = connection.history
+        self.history, self._started = connection.history, connection.started
         self._servers.remove(server)
         self._servers.insert(0, server)
         return connection
@@ -191,7 +199,7 @@ async def _learned(connect: Connect, server: str) -> Connection:
     try:
         # Not by `execute` of this connection, whose types are not registered yet.
         cursor = await connection.cursor().execute(
-            "SELECT system_identifier::text AS system,"
+            "SELECT system_identifier::text AS system, pg_postmaster_start_time()::text AS started,"
             " ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int AS timeline"
             " FROM pg_control_system()"
         )
@@ -200,7 +208,7 @@ async def _learned(connect: Connect, server: str) -> Connection:
         await connection.close()
         raise
     assert row is not None  # noqa: S101 - the function returns a row
-    connection.history = (row["system"], row["timeline"])
+    connection.history, connection.started = (row["system"], row["timeline"]), row["started"]
     return connection
 
 

@@ -38,11 +38,6 @@ IAMPASS, PORT = 9443, 8443
 SECRET = "s3cret"
 UNIT = "pam-iampass-gateway.service"
 ETC = "/etc/iampass-gateway"
-#: The database, as gateways reach it.
-CONNECTION = (
-    f"host={','.join(f'{name}.{DOMAIN}' for name in DATABASES)} dbname=iampass user=_iampass-gateway"
-    " target_session_attrs=read-write sslmode=verify-full"
-)
 POLICY = f"""\
 gateways: [{", ".join(f'"https://{name}.{DOMAIN}:{PORT}"' for name in GATEWAYS)}]
 groups:
@@ -149,15 +144,24 @@ class Fleet:
 
         return wait_for(connected, "the host is connected to a gateway")[0]
 
+    def readiness(self, name: str) -> str:
+        """What a gateway says at /readyz."""
+        read = "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8444, timeout=10);"
+        read += " c.request('GET', '/readyz'); print(c.getresponse().read().decode())"
+        return self.machines[name].run("python3", "-c", read, check=False).stdout
+
     def is_ready(self, name: str) -> bool:
         """Whether a gateway can answer hosts."""
-        read = "import urllib.request as u; u.urlopen('http://127.0.0.1:8444/readyz', timeout=10)"
-        return self.machines[name].run("python3", "-c", read, check=False).returncode == 0
+        return '"ready": true' in self.readiness(name)
 
     def wait_until_ready(self, *names: str) -> None:
         """Wait until gateways can answer hosts."""
         for name in names or GATEWAYS:
-            wait_for(functools.partial(self.is_ready, name), f"{name} is ready")
+            try:
+                wait_for(functools.partial(self.is_ready, name), f"{name} is ready")
+            except AssertionError:
+                print(name, self.readiness(name))
+                raise
 
 
 class Login:
@@ -197,9 +201,10 @@ def set_up(fleet: Fleet) -> None:
     authority = trustme.CA()
     primary, standby = (fleet.machines[name] for name in DATABASES)
     for name in DATABASES:
-        pair.configure(fleet.machines[name], f"{name}.{DOMAIN}", authority)
+        pair.configure(fleet.machines[name], authority)
     pair.make_database(primary)
-    pair.follow(standby, primary, f"{DATABASES[0]}.{DOMAIN}")
+    pair.follow(standby, primary)
+    pair.wait_for_standby(primary)
 
     first, second = (fleet.machines[name] for name in GATEWAYS)
     home = "/var/lib/iampass-gateway"
@@ -220,7 +225,7 @@ def set_up(fleet: Fleet) -> None:
     init += (
         f" --secret-file - --server https://iampass.{DOMAIN}:{IAMPASS} --server-ca-file /etc/iampass-ca.pem"
     )
-    first.run("sh", "-c", f"{init} --database '{CONNECTION}'", stdin=SECRET)
+    first.run("sh", "-c", f"{init} --database '{pair.connection()}'", stdin=SECRET)
     first.shell(f"cat >> {ETC}/gateway.yaml <<'end'\n{POLICY}end")
     files = first.shell(f"tar -C {ETC} -c . | base64")
     second.run("sh", "-c", f"base64 -d | tar -C {ETC} -x", stdin=files)

@@ -1,17 +1,20 @@
-"""A PostgreSQL and its synchronous standby, on machines of their own."""
+"""A PostgreSQL and its synchronous standby, on machines of their own, as docs/database-pair.md says."""
 
 from __future__ import annotations
 
-import shutil
+import re
 
 import trustme
 
 from tests.packages.booted import Booted
 from tests.packages.kept_logins import wait_for
+from tests.packages.typed_page import TypedPage
 
 UNIT = "postgresql@17-main"
 ROLE = "_iampass-gateway"
 PASSWORD = "s3cret-of-the-database"
+_PAGE = TypedPage("docs/database-pair.md")
+_SET_UP = "Set it up"
 _ETC = "/etc/postgresql/17/main"
 _DATA = "/var/lib/postgresql/17/main"
 _SETTINGS = f"""\
@@ -25,11 +28,17 @@ hostssl replication standby samenet scram-sha-256
 """
 
 
-def configure(machine: Booted, name: str, authority: trustme.CA) -> None:
-    """What a server of the pair has, whether it is the standby or not. Its certificate is for `name`."""
+def connection() -> str:
+    """The connection string of the gateways."""
+    (given,) = re.findall("'(.*)'", _PAGE.command(_SET_UP, "pam-iampass-gateway init"))
+    return f"{given} sslmode=verify-full"
+
+
+def configure(machine: Booted, authority: trustme.CA) -> None:
+    """What a server of the pair has, whether it is the standby or not."""
     machine.write(f"{_ETC}/conf.d/pair.conf", _SETTINGS)
     machine.shell(f"cat >> {_ETC}/pg_hba.conf <<'end'\n{_ACCESS}end")
-    made = authority.issue_cert(name)
+    made = authority.issue_cert(machine.name)
     machine.write(f"{_ETC}/server.crt", made.cert_chain_pems[0].bytes().decode())
     machine.write(f"{_ETC}/server.key", made.private_key_pem.bytes().decode(), 0o640, "postgres")
     pgpass = "/var/lib/postgresql/.pgpass"
@@ -40,48 +49,51 @@ def configure(machine: Booted, name: str, authority: trustme.CA) -> None:
 
 def make_database(machine: Booted) -> None:
     """The database, the gateways' role that owns it, and that of the standby."""
-    for role, options in ((ROLE, "LOGIN"), ("standby", "LOGIN REPLICATION")):
-        psql(machine, f"CREATE ROLE \"{role}\" {options} PASSWORD '{PASSWORD}'")
-    psql(machine, f'GRANT pg_read_all_stats TO "{ROLE}"')
-    psql(machine, f'CREATE DATABASE iampass OWNER "{ROLE}" ENCODING UTF8 TEMPLATE template0')
-    psql(machine, "REVOKE CONNECT ON DATABASE iampass FROM PUBLIC")
+    psql(machine, f"CREATE ROLE standby LOGIN REPLICATION PASSWORD '{PASSWORD}'")
+    for start in ("CREATE ROLE", "CREATE DATABASE", "GRANT"):
+        psql(machine, _PAGE.command(_SET_UP, start))
+    psql(machine, f"ALTER ROLE \"{ROLE}\" PASSWORD '{PASSWORD}'")
 
 
-def follow(standby: Booted, primary: Booted, name: str) -> None:
-    """Make a server the synchronous standby of another, which is called `name`. What it has had is gone."""
+def follow(standby: Booted, primary: Booted) -> None:
+    """Make a server the standby of another. What it has had is gone."""
+    copy = (
+        _PAGE.command(_SET_UP, "pg_basebackup")
+        .replace("FOLDER", _DATA)
+        .replace("user=postgres", "user=standby")
+    )
+    copy = copy.replace("db2", standby.name).replace("host=db1", f"host={primary.name}")
     standby.shell(
         f"""
         systemctl stop {UNIT}
         rm -rf {_DATA}
-        runuser -u postgres -- pg_basebackup -R -X stream -c fast -D {_DATA} -d 'host={name} user=standby'
+        runuser -u postgres -- {copy}
         systemctl start {UNIT}
         """
     )
-    psql(primary, "ALTER SYSTEM SET synchronous_standby_names = '*'")
-    psql(primary, "SELECT pg_reload_conf()")
+
+
+def wait_for_standby(primary: Booted) -> None:
+    """Have the commits of a server wait for the other one, which follows or begins to."""
+    for start in ("ALTER SYSTEM SET synchronous_standby_names", "SELECT pg_reload_conf"):
+        psql(primary, _PAGE.command(_SET_UP, start))
     wait_for(lambda: "sync" in psql(primary, "SELECT sync_state FROM pg_stat_replication"), "it follows")
+
+
+def go_on_alone(primary: Booted) -> None:
+    """Let a server commit without a standby."""
+    for start in ("ALTER SYSTEM RESET", "SELECT pg_reload_conf"):
+        psql(primary, _PAGE.command("The standby is gone", start))
+
+
+def promote(standby: Booted) -> None:
+    """Make the standby the primary."""
+    assert psql(standby, "SELECT pg_promote()") == "t\n"
 
 
 def is_primary(machine: Booted) -> bool:
     """Whether a server can be written to."""
     return psql(machine, "SELECT pg_is_in_recovery()") == "f\n"
-
-
-def promote(standby: Booted) -> None:
-    """Make the standby the primary, which waits for no other."""
-    assert psql(standby, "SELECT pg_promote()") == "t\n"
-    assert psql(standby, "SHOW synchronous_standby_names") == "\n"
-
-
-def go_on_alone(primary: Booted) -> None:
-    """Let the primary commit without a standby."""
-    psql(primary, "ALTER SYSTEM RESET synchronous_standby_names")
-    psql(primary, "SELECT pg_reload_conf()")
-
-
-def forget(machine: Booted) -> None:
-    """Delete the data of a server whose machine is switched off."""
-    shutil.rmtree(machine.var / _DATA.removeprefix("/var/"))
 
 
 def psql(machine: Booted, statement: str) -> str:

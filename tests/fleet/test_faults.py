@@ -7,7 +7,7 @@ from typing import Callable
 import pytest
 
 from tests.fleet import pair
-from tests.fleet.fleet import DOMAIN, GATEWAYS, HOSTS, UNIT, Fleet, Login
+from tests.fleet.fleet import GATEWAYS, HOSTS, UNIT, Fleet, Login
 from tests.packages.booted import Booted
 from tests.packages.kept_logins import sessions, wait_for
 from tests.packages.people import got_in
@@ -55,31 +55,41 @@ def test_a_login_that_waits_goes_on_when_its_gateway_fails(
 
 
 def test_logins_go_on_at_the_standby_when_the_primary_loses_its_power(fleet: Fleet) -> None:
+    """Also when the old primary is back, and takes itself for one."""
     kept = Login(fleet, "bob", BASTION)
     before = fleet.rings()
     login = fleet.ssh("alice", HOST)
     request = fleet.ringing("alice", before)
-    lost, standby = fleet.primary, fleet.peer(fleet.primary)
+    lost = fleet.primary
+    standby = fleet.peer(lost)
     lost.lose_power()
     try:
-        fleet.iampass.approve(request.number)
         pair.promote(standby)
+        pair.go_on_alone(standby)
+        fleet.iampass.approve(request.number)
         assert got_in(login, "alice")
         assert fleet.rings() == before + 1
-        Login(fleet, "alice", HOST)
+    finally:
+        lost.boot()
+    try:
+        assert pair.is_primary(lost)
+        fleet.machines[GATEWAYS[0]].run("systemctl", "restart", UNIT)
+        fleet.wait_until_ready()
+        began = Login(fleet, "alice", HOST)
         assert kept.lives()
     finally:
-        pair.forget(lost)  # it must never again be a primary
-        lost.boot()
-        pair.follow(lost, standby, f"{standby.name}.{DOMAIN}")
+        pair.follow(lost, standby)
+        pair.wait_for_standby(standby)
     fleet.gateway("session", "end", "alice")
+    began.ends()
     assert kept.lives()
 
 
 def test_no_phone_rings_while_commits_wait_for_a_standby_that_is_away(fleet: Fleet) -> None:
     kept = Login(fleet, "bob", BASTION)
     before = fleet.rings()
-    primary, lost = fleet.primary, fleet.peer(fleet.primary)
+    primary = fleet.primary
+    lost = fleet.peer(primary)
     lost.lose_power()
     try:
         login = fleet.ssh("alice", HOST)
@@ -91,9 +101,8 @@ def test_no_phone_rings_while_commits_wait_for_a_standby_that_is_away(fleet: Fle
         fleet.wait_until_ready()
         assert kept.lives()
     finally:
-        pair.forget(lost)
         lost.boot()
-        pair.follow(lost, primary, f"{primary.name}.{DOMAIN}")
+        pair.wait_for_standby(primary)
 
 
 def test_a_host_that_was_cut_off_is_told_of_an_end_when_it_is_back(fleet: Fleet) -> None:

@@ -302,6 +302,44 @@ def test_of_two_names_of_one_server_the_first_is_used(conninfo: str) -> None:
     assert run(both, names) == {"127.0.0.1"}
 
 
+def test_of_a_server_that_was_started_anew_it_is_asked_whether_another_was_promoted(
+    conninfo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway that does nothing does not notice a promotion, nor that the old primary is back."""
+    learned = module._learned
+    seen: dict[str, tuple[int, str]] = {"127.0.0.1": (1, "monday")}
+
+    async def told(connect: Any, server: str) -> module.Connection:
+        name = conninfo_to_dict(server)["host"]
+        if name not in seen:
+            raise psycopg.OperationalError("a standby")
+        connection = await learned(connect, server)
+        timeline, connection.started = seen[str(name)]
+        connection.history = (connection.history[0], timeline)
+        return connection
+
+    async def host(database: Database) -> str:
+        async with database.transaction() as connection:
+            found: str = connection.info.host
+        with psycopg.connect(conninfo, autocommit=True) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        return found
+
+    async def use(database: Database) -> None:
+        assert await host(database) == "127.0.0.1"
+        seen["localhost"] = (2, "tuesday")
+        assert await host(database) == "127.0.0.1", "nothing has happened to it"
+        seen["127.0.0.1"] = (1, "wednesday")
+        assert await host(database) == "localhost"
+        assert await host(database) == "localhost"
+
+    monkeypatch.setattr(module, "_learned", told)
+    run(conninfo.replace("host=127.0.0.1", "host=127.0.0.1,localhost"), use)
+
+
 def test_no_descriptors_left_is_a_failure_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     async def none_left(address: object) -> None:
         raise OSError(24, "Too many open files")

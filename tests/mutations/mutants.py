@@ -1759,6 +1759,12 @@ MUTANTS = {
             "test_a_server_that_was_the_primary_before_another_one_is_not_used",
         ),
         Mutant(
+            "a gateway that was idle goes on with the old primary, which was started again",
+            "if connection.started == self._started:",
+            "if True:",
+            "test_of_a_server_that_was_started_anew_it_is_asked_whether_another_was_promoted",
+        ),
+        Mutant(
             "a gateway that starts uses the first server that takes writes",
             "if not self.history[0]:",
             "if False:",
