@@ -130,7 +130,7 @@ class AskedCode:
         if code is None:
             raise bad_request("BAD_CODE", "code must have the form of a recovery code")
         details = sessions.details_of(given)
-        return cls(person, code, request_id, given.get("machine"), details)
+        return cls(person, code, request_id, sessions.machine_of(given), details)
 
 
 async def recover(gateway: Gateway, request: IncomingRequest) -> Reply:

@@ -52,7 +52,7 @@ class Host:
     slowed_until: datetime | None = None
     """The brake: until then its starts are few."""
     admitted: bool = False
-    """Whether it is active once it is not suspended; otherwise it waits then."""
+    """Whether an administrator has admitted it, whether its group demands that or not."""
 
 
 IS_OLDER = """(
@@ -113,7 +113,7 @@ async def add(gateway: Gateway, connection: Connection, host: Host) -> None:
         "joined_at": host.joined_at,
         "invite": host.invite,
         "slowed_until": host.slowed_until,
-        "admitted": host.admitted or host.status is HostStatus.ACTIVE,
+        "admitted": host.admitted,
     }
     await insert(connection, TABLE, gateway.keys.sealed(TABLE, sealed))
     await connection.flush()

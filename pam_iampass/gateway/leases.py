@@ -30,14 +30,15 @@ class Leases:
         self.holder = uuid4()
         self.epochs: dict[UUID, int] = {}
         """Of the sessions that this gateway polls."""
-        self._leaves_all = False
+        self.leaves_all = False
+        """Whether this gateway leaves its leases to others, since IAMPASS does not answer it."""
 
     async def renew(self, connection: Connection, *, is_cut_off: bool = False) -> None:
         """Show that this gateway is alive. One that was late has no leases any more; one that is cut off from IAMPASS
         leaves all to the other gateways, if there are any."""
         others = "SELECT 1 FROM lease_holder WHERE id <> %s AND until > now() LIMIT 1"
-        self._leaves_all = is_cut_off and await one(connection, others, self.holder) is not None
-        if self._leaves_all:
+        self.leaves_all = is_cut_off and await one(connection, others, self.holder) is not None
+        if self.leaves_all:
             await self.give_back(connection)
             return
         renewed = await one(
@@ -69,7 +70,7 @@ class Leases:
 
     async def take(self, connection: Connection, which: str) -> list[UUID]:
         """Take the leases of open sessions (PENDING or APPROVED) that nobody alive has; which sessions those are."""
-        if self._leaves_all:
+        if self.leaves_all:
             return []
         holder = self.holder
         rows = await many(

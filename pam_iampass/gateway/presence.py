@@ -123,6 +123,7 @@ def _may_cover(
         return False
     return (
         session.person == asked.person
+        and there.admitted  # it may have joined before its group demanded that
         and "asker" not in session.details  # then it is another person who is logged in there
         and there.group in own.covered_by
         and _is_active(session, there)

@@ -66,7 +66,9 @@ async def _next(
         await _refuse(gateway, connection, late, Throttled.of(Refusal(Cause.NO_TURN)))
     state, started = before.state, None
     while started is None and (login := state.first(before.now)) is not None:
-        found = turns.tried(replace(before, written=state), login, gateway.settings.limits)
+        now_there, limits = replace(before, written=state), gateway.settings.limits
+        in_all = await turns.in_all(connection, now_there, login, limits)
+        found = turns.tried(now_there, login, limits, in_all)
         if isinstance(found, ThrottleState):
             started = await _started(gateway, connection, login, before.now)
         else:

@@ -215,7 +215,7 @@ async def confirm(gateway: Gateway, request: IncomingRequest) -> Reply:
         if not _UUID.fullmatch(id) or begins not in ("yes", "no"):
             raise bad_request("BAD_ANSWER", "question must be the id of one, and begins yes or no")
         async with gateway.database.transaction() as connection:
-            counts = await sessions.is_its_machine(gateway, connection, host, query.get("machine"))
+            counts = await sessions.is_its_machine(gateway, connection, host, sessions.machine_of(query))
             counts = counts and await presence.answer(
                 gateway, connection, host.id, uuid.UUID(id), begins == "yes"
             )

@@ -79,6 +79,8 @@ _NOT_STARTED_A_MINUTE = 10
 _BRAKE_PEOPLE = 3
 _WITHDRAWN_PEOPLE = 10
 """Whose requests a host has ended before they have answered; then an administrator should look at it."""
+_WITHDRAWN_OF_PERSON = 5
+"""Such requests to one person; likewise."""
 _BRAKE_MINUTES = 10
 _BEFORE_ALL = uuid.UUID(int=0)
 _MOST_FOLLOWING = 100
@@ -346,11 +348,9 @@ class AskedStart:
         """Raises RefusedRequest."""
         start = Start.of(request, *PARAMETERS)
         given = start.parameters
-        request_id, machine = given.get("request_id"), given.get("machine")
+        request_id, machine = given.get("request_id"), machine_of(given)
         if request_id is not None and not is_request_id(request_id):
             raise bad_request("BAD_REQUEST_ID", "request_id must be 22 characters of base64url")
-        if machine is not None and not re.fullmatch(r"[0-9a-f]{32}", machine):
-            raise bad_request("BAD_MACHINE", "machine must be 32 hexadecimal digits")
         timeout = given.get("timeout", str(start.duration))
         if not re.fullmatch(r"[1-9][0-9]{0,4}", timeout):
             raise bad_request("BAD_TIMEOUT", "timeout must be a number of seconds")
@@ -370,6 +370,14 @@ class AskedStart:
 def details_of(given: Mapping[str, str]) -> dict[str, str]:
     """What the parameters of a request say of the login."""
     return {name: clean(given[name], 200) for name in _OF_LOGIN if name in given}
+
+
+def machine_of(given: Mapping[str, str]) -> str | None:
+    """The machine from which a request comes, as it says. Raises RefusedRequest."""
+    machine = given.get("machine")
+    if machine is not None and not re.fullmatch(r"[0-9a-f]{32}", machine):
+        raise bad_request("BAD_MACHINE", "machine must be 32 hexadecimal digits")
+    return machine
 
 
 def is_request_id(text: str) -> bool:
@@ -489,7 +497,8 @@ async def _admitted(
             return None, host
     id = uuid.uuid4()
     login = _login(host, person, asked, id, before.now)
-    after = turns.joined(before, login, gateway.settings.limits)
+    limits = gateway.settings.limits
+    after = turns.joined(before, login, limits, await turns.in_all(connection, before, login, limits))
     if isinstance(after, Refusal):
         throttled = Throttled.of(after)
         await refused(throttled.reason, throttled.why)
@@ -1062,7 +1071,9 @@ async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: i
             if status in (Status.cancelled, Status.closed):
                 host = await hosts.find(gateway, connection, after.host)
                 if host is not None:
-                    ringing = await _brake(gateway, connection, host, status, columns["decided_at"])
+                    ringing = await _brake(
+                        gateway, connection, host, before.person, status, columns["decided_at"]
+                    )
         elif status.ended:
             await record(connection, after, None, event=SessionEvent.ENDED.value, reason=status.name)
     with suppress(DatabaseError, psycopg.Error):
@@ -1213,7 +1224,7 @@ _OUTCOMES = {
 
 
 async def _brake(
-    gateway: Gateway, connection: Connection, host: Host, status: Status, moment: datetime
+    gateway: Gateway, connection: Connection, host: Host, person: str, status: Status, moment: datetime
 ) -> list[HostSession]:
     """Slow a host down if three people have cancelled its requests, unless as many people have approved some.
 
@@ -1228,17 +1239,19 @@ async def _brake(
         SELECT
             count(DISTINCT person) FILTER (WHERE status = 'cancelled') AS cancelled,
             count(DISTINCT person) FILTER (WHERE status = 'closed' AND NOT approved) AS withdrawn,
-            count(DISTINCT person) FILTER (WHERE approved) AS approved
+            count(DISTINCT person) FILTER (WHERE approved) AS approved,
+            count(*) FILTER (WHERE status = 'closed' AND NOT approved AND person = %s) AS of_person
         FROM session
         WHERE host_name = %s AND began_at > now() - interval '1 hour'
             AND decided_at > now() - make_interval(mins => %s)
         """,
-        *(host.name, _BRAKE_MINUTES),
+        *(person, host.name, _BRAKE_MINUTES),
     )
     if counted is None:
         return []
     if status is Status.closed:
-        if counted["withdrawn"] >= max(_WITHDRAWN_PEOPLE, counted["approved"] + 1):
+        many_people = counted["withdrawn"] >= max(_WITHDRAWN_PEOPLE, counted["approved"] + 1)
+        if many_people or counted["of_person"] >= _WITHDRAWN_OF_PERSON:
             await alert(connection, host.name, "this host ends its requests before people have answered")
         return []
     if counted["cancelled"] < max(_BRAKE_PEOPLE, counted["approved"] + 1):

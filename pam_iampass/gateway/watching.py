@@ -18,7 +18,7 @@ import psycopg
 from pam_iampass.client.errors import IampassError, Unavailable
 from pam_iampass.client.status import Status
 from pam_iampass.gateway import presence, queue, records, sessions, turns
-from pam_iampass.gateway.database import DatabaseError, many
+from pam_iampass.gateway.database import DatabaseError, many, one
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.leases import APPROVED, MOST_AT_ONCE, PENDING, RENEW_SECONDS
@@ -113,6 +113,19 @@ async def _keep_leases(gateway: Gateway) -> None:
         with contextlib.suppress(*_FAILURES):
             async with gateway.database.transaction() as connection:
                 await gateway.leases.renew(connection, is_cut_off=is_cut_off)
+            if gateway.leases.leaves_all:
+                await _try_iampass(gateway)
+
+
+async def _try_iampass(gateway: Gateway) -> None:
+    """Ask about some session: a gateway that polls none would not find out that IAMPASS answers it again."""
+    async with gateway.database.transaction() as connection:
+        row = await one(connection, "SELECT id FROM session WHERE state = 'open' AND parent IS NULL LIMIT 1")
+        found = [] if row is None else await sessions.several(gateway, connection, [row["id"]])
+    for session in found:
+        call = session.upstream.poll() if session.upstream is not None else None
+        if call is not None:
+            await gateway.iampass.call(call, POLL_SECONDS, Lane.approved)
 
 
 async def _follow_all(gateway: Gateway, first_poll: float, approved: _Approved) -> None:

@@ -208,7 +208,7 @@ class KeptSessions:
             if entry is not None:
                 entry.poll_at = self.pacing.first(now + OPENING, entry.kept.rules.check)
             self.descriptors.add(WatchedProcess(ident, pid, attached=False), pidfd)
-            if self.change(ident, lambda kept: life.approved(kept, now - age, since, opener)) is None:
+            if self.change(ident, lambda kept: life.approved(kept, now - age or now, since, opener)) is None:
                 self.descriptors.remove_all(ident)
 
     def drop(self, ident: str) -> None:

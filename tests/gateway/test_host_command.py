@@ -51,13 +51,18 @@ def _with_gateway(server: Postgres, use: Callable[[Gateway, Connection], Awaitab
 
 
 def add_host(
-    server: Postgres, name: str, status: HostStatus = HostStatus.ACTIVE, invite: str = "i-1"
+    server: Postgres,
+    name: str,
+    status: HostStatus = HostStatus.ACTIVE,
+    invite: str = "i-1",
+    *,
+    group: str = "default",
 ) -> None:
     """A host that has joined."""
     now = datetime(2026, 11, 27, 12, 0, tzinfo=timezone.utc)
     slowed = now + timedelta(minutes=10) if status is HostStatus.SUSPENDED else None
     admitted = status is not HostStatus.WAITING
-    host = Host(hosts.new_id("h"), name, "default", "x" * 43, "f" * 32, status, now, invite, slowed, admitted)
+    host = Host(hosts.new_id("h"), name, group, "x" * 43, "f" * 32, status, now, invite, slowed, admitted)
     _with_gateway(server, lambda gateway, connection: hosts.add(gateway, connection, host))
 
 
@@ -186,7 +191,7 @@ def test_a_host_is_admitted_suspended_and_resumed(server: Postgres) -> None:
 def test_a_host_that_is_suspended_before_it_is_admitted_waits_again_when_it_is_resumed(
     server: Postgres,
 ) -> None:
-    add_host(server, "web", HostStatus.WAITING)
+    add_host(server, "web", HostStatus.WAITING, group="bastion")
     run_gateway("host", "suspend", "web")
     shown = run_gateway("host", "resume", "web")
     assert shown.splitlines() == ["web is waiting.", "To let it ask: pam-iampass-gateway host admit web"]

@@ -140,9 +140,9 @@ def test_a_gateway_that_does_not_reach_iampass_leaves_its_sessions_to_one_that_m
             wait_until(lambda: other.session(kept).state is State.ENDED, "the end is not seen", TAKEN_OVER)
             assert not first.gateway.leases.epochs
             with connect_proxy(there, port=urlsplit(proxy.url).port or 0):
-                assert HostCaller(first).ask("alice").authentication["authenticated"] is True
+                # It has none to poll, and finds out nevertheless.
                 alive = "SELECT 1 FROM lease_holder WHERE until > now()"
-                wait_until(lambda: len(first.rows(alive)) == 2, "it stays without", 5.0)
+                wait_until(lambda: len(first.rows(alive)) == 2, "it stays without", 10.0)
                 begun = HostCaller(first).ask("bob").authentication
                 time.sleep(2.5)
                 assert first.session(begun).id in first.gateway.leases.epochs

@@ -542,6 +542,16 @@ def test_what_ends_or_changes_before_the_session_is_written_leaves_none(
     assert gateway.rows("SELECT * FROM session WHERE parent IS NOT NULL") == []
 
 
+def test_a_host_that_nobody_has_admitted_covers_nothing(
+    gateway: RunningGateway, caller: HostCaller, bastion: HostCaller, sandbox: Sandbox
+) -> None:
+    """It has joined before its group demanded that."""
+    approved(bastion, sandbox)
+    gateway.change_host(BASTION, admitted=False)
+    assert caller.ask("alice", connection=CONNECTION).authentication["session_status"] == "pending"
+    assert gateway.rows("SELECT * FROM question") == []
+
+
 def test_a_connection_is_one_login(
     gateway: RunningGateway,
     caller: HostCaller,

@@ -138,6 +138,36 @@ def test_an_attacker_does_not_keep_the_person_from_a_turn(
         assert ringing(sandbox) <= 1
 
 
+def test_hosts_that_nobody_uses_do_not_keep_a_person_out(settings: GatewaySettings, sandbox: Sandbox) -> None:
+    """Each starts what it may, and ends it at once: the phone hardly rings."""
+    with RunningGateway(replace(settings, limits=replace(LIMITS, requests_per_hour=6))) as running:
+        running.populate()
+        caller = HostCaller(running)
+        begun = ask(running, HOST, remote=PERSON)
+        sandbox.approve(sandbox.wait_for_request("token-of-alice"))
+        assert caller.answer(begun) == "active"
+        for host in ids(4)[1:]:
+            running.add_host(host)
+            for _ in range(2):
+                assert caller.end(ask(running, host, remote=ATTACKER)) is True
+        stranger, known = ask(running, ids(4)[1], remote=PERSON), ask(running, HOST, remote=PERSON)
+        assert stranger["reason"] == "HOST_THROTTLED"
+        assert known["authenticated"] is True
+        assert caller.end(known) is True
+        assert caller.end(ask(running, HOST, remote=PERSON)) is True
+        assert ask(running, HOST, remote=PERSON)["reason"] == "HOST_THROTTLED", "a third more, not all"
+
+
+def test_a_host_that_withdraws_its_requests_to_one_person_is_an_alert(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    with several(settings, 1) as (running,):
+        for _ in range(5):
+            assert HostCaller(running).end(ask(running, HOST, remote=ATTACKER)) is True
+        (found,) = (record for record in running.records if record["kind"] == "alert")
+        assert (found["host"], "before people have answered" in found["reason"]) == (f"name-of-{HOST}", True)
+
+
 def test_hosts_that_fail_make_neither_another_address_nor_another_second_person_wait(
     settings: GatewaySettings, sandbox: Sandbox
 ) -> None:

@@ -1047,7 +1047,7 @@ MUTANTS = {
         ),
         Mutant(
             "with each login on a further host, the time for which an approval covers sudo begins anew",
-            "life.approved(kept, now - age, since, opener)",
+            "life.approved(kept, now - age or now, since, opener)",
             "life.approved(kept, now, since, opener)",
             "test_it_covers_sudo_only_for_as_long_as_the_approval_on_the_phone",
         ),
@@ -1657,9 +1657,21 @@ MUTANTS = {
             "test_what_one_finds_to_be_an_old_copy_is_one_for_all_until_it_is_confirmed",
         ),
         Mutant(
+            "hosts that nobody uses keep a person out of all others",
+            "more = 0 if approved is None else _share(limits)",
+            "more = 0",
+            "test_hosts_that_nobody_uses_do_not_keep_a_person_out",
+        ),
+        Mutant(
+            "a gateway that has left its sessions never finds out that IAMPASS answers it again",
+            "if gateway.leases.leaves_all:\n                await _try",
+            "if False:\n                await _try",
+            "test_a_gateway_that_does_not_reach_iampass_leaves_its_sessions_to_one_that_may",
+        ),
+        Mutant(
             "a gateway that does not reach IAMPASS goes on as the only one that polls its sessions",
-            "self._leaves_all = is_cut_off and ",
-            "self._leaves_all = False and ",
+            "self.leaves_all = is_cut_off and ",
+            "self.leaves_all = False and ",
             "test_a_gateway_that_does_not_reach_iampass_leaves_its_sessions_to_one_that_may",
         ),
         Mutant(
@@ -1706,8 +1718,8 @@ MUTANTS = {
         ),
         Mutant(
             "a host that ends its requests at once is not noticed",
-            'if counted["withdrawn"] >= max(_WITHDRAWN_PEOPLE, counted["approved"] + 1):',
-            "if False:",
+            'many_people = counted["withdrawn"] >= max(_WITHDRAWN_PEOPLE, counted["approved"] + 1)',
+            "many_people = False",
             "test_a_host_that_ends_its_requests_before_people_answer_is_reported",
         ),
         Mutant(
@@ -1804,7 +1816,7 @@ MUTANTS = {
         ),
         Mutant(
             "another machine answers for a host",
-            'counts = await sessions.is_its_machine(gateway, connection, host, query.get("machine"))',
+            "counts = await sessions.is_its_machine(gateway, connection, host, sessions.machine_of(query))",
             "counts = True",
             "test_an_answer_from_another_machine_does_not_count",
         ),
@@ -1871,6 +1883,12 @@ MUTANTS = {
         status = _status_for_children(found, there)
 """,
             "test_who_writes_to_the_database_ends_no_covered_login",
+        ),
+        Mutant(
+            "presence starts from hosts that have joined before they had to be admitted",
+            "        and there.admitted  # it",
+            "        # it",
+            "test_a_host_that_nobody_has_admitted_covers_nothing",
         ),
         Mutant(
             "a host asks as many questions as it likes",
@@ -2262,7 +2280,7 @@ MUTANTS = {
         ),
         Mutant(
             "joining: a host is admitted by being suspended and resumed",
-            "HostStatus.ACTIVE if host.admitted else HostStatus.WAITING",
+            "HostStatus.ACTIVE if may_ask else HostStatus.WAITING",
             "HostStatus.ACTIVE",
             "test_a_host_that_is_suspended_before_it_is_admitted_waits_again_when_it_is_resumed",
         ),

@@ -176,6 +176,7 @@ class RunningGateway:
             HostStatus.ACTIVE,
             datetime.now(timezone.utc),
             "i-test",
+            admitted=True,
         )
         self.transaction(lambda gateway, connection: hosts.add(gateway, connection, host))
 

@@ -198,8 +198,12 @@ def show(config: Path, name: str, as_json: bool) -> None:
 @click.argument("name", type=NAME)
 @config_option
 def admit(config: Path, name: str) -> None:
-    """Let a host ask that has joined in a group with `admit: true`. Compare its id and machine first: host show."""
-    _change(config, name, "host_admit", {HostStatus.WAITING}, HostStatus.ACTIVE)
+    """Let a host ask that has joined in a group with `admit: true`. Compare its id and machine first: host show.
+
+    One that has joined before its group demanded that asks already; its logins cover none on other hosts until it is
+    admitted.
+    """
+    _change(config, name, "host_admit", {HostStatus.WAITING, HostStatus.ACTIVE}, HostStatus.ACTIVE)
 
 
 @command.command(short_help="Answer nothing any more that a host asks.")
@@ -218,8 +222,8 @@ def suspend(config: Path, name: str) -> None:
 @click.argument("name", type=NAME)
 @config_option
 def resume(config: Path, name: str) -> None:
-    """Answer a host again that was suspended, and forget that it was slowed down. If it had not been admitted yet, it
-    waits again."""
+    """Answer a host again that was suspended, and forget that it was slowed down. If its group demands that it is
+    admitted, and it was not, it waits."""
     _change(config, name, "host_resume", {HostStatus.SUSPENDED}, HostStatus.ACTIVE)
 
 
@@ -234,7 +238,9 @@ def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: 
                 columns: dict[str, Any] = {"status": after}
                 if verb == "host_resume":
                     columns["slowed_until"] = None
-                    columns["status"] = HostStatus.ACTIVE if host.admitted else HostStatus.WAITING
+                    policy = gateway.settings.policy_of(host.group)
+                    may_ask = host.admitted or (policy is not None and not policy.admit)
+                    columns["status"] = HostStatus.ACTIVE if may_ask else HostStatus.WAITING
                 elif verb == "host_admit":
                     columns["admitted"] = True
                 host, changes = await hosts.change(gateway, connection, host.id, **columns), True

@@ -19,7 +19,7 @@ CREATE TABLE host (
     joined_at timestamptz NOT NULL,
     invite text NOT NULL,               -- with which it has joined
     slowed_until timestamptz,           -- the brake
-    admitted boolean NOT NULL,          -- whether it may ask once it is not suspended
+    admitted boolean NOT NULL,          -- whether an administrator has said that it may ask
     mac bytea NOT NULL
 );
 
@@ -100,7 +100,7 @@ CREATE INDEX session_of_person ON session (person, began_at);
 CREATE INDEX session_of_host ON session (host_name, began_at);
 CREATE INDEX session_under_way ON session (state, status) WHERE state IN ('queued', 'starting', 'open');
 CREATE INDEX session_expired ON session (expires_at);
-CREATE INDEX session_covered ON session (parent) WHERE state = 'open' AND parent IS NOT NULL;
+CREATE INDEX session_covered ON session (parent) WHERE parent IS NOT NULL;
 
 CREATE TABLE turn (                     -- what counts for the limits, and whose turn it is
     person text PRIMARY KEY,

@@ -67,7 +67,7 @@ def query(request: Request) -> dict[str, str]:
 def of_request(request: Request, says: dict[str, Any]) -> dict[str, Any]:
     """What a gateway says, of this request unless it names another one."""
     covered = says.get("covered")
-    if not isinstance(covered, dict):
+    if not isinstance(covered, dict) or "request_id" not in query(request):
         return says
     nonce = (request.header("Authentication") or "").split(":")[1]
     return {**says, "covered": {"request_id": query(request)["request_id"], "nonce": nonce, **covered}}
