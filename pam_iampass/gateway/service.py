@@ -163,7 +163,7 @@ async def poll(gateway: Gateway, request: IncomingRequest) -> Reply:
         session = await _session(gateway, id)
         if session.state is State.OPEN and not session.in_progress:
             session = await sessions.ask(gateway, session)
-    except (DatabaseError, IampassError) as error:
+    except (DatabaseError, IampassError, Tampered) as error:
         return unavailable(error)
     if session.status is None:
         raise _unknown_session()
@@ -280,7 +280,7 @@ async def end(gateway: Gateway, request: IncomingRequest) -> Reply:
         id, _ = await _session_that_signed(gateway, request)
         session = await _session(gateway, id)
         return ended(await sessions.end(gateway, session))
-    except (DatabaseError, IampassError) as error:
+    except (DatabaseError, IampassError, Tampered) as error:
         return unavailable(error)
 
 
@@ -302,9 +302,9 @@ def unless_restored(handler: Handler[Gateway]) -> Handler[Gateway]:
     return handle
 
 
-def unavailable(error: DatabaseError | IampassError) -> Reply:
+def unavailable(error: DatabaseError | IampassError | Tampered) -> Reply:
     """The answer where a gateway cannot say anything."""
-    away = Reason.DATABASE_AWAY if isinstance(error, DatabaseError) else Reason.IAMPASS_AWAY
+    away = Reason.IAMPASS_AWAY if isinstance(error, IampassError) else Reason.DATABASE_AWAY
     return Reply.of({"reason": away.name, "detail": "ask again"}, 503)
 
 

@@ -735,7 +735,7 @@ def test_who_writes_to_the_database_ends_no_covered_login(
     )
     gateway.rows(statement)
     time.sleep(3 * presence._FOLLOW_SECONDS)
-    assert caller.session("GET", begun, "status_url").status == 500
+    assert caller.session("GET", begun, "status_url").status == 503
     assert (gateway.session(begun).state, gateway.session(begun).status) == (State.OPEN, Status.active)
     assert any(record["kind"] == "alert" for record in gateway.records)
 
