@@ -135,7 +135,9 @@ def join(fleet: Fleet, name: str) -> None:
     machine, group = fleet.machines[name], name.partition(".")[0]
     command = invited(fleet.bastion, f"pam-iampass-gateway host invite --name {name} --group {group}")
     machine.shell(command)
-    if group == "bastion":
+    if (
+        group != "db"
+    ):  # also `web`, which joins before its group demands it: its logins are to cover further ones
         fleet.bastion.run("pam-iampass-gateway", "host", "admit", name)
     machine.run("pam-iampass", "setup", "sshd", "sudo", "--force")
     assert "All is well." in machine.run("pam-iampass", "check").stdout
