@@ -515,7 +515,7 @@ async def _read(connection: Connection, host: str, asked: AskedStart) -> Mapping
     this request id, where there are such; and what is counted. None if there is no host."""
     name = "" if people.person_name_error(asked.person) else asked.person
     # A statement of its own: the next one then finds what others have written.
-    connection.later(turns.LOCK, (name,))
+    turns.lock(connection, name)
     return await one(
         connection,
         f"""

@@ -31,8 +31,7 @@ from pam_iampass.login.throttle import (
 END_SECONDS = 15.0
 """After its deadline, for a request to be ended: its turn is over then, whatever became of it."""
 _LATELY_DAYS = 30
-LOCK = "SELECT 1 FROM turn WHERE person = %s FOR UPDATE"
-"""The lock of a person's turns."""
+_LOCK = 0x7475726E  # an arbitrary number that all gateways use
 NOW = """extract(
     epoch FROM greatest(clock_timestamp(), least(turn.changed_at, clock_timestamp() + interval '1 minute'))
 )::float8"""
@@ -76,16 +75,23 @@ class Turns:
         return bool(self.overdue) or self.state.first(self.now) is not None
 
 
+def lock(connection: Connection, person: str) -> None:
+    """Lock the turns of a person, as `Connection.later`, also those of one for whom there is no row yet."""
+    connection.later("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, person))
+    # Or else what is old could be deleted meanwhile.
+    connection.later("SELECT 1 FROM turn WHERE person = %s FOR UPDATE", (person,))
+
+
 async def locked(connection: Connection, person: str) -> Turns:
     """The turns of a person, which nobody else changes until the transaction ends. Raises Tampered."""
     statement = f"{_ROW} WHERE person = %s"
-    connection.later(LOCK, (person,))
+    lock(connection, person)
     row = await one(connection, statement, person)
     while row is None:
         connection.later(
             "INSERT INTO turn VALUES (%s, '{}', false, clock_timestamp()) ON CONFLICT DO NOTHING", (person,)
         )
-        connection.later(LOCK, (person,))
+        lock(connection, person)
         row = await one(connection, statement, person)
     return Turns.of(row, person)
 

@@ -241,6 +241,24 @@ def test_one_gateway_at_a_time_looks_whose_turn_it_is(settings: GatewaySettings,
         assert asked[0].result()["queued"] is True
 
 
+def test_the_first_logins_of_a_person_wait_for_each_other(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    """Also before the turns of the person have a row that could be locked."""
+    with several(settings, 1) as running, ThreadPoolExecutor(1) as pool:
+
+        async def meanwhile(_: Gateway, connection: Connection) -> bool:
+            turns.lock(connection, "alice")
+            await connection.flush()
+            asked.append(pool.submit(ask, running[0], HOST))
+            await asyncio.sleep(1.0)
+            return asked[0].done()
+
+        asked: list[Future[Any]] = []
+        assert running[0].transaction(meanwhile) is False
+        assert asked[0].result()["session_status"] == "pending"
+
+
 def at(running: RunningGateway, begun: Any) -> Any:
     """A session, whose calls are made at this gateway."""
     return {

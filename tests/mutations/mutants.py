@@ -2074,9 +2074,9 @@ MUTANTS = {
     "A person has one request at a time over all hosts, and no host or address keeps others from their turn": (
         Mutant(
             "two gateways give a turn at the same moment",
-            'LOCK = "SELECT 1 FROM turn WHERE person = %s FOR UPDATE"',
-            'LOCK = "SELECT 1 FROM turn WHERE person = %s"',
-            "test_one_gateway_at_a_time_looks_whose_turn_it_is",
+            '    connection.later("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, person))\n',
+            "",
+            "test_the_first_logins_of_a_person_wait_for_each_other",
         ),
         Mutant(
             "an address has a turn at each host before others have one",
