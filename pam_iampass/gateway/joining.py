@@ -237,8 +237,7 @@ async def _leave(gateway: Gateway, request: IncomingRequest) -> Reply:
             raise RefusedRequest(
                 403, "HOST_THROTTLED", "people have cancelled requests of this host: leave later"
             )
-        kept = await sessions.of_host(gateway, connection, host.name)
-        await hosts.remove(connection, host.name)
+        _, kept = await sessions.remove_host(gateway, connection, host.name)
         await records.write(connection, Kind.ACT, host=host.name, what="host_left", remote=request.remote)
     await sessions.end_all(gateway, kept)  # those that cannot be ended end when their time is over
     return Reply.of({"status": True})

@@ -966,6 +966,24 @@ async def of_host(gateway: Gateway, connection: Connection, name: str) -> list[H
     return found
 
 
+async def remove_host(gateway: Gateway, connection: Connection, name: str) -> tuple[bool, list[HostSession]]:
+    """Remove a host, as `hosts.remove`, and write that its approved sessions have ended: those end that they cover.
+
+    Also returns its open sessions: they are to be ended at IAMPASS after this transaction.
+    """
+    found = await of_host(gateway, connection, name)
+    for session in found:
+        locked = await _locked(gateway, connection, session.id)
+        before = _of(gateway, locked)
+        if before.state is not State.OPEN or before.in_progress:
+            continue
+        columns = {"status": Status.closed.name, "state": State.ENDED.value, "version": before.version + 1}
+        after = await _change(gateway, connection, locked, **columns)
+        await gateway.leases.end(connection, session.id)
+        await record(connection, after, None, event=SessionEvent.ENDED.value, reason=Status.closed.name)
+    return await hosts.remove(connection, name), found
+
+
 async def ringing_of(gateway: Gateway, connection: Connection, name: str) -> list[HostSession]:
     """Those of the host's sessions that are on a phone."""
     return [each for each in await of_host(gateway, connection, name) if each.in_progress]
@@ -1121,8 +1139,8 @@ async def add_child(
 
 
 async def _status_of_parent(gateway: Gateway, connection: Connection, child: HostSession) -> Status:
-    """What a child's parent is. A parent whose host may not ask any more is over. Raises Tampered, also for a parent
-    whose row has gone: what is not known has not ended."""
+    """What a child's parent is. A parent whose host may not ask any more is over. Raises Tampered, also if the row of
+    the parent or of its host has gone: what is not known has not ended."""
     assert child.parent is not None  # noqa: S101
     found = await find_with_host(gateway, connection, child.parent)
     if found is None:
@@ -1131,11 +1149,12 @@ async def _status_of_parent(gateway: Gateway, connection: Connection, child: Hos
 
 
 def _status_for_children(parent: HostSession, host: Host | None) -> Status:
-    may_ask = host is not None and host.status is HostStatus.ACTIVE
     status = parent.status
-    if not may_ask or status is None or not (parent.state is State.OPEN or status.ended):
+    if status is None or not (parent.state is State.OPEN or status.ended):
         return Status.closed
-    return status
+    if host is None and not status.ended:  # `remove_host` has written that its sessions have ended
+        raise Tampered("host: a row has gone whose logins cover others")
+    return Status.closed if host is not None and host.status is not HostStatus.ACTIVE else status
 
 
 async def follow_parents(gateway: Gateway) -> None:

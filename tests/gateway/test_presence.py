@@ -677,7 +677,7 @@ End = Callable[[RunningGateway, Any, Sandbox], object]
         ),
         pytest.param(
             lambda gateway, *_: gateway.transaction(
-                lambda _, connection: hosts.remove(connection, f"name-of-{BASTION}")
+                lambda gateway, connection: sessions.remove_host(gateway, connection, f"name-of-{BASTION}")
             ),
             "closed",
             id="host-removed",
@@ -716,6 +716,7 @@ def test_no_session_outlives_the_one_that_covers_it(
         "DELETE FROM session WHERE parent IS NULL",
         "UPDATE session SET status = 'walkaway', version = 9 WHERE parent IS NULL",
         "UPDATE session SET state = 'ended', status = 'closed' WHERE parent IS NULL",
+        f"DELETE FROM host WHERE id = '{BASTION}'",
     ],
 )
 def test_who_writes_to_the_database_ends_no_covered_login(

@@ -1885,6 +1885,19 @@ MUTANTS = {
             "test_who_writes_to_the_database_ends_no_covered_login",
         ),
         Mutant(
+            "who deletes the row of a host ends what its logins cover",
+            """        raise Tampered("host: a row has gone whose logins cover others")
+""",
+            "        return Status.closed\n",
+            "test_who_writes_to_the_database_ends_no_covered_login",
+        ),
+        Mutant(
+            "the logins of a host that is removed go on covering others",
+            "if before.state is not State.OPEN or before.in_progress:",
+            "if before.parent is None:",
+            "test_no_session_outlives_the_one_that_covers_it[host-removed]",
+        ),
+        Mutant(
             "presence starts from hosts that have joined before they had to be admitted",
             "        and there.admitted  # it",
             "        # it",

@@ -277,9 +277,8 @@ def remove(config: Path, name: str, yes: bool) -> None:
 
     async def go(gateway: Gateway) -> tuple[bool, int, str | None, str | None]:
         async with gateway.database.transaction() as connection:
-            kept = await sessions.of_host(gateway, connection, name)
             void, stays = await _voided(connection, name, retires=True)
-            removed = await hosts.remove(connection, name)
+            removed, kept = await sessions.remove_host(gateway, connection, name)
             if removed:
                 await records.act(connection, "host_remove", host=name)
         return removed, await sessions.end_all(gateway, kept), void, stays
