@@ -665,8 +665,11 @@ def test_no_phone_rings_for_a_login_that_has_given_up_while_a_commit_waited_for_
 ) -> None:
     with ThreadPoolExecutor() as pool:
         with synchronous(postgres, "standby"):
+            waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE %s"
+            wait_until(lambda: gateway_server.rows(waits, "%"), "the settings are not read")
             start = pool.submit(caller.ask, "alice", timeout="2")
-            time.sleep(4.0)
+            wait_until(lambda: gateway_server.rows(waits, "INSERT INTO nonce %"), "the start does not wait")
+            time.sleep(2.0)
         assert start.result().authentication["reason"] == "TRY_AGAIN"
     assert sandbox.sessions == ()
     (session,) = gateway_server.rows("SELECT state FROM session")

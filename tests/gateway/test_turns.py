@@ -57,7 +57,7 @@ def ringing(sandbox: Sandbox) -> int:
     return sum(session.undecided for session in sandbox.sessions)
 
 
-def until(what: Any, seconds: float = 10.0) -> Any:
+def until(what: Any, seconds: float = 30.0) -> Any:
     """What a function returns, once that is true."""
     end = time.monotonic() + seconds
     while not (found := what()):
@@ -78,7 +78,7 @@ def in_line(running: RunningGateway) -> int:
 def test_the_phone_rings_no_more_often_for_a_hundred_hosts_than_for_one(
     settings: GatewaySettings, sandbox: Sandbox, number: int
 ) -> None:
-    limits = replace(LIMITS, cool_off=30.0)
+    limits = replace(LIMITS, cool_off=300.0)
     with RunningGateway(replace(settings, limits=limits)) as running:
         running.populate()
         for host in ids(number):
@@ -97,7 +97,7 @@ def test_the_phone_rings_no_more_often_for_a_hundred_hosts_than_for_one(
         assert set(refused) <= {"AT_CAPACITY", "HOST_THROTTLED"}
         # Who tries it again is told how long it takes, as on one host.
         again = ask(running, ids(number)[0], remote=ATTACKER)
-        assert (again["reason"], 20 < again["retry_after"] <= 30) == ("HOST_THROTTLED", True)
+        assert (again["reason"], 200 < again["retry_after"] <= 300) == ("HOST_THROTTLED", True)
         # Those that have waited are told so, too.
         waited = [reply for reply in replies if reply.get("queued")]
         caller = HostCaller(running)
@@ -106,7 +106,7 @@ def test_the_phone_rings_no_more_often_for_a_hundred_hosts_than_for_one(
         assert {(state["session_status"], state["reason"]) for state in told} == {
             ("failed", "HOST_THROTTLED")
         }
-        assert all(state["retry_after"] == 30 for state in told)
+        assert [state for state in told if not 200 < state["retry_after"] <= 300] == []
         # The person is not kept out.
         own = ask(running, ids(number)[-1], remote=PERSON)
         assert "queued" not in own
