@@ -414,12 +414,12 @@ class Database:
         many transactions wait for one (`requests_waiting`)."""
         return self._pool.get_stats()
 
-    async def require_schema(self) -> None:
-        """Raises WrongSchema unless all migrations of this version were made, and DatabaseError, which has the words
-        of PostgreSQL if it takes no connection."""
+    async def require_schema(self) -> int:
+        """The version of the tables. Raises WrongSchema unless all migrations of this version were made, and
+        DatabaseError, which has the words of PostgreSQL if it takes no connection."""
         try:
             async with self.transaction() as connection:
-                await require_schema(connection)
+                return await require_schema(connection)
         except DatabaseAway as away:
             said = await self._refusal()
             raise DatabaseAway(said, unreachable=away.unreachable) if said else away from None
@@ -612,12 +612,13 @@ async def _schema_version(connection: Connection) -> int:
     return int(found["version"] or 0) if found else 0
 
 
-async def require_schema(connection: Connection) -> None:
-    """Raises WrongSchema unless all migrations of this version were made."""
+async def require_schema(connection: Connection) -> int:
+    """The version of the tables. Raises WrongSchema unless all migrations of this version were made."""
     version, wanted = await _schema_version(connection), len(migrations())
     if version < wanted:
         what = f"the tables have version {version}, and this gateway needs {wanted}"
         raise WrongSchema(f"{what}: run pam-iampass-gateway migrate")
+    return version
 
 
 async def migrate(database: Database) -> tuple[int, int]:

@@ -26,7 +26,8 @@ def command(config: Path, check: bool) -> None:
     async def go() -> tuple[int, int]:
         async with Database(conninfo, connections=1) as database:
             if check:
-                await database.require_schema()
+                version = await database.require_schema()
+                return version, version
             return await migrate(database)
 
     before, now = in_loop(go())
