@@ -23,12 +23,12 @@ POOLED = "ignore_startup_parameters = lock_timeout, idle_in_transaction_session_
 """What docs/gateway.md has an administrator write into a pooler's file."""
 
 
-def _unpack(program: Path, packages: str) -> None:
+def _unpack(program: Path, *packages: str) -> None:
     """Unpack what requirements.sh has downloaded, in this copy of the machine, unless the machine has it."""
     if not program.exists():
         assert "MACHINE_COPY" in os.environ, "needs an isolated root"
         folder = os.environ.get("PAM_IAMPASS_TOOLS", f"/var/tmp/pam-iampass-tools-{os.getuid()}")
-        for package in Path(folder).glob(packages):
+        for package in (found for each in packages for found in Path(folder).glob(each)):
             subprocess.run(["dpkg", "--extract", package, "/"], check=True)
         assert program.exists(), "run tests/support/requirements.sh"
 
@@ -156,7 +156,8 @@ class Postgres:
     def pooled(self, *settings: str) -> Iterator[int]:
         """A pooler (pgBouncer) that gives connections away for a transaction; its port. `settings` are further lines
         of its file."""
-        _unpack(_POOLER, "pooler/*.deb")
+        # Not all that it depends on: ssl-cert has /etc/ssl/certs, which a container may have from outside.
+        _unpack(_POOLER, "pooler/pgbouncer_*.deb", "pooler/lib*.deb")
         subprocess.run(["ldconfig"], check=True)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port: int = free.getsockname()[1]
