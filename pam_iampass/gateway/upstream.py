@@ -41,7 +41,7 @@ from pam_iampass.client.connection import (
     look_up,
     tls_context,
 )
-from pam_iampass.client.errors import IampassError, Refused, Unavailable
+from pam_iampass.client.errors import IampassError, LocalFailure, Refused, TLSFailure, Unavailable
 from pam_iampass.client.origin import Origin, split_for_wire
 from pam_iampass.gateway import metrics, tcp
 from pam_iampass.gateway.settings import GatewaySettings
@@ -175,12 +175,13 @@ class Upstream(Sender):
     ) -> T:
         following = Attempts(self, call, deadline, attempts)
         while True:
+            is_late = deadline.expired
             try:
                 result = await self._attempt(call, deadline, lane)
             except IampassError as error:
-                if isinstance(error, Refused):
+                if _is_answer(error):
                     self.failing_since = None
-                elif self.failing_since is None:
+                elif self.failing_since is None and not is_late:
                     self.failing_since = time.monotonic()
                 wait = following.wait_after(error)
             else:
@@ -201,6 +202,13 @@ class Upstream(Sender):
             except (OSError, aiohttp.ClientError, ValueError) as error:
                 raise attempt.failed(error) from None
             return self.read(call, nonce, status, received, body)
+
+
+def _is_answer(error: IampassError) -> bool:
+    """Whether IAMPASS has answered what is no success, such as a 404 or a 500."""
+    if isinstance(error, Unavailable):
+        return error.status is not None
+    return not isinstance(error, (TLSFailure, LocalFailure))
 
 
 async def _exchange(

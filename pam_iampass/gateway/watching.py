@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import secrets
 import time
 import uuid
 from collections.abc import AsyncIterator, Container, Iterable
@@ -18,7 +19,7 @@ import psycopg
 from pam_iampass.client.errors import IampassError, Unavailable
 from pam_iampass.client.status import Status
 from pam_iampass.gateway import presence, queue, records, sessions, turns
-from pam_iampass.gateway.database import DatabaseError, many, one
+from pam_iampass.gateway.database import DatabaseError, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.leases import APPROVED, MOST_AT_ONCE, PENDING, RENEW_SECONDS
@@ -43,6 +44,8 @@ _CHANGES_SECONDS = 0.25
 """How often it is asked what other gateways and commands have written about sessions that hosts wait for."""
 _CUT_OFF_SECONDS = 3.0
 """For which IAMPASS has answered none of this gateway's calls: another gateway may reach it."""
+_MOST_TRIED = 20
+"""Sessions of which one is asked about by a gateway that polls none."""
 _CLEAN_SECONDS = 60.0
 _CANCELLED_AGAIN_SECONDS = 1.0
 _STOP_SECONDS = 5.0
@@ -118,14 +121,18 @@ async def _keep_leases(gateway: Gateway) -> None:
 
 
 async def _try_iampass(gateway: Gateway) -> None:
-    """Ask about some session: a gateway that polls none would not find out that IAMPASS answers it again."""
+    """Ask about some session: a gateway that polls none would not find out that IAMPASS answers it again. Another one
+    each time, as rows may be among them that no gateway has written."""
     async with gateway.database.transaction() as connection:
-        row = await one(connection, "SELECT id FROM session WHERE state = 'open' AND parent IS NULL LIMIT 1")
-        found = [] if row is None else await sessions.several(gateway, connection, [row["id"]])
-    for session in found:
-        call = session.upstream.poll() if session.upstream is not None else None
-        if call is not None:
-            await gateway.iampass.call(call, POLL_SECONDS, Lane.approved)
+        statement = (
+            "SELECT id FROM session WHERE state = 'open' AND parent IS NULL ORDER BY random() LIMIT %s"
+        )
+        rows = await many(connection, statement, _MOST_TRIED)
+        found = await sessions.several(gateway, connection, [row["id"] for row in rows])
+    calls = [session.upstream.poll() for session in found if session.upstream is not None]
+    some = [call for call in calls if call is not None]
+    if some:
+        await gateway.iampass.call(secrets.choice(some), POLL_SECONDS, Lane.approved)
 
 
 async def _follow_all(gateway: Gateway, first_poll: float, approved: _Approved) -> None:

@@ -163,6 +163,25 @@ def test_a_gateway_that_does_not_reach_iampass_leaves_its_sessions_to_one_that_m
                 assert HostCaller(first).answer(begun) == "active"
 
 
+def test_a_gateway_that_polls_none_asks_about_some_session_that_a_gateway_has_written(
+    make: Callable[..., RunningGateway], sandbox: Sandbox
+) -> None:
+    with make(10_000.0) as gateway:
+        gateway.populate()
+        for person in ("alice", "bob"):
+            approved(HostCaller(gateway), sandbox, person)
+        gateway.rows(
+            "INSERT INTO session SELECT (forged).* FROM (SELECT jsonb_populate_record(session, jsonb_build_object("
+            "'id', gen_random_uuid(), 'request_id', number::text)) AS forged"
+            " FROM session, generate_series(1, 5) AS number WHERE person = 'alice') AS rows"
+        )
+        before = len(sandbox.calls)
+        for _ in range(20):
+            gateway.run(watching._try_iampass(gateway.gateway))
+        asked = [call.path for call in sandbox.calls[before:] if call.kind == "poll"]
+        assert (len(asked), len(set(asked))) == (20, 2)
+
+
 def test_a_gateway_that_is_alone_keeps_its_sessions_while_it_does_not_reach_iampass(
     conninfo: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:

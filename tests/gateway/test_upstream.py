@@ -18,6 +18,7 @@ import pytest
 from pam_iampass.client import LocalFailure, ProtocolError, Refused, Session, Status, Unavailable, connection
 from pam_iampass.client.call import Call
 from pam_iampass.client.connection import Deadline, Network
+from pam_iampass.client.errors import IampassError
 from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.gateway.tcp import first_reachable
 from pam_iampass.gateway.upstream import Lane, Upstream
@@ -249,6 +250,23 @@ def test_messages_without_end_hold_no_handshake_of_the_gateway_beyond_its_deadli
             assert time.monotonic() - before < 1.0 + BUSY
             await upstream.close()
             assert (error.may_have_started, error.timed_out, error.outage) == (False, True, False)
+
+    play(test)
+
+
+def test_what_answers_is_not_away_whatever_it_says() -> None:
+    async def test() -> None:
+        said = [answer(status=status) for status in (404, 500, 503, 400, 302)]
+        with scripted_server(*(step for each in said for step in (reset(REQUEST), each))) as server:
+            async with upstream_to(server) as upstream:
+                for _ in said:
+                    for is_away in (True, False):
+                        with pytest.raises(IampassError):
+                            await upstream.call(a_poll(server), 20.0, Lane.polls, attempts=1)
+                        assert (upstream.failing_since is not None) is is_away
+                with pytest.raises(Unavailable, match="no time is left"):
+                    await upstream.call(a_poll(server), 0.0, Lane.polls, attempts=1)
+                assert upstream.failing_since is None
 
     play(test)
 

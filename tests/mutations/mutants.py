@@ -1669,6 +1669,18 @@ MUTANTS = {
             "test_a_gateway_that_does_not_reach_iampass_leaves_its_sessions_to_one_that_may",
         ),
         Mutant(
+            "a gateway leaves its sessions although IAMPASS answers",
+            "                if _is_answer(error):",
+            "                if isinstance(error, Refused):",
+            "test_what_answers_is_not_away_whatever_it_says",
+        ),
+        Mutant(
+            "a gateway that polls none asks about the same session each time",
+            "secrets.choice(some)",
+            "some[0]",
+            "test_a_gateway_that_polls_none_asks_about_some_session_that_a_gateway_has_written",
+        ),
+        Mutant(
             "a gateway that does not reach IAMPASS goes on as the only one that polls its sessions",
             "self.leaves_all = is_cut_off and ",
             "self.leaves_all = False and ",
