@@ -39,6 +39,8 @@ MOST = 20
 """Questions that one answer tells a host."""
 _MOST_CANDIDATES = 8
 """Sessions of a person, the newest first, about which a start asks."""
+_MOST_LOOKED_AT = 200
+"""Those of which it finds them: many may not cover it."""
 QUESTIONS_A_MINUTE = 120
 """For starts of one host. Beyond that its people are asked on the phone."""
 _MOST_HOPS = 3
@@ -89,7 +91,7 @@ async def _parent(gateway: Gateway, host: Host, asked: AskedStart) -> HostSessio
 async def _candidates(
     gateway: Gateway, connection: Connection, host: Host, asked: AskedStart
 ) -> list[HostSession]:
-    """The active sessions of the person on other hosts that may cover a login to this one."""
+    """The newest of the person's active sessions on other hosts that may cover a login to this one."""
     policy = gateway.settings.policy_of(host.group)
     groups = policy.covered_by if policy is not None else frozenset()
     # Parallel starts of a host are counted one after the other.
@@ -103,13 +105,13 @@ async def _candidates(
         " AND host.id <> %s AND host.status = 'active' AND host.group_name = ANY(%s)"
         " AND (SELECT count(*) FROM question WHERE asker = %s AND asked_at > now() - interval '1 minute') < %s"
         " ORDER BY session.began_at DESC LIMIT %s",
-        *(asked.person, host.id, list(groups), host.id, QUESTIONS_A_MINUTE, _MOST_CANDIDATES),
+        *(asked.person, host.id, list(groups), host.id, QUESTIONS_A_MINUTE, _MOST_LOOKED_AT),
     ):
         with contextlib.suppress(Tampered):
             session, there = sessions.with_host(gateway, row)
             if _may_cover(gateway, host, asked, session, there):
                 found.append(session)
-    return found
+    return found[:_MOST_CANDIDATES]
 
 
 def _may_cover(

@@ -605,6 +605,27 @@ def test_a_host_asks_no_more_than_its_share(
     assert covered(pool, at(gateway, OTHER), bastion, parent)
 
 
+def test_sessions_that_may_not_cover_it_keep_none_from_being_asked_about(
+    make: Callable[..., RunningGateway],
+    sandbox: Sandbox,
+    pool: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(presence, "_MOST_CANDIDATES", 1)
+    with make(further=GroupSettings(covered_by=frozenset({"bastion", "servers"}))) as gateway:
+        populate(gateway)
+        gateway.add_host("h-eeeeeeeeeeee", group="servers")
+        bastion = at(gateway, BASTION)
+        parent = approved(bastion, sandbox)
+        covered(pool, at(gateway, HOST), bastion, parent)
+        of_bob = at(gateway, OTHER).ask("alice", asker="bob").authentication
+        sandbox.approve(sandbox.wait_for_request("token-of-alice"))
+        assert at(gateway, OTHER).answer(of_bob) == "active"
+        approved(at(gateway, "h-eeeeeeeeeeee"), sandbox)
+        gateway.change_host("h-eeeeeeeeeeee", admitted=False)
+        assert covered(pool, at(gateway, FURTHER), bastion, parent, connection="192.0.2.7 40001 192.0.2.9 22")
+
+
 # Further hosts
 
 

@@ -1910,6 +1910,12 @@ MUTANTS = {
             "test_no_session_outlives_the_one_that_covers_it[host-removed]",
         ),
         Mutant(
+            "sessions that may not cover a login keep those from covering it that may",
+            "QUESTIONS_A_MINUTE, _MOST_LOOKED_AT),",
+            "QUESTIONS_A_MINUTE, _MOST_CANDIDATES),",
+            "test_sessions_that_may_not_cover_it_keep_none_from_being_asked_about",
+        ),
+        Mutant(
             "presence starts from hosts that have joined before they had to be admitted",
             "        and there.admitted  # it",
             "        # it",
