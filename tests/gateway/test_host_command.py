@@ -173,7 +173,13 @@ def test_a_host_is_admitted_suspended_and_resumed(server: Postgres) -> None:
 
     add_host(server, "web", HostStatus.WAITING)
     assert "web is waiting" in run_gateway("host", "resume", "web", status=1)
+    assert re.search(
+        r"Admitted +no: its logins cover none on other hosts", run_gateway("host", "show", "web")
+    )
+    assert re.search(r"web +default +waiting +no ", run_gateway("host", "list"))
     run_gateway("host", "admit", "web")
+    assert json.loads(run_gateway("host", "show", "web", "--json"))["admitted"] is True
+    assert re.search(r"web +default +active +yes ", run_gateway("host", "list"))
     assert status() is HostStatus.ACTIVE
     run_gateway("host", "suspend", "web")
     assert status() is HostStatus.SUSPENDED

@@ -126,7 +126,10 @@ def revoke(config: Path, id: str) -> None:
 @json_option
 @config_option
 def list_(config: Path, as_json: bool) -> None:
-    """Show the hosts, and the invites that can still be used."""
+    """Show the hosts, and the invites that can still be used.
+
+    A host whose group does not demand that may ask although it was not admitted; its logins cover none on other hosts.
+    """
 
     async def go(gateway: Gateway) -> tuple[list[Host], list[str], list[Invite]]:
         async with gateway.database.transaction() as connection:
@@ -149,11 +152,12 @@ def list_(config: Path, as_json: bool) -> None:
                 (host.name, "bold"),
                 host.group,
                 (host.status.value, _STYLES[host.status]),
+                "yes" if host.admitted else "no",
                 _when(host.joined_at),
             )
             for host in found
         ]
-        output.table(("NAME", "GROUP", "STATUS", "JOINED"), rows)
+        output.table(("NAME", "GROUP", "STATUS", "ADMITTED", "JOINED"), rows)
     else:
         output.line("No host has joined. To invite one: pam-iampass-gateway host invite")
     for name in tampered:
@@ -188,6 +192,7 @@ def show(config: Path, name: str, as_json: bool) -> None:
             ("Status", (host.status.value, _STYLES[host.status])),
             ("Id", host.id),
             ("Machine", host.machine or "not known yet"),
+            ("Admitted", "yes" if host.admitted else "no: its logins cover none on other hosts"),
             ("Joined", f"{_when(host.joined_at)} with invite {host.invite}"),
             *slowed,
         ]
@@ -340,6 +345,7 @@ def _host_object(host: Host) -> dict[str, Any]:
         "id": host.id,
         "group": host.group,
         "status": host.status.value,
+        "admitted": host.admitted,
         "machine": host.machine,
         "joined": output.timestamp(host.joined_at.timestamp()),
         "invite": host.invite,
