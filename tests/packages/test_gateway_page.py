@@ -43,8 +43,6 @@ ELSEWHERE = {
     "pam-iampass recovery new",
     "pam-iampass bypass",
     "pam-iampass throttle",
-    "bastion: {admit: true}",
-    "web: {covered_by: [bastion]}",
     "ignore_startup_parameters = lock_timeout, idle_in_transaction_session_timeout",
 }
 
