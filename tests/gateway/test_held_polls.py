@@ -63,10 +63,13 @@ def test_a_login_costs_a_host_a_start_a_poll_and_an_end(host: Setting, counted: 
 
 def test_nobody_answers_and_the_last_poll_is_in_time(host: Setting, counted: RunningGateway) -> None:
     host.sandbox.auto = "ignore"
-    join(host, counted, timeout="3s")
-    assert host.login().errors == ["Nobody answered on your phone within 3 seconds."]
+    join(host, counted, timeout="6s")
+    assert host.login().errors == ["Nobody answered on your phone within 6 seconds."]
     host.wait_for_ends()
-    assert calls(counted) == ["start", "status", "status", "logout"]
+    first, *polls, last = calls(counted)
+    assert (first, last) == ("start", "logout")
+    # On a machine that stalls, no time may be left for the one after the poll that was held.
+    assert polls in (["status"], ["status", "status"])
 
 
 def test_while_many_logins_wait_they_take_no_connection_each(host: Setting, counted: RunningGateway) -> None:
