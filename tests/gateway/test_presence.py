@@ -37,6 +37,7 @@ from tests.support.world import wait_until
 __all__ = ["agent", "host"]
 
 BASTION, OTHER, FURTHER = "h-bbbbbbbbbbbb", "h-cccccccccccc", "h-dddddddddddd"
+LATER = "192.0.2.7 40009 192.0.2.9 22"
 CONNECTION = "192.0.2.7 40000 192.0.2.8 22"
 GROUPS = {
     "others": GroupSettings(),
@@ -415,6 +416,10 @@ def test_a_repeat_has_the_same_session(
     first, second = (each["covered"].pop("nonce") for each in (begun, again))
     assert again == begun
     assert first != second, "each answer names its request"
+    other = covered(pool, at(gateway, OTHER), bastion, parent, request_id=id, connection=LATER)
+    assert at(gateway, OTHER).end(other) is True
+    ended = at(gateway, OTHER).ask("alice", id, connection=LATER).authentication
+    assert (ended["authenticated"], ended["reason"]) == (False, "TRY_AGAIN")
     gateway.rows("DELETE FROM session WHERE parent IS NULL")
     again = caller.ask("alice", id, connection=CONNECTION).authentication
     assert (again["authenticated"], again["reason"]) == (False, "TRY_AGAIN")

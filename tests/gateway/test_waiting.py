@@ -128,9 +128,13 @@ def test_what_another_gateway_has_written_is_found(
 
 
 def test_a_host_that_is_suspended_waits_no_longer(
-    pool: Pool, gateway_server: RunningGateway, caller: HostCaller
+    pool: Pool, gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
 ) -> None:
-    answer = waits(pool, caller, caller.ask("alice").authentication)
+    """Nor for what was approved, and goes on: a request on a phone is ended."""
+    begun = caller.ask("alice").authentication
+    sandbox.approve("token-of-alice")
+    assert caller.answer(begun) == "active"
+    answer = waits(pool, caller, begun, 2)
     gateway_server.change_host(status=HostStatus.SUSPENDED)
     suspended = time.monotonic()
     reply = answer.result()
