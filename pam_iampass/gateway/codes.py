@@ -20,6 +20,7 @@ from pam_iampass.gateway.database import (
     Connection,
     DatabaseAway,
     DatabaseError,
+    Lock,
     UnknownOutcome,
     insert,
     many,
@@ -43,7 +44,6 @@ from pam_iampass.server.messages import IncomingRequest, Reply, bad_request, tex
 from pam_iampass.text import clean
 
 TABLE = "recovery"
-_LOCK = 0x69616D72
 _WRONG_OF_HOST = 100
 """Wrong codes of one host in an hour, for all people: more is no person who mistypes."""
 _WRONG_OF_PERSON = _WRONG_OF_HOST // 5
@@ -192,7 +192,7 @@ async def _redeemed(
     if policy is None or not policy.codes:
         return Reason.CODES_NOT_HERE
     # Parallel guesses of a host are counted one after the other.
-    connection.later("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, host.name))
+    connection.take(Lock.CODES, host.name)
     refusal = await _too_many(gateway, connection, host, asked)
     if refusal is not None:
         return refusal

@@ -12,6 +12,7 @@ database's clock counts. Its tables are made by the numbered files in `migration
 from __future__ import annotations
 
 import asyncio
+import enum
 import errno
 import functools
 import logging
@@ -75,6 +76,10 @@ class Connection(psycopg.AsyncConnection[DictRow]):
             return await super(Connection, cls).connect(server, **options)
 
         return await primary.connect(connect)
+
+    def take(self, what: Lock, whose: str) -> None:
+        """Take a lock of this host or person with the next statement, for the transaction."""
+        self.later("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (what.value, whose))
 
     def begin(self) -> None:
         """Begin a transaction with the next statement."""
@@ -169,9 +174,9 @@ class Primary:
                 seconds = _OTHERS_SECONDS
         for task in left:
             task.cancel()
-        failed = await asyncio.gather(*tasks.values(), return_exceptions=True)
-        found = {server: each for server, each in zip(tasks, failed) if isinstance(each, Connection)}
-        for each in failed:
+        outcomes = await asyncio.gather(*tasks.values(), return_exceptions=True)
+        found = {server: each for server, each in zip(tasks, outcomes) if isinstance(each, Connection)}
+        for each in outcomes:
             if not found and isinstance(each, BaseException):
                 raise each
         system = next(iter(found.values())).history[0]
@@ -233,7 +238,18 @@ _KNOWN: ContextVar[bool] = ContextVar("known", default=True)
 _WAIT_SECONDS = 10.0
 """How long what has begun waits until one of the connections is free."""
 _FAR_SIDE = {errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT}
-_MIGRATIONS_LOCK = 0x69616D70  # an arbitrary number that all gateways use
+
+
+class Lock(enum.IntEnum):
+    """Locks of all gateways, which end with the transaction. The numbers are arbitrary."""
+
+    MIGRATIONS = 0x69616D70
+    CODES = 0x69616D72
+    """Of a host: its recovery codes are counted."""
+    QUESTIONS = 0x70726573
+    """Of a host: the questions for its starts are counted."""
+    TURNS = 0x7475726E
+    """Of a person, also of one who has no row of turns yet."""
 
 
 def work_for(whose: str, *, known: bool = True) -> None:
@@ -632,7 +648,7 @@ async def migrate(database: Database) -> tuple[int, int]:
     while True:
         async with database.transaction() as connection:
             await connection.execute("SET LOCAL lock_timeout = '2s'")
-            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATIONS_LOCK,))
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (Lock.MIGRATIONS.value,))
             version = await _schema_version(connection)
             before = version if before is None else before
             if version >= len(migrations()):

@@ -22,7 +22,7 @@ import psycopg
 from pam_iampass.client.errors import IampassError
 from pam_iampass.client.status import Status
 from pam_iampass.gateway import hosts, sessions
-from pam_iampass.gateway.database import Connection, DatabaseError, insert, many, now, one, replace
+from pam_iampass.gateway.database import Connection, DatabaseError, Lock, insert, many, now, one, replace
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
@@ -45,7 +45,6 @@ QUESTIONS_A_MINUTE = 120
 """For starts of one host. Beyond that its people are asked on the phone."""
 _MOST_HOPS = 3
 """Logins on the way to a new one, of which the first was approved on the phone."""
-_LOCK = 0x70726573  # an arbitrary number that all gateways use
 
 
 async def cover(gateway: Gateway, host: Host, asked: AskedStart) -> HostSession | None:
@@ -95,7 +94,7 @@ async def _candidates(
     policy = gateway.settings.policy_of(host.group)
     groups = policy.covered_by if policy is not None else frozenset()
     # Parallel starts of a host are counted one after the other.
-    connection.later("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, host.id))
+    connection.take(Lock.QUESTIONS, host.id)
     found = []
     for row in await many(
         connection,

@@ -67,8 +67,8 @@ async def _next(
     state, started = before.state, None
     while started is None and (login := state.first(before.now)) is not None:
         now_there, limits = replace(before, written=state), gateway.settings.limits
-        in_all = await turns.in_all(connection, now_there, login, limits)
-        found = turns.tried(now_there, login, limits, in_all)
+        over_all_hosts = await turns.limits_over_all_hosts(connection, now_there, login, limits)
+        found = turns.tried(now_there, login, limits, over_all_hosts)
         if isinstance(found, ThrottleState):
             started = await _started(gateway, connection, login, before.now)
         else:

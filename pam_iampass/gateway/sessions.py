@@ -498,7 +498,8 @@ async def _admitted(
     id = uuid.uuid4()
     login = _login(host, person, asked, id, before.now)
     limits = gateway.settings.limits
-    after = turns.joined(before, login, limits, await turns.in_all(connection, before, login, limits))
+    over_all_hosts = await turns.limits_over_all_hosts(connection, before, login, limits)
+    after = turns.joined(before, login, limits, over_all_hosts)
     if isinstance(after, Refusal):
         throttled = Throttled.of(after)
         await refused(throttled.reason, throttled.why)
@@ -610,7 +611,7 @@ async def _repeated(
     try:
         session = _session(gateway, row, host=host.id, request_id=asked.request_id)
         if session.parent is not None and session.state is State.OPEN:
-            status = await _status_of_parent(gateway, connection, session)
+            status = await _status_of_parent(gateway, connection, session.parent)
             session = dataclasses.replace(session, status=status)
     except Tampered as error:
         await alert(connection, host.name, str(error), person=asked.person)
@@ -849,7 +850,7 @@ async def ask(gateway: Gateway, session: HostSession) -> HostSession:
 async def _ask(gateway: Gateway, session: HostSession) -> HostSession:
     if session.parent is not None:
         async with gateway.database.transaction() as connection:
-            status = await _status_of_parent(gateway, connection, session)
+            status = await _status_of_parent(gateway, connection, session.parent)
             parent = None if status.ended else await find(gateway, connection, session.parent)
         if parent is not None:
             status = (await ask(gateway, parent)).status or status
@@ -1138,17 +1139,17 @@ async def add_child(
     return child
 
 
-async def _status_of_parent(gateway: Gateway, connection: Connection, child: HostSession) -> Status:
-    """What a child's parent is. A parent whose host may not ask any more is over. Raises Tampered, also if the row of
-    the parent or of its host has gone: what is not known has not ended."""
-    assert child.parent is not None  # noqa: S101
-    found = await find_with_host(gateway, connection, child.parent)
+async def _status_of_parent(gateway: Gateway, connection: Connection, id: uuid.UUID) -> Status:
+    """What the session with this id is for its children. Raises Tampered."""
+    return _status_for_children(await find_with_host(gateway, connection, id))
+
+
+def _status_for_children(found: tuple[HostSession, Host | None] | None) -> Status:
+    """What a session of a host is for its children. One whose host may not ask any more is over. Raises Tampered if the
+    row of either has gone: what is not known has not ended."""
     if found is None:
         raise Tampered("session: a row that others name as their parent has gone")
-    return _status_for_children(*found)
-
-
-def _status_for_children(parent: HostSession, host: Host | None) -> Status:
+    parent, host = found
     status = parent.status
     if status is None or not (parent.state is State.OPEN or status.ended):
         return Status.closed
@@ -1164,7 +1165,7 @@ async def follow_parents(gateway: Gateway) -> None:
         async with gateway.database.transaction() as connection:
             rows = await many(
                 connection,
-                'SELECT NULL AS "child:", child.*, NULL AS "parent:", parent.*, NULL AS "host:", host.*,'
+                'SELECT NULL AS "child:", child.*, NULL AS "session:", parent.*, NULL AS "host:", host.*,'
                 ' NULL AS "over:", child.expires_at <= now() AS over'
                 " FROM session AS child LEFT JOIN session AS parent ON parent.id = child.parent"
                 " LEFT JOIN host ON host.id = parent.host"
@@ -1190,13 +1191,9 @@ async def follow_parents(gateway: Gateway) -> None:
 
 async def _follow(gateway: Gateway, connection: Connection, row: Mapping[str, Any]) -> bool:
     """Whether the row of a child was written. Raises Tampered if it or its parent does not count: that is no end."""
-    child, parent, host = row["child"], row["parent"], row["host"]
-    locked = gateway.keys.verified(TABLE, child)
-    if parent["id"] is None:
-        raise Tampered("session: a row that others name as their parent has gone")
-    found = _session(gateway, parent, id=child["parent"])
-    there = hosts.of(gateway, host, id=found.host) if host["id"] is not None else None
-    status = _status_for_children(found, there)
+    locked = gateway.keys.verified(TABLE, row["child"])
+    is_there = row["session"]["id"] is not None
+    status = _status_for_children(with_host(gateway, row, id=locked["parent"]) if is_there else None)
     if row["over"]["over"] and not status.ended:
         status = Status.timeout  # its own time is over: IAMPASS does not know of it
     if status.name == locked["status"]:

@@ -13,7 +13,7 @@ from typing import Any, Callable
 
 from psycopg.types.json import Jsonb
 
-from pam_iampass.gateway.database import Connection, many, one
+from pam_iampass.gateway.database import Connection, Lock, many, one
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.settings import LimitSettings
 from pam_iampass.login import throttle
@@ -31,7 +31,6 @@ from pam_iampass.login.throttle import (
 END_SECONDS = 15.0
 """After its deadline, for a request to be ended: its turn is over then, whatever became of it."""
 _LATELY_DAYS = 30
-_LOCK = 0x7475726E  # an arbitrary number that all gateways use
 NOW = """extract(
     epoch FROM greatest(clock_timestamp(), least(turn.changed_at, clock_timestamp() + interval '1 minute'))
 )::float8"""
@@ -77,7 +76,7 @@ class Turns:
 
 def lock(connection: Connection, person: str) -> None:
     """Lock the turns of a person, as `Connection.later`, also those of one for whom there is no row yet."""
-    connection.later("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, person))
+    connection.take(Lock.TURNS, person)
     # Or else what is old could be deleted meanwhile.
     connection.later("SELECT 1 FROM turn WHERE person = %s FOR UPDATE", (person,))
 
@@ -173,7 +172,7 @@ def ident(host: str, session: object) -> str:
     return f"{host} {session}"
 
 
-async def in_all(
+async def limits_over_all_hosts(
     connection: Connection, turns: Turns, login: Pending, limits: LimitSettings
 ) -> LimitSettings:
     """The limits of a person over all hosts, for a login to this host. On one where the person has approved lately, a
@@ -191,7 +190,7 @@ async def in_all(
 
 
 def joined(
-    turns: Turns, login: Pending, limits: LimitSettings, in_all: LimitSettings
+    turns: Turns, login: Pending, limits: LimitSettings, over_all_hosts: LimitSettings
 ) -> ThrottleState | Refusal:
     """A login takes its turn, or waits for it. Neither an origin nor a host takes the place of all others."""
     waiting = turns.state.pending
@@ -199,15 +198,15 @@ def joined(
     of_host = sum(each.host == login.host for each in waiting)
     if of_origin >= limits.logins_at_once or of_host >= MOST_PENDING // 3:
         return Refusal(Cause.AT_CAPACITY)
-    return share_refusal(turns, login.host, limits) or throttle.joined(turns.state, login, in_all)
+    return share_refusal(turns, login.host, limits) or throttle.joined(turns.state, login, over_all_hosts)
 
 
 def tried(
-    turns: Turns, login: Pending, limits: LimitSettings, in_all: LimitSettings
+    turns: Turns, login: Pending, limits: LimitSettings, over_all_hosts: LimitSettings
 ) -> ThrottleState | Refusal:
     """A login that has waited takes its turn, if it may now."""
     refusal = share_refusal(turns, login.host, limits)
-    return refusal or throttle.tried(turns.state, login, in_all, turns.now)
+    return refusal or throttle.tried(turns.state, login, over_all_hosts, turns.now)
 
 
 def share_refusal(turns: Turns, host: str, limits: LimitSettings) -> Refusal | None:

@@ -18,7 +18,7 @@ import pytest
 
 from pam_iampass.agent.context import TIMESTAMP_TICK
 from pam_iampass.gateway import hosts, people
-from pam_iampass.gateway.database import _MIGRATIONS_LOCK
+from pam_iampass.gateway.database import Lock
 from pam_iampass.gateway.gateway import opened
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.people import Person
@@ -193,7 +193,9 @@ def test_gateways_are_upgraded_one_by_one_while_logins_wait_and_each_phone_rings
 
         assert re.search(r"have version 1\d; before 1?\d\.", fleet.migrate_in_the_end())
         with psycopg.connect(fleet.server.conninfo("iampass")) as other:
-            other.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATIONS_LOCK,))  # another one migrates
+            other.execute(
+                "SELECT pg_advisory_xact_lock(%s)", (Lock.MIGRATIONS.value,)
+            )  # another one migrates
             assert re.fullmatch(r"The tables have version 1\d already\.\n", migrate("--check"))
         fleet.log_in()
         for number, running_gateway in enumerate((first, second)):
