@@ -67,7 +67,7 @@ class Session:
     queued: bool = field(default=False, repr=False, compare=False)
     """Whether a gateway has other requests come first: the phone is not asked yet."""
     covered_by: str | None = field(default=None, repr=False, compare=False)
-    """The host with the login that covers this one, as a gateway says in the answer to a start; None if somebody was
+    """The host with the login that covers this one, as a gateway says in the answer to a start; None if a person was
     asked. Not cleaned."""
     covered_age: int = field(default=0, repr=False, compare=False)
     """How many seconds ago the phone has approved that login."""

@@ -196,7 +196,7 @@ def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], confi
     one whose token another person has, or who is here with another token. The files must belong to root, and must not
     be writable by others. The same command can be repeated.
 
-    The exit status is 0, or 1 if somebody was not added.
+    The exit status is 0, or 1 if a person was not added.
     """
     found = user_table.check(file.absolute())
     errors = [problem for problem in found.problems if problem.severity is Severity.ERROR]
