@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import sys
@@ -30,25 +29,10 @@ _EPILOG = """Examples:
 """
 
 
-def default_name(hosts_file: Path = Path("/etc/hosts")) -> str:
-    """The host name of this machine, with its domain if the name or /etc/hosts has one. DNS is not asked: an
-    attacker who answers there would choose the name."""
-    name = socket.gethostname()
-    with contextlib.suppress(OSError):
-        for line in hosts_file.read_text(encoding="utf-8", errors="replace").splitlines():
-            names = line.partition("#")[0].split()[1:]
-            if "." not in name and name in names and "." in names[0]:
-                return names[0].lower()
-    return name.lower()
-
-
 @click.command(epilog=_EPILOG)
 @click.argument("url", required=False)
 @click.argument("invite", required=False)
-@click.option(
-    "--name",
-    help="What the fleet calls this machine.  [default: its host name, with the domain that it or /etc/hosts has]",
-)
+@click.option("--name", help="What the fleet calls this machine.  [default: its host name]")
 @click.option(
     "--update",
     is_flag=True,
@@ -80,7 +64,7 @@ def command(url: str | None, invite: str | None, name: str | None, update: bool)
             output.line(verb, f": the gateways of this machine are {', '.join(known)}.")
             return
         word = sys.stdin.readline().strip() if invite == "-" else invite
-        joined = join.join(url, word, name or default_name())
+        joined = join.join(url, word, name or socket.gethostname().lower())
     except IampassError as error:
         raise click.ClickException(f"the gateway: {error.diagnostics()}") from None
     what = f"{url} as {clean(joined.name)}, group {clean(joined.group)}"

@@ -39,8 +39,12 @@ def _invited(*arguments: str) -> str:
 
 
 def test_a_machine_joins_stays_and_leaves(server: Postgres, tmp_path: Path) -> None:
-    word = _invited("--name", "server", "--network", "127.0.0.0/8")
-    joining = {**GATEWAY, "pam_iampass_gateway_invite": word}
+    word = _invited("--name", "db.example.com", "--network", "127.0.0.0/8")
+    joining = {
+        **GATEWAY,
+        "pam_iampass_gateway_invite": word,
+        "pam_iampass_gateway_name": "db.example.com",
+    }
     first = play(tmp_path, {"joins": joining})["joins"]
     assert first.failed == 0, first.shown
     assert word.split(".")[1] not in first.shown
@@ -50,7 +54,7 @@ def test_a_machine_joins_stays_and_leaves(server: Postgres, tmp_path: Path) -> N
         again = play(tmp_path, {"stays": variables})["stays"]
         assert again.ended == (0, 0), again.shown
     with psycopg.connect(server.conninfo("iampass")) as connection:
-        assert connection.execute("SELECT name FROM host").fetchall() == [("server",)]
+        assert connection.execute("SELECT name FROM host").fetchall() == [("db.example.com",)]
     left = play(tmp_path, {"leaves": {}})["leaves"]
     assert left.failed == 0, left.shown
     read = settings.load(ETC / "iampass.yaml", readers=config_readers())
@@ -82,16 +86,13 @@ def test_the_page_says_how_cloud_init_joins_and_which_invites_to_make(server: Po
     with (GATEWAY_ETC / "gateway.yaml").open("a") as file:
         file.write("groups: {web: {}}\n")
     assert "40 hosts in 192.0.2.0/24, group web" in run_gateway(*many.split())
-    invite = run_gateway(*one.replace("192.0.2.0/24", "127.0.0.0/8").split()).split()[-1]
+    invite = _invited(*one.replace("192.0.2.0/24", "127.0.0.0/8").split()[2:])
     (block,) = re.findall(r"^    (#cloud-config\n(?:    .*\n)*)", section, re.MULTILINE)
     data = yaml.safe_load(textwrap.dedent("    " + block))
     (written,) = data["write_files"]
     Path(written["path"]).write_text(invite)
     for command in data["runcmd"]:
-        named = command.replace("gateway.example.com", "localhost").replace(
-            " - ", f" --name {data['fqdn']} - "
-        )
-        subprocess.run(["sh", "-c", named], check=True)
+        subprocess.run(["sh", "-c", command.replace("gateway.example.com", "localhost")], check=True)
     assert not Path(written["path"]).exists()
     assert "the host web7.example.com of a gateway" in join.JOINED.read_text()
     join.leave(force=False)

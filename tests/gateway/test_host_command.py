@@ -99,6 +99,11 @@ def test_an_invite_says_what_to_type_on_the_host(server: Postgres) -> None:
     assert secret not in str(fields)
 
 
+def test_an_invite_for_a_name_says_the_name(server: Postgres) -> None:
+    shown = run_gateway("host", "invite", "--name", "web.example.com")
+    assert re.search(r"^ +pam-iampass join \S+ i-\S+ --name web\.example\.com$", shown, re.MULTILINE)
+
+
 def test_an_invite_is_bound_as_it_was_wanted(server: Postgres) -> None:
     bound = ["--group", "bastion", "--name", "web.example.com", "--network", "192.0.2.0/24"]
     made = json.loads(run_gateway("host", "invite", *bound, "--uses", "3", "--for", "2d", "--json"))

@@ -2245,8 +2245,8 @@ MUTANTS = {
         ),
         Mutant(
             "joining: the name service chooses the name of a machine",
-            "    name = socket.gethostname()\n    with",
-            "    name = socket.getfqdn('localhost.localdomain')\n    with",
+            "name or socket.gethostname().lower()",
+            "name or socket.getfqdn().lower()",
             "test_a_machine_joins_under_a_name_that_its_root_has_given_it",
         ),
         Mutant(

@@ -105,5 +105,5 @@ def start_iampass(machine: Booted, *users: str) -> None:
 
 def invited(gateway: Booted, command: str) -> str:
     """The command that `host invite` prints."""
-    (found,) = re.findall(r"^ +(pam-iampass join \S+ \S+)$", gateway.run("sh", "-c", command).stdout, re.M)
+    (found,) = re.findall(r"^ +(pam-iampass join .*)$", gateway.run("sh", "-c", command).stdout, re.M)
     return str(found)

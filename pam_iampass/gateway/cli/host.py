@@ -101,7 +101,7 @@ def invite(
         return
     output.line(f"Invite {made.id}: {_terms(made)}")
     output.line("On the host, as root:")
-    output.line(f"    pam-iampass join {url} {word}")
+    output.line(f"    pam-iampass join {url} {word}" + (f" --name {made.name}" if made.name else ""))
 
 
 @command.command(short_help="Make an invite useless.")
