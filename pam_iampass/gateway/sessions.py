@@ -705,7 +705,7 @@ async def made(
     call = gateway.iampass.application.start(person.token, methods, duration)
     begun = None
     columns: dict[str, Any] = {"state": State.STARTING.value, "reason": Reason.TRY_AGAIN.name}
-    error = ""
+    error, held = "", 0.0
     try:
         if time.monotonic() < waits_until:
             answer: Session = await gateway.iampass.call(call, _START_SECONDS, Lane.decisions)
@@ -719,6 +719,8 @@ async def made(
         if not failure.may_have_started:
             columns["state"] = State.NOT_STARTED.value
             columns["nothing_sent"] = isinstance(failure, Unavailable) and failure.outage
+        elif isinstance(failure, Unavailable) and failure.timed_out:
+            held = max(waits_until - time.monotonic(), 0.0)
     if begun is not None and begun.failure_reason is not None:
         columns = {"state": State.NOT_STARTED.value, "reason": clean(begun.failure_reason, 100)}
         begun = None
@@ -733,7 +735,7 @@ async def made(
         }
     try:
         async with gateway.database.transaction() as connection:
-            written = await _written(gateway, connection, session, columns, error)
+            written = await _written(gateway, connection, session, columns, error, held)
     except (DatabaseError, psycopg.Error, Tampered):
         written = None
     if begun is not None and (written is None or written.state is not State.OPEN):
@@ -755,12 +757,21 @@ async def _invite(gateway: Gateway, person: Person, host: str) -> None:
 
 
 async def _written(
-    gateway: Gateway, connection: Connection, session: HostSession, columns: dict[str, Any], error: str
+    gateway: Gateway,
+    connection: Connection,
+    session: HostSession,
+    columns: dict[str, Any],
+    error: str,
+    held: float,
 ) -> HostSession:
+    """Write what has become of a start. `held` is for how many seconds IAMPASS, which has not answered, may still begin
+    it: on one host, the login would wait so long for the answer."""
     # A command that removes the person waits for this transaction, and then finds the session.
     connection.later("SELECT 1 FROM person WHERE name = %s FOR SHARE", (session.person,))
     if columns["state"] == State.NOT_STARTED.value:
         await _over(gateway, connection, session, RequestResult.NOT_SENT)
+    elif error:
+        await _over(gateway, connection, session, RequestResult.FAILED, held)
     locked = await _locked(gateway, connection, session.id)
     before = _of(gateway, locked)
     if before.state is not State.STARTING:
@@ -822,11 +833,13 @@ async def _end_quietly(gateway: Gateway, begun: Session, session: HostSession) -
 
 
 async def _over(
-    gateway: Gateway, connection: Connection, session: HostSession, result: RequestResult
+    gateway: Gateway, connection: Connection, session: HostSession, result: RequestResult, held: float = 0.0
 ) -> turns.Turns:
-    """The next login of the person may have its turn, as soon as this transaction is committed."""
+    """The next login of the person may have its turn, as soon as this transaction is committed, or `held` seconds
+    later."""
     connection.after_commit.append(gateway.turn_over.set)
-    return await turns.finish(connection, session.person, session.turn, result, gateway.settings.limits)
+    limits = gateway.settings.limits
+    return await turns.finish(connection, session.person, session.turn, result, limits, held)
 
 
 # What comes later

@@ -237,15 +237,23 @@ def holding(state: ThrottleState, login: Pending, until: float) -> ThrottleState
 
 
 async def finish(
-    connection: Connection, person: str, ident: str, result: RequestResult, limits: LimitSettings
+    connection: Connection,
+    person: str,
+    ident: str,
+    result: RequestResult,
+    limits: LimitSettings,
+    held: float = 0.0,
 ) -> Turns:
-    """A request is on the phone no longer, or has never been: the next one may come. Returns the turns of before.
-    Raises Tampered."""
+    """A request is on the phone no longer, or has never been: the next one may come, if need be after `held` seconds.
+    Returns the turns of before. Raises Tampered."""
     turns = await locked(connection, person)
     for login in turns.state.pending:
         if login.ident == ident:
             state = throttle.decided(turns.state, login, result, limits, turns.now)
-            await write(connection, turns, throttle.ended(state, login, turns.now))
+            over = (
+                holding(state, login, turns.now + held) if held else throttle.ended(state, login, turns.now)
+            )
+            await write(connection, turns, over)
     return turns
 
 

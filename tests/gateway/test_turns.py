@@ -29,7 +29,7 @@ from tests.gateway.test_who_holds_what import put_back
 from tests.sandbox.signer import signed
 from tests.support.gateway import HOST, LIMITS, HostCaller, RunningGateway, new_request_id, settings_for
 from tests.support.gateway_process import GatewayProcess
-from tests.support.sandbox import Sandbox, Slow
+from tests.support.sandbox import Fault, Hang, HttpStatus, Junk, Reset, Sandbox, Slow
 
 OTHER = "h-bbbbbbbbbbbb"
 ATTACKER, PERSON = "192.0.2.66", "198.51.100.7"
@@ -322,6 +322,36 @@ def test_a_request_that_has_waited_rings_at_most_once_if_its_gateway_is_killed(
         time.sleep(2 * queue._LOOK_SECONDS)
         assert caller.state(later)["queued"] is True
         assert len(sandbox.sessions) == 1
+        running.turn_is_over("alice")
+        until(lambda: len(sandbox.sessions) == 2)
+
+
+@pytest.mark.parametrize("fault", [HttpStatus(500), Junk(), Reset()])
+def test_a_start_that_iampass_has_answered_with_an_error_holds_no_turn(
+    settings: GatewaySettings, sandbox: Sandbox, fault: Fault
+) -> None:
+    """As on one host: it may have begun, and counts."""
+    with several(settings, 1) as (running,):
+        sandbox.misbehave("start", fault)
+        assert ask(running, HOST)["reason"] == "IAMPASS_AWAY"
+        state = running.transaction(lambda _, connection: turns.locked(connection, "alice")).state
+        assert [failures.count for failures in state.failures.values()] == [len(state.requests)] == [1]
+        assert "queued" not in ask(running, OTHER)
+
+
+def test_a_start_that_iampass_has_not_answered_holds_the_turn_as_long_as_its_login_would_wait(
+    settings: GatewaySettings, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "_START_SECONDS", 0.5)
+    with several(settings, 1) as (running,):
+        sandbox.misbehave("start", Hang())
+        assert ask(running, HOST, timeout="60")["reason"] == "IAMPASS_AWAY"
+        assert ask(running, OTHER)["queued"] is True
+        holder = running.transaction(
+            lambda _, connection: turns.locked(connection, "alice")
+        ).state.turn_holder()
+        assert holder is not None
+        assert 30 < holder.until - holder.since <= 60
         running.turn_is_over("alice")
         until(lambda: len(sandbox.sessions) == 2)
 

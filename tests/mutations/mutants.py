@@ -1232,6 +1232,18 @@ MUTANTS = {
             "test_a_phone_rings_at_most_once_whenever_the_gateway_is_killed",
         ),
         Mutant(
+            "a start that IAMPASS may still begin holds no turn",
+            "held = max(waits_until - time.monotonic(), 0.0)",
+            "held = 0.0",
+            "test_a_start_that_iampass_has_not_answered_holds_the_turn_as_long_as_its_login_would_wait",
+        ),
+        Mutant(
+            "a start that may have begun does not count as a request",
+            "await _over(gateway, connection, session, RequestResult.FAILED, held)",
+            "await _over(gateway, connection, session, RequestResult.NOT_SENT, held)",
+            "test_a_start_that_iampass_has_answered_with_an_error_holds_no_turn",
+        ),
+        Mutant(
             "a phone that may be ringing is asked again",
             "after = turns.holding(after, login, session.deadline.timestamp() + turns.END_SECONDS)",
             "after = turns.holding(after, login, before.now)",
