@@ -246,6 +246,8 @@ class Lock(enum.IntEnum):
     MIGRATIONS = 0x69616D70
     CODES = 0x69616D72
     """Of a host: its recovery codes are counted."""
+    MESSAGES = 0x6D657373
+    """Of a host: the messages that logins to it have had sent are counted."""
     QUESTIONS = 0x70726573
     """Of a host: the questions for its starts are counted."""
     TURNS = 0x7475726E

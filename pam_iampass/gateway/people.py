@@ -16,7 +16,7 @@ from typing import Any
 
 from pam_iampass.config.value_types import name_error, token_error
 from pam_iampass.gateway import records
-from pam_iampass.gateway.database import Connection, insert, many, now, one, replace
+from pam_iampass.gateway.database import Connection, Lock, insert, many, now, one, replace
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.records import Kind
@@ -146,6 +146,7 @@ async def invite(gateway: Gateway, person: Person, host: str) -> bool:
         sent = "FROM record WHERE fields->>'what' = 'invited' AND at > now() - interval '1 hour'"
         if await one(connection, f"SELECT 1 {sent} AND person = %s", person.name):
             return True
+        connection.take(Lock.MESSAGES, host)
         of_host = await one(connection, f"SELECT count(*) AS sent {sent} AND host = %s", host)
         if of_host is not None and of_host["sent"] >= _MESSAGES_OF_HOST:
             return False

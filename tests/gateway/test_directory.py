@@ -8,9 +8,12 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from pam_iampass.gateway import directory, people
@@ -470,15 +473,21 @@ def test_without_a_directory_there_is_nothing_to_do(gateway_command: GatewayComm
     assert "names no directory" in gateway_command.said("user", "sync", status=1)
 
 
-def _logs_in(place: Place, folder: Path, *names: str, messages: int, alerts: int = 0) -> list[str]:
-    """A host's answer, if its gateway has the settings of the directory, and sends `messages` in all and has `alerts`
-    of this."""
+@contextmanager
+def _gateway(place: Place, folder: Path) -> Iterator[RunningGateway]:
+    """With the settings of the directory, and a host."""
     found = load(place.config).directory
     settings = settings_for(
         place.conninfo, place.sandbox, folder, key=bytes.fromhex("5a" * 32), directory=found
     )
     with RunningGateway(settings) as running:
         running.add_host(HOST)
+        yield running
+
+
+def _logs_in(place: Place, folder: Path, *names: str, messages: int, alerts: int = 0) -> list[str]:
+    """A host's answer, if its gateway sends `messages` in all and has `alerts` of this."""
+    with _gateway(place, folder) as running:
         host = HostCaller(running)
         reasons = [host.ask(name).authentication["reason"] for name in names]
         if messages:
@@ -511,6 +520,30 @@ def test_one_host_has_few_messages_sent_and_then_there_is_an_alert(
     place.slapd.add_person("carol", mobile="+15557654321")
     place.sync()
     _logs_in(place, tmp_path, "alice", "carol", messages=1, alerts=1)
+    assert len(place.sent) == 1
+
+
+def test_logins_at_the_same_moment_do_not_have_more_messages_sent(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people, "_MESSAGES_OF_HOST", 1)
+    place.use(invite="first_login")
+    place.slapd.add_person("carol", mobile="+15557654321")
+    place.sync()
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'invited'"
+    with _gateway(place, tmp_path) as running, ThreadPoolExecutor() as pool:
+        with psycopg.connect(place.conninfo) as holder:
+            holder.execute(
+                "LOCK TABLE record IN SHARE MODE"
+            )  # nobody has written yet that a message was sent
+            sending = [
+                pool.submit(
+                    running.run, people.invite(running.gateway, place.person(name), f"name-of-{HOST}")
+                )
+                for name in ("alice", "carol")
+            ]
+            wait_until(lambda: len(running.rows(waiting)) == 2, "both do not wait")
+        assert sorted(each.result() for each in sending) == [False, True]
     assert len(place.sent) == 1
 
 

@@ -1705,6 +1705,12 @@ MUTANTS = {
             "test_what_a_lost_phone_approves_lets_nobody_in",
         ),
         Mutant(
+            "logins at the same moment have more messages sent than one host may",
+            "        connection.take(Lock.MESSAGES, host)\n",
+            "",
+            "test_logins_at_the_same_moment_do_not_have_more_messages_sent",
+        ),
+        Mutant(
             "one host has messages sent to everybody in the directory",
             'of_host["sent"] >= _MESSAGES_OF_HOST',
             "False",
