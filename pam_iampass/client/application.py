@@ -15,7 +15,7 @@ from urllib.parse import quote_plus
 from .call import Call, JsonObject
 from .errors import Declined, printable
 from .origin import Origin
-from .session import Session, read_session, read_status
+from .session import Refusal, Session, read_session, read_status
 from .status import AuthenticationMethod, ManagementAPIResult, Status
 
 # The id stands in a header, where a colon ends it, and unquoted in a path.
@@ -62,8 +62,8 @@ class Redemption:
     """How many codes the person has left; None if this one was not accepted."""
     reason: str = ""
     """Why not. Not cleaned for a terminal or a log."""
-    wait: int = 0
-    """Seconds until another code is looked at."""
+    refusal: Refusal | None = None
+    """What the gateway says of that."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,7 @@ class Application:
                 raise members.error("it answers another call")
             if members.boolean("accepted"):
                 return Redemption(members.number("left"))
-            wait = members.number("wait") if "wait" in members else 0
-            return Redemption(None, members.text("reason"), wait)
+            return Redemption(None, members.text("reason"), Refusal.of(members))
 
         body = {"code": code}
         digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()

@@ -29,11 +29,6 @@ _NAMES = frozenset({*_STARTED, _OPTIONAL, "session_status"})
 _PURPOSE = "pam_iampass.client.session"
 BYPASSED = "BYPASSED"
 """The reason of a gateway whose administrator lets the person in without the phone."""
-_UNSENT = {
-    "IAMPASS_AWAY": "Look at the network between the gateway and IAMPASS.",
-    "DATABASE_AWAY": "Look at the gateway's database.",
-}
-"""The reasons of a gateway that has sent nothing, and the remedies."""
 
 T = TypeVar("T")
 
@@ -42,6 +37,29 @@ class APIObject(Protocol):
     """AuthenticationAPI or ManagementAPI."""
 
     transport: Transport | Gateways
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a gateway says of its reason to ask nobody. Texts are not cleaned for a terminal or a log."""
+
+    outcome: str
+    """How the login ends, in one word."""
+    why: str
+    """For the administrator."""
+    message: str
+    """For the person."""
+    wait: int
+    """In how many seconds it would ask; 0 if it does not say so."""
+
+    @classmethod
+    def of(cls, members: JsonObject) -> Refusal | None:
+        """None if there is none, as with IAMPASS itself."""
+        if "refusal" not in members:
+            return None
+        told = members.child("refusal")
+        outcome, why, message = (told.text(name) for name in ("outcome", "why", "message"))
+        return cls(outcome, why, message, max(told.number("retry_after"), 0))
 
 
 @dataclass
@@ -71,8 +89,8 @@ class Session:
     asked. Not cleaned."""
     covered_age: int = field(default=0, repr=False, compare=False)
     """How many seconds ago the phone has approved that login."""
-    retry_after: int = field(default=0, repr=False, compare=False)
-    """In how many seconds a gateway would start what its limits have refused; 0 if it does not say so."""
+    refusal: Refusal | None = field(default=None, repr=False, compare=False)
+    """What a gateway says of `failure_reason`."""
 
     @property
     def failed(self) -> bool:
@@ -146,7 +164,7 @@ class Session:
                 self.version = members.number("version")
             self.queued = status.in_progress and _is_queued(members)
             if status in FAILED and "reason" in members:
-                self.failure_reason, self.retry_after = members.text("reason"), _retry_after(members)
+                self.failure_reason, self.refusal = members.text("reason"), Refusal.of(members)
             return status
 
         if not wait:
@@ -303,15 +321,11 @@ def read_session(response: JsonObject, origin: Origin, request_id: str | None = 
         reason = members.text("reason")
         if reason == BYPASSED and not _names(members, "bypassed", request_id, response.nonce):
             raise members.error("the person is bypassed, for another request")
-        if reason in _UNSENT and _names(members, "nothing_sent", request_id, response.nonce):
-            raise Unavailable(
-                f"start: the gateway has sent nothing: {reason}",
-                remedy=_UNSENT[reason],
-                status=200,
-                outage=True,
-            )
-        wait = _retry_after(members) if origin.gateways else 0
-        return Session(Status.failed, None, None, None, None, reason, retry_after=wait)
+        unsent = reason in ("IAMPASS_AWAY", "DATABASE_AWAY")
+        if unsent and _names(members, "nothing_sent", request_id, response.nonce):
+            raise Unavailable(f"start: the gateway has sent nothing: {reason}", status=200, outage=True)
+        refusal = Refusal.of(members) if origin.gateways else None
+        return Session(Status.failed, None, None, None, None, reason, refusal=refusal)
     covered_by, age = None, 0
     if origin.gateways and "covered" in members:
         covered_by, age = _covered(members, request_id, response.nonce)
@@ -345,10 +359,6 @@ def _covered(members: JsonObject, request_id: str | None, nonce: int | None) -> 
     if not _names(members, "covered", request_id, nonce):
         raise members.error("it is covered, for another request")
     return host, age
-
-
-def _retry_after(members: JsonObject) -> int:
-    return max(members.number("retry_after"), 0) if "retry_after" in members else 0
 
 
 def _names(members: JsonObject, statement: str, request_id: str | None, nonce: int | None) -> bool:

@@ -33,7 +33,7 @@ from pam_iampass.gateway.hosts import Host
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
 from pam_iampass.gateway.records import Kind
-from pam_iampass.gateway.service import signed_by_host
+from pam_iampass.gateway.service import said_of, signed_by_host
 from pam_iampass.gateway.serving import require_digest
 from pam_iampass.gateway.sessions import PARAMETERS, Reason
 from pam_iampass.login.recovery import HOW_MANY, make, read, shown
@@ -48,6 +48,9 @@ _WRONG_OF_HOST = 100
 """Wrong codes of one host in an hour, for all people: more is no person who mistypes."""
 _WRONG_OF_PERSON = _WRONG_OF_HOST // 5
 """Likewise for one person: who has the password of one does not take the codes of all."""
+_NOT_REDEEMED = (
+    "The gateway could not redeem the recovery code. Try again in a minute, with another code if need be."
+)
 
 
 _WRONG = """
@@ -143,10 +146,10 @@ async def recover(gateway: Gateway, request: IncomingRequest) -> Reply:
     answer: dict[str, Any] = {"request_id": asked.request_id, "accepted": isinstance(found, int)}
     if isinstance(found, int):
         answer["left"] = found
-    elif isinstance(found, Refusal):
-        answer.update(reason=Reason.TOO_MANY_CODES.name, wait=round(found.wait))
     else:
-        answer["reason"] = found.name
+        why = Reason.TOO_MANY_CODES if isinstance(found, Refusal) else found
+        message = "" if why is Reason.CODES_NOT_HERE else _NOT_REDEEMED
+        answer.update(reason=why.name, **said_of(why.name, getattr(found, "wait", 0.0), message))
     return Reply.of({"recovery": answer})
 
 

@@ -22,6 +22,14 @@ from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.serving import Bounds, owner_of, require_digest
 from pam_iampass.gateway.sessions import AskedStart, HostSession, Reason, State, Throttled
 from pam_iampass.gateway.waiting import LOGIN_SECONDS, LONGEST_SECONDS, MOST_WATCHED
+from pam_iampass.login.decisions import (
+    ASK_THE_ADMINISTRATOR,
+    AT_CAPACITY,
+    NOT_FROM_HERE,
+    OTHERS_CAME_FIRST,
+    PHONE_LOST,
+)
+from pam_iampass.outcome import Outcome
 from pam_iampass.server.http import Handler, Route
 from pam_iampass.server.messages import (
     IncomingRequest,
@@ -58,6 +66,51 @@ _LOOKED_SECONDS = 1.0
 """For so long a request that was on the phone, of a host that may ask, is taken to be there still."""
 
 
+_WHY = {
+    Reason.UNKNOWN_USER: "it has no such person: pam-iampass-gateway user add",
+    Reason.NOT_ON_THIS_HOST: "none of the person's groups is that of this host",
+    Reason.HOST_THROTTLED: "this host has asked too often, or was refused by several people",
+    Reason.AT_CAPACITY: "too many logins of this person wait, on all hosts together",
+    Reason.NO_TURN: "other logins of this person were decided first, and no time was left",
+    Reason.PHONE_LOST: "the phone was reported lost (pam-iampass-gateway phone lost)",
+    Reason.HOST_SUSPENDED: "pam-iampass-gateway host resume allows this host again",
+    Reason.HOST_NOT_ADMITTED: "this host waits for pam-iampass-gateway host admit",
+    Reason.WRONG_MACHINE: "another machine has this credential: each machine must join separately",
+    Reason.CLOCK_OFF: "set the clock of this machine (timedatectl), or of the gateway",
+    Reason.RESTORED: "its database was restored: pam-iampass-gateway restored --confirm",
+    Reason.CODES_NOT_HERE: "it redeems no codes for the hosts of this group (codes in gateway.yaml)",
+    Reason.WRONG_CODE: "the person has no such code, or has used it",
+    Reason.TOO_MANY_CODES: "too many wrong recovery codes",
+    Reason.IAMPASS_AWAY: "it cannot reach IAMPASS",
+    Reason.DATABASE_AWAY: "it cannot use its database",
+    Reason.TRY_AGAIN: "it does not know whether the phone was asked, or whether the code is used up now",
+    Reason.REQUEST_ID_REUSED: "it knows the id of this request from another: report this",
+}
+"""What the administrator of a host reads."""
+_MESSAGES = {
+    Reason.AT_CAPACITY: AT_CAPACITY,
+    Reason.NO_TURN: OTHERS_CAME_FIRST,
+    Reason.PHONE_LOST: PHONE_LOST,
+    Reason.CODES_NOT_HERE: "Recovery codes are not accepted on this machine. Use your phone, or another machine.",
+    Outcome.UNLISTED: f"The gateway has no phone on record for you on this machine. {ASK_THE_ADMINISTRATOR}",
+    Outcome.THROTTLED: "Too many requests from this machine: none was sent. Try again in some minutes.",
+    Outcome.MISCONFIGURED: NOT_FROM_HERE,
+    Outcome.UNAVAILABLE: "The gateway could not ask your phone. Try again in a minute, or ask your administrator.",
+}
+"""What the person reads, by reason or outcome; if it is the same as without a gateway, in the same words."""
+
+
+def said_of(reason: str, wait: float = 0.0, message: str = "") -> dict[str, dict[str, str | int]]:
+    """What a host is told beside a reason of ours. `wait` is in how many seconds a start would be made that the limits
+    have refused."""
+    known = Reason.__members__.get(reason)
+    if known not in _WHY:
+        return {}
+    told = message or _MESSAGES.get(known) or _MESSAGES[known.outcome]
+    said: dict[str, str | int] = {"outcome": known.outcome.value, "why": _WHY[known], "message": told}
+    return {"refusal": {**said, "retry_after": math.ceil(wait)}}
+
+
 async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
     """Have a person asked on the phone."""
     came_at = time.monotonic()
@@ -79,9 +132,7 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
     if isinstance(found, Reason):
         return _not_started(found.name, request, credentials)
     if isinstance(found, Throttled):
-        return _not_started(
-            found.reason.name, request, credentials, wait=found.wait if asked.request_id else 0.0
-        )
+        return _not_started(found.reason.name, request, credentials, wait=found.wait)
     if found.reason is not None and found.status is None:
         nothing_sent = found.nothing_sent and found.state is State.NOT_STARTED
         return _not_started(found.reason, request, credentials, nothing_sent=nothing_sent)
@@ -111,7 +162,7 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
     )
 
 
-def _said_to_hosts(session: HostSession) -> dict[str, bool | str | int]:
+def _said_to_hosts(session: HostSession) -> dict[str, Any]:
     """What a host is told beside the status, of a request that has waited for its turn."""
     if session.request_id is None:
         return {}
@@ -119,12 +170,7 @@ def _said_to_hosts(session: HostSession) -> dict[str, bool | str | int]:
         return {"queued": True}
     if session.reason is None:
         return {}
-    return {"reason": session.reason, **_retry_after(session.retry_after or 0)}
-
-
-def _retry_after(wait: float) -> dict[str, int]:
-    """In how many seconds a start would be made that the limits have refused."""
-    return {"retry_after": math.ceil(wait)} if wait else {}
+    return {"reason": session.reason, **said_of(session.reason, session.retry_after or 0.0)}
 
 
 def _not_started(
@@ -138,15 +184,17 @@ def _not_started(
     """The answer, with the statement that nothing of this very request has left the gateway, if that is so."""
     known = reason in Reason.__members__ or reason == "NO_MOBILE_DEVICE"
     metrics.STARTS.labels(reason if known else OTHER).inc()
+    more: dict[str, Any] = {}
     with contextlib.suppress(RefusedRequest):
         request_id = request.parameters("methods", "duration_seconds", *sessions.PARAMETERS).get("request_id")
         if request_id is not None and sessions.is_request_id(request_id):
             echo = {"request_id": request_id, "nonce": credentials.nonce}
             if reason == Reason.BYPASSED.name:
                 return not_started(reason, bypassed=echo)
+            more = {**said_of(reason, wait)}
             if nothing_sent:
-                return not_started(reason, nothing_sent=echo)
-    return not_started(reason, **_retry_after(wait))
+                more["nothing_sent"] = echo
+    return not_started(reason, **more)
 
 
 async def poll(gateway: Gateway, request: IncomingRequest) -> Reply:

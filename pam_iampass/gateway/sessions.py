@@ -104,8 +104,7 @@ class Reason(enum.Enum):
     HOST_NOT_ADMITTED = Outcome.MISCONFIGURED, 2
     WRONG_MACHINE = Outcome.MISCONFIGURED, 3
     CLOCK_OFF = Outcome.MISCONFIGURED, 4
-    REQUEST_ID_REUSED = Outcome.MISCONFIGURED, 5
-    RESTORED = Outcome.MISCONFIGURED, 6
+    RESTORED = Outcome.MISCONFIGURED, 5
     """The database is an old copy, and nobody has confirmed it."""
     CODES_NOT_HERE = Outcome.DENIED, 11
     """The hosts of this group redeem no recovery codes."""
@@ -117,6 +116,8 @@ class Reason(enum.Enum):
     DATABASE_AWAY = Outcome.UNAVAILABLE, 2
     TRY_AGAIN = Outcome.UNAVAILABLE, 3
     """The outcome of an earlier call with this request id is not known: the phone may be ringing."""
+    REQUEST_ID_REUSED = Outcome.UNAVAILABLE, 4
+    """For other parameters, whose call may have made it ring."""
 
     @property
     def outcome(self) -> Outcome:

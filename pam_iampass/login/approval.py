@@ -23,7 +23,7 @@ from pam_iampass.login.application import Conversation, PamApplication
 from pam_iampass.login.context import ApprovalRequired, LoginContext
 from pam_iampass.login.keeping import Covering, Keeping
 from pam_iampass.login.throttle_store import other_login
-from pam_iampass.outcome import Decision, Phase
+from pam_iampass.outcome import Decision, Outcome, Phase, denied
 
 #: Seconds until the first poll: nobody answers faster.
 FIRST_POLL = 1.6
@@ -170,7 +170,8 @@ class PhoneRequest:
                 return decisions.unavailable(error, service, False, self.elapsed())
             except IampassError as error:
                 if isinstance(error, Refused) and error.status == 403 and self._required.settings.gateways:
-                    return decisions.not_started("HOST_SUSPENDED", self.elapsed(), at_gateway=True)
+                    why = "HOST_SUSPENDED, says the gateway: pam-iampass-gateway host resume"
+                    return denied(Outcome.MISCONFIGURED, why, decisions.NOT_FROM_HERE, self.elapsed())
                 return decisions.failed(error, self.elapsed())
         if phone_is_lost():
             return decisions.phone_lost(self.elapsed())
@@ -214,14 +215,12 @@ class PhoneRequest:
 
     def _not_started(self, session: Session) -> Decision:
         """Nobody was asked for a session, or IAMPASS or a gateway says why it may be so."""
-        at_gateway = bool(self._required.settings.gateways)
-        reason = session.failure_reason or "NO_TURN"
-        self._nobody_was_asked = at_gateway and reason in decisions.NOBODY_WAS_ASKED
         can_type = self._required.login.phase is Phase.AUTHENTICATE and not self._required.asker
-        wait = session.retry_after if at_gateway else 0
-        return decisions.not_started(
-            reason, self.elapsed(), at_gateway=at_gateway, wait=wait, can_type=can_type
-        )
+        decision = decisions.not_started(session, self.elapsed(), can_type=can_type)
+        # One that is unavailable may not know whether the phone rings.
+        says_so = session.refusal is not None and decision.outcome is not Outcome.UNAVAILABLE
+        self._nobody_was_asked = session.queued or says_so
+        return decision
 
     def _say_that_another_comes_first(self) -> None:
         if self.announce is not None:

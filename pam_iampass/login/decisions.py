@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pam_iampass.client import Session
+from pam_iampass.client.application import Redemption
 from pam_iampass.client.errors import IampassError, NotFound, ProtocolError, Unavailable, clock_difference
+from pam_iampass.client.session import Refusal
 from pam_iampass.config.settings import ServiceSettings
 from pam_iampass.login.bypass import Bypass
 from pam_iampass.outcome import Decision, Outcome, Result, denied
@@ -23,46 +25,16 @@ _NOT_APPROVED = {
     "closed": ("the request was ended from elsewhere", ENDED),
     "walkaway": ("the phone is no longer near", "Your phone is not near you."),
 }
-#: By the reason of a gateway that has started nothing: the outcome, the cause and what to do there.
-_AT_GATEWAY = {
-    "UNKNOWN_USER": (Outcome.UNLISTED, "it has no such person: pam-iampass-gateway user add"),
-    "NOT_ON_THIS_HOST": (Outcome.UNLISTED, "none of the person's groups is that of this host"),
-    "HOST_THROTTLED": (Outcome.THROTTLED, "this host has asked too often, or was refused by several people"),
-    "AT_CAPACITY": (Outcome.THROTTLED, "too many logins of this person wait, on all hosts together"),
-    "NO_TURN": (Outcome.THROTTLED, "other logins of this person were decided first, and no time was left"),
-    "PHONE_LOST": (Outcome.DENIED, "the phone was reported lost (pam-iampass-gateway phone lost)"),
-    "HOST_SUSPENDED": (Outcome.MISCONFIGURED, "pam-iampass-gateway host resume allows this host again"),
-    "HOST_NOT_ADMITTED": (Outcome.MISCONFIGURED, "this host waits for pam-iampass-gateway host admit"),
-    "WRONG_MACHINE": (
-        Outcome.MISCONFIGURED,
-        "another machine has this credential: each machine must join separately",
-    ),
-    "CLOCK_OFF": (Outcome.MISCONFIGURED, "set the clock of this machine (timedatectl), or of the gateway"),
-    "IAMPASS_AWAY": (Outcome.UNAVAILABLE, "it cannot reach IAMPASS"),
-    "DATABASE_AWAY": (Outcome.UNAVAILABLE, "it cannot use its database"),
-    "RESTORED": (Outcome.MISCONFIGURED, "its database was restored: pam-iampass-gateway restored --confirm"),
-    "TRY_AGAIN": (Outcome.UNAVAILABLE, "it does not know whether the phone was asked"),
-    "REQUEST_ID_REUSED": (Outcome.MISCONFIGURED, "it knows the id of this request from another: report this"),
-}
-#: The reasons with which a gateway says that no phone was asked: these denials are nobody's.
-NOBODY_WAS_ASKED = frozenset(_AT_GATEWAY) - {
-    "IAMPASS_AWAY",
-    "DATABASE_AWAY",
-    "TRY_AGAIN",
-    "REQUEST_ID_REUSED",
-}
 AT_CAPACITY = "Too many logins in your name at once. Finish the others, then try again."
 OTHERS_CAME_FIRST = (
     "Other logins in your name came first; no request was sent. Deny requests that you do not recognize."
 )
 PHONE_LOST = "Your phone was reported lost. " + ASK_THE_ADMINISTRATOR
-#: What the person is told is the same as on a machine without a gateway.
-_AS_HERE = {"AT_CAPACITY": AT_CAPACITY, "NO_TURN": OTHERS_CAME_FIRST, "PHONE_LOST": PHONE_LOST}
-_OF_THE_GATEWAY = {
-    Outcome.UNLISTED: "The gateway has no phone on record for you on this machine. " + ASK_THE_ADMINISTRATOR,
-    Outcome.THROTTLED: "Too many requests from this machine: none was sent. Try again in some minutes.",
-    Outcome.MISCONFIGURED: "The gateway takes no requests from this machine. " + ASK_THE_ADMINISTRATOR,
-    Outcome.UNAVAILABLE: "The gateway could not ask your phone. Try again in a minute, or ask your administrator.",
+NOT_FROM_HERE = "The gateway takes no requests from this machine. " + ASK_THE_ADMINISTRATOR
+#: How a login can end that a gateway refuses, by its word. Any other is a denial.
+_AT_GATEWAY = {
+    each.value: each
+    for each in (Outcome.UNLISTED, Outcome.THROTTLED, Outcome.MISCONFIGURED, Outcome.UNAVAILABLE)
 }
 
 
@@ -216,23 +188,15 @@ def wrong_code(before: Decision | None) -> Decision:
     return denied(Outcome.DENIED, reason, message, before.elapsed if before else 0.0)
 
 
-def code_refused(reason: str, wait: int, before: Decision | None) -> Decision:
+def code_refused(told: Redemption, before: Decision | None) -> Decision:
     """The gateway has not redeemed the recovery code."""
-    if reason == "WRONG_CODE":
+    if told.reason == "WRONG_CODE":
         return wrong_code(before)
-    if reason == "TOO_MANY_CODES":
-        return too_many_codes("too many wrong recovery codes, says the gateway", wait)
-    if reason == "CODES_NOT_HERE":
-        what = "the gateway redeems no codes for the hosts of this group (codes in gateway.yaml)"
-        message = "Recovery codes are not accepted on this machine. Use your phone, or another machine."
-        return denied(Outcome.DENIED, f"{reason}: {what}", message)
-    outcome, why = _AT_GATEWAY.get(reason, (Outcome.DENIED, "an unknown reason"))
-    if reason == "TRY_AGAIN":
-        why = "it does not know whether the code is used up now"
-    message = (
-        "The gateway could not redeem the recovery code. Try again in a minute, with another code if need be."
-    )
-    return denied(outcome, f"{reason}, says the gateway: {why}", message)
+    if told.refusal is None:
+        return denied(Outcome.DENIED, told.reason, "The gateway could not redeem the recovery code.")
+    if told.refusal.wait:
+        return too_many_codes(f"{told.reason}, says the gateway", told.refusal.wait)
+    return _refused(told.reason, told.refusal, 0.0)
 
 
 def recovered(left: int, before: Decision | None) -> Decision:
@@ -263,24 +227,27 @@ def answered(session: Session, service: ServiceSettings, elapsed: float) -> Deci
     return denied(Outcome.DENIED, f"{why} (status {status}){clock}", message, elapsed)
 
 
-def not_started(
-    reason: str, elapsed: float, *, at_gateway: bool, wait: float = 0.0, can_type: bool = False
-) -> Decision:
-    """IAMPASS or the gateway understood the request, but started no session.
-
-    `wait` is in how many seconds a gateway would start it; `can_type` as in `throttled`.
-    """
+def not_started(session: Session, elapsed: float, *, can_type: bool) -> Decision:
+    """IAMPASS or the gateway understood the request, but asked nobody; `can_type` is as in `throttled`."""
+    reason, told = session.failure_reason, session.refusal
+    if reason is None:  # it waits for its turn
+        return turn_did_not_come(elapsed)
     if reason == "NO_MOBILE_DEVICE":
         message = "No phone is registered for you at IAMPASS. " + ASK_THE_ADMINISTRATOR
         return denied(Outcome.NO_DEVICE, reason, message, elapsed)
-    if at_gateway and reason in _AT_GATEWAY:
-        outcome, why = _AT_GATEWAY[reason]
-        why = f"{reason}, says the gateway: {why}"
-        if wait and outcome is Outcome.THROTTLED:
-            return replace(throttled(why, wait, can_type=can_type), elapsed=elapsed)
-        return denied(outcome, why, _AS_HERE.get(reason) or _OF_THE_GATEWAY[outcome], elapsed)
-    message = f"IAMPASS did not ask your phone: {reason}. {ASK_THE_ADMINISTRATOR}"
-    return denied(Outcome.DENIED, reason, message, elapsed)
+    if told is None:
+        message = f"IAMPASS did not ask your phone: {reason}. {ASK_THE_ADMINISTRATOR}"
+        return denied(Outcome.DENIED, reason, message, elapsed)
+    decision = _refused(reason, told, elapsed)
+    if told.wait and decision.outcome is Outcome.THROTTLED:
+        return replace(throttled(decision.reason, told.wait, can_type=can_type), elapsed=elapsed)
+    return decision
+
+
+def _refused(reason: str, told: Refusal, elapsed: float) -> Decision:
+    """What a gateway says, which can deny only."""
+    outcome = _AT_GATEWAY.get(told.outcome, Outcome.DENIED)
+    return denied(outcome, f"{reason}, says the gateway: {told.why}", told.message, elapsed)
 
 
 def unknown_to_gateway(error: NotFound, elapsed: float) -> Decision:

@@ -72,7 +72,7 @@ class CodeRedemption:
             return decisions.failed(error, 0.0)
         if told.left is not None:
             return decisions.recovered(told.left, before)
-        return decisions.code_refused(told.reason, told.wait, before)
+        return decisions.code_refused(told, before)
 
     def is_offered_after(self, decision: Decision) -> bool:
         """Whether to ask for a code now that the phone did not help. sshd's prompt has offered that before.

@@ -188,7 +188,7 @@ def test_wrong_codes_are_few_for_a_person_from_an_address_and_for_a_host(
         assert answer(caller, "alice", "0" * 16, remote="192.0.2.66") == "WRONG_CODE"
     refused = send(caller, "alice", alices[0], remote="192.0.2.66").json["recovery"]
     assert refused["reason"] == "TOO_MANY_CODES"
-    assert 3500 < refused["wait"] <= 3600
+    assert 3500 < refused["refusal"]["retry_after"] <= 3600
     assert answer(caller, "alice", alices[0], remote="192.0.2.7") == 9
 
     async def guess(_: Gateway, connection: Connection) -> None:

@@ -92,9 +92,12 @@ def test_a_host_that_is_not_served_denies_and_says_why(
 ) -> None:
     gateway.change_host(status=status)
     join(host, gateway)
-    assert host.login(service="sshd", uid="0").code == PamCode.ABORT
+    told = host.login(service="sshd", uid="0")
+    assert told.code == PamCode.ABORT
+    assert told.errors == ["The gateway takes no requests from this machine. Please ask your administrator."]
     assert outcome(host)[:2] == ("misconfigured", "denied")
-    assert outcome(host)[2].startswith(f"{reason}, says the gateway")
+    assert outcome(host)[2].startswith(f"{reason}, says the gateway: ")
+    assert "pam-iampass-gateway host" in outcome(host)[2]
     assert not host.sandbox.sessions
 
 

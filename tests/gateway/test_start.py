@@ -13,11 +13,11 @@ from urllib.parse import urlencode
 import psycopg
 import pytest
 
-from pam_iampass.gateway import database, hosts, restored, sessions
+from pam_iampass.gateway import database, hosts, restored, service, sessions
 from pam_iampass.gateway.database import Connection, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus, Invite
-from pam_iampass.gateway.sessions import State
+from pam_iampass.gateway.sessions import Reason, State
 from pam_iampass.gateway.settings import GroupSettings
 from tests.sandbox.signer import signed
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
@@ -243,6 +243,25 @@ def test_only_people_of_its_groups_are_asked_for_a_host(
         running.application_id = OTHER
         assert reason_of(caller.ask("alice")) == "NOT_ON_THIS_HOST"
         assert [record["outcome"] for record in running.records] == ["unlisted", "unlisted"]
+
+
+@pytest.mark.parametrize("reason", sorted({*Reason.__members__} - {"BYPASSED"}))
+def test_each_reason_has_an_outcome_and_a_sentence_for_both(reason: str) -> None:
+    message = "No." if reason in ("WRONG_CODE", "TOO_MANY_CODES") else ""  # of codes only
+    told = service.said_of(reason, 1.2, message)["refusal"]
+    assert told["outcome"] in ("unlisted", "throttled", "misconfigured", "unavailable", "denied")
+    assert told["why"]
+    assert str(told["message"]).endswith(".")
+    assert told["retry_after"] == 2
+
+
+def test_a_reason_of_iampass_is_told_as_it_is() -> None:
+    assert service.said_of("NO_MOBILE_DEVICE") == service.said_of("OF_TOMORROW") == {}
+
+
+def test_a_start_as_iampass_knows_it_is_refused_as_by_iampass(caller: HostCaller) -> None:
+    assert "refusal" in caller.ask("nobody").authentication
+    assert caller.start("nobody").authentication == {"authenticated": False, "reason": "UNKNOWN_USER"}
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_the_phone_rings_no_more_often_for_a_hundred_hosts_than_for_one(
         assert set(refused) <= {"AT_CAPACITY", "HOST_THROTTLED"}
         # Who tries it again is told how long it takes, as on one host.
         again = ask(running, ids(number)[0], remote=ATTACKER)
-        assert (again["reason"], 200 < again["retry_after"] <= 300) == ("HOST_THROTTLED", True)
+        assert (again["reason"], 200 < again["refusal"]["retry_after"] <= 300) == ("HOST_THROTTLED", True)
         # Those that have waited are told so, too.
         waited = [reply for reply in replies if reply.get("queued")]
         caller = HostCaller(running)
@@ -106,7 +106,7 @@ def test_the_phone_rings_no_more_often_for_a_hundred_hosts_than_for_one(
         assert {(state["session_status"], state["reason"]) for state in told} == {
             ("failed", "HOST_THROTTLED")
         }
-        assert [state for state in told if not 200 < state["retry_after"] <= 300] == []
+        assert [state for state in told if not 200 < state["refusal"]["retry_after"] <= 300] == []
         # The person is not kept out.
         own = ask(running, ids(number)[-1], remote=PERSON)
         assert "queued" not in own

@@ -117,7 +117,7 @@ MUTANTS = {
         ),
         Mutant(
             "a gateway that has not tried to connect says that nothing was sent",
-            'if reason in _UNSENT and _names(members, "nothing_sent"',
+            'if unsent and _names(members, "nothing_sent"',
             'if _names(members, "nothing_sent"',
             "test_a_statement_about_anything_else_is_not_believed",
         ),
@@ -205,13 +205,25 @@ MUTANTS = {
             "a gateway's denial without a request counts as a refusal by the person",
             "return self.may_have_left and not self._nobody_was_asked",
             "return self.may_have_left",
-            "test_a_denial_of_a_gateway_that_has_asked_nobody_is_no_refusal_of_the_person[HOST_SUSPENDED]",
+            "test_a_denial_of_a_gateway_that_has_asked_nobody_is_no_refusal_of_the_person[misconfigured]",
         ),
         Mutant(
             "a start of which a gateway does not know whether it rang counts for no limit",
-            '    "TRY_AGAIN",\n',
+            " and decision.outcome is not Outcome.UNAVAILABLE",
             "",
-            "test_a_denial_after_which_a_phone_may_have_rung_counts[TRY_AGAIN]",
+            "test_a_denial_after_which_a_phone_may_have_rung_counts[unavailable]",
+        ),
+        Mutant(
+            "a login that a gateway refuses in words of its own is let in",
+            'return denied(outcome, f"{reason}, says the gateway',
+            'return Decision(outcome, Result.IGNORED, f"{reason}, says the gateway',
+            "test_what_a_gateway_says_denies_with_a_sentence_for_both[unavailable]",
+        ),
+        Mutant(
+            "IAMPASS itself says how a login ends that it refuses",
+            "refusal = Refusal.of(members) if origin.gateways else None",
+            "refusal = Refusal.of(members)",
+            "test_iampass_itself_refuses_in_no_words_of_its_own",
         ),
         Mutant(
             "IAMPASS is asked until the agent restarts, although the host has joined",

@@ -14,7 +14,6 @@ import pytest
 
 from pam_iampass.agent.context import Configurations
 from pam_iampass.config.ssh_keys import fingerprint
-from pam_iampass.login import decisions
 from pam_iampass.login.throttle_store import OTHER_LOGIN
 from pam_iampass.outcome import PamCode
 from pam_iampass.system.boot import machine_digest
@@ -55,6 +54,12 @@ def approving(server: ScriptedServer) -> None:
 
 def not_started(reason: str, **members: Any) -> Step:
     return answer(200, {"authentication_status": {"authenticated": False, "reason": reason, **members}})
+
+
+def refused(reason: str, outcome: str, retry_after: int = 0, message: str = "No.") -> dict[str, Any]:
+    """What a gateway says if it asks nobody."""
+    told = {"outcome": outcome, "why": "so it is", "message": message, "retry_after": retry_after}
+    return {"reason": reason, "refusal": told}
 
 
 def unsent(reason: str = "IAMPASS_AWAY") -> Callable[[Request], Step]:
@@ -124,7 +129,7 @@ def test_a_second_person_whom_the_gateway_does_not_know_is_followed_by_the_next(
     world.write("users.yaml", "")
     second = "{test: {approver: {users: [carol, dave, erin]}}}"
     with gateway(
-        world, not_started("UNKNOWN_USER"), not_started("NOT_ON_THIS_HOST"), services=second, timeout="60s"
+        world, *[not_started(**refused("UNKNOWN_USER", "unlisted"))] * 2, services=second, timeout="60s"
     ) as server:
         approving(server)
         told = world.login()
@@ -182,7 +187,8 @@ def test_such_a_session_covers_nothing(world: Setting, token: str) -> None:
     """The gateway does not know it, so that nobody who reports the phone lost there would end it."""
     world.sandbox.add_user(token)
     world.write("users.yaml", f"{ME}: {token}\n")
-    with keeping(world) as agent, scripted_server(not_started("UNKNOWN_USER")) as server:
+    unknown = not_started(**refused("UNKNOWN_USER", "unlisted"))
+    with keeping(world) as agent, scripted_server(unknown) as server:
         agent.log_in()
         world.write("ca.pem", world.sandbox.ca_file.read_text() + Path(server.ca_file).read_text())
         session = "{keep: true, check: 2s, covers: {services: [sudo]}}"
@@ -288,46 +294,55 @@ def test_from_iampass_itself_it_is_not(world: Setting) -> None:
 
 # Reasons
 
-REASONS = {
-    "UNKNOWN_USER": "unlisted",
-    "NOT_ON_THIS_HOST": "unlisted",
-    "NO_MOBILE_DEVICE": "no_device",
-    "HOST_THROTTLED": "throttled",
-    "AT_CAPACITY": "throttled",
-    "NO_TURN": "throttled",
-    "PHONE_LOST": "denied",
-    "HOST_SUSPENDED": "misconfigured",
-    "HOST_NOT_ADMITTED": "misconfigured",
-    "WRONG_MACHINE": "misconfigured",
-    "CLOCK_OFF": "misconfigured",
-    "IAMPASS_AWAY": "unavailable",
-    "DATABASE_AWAY": "unavailable",
-    "RESTORED": "misconfigured",
-    "TRY_AGAIN": "unavailable",
-    "REQUEST_ID_REUSED": "misconfigured",
-    "SOMETHING_ELSE": "denied",
-}
+REFUSALS = ("unlisted", "throttled", "misconfigured", "unavailable", "denied")
 
 
-@pytest.mark.parametrize("reason", REASONS)
-def test_each_reason_of_a_gateway_denies_with_a_sentence_for_both(world: Setting, reason: str) -> None:
-    with gateway(world, not_started(reason)) as server:
+@pytest.mark.parametrize("outcome", [*REFUSALS, "approved", "bypassed", "ignored", "of tomorrow", ""])
+def test_what_a_gateway_says_denies_with_a_sentence_for_both(world: Setting, outcome: str) -> None:
+    with gateway(world, not_started(**refused("OF_TOMORROW", outcome))) as server:
         told = world.login(service="sshd", uid="0")
         assert told.code == PamCode.ABORT
         assert len(server.requests) == 1
     found = record(world)
-    assert (found["IAMPASS_OUTCOME"], found["IAMPASS_RESULT"]) == (REASONS[reason], "denied")
-    assert found["IAMPASS_REASON"].startswith(reason)
-    (message,) = told.errors
-    assert message.endswith(".")
-    assert (reason in message) is (reason == "SOMETHING_ELSE")
+    expected = outcome if outcome in REFUSALS else "denied"
+    assert (found["IAMPASS_OUTCOME"], found["IAMPASS_RESULT"]) == (expected, "denied")
+    assert found["IAMPASS_REASON"] == "OF_TOMORROW, says the gateway: so it is"
+    assert told.errors == ["No."]
 
 
-@pytest.mark.parametrize("reason", sorted(decisions.NOBODY_WAS_ASKED))
-def test_a_denial_of_a_gateway_that_has_asked_nobody_is_no_refusal_of_the_person(
-    world: Setting, reason: str
+@pytest.mark.parametrize(("reason", "outcome"), [("NO_MOBILE_DEVICE", "no_device"), ("OF_IAMPASS", "denied")])
+def test_a_reason_of_iampass_that_a_gateway_passes_on_denies(
+    world: Setting, reason: str, outcome: str
 ) -> None:
-    with gateway(world, *[not_started(reason)] * 4) as server:
+    with gateway(world, not_started(reason)):
+        told = world.login(service="sshd", uid="0")
+        assert told.code == PamCode.ABORT
+    assert record(world)["IAMPASS_OUTCOME"] == outcome
+    assert (reason in told.errors[0]) is (outcome == "denied")
+
+
+def test_what_a_gateway_says_is_cleaned_and_bounded(world: Setting) -> None:
+    with gateway(world, not_started(**refused("A\x1b[2J", "denied", message="B\n\u202e" + "c" * 1000))):
+        told = world.login()
+    (message,) = told.errors
+    assert len(message) <= 300
+    assert message.isprintable()
+    assert record(world)["IAMPASS_REASON"].isprintable()
+
+
+def test_iampass_itself_refuses_in_no_words_of_its_own(world: Setting) -> None:
+    with scripted_server(not_started(**refused("OF_IAMPASS", "unlisted"))) as server:
+        world.write("ca.pem", Path(server.ca_file).read_text())
+        world.configure(server=server.url)
+        assert "OF_IAMPASS" in world.login().errors[0]
+    assert record(world)["IAMPASS_OUTCOME"] == "denied"
+
+
+@pytest.mark.parametrize("outcome", [each for each in REFUSALS if each != "unavailable"])
+def test_a_denial_of_a_gateway_that_has_asked_nobody_is_no_refusal_of_the_person(
+    world: Setting, outcome: str
+) -> None:
+    with gateway(world, *[not_started(**refused("SO", outcome))] * 4) as server:
         for _ in range(4):
             world.login()
         assert len(server.requests) == 4
@@ -363,11 +378,11 @@ def answer_to_code(**members: Any) -> Callable[[Request], Step]:
     ("members", "outcome", "said"),
     [
         ({"accepted": True, "left": 9}, "recovered", ""),
-        ({"accepted": False, "reason": "WRONG_CODE"}, "denied", "wrong or was already used"),
-        ({"accepted": False, "reason": "TOO_MANY_CODES", "wait": 90}, "throttled", "Too many wrong"),
-        ({"accepted": False, "reason": "CODES_NOT_HERE"}, "denied", "not accepted on this machine"),
-        ({"accepted": False, "reason": "TRY_AGAIN"}, "unavailable", "could not redeem"),
-        ({"accepted": False, "reason": "HOST_SUSPENDED"}, "misconfigured", "could not redeem"),
+        ({"accepted": False, **refused("WRONG_CODE", "denied")}, "denied", "wrong or was already used"),
+        ({"accepted": False, **refused("TOO_MANY_CODES", "throttled", 90)}, "throttled", "Too many wrong"),
+        ({"accepted": False, **refused("CODES_NOT_HERE", "denied")}, "denied", "No."),
+        ({"accepted": False, **refused("TRY_AGAIN", "unavailable")}, "unavailable", "No."),
+        ({"accepted": False, **refused("OF_TOMORROW", "recovered")}, "denied", "No."),
         ({"accepted": False, "reason": "SOMETHING_ELSE"}, "denied", "could not redeem"),
     ],
 )
@@ -390,11 +405,12 @@ def test_a_host_that_the_gateway_does_not_know_makes_nobody_wait(world: Setting)
 
 
 @pytest.mark.parametrize(
-    "reason",
-    ["IAMPASS_AWAY", "DATABASE_AWAY", "TRY_AGAIN", "REQUEST_ID_REUSED", "NO_MOBILE_DEVICE", "SOMETHING_ELSE"],
+    "told",
+    [refused("SO", "unavailable"), {"reason": "NO_MOBILE_DEVICE"}, {"reason": "OF_IAMPASS"}],
+    ids=["unavailable", "no phone", "of IAMPASS"],
 )
-def test_a_denial_after_which_a_phone_may_have_rung_counts(world: Setting, reason: str) -> None:
-    with gateway(world, *[not_started(reason)] * 3) as server:
+def test_a_denial_after_which_a_phone_may_have_rung_counts(world: Setting, told: dict[str, Any]) -> None:
+    with gateway(world, *[not_started(**told)] * 3) as server:
         for _ in range(3):
             world.login()
         assert len(server.requests) == 2
@@ -438,11 +454,11 @@ def test_a_login_that_waits_for_its_turn_says_so_and_who_is_asked_when_the_turn_
 @pytest.mark.parametrize(
     ("end", "outcome", "message"),
     [
-        ({"reason": "NO_TURN"}, "throttled", "Other logins in your name came first; no request was sent. "),
-        ({"reason": "PHONE_LOST"}, "denied", "Your phone was reported lost. "),
-        ({"reason": "HOST_SUSPENDED"}, "misconfigured", "The gateway takes no requests from this machine. "),
+        (refused("NO_TURN", "throttled"), "throttled", "No."),
+        (refused("PHONE_LOST", "denied"), "denied", "No."),
+        (refused("HOST_SUSPENDED", "misconfigured"), "misconfigured", "No."),
         (
-            {"reason": "HOST_THROTTLED", "retry_after": 30},
+            refused("HOST_THROTTLED", "throttled", 30),
             "throttled",
             "Too many requests: none was sent. Wait 30 seconds, or use a recovery code.",
         ),
@@ -481,11 +497,11 @@ def test_a_login_whose_turn_has_not_come_when_its_time_is_over_is_not_one_that_n
     with always_in_line(world, timeout="10s"):
         assert world.login().code == PamCode.ABORT
         assert record(world)["IAMPASS_OUTCOME"] == "throttled"
-        assert record(world)["IAMPASS_REASON"].startswith("NO_TURN")
+        assert record(world)["IAMPASS_REASON"].startswith("other logins of this user were decided first")
 
 
 def test_when_the_gateway_refuses_the_person_is_told_how_long_to_wait(world: Setting) -> None:
-    with gateway(world, not_started("HOST_THROTTLED", retry_after=240)):
+    with gateway(world, not_started(**refused("HOST_THROTTLED", "throttled", 240))):
         told = world.login()
         assert told.errors == ["Too many requests: none was sent. Wait 4 minutes, or use a recovery code."]
         assert record(world)["IAMPASS_REASON"].endswith("; 4 minutes to wait")
