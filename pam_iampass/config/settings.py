@@ -205,13 +205,18 @@ class SettingsReport:
 
 
 def load(
-    path: trusted_file.PathLike = DEFAULT_PATH, *, owner: int = 0, readers: Set[int] | None = None
+    path: trusted_file.PathLike = DEFAULT_PATH,
+    *,
+    owner: int = 0,
+    readers: Set[int] | None = None,
+    joined: Path | None = None,
 ) -> Settings:
-    """The settings in the file `path`. `owner` and `readers` are as for `trusted_file.read`.
+    """The settings in the file `path`. `owner` and `readers` are as for `trusted_file.read`; `joined` replaces
+    `joined_file`, which may be missing.
 
     Raises ConfigurationError with every problem, and nothing else.
     """
-    report = check(path, owner=owner, readers=readers)
+    report = check(path, owner=owner, readers=readers, joined=joined)
     if report.settings is None:
         raise ConfigurationError(report.problems)
     return report.settings
@@ -222,12 +227,9 @@ def check(
     *,
     owner: int = 0,
     readers: Set[int] | None = None,
-    left: bool = False,
+    joined: Path | None = None,
 ) -> SettingsReport:
-    """As `load`, but raises nothing: the problems are returned with the settings.
-
-    With `left` they are those of a host that has left its gateway.
-    """
+    """As `load`, but raises nothing: the problems are returned with the settings."""
     file = Path(path)
     try:
         data = trusted_file.read(path, owner=owner)
@@ -235,7 +237,7 @@ def check(
         return SettingsReport(None, (error.problem(file),), {})
     document = parse(data, file)
     reader = _SettingsReader(file, document.problems, owner, readers)
-    settings = None if document.root is None and document.problems else reader.settings(document.root, left)
+    settings = None if document.root is None and document.problems else reader.settings(document.root, joined)
     problems = sorted(reader.problems, key=lambda problem: problem.line or sys.maxsize)
     return SettingsReport(
         None if reader.failed else settings, tuple(problems), reader.lines, reader.users, reader.keys
@@ -352,15 +354,13 @@ class SchemaReader(NodeReader):
 class _SettingsReader(SchemaReader):
     """Reads the settings of a host."""
 
-    def __init__(self, file: Path, problems: Iterable[Problem], owner: int, readers: Set[int] | None) -> None:
-        super().__init__(file, problems, owner, readers)
-        self.users: Path | None = None
-        self.keys: Path | None = None
+    users: Path | None = None
+    keys: Path | None = None
 
-    def settings(self, root: Node | None, left: bool) -> Settings | None:
+    def settings(self, root: Node | None, joined: Path | None) -> Settings | None:
         """None if a problem is an error."""
         values = self.section(root or MappingNode(1), SCHEMA, "")
-        joined: Path | None = None if left else values["joined_file"]
+        joined = joined or values["joined_file"]
         if joined is not None and trusted_file.is_missing(joined):
             joined = None
         if root is None and joined is None:
@@ -378,7 +378,6 @@ class _SettingsReader(SchemaReader):
             self.problems = [each for each in self.problems if each.key not in OF_IAMPASS]
             secret, secret_file = self._read_joined(joined, values)
             previous = ""
-            self.problems += self._without_effect(values)
         else:
             secret, previous = self.secrets(secret_file)
         own = {name: each["session"] for name, each in values["services"].items() if "session" in each}
@@ -433,14 +432,6 @@ class _SettingsReader(SchemaReader):
         values.update(found, gateway_ca=ca_file)
         self.problems += reader.problems
         return secret, secret_file
-
-    def _without_effect(self, values: Values) -> Iterator[Problem]:
-        for name, own in (("", values), *values["services"].items()):
-            if own.get("enroll_at_login"):
-                key = f"services.{name}.enroll_at_login" if name else "enroll_at_login"
-                what = "has no effect on a host of a gateway, where people register their phones"
-                remedy = "delete it; at the gateway: pam-iampass-gateway enroll USER"
-                yield Problem(self.file, self.key_lines.get(key), key, what, remedy, Severity.WARNING)
 
     def _check_outages(self, services: dict[str, dict[str, Any]]) -> None:
         for name, own in services.items():

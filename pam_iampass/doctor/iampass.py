@@ -154,15 +154,12 @@ class ServiceCheck:
 
     def findings(self, tokens: Mapping[str, str]) -> Iterator[Problem]:
         """Everything that is wrong. `tokens` are those of the users whose devices are checked."""
-        if self._settings.gateways:
-            try:
-                yield from self._joined()
-            except TLSFailure as error:  # its CA
-                yield self._of("service-tls", error)
-            return
         try:
+            if self._settings.gateways:
+                yield from self._joined()
+                return
             client = connect(ManagementAPI, self._settings)
-        except IampassError as error:
+        except IampassError as error:  # there are no certificates to trust
             yield self._of("service-tls", error)
             return
         try:

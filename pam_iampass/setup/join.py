@@ -38,6 +38,7 @@ from pam_iampass.client.origin import InvalidOrigin, Origin
 from pam_iampass.config import settings
 from pam_iampass.config.settings import OF_IAMPASS
 from pam_iampass.errors import ConfigurationError, SetupError, SetupRefused, Severity
+from pam_iampass.login.context import connect, transport_of
 from pam_iampass.setup import files, sandbox_use
 from pam_iampass.setup.files import content_of, take, text_of
 from pam_iampass.system import paths
@@ -98,7 +99,7 @@ def join(url: str, invite: str, name: str) -> HostAtGateway:
     _require_no_sandbox()
     if JOINED.exists() or LEAVING.exists():
         raise SetupRefused("this machine has joined a gateway already", "first: pam-iampass leave")
-    problems = settings.check(SETTINGS, readers=config_readers(), left=True).problems
+    problems = settings.check(SETTINGS, readers=config_readers()).problems
     wrong = [each for each in problems if each.severity is Severity.ERROR and each.key not in OF_IAMPASS]
     if wrong:
         raise ConfigurationError(wrong)
@@ -113,13 +114,7 @@ def join(url: str, invite: str, name: str) -> HostAtGateway:
     host_id = gateways.call(call, Deadline.after(_SECONDS))
     host = ManagementAPI(host_id, secret, transport=gateways).host(deadline=Deadline.after(_SECONDS))
     known = () if origin.url in host.gateways else (origin.url,)
-    joined = {
-        "application_id": host_id,
-        "application_secret_file": str(SECRET_FILE),
-        "gateways": [*known, *host.gateways],
-        "ca_file": str(CA_FILE),
-    }
-    _write(host, joined, group)
+    _write(host, host_id, (*known, *host.gateways), group)
     return host
 
 
@@ -127,17 +122,16 @@ def update() -> tuple[tuple[str, ...], bool]:
     """Ask the gateways of this machine which gateways there are, and write that; returns them, and whether these are
     others than before. For root.
 
-    Raises SetupError, UntrustedFile, IampassError and OSError. The machine works then as before.
+    Raises SetupError, ConfigurationError, UntrustedFile, IampassError and OSError. The machine works then as before.
     """
     group = service_group()
     if not JOINED.exists() or group is None:
         raise SetupRefused(*_NOT_JOINED)
-    joined, secret, gateways = _member(JOINED)
-    api = ManagementAPI(joined["application_id"], secret, transport=gateways)
-    host, known = api.host(deadline=Deadline.after(_SECONDS)), tuple(joined["gateways"])
-    if host.gateways in ((), known):
-        return known, False
-    _write(host, {**joined, "gateways": list(host.gateways)}, group)
+    read = settings.load(SETTINGS, readers=config_readers(), joined=JOINED)
+    host = connect(ManagementAPI, read).host(deadline=Deadline.after(_SECONDS))
+    if host.gateways in ((), read.gateways):
+        return read.gateways, False
+    _write(host, read.application_id, host.gateways, group)
     return host.gateways, True
 
 
@@ -151,19 +145,18 @@ def leave(*, force: bool) -> str:
     told = LEAVING.exists() and not SECRET_FILE.exists()  # by an earlier call, which has ended since then
     if JOINED.exists():
         if not force:
-            sandbox_use.require_usable(SETTINGS, left=True)
+            sandbox_use.require_usable(SETTINGS, joined=LEAVING)
         JOINED.replace(LEAVING)
     if not LEAVING.exists():
         raise SetupRefused(*_NOT_JOINED)
     url = "of this machine"
     try:
-        joined, secret, gateways = _member(LEAVING)
-        url = str(joined["gateways"][0])
-        host_id = joined["application_id"]
+        read = settings.load(SETTINGS, readers=config_readers(), joined=LEAVING)
+        url, host_id, secret = read.address, read.application_id, read.application_secret
         call = Call("leave", "POST", f"{url}/fleet/leave/{host_id}", host_id, secret, lambda _: None, b"{}")
         with contextlib.suppress(NotFound):  # it does not know this host, or not any more
-            gateways.call(call, Deadline.after(_SECONDS))
-    except (IampassError, SetupRefused) as error:
+            transport_of(read).call(call, Deadline.after(_SECONDS))
+    except (IampassError, ConfigurationError) as error:
         if not (force or told):
             if not getattr(error, "may_have_started", False):  # the gateway still has this host
                 LEAVING.replace(JOINED)
@@ -175,17 +168,13 @@ def leave(*, force: bool) -> str:
     return url
 
 
-def _member(file: Path) -> tuple[dict[str, Any], str, Gateways]:
-    """What `join` has written to a file, this host's secret, and its gateways. Raises SetupRefused."""
-    try:
-        joined = yaml.safe_load(text_of(take(file).content))
-        secret = text_of(take(Path(joined["application_secret_file"])).content).strip()
-        return joined, secret, Gateways(joined["gateways"], joined["ca_file"])
-    except (IampassError, yaml.YAMLError, ValueError, TypeError, LookupError) as error:
-        raise SetupRefused(f"{file} cannot be used: {error}", "run pam-iampass check") from None
-
-
-def _write(host: HostAtGateway, joined: dict[str, Any], group: int) -> None:
+def _write(host: HostAtGateway, host_id: str, gateways: tuple[str, ...], group: int) -> None:
+    joined = {
+        "application_id": host_id,
+        "application_secret_file": str(SECRET_FILE),
+        "gateways": [*gateways],
+        "ca_file": str(CA_FILE),
+    }
     text = _TEXT.format(name=clean(host.name)) + yaml.safe_dump(joined, sort_keys=False)
     files.write(JOINED, content_of(text), 0o640, 0, group)
 
@@ -214,19 +203,16 @@ def _authority(origin: Origin, fingerprint: str, seconds: float = _SECONDS) -> b
     transport = Transport(origin.url, context=unverified)
     url, certificate = f"{origin.url}/fleet/ca", b""
     call = Call("ca", "GET", url, "join", "none", lambda answer: answer.text("certificate"))
-    with contextlib.suppress(NotFound, Refused, ProtocolError, ValueError):  # it is no gateway
+    with contextlib.suppress(NotFound, Refused, ProtocolError, ValueError):  # it is no gateway of this name
         content = transport.call(call, Deadline.after(seconds), attempts=1)
         certificate = ssl.PEM_cert_to_DER_cert(content.strip())
     offset = transport.clock_offset or 0.0
     if abs(offset) > _CLOCK_TOLERANCE:
         remedy = "set the clock of this machine (timedatectl), or of the gateway"
         raise SetupRefused(clock_difference(offset), remedy)
-    address = "use the address that pam-iampass-gateway host invite prints"
-    if not certificate:
-        raise SetupRefused(f"{origin.url} is no gateway of this name", address)
     found = base64.urlsafe_b64encode(hashlib.sha256(certificate).digest()).decode().rstrip("=")
     if not hmac.compare_digest(found, fingerprint):
-        what = f"{origin.url} has another certificate authority than the gateway that has made this invite"
-        remedy = f"{address}; if it is right, another machine answers in the gateway's name"
+        what = f"{origin.url} is no gateway of this name, or has another certificate authority than that of the invite"
+        remedy = "use the address that pam-iampass-gateway host invite prints; if it is right, another machine answers"
         raise SetupRefused(what, remedy)
     return ssl.DER_cert_to_PEM_cert(certificate).encode()

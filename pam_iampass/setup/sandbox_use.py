@@ -220,11 +220,11 @@ def _keep_edits() -> None:
         files.write(EDITED, now.content or b"", now.mode, now.uid, now.gid)
 
 
-def require_usable(file: Path, *, left: bool = False) -> None:
-    """Refuse to use settings again with which every login of a service that asks the phone would be denied; with `left`
-    once the host has left its gateway."""
+def require_usable(file: Path, *, joined: Path | None = None) -> None:
+    """Refuse to use settings again with which every login of a service that asks the phone would be denied. `joined` is
+    as in `settings.load`."""
     names = ManifestStore(Path(paths.SETUP_STATE)).load().services
-    if names and settings.check(file, readers=config_readers(), left=left).settings is None:
+    if names and settings.check(file, readers=config_readers(), joined=joined).settings is None:
         what = f"{', '.join(names)}: would deny every login, because the settings from before are incomplete"
         raise SetupRefused(what, "run pam-iampass setup undo first; --force restores them nevertheless")
 

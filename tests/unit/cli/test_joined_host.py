@@ -62,15 +62,6 @@ def test_a_joined_host_needs_no_user_table(joined: Installed) -> None:
     assert run(joined, "user", "list").returncode == 0
 
 
-def test_that_nobody_registers_a_phone_at_login_is_said(joined: Installed) -> None:
-    joined.set("enroll_at_login", "true")
-    joined.set("services", "{login: {enroll_at_login: true}}")
-    finished = run(joined, "check")
-    assert finished.returncode == 0
-    shown = " ".join(finished.stdout.split())
-    assert shown.count("enroll_at_login: warning: has no effect on a host of a gateway") == 2
-
-
 def test_a_person_of_the_gateway_needs_no_account_here(joined: Installed) -> None:
     assert person("carol-of-the-gateway", joined.file) == "carol-of-the-gateway"
     with pytest.raises(click.ClickException, match="is not an account"):

@@ -145,8 +145,7 @@ services: {{sudo: {{unlisted_users: "{{user}}@example.com"}}}}
     assert joined in settings.files
     for service in (settings.service, settings.for_service("sudo")):
         assert service.unlisted_users == UnlistedUsers.BY_NAME
-    left = check(configuration.file, owner=OWNER, left=True).settings
-    assert left is not None
+    left = load(configuration.file, owner=OWNER, joined=configuration.folder / "none.yaml")
     assert (left.application_id, left.gateways) == ("app", ())
 
 
