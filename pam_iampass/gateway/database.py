@@ -165,27 +165,30 @@ class Primary:
         """As `connect`, after a look at all servers at the same time. Once one takes writes, the others have a second:
         the machine of a standby may be off."""
         tasks = {server: asyncio.create_task(_learned(connect, server)) for server in self._servers}
-        left, seconds = set(tasks.values()), None
-        while left:
-            done, left = await asyncio.wait(left, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if not done:
-                break
-            if any(task.exception() is None for task in done):
-                seconds = _OTHERS_SECONDS
-        for task in left:
-            task.cancel()
-        outcomes = await asyncio.gather(*tasks.values(), return_exceptions=True)
-        found = {server: each for server, each in zip(tasks, outcomes) if isinstance(each, Connection)}
-        for each in outcomes:
-            if not found and isinstance(each, BaseException):
-                raise each
-        system = next(iter(found.values())).history[0]
-        primary = max(
-            found, key=lambda server: found[server].history[1] * (found[server].history[0] == system)
-        )
-        for server in found.keys() - {primary}:
-            await found[server].close()
-        return await self._used(primary, found[primary])
+        left, seconds, used = set(tasks.values()), None, None
+        try:
+            while left:
+                done, left = await asyncio.wait(left, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    break
+                if any(task.exception() is None for task in done):
+                    seconds = _OTHERS_SECONDS
+            ended = {server: task for server, task in tasks.items() if task.done()}
+            found = {server: task.result() for server, task in ended.items() if task.exception() is None}
+            if not found:
+                next(iter(tasks.values())).result()  # raises its error
+            system = next(iter(found.values())).history[0]
+            primary = max(
+                found, key=lambda server: found[server].history[1] * (found[server].history[0] == system)
+            )
+            used = found[primary]
+            return await self._used(primary, used)
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            for each in await asyncio.gather(*tasks.values(), return_exceptions=True):
+                if isinstance(each, Connection) and each is not used:
+                    await each.close()
 
     async def _used(self, server: str, connection: Connection) -> Connection:
         """The connection. Raises OperationalError, and closes it, if its server is not the primary any more."""
@@ -201,20 +204,36 @@ class Primary:
 async def _learned(connect: Connect, server: str) -> Connection:
     """A connection to a server, which knows its history. Raises psycopg.Error."""
     connection = await connect(server)
+    asked = asyncio.create_task(_history(connection))
     try:
-        # Not by `execute` of this connection, whose types are not registered yet.
-        cursor = await connection.cursor().execute(
-            "SELECT system_identifier::text AS system, pg_postmaster_start_time()::text AS started,"
-            " ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int AS timeline"
-            " FROM pg_control_system()"
+        connection.history, connection.started = await asyncio.wait_for(
+            asyncio.shield(asked), CONNECT_SECONDS
         )
-        row = await cursor.fetchone()
-    except psycopg.Error:
+    except BaseException as error:
+        if (
+            not asked.done()
+        ):  # cancelled, it would wait for its server, which may hang; without one it fails at once
+            with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as of_server:
+                of_server.shutdown(socket.SHUT_RDWR)
+        await asyncio.gather(asked, return_exceptions=True)
         await connection.close()
+        if isinstance(error, TimeoutError):
+            raise psycopg.OperationalError("this server does not answer") from None
         raise
-    assert row is not None  # noqa: S101 - the function returns a row
-    connection.history, connection.started = (row["system"], row["timeline"]), row["started"]
     return connection
+
+
+async def _history(connection: Connection) -> tuple[tuple[str, int], str]:
+    """The history of a connection's server, and when that was started. Raises psycopg.Error."""
+    # Not by `execute` of this connection, whose types are not registered yet.
+    cursor = await connection.cursor().execute(
+        "SELECT system_identifier::text AS system, pg_postmaster_start_time()::text AS started,"
+        " ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int AS timeline"
+        " FROM pg_control_system()"
+    )
+    row = await cursor.fetchone()
+    assert row is not None  # noqa: S101 - the function returns a row
+    return (row["system"], row["timeline"]), row["started"]
 
 
 Address = Union[str, tuple[str, int]]

@@ -6,6 +6,8 @@ import asyncio
 import re
 import signal
 import socket
+import struct
+import threading
 import time
 from collections.abc import Awaitable
 from ipaddress import ip_network
@@ -14,6 +16,7 @@ from typing import Any, Callable
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import dict_row
 
 from pam_iampass.gateway import database as module
 from pam_iampass.gateway.database import (
@@ -291,6 +294,79 @@ def test_a_server_that_does_not_answer_does_not_hold_up_a_process_that_starts(
         assert run(both, port) == int(str(found["port"]))
 
 
+class HangingServer:
+    """A server that takes one connection, and does not answer its first statement."""
+
+    def __init__(self) -> None:
+        self.asked, self.ended = threading.Event(), threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+
+    def __enter__(self) -> HangingServer:
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    def _serve(self) -> None:
+        client, _ = self._listener.accept()
+        with client, client.makefile("rb") as reader:
+            while (length := int.from_bytes(reader.read(4), "big")) == 8:  # it asks for TLS or GSSAPI
+                reader.read(4)
+                client.sendall(b"N")
+            reader.read(length - 4)
+            for kind, body in ((b"R", bytes(4)), (b"S", b"client_encoding\0UTF8\0"), (b"Z", b"I")):
+                client.sendall(kind + struct.pack("!i", len(body) + 4) + body)
+            while reader.read(1):
+                self.asked.set()
+        self.ended.set()
+
+
+async def _connect(conninfo: str, primary: module.Primary | None = None) -> module.Connection:
+    """As the pool does."""
+    primary = primary or module.Primary(conninfo)
+    options: Any = {"autocommit": True, "row_factory": dict_row}
+    return await module.Connection.connect(conninfo, primary=primary, **options)
+
+
+def test_a_server_that_hangs_at_the_first_statement_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.5)
+    with HangingServer() as server:
+        with pytest.raises(psycopg.OperationalError, match="does not answer"):
+            asyncio.run(_connect(f"host=127.0.0.1 port={server.port} dbname=x user=x"))
+        assert server.ended.wait(30)
+
+
+def test_who_stops_connecting_leaves_no_connection(conninfo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_OTHERS_SECONDS", 60.0)
+
+    async def stop(server: HangingServer) -> None:
+        ports = f"{server.port},{conninfo_to_dict(conninfo)['port']}"
+        both = make_conninfo(conninfo, host="127.0.0.1,127.0.0.1", port=ports, application_name="stopped")
+        connecting = asyncio.create_task(_connect(both))
+        async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as other:
+
+            async def connections() -> int:
+                cursor = await other.execute(
+                    "SELECT 1 FROM pg_stat_activity WHERE application_name = 'stopped'"
+                )
+                return len(await cursor.fetchall())
+
+            while not await connections():
+                await asyncio.sleep(0.05)
+            assert await asyncio.to_thread(server.asked.wait, 30)
+            connecting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await connecting
+            assert await asyncio.to_thread(server.ended.wait, 30)
+            while await connections():
+                await asyncio.sleep(0.05)
+
+    with HangingServer() as server:
+        asyncio.run(stop(server))
+
+
 def test_of_two_names_of_one_server_the_first_is_used(conninfo: str) -> None:
     """As of two poolers before it."""
 
@@ -318,27 +394,24 @@ def test_of_a_server_that_was_started_anew_it_is_asked_whether_another_was_promo
         connection.history = (connection.history[0], timeline)
         return connection
 
-    async def host(database: Database) -> str:
-        async with database.transaction() as connection:
-            found: str = connection.info.host
-        with psycopg.connect(conninfo, autocommit=True) as other:
-            other.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        return found
+    both = conninfo.replace("host=127.0.0.1", "host=127.0.0.1,localhost")
+    primary = module.Primary(both)
 
-    async def use(database: Database) -> None:
-        assert await host(database) == "127.0.0.1"
+    async def host() -> str:
+        async with await _connect(both, primary) as connection:
+            return connection.info.host
+
+    async def use() -> None:
+        assert await host() == "127.0.0.1"
         seen["localhost"] = (2, "tuesday")
-        assert await host(database) == "127.0.0.1", "nothing has happened to it"
+        assert await host() == "127.0.0.1", "nothing has happened to it"
         seen["127.0.0.1"] = (1, "wednesday")
-        assert await host(database) == "localhost"
-        assert await host(database) == "localhost"
+        assert await host() == "localhost"
+        assert await host() == "localhost"
 
     monkeypatch.setattr(module, "_learned", told)
     monkeypatch.setattr(module, "_OTHERS_SECONDS", 30.0)  # the machine may be busy
-    run(conninfo.replace("host=127.0.0.1", "host=127.0.0.1,localhost"), use)
+    asyncio.run(use())
 
 
 def test_no_descriptors_left_is_a_failure_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
