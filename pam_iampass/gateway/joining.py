@@ -128,7 +128,7 @@ async def _join(gateway: Gateway, request: IncomingRequest) -> Reply:
         raise _name_taken(joining.name) from None
     if isinstance(answer, RefusedRequest):
         raise answer
-    value = {"host_id": answer.id, "group": answer.group, "admitted": answer.status is HostStatus.ACTIVE}
+    value = {"host_id": answer.id, "group": answer.group, "status": answer.status.value}
     return Reply.of(value, 201)
 
 
