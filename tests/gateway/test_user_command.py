@@ -166,11 +166,11 @@ def test_people_of_a_host_keep_their_phones(place: GatewayCommand, monkeypatch: 
     (place.folder / "web1/users.d").mkdir()
     put(place.folder / "web1/users.d/dave.yaml", "dave: d1\n", 0o640)
     shown = place.said("user", "import", file, "--group", "staff")
-    assert words(shown)[1:] == [
+    assert words(shown)[1:3] == [
         ["carol", "registered", "added"],
         ["dave", "none", "added"],
-        ["2", "of", "2", "users", "are", "here."],
     ]
+    assert "2 of 2 users are here, as the table and --group say." in shown
     assert place.person("carol").token == "c1"
     assert (place.person("dave").token, place.person("dave").groups) == ("d1", ("staff",))
     assert ("user_add", "carol", "groups staff; with the token of a host") in place.records
@@ -179,6 +179,19 @@ def test_people_of_a_host_keep_their_phones(place: GatewayCommand, monkeypatch: 
     again = place.said("user", "import", "web1/users.yaml", "--group", "staff")
     assert again.count("was here already") == 2
     assert "c1" not in shown + again
+
+
+def test_who_is_here_otherwise_is_told_from_who_is_not_here(place: GatewayCommand) -> None:
+    for token in ("c1", "d1"):
+        place.sandbox.add_user(token)
+    place.said("user", "import", table_of_a_host(place, "dave: d1\n"), "--group", "staff")
+    table = table_of_a_host(place, "alice: c1\ncarol: unknown\ndave: d1\nerin: c1\n")
+    shown = place.said("user", "import", table, "--group", "oncall", status=1)
+    assert shown.count("not changed: ") == shown.count("not added: ") == 2
+    assert "0 of 4 users are here" in shown
+    assert "Here, and not as these say: 2." in shown
+    assert "Not here: 2." in shown
+    assert place.person("dave").groups == ("staff",)
 
 
 @pytest.mark.parametrize(

@@ -196,16 +196,17 @@ def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], confi
     one whose token another person has, or who is here with another token. The files must belong to root, and must not
     be writable by others. The same command can be repeated.
 
-    The exit status is 0, or 1 if a person was not added.
+    The exit status is 0, or 1 if a person was not added, or is here with another token or other groups.
     """
     found = user_table.check(file.absolute())
     errors = [problem for problem in found.problems if problem.severity is Severity.ERROR]
     if errors:
         raise ConfigurationError(errors)
     rows: list[Row] = []
-    refused = 0
+    missing = others = 0
     with command_gateway(config) as gateway:
         everybody, _ = gateway.transaction(people.listing)
+        here = {person.name for person in everybody}
         owners = {person.token: person.name for person in everybody}
         manager = gateway.manager()
         tokens = {name: found.entries[name].token for name in sorted(found.entries)}
@@ -225,16 +226,27 @@ def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], confi
                     raise EditRefused("IAMPASS did not answer", "")
                 _, added = add_or_change(gateway, manager, name, Given(groups or None, token=token), False)
             except EditRefused as error:
-                refused += 1
-                rows.append([(name, "bold"), PHONES[phones[name].value], (f"not added: {error}", "bold red")])
+                is_here = name in here
+                others += is_here
+                missing += not is_here
+                status = "not changed" if is_here else "not added"
+                rows.append([(name, "bold"), PHONES[phones[name].value], (f"{status}: {error}", "bold red")])
             else:
                 status = "added" if added else "was here already"
                 rows.append([(name, "bold"), PHONES[phones[name].value], (status, "green")])
     table(("USER", "PHONE", "STATUS"), rows)
-    line(f"{len(rows) - refused} of {count(len(rows), 'user')} are here.")
-    if refused:
-        line("For those who cannot be added: pam-iampass-gateway enroll USER", err=True)
-    ctx.exit(1 if refused else 0)
+    line(
+        f"{len(rows) - missing - others} of {count(len(rows), 'user')} are here, as the table and --group say."
+    )
+    if others:
+        line(
+            f"Here, and not as these say: {others}. Token and groups stay as they are. For other groups:",
+            err=True,
+        )
+        line("    pam-iampass-gateway user add USER --group GROUP --replace", err=True)
+    if missing:
+        line(f"Not here: {missing}. For each: pam-iampass-gateway enroll USER", err=True)
+    ctx.exit(1 if missing or others else 0)
 
 
 @command.command("remove", short_help="Remove people, here and at IAMPASS.")
