@@ -21,6 +21,8 @@ ANSWER_SECONDS = 10.0
 """How long one gateway may take to answer a call that another one can be asked as well."""
 PASSED_BY_SECONDS = 30.0
 """How long a gateway that has failed is asked after the others."""
+KEPT_SECONDS = 30.0
+"""How long an idle connection is used again for what may be repeated. A gateway ends one after 60 s."""
 
 T = TypeVar("T")
 
@@ -38,12 +40,12 @@ class Gateways:
         clock: Callable[[], float] = time.monotonic,
         connect_seconds: float = CONNECT_SECONDS,
         answer_seconds: float = ANSWER_SECONDS,
+        kept_seconds: float = KEPT_SECONDS,
         **options: Any,
     ) -> None:
         """`servers` are asked in this order; `options` are those of a Transport. Raises as Transport does."""
-        self._transports = [
-            Transport(server, ca_file, connect_seconds=connect_seconds, **options) for server in servers
-        ]
+        options = {"connect_seconds": connect_seconds, "kept_seconds": kept_seconds, **options}
+        self._transports = [Transport(server, ca_file, **options) for server in servers]
         self._failed_at: dict[Transport, float] = {}
         self._pause = pause
         self._jitter = jitter

@@ -36,6 +36,7 @@ class Transport(Sender):
         connections: int = 1,
         connect_seconds: float = 5.0,
         idle_seconds: float = IDLE_SECONDS,
+        kept_seconds: float = 0.0,
         wall_clock: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
@@ -45,10 +46,11 @@ class Transport(Sender):
         observe: Observer = lambda *_attempt: None,
     ) -> None:
         """`server` is `https://HOST[:PORT]`, `proxy` `http://HOST:PORT`; `ca_file` replaces the system's
-        certificates, and `context` both. `connections` is the number of idle connections that are kept open. `pause`
-        waits between two attempts, for the seconds that it is given; an exception that it raises ends the call.
-        `observe` is called after each attempt. Raises ValueError for an invalid argument, and TLSFailure for a
-        `ca_file` without certificates."""
+        certificates, and `context` both. `connections` is the number of idle connections that are kept open, and used
+        again for `idle_seconds`; for `kept_seconds`, if that is longer, by calls that may be repeated: the server must
+        keep them for longer. `pause` waits between two attempts, for the seconds that it is given; an exception that it
+        raises ends the call. `observe` is called after each attempt. Raises ValueError for an invalid argument, and
+        TLSFailure for a `ca_file` without certificates."""
         # Connections, and when a response was last read from them. No thread waits for another.
         self._idle: list[tuple[TlsSocket, float]] = []
         super().__init__(server, wall_clock, jitter, nonce)
@@ -58,6 +60,7 @@ class Transport(Sender):
         self._connect_seconds = connect_seconds
         self._most_idle = connections
         self._idle_seconds = idle_seconds
+        self._kept_seconds = max(kept_seconds, idle_seconds)
         self._pause = pause
         self._observe = observe
 
@@ -107,14 +110,13 @@ class Transport(Sender):
         if deadline.expired:
             raise Unavailable(f"{call.name}: no time is left for it", timed_out=True)
         nonce, headers = self.signed(call)
-        exchange = Exchange(call.name, deadline, self.origin.authority, self._kept_alive())
+        exchange = Exchange(call.name, deadline, self.origin.authority, self._kept_alive(call))
         reusable = False
         try:
             if exchange.sock is None:
                 self._connect(exchange)
             if call.held:
                 exchange.sock.until_readable = call.until_readable
-                exchange.sock.notice_silence()
             exchange.sent = True  # before the request: one that fails may have left in part
             response, body = exchange.ask(call.method, split_for_wire(call.url)[1], headers, call.body)
             reusable = response.isclosed() and not response.will_close and len(self._idle) < self._most_idle
@@ -128,14 +130,15 @@ class Transport(Sender):
                 exchange.sock.close()
         return self.read(call, nonce, response.status, response.headers, body)
 
-    def _kept_alive(self) -> TlsSocket | None:
+    def _kept_alive(self, call: Call[T]) -> TlsSocket | None:
         """An idle connection that the server has neither closed, nor may be about to close, nor sent more to."""
+        longest = self._kept_seconds if call.idempotent else self._idle_seconds
         while self._idle:
             with contextlib.suppress(IndexError):  # another thread may have taken the last one
                 sock, used = self._idle.pop()
                 poller = select.poll()
                 poller.register(sock, select.POLLIN)
-                young = time.monotonic() - used < self._idle_seconds
+                young = time.monotonic() - used < longest
                 if young and not sock.pending() and not poller.poll(0):
                     return sock
                 sock.close()
@@ -153,3 +156,5 @@ class Transport(Sender):
         exchange.sock = TlsSocket(exchange.sock, self._context, self.origin.host)
         exchange.limit_time()
         exchange.sock.do_handshake()
+        if self._kept_seconds > self._idle_seconds:
+            exchange.sock.notice_silence()

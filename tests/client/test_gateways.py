@@ -369,6 +369,54 @@ def test_an_exception_while_it_waits_ends_the_call_and_its_connection() -> None:
         assert server.connections == 2
 
 
+# Idle connections
+
+
+def test_an_idle_connection_to_a_gateway_is_kept_for_calls_that_may_be_repeated() -> None:
+    with scripted_server() as server, gateways(server, idle_seconds=0.0) as api:
+        server.add(started(server), polled("active"), started(server))
+        start(api).get_status()
+        start(api)
+        assert (len(server.requests), server.connections) == (3, 1)
+    with scripted_server() as server, gateways(server, idle_seconds=0.0, kept_seconds=0.0) as api:
+        server.add(started(server), polled("active"))
+        start(api).get_status()
+        assert server.connections == 2
+
+
+def test_a_code_is_not_sent_over_a_connection_that_its_gateway_may_be_about_to_close() -> None:
+    with scripted_server() as server, gateways(server, idle_seconds=0.0) as api:
+        server.add(started(server), redeemed())
+        start(api)
+        assert redeem(api) == Redemption(9)
+        assert server.connections == 2
+
+
+def test_a_start_that_meets_the_end_of_an_idle_connection_is_repeated_with_its_id() -> None:
+    with scripted_server() as server, gateways(server) as api:
+        server.add(started(server), reset(REQUEST), started(server))
+        start(api, "request-id-of-the-first")
+        assert start(api).in_progress
+        assert server.connections == 2
+        assert [parse_qs(urlsplit(each.target).query)["request_id"] for each in server.requests[1:]] == [
+            [ID]
+        ] * 2
+
+
+def test_the_silence_of_a_gateway_that_has_lost_its_power_ends_its_idle_connection() -> None:
+    connections: list[socket.socket] = []
+
+    def connect(*arguments: Any, **options: Any) -> socket.socket:
+        connections.append(socket.create_connection(*arguments, **options))
+        return connections[-1]
+
+    with scripted_server() as server, gateways(server, network=Network(create_connection=connect)) as api:
+        server.add(started(server))
+        start(api)
+        assert connections[0].getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert connections[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
+
+
 # What is an outage
 
 

@@ -166,6 +166,12 @@ MUTANTS = {
             "test_a_start_without_an_id_is_not_repeated_once_it_may_have_left",
         ),
         Mutant(
+            "a recovery code is sent over a connection that its gateway may be about to close",
+            "self._kept_seconds if call.idempotent else self._idle_seconds",
+            "self._kept_seconds",
+            "test_a_code_is_not_sent_over_a_connection_that_its_gateway_may_be_about_to_close",
+        ),
+        Mutant(
             "all starts of a host have the same id",
             'return {"request_id": secrets.token_urlsafe(16), **told}',
             'return {"request_id": "the-same-for-all-starts", **told}',
