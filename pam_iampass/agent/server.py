@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import pwd
 import resource
@@ -62,9 +63,10 @@ BACKLOG = 1024
 _FILES_LIMIT = 16384  # LimitNOFILE= of pam-iampass-agent.service
 #: Size of a thread's stack in bytes: 1,000 threads with the default of 8 MiB would not fit.
 STACK_SIZE = 512 * 1024
-#: How often what is over is removed from the agent's file, and what a slow disk held up and the figures for
-#: node_exporter are written. Seconds.
+#: How often what is over is removed from the agent's file, and what a slow disk held up is written. Seconds.
 HOUSEKEEPING = 5.0
+#: How often the figures for node_exporter are written, which is asked for them less often: a number of the above.
+FIGURES_EVERY = 3
 #: As `options` of resolv.conf(5), whose defaults let a lookup last up to 30 s: 4 s with one name server, 10 with three.
 RESOLVER_OPTIONS = "timeout:2 attempts:2"
 
@@ -104,10 +106,13 @@ def main(arguments: list[str]) -> int:
         control.start()
 
     def keep_house() -> None:
-        while not over.wait(HOUSEKEEPING):
+        for number in itertools.count():
+            if over.wait(HOUSEKEEPING):
+                return
             administration.record_ended_bypasses()
             state.throttle.write()
-            figures.write(metrics, state, agent.pending)
+            if number % FIGURES_EVERY == 0:
+                figures.write(metrics, state, agent.pending)
 
     over = threading.Event()
     metrics = folder_beside(own_socket or paths.AGENT_SOCKET)
