@@ -259,12 +259,16 @@ class ThrottleStore:
 
 
 def _rows(state: ThrottleState) -> set[_Row]:
-    """What is stored of a state; turns and pending logins end with the process."""
+    """What is stored of a state; turns and pending logins end with the process.
+
+    What a gateway counts itself is stored only once it counts here as well.
+    """
+    at_gateway = {login.ident for login in state.pending if login.apart and not login.decided}
     lost: set[_Row] = {("lost", "", 1, state.lost)} if state.lost else set()
     rows: set[_Row] = {
         ("failure", origin, found.count, found.last) for origin, found in state.failures.items()
     }
-    rows |= {("request", ident, 1, at) for ident, at in state.requests.items()}
+    rows |= {("request", ident, 1, at) for ident, at in state.requests.items() if ident not in at_gateway}
     rows |= {("attempt", attempt.origin, 1, attempt.at) for attempt in state.attempts}
     return rows | lost
 

@@ -278,6 +278,12 @@ MUTANTS = {
     ),
     "One person, one request on the phone at a time": (
         Mutant(
+            "a restart of the agent forgets the requests of logins that are pending",
+            "if login.apart and not login.decided}",
+            "if not login.decided}",
+            "test_an_agent_that_starts_again_has_counted_what_was_before_and_nobody_waits",
+        ),
+        Mutant(
             "a denial returns PAM_MAXTRIES in every application",
             "return PamCode.MAXTRIES if login.through_sshd else PamCode.ABORT",
             "return PamCode.MAXTRIES",

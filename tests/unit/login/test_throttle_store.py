@@ -90,6 +90,26 @@ def test_another_person_is_not_kept_out(world: World) -> None:
 # What is on the disk
 
 
+@pytest.mark.parametrize("result", [*RequestResult, None])
+def test_a_request_that_a_gateway_counts_is_stored_once_it_counts_here(
+    world: World, result: RequestResult | None
+) -> None:
+    def stored() -> list[str]:
+        with world.database.reading() as connection:
+            return [kind for (kind,) in connection.execute("SELECT kind FROM limits ORDER BY kind")]
+
+    queued = QueuedLogin(world.throttle, "alice", HERE, world.now, LIMITS, at_gateway=True)
+    assert queued.join(60.0) is None
+    assert queued.has_turn
+    assert len(world.throttle.state("alice").requests) == 1
+    assert stored() == []
+    if result is not None:
+        queued.record(result)
+    queued.end()
+    counts = {RequestResult.FAILED: ["failure", "request"], RequestResult.STOPPED: ["request"]}
+    assert stored() == (["failure", "request"] if result is None else counts.get(result, []))
+
+
 def test_no_address_of_a_login_is_in_the_file(world: World) -> None:
     world.play(RequestResult.FAILED)
     everything = b"".join(path.read_bytes() for path in world.file.parent.iterdir())
