@@ -35,13 +35,20 @@ class Sender:
     ) -> None:
         """`server` is `https://HOST[:PORT]`. Raises ValueError for an invalid one."""
         self.origin = Origin.of(server)
-        self.clock_offset: float | None = None
-        """Seconds that the server's clock is ahead of ours by the Date of its last response; None if there was none."""
+        self._date: tuple[str | None, float] = None, 0.0
+        """The Date of the last response, and our Unix time then."""
         self.clock_correction = 0.0
         """Seconds that signatures are ahead of our clock, since the server refused one for its time."""
         self.jitter = jitter
         self._wall_clock = wall_clock
         self._nonce = nonce
+
+    @property
+    def clock_offset(self) -> float | None:
+        """Seconds that the server's clock is ahead of ours by the Date of its last response; None if there was none."""
+        date, now = self._date
+        theirs = http_time(date)
+        return None if theirs is None else theirs - now
 
     def signed(self, call: Call[T]) -> tuple[int, dict[str, str]]:
         """The nonce of one attempt, and its headers."""
@@ -52,8 +59,7 @@ class Sender:
     def read(self, call: Call[T], nonce: int, status: int, headers: Any, body: bytes) -> T:
         """The result in a complete response to the request with this nonce. Raises IampassError."""
         now = self._wall_clock()
-        theirs = http_time(headers.get("Date"))
-        self.clock_offset = None if theirs is None else theirs - now
+        self._date = headers.get("Date"), now
         return call.read(status, headers, body, now, nonce)
 
 

@@ -55,10 +55,18 @@ class Gateways:
         """That of the first. URLs are made with it, and each is changed to the gateway that is asked."""
         self.before: Transport | None = None
         """IAMPASS, which this host has asked before it joined: sessions that were begun there are known there only."""
-        self.clock_offset: float | None = None
+        self._asked = self._transports[0]
+        """The gateway that was asked last."""
+
+    @property
+    def clock_offset(self) -> float | None:
         """As in Transport, of the gateway that was asked last."""
-        self.clock_correction = 0.0
-        """Likewise."""
+        return self._asked.clock_offset
+
+    @property
+    def clock_correction(self) -> float:
+        """As in Transport, of the gateway that was asked last."""
+        return self._asked.clock_correction
 
     def close(self) -> None:
         """Closes the idle connections."""
@@ -122,10 +130,8 @@ class Gateways:
         url = f"{transport.origin.url}{split_for_wire(call.url)[1]}"
         if call.idempotent:
             deadline = deadline.sooner(self._answer_seconds + call.held)
-        try:
-            return transport.call(replace(call, url=url), deadline, attempts=1)
-        finally:
-            self.clock_offset, self.clock_correction = transport.clock_offset, transport.clock_correction
+        self._asked = transport
+        return transport.call(replace(call, url=url), deadline, attempts=1)
 
 
 def _may_ask_another(call: Call[Any], error: IampassError) -> bool:

@@ -42,4 +42,4 @@ def machine_digest(file: str = MACHINE_ID) -> str:
     except (OSError, ValueError):
         return ""
     known = re.fullmatch("[0-9a-f]{32}", identity)
-    return hmac.new(identity.encode(), b"pam-iampass", "sha256").hexdigest()[:32] if known else ""
+    return hmac.digest(identity.encode(), b"pam-iampass", "sha256").hex()[:32] if known else ""
