@@ -173,7 +173,13 @@ def test_after_a_package_was_removed_and_installed_again_doctor_says_what_was_on
 
 def test_purge_leaves_nothing(machine: Booted, ready: Administrator, people: People) -> None:
     machine.run("systemctl", "stop", "sandbox")
+    # What watches the PAM files is at work when the removal begins, which writes some as well.
+    slow = "/run/systemd/system/pam-iampass-watch.service.d/slow.conf"
+    machine.write(slow, "[Service]\nExecStartPre=/bin/sleep 8\n")
+    machine.shell("systemctl daemon-reload; touch /etc/pam.d/another; rm /etc/pam.d/another")
+    wait_for(lambda: "watch" in machine.run("systemctl", "list-jobs").stdout, "it is at work")
     machine.run("apt-get", "purge", "-y", "libpam-iampass", "pam-iampass-sandbox")
+    machine.shell(f"rm -r {slow.rpartition('/')[0]}; systemctl daemon-reload")
     # /var/lib/sandbox is where the tests have the sandbox keep what it remembers.
     ours = "-path /var/cache -prune -o -path /var/lib/sandbox -prune"
     everywhere = f"find / -xdev -path /root -prune -o {ours} -o -name '*iampass*' -print"
