@@ -413,11 +413,11 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "joined_file",
         replace(_PATH, example="/etc/iampass/joined.yaml", nullable=True),
         "/etc/iampass/joined.yaml",
-        "What `pam-iampass join` writes. If the file exists, this host asks the gateways that it names, in their "
-        "order; one that has failed is asked after the others for 30s. `application_id`, `application_secret_file`, "
-        "`server`, `ca_file`, `proxy`, `unlisted_users` and `enroll_at_login` have no effect then, and nobody needs an "
-        "entry in the user table, whose tokens are ignored: gateways know people by name. `null`: the file has no "
-        "effect.",
+        "What `pam-iampass join` writes, with `gateway-secret` and `gateway-ca.pem` beside it. If the file exists, "
+        "this host asks the gateways that it names, in order; one that has failed is asked after the others for 30s. "
+        "`application_id`, `application_secret_file`, `server`, `ca_file`, `proxy`, `unlisted_users` and "
+        "`enroll_at_login` have no effect then, and nobody needs an entry in the user table, whose tokens are ignored: "
+        "gateways know people by name. `null`: the file has no effect.",
     ),
     Key(
         "users",
@@ -485,8 +485,6 @@ GATEWAYS = ValueType(
 )
 OF_JOINED_HOST: tuple[KeyOrSection, ...] = (
     replace(APPLICATION_ID, doc="The id of this host at the gateway."),
-    Key("application_secret_file", _PATH, REQUIRED, "The file with this host's secret."),
     Key("gateways", GATEWAYS, REQUIRED, "The gateways, which are asked in this order."),
-    Key("ca_file", _PATH, REQUIRED, "A file with the certificate (PEM) of their CA."),
 )
 """The keys of `joined.yaml`, which `pam-iampass join` writes."""

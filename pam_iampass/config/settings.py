@@ -38,6 +38,8 @@ DEFAULT_PATH = paths.SETTINGS
 """The settings file, unless the PAM line names another."""
 OF_IAMPASS = ("application_id", "application_secret_file", "ca_file")
 """Keys that lead to IAMPASS: on a host of a gateway they may be missing or wrong."""
+GATEWAY_SECRET, GATEWAY_CA = "gateway-secret", "gateway-ca.pem"
+"""The files of such a host beside `joined_file`: its own secret, and the certificate of the gateways' CA."""
 
 
 @dataclass(frozen=True)
@@ -416,17 +418,16 @@ class _SettingsReader(SchemaReader):
             **values,
         )
 
-    def _read_joined(self, file: Path, values: dict[str, Any]) -> tuple[str, Path | None]:
+    def _read_joined(self, file: Path, values: dict[str, Any]) -> tuple[str, Path]:
         """Put what `join` has written into the values; returns the host's secret, and the file of it."""
         reader = SchemaReader(file, (), self.owner, self.readers)
         data = reader.trusted("", file)
         document = parse(data or b"", file)
         reader.problems += document.problems
         found = reader.section(document.root or MappingNode(1), OF_JOINED_HOST, "")
-        secret_file, ca_file = found.pop("application_secret_file"), found.pop("ca_file")
+        secret_file, ca_file = file.with_name(GATEWAY_SECRET), file.with_name(GATEWAY_CA)
         secret, _ = reader.secrets(secret_file)
-        if ca_file is not None:
-            reader.trusted("ca_file", ca_file)
+        reader.trusted("", ca_file)
         if found["gateways"] == ():
             reader.problem(None, "gateways", "names no gateway", "write their addresses")
         values.update(found, gateway_ca=ca_file)

@@ -199,7 +199,9 @@ class ServiceCheck:
             evidence = f"GET /fleet/host: {clean(hosts[0].name)}"
             yield finding("gateway-refuses", "service", evidence, what=f"it is {clean(hosts[0].status)}")
         yield from self._presence(hosts[0])
-        yield from self._secrets_left()
+        folder = settings.files[0].parent
+        if left := [clean(str(file)) for file in sorted(folder.glob("application-secret*"))]:
+            yield finding("gateway-secret-left", "service", str(folder), files=", ".join(left))
 
     def _presence(self, host: HostAtGateway) -> Iterator[Problem]:
         """What is in the way of logins that begin in logins on another host, as far as the gateway lets them."""
@@ -253,13 +255,6 @@ class ServiceCheck:
         if unknown:
             evidence = f"{self._settings.address} does not know them (has_registered_mobile_device)"
             yield finding("not-at-iampass", "users", evidence, names=names(unknown))
-
-    def _secrets_left(self) -> Iterator[Problem]:
-        """Secrets of an application on a host that has joined: with them it can register phones for everybody."""
-        folder = self._settings.files[0].parent
-        left = [clean(str(file)) for file in sorted(folder.glob("application-secret*"))]
-        if left:
-            yield finding("gateway-secret-left", "service", str(folder), files=", ".join(left))
 
     @staticmethod
     def _application_is_unknown(client: ManagementAPI) -> bool:

@@ -33,10 +33,9 @@ from pam_iampass.client import (
 )
 from pam_iampass.client.application import HostAtGateway
 from pam_iampass.client.call import Call, JsonObject
-from pam_iampass.client.errors import clock_difference
 from pam_iampass.client.origin import InvalidOrigin, Origin
 from pam_iampass.config import settings
-from pam_iampass.config.settings import OF_IAMPASS
+from pam_iampass.config.settings import GATEWAY_CA, GATEWAY_SECRET, OF_IAMPASS
 from pam_iampass.errors import ConfigurationError, SetupError, SetupRefused, Severity
 from pam_iampass.login.context import connect, transport_of
 from pam_iampass.setup import files, sandbox_use
@@ -50,11 +49,10 @@ SETTINGS = Path(paths.SETTINGS)
 JOINED = SETTINGS.with_name("joined.yaml")
 LEAVING = SETTINGS.with_name("joined.yaml.leaving")
 """The same file, if leaving has begun."""
-CA_FILE = SETTINGS.with_name("gateway-ca.pem")
-SECRET_FILE = SETTINGS.with_name("gateway-secret")
+CA_FILE = JOINED.with_name(GATEWAY_CA)
+SECRET_FILE = JOINED.with_name(GATEWAY_SECRET)
 
 _INVITE = re.compile(r"(i-[a-z2-7]{12})\.([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{43})")
-_CLOCK_TOLERANCE = 300.0  # as in pam_iampass.server.signatures
 _SECONDS = 20.0
 _NOT_JOINED = "this machine has not joined a gateway", "to join one: pam-iampass join URL INVITE"
 _TEXT = """\
@@ -169,12 +167,7 @@ def leave(*, force: bool) -> str:
 
 
 def _write(host: HostAtGateway, host_id: str, gateways: tuple[str, ...], group: int) -> None:
-    joined = {
-        "application_id": host_id,
-        "application_secret_file": str(SECRET_FILE),
-        "gateways": [*gateways],
-        "ca_file": str(CA_FILE),
-    }
+    joined = {"application_id": host_id, "gateways": [*gateways]}
     text = _TEXT.format(name=clean(host.name)) + yaml.safe_dump(joined, sort_keys=False)
     files.write(JOINED, content_of(text), 0o640, 0, group)
 
@@ -200,16 +193,12 @@ def _authority(origin: Origin, fingerprint: str, seconds: float = _SECONDS) -> b
     unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     unverified.check_hostname = False
     unverified.verify_mode = ssl.CERT_NONE
-    transport = Transport(origin.url, context=unverified)
     url, certificate = f"{origin.url}/fleet/ca", b""
     call = Call("ca", "GET", url, "join", "none", lambda answer: answer.text("certificate"))
     with contextlib.suppress(NotFound, Refused, ProtocolError, ValueError):  # it is no gateway of this name
+        transport = Transport(origin.url, context=unverified)
         content = transport.call(call, Deadline.after(seconds), attempts=1)
         certificate = ssl.PEM_cert_to_DER_cert(content.strip())
-    offset = transport.clock_offset or 0.0
-    if abs(offset) > _CLOCK_TOLERANCE:
-        remedy = "set the clock of this machine (timedatectl), or of the gateway"
-        raise SetupRefused(clock_difference(offset), remedy)
     found = base64.urlsafe_b64encode(hashlib.sha256(certificate).digest()).decode().rstrip("=")
     if not hmac.compare_digest(found, fingerprint):
         what = f"{origin.url} is no gateway of this name, or has another certificate authority than that of the invite"

@@ -238,7 +238,7 @@ def test_a_code_that_has_left_is_no_code_of_the_host(host: Setting, gateway: Run
     ]
     with scripted_server(*answers) as server:
         join(host, gateway, gateways=f"[{server.url}, https://127.0.0.1:{closed_port()}]")
-        host.write("ca.pem", authority().ca_file.read_text())
+        host.write("gateway-ca.pem", authority().ca_file.read_text())
         for _ in answers:
             assert typed(host, own[0]) == PamCode.MAXTRIES
             assert outcome(host)[:2] == ("unavailable", "denied")

@@ -185,9 +185,9 @@ MUTANTS = {
         ),
         Mutant(
             "gateways are trusted by the certificates of the system",
-            'Key("ca_file", _PATH, REQUIRED,',
-            'Key("ca_file", _PATH, None,',
-            "test_the_ca_of_the_gateways_must_be_named",
+            "values.update(found, gateway_ca=ca_file)",
+            "values.update(found, gateway_ca=None)",
+            "test_on_a_joined_host_everybody_is_asked_by_name",
         ),
         Mutant(
             "a session from before a host has joined is not asked for any more",

@@ -81,9 +81,9 @@ class Setting:
         gateways = values.pop("gateways", None)
         (self.folder / "joined.yaml").unlink(missing_ok=True)
         if gateways is not None:
-            of_host = ("application_id", "application_secret_file", "ca_file")
-            told = {"gateways": gateways, **{key: values[key] for key in of_host}}
-            self.write("joined.yaml", "".join(f"{key}: {value}\n" for key, value in told.items()))
+            self.write("joined.yaml", f"application_id: {values['application_id']}\ngateways: {gateways}\n")
+            for key, name in (("application_secret_file", "gateway-secret"), ("ca_file", "gateway-ca.pem")):
+                self.write(name, Path(values[key]).read_text())
         self.write("iampass.yaml", "".join(f"{key}: {value}\n" for key, value in values.items()))
 
     def authenticate(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:

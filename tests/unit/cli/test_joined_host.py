@@ -21,11 +21,7 @@ def joined(for_root: Installed) -> Installed:
     """As `join` leaves the shipped files."""
     for_root.set("application_id", "")
     (for_root.folder / "application-secret").rename(for_root.folder / "gateway-secret")
-    for_root.write(
-        "joined.yaml",
-        "application_id: h-abcdefghijkl\napplication_secret_file: /etc/iampass/gateway-secret\n"
-        "gateways: [https://gw.example.com]\nca_file: /etc/iampass/gateway-ca.pem\n",
-    )
+    for_root.write("joined.yaml", "application_id: h-abcdefghijkl\ngateways: [https://gw.example.com]\n")
     for_root.write("gateway-ca.pem", Path(authority().ca_file).read_text())
     return for_root
 

@@ -154,11 +154,7 @@ def _joined(configuration: Configuration, gateways: str) -> Path:
     folder = configuration.folder
     put(folder / "gateway-ca.pem")
     put(folder / "gateway-secret", "of-this-host\n", 0o640)
-    return put(
-        folder / "joined.yaml",
-        f"application_id: h-abcdefghijkl\napplication_secret_file: {folder}/gateway-secret\n"
-        f"gateways: {gateways}\nca_file: {folder}/gateway-ca.pem\n",
-    )
+    return put(folder / "joined.yaml", f"application_id: h-abcdefghijkl\ngateways: {gateways}\n")
 
 
 def test_a_joined_host_needs_nothing_that_leads_to_iampass(configuration: Configuration) -> None:
@@ -178,8 +174,8 @@ def test_a_joined_host_needs_nothing_that_leads_to_iampass(configuration: Config
         ("gateways: [https://gw.example.com/iampass]\n", "has a path"),
         ("gateways: [http://gw.example.com]\n", "is not an https URL"),
         ("server: https://gw.example.com\n", "is not a known key"),
-        ("application_secret_file: /nowhere\n", "does not exist"),
-        ("ca_file: /nowhere\n", "does not exist"),
+        ("application_secret_file: /nowhere\n", "is not a known key"),
+        ("ca_file: /nowhere\n", "is not a known key"),
         ("{", "is not valid YAML"),
     ],
 )
@@ -193,12 +189,14 @@ def test_what_is_wrong_with_a_joined_file_denies_and_is_named(
     assert [problem for problem in report.problems if problem.file == joined and says in str(problem)]
 
 
-def test_the_ca_of_the_gateways_must_be_named(configuration: Configuration) -> None:
+@pytest.mark.parametrize("name", ["gateway-ca.pem", "gateway-secret"])
+def test_the_secret_and_the_ca_of_a_joined_host_are_needed(configuration: Configuration, name: str) -> None:
     joined = _joined(configuration, "[https://gw.example.com]")
-    put(joined, joined.read_text().partition("ca_file")[0])
+    (configuration.folder / name).unlink()
     configuration.write(f"joined_file: {joined}\n")
     (problem,) = check(configuration.file, owner=OWNER).problems
-    assert (problem.file, problem.key, problem.is_error) == (joined, "ca_file", True)
+    assert (problem.file, problem.is_error) == (joined, True)
+    assert f"{configuration.folder}/{name} does not exist" in problem.what
 
 
 def test_a_joined_file_that_others_can_write_is_not_used(configuration: Configuration) -> None:

@@ -34,7 +34,10 @@ def findings(
     )
     text = f"application_id: my-app\napplication_secret_file: {secret}\nca_file: {ca_file}\n"
     if joined:
-        put(folder / "joined.yaml", f"{text}gateways: [{', '.join((*others, server.url))}]\n")
+        of_host = f"application_id: my-app\ngateways: [{', '.join((*others, server.url))}]\n"
+        put(folder / "joined.yaml", of_host)
+        put(folder / "gateway-secret", secrets, 0o640)
+        put(folder / "gateway-ca.pem", Path(server.ca_file).read_text())
     text += f"server: {server.url}\njoined_file: {folder}/joined.yaml\n{more}"
     read = settings.load(put(folder / "iampass.yaml", text), owner=OWNER)
     found = list(ServiceCheck(read, lambda line: None, {}).findings(tokens))
