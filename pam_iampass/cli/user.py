@@ -304,10 +304,7 @@ def show_login(config: Path, name: str) -> None:
 
 
 def ask_phones(found: UserStatusReport, config: Path, quiet: bool) -> dict[str, PhoneState]:
-    """What IAMPASS says about each user of the report who is asked on the phone.
-
-    Raises ClickException and EditRefused.
-    """
+    """What IAMPASS says about each user of the report who is asked on the phone. Raises ClickException, EditRefused."""
     require_no_gateway(config)
     try:
         with progress(quiet) as show:

@@ -162,11 +162,6 @@ class Settings:
     files: tuple[Path, ...]
     """The files that the settings were read from: if one changes, the settings are outdated."""
 
-    @property
-    def address(self) -> str:
-        """The server that is asked, or the first of the gateways."""
-        return self.gateways[0] if self.gateways else self.server
-
     def user_table(self, owner: int = 0) -> UserTable:
         """The user table; nobody needs to be in it on a host of a gateway, where it may be missing."""
         return UserTable(self.users, owner=owner, optional=bool(self.gateways))
@@ -391,7 +386,8 @@ class _SettingsReader(SchemaReader):
         session = values["session"]
         service = _for_service({key.name: values.pop(key.name) for key in SHARED}, session)
         service["approver"] = Approver.USER
-        of_gateway = {"unlisted_users": UnlistedUsers.BY_NAME, "enroll_at_login": False} if joined else {}
+        by_name = UnlistedUsers(template="{user}", everybody=True)  # as gateways know people
+        of_gateway = {"unlisted_users": by_name, "enroll_at_login": False} if joined else {}
         service.update(of_gateway)
         files = (self.file, secret_file, ca_file, values["gateway_ca"], joined)
         return Settings(

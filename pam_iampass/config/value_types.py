@@ -141,8 +141,6 @@ class UnlistedUsers:
 
     DENY: ClassVar[UnlistedUsers]
     IGNORE: ClassVar[UnlistedUsers]
-    BY_NAME: ClassVar[UnlistedUsers]
-    """At gateways, which know everybody by name."""
 
     def token_for(self, user: str) -> str | None:
         """The user's token from the template, not yet validated; None without a template."""
@@ -151,7 +149,6 @@ class UnlistedUsers:
 
 UnlistedUsers.DENY = UnlistedUsers()
 UnlistedUsers.IGNORE = UnlistedUsers(ignore=True)
-UnlistedUsers.BY_NAME = UnlistedUsers(template="{user}", everybody=True)
 
 
 def choice(values: type[_E]) -> Callable[[str], _E]:

@@ -185,7 +185,7 @@ class ServiceCheck:
                 client.close()
             if offset is None:
                 offset = gateway.clock_offset
-        yield from _clock(offset, settings.address)
+        yield from _clock(offset, settings.gateways[0])
         if not hosts:
             yield from self._failure(client, next(iter(failures.values())))
             return
@@ -217,13 +217,13 @@ class ServiceCheck:
             yield finding("presence-not-confirmed", "presence", "a connection of doctor's own", why=why)
 
     def _call(self, client: ManagementAPI, tokens: Mapping[str, str]) -> Iterator[Problem]:
-        self._progress(f"calling {self._settings.address}")
+        self._progress(f"calling {self._settings.server}")
         problem: IampassError | None = None
         try:
             check_signature(client)
         except IampassError as error:
             problem = error
-        yield from _clock(client.transport.clock_offset, self._settings.address)
+        yield from _clock(client.transport.clock_offset, self._settings.server)
         if problem is not None:
             yield from self._failure(client, problem)
             return
@@ -253,7 +253,7 @@ class ServiceCheck:
             evidence = f"device_registered is false for {len(without)} of {len(tokens)} users"
             yield finding("no-device", "users", evidence, names=names(without))
         if unknown:
-            evidence = f"{self._settings.address} does not know them (has_registered_mobile_device)"
+            evidence = f"{self._settings.server} does not know them (has_registered_mobile_device)"
             yield finding("not-at-iampass", "users", evidence, names=names(unknown))
 
     @staticmethod

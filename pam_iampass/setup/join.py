@@ -94,7 +94,8 @@ def join(url: str, invite: str, name: str) -> HostAtGateway:
         raise SetupRefused(
             "this machine has no machine-id, or no group _iampass", "install the package again"
         )
-    _require_no_sandbox()
+    if sandbox_use.is_in_use():
+        raise SetupRefused("a sandbox is in use on this machine", "first: pam-iampass sandbox leave")
     if JOINED.exists() or LEAVING.exists():
         raise SetupRefused("this machine has joined a gateway already", "first: pam-iampass leave")
     problems = settings.check(SETTINGS, readers=config_readers()).problems
@@ -139,7 +140,6 @@ def leave(*, force: bool) -> str:
     Raises SetupError, UntrustedFile and OSError; with `force` also goes on if the gateway cannot be told, or if all
     logins will be denied. As in `join`, the machine works then, and the same call may be repeated.
     """
-    _require_no_sandbox()
     told = LEAVING.exists() and not SECRET_FILE.exists()  # by an earlier call, which has ended since then
     if JOINED.exists():
         if not force:
@@ -150,7 +150,7 @@ def leave(*, force: bool) -> str:
     url = "of this machine"
     try:
         read = settings.load(SETTINGS, readers=config_readers(), joined=LEAVING)
-        url, host_id, secret = read.address, read.application_id, read.application_secret
+        url, host_id, secret = read.gateways[0], read.application_id, read.application_secret
         call = Call("leave", "POST", f"{url}/fleet/leave/{host_id}", host_id, secret, lambda _: None, b"{}")
         with contextlib.suppress(NotFound):  # it does not know this host, or not any more
             transport_of(read).call(call, Deadline.after(_SECONDS))
@@ -170,11 +170,6 @@ def _write(host: HostAtGateway, host_id: str, gateways: tuple[str, ...], group: 
     joined = {"application_id": host_id, "gateways": [*gateways]}
     text = _TEXT.format(name=clean(host.name)) + yaml.safe_dump(joined, sort_keys=False)
     files.write(JOINED, content_of(text), 0o640, 0, group)
-
-
-def _require_no_sandbox() -> None:
-    if sandbox_use.is_in_use():
-        raise SetupRefused("a sandbox is in use on this machine", "first: pam-iampass sandbox leave")
 
 
 def _secret_for(authority: bytes, group: int) -> str:

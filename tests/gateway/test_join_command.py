@@ -398,6 +398,22 @@ def test_a_machine_that_uses_a_sandbox_does_not_join(server: Postgres) -> None:
         sandbox_use.ASIDE.unlink()
 
 
+def test_a_machine_leaves_while_it_uses_a_sandbox_which_it_goes_on_to_ask(server: Postgres) -> None:
+    before = contents()
+    succeeds("join", URL, invited(), "--name", "web")
+    certificate = trustme.CA().cert_pem.bytes().decode()
+    access = sandbox_use.SandboxAccess("root", "sandbox", "https://127.0.0.1:9", "s3cret", certificate, ())
+    sandbox_use.use(access, force=True)
+    try:
+        succeeds("leave")
+        assert (load().application_id, load().gateways) == ("sandbox", ())
+        assert hosts_at(server) == []
+    finally:
+        sandbox_use.leave(force=True)
+    assert contents() == before
+    assert _works() == "IAMPASS"
+
+
 def test_only_root_joins_and_leaves(server: Postgres) -> None:
     as_daemon = ["runuser", "-u", "daemon", "--", COMMAND]
     for arguments in (["join", URL, "x"], ["leave"]):

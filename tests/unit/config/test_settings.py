@@ -139,12 +139,12 @@ unlisted_users: ignore
 services: {{sudo: {{unlisted_users: "{{user}}@example.com"}}}}
 """)
     assert settings.gateways == ("https://gw.example.com", "https://gw2.example.com:8443")
-    assert (settings.address, settings.server) == ("https://gw.example.com", "https://iampass.example.com")
+    assert settings.server == "https://iampass.example.com"
     assert (settings.application_id, settings.application_secret) == ("h-abcdefghijkl", "of-this-host")
     assert settings.gateway_ca == configuration.folder / "gateway-ca.pem"
     assert joined in settings.files
     for service in (settings.service, settings.for_service("sudo")):
-        assert service.unlisted_users == UnlistedUsers.BY_NAME
+        assert service.unlisted_users == UnlistedUsers(template="{user}", everybody=True)
     left = load(configuration.file, owner=OWNER, joined=configuration.folder / "none.yaml")
     assert (left.application_id, left.gateways) == ("app", ())
 
