@@ -55,7 +55,6 @@ def joined(sandbox: Sandbox, machine: Installation, tokens: Mapping[str, str]) -
         (ETC / "gateway-ca.pem").chmod(0o644)
         write(ETC / "gateway-secret", _SECRET)
         of_host = {"gateways": f"[https://127.0.0.1:{gateway.port}]", "application_id": _HOST}
-        of_host |= {"application_secret_file": f"{ETC}/gateway-secret", "ca_file": f"{ETC}/gateway-ca.pem"}
         settings = {**machine.settings, "joined_file": f"{ETC}/at-gateway-joined.yaml"}
         for name, found in (("at-gateway-joined", of_host), ("at-gateway", settings)):
             write(ETC / f"{name}.yaml", "".join(f"{key}: {value}\n" for key, value in found.items()))
