@@ -88,9 +88,10 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         warning_kind(
             "database-locks",
-            "The database waits for locks for {what}, not for 5 s",
+            "{name} is {value} in PostgreSQL, not {wanted}",
             "A pooler has not passed on what the gateway asks for at the beginning of a connection. A login that waits"
-            " for a lock for longer holds a connection, and others wait for one.",
+            " for a lock for longer holds a connection, and others wait for one; a gateway that has lost its power in a"
+            " transaction keeps its locks.",
             "docs/gateway.md, A pooler in front of PostgreSQL",
         ),
         warning_kind(

@@ -100,6 +100,19 @@ class Connection(psycopg.AsyncConnection[DictRow]):
             cursor.nextset()
         return cursor
 
+    async def together(self, statements: Sequence[tuple[Query, Params]]) -> list[DictRow | None]:
+        """Execute statements one after the other, in one round trip; the first row of each."""
+        before, self._before = self._before, []
+        cursor = self.cursor()
+        await cursor.execute(b";".join((*before, *(self._whole(*each) for each in statements))))
+        for _ in before:
+            cursor.nextset()
+        found = []
+        for _ in statements:
+            found.append(await cursor.fetchone())
+            cursor.nextset()
+        return found
+
     async def flush(self) -> None:
         """Execute what was to be executed later. Raises its error."""
         before, self._before = self._before, []
@@ -242,8 +255,9 @@ Address = Union[str, tuple[str, int]]
 # The pool reports a failure at each attempt of each connection; the caller that needs one reports it once.
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
-LOCK_TIMEOUT = "5s"
-"""As PostgreSQL writes it. A migration waits for less."""
+TIMEOUTS = {"lock_timeout": "5s", "idle_in_transaction_session_timeout": "4s"}
+"""As PostgreSQL writes them. A migration waits for locks for less time. A transaction that goes no further ends before
+those give up who wait for its locks: its gateway may have lost its power."""
 CONNECT_SECONDS = 3.0
 """How long one waits for a connection, and for TCP to say whether the database can be reached."""
 _ASKED_AFTER_SECONDS = 1.0
@@ -319,7 +333,7 @@ class Database:
             tcp_user_timeout=10_000,
             # No statement_timeout: it would run during COMMIT, too, and leave a local commit behind.
             # A pooler may not pass these on (docs/gateway.md): doctor looks.
-            options=f"-c timezone=UTC -c lock_timeout={LOCK_TIMEOUT} -c idle_in_transaction_session_timeout=60s",
+            options=" ".join(f"-c {name}={value}" for name, value in {"timezone": "UTC", **TIMEOUTS}.items()),
         )
         self._primary = Primary(self._conninfo)
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
@@ -367,7 +381,7 @@ class Database:
             connection.begin()
             try:
                 yield connection
-            except psycopg.OperationalError as error:
+            except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
                 raise _counted(DatabaseAway(f"the database has failed: {_line(error)}")) from None
             with _known(connection):
                 await connection.commit()
@@ -612,6 +626,11 @@ async def one(connection: Connection, statement: str, *values: object) -> DictRo
     """The first row that a SELECT finds; None if there is none."""
     cursor = await connection.execute(statement.encode(), values)
     return await cursor.fetchone()
+
+
+async def together(connection: Connection, *statements: tuple[object, ...]) -> list[DictRow | None]:
+    """As `one`, for several statements, each with its values, which see what those before have waited for."""
+    return await connection.together([(str(query).encode(), values) for query, *values in statements])
 
 
 async def many(connection: Connection, statement: str, *values: object) -> list[DictRow]:

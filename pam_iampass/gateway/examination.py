@@ -19,7 +19,7 @@ from pam_iampass.errors import Problem
 from pam_iampass.gateway import certificates, hosts, restored
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.catalogue import finding
-from pam_iampass.gateway.database import LOCK_TIMEOUT, Connection, DatabaseError, WrongSchema, many, one
+from pam_iampass.gateway.database import TIMEOUTS, Connection, DatabaseError, WrongSchema, many, one
 from pam_iampass.gateway.gateway import Gateway, management, opened
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
@@ -150,11 +150,11 @@ async def _server(gateway: Gateway) -> Iterable[Problem]:
     async with gateway.database.transaction() as connection:
         row = await one(
             connection,
-            "SELECT current_setting('server_version_num')::int / 10000 AS version,"
+            "SELECT current_setting('server_version_num')::int / 10000 AS version,"  # noqa: S608 - constants
             " extract(epoch FROM clock_timestamp())::float8 AS now,"
             " coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS encrypted,"
             " has_database_privilege('public', current_database(), 'CONNECT') AS open, current_database() AS name,"
-            " current_setting('lock_timeout') AS lock_timeout",
+            + ",".join(f" current_setting('{name}') AS {name}" for name in TIMEOUTS),
         )
         local = connection.info.host.startswith("/") or connection.info.hostaddr in ("127.0.0.1", "::1")
     assert row is not None  # noqa: S101 - a SELECT without FROM has a row
@@ -163,9 +163,10 @@ async def _server(gateway: Gateway) -> Iterable[Problem]:
         found.append(
             finding("database-version", "database", gateway.settings.database, version=row["version"])
         )
-    if row["lock_timeout"] != LOCK_TIMEOUT:
-        longest = "ever" if row["lock_timeout"] == "0" else row["lock_timeout"]
-        found.append(finding("database-locks", "database", gateway.settings.database, what=longest))
+    for name, wanted in TIMEOUTS.items():
+        if row[name] != wanted:
+            words = {"name": name, "value": row[name], "wanted": wanted}
+            found.append(finding("database-locks", "database", gateway.settings.database, **words))
     ahead = row["now"] - gateway.clock()
     if abs(ahead) > _CLOCK_TOLERANCE:
         what = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'}"

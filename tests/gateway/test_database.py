@@ -492,6 +492,25 @@ def test_a_server_that_dies_within_a_transaction_has_written_nothing(
     run(conninfo, use)
 
 
+def test_a_transaction_that_goes_no_further_ends_before_those_give_up_who_wait_for_its_locks(
+    conninfo: str,
+) -> None:
+    """As of a gateway that has lost its power."""
+
+    async def lock(database: Database) -> None:
+        async with database.transaction() as connection:
+            await connection.execute("LOCK TABLE nonce")
+
+    async def use(database: Database) -> None:
+        with pytest.raises(DatabaseAway):
+            async with database.transaction() as connection:
+                await connection.execute("LOCK TABLE nonce")
+                await lock(database)
+                await connection.execute("SELECT")
+
+    run(conninfo, use)
+
+
 def test_a_connection_that_is_lost_at_commit_leaves_the_outcome_unknown(
     postgres: Postgres, conninfo: str
 ) -> None:

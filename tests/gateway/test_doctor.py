@@ -204,8 +204,8 @@ def test_a_pooler(gateway: tuple[Postgres, Sandbox]) -> None:
     with server.pooled(POOLED) as port, (ETC / "gateway.yaml").open("a") as file:
         file.write(f"database: host=127.0.0.1 port={port} user=_iampass-gateway dbname=iampass\n")
         file.flush()
-        assert doctor(status=3)["database-locks"]["title"].endswith("for ever, not for 5 s")
-        for limit, seconds in (("lock_timeout", 5), ("idle_in_transaction_session_timeout", 60)):
+        assert doctor(status=3)["database-locks"]["title"].endswith(" in PostgreSQL, not 4s")
+        for limit, seconds in (("lock_timeout", 5), ("idle_in_transaction_session_timeout", 4)):
             sql(f"ALTER ROLE \"_iampass-gateway\" SET {limit} = '{seconds}s'")
     try:
         with server.pooled(POOLED) as port:

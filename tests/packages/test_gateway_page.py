@@ -312,7 +312,7 @@ def test_the_role_can_have_the_limits(gateway: Booted, page: TypedPage) -> None:
         page.type(gateway, POOLER, line)
     shown = gateway.run("runuser", "-u", "postgres", "--", "psql", "-c", "\\drds").stdout
     assert "lock_timeout=5s" in shown
-    assert "idle_in_transaction_session_timeout=60s" in shown
+    assert "idle_in_transaction_session_timeout=4s" in shown
 
 
 def test_tables_are_there_already(gateway: Booted, page: TypedPage) -> None:
