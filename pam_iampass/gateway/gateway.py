@@ -87,7 +87,8 @@ class Gateway:
     asked: dict[uuid.UUID, Asked] = field(default_factory=dict)
     """The last poll of each session."""
     waiting: dict[uuid.UUID, Status] = field(default_factory=dict)
-    """The requests that the database had on a phone at `looked_at`, of hosts that may ask."""
+    """The requests that the database had on a phone at `looked_at`, or that were begun here since, of hosts that may
+    ask."""
     withdrawn: set[uuid.UUID] = field(default_factory=set)
     """Those of hosts that may not ask any more: they have begun when their host was suspended or removed."""
     looked_at: float = -math.inf

@@ -8,6 +8,7 @@ IAMPASS is called. The tables have no MAC: an attacker who changes them keeps an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,6 +21,8 @@ RENEW_SECONDS = 1.0
 MOST_AT_ONCE = 100
 """Leases that one query takes: to verify their rows holds up all else for 40 ms."""
 PENDING = "session.status IN ('pending', 'identifying')"
+LOCKED = "SELECT holder, epoch FROM lease WHERE session = %s FOR SHARE"
+"""The lease of a session, which nobody takes until the transaction ends."""
 APPROVED = "session.status NOT IN ('pending', 'identifying') AND session.parent IS NULL"
 
 
@@ -94,16 +97,13 @@ class Leases:
         if holder == self.holder:
             self.epochs.update(taken)
 
-    async def is_held(self, connection: Connection, session: UUID, epoch: int) -> bool:
-        """Whether this gateway has the lease of a session still under this epoch, and until the transaction ends."""
-        row = await one(
-            connection,
-            "SELECT 1 FROM lease WHERE session = %s AND holder = %s AND epoch = %s FOR SHARE",
-            *(session, self.holder, epoch),
-        )
-        if row is None and self.epochs.get(session) == epoch:
+    def is_held(self, session: UUID, epoch: int, lease: Mapping[str, Any] | None) -> bool:
+        """Whether this gateway has the lease of a session still under this epoch: the row that `LOCKED` has found says
+        so until the transaction ends."""
+        is_held = lease is not None and (lease["holder"], lease["epoch"]) == (self.holder, epoch)
+        if not is_held and self.epochs.get(session) == epoch:
             del self.epochs[session]
-        return row is not None
+        return is_held
 
     async def end(self, connection: Connection, session: UUID) -> None:
         """A session is over: nobody polls it any more."""

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Mapping
 from functools import partial
 from typing import Any, Callable
 
+import psycopg
+
 from pam_iampass.audit.figures import OTHER
 from pam_iampass.client.errors import IampassError
 from pam_iampass.client.status import Status
@@ -44,7 +46,13 @@ from pam_iampass.server.messages import (
     started,
     unauthorized,
 )
-from pam_iampass.server.signatures import NONCE_SECONDS, WINDOW_SECONDS, Credentials, SignatureCheck
+from pam_iampass.server.signatures import (
+    NONCE_SECONDS,
+    WINDOW_SECONDS,
+    Credentials,
+    SignatureCheck,
+    replayed,
+)
 from pam_iampass.text import clean
 
 _NONCE_SECONDS = NONCE_SECONDS + WINDOW_SECONDS
@@ -116,9 +124,11 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
     came_at = time.monotonic()
     credentials = Credentials.of(request)
     try:
-        host = await signed_by_host(gateway, request)
-        asked = AskedStart.of(request)
-        found = await sessions.start(gateway, host.id, asked, presence.cover, came_at)
+        host = await _host_that_signed(gateway, request)
+        asked, spend = AskedStart.of(request), partial(_spend_next, host.id, credentials.nonce)
+        found = await sessions.start(gateway, host.id, asked, presence.cover, came_at, spend)
+    except psycopg.errors.UniqueViolation:
+        raise replayed() from None
     except RefusedRequest as refusal:
         if refusal.reason != "STALE_TIMESTAMP":
             raise
@@ -206,8 +216,9 @@ async def poll(gateway: Gateway, request: IncomingRequest) -> Reply:
         id, query = await _session_that_signed(gateway, request, *_WAITING)
         if query:
             return await _poll_that_waits(gateway, id, *_waiting(query))
-        if id in gateway.waiting and time.monotonic() - gateway.looked_at < _LOOKED_SECONDS:
-            return polled(gateway.waiting[id])
+        status = _on_the_phone(gateway, id)
+        if status is not None:
+            return polled(status)
         session = await _session(gateway, id)
         if session.state is State.OPEN and not session.in_progress:
             session = await sessions.ask(gateway, session)
@@ -221,16 +232,26 @@ async def poll(gateway: Gateway, request: IncomingRequest) -> Reply:
 async def _poll_that_waits(gateway: Gateway, id: uuid.UUID, seconds: int, version: int) -> Reply:
     """Raises RefusedRequest, DatabaseError and IampassError."""
     with gateway.held.hold(id, {id: version}) as call:
-        session = await _session(gateway, id)
-        final = session.state in (State.ENDED, State.NOT_STARTED)
-        if session.version == version and not final and seconds > 0:
+        # If it has another version all the same, the next look of the held calls finds out.
+        is_new = version == sessions.FIRST_VERSION and _on_the_phone(gateway, id) is Status.pending
+        session = None if is_new else await _session(gateway, id)
+        final = session is not None and session.state in (State.ENDED, State.NOT_STARTED)
+        if (session is None or session.version == version) and not final and seconds > 0:
             await call.wait(seconds)
             if gateway.held.stopping:
                 return STOPPING
-            session = await _session(gateway, id)
+            session = None
+        session = session or await _session(gateway, id)
     if session.status is None:
         raise _unknown_session()
     return polled(session.status, version=session.version, **_said_to_hosts(session))
+
+
+def _on_the_phone(gateway: Gateway, id: uuid.UUID) -> Status | None:
+    """The status of a request that is on a phone, as was seen just now; None if it is not known to be there."""
+    if time.monotonic() - gateway.looked_at >= _LOOKED_SECONDS:
+        return None
+    return gateway.waiting.get(id)
 
 
 async def watch(gateway: Gateway, request: IncomingRequest) -> Reply:
@@ -326,7 +347,7 @@ async def end(gateway: Gateway, request: IncomingRequest) -> Reply:
     """End a session."""
     try:
         id, _ = await _session_that_signed(gateway, request)
-        session = await _session(gateway, id)
+        session = await _session(gateway, id, partial(_spend_next, str(id), Credentials.of(request).nonce))
         return ended(await sessions.end(gateway, session))
     except (DatabaseError, IampassError, Tampered) as error:
         return unavailable(error)
@@ -365,6 +386,22 @@ async def signed_by_host(gateway: Gateway, request: IncomingRequest) -> Host:
 
     The nonce is used up. Raises RefusedRequest and DatabaseError.
     """
+
+    async def spend(credentials: Credentials) -> bool:
+        async with gateway.database.statement() as connection:
+            return await _spend(connection, request.segments[2], credentials.nonce)
+
+    return await _host_that_signed(gateway, request, spend)
+
+
+async def _spent_later(_: Credentials) -> bool:
+    """For a nonce that is used up with the next statement (`_spend_next`)."""
+    return True
+
+
+async def _host_that_signed(
+    gateway: Gateway, request: IncomingRequest, spend: Callable[[Credentials], Awaitable[bool]] = _spent_later
+) -> Host:
     id = request.segments[2]
     work_for_sender(request)
     try:
@@ -376,11 +413,11 @@ async def signed_by_host(gateway: Gateway, request: IncomingRequest) -> Host:
     if host is None:
         raise Unknown("application", id)
 
-    async def spend(client: str, nonce: str) -> bool:
-        work_for(client)
-        return await _spend_now(gateway, client, nonce)
+    async def spend_for_host(credentials: Credentials) -> bool:
+        work_for(id)
+        return await spend(credentials)
 
-    await _require_signature(gateway, request, id, host.secret, spend)
+    await _require_signature(gateway, request, id, host.secret, spend_for_host)
     return host
 
 
@@ -393,10 +430,7 @@ async def _session_that_signed(
     gateway: Gateway, request: IncomingRequest, *parameters: str
 ) -> tuple[uuid.UUID, Mapping[str, str]]:
     """The id in the path, in a call that this session has signed, if there is one, and the query with these parameters
-    at most. The nonce of a POST is used up.
-
-    Raises RefusedRequest and DatabaseError.
-    """
+    at most. Raises RefusedRequest."""
     try:
         id = uuid.UUID(request.segments[1])
     except ValueError:
@@ -407,22 +441,25 @@ async def _session_that_signed(
     async def secret_of(client: str) -> str | None:
         return gateway.keys.session_secret(id)
 
-    async def spend(credentials: Credentials) -> bool:
-        work_for_sender(request, known=True)
-        # A GET changes nothing.
-        return request.method == "GET" or await _spend_now(gateway, str(id), credentials.nonce)
-
     work_for_sender(request)
-    check = SignatureCheck(secret_of, spend, gateway.clock)
+    # A GET changes nothing: its nonce is not kept.
+    check = SignatureCheck(secret_of, _spent_later, gateway.clock)
     await check.caller(request, gateway.keys.session_token(id))
+    work_for_sender(request, known=True)
     return id, require_session_call(request, *parameters)
 
 
-async def _session(gateway: Gateway, id: uuid.UUID) -> HostSession:
-    """The session with this id, of a host that may ask. Raises RefusedRequest and DatabaseError."""
+async def _session(
+    gateway: Gateway, id: uuid.UUID, spend: Callable[[Connection], None] = lambda _: None
+) -> HostSession:
+    """The session with this id, of a host that may ask, and whose nonce is used up by `spend`. Raises RefusedRequest
+    and DatabaseError."""
     try:
         async with gateway.database.statement() as connection:
+            spend(connection)
             found = await sessions.find_with_host(gateway, connection, id)
+    except psycopg.errors.UniqueViolation:
+        raise replayed() from None
     except Tampered as error:
         await _alert(gateway, f"{error}: {id}")
         found = None
@@ -450,7 +487,11 @@ async def require_signature(
     gateway: Gateway, connection: Connection, request: IncomingRequest, client: str, secret: str | None
 ) -> None:
     """Raises RefusedRequest unless the client, whose secret this is, has signed the request. The nonce is used up."""
-    await _require_signature(gateway, request, client, secret, partial(_spend, connection))
+
+    async def spend(credentials: Credentials) -> bool:
+        return await _spend(connection, client, credentials.nonce)
+
+    await _require_signature(gateway, request, client, secret, spend)
 
 
 async def _require_signature(
@@ -458,29 +499,31 @@ async def _require_signature(
     request: IncomingRequest,
     client: str,
     secret: str | None,
-    spend: Callable[[str, str], Awaitable[bool]],
+    spend: Callable[[Credentials], Awaitable[bool]],
 ) -> None:
     async def secret_of(_: str) -> str | None:
         return secret
 
-    async def spend_nonce(credentials: Credentials) -> bool:
-        return await spend(client, credentials.nonce)
-
-    await SignatureCheck(secret_of, spend_nonce, gateway.clock).caller(request, client)
+    await SignatureCheck(secret_of, spend, gateway.clock).caller(request, client)
 
 
-async def _spend_now(gateway: Gateway, client: str, nonce: str) -> bool:
-    async with gateway.database.statement() as connection:
-        return await _spend(connection, client, nonce)
+def _spend_next(client: str, nonce: str, connection: Connection) -> None:
+    """Use up a nonce with the next statement, which raises UniqueViolation if this client has sent it before, to
+    whatever gateway. Nothing of the transaction is written then."""
+    connection.later(
+        "INSERT INTO nonce VALUES (%s, %s, now() + make_interval(secs => %s))",
+        (client, int(nonce), _NONCE_SECONDS),
+    )
 
 
 async def _spend(connection: Connection, client: str, nonce: str) -> bool:
-    """Whether this client sends this nonce to any gateway for the first time."""
-    cursor = await connection.execute(
-        "INSERT INTO nonce VALUES (%s, %s, now() + make_interval(secs => %s)) ON CONFLICT DO NOTHING",
-        (client, int(nonce), _NONCE_SECONDS),
-    )
-    return cursor.rowcount == 1
+    """Whether this client sends this nonce for the first time."""
+    _spend_next(client, nonce, connection)
+    try:
+        await connection.flush()
+    except psycopg.errors.UniqueViolation:
+        return False
+    return True
 
 
 ROUTES: tuple[Route[Gateway], ...] = (

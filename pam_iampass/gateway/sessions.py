@@ -28,7 +28,7 @@ import psycopg
 from pam_iampass.client.errors import IampassError, Unavailable
 from pam_iampass.client.session import Session, SessionSchema
 from pam_iampass.client.status import AuthenticationMethod, Status
-from pam_iampass.gateway import bypasses, hosts, metrics, people, records, turns
+from pam_iampass.gateway import bypasses, hosts, leases, metrics, people, records, turns
 from pam_iampass.gateway.bypasses import Bypass
 from pam_iampass.gateway.database import (
     Connection,
@@ -40,10 +40,11 @@ from pam_iampass.gateway.database import (
     now,
     one,
     replace,
+    together,
 )
 from pam_iampass.gateway.gateway import Asked, Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
-from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.keys import MAC, Tampered
 from pam_iampass.gateway.people import Person
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.upstream import Lane
@@ -82,6 +83,7 @@ _WITHDRAWN_PEOPLE = 10
 _WITHDRAWN_OF_PERSON = 5
 """Such requests to one person; likewise."""
 _BRAKE_MINUTES = 10
+_LOCKED = "SELECT * FROM session WHERE id = %s FOR UPDATE"
 _BEFORE_ALL = uuid.UUID(int=0)
 _MOST_FOLLOWING = 100
 """Children whose rows one transaction writes."""
@@ -308,18 +310,22 @@ def with_host(gateway: Gateway, row: Mapping[str, Any], **asked: object) -> tupl
 
 async def _locked(gateway: Gateway, connection: Connection, session: uuid.UUID) -> dict[str, Any]:
     """The columns of a row, which nobody else changes until the transaction ends. Raises Tampered."""
-    row = await one(connection, "SELECT * FROM session WHERE id = %s FOR UPDATE", session)
+    return _verified(gateway, await one(connection, _LOCKED, session), session)
+
+
+def _verified(gateway: Gateway, row: Mapping[str, Any] | None, session: uuid.UUID) -> dict[str, Any]:
     if row is None:
         raise Tampered("session: a row has gone")
     return gateway.keys.verified(TABLE, row, id=session)
 
 
 async def _change(
-    gateway: Gateway, connection: Connection, locked: Mapping[str, Any], **columns: Any
+    gateway: Gateway, connection: Connection, locked: Mapping[str, Any], /, **columns: Any
 ) -> HostSession:
     """Write columns of a row that this transaction has locked."""
     sealed = gateway.keys.sealed(TABLE, {**locked, **columns})
-    await replace(connection, TABLE, "id", sealed)
+    written = {name: sealed[name] for name in ("id", *columns, MAC)}
+    await replace(connection, TABLE, "id", written)
     connection.after_commit.append(partial(gateway.held.changed, sealed["id"]))
     return _of(gateway, sealed)
 
@@ -387,30 +393,35 @@ def is_request_id(text: str) -> bool:
 
 
 async def start(
-    gateway: Gateway, host: str, asked: AskedStart, cover: Cover, came_at: float
+    gateway: Gateway, host: str, asked: AskedStart, cover: Cover, came_at: float, spend: Spend
 ) -> HostSession | Reason | Throttled:
     """Have a person asked, or find what became of an earlier call with the same request id.
 
     The request is made in a task of its own: it goes on if the host hangs up.
 
     :param came_at: the `time.monotonic()` of the call. The database may have held it up since.
+    :param spend: uses up the nonce of the call. Raises UniqueViolation if it was used before.
     """
     key = (host, asked.request_id or str(uuid.uuid4()))
     own = sum(each == host for each, _ in gateway.starts)
     if key not in gateway.starts and own >= max(gateway.settings.limits.calls_at_once // 2, 1):
-        return await refused(gateway, host, asked, Reason.HOST_THROTTLED)  # the rest is for other hosts
+        # The rest is for other hosts.
+        return await refused(gateway, host, asked, Reason.HOST_THROTTLED, spend)
     while key in gateway.starts:
         await asyncio.wait([gateway.starts[key]])
-    task = asyncio.create_task(_start(gateway, host, asked, cover, came_at))
+    task = asyncio.create_task(_start(gateway, host, asked, cover, came_at, spend))
     gateway.starts[key] = task
     task.add_done_callback(lambda _: gateway.starts.pop(key))
     return await asyncio.shield(task)
 
 
-async def refused(gateway: Gateway, host: str, asked: AskedStart, reason: Reason) -> Reason:
+async def refused(
+    gateway: Gateway, host: str, asked: AskedStart, reason: Reason, spend: Spend = lambda _: None
+) -> Reason:
     """Write the record of a start that is refused before anything else is looked at; returns the reason."""
     with suppress(DatabaseError, Tampered):
         async with gateway.database.transaction() as connection:
+            spend(connection)
             found = await hosts.find(gateway, connection, host)
             if found is not None:
                 await _record_refusal(connection, found, asked, reason)
@@ -418,13 +429,13 @@ async def refused(gateway: Gateway, host: str, asked: AskedStart, reason: Reason
 
 
 async def _start(
-    gateway: Gateway, host: str, asked: AskedStart, cover: Cover, came_at: float
+    gateway: Gateway, host: str, asked: AskedStart, cover: Cover, came_at: float, spend: Spend
 ) -> HostSession | Reason | Throttled:
     try:
         try:
-            person, session = await _admit(gateway, host, asked, cover)
+            person, session = await _admit(gateway, host, asked, cover, spend)
         except psycopg.errors.UniqueViolation:  # another gateway has written a row of this request meanwhile
-            person, session = await _admit(gateway, host, asked, cover)
+            person, session = await _admit(gateway, host, asked, cover, spend)
     except UnknownOutcome:
         return Reason.TRY_AGAIN
     except DatabaseAway:
@@ -434,20 +445,24 @@ async def _start(
     return await made(gateway, session, person, came_at + asked.patience * (1 - LEAST_LEFT))
 
 
+Spend = Callable[[Connection], None]
 Cover = Callable[[Gateway, Host, AskedStart], Awaitable[Union[HostSession, None]]]
 """Finds the session of a start that needs no phone, since the login begins in another one; None if the phone has to be
 asked. It waits for other hosts, and no row is locked meanwhile."""
 
 
 async def _admit(
-    gateway: Gateway, host: str, asked: AskedStart, cover: Cover | None
+    gateway: Gateway, host: str, asked: AskedStart, cover: Cover | None, spend: Spend
 ) -> tuple[Person | None, HostSession | Reason | Throttled]:
     async with gateway.database.transaction() as connection:
+        spend(connection)
         person, found = await _admitted(gateway, connection, host, asked, by_phone=cover is None)
     if not isinstance(found, Host):
         return person, found
     child = None if cover is None else await cover(gateway, found, asked)
-    return await _admit(gateway, host, asked, None) if child is None else (None, child)
+    if child is not None:
+        return None, child
+    return await _admit(gateway, host, asked, None, lambda _: None)
 
 
 async def _admitted(
@@ -471,13 +486,10 @@ async def _admitted(
         )
         return None, Reason.HOST_THROTTLED
 
-    before = None
-    if read["turn"]["person"] is None and read["person"]["name"] is not None:
-        before = await turns.locked(connection, asked.person)  # before the host is, as everywhere
     person = await allowed(gateway, connection, host, asked.machine, asked.person, read["person"])
     if isinstance(person, Reason):
         return await refused(person)
-    before = before or turns.Turns.of(read["turn"], person.name)
+    before = turns.Turns.of(read["turn"], person.name)
     if read["session"]["id"] is not None:
         return None, await _repeated(gateway, connection, host, read["session"], asked)
     # A second person who is bypassed lets nobody else in. Without an id, the answer could not say for what it is.
@@ -522,7 +534,7 @@ async def _read(connection: Connection, host: str, asked: AskedStart) -> Mapping
         connection,
         f"""
         SELECT NULL AS "host:", host.*, NULL AS "person:", person.*, NULL AS "session:", session.*,
-            NULL AS "turn:", turn.person, turn.state, {turns.NOW} AS now,
+            NULL AS "turn:", {turns.COLUMNS},
             NULL AS "counted:",
             EXISTS (SELECT 1 FROM bypass WHERE bypass.person = %s AND ends_at > now()) AS bypassed,
             (SELECT count(*) FROM session WHERE session.host_name = host.name AND session.person = %s
@@ -773,11 +785,20 @@ async def _written(
         await _over(gateway, connection, session, RequestResult.NOT_SENT)
     elif error:
         await _over(gateway, connection, session, RequestResult.FAILED, held)
-    locked = await _locked(gateway, connection, session.id)
+    row, person_row, host_row, turn = await together(
+        connection,
+        (_LOCKED, session.id),
+        ("SELECT * FROM person WHERE name = %s", session.person),
+        ("SELECT * FROM host WHERE id = %s", session.host),
+        ("SELECT (state->>'lost')::float8 AS lost FROM turn WHERE person = %s", session.person),
+    )
+    locked = _verified(gateway, row, session.id)
     before = _of(gateway, locked)
     if before.state is not State.STARTING:
         return before  # it was given up meanwhile
-    host, person, lost = await _host_and_person(gateway, connection, session)
+    host = None if host_row is None else hosts.of(gateway, host_row, id=session.host)
+    person = None if person_row is None else people.of(gateway, person_row, name=session.person)
+    lost = (turn or {}).get("lost") or 0.0
     if columns["state"] == State.OPEN.value:
         if host is None or person is None or not person.active:
             columns = {"state": State.STARTING.value, "reason": Reason.UNKNOWN_USER.name}
@@ -790,8 +811,10 @@ async def _written(
     if columns["state"] != State.OPEN.value and before.status is not None:
         columns = {**columns, "status": Status.failed.name, "version": before.version + 1}
     written = await _change(gateway, connection, locked, **columns)
-    if written.state is State.OPEN:
+    if written.state is State.OPEN and written.status is not None:
         await gateway.leases.begin(connection, written.id)
+        on_the_phone: Any = partial(gateway.waiting.__setitem__, written.id, written.status)
+        connection.after_commit.append(on_the_phone)
         return written
     reason = written.reason or ""
     outcome = Reason[reason].outcome if reason in Reason.__members__ else Outcome.NO_DEVICE
@@ -802,25 +825,6 @@ async def _written(
         fields["refused"] = "start"
     await record(connection, written, outcome, **fields)
     return written
-
-
-async def _host_and_person(
-    gateway: Gateway, connection: Connection, session: HostSession
-) -> tuple[Host | None, Person | None, float]:
-    """Those of a session, as they are now, and when the person's phone was reported lost. Raises Tampered."""
-    row = await one(
-        connection,
-        'SELECT NULL AS "host:", host.*, NULL AS "person:", person.*, NULL AS "turn:",'
-        " (SELECT (state->>'lost')::float8 FROM turn WHERE turn.person = %s) AS lost FROM (SELECT) AS none"
-        " LEFT JOIN host ON host.id = %s LEFT JOIN person ON person.name = %s",
-        *(session.person, session.host, session.person),
-    )
-    host, person, turn = ({}, {}, {}) if row is None else (row["host"], row["person"], row["turn"])
-    return (
-        hosts.of(gateway, host, id=session.host) if host.get("id") is not None else None,
-        people.of(gateway, person, name=session.person) if person.get("name") is not None else None,
-        turn.get("lost") or 0.0,
-    )
 
 
 async def _end_quietly(gateway: Gateway, begun: Session, session: HostSession) -> None:
@@ -835,12 +839,12 @@ async def _end_quietly(gateway: Gateway, begun: Session, session: HostSession) -
 
 async def _over(
     gateway: Gateway, connection: Connection, session: HostSession, result: RequestResult, held: float = 0.0
-) -> turns.Turns:
+) -> None:
     """The next login of the person may have its turn, as soon as this transaction is committed, or `held` seconds
     later."""
     connection.after_commit.append(gateway.turn_over.set)
-    limits = gateway.settings.limits
-    return await turns.finish(connection, session.person, session.turn, result, limits, held)
+    before = await turns.locked(connection, session.person)
+    await turns.finish(connection, before, session.turn, result, gateway.settings.limits, held)
 
 
 # What comes later
@@ -937,7 +941,7 @@ async def begin_queued(
         "gateway": gateway.id,
         "version": queued["version"] + 1,
     }
-    return await _change(gateway, connection, {**queued, **columns})
+    return await _change(gateway, connection, queued, **columns)
 
 
 async def end_queued(
@@ -1068,14 +1072,22 @@ async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: i
     ringing: list[HostSession] = []
     over = None
     async with gateway.database.transaction() as connection:
-        if session.in_progress and not status.in_progress:
-            approved = RequestResult.FAILED if status.ended else RequestResult.APPROVED
-            over = await _over(gateway, connection, session, approved)
-        locked = await _locked(gateway, connection, session.id)
+        is_over = session.in_progress and not status.in_progress
+        if is_over:
+            turns.lock(connection, session.person)
+        turn, row, lease = await together(
+            connection, (turns.ROW, session.person), (_LOCKED, session.id), (leases.LOCKED, session.id)
+        )
+        if is_over and turn is not None:
+            over = turns.Turns.of(turn, session.person)
+            result = RequestResult.FAILED if status.ended else RequestResult.APPROVED
+            connection.after_commit.append(gateway.turn_over.set)
+            await turns.finish(connection, over, session.turn, result, gateway.settings.limits)
+        locked = _verified(gateway, row, session.id)
         before = _of(gateway, locked)
         if before.state is not State.OPEN or before.status is status:
             return before
-        if epoch is not None and not await gateway.leases.is_held(connection, session.id, epoch):
+        if epoch is not None and not gateway.leases.is_held(session.id, epoch, lease):
             raise _NotHeld(before)
         decided = before.in_progress and not status.in_progress
         if status.in_progress and not before.in_progress:

@@ -31,11 +31,12 @@ from pam_iampass.login.throttle import (
 END_SECONDS = 15.0
 """After its deadline, for a request to be ended: its turn is over then, whatever became of it."""
 _LATELY_DAYS = 30
-NOW = """extract(
-    epoch FROM greatest(clock_timestamp(), least(turn.changed_at, clock_timestamp() + interval '1 minute'))
-)::float8"""
-"""The time of a row, which does not go back: the clock of a standby that was promoted may be behind."""
-_ROW = f"SELECT person, state, {NOW} AS now FROM turn"  # noqa: S608
+COLUMNS = """turn.person, turn.state, extract(epoch FROM greatest(
+    clock_timestamp(), least(coalesce(turn.changed_at, '-infinity'), clock_timestamp() + interval '1 minute')
+))::float8 AS now"""
+"""Of a row, or of none. Its time does not go back: the clock of a standby that was promoted may be behind."""
+ROW = f"SELECT {COLUMNS} FROM (SELECT) AS none LEFT JOIN turn ON turn.person = %s"  # noqa: S608
+"""Of a person, who may have no turns."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,11 @@ class Turns:
 
     @classmethod
     def of(cls, row: Mapping[str, Any], person: str | None = None) -> Turns:
-        """Raises Tampered, also if it is not the row of this person."""
+        """Those in a row; for whom there is none, `person` has no turns. Raises Tampered, also if it is not the row of
+        this person."""
         try:
+            if person is not None and row["person"] is None:
+                return cls(person, ThrottleState(), row["now"])
             if person not in (None, row["person"]):
                 raise ValueError(person)
             datetime.fromtimestamp(row["now"], timezone.utc)
@@ -75,23 +79,15 @@ class Turns:
 
 
 def lock(connection: Connection, person: str) -> None:
-    """Lock the turns of a person, as `Connection.later`, also those of one for whom there is no row yet."""
+    """Lock the turns of a person with the next statement, until the transaction ends; there may be no row yet."""
     connection.take(Lock.TURNS, person)
-    # Or else what is old could be deleted meanwhile.
-    connection.later("SELECT 1 FROM turn WHERE person = %s FOR UPDATE", (person,))
 
 
 async def locked(connection: Connection, person: str) -> Turns:
     """The turns of a person, which nobody else changes until the transaction ends. Raises Tampered."""
-    statement = f"{_ROW} WHERE person = %s"
     lock(connection, person)
-    row = await one(connection, statement, person)
-    while row is None:
-        connection.later(
-            "INSERT INTO turn VALUES (%s, '{}', false, clock_timestamp()) ON CONFLICT DO NOTHING", (person,)
-        )
-        lock(connection, person)
-        row = await one(connection, statement, person)
+    row = await one(connection, ROW, person)
+    assert row is not None  # noqa: S101 - a row of nothing is joined
     return Turns.of(row, person)
 
 
@@ -101,8 +97,9 @@ async def write(connection: Connection, turns: Turns, state: ThrottleState) -> N
     state = replace(state, pending=(*turns.overdue, *state.pending))
     waits = any(not each.has_turn for each in state.pending)
     connection.later(
-        "UPDATE turn SET state = %s, waits = %s, changed_at = to_timestamp(%s) WHERE person = %s",
-        (Jsonb(asdict(state)), waits, turns.now, turns.person),
+        "INSERT INTO turn VALUES (%s, %s, %s, to_timestamp(%s)) ON CONFLICT (person) DO UPDATE"
+        " SET state = excluded.state, waits = excluded.waits, changed_at = excluded.changed_at",
+        (turns.person, Jsonb(asdict(state)), waits, turns.now),
     )
 
 
@@ -120,7 +117,7 @@ async def change(
 async def waiting(connection: Connection) -> list[Turns]:
     """The turns of all people for whom a login waits, without those in rows that cannot be read."""
     found = []
-    for row in await many(connection, f"{_ROW} WHERE waits"):
+    for row in await many(connection, f"SELECT {COLUMNS} FROM turn WHERE waits"):  # noqa: S608
         try:
             found.append(Turns.of(row))
         except Tampered:
@@ -238,15 +235,14 @@ def holding(state: ThrottleState, login: Pending, until: float) -> ThrottleState
 
 async def finish(
     connection: Connection,
-    person: str,
+    turns: Turns,
     ident: str,
     result: RequestResult,
     limits: LimitSettings,
     held: float = 0.0,
-) -> Turns:
+) -> None:
     """A request is on the phone no longer, or has never been: the next one may come, if need be after `held` seconds.
-    Returns the turns of before. Raises Tampered."""
-    turns = await locked(connection, person)
+    This transaction has locked the turns."""
     for login in turns.state.pending:
         if login.ident == ident:
             state = throttle.decided(turns.state, login, result, limits, turns.now)
@@ -254,7 +250,6 @@ async def finish(
                 holding(state, login, turns.now + held) if held else throttle.ended(state, login, turns.now)
             )
             await write(connection, turns, over)
-    return turns
 
 
 async def leave(connection: Connection, person: str, ident: str) -> None:

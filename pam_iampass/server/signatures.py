@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 from pam_iampass.client.call import AUTHENTICATION, TIMESTAMP, VERSION, signature_text
-from pam_iampass.server.messages import IncomingRequest, unauthorized
+from pam_iampass.server.messages import IncomingRequest, RefusedRequest, unauthorized
 
 WINDOW_SECONDS = 300.0
 """How far a timestamp may be off, in either direction."""
@@ -94,8 +94,13 @@ class SignatureCheck:
             allowed = f"{WINDOW_SECONDS:.0f} s are allowed"
             raise unauthorized("STALE_TIMESTAMP", f"the timestamp is {offset:+.0f} s off; {allowed}")
         if not await self.spend(credentials):
-            raise unauthorized("REPLAYED_NONCE", "this nonce was used before")
+            raise replayed()
         return credentials.client_id
+
+
+def replayed() -> RefusedRequest:
+    """The refusal of a request whose nonce was used before."""
+    return unauthorized("REPLAYED_NONCE", "this nonce was used before")
 
 
 class NoncesInMemory:

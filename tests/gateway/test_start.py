@@ -8,13 +8,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import psycopg
 import pytest
 
 from pam_iampass.gateway import database, hosts, restored, service, sessions
-from pam_iampass.gateway.database import Connection, many
+from pam_iampass.gateway.database import Connection, Lock, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus, Invite
 from pam_iampass.gateway.sessions import Reason, State
@@ -368,6 +368,18 @@ def test_a_nonce_is_good_once_over_all_gateways(
     assert len(sandbox.sessions) == 1
 
 
+def test_a_nonce_of_an_end_is_good_once(caller: HostCaller) -> None:
+    begun = caller.ask("alice").authentication
+    url = begun["logout_url"]
+    headers = {
+        **signed(begun["session_token"], begun["session_secret"], url),
+        "Content-Type": "application/json",
+    }
+    replies = [caller.send("POST", urlsplit(url).path, headers) for _ in range(2)]
+    assert [reply.status for reply in replies] == [200, 401]
+    assert replies[1].reason == "REPLAYED_NONCE"
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("call", ["add_users", "delete_users", "lost_user_mobile_device/alice"])
 def test_a_host_manages_nobody(caller: HostCaller, sandbox: Sandbox, method: str, call: str) -> None:
@@ -418,7 +430,11 @@ def test_one_host_leaves_others_half_of_the_calls(conninfo: str, sandbox: Sandbo
         caller = HostCaller(running, timeout=1.0)
         with pytest.raises(TimeoutError):
             caller.ask("alice")
-        assert reason_of(caller.ask("bob")) == "HOST_THROTTLED"
+        target = f"/authentication/authenticate_user/{HOST}/bob"
+        headers = {**caller.application(target), "Content-Type": "application/json"}
+        assert reason_of(caller.send("POST", target, headers, b"{}")) == "HOST_THROTTLED"
+        # Nor is it made later for who replays it.
+        assert caller.send("POST", target, headers, b"{}").reason == "REPLAYED_NONCE"
         running.application_id = OTHER
         assert caller.ask("bob").status == 202
 
@@ -589,7 +605,7 @@ def test_the_turns_of_a_person_are_locked_before_a_host_is(
     """Two starts that lock both the other way round would wait for each other."""
     with ThreadPoolExecutor(1) as pool, psycopg.connect(conninfo) as other:
         # Another start of alice, which is not committed yet; its next step may lock the host.
-        other.execute("INSERT INTO turn VALUES ('alice', '{}', false, now())")
+        other.execute("SELECT pg_advisory_xact_lock(%s, hashtext('alice'))", (Lock.TURNS.value,))
         first = pool.submit(caller.ask, "alice", machine=MACHINE)
         waits = (
             "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -687,7 +703,9 @@ def test_no_phone_rings_for_a_login_that_has_given_up_while_a_commit_waited_for_
             waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE %s"
             wait_until(lambda: gateway_server.rows(waits, "%"), "the settings are not read")
             start = pool.submit(caller.ask, "alice", timeout="2")
-            wait_until(lambda: gateway_server.rows(waits, "INSERT INTO nonce %"), "the start does not wait")
+            wait_until(
+                lambda: gateway_server.rows(waits, 'INSERT INTO "session" %'), "the start does not wait"
+            )
             time.sleep(2.0)
         assert start.result().authentication["reason"] == "TRY_AGAIN"
     assert sandbox.sessions == ()
