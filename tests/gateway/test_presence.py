@@ -27,7 +27,7 @@ from tests.gateway.test_host_sessions import approved
 from tests.gateway.test_joined_host import host
 from tests.gateway.test_kept_at_gateway import agent, ask, changed, id_of, log_in
 from tests.sandbox.signer import Reply
-from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
+from tests.support.gateway import HOST, HostCaller, RunningGateway, looks, new_request_id, settings_for
 from tests.support.gateway_process import GatewayProcess
 from tests.support.sandbox import Hang, Sandbox
 from tests.support.sessions import Keeping
@@ -54,11 +54,11 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def make(conninfo: str, sandbox: Sandbox, tmp_path: Path) -> Callable[..., RunningGateway]:
-    """Makes a gateway that polls each approved session once a second. Groups can be changed."""
+def make(conninfo: str, sandbox: Sandbox, tmp_path: Path) -> Callable[[], RunningGateway]:
+    """Makes a gateway that polls each approved session once a second."""
 
-    def made(**groups: GroupSettings) -> RunningGateway:
-        running = RunningGateway(settings_for(conninfo, sandbox, tmp_path, groups={**GROUPS, **groups}))
+    def made() -> RunningGateway:
+        running = RunningGateway(settings_for(conninfo, sandbox, tmp_path, groups=GROUPS))
         running.check = 1.0
         return running
 
@@ -66,39 +66,77 @@ def make(conninfo: str, sandbox: Sandbox, tmp_path: Path) -> Callable[..., Runni
 
 
 @pytest.fixture
-def gateway(make: Callable[..., RunningGateway]) -> Iterator[RunningGateway]:
-    """With a bastion, and two hosts that it covers, of which the first is this object's."""
+def gateway(make: Callable[[], RunningGateway]) -> Iterator[RunningGateway]:
     with make() as running:
-        populate(running)
+        running.populate()
+        running.add_person(ME, "token-at-the-gateway")
+        running.rows("DELETE FROM host")
+        for id, group in ((HOST, "servers"), (OTHER, "servers"), (BASTION, "bastion"), (FURTHER, "further")):
+            running.add_host(id, group=group)
         yield running
 
 
-def populate(running: RunningGateway) -> None:
-    running.populate()
-    running.add_person(ME, "token-at-the-gateway")
-    running.rows("DELETE FROM host")
-    for id, group in ((HOST, "servers"), (OTHER, "servers"), (BASTION, "bastion"), (FURTHER, "further")):
-        running.add_host(id, group=group)
+class Fleet:
+    """A gateway, a bastion and the hosts that its logins cover, and alice, who logs in on them."""
+
+    def __init__(self, gateway: RunningGateway, sandbox: Sandbox, pool: ThreadPoolExecutor) -> None:
+        self.gateway, self.sandbox, self._pool = gateway, sandbox, pool
+        self.caller, self.other = at(gateway, HOST), at(gateway, OTHER)
+        self.bastion, self.further = at(gateway, BASTION), at(gateway, FURTHER)
+
+    def change_groups(self, **groups: GroupSettings) -> None:
+        gateway = self.gateway.gateway
+        gateway.settings = replace(gateway.settings, groups={**GROUPS, **groups})
+
+    def approved(self, there: HostCaller | None = None, person: str = "alice") -> Any:
+        """A session that is active, on the bastion unless another host is given."""
+        return approved(there or self.bastion, self.sandbox, person)
+
+    def starts(
+        self, connection: str = CONNECTION, caller: HostCaller | None = None, **more: str
+    ) -> Future[Any]:
+        """What a start is answered that says from where its login comes."""
+        ask = (caller or self.caller).ask
+        return self._pool.submit(lambda: ask("alice", connection=connection, **more).authentication)
+
+    def covered(
+        self,
+        parent: Any,
+        version: int = 2,
+        caller: HostCaller | None = None,
+        there: HostCaller | None = None,
+        **more: str,
+    ) -> Any:
+        """The session of a login that begins in this one, as the host `there` says."""
+        start = self.starts(caller=caller, **more)
+        question, _ = told(there or self.bastion, parent, version)
+        assert counts(confirm(there or self.bastion, question))
+        begun = start.result(30)
+        assert begun["session_status"] == "active", begun
+        return begun
+
+    def submit(self, *call: Any) -> Future[Any]:
+        """What a function returns, which waits."""
+        return self._pool.submit(*call)
+
+    @property
+    def rung(self) -> int:
+        """How often IAMPASS was asked to ask a phone."""
+        return [call.kind for call in self.sandbox.calls].count("start")
+
+    @property
+    def questions(self) -> list[dict[str, Any]]:
+        return self.gateway.rows("SELECT * FROM question")
+
+
+@pytest.fixture
+def fleet(gateway: RunningGateway, sandbox: Sandbox) -> Iterator[Fleet]:
+    with ThreadPoolExecutor() as pool:
+        yield Fleet(gateway, sandbox, pool)
 
 
 def at(gateway: RunningGateway, host: str) -> HostCaller:
     return HostCaller(Named(gateway, host))
-
-
-@pytest.fixture
-def caller(gateway: RunningGateway) -> HostCaller:
-    return at(gateway, HOST)
-
-
-@pytest.fixture
-def bastion(gateway: RunningGateway) -> HostCaller:
-    return at(gateway, BASTION)
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor() as found:
-        yield found
 
 
 Question = tuple[str, dict[str, str]]
@@ -125,132 +163,77 @@ def counts(reply: Reply) -> bool:
     return reply.json["counts"] is True
 
 
-def rings(sandbox: Sandbox) -> int:
-    return [call.kind for call in sandbox.calls].count("start")
-
-
-def starts(
-    pool: ThreadPoolExecutor, caller: HostCaller, connection: str = CONNECTION, **more: str
-) -> Future[Any]:
-    """What a start is answered that says from where its login comes."""
-    return pool.submit(lambda: caller.ask("alice", connection=connection, **more).authentication)
-
-
-def covered(
-    pool: ThreadPoolExecutor,
-    caller: HostCaller,
-    there: HostCaller,
-    parent: Any,
-    version: int = 2,
-    **more: str,
-) -> Any:
-    """The session of a login that begins in this one, as the host `there` says."""
-    start = starts(pool, caller, **more)
-    question, _ = told(there, parent, version)
-    assert counts(confirm(there, question))
-    begun = start.result(30)
-    assert begun["session_status"] == "active", begun
-    return begun
-
-
-def test_a_login_that_begins_in_an_approved_one_rings_no_phone(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-) -> None:
-    parent = approved(bastion, sandbox)
-    start = starts(pool, caller, "::ffff:192.0.2.7 40000 192.0.2.8 22", service="sshd", remote="192.0.2.7")
-    question, asked = told(bastion, parent)
+def test_a_login_that_begins_in_an_approved_one_rings_no_phone(fleet: Fleet) -> None:
+    parent = fleet.approved()
+    start = fleet.starts("::ffff:192.0.2.7 40000 192.0.2.8 22", service="sshd", remote="192.0.2.7")
+    question, asked = told(fleet.bastion, parent)
     assert asked == {"session": id_of(parent), "connection": CONNECTION}
-    assert counts(confirm(bastion, question))
+    assert counts(confirm(fleet.bastion, question))
     begun = start.result(30)
     assert begun["authenticated"]
     assert begun["session_status"] == "active"
     said = begun["covered"]
     assert (said["host"], 0 <= said["age"] <= 5) == (f"name-of-{BASTION}", True)
     assert (begun["wait"], begun["version"]) == (10, 1)
-    assert rings(sandbox) == 1
+    assert fleet.rung == 1
     assert metrics.REGISTRY.get_sample_value("iampass_gateway_starts_total", {"answer": "covered"})
-    child = gateway.session(begun)
+    child = fleet.gateway.session(begun)
     assert (child.parent, child.approved, child.upstream) == (UUID(id_of(parent)), False, None)
-    assert child.expires_at <= gateway.session(parent).expires_at
-    assert caller.poll(begun) == "active"
-    record = gateway.records[-1]
+    assert child.expires_at <= fleet.gateway.session(parent).expires_at
+    assert fleet.caller.poll(begun) == "active"
+    record = fleet.gateway.records[-1]
     assert (record["outcome"], record["host"], record["person"]) == ("covered", f"name-of-{HOST}", "alice")
     assert record["reason"] == f"by the session {id_of(parent)} on name-of-{BASTION}"
     assert (record["ssh_connection"], record["service"]) == (CONNECTION, "sshd")
 
 
-def test_a_host_that_says_no_has_the_phone_asked(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-) -> None:
-    parent = approved(bastion, sandbox)
-    start = starts(pool, caller)
-    question, _ = told(bastion, parent)
-    assert counts(confirm(bastion, question, "no"))
+def test_a_host_that_says_no_has_the_phone_asked(fleet: Fleet) -> None:
+    parent = fleet.approved()
+    start = fleet.starts()
+    question, _ = told(fleet.bastion, parent)
+    assert counts(confirm(fleet.bastion, question, "no"))
     begun = start.result(30)
     assert (begun["session_status"], "covered" in begun) == ("pending", False)
-    assert rings(sandbox) == 2
+    assert fleet.rung == 2
 
 
-def asked_at_all(gateway: RunningGateway) -> str:
+def asked_at_all(fleet: Fleet) -> str:
     """The id of the only question, whether there is time left to answer it or not."""
     ((id,),) = wait_until(
-        lambda: [tuple(row.values()) for row in gateway.rows("SELECT id FROM question")], "none"
+        lambda: [tuple(row.values()) for row in fleet.gateway.rows("SELECT id FROM question")], "none"
     )
     return str(id)
 
 
-def test_without_an_answer_in_time_the_phone_is_asked(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    approved(bastion, sandbox)
+def test_without_an_answer_in_time_the_phone_is_asked(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet.approved()
     monkeypatch.setattr(presence, "ANSWER_SECONDS", 1)
-    start = starts(pool, caller)
-    question = asked_at_all(gateway)
+    start = fleet.starts()
+    question = asked_at_all(fleet)
     assert start.result(30)["session_status"] == "pending"
-    time.sleep(1.0)
-    assert not counts(confirm(bastion, question)), "too late"
+    over = "SELECT 1 FROM question WHERE asked_at < now() - interval '1 second'"
+    wait_until(lambda: fleet.gateway.rows(over), "its time is not over")
+    assert not counts(confirm(fleet.bastion, question)), "too late"
 
 
-def test_iampass_has_no_longer_to_answer_than_hosts(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    approved(bastion, sandbox)
+def test_iampass_has_no_longer_to_answer_than_hosts(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet.approved()
     time.sleep(sessions.FRESH_SECONDS)
-    sandbox.misbehave("poll", Hang(), times=None)
+    fleet.sandbox.misbehave("poll", Hang(), times=None)
     monkeypatch.setattr(presence, "ANSWER_SECONDS", 3)
     monkeypatch.setattr(sessions, "POLL_SECONDS", 60.0)
-    start = starts(pool, caller)
-    confirm(bastion, asked_at_all(gateway))
+    start = fleet.starts()
+    confirm(fleet.bastion, asked_at_all(fleet))
     assert start.result(30)["session_status"] == "pending"
 
 
-def test_iampass_is_asked_at_that_moment(
-    caller: HostCaller, bastion: HostCaller, sandbox: Sandbox, pool: ThreadPoolExecutor
-) -> None:
-    parent = approved(bastion, sandbox)
-    start = starts(pool, caller)
-    question, _ = told(bastion, parent)
-    sandbox.walk_away("token-of-alice")
+def test_iampass_is_asked_at_that_moment(fleet: Fleet) -> None:
+    parent = fleet.approved()
+    start = fleet.starts()
+    question, _ = told(fleet.bastion, parent)
+    fleet.sandbox.walk_away("token-of-alice")
     time.sleep(sessions.FRESH_SECONDS)
-    confirm(bastion, question)
+    confirm(fleet.bastion, question)
     assert start.result(30)["session_status"] == "pending"
 
 
@@ -288,54 +271,48 @@ def tamper(statement: str) -> Change:
     ],
 )
 def test_nobody_is_asked_who_may_not_cover_it(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    change: Change | None,
-    more: dict[str, str],
+    fleet: Fleet, change: Change | None, more: dict[str, str]
 ) -> None:
-    parent = bastion.ask("alice", methods="device").authentication
-    sandbox.approve(sandbox.wait_for_request("token-of-alice"))
-    assert bastion.answer(parent) == "active"
+    parent = fleet.bastion.ask("alice", methods="device").authentication
+    fleet.sandbox.approve(fleet.sandbox.wait_for_request("token-of-alice"))
+    assert fleet.bastion.answer(parent) == "active"
     if change is not None:
-        change(gateway, gateway.session(parent))
-    begun = caller.ask("alice", **{"connection": CONNECTION, "methods": "device", **more}).authentication
+        change(fleet.gateway, fleet.gateway.session(parent))
+    begun = fleet.caller.ask(
+        "alice", **{"connection": CONNECTION, "methods": "device", **more}
+    ).authentication
     assert begun["session_status"] == "pending"
-    assert gateway.rows("SELECT * FROM question") == []
+    assert fleet.questions == []
 
 
 def test_nobody_is_asked_about_another_person_or_for_a_client_that_does_not_know_such_sessions(
-    gateway: RunningGateway, caller: HostCaller, bastion: HostCaller, sandbox: Sandbox
+    fleet: Fleet,
 ) -> None:
-    approved(bastion, sandbox)
-    of_bob = caller.ask("bob", connection=CONNECTION).authentication
-    of_client = caller.start("alice", f"?connection={CONNECTION.replace(' ', '+')}").authentication
+    fleet.approved()
+    of_bob = fleet.caller.ask("bob", connection=CONNECTION).authentication
+    of_client = fleet.caller.start("alice", f"?connection={CONNECTION.replace(' ', '+')}").authentication
     assert of_bob["session_status"] == of_client["session_status"] == "pending"
-    assert gateway.rows("SELECT * FROM question") == []
+    assert fleet.questions == []
 
 
-def test_what_a_second_person_has_approved_covers_no_login_of_that_person(
-    gateway: RunningGateway, caller: HostCaller, bastion: HostCaller, sandbox: Sandbox
-) -> None:
-    of_bob = bastion.ask("alice", asker="bob").authentication
-    sandbox.approve(sandbox.wait_for_request("token-of-alice"))
-    assert bastion.answer(of_bob) == "active"
-    begun = caller.ask("alice", connection=CONNECTION).authentication
+def test_what_a_second_person_has_approved_covers_no_login_of_that_person(fleet: Fleet) -> None:
+    of_bob = fleet.bastion.ask("alice", asker="bob").authentication
+    fleet.sandbox.approve(fleet.sandbox.wait_for_request("token-of-alice"))
+    assert fleet.bastion.answer(of_bob) == "active"
+    begun = fleet.caller.ask("alice", connection=CONNECTION).authentication
     assert begun["session_status"] == "pending"
-    assert gateway.rows("SELECT * FROM question") == []
+    assert fleet.questions == []
 
 
-def test_a_host_does_not_cover_its_own_logins(gateway: RunningGateway, sandbox: Sandbox) -> None:
-    further = at(gateway, FURTHER)
-    approved(further, sandbox)
-    begun = further.ask("alice", connection=CONNECTION).authentication
+def test_a_host_does_not_cover_its_own_logins(fleet: Fleet) -> None:
+    fleet.approved(fleet.further)
+    begun = fleet.further.ask("alice", connection=CONNECTION).authentication
     assert begun["session_status"] == "pending"
-    assert gateway.rows("SELECT * FROM question") == []
+    assert fleet.questions == []
 
 
 def test_a_start_that_nothing_can_cover_costs_no_statement_more(
-    gateway: RunningGateway, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executed: list[object] = []
     execute = Connection.execute
@@ -349,7 +326,7 @@ def test_a_start_that_nothing_can_cover_costs_no_statement_more(
     numbers = []
     for person, more in (("alice", {}), ("bob", {"connection": CONNECTION})):
         executed.clear()
-        assert at(gateway, BASTION).ask(person, **more).authentication["session_status"] == "pending"
+        assert fleet.bastion.ask(person, **more).authentication["session_status"] == "pending"
         numbers.append(len(executed))
     assert numbers[0] == numbers[1] > 0
 
@@ -357,170 +334,123 @@ def test_a_start_that_nothing_can_cover_costs_no_statement_more(
 # Answers
 
 
-def test_a_host_answers_at_another_gateway(
-    make: Callable[..., RunningGateway],
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-) -> None:
-    parent = approved(bastion, sandbox)
+def test_a_host_answers_at_another_gateway(fleet: Fleet, make: Callable[[], RunningGateway]) -> None:
+    parent = fleet.approved()
     with make() as other:
         there = at(other, BASTION)
-        waits = pool.submit(told, there, parent)
+        waits = fleet.submit(told, there, parent)
         wait_until(lambda: len(other.gateway.held) == 1, "the call is not held")
-        start = starts(pool, caller)
+        start = fleet.starts()
         question, _ = waits.result(30)
         assert counts(confirm(there, question))
         assert start.result(30)["session_status"] == "active"
 
 
 def test_a_gateway_that_is_killed_before_the_answer_leaves_no_session_and_the_next_one_asks_again(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    conninfo: str,
-    sandbox: Sandbox,
-    tmp_path: Path,
-    pool: ThreadPoolExecutor,
+    fleet: Fleet, conninfo: str, tmp_path: Path
 ) -> None:
-    parent, id = approved(bastion, sandbox), new_request_id()
-    with GatewayProcess(conninfo, sandbox, tmp_path, covered_by=["bastion"]) as first:
-        lost = starts(pool, HostCaller(first), request_id=id)
-        question, _ = told(bastion, parent)
+    parent, id = fleet.approved(), new_request_id()
+    with GatewayProcess(conninfo, fleet.sandbox, tmp_path, covered_by=["bastion"]) as first:
+        lost = fleet.starts(caller=HostCaller(first), request_id=id)
+        question, _ = told(fleet.bastion, parent)
         first.kill()
     with pytest.raises(OSError):  # noqa: PT011 - it has hung up
         lost.result(30)
-    again = starts(pool, caller, request_id=id)
-    other, _ = told(bastion, parent, but=question)
-    assert counts(confirm(bastion, question)), "it is answered, and nobody waits for it"
-    time.sleep(0.5)
-    assert not again.done()
-    assert counts(confirm(bastion, other))
-    assert again.result(30)["session_status"] == "active"
-    assert len(gateway.rows("SELECT * FROM session WHERE parent IS NOT NULL")) == 1
-    assert rings(sandbox) == 1
+    again = fleet.starts(request_id=id)
+    other, _ = told(fleet.bastion, parent, but=question)
+    assert counts(confirm(fleet.bastion, question)), "it is answered, and nobody waits for it"
+    assert counts(confirm(fleet.bastion, other, "no"))
+    assert again.result(30)["session_status"] == "pending"
+    assert fleet.gateway.rows("SELECT * FROM session WHERE parent IS NOT NULL") == []
+    assert fleet.rung == 2
 
 
-def test_a_repeat_has_the_same_session(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-) -> None:
-    parent, id = approved(bastion, sandbox), new_request_id()
-    begun = covered(pool, caller, bastion, parent, request_id=id)
-    again = caller.ask("alice", id, connection=CONNECTION).authentication
+def test_a_repeat_has_the_same_session(fleet: Fleet) -> None:
+    parent, id = fleet.approved(), new_request_id()
+    begun = fleet.covered(parent, request_id=id)
+    again = fleet.caller.ask("alice", id, connection=CONNECTION).authentication
     first, second = (each["covered"].pop("nonce") for each in (begun, again))
     assert again == begun
     assert first != second, "each answer names its request"
-    other = covered(pool, at(gateway, OTHER), bastion, parent, request_id=id, connection=LATER)
-    assert at(gateway, OTHER).end(other) is True
-    ended = at(gateway, OTHER).ask("alice", id, connection=LATER).authentication
+    other = fleet.covered(parent, caller=fleet.other, request_id=id, connection=LATER)
+    assert fleet.other.end(other) is True
+    ended = fleet.other.ask("alice", id, connection=LATER).authentication
     assert (ended["authenticated"], ended["reason"]) == (False, "TRY_AGAIN")
-    gateway.rows("DELETE FROM session WHERE parent IS NULL")
-    again = caller.ask("alice", id, connection=CONNECTION).authentication
+    fleet.gateway.rows("DELETE FROM session WHERE parent IS NULL")
+    again = fleet.caller.ask("alice", id, connection=CONNECTION).authentication
     assert (again["authenticated"], again["reason"]) == (False, "TRY_AGAIN")
-    assert rings(sandbox) == 1
+    assert fleet.rung == 1
 
 
-def test_an_answer_counts_once_and_cannot_be_told_again(
-    caller: HostCaller, bastion: HostCaller, sandbox: Sandbox, pool: ThreadPoolExecutor
-) -> None:
-    parent = approved(bastion, sandbox)
-    start = starts(pool, caller)
-    question, _ = told(bastion, parent)
-    assert [counts(confirm(bastion, question, each)) for each in ("no", "yes")] == [True, False]
+def test_an_answer_counts_once_and_cannot_be_told_again(fleet: Fleet) -> None:
+    parent = fleet.approved()
+    start = fleet.starts()
+    question, _ = told(fleet.bastion, parent)
+    assert [counts(confirm(fleet.bastion, question, each)) for each in ("no", "yes")] == [True, False]
     assert start.result(30)["session_status"] == "pending"
-    sandbox.deny(sandbox.wait_for_request("token-of-alice"))
-    again = starts(pool, caller)
-    told(bastion, parent)
-    assert not counts(confirm(bastion, question)), "of an earlier login"
-    other, _ = told(bastion, parent)
-    assert counts(confirm(bastion, other, "no"))
+    fleet.sandbox.deny(fleet.sandbox.wait_for_request("token-of-alice"))
+    again = fleet.starts()
+    told(fleet.bastion, parent)
+    assert not counts(confirm(fleet.bastion, question)), "of an earlier login"
+    other, _ = told(fleet.bastion, parent)
+    assert counts(confirm(fleet.bastion, other, "no"))
     assert again.result(30)["session_status"] == "pending"
 
 
-def test_no_other_host_is_asked_or_answers(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-) -> None:
-    parent = approved(bastion, sandbox)
-    start = starts(pool, caller)
-    question, _ = told(bastion, parent)
-    for other in (caller, at(gateway, OTHER)):
+def test_no_other_host_is_asked_or_answers(fleet: Fleet) -> None:
+    parent = fleet.approved()
+    start = fleet.starts()
+    question, _ = told(fleet.bastion, parent)
+    for other in (fleet.caller, fleet.other):
         assert ask(other, {}, wait=0).json["questions"] == {}
         assert not counts(confirm(other, question))
-    gateway.change_host(BASTION, status=HostStatus.SUSPENDED)
-    assert confirm(bastion, question).reason == "HOST_SUSPENDED"
-    gateway.change_host(BASTION, status=HostStatus.ACTIVE)
-    assert counts(confirm(bastion, question, "no"))
+    fleet.gateway.change_host(BASTION, status=HostStatus.SUSPENDED)
+    assert confirm(fleet.bastion, question).reason == "HOST_SUSPENDED"
+    fleet.gateway.change_host(BASTION, status=HostStatus.ACTIVE)
+    assert counts(confirm(fleet.bastion, question, "no"))
     assert start.result(30)["session_status"] == "pending"
 
 
-def test_who_writes_to_the_database_answers_for_nobody(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-) -> None:
-    parent = approved(bastion, sandbox)
-    start = starts(pool, caller)
-    told(bastion, parent)
-    gateway.rows("UPDATE question SET answer = true")
+def test_who_writes_to_the_database_answers_for_nobody(fleet: Fleet) -> None:
+    parent = fleet.approved()
+    start = fleet.starts()
+    told(fleet.bastion, parent)
+    fleet.gateway.rows("UPDATE question SET answer = true")
     assert start.result(30)["session_status"] == "pending"
-    assert any(each["kind"] == "alert" and "question" in each["reason"] for each in gateway.records)
-    gateway.rows(
+    assert any(each["kind"] == "alert" and "question" in each["reason"] for each in fleet.gateway.records)
+    fleet.gateway.rows(
         "UPDATE session SET parent = %s, status = 'active' WHERE host = %s", UUID(id_of(parent)), HOST
     )
 
     def is_known() -> bool:
         """While it was seen on the phone within a second, it is said to be there, and nothing else."""
-        reply = caller.session("GET", start.result(), "status_url")
+        reply = fleet.caller.session("GET", start.result(), "status_url")
         return reply.status != 404 and reply.authentication["session_status"] == "pending"
 
     wait_until(lambda: not is_known(), "it is answered")
-    assert caller.session("GET", start.result(), "status_url").status == 404
+    assert fleet.caller.session("GET", start.result(), "status_url").status == 404
 
 
-def test_an_answer_from_another_machine_does_not_count(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-) -> None:
-    parent = approved(bastion, sandbox)
-    gateway.change_host(BASTION, machine="a" * 32)
-    start = starts(pool, caller)
-    question, _ = told(bastion, parent)
+def test_an_answer_from_another_machine_does_not_count(fleet: Fleet) -> None:
+    parent = fleet.approved()
+    fleet.gateway.change_host(BASTION, machine="a" * 32)
+    start = fleet.starts()
+    question, _ = told(fleet.bastion, parent)
     for more in ("", "&machine=" + "b" * 32):
-        assert not counts(confirm(bastion, question, more=more))
-    assert gateway.records[-1]["reason"] == "another machine uses the credential of this host"
-    assert counts(confirm(bastion, question, more="&machine=" + "a" * 32))
+        assert not counts(confirm(fleet.bastion, question, more=more))
+    assert fleet.gateway.records[-1]["reason"] == "another machine uses the credential of this host"
+    assert counts(confirm(fleet.bastion, question, more="&machine=" + "a" * 32))
     assert start.result(30)["session_status"] == "active"
 
 
 @pytest.mark.parametrize(("question", "answer"), [("x", "yes"), (str(uuid4()), "maybe")])
-def test_what_is_no_answer_is_refused(bastion: HostCaller, question: str, answer: str) -> None:
-    assert confirm(bastion, question, answer).reason == "BAD_ANSWER"
+def test_what_is_no_answer_is_refused(fleet: Fleet, question: str, answer: str) -> None:
+    assert confirm(fleet.bastion, question, answer).reason == "BAD_ANSWER"
 
 
 @pytest.mark.parametrize("what", ["session", "person", "host", "bastion"])
 def test_what_ends_or_changes_before_the_session_is_written_leaves_none(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-    monkeypatch: pytest.MonkeyPatch,
-    what: str,
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """IAMPASS says that it is active, and then it ends."""
     asked = sessions.ask
@@ -538,137 +468,104 @@ def test_what_ends_or_changes_before_the_session_is_written_leaves_none(
                 await hosts.change(inner, connection, id, status=HostStatus.SUSPENDED)
         return found
 
-    parent = approved(bastion, sandbox)
+    parent = fleet.approved()
     monkeypatch.setattr(sessions, "ask", ask_and_change)
-    start = starts(pool, caller)
-    question, _ = told(bastion, parent)
-    assert counts(confirm(bastion, question))
+    start = fleet.starts()
+    question, _ = told(fleet.bastion, parent)
+    assert counts(confirm(fleet.bastion, question))
     assert "covered" not in start.result(30)
-    assert gateway.rows("SELECT * FROM session WHERE parent IS NOT NULL") == []
+    assert fleet.gateway.rows("SELECT * FROM session WHERE parent IS NOT NULL") == []
 
 
-def test_a_host_that_nobody_has_admitted_covers_nothing(
-    gateway: RunningGateway, caller: HostCaller, bastion: HostCaller, sandbox: Sandbox
-) -> None:
+def test_a_host_that_nobody_has_admitted_covers_nothing(fleet: Fleet) -> None:
     """It has joined before its group demanded that."""
-    approved(bastion, sandbox)
-    gateway.change_host(BASTION, admitted=False)
-    assert caller.ask("alice", connection=CONNECTION).authentication["session_status"] == "pending"
-    assert gateway.rows("SELECT * FROM question") == []
+    fleet.approved()
+    fleet.gateway.change_host(BASTION, admitted=False)
+    assert fleet.caller.ask("alice", connection=CONNECTION).authentication["session_status"] == "pending"
+    assert fleet.questions == []
 
 
-def test_a_connection_is_one_login(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-) -> None:
+def test_a_connection_is_one_login(fleet: Fleet) -> None:
     """A host that has heard of a connection to another one says that it leads to itself."""
-    parent = approved(bastion, sandbox)
-    begun = covered(pool, caller, bastion, parent)
-    start = starts(pool, at(gateway, OTHER), "::ffff:192.0.2.7 40000 192.0.2.8 22")
-    question, _ = told(bastion, parent)
-    assert counts(confirm(bastion, question))
+    parent = fleet.approved()
+    begun = fleet.covered(parent)
+    start = fleet.starts("::ffff:192.0.2.7 40000 192.0.2.8 22", fleet.other)
+    question, _ = told(fleet.bastion, parent)
+    assert counts(confirm(fleet.bastion, question))
     again = start.result(30)
     assert again["session_status"] == "pending"
-    assert caller.end(begun) is True
-    at(gateway, OTHER).end(again)
+    assert fleet.caller.end(begun) is True
+    fleet.other.end(again)
     # Who has cut it off can have the bastion's end of it stay.
-    start = starts(pool, at(gateway, OTHER))
-    question, _ = told(bastion, parent, but=question)
-    assert counts(confirm(bastion, question))
+    start = fleet.starts(caller=fleet.other)
+    question, _ = told(fleet.bastion, parent, but=question)
+    assert counts(confirm(fleet.bastion, question))
     assert start.result(30)["session_status"] == "pending"
 
 
-def test_the_age_of_the_approval_is_that_of_the_phone(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-) -> None:
-    parent = approved(bastion, sandbox)
+def test_the_age_of_the_approval_is_that_of_the_phone(fleet: Fleet) -> None:
+    parent = fleet.approved()
     time.sleep(3.0)
-    assert 3 <= covered(pool, caller, bastion, parent)["covered"]["age"] <= 30
+    assert 3 <= fleet.covered(parent)["covered"]["age"] <= 30
 
 
-def test_a_host_asks_no_more_than_its_share(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    parent = approved(bastion, sandbox)
+def test_a_host_asks_no_more_than_its_share(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = fleet.approved()
     monkeypatch.setattr(presence, "QUESTIONS_A_MINUTE", 2)
     for port in (40001, 40002):
-        caller.end(covered(pool, caller, bastion, parent, connection=f"192.0.2.7 {port} 192.0.2.8 22"))
-    assert caller.ask("alice", connection=CONNECTION).authentication["session_status"] == "pending"
-    assert len(gateway.rows("SELECT * FROM question")) == 2
-    assert covered(pool, at(gateway, OTHER), bastion, parent)
+        fleet.caller.end(fleet.covered(parent, connection=f"192.0.2.7 {port} 192.0.2.8 22"))
+    assert fleet.caller.ask("alice", connection=CONNECTION).authentication["session_status"] == "pending"
+    assert len(fleet.questions) == 2
+    assert fleet.covered(parent, caller=fleet.other)
 
 
 def test_sessions_that_may_not_cover_it_keep_none_from_being_asked_about(
-    make: Callable[..., RunningGateway],
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-    monkeypatch: pytest.MonkeyPatch,
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "_MOST_CANDIDATES", 1)
-    with make(further=GroupSettings(covered_by=frozenset({"bastion", "servers"}))) as gateway:
-        populate(gateway)
-        gateway.add_host("h-eeeeeeeeeeee", group="servers")
-        bastion = at(gateway, BASTION)
-        parent = approved(bastion, sandbox)
-        covered(pool, at(gateway, HOST), bastion, parent)
-        of_bob = at(gateway, OTHER).ask("alice", asker="bob").authentication
-        sandbox.approve(sandbox.wait_for_request("token-of-alice"))
-        assert at(gateway, OTHER).answer(of_bob) == "active"
-        approved(at(gateway, "h-eeeeeeeeeeee"), sandbox)
-        gateway.change_host("h-eeeeeeeeeeee", admitted=False)
-        assert covered(pool, at(gateway, FURTHER), bastion, parent, connection="192.0.2.7 40001 192.0.2.9 22")
+    fleet.change_groups(further=GroupSettings(covered_by=frozenset({"bastion", "servers"})))
+    fleet.gateway.add_host("h-eeeeeeeeeeee", group="servers")
+    parent = fleet.approved()
+    fleet.covered(parent)
+    of_bob = fleet.other.ask("alice", asker="bob").authentication
+    fleet.sandbox.approve(fleet.sandbox.wait_for_request("token-of-alice"))
+    assert fleet.other.answer(of_bob) == "active"
+    fleet.approved(at(fleet.gateway, "h-eeeeeeeeeeee"))
+    fleet.gateway.change_host("h-eeeeeeeeeeee", admitted=False)
+    assert fleet.covered(parent, caller=fleet.further, connection="192.0.2.7 40001 192.0.2.9 22")
 
 
 # Further hosts
 
 
-def test_a_covered_login_covers_no_further_one(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-) -> None:
-    covered(pool, caller, bastion, approved(bastion, sandbox))
-    begun = at(gateway, FURTHER).ask("alice", connection="192.0.2.8 40001 192.0.2.9 22").authentication
+def test_a_covered_login_covers_no_further_one(fleet: Fleet) -> None:
+    fleet.covered(fleet.approved())
+    begun = fleet.further.ask("alice", connection="192.0.2.8 40001 192.0.2.9 22").authentication
     assert begun["session_status"] == "pending"
-    assert len(gateway.rows("SELECT * FROM question")) == 1
+    assert len(fleet.questions) == 1
 
 
-def test_it_does_if_its_group_says_so_and_all_end_with_the_first(
-    make: Callable[..., RunningGateway], sandbox: Sandbox, pool: ThreadPoolExecutor
-) -> None:
-    servers, further = (replace(GROUPS[name], covers_further=True) for name in ("servers", "further"))
-    with make(servers=servers, further=further) as gateway:
-        populate(gateway)
-        chain = [(at(gateway, BASTION), approved(at(gateway, BASTION), sandbox))]
-        ids = [HOST, FURTHER, *(f"h-{each * 12}" for each in "ef")]
-        for id in ids[2:]:
-            gateway.add_host(id, group="further")
-        for id in ids[:3]:
-            version = gateway.session(chain[-1][1]).version
-            chain.append((at(gateway, id), covered(pool, at(gateway, id), *chain[-1], version)))
-        start = starts(pool, at(gateway, ids[3]))
-        question, _ = told(*chain[-1], 1)
-        assert counts(confirm(chain[-1][0], question))
-        assert start.result(30)["session_status"] == "pending", "too far from the phone"
-        there, begun = chain[-1]
-        ends = pool.submit(ask, there, {id_of(begun): 1})
-        sandbox.close(1)
-        assert changed(ends.result(30)) == {id_of(begun): {"status": "closed", "version": 2}}
-        assert {each.poll(begun) for each, begun in chain} == {"closed"}
+def test_it_does_if_its_group_says_so_and_all_end_with_the_first(fleet: Fleet) -> None:
+    fleet.change_groups(
+        **{name: replace(GROUPS[name], covers_further=True) for name in ("servers", "further")}
+    )
+    chain = [(fleet.bastion, fleet.approved())]
+    ids = [HOST, FURTHER, *(f"h-{each * 12}" for each in "ef")]
+    for id in ids[2:]:
+        fleet.gateway.add_host(id, group="further")
+    for id in ids[:3]:
+        there, parent = chain[-1]
+        version, caller = fleet.gateway.session(parent).version, at(fleet.gateway, id)
+        chain.append((caller, fleet.covered(parent, version, caller, there)))
+    there, begun = chain[-1]
+    start = fleet.starts(caller=at(fleet.gateway, ids[3]))
+    question, _ = told(there, begun, 1)
+    assert counts(confirm(there, question))
+    assert start.result(30)["session_status"] == "pending", "too far from the phone"
+    ends = fleet.submit(ask, there, {id_of(begun): 1})
+    fleet.sandbox.close(1)
+    assert changed(ends.result(30)) == {id_of(begun): {"status": "closed", "version": 2}}
+    assert {each.poll(begun) for each, begun in chain} == {"closed"}
 
 
 # Its end
@@ -710,29 +607,21 @@ End = Callable[[RunningGateway, Any, Sandbox], object]
         ),
     ],
 )
-def test_no_session_outlives_the_one_that_covers_it(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-    end: End,
-    status: str,
-) -> None:
-    parent = approved(bastion, sandbox)
-    begun = covered(pool, caller, bastion, parent)
-    ends = pool.submit(ask, caller, {id_of(begun): 1})
-    wait_until(lambda: len(gateway.gateway.held) == 1, "the call is not held")
-    end(gateway, parent, sandbox)
+def test_no_session_outlives_the_one_that_covers_it(fleet: Fleet, end: End, status: str) -> None:
+    parent = fleet.approved()
+    begun = fleet.covered(parent)
+    ends = fleet.submit(ask, fleet.caller, {id_of(begun): 1})
+    wait_until(lambda: len(fleet.gateway.gateway.held) == 1, "the call is not held")
+    end(fleet.gateway, parent, fleet.sandbox)
     assert changed(ends.result(30)) == {id_of(begun): {"status": status, "version": 2}}
-    record = gateway.records[-1]
+    record = fleet.gateway.records[-1]
     if status != "walkaway":
-        assert caller.poll(begun) == status
+        assert fleet.caller.poll(begun) == status
         assert (record["host"], record["reason"]) == (f"name-of-{HOST}", status)
-        assert gateway.session(begun).state is State.ENDED
+        assert fleet.gateway.session(begun).state is State.ENDED
         return
-    back = pool.submit(ask, caller, {id_of(begun): 2})
-    sandbox.come_back("token-of-alice")
+    back = fleet.submit(ask, fleet.caller, {id_of(begun): 2})
+    fleet.sandbox.come_back("token-of-alice")
     assert changed(back.result(30)) == {id_of(begun): {"status": "active", "version": 3}}
 
 
@@ -746,25 +635,24 @@ def test_no_session_outlives_the_one_that_covers_it(
     ],
 )
 def test_who_writes_to_the_database_ends_no_covered_login(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-    statement: str,
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
-    begun = covered(pool, caller, bastion, approved(bastion, sandbox))
+    look = looks(monkeypatch, sessions, "follow_parents")
+    begun = fleet.covered(fleet.approved())
     # Rows that no gateway has written keep no genuine one from being looked at.
-    gateway.rows(
+    fleet.gateway.rows(
         "INSERT INTO session SELECT (forged).* FROM (SELECT jsonb_populate_record(session, jsonb_build_object("
         "'id', ('00000000-0000-4000-8000-' || lpad(number::text, 12, '0')), 'request_id', number::text)) AS forged"
         " FROM session, generate_series(1, 150) AS number WHERE parent IS NOT NULL) AS rows"
     )
-    gateway.rows(statement)
-    time.sleep(3 * presence._FOLLOW_SECONDS)
-    assert caller.session("GET", begun, "status_url").status == 503
-    assert (gateway.session(begun).state, gateway.session(begun).status) == (State.OPEN, Status.active)
-    assert any(record["kind"] == "alert" for record in gateway.records)
+    fleet.gateway.rows(statement)
+    look()
+    assert fleet.caller.session("GET", begun, "status_url").status == 503
+    assert (fleet.gateway.session(begun).state, fleet.gateway.session(begun).status) == (
+        State.OPEN,
+        Status.active,
+    )
+    assert any(record["kind"] == "alert" for record in fleet.gateway.records)
 
 
 @pytest.mark.parametrize(
@@ -779,89 +667,61 @@ def test_who_writes_to_the_database_ends_no_covered_login(
     ],
 )
 def test_a_poll_asks_about_the_parent_at_that_moment(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-    monkeypatch: pytest.MonkeyPatch,
-    end: End,
-    status: str,
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, end: End, status: str
 ) -> None:
-    parent = approved(bastion, sandbox)
-    begun = covered(pool, caller, bastion, parent)
+    parent = fleet.approved()
+    begun = fleet.covered(parent)
 
     async def never(_: Gateway) -> None:
         raise DatabaseAway("not now")
 
     monkeypatch.setattr(sessions, "follow_parents", never)
-    assert caller.poll(begun) == "active"
-    end(gateway, parent, sandbox)
+    assert fleet.caller.poll(begun) == "active"
+    end(fleet.gateway, parent, fleet.sandbox)
     time.sleep(sessions.FRESH_SECONDS)
-    assert caller.poll(begun) == status
+    assert fleet.caller.poll(begun) == status
 
 
-def test_its_own_time_ends_it_too(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-) -> None:
-    parent = approved(bastion, sandbox)
-    begun = covered(pool, caller, bastion, parent, duration_seconds="2")
-    assert changed(ask(caller, {id_of(begun): 1})) == {id_of(begun): {"status": "timeout", "version": 2}}
-    assert bastion.poll(parent) == "active"
+def test_its_own_time_ends_it_too(fleet: Fleet) -> None:
+    parent = fleet.approved()
+    begun = fleet.covered(parent, duration_seconds="2")
+    assert changed(ask(fleet.caller, {id_of(begun): 1})) == {
+        id_of(begun): {"status": "timeout", "version": 2}
+    }
+    assert fleet.bastion.poll(parent) == "active"
 
 
-def test_it_is_shown_below_the_session_that_covers_it(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-) -> None:
-    parent = approved(bastion, sandbox)
-    other = approved(at(gateway, OTHER), sandbox, "bob")
-    child = covered(pool, caller, bastion, parent)
-    found, _ = gateway.transaction(sessions.listing)
+def test_it_is_shown_below_the_session_that_covers_it(fleet: Fleet) -> None:
+    parent = fleet.approved()
+    other = fleet.approved(fleet.other, "bob")
+    child = fleet.covered(parent)
+    found, _ = fleet.gateway.transaction(sessions.listing)
     assert [str(each.id) for each, _, _ in found] == [id_of(parent), id_of(child), id_of(other)]
 
 
-def test_a_logout_ends_nothing_but_its_own_session(
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
-) -> None:
-    parent = approved(bastion, sandbox)
-    begun = covered(pool, caller, bastion, parent)
-    assert caller.end(begun) is True
-    assert caller.end(begun) is False
-    assert caller.poll(begun) == "closed"
-    assert bastion.poll(parent) == "active"
-    assert [each.open for each in sandbox.sessions] == [True]
-    assert "end" not in {call.kind for call in sandbox.calls}
+def test_a_logout_ends_nothing_but_its_own_session(fleet: Fleet) -> None:
+    parent = fleet.approved()
+    begun = fleet.covered(parent)
+    assert fleet.caller.end(begun) is True
+    assert fleet.caller.end(begun) is False
+    assert fleet.caller.poll(begun) == "closed"
+    assert fleet.bastion.poll(parent) == "active"
+    assert [each.open for each in fleet.sandbox.sessions] == [True]
+    assert "end" not in {call.kind for call in fleet.sandbox.calls}
 
 
 def test_no_gateway_polls_iampass_for_a_covered_session(
-    make: Callable[..., RunningGateway],
-    gateway: RunningGateway,
-    caller: HostCaller,
-    bastion: HostCaller,
-    sandbox: Sandbox,
-    pool: ThreadPoolExecutor,
+    fleet: Fleet, make: Callable[[], RunningGateway]
 ) -> None:
-    parent = approved(bastion, sandbox)
-    begun = covered(pool, caller, bastion, parent)
-    gateway.rows("DELETE FROM lease_holder")
+    parent = fleet.approved()
+    begun = fleet.covered(parent)
+    fleet.gateway.rows("DELETE FROM lease_holder")
     with make():
         wait_until(
-            lambda: gateway.rows("SELECT 1 FROM lease JOIN lease_holder ON id = holder"), "nobody polls"
+            lambda: fleet.gateway.rows("SELECT 1 FROM lease JOIN lease_holder ON id = holder"), "nobody polls"
         )
-        assert gateway.rows("SELECT session FROM lease") == [{"session": UUID(id_of(parent))}]
-        assert caller.poll(begun) == "active"
+        assert fleet.gateway.rows("SELECT session FROM lease") == [{"session": UUID(id_of(parent))}]
+        assert fleet.caller.poll(begun) == "active"
 
 
 # The agent of the host that is asked
@@ -872,7 +732,6 @@ def test_the_agent_answers_about_the_login_that_it_is_asked_about(
     gateway: RunningGateway,
     agent: Keeping,
     monkeypatch: pytest.MonkeyPatch,
-    pool: ThreadPoolExecutor,
     begins_there: bool,
 ) -> None:
     asked = []

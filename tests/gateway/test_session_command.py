@@ -15,7 +15,7 @@ from pam_iampass.gateway import presence
 from pam_iampass.gateway.settings import GroupSettings
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.gateway.test_codes import Named
-from tests.gateway.test_presence import covered
+from tests.gateway.test_presence import CONNECTION, confirm, counts, told
 from tests.support.gateway import HOST, HostCaller, RunningGateway, settings_for
 from tests.support.gateway_command import GatewayCommand
 from tests.support.sandbox import HttpStatus
@@ -78,7 +78,10 @@ def test_a_covered_login_is_shown_below_the_one_that_covers_it_and_recorded(
     parent = logged_in(place, first, "alice")
     logged_in(place, second, "bob")
     with ThreadPoolExecutor() as pool:
-        child = covered(pool, second, first, parent, service="sshd")
+        start = pool.submit(second.ask, "alice", connection=CONNECTION, service="sshd")
+        question, _ = told(first, parent)
+        assert counts(confirm(first, question))
+        child = start.result(30).authentication
     alice, covers, bob = place.told("session", "list")["sessions"]
     assert (alice["user"], alice["parent"], bob["parent"]) == ("alice", None, None)
     assert (covers["user"], covers["host"], covers["parent"]) == ("alice", f"name-of-{OTHER}", alice["id"])

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 from urllib.parse import urlencode
 
 import pytest
@@ -27,11 +27,20 @@ from pam_iampass.login import throttle
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.gateway.test_who_holds_what import put_back
 from tests.sandbox.signer import signed
-from tests.support.gateway import HOST, LIMITS, HostCaller, RunningGateway, new_request_id, settings_for
+from tests.support.gateway import (
+    HOST,
+    LIMITS,
+    HostCaller,
+    RunningGateway,
+    looks,
+    new_request_id,
+    settings_for,
+)
 from tests.support.gateway_process import GatewayProcess
 from tests.support.sandbox import Fault, Hang, HttpStatus, Junk, Reset, Sandbox, Slow
 
 OTHER = "h-bbbbbbbbbbbb"
+Look = Callable[[RunningGateway], None]
 ATTACKER, PERSON = "192.0.2.66", "198.51.100.7"
 
 
@@ -42,6 +51,18 @@ def ids(number: int) -> list[str]:
 @pytest.fixture
 def settings(conninfo: str, sandbox: Sandbox, tmp_path: Path) -> GatewaySettings:
     return settings_for(conninfo, sandbox, tmp_path)
+
+
+@pytest.fixture
+def look(monkeypatch: pytest.MonkeyPatch) -> Look:
+    """Waits until the only gateway has looked whose turn it is, and has called IAMPASS for that."""
+    whose_turn = looks(monkeypatch, turns, "waiting")
+
+    def wait(running: RunningGateway) -> None:
+        whose_turn()
+        until(lambda: not running.gateway.starts)
+
+    return wait
 
 
 def ask(running: RunningGateway, host: str, person: str = "alice", **parameters: str) -> Any:
@@ -303,7 +324,7 @@ def test_another_gateway_goes_on_when_one_dies_while_a_login_waits(
 
 
 def test_a_request_that_has_waited_rings_at_most_once_if_its_gateway_is_killed(
-    settings: GatewaySettings, conninfo: str, sandbox: Sandbox, tmp_path: Path
+    settings: GatewaySettings, conninfo: str, sandbox: Sandbox, tmp_path: Path, look: Look
 ) -> None:
     with several(settings, 1) as (running,):
         ask(running, HOST)
@@ -319,7 +340,7 @@ def test_a_request_that_has_waited_rings_at_most_once_if_its_gateway_is_killed(
         assert caller.state(waits)["session_status"] == "pending"
         assert "queued" not in caller.state(waits)
         later = ask(running, OTHER)
-        time.sleep(2 * queue._LOOK_SECONDS)
+        look(running)
         assert caller.state(later)["queued"] is True
         assert len(sandbox.sessions) == 1
         running.turn_is_over("alice")
@@ -360,7 +381,7 @@ def test_a_start_that_iampass_has_not_answered_holds_the_turn_as_long_as_its_log
 
 
 def test_a_login_that_has_given_up_while_it_waited_never_rings(
-    settings: GatewaySettings, sandbox: Sandbox
+    settings: GatewaySettings, sandbox: Sandbox, look: Look
 ) -> None:
     with several(settings, 1) as (running,):
         caller = HostCaller(running)
@@ -371,7 +392,7 @@ def test_a_login_that_has_given_up_while_it_waited_never_rings(
         assert caller.state(waits)["session_status"] == "closed"
         assert running.session(waits).version > version
         assert caller.end(first) is True
-        time.sleep(2 * queue._LOOK_SECONDS)
+        look(running)
         assert len(sandbox.sessions) == 1
         assert "cancelled" in [record.get("outcome") for record in running.records]
 
@@ -393,7 +414,7 @@ def test_a_repeat_of_a_start_that_waits_is_answered_as_the_first_one(
 
 
 def test_a_login_whose_time_is_over_before_its_turn_never_rings(
-    settings: GatewaySettings, sandbox: Sandbox
+    settings: GatewaySettings, sandbox: Sandbox, look: Look
 ) -> None:
     with several(settings, 1) as (running,):
         caller = HostCaller(running)
@@ -401,7 +422,7 @@ def test_a_login_whose_time_is_over_before_its_turn_never_rings(
         assert caller.answer(waits) == "timeout"
         assert caller.state(waits)["reason"] == "NO_TURN"
         assert caller.end(first) is True
-        time.sleep(2 * queue._LOOK_SECONDS)
+        look(running)
         assert len(sandbox.sessions) == 1
         assert running.records[0]["reason"] == "NO_TURN"
         assert running.records[0]["outcome"] == "throttled"
@@ -434,7 +455,7 @@ def test_a_login_that_waits_for_a_turn_that_is_not_written_any_more_is_ended(
 
 
 def test_an_old_login_that_is_put_back_with_a_turn_never_rings(
-    settings: GatewaySettings, sandbox: Sandbox, conninfo: str
+    settings: GatewaySettings, sandbox: Sandbox, conninfo: str, look: Look
 ) -> None:
     with several(settings, 1) as (running,):
         caller = HostCaller(running)
@@ -449,7 +470,7 @@ def test_an_old_login_that_is_put_back_with_a_turn_never_rings(
             running.rows(f"DELETE FROM {table} WHERE person = 'alice'")
             put_back(conninfo, table, {**row, "waits": True} if table == "turn" else row)
         until(lambda: running.session(waits).reason == "NO_TURN")
-        time.sleep(2 * queue._LOOK_SECONDS)
+        look(running)
     assert len(sandbox.sessions) == 1
 
 
@@ -539,7 +560,7 @@ def test_between_two_requests_is_a_pause(settings: GatewaySettings, sandbox: San
     ],
 )
 def test_turns_that_no_gateway_has_written_stop_no_gateway_and_have_nobody_asked(
-    settings: GatewaySettings, sandbox: Sandbox, state: str
+    settings: GatewaySettings, sandbox: Sandbox, state: str, look: Look
 ) -> None:
     with several(settings, 1) as (running,):
         begun = HostCaller(running).ask("bob").authentication
@@ -548,7 +569,7 @@ def test_turns_that_no_gateway_has_written_stop_no_gateway_and_have_nobody_asked
         ask(running, OTHER)
         written = state if state.startswith("(") else f"'{state}'::jsonb"
         running.rows(f"UPDATE turn SET state = {written} WHERE person = 'alice'")
-        time.sleep(2 * queue._LOOK_SECONDS)
+        look(running)
         assert HostCaller(running).ask("alice").status == 500
         assert HostCaller(running).poll(begun) == "pending"
         assert [session.user for session in sandbox.sessions].count("token-of-alice") == 1

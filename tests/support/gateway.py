@@ -13,10 +13,12 @@ from collections.abc import Awaitable, Coroutine
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Callable, TypeVar
 from urllib.parse import urlencode
 
 import psycopg
+import pytest
 import trustme
 from psycopg.rows import dict_row
 
@@ -34,6 +36,7 @@ from pam_iampass.sandbox.sandbox import ServingThread
 from pam_iampass.server.http import Dispatcher
 from tests.sandbox.signer import Reply, Server, Signer
 from tests.support.sandbox import Sandbox
+from tests.support.world import wait_until
 
 T = TypeVar("T")
 KEY = bytes(range(32))
@@ -243,6 +246,23 @@ class HostCaller(Signer[Server]):
                 return status
             time.sleep(0.1)
         raise TimeoutError
+
+
+def looks(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> Callable[[], None]:
+    """Count the calls of a coroutine function that the only gateway of a test makes each time it looks at something.
+    The function that is returned waits until it has looked once more, from the beginning to the end."""
+    function, begun = getattr(module, name), []
+
+    async def counted(*arguments: Any) -> Any:
+        begun.append(arguments)
+        return await function(*arguments)
+
+    def look() -> None:
+        before = len(begun)
+        wait_until(lambda: len(begun) >= before + 2, "the gateway does not look")
+
+    monkeypatch.setattr(module, name, counted)
+    return look
 
 
 def new_request_id() -> str:
