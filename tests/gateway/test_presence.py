@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 import pytest
@@ -689,6 +690,32 @@ def test_its_own_time_ends_it_too(fleet: Fleet) -> None:
         id_of(begun): {"status": "timeout", "version": 2}
     }
     assert fleet.bastion.poll(parent) == "active"
+
+
+def test_what_a_host_that_hangs_up_has_begun_is_found_by_a_repeat_or_ended_by_its_time(fleet: Fleet) -> None:
+    """As any session that is kept for a host that is gone."""
+    parent = fleet.approved()
+    begun = []
+    for caller, address, more in (
+        (fleet.caller, CONNECTION, {}),
+        (fleet.other, LATER, {"duration_seconds": "1"}),
+    ):
+        asked = {"request_id": new_request_id(), "connection": address, **more}
+        path = f"/authentication/authenticate_user/{caller.sandbox.application_id}/alice?{urlencode(asked)}"
+        connection = caller.connect()
+        headers = {**caller.application(path), "Content-Type": "application/json"}
+        connection.request("POST", path, b"{}", headers)
+        question, _ = told(fleet.bastion, parent)
+        connection.close()
+        assert counts(confirm(fleet.bastion, question))
+        begun.append((caller, asked))
+    children = "SELECT state, status FROM session WHERE parent IS NOT NULL ORDER BY expires_at"
+    ends = [{"state": "ended", "status": "timeout"}, {"state": "open", "status": "active"}]
+    wait_until(lambda: fleet.gateway.rows(children) == ends, "its time does not end it")
+    caller, asked = begun[0]
+    again = caller.ask("alice", **asked).authentication
+    assert (again["session_status"], caller.poll(again)) == ("active", "active")
+    assert fleet.rung == 1
 
 
 def test_it_is_shown_below_the_session_that_covers_it(fleet: Fleet) -> None:
