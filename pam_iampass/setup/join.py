@@ -197,6 +197,8 @@ def _authority(origin: Origin, fingerprint: str, seconds: float = _SECONDS) -> b
     found = base64.urlsafe_b64encode(hashlib.sha256(certificate).digest()).decode().rstrip("=")
     if not hmac.compare_digest(found, fingerprint):
         what = f"{origin.url} is no gateway of this name, or has another certificate authority than that of the invite"
-        remedy = "use the address that pam-iampass-gateway host invite prints; if it is right, another machine answers"
+        remedy = (
+            "use the address that host invite prints; if it is right, another machine answers in its name"
+        )
         raise SetupRefused(what, remedy)
     return ssl.DER_cert_to_PEM_cert(certificate).encode()

@@ -571,6 +571,17 @@ def test_a_host_does_not_leave_unless_the_gateway_was_told_or_by_force(server: P
     assert hosts_at(server) == ["web"]
 
 
+def test_a_host_whose_settings_are_wrong_leaves_only_by_force(server: Postgres) -> None:
+    succeeds("join", URL, invited(), "--name", "web")
+    write(ETC / "iampass.yaml", BEFORE.replace("45s", "never"))
+    now = contents()
+    assert "is not a duration" in fails("leave")
+    assert contents() == now
+    succeeds("leave", "--force")
+    assert not join.JOINED.exists()
+    assert hosts_at(server) == ["web"]
+
+
 def test_after_a_change_of_the_ca_a_host_leaves_by_force_and_joins_anew(server: Postgres) -> None:
     succeeds("join", URL, invited(), "--name", "web")
     # The host trusts the CA from before: another one than that of the gateway.
