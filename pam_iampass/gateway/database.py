@@ -100,8 +100,8 @@ class Connection(psycopg.AsyncConnection[DictRow]):
             cursor.nextset()
         return cursor
 
-    async def together(self, statements: Sequence[tuple[Query, Params]]) -> list[DictRow | None]:
-        """Execute statements one after the other, in one round trip; the first row of each."""
+    async def together(self, statements: Sequence[tuple[Query, Params]]) -> list[list[DictRow]]:
+        """Execute statements one after the other, in one round trip; the rows of each."""
         before, self._before = self._before, []
         cursor = self.cursor()
         await cursor.execute(b";".join((*before, *(self._whole(*each) for each in statements))))
@@ -109,7 +109,7 @@ class Connection(psycopg.AsyncConnection[DictRow]):
             cursor.nextset()
         found = []
         for _ in statements:
-            found.append(await cursor.fetchone())
+            found.append(await cursor.fetchall())
             cursor.nextset()
         return found
 
@@ -628,9 +628,18 @@ async def one(connection: Connection, statement: str, *values: object) -> DictRo
     return await cursor.fetchone()
 
 
-async def together(connection: Connection, *statements: tuple[object, ...]) -> list[DictRow | None]:
-    """As `one`, for several statements, each with its values, which see what those before have waited for."""
+Statement = tuple[object, ...]
+"""A SELECT, and its values."""
+
+
+async def together(connection: Connection, *statements: Statement) -> list[list[DictRow]]:
+    """As `many`, for several statements, which see what those before have waited for."""
     return await connection.together([(str(query).encode(), values) for query, *values in statements])
+
+
+async def each_one(connection: Connection, *statements: Statement) -> list[DictRow | None]:
+    """As `one`, for several statements, which see what those before have waited for."""
+    return [rows[0] if rows else None for rows in await together(connection, *statements)]
 
 
 async def many(connection: Connection, statement: str, *values: object) -> list[DictRow]:

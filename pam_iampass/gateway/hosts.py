@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from pam_iampass.config.value_types import Network
-from pam_iampass.gateway.database import Connection, insert, many, one, replace
+from pam_iampass.gateway.database import Connection, Statement, each_one, insert, many, one, replace
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 
@@ -75,8 +75,18 @@ async def find(gateway: Gateway, connection: Connection, id: str) -> Host | None
 
     The same query sees whether the database has become an older one.
     """
+    (row,) = await each_one(connection, wanted(gateway, id))
+    return found(gateway, row, id)
+
+
+def wanted(gateway: Gateway, id: str) -> Statement:
+    """The statement for the host with this id, which `found` reads."""
     statement = f"SELECT host.*, {IS_OLDER} AS older FROM host WHERE host.id = %s"  # noqa: S608
-    row = await one(connection, statement, *how_far(gateway), id)
+    return statement, *how_far(gateway), id
+
+
+def found(gateway: Gateway, row: dict[str, Any] | None, id: str) -> Host | None:
+    """As `find`, for the row that `wanted` has found. Raises Tampered."""
     if row is None:
         return None
     if row.pop("older"):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,17 @@ import psycopg
 from pam_iampass.client.errors import IampassError
 from pam_iampass.client.status import Status
 from pam_iampass.gateway import hosts, sessions
-from pam_iampass.gateway.database import Connection, DatabaseError, Lock, insert, many, now, one, replace
+from pam_iampass.gateway.database import (
+    Connection,
+    DatabaseError,
+    Lock,
+    Statement,
+    insert,
+    many,
+    now,
+    one,
+    replace,
+)
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
@@ -222,15 +232,19 @@ async def follow_parents(gateway: Gateway) -> None:
 # Questions
 
 
-async def of_host(gateway: Gateway, connection: Connection, host: str) -> dict[str, dict[str, str]]:
-    """The questions that this host has not answered yet, as it is told them."""
-    found = {}
-    for row in await many(
-        connection,
+def of_host(host: str) -> Statement:
+    """The statement for the questions that this host has not answered yet, which `questions` reads."""
+    return (
         "SELECT * FROM question WHERE host = %s AND answer IS NULL"
         " AND asked_at > now() - make_interval(secs => %s) ORDER BY asked_at LIMIT %s",
         *(host, ANSWER_SECONDS, MOST),
-    ):
+    )
+
+
+def questions(gateway: Gateway, host: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """The questions in rows, as the host is told them."""
+    found = {}
+    for row in rows:
         with contextlib.suppress(Tampered):
             values = gateway.keys.verified(TABLE, row, host=host)
             found[str(values["id"])] = {

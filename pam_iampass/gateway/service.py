@@ -17,7 +17,7 @@ from pam_iampass.audit.figures import OTHER
 from pam_iampass.client.errors import IampassError
 from pam_iampass.client.status import Status
 from pam_iampass.gateway import hosts, metrics, presence, sessions
-from pam_iampass.gateway.database import Connection, DatabaseAway, DatabaseError, work_for
+from pam_iampass.gateway.database import Connection, DatabaseAway, DatabaseError, together, work_for
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
@@ -258,13 +258,14 @@ async def watch(gateway: Gateway, request: IncomingRequest) -> Reply:
     """What has become of the kept sessions of a host: once one of them has another version than the host has seen, or
     the host has questions to answer, or after `wait` seconds."""
     try:
-        host = await signed_by_host(gateway, request)
+        host = await _host_that_signed(gateway, request)
+        spend = partial(_spend_next, host.id, Credentials.of(request).nonce)
         query = request.parameters("wait", "body_sha256")
         require_digest(request, query.get("body_sha256", ""))
         seconds, _ = _waiting(query)
         versions = _watched(request)
         with gateway.held.hold(host.id, versions, of_login=False) as call:
-            news = await _news(gateway, host.id, versions)
+            news = await _news(gateway, host.id, versions, spend)
             if not any(news.values()) and seconds > 0:
                 await call.wait(seconds)
                 if gateway.held.stopping:
@@ -310,27 +311,39 @@ def _watched(request: IncomingRequest) -> dict[uuid.UUID, int]:
 
 
 async def _news(
-    gateway: Gateway, host_id: str, versions: Mapping[uuid.UUID, int]
+    gateway: Gateway,
+    host_id: str,
+    versions: Mapping[uuid.UUID, int],
+    spend: Callable[[Connection], None] = lambda _: None,
 ) -> dict[str, dict[str, Any]]:
-    """What differs, and what the host is asked, as it is told. A session that is not known is not over. Raises
-    RefusedRequest and DatabaseError."""
-    async with gateway.database.transaction() as connection:
-        try:
-            host = await hosts.find(gateway, connection, host_id)
-        except Tampered as error:
-            await sessions.alert(connection, None, f"{error}: {clean(host_id, 40)}")
-            host = None
-        if host is not None and host.status is HostStatus.ACTIVE:
-            found = await sessions.changed(gateway, connection, host, versions)
-            asked = await presence.of_host(gateway, connection, host_id)
-    _require_active(host)
-    changed: dict[str, dict[str, str | int | None]] = {
+    """What differs, and what the host is asked, as it is told. A session that is not known is not over. `spend` uses
+    up the nonce of the call. Raises RefusedRequest and DatabaseError."""
+    host = None
+    try:
+        async with gateway.database.statement() as connection:
+            spend(connection)
+            host_rows, changed, asked = await together(
+                connection,
+                hosts.wanted(gateway, host_id),
+                sessions.changed(host_id, versions),
+                presence.of_host(host_id),
+            )
+        host = hosts.found(gateway, host_rows[0] if host_rows else None, host_id)
+    except psycopg.errors.UniqueViolation:
+        raise replayed() from None
+    except Tampered as error:
+        await _alert(gateway, f"{error}: {clean(host_id, 40)}")
+    host = _require_active(host)
+    found, tampered = sessions.news(gateway, host, changed)
+    for what in tampered:
+        await _alert(gateway, what, host.name)
+    told: dict[str, dict[str, str | int | None]] = {
         str(id): {"status": None}
         if session is None or session.status is None
         else {"status": session.status.name, "version": session.version}
         for id, session in found.items()
     }
-    return {"changed": changed, "questions": asked}
+    return {"changed": told, "questions": presence.questions(gateway, host_id, asked)}
 
 
 def _waiting(query: Mapping[str, str]) -> tuple[int, int]:
@@ -421,9 +434,9 @@ async def _host_that_signed(
     return host
 
 
-async def _alert(gateway: Gateway, what: str) -> None:
+async def _alert(gateway: Gateway, what: str, host: str | None = None) -> None:
     async with gateway.database.transaction() as connection:
-        await sessions.alert(connection, None, what)
+        await sessions.alert(connection, host, what)
 
 
 async def _session_that_signed(

@@ -34,13 +34,14 @@ from pam_iampass.gateway.database import (
     Connection,
     DatabaseAway,
     DatabaseError,
+    Statement,
     UnknownOutcome,
+    each_one,
     insert,
     many,
     now,
     one,
     replace,
-    together,
 )
 from pam_iampass.gateway.gateway import Asked, Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
@@ -258,27 +259,33 @@ async def several(gateway: Gateway, connection: Connection, wanted: Sequence[uui
     return found
 
 
-async def changed(
-    gateway: Gateway, connection: Connection, host: Host, versions: Mapping[uuid.UUID, int]
-) -> dict[uuid.UUID, HostSession | None]:
-    """The sessions that have other versions than these; None for one that this host does not have."""
-    found: dict[uuid.UUID, HostSession | None] = {}
-    for row in await many(
-        connection,
+def changed(host: str, versions: Mapping[uuid.UUID, int]) -> Statement:
+    """The statement for those sessions that have other versions than these, which `news` reads."""
+    return (
         'SELECT NULL AS "seen:", seen.id, NULL AS "session:", session.*'
         " FROM unnest(%s::uuid[], %s::bigint[]) AS seen (id, version)"
         " LEFT JOIN session ON session.id = seen.id AND session.host = %s"
         " WHERE session.version IS DISTINCT FROM seen.version",
-        *(list(versions), list(versions.values()), host.id),
-    ):
-        id, session = row["seen"]["id"], None
+        *(list(versions), list(versions.values()), host),
+    )
+
+
+def news(
+    gateway: Gateway, host: Host, rows: Sequence[Mapping[str, Any]]
+) -> tuple[dict[uuid.UUID, HostSession | None], list[str]]:
+    """The sessions in the rows of `changed`, None for one that this host does not have; and what is
+    wrong with rows that no gateway has written."""
+    found: dict[uuid.UUID, HostSession | None] = {}
+    tampered = []
+    for row in rows:
+        id = row["seen"]["id"]
+        found[id] = None
         if row["session"]["id"] is not None:
             try:
-                session = _session(gateway, row["session"], id=id, host=host.id)
+                found[id] = _session(gateway, row["session"], id=id, host=host.id)
             except Tampered as error:
-                await alert(connection, host.name, f"{error}: {id}")
-        found[id] = session
-    return found
+                tampered.append(f"{error}: {id}")
+    return found, tampered
 
 
 async def find_with_host(
@@ -785,7 +792,7 @@ async def _written(
         await _over(gateway, connection, session, RequestResult.NOT_SENT)
     elif error:
         await _over(gateway, connection, session, RequestResult.FAILED, held)
-    row, person_row, host_row, turn = await together(
+    row, person_row, host_row, turn = await each_one(
         connection,
         (_LOCKED, session.id),
         ("SELECT * FROM person WHERE name = %s", session.person),
@@ -1075,7 +1082,7 @@ async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: i
         is_over = session.in_progress and not status.in_progress
         if is_over:
             turns.lock(connection, session.person)
-        turn, row, lease = await together(
+        turn, row, lease = await each_one(
             connection, (turns.ROW, session.person), (_LOCKED, session.id), (leases.LOCKED, session.id)
         )
         if is_over and turn is not None:
