@@ -215,10 +215,20 @@ class TlsSocket:
     passes over, such as HelloRequest, which no certificate is needed to send.
     """
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, host: str) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        context: ssl.SSLContext,
+        host: str,
+        session: ssl.SSLSession | None = None,
+    ) -> None:
+        """`session` is that of an earlier connection to the same server, with the same context: the server may go on
+        with it, and then sends no certificate."""
         self._sock = sock
         self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=host)
+        self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=host, session=session)
+        self.verified = 0.0
+        """When the certificate was verified, on a clock of its user's own."""
         self._until = Deadline.after(0.0)
         self.fileno, self.close = sock.fileno, sock.close
         self.until_readable: Callable[[float, int], None] | None = None
@@ -235,8 +245,17 @@ class TlsSocket:
         """The next operation takes no longer than this."""
         self._until = Deadline.after(seconds)
 
-    def do_handshake(self) -> None:
+    def do_handshake(self) -> bool:
+        """Whether the server went on with the session."""
         self._complete(self._tls.do_handshake)
+        return bool(self._tls.session_reused)
+
+    @property
+    def session(self) -> ssl.SSLSession | None:
+        """What a further connection may go on with, once something was read from this one; None if the server allows
+        none."""
+        found = self._tls.session
+        return found if found is not None and found.has_ticket else None
 
     def sendall(self, data: bytes) -> None:
         left = memoryview(data)

@@ -44,7 +44,12 @@ class Gateways:
         **options: Any,
     ) -> None:
         """`servers` are asked in this order; `options` are those of a Transport. Raises as Transport does."""
-        options = {"connect_seconds": connect_seconds, "kept_seconds": kept_seconds, **options}
+        options = {
+            "connect_seconds": connect_seconds,
+            "kept_seconds": kept_seconds,
+            "clock": clock,
+            **options,
+        }
         self._transports = [Transport(server, ca_file, **options) for server in servers]
         self._failed_at: dict[Transport, float] = {}
         self._pause = pause

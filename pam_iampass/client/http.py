@@ -34,6 +34,8 @@ from .origin import Origin, split_for_wire
 T = TypeVar("T")
 
 _TLS_RECORD, _LONGEST_HEAD, _MOST_HEADERS = 16 * 1024, 64 * 1024, 100
+#: How long a certificate that was verified stands for further connections, if the server goes on with the TLS session.
+VERIFIED_SECONDS = 3600.0
 _BEGINNING, _END_OF_HEAD = b"HTTP/1.", b"\r\n\r\n"
 _STATUS = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
@@ -222,6 +224,7 @@ class Transport(Sender):
         pause: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
         nonce: Callable[[], int] = lambda: secrets.randbits(64),
+        clock: Callable[[], float] = time.monotonic,
         context: ssl.SSLContext | None = None,
         network: Network = USUAL,
         observe: Observer = lambda *_attempt: None,
@@ -230,10 +233,12 @@ class Transport(Sender):
         certificates, and `context` both. `connections` is the number of idle connections that are kept open, and used
         again for `idle_seconds`; for `kept_seconds`, if that is longer, by calls that may be repeated: the server must
         keep them for longer. `pause` waits between two attempts, for the seconds that it is given; an exception that it
-        raises ends the call. `observe` is called after each attempt. Raises ValueError for an invalid argument, and
-        TLSFailure for a `ca_file` without certificates."""
+        raises ends the call. `clock` is in seconds. `observe` is called after each attempt. Raises ValueError for an
+        invalid argument, and TLSFailure for a `ca_file` without certificates."""
         # Connections, and when a response was last read from them. No thread waits for another.
         self._idle: list[tuple[TlsSocket, float]] = []
+        self._session: tuple[ssl.SSLSession, float] | None = None
+        """The newest TLS session, and when the server's certificate was verified for it."""
         super().__init__(server, wall_clock, jitter, nonce)
         self._proxy = Origin.of_proxy(proxy) if proxy is not None else None
         self._context = context or tls_context(ca_file)
@@ -243,6 +248,7 @@ class Transport(Sender):
         self._idle_seconds = idle_seconds
         self._kept_seconds = max(kept_seconds, idle_seconds)
         self._pause = pause
+        self._clock = clock
         self._observe = observe
 
     def close(self) -> None:
@@ -292,21 +298,23 @@ class Transport(Sender):
             raise Unavailable(f"{call.name}: no time is left for it", timed_out=True)
         nonce, headers = self.signed(call)
         exchange = Exchange(call.name, deadline, self.origin.authority, self._kept_alive(call))
-        reusable = False
+        is_new, reusable = exchange.sock is None, False
         try:
-            if exchange.sock is None:
+            if is_new:
                 self._connect(exchange)
             if call.held:
                 exchange.sock.until_readable = call.until_readable
             exchange.sent = True  # before the request: one that fails may have left in part
             response = exchange.ask(call.method, split_for_wire(call.url)[1], headers, call.body)
+            if is_new and exchange.sock.session is not None:
+                self._session = exchange.sock.session, exchange.sock.verified
             reusable = response.keeps and len(self._idle) < self._most_idle
         except (OSError, EOFError, ValueError) as error:
             raise exchange.failed(error) from None
         finally:
             if reusable:
                 exchange.sock.until_readable = None
-                self._idle.append((exchange.sock, time.monotonic()))
+                self._idle.append((exchange.sock, self._clock()))
             elif exchange.sock is not None:
                 exchange.sock.close()
         return self.read(call, nonce, response.status, response.headers, response.body)
@@ -319,7 +327,7 @@ class Transport(Sender):
                 sock, used = self._idle.pop()
                 poller = select.poll()
                 poller.register(sock, select.POLLIN)
-                young = time.monotonic() - used < longest
+                young = self._clock() - used < longest
                 if young and not sock.pending() and not poller.poll(0):
                     return sock
                 sock.close()
@@ -334,8 +342,16 @@ class Transport(Sender):
         if self._proxy is not None:
             exchange.check_tunnel(exchange.ask("CONNECT", server, {"Host": server}).status)
         exchange.peer = server
-        exchange.sock = TlsSocket(exchange.sock, self._context, self.origin.host)
+        session, verified = self._session or (None, 0.0)
+        if self._clock() - verified >= VERIFIED_SECONDS:
+            session = None
+        exchange.sock = TlsSocket(exchange.sock, self._context, self.origin.host, session)
         exchange.limit_time()
-        exchange.sock.do_handshake()
+        try:
+            goes_on = exchange.sock.do_handshake()
+        except OSError:
+            self._session = None
+            raise
+        exchange.sock.verified = verified if goes_on else self._clock()
         if self._kept_seconds > self._idle_seconds:
             exchange.sock.notice_silence()

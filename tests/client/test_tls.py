@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 
 from pam_iampass.client import AuthenticationAPI, TLSFailure, Unavailable
-from pam_iampass.client.connection import system_certificates, tls_context
+from pam_iampass.client.connection import Network, system_certificates, tls_context
 from tests.client.talk import CONFIDENTIAL, USER, api_to, polled, seconds, session_on
 from tests.support.in_time import in_time
 from tests.support.scripted_server import (
@@ -145,3 +145,40 @@ def test_messages_without_end_hold_no_handshake_beyond_the_deadline() -> None:
         return Flooded(elapsed)
 
     in_time(play, within=1.5, least=0.9)
+
+
+def test_a_further_connection_goes_on_with_the_tls_session_for_an_hour_after_the_certificate_was_verified() -> (
+    None
+):
+    now = [100.0]
+    with (
+        scripted_server(*[polled("pending")] * 5) as server,
+        session_on(server, idle_seconds=0.0, clock=lambda: now[0]) as session,
+    ):
+        for later in (0.0, 1800.0, 1799.0, 1.0, 0.0):
+            now[0] += later
+            session.get_status()
+        assert server.resumed == [False, True, True, False, True]
+
+
+def test_a_server_with_another_certificate_is_refused_although_a_session_is_offered() -> None:
+    ports: list[int] = []
+
+    def connect(address: tuple[str, int], timeout: float) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", ports[-1]), timeout)
+
+    network = Network(create_connection=connect)
+    with (
+        scripted_server(polled("pending"), polled("pending")) as server,
+        scripted_server(polled("active"), certificate="untrusted") as other,
+        session_on(server, idle_seconds=0.0, network=network) as session,
+    ):
+        ports.append(server.port)
+        session.get_status()
+        ports.append(other.port)
+        with pytest.raises(TLSFailure):
+            session.get_status()
+        assert other.requests == []
+        ports.append(server.port)
+        session.get_status()
+        assert server.resumed == [False, False]

@@ -264,6 +264,18 @@ MUTANTS = {
     ),
     "The caller's environment is not trusted": (
         Mutant(
+            "a certificate that was verified once is never verified again",
+            "if self._clock() - verified >= VERIFIED_SECONDS:",
+            "if False:",
+            "test_a_further_connection_goes_on_with_the_tls_session_for_an_hour_after_the_certificate_was_verified",
+        ),
+        Mutant(
+            "each connection that goes on with a session counts as if its certificate had been verified",
+            "verified if goes_on else self._clock()",
+            "self._clock()",
+            "test_a_further_connection_goes_on_with_the_tls_session_for_an_hour_after_the_certificate_was_verified",
+        ),
+        Mutant(
             "TLS honors SSLKEYLOGFILE",
             "context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)",
             "context = ssl.create_default_context()",

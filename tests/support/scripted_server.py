@@ -211,6 +211,8 @@ class ScriptedServer:
         """All complete requests, in order."""
         self.connections = 0
         """The number of accepted connections."""
+        self.resumed: list[bool] = []
+        """Of each handshake, whether it went on with the TLS session of an earlier connection."""
         self.endings = 0
         """The number of connections that this side has closed."""
         self._arrived = threading.Condition()
@@ -301,6 +303,7 @@ class ScriptedServer:
             return
         stream = _TLSStream(sock, self._context, self._closing)
         stream.shake_hands(early.drip[0] if isinstance(early, Step) else 0.0)
+        self.resumed.append(stream.resumed)
         while self._serve_request(stream, number):
             pass
 
@@ -356,6 +359,10 @@ class _TLSStream:
             else:
                 self._flush(drip)
                 return
+
+    @property
+    def resumed(self) -> bool:
+        return bool(self._tls.session_reused)
 
     def read(self, count: int) -> bytes:
         while True:
