@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import http.client
+import io
 import os
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
@@ -34,7 +36,7 @@ _KEEPALIVE = (
     (socket.TCP_KEEPCNT, 2),
     (socket.TCP_USER_TIMEOUT, 10_000),
 )
-TIMED_OUT = (socket.timeout, TimeoutError)  # until Python 3.10 these are two classes
+_TIMED_OUT = (socket.timeout, TimeoutError)  # until Python 3.10 these are two classes
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ class Attempt:
 
         What the far side can have caused is an outage; a time-out only if connecting had all its time, since anyone who
         can make a login wait could shorten it."""
-        reason, timed_out = error.strerror or str(error) or "timed out", isinstance(error, TIMED_OUT)
+        reason, timed_out = error.strerror or str(error) or "timed out", isinstance(error, _TIMED_OUT)
         if timed_out or error.errno in FAR_SIDE or isinstance(error, ConnectionError):
             outage = until.at < self.deadline.at if timed_out else error.errno in FAR_SIDE
             slow = timed_out or until.remaining() < seconds - 1.0  # a lookup that was repeated already
@@ -191,11 +193,11 @@ class Attempt:
         return self.unavailable(f"{self.peer} closed the connection without a complete response")
 
     def failed(self, error: Exception) -> IampassError:
-        """What an OSError, EOFError or ValueError means after TCP has connected: no outage."""
+        """What an OSError, HTTPException or ValueError means after TCP has connected: no outage."""
         if isinstance(error, ssl.SSLCertVerificationError):
             what = f"{self.name}: the certificate of {self.peer} is not trusted: {error.verify_message}"
             return TLSFailure(what)
-        if isinstance(error, TIMED_OUT):
+        if isinstance(error, _TIMED_OUT):
             return self.unavailable(f"{self.peer} did not respond in time", timed_out=True)
         # Python 3.9 with OpenSSL 3 has no class of its own for an end without close_notify.
         ends = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
@@ -203,9 +205,77 @@ class Attempt:
         if isinstance(error, ssl.SSLError) and not ended:
             what = f"{self.name}: TLS 1.2 or newer with {self.peer} failed: {error.reason or 'TLS error'}"
             return TLSFailure(what, may_have_started=self.sent)
-        if isinstance(error, (OSError, EOFError)):
+        if isinstance(error, OSError):
             return self.cut_short()
         return self.invalid(f"{self.peer} sent an invalid response ({type(error).__name__})")
+
+
+class Exchange(Attempt, io.RawIOBase):
+    """An attempt, and its socket as http.client sees it.
+
+    A socket's own time-out starts afresh with each operation, so a server that sends one byte now and then could hold a
+    call for as long as it likes. Here it is set, before each operation, to what the call has left.
+    """
+
+    def __init__(self, name: str, deadline: Deadline, peer: str, sock: TlsSocket | None = None) -> None:
+        super().__init__(name, deadline, peer)
+        self.sock: Any = sock
+        """None until there is a connection."""
+        self._ended = False
+        self._received = 0
+
+    def ask(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        """Sends a request; returns the response and its body, which only a 2xx, 4xx or 5xx has. A response that was
+        read to its end is closed. Raises IampassError, and what `failed` takes."""
+        connection = http.client.HTTPConnection("")  # the host is among the headers
+        connection.sock = self
+        connection.request(method, target, body, headers)
+        response = connection.getresponse()
+        if self._ended:  # within the head, which http.client does not notice
+            raise ConnectionResetError
+        if method == "CONNECT" or not has_body(response.status):
+            return response, b""
+        lengths = set(response.headers.get_all("Content-Length", []))
+        if len(lengths) > 1:
+            raise self.invalid("the response has two lengths")
+        content = response.read(LIMIT)
+        if lengths and not response.chunked and len(content) < int(lengths.pop()):
+            raise ConnectionResetError
+        return response, content
+
+    def limit_time(self) -> None:
+        """The next operation on the socket ends when the call must."""
+        self.sock.settimeout(self.deadline.remaining() or 1e-6)
+
+    # What http.client calls
+
+    def sendall(self, data: bytes) -> None:
+        self.limit_time()
+        self.sock.sendall(data)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self.limit_time()
+        count = self.sock.recv_into(buffer)
+        self._ended = self._ended or count == 0
+        self._received += count
+        if self._received > LIMIT:
+            raise self.too_large()
+        return int(count)
+
+    def close(self) -> None:
+        """Nothing: the socket may be used again."""
+
+    def failed(self, error: Exception) -> IampassError:
+        over = self._ended and not isinstance(error, (ssl.SSLCertVerificationError, *_TIMED_OUT))
+        return self.cut_short() if over else super().failed(error)
 
 
 class TlsSocket:
@@ -262,8 +332,8 @@ class TlsSocket:
         while left:
             left = left[self._complete(self._tls.write, left) :]
 
-    def recv(self, size: int) -> bytes:
-        return bytes(self._complete(self._tls.read, size))
+    def recv_into(self, buffer: Any) -> int:
+        return int(self._complete(self._tls.read, len(buffer), buffer))
 
     def pending(self) -> int:
         """The number of bytes, decrypted or not, that were received and not read."""
@@ -302,7 +372,7 @@ class TlsSocket:
         return self._sock
 
 
-def open_tcp(exchange: Attempt, target: Origin, network: Network, seconds: float) -> socket.socket:
+def open_tcp(exchange: Exchange, target: Origin, network: Network, seconds: float) -> socket.socket:
     """A TCP connection to the peer of the exchange, of which looking up and connecting may take `seconds` each, for all
     addresses together. Raises Unavailable and LocalFailure."""
     step, until = f"looking up {target.host}", exchange.deadline.sooner(seconds)
@@ -327,7 +397,7 @@ def look_up(target: Origin, network: Network, until: Deadline) -> Sequence[Any]:
         options = {"type": socket.SOCK_STREAM, "flags": flags}
         return network.getaddrinfo(name, target.port, timeout=until.remaining(), **options)
     except OSError as error:
-        if isinstance(error, TIMED_OUT) or error.errno == socket.EAI_AGAIN:
+        if isinstance(error, _TIMED_OUT) or error.errno == socket.EAI_AGAIN:
             with socket_of_both_families(socket.SOCK_DGRAM) as probe:
                 probe.bind(("", 0))
         raise
@@ -378,7 +448,7 @@ def _first_reachable(addresses: Sequence[Any], until: Deadline, network: Network
 def proving_least(problems: Sequence[OSError]) -> OSError:
     """Of the failures to connect, one for each address, that which proves least of an outage."""
     ranked = sorted(
-        problems, key=lambda each: 1 if isinstance(each, TIMED_OUT) else 0 if each.errno in FAR_SIDE else 2
+        problems, key=lambda each: 1 if isinstance(each, _TIMED_OUT) else 0 if each.errno in FAR_SIDE else 2
     )
     return ranked[-1] if ranked else OSError("the name has no address")
 

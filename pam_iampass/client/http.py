@@ -1,210 +1,29 @@
-"""Sends calls to one server, each with a deadline, over connections that are kept alive."""
+"""Sends calls to one server with http.client, each with a deadline, over connections that are kept alive."""
 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import random
-import re
 import secrets
 import select
 import ssl
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Callable, TypeVar
+from typing import Callable, TypeVar
 
 from .attempts import DEFAULT_SECONDS, IDLE_SECONDS, Attempts, Sender
 from .call import ATTEMPTS, Call
-from .connection import (
-    LIMIT,
-    TIMED_OUT,
-    USUAL,
-    Attempt,
-    Deadline,
-    Network,
-    TlsSocket,
-    has_body,
-    open_tcp,
-    tls_context,
-)
+from .connection import USUAL, Deadline, Exchange, Network, TlsSocket, open_tcp, tls_context
 from .errors import IampassError, Refused, Unavailable
 from .origin import Origin, split_for_wire
 
 T = TypeVar("T")
 
-_TLS_RECORD, _LONGEST_HEAD, _MOST_HEADERS = 16 * 1024, 64 * 1024, 100
 #: How long a certificate that was verified stands for further connections, if the server goes on with the TLS session.
 VERIFIED_SECONDS = 3600.0
-_BEGINNING, _END_OF_HEAD = b"HTTP/1.", b"\r\n\r\n"
-_STATUS = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?")
-_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
-_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;.*)?")
-
 Observer = Callable[[str, str, float, "IampassError | None"], None]
 """Is told of an attempt: server, name of the call, seconds, and how it has failed, if it has."""
-
-
-@dataclass(frozen=True)
-class Response:
-    """A complete response."""
-
-    status: int
-    headers: Headers
-    body: bytes = b""
-    keeps: bool = False
-    """Whether the server keeps the connection, and has sent nothing else."""
-
-
-class Headers:
-    """The headers of a response."""
-
-    def __init__(self, lines: Iterable[str]) -> None:
-        """Raises ValueError for a line that is none; one that goes on with the line before is none (RFC 9112, 5.2)."""
-        self._values: dict[str, list[str]] = {}
-        for line in lines:
-            found = _HEADER.fullmatch(line)
-            if found is None:
-                raise ValueError("a header")
-            self._values.setdefault(found[1].lower(), []).append(found[2].strip(" \t"))
-
-    def get_all(self, name: str) -> list[str]:
-        """The values of a header, whose name is in lower case."""
-        return self._values.get(name, [])
-
-    def get(self, name: str, default: str | None = None) -> str | None:
-        """The first value of a header."""
-        return self._values.get(name.lower(), [default])[0]
-
-
-class Exchange(Attempt):
-    """An attempt on its connection: sends a request and reads the response, strictly (RFC 9112).
-
-    A socket's own time-out starts afresh with each operation, so a server that sends one byte now and then could hold a
-    call for as long as it likes. Here it is set, before each operation, to what the call has left.
-    """
-
-    def __init__(self, name: str, deadline: Deadline, peer: str, sock: TlsSocket | None = None) -> None:
-        super().__init__(name, deadline, peer)
-        self.sock: Any = sock
-        """None until there is a connection."""
-        self._ended = False
-        self._received = 0
-        self._unread = bytearray()
-
-    def ask(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None = None
-    ) -> Response:
-        """Sends a request; returns the response, whose body is read of a 2xx, 4xx or 5xx only. Raises IampassError, and
-        what `failed` takes."""
-        lines = [f"{method} {target} HTTP/1.1", "Accept-Encoding: identity"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        if body is not None or method == "POST":
-            lines.append(f"Content-Length: {len(body or b'')}")
-        self.limit_time()
-        self.sock.sendall("\r\n".join([*lines, "", ""]).encode("ascii") + (body or b""))
-        self._unread.clear()  # what a proxy has sent in plain text after its response is none of the server's
-        version, status, found = self._head()
-        while status == 100:
-            version, status, found = self._head()
-        if method == "CONNECT" or not has_body(status):
-            return Response(status, found)
-        lengths, codings = set(found.get_all("content-length")), found.get_all("transfer-encoding")
-        if len(lengths) > 1:
-            raise self.invalid("the response has two lengths")
-        if codings:
-            if lengths or [coding.lower() for coding in codings] != ["chunked"]:
-                raise ValueError("a transfer coding")
-            content = self._chunks()
-        elif lengths or status == 204:
-            content = self._exactly(_length(lengths.pop()) if lengths else 0)
-        else:
-            return Response(status, found, self._rest())
-        closes = version == "0" or "close" in ",".join(found.get_all("connection")).lower()
-        return Response(status, found, content, keeps=not (closes or self._unread))
-
-    def limit_time(self) -> None:
-        """The next operation on the socket ends when the call must."""
-        self.sock.settimeout(self.deadline.remaining() or 1e-6)
-
-    def failed(self, error: Exception) -> IampassError:
-        over = self._ended and not isinstance(error, (ssl.SSLCertVerificationError, *TIMED_OUT))
-        return self.cut_short() if over else super().failed(error)
-
-    def _head(self) -> tuple[str, int, Headers]:
-        """The minor version, the status and the headers of a response."""
-        seen = 0
-        while (end := self._unread.find(_END_OF_HEAD, max(seen - len(_END_OF_HEAD), 0))) < 0:
-            seen = len(self._unread)
-            if seen > _LONGEST_HEAD or not self._unread.startswith(_BEGINNING[:seen]):
-                raise ValueError("a head")
-            self._receive()
-        first, *others = self._unread[:end].decode("latin-1").split("\r\n")
-        del self._unread[: end + len(_END_OF_HEAD)]
-        status = _STATUS.fullmatch(first)
-        if status is None or end > _LONGEST_HEAD or len(others) > _MOST_HEADERS:
-            raise ValueError("a head")
-        return status[1], int(status[2]), Headers(others)
-
-    def _chunks(self) -> bytes:
-        """A body in chunks (RFC 9112, 7.1)."""
-        content = bytearray()
-        while True:
-            found = _CHUNK.fullmatch(self._line())
-            if found is None:
-                raise ValueError("a chunk without a size")
-            size = int(found[1], 16)
-            if size == 0:
-                break
-            content += self._exactly(size)
-            if self._line():
-                raise ValueError("a chunk without an end")
-        while self._line():  # trailers
-            pass
-        return bytes(content)
-
-    def _line(self) -> bytes:
-        seen = 0
-        while (end := self._unread.find(b"\r\n", max(seen - 2, 0))) < 0:
-            seen = len(self._unread)
-            self._receive()
-        line = bytes(self._unread[:end])
-        del self._unread[: end + 2]
-        return line
-
-    def _exactly(self, size: int) -> bytes:
-        if size > LIMIT:
-            raise self.too_large()
-        while len(self._unread) < size:
-            self._receive()
-        content = bytes(self._unread[:size])
-        del self._unread[:size]
-        return content
-
-    def _rest(self) -> bytes:
-        """All until the server ends the connection."""
-        with contextlib.suppress(EOFError):
-            while True:
-                self._receive()
-        return bytes(self._unread)
-
-    def _receive(self) -> None:
-        """Reads something. Raises EOFError at the end of the stream, and what the socket raises."""
-        self.limit_time()
-        data = self.sock.recv(_TLS_RECORD)
-        if not data:
-            self._ended = True
-            raise EOFError
-        self._received += len(data)
-        if self._received > LIMIT:
-            raise self.too_large()
-        self._unread += data
-
-
-def _length(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise ValueError("a length")
-    return int(text)
 
 
 class Transport(Sender):
@@ -305,11 +124,11 @@ class Transport(Sender):
             if call.held:
                 exchange.sock.until_readable = call.until_readable
             exchange.sent = True  # before the request: one that fails may have left in part
-            response = exchange.ask(call.method, split_for_wire(call.url)[1], headers, call.body)
+            response, body = exchange.ask(call.method, split_for_wire(call.url)[1], headers, call.body)
             if is_new and exchange.sock.session is not None:
                 self._session = exchange.sock.session, exchange.sock.verified
-            reusable = response.keeps and len(self._idle) < self._most_idle
-        except (OSError, EOFError, ValueError) as error:
+            reusable = response.isclosed() and not response.will_close and len(self._idle) < self._most_idle
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise exchange.failed(error) from None
         finally:
             if reusable:
@@ -317,7 +136,7 @@ class Transport(Sender):
                 self._idle.append((exchange.sock, self._clock()))
             elif exchange.sock is not None:
                 exchange.sock.close()
-        return self.read(call, nonce, response.status, response.headers, response.body)
+        return self.read(call, nonce, response.status, response.headers, body)
 
     def _kept_alive(self, call: Call[T]) -> TlsSocket | None:
         """An idle connection that the server has neither closed, nor may be about to close, nor sent more to."""
@@ -340,7 +159,7 @@ class Transport(Sender):
             exchange.peer = f"the proxy {self._proxy.authority}"
         exchange.sock = open_tcp(exchange, self._proxy or self.origin, self._network, self._connect_seconds)
         if self._proxy is not None:
-            exchange.check_tunnel(exchange.ask("CONNECT", server, {"Host": server}).status)
+            exchange.check_tunnel(exchange.ask("CONNECT", server, {"Host": server})[0].status)
         exchange.peer = server
         session, verified = self._session or (None, 0.0)
         if self._clock() - verified >= VERIFIED_SECONDS:

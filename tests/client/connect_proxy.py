@@ -56,7 +56,7 @@ class ConnectProxy:
                 head += data
             self.heads.append(head.decode())
             sock.sendall(self._answer)
-            if self._answer.startswith(ESTABLISHED):
+            if self._answer == ESTABLISHED:
                 onward = socket.create_connection(self._target)
                 self._sockets.append(onward)
                 self._spawn(_pass_on, onward, sock)
