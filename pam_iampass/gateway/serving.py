@@ -231,7 +231,7 @@ class _Server(web.Server):
                 self._accepted_of[owner] -= 1
                 if not self._accepted_of[owner]:
                     del self._accepted_of[owner]
-            if len(self._in_memory) > self._accepted + _UNFREED:
+            if len(self._in_memory) > self._accepted + _UNFREED and not self._stopped.is_set():
                 gc.collect()
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:

@@ -179,7 +179,7 @@ class _Waiting:
                 continue
             except (IampassError, PamIampassError, ValueError) as error:
                 self._heard.unanswered(entries.values(), error)
-                time.sleep(self._chance() * AGAIN)
+                self._pause(entries, self._chance() * AGAIN)
             time.sleep(max(began + LEAST - time.monotonic(), 0.0))
 
     def _wait(self, api: AuthenticationAPI, entries: dict[str, Scheduled]) -> None:
@@ -187,15 +187,10 @@ class _Waiting:
 
         def until_readable(seconds: float, descriptor: int) -> None:
             until = time.monotonic() + seconds
-            poller = select.poll()
-            poller.register(descriptor, select.POLLIN)
-            poller.register(self._awake, select.POLLIN)
             while not self._is_old(entries):
-                ready = [each for each, _ in poller.poll(max(until - time.monotonic(), 0.0) * 1000)]
+                ready = self._ready(until, descriptor)
                 if descriptor in ready or not ready:
                     return
-                with contextlib.suppress(BlockingIOError):
-                    os.read(self._awake, 4096)
             raise _CallIsOld
 
         if not api.transport.origin.gateways:  # the host has left
@@ -214,6 +209,23 @@ class _Waiting:
                 entry.version = change.version
                 self._heard.told(entry, change.status)
         self._confirm(api, news.questions)
+
+    def _pause(self, entries: Collection[str], seconds: float) -> None:
+        """Wait until a gateway is asked again; less long if a login has been let in meanwhile: a gateway answers."""
+        until = time.monotonic() + seconds
+        while not self._is_old(entries) and self._ready(until):
+            pass
+
+    def _ready(self, until: float, *descriptors: int) -> list[int]:
+        """Those of the descriptors that can be read, and the one that wakes; empty once the time is over."""
+        poller = select.poll()
+        for each in (*descriptors, self._awake):
+            poller.register(each, select.POLLIN)
+        ready = [each for each, _ in poller.poll(max(until - time.monotonic(), 0.0) * 1000)]
+        if self._awake in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._awake, 4096)
+        return ready
 
     def _confirm(self, api: AuthenticationAPI, questions: Mapping[str, Question]) -> None:
         """Say whether connections to other hosts begin in logins here. A login waits for it there."""

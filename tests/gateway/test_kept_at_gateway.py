@@ -297,6 +297,24 @@ def test_when_a_gateway_stops_the_next_one_is_asked_and_nothing_ends(
         wait_until(lambda: login.over, "the login goes on", 8.0)
 
 
+def test_a_login_that_a_gateway_answers_ends_the_pause_after_a_failure(
+    host: Setting,
+    gateway: RunningGateway,
+    make: Callable[[], RunningGateway],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that hosts are asked at once about connections that begin in it."""
+    monkeypatch.setattr(at_gateway, "AGAIN", 1e6)
+    first = make()
+    with keeping(host, **join(host, first, gateway)) as agent:
+        with first:
+            kept, login = log_in(agent, first)
+        failed = agent.sessions.entries[kept]
+        wait_until(lambda: failed.unanswered_since < float("inf"), "it is not noticed", 10.0)
+        log_in(agent, gateway)
+        assert not login.over
+
+
 def test_while_no_gateway_answers_nothing_ends(
     gateway: RunningGateway,
     host: Setting,
