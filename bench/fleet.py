@@ -1,7 +1,7 @@
 """Gateways with hosts and people: logins, kept sessions, and what a restart costs.
 
 Gateways are the service itself (`pam-iampass-gateway serve`), their PostgreSQL waits for the disk at each commit.
-IAMPASS is a small server that checks no signature and says `active` two seconds after a start. The hosts are one
+IAMPASS is nginx, which checks no signature and says `active` two seconds after a start. The hosts are one
 process, with connections of their own for each host. Beside every tenth login its host starts a session at IAMPASS
 itself. A host that keeps sessions has a call at its gateway that waits for news of them, as its agent has.
 """
@@ -31,7 +31,6 @@ from typing import Any, Callable
 from uuid import UUID
 
 import trustme
-from aiohttp import web
 from multidict import CIMultiDict
 
 from bench.measure import Section, median, percentile
@@ -48,12 +47,11 @@ from pam_iampass.gateway.database import Connection, insert, migrate
 from pam_iampass.gateway.gateway import Gateway, opened
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.serving import serve
 from pam_iampass.gateway.sessions import State
 from pam_iampass.gateway.settings import load
 from pam_iampass.gateway.watching import CHECK_SECONDS
 from pam_iampass.login.approval import next_poll
-from pam_iampass.server.messages import Reply, ended, polled, started
+from pam_iampass.server.messages import ended, polled, started
 from pam_iampass.session.at_gateway import AGAIN, WAIT
 from tests.support.folders import put
 from tests.support.postgres import Postgres
@@ -325,10 +323,8 @@ class _Site:
             time.sleep(1.0)
 
     def _are_polled_as_usual(self, most: float) -> bool:
-        context = ssl.create_default_context(cafile=f"{self.folder}/ca.pem")
-        with urllib.request.urlopen(f"{self.iampass_url}/polls", context=context) as response:
-            polls: list[float] = json.load(response)["at"]
-        lately = sum(at > time.monotonic() - CHECK_SECONDS / 3 for at in polls)
+        polls = _kept_polls(self.folder)
+        lately = sum(at > time.time() - CHECK_SECONDS / 3 for at in polls)
         return len(polls) >= self.hosts * self.kept and lately <= most * CHECK_SECONDS / 3
 
     def cpu(self, hosts: int) -> dict[str, dict[int, float]]:
@@ -345,9 +341,8 @@ def _site(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/var/lib")))
         make_files(folder, "secret-of-the-application")
-        iampass = stack.enter_context(_process("iampass", str(folder)))
-        assert iampass.stdout is not None
-        url = f"https://localhost:{int(iampass.stdout.readline())}"
+        folder.chmod(0o755)
+        url, iampass = stack.enter_context(_iampass(folder))
         values = {"folder": folder, "iampass": url, "iampass_ca": f"{folder}/ca.pem", "application": "bench"}
         values["conninfo"] = postgres.new_database()
         found = [GatewayService(folder, number, values) for number in range(gateways)]
@@ -355,7 +350,7 @@ def _site(
         for gateway in found:
             gateway.start()
             stack.callback(gateway.stop)
-        yield _Site(folder, postgres, iampass.pid, url, found, host_count, person_count, kept)
+        yield _Site(folder, postgres, iampass, url, found, host_count, person_count, kept)
 
 
 async def _populate(config: Path, iampass: str, host_count: int, person_count: int, kept: int) -> None:
@@ -480,12 +475,13 @@ def _play(site: _Site, rate: float, *, waits: bool = True, spread: float = AGAIN
     asked = {"gateways": [f"https://localhost:{gateway.port}" for gateway in site.gateways], "rate": rate}
     asked |= {
         "iampass": site.iampass_url,
+        "folder": str(site.folder),
         "ca_file": f"{site.folder}/ca.pem",
         "waits": waits,
         "spread": spread,
     }
     asked |= {"hosts": site.hosts, "people": site.people, "kept": site.kept}
-    with _process("hosts") as process:
+    with _process() as process:
         assert process.stdin is not None
         print(json.dumps(asked), file=process.stdin, flush=True)
         yield _Playing(process, site)
@@ -503,9 +499,9 @@ def _memory_mib(postgres: Postgres) -> float:
 
 
 @contextmanager
-def _process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+def _process() -> Iterator[subprocess.Popen[str]]:
     """This file as a process of its own, until the block ends."""
-    command = [sys.executable, "-m", "bench.fleet", *arguments]
+    command = [sys.executable, "-m", "bench.fleet"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -513,43 +509,68 @@ def _process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.terminate()
 
 
-# The process that is IAMPASS
+# IAMPASS
+
+_NGINX = """\
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
+load_module /usr/lib/nginx/modules/ngx_http_js_module.so;
+events {{ worker_connections 8192; }}
+http {{
+    js_path {folder}; js_import iampass.js;
+    log_format moment $msec;
+    access_log off; keepalive_timeout 65s; keepalive_requests 1000000000; client_body_temp_path {folder}/bodies;
+    default_type application/json;
+    ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.pem;
+    server {{
+        listen 127.0.0.1:{port} ssl backlog=1024;
+        location /authentication/ {{ js_content iampass.start; }}
+        location ^~ /session/kept {{ access_log {folder}/polls moment; return 200 '{kept}'; }}
+        location ~ ^/session/.*/status$ {{ js_content iampass.poll; }}
+        location /session/ {{ return 200 '{ended}'; }}
+    }}
+}}
+"""
+_SCRIPT = """\
+function begun(uri) {{ return parseInt(uri.split('/')[2].split('-')[0], 36); }}
+function start(r) {{
+    var id = Date.now().toString(36) + '-' + Math.random().toString(36).slice(2);
+    r.headersOut['Content-Type'] = 'application/json';
+    r.return(202, '{started}'.replaceAll('SESSION', id));
+}}
+function poll(r) {{
+    r.headersOut['Content-Type'] = 'application/json';
+    r.return(200, Date.now() - begun(r.uri) >= {answer_ms} ? '{active}' : '{pending}');
+}}
+export default {{start, poll}};
+"""
 
 
-async def _be_iampass(folder: str) -> None:
-    began: dict[str, float] = {}
-    kept_polls: list[float] = []
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    url = f"https://localhost:{listener.getsockname()[1]}"
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(f"{folder}/server.pem")
+@contextmanager
+def _iampass(folder: Path) -> Iterator[tuple[str, int]]:
+    """The URL of a server, and its process: nginx takes far less of the machine than one in Python would."""
+    port = _free_port()
+    url = f"https://localhost:{port}"
+    begun = started(Status.pending, "SESSION", "secret-of-the-session", f"{url}/session/SESSION")
+    texts = {"active": polled(Status.active), "pending": polled(Status.pending), "started": begun}
+    texts |= {"kept": polled(Status.active), "ended": ended(True)}
+    values = {name: reply.body.decode() for name, reply in texts.items()}
+    put(folder / "nginx.conf", _NGINX.format(folder=folder, port=port, **values))
+    put(folder / "iampass.js", _SCRIPT.format(answer_ms=int(1000 * ANSWER_SECONDS), **values))
+    with subprocess.Popen(["nginx", "-c", f"{folder}/nginx.conf", "-e", f"{folder}/nginx.log"]) as nginx:
+        children = Path(f"/proc/{nginx.pid}/task/{nginx.pid}/children")
+        while not children.read_text().split():
+            assert nginx.poll() is None, (folder / "nginx.log").read_text()
+            time.sleep(0.05)
+        try:
+            yield url, int(children.read_text().split()[0])
+        finally:
+            nginx.terminate()
 
-    def reply(path: list[str]) -> Reply:
-        if path[1] == "polls":
-            return Reply.of({"at": kept_polls})
-        if path[2].startswith("kept"):
-            kept_polls.append(round(time.monotonic(), 3))
-            return polled(Status.active)
-        if path[1] == "authentication":
-            id = secrets.token_hex(16)
-            began[id] = time.monotonic()
-            return started(Status.pending, id, "secret-of-the-session", f"{url}/session/{id}")
-        if path[3] == "status":
-            if path[2] not in began:
-                return polled(Status.closed)
-            approved = time.monotonic() - began[path[2]] >= ANSWER_SECONDS
-            return polled(Status.active if approved else Status.pending)
-        return ended(began.pop(path[2], None) is not None)
 
-    async def handle(request: web.BaseRequest, stopping: asyncio.Event) -> web.StreamResponse:
-        await request.read()
-        made = reply(request.path.split("/"))
-        return web.Response(status=made.status, body=made.body, content_type=made.content_type)
-
-    def ready() -> None:
-        print(url.rpartition(":")[2], flush=True)
-
-    await serve(handle, listener, context, asyncio.Event(), ready)
+def _kept_polls(folder: Path) -> list[float]:
+    """When IAMPASS was polled for kept sessions, by `time.time()`."""
+    file = folder / "polls"
+    return [float(line) for line in file.read_text().split()] if file.exists() else []
 
 
 # The process that is the hosts
@@ -604,12 +625,6 @@ class _Server:
             raise
         idle.append((time.monotonic(), reader, writer))
         return int(head.split()[1]), headers, body
-
-    async def kept_polls(self) -> list[float]:
-        """When IAMPASS was polled for kept sessions."""
-        request = b"GET /polls HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        found: list[float] = json.loads((await self._exchange("", request))[2])["at"]
-        return found
 
 
 _FAILURES = (OSError, EOFError, TimeoutError, IampassError)
@@ -717,7 +732,7 @@ class _Hosts:
     def _gateway(self, host: int) -> _Server:
         return self.gateways[host % len(self.gateways)]
 
-    async def figures(self, began: float, seconds: float) -> dict[str, float]:
+    def figures(self, began: float, seconds: float) -> dict[str, float]:
         """What was found."""
         if self.failures:
             print(self.failures.most_common(5), file=sys.stderr)
@@ -725,7 +740,9 @@ class _Hosts:
         for way, times in self.starts.items():
             figures |= {way.format(MEDIAN): median(times), way.format(PERCENTILE): percentile(times, 95)}
         if self.asked["kept"]:
-            polls = [at - began for at in await self.iampass.kept_polls() if began <= at < began + seconds]
+            begun = time.time() - (time.monotonic() - began)
+            moments = (at - begun for at in _kept_polls(Path(self.asked["folder"])))
+            polls = [at for at in moments if 0 <= at < seconds]
             of_tenths = Counter(int(10 * at) for at in polls)
             tenths = [of_tenths[tenth] for tenth in range(int(10 * seconds))]
             figures |= {
@@ -770,11 +787,8 @@ async def _be_hosts(asked: dict[str, Any]) -> None:
         task.cancel()
     with suppress(asyncio.CancelledError):
         await asyncio.gather(*work)
-    print(json.dumps(await found.figures(began, seconds)), flush=True)
+    print(json.dumps(found.figures(began, seconds)), flush=True)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "iampass":
-        asyncio.run(_be_iampass(sys.argv[2]))
-    else:
-        asyncio.run(_be_hosts(json.loads(sys.stdin.readline())))
+    asyncio.run(_be_hosts(json.loads(sys.stdin.readline())))

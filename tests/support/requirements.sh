@@ -27,7 +27,7 @@ fleet="$packages openssh-client python3-aiohttp python3-trustme python3-click py
 
 vm="$fleet qemu-system-x86 qemu-utils e2fsprogs"
 
-bench="$demo $gateway libpam-duo nginx-light python3-matplotlib python3-requests"
+bench="$demo $gateway libpam-duo nginx-light libnginx-mod-http-js python3-matplotlib python3-requests"
 
 # These would change the machine's PAM files. They are only downloaded; tests/support/directory.py unpacks them.
 unpacked="sssd-common sssd-proxy libpam-sss"
