@@ -20,7 +20,10 @@ _UNENDED = (
     "a response that does not say where it ends is no answer: asyncio does not notice if it is cut short"
 )
 _INTERIM = "aiohttp passes over interim responses, as RFC 9110 (15.2) asks"
+_FULL = "a gateway's connections to IAMPASS begin with a full handshake"
 DIFFERENT = {
+    "a_further_connection_goes_on_with_the_tls_session_for_an_hour_after_the_certificate_was_verified": _FULL,
+    "a_server_with_another_certificate_is_refused_although_a_session_is_offered": _FULL,
     "each_fault_is_its_error_in_time_after_one_try[a large body without length-poll]": _UNENDED,
     "each_fault_is_its_error_in_time_after_one_try[too many headers-poll]": _UNENDED,
     "unusual_but_complete_answers_are_taken[no length]": _UNENDED,

@@ -14,11 +14,10 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 from urllib.parse import urlencode
 
 import psycopg
-import pytest
 import trustme
 from psycopg.rows import dict_row
 
@@ -37,6 +36,9 @@ from pam_iampass.server.http import Dispatcher
 from tests.sandbox.signer import Reply, Server, Signer
 from tests.support.sandbox import Sandbox
 from tests.support.world import wait_until
+
+if TYPE_CHECKING:  # the demonstration runs without it
+    import pytest
 
 T = TypeVar("T")
 KEY = bytes(range(32))
