@@ -43,7 +43,8 @@ from pam_iampass.gateway import metrics, tcp
 
 T = TypeVar("T")
 
-_BEGIN = b"BEGIN"
+# Statements see what those before them have waited for, whatever the database's default is.
+_BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED"
 
 
 class Connection(psycopg.AsyncConnection[DictRow]):

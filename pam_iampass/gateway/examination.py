@@ -192,7 +192,7 @@ async def _fleet(gateway: Gateway) -> Iterable[Problem]:
 async def _rows(gateway: Gateway) -> Iterable[Problem]:
     """Rows without a valid MAC, in all tables."""
     wrong: list[str] = []
-    async with gateway.database.transaction() as connection:
+    async with gateway.database.statement() as connection:
         for table in _SIGNED:
             wrong += await _forged(gateway, connection, table)
     if not wrong:

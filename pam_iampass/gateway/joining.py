@@ -230,6 +230,10 @@ async def _leave(gateway: Gateway, request: IncomingRequest) -> Reply:
     host = await signed_by_host(gateway, request)
     request.parameters()
     async with gateway.database.transaction() as connection:
+        # Before the host is, as an answer on the phone has it.
+        connection.later(
+            "SELECT 1 FROM session WHERE host = %s AND state = 'open' ORDER BY id FOR UPDATE", (host.id,)
+        )
         host = await hosts.change(gateway, connection, host.id) or host  # as it is now, locked
         if host.status is HostStatus.SUSPENDED:
             raise RefusedRequest(403, "HOST_SUSPENDED", "a host that is suspended cannot leave on its own")

@@ -439,10 +439,7 @@ async def _start(
     gateway: Gateway, host: str, asked: AskedStart, cover: Cover, came_at: float, spend: Spend
 ) -> HostSession | Reason | Throttled:
     try:
-        try:
-            person, session = await _admit(gateway, host, asked, cover, spend)
-        except psycopg.errors.UniqueViolation:  # another gateway has written a row of this request meanwhile
-            person, session = await _admit(gateway, host, asked, cover, spend)
+        person, session = await _admit(gateway, host, asked, cover, spend)
     except UnknownOutcome:
         return Reason.TRY_AGAIN
     except DatabaseAway:
@@ -459,6 +456,15 @@ asked. It waits for other hosts, and no row is locked meanwhile."""
 
 
 async def _admit(
+    gateway: Gateway, host: str, asked: AskedStart, cover: Cover | None, spend: Spend
+) -> tuple[Person | None, HostSession | Reason | Throttled]:
+    try:
+        return await _admit_once(gateway, host, asked, cover, spend)
+    except psycopg.errors.UniqueViolation:  # another gateway has written a row of this request meanwhile
+        return await _admit_once(gateway, host, asked, cover, spend)
+
+
+async def _admit_once(
     gateway: Gateway, host: str, asked: AskedStart, cover: Cover | None, spend: Spend
 ) -> tuple[Person | None, HostSession | Reason | Throttled]:
     async with gateway.database.transaction() as connection:

@@ -98,10 +98,14 @@ def join(url: str, invite: str, name: str) -> HostAtGateway:
         raise SetupRefused("a sandbox is in use on this machine", "first: pam-iampass sandbox leave")
     if JOINED.exists() or LEAVING.exists():
         raise SetupRefused("this machine has joined a gateway already", "first: pam-iampass leave")
-    problems = settings.check(SETTINGS, readers=config_readers()).problems
-    wrong = [each for each in problems if each.severity is Severity.ERROR and each.key not in OF_IAMPASS]
+    read = settings.check(SETTINGS, readers=config_readers())
+    wrong = [each for each in read.problems if each.severity is Severity.ERROR and each.key not in OF_IAMPASS]
     if wrong:
         raise ConfigurationError(wrong)
+    if read.joined_file != JOINED:
+        raise SetupRefused(
+            f"{JOINED} has no effect: {SETTINGS} has another joined_file", "delete joined_file there"
+        )
     authority = _authority(origin, word[3])
     secret = _secret_for(authority, group)
     gateways = Gateways([origin.url], CA_FILE)
@@ -141,7 +145,8 @@ def leave(*, force: bool) -> str:
     logins will be denied. As in `join`, the machine works then, and the same call may be repeated.
     """
     told = LEAVING.exists() and not SECRET_FILE.exists()  # by an earlier call, which has ended since then
-    if JOINED.exists():
+    begins = JOINED.exists()
+    if begins:
         if not force:
             sandbox_use.require_usable(SETTINGS, joined=LEAVING)
         JOINED.replace(LEAVING)
@@ -156,7 +161,8 @@ def leave(*, force: bool) -> str:
             transport_of(read).call(call, Deadline.after(_SECONDS))
     except (IampassError, ConfigurationError) as error:
         if not (force or told):
-            if not getattr(error, "may_have_started", False):  # the gateway still has this host
+            # The gateway still has this host, unless an earlier call may have told it.
+            if begins and not getattr(error, "may_have_started", False):
                 LEAVING.replace(JOINED)
             then = "pam-iampass-gateway host remove"
             what = f"the gateway {url} was not told: {error}"

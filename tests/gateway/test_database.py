@@ -492,6 +492,19 @@ def test_a_server_that_dies_within_a_transaction_has_written_nothing(
     run(conninfo, use)
 
 
+def test_statements_see_what_others_have_committed_whatever_the_database_says(conninfo: str) -> None:
+    name = conninfo_to_dict(conninfo)["dbname"]
+    with psycopg.connect(conninfo, autocommit=True) as other:
+        other.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'".encode())
+
+    async def use(database: Database) -> None:
+        async with database.transaction() as connection:
+            found = await one(connection, "SHOW transaction_isolation")
+        assert found == {"transaction_isolation": "read committed"}
+
+    run(conninfo, use)
+
+
 def test_a_transaction_that_goes_no_further_ends_before_those_give_up_who_wait_for_its_locks(
     conninfo: str,
 ) -> None:

@@ -196,6 +196,20 @@ def test_a_proxy_is_for_iampass_only(server: Postgres) -> None:
     assert contents() == before
 
 
+@pytest.mark.parametrize("file", ["null", "/etc/iampass/other.yaml"])
+def test_a_machine_whose_settings_name_another_file_does_not_join(server: Postgres, file: str) -> None:
+    """It would ask as before, and the other file may be of a gateway, with the same secret."""
+    write(join.SECRET_FILE, "of-the-other-one")
+    write(ETC / "iampass.yaml", f"{BEFORE}joined_file: {file}\n")
+    before = contents()
+    try:
+        assert "delete joined_file there" in fails("join", URL, invited(), "--name", "web")
+        assert contents() == before
+        assert hosts_at(server) == []
+    finally:
+        join.SECRET_FILE.unlink()
+
+
 def test_a_host_of_a_group_that_wants_it_is_told_to_be_admitted(server: Postgres) -> None:
     shown = succeeds("join", URL, invited(group="bastion"), "--name", "web")
     assert "pam-iampass-gateway host admit web" in shown
@@ -519,11 +533,15 @@ def test_a_leave_whose_answer_was_lost_is_repeated(server: Postgres, monkeypatch
             raise Unavailable("lost", may_have_started=True)
         return answer
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Gateways, "call", lost)
-        with pytest.raises(SetupError, match="was not told"):
-            join.leave(force=False)
-    assert _works() == "IAMPASS"
+    def away(*_: Any, **__: Any) -> Any:
+        raise Unavailable("away", may_have_started=False)
+
+    for call in (lost, away):  # and the gateway may have forgotten this host since the first one
+        with monkeypatch.context() as patch:
+            patch.setattr(Gateways, "call", call)
+            with pytest.raises(SetupError, match="was not told"):
+                join.leave(force=False)
+        assert _works() == "IAMPASS"
     join.leave(force=False)
     assert contents() == before
 

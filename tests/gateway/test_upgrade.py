@@ -202,7 +202,7 @@ def test_gateways_are_upgraded_one_by_one_while_logins_wait_and_each_phone_rings
             running_gateway.close()
             running_gateway.enter_context(gateway(number, fleet.newer))
             fleet.log_in()
-        assert not any(login.done() for login in waiting)
+        assert [login.result() for login in waiting if login.done()] == []
         for user in WAITING:
             fleet.sandbox.approve(token(user))
         assert [login.result(60).code for login in waiting] == [PamCode.SUCCESS] * len(WAITING)

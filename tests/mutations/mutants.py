@@ -1292,6 +1292,24 @@ MUTANTS = {
             "test_a_nonce_is_good_once_over_all_gateways",
         ),
         Mutant(
+            "who waits for a lock sees what was there before, if the database says so",
+            'b"BEGIN ISOLATION LEVEL READ COMMITTED"',
+            'b"BEGIN"',
+            "test_statements_see_what_others_have_committed_whatever_the_database_says",
+        ),
+        Mutant(
+            "a host asks a gateway again that may have removed it",
+            'if begins and not getattr(error, "may_have_started", False):',
+            'if not getattr(error, "may_have_started", False):',
+            "test_a_leave_whose_answer_was_lost_is_repeated",
+        ),
+        Mutant(
+            "a machine joins although its settings name another file, and sends the secret of that one",
+            "if read.joined_file != JOINED:",
+            "if read is None:",
+            "test_a_machine_whose_settings_name_another_file_does_not_join",
+        ),
+        Mutant(
             "a start uses up no nonce",
             "        spend(connection)\n        person, found = await _admitted(",
             "        person, found = await _admitted(",
@@ -2423,8 +2441,8 @@ MUTANTS = {
         ),
         Mutant(
             "leaving: the gateway that has forgotten this host is asked on, if its answer was lost",
-            'if not getattr(error, "may_have_started", False):',
-            "if True:",
+            'if begins and not getattr(error, "may_have_started", False):',
+            "if begins:",
             "test_a_leave_whose_answer_was_lost_is_repeated",
         ),
         Mutant(

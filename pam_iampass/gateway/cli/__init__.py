@@ -160,6 +160,16 @@ class CommandGateway:
 
         return self.run(go())
 
+    def reading(self, use: Callable[[Gateway, Connection], Awaitable[T]]) -> T:
+        """As `transaction`, for what only reads: to verify thousands of rows takes longer than PostgreSQL waits within
+        a transaction."""
+
+        async def go() -> T:
+            async with self.gateway.database.statement() as connection:
+                return await use(self.gateway, connection)
+
+        return self.run(go())
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What a coroutine returns. An error of the database becomes a ClickException."""
         task = self._loop.create_task(work)

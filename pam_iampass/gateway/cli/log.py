@@ -101,8 +101,9 @@ def command(
             async for record in _followed(gateway, wanted, most):
                 _show([record], as_json, followed=True)
             return
-        async with gateway.database.transaction() as connection:
-            _show(await read(connection, wanted, most), as_json)
+        async with gateway.database.statement() as connection:
+            found = await read(connection, wanted, most)
+        _show(found, as_json)
 
     if follow and not as_json:
         table(_HEADINGS, (), _SIZES)

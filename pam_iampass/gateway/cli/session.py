@@ -57,7 +57,7 @@ def list_(who: str | None, config: Path, as_json: bool) -> None:
     """
 
     with command_gateway(config) as gateway:
-        found, tampered = gateway.transaction(sessions.listing)
+        found, tampered = gateway.reading(sessions.listing)
     found = [each for each in found if who in (None, each[0].person, each[1])]
     if as_json:
         show_json({"sessions": [_as_object(*each) for each in found]})

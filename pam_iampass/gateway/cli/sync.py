@@ -72,7 +72,7 @@ def sync(ctx: click.Context, dry_run: bool, most: int | None, config: Path, as_j
             everybody, tampered = await people.listing(inner, connection)
             return directory.plan(answer, everybody, tampered, moment, settings.grace), moment
 
-        plan, moment = gateway.transaction(planned)
+        plan, moment = gateway.reading(planned)
         until = moment + timedelta(seconds=settings.grace)
         too_many = plan.loses_many and plan.losing > (most or 0)
         if not as_json:

@@ -95,7 +95,7 @@ def list_people(ctx: click.Context, check_phones: bool, config: Path, as_json: b
     The exit status is 0, or 1 if there is such a row, or IAMPASS did not answer.
     """
     with command_gateway(config) as gateway:
-        everybody, tampered = gateway.transaction(people.listing)
+        everybody, tampered = gateway.reading(people.listing)
         phones = phones_of(gateway.manager(), everybody, as_json) if check_phones else None
     if as_json:
         rows = [_as_object(person, phones) for person in everybody]
@@ -205,7 +205,7 @@ def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], confi
     rows: list[Row] = []
     missing = others = 0
     with command_gateway(config) as gateway:
-        everybody, _ = gateway.transaction(people.listing)
+        everybody, _ = gateway.reading(people.listing)
         here = {person.name for person in everybody}
         owners = {person.token: person.name for person in everybody}
         manager = gateway.manager()
