@@ -199,8 +199,6 @@ class SettingsReport:
     """The user table, if at least that setting is valid."""
     keys: Path | None = None
     """The key table, likewise."""
-    joined_file: Path | None = None
-    """What says whom this host has joined, likewise; None also if nothing may."""
 
 
 def load(
@@ -239,12 +237,7 @@ def check(
     settings = None if document.root is None and document.problems else reader.settings(document.root, joined)
     problems = sorted(reader.problems, key=lambda problem: problem.line or sys.maxsize)
     return SettingsReport(
-        None if reader.failed else settings,
-        tuple(problems),
-        reader.lines,
-        reader.users,
-        reader.keys,
-        reader.joined_file,
+        None if reader.failed else settings, tuple(problems), reader.lines, reader.users, reader.keys
     )
 
 
@@ -360,13 +353,11 @@ class _SettingsReader(SchemaReader):
 
     users: Path | None = None
     keys: Path | None = None
-    joined_file: Path | None = None
 
     def settings(self, root: Node | None, joined: Path | None) -> Settings | None:
         """None if a problem is an error."""
         values = self.section(root or MappingNode(1), SCHEMA, "")
-        self.joined_file = values["joined_file"]
-        joined = joined or self.joined_file
+        joined = joined or values["joined_file"]
         if joined is not None and trusted_file.is_missing(joined):
             joined = None
         if root is None and joined is None:

@@ -102,7 +102,7 @@ def join(url: str, invite: str, name: str) -> HostAtGateway:
     wrong = [each for each in read.problems if each.severity is Severity.ERROR and each.key not in OF_IAMPASS]
     if wrong:
         raise ConfigurationError(wrong)
-    if read.joined_file != JOINED:
+    if read.settings is not None and read.settings.joined_file != JOINED:
         raise SetupRefused(
             f"{JOINED} has no effect: {SETTINGS} has another joined_file", "delete joined_file there"
         )

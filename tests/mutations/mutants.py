@@ -1305,7 +1305,7 @@ MUTANTS = {
         ),
         Mutant(
             "a machine joins although its settings name another file, and sends the secret of that one",
-            "if read.joined_file != JOINED:",
+            "if read.settings is not None and read.settings.joined_file != JOINED:",
             "if read is None:",
             "test_a_machine_whose_settings_name_another_file_does_not_join",
         ),
