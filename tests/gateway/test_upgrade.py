@@ -153,7 +153,7 @@ def fleet(newer: Path) -> Iterator[Fleet]:
         asyncio.run(populate(server))
         for user in (*WAITING, *COMING):
             sandbox.add_user(token(user))
-        sandbox.auto = "ignore"
+        sandbox.auto, sandbox.request_timeout = "ignore", 300.0
         agents = []
         urls = [f"https://localhost:{port}" for port in PORTS]
         for id, gateways in ((HOSTS[0], urls), (HOSTS[1], urls[::-1])):

@@ -61,7 +61,8 @@ def test_the_agent_has_what_is_left_of_a_killed_login_ended(agent: Keeping) -> N
     record = agent.wait_for_event("session_ended")
     assert record["IAMPASS_REASON"] == KILLED
     agent.wait_until_forgotten(ident)
-    assert agent.asked == [EnforcerRequest(Verb.END, ident, Reason.KILLED)]
+    # A busy machine is asked again.
+    assert set(agent.asked) == {EnforcerRequest(Verb.END, ident, Reason.KILLED)}
     ended(agent)
     assert "secret" not in str(agent.world.records.fields)
 
