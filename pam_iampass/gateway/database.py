@@ -94,25 +94,25 @@ class Connection(psycopg.AsyncConnection[DictRow]):
         self, query: Query, params: Params | None = None, *, prepare: bool | None = None, binary: bool = False
     ) -> psycopg.AsyncCursor[DictRow]:
         """As in psycopg."""
-        before, self._before = self._before, []
-        cursor = self.cursor()
-        await cursor.execute(b";".join((*before, self._whole(query, params))))
-        for _ in before:
-            cursor.nextset()
-        return cursor
+        return await self._sent(self._whole(query, params))
 
     async def together(self, statements: Sequence[tuple[Query, Params]]) -> list[list[DictRow]]:
         """Execute statements one after the other, in one round trip; the rows of each."""
-        before, self._before = self._before, []
-        cursor = self.cursor()
-        await cursor.execute(b";".join((*before, *(self._whole(*each) for each in statements))))
-        for _ in before:
-            cursor.nextset()
+        cursor = await self._sent(*(self._whole(*each) for each in statements))
         found = []
         for _ in statements:
             found.append(await cursor.fetchall())
             cursor.nextset()
         return found
+
+    async def _sent(self, *statements: bytes) -> psycopg.AsyncCursor[DictRow]:
+        """A cursor at the result of the first of these, after what was to be executed before them."""
+        before, self._before = self._before, []
+        cursor = self.cursor()
+        await cursor.execute(b";".join((*before, *statements)))
+        for _ in before:
+            cursor.nextset()
+        return cursor
 
     async def flush(self) -> None:
         """Execute what was to be executed later. Raises its error."""

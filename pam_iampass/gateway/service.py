@@ -22,7 +22,15 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.serving import Bounds, owner_of, require_digest
-from pam_iampass.gateway.sessions import AskedStart, HostSession, Reason, State, Throttled
+from pam_iampass.gateway.sessions import (
+    AskedStart,
+    HostSession,
+    Reason,
+    Spend,
+    State,
+    Throttled,
+    spend_nothing,
+)
 from pam_iampass.gateway.waiting import LOGIN_SECONDS, LONGEST_SECONDS, MOST_WATCHED
 from pam_iampass.login.decisions import (
     ASK_THE_ADMINISTRATOR,
@@ -232,7 +240,7 @@ async def poll(gateway: Gateway, request: IncomingRequest) -> Reply:
 async def _poll_that_waits(gateway: Gateway, id: uuid.UUID, seconds: int, version: int) -> Reply:
     """Raises RefusedRequest, DatabaseError and IampassError."""
     with gateway.held.hold(id, {id: version}) as call:
-        # If it has another version all the same, the next look of the held calls finds out.
+        # If it has another version nevertheless, the next look of the held calls finds out.
         is_new = version == sessions.FIRST_VERSION and _on_the_phone(gateway, id) is Status.pending
         session = None if is_new else await _session(gateway, id)
         final = session is not None and session.state in (State.ENDED, State.NOT_STARTED)
@@ -314,7 +322,7 @@ async def _news(
     gateway: Gateway,
     host_id: str,
     versions: Mapping[uuid.UUID, int],
-    spend: Callable[[Connection], None] = lambda _: None,
+    spend: Spend = spend_nothing,
 ) -> dict[str, dict[str, Any]]:
     """What differs, and what the host is asked, as it is told. A session that is not known is not over. `spend` uses
     up the nonce of the call. Raises RefusedRequest and DatabaseError."""
@@ -462,9 +470,7 @@ async def _session_that_signed(
     return id, require_session_call(request, *parameters)
 
 
-async def _session(
-    gateway: Gateway, id: uuid.UUID, spend: Callable[[Connection], None] = lambda _: None
-) -> HostSession:
+async def _session(gateway: Gateway, id: uuid.UUID, spend: Spend = spend_nothing) -> HostSession:
     """The session with this id, of a host that may ask, and whose nonce is used up by `spend`. Raises RefusedRequest
     and DatabaseError."""
     try:

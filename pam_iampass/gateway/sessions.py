@@ -399,6 +399,14 @@ def is_request_id(text: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_-]{22}", text) is not None
 
 
+Spend = Callable[[Connection], None]
+"""Uses up the nonce of a call with the next statement, which raises UniqueViolation if it was used before."""
+
+
+def spend_nothing(_: Connection) -> None:
+    """The nonce is used up already, or does not count."""
+
+
 async def start(
     gateway: Gateway, host: str, asked: AskedStart, cover: Cover, came_at: float, spend: Spend
 ) -> HostSession | Reason | Throttled:
@@ -407,7 +415,6 @@ async def start(
     The request is made in a task of its own: it goes on if the host hangs up.
 
     :param came_at: the `time.monotonic()` of the call. The database may have held it up since.
-    :param spend: uses up the nonce of the call. Raises UniqueViolation if it was used before.
     """
     key = (host, asked.request_id or str(uuid.uuid4()))
     own = sum(each == host for each, _ in gateway.starts)
@@ -423,7 +430,7 @@ async def start(
 
 
 async def refused(
-    gateway: Gateway, host: str, asked: AskedStart, reason: Reason, spend: Spend = lambda _: None
+    gateway: Gateway, host: str, asked: AskedStart, reason: Reason, spend: Spend = spend_nothing
 ) -> Reason:
     """Write the record of a start that is refused before anything else is looked at; returns the reason."""
     with suppress(DatabaseError, Tampered):
@@ -449,7 +456,6 @@ async def _start(
     return await made(gateway, session, person, came_at + asked.patience * (1 - LEAST_LEFT))
 
 
-Spend = Callable[[Connection], None]
 Cover = Callable[[Gateway, Host, AskedStart], Awaitable[Union[HostSession, None]]]
 """Finds the session of a start that needs no phone, since the login begins in another one; None if the phone has to be
 asked. It waits for other hosts, and no row is locked meanwhile."""
@@ -475,7 +481,7 @@ async def _admit_once(
     child = None if cover is None else await cover(gateway, found, asked)
     if child is not None:
         return None, child
-    return await _admit(gateway, host, asked, None, lambda _: None)
+    return await _admit(gateway, host, asked, None, spend_nothing)
 
 
 async def _admitted(
