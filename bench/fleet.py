@@ -35,6 +35,7 @@ from multidict import CIMultiDict
 
 from bench.measure import Section, median, percentile
 from bench.pending import cpu_seconds, peak_mib
+from bench.upstream import nginx
 from pam_iampass.client import IampassError, Status
 from pam_iampass.client.application import Application
 from pam_iampass.client.attempts import IDLE_SECONDS
@@ -512,7 +513,7 @@ def _process() -> Iterator[subprocess.Popen[str]]:
 # IAMPASS
 
 _NGINX = """\
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
 load_module /usr/lib/nginx/modules/ngx_http_js_module.so;
 events {{ worker_connections 8192; }}
 http {{
@@ -556,15 +557,8 @@ def _iampass(folder: Path) -> Iterator[tuple[str, int]]:
     values = {name: reply.body.decode() for name, reply in texts.items()}
     put(folder / "nginx.conf", _NGINX.format(folder=folder, port=port, **values))
     put(folder / "iampass.js", _SCRIPT.format(answer_ms=int(1000 * ANSWER_SECONDS), **values))
-    with subprocess.Popen(["nginx", "-c", f"{folder}/nginx.conf", "-e", f"{folder}/nginx.log"]) as nginx:
-        children = Path(f"/proc/{nginx.pid}/task/{nginx.pid}/children")
-        while not children.read_text().split():
-            assert nginx.poll() is None, (folder / "nginx.log").read_text()
-            time.sleep(0.05)
-        try:
-            yield url, int(children.read_text().split()[0])
-        finally:
-            nginx.terminate()
+    with nginx(folder) as process:
+        yield url, process
 
 
 def _kept_polls(folder: Path) -> list[float]:

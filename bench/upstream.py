@@ -141,14 +141,23 @@ def _iampass(delay: int) -> Iterator[tuple[str, str, int]]:
         answer = f"echo_sleep {delay / 1000}; echo '{{}}';" if delay else "return 200 '{}';"
         texts = {kind: answer.replace("{}", json.dumps(reply)) for kind, reply in replies.items()}
         (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, token=TOKEN, **texts))
-        with subprocess.Popen(["nginx", "-c", f"{folder}/nginx.conf", "-e", f"{folder}/error.log"]) as nginx:
-            children = Path(f"/proc/{nginx.pid}/task/{nginx.pid}/children")
-            while not children.read_text().split():
-                time.sleep(0.05)
-            try:
-                yield url, f"{folder}/ca.pem", int(children.read_text().split()[0])
-            finally:
-                nginx.terminate()
+        with nginx(folder) as process:
+            yield url, f"{folder}/ca.pem", process
+
+
+@contextmanager
+def nginx(folder: Path) -> Iterator[int]:
+    """The process of nginx that serves, with the `nginx.conf` of a folder, until the block ends."""
+    log = folder / "error.log"
+    with subprocess.Popen(["nginx", "-c", f"{folder}/nginx.conf", "-e", f"{log}"]) as first:
+        children = Path(f"/proc/{first.pid}/task/{first.pid}/children")
+        while not children.read_text().split():
+            assert first.poll() is None, log.read_text()
+            time.sleep(0.05)
+        try:
+            yield int(children.read_text().split()[0])
+        finally:
+            first.terminate()
 
 
 # What the measured process does
