@@ -512,13 +512,18 @@ def test_who_logs_in_and_has_no_phone_is_sent_a_message_once_an_hour(place: Plac
     assert place.sent == [(token, NUMBER)] * 2
 
 
-def test_one_host_has_few_messages_sent_and_then_there_is_an_alert(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _one_message_for_two(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alice and carol have no phone yet, and a host may have one message sent."""
     monkeypatch.setattr(people, "_MESSAGES_OF_HOST", 1)
     place.use(invite="first_login")
     place.slapd.add_person("carol", mobile="+15557654321")
     place.sync()
+
+
+def test_one_host_has_few_messages_sent_and_then_there_is_an_alert(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _one_message_for_two(place, monkeypatch)
     _logs_in(place, tmp_path, "alice", "carol", messages=1, alerts=1)
     assert len(place.sent) == 1
 
@@ -526,10 +531,7 @@ def test_one_host_has_few_messages_sent_and_then_there_is_an_alert(
 def test_logins_at_the_same_moment_do_not_have_more_messages_sent(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(people, "_MESSAGES_OF_HOST", 1)
-    place.use(invite="first_login")
-    place.slapd.add_person("carol", mobile="+15557654321")
-    place.sync()
+    _one_message_for_two(place, monkeypatch)
     waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'invited'"
     with _gateway(place, tmp_path) as running, ThreadPoolExecutor() as pool:
         with psycopg.connect(place.conninfo) as holder:
