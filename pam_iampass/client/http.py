@@ -15,7 +15,7 @@ from typing import Callable, TypeVar
 from .attempts import DEFAULT_SECONDS, IDLE_SECONDS, Attempts, Sender
 from .call import ATTEMPTS, Call
 from .connection import USUAL, Deadline, Exchange, Network, TlsSocket, open_tcp, tls_context
-from .errors import IampassError, Refused, Unavailable
+from .errors import IampassError, Unavailable
 from .origin import Origin, split_for_wire
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ class Transport(Sender):
         while True:
             try:
                 return self._observed(call, deadline)
-            except (Refused, Unavailable) as error:
+            except IampassError as error:
                 wait = following.wait_after(error)
             if wait is not None:
                 (pause or self._pause)(wait)

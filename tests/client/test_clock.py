@@ -25,6 +25,17 @@ def timestamps(server: object) -> list[int]:
     ]
 
 
+def test_each_response_says_how_far_the_servers_clock_is_ahead() -> None:
+    answers = refusal(25), refusal(-7), answer(401, {}, headers={"Date": "yesterday"})
+    with scripted_server(*answers) as server, api_to(server, wall_clock=lambda: NOW) as api:
+        found = [api.transport.clock_offset]
+        for _ in answers:
+            with pytest.raises(Refused):
+                api.authenticate_user(USER)
+            found.append(api.transport.clock_offset)
+    assert found == [None, 25, -7, None]
+
+
 @pytest.mark.parametrize("offset", [31, -31, 3600, -86_400])
 def test_a_start_is_signed_again_with_the_servers_time_and_the_session_remembers_it(offset: int) -> None:
     with scripted_server(refusal(offset)) as server, api_to(server, wall_clock=lambda: NOW) as api:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import hashlib
 import select
 import socket
@@ -451,6 +452,14 @@ def test_a_gateway_with_a_wrong_certificate_makes_it_none() -> None:
         assert isinstance(failure(api), TLSFailure)
     with scripted_server(certificate="untrusted") as server, gateways(server, CLOSED) as api:
         assert isinstance(failure(api), TLSFailure)
+
+
+def test_the_clock_that_differs_is_that_of_the_gateway_that_was_asked_last() -> None:
+    ahead = answer(401, {}, headers={"Date": email.utils.formatdate(3600, usegmt=True)})
+    with scripted_server(ahead) as server, gateways(CLOSED, server, wall_clock=lambda: 0.0) as api:
+        server.add(started(server))
+        assert start(api).session_status is Status.pending
+        assert (api.transport.clock_offset, api.transport.clock_correction) == (None, 3600)
 
 
 def test_a_gateway_whose_name_nobody_knows_makes_it_none() -> None:
