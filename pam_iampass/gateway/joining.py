@@ -25,16 +25,17 @@ from pam_iampass.gateway.hosts import Host, HostStatus, Invite
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.service import (
-    require_signature,
     signed_by_host,
     unavailable,
     unless_restored,
+    use_up_nonce,
     work_for_sender,
 )
 from pam_iampass.gateway.serving import require_digest
 from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.server.http import Handler, Route
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply, bad_request, text_of
+from pam_iampass.server.signatures import require_signature
 
 _MACHINE = re.compile("[0-9a-f]{32}")
 _SECRET = re.compile("[A-Za-z0-9_-]{43}")
@@ -141,13 +142,14 @@ async def _invite(gateway: Gateway, connection: Connection, request: IncomingReq
         found = None
     secret = None if found is None else found.secret
     try:
-        await require_signature(gateway, connection, request, id, secret)
+        require_signature(request, id, secret, gateway.clock())
     except RefusedRequest as refusal:
         if refusal.reason != "STALE_TIMESTAMP":
             raise
         # No 401, to which a client answers with the time of the server: this clock must be set.
         what = f"{refusal.detail}: set the clock of this machine (timedatectl), or of the gateway"
         raise RefusedRequest(403, "CLOCK_OFF", what) from None
+    await use_up_nonce(connection, id, request)
     assert found is not None  # noqa: S101 - without a secret nothing is signed
     return found
 

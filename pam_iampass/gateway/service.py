@@ -7,9 +7,8 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Mapping
-from functools import partial
-from typing import Any, Callable
+from collections.abc import Mapping
+from typing import Any
 
 import psycopg
 
@@ -58,8 +57,8 @@ from pam_iampass.server.signatures import (
     NONCE_SECONDS,
     WINDOW_SECONDS,
     Credentials,
-    SignatureCheck,
     replayed,
+    require_signature,
 )
 from pam_iampass.text import clean
 
@@ -133,7 +132,7 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
     credentials = Credentials.of(request)
     try:
         host = await _host_that_signed(gateway, request)
-        asked, spend = AskedStart.of(request), partial(_spend_next, host.id, credentials.nonce)
+        asked, spend = AskedStart.of(request), _spending(host.id, request)
         found = await sessions.start(gateway, host.id, asked, presence.cover, came_at, spend)
     except psycopg.errors.UniqueViolation:
         raise replayed() from None
@@ -221,7 +220,7 @@ async def poll(gateway: Gateway, request: IncomingRequest) -> Reply:
     With `wait`, the answer comes once the session has another version than `version`, or that many seconds have passed.
     """
     try:
-        id, query = await _session_that_signed(gateway, request, *_WAITING)
+        id, query = _session_that_signed(gateway, request, *_WAITING)
         if query:
             return await _poll_that_waits(gateway, id, *_waiting(query))
         status = _on_the_phone(gateway, id)
@@ -267,7 +266,7 @@ async def watch(gateway: Gateway, request: IncomingRequest) -> Reply:
     the host has questions to answer, or after `wait` seconds."""
     try:
         host = await _host_that_signed(gateway, request)
-        spend = partial(_spend_next, host.id, Credentials.of(request).nonce)
+        spend = _spending(host.id, request)
         query = request.parameters("wait", "body_sha256")
         require_digest(request, query.get("body_sha256", ""))
         seconds, _ = _waiting(query)
@@ -367,8 +366,8 @@ def _waiting(query: Mapping[str, str]) -> tuple[int, int]:
 async def end(gateway: Gateway, request: IncomingRequest) -> Reply:
     """End a session."""
     try:
-        id, _ = await _session_that_signed(gateway, request)
-        session = await _session(gateway, id, partial(_spend_next, str(id), Credentials.of(request).nonce))
+        id, _ = _session_that_signed(gateway, request)
+        session = await _session(gateway, id, _spending(str(id), request))
         return ended(await sessions.end(gateway, session))
     except (DatabaseError, IampassError, Tampered) as error:
         return unavailable(error)
@@ -407,22 +406,14 @@ async def signed_by_host(gateway: Gateway, request: IncomingRequest) -> Host:
 
     The nonce is used up. Raises RefusedRequest and DatabaseError.
     """
-
-    async def spend(credentials: Credentials) -> bool:
-        async with gateway.database.statement() as connection:
-            return await _spend(connection, request.segments[2], credentials.nonce)
-
-    return await _host_that_signed(gateway, request, spend)
+    host = await _host_that_signed(gateway, request)
+    async with gateway.database.statement() as connection:
+        await use_up_nonce(connection, host.id, request)
+    return host
 
 
-async def _spent_later(_: Credentials) -> bool:
-    """For a nonce that is used up with the next statement (`_spend_next`)."""
-    return True
-
-
-async def _host_that_signed(
-    gateway: Gateway, request: IncomingRequest, spend: Callable[[Credentials], Awaitable[bool]] = _spent_later
-) -> Host:
+async def _host_that_signed(gateway: Gateway, request: IncomingRequest) -> Host:
+    """As `signed_by_host`; the nonce is to be used up with the next statement."""
     id = request.segments[2]
     work_for_sender(request)
     try:
@@ -433,12 +424,8 @@ async def _host_that_signed(
         raise unauthorized("UNKNOWN_CLIENT", "the row of this host was not written by a gateway") from None
     if host is None:
         raise Unknown("application", id)
-
-    async def spend_for_host(credentials: Credentials) -> bool:
-        work_for(id)
-        return await spend(credentials)
-
-    await _require_signature(gateway, request, id, host.secret, spend_for_host)
+    require_signature(request, id, host.secret, gateway.clock())
+    work_for(id)
     return host
 
 
@@ -447,7 +434,7 @@ async def _alert(gateway: Gateway, what: str, host: str | None = None) -> None:
         await sessions.alert(connection, host, what)
 
 
-async def _session_that_signed(
+def _session_that_signed(
     gateway: Gateway, request: IncomingRequest, *parameters: str
 ) -> tuple[uuid.UUID, Mapping[str, str]]:
     """The id in the path, in a call that this session has signed, if there is one, and the query with these parameters
@@ -458,14 +445,10 @@ async def _session_that_signed(
         raise _unknown_session() from None
     if str(id) != request.segments[1]:
         raise _unknown_session()
-
-    async def secret_of(client: str) -> str | None:
-        return gateway.keys.session_secret(id)
-
     work_for_sender(request)
     # A GET changes nothing: its nonce is not kept.
-    check = SignatureCheck(secret_of, _spent_later, gateway.clock)
-    await check.caller(request, gateway.keys.session_token(id))
+    keys = gateway.keys
+    require_signature(request, keys.session_token(id), keys.session_secret(id), gateway.clock())
     work_for_sender(request, known=True)
     return id, require_session_call(request, *parameters)
 
@@ -502,47 +485,21 @@ def work_for_sender(request: IncomingRequest, *, known: bool = False) -> None:
     work_for(owner_of(request.remote) if request.remote else "", known=known)
 
 
-async def require_signature(
-    gateway: Gateway, connection: Connection, request: IncomingRequest, client: str, secret: str | None
-) -> None:
-    """Raises RefusedRequest unless the client, whose secret this is, has signed the request. The nonce is used up."""
-
-    async def spend(credentials: Credentials) -> bool:
-        return await _spend(connection, client, credentials.nonce)
-
-    await _require_signature(gateway, request, client, secret, spend)
+def _spending(client: str, request: IncomingRequest) -> Spend:
+    """Uses up the nonce of a request that this client has signed, whatever gateway it is sent to. Nothing of the
+    transaction is written if it was used before."""
+    values = client, int(Credentials.of(request).nonce), _NONCE_SECONDS
+    statement = "INSERT INTO nonce VALUES (%s, %s, now() + make_interval(secs => %s))"
+    return lambda connection: connection.later(statement, values)
 
 
-async def _require_signature(
-    gateway: Gateway,
-    request: IncomingRequest,
-    client: str,
-    secret: str | None,
-    spend: Callable[[Credentials], Awaitable[bool]],
-) -> None:
-    async def secret_of(_: str) -> str | None:
-        return secret
-
-    await SignatureCheck(secret_of, spend, gateway.clock).caller(request, client)
-
-
-def _spend_next(client: str, nonce: str, connection: Connection) -> None:
-    """Use up a nonce with the next statement, which raises UniqueViolation if this client has sent it before, to
-    whatever gateway. Nothing of the transaction is written then."""
-    connection.later(
-        "INSERT INTO nonce VALUES (%s, %s, now() + make_interval(secs => %s))",
-        (client, int(nonce), _NONCE_SECONDS),
-    )
-
-
-async def _spend(connection: Connection, client: str, nonce: str) -> bool:
-    """Whether this client sends this nonce for the first time."""
-    _spend_next(client, nonce, connection)
+async def use_up_nonce(connection: Connection, client: str, request: IncomingRequest) -> None:
+    """Raises RefusedRequest if this client has sent the nonce of this request before."""
+    _spending(client, request)(connection)
     try:
         await connection.flush()
     except psycopg.errors.UniqueViolation:
-        return False
-    return True
+        raise replayed() from None
 
 
 ROUTES: tuple[Route[Gateway], ...] = (

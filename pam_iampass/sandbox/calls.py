@@ -29,7 +29,7 @@ from pam_iampass.server.messages import (
     started,
     text_of,
 )
-from pam_iampass.server.signatures import NoncesInMemory, SignatureCheck
+from pam_iampass.server.signatures import NoncesInMemory, require_signature
 
 
 class Backend:
@@ -56,33 +56,32 @@ class Backend:
         self.clock = clock
         # New for each run: a page from an earlier run must not control this one.
         self.phone_key = secrets.token_urlsafe(18)
-        self._signatures = SignatureCheck(self._secret_of, NoncesInMemory().spend, clock)
+        self._nonces = NoncesInMemory()
 
-    async def _secret_of(self, client_id: str) -> str | None:
-        if client_id == self.application_id:
-            return self.secret
-        return self.state.sessions.secret_of(client_id)
+    def _require_signature(self, request: IncomingRequest, client_id: str, secret: str) -> None:
+        """Raises RefusedRequest unless this client, whose secret this is, has signed the request."""
+        self._nonces.use_up(require_signature(request, client_id, secret, self.clock()))
 
-    async def require_application(self, request: IncomingRequest) -> None:
+    def require_application(self, request: IncomingRequest) -> None:
         """Raises RefusedRequest unless the path names the application, and the application signed the request."""
         if request.segments[2] != self.application_id:
             raise Unknown("application", request.segments[2])
-        await self._signatures.caller(request, self.application_id)
+        self._require_signature(request, self.application_id, self.secret)
 
-    async def require_user(self, request: IncomingRequest) -> str:
+    def require_user(self, request: IncomingRequest) -> str:
         """The known user that the path names, in a request of the application. Raises RefusedRequest."""
-        await self.require_application(request)
+        self.require_application(request)
         user = request.user_id()
         if self.state.users.has_device(user) is None:
             raise Unknown("user", user)
         return user
 
-    async def require_session(self, request: IncomingRequest) -> SandboxSession:
+    def require_session(self, request: IncomingRequest) -> SandboxSession:
         """The session that the path names, in a call that it signed itself. Raises RefusedRequest."""
         session = self.state.sessions.at_path(request.segments[1])
         if session is None:
             raise RefusedRequest(404, "UNKNOWN_SESSION", "there is no such session")
-        await self._signatures.caller(request, session.token)
+        self._require_signature(request, session.token, session.secret)
         require_session_call(request)
         return session
 
@@ -131,7 +130,7 @@ def _decide(state: ServiceState, number: int, decision: Status) -> None:
 
 async def start(backend: Backend, request: IncomingRequest) -> Reply:
     """The status is 202 if a request went to the phone, 200 if not."""
-    user = await backend.require_user(request)
+    user = backend.require_user(request)
     asked = Start.of(request)
     if not backend.state.users.has_device(user):
         reason = "NO_MOBILE_DEVICE"
@@ -146,13 +145,13 @@ async def start(backend: Backend, request: IncomingRequest) -> Reply:
 
 async def poll(backend: Backend, request: IncomingRequest) -> Reply:
     """``GET <status_url>``, signed by the session."""
-    session = await backend.require_session(request)
+    session = backend.require_session(request)
     return polled(backend.state.sessions.count_poll(session.number).status)
 
 
 async def end(backend: Backend, request: IncomingRequest) -> Reply:
     """``POST <logout_url>``, signed by the session, no body."""
-    session = await backend.require_session(request)
+    session = backend.require_session(request)
     return ended(backend.state.sessions.end(session.number, EndedBy.CLIENT))
 
 
@@ -180,7 +179,7 @@ async def delete_users(backend: Backend, request: IncomingRequest) -> Reply:
 
 async def link(backend: Backend, request: IncomingRequest) -> Reply:
     """``GET /management/device_registration_link/<app>/<user>[?display_name=…]``."""
-    user = await backend.require_user(request)
+    user = backend.require_user(request)
     request.parameters("display_name")
     request.require_no_body()
     return Reply.of({"status": True, "register_url": _new_link(backend, request, user)})
@@ -188,7 +187,7 @@ async def link(backend: Backend, request: IncomingRequest) -> Reply:
 
 async def sms(backend: Backend, request: IncomingRequest) -> Reply:
     """``POST /management/send_registration_sms/<app>/<user>``, body with ``phone_number`` and optional texts."""
-    user = await backend.require_user(request)
+    user = backend.require_user(request)
     request.parameters()
     value = request.json("phone_number", optional=("display_name", "message"))
     display_name, message = text_of(value, "display_name"), text_of(value, "message")
@@ -202,7 +201,7 @@ async def sms(backend: Backend, request: IncomingRequest) -> Reply:
 
 async def device(backend: Backend, request: IncomingRequest) -> Reply:
     """``GET /management/has_registered_mobile_device/<app>/<user>``."""
-    user = await backend.require_user(request)
+    user = backend.require_user(request)
     request.parameters()
     request.require_no_body()
     return Reply.of({"device_registered": backend.state.users.has_device(user)})
@@ -210,7 +209,7 @@ async def device(backend: Backend, request: IncomingRequest) -> Reply:
 
 async def lost_device(backend: Backend, request: IncomingRequest) -> Reply:
     """``GET /management/lost_user_mobile_device/<app>/<user>``: disables the user's device and makes a new link."""
-    user = await backend.require_user(request)
+    user = backend.require_user(request)
     request.parameters()
     request.require_no_body()
     backend.state.disable_device(user)
@@ -219,7 +218,7 @@ async def lost_device(backend: Backend, request: IncomingRequest) -> Reply:
 
 async def _users(backend: Backend, request: IncomingRequest) -> list[str]:
     """The user ids of a signed request, each once, in order."""
-    await backend.require_application(request)
+    backend.require_application(request)
     request.parameters()
     users = request.json("users")["users"]
     if not isinstance(users, list) or not users:

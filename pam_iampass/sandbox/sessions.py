@@ -79,7 +79,6 @@ class SessionRegistry:
         self._notifier = notifier
         self._sessions: dict[int, SandboxSession] = {}
         self._numbers: dict[str, int] = {}  # by path
-        self._secrets: dict[str, str] = {}  # by token
 
     @property
     def all(self) -> tuple[SandboxSession, ...]:
@@ -100,11 +99,6 @@ class SessionRegistry:
             number = self._numbers.get(path)
             return None if number is None else self._sessions[number]
 
-    def secret_of(self, token: str) -> str | None:
-        """The secret of the session with this token."""
-        with self._notifier:
-            return self._secrets.get(token)
-
     def begin(self, user: str, methods: tuple[str, ...], duration: int, patience: float) -> SandboxSession:
         """A new pending session, which times out after ``patience`` seconds or its duration."""
         with self._notifier:
@@ -121,7 +115,6 @@ class SessionRegistry:
                 secret=secrets.token_urlsafe(24),
             )
             self._numbers[session.path] = session.number
-            self._secrets[session.token] = session.secret
             return self._put(session, EventKind.REQUESTED, ", ".join(methods))
 
     def undecided(self, which: SessionOrUser) -> SandboxSession:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 import re
 import time
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Callable
 
@@ -63,39 +62,27 @@ def _only(request: IncomingRequest, name: str) -> str:
     return values[0]
 
 
-@dataclass(frozen=True)
-class SignatureCheck:
-    """Who may call. What it asks may wait, for a database for example; no thread waits for it."""
+def require_signature(
+    request: IncomingRequest, client_id: str, secret: str | None, now: float
+) -> Credentials:
+    """The credentials of a request that this client has signed for the URL to which it was sent, at the server's Unix
+    time `now`; `secret` is the client's, None for one that is not known. Raises RefusedRequest (401).
 
-    secret_of: Callable[[str], Awaitable[str | None]]
-    """The secret of a client by its id; None for an unknown client."""
-    spend: Callable[[Credentials], Awaitable[bool]]
-    """Whether this client sends this nonce for the first time within NONCE_SECONDS. Called after everything else was
-    checked, so that nobody else can use up a client's nonce."""
-    now: Callable[[], float]
-    """The server's Unix time in seconds."""
-
-    async def caller(self, request: IncomingRequest, client_id: str | None = None) -> str:
-        """The id of the client that signed this request, for the URL to which it was sent; only `client_id`, if that
-        is given. Raises RefusedRequest (401)."""
-        credentials = Credentials.of(request)
-        secret = None
-        if client_id in (None, credentials.client_id):
-            secret = await self.secret_of(credentials.client_id)
-        if not secret:
-            raise unauthorized("UNKNOWN_CLIENT", "this application or session is unknown")
-        sent = credentials.signature.encode("utf-8", "surrogateescape")
-        expected = signature_text(secret, credentials.nonce, request.signed_url, credentials.timestamp)
-        if not hmac.compare_digest(expected.encode(), sent):
-            what = "the signature does not match this URL, nonce, timestamp and secret"
-            raise unauthorized("BAD_SIGNATURE", what)
-        offset = float(credentials.timestamp) - self.now()
-        if abs(offset) > WINDOW_SECONDS:
-            allowed = f"{WINDOW_SECONDS:.0f} s are allowed"
-            raise unauthorized("STALE_TIMESTAMP", f"the timestamp is {offset:+.0f} s off; {allowed}")
-        if not await self.spend(credentials):
-            raise replayed()
-        return credentials.client_id
+    The nonce is to be used up afterwards: then nobody else can use up that of a client.
+    """
+    credentials = Credentials.of(request)
+    if not secret or credentials.client_id != client_id:
+        raise unauthorized("UNKNOWN_CLIENT", "this application or session is unknown")
+    sent = credentials.signature.encode("utf-8", "surrogateescape")
+    expected = signature_text(secret, credentials.nonce, request.signed_url, credentials.timestamp)
+    if not hmac.compare_digest(expected.encode(), sent):
+        what = "the signature does not match this URL, nonce, timestamp and secret"
+        raise unauthorized("BAD_SIGNATURE", what)
+    offset = float(credentials.timestamp) - now
+    if abs(offset) > WINDOW_SECONDS:
+        allowed = f"{WINDOW_SECONDS:.0f} s are allowed"
+        raise unauthorized("STALE_TIMESTAMP", f"the timestamp is {offset:+.0f} s off; {allowed}")
+    return credentials
 
 
 def replayed() -> RefusedRequest:
@@ -111,13 +98,12 @@ class NoncesInMemory:
         self._clock = clock
         self._spent: dict[tuple[str, str], float] = {}
 
-    async def spend(self, credentials: Credentials) -> bool:
-        """As in `SignatureCheck`."""
+    def use_up(self, credentials: Credentials) -> None:
+        """Raises RefusedRequest (401) if this client has sent this nonce within NONCE_SECONDS."""
         now = self._clock()
         while self._spent and next(iter(self._spent.values())) < now - NONCE_SECONDS:
             del self._spent[next(iter(self._spent))]
         key = (credentials.client_id, credentials.nonce)
         if key in self._spent:
-            return False
+            raise replayed()
         self._spent[key] = now
-        return True
