@@ -27,6 +27,9 @@ def command(force: bool) -> None:
     """
     if os.geteuid() != 0:
         raise click.ClickException("this changes root's files: run it as root")
-    url = join.leave(force=force)
+    url, untold = join.leave(force=force)
     output.record(Act.LEAVE, "", url)
     output.line(("Left", "green"), f" {url}. Next: pam-iampass check")
+    if untold:
+        output.line("The gateway was not told, and may have this host still: ", untold)
+        output.line("There: pam-iampass-gateway host list; pam-iampass-gateway host remove NAME")

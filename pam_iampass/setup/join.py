@@ -138,8 +138,9 @@ def update() -> tuple[tuple[str, ...], bool]:
     return host.gateways, True
 
 
-def leave(*, force: bool) -> str:
-    """Ask IAMPASS itself again, and tell the gateway; returns its URL, or what there was of it. For root.
+def leave(*, force: bool) -> tuple[str, str]:
+    """Ask IAMPASS itself again, and tell the gateway. Returns its URL, or what there was of it, and why it was not
+    told, which may have this host still then; empty if it was. For root.
 
     Raises SetupError, UntrustedFile and OSError; with `force` also goes on if the gateway cannot be told, or if all
     logins will be denied. As in `join`, the machine works then, and the same call may be repeated.
@@ -152,7 +153,7 @@ def leave(*, force: bool) -> str:
         JOINED.replace(LEAVING)
     if not LEAVING.exists():
         raise SetupRefused(*_NOT_JOINED)
-    url = "of this machine"
+    url, untold = "of this machine", ""
     try:
         read = settings.load(SETTINGS, readers=config_readers(), joined=LEAVING)
         url, host_id, secret = read.gateways[0], read.application_id, read.application_secret
@@ -167,9 +168,10 @@ def leave(*, force: bool) -> str:
             then = "pam-iampass-gateway host remove"
             what = f"the gateway {url} was not told: {error}"
             raise SetupError(what, f"try again; or --force, and then at the gateway: {then}") from None
+        untold = "" if told else str(error)
     for file in (SECRET_FILE, CA_FILE, LEAVING):
         file.unlink(missing_ok=True)
-    return url
+    return url, untold
 
 
 def _write(host: HostAtGateway, host_id: str, gateways: tuple[str, ...], group: int) -> None:

@@ -583,7 +583,7 @@ def test_a_host_does_not_leave_unless_the_gateway_was_told_or_by_force(server: P
     assert "the gateway https://localhost:1 was not told" in shown
     assert "host remove" in shown
     _is_as(now)
-    succeeds("leave", "--force")
+    assert "host remove" in succeeds("leave", "--force")
     assert load().application_id == "demo"
     assert set(contents()) == set(before)
     assert hosts_at(server) == ["web"]
@@ -595,7 +595,9 @@ def test_a_host_whose_settings_are_wrong_leaves_only_by_force(server: Postgres) 
     now = contents()
     assert "is not a duration" in fails("leave")
     assert contents() == now
-    succeeds("leave", "--force")
+    shown = succeeds("leave", "--force")
+    assert "may have this host still" in shown
+    assert "host remove" in shown
     assert not join.JOINED.exists()
     assert hosts_at(server) == ["web"]
 
@@ -615,7 +617,7 @@ def test_a_host_that_was_removed_at_the_gateway_leaves(server: Postgres) -> None
     before = contents()
     succeeds("join", URL, invited(), "--name", "web")
     run_gateway("host", "remove", "web", "--yes")
-    succeeds("leave")
+    assert "host remove" not in succeeds("leave")
     assert contents() == before
 
 
