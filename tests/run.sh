@@ -42,7 +42,8 @@ if [ $# -eq 0 ]; then
     # The longest first, and groups that mostly wait beside groups that need CPU.
     set -- tests/unit/login 'tests/unit/session tests/unit/agent' 'tests/unit/test_*.py tests/unit/system' \
         'tests/gateway/test_[a-c]*.py' \
-        'tests/gateway/test_d*.py --deselect=tests/gateway/test_database_pair.py' tests/gateway/test_database_pair.py \
+        tests/gateway/test_demo.py tests/gateway/test_database_pair.py \
+        'tests/gateway/test_d*.py --deselect=tests/gateway/test_database_pair.py --deselect=tests/gateway/test_demo.py' \
         'tests/gateway/test_s*.py tests/gateway/test_t*.py' \
         'tests/gateway/test_[e-i]*.py' 'tests/gateway/test_[k-r]*.py' 'tests/gateway/test_j*.py tests/gateway/test_[u-z]*.py' \
         tests/pam tests/faults tests/system/setuid 'tests/system/test_s*.py' 'tests/system/test_[t-z]*.py' \

@@ -53,7 +53,7 @@ class Fleet:
         self._coming = iter(COMING)
 
     def begin(self, user: str, host: int) -> Future[Told]:
-        return self._pool.submit(self._agents[host].login, user=user)
+        return self._pool.submit(self._agents[host].login, 240.0, user=user)
 
     def log_in(self) -> float:
         """A new login on each host is approved. Returns how long the two phones took to ring, in seconds."""

@@ -58,6 +58,10 @@ class UpstreamTransport:
         seconds = DEFAULT_SECONDS if deadline is None else deadline.remaining()
         return self._run(self._upstream.call(call, seconds, Lane.decisions, attempts=attempts, pause=paused))
 
+    @property
+    def clock_offset(self) -> float | None:
+        return self._upstream.clock_offset
+
     def close(self) -> None:
         self._run(self._upstream.close())
         self._stop()

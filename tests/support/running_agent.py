@@ -58,8 +58,9 @@ class Running:
         named: dict[str, Any] = {"user": ME, "service": "test", **items}
         return Door(self.connect(), settings, **named)
 
-    def login(self, **items: str) -> Told:
-        return self.door(**items).finish()
+    def login(self, seconds: float = 60.0, **items: str) -> Told:
+        """A whole login, of which the door hears something new within so many seconds."""
+        return self.door(**items).finish(seconds)
 
 
 @contextlib.contextmanager
