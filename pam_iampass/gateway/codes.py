@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 
-from pam_iampass.gateway import hosts, records, restored, sessions
+from pam_iampass.gateway import hosts, records, restored, starts
 from pam_iampass.gateway.database import (
     Connection,
     DatabaseAway,
@@ -32,10 +32,10 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
+from pam_iampass.gateway.reasons import Reason, said_of
 from pam_iampass.gateway.records import Kind
-from pam_iampass.gateway.service import said_of, signed_by_host
+from pam_iampass.gateway.service import signed_by_host
 from pam_iampass.gateway.serving import require_digest
-from pam_iampass.gateway.sessions import PARAMETERS, Reason
 from pam_iampass.login.recovery import HOW_MANY, make, read, shown
 from pam_iampass.login.throttle import Attempt, Refusal, ThrottleState, attempted
 from pam_iampass.outcome import Outcome
@@ -124,16 +124,16 @@ class AskedCode:
     def of(cls, request: IncomingRequest) -> AskedCode:
         """Raises RefusedRequest."""
         person = request.user_id()
-        given = request.parameters(*PARAMETERS, "body_sha256")
+        given = request.parameters(*starts.PARAMETERS, "body_sha256")
         require_digest(request, given.get("body_sha256", ""))
         request_id = given.get("request_id", "")
-        if not sessions.is_request_id(request_id):
+        if not starts.is_request_id(request_id):
             raise bad_request("BAD_REQUEST_ID", "request_id must be 22 characters of base64url")
         code = read(text_of(request.json("code"), "code"))
         if code is None:
             raise bad_request("BAD_CODE", "code must have the form of a recovery code")
-        details = sessions.details_of(given)
-        return cls(person, code, request_id, sessions.machine_of(given), details)
+        details = starts.details_of(given)
+        return cls(person, code, request_id, starts.machine_of(given), details)
 
 
 async def recover(gateway: Gateway, request: IncomingRequest) -> Reply:
@@ -172,7 +172,7 @@ async def redeem(gateway: Gateway, host_id: str, asked: AskedCode) -> int | Reas
             else:
                 why = Reason.TOO_MANY_CODES if isinstance(found, Refusal) else found
                 what = f"recovery codes of this host are not looked at: {why.name}"
-                await sessions.alert(connection, host.name, what, person=clean(asked.person, 100))
+                await records.alert(connection, host.name, what, person=clean(asked.person, 100))
         if isinstance(found, int):
             # Otherwise a database that has lost this very redemption would not be found to be older.
             await restored.look(gateway)
@@ -186,7 +186,7 @@ async def redeem(gateway: Gateway, host_id: str, asked: AskedCode) -> int | Reas
 async def _redeemed(
     gateway: Gateway, connection: Connection, host: Host, asked: AskedCode
 ) -> int | Reason | Refusal:
-    person = await sessions.allowed(gateway, connection, host, asked.machine, asked.person)
+    person = await starts.allowed(gateway, connection, host, asked.machine, asked.person)
     # For a person who is not known, as for one without codes: a host learns no name.
     nobody = person in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST)
     if isinstance(person, Reason) and not nobody:
@@ -232,7 +232,7 @@ async def _spent(
     try:
         values = gateway.keys.verified(TABLE, row, person=person.name)
     except Tampered as error:
-        await sessions.alert(connection, host.name, str(error), person=person.name)
+        await records.alert(connection, host.name, str(error), person=person.name)
         return None
     digest, place = gateway.keys.code(person.token, code), None
     used: list[datetime | None] = list(values["used_at"])

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from pam_iampass.config.value_types import Network
+from pam_iampass.gateway import records
 from pam_iampass.gateway.database import Connection, Statement, each_one, insert, many, one, replace
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
@@ -53,6 +54,10 @@ class Host:
     """The brake: until then its starts are few."""
     admitted: bool = False
     """Whether an administrator has admitted it, whether its group demands that or not."""
+
+    def is_slowed(self, moment: float) -> bool:
+        """Whether the brake holds for it."""
+        return self.slowed_until is not None and self.slowed_until.timestamp() > moment
 
 
 IS_OLDER = """(
@@ -141,6 +146,20 @@ async def change(gateway: Gateway, connection: Connection, id: str, **columns: A
     sealed = gateway.keys.sealed(TABLE, {**gateway.keys.verified(TABLE, row, id=id), **values})
     await replace(connection, TABLE, "id", sealed)
     return of(gateway, sealed)
+
+
+async def is_its_machine(gateway: Gateway, connection: Connection, host: Host, machine: str | None) -> bool:
+    """Whether a host calls from the machine that was the first to say what it is."""
+    if machine is not None and host.machine is None:
+        connection.later("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
+        found = await find(gateway, connection, host.id)
+        if found is None or found.machine is None:
+            found = await change(gateway, connection, host.id, machine=machine)
+        host = found or host
+    if machine == host.machine:
+        return True
+    await records.alert(connection, host.name, "another machine uses the credential of this host")
+    return False
 
 
 async def remove(connection: Connection, name: str) -> bool:

@@ -18,7 +18,7 @@ from datetime import timedelta
 import psycopg
 
 from pam_iampass.config.value_types import Network
-from pam_iampass.gateway import certificates, hosts, records, sessions
+from pam_iampass.gateway import asking, certificates, hosts, records, sessions
 from pam_iampass.gateway.database import Connection, DatabaseError, now
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus, Invite
@@ -175,7 +175,7 @@ async def _joined(
     if refusal is not None:
         reason = f"{refusal.reason}: invite {invite.id}"
         # Once, whatever name is given.
-        await sessions.alert(connection, None, reason, name=joining.name, remote=remote)
+        await records.alert(connection, None, reason, name=joining.name, remote=remote)
         return refusal
     host = Host(
         hosts.new_id("h"),
@@ -245,7 +245,7 @@ async def _leave(gateway: Gateway, request: IncomingRequest) -> Reply:
             )
         _, kept = await sessions.remove_host(gateway, connection, host.name)
         await records.write(connection, Kind.ACT, host=host.name, what="host_left", remote=request.remote)
-    await sessions.end_all(gateway, kept)  # those that cannot be ended end when their time is over
+    await asking.end_all(gateway, kept)  # those that cannot be ended end when their time is over
     return Reply.of({"status": True})
 
 

@@ -2,7 +2,7 @@
 
 The hosts on which the person has approved logins are asked whether the connection begins in one of them; if one says
 so, IAMPASS is asked whether the session of that login is active. Then the new login has a session that is a child of
-that one and ends with it (`sessions.add_child`). Whatever fails or takes too long, the phone is asked.
+that one and ends with it. Whatever fails or takes too long, the phone is asked.
 
 A question is a row, which is told in the answer to the waiting call of the host (`service.watch`). The host answers it
 at any gateway, once and in time. Question and answer count only with their MAC.
@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,7 @@ import psycopg
 
 from pam_iampass.client.errors import IampassError
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import hosts, sessions
+from pam_iampass.gateway import asking, hosts, records, sessions, starts
 from pam_iampass.gateway.database import (
     Connection,
     DatabaseError,
@@ -37,7 +38,9 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.sessions import AskedStart, HostSession, State
+from pam_iampass.gateway.sessions import HostSession, State
+from pam_iampass.gateway.starts import AskedStart
+from pam_iampass.outcome import Outcome, SessionEvent
 from pam_iampass.session.cover import strength
 
 TABLE = "question"
@@ -45,6 +48,9 @@ ANSWER_SECONDS = 2
 """For which a login waits for hosts and IAMPASS, and for which a question can be answered."""
 _FOLLOW_SECONDS = 0.4
 """How often the sessions of covered logins are given the status of their parents."""
+_BEFORE_ALL = uuid.UUID(int=0)
+_MOST_FOLLOWING = 100
+"""Children whose rows one transaction writes."""
 MOST = 20
 """Questions that one answer tells a host."""
 _MOST_CANDIDATES = 8
@@ -67,7 +73,7 @@ async def cover(gateway: Gateway, host: Host, asked: AskedStart) -> HostSession 
     except Tampered as error:
         with contextlib.suppress(DatabaseError, psycopg.Error):
             async with gateway.database.transaction() as connection:
-                await sessions.alert(connection, host.name, str(error), person=asked.person)
+                await records.alert(connection, host.name, str(error), person=asked.person)
         return None
 
 
@@ -92,7 +98,7 @@ async def _parent(gateway: Gateway, host: Host, asked: AskedStart) -> HostSessio
             questions[id] = session
     answers = await _answers(gateway, questions) if questions else {}
     found = next((questions[id] for id, begins in answers.items() if begins), None)
-    if found is not None and (await sessions.ask(gateway, found)).status is not Status.active:
+    if found is not None and (await asking.ask(gateway, found)).status is not Status.active:
         return None
     return found
 
@@ -191,7 +197,7 @@ async def _child(gateway: Gateway, host: Host, asked: AskedStart, parent: HostSe
         now_asking = await hosts.find(gateway, connection, host.id)
         if locked is None or now_asking is None or not _may_cover(gateway, now_asking, asked, *locked):
             return None
-        person = await sessions.allowed(gateway, connection, now_asking, asked.machine, asked.person)
+        person = await starts.allowed(gateway, connection, now_asking, asked.machine, asked.person)
         if not isinstance(person, Person):
             return None
         # A connection is one login, now and later: who says that it leads elsewhere has heard of it.
@@ -202,7 +208,36 @@ async def _child(gateway: Gateway, host: Host, asked: AskedStart, parent: HostSe
         )
         if used is not None:
             return None
-        return await sessions.add_child(gateway, connection, now_asking, asked, locked[0])
+        return await _add_child(gateway, connection, now_asking, asked, locked[0])
+
+
+async def _add_child(
+    gateway: Gateway, connection: Connection, host: Host, asked: AskedStart, parent: HostSession
+) -> HostSession:
+    """The session of a login that begins in the login of another session. This transaction has locked the parent's row,
+    which is open and active."""
+    moment = await now(connection)
+    since = parent.began_at if parent.decided_at is None else parent.decided_at
+    age = int(parent.details.get("approved_ago", "0")) + max(round((moment - since).total_seconds()), 0)
+    columns = {
+        "id": uuid.uuid4(),
+        "state": State.OPEN.value,
+        "status": Status.active.name,
+        "deadline": moment,
+        "expires_at": min(moment + timedelta(seconds=asked.duration), parent.expires_at),
+        "version": sessions.FIRST_VERSION,
+        "details": {
+            **asked.details,
+            "ssh_connection": asked.connection,
+            "covered_by": parent.host_name,
+            "approved_ago": str(age),
+        },
+        "parent": parent.id,
+    }
+    child = await starts.add(gateway, connection, host, asked, moment, **columns)
+    reason = f"by the session {parent.id} on {parent.host_name}"
+    await sessions.record(connection, child, Outcome.COVERED, reason=reason)
+    return child
 
 
 async def _locked(gateway: Gateway, connection: Connection, id: uuid.UUID) -> tuple[HostSession, Host] | None:
@@ -226,7 +261,58 @@ async def follow_parents(gateway: Gateway) -> None:
     while True:
         await asyncio.sleep(_FOLLOW_SECONDS)
         with contextlib.suppress(DatabaseError, psycopg.Error):
-            await sessions.follow_parents(gateway)
+            await _follow_parents(gateway)
+
+
+async def _follow_parents(gateway: Gateway) -> None:
+    """Write the status of each parent in the rows of its children. Raises DatabaseError."""
+    last, changed = _BEFORE_ALL, False
+    while True:
+        async with gateway.database.transaction() as connection:
+            rows = await many(
+                connection,
+                'SELECT NULL AS "child:", child.*, NULL AS "session:", parent.*, NULL AS "host:", host.*,'
+                ' NULL AS "over:", child.expires_at <= now() AS over'
+                " FROM session AS child LEFT JOIN session AS parent ON parent.id = child.parent"
+                " LEFT JOIN host ON host.id = parent.host"
+                " WHERE child.state = 'open' AND child.parent IS NOT NULL AND child.id > %s"
+                " AND (parent.state IS DISTINCT FROM 'open' OR parent.status IS DISTINCT FROM child.status"
+                " OR (host.status = 'active') IS NOT TRUE OR child.expires_at <= now())"
+                " ORDER BY child.id LIMIT %s FOR UPDATE OF child SKIP LOCKED",
+                *(last, _MOST_FOLLOWING),
+            )
+            for row in rows:
+                last = row["child"]["id"]
+                try:
+                    changed |= await _follow(gateway, connection, row)
+                except Tampered as error:
+                    await records.alert(
+                        connection, None, f"{error}: no end is seen of what it covers, or is covered by"
+                    )
+        if len(rows) < _MOST_FOLLOWING:
+            if not changed:
+                return
+            last, changed = _BEFORE_ALL, False  # children of children
+
+
+async def _follow(gateway: Gateway, connection: Connection, row: Mapping[str, Any]) -> bool:
+    """Whether the row of a child was written. Raises Tampered if it or its parent does not count: that is no end."""
+    locked = gateway.keys.verified(sessions.TABLE, row["child"])
+    is_there = row["session"]["id"] is not None
+    status = sessions.status_for_children(
+        sessions.with_host(gateway, row, id=locked["parent"]) if is_there else None
+    )
+    if row["over"]["over"] and not status.ended:
+        status = Status.timeout  # its own time is over: IAMPASS does not know of it
+    if status.name == locked["status"]:
+        return False
+    columns = {"status": status.name, "version": locked["version"] + 1}
+    if status.ended:
+        columns["state"] = State.ENDED.value
+    session = await sessions.change(gateway, connection, locked, **columns)
+    if status.ended:
+        await sessions.record(connection, session, None, event=SessionEvent.ENDED.value, reason=status.name)
+    return True
 
 
 # Questions

@@ -9,20 +9,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import uuid
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any
 
 import psycopg
 
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import hosts, sessions, turns
+from pam_iampass.gateway import asking, hosts, records, sessions, starts, turns
 from pam_iampass.gateway.database import Connection, DatabaseError
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.sessions import HostSession, Reason, Throttled
+from pam_iampass.gateway.reasons import Reason, Throttled
+from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.gateway.turns import Turns
 from pam_iampass.login import throttle
 from pam_iampass.login.throttle import Cause, Pending, Refusal, ThrottleState
+from pam_iampass.text import clean
 
 _LOOK_SECONDS = 0.5
 """How often the database is asked whose turn it is. After a request of this gateway, it is asked at once."""
@@ -52,7 +58,7 @@ async def take_turn(gateway: Gateway, name: str) -> None:
     if started is not None:
         session, person, patience = started
         key = (session.host, str(session.id))
-        task = asyncio.create_task(sessions.made(gateway, session, person, began + patience))
+        task = asyncio.create_task(asking.made(gateway, session, person, began + patience))
         gateway.starts[key] = task
         task.add_done_callback(lambda _: gateway.starts.pop(key))
 
@@ -85,7 +91,7 @@ async def _started(
     gateway: Gateway, connection: Connection, login: Pending, now: float
 ) -> tuple[HostSession, Person] | None:
     """Have the row of a request say that IAMPASS is called. None if it may not be: the session is ended."""
-    row = await sessions.queued(gateway, connection, login)
+    row = await _queued(gateway, connection, login)
     if row is None:
         return None
     # A genuine row may have been put back: turns have no MAC.
@@ -95,19 +101,44 @@ async def _started(
     host = await hosts.find(gateway, connection, row["host"])
     if host is None:
         found: Person | Reason = Reason.HOST_SUSPENDED
-    elif sessions.is_slowed(host, now):
+    elif host.is_slowed(now):
         found = Reason.HOST_THROTTLED
     else:
-        found = await sessions.allowed(gateway, connection, host, host.machine, row["person"])
+        found = await starts.allowed(gateway, connection, host, host.machine, row["person"])
     if isinstance(found, Reason):
         await _refuse(gateway, connection, login, Throttled(found, found.name, 0.0))
         return None
-    return await sessions.begin_queued(gateway, connection, row, now), found
+    return await _begun(gateway, connection, row, now), found
 
 
 async def _refuse(gateway: Gateway, connection: Connection, login: Pending, why: Throttled) -> None:
     """End the session of a login that has waited for its turn."""
-    row = await sessions.queued(gateway, connection, login)
+    row = await _queued(gateway, connection, login)
     if row is not None:
         status = Status.timeout if why.reason is Reason.NO_TURN else Status.failed
-        await sessions.end_queued(gateway, connection, row, status, why.reason.outcome, why)
+        await asking.end_queued(gateway, connection, row, status, why.reason.outcome, why)
+
+
+async def _queued(gateway: Gateway, connection: Connection, login: Pending) -> dict[str, Any] | None:
+    """The row of a login that waits for its turn, locked; None if it waits no longer, or no gateway has written it."""
+    try:
+        row = await sessions.locked(gateway, connection, uuid.UUID(login.ident.rpartition(" ")[2]))
+    except (Tampered, ValueError) as error:
+        await records.alert(connection, login.host, f"{error}: {clean(login.ident, 300)}")
+        return None
+    return row if row["state"] == State.QUEUED.value else None
+
+
+async def _begun(
+    gateway: Gateway, connection: Connection, queued: Mapping[str, Any], now: float
+) -> HostSession:
+    """Write that IAMPASS is called now for what was queued. This transaction has locked the row."""
+    moment = datetime.fromtimestamp(now, timezone.utc)
+    columns = {
+        "state": State.STARTING.value,
+        "began_at": moment,
+        "deadline": asking.ring_deadline(moment, queued["deadline"], queued["expires_at"]),
+        "gateway": gateway.id,
+        "version": queued["version"] + 1,
+    }
+    return await sessions.change(gateway, connection, queued, **columns)

@@ -28,10 +28,12 @@ from pam_iampass.audit.journal import (
     Journal,
 )
 from pam_iampass.gateway import metrics
-from pam_iampass.gateway.database import Connection, insert, many
+from pam_iampass.gateway.database import Connection, insert, many, one
 from pam_iampass.outcome import Outcome, SessionEvent
 
 _journal = Journal()
+REFUSALS_A_MINUTE = 30
+"""Starts of one host. Beyond that they leave no records, which could fill the disk, and say nothing of names."""
 _PRIORITIES = {Outcome.APPROVED: INFO, Outcome.COVERED: NOTICE}
 
 
@@ -57,6 +59,31 @@ async def write(
     row = {"kind": kind.value, "host": host, "person": person, "fields": fields}
     await insert(connection, "record", row)
     connection.after_commit.append(partial(_to_journal, kind, host, person, fields))
+
+
+async def alert(
+    connection: Connection, host: str | None, what: str, person: str | None = None, **fields: str
+) -> None:
+    """Write a record that an administrator should see, once in ten minutes."""
+    same = await one(
+        connection,
+        "SELECT 1 FROM record WHERE host IS NOT DISTINCT FROM %s AND kind = %s"
+        " AND at BETWEEN now() - interval '10 minutes' AND now() AND fields->>'reason' = %s",
+        *(host, Kind.ALERT.value, what),
+    )
+    if same is None:
+        await write(connection, Kind.ALERT, host=host, person=person, reason=what, **fields)
+
+
+async def refusals(connection: Connection, host: str) -> int:
+    """How many starts of the host with this name were refused within a minute, as the records say."""
+    counted = await one(
+        connection,
+        "SELECT count(*) AS recent FROM record WHERE host = %s AND at > now() - interval '1 minute'"
+        " AND fields ? 'refused'",
+        host,
+    )
+    return 0 if counted is None else int(counted["recent"])
 
 
 async def act(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 import time
 import uuid
@@ -15,30 +14,16 @@ import psycopg
 from pam_iampass.audit.figures import OTHER
 from pam_iampass.client.errors import IampassError
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import hosts, metrics, presence, sessions
+from pam_iampass.gateway import asking, hosts, metrics, presence, records, sessions, starts
 from pam_iampass.gateway.database import Connection, DatabaseAway, DatabaseError, together, work_for
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.reasons import Reason, Throttled, said_of
 from pam_iampass.gateway.serving import Bounds, owner_of, require_digest
-from pam_iampass.gateway.sessions import (
-    AskedStart,
-    HostSession,
-    Reason,
-    Spend,
-    State,
-    Throttled,
-    spend_nothing,
-)
+from pam_iampass.gateway.sessions import HostSession, State
+from pam_iampass.gateway.starts import AskedStart, Spend, spend_nothing
 from pam_iampass.gateway.waiting import LOGIN_SECONDS, LONGEST_SECONDS, MOST_WATCHED
-from pam_iampass.login.decisions import (
-    ASK_THE_ADMINISTRATOR,
-    AT_CAPACITY,
-    NOT_FROM_HERE,
-    OTHERS_CAME_FIRST,
-    PHONE_LOST,
-)
-from pam_iampass.outcome import Outcome
 from pam_iampass.server.http import Handler, Route
 from pam_iampass.server.messages import (
     IncomingRequest,
@@ -81,51 +66,6 @@ _LOOKED_SECONDS = 1.0
 """For so long a request that was on the phone, of a host that may ask, is taken to be there still."""
 
 
-_WHY = {
-    Reason.UNKNOWN_USER: "it has no such person: pam-iampass-gateway user add",
-    Reason.NOT_ON_THIS_HOST: "none of the person's groups is that of this host",
-    Reason.HOST_THROTTLED: "this host has asked too often, or was refused by several people",
-    Reason.AT_CAPACITY: "too many logins of this person wait, on all hosts together",
-    Reason.NO_TURN: "other logins of this person were decided first, and no time was left",
-    Reason.PHONE_LOST: "the phone was reported lost (pam-iampass-gateway phone lost)",
-    Reason.HOST_SUSPENDED: "pam-iampass-gateway host resume allows this host again",
-    Reason.HOST_NOT_ADMITTED: "this host waits for pam-iampass-gateway host admit",
-    Reason.WRONG_MACHINE: "another machine has this credential: each machine must join separately",
-    Reason.CLOCK_OFF: "set the clock of this machine (timedatectl), or of the gateway",
-    Reason.RESTORED: "its database was restored: pam-iampass-gateway restored --confirm",
-    Reason.CODES_NOT_HERE: "it redeems no codes for the hosts of this group (codes in gateway.yaml)",
-    Reason.WRONG_CODE: "the person has no such code, or has used it",
-    Reason.TOO_MANY_CODES: "too many wrong recovery codes",
-    Reason.IAMPASS_AWAY: "it cannot reach IAMPASS",
-    Reason.DATABASE_AWAY: "it cannot use its database",
-    Reason.TRY_AGAIN: "it does not know whether the phone was asked, or whether the code is used up now",
-    Reason.REQUEST_ID_REUSED: "it knows the id of this request from another: report this",
-}
-"""What the administrator of a host reads."""
-_MESSAGES = {
-    Reason.AT_CAPACITY: AT_CAPACITY,
-    Reason.NO_TURN: OTHERS_CAME_FIRST,
-    Reason.PHONE_LOST: PHONE_LOST,
-    Reason.CODES_NOT_HERE: "Recovery codes are not accepted on this machine. Use your phone, or another machine.",
-    Outcome.UNLISTED: f"The gateway has no phone on record for you on this machine. {ASK_THE_ADMINISTRATOR}",
-    Outcome.THROTTLED: "Too many requests from this machine: none was sent. Try again in some minutes.",
-    Outcome.MISCONFIGURED: NOT_FROM_HERE,
-    Outcome.UNAVAILABLE: "The gateway could not ask your phone. Try again in a minute, or ask your administrator.",
-}
-"""What the person reads, by reason or outcome; if it is the same as without a gateway, in the same words."""
-
-
-def said_of(reason: str, wait: float = 0.0, message: str = "") -> dict[str, dict[str, str | int]]:
-    """What a host is told beside a reason of ours. `wait` is in how many seconds a start would be made that the limits
-    have refused."""
-    known = Reason.__members__.get(reason)
-    if known not in _WHY:
-        return {}
-    told = message or _MESSAGES.get(known) or _MESSAGES[known.outcome]
-    said: dict[str, str | int] = {"outcome": known.outcome.value, "why": _WHY[known], "message": told}
-    return {"refusal": {**said, "retry_after": math.ceil(wait)}}
-
-
 async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
     """Have a person asked on the phone."""
     came_at = time.monotonic()
@@ -133,14 +73,14 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
     try:
         host = await _host_that_signed(gateway, request)
         asked, spend = AskedStart.of(request), _spending(host.id, request)
-        found = await sessions.start(gateway, host.id, asked, presence.cover, came_at, spend)
+        found = await starts.start(gateway, host.id, asked, presence.cover, came_at, spend)
     except psycopg.errors.UniqueViolation:
         raise replayed() from None
     except RefusedRequest as refusal:
         if refusal.reason != "STALE_TIMESTAMP":
             raise
         asked = AskedStart.of(request)
-        found = await sessions.refused(gateway, request.segments[2], asked, Reason.CLOCK_OFF)
+        found = await starts.refused(gateway, request.segments[2], asked, Reason.CLOCK_OFF)
     except DatabaseAway as away:
         # The first look-up has failed: nothing was done for this request, no matter who has signed it.
         return _not_started(Reason.DATABASE_AWAY.name, request, credentials, nothing_sent=away.unreachable)
@@ -203,8 +143,8 @@ def _not_started(
     metrics.STARTS.labels(reason if known else OTHER).inc()
     more: dict[str, Any] = {}
     with contextlib.suppress(RefusedRequest):
-        request_id = request.parameters("methods", "duration_seconds", *sessions.PARAMETERS).get("request_id")
-        if request_id is not None and sessions.is_request_id(request_id):
+        request_id = request.parameters("methods", "duration_seconds", *starts.PARAMETERS).get("request_id")
+        if request_id is not None and starts.is_request_id(request_id):
             echo = {"request_id": request_id, "nonce": credentials.nonce}
             if reason == Reason.BYPASSED.name:
                 return not_started(reason, bypassed=echo)
@@ -228,7 +168,7 @@ async def poll(gateway: Gateway, request: IncomingRequest) -> Reply:
             return polled(status)
         session = await _session(gateway, id)
         if session.state is State.OPEN and not session.in_progress:
-            session = await sessions.ask(gateway, session)
+            session = await asking.ask(gateway, session)
     except (DatabaseError, IampassError, Tampered) as error:
         return unavailable(error)
     if session.status is None:
@@ -292,7 +232,7 @@ async def confirm(gateway: Gateway, request: IncomingRequest) -> Reply:
         if not _UUID.fullmatch(id) or begins not in ("yes", "no"):
             raise bad_request("BAD_ANSWER", "question must be the id of one, and begins yes or no")
         async with gateway.database.transaction() as connection:
-            counts = await sessions.is_its_machine(gateway, connection, host, sessions.machine_of(query))
+            counts = await hosts.is_its_machine(gateway, connection, host, starts.machine_of(query))
             counts = counts and await presence.answer(
                 gateway, connection, host.id, uuid.UUID(id), begins == "yes"
             )
@@ -368,7 +308,7 @@ async def end(gateway: Gateway, request: IncomingRequest) -> Reply:
     try:
         id, _ = _session_that_signed(gateway, request)
         session = await _session(gateway, id, _spending(str(id), request))
-        return ended(await sessions.end(gateway, session))
+        return ended(await asking.end(gateway, session))
     except (DatabaseError, IampassError, Tampered) as error:
         return unavailable(error)
 
@@ -431,7 +371,7 @@ async def _host_that_signed(gateway: Gateway, request: IncomingRequest) -> Host:
 
 async def _alert(gateway: Gateway, what: str, host: str | None = None) -> None:
     async with gateway.database.transaction() as connection:
-        await sessions.alert(connection, host, what)
+        await records.alert(connection, host, what)
 
 
 def _session_that_signed(

@@ -18,12 +18,12 @@ import psycopg
 
 from pam_iampass.client.errors import IampassError, Unavailable
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import presence, queue, records, sessions, turns
+from pam_iampass.gateway import asking, presence, queue, records, sessions, turns
 from pam_iampass.gateway.database import DatabaseError, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.leases import APPROVED, MOST_AT_ONCE, PENDING, RENEW_SECONDS
-from pam_iampass.gateway.sessions import POLL_SECONDS, HostSession, State
+from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.gateway.upstream import Lane
 from pam_iampass.login.approval import FIRST_POLL, next_poll
 from pam_iampass.session.schedule import Pacing, PollBudget
@@ -132,7 +132,7 @@ async def _try_iampass(gateway: Gateway) -> None:
     calls = [session.upstream.poll() for session in found if session.upstream is not None]
     some = [call for call in calls if call is not None]
     if some:
-        await gateway.iampass.call(secrets.choice(some), POLL_SECONDS, Lane.approved)
+        await gateway.iampass.call(secrets.choice(some), asking.POLL_SECONDS, Lane.approved)
 
 
 async def _follow_all(gateway: Gateway, first_poll: float, approved: _Approved) -> None:
@@ -195,7 +195,7 @@ async def _follow(
         if session.id in gateway.withdrawn:
             break
         try:
-            session = await sessions.ask(gateway, session)
+            session = await asking.ask(gateway, session)
         except _FAILURES as failure:
             wait = failure.retry_after if isinstance(failure, Unavailable) else None
             if wait is not None and moment is not None:
@@ -204,7 +204,7 @@ async def _follow(
             approved.add(session)
             return
     with contextlib.suppress(*_FAILURES):
-        await sessions.end(gateway, session)
+        await asking.end(gateway, session)
 
 
 @dataclass
@@ -285,7 +285,7 @@ class _Approved:
         try:
             call = session.upstream.poll() if session.upstream is not None else None
             if call is not None:
-                status = await self._gateway.iampass.call(call, POLL_SECONDS, Lane.approved)
+                status = await self._gateway.iampass.call(call, asking.POLL_SECONDS, Lane.approved)
                 self._pacing.answered()
                 await self._said(polled, status, epoch)
         except IampassError as failure:
@@ -304,7 +304,7 @@ class _Approved:
         if status is polled.session.status or status.in_progress:
             return
         if status is Status.active or (suspect is not None and suspect.away is status.away):
-            polled.session = await sessions.said(self._gateway, polled.session, status, epoch=epoch)
+            polled.session = await asking.said(self._gateway, polled.session, status, epoch=epoch)
             if polled.session.state is not State.OPEN:
                 self._gateway.leases.epochs.pop(polled.session.id, None)
         else:
@@ -347,7 +347,7 @@ async def _clean(gateway: Gateway) -> None:
                 connection.later("DELETE FROM session WHERE expires_at < now() - interval '1 hour'")
                 await gateway.leases.forget(connection)
                 await records.forget(connection, gateway.settings.keep_records)
-            await sessions.give_up(gateway)
+            await asking.give_up(gateway)
         old = time.monotonic() - _CLEAN_SECONDS
         for id, asked in list(gateway.asked.items()):
             if asked.at < old:

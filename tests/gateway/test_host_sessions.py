@@ -15,7 +15,7 @@ import pytest
 
 from pam_iampass.client.call import Call
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import hosts, people, sessions, watching
+from pam_iampass.gateway import asking, hosts, people, watching
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
@@ -56,7 +56,7 @@ def polls(sandbox: Sandbox) -> int:
 
 def test_a_session_that_is_open_is_asked_for_now(caller: HostCaller, sandbox: Sandbox) -> None:
     begun = approved(caller, sandbox)
-    time.sleep(sessions.FRESH_SECONDS)
+    time.sleep(asking.FRESH_SECONDS)
     before = polls(sandbox)
     with ThreadPoolExecutor(5) as pool:
         assert set(pool.map(caller.poll, [begun] * 5)) == {"active"}
@@ -67,7 +67,7 @@ def test_a_session_that_is_open_is_asked_for_now(caller: HostCaller, sandbox: Sa
         (sandbox.close, "closed"),
     ):
         change("token-of-alice")
-        time.sleep(sessions.FRESH_SECONDS)
+        time.sleep(asking.FRESH_SECONDS)
         assert caller.poll(begun) == status
 
 
@@ -76,13 +76,13 @@ def test_while_iampass_does_not_say_so_nothing_is_active_or_closed(
     gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, fault: HttpStatus
 ) -> None:
     begun = approved(caller, sandbox)
-    time.sleep(sessions.FRESH_SECONDS)
+    time.sleep(asking.FRESH_SECONDS)
     sandbox.misbehave("poll", fault, times=None)
     sandbox.misbehave("end", fault, times=None)
     for reply in (caller.session("GET", begun, "status_url"), caller.session("POST", begun, "logout_url")):
         assert (reply.status, reply.reason) == (503, "IAMPASS_AWAY")
     sandbox.behave()
-    time.sleep(sessions.FRESH_SECONDS)
+    time.sleep(asking.FRESH_SECONDS)
     assert caller.poll(begun) == "active"
     assert gateway_server.session(begun).state is State.OPEN
 
@@ -165,11 +165,11 @@ def test_a_final_status_never_changes(
 ) -> None:
     begun = caller.ask("alice").authentication
     session = gateway_server.session(begun)
-    gateway_server.run(sessions.said(gateway_server.gateway, session, final))
+    gateway_server.run(asking.said(gateway_server.gateway, session, final))
     ended = gateway_server.session(begun)
     assert (ended.state, ended.status, ended.approved) == (State.ENDED, final, False)
     for later in (Status.active, Status.pending, Status.walkaway):
-        assert gateway_server.run(sessions.said(gateway_server.gateway, session, later)) == ended
+        assert gateway_server.run(asking.said(gateway_server.gateway, session, later)) == ended
     before = polls(sandbox)
     assert caller.poll(begun) == final.name
     assert caller.end(begun) is False
@@ -182,7 +182,7 @@ def test_who_has_answered_is_not_asked_again(
 ) -> None:
     begun = approved(caller, sandbox)
     session = gateway_server.session(begun)
-    assert gateway_server.run(sessions.said(gateway_server.gateway, session, Status.pending)) == session
+    assert gateway_server.run(asking.said(gateway_server.gateway, session, Status.pending)) == session
 
 
 def test_each_change_has_a_version(
@@ -191,7 +191,7 @@ def test_each_change_has_a_version(
     begun = caller.ask("alice").authentication
     versions = [gateway_server.session(begun).version]
     for status in (Status.identifying, Status.active, Status.active, Status.walkaway, Status.closed):
-        gateway_server.run(sessions.said(gateway_server.gateway, gateway_server.session(begun), status))
+        gateway_server.run(asking.said(gateway_server.gateway, gateway_server.session(begun), status))
         versions.append(gateway_server.session(begun).version)
     assert versions == [1, 2, 3, 3, 4, 5]
 
@@ -261,7 +261,7 @@ def test_the_record_of_a_session_names_its_host_also_when_that_was_removed(
 ) -> None:
     session = gateway_server.session(approved(caller, sandbox))
     gateway_server.transaction(lambda _, connection: hosts.remove(connection, f"name-of-{HOST}"))
-    assert gateway_server.run(sessions.end(gateway_server.gateway, session))
+    assert gateway_server.run(asking.end(gateway_server.gateway, session))
     assert [record["host"] for record in gateway_server.records] == [f"name-of-{HOST}"] * 2
 
 

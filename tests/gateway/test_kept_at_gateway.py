@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 
 from pam_iampass.enforcer.protocol import Verb
-from pam_iampass.gateway import sessions
+from pam_iampass.gateway import asking, sessions
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.waiting import MOST_WATCHED
 from pam_iampass.outcome import PamCode
@@ -107,7 +107,7 @@ def test_what_another_gateway_writes_is_told_in_time(
     with make() as other, ThreadPoolExecutor() as pool:
         answer = pool.submit(ask, HostCaller(other), {id_of(begun): 2})
         wait_until(lambda: len(other.gateway.held) == 1, "the call is not held")
-        assert gateway.run(sessions.end(gateway.gateway, gateway.session(begun)))
+        assert gateway.run(asking.end(gateway.gateway, gateway.session(begun)))
         ended = time.monotonic()
         assert changed(answer.result()) == {id_of(begun): {"status": "closed", "version": 3}}
         assert time.monotonic() - ended < TOLD
@@ -236,7 +236,7 @@ def test_an_end_by_an_administrator_of_the_fleet_ends_the_login_in_time(
     (row,) = gateway.rows("SELECT id FROM session WHERE state = 'open'")
     session = gateway.transaction(lambda inner, connection: sessions.find(inner, connection, row["id"]))
     assert session is not None
-    assert gateway.run(sessions.end(gateway.gateway, session))
+    assert gateway.run(asking.end(gateway.gateway, session))
     wait_until(lambda: login.over, "the login goes on", TOLD)
 
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import leases, sessions, watching
+from pam_iampass.gateway import asking, leases, sessions, watching
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.sessions import State
@@ -207,9 +207,9 @@ def test_a_request_is_polled_although_it_began_later_than_the_database_says_it_i
     """As after the promotion of a standby whose clock is behind."""
 
     async def shift(gateway: Gateway, connection: Connection) -> None:
-        locked = await sessions._locked(gateway, connection, session)
+        locked = await sessions.locked(gateway, connection, session)
         ahead = {name: locked[name] + timedelta(minutes=10) for name in ("began_at", "deadline")}
-        await sessions._change(gateway, connection, locked, **ahead)
+        await sessions.change(gateway, connection, locked, **ahead)
 
     with make() as first:
         first.populate()
@@ -228,11 +228,11 @@ def test_what_is_said_under_a_lease_that_another_gateway_has_now_is_not_written(
     begun = caller.ask("alice").authentication
     session, gateway = gateway_server.session(begun), gateway_server.gateway
     gateway_server.rows("UPDATE lease SET epoch = 2")
-    after = gateway_server.run(sessions.said(gateway, session, Status.active, epoch=1))
+    after = gateway_server.run(asking.said(gateway, session, Status.active, epoch=1))
     assert after == session == gateway_server.session(begun)
     assert session.id not in gateway.leases.epochs
     gateway_server.rows("UPDATE lease SET epoch = 1")
-    after = gateway_server.run(sessions.said(gateway, session, Status.active, epoch=1))
+    after = gateway_server.run(asking.said(gateway, session, Status.active, epoch=1))
     assert (after.status, after.version) == (Status.active, 2)
     sandbox.behave()
 
@@ -301,7 +301,7 @@ def test_an_end_that_a_host_was_told_is_looked_at_again_soon(
     begun = approved(caller, sandbox)
     wait_until(lambda: gateway_server.session(begun).status is Status.active, "it is not approved")
     sandbox.close("token-of-alice")
-    time.sleep(sessions.FRESH_SECONDS)
+    time.sleep(asking.FRESH_SECONDS)
     assert caller.poll(begun) == "closed"
     wait_until(lambda: gateway_server.session(begun).state is State.ENDED, "it is not written", 2.5)
 

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import database, hosts, metrics, people, presence, sessions
+from pam_iampass.gateway import asking, database, hosts, metrics, people, presence, sessions
 from pam_iampass.gateway.database import Connection, DatabaseAway
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
@@ -219,10 +219,10 @@ def test_without_an_answer_in_time_the_phone_is_asked(fleet: Fleet, monkeypatch:
 
 def test_iampass_has_no_longer_to_answer_than_hosts(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet.approved()
-    time.sleep(sessions.FRESH_SECONDS)
+    time.sleep(asking.FRESH_SECONDS)
     fleet.sandbox.misbehave("poll", Hang(), times=None)
     monkeypatch.setattr(presence, "ANSWER_SECONDS", 3)
-    monkeypatch.setattr(sessions, "POLL_SECONDS", 60.0)
+    monkeypatch.setattr(asking, "POLL_SECONDS", 60.0)
     start = fleet.starts()
     confirm(fleet.bastion, asked_at_all(fleet))
     assert start.result(30)["session_status"] == "pending"
@@ -233,7 +233,7 @@ def test_iampass_is_asked_at_that_moment(fleet: Fleet) -> None:
     start = fleet.starts()
     question, _ = told(fleet.bastion, parent)
     fleet.sandbox.walk_away("token-of-alice")
-    time.sleep(sessions.FRESH_SECONDS)
+    time.sleep(asking.FRESH_SECONDS)
     confirm(fleet.bastion, question)
     assert start.result(30)["session_status"] == "pending"
 
@@ -263,7 +263,7 @@ def tamper(statement: str) -> Change:
             lambda gateway, _: gateway.change_host(HOST, group_name="others"), {}, id="covered-by-none"
         ),
         pytest.param(
-            lambda gateway, parent: gateway.run(sessions.said(gateway.gateway, parent, Status.walkaway)),
+            lambda gateway, parent: gateway.run(asking.said(gateway.gateway, parent, Status.walkaway)),
             {},
             id="walked-away",
         ),
@@ -456,12 +456,12 @@ def test_what_ends_or_changes_before_the_session_is_written_leaves_none(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """IAMPASS says that it is active, and then it ends."""
-    asked = sessions.ask
+    asked = asking.ask
 
     async def ask_and_change(inner: Gateway, session: HostSession) -> HostSession:
         found = await asked(inner, session)
         if what == "session":
-            await sessions.said(inner, session, Status.closed)
+            await asking.said(inner, session, Status.closed)
             return found
         async with inner.database.transaction() as connection:
             if what == "person":
@@ -472,7 +472,7 @@ def test_what_ends_or_changes_before_the_session_is_written_leaves_none(
         return found
 
     parent = fleet.approved()
-    monkeypatch.setattr(sessions, "ask", ask_and_change)
+    monkeypatch.setattr(asking, "ask", ask_and_change)
     start = fleet.starts()
     question, _ = told(fleet.bastion, parent)
     assert counts(confirm(fleet.bastion, question))
@@ -585,13 +585,13 @@ End = Callable[[RunningGateway, Any, Sandbox], object]
             lambda _, __, sandbox: sandbox.walk_away("token-of-alice"), "walkaway", id="walked-away"
         ),
         pytest.param(
-            lambda gateway, parent, _: gateway.run(sessions.end(gateway.gateway, gateway.session(parent))),
+            lambda gateway, parent, _: gateway.run(asking.end(gateway.gateway, gateway.session(parent))),
             "closed",
             id="its-host-or-an-administrator",
         ),
         pytest.param(
             lambda gateway, parent, _: gateway.run(
-                sessions.said(gateway.gateway, gateway.session(parent), Status.timeout)
+                asking.said(gateway.gateway, gateway.session(parent), Status.timeout)
             ),
             "timeout",
             id="time-is-over",
@@ -640,7 +640,7 @@ def test_no_session_outlives_the_one_that_covers_it(fleet: Fleet, end: End, stat
 def test_who_writes_to_the_database_ends_no_covered_login(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
-    look = looks(monkeypatch, sessions, "follow_parents")
+    look = looks(monkeypatch, presence, "_follow_parents")
     begun = fleet.covered(fleet.approved())
     # Rows that no gateway has written keep no genuine one from being looked at.
     fleet.gateway.rows(
@@ -678,10 +678,10 @@ def test_a_poll_asks_about_the_parent_at_that_moment(
     async def never(_: Gateway) -> None:
         raise DatabaseAway("not now")
 
-    monkeypatch.setattr(sessions, "follow_parents", never)
+    monkeypatch.setattr(presence, "_follow_parents", never)
     assert fleet.caller.poll(begun) == "active"
     end(fleet.gateway, parent, fleet.sandbox)
-    time.sleep(sessions.FRESH_SECONDS)
+    time.sleep(asking.FRESH_SECONDS)
     assert fleet.caller.poll(begun) == status
 
 

@@ -13,11 +13,12 @@ from urllib.parse import urlencode, urlsplit
 import psycopg
 import pytest
 
-from pam_iampass.gateway import database, hosts, restored, service, sessions
+from pam_iampass.gateway import asking, database, hosts, reasons, restored, sessions
 from pam_iampass.gateway.database import Connection, Lock, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus, Invite
-from pam_iampass.gateway.sessions import Reason, State
+from pam_iampass.gateway.reasons import Reason
+from pam_iampass.gateway.sessions import State
 from pam_iampass.gateway.settings import GroupSettings
 from tests.sandbox.signer import signed
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
@@ -167,7 +168,7 @@ def test_a_phone_rings_at_most_once_whenever_the_gateway_is_killed(
         assert caller.state(waits)["reason"] == "NO_TURN"
         assert len(sandbox.sessions) == rung
         _past_deadline(running)
-        running.run(sessions.give_up(running.gateway))
+        running.run(asking.give_up(running.gateway))
         (record,) = (
             record for record in running.records if record.get("reason") == "its gateway has stopped"
         )
@@ -248,7 +249,7 @@ def test_only_people_of_its_groups_are_asked_for_a_host(
 @pytest.mark.parametrize("reason", sorted({*Reason.__members__} - {"BYPASSED"}))
 def test_each_reason_has_an_outcome_and_a_sentence_for_both(reason: str) -> None:
     message = "No." if reason in ("WRONG_CODE", "TOO_MANY_CODES") else ""  # of codes only
-    told = service.said_of(reason, 1.2, message)["refusal"]
+    told = reasons.said_of(reason, 1.2, message)["refusal"]
     assert told["outcome"] in ("unlisted", "throttled", "misconfigured", "unavailable", "denied")
     assert told["why"]
     assert str(told["message"]).endswith(".")
@@ -256,7 +257,7 @@ def test_each_reason_has_an_outcome_and_a_sentence_for_both(reason: str) -> None
 
 
 def test_a_reason_of_iampass_is_told_as_it_is() -> None:
-    assert service.said_of("NO_MOBILE_DEVICE") == service.said_of("OF_TOMORROW") == {}
+    assert reasons.said_of("NO_MOBILE_DEVICE") == reasons.said_of("OF_TOMORROW") == {}
 
 
 def test_a_start_as_iampass_knows_it_is_refused_as_by_iampass(caller: HostCaller) -> None:
@@ -656,13 +657,13 @@ def test_a_start_that_was_given_up_while_iampass_was_called_stays_so_and_rings_n
         waits = HostCaller(gateway_server).ask("alice", duration_seconds="1").authentication
         assert waits["queued"] is True
         assert HostCaller(gateway_server).answer(waits) == "timeout"
-        gateway_server.run(sessions.give_up(gateway_server.gateway))
+        gateway_server.run(asking.give_up(gateway_server.gateway))
         (row,) = gateway_server.rows(
             "SELECT state, deadline > expires_at AS covers_the_call FROM session WHERE state <> 'not_started'"
         )
         assert row == {"state": "starting", "covers_the_call": True}
         _past_deadline(gateway_server)
-        gateway_server.run(sessions.give_up(gateway_server.gateway))
+        gateway_server.run(asking.give_up(gateway_server.gateway))
         assert reason_of(first.result()) == "TRY_AGAIN"
     assert sandbox.wait_for_end("token-of-alice")
     assert gateway_server.rows("SELECT state FROM session ORDER BY began_at")[0] == {"state": "ended"}
@@ -674,8 +675,8 @@ def _past_deadline(running: RunningGateway) -> None:
 
     async def go(gateway: Gateway, connection: Connection) -> None:
         (row,) = await many(connection, "SELECT id, began_at FROM session WHERE state = 'starting'")
-        locked = await sessions._locked(gateway, connection, row["id"])
-        await sessions._change(gateway, connection, locked, deadline=row["began_at"])
+        locked = await sessions.locked(gateway, connection, row["id"])
+        await sessions.change(gateway, connection, locked, deadline=row["began_at"])
 
     running.transaction(go)
 

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from pam_iampass.gateway import queue, sessions, turns
+from pam_iampass.gateway import asking, queue, turns
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
@@ -363,7 +363,7 @@ def test_a_start_that_iampass_has_answered_with_an_error_holds_no_turn(
 def test_a_start_that_iampass_has_not_answered_holds_the_turn_as_long_as_its_login_would_wait(
     settings: GatewaySettings, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "_START_SECONDS", 0.5)
+    monkeypatch.setattr(asking, "_START_SECONDS", 0.5)
     with several(settings, 1) as (running,):
         sandbox.misbehave("start", Hang())
         assert ask(running, HOST, timeout="60")["reason"] == "IAMPASS_AWAY"
@@ -444,14 +444,14 @@ def test_a_login_whose_time_is_over_is_ended_whatever_else_the_person_does(
 def test_a_login_that_waits_for_a_turn_that_is_not_written_any_more_is_ended(
     settings: GatewaySettings, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "_LATE_SECONDS", 0)
+    monkeypatch.setattr(asking, "_LATE_SECONDS", 0)
     with several(settings, 1) as (running,):
         ask(running, HOST, timeout="60")
         waits = ask(running, OTHER, timeout="1")
         running.rows("DELETE FROM turn")
         time.sleep(1.0)
         assert HostCaller(running).poll(waits) == "pending"
-        running.run(sessions.give_up(running.gateway))
+        running.run(asking.give_up(running.gateway))
 
 
 def test_an_old_login_that_is_put_back_with_a_turn_never_rings(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import sessions
+from pam_iampass.gateway import asking
 from pam_iampass.gateway.hosts import HostStatus
 from tests.sandbox.signer import Reply
 from tests.support.gateway import HostCaller, RunningGateway, settings_for
@@ -120,7 +120,7 @@ def test_what_another_gateway_has_written_is_found(
     sandbox.misbehave("poll", Hang(), times=None)
     answer = waits(pool, caller, begun)
     with RunningGateway(settings_for(gateway_server.settings.database, sandbox, tmp_path)) as other:
-        other.run(sessions.said(other.gateway, other.session(begun), Status.active))
+        other.run(asking.said(other.gateway, other.session(begun), Status.active))
         written = time.monotonic()
         assert said(answer.result()) == ("active", 2)
         assert time.monotonic() - written < 1.0

@@ -20,7 +20,7 @@ import pytest
 import trustme
 
 from pam_iampass.audit.figures import OTHER, SERVICES
-from pam_iampass.gateway import monitoring, sessions
+from pam_iampass.gateway import monitoring, records
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.monitoring import Monitor
 from tests.support.gateway import HOST, HostCaller, RunningGateway
@@ -336,7 +336,7 @@ class Scene:
         return self.watcher.scrape()
 
     def alert(self) -> Scrape:
-        self.watcher.running.transaction(lambda _, connection: sessions.alert(connection, "web1", "look"))
+        self.watcher.running.transaction(lambda _, connection: records.alert(connection, "web1", "look"))
         return self.later()
 
     def denied(self) -> Scrape:

@@ -70,7 +70,7 @@ _NEWS = (
     "        found[id] = None\n"
     '        if row["session"]["id"] is not None:\n'
     "            try:\n"
-    '                found[id] = _session(gateway, row["session"], id=id, host=host.id)'
+    '                found[id] = of(gateway, row["session"], id=id, host=host.id)'
 )
 """Both of the places that hold a host to its own sessions."""
 MUTANTS = {
@@ -1509,8 +1509,8 @@ MUTANTS = {
         ),
         Mutant(
             "a row of a session that no gateway has written counts",
-            "return _of(gateway, gateway.keys.verified(TABLE, row, **asked))",
-            "return _of(gateway, row)",
+            "return of_verified(gateway, gateway.keys.verified(TABLE, row, **asked))",
+            "return of_verified(gateway, row)",
             "test_the_database_approves_nobody",
         ),
         Mutant(
@@ -1902,7 +1902,7 @@ MUTANTS = {
         ),
         Mutant(
             "IAMPASS is not asked about the session that covers a login",
-            "if found is not None and (await sessions.ask(gateway, found)).status is not Status.active:",
+            "if found is not None and (await asking.ask(gateway, found)).status is not Status.active:",
             "if False:",
             "test_iampass_is_asked_at_that_moment",
         ),
@@ -1920,7 +1920,7 @@ MUTANTS = {
         ),
         Mutant(
             "another machine answers for a host",
-            "counts = await sessions.is_its_machine(gateway, connection, host, sessions.machine_of(query))",
+            "counts = await hosts.is_its_machine(gateway, connection, host, starts.machine_of(query))",
             "counts = True",
             "test_an_answer_from_another_machine_does_not_count",
         ),
@@ -2071,7 +2071,7 @@ MUTANTS = {
         ),
         Mutant(
             "sessions are ended at IAMPASS only",
-            "if session.state is State.OPEN:\n                    await sessions.said(gateway, session, Status.closed)",
+            "if session.state is State.OPEN:\n                    await asking.said(gateway, session, Status.closed)",
             "if session.state is State.OPEN:\n                    pass",
             "test_an_end_holds_for_the_hosts_even_if_iampass_is_away",
         ),
@@ -2233,8 +2233,8 @@ MUTANTS = {
         ),
         Mutant(
             "who may not ask any more when the turn comes does",
-            'found = await sessions.allowed(gateway, connection, host, host.machine, row["person"])',
-            'found = await sessions._person(gateway, connection, host, row["person"], None)',
+            'found = await starts.allowed(gateway, connection, host, host.machine, row["person"])',
+            'found = await starts._person(gateway, connection, host, row["person"], None)',
             "test_who_may_not_ask_any_more_when_the_turn_comes_does_not[HOST_SUSPENDED]",
         ),
         Mutant(
@@ -2343,8 +2343,8 @@ MUTANTS = {
         ),
         Mutant(
             "joining: each refused join is an alert",
-            "await sessions.alert(connection, None, reason, name=joining.name, remote=remote)",
-            "await sessions.alert(connection, joining.name, reason)",
+            "await records.alert(connection, None, reason, name=joining.name, remote=remote)",
+            "await records.alert(connection, joining.name, reason)",
             "test_refused_joins_are_one_alert",
         ),
         Mutant(

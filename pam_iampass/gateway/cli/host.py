@@ -11,7 +11,7 @@ from pam_iampass.cli import Verbs, output
 from pam_iampass.cli.parameters import DURATION, Parsed, json_option
 from pam_iampass.config import value_types
 from pam_iampass.config.value_types import InvalidValue, Network
-from pam_iampass.gateway import hosts, joining, records, sessions
+from pam_iampass.gateway import asking, hosts, joining, records, sessions
 from pam_iampass.gateway.cli import config_option, named, with_gateway
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
@@ -252,7 +252,7 @@ def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: 
                 await records.act(connection, verb, host=name)
             suspends = after is HostStatus.SUSPENDED
             ringing = await sessions.ringing_of(gateway, connection, name) if suspends else []
-        await sessions.end_all(gateway, ringing)  # those that cannot be ended are over in a minute
+        await asking.end_all(gateway, ringing)  # those that cannot be ended are over in a minute
         return host, changes, void
 
     found, changed, void = with_gateway(config, go)
@@ -286,7 +286,7 @@ def remove(config: Path, name: str, yes: bool) -> None:
             removed, kept = await sessions.remove_host(gateway, connection, name)
             if removed:
                 await records.act(connection, "host_remove", host=name)
-        return removed, await sessions.end_all(gateway, kept), void, stays
+        return removed, await asking.end_all(gateway, kept), void, stays
 
     removed, left, void, stays = with_gateway(config, go)
     if not removed:

@@ -21,7 +21,7 @@ from pam_iampass.client.status import Status
 from pam_iampass.config.value_types import name_error
 from pam_iampass.doctor.iampass import PhoneState, phone_states
 from pam_iampass.errors import EditRefused, shown
-from pam_iampass.gateway import people, records, sessions
+from pam_iampass.gateway import asking, people, records, sessions
 from pam_iampass.gateway.cli import CommandGateway, named
 from pam_iampass.gateway.database import Connection, many
 from pam_iampass.gateway.gateway import Gateway
@@ -216,9 +216,9 @@ async def end_sessions(gateway: Gateway, condition: str, *values: str) -> EndedS
         async with turn:
             with suppress(Tampered):
                 if session.state is State.OPEN:
-                    await sessions.said(gateway, session, Status.closed)
+                    await asking.said(gateway, session, Status.closed)
                 else:
-                    await sessions.end(gateway, session)
+                    await asking.end(gateway, session)
 
     async def end(session: HostSession) -> None:
         call = None if session.upstream is None else session.upstream.end()

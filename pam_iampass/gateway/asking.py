@@ -1,0 +1,477 @@
+"""What IAMPASS is asked about the sessions of hosts: it begins, polls and ends them. What it says is written down."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import math
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from typing import Any
+
+import psycopg
+
+from pam_iampass.client.errors import IampassError, Unavailable
+from pam_iampass.client.session import Session, SessionSchema
+from pam_iampass.client.status import AuthenticationMethod, Status
+from pam_iampass.gateway import hosts, leases, metrics, people, records, sessions, turns
+from pam_iampass.gateway.database import Connection, DatabaseError, each_one, many, now, one
+from pam_iampass.gateway.gateway import Asked, Gateway
+from pam_iampass.gateway.hosts import Host, HostStatus
+from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.people import Person
+from pam_iampass.gateway.reasons import Reason, Throttled
+from pam_iampass.gateway.records import Kind
+from pam_iampass.gateway.sessions import HostSession, State
+from pam_iampass.gateway.upstream import Lane
+from pam_iampass.login.throttle import Cause, Refusal, RequestResult
+from pam_iampass.outcome import Outcome, SessionEvent
+from pam_iampass.text import clean
+
+_START_SECONDS = 20.0
+"""For IAMPASS to answer a start."""
+_END_SECONDS = 10.0
+POLL_SECONDS = 5.0
+FRESH_SECONDS = 0.4
+"""A status that is younger was asked for now."""
+_MAY_RING_SECONDS = 90
+"""So long after the call, a phone does not ring any more for a start whose outcome is not known."""
+_LATE_SECONDS = 10
+"""After its time is over, for a login that waits for its turn to be ended as its turns say."""
+_BRAKE_PEOPLE = 3
+_WITHDRAWN_PEOPLE = 10
+"""Whose requests a host has ended before they have answered; then an administrator should look at it."""
+_WITHDRAWN_OF_PERSON = 5
+"""Such requests to one person; likewise."""
+_BRAKE_MINUTES = 10
+_OUTCOMES = {
+    Status.active: Outcome.APPROVED,
+    Status.walkaway: Outcome.APPROVED,
+    Status.cancelled: Outcome.DENIED,
+    Status.failed: Outcome.DENIED,
+    Status.timeout: Outcome.TIMED_OUT,
+    Status.closed: Outcome.CANCELLED,
+}
+
+
+def ring_deadline(moment: datetime, deadline: datetime, expires_at: datetime) -> datetime:
+    """Until when a phone may ring if IAMPASS is called from now on, for a login that waits until its `deadline`."""
+    may_ring = min(expires_at, moment + timedelta(seconds=_MAY_RING_SECONDS))
+    return max(deadline, may_ring) + timedelta(seconds=_START_SECONDS)
+
+
+async def made(
+    gateway: Gateway, session: HostSession, person: Person, waits_until: float
+) -> HostSession | Reason:
+    """Call IAMPASS for a row `starting` that was committed, and write down what it has said.
+
+    :param waits_until: the `time.monotonic()` at which the login gives up. The commit may have waited for a standby.
+    """
+    methods = [AuthenticationMethod[name] for name in session.methods]
+    duration = max(round((session.expires_at - session.began_at).total_seconds()), 1)
+    call = gateway.iampass.application.start(person.token, methods, duration)
+    begun = None
+    columns: dict[str, Any] = {"state": State.STARTING.value, "reason": Reason.TRY_AGAIN.name}
+    error, held = "", 0.0
+    try:
+        if time.monotonic() < waits_until:
+            answer: Session = await gateway.iampass.call(call, _START_SECONDS, Lane.decisions)
+            begun = answer
+        else:
+            error = "the database took so long that the login has given up"
+            columns["state"] = State.NOT_STARTED.value
+    except IampassError as failure:
+        error = str(failure)
+        columns["reason"] = Reason.IAMPASS_AWAY.name
+        if not failure.may_have_started:
+            columns["state"] = State.NOT_STARTED.value
+            columns["nothing_sent"] = isinstance(failure, Unavailable) and failure.outage
+        elif isinstance(failure, Unavailable) and failure.timed_out:
+            held = max(waits_until - time.monotonic(), 0.0)
+    if begun is not None and begun.failure_reason is not None:
+        columns = {"state": State.NOT_STARTED.value, "reason": clean(begun.failure_reason, 100)}
+        begun = None
+    elif begun is not None and begun.in_progress:
+        columns = {
+            "state": State.OPEN.value,
+            "status": begun.session_status.name,
+            "version": session.version + 1,
+            "upstream": gateway.keys.encrypt(
+                SessionSchema().dumps(begun), sessions.TABLE, "upstream", str(session.id)
+            ),
+        }
+    try:
+        async with gateway.database.transaction() as connection:
+            written = await _written(gateway, connection, session, columns, error, held)
+    except (DatabaseError, psycopg.Error, Tampered):
+        written = None
+    if begun is not None and (written is None or written.state is not State.OPEN):
+        await _end_quietly(gateway, begun, session)
+    if columns.get("reason") == "NO_MOBILE_DEVICE":
+        task = asyncio.create_task(_invite(gateway, person, session.host_name))
+        gateway.inviting.add(task)
+        task.add_done_callback(gateway.inviting.discard)
+    return written or Reason.TRY_AGAIN
+
+
+async def _invite(gateway: Gateway, person: Person, host: str) -> None:
+    with suppress(DatabaseError, psycopg.Error, Tampered, IampassError):
+        if not await people.invite(gateway, person, host):
+            async with gateway.database.transaction() as connection:
+                await records.alert(
+                    connection, host, "many people without a phone log in to this host: no more messages"
+                )
+
+
+async def _written(
+    gateway: Gateway,
+    connection: Connection,
+    session: HostSession,
+    columns: dict[str, Any],
+    error: str,
+    held: float,
+) -> HostSession:
+    """Write what has become of a start. `held` is for how many seconds IAMPASS, which has not answered, may still begin
+    it: on one host, the login would wait so long for the answer."""
+    # A command that removes the person waits for this transaction, and then finds the session.
+    connection.later("SELECT 1 FROM person WHERE name = %s FOR SHARE", (session.person,))
+    if columns["state"] == State.NOT_STARTED.value:
+        await _over(gateway, connection, session, RequestResult.NOT_SENT)
+    elif error:
+        await _over(gateway, connection, session, RequestResult.FAILED, held)
+    row, person_row, host_row, turn = await each_one(
+        connection,
+        (sessions.LOCKED, session.id),
+        ("SELECT * FROM person WHERE name = %s", session.person),
+        ("SELECT * FROM host WHERE id = %s", session.host),
+        ("SELECT (state->>'lost')::float8 AS lost FROM turn WHERE person = %s", session.person),
+    )
+    locked = sessions.verified(gateway, row, session.id)
+    before = sessions.of_verified(gateway, locked)
+    if before.state is not State.STARTING:
+        return before  # it was given up meanwhile
+    host = None if host_row is None else hosts.of(gateway, host_row, id=session.host)
+    person = None if person_row is None else people.of(gateway, person_row, name=session.person)
+    lost = (turn or {}).get("lost") or 0.0
+    if columns["state"] == State.OPEN.value:
+        if host is None or person is None or not person.active:
+            columns = {"state": State.STARTING.value, "reason": Reason.UNKNOWN_USER.name}
+        elif host.status is not HostStatus.ACTIVE:
+            columns = {"state": State.STARTING.value, "reason": Reason.HOST_SUSPENDED.name}
+        elif _has_lost(session, lost):
+            columns = {"state": State.STARTING.value, "reason": Reason.PHONE_LOST.name}
+    if columns["state"] == State.NOT_STARTED.value:
+        columns = {**columns, "expires_at": await now(connection)}
+    if columns["state"] != State.OPEN.value and before.status is not None:
+        columns = {**columns, "status": Status.failed.name, "version": before.version + 1}
+    written = await sessions.change(gateway, connection, locked, **columns)
+    if written.state is State.OPEN and written.status is not None:
+        await gateway.leases.begin(connection, written.id)
+        on_the_phone: Any = partial(gateway.waiting.__setitem__, written.id, written.status)
+        connection.after_commit.append(on_the_phone)
+        return written
+    reason = written.reason or ""
+    outcome = Reason[reason].outcome if reason in Reason.__members__ else Outcome.NO_DEVICE
+    fields = {"reason": error or reason}
+    if written.state is State.NOT_STARTED:
+        if host is not None and await records.refusals(connection, host.name) >= records.REFUSALS_A_MINUTE:
+            return written
+        fields["refused"] = "start"
+    await sessions.record(connection, written, outcome, **fields)
+    return written
+
+
+async def _end_quietly(gateway: Gateway, begun: Session, session: HostSession) -> None:
+    """End a session of which no host is told. If this fails, `duration_seconds` ends it, and its deadline its turn."""
+    call = begun.end()
+    if call is not None:
+        with suppress(IampassError, DatabaseError, psycopg.Error, Tampered):
+            await gateway.iampass.call(call, _END_SECONDS, Lane.decisions)
+            async with gateway.database.transaction() as connection:
+                await _over(gateway, connection, session, RequestResult.FAILED)
+
+
+async def _over(
+    gateway: Gateway, connection: Connection, session: HostSession, result: RequestResult, held: float = 0.0
+) -> None:
+    """The next login of the person may have its turn, as soon as this transaction is committed, or `held` seconds
+    later."""
+    connection.after_commit.append(gateway.turn_over.set)
+    before = await turns.locked(connection, session.person)
+    await turns.finish(connection, before, session.turn, result, gateway.settings.limits, held)
+
+
+async def give_up(gateway: Gateway) -> None:
+    """Decide the starts whose gateway has died before it could write what IAMPASS has said, and those that have waited
+    for a turn that is not written any more. Raises DatabaseError and Tampered."""
+    async with gateway.database.transaction() as connection:
+        for row in await many(
+            connection,
+            "SELECT id FROM session WHERE deadline < now() AND (state = 'starting' AND reason IS NULL"
+            " OR state = 'queued' AND deadline < now() - make_interval(secs => %s)) ORDER BY id FOR UPDATE",
+            _LATE_SECONDS,
+        ):
+            locked = await sessions.locked(gateway, connection, row["id"])
+            if locked["state"] == State.QUEUED.value:
+                why = Throttled.of(Refusal(Cause.NO_TURN))
+                await end_queued(gateway, connection, locked, Status.timeout, why.reason.outcome, why)
+                continue
+            columns = {"state": State.ENDED.value, "reason": Reason.TRY_AGAIN.name}
+            if locked["status"] is not None:
+                columns |= {"status": Status.failed.name, "version": locked["version"] + 1}
+            session = await sessions.change(gateway, connection, locked, **columns)
+            await sessions.record(connection, session, Outcome.UNAVAILABLE, reason="its gateway has stopped")
+
+
+# What comes later
+
+
+async def ask(gateway: Gateway, session: HostSession) -> HostSession:
+    """The session with what IAMPASS says of it now, or has said within FRESH_SECONDS.
+
+    An answer of the person is written down by the gateway that has the lease. What is said of an approved session is
+    told and not written: it is looked at again (`watching.py`).
+
+    Raises IampassError, DatabaseError and Tampered.
+    """
+    last = gateway.asked.get(session.id)
+    if last is None or time.monotonic() - last.at >= FRESH_SECONDS:
+        last = Asked(time.monotonic(), asyncio.create_task(_ask(gateway, session)))
+        gateway.asked[session.id] = last
+    return await asyncio.shield(last.answer)
+
+
+async def _ask(gateway: Gateway, session: HostSession) -> HostSession:
+    if session.parent is not None:
+        async with gateway.database.transaction() as connection:
+            status = await sessions.status_of_parent(gateway, connection, session.parent)
+            parent = None if status.ended else await sessions.find(gateway, connection, session.parent)
+        if parent is not None:
+            status = (await ask(gateway, parent)).status or status
+        return dataclasses.replace(session, status=status)
+    call = session.upstream.poll() if session.upstream is not None else None
+    if call is None:
+        raise Tampered("session: a row is open without a session at IAMPASS")
+    epoch = gateway.leases.epochs.get(session.id)
+    status = await gateway.iampass.call(call, POLL_SECONDS, Lane.polls)
+    if status is session.status:
+        return session
+    if session.in_progress and epoch is not None:
+        return await said(gateway, session, status, epoch=epoch)
+    gateway.doubted.add(session.id)
+    return dataclasses.replace(session, status=status)
+
+
+async def end(gateway: Gateway, session: HostSession) -> bool:
+    """End a session at IAMPASS; whether this has ended it. Raises as `ask`."""
+    if session.waits:
+        found = await _withdrawn(gateway, session)
+        if found.state is not State.OPEN:
+            return found.status is Status.closed
+        session = found
+    if session.parent is not None and session.state is State.OPEN:
+        await said(gateway, session, Status.closed)  # the login from which it came goes on
+        return True
+    call = session.upstream.end() if session.upstream is not None else None
+    if call is None or session.state is not State.OPEN:
+        return False
+    if await gateway.iampass.call(call, _END_SECONDS, Lane.decisions):
+        await said(gateway, session, Status.closed)
+        return True
+    status = (await ask(gateway, session)).status
+    if status is not None and status.ended:
+        await said(gateway, session, status)
+    return False
+
+
+async def _withdrawn(gateway: Gateway, session: HostSession) -> HostSession:
+    """End a session whose phone is not asked yet, or is being asked: what IAMPASS then begins is ended."""
+    async with gateway.database.transaction() as connection:
+        await turns.leave(connection, session.person, session.turn)
+        locked = await sessions.locked(gateway, connection, session.id)
+        before = sessions.of_verified(gateway, locked)
+        if not before.waits:
+            return before
+        return await end_queued(gateway, connection, locked, Status.closed, Outcome.CANCELLED)
+
+
+async def end_queued(
+    gateway: Gateway,
+    connection: Connection,
+    locked: Mapping[str, Any],
+    status: Status,
+    outcome: Outcome,
+    reason: Throttled | None = None,
+) -> HostSession:
+    """Write that a session has ended before IAMPASS has said anything. This transaction has locked its row."""
+    moment = await now(connection)
+    queued = locked["state"] == State.QUEUED.value
+    columns: dict[str, Any] = {
+        "state": (State.NOT_STARTED if queued else State.ENDED).value,
+        "status": status.name,
+        "version": locked["version"] + 1,
+        "expires_at": moment,
+        "decided_at": None if queued else moment,
+    }
+    if reason is not None:
+        columns["reason"] = reason.reason.name
+        columns["retry_after"] = math.ceil(reason.wait) or None
+    session = await sessions.change(gateway, connection, locked, **columns)
+    host = await hosts.find(gateway, connection, session.host)
+    if host is None or await records.refusals(connection, host.name) < records.REFUSALS_A_MINUTE:
+        why = status.name if reason is None else reason.why or reason.reason.name
+        await sessions.record(connection, session, outcome, reason=why, refused="start")
+    return session
+
+
+async def end_all(gateway: Gateway, found: Sequence[HostSession]) -> int:
+    """End these sessions at IAMPASS; how many could not be ended. Raises DatabaseError."""
+    left = 0
+    for session in found:
+        try:
+            await end(gateway, session)
+        except (IampassError, Tampered):
+            left += 1
+    return left
+
+
+async def said(
+    gateway: Gateway, session: HostSession, status: Status, *, epoch: int | None = None
+) -> HostSession:
+    """Write down what IAMPASS says of a session; the session as it is then. A final status never changes, and nobody
+    is asked again after an answer. Raises DatabaseError and Tampered.
+
+    :param epoch: of the lease under which IAMPASS was polled: nothing is written if another gateway has it now. None
+        if this gateway has ended the session.
+    """
+    try:
+        return await _said(gateway, session, status, epoch)
+    except _NotHeld as lost:
+        return lost.session
+
+
+class _NotHeld(Exception):
+    """Another gateway has the lease: nothing of the transaction is written."""
+
+    def __init__(self, session: HostSession) -> None:
+        super().__init__()
+        self.session = session
+
+
+async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: int | None) -> HostSession:
+    ringing: list[HostSession] = []
+    over = None
+    async with gateway.database.transaction() as connection:
+        is_over = session.in_progress and not status.in_progress
+        if is_over:
+            turns.lock(connection, session.person)
+        turn, row, lease = await each_one(
+            connection,
+            (turns.ROW, session.person),
+            (sessions.LOCKED, session.id),
+            (leases.LOCKED, session.id),
+        )
+        if is_over and turn is not None:
+            over = turns.Turns.of(turn, session.person)
+            result = RequestResult.FAILED if status.ended else RequestResult.APPROVED
+            connection.after_commit.append(gateway.turn_over.set)
+            await turns.finish(connection, over, session.turn, result, gateway.settings.limits)
+        locked = sessions.verified(gateway, row, session.id)
+        before = sessions.of_verified(gateway, locked)
+        if before.state is not State.OPEN or before.status is status:
+            return before
+        if epoch is not None and not gateway.leases.is_held(session.id, epoch, lease):
+            raise _NotHeld(before)
+        decided = before.in_progress and not status.in_progress
+        if status.in_progress and not before.in_progress:
+            return before
+        by_lost_phone = (
+            decided and not status.ended and over is not None and _has_lost(before, over.state.lost)
+        )
+        columns: dict[str, Any] = {"status": status.name, "version": before.version + 1}
+        if by_lost_phone:
+            columns |= {"status": Status.closed.name, "reason": Reason.PHONE_LOST.name}
+        if status.ended or by_lost_phone:
+            columns["state"] = State.ENDED.value
+            await gateway.leases.end(connection, session.id)
+        if decided:
+            columns["decided_at"] = (
+                await now(connection) if over is None else datetime.fromtimestamp(over.now, timezone.utc)
+            )
+            columns["approved"] = not (status.ended or by_lost_phone)
+        after = await sessions.change(gateway, connection, locked, **columns)
+        gateway.waiting.pop(session.id, None)
+        if decided:
+            outcome = Outcome.DENIED if by_lost_phone else _OUTCOMES[status]
+            await sessions.record(connection, after, outcome, reason=after.reason or status.name)
+            took = (columns["decided_at"] - before.began_at).total_seconds()
+            connection.after_commit.append(partial(metrics.ANSWERS.labels(outcome.value).observe, took))
+            if status in (Status.cancelled, Status.closed):
+                host = await hosts.find(gateway, connection, after.host)
+                if host is not None:
+                    ringing = await _brake(
+                        gateway, connection, host, before.person, status, columns["decided_at"]
+                    )
+        elif status.ended:
+            await sessions.record(connection, after, None, event=SessionEvent.ENDED.value, reason=status.name)
+    with suppress(DatabaseError, psycopg.Error):
+        await end_all(gateway, ringing)  # those that cannot be ended are over in a minute
+    if by_lost_phone and after.upstream is not None:
+        await _end_quietly(gateway, after.upstream, after)
+    return after
+
+
+def _has_lost(session: HostSession, lost: float) -> bool:
+    """Whether the person's phone was reported lost after the session had begun."""
+    return lost >= session.began_at.timestamp()
+
+
+async def _brake(
+    gateway: Gateway, connection: Connection, host: Host, person: str, status: Status, moment: datetime
+) -> list[HostSession]:
+    """Slow a host down if three people have cancelled its requests, unless as many people have approved some.
+
+    :param status: cancelled; or closed, if the host has ended a request before it was answered.
+
+    Returns the requests on phones of a host that is suspended by this: nobody may approve them any more.
+    """
+    connection.later("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
+    counted = await one(
+        connection,
+        """
+        SELECT
+            count(DISTINCT person) FILTER (WHERE status = 'cancelled') AS cancelled,
+            count(DISTINCT person) FILTER (WHERE status = 'closed' AND NOT approved) AS withdrawn,
+            count(DISTINCT person) FILTER (WHERE approved) AS approved,
+            count(*) FILTER (WHERE status = 'closed' AND NOT approved AND person = %s) AS of_person
+        FROM session
+        WHERE host_name = %s AND began_at > now() - interval '1 hour'
+            AND decided_at > now() - make_interval(mins => %s)
+        """,
+        *(person, host.name, _BRAKE_MINUTES),
+    )
+    if counted is None:
+        return []
+    if status is Status.closed:
+        many_people = counted["withdrawn"] >= max(_WITHDRAWN_PEOPLE, counted["approved"] + 1)
+        if many_people or counted["of_person"] >= _WITHDRAWN_OF_PERSON:
+            await records.alert(
+                connection, host.name, "this host ends its requests before people have answered"
+            )
+        return []
+    if counted["cancelled"] < max(_BRAKE_PEOPLE, counted["approved"] + 1):
+        return []
+    policy = gateway.settings.groups.get(host.group)
+    what = f"{counted['cancelled']} people have cancelled requests of this host"
+    if policy is not None and policy.suspend_by_itself:
+        await hosts.change(gateway, connection, host.id, status=HostStatus.SUSPENDED)
+        void, _ = await hosts.void_invite_of(connection, host.name)
+        then = f"; its invite {void} is void" if void else ""
+        await records.write(connection, Kind.ALERT, host=host.name, reason=f"{what}: it is suspended{then}")
+        return await sessions.ringing_of(gateway, connection, host.name)
+    await hosts.change(gateway, connection, host.id, slowed_until=moment + timedelta(minutes=_BRAKE_MINUTES))
+    await records.alert(connection, host.name, f"{what}: it is slowed down")
+    return []
