@@ -52,7 +52,7 @@ if [ $# -eq 0 ]; then
         'tests/system/setup/test_[a-r]*.py' 'tests/system/test_d*.py' 'tests/client tests/system/test_n*.py' \
         'tests/unit/[b-k]* tests/unit/audit tests/unit/pam tests/unit/server tests/unit/setup tests/unit/tools' tests/sandbox
 fi
-echo "Testing in isolated roots: this machine is not changed. All tests take about five minutes."
+echo "Testing in isolated roots: this machine is not changed. All tests take about ten minutes."
 # Compile the tests and all packages that they use once: groups that start at the same time would each do it.
 PYTHONPYCACHEPREFIX="$folder/bytecode" PYTHONDONTWRITEBYTECODE='' /usr/bin/python3 -m pytest --collect-only -qq tests \
     > /dev/null 2>&1 &
