@@ -3,7 +3,7 @@
 # Usage, as root: run.sh [GROUP...]; a group is the arguments of pytest: a directory or file of tests, and options.
 set -eu
 cd "$(dirname "$0")/.."
-AT_A_TIME=12
+AT_A_TIME=10
 
 # run_group FOLDER GROUP: run one group. Prints one line, or the whole log if a test failed.
 run_group() {
