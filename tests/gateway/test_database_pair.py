@@ -206,6 +206,11 @@ class Fleet:
         """Begin to log in."""
         return [self._pool.submit(self.log_in, number, person, patience) for number, person in enumerate(who)]
 
+    def lets_all_in(self) -> None:
+        """Ten people log in, five at a time, as in `begin_waiting`."""
+        for some in (LATER[:5], LATER[5:]):
+            assert outcomes(self.begin(some, PATIENCE)) == {"active": 5}
+
     def begin_waiting(self, patience: float = PATIENCE) -> list[Future[str]]:
         """Fifty logins, whose phones ring when this returns. Five begin at a time, and again if they are refused: a
         gateway on a slow machine has no connection left for each of many that begin at once."""
@@ -542,7 +547,7 @@ def test_the_standby_is_promoted_and_has_another_time(machine: Machine, row: Row
         again.start(address=ADDRESSES[0])
         system(new, *WITH_STANDBY)
         wait_until(lambda: running.ready()["commits"] == BOTH, "the old server does not follow", 30.0)
-        assert outcomes(running.begin(LATER, PATIENCE)) == {"active": 10}
+        running.lets_all_in()
         running.holds()
 
 
@@ -574,7 +579,7 @@ def test_commits_hang_without_the_standby_and_some_are_cancelled(machine: Machin
         system(primary, *NO_STANDBY)
         running.problems()
         GONE.require(running, outcomes(waiting), found)
-        assert outcomes(running.begin(LATER, PATIENCE)) == {"active": 10}
+        running.lets_all_in()
         assert not any(map(running.rung, LATE))
 
         system(primary, *WITH_STANDBY)
@@ -608,7 +613,7 @@ def test_the_gateway_is_cut_off_from_the_primary(machine: Machine) -> None:
         running.problems()
         running.approve_all()
         SPLIT.require(running, outcomes(waiting), outcomes(late))
-        assert outcomes(running.begin(LATER, PATIENCE)) == {"active": 10}
+        running.lets_all_in()
         running.holds()
 
 
@@ -644,5 +649,5 @@ def test_a_backup_is_put_back(machine: Machine, monkeypatch: pytest.MonkeyPatch)
         for code in running.codes:
             running.redeem(code)
         assert "WRONG_CODE" in running.refusals
-        assert outcomes(running.begin(LATER, PATIENCE)) == {"active": 10}
+        running.lets_all_in()
         running.holds()
