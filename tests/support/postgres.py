@@ -85,7 +85,7 @@ class Postgres:
         command += ["-c", "jit=off", "-c", "fsync=off", "-c", "max_connections=200", *options]
         with (self.folder / "log").open("ab") as log:
             self._server = subprocess.Popen(command, stdout=log, stderr=log)
-        for _ in range(300):
+        for _ in range(1200):
             try:
                 psycopg.connect(self.conninfo("postgres")).close()
             except psycopg.OperationalError:
