@@ -142,14 +142,14 @@ async def _invite(gateway: Gateway, connection: Connection, request: IncomingReq
         found = None
     secret = None if found is None else found.secret
     try:
-        require_signature(request, id, secret, gateway.clock())
+        credentials = require_signature(request, id, secret, gateway.clock())
     except RefusedRequest as refusal:
         if refusal.reason != "STALE_TIMESTAMP":
             raise
         # No 401, to which a client answers with the time of the server: this clock must be set.
         what = f"{refusal.detail}: set the clock of this machine (timedatectl), or of the gateway"
         raise RefusedRequest(403, "CLOCK_OFF", what) from None
-    await use_up_nonce(connection, id, request)
+    await use_up_nonce(connection, id, credentials)
     assert found is not None  # noqa: S101 - without a secret nothing is signed
     return found
 

@@ -71,8 +71,8 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
     came_at = time.monotonic()
     credentials = Credentials.of(request)
     try:
-        host = await _host_that_signed(gateway, request)
-        asked, spend = AskedStart.of(request), _spending(host.id, request)
+        host, credentials = await _host_that_signed(gateway, request)
+        asked, spend = AskedStart.of(request), _spending(host.id, credentials)
         found = await starts.start(gateway, host.id, asked, presence.cover, came_at, spend)
     except psycopg.errors.UniqueViolation:
         raise replayed() from None
@@ -160,7 +160,7 @@ async def poll(gateway: Gateway, request: IncomingRequest) -> Reply:
     With `wait`, the answer comes once the session has another version than `version`, or that many seconds have passed.
     """
     try:
-        id, query = _session_that_signed(gateway, request, *_WAITING)
+        id, query, _ = _session_that_signed(gateway, request, *_WAITING)
         if query:
             return await _poll_that_waits(gateway, id, *_waiting(query))
         status = _on_the_phone(gateway, id)
@@ -205,8 +205,8 @@ async def watch(gateway: Gateway, request: IncomingRequest) -> Reply:
     """What has become of the kept sessions of a host: once one of them has another version than the host has seen, or
     the host has questions to answer, or after `wait` seconds."""
     try:
-        host = await _host_that_signed(gateway, request)
-        spend = _spending(host.id, request)
+        host, credentials = await _host_that_signed(gateway, request)
+        spend = _spending(host.id, credentials)
         query = request.parameters("wait", "body_sha256")
         require_digest(request, query.get("body_sha256", ""))
         seconds, _ = _waiting(query)
@@ -306,8 +306,8 @@ def _waiting(query: Mapping[str, str]) -> tuple[int, int]:
 async def end(gateway: Gateway, request: IncomingRequest) -> Reply:
     """End a session."""
     try:
-        id, _ = _session_that_signed(gateway, request)
-        session = await _session(gateway, id, _spending(str(id), request))
+        id, _, credentials = _session_that_signed(gateway, request)
+        session = await _session(gateway, id, _spending(str(id), credentials))
         return ended(await asking.end(gateway, session))
     except (DatabaseError, IampassError, Tampered) as error:
         return unavailable(error)
@@ -346,14 +346,14 @@ async def signed_by_host(gateway: Gateway, request: IncomingRequest) -> Host:
 
     The nonce is used up. Raises RefusedRequest and DatabaseError.
     """
-    host = await _host_that_signed(gateway, request)
+    host, credentials = await _host_that_signed(gateway, request)
     async with gateway.database.statement() as connection:
-        await use_up_nonce(connection, host.id, request)
+        await use_up_nonce(connection, host.id, credentials)
     return host
 
 
-async def _host_that_signed(gateway: Gateway, request: IncomingRequest) -> Host:
-    """As `signed_by_host`; the nonce is to be used up with the next statement."""
+async def _host_that_signed(gateway: Gateway, request: IncomingRequest) -> tuple[Host, Credentials]:
+    """As `signed_by_host`; the nonce is to be used up with the next statement (`_spending`)."""
     id = request.segments[2]
     work_for_sender(request)
     try:
@@ -364,9 +364,9 @@ async def _host_that_signed(gateway: Gateway, request: IncomingRequest) -> Host:
         raise unauthorized("UNKNOWN_CLIENT", "the row of this host was not written by a gateway") from None
     if host is None:
         raise Unknown("application", id)
-    require_signature(request, id, host.secret, gateway.clock())
+    credentials = require_signature(request, id, host.secret, gateway.clock())
     work_for(id)
-    return host
+    return host, credentials
 
 
 async def _alert(gateway: Gateway, what: str, host: str | None = None) -> None:
@@ -376,7 +376,7 @@ async def _alert(gateway: Gateway, what: str, host: str | None = None) -> None:
 
 def _session_that_signed(
     gateway: Gateway, request: IncomingRequest, *parameters: str
-) -> tuple[uuid.UUID, Mapping[str, str]]:
+) -> tuple[uuid.UUID, Mapping[str, str], Credentials]:
     """The id in the path, in a call that this session has signed, if there is one, and the query with these parameters
     at most. Raises RefusedRequest."""
     try:
@@ -388,9 +388,9 @@ def _session_that_signed(
     work_for_sender(request)
     # A GET changes nothing: its nonce is not kept.
     keys = gateway.keys
-    require_signature(request, keys.session_token(id), keys.session_secret(id), gateway.clock())
+    credentials = require_signature(request, keys.session_token(id), keys.session_secret(id), gateway.clock())
     work_for_sender(request, known=True)
-    return id, require_session_call(request, *parameters)
+    return id, require_session_call(request, *parameters), credentials
 
 
 async def _session(gateway: Gateway, id: uuid.UUID, spend: Spend = spend_nothing) -> HostSession:
@@ -425,17 +425,17 @@ def work_for_sender(request: IncomingRequest, *, known: bool = False) -> None:
     work_for(owner_of(request.remote) if request.remote else "", known=known)
 
 
-def _spending(client: str, request: IncomingRequest) -> Spend:
+def _spending(client: str, credentials: Credentials) -> Spend:
     """Uses up the nonce of a request that this client has signed, whatever gateway it is sent to. Nothing of the
     transaction is written if it was used before."""
-    values = client, int(Credentials.of(request).nonce), _NONCE_SECONDS
+    values = client, int(credentials.nonce), _NONCE_SECONDS
     statement = "INSERT INTO nonce VALUES (%s, %s, now() + make_interval(secs => %s))"
     return lambda connection: connection.later(statement, values)
 
 
-async def use_up_nonce(connection: Connection, client: str, request: IncomingRequest) -> None:
-    """Raises RefusedRequest if this client has sent the nonce of this request before."""
-    _spending(client, request)(connection)
+async def use_up_nonce(connection: Connection, client: str, credentials: Credentials) -> None:
+    """Raises RefusedRequest if this client has sent the nonce of a request before."""
+    _spending(client, credentials)(connection)
     try:
         await connection.flush()
     except psycopg.errors.UniqueViolation:

@@ -161,7 +161,7 @@ _DEFAULT_MESSAGE = "Register this phone for IAMPASS:"
 
 async def add_users(backend: Backend, request: IncomingRequest) -> Reply:
     """``POST /management/add_users/<app>``, body ``{"users": [id, …]}``; 201 even if all of them exist."""
-    users = await _users(backend, request)
+    users = _users(backend, request)
     new = backend.state.users.add(users)
     created = [user for user in users if new[user]]
     existing = [user for user in users if not new[user]]
@@ -170,7 +170,7 @@ async def add_users(backend: Backend, request: IncomingRequest) -> Reply:
 
 async def delete_users(backend: Backend, request: IncomingRequest) -> Reply:
     """``POST /management/delete_users/<app>``, body ``{"users": [id, …]}``; false if one of several is unknown."""
-    users = await _users(backend, request)
+    users = _users(backend, request)
     deleted = [backend.state.delete_user(user) for user in users]
     if not any(deleted):
         raise Unknown("user", users[0])
@@ -216,7 +216,7 @@ async def lost_device(backend: Backend, request: IncomingRequest) -> Reply:
     return Reply.of({"status": True, "register_url": _new_link(backend, request, user)})
 
 
-async def _users(backend: Backend, request: IncomingRequest) -> list[str]:
+def _users(backend: Backend, request: IncomingRequest) -> list[str]:
     """The user ids of a signed request, each once, in order."""
     backend.require_application(request)
     request.parameters()

@@ -152,7 +152,9 @@ def test_a_database_that_hangs_is_no_outage(fleet: Fleet, seconds: float) -> Non
     approved = ("active",) if seconds < PATIENCE else ()
     assert bool(approved) == (outcomes["active"] > 0)
     event = "it hangs for two seconds" if approved else "it hangs for longer than logins wait"
-    unknown = () if approved else ("TRY_AGAIN",)  # of a commit that hung for too long
+    unknown = (
+        () if approved else ("TRY_AGAIN",)
+    )  # its phone was asked, and what IAMPASS has said could not be written
     require(event, outcomes, *approved, "DATABASE_AWAY", *unknown, "Unavailable", "pending")
     fleet.goes_on()
 

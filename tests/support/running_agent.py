@@ -59,7 +59,7 @@ class Running:
         return Door(self.connect(), settings, **named)
 
     def login(self, seconds: float = 60.0, **items: str) -> Told:
-        """A whole login, of which the door hears something new within so many seconds."""
+        """A whole login. The door waits at most `seconds` for each message."""
         return self.door(**items).finish(seconds)
 
 
