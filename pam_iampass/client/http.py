@@ -10,6 +10,7 @@ import secrets
 import select
 import ssl
 import time
+import weakref
 from typing import Callable, TypeVar
 
 from .attempts import DEFAULT_SECONDS, IDLE_SECONDS, Attempts, Sender
@@ -56,6 +57,7 @@ class Transport(Sender):
         invalid argument, and TLSFailure for a `ca_file` without certificates."""
         # Connections, and when a response was last read from them. No thread waits for another.
         self._idle: list[tuple[TlsSocket, float]] = []
+        weakref.finalize(self, _close, self._idle)  # unlike __del__, before the sockets are finalized
         self._session: tuple[ssl.SSLSession, float] | None = None
         """The newest TLS session, and when the server's certificate was verified for it."""
         super().__init__(server, wall_clock, jitter, nonce)
@@ -72,10 +74,7 @@ class Transport(Sender):
 
     def close(self) -> None:
         """Closes the idle connections."""
-        while self._idle:
-            self._idle.pop()[0].close()
-
-    __del__ = close
+        _close(self._idle)
 
     def call(
         self,
@@ -174,3 +173,9 @@ class Transport(Sender):
         exchange.sock.verified = verified if goes_on else self._clock()
         if self._kept_seconds > self._idle_seconds:
             exchange.sock.notice_silence()
+
+
+def _close(idle: list[tuple[TlsSocket, float]]) -> None:
+    with contextlib.suppress(IndexError):
+        while True:
+            idle.pop()[0].close()

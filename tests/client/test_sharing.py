@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pam_iampass.client import Unavailable
+from pam_iampass.client import AuthenticationAPI, Transport, Unavailable
+from pam_iampass.client.connection import Network
 from tests.client.talk import (
+    APPLICATION,
     DEADLINE,
+    SECRET,
     USER,
     api_to,
     polled,
@@ -47,6 +52,24 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again() -> None:
             session.get_status()
             session.get_status()
         assert server.connections == 2
+
+
+def test_a_transport_that_only_refers_to_itself_closes_its_connections() -> None:
+    with scripted_server() as server:
+        server.add(started(server))
+        # Older than the transport: the collector finalizes the older first, and a socket warns if it is not closed.
+        connection = socket.create_connection(("127.0.0.1", server.port))
+        gc.collect()
+        network = Network(create_connection=lambda *_: connection)
+        api = AuthenticationAPI(
+            APPLICATION, SECRET, transport=Transport(server.url, server.ca_file, network=network)
+        )
+        api.authenticate_user(USER)
+        itself: list[object] = [api]
+        itself.append(itself)
+        del api, network, connection, itself
+        gc.collect()
+        assert server.wait_for_endings(1, 60)
 
 
 def test_threads_share_a_transport() -> None:
