@@ -58,16 +58,16 @@ def test_a_transport_that_only_refers_to_itself_closes_its_connections() -> None
     with scripted_server() as server:
         server.add(started(server))
         # Older than the transport: the collector finalizes the older first, and a socket warns if it is not closed.
-        connection = socket.create_connection(("127.0.0.1", server.port))
+        connections = [socket.create_connection(("127.0.0.1", server.port))]
         gc.collect()
-        network = Network(create_connection=lambda *_: connection)
+        network = Network(create_connection=lambda *_: connections.pop())
         api = AuthenticationAPI(
             APPLICATION, SECRET, transport=Transport(server.url, server.ca_file, network=network)
         )
         api.authenticate_user(USER)
         itself: list[object] = [api]
         itself.append(itself)
-        del api, network, connection, itself
+        del api, network, itself
         gc.collect()
         assert server.wait_for_endings(1, 60)
 

@@ -1,4 +1,4 @@
-"""A clock that is ten minutes off: that of a host, or of the gateway. libfaketime changes it for one process."""
+"""A clock that is ten minutes off: that of a host, or of the gateway. A library that is preloaded changes it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run a command as root in a copy of this machine, with its own files, processes, host name and network, and discard the
-# copy afterwards. Only the current directory is the real one.
+# Run a command as root in a copy of this machine, with its own files, processes, shared memory, host name and network,
+# and discard the copy afterwards. Only the current directory is the real one.
 # Usage, as root: isolated-root.sh [--shared-network] COMMAND [ARGUMENT...]
 #
 # Every copy is alike: its host name is `server`; its network is a loopback interface (--shared-network: the machine's
@@ -10,7 +10,7 @@ set -eu
 
 if [ "${1-}" != --inside ]; then
     [ "$(id -u)" -eq 0 ] || { echo "isolated-root.sh: must run as root (it mounts file systems)" >&2; exit 1; }
-    exec unshare --mount --propagation private --uts --pid --fork --kill-child --mount-proc -- "$0" --inside "$@"
+    exec unshare --mount --propagation private --uts --ipc --pid --fork --kill-child --mount-proc -- "$0" --inside "$@"
 fi
 
 shift
@@ -115,6 +115,8 @@ if ! [ -L /dev/log ]; then
     done
     ln -s /run/systemd/journal/dev-log /dev/log
 fi
+
+mount -t tmpfs -o mode=1777 shm /dev/shm
 
 cd "$here"
 status=0 # no exec: the first process of the copy reaps the others

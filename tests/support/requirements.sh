@@ -14,7 +14,7 @@ python3-hypothesis python3-requests python3-itsdangerous python3-pyte python3-se
 valgrind chromium-headless-shell fonts-dejavu-core opendoas
 clang libclang-rt-dev mandoc groff-base man-db bash-completion zsh fish ansible-core
 krb5-kdc krb5-admin-server krb5-user rsync
-slapd ldap-utils faketime promtool jq"
+slapd ldap-utils promtool jq"
 
 . /etc/os-release
 version=${VERSION_ID:-13}
