@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable
 
@@ -20,6 +21,7 @@ from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import KeyFile
 from tests.support.gateway_machine import ETC, initialised, run_gateway
 from tests.support.postgres import Postgres
+from tests.support.world import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +199,23 @@ def test_a_host_is_admitted_suspended_and_resumed(server: Postgres) -> None:
         ("web", "host_suspend"),
         ("web", "host_resume"),
     ]
+
+
+def test_a_host_is_suspended_while_a_gateway_suspends_it_itself(server: Postgres) -> None:
+    made = json.loads(run_gateway("host", "invite", "--uses", "5", "--json"))
+    add_host(server, "web", invite=made["id"])
+    blocked = "SELECT FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
+    with (
+        psycopg.connect(server.conninfo("iampass")) as gateway,
+        psycopg.connect(server.conninfo("iampass"), autocommit=True) as other,
+        ThreadPoolExecutor() as pool,
+    ):
+        gateway.execute("SELECT FROM host WHERE name = 'web' FOR UPDATE")
+        command = pool.submit(run_gateway, "host", "suspend", "web")
+        wait_until(lambda: other.execute(blocked).fetchall(), "the command does not wait")
+        gateway.execute("SELECT FROM invite WHERE id = %s FOR UPDATE", (made["id"],))
+        gateway.commit()
+        assert command.result().startswith("web is suspended.\n")
 
 
 def test_a_host_that_is_suspended_before_it_is_admitted_waits_again_when_it_is_resumed(

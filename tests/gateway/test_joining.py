@@ -16,7 +16,7 @@ from typing import Any, Callable, TypeVar
 import psycopg
 import pytest
 
-from pam_iampass.gateway import certificates, hosts, joining
+from pam_iampass.gateway import certificates, hosts, joining, sessions
 from pam_iampass.gateway.database import Database, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
@@ -374,6 +374,22 @@ def test_a_call_is_good_once(fleet: Any) -> None:
         assert (await fleet.call("GET", path, id, SECRET, changed=again))[0] == 200
         status, answer = await fleet.call("GET", path, id, SECRET, changed=again)
         assert (status, answer["reason"]) == (401, "REPLAYED_NONCE")
+
+    fleet(use)
+
+
+def test_a_join_is_good_once_although_its_host_was_removed(fleet: Any) -> None:
+    async def use(fleet: Fleet) -> None:
+        invite = await fleet.invite(uses=2)
+        body = json.dumps({"name": "web.example.com", "machine": MACHINE, "secret": SECRET}).encode()
+        path = f"/fleet/join/{invite[0]}?body_sha256={hashlib.sha256(body).hexdigest()}"
+        again = signed(*invite, f"https://{NAME}{path}")
+        assert (await fleet.call("POST", path, *invite, body, changed=again))[0] == 201
+        async with fleet.gateway.database.transaction() as connection:
+            await sessions.remove_host(fleet.gateway, connection, "web.example.com")
+        status, answer = await fleet.call("POST", path, *invite, body, changed=again)
+        assert (status, answer["reason"]) == (401, "REPLAYED_NONCE")
+        assert await fleet.hosts() == {}
 
     fleet(use)
 

@@ -1344,6 +1344,24 @@ MUTANTS = {
             "test_one_host_leaves_others_half_of_the_calls",
         ),
         Mutant(
+            "a join uses up no nonce",
+            "    await use_up_nonce(connection, id, credentials)\n    assert found is not None",
+            "    assert found is not None",
+            "test_a_join_is_good_once_although_its_host_was_removed",
+        ),
+        Mutant(
+            "a call about the host itself uses up no nonce",
+            "        await use_up_nonce(connection, host.id, credentials)\n    return host",
+            "        pass\n    return host",
+            "test_a_call_is_good_once",
+        ),
+        Mutant(
+            "a question about kept sessions uses up no nonce",
+            "            spend(connection)\n            host_rows, changed",
+            "            host_rows, changed",
+            "test_the_body_is_what_was_signed_and_is_good_once",
+        ),
+        Mutant(
             "an end uses up no nonce",
             "            spend(connection)\n            found = await sessions.find_with_host(",
             "            found = await sessions.find_with_host(",

@@ -236,9 +236,10 @@ def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: 
     async def go(gateway: Gateway) -> tuple[Host | None, bool, str | None]:
         async with gateway.database.transaction() as connection:
             host, changes = await hosts.named(gateway, connection, name), False
-            void, _ = await _voided(connection, name) if after is HostStatus.SUSPENDED else (None, None)
             if host is not None:
                 host = await hosts.change(gateway, connection, host.id)  # as it is now, locked
+            # The brake takes these locks in the same order.
+            void, _ = await _voided(connection, name) if after is HostStatus.SUSPENDED else (None, None)
             if host is not None and host.status in before:
                 columns: dict[str, Any] = {"status": after}
                 if verb == "host_resume":
