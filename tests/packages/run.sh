@@ -33,12 +33,22 @@ root_of() {
     root=$(packaging/root.sh make "$1" $system -- $cached)
 }
 
-# tested RELEASE FOLDER [PYTEST-ARGUMENT...]: test the packages in FOLDER/RELEASE; what pytest says is in
-# FOLDER/RELEASE.log.
+# parts_of RELEASE: parts of the tests, each with machines of its own (conftest.py).
+parts_of() {
+    case $tests,$1 in
+        tests/packages,bookworm) echo hosts ;;
+        tests/packages,*) echo hosts gateway ;;
+        *) echo all ;;
+    esac
+}
+
+# tested RELEASE PART FOLDER [PYTEST-ARGUMENT...]: test the packages in FOLDER/RELEASE; what pytest says is in
+# FOLDER/RELEASE-PART.log.
 tested() {
     release=$1
-    folder=$2
-    shift 2
+    part=$2
+    folder=$3
+    shift 3
     older= # hosts of a gateway can have the release before
     if [ "$release" != bookworm ] && [ -d "$folder/bookworm" ]; then
         root_of bookworm "$folder"
@@ -46,12 +56,12 @@ tested() {
     fi
     root_of "$release" "$folder"
     # The shell is process 1 there, and reaps what tests leave behind: a machine with such a process never powers off.
-    echo "Testing the packages on a booted Debian $(. "$root/etc/os-release" && echo "$VERSION")"
-    PACKAGES_RELEASE=$release PACKAGES_FOLDER=$folder/$release PACKAGES_ROOT=$root \
+    echo "Testing the packages on a booted Debian $(. "$root/etc/os-release" && echo "$VERSION"): $part"
+    PACKAGES_RELEASE=$release PACKAGES_PART=$part PACKAGES_FOLDER=$folder/$release PACKAGES_ROOT=$root \
         PACKAGES_SYSTEM=$system PACKAGES_CACHED=$(echo $asked) PACKAGES_BOOKWORM_ROOT=$older \
         PYTHONDONTWRITEBYTECODE=1 unshare $network --mount --propagation private --pid --fork --kill-child --mount-proc \
         sh -c 'mount -t tmpfs -o mode=0755 run /run; "$@"; exit "$?"' sh \
-        /usr/bin/python3 -m pytest -v --timeout 300 --durations=10 "$tests" "$@" 2>&1 | tee "$folder/$release.log"
+        /usr/bin/python3 -m pytest -v --timeout 300 --durations=10 "$tests" "$@" 2>&1 | tee "$folder/$release-$part.log"
 }
 
 folder=$(mktemp -d)
@@ -65,7 +75,9 @@ for release in $releases; do
 done
 # At the same time: the tests mostly wait.
 for release in $releases; do
-    tested "$release" "$folder" "$@" 2>&1 | sed -u "s/^/$release: /" &
+    for part in $(parts_of "$release"); do
+        tested "$release" "$part" "$folder" "$@" 2>&1 | sed -u "s/^/$release: /" &
+    done
 done
 wait
 tests/support/count.sh 0 "$folder"/*.log
