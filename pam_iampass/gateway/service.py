@@ -71,7 +71,7 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
     came_at = time.monotonic()
     credentials = Credentials.of(request)
     try:
-        host, credentials = await _host_that_signed(gateway, request)
+        host, _ = await _host_that_signed(gateway, request)
         asked, spend = AskedStart.of(request), _spending(host.id, credentials)
         found = await starts.start(gateway, host.id, asked, presence.cover, came_at, spend)
     except psycopg.errors.UniqueViolation:

@@ -69,12 +69,12 @@ class Fleet:
         *,
         remote: str = "192.0.2.7",
         late: int = 0,
-        changed: dict[str, str] | None = None,
+        nonce: str | None = None,
     ) -> tuple[int, Any]:
         """The status and the object of an answer."""
         headers = {"Host": NAME, "Content-Type": "application/json"}
         when = int(time.time()) - late
-        headers |= signed(client, secret, f"https://{NAME}{path}", timestamp=when) | (changed or {})
+        headers |= signed(client, secret, f"https://{NAME}{path}", nonce, when)
         request = IncomingRequest(method, path, headers.items(), body, remote)
         reply: Reply = await self._dispatcher.reply(request)
         is_json = reply.content_type == "application/json"
@@ -370,9 +370,8 @@ def test_a_call_is_good_once(fleet: Any) -> None:
         _, answer = await fleet.join(await fleet.invite())
         id = answer["host_id"]
         path = f"/fleet/host/{id}"
-        again = signed(id, SECRET, f"https://{NAME}{path}")
-        assert (await fleet.call("GET", path, id, SECRET, changed=again))[0] == 200
-        status, answer = await fleet.call("GET", path, id, SECRET, changed=again)
+        assert (await fleet.call("GET", path, id, SECRET, nonce="7"))[0] == 200
+        status, answer = await fleet.call("GET", path, id, SECRET, nonce="7")
         assert (status, answer["reason"]) == (401, "REPLAYED_NONCE")
 
     fleet(use)
@@ -381,13 +380,10 @@ def test_a_call_is_good_once(fleet: Any) -> None:
 def test_a_join_is_good_once_although_its_host_was_removed(fleet: Any) -> None:
     async def use(fleet: Fleet) -> None:
         invite = await fleet.invite(uses=2)
-        body = json.dumps({"name": "web.example.com", "machine": MACHINE, "secret": SECRET}).encode()
-        path = f"/fleet/join/{invite[0]}?body_sha256={hashlib.sha256(body).hexdigest()}"
-        again = signed(*invite, f"https://{NAME}{path}")
-        assert (await fleet.call("POST", path, *invite, body, changed=again))[0] == 201
+        assert (await fleet.join(invite, nonce="7"))[0] == 201
         async with fleet.gateway.database.transaction() as connection:
             await sessions.remove_host(fleet.gateway, connection, "web.example.com")
-        status, answer = await fleet.call("POST", path, *invite, body, changed=again)
+        status, answer = await fleet.join(invite, nonce="7")
         assert (status, answer["reason"]) == (401, "REPLAYED_NONCE")
         assert await fleet.hosts() == {}
 
