@@ -17,7 +17,7 @@ if [ "${1-}" = --group ]; then
 fi
 
 for PYTHON in python3 /usr/bin/python3 ""; do
-    "$PYTHON" -c 'import pytest, hypothesis, pytest_timeout, aiohttp, trustme, yaml, click, rich, segno' \
+    "$PYTHON" -c 'import pytest, hypothesis, pytest_timeout, aiohttp, trustme, yaml, click, rich, segno, itsdangerous, pexpect, prometheus_client' \
         2> /dev/null && break
 done
 export PYTHON

@@ -55,7 +55,6 @@ def keys(own_folder: Path) -> Keys:
     return Keys(own_folder)
 
 
-@pytest.mark.needs_program("ssh-keygen")
 def test_a_key_or_its_fingerprint_names_a_person_and_its_comment_nobody(keys: Keys) -> None:
     public = make_key(keys.root / "key")
     keys.write(f"alice:\n  - {public}\nbob: [{A}]\nmallory: []\n")
@@ -83,7 +82,6 @@ def test_a_certificate_is_named_by_its_ca_and_what_that_has_signed_and_a_key_nev
     assert keys.people(Certificate(A, "", ("",))) == set()
 
 
-@pytest.mark.needs_program("ssh-keygen")
 def test_a_key_that_is_listed_does_not_name_anybody_by_a_certificate_of_it(keys: Keys) -> None:
     public = make_key(keys.root / "key")
     make_key(keys.root / "ca")
@@ -173,7 +171,6 @@ def test_a_broken_file_names_nobody_and_who_is_in_no_other_is_denied(
     assert problem in keys.problems()[0]
 
 
-@pytest.mark.needs_program("ssh-keygen")
 def test_a_certificate_is_no_entry(keys: Keys) -> None:
     make_key(keys.root / "key")
     make_key(keys.root / "ca")

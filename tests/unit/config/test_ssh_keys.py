@@ -21,8 +21,6 @@ from pam_iampass.config.ssh_keys import (
 )
 from tests.support.ssh_keys import accepted, listed, make_key, sign
 
-pytestmark = pytest.mark.needs_program("ssh-keygen")
-
 KINDS = ["ed25519", "rsa", "ecdsa"]
 
 

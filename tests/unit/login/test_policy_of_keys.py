@@ -19,8 +19,6 @@ from tests.support.setting import ME, Setting
 from tests.support.ssh_keys import accepted, listed, make_key, sign
 from tests.unit.login.test_policy import ALICE, BOB, ROOT, SERVICE, Directory, Table
 
-pytestmark = pytest.mark.needs_program("ssh-keygen")
-
 KEYED = replace(SERVICE, approver=Approver.KEY)
 
 
