@@ -22,7 +22,7 @@ BUILD = build
 PAGES = README.md SECURITY.md CHANGELOG.md CONTRIBUTING.md docs bench/results.md bench/results.svg \
     packaging/ansible/README.md packaging/rpm/README.md
 
-.PHONY: help demo check test test-pythons mutants lint screenshots bench sanitize fuzz man pages completions install install-gateway account
+.PHONY: help demo check test test-long test-pythons mutants lint screenshots bench sanitize fuzz man pages completions install install-gateway account
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,13 +37,17 @@ check: ## Run the tests that need neither root nor an installation, with the pyt
 
 T =
 K =
-test: ## Run all tests in isolated roots of this machine (T=PATH K=EXPRESSION: some of them, without coverage)
-	@tests/support/requirements.sh test
+test: ## Run the tests in isolated roots of this machine (T=PATH K=EXPRESSION: some of them, and of the long ones)
+	@tests/support/requirements.sh $(if $(T)$(K),test-long,test)
 	@$(if $(T)$(K),$(ISOLATED_ROOT) $(PYTHON) -m pytest -m "not (needs_booted_machine or needs_virtual_machine)" $(or $(T),tests) \
 	    $(if $(K),-k '$(K)'),tests/run.sh)
 
+test-long: ## Run whole scenarios, the tests in a browser, and those of promised bounds, in isolated roots
+	@tests/support/requirements.sh test-long
+	@tests/run.sh --long
+
 mutants: ## Break each invariant in a copy of the code, and check that a test fails
-	@tests/support/requirements.sh test
+	@tests/support/requirements.sh test-long
 	@$(PYTHON) -m tests.mutations.run
 
 PYTHONS =
@@ -56,7 +60,7 @@ lint: ## Check style and types
 	@tests/lint.sh
 
 screenshots: ## Recreate the images in docs/images from a real login and the real phone page
-	@tests/support/requirements.sh test
+	@tests/support/requirements.sh test-long
 	@$(ISOLATED_ROOT) $(PYTHON) -m tests.browser.screenshots
 
 bench: ## Measure doors, agent, user tables and logins; writes bench/results.*

@@ -1,6 +1,8 @@
 #!/bin/sh
-# Run tests with coverage: groups of tests, each in its own isolated root, some concurrently.
-# Usage, as root: run.sh [GROUP...]; a group is the arguments of pytest: a directory or file of tests, and options.
+# Run tests: groups of them, each in its own isolated root, some concurrently.
+# Usage, as root: run.sh [GROUP...]     all tests but the long ones; a group is the arguments of pytest: a directory or
+#                                       file of tests, and options
+#                 run.sh --long         the long ones (pyproject.toml), at last those that are to run alone
 set -eu
 cd "$(dirname "$0")/.."
 AT_A_TIME=10
@@ -19,7 +21,7 @@ run_group() {
     # shellcheck disable=SC2086 # a group has words and patterns
     tests/support/isolated-root.sh env COVERAGE_FILE="$folder/coverage" PYTHONPYCACHEPREFIX="$folder/bytecode" \
         PAM_IAMPASS_STAGED="$folder/staged" \
-        /usr/bin/python3 $measured -m pytest --durations=5 $group > "$log" 2>&1 || status=$?
+        /usr/bin/python3 $measured -m pytest --durations=5 -m "$chosen" $group > "$log" 2>&1 || status=$?
     if [ "$status" -eq 0 ]; then
         echo "$group: $(tail -n 1 "$log" | tr -d =)"
     else
@@ -30,7 +32,8 @@ run_group() {
 }
 
 if [ "${1-}" = --group ]; then
-    run_group "$2" "$3"
+    chosen=$3
+    run_group "$2" "$4"
     exit
 fi
 
@@ -38,28 +41,56 @@ mkdir -p build
 folder=$(mktemp -d "$PWD/build/tests.XXXXXX")
 trap 'rm -rf "$folder"; rmdir build 2> /dev/null || :' EXIT
 whole=$#
-if [ $# -eq 0 ]; then
+chosen='not long'
+if [ "${1-}" = --long ]; then
+    shift
+    chosen='long and not alone'
+elif [ $# -eq 0 ]; then
     # The longest first, and groups that mostly wait beside groups that need CPU.
     set -- tests/unit/login 'tests/unit/session tests/unit/agent' 'tests/unit/test_*.py tests/unit/system' \
         'tests/gateway/test_[a-c]*.py' \
-        tests/gateway/test_demo.py tests/gateway/test_database_pair.py \
-        'tests/gateway/test_d*.py --deselect=tests/gateway/test_database_pair.py --deselect=tests/gateway/test_demo.py' \
+        'tests/gateway/test_d*.py' \
         'tests/gateway/test_s*.py tests/gateway/test_t*.py' \
         'tests/gateway/test_[e-i]*.py' 'tests/gateway/test_[k-r]*.py' 'tests/gateway/test_j*.py tests/gateway/test_[u-z]*.py' \
         tests/pam tests/faults tests/system/setuid 'tests/system/test_s*.py' 'tests/system/test_[t-z]*.py' \
         'tests/system/setup/test_[s-z]*.py' 'tests/system/test_[f-m]*.py tests/system/test_[o-r]*.py' \
-        'tests/system/test_[a-c]*.py tests/system/test_e*.py' tests/browser \
+        'tests/system/test_[a-c]*.py tests/system/test_e*.py' \
         'tests/system/setup/test_[a-r]*.py' 'tests/system/test_d*.py' 'tests/client tests/system/test_n*.py' \
         'tests/unit/[b-k]* tests/unit/audit tests/unit/pam tests/unit/server tests/unit/setup tests/unit/tools' tests/sandbox
 fi
-echo "Testing in isolated roots: this machine is not changed. All tests take about ten minutes."
+case $chosen in
+    not*) takes='six minutes' ;;
+    *) takes='ten minutes' ;;
+esac
+echo "Testing in isolated roots: this machine is not changed. This takes about $takes."
 # Compile the tests and all packages that they use once: groups that start at the same time would each do it.
 PYTHONPYCACHEPREFIX="$folder/bytecode" PYTHONDONTWRITEBYTECODE='' /usr/bin/python3 -m pytest --collect-only -qq tests \
     > /dev/null 2>&1 &
 make -s install DESTDIR="$folder/staged" BUILD="$folder/build" > "$folder/installed" 2>&1 || { cat "$folder/installed"; exit 1; }
 wait
 status=0
-for group; do printf '%s\0' "$group"; done | xargs -0 -n 1 -P "$AT_A_TIME" tests/run.sh --group "$folder" || status=$?
+# at_a_time NUMBER MARKS GROUP...: run groups, the tests that have these marks of them.
+at_a_time() {
+    number=$1
+    marks=$2
+    shift 2
+    for group; do printf '%s\0' "$group"; done |
+        xargs -0 -r -n 1 -P "$number" tests/run.sh --group "$folder" "$marks" || status=$?
+}
+# files_of MARKS: the files that have tests with these marks.
+files_of() {
+    /usr/bin/python3 -m pytest --collect-only -qq -m "$1 and not (needs_booted_machine or needs_virtual_machine)" tests |
+        sed -n 's/^\(tests\/[^:]*\): .*/\1/p'
+}
+if [ "$chosen" = 'not long' ]; then
+    at_a_time "$AT_A_TIME" "$chosen" "$@"
+else
+    # shellcheck disable=SC2046 # names of files
+    at_a_time "$AT_A_TIME" "$chosen" $(files_of "$chosen")
+    echo "Now the tests of promised bounds, with no other test beside them."
+    # shellcheck disable=SC2046
+    at_a_time 1 alone $(files_of alone)
+fi
 # The code that decides about a login needs nearly full branch coverage. Checked after a run of all tests.
 if [ "$whole" -eq 0 ]; then
     /usr/bin/python3 -m coverage combine -q --data-file="$folder/coverage" > "$folder/combined" 2>&1 ||

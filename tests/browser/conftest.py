@@ -75,4 +75,4 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    declare(items, __file__, "needs_root", "needs_isolated_root", "needs_browser")
+    declare(items, __file__, "needs_root", "needs_isolated_root", "needs_browser", "long")

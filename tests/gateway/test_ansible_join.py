@@ -22,6 +22,8 @@ from tests.support.installation import ETC, ROOT, install
 from tests.support.postgres import Postgres
 from tests.system.test_ansible import play
 
+pytestmark = pytest.mark.long
+
 URL = "https://localhost:8443"
 GATEWAY = {"pam_iampass_gateway_url": URL, "pam_iampass_application_secret": ""}
 

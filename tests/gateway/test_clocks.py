@@ -25,6 +25,8 @@ from tests.support.installation import ETC, install, write
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
 
+pytestmark = pytest.mark.long
+
 URL = "https://localhost:8443"
 RIGHT: tuple[str, ...] = ()
 

@@ -47,6 +47,8 @@ from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
 from tests.support.world import wait_until
 
+pytestmark = pytest.mark.long
+
 ADDRESSES = ("203.0.113.11", "203.0.113.12")
 PORTS = (5461, 5462)
 CONNINFO = f"host={','.join(ADDRESSES)} port={PORTS[0]},{PORTS[1]} user={ACCOUNT} dbname=iampass"

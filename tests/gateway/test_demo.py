@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.installation import ROOT
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.timeout(600)
 def test_the_demo_of_a_fleet_shows_what_it_says() -> None:

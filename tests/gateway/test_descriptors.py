@@ -32,6 +32,8 @@ from tests.support.gateway_machine import ETC, initialised, run_gateway, serving
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
 
+pytestmark = pytest.mark.long
+
 URL = "https://localhost:8443"
 SECONDS = 6.0
 """For a login."""

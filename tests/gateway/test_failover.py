@@ -24,6 +24,8 @@ from tests.support.setting import ME, Setting
 from tests.support.world import wait_until
 
 __all__ = ["host"]
+
+pytestmark = pytest.mark.long
 TOKEN = "token-at-the-gateway"
 #: How long a login may take to go on at another gateway, with an approval that is there. Seconds.
 SOON = 6.0

@@ -33,6 +33,9 @@ from tests.support.sandbox import Sandbox
 from tests.support.world import wait_until
 
 __all__ = ["both", "make", "pool", "second", "settings"]
+
+pytestmark = pytest.mark.long
+
 SAME = (
     test_start.test_a_host_asks_a_person_and_learns_what_they_answer,
     test_start.test_a_repeat_waits_for_a_call_that_is_under_way,

@@ -34,6 +34,8 @@ from tests.support.sandbox import Sandbox
 from tests.support.setting import Setting
 from tests.support.world import wait_until
 
+pytestmark = pytest.mark.long
+
 HOSTS = ("h-aaaaaaaaaaaa", "h-bbbbbbbbbbbb")
 WAITING = [f"waiting{number}" for number in range(20)]
 COMING = [f"coming{number}" for number in range(8)]

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install the Debian packages that `make demo`, `make test` or `make bench` need and that are missing.
-# Usage, as root: requirements.sh demo|fleet-demo|test|bench|packages|fleet|vm
+# Usage, as root: requirements.sh demo|fleet-demo|test|test-long|bench|packages|fleet|vm
 # Does not start or enable any service: a newly installed ssh server stays disabled.
 set -eu
 
@@ -11,7 +11,7 @@ gateway="postgresql-client-17 tzdata python3-psycopg python3-psycopg-c python3-p
 python3-prometheus-client"
 test="$demo $gateway pamtester strace tmux libpam-wrapper python3-pytest python3-pytest-timeout python3-coverage
 python3-hypothesis python3-requests python3-itsdangerous python3-pyte python3-segno python3-venv python3-zbar ca-certificates mypy
-valgrind chromium-headless-shell fonts-dejavu-core opendoas
+valgrind opendoas
 clang libclang-rt-dev mandoc groff-base man-db bash-completion zsh fish ansible-core
 krb5-kdc krb5-admin-server krb5-user rsync
 slapd ldap-utils promtool jq"
@@ -19,6 +19,8 @@ slapd ldap-utils promtool jq"
 . /etc/os-release
 version=${VERSION_ID:-13}
 [ "${version%%.*}" -lt 13 ] || test="$test sudo-rs"
+
+test_long="$test chromium-headless-shell fonts-dejavu-core"
 
 packages="git mmdebstrap systemd-container iproute2 dpkg-dev python3-pytest python3-pytest-timeout python3-pexpect"
 
@@ -31,7 +33,7 @@ bench="$demo $gateway libpam-duo nginx-light libnginx-mod-http-js python3-matplo
 
 # These would change the machine's PAM files. They are only downloaded; tests/support/directory.py unpacks them.
 unpacked="sssd-common sssd-proxy libpam-sss"
-# It would make an account and a service that listens; tests/system/test_node_exporter.py unpacks it.
+# It would make an account and a service that listens; tests/system/setup/test_node_exporter.py unpacks it.
 exporter=prometheus-node-exporter
 # It would start a service; tests/support/postgres.py unpacks it.
 pooler=pgbouncer
@@ -47,7 +49,8 @@ case ${1-} in
     fleet) wanted=$fleet ;;
     vm) wanted=$vm ;;
     test) wanted=$test ;;
-    *) echo "usage: requirements.sh demo|fleet-demo|test|bench|packages|fleet|vm" >&2; exit 2 ;;
+    test-long) wanted=$test_long ;;
+    *) echo "usage: requirements.sh demo|fleet-demo|test|test-long|bench|packages|fleet|vm" >&2; exit 2 ;;
 esac
 
 missing=
@@ -58,10 +61,12 @@ for package in $wanted; do
     esac
 done
 tools() {
-    [ "$1" = test ] || return 0
-    "$(dirname "$0")/python-tools.sh" published-client browser
+    case $1 in test*) ;; *) return 0 ;; esac
+    "$(dirname "$0")/python-tools.sh" published-client
     download unpacked "$unpacked"
     download exporter "$exporter"
+    [ "$1" = test-long ] || return 0
+    "$(dirname "$0")/python-tools.sh" browser
     download pooler "$pooler"
 }
 # download FOLDER PACKAGES: with what they depend on.
@@ -78,7 +83,7 @@ download() {
 }
 # The package of the server, and its libraries (but that for compiling queries, which is large).
 server() {
-    case $1 in fleet-demo | test | bench) ;; *) return 0 ;; esac
+    case $1 in fleet-demo | test | test-long | bench) ;; *) return 0 ;; esac
     folder=${PAM_IAMPASS_TOOLS:-/var/tmp/pam-iampass-tools-$(id -u)}/server
     [ ! -x /usr/lib/postgresql/17/bin/postgres ] && ! [ -e "$folder/complete" ] || return 0
     echo "Downloading a Debian package: $server"
