@@ -63,7 +63,7 @@ def _trial_time(text: str) -> int:
 
 @click.group(
     cls=CommandWithVerbs,
-    is_argument=lambda word: PamFiles().path(word) is not None,
+    is_argument=lambda word: word in SERVICES or PamFiles().path(word) is not None,
     invoke_without_command=True,
     epilog=_EPILOG,
     short_help="Make PAM services ask the phone, or undo that.",

@@ -16,19 +16,23 @@ from tests.packages.people import People
 from tests.support.needs import declare
 from tests.support.terminal import Terminal
 
-_OF_GATEWAY = ["test_from_lone_hosts.py", "test_gateway.py", "test_gateway_page.py", "test_presence.py"]
+_FILES = sorted(file.name for file in Path(__file__).parent.glob("test_*.py"))
 # A machine with a desktop besides is made for one release only.
-_NOT_FOR_BOOKWORM = ["test_desktop.py"]
-collect_ignore: list[str] = []
-if os.environ.get("PACKAGES_PART") == "gateway":
-    collect_ignore = [
-        file.name for file in Path(__file__).parent.glob("test_*.py") if file.name not in _OF_GATEWAY
-    ]
-elif os.environ.get("PACKAGES_PART") == "hosts":
-    collect_ignore = [
-        *_OF_GATEWAY,
-        *(_NOT_FOR_BOOKWORM if os.environ["PACKAGES_RELEASE"] == "bookworm" else []),
-    ]
+_NOT_FOR_BOOKWORM = ("test_desktop.py",)
+_OF_GATEWAY = ("test_from_lone_hosts.py", "test_gateway.py", "test_gateway_page.py", "test_presence.py")
+_OF_HOSTS = [file for file in _FILES if file not in _OF_GATEWAY]
+_PARTS = {
+    "gateway": _OF_GATEWAY,
+    "hosts": [file for file in _OF_HOSTS if file not in _NOT_FOR_BOOKWORM],
+    # The same at the same time, on machines of their own.
+    "hosts-1": _OF_HOSTS[::2],
+    "hosts-2": _OF_HOSTS[1::2],
+    # Installation, a login's life, and an upgrade.
+    "brief": ("test_installation.py", "test_life.py", "test_one_agent.py"),
+}
+collect_ignore = [
+    file for file in _FILES if file not in _PARTS.get(os.environ.get("PACKAGES_PART", ""), _FILES)
+]
 
 
 @pytest.fixture(scope="module")

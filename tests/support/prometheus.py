@@ -11,6 +11,8 @@ from pathlib import Path
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support import needs
+
 RULES = Path(__file__).parents[2] / "packaging" / "prometheus"
 GATEWAY_RULES = RULES / "pam-iampass.rules.yaml"
 HOST_RULES = RULES / "pam-iampass-hosts.rules.yaml"
@@ -41,7 +43,7 @@ class Scrape:
 def complaints(text: str) -> str:
     """What promtool has against a text."""
     checked = subprocess.run(
-        ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False
+        [needs.program("promtool"), "check", "metrics"], input=text, capture_output=True, text=True, check=False
     )
     return "" if checked.returncode == 0 else checked.stdout + checked.stderr
 
@@ -94,7 +96,7 @@ def firing(
         yaml.safe_dump({"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": [case]})
     )
     done = subprocess.run(
-        ["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False
+        [needs.program("promtool"), "test", "rules", str(file)], capture_output=True, text=True, check=False
     )
     return "" if done.returncode == 0 else done.stdout + done.stderr
 

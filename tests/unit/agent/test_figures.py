@@ -312,7 +312,6 @@ SCENES: dict[Callable[[Scene], Scrape], set[str]] = {
 }
 
 
-@pytest.mark.needs_program("promtool")
 @pytest.mark.parametrize("happens", SCENES, ids=lambda scene: scene.__name__)
 def test_an_alert_fires_for_what_happens_and_no_other(
     happens: Callable[[Scene], Scrape], host: Host, tmp_path: Path

@@ -6,6 +6,7 @@ import click
 import pytest
 
 from pam_iampass.cli.setup import command
+from pam_iampass.pam.stack import PamFiles
 
 
 def parsed(*arguments: str) -> click.Context:
@@ -59,3 +60,12 @@ def test_the_options_that_were_typed_are_named(arguments: list[str], told: str) 
     with parsed(*arguments) as context, pytest.raises(click.UsageError) as raised:
         command.invoke(context)
     assert raised.value.message == told
+
+
+def test_a_service_that_the_machine_lacks_is_not_taken_for_a_mistyped_verb(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(PamFiles, "path", lambda _files, _service: None)
+    assert parsed("sudo").params["services"] == ("sudo",)
+    with pytest.raises(click.UsageError, match="No such command 'sudoo'"):
+        parsed("sudoo")
