@@ -1,16 +1,19 @@
 """The invariants, changes that break each of them, and the test that detects each change.
 
-Two or three for each invariant and for each rule that a known attack led to.
+One for each rule of an invariant, and for each rule that a known attack led to.
 """
 
 from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 SOURCES = ("pam_iampass/**/*.py", "doors/native/*.c", "packaging/debian/*.prerm")
+TESTS = ("tests/**/test_*.py",)
+_TEST = re.compile(r"^def (test_\w+)\(", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -20,59 +23,63 @@ class Mutant:
     what: str
     """The effect of the change."""
     text: str
-    """Occurs once in all sources; `replacement` takes its place."""
+    """Occurs once in all sources; `replacement` takes its place. The shortest text that says the rule."""
     replacement: str
     test: str
     """The test that must fail, or one of its parametrised forms. No other test has its name."""
+    also: tuple[tuple[str, str], ...] = ()
+    """Further texts of the same file, and what takes their places, if the rule is held in several places."""
 
     def file(self, root: Path) -> str:
-        """The source that is changed, below `root`. Raises ValueError unless the text occurs exactly once."""
-        found = [
-            file for file, source in _texts(root, SOURCES).items() for _ in range(source.count(self.text))
-        ]
-        if len(found) != 1:
-            raise ValueError(f"{self.what}: this must occur once, and does in {found}: {self.text}")
-        return found[0]
+        """The source that is changed, below `root`. Raises ValueError unless each text occurs exactly once, there."""
+        files: set[str] = set()
+        for text, _ in self.changes:
+            found = [file for file, source in _sources(root).items() for _ in range(source.count(text))]
+            files.update(found)
+            if len(found) != 1 or len(files) != 1:
+                raise ValueError(f"{self.what}: this must occur once, and does in {found}: {text}")
+        return files.pop()
 
     def node(self, root: Path) -> str:
         """The test, as pytest names it. Raises ValueError unless there is exactly one."""
-        definition = re.compile(rf"^def {re.escape(self.test.partition('[')[0])}\(", re.MULTILINE)
-        files = _texts(root, ("tests/**/test_*.py",)).items()
-        found = [file for file, source in files if definition.search(source)]
+        found = _tests(root).get(self.test.partition("[")[0], [])
         if len(found) != 1:
             raise ValueError(f"{self.what}: one test must have this name, and {found} have it: {self.test}")
         return f"{found[0]}::{self.test}"
 
+    @property
+    def changes(self) -> tuple[tuple[str, str], ...]:
+        """Each text with what takes its place."""
+        return ((self.text, self.replacement), *self.also)
 
-@functools.cache
-def _texts(root: Path, patterns: tuple[str, ...]) -> dict[str, str]:
+    def applied(self, source: str) -> str:
+        """The text of the source with the changes."""
+        for text, replacement in self.changes:
+            source = source.replace(text, replacement)
+        return source
+
+
+def _texts(root: Path, patterns: Iterable[str]) -> dict[str, str]:
     files = sorted(file for pattern in patterns for file in root.glob(pattern))
     return {str(file.relative_to(root)): file.read_text(encoding="utf-8") for file in files}
 
 
+@functools.cache
+def _sources(root: Path) -> dict[str, str]:
+    return _texts(root, SOURCES)
+
+
+@functools.cache
+def _tests(root: Path) -> dict[str, list[str]]:
+    """The files in which each test is defined."""
+    found: dict[str, list[str]] = {}
+    for file, source in _texts(root, TESTS).items():
+        for name in _TEST.findall(source):
+            found.setdefault(name, []).append(file)
+    return found
+
+
 #: The mutants of each invariant.
-_NEWS = (
-    ' AND session.host = %s"\n'
-    '        " WHERE session.version IS DISTINCT FROM seen.version",\n'
-    "        *(list(versions), list(versions.values()), host),\n"
-    "    )\n"
-    "\n"
-    "\n"
-    "def news(\n"
-    "    gateway: Gateway, host: Host, rows: Sequence[Mapping[str, Any]]\n"
-    ") -> tuple[dict[uuid.UUID, HostSession | None], list[str]]:\n"
-    '    """The sessions in the rows of `changed`, None for one that this host does not have; and what is\n'
-    '    wrong with rows that no gateway has written."""\n'
-    "    found: dict[uuid.UUID, HostSession | None] = {}\n"
-    "    tampered = []\n"
-    "    for row in rows:\n"
-    '        id = row["seen"]["id"]\n'
-    "        found[id] = None\n"
-    '        if row["session"]["id"] is not None:\n'
-    "            try:\n"
-    '                found[id] = of(gateway, row["session"], id=id, host=host.id)'
-)
-"""Both of the places that hold a host to its own sessions."""
 MUTANTS = {
     "PAM_SUCCESS means approved": (
         Mutant(
@@ -83,14 +90,14 @@ MUTANTS = {
         ),
         Mutant(
             "a session that is active before anyone was asked counts as an approval",
-            "if session.active:\n            unasked = ProtocolError(",
-            "if False:\n            unasked = ProtocolError(",
+            "if session.active:\n            unasked",
+            "if False:\n            unasked",
             "test_a_session_that_is_active_before_anyone_was_asked_is_no_approval_and_is_ended",
         ),
         Mutant(
             "an ignored login returns PAM_SUCCESS",
-            "if self.result is Result.IGNORED:\n            return PamCode.IGNORE",
-            "if self.result is Result.IGNORED:\n            return PamCode.SUCCESS",
+            "if self.result is Result.SUCCESS:",
+            "if self.result in (Result.SUCCESS, Result.IGNORED):",
             "test_unlisted_users_go_as_the_policy_says_and_never_by_success",
         ),
         Mutant(
@@ -101,14 +108,14 @@ MUTANTS = {
         ),
         Mutant(
             "a recovery code can be used again",
-            "if same and stored.used_at is None:",
-            "if same:",
+            "same and stored.used_at is None",
+            "same",
             "test_each_of_ten_codes_is_good_once",
         ),
         Mutant(
             "a login whose approval arrives while the phone is reported lost is approved",
-            "self._keeping.approve()\n        if phone_is_lost():",
-            "self._keeping.approve()\n        if False:",
+            "if phone_is_lost():  # again",
+            "if False:  # again",
             "test_a_phone_that_is_reported_lost_while_its_approval_arrives_approves_and_keeps_nothing",
         ),
     ),
@@ -251,8 +258,8 @@ MUTANTS = {
         ),
         Mutant(
             "the door does not check the owner of the agent's process",
-            "size == sizeof peer &&\n            peer.uid == 0)",
-            "size == sizeof peer)",
+            "peer.uid == 0",
+            "true",
             "test_denied_where_another_user_listens",
         ),
         Mutant(
@@ -365,8 +372,8 @@ MUTANTS = {
         ),
         Mutant(
             "a login that a lost phone approves before it is disabled stays",
-            'begun = [ident for user in request.texts("users") for ident in self._state.phone_lost(user)[1]]',
-            "begun: list[str] = []",
+            ", *begun]",
+            "]",
             "test_a_login_that_a_lost_phone_approves_before_iampass_has_disabled_it_is_ended",
         ),
         Mutant(
@@ -391,14 +398,14 @@ MUTANTS = {
         ),
         Mutant(
             "the native door writes no audit record if it gets no result",
-            'audit(call->pamh, LOG_ERR, "denied", &failure);\n            if (failure',
-            "(void)audit;\n            if (failure",
+            "if (!call->no_agent && failure.error != ECANCELED)",
+            "if (false)",
             "test_leaves_one_audit_record",
         ),
         Mutant(
             "what an administrator does leaves no record",
-            "self._journal.act(ActRecord(act, user, request.administrator, reason, failed, service))",
-            "pass",
+            "self._journal.act(ActRecord(",
+            "str((",
             "test_a_session_is_over_with_its_login_when_the_command_says_so",
         ),
     ),
@@ -439,8 +446,8 @@ MUTANTS = {
     "The phone is never the only factor by mistake": (
         Mutant(
             "first_factor is not checked",
-            "if arguments.first_factor is not None and not login.accepted(arguments.first_factor):",
-            "if False:",
+            "not login.accepted(arguments.first_factor)",
+            "False",
             "test_without_the_key_that_is_demanded_nobody_passes_exempt_or_not",
         ),
         Mutant(
@@ -465,8 +472,8 @@ MUTANTS = {
     "User names come from NSS": (
         Mutant(
             "the user name is used as typed",
-            'user failed: {error.strerror}") from None\n        return Account(entry.pw_name,',
-            'user failed: {error.strerror}") from None\n        return Account(name,',
+            "entry = pwd.getpwnam(name)",
+            "entry = pwd.struct_passwd((name, *pwd.getpwnam(name)[1:]))",
             "test_a_name_is_what_the_name_service_says_whatever_was_typed",
         ),
         Mutant(
@@ -497,16 +504,16 @@ MUTANTS = {
         ),
         Mutant(
             "a PAM service that lets in by the password alone is no way in",
-            "for login in self._logins(True, PamCode.ABORT)\n        )",
-            "for login in self._logins(False, PamCode.ABORT)\n        )",
+            "for login in self._logins(True, PamCode.ABORT)",
+            "for login in self._logins(False, PamCode.ABORT)",
             "test_a_service_lets_in_unasked_if_it_passes_although_the_phone_denies",
         ),
     ),
     "Nobody approves for another person, except to become root": (
         Mutant(
             "the caller of su approves for any target",
-            " or _is_su_to_another(login, account):\n",
-            ":\n",
+            " or _is_su_to_another(login, account)",
+            "",
             "test_a_user_who_knows_the_password_of_another_user_does_not_become_them_by_a_phone_of_their_own",
         ),
         Mutant(
@@ -541,8 +548,8 @@ MUTANTS = {
         ),
         Mutant(
             "a key table that an editor has just emptied says that nobody shares an account",
-            "return not (trusted_file.is_missing(self._keys) and trusted_file.is_missing(folder_of(self._keys)))",
-            "return bool(self._look().people)",
+            "return not (trusted_file.is_missing(self._keys)",
+            "return bool(self._look().people) and not (trusted_file.is_missing(self._keys)",
             "test_a_key_table_that_an_editor_has_emptied_does_not_make_a_shared_account_one_persons",
         ),
         Mutant(
@@ -553,8 +560,8 @@ MUTANTS = {
         ),
         Mutant(
             "a person without a token is not their own second person by another name",
-            'return Nobody(f"{name} has no token in the user table, and may not be who it seems", "who you are")',
-            "return name",
+            'return Nobody(f"{name} has no token',
+            'return name or Nobody(f"{name} has no token',
             "test_who_has_a_key_under_another_name_or_was_removed_is_not_their_own_second_person",
         ),
         Mutant(
@@ -565,8 +572,8 @@ MUTANTS = {
         ),
         Mutant(
             "a key that is taken away while its login is at the prompt lets in",
-            "if (found.approver, found.counted) == (required.approver, required.counted):",
-            "if True:",
+            "(found.approver, found.counted) == (required.approver, required.counted)",
+            "True",
             "test_a_key_that_is_taken_away_or_given_to_another_while_its_login_is_at_the_prompt_lets_nobody_in",
         ),
         Mutant(
@@ -577,8 +584,8 @@ MUTANTS = {
         ),
         Mutant(
             "a second name with the same phone approves",
-            "and found[name].token not in own_tokens\n",
-            "\n",
+            "and found[name].token not in own_tokens",
+            "",
             "test_who_logs_in_is_not_asked_by_another_name_with_the_same_phone",
         ),
         Mutant(
@@ -601,8 +608,8 @@ MUTANTS = {
         ),
         Mutant(
             "who logs in registers a phone for their second person",
-            "if required.asker:\n        return",
-            "if False:\n        return",
+            "if required.asker:",
+            "if False:",
             "test_who_logs_in_is_shown_no_link_to_register_a_phone_for_somebody_else",
         ),
         Mutant(
@@ -637,14 +644,14 @@ MUTANTS = {
         ),
         Mutant(
             "whoever uses the account approves sudo in everybody's login session",
-            "here = [kept for kept in every if kept.config == config and is_within(kept, audit_session, uid)]",
-            "here = [kept for kept in every if kept.config == config]",
+            " and is_within(kept, audit_session, uid)",
+            "",
             "test_no_other_login_session_names_the_person",
         ),
         Mutant(
             "of two people who approved a login session, one approves",
-            "if others:\n        found = ",
-            "if False:\n        found = ",
+            "first, *others = sorted(people)",
+            "first, *others = sorted(people)[:1]",
             "test_a_login_session_that_two_people_approved_is_denied_whatever_the_setting_says",
         ),
         Mutant(
@@ -761,7 +768,7 @@ MUTANTS = {
     "Nothing in the session phases lets anyone in or fails a login": (
         Mutant(
             "the native door lets a login in by its session phase",
-            'OPEN_SESSION, flags, argc, argv, false, ""});\n    return PAM_IGNORE;',
+            'OPEN_SESSION, flags, argc, argv, false, ""});',
             'OPEN_SESSION, flags, argc, argv, false, ""});\n    return PAM_SUCCESS;',
             "test_a_phase_alone_is_ignored",
         ),
@@ -783,8 +790,8 @@ MUTANTS = {
     "Only a status that IAMPASS reports twice ends or locks a login, and nothing that was revoked comes back": (
         Mutant(
             "a status that is reported once ends a login",
-            "if ends and (entry.suspect is None or entry.suspect.away is not status.away):",
-            "if False:",
+            "entry.suspect is None or entry.suspect.away is not status.away",
+            "False",
             "test_a_status_that_is_reported_once_ends_nothing",
         ),
         Mutant(
@@ -863,8 +870,8 @@ MUTANTS = {
         ),
         Mutant(
             "connections begin in a session that covers nothing any more",
-            "kept.state is not State.OPEN or kept.revoked or kept.away or kept.approved == 0.0:",
-            "kept.state is not State.OPEN:",
+            " or kept.revoked or kept.away or kept.approved == 0.0",
+            "",
             "test_nothing_begins_in_a_session_that_is_not_open_covers_nothing_or_was_approved_by_a_second_person",
         ),
         Mutant(
@@ -883,8 +890,8 @@ MUTANTS = {
     "A login on another host covers only the very connection, and what can be ended with it": (
         Mutant(
             "what is covered by a login on another host is an approval",
-            "return Decision(Outcome.COVERED, Result.IGNORED, reason, message, elapsed, session, host)",
-            "return Decision(Outcome.APPROVED, Result.SUCCESS, reason, message, elapsed, session, host)",
+            "Result.IGNORED, reason, message, elapsed, session, host",
+            "Result.SUCCESS, reason, message, elapsed, session, host",
             "test_a_login_that_one_on_another_host_covers_is_ignored_recorded_and_kept",
         ),
         Mutant(
@@ -913,22 +920,22 @@ MUTANTS = {
         ),
         Mutant(
             "the PAM environment alone names the connection from another host",
-            "return named if is_served_by(named, self._sockets) else",
-            "return named if named else",
+            "if is_served_by(named, self._sockets)",
+            "if named",
             "test_the_connection_of_another_login_is_not_named",
         ),
         Mutant(
             "what a login on another host covers covers what comes from there later",
-            "if kept.state not in (State.APPROVED, State.OPEN) or kept.covered_by:",
-            "if kept.state not in (State.APPROVED, State.OPEN):",
+            " or kept.covered_by:",
+            ":",
             "test_it_covers_no_further_connection",
         ),
     ),
     "Who is asked is the gateway's to say": (
         Mutant(
             "the row of a person counts as the database has it",
-            "values = gateway.keys.verified(TABLE, row, **asked)\n    plain:",
-            "values = dict(row)\n    plain:",
+            "values = gateway.keys.verified(TABLE, row, **asked)\n    plain",
+            "values = dict(row)\n    plain",
             "test_who_can_write_to_the_database_only_lets_nobody_in",
         ),
         Mutant(
@@ -945,8 +952,8 @@ MUTANTS = {
         ),
         Mutant(
             "people whom another server of the directory has are taken for gone",
-            "            if dn is None:\n                raise DirectoryError(",
-            "            if dn is None:\n                continue\n                raise DirectoryError(",
+            "if dn is None:",
+            "if dn is None:\n                continue\n            if False:",
             "test_a_referral",
         ),
         Mutant(
@@ -1015,8 +1022,8 @@ MUTANTS = {
         ),
         Mutant(
             "the id of a request stands for any parameters",
-            "return session if session.parameters == asked.digest else Reason.REQUEST_ID_REUSED",
-            "return session",
+            "session.parameters == asked.digest",
+            "True",
             "test_the_id_of_a_request_is_bound_to_all_that_was_asked_for",
         ),
         Mutant(
@@ -1027,8 +1034,8 @@ MUTANTS = {
         ),
         Mutant(
             "a phone that may be ringing is asked again",
-            "after = turns.holding(after, login, session.deadline.timestamp() + turns.END_SECONDS)",
-            "after = turns.holding(after, login, before.now)",
+            "session.deadline.timestamp() + turns.END_SECONDS",
+            "before.now",
             "test_a_phone_rings_at_most_once_whenever_the_gateway_is_killed",
         ),
         Mutant(
@@ -1039,20 +1046,20 @@ MUTANTS = {
         ),
         Mutant(
             "a start uses up no nonce",
-            "        spend(connection)\n        person, found = await _admitted(",
-            "        person, found = await _admitted(",
+            "spend(connection)\n        person",
+            "person",
             "test_a_nonce_is_good_once_over_all_gateways",
         ),
         Mutant(
             "a join uses up no nonce",
-            "    await use_up_nonce(connection, id, credentials)\n    assert found is not None",
-            "    assert found is not None",
+            "await use_up_nonce(connection, id, credentials)",
+            "pass",
             "test_a_join_is_good_once_although_its_host_was_removed",
         ),
         Mutant(
             "nothing was sent, whatever IAMPASS did",
-            'columns["nothing_sent"] = isinstance(failure, Unavailable) and failure.outage',
-            'columns["nothing_sent"] = True',
+            "isinstance(failure, Unavailable) and failure.outage",
+            "True",
             "test_it_is_not_made_where_iampass_accepts_and_hangs_up",
         ),
         Mutant(
@@ -1081,20 +1088,21 @@ MUTANTS = {
         ),
         Mutant(
             "a session that its gateway does not know is over",
-            "change.status is None:\n                self._poll({id: entry})",
-            "change.status is None:\n                self._heard.told(entry, Status.closed)",
+            "self._poll({id: entry})",
+            "self._heard.told(entry, Status.closed)",
             "test_what_the_gateway_does_not_know_any_more_ends_nothing",
         ),
         Mutant(
             "a host is told of the sessions of another one",
-            _NEWS,
-            _NEWS.replace(' AND session.host = %s"', " AND %s <> ''\"").replace(", host=host.id)", ")"),
+            " AND session.host = %s",
+            " AND %s <> ''",
             "test_the_sessions_of_another_host_are_not_known",
+            also=((", id=id, host=host.id)", ", id=id)"),),
         ),
         Mutant(
             "a gateway writes what it saw before another one took over",
-            "if epoch is not None and not gateway.leases.is_held(session.id, epoch, lease):",
-            "if epoch is not None and not gateway.leases.is_held(session.id, epoch, lease) and not epoch:",
+            "not gateway.leases.is_held(session.id, epoch, lease)",
+            "False",
             "test_what_is_said_under_a_lease_that_another_gateway_has_now_is_not_written",
         ),
         Mutant(
@@ -1105,14 +1113,14 @@ MUTANTS = {
         ),
         Mutant(
             "what IAMPASS says once ends a session",
-            "if status is Status.active or (suspect is not None and suspect.away is status.away):",
-            "if status is not suspect:",
+            "suspect is not None and suspect.away is status.away",
+            "status is not suspect",
             "test_what_iampass_says_once_ends_nothing",
         ),
         Mutant(
             "an old copy of the database answers polls",
-            "        if gateway.restored:\n            return _RESTORED\n",
-            "",
+            "if gateway.restored:\n            return _RESTORED",
+            "if False:\n            return _RESTORED",
             "test_an_old_copy_of_the_database_says_nothing_of_a_session_or_a_host",
         ),
         Mutant(
@@ -1129,9 +1137,8 @@ MUTANTS = {
         ),
         Mutant(
             "a status that no gateway has written answers a poll",
-            'is_identifying = row["status"] == Status.identifying.name\n'
-            '                waiting[row["id"]] = Status.identifying if is_identifying else Status.pending',
-            'waiting[row["id"]] = Status[row["status"]]',
+            "Status.identifying if is_identifying else Status.pending",
+            'Status[row["status"]]',
             "test_a_status_that_is_not_verified_approves_nobody",
         ),
         Mutant(
@@ -1148,8 +1155,8 @@ MUTANTS = {
         ),
         Mutant(
             "a statement that is lost has not happened",
-            "            with _known(connection):\n                yield connection",
-            "            yield connection",
+            "with _known(connection):\n                yield",
+            "with suppress():\n                yield",
             "test_a_statement_whose_connection_is_lost_may_have_happened",
         ),
         Mutant(
@@ -1160,14 +1167,14 @@ MUTANTS = {
         ),
         Mutant(
             "a code of an old copy of the database is good if that is found out meanwhile",
-            "return Reason.RESTORED if gateway.restored else found",
-            "return found",
+            "Reason.RESTORED if gateway.restored else found",
+            "found",
             "test_a_code_that_was_redeemed_in_a_database_that_is_found_to_be_older_then_is_refused",
         ),
         Mutant(
             "headers without end fill the memory of a server",
-            "if self._incomplete > _HEAD + self._bounds.body or ",
-            "if ",
+            "self._incomplete > _HEAD + self._bounds.body",
+            "False",
             "test_nobody_sends_headers_without_end",
         ),
         Mutant(
@@ -1191,14 +1198,14 @@ MUTANTS = {
         ),
         Mutant(
             "a compressed body fills the memory of a server",
-            "auto_decompress=False,\n            keepalive_timeout",
-            "auto_decompress=True,\n            keepalive_timeout",
+            "auto_decompress=False,\n            keepalive",
+            "auto_decompress=True,\n            keepalive",
             "test_a_body_is_no_larger_than_what_was_sent",
         ),
         Mutant(
             "a connection is held without asking anything",
-            "        if not self._request_count:\n            self.abort()",
-            "        if not self:\n            self.abort()",
+            "if not self._request_count:",
+            "if False:",
             "test_nobody_holds_a_connection_without_asking_anything",
         ),
         Mutant(
@@ -1215,20 +1222,20 @@ MUTANTS = {
         ),
         Mutant(
             "a person of a host's table is asked on the phone of another person",
-            "                if owner != name:\n",
-            "                if not owner:\n",
+            "if owner != name:",
+            "if False:",
             "test_a_token_that_is_not_that_of_one_person_alone_is_not_taken_over",
         ),
         Mutant(
             "the sessions of a suspended host go on",
-            "if host.status is not HostStatus.ACTIVE:\n        raise RefusedRequest(403",
-            "if not host:\n        raise RefusedRequest(403",
+            "if host.status is not HostStatus.ACTIVE:\n        raise",
+            "if False:\n        raise",
             "test_a_host_that_is_suspended_or_removed_has_no_sessions",
         ),
         Mutant(
             "a suspended host asks",
             "if host.status is not HostStatus.ACTIVE:\n        return Reason",
-            "if not host:\n        return Reason",
+            "if False:\n        return Reason",
             "test_a_host_that_is_suspended_or_waits_asks_nobody",
         ),
         Mutant(
@@ -1239,8 +1246,8 @@ MUTANTS = {
         ),
         Mutant(
             "a host asks people of other groups",
-            "if policy is None or (policy.people and not policy.people & set(person.groups)):",
-            "if policy is None:",
+            " or (policy.people and not policy.people & set(person.groups))",
+            "",
             "test_only_people_of_its_groups_are_asked_for_a_host",
         ),
         Mutant(
@@ -1257,7 +1264,7 @@ MUTANTS = {
         ),
         Mutant(
             "of two gateways, one goes on with what the other one has found to be an old copy",
-            "    OR (SELECT old_copy FROM fleet) IS TRUE\n",
+            "OR (SELECT old_copy FROM fleet) IS TRUE",
             "",
             "test_what_one_finds_to_be_an_old_copy_is_one_for_all_until_it_is_confirmed",
         ),
@@ -1269,8 +1276,8 @@ MUTANTS = {
         ),
         Mutant(
             "a gateway that does not reach IAMPASS goes on as the only one that polls its sessions",
-            "self.leaves_all = is_cut_off and ",
-            "self.leaves_all = False and ",
+            "self.leaves_all = is_cut_off",
+            "self.leaves_all = False",
             "test_a_gateway_that_does_not_reach_iampass_leaves_its_sessions_to_one_that_may",
         ),
         Mutant(
@@ -1300,7 +1307,7 @@ MUTANTS = {
         Mutant(
             "one host may have all calls of IAMPASS under way",
             "if key not in gateway.starts and own >= max(",
-            "if key not in gateway.starts and own > 99 * max(",
+            "if False and own >= max(",
             "test_one_host_leaves_others_half_of_the_calls",
         ),
         Mutant(
@@ -1311,8 +1318,8 @@ MUTANTS = {
         ),
         Mutant(
             "a host learns which names there are",
-            "if recorded or reason not in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST):",
-            "if recorded or reason:",
+            "reason not in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST)",
+            "True",
             "test_refused_starts_do_not_fill_the_records_and_then_say_nothing_of_names",
         ),
         Mutant(
@@ -1323,28 +1330,28 @@ MUTANTS = {
         ),
         Mutant(
             "a person who was removed meanwhile gets a session",
-            "if host is None or person is None or not person.active:\n            columns",
-            "if host is None:\n            columns",
+            " or person is None or not person.active:",
+            ":",
             "test_a_person_who_is_removed_while_iampass_is_called_gets_no_session",
         ),
         Mutant(
             "a primary that was replaced is connected to again",
-            "if connection.history[0] == self.history[0] and connection.history < self.history:",
-            "if False:",
+            "connection.history < self.history",
+            "False",
             "test_a_server_that_was_the_primary_before_another_one_is_not_used",
         ),
     ),
     "Over hosts, a login is covered by an approved one in which it begins, and ends with it": (
         Mutant(
             "a login is covered whatever the host says where it begins",
-            "found = next((questions[id] for id, begins in answers.items() if begins), None)",
-            "found = next((questions[id] for id in answers), None)",
+            "for id, begins in answers.items() if begins)",
+            "for id in answers)",
             "test_a_host_that_says_no_has_the_phone_asked",
         ),
         Mutant(
             "IAMPASS is not asked about the session that covers a login",
-            "if found is not None and (await asking.ask(gateway, found)).status is not Status.active:",
-            "if False:",
+            "(await asking.ask(gateway, found)).status is not Status.active",
+            "False",
             "test_iampass_is_asked_at_that_moment",
         ),
         Mutant(
@@ -1355,8 +1362,8 @@ MUTANTS = {
         ),
         Mutant(
             "another machine answers for a host",
-            "counts = await hosts.is_its_machine(gateway, connection, host, starts.machine_of(query))",
-            "counts = True",
+            "counts = await hosts.is_its_machine(",
+            "counts = True or await hosts.is_its_machine(",
             "test_an_answer_from_another_machine_does_not_count",
         ),
         Mutant(
@@ -1367,8 +1374,8 @@ MUTANTS = {
         ),
         Mutant(
             "a second person is taken for the one who logs in",
-            ' and "asker" not in asked.details:\n        policy',
-            ":\n        policy",
+            'not by_phone and asked.request_id is not None and "asker" not in asked.details',
+            "not by_phone and asked.request_id is not None",
             "test_nobody_is_asked_who_may_not_cover_it[second-person]",
         ),
         Mutant(
@@ -1379,7 +1386,7 @@ MUTANTS = {
         ),
         Mutant(
             "a session covers a login after it has ended",
-            "        and session.state is State.OPEN\n        and session.status is Status.active\n",
+            "and session.state is State.OPEN\n        and session.status is Status.active",
             "",
             "test_what_ends_or_changes_before_the_session_is_written_leaves_none[session]",
         ),
@@ -1391,24 +1398,20 @@ MUTANTS = {
         ),
         Mutant(
             "a connection is more than one login",
-            "if used is not None:\n            return None",
-            "if False:\n            return None",
+            "if used is not None:",
+            "if False:",
             "test_a_connection_is_one_login",
         ),
         Mutant(
             "who deletes the row of a login ends what it covers",
-            """    if found is None:
-        raise Tampered("session: a row that others name as their parent has gone")
-""",
-            """    if found is None:
-        return Status.closed
-""",
+            'raise Tampered("session: a row that others name as their parent has gone")',
+            "return Status.closed",
             "test_who_writes_to_the_database_ends_no_covered_login",
         ),
         Mutant(
             "presence starts from hosts that have joined before they had to be admitted",
-            "        and there.admitted  # it",
-            "        # it",
+            "and there.admitted",
+            "",
             "test_a_host_that_nobody_has_admitted_covers_nothing",
         ),
         Mutant(
@@ -1419,7 +1422,7 @@ MUTANTS = {
         ),
         Mutant(
             "covered logins outlive the one that covers them",
-            "        presence.follow_parents(gateway),\n",
+            "presence.follow_parents(gateway),",
             "",
             "test_no_session_outlives_the_one_that_covers_it[phone]",
         ),
@@ -1431,8 +1434,8 @@ MUTANTS = {
         ),
         Mutant(
             "a client that knows no covered logins has one",
-            "if not by_phone and asked.request_id is not None and",
-            "if not by_phone and",
+            "not by_phone and asked.request_id is not None",
+            "not by_phone",
             "test_nobody_is_asked_about_another_person_or_for_a_client_that_does_not_know_such_sessions",
         ),
     ),
@@ -1445,28 +1448,28 @@ MUTANTS = {
         ),
         Mutant(
             "sessions are ended at IAMPASS only",
-            "if session.state is State.OPEN:\n                    await asking.said(gateway, session, Status.closed)",
-            "if session.state is State.OPEN:\n                    pass",
+            "await asking.said(gateway, session, Status.closed)",
+            "pass",
             "test_an_end_holds_for_the_hosts_even_if_iampass_is_away",
         ),
     ),
     "A bypass of the fleet is an administrator's, for one person, for some hosts, for a time": (
         Mutant(
             "a bypass that was answered to another request counts",
-            'if reason == BYPASSED and not _names(members, "bypassed", request_id, response.nonce):',
-            'if reason == BYPASSED and "bypassed" not in members:',
+            'not _names(members, "bypassed", request_id, response.nonce)',
+            '"bypassed" not in members',
             "test_a_bypass_for_another_request_is_not_believed",
         ),
         Mutant(
             "the bypass at the gateway is an approval",
-            'bypass list"\n    return Decision(Outcome.BYPASSED, Result.IGNORED,',
-            'bypass list"\n    return Decision(Outcome.BYPASSED, Result.SUCCESS,',
+            "Result.IGNORED, reason, _BYPASSED, elapsed",
+            "Result.SUCCESS, reason, _BYPASSED, elapsed",
             "test_a_bypass_at_the_gateway_is_ignored_by_pam_and_counts_as_no_request",
         ),
         Mutant(
             "the bypass of a second person counts",
-            'if read["counted"]["bypassed"] and asked.request_id is not None and "asker" not in asked.details:',
-            'if read["counted"]["bypassed"] and asked.request_id is not None:',
+            'read["counted"]["bypassed"] and asked.request_id is not None and "asker" not in asked.details',
+            'read["counted"]["bypassed"] and asked.request_id is not None',
             "test_a_second_person_who_is_bypassed_is_asked",
         ),
         Mutant(
@@ -1503,8 +1506,8 @@ MUTANTS = {
     "A recovery code of the fleet is good once, for one person, where the group allows it": (
         Mutant(
             "a code is good twice",
-            "if hmac.compare_digest(each, digest) and used[number] is None:",
-            "if hmac.compare_digest(each, digest):",
+            " and used[number] is None",
+            "",
             "test_a_code_lets_in_once_and_each_redemption_is_an_alert",
         ),
         Mutant(
@@ -1527,8 +1530,8 @@ MUTANTS = {
         ),
         Mutant(
             "guesses are without limit",
-            "if isinstance(found, Refusal):\n            return found\n    return None",
-            "if isinstance(found, Refusal):\n            return None\n    return None",
+            "found = attempted(",
+            "found = None and attempted(",
             "test_parallel_guesses_of_a_host_are_counted",
         ),
         Mutant(
@@ -1559,8 +1562,8 @@ MUTANTS = {
     "A person has one request at a time over all hosts, and no host or address keeps others from their turn": (
         Mutant(
             "two gateways give a turn at the same moment",
-            "    connection.take(Lock.TURNS, person)\n",
-            "",
+            "connection.take(Lock.TURNS, person)",
+            "pass",
             "test_the_first_logins_of_a_person_wait_for_each_other",
         ),
         Mutant(
@@ -1571,26 +1574,27 @@ MUTANTS = {
         ),
         Mutant(
             "one address takes all places of a person's logins that wait",
-            "if of_origin >= limits.logins_at_once or of_host >= MOST_PENDING // 3:",
-            "if of_host >= MOST_PENDING // 3:",
+            "of_origin >= limits.logins_at_once or ",
+            "",
             "test_an_attacker_does_not_keep_the_person_from_a_turn[from one address on all hosts]",
         ),
         Mutant(
             "a login that has given up while it waited rings",
-            "    if session.waits:\n",
-            "    if False:\n",
+            "if session.waits:",
+            "if False:",
             "test_a_login_that_has_given_up_while_it_waited_never_rings",
         ),
         Mutant(
             "who may not ask any more when the turn comes does",
-            'found = await starts.allowed(gateway, connection, host, host.machine, row["person"])',
-            'found = await starts._person(gateway, connection, host, row["person"], None)',
+            "starts.allowed(gateway, connection, host, host.machine",
+            'starts.allowed(gateway, connection, type(host)(**{**vars(host), "status": type(host.status).ACTIVE}),'
+            " host.machine",
             "test_who_may_not_ask_any_more_when_the_turn_comes_does_not[HOST_SUSPENDED]",
         ),
         Mutant(
             "on a host of a gateway an attacker's login holds up those from elsewhere",
-            "origin_key(user, login, asker), os.urandom(8).hex(), began, apart=at_gateway",
-            "origin_key(user, login, asker), os.urandom(8).hex(), began",
+            ", apart=at_gateway",
+            "",
             "test_here_only_logins_of_one_origin_wait_for_each_other",
         ),
         Mutant(
@@ -1603,8 +1607,8 @@ MUTANTS = {
     "An invite is for the hosts that it says, and no host takes the place of another": (
         Mutant(
             "joining: an attacker who knows the name and the machine of a host is that host",
-            "return hmac.compare_digest(host.secret.encode(), joining.secret.encode()) and machine",
-            "return machine",
+            "hmac.compare_digest(host.secret.encode(), joining.secret.encode())",
+            "True",
             "test_a_name_that_exists_is_never_taken_over[secret]",
         ),
         Mutant(
@@ -1615,14 +1619,14 @@ MUTANTS = {
         ),
         Mutant(
             "joining: a suspended host leaves, and joins anew",
-            "if host.status is HostStatus.SUSPENDED:\n            raise",
-            "if False:\n            raise",
+            "if host.status is HostStatus.SUSPENDED:",
+            "if False:",
             "test_a_host_that_is_suspended_or_slowed_does_not_leave",
         ),
         Mutant(
             "joining: the invite of a removed host is still good",
-            '    await remove_invite(connection, row["id"])\n',
-            "",
+            'await remove_invite(connection, row["id"])',
+            "pass",
             "test_who_is_suspended_or_removed_cannot_join_again_with_the_same_invite",
         ),
         Mutant(
@@ -1639,8 +1643,8 @@ MUTANTS = {
         ),
         Mutant(
             "joining: an invite does not expire",
-            "    if expired:\n        return RefusedRequest(",
-            "    if False:\n        return RefusedRequest(",
+            "if expired:",
+            "if False:",
             "test_an_invite_that_has_expired_is_refused",
         ),
         Mutant(
@@ -1651,14 +1655,14 @@ MUTANTS = {
         ),
         Mutant(
             "joining: an invite for a network is for any",
-            "if invite.network is not None and not _within(remote, invite.network):",
-            "if False:",
+            "invite.network is not None and not _within(remote, invite.network)",
+            "False",
             "test_an_invite_for_a_network_is_for_no_other",
         ),
         Mutant(
             "joining: the signature does not hold for the body",
-            "if not hmac.compare_digest(digest.encode(), hashlib.sha256(request.body).hexdigest().encode()):",
-            "if not digest:",
+            "hashlib.sha256(request.body).hexdigest()",
+            "digest",
             "test_the_signature_holds_for_the_body",
         ),
         Mutant(
@@ -1687,8 +1691,8 @@ MUTANTS = {
         ),
         Mutant(
             "joining: a host of a group with `admit` need not be admitted",
-            "HostStatus.WAITING if policy is None or policy.admit else HostStatus.ACTIVE",
-            "HostStatus.ACTIVE",
+            "policy is None or policy.admit",
+            "policy is None",
             "test_a_host_of_a_group_that_wants_it_waits_until_it_is_admitted",
         ),
         Mutant(

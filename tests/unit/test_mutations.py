@@ -24,10 +24,10 @@ def test_each_mutant_of_an_invariant_changes_one_place_and_has_one_test(invarian
     assert MUTANTS[invariant]
     for mutant in MUTANTS[invariant]:
         assert mutant.node(ROOT)
-        assert mutant.text != mutant.replacement
+        assert all(text != replacement for text, replacement in mutant.changes)
         file = ROOT / mutant.file(ROOT)
         if file.suffix == ".py":
-            ast.parse(file.read_text(encoding="utf-8").replace(mutant.text, mutant.replacement))
+            ast.parse(mutant.applied(file.read_text(encoding="utf-8")))
 
 
 def test_a_mutant_whose_place_or_test_is_gone_is_an_error() -> None:
