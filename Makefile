@@ -42,9 +42,10 @@ test: ## Run all tests in isolated roots of this machine (T=PATH K=EXPRESSION: s
 	@$(if $(T)$(K),$(ISOLATED_ROOT) $(PYTHON) -m pytest -m "not (needs_booted_machine or needs_virtual_machine)" $(or $(T),tests) \
 	    $(if $(K),-k '$(K)'),tests/run.sh)
 
-mutants: ## Break each invariant in a copy of the code, and check that a test fails
+MUTANTS =
+mutants: ## Break each invariant in a copy of the code, and check that a test fails (MUTANTS='--part 1/10 --changed REVISION': some of them)
 	@tests/support/requirements.sh test
-	@$(PYTHON) -m tests.mutations.run
+	@$(PYTHON) -m tests.mutations.run $(MUTANTS)
 
 PYTHONS =
 test-pythons: ## Run the unit tests on all other Python versions from 3.9 on this machine (or on PYTHONS)
