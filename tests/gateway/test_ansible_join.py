@@ -23,6 +23,7 @@ from tests.support.postgres import Postgres
 from tests.system.test_ansible import play
 
 URL = "https://localhost:8443"
+pytestmark = pytest.mark.long
 GATEWAY = {"pam_iampass_gateway_url": URL, "pam_iampass_application_secret": ""}
 
 

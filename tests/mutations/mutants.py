@@ -1431,7 +1431,7 @@ MUTANTS = {
             "logins do not wait as long for a migration as it waits for a lock",
             "SET LOCAL lock_timeout = '2s'",
             "SET LOCAL lock_timeout = '30s'",
-            "test_gateways_are_upgraded_one_by_one_while_logins_wait_and_each_phone_rings_once",
+            "test_a_migration_that_waits_for_its_table_gives_up_before_who_waits_behind_it_does",
         ),
         Mutant(
             "nobody polls the sessions of a gateway that has died",
