@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from pam_iampass.gateway.cli import ACCOUNT
@@ -107,13 +107,10 @@ def run_gateway(*arguments: str, typed: str = "", status: int | None = 0) -> str
 
 
 @contextlib.contextmanager
-def serving(
-    errors: int | None = None,
-    clock: Sequence[str] = (),
-) -> Iterator[int]:
+def serving(errors: int | None = None) -> Iterator[int]:
     """The service, as its own account, with its secrets as systemd passes them. Yields the id of its process.
 
-    `errors` is where its standard error goes, as for Popen; `clock` what `by` has returned.
+    `errors` is where its standard error goes, as for Popen.
     """
     credentials = Path(tempfile.mkdtemp(dir="/run"))
     for name in ("application-secret", "key", "certificate-key.pem"):
@@ -122,7 +119,7 @@ def serving(
         (credentials / name).chmod(0o400)
     shutil.chown(credentials, ACCOUNT, ACCOUNT)
     service = subprocess.Popen(
-        [*clock, sys.executable, "-m", "pam_iampass.gateway.cli", "serve"],
+        [sys.executable, "-m", "pam_iampass.gateway.cli", "serve"],
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,
