@@ -282,6 +282,10 @@ def a_name_that_nobody_knows(clinic: Clinic) -> None:
     clinic.machine.change(server="https://iampass.invalid")
 
 
+def another_time(clinic: Clinic) -> None:
+    clinic.sandbox.clock_skew = 3600.0
+
+
 def named(name: str) -> Callable[[Clinic], None]:
     def ask(clinic: Clinic) -> None:
         clinic.arguments = (name,)
@@ -485,9 +489,11 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "unit-off": unit_not_enabled,
     "watch-off": unit_not_enabled,
     "agent-off": no_agent,
+    "service-unreachable": nobody_there,
     "service-tls": another_authority,
     "service-nonsense": junk,
     "service-local": a_name_that_nobody_knows,
+    "clock-off": another_time,
     "proxy-ignored": proxy_in_the_environment,
     "user-unknown": named("nobody-of-that-name"),
     "entry-never-used": entry_of_nobody,
@@ -539,7 +545,7 @@ TOGETHER = {
         *("sshd-match", "sshd-text-hidden", "sshd-stale"),
         "sshd-instance-unknown",
     ),
-    "users": ("configuration-warning", "users-without-token", "no-device"),
+    "users": ("configuration-warning", "users-without-token", "no-device", "clock-off"),
 }
 """Kinds of finding that do not hide each other, by subject: one report is to find all of them."""
 
