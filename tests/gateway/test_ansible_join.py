@@ -25,7 +25,6 @@ from tests.system.test_ansible import play
 pytestmark = pytest.mark.long
 
 URL = "https://localhost:8443"
-pytestmark = pytest.mark.long
 GATEWAY = {"pam_iampass_gateway_url": URL, "pam_iampass_application_secret": ""}
 
 
