@@ -30,9 +30,8 @@ from pam_iampass.system.boot import since_boot
 from tests.support.door import Door, Told
 from tests.support.frames import encode_items
 from tests.support.setting import FIRST_POLL, ME, Setting
-from tests.support.world import wait_until
+from tests.support.world import PATIENCE, wait_until
 
-PATIENCE = 20.0
 #: How fast the time of kept sessions goes by: nobody waits for a poll every 2 s.
 SPEED = 5.0
 #: The program of a login session: it opens it, says so, and ends with its standard input.
