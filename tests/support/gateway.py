@@ -7,6 +7,7 @@ import base64
 import os
 import socket
 import ssl
+import time
 import uuid
 from collections.abc import Awaitable, Coroutine
 from dataclasses import replace
@@ -203,6 +204,17 @@ class RunningGateway:
         with psycopg.connect(self.settings.database, autocommit=True, row_factory=dict_row) as connection:
             cursor = connection.execute(statement.encode(), values)
             return cursor.fetchall() if cursor.description else []
+
+    def look(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Wait until the gateway has looked for the requests on phones once more, from the beginning to the end. Until
+        then, `meanwhile` is called again and again."""
+        now = time.monotonic()
+
+        def has_looked() -> bool:
+            meanwhile()
+            return self.gateway.looked_at > now
+
+        wait_until(has_looked, "the gateway does not look")
 
     def turn_is_over(self, person: str) -> None:
         """As if the deadline of the request of a person had passed for long."""

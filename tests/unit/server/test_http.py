@@ -62,7 +62,8 @@ def test_methods_of_one_path_are_named_where_another_is_used() -> None:
     assert refused.value.headers == (("Allow", "GET, POST"),)
 
 
-@pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")  # asyncio before Python 3.13: in the handshake
+# asyncio before Python 3.13 does not close one that is in the handshake.
+@pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
 def test_a_connection_that_comes_while_the_server_stops_is_closed_by_it() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
