@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pam_iampass.agent.context import CONNECTIONS
+from pam_iampass.gateway import service
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.outcome import PamCode
 from pam_iampass.server.http import Dispatcher
@@ -25,6 +26,9 @@ from tests.support.world import wait_until
 from tests.unit.login.test_hang_up import as_sshd_names_it
 
 __all__ = ["gateway", "host"]
+
+LONG = 240
+"""Seconds: longer than a test waits."""
 
 
 class Counting(Dispatcher[Gateway]):
@@ -83,14 +87,18 @@ def test_while_many_logins_wait_they_take_no_connection_each(host: Setting, coun
 
 @contextlib.contextmanager
 def waiting(host: Setting, gateway: RunningGateway, **items: Any) -> Iterator[Door]:
-    """A login whose poll the gateway holds."""
+    """A login whose poll the gateway holds, and holds for longer than a test waits."""
     host.sandbox.auto = "ignore"
-    join(host, gateway, timeout="40s", prompt="never")
-    door = host.door(**items)
-    wait_until(lambda: len(gateway.gateway.held) == 1, "no poll is held")
-    yield door
+    host.sandbox.request_timeout = LONG
+    join(host, gateway, timeout=f"{LONG}s", prompt="never")
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(service, "LOGIN_SECONDS", LONG)
+        changed.setattr(service, "LONGEST_SECONDS", LONG)
+        door = host.door(**items)
+        wait_until(lambda: len(gateway.gateway.held) == 1, "no poll is held")
+        yield door
     (session,) = host.sandbox.sessions
-    host.sandbox.wait_for_end(session, timeout=5)
+    host.sandbox.wait_for_end(session)
 
 
 def test_an_application_that_dies_while_its_poll_is_held_ends_the_request(
@@ -98,7 +106,7 @@ def test_an_application_that_dies_while_its_poll_is_held_ends_the_request(
 ) -> None:
     with waiting(host, gateway) as door:
         door.die()
-        door.wait(5)
+        door.wait()
 
 
 def test_a_client_that_hangs_up_while_its_poll_is_held_ends_the_request(
@@ -111,7 +119,7 @@ def test_a_client_that_hangs_up_while_its_poll_is_held_ends_the_request(
         waiting(host, gateway, **as_sshd_names_it(client)) as door,
     ):
         client.close()
-        assert door.finish(timeout=5).code == PamCode.MAXTRIES
+        assert door.finish().code == PamCode.MAXTRIES
     assert outcome(host)[:2] == ("cancelled", "denied")
 
 

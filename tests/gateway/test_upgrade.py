@@ -68,7 +68,7 @@ class Fleet:
         return rang
 
     def wait_for_phones(self, users: Sequence[str]) -> None:
-        wait_until(lambda: {token(user) for user in users} <= set(self.rings), "a phone does not ring", 30.0)
+        wait_until(lambda: {token(user) for user in users} <= set(self.rings), "a phone does not ring")
 
     def migrate_in_the_end(self) -> str:
         """What `migrate` says once it has not given up: on a busy machine a login holds a lock for long, too."""
@@ -187,7 +187,7 @@ def test_gateways_are_upgraded_one_by_one_while_logins_wait_and_each_phone_rings
             backup.execute("SELECT count(*) FROM session")
             with ThreadPoolExecutor(1) as pool:
                 given_up = pool.submit(migrate, status=1)
-                wait_until(fleet.migration_waits, "the migration does not come to the table", 30.0)
+                wait_until(fleet.migration_waits, "the migration does not come to the table")
                 fleet.log_in()
                 assert "has held a lock for 2 s" in given_up.result()
 
