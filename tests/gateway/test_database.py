@@ -450,6 +450,8 @@ def test_a_connection_that_died_while_it_was_idle_is_replaced(postgres: Postgres
     run(conninfo, use)
 
 
+@pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.parametrize("used_before", [True, False])
 def test_a_database_is_used_again_soon_after_it_is_back(
     postgres: Postgres, conninfo: str, used_before: bool
