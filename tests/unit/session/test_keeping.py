@@ -538,11 +538,11 @@ def test_a_request_that_nobody_waits_for_any_more_is_ended_by_the_next_agent(age
     agent.wait_until_forgotten(kept["IAMPASS_SESSION"])
     agent.world.sandbox.auto = "ask"
     door = agent.door()
-    request = agent.world.sandbox.wait_for_request(Setting.token, 20.0)
+    request = agent.world.sandbox.wait_for_request(Setting.token)
     stored = wait_until(lambda: agent.store.all()[0], "no session is stored")
     door.die()
     agent.stop()
     agent.store.write(stored[0])  # as an agent leaves it that is killed meanwhile
     agent.start()
     agent.wait_until_forgotten(stored[0].id)
-    agent.world.sandbox.wait_for_end(request, 20.0)
+    agent.world.sandbox.wait_for_end(request)
