@@ -18,6 +18,7 @@ from pam_iampass.outcome import PamCode
 from pam_iampass.server.http import Dispatcher
 from pam_iampass.server.messages import IncomingRequest, Reply
 from tests.gateway.test_joined_host import gateway, host, join, outcome
+from tests.support.deadline import NOBODY_ANSWERED, TIMEOUT
 from tests.support.door import Door
 from tests.support.gateway import RunningGateway, settings_for
 from tests.support.sandbox import Sandbox
@@ -67,8 +68,8 @@ def test_a_login_costs_a_host_a_start_a_poll_and_an_end(host: Setting, counted: 
 
 def test_nobody_answers_and_the_last_poll_is_in_time(host: Setting, counted: RunningGateway) -> None:
     host.sandbox.auto = "ignore"
-    join(host, counted, timeout="6s")
-    assert host.login().errors == ["Nobody answered on your phone within 6 seconds."]
+    join(host, counted, timeout=TIMEOUT)
+    assert host.login().errors == [NOBODY_ANSWERED]
     host.wait_for_ends()
     first, *polls, last = calls(counted)
     assert (first, last) == ("start", "logout")
