@@ -21,6 +21,7 @@ from pam_iampass.gateway.cli.certificate import renew
 from tests.support.gateway_machine import ETC, add_account, local_postgres, run_gateway, serving
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
+from tests.support.world import wait_until
 
 SECRETS = {"application-secret", "key", "ca-key.pem", "certificate-key.pem"}
 
@@ -187,10 +188,6 @@ def test_a_certificate_that_ends_soon_is_an_alert(
     pems = (ETC / "certificate.pem", ETC / "certificate-key.pem")
     renew(ETC / "ca-key.pem", ETC / "ca.pem", ["localhost"], *pems)
     with serving(), psycopg.connect(server.conninfo("iampass"), autocommit=True) as connection:
-        for _ in range(100):
-            found = connection.execute("SELECT fields FROM record WHERE kind = 'alert'").fetchall()
-            if found:
-                break
-            time.sleep(0.1)
-    ((fields,),) = found
+        alerts = "SELECT fields FROM record WHERE kind = 'alert'"
+        ((fields,),) = wait_until(lambda: connection.execute(alerts).fetchall(), "no alert")
     assert fields["reason"].startswith("the gateway's certificate expires in 29 days")

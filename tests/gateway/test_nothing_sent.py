@@ -26,6 +26,7 @@ from tests.sandbox.signer import Reply
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Hang, HttpStatus, Junk, Reset, Sandbox
+from tests.support.world import PATIENCE
 
 
 @pytest.fixture
@@ -290,7 +291,7 @@ def test_it_is_not_made_of_a_poll(settings: GatewaySettings, postgres: Postgres,
         while not running.gateway.waiting:
             time.sleep(0.01)
         postgres.stop()
-        until = time.monotonic() + 5.0
+        until = time.monotonic() + PATIENCE
         try:
             while (reply := caller.session("GET", begun, "status_url")).status == 200:
                 assert time.monotonic() < until

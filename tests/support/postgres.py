@@ -194,14 +194,15 @@ class Postgres:
 def synchronous(postgres: Postgres, names: str) -> Iterator[None]:
     """The server's commits wait for these standbys, which do not exist."""
 
-    def system(statement: str) -> None:
+    def system(statement: str, shown: str) -> None:
         with psycopg.connect(postgres.conninfo("postgres"), autocommit=True) as connection:
             connection.execute(statement.encode())
             connection.execute("SELECT pg_reload_conf()")
+            while connection.execute("SHOW synchronous_standby_names").fetchone() != (shown,):
+                time.sleep(0.02)
 
-    system(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+    system(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'", names)
     try:
-        time.sleep(0.3)
         yield
     finally:
-        system("ALTER SYSTEM RESET synchronous_standby_names")
+        system("ALTER SYSTEM RESET synchronous_standby_names", "")

@@ -382,7 +382,7 @@ def shut_out(fleet: Fleet, thief: Thief, inside: Executor, begun: Any) -> None:
                 last_answered = time.monotonic() - done
             _line(what, reply)
         indented([f"(the last answer was {last_answered:.1f} s after the command)"], "|")
-        fleet.judge(last_answered < 1.0)
+        fleet.judge(last_answered < 10.0)  # on a busy machine
         fleet.log_in("alice", "web1.example", "misconfigured", gets_in=False)
 
 

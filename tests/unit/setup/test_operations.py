@@ -153,7 +153,7 @@ def test_setup_waits_until_the_watch_has_looked(stage: Stage) -> None:
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(look)
-        looks.wait(10)
+        looks.wait()
         setup.set_up(proposal, None)
     assert set(stage.store.load().services) == {"su"}
 
