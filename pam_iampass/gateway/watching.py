@@ -158,6 +158,7 @@ async def _look(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[
     looked_at, waiting, withdrawn, ages = time.monotonic(), {}, set(), {}
     async with gateway.database.transaction() as connection:
         taken = await gateway.leases.take(connection, PENDING)
+        gateway.noted_requests.clear()
         for row in await many(
             connection,
             "SELECT session.id, session.status, host.status = 'active' AS may_ask,"
@@ -176,7 +177,7 @@ async def _look(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[
             if is_own and row["id"] not in followed:
                 ages[row["id"]] = float(row["age"])
         new = await sessions.several(gateway, connection, list(ages)) if ages else []
-    gateway.waiting, gateway.withdrawn, gateway.looked_at = waiting, withdrawn, looked_at
+    gateway.replace_requests(waiting, withdrawn, looked_at)
     return [(session, ages[session.id]) for session in new]
 
 

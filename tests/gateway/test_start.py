@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import AsyncIterator, Awaitable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 from urllib.parse import urlencode, urlsplit
 
 import psycopg
 import pytest
 
-from pam_iampass.gateway import asking, database, hosts, reasons, restored, sessions
-from pam_iampass.gateway.database import Connection, Lock, many
+from pam_iampass.client.status import AuthenticationMethod
+from pam_iampass.gateway import asking, database, hosts, reasons, restored, sessions, starts
+from pam_iampass.gateway.database import Connection, Database, DatabaseAway, Lock, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus, Invite
 from pam_iampass.gateway.reasons import Reason
@@ -694,6 +698,81 @@ def test_what_is_done_for_a_host_is_of_its_share(gateway_server: RunningGateway,
     seen.clear()
     caller.end(begun)
     assert seen - {None} == {"127.0.0.1", HOST}
+
+
+class _Away(Database):
+    """Calls `has_none` with the number of each connection that is taken for a host; it may raise DatabaseAway."""
+
+    has_none: Callable[[int], Awaitable[None]]
+    taken = 0
+
+    @asynccontextmanager
+    async def _held(self) -> AsyncIterator[Connection]:
+        if database._WHOSE.get() is not None:
+            self.taken += 1
+            await self.has_none(self.taken)
+        async with super()._held() as connection:
+            yield connection
+
+
+def _has_none(running: RunningGateway, has_none: Callable[[int], Awaitable[None]]) -> None:
+    """Have connections of the gateway's database be missing."""
+
+    async def go() -> None:
+        away = _Away(running.settings.database)
+        away.has_none = has_none
+        running.gateway.database = await away.__aenter__()
+
+    running.run(go())
+
+
+def test_what_iampass_has_said_is_written_once_there_is_a_connection_again(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def has_none(number: int) -> None:
+        if sandbox.sessions and number <= 5:  # the first two are those before IAMPASS is called
+            raise DatabaseAway("all are in use")
+
+    _has_none(gateway_server, has_none)
+    reply = caller.ask("alice")
+    assert (reply.status, len(sandbox.sessions)) == (202, 1)
+    sandbox.approve("token-of-alice")
+    assert caller.answer(reply.authentication) == "active"
+    assert [call.kind for call in sandbox.calls].count("start") == 1
+    assert capsys.readouterr().out.count("is not written yet: all are in use\n") == 1
+
+
+@pytest.mark.parametrize("why", ["none until then", "one after that", "the gateway stops"])
+def test_what_iampass_has_begun_is_ended_if_it_is_not_written_before_the_login_gives_up(
+    gateway_server: RunningGateway, sandbox: Sandbox, why: str
+) -> None:
+    methods, patience = (AuthenticationMethod.device,), 60
+    asked = starts.AskedStart("alice", methods, patience, patience, new_request_id(), None, None, {}, b"")
+    gateway = gateway_server.gateway
+    person, session = gateway_server.run(starts._admit(gateway, HOST, asked, None, starts.spend_nothing))
+    assert person is not None
+    assert isinstance(session, sessions.HostSession)
+    gives_up = 0.0
+
+    async def has_none(number: int) -> None:
+        if why == "the gateway stops":
+            gateway.held.stop()
+        if number > 1 and why == "one after that":
+            await asyncio.sleep(max(gives_up - time.monotonic(), 0.0))
+            return
+        raise DatabaseAway("all are in use")
+
+    async def made() -> Any:
+        nonlocal gives_up
+        database.work_for(HOST)
+        gives_up = time.monotonic() + (10_000.0 if why == "the gateway stops" else 2.0)
+        return await asking.made(gateway, session, person, gives_up)
+
+    _has_none(gateway_server, has_none)
+    assert gateway_server.run(made()) is Reason.TRY_AGAIN
+    assert [call.kind for call in sandbox.calls].count("start") == 1
+    assert sandbox.wait_for_end("token-of-alice")
+    assert gateway_server.rows("SELECT state FROM session") == [{"state": "starting"}]
 
 
 def test_no_phone_rings_for_a_login_that_has_given_up_while_a_commit_waited_for_a_standby(
