@@ -35,7 +35,7 @@ from pam_iampass.sandbox.sandbox import ServingThread
 from pam_iampass.server.http import Dispatcher
 from tests.sandbox.signer import Reply, Server, Signer
 from tests.support.sandbox import Sandbox
-from tests.support.world import wait_until
+from tests.support.world import PATIENCE, wait_until
 
 if TYPE_CHECKING:  # the demonstration runs without it
     import pytest
@@ -242,12 +242,12 @@ class HostCaller(Signer[Server]):
 
     def answer(self, begun: Any) -> str:
         """What the person has answered. Raises TimeoutError."""
-        for _ in range(100):
-            status = self.poll(begun)
-            if status not in ("pending", "identifying"):
-                return status
+        until = time.monotonic() + PATIENCE
+        while (status := self.poll(begun)) in ("pending", "identifying"):
+            if time.monotonic() > until:
+                raise TimeoutError("the session has no answer")
             time.sleep(0.1)
-        raise TimeoutError
+        return status
 
 
 def looks(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> Callable[[], None]:
@@ -265,6 +265,18 @@ def looks(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> Cal
 
     monkeypatch.setattr(module, name, counted)
     return look
+
+
+def calls_of(owner: Any, name: str) -> list[tuple[Any, ...]]:
+    """The arguments of each call of a coroutine method of this object, from now on."""
+    method, calls = getattr(owner, name), list[tuple[Any, ...]]()
+
+    async def noted(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        return await method(*arguments, **options)
+
+    setattr(owner, name, noted)
+    return calls
 
 
 def new_request_id() -> str:
