@@ -8,6 +8,9 @@ DEADLINE = 8
 #: As the setting `timeout`.
 TIMEOUT = f"{DEADLINE}s"
 
+#: How many seconds tests wait for something that happens immediately on an idle machine.
+PATIENCE = 90.0
+
 #: Seconds for a login of the system tests whose phone is answered: more than a busy machine needs.
 PLENTY = 60
 

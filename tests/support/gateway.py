@@ -152,7 +152,7 @@ class RunningGateway:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What a coroutine returns, in the gateway's event loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     def transaction(self, use: Callable[[Gateway, Connection], Awaitable[T]]) -> T:
         """What `use` returns in a transaction of the gateway."""

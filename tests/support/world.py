@@ -11,7 +11,7 @@ from typing import Any
 
 from pam_iampass.audit.journal import ADMINISTRATION, BYPASS_OVER
 from pam_iampass.sandbox.sessions import SandboxSession
-from tests.support import processes
+from tests.support import deadline, processes
 from tests.support.agent import AT_REST, RunningAgent
 from tests.support.deadline import PLENTY
 from tests.support.installation import Installation
@@ -26,8 +26,7 @@ PEOPLE = (
 PASSWORD = "correct horse"
 #: The command that users run after the login.
 REMOTE = "echo In as $(id -un)."
-#: How many seconds tests wait for something that happens immediately on an idle machine.
-PATIENCE = 90.0
+PATIENCE = deadline.PATIENCE
 
 
 def token_of(user: str) -> str:
