@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from pam_iampass.gateway import asking, turns
+from pam_iampass.gateway import asking, database, turns
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
@@ -113,8 +113,10 @@ def waits_for_turn(running: RunningGateway) -> bool:
 
 @pytest.mark.parametrize("number", [1, 100])
 def test_the_phone_rings_no_more_often_for_a_hundred_hosts_than_for_one(
-    settings: GatewaySettings, sandbox: Sandbox, number: int
+    settings: GatewaySettings, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
+    for patience in ("CONNECT_SECONDS", "_WAIT_SECONDS"):  # no start is refused for want of a connection
+        monkeypatch.setattr(database, patience, PATIENCE)
     limits = replace(LIMITS, cool_off=300.0)
     with RunningGateway(replace(settings, limits=limits)) as running:
         running.populate()
