@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from pam_iampass.client.call import Call
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import asking, hosts, people, watching
-from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway import asking, hosts, people, sessions, watching
+from pam_iampass.gateway.database import Connection, UnknownOutcome
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.sessions import HostSession, State
@@ -173,6 +174,96 @@ def test_a_final_status_never_changes(
     assert caller.end(begun) is False
     assert polls(sandbox) <= before + 1  # that of the watch may be under way
     assert len(gateway_server.records) == 1
+
+
+@pytest.fixture
+def looks_once(
+    conninfo: str, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RunningGateway]:
+    """A gateway that has looked once which requests are on phones, and does not by itself any more."""
+    monkeypatch.setattr(watching, "_LOOK_SECONDS", 10_000.0)
+    with RunningGateway(settings_for(conninfo, sandbox, tmp_path)) as running:
+        running.populate()
+        wait_until(lambda: running.gateway.looked_at > 0, "it does not look")
+        yield running
+
+
+def look(
+    running: RunningGateway, read: UUID, meanwhile: Callable[[], Awaitable[object]], patch: pytest.MonkeyPatch
+) -> None:
+    """Have a gateway look which requests are on phones. Something happens once it has read this one from the
+    database."""
+    several = sessions.several
+
+    async def stopped(gateway: Gateway, connection: Connection, wanted: list[UUID]) -> Any:
+        if read in wanted:
+            await meanwhile()
+        return await several(gateway, connection, wanted)
+
+    patch.setattr(sessions, "several", stopped)
+    running.run(watching._look(running.gateway, ()))
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["committed", "perhaps committed"])
+def test_an_answer_that_is_written_while_the_gateway_looks_is_not_taken_back(
+    looks_once: RunningGateway, monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    gateway, caller = looks_once.gateway, HostCaller(looks_once)
+    begun = caller.ask("alice").authentication
+    session, commit = looks_once.session(begun), Connection.commit
+
+    async def unlucky(connection: Connection) -> None:
+        await commit(connection)
+        raise psycopg.OperationalError("the connection was lost")
+
+    async def answered() -> None:
+        if is_known:
+            await asking.said(gateway, session, Status.failed)
+            return
+        with monkeypatch.context() as patch, pytest.raises(UnknownOutcome):
+            patch.setattr(Connection, "commit", unlucky)
+            await asking.said(gateway, session, Status.failed)
+
+    look(looks_once, session.id, answered, monkeypatch)
+    assert gateway.waiting == {}
+    assert caller.poll(begun) == "failed"
+
+
+def test_a_request_that_begins_while_the_gateway_looks_is_on_the_phone(
+    looks_once: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller, begun = HostCaller(looks_once), list[Any]()
+    first = looks_once.session(caller.ask("alice").authentication).id
+
+    async def begins() -> None:
+        begun.append((await asyncio.to_thread(caller.ask, "bob")).authentication)
+
+    look(looks_once, first, begins, monkeypatch)
+    second = looks_once.session(begun[0]).id
+    assert looks_once.gateway.waiting == {first: Status.pending, second: Status.pending}
+
+
+def test_an_approval_that_is_written_while_the_gateway_finds_its_host_suspended_is_not_ended(
+    looks_once: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = looks_once.gateway
+    session = looks_once.session(HostCaller(looks_once).ask("alice").authentication)
+    looks_once.change_host(status=HostStatus.SUSPENDED)
+    for approved_meanwhile in (False, True):
+
+        async def meanwhile(approved: bool = approved_meanwhile) -> None:
+            if approved:
+                await asking.said(gateway, session, Status.active)
+
+        look(looks_once, session.id, meanwhile, monkeypatch)
+        assert gateway.withdrawn == (set() if approved_meanwhile else {session.id})
+
+
+def test_a_request_that_was_begun_for_a_host_that_is_suspended_at_once_is_ended() -> None:
+    gateway, id = Gateway(None, None, None), uuid4()  # type: ignore[arg-type]
+    gateway.note_request(id, Status.pending)
+    gateway.replace_requests({}, {id}, 1.0)
+    assert (gateway.waiting, gateway.withdrawn) == ({}, {id})
 
 
 def test_who_has_answered_is_not_asked_again(

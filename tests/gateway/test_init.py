@@ -7,7 +7,6 @@ import shutil
 import socket
 import ssl
 import stat
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path

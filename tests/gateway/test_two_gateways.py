@@ -73,9 +73,9 @@ def test_what_one_finds_to_be_an_old_copy_is_one_for_all_until_it_is_confirmed(
     assert left(gateway_server) == 10
     # Nor does a gateway go on that remembers nothing, until it is confirmed at any of them.
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "third"))
-    assert gateway_server.run(restored.compare(gateway_server.gateway))[1]
+    assert gateway_server.run(restored.compare(gateway_server.gateway))[0].old_copy
     gateway_server.transaction(restored.confirm)
-    assert not gateway_server.run(restored.compare(gateway_server.gateway))[1]
+    assert not gateway_server.run(restored.compare(gateway_server.gateway))[0].old_copy
 
 
 def test_a_host_that_is_suspended_or_removed_at_one_is_answered_by_none(

@@ -277,6 +277,18 @@ def looks(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> Cal
     return look
 
 
+def calls_of(owner: Any, name: str) -> list[tuple[Any, ...]]:
+    """The arguments of each call of a coroutine method of this object, from now on."""
+    method, calls = getattr(owner, name), list[tuple[Any, ...]]()
+
+    async def noted(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        return await method(*arguments, **options)
+
+    setattr(owner, name, noted)
+    return calls
+
+
 def new_request_id() -> str:
     """The id of a new request."""
     return base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")

@@ -28,6 +28,7 @@ from pam_iampass.server.http import Dispatcher
 from pam_iampass.server.messages import Reply
 from tests.support.gateway import HOST, HOST_SECRET, RunningGateway, settings_for
 from tests.support.sandbox import Sandbox
+from tests.support.world import wait_until
 
 T = TypeVar("T")
 POINTS = ("before the call", "after the answer of IAMPASS", "before the answer")
@@ -58,7 +59,8 @@ class _StoppingDispatcher(Dispatcher[Gateway]):
 
 
 def main() -> None:
-    """Serve until SIGTERM, or until standard input is closed."""
+    """Serve until SIGTERM, or until standard input is closed. Each further line is answered with the number of calls
+    that are held."""
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit())
     wanted = json.loads(sys.stdin.readline())
     iampass = SimpleNamespace(**wanted["sandbox"])
@@ -82,7 +84,8 @@ def main() -> None:
         running.dispatcher = _StoppingDispatcher
     with running:
         print(running.port, flush=True)
-        sys.stdin.read()
+        for _ in sys.stdin:
+            print(len(running.gateway.held), flush=True)
 
 
 class GatewayProcess:
@@ -126,6 +129,17 @@ class GatewayProcess:
     @property
     def url(self) -> str:
         return f"https://{self._address}:{self.port}"
+
+    def wait_until_held(self) -> None:
+        """Wait until it holds a call. Raises TimeoutError."""
+
+        def is_held() -> bool:
+            assert self._process.stdin is not None
+            assert self._process.stdout is not None
+            print(file=self._process.stdin, flush=True)
+            return int(self._process.stdout.readline()) > 0
+
+        wait_until(is_held, "no call is held")
 
     def wait_until_stopped(self) -> None:
         """Wait until it has stopped itself."""

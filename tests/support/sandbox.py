@@ -16,7 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, TypeVar
 from urllib.parse import urlsplit
 
@@ -147,6 +147,18 @@ class Hang(Fault):
 
     async def interfere(self, connection: asyncio.Transport, stopping: asyncio.Event) -> None:
         await stopping.wait()
+
+
+@dataclass(frozen=True)
+class Held(Fault):
+    """The response comes once this is set."""
+
+    until: threading.Event = field(default_factory=threading.Event)
+    acts: bool = True
+
+    async def interfere(self, connection: asyncio.Transport, stopping: asyncio.Event) -> None:
+        while not (self.until.is_set() or stopping.is_set()):
+            await asyncio.sleep(0.02)
 
 
 @dataclass(frozen=True)
