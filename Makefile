@@ -37,7 +37,7 @@ check: ## Run the tests that need neither root nor an installation, with the pyt
 
 T =
 K =
-test: ## Run all tests in isolated roots of this machine (T=PATH K=EXPRESSION: some of them, without coverage)
+test: ## Run all tests in isolated roots of this machine (T=PATH K=EXPRESSION: some; COVERAGE=1: measure that of all)
 	@tests/support/requirements.sh test
 	@$(if $(T)$(K),$(ISOLATED_ROOT) $(PYTHON) -m pytest -m "not (needs_booted_machine or needs_virtual_machine)" $(or $(T),tests) \
 	    $(if $(K),-k '$(K)'),tests/run.sh)
