@@ -68,10 +68,11 @@ sanitize: ## Run the native door's tests under the address and undefined behavio
 	@tests/support/requirements.sh test
 	@$(ISOLATED_ROOT) $(MAKE) -s -C doors/native sanitize-test
 
-fuzz: ## Fuzz both frame readers, each for about FUZZ_SECONDS (60)
+fuzz: ## Fuzz both frame readers, each for about FUZZ_SECONDS (60); run property tests with all their examples
 	@tests/support/requirements.sh test
 	$(MAKE) -C doors/native fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) BUILD=$(abspath $(BUILD))/native
 	FUZZ_EXAMPLES=$$(($(FUZZ_SECONDS) * 350)) $(PYTHON) -m pytest -q --timeout 0 tests/unit/agent/test_fuzz.py
+	$(PYTHON) -m pytest -q -m hypothesis --ignore tests/unit/agent/test_fuzz.py tests/unit tests/client
 
 man: ## Write the man pages to build/man
 	@rm -rf $(BUILD)/man
