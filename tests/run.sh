@@ -19,7 +19,7 @@ run_group() {
     esac
     # shellcheck disable=SC2086 # a group has words and patterns
     tests/support/isolated-root.sh env COVERAGE_FILE="$folder/coverage" PYTHONPYCACHEPREFIX="$folder/bytecode" \
-        PAM_IAMPASS_STAGED="$folder/staged" FEW_EXAMPLES=1 \
+        PAM_IAMPASS_STAGED="$folder/staged" PAM_IAMPASS_SHARED="$folder" FEW_EXAMPLES=1 \
         /usr/bin/python3 $measured -m pytest --durations=5 $group > "$log" 2>&1 || status=$?
     if [ "$status" -eq 0 ]; then
         echo "$group: $(tail -n 1 "$log" | tr -d =)"
