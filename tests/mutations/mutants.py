@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +38,7 @@ class Mutant:
 
     def node(self, root: Path) -> str:
         """The test, as pytest names it. Raises ValueError unless there is exactly one."""
-        definition = re.compile(rf"^def {re.escape(self.test.partition('[')[0])}\(", re.MULTILINE)
-        files = _texts(root, ("tests/**/test_*.py",)).items()
-        found = [file for file, source in files if definition.search(source)]
+        found = _tests(root)[self.test.partition("[")[0]]
         if len(found) != 1:
             raise ValueError(f"{self.what}: one test must have this name, and {found} have it: {self.test}")
         return f"{found[0]}::{self.test}"
@@ -48,6 +48,16 @@ class Mutant:
 def _texts(root: Path, patterns: tuple[str, ...]) -> dict[str, str]:
     files = sorted(file for pattern in patterns for file in root.glob(pattern))
     return {str(file.relative_to(root)): file.read_text(encoding="utf-8") for file in files}
+
+
+@functools.cache
+def _tests(root: Path) -> Mapping[str, list[str]]:
+    """The files that have a test of this name."""
+    found = defaultdict(list)
+    for file, source in _texts(root, ("tests/**/test_*.py",)).items():
+        for name in re.findall(r"^def (\w+)\(", source, re.MULTILINE):
+            found[name].append(file)
+    return found
 
 
 #: The mutants of each invariant.
