@@ -1,4 +1,4 @@
-"""Commands, run without a terminal in processes that have imported their modules already."""
+"""Programs, run without a terminal in processes that have imported their modules already."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 COMMAND = "/usr/bin/pam-iampass"
@@ -42,31 +44,60 @@ def run_imported(
 
     For tests that run it often. What a test changes about Python or the packages has no effect here.
     """
-    answer, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with (
         tempfile.TemporaryFile() as given,
         tempfile.TemporaryFile() as output,
         tempfile.TemporaryFile() as errors,
-        answer,
     ):
         given.write(typed.encode())
         given.seek(0)
-        request = json.dumps({"argv": argv, "environment": environment})
-        with theirs:
-            descriptors = [file.fileno() for file in (given, output, errors, theirs)]
-            socket.send_fds(_server(package, *folders), [request.encode()], descriptors)
-        answer.settimeout(timeout)
-        child = int(answer.recv(32))
+        standard = (given.fileno(), output.fileno(), errors.fileno())
+        process = ImportedProcess(package, folders, argv, environment, standard)
         try:
-            status = os.waitstatus_to_exitcode(int(answer.recv(32)))
+            status = process.wait(timeout)
         except TimeoutError:
-            os.kill(child, signal.SIGKILL)
+            process.signal(signal.SIGKILL)
+            process.wait()
             raise
         shown = []
         for file in (output, errors):
             file.seek(0)
             shown.append(file.read().decode())
         return subprocess.CompletedProcess(argv, status, *shown)
+
+
+class ImportedProcess:
+    """A process as `run_imported` makes it."""
+
+    def __init__(
+        self,
+        package: str,
+        folders: Sequence[str],
+        argv: Sequence[str],
+        environment: dict[str, str],
+        standard: Sequence[int],
+    ) -> None:
+        """Start it. `standard` are the descriptors of its standard input, output and error."""
+        self._answer, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        request = json.dumps({"argv": argv, "environment": environment})
+        with theirs:
+            socket.send_fds(_server(package, *folders), [request.encode()], [*standard, theirs.fileno()])
+        self.pid = int(self._answer.recv(32))
+        self._status: int | None = None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has ended; its status, as that of Popen. Raises TimeoutError."""
+        if self._status is None:
+            self._answer.settimeout(timeout)
+            self._status = os.waitstatus_to_exitcode(int(self._answer.recv(32)))
+            self._answer.close()
+        return self._status
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, unless it has ended."""
+        if self._status is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
 
 @functools.cache

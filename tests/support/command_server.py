@@ -1,9 +1,9 @@
-"""Runs a command again and again, each time in a child that need not import its modules.
+"""Runs a program again and again, each time in a child that need not import its modules.
 
-Started as `python3 -IS command_server.py PACKAGE FOLDER...`: PACKAGE has the command as `main` and a module for each
-verb, and modules are looked for in the folders. Descriptor 0 is a socket. A request is one packet: a JSON object with
-`argv` and `environment`, and four descriptors: standard input, output and error, and a socket for the answer, which is
-the process id, then the wait status. Commands run side by side.
+Started as `python3 -IS command_server.py PACKAGE FOLDER...`: PACKAGE has the program as `main`, and a module for each
+verb of a command; modules are looked for in the folders. Descriptor 0 is a socket. A request is one packet: a JSON
+object with `argv` and `environment`, and four descriptors: standard input, output and error, and a socket for the
+answer, which is the process id, then the wait status. Programs run side by side.
 """
 
 import contextlib
@@ -19,15 +19,15 @@ import time
 
 package, *folders = sys.argv[1:]
 sys.path += folders
-command = importlib.import_module(package)
-for verb in pkgutil.iter_modules(command.__path__, f"{package}."):
+program = importlib.import_module(package)
+for verb in pkgutil.iter_modules(getattr(program, "__path__", ()), f"{package}."):
     if not verb.name.endswith(".__main__"):
         importlib.import_module(verb.name)
 gc.freeze()
 
 
 def serve(connection: int) -> None:
-    """Start the commands that are asked for, until the other side closes the connection."""
+    """Start the programs that are asked for, until the other side closes the connection."""
     requests = socket.socket(fileno=connection)
     answers: dict[int, tuple[int, int]] = {}  # by descriptors of the processes: their ids, and sockets
     poller = select.poll()
@@ -59,7 +59,7 @@ def serve(connection: int) -> None:
 
 
 def run(descriptors: "list[int]", argv: "list[str]", environment: "dict[str, str]") -> None:
-    """Be the command, with no descriptors but the standard ones."""
+    """Be the program, with no descriptors but the standard ones."""
     for standard, descriptor in enumerate(descriptors[:3]):
         os.dup2(descriptor, standard)
     os.closerange(3, 1 << 16)
@@ -67,7 +67,7 @@ def run(descriptors: "list[int]", argv: "list[str]", environment: "dict[str, str
     os.environ.update(environment)
     time.tzset()
     sys.argv = argv
-    sys.exit(command.main())
+    sys.exit(program.main())
 
 
 serve(os.dup(0))
