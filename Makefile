@@ -37,7 +37,7 @@ check: ## Run the tests that need neither root nor an installation, with the pyt
 
 T =
 K =
-test: ## Run the tests in isolated roots of this machine (T=PATH K=EXPRESSION: some of them, and of the long ones)
+test: ## Run the tests in isolated roots of this machine (T=PATH K=EXPRESSION: some, long ones too; COVERAGE=1: measure it)
 	@tests/support/requirements.sh $(if $(T)$(K),test-long,test)
 	@$(if $(T)$(K),$(ISOLATED_ROOT) $(PYTHON) -m pytest -m "not (needs_booted_machine or needs_virtual_machine)" $(or $(T),tests) \
 	    $(if $(K),-k '$(K)'),tests/run.sh)
@@ -73,10 +73,11 @@ sanitize: ## Run the native door's tests under the address and undefined behavio
 	@tests/support/requirements.sh test
 	@$(ISOLATED_ROOT) $(MAKE) -s -C doors/native sanitize-test
 
-fuzz: ## Fuzz both frame readers, each for about FUZZ_SECONDS (60)
+fuzz: ## Fuzz both frame readers, each for about FUZZ_SECONDS (60); run property tests with all their examples
 	@tests/support/requirements.sh test
 	$(MAKE) -C doors/native fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) BUILD=$(abspath $(BUILD))/native
 	FUZZ_EXAMPLES=$$(($(FUZZ_SECONDS) * 350)) $(PYTHON) -m pytest -q --timeout 0 tests/unit/agent/test_fuzz.py
+	$(PYTHON) -m pytest -q -m hypothesis --ignore tests/unit/agent/test_fuzz.py tests/unit tests/client
 
 man: ## Write the man pages to build/man
 	@rm -rf $(BUILD)/man

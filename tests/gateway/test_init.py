@@ -58,7 +58,7 @@ def _contents() -> dict[str, bytes]:
 
 
 def test_one_command_makes_everything_and_the_gateway_serves(arguments: list[str]) -> None:
-    shown = run_gateway(*arguments, typed="s3cret\n")
+    shown = run_gateway(*arguments, typed="s3cret\n", as_installed=True)
     assert "s3cret" not in shown
     assert "Done." in shown
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in ETC.iterdir()}
@@ -149,7 +149,7 @@ def test_a_database_of_another_key_is_not_taken_over(arguments: list[str]) -> No
 
 
 def test_only_the_service_has_the_database(arguments: list[str], server: Postgres) -> None:
-    run_gateway(*arguments, typed="s3cret\n")
+    run_gateway(*arguments, typed="s3cret\n", as_installed=True)
     with psycopg.connect(server.conninfo("iampass")) as connection:
         owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'iampass'"
         assert connection.execute(owner).fetchone() == ("_iampass-gateway",)

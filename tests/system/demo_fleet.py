@@ -81,7 +81,7 @@ class Fleet:
         """Run the gateway's command, and show it."""
         if shown:
             indented([f"gateway# pam-iampass-gateway {' '.join(words)}"], "|")
-        output = run_gateway(*words)
+        output = run_gateway(*words, as_installed=True)
         if shown:
             indented(output.splitlines(), "|")
         return output
@@ -429,7 +429,7 @@ def _set_up(running: contextlib.ExitStack) -> Fleet:
     for number, name in enumerate(HOSTS):
         hosts[name] = FleetHost(name, number, folder, tuple(PEOPLE))
         running.callback(hosts[name].stop)
-    postgres, sandbox = running.enter_context(initialised(POLICY, GATEWAY))
+    postgres, sandbox = running.enter_context(initialised(POLICY, GATEWAY, as_installed=True))
     running.enter_context(serving(subprocess.DEVNULL))
     _wait_all(hosts.values())
     others = [host for name, host in hosts.items() if name != "bastion.example"]
