@@ -28,8 +28,9 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Show real ssh and sudo logins, approved or not (PHONE=1: you respond in a browser; FLEET=1: hosts of a gateway)
+	@$(ISOLATED_ROOT) --check $(if $(FLEET),,--or-container)
 	@tests/support/requirements.sh $(if $(FLEET),fleet-demo,demo)
-	@$(ISOLATED_ROOT) $(if $(PHONE),--shared-network) $(if $(NO_COLOR),env NO_COLOR=1) \
+	@$(ISOLATED_ROOT) $(if $(FLEET),,--or-container) $(if $(PHONE),--shared-network) $(if $(NO_COLOR),env NO_COLOR=1) \
 	    $(PYTHON) -m $(if $(FLEET),tests.system.demo_fleet,tests.system.demo $(if $(PHONE),--phone))
 
 check: ## Run the tests that need neither root nor an installation, with the python3 of PATH
@@ -38,11 +39,13 @@ check: ## Run the tests that need neither root nor an installation, with the pyt
 T =
 K =
 test: ## Run the tests in isolated roots of this machine (T=PATH K=EXPRESSION: some, long ones too; COVERAGE=1: measure it)
+	@$(ISOLATED_ROOT) --check --or-skip
 	@tests/support/requirements.sh $(if $(T)$(K),test-long,test)
-	@$(if $(T)$(K),$(ISOLATED_ROOT) $(PYTHON) -m pytest -m "not (needs_booted_machine or needs_virtual_machine)" $(or $(T),tests) \
+	@$(if $(T)$(K),$(ISOLATED_ROOT) --or-skip $(PYTHON) -m pytest -m "not (needs_booted_machine or needs_virtual_machine)" $(or $(T),tests) \
 	    $(if $(K),-k '$(K)'),tests/run.sh)
 
 test-long: ## Run whole scenarios, the tests in a browser, and those of promised bounds, in isolated roots
+	@$(ISOLATED_ROOT) --check
 	@tests/support/requirements.sh test-long
 	@tests/run.sh --long
 
