@@ -32,21 +32,12 @@ mkdir -m 0755 "$copy" "$copy/here" "$copy/scratch" /run/sshd /run/systemd /run/s
 mount --bind /proc/self/fd/3 "$copy/here"
 exec 3<&-
 
-# The network. Root in a container may not be allowed to configure one, except in a user namespace.
+# The network.
 if [ $network = own ]; then
-    : > "$copy/network"
     # Addresses that are no loopback ones.
-    set_up='ip link set lo up; ip address add 203.0.113.2/32 dev lo; ip address add 203.0.113.3/32 dev lo
+    "$(dirname "$0")/network-namespace.sh" "$copy/network" '
+        ip link set lo up; ip address add 203.0.113.2/32 dev lo; ip address add 203.0.113.3/32 dev lo
         for last in 2 3; do ip address add 2001:db8::$last/128 dev lo 2> /dev/null || :; done'
-    if ! unshare --net="$copy/network" sh -ec "$set_up" 2> /dev/null; then
-        mkfifo "$copy/ready"
-        { unshare --user --map-root-user --net sh -euc "$set_up"'; echo $$ > "$0"; read -r _ < "$0"' "$copy/ready" || echo > "$copy/ready"; } &
-        read -r process < "$copy/ready"
-        [ -n "$process" ] || { echo "isolated-root.sh: cannot configure a network (CAP_NET_ADMIN)" >&2; exit 1; }
-        mount --bind "/proc/$process/ns/net" "$copy/network"
-        echo > "$copy/ready"
-        wait
-    fi
     enter="nsenter --net=$copy/network"
 fi
 
