@@ -28,8 +28,9 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Show real ssh and sudo logins, approved or not (PHONE=1: you respond in a browser; FLEET=1: hosts of a gateway)
+	@$(ISOLATED_ROOT) --check $(if $(FLEET),,--or-container)
 	@tests/support/requirements.sh $(if $(FLEET),fleet-demo,demo)
-	@$(ISOLATED_ROOT) $(if $(PHONE),--shared-network) $(if $(NO_COLOR),env NO_COLOR=1) \
+	@$(ISOLATED_ROOT) $(if $(FLEET),,--or-container) $(if $(PHONE),--shared-network) $(if $(NO_COLOR),env NO_COLOR=1) \
 	    $(PYTHON) -m $(if $(FLEET),tests.system.demo_fleet,tests.system.demo $(if $(PHONE),--phone))
 
 check: ## Run the tests that need neither root nor an installation, with the python3 of PATH
@@ -38,8 +39,9 @@ check: ## Run the tests that need neither root nor an installation, with the pyt
 T =
 K =
 test: ## Run all tests in isolated roots of this machine (T=PATH K=EXPRESSION: some of them, without coverage)
+	@$(ISOLATED_ROOT) --check --or-skip
 	@tests/support/requirements.sh test
-	@$(if $(T)$(K),$(ISOLATED_ROOT) $(PYTHON) -m pytest -m "not (needs_booted_machine or needs_virtual_machine)" $(or $(T),tests) \
+	@$(if $(T)$(K),$(ISOLATED_ROOT) --or-skip $(PYTHON) -m pytest -m "not (needs_booted_machine or needs_virtual_machine)" $(or $(T),tests) \
 	    $(if $(K),-k '$(K)'),tests/run.sh)
 
 mutants: ## Break each invariant in a copy of the code, and check that a test fails
