@@ -40,7 +40,7 @@ WORDS = {
 }
 PEOPLE = [f"person{number}" for number in range(20)]
 PATIENCE = 12.0
-"""Seconds after which a host gives a login up."""
+"""Less than the longest of what happens. Seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +65,13 @@ class Fleet:
     gateway: RunningGateway
     postgres: Postgres
     sandbox: Sandbox
+    patience: float = PATIENCE
+    """Seconds after which a host gives a login up."""
 
     def log_in(self, person: str) -> str:
         """A login, as a host makes it. Returns the status, the reason why it was not started, or the error; `outage`
         for one that `unavailable: ignore` would let in."""
-        deadline = Deadline.after(PATIENCE)
+        deadline = Deadline.after(self.patience)
         gateways = Gateways([self.gateway.url], self.gateway.ca_file)
         api = AuthenticationAPI(HOST, HOST_SECRET, transport=gateways)
         try:
@@ -106,7 +108,7 @@ class Fleet:
             time.sleep(0.5)
             meanwhile()
             outcomes = Counter(each.result() for each in logins)
-        assert time.monotonic() - began < PATIENCE + 12.0, "each has an answer at its deadline"
+        assert time.monotonic() - began < self.patience + 12.0, "each has an answer at its deadline"
         return outcomes
 
     def goes_on(self) -> None:
@@ -150,8 +152,10 @@ def test_a_database_that_hangs_is_no_outage(fleet: Fleet, seconds: float) -> Non
         time.sleep(seconds)
         fleet.postgres.send_all(signal.SIGCONT)
 
-    outcomes = fleet.log_in_all(hang)
     approved = ("active",) if seconds < PATIENCE else ()
+    if approved:
+        fleet.patience = 50.0  # a busy machine has the time to let people in
+    outcomes = fleet.log_in_all(hang)
     assert bool(approved) == (outcomes["active"] > 0)
     event = "it hangs for two seconds" if approved else "it hangs for longer than logins wait"
     unknown = (
