@@ -127,7 +127,7 @@ SELECT count(*) AS connections FROM (
     WHERE asker = %s AND person = %s AND connection <> %s
         AND asked_at BETWEEN now() - interval '1 hour' AND now() - make_interval(secs => {ANSWER_SECONDS})
     GROUP BY connection HAVING bool_or(answer) IS NOT TRUE
-) AS some
+) AS named
 """  # noqa: S608
 """How many connections a host has named for logins of a person that no host has confirmed."""
 

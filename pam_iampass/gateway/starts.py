@@ -298,7 +298,7 @@ async def _read(
             (SELECT count(*) FROM session WHERE session.host_name = host.name AND session.person = %s
                 AND state = 'not_started' AND began_at > now() - interval '1 minute') AS not_started,
             (SELECT count(*) FROM (SELECT FROM session WHERE session.host_name = host.name AND {_ASKED}
-                AND NOT approved AND began_at > now() - interval '1 hour' LIMIT %s) AS some) AS unapproved
+                AND NOT approved AND began_at > now() - interval '1 hour' LIMIT %s) AS found) AS unapproved
         FROM host
             LEFT JOIN person ON person.name = %s
             LEFT JOIN turn ON turn.person = %s

@@ -108,7 +108,7 @@ class Failures:
 
     count: int
     last: float
-    first: float = 0.0
+    first: float = field(default=0.0, compare=False)
     """When the first of them failed, if several hosts count."""
 
 

@@ -43,7 +43,11 @@ class Scrape:
 def complaints(text: str) -> str:
     """What promtool has against a text."""
     checked = subprocess.run(
-        [needs.program("promtool"), "check", "metrics"], input=text, capture_output=True, text=True, check=False
+        [needs.program("promtool"), "check", "metrics"],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return "" if checked.returncode == 0 else checked.stdout + checked.stderr
 
