@@ -46,9 +46,10 @@ test-long: ## Run whole scenarios, the tests in a browser, and those of promised
 	@tests/support/requirements.sh test-long
 	@tests/run.sh --long
 
-mutants: ## Break each invariant in a copy of the code, and check that a test fails
+MUTANTS =
+mutants: ## Break each invariant in a copy of the code, and check that a test fails (MUTANTS='--part 1/10 --changed REVISION': some of them)
 	@tests/support/requirements.sh test-long
-	@$(PYTHON) -m tests.mutations.run
+	@$(PYTHON) -m tests.mutations.run $(MUTANTS)
 
 PYTHONS =
 test-pythons: ## Run the unit tests on all other Python versions from 3.9 on this machine (or on PYTHONS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ from tests.sandbox.test_strictness import (
 )
 from tests.sandbox.witness import Witness
 from tests.support.gateway import RunningGateway, settings_for
-from tests.support.gateway_process import POINTS, GatewayProcess
 from tests.support.sandbox import HttpStatus, Sandbox
 from tests.support.setting import ME, Setting
 
@@ -138,35 +136,6 @@ def joined(own_folder: Path, sandbox: Behind) -> Iterator[Setting]:
     setting.configure(gateways=f"[{sandbox.url}]")
     yield setting
     setting.state.database.close()
-
-
-def test_a_host_whose_gateway_dies_goes_on_at_another_one_without_ringing_again(
-    joined: Setting, phones: Sandbox, sandbox: Behind, conninfo: str, tmp_path: Path
-) -> None:
-    with GatewayProcess(conninfo, phones, tmp_path, POINTS[2]) as dying:
-        joined.configure(gateways=f"[{dying.url}, {sandbox.url}]")
-        with ThreadPoolExecutor(1) as pool:
-            login = pool.submit(joined.login)
-            dying.wait_until_stopped()
-            dying.kill()
-            phones.approve(phones.wait_for_request(f"token-of-{ME}"))
-            assert login.result().code == PamCode.SUCCESS
-    assert len(phones.sessions) == 1
-    assert phones.wait_for_end(f"token-of-{ME}")
-
-
-def test_a_login_whose_gateway_dies_while_it_calls_iampass_is_refused(
-    joined: Setting, phones: Sandbox, sandbox: Behind, conninfo: str, tmp_path: Path
-) -> None:
-    with GatewayProcess(conninfo, phones, tmp_path, POINTS[1]) as dying:
-        joined.configure(gateways=f"[{dying.url}, {sandbox.url}]", unavailable="ignore")
-        with ThreadPoolExecutor(1) as pool:
-            login = pool.submit(joined.login, service="sshd", ssh_auth_info=KEY, uid="0")
-            dying.wait_until_stopped()
-            dying.kill()
-            assert login.result().code == PamCode.MAXTRIES
-    assert joined.outcome() == ("unavailable", "denied")
-    assert len(phones.sessions) == 1
 
 
 def test_an_iampass_that_answers_behind_the_gateway_is_no_outage(joined: Setting, phones: Sandbox) -> None:

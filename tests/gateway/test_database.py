@@ -22,6 +22,7 @@ from pam_iampass.gateway import database as module
 from pam_iampass.gateway.database import (
     Database,
     DatabaseAway,
+    DatabaseError,
     UnknownOutcome,
     WrongSchema,
     insert,
@@ -201,6 +202,29 @@ def test_a_migration_that_fails_leaves_nothing(postgres: Postgres, monkeypatch: 
             assert found == {"it": None}
 
     run(postgres.new_database(), use)
+
+
+def test_a_migration_that_waits_for_its_table_gives_up_before_who_waits_behind_it_does(
+    conninfo: str, keys: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = [*migrations(), "ALTER TABLE invite ADD COLUMN later text"]
+    monkeypatch.setattr(module, "migrations", lambda: later)
+    waits = "SELECT FROM pg_locks WHERE relation = 'invite'::regclass AND NOT granted"
+
+    async def use(database: Database) -> None:
+        migration = asyncio.ensure_future(migrate(database))
+        with psycopg.connect(conninfo, autocommit=True) as other:
+            while not other.execute(waits).fetchall():
+                assert not migration.done()
+                await asyncio.sleep(0.05)
+        await _invite(database, keys)
+        with pytest.raises(DatabaseError, match="has held a lock for 2 s"):
+            await migration
+
+    with psycopg.connect(conninfo) as backup:
+        backup.execute("SELECT count(*) FROM invite")
+        run(conninfo, use)
+    assert run(conninfo, migrate) == (len(later) - 1, len(later))
 
 
 def _nothing_listens() -> str:

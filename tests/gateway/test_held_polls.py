@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -113,19 +112,3 @@ def test_a_client_that_hangs_up_while_its_poll_is_held_ends_the_request(
         client.close()
         assert door.finish(timeout=5).code == PamCode.MAXTRIES
     assert outcome(host)[:2] == ("cancelled", "denied")
-
-
-def test_a_login_goes_on_at_the_next_gateway_when_one_stops(
-    host: Setting, counted: RunningGateway, conninfo: str, sandbox: Sandbox, tmp_path: Path
-) -> None:
-    sandbox.auto = "ignore"
-    with ThreadPoolExecutor() as pool:
-        with RunningGateway(settings_for(conninfo, sandbox, tmp_path)) as first:
-            join(host, first, counted, timeout="40s")
-            login = pool.submit(host.login)
-            wait_until(lambda: len(first.gateway.held) == 1, "no poll is held")
-        wait_until(lambda: len(counted.gateway.held) == 1, "the next gateway holds no poll")
-        assert calls(counted) == ["status"]
-        sandbox.approve("token-at-the-gateway")
-        assert login.result().code == PamCode.SUCCESS
-    assert len(host.sandbox.sessions) == 1

@@ -7,8 +7,6 @@ import shutil
 import socket
 import ssl
 import stat
-import sys
-import termios
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -20,10 +18,9 @@ import pytest
 from pam_iampass.gateway import certificates
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.cli.certificate import renew
-from tests.support.gateway_machine import ETC, add_account, local_postgres, package, run_gateway, serving
+from tests.support.gateway_machine import ETC, add_account, local_postgres, run_gateway, serving
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
-from tests.support.terminal import Terminal
 
 SECRETS = {"application-secret", "key", "ca-key.pem", "certificate-key.pem"}
 
@@ -139,23 +136,6 @@ def test_without_a_secret_nothing_is_made(arguments: list[str]) -> None:
     assert not (ETC / "key").exists()
 
 
-def test_what_was_not_given_is_asked_for(arguments: list[str]) -> None:
-    del arguments[arguments.index("--application-id") : arguments.index("--server")]
-    command = [sys.executable, "-m", "pam_iampass.gateway.cli", *arguments]
-    terminal = Terminal(["env", f"PYTHONPATH={package()}", *command])
-    terminal.expect("The secret of your application")
-    while termios.tcgetattr(terminal.child_fd)[3] & termios.ECHO:
-        time.sleep(0.01)  # what is typed before is discarded
-    terminal.sendline("s3cret")
-    terminal.expect("The id of your application")
-    terminal.sendline("a/b")
-    terminal.expect("is not a valid application id")
-    terminal.sendline("demo")
-    terminal.expect("Done.")
-    assert "s3cret" not in terminal.shown
-    assert gateway_settings.load(ETC / "gateway.yaml").application_id == "demo"
-
-
 def test_a_database_of_another_key_is_not_taken_over(arguments: list[str]) -> None:
     run_gateway(*arguments, typed="s3cret\n")
     key = (ETC / "key").read_bytes()
@@ -197,33 +177,6 @@ def test_the_certificate_is_renewed_when_it_is_due(arguments: list[str]) -> None
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {"gateway.yaml", "certificate.pem", "certificate-key.pem"}
     assert certificates.is_due(after["certificate.pem"], ["gw.example.com"], after["ca.pem"]) is None
-
-
-def test_the_key_of_the_ca_may_be_elsewhere(arguments: list[str], tmp_path: Path) -> None:
-    run_gateway(*arguments, typed="s3cret\n")
-    shutil.move(ETC / "ca-key.pem", tmp_path)
-    run_gateway("init")
-    before = _contents()
-    assert "--ca-key" in run_gateway("certificate", "renew", status=1)
-    assert _contents() == before
-    run_gateway("certificate", "renew", "--ca-key", str(tmp_path / "ca-key.pem"))
-    assert _contents()["certificate.pem"] != before["certificate.pem"]
-
-
-def test_a_new_ca_gets_a_new_certificate(arguments: list[str]) -> None:
-    run_gateway(*arguments, typed="s3cret\n")
-    before = _contents()
-    for name in ("ca.pem", "ca-key.pem"):
-        (ETC / name).unlink()
-    run_gateway("init")
-    after = _contents()
-    assert {name for name in before if before[name] != after[name]} == {
-        "ca.pem",
-        "ca-key.pem",
-        "certificate.pem",
-        "certificate-key.pem",
-    }
-    assert certificates.is_due(after["certificate.pem"], ["localhost"], after["ca.pem"]) is None
 
 
 def test_a_certificate_that_ends_soon_is_an_alert(

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Callable
@@ -166,15 +165,6 @@ def test_leave_takes_everything_back(server: Postgres) -> None:
     assert "has not joined" in fails("leave")
 
 
-def test_what_was_edited_since_then_stays_when_it_leaves(server: Postgres) -> None:
-    succeeds("join", URL, invited(), "--name", "web")
-    write(ETC / "iampass.yaml", BEFORE.replace("45s", "50s"))
-    succeeds("leave")
-    read = load()
-    assert read.service.timeout == 50.0
-    assert (read.application_id, read.server, read.gateways) == ("demo", "https://iam-api.com", ())
-
-
 def test_a_machine_that_was_never_configured_joins(server: Postgres) -> None:
     shutil.copy(ROOT / "config/iampass.yaml", ETC / "iampass.yaml")
     (ETC / "application-secret").unlink()
@@ -210,34 +200,6 @@ def test_a_machine_whose_settings_name_another_file_does_not_join(server: Postgr
         join.SECRET_FILE.unlink()
 
 
-def test_a_host_of_a_group_that_wants_it_is_told_to_be_admitted(server: Postgres) -> None:
-    shown = succeeds("join", URL, invited(group="bastion"), "--name", "web")
-    assert "pam-iampass-gateway host admit web" in shown
-    assert status()[2] == "waiting"
-
-
-@pytest.mark.parametrize(
-    ("bound", "name", "says"),
-    [
-        ({"seconds": -1.0}, "web", "INVITE_EXPIRED"),
-        ({"name": "db"}, "web", "INVITE_OTHER_NAME"),
-        ({"network": ip_network("192.0.2.0/24")}, "web", "INVITE_OTHER_NETWORK"),
-        ({}, "Not a name", "BAD_NAME"),
-    ],
-)
-def test_what_the_invite_does_not_allow_is_refused(
-    server: Postgres, bound: dict[str, Any], name: str, says: str
-) -> None:
-    before = contents()
-    word = invited(**bound)
-    shown = fails("join", URL, word, "--name", name)
-    assert says in shown
-    assert word.split(".")[1] not in shown
-    _is_as(before)
-    assert hosts_at(server) == []
-    succeeds("join", URL, invited(), "--name", "web")
-
-
 def _is_as(before: dict[str, bytes]) -> None:
     """Nothing has changed but what `join` keeps for the next time."""
     own = {join.SECRET_FILE.name, join.CA_FILE.name}
@@ -258,17 +220,6 @@ def test_an_invite_that_was_used_up_or_revoked_is_refused(server: Postgres) -> N
     id, _, fingerprint = word.split(".")
     assert "host invite" in fails("join", URL, f"{id}.{'x' * 43}.{fingerprint}", "--name", "web")
     _is_as(before)
-
-
-def test_a_name_that_exists_is_refused(server: Postgres) -> None:
-    succeeds("join", URL, invited(), "--name", "web")
-    for file in OF_JOIN:
-        file.unlink(missing_ok=True)
-    shown = fails("join", URL, invited(), "--name", "web")
-    assert "NAME_TAKEN" in shown
-    assert "--name" in shown
-    succeeds("join", URL, invited(), "--name", "web2")
-    assert hosts_at(server) == ["web", "web2"]
 
 
 def test_joining_twice_is_refused(server: Postgres) -> None:
@@ -600,17 +551,6 @@ def test_a_host_whose_settings_are_wrong_leaves_only_by_force(server: Postgres) 
     assert "host remove" in shown
     assert not join.JOINED.exists()
     assert hosts_at(server) == ["web"]
-
-
-def test_after_a_change_of_the_ca_a_host_leaves_by_force_and_joins_anew(server: Postgres) -> None:
-    succeeds("join", URL, invited(), "--name", "web")
-    # The host trusts the CA from before: another one than that of the gateway.
-    write(join.CA_FILE, trustme.CA().cert_pem.bytes().decode())
-    assert "certificate" in fails("leave")
-    succeeds("leave", "--force")
-    assert "NAME_TAKEN" in fails("join", URL, invited(), "--name", "web")
-    run_gateway("host", "remove", "web", "--yes")
-    succeeds("join", URL, invited(), "--name", "web")
 
 
 def test_a_host_that_was_removed_at_the_gateway_leaves(server: Postgres) -> None:

@@ -10,14 +10,12 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.gateway.hosts import HostStatus
-from pam_iampass.gateway.settings import GroupSettings
 from pam_iampass.outcome import PamCode
 from pam_iampass.system.boot import machine_digest
 from tests.gateway.test_bypasses import bypass
 from tests.gateway.test_codes import new_codes
 from tests.gateway.test_nothing_sent import closed_port
 from tests.support.gateway import HOST, HOST_SECRET, RunningGateway, new_request_id, settings_for
-from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
 from tests.support.scripted_server import REQUEST, answer, authority, reset, scripted_server
 from tests.support.setting import ME, Setting
@@ -78,29 +76,6 @@ def test_a_refusal_is_one_request(host: Setting, gateway: RunningGateway) -> Non
     assert len(host.sandbox.sessions) == 1
 
 
-def test_a_gateway_that_does_not_run_is_passed_by(host: Setting, gateway: RunningGateway) -> None:
-    join(host, f"https://127.0.0.1:{closed_port()}", gateway)
-    assert host.login().code == PamCode.SUCCESS
-
-
-@pytest.mark.parametrize(
-    ("status", "reason"),
-    [(HostStatus.SUSPENDED, "HOST_SUSPENDED"), (HostStatus.WAITING, "HOST_NOT_ADMITTED")],
-)
-def test_a_host_that_is_not_served_denies_and_says_why(
-    host: Setting, gateway: RunningGateway, status: HostStatus, reason: str
-) -> None:
-    gateway.change_host(status=status)
-    join(host, gateway)
-    told = host.login(service="sshd", uid="0")
-    assert told.code == PamCode.ABORT
-    assert told.errors == ["The gateway takes no requests from this machine. Please ask your administrator."]
-    assert outcome(host)[:2] == ("misconfigured", "denied")
-    assert outcome(host)[2].startswith(f"{reason}, says the gateway: ")
-    assert "pam-iampass-gateway host" in outcome(host)[2]
-    assert not host.sandbox.sessions
-
-
 def test_a_login_that_waits_when_its_host_is_suspended_is_denied_and_says_why(
     host: Setting, gateway: RunningGateway
 ) -> None:
@@ -117,21 +92,6 @@ def test_a_login_that_waits_when_its_host_is_suspended_is_denied_and_says_why(
     assert outcome(host)[2].startswith("HOST_SUSPENDED, says the gateway")
 
 
-def test_a_host_that_was_removed_denies_and_says_so(host: Setting, gateway: RunningGateway) -> None:
-    join(host, gateway, application_id="h-cccccccccccc")
-    assert host.login(service="sshd", uid="0").code == PamCode.ABORT
-    assert outcome(host)[:2] == ("misconfigured", "denied")
-    assert outcome(host)[2].endswith(
-        "the gateway does not know this host, which must leave and join it again"
-    )
-
-
-def test_who_is_not_known_there_is_denied(host: Setting, gateway_server: RunningGateway) -> None:
-    join(host, gateway_server, unlisted_users="ignore")
-    assert host.login(service="sshd", uid="0").code == PamCode.ABORT
-    assert outcome(host)[:2] == ("unlisted", "denied")
-
-
 @pytest.mark.parametrize(("service", "result"), [("sshd", "ignored"), ("sudo", "denied")])
 def test_while_iampass_is_away_it_is_an_outage_for_sshd(
     host: Setting, conninfo: str, sandbox: Sandbox, tmp_path: Path, service: str, result: str
@@ -143,17 +103,6 @@ def test_while_iampass_is_away_it_is_an_outage_for_sshd(
         join(host, gateway)
         host.login(service=service, uid="0", ruser=ME)
         assert outcome(host)[:2] == ("unavailable", result)
-
-
-def test_while_the_database_is_away_too(host: Setting, gateway: RunningGateway, postgres: Postgres) -> None:
-    join(host, gateway)
-    postgres.stop()
-    try:
-        assert host.login(service="sshd", uid="0").code == PamCode.IGNORE
-    finally:
-        postgres.start()
-    assert outcome(host)[:2] == ("unavailable", "ignored")
-    assert host.login().code == PamCode.SUCCESS
 
 
 # Bypasses
@@ -246,15 +195,6 @@ def test_a_code_that_has_left_is_no_code_of_the_host(host: Setting, gateway: Run
     stored = host.state.recovery_codes.stored(ME)
     assert stored is not None
     assert stored.left == 10
-
-
-def test_a_host_whose_group_redeems_no_codes_says_so(host: Setting, gateway: RunningGateway) -> None:
-    alices = new_codes(gateway, ME)
-    gateway.gateway.settings = replace(gateway.settings, groups={"servers": GroupSettings(codes=False)})
-    join(host, gateway)
-    told = host.login(service="sshd", uid="0", answers=(alices[0],), ssh_auth_info=KEY)
-    message = "Recovery codes are not accepted on this machine. Use your phone, or another machine."
-    assert told.errors == [message]
 
 
 def test_a_service_without_a_prompt_asks_for_a_code_if_the_phone_did_not_help(

@@ -1,16 +1,19 @@
 """The invariants, changes that break each of them, and the test that detects each change.
 
-Two or three for each invariant and for each rule that a known attack led to.
+One for each rule of an invariant, and for each rule that a known attack led to.
 """
 
 from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 SOURCES = ("pam_iampass/**/*.py", "doors/native/*.c", "packaging/debian/*.prerm")
+TESTS = ("tests/**/test_*.py",)
+_TEST = re.compile(r"^def (test_\w+)\(", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -20,59 +23,63 @@ class Mutant:
     what: str
     """The effect of the change."""
     text: str
-    """Occurs once in all sources; `replacement` takes its place."""
+    """Occurs once in all sources; `replacement` takes its place. The shortest text that says the rule."""
     replacement: str
     test: str
     """The test that must fail, or one of its parametrised forms. No other test has its name."""
+    also: tuple[tuple[str, str], ...] = ()
+    """Further texts of the same file, and what takes their places, if the rule is held in several places."""
 
     def file(self, root: Path) -> str:
-        """The source that is changed, below `root`. Raises ValueError unless the text occurs exactly once."""
-        found = [
-            file for file, source in _texts(root, SOURCES).items() for _ in range(source.count(self.text))
-        ]
-        if len(found) != 1:
-            raise ValueError(f"{self.what}: this must occur once, and does in {found}: {self.text}")
-        return found[0]
+        """The source that is changed, below `root`. Raises ValueError unless each text occurs exactly once, there."""
+        files: set[str] = set()
+        for text, _ in self.changes:
+            found = [file for file, source in _sources(root).items() for _ in range(source.count(text))]
+            files.update(found)
+            if len(found) != 1 or len(files) != 1:
+                raise ValueError(f"{self.what}: this must occur once, and does in {found}: {text}")
+        return files.pop()
 
     def node(self, root: Path) -> str:
         """The test, as pytest names it. Raises ValueError unless there is exactly one."""
-        definition = re.compile(rf"^def {re.escape(self.test.partition('[')[0])}\(", re.MULTILINE)
-        files = _texts(root, ("tests/**/test_*.py",)).items()
-        found = [file for file, source in files if definition.search(source)]
+        found = _tests(root).get(self.test.partition("[")[0], [])
         if len(found) != 1:
             raise ValueError(f"{self.what}: one test must have this name, and {found} have it: {self.test}")
         return f"{found[0]}::{self.test}"
 
+    @property
+    def changes(self) -> tuple[tuple[str, str], ...]:
+        """Each text with what takes its place."""
+        return ((self.text, self.replacement), *self.also)
 
-@functools.cache
-def _texts(root: Path, patterns: tuple[str, ...]) -> dict[str, str]:
+    def applied(self, source: str) -> str:
+        """The text of the source with the changes."""
+        for text, replacement in self.changes:
+            source = source.replace(text, replacement)
+        return source
+
+
+def _texts(root: Path, patterns: Iterable[str]) -> dict[str, str]:
     files = sorted(file for pattern in patterns for file in root.glob(pattern))
     return {str(file.relative_to(root)): file.read_text(encoding="utf-8") for file in files}
 
 
+@functools.cache
+def _sources(root: Path) -> dict[str, str]:
+    return _texts(root, SOURCES)
+
+
+@functools.cache
+def _tests(root: Path) -> dict[str, list[str]]:
+    """The files in which each test is defined."""
+    found: dict[str, list[str]] = {}
+    for file, source in _texts(root, TESTS).items():
+        for name in _TEST.findall(source):
+            found.setdefault(name, []).append(file)
+    return found
+
+
 #: The mutants of each invariant.
-_NEWS = (
-    ' AND session.host = %s"\n'
-    '        " WHERE session.version IS DISTINCT FROM seen.version",\n'
-    "        *(list(versions), list(versions.values()), host),\n"
-    "    )\n"
-    "\n"
-    "\n"
-    "def news(\n"
-    "    gateway: Gateway, host: Host, rows: Sequence[Mapping[str, Any]]\n"
-    ") -> tuple[dict[uuid.UUID, HostSession | None], list[str]]:\n"
-    '    """The sessions in the rows of `changed`, None for one that this host does not have; and what is\n'
-    '    wrong with rows that no gateway has written."""\n'
-    "    found: dict[uuid.UUID, HostSession | None] = {}\n"
-    "    tampered = []\n"
-    "    for row in rows:\n"
-    '        id = row["seen"]["id"]\n'
-    "        found[id] = None\n"
-    '        if row["session"]["id"] is not None:\n'
-    "            try:\n"
-    '                found[id] = of(gateway, row["session"], id=id, host=host.id)'
-)
-"""Both of the places that hold a host to its own sessions."""
 MUTANTS = {
     "PAM_SUCCESS means approved": (
         Mutant(
@@ -83,14 +90,14 @@ MUTANTS = {
         ),
         Mutant(
             "a session that is active before anyone was asked counts as an approval",
-            "if session.active:\n            unasked = ProtocolError(",
-            "if False:\n            unasked = ProtocolError(",
+            "if session.active:\n            unasked",
+            "if False:\n            unasked",
             "test_a_session_that_is_active_before_anyone_was_asked_is_no_approval_and_is_ended",
         ),
         Mutant(
             "an ignored login returns PAM_SUCCESS",
-            "if self.result is Result.IGNORED:\n            return PamCode.IGNORE",
-            "if self.result is Result.IGNORED:\n            return PamCode.SUCCESS",
+            "if self.result is Result.SUCCESS:",
+            "if self.result in (Result.SUCCESS, Result.IGNORED):",
             "test_unlisted_users_go_as_the_policy_says_and_never_by_success",
         ),
         Mutant(
@@ -101,14 +108,14 @@ MUTANTS = {
         ),
         Mutant(
             "a recovery code can be used again",
-            "if same and stored.used_at is None:",
-            "if same:",
+            "same and stored.used_at is None",
+            "same",
             "test_each_of_ten_codes_is_good_once",
         ),
         Mutant(
             "a login whose approval arrives while the phone is reported lost is approved",
-            "self._keeping.approve()\n        if phone_is_lost():",
-            "self._keeping.approve()\n        if False:",
+            "if phone_is_lost():  # again",
+            "if False:  # again",
             "test_a_phone_that_is_reported_lost_while_its_approval_arrives_approves_and_keeps_nothing",
         ),
     ),
@@ -162,22 +169,10 @@ MUTANTS = {
             "test_a_connection_that_was_made_while_the_event_loop_was_held_up_is_one",
         ),
         Mutant(
-            "a gateway that was busy takes the database for unreachable",
-            'raise OSError("the name was not looked up in time") from None',
-            "raise",
-            "test_a_gateway_that_was_busy_does_not_take_the_database_for_unreachable",
-        ),
-        Mutant(
             "a gateway's request that met the end of its connection counts as if it had not been sent",
             "attempt.served = attempt.sent = True",
             "attempt.served = True",
             "test_a_kept_alive_connection_that_ends_under_a_request_may_have_carried_it[reset]",
-        ),
-        Mutant(
-            "a gateway's poll is sent again, with a nonce that is used up, if its connection ends",
-            "if attempt.sent:\n            # aiohttp would",
-            "if False:\n            # aiohttp would",
-            "test_a_poll_whose_connection_ends_is_not_repeated_behind_our_back",
         ),
     ),
     "A host asks its gateways, and rings at most once": (
@@ -186,12 +181,6 @@ MUTANTS = {
             "return failed and (repeatable or not error.may_have_started)",
             "return failed",
             "test_a_start_without_an_id_is_not_repeated_once_it_may_have_left",
-        ),
-        Mutant(
-            "a recovery code is sent over a connection that its gateway may be about to close",
-            "self._kept_seconds if call.idempotent else self._idle_seconds",
-            "self._kept_seconds",
-            "test_a_code_is_not_sent_over_a_connection_that_its_gateway_may_be_about_to_close",
         ),
         Mutant(
             "all starts of a host have the same id",
@@ -212,28 +201,10 @@ MUTANTS = {
             "test_on_a_joined_host_everybody_is_asked_by_name",
         ),
         Mutant(
-            "a session from before a host has joined is not asked for any more",
-            "if self.before is not None and self.before.origin.owns(call.url):",
-            "if False:",
-            "test_a_session_from_before_the_host_has_joined_is_asked_for_where_it_was_begun",
-        ),
-        Mutant(
-            "a session that no gateway knows covers a login on a host of a gateway",
-            "kept.token, kept.of_gateway):",
-            "kept.token, request.of_gateway):",
-            "test_such_a_session_covers_nothing[the name as the token]",
-        ),
-        Mutant(
             "a user table that is missing is an empty one, also where IAMPASS is asked",
             "if self._optional and trusted_file.is_missing(self._users):",
             "if trusted_file.is_missing(self._users):",
             "test_a_missing_table_denies_all_who_have_no_file_of_their_own",
-        ),
-        Mutant(
-            "a gateway's denial without a request counts as a refusal by the person",
-            "return self.may_have_left and not self._nobody_was_asked",
-            "return self.may_have_left",
-            "test_a_denial_of_a_gateway_that_has_asked_nobody_is_no_refusal_of_the_person[misconfigured]",
         ),
         Mutant(
             "a start of which a gateway does not know whether it rang counts for no limit",
@@ -252,12 +223,6 @@ MUTANTS = {
             "refusal = Refusal.of(members) if origin.gateways else None",
             "refusal = Refusal.of(members)",
             "test_iampass_itself_refuses_in_no_words_of_its_own",
-        ),
-        Mutant(
-            "IAMPASS is asked until the agent restarts, although the host has joined",
-            "files.append(str(settings.joined_file))",
-            "pass",
-            "test_the_gateway_is_asked_as_soon_as_the_host_has_joined_and_until_it_leaves",
         ),
         Mutant(
             "a session covers although IAMPASS knows no phone",
@@ -280,12 +245,6 @@ MUTANTS = {
             "test_a_further_connection_goes_on_with_the_tls_session_for_an_hour_after_the_certificate_was_verified",
         ),
         Mutant(
-            "each connection that goes on with a session counts as if its certificate had been verified",
-            "verified if goes_on else self._clock()",
-            "self._clock()",
-            "test_a_further_connection_goes_on_with_the_tls_session_for_an_hour_after_the_certificate_was_verified",
-        ),
-        Mutant(
             "TLS honors SSLKEYLOGFILE",
             "context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)",
             "context = ssl.create_default_context()",
@@ -299,8 +258,8 @@ MUTANTS = {
         ),
         Mutant(
             "the door does not check the owner of the agent's process",
-            "size == sizeof peer &&\n            peer.uid == 0)",
-            "size == sizeof peer)",
+            "peer.uid == 0",
+            "true",
             "test_denied_where_another_user_listens",
         ),
         Mutant(
@@ -311,12 +270,6 @@ MUTANTS = {
         ),
     ),
     "One person, one request on the phone at a time": (
-        Mutant(
-            "a restart of the agent forgets the requests of logins that are pending",
-            "if login.apart and not login.decided}",
-            "if not login.decided}",
-            "test_an_agent_that_starts_again_has_counted_what_was_before_and_nobody_waits",
-        ),
         Mutant(
             "a denial returns PAM_MAXTRIES in every application",
             "return PamCode.MAXTRIES if login.through_sshd else PamCode.ABORT",
@@ -334,12 +287,6 @@ MUTANTS = {
             "return self.turn_holder(waits) is None and now >= self.next_turn",
             "return now >= self.next_turn",
             "test_a_second_login_has_its_turn_when_the_first_has_ended",
-        ),
-        Mutant(
-            "a host has an origin for each of its names",
-            "origin(login.service, login.address if login.through_sshd else login.rhost)",
-            "origin(login.service, login.rhost)",
-            "test_in_sshd_the_origin_is_the_address_and_no_host_name",
         ),
         Mutant(
             "a user of the machine has an origin for each loopback address",
@@ -412,12 +359,6 @@ MUTANTS = {
             "test_what_su_has_started_is_ended_although_its_caller_kills_su",
         ),
         Mutant(
-            "the caller of su hides what it has started behind a set-uid program",
-            "(ids[1] == 0 and process.started > self.started)",
-            "ids[1] == 0",
-            "test_what_su_has_left_is_found_whoever_has_adopted_it",
-        ),
-        Mutant(
             "a login of which the agent was not told is not ended",
             "if kept.ended_by not in _REASONS:",
             "if kept.ended_by not in _REASONS or not kept.attached:",
@@ -431,8 +372,8 @@ MUTANTS = {
         ),
         Mutant(
             "a login that a lost phone approves before it is disabled stays",
-            'begun = [ident for user in request.texts("users") for ident in self._state.phone_lost(user)[1]]',
-            "begun: list[str] = []",
+            ", *begun]",
+            "]",
             "test_a_login_that_a_lost_phone_approves_before_iampass_has_disabled_it_is_ended",
         ),
         Mutant(
@@ -457,14 +398,14 @@ MUTANTS = {
         ),
         Mutant(
             "the native door writes no audit record if it gets no result",
-            'audit(call->pamh, LOG_ERR, "denied", &failure);\n            if (failure',
-            "(void)audit;\n            if (failure",
+            "if (!call->no_agent && failure.error != ECANCELED)",
+            "if (false)",
             "test_leaves_one_audit_record",
         ),
         Mutant(
             "what an administrator does leaves no record",
-            "self._journal.act(ActRecord(act, user, request.administrator, reason, failed, service))",
-            "pass",
+            "self._journal.act(ActRecord(",
+            "str((",
             "test_a_session_is_over_with_its_login_when_the_command_says_so",
         ),
     ),
@@ -474,12 +415,6 @@ MUTANTS = {
             """.replace('"', '\\\\"'), limit)""",
             ", limit)",
             "test_a_key_id_cannot_close_its_quotes",
-        ),
-        Mutant(
-            "a device that a user names as their key is read",
-            "if not stat.S_ISREG(status.st_mode):\n                what = f",
-            "if stat.S_ISFIFO(status.st_mode):\n                what = f",
-            "test_a_pipe_or_a_device_in_a_folder_of_a_user_is_not_opened_and_no_name_controls_the_terminal",
         ),
         Mutant(
             "unprintable characters are not escaped",
@@ -511,8 +446,8 @@ MUTANTS = {
     "The phone is never the only factor by mistake": (
         Mutant(
             "first_factor is not checked",
-            "if arguments.first_factor is not None and not login.accepted(arguments.first_factor):",
-            "if False:",
+            "not login.accepted(arguments.first_factor)",
+            "False",
             "test_without_the_key_that_is_demanded_nobody_passes_exempt_or_not",
         ),
         Mutant(
@@ -537,8 +472,8 @@ MUTANTS = {
     "User names come from NSS": (
         Mutant(
             "the user name is used as typed",
-            'user failed: {error.strerror}") from None\n        return Account(entry.pw_name,',
-            'user failed: {error.strerror}") from None\n        return Account(name,',
+            "entry = pwd.getpwnam(name)",
+            "entry = pwd.struct_passwd((name, *pwd.getpwnam(name)[1:]))",
             "test_a_name_is_what_the_name_service_says_whatever_was_typed",
         ),
         Mutant(
@@ -549,18 +484,6 @@ MUTANTS = {
         ),
     ),
     "doctor and setup report the ways around the phone": (
-        Mutant(
-            "nothing is said of connections that are not covered where keys name people",
-            "if session.keep and session.covers_connections and policy.key_names_person(service, table):",
-            "if False:",
-            "test_that_no_connection_is_covered_where_keys_name_people_is_found",
-        ),
-        Mutant(
-            "nothing is said of a token with which people of a shared account approve for themselves",
-            "if not keys.places or not (seconds or (named and not meant)):",
-            "if True:",
-            "test_a_token_of_an_account_to_which_people_log_in_by_their_keys_is_found",
-        ),
         Mutant(
             "a line that no longer keeps anybody out is not found",
             "if refusing is None or refusing.top in replaced:",
@@ -581,28 +504,16 @@ MUTANTS = {
         ),
         Mutant(
             "a PAM service that lets in by the password alone is no way in",
-            "for login in self._logins(True, PamCode.ABORT)\n        )",
-            "for login in self._logins(False, PamCode.ABORT)\n        )",
+            "for login in self._logins(True, PamCode.ABORT)",
+            "for login in self._logins(False, PamCode.ABORT)",
             "test_a_service_lets_in_unasked_if_it_passes_although_the_phone_denies",
-        ),
-        Mutant(
-            "of many conditions each is varied alone",
-            "for pair in itertools.combinations(varied, 2):",
-            "for pair in zip(varied):",
-            "test_a_way_past_us_that_takes_two_conditions_is_found_among_many_and_what_is_left_out_is_said",
-        ),
-        Mutant(
-            "doctor overlooks timestamps of sudo where nothing is revoked",
-            "if line.value and (folder or owner):",
-            "if False:",
-            "test_that_sudo_remembers_where_nothing_is_revoked_is_found_if_any_session_is_kept",
         ),
     ),
     "Nobody approves for another person, except to become root": (
         Mutant(
             "the caller of su approves for any target",
-            " or _is_su_to_another(login, account):\n",
-            ":\n",
+            " or _is_su_to_another(login, account)",
+            "",
             "test_a_user_who_knows_the_password_of_another_user_does_not_become_them_by_a_phone_of_their_own",
         ),
         Mutant(
@@ -637,8 +548,8 @@ MUTANTS = {
         ),
         Mutant(
             "a key table that an editor has just emptied says that nobody shares an account",
-            "return not (trusted_file.is_missing(self._keys) and trusted_file.is_missing(folder_of(self._keys)))",
-            "return bool(self._look().people)",
+            "return not (trusted_file.is_missing(self._keys)",
+            "return bool(self._look().people) and not (trusted_file.is_missing(self._keys)",
             "test_a_key_table_that_an_editor_has_emptied_does_not_make_a_shared_account_one_persons",
         ),
         Mutant(
@@ -649,33 +560,9 @@ MUTANTS = {
         ),
         Mutant(
             "a person without a token is not their own second person by another name",
-            'return Nobody(f"{name} has no token in the user table, and may not be who it seems", "who you are")',
-            "return name",
+            'return Nobody(f"{name} has no token',
+            'return name or Nobody(f"{name} has no token',
             "test_who_has_a_key_under_another_name_or_was_removed_is_not_their_own_second_person",
-        ),
-        Mutant(
-            "a token that is made of any name says who a person is",
-            "if not is_known:",
-            "if False:",
-            "test_who_has_a_key_under_another_name_or_was_removed_is_not_their_own_second_person",
-        ),
-        Mutant(
-            "one phone is asked once for each of its names",
-            "and one_each[found[name].token] == name\n",
-            "\n",
-            "test_two_names_with_one_phone_are_asked_once",
-        ),
-        Mutant(
-            "a person who was let in by a second person cannot be put out by name",
-            "if who in (kept.user, kept.person, kept.approver)]",
-            "if who in (kept.user, kept.approver)]",
-            "test_a_session_is_found_by_who_has_logged_in",
-        ),
-        Mutant(
-            "a person without a token is not cut off by user remove",
-            "if self.table.find(name) is not None:\n            return self.one(name)",
-            "if True:\n            return self.one(name)",
-            "test_who_was_let_in_by_a_second_person_is_found_by_name_and_put_out",
         ),
         Mutant(
             "the record of a login to a shared account does not say who logs in",
@@ -685,15 +572,9 @@ MUTANTS = {
         ),
         Mutant(
             "a key that is taken away while its login is at the prompt lets in",
-            "if (found.approver, found.counted) == (required.approver, required.counted):",
-            "if True:",
+            "(found.approver, found.counted) == (required.approver, required.counted)",
+            "True",
             "test_a_key_that_is_taken_away_or_given_to_another_while_its_login_is_at_the_prompt_lets_nobody_in",
-        ),
-        Mutant(
-            "covers of others wear out those of the second person who has approved them",
-            "self._sessions.may_ask(self._required.counted)",
-            "self._sessions.may_ask(self._required.approver)",
-            "test_whoever_a_second_person_approves_for_does_not_wear_out_what_covers_that_person",
         ),
         Mutant(
             "a second person who approved a login is who uses sudo in it",
@@ -702,15 +583,9 @@ MUTANTS = {
             "test_the_second_person_who_approved_a_login_is_not_who_uses_sudo_in_it",
         ),
         Mutant(
-            "a person who was removed while a second person was asked gets into a shared account",
-            "asker = asking.name if isinstance(person, Nobody) else person",
-            "asker = asking.name",
-            "test_the_approval_of_a_second_person_does_not_count_once_who_logs_in_was_removed",
-        ),
-        Mutant(
             "a second name with the same phone approves",
-            "and found[name].token not in own_tokens\n",
-            "\n",
+            "and found[name].token not in own_tokens",
+            "",
             "test_who_logs_in_is_not_asked_by_another_name_with_the_same_phone",
         ),
         Mutant(
@@ -732,15 +607,9 @@ MUTANTS = {
             "test_after_two_failures_who_asks_must_wait_and_others_need_not",
         ),
         Mutant(
-            "who asks a second person keeps others from it",
-            '(f"\\0{asker}" if asker else "")',
-            '""',
-            "test_after_two_failures_who_asks_must_wait_and_others_need_not",
-        ),
-        Mutant(
             "who logs in registers a phone for their second person",
-            "if required.asker:\n        return",
-            "if False:\n        return",
+            "if required.asker:",
+            "if False:",
             "test_who_logs_in_is_shown_no_link_to_register_a_phone_for_somebody_else",
         ),
         Mutant(
@@ -768,12 +637,6 @@ MUTANTS = {
             "test_what_sshd_does_not_say_names_nobody",
         ),
         Mutant(
-            "text that the client chose in another line is a key",
-            'if words[0] != "publickey":',
-            'if "publickey" not in line:',
-            "test_only_the_first_word_of_a_line_makes_it_a_key",
-        ),
-        Mutant(
             "a person without a token passes where the key names them",
             "unlisted.ignore and not shared",
             "unlisted.ignore",
@@ -781,14 +644,14 @@ MUTANTS = {
         ),
         Mutant(
             "whoever uses the account approves sudo in everybody's login session",
-            "here = [kept for kept in every if kept.config == config and is_within(kept, audit_session, uid)]",
-            "here = [kept for kept in every if kept.config == config]",
+            " and is_within(kept, audit_session, uid)",
+            "",
             "test_no_other_login_session_names_the_person",
         ),
         Mutant(
             "of two people who approved a login session, one approves",
-            "if others:\n        found = ",
-            "if False:\n        found = ",
+            "first, *others = sorted(people)",
+            "first, *others = sorted(people)[:1]",
             "test_a_login_session_that_two_people_approved_is_denied_whatever_the_setting_says",
         ),
         Mutant(
@@ -808,12 +671,6 @@ MUTANTS = {
             "if not found and table.report.broken:",
             "if False:",
             "test_a_broken_file_names_nobody_and_who_is_in_no_other_is_denied",
-        ),
-        Mutant(
-            "an exempt root who is to approve sudo by root's password is not reported as one",
-            'kind == "sudo-asks-another" and without_phone(["root"])',
-            "False",
-            "test_a_line_about_whose_password_it_is_matters_only_if_that_user_is_to_approve",
         ),
         Mutant(
             "PAM_RUSER alone says who the caller is",
@@ -911,7 +768,7 @@ MUTANTS = {
     "Nothing in the session phases lets anyone in or fails a login": (
         Mutant(
             "the native door lets a login in by its session phase",
-            'OPEN_SESSION, flags, argc, argv, false, ""});\n    return PAM_IGNORE;',
+            'OPEN_SESSION, flags, argc, argv, false, ""});',
             'OPEN_SESSION, flags, argc, argv, false, ""});\n    return PAM_SUCCESS;',
             "test_a_phase_alone_is_ignored",
         ),
@@ -933,8 +790,8 @@ MUTANTS = {
     "Only a status that IAMPASS reports twice ends or locks a login, and nothing that was revoked comes back": (
         Mutant(
             "a status that is reported once ends a login",
-            "if ends and (entry.suspect is None or entry.suspect.away is not status.away):",
-            "if False:",
+            "entry.suspect is None or entry.suspect.away is not status.away",
+            "False",
             "test_a_status_that_is_reported_once_ends_nothing",
         ),
         Mutant(
@@ -964,12 +821,6 @@ MUTANTS = {
             "test_an_audit_session_is_sent_only_of_who_is_logged_in_there",
         ),
         Mutant(
-            "the audit session that the agent itself has counts",
-            " and number != own else None",
-            " and own else None",
-            "test_the_audit_session_of_the_agent_is_that_of_no_login",
-        ),
-        Mutant(
             "what is not known of the first factor of a further connection is the same",
             "return None if self.phase is Phase.ACCOUNT else self.ssh_auth_info",
             "return self.ssh_auth_info",
@@ -980,12 +831,6 @@ MUTANTS = {
             " or request.key_names_person:",
             ":",
             "test_anything_else_is_not_covered[ssh where the key says who of an account's people logs in]",
-        ),
-        Mutant(
-            "only approver: key says that the key names the person",
-            "return by_key or (isinstance(service.approver, SecondPerson) and keys.is_in_use)",
-            "return by_key",
-            "test_a_key_names_a_person_if_it_says_who_must_approve_or_for_whom_a_second_person_does",
         ),
         Mutant(
             "what stands in the place of an address is one",
@@ -1000,22 +845,10 @@ MUTANTS = {
             "test_without_an_active_session_at_this_moment_the_phone_is_asked",
         ),
         Mutant(
-            "a session covers while polls fail for a cause on this machine",
-            "if entry is None or entry.unaskable:",
-            "if entry is None:",
-            "test_while_polls_fail_for_a_cause_on_this_machine_nothing_is_covered_and_the_journal_says_so_once",
-        ),
-        Mutant(
             "a user who takes all ports goes on after the end on the phone",
             "Configurations(network, OwnPorts(network).network,",
             "Configurations(network, network,",
             "test_a_user_who_takes_all_ports_does_not_keep_the_phone_from_ending_their_login",
-        ),
-        Mutant(
-            "a connection of any user within the login session begins in it",
-            "if login.uid != owner.uid or _control_group(login) != owner.control_group:",
-            "if _control_group(login) != owner.control_group:",
-            "test_no_other_connection_begins_in_it",
         ),
         Mutant(
             "a connection of the user from anywhere begins in the login",
@@ -1030,12 +863,6 @@ MUTANTS = {
             "test_a_login_within_the_session_of_another_user_has_no_control_group_of_its_own",
         ),
         Mutant(
-            "the process of a login may have ended, and its id be another one's",
-            "if is_running(login):  # asked last",
-            "if True:  # asked last",
-            "test_a_login_whose_process_has_ended_counts_no_more",
-        ),
-        Mutant(
             "a socket that listens at the client's port is taken for the connection",
             "len(reply) < _ATTRIBUTES or reply[_STATE] != _ESTABLISHED:",
             "len(reply) < _ATTRIBUTES:",
@@ -1043,8 +870,8 @@ MUTANTS = {
         ),
         Mutant(
             "connections begin in a session that covers nothing any more",
-            "kept.state is not State.OPEN or kept.revoked or kept.away or kept.approved == 0.0:",
-            "kept.state is not State.OPEN:",
+            " or kept.revoked or kept.away or kept.approved == 0.0",
+            "",
             "test_nothing_begins_in_a_session_that_is_not_open_covers_nothing_or_was_approved_by_a_second_person",
         ),
         Mutant(
@@ -1054,29 +881,17 @@ MUTANTS = {
             "test_nothing_begins_in_a_session_that_is_not_open_covers_nothing_or_was_approved_by_a_second_person",
         ),
         Mutant(
-            "a connection within one machine is taken for one between two",
-            "is_everywhere = address.is_loopback or ",
-            "is_everywhere = ",
-            "test_a_connection_between_two_hosts_has_addresses_of_its_own",
-        ),
-        Mutant(
             "a host looks for a connection between addresses that each machine has",
             "if between_hosts(connection) is None:",
             "if False:",
             "test_what_begins_at_an_address_that_each_machine_has_does_not_begin_in_it",
         ),
-        Mutant(
-            "a login that a second person has approved covers that person's own on another host",
-            "if kept.person != kept.approver:",
-            "if False:",
-            "test_nothing_begins_in_a_session_that_is_not_open_covers_nothing_or_was_approved_by_a_second_person",
-        ),
     ),
     "A login on another host covers only the very connection, and what can be ended with it": (
         Mutant(
             "what is covered by a login on another host is an approval",
-            "return Decision(Outcome.COVERED, Result.IGNORED, reason, message, elapsed, session, host)",
-            "return Decision(Outcome.APPROVED, Result.SUCCESS, reason, message, elapsed, session, host)",
+            "Result.IGNORED, reason, message, elapsed, session, host",
+            "Result.SUCCESS, reason, message, elapsed, session, host",
             "test_a_login_that_one_on_another_host_covers_is_ignored_recorded_and_kept",
         ),
         Mutant(
@@ -1086,51 +901,15 @@ MUTANTS = {
             "test_active_alone_lets_nobody_in",
         ),
         Mutant(
-            "a gateway covers by another host what no connection was named for",
-            "session.covered_by is not None and connection:",
-            "session.covered_by is not None:",
-            "test_a_login_for_which_no_connection_was_named_is_not_covered",
-        ),
-        Mutant(
-            "another host has no name",
-            "if not host or age < 0:",
-            "if age < 0:",
-            "test_active_alone_lets_nobody_in",
-        ),
-        Mutant(
-            "that a login was covered is told again of another one",
-            'if not _names(members, "covered", request_id, nonce):',
-            "if False:",
-            "test_active_alone_lets_nobody_in",
-        ),
-        Mutant(
             "with each login on a further host, the time for which an approval covers sudo begins anew",
             "life.approved(kept, now - age or now, since, opener)",
             "life.approved(kept, now, since, opener)",
             "test_it_covers_sudo_only_for_as_long_as_the_approval_on_the_phone",
         ),
         Mutant(
-            "a gateway says of another host what is not active yet",
-            "if session.active and session.covered_by is not None",
-            "if session.covered_by is not None",
-            "test_covered_without_active_is_an_ordinary_request",
-        ),
-        Mutant(
             "a login that is not kept is covered by one on another host",
             "bool(required.settings.gateways) and self._keeping.wanted",
             "bool(required.settings.gateways)",
-            "test_what_could_not_be_ended_or_asks_a_second_person_is_not_covered",
-        ),
-        Mutant(
-            "a login whose session cannot be kept is covered by one on another host",
-            "if not kept:\n            self._may_be_covered",
-            "if False:\n            self._may_be_covered",
-            "test_a_login_whose_session_cannot_be_kept_is_not_covered_and_asks_the_phone",
-        ),
-        Mutant(
-            "a login that a second person must approve is covered by that person's on another host",
-            "login.real_uid != 0 or self._required.asker:",
-            "login.real_uid != 0:",
             "test_what_could_not_be_ended_or_asks_a_second_person_is_not_covered",
         ),
         Mutant(
@@ -1141,28 +920,22 @@ MUTANTS = {
         ),
         Mutant(
             "the PAM environment alone names the connection from another host",
-            "return named if is_served_by(named, self._sockets) else",
-            "return named if named else",
+            "if is_served_by(named, self._sockets)",
+            "if named",
             "test_the_connection_of_another_login_is_not_named",
         ),
         Mutant(
-            "any connection from another host is that of the login",
-            'struct.unpack_from("=I", reply, _INODE)[0] in sockets',
-            "bool(sockets)",
-            "test_no_connection_is_served_by_the_sockets_of_a_process_that_serves_another_one",
-        ),
-        Mutant(
             "what a login on another host covers covers what comes from there later",
-            "if kept.state not in (State.APPROVED, State.OPEN) or kept.covered_by:",
-            "if kept.state not in (State.APPROVED, State.OPEN):",
+            " or kept.covered_by:",
+            ":",
             "test_it_covers_no_further_connection",
         ),
     ),
     "Who is asked is the gateway's to say": (
         Mutant(
             "the row of a person counts as the database has it",
-            "values = gateway.keys.verified(TABLE, row, **asked)\n    plain:",
-            "values = dict(row)\n    plain:",
+            "values = gateway.keys.verified(TABLE, row, **asked)\n    plain",
+            "values = dict(row)\n    plain",
             "test_who_can_write_to_the_database_only_lets_nobody_in",
         ),
         Mutant(
@@ -1172,18 +945,6 @@ MUTANTS = {
             "test_a_removal_that_iampass_did_not_hear_of_goes_on_and_meanwhile_nobody_gets_in",
         ),
         Mutant(
-            "a login that a lost phone approves meanwhile goes on",
-            "            wait_for_starts(gateway, user)\n",
-            "",
-            "test_a_login_that_the_lost_phone_approves_meanwhile_ends_too",
-        ),
-        Mutant(
-            "enrolling a person again gives them other groups",
-            'if "groups" in differences:',
-            "if False:",
-            "test_other_groups_in_the_file_need_to_be_confirmed",
-        ),
-        Mutant(
             "a directory is believed whatever its certificate",
             "(ldap.OPT_X_TLS_REQUIRE_CERT, ldap.OPT_X_TLS_DEMAND)",
             "(ldap.OPT_X_TLS_REQUIRE_CERT, ldap.OPT_X_TLS_NEVER)",
@@ -1191,15 +952,9 @@ MUTANTS = {
         ),
         Mutant(
             "people whom another server of the directory has are taken for gone",
-            "            if dn is None:\n                raise DirectoryError(",
-            "            if dn is None:\n                continue\n                raise DirectoryError(",
+            "if dn is None:",
+            "if dn is None:\n                continue\n            if False:",
             "test_a_referral",
-        ),
-        Mutant(
-            "an empty answer of the directory removes everybody",
-            "    if not found:\n        raise DirectoryError(",
-            "    if False:\n        raise DirectoryError(",
-            "test_an_empty_answer",
         ),
         Mutant(
             "half of the people lose access because the directory says so",
@@ -1257,18 +1012,6 @@ MUTANTS = {
             "if self._look is None or is_old or not self._look.done():",
             "test_many_who_ask_use_one_connection",
         ),
-        Mutant(
-            "a gateway with a restored database is ready",
-            "if gateway.restored:\n        problems.append(",
-            "if gateway.restored and row is None:\n        problems.append(",
-            "test_it_is_ready_while_it_can_answer_hosts",
-        ),
-        Mutant(
-            "it is not seen that commits hang",
-            'if there < wanted or row["hang"]:',
-            "if not wanted:",
-            "test_it_says_whether_a_commit_would_hang",
-        ),
     ),
     "A gateway has a phone ring at most once, for those it may, and approves nothing that IAMPASS does not": (
         Mutant(
@@ -1279,15 +1022,9 @@ MUTANTS = {
         ),
         Mutant(
             "the id of a request stands for any parameters",
-            "return session if session.parameters == asked.digest else Reason.REQUEST_ID_REUSED",
-            "return session",
+            "session.parameters == asked.digest",
+            "True",
             "test_the_id_of_a_request_is_bound_to_all_that_was_asked_for",
-        ),
-        Mutant(
-            "a start whose gateway has died has not been made",
-            "if found.status is None:\n        return _not_started(Reason.TRY_AGAIN.name",
-            "if found.status is None:\n        return _not_started(Reason.IAMPASS_AWAY.name",
-            "test_a_phone_rings_at_most_once_whenever_the_gateway_is_killed",
         ),
         Mutant(
             "a start that IAMPASS may still begin holds no turn",
@@ -1296,15 +1033,9 @@ MUTANTS = {
             "test_a_start_that_iampass_has_not_answered_holds_the_turn_as_long_as_its_login_would_wait",
         ),
         Mutant(
-            "a start that may have begun does not count as a request",
-            "await _over(gateway, connection, session, RequestResult.FAILED, held)",
-            "await _over(gateway, connection, session, RequestResult.NOT_SENT, held)",
-            "test_a_start_that_iampass_has_answered_with_an_error_holds_no_turn",
-        ),
-        Mutant(
             "a phone that may be ringing is asked again",
-            "after = turns.holding(after, login, session.deadline.timestamp() + turns.END_SECONDS)",
-            "after = turns.holding(after, login, before.now)",
+            "session.deadline.timestamp() + turns.END_SECONDS",
+            "before.now",
             "test_a_phone_rings_at_most_once_whenever_the_gateway_is_killed",
         ),
         Mutant(
@@ -1314,70 +1045,22 @@ MUTANTS = {
             "test_a_nonce_is_good_once_over_all_gateways",
         ),
         Mutant(
-            "who waits for a lock sees what was there before, if the database says so",
-            'b"BEGIN ISOLATION LEVEL READ COMMITTED"',
-            'b"BEGIN"',
-            "test_statements_see_what_others_have_committed_whatever_the_database_says",
-        ),
-        Mutant(
-            "a host asks a gateway again that may have removed it",
-            'if begins and not getattr(error, "may_have_started", False):',
-            'if not getattr(error, "may_have_started", False):',
-            "test_a_leave_whose_answer_was_lost_is_repeated",
-        ),
-        Mutant(
-            "a machine joins although its settings name another file, and sends the secret of that one",
-            "if read.settings is not None and read.settings.joined_file != JOINED:",
-            "if read is None:",
-            "test_a_machine_whose_settings_name_another_file_does_not_join",
-        ),
-        Mutant(
             "a start uses up no nonce",
-            "        spend(connection)\n        person, found = await _admitted(",
-            "        person, found = await _admitted(",
+            "spend(connection)\n        person",
+            "person",
             "test_a_nonce_is_good_once_over_all_gateways",
         ),
         Mutant(
-            "a start that is refused for the share of its host uses up no nonce",
-            "asked, Reason.HOST_THROTTLED, spend)",
-            "asked, Reason.HOST_THROTTLED)",
-            "test_one_host_leaves_others_half_of_the_calls",
-        ),
-        Mutant(
             "a join uses up no nonce",
-            "    await use_up_nonce(connection, id, credentials)\n    assert found is not None",
-            "    assert found is not None",
+            "await use_up_nonce(connection, id, credentials)",
+            "pass",
             "test_a_join_is_good_once_although_its_host_was_removed",
         ),
         Mutant(
-            "a call about the host itself uses up no nonce",
-            "        await use_up_nonce(connection, host.id, credentials)\n    return host",
-            "        pass\n    return host",
-            "test_a_call_is_good_once",
-        ),
-        Mutant(
-            "a question about kept sessions uses up no nonce",
-            "            spend(connection)\n            host_rows, changed",
-            "            host_rows, changed",
-            "test_the_body_is_what_was_signed_and_is_good_once",
-        ),
-        Mutant(
-            "an end uses up no nonce",
-            "            spend(connection)\n            found = await sessions.find_with_host(",
-            "            found = await sessions.find_with_host(",
-            "test_a_nonce_of_an_end_is_good_once",
-        ),
-        Mutant(
             "nothing was sent, whatever IAMPASS did",
-            'columns["nothing_sent"] = isinstance(failure, Unavailable) and failure.outage',
-            'columns["nothing_sent"] = True',
+            "isinstance(failure, Unavailable) and failure.outage",
+            "True",
             "test_it_is_not_made_where_iampass_accepts_and_hangs_up",
-        ),
-        Mutant(
-            "nothing was sent where a request may have left",
-            "        if not failure.may_have_started:\n            columns",
-            "        if failure:\n            columns",
-            "test_what_the_client_does_not_call_an_outage_is_none",
         ),
         Mutant(
             "a database that has no connection left is away",
@@ -1404,34 +1087,23 @@ MUTANTS = {
             "test_a_session_that_is_open_is_asked_for_now",
         ),
         Mutant(
-            "a request is on the phone for ever, as the database had it once",
-            "if time.monotonic() - gateway.looked_at >= _LOOKED_SECONDS:",
-            "if gateway.looked_at < 0:",
-            "test_it_is_not_made_of_a_poll",
-        ),
-        Mutant(
             "a session that its gateway does not know is over",
-            "change.status is None:\n                self._poll({id: entry})",
-            "change.status is None:\n                self._heard.told(entry, Status.closed)",
+            "self._poll({id: entry})",
+            "self._heard.told(entry, Status.closed)",
             "test_what_the_gateway_does_not_know_any_more_ends_nothing",
         ),
         Mutant(
             "a host is told of the sessions of another one",
-            _NEWS,
-            _NEWS.replace(' AND session.host = %s"', " AND %s <> ''\"").replace(", host=host.id)", ")"),
+            " AND session.host = %s",
+            " AND %s <> ''",
             "test_the_sessions_of_another_host_are_not_known",
+            also=((", id=id, host=host.id)", ", id=id)"),),
         ),
         Mutant(
             "a gateway writes what it saw before another one took over",
-            "if epoch is not None and not gateway.leases.is_held(session.id, epoch, lease):",
-            "if epoch is not None and not gateway.leases.is_held(session.id, epoch, lease) and not epoch:",
+            "not gateway.leases.is_held(session.id, epoch, lease)",
+            "False",
             "test_what_is_said_under_a_lease_that_another_gateway_has_now_is_not_written",
-        ),
-        Mutant(
-            "logins do not wait as long for a migration as it waits for a lock",
-            "SET LOCAL lock_timeout = '2s'",
-            "SET LOCAL lock_timeout = '30s'",
-            "test_gateways_are_upgraded_one_by_one_while_logins_wait_and_each_phone_rings_once",
         ),
         Mutant(
             "nobody polls the sessions of a gateway that has died",
@@ -1441,20 +1113,14 @@ MUTANTS = {
         ),
         Mutant(
             "what IAMPASS says once ends a session",
-            "if status is Status.active or (suspect is not None and suspect.away is status.away):",
-            "if status is not suspect:",
+            "suspect is not None and suspect.away is status.away",
+            "status is not suspect",
             "test_what_iampass_says_once_ends_nothing",
         ),
         Mutant(
-            "a host that is suspended waits on",
-            " OR host.status IS DISTINCT FROM 'active'",
-            "",
-            "test_a_host_that_is_suspended_waits_no_longer",
-        ),
-        Mutant(
             "an old copy of the database answers polls",
-            "        if gateway.restored:\n            return _RESTORED\n",
-            "",
+            "if gateway.restored:\n            return _RESTORED",
+            "if False:\n            return _RESTORED",
             "test_an_old_copy_of_the_database_says_nothing_of_a_session_or_a_host",
         ),
         Mutant(
@@ -1464,66 +1130,16 @@ MUTANTS = {
             "test_a_database_that_was_exchanged_for_an_old_copy_is_noticed_by_the_next_call",
         ),
         Mutant(
-            "an old copy of the database answers polls until the gateway looks at it",
-            'if row["fleet"]["older"]:',
-            'if row["fleet"]["older"] is None:',
-            "test_a_database_that_was_exchanged_for_an_old_copy_is_noticed_by_the_next_call",
-        ),
-        Mutant(
-            "a request that has begun while its host was suspended can be approved",
-            "if session.id in gateway.withdrawn:",
-            "if not gateway:",
-            "test_a_request_that_has_begun_while_its_host_was_suspended_is_ended",
-        ),
-        Mutant(
-            "a start locks its host before the turns of the person, another one the other way round",
-            "    turns.lock(connection, name)\n    return await one(",
-            '    connection.later("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host,))\n'
-            "    turns.lock(connection, name)\n    return await one(",
-            "test_the_turns_of_a_person_are_locked_before_a_host_is",
-        ),
-        Mutant(
-            "what was taken over from a gateway that died is polled as late as ever",
-            "within = min(self._check, _SOON_SECONDS) if taken_over else self._check",
-            "within = self._check",
-            "test_the_sessions_of_a_gateway_that_is_killed_are_taken_over",
-        ),
-        Mutant(
-            "a held poll is answered from an old copy of the database",
-            "return _RESTORED if gateway.restored else reply",
-            "return reply",
-            "test_a_poll_that_is_held_when_the_database_is_found_to_be_an_old_copy_is_not_answered_from_it",
-        ),
-        Mutant(
-            "one session fills a gateway with polls that it holds",
-            "if len(of_one) > _MOST_OF_ONE:",
-            "if not of_one:",
-            "test_a_session_cannot_hold_more_and_more",
-        ),
-        Mutant(
             "a request goes on ringing while a gateway holds the poll of a client that has hung up",
             "until_readable=self.pause,",
             "until_readable=None,",
             "test_a_client_that_hangs_up_while_its_poll_is_held_ends_the_request",
         ),
         Mutant(
-            "requests of a suspended host are answered as long as they are on a phone",
-            'if row["may_ask"]:',
-            "if row:",
-            "test_a_host_that_is_suspended_or_removed_has_no_sessions",
-        ),
-        Mutant(
             "a status that no gateway has written answers a poll",
-            'is_identifying = row["status"] == Status.identifying.name\n'
-            '                waiting[row["id"]] = Status.identifying if is_identifying else Status.pending',
-            'waiting[row["id"]] = Status[row["status"]]',
+            "Status.identifying if is_identifying else Status.pending",
+            'Status[row["status"]]',
             "test_a_status_that_is_not_verified_approves_nobody",
-        ),
-        Mutant(
-            "one row in the database stops a gateway",
-            "except TypeError:  # a number",
-            "except KeyError:  # a number",
-            "test_a_row_counts_only_as_it_was_written",
         ),
         Mutant(
             "a row of a session that no gateway has written counts",
@@ -1538,15 +1154,9 @@ MUTANTS = {
             "test_the_database_shows_no_other_row_than_it_was_asked_for",
         ),
         Mutant(
-            "what a transaction was to begin with stays on its connection, and a nonce is not written",
-            "        self.after_commit.clear()\n        self._before = []",
-            "        self.after_commit.clear()",
-            "test_what_is_executed_later_is_part_of_its_transaction_only",
-        ),
-        Mutant(
             "a statement that is lost has not happened",
-            "            with _known(connection):\n                yield connection",
-            "            yield connection",
+            "with _known(connection):\n                yield",
+            "with suppress():\n                yield",
             "test_a_statement_whose_connection_is_lost_may_have_happened",
         ),
         Mutant(
@@ -1556,70 +1166,16 @@ MUTANTS = {
             "test_a_database_is_used_again_soon_after_it_is_back",
         ),
         Mutant(
-            "an address for which no time was left has not answered",
-            "(socket.socket(family, kind, protocol), address, seconds)",
-            "(socket.socket(family, kind, protocol), address, until.remaining())",
-            "test_an_address_has_its_time_even_if_the_event_loop_was_held_up_before_it",
-        ),
-        Mutant(
-            "a client that reads no answers fills the memory of a server",
-            " or len(self._messages) > self._bounds.waiting:",
-            ":",
-            "test_a_client_that_reads_no_answers_is_cut_off",
-        ),
-        Mutant(
-            "a redemption that the database loses at once is not missed",
-            "            await restored.look(gateway)\n",
-            "            pass\n",
-            "test_a_database_that_has_lost_a_redemption_at_once_is_found_to_be_older",
-        ),
-        Mutant(
             "a code of an old copy of the database is good if that is found out meanwhile",
-            "return Reason.RESTORED if gateway.restored else found",
-            "return found",
+            "Reason.RESTORED if gateway.restored else found",
+            "found",
             "test_a_code_that_was_redeemed_in_a_database_that_is_found_to_be_older_then_is_refused",
         ),
         Mutant(
-            "a thousand requests that wait for their turn connect to the database",
-            "except TimeoutError:  # nobody has tried to connect",
-            "except KeyError:  # nobody has tried to connect",
-            "test_a_host_that_waits_for_its_own_connections_does_not_find_the_database_unreachable",
-        ),
-        Mutant(
             "headers without end fill the memory of a server",
-            "if self._incomplete > _HEAD + self._bounds.body or ",
-            "if ",
+            "self._incomplete > _HEAD + self._bounds.body",
+            "False",
             "test_nobody_sends_headers_without_end",
-        ),
-        Mutant(
-            "many short headers fill the memory of a server",
-            "if self._lines > self._bounds.lines:",
-            "if self._lines > 10**9:",
-            "test_nobody_sends_many_short_headers",
-        ),
-        Mutant(
-            "a server waits for the rest of a body when the connection is lost",
-            "if self._work is not None and self._current_request is None:",
-            "if not self:",
-            "test_a_connection_that_has_ended_is_not_kept_in_memory",
-        ),
-        Mutant(
-            "connections that were broken off stay in memory until Python looks for them",
-            "if len(self._in_memory) > self._accepted + _UNFREED and not self._stopped.is_set():",
-            "if not self:",
-            "test_a_connection_that_has_ended_is_not_kept_in_memory",
-        ),
-        Mutant(
-            "requests of clients that have hung up do not count",
-            "            await asyncio.wait([work])",
-            "            pass",
-            "test_a_connection_counts_until_nothing_is_done_for_it_any_more",
-        ),
-        Mutant(
-            "what is no HTTP fills the journal with tracebacks",
-            'if not isinstance(kw.get("exc_info"), (HttpProcessingError, ConnectionError)):',
-            "if kw:",
-            "test_what_is_no_http_leaves_no_traceback",
         ),
         Mutant(
             "a client without a credential takes all descriptors of a server",
@@ -1641,28 +1197,16 @@ MUTANTS = {
             "test_one_address_leaves_connections_for_others_also_without_a_handshake",
         ),
         Mutant(
-            "a host has as many shares of the connections as addresses",
-            "found.exploded[:19]",
-            "found.exploded",
-            "test_a_host_has_one_share_whatever_address_of_its_own_it_takes",
-        ),
-        Mutant(
             "a compressed body fills the memory of a server",
-            "auto_decompress=False,\n            keepalive_timeout",
-            "auto_decompress=True,\n            keepalive_timeout",
+            "auto_decompress=False,\n            keepalive",
+            "auto_decompress=True,\n            keepalive",
             "test_a_body_is_no_larger_than_what_was_sent",
         ),
         Mutant(
             "a connection is held without asking anything",
-            "        if not self._request_count:\n            self.abort()",
-            "        if not self:\n            self.abort()",
+            "if not self._request_count:",
+            "if False:",
             "test_nobody_holds_a_connection_without_asking_anything",
-        ),
-        Mutant(
-            "a lookup that ends later than a gateway's event loop waits is an outage",
-            "return await asyncio.shield(self._lookup)",
-            "return await asyncio.wait_for(asyncio.shield(self._lookup), self._seconds)",
-            "test_a_lookup_that_is_answered_late_is_waited_for",
         ),
         Mutant(
             "one host has all connections of a gateway to its database",
@@ -1671,57 +1215,27 @@ MUTANTS = {
             "test_a_host_leaves_connections_to_others_and_all_hosts_some_to_the_gateway",
         ),
         Mutant(
-            "of more requests than there are connections for, those that have begun give up, too",
-            "Deadline.after(_WAIT_SECONDS if known else CONNECT_SECONDS)",
-            "Deadline.after(CONNECT_SECONDS)",
-            "test_requests_whose_signature_is_not_checked_give_up_first",
-        ),
-        Mutant(
-            "requests leave a gateway no connection to watch phones with",
-            "self._for_requests = asyncio.Semaphore(max(1, connections - _OWN_CONNECTIONS))",
-            "self._for_requests = asyncio.Semaphore(connections)",
-            "test_a_host_leaves_connections_to_others_and_all_hosts_some_to_the_gateway",
-        ),
-        Mutant(
-            "what is done for a request without a signature counts for nobody",
-            'work_for(owner_of(request.remote) if request.remote else "", known=known)',
-            "pass",
-            "test_what_is_done_for_a_host_is_of_its_share",
-        ),
-        Mutant(
             "a client without a credential fills a gateway's journal",
             "if self._lines <= _LINES_A_SECOND:",
             "if self._lines:",
             "test_a_client_without_a_credential_does_not_fill_the_journal",
         ),
         Mutant(
-            "a restored database is a new one again once enough was written to it",
-            "(seen.old_copy or self.records < seen.records)",
-            "self.records < seen.records",
-            "test_what_is_behind",
-        ),
-        Mutant(
             "a person of a host's table is asked on the phone of another person",
-            "                if owner != name:\n",
-            "                if not owner:\n",
-            "test_a_token_that_is_not_that_of_one_person_alone_is_not_taken_over",
-        ),
-        Mutant(
-            "a token that IAMPASS does not know is taken over, and is anybody's who registers it later",
-            "if phones[name] is PhoneState.UNKNOWN:",
-            "if not phones[name]:",
+            "if owner != name:",
+            "if False:",
             "test_a_token_that_is_not_that_of_one_person_alone_is_not_taken_over",
         ),
         Mutant(
             "the sessions of a suspended host go on",
-            "if host.status is not HostStatus.ACTIVE:\n        raise RefusedRequest(403",
-            "if not host:\n        raise RefusedRequest(403",
+            "if host.status is not HostStatus.ACTIVE:\n        raise",
+            "if False:\n        raise",
             "test_a_host_that_is_suspended_or_removed_has_no_sessions",
         ),
         Mutant(
             "a suspended host asks",
             "if host.status is not HostStatus.ACTIVE:\n        return Reason",
-            "if not host:\n        return Reason",
+            "if False:\n        return Reason",
             "test_a_host_that_is_suspended_or_waits_asks_nobody",
         ),
         Mutant(
@@ -1732,8 +1246,8 @@ MUTANTS = {
         ),
         Mutant(
             "a host asks people of other groups",
-            "if policy is None or (policy.people and not policy.people & set(person.groups)):",
-            "if policy is None:",
+            " or (policy.people and not policy.people & set(person.groups))",
+            "",
             "test_only_people_of_its_groups_are_asked_for_a_host",
         ),
         Mutant(
@@ -1749,14 +1263,8 @@ MUTANTS = {
             "test_a_host_has_one_request_on_a_phone_at_a_time",
         ),
         Mutant(
-            "a login that waits is forgotten if its time passes while something else of the person is written",
-            "pending=(*turns.overdue, *state.pending)",
-            "pending=state.pending",
-            "test_a_login_whose_time_is_over_is_ended_whatever_else_the_person_does",
-        ),
-        Mutant(
             "of two gateways, one goes on with what the other one has found to be an old copy",
-            "    OR (SELECT old_copy FROM fleet) IS TRUE\n",
+            "OR (SELECT old_copy FROM fleet) IS TRUE",
             "",
             "test_what_one_finds_to_be_an_old_copy_is_one_for_all_until_it_is_confirmed",
         ),
@@ -1767,27 +1275,9 @@ MUTANTS = {
             "test_hosts_that_nobody_uses_do_not_keep_a_person_out",
         ),
         Mutant(
-            "a gateway that has left its sessions never finds out that IAMPASS answers it again",
-            "if gateway.leases.leaves_all:\n                await _try",
-            "if False:\n                await _try",
-            "test_a_gateway_that_does_not_reach_iampass_leaves_its_sessions_to_one_that_may",
-        ),
-        Mutant(
-            "a gateway leaves its sessions although IAMPASS answers",
-            "                if _is_answer(error):",
-            "                if isinstance(error, Refused):",
-            "test_what_answers_is_not_away_whatever_it_says",
-        ),
-        Mutant(
-            "a gateway that polls none asks about the same session each time",
-            "secrets.choice(some)",
-            "some[0]",
-            "test_a_gateway_that_polls_none_asks_about_some_session_that_a_gateway_has_written",
-        ),
-        Mutant(
             "a gateway that does not reach IAMPASS goes on as the only one that polls its sessions",
-            "self.leaves_all = is_cut_off and ",
-            "self.leaves_all = False and ",
+            "self.leaves_all = is_cut_off",
+            "self.leaves_all = False",
             "test_a_gateway_that_does_not_reach_iampass_leaves_its_sessions_to_one_that_may",
         ),
         Mutant(
@@ -1795,12 +1285,6 @@ MUTANTS = {
             "return lost >= session.began_at.timestamp()",
             "return False",
             "test_what_a_lost_phone_approves_lets_nobody_in",
-        ),
-        Mutant(
-            "logins at the same moment have more messages sent than one host may",
-            "        connection.take(Lock.MESSAGES, host)\n",
-            "",
-            "test_logins_at_the_same_moment_do_not_have_more_messages_sent",
         ),
         Mutant(
             "one host has messages sent to everybody in the directory",
@@ -1823,14 +1307,8 @@ MUTANTS = {
         Mutant(
             "one host may have all calls of IAMPASS under way",
             "if key not in gateway.starts and own >= max(",
-            "if key not in gateway.starts and own > 99 * max(",
+            "if False and own >= max(",
             "test_one_host_leaves_others_half_of_the_calls",
-        ),
-        Mutant(
-            "a host goes on whose requests everybody cancels",
-            'if counted["cancelled"] < max(_BRAKE_PEOPLE, counted["approved"] + 1):',
-            "if _BRAKE_PEOPLE:",
-            "test_three_people_who_cancel_slow_a_host_down",
         ),
         Mutant(
             "one accomplice releases the brake",
@@ -1839,22 +1317,10 @@ MUTANTS = {
             "test_an_accomplice_who_approves_again_and_again_does_not_release_the_brake",
         ),
         Mutant(
-            "a host that ends its requests at once is not noticed",
-            'many_people = counted["withdrawn"] >= max(_WITHDRAWN_PEOPLE, counted["approved"] + 1)',
-            "many_people = False",
-            "test_a_host_that_ends_its_requests_before_people_answer_is_reported",
-        ),
-        Mutant(
             "a host learns which names there are",
-            "if recorded or reason not in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST):",
-            "if recorded or reason:",
+            "reason not in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST)",
+            "True",
             "test_refused_starts_do_not_fill_the_records_and_then_say_nothing_of_names",
-        ),
-        Mutant(
-            "starts for which no phone rings are without limit",
-            'if read["counted"]["not_started"] >= _NOT_STARTED_A_MINUTE:',
-            "if False:",
-            "test_starts_for_which_no_phone_rings_are_few_too",
         ),
         Mutant(
             "a start that was given up becomes a session",
@@ -1863,72 +1329,30 @@ MUTANTS = {
             "test_a_start_that_was_given_up_while_iampass_was_called_stays_so_and_rings_no_longer",
         ),
         Mutant(
-            "the turn of a person passes on while IAMPASS is called",
-            "return max(deadline, may_ring) + timedelta(seconds=_START_SECONDS)",
-            "return max(deadline, may_ring)",
-            "test_a_start_that_was_given_up_while_iampass_was_called_stays_so_and_rings_no_longer",
-        ),
-        Mutant(
             "a person who was removed meanwhile gets a session",
-            "if host is None or person is None or not person.active:\n            columns",
-            "if host is None:\n            columns",
+            " or person is None or not person.active:",
+            ":",
             "test_a_person_who_is_removed_while_iampass_is_called_gets_no_session",
         ),
         Mutant(
-            "a phone rings for a login that has given up while the database held it up",
-            "if time.monotonic() < waits_until:",
-            "if True:",
-            "test_no_phone_rings_for_a_login_that_has_given_up_while_a_commit_waited_for_a_standby",
-        ),
-        Mutant(
             "a primary that was replaced is connected to again",
-            "if connection.history[0] == self.history[0] and connection.history < self.history:",
-            "if False:",
+            "connection.history < self.history",
+            "False",
             "test_a_server_that_was_the_primary_before_another_one_is_not_used",
-        ),
-        Mutant(
-            "a connection to a primary that was replaced is used on",
-            "if connection.history != self._primary.history:",
-            "if False:",
-            "test_a_server_that_was_the_primary_before_another_one_is_not_used",
-        ),
-        Mutant(
-            "a gateway that was idle goes on with the old primary, which was started again",
-            "if connection.started == self._started:",
-            "if True:",
-            "test_of_a_server_that_was_started_anew_it_is_asked_whether_another_was_promoted",
-        ),
-        Mutant(
-            "a gateway that starts asks one server after the other",
-            "if not self.history[0]:",
-            "if False:",
-            "test_a_server_that_does_not_answer_does_not_hold_up_a_process_that_starts",
-        ),
-        Mutant(
-            "after the promotion of a standby whose clock is behind nobody polls",
-            "greatest(extract(epoch FROM clock_timestamp() - began_at), 0)",
-            "extract(epoch FROM clock_timestamp() - began_at)",
-            "test_a_request_is_polled_although_it_began_later_than_the_database_says_it_is_now",
         ),
     ),
     "Over hosts, a login is covered by an approved one in which it begins, and ends with it": (
         Mutant(
             "a login is covered whatever the host says where it begins",
-            "found = next((questions[id] for id, begins in answers.items() if begins), None)",
-            "found = next((questions[id] for id in answers), None)",
+            "for id, begins in answers.items() if begins)",
+            "for id in answers)",
             "test_a_host_that_says_no_has_the_phone_asked",
         ),
         Mutant(
             "IAMPASS is not asked about the session that covers a login",
-            "if found is not None and (await asking.ask(gateway, found)).status is not Status.active:",
-            "if False:",
+            "(await asking.ask(gateway, found)).status is not Status.active",
+            "False",
             "test_iampass_is_asked_at_that_moment",
-        ),
-        Mutant(
-            "a login waits for as long as IAMPASS likes",
-            "asyncio.wait_for(_parent(gateway, host, asked), ANSWER_SECONDS)",
-            "asyncio.wait_for(_parent(gateway, host, asked), 60)",
-            "test_iampass_has_no_longer_to_answer_than_hosts",
         ),
         Mutant(
             "a question can be answered at any time",
@@ -1938,8 +1362,8 @@ MUTANTS = {
         ),
         Mutant(
             "another machine answers for a host",
-            "counts = await hosts.is_its_machine(gateway, connection, host, starts.machine_of(query))",
-            "counts = True",
+            "counts = await hosts.is_its_machine(",
+            "counts = True or await hosts.is_its_machine(",
             "test_an_answer_from_another_machine_does_not_count",
         ),
         Mutant(
@@ -1950,8 +1374,8 @@ MUTANTS = {
         ),
         Mutant(
             "a second person is taken for the one who logs in",
-            ' and "asker" not in asked.details:\n        policy',
-            ":\n        policy",
+            'not by_phone and asked.request_id is not None and "asker" not in asked.details',
+            "not by_phone and asked.request_id is not None",
             "test_nobody_is_asked_who_may_not_cover_it[second-person]",
         ),
         Mutant(
@@ -1962,7 +1386,7 @@ MUTANTS = {
         ),
         Mutant(
             "a session covers a login after it has ended",
-            "        and session.state is State.OPEN\n        and session.status is Status.active\n",
+            "and session.state is State.OPEN\n        and session.status is Status.active",
             "",
             "test_what_ends_or_changes_before_the_session_is_written_leaves_none[session]",
         ),
@@ -1973,69 +1397,22 @@ MUTANTS = {
             "test_a_covered_login_covers_no_further_one",
         ),
         Mutant(
-            "a covered login covers further ones without end",
-            "for _ in range(_MOST_HOPS):",
-            "for _ in range(99):",
-            "test_it_does_if_its_group_says_so_and_all_end_with_the_first",
-        ),
-        Mutant(
             "a connection is more than one login",
-            "if used is not None:\n            return None",
-            "if False:\n            return None",
-            "test_a_connection_is_one_login",
-        ),
-        Mutant(
-            "once a covered login is over, another host says that the connection leads to itself",
-            "WHERE parent = %s AND details->>'ssh_connection' = %s",
-            "WHERE parent = %s AND state = 'open' AND details->>'ssh_connection' = %s",
+            "if used is not None:",
+            "if False:",
             "test_a_connection_is_one_login",
         ),
         Mutant(
             "who deletes the row of a login ends what it covers",
-            """    if found is None:
-        raise Tampered("session: a row that others name as their parent has gone")
-""",
-            """    if found is None:
-        return Status.closed
-""",
+            'raise Tampered("session: a row that others name as their parent has gone")',
+            "return Status.closed",
             "test_who_writes_to_the_database_ends_no_covered_login",
-        ),
-        Mutant(
-            "who deletes the row of a host ends what its logins cover",
-            """        raise Tampered("host: a row has gone whose logins cover others")
-""",
-            "        return Status.closed\n",
-            "test_who_writes_to_the_database_ends_no_covered_login",
-        ),
-        Mutant(
-            "the logins of a host that is removed go on covering others",
-            "if before.state is not State.OPEN or before.in_progress:",
-            "if before.parent is None:",
-            "test_no_session_outlives_the_one_that_covers_it[host-removed]",
-        ),
-        Mutant(
-            "sessions that may not cover a login keep those from covering it that may",
-            "QUESTIONS_A_MINUTE, _MOST_LOOKED_AT),",
-            "QUESTIONS_A_MINUTE, _MOST_CANDIDATES),",
-            "test_sessions_that_may_not_cover_it_keep_none_from_being_asked_about",
         ),
         Mutant(
             "presence starts from hosts that have joined before they had to be admitted",
-            "        and there.admitted  # it",
-            "        # it",
+            "and there.admitted",
+            "",
             "test_a_host_that_nobody_has_admitted_covers_nothing",
-        ),
-        Mutant(
-            "a host asks as many questions as it likes",
-            "asked_at > now() - interval '1 minute') < %s\"",
-            "asked_at > now() - interval '1 minute') < 999 + %s\"",
-            "test_a_host_asks_no_more_than_its_share",
-        ),
-        Mutant(
-            "presence starts from hosts that anybody with an invite has let join",
-            'elif not written[other].get("admit"):',
-            "elif False:",
-            "test_presence_starts_from_hosts_that_were_admitted",
         ),
         Mutant(
             "hosts from which presence starts redeem recovery codes",
@@ -2045,7 +1422,7 @@ MUTANTS = {
         ),
         Mutant(
             "covered logins outlive the one that covers them",
-            "        presence.follow_parents(gateway),\n",
+            "presence.follow_parents(gateway),",
             "",
             "test_no_session_outlives_the_one_that_covers_it[phone]",
         ),
@@ -2056,27 +1433,9 @@ MUTANTS = {
             "test_no_session_outlives_the_one_that_covers_it[host-suspended]",
         ),
         Mutant(
-            "a covered login does not end when its own time is over",
-            " OR child.expires_at <= now())",
-            ")",
-            "test_its_own_time_ends_it_too",
-        ),
-        Mutant(
-            "IAMPASS is not asked for the status of a covered login",
-            "status = (await ask(gateway, parent)).status or status",
-            "pass",
-            "test_a_poll_asks_about_the_parent_at_that_moment[phone]",
-        ),
-        Mutant(
-            "a repeat is covered by a session that has ended",
-            "if found.state is not State.OPEN or found.status is not Status.active:",
-            "if False:",
-            "test_a_repeat_has_the_same_session",
-        ),
-        Mutant(
             "a client that knows no covered logins has one",
-            "if not by_phone and asked.request_id is not None and",
-            "if not by_phone and",
+            "not by_phone and asked.request_id is not None",
+            "not by_phone",
             "test_nobody_is_asked_about_another_person_or_for_a_client_that_does_not_know_such_sessions",
         ),
     ),
@@ -2089,34 +1448,28 @@ MUTANTS = {
         ),
         Mutant(
             "sessions are ended at IAMPASS only",
-            "if session.state is State.OPEN:\n                    await asking.said(gateway, session, Status.closed)",
-            "if session.state is State.OPEN:\n                    pass",
+            "await asking.said(gateway, session, Status.closed)",
+            "pass",
             "test_an_end_holds_for_the_hosts_even_if_iampass_is_away",
-        ),
-        Mutant(
-            "wrong codes count on after an administrator has cleared them",
-            "AND act.kind = 'act' AND act.fields->>'what' = 'throttle_clear'",
-            "AND act.kind = 'act' AND false",
-            "test_wrong_recovery_codes_count_until_they_are_cleared",
         ),
     ),
     "A bypass of the fleet is an administrator's, for one person, for some hosts, for a time": (
         Mutant(
             "a bypass that was answered to another request counts",
-            'if reason == BYPASSED and not _names(members, "bypassed", request_id, response.nonce):',
-            'if reason == BYPASSED and "bypassed" not in members:',
+            'not _names(members, "bypassed", request_id, response.nonce)',
+            '"bypassed" not in members',
             "test_a_bypass_for_another_request_is_not_believed",
         ),
         Mutant(
             "the bypass at the gateway is an approval",
-            'bypass list"\n    return Decision(Outcome.BYPASSED, Result.IGNORED,',
-            'bypass list"\n    return Decision(Outcome.BYPASSED, Result.SUCCESS,',
+            "Result.IGNORED, reason, _BYPASSED, elapsed",
+            "Result.SUCCESS, reason, _BYPASSED, elapsed",
             "test_a_bypass_at_the_gateway_is_ignored_by_pam_and_counts_as_no_request",
         ),
         Mutant(
             "the bypass of a second person counts",
-            'if read["counted"]["bypassed"] and asked.request_id is not None and "asker" not in asked.details:',
-            'if read["counted"]["bypassed"] and asked.request_id is not None:',
+            'read["counted"]["bypassed"] and asked.request_id is not None and "asker" not in asked.details',
+            'read["counted"]["bypassed"] and asked.request_id is not None',
             "test_a_second_person_who_is_bypassed_is_asked",
         ),
         Mutant(
@@ -2153,8 +1506,8 @@ MUTANTS = {
     "A recovery code of the fleet is good once, for one person, where the group allows it": (
         Mutant(
             "a code is good twice",
-            "if hmac.compare_digest(each, digest) and used[number] is None:",
-            "if hmac.compare_digest(each, digest):",
+            " and used[number] is None",
+            "",
             "test_a_code_lets_in_once_and_each_redemption_is_an_alert",
         ),
         Mutant(
@@ -2177,8 +1530,8 @@ MUTANTS = {
         ),
         Mutant(
             "guesses are without limit",
-            "if isinstance(found, Refusal):\n            return found\n    return None",
-            "if isinstance(found, Refusal):\n            return None\n    return None",
+            "found = attempted(",
+            "found = None and attempted(",
             "test_parallel_guesses_of_a_host_are_counted",
         ),
         Mutant(
@@ -2209,15 +1562,9 @@ MUTANTS = {
     "A person has one request at a time over all hosts, and no host or address keeps others from their turn": (
         Mutant(
             "two gateways give a turn at the same moment",
-            "    connection.take(Lock.TURNS, person)\n",
-            "",
+            "connection.take(Lock.TURNS, person)",
+            "pass",
             "test_the_first_logins_of_a_person_wait_for_each_other",
-        ),
-        Mutant(
-            "an address has a turn at each host before others have one",
-            "return max(of_origin, of_host), of_origin, login.since",
-            "return of_host, of_host, login.since",
-            "test_an_attacker_does_not_keep_the_person_from_a_turn[from one address on all hosts]",
         ),
         Mutant(
             "a host has a turn for each address that it names before others have one",
@@ -2227,45 +1574,28 @@ MUTANTS = {
         ),
         Mutant(
             "one address takes all places of a person's logins that wait",
-            "if of_origin >= limits.logins_at_once or of_host >= MOST_PENDING // 3:",
-            "if of_host >= MOST_PENDING // 3:",
+            "of_origin >= limits.logins_at_once or ",
+            "",
             "test_an_attacker_does_not_keep_the_person_from_a_turn[from one address on all hosts]",
         ),
         Mutant(
             "a login that has given up while it waited rings",
-            "    if session.waits:\n",
-            "    if False:\n",
+            "if session.waits:",
+            "if False:",
             "test_a_login_that_has_given_up_while_it_waited_never_rings",
         ),
         Mutant(
-            "an old row that is put back with a turn rings",
-            'if row["deadline"].timestamp() <= now:',
-            "if now < 0:",
-            "test_an_old_login_that_is_put_back_with_a_turn_never_rings",
-        ),
-        Mutant(
-            "a login rings when nobody waits for its answer any more",
-            "if not each.has_turn and each.until <= self.now]",
-            "if not each.has_turn and each.until <= 0]",
-            "test_a_login_whose_time_is_over_before_its_turn_never_rings",
-        ),
-        Mutant(
             "who may not ask any more when the turn comes does",
-            'found = await starts.allowed(gateway, connection, host, host.machine, row["person"])',
-            'found = await starts._person(gateway, connection, host, row["person"], None)',
+            "starts.allowed(gateway, connection, host, host.machine",
+            'starts.allowed(gateway, connection, type(host)(**{**vars(host), "status": type(host.status).ACTIVE}),'
+            " host.machine",
             "test_who_may_not_ask_any_more_when_the_turn_comes_does_not[HOST_SUSPENDED]",
         ),
         Mutant(
             "on a host of a gateway an attacker's login holds up those from elsewhere",
-            "origin_key(user, login, asker), os.urandom(8).hex(), began, apart=at_gateway",
-            "origin_key(user, login, asker), os.urandom(8).hex(), began",
+            ", apart=at_gateway",
+            "",
             "test_here_only_logins_of_one_origin_wait_for_each_other",
-        ),
-        Mutant(
-            "a request counts at the gateway and on the host",
-            "return self.may_have_rung and not self._counts_at_gateway",
-            "return self.may_have_rung",
-            "test_what_a_gateway_has_begun_counts_there_and_not_again_here",
         ),
         Mutant(
             "a caller finds out for nothing when a person logs in",
@@ -2273,25 +1603,13 @@ MUTANTS = {
             "            self.announce(",
             "test_to_hang_up_while_a_gateway_has_another_login_come_first_counts_as_a_failure",
         ),
-        Mutant(
-            "a clock that goes back gives a turn twice",
-            "least(coalesce(turn.changed_at, '-infinity'), clock_timestamp() + interval '1 minute')",
-            "'-infinity'::timestamptz",
-            "test_the_time_of_turns_does_not_go_back_when_the_databases_clock_does",
-        ),
     ),
     "An invite is for the hosts that it says, and no host takes the place of another": (
         Mutant(
             "joining: an attacker who knows the name and the machine of a host is that host",
-            "return hmac.compare_digest(host.secret.encode(), joining.secret.encode()) and machine",
-            "return machine",
+            "hmac.compare_digest(host.secret.encode(), joining.secret.encode())",
+            "True",
             "test_a_name_that_exists_is_never_taken_over[secret]",
-        ),
-        Mutant(
-            "joining: a host's secret is good on another machine",
-            "return hmac.compare_digest(host.secret.encode(), joining.secret.encode()) and machine",
-            "return hmac.compare_digest(host.secret.encode(), joining.secret.encode())",
-            "test_a_name_that_exists_is_never_taken_over[machine]",
         ),
         Mutant(
             "joining: an invite is never used up",
@@ -2301,20 +1619,14 @@ MUTANTS = {
         ),
         Mutant(
             "joining: a suspended host leaves, and joins anew",
-            "if host.status is HostStatus.SUSPENDED:\n            raise",
-            "if False:\n            raise",
-            "test_a_host_that_is_suspended_or_slowed_does_not_leave",
-        ),
-        Mutant(
-            "joining: a host that was slowed down leaves, and joins anew",
-            "if host.slowed_until is not None and host.slowed_until > await now(connection):",
+            "if host.status is HostStatus.SUSPENDED:",
             "if False:",
             "test_a_host_that_is_suspended_or_slowed_does_not_leave",
         ),
         Mutant(
             "joining: the invite of a removed host is still good",
-            '    await remove_invite(connection, row["id"])\n',
-            "",
+            'await remove_invite(connection, row["id"])',
+            "pass",
             "test_who_is_suspended_or_removed_cannot_join_again_with_the_same_invite",
         ),
         Mutant(
@@ -2330,51 +1642,9 @@ MUTANTS = {
             "test_a_copy_of_the_same_installation_is_not_adopted_unless_it_is_confirmed",
         ),
         Mutant(
-            "joining: an invite that can be used from anywhere outlives the host that has it on its disk",
-            "network IS NOT NULL AND invite.name IS NULL AND",
-            "invite.name IS NULL AND",
-            "test_who_is_suspended_or_removed_cannot_join_again_with_the_same_invite",
-        ),
-        Mutant(
-            "joining: the invite of a host that was taken over stays for its network",
-            "AND status = 'active'\"",
-            '"',
-            "test_an_invite_for_many_hosts_of_a_network_outlives_one_that_nobody_suspects",
-        ),
-        Mutant(
-            "a phone rings on for a host that was suspended while it was called",
-            "elif host.status is not HostStatus.ACTIVE:",
-            "elif False:",
-            "test_a_host_that_is_suspended_while_iampass_is_called_gets_no_session",
-        ),
-        Mutant(
-            "joining: a host that joins again is asked for anew",
-            "ident=turns.ident(host.name, id),",
-            "ident=turns.ident(host.id, id),",
-            "test_what_a_host_has_asked_counts_on_when_it_leaves_and_joins_again",
-        ),
-        Mutant(
-            "joining: the name service chooses the name of a machine",
-            "name or socket.gethostname().lower()",
-            "name or socket.getfqdn().lower()",
-            "test_a_machine_joins_under_a_name_that_its_root_has_given_it",
-        ),
-        Mutant(
-            "joining: each refused join is an alert",
-            "await records.alert(connection, None, reason, name=joining.name, remote=remote)",
-            "await records.alert(connection, joining.name, reason)",
-            "test_refused_joins_are_one_alert",
-        ),
-        Mutant(
-            "joining: two hosts use an invite at once",
-            'SELECT * FROM invite WHERE id = %s FOR UPDATE"',
-            'SELECT * FROM invite WHERE id = %s"',
-            "test_an_invite_can_be_used_as_often_as_it_says",
-        ),
-        Mutant(
             "joining: an invite does not expire",
-            "    if expired:\n        return RefusedRequest(",
-            "    if False:\n        return RefusedRequest(",
+            "if expired:",
+            "if False:",
             "test_an_invite_that_has_expired_is_refused",
         ),
         Mutant(
@@ -2385,14 +1655,14 @@ MUTANTS = {
         ),
         Mutant(
             "joining: an invite for a network is for any",
-            "if invite.network is not None and not _within(remote, invite.network):",
-            "if False:",
+            "invite.network is not None and not _within(remote, invite.network)",
+            "False",
             "test_an_invite_for_a_network_is_for_no_other",
         ),
         Mutant(
             "joining: the signature does not hold for the body",
-            "if not hmac.compare_digest(digest.encode(), hashlib.sha256(request.body).hexdigest().encode()):",
-            "if not digest:",
+            "hashlib.sha256(request.body).hexdigest()",
+            "digest",
             "test_the_signature_holds_for_the_body",
         ),
         Mutant(
@@ -2400,12 +1670,6 @@ MUTANTS = {
             "values = gateway.keys.verified(INVITES, row, **asked)",
             "values = dict(row)",
             "test_an_invite_that_was_written_in_the_database_itself_does_not_count",
-        ),
-        Mutant(
-            "joining: an invite of a group that the settings have no longer is as good as any",
-            "if refusal is None and policy is None:",
-            "if refusal is not None and policy is None:",
-            "test_an_invite_for_a_group_that_the_settings_have_no_longer_lets_nobody_join",
         ),
         Mutant(
             "joining: a host is admitted by being suspended and resumed",
@@ -2427,8 +1691,8 @@ MUTANTS = {
         ),
         Mutant(
             "joining: a host of a group with `admit` need not be admitted",
-            "HostStatus.WAITING if policy is None or policy.admit else HostStatus.ACTIVE",
-            "HostStatus.ACTIVE",
+            "policy is None or policy.admit",
+            "policy is None",
             "test_a_host_of_a_group_that_wants_it_waits_until_it_is_admitted",
         ),
         Mutant(
@@ -2436,18 +1700,6 @@ MUTANTS = {
             "if not hmac.compare_digest(found, fingerprint):",
             "if False:",
             "test_another_gateway_is_not_trusted",
-        ),
-        Mutant(
-            "restored: another installation counts as this one",
-            "if self.old_copy or self.fleet != seen.fleet or self.restores < seen.restores:",
-            "if self.old_copy or self.restores < seen.restores:",
-            "test_what_is_behind",
-        ),
-        Mutant(
-            "leaving: the gateway that has forgotten this host is asked on, if its answer was lost",
-            'if begins and not getattr(error, "may_have_started", False):',
-            "if begins:",
-            "test_a_leave_whose_answer_was_lost_is_repeated",
         ),
         Mutant(
             "joining: another gateway gets the secret that the first one has",
@@ -2460,12 +1712,6 @@ MUTANTS = {
             "return _written(found) != mark.written",
             "return False",
             "test_what_is_recorded_after_a_restore_does_not_make_up_for_what_was_lost",
-        ),
-        Mutant(
-            "figures: a label has what another program has named",
-            "return service if service in SERVICES else OTHER",
-            "return service",
-            "test_no_figure_has_what_another_program_has_chosen",
         ),
     ),
 }

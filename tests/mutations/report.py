@@ -11,7 +11,7 @@ HEAD = """\
 # Mutants
 
 Each mutant disables one guarantee in a copy of the code. The test in its row must then fail, and pass without the
-mutant. `make mutants` runs them in about two minutes. `tests/mutations/mutants.py` has the exact changes.
+mutant. `make mutants` runs them. `tests/mutations/mutants.py` has the exact changes.
 """
 
 

@@ -5,6 +5,7 @@ Prints a line for each, and fails where a test does not fail although its invari
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import os
 import shutil
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Container
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
@@ -29,9 +31,27 @@ NOT_COPIED = shutil.ignore_patterns(".git", "build", "__pycache__", "*.pyc", ".m
 
 
 def main() -> int:
-    """Run all of them, or those whose `what` has the word that was given."""
-    word = sys.argv[1] if len(sys.argv) > 1 else ""
-    wanted = [mutant for mutants in MUTANTS.values() for mutant in mutants if word in mutant.what]
+    """Run all mutants, or those that the arguments choose."""
+    parser = argparse.ArgumentParser(prog="tests.mutations.run", description=__doc__)
+    parser.add_argument("word", nargs="?", default="", help="a text that `what` must have")
+    parser.add_argument(
+        "--part",
+        metavar="N/M",
+        type=part_of,
+        help="every Mth mutant, from the Nth on; with --changed also those",
+    )
+    parser.add_argument(
+        "--changed", metavar="BASE", help="those whose source or test file differs from this git revision"
+    )
+    arguments = parser.parse_args()
+    wanted = [mutant for mutants in MUTANTS.values() for mutant in mutants]
+    if arguments.part is not None or arguments.changed is not None:
+        changed = set() if arguments.changed is None else _changed(arguments.changed)
+        wanted = chosen(wanted, arguments.part or slice(0), changed)
+    wanted = [mutant for mutant in wanted if arguments.word in mutant.what]
+    if not wanted:
+        print("No mutant is chosen.")
+        return 1 if arguments.word else 0
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copies: Queue[Path] = Queue()
@@ -46,6 +66,32 @@ def main() -> int:
     reports.write()
     print(f"Mutants: {sum(noticed)} of {len(wanted)} noticed, in {time.monotonic() - began:.0f} s.")
     return 0 if sound and all(noticed) else 1
+
+
+def part_of(text: str) -> slice:
+    """The mutants of a part that is written as N/M."""
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise argparse.ArgumentTypeError(f"must be N/M, with N from 1 to M: {text}")
+    return slice(int(number) - 1, None, int(of))
+
+
+def chosen(mutants: list[Mutant], part: slice, changed: Container[str]) -> list[Mutant]:
+    """The mutants of the part, and those whose source or test is one of the changed files."""
+    in_part = set(mutants[part])
+    return [
+        mutant
+        for mutant in mutants
+        if mutant in in_part
+        or mutant.file(ROOT) in changed
+        or mutant.node(ROOT).partition("::")[0] in changed
+    ]
+
+
+def _changed(base: str) -> set[str]:
+    """The files of the project that differ from a git revision. Raises CalledProcessError if there is none."""
+    git = ["git", "-C", str(ROOT), "diff", "--name-only", "--relative", "-z", base, "--"]
+    return set(subprocess.run(git, stdout=subprocess.PIPE, text=True, check=True).stdout.split("\0"))
 
 
 def _installed(copy: Path) -> Path:
@@ -81,7 +127,7 @@ def _played(copies: Queue[Path], mutant: Mutant) -> bool:
     files = [copy / file, *([staged] if staged.exists() else [])]
     source = files[0].read_text(encoding="utf-8")
     try:
-        _write(files, source.replace(mutant.text, mutant.replacement))
+        _write(files, mutant.applied(source))
         # What is not Python is installed anew.
         done = _pytest(copy, "--exitfirst", test, staged=staged.exists())
     finally:

@@ -75,10 +75,10 @@ class Administrator:
         command = f"cd /root/packages && DEBIAN_FRONTEND=noninteractive apt-get install -y {here} 2>&1"
         return self.machine.run("sh", "-euc", command, timeout=5 * PATIENCE).stdout
 
-    def start_iampass(self, *options: str, program: str = "pam-iampass") -> None:
+    def start_iampass(self, *options: str) -> None:
         """A sandbox in which everybody but dave has a phone, and the files that lead to it."""
         users = [f"--user={token_of(user)}" for user in self.people if user != "dave"]
-        command = f"{program} sandbox --listen 127.0.0.1:{self.port} --application-id demo --state {STATE}"
+        command = f"pam-iampass sandbox --listen 127.0.0.1:{self.port} --application-id demo --state {STATE}"
         words = [command, *users, f"--user={token_of('dave')}:no-device", *options]
         unit = f"[Service]\nExecStart={' '.join(words)}\nStandardOutput=truncate:/run/sandbox.log\n"
         self.machine.write("/etc/systemd/system/sandbox.service", unit)
@@ -92,10 +92,6 @@ class Administrator:
             """
         )
 
-    def stop_iampass(self) -> None:
-        """IAMPASS goes down."""
-        self.machine.shell("systemctl stop sandbox; rm -f /run/sandbox.log")
-
     def configure(self, **settings: str) -> None:
         """Write the settings, some of them others, and everybody's token."""
         chosen = {**self.settings, **settings}
@@ -103,10 +99,6 @@ class Administrator:
         self.machine.write("/etc/iampass/iampass.yaml", text, 0o640, "_iampass")
         users = "".join(f"{user}: {token_of(user)}\n" for user in self.people if user != "carol")
         self.machine.write("/etc/iampass/users.yaml", users, 0o640, "_iampass")
-
-    def has_penalties(self) -> bool:
-        """Whether sshd has PerSourcePenalties."""
-        return self.machine.run("sshd", "-T", "-o", "PerSourcePenalties=no", check=False).returncode == 0
 
     def set_up(self, *words: str) -> str:
         """`pam-iampass setup`; what it said. root has neither key nor token here, which setup warns of: --force."""

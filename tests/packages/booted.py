@@ -267,10 +267,6 @@ class Booted:
         command = ["journalctl", "--no-pager", "-q", "-o", "json", f"--after-cursor={cursor}"]
         return [json.loads(line) for line in self.run(*command).stdout.splitlines()]
 
-    def explained(self, cursor: str) -> str:
-        """What `journalctl -x` says of the records since `cursor`."""
-        return self.run("journalctl", "--no-pager", "-q", "-x", f"--after-cursor={cursor}").stdout
-
 
 def mount(*arguments: str) -> None:
     """mount(8)."""

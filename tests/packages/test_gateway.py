@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -219,20 +218,6 @@ def test_timers_are_on_and_the_certificate_is_renewed(machine: Booted, people: P
     assert answered(people)
 
 
-def test_logins_go_on_after_a_restart_and_an_upgrade(
-    machine: Booted, administrator: Administrator, people: People, tmp_path: Path
-) -> None:
-    before = process(machine)
-    machine.run("systemctl", "restart", UNIT)
-    assert process(machine) != before
-    assert answered(people)
-    before = process(machine)
-    administrator.install(*(newer(package, tmp_path, "9") for package in built(PACKAGES)))
-    assert process(machine) != before, "the old code runs no longer"
-    assert is_running(machine)
-    assert answered(people)
-
-
 def test_a_gateway_whose_tables_must_be_updated_goes_on_until_they_are(
     machine: Booted, administrator: Administrator, people: People, tmp_path: Path
 ) -> None:
@@ -264,33 +249,6 @@ def test_logins_go_on_after_a_reboot(machine: Booted, people: People) -> None:
     )
     assert is_running(machine)
     assert answered(people)
-
-
-def test_a_suspended_host_is_refused_at_once_and_so_are_its_logins_that_wait(
-    machine: Booted, people: People
-) -> None:
-    waiting = people.ssh("alice")
-    wait_for(people.phone.requests, "the phone rings")
-    gateway(machine, "host", "suspend", NAME)
-    suspended = time.monotonic()
-    assert people.phone.requests() == []
-    assert not got_in(waiting, "alice")
-    assert time.monotonic() - suspended < 10.0, "long before the request is over"
-    assert not got_in(people.ssh("alice"), "alice")
-    assert people.phone.requests() == []
-    gateway(machine, "host", "resume", NAME)
-    machine.run("pam-iampass", "throttle", "clear", "alice")
-    assert answered(people)
-
-
-def test_a_removed_host_is_refused_until_it_leaves(machine: Booted, people: People) -> None:
-    gateway(machine, "host", "remove", "--yes", NAME)
-    assert not got_in(people.ssh("alice"), "alice")
-    assert people.phone.requests() == []
-    machine.run("pam-iampass", "setup", "undo")
-    machine.run("pam-iampass", "leave")
-    assert got_in(people.ssh("alice"), "alice")
-    assert machine.shell("ls /etc/iampass") == "ca.pem\niampass.yaml\nusers.yaml\n"
 
 
 def test_purge_leaves_nothing_but_the_database(machine: Booted) -> None:

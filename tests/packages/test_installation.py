@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.packages.administrator import PASSWORD, Administrator
+from tests.packages.administrator import Administrator
 from tests.packages.booted import Booted
-from tests.packages.people import People, got_in, type_password
-from tests.unit.test_pages import IMAGE, LINK
 
 AUTOPKGTEST = Path(__file__).parents[2] / "packaging/debian/tests"
 NAMES = [
@@ -54,17 +52,6 @@ def test_files_have_their_owners(machine: Booted, administrator: Administrator) 
     ]
 
 
-def test_the_links_of_installed_pages_lead_to_installed_files(
-    machine: Booted, administrator: Administrator
-) -> None:
-    pages = sorted((machine.root / "usr/share/doc/libpam-iampass").rglob("*.md"))
-    assert "operations.md" in [page.name for page in pages]
-    for page in pages:
-        text = page.read_text()
-        for target in [*(target for target, _ in LINK.findall(text)), *IMAGE.findall(text)]:
-            assert (page.parent / target).exists(), (page, target)
-
-
 def test_the_ansible_role_is_where_its_page_says(machine: Booted, administrator: Administrator) -> None:
     page = machine.read("/usr/share/doc/libpam-iampass/packaging/ansible/README.md")
     [folder] = re.findall(r"`(/usr/share/[^`]*)`", page)
@@ -104,22 +91,6 @@ def test_what_doctor_says_of_masked_units_helps(machine: Booted, administrator: 
         machine.run("systemctl", "mask", "--now", *masked)
         machine.shell(found()[f"{masked[0]} is masked"])
         assert found() == {}
-
-
-def test_nothing_asks_for_a_second_factor(
-    machine: Booted, administrator: Administrator, people: People
-) -> None:
-    cursor = machine.cursor()
-    login = people.ssh("alice")
-    assert got_in(login, "alice")
-    login = people.ssh(
-        "alice", options=("-o", "PubkeyAuthentication=no", "-o", "PreferredAuthentications=password")
-    )
-    type_password(login, PASSWORD)
-    assert got_in(login, "alice")
-    assert got_in(people.sudo("alice"), "root")
-    assert got_in(people.su("alice", "bob", PASSWORD), "bob")
-    assert machine.journal(cursor, SYSLOG_IDENTIFIER="pam_iampass") == []
 
 
 def test_the_profile_of_pam_auth_update_is_there_and_not_chosen(

@@ -19,7 +19,7 @@ from tests.packages.kept_logins import (
     sessions,
     wait_for,
 )
-from tests.packages.people import People, type_password
+from tests.packages.people import KEY, People, got_in, outcomes, press_enter, type_password
 
 #: Packages with programs that make root of a user, and have no session of logind.
 OTHERS = {"opendoas": "doas", "sudo-rs": "sudo-rs"}
@@ -109,3 +109,38 @@ def test_a_root_shell_that_a_program_starts_without_asking_ends_with_the_login(
     people.phone.move(login.number, "end")
     wait_for(lambda: ended(machine, people, login), "the session ends")
     wait_for(lambda: not machine.shell("pgrep -x -f '(sleep 12321|sh -i)' || :"), "the root shell ends")
+
+
+def test_at_a_prompt_the_same_key_from_the_same_address_is_covered_and_nothing_else(
+    machine: Booted, ready: Administrator, people: People, cursor: str
+) -> None:
+    ready.configure(session="{keep: true, check: 2s, when_away: end, covers_connections: true}")
+    ready.set_up("sshd", "--prompt")
+    machine.shell(
+        "ssh-keygen -q -t ed25519 -N '' -f /root/other; cat /root/other.pub >> /home/alice/.ssh/authorized_keys"
+    )
+    known = people.phone.sessions("alice")
+    first = people.ssh("alice", "exec sh -i", options=(*KEY, "-tt"))
+    press_enter(first)
+    people.phone.approve("alice")
+    first.expect(r"\$ ")
+    wait_for(lambda: [len(each["logins"]) for each in sessions(machine)] == [1], "the session opens")
+    [number] = set(people.phone.sessions("alice")) - set(known)
+
+    covered = people.ssh("alice", "exec sh -i", options=(*KEY, "-tt"))
+    covered.expect(r"\$ ")
+    assert "IAMPASS" not in covered.shown, "no prompt"
+    for options in (("-i", "/root/other"), (*KEY, "-b", "127.0.0.2")):
+        asked = people.ssh("alice", options=options)
+        press_enter(asked)
+        people.phone.deny("alice")
+        assert not got_in(asked, "alice")
+    wait_for(lambda: [len(each["logins"]) for each in sessions(machine)] == [2], "both are one session")
+    assert people.phone.requests() == []
+    people.phone.move(number, "end")
+    for terminal in (first, covered):
+        terminal.expect_exact("The IAMPASS session of this login was ended on the phone.")
+        terminal.finish()
+    wait_for(lambda: sessions(machine) == [], "the session ends")
+    found = [each[0] for each in outcomes(machine.journal_now(cursor))]
+    assert found == ["approved", "covered", "denied", "denied"]

@@ -44,9 +44,7 @@ def state_of(agent: RunningAgent) -> Iterator[sqlite3.Connection]:
 class RunningAgent:
     """Runs pam-iampass-agent behind systemd-socket-activate, in the isolated root."""
 
-    def __init__(self, *before: str) -> None:
-        """`before` are the words of a command that runs the agent."""
-        self._before = before
+    def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> RunningAgent:
@@ -55,7 +53,7 @@ class RunningAgent:
         others = listeners(SOCKET) | listeners(CONTROL)
         listen = ["systemd-socket-activate", f"--listen={SOCKET}", f"--listen={CONTROL}"]
         self.process = subprocess.Popen(
-            [*listen, *AS_IAMPASS, *self._before, *COMMAND],
+            [*listen, *AS_IAMPASS, *COMMAND],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

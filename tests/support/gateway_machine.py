@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from pam_iampass.gateway.cli import ACCOUNT
@@ -91,18 +91,15 @@ def _other_time() -> Path:
     return library
 
 
-def run_gateway(*arguments: str, typed: str = "", status: int | None = 0, release: Path | None = None) -> str:
-    """Run `pam-iampass-gateway`; returns what it printed. Its status must be `status`, unless that is None.
-
-    `release` is a folder with a copy of the package, if it is another one than `package()`.
-    """
+def run_gateway(*arguments: str, typed: str = "", status: int | None = 0) -> str:
+    """Run `pam-iampass-gateway`; returns what it printed. Its status must be `status`, unless that is None."""
     done = subprocess.run(
         [sys.executable, "-m", "pam_iampass.gateway.cli", *arguments],
         input=typed,
         capture_output=True,
         text=True,
         check=False,
-        cwd=release or package(),
+        cwd=package(),
         timeout=120,
     )
     assert status in (None, done.returncode), done.stdout + done.stderr
@@ -110,17 +107,10 @@ def run_gateway(*arguments: str, typed: str = "", status: int | None = 0, releas
 
 
 @contextlib.contextmanager
-def serving(
-    errors: int | None = None,
-    clock: Sequence[str] = (),
-    *,
-    settings: Path = ETC / "gateway.yaml",
-    release: Path | None = None,
-) -> Iterator[int]:
+def serving(errors: int | None = None) -> Iterator[int]:
     """The service, as its own account, with its secrets as systemd passes them. Yields the id of its process.
 
-    `errors` is where its standard error goes, as for Popen; `clock` what `by` has returned; `release` is as for
-    `run_gateway`.
+    `errors` is where its standard error goes, as for Popen.
     """
     credentials = Path(tempfile.mkdtemp(dir="/run"))
     for name in ("application-secret", "key", "certificate-key.pem"):
@@ -129,11 +119,11 @@ def serving(
         (credentials / name).chmod(0o400)
     shutil.chown(credentials, ACCOUNT, ACCOUNT)
     service = subprocess.Popen(
-        [*clock, sys.executable, "-m", "pam_iampass.gateway.cli", "serve", "--config", str(settings)],
+        [sys.executable, "-m", "pam_iampass.gateway.cli", "serve"],
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,
-        cwd=release or package(),
+        cwd=package(),
         user=ACCOUNT,
         group=ACCOUNT,
         extra_groups=[],

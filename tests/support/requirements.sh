@@ -87,12 +87,17 @@ server() {
     folder=${PAM_IAMPASS_TOOLS:-/var/tmp/pam-iampass-tools-$(id -u)}/server
     [ ! -x /usr/lib/postgresql/17/bin/postgres ] && ! [ -e "$folder/complete" ] || return 0
     echo "Downloading a Debian package: $server"
+    rm -rf "$folder"
     mkdir -p "$folder"
     apt-get update -qq
     libraries=$(apt-cache show "$server" | sed -n 's/^Depends: //p' | head -n 1 | tr ',' '\n' |
         sed 's/|.*//; s/(.*//; s/ //g' | grep '^lib' | grep -v '^libllvm')
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $libraries > /dev/null
     (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root "$server")
+    # Tests of the gateway unpack it each time that they run, which takes 0.7 s less without compression.
+    dpkg-deb --raw-extract "$folder/$server"_*.deb "$folder/contents"
+    dpkg-deb -Znone --build "$folder/contents" "$folder" > /dev/null
+    rm -r "$folder/contents"
     touch "$folder/complete"
 }
 [ -n "$missing" ] || { server "$1"; tools "$1"; exit 0; }

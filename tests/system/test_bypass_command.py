@@ -70,18 +70,6 @@ def test_the_list_says_who_until_when_by_whom_and_why() -> None:
     assert 30 <= found[0]["seconds_left"] <= 90
 
 
-def test_others_say_who_is_bypassed() -> None:
-    told("alice", "--for", "15m", "--service", "sshd")
-    shown = run_command("user", "show", "alice").stdout
-    assert re.search("login +needs the phone; without the phone until .* through the service sshd", shown)
-    listed = json.loads(run_command("user", "list", "--json").stdout)["users"]
-    assert [one["user"] for one in listed if one["bypasses"]] == ["alice"]
-    found = json.loads(run_command("doctor", "--offline", "--json").stdout)["findings"]
-    assert [one["title"] for one in found if one["id"] == "user-bypassed"] == [
-        "alice is let in without the phone for a while, through sshd"
-    ]
-
-
 def test_what_is_over_is_recorded_once(world: World) -> None:
     told("alice", "--for", "1s")
     wait_until(lambda: told("list") == "Nobody is bypassed.\n", "the bypass is over")

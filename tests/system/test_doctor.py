@@ -344,17 +344,6 @@ def sudo_asks_nothing(clinic: Clinic) -> None:
         asks_nothing(name)
 
 
-@contextlib.contextmanager
-def restored_file(clinic: Clinic) -> Iterator[None]:
-    """A package has put its own file of su back, and the watch has given up."""
-    MANIFEST.parent.mkdir(parents=True)
-    MANIFEST.write_text(
-        json.dumps({"services": {"su": {"files": [{"path": str(PAM / "su"), "edited": True}]}}})
-    )
-    yield
-    shutil.rmtree(MANIFEST.parent)
-
-
 def stack(*lines: str) -> Callable[[Clinic], None]:
     """A service of its own with these lines."""
 
@@ -462,10 +451,6 @@ def away(*programs: str) -> Iterator[None]:
         Path(f"{program}.away").rename(program)
 
 
-def sudo_rule(rule: str) -> Callable[[Clinic], None]:
-    return lambda clinic: append(SUDOERS, f"alice ALL=(ALL) ALL\n{rule}\n")
-
-
 def append(file: Path, text: str) -> None:
     file.write_text(file.read_text() + text)
 
@@ -492,9 +477,7 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "configuration-error": bad_setting,
     "configuration-warning": ghost_exempt,
     "service-off": lambda clinic: clinic.machine.change(services="{login: {timeout: 30s}}"),
-    "configuration-readable": lambda clinic: (ETC / "users.yaml").chmod(0o644),
     "service-group-shared": person_in_the_services_group,
-    "switched-off": restored_file,
     "su-root-unasked": root_approves_su_and_is_exempt,
     "account-missing": no_account,
     "file-writable": writable_pam_file,
@@ -522,8 +505,6 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "no-device": no_phone,
     "user-rests": refusals,
     "sshd-broken": lambda clinic: SSHD.write_text("Nonsense yes\n"),
-    "sshd-key-bypasses": key_alone,
-    "sibling-unprotected": lambda clinic: asks_nothing("sudo-i"),
     "sshd-exempt-prompted": lambda clinic: clinic.machine.change(exempt="{users: [alice, daemon]}"),
     "sshd-exceptions-outdated": edit(SSHD, "Match User daemon", "Match User bin"),
     "sshd-no-prompt": edit(SSHD, "KbdInteractiveAuthentication yes", "KbdInteractiveAuthentication no"),
@@ -540,13 +521,11 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sshd-tries-few": edit(SSHD, "UsePAM yes", "UsePAM yes\nMaxAuthTries 1"),
     "sshd-penalties": edit(SSHD, "UsePAM yes", "UsePAM yes\nPerSourcePenalties authfail:30 min:60"),
     "sshd-match": match_block("Group users-of-old", "PAMServiceName su"),
-    "sshd-unasked": match_block("User b*", "PAMServiceName su"),
     "sshd-match-unknown": match_block("Group no-such-group", "PAMServiceName su"),
     "sshd-instance-unknown": lambda clinic: another_sshd("-f /etc/ssh/%i"),
     "sudoers-broken": broken_sudoers,
     "sudoers-unread": lambda clinic: away("/usr/bin/cvtsudoers"),
     "sudo-unprotected": sudo_asks_nothing,
-    "sudo-rule-bypasses": sudo_rule("Defaults:alice !authenticate"),
     "sudo-no-secure-path": no_secure_path,
     "stack-unprivileged": lambda clinic: (PAM / "swaylock").write_text(f"{UNIX}\n{OURS}\n{PERMIT}\n"),
     "lockout-you": no_phone_for_me,
@@ -559,13 +538,12 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
 TOGETHER = {
     "files": (
         *("file-writable", "service-off", "stack-unprivileged", "unit-off", "entry-never-used"),
-        *("configuration-readable", "service-group-shared"),
+        "service-group-shared",
     ),
-    "sudo": ("sudo-rule-bypasses", "sudo-no-secure-path", "sibling-unprotected"),
     "sshd": (
         *("sshd-grace-short", "sshd-root-refused", "sshd-startups", "sshd-tries-few", "sshd-penalties"),
         *("sshd-match", "sshd-text-hidden", "sshd-stale"),
-        *("sshd-unasked", "sshd-instance-unknown"),
+        "sshd-instance-unknown",
     ),
     "users": ("configuration-warning", "users-without-token", "no-device", "clock-off"),
 }

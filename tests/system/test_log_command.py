@@ -103,30 +103,6 @@ def test_a_record_of_the_module_is_a_line_of_the_table() -> None:
     ]
 
 
-def test_json_says_the_same() -> None:
-    record("alice", "timed_out", service="sudo", rhost="", elapsed=60)
-    (found,) = objects("alice", "-n", "1")
-    when = datetime.fromisoformat(str(found.pop("time")))
-    assert when.tzinfo is not None
-    assert found == {
-        "user": "alice",
-        "caller": "",
-        "approver": "alice",
-        "service": "sudo",
-        "rhost": "",
-        "outcome": "timed_out",
-        "result": "denied",
-        "elapsed_ms": 60000,
-        "reason": "",
-        "session": "",
-        "event": "",
-        "tty": "",
-        "person": "",
-        "uid": pwd.getpwnam("_iampass").pw_uid,
-        "verified": True,
-    }
-
-
 def test_the_logins_of_a_user_are_those_that_they_called_or_approved_too() -> None:
     record("root", "approved", service="su", rhost="", participants="trent:trent")
     record("victor", "denied", service="su", rhost="", participants="trent:victor")

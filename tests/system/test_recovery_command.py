@@ -71,20 +71,6 @@ def test_codes_that_are_there_are_replaced_only_if_one_says_so(agent: RunningAge
     assert hashes(agent, "alice") != before
 
 
-def test_the_list_says_when_codes_were_used_and_who_has_none(agent: RunningAgent) -> None:
-    assert told("recovery", "list", "bob") == "bob has no recovery codes.\n    pam-iampass recovery new bob\n"
-    new_codes("bob")
-    with state_of(agent) as connection:
-        connection.execute(
-            "UPDATE codes SET used_at = 1700000000.0 WHERE person = CAST('bob' AS BLOB) AND place = 0"
-        )
-    shown = told("recovery", "list", "bob")
-    assert "bob has 9 of 10 codes left" in shown
-    assert "\nOne was used on 2023-11-1" in shown
-    as_object = json.loads(told("recovery", "list", "bob", "--json"))
-    assert (as_object["left"], as_object["used_at"]) == (9, [1_700_000_000.0])
-
-
 def test_revoked_codes_are_gone_also_those_of_an_account_that_is_gone(agent: RunningAgent) -> None:
     new_codes("alice")
     assert told("recovery", "revoke", "alice") == "Revoked the codes of alice.\n"

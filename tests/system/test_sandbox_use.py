@@ -133,14 +133,6 @@ def test_on_a_host_of_a_gateway_the_sandbox_is_asked_only_with_force_and_until_i
     (ETC / "joined.yaml").unlink()
 
 
-def test_without_any_settings_it_is_used_and_left_too(folder: Path) -> None:
-    (ETC / "iampass.yaml").unlink()
-    assert run("use", str(folder)).returncode == 0
-    assert settings.check(ETC / "iampass.yaml", readers=config_readers()).settings is not None
-    assert run("leave").returncode == 0
-    assert (ETC / "iampass.yaml").read_bytes() == b""
-
-
 def test_a_dry_run_shows_the_change_and_makes_none(folder: Path) -> None:
     before = everything()
     result = run("use", str(folder), "--dry-run")
@@ -166,16 +158,6 @@ def test_settings_that_are_invalid_otherwise_are_left_alone(folder: Path) -> Non
     refused(folder, "is invalid together with the sandbox's settings", "soon")
     (ETC / "iampass.yaml").write_text('{"application_id": }\n')
     refused(folder)
-
-
-def test_another_sandbox_can_follow_and_leave_restores_the_first_settings(folder: Path) -> None:
-    before = everything()
-    assert run("use", str(folder)).returncode == 0
-    rewrite(folder, secret="another-secret")
-    assert run("use", str(folder)).returncode == 0
-    assert (OURS / "application-secret").read_text() == "another-secret\n"
-    assert run("leave").returncode == 0
-    assert everything() == before
 
 
 def test_edits_since_are_not_lost(folder: Path) -> None:
@@ -239,15 +221,6 @@ def test_leaving_does_not_lock_out_users_who_are_still_asked_on_the_phone(folder
         assert run("leave", "--force").returncode == 0
     finally:
         shutil.rmtree(SETUP)
-
-
-def test_setup_undo_says_that_the_settings_still_lead_to_the_sandbox(folder: Path) -> None:
-    assert "sandbox" not in run_command("setup", "undo").stdout
-    assert run("use", str(folder)).returncode == 0
-    line = "left      the settings lead to a sandbox: pam-iampass sandbox leave restores them\n"
-    assert line in run_command("setup", "undo").stdout
-    assert run("leave").returncode == 0
-    assert "sandbox" not in run_command("setup", "undo").stdout
 
 
 def test_only_root_does_it(folder: Path) -> None:

@@ -24,7 +24,7 @@ from pam_iampass.audit.journal import ADMINISTRATION, Journal
 from pam_iampass.cli.output import timestamp
 from pam_iampass.config.settings import SessionSettings
 from pam_iampass.outcome import PamCode
-from pam_iampass.session.kept_session import AttachedLogin, EndCause, KeptSession, State
+from pam_iampass.session.kept_session import AttachedLogin, KeptSession, State
 from pam_iampass.session.life import Step
 from pam_iampass.session.schedule import Scheduled
 from pam_iampass.system.boot import since_boot
@@ -167,27 +167,6 @@ def test_the_list_says_who_is_logged_in_from_where_and_for_how_long(agent: Keepi
         **{"status": "active", "covered": 2, "last_covered": "2026-11-18T11:06:40+00:00"},
         "logins": [{"user": "alice", "service": "sshd", "tty": "/dev/pts/3", "pid": 4711}],
     }
-
-
-@pytest.mark.parametrize(
-    ("changes", "status"),
-    [
-        ({"away": True, "revoked": True}, "away"),
-        ({"revoked": True}, "revoked"),
-        ({"state": State.ENDING, "ended_by": EndCause.PHONE}, "ending"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_the_status_says_what_a_session_still_is(
-    agent: Keeping, changes: dict[str, Any], status: str
-) -> None:
-    begun(agent, kept(**changes))
-    assert json.loads(session("list", "--json"))["sessions"][0]["status"] == status
-
-
-def test_a_hostile_name_is_shown_as_text(agent: Keeping) -> None:
-    begun(agent, kept(rhost="\x1b[2J\nevil"))
-    assert "\\x1b[2J\\x0aevil" in session("list")
 
 
 def test_watching_shows_each_change_until_it_is_interrupted(agent: Keeping) -> None:

@@ -60,35 +60,6 @@ def test_the_list_shows_who_is_asked_who_has_no_token_and_which_token_has_no_use
     assert "\x1b" not in shown
 
 
-def test_json_says_the_same_and_holds_no_token() -> None:
-    found = listed()
-    assert found["bob"]["state"] == "asked"
-    assert (found["bob"]["file"], found["bob"]["line"]) == (str(ETC / "users.yaml"), 2)
-    assert found["alice"] == {
-        "user": "alice",
-        "uid": uid_of("alice"),
-        "state": "denied",
-        "reason": "no token",
-        "has_token": False,
-        "file": None,
-        "line": None,
-        "methods": None,
-        "services": {},
-        "keys": 0,
-        "bypasses": [],
-    }
-    assert (found["ghost"]["state"], found["ghost"]["uid"]) == ("no_account", None)
-    assert "b1" not in user("list", "--json")
-
-
-def test_the_list_can_be_of_some_alone() -> None:
-    assert listed("--only", "without-account").keys() == {"ghost"}
-    missing = listed("--only", "without-token")
-    assert "alice" in missing
-    assert "bob" not in missing
-    assert user("list", "--only", "broken") == "No user.\n"
-
-
 def test_a_user_is_added_and_asked_from_then_on() -> None:
     told = user("add", "alice", "--token", "a1", "--method", "facial")
     assert told == f"alice has a token, in {ETC}/users.d/alice.yaml.\nA login of alice: needs the phone.\n"
@@ -196,38 +167,6 @@ def test_all_users_of_a_file_are_removed_and_a_second_run_continues(
     assert lines["leaver"].endswith("has no token")
     assert "1 of 3 users removed." in shown
     assert "token-of" not in shown + json.dumps(results)
-
-
-def test_the_list_can_say_who_has_a_phone(
-    known: Callable[..., None], machine: Installation, sandbox: Sandbox
-) -> None:
-    known("alice", "carol")
-    sandbox.delete_user("b1")
-    shown = user("list", "--check-phones")
-    lines = {line.split()[0]: line for line in shown.splitlines()}
-    assert "users.d/alice.yaml  registered " in lines["alice"]
-    assert "users.d/carol.yaml  none " in lines["carol"]
-    assert "users.yaml:2        unknown at IAMPASS " in lines["bob"]
-    assert lines["alice"].endswith(" needs the phone")
-    for name in ("bob", "carol"):
-        assert lines[name].endswith(" needs a phone, and has none")
-    assert "2 users without a phone: pam-iampass enroll USER" in shown
-    assert "users.yaml:3        - " in lines["ghost"]
-    phones = {name: one["phone"] for name, one in listed("--check-phones").items()}
-    assert (phones["alice"], phones["carol"], phones["bob"], phones["ghost"]) == (
-        "registered",
-        "none",
-        "unknown",
-        None,
-    )
-    assert "phone" not in listed()["alice"]
-    machine.change(server="https://localhost:1")
-    assert "IAMPASS did not answer for all users" in user("list", "--check-phones", status=1)
-
-
-def test_a_user_whom_nobody_knows_is_an_error() -> None:
-    assert '"zaphod" is neither a user of this machine nor in the table' in user("show", "zaphod", status=1)
-    assert '"zaphod" has no token' in user("remove", "zaphod", status=1)
 
 
 def test_a_name_that_would_write_on_the_terminal_is_shown_cleaned() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.mutations.mutants import MUTANTS, Mutant
+from tests.mutations.run import chosen, part_of
 from tests.reports import REPORTS
 
 ROOT = Path(__file__).parents[2]
+EACH = [mutant for mutants in MUTANTS.values() for mutant in mutants]
 
 
 @pytest.mark.parametrize("name", REPORTS)
@@ -24,10 +27,10 @@ def test_each_mutant_of_an_invariant_changes_one_place_and_has_one_test(invarian
     assert MUTANTS[invariant]
     for mutant in MUTANTS[invariant]:
         assert mutant.node(ROOT)
-        assert mutant.text != mutant.replacement
+        assert all(text != replacement for text, replacement in mutant.changes)
         file = ROOT / mutant.file(ROOT)
         if file.suffix == ".py":
-            ast.parse(file.read_text(encoding="utf-8").replace(mutant.text, mutant.replacement))
+            ast.parse(mutant.applied(file.read_text(encoding="utf-8")))
 
 
 def test_a_mutant_whose_place_or_test_is_gone_is_an_error() -> None:
@@ -36,3 +39,32 @@ def test_a_mutant_whose_place_or_test_is_gone_is_an_error() -> None:
         gone.file(ROOT)
     with pytest.raises(ValueError, match="one test must have this name"):
         gone.node(ROOT)
+
+
+def test_a_rule_that_is_held_in_two_files_is_no_one_mutant() -> None:
+    first, second = EACH[:2]
+    assert first.file(ROOT) != second.file(ROOT)
+    both = Mutant("a change of two files", first.text, "", first.test, also=((second.text, ""),))
+    with pytest.raises(ValueError, match="must occur once"):
+        both.file(ROOT)
+
+
+def test_all_parts_together_are_all_mutants() -> None:
+    parts = [chosen(EACH, part_of(f"{number}/10"), ()) for number in range(1, 11)]
+    assert sorted(mutant.what for part in parts for mutant in part) == sorted(mutant.what for mutant in EACH)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_with_a_part_run_the_mutants_of_changed_sources_and_tests() -> None:
+    source, test = EACH[1].file(ROOT), EACH[-1].node(ROOT).partition("::")[0]
+    found = chosen(EACH, part_of("1/10"), {source, test, "README.md"})
+    assert {EACH[1], EACH[-1], *EACH[::10]} <= set(found)
+    for mutant in set(found) - set(EACH[::10]):
+        assert mutant.file(ROOT) == source or mutant.node(ROOT).startswith(f"{test}::")
+    assert chosen(EACH, slice(0), {"README.md"}) == []
+
+
+@pytest.mark.parametrize("text", ["", "3", "0/10", "11/10", "1/0", "1/", "a/b", "-1/10"])
+def test_what_is_no_part_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="must be N/M"):
+        part_of(text)

@@ -56,12 +56,6 @@ def test_a_screen_locker_that_includes_the_service_would_be_locked_for_good(
         assert "kiosk includes login: it asks the phone, too" in administrator.setup("login")
 
 
-def test_a_stack_in_which_a_wrong_password_reaches_the_phone_is_refused(administrator: Administrator) -> None:
-    lax = "auth required pam_unix.so\nauth required pam_permit.so\n"
-    with file(PAM / "common-auth", lax):
-        assert "A wrong password rings the phone" in refused(administrator, "login")
-
-
 def test_a_program_that_setup_does_not_know_is_pointed_out(administrator: Administrator) -> None:
     with file(PAM / "kiosk", "auth substack common-auth\naccount include common-account\n"):
         told = administrator.setup("kiosk")

@@ -133,20 +133,6 @@ def test_nothing_is_set_up_without_the_agent_that_it_needs(
     assert "systemctl enable --now pam-iampass-agent.socket" in told
 
 
-def test_a_profile_of_pam_auth_update_and_setup_exclude_each_other(administrator: Administrator) -> None:
-    shared = Path("/etc/pam.d/common-auth")
-    with file(shared, shared.read_text() + "auth required pam_iampass.so\n"):
-        for service in ("sudo", "sshd"):
-            told = refused(administrator, service, "--force")
-            assert "asks the phone by this line already" in told
-            assert "pam-auth-update --disable iampass iampass-session" in told
-
-
-def test_another_pam_service_of_sshd_is_found_out(administrator: Administrator) -> None:
-    with file(DROP_INS / "05-site.conf", "PAMServiceName other\n"):
-        assert "sshd uses the PAM service other (PAMServiceName)" in refused(administrator, "sshd", "--force")
-
-
 def test_an_sshd_without_pam_is_found_out(administrator: Administrator) -> None:
     with file(DROP_INS / "05-site.conf", "UsePAM no\n"):
         told = refused(administrator, "sshd", "--force")
@@ -171,12 +157,6 @@ def test_an_sshd_that_includes_no_drop_ins_is_refused(administrator: Administrat
         told = refused(administrator, "sshd", "--prompt", "--force")
     assert "does not include /etc/ssh/sshd_config.d" in told
     assert "put the line `Include /etc/ssh/sshd_config.d/*.conf` at its top" in told
-
-
-@pytest.mark.parametrize("setting", ["pam_service=other", "pam_login_service=other"])
-def test_another_pam_service_of_sudo_is_found_out(administrator: Administrator, setting: str) -> None:
-    with file(Path("/etc/sudoers.d/site"), f"Defaults {setting}\n", 0o440):
-        assert setting.partition("=")[0] in refused(administrator, "sudo", "--force")
 
 
 def test_only_one_setup_runs_at_a_time(administrator: Administrator) -> None:

@@ -13,14 +13,12 @@ from pathlib import Path
 import click
 import pytest
 
-from pam_iampass.audit.journal import ADMINISTRATION, MESSAGE_IDS, SESSION_LEFT_OPEN, Journal
+from pam_iampass.audit.journal import ADMINISTRATION, MESSAGE_IDS, SESSION_LEFT_OPEN
 from pam_iampass.cli import group
 from pam_iampass.config.schema import SCHEMA, Section
 from pam_iampass.login.context import ModuleArguments
-from pam_iampass.login.decisions import covered_elsewhere
-from pam_iampass.outcome import RESULTS, Decision, Login, Outcome, Phase
+from pam_iampass.outcome import RESULTS, Outcome
 from tests.support.man_page import ManPage, plain
-from tests.support.setting import Records
 
 ROOT = Path(__file__).parents[3]
 PAGES = ("pam-iampass.1", "iampass.yaml.5", "pam_iampass.8", "pam-iampass-agent.8", "pam-iampass-enforcer.8")
@@ -136,15 +134,6 @@ def test_every_module_argument_is_described_and_none_other(pages: Path) -> None:
     assert sorted(term.partition("=")[0] for term in terms) == sorted(known)
 
 
-def test_every_result_code_is_described_and_none_other(pages: Path) -> None:
-    terms = page(pages, "pam_iampass.8").terms("RETURN VALUES")
-    in_sshd = Login("alice", "sshd", ssh_auth_info="")
-    logins = Login("alice", "sudo"), in_sshd, dataclasses.replace(in_sshd, phase=Phase.ACCOUNT)
-    decisions = [Decision(outcome, result) for outcome, results in RESULTS.items() for result in results]
-    returned = {decision.pam_code(login) for decision in decisions for login in logins}
-    assert sorted(terms) == sorted(f"PAM_{code.name}" for code in returned)
-
-
 @pytest.mark.needs_program("mandoc")
 def test_every_outcome_is_described_with_its_message_id_and_none_other(pages: Path) -> None:
     described = page(pages, "pam_iampass.8")
@@ -156,28 +145,6 @@ def test_every_outcome_is_described_with_its_message_id_and_none_other(pages: Pa
         said = re.search(rf"Result: ([a-z ]+)\. MESSAGE_ID: {MESSAGE_IDS[outcome]}", shown)
         assert said is not None
         assert set(said[1].split(" or ")) == {result.value for result in results}
-
-
-def test_every_journal_field_is_described_and_none_other(pages: Path) -> None:
-    records = Records()
-    decision = covered_elsewhere("bastion", "carol", "5f0c" * 8, 0.4, "")
-    login = Login("root", "sshd")
-    login.participants.approver, login.participants.person = "carol", "alice"
-    Journal(records).record(login, decision)
-    written = {name for name in records.fields[0] if name.startswith("IAMPASS_")}
-    terms = page(pages, "pam_iampass.8").terms("JOURNAL FIELDS")
-    assert sorted(terms) == sorted([*written, "MESSAGE_ID"])
-
-
-@pytest.mark.needs_program("mandoc")
-def test_what_setup_writes_is_shown(pages: Path) -> None:
-    shown = page(pages, "pam_iampass.8").shown(200)
-    for line in (
-        "account    requisite   pam_iampass.so  # pam-iampass",
-        "#pam-iampass: @include common-auth",
-        "auth       required    pam_iampass.so first_factor=publickey  # pam-iampass",
-    ):
-        assert line in shown
 
 
 # What else speaks of the command
