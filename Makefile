@@ -28,8 +28,9 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Show real ssh and sudo logins, approved or not (PHONE=1: you respond in a browser; FLEET=1: hosts of a gateway)
+	@$(ISOLATED_ROOT) --check $(if $(FLEET),,--or-container)
 	@tests/support/requirements.sh $(if $(FLEET),fleet-demo,demo)
-	@$(ISOLATED_ROOT) $(if $(PHONE),--shared-network) $(if $(NO_COLOR),env NO_COLOR=1) \
+	@$(ISOLATED_ROOT) $(if $(FLEET),,--or-container) $(if $(PHONE),--shared-network) $(if $(NO_COLOR),env NO_COLOR=1) \
 	    $(PYTHON) -m $(if $(FLEET),tests.system.demo_fleet,tests.system.demo $(if $(PHONE),--phone))
 
 check: ## Run the tests that need neither root nor an installation, with the python3 of PATH
@@ -37,12 +38,14 @@ check: ## Run the tests that need neither root nor an installation, with the pyt
 
 T =
 K =
-test: ## Run the tests in isolated roots of this machine (T=PATH K=EXPRESSION: some of them, and of the long ones)
+test: ## Run the tests in isolated roots of this machine (T=PATH K=EXPRESSION: some, long ones too; COVERAGE=1: measure it)
+	@$(ISOLATED_ROOT) --check --or-skip
 	@tests/support/requirements.sh $(if $(T)$(K),test-long,test)
-	@$(if $(T)$(K),$(ISOLATED_ROOT) $(PYTHON) -m pytest -m "not (needs_booted_machine or needs_virtual_machine)" $(or $(T),tests) \
+	@$(if $(T)$(K),$(ISOLATED_ROOT) --or-skip $(PYTHON) -m pytest -m "not (needs_booted_machine or needs_virtual_machine)" $(or $(T),tests) \
 	    $(if $(K),-k '$(K)'),tests/run.sh)
 
 test-long: ## Run whole scenarios, the tests in a browser, and those of promised bounds, in isolated roots
+	@$(ISOLATED_ROOT) --check
 	@tests/support/requirements.sh test-long
 	@tests/run.sh --long
 
@@ -73,10 +76,11 @@ sanitize: ## Run the native door's tests under the address and undefined behavio
 	@tests/support/requirements.sh test
 	@$(ISOLATED_ROOT) $(MAKE) -s -C doors/native sanitize-test
 
-fuzz: ## Fuzz both frame readers, each for about FUZZ_SECONDS (60)
+fuzz: ## Fuzz both frame readers, each for about FUZZ_SECONDS (60); run property tests with all their examples
 	@tests/support/requirements.sh test
 	$(MAKE) -C doors/native fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) BUILD=$(abspath $(BUILD))/native
 	FUZZ_EXAMPLES=$$(($(FUZZ_SECONDS) * 350)) $(PYTHON) -m pytest -q --timeout 0 tests/unit/agent/test_fuzz.py
+	$(PYTHON) -m pytest -q -m hypothesis --ignore tests/unit/agent/test_fuzz.py tests/unit tests/client
 
 man: ## Write the man pages to build/man
 	@rm -rf $(BUILD)/man

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import needs
+from tests.support.examples import examples
 from tests.support.folders import own_folder, trusted_folder
 from tests.support.sandbox import Sandbox
 from tests.support.setting import Setting
@@ -26,7 +27,10 @@ with contextlib.suppress(ImportError):  # the booted tests do without it
 
     # How fast examples are made depends on what else the machine does.
     hypothesis.settings.register_profile(
-        "busy machine", suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None
+        "busy machine",
+        max_examples=examples(100),
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+        deadline=None,
     )
     hypothesis.settings.load_profile("busy machine")
 

@@ -18,7 +18,16 @@ from pam_iampass.client.errors import IampassError, Unavailable
 from pam_iampass.client.session import Session, SessionSchema
 from pam_iampass.client.status import AuthenticationMethod, Status
 from pam_iampass.gateway import hosts, leases, metrics, people, records, sessions, turns
-from pam_iampass.gateway.database import Connection, DatabaseError, each_one, many, now, one
+from pam_iampass.gateway.database import (
+    Connection,
+    DatabaseAway,
+    DatabaseError,
+    UnknownOutcome,
+    each_one,
+    many,
+    now,
+    one,
+)
 from pam_iampass.gateway.gateway import Asked, Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
@@ -33,6 +42,8 @@ from pam_iampass.text import clean
 
 _START_SECONDS = 20.0
 """For IAMPASS to answer a start."""
+_AGAIN_SECONDS = 0.5
+"""After which the answer of IAMPASS is written again, if the database was away."""
 _END_SECONDS = 10.0
 POLL_SECONDS = 5.0
 FRESH_SECONDS = 0.4
@@ -105,11 +116,7 @@ async def made(
                 SessionSchema().dumps(begun), sessions.TABLE, "upstream", str(session.id)
             ),
         }
-    try:
-        async with gateway.database.transaction() as connection:
-            written = await _written(gateway, connection, session, columns, error, held)
-    except (DatabaseError, psycopg.Error, Tampered):
-        written = None
+    written = await _write_start(gateway, session, columns, error, held, waits_until)
     if begun is not None and (written is None or written.state is not State.OPEN):
         await _end_quietly(gateway, begun, session)
     if columns.get("reason") == "NO_MOBILE_DEVICE":
@@ -126,6 +133,41 @@ async def _invite(gateway: Gateway, person: Person, host: str) -> None:
                 await records.alert(
                     connection, host, "many people without a phone log in to this host: no more messages"
                 )
+
+
+async def _write_start(
+    gateway: Gateway,
+    session: HostSession,
+    columns: dict[str, Any],
+    error: str,
+    held: float,
+    waits_until: float,
+) -> HostSession | None:
+    """Write what has become of a start, as `_written`. While the database has certainly written nothing, try it again,
+    until the login gives up or this gateway stops.
+
+    None if it is not written, or if nobody knows: a commit that is not known to have happened may be lost with its
+    server, and no host is told of a session that could be gone.
+    """
+
+    def is_too_late() -> bool:
+        return gateway.held.stopping or time.monotonic() >= waits_until
+
+    is_again = False
+    while not (is_again and is_too_late()):
+        try:
+            async with gateway.database.transaction() as connection:
+                if is_again and is_too_late():
+                    return None  # it took long to get a connection
+                return await _written(gateway, connection, session, columns, error, held)
+        except DatabaseAway as away:
+            if not is_again:
+                print(f"what became of session {session.id} is not written yet: {away}", flush=True)
+            is_again = True
+            await asyncio.sleep(_AGAIN_SECONDS)
+        except (DatabaseError, psycopg.Error, Tampered):
+            return None
+    return None
 
 
 async def _written(
@@ -172,8 +214,7 @@ async def _written(
     written = await sessions.change(gateway, connection, locked, **columns)
     if written.state is State.OPEN and written.status is not None:
         await gateway.leases.begin(connection, written.id)
-        on_the_phone: Any = partial(gateway.waiting.__setitem__, written.id, written.status)
-        connection.after_commit.append(on_the_phone)
+        connection.after_commit.append(partial(gateway.note_request, written.id, written.status))
         return written
     reason = written.reason or ""
     outcome = Reason[reason].outcome if reason in Reason.__members__ else Outcome.NO_DEVICE
@@ -353,6 +394,9 @@ async def said(
         return await _said(gateway, session, status, epoch)
     except _NotHeld as lost:
         return lost.session
+    except UnknownOutcome:
+        gateway.note_request(session.id, None)
+        raise
 
 
 class _NotHeld(Exception):
@@ -405,7 +449,7 @@ async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: i
             )
             columns["approved"] = not (status.ended or by_lost_phone)
         after = await sessions.change(gateway, connection, locked, **columns)
-        gateway.waiting.pop(session.id, None)
+        connection.after_commit.append(partial(gateway.note_request, session.id, None))
         if decided:
             outcome = Outcome.DENIED if by_lost_phone else _OUTCOMES[status]
             await sessions.record(connection, after, outcome, reason=after.reason or status.name)

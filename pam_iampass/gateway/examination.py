@@ -180,8 +180,8 @@ async def _server(gateway: Gateway) -> Iterable[Problem]:
 
 async def _fleet(gateway: Gateway) -> Iterable[Problem]:
     try:
-        _, is_old_copy = await restored.compare(gateway)
-        what = "it is older than this gateway remembers" if is_old_copy else ""
+        mark, _ = await restored.compare(gateway)
+        what = "it is older than this gateway remembers" if mark.old_copy else ""
     except (Tampered, ValueError, OSError) as error:
         what = str(error)
     if not what:

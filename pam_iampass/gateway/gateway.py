@@ -96,6 +96,8 @@ class Gateway:
     """Those of hosts that may not ask any more: they have begun when their host was suspended or removed."""
     looked_at: float = -math.inf
     """`time.monotonic()`."""
+    noted_requests: dict[uuid.UUID, Status | None] = field(default_factory=dict)
+    """What `note_request` was told since the database was last asked which requests are on a phone."""
     leases: Leases = field(default_factory=Leases)
     """The sessions that this gateway polls."""
     doubted: set[uuid.UUID] = field(default_factory=set)
@@ -104,6 +106,25 @@ class Gateway:
     """The questions to hosts for whose answers a start waits here; set when there is one."""
     held: HeldCalls = field(default_factory=HeldCalls)
     """Calls that wait for a change of a session."""
+
+    def note_request(self, id: uuid.UUID, status: Status | None) -> None:
+        """Take note of what this gateway has just committed: the status of a request that is on a phone now, or None
+        for one that may have been answered, so that the database has to be asked about it."""
+        self.noted_requests[id] = status
+        if status is None:
+            self.waiting.pop(id, None)
+            self.withdrawn.discard(id)
+        else:
+            self.waiting[id] = status
+
+    def replace_requests(
+        self, waiting: dict[uuid.UUID, Status], withdrawn: set[uuid.UUID], looked_at: float
+    ) -> None:
+        """Take over what the database was found to say. What was noted since then is newer."""
+        self.waiting, self.withdrawn, self.looked_at = waiting, withdrawn, looked_at
+        for id, status in list(self.noted_requests.items()):
+            if status is None or id not in withdrawn:
+                self.note_request(id, status)
 
 
 def management(settings: GatewaySettings) -> ManagementAPI:

@@ -136,8 +136,9 @@ async def _has_lost(connection: Connection, mark: Mark) -> bool:
     return await one(connection, "SELECT 1 FROM record WHERE id < %s LIMIT 1", mark.newest) is not None
 
 
-async def compare(gateway: Gateway) -> tuple[Mark, bool]:
-    """The mark to remember, and whether the database is an old copy: then it is the mark that there is, marked so.
+async def compare(gateway: Gateway) -> tuple[Mark, Mark]:
+    """The mark to remember, and how far the database has come. If that is an old copy, the mark to remember is the one
+    that this gateway has, with `old_copy`.
 
     Raises DatabaseError, Tampered, ValueError and OSError.
     """
@@ -145,11 +146,11 @@ async def compare(gateway: Gateway) -> tuple[Mark, bool]:
     async with gateway.database.transaction() as connection:
         found = await current(gateway, connection)
         if before is None:
-            return found, found.old_copy
+            return found, found
         is_behind = found.is_behind(before)
         if is_behind or (found.restores == before.restores and await _has_lost(connection, before)):
-            return replace(before, old_copy=True), True
-        return found, False
+            return replace(before, old_copy=True), found
+        return found, found
 
 
 async def last_of_copy(connection: Connection) -> datetime | None:
@@ -172,7 +173,8 @@ async def look(gateway: Gateway) -> None:
     counts as an old copy.
     """
     try:
-        mark, gateway.restored = await compare(gateway)
+        mark, found = await compare(gateway)
+        gateway.restored = mark.old_copy
         written = datetime.fromisoformat(mark.written) if mark.written else None
         gateway.how_far = (mark.newest, written, mark.records)
         remember(mark)
@@ -183,8 +185,9 @@ async def look(gateway: Gateway) -> None:
         raise
     if gateway.restored:
         async with gateway.database.transaction() as connection:
-            unmarked = "SELECT * FROM fleet WHERE old_copy IS NULL AND id = %s FOR UPDATE"
-            row = await one(connection, unmarked, mark.fleet)
+            # An administrator may have confirmed the database since it was compared.
+            unmarked = "SELECT * FROM fleet WHERE old_copy IS NULL AND id = %s AND restores = %s FOR UPDATE"
+            row = await one(connection, unmarked, mark.fleet, found.restores)
             if row is not None:
                 fleet = {**gateway.keys.verified(TABLE, row), "old_copy": True}
                 await database.replace(connection, TABLE, "id", gateway.keys.sealed(TABLE, fleet))

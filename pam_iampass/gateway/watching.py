@@ -12,7 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Container, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Callable
 
 import psycopg
 
@@ -158,6 +158,7 @@ async def _look(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[
     looked_at, waiting, withdrawn, ages = time.monotonic(), {}, set(), {}
     async with gateway.database.transaction() as connection:
         taken = await gateway.leases.take(connection, PENDING)
+        gateway.noted_requests.clear()
         for row in await many(
             connection,
             "SELECT session.id, session.status, host.status = 'active' AS may_ask,"
@@ -176,7 +177,7 @@ async def _look(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[
             if is_own and row["id"] not in followed:
                 ages[row["id"]] = float(row["age"])
         new = await sessions.several(gateway, connection, list(ages)) if ages else []
-    gateway.waiting, gateway.withdrawn, gateway.looked_at = waiting, withdrawn, looked_at
+    gateway.replace_requests(waiting, withdrawn, looked_at)
     return [(session, ages[session.id]) for session in new]
 
 
@@ -213,7 +214,7 @@ class _Polled:
 
     session: HostSession
     due: float = 0.0
-    """`time.monotonic()` at its next poll."""
+    """The time of its next poll, by the clock of `_Approved`."""
     suspect: Status | None = None
     """A status other than active that was said once."""
     taken_over: bool = False
@@ -223,9 +224,10 @@ class _Polled:
 class _Approved:
     """The approved sessions of which this gateway has the lease. Their polls are spread over the time between two."""
 
-    def __init__(self, gateway: Gateway, check: float) -> None:
+    def __init__(self, gateway: Gateway, check: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._gateway = gateway
         self._check = check
+        self._clock = clock
         self._polled: dict[uuid.UUID, _Polled] = {}
         self._due: list[tuple[float, uuid.UUID]] = []
         self._pacing, self._budget = Pacing(), PollBudget()
@@ -238,13 +240,13 @@ class _Approved:
             return
         self._polled[session.id] = polled = _Polled(session, taken_over=taken_over)
         within = min(self._check, _SOON_SECONDS) if taken_over else self._check
-        self._schedule(polled, self._pacing.first(time.monotonic(), within))
+        self._schedule(polled, self._pacing.first(self._clock(), within))
 
     async def follow(self) -> None:
         """Poll each when it is due."""
         try:
             while True:
-                self._begin_due(time.monotonic())
+                self._begin_due(self._clock())
                 await asyncio.sleep(_DUE_SECONDS)
         finally:
             await _end(self._polls)
@@ -281,7 +283,7 @@ class _Approved:
                 task.add_done_callback(self._polls.discard)
 
     async def _poll(self, polled: _Polled, epoch: int) -> None:
-        session, suspect, now = polled.session, polled.suspect, time.monotonic()
+        session, suspect, now = polled.session, polled.suspect, self._clock()
         try:
             call = session.upstream.poll() if session.upstream is not None else None
             if call is not None:
@@ -290,11 +292,11 @@ class _Approved:
                 await self._said(polled, status, epoch)
         except IampassError as failure:
             polled.suspect = None
-            asked = self._pacing.failed(failure, time.monotonic())
+            asked = self._pacing.failed(failure, self._clock())
             self._schedule(polled, max(polled.due, now + asked))
         except _FAILURES:  # what IAMPASS has said could not be written
             polled.suspect = suspect
-            self._schedule(polled, time.monotonic() + _SECOND_LOOK_SECONDS)
+            self._schedule(polled, self._clock() + _SECOND_LOOK_SECONDS)
         finally:
             self._budget.done()
 
@@ -309,7 +311,7 @@ class _Approved:
                 self._gateway.leases.epochs.pop(polled.session.id, None)
         else:
             polled.suspect = status
-            self._schedule(polled, time.monotonic() + _SECOND_LOOK_SECONDS)
+            self._schedule(polled, self._clock() + _SECOND_LOOK_SECONDS)
 
 
 async def _take_approved(gateway: Gateway, approved: _Approved) -> None:

@@ -143,9 +143,14 @@ async def serve(
         return await handle(request, stopping)
 
     server = _TidyServer(respond)  # aiohttp's low-level server, which does not normalise paths
-    acceptor = await asyncio.get_running_loop().create_server(server, sock=listener, ssl=context)
+    loop = asyncio.get_running_loop()
+    acceptor = await loop.create_server(server, sock=listener, ssl=context)
     ready()
     await stopping.wait()
+    # A connection that was accepted just now is one of the acceptor's after a turn of the loop. asyncio leaves one that
+    # finds the acceptor closed to the garbage collector, and fails there.
+    loop.remove_reader(listener)
+    await asyncio.sleep(0)
     acceptor.close()
     for connection in server.connections:
         if connection.transport is not None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.browser.chromium import chromium, provide
 from tests.sandbox.signer import Caller
+from tests.support.deadline import PATIENCE
 from tests.support.needs import declare
 from tests.support.sandbox import Sandbox
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 WIDE = {"width": 1100, "height": 760}
 SMALL = {"width": 320, "height": 640}
-PATIENCE_MS = 20_000
-"""How many seconds to wait for something that happens immediately on an idle machine."""
+PATIENCE_MS = 1000 * PATIENCE
+"""Milliseconds."""
 
 OpenPage = Callable[..., "Page"]
 

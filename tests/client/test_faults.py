@@ -129,7 +129,7 @@ def lasts(step: Step) -> bool:
     return step.ending == "hang" or step.drip != (0.0, 0.0)
 
 
-def make_call(server: Any, call: str, time: float = 20.0) -> None:
+def make_call(server: Any, call: str, time: float = 60.0) -> None:
     if call == "start":
         with api_to(server) as api:
             api.authenticate_user(USER, deadline=seconds(time), attempts=1)
@@ -143,7 +143,7 @@ def result_of(step: Step, call: str) -> Result:
     with scripted_server(step) as server:
         before = time.monotonic()
         with pytest.raises(IampassError) as caught:
-            make_call(server, call, DEADLINE if lasts(step) else 20.0)
+            make_call(server, call, DEADLINE if lasts(step) else 60.0)
         return Result(caught.value, time.monotonic() - before, len(server.requests), server.connections)
 
 

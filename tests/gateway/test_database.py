@@ -37,6 +37,7 @@ from pam_iampass.gateway.database import (
 from pam_iampass.gateway.keys import KeyFile
 from tests.support.black_hole import black_hole
 from tests.support.postgres import Postgres
+from tests.support.world import PATIENCE
 
 
 def run(conninfo: str, use: Callable[[Database], Awaitable[Any]], **options: Any) -> Any:
@@ -359,7 +360,7 @@ def test_a_server_that_hangs_at_the_first_statement_is_given_up(monkeypatch: pyt
     with HangingServer() as server:
         with pytest.raises(psycopg.OperationalError, match="does not answer"):
             asyncio.run(_connect(f"host=127.0.0.1 port={server.port} dbname=x user=x"))
-        assert server.ended.wait(30)
+        assert server.ended.wait(PATIENCE)
 
 
 def test_who_stops_connecting_leaves_no_connection(conninfo: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,11 +380,11 @@ def test_who_stops_connecting_leaves_no_connection(conninfo: str, monkeypatch: p
 
             while not await connections():
                 await asyncio.sleep(0.05)
-            assert await asyncio.to_thread(server.asked.wait, 30)
+            assert await asyncio.to_thread(server.asked.wait, PATIENCE)
             connecting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await connecting
-            assert await asyncio.to_thread(server.ended.wait, 30)
+            assert await asyncio.to_thread(server.ended.wait, PATIENCE)
             while await connections():
                 await asyncio.sleep(0.05)
 
@@ -473,6 +474,8 @@ def test_a_connection_that_died_while_it_was_idle_is_replaced(postgres: Postgres
     run(conninfo, use)
 
 
+@pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.parametrize("used_before", [True, False])
 def test_a_database_is_used_again_soon_after_it_is_back(
     postgres: Postgres, conninfo: str, used_before: bool
@@ -615,17 +618,17 @@ def test_a_host_leaves_connections_to_others_and_all_hosts_some_to_the_gateway(c
                 began.append(whose)
                 await done.wait()
 
-        async def hold_all(*whose: str) -> list[asyncio.Task[None]]:
+        async def hold_all(*whose: str, begin: int) -> list[asyncio.Task[None]]:
+            """Until so many have begun. Who comes later begins later: one too many begins before them."""
             tasks = [asyncio.create_task(hold(each)) for each in whose]
-            await asyncio.sleep(0.5)
+            while len(began) < begin:
+                await asyncio.sleep(0.01)
             return tasks
 
-        tasks = await hold_all(*["a"] * 8)
-        assert began == ["a"] * 3
-        tasks += await hold_all("b", "c")
-        assert sorted(began) == ["a"] * 3 + ["b"]
-        tasks += await hold_all("", "")
-        assert sorted(began) == ["", "", "a", "a", "a", "b"]
+        tasks = await hold_all(*["a"] * 8, begin=3)
+        tasks += await hold_all("b", "c", begin=4)
+        tasks += await hold_all("", "", begin=6)
+        assert began == ["a", "a", "a", "b", "", ""]
         done.set()
         await asyncio.gather(*tasks)
         assert len(began) == 12

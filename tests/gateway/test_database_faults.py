@@ -23,10 +23,12 @@ import pytest
 from pam_iampass.client import AuthenticationAPI, Deadline, Gateways, IampassError, Unavailable
 from pam_iampass.client.status import AuthenticationMethod
 from tests.gateway.conftest import made_template
+from tests.support import world
 from tests.support.gateway import HOST, HOST_SECRET, RunningGateway, settings_for
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
 
+pytestmark = [pytest.mark.long, pytest.mark.alone]
 PAGE = Path(__file__).parents[2] / "docs/database-pair.md"
 WORDS = {
     "active": "approved",
@@ -113,7 +115,7 @@ class Fleet:
         assert max(asked.values(), default=0) <= 1, asked
         self.gateway.add_person("late", "token-of-late")
         self.sandbox.add_user("token-of-late")
-        until = time.monotonic() + 10.0
+        until = time.monotonic() + world.PATIENCE
         while (outcome := self.log_in("late")) != "active":
             assert time.monotonic() < until, outcome
             assert outcome in ("DATABASE_AWAY", "outage"), outcome

@@ -280,7 +280,7 @@ class Fleet:
         self._service.close()
         process = self._service.enter_context(serving())
         self._service.callback(os.kill, process, signal.SIGKILL)
-        wait_until(lambda: self.ready()["ready"], "the gateway is not ready", 30.0)
+        wait_until(lambda: self.ready()["ready"], "the gateway is not ready")
         environment = Path(f"/proc/{process}/environ").read_bytes().decode().split("\0")
         self.state = dict(each.partition("=")[::2] for each in environment)["STATE_DIRECTORY"]
 
@@ -310,7 +310,7 @@ class Fleet:
             found = self.ready()["problems"]
             return any(each in expected for each in found) if expected else not found
 
-        wait_until(has, f"not in /readyz: {expected}", 30.0)
+        wait_until(has, f"not in /readyz: {expected}")
 
     def holds(self) -> None:
         """Look at what must hold whatever has happened."""
@@ -475,6 +475,8 @@ FULL = Row(
 )
 
 
+@pytest.mark.long
+@pytest.mark.alone
 def test_the_old_primary_comes_back_after_the_standby_was_promoted(machine: Machine) -> None:
     with small_disk(machine.folder / "disk") as disk, fleet(machine, primary_folder=disk) as running:
         old, new = running.pair.primary, running.pair.standby
@@ -522,6 +524,8 @@ BEHIND = Row(
 )
 
 
+@pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.parametrize(("row", "clock"), [(AHEAD, "+600"), (BEHIND, "-600")], ids=["ahead", "behind"])
 def test_the_standby_is_promoted_and_has_another_time(machine: Machine, row: Row, clock: str) -> None:
     with fleet(machine, by(clock)) as running, contextlib.ExitStack() as power:
@@ -548,7 +552,7 @@ def test_the_standby_is_promoted_and_has_another_time(machine: Machine, row: Row
         again.port = PORTS[0]
         again.start(address=ADDRESSES[0])
         system(new, *WITH_STANDBY)
-        wait_until(lambda: running.ready()["commits"] == BOTH, "the old server does not follow", 30.0)
+        wait_until(lambda: running.ready()["commits"] == BOTH, "the old server does not follow")
         running.lets_all_in()
         running.holds()
 
@@ -563,6 +567,8 @@ GONE = Row(
 )
 
 
+@pytest.mark.long
+@pytest.mark.alone
 def test_commits_hang_without_the_standby_and_some_are_cancelled(machine: Machine) -> None:
     hangs = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
     with fleet(machine) as running:
@@ -573,7 +579,7 @@ def test_commits_hang_without_the_standby_and_some_are_cancelled(machine: Machin
         running.problems(GONE.ready)
         running.approve_all()
         busy = f"SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND usename = '{ACCOUNT}'"
-        wait_until(lambda: system(primary, busy)[0][0] >= 20, "not all connections are in use", 30.0)
+        wait_until(lambda: system(primary, busy)[0][0] >= 20, "not all connections are in use")
         running.problems(GONE.ready)
         system(primary, f"SELECT pg_cancel_backend(pid) {hangs}")
         late += running.begin(LATE[5:], LATE_PATIENCE)
@@ -603,6 +609,8 @@ SPLIT = Row(
 )
 
 
+@pytest.mark.long
+@pytest.mark.alone
 def test_the_gateway_is_cut_off_from_the_primary(machine: Machine) -> None:
     with fleet(machine) as running:
         waiting = running.begin_waiting()
@@ -629,12 +637,14 @@ BACKUP = Row(
 )
 
 
+@pytest.mark.long
+@pytest.mark.alone
 def test_a_backup_is_put_back(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     with fleet(machine) as running, contextlib.ExitStack() as stack:
         backup = Postgres(machine.folder / "backup", running.pair.primary)
         stack.callback(backup.remove)
         waiting = running.begin_waiting(30.0)
-        wait_until(lambda: running.accepted, "no code is accepted", 30.0)
+        wait_until(lambda: running.accepted, "no code is accepted")
         for each in (running.pair.primary, running.pair.standby):
             each.kill()
         running.problems("the database cannot be reached")

@@ -31,6 +31,7 @@ from tests.support.gateway import HOST, HOST_SECRET
 from tests.support.gateway_machine import ETC, initialised, run_gateway, serving
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
+from tests.support.world import PATIENCE
 
 pytestmark = pytest.mark.long
 
@@ -125,7 +126,7 @@ def log_in() -> str:
 def is_over(service: Service) -> None:
     """It goes on without an administrator, soon."""
     service.give_back()
-    until = time.monotonic() + 30.0
+    until = time.monotonic() + PATIENCE
     while (outcome := log_in()) != "active":
         assert time.monotonic() < until, outcome
 
@@ -147,7 +148,7 @@ def test_a_connection_for_which_there_is_no_descriptor_does_not_say_that_nothing
     server, sandbox = machine
     before = len(sandbox.sessions)
     context = ssl.create_default_context(cafile=str(ETC / "ca.pem"))
-    connection = http.client.HTTPSConnection("localhost", 8443, timeout=30, context=context)
+    connection = http.client.HTTPSConnection("localhost", 8443, timeout=PATIENCE, context=context)
     connection.request("GET", "/fleet/ca")
     assert connection.getresponse().read()
     service.leave(-1)
@@ -169,12 +170,12 @@ def test_a_connection_for_which_there_is_no_descriptor_does_not_say_that_nothing
 
 
 def test_without_descriptors_it_neither_spins_nor_fills_the_journal(service: Service) -> None:
-    assert log_in() == "active"
+    is_over(service)
     service.leave(2)
     with ExitStack() as held:
         for port in (8443, 8444):
             for _ in range(50):
-                held.enter_context(socket.create_connection(("localhost", port), 5))
+                held.enter_context(socket.create_connection(("localhost", port), PATIENCE))
         used, lines = service.cpu(), len(service.lines())
         time.sleep(5.0)
         assert service.cpu() - used < 1.0

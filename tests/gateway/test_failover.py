@@ -6,6 +6,8 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,10 @@ from tests.support.world import wait_until
 __all__ = ["host"]
 
 pytestmark = pytest.mark.long
+
 TOKEN = "token-at-the-gateway"
+#: For how many seconds a login waits for the phone.
+TIMEOUT = 180
 #: How long a login may take to go on at another gateway, with an approval that is there. Seconds.
 SOON = 6.0
 #: The same if the kernel has to notice that nobody is there, or if a gateway that hangs holds a poll.
@@ -49,7 +54,7 @@ class Fleet:
     def begin(self) -> Future[Told]:
         """A login, whose phone rings when this returns."""
         before = len(self.sandbox.sessions)
-        login = self._pool.submit(self.agent.login)
+        login = self._pool.submit(self.agent.login, TIMEOUT)
         wait_until(lambda: len(self.sandbox.sessions) > before, "the phone does not ring")
         return login
 
@@ -57,16 +62,21 @@ class Fleet:
         """How long after an approval the login succeeds. Seconds."""
         self.sandbox.approve(TOKEN)
         began = time.monotonic()
-        assert login.result(120).code == PamCode.SUCCESS
+        assert login.result().code == PamCode.SUCCESS
         return time.monotonic() - began
 
 
-def joined_to(host: Setting, *gateways: GatewayProcess, timeout: str = "60s") -> dict[str, str]:
+def joined_to(host: Setting, *gateways: GatewayProcess, timeout: int = TIMEOUT) -> dict[str, str]:
     """Write the settings of a host that has joined these; returns them."""
     host.write("application-secret", HOST_SECRET)
     host.write("ca.pem", gateways[0].ca_file.read_text())
     urls = ", ".join(gateway.url for gateway in gateways)
-    joined = {"application_id": HOST, "gateways": f"[{urls}]", "unavailable": "ignore", "timeout": timeout}
+    joined = {
+        "application_id": HOST,
+        "gateways": f"[{urls}]",
+        "unavailable": "ignore",
+        "timeout": f"{timeout}s",
+    }
     host.configure(**joined)
     return joined
 
@@ -93,32 +103,50 @@ def fleet(host: Setting, gateways: Gateways) -> Iterator[Fleet]:
         yield Fleet(gateways, host, agent)
 
 
-STOPS: dict[str, Callable[[GatewayProcess], None]] = {
-    "killed": GatewayProcess.kill,
-    "stopped": GatewayProcess.terminate,
+@contextmanager
+def after(stop: Callable[[], None]) -> Iterator[None]:
+    stop()
+    yield
+
+
+def hangs(gateway: GatewayProcess) -> None:
+    gateway.signal(signal.SIGSTOP)
+
+
+#: What becomes of a gateway, and how long a login that waits there may take to go on at the other one. Seconds.
+LOST: dict[str, tuple[Callable[[GatewayProcess], AbstractContextManager[None]], float]] = {
+    "killed": (lambda gateway: after(gateway.kill), SOON),
+    "stopped": (lambda gateway: after(gateway.terminate), SOON),
+    "without power": (lambda _: silence(ELSEWHERE), NOTICED),
+    "hanging": (lambda gateway: after(partial(hangs, gateway)), HELD),
 }
 
 
-@pytest.mark.parametrize("how", STOPS)
+def goes_on(fleet: Fleet, how: str) -> float:
+    """How long a login takes to go on that waits at the first gateway when that one is lost. Its phone rings once."""
+    login = fleet.begin()
+    fleet.first.wait_until_held()
+    with LOST[how][0](fleet.first):
+        took = fleet.approved(login)
+    assert len(fleet.sandbox.sessions) == 1
+    return took
+
+
+@pytest.mark.parametrize("how", LOST)
 def test_a_login_that_waits_goes_on_at_the_other_gateway_and_its_phone_rings_once(
     fleet: Fleet, how: str
 ) -> None:
-    login = fleet.begin()
-    time.sleep(2.5)  # its poll is held
-    STOPS[how](fleet.first)
-    assert fleet.approved(login) < SOON
-    assert len(fleet.sandbox.sessions) == 1
+    goes_on(fleet, how)
     assert fleet.sandbox.wait_for_end(TOKEN)
 
 
-def test_a_gateway_that_hangs_while_a_login_waits_is_passed_by_in_time(fleet: Fleet) -> None:
-    login = fleet.begin()
-    time.sleep(2.5)
-    fleet.first.signal(signal.SIGSTOP)
-    assert fleet.approved(login) < HELD
-    assert len(fleet.sandbox.sessions) == 1
+@pytest.mark.alone
+@pytest.mark.parametrize("how", LOST)
+def test_a_gateway_that_is_lost_while_a_login_waits_is_passed_by_in_time(fleet: Fleet, how: str) -> None:
+    assert goes_on(fleet, how) < LOST[how][1]
 
 
+@pytest.mark.alone
 def test_a_gateway_that_does_not_connect_costs_the_first_login_three_seconds_and_the_next_ones_nothing(
     fleet: Fleet,
 ) -> None:
@@ -141,17 +169,17 @@ def test_the_end_on_the_phone_arrives_by_the_other_gateway(host: Setting, gatewa
         kept, login = agent.log_in()
         first.kill()
         host.sandbox.close(TOKEN)
-        wait_until(lambda: login.over, "the login goes on", 30.0)
+        wait_until(lambda: login.over, "the login goes on")
         agent.wait_until_forgotten(kept)
 
 
 def test_both_gateways_away_are_an_outage_only_if_nothing_was_sent(host: Setting, gateways: Gateways) -> None:
     host.sandbox.auto = "ignore"
-    joined_to(host, *gateways, timeout="20s")
+    joined_to(host, *gateways, timeout=20)
     with running(host) as agent:
         fleet = Fleet(gateways, host, agent)
         waiting = fleet.begin()
-        time.sleep(2.5)
+        fleet.first.wait_until_held()
         for gateway in gateways:
             gateway.kill()
         assert waiting.result().code == PamCode.ABORT

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from pam_iampass.agent.context import CONNECTIONS
+from pam_iampass.gateway import service
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.outcome import PamCode
 from pam_iampass.server.http import Dispatcher
 from pam_iampass.server.messages import IncomingRequest, Reply
 from tests.gateway.test_joined_host import gateway, host, join, outcome
+from tests.support.deadline import NOBODY_ANSWERED, TIMEOUT
 from tests.support.door import Door
 from tests.support.gateway import RunningGateway, settings_for
 from tests.support.sandbox import Sandbox
@@ -24,6 +26,9 @@ from tests.support.world import wait_until
 from tests.unit.login.test_hang_up import as_sshd_names_it
 
 __all__ = ["gateway", "host"]
+
+LONG = 240
+"""Seconds: longer than a test waits."""
 
 
 class Counting(Dispatcher[Gateway]):
@@ -62,8 +67,8 @@ def test_a_login_costs_a_host_a_start_a_poll_and_an_end(host: Setting, counted: 
 
 def test_nobody_answers_and_the_last_poll_is_in_time(host: Setting, counted: RunningGateway) -> None:
     host.sandbox.auto = "ignore"
-    join(host, counted, timeout="6s")
-    assert host.login().errors == ["Nobody answered on your phone within 6 seconds."]
+    join(host, counted, timeout=TIMEOUT)
+    assert host.login().errors == [NOBODY_ANSWERED]
     host.wait_for_ends()
     first, *polls, last = calls(counted)
     assert (first, last) == ("start", "logout")
@@ -82,14 +87,18 @@ def test_while_many_logins_wait_they_take_no_connection_each(host: Setting, coun
 
 @contextlib.contextmanager
 def waiting(host: Setting, gateway: RunningGateway, **items: Any) -> Iterator[Door]:
-    """A login whose poll the gateway holds."""
+    """A login whose poll the gateway holds, and holds for longer than a test waits."""
     host.sandbox.auto = "ignore"
-    join(host, gateway, timeout="40s", prompt="never")
-    door = host.door(**items)
-    wait_until(lambda: len(gateway.gateway.held) == 1, "no poll is held")
-    yield door
+    host.sandbox.request_timeout = LONG
+    join(host, gateway, timeout=f"{LONG}s", prompt="never")
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(service, "LOGIN_SECONDS", LONG)
+        changed.setattr(service, "LONGEST_SECONDS", LONG)
+        door = host.door(**items)
+        wait_until(lambda: len(gateway.gateway.held) == 1, "no poll is held")
+        yield door
     (session,) = host.sandbox.sessions
-    host.sandbox.wait_for_end(session, timeout=5)
+    host.sandbox.wait_for_end(session)
 
 
 def test_an_application_that_dies_while_its_poll_is_held_ends_the_request(
@@ -97,7 +106,7 @@ def test_an_application_that_dies_while_its_poll_is_held_ends_the_request(
 ) -> None:
     with waiting(host, gateway) as door:
         door.die()
-        door.wait(5)
+        door.wait()
 
 
 def test_a_client_that_hangs_up_while_its_poll_is_held_ends_the_request(
@@ -110,5 +119,5 @@ def test_a_client_that_hangs_up_while_its_poll_is_held_ends_the_request(
         waiting(host, gateway, **as_sshd_names_it(client)) as door,
     ):
         client.close()
-        assert door.finish(timeout=5).code == PamCode.MAXTRIES
+        assert door.finish().code == PamCode.MAXTRIES
     assert outcome(host)[:2] == ("cancelled", "denied")

@@ -7,7 +7,6 @@ import shutil
 import socket
 import ssl
 import stat
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +20,7 @@ from pam_iampass.gateway.cli.certificate import renew
 from tests.support.gateway_machine import ETC, add_account, local_postgres, run_gateway, serving
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
+from tests.support.world import wait_until
 
 SECRETS = {"application-secret", "key", "ca-key.pem", "certificate-key.pem"}
 
@@ -58,7 +58,7 @@ def _contents() -> dict[str, bytes]:
 
 
 def test_one_command_makes_everything_and_the_gateway_serves(arguments: list[str]) -> None:
-    shown = run_gateway(*arguments, typed="s3cret\n")
+    shown = run_gateway(*arguments, typed="s3cret\n", as_installed=True)
     assert "s3cret" not in shown
     assert "Done." in shown
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in ETC.iterdir()}
@@ -149,7 +149,7 @@ def test_a_database_of_another_key_is_not_taken_over(arguments: list[str]) -> No
 
 
 def test_only_the_service_has_the_database(arguments: list[str], server: Postgres) -> None:
-    run_gateway(*arguments, typed="s3cret\n")
+    run_gateway(*arguments, typed="s3cret\n", as_installed=True)
     with psycopg.connect(server.conninfo("iampass")) as connection:
         owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'iampass'"
         assert connection.execute(owner).fetchone() == ("_iampass-gateway",)
@@ -187,10 +187,6 @@ def test_a_certificate_that_ends_soon_is_an_alert(
     pems = (ETC / "certificate.pem", ETC / "certificate-key.pem")
     renew(ETC / "ca-key.pem", ETC / "ca.pem", ["localhost"], *pems)
     with serving(), psycopg.connect(server.conninfo("iampass"), autocommit=True) as connection:
-        for _ in range(100):
-            found = connection.execute("SELECT fields FROM record WHERE kind = 'alert'").fetchall()
-            if found:
-                break
-            time.sleep(0.1)
-    ((fields,),) = found
+        alerts = "SELECT fields FROM record WHERE kind = 'alert'"
+        ((fields,),) = wait_until(lambda: connection.execute(alerts).fetchall(), "no alert")
     assert fields["reason"].startswith("the gateway's certificate expires in 29 days")

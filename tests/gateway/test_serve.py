@@ -62,7 +62,7 @@ def test_a_task_that_takes_a_cancellation_for_a_failure_ends_too() -> None:
     async def go() -> None:
         task = asyncio.create_task(survives())
         await asyncio.sleep(0)
-        await asyncio.wait_for(watching._end([task]), 10)
+        await watching._end([task])
         assert task.cancelled()
 
     went_on: list[bool] = []
@@ -70,6 +70,8 @@ def test_a_task_that_takes_a_cancellation_for_a_failure_ends_too() -> None:
     assert went_on
 
 
+@pytest.mark.long
+@pytest.mark.alone
 def test_it_stops_also_while_the_database_hangs() -> None:
     with initialised() as (server, _):
         with serving():

@@ -19,6 +19,7 @@ from tests.gateway.test_presence import CONNECTION, confirm, counts, told
 from tests.support.gateway import HOST, HostCaller, RunningGateway, settings_for
 from tests.support.gateway_command import GatewayCommand
 from tests.support.sandbox import HttpStatus
+from tests.support.world import PATIENCE
 
 OTHER = "h-bbbbbbbbbbbb"
 
@@ -81,7 +82,7 @@ def test_a_covered_login_is_shown_below_the_one_that_covers_it_and_recorded(
         start = pool.submit(second.ask, "alice", connection=CONNECTION, service="sshd")
         question, _ = told(first, parent)
         assert counts(confirm(first, question))
-        child = start.result(30).authentication
+        child = start.result(PATIENCE).authentication
     alice, covers, bob = place.told("session", "list")["sessions"]
     assert (alice["user"], alice["parent"], bob["parent"]) == ("alice", None, None)
     assert (covers["user"], covers["host"], covers["parent"]) == ("alice", f"name-of-{OTHER}", alice["id"])

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import AsyncIterator, Awaitable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 from urllib.parse import urlencode, urlsplit
 
 import psycopg
 import pytest
 
-from pam_iampass.gateway import asking, database, hosts, reasons, restored, sessions
-from pam_iampass.gateway.database import Connection, Lock, many
+from pam_iampass.client.status import AuthenticationMethod
+from pam_iampass.gateway import asking, database, hosts, reasons, restored, sessions, starts
+from pam_iampass.gateway.database import Connection, Database, DatabaseAway, Lock, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus, Invite
 from pam_iampass.gateway.reasons import Reason
@@ -24,8 +28,8 @@ from tests.sandbox.signer import signed
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
 from tests.support.gateway_process import POINTS, GatewayProcess
 from tests.support.postgres import Postgres, synchronous
-from tests.support.sandbox import Hang, Sandbox, SessionState, Slow
-from tests.support.world import wait_until
+from tests.support.sandbox import Hang, Held, Sandbox, SessionState
+from tests.support.world import PATIENCE, wait_until
 
 OTHER = "h-bbbbbbbbbbbb"
 MACHINE = "0123456789abcdef" * 2
@@ -157,8 +161,7 @@ def test_a_phone_rings_at_most_once_whenever_the_gateway_is_killed(
         assert len(sandbox.sessions) == rung == (point != POINTS[0])
         if point == POINTS[2]:
             sandbox.approve("token-of-alice")
-            answered = caller.wait(reply.authentication, 1)
-            assert answered.authentication["session_status"] == "active"
+            assert caller.answer(reply.authentication) == "active"
             return
         assert reason_of(reply) == "TRY_AGAIN"
         # The phone may be ringing: until it cannot be any more, nothing else is asked of it.
@@ -421,16 +424,19 @@ def test_a_host_has_one_request_on_a_phone_at_a_time(caller: HostCaller, sandbox
     assert len(sandbox.sessions) == 2
 
 
-def test_one_host_leaves_others_half_of_the_calls(conninfo: str, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_one_host_leaves_others_half_of_the_calls(
+    conninfo: str, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = settings_for(conninfo, sandbox, tmp_path)
     settings = replace(settings, limits=replace(settings.limits, calls_at_once=2))
-    sandbox.misbehave("start", Hang())
-    with RunningGateway(settings) as running:
+    sandbox.misbehave("start", held := Held())
+    monkeypatch.setattr(asking, "_START_SECONDS", PATIENCE)
+    with RunningGateway(settings) as running, ThreadPoolExecutor(1) as pool:
         running.populate()
         running.add_host(OTHER)
-        caller = HostCaller(running, timeout=1.0)
-        with pytest.raises(TimeoutError):
-            caller.ask("alice")
+        caller = HostCaller(running)
+        first = pool.submit(caller.ask, "alice")
+        sandbox.wait_for_calls("start")
         target = f"/authentication/authenticate_user/{HOST}/bob"
         headers = {**caller.application(target), "Content-Type": "application/json"}
         assert reason_of(caller.send("POST", target, headers, b"{}")) == "HOST_THROTTLED"
@@ -438,6 +444,8 @@ def test_one_host_leaves_others_half_of_the_calls(conninfo: str, sandbox: Sandbo
         assert caller.send("POST", target, headers, b"{}").reason == "REPLAYED_NONCE"
         running.application_id = OTHER
         assert caller.ask("bob").status == 202
+        held.until.set()
+        assert first.result().status == 202
 
 
 def _denied(caller: HostCaller, sandbox: Sandbox, person: str) -> bool:
@@ -597,7 +605,7 @@ def test_a_request_that_has_begun_while_its_host_was_suspended_is_ended(
     # As if `host suspend` had not seen it yet.
     gateway_server.change_host(status=HostStatus.SUSPENDED)
     assert sandbox.wait_for_end("token-of-alice"), "nobody may approve it any more"
-    wait_until(lambda: gateway_server.session(begun).state is State.ENDED, "it is not over", 10.0)
+    wait_until(lambda: gateway_server.session(begun).state is State.ENDED, "it is not over")
 
 
 def test_the_turns_of_a_person_are_locked_before_a_host_is(
@@ -611,10 +619,10 @@ def test_the_turns_of_a_person_are_locked_before_a_host_is(
         waits = (
             "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         )
-        wait_until(lambda: bool(gateway_server.rows(waits)), "it does not wait", 10.0)
+        wait_until(lambda: bool(gateway_server.rows(waits)), "it does not wait")
         other.execute("SELECT 1 FROM host FOR UPDATE NOWAIT")
         other.commit()
-        assert first.result(20).status == 202
+        assert first.result().status == 202
 
 
 def test_refused_starts_do_not_fill_the_records_and_then_say_nothing_of_names(
@@ -648,9 +656,10 @@ def test_starts_for_which_no_phone_rings_are_few_too(
 
 
 def test_a_start_that_was_given_up_while_iampass_was_called_stays_so_and_rings_no_longer(
-    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sandbox.misbehave("start", Slow())
+    monkeypatch.setattr(asking, "_START_SECONDS", PATIENCE)
+    sandbox.misbehave("start", held := Held())
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(caller.ask, "alice", duration_seconds="1")
         sandbox.wait_for_calls("start")
@@ -664,6 +673,7 @@ def test_a_start_that_was_given_up_while_iampass_was_called_stays_so_and_rings_n
         assert row == {"state": "starting", "covers_the_call": True}
         _past_deadline(gateway_server)
         gateway_server.run(asking.give_up(gateway_server.gateway))
+        held.until.set()
         assert reason_of(first.result()) == "TRY_AGAIN"
     assert sandbox.wait_for_end("token-of-alice")
     assert gateway_server.rows("SELECT state FROM session ORDER BY began_at")[0] == {"state": "ended"}
@@ -694,6 +704,81 @@ def test_what_is_done_for_a_host_is_of_its_share(gateway_server: RunningGateway,
     seen.clear()
     caller.end(begun)
     assert seen - {None} == {"127.0.0.1", HOST}
+
+
+class _Away(Database):
+    """Calls `has_none` with the number of each connection that is taken for a host; it may raise DatabaseAway."""
+
+    has_none: Callable[[int], Awaitable[None]]
+    taken = 0
+
+    @asynccontextmanager
+    async def _held(self) -> AsyncIterator[Connection]:
+        if database._WHOSE.get() is not None:
+            self.taken += 1
+            await self.has_none(self.taken)
+        async with super()._held() as connection:
+            yield connection
+
+
+def _has_none(running: RunningGateway, has_none: Callable[[int], Awaitable[None]]) -> None:
+    """Have connections of the gateway's database be missing."""
+
+    async def go() -> None:
+        away = _Away(running.settings.database)
+        away.has_none = has_none
+        running.gateway.database = await away.__aenter__()
+
+    running.run(go())
+
+
+def test_what_iampass_has_said_is_written_once_there_is_a_connection_again(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def has_none(number: int) -> None:
+        if sandbox.sessions and number <= 5:  # the first two are those before IAMPASS is called
+            raise DatabaseAway("all are in use")
+
+    _has_none(gateway_server, has_none)
+    reply = caller.ask("alice")
+    assert (reply.status, len(sandbox.sessions)) == (202, 1)
+    sandbox.approve("token-of-alice")
+    assert caller.answer(reply.authentication) == "active"
+    assert [call.kind for call in sandbox.calls].count("start") == 1
+    assert capsys.readouterr().out.count("is not written yet: all are in use\n") == 1
+
+
+@pytest.mark.parametrize("why", ["none until then", "one after that", "the gateway stops"])
+def test_what_iampass_has_begun_is_ended_if_it_is_not_written_before_the_login_gives_up(
+    gateway_server: RunningGateway, sandbox: Sandbox, why: str
+) -> None:
+    methods, patience = (AuthenticationMethod.device,), 60
+    asked = starts.AskedStart("alice", methods, patience, patience, new_request_id(), None, None, {}, b"")
+    gateway = gateway_server.gateway
+    person, session = gateway_server.run(starts._admit(gateway, HOST, asked, None, starts.spend_nothing))
+    assert person is not None
+    assert isinstance(session, sessions.HostSession)
+    gives_up = 0.0
+
+    async def has_none(number: int) -> None:
+        if why == "the gateway stops":
+            gateway.held.stop()
+        if number > 1 and why == "one after that":
+            await asyncio.sleep(max(gives_up - time.monotonic(), 0.0))
+            return
+        raise DatabaseAway("all are in use")
+
+    async def made() -> Any:
+        nonlocal gives_up
+        database.work_for(HOST)
+        gives_up = time.monotonic() + (10_000.0 if why == "the gateway stops" else 2.0)
+        return await asking.made(gateway, session, person, gives_up)
+
+    _has_none(gateway_server, has_none)
+    assert gateway_server.run(made()) is Reason.TRY_AGAIN
+    assert [call.kind for call in sandbox.calls].count("start") == 1
+    assert sandbox.wait_for_end("token-of-alice")
+    assert gateway_server.rows("SELECT state FROM session") == [{"state": "starting"}]
 
 
 def test_no_phone_rings_for_a_login_that_has_given_up_while_a_commit_waited_for_a_standby(

@@ -4,20 +4,20 @@ for a hundred hosts than for one."""
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from threading import Event
 from typing import Any, Callable
 from urllib.parse import urlencode
 
 import pytest
 
-from pam_iampass.gateway import asking, queue, turns
+from pam_iampass.gateway import asking, database, turns
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
@@ -37,7 +37,8 @@ from tests.support.gateway import (
     settings_for,
 )
 from tests.support.gateway_process import GatewayProcess
-from tests.support.sandbox import Fault, Hang, HttpStatus, Junk, Reset, Sandbox, Slow
+from tests.support.sandbox import Fault, Hang, Held, HttpStatus, Junk, Reset, Sandbox
+from tests.support.world import PATIENCE, wait_until
 
 OTHER = "h-bbbbbbbbbbbb"
 Look = Callable[[RunningGateway], None]
@@ -51,6 +52,19 @@ def ids(number: int) -> list[str]:
 @pytest.fixture
 def settings(conninfo: str, sandbox: Sandbox, tmp_path: Path) -> GatewaySettings:
     return settings_for(conninfo, sandbox, tmp_path)
+
+
+@pytest.fixture
+def looking(monkeypatch: pytest.MonkeyPatch) -> Event:
+    """Gateways look whose turn it is only while this is set, as it is in the beginning."""
+    waiting, looking = turns.waiting, Event()
+    looking.set()
+
+    async def looked(connection: Connection) -> list[turns.Turns]:
+        return await waiting(connection) if looking.is_set() else []
+
+    monkeypatch.setattr(turns, "waiting", looked)
+    return looking
 
 
 @pytest.fixture
@@ -78,13 +92,9 @@ def ringing(sandbox: Sandbox) -> int:
     return sum(session.undecided for session in sandbox.sessions)
 
 
-def until(what: Any, seconds: float = 30.0) -> Any:
+def until(what: Any) -> Any:
     """What a function returns, once that is true."""
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "it has not happened in time"
-        time.sleep(0.05)
-    return found
+    return wait_until(what, "it has not happened in time")
 
 
 def in_line(running: RunningGateway) -> int:
@@ -92,13 +102,21 @@ def in_line(running: RunningGateway) -> int:
     return int(row["queued"])
 
 
+def waits_for_turn(running: RunningGateway) -> bool:
+    """Whether a start waits until another transaction gives the turns of its person free."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
+    return bool(running.rows(waiting))
+
+
 # An attacker who knows the password
 
 
 @pytest.mark.parametrize("number", [1, 100])
 def test_the_phone_rings_no_more_often_for_a_hundred_hosts_than_for_one(
-    settings: GatewaySettings, sandbox: Sandbox, number: int
+    settings: GatewaySettings, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
+    for patience in ("CONNECT_SECONDS", "_WAIT_SECONDS"):  # no start is refused for want of a connection
+        monkeypatch.setattr(database, patience, PATIENCE)
     limits = replace(LIMITS, cool_off=300.0)
     with RunningGateway(replace(settings, limits=limits)) as running:
         running.populate()
@@ -223,7 +241,7 @@ def several(settings: GatewaySettings, number: int) -> Iterator[list[RunningGate
 def test_two_gateways_never_have_two_requests_of_a_person_on_the_phone(
     settings: GatewaySettings, sandbox: Sandbox
 ) -> None:
-    most, done = 0, threading.Event()
+    most, done = 0, Event()
 
     def approve() -> None:
         nonlocal most
@@ -254,7 +272,7 @@ def test_one_gateway_at_a_time_looks_whose_turn_it_is(settings: GatewaySettings,
         async def meanwhile(_: Gateway, connection: Connection) -> bool:
             await turns.locked(connection, "alice")
             asked.append(pool.submit(ask, running[1], OTHER))
-            await asyncio.sleep(1.0)
+            await asyncio.to_thread(until, lambda: waits_for_turn(running[1]) or asked[0].done())
             return asked[0].done()
 
         asked: list[Future[Any]] = []
@@ -272,7 +290,7 @@ def test_the_first_logins_of_a_person_wait_for_each_other(
             turns.lock(connection, "alice")
             await connection.flush()
             asked.append(pool.submit(ask, running[0], HOST))
-            await asyncio.sleep(1.0)
+            await asyncio.to_thread(until, lambda: waits_for_turn(running[0]) or asked[0].done())
             return asked[0].done()
 
         asked: list[Future[Any]] = []
@@ -363,7 +381,7 @@ def test_a_start_that_iampass_has_answered_with_an_error_holds_no_turn(
 def test_a_start_that_iampass_has_not_answered_holds_the_turn_as_long_as_its_login_would_wait(
     settings: GatewaySettings, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "_START_SECONDS", 0.5)
+    monkeypatch.setattr(asking, "_START_SECONDS", 3.0)
     with several(settings, 1) as (running,):
         sandbox.misbehave("start", Hang())
         assert ask(running, HOST, timeout="60")["reason"] == "IAMPASS_AWAY"
@@ -429,14 +447,15 @@ def test_a_login_whose_time_is_over_before_its_turn_never_rings(
 
 
 def test_a_login_whose_time_is_over_is_ended_whatever_else_the_person_does(
-    settings: GatewaySettings, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    settings: GatewaySettings, sandbox: Sandbox, looking: Event
 ) -> None:
-    monkeypatch.setattr(queue, "_LOOK_SECONDS", 2.5)
+    looking.clear()
     with several(settings, 1) as (running,):
         ask(running, HOST, timeout="60")
         waits = ask(running, OTHER, timeout="1", remote=PERSON)
-        time.sleep(1.0)
+        until(lambda: running.transaction(lambda _, connection: turns.locked(connection, "alice")).overdue)
         ask(running, HOST, timeout="60", remote="192.0.2.1")  # writes the person's turns
+        looking.set()
         assert HostCaller(running).answer(waits) == "timeout"
         assert HostCaller(running).state(waits)["reason"] == "NO_TURN"
 
@@ -449,19 +468,21 @@ def test_a_login_that_waits_for_a_turn_that_is_not_written_any_more_is_ended(
         ask(running, HOST, timeout="60")
         waits = ask(running, OTHER, timeout="1")
         running.rows("DELETE FROM turn")
-        time.sleep(1.0)
+        until(lambda: running.rows("SELECT 1 FROM session WHERE state = 'queued' AND deadline < now()"))
         assert HostCaller(running).poll(waits) == "pending"
         running.run(asking.give_up(running.gateway))
 
 
 def test_an_old_login_that_is_put_back_with_a_turn_never_rings(
-    settings: GatewaySettings, sandbox: Sandbox, conninfo: str, look: Look
+    settings: GatewaySettings, sandbox: Sandbox, conninfo: str, looking: Event, look: Look
 ) -> None:
+    looking.clear()
     with several(settings, 1) as (running,):
         caller = HostCaller(running)
         first, waits = ask(running, HOST), ask(running, OTHER, timeout="2")
         (session,) = running.rows("SELECT * FROM session WHERE state = 'queued'")
         (turn,) = running.rows("SELECT * FROM turn")
+        looking.set()
         assert caller.answer(waits) == "timeout"
         assert caller.end(first) is True
         in_line = [each for each in turn["state"]["pending"] if each["ident"].endswith(str(session["id"]))]
@@ -503,7 +524,7 @@ def test_the_time_of_turns_does_not_go_back_when_the_databases_clock_does(
 ) -> None:
     with several(settings, 1) as (running,):
         ask(running, HOST)
-        running.rows("UPDATE turn SET changed_at = changed_at + interval '20 seconds'")
+        running.rows("UPDATE turn SET changed_at = changed_at + interval '50 seconds'")
         before = running.transaction(lambda _, connection: turns.locked(connection, "alice"))
         assert before.now > time.time() + 15
         assert ask(running, OTHER)["queued"] is True
@@ -515,17 +536,19 @@ def test_the_time_of_turns_does_not_go_back_when_the_databases_clock_does(
 
 @pytest.mark.parametrize("when", ["while IAMPASS is called", "on the phone"])
 def test_what_a_lost_phone_approves_lets_nobody_in(
-    settings: GatewaySettings, sandbox: Sandbox, when: str
+    settings: GatewaySettings, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
+    monkeypatch.setattr("pam_iampass.gateway.asking._START_SECONDS", PATIENCE)
     with several(settings, 1) as (running,), ThreadPoolExecutor() as pool:
-        is_called = when == "while IAMPASS is called"
+        is_called, held = when == "while IAMPASS is called", Held()
         if is_called:
-            sandbox.misbehave("start", Slow(1.0))
+            sandbox.misbehave("start", held)
         asking = pool.submit(ask, running, HOST)
         sandbox.wait_for_calls("start")
         if not is_called:
             asking.result()
         running.transaction(lambda _, connection: turns.change(connection, "alice", throttle.phone_lost))
+        held.until.set()
         if is_called:
             assert asking.result()["reason"] == "PHONE_LOST"
         else:
@@ -539,13 +562,13 @@ def test_what_a_lost_phone_approves_lets_nobody_in(
 
 def test_between_two_requests_is_a_pause(settings: GatewaySettings, sandbox: Sandbox) -> None:
     with several(replace(settings, limits=replace(LIMITS, spacing=2.0)), 1) as (running,):
-        first = ask(running, HOST)
-        ask(running, OTHER)
+        first, second = ask(running, HOST), ask(running, OTHER)
         sandbox.deny("token-of-alice")
         assert HostCaller(running).answer(first) == "cancelled"
-        decided = time.monotonic()
         until(lambda: len(sandbox.sessions) == 2)
-        assert 1.0 < time.monotonic() - decided < 4.0
+        decided, began = running.session(first).decided_at, running.session(second).began_at
+        assert decided is not None
+        assert began - decided >= timedelta(seconds=2.0)
 
 
 @pytest.mark.parametrize(

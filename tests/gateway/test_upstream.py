@@ -36,6 +36,7 @@ from tests.client.talk import (
 from tests.client.test_authentication import signature_holds
 from tests.client.test_tls import flooding_server
 from tests.support.black_hole import black_hole
+from tests.support.deadline import PATIENCE
 from tests.support.in_time import BUSY
 from tests.support.scripted_server import (
     ACCEPT,
@@ -242,7 +243,7 @@ def test_a_handshake_that_takes_all_the_time_is_no_outage() -> None:
 
 def test_messages_without_end_hold_no_handshake_of_the_gateway_beyond_its_deadline() -> None:
     async def test() -> None:
-        with flooding_server(10.0) as url:
+        with flooding_server(PATIENCE) as url:
             upstream = Upstream(url, "a", "b", authority().ca_file)
             before = time.monotonic()
             call = upstream.application.start(USER, None, None)

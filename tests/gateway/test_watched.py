@@ -20,13 +20,16 @@ import pytest
 import trustme
 
 from pam_iampass.audit.figures import OTHER, SERVICES
+from pam_iampass.gateway import database as module
 from pam_iampass.gateway import monitoring, records
+from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.monitoring import Monitor
 from tests.support.gateway import HOST, HostCaller, RunningGateway
 from tests.support.postgres import Postgres, synchronous
 from tests.support.prometheus import GATEWAY_RULES, Scrape, alerts_in, complaints, firing
 from tests.support.sandbox import Fault, HttpStatus, Sandbox
+from tests.support.world import PATIENCE, wait_until
 
 JOB = "pam-iampass-gateway"
 pytestmark = pytest.mark.needs_program("promtool")
@@ -161,14 +164,11 @@ def test_it_says_whether_a_commit_would_hang(watcher: Watcher, postgres: Postgre
     with synchronous(postgres, "ANY 2 (a, b, c)"):
         said = watcher.ready()
         assert said["problems"] == ["commits hang: they wait for 2 synchronous, and 0 connected, standbys"]
-        assert watcher.scrape().value("gateway_commits_hanging") == 0
         writing = threading.Thread(target=lambda: running.change_host(HOST, slowed_until=None))
         writing.start()
-        time.sleep(1.5)
+        # What shows that the gateway is alive hangs, too.
+        wait_until(lambda: watcher.scrape().value("gateway_commits_hanging") >= 1, "no commit hangs")
         assert not watcher.ready()["ready"]
-        assert (
-            watcher.scrape().value("gateway_commits_hanging") >= 1
-        )  # so does what shows that the gateway is alive
     writing.join()
     assert watcher.ready()["ready"]
 
@@ -181,9 +181,15 @@ def test_how_many_standbys_a_commit_waits_for(names: str, wanted: int) -> None:
     assert monitoring._wanted(names) == wanted
 
 
-def test_many_who_ask_use_one_connection(watcher: Watcher) -> None:
+def test_many_who_ask_use_one_connection(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, look = [], monitoring._look
+
+    def counted(gateway: Gateway) -> Any:
+        looks.append(gateway)
+        return look(gateway)
+
+    monkeypatch.setattr(monitoring, "_look", counted)
     running = watcher.running
-    name = running.settings.database.rpartition("dbname=")[2]
 
     async def all_at_once() -> list[tuple[int, str, bytes]]:
         paths = ["/readyz", "/metrics"] * 50
@@ -192,15 +198,14 @@ def test_many_who_ask_use_one_connection(watcher: Watcher) -> None:
     with psycopg.connect(running.settings.database) as other:
         other.execute("LOCK TABLE host")
         asking = asyncio.run_coroutine_threadsafe(all_at_once(), running._loop)
-        time.sleep(1)
-        waiting = other.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
-            " AND query LIKE 'SELECT status, count(*)%%'",
-            (name,),
-        ).fetchone()
+        waiting = (
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            " AND query LIKE 'SELECT status, count(*)%%'"
+        )
+        wait_until(lambda: running.rows(waiting), "nobody waits")
         other.rollback()
-    assert waiting == (1,)
-    assert {status for status, _, _ in asking.result(30)} == {200}
+    assert {status for status, _, _ in asking.result(PATIENCE)} == {200}
+    assert len(looks) == 1
 
 
 # The address
@@ -220,13 +225,13 @@ def test_it_has_an_address_of_its_own(gateway_server: RunningGateway) -> None:
     async def show() -> tuple[asyncio.Event, asyncio.Task[None]]:
         stopping = asyncio.Event()
         task = asyncio.create_task(monitoring.show(gateway, stopping))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0)
         return stopping, task
 
     def call(path: str, method: str = "GET") -> tuple[int, bytes]:
         request = urllib.request.Request(f"http://127.0.0.1:{address[1]}{path}", method=method)
         try:
-            with urllib.request.urlopen(request, timeout=10) as response:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as response:
                 return response.status, response.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -297,8 +302,9 @@ class Scene:
                 target=lambda: self.watcher.running.change_host(HOST, slowed_until=None)
             )
             change.start()
-            time.sleep(1.5)
             found = self.later()
+            while found.value("gateway_commits_hanging") < 1:
+                found = self.later()
         change.join()
         return found
 
@@ -322,7 +328,12 @@ class Scene:
             await asyncio.gather(*holding)
             return found
 
-        return Scrape(self.watcher.running.run(go()).decode(), time.time())
+        with (
+            pytest.MonkeyPatch.context() as changed
+        ):  # a busy machine makes ten connections in more than a second
+            changed.setattr(module, "CONNECT_SECONDS", PATIENCE)
+            changed.setattr(monitoring, "FRESH_SECONDS", PATIENCE)
+            return Scrape(self.watcher.running.run(go()).decode(), time.time())
 
     def iampass_fails(self) -> Scrape:
         self.sandbox.misbehave("start", HttpStatus(503), times=None)

@@ -1340,6 +1340,66 @@ MUTANTS = {
             "False",
             "test_a_server_that_was_the_primary_before_another_one_is_not_used",
         ),
+        Mutant(
+            "an answer that is written while the gateway looks is taken back",
+            "        for id, status in list(self.noted_requests.items()):\n",
+            "        for id, status in list[Any]():\n",
+            "test_an_answer_that_is_written_while_the_gateway_looks_is_not_taken_back",
+        ),
+        Mutant(
+            "an answer that may have been written is taken back",
+            "    except UnknownOutcome:\n        gateway.note_request(session.id, None)\n        raise\n",
+            "    except UnknownOutcome:\n        raise\n",
+            "test_an_answer_that_is_written_while_the_gateway_looks_is_not_taken_back",
+        ),
+        Mutant(
+            "a request that begins while the gateway looks is not on the phone for a while",
+            "if status is None or id not in withdrawn:",
+            "if status is None:",
+            "test_a_request_that_begins_while_the_gateway_looks_is_on_the_phone",
+        ),
+        Mutant(
+            "a request that has begun for a host that is suspended at once can be approved",
+            "if status is None or id not in withdrawn:",
+            "if id:",
+            "test_a_request_that_was_begun_for_a_host_that_is_suspended_at_once_is_ended",
+        ),
+        Mutant(
+            "suspending a host ends what was approved at that moment",
+            "            self.withdrawn.discard(id)\n",
+            "",
+            "test_an_approval_that_is_written_while_the_gateway_finds_its_host_suspended_is_not_ended",
+        ),
+        Mutant(
+            "a gateway that has compared takes back what an administrator has confirmed since",
+            "WHERE old_copy IS NULL AND id = %s AND restores = %s FOR UPDATE",
+            "WHERE old_copy IS NULL AND id = %s AND restores >= %s FOR UPDATE",
+            "test_a_database_that_is_confirmed_while_a_gateway_compares_it_is_no_old_copy_again",
+        ),
+        Mutant(
+            "other gateways are not told of a copy that is older than the last confirmation",
+            "row = await one(connection, unmarked, mark.fleet, found.restores)",
+            "row = await one(connection, unmarked, mark.fleet, mark.restores)",
+            "test_a_copy_that_is_older_than_the_last_confirmation_is_marked_for_the_other_gateways",
+        ),
+        Mutant(
+            "a login fails whose phone rings if a connection to the database is missing for a moment",
+            "            is_again = True\n            await asyncio.sleep(_AGAIN_SECONDS)\n",
+            "            return None\n",
+            "test_what_iampass_has_said_is_written_once_there_is_a_connection_again",
+        ),
+        Mutant(
+            "a host is told of a session by a commit that may not have happened",
+            "        except DatabaseAway as away:\n            if not is_again:\n",
+            "        except DatabaseError as away:\n            if not is_again:\n",
+            "test_it_is_not_made_where_a_commit_may_have_happened",
+        ),
+        Mutant(
+            "a phone rings on for a login that has given up while the database was away",
+            "                if is_again and is_too_late():\n",
+            "                if is_again and not gateway:\n",
+            "test_what_iampass_has_begun_is_ended_if_it_is_not_written_before_the_login_gives_up",
+        ),
     ),
     "Over hosts, a login is covered by an approved one in which it begins, and ends with it": (
         Mutant(

@@ -1,6 +1,9 @@
-"""How long a login waits for the phone in tests."""
+"""How long tests wait, and a login for the phone."""
 
 from __future__ import annotations
+
+#: How many seconds tests wait for something that happens immediately on an idle machine.
+PATIENCE = 90.0
 
 #: Seconds. Long enough that a login which waits for its time-out has sent its request, even if the machine stalls for
 #: five seconds.

@@ -22,6 +22,7 @@ from tests.support.sshd import Login, Sshd
 GATEWAY_ADDRESS = "10.77.0.1"
 _OWN = ("/etc", "/home", "/var/lib/iampass", "/var/lib/pam-iampass")
 """What a host has a copy of. /run and /tmp are empty at first."""
+_NETWORK_NAMESPACE = Path(__file__).with_name("network-namespace.sh")
 _LOGIN = "/usr/local/lib/new-login"
 _NEW_LOGIN = """\
 #!/bin/sh
@@ -63,10 +64,15 @@ class FleetHost:
         self.address = f"10.77.0.{10 + number}"
         self._sshd = Sshd(folder / name, keys=folder, address=self.address)
         self._group = ControlGroup(f"{name}-{secrets.token_hex(4)}")
-        own = ("--mount", "--propagation", "private", "--net", "--uts", "--cgroup", "--pid", "--fork")
+        self._network = Path(f"/run/network-of-{name}")
+        _run(str(_NETWORK_NAMESPACE), str(self._network), "ip link set lo up")
+        own = ("--mount", "--propagation", "private", "--uts", "--cgroup", "--pid", "--fork")
         program = [sys.executable, "-m", "tests.support.fleet", name, self.address, str(folder), *users]
         self._process = subprocess.Popen(
-            ["unshare", *own, "--kill-child", "--mount-proc", "--", *program],
+            [
+                *("nsenter", f"--net={self._network}"),
+                *("unshare", *own, "--kill-child", "--mount-proc", "--", *program),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
@@ -150,6 +156,8 @@ class FleetHost:
         """Stop it; nothing of it is left."""
         self._process.communicate(timeout=60)
         self._group.remove(60)
+        _run("umount", str(self._network))
+        self._network.unlink()
 
 
 def main() -> None:
@@ -163,7 +171,6 @@ def main() -> None:
         names.write(f"127.0.1.1 {name}\n")
     print("has its files", flush=True)
     sys.stdin.readline()
-    _run("ip", "link", "set", "lo", "up")
     _run("ip", "address", "add", f"{address}/24", "dev", "eth0")
     _run("ip", "link", "set", "eth0", "up")
     _prepare_logins(name, users)

@@ -35,7 +35,7 @@ from pam_iampass.sandbox.sandbox import ServingThread
 from pam_iampass.server.http import Dispatcher
 from tests.sandbox.signer import Reply, Server, Signer
 from tests.support.sandbox import Sandbox
-from tests.support.world import wait_until
+from tests.support.world import PATIENCE, wait_until
 
 if TYPE_CHECKING:  # the demonstration runs without it
     import pytest
@@ -152,7 +152,7 @@ class RunningGateway:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What a coroutine returns, in the gateway's event loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     def transaction(self, use: Callable[[Gateway, Connection], Awaitable[T]]) -> T:
         """What `use` returns in a transaction of the gateway."""
@@ -205,6 +205,17 @@ class RunningGateway:
             cursor = connection.execute(statement.encode(), values)
             return cursor.fetchall() if cursor.description else []
 
+    def look(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Wait until the gateway has looked for the requests on phones once more, from the beginning to the end. Until
+        then, `meanwhile` is called again and again."""
+        now = time.monotonic()
+
+        def has_looked() -> bool:
+            meanwhile()
+            return self.gateway.looked_at > now
+
+        wait_until(has_looked, "the gateway does not look")
+
     def turn_is_over(self, person: str) -> None:
         """As if the deadline of the request of a person had passed for long."""
 
@@ -242,12 +253,11 @@ class HostCaller(Signer[Server]):
 
     def answer(self, begun: Any) -> str:
         """What the person has answered. Raises TimeoutError."""
-        for _ in range(100):
-            status = self.poll(begun)
-            if status not in ("pending", "identifying"):
-                return status
-            time.sleep(0.1)
-        raise TimeoutError
+        undecided = ("pending", "identifying")
+        status: str = wait_until(
+            lambda: None if (status := self.poll(begun)) in undecided else status, "nobody has answered"
+        )
+        return status
 
 
 def looks(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> Callable[[], None]:
@@ -265,6 +275,18 @@ def looks(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> Cal
 
     monkeypatch.setattr(module, name, counted)
     return look
+
+
+def calls_of(owner: Any, name: str) -> list[tuple[Any, ...]]:
+    """The arguments of each call of a coroutine method of this object, from now on."""
+    method, calls = getattr(owner, name), list[tuple[Any, ...]]()
+
+    async def noted(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        return await method(*arguments, **options)
+
+    setattr(owner, name, noted)
+    return calls
 
 
 def new_request_id() -> str:

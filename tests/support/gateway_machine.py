@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pam_iampass.gateway.cli import ACCOUNT
+from tests.support.command import PACKAGES, run_imported
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
 
@@ -57,10 +58,12 @@ def local_postgres() -> Iterator[Postgres]:
 
 
 @contextlib.contextmanager
-def initialised(settings: str = "", name: str = "localhost") -> Iterator[tuple[Postgres, Sandbox]]:
+def initialised(
+    settings: str = "", name: str = "localhost", *, as_installed: bool = False
+) -> Iterator[tuple[Postgres, Sandbox]]:
     """A gateway of this machine at port 8443 of `name`, with its PostgreSQL, and a sandbox as IAMPASS.
 
-    `settings` are further lines of gateway.yaml.
+    `settings` are further lines of gateway.yaml; `as_installed` is as for `run_gateway`.
     """
     add_account()
     with local_postgres() as server, Sandbox(application_id="demo", application_secret="s3cret") as sandbox:
@@ -69,7 +72,7 @@ def initialised(settings: str = "", name: str = "localhost") -> Iterator[tuple[P
         ca.chmod(0o644)
         given = ["--name", name, "--application-id", "demo", "--secret-file", "-"]
         trust = ["--server", sandbox.url, "--server-ca-file", str(ca)]
-        run_gateway("init", *given, *trust, typed="s3cret\n")
+        run_gateway("init", *given, *trust, typed="s3cret\n", as_installed=as_installed)
         with (ETC / "gateway.yaml").open("a") as file:
             file.write(settings)
         try:
@@ -91,17 +94,25 @@ def _other_time() -> Path:
     return library
 
 
-def run_gateway(*arguments: str, typed: str = "", status: int | None = 0) -> str:
-    """Run `pam-iampass-gateway`; returns what it printed. Its status must be `status`, unless that is None."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pam_iampass.gateway.cli", *arguments],
-        input=typed,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=package(),
-        timeout=120,
-    )
+def run_gateway(*arguments: str, typed: str = "", status: int | None = 0, as_installed: bool = False) -> str:
+    """Run `pam-iampass-gateway`; returns what it printed. Its status must be `status`, unless that is None.
+
+    Python starts anew for it if `as_installed`; otherwise it runs in a process that has imported its modules.
+    """
+    if as_installed:
+        done = subprocess.run(
+            [sys.executable, "-m", "pam_iampass.gateway.cli", *arguments],
+            input=typed,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=package(),
+            timeout=120,
+        )
+    else:
+        folders = (str(package()), PACKAGES)
+        argv = ("/usr/bin/pam-iampass-gateway", *arguments)
+        done = run_imported("pam_iampass.gateway.cli", folders, argv, dict(os.environ), typed, 120.0)
     assert status in (None, done.returncode), done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -1,6 +1,6 @@
 """A gateway in a process of its own, which stops itself (SIGSTOP) at one point of a start: for tests that kill it.
 
-`python -m tests.support.gateway_process`, with the arguments as JSON on standard input; it prints its port.
+The process is `main`, with the arguments as JSON on standard input; it prints its port.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -26,8 +25,11 @@ from pam_iampass.gateway.settings import GroupSettings
 from pam_iampass.gateway.upstream import Lane, Upstream
 from pam_iampass.server.http import Dispatcher
 from pam_iampass.server.messages import Reply
+from tests.support import processes
+from tests.support.command import PACKAGES, ImportedProcess
 from tests.support.gateway import HOST, HOST_SECRET, RunningGateway, settings_for
 from tests.support.sandbox import Sandbox
+from tests.support.world import wait_until
 
 T = TypeVar("T")
 POINTS = ("before the call", "after the answer of IAMPASS", "before the answer")
@@ -58,7 +60,8 @@ class _StoppingDispatcher(Dispatcher[Gateway]):
 
 
 def main() -> None:
-    """Serve until SIGTERM, or until standard input is closed."""
+    """Serve until SIGTERM, or until standard input is closed. Each further line is answered with the number of calls
+    that are held."""
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit())
     wanted = json.loads(sys.stdin.readline())
     iampass = SimpleNamespace(**wanted["sandbox"])
@@ -82,7 +85,8 @@ def main() -> None:
         running.dispatcher = _StoppingDispatcher
     with running:
         print(running.port, flush=True)
-        sys.stdin.read()
+        for _ in sys.stdin:
+            print(len(running.gateway.held), flush=True)
 
 
 class GatewayProcess:
@@ -98,12 +102,13 @@ class GatewayProcess:
         covered_by: Sequence[str] = (),
     ) -> None:
         """`covered_by` are further groups of hosts, which cover logins to those of the group `servers`."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.gateway_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-        )
+        given, typed = os.pipe()
+        shown, output = os.pipe()
+        folders = (str(Path(__file__).parents[2]), PACKAGES)
+        self._process = ImportedProcess(__name__, folders, (), dict(os.environ), (given, output, 2))
+        for descriptor in (given, output):
+            os.close(descriptor)
+        self._typed, self._shown = open(typed, "w", encoding="utf-8"), open(shown, encoding="utf-8")  # noqa: SIM115
         names = ("application_id", "application_secret", "url", "ca_file")
         iampass = {name: str(getattr(sandbox, name)) for name in names}
         wanted = {
@@ -114,10 +119,8 @@ class GatewayProcess:
             "address": address,
             "covered_by": list(covered_by),
         }
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(json.dumps(wanted), file=self._process.stdin, flush=True)
-        self.port = int(self._process.stdout.readline())
+        print(json.dumps(wanted), file=self._typed, flush=True)
+        self.port = int(self._shown.readline())
         self._address = address
         self.ca_file = folder / "ca.pem"
         self.application_id = HOST
@@ -127,22 +130,34 @@ class GatewayProcess:
     def url(self) -> str:
         return f"https://{self._address}:{self.port}"
 
+    def wait_until_held(self) -> None:
+        """Wait until it holds a call. Raises TimeoutError."""
+
+        def is_held() -> bool:
+            assert self._process.stdin is not None
+            assert self._process.stdout is not None
+            print(file=self._process.stdin, flush=True)
+            return int(self._process.stdout.readline()) > 0
+
+        wait_until(is_held, "no call is held")
+
     def wait_until_stopped(self) -> None:
         """Wait until it has stopped itself."""
-        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
+        stopped = "T (stopped)"
+        wait_until(lambda: processes.status(self._process.pid)["State"] == stopped, "it does not stop")
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
-        self._process.send_signal(number)
+        self._process.signal(number)
 
     def terminate(self) -> None:
         """As `systemctl stop`."""
-        self._process.terminate()
+        self._process.signal(signal.SIGTERM)
         self._process.wait()
 
     def kill(self) -> None:
         """As by `kill -9`."""
-        self._process.kill()
+        self._process.signal(signal.SIGKILL)
         self._process.wait()
 
     def __enter__(self) -> GatewayProcess:
@@ -152,10 +167,5 @@ class GatewayProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.kill()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
-
-
-if __name__ == "__main__":
-    main()
+        for stream in (self._typed, self._shown):
+            stream.close()

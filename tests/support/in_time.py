@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Callable, Protocol, TypeVar
 
 #: Seconds that a busy machine may take for what takes none.
-BUSY = 6.0
+BUSY = 20.0
+#: The same in one of a few tries (`in_time`).
+BUSY_ONCE = 6.0
 
 
 class Timed(Protocol):

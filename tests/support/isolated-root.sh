@@ -1,16 +1,54 @@
 #!/bin/sh
 # Run a command as root in a copy of this machine, with its own files, processes, shared memory, host name and network,
 # and discard the copy afterwards. Only the current directory is the real one.
-# Usage, as root: isolated-root.sh [--shared-network] COMMAND [ARGUMENT...]
+# Usage, as root: isolated-root.sh [--check] [--or-container | --or-skip] [--shared-network] COMMAND [ARGUMENT...]
 #
 # Every copy is alike: its host name is `server`; its network is a loopback interface (--shared-network: the machine's
 # own network, for a browser outside); names come from its own files; there are no regular users, no settings in
 # sshd_config.d and sudoers.d, and no environment variables except those set here. Use env(1) to set others.
+#
+# A copy needs namespaces. In a container that may not make them, these run the command nevertheless, if it is a
+# container to throw away:
+#   --or-container  in the container itself, which gets back its files afterwards (container.py beside this file)
+#   --or-skip       in the container itself, for tests: those that change a machine skip themselves (needs.py)
+# --check runs no command. It says in one line where the command would run if that is not a copy, and fails if nowhere.
 set -eu
+support=$(dirname "$0")
 
 if [ "${1-}" != --inside ]; then
     [ "$(id -u)" -eq 0 ] || { echo "isolated-root.sh: must run as root (it mounts file systems)" >&2; exit 1; }
-    exec unshare --mount --propagation private --uts --ipc --pid --fork --kill-child --mount-proc -- "$0" --inside "$@"
+    check=
+    otherwise=
+    while :; do
+        case ${1-} in
+            --check) check=--check ;;
+            --or-container | --or-skip) otherwise=$1 ;;
+            *) break ;;
+        esac
+        shift
+    done
+    own="--mount --propagation private --uts --ipc --pid --fork --kill-child --mount-proc"
+    if unshare $own true 2> /dev/null; then
+        [ -z "$check" ] || exit 0
+        exec unshare $own -- "$0" --inside "$@"
+    fi
+    why="root may make no namespaces here (CAP_SYS_ADMIN is missing)"
+    if [ -z "$otherwise" ] || ! refusal=$("$support/throw-away.sh"); then
+        echo "This needs a copy of the machine, but $why: use a virtual machine, or a container that was started by" \
+            "\`docker run -it --privileged debian:13\`.${otherwise:+ This machine is not used itself, because $refusal.}" >&2
+        exit 1
+    fi
+    [ "${1-}" != --shared-network ] || shift # it has no other
+    case $check$otherwise in
+        --check--or-container)
+            echo "This runs in the container itself, because $why. It changes /etc, /home, /run, /tmp, /usr and /var, and" \
+                "puts them back at the end: do not change them meanwhile."
+            ;;
+        --check--or-skip) echo "Tests that need a copy of the machine are left out, because $why." ;;
+        --or-container) exec /usr/bin/python3 "$support/container.py" "$@" ;;
+        --or-skip) exec "$support/clean-environment.sh" NO_MACHINE_COPY=1 PYTHONDONTWRITEBYTECODE=1 "$@" ;;
+    esac
+    exit 0
 fi
 
 shift
@@ -32,21 +70,12 @@ mkdir -m 0755 "$copy" "$copy/here" "$copy/scratch" /run/sshd /run/systemd /run/s
 mount --bind /proc/self/fd/3 "$copy/here"
 exec 3<&-
 
-# The network. Root in a container may not be allowed to configure one, except in a user namespace.
+# The network.
 if [ $network = own ]; then
-    : > "$copy/network"
     # Addresses that are no loopback ones.
-    set_up='ip link set lo up; ip address add 203.0.113.2/32 dev lo; ip address add 203.0.113.3/32 dev lo
+    "$support/network-namespace.sh" "$copy/network" '
+        ip link set lo up; ip address add 203.0.113.2/32 dev lo; ip address add 203.0.113.3/32 dev lo
         for last in 2 3; do ip address add 2001:db8::$last/128 dev lo 2> /dev/null || :; done'
-    if ! unshare --net="$copy/network" sh -ec "$set_up" 2> /dev/null; then
-        mkfifo "$copy/ready"
-        { unshare --user --map-root-user --net sh -euc "$set_up"'; echo $$ > "$0"; read -r _ < "$0"' "$copy/ready" || echo > "$copy/ready"; } &
-        read -r process < "$copy/ready"
-        [ -n "$process" ] || { echo "isolated-root.sh: cannot configure a network (CAP_NET_ADMIN)" >&2; exit 1; }
-        mount --bind "/proc/$process/ns/net" "$copy/network"
-        echo > "$copy/ready"
-        wait
-    fi
     enter="nsenter --net=$copy/network"
 fi
 
@@ -76,7 +105,7 @@ mount --bind "$copy/here" "$here"
 
 # The host name, and names of hosts and users.
 echo server > /proc/sys/kernel/hostname
-rm -f $own /etc/localtime /etc/ssh/sshd_config.d/* /etc/sudoers.d/*
+rm -f $own /etc/localtime
 echo server > /etc/hostname
 printf '%s\n' '127.0.0.1 localhost' '::1 localhost ip6-localhost ip6-loopback' '127.0.1.1 server' > /etc/hosts
 echo 'search .' > /etc/resolv.conf # DNS fails immediately; no domain is added to a name
@@ -84,15 +113,7 @@ for database in passwd group shadow gshadow sudoers protocols services networks;
     echo "$database: files"
 done > /etc/nsswitch.conf
 echo 'hosts: files dns' >> /etc/nsswitch.conf
-for file in passwd group; do
-    awk -F : '$3 < 1000 || $3 == 65534' "/etc/$file" > "$copy/$file"
-    cat "$copy/$file" > "/etc/$file"
-    [ $file = passwd ] && shadow=shadow || shadow=gshadow
-    [ -e /etc/$shadow ] || continue
-    awk -F : 'NR == FNR { kept[$1]; next } $1 in kept' "/etc/$file" "/etc/$shadow" > "$copy/$shadow"
-    cat "$copy/$shadow" > "/etc/$shadow"
-done
-[ ! -e /usr/share/openssh/sshd_config ] || cp /usr/share/openssh/sshd_config /etc/ssh/
+MACHINE_COPY=1 "$support/plain-machine.sh" "$copy"
 
 if ! [ -L /dev/log ]; then
     # A machine without a journal: give the copy its own /dev/log beside the existing devices.
@@ -120,8 +141,6 @@ mount -t tmpfs -o mode=1777 shm /dev/shm
 
 cd "$here"
 status=0 # no exec: the first process of the copy reaps the others
-${enter-} env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root USER=root LOGNAME=root SHELL=/bin/sh TERM=xterm-256color \
-    LC_ALL=C.UTF-8 TZ=UTC \
-    MACHINE_COPY=1 MACHINE_SCRATCH="$copy/scratch" PYTHONPYCACHEPREFIX="$copy/bytecode" \
-    ${PAM_IAMPASS_TOOLS+PAM_IAMPASS_TOOLS="$PAM_IAMPASS_TOOLS"} "$@" || status=$?
+${enter-} "$support/clean-environment.sh" MACHINE_COPY=1 MACHINE_SCRATCH="$copy/scratch" \
+    PYTHONPYCACHEPREFIX="$copy/bytecode" "$@" || status=$?
 exit "$status"

@@ -12,7 +12,7 @@ import pytest
 #: Tests that use one of these fixtures have its requirements.
 _BY_FIXTURE = {
     "trusted_folder": "needs_root",
-    "small": "needs_root",
+    "small": "needs_isolated_root",
     "machine": "needs_isolated_root",
     "everything": "needs_isolated_root",
     "witness": "needs_published_client",
@@ -45,7 +45,12 @@ def demand(item: pytest.Item) -> None:
             pytest.skip("needs a virtual machine: run `make test-vm`")
         return
     if item.get_closest_marker("needs_isolated_root") and "MACHINE_COPY" not in os.environ:
-        pytest.skip("needs an isolated root: `make test T=PATH` runs it in one")
+        remedy = (
+            "which needs namespaces"
+            if "NO_MACHINE_COPY" in os.environ
+            else "`make test T=PATH` runs it in one"
+        )
+        pytest.skip(f"needs an isolated root: {remedy}")
     if item.get_closest_marker("needs_root") and os.geteuid() != 0:
         pytest.skip("needs root")
     for marker in item.iter_markers("needs_program"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -23,13 +24,26 @@ POOLED = "ignore_startup_parameters = lock_timeout, statement_timeout, idle_in_t
 """What docs/gateway.md has an administrator write into a pooler's file."""
 
 
+@contextmanager
+def _made_once(name: str) -> Iterator[Path]:
+    """The path of a folder that a run of all tests makes once, and that is copied then; no other copy of the machine
+    uses it meanwhile. The caller makes it if it does not exist."""
+    folder = Path(os.environ.get("PAM_IAMPASS_SHARED", os.environ["MACHINE_SCRATCH"]))
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder / name
+
+
 def _unpack(program: Path, *packages: str) -> None:
     """Unpack what requirements.sh has downloaded, in this copy of the machine, unless the machine has it."""
     if not program.exists():
         assert "MACHINE_COPY" in os.environ, "needs an isolated root"
         folder = os.environ.get("PAM_IAMPASS_TOOLS", f"/var/tmp/pam-iampass-tools-{os.getuid()}")
-        for package in (found for each in packages for found in Path(folder).glob(each)):
-            subprocess.run(["dpkg", "--extract", package, "/"], check=True)
+        with _made_once(f"{program.name}-unpacked") as unpacked:
+            if not unpacked.exists():
+                for package in (found for each in packages for found in Path(folder).glob(each)):
+                    subprocess.run(["dpkg", "--extract", package, unpacked], check=True)
+            subprocess.run(["cp", "-R", "--preserve=mode,links", f"{unpacked}/.", "/"], check=True)
         assert program.exists(), "run tests/support/requirements.sh"
 
 
@@ -67,9 +81,14 @@ class Postgres:
         os.chown(folder, account.pw_uid, account.pw_gid)
         data = str(folder / "data")
         if copy_of is None:
-            self._run(
-                "initdb", "-D", data, "--auth-local=peer", "--auth-host=trust", "-E", "UTF8", "--no-sync"
-            )
+            with _made_once("postgres-data") as made:
+                if made.exists():
+                    subprocess.run(["cp", "-R", "--preserve=mode", made, data], check=True)
+                    subprocess.run(["chown", "-R", "postgres:postgres", data], check=True)
+                else:
+                    options = ("--auth-local=peer", "--auth-host=trust", "-E", "UTF8", "--no-sync")
+                    self._run("initdb", "-D", data, *options)
+                    subprocess.run(["cp", "-R", "--preserve=mode", data, made], check=True)
         else:
             follows = ("-R", "-C", "-S", folder.name) if standby else ()
             source = f"host=127.0.0.1 port={copy_of.port} user=postgres application_name={folder.name}"
@@ -194,14 +213,15 @@ class Postgres:
 def synchronous(postgres: Postgres, names: str) -> Iterator[None]:
     """The server's commits wait for these standbys, which do not exist."""
 
-    def system(statement: str) -> None:
+    def system(statement: str, shown: str) -> None:
         with psycopg.connect(postgres.conninfo("postgres"), autocommit=True) as connection:
             connection.execute(statement.encode())
             connection.execute("SELECT pg_reload_conf()")
+            while connection.execute("SHOW synchronous_standby_names").fetchone() != (shown,):
+                time.sleep(0.02)
 
-    system(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+    system(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'", names)
     try:
-        time.sleep(0.3)
         yield
     finally:
-        system("ALTER SYSTEM RESET synchronous_standby_names")
+        system("ALTER SYSTEM RESET synchronous_standby_names", "")

@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.deadline import PATIENCE
+
 
 def command_line(pid: int) -> str:
     """The words of a process's command, separated by spaces; empty if it has ended."""
@@ -51,7 +53,7 @@ def descendants(pid: int) -> list[int]:
     return found[1:]
 
 
-def wait_for_end(pids: list[int], timeout: float = 20.0) -> None:
+def wait_for_end(pids: list[int], timeout: float = PATIENCE) -> None:
     """Wait until these processes have ended. Raises TimeoutError."""
     until = time.monotonic() + timeout
     for pid in pids:

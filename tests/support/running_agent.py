@@ -14,6 +14,7 @@ from pam_iampass.agent.server import Agent
 from pam_iampass.agent.wire import GREETING
 from pam_iampass.audit.journal import Journal
 from pam_iampass.module import Module
+from tests.support.deadline import PATIENCE
 from tests.support.door import Door, Told
 from tests.support.setting import ME, Setting
 
@@ -43,7 +44,7 @@ class Running:
 
     def stop(self) -> None:
         self.agent.stop()
-        self._thread.join(20)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
 
     def connect(self) -> socket.socket:

@@ -16,7 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, TypeVar
 from urllib.parse import urlsplit
 
@@ -29,6 +29,7 @@ from pam_iampass.sandbox.sessions import EndedBy, SandboxSession, SessionOrUser
 from pam_iampass.sandbox.state import Sms
 from pam_iampass.server.http import Dispatcher, Handler, find_handler
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply
+from tests.support.deadline import PATIENCE
 
 Found = TypeVar("Found")
 
@@ -146,6 +147,18 @@ class Hang(Fault):
 
     async def interfere(self, connection: asyncio.Transport, stopping: asyncio.Event) -> None:
         await stopping.wait()
+
+
+@dataclass(frozen=True)
+class Held(Fault):
+    """The response comes once this is set."""
+
+    until: threading.Event = field(default_factory=threading.Event)
+    acts: bool = True
+
+    async def interfere(self, connection: asyncio.Transport, stopping: asyncio.Event) -> None:
+        while not (self.until.is_set() or stopping.is_set()):
+            await asyncio.sleep(0.02)
 
 
 @dataclass(frozen=True)
@@ -289,7 +302,7 @@ class Sandbox(sandbox.Sandbox):
                     raise TimeoutError(f"not within {timeout} s: {what}")
 
     def wait_for_session(
-        self, fits: Callable[[SandboxSession], bool], timeout: float = 20.0, what: str = "such a session"
+        self, fits: Callable[[SandboxSession], bool], timeout: float = PATIENCE, what: str = "such a session"
     ) -> SandboxSession:
         """Wait for a session that fits; returns the newest. Raises TimeoutError."""
 
@@ -299,7 +312,7 @@ class Sandbox(sandbox.Sandbox):
         return self._wait_for(newest, timeout, what)
 
     def wait_for_request(
-        self, user: str | None = None, timeout: float = 20.0, after: SandboxSession | None = None
+        self, user: str | None = None, timeout: float = PATIENCE, after: SandboxSession | None = None
     ) -> SandboxSession:
         """Wait for an undecided request of a user, or of any; returns the newest. Raises TimeoutError.
 
@@ -312,7 +325,7 @@ class Sandbox(sandbox.Sandbox):
 
         return self.wait_for_session(fits, timeout, f"a request for {user or 'any user'}")
 
-    def wait_for_end(self, which: SessionOrUser, timeout: float = 20.0) -> SandboxSession:
+    def wait_for_end(self, which: SessionOrUser, timeout: float = PATIENCE) -> SandboxSession:
         """Wait until the client has ended a session, of a user the newest. Raises TimeoutError."""
         key = which.number if isinstance(which, SandboxSession) else which
 
@@ -322,11 +335,11 @@ class Sandbox(sandbox.Sandbox):
 
         return self._wait_for(ended, timeout, f"{which!r} ended by its client")
 
-    def wait_for_phone(self, timeout: float = 20.0) -> None:
+    def wait_for_phone(self, timeout: float = PATIENCE) -> None:
         """Wait until a phone page is open. Raises TimeoutError."""
         self._wait_for(lambda: self._dispatcher.open_pages or None, timeout, "an open phone page")
 
-    def wait_for_calls(self, kind: str, count: int = 1, timeout: float = 20.0) -> tuple[Call, ...]:
+    def wait_for_calls(self, kind: str, count: int = 1, timeout: float = PATIENCE) -> tuple[Call, ...]:
         """Wait for a number of calls of a kind; returns all of them. Raises TimeoutError."""
 
         def enough() -> tuple[Call, ...]:

@@ -15,6 +15,7 @@ import trustme
 
 from pam_iampass.server.http import Dispatcher, Route
 from pam_iampass.server.messages import IncomingRequest, Reply
+from tests.support.deadline import PATIENCE
 
 Answer = tuple[int, bytes]
 
@@ -42,7 +43,8 @@ async def count(service: Service, request: IncomingRequest) -> Reply:
 
 
 async def busy(service: Service, request: IncomingRequest) -> Reply:
-    time.sleep(1.5)  # an event loop that is held up
+    service.began.set()
+    service.go_on.wait()  # an event loop that is held up
     return Reply()
 
 
@@ -78,7 +80,7 @@ def served(
     connections: list[http.client.HTTPSConnection] = []
 
     def connect() -> http.client.HTTPSConnection:
-        connection = http.client.HTTPSConnection("127.0.0.1", port, context=trusting, timeout=20)
+        connection = http.client.HTTPSConnection("127.0.0.1", port, context=trusting, timeout=PATIENCE)
         connections.append(connection)
         return connection
 

@@ -19,20 +19,21 @@ from pam_iampass.agent.context import Configurations, LoginContexts
 from pam_iampass.agent.server import Agent
 from pam_iampass.agent.wire import Hello
 from pam_iampass.audit.journal import Journal
+from pam_iampass.client import AuthenticationAPI
 from pam_iampass.enforcer.protocol import EnforcerReply, EnforcerRequest, EnforcerResult, Verb
 from pam_iampass.module import Module
 from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.session import watcher
 from pam_iampass.session.descriptors import Descriptors
 from pam_iampass.session.kept_session import KeptSession
+from pam_iampass.session.schedule import Scheduled, Task
 from pam_iampass.session.store import AskStatus, Connect, KeptSessions, SessionStore, status_of
 from pam_iampass.system.boot import since_boot
 from tests.support.door import Door, Told
 from tests.support.frames import encode_items
 from tests.support.setting import FIRST_POLL, ME, Setting
-from tests.support.world import wait_until
+from tests.support.world import PATIENCE, wait_until
 
-PATIENCE = 20.0
 #: How fast the time of kept sessions goes by: nobody waits for a poll every 2 s.
 SPEED = 5.0
 #: The program of a login session: it opens it, says so, and ends with its standard input.
@@ -88,6 +89,16 @@ class LoginSession:
         self.process.communicate()
 
 
+class _Watched(KeptSessions):
+    """Counts how often their watcher looks which tasks are due."""
+
+    looks = 0
+
+    def take_due(self) -> list[tuple[Scheduled, Task]]:
+        self.looks += 1
+        return super().take_due()
+
+
 class Keeping:
     """The agent. It stands for the machine: `restart` starts another one on the same files."""
 
@@ -102,6 +113,7 @@ class Keeping:
         self.logins: list[LoginSession] = []
         self.ask_status: AskStatus = status_of
         self.cover_timeout = 60.0
+        self._calls = 0
         self._began = since_boot()
         self.ahead = 0.0
         """Seconds that the machine's clocks are ahead."""
@@ -115,10 +127,10 @@ class Keeping:
         journal = Journal(self.world.records)
         configurations = Configurations(owner=os.geteuid())
         self.connect: Connect = configurations.sessions_api
-        self.sessions = KeptSessions(
+        self.sessions = _Watched(
             self.store,
             journal,
-            lambda config: self.connect(config),
+            self._connected,
             ask_status=lambda *arguments: self.ask_status(*arguments),
             descriptors=Descriptors(""),
             clock=self._clock,
@@ -144,6 +156,10 @@ class Keeping:
 
     def _clock(self) -> float:
         return self._began + (since_boot() - self._began) * SPEED + self.ahead
+
+    def _connected(self, config: str) -> AuthenticationAPI:
+        self._calls += 1
+        return self.connect(config)
 
     def stop(self) -> None:
         self.agent.stop()
@@ -208,6 +224,16 @@ class Keeping:
         with self.sessions.lock:
             entry = self.sessions.entries.get(session)
         return None if entry is None else entry.kept
+
+    def look(self) -> None:
+        """Wait until the watcher has looked once more which tasks are due, and has handed them out."""
+        before = self.sessions.looks
+        wait_until(lambda: self.sessions.looks >= before + 2, "the watcher does not look")
+
+    def wait_for_calls(self, count: int) -> None:
+        """Wait until the agent has begun this number of further calls about sessions."""
+        before = self._calls
+        wait_until(lambda: self._calls >= before + count, "it makes no calls")
 
     def wait_until_forgotten(self, session: str) -> None:
         wait_until(lambda: self.kept(session) is None, "the session is still kept", PATIENCE)

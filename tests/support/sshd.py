@@ -72,12 +72,13 @@ class Sshd:
         pid_file: Path | None = None,
         way: str = "",
         address: str = "127.0.0.1",
+        own_pam_file: bool = True,
     ) -> None:
-        """`way` is one of setup's (`key`, `password`, `quiet`), with settings and a PAM file of its own; without one
-        sshd has the machine's. `folder` is for its files, `pid_file` where the name of that one matters;
-        `keys` is the folder of another sshd whose client key is also accepted."""
+        """`way` is one of setup's (`key`, `password`, `quiet`), with settings and, if `own_pam_file`, a PAM file of its
+        own; without one sshd has the machine's. `folder` is for its files, `pid_file` where the name of that one
+        matters; `keys` is the folder of another sshd whose client key is also accepted."""
         self._pid_file = pid_file or folder / "sshd.pid"
-        self._under = _with_pam_file(sshd_file(way)) if way else []
+        self._under = _with_pam_file(sshd_file(way)) if way and own_pam_file else []
         self._folder = folder
         self._options = options
         self._address = address

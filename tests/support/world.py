@@ -13,6 +13,7 @@ from pam_iampass.audit.journal import ADMINISTRATION, BYPASS_OVER
 from pam_iampass.sandbox.sessions import SandboxSession
 from tests.support import processes
 from tests.support.agent import AT_REST, RunningAgent
+from tests.support.deadline import PATIENCE as PATIENCE
 from tests.support.deadline import PLENTY
 from tests.support.installation import Installation
 from tests.support.journald import Journald
@@ -26,8 +27,6 @@ PEOPLE = (
 PASSWORD = "correct horse"
 #: The command that users run after the login.
 REMOTE = "echo In as $(id -un)."
-#: How many seconds tests wait for something that happens immediately on an idle machine.
-PATIENCE = 90.0
 
 
 def token_of(user: str) -> str:

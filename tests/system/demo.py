@@ -126,6 +126,11 @@ OUTCOMES_OF_ANSWERS = {
 }
 
 
+def in_container() -> bool:
+    """Whether this runs in a container itself (container.py), not in a copy of the machine."""
+    return os.environ.get("MACHINE_COPY") == "container"
+
+
 def paint(text: str, code: str) -> str:
     """Color a text if the output is a terminal."""
     return f"\x1b[{code}m{text}\x1b[0m" if COLOURS else text
@@ -163,6 +168,7 @@ def play(
 ) -> bool:
     """Run one login, show it, and return whether it had the expected result."""
     print("\n" + paint(scene.title, "1"))
+    write("sshd", "key" if scene.prompt else "quiet")
     machine.change(timeout="5s" if scene.auto == "ignore" else f"{ANSWER_SECONDS}s")
     sandbox.auto, sandbox.delay, sandbox.request_timeout = scene.auto, 2.0, scene.answer_seconds
     with RunningAgent():
@@ -187,6 +193,7 @@ def play(
 def play_session(machine: Installation, sandbox: Sandbox, sshd: Sshd, journald: Journald) -> bool:
     """Run the login that keeps its session, show it, and return whether it had the expected result."""
     print("\n" + paint(demo_session.TITLE, "1"))
+    write("sshd", "quiet")
     machine.change(session=demo_session.SETTINGS)
     indented(["$ ssh alice@this-machine"], "|")
     right, records = demo_session.play(sandbox, sshd, journald, PASSWORD, lambda lines: indented(lines, "|"))
@@ -228,6 +235,8 @@ def wait_for_person(sandbox: Sandbox) -> bool:
     print(f"    {sandbox.certificate_fingerprint}")
     print("From another machine, run this first:")
     print(f"    ssh -L {sandbox.port}:127.0.0.1:{sandbox.port} this-machine")
+    if in_container():
+        print("This is the container's own 127.0.0.1, unless it was started with --network=host.")
     print(f"\nWaiting for the page to be opened, {PAGE_SECONDS // 60} minutes at most …", flush=True)
     try:
         sandbox.wait_for_phone(PAGE_SECONDS)
@@ -247,8 +256,7 @@ def set_up(sandbox: Sandbox) -> Installation:
     sandbox.add_user("55d0-carol", device=True)
     machine.configure(sandbox, timeout=f"{ANSWER_SECONDS}s")
     machine.write_users("alice: 7f3c-alice\nbob: 91aa-bob\ncarol: 55d0-carol\n")
-    for service, choice in (("sshd", "key"), ("sudo", "")):
-        write(service, choice)
+    write("sudo")
     shutil.copy(ROOT / "config/sshd_config.d/10-iampass.conf", "/etc/ssh/sshd_config.d/")
     Path("/etc/sudoers.d/alice").write_text("alice ALL=(ALL) ALL\n")
     return machine
@@ -259,10 +267,8 @@ def main() -> int:
     phone = sys.argv[1:] == ["--phone"]
     scenes = YOURS if phone else SCENES
     length = "as long as you need" if phone else "a minute"
-    print(
-        f"This runs in a temporary copy of this machine and takes {length}.",
-        flush=True,
-    )
+    where = "" if in_container() else "runs in a temporary copy of this machine and "
+    print(f"This {where}takes {length}.", flush=True)
     folder = Path(tempfile.mkdtemp(dir="/var/lib"))
     with contextlib.ExitStack() as running:
         sandbox = open_sandbox(phone)
@@ -278,7 +284,11 @@ def main() -> int:
         print(f"Requests expire after {ANSWER_SECONDS} seconds.")
         if phone and not wait_for_person(sandbox):
             return 1
-        with Sshd(folder, way="quiet") as quiet, Sshd(folder / "prompt", keys=folder, way="key") as prompt:
+        # Each login reads the PAM file anew: for a way into sshd, `play` writes it.
+        with (
+            Sshd(folder, way="quiet", own_pam_file=False) as quiet,
+            Sshd(folder / "prompt", keys=folder, way="key", own_pam_file=False) as prompt,
+        ):
             for user in ("alice", "bob", "carol"):
                 quiet.admit(user)
             sshds = {False: quiet, True: prompt}

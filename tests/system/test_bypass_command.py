@@ -82,7 +82,7 @@ def test_what_is_over_is_recorded_once(world: World) -> None:
 
 def test_the_agent_records_the_end_by_itself(world: World) -> None:
     told("alice", "--for", "1s")
-    wait_until(lambda: ended(world), "the end is recorded", 60.0)
+    wait_until(lambda: ended(world), "the end is recorded")
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_nobody_answers_in_time(world: Setting) -> None:
         return Played(world.login(), time.monotonic() - began)
 
     world.sandbox.auto = "ignore"
-    told = in_time(login, DEADLINE + 1.0, least=DEADLINE - 1.0, tries=2).told
+    told = in_time(login, DEADLINE + 1.0, least=DEADLINE - 1.0).told
     assert told.code == PamCode.ABORT
     assert told.errors == [NOBODY_ANSWERED]
     assert world.outcome() == ("timed_out", "denied")
@@ -460,7 +460,7 @@ def test_a_caller_of_no_table_becomes_nobody_else_without_the_phone(world: Setti
 def test_a_login_that_ends_early_says_who_was_asked(world: Setting) -> None:
     world.sandbox.auto = "ask"
     door = world.door(service="sudo", ruser=ME, uid="0")
-    world.sandbox.wait_for_request(world.token, 10)
+    world.sandbox.wait_for_request(world.token)
     door.die()
     door.wait()
     assert world.outcome() == ("cancelled", "denied")

@@ -41,9 +41,9 @@ def command(ctx: click.Context, config: Path, confirm: bool) -> None:
 
     async def compare(gateway: Gateway) -> tuple[bool, datetime | None]:
         try:
-            _, is_old_copy = await restored.compare(gateway)
+            mark, _ = await restored.compare(gateway)
             async with gateway.database.transaction() as connection:
-                return is_old_copy, await restored.last_of_copy(connection)
+                return mark.old_copy, await restored.last_of_copy(connection)
         except (Tampered, ValueError, OSError) as error:
             raise click.ClickException(str(error)) from None
 

@@ -23,7 +23,7 @@ from tests.pam.native.conftest import (
     Door,
     Playing,
 )
-from tests.support.in_time import BUSY, in_time
+from tests.support.in_time import BUSY_ONCE, in_time
 from tests.support.scripted_module import DoorConnection, Frame, ScriptedModule, greeting, result, say
 
 NOBODY = 65534
@@ -70,7 +70,7 @@ def test_without_an_agent_a_login_is_denied_and_shown_how_to_start_it(
             after.callback(door.agent_socket.unlink)
         run = in_time(
             lambda: application.run(phase, env="SSH_AUTH_INFO_0=", real_uid=real_uid),
-            door.greeting + BUSY,
+            door.greeting + BUSY_ONCE,
             least=door.greeting - 0.1,
         )
     assert run.result == (PAM_MAXTRIES if phase == "authenticate" else PAM_PERM_DENIED)
@@ -123,7 +123,7 @@ def never_greets(connection: DoorConnection) -> None:
 
 def test_an_agent_that_says_nothing_counts_as_no_agent(application: Application, door: Door) -> None:
     with ScriptedModule.as_agent(door.agent_socket, never_greets, greets=False):
-        run = in_time(application.run, door.greeting + BUSY, least=door.greeting - 0.1)
+        run = in_time(application.run, door.greeting + BUSY_ONCE, least=door.greeting - 0.1)
     assert run.result == PAM_ABORT
     assert [text for _style, text in run.messages] == [NOT_ANSWERING]
     assert run.reason.startswith(NOT_ANSWERING.decode())
@@ -133,7 +133,7 @@ def test_a_greeting_that_drips_does_not_move_the_deadline(application: Applicati
     with ScriptedModule.as_agent(
         door.agent_socket, lambda one: one.drip(greeting().wire, pause=0.3), greets=False
     ):
-        run = in_time(application.run, door.greeting + BUSY, least=door.greeting - 0.1)
+        run = in_time(application.run, door.greeting + BUSY_ONCE, least=door.greeting - 0.1)
     assert run.result == PAM_ABORT
 
 
@@ -283,7 +283,7 @@ def full_queue(path: Path) -> Iterator[socket.socket]:
 
 def test_an_agent_whose_queue_stays_full_counts_as_no_agent(application: Application, door: Door) -> None:
     with full_queue(door.agent_socket):
-        run = in_time(application.run, door.greeting + BUSY, least=door.greeting - 0.1)
+        run = in_time(application.run, door.greeting + BUSY_ONCE, least=door.greeting - 0.1)
     assert run.result == PAM_ABORT
     assert run.reason.startswith(NOT_ANSWERING.decode())
 

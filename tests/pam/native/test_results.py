@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from tests.pam.native.conftest import PAM_ABORT, PAM_MAXTRIES, PAM_SUCCESS, Application, Playing
-from tests.support.in_time import BUSY, in_time
+from tests.support.in_time import BUSY_ONCE, in_time
 from tests.support.scripted_module import DoorConnection, Frame, ask, deadline, result, say
 
 #: Linux-PAM turns PAM_IGNORE of a stack with nothing else in it into PAM_PERM_DENIED.
@@ -113,7 +113,7 @@ def test_denied_by_the_door_itself_after(application: Application, agent: Playin
         door.door_closes()
 
     with agent(misbehaves):
-        run = in_time(application.run, BUSY)  # it does not wait, where nothing can come any more
+        run = in_time(application.run, BUSY_ONCE)  # it does not wait, where nothing can come any more
     assert run.result == PAM_ABORT
     assert "outcome=unavailable result=denied" in run.record
     assert "module" in run.reason
@@ -137,7 +137,7 @@ def test_denied_where_the_module_dies_after(application: Application, agent: Pla
         door.send_bytes(sent)
 
     with agent(dies):
-        run = in_time(application.run, BUSY)
+        run = in_time(application.run, BUSY_ONCE)
     assert run.result == PAM_ABORT
     assert "closed the connection" in run.reason
 

@@ -27,7 +27,7 @@ from tests.support.setuid.people import GROUP, HOME, PROGRAMS
 from tests.support.setuid.stage import Guest, Phone, Stage
 from tests.support.setuid.traps import NAME_SERVER, Traps
 from tests.support.terminal import Terminal
-from tests.support.world import PASSWORD, wait_until
+from tests.support.world import PASSWORD, PATIENCE, wait_until
 from tests.system.setuid.attacks import ATTACKS, Attack, aimed
 
 #: Only root can write into it: a file in it shows that root did.
@@ -36,7 +36,7 @@ PROOFS = Path("/root/proofs")
 #: costs CPU (the password's hash), and later none.
 AT_ONCE, STARTING = 80, threading.Semaphore(8)
 #: Longer than a login has, with all that pam_unix and a busy machine add. Seconds.
-BOUND = 60.0
+BOUND = 30.0 + PATIENCE
 
 
 @dataclass(frozen=True)

@@ -121,8 +121,8 @@ while True:
     assert status == 1
     assert AS_ROOT not in terminal.shown
     assert f"Nobody answered on your phone within {DEADLINE} seconds." in terminal.shown
-    # The deadline, and the delay that pam_unix asks for.
-    assert 2.0 < time.monotonic() - began < 2 * DEADLINE + 4
+    # The deadline, the delay that pam_unix asks for, and what a busy machine takes.
+    assert 2.0 < time.monotonic() - began < DEADLINE + PATIENCE
     assert guest.starts() == 1
 
 

@@ -29,9 +29,8 @@ from pam_iampass.agent.control import (
 from pam_iampass.audit.journal import Journal
 from pam_iampass.errors import PamIampassError
 from tests.support.folders import new_own_folder
-from tests.support.in_time import BUSY
 from tests.support.setting import Records
-from tests.support.world import wait_until
+from tests.support.world import PATIENCE, wait_until
 
 
 class Agent:
@@ -54,7 +53,7 @@ class Agent:
 
     def connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(BUSY)
+        connection.settimeout(PATIENCE)
         connection.connect(str(self.path))
         return connection
 
@@ -240,7 +239,7 @@ def test_a_process_that_has_ended_gets_nothing(own_folder: Path) -> None:
     server = ControlServer(listener, {}, Journal(Records()), allowed_uid=os.getuid())
     server.start()
     with socket.socket(fileno=descriptors[0]) as inherited:
-        inherited.settimeout(BUSY)
+        inherited.settimeout(PATIENCE)
         assert inherited.recv(100) == b""
     server.stop()
     os.waitpid(child, 0)
@@ -262,7 +261,7 @@ def test_silent_and_slow_clients_keep_nobody_out_and_are_dropped(own_folder: Pat
 def test_requests_beyond_the_limit_are_refused_at_once(own_folder: Path) -> None:
     go_on = threading.Event()
     with running(own_folder, most_requests=2) as agent:
-        agent.handlers["wait"] = lambda _request: go_on.wait(BUSY)
+        agent.handlers["wait"] = lambda _request: go_on.wait(PATIENCE)
         waiting = [threading.Thread(target=agent.ask, args=("wait",)) for _ in range(2)]
         for thread in waiting:
             thread.start()
@@ -271,7 +270,7 @@ def test_requests_beyond_the_limit_are_refused_at_once(own_folder: Path) -> None
             agent.ask("echo", word="x")
         go_on.set()
         for thread in waiting:
-            thread.join(BUSY)
+            thread.join(PATIENCE)
         wait_until(lambda: agent.server.requests == 0, "both have ended")
         assert agent.ask("echo", word="x") == "x"
 
@@ -301,7 +300,7 @@ def test_a_socket_of_others_is_not_asked(own_folder: Path, agent: Agent) -> None
 def test_an_agent_that_hangs_is_given_up(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "SILENCE", 0.2)  # it would wait for a minute
     go_on = threading.Event()
-    agent.handlers["hang"] = lambda _request: go_on.wait(BUSY)
+    agent.handlers["hang"] = lambda _request: go_on.wait(PATIENCE)
     with pytest.raises(AgentUnavailable, match="does not answer") as caught:
         agent.ask("hang")
     go_on.set()

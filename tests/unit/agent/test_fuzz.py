@@ -21,6 +21,7 @@ from pam_iampass.agent.server import serve
 from pam_iampass.agent.wire import FrameError, FrameType, Hello, receive_login
 from pam_iampass.login.application import ApplicationGone, PamApplication
 from pam_iampass.outcome import Phase
+from tests.support.examples import examples
 from tests.support.frames import encode_items
 
 SEEDS = sorted(
@@ -30,7 +31,7 @@ HELLO = Hello(Phase.AUTHENTICATE, 0x8000, ("debug", "first_factor=publickey")).e
 ITEMS = encode_items(
     {"user": b"alice", "service": b"sshd", "ssh_auth_info": b"publickey ssh-ed25519 A"}
 ).encode()
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", examples(300)))
 
 
 @st.composite

@@ -30,7 +30,7 @@ from tests.support.running_agent import Running, running
 from tests.support.sandbox import Hang, Sandbox
 from tests.support.setting import ME, Setting
 from tests.support.state_file import busy
-from tests.support.world import wait_until
+from tests.support.world import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_a_peer_that_is_not_root_is_turned_away(world: Setting) -> None:
 def test_a_door_that_says_nothing_is_dropped_after_two_seconds(agent: Running) -> None:
     began = time.monotonic()
     with agent.connect() as silent:
-        silent.settimeout(20)
+        silent.settimeout(PATIENCE)
         assert silent.recv(1) == b""
         assert 1.8 < time.monotonic() - began < 2 + BUSY
 
@@ -199,7 +199,7 @@ def test_a_door_that_says_nothing_is_dropped_after_two_seconds(agent: Running) -
 def test_junk_is_dropped_and_the_next_login_is_served(agent: Running, junk: bytes) -> None:
     agent.world.configure(exempt=f"{{users: [{ME}]}}")
     with agent.connect() as odd:
-        odd.settimeout(20)
+        odd.settimeout(PATIENCE)
         odd.sendall(junk)
         odd.shutdown(socket.SHUT_WR)
         with contextlib.suppress(ConnectionResetError):  # where it closes on bytes that it did not read
@@ -220,7 +220,7 @@ def test_a_user_who_floods_the_socket_of_systemd_does_not_make_the_agent_look_de
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
-        systemd.settimeout(20)
+        systemd.settimeout(PATIENCE)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         flood = 0
         while notify("."):
@@ -242,7 +242,7 @@ def test_a_slow_disk_holds_up_neither_the_next_login_nor_the_news_that_the_agent
         try:
             told.recv(200)
             with busy(world.state.database), socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(5)
+                connection.settimeout(PATIENCE)
                 connection.connect(door)
                 seen.append(connection.recv(9))
                 seen.append(told.recv(200))  # what may have been sent before the file was busy
@@ -255,7 +255,7 @@ def test_a_slow_disk_holds_up_neither_the_next_login_nor_the_news_that_the_agent
         listener.bind(door)
         listener.listen()
         told.bind(systemd)
-        told.settimeout(5)
+        told.settimeout(PATIENCE)
         monkeypatch.setenv("NOTIFY_SOCKET", systemd)
         monkeypatch.setenv("WATCHDOG_USEC", "400000")
         monkeypatch.setattr(server, "HOUSEKEEPING", 0.01, raising=False)

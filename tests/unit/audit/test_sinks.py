@@ -16,6 +16,7 @@ from pam_iampass.audit import sinks
 from pam_iampass.audit.journal import Journal
 from pam_iampass.audit.sinks import Delivery, JournalSink, SyslogSink
 from pam_iampass.outcome import Decision, Login, Outcome, Result
+from tests.support.deadline import PATIENCE
 from tests.support.in_time import BUSY
 from tests.support.setting import Records
 
@@ -29,7 +30,7 @@ def log(tmp_path: Path) -> Iterator[socket.socket]:
     """A datagram socket as journald's and syslog's."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "log"))
-        listener.settimeout(20)
+        listener.settimeout(PATIENCE)
         yield listener
 
 
@@ -115,7 +116,7 @@ def test_a_log_that_stays_full_passes_the_record_to_the_next(
             arrived.set()
 
     Journal(JournalSink(full), Elsewhere()).record(LOGIN, APPROVED)
-    assert arrived.wait(20)
+    assert arrived.wait(PATIENCE)
 
 
 def test_records_that_wait_are_bounded(
@@ -126,12 +127,12 @@ def test_records_that_wait_are_bounded(
     delivery = Delivery([JournalSink(full)])
     for number in range(10):
         delivery.deliver({"NUMBER": str(number)})
-    log.settimeout(20.0)
+    log.settimeout(PATIENCE)
     arrived = 0
     with contextlib.suppress(socket.timeout):
         while True:
             arrived += log.recv(1 << 18) != FILLING
-            log.settimeout(0.5 if arrived >= 2 else 20.0)
+            log.settimeout(0.5 if arrived >= 2 else PATIENCE)
     assert 2 <= arrived <= 3  # one may be on its way already
 
 

@@ -51,6 +51,13 @@ def test_help_lists_every_verb_once_under_a_heading() -> None:
         assert [line.split()[0] for line in section.splitlines()] == list(verbs)
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_starts_in_a_process_that_has_imported_nothing_else(verb: str) -> None:
+    done = run(verb, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Usage: pam-iampass {verb} ")
+
+
 def test_without_a_verb_help_is_shown() -> None:
     finished = run()
     assert "Examples:" in finished.stdout + finished.stderr

@@ -20,6 +20,7 @@ from pam_iampass.config.user_table import LONGEST_FILE_NAME, Entry, file_name
 from pam_iampass.config.user_table_editing import NEW, UserTableEditor
 from pam_iampass.config.value_types import name_error, token_error
 from pam_iampass.errors import EditRefused, PamIampassError
+from tests.support.examples import examples
 from tests.support.folders import new_own_folder, put
 from tests.support.table_folder import TableFolder
 
@@ -126,7 +127,7 @@ POSSIBLE = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_siz
 
 @pytest.mark.needs_root
 @settings(
-    max_examples=80,
+    max_examples=examples(80),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -183,7 +183,7 @@ def test_it_ends_as_the_settings_say_when_the_gateway_says_that_the_other_one_ha
         assert kept is not None
         login = host.open(kept)
         gateway.status = status
-        wait_until(lambda: login.over, "the login goes on", 20.0)
+        wait_until(lambda: login.over, "the login goes on")
         assert [(each.verb, each.reason) for each in host.asked][:1] == [(Verb.END, reason)]
 
 

@@ -177,7 +177,7 @@ def test_a_session_from_before_the_host_has_joined_is_asked_for_where_it_was_beg
         session = "{keep: true, check: 2s, covers: {services: [sudo]}}"
         world.configure(gateways=f"[{server.url}]", application_id=HOST, session=session)
         world.sandbox.close(world.sandbox.sessions[-1])
-        wait_until(lambda: login.over, "the login goes on", 20.0)
+        wait_until(lambda: login.over, "the login goes on")
         agent.wait_until_forgotten(kept)
         assert not server.requests
 

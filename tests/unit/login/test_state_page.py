@@ -178,7 +178,7 @@ SITUATIONS: dict[str, Situation] = {
 
 
 #: It mounts a small disk.
-FULL = pytest.param("the disk is full", marks=pytest.mark.needs_root)
+FULL = pytest.param("the disk is full", marks=pytest.mark.needs_isolated_root)
 
 
 @pytest.mark.parametrize("situation", [FULL if name == "the disk is full" else name for name in SITUATIONS])

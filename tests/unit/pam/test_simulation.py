@@ -18,6 +18,7 @@ from pam_iampass.pam.lines import CODES
 from pam_iampass.pam.simulation import Simulation, simulate
 from pam_iampass.pam.stack import Handler, PamFiles, PamType, UnusableService
 from pam_iampass.setup.edits import with_us
+from tests.support.examples import examples
 
 _LIBPAM = ctypes.CDLL("libpam.so.0")
 _LIBC = ctypes.CDLL("libc.so.6")
@@ -182,7 +183,9 @@ def agree(contents: dict[str, str]) -> None:
         shutil.rmtree(folder)
 
 
-RANDOM = settings(deadline=None, max_examples=250, suppress_health_check=list(HealthCheck), derandomize=True)
+RANDOM = settings(
+    deadline=None, max_examples=examples(250), suppress_health_check=list(HealthCheck), derandomize=True
+)
 
 
 @RANDOM

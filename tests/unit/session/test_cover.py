@@ -202,7 +202,7 @@ def test_while_polls_fail_for_a_cause_on_this_machine_nothing_is_covered_and_the
 
         agent.ask_status = lambda *_arguments: Status.active
         agent.connect = without_ports
-        wait_until(lambda: len(failed) >= 3, "IAMPASS was not asked", 30.0)
+        wait_until(lambda: len(failed) >= 3, "IAMPASS was not asked")
         agent.login(service="sudo", audit_session="42")
         assert agent.outcome()["IAMPASS_OUTCOME"] == "approved"
         (note,) = [fields for fields in world.records.fields if "cover nothing" in fields["MESSAGE"]]
@@ -210,7 +210,7 @@ def test_while_polls_fail_for_a_cause_on_this_machine_nothing_is_covered_and_the
         assert "poll: this machine cannot connect: Cannot assign requested address" in note["MESSAGE"]
         agent.connect = connect
         before = world.calls.count("poll")
-        wait_until(lambda: world.calls.count("poll") >= before + 2, "IAMPASS was not asked", 30.0)
+        wait_until(lambda: world.calls.count("poll") >= before + 2, "IAMPASS was not asked")
         agent.login(service="sudo", audit_session="42")
         assert agent.outcome()["IAMPASS_OUTCOME"] == "covered"
 
@@ -368,7 +368,7 @@ def test_an_iampass_that_hangs_is_asked_about_all_sessions_no_longer_than_about_
         agent.log_in()
     agent.world.sandbox.misbehave("poll", Hang(), times=None)
     door = agent.door(service="sudo", audit_session="42")
-    wait_until(lambda: agent.world.calls.count("start") == 9, "the phone is not asked", 60.0)
+    wait_until(lambda: agent.world.calls.count("start") == 9, "the phone is not asked")
     assert len(asked) == 1  # which has taken all the time
     door.die()
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.session.descriptors import Descriptors, WatchedProcess
+from tests.support.deadline import PATIENCE
 from tests.support.in_time import in_time
 from tests.support.sessions import keeping
 from tests.support.setting import Setting
@@ -35,7 +36,7 @@ def systemd(own_folder: Path) -> Iterator[socket.socket]:
     """Where systemd listens for sd_notify(3)."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as found:
         found.bind(str(own_folder / "notify"))
-        found.settimeout(20)
+        found.settimeout(PATIENCE)
         yield found
 
 
@@ -97,7 +98,7 @@ def test_the_end_of_a_process_is_noticed_however_it_ends(program: subprocess.Pop
     descriptors.add(process, os.pidfd_open(program.pid))
     assert descriptors.wait(0.0) == []
     program.kill()
-    assert descriptors.wait(20.0) == [process]
+    assert descriptors.wait(PATIENCE) == [process]
     assert descriptors.wait(0.0) == []
 
 
@@ -125,14 +126,14 @@ def test_a_number_that_is_used_again_is_not_taken_for_the_process_that_had_it(
                 return ready
 
         epoll, descriptors._epoll = descriptors._epoll, Between()  # type: ignore[assignment]
-        assert descriptors.wait(20.0) == []
+        assert descriptors.wait(PATIENCE) == []
 
 
 def test_waiting_can_be_interrupted() -> None:
     descriptors = Descriptors("")
     descriptors.wake()
     descriptors.wake()
-    assert descriptors.wait(20.0) == []
+    assert descriptors.wait(PATIENCE) == []
 
 
 def test_a_descriptor_that_systemd_kept_is_used_by_the_next_agent(world: Setting) -> None:

@@ -173,7 +173,7 @@ def test_a_login_that_opens_long_after_its_approval_can_be_ended_by_the_phone(ag
     agent.restart()
     login = agent.open(told.kept)
     agent.world.sandbox.misbehave("poll", SessionState("closed"), times=None)
-    wait_until(lambda: login.over, "the login is not over", 30.0)
+    wait_until(lambda: login.over, "the login is not over")
     assert agent.asked[0] == EnforcerRequest(Verb.END, told.kept, Reason.CLOSED)
 
 
@@ -207,7 +207,7 @@ def test_an_answer_that_there_is_no_phone_ends_nothing_the_first_time(agent: Kee
     agent.world.sandbox.misbehave("has_device", ReplacedKey("device_registered", False))
     before = len(polls(agent))
     agent.ahead = 300.0
-    wait_until(lambda: len(polls(agent)) >= before + 4, "IAMPASS was not asked", 30.0)
+    wait_until(lambda: len(polls(agent)) >= before + 4, "IAMPASS was not asked")
     assert agent.kept(ident) is not None
     assert agent.asked == []
 
@@ -218,7 +218,7 @@ def test_where_iampass_does_not_say_that_there_is_no_phone_nothing_ends(agent: K
     agent.world.sandbox.misbehave("has_device", fault, times=None)
     before = len(polls(agent))
     agent.ahead = 300.0
-    wait_until(lambda: len(polls(agent)) >= before + 3, "IAMPASS was not asked", 30.0)
+    wait_until(lambda: len(polls(agent)) >= before + 3, "IAMPASS was not asked")
     assert agent.kept(ident) is not None
     assert agent.asked == []
 
@@ -227,7 +227,7 @@ def test_a_status_that_is_reported_once_ends_nothing(agent: Keeping) -> None:
     ident, login = agent.log_in()
     before = len(polls(agent))
     agent.world.sandbox.misbehave("poll", SessionState("closed"))
-    wait_until(lambda: len(polls(agent)) >= before + 3, "IAMPASS was not asked", 30.0)
+    wait_until(lambda: len(polls(agent)) >= before + 3, "IAMPASS was not asked")
     assert agent.events() == ["session_opened"]
     assert (agent.asked, login.over) == ([], False)
     assert agent.kept(ident) is not None
@@ -242,7 +242,7 @@ def test_an_outage_ends_nothing(agent: Keeping, fault: object) -> None:
     ident, login = agent.log_in()
     before = len(polls(agent))
     agent.world.sandbox.misbehave("poll", fault, times=None)  # type: ignore[arg-type]
-    wait_until(lambda: len(polls(agent)) >= before + 3, "IAMPASS was not asked", 30.0)
+    wait_until(lambda: len(polls(agent)) >= before + 3, "IAMPASS was not asked")
     assert agent.events() == ["session_opened"]
     assert (agent.asked, login.over) == ([], False)
     agent.world.sandbox.behave()
@@ -255,14 +255,12 @@ def test_after_an_hour_of_silence_the_journal_says_so_once(agent: Keeping) -> No
     agent.log_in()
     before = len(polls(agent))
     agent.world.sandbox.misbehave("poll", HttpStatus(503), times=None)
-    wait_until(
-        lambda: len(polls(agent)) >= before + 2, "IAMPASS was not asked", 30.0
-    )  # no other is under way
+    wait_until(lambda: len(polls(agent)) >= before + 2, "IAMPASS was not asked")  # no other is under way
     agent.ahead = 3601.0
     record = agent.wait_for_event("session_silent")
     assert record["PRIORITY"] == "4"
     before = len(polls(agent))
-    wait_until(lambda: len(polls(agent)) >= before + 2, "IAMPASS was not asked", 30.0)
+    wait_until(lambda: len(polls(agent)) >= before + 2, "IAMPASS was not asked")
     assert agent.events() == ["session_opened", "session_silent"]
 
 
@@ -282,7 +280,7 @@ def test_calls_that_hang_hold_up_neither_a_record_nor_an_end(
         logins = dict(agent.log_in() for _ in range(3))
         agent.connect = hangs
         try:
-            wait_until(lambda: len(asked) == 2, "not all threads for calls are held up", 30.0)
+            wait_until(lambda: len(asked) == 2, "not all threads for calls are held up")
             agent.ahead = 3601.0
             assert "calls to IAMPASS hang" in agent.wait_for_event("session_silent")["IAMPASS_REASON"]
             first, *others = logins
@@ -302,7 +300,7 @@ def test_an_hour_in_which_nobody_was_asked_is_no_silence(agent: Keeping) -> None
     ident, _login = agent.log_in()
     before = len(polls(agent))
     agent.ahead = 3601.0
-    wait_until(lambda: len(polls(agent)) >= before + 2, "IAMPASS was not asked", 30.0)
+    wait_until(lambda: len(polls(agent)) >= before + 2, "IAMPASS was not asked")
     assert agent.kept(ident) is not None
     assert agent.events() == ["session_opened"]
 
@@ -456,7 +454,7 @@ def test_an_iampass_that_cannot_be_reached_is_notified_of_the_end_later(agent: K
     agent.world.sandbox.misbehave("end", HttpStatus(503), times=None)
     login.end()
     agent.wait_for_event("session_ended")
-    wait_until(lambda: agent.world.calls.count("end") >= 2, "IAMPASS was not notified again", 30.0)
+    wait_until(lambda: agent.world.calls.count("end") >= 2, "IAMPASS was not notified again")
     assert agent.kept(ident) is not None
     agent.world.sandbox.behave()
     agent.wait_until_forgotten(ident)
@@ -540,11 +538,11 @@ def test_a_request_that_nobody_waits_for_any_more_is_ended_by_the_next_agent(age
     agent.wait_until_forgotten(kept["IAMPASS_SESSION"])
     agent.world.sandbox.auto = "ask"
     door = agent.door()
-    request = agent.world.sandbox.wait_for_request(Setting.token, 20.0)
+    request = agent.world.sandbox.wait_for_request(Setting.token)
     stored = wait_until(lambda: agent.store.all()[0], "no session is stored")
     door.die()
     agent.stop()
     agent.store.write(stored[0])  # as an agent leaves it that is killed meanwhile
     agent.start()
     agent.wait_until_forgotten(stored[0].id)
-    agent.world.sandbox.wait_for_end(request, 20.0)
+    agent.world.sandbox.wait_for_end(request)

@@ -163,6 +163,7 @@ def test_a_refused_change_of_the_first_factor_leaves_the_old_one(stage: Stage) -
     assert stage.files() == stage.before
 
 
+@pytest.mark.needs_isolated_root  # it mounts
 def test_a_full_disk_is_found_out_before_anything_is_replaced(stage: Stage) -> None:
     folder = stage.paths.sshd_drop_ins
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k,mode=755", "none", str(folder)], check=True)
@@ -177,6 +178,7 @@ def test_a_full_disk_is_found_out_before_anything_is_replaced(stage: Stage) -> N
         subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.needs_isolated_root  # it mounts
 def test_a_full_disk_below_var_changes_nothing(stage: Stage) -> None:
     folder = stage.paths.root / "var"
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k,mode=755", "none", str(folder)], check=True)

@@ -28,6 +28,7 @@ def begun(stage: Stage) -> str:
     return about.name
 
 
+@pytest.mark.needs_isolated_root  # it mounts
 def test_what_stands_in_the_way_of_the_end_of_a_trial_is_an_error(stage: Stage) -> None:
     name = begun(stage)
     folder = str(stage.paths.sshd_drop_ins)
@@ -42,6 +43,7 @@ def test_what_stands_in_the_way_of_the_end_of_a_trial_is_an_error(stage: Stage) 
     assert stage.files() == stage.before
 
 
+@pytest.mark.needs_isolated_root  # it mounts
 def test_undo_restores_every_service_that_it_can_and_names_the_rest(stage: Stage) -> None:
     stage.set_up("sshd", "key")
     stage.set_up("su")
@@ -124,6 +126,7 @@ def test_the_watch_ends_a_trial_that_is_over_and_has_no_timer(stage: Stage) -> N
     assert not stage.store.file.exists()
 
 
+@pytest.mark.needs_isolated_root  # it mounts
 def test_a_trial_that_cannot_be_ended_keeps_no_other_service_from_being_mended(stage: Stage) -> None:
     stage.set_up("su")
     begun(stage)
@@ -153,7 +156,7 @@ def test_setup_waits_until_the_watch_has_looked(stage: Stage) -> None:
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(look)
-        looks.wait(10)
+        looks.wait()
         setup.set_up(proposal, None)
     assert set(stage.store.load().services) == {"su"}
 

@@ -172,6 +172,7 @@ def mounted_over(file: Path) -> Iterator[None]:
         subprocess.run(["umount", file], check=True)
 
 
+@pytest.mark.needs_isolated_root  # it mounts
 def test_a_put_back_that_fails_again_and_again_is_given_up_and_said_twice(stage: Stage, look: Look) -> None:
     stage.set_up("su")
     file = stage.paths.pam / "su"
@@ -186,6 +187,7 @@ def test_a_put_back_that_fails_again_and_again_is_given_up_and_said_twice(stage:
     assert look(3700) == [(RENEWED, "su")]
 
 
+@pytest.mark.needs_isolated_root  # it mounts
 def test_a_put_back_that_fails_leaves_a_running_trial_alone(stage: Stage, look: Look) -> None:
     stage.set_up("sudo")
     manifest = stage.set_up("su")
