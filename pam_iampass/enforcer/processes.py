@@ -21,11 +21,20 @@ class Process:
 
     pid: int
     parent: int
+    session: int
+    """The id of the process that has begun its POSIX session (setsid(2)). It is not used again while any is in it."""
     terminal: int
     """The device number of its controlling terminal, 0 if it has none."""
     started: int
     """In clock ticks since the boot."""
     stopped: bool = False
+
+    def elders(self, login: int) -> Sequence[int]:
+        """The ids of the two processes that it descends from for certain: its parent, and the leader of its session.
+
+        The session that the process `login` of a login session leads does not count: with `exec su` it is older.
+        """
+        return (self.parent, self.session) if self.session != login else (self.parent,)
 
 
 def look(pid: int) -> Process | None:
@@ -38,7 +47,8 @@ def look(pid: int) -> Process | None:
         return None
     if fields[0] in (b"Z", b"X"):
         return None
-    return Process(pid, int(fields[1]), int(fields[4]), int(fields[19]), fields[0] in (b"T", b"t"))
+    parent, session, terminal, started = (int(fields[at]) for at in (1, 3, 4, 19))
+    return Process(pid, parent, session, terminal, started, fields[0] in (b"T", b"t"))
 
 
 def user_ids(pid: int) -> Sequence[int]:
@@ -60,11 +70,15 @@ def everything() -> dict[int, Process]:
     return {process.pid: process for process in filter(None, map(look, _ids()))}
 
 
-def with_descendants(roots: Iterable[int], of: Mapping[int, Process]) -> list[Process]:
-    """Some processes and all that descend from them, as far as those between have not ended."""
+def with_descendants(roots: Iterable[int], of: Mapping[int, Process], login: int) -> list[Process]:
+    """Some processes of the login of process `login` and what descends from them.
+
+    What has left its parent is found if the leader of its session runs.
+    """
     children: dict[int, list[int]] = {}
     for process in of.values():
-        children.setdefault(process.parent, []).append(process.pid)
+        for elder in process.elders(login):
+            children.setdefault(elder, []).append(process.pid)
     found = dict.fromkeys(pid for pid in roots if pid in of)
     waiting = list(found)
     for pid in waiting:
@@ -153,12 +167,13 @@ class Members:
     def __init__(
         self, pid: int, started: int, uid: int, audit_session: int | None, strays: Strays | None = None
     ) -> None:
+        self._pid = pid
         self._place = (audit_session, uid)
         self._strays = strays
         self._seen = {pid: started}
-        self._find()
+        self.find()
 
-    def _find(self) -> None:
+    def find(self) -> None:
         """Add what descends from members, and strays."""
         processes = everything()
         roots = [
@@ -167,13 +182,13 @@ class Members:
             if pid in processes and processes[pid].started == started
         ]
         roots += self._strays.among(processes) if self._strays else ()
-        self._seen.update({each.pid: each.started for each in with_descendants(roots, processes)})
+        self._seen.update({each.pid: each.started for each in with_descendants(roots, processes, self._pid)})
 
     def send(self, number: int) -> int:
         """Send each a signal as soon as it is found, 0 for none; returns how many do not obey yet."""
         found = 0
         if self._strays:
-            self._find()
+            self.find()
         for pid in _ids():
             if not self._has(pid):
                 continue
@@ -218,11 +233,12 @@ class Members:
             return False
         if self._seen.get(pid) == process.started:
             return True
-        parent = look(process.parent) if process.parent in self._seen else None
-        if parent is None or parent.started != self._seen[parent.pid]:
-            return False
-        self._seen[pid] = process.started
-        return True
+        for elder in process.elders(self._pid):
+            found = look(elder) if elder in self._seen else None
+            if found is not None and found.started == self._seen[elder]:
+                self._seen[pid] = process.started
+                return True
+        return False
 
 
 def _ids() -> list[int]:

@@ -189,7 +189,7 @@ class Enforcer:
             # sudo would give the terminal of the login that is ended root again at once, without a password.
             problems += self._tried((login, partial(self._revoke, login)) for login in logins)
             endings = [_Ending(login, self._members(login)) for login in logins]
-            self._give_notice(request.reason, logins)
+            self._give_notice(request.reason, endings)
             self._ask_to_end(endings)
             problems += self._tried((ending.login, ending.finish) for ending in endings)
         else:
@@ -207,13 +207,15 @@ class Enforcer:
                 problems.append(f"process {login.pid}: {error}")
         return problems
 
-    def _give_notice(self, reason: Reason, logins: Sequence[RegisteredLogin]) -> None:
+    def _give_notice(self, reason: Reason, endings: Sequence[_Ending]) -> None:
         """Write the line to the terminals, and wait as long as any of the logins lasts."""
         text = f"{_WHY[reason]} The login ends in {self.notice_seconds:g} seconds."
-        told = [login for login in logins if not login.has_ended() and tell(login, text)]
+        told = [each.login for each in endings if not each.login.has_ended() and tell(each.login, text)]
         until = time.monotonic() + self.notice_seconds
-        for login in told:
-            login.has_ended(max(until - time.monotonic(), 0.0))
+        while time.monotonic() < until and not all(login.has_ended() for login in told):
+            for ending in endings:
+                ending.look()
+            time.sleep(processes.LOOK_INTERVAL)
 
     def _ask_to_end(self, endings: Sequence[_Ending]) -> None:
         """Ask all at the same time, twice: none goes on for longer because others heed nothing."""
@@ -251,13 +253,18 @@ class Enforcer:
 
 
 class _Ending:
-    """A login that is to end, with what is found of it before the notice: its user can log out then, and leave
-    processes behind."""
+    """A login that is to end, with what is found of it before and during the notice: its user can log out then, and
+    leave processes behind."""
 
     def __init__(self, login: RegisteredLogin, members: Members) -> None:
         self.login = login
         self._session = None if login.has_ended() else logind_session(login)
         self._members = members
+
+    def look(self) -> None:
+        """Find what its user has started meanwhile. What can be found later by logind or the audit session can wait."""
+        if self._session is None and self.login.audit_session is None:
+            self._members.find()
 
     def ask(self, number: int) -> None:
         """Have logind end the session or, without one, send a signal to its processes."""
@@ -316,7 +323,7 @@ def tell(login: RegisteredLogin, text: str) -> int:
     A terminal that is stopped does not get it.
     """
     seen: set[int] = set()
-    for process in processes.with_descendants([login.pid], processes.everything()):
+    for process in processes.with_descendants([login.pid], processes.everything(), login.pid):
         path = _path(process.terminal)
         if path and process.terminal not in seen and _write(path, process, login, text):
             seen.add(process.terminal)

@@ -453,8 +453,13 @@ def test_a_login_whose_time_is_over_is_ended_whatever_else_the_person_does(
     with several(settings, 1) as (running,):
         ask(running, HOST, timeout="60")
         waits = ask(running, OTHER, timeout="1", remote=PERSON)
-        until(lambda: running.transaction(lambda _, connection: turns.locked(connection, "alice")).overdue)
+
+        def overdue() -> int:
+            return len(running.transaction(lambda _, connection: turns.locked(connection, "alice")).overdue)
+
+        until(overdue)
         ask(running, HOST, timeout="60", remote="192.0.2.1")  # writes the person's turns
+        assert overdue() == 1
         looking.set()
         assert HostCaller(running).answer(waits) == "timeout"
         assert HostCaller(running).state(waits)["reason"] == "NO_TURN"

@@ -359,6 +359,24 @@ MUTANTS = {
             "test_what_su_has_started_is_ended_although_its_caller_kills_su",
         ),
         Mutant(
+            "without an audit session, what has left its parent outlives its login",
+            "return (self.parent, self.session) if self.session != login else (self.parent,)",
+            "return (self.parent,)",
+            "test_what_heeds_no_signal_ends_with_its_login_without_logind_and_audit_session",
+        ),
+        Mutant(
+            "the end of a login by `exec su` ends what the caller of su has started before",
+            " if self.session != login else (self.parent,)",
+            "",
+            "test_what_is_in_the_session_that_the_process_of_a_login_leads_can_be_older_than_the_login",
+        ),
+        Mutant(
+            "without an audit session, what is started during the notice outlives its login",
+            "            self._members.find()",
+            "            pass",
+            "test_what_a_user_starts_during_the_notice_before_they_log_out_is_ended",
+        ),
+        Mutant(
             "a login of which the agent was not told is not ended",
             "if kept.ended_by not in _REASONS:",
             "if kept.ended_by not in _REASONS or not kept.attached:",

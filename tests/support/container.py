@@ -7,6 +7,7 @@ killed (SIGKILL), what the command changed stays. Usage, as root: container.py C
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import re
 import shutil
@@ -126,6 +127,12 @@ def main() -> int:
     refusal = subprocess.run([SUPPORT / "throw-away.sh"], stdout=subprocess.PIPE, text=True, check=False)
     if refusal.returncode != 0:
         print(f"container.py: this machine is not changed, because {refusal.stdout.strip()}", file=sys.stderr)
+        return 1
+    alone = os.open("/var/tmp", os.O_RDONLY)
+    try:
+        fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("container.py: this already runs in this container; wait until it has ended", file=sys.stderr)
         return 1
     _handle_signals()
     folder = Path(tempfile.mkdtemp(prefix="pam-iampass-", dir="/var/tmp"))

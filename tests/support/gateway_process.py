@@ -134,10 +134,8 @@ class GatewayProcess:
         """Wait until it holds a call. Raises TimeoutError."""
 
         def is_held() -> bool:
-            assert self._process.stdin is not None
-            assert self._process.stdout is not None
-            print(file=self._process.stdin, flush=True)
-            return int(self._process.stdout.readline()) > 0
+            print(file=self._typed, flush=True)
+            return int(self._shown.readline()) > 0
 
         wait_until(is_held, "no call is held")
 

@@ -30,6 +30,7 @@ from pam_iampass.enforcer.protocol import (
 from tests.support.agent import listeners
 from tests.support.in_time import BUSY
 from tests.support.installation import ROOT, Installation
+from tests.support.processes import status
 from tests.support.terminal import Terminal
 from tests.support.world import PASSWORD, PATIENCE, wait_until
 
@@ -173,6 +174,17 @@ def test_a_process_that_heeds_no_signal_is_killed(session: str) -> None:
     assert login.process.wait(PATIENCE) == -signal.SIGKILL
 
 
+#: Ends a kept session in a process that serves no other request: with its id, and what is not to be as usual.
+_SCRIPT = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from pam_iampass.enforcer.service import Enforcer
+from pam_iampass.enforcer.protocol import EnforcerRequest, Reason, Verb
+session, *settings = sys.argv[1:]
+enforcer = Enforcer(**{{name: float(value) for name, value in (each.split("=") for each in settings)}})
+sys.stdout.write(enforcer.carry_out(EnforcerRequest(Verb.END, session, Reason.CLOSED)).encode().decode())
+"""
+ENDS = [sys.executable, "-c", _SCRIPT]
 #: Heeds no signal.
 STUBBORN = "trap '' TERM HUP; echo $$ > /run/stubborn; while :; do sleep 1; done"
 #: Forks all the time, each time in a session of its own, and ends.
@@ -232,6 +244,56 @@ def test_what_has_left_a_login_without_logind_is_known_by_the_audit_session(
     assert [other.runs() for other in others] == [True, True]
     for other in others:
         other.kill()
+
+
+def test_what_has_left_its_parent_is_known_by_the_process_that_leads_its_session(
+    session: str, stubborn: Path
+) -> None:
+    leads = "setsid sh -c '(sh /run/stubborn.sh &); sleep 1000'"
+    login = LoginSession("alice", f"{leads} & echo {READY}; sleep 1000")
+    login.register(session)
+    wait_until(stubborn.read_text, "it has not begun")
+    assert ask(Verb.END, session) == DONE
+    login.finish()
+    assert look(int(stubborn.read_text())) is None
+
+
+def test_what_is_in_the_session_that_the_process_of_a_login_leads_can_be_older_than_the_login(
+    session: str, stubborn: Path
+) -> None:
+    """That is so with `exec su`."""
+    script = f"(sh /run/stubborn.sh &); echo {READY}; read line; exec sh -c 'echo As root.; sleep 1000'"
+    login = LoginSession("alice", script)
+    wait_until(stubborn.read_text, "it has not begun")
+    login.sendline("")
+    login.expect_exact("As root.")
+    login.register(session)
+    assert ask(Verb.END, session) == DONE
+    login.process.wait(PATIENCE)
+    assert look(int(stubborn.read_text())) is not None
+
+
+def test_what_a_user_starts_during_the_notice_before_they_log_out_is_ended(
+    session: str, stubborn: Path
+) -> None:
+    login = LoginSession("alice", f"echo {READY}; read line; setsid sh /run/stubborn.sh & read line")
+    login.register(session)
+    command = [*ENDS, session, f"notice_seconds={PATIENCE}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as enforcer:
+        login.expect_exact(f"The login ends in {PATIENCE:g} seconds.")
+        login.sendline("")
+        wait_until(stubborn.read_text, "it has not begun")
+        before = waits(enforcer.pid)
+        wait_until(lambda: waits(enforcer.pid) > before + 9, "there is no look between two waits")
+        login.sendline("")
+        assert enforcer.communicate(timeout=PATIENCE)[0] == b"done\n"
+    login.finish()
+    assert look(int(stubborn.read_text())) is None
+
+
+def waits(pid: int) -> int:
+    """How often a process has begun to wait for something."""
+    return int(status(pid)["voluntary_ctxt_switches"])
 
 
 def members(audit_session: str) -> list[str]:
@@ -553,16 +615,9 @@ def test_a_login_that_proc_hides_is_not_taken_for_one_that_is_over(session: str)
     login = LoginSession("alice")
     file = login.register(session)
     group = str(pwd.getpwnam("bob").pw_gid)  # not the enforcer's, as where /proc is mounted with gid=proc
-    asks = f"""
-import sys
-sys.path.insert(0, {str(ROOT)!r})
-from pam_iampass.enforcer.service import Enforcer
-from pam_iampass.enforcer.protocol import EnforcerRequest
-print(Enforcer().carry_out(EnforcerRequest.decode(b"end {session} closed\\n")).encode().decode())
-"""
     hides = 'mount -t proc -o hidepid=2,gid="$0" proc /proc && exec setpriv "$@"'
     rights = ["--bounding-set=-all,+kill,+dac_override", "--inh-caps=-all"]  # those of the service
-    command = ["unshare", "--mount", "sh", "-c", hides, group, *rights, sys.executable, "-c", asks]
+    command = ["unshare", "--mount", "sh", "-c", hides, group, *rights, *ENDS, session]
     told = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
     assert told.startswith(f"failed: /proc does not show process {login.process.pid}")
     assert (login.runs(), file.exists()) == (True, True)

@@ -36,7 +36,7 @@ def strays(
     """The ids of the strays among processes, with init and alice's shell."""
     rows = {1: (0, 0, ROOT, 4294967295), SHELL: SHELL_ROW, **rows}
     processes = {
-        pid: Process(pid, parent, (terminals or {}).get(pid, 0), started)
+        pid: Process(pid, parent, 0, (terminals or {}).get(pid, 0), started)
         for pid, (parent, started, _ids, _session) in sorted(rows.items(), reverse=True)
     }
     sessions = {os.getpid(): own_session, **{pid: row[3] for pid, row in rows.items()}}
@@ -145,7 +145,7 @@ def test_a_long_chain_of_processes_takes_no_long_time() -> None:
             return super().__getitem__(pid)
 
     rows = {101: (SHELL, SU + 1, ROOT, LOGIN), **chain}
-    processes = {pid: Process(pid, row[0], 0, row[1]) for pid, row in sorted(rows.items(), reverse=True)}
+    processes = {pid: Process(pid, row[0], 0, 0, row[1]) for pid, row in sorted(rows.items(), reverse=True)}
     counted = Counted(rows)
     found = Strays(
         *(BOB[0], LOGIN, SU, 0, frozenset()),
