@@ -58,7 +58,7 @@ _WITHDRAWN_PEOPLE = 10
 _WITHDRAWN_OF_PERSON = 5
 """Such requests to one person; likewise."""
 BRAKE_MINUTES = 10
-_ANSWERED_SECONDS = 12
+_ANSWERED_SECONDS = 20
 """A request that ends unanswered sooner is taken to be withdrawn by its host: nobody can be expected to answer it."""
 _OUTCOMES = {
     Status.active: Outcome.APPROVED,

@@ -47,9 +47,8 @@ _ASKED = "parent IS NULL AND state <> 'not_started'"
 _OF_LOGIN = ("asker", "service", "remote", "caller", "key")
 PARAMETERS = ("request_id", "machine", "timeout", "connection", *_OF_LOGIN)
 """What the query of a start can have at a gateway, beside what IAMPASS knows. The signature covers it."""
-SHORTEST_REQUEST_SECONDS = 10
-"""A phone that rings for less time cannot be answered, and rings for nothing. The least that hosts ask for is 14 s, less what
-they round down: for the second of two people who share the time of a login."""
+SHORTEST_REQUEST_SECONDS = 15
+"""For which a phone rings at least, unless its host ends the request: else nobody could cancel it."""
 LONGEST_REQUEST_SECONDS = 300
 """After that, no login waits for an answer any more."""
 _NOT_STARTED_A_MINUTE = 10
@@ -84,13 +83,10 @@ class AskedStart:
         if request_id is not None and not is_request_id(request_id):
             raise bad_request("BAD_REQUEST_ID", "request_id must be 22 characters of base64url")
         patience = seconds_of(given, start.duration)
-        if min(patience, start.duration) < SHORTEST_REQUEST_SECONDS:
-            least = f"timeout and duration_seconds must be at least {SHORTEST_REQUEST_SECONDS}"
-            raise bad_request("BAD_TIMEOUT", f"{least}: nobody answers sooner")
         return cls(
             start.user,
             tuple(AuthenticationMethod[name] for name in start.methods),
-            start.duration,
+            max(start.duration, SHORTEST_REQUEST_SECONDS),
             min(patience, start.duration, LONGEST_REQUEST_SECONDS),
             request_id,
             machine,
