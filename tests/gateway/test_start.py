@@ -539,7 +539,7 @@ def test_three_people_who_cancel_slow_a_host_down(
     gateway_server.rows("UPDATE session SET began_at = began_at - interval '61 seconds'")
     assert _denied(caller, sandbox, "erin")
     assert not _denied(caller, sandbox, "frank")
-    assert _alerts(gateway_server) == 1
+    assert _alerts(gateway_server) == 2, "of three people, and of four"
 
 
 def test_as_many_people_who_approve_release_the_brake(

@@ -515,7 +515,7 @@ def test_who_may_not_ask_any_more_when_the_turn_comes_does_not(
             running.change_host(OTHER, slowed_until=datetime(2100, 1, 1, tzinfo=timezone.utc))
             running.rows(  # as if somebody else had been asked there just now
                 "INSERT INTO session SELECT (jsonb_populate_record(session, jsonb_build_object('id',"
-                " gen_random_uuid(), 'person', 'bob', 'host_name', %s, 'request_id', 'another'))).*"
+                " gen_random_uuid(), 'person', 'bob', 'host_name', %s::text, 'request_id', 'another'))).*"
                 " FROM session WHERE state = 'open'",
                 f"name-of-{OTHER}",
             )
