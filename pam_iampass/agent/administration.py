@@ -18,7 +18,7 @@ from pam_iampass.config.settings import load
 from pam_iampass.errors import PamIampassError, StateError, shown
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.bypass import LONGEST, Bypass, Ended, Moment
-from pam_iampass.login.throttle import summary
+from pam_iampass.login.throttle import cool_off, summary
 from pam_iampass.session.kept_session import KeptSession, State
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.boot import since_boot
@@ -78,7 +78,7 @@ class Administration:
         found = []
         for name in request.texts("names"):
             codes, state = self._state.recovery_codes.stored(name), self._state.throttle.state(name)
-            waits = [state.backoff(place, limits, now) for place in state.failures]
+            waits = [cool_off(failures, limits, now) for failures in state.failures.values()]
             waits.append(state.wait_for_cap(limits, now))
             found.append([codes.left if codes else 0, max(waits)])
         return found

@@ -57,7 +57,9 @@ _WITHDRAWN_PEOPLE = 10
 """Whose requests a host has ended before they have answered; then an administrator should look at it."""
 _WITHDRAWN_OF_PERSON = 5
 """Such requests to one person; likewise."""
-_BRAKE_MINUTES = 10
+BRAKE_MINUTES = 10
+_ANSWERED_SECONDS = 20
+"""A request that ends unanswered sooner is taken to be withdrawn by its host: nobody can be expected to answer it."""
 _OUTCOMES = {
     Status.active: Outcome.APPROVED,
     Status.walkaway: Outcome.APPROVED,
@@ -453,7 +455,8 @@ async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: i
             await sessions.record(connection, after, outcome, reason=after.reason or status.name)
             took = (columns["decided_at"] - before.began_at).total_seconds()
             connection.after_commit.append(partial(metrics.ANSWERS.labels(outcome.value).observe, took))
-            if status in (Status.cancelled, Status.closed):
+            withdrawn = status is Status.closed or (status is Status.timeout and took < _ANSWERED_SECONDS)
+            if withdrawn or status is Status.cancelled:
                 host = await hosts.find(gateway, connection, after.host)
                 if host is not None:
                     ringing = await _brake(
@@ -478,9 +481,9 @@ async def _brake(
 ) -> list[HostSession]:
     """Slow a host down if three people have cancelled its requests, unless as many people have approved some.
 
-    :param status: cancelled; or closed, if the host has ended a request before it was answered.
+    :param status: cancelled; else the host has ended a request before it could be answered.
 
-    Returns the requests on phones of a host that is suspended by this: nobody may approve them any more.
+    Returns the requests on phones of a host that is stopped by this: nobody may approve them any more.
     """
     connection.later("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
     counted = await one(
@@ -488,18 +491,19 @@ async def _brake(
         """
         SELECT
             count(DISTINCT person) FILTER (WHERE status = 'cancelled') AS cancelled,
-            count(DISTINCT person) FILTER (WHERE status = 'closed' AND NOT approved) AS withdrawn,
+            count(DISTINCT person) FILTER (WHERE withdrawn) AS withdrawn,
             count(DISTINCT person) FILTER (WHERE approved) AS approved,
-            count(*) FILTER (WHERE status = 'closed' AND NOT approved AND person = %s) AS of_person
-        FROM session
+            count(*) FILTER (WHERE withdrawn AND person = %s) AS of_person
+        FROM session, LATERAL (SELECT NOT approved AND (status = 'closed'
+            OR status = 'timeout' AND decided_at - began_at < make_interval(secs => %s)) AS withdrawn) AS way
         WHERE host_name = %s AND began_at > now() - interval '1 hour'
             AND decided_at > now() - make_interval(mins => %s)
         """,
-        *(person, host.name, _BRAKE_MINUTES),
+        *(person, _ANSWERED_SECONDS, host.name, BRAKE_MINUTES),
     )
     if counted is None:
         return []
-    if status is Status.closed:
+    if status is not Status.cancelled:
         many_people = counted["withdrawn"] >= max(_WITHDRAWN_PEOPLE, counted["approved"] + 1)
         if many_people or counted["of_person"] >= _WITHDRAWN_OF_PERSON:
             await records.alert(
@@ -511,11 +515,13 @@ async def _brake(
     policy = gateway.settings.groups.get(host.group)
     what = f"{counted['cancelled']} people have cancelled requests of this host"
     if policy is not None and policy.suspend_by_itself:
-        await hosts.change(gateway, connection, host.id, status=HostStatus.SUSPENDED)
+        await hosts.change(gateway, connection, host.id, status=HostStatus.STOPPED)
         void, _ = await hosts.void_invite_of(connection, host.name)
         then = f"; its invite {void} is void" if void else ""
-        await records.write(connection, Kind.ALERT, host=host.name, reason=f"{what}: it is suspended{then}")
+        await records.write(
+            connection, Kind.ALERT, host=host.name, reason=f"{what}: it may not ask any more{then}"
+        )
         return await sessions.ringing_of(gateway, connection, host.name)
-    await hosts.change(gateway, connection, host.id, slowed_until=moment + timedelta(minutes=_BRAKE_MINUTES))
+    await hosts.change(gateway, connection, host.id, slowed_until=moment + timedelta(minutes=BRAKE_MINUTES))
     await records.alert(connection, host.name, f"{what}: it is slowed down")
     return []

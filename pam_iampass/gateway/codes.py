@@ -7,6 +7,7 @@ host is answered; what is not known to be committed is a refusal.
 from __future__ import annotations
 
 import hmac
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ _WRONG_OF_HOST = 100
 """Wrong codes of one host in an hour, for all people: more is no person who mistypes."""
 _WRONG_OF_PERSON = _WRONG_OF_HOST // 5
 """Likewise for one person: who has the password of one does not take the codes of all."""
+_LONGEST_SECONDS = 60
+"""For which a host waits for the answer, if it does not say."""
 _NOT_REDEEMED = (
     "The gateway could not redeem the recovery code. Try again in a minute, with another code if need be."
 )
@@ -55,12 +58,14 @@ _NOT_REDEEMED = (
 
 _WRONG = """
 SELECT at, person, fields->>'remote' AS remote FROM record
-WHERE fields ? 'wrong_code' AND at > greatest(now() - interval '1 hour', (
-    SELECT max(act.at) FROM record AS act
-    WHERE act.person = record.person AND act.kind = 'act' AND act.fields->>'what' = 'throttle_clear'
-))
+WHERE fields ? 'wrong_code' AND at > now() - interval '1 hour' AND NOT EXISTS (
+    SELECT FROM record AS act
+    WHERE act.person = record.person AND act.at >= record.at AND act.at > now() - interval '1 hour'
+        AND act.kind = 'act' AND act.fields->>'what' = 'throttle_clear'
+)
 """
-"""The wrong codes that count: those of an hour, unless an administrator has said that they do not."""
+"""The wrong codes that count: those of an hour, unless an administrator has said that they do not. Each condition of
+time is a bound of its own, so that an index serves it."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +122,14 @@ class AskedCode:
     code: str = field(repr=False)
     request_id: str
     machine: str | None
+    gives_up_at: float
+    """The `time.monotonic()` at which nobody waits for the answer any more."""
     details: Mapping[str, str]
     """Of the login, for the records."""
 
     @classmethod
-    def of(cls, request: IncomingRequest) -> AskedCode:
-        """Raises RefusedRequest."""
+    def of(cls, request: IncomingRequest, came_at: float) -> AskedCode:
+        """`came_at` is the `time.monotonic()` of the call. Raises RefusedRequest."""
         person = request.user_id()
         given = request.parameters(*starts.PARAMETERS, "body_sha256")
         require_digest(request, given.get("body_sha256", ""))
@@ -133,15 +140,16 @@ class AskedCode:
         if code is None:
             raise bad_request("BAD_CODE", "code must have the form of a recovery code")
         details = starts.details_of(given)
-        return cls(person, code, request_id, starts.machine_of(given), details)
+        gives_up_at = came_at + starts.seconds_of(given, _LONGEST_SECONDS)
+        return cls(person, code, request_id, starts.machine_of(given), gives_up_at, details)
 
 
 async def recover(gateway: Gateway, request: IncomingRequest) -> Reply:
     """Redeem a recovery code of a person. The answer is of the call that it names only."""
-    host = None
+    came_at, host = time.monotonic(), None
     with suppress(DatabaseError):
         host = await signed_by_host(gateway, request)
-    asked = AskedCode.of(request)
+    asked = AskedCode.of(request, came_at)
     found = Reason.DATABASE_AWAY if host is None else await redeem(gateway, host.id, asked)
     answer: dict[str, Any] = {"request_id": asked.request_id, "accepted": isinstance(found, int)}
     if isinstance(found, int):
@@ -154,7 +162,11 @@ async def recover(gateway: Gateway, request: IncomingRequest) -> Reply:
 
 
 async def redeem(gateway: Gateway, host_id: str, asked: AskedCode) -> int | Reason | Refusal:
-    """Use up a code: how many are left, else why it was refused. When this returns a number, it is committed."""
+    """Use up a code: how many are left, else why it was refused. When this returns a number, it is committed.
+
+    Nothing is written once the login has given up, so that no code is used up that let nobody in, unless it is COMMIT
+    that takes so long.
+    """
     try:
         async with gateway.database.transaction() as connection:
             host = await hosts.find(gateway, connection, host_id)
@@ -173,6 +185,9 @@ async def redeem(gateway: Gateway, host_id: str, asked: AskedCode) -> int | Reas
                 why = Reason.TOO_MANY_CODES if isinstance(found, Refusal) else found
                 what = f"recovery codes of this host are not looked at: {why.name}"
                 await records.alert(connection, host.name, what, person=clean(asked.person, 100))
+            await connection.flush()
+            if time.monotonic() >= asked.gives_up_at:
+                raise TimeoutError
         if isinstance(found, int):
             # Otherwise a database that has lost this very redemption would not be found to be older.
             await restored.look(gateway)

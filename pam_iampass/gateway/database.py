@@ -86,6 +86,10 @@ class Connection(psycopg.AsyncConnection[DictRow]):
         """Begin a transaction with the next statement."""
         self._before = [_BEGIN]
 
+    def take_time(self) -> None:
+        """Let the statements of this transaction take as long as they need: no login waits for it."""
+        self.later("SET LOCAL statement_timeout = 0")
+
     def later(self, statement: Query, values: Params | None = None) -> None:
         """Execute a statement before the next one, or before COMMIT: these raise its error, too."""
         self._before.append(self._whole(statement, values))
@@ -256,9 +260,10 @@ Address = Union[str, tuple[str, int]]
 # The pool reports a failure at each attempt of each connection; the caller that needs one reports it once.
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
-TIMEOUTS = {"lock_timeout": "5s", "idle_in_transaction_session_timeout": "4s"}
+TIMEOUTS = {"lock_timeout": "5s", "statement_timeout": "10s", "idle_in_transaction_session_timeout": "4s"}
 """As PostgreSQL writes them. A migration waits for locks for less time. A transaction that goes no further ends before
-those give up who wait for its locks: its gateway may have lost its power."""
+those give up who wait for its locks: its gateway may have lost its power. The time of a statement does not run during
+COMMIT: PostgreSQL stops it first, as long as statements are sent in its simple protocol."""
 CONNECT_SECONDS = 3.0
 """How long one waits for a connection, and for TCP to say whether the database can be reached."""
 _ASKED_AFTER_SECONDS = 1.0
@@ -332,7 +337,6 @@ class Database:
             connect_timeout=int(CONNECT_SECONDS),
             keepalives_idle=10,
             tcp_user_timeout=10_000,
-            # No statement_timeout: it would run during COMMIT, too, and leave a local commit behind.
             # A pooler may not pass these on (docs/gateway.md): doctor looks.
             options=" ".join(f"-c {name}={value}" for name, value in {"timezone": "UTC", **TIMEOUTS}.items()),
         )
@@ -697,6 +701,7 @@ async def migrate(database: Database) -> tuple[int, int]:
     before: int | None = None
     while True:
         async with database.transaction() as connection:
+            connection.take_time()
             await connection.execute("SET LOCAL lock_timeout = '2s'")
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", (Lock.MIGRATIONS.value,))
             version = await _schema_version(connection)

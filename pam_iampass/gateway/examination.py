@@ -225,8 +225,11 @@ async def _hosts(gateway: Gateway) -> Iterable[Problem]:
             of_groups.setdefault(group, []).append(name)
     for group, what in sorted(of_groups.items()):
         found.append(finding("group-without-settings", group, names(what), group=group))
-    for status, kind in ((HostStatus.SUSPENDED, "hosts-suspended"), (HostStatus.WAITING, "hosts-waiting")):
-        those = [host for host in listed if host.status is status]
+    for kind, statuses in (
+        ("hosts-suspended", (HostStatus.STOPPED, HostStatus.SUSPENDED)),
+        ("hosts-waiting", (HostStatus.WAITING,)),
+    ):
+        those = [host for host in listed if host.status in statuses]
         if those:
             verb = "is" if len(those) == 1 else "are"
             told = f"{_count(those)} {verb}"

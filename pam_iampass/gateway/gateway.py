@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -80,6 +81,8 @@ class Gateway:
     # What a process may forget.
     starts: dict[tuple[str, str], asyncio.Task[Any]] = field(default_factory=dict)
     """The starts under way here, by host and request id: a repeat waits for them."""
+    repeats: Counter[str] = field(default_factory=Counter)
+    """How many repeats of starts wait here for them, by host."""
     turn_over: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a request of this gateway is on a phone no longer."""
     inviting: set[asyncio.Task[None]] = field(default_factory=set)

@@ -31,8 +31,16 @@ class HostStatus(enum.Enum):
     WAITING = "waiting"
     """It has joined, and an administrator has not admitted it yet."""
     ACTIVE = "active"
+    STOPPED = "stopped"
+    """Several people have cancelled its requests, and the settings stop it for that: it may not ask, and nobody's
+    session ends."""
     SUSPENDED = "suspended"
     """Neither its starts nor the calls of its sessions are answered."""
+
+    @property
+    def keeps_sessions(self) -> bool:
+        """Whether the sessions of such a host go on."""
+        return self in (HostStatus.ACTIVE, HostStatus.STOPPED)
 
 
 @dataclass(frozen=True)

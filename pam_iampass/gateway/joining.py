@@ -237,7 +237,7 @@ async def _leave(gateway: Gateway, request: IncomingRequest) -> Reply:
             "SELECT 1 FROM session WHERE host = %s AND state = 'open' ORDER BY id FOR UPDATE", (host.id,)
         )
         host = await hosts.change(gateway, connection, host.id) or host  # as it is now, locked
-        if host.status is HostStatus.SUSPENDED:
+        if host.status in (HostStatus.STOPPED, HostStatus.SUSPENDED):
             raise RefusedRequest(403, "HOST_SUSPENDED", "a host that is suspended cannot leave on its own")
         if host.slowed_until is not None and host.slowed_until > await now(connection):
             raise RefusedRequest(

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -59,6 +60,11 @@ _MOST_LOOKED_AT = 200
 """Those of which it finds them: many may not cover it."""
 QUESTIONS_A_MINUTE = 120
 """For starts of one host. Beyond that its people are asked on the phone."""
+_MOST_WRONG = 20
+"""Connections of a host, for logins of one person within an hour, that no host has confirmed. Beyond that it may be
+guessing, and the person is asked on the phone."""
+_SECOND_ANSWER_SECONDS = 0.5
+"""After a host has said yes, how long others have to say so too: then one of them does not tell the truth."""
 _MOST_HOPS = 3
 """Logins on the way to a new one, of which the first was approved on the phone."""
 
@@ -89,6 +95,7 @@ async def _parent(gateway: Gateway, host: Host, asked: AskedStart) -> HostSessio
                 "asker": host.id,
                 "host": session.host,
                 "session": session.id,
+                "person": asked.person,
                 "connection": asked.connection,
                 "asked_at": moment,
                 "answer": None,
@@ -97,10 +104,32 @@ async def _parent(gateway: Gateway, host: Host, asked: AskedStart) -> HostSessio
             connection.after_commit.append(partial(gateway.held.asked, session.host))
             questions[id] = session
     answers = await _answers(gateway, questions) if questions else {}
-    found = next((questions[id] for id, begins in answers.items() if begins), None)
-    if found is not None and (await asking.ask(gateway, found)).status is not Status.active:
+    found = [questions[id] for id, begins in answers.items() if begins]
+    if len(found) > 1:
+        await _contradicted(gateway, asked, found)
+    if len(found) != 1 or (await asking.ask(gateway, found[0])).status is not Status.active:
         return None
-    return found
+    return found[0]
+
+
+async def _contradicted(gateway: Gateway, asked: AskedStart, found: Sequence[HostSession]) -> None:
+    """Alert that one connection is said to begin in several logins."""
+    names = sorted({session.host_name for session in found})
+    what = f"a connection is said to begin in {len(found)} logins, on {', '.join(names)}: one of these hosts may lie"
+    async with gateway.database.transaction() as connection:
+        for name in names:
+            await records.alert(connection, name, what, person=asked.person)
+
+
+_WRONG = f"""
+SELECT count(*) AS connections FROM (
+    SELECT FROM question
+    WHERE asker = %s AND person = %s AND connection <> %s
+        AND asked_at BETWEEN now() - interval '1 hour' AND now() - make_interval(secs => {ANSWER_SECONDS})
+    GROUP BY connection HAVING bool_or(answer) IS NOT TRUE
+) AS named
+"""  # noqa: S608
+"""How many connections a host has named for logins of a person that no host has confirmed."""
 
 
 async def _candidates(
@@ -111,6 +140,11 @@ async def _candidates(
     groups = policy.covered_by if policy is not None else frozenset()
     # Parallel starts of a host are counted one after the other.
     connection.take(Lock.QUESTIONS, host.id)
+    wrong = await one(connection, _WRONG, host.id, asked.person, asked.connection)
+    if wrong is not None and wrong["connections"] >= _MOST_WRONG:
+        what = "no host confirms the connections that this host names: its people are asked on the phone"
+        await records.alert(connection, host.name, what, person=asked.person)
+        return []
     found = []
     for row in await many(
         connection,
@@ -159,16 +193,21 @@ def _is_active(session: HostSession, host: Host | None) -> bool:
 
 
 async def _answers(gateway: Gateway, questions: Mapping[uuid.UUID, HostSession]) -> dict[uuid.UUID, bool]:
-    """What hosts have answered, once one has said yes, or all have answered. Raises Tampered."""
+    """What hosts have answered, once all have, or some time after one has said yes. Raises Tampered."""
     answered = asyncio.Event()
     gateway.unanswered.update(dict.fromkeys(questions, answered))
+    until: float | None = None
     try:
         while True:
             answered.clear()
             found = await _answers_yet(gateway, questions)
-            if any(found.values()) or len(found) == len(questions):
+            if any(found.values()) and until is None:
+                until = time.monotonic() + _SECOND_ANSWER_SECONDS
+            if len(found) == len(questions) or (until is not None and time.monotonic() >= until):
                 return found
-            await answered.wait()
+            left = None if until is None else until - time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(answered.wait(), left)
     finally:
         for id in questions:
             del gateway.unanswered[id]
@@ -277,7 +316,7 @@ async def _follow_parents(gateway: Gateway) -> None:
                 " LEFT JOIN host ON host.id = parent.host"
                 " WHERE child.state = 'open' AND child.parent IS NOT NULL AND child.id > %s"
                 " AND (parent.state IS DISTINCT FROM 'open' OR parent.status IS DISTINCT FROM child.status"
-                " OR (host.status = 'active') IS NOT TRUE OR child.expires_at <= now())"
+                " OR (host.status IN ('active', 'stopped')) IS NOT TRUE OR child.expires_at <= now())"
                 " ORDER BY child.id LIMIT %s FOR UPDATE OF child SKIP LOCKED",
                 *(last, _MOST_FOLLOWING),
             )
@@ -381,5 +420,5 @@ def _wake(gateway: Gateway, id: uuid.UUID) -> None:
 
 
 async def forget(connection: Connection) -> None:
-    """Delete what nobody waits for any more, and does not count."""
-    connection.later("DELETE FROM question WHERE asked_at < now() - interval '1 minute'")
+    """Delete what does not count any more."""
+    connection.later("DELETE FROM question WHERE asked_at < now() - interval '1 hour'")

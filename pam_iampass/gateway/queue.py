@@ -73,10 +73,10 @@ async def _next(
     state, started = before.state, None
     while started is None and (login := state.first(before.now)) is not None:
         now_there, limits = replace(before, written=state), gateway.settings.limits
-        over_all_hosts = await turns.limits_over_all_hosts(connection, now_there, login, limits)
-        found = turns.tried(now_there, login, limits, over_all_hosts)
+        login = await turns.recognized(connection, now_there, login, limits)
+        found = turns.tried(now_there, login, limits)
         if isinstance(found, ThrottleState):
-            started = await _started(gateway, connection, login, before.now)
+            started = await _started(gateway, connection, now_there, login)
         else:
             await _refuse(gateway, connection, login, Throttled.of(found))
         if isinstance(found, ThrottleState) and started is not None:
@@ -88,10 +88,10 @@ async def _next(
 
 
 async def _started(
-    gateway: Gateway, connection: Connection, login: Pending, now: float
+    gateway: Gateway, connection: Connection, before: Turns, login: Pending
 ) -> tuple[HostSession, Person] | None:
     """Have the row of a request say that IAMPASS is called. None if it may not be: the session is ended."""
-    row = await _queued(gateway, connection, login)
+    now, row = before.now, await _queued(gateway, connection, login)
     if row is None:
         return None
     # A genuine row may have been put back: turns have no MAC.
@@ -101,7 +101,12 @@ async def _started(
     host = await hosts.find(gateway, connection, row["host"])
     if host is None:
         found: Person | Reason = Reason.HOST_SUSPENDED
-    elif host.is_slowed(now):
+    elif host.is_slowed(now) and await starts.is_held_back(
+        connection,
+        host,
+        before,
+        await turns.recognized(connection, before, login, gateway.settings.limits, at_once=True),
+    ):
         found = Reason.HOST_THROTTLED
     else:
         found = await starts.allowed(gateway, connection, host, host.machine, row["person"])

@@ -163,6 +163,7 @@ class Record:
 
 async def read(connection: Connection, wanted: Filter, most: int | None = None) -> list[Record]:
     """The last `most` records that are wanted, the oldest first; all of them for None."""
+    connection.take_time()
     conditions, values = ["true"], list[Any]()
 
     def where(condition: str, value: object) -> None:

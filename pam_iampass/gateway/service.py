@@ -17,7 +17,7 @@ from pam_iampass.client.status import Status
 from pam_iampass.gateway import asking, hosts, metrics, presence, records, sessions, starts
 from pam_iampass.gateway.database import Connection, DatabaseAway, DatabaseError, together, work_for
 from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import Host, HostStatus
+from pam_iampass.gateway.hosts import Host
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.reasons import Reason, Throttled, said_of
 from pam_iampass.gateway.serving import Bounds, owner_of, require_digest
@@ -415,7 +415,7 @@ async def _session(gateway: Gateway, id: uuid.UUID, spend: Spend = spend_nothing
 def _require_active(host: Host | None) -> Host:
     if host is None:
         raise unauthorized("UNKNOWN_CLIENT", "this host was removed")
-    if host.status is not HostStatus.ACTIVE:
+    if not host.status.keeps_sessions:
         raise RefusedRequest(403, Reason.HOST_SUSPENDED.name, "this host is suspended")
     return host
 

@@ -21,7 +21,7 @@ from pam_iampass.client.status import Status
 from pam_iampass.gateway import hosts, records, turns
 from pam_iampass.gateway.database import Connection, Statement, many, now, one, replace
 from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import Host, HostStatus
+from pam_iampass.gateway.hosts import Host
 from pam_iampass.gateway.keys import MAC, Tampered
 from pam_iampass.gateway.records import Kind
 from pam_iampass.outcome import Outcome, SessionEvent
@@ -212,7 +212,7 @@ def status_for_children(found: tuple[HostSession, Host | None] | None) -> Status
         return Status.closed
     if host is None and not status.ended:  # `remove_host` has written that its sessions have ended
         raise Tampered("host: a row has gone whose logins cover others")
-    return Status.closed if host is not None and host.status is not HostStatus.ACTIVE else status
+    return Status.closed if host is not None and not host.status.keeps_sessions else status
 
 
 async def ringing_of(gateway: Gateway, connection: Connection, name: str) -> list[HostSession]:

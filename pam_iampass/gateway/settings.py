@@ -377,6 +377,13 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "Calls of IAMPASS at the same time, those about sessions not counted.",
             ),
             _number(
+                "host_requests_per_hour",
+                10_000,
+                "100",
+                "Requests of one host within an hour, to all people together, that are not approved, while no more are "
+                "approved. Beyond that, only people who have approved on the host within 30 days are asked there.",
+            ),
+            _number(
                 "wrong_codes_per_hour",
                 20,
                 "5",
@@ -448,6 +455,8 @@ class LimitSettings(ThrottleSettings):
 
     connections: int
     calls_at_once: int
+    host_requests_per_hour: int = 100
+    """Of one host to all people together, that are not approved."""
     wrong_codes_per_hour: int = 5
     """For one person from one address."""
 

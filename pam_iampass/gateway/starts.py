@@ -34,6 +34,7 @@ from pam_iampass.gateway.people import Person
 from pam_iampass.gateway.reasons import Reason, Throttled
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.sessions import HostSession, State
+from pam_iampass.gateway.settings import LimitSettings
 from pam_iampass.login import throttle
 from pam_iampass.login.throttle import LEAST_LEFT, Pending, Refusal
 from pam_iampass.outcome import Outcome
@@ -41,13 +42,19 @@ from pam_iampass.server.messages import IncomingRequest, Start, bad_request
 from pam_iampass.session.presence import between_hosts
 from pam_iampass.text import clean
 
+_ASKED = "parent IS NULL AND state <> 'not_started'"
+"""Of a session: a phone was asked, or may be."""
 _OF_LOGIN = ("asker", "service", "remote", "caller", "key")
 PARAMETERS = ("request_id", "machine", "timeout", "connection", *_OF_LOGIN)
 """What the query of a start can have at a gateway, beside what IAMPASS knows. The signature covers it."""
+SHORTEST_REQUEST_SECONDS = 15
+"""For which a phone rings at least, unless its host ends the request: else nobody could cancel it."""
 LONGEST_REQUEST_SECONDS = 300
 """After that, no login waits for an answer any more."""
 _NOT_STARTED_A_MINUTE = 10
 """Starts from one host for one person after which no phone rang, such as for want of one."""
+_MOST_WHILE_SLOWED = 3
+"""Requests that are not approved, of a host to a person who has approved there lately, while the brake holds for it."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +82,12 @@ class AskedStart:
         request_id, machine = given.get("request_id"), machine_of(given)
         if request_id is not None and not is_request_id(request_id):
             raise bad_request("BAD_REQUEST_ID", "request_id must be 22 characters of base64url")
-        timeout = given.get("timeout", str(start.duration))
-        if not re.fullmatch(r"[1-9][0-9]{0,4}", timeout):
-            raise bad_request("BAD_TIMEOUT", "timeout must be a number of seconds")
+        patience = seconds_of(given, start.duration)
         return cls(
             start.user,
             tuple(AuthenticationMethod[name] for name in start.methods),
-            start.duration,
-            min(int(timeout), start.duration, LONGEST_REQUEST_SECONDS),
+            max(start.duration, SHORTEST_REQUEST_SECONDS),
+            min(patience, start.duration, LONGEST_REQUEST_SECONDS),
             request_id,
             machine,
             between_hosts(given.get("connection", "")),
@@ -94,6 +99,14 @@ class AskedStart:
 def details_of(given: Mapping[str, str]) -> dict[str, str]:
     """What the parameters of a request say of the login."""
     return {name: clean(given[name], 200) for name in _OF_LOGIN if name in given}
+
+
+def seconds_of(given: Mapping[str, str], otherwise: int) -> int:
+    """For how long the login waits for the answer to a request, as it says. Raises RefusedRequest."""
+    timeout = given.get("timeout", str(otherwise))
+    if not re.fullmatch(r"[1-9][0-9]{0,4}", timeout):
+        raise bad_request("BAD_TIMEOUT", "timeout must be a number of seconds")
+    return int(timeout)
 
 
 def machine_of(given: Mapping[str, str]) -> str | None:
@@ -130,12 +143,17 @@ async def start(
     :param came_at: the `time.monotonic()` of the call. The database may have held it up since.
     """
     key = (host, asked.request_id or str(uuid.uuid4()))
-    own = sum(each == host for each, _ in gateway.starts)
-    if key not in gateway.starts and own >= max(gateway.settings.limits.calls_at_once // 2, 1):
+    own = sum(each == host for each, _ in gateway.starts) + gateway.repeats[host]
+    if own >= max(gateway.settings.limits.calls_at_once // 2, 1):
         # The rest is for other hosts.
         return await refused(gateway, host, asked, Reason.HOST_THROTTLED, spend)
-    while key in gateway.starts:
-        await asyncio.wait([gateway.starts[key]])
+    if key in gateway.starts:
+        gateway.repeats[host] += 1
+        try:
+            while key in gateway.starts:
+                await asyncio.wait([gateway.starts[key]])
+        finally:
+            gateway.repeats[host] -= 1
     task = asyncio.create_task(_start(gateway, host, asked, cover, came_at, spend))
     gateway.starts[key] = task
     task.add_done_callback(lambda _: gateway.starts.pop(key))
@@ -199,7 +217,7 @@ async def _admitted(
 
     Unless the phone is to be asked (`by_phone`): the host, if another session may cover the login.
     """
-    read = await _read(connection, host_id, asked)
+    read = await _read(connection, host_id, asked, gateway.settings.limits)
     if read is None:
         return None, Reason.HOST_SUSPENDED  # removed since its signature was checked
     host = hosts.of(gateway, read["host"], id=host_id)
@@ -228,8 +246,6 @@ async def _admitted(
             return None, Reason.BYPASSED
     if read["counted"]["not_started"] >= _NOT_STARTED_A_MINUTE:
         return await refused(Reason.HOST_THROTTLED)
-    if host.is_slowed(before.now) and await _has_started(connection, host):
-        return await refused(Reason.HOST_THROTTLED)
     # A client of IAMPASS itself does not know such a session; of a second person, the login is not.
     if not by_phone and asked.request_id is not None and "asker" not in asked.details:
         policy = gateway.settings.policy_of(host.group)
@@ -238,8 +254,17 @@ async def _admitted(
     id = uuid.uuid4()
     login = _login(host, person, asked, id, before.now)
     limits = gateway.settings.limits
-    over_all_hosts = await turns.limits_over_all_hosts(connection, before, login, limits)
-    after = turns.joined(before, login, limits, over_all_hosts)
+    is_slowed, unapproved = host.is_slowed(before.now), read["counted"]["unapproved"]
+    exceeds = unapproved >= limits.host_requests_per_hour and await _exceeds(connection, host, unapproved)
+    login = await turns.recognized(connection, before, login, limits, at_once=is_slowed or exceeds)
+    if exceeds and not login.is_familiar:
+        return await refused(Reason.HOST_THROTTLED, "too many requests of this host were not approved")
+    if is_slowed and await is_held_back(connection, host, before, login):
+        return await refused(Reason.HOST_THROTTLED)
+    for name in before.state.hosts_failing(login):
+        what = "requests of this host are not approved by people who log in elsewhere from the same address"
+        await records.alert(connection, name, what, person=person.name)
+    after = turns.joined(before, login, limits)
     if isinstance(after, Refusal):
         throttled = Throttled.of(after)
         await refused(throttled.reason, throttled.why)
@@ -251,7 +276,9 @@ async def _admitted(
     return (person if session.state is State.STARTING else None), session
 
 
-async def _read(connection: Connection, host: str, asked: AskedStart) -> Mapping[str, Any] | None:
+async def _read(
+    connection: Connection, host: str, asked: AskedStart, limits: LimitSettings
+) -> Mapping[str, Any] | None:
     """The rows of a host, of the person whom it asks for, of their turns, which are locked, and of an earlier call with
     this request id, where there are such; and what is counted. None if there is no host."""
     name = "" if people.person_name_error(asked.person) else asked.person
@@ -265,14 +292,16 @@ async def _read(connection: Connection, host: str, asked: AskedStart) -> Mapping
             NULL AS "counted:",
             EXISTS (SELECT 1 FROM bypass WHERE bypass.person = %s AND ends_at > now()) AS bypassed,
             (SELECT count(*) FROM session WHERE session.host_name = host.name AND session.person = %s
-                AND state = 'not_started' AND began_at > now() - interval '1 minute') AS not_started
+                AND state = 'not_started' AND began_at > now() - interval '1 minute') AS not_started,
+            (SELECT count(*) FROM (SELECT FROM session WHERE session.host_name = host.name AND {_ASKED}
+                AND NOT approved AND began_at > now() - interval '1 hour' LIMIT %s) AS found) AS unapproved
         FROM host
             LEFT JOIN person ON person.name = %s
             LEFT JOIN turn ON turn.person = %s
             LEFT JOIN session ON session.host = host.id AND session.request_id = %s
         WHERE host.id = %s
         """,  # noqa: S608
-        *(name, name, name, name, asked.request_id, host),
+        *(name, name, limits.host_requests_per_hour, name, name, asked.request_id, host),
     )
 
 
@@ -305,7 +334,7 @@ async def allowed(
     if gateway.restored:
         return Reason.RESTORED
     if host.status is not HostStatus.ACTIVE:
-        return Reason.HOST_SUSPENDED if host.status is HostStatus.SUSPENDED else Reason.HOST_NOT_ADMITTED
+        return Reason.HOST_NOT_ADMITTED if host.status is HostStatus.WAITING else Reason.HOST_SUSPENDED
     if not await hosts.is_its_machine(gateway, connection, host, machine):
         return Reason.WRONG_MACHINE
     person = await _person(gateway, connection, host, name, row)
@@ -345,16 +374,40 @@ async def _repeated(
     return session if session.parameters == asked.digest else Reason.REQUEST_ID_REUSED
 
 
-async def _has_started(connection: Connection, host: Host) -> bool:
-    """Whether a host has had anybody asked within a minute. Starts for other people do not pass at the same time."""
+async def _exceeds(connection: Connection, host: Host, unapproved: int) -> bool:
+    """Whether a host that has reached the limit of requests has had more of them than were approved in an hour, which
+    is an alert: a busy host may have many of both."""
+    approved = await one(
+        connection,
+        "SELECT count(*) AS recent FROM session WHERE host_name = %s AND approved"
+        " AND began_at > now() - interval '1 hour'",
+        host.name,
+    )
+    if approved is not None and approved["recent"] > unapproved:
+        return False
+    what = "many requests of this host were not approved within an hour (host_requests_per_hour)"
+    await records.alert(connection, host.name, what)
+    return True
+
+
+async def is_held_back(connection: Connection, host: Host, before: turns.Turns, login: Pending) -> bool:
+    """Whether the brake, which holds for a host, keeps a login there from the phone.
+
+    Whoever has approved there lately has a few requests of their own, whatever others do. All others together have one
+    a minute, and none who has just had one that was not approved: those who cancel do not take it from the rest.
+    """
+    own = turns.requests_of_host(before, host.name, asking.BRAKE_MINUTES * 60)
+    if login.is_familiar:
+        return own >= _MOST_WHILE_SLOWED
+    # Starts for other people do not pass at the same time.
     connection.later("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
     recent = await one(
         connection,
-        "SELECT 1 FROM session WHERE host_name = %s AND state <> 'not_started'"
-        " AND began_at > now() - interval '1 minute'",
+        f"SELECT 1 FROM session WHERE host_name = %s AND {_ASKED} AND state <> 'queued'"  # noqa: S608
+        f" AND began_at > now() - interval '1 minute' AND NOT {turns.APPROVED_LATELY} LIMIT 1",
         host.name,
     )
-    return recent is not None
+    return own > 0 or recent is not None
 
 
 async def _inserted(

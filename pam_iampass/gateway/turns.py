@@ -30,7 +30,10 @@ from pam_iampass.login.throttle import (
 
 END_SECONDS = 15.0
 """After its deadline, for a request to be ended: its turn is over then, whatever became of it."""
-_LATELY_DAYS = 30
+APPROVED_LATELY = """EXISTS (SELECT FROM record
+    WHERE record.person = session.person AND record.host = session.host_name
+        AND record.fields->>'outcome' = 'approved' AND record.at > now() - interval '30 days')"""
+"""Whether the person of a session has approved on its host lately."""
 COLUMNS = """turn.person, turn.state, extract(epoch FROM greatest(
     clock_timestamp(), least(coalesce(turn.changed_at, '-infinity'), clock_timestamp() + interval '1 minute')
 ))::float8 AS now"""
@@ -137,8 +140,8 @@ def _state(written: Mapping[str, Any]) -> ThrottleState:
         return ThrottleState()
     return ThrottleState(
         failures={
-            origin: Failures(int(found["count"]), float(found["last"]))
-            for origin, found in written["failures"].items()
+            place: Failures(int(found["count"]), float(found["last"]), float(found["first"]))
+            for place, found in written["failures"].items()
         },
         requests={name: float(at) for name, at in written["requests"].items()},
         pending=tuple(
@@ -151,6 +154,7 @@ def _state(written: Mapping[str, Any]) -> ThrottleState:
                 has_turn=bool(each["has_turn"]),
                 decided=bool(each["decided"]),
                 host=str(each["host"]),
+                is_familiar=bool(each["is_familiar"]),
             )
             for each in written["pending"]
         ),
@@ -169,41 +173,50 @@ def ident(host: str, session: object) -> str:
     return f"{host} {session}"
 
 
-async def limits_over_all_hosts(
-    connection: Connection, turns: Turns, login: Pending, limits: LimitSettings
-) -> LimitSettings:
-    """The limits of a person over all hosts, for a login to this host. On one where the person has approved lately, a
-    third more: hosts that nobody uses do not keep the person out."""
-    if not turns.state.wait_for_cap(limits, turns.now):
-        return limits
+async def recognized(
+    connection: Connection, turns: Turns, login: Pending, limits: LimitSettings, *, at_once: bool = False
+) -> Pending:
+    """The login, with whether its host is one where the person has approved lately, if anything depends on that:
+    something of this state, or (`at_once`) of the host's."""
+    state = turns.state
+    if not (at_once or state.wait_for_cap(limits, turns.now) or state.hosts_failing(login)):
+        return login
     approved = await one(
         connection,
-        "SELECT 1 FROM record WHERE person = %s AND host = %s AND fields->>'outcome' = 'approved'"
-        " AND at > now() - make_interval(days => %s) LIMIT 1",
-        *(turns.person, login.host, _LATELY_DAYS),
+        f"SELECT {APPROVED_LATELY} AS lately FROM (SELECT %s AS person, %s AS host_name) AS session",  # noqa: S608
+        *(turns.person, login.host),
     )
-    more = 0 if approved is None else _share(limits)
+    return replace(login, is_familiar=approved is not None and approved["lately"])
+
+
+def requests_of_host(turns: Turns, host: str, seconds: float) -> int:
+    """How many requests of a host to the person, within this time, were not approved."""
+    since = turns.now - seconds
+    return sum(name.partition(" ")[0] == host and at > since for name, at in turns.state.requests.items())
+
+
+def _over_all_hosts(login: Pending, limits: LimitSettings) -> LimitSettings:
+    """The limits of a person over all hosts, for this login. On a host where the person has approved lately, a third
+    more: hosts that nobody uses do not keep the person out."""
+    more = _share(limits) if login.is_familiar else 0
     return replace(limits, requests_per_hour=limits.requests_per_hour + more)
 
 
-def joined(
-    turns: Turns, login: Pending, limits: LimitSettings, over_all_hosts: LimitSettings
-) -> ThrottleState | Refusal:
+def joined(turns: Turns, login: Pending, limits: LimitSettings) -> ThrottleState | Refusal:
     """A login takes its turn, or waits for it. Neither an origin nor a host takes the place of all others."""
     waiting = turns.state.pending
     of_origin = sum(each.origin == login.origin for each in waiting)
     of_host = sum(each.host == login.host for each in waiting)
     if of_origin >= limits.logins_at_once or of_host >= MOST_PENDING // 3:
         return Refusal(Cause.AT_CAPACITY)
-    return share_refusal(turns, login.host, limits) or throttle.joined(turns.state, login, over_all_hosts)
+    refusal = share_refusal(turns, login.host, limits)
+    return refusal or throttle.joined(turns.state, login, _over_all_hosts(login, limits))
 
 
-def tried(
-    turns: Turns, login: Pending, limits: LimitSettings, over_all_hosts: LimitSettings
-) -> ThrottleState | Refusal:
+def tried(turns: Turns, login: Pending, limits: LimitSettings) -> ThrottleState | Refusal:
     """A login that has waited takes its turn, if it may now."""
     refusal = share_refusal(turns, login.host, limits)
-    return refusal or throttle.tried(turns.state, login, over_all_hosts, turns.now)
+    return refusal or throttle.tried(turns.state, login, _over_all_hosts(login, limits), turns.now)
 
 
 def share_refusal(turns: Turns, host: str, limits: LimitSettings) -> Refusal | None:

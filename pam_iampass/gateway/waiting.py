@@ -131,7 +131,8 @@ class HeldCalls:
             "SELECT held.id"
             " FROM unnest(string_to_array(%s, ',')::uuid[], string_to_array(%s, ',')::bigint[]) AS held (id, version)"
             " LEFT JOIN session ON session.id = held.id LEFT JOIN host ON host.id = session.host"
-            " WHERE session.version IS DISTINCT FROM held.version OR host.status IS DISTINCT FROM 'active'",
+            " WHERE session.version IS DISTINCT FROM held.version"
+            " OR (host.status IN ('active', 'stopped')) IS NOT TRUE",
             *(",".join(call.ids for call in due), ",".join(call.seen for call in due)),
         ):
             self.changed(row["id"])

@@ -343,6 +343,7 @@ async def _clean(gateway: Gateway) -> None:
     while True:
         with contextlib.suppress(*_FAILURES):
             async with gateway.database.transaction() as connection:
+                connection.take_time()
                 connection.later("DELETE FROM nonce WHERE expires_at < now()")
                 await turns.forget(connection)
                 await presence.forget(connection)

@@ -58,7 +58,7 @@ class CodeRedemption:
             told = required.configuration.api.redeem_code(
                 required.phone.token,
                 code,
-                required.told_to_gateway(),
+                {**required.told_to_gateway(), "timeout": str(int(TIME_TO_REDEEM - REPLY_MARGIN))},
                 deadline=Deadline(self.context.clock() + TIME_TO_REDEEM - REPLY_MARGIN, self.context.clock),
                 pause=self.application.pause,
             )

@@ -108,6 +108,8 @@ class Failures:
 
     count: int
     last: float
+    first: float = field(default=0.0, compare=False)
+    """When the first of them failed, if several hosts count."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,15 @@ class Pending:
     """Whether the result of its request is known, and only its session remains to be ended."""
     host: str = ""
     """Where it logs in, if logins of several hosts wait for their turns."""
+    is_familiar: bool = False
+    """Whether the person has approved a login to this host lately: what other hosts say of them then counts little."""
     apart: bool = False
     """Whether it waits for logins of its own origin only: a gateway gives the turns of all."""
+
+    @property
+    def place(self) -> str:
+        """What its failures count for: the origin, and the host if there are several."""
+        return f"{self.origin} {self.host}" if self.host else self.origin
 
 
 @dataclass(frozen=True)
@@ -181,7 +190,7 @@ class ThrottleState:
     """The state of one person."""
 
     failures: Mapping[str, Failures] = field(default_factory=dict)
-    """By origin."""
+    """By the place of their logins."""
     requests: Mapping[str, float] = field(default_factory=dict)
     """When each request was sent that was not approved, or is not yet, by the ident of its login."""
     pending: tuple[Pending, ...] = ()
@@ -273,17 +282,49 @@ class ThrottleState:
         """Whether the person has another login that is not decided."""
         return any(each.ident != login.ident and not each.decided for each in self.pending)
 
-    def backoff(self, origin: str, limits: ThrottleSettings, now: float) -> float:
-        """Seconds until the next request of the origin may be sent. The first failure has no effect."""
-        found = self.failures.get(origin)
-        if found is None or found.count < 2:
-            return 0.0
-        length = min(limits.cool_off * 2.0 ** min(found.count - 2, 20), limits.longest_cool_off)
-        return max(found.last + length - now, 0.0)
+    def failures_of(self, login: Pending) -> Failures:
+        """The failures that count for a login: those of its origin on its own host, and on other hosts.
+
+        If the person has approved on its host lately, those of another host count as one, at the time of the first: a
+        host can say what it likes, and must not keep people from others. Who tries a stolen password on many hosts has
+        failures on each of them.
+        """
+        count, last = 0, 0.0
+        for place, found in self.failures.items():
+            if place == login.place:
+                count, last = count + found.count, max(last, found.last)
+            elif login.host and place.partition(" ")[0] == login.origin:
+                is_one = login.is_familiar
+                count, last = (
+                    count + (1 if is_one else found.count),
+                    max(last, found.first if is_one else found.last),
+                )
+        return Failures(count, last)
+
+    def hosts_failing(self, login: Pending) -> list[str]:
+        """The other hosts on which several requests of a login's origin were not approved."""
+        found = []
+        for place, failures in self.failures.items():
+            origin, _, host = place.partition(" ")
+            if login.host and origin == login.origin and host != login.host and failures.count > 1:
+                found.append(host)
+        return found
+
+    def backoff(self, login: Pending, limits: ThrottleSettings, now: float) -> float:
+        """Seconds until the next request of a login's origin may be sent. The first failure has no effect."""
+        return cool_off(self.failures_of(login), limits, now)
 
     def wait_for_cap(self, limits: ThrottleSettings, now: float) -> float:
         """Seconds until one more request may be sent within the hourly limit."""
         return _wait(list(self.requests.values()), limits.requests_per_hour, now)
+
+
+def cool_off(failures: Failures, limits: ThrottleSettings, now: float) -> float:
+    """Seconds until another request may follow these failures."""
+    if failures.count < 2:
+        return 0.0
+    length = min(limits.cool_off * 2.0 ** min(failures.count - 2, 20), limits.longest_cool_off)
+    return max(failures.last + length - now, 0.0)
 
 
 def _wait(moments: list[float], most: int, now: float) -> float:
@@ -328,9 +369,12 @@ def decided(
     )
     state = replace(state, pending=pending)
     if result is RequestResult.FAILED:
-        state = _failed(state, login.origin, now)
+        state = _failed(state, login.place, now)
     if result is RequestResult.APPROVED:
-        state = replace(state, failures=_without(state.failures, login.origin))
+        failures = {
+            place: found for place, found in state.failures.items() if place.partition(" ")[0] != login.origin
+        }
+        state = replace(state, failures=failures)
     if result in (RequestResult.APPROVED, RequestResult.NOT_SENT):
         state = replace(state, requests=_without(state.requests, login.ident))
     return state if result is RequestResult.NOT_SENT else replace(state, next_turn=now + limits.spacing)
@@ -360,7 +404,7 @@ def left(state: ThrottleState, login: Pending, now: float, *, failed: bool) -> T
     """A login gives its place up before it has sent a request; `failed` if that counts as a failure."""
     pending = tuple(each for each in state.pending if each.ident != login.ident)
     state = replace(state, pending=pending, requests=_without(state.requests, login.ident))
-    return _failed(state, login.origin, now) if failed else state
+    return _failed(state, login.place, now) if failed else state
 
 
 def ended(state: ThrottleState, login: Pending, now: float) -> ThrottleState:
@@ -369,16 +413,16 @@ def ended(state: ThrottleState, login: Pending, now: float) -> ThrottleState:
     state = replace(state, pending=tuple(each for each in state.pending if each.ident != login.ident))
     if found:
         state = replace(state, next_turn=max(state.next_turn, now))
-    return _failed(state, login.origin, login.since) if found and not found[0].decided else state
+    return _failed(state, login.place, login.since) if found and not found[0].decided else state
 
 
 def _refusal(state: ThrottleState, login: Pending, limits: ThrottleSettings, now: float) -> Refusal | None:
     """Why a login may send no request."""
     if state.lost >= login.began:
         return Refusal(Cause.PHONE_LOST)
-    wait = state.backoff(login.origin, limits, now)
+    wait = state.backoff(login, limits, now)
     if wait:
-        count = state.failures[login.origin].count
+        count = state.failures_of(login).count
         reason = f"backoff: {count} consecutive requests from this origin were not approved"
         return Refusal(Cause.LIMIT, reason, wait)
     wait = state.wait_for_cap(limits, now)
@@ -403,11 +447,13 @@ def _with_turn(state: ThrottleState, login: Pending, now: float) -> ThrottleStat
     )
 
 
-def _failed(state: ThrottleState, origin: str, at: float) -> ThrottleState:
-    """One more request of the origin was not approved."""
-    before = state.failures.get(origin)
-    found = Failures(before.count + 1, max(before.last, at)) if before else Failures(1, at)
-    return replace(state, failures=_newest({**_without(state.failures, origin), origin: found}))
+def _failed(state: ThrottleState, place: str, at: float) -> ThrottleState:
+    """One more request of the place was not approved."""
+    before = state.failures.get(place)
+    found = (
+        replace(before, count=before.count + 1, last=max(before.last, at)) if before else Failures(1, at, at)
+    )
+    return replace(state, failures=_newest({**_without(state.failures, place), place: found}))
 
 
 def _without(mapping: Mapping[str, _T], gone: str) -> dict[str, _T]:
@@ -450,8 +496,8 @@ def cleared(state: ThrottleState) -> ThrottleState:
 def summary(state: ThrottleState, limits: ThrottleSettings, now: float) -> dict[str, Any]:
     """What an administrator is shown of a person, in types of JSON. Origins have no names: only hashes are stored."""
     places = [
-        {"failures": failures.count, "seconds_left": round(state.backoff(place, limits, now), 1)}
-        for place, failures in state.failures.items()
+        {"failures": failures.count, "seconds_left": round(cool_off(failures, limits, now), 1)}
+        for failures in state.failures.values()
     ]
     return {
         "pending": sum(login.has_turn and not login.decided for login in state.pending),

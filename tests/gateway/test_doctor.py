@@ -16,7 +16,7 @@ from pam_iampass.gateway import certificates, examination, hosts
 from pam_iampass.gateway.catalogue import KINDS
 from pam_iampass.gateway.certificates import Certified
 from pam_iampass.gateway.cli import in_loop
-from pam_iampass.gateway.database import now
+from pam_iampass.gateway.database import TIMEOUTS, now
 from pam_iampass.gateway.gateway import opened
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.settings import load
@@ -205,8 +205,8 @@ def test_a_pooler(gateway: tuple[Postgres, Sandbox]) -> None:
         file.write(f"database: host=127.0.0.1 port={port} user=_iampass-gateway dbname=iampass\n")
         file.flush()
         assert doctor(status=3)["database-locks"]["title"].endswith(" in PostgreSQL, not 4s")
-        for limit, seconds in (("lock_timeout", 5), ("idle_in_transaction_session_timeout", 4)):
-            sql(f"ALTER ROLE \"_iampass-gateway\" SET {limit} = '{seconds}s'")
+        for limit, seconds in TIMEOUTS.items():
+            sql(f"ALTER ROLE \"_iampass-gateway\" SET {limit} = '{seconds}'")
     try:
         with server.pooled(POOLED) as port:
             text = re.sub("port=[0-9]+", f"port={port}", (ETC / "gateway.yaml").read_text())

@@ -18,7 +18,7 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus, Invite
 from pam_iampass.gateway.settings import DEFAULT_GROUP
 
-_STYLES = {HostStatus.ACTIVE: "green", HostStatus.WAITING: "yellow", HostStatus.SUSPENDED: "bold red"}
+_STYLES = {HostStatus.ACTIVE: "green", HostStatus.WAITING: "yellow"}
 _EPILOG = """\b
 Examples:
   pam-iampass-gateway host invite                             for one host, within an hour
@@ -151,7 +151,7 @@ def list_(config: Path, as_json: bool) -> None:
             (
                 (host.name, "bold"),
                 host.group,
-                (host.status.value, _STYLES[host.status]),
+                (host.status.value, _STYLES.get(host.status, "bold red")),
                 "yes" if host.admitted else "no",
                 _when(host.joined_at),
             )
@@ -189,7 +189,7 @@ def show(config: Path, name: str, as_json: bool) -> None:
         [
             ("Name", host.name),
             ("Group", host.group),
-            ("Status", (host.status.value, _STYLES[host.status])),
+            ("Status", (host.status.value, _STYLES.get(host.status, "bold red"))),
             ("Id", host.id),
             ("Machine", host.machine or "not known yet"),
             ("Admitted", "yes" if host.admitted else "no: its logins cover none on other hosts"),
@@ -220,16 +220,16 @@ def suspend(config: Path, name: str) -> None:
     Phones that it has ring are asked no longer; its sessions stay. The invite with which it has joined is void, and it
     cannot leave on its own.
     """
-    _change(config, name, "host_suspend", {HostStatus.WAITING, HostStatus.ACTIVE}, HostStatus.SUSPENDED)
+    _change(config, name, "host_suspend", {*HostStatus} - {HostStatus.SUSPENDED}, HostStatus.SUSPENDED)
 
 
 @command.command(short_help="Undo `suspend`.")
 @click.argument("name", type=NAME)
 @config_option
 def resume(config: Path, name: str) -> None:
-    """Answer a host again that was suspended, and forget that it was slowed down. If its group demands that it is
-    admitted, and it was not, it waits."""
-    _change(config, name, "host_resume", {HostStatus.SUSPENDED}, HostStatus.ACTIVE)
+    """Answer a host again that was suspended, or stopped since people have cancelled its requests, and forget that it
+    was slowed down. If its group demands that it is admitted, and it was not, it waits."""
+    _change(config, name, "host_resume", {HostStatus.STOPPED, HostStatus.SUSPENDED}, HostStatus.ACTIVE)
 
 
 def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: HostStatus) -> None:

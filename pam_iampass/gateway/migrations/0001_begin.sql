@@ -15,7 +15,7 @@ CREATE TABLE host (
     group_name text NOT NULL,
     secret bytea NOT NULL,
     machine text,                       -- a digest of its machine-id; none until it has said one
-    status text NOT NULL CHECK (status IN ('waiting', 'active', 'suspended')),
+    status text NOT NULL CHECK (status IN ('waiting', 'active', 'stopped', 'suspended')),
     joined_at timestamptz NOT NULL,
     invite text NOT NULL,               -- with which it has joined
     slowed_until timestamptz,           -- the brake
@@ -98,6 +98,8 @@ CREATE TABLE session (
 );
 CREATE INDEX session_of_person ON session (person, began_at);
 CREATE INDEX session_of_host ON session (host_name, began_at);
+CREATE INDEX session_unapproved ON session (host_name, began_at)
+    WHERE parent IS NULL AND state <> 'not_started' AND NOT approved;
 CREATE INDEX session_under_way ON session (state, status) WHERE state IN ('queued', 'starting', 'open');
 CREATE INDEX session_expired ON session (expires_at);
 CREATE INDEX session_covered ON session (parent) WHERE parent IS NOT NULL;
@@ -128,6 +130,7 @@ CREATE TABLE question (                 -- to a host: does a connection begin in
     asker text NOT NULL,                -- the host to which the connection leads
     host text NOT NULL,
     session uuid NOT NULL,
+    person text NOT NULL,               -- who logs in there
     connection text NOT NULL,           -- as the other host's sshd sees it
     asked_at timestamptz NOT NULL,
     answer boolean,                     -- none yet
@@ -153,5 +156,9 @@ CREATE TABLE record (
     fields jsonb NOT NULL
 );
 CREATE INDEX record_at ON record (at);
-CREATE INDEX record_person ON record (person, id);
-CREATE INDEX record_host ON record (host, id);
+CREATE INDEX record_person ON record (person, at);
+CREATE INDEX record_host ON record (host, at);
+-- What limits look for among the records of years.
+CREATE INDEX record_approved ON record (person, host, at) WHERE fields->>'outcome' = 'approved';
+CREATE INDEX record_wrong_code ON record (host, at) WHERE fields ? 'wrong_code';
+CREATE INDEX record_refused ON record (host, at) WHERE fields ? 'refused';

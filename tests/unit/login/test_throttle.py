@@ -158,7 +158,7 @@ def test_no_clock_and_no_history_keeps_anybody_from_the_phone_for_longer_than_th
         assert refusal is None or 0.0 < refusal.wait <= 900.0
         if refusal is None:
             person.end(str(number), result)
-    assert 0.0 <= person.current.backoff("here", LIMITS, person.now) <= 900.0
+    assert 0.0 <= person.current.backoff(Pending("here", "next", 0.0), LIMITS, person.now) <= 900.0
 
 
 def test_a_login_that_ends_without_a_result_counts_as_a_failure_and_asking_again_makes_it_no_worse(

@@ -1,0 +1,370 @@
+"""What a host that was taken over, or who knows some passwords, cannot do to other people: keep them out."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pam_iampass.gateway import codes, records
+from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.hosts import HostStatus
+from pam_iampass.gateway.reasons import Reason
+from pam_iampass.gateway.records import Kind
+from pam_iampass.gateway.settings import GatewaySettings, GroupSettings
+from pam_iampass.sandbox.sessions import EndedBy
+from tests.gateway.test_codes import left, new_codes
+from tests.gateway.test_turns import ask, ids, until
+from tests.support.gateway import HOST, LIMITS, HostCaller, RunningGateway, new_request_id, settings_for
+from tests.support.sandbox import Fault, Sandbox
+
+OTHER = "h-bbbbbbbbbbbb"
+THIEVES = ("dave", "erin", "frank")
+OFFICE = "192.0.2.7"
+
+
+@pytest.fixture
+def settings(conninfo: str, sandbox: Sandbox, tmp_path: Path) -> GatewaySettings:
+    return settings_for(conninfo, sandbox, tmp_path)
+
+
+@pytest.fixture
+def bastion(
+    settings: GatewaySettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RunningGateway]:
+    """A gateway with one host."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    with RunningGateway(settings) as running:
+        running.populate()
+        yield running
+
+
+def join_people(running: RunningGateway, sandbox: Sandbox, *names: str) -> None:
+    for name in names:
+        sandbox.add_user(f"token-of-{name}")
+        running.add_person(name, f"token-of-{name}")
+
+
+def approved_lately(running: RunningGateway, names: Sequence[str], host: str = HOST, days: int = 1) -> None:
+    """As if people had approved logins to a host some days ago."""
+
+    async def write(_: Gateway, connection: Connection) -> None:
+        for name in names:
+            told = {"host": f"name-of-{host}", "person": name, "outcome": "approved"}
+            await records.write(connection, Kind.DECISION, **told)
+
+    running.transaction(write)
+    running.rows(f"UPDATE record SET at = at - interval '{days} days' WHERE host = 'name-of-{host}'")
+
+
+def cancels(running: RunningGateway, sandbox: Sandbox, person: str, host: str = HOST, **told: str) -> bool:
+    """Someone logs in as a person, who cancels; whether the phone was asked."""
+    begun = ask(running, host, person, **told)
+    if not begun["authenticated"]:
+        return False
+    sandbox.deny(sandbox.wait_for_request(f"token-of-{person}"))
+    assert HostCaller(running).answer(begun) == "cancelled"
+    return True
+
+
+def approves(running: RunningGateway, sandbox: Sandbox, person: str, host: str = HOST, **told: str) -> bool:
+    """A person logs in and approves; whether the phone was asked."""
+    begun = ask(running, host, person, **told)
+    if not begun["authenticated"]:
+        return False
+    sandbox.approve(sandbox.wait_for_request(f"token-of-{person}"))
+    assert HostCaller(running).answer(begun) == "active"
+    return True
+
+
+def alerts(running: RunningGateway) -> list[tuple[str, str]]:
+    return [(each["host"], each["reason"]) for each in running.records if each["kind"] == "alert"]
+
+
+def a_minute_passes(running: RunningGateway) -> None:
+    running.rows("UPDATE session SET began_at = began_at - interval '61 seconds'")
+
+
+# The brake
+
+
+def test_three_stolen_passwords_keep_nobody_from_a_bastion_that_they_use(
+    bastion: RunningGateway, sandbox: Sandbox
+) -> None:
+    others = [f"person{number}" for number in range(12)]
+    join_people(bastion, sandbox, *THIEVES, *others)
+    approved_lately(bastion, (*THIEVES, *others))
+    assert [cancels(bastion, sandbox, thief) for thief in THIEVES] == [True] * 3
+    for _ in range(3):
+        for thief in THIEVES:
+            cancels(bastion, sandbox, thief)
+        assert [approves(bastion, sandbox, other) for other in others[:4]] == [True] * 4
+    assert [approves(bastion, sandbox, other) for other in others] == [True] * 12
+    name = f"name-of-{HOST}"
+    assert alerts(bastion) == [(name, "3 people have cancelled requests of this host: it is slowed down")]
+
+
+def test_whoever_has_approved_on_a_slowed_host_has_few_requests_there(
+    bastion: RunningGateway, sandbox: Sandbox
+) -> None:
+    join_people(bastion, sandbox, *THIEVES)
+    approved_lately(bastion, THIEVES)
+    rung = {thief: sum(cancels(bastion, sandbox, thief) for _ in range(6)) for thief in THIEVES}
+    assert rung["dave"] == 6, "before the brake"
+    assert rung["frank"] == 3
+
+
+def test_those_who_cancel_do_not_take_the_turns_of_people_who_are_new_on_a_slowed_host(
+    bastion: RunningGateway, sandbox: Sandbox
+) -> None:
+    join_people(bastion, sandbox, *THIEVES)
+    for thief in THIEVES:
+        assert cancels(bastion, sandbox, thief)
+    a_minute_passes(bastion)
+    assert not any(cancels(bastion, sandbox, thief) for thief in THIEVES)
+    assert approves(bastion, sandbox, "alice")
+    # Who has approved a moment ago is no stranger any more: the minute is free again.
+    assert approves(bastion, sandbox, "bob")
+
+
+def test_of_people_who_are_new_on_a_slowed_host_one_a_minute_is_asked(
+    bastion: RunningGateway, sandbox: Sandbox
+) -> None:
+    join_people(bastion, sandbox, *THIEVES)
+    approved_lately(bastion, ["bob"], days=31)
+    for thief in THIEVES:
+        assert cancels(bastion, sandbox, thief)
+    a_minute_passes(bastion)
+    assert cancels(bastion, sandbox, "alice")
+    assert ask(bastion, HOST, "bob")["reason"] == "HOST_THROTTLED"
+    a_minute_passes(bastion)
+    assert approves(bastion, sandbox, "bob")
+
+
+def test_a_login_that_waits_for_its_turn_on_a_host_that_is_slowed_meanwhile_has_it(
+    bastion: RunningGateway, sandbox: Sandbox
+) -> None:
+    join_people(bastion, sandbox, *THIEVES)
+    approved_lately(bastion, ["alice"])
+    first, waits = ask(bastion, HOST, "alice"), ask(bastion, HOST, "alice", remote=OFFICE)
+    assert waits["queued"]
+    for thief in THIEVES:
+        assert cancels(bastion, sandbox, thief)
+    approved = sandbox.approve(sandbox.wait_for_request("token-of-alice"))
+    caller = HostCaller(bastion)
+    assert caller.answer(first) == "active"
+    sandbox.approve(sandbox.wait_for_request("token-of-alice", after=approved))
+    assert caller.answer(waits) == "active"
+
+
+def test_a_host_that_is_stopped_by_itself_ends_nobodys_session(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    groups = {"servers": GroupSettings(suspend_by_itself=True)}
+    with RunningGateway(replace(settings, groups=groups)) as running:
+        running.populate()
+        join_people(running, sandbox, *THIEVES)
+        begun = ask(running, HOST, "alice")
+        sandbox.approve(sandbox.wait_for_request("token-of-alice"))
+        caller = HostCaller(running)
+        assert caller.answer(begun) == "active"
+        rings = ask(running, HOST, "bob")
+        for thief in THIEVES:
+            assert cancels(running, sandbox, thief)
+        sandbox.wait_for_end("token-of-bob")
+        assert ask(running, HOST, "alice")["reason"] == "HOST_SUSPENDED"
+        assert caller.state(begun)["session_status"] == "active"
+        assert caller.answer(rings) == "closed"
+        assert caller.end(begun) is True
+        assert [each.ended_by for each in sandbox.sessions if each.user == "token-of-alice"] == [
+            EndedBy.CLIENT
+        ]
+        (row,) = running.rows("SELECT status FROM host")
+        assert row["status"] == HostStatus.STOPPED.value
+
+
+# Requests that nobody can answer
+
+
+def test_a_phone_rings_for_long_enough_to_be_answered_whatever_a_host_asks_for(
+    bastion: RunningGateway, sandbox: Sandbox
+) -> None:
+    join_people(bastion, sandbox, *THIEVES)
+    for thief in THIEVES:
+        assert cancels(bastion, sandbox, thief, timeout="1", duration_seconds="1")
+    assert {session.duration for session in sandbox.sessions} == {15}
+    assert len(alerts(bastion)) == 1
+    assert ask(bastion, HOST, THIEVES[0])["reason"] == "HOST_THROTTLED"
+
+
+def test_requests_that_end_before_anybody_can_answer_are_taken_to_be_withdrawn(
+    bastion: RunningGateway, sandbox: Sandbox
+) -> None:
+    sandbox.request_timeout = 0.2
+    for _ in range(5):
+        assert alerts(bastion) == []
+        begun = ask(bastion, HOST, "alice")
+        assert HostCaller(bastion).answer(begun) == "timeout"
+    (alert,) = until(lambda: alerts(bastion))
+    assert alert == (f"name-of-{HOST}", "this host ends its requests before people have answered")
+
+
+def test_a_host_has_few_people_asked_who_do_not_approve(settings: GatewaySettings, sandbox: Sandbox) -> None:
+    limits = replace(LIMITS, host_requests_per_hour=5)
+    with RunningGateway(replace(settings, limits=limits)) as running:
+        running.populate()
+        people = [f"person{number}" for number in range(6)]
+        join_people(running, sandbox, *people)
+        for person in people[:5]:
+            ask(running, HOST, person)
+        assert ask(running, HOST, people[5])["reason"] == "HOST_THROTTLED"
+        ((host, what),) = alerts(running)
+        assert host == f"name-of-{HOST}"
+        assert what == "many requests of this host were not approved within an hour (host_requests_per_hour)"
+        running.add_host(OTHER)
+        assert approves(running, sandbox, people[5], OTHER)
+        approved_lately(running, ["bob"])
+        assert approves(running, sandbox, "bob"), "who uses the host is not kept out"
+        assert ask(running, HOST, people[5])["reason"] == "HOST_THROTTLED"
+
+
+def test_a_busy_host_may_have_many_requests_that_are_not_approved(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    limits = replace(LIMITS, host_requests_per_hour=1)
+    with RunningGateway(replace(settings, limits=limits)) as running:
+        running.populate()
+        join_people(running, sandbox, *THIEVES)
+        for person in ("alice", "bob"):
+            assert approves(running, sandbox, person)
+        assert cancels(running, sandbox, "dave")
+        assert approves(running, sandbox, "erin")
+        assert alerts(running) == []
+
+
+# What one host says of a person who logs in to others
+
+
+def lies(running: RunningGateway, sandbox: Sandbox, person: str, times: int) -> int:
+    """A host that was taken over has a person asked, as if the person had come from where they are; how often their
+    phone was asked."""
+    rung, caller = 0, HostCaller(running)
+    for _ in range(times):
+        begun = ask(running, OTHER, person, remote=OFFICE)
+        if begun["authenticated"]:
+            rung += 1
+            assert caller.end(begun) is True
+    return rung
+
+
+@pytest.fixture
+def two_hosts(settings: GatewaySettings) -> Iterator[RunningGateway]:
+    """With pauses after requests that were not approved."""
+    with RunningGateway(replace(settings, limits=replace(LIMITS, cool_off=300.0))) as running:
+        running.populate()
+        running.add_host(OTHER)
+        yield running
+
+
+def test_what_one_host_says_keeps_nobody_from_another_where_they_log_in(
+    two_hosts: RunningGateway, sandbox: Sandbox
+) -> None:
+    people = ["alice", "bob", *THIEVES]
+    join_people(two_hosts, sandbox, *THIEVES)
+    approved_lately(two_hosts, people)
+    for person in people:
+        assert lies(two_hosts, sandbox, person, 3) == 2
+    assert [approves(two_hosts, sandbox, person, remote=OFFICE) for person in people] == [True] * 5
+    what = "requests of this host are not approved by people who log in elsewhere from the same address"
+    assert (f"name-of-{OTHER}", what) in alerts(two_hosts)
+
+
+def test_what_one_host_says_again_and_again_does_not_prolong_a_pause_on_another(
+    two_hosts: RunningGateway, sandbox: Sandbox
+) -> None:
+    approved_lately(two_hosts, ["alice"])
+    assert lies(two_hosts, sandbox, "alice", 1) == 1
+    two_hosts.rows(
+        "UPDATE turn SET state = jsonb_set(state, '{failures}', (SELECT jsonb_object_agg(key,"
+        " value || jsonb_build_object('first', (value->>'first')::float8 - 301)) FROM jsonb_each(state->'failures')))"
+    )
+    assert lies(two_hosts, sandbox, "alice", 1) == 1
+    assert cancels(two_hosts, sandbox, "alice", remote=OFFICE)
+    refused = ask(two_hosts, HOST, "alice", remote=OFFICE)
+    assert refused["reason"] == "HOST_THROTTLED"
+    assert refused["refusal"]["retry_after"] <= 300, (
+        "since the failure here, not since that of the other host"
+    )
+
+
+def test_where_a_person_is_new_the_failures_of_other_hosts_count_in_full(
+    two_hosts: RunningGateway, sandbox: Sandbox
+) -> None:
+    approved_lately(two_hosts, ["alice"], days=31)
+    assert lies(two_hosts, sandbox, "alice", 2) == 2
+    assert ask(two_hosts, HOST, "alice", remote=OFFICE)["reason"] == "HOST_THROTTLED"
+
+
+def test_a_stolen_password_rings_no_more_often_on_a_hundred_hosts_where_the_person_logs_in(
+    two_hosts: RunningGateway, sandbox: Sandbox
+) -> None:
+    hosts = ids(100)
+    for host in hosts:
+        two_hosts.add_host(host)
+        approved_lately(two_hosts, ["alice"], host)
+    rung = [host for host in hosts if cancels(two_hosts, sandbox, "alice", host, remote=OFFICE)]
+    assert len(rung) == 2, "as often as from one host"
+
+
+# Calls and codes
+
+
+@dataclass(frozen=True)
+class Held(Fault):
+    """The response comes once a test wants it."""
+
+    released: threading.Event
+    acts: bool = True
+
+    async def interfere(self, connection: asyncio.Transport, stopping: asyncio.Event) -> None:
+        await asyncio.to_thread(self.released.wait)
+
+
+def test_repeats_of_one_start_count_as_calls_of_their_host(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    limits = replace(LIMITS, calls_at_once=8)
+    with RunningGateway(replace(settings, limits=limits)) as running, ThreadPoolExecutor(10) as pool:
+        running.populate()
+        running.add_host(OTHER)
+        released = threading.Event()
+        sandbox.misbehave("start", Held(released), times=None)
+        try:
+            id = new_request_id()
+            first = [pool.submit(ask, running, HOST, request_id=id) for _ in range(4)]
+            until(lambda: len(running.gateway.starts) + sum(running.gateway.repeats.values()) == 4)
+            assert ask(running, HOST, request_id=id)["reason"] == "HOST_THROTTLED"
+            other = pool.submit(ask, running, OTHER, "bob")
+            until(lambda: len(running.gateway.starts) == 2)
+        finally:
+            released.set()
+        assert [each.result()["authenticated"] for each in (*first, other)] == [True] * 5
+        assert not any(running.gateway.repeats.values())
+
+
+def test_a_code_is_not_used_up_for_a_login_that_has_given_up(bastion: RunningGateway) -> None:
+    code = new_codes(bastion)[0]
+    asked = codes.AskedCode("alice", code, new_request_id(), None, time.monotonic(), {})
+    assert bastion.run(codes.redeem(bastion.gateway, HOST, asked)) is Reason.TRY_AGAIN
+    assert left(bastion) == 10
+    assert bastion.records == []
+    in_time: Any = replace(asked, gives_up_at=time.monotonic() + 60)
+    assert bastion.run(codes.redeem(bastion.gateway, HOST, in_time)) == 9
