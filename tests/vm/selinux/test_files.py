@@ -32,7 +32,8 @@ def without_agent(vm: Machine, site: Site, usual: set[Denial]) -> Iterator[None]
 
 def test_what_is_missing_is_made_with_its_type_and_its_owner(vm: Machine, without_agent: None) -> None:
     vm.run("rm", "-f", *FIGURES)
-    vm.run("systemd-run", "--quiet", "--wait", "systemd-tmpfiles", "--create", "pam-iampass.conf")
+    folders = ("--prefix=/run/iampass", f"--prefix={STATE}")
+    vm.run("systemd-run", "--quiet", "--wait", "systemd-tmpfiles", "--create", *folders)
     made = vm.run("stat", "-c", "%n %a %U %C", STATE, *FIGURES).stdout.splitlines()
     assert made == [
         f"{STATE} 700 _iampass system_u:object_r:pam_iampass_state_t:s0",
