@@ -123,7 +123,7 @@ class Setup:
                 trial.stop(self.paths)
                 raise
             if SYSTEMD.is_dir():  # which has the lines put back if something else writes the files
-                done = programs.run(["systemctl", "enable", "--now", *_WATCH], timeout=60)
+                done = programs.run(["systemctl", "enable", "--now", *_WATCH], trial.PATIENCE)
                 if not done.ok:
                     hooks.tell("to do", f"systemctl enable --now {' '.join(_WATCH)} ({done.complaint})")
         return wanted

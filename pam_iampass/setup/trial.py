@@ -23,8 +23,8 @@ from pam_iampass.setup.manifest import Manifest, Trial
 from pam_iampass.system import programs
 
 _NAME = "pam-iampass-trial"
-_PATIENCE = 120.0
-"""Seconds for systemd to read its units again: a machine that starts is busy."""
+PATIENCE = 600.0
+"""Seconds for systemd to read its units again, and to start one: a machine that starts is busy."""
 
 _SERVICE = """\
 # Written by `pam-iampass setup --try`, and removed when the trial is confirmed or ends.
@@ -83,7 +83,7 @@ def start(trial: Trial, paths: Paths, manifest: Path) -> None:
     for path, text in units(trial, paths, manifest).items():
         files.write(path, text.encode(), 0o644)
     for command in (["daemon-reload"], ["enable", "--now", f"{_NAME}.timer"]):
-        done = programs.run(["systemctl", *command], _PATIENCE)
+        done = programs.run(["systemctl", *command], PATIENCE)
         if not done.ok:
             stop(paths)
             raise SetupError("systemd rejects the timer that ends the trial", "omit --try", done.lines)
@@ -96,11 +96,11 @@ def stop(paths: Paths) -> None:
     if not any(os.path.lexists(path) for path in units):
         return
     if SYSTEMD.is_dir():
-        programs.run(["systemctl", "disable", "--now", f"{_NAME}.timer"], _PATIENCE)
+        programs.run(["systemctl", "disable", "--now", f"{_NAME}.timer"], PATIENCE)
     for path in units:
         path.unlink(missing_ok=True)
     if SYSTEMD.is_dir():
-        programs.run(["systemctl", "daemon-reload"], _PATIENCE)
+        programs.run(["systemctl", "daemon-reload"], PATIENCE)
     stamp = paths.root / f"var/lib/systemd/timers/stamp-{_NAME}.timer"
     stamp.unlink(missing_ok=True)  # or the next trial would end as soon as it starts
 

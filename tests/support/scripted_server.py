@@ -186,7 +186,7 @@ def authority() -> Authority:
 
 class ScriptedServer:
     """See the module's docstring. `certificate` is a kind of `Authority.certificate`; with `tls_1_0` it
-    speaks nothing newer than that. `name` is what its URLs call it."""
+    speaks nothing newer than that. `port` is 0 for any that is free; `name` is what its URLs call it."""
 
     def __init__(
         self,
@@ -194,6 +194,7 @@ class ScriptedServer:
         certificate: str = "good",
         tls_1_0: bool = False,
         host: str = "127.0.0.1",
+        port: int = 0,
         name: str = "localhost",
         always: Mapping[str, Scripted] | None = None,
     ):
@@ -205,7 +206,7 @@ class ScriptedServer:
         self._threads: list[threading.Thread] = []
         self._sockets: list[socket.socket] = []
         self._context = _server_context(authority().certificate(certificate), tls_1_0)
-        self._listener, self._reserved = _listening(host)
+        self._listener, self._reserved = _listening(host, port)
         self.address = self._listener.getsockname()
         self.requests: list[Request] = []
         """All complete requests, in order."""
@@ -418,14 +419,14 @@ def _read_request(stream: _TLSStream, number: int) -> Request:
     return Request(method, target, headers, body, number, time.monotonic())
 
 
-def _listening(host: str) -> tuple[socket.socket, socket.socket]:
+def _listening(host: str, port: int) -> tuple[socket.socket, socket.socket]:
     """A listening socket, and one that reserves its port at the loopback address of the other family.
 
     Names such as localhost lead to both, and no client may come to another server than its own.
     """
     other = "127.0.0.1" if ":" in host else "::1"
     while True:
-        listener = socket.create_server((host, 0), family=_family(host))
+        listener = socket.create_server((host, port), family=_family(host))
         reserved = socket.socket(_family(other), socket.SOCK_STREAM)
         try:
             reserved.bind((other, listener.getsockname()[1]))

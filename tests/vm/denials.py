@@ -27,6 +27,9 @@ def denials(machine: Machine) -> set[Denial]:
     """Everything that was denied since the first boot, by the kernel and by D-Bus and systemd."""
     log = machine.shell("cat $(ls -r /var/log/audit/audit.log*)")
     assert "type=DAEMON_START" in log, "auditd does not run"
+    log += machine.run(
+        "journalctl", "-q", "-k", "-o", "cat", "--no-pager"
+    ).stdout  # what was before auditd ran
     return {
         Denial(found["source"], found["target"], found["kind"], right)
         for found in _DENIED.finditer(log)

@@ -75,6 +75,12 @@ printf 'MaxStartups 100\nPerSourcePenalties no\n' >> /etc/ssh/sshd_config
 mkdir -p /var/log/journal /etc/systemd/logind.conf.d
 # The manager of a user takes seconds to start on an emulated processor.
 printf '[Login]\nUserStopDelaySec=infinity\n' > /etc/systemd/logind.conf.d/tests.conf
+# An emulated processor on a busy machine is slow: nothing is given up or taken for dead because of that.
+echo 'LoginGraceTime 1800' >> /etc/ssh/sshd_config
+sed -i 's/^LOGIN_TIMEOUT.*/LOGIN_TIMEOUT 1800/' /etc/login.defs
+mkdir -p /etc/systemd/system.conf.d /etc/systemd/system/pam-iampass-agent.service.d
+printf '[Manager]\nDefaultTimeoutStartSec=1800\nDefaultDeviceTimeoutSec=1800\n' > /etc/systemd/system.conf.d/tests.conf
+printf '[Service]\nWatchdogSec=1800\n' > /etc/systemd/system/pam-iampass-agent.service.d/tests.conf
 
 # How the tests get in: an sshd of their own, without PAM.
 cat > /etc/ssh/control_config <<'CONTROL'

@@ -18,7 +18,7 @@ from typing import Any
 from pexpect.fdpexpect import fdspawn
 
 from tests.support.terminal import Terminal
-from tests.vm.qemu import BOOT_PATIENCE, PATIENCE, Qemu, ssh, wait_for
+from tests.vm.qemu import PATIENCE, Qemu, ssh, wait_for
 
 
 class Policy(Enum):
@@ -59,7 +59,7 @@ class Machine:
         base = ["-b", str(self._image / "disk"), "-F", "raw"]
         subprocess.run(["qemu-img", "rebase", "-u", "-f", "qcow2", *base, str(disk)], check=True)
         self._qemu = Qemu(self._image, disk, policy.value, kept / "state")
-        wait_for(self._connected, "the machine goes on", BOOT_PATIENCE)
+        wait_for(self._connected, "the machine goes on")
         self.run("date", "-s", f"@{time.time():.0f}")
 
     def take_snapshot(self, policy: Policy) -> None:
@@ -70,12 +70,12 @@ class Machine:
         self.qemu.save(kept / "state")
         shutil.copy(self.folder / "disk", kept / "disk")
 
-    def boot(self, policy: Policy = Policy.APPARMOR) -> None:
-        """Switch on, and wait until everything that starts at boot has."""
-        self._qemu = Qemu(self._image, self.folder / "disk", policy.value)
-        wait_for(self._connected, "the machine starts its sshd", BOOT_PATIENCE, pause=1.0)
+    def boot(self, policy: Policy = Policy.APPARMOR, ahead: float = 0.0) -> None:
+        """Switch on, with a clock that is so many seconds ahead, and wait until everything that starts at boot has."""
+        self._qemu = Qemu(self._image, self.folder / "disk", policy.value, ahead=ahead)
+        wait_for(self._connected, "the machine starts its sshd", pause=1.0)
         started = ("systemctl", "is-system-running", "--wait")
-        state = self.run(*started, check=False, timeout=BOOT_PATIENCE).stdout.strip()
+        state = self.run(*started, check=False).stdout.strip()
         assert state == "running", self.run("systemctl", "--failed", "--no-pager").stdout
 
     def _connected(self) -> bool:
@@ -117,16 +117,14 @@ class Machine:
 
     # What an administrator does at a root shell
 
-    def run(
-        self, *command: str, check: bool = True, stdin: str = "", timeout: float = PATIENCE
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command as root; its output and exit status. Raises AssertionError if that is not 0."""
         done = subprocess.run(
             [*self._ssh, "LANG=C.UTF-8", shlex.join(command)],
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=PATIENCE,
             check=False,
         )
         assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"

@@ -9,9 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 #: How long anything may take in a machine whose processor is emulated while others use the real one, in seconds.
-PATIENCE = 600.0
-#: How long it may take to start, in seconds: all its programs at once.
-BOOT_PATIENCE = 1800.0
+PATIENCE = 1800.0
 CONTROL_PORT = 2222
 
 
@@ -22,9 +20,12 @@ class Qemu:
     :param disk: made from the image's disk if it does not exist
     :param options: more of the kernel's command line
     :param state: goes on from a state that :meth:`save` wrote, instead of booting
+    :param ahead: by how many seconds the machine's clock is ahead of this one's
     """
 
-    def __init__(self, image: Path, disk: Path, options: str = "", state: Path | None = None) -> None:
+    def __init__(
+        self, image: Path, disk: Path, options: str = "", state: Path | None = None, ahead: float = 0.0
+    ) -> None:
         self.folder = disk.parent
         self.log = self.folder / "console.log"
         self.console_socket = self.folder / "console"
@@ -34,7 +35,8 @@ class Qemu:
             subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *base, str(disk)], check=True)
         kernel = f"root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 systemd.show_status=0 {options}"
         command = ["nice", "-n", "10", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max"]
-        command += ["-m", "1536", "-smp", "2"]
+        now = time.gmtime(time.time() + ahead)
+        command += ["-m", "1536", "-smp", "2", "-rtc", f"base={time.strftime('%Y-%m-%dT%H:%M:%S', now)}"]
         command += ["-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd"), "-append", kernel]
         # writeback: what the machine has asked to be written (fsync) is in the file, even if qemu is killed.
         command += ["-drive", f"file={disk},if=virtio,format=qcow2,cache=writeback", "-display", "none"]
@@ -103,15 +105,13 @@ def ssh(image: Path, control: Path) -> list[str]:
     """The beginning of an ssh command to the machine, over one shared connection."""
     options = ["-F", "none", "-q", "-i", str(image / "key"), "-p", str(CONTROL_PORT)]
     settings = ["IdentitiesOnly=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]
-    settings += [f"ControlPath={control}", "ConnectTimeout=20", "ServerAliveInterval=120"]
+    settings += [f"ControlPath={control}", "ConnectTimeout=20"]
     return ["ssh", *options, *(word for each in settings for word in ("-o", each)), "root@127.0.0.1"]
 
 
-def wait_for(
-    condition: Callable[[], bool], what: str, patience: float = PATIENCE, pause: float = 0.2
-) -> None:
+def wait_for(condition: Callable[[], bool], what: str, pause: float = 0.2) -> None:
     """Wait until a function returns something true. Raises AssertionError."""
-    until = time.monotonic() + patience
+    until = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < until, f"not within {patience:.0f} s: {what}"
+        assert time.monotonic() < until, f"not within {PATIENCE:.0f} s: {what}"
         time.sleep(pause)

@@ -12,7 +12,7 @@ from tests.vm.qemu import PATIENCE
 PORT = 8443
 AGENT = "pam-iampass-agent"
 PEOPLE = ("alice", "bob", "dave")
-#: Seconds for a login: as many as LoginGraceTime of sshd leaves to it.
+#: Seconds for a login: as many as sshd's own LoginGraceTime leaves to it.
 TIMEOUT = 90
 
 

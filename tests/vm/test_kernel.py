@@ -107,16 +107,17 @@ def test_the_time_for_an_answer_stands_still_while_the_machine_sleeps(
 ) -> None:
     clocks = "import time; print(round(time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()))"
     before = int(vm.run("python3", "-c", clocks).stdout)
+    # Otherwise IAMPASS, which does not sleep, would end the session 30 s after the time for an answer.
+    site.configure(session="{keep: true}")
     login = site.ssh("alice")
     press_enter(login)
     site.request("alice")
     vm.run("rtcwake", "-m", "mem", "-s", f"{TIMEOUT + 3}")
-    site.iampass.approve(
-        site.last
-    )  # IAMPASS, which does not sleep, ends the session 30 s after the time for it
+    site.iampass.approve(site.last)
     assert got_in(login, "alice")
     assert int(vm.run("python3", "-c", clocks).stdout) - before >= TIMEOUT
     assert [each[0] for each in outcomes(vm.journal(cursor))] == ["approved"]
+    site.configure()
 
 
 #: Takes all the memory there is, page by page.
@@ -134,9 +135,7 @@ def test_when_memory_runs_out_the_agent_is_not_killed(vm: Machine, site: Site, c
     killed = vm.run("journalctl", "-q", "--no-pager", "-k", "-g", "Out of memory: Killed process").stdout
     assert "(python3)" in killed
     assert f"Killed process {before} " not in killed
-    if agent() != before:  # it got no memory and no processor for so long that systemd took it for dead
-        ended = vm.journal(cursor)
-        assert [one for one in ended if one["MESSAGE"].startswith(f"{AGENT}.service: Watchdog timeout")]
+    assert agent() == before
     login = site.ssh("alice")
     press_enter(login)
     site.approve("alice")
