@@ -86,7 +86,7 @@ def test_the_page_says_how_cloud_init_joins_and_which_invites_to_make(server: Po
     section = page.partition("## Hosts of a gateway")[2].partition("\n## ")[0]
     many, one = re.findall(r"^    pam-iampass-gateway (host invite .*)$", section, re.MULTILINE)
     with (GATEWAY_ETC / "gateway.yaml").open("a") as file:
-        file.write("groups: {web: {}}\n")
+        file.write("groups: {web: {everybody: true}}\n")
     assert "40 hosts in 192.0.2.0/24, group web" in run_gateway(*many.split())
     invite = _invited(*one.replace("192.0.2.0/24", "127.0.0.0/8").split()[2:])
     (block,) = re.findall(r"^    (#cloud-config\n(?:    .*\n)*)", section, re.MULTILINE)

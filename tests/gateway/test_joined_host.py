@@ -250,7 +250,9 @@ def test_a_code_that_has_left_is_no_code_of_the_host(host: Setting, gateway: Run
 
 def test_a_host_whose_group_redeems_no_codes_says_so(host: Setting, gateway: RunningGateway) -> None:
     alices = new_codes(gateway, ME)
-    gateway.gateway.settings = replace(gateway.settings, groups={"servers": GroupSettings(codes=False)})
+    gateway.gateway.settings = replace(
+        gateway.settings, groups={"servers": GroupSettings(everybody=True, codes=False)}
+    )
     join(host, gateway)
     told = host.login(service="sshd", uid="0", answers=(alices[0],), ssh_auth_info=KEY)
     message = "Recovery codes are not accepted on this machine. Use your phone, or another machine."
