@@ -87,7 +87,7 @@ def test_presence_starts_from_hosts_that_were_admitted(folder: Path) -> None:
     assert settings.load(written("bastion")).groups["bastion"].codes
 
 
-def test_a_group_that_does_not_say_for_whom_admits_nobody(folder: Path) -> None:
+def test_a_group_that_names_nobody_is_a_warning_and_admits_nobody(folder: Path) -> None:
     text = WHOLE.replace("servers: {{everybody: true}}", "servers: {{admit: true}}\n  empty: {{people: []}}")
     found, problems = settings.check(_written(folder, text))
     assert found is not None

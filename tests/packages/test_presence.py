@@ -39,12 +39,12 @@ sed -i 's/^ANSWER_SECONDS = 2$/ANSWER_SECONDS = 8/' $file
 """
 #: What the page says, with a group that it does not have; and logins to `web` that may cover further ones.
 PAGE = TypedPage("docs/gateway.md").block("One approval for a bastion and what is behind it", "groups:")
-GROUPS = f"{PAGE}  db: {{covered_by: []}}\n"
+GROUPS = f"{PAGE}  db: {{people: [staff]}}\n"
 FURTHER = """\
 groups:
-  bastion: {admit: true}
-  web: {admit: true, covered_by: [bastion], covers_further: %s}
-  db: {covered_by: [web]}
+  bastion: {everybody: true, admit: true}
+  web: {everybody: true, admit: true, covered_by: [bastion], covers_further: %s}
+  db: {everybody: true, covered_by: [web]}
 """
 INIT = (
     f"--name {BASTION} --application-id my-application --secret-file - --server https://127.0.0.1:{IAMPASS}"

@@ -81,14 +81,13 @@ def groups_of(person: Person) -> str:
 
 
 def warn_of_groups(settings: GatewaySettings, groups: Iterable[str]) -> None:
-    """Say which of a person's groups no group of hosts admits, and if the person may log in nowhere."""
+    """Say which of a person's groups no group of hosts admits, where they admit any, and if the person may log in
+    nowhere."""
     policies = settings.groups.values()
-    for group in sorted(set(groups)):
-        if not any(group in policy.people for policy in policies):
-            line(
-                (f"Warning: no group of hosts in gateway.yaml admits the group {group}.", "bold yellow"),
-                err=True,
-            )
+    admitted = frozenset[str]().union(*(policy.people for policy in policies))
+    for group in sorted(set(groups) - admitted) if admitted else ():
+        what = f"Warning: no group of hosts in gateway.yaml admits the group {group}."
+        line((what, "bold yellow"), err=True)
     if not any(policy.admits(groups) for policy in policies):
         line(("Warning: with these groups nobody may log in to any host.", "bold yellow"), err=True)
 
