@@ -249,7 +249,7 @@ def test_only_people_of_its_groups_are_asked_for_a_host(
 @pytest.mark.parametrize("reason", sorted({*Reason.__members__} - {"BYPASSED"}))
 def test_each_reason_has_an_outcome_and_a_sentence_for_both(reason: str) -> None:
     message = "No." if reason in ("WRONG_CODE", "TOO_MANY_CODES") else ""  # of codes only
-    told = reasons.said_of(reason, 1.2, message)["refusal"]
+    told = reasons.said_of(reasons.for_host(reason), 1.2, message)["refusal"]
     assert told["outcome"] in ("unlisted", "throttled", "misconfigured", "unavailable", "denied")
     assert told["why"]
     assert str(told["message"]).endswith(".")
