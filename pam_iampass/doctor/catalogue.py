@@ -372,7 +372,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             rollout=True,
         ),
         warning_kind(
-            "no-device-at-gateway",
+            "people-without-device",
             "No phone is registered for {names}",
             "The gateway knows them, but IAMPASS knows no phone for them: these logins are denied with `no_device`.",
             "At the gateway: pam-iampass-gateway enroll USER; for a lost phone: pam-iampass-gateway phone lost USER",

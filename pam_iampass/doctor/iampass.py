@@ -43,7 +43,7 @@ from pam_iampass.text import clean, names
 _SECONDS = 15.0
 """For the first call, and for all others together."""
 _CLOCK_TOLERANCE = 10.0
-_DENIED_KINDS = ("no-device", "not-at-iampass", "no-device-at-gateway", "users-not-on-this-host")
+_DENIED_KINDS = ("no-device", "not-at-iampass", "people-without-device", "users-not-on-this-host")
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY")
 
 
@@ -268,7 +268,7 @@ class ServiceCheck:
             yield finding("users-not-on-this-host", "users", evidence, names=whom, host=clean(host.name))
         of_report = {name: phone for name, phone in self.has_device.items() if named in (None, name)}
         if without := [name for name, phone in of_report.items() if not phone]:
-            yield finding("no-device-at-gateway", "users", evidence, names=names(without))
+            yield finding("people-without-device", "users", evidence, names=names(without))
 
     def _presence(self, host: HostAtGateway) -> Iterator[Problem]:
         """What is in the way of logins that begin in logins on another host, as far as the gateway lets them."""

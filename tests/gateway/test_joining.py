@@ -140,6 +140,7 @@ def fleet(conninfo: str, keys: KeyFile, tmp_path: Path) -> Callable[[Use[T]], T]
         certificate_file=tmp_path / "none",
         certificate_key_file=tmp_path / "none",
         groups={
+            "default": GroupSettings(everybody=True),
             "bastion": GroupSettings(everybody=True, admit=True),
             "behind": GroupSettings(everybody=True, covered_by=frozenset({"bastion"})),
         },
