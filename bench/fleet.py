@@ -91,6 +91,7 @@ key_file: {folder}/key
 ca_file: {folder}/ca.pem
 certificate_file: {folder}/server.pem
 certificate_key_file: {folder}/server.pem
+groups: {{default: {{everybody: true}}}}
 """
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Callable, TypeVar
 
-from .application import Application, HostAtGateway, News, Redemption
+from .application import Application, HostAtGateway, News, PersonAtGateway, Redemption
 from .attempts import DEFAULT_SECONDS
 from .call import ATTEMPTS, Call
 from .connection import Deadline
@@ -257,3 +257,15 @@ class ManagementAPI(BaseAPI):
     def host(self, *, deadline: Deadline | None = None, pause: Pause | None = None) -> HostAtGateway:
         """The host that this is to a gateway."""
         return self._make(self._application.host(), deadline, pause=pause)
+
+    def people(
+        self,
+        names: Sequence[str],
+        machine: str,
+        *,
+        deadline: Deadline | None = None,
+        pause: Pause | None = None,
+    ) -> dict[str, PersonAtGateway]:
+        """What a gateway says of these people, 40 at most, to the host that asks from this machine: whether they may
+        log in there, and have a phone. Not in the published client. Raises IampassError."""
+        return self._make(self._application.people(names, machine), deadline, pause=pause)

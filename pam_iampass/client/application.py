@@ -83,6 +83,17 @@ class HostAtGateway:
 
 
 @dataclass(frozen=True)
+class PersonAtGateway:
+    """What a gateway says of a person whom a host names."""
+
+    may_log_in: bool
+    """Whether the gateway has such a person asked for logins to the host. It says the same of people of other hosts as
+    of names that nobody has."""
+    has_phone: bool | None = None
+    """None if it is not known."""
+
+
+@dataclass(frozen=True)
 class Application:
     """An application at a server, and the secret that signs its calls. Its methods raise ValueError and TypeError for
     invalid arguments; what they are for is said in `api.py`."""
@@ -233,6 +244,23 @@ class Application:
             return HostAtGateway(name, group, status, gateways, covers, is_covered)
 
         return self._call("host", f"fleet/host/{self.id}", read, idempotent=True)
+
+    def people(self, names: Sequence[str], machine: str) -> Call[dict[str, PersonAtGateway]]:
+        """Only gateways can be asked. `machine` is as in the parameters of a start."""
+
+        def read(response: JsonObject) -> dict[str, PersonAtGateway]:
+            return {
+                name: PersonAtGateway(
+                    each.boolean("may"),
+                    None if "phone" not in each or each.is_null("phone") else each.boolean("phone"),
+                )
+                for name, each in response.child("people").children().items()
+            }
+
+        body = {"names": list(names)}
+        digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
+        path = f"fleet/people/{self.id}?body_sha256={digest}{machine and f'&machine={machine}'}"
+        return self._call("people", path, read, body, idempotent=True)
 
     def _call(
         self,

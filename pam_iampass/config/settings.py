@@ -314,6 +314,7 @@ class SchemaReader(NodeReader):
         values = {}
         for name, value in mapping.entries if mapping else ():
             key = f"{section.name}.{name.text}"
+            self.key_lines[key] = name.line
             try:
                 values[service_name(name.text)] = self._present(value, section.keys, key)
             except InvalidValue as invalid:

@@ -372,6 +372,20 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             rollout=True,
         ),
         warning_kind(
+            "people-without-device",
+            "No phone is registered for {names}",
+            "The gateway knows them, but IAMPASS knows no phone for them: these logins are denied with `no_device`.",
+            "At the gateway: pam-iampass-gateway enroll USER; for a lost phone: pam-iampass-gateway phone lost USER",
+            rollout=True,
+        ),
+        note_kind(
+            "users-not-on-this-host",
+            "Users of this machine who may not log in here, as the gateway says: {names}",
+            "The gateway knows nobody of this name in a group of people who can log in to hosts of this group; it does"
+            " not say which. This may be intended.",
+            "At the gateway: pam-iampass-gateway user may USER {host}",
+        ),
+        warning_kind(
             "user-rests",
             "No request is sent to the phone of {names} for another {seconds} s",
             "After requests that were denied, not answered or withdrawn, further logins through the same service from"
@@ -966,13 +980,15 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "lockout-you",
             "You, {name}, cannot log in the next time: {why}",
             "The services that ask the phone would deny the user who called sudo or su to run this command.",
-            "pam-iampass enroll {name}, before you close this shell",
+            "pam-iampass enroll {name} (on a host of a gateway, there: pam-iampass-gateway user may {name} HOST),"
+            " before you close this shell",
         ),
         warning_kind(
             "lockout-root",
             "root cannot log in by ssh: {why}",
             "`PermitRootLogin` is `yes`, the PAM service of sshd asks the phone, and root would be denied.",
-            "pam-iampass enroll root, or exempt root, or set PermitRootLogin no",
+            "pam-iampass enroll root (on a host of a gateway, there: pam-iampass-gateway enroll root), or exempt root,"
+            " or set PermitRootLogin no",
         ),
         note_kind(
             "lockout-no-way-back",

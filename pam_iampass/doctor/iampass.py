@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from pam_iampass.client import (
     TLSFailure,
     Unavailable,
 )
-from pam_iampass.client.application import HostAtGateway
+from pam_iampass.client.application import HostAtGateway, PersonAtGateway
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
@@ -33,15 +33,17 @@ from pam_iampass.doctor.machine import MAX_USERS, Machine
 from pam_iampass.doctor.user_status import UserState, UserStatusReport
 from pam_iampass.doctor.users import report_of
 from pam_iampass.doctor.users import tokens as user_tokens
-from pam_iampass.errors import Problem, Severity
+from pam_iampass.errors import ConfigurationError, Problem, Severity
 from pam_iampass.login.context import connect
 from pam_iampass.session.presence import cannot_confirm
+from pam_iampass.system.boot import machine_digest
 from pam_iampass.system.service_user import reading_as
 from pam_iampass.text import clean, names
 
 _SECONDS = 15.0
 """For the first call, and for all others together."""
 _CLOCK_TOLERANCE = 10.0
+_DENIED_KINDS = ("no-device", "not-at-iampass", "people-without-device", "users-not-on-this-host")
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY")
 
 
@@ -61,12 +63,48 @@ def findings(machine: Machine) -> Iterator[Problem]:
             f"phones of all but the first {MAX_USERS} users: name a user to check that one"
         )
     check = ServiceCheck(machine.settings, machine.progress)
-    for found in check.findings(tokens):
-        denied = found.kind in ("no-device", "not-at-iampass") and _is_denied_without_phone(machine)
+    people = _of_gateway(machine) if joined else []
+    for found in check.findings(tokens, people, machine.named):
+        denied = found.kind in _DENIED_KINDS and _is_denied_without_phone(machine)
         yield replace(found, severity=Severity.ERROR) if denied else found
-    machine.has_device = check.has_device
+    machine.has_device, machine.not_here = check.has_device, check.not_here
+    if check.not_told:
+        machine.not_checked.append(f"who may log in here: {check.not_told}")
     if check.unasked:
         machine.not_checked.append(f"phones of {len(check.unasked)} users: there was no time, or no answer")
+
+
+def _of_gateway(machine: Machine) -> list[str]:
+    """The users who are asked through the gateway, root and the caller first; at most as many as can be named to it."""
+    try:
+        statuses = machine.key_users
+    except ConfigurationError:  # which was reported
+        return []
+    asked = [name for name, one in statuses.items() if UserState.ASKED in (one.state, *one.services.values())]
+    asked.sort(key=lambda name: name not in ("root", machine.invoking, machine.named))
+    if len(asked) > MAX_USERS:
+        machine.not_checked.append(
+            f"whether all but {MAX_USERS} users may log in here: name a user to check that one"
+        )
+    return asked[:MAX_USERS]
+
+
+def host_at_gateway(settings: Settings) -> HostAtGateway:
+    """What the gateways of this host say of it. Raises IampassError."""
+    client = connect(ManagementAPI, settings)
+    try:
+        return client.host(deadline=Deadline.after(_SECONDS))
+    finally:
+        client.close()
+
+
+def people_at_gateway(settings: Settings, names: Sequence[str]) -> dict[str, PersonAtGateway]:
+    """What the gateways of this host say of these users. Raises IampassError."""
+    client = connect(ManagementAPI, settings)
+    try:
+        return client.people(names, machine_digest(), deadline=Deadline.after(_SECONDS))
+    finally:
+        client.close()
 
 
 def _is_denied_without_phone(machine: Machine) -> bool:
@@ -151,12 +189,19 @@ class ServiceCheck:
         """Whether each user has a device, as far as IAMPASS was asked."""
         self.unasked: list[str] = []
         """Users about whom IAMPASS was not asked, or did not answer."""
+        self.not_here: frozenset[str] = frozenset()
+        """Users who may not log in to this host of a gateway."""
+        self.not_told = ""
+        """Why the gateway has not said who may."""
 
-    def findings(self, tokens: Mapping[str, str]) -> Iterator[Problem]:
-        """Everything that is wrong. `tokens` are those of the users whose devices are checked."""
+    def findings(
+        self, tokens: Mapping[str, str], people: Sequence[str] = (), named: str | None = None
+    ) -> Iterator[Problem]:
+        """Everything that is wrong. `tokens` are those of the users whose devices are checked. On a host of a gateway,
+        it is asked about `people`, and the report is about all of these, or about the one who is `named`."""
         try:
             if self._settings.gateways:
-                yield from self._joined()
+                yield from self._joined(people, named)
                 return
             client = connect(ManagementAPI, self._settings)
         except IampassError as error:  # there are no certificates to trust
@@ -167,7 +212,7 @@ class ServiceCheck:
         finally:
             client.close()
 
-    def _joined(self) -> Iterator[Problem]:
+    def _joined(self, people: Sequence[str], named: str | None) -> Iterator[Problem]:
         """Everything that is wrong with a host that has joined. Each of its gateways is asked."""
         settings = self._settings
         hosts: list[HostAtGateway] = []
@@ -191,17 +236,39 @@ class ServiceCheck:
             return
         for url, failure in failures.items():
             yield finding("gateway-away", "service", str(failure), url=url)
-        named = {gateway for host in hosts for gateway in host.gateways}
-        if named and named != set(settings.gateways):
-            there = clean(", ".join(sorted(named)), 500)
+        gateways = {gateway for host in hosts for gateway in host.gateways}
+        if gateways and gateways != set(settings.gateways):
+            there = clean(", ".join(sorted(gateways)), 500)
             yield finding("gateways-differ", "service", "GET /fleet/host", gateways=there)
         if hosts[0].status != "active":
             evidence = f"GET /fleet/host: {clean(hosts[0].name)}"
             yield finding("gateway-refuses", "service", evidence, what=f"it is {clean(hosts[0].status)}")
+        elif people:
+            yield from self._people(hosts[0], people, named)
         yield from self._presence(hosts[0])
         folder = settings.files[0].parent
         if left := [clean(str(file)) for file in sorted(folder.glob("application-secret*"))]:
             yield finding("gateway-secret-left", "service", str(folder), files=", ".join(left))
+
+    def _people(self, host: HostAtGateway, people: Sequence[str], named: str | None) -> Iterator[Problem]:
+        """Which of these users cannot log in here, as the gateway says."""
+        self._progress(f"checking {len(people)} users at the gateway")
+        try:
+            told = people_at_gateway(self._settings, people)
+        except IampassError as error:
+            self.not_told = clean(str(error), 300)
+            return
+        self.not_here = frozenset(name for name in people if name in told and not told[name].may_log_in)
+        has_phone = {name: told[name].has_phone for name in people if name in told and told[name].may_log_in}
+        self.unasked = [name for name, phone in has_phone.items() if phone is None]
+        self.has_device = {name: phone for name, phone in has_phone.items() if phone is not None}
+        evidence = f"POST /fleet/people: {len(people)} users"
+        if outside := [name for name in people if name in self.not_here and named in (None, name)]:
+            whom = names(outside)
+            yield finding("users-not-on-this-host", "users", evidence, names=whom, host=clean(host.name))
+        of_report = {name: phone for name, phone in self.has_device.items() if named in (None, name)}
+        if without := [name for name, phone in of_report.items() if not phone]:
+            yield finding("people-without-device", "users", evidence, names=names(without))
 
     def _presence(self, host: HostAtGateway) -> Iterator[Problem]:
         """What is in the way of logins that begin in logins on another host, as far as the gateway lets them."""

@@ -51,6 +51,8 @@ class Machine:
     """What could not be checked, and why; the subjects add to it."""
     has_device: dict[str, bool] = field(default_factory=dict)
     """Whether users have a phone; filled in by the subject IAMPASS, as far as it was asked."""
+    not_here: frozenset[str] = frozenset()
+    """Users who may not log in to this host of a gateway; likewise."""
 
     @cached_property
     def settings(self) -> Settings | None:

@@ -145,5 +145,7 @@ def _why_denied(machine: Machine, status: UserStatus | None) -> str:
         return "no token"
     if status.state is UserState.BROKEN:
         return status.reason
+    if status.name in machine.not_here:
+        return "the gateway says that this name may not log in here"
     codes = machine.state.codes.get(status.name) if machine.state else None
     return "no phone" if machine.has_device.get(status.name) is False and not codes else ""

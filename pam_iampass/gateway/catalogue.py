@@ -138,12 +138,20 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
     ),
     "Hosts": (
-        warning_kind(
+        error_kind(
             "group-without-settings",
             "Hosts or invites have the group {group}, which is not in the settings",
             "No host can join with such an invite, and such a host can have nobody asked: its logins are denied.",
             "Write the group into `groups` in gateway.yaml and restart the service; or pam-iampass-gateway host remove,"
             " host revoke",
+        ),
+        error_kind(
+            "group-of-nobody",
+            "Nobody has the group {name}, which the settings admit to hosts",
+            "Perhaps its name has a typing error in `groups` of gateway.yaml, or in the group of the people. Those who"
+            " should have it are denied on these hosts.",
+            "Correct `people` in gateway.yaml and restart the service; or: pam-iampass-gateway user add USER --group"
+            " {name} --replace",
         ),
         warning_kind(
             "hosts-suspended",

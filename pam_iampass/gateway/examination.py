@@ -16,7 +16,7 @@ from pam_iampass.client.connection import Deadline
 from pam_iampass.client.errors import IampassError
 from pam_iampass.doctor.report import DoctorReport, merged
 from pam_iampass.errors import Problem
-from pam_iampass.gateway import certificates, hosts, restored
+from pam_iampass.gateway import certificates, hosts, people, readable, restored
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.catalogue import finding
 from pam_iampass.gateway.database import TIMEOUTS, Connection, DatabaseError, WrongSchema, many, one
@@ -46,6 +46,8 @@ def examine(
     :param offline: do not call IAMPASS.
     """
     settings, problems = gateway_settings.check(config)
+    if settings is not None:
+        problems = (*problems, *readable.problems(config, settings))
     found = [
         finding(
             "settings-error",
@@ -57,11 +59,11 @@ def examine(
         )
         for problem in problems
     ]
-    if settings is None:
+    if settings is None or any(problem.is_error for problem in problems):
         missing = "everything else: the settings have errors"
         return DoctorReport(tuple(found), (missing,), ("settings",), (missing,))
     not_checked = ["IAMPASS: --offline"] if offline else []
-    checked = ["settings", "certificate", "service", "database", "hosts"]
+    checked = ["settings", "certificate", "service", "database", "groups", "hosts"]
     progress("checking the certificate")
     found += _certificate(settings)
     progress("checking service and database")
@@ -109,7 +111,7 @@ def _certificate(settings: GatewaySettings) -> Iterator[Problem]:
 async def _inside(settings: GatewaySettings) -> list[Problem]:
     found = await _service(settings)
     async with opened(settings) as gateway:
-        for check in (_schema, _server, _fleet, _rows, _hosts):
+        for check in (_schema, _server, _fleet, _rows, groups, _hosts):
             try:
                 found += await check(gateway)
             except (DatabaseError, psycopg.Error) as error:
@@ -211,10 +213,12 @@ async def _forged(gateway: Gateway, connection: Connection, table: str) -> list[
     return found
 
 
-async def _hosts(gateway: Gateway) -> Iterable[Problem]:
-    async with gateway.database.transaction() as connection:
+async def groups(gateway: Gateway) -> list[Problem]:
+    """What does not match between the groups in the settings and those of hosts and people. Raises DatabaseError."""
+    async with gateway.database.statement() as connection:
         listed, _ = await hosts.listing(gateway, connection)
         invites = await hosts.invites(gateway, connection)
+        everybody, _ = await people.listing(gateway, connection)
     found = []
     of_groups: dict[str, list[str]] = {}
     for group, name in (
@@ -225,6 +229,19 @@ async def _hosts(gateway: Gateway) -> Iterable[Problem]:
             of_groups.setdefault(group, []).append(name)
     for group, what in sorted(of_groups.items()):
         found.append(finding("group-without-settings", group, names(what), group=group))
+    had = {group for person in everybody if person.active for group in person.groups}
+    for name, policy in gateway.settings.groups.items():
+        where = f"groups.{name}.people in gateway.yaml"
+        found += [
+            finding("group-of-nobody", name, where, name=group) for group in sorted(policy.people - had)
+        ]
+    return found
+
+
+async def _hosts(gateway: Gateway) -> Iterable[Problem]:
+    async with gateway.database.statement() as connection:
+        listed, _ = await hosts.listing(gateway, connection)
+    found = []
     for kind, statuses in (
         ("hosts-suspended", (HostStatus.STOPPED, HostStatus.SUSPENDED)),
         ("hosts-waiting", (HostStatus.WAITING,)),

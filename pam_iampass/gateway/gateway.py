@@ -25,6 +25,7 @@ from pam_iampass.gateway.upstream import Lane, Upstream
 from pam_iampass.gateway.waiting import HeldCalls
 
 T = TypeVar("T")
+_PHONES_AT_ONCE = 8
 
 
 class Iampass(Protocol):
@@ -104,6 +105,8 @@ class Gateway:
     """Approved sessions of which IAMPASS has just said something new to a host: they are polled soon."""
     unanswered: dict[uuid.UUID, asyncio.Event] = field(default_factory=dict)
     """The questions to hosts for whose answers a start waits here; set when there is one."""
+    asking_for_phones: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_PHONES_AT_ONCE))
+    """For calls of IAMPASS that no login waits for."""
     held: HeldCalls = field(default_factory=HeldCalls)
     """Calls that wait for a change of a session."""
 

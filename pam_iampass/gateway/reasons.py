@@ -62,8 +62,7 @@ _REFUSED = {
     Cause.PHONE_LOST: Reason.PHONE_LOST,
 }
 _WHY = {
-    Reason.UNKNOWN_USER: "it has no such person: pam-iampass-gateway user add",
-    Reason.NOT_ON_THIS_HOST: "none of the person's groups is that of this host",
+    Reason.NOT_ON_THIS_HOST: "nobody of this name may log in to this host: pam-iampass-gateway user may NAME HOST",
     Reason.HOST_THROTTLED: "this host has asked too often, or was refused by several people",
     Reason.AT_CAPACITY: "too many logins of this person wait, on all hosts together",
     Reason.NO_TURN: "other logins of this person were decided first, and no time was left",
@@ -87,7 +86,7 @@ _MESSAGES = {
     Reason.NO_TURN: OTHERS_CAME_FIRST,
     Reason.PHONE_LOST: PHONE_LOST,
     Reason.CODES_NOT_HERE: "Recovery codes are not accepted on this machine. Use your phone, or another machine.",
-    Outcome.UNLISTED: f"The gateway has no phone on record for you on this machine. {ASK_THE_ADMINISTRATOR}",
+    Outcome.UNLISTED: f"You may not log in here. {ASK_THE_ADMINISTRATOR}",
     Outcome.THROTTLED: "Too many requests from this machine: none was sent. Try again in some minutes.",
     Outcome.MISCONFIGURED: NOT_FROM_HERE,
     Outcome.UNAVAILABLE: "The gateway could not ask your phone. Try again in a minute, or ask your administrator.",
@@ -111,9 +110,15 @@ class Throttled:
         return cls(_REFUSED[refusal.cause], refusal.reason, refusal.wait)
 
 
+def for_host(reason: str) -> str:
+    """The reason that a host is told. A name that nobody has reads like that of a person of other hosts: a host learns
+    no names."""
+    return Reason.NOT_ON_THIS_HOST.name if reason == Reason.UNKNOWN_USER.name else reason
+
+
 def said_of(reason: str, wait: float = 0.0, message: str = "") -> dict[str, dict[str, str | int]]:
-    """What a host is told beside a reason of ours. `wait` is in how many seconds a start would be made that the limits
-    have refused."""
+    """What a host is told beside a reason of ours (`for_host`). `wait` is in how many seconds a start would be made
+    that the limits have refused."""
     known = Reason.__members__.get(reason)
     if known not in _WHY:
         return {}

@@ -19,7 +19,7 @@ from pam_iampass.gateway.database import Connection, DatabaseAway, DatabaseError
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host
 from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.reasons import Reason, Throttled, said_of
+from pam_iampass.gateway.reasons import Reason, Throttled, for_host, said_of
 from pam_iampass.gateway.serving import Bounds, owner_of, require_digest
 from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.gateway.starts import AskedStart, Spend, spend_nothing
@@ -127,7 +127,8 @@ def _said_to_hosts(session: HostSession) -> dict[str, Any]:
         return {"queued": True}
     if session.reason is None:
         return {}
-    return {"reason": session.reason, **said_of(session.reason, session.retry_after or 0.0)}
+    reason = for_host(session.reason)
+    return {"reason": reason, **said_of(reason, session.retry_after or 0.0)}
 
 
 def _not_started(
@@ -141,6 +142,7 @@ def _not_started(
     """The answer, with the statement that nothing of this very request has left the gateway, if that is so."""
     known = reason in Reason.__members__ or reason == "NO_MOBILE_DEVICE"
     metrics.STARTS.labels(reason if known else OTHER).inc()
+    reason = for_host(reason)
     more: dict[str, Any] = {}
     with contextlib.suppress(RefusedRequest):
         request_id = request.parameters("methods", "duration_seconds", *starts.PARAMETERS).get("request_id")

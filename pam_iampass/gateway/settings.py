@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -42,6 +42,8 @@ from pam_iampass.system import trusted_file
 FOLDER = Path("/etc/iampass-gateway")
 DEFAULT_PATH = FOLDER / "gateway.yaml"
 KEY_BYTES = 32
+ACCOUNT = "_iampass-gateway"
+"""The account of the service."""
 DEFAULT_GROUP = "default"
 """The group of a host whose invite names none."""
 _INIT = "pam-iampass-gateway init"
@@ -142,7 +144,13 @@ GROUPS = Section(
             "people",
             ValueType("a list of groups of people", value_types.account_name, example="[staff]", many=True),
             (),
-            "The groups of people who can log in to these hosts; an empty list: everybody.",
+            "The groups of people who can log in to these hosts. An empty list, without `everybody`: nobody can.",
+        ),
+        Key(
+            "everybody",
+            _BOOLEAN,
+            "false",
+            "Whether all people can log in to these hosts, whatever their groups. Then `people` must be empty.",
         ),
         Key(
             "admit",
@@ -189,7 +197,8 @@ GROUPS = Section(
             "in `covered_by`.",
         ),
     ),
-    "The groups of hosts. A host's group is that of the invite with which it has joined.",
+    "The groups of hosts. A host's group is that of the invite with which it has joined. Nobody can log in to hosts of "
+    "a group that is not listed here.",
     named=True,
 )
 
@@ -415,6 +424,11 @@ def template(values: Mapping[str, Any]) -> str:
             value = json.dumps(values[entry.name]) if given else _written_default(entry)
             lines.append(f"{'' if given else '# '}{entry.name}: {value}")
         else:
+            if entry.name in values:
+                lines += [
+                    f"{entry.name}:",
+                    *(f"  {name}: {_flow(own)}" for name, own in values[entry.name].items()),
+                ]
             lines.append(f"# {entry.name}:")
             if entry.named:
                 lines.append("#   default:")
@@ -423,6 +437,10 @@ def template(values: Mapping[str, Any]) -> str:
                 lines += [*_wrapped(key.doc, f"{indent}# "), f"{indent}{key.name}: {_written_default(key)}"]
         lines.append("")
     return "\n".join(lines)
+
+
+def _flow(values: Mapping[str, Any]) -> str:
+    return f"{{{', '.join(f'{name}: {json.dumps(value)}' for name, value in values.items())}}}"
 
 
 def _wrapped(text: str, prefix: str) -> list[str]:
@@ -438,7 +456,8 @@ class GroupSettings:
     """The policy for the hosts of one group."""
 
     people: frozenset[str] = frozenset()
-    """Groups of people; empty: everybody."""
+    """Groups of people."""
+    everybody: bool = False
     admit: bool = False
     suspend_by_itself: bool = False
     codes: bool = True
@@ -447,6 +466,10 @@ class GroupSettings:
     """Groups of hosts from which people go on to these without being asked again."""
     covers_further: bool = False
     """Whether sessions that were not approved on the phone, but covered, can be parents."""
+
+    def admits(self, groups: Iterable[str]) -> bool:
+        """Whether a person with these groups can log in."""
+        return self.everybody or not self.people.isdisjoint(groups)
 
 
 @dataclass(frozen=True)
@@ -515,10 +538,17 @@ class GatewaySettings:
     monitoring: tuple[str, int] | None = None
     gateways: tuple[str, ...] = ()
     """All gateways of the fleet, for hosts; empty if there is only this one."""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """The files that the settings name, by their keys."""
 
     def policy_of(self, group: str) -> GroupSettings | None:
         """The policy for the hosts of a group; None if the settings do not name it."""
-        return self.groups.get(group, GroupSettings() if group == DEFAULT_GROUP else None)
+        return self.groups.get(group)
+
+    def admits(self, host_group: str, groups: Iterable[str]) -> bool:
+        """Whether a person with these groups can log in to hosts of a group."""
+        policy = self.policy_of(host_group)
+        return policy is not None and policy.admits(groups)
 
 
 def load(path: trusted_file.PathLike = DEFAULT_PATH, *, owner: int = 0) -> GatewaySettings:
@@ -559,6 +589,12 @@ class _GatewayReader(SchemaReader):
 
     def settings(self, values: dict[str, Any]) -> GatewaySettings | None:
         """None if a problem is an error."""
+        files = {
+            f"{section}{name}": path
+            for section, keys in (("", values), ("directory.", values["directory"]))
+            for name, path in keys.items()
+            if isinstance(path, Path)
+        }
         secret, previous = self.secrets(credential(values.pop("application_secret_file")))
         key = self._key(values.pop("key_file"))
         values["certificate_key_file"] = credential(values["certificate_key_file"])
@@ -589,6 +625,7 @@ class _GatewayReader(SchemaReader):
             limits=LimitSettings(**values.pop("limits")),
             keep_records=values.pop("records")["keep"],
             directory=directory,
+            files=files,
             **values,
         )
 
@@ -606,6 +643,18 @@ class _GatewayReader(SchemaReader):
                 else:
                     continue
                 self.problem(self.key_lines.get(key), key, what, remedy)
+            if own.get("people") and own.get("everybody"):
+                what, remedy = "has no effect beside everybody: true", "delete one of the two"
+                self.problem(
+                    self.key_lines.get(f"groups.{name}.people"), f"groups.{name}.people", what, remedy
+                )
+            elif not (own.get("people") or own.get("everybody")):
+                what = "admits nobody: all logins to its hosts are denied"
+                remedy = "write people: and a list of groups of people, or everybody: true"
+                where = f"groups.{name}"
+                self.problems.append(
+                    Problem(self.file, self.key_lines.get(where), where, what, remedy, Severity.WARNING)
+                )
         begins = {other for own in written.values() for other in own.get("covered_by") or ()}
         return {
             name: GroupSettings(

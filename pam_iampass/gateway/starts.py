@@ -340,8 +340,7 @@ async def allowed(
     person = await _person(gateway, connection, host, name, row)
     if person is None or not person.active:
         return Reason.UNKNOWN_USER
-    policy = gateway.settings.policy_of(host.group)
-    if policy is None or (policy.people and not policy.people & set(person.groups)):
+    if not gateway.settings.admits(host.group, person.groups):
         return Reason.NOT_ON_THIS_HOST
     return person
 

@@ -5,13 +5,17 @@ They yield what is wrong, and what is in order (Severity.OK). `sshd.py` has thos
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pam_iampass.audit.administrator import NO_LOGIN, login_uid
+from pam_iampass.client import IampassError
+from pam_iampass.client.application import PersonAtGateway
 from pam_iampass.config import key_table, settings
 from pam_iampass.config.value_types import Approver, SecondPerson
 from pam_iampass.doctor.configuration import check_config
+from pam_iampass.doctor.iampass import host_at_gateway, people_at_gateway
+from pam_iampass.doctor.machine import MAX_USERS
 from pam_iampass.doctor.pam_files import unauthenticated
 from pam_iampass.doctor.sshd import SET_UP
 from pam_iampass.doctor.stacks import Stacks, module_folders
@@ -26,10 +30,12 @@ from pam_iampass.setup.edits import KEY, QUIET
 from pam_iampass.setup.files import Paths
 from pam_iampass.setup.plan import WantedService
 from pam_iampass.system import sshd, sudoers
-from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
+from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount, login_accounts
 from pam_iampass.system.paths import AGENT_SOCKET
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import config_readers
+from pam_iampass.system.trusted_folder import shell_word
+from pam_iampass.text import names as listed
 
 _PASSES_ROOT = ("sudo", "doas", "polkit-1")
 _REFUSED = ("stack-wrong-rings", "stack-rings-first", "stack-skipped-sometimes", "stack-ignored-fails")
@@ -92,8 +98,90 @@ def admin(environment: Mapping[str, str]) -> Account:
         ) from None
 
 
+class AtGateway:
+    """What the gateway of this host says of those who log in here. It is empty on a machine that has joined none."""
+
+    def __init__(self, who: Account, config: Path) -> None:
+        """`who` is the administrator."""
+        self.people: Mapping[str, PersonAtGateway] = {}
+        """The administrator, root, and the accounts of people."""
+        self.host = ""
+        """What the gateway calls this machine."""
+        self._who = who
+        self._settings = settings.load(config, readers=config_readers())
+
+    def ask(self) -> Iterator[Problem]:
+        """Ask the gateway; yields why this host cannot ask anybody. That it cannot be reached stops nothing, as IAMPASS
+        would not."""
+        if not self._settings.gateways:
+            return
+        names = list(dict.fromkeys([self._who.name, "root", *login_accounts()]))
+        try:
+            host = host_at_gateway(self._settings)
+            if host.status == "active":
+                self.people = people_at_gateway(self._settings, names[:MAX_USERS])
+        except IampassError as problem:
+            yield warning(f"the gateway was not asked who may log in here: {problem}", problem.remedy)
+            return
+        self.host = host.name
+        if host.status != "active":
+            verb = "admit" if host.status == "waiting" else "resume"
+            state = "waits to be admitted" if host.status == "waiting" else f"is {host.status}"
+            remedy = f"at the gateway: pam-iampass-gateway host {verb} {host.name}"
+            yield lockout(
+                f"the gateway: {host.name} {state}: everybody who is asked would be locked out", remedy
+            )
+        if len(names) > MAX_USERS:
+            others = len(names) - MAX_USERS
+            yield warning(f"the gateway was not asked whether {others} further accounts may log in here", "")
+
+    def against(self, name: str) -> tuple[str, str]:
+        """Why this user would be locked out, and what to do; empty if nothing is known against it."""
+        person = self.people.get(name)
+        if person is None:
+            return "", ""
+        word = shell_word(name)
+        if not person.may_log_in:
+            remedy = f"at the gateway: pam-iampass-gateway user may {word} {self.host}; or exempt {name}"
+            return f"the gateway says that {name} may not log in here", remedy
+        if person.has_phone is False:
+            return f"no phone is registered for {name}", f"at the gateway: pam-iampass-gateway enroll {word}"
+        return "", ""
+
+    def others(self, services: Iterable[WantedService]) -> Iterator[Problem]:
+        """Which other accounts these services would lock out."""
+        pairs = [(service.name, name) for service in services for name in service.pam_services]
+        asked = {
+            name: person
+            for name, person in self.people.items()
+            if name != self._who.name and any(self._asks(name, *pair) for pair in pairs)
+        }
+        outside = [name for name, person in asked.items() if not person.may_log_in]
+        without = [name for name, person in asked.items() if person.has_phone is False]
+        if outside:
+            what = "the gateway says that these may not log in here, and they would be locked out"
+            remedy = f"at the gateway: pam-iampass-gateway user may USER {self.host}; or exempt them"
+            yield warning(f"{what}: {listed(outside)}", remedy)
+        if without:
+            what = "no phone is registered for these, and they would be locked out"
+            yield warning(f"{what}: {listed(without)}", "at the gateway: pam-iampass-gateway enroll USER")
+
+    def _asks(self, name: str, service: str, pam_service: str) -> bool:
+        """Whether a login of this user through a PAM service needs the user's own phone."""
+        wanted = self._settings.for_service(pam_service)
+        if wanted.approver not in (Approver.USER, Approver.CALLER):
+            return False
+        try:
+            account = Accounts().named(name)
+            if account.uid == 0 and service in _PASSES_ROOT:
+                return False
+            return policy.exemption(account, Login(name, pam_service), wanted, Accounts()) is None
+        except (policy.PolicyError, LookupFailed, UnknownAccount):
+            return False
+
+
 def check_second_factor(
-    who: Account, wanted_service: WantedService, pam_service: str, config: Path
+    who: Account, wanted_service: WantedService, pam_service: str, config: Path, gateway: AtGateway
 ) -> Iterator[Problem]:
     """Whether `who` would pass the module through a service, of which one PAM service is `pam_service`."""
     service = wanted_service.name
@@ -133,8 +221,14 @@ def check_second_factor(
             "pam-iampass check says whether sessions of logins are kept; pam-iampass session list shows them",
         )
     elif isinstance(phone, policy.Phone):
-        known = ", if the gateway knows this name" if loaded.gateways else ""
-        yield fine(f"{what_for}: {asked.name} is asked on the phone{known}")
+        what, remedy = gateway.against(asked.name)
+        known = (
+            ", if the gateway knows this name" if loaded.gateways and asked.name not in gateway.people else ""
+        )
+        if what:
+            yield lockout(f"{what_for}: {what}: {asked.name} would be locked out", remedy)
+        else:
+            yield fine(f"{what_for}: {asked.name} is asked on the phone{known}")
     elif phone.ignore:
         what = f"{what_for}: {asked.name} has no token and passes without the phone, as unlisted_users says"
         yield warning(what, f"give {asked.name} a token: pam-iampass user add {asked.name}")

@@ -90,10 +90,13 @@ class Setup:
         yield from found
         if any(finding.is_error for finding in found):
             return
+        gateway = checks.AtGateway(who, self.config)
+        yield from gateway.ask()
+        yield from gateway.others(each.service for each in proposal.plans)
         for each in proposal.plans:
             service = each.service
             for name in service.pam_services:
-                yield from checks.check_second_factor(who, service, name, self.config)
+                yield from checks.check_second_factor(who, service, name, self.config, gateway)
             if service.name == "sshd":
                 yield from sshd.check(service, each.changes, who, self.paths)
             if service.name == "sudo":

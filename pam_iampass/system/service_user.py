@@ -13,8 +13,9 @@ SERVICE_USER = "_iampass"
 
 
 @contextmanager
-def reading_as(name: str = SERVICE_USER) -> Iterator[frozenset[int]]:
-    """Give this process only the user's permissions, if it runs as root and the user exists.
+def reading_as(name: str = SERVICE_USER, *, with_groups: bool = False) -> Iterator[frozenset[int]]:
+    """Give this process only the permissions of the user, if it runs as root and the user exists; `with_groups` also
+    those of the groups that the user has been added to.
 
     Yields the ids of the groups that may read secrets: the `readers` of `config.settings`. For reading only, and only
     in a process with one thread: the ids are those of the whole process.
@@ -27,8 +28,8 @@ def reading_as(name: str = SERVICE_USER) -> Iterator[frozenset[int]]:
     if user is None or os.geteuid() != 0:
         yield readers
         return
-    groups, gid = os.getgroups(), os.getegid()
-    os.setgroups([])
+    own_groups, gid = os.getgroups(), os.getegid()
+    os.setgroups(os.getgrouplist(name, user.pw_gid) if with_groups else [])
     os.setegid(user.pw_gid)
     os.seteuid(user.pw_uid)
     try:
@@ -36,7 +37,7 @@ def reading_as(name: str = SERVICE_USER) -> Iterator[frozenset[int]]:
     finally:
         os.seteuid(0)
         os.setegid(gid)
-        os.setgroups(groups)
+        os.setgroups(own_groups)
 
 
 def service_group(name: str = SERVICE_USER) -> int | None:

@@ -226,7 +226,12 @@ def set_up(fleet: Fleet) -> None:
         f" --secret-file - --server https://iampass.{DOMAIN}:{IAMPASS} --server-ca-file /etc/iampass-ca.pem"
     )
     first.run("sh", "-c", f"{init} --database '{pair.connection()}'", stdin=SECRET)
-    first.shell(f"cat >> {ETC}/gateway.yaml <<'end'\n{POLICY}end")
+    first.shell(
+        f"""
+        sed -i '/^groups:$/d; /^  default: {{everybody: true}}$/d' {ETC}/gateway.yaml
+        cat >> {ETC}/gateway.yaml <<'end'\n{POLICY}end
+        """
+    )
     files = first.shell(f"tar -C {ETC} -c . | base64")
     second.run("sh", "-c", f"base64 -d | tar -C {ETC} -x", stdin=files)
     for name in GATEWAYS:

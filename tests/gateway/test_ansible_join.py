@@ -16,7 +16,8 @@ import yaml
 from pam_iampass.config import settings
 from pam_iampass.setup import join
 from pam_iampass.system.service_user import config_readers
-from tests.support.gateway_machine import ETC as GATEWAY_ETC
+from tests.support.agent import RunningAgent
+from tests.support.command import run_command
 from tests.support.gateway_machine import initialised, run_gateway, serving
 from tests.support.installation import ETC, ROOT, install
 from tests.support.postgres import Postgres
@@ -25,13 +26,19 @@ from tests.system.test_ansible import play
 pytestmark = pytest.mark.long
 
 URL = "https://localhost:8443"
+GROUPS = """\
+groups:
+  default: {everybody: true}
+  web: {everybody: true}
+  db: {people: [dba], admit: true}
+"""
 GATEWAY = {"pam_iampass_gateway_url": URL, "pam_iampass_application_secret": ""}
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Postgres]:
     install()
-    with initialised() as (server, _), serving():
+    with initialised(GROUPS) as (server, _), serving():
         yield server
 
 
@@ -81,12 +88,44 @@ def test_a_machine_that_cannot_join_says_why_and_works_as_before(server: Postgre
     assert (ETC / "iampass.yaml").read_text() == before
 
 
+def test_the_role_says_who_would_be_locked_out_and_switches_nothing_on_where_all_would_be(
+    server: Postgres, tmp_path: Path
+) -> None:
+    subprocess.run(["useradd", "--shell", "/bin/sh", "dave"], check=True)
+    joining = {
+        **GATEWAY,
+        "pam_iampass_gateway_invite": _invited("--name", "db2", "--group", "db"),
+        "pam_iampass_gateway_name": "db2",
+        "pam_iampass_services": ["sudo"],
+    }
+    try:
+        with RunningAgent() as agent:
+            agent.wake()
+            waits = play(tmp_path, {"waits": joining})["waits"]
+            assert waits.failed == 1
+            assert "the gateway: db2 waits to be admitted" in waits.shown
+            assert "pam-iampass-gateway host admit db2" in waits.shown
+            assert "pam_iampass" not in Path("/etc/pam.d/sudo").read_text()
+            run_gateway("host", "admit", "db2")
+            admitted = play(tmp_path, {"admitted": joining})["admitted"]
+            assert admitted.failed == 0, admitted.shown
+            (told,) = re.findall(
+                "warning .*may not log in here, and they would be locked out: .*", admitted.shown
+            )
+            assert "dave" in told
+            assert "pam_iampass" in Path("/etc/pam.d/sudo").read_text()
+            again = play(tmp_path, {"again": joining})["again"]
+            assert again.ended == (0, 0), again.shown
+    finally:
+        run_command("setup", "undo")
+        join.leave(force=True)
+        subprocess.run(["userdel", "dave"], check=True)
+
+
 def test_the_page_says_how_cloud_init_joins_and_which_invites_to_make(server: Postgres) -> None:
     page = (ROOT / "packaging/ansible/README.md").read_text()
     section = page.partition("## Hosts of a gateway")[2].partition("\n## ")[0]
     many, one = re.findall(r"^    pam-iampass-gateway (host invite .*)$", section, re.MULTILINE)
-    with (GATEWAY_ETC / "gateway.yaml").open("a") as file:
-        file.write("groups: {web: {}}\n")
     assert "40 hosts in 192.0.2.0/24, group web" in run_gateway(*many.split())
     invite = _invited(*one.replace("192.0.2.0/24", "127.0.0.0/8").split()[2:])
     (block,) = re.findall(r"^    (#cloud-config\n(?:    .*\n)*)", section, re.MULTILINE)

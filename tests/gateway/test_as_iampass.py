@@ -124,7 +124,7 @@ def test_the_published_client_manages_nobody(sandbox: Behind, witness: Witness) 
 
 @pytest.mark.needs_published_client
 def test_the_published_client_learns_that_a_person_is_unknown(witness: Witness) -> None:
-    assert witness.call("authenticate_user", "token-of-alice")["failure_reason"] == "UNKNOWN_USER"
+    assert witness.call("authenticate_user", "token-of-alice")["failure_reason"] == "NOT_ON_THIS_HOST"
 
 
 # The module of a host that has joined: see also test_joined_host.py

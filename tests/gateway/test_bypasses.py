@@ -82,7 +82,7 @@ def test_no_host_of_a_group_that_forbids_it_hears_of_one(
 ) -> None:
     bypass(gateway_server, hosts=(HERE,))
     gateway_server.gateway.settings = replace(
-        gateway_server.settings, groups={"servers": GroupSettings(bypasses=False)}
+        gateway_server.settings, groups={"servers": GroupSettings(everybody=True, bypasses=False)}
     )
     assert not let_in(caller)
 

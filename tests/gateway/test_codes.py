@@ -137,7 +137,7 @@ def test_a_group_whose_hosts_redeem_none_says_so_for_every_name_and_looks_at_no_
 ) -> None:
     alices = new_codes(gateway_server)
     gateway_server.gateway.settings = replace(
-        gateway_server.settings, groups={"servers": GroupSettings(codes=False)}
+        gateway_server.settings, groups={"servers": GroupSettings(everybody=True, codes=False)}
     )
     for name in ("alice", "bob", "nobody"):
         assert answer(caller, name, alices[0]) == "CODES_NOT_HERE"

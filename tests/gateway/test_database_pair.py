@@ -32,11 +32,10 @@ import pytest
 from pam_iampass.client import AuthenticationAPI, Deadline, Gateways, IampassError, Session, Unavailable
 from pam_iampass.client.status import AuthenticationMethod
 from pam_iampass.gateway import codes, hosts, people
-from pam_iampass.gateway.cli import ACCOUNT
 from pam_iampass.gateway.gateway import opened
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.settings import load
+from pam_iampass.gateway.settings import ACCOUNT, load
 from tests.gateway.test_codes import answer
 from tests.gateway.test_database_faults import PAGE, WORDS
 from tests.gateway.test_kept_at_gateway import ask
@@ -389,7 +388,7 @@ def machine() -> Iterator[Machine]:
             given += ["--server", sandbox.url, "--server-ca-file", str(ca), "--database", CONNINFO]
             run_gateway("init", *given, typed="s3cret\n")
             with (ETC / "gateway.yaml").open("a") as file:
-                file.write("groups: {servers: {}}\nlimits: {wrong_codes_per_hour: 20}\n")
+                file.write("groups: {servers: {everybody: true}}\nlimits: {wrong_codes_per_hour: 20}\n")
             for name in (*WAITING, *LATE, *LATER, *KEPT):
                 sandbox.add_user(f"token-of-{name}")
             found = Machine(sandbox, folder, template, asyncio.run(_populate()))

@@ -22,10 +22,11 @@ import pytest
 
 from pam_iampass.client import AuthenticationAPI, Deadline, Gateways, IampassError, Unavailable
 from pam_iampass.client.status import AuthenticationMethod
-from pam_iampass.gateway.cli import ACCOUNT, with_gateway
+from pam_iampass.gateway.cli import with_gateway
 from pam_iampass.gateway.database import now
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus, add
+from pam_iampass.gateway.settings import ACCOUNT
 from tests.sandbox.signer import signed
 from tests.support.gateway import HOST, HOST_SECRET
 from tests.support.gateway_machine import ETC, initialised, run_gateway, serving

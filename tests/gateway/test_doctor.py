@@ -24,7 +24,7 @@ from tests.support.gateway_machine import ETC, SOCKETS, by, initialised, package
 from tests.support.postgres import POOLED, Postgres
 from tests.support.sandbox import Sandbox
 
-GROUPS = "groups: {servers: {}, bastion: {admit: true}}\n"
+GROUPS = "groups: {servers: {everybody: true}, bastion: {everybody: true, admit: true}}\n"
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def sql(statement: str) -> None:
 def test_all_is_well(gateway: tuple[Postgres, Sandbox]) -> None:
     shown = run_gateway("doctor")
     assert "All is well." in shown
-    assert "Checked: settings, certificate, service, database, hosts, IAMPASS." in shown
+    assert "Checked: settings, certificate, service, database, groups, hosts, IAMPASS." in shown
     assert run_gateway("doctor", "--monitoring").startswith("IAMPASS OK")
     assert run_gateway("check") == "All is well.\n"
 
@@ -247,7 +247,7 @@ def test_hosts(gateway: tuple[Postgres, Sandbox]) -> None:
     add_host("web1", "servers", HostStatus.SUSPENDED)
     add_host("bastion1", "bastion", HostStatus.WAITING)
     add_host("web2", "unheard", HostStatus.ACTIVE)
-    found = doctor(status=3)
+    found = doctor()
     assert found["hosts-suspended"]["title"] == "web1 is suspended"
     assert found["hosts-waiting"]["title"] == "bastion1 is waiting to be admitted"
     unheard = found["group-without-settings"]
@@ -257,9 +257,12 @@ def test_hosts(gateway: tuple[Postgres, Sandbox]) -> None:
     text = (ETC / "gateway.yaml").read_text()
     invite = json.loads(run_gateway("host", "invite", "--group", "bastion", "--json"))["id"]
     (ETC / "gateway.yaml").write_text(text.replace("bastion:", "other:"))
-    assert doctor(status=3)["group-without-settings"]["evidence"] == f"invite {invite}"
+    assert doctor()["group-without-settings"]["evidence"] == f"invite {invite}"
+    (ETC / "gateway.yaml").write_text(text.replace("{everybody: true}", "{people: [stff]}"))
+    assert (
+        doctor()["group-of-nobody"]["title"] == "Nobody has the group stff, which the settings admit to hosts"
+    )
     (ETC / "gateway.yaml").write_text(text)
-    add_host("web1", "default", HostStatus.ACTIVE)  # is there without settings
     assert doctor(status=0) == {}
     sql("DELETE FROM host")
     sql("DELETE FROM invite")

@@ -26,7 +26,9 @@ from tests.support.world import wait_until
 
 @pytest.fixture(scope="module")
 def initialised_server() -> Iterator[Postgres]:
-    with initialised("groups:\n  bastion: {admit: true}\n") as (server, _):
+    with initialised(
+        "groups:\n  default: {everybody: true}\n  bastion: {everybody: true, admit: true}\n"
+    ) as (server, _):
         yield server
 
 

@@ -333,7 +333,7 @@ def test_a_person_who_is_removed_while_iampass_is_called_gets_no_session(
     conninfo: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     reason = reason_if_meanwhile(conninfo, sandbox, tmp_path, lambda _, each: people.remove(each, "alice"))
-    assert reason == "UNKNOWN_USER"
+    assert reason == "NOT_ON_THIS_HOST"
 
 
 def test_a_host_that_is_suspended_while_iampass_is_called_gets_no_session(
@@ -498,7 +498,7 @@ def test_the_database_has_nobody_else_asked(
     for statement in change.split(";"):
         gateway_server.rows(statement)
     person = "mallory" if "INSERT" in change else "alice"
-    assert caller.ask(person).authentication["reason"] == "UNKNOWN_USER"
+    assert caller.ask(person).authentication["reason"] == "NOT_ON_THIS_HOST"
     assert sandbox.calls == ()
     assert "alert" in [record["kind"] for record in gateway_server.records]
 
@@ -593,7 +593,7 @@ def test_the_database_shows_no_other_row_than_it_was_asked_for(
         reply = caller.ask("alice")
         while (reason := reply.authentication["reason"]) == "DATABASE_AWAY":
             reply = caller.ask("alice")
-        assert reason == "UNKNOWN_USER"
+        assert reason == "NOT_ON_THIS_HOST"
     else:
         gateway_server.change_host(status=HostStatus.SUSPENDED)
         _shows_another(gateway_server, "text", HOST, "h-bbbbbbbbbbbb")

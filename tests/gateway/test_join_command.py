@@ -37,7 +37,7 @@ from pam_iampass.setup.manifest import ManifestStore
 from pam_iampass.system.service_user import config_readers
 from tests.support.command import COMMAND, run_command
 from tests.support.gateway_machine import ETC as GATEWAY_ETC
-from tests.support.gateway_machine import initialised, run_gateway, serving
+from tests.support.gateway_machine import GROUPS, initialised, run_gateway, serving
 from tests.support.installation import ETC, ROOT, install, write
 from tests.support.postgres import Postgres
 
@@ -56,7 +56,13 @@ timeout: 45s  # people are slow
 def gateway() -> Iterator[Postgres]:
     """A gateway that serves, and its PostgreSQL."""
     install()
-    with initialised("groups:\n  bastion: {admit: true}\n") as (server, _), serving():
+    with (
+        initialised(GROUPS) as (
+            server,
+            _,
+        ),
+        serving(),
+    ):
         yield server
     asks_iampass_itself()
 

@@ -140,8 +140,9 @@ def fleet(conninfo: str, keys: KeyFile, tmp_path: Path) -> Callable[[Use[T]], T]
         certificate_file=tmp_path / "none",
         certificate_key_file=tmp_path / "none",
         groups={
-            "bastion": GroupSettings(admit=True),
-            "behind": GroupSettings(covered_by=frozenset({"bastion"})),
+            "default": GroupSettings(everybody=True),
+            "bastion": GroupSettings(everybody=True, admit=True),
+            "behind": GroupSettings(everybody=True, covered_by=frozenset({"bastion"})),
         },
         limits=replace(LIMITS, connections=4, calls_at_once=10),
         keep_records=3600,

@@ -41,10 +41,10 @@ BASTION, OTHER, FURTHER = "h-bbbbbbbbbbbb", "h-cccccccccccc", "h-dddddddddddd"
 LATER = "192.0.2.7 40009 192.0.2.9 22"
 CONNECTION = "192.0.2.7 40000 192.0.2.8 22"
 GROUPS = {
-    "others": GroupSettings(),
-    "bastion": GroupSettings(admit=True),
-    "servers": GroupSettings(admit=True, covered_by=frozenset({"bastion"})),
-    "further": GroupSettings(covered_by=frozenset({"servers", "further"})),
+    "others": GroupSettings(everybody=True),
+    "bastion": GroupSettings(everybody=True, admit=True),
+    "servers": GroupSettings(everybody=True, admit=True, covered_by=frozenset({"bastion"})),
+    "further": GroupSettings(everybody=True, covered_by=frozenset({"servers", "further"})),
 }
 
 
@@ -527,7 +527,7 @@ def test_sessions_that_may_not_cover_it_keep_none_from_being_asked_about(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "_MOST_CANDIDATES", 1)
-    fleet.change_groups(further=GroupSettings(covered_by=frozenset({"bastion", "servers"})))
+    fleet.change_groups(further=GroupSettings(everybody=True, covered_by=frozenset({"bastion", "servers"})))
     fleet.gateway.add_host("h-eeeeeeeeeeee", group="servers")
     parent = fleet.approved()
     fleet.covered(parent)

@@ -44,7 +44,7 @@ def test_who_is_removed_cannot_log_in_and_the_sessions_end_everywhere(
     shown = place.said("user", "remove", "alice", "--yes")
     assert "removed" in shown
     assert host.answer(waiting) == host.poll(kept) == "closed"
-    assert host.ask("alice").authentication["reason"] == "UNKNOWN_USER"
+    assert host.ask("alice").authentication["reason"] == "NOT_ON_THIS_HOST"
     assert [session.ended_by for session in place.sandbox.sessions] == [EndedBy.CLIENT] * 2
     assert token not in place.sandbox.users
     assert place.names == ["bob"]
@@ -63,7 +63,7 @@ def test_a_removal_that_iampass_did_not_hear_of_goes_on_and_meanwhile_nobody_get
     assert "Logins of those who failed are denied already" in shown
     assert place.person("alice").status is PersonStatus.REMOVING
     assert place.person("bob").status is PersonStatus.ACTIVE
-    assert host.ask("alice").authentication["reason"] == "UNKNOWN_USER"
+    assert host.ask("alice").authentication["reason"] == "NOT_ON_THIS_HOST"
     assert "is being removed" in place.said("user", "list")
     place.sandbox.behave()
     found = place.told("user", "remove", "alice", "bob", "--yes")
@@ -82,7 +82,7 @@ def test_a_start_that_is_under_way_while_the_person_is_removed_becomes_no_sessio
         asking = pool.submit(host.ask, "alice")
         place.sandbox.wait_for_calls("start")
         place.said("user", "remove", "alice", "--yes")
-        assert asking.result().authentication["reason"] == "UNKNOWN_USER"
+        assert asking.result().authentication["reason"] == "NOT_ON_THIS_HOST"
     assert place.rows("SELECT 1 FROM session WHERE state = 'open'") == []
 
 

@@ -27,7 +27,7 @@ OTHER = "h-bbbbbbbbbbbb"
 @pytest.fixture
 def callers(place: GatewayCommand, tmp_path: Path) -> Iterator[list[HostCaller]]:
     """Two hosts of a gateway that serves meanwhile."""
-    groups = {"servers": GroupSettings(admit=True, covered_by=frozenset({"servers"}))}
+    groups = {"servers": GroupSettings(everybody=True, admit=True, covered_by=frozenset({"servers"}))}
     settings = settings_for(
         place.conninfo, place.sandbox, tmp_path, key=bytes.fromhex("5a" * 32), groups=groups
     )

@@ -21,7 +21,7 @@ ca_file: {folder}/ca.pem
 certificate_file: {folder}/certificate.pem
 certificate_key_file: {folder}/certificate-key.pem
 groups:
-  servers: {{}}
+  servers: {{everybody: true}}
   bastion: {{people: [staff, oncall], admit: true}}
 """
 SECRETS = {"application-secret": "s3cret\n", "key": "00" * 32 + "\n", "certificate-key.pem": "private"}
@@ -48,7 +48,7 @@ def test_a_whole_file_is_read(folder: Path) -> None:
     assert found.names == ("gateway.example.com", "192.0.2.1")
     assert found.listen == ("::", 8443)
     assert (found.application_secret, found.previous_secret, found.key) == ("s3cret", "", bytes(32))
-    assert found.groups["servers"] == settings.GroupSettings()
+    assert found.groups["servers"] == settings.GroupSettings(everybody=True)
     assert found.groups["bastion"] == settings.GroupSettings(frozenset({"staff", "oncall"}), admit=True)
     assert (found.limits.requests_per_hour, found.keep_records) == (30, 365 * 86400.0)
     assert "s3cret" not in repr(found)
@@ -66,7 +66,9 @@ def test_every_mistake_is_named_with_its_line(folder: Path) -> None:
 
 
 def test_presence_starts_from_hosts_that_were_admitted(folder: Path) -> None:
-    covered = WHOLE.replace("servers: {{}}", "servers: {{covered_by: [{bastion}]}}")
+    covered = WHOLE.replace(
+        "servers: {{everybody: true", "servers: {{everybody: true, covered_by: [{bastion}]"
+    )
 
     def written(*bastions: str) -> Path:
         return _written(folder, covered.replace("{bastion}", ", ".join(bastions)))
@@ -83,6 +85,30 @@ def test_presence_starts_from_hosts_that_were_admitted(folder: Path) -> None:
         assert problem.what.startswith(what)
     covered = covered.replace("admit: true", "admit: true, codes: true")
     assert settings.load(written("bastion")).groups["bastion"].codes
+
+
+def test_a_group_that_names_nobody_is_a_warning_and_admits_nobody(folder: Path) -> None:
+    text = WHOLE.replace("servers: {{everybody: true}}", "servers: {{admit: true}}\n  empty: {{people: []}}")
+    found, problems = settings.check(_written(folder, text))
+    assert found is not None
+    assert [(problem.line, problem.key, problem.severity.value) for problem in problems] == [
+        (10, "groups.servers", "warning"),
+        (11, "groups.empty", "warning"),
+    ]
+    assert problems[0].what == "admits nobody: all logins to its hosts are denied"
+    for group in ("servers", "empty", "default", "unheard"):
+        assert not found.admits(group, ["staff"]), group
+    assert found.admits("bastion", ["others", "staff"])
+    assert not found.admits("bastion", [])
+
+
+def test_everybody_and_some_exclude_each_other(folder: Path) -> None:
+    text = WHOLE.replace("everybody: true", "everybody: true, people: [staff]")
+    _, (problem,) = settings.check(_written(folder, text))
+    assert (problem.line, problem.key) == (10, "groups.servers.people")
+    assert problem.is_error
+    everybody = settings.load(_written(folder, WHOLE))
+    assert everybody.admits("servers", [])
 
 
 def test_a_list_of_gateways_has_this_one(folder: Path) -> None:

@@ -168,7 +168,7 @@ def test_a_login_that_waits_for_its_turn_on_a_host_that_is_slowed_meanwhile_has_
 def test_a_host_that_is_stopped_by_itself_ends_nobodys_session(
     settings: GatewaySettings, sandbox: Sandbox
 ) -> None:
-    groups = {"servers": GroupSettings(suspend_by_itself=True)}
+    groups = {"servers": GroupSettings(everybody=True, suspend_by_itself=True)}
     with RunningGateway(replace(settings, groups=groups)) as running:
         running.populate()
         join_people(running, sandbox, *THIEVES)

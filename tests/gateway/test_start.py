@@ -216,8 +216,8 @@ def test_a_person_without_a_phone_is_named_as_by_iampass(
 
 
 def test_a_token_is_no_name(caller: HostCaller, sandbox: Sandbox) -> None:
-    assert reason_of(caller.ask("token-of-alice")) == "UNKNOWN_USER"
-    assert reason_of(caller.ask("Alice")) == "UNKNOWN_USER"
+    assert reason_of(caller.ask("token-of-alice")) == "NOT_ON_THIS_HOST"
+    assert reason_of(caller.ask("Alice")) == "NOT_ON_THIS_HOST"
     assert sandbox.calls == ()
 
 
@@ -225,7 +225,7 @@ def test_a_token_is_no_name(caller: HostCaller, sandbox: Sandbox) -> None:
 def test_what_is_no_name_is_nobodys(
     gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, name: str
 ) -> None:
-    assert reason_of(caller.ask(name)) == "UNKNOWN_USER"
+    assert reason_of(caller.ask(name)) == "NOT_ON_THIS_HOST"
     assert sandbox.calls == ()
     (record,) = gateway_server.records
     assert record["person"].isprintable()
@@ -252,7 +252,7 @@ def test_only_people_of_its_groups_are_asked_for_a_host(
 @pytest.mark.parametrize("reason", sorted({*Reason.__members__} - {"BYPASSED"}))
 def test_each_reason_has_an_outcome_and_a_sentence_for_both(reason: str) -> None:
     message = "No." if reason in ("WRONG_CODE", "TOO_MANY_CODES") else ""  # of codes only
-    told = reasons.said_of(reason, 1.2, message)["refusal"]
+    told = reasons.said_of(reasons.for_host(reason), 1.2, message)["refusal"]
     assert told["outcome"] in ("unlisted", "throttled", "misconfigured", "unavailable", "denied")
     assert told["why"]
     assert str(told["message"]).endswith(".")
@@ -265,7 +265,7 @@ def test_a_reason_of_iampass_is_told_as_it_is() -> None:
 
 def test_a_start_as_iampass_knows_it_is_refused_as_by_iampass(caller: HostCaller) -> None:
     assert "refusal" in caller.ask("nobody").authentication
-    assert caller.start("nobody").authentication == {"authenticated": False, "reason": "UNKNOWN_USER"}
+    assert caller.start("nobody").authentication == {"authenticated": False, "reason": "NOT_ON_THIS_HOST"}
 
 
 @pytest.mark.parametrize(
@@ -572,7 +572,7 @@ def test_a_host_that_ends_its_requests_before_people_answer_is_reported(
 def test_a_group_can_have_its_hosts_stopped_by_themselves(
     conninfo: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    groups = {"servers": GroupSettings(suspend_by_itself=True)}
+    groups = {"servers": GroupSettings(everybody=True, suspend_by_itself=True)}
     with RunningGateway(settings_for(conninfo, sandbox, tmp_path, groups=groups)) as running:
         running.populate()
         now = datetime.now(timezone.utc)
@@ -631,7 +631,7 @@ def test_refused_starts_do_not_fill_the_records_and_then_say_nothing_of_names(
     gateway_server: RunningGateway, caller: HostCaller
 ) -> None:
     for number in range(30):
-        assert reason_of(caller.ask(f"nobody{number}")) == "UNKNOWN_USER"
+        assert reason_of(caller.ask(f"nobody{number}")) == "NOT_ON_THIS_HOST"
     gateway_server.add_host(OTHER, group="forgotten")
     assert reason_of(caller.ask("nobody")) == "HOST_THROTTLED"
     gateway_server.change_host(group_name="forgotten")

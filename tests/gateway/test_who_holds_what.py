@@ -80,13 +80,13 @@ def test_an_old_row_that_is_put_back_counts(
     gateway_server.transaction(lambda _, connection: people.remove(connection, "alice"))
     assert reason(caller, "alice") == "404"
     put_back(conninfo, "host", kept["host"][0])
-    assert reason(caller, "alice") == "UNKNOWN_USER"
+    assert reason(caller, "alice") == "NOT_ON_THIS_HOST"
     put_back(conninfo, "person", next(row for row in kept["person"] if row["name"] == "alice"))
     assert approved(caller, sandbox, "token-of-alice")
 
 
 @pytest.mark.parametrize(
-    ("table", "expected"), [("host", "404"), ("person", "UNKNOWN_USER"), ("session", "UNKNOWN_SESSION")]
+    ("table", "expected"), [("host", "404"), ("person", "NOT_ON_THIS_HOST"), ("session", "UNKNOWN_SESSION")]
 )
 def test_rows_that_are_deleted_let_nobody_in(
     gateway_server: RunningGateway, caller: HostCaller, table: str, expected: str

@@ -1264,8 +1264,8 @@ MUTANTS = {
         ),
         Mutant(
             "a host asks people of other groups",
-            " or (policy.people and not policy.people & set(person.groups))",
-            "",
+            "if not gateway.settings.admits(host.group, person.groups):",
+            "if False:",
             "test_only_people_of_its_groups_are_asked_for_a_host",
         ),
         Mutant(
@@ -1417,6 +1417,30 @@ MUTANTS = {
             "                if is_again and is_too_late():\n",
             "                if is_again and not gateway:\n",
             "test_what_iampass_has_begun_is_ended_if_it_is_not_written_before_the_login_gives_up",
+        ),
+        Mutant(
+            "a group of hosts that does not say for whom admits everybody",
+            "return self.everybody or not self.people.isdisjoint(groups)",
+            "return self.everybody or not self.people or not self.people.isdisjoint(groups)",
+            "test_a_group_that_does_not_say_for_whom_admits_nobody",
+        ),
+        Mutant(
+            "a host is told a name that nobody has from that of a person of other hosts",
+            "return Reason.NOT_ON_THIS_HOST.name if reason == Reason.UNKNOWN_USER.name else reason",
+            "return reason",
+            "test_a_person_of_other_hosts_and_a_name_that_nobody_has_read_the_same",
+        ),
+        Mutant(
+            "a host asks without end who may log in",
+            'asked["minute"] >= CALLS_A_MINUTE',
+            "False",
+            "test_its_calls_and_the_names_in_them_are_few",
+        ),
+        Mutant(
+            "an administrator whom the gateway does not let in sets a service up",
+            'return f"the gateway says that {name} may not log in here", remedy',
+            'return "", ""',
+            "test_an_administrator_of_other_hosts_would_be_locked_out",
         ),
     ),
     "Over hosts, a login is covered by an approved one in which it begins, and ends with it": (
@@ -1585,8 +1609,8 @@ MUTANTS = {
         Mutant(
             "a redemption reads all wrong codes of years",
             "WHERE fields ? 'wrong_code' AND at > now() - interval '1 hour' AND NOT EXISTS",
-            "WHERE fields ? 'wrong_code' AND at > greatest(now() - interval '1 hour', (SELECT max(at) FROM record AS act"
-            " WHERE act.person = record.person AND act.kind = 'act')) AND NOT EXISTS",
+            "WHERE fields ? 'wrong_code' AND at > greatest(now() - interval '1 hour', (SELECT max(act.at)"
+            " FROM record AS act WHERE act.person = record.person AND act.kind = 'act')) AND NOT EXISTS",
             "test_a_redemption_reads_what_is_recent",
         ),
         Mutant(

@@ -33,6 +33,7 @@ UPGRADE = "Upgrade"
 POOLER = "A pooler in front of PostgreSQL"
 WATCH = "Watch it"
 MOVE = "From lone hosts to a fleet"
+WITHOUT_GROUPS = "awk '/^[^ ]/ { skip = /^groups:/ } !skip'"
 #: The picture of the parts, commands of a host that other pages have, and lines of files (gateway/test_pooler.py,
 #: test_presence.py).
 #: The section MOVE has a test of its own.
@@ -153,8 +154,12 @@ def test_groups_say_who_can_log_in_where(
     gateway: Booted, phone: Phone, hosts: list[Host], page: TypedPage
 ) -> None:
     block = page.block(WHO, "groups:")
-    gateway.shell(f"cat >> /etc/iampass-gateway/gateway.yaml <<'end'\n{block}end")
-    gateway.run("systemctl", "restart", "pam-iampass-gateway")
+    file = "/etc/iampass-gateway/gateway.yaml"
+    gateway.shell(f"{WITHOUT_GROUPS} {file} > {file}.new; cat >> {file}.new <<'end'\n{block}end")
+    gateway.shell(f"install -m 0644 {file}.new {file}; rm {file}.new")
+    assert "All is well." in page.type(gateway, WHO, "pam-iampass-gateway check").stdout
+    page.type(gateway, WHO, "systemctl restart pam-iampass-gateway")
+    assert page.type(gateway, WHO, "pam-iampass-gateway user may").stdout == "yes\n"
     host = hosts[-1]
     host.type("pam-iampass setup undo")
     host.type(page.command(FIRST, "pam-iampass leave"))
@@ -186,8 +191,9 @@ def test_alice_has_no_phone_for_a_while(
 def test_a_bastion_is_configured(gateway: Booted, page: TypedPage) -> None:
     """Logins through one have a fleet of their own (tests/fleet)."""
     there, file = "/etc/iampass-gateway/gateway.yaml", "/etc/iampass-gateway/bastion.yaml"
-    without = f"awk '/^[^ ]/ {{ skip = /^groups:/ }} !skip' {there}"
-    gateway.shell(f"{{ {without}; cat <<'end'\n{page.block(BASTION, 'groups:')}end\n}} > {file}")
+    gateway.shell(
+        f"{{ {WITHOUT_GROUPS} {there}; cat <<'end'\n{page.block(BASTION, 'groups:')}end\n}} > {file}"
+    )
     gateway.run("pam-iampass-gateway", "check", "--config", file)
     gateway.run("rm", file)
 

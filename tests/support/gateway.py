@@ -21,7 +21,7 @@ import psycopg
 import trustme
 from psycopg.rows import dict_row
 
-from pam_iampass.gateway import codes, hosts, joining, people, restored, service, sessions, turns
+from pam_iampass.gateway import codes, eligibility, hosts, joining, people, restored, service, sessions, turns
 from pam_iampass.gateway.database import Connection, Database
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
@@ -79,7 +79,7 @@ def settings_for(conninfo: str, sandbox: Sandbox, folder: Path, **changes: Any) 
         ca_file=folder / "ca.pem",
         certificate_file=folder / "certificate.pem",
         certificate_key_file=folder / "certificate.pem",
-        groups={"servers": GroupSettings()},
+        groups={"servers": GroupSettings(everybody=True)},
         limits=LIMITS,
         keep_records=365 * 86400.0,
     )
@@ -134,7 +134,7 @@ class RunningGateway:
             self._change(gateway)
             self.gateway = gateway
             names = frozenset(self.settings.names)
-            routes = (*service.ROUTES, *joining.ROUTES, *codes.ROUTES)
+            routes = (*service.ROUTES, *joining.ROUTES, *codes.ROUTES, *eligibility.ROUTES)
             dispatcher = self.dispatcher(routes, gateway, names, gateway.clock, lambda request, refusal: None)
             async with watching(gateway, first_poll=self.first_poll, check=self.check):
                 await serve(

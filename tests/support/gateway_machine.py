@@ -13,13 +13,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pam_iampass.gateway.cli import ACCOUNT
+from pam_iampass.gateway.settings import ACCOUNT
 from tests.support.command import PACKAGES, run_imported
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
 
 ETC = Path("/etc/iampass-gateway")
 SOCKETS = Path("/run/postgresql")
+GROUPS = "groups:\n  default: {everybody: true}\n  bastion: {everybody: true, admit: true}\n"
+"""For `initialised`."""
 
 
 @functools.cache
@@ -63,7 +65,8 @@ def initialised(
 ) -> Iterator[tuple[Postgres, Sandbox]]:
     """A gateway of this machine at port 8443 of `name`, with its PostgreSQL, and a sandbox as IAMPASS.
 
-    `settings` are further lines of gateway.yaml; `as_installed` is as for `run_gateway`.
+    `settings` are further lines of gateway.yaml. If they begin with groups of hosts, these take the place of the one
+    that `init` writes. `as_installed` is as for `run_gateway`.
     """
     add_account()
     with local_postgres() as server, Sandbox(application_id="demo", application_secret="s3cret") as sandbox:
@@ -73,8 +76,11 @@ def initialised(
         given = ["--name", name, "--application-id", "demo", "--secret-file", "-"]
         trust = ["--server", sandbox.url, "--server-ca-file", str(ca)]
         run_gateway("init", *given, *trust, typed="s3cret\n", as_installed=as_installed)
-        with (ETC / "gateway.yaml").open("a") as file:
-            file.write(settings)
+        file = ETC / "gateway.yaml"
+        written = file.read_text()
+        if settings.startswith("groups:"):
+            written = written.replace("groups:\n  default: {everybody: true}\n", "")
+        file.write_text(written + settings)
         try:
             yield server, sandbox
         finally:

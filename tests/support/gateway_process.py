@@ -71,13 +71,17 @@ def main() -> None:
         stopping.point = wanted["point"]
 
     presence.ANSWER_SECONDS = 60  # a busy machine is slow
-    covered = GroupSettings(covered_by=frozenset(wanted["covered_by"]))
+    covered = GroupSettings(everybody=True, covered_by=frozenset(wanted["covered_by"]))
+    bastion = GroupSettings(everybody=True, admit=True)
     settings = settings_for(
         wanted["conninfo"],
         iampass,  # type: ignore[arg-type]
         Path(wanted["folder"]),
         listen=(wanted["address"], 0),
-        groups={"servers": covered, **{name: GroupSettings(admit=True) for name in wanted["covered_by"]}},
+        groups={
+            "servers": covered,
+            **dict.fromkeys(wanted["covered_by"], bastion),
+        },
     )
     running = RunningGateway(settings, change)
     running.check = 3.0

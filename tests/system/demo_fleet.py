@@ -157,7 +157,9 @@ def join_all(fleet: Fleet) -> None:
         right = fleet.on(host, "pam-iampass", "join", made["url"], made["invite"])
         if group == "bastion":
             fleet.gateway("host", "admit", host)
-        fleet.judge(right and fleet.on(host, "pam-iampass", "setup", "sshd", last=2))
+        # An administrator who could not log in there afterwards would be refused.
+        caller = "SUDO_USER=bob" if group == "db" else "SUDO_USER=alice"
+        fleet.judge(right and fleet.on(host, "env", caller, "pam-iampass", "setup", "sshd", last=2))
 
 
 def log_in_all(fleet: Fleet) -> None:
@@ -176,7 +178,8 @@ def go_on(fleet: Fleet) -> None:
     hosts = [f"{name}.example" for name in ("bastion", "web1", "web2")]
     for host in hosts:
         settings = ("sh", "-c", f"echo '{SETTINGS}' > /etc/iampass/iampass.yaml")
-        fleet.judge(fleet.on(host, *settings) and fleet.on(host, "pam-iampass", "setup", "sudo", last=1))
+        setup = ("env", "SUDO_USER=alice", "pam-iampass", "setup", "sudo")
+        fleet.judge(fleet.on(host, *settings) and fleet.on(host, *setup, last=1))
 
     fleet.title(
         "alice logs in to bastion.example, approves, and goes on to web1 and web2: no phone rings again"

@@ -18,12 +18,12 @@ from pam_iampass import __version__
 from pam_iampass.cli import LazyGroup
 from pam_iampass.cli import main as run
 from pam_iampass.cli.parameters import Parsed
-from pam_iampass.client import IampassError, ManagementAPI
+from pam_iampass.client import IampassError, ManagementAPI, TLSFailure
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.database import Connection, DatabaseError, migrations
 from pam_iampass.gateway.gateway import Gateway, management, opened
 from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.settings import GatewaySettings
+from pam_iampass.gateway.settings import ACCOUNT, GatewaySettings
 from pam_iampass.system.service_user import reading_as
 
 T = TypeVar("T")
@@ -57,9 +57,6 @@ GROUPS = {
     },
 }
 """The verbs and their summaries, under the headings of `--help`."""
-
-ACCOUNT = "_iampass-gateway"
-"""The account of the service. Root's commands use the database as this account, too: it needs no password there."""
 
 config_option = click.option(
     "--config",
@@ -123,18 +120,21 @@ def in_loop(work: Coroutine[Any, Any, T]) -> T:
 def _using_the_database() -> Iterator[None]:
     """Makes ClickExceptions of the database's errors, and of a row that no gateway has written.
 
-    If root runs the command, what is done meanwhile is done as the service's account, where there is one.
+    If root runs the command, what is done meanwhile is done as the service's account, where there is one: it needs no
+    password there.
     """
     home = os.environ.get("HOME", "")
     migrations()  # read while we are root: the account may not be able to, where these are sources
     try:
-        with reading_as(ACCOUNT):
+        with reading_as(ACCOUNT, with_groups=True):
             with suppress(KeyError):
                 # libpq looks there for a password and certificates
                 os.environ["HOME"] = pwd.getpwuid(os.geteuid()).pw_dir
             yield
     except (DatabaseError, Tampered) as error:
         raise click.ClickException(str(error)) from None
+    except TLSFailure as error:  # the account cannot read the CA certificates: see `check`
+        raise click.ClickException(error.diagnostics()) from None
     except psycopg.Error as error:
         raise click.ClickException(f"the database refuses this: {error}") from None
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -9,9 +10,11 @@ import click
 from pam_iampass.cli.check import problem_object
 from pam_iampass.cli.output import STYLES, count, finding, line, show_json
 from pam_iampass.cli.parameters import json_option
-from pam_iampass.errors import Severity
+from pam_iampass.errors import Problem, Severity
+from pam_iampass.gateway import readable
 from pam_iampass.gateway import settings as gateway_settings
-from pam_iampass.gateway.cli import config_option
+from pam_iampass.gateway.cli import config_option, with_gateway
+from pam_iampass.gateway.examination import groups
 
 
 @click.command("check")
@@ -21,19 +24,47 @@ from pam_iampass.gateway.cli import config_option
 def command(ctx: click.Context, config: Path, as_json: bool) -> None:
     """Check the settings and the files that they name, and report every problem.
 
-    Each problem is a line `file:line: key: what`, followed by its remedy. Nothing is changed, and neither the database
-    nor IAMPASS is called: `pam-iampass-gateway doctor` does.
+    Each problem is a line `file:line: key: what`, followed by its remedy. As root it also looks whether the service's
+    account can read the files, and in the database whether the groups in the settings are those of hosts and people.
+    Nothing is changed, and IAMPASS is not called: `pam-iampass-gateway doctor` does.
 
     The exit status is 0 if there is no error (warnings do not count), otherwise 1.
     """
     settings, problems = gateway_settings.check(config)
+    not_checked = ""
+    if settings is not None:
+        problems = (*problems, *readable.problems(config, settings))
+    if settings is not None and not any(problem.is_error for problem in problems):
+        try:
+            of_groups = with_gateway(config, groups)
+        except click.ClickException as error:
+            not_checked = f"the groups of hosts and people: {error.message}"
+        else:
+            problems = (*problems, *(_warning(config, found) for found in of_groups))
+    errors, warnings = (
+        sum(problem.severity is severity for problem in problems)
+        for severity in (Severity.ERROR, Severity.WARNING)
+    )
     if as_json:
         shown = [problem_object(problem) for problem in problems]
-        show_json({"ok": settings is not None, "file": str(config), "problems": shown})
+        not_looked_at = [not_checked] if not_checked else []
+        show_json({"ok": not errors, "file": str(config), "problems": shown, "not_looked_at": not_looked_at})
     else:
         for problem in problems:
             finding([(str(problem), STYLES[problem.severity.value])], problem.remedy)
-        errors = sum(problem.severity is Severity.ERROR for problem in problems)
-        told = f"{count(errors, 'error')}." if errors else "All is well." if not problems else "No error."
-        line((told, "bold red" if errors else "bold green"))
-    ctx.exit(0 if settings is not None else 1)
+        if not_checked:
+            line((f"Not checked: {not_checked}.", "yellow"))
+        also = f", {count(warnings, 'warning')}" if warnings else ""
+        if errors or warnings:
+            told = count(errors, "error") if errors else "No error"
+            line((f"{told}{also}.", "bold red" if errors else "bold yellow"))
+        else:
+            line(
+                ("No problem was found in what was checked." if not_checked else "All is well.", "bold green")
+            )
+    ctx.exit(1 if errors else 0)
+
+
+def _warning(config: Path, found: Problem) -> Problem:
+    """What `doctor` finds of a group of hosts, as a problem of the settings, which are valid."""
+    return replace(found, file=config, key=f"groups.{found.key}", severity=Severity.WARNING)

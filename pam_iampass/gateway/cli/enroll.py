@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -36,6 +36,7 @@ from pam_iampass.gateway.cli.people import (
     group_option,
     groups_of,
     known_to,
+    warn_of_groups,
 )
 from pam_iampass.gateway.people import app_name
 
@@ -144,6 +145,8 @@ class GatewayEnroller:
 
     gateway: CommandGateway
     manager: ManagementAPI
+    warned_of: set[tuple[str, ...]] = field(default_factory=set)
+    """The groups of people that were looked at."""
 
     def enroll(self, request: EnrollmentRequest, replace: bool) -> EnrollmentResult:
         """Add the person here and at IAMPASS, if that was not done yet. Raises PamIampassError and IampassError."""
@@ -151,6 +154,9 @@ class GatewayEnroller:
         person, new = add_or_change(self.gateway, self.manager, request.user, given, replace)
         added = new or self.manager.add_user(person.token) is ManagementAPIResult.success
         registered = not added and has_phone(self.manager, person.token)
+        if person.groups not in self.warned_of:
+            self.warned_of.add(person.groups)
+            warn_of_groups(self.gateway.settings, person.groups)
         place = f"{person.name} is {'new' if new else 'known'} here: {groups_of(person)}."
         return EnrollmentResult(person.name, person.token, added, registered, place)
 

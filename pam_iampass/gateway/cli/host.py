@@ -81,15 +81,14 @@ def invite(
     """Make an invite, and print the command by which a host joins.
 
     Anyone who has the invite can join a host of its group, until it is used up or has expired: give it a --name or a
-    --network if it is kept anywhere, and see `host revoke`. A group must be in gateway.yaml, unless it is `default`.
+    --network if it is kept anywhere, and see `host revoke`. The group must be in gateway.yaml.
     """
 
     async def go(gateway: Gateway) -> tuple[Invite, str, str]:
-        groups = {*gateway.settings.groups, DEFAULT_GROUP}
+        groups = gateway.settings.groups
         if group not in groups:
-            raise click.ClickException(
-                f"there is no group {group} in {config}; there is {', '.join(sorted(groups))}"
-            )
+            there = f"; there is {', '.join(sorted(groups))}" if groups else ""
+            raise click.ClickException(f"there is no group {group} in {config}{there}")
         async with gateway.database.transaction() as connection:
             made, word = await joining.invite(gateway, connection, group, uses, seconds, name, network)
             await records.act(connection, "host_invite", host=name, reason=f"{made.id}: {_terms(made)}")

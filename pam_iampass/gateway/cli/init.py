@@ -19,14 +19,15 @@ from pam_iampass.client.errors import IampassError, Refused
 from pam_iampass.config.schema import Key
 from pam_iampass.config.value_types import InvalidValue
 from pam_iampass.config.yaml_document import MappingNode, SequenceNode, parse
-from pam_iampass.gateway import certificates, restored
+from pam_iampass.errors import ConfigurationError
+from pam_iampass.gateway import certificates, readable, restored
 from pam_iampass.gateway import settings as gateway_settings
-from pam_iampass.gateway.cli import ACCOUNT, config_option, in_loop
+from pam_iampass.gateway.cli import config_option, in_loop
 from pam_iampass.gateway.cli.certificate import CA_KEY, UNIT, renew
 from pam_iampass.gateway.database import Database, migrate
 from pam_iampass.gateway.gateway import management, opened
 from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.settings import KEY_BYTES, GatewaySettings
+from pam_iampass.gateway.settings import ACCOUNT, DEFAULT_GROUP, KEY_BYTES, GatewaySettings
 from pam_iampass.setup import files
 from pam_iampass.system import programs
 
@@ -105,6 +106,9 @@ def command(config: Path, secret_file: Path | None, **given: str | tuple[str, ..
     _write_settings(config, {**given, "names": names})
     renewed = _write_certificate(folder, names, authority)
     settings = gateway_settings.load(config)
+    unreadable = readable.problems(config, settings)
+    if unreadable:
+        raise ConfigurationError(unreadable)
     if settings.database == f"dbname={LOCAL_DATABASE}":
         _make_local_database()
     if not _make_tables(settings):
@@ -198,6 +202,7 @@ def _write_settings(config: Path, given: dict[str, object]) -> None:
         values["application_id"] = click.prompt(
             "The id of your application at IAMPASS", type=_setting("application_id"), err=True
         )
+    values["groups"] = {DEFAULT_GROUP: {"everybody": True}}
     files.write(config, gateway_settings.template(values).encode(), 0o644)
     _said(config, "the settings", made=True)
 

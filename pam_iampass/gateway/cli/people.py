@@ -13,7 +13,7 @@ import click
 import psycopg
 
 from pam_iampass.cli.enrollment import plain_name
-from pam_iampass.cli.output import progress
+from pam_iampass.cli.output import line, progress
 from pam_iampass.cli.parameters import Parsed
 from pam_iampass.cli.user import delete_at_iampass
 from pam_iampass.client import IampassError, ManagementAPI, Unavailable
@@ -28,6 +28,7 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person, PersonStatus, Source, new_token, person_name_error
 from pam_iampass.gateway.sessions import HostSession, State
+from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.gateway.upstream import Lane
 from pam_iampass.text import clean
 
@@ -77,6 +78,18 @@ def _tampered(name: str) -> EditRefused:
 def groups_of(person: Person) -> str:
     """The groups in words."""
     return f"groups {', '.join(person.groups)}" if person.groups else "no groups"
+
+
+def warn_of_groups(settings: GatewaySettings, groups: Iterable[str]) -> None:
+    """Say which of a person's groups no group of hosts admits, where they admit any, and if the person may log in
+    nowhere."""
+    policies = settings.groups.values()
+    admitted = frozenset[str]().union(*(policy.people for policy in policies))
+    for group in sorted(set(groups) - admitted) if admitted else ():
+        what = f"Warning: no group of hosts in gateway.yaml admits the group {group}."
+        line((what, "bold yellow"), err=True)
+    if not any(policy.admits(groups) for policy in policies):
+        line(("Warning: with these groups nobody may log in to any host.", "bold yellow"), err=True)
 
 
 @dataclass(frozen=True)

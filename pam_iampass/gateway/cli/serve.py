@@ -18,7 +18,17 @@ import click
 import psycopg
 
 from pam_iampass.cli import output
-from pam_iampass.gateway import certificates, codes, joining, metrics, monitoring, records, restored, service
+from pam_iampass.gateway import (
+    certificates,
+    codes,
+    eligibility,
+    joining,
+    metrics,
+    monitoring,
+    records,
+    restored,
+    service,
+)
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.database import DatabaseError
 from pam_iampass.gateway.gateway import Gateway
@@ -70,7 +80,7 @@ async def serve_hosts(gateway: Gateway) -> None:
         settings.listen, family=family, backlog=1024, dualstack_ipv6=family is socket.AF_INET6
     )
     dispatcher = Dispatcher(
-        (*service.ROUTES, *joining.ROUTES, *codes.ROUTES),
+        (*service.ROUTES, *joining.ROUTES, *codes.ROUTES, *eligibility.ROUTES),
         gateway,
         frozenset(settings.names),
         gateway.clock,

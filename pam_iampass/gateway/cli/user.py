@@ -36,9 +36,10 @@ from pam_iampass.cli.user import (
 from pam_iampass.client import IampassError
 from pam_iampass.config import user_table
 from pam_iampass.doctor.iampass import PhoneState, phone_states
-from pam_iampass.errors import ConfigurationError, EditRefused, Severity, shown
-from pam_iampass.gateway import people
+from pam_iampass.errors import ConfigurationError, EditRefused, PamIampassError, Severity, shown
+from pam_iampass.gateway import hosts, people
 from pam_iampass.gateway.cli import command_gateway, config_option
+from pam_iampass.gateway.cli.host import NAME as HOST
 from pam_iampass.gateway.cli.people import (
     COLUMNS,
     NAME,
@@ -50,9 +51,12 @@ from pam_iampass.gateway.cli.people import (
     known_to,
     phones_of,
     remove_person,
+    warn_of_groups,
 )
 from pam_iampass.gateway.cli.sync import sync
+from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.people import Person, PersonStatus, Source
+from pam_iampass.gateway.settings import GatewaySettings
 
 _EPILOG = """\b
 Examples:
@@ -60,6 +64,7 @@ Examples:
   pam-iampass-gateway user list --check-phones           and those without a phone
   pam-iampass-gateway user add alice --group staff
   pam-iampass-gateway user add alice --group staff --group oncall --replace
+  pam-iampass-gateway user may alice web1.example.com    and why not
   pam-iampass-gateway user import web1/users.yaml --group staff
   pam-iampass-gateway user remove alice
   pam-iampass-gateway user sync --dry-run                what the directory would change
@@ -179,8 +184,67 @@ def add_person(
     if not (added or replace):
         raise click.ClickException(f"{shown(user)} is there already; to change the person, give --replace")
     line(f"{user} {'was added' if added else 'was changed'}: {groups_of(person)}.")
+    warn_of_groups(gateway.settings, person.groups)
     if added:
         line(f"To register a phone: pam-iampass-gateway enroll {user}")
+
+
+@command.command("may", short_help="Say whether a person may log in to a host, or why not.")
+@click.argument("user", type=NAME)
+@click.argument("host", type=HOST)
+@config_option
+@json_option
+@click.pass_context
+def may_log_in(ctx: click.Context, user: str, host: str, config: Path, as_json: bool) -> None:
+    """Say whether the gateway has the phone of USER asked for logins to HOST, a name of `host list`, or why not.
+
+    The host decides first who needs no phone, and sshd who has the key or the password. Whether USER has a phone is
+    what `phone status` says.
+
+    The exit status is 0 for yes, 1 for no, and 2 if it is not known, also for a name that is not here.
+    """
+    try:
+        with command_gateway(config) as gateway:
+            person = known_to(gateway, user)
+            there = gateway.reading(lambda inner, connection: hosts.named(inner, connection, host))
+            settings = gateway.settings
+        if there is None:
+            raise EditRefused(f"there is no host {host}", "see: pam-iampass-gateway host list")
+    except click.ClickException as error:
+        error.exit_code = 2
+        raise
+    except PamIampassError as error:
+        click.echo(error.diagnostics(), err=True)
+        ctx.exit(2)
+    why = _why_not(settings, person, there)
+    if as_json:
+        show_json({"may": not why, "why": why})
+    elif why:
+        line((f"no: {'; '.join(why)}", "bold red"))
+    else:
+        line(("yes", "bold green"))
+    ctx.exit(1 if why else 0)
+
+
+def _why_not(settings: GatewaySettings, person: Person, host: Host) -> list[str]:
+    """All reasons why a person may not log in to a host; empty if they may."""
+    why = []
+    if not person.active:
+        why.append(f"{person.name} {STATUSES[person.status][0]}")
+    policy = settings.policy_of(host.group)
+    of_host = f"{host.name} is of the group {host.group}"
+    if policy is None:
+        why.append(f"{of_host}, which is not in gateway.yaml")
+    elif not policy.admits(person.groups):
+        admitted = (
+            f"admits the groups {', '.join(sorted(policy.people))}" if policy.people else "admits nobody"
+        )
+        why.append(f"{of_host}, which {admitted}; {person.name} has {groups_of(person)}")
+    if host.status is HostStatus.SUSPENDED:
+        why.append(f"{host.name} is suspended: pam-iampass-gateway host resume {host.name}")
+    elif host.status is HostStatus.WAITING:
+        why.append(f"{host.name} waits to be admitted: pam-iampass-gateway host admit {host.name}")
+    return why
 
 
 @command.command("import", short_help="Take over the user table of a host, with the phones.")
@@ -246,6 +310,8 @@ def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], confi
         line("    pam-iampass-gateway user add USER --group GROUP --replace", err=True)
     if missing:
         line(f"Not here: {missing}. For each: pam-iampass-gateway enroll USER", err=True)
+    if missing + others < len(rows):
+        warn_of_groups(gateway.settings, groups)
     ctx.exit(1 if missing or others else 0)
 
 

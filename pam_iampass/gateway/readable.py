@@ -1,0 +1,76 @@
+"""Whether the service can read the files that the settings name. Root, who looks, can read all of them.
+
+systemd reads the secrets as root and passes them to the service, under the names that its unit has (`LoadCredential`).
+All other files must be readable for the account of the service, and not be where its unit shows it nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from pam_iampass.errors import Problem
+from pam_iampass.gateway.settings import ACCOUNT, FOLDER, GatewaySettings
+from pam_iampass.system import programs
+from pam_iampass.system.programs import CommandUnavailable
+from pam_iampass.system.service_user import reading_as, service_group
+from pam_iampass.system.trusted_folder import shell_word
+
+_SECRETS = ("application_secret_file", "key_file", "certificate_key_file", "directory.password_file")
+_UNITS = ("pam-iampass-gateway.service", "pam-iampass-gateway-sync.service")
+_PASSED = ("application-secret", "key", "certificate-key.pem", "directory-password")
+"""The names of the secrets in the units as they are installed."""
+_HIDDEN = ("/home", "/root", "/run/user")
+"""What the unit hides from the service (ProtectHome)."""
+
+
+def problems(config: Path, settings: GatewaySettings) -> list[Problem]:
+    """The files that root can read, and the service cannot. None is found unless root looks, and the account exists."""
+    if os.geteuid() != 0 or service_group(ACCOUNT) is None:
+        return []
+    passed = _passed()
+    found = []
+    with reading_as(ACCOUNT, with_groups=True):
+        for key, path in {"": config, **settings.files}.items():
+            what, remedy = _secret(path, passed) if key in _SECRETS else _file(path)
+            if what:
+                found.append(Problem(config, None, key, what, remedy))
+    return found
+
+
+def _secret(path: Path, passed: Mapping[str, Path]) -> tuple[str, str]:
+    """What is wrong with a secret, and what to do; empty if systemd passes it."""
+    source = passed.get(path.name)
+    if source == path:
+        return "", ""
+    what = f"systemd passes {source or 'nothing'} to the service under this name, not {path}"
+    line = f"LoadCredential={path.name}:{path}"
+    return what, f"keep it in {FOLDER}, or write {line} (systemctl edit {' '.join(_UNITS)})"
+
+
+def _file(path: Path) -> tuple[str, str]:
+    """What is wrong with another file, and what to do. That it is missing is reported elsewhere."""
+    real = os.path.realpath(path)
+    for hidden in _HIDDEN:
+        if Path(hidden) in Path(real).parents:
+            return f"{path} is below {hidden}, which the service does not see", f"move it to {FOLDER}"
+    for folder in reversed(Path(real).parents):
+        if not os.access(folder, os.X_OK, effective_ids=True):
+            return f"{folder} cannot be entered by {ACCOUNT}", f"chmod o+x {shell_word(str(folder))}"
+    if os.path.exists(real) and not os.access(real, os.R_OK, effective_ids=True):
+        return f"{path} cannot be read by {ACCOUNT}", f"chmod 0644 {shell_word(real)}"
+    return "", ""
+
+
+def _passed() -> dict[str, Path]:
+    """Where systemd reads the secrets that it passes, by their names."""
+    try:
+        units = programs.run(["systemctl", "cat", *_UNITS])
+    except CommandUnavailable:
+        units = None
+    if units is None or not units.ok:
+        return {name: FOLDER / name for name in _PASSED}
+    found = re.findall(r"^LoadCredential=([^:\s]+):(/\S*)$", units.output, re.MULTILINE)
+    return {name: Path(path) for name, path in found}
