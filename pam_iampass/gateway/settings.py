@@ -162,8 +162,8 @@ GROUPS = Section(
             "suspend_by_itself",
             _BOOLEAN,
             "false",
-            "Whether a host whose requests three different people have cancelled is suspended, and not only slowed "
-            "down.",
+            "Whether a host whose requests three different people have cancelled may not ask any more, and is not only "
+            "slowed down. Its sessions go on.",
         ),
         Key(
             "codes",
