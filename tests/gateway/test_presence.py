@@ -37,7 +37,7 @@ from tests.support.world import PATIENCE, wait_until
 
 __all__ = ["agent", "host"]
 
-BASTION, OTHER, FURTHER = "h-bbbbbbbbbbbb", "h-cccccccccccc", "h-dddddddddddd"
+BASTION, OTHER, FURTHER, SECOND = "h-bbbbbbbbbbbb", "h-cccccccccccc", "h-dddddddddddd", "h-eeeeeeeeeeee"
 LATER = "192.0.2.7 40009 192.0.2.9 22"
 CONNECTION = "192.0.2.7 40000 192.0.2.8 22"
 GROUPS = {
@@ -196,6 +196,62 @@ def test_a_host_that_says_no_has_the_phone_asked(fleet: Fleet) -> None:
     begun = start.result(PATIENCE)
     assert (begun["session_status"], "covered" in begun) == ("pending", False)
     assert fleet.rung == 2
+
+
+@pytest.fixture
+def second(fleet: Fleet) -> HostCaller:
+    """Another bastion."""
+    fleet.gateway.add_host(SECOND, group="bastion")
+    return at(fleet.gateway, SECOND)
+
+
+def alerts(fleet: Fleet) -> list[tuple[str, str]]:
+    return [(each["host"], each["reason"]) for each in fleet.gateway.records if each["kind"] == "alert"]
+
+
+def test_if_two_hosts_say_that_one_connection_begins_there_the_phone_is_asked(
+    fleet: Fleet, second: HostCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "_SECOND_ANSWER_SECONDS", PATIENCE)
+    parents = ((fleet.bastion, fleet.approved()), (second, fleet.approved(second)))
+    start = fleet.starts()
+    for there, parent in parents:
+        question, _ = told(there, parent)
+        assert counts(confirm(there, question))
+    assert start.result(PATIENCE)["session_status"] == "pending"
+    names = f"name-of-{BASTION}, name-of-{SECOND}"
+    what = f"a connection is said to begin in 2 logins, on {names}: one of these hosts may lie"
+    assert alerts(fleet) == [(f"name-of-{BASTION}", what), (f"name-of-{SECOND}", what)]
+
+
+def test_a_host_that_does_not_answer_holds_up_nobody_for_whom_another_one_has(
+    fleet: Fleet, second: HostCaller
+) -> None:
+    fleet.approved(second)
+    fleet.covered(fleet.approved())
+    assert alerts(fleet) == []
+
+
+def test_a_host_that_names_connections_which_nobody_confirms_has_the_phone_asked_without_further_questions(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "_MOST_WRONG", 2)
+    parent = fleet.approved()
+    for port in (40001, 40002):
+        start = fleet.starts(f"192.0.2.7 {port} 192.0.2.8 22")
+        question, _ = told(fleet.bastion, parent)
+        assert counts(confirm(fleet.bastion, question, "no"))
+        assert fleet.caller.end(start.result(PATIENCE)) is True
+        fleet.gateway.rows("UPDATE question SET asked_at = asked_at - interval '3 seconds'")
+    assert alerts(fleet) == []
+    assert fleet.starts().result(PATIENCE)["session_status"] == "pending"
+    assert len(fleet.questions) == 2
+    what = "no host confirms the connections that this host names: its people are asked on the phone"
+    assert alerts(fleet) == [(f"name-of-{HOST}", what)]
+    start = fleet.starts(caller=fleet.other)
+    question, _ = told(fleet.bastion, parent)
+    assert counts(confirm(fleet.bastion, question)), "another host may go on to ask"
+    assert start.result(PATIENCE)["session_status"] == "active"
 
 
 def asked_at_all(fleet: Fleet) -> str:

@@ -1445,6 +1445,18 @@ MUTANTS = {
     ),
     "Over hosts, a login is covered by an approved one in which it begins, and ends with it": (
         Mutant(
+            "of two hosts that claim one connection the first is believed",
+            "if len(found) != 1 or (await",
+            "if not found or (await",
+            "test_if_two_hosts_say_that_one_connection_begins_there_the_phone_is_asked",
+        ),
+        Mutant(
+            "a host may guess connections without end",
+            'wrong["connections"] >= _MOST_WRONG',
+            "False",
+            "test_a_host_that_names_connections_which_nobody_confirms_has_the_phone_asked_without_further_questions",
+        ),
+        Mutant(
             "a login is covered whatever the host says where it begins",
             "for id, begins in answers.items() if begins]",
             "for id in answers]",
