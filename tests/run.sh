@@ -81,17 +81,20 @@ at_a_time() {
 }
 # files_of MARKS: the files that have tests with these marks.
 files_of() {
-    /usr/bin/python3 -m pytest --collect-only -qq -m "$1 and not (needs_booted_machine or needs_virtual_machine)" tests |
-        sed -n 's/^\(tests\/[^:]*\): .*/\1/p'
+    marks="$1 and not (needs_booted_machine or needs_virtual_machine)"
+    /usr/bin/python3 -m pytest --collect-only -qq -m "$marks" tests > "$folder/collected" || { cat "$folder/collected" >&2; return 1; }
+    sed -n 's/^\(tests\/[^:]*\): .*/\1/p' "$folder/collected"
 }
 if [ "$chosen" = 'not long' ]; then
     at_a_time "$AT_A_TIME" "$chosen" "$@"
 else
-    # shellcheck disable=SC2046 # names of files
-    at_a_time "$AT_A_TIME" "$chosen" $(files_of "$chosen")
+    # shellcheck disable=SC2086 # names of files
+    files=$(files_of "$chosen")
+    at_a_time "$AT_A_TIME" "$chosen" $files
     echo "Now the tests of promised bounds, with no other test beside them."
-    # shellcheck disable=SC2046
-    at_a_time 1 alone $(files_of alone)
+    # shellcheck disable=SC2086
+    files=$(files_of alone)
+    at_a_time 1 alone $files
 fi
 if [ "$whole" -eq 0 ] && [ -n "${COVERAGE-}" ]; then
     /usr/bin/python3 -m coverage combine -q --data-file="$folder/coverage" > "$folder/combined" 2>&1 ||

@@ -515,6 +515,10 @@ async def _brake(
     policy = gateway.settings.groups.get(host.group)
     what = f"{counted['cancelled']} people have cancelled requests of this host"
     if policy is not None and policy.suspend_by_itself:
+        # An administrator may have suspended it meanwhile.
+        locked = await hosts.change(gateway, connection, host.id)
+        if locked is None or locked.status is not HostStatus.ACTIVE:
+            return []
         await hosts.change(gateway, connection, host.id, status=HostStatus.STOPPED)
         void, _ = await hosts.void_invite_of(connection, host.name)
         then = f"; its invite {void} is void" if void else ""

@@ -71,8 +71,8 @@ async def _allowed(
     # Parallel calls of a host are counted one after the other.
     connection.later("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
     if host.status is not HostStatus.ACTIVE:
-        suspended = host.status is HostStatus.SUSPENDED
-        return _refused(Reason.HOST_SUSPENDED if suspended else Reason.HOST_NOT_ADMITTED)
+        waits = host.status is HostStatus.WAITING
+        return _refused(Reason.HOST_NOT_ADMITTED if waits else Reason.HOST_SUSPENDED)
     if not await hosts.is_its_machine(gateway, connection, host, machine):
         return _refused(Reason.WRONG_MACHINE)
     asked = await one(

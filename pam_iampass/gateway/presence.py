@@ -104,18 +104,19 @@ async def _parent(gateway: Gateway, host: Host, asked: AskedStart) -> HostSessio
             connection.after_commit.append(partial(gateway.held.asked, session.host))
             questions[id] = session
     answers = await _answers(gateway, questions) if questions else {}
-    found = [questions[id] for id, begins in answers.items() if begins]
-    if len(found) > 1:
+    found = [session for id, session in questions.items() if answers.get(id)]
+    hosts_of_it = {session.host for session in found}
+    if len(hosts_of_it) > 1:
         await _contradicted(gateway, asked, found)
-    if len(found) != 1 or (await asking.ask(gateway, found[0])).status is not Status.active:
+    if len(hosts_of_it) != 1 or (await asking.ask(gateway, found[0])).status is not Status.active:
         return None
     return found[0]
 
 
 async def _contradicted(gateway: Gateway, asked: AskedStart, found: Sequence[HostSession]) -> None:
-    """Alert that one connection is said to begin in several logins."""
+    """Write an alert that one connection is said to begin on several hosts."""
     names = sorted({session.host_name for session in found})
-    what = f"a connection is said to begin in {len(found)} logins, on {', '.join(names)}: one of these hosts may lie"
+    what = f"a connection is said to begin on {' and on '.join(names)}: one of these hosts may lie"
     async with gateway.database.transaction() as connection:
         for name in names:
             await records.alert(connection, name, what, person=asked.person)

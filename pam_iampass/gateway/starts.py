@@ -43,12 +43,12 @@ from pam_iampass.session.presence import between_hosts
 from pam_iampass.text import clean
 
 _ASKED = "parent IS NULL AND state <> 'not_started'"
-"""Of a session: a phone was asked, or may be."""
+"""The condition of a session for which a phone was asked, or may be."""
 _OF_LOGIN = ("asker", "service", "remote", "caller", "key")
 PARAMETERS = ("request_id", "machine", "timeout", "connection", *_OF_LOGIN)
 """What the query of a start can have at a gateway, beside what IAMPASS knows. The signature covers it."""
 SHORTEST_REQUEST_SECONDS = 15
-"""For which a phone rings at least, unless its host ends the request: else nobody could cancel it."""
+"""How long a phone rings at least, unless its host ends the request: else nobody could cancel it."""
 LONGEST_REQUEST_SECONDS = 300
 """After that, no login waits for an answer any more."""
 _NOT_STARTED_A_MINUTE = 10
@@ -255,15 +255,16 @@ async def _admitted(
     login = _login(host, person, asked, id, before.now)
     limits = gateway.settings.limits
     is_slowed, unapproved = host.is_slowed(before.now), read["counted"]["unapproved"]
-    exceeds = unapproved >= limits.host_requests_per_hour and await _exceeds(connection, host, unapproved)
+    exceeds = unapproved >= limits.host_requests_per_hour and await _exceeds(connection, host)
     login = await turns.recognized(connection, before, login, limits, at_once=is_slowed or exceeds)
     if exceeds and not login.is_familiar:
         return await refused(Reason.HOST_THROTTLED, "too many requests of this host were not approved")
     if is_slowed and await is_held_back(connection, host, before, login):
         return await refused(Reason.HOST_THROTTLED)
-    for name in before.state.hosts_failing(login):
-        what = "requests of this host are not approved by people who log in elsewhere from the same address"
-        await records.alert(connection, name, what, person=person.name)
+    failing = before.state.hosts_failing(login)
+    if login.is_familiar and failing:
+        what = f"requests of {failing[0]} to people who log in here, from the same address, are not approved"
+        await records.alert(connection, host.name, what, person=person.name)
     after = turns.joined(before, login, limits)
     if isinstance(after, Refusal):
         throttled = Throttled.of(after)
@@ -373,16 +374,16 @@ async def _repeated(
     return session if session.parameters == asked.digest else Reason.REQUEST_ID_REUSED
 
 
-async def _exceeds(connection: Connection, host: Host, unapproved: int) -> bool:
-    """Whether a host that has reached the limit of requests has had more of them than were approved in an hour, which
-    is an alert: a busy host may have many of both."""
-    approved = await one(
+async def _exceeds(connection: Connection, host: Host) -> bool:
+    """Whether a host that has reached the limit of requests has had no fewer of them than were approved in an hour,
+    which is an alert: a busy host may have many of both."""
+    counted = await one(
         connection,
-        "SELECT count(*) AS recent FROM session WHERE host_name = %s AND approved"
-        " AND began_at > now() - interval '1 hour'",
+        "SELECT count(*) FILTER (WHERE approved) AS approved, count(*) FILTER (WHERE NOT approved) AS unapproved"  # noqa: S608
+        f" FROM session WHERE host_name = %s AND {_ASKED} AND began_at > now() - interval '1 hour'",
         host.name,
     )
-    if approved is not None and approved["recent"] > unapproved:
+    if counted is None or counted["approved"] > counted["unapproved"]:
         return False
     what = "many requests of this host were not approved within an hour (host_requests_per_hour)"
     await records.alert(connection, host.name, what)
@@ -392,8 +393,8 @@ async def _exceeds(connection: Connection, host: Host, unapproved: int) -> bool:
 async def is_held_back(connection: Connection, host: Host, before: turns.Turns, login: Pending) -> bool:
     """Whether the brake, which holds for a host, keeps a login there from the phone.
 
-    Whoever has approved there lately has a few requests of their own, whatever others do. All others together have one
-    a minute, and none who has just had one that was not approved: those who cancel do not take it from the rest.
+    A person who has approved there lately has a few requests of their own, whatever others do. All others together have
+    one a minute, and none who has just had one that was not approved: those who cancel do not take it from the rest.
     """
     own = turns.requests_of_host(before, host.name, asking.BRAKE_MINUTES * 60)
     if login.is_familiar:

@@ -140,7 +140,7 @@ def _state(written: Mapping[str, Any]) -> ThrottleState:
         return ThrottleState()
     return ThrottleState(
         failures={
-            place: Failures(int(found["count"]), float(found["last"]), float(found["first"]))
+            place: Failures(int(found["count"]), float(found["last"]))
             for place, found in written["failures"].items()
         },
         requests={name: float(at) for name, at in written["requests"].items()},

@@ -108,8 +108,6 @@ class Failures:
 
     count: int
     last: float
-    first: float = field(default=0.0, compare=False)
-    """When the first of them failed, if several hosts count."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +188,7 @@ class ThrottleState:
     """The state of one person."""
 
     failures: Mapping[str, Failures] = field(default_factory=dict)
-    """By the place of their logins."""
+    """Each by the place of its logins."""
     requests: Mapping[str, float] = field(default_factory=dict)
     """When each request was sent that was not approved, or is not yet, by the ident of its login."""
     pending: tuple[Pending, ...] = ()
@@ -285,20 +283,15 @@ class ThrottleState:
     def failures_of(self, login: Pending) -> Failures:
         """The failures that count for a login: those of its origin on its own host, and on other hosts.
 
-        If the person has approved on its host lately, those of another host count as one, at the time of the first: a
-        host can say what it likes, and must not keep people from others. Who tries a stolen password on many hosts has
-        failures on each of them.
+        If the person has approved on its host lately, those of another host count as one: a host can say what it likes,
+        and must not keep people from others. A stolen password that is tried on many hosts fails on each of them.
         """
         count, last = 0, 0.0
         for place, found in self.failures.items():
-            if place == login.place:
-                count, last = count + found.count, max(last, found.last)
-            elif login.host and place.partition(" ")[0] == login.origin:
-                is_one = login.is_familiar
-                count, last = (
-                    count + (1 if is_one else found.count),
-                    max(last, found.first if is_one else found.last),
-                )
+            is_elsewhere = bool(login.host) and place != login.place
+            if place == login.place or (is_elsewhere and place.partition(" ")[0] == login.origin):
+                count += 1 if is_elsewhere and login.is_familiar else found.count
+                last = max(last, found.last)
         return Failures(count, last)
 
     def hosts_failing(self, login: Pending) -> list[str]:
@@ -450,9 +443,7 @@ def _with_turn(state: ThrottleState, login: Pending, now: float) -> ThrottleStat
 def _failed(state: ThrottleState, place: str, at: float) -> ThrottleState:
     """One more request of the place was not approved."""
     before = state.failures.get(place)
-    found = (
-        replace(before, count=before.count + 1, last=max(before.last, at)) if before else Failures(1, at, at)
-    )
+    found = Failures(before.count + 1, max(before.last, at)) if before else Failures(1, at)
     return replace(state, failures=_newest({**_without(state.failures, place), place: found}))
 
 

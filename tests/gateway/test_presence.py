@@ -219,8 +219,8 @@ def test_if_two_hosts_say_that_one_connection_begins_there_the_phone_is_asked(
         question, _ = told(there, parent)
         assert counts(confirm(there, question))
     assert start.result(PATIENCE)["session_status"] == "pending"
-    names = f"name-of-{BASTION}, name-of-{SECOND}"
-    what = f"a connection is said to begin in 2 logins, on {names}: one of these hosts may lie"
+    names = f"name-of-{BASTION} and on name-of-{SECOND}"
+    what = f"a connection is said to begin on {names}: one of these hosts may lie"
     assert alerts(fleet) == [(f"name-of-{BASTION}", what), (f"name-of-{SECOND}", what)]
 
 

@@ -11,7 +11,7 @@ for log; do tail -n 1 "$log"; done | awk -v status="$status" -v partly="${PARTLY
     { for (word = 2; word <= NF; word++) { name = $word; sub(",", "", name); count[name] += $(word - 1) + 0 } }
     END {
         failed = count["failed"] + count["error"] + count["errors"]
-        if (status != 0 && failed == 0) failed = 1
+        if ((status != 0 || count["passed"] == 0) && failed == 0) failed = 1
         printf "%d passed, %d failed, %d skipped\n", count["passed"], failed, count["skipped"]
         exit failed != 0
     }' || status=1

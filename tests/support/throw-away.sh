@@ -11,12 +11,11 @@ bounds=$(awk '$1 == "CapBnd:" { print $2 }' /proc/self/status)
 [ ! -e /run/systemd/system ] || refuse "systemd runs in it"
 [ "$(readlink -m /dev/log)" = /run/systemd/journal/dev-log ] || { [ ! -e /dev/log ] && [ ! -L /dev/log ]; } ||
     refuse "it has a /dev/log"
-# Files that it shares with something outside; not those which Docker and Podman make for each container, and the clone.
+# What is mounted below the folders that change may be shared with something outside; not what Docker and Podman mount
+# in each container, and what holds only the clone.
 shared=$(awk -v here="$PWD/" '
     $5 !~ "^/(etc|home|run|tmp|usr|var)(/|$)" || $6 ~ /^ro(,|$)/ { next }
-    $5 ~ "^/(etc/(hosts|hostname|resolv.conf)|run/.containerenv)$" { next }
-    $5 ~ "^/.+/" && index(here, $5 "/") == 1 { next }
-    { for (field = 7; $field != "-"; field++); kind = $(field + 1) }
-    kind ~ /^(tmpfs|overlay)$/ && $4 == "/" { next }
-    { print $5; exit }' /proc/self/mountinfo)
+    $5 ~ "^/(etc/(hosts|hostname|resolv.conf)|run/(.containerenv|secrets))$" { next }
+    index(here, $5 "/") == 1 && $5 !~ "^/(etc|home|run|tmp|usr|var|var/(lib|log|mail|spool))$" { next }
+    { print $5; exit }' "${MOUNTS:-/proc/self/mountinfo}")
 [ -z "$shared" ] || refuse "its $shared is shared with something outside of it"

@@ -96,3 +96,25 @@ def test_root_without_the_right_to_configure_networks_has_one_that_it_can_config
     )
     assert made.returncode == 0, made.stderr
     assert "LOOPBACK,UP,LOWER_UP" in made.stdout
+
+
+@pytest.mark.parametrize(
+    ("where", "is_shared"),
+    [
+        ("/tmp", True),
+        ("/var/lib", True),
+        ("/home", True),
+        ("THE CLONE", False),
+        ("/run/secrets", False),
+        ("/etc/hosts", False),
+        ("/mnt", False),
+    ],
+)
+@pytest.mark.usefixtures("container")
+def test_what_may_be_mounted_from_outside_is_found(where: str, is_shared: bool, folder: Path) -> None:
+    mounts = folder / "mounts"
+    mounts.write_text(
+        f"300 200 0:50 / {where.replace('THE CLONE', str(ROOT))} rw,relatime - tmpfs tmpfs rw\n"
+    )
+    done = run(*WITHOUT_NAMESPACES, "env", f"MOUNTS={mounts}", str(SUPPORT / "throw-away.sh"))
+    assert ("shared with something outside" in done.stdout) is is_shared, done.stdout + done.stderr

@@ -242,6 +242,11 @@ def _why_not(settings: GatewaySettings, person: Person, host: Host) -> list[str]
         why.append(f"{of_host}, which {admitted}; {person.name} has {groups_of(person)}")
     if host.status is HostStatus.SUSPENDED:
         why.append(f"{host.name} is suspended: pam-iampass-gateway host resume {host.name}")
+    elif host.status is HostStatus.STOPPED:
+        why.append(
+            f"{host.name} may not ask any more, since people have cancelled its requests:"
+            f" pam-iampass-gateway host resume {host.name}"
+        )
     elif host.status is HostStatus.WAITING:
         why.append(f"{host.name} waits to be admitted: pam-iampass-gateway host admit {host.name}")
     return why

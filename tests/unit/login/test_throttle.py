@@ -20,6 +20,9 @@ from pam_iampass.login.throttle import (
     RequestResult,
     ThrottleState,
     client_address,
+    decided,
+    ended,
+    joined,
     origin_key,
     origin_of,
 )
@@ -514,3 +517,32 @@ def test_the_same_origin_has_another_key_for_another_user() -> None:
 )
 def test_only_a_literal_address_of_the_ssh_connection_is_one(connection: str | None, address: str) -> None:
     assert client_address(connection) == address
+
+
+def test_a_stolen_password_rings_little_more_often_on_hosts_where_the_person_logs_in() -> None:
+    def rings(hosts: int, *, is_familiar: bool) -> list[int]:
+        """How often the phone rings in each of four hours if every host is tried all the time, and nobody answers."""
+        state, rung = ThrottleState(), [0, 0, 0, 0]
+        for second in range(0, 4 * 3600, 5):
+            for host in range(hosts):
+                now = 100_000.0 + second
+                login = Pending(
+                    "there",
+                    f"{host}-{second}",
+                    now,
+                    now,
+                    now + 60,
+                    host=f"host{host}",
+                    is_familiar=is_familiar,
+                )
+                found = joined(state.current(now), login, LIMITS)
+                if isinstance(found, ThrottleState) and found.has_turn(login):
+                    rung[second // 3600] += 1
+                    state = ended(decided(found, login, RequestResult.FAILED, LIMITS, now), login, now)
+        return rung
+
+    one = rings(1, is_familiar=True)
+    assert rings(10, is_familiar=False) == one
+    first, *later = rings(10, is_familiar=True)
+    assert first <= 16 < 2 * one[0]
+    assert max(later) <= 12 <= 3 * one[-1]
