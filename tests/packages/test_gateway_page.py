@@ -44,7 +44,7 @@ ELSEWHERE = {
     "pam-iampass recovery new",
     "pam-iampass bypass",
     "pam-iampass throttle",
-    "ignore_startup_parameters = lock_timeout, idle_in_transaction_session_timeout",
+    "ignore_startup_parameters = lock_timeout, statement_timeout, idle_in_transaction_session_timeout",
 }
 
 
@@ -314,10 +314,11 @@ def test_a_stolen_authority_is_replaced(
 
 
 def test_the_role_can_have_the_limits(gateway: Booted, page: TypedPage) -> None:
-    for line in page.sections[POOLER][:2]:
+    for line in page.sections[POOLER][:3]:
         page.type(gateway, POOLER, line)
     shown = gateway.run("runuser", "-u", "postgres", "--", "psql", "-c", "\\drds").stdout
     assert "lock_timeout=5s" in shown
+    assert "statement_timeout=10s" in shown
     assert "idle_in_transaction_session_timeout=4s" in shown
 
 

@@ -86,7 +86,8 @@ class Fleet:
     def group(self, groups: str) -> None:
         """Write the groups, and have the gateway read them."""
         file = "/etc/iampass-gateway/gateway.yaml"
-        self.bastion.shell(f"cat >> {file} <<'end'\n{groups}end")
+        own = "/^groups:$/d; /^  default: {everybody: true}$/d"
+        self.bastion.shell(f"sed -i '{own}' {file}; cat >> {file} <<'end'\n{groups}end")
         assert "All is well." in self.bastion.run("pam-iampass-gateway", "check").stdout
         self.bastion.run("systemctl", "restart", "pam-iampass-gateway")
 
@@ -158,9 +159,9 @@ def fleet(root: Path) -> Iterator[Fleet]:
         start_iampass(found.bastion)
         words = ["pam-iampass-gateway", "init", *INIT.split(), "--server-ca-file", "/etc/iampass-ca.pem"]
         found.bastion.run(*words, stdin=SECRET)
-        found.group(GROUPS)
         for user in ("alice", "bob"):
             enroll(found.bastion, found.phone, f"pam-iampass-gateway enroll {user} --group staff")
+        found.group(GROUPS)
         for name in found.machines:
             join(found, name)
         give_keys(found)
