@@ -1688,10 +1688,16 @@ MUTANTS = {
     ),
     "A person has one request at a time over all hosts, and no host or address keeps others from their turn": (
         Mutant(
-            "three stolen passwords leave one start a minute to everybody on a host",
+            "on a slowed host people who use it wait like strangers",
             "if login.is_familiar:\n        return own",
             "if False:\n        return own",
-            "test_three_stolen_passwords_keep_nobody_from_a_bastion_that_they_use",
+            "test_whoever_has_approved_on_a_slowed_host_has_few_requests_there",
+        ),
+        Mutant(
+            "on a slowed host people who use it take the turns of those who are new there",
+            " AND NOT {turns.APPROVED_LATELY} LIMIT 1",
+            " LIMIT 1",
+            "test_those_who_cancel_do_not_take_the_turns_of_people_who_are_new_on_a_slowed_host",
         ),
         Mutant(
             "on a slowed host those who cancel take the turns of people who are new there",
@@ -1739,7 +1745,7 @@ MUTANTS = {
             "a stolen password rings the phone once on each host",
             "count += 1 if is_elsewhere and login.is_familiar else found.count",
             "count += 0 if is_elsewhere and login.is_familiar else found.count",
-            "test_a_stolen_password_rings_no_more_often_on_a_hundred_hosts_where_the_person_logs_in",
+            "test_a_stolen_password_rings_little_more_often_on_hosts_where_the_person_logs_in",
         ),
         Mutant(
             "repeats of one start take all calls of a gateway",
