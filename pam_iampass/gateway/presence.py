@@ -61,8 +61,8 @@ _MOST_LOOKED_AT = 200
 QUESTIONS_A_MINUTE = 120
 """For starts of one host. Beyond that its people are asked on the phone."""
 _MOST_WRONG = 20
-"""Connections of a host, for logins of one person within an hour, that no host has confirmed. Beyond that it may be
-guessing, and the person is asked on the phone."""
+"""Connections of a host from one address, for logins of one person within an hour, that no host has confirmed. Beyond
+that it may be guessing, and the person is asked on the phone."""
 _SECOND_ANSWER_SECONDS = 0.5
 """After a host has said yes, how long others have to say so too: then one of them does not tell the truth."""
 _MOST_HOPS = 3
@@ -125,12 +125,13 @@ async def _contradicted(gateway: Gateway, asked: AskedStart, found: Sequence[Hos
 _WRONG = f"""
 SELECT count(*) AS connections FROM (
     SELECT FROM question
-    WHERE asker = %s AND person = %s AND connection <> %s
+    WHERE asker = %s AND person = %s AND split_part(connection, ' ', 1) = %s
         AND asked_at BETWEEN now() - interval '1 hour' AND now() - make_interval(secs => {ANSWER_SECONDS})
     GROUP BY connection HAVING bool_or(answer) IS NOT TRUE
 ) AS named
 """  # noqa: S608
-"""How many connections a host has named for logins of a person that no host has confirmed."""
+"""How many connections from an address a host has named for logins of a person that no host has confirmed. A thief who
+logs in from elsewhere must not take the person's own logins from their bastion."""
 
 
 async def _candidates(
@@ -141,7 +142,7 @@ async def _candidates(
     groups = policy.covered_by if policy is not None else frozenset()
     # Parallel starts of a host are counted one after the other.
     connection.take(Lock.QUESTIONS, host.id)
-    wrong = await one(connection, _WRONG, host.id, asked.person, asked.connection)
+    wrong = await one(connection, _WRONG, host.id, asked.person, (asked.connection or "").partition(" ")[0])
     if wrong is not None and wrong["connections"] >= _MOST_WRONG:
         what = "no host confirms the connections that this host names: its people are asked on the phone"
         await records.alert(connection, host.name, what, person=asked.person)

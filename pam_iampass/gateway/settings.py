@@ -376,7 +376,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "logins_at_once",
                 1000,
                 "10",
-                "How many logins of one person from one origin may wait for their turn, on all hosts together.",
+                "How many logins of one person from one origin may wait for their turn. Those on another host count as "
+                "one.",
             ),
             _number("connections", 200, "20", "Connections to the database."),
             _number(
@@ -389,8 +390,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "host_requests_per_hour",
                 10_000,
                 "100",
-                "Requests of one host within an hour, to all people together, that are not approved, while no more are "
-                "approved. Beyond that, only people who have approved on the host within 30 days are asked there.",
+                "Requests of one host within an hour, to all people together, that are not approved, unless more people"
+                " approve than do not. Beyond that, only people who have approved there within 30 days are asked.",
             ),
             _number(
                 "wrong_codes_per_hour",

@@ -42,7 +42,7 @@ from pam_iampass.server.messages import IncomingRequest, Start, bad_request
 from pam_iampass.session.presence import between_hosts
 from pam_iampass.text import clean
 
-_ASKED = "parent IS NULL AND state <> 'not_started'"
+_ASKED = "parent IS NULL AND state <> 'not_started' AND state <> 'queued'"
 """The condition of a session for which a phone was asked, or may be."""
 _OF_LOGIN = ("asker", "service", "remote", "caller", "key")
 PARAMETERS = ("request_id", "machine", "timeout", "connection", *_OF_LOGIN)
@@ -375,11 +375,12 @@ async def _repeated(
 
 
 async def _exceeds(connection: Connection, host: Host) -> bool:
-    """Whether a host that has reached the limit of requests has had no fewer of them than were approved in an hour,
-    which is an alert: a busy host may have many of both."""
+    """Whether a host that has reached the limit of requests has been approved by no more people in an hour than not,
+    which is an alert: a busy host may have many of both, and one accomplice may approve many."""
     counted = await one(
         connection,
-        "SELECT count(*) FILTER (WHERE approved) AS approved, count(*) FILTER (WHERE NOT approved) AS unapproved"  # noqa: S608
+        "SELECT count(DISTINCT person) FILTER (WHERE approved) AS approved,"  # noqa: S608
+        " count(DISTINCT person) FILTER (WHERE NOT approved) AS unapproved"
         f" FROM session WHERE host_name = %s AND {_ASKED} AND began_at > now() - interval '1 hour'",
         host.name,
     )
@@ -403,7 +404,7 @@ async def is_held_back(connection: Connection, host: Host, before: turns.Turns, 
     connection.later("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
     recent = await one(
         connection,
-        f"SELECT 1 FROM session WHERE host_name = %s AND {_ASKED} AND state <> 'queued'"  # noqa: S608
+        f"SELECT 1 FROM session WHERE host_name = %s AND {_ASKED}"  # noqa: S608
         f" AND began_at > now() - interval '1 minute' AND NOT {turns.APPROVED_LATELY} LIMIT 1",
         host.name,
     )

@@ -203,11 +203,13 @@ def _over_all_hosts(login: Pending, limits: LimitSettings) -> LimitSettings:
 
 
 def joined(turns: Turns, login: Pending, limits: LimitSettings) -> ThrottleState | Refusal:
-    """A login takes its turn, or waits for it. Neither an origin nor a host takes the place of all others."""
-    waiting = turns.state.pending
-    of_origin = sum(each.origin == login.origin for each in waiting)
-    of_host = sum(each.host == login.host for each in waiting)
-    if of_origin >= limits.logins_at_once or of_host >= MOST_PENDING // 3:
+    """A login takes its turn, or waits for it. Neither an origin nor a host takes the place of all others. Another host
+    can say that its logins come from where the person is: those of each take one place of the origin here."""
+    of_host = [each for each in turns.state.pending if each.host == login.host]
+    of_origin = [each for each in turns.state.pending if each.origin == login.origin]
+    elsewhere = {each.host for each in of_origin} - {login.host}
+    places = sum(each.host == login.host for each in of_origin) + len(elsewhere)
+    if places >= limits.logins_at_once or len(of_host) >= MOST_PENDING // 3:
         return Refusal(Cause.AT_CAPACITY)
     refusal = share_refusal(turns, login.host, limits)
     return refusal or throttle.joined(turns.state, login, _over_all_hosts(login, limits))

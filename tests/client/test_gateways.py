@@ -21,6 +21,7 @@ from pam_iampass.client import (
     Gateways,
     IampassError,
     LocalFailure,
+    ManagementAPI,
     ProtocolError,
     Refused,
     Session,
@@ -29,7 +30,7 @@ from pam_iampass.client import (
     Transport,
     Unavailable,
 )
-from pam_iampass.client.application import Redemption
+from pam_iampass.client.application import PersonAtGateway, Redemption
 from pam_iampass.client.call import signature_text
 from pam_iampass.client.connection import Network
 from tests.client.talk import APPLICATION, SECRET, SESSION_SECRET, TOKEN, polled, started
@@ -155,6 +156,30 @@ def test_an_answer_about_another_code_is_invalid(step: Step) -> None:
 
 
 # Which one is asked
+
+
+def test_a_gateway_says_who_may_log_in_and_who_has_a_phone() -> None:
+    told = {
+        "alice": {"may": True, "phone": True},
+        "bob": {"may": True, "phone": None},
+        "carol": {"may": False},
+    }
+    with scripted_server(answer(200, {"people": told})) as server:
+        transport = Gateways([server.url], authority().ca_file, pause=lambda seconds: None)
+        try:
+            api = ManagementAPI(APPLICATION, SECRET, transport=transport)
+            found = api.people(["alice", "bob", "carol"], "", deadline=Deadline.after(8.0))
+        finally:
+            transport.close()
+        (request,) = server.requests
+        url = urlsplit(request.target)
+        assert url.path == f"/fleet/people/{APPLICATION}"
+        assert parse_qs(url.query) == {"body_sha256": [hashlib.sha256(request.body).hexdigest()]}
+    assert found == {
+        "alice": PersonAtGateway(True, True),
+        "bob": PersonAtGateway(True, None),
+        "carol": PersonAtGateway(False),
+    }
 
 
 def test_the_first_is_asked_as_long_as_it_answers() -> None:

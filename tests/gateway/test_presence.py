@@ -248,10 +248,11 @@ def test_a_host_that_names_connections_which_nobody_confirms_has_the_phone_asked
     assert len(fleet.questions) == 2
     what = "no host confirms the connections that this host names: its people are asked on the phone"
     assert alerts(fleet) == [(f"name-of-{HOST}", what)]
-    start = fleet.starts(caller=fleet.other)
-    question, _ = told(fleet.bastion, parent)
-    assert counts(confirm(fleet.bastion, question)), "another host may go on to ask"
-    assert start.result(PATIENCE)["session_status"] == "active"
+    for caller, address in ((fleet.other, "192.0.2.7"), (fleet.caller, "192.0.2.77")):
+        start = fleet.starts(f"{address} 40003 192.0.2.8 22", caller)
+        question, _ = told(fleet.bastion, parent)
+        assert counts(confirm(fleet.bastion, question)), "another host, or from another address"
+        assert start.result(PATIENCE)["session_status"] == "active"
 
 
 def asked_at_all(fleet: Fleet) -> str:

@@ -272,7 +272,7 @@ def test_a_busy_host_may_have_as_many_requests_that_are_not_approved_as_are(
         ]
         assert len(alerts(running)) == 1
         assert approves(running, sandbox, "alice")
-        assert approves(running, sandbox, "dave")
+        assert not ask(running, HOST, "dave")["authenticated"], "however often one of them approves"
 
 
 # What one host says of a person who logs in to others
@@ -329,6 +329,22 @@ def test_a_stolen_password_rings_no_more_often_on_a_hundred_hosts_where_the_pers
         approved_lately(two_hosts, ["alice"], host)
     rung = [host for host in hosts if cancels(two_hosts, sandbox, "alice", host, remote=OFFICE)]
     assert len(rung) == 2, "as often as from one host"
+
+
+def test_logins_that_wait_on_one_host_take_no_place_of_those_on_another(
+    bastion: RunningGateway, sandbox: Sandbox
+) -> None:
+    bastion.add_host(OTHER)
+    first = ask(bastion, OTHER, "alice", remote=OFFICE)
+    waiting = [ask(bastion, OTHER, "alice", remote=OFFICE) for _ in range(LIMITS.logins_at_once)]
+    assert waiting[-1]["reason"] == "AT_CAPACITY"
+    own = ask(bastion, HOST, "alice", remote=OFFICE)
+    assert own["queued"]
+    asked = sandbox.wait_for_request("token-of-alice")
+    assert HostCaller(bastion).end(first) is True
+    # A host that has had no turn goes before the one that has had the last.
+    sandbox.approve(sandbox.wait_for_request("token-of-alice", after=asked))
+    assert HostCaller(bastion).answer(own) == "active"
 
 
 # Calls and codes

@@ -1748,6 +1748,12 @@ MUTANTS = {
             "test_a_stolen_password_rings_little_more_often_on_hosts_where_the_person_logs_in",
         ),
         Mutant(
+            "logins that wait on one host take the places of those on all others",
+            "places = sum(each.host == login.host for each in of_origin) + len(elsewhere)",
+            "places = len(of_origin)",
+            "test_logins_that_wait_on_one_host_take_no_place_of_those_on_another",
+        ),
+        Mutant(
             "repeats of one start take all calls of a gateway",
             ") + gateway.repeats[host]",
             ")",
@@ -1761,13 +1767,13 @@ MUTANTS = {
         ),
         Mutant(
             "a host has a turn for each address that it names before others have one",
-            "return max(of_origin, of_host), of_origin, login.since",
+            "return max(of_origin, of_host), of_origin, of_host, login.since",
             "return of_origin, of_origin, login.since",
             "test_an_attacker_does_not_keep_the_person_from_a_turn[from one host with many addresses]",
         ),
         Mutant(
             "one address takes all places of a person's logins that wait",
-            "of_origin >= limits.logins_at_once or ",
+            "places >= limits.logins_at_once or ",
             "",
             "test_an_attacker_does_not_keep_the_person_from_a_turn[from one address on all hosts]",
         ),
