@@ -387,8 +387,11 @@ def machine() -> Iterator[Machine]:
             given = ["--name", "127.0.0.1", "--application-id", "demo", "--secret-file", "-"]
             given += ["--server", sandbox.url, "--server-ca-file", str(ca), "--database", CONNINFO]
             run_gateway("init", *given, typed="s3cret\n")
-            with (ETC / "gateway.yaml").open("a") as file:
-                file.write("groups: {servers: {everybody: true}}\nlimits: {wrong_codes_per_hour: 20}\n")
+            file = ETC / "gateway.yaml"
+            written = file.read_text().replace(
+                "  default: {everybody: true}\n", "  servers: {everybody: true}\n"
+            )
+            file.write_text(f"{written}limits: {{wrong_codes_per_hour: 20}}\n")
             for name in (*WAITING, *LATE, *LATER, *KEPT):
                 sandbox.add_user(f"token-of-{name}")
             found = Machine(sandbox, folder, template, asyncio.run(_populate()))
