@@ -43,7 +43,7 @@ from pam_iampass.text import clean
 _START_SECONDS = 20.0
 """For IAMPASS to answer a start."""
 _AGAIN_SECONDS = 0.5
-"""After which the answer of IAMPASS is written again, if the database was away."""
+"""How long to wait before the answer of IAMPASS is written again, if the database was away."""
 _END_SECONDS = 10.0
 POLL_SECONDS = 5.0
 FRESH_SECONDS = 0.4

@@ -50,7 +50,7 @@ _WRONG_OF_HOST = 100
 _WRONG_OF_PERSON = _WRONG_OF_HOST // 5
 """Likewise for one person: who has the password of one does not take the codes of all."""
 _LONGEST_SECONDS = 60
-"""For which a host waits for the answer, if it does not say."""
+"""How long a host is taken to wait for the answer, if it does not say."""
 _NOT_REDEEMED = (
     "The gateway could not redeem the recovery code. Try again in a minute, with another code if need be."
 )

@@ -66,24 +66,27 @@ def approved_lately(running: RunningGateway, names: Sequence[str], host: str = H
     running.rows(f"UPDATE record SET at = at - interval '{days} days' WHERE host = 'name-of-{host}'")
 
 
-def cancels(running: RunningGateway, sandbox: Sandbox, person: str, host: str = HOST, **told: str) -> bool:
-    """Someone logs in as a person, who cancels; whether the phone was asked."""
+def answers(
+    running: RunningGateway, sandbox: Sandbox, person: str, host: str, told: dict[str, str], status: str
+) -> bool:
+    """Someone logs in as a person, whose answer becomes this status; whether the phone was asked."""
     begun = ask(running, host, person, **told)
     if not begun["authenticated"]:
         return False
-    sandbox.deny(sandbox.wait_for_request(f"token-of-{person}"))
-    assert HostCaller(running).answer(begun) == "cancelled"
+    answer = {"active": sandbox.approve, "cancelled": sandbox.deny}[status]
+    answer(sandbox.wait_for_request(f"token-of-{person}"))
+    assert HostCaller(running).answer(begun) == status
     return True
+
+
+def cancels(running: RunningGateway, sandbox: Sandbox, person: str, host: str = HOST, **told: str) -> bool:
+    """Someone logs in as a person, who cancels; whether the phone was asked."""
+    return answers(running, sandbox, person, host, told, "cancelled")
 
 
 def approves(running: RunningGateway, sandbox: Sandbox, person: str, host: str = HOST, **told: str) -> bool:
     """A person logs in and approves; whether the phone was asked."""
-    begun = ask(running, host, person, **told)
-    if not begun["authenticated"]:
-        return False
-    sandbox.approve(sandbox.wait_for_request(f"token-of-{person}"))
-    assert HostCaller(running).answer(begun) == "active"
-    return True
+    return answers(running, sandbox, person, host, told, "active")
 
 
 def alerts(running: RunningGateway) -> list[tuple[str, str]]:
