@@ -23,7 +23,7 @@ from tests.mutations.mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).parents[2]
 AT_A_TIME = 6  # they mostly wait
-PYTEST = ("/usr/bin/python3", "-m", "pytest", "-q", "-rf", "--tb=no")
+PYTEST = ("/usr/bin/python3", "-m", "pytest", "-q", "-rf")
 TIME_LIMIT = ("timeout", "--kill-after=10", "900")  # for a mutant that hangs: it counts as not noticed
 PACKAGES = "usr/lib/python3/dist-packages"
 _TIMES = itertools.count(1)
@@ -115,7 +115,7 @@ def _without(copies: Queue[Path], tests: list[str]) -> bool:
     finally:
         copies.put(copy)
     if done.returncode:
-        print(done.stdout, flush=True)
+        print("FAILS WITHOUT A MUTANT:", done.stdout, sep="\n", flush=True)
     return done.returncode == 0
 
 
@@ -129,7 +129,7 @@ def _played(copies: Queue[Path], mutant: Mutant) -> bool:
     try:
         _write(files, mutant.applied(source))
         # What is not Python is installed anew.
-        done = _pytest(copy, "--exitfirst", test, staged=staged.exists())
+        done = _pytest(copy, "--tb=no", "--exitfirst", test, staged=staged.exists())
     finally:
         _write(files, source)
         copies.put(copy)
