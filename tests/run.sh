@@ -100,6 +100,7 @@ if [ "$whole" -eq 0 ] && [ -n "${COVERAGE-}" ]; then
     /usr/bin/python3 -m coverage combine -q --data-file="$folder/coverage" > "$folder/combined" 2>&1 ||
         cat "$folder/combined"
     decides=pam_iampass/login/verification.py,pam_iampass/login/recovery.py,pam_iampass/login/policy.py,pam_iampass/login/decisions.py
+    decides=$decides,pam_iampass/login/at_iampass.py,pam_iampass/login/at_gateway.py
     decides=$decides,pam_iampass/login/throttle.py,pam_iampass/login/throttle_store.py
     decides=$decides,pam_iampass/system/database.py,pam_iampass/system/trusted_file.py,pam_iampass/system/atomic_write.py
     decides=$decides,pam_iampass/system/file_lock.py,"pam_iampass/client/*"

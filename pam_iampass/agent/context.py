@@ -17,7 +17,7 @@ from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import Settings, load
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
 from pam_iampass.login.agent_state import AgentState
-from pam_iampass.login.context import Configuration, LoginContext, connect, transport_of
+from pam_iampass.login.context import Configuration, LoginContext, connect, decider_of, transport_of
 from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts
 
@@ -153,7 +153,7 @@ def _read(
         settings=settings,
         users=settings.user_table(owner),
         keys=KeyTable(settings.keys, owner=owner),
-        api=connect(AuthenticationAPI, settings, logins),
+        decider=decider_of(settings, logins),
         manager=connect(ManagementAPI, settings, logins),
         version=version or (),
         sessions_api=connect(AuthenticationAPI, settings, sessions),

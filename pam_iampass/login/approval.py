@@ -8,22 +8,15 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Callable
 
-from pam_iampass.client import AuthenticationMethod, Deadline, Session, Status
-from pam_iampass.client.errors import (
-    IampassError,
-    NotFound,
-    ProtocolError,
-    Refused,
-    Unavailable,
-)
-from pam_iampass.client.session import BYPASSED
-from pam_iampass.config.value_types import OUTAGE_SERVICES
+from pam_iampass.client import Deadline, Session, Status
+from pam_iampass.client.errors import IampassError, ProtocolError, Unavailable
 from pam_iampass.login import decisions
 from pam_iampass.login.application import Conversation, PamApplication
 from pam_iampass.login.context import ApprovalRequired, LoginContext
+from pam_iampass.login.decider import Answer, Asked, Covered, Sent
 from pam_iampass.login.keeping import Covering, Keeping
 from pam_iampass.login.throttle_store import other_login
-from pam_iampass.outcome import Decision, Outcome, Phase, denied
+from pam_iampass.outcome import Decision, Outcome, Phase
 
 #: Seconds until the first poll: nobody answers faster.
 FIRST_POLL = 1.6
@@ -78,34 +71,16 @@ class PhoneRequest:
         self.deadline = deadline
         self.cleanup = application.after_reply.enter_context(contextlib.ExitStack())
         """Closing it ends the session, and whatever else was entered."""
-        self.may_have_left = False
-        """Whether the request may have left this machine, whatever became of it there."""
-        self._nobody_was_asked = False
-        """Whether a gateway has said so."""
-        self._counts_at_gateway = False
+        self.sent = Sent.NOTHING
+        """What has become of the request so far. If the login ends now, this says for whose limits that counts."""
         self.left_open = False
         """Whether the session could not be ended."""
         self.pause = application.pause
+        self._request = required.request(application, deadline, self.elapsed)
         self._keeping = Keeping(required, application, context)
-        self._may_be_covered = bool(required.settings.gateways) and self._keeping.wanted
-        """Whether a gateway may let a login on another host cover this one: it must be ended with that one."""
         silent = required.login.through_sshd or required.login.phase is Phase.ACCOUNT
         self.announce = None if silent else self._conversation.say
         """Shows a text at once; None in sshd, which would show it after the result, and in the account phase."""
-
-    @property
-    def may_have_rung(self) -> bool:
-        """Whether the request may have reached the phone."""
-        return self.may_have_left and not self._nobody_was_asked
-
-    @property
-    def counts_here(self) -> bool:
-        """Whether its result counts for the limits of this host: what a gateway has begun counts there.
-
-        To give up counts, after the person was shown that another login comes first: otherwise a caller could find out
-        again and again, for nothing, when the person logs in.
-        """
-        return self.may_have_rung and not self._counts_at_gateway
 
     @cached_property
     def _covering(self) -> Covering:
@@ -117,114 +92,86 @@ class PhoneRequest:
         return self._covering.find(self.deadline.remaining())
 
     def ask(self, *, waited: bool, phone_is_lost: Callable[[], bool]) -> Decision:
-        """Start a session, tell the person unless they know, wait for the answer. Raises what pausing raises.
+        """Have the phone asked, and return the decision. Raises what pausing raises.
+
+        1. Start a session. If a login on another host covers this one, and this one can be ended with it, that is all.
+        2. Tell the person who is asked, or that another login comes first.
+        3. Poll until the phone has answered or the time is up. A lost phone ends the request, whatever it answers.
+        4. Keep a session that was approved, if the settings want it.
 
         `waited` is whether other logins came first. `phone_is_lost` is called after each poll and once the session is
-        kept: a lost phone ends the request, whatever it answers.
+        kept.
         """
-        service, login = self._required.service, self._required.login
-        connection = self._connection() if self._may_be_covered else ""
-        try:
-            session = self._start(connection)
-        except Unavailable as error:
-            # An outage, of a login that its person cannot have made fail by themselves.
-            outage = error.outage and login.service in OUTAGE_SERVICES and login.real_uid == 0
-            return decisions.unavailable(error, service, outage and self._may_be_outage, self.elapsed())
-        except NotFound as error:
-            if self._required.settings.gateways:
-                self._nobody_was_asked = True
-                return decisions.unknown_to_gateway(error, self.elapsed())
-            application = self._required.settings.application_id
-            return decisions.unknown_to_iampass(error, application, self._required.approver, self.elapsed())
-        except IampassError as error:
-            return decisions.failed(error, self.elapsed())
-        except ValueError as error:
-            return decisions.misconfigured(f"the request to IAMPASS is invalid: {error}")
-        if (
-            session.failure_reason == BYPASSED
-            and self._required.settings.gateways
-            and not self._required.asker
-        ):
-            return decisions.bypassed_at_gateway(
-                self._required.approver, self.elapsed()
-            )  # no phone was asked
-        self.may_have_left = True
-        if session.failure_reason is not None:
-            return self._not_started(session)
-        self._counts_at_gateway = bool(self._required.settings.gateways)
-        self.cleanup.callback(self._end, session, self._keeping)
-        self._keeping.begin(session)
-        if session.active and session.covered_by is not None and connection:
-            return self._covered(session.covered_by, waited=waited, phone_is_lost=phone_is_lost)
+        # 1.
+        may_be_covered = self._keeping.wanted
+        while isinstance(started := self._start(may_be_covered=may_be_covered), Covered):
+            decision = self._keep_covered(started, phone_is_lost)
+            if decision is not None:
+                return decision
+            may_be_covered = False
+        if isinstance(started, Answer):
+            return started.decision
+        session = started.session
         if session.active:
             unasked = ProtocolError("start: the session is active before anyone was asked")
             return decisions.failed(unasked, self.elapsed())
         if session.in_progress:
+            # 2.
             if session.queued:
                 self._say_that_another_comes_first()
             else:
                 self._say_who_is_asked(waited=waited)
+            # 3.
             try:
-                self._poll(session, phone_is_lost)
-            except Unavailable as error:
-                return decisions.unavailable(error, service, False, self.elapsed())
+                self._poll(started, phone_is_lost)
             except IampassError as error:
-                if isinstance(error, Refused) and error.status == 403 and self._required.settings.gateways:
-                    why = "HOST_SUSPENDED, says the gateway: pam-iampass-gateway host resume"
-                    return denied(Outcome.MISCONFIGURED, why, decisions.NOT_FROM_HERE, self.elapsed())
-                return decisions.failed(error, self.elapsed())
+                return self._required.decider.explain(error, self._request)
         if phone_is_lost():
             return decisions.phone_lost(self.elapsed())
-        self._counts_at_gateway = bool(self._required.settings.gateways)
-        if session.queued or session.failure_reason is not None:
-            return self._not_started(session)
-        decision = decisions.answered(session, service, self.elapsed())
-        if not session.active:
-            return decision
+        answer = self._required.decider.answer(session, self._request)
+        self.sent = answer.sent
+        if answer.decision.outcome is not Outcome.APPROVED:
+            return answer.decision
+        # 4.
         kept = self._keeping.approve()
         if phone_is_lost():  # again: who reports it lost from now on finds the kept session, and ends it
             self._keeping.give_back()
             return decisions.phone_lost(self.elapsed())
-        return replace(
-            decision, session=kept, reason="; ".join(filter(None, (decision.reason, self._keeping.problem)))
+        reason = "; ".join(filter(None, (answer.decision.reason, self._keeping.problem)))
+        return replace(answer.decision, session=kept, reason=reason)
+
+    def _start(self, *, may_be_covered: bool) -> Answer | Covered | Asked:
+        """Have the decider start a session, which is ended at the latest after the reply, unless it is kept."""
+        required = self._required
+        started = required.decider.start(
+            self._request,
+            self._keeping.duration(required.service.timeout),
+            may_be_covered=may_be_covered,
+            may_be_outage=self._may_be_outage and not self.sent.may_have_left,
         )
+        self.sent = started.sent
+        if not isinstance(started, Answer):
+            self.cleanup.callback(self._end, started.session, self._keeping)
+            self._keeping.begin(started.session)
+        return started
 
-    def _connection(self) -> str:
-        """The connection of sshd, which begins on another host of the gateway if a login there covers this one.
-
-        Empty outside sshd, and where a second person must approve: the login there would be that person's.
-        """
-        login = self._required.login
-        if not login.through_sshd or login.real_uid != 0 or self._required.asker:
-            return ""
-        return self._application.served_connection
-
-    def _covered(self, host: str, *, waited: bool, phone_is_lost: Callable[[], bool]) -> Decision:
-        """A login on another host covers this one; if this one could not be ended with it, the phone is asked."""
+    def _keep_covered(self, covered: Covered, phone_is_lost: Callable[[], bool]) -> Decision | None:
+        """A login on another host covers this one; None if this one could not be ended with it."""
         kept = self._keeping.approve()
         if not kept:
-            self._may_be_covered = self._may_be_outage = False
             self._keeping = Keeping(self._required, self._application, self._context)
-            return self.ask(waited=waited, phone_is_lost=phone_is_lost)
+            return None
         if phone_is_lost():  # as in `ask`
             self._keeping.give_back()
             return decisions.phone_lost(self.elapsed())
-        self._nobody_was_asked = True
-        told = f"Approved by your login on {host}." if self.prompted else ""
-        return decisions.covered_elsewhere(host, self._required.approver, kept, self.elapsed(), told)
-
-    def _not_started(self, session: Session) -> Decision:
-        """Nobody was asked for a session, or IAMPASS or a gateway says why it may be so."""
-        can_type = self._required.login.phase is Phase.AUTHENTICATE and not self._required.asker
-        decision = decisions.not_started(session, self.elapsed(), can_type=can_type)
-        # One that is unavailable may not know whether the phone rings.
-        says_so = session.refusal is not None and decision.outcome is not Outcome.UNAVAILABLE
-        self._nobody_was_asked = session.queued or says_so
-        return decision
+        told = f"Approved by your login on {covered.host}." if self.prompted else ""
+        return decisions.covered_elsewhere(covered.host, self._required.approver, kept, self.elapsed(), told)
 
     def _say_that_another_comes_first(self) -> None:
+        """To give up after that counts here: otherwise a caller could find out again and again, for nothing, when the
+        person logs in."""
         if self.announce is not None:
-            self._counts_at_gateway = False
+            self.sent = Sent.COUNTS_HERE
             self.announce(other_login(self._required.approver if self._required.asker else ""))
 
     def _say_who_is_asked(self, *, waited: bool) -> None:
@@ -236,32 +183,7 @@ class PhoneRequest:
             within = left if waited else decisions.seconds(required.service.timeout)
             self._conversation.say(f"Approve this on your phone within {within}.")
 
-    def _start(self, connection: str) -> Session:
-        """Start the session. `connection` is what a login on another host may cover, or empty.
-
-        Raises IampassError and ValueError.
-        """
-        required = self._required
-        told = {}
-        if required.settings.gateways:
-            told = {**required.told_to_gateway(), "timeout": str(max(int(self.deadline.remaining()), 1))}
-            if connection:
-                told["connection"] = connection
-        try:
-            return required.configuration.api.authenticate_user(
-                required.phone.token,
-                [AuthenticationMethod[name] for name in required.phone.methods],
-                self._keeping.duration(required.service.timeout),
-                parameters=told,
-                deadline=self.deadline,
-                pause=self.pause,
-            )
-        except IampassError as error:
-            answered = isinstance(error, (Refused, NotFound, ProtocolError))
-            self.may_have_left = error.may_have_started or answered
-            raise
-
-    def _poll(self, session: Session, phone_is_lost: Callable[[], bool]) -> None:
+    def _poll(self, asked: Asked, phone_is_lost: Callable[[], bool]) -> None:
         """Poll until the phone has answered, is lost or the time is up; say when it is identifying the person.
 
         A gateway holds the polls until something changes. One that fails, or is answered early without a change, is
@@ -270,6 +192,7 @@ class PhoneRequest:
         Raises Unavailable where the last poll failed, and any other IampassError at once. One that the deadline cut
         off right after one that was answered is no failure: it is the person who has not answered.
         """
+        session = asked.session
         failure: Unavailable | None = None
         answered = False
         say = None if self._required.asker else self.announce
@@ -307,7 +230,7 @@ class PhoneRequest:
             if phone_is_lost() or not session.in_progress:
                 return
             if queued and not session.queued:
-                self._counts_at_gateway = True
+                self.sent = asked.sent
                 self._say_who_is_asked(waited=True)
             if say is not None and session.session_status is Status.identifying:
                 say("Your phone is checking that it is you.")

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import secrets
 import time
 from dataclasses import dataclass
 from typing import Any, Callable, TypeVar
 
-from pam_iampass.client import AuthenticationAPI, Gateways, ManagementAPI, Transport
+from pam_iampass.client import AuthenticationAPI, Deadline, Gateways, ManagementAPI, Transport
 from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import ServiceSettings, Settings
-from pam_iampass.config.ssh_keys import AcceptedKey, PlainKey
 from pam_iampass.config.user_table import UserTable
-from pam_iampass.config.value_types import LONGEST_NAME
 from pam_iampass.login.agent_state import AgentState
-from pam_iampass.login.policy import Phone, PolicyError, accepted
-from pam_iampass.login.throttle import ip_address
+from pam_iampass.login.application import PamApplication
+from pam_iampass.login.at_gateway import AtGateway
+from pam_iampass.login.at_iampass import AtIampass
+from pam_iampass.login.decider import Decider, Request
+from pam_iampass.login.policy import Phone
 from pam_iampass.outcome import Login, Phase
 from pam_iampass.system.accounts import Accounts
-from pam_iampass.system.boot import machine_digest
 from pam_iampass.system.paths import SETTINGS
 
 _API = TypeVar("_API", AuthenticationAPI, ManagementAPI)
@@ -100,6 +98,14 @@ def transport_of(settings: Settings, **options: Any) -> Transport | Gateways:
     return Transport(settings.server, settings.ca_file, settings.proxy, **options)
 
 
+def decider_of(settings: Settings, transport: Transport | Gateways) -> Decider:
+    """Who decides on requests with these settings, over these connections."""
+    api = connect(AuthenticationAPI, settings, transport)
+    if settings.gateways:
+        return AtGateway(api)
+    return AtIampass(api, connect(ManagementAPI, settings, transport))
+
+
 @dataclass(frozen=True)
 class Configuration:
     """What belongs to one version of the settings."""
@@ -107,7 +113,7 @@ class Configuration:
     settings: Settings
     users: UserTable
     keys: KeyTable
-    api: AuthenticationAPI
+    decider: Decider
     manager: ManagementAPI
 
 
@@ -127,6 +133,11 @@ class AskedLogin:
     def settings(self) -> Settings:
         """Those of `configuration`."""
         return self.configuration.settings
+
+    @property
+    def decider(self) -> Decider:
+        """Who decides on a request for it."""
+        return self.configuration.decider
 
     @property
     def counted(self) -> str:
@@ -161,25 +172,12 @@ class ApprovalRequired(AskedLogin):
         """See AskedLogin: a person who asks a second person keeps nobody else from it."""
         return self.asker or self.approver
 
-    def told_to_gateway(self) -> dict[str, str]:
-        """What a gateway is told of the login, and a new id of the request. What is not known, or
-        no text for a log, is left out."""
-        login = self.login
-        keys: list[AcceptedKey] = []
-        with contextlib.suppress(PolicyError):
-            keys = accepted(login.ssh_auth_info)
-        told = {
-            "machine": machine_digest(),
-            "service": login.service,
-            "remote": login.address if login.through_sshd else str(ip_address(login.rhost or "") or ""),
-            "asker": self.asker,
-            "caller": login.participants.caller,
-            "key": next((key.fingerprint for key in keys if isinstance(key, PlainKey)), ""),
-        }
-        told = {
-            name: text for name, text in told.items() if text.isprintable() and 0 < len(text) <= LONGEST_NAME
-        }
-        return {"request_id": secrets.token_urlsafe(16), **told}
+    def request(
+        self, application: PamApplication, deadline: Deadline, elapsed: Callable[[], float] = lambda: 0.0
+    ) -> Request:
+        """What a decider has to know of it. `elapsed` is as in Request."""
+        of_login = self.login, self.approver, self.asker, self.service, self.phone
+        return Request(*of_login, application, deadline, elapsed)
 
 
 @dataclass(frozen=True)

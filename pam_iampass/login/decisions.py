@@ -1,4 +1,7 @@
-"""Decisions: the outcome, the reason for the administrator, and the message for the person, of all that can happen."""
+"""Decisions: the outcome, the reason for the administrator, and the message for the person, of all that can happen.
+
+What only a gateway says is in `at_gateway.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pam_iampass.client import Session
-from pam_iampass.client.application import Redemption
 from pam_iampass.client.errors import IampassError, NotFound, ProtocolError, Unavailable, clock_difference
-from pam_iampass.client.session import Refusal
 from pam_iampass.config.settings import ServiceSettings
 from pam_iampass.login.bypass import Bypass
 from pam_iampass.outcome import Decision, Outcome, Result, denied
 from pam_iampass.session.cover import Cover
 
 ASK_THE_ADMINISTRATOR = "Please ask your administrator."
-_BYPASSED = "Continuing without phone approval: your administrator allows it for now."
+BYPASSED = "Continuing without phone approval: your administrator allows it for now."
 ENDED = "The request was ended before it was approved."
 #: By the final status of a session that was not approved: the reason, and the message for the person.
 _NOT_APPROVED = {
@@ -31,11 +32,8 @@ OTHERS_CAME_FIRST = (
 )
 PHONE_LOST = "Your phone was reported lost. " + ASK_THE_ADMINISTRATOR
 NOT_FROM_HERE = "The gateway takes no requests from this machine. " + ASK_THE_ADMINISTRATOR
-#: How a login can end that a gateway refuses, by its word. Any other is a denial.
-_AT_GATEWAY = {
-    each.value: each
-    for each in (Outcome.UNLISTED, Outcome.THROTTLED, Outcome.MISCONFIGURED, Outcome.UNAVAILABLE)
-}
+NO_PHONE = "NO_MOBILE_DEVICE"
+"""The reason of IAMPASS where a person has no phone."""
 
 
 def seconds(time: float) -> str:
@@ -106,13 +104,7 @@ def bypassed(bypass: Bypass) -> Decision:
     reason = f"{bypass.user} is bypassed by {bypass.made_by}" + (
         f": {bypass.reason}" if bypass.reason else ""
     )
-    return Decision(Outcome.BYPASSED, Result.IGNORED, reason, _BYPASSED)
-
-
-def bypassed_at_gateway(approver: str, elapsed: float) -> Decision:
-    """The gateway has said, of this very request, that its administrator lets the person in without the phone."""
-    reason = f"{approver} is bypassed, says the gateway: pam-iampass-gateway bypass list"
-    return Decision(Outcome.BYPASSED, Result.IGNORED, reason, _BYPASSED, elapsed)
+    return Decision(Outcome.BYPASSED, Result.IGNORED, reason, BYPASSED)
 
 
 def covered(cover: Cover, approver: str) -> Decision:
@@ -188,17 +180,6 @@ def wrong_code(before: Decision | None) -> Decision:
     return denied(Outcome.DENIED, reason, message, before.elapsed if before else 0.0)
 
 
-def code_refused(told: Redemption, before: Decision | None) -> Decision:
-    """The gateway has not redeemed the recovery code."""
-    if told.reason == "WRONG_CODE":
-        return wrong_code(before)
-    if told.refusal is None:
-        return denied(Outcome.DENIED, told.reason, "The gateway could not redeem the recovery code.")
-    if told.refusal.wait:
-        return too_many_codes(f"{told.reason}, says the gateway", told.refusal.wait)
-    return _refused(told.reason, told.refusal, 0.0)
-
-
 def recovered(left: int, before: Decision | None) -> Decision:
     """A recovery code was redeemed."""
     codes = "1 recovery code is left" if left == 1 else f"{left} recovery codes are left"
@@ -227,43 +208,12 @@ def answered(session: Session, service: ServiceSettings, elapsed: float) -> Deci
     return denied(Outcome.DENIED, f"{why} (status {status}){clock}", message, elapsed)
 
 
-def not_started(session: Session, elapsed: float, *, can_type: bool) -> Decision:
-    """IAMPASS or the gateway understood the request, but asked nobody; `can_type` is as in `throttled`."""
-    reason, told = session.failure_reason, session.refusal
-    if reason is None:  # it waits for its turn
-        return turn_did_not_come(elapsed)
-    if reason == "NO_MOBILE_DEVICE":
+def not_asked(reason: str, elapsed: float) -> Decision:
+    """IAMPASS understood the request, but asked nobody, for this reason."""
+    if reason == NO_PHONE:
         message = "No phone is registered for you at IAMPASS. " + ASK_THE_ADMINISTRATOR
         return denied(Outcome.NO_DEVICE, reason, message, elapsed)
-    if told is None:
-        message = f"IAMPASS did not ask your phone: {reason}. {ASK_THE_ADMINISTRATOR}"
-        return denied(Outcome.DENIED, reason, message, elapsed)
-    decision = _refused(reason, told, elapsed)
-    if told.wait and decision.outcome is Outcome.THROTTLED:
-        return replace(throttled(decision.reason, told.wait, can_type=can_type), elapsed=elapsed)
-    return decision
-
-
-def _refused(reason: str, told: Refusal, elapsed: float) -> Decision:
-    """What a gateway says, which can deny only."""
-    outcome = _AT_GATEWAY.get(told.outcome, Outcome.DENIED)
-    return denied(outcome, f"{reason}, says the gateway: {told.why}", told.message, elapsed)
-
-
-def unknown_to_gateway(error: NotFound, elapsed: float) -> Decision:
-    """The gateway does not know this host."""
-    return misconfigured(
-        f"{error}: the gateway does not know this host, which must leave and join it again", elapsed
-    )
-
-
-def unknown_to_iampass(error: NotFound, application: str, approver: str, elapsed: float) -> Decision:
-    """IAMPASS does not know the application, or does not know the approver's token (which no log may contain)."""
-    reason = (
-        f'{error}: IAMPASS does not know the application "{application}", or has no user with the token of {approver}. '
-        "Check application_id and server; pam-iampass doctor finds out which it is"
-    )
-    message = "IAMPASS does not know you, or does not know this machine. " + ASK_THE_ADMINISTRATOR
+    message = f"IAMPASS did not ask your phone: {reason}. {ASK_THE_ADMINISTRATOR}"
     return denied(Outcome.DENIED, reason, message, elapsed)
 
 

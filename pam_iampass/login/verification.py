@@ -21,6 +21,7 @@ from pam_iampass.login.application import (
 )
 from pam_iampass.login.approval import REPLY_MARGIN, PhoneRequest
 from pam_iampass.login.context import ApprovalRequired, AskedLogin, LoginContext, ModuleArguments
+from pam_iampass.login.decider import Sent
 from pam_iampass.login.enrollment import offer_enrollment
 from pam_iampass.login.keeping import Covering
 from pam_iampass.login.recovery import read
@@ -210,12 +211,12 @@ def _ask_second_people(
     try:
         asked = list(_ask_each(required, own, requests, deadline, application, context, prompted=prompted))
     except BaseException as interruption:
-        own.record(result_of(interruption, any(request.may_have_rung for request in requests.values())))
+        own.record(result_of(interruption, any(request.sent.may_have_rung for request in requests.values())))
         if isinstance(interruption, (ApplicationGone, Stopping)):
             raise type(interruption)(f"{interruption}; asked: {', '.join(requests)}") from interruption
         raise
     decision = decisions.by_second_person(asked, context.clock() - began)
-    own.record(result_of(decision, any(request.may_have_rung for request in requests.values())))
+    own.record(result_of(decision, any(request.sent.may_have_rung for request in requests.values())))
     return decision
 
 
@@ -242,7 +243,7 @@ def _ask_each(
             context,
             prompted=prompted,
             deadline=deadline.sooner(share),
-            may_be_outage=not any(earlier.may_have_left for earlier in requests.values()),
+            may_be_outage=not any(earlier.sent.may_have_left for earlier in requests.values()),
         )
         requests[person.approver] = request
         person.login.participants.approver = person.approver
@@ -289,9 +290,9 @@ def _ask_in_turn(
     try:
         decision = request.ask(waited=queued.waited, phone_is_lost=phone_is_lost)
     except BaseException as interruption:
-        queued.record(result_of(interruption, request.counts_here))
+        queued.record(result_of(interruption, request.sent is Sent.COUNTS_HERE))
         raise
-    queued.record(result_of(decision, request.counts_here))
+    queued.record(result_of(decision, request.sent is Sent.COUNTS_HERE))
     return decision
 
 

@@ -19,6 +19,7 @@ from pam_iampass.client.errors import Unavailable
 from pam_iampass.config.settings import ThrottleSettings
 from pam_iampass.config.value_types import Enforcement
 from pam_iampass.login import throttle
+from pam_iampass.login.at_iampass import AtIampass
 from pam_iampass.login.context import Configuration, LoginContext
 from pam_iampass.login.second_person import share
 from pam_iampass.login.throttle import Pending, Refusal, RequestResult, ThrottleState
@@ -182,7 +183,9 @@ def test_an_outage_is_tolerated_only_before_anybody_was_asked(
     def configure(made: Callable[[], Configuration]) -> Configuration:
         found, sandbox = made(), world.sandbox
         keys = sandbox.application_id, sandbox.application_secret
-        return replace(found, api=Unreachable(*keys, transport=found.api.transport))
+        assert isinstance(found.decider, AtIampass)
+        api = Unreachable(*keys, transport=found.decider.api.transport)
+        return replace(found, decider=replace(found.decider, api=api))
 
     def unreachable(context: LoginContext) -> LoginContext:
         return replace(context, configure=lambda: configure(context.configure))

@@ -12,6 +12,7 @@ import pytest
 from pam_iampass.audit.journal import SESSION_LEFT_OPEN, Journal
 from pam_iampass.client import AuthenticationAPI
 from pam_iampass.config.settings import ThrottleSettings as Limits
+from pam_iampass.login.at_iampass import AtIampass
 from pam_iampass.login.context import Configuration, LoginContext
 from pam_iampass.login.throttle import RequestResult
 from pam_iampass.login.throttle_store import QueuedLogin
@@ -89,7 +90,9 @@ def test_what_the_client_cannot_send_is_a_wrong_configuration(world: Setting, er
         def configure() -> Configuration:
             found, sandbox = context.configure(), world.sandbox
             keys = sandbox.application_id, sandbox.application_secret
-            return replace(found, api=Refusing(*keys, transport=found.api.transport))
+            assert isinstance(found.decider, AtIampass)
+            api = Refusing(*keys, transport=found.decider.api.transport)
+            return replace(found, decider=replace(found.decider, api=api))
 
         return replace(context, configure=configure)
 

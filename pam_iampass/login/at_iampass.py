@@ -1,0 +1,80 @@
+"""IAMPASS as who decides (`decider.py`): a host that has joined no gateway asks it directly, and counts everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pam_iampass.client import (
+    AuthenticationAPI,
+    AuthenticationMethod,
+    Deadline,
+    ManagementAPI,
+    ManagementAPIResult,
+    Session,
+)
+from pam_iampass.client.errors import IampassError, NotFound
+from pam_iampass.login import decisions
+from pam_iampass.login.decider import Answer, Asked, Request, Sent, poll_failed, start_failed
+from pam_iampass.outcome import Decision, Outcome, denied
+
+
+@dataclass(frozen=True)
+class AtIampass:
+    """The application of these settings at IAMPASS."""
+
+    api: AuthenticationAPI
+    manager: ManagementAPI
+    of_gateway: ClassVar[bool] = False
+    redeems_codes: ClassVar[bool] = False
+
+    def start(
+        self, request: Request, duration: int, *, may_be_covered: bool, may_be_outage: bool
+    ) -> Answer | Asked:
+        """See `Decider.start`."""
+        try:
+            session = self.api.authenticate_user(
+                request.phone.token,
+                [AuthenticationMethod[name] for name in request.phone.methods],
+                duration,
+                deadline=request.deadline,
+                pause=request.application.pause,
+            )
+        except NotFound as error:
+            return Answer(self._unknown(error, request), Sent.COUNTS_HERE)
+        except (IampassError, ValueError) as error:
+            return start_failed(error, request, may_be_outage=may_be_outage)
+        if session.failure_reason is not None:
+            return Answer(decisions.not_asked(session.failure_reason, request.elapsed()), Sent.COUNTS_HERE)
+        return Asked(session, Sent.COUNTS_HERE)
+
+    def answer(self, session: Session, request: Request) -> Answer:
+        """See `Decider.answer`."""
+        return Answer(decisions.answered(session, request.service, request.elapsed()), Sent.COUNTS_HERE)
+
+    def explain(self, error: IampassError, request: Request) -> Decision:
+        """See `Decider.explain`."""
+        return poll_failed(error, request)
+
+    def redeem(self, code: str, before: Decision | None, request: Request) -> None:
+        """IAMPASS has no recovery codes."""
+
+    def has_phone(self, token: str, deadline: Deadline) -> bool | None:
+        """See `Decider.has_phone`."""
+        try:
+            answer = self.manager.has_registered_mobile_device(token, deadline=deadline)
+        except (IampassError, ValueError):
+            return None
+        known = {ManagementAPIResult.has_mobile_device: True, ManagementAPIResult.no_mobile_device: False}
+        return known.get(answer)
+
+    def _unknown(self, error: NotFound, request: Request) -> Decision:
+        """IAMPASS does not know the application, or not the person's token, which no log may contain."""
+        reason = (
+            f'{error}: IAMPASS does not know the application "{self.api.application_id}", or has no user with the '
+            f"token of {request.approver}. Check application_id and server; pam-iampass doctor finds out which it is"
+        )
+        message = (
+            "IAMPASS does not know you, or does not know this machine. " + decisions.ASK_THE_ADMINISTRATOR
+        )
+        return denied(Outcome.DENIED, reason, message, request.elapsed())

@@ -1,0 +1,137 @@
+"""Who decides on a request for an approval: IAMPASS (`at_iampass.py`), or a gateway of a fleet (`at_gateway.py`).
+
+`Configuration.decider` is one of the two, chosen when the settings are read. A login asks it, and nothing in this
+package asks which of the two it is. What only one of them knows is an answer: whether this host counts a request, what
+a login on another host covers, whether a phone was asked, the words of a refusal.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Callable, ClassVar, Protocol
+
+from pam_iampass.client import Deadline, Session
+from pam_iampass.client.errors import IampassError, NotFound, ProtocolError, Refused, Unavailable
+from pam_iampass.config.settings import ServiceSettings
+from pam_iampass.config.value_types import OUTAGE_SERVICES
+from pam_iampass.login import decisions
+from pam_iampass.login.application import PamApplication
+from pam_iampass.login.policy import Phone
+from pam_iampass.outcome import Decision, Login
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a decider has to know of a login to ask for its approval, or to redeem a code."""
+
+    login: Login
+    approver: str
+    """The person whose phone is asked."""
+    asker: str
+    """The person who asks another one to approve; empty if people approve their own logins."""
+    service: ServiceSettings
+    phone: Phone
+    application: PamApplication
+    deadline: Deadline
+    elapsed: Callable[[], float] = lambda: 0.0
+    """Returns how many seconds ago the request was made."""
+
+
+class Sent(enum.Enum):
+    """What has become of a request, and so for whose limits its result counts."""
+
+    NOTHING = "nothing has left this machine"
+    RANG_NOBODY = "it may have left this machine, but no phone was asked"
+    COUNTS_HERE = "a phone may have been asked; this host counts it"
+    COUNTS_THERE = "a phone may have been asked; the gateway counts it"
+
+    @property
+    def may_have_left(self) -> bool:
+        """Whether something may have left this machine, whatever became of it there."""
+        return self is not Sent.NOTHING
+
+    @property
+    def may_have_rung(self) -> bool:
+        """Whether the request may have reached the phone."""
+        return self in (Sent.COUNTS_HERE, Sent.COUNTS_THERE)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The end of a request."""
+
+    decision: Decision
+    sent: Sent
+
+
+@dataclass(frozen=True)
+class Covered:
+    """A login on another host covers this one, which must be ended with it: by this session."""
+
+    session: Session
+    host: str
+    sent: ClassVar[Sent] = Sent.RANG_NOBODY
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The phone is asked, or will be once other requests are decided (`session.queued`)."""
+
+    session: Session
+    sent: Sent
+
+
+class Decider(Protocol):
+    """IAMPASS or a gateway. The methods with a request raise ApplicationGone and Stopping."""
+
+    of_gateway: ClassVar[bool]
+    """Whether the sessions that it begins are a gateway's, as a kept session remembers."""
+    redeems_codes: ClassVar[bool]
+    """Whether people may have recovery codes that it redeems."""
+
+    def start(
+        self, request: Request, duration: int, *, may_be_covered: bool, may_be_outage: bool
+    ) -> Answer | Covered | Asked:
+        """Have the phone asked; an Answer if it is not.
+
+        `duration` is after how many seconds the session ends by itself. `may_be_covered` is whether this login could be
+        ended with one that covers it, `may_be_outage` whether it has sent nothing before.
+        """
+
+    def answer(self, session: Session, request: Request) -> Answer:
+        """What has come of a session that was polled until it was decided, or until the time was up."""
+
+    def explain(self, error: IampassError, request: Request) -> Decision:
+        """The decision where polling has failed."""
+
+    def redeem(self, code: str, before: Decision | None, request: Request) -> Decision | None:
+        """Redeem a recovery code. Returns None where it redeems none: the code has not left this machine.
+
+        `before` is why the person was asked for a code.
+        """
+
+    def has_phone(self, token: str, deadline: Deadline) -> bool | None:
+        """Whether the owner of a token has a phone; None if it is not known."""
+
+
+def start_failed(error: IampassError | ValueError, request: Request, *, may_be_outage: bool) -> Answer:
+    """The answer where a start has failed, whoever was to decide."""
+    elapsed = request.elapsed()
+    if isinstance(error, ValueError):
+        return Answer(decisions.misconfigured(f"the request to IAMPASS is invalid: {error}"), Sent.NOTHING)
+    answered = isinstance(error, (Refused, NotFound, ProtocolError))
+    sent = Sent.COUNTS_HERE if error.may_have_started or answered else Sent.NOTHING
+    if not isinstance(error, Unavailable):
+        return Answer(decisions.failed(error, elapsed), sent)
+    # An outage, of a login that its person cannot have made fail by themselves.
+    login = request.login
+    outage = error.outage and login.service in OUTAGE_SERVICES and login.real_uid == 0
+    return Answer(decisions.unavailable(error, request.service, outage and may_be_outage, elapsed), sent)
+
+
+def poll_failed(error: IampassError, request: Request) -> Decision:
+    """The decision where polling has failed, whoever was to decide: never an outage."""
+    if isinstance(error, Unavailable):
+        return decisions.unavailable(error, request.service, False, request.elapsed())
+    return decisions.failed(error, request.elapsed())
