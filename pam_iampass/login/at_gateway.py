@@ -20,7 +20,7 @@ from pam_iampass.config.value_types import LONGEST_NAME
 from pam_iampass.login import decisions
 from pam_iampass.login.decider import Answer, Asked, Covered, Request, Sent, poll_failed, start_failed
 from pam_iampass.login.policy import PolicyError, accepted
-from pam_iampass.login.throttle import ip_address
+from pam_iampass.login.throttle import Scope, ip_address
 from pam_iampass.outcome import Decision, Outcome, Phase, Result, denied
 from pam_iampass.system.boot import machine_digest
 
@@ -38,6 +38,7 @@ class AtGateway:
     """This host at the gateways that its settings name."""
 
     api: AuthenticationAPI
+    queue_scope: ClassVar[Scope] = Scope.ORIGIN
     of_gateway: ClassVar[bool] = True
     redeems_codes: ClassVar[bool] = True
 

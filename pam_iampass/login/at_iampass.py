@@ -16,6 +16,7 @@ from pam_iampass.client import (
 from pam_iampass.client.errors import IampassError, NotFound
 from pam_iampass.login import decisions
 from pam_iampass.login.decider import Answer, Asked, Request, Sent, poll_failed, start_failed
+from pam_iampass.login.throttle import Scope
 from pam_iampass.outcome import Decision, Outcome, denied
 
 
@@ -25,6 +26,7 @@ class AtIampass:
 
     api: AuthenticationAPI
     manager: ManagementAPI
+    queue_scope: ClassVar[Scope] = Scope.PERSON
     of_gateway: ClassVar[bool] = False
     redeems_codes: ClassVar[bool] = False
 

@@ -99,9 +99,9 @@ def transport_of(settings: Settings, **options: Any) -> Transport | Gateways:
 
 
 def decider_of(settings: Settings, transport: Transport | Gateways) -> Decider:
-    """Who decides on requests with these settings, over these connections."""
+    """Who decides on requests with these settings, over the connections of `transport_of`."""
     api = connect(AuthenticationAPI, settings, transport)
-    if settings.gateways:
+    if isinstance(transport, Gateways):
         return AtGateway(api)
     return AtIampass(api, connect(ManagementAPI, settings, transport))
 

@@ -18,6 +18,7 @@ from pam_iampass.config.value_types import OUTAGE_SERVICES
 from pam_iampass.login import decisions
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.policy import Phone
+from pam_iampass.login.throttle import Scope
 from pam_iampass.outcome import Decision, Login
 
 
@@ -85,6 +86,8 @@ class Asked:
 class Decider(Protocol):
     """IAMPASS or a gateway. The methods with a request raise ApplicationGone and Stopping."""
 
+    queue_scope: ClassVar[Scope]
+    """For which logins one waits on this host before its request is started."""
     of_gateway: ClassVar[bool]
     """Whether the sessions that it begins are a gateway's, as a kept session remembers."""
     redeems_codes: ClassVar[bool]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 
-from pam_iampass.client import Deadline, IampassError, ManagementAPIResult, Session
+from pam_iampass.client import Deadline, Session
 from pam_iampass.config.value_types import LONGEST_SESSION
 from pam_iampass.errors import StateError
 from pam_iampass.login import decisions
@@ -14,7 +14,7 @@ from pam_iampass.login.context import ApprovalRequired, LoginContext
 from pam_iampass.login.policy import key_names_person
 from pam_iampass.outcome import Decision
 from pam_iampass.session import life
-from pam_iampass.session.cover import Cover, CoverRequest
+from pam_iampass.session.cover import CoverRequest
 from pam_iampass.session.kept_session import SESSION_MARGIN, KeptSession, State, new_id
 from pam_iampass.system.boot import since_boot
 
@@ -38,14 +38,15 @@ class Covering:
             methods=required.phone.methods,
             audit_session=application.audit_session,
             token=required.phone.token,
-            of_gateway=bool(required.settings.gateways),
+            of_gateway=required.decider.of_gateway,
             key_names_person=key_names_person(required.service, required.configuration.keys),
         )
 
     def find(self, time_left: float = math.inf) -> Decision | None:
         """The decision, if a session covers the login and IAMPASS, asked now, says that it is active.
 
-        The phone that approved it may have been reported lost on another machine: IAMPASS must also know a phone.
+        The phone that approved it may have been reported lost on another machine: the person must also have a phone. If
+        they have none, the sessions are revoked.
 
         Raises ApplicationGone.
         """
@@ -57,7 +58,11 @@ class Covering:
         found = [cover for cover in found if cover.session not in self._refused]
         if not found or not self._sessions.may_ask(self._required.counted):
             return None
-        if not self._has_phone(found, deadline):
+        has_phone = self._required.decider.has_phone(self._required.phone.token, deadline)
+        if has_phone is False:
+            for cover in found:
+                self._sessions.change(cover.session, life.revoked)
+        if not has_phone:
             return None
         for cover in found:
             if deadline.remaining() <= 0:
@@ -68,23 +73,6 @@ class Covering:
                 return decisions.covered(cover, self._required.approver)
             self._refused.add(cover.session)
         return None
-
-    def _has_phone(self, found: list[Cover], deadline: Deadline) -> bool:
-        """Whether IAMPASS says that the person has a phone. If it says that there is none, the sessions are revoked.
-
-        A gateway ends the sessions of a person who loses one, and tells no host of phones.
-        """
-        if self._required.settings.gateways:
-            return True
-        manager, token = self._required.configuration.manager, self._required.phone.token
-        try:
-            answer = manager.has_registered_mobile_device(token, deadline=deadline)
-        except (IampassError, ValueError):
-            return False
-        if answer is ManagementAPIResult.no_mobile_device and self._sessions is not None:
-            for cover in found:
-                self._sessions.change(cover.session, life.revoked)
-        return answer is ManagementAPIResult.has_mobile_device
 
 
 class Keeping:
@@ -137,7 +125,7 @@ class Keeping:
             since=0.0,
             token=required.phone.token,
             person=required.person,
-            of_gateway=bool(required.settings.gateways),
+            of_gateway=required.decider.of_gateway,
             covered_by=session.covered_by or "",
         )
         try:

@@ -70,7 +70,7 @@ class Phone:
     methods: tuple[str, ...]
     """Empty: IAMPASS chooses."""
     listed: bool = True
-    """Whether the token is from the user table, and not made by `unlisted_users`."""
+    """Whether the user table has the token, or a gateway the person: it is not made by `unlisted_users`."""
 
 
 def caller_name(login: Login, accounts: Accounts) -> str:
@@ -323,7 +323,7 @@ def phone(person: str, service: ServiceSettings, users: UserTable) -> Phone | No
     fault = token_error(token)
     if fault is not None:
         raise PolicyError(f"the token that unlisted_users makes for this user {fault}")
-    return Phone(token, methods, listed=entry is not None)
+    return Phone(token, methods, listed=entry is not None or unlisted.everybody)
 
 
 def _is_one_of(account: Account, names: frozenset[str], accounts: Accounts) -> bool:

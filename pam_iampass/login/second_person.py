@@ -99,8 +99,7 @@ def _who_logs_in(
     phone = policy.phone(name, service, configuration.users)
     if not isinstance(phone, Phone):
         return Nobody(f"{name} has no token in the user table, and may not be who it seems", "who you are")
-    is_known = phone.listed or configuration.settings.gateways or policy.own_account(name, accounts)
-    if not is_known:
+    if not phone.listed and not policy.own_account(name, accounts):
         reason = f"{name} is neither in the user table nor an account, and may be another name of a person"
         return Nobody(reason, "who you are")
     return name

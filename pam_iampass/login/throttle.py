@@ -130,13 +130,19 @@ class Pending:
     """Where it logs in, if logins of several hosts wait for their turns."""
     is_familiar: bool = False
     """Whether the person has approved a login to this host lately: what other hosts say of them then counts little."""
-    apart: bool = False
-    """Whether it waits for logins of its own origin only: a gateway gives the turns of all."""
 
     @property
     def place(self) -> str:
         """What its failures count for: the origin, and the host if there are several."""
         return f"{self.origin} {self.host}" if self.host else self.origin
+
+
+class Scope(enum.Enum):
+    """For which pending logins of a person a login waits."""
+
+    PERSON = "all"
+    ORIGIN = "those of its own origin"
+    """If a gateway gives the turns of all, and counts the requests itself."""
 
 
 @dataclass(frozen=True)
@@ -222,14 +228,15 @@ class ThrottleState:
             lost=self.lost if self.lost <= now else 0.0,
         )
 
-    def turn_holder(self, waits: Pending | None = None) -> Pending | None:
-        """The login that has its turn, of those for which a login waits."""
-        return next((each for each in self._rivals(waits) if each.has_turn), None)
+    def within(self, scope: Scope, login: Pending) -> ThrottleState:
+        """The state with those pending logins only that a login waits for."""
+        if scope is Scope.PERSON:
+            return self
+        return replace(self, pending=tuple(each for each in self.pending if each.origin == login.origin))
 
-    def _rivals(self, login: Pending | None) -> list[Pending]:
-        """The logins of which one at a time has its turn."""
-        apart = login is not None and login.apart
-        return [each for each in self.pending if not apart or login is None or each.origin == login.origin]
+    def turn_holder(self) -> Pending | None:
+        """The login that has its turn."""
+        return next((each for each in self.pending if each.has_turn), None)
 
     def has_turn(self, login: Pending) -> bool:
         """Whether a login has its turn."""
@@ -241,9 +248,9 @@ class ThrottleState:
         Turns go round by origin, and by host if there are several: the one whose last turn is longest ago goes first.
         Within it, who came first.
         """
-        if not self._is_free(now, login):
+        if not self._is_free(now):
             return False
-        for each in self._in_order(login):
+        for each in self._in_order():
             if each.ident == login.ident:
                 return True
             if now - max(self.next_turn, each.since) < TURN_PATIENCE:
@@ -254,11 +261,11 @@ class ThrottleState:
         """The login whose turn it is, if none has it."""
         return next(iter(self._in_order()), None) if self._is_free(now) else None
 
-    def _is_free(self, now: float, waits: Pending | None = None) -> bool:
+    def _is_free(self, now: float) -> bool:
         """Whether a login may have its turn now."""
-        return self.turn_holder(waits) is None and now >= self.next_turn
+        return self.turn_holder() is None and now >= self.next_turn
 
-    def _in_order(self, waits: Pending | None = None) -> list[Pending]:
+    def _in_order(self) -> list[Pending]:
         """Who waits, in the order of the turns. Neither an origin on many hosts nor a host that names many origins
         comes before others: of the two, the later turn counts. Of equal ones that of the origin does, then that of the
         host."""
@@ -268,11 +275,11 @@ class ThrottleState:
             of_host = self.turns.get(login.host, -1.0) if login.host else of_origin
             return max(of_origin, of_host), of_origin, of_host, login.since
 
-        return sorted(self._rivals(waits), key=place)
+        return sorted(self.pending, key=place)
 
-    def next_chance(self, login: Pending, now: float) -> float:
+    def next_chance(self, now: float) -> float:
         """Seconds until a login that waits may be next, if nothing happens before."""
-        holder = self.turn_holder(login)
+        holder = self.turn_holder()
         if holder is not None:
             return holder.until - now
         return self.next_turn - now if now < self.next_turn else TURN_PATIENCE
@@ -329,7 +336,9 @@ def _wait(moments: list[float], most: int, now: float) -> float:
 # Events: a login that wants a request
 
 
-def joined(state: ThrottleState, login: Pending, limits: ThrottleSettings) -> ThrottleState | Refusal:
+def joined(
+    state: ThrottleState, login: Pending, limits: ThrottleSettings, scope: Scope = Scope.PERSON
+) -> ThrottleState | Refusal:
     """A login wants its turn: it takes it, or waits for it."""
     refusal = _refusal(state, login, limits, login.since)
     if refusal is not None:
@@ -337,11 +346,16 @@ def joined(state: ThrottleState, login: Pending, limits: ThrottleSettings) -> Th
     if len(state.pending) >= MOST_PENDING:
         return Refusal(Cause.AT_CAPACITY)
     state = replace(state, pending=(*state.pending, login))
-    return _with_turn(state, login, login.since) if state.is_next(login, login.since) else state
+    is_next = state.within(scope, login).is_next(login, login.since)
+    return _with_turn(state, login, login.since) if is_next else state
 
 
 def tried(
-    state: ThrottleState, login: Pending, limits: ThrottleSettings, now: float
+    state: ThrottleState,
+    login: Pending,
+    limits: ThrottleSettings,
+    now: float,
+    scope: Scope = Scope.PERSON,
 ) -> ThrottleState | Refusal:
     """A login that waits takes its turn if it may.
 
@@ -349,7 +363,7 @@ def tried(
     """
     if state.lost >= login.began:
         return Refusal(Cause.PHONE_LOST)
-    if not state.is_next(login, now):
+    if not state.within(scope, login).is_next(login, now):
         return state
     return _refusal(state, login, limits, now) or _with_turn(state, login, now)
 

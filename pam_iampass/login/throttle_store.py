@@ -28,6 +28,7 @@ from pam_iampass.login.throttle import (
     Pending,
     Refusal,
     RequestResult,
+    Scope,
     ThrottleState,
     origin_key,
     origin_of,
@@ -91,6 +92,8 @@ class ThrottleStore:
         self._waiting: dict[bytes, dict[str, int]] = {}
         """For each login that waits, the descriptor that wakes it."""
         self._stages: Counter[tuple[str, str, str]] = Counter()
+        self.held_back: set[str] = set()
+        """Pending logins, by ident, whose requests a gateway counts. They are not written unless they count here."""
         self._unwritten: set[bytes] = set()
         """People whose state has changed since their rows were written."""
         self._stored: dict[bytes, set[_Row]] = {}
@@ -227,7 +230,7 @@ class ThrottleStore:
     def _write(self, person: bytes, *, durable: bool = False) -> None:
         """Bring the rows of a person up to date. Raises StateError."""
         with self._lock:
-            rows = _rows(self._state(person, self.now()))
+            rows = _rows(self._state(person, self.now()), self.held_back)
         stored = self._stored.get(person, set())
         if rows == stored and not durable:
             return
@@ -258,17 +261,13 @@ class ThrottleStore:
                 self._states.setdefault(person, _state_of(rows))
 
 
-def _rows(state: ThrottleState) -> set[_Row]:
-    """What is stored of a state; turns and pending logins end with the process.
-
-    What a gateway counts itself is stored only once it counts here as well.
-    """
-    at_gateway = {login.ident for login in state.pending if login.apart and not login.decided}
+def _rows(state: ThrottleState, held_back: set[str]) -> set[_Row]:
+    """What is stored of a state; turns and pending logins end with the process."""
     lost: set[_Row] = {("lost", "", 1, state.lost)} if state.lost else set()
     rows: set[_Row] = {
         ("failure", origin, found.count, found.last) for origin, found in state.failures.items()
     }
-    rows |= {("request", ident, 1, at) for ident, at in state.requests.items() if ident not in at_gateway}
+    rows |= {("request", ident, 1, at) for ident, at in state.requests.items() if ident not in held_back}
     rows |= {("attempt", attempt.origin, 1, attempt.at) for attempt in state.attempts}
     return rows | lost
 
@@ -297,17 +296,16 @@ class QueuedLogin:
         login: Login,
         began: float,
         settings: ThrottleSettings,
+        scope: Scope = Scope.PERSON,
         asker: str = "",
-        *,
-        at_gateway: bool = False,
     ) -> None:
-        """`began` is when the login did, in seconds since boot; `asker` who asks a second person. `at_gateway` is
-        whether a gateway gives the turns: here only logins of one origin wait for each other."""
+        """`began` is when the login did, in seconds since boot; `asker` who asks a second person."""
         self._store = store
         self._user = user
-        self._pending = Pending(origin_key(user, login, asker), os.urandom(8).hex(), began, apart=at_gateway)
+        self._pending = Pending(origin_key(user, login, asker), os.urandom(8).hex(), began)
         self._other_login = other_login(user if asker else "")
         self._settings = settings
+        self._scope = scope
         self.has_turn = False
         """Whether it may send its request, which counts from then on."""
         self.waited = False
@@ -321,7 +319,11 @@ class QueuedLogin:
         """
         now = self._store.now()
         self._pending = replace(self._pending, since=now, until=now + time_left + END_TIME)
-        return self._try(lambda state, _now: throttle.joined(state, self._pending, self._settings))
+        if self._scope is Scope.ORIGIN:
+            self._store.held_back.add(self._pending.ident)
+        return self._try(
+            lambda state, _now: throttle.joined(state, self._pending, self._settings, self._scope)
+        )
 
     def wait(
         self,
@@ -373,7 +375,8 @@ class QueuedLogin:
                 left = remaining() - least
                 if left <= 0:
                     return Refusal(Cause.NO_TURN)
-                pause(min(state.next_chance(self._pending, self._store.now()), left), woken)
+                chance = state.within(self._scope, self._pending).next_chance(self._store.now())
+                pause(min(chance, left), woken)
                 with contextlib.suppress(BlockingIOError):
                     os.read(woken, 4096)
                 decision = look()
@@ -382,7 +385,9 @@ class QueuedLogin:
 
     def try_turn(self) -> Refusal | None:
         """Take the turn if it is this login's; returns why it may have none any more."""
-        return self._try(lambda state, now: throttle.tried(state, self._pending, self._settings, now))
+        return self._try(
+            lambda state, now: throttle.tried(state, self._pending, self._settings, now, self._scope)
+        )
 
     def _try(self, event: Callable[[ThrottleState, float], ThrottleState | Refusal]) -> Refusal | None:
         found = self._store.change(self._user, event)
@@ -397,21 +402,20 @@ class QueuedLogin:
 
     def record(self, result: RequestResult) -> None:
         """Record the result of the request."""
-        self._store.change(
-            self._user, lambda state, now: throttle.decided(state, self._pending, result, self._settings, now)
-        )
-        self._store.wake(self._user)
+        self._finish(lambda state, now: throttle.decided(state, self._pending, result, self._settings, now))
 
     def end(self) -> None:
         """Leave the queue. A login that had its turn and recorded no result counts as a failure."""
-        self._store.change(self._user, lambda state, now: throttle.ended(state, self._pending, now))
-        self._store.wake(self._user)
+        self._finish(lambda state, now: throttle.ended(state, self._pending, now))
 
     def _leave(self, *, failed: bool) -> None:
         """Give the place up before a request is sent; `failed` if that counts as a failure."""
-        self._store.change(
-            self._user, lambda state, now: throttle.left(state, self._pending, now, failed=failed)
-        )
+        self._finish(lambda state, now: throttle.left(state, self._pending, now, failed=failed))
+
+    def _finish(self, event: Callable[[ThrottleState, float], ThrottleState]) -> None:
+        """Carry out an event after which another login may have its turn, and the request counts here if at all."""
+        self._store.held_back.discard(self._pending.ident)
+        self._store.change(self._user, event)
         self._store.wake(self._user)
 
 

@@ -272,8 +272,8 @@ def _ask_in_turn(
         login,
         context.began,
         limits,
+        required.decider.queue_scope,
         required.asker,
-        at_gateway=bool(required.settings.gateways),
     )
     request.cleanup.callback(queued.end)
     end = queued.join(remaining()) or queued.wait(

@@ -139,3 +139,15 @@ def test_only_the_verb_that_runs_it_needs_the_sandbox_and_only_servers_need_aioh
     assert {module for module in importing if _room(module) != "sandbox"} == {"pam_iampass.cli.sandbox"}
     serving = {module for module, found in IMPORTS.items() if "pam_iampass.server.http" in found}
     assert {_room(module) for module in serving} <= {"sandbox", "gateway"}
+
+
+def test_whether_there_are_gateways_is_asked_once_where_a_login_gets_its_connections() -> None:
+    asking = [
+        module
+        for module, file in MODULES.items()
+        if module.startswith("pam_iampass.login.")
+        for node in ast.walk(ast.parse(file.read_bytes()))
+        if isinstance(node, ast.Attribute) and node.attr == "gateways"
+    ]
+    assert set(asking) == {"pam_iampass.login.context"}
+    assert len(asking) == 2, "if there are any, connections to them"

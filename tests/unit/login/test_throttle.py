@@ -18,6 +18,7 @@ from pam_iampass.login.throttle import (
     Pending,
     Refusal,
     RequestResult,
+    Scope,
     ThrottleState,
     client_address,
     decided,
@@ -39,6 +40,7 @@ class Person:
 
     def __init__(self, limits: Limits = LIMITS) -> None:
         self.limits = limits
+        self.scope = Scope.PERSON
         self.state = ThrottleState()
         self.now = 100_000.0
         self.logins: dict[str, Pending] = {}
@@ -47,10 +49,10 @@ class Person:
         """A login wants its turn; it is over 75 s later at the latest."""
         self.now += 0.01
         self.logins[name] = Pending(origin, name, self.now, self.now, self.now + 75.0, host=host)
-        return self._after(throttle.joined(self.current, self.logins[name], self.limits))
+        return self._after(throttle.joined(self.current, self.logins[name], self.limits, self.scope))
 
     def tries(self, name: str) -> Refusal | None:
-        return self._after(throttle.tried(self.current, self.logins[name], self.limits, self.now))
+        return self._after(throttle.tried(self.current, self.logins[name], self.limits, self.now, self.scope))
 
     def next(self) -> str | None:
         """Let all try; the one that has its turn now."""
@@ -349,14 +351,13 @@ def test_neither_an_origin_on_many_hosts_nor_a_host_with_many_origins_comes_befo
 
 
 def test_at_a_gateway_a_login_waits_for_those_of_its_own_origin_only(person: Person) -> None:
+    person.scope = Scope.ORIGIN
     for name, origin in (("first", "here"), ("second", "here"), ("other", "elsewhere")):
-        person.now += 0.01
-        login = Pending(origin, name, person.now, person.now, person.now + 75.0, apart=True)
-        person.logins[name] = login
-        person.state = throttle.joined(person.current, login, LIMITS)  # type: ignore[assignment]
+        person.come(name, origin)
     having = [login.ident for login in person.current.pending if login.has_turn]
     assert having == ["first", "other"]
-    assert person.current.next_chance(person.logins["second"], person.now) > TURN_PATIENCE
+    of_origin = person.current.within(Scope.ORIGIN, person.logins["second"])
+    assert of_origin.next_chance(person.now) > TURN_PATIENCE
     person.end("other")
     person.tries("second")
     assert not person.current.has_turn(person.logins["second"])

@@ -14,7 +14,7 @@ import pytest
 
 from pam_iampass.config.settings import ThrottleSettings as Limits
 from pam_iampass.login.application import ApplicationGone, Stopping
-from pam_iampass.login.throttle import Cause, Refusal, RequestResult
+from pam_iampass.login.throttle import Cause, Refusal, RequestResult, Scope
 from pam_iampass.login.throttle_store import OTHER_LOGIN, QueuedLogin, ThrottleStore, result_of
 from pam_iampass.outcome import Decision, Login, Outcome, Result, denied
 from pam_iampass.system.boot import since_boot
@@ -98,7 +98,7 @@ def test_a_request_that_a_gateway_counts_is_stored_once_it_counts_here(
         with world.database.reading() as connection:
             return [kind for (kind,) in connection.execute("SELECT kind FROM limits ORDER BY kind")]
 
-    queued = QueuedLogin(world.throttle, "alice", HERE, world.now, LIMITS, at_gateway=True)
+    queued = QueuedLogin(world.throttle, "alice", HERE, world.now, LIMITS, Scope.ORIGIN)
     assert queued.join(60.0) is None
     assert queued.has_turn
     assert len(world.throttle.state("alice").requests) == 1
