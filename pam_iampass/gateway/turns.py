@@ -7,7 +7,7 @@ transaction that changes it, and never while IAMPASS is called. Times are the da
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Callable
 
@@ -19,9 +19,7 @@ from pam_iampass.gateway.settings import LimitSettings
 from pam_iampass.login import throttle
 from pam_iampass.login.throttle import (
     MOST_PENDING,
-    Attempt,
     Cause,
-    Failures,
     Pending,
     Refusal,
     RequestResult,
@@ -61,7 +59,7 @@ class Turns:
             if person not in (None, row["person"]):
                 raise ValueError(person)
             datetime.fromtimestamp(row["now"], timezone.utc)
-            return cls(row["person"], _state(row["state"]), row["now"])
+            return cls(row["person"], ThrottleState.from_json(row["state"]), row["now"])
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
             raise Tampered(f"turn: the row of {row['person']} was not written by a gateway") from None
 
@@ -102,7 +100,7 @@ async def write(connection: Connection, turns: Turns, state: ThrottleState) -> N
     connection.later(
         "INSERT INTO turn VALUES (%s, %s, %s, to_timestamp(%s)) ON CONFLICT (person) DO UPDATE"
         " SET state = excluded.state, waits = excluded.waits, changed_at = excluded.changed_at",
-        (turns.person, Jsonb(asdict(state)), waits, turns.now),
+        (turns.person, Jsonb(state.to_json()), waits, turns.now),
     )
 
 
@@ -132,36 +130,6 @@ async def forget(connection: Connection) -> None:
     """Delete what does not count any more."""
     connection.later(
         "DELETE FROM turn WHERE changed_at < now() - make_interval(secs => %s)", (throttle.HOUR,)
-    )
-
-
-def _state(written: Mapping[str, Any]) -> ThrottleState:
-    if not written:
-        return ThrottleState()
-    return ThrottleState(
-        failures={
-            place: Failures(int(found["count"]), float(found["last"]))
-            for place, found in written["failures"].items()
-        },
-        requests={name: float(at) for name, at in written["requests"].items()},
-        pending=tuple(
-            Pending(
-                str(each["origin"]),
-                str(each["ident"]),
-                float(each["began"]),
-                float(each["since"]),
-                float(each["until"]),
-                has_turn=bool(each["has_turn"]),
-                decided=bool(each["decided"]),
-                host=str(each["host"]),
-                is_familiar=bool(each["is_familiar"]),
-            )
-            for each in written["pending"]
-        ),
-        attempts=tuple(Attempt(str(each["origin"]), float(each["at"])) for each in written["attempts"]),
-        turns={name: float(at) for name, at in written["turns"].items()},
-        next_turn=float(written["next_turn"]),
-        lost=float(written["lost"]),
     )
 
 

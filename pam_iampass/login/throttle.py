@@ -17,7 +17,7 @@ import enum
 import hashlib
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar, Union
 
 from pam_iampass.config.settings import ThrottleSettings
@@ -205,6 +205,47 @@ class ThrottleState:
     """When the next turn may begin."""
     lost: float = 0.0
     """When the person's phone was last reported lost, or the person was removed; 0 where that was not in this boot."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The state in types of JSON, as hosts and gateways store it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Any) -> ThrottleState:
+        """The state that `to_json` has returned, also if members of objects have another order. Raises ValueError."""
+        try:
+            failures = {
+                place: Failures(int(each["count"]), float(each["last"]))
+                for place, each in stored["failures"].items()
+            }
+            pending = tuple(
+                Pending(
+                    str(each["origin"]),
+                    str(each["ident"]),
+                    float(each["began"]),
+                    float(each["since"]),
+                    float(each["until"]),
+                    has_turn=bool(each["has_turn"]),
+                    decided=bool(each["decided"]),
+                    host=str(each["host"]),
+                    is_familiar=bool(each["is_familiar"]),
+                )
+                for each in stored["pending"]
+            )
+            turns = {name: float(at) for name, at in stored["turns"].items()}
+            return cls(
+                failures=dict(sorted(failures.items(), key=lambda each: each[1].last)),
+                requests={ident: float(at) for ident, at in stored["requests"].items()},
+                pending=pending,
+                attempts=tuple(
+                    Attempt(str(each["origin"]), float(each["at"])) for each in stored["attempts"]
+                ),
+                turns=dict(sorted(turns.items(), key=lambda each: each[1])),
+                next_turn=float(stored["next_turn"]),
+                lost=float(stored["lost"]),
+            )
+        except (AttributeError, KeyError, OverflowError, TypeError) as error:
+            raise ValueError(f"this is no state of a person's limits: {error!r}") from None
 
     @property
     def is_empty(self) -> bool:

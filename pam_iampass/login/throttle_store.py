@@ -7,6 +7,7 @@ nothing. Where the file cannot be written, or not soon, counting goes on in memo
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import threading
@@ -22,9 +23,7 @@ from pam_iampass.login.application import ApplicationGone, Stopping
 from pam_iampass.login.throttle import (
     HOUR,
     LEAST_LEFT,
-    Attempt,
     Cause,
-    Failures,
     Pending,
     Refusal,
     RequestResult,
@@ -48,8 +47,6 @@ PATIENCE = 1.0
 DURABLE_PATIENCE = 5.0
 """How long an administrator waits for it. Seconds."""
 
-_Row = tuple[str, str, int, float]
-"""Kind, name, count and time: what is stored of one failure, request or attempt."""
 _Found = TypeVar("_Found", bound=Union[ThrottleState, Refusal])
 
 
@@ -95,9 +92,10 @@ class ThrottleStore:
         self.held_back: set[str] = set()
         """Pending logins, by ident, whose requests a gateway counts. They are not written unless they count here."""
         self._unwritten: set[bytes] = set()
-        """People whose state has changed since their rows were written."""
-        self._stored: dict[bytes, set[_Row]] = {}
-        """The rows in the file, under its lock. They differ from the state where a change could not be written."""
+        """People whose state has changed since their row was written."""
+        self._stored: dict[bytes, str] = {}
+        """What the rows in the file have, under its lock; empty for no row. It differs from the state of a person if a
+        change could not be written."""
         self._next_sweep = 0.0
         database.on_open.append(self._read)
 
@@ -228,62 +226,34 @@ class ThrottleStore:
                     self._stored.pop(person, None)
 
     def _write(self, person: bytes, *, durable: bool = False) -> None:
-        """Bring the rows of a person up to date. Raises StateError."""
+        """Bring the row of a person up to date. Raises StateError."""
         with self._lock:
-            rows = _rows(self._state(person, self.now()), self.held_back)
-        stored = self._stored.get(person, set())
-        if rows == stored and not durable:
+            state = self._state(person, self.now())
+            requests = {ident: at for ident, at in state.requests.items() if ident not in self.held_back}
+        # Turns and pending logins end with the process.
+        state = replace(state, requests=requests, pending=(), turns={}, next_turn=0.0)
+        stored = "" if state.is_empty else json.dumps(state.to_json())
+        if stored == self._stored.get(person, "") and not durable:
             return
-        # A change that writes nothing brings nothing to the disk.
-        gone, new = stored - rows, rows if durable else rows - stored
         with self._database.transaction(durable=durable) as connection:
-            connection.executemany(
-                "DELETE FROM limits WHERE person = ? AND kind = ? AND name = ? AND at = ?",
-                [(person, kind, name, at) for kind, name, _count, at in gone],
-            )
-            connection.executemany(
-                "INSERT OR REPLACE INTO limits (boot, person, kind, name, count, at) VALUES (?, ?, ?, ?, ?, ?)",
-                [(self._database.boot, person, *row) for row in new],
-            )
-        self._stored[person] = rows
+            if stored:
+                row = person, self._database.boot, stored
+                connection.execute(
+                    "INSERT OR REPLACE INTO limits (person, boot, state) VALUES (?, ?, ?)", row
+                )
+            else:
+                connection.execute("DELETE FROM limits WHERE person = ?", (person,))
+        self._stored[person] = stored
 
     def _read(self, connection: sqlite3.Connection) -> None:
-        """What the file has of this boot. The state in memory, if there is one, is newer."""
+        """What the file has of this boot. The state in memory, if there is one, is newer. Raises ValueError."""
         connection.execute("DELETE FROM limits WHERE boot != ?", (self._database.boot,))
-        self._stored = {}
-        for person, *row in connection.execute(
-            "SELECT person, kind, name, count, at FROM limits ORDER BY at"
-        ):
-            kind, name, count, at = row
-            self._stored.setdefault(bytes(person), set()).add((str(kind), str(name), int(count), float(at)))
+        self._stored = dict(connection.execute("SELECT person, state FROM limits").fetchall())
+        states = {
+            person: ThrottleState.from_json(json.loads(stored)) for person, stored in self._stored.items()
+        }
         with self._lock:
-            for person, rows in self._stored.items():
-                self._states.setdefault(person, _state_of(rows))
-
-
-def _rows(state: ThrottleState, held_back: set[str]) -> set[_Row]:
-    """What is stored of a state; turns and pending logins end with the process."""
-    lost: set[_Row] = {("lost", "", 1, state.lost)} if state.lost else set()
-    rows: set[_Row] = {
-        ("failure", origin, found.count, found.last) for origin, found in state.failures.items()
-    }
-    rows |= {("request", ident, 1, at) for ident, at in state.requests.items() if ident not in held_back}
-    rows |= {("attempt", attempt.origin, 1, attempt.at) for attempt in state.attempts}
-    return rows | lost
-
-
-def _state_of(rows: set[_Row]) -> ThrottleState:
-    """The state that was stored. Raises ValueError."""
-    by_age = sorted(rows, key=lambda row: row[3])
-    unknown = {kind for kind, *_ in rows} - {"failure", "request", "attempt", "lost"}
-    if unknown:
-        raise ValueError(unknown)
-    return ThrottleState(
-        failures={name: Failures(count, at) for kind, name, count, at in by_age if kind == "failure"},
-        requests={name: at for kind, name, _count, at in by_age if kind == "request"},
-        attempts=tuple(Attempt(name, at) for kind, name, _count, at in by_age if kind == "attempt"),
-        lost=max((at for kind, _name, _count, at in by_age if kind == "lost"), default=0.0),
-    )
+            self._states = {**states, **self._states}
 
 
 class QueuedLogin:

@@ -36,9 +36,7 @@ OPEN_INTERVAL = 5.0
 # The columns of a primary key come first: else quick_check of SQLite 3.40 (Debian 12) reports NULLs that are none.
 _TABLES = """
 CREATE TABLE reserve (zeros BLOB NOT NULL);
-CREATE TABLE limits (
-    person BLOB NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, at REAL NOT NULL,
-    boot TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (person, kind, name, at)) WITHOUT ROWID;
+CREATE TABLE limits (person BLOB PRIMARY KEY, boot TEXT NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE codes (
     person BLOB NOT NULL, place INTEGER NOT NULL, salt TEXT NOT NULL, hash TEXT NOT NULL,
     made_at REAL NOT NULL, used_at REAL, PRIMARY KEY (person, place)) WITHOUT ROWID;

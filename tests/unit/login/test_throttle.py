@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -547,3 +548,39 @@ def test_a_stolen_password_rings_little_more_often_on_hosts_where_the_person_log
     first, *later = rings(10, is_familiar=True)
     assert first <= 16 < 2 * one[0]
     assert max(later) <= 12 <= 3 * one[-1]
+
+
+# A state that is stored
+
+
+def test_a_state_is_the_same_after_it_was_stored_and_knows_what_is_oldest(person: Person) -> None:
+    for origin in ("z", "y", "x"):
+        person.play(RequestResult.FAILED, origin)
+        assert person.attempt(5, origin) is None
+    person.come("waits", "here", "web1")
+    person.state = throttle.phone_lost(person.current, person.now)
+    stored = json.dumps(person.state.to_json(), sort_keys=True)  # PostgreSQL, too, has an order of its own
+    read = ThrottleState.from_json(json.loads(stored))
+    assert read == person.state
+    assert (list(read.failures), list(read.turns)[:3]) == (["z", "y", "x"], ["z", "y", "x"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"failures": []},
+        {"failures": {"here": {"count": 1}}},
+        {"requests": {"one": "soon"}},
+        {"pending": [{"origin": "here"}]},
+        {"attempts": 5},
+        {"lost": None},
+    ],
+    ids=str,
+)
+def test_what_is_no_state_is_not_read(change: dict[str, object]) -> None:
+    stored = ThrottleState().to_json()
+    assert ThrottleState.from_json(stored) == ThrottleState()
+    with pytest.raises(ValueError, match=r"no state|convert"):
+        ThrottleState.from_json({**stored, **change})
+    with pytest.raises(ValueError, match="no state"):
+        ThrottleState.from_json({name: value for name, value in stored.items() if name not in change})
