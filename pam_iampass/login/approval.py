@@ -72,11 +72,11 @@ class PhoneRequest:
         self.cleanup = application.after_reply.enter_context(contextlib.ExitStack())
         """Closing it ends the session, and whatever else was entered."""
         self.sent = Sent.NOTHING
-        """What has become of the request so far. If the login ends now, this says for whose limits that counts."""
+        """The state of the request so far. If the login ends now, it says for whose limits that counts."""
         self.left_open = False
         """Whether the session could not be ended."""
         self.pause = application.pause
-        self._request = required.request(application, deadline, self.elapsed)
+        self._request = required.request(application, deadline)
         self._keeping = Keeping(required, application, context)
         silent = required.login.through_sshd or required.login.phase is Phase.ACCOUNT
         self.announce = None if silent else self._conversation.say
@@ -114,7 +114,7 @@ class PhoneRequest:
         session = started.session
         if session.active:
             unasked = ProtocolError("start: the session is active before anyone was asked")
-            return decisions.failed(unasked, self.elapsed())
+            return decisions.failed(unasked)
         if session.in_progress:
             # 2.
             if session.queued:
@@ -127,7 +127,7 @@ class PhoneRequest:
             except IampassError as error:
                 return self._required.decider.explain(error, self._request)
         if phone_is_lost():
-            return decisions.phone_lost(self.elapsed())
+            return decisions.phone_lost()
         answer = self._required.decider.answer(session, self._request)
         self.sent = answer.sent
         if answer.decision.outcome is not Outcome.APPROVED:
@@ -136,7 +136,7 @@ class PhoneRequest:
         kept = self._keeping.approve()
         if phone_is_lost():  # again: who reports it lost from now on finds the kept session, and ends it
             self._keeping.give_back()
-            return decisions.phone_lost(self.elapsed())
+            return decisions.phone_lost()
         reason = "; ".join(filter(None, (answer.decision.reason, self._keeping.problem)))
         return replace(answer.decision, session=kept, reason=reason)
 
@@ -163,13 +163,13 @@ class PhoneRequest:
             return None
         if phone_is_lost():  # as in `ask`
             self._keeping.give_back()
-            return decisions.phone_lost(self.elapsed())
+            return decisions.phone_lost()
         told = f"Approved by your login on {covered.host}." if self.prompted else ""
-        return decisions.covered_elsewhere(covered.host, self._required.approver, kept, self.elapsed(), told)
+        return decisions.covered_elsewhere(covered.host, self._required.approver, kept, told)
 
     def _say_that_another_comes_first(self) -> None:
-        """To give up after that counts here: otherwise a caller could find out again and again, for nothing, when the
-        person logs in."""
+        """Tell the person. To give up after that counts here: otherwise a caller could find out again and again, for
+        nothing, when the person logs in."""
         if self.announce is not None:
             self.sent = Sent.COUNTS_HERE
             self.announce(other_login(self._required.approver if self._required.asker else ""))
@@ -239,7 +239,7 @@ class PhoneRequest:
             raise failure
 
     def _wait(self, session: Session) -> int:
-        """For how many seconds a gateway may hold the next poll; 0 if it is to answer at once."""
+        """The seconds for which a gateway may hold the next poll; 0 if it is to answer at once."""
         if not self._context.may_be_held():
             return 0
         return max(min(session.longest_wait, int(self.deadline.remaining() - LAST_POLL)), 0)

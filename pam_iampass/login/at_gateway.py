@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from pam_iampass.client import AuthenticationAPI, AuthenticationMethod, Deadline, Session
@@ -58,7 +58,7 @@ class AtGateway:
                 pause=request.application.pause,
             )
         except NotFound as error:
-            return Answer(_unknown(error, request.elapsed()), Sent.RANG_NOBODY)
+            return Answer(_unknown(error), Sent.RANG_NOBODY)
         except (IampassError, ValueError) as error:
             return start_failed(error, request, may_be_outage=may_be_outage)
         if session.failure_reason == BYPASSED and not request.asker:
@@ -73,13 +73,13 @@ class AtGateway:
         """See `Decider.answer`. A login may have waited in vain for its turn."""
         if session.queued or session.failure_reason is not None:
             return _not_asked(session, request, Sent.COUNTS_THERE)
-        return Answer(decisions.answered(session, request.service, request.elapsed()), Sent.COUNTS_THERE)
+        return Answer(decisions.answered(session, request.service), Sent.COUNTS_THERE)
 
     def explain(self, error: IampassError, request: Request) -> Decision:
         """See `Decider.explain`. A host may have been suspended meanwhile."""
         if isinstance(error, Refused) and error.status == 403:
             why = "HOST_SUSPENDED, says the gateway: pam-iampass-gateway host resume"
-            return denied(Outcome.MISCONFIGURED, why, decisions.NOT_FROM_HERE, request.elapsed())
+            return denied(Outcome.MISCONFIGURED, why, decisions.NOT_FROM_HERE)
         return poll_failed(error, request)
 
     def redeem(self, code: str, before: Decision | None, request: Request) -> Decision | None:
@@ -94,7 +94,7 @@ class AtGateway:
                 pause=request.application.pause,
             )
         except NotFound as error:
-            return _unknown(error, request.elapsed())
+            return _unknown(error)
         except IampassError as error:
             if isinstance(error, Unavailable) and error.outage and not error.may_have_started:
                 return None
@@ -109,7 +109,7 @@ class AtGateway:
 
 
 def _told(request: Request) -> dict[str, str]:
-    """What a gateway is told of the login, and a new id of the request.
+    """The parameters that tell a gateway of the login, with a new id of the request.
 
     What is not known, or no text for a log, is left out.
     """
@@ -144,31 +144,30 @@ def _connection(request: Request) -> str:
 # What a gateway says, as decisions
 
 
-def _unknown(error: NotFound, elapsed: float) -> Decision:
+def _unknown(error: NotFound) -> Decision:
     """The gateway does not know this host."""
     what = "the gateway does not know this host, which must leave and join it again"
-    return decisions.misconfigured(f"{error}: {what}", elapsed)
+    return decisions.misconfigured(f"{error}: {what}")
 
 
 def _bypassed(request: Request) -> Decision:
     """The gateway has said, of this very request, that its administrator lets the person in without the phone."""
     reason = f"{request.approver} is bypassed, says the gateway: pam-iampass-gateway bypass list"
-    return Decision(Outcome.BYPASSED, Result.IGNORED, reason, decisions.BYPASSED, request.elapsed())
+    return Decision(Outcome.BYPASSED, Result.IGNORED, reason, decisions.BYPASSED)
 
 
 def _not_asked(session: Session, request: Request, otherwise: Sent) -> Answer:
     """The gateway says why the phone was not asked; if it does not know that, the request is sent as `otherwise`."""
-    reason, refusal, elapsed = session.failure_reason, session.refusal, request.elapsed()
+    reason, refusal = session.failure_reason, session.refusal
     if reason is None:  # the session is queued until the end
-        return Answer(decisions.turn_did_not_come(elapsed), Sent.RANG_NOBODY)
+        return Answer(decisions.turn_did_not_come(), Sent.RANG_NOBODY)
     if reason == decisions.NO_PHONE or refusal is None:  # in the words of IAMPASS
-        decision = decisions.not_asked(reason, elapsed)
+        decision = decisions.not_asked(reason)
     else:
-        decision = _refused(reason, refusal, elapsed)
+        decision = _refused(reason, refusal)
         if refusal.wait and decision.outcome is Outcome.THROTTLED:
             can_type = request.login.phase is Phase.AUTHENTICATE and not request.asker
             decision = decisions.throttled(decision.reason, refusal.wait, can_type=can_type)
-            decision = replace(decision, elapsed=elapsed)
     # A gateway that is unavailable may not know whether the phone rings.
     says_so = refusal is not None and decision.outcome is not Outcome.UNAVAILABLE
     return Answer(decision, Sent.RANG_NOBODY if says_so or session.queued else otherwise)
@@ -182,10 +181,10 @@ def _code_refused(told: Redemption, before: Decision | None) -> Decision:
         return denied(Outcome.DENIED, told.reason, "The gateway could not redeem the recovery code.")
     if told.refusal.wait:
         return decisions.too_many_codes(f"{told.reason}, says the gateway", told.refusal.wait)
-    return _refused(told.reason, told.refusal, 0.0)
+    return _refused(told.reason, told.refusal)
 
 
-def _refused(reason: str, refusal: Refusal, elapsed: float) -> Decision:
+def _refused(reason: str, refusal: Refusal) -> Decision:
     """The gateway gives the words of a denial."""
     outcome = _OUTCOMES.get(refusal.outcome, Outcome.DENIED)
-    return denied(outcome, f"{reason}, says the gateway: {refusal.why}", refusal.message, elapsed)
+    return denied(outcome, f"{reason}, says the gateway: {refusal.why}", refusal.message)

@@ -47,12 +47,12 @@ class AtIampass:
         except (IampassError, ValueError) as error:
             return start_failed(error, request, may_be_outage=may_be_outage)
         if session.failure_reason is not None:
-            return Answer(decisions.not_asked(session.failure_reason, request.elapsed()), Sent.COUNTS_HERE)
+            return Answer(decisions.not_asked(session.failure_reason), Sent.COUNTS_HERE)
         return Asked(session, Sent.COUNTS_HERE)
 
     def answer(self, session: Session, request: Request) -> Answer:
         """See `Decider.answer`."""
-        return Answer(decisions.answered(session, request.service, request.elapsed()), Sent.COUNTS_HERE)
+        return Answer(decisions.answered(session, request.service), Sent.COUNTS_HERE)
 
     def explain(self, error: IampassError, request: Request) -> Decision:
         """See `Decider.explain`."""
@@ -79,4 +79,4 @@ class AtIampass:
         message = (
             "IAMPASS does not know you, or does not know this machine. " + decisions.ASK_THE_ADMINISTRATOR
         )
-        return denied(Outcome.DENIED, reason, message, request.elapsed())
+        return denied(Outcome.DENIED, reason, message)

@@ -99,7 +99,7 @@ def transport_of(settings: Settings, **options: Any) -> Transport | Gateways:
 
 
 def decider_of(settings: Settings, transport: Transport | Gateways) -> Decider:
-    """Who decides on requests with these settings, over the connections of `transport_of`."""
+    """The decider of requests with these settings, over the connections of `transport_of`."""
     api = connect(AuthenticationAPI, settings, transport)
     if isinstance(transport, Gateways):
         return AtGateway(api)
@@ -136,7 +136,7 @@ class AskedLogin:
 
     @property
     def decider(self) -> Decider:
-        """Who decides on a request for it."""
+        """The decider of a request for it."""
         return self.configuration.decider
 
     @property
@@ -172,12 +172,10 @@ class ApprovalRequired(AskedLogin):
         """See AskedLogin: a person who asks a second person keeps nobody else from it."""
         return self.asker or self.approver
 
-    def request(
-        self, application: PamApplication, deadline: Deadline, elapsed: Callable[[], float] = lambda: 0.0
-    ) -> Request:
-        """What a decider has to know of it. `elapsed` is as in Request."""
+    def request(self, application: PamApplication, deadline: Deadline) -> Request:
+        """The request to approve it, or to redeem a code for it."""
         of_login = self.login, self.approver, self.asker, self.service, self.phone
-        return Request(*of_login, application, deadline, elapsed)
+        return Request(*of_login, application, deadline)
 
 
 @dataclass(frozen=True)

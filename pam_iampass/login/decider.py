@@ -1,4 +1,4 @@
-"""Who decides on a request for an approval: IAMPASS (`at_iampass.py`), or a gateway of a fleet (`at_gateway.py`).
+"""The decider of a request for approval: IAMPASS (`at_iampass.py`), or a gateway of a fleet (`at_gateway.py`).
 
 `Configuration.decider` is one of the two, chosen when the settings are read. A login asks it, and nothing in this
 package asks which of the two it is. What only one of them knows is an answer: whether this host counts a request, what
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Callable, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from pam_iampass.client import Deadline, Session
 from pam_iampass.client.errors import IampassError, NotFound, ProtocolError, Refused, Unavailable
@@ -24,7 +24,7 @@ from pam_iampass.outcome import Decision, Login
 
 @dataclass(frozen=True)
 class Request:
-    """What a decider has to know of a login to ask for its approval, or to redeem a code."""
+    """One request to approve a login, or to redeem a recovery code for it."""
 
     login: Login
     approver: str
@@ -35,12 +35,10 @@ class Request:
     phone: Phone
     application: PamApplication
     deadline: Deadline
-    elapsed: Callable[[], float] = lambda: 0.0
-    """Returns how many seconds ago the request was made."""
 
 
 class Sent(enum.Enum):
-    """What has become of a request, and so for whose limits its result counts."""
+    """The state of a request: how far it has come, and so for whose limits its result counts."""
 
     NOTHING = "nothing has left this machine"
     RANG_NOBODY = "it may have left this machine, but no phone was asked"
@@ -60,7 +58,7 @@ class Sent(enum.Enum):
 
 @dataclass(frozen=True)
 class Answer:
-    """The end of a request."""
+    """The end of a request: the decision, and how far the request has come."""
 
     decision: Decision
     sent: Sent
@@ -87,7 +85,7 @@ class Decider(Protocol):
     """IAMPASS or a gateway. The methods with a request raise ApplicationGone and Stopping."""
 
     queue_scope: ClassVar[Scope]
-    """For which logins one waits on this host before its request is started."""
+    """The logins for which one waits on this host, before its request is started."""
     of_gateway: ClassVar[bool]
     """Whether the sessions that it begins are a gateway's, as a kept session remembers."""
     redeems_codes: ClassVar[bool]
@@ -103,38 +101,37 @@ class Decider(Protocol):
         """
 
     def answer(self, session: Session, request: Request) -> Answer:
-        """What has come of a session that was polled until it was decided, or until the time was up."""
+        """Return the end of a session that was polled until it was decided, or until the time was up."""
 
     def explain(self, error: IampassError, request: Request) -> Decision:
-        """The decision where polling has failed."""
+        """Return the decision where polling has failed."""
 
     def redeem(self, code: str, before: Decision | None, request: Request) -> Decision | None:
-        """Redeem a recovery code. Returns None where it redeems none: the code has not left this machine.
+        """Redeem a recovery code. Returns None if it has redeemed none: the code has not left this machine.
 
         `before` is why the person was asked for a code.
         """
 
     def has_phone(self, token: str, deadline: Deadline) -> bool | None:
-        """Whether the owner of a token has a phone; None if it is not known."""
+        """Return whether the owner of a token has a phone; None if it is not known."""
 
 
 def start_failed(error: IampassError | ValueError, request: Request, *, may_be_outage: bool) -> Answer:
     """The answer where a start has failed, whoever was to decide."""
-    elapsed = request.elapsed()
     if isinstance(error, ValueError):
         return Answer(decisions.misconfigured(f"the request to IAMPASS is invalid: {error}"), Sent.NOTHING)
     answered = isinstance(error, (Refused, NotFound, ProtocolError))
     sent = Sent.COUNTS_HERE if error.may_have_started or answered else Sent.NOTHING
     if not isinstance(error, Unavailable):
-        return Answer(decisions.failed(error, elapsed), sent)
+        return Answer(decisions.failed(error), sent)
     # An outage, of a login that its person cannot have made fail by themselves.
     login = request.login
     outage = error.outage and login.service in OUTAGE_SERVICES and login.real_uid == 0
-    return Answer(decisions.unavailable(error, request.service, outage and may_be_outage, elapsed), sent)
+    return Answer(decisions.unavailable(error, request.service, outage and may_be_outage), sent)
 
 
 def poll_failed(error: IampassError, request: Request) -> Decision:
     """The decision where polling has failed, whoever was to decide: never an outage."""
     if isinstance(error, Unavailable):
-        return decisions.unavailable(error, request.service, False, request.elapsed())
-    return decisions.failed(error, request.elapsed())
+        return decisions.unavailable(error, request.service, False)
+    return decisions.failed(error)

@@ -114,16 +114,16 @@ def covered(cover: Cover, approver: str) -> Decision:
     return Decision(Outcome.COVERED, Result.IGNORED, reason, session=cover.session)
 
 
-def covered_elsewhere(host: str, approver: str, session: str, elapsed: float, message: str) -> Decision:
+def covered_elsewhere(host: str, approver: str, session: str, message: str) -> Decision:
     """The gateway has said that the login begins in one of the same person on another host."""
     reason = f"the connection begins in a login of {approver} on {host}, says the gateway"
-    return Decision(Outcome.COVERED, Result.IGNORED, reason, message, elapsed, session, host)
+    return Decision(Outcome.COVERED, Result.IGNORED, reason, message, session=session, covered_by=host)
 
 
-def misconfigured(reason: str, elapsed: float = 0.0) -> Decision:
+def misconfigured(reason: str) -> Decision:
     """Something is wrong on this machine."""
     message = "The phone check is misconfigured on this machine. " + ASK_THE_ADMINISTRATOR
-    return denied(Outcome.MISCONFIGURED, reason, message, elapsed)
+    return denied(Outcome.MISCONFIGURED, reason, message)
 
 
 def rescued(reason: str) -> Decision:
@@ -139,7 +139,7 @@ def cancelled(reason: str) -> Decision:
     return denied(Outcome.CANCELLED, reason)
 
 
-def phone_lost(elapsed: float) -> Decision:
+def phone_lost(elapsed: float = 0.0) -> Decision:
     """An administrator reported the phone lost while the login waited for it."""
     reason = "the phone was reported lost (pam-iampass phone lost)"
     return denied(Outcome.DENIED, reason, PHONE_LOST, elapsed)
@@ -161,7 +161,7 @@ def at_capacity() -> Decision:
     return denied(Outcome.THROTTLED, reason, AT_CAPACITY)
 
 
-def turn_did_not_come(elapsed: float) -> Decision:
+def turn_did_not_come(elapsed: float = 0.0) -> Decision:
     """Other logins of this person took all the time."""
     reason = "other logins of this user were decided first, and no time was left; no request was sent"
     return denied(Outcome.THROTTLED, reason, OTHERS_CAME_FIRST, elapsed)
@@ -190,7 +190,7 @@ def recovered(left: int, before: Decision | None) -> Decision:
     return Decision(Outcome.RECOVERED, Result.SUCCESS, reason, message, before.elapsed if before else 0.0)
 
 
-def answered(session: Session, service: ServiceSettings, elapsed: float) -> Decision:
+def answered(session: Session, service: ServiceSettings) -> Decision:
     """The final status of the session. Only `active` is an approval.
 
     The reason names a clock that had to be corrected.
@@ -198,23 +198,23 @@ def answered(session: Session, service: ServiceSettings, elapsed: float) -> Deci
     correction = session.transport.clock_correction if session.transport else 0.0
     clock = clock_difference(correction) if correction else ""
     if session.active:
-        return Decision(Outcome.APPROVED, Result.SUCCESS, clock, "Approved on your phone.", elapsed)
+        return Decision(Outcome.APPROVED, Result.SUCCESS, clock, "Approved on your phone.")
     clock = clock and f"; {clock}"
     status = session.session_status.name
     if session.in_progress or status == "timeout":
         message = f"Nobody answered on your phone within {seconds(service.timeout)}."
-        return denied(Outcome.TIMED_OUT, f"the phone did not answer in time{clock}", message, elapsed)
+        return denied(Outcome.TIMED_OUT, f"the phone did not answer in time{clock}", message)
     why, message = _NOT_APPROVED[status]
-    return denied(Outcome.DENIED, f"{why} (status {status}){clock}", message, elapsed)
+    return denied(Outcome.DENIED, f"{why} (status {status}){clock}", message)
 
 
-def not_asked(reason: str, elapsed: float) -> Decision:
+def not_asked(reason: str) -> Decision:
     """IAMPASS understood the request, but asked nobody, for this reason."""
     if reason == NO_PHONE:
         message = "No phone is registered for you at IAMPASS. " + ASK_THE_ADMINISTRATOR
-        return denied(Outcome.NO_DEVICE, reason, message, elapsed)
+        return denied(Outcome.NO_DEVICE, reason, message)
     message = f"IAMPASS did not ask your phone: {reason}. {ASK_THE_ADMINISTRATOR}"
-    return denied(Outcome.DENIED, reason, message, elapsed)
+    return denied(Outcome.DENIED, reason, message)
 
 
 def registered(before: Decision, elapsed: float) -> Decision:
@@ -231,20 +231,20 @@ def not_registered(before: Decision, problem: str, elapsed: float) -> Decision:
     return denied(Outcome.NO_DEVICE, reason, message, elapsed)
 
 
-def unavailable(error: Unavailable, service: ServiceSettings, outage: bool, elapsed: float) -> Decision:
+def unavailable(error: Unavailable, service: ServiceSettings, outage: bool) -> Decision:
     """IAMPASS is unreachable: tolerated only where this is an outage, before a request was sent."""
     if service.unavailable.value == "ignore" and outage:
         message = "IAMPASS is unreachable. Continuing without phone approval."
-        return Decision(Outcome.UNAVAILABLE, Result.IGNORED, error.diagnostics(), message, elapsed)
+        return Decision(Outcome.UNAVAILABLE, Result.IGNORED, error.diagnostics(), message)
     message = "IAMPASS is unreachable from this machine. Try again in a minute, or ask your administrator."
-    return denied(Outcome.UNAVAILABLE, error.diagnostics(), message, elapsed)
+    return denied(Outcome.UNAVAILABLE, error.diagnostics(), message)
 
 
-def failed(error: IampassError, elapsed: float) -> Decision:
+def failed(error: IampassError) -> Decision:
     """An error that is no outage: never tolerated."""
     if isinstance(error, NotFound):
-        return denied(Outcome.DENIED, f"{error}: IAMPASS no longer knows the session", ENDED, elapsed)
+        return denied(Outcome.DENIED, f"{error}: IAMPASS no longer knows the session", ENDED)
     if isinstance(error, ProtocolError):
         message = "IAMPASS sent an invalid response. " + ASK_THE_ADMINISTRATOR
-        return denied(Outcome.UNAVAILABLE, error.diagnostics(), message, elapsed)
-    return misconfigured(error.diagnostics(), elapsed)
+        return denied(Outcome.UNAVAILABLE, error.diagnostics(), message)
+    return misconfigured(error.diagnostics())

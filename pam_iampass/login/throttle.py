@@ -17,8 +17,8 @@ import enum
 import hashlib
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypeVar, Union
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Callable, TypeVar, Union
 
 from pam_iampass.config.settings import ThrottleSettings
 from pam_iampass.outcome import Login
@@ -138,7 +138,7 @@ class Pending:
 
 
 class Scope(enum.Enum):
-    """For which pending logins of a person a login waits."""
+    """The pending logins of a person for which a login waits."""
 
     PERSON = "all"
     ORIGIN = "those of its own origin"
@@ -151,6 +151,14 @@ class Attempt:
 
     origin: str
     at: float
+
+
+_TYPES: dict[str, Callable[[Any], Any]] = {"str": str, "int": int, "float": float, "bool": bool}
+
+
+def _record(kind: Any, stored: Mapping[str, Any]) -> Any:
+    """A record that was stored as JSON. Raises KeyError, TypeError, ValueError and OverflowError."""
+    return kind(**{each.name: _TYPES[str(each.type)](stored[each.name]) for each in fields(kind)})
 
 
 class RequestResult(enum.Enum):
@@ -214,32 +222,13 @@ class ThrottleState:
     def from_json(cls, stored: Any) -> ThrottleState:
         """The state that `to_json` has returned, also if members of objects have another order. Raises ValueError."""
         try:
-            failures = {
-                place: Failures(int(each["count"]), float(each["last"]))
-                for place, each in stored["failures"].items()
-            }
-            pending = tuple(
-                Pending(
-                    str(each["origin"]),
-                    str(each["ident"]),
-                    float(each["began"]),
-                    float(each["since"]),
-                    float(each["until"]),
-                    has_turn=bool(each["has_turn"]),
-                    decided=bool(each["decided"]),
-                    host=str(each["host"]),
-                    is_familiar=bool(each["is_familiar"]),
-                )
-                for each in stored["pending"]
-            )
+            failures = {place: _record(Failures, each) for place, each in stored["failures"].items()}
             turns = {name: float(at) for name, at in stored["turns"].items()}
             return cls(
                 failures=dict(sorted(failures.items(), key=lambda each: each[1].last)),
                 requests={ident: float(at) for ident, at in stored["requests"].items()},
-                pending=pending,
-                attempts=tuple(
-                    Attempt(str(each["origin"]), float(each["at"])) for each in stored["attempts"]
-                ),
+                pending=tuple(_record(Pending, each) for each in stored["pending"]),
+                attempts=tuple(_record(Attempt, each) for each in stored["attempts"]),
                 turns=dict(sorted(turns.items(), key=lambda each: each[1])),
                 next_turn=float(stored["next_turn"]),
                 lost=float(stored["lost"]),

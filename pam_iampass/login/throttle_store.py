@@ -94,8 +94,8 @@ class ThrottleStore:
         self._unwritten: set[bytes] = set()
         """People whose state has changed since their row was written."""
         self._stored: dict[bytes, str] = {}
-        """What the rows in the file have, under its lock; empty for no row. It differs from the state of a person if a
-        change could not be written."""
+        """The state in each person's row of the file, under its lock; empty for no row. It differs from the state in
+        memory if a change could not be written."""
         self._next_sweep = 0.0
         database.on_open.append(self._read)
 
@@ -246,7 +246,7 @@ class ThrottleStore:
         self._stored[person] = stored
 
     def _read(self, connection: sqlite3.Connection) -> None:
-        """What the file has of this boot. The state in memory, if there is one, is newer. Raises ValueError."""
+        """Read what the file has of this boot. A state in memory is newer. Raises ValueError."""
         connection.execute("DELETE FROM limits WHERE boot != ?", (self._database.boot,))
         self._stored = dict(connection.execute("SELECT person, state FROM limits").fetchall())
         states = {

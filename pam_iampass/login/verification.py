@@ -7,6 +7,7 @@ sources: the status `active` of a session that this login started, and a recover
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pam_iampass.client import Deadline
 from pam_iampass.config.value_types import Approver, SecondPerson
@@ -289,6 +290,7 @@ def _ask_in_turn(
 
     try:
         decision = request.ask(waited=queued.waited, phone_is_lost=phone_is_lost)
+        decision = replace(decision, elapsed=request.elapsed())
     except BaseException as interruption:
         queued.record(result_of(interruption, request.sent is Sent.COUNTS_HERE))
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pam_iampass.audit.administrator import Administrator
@@ -239,7 +239,7 @@ def _logins() -> list[tuple[Login, Decision]]:
         (sudo, Decision(Outcome.COVERED, ignored, f"covered by {_SESSION}", session=_SESSION)),
         (
             Login("alice", "sshd", "192.0.2.4", participants=_APPROVER),
-            covered_elsewhere("bastion", "alice", _SESSION, 0.412, ""),
+            replace(covered_elsewhere("bastion", "alice", _SESSION, ""), elapsed=0.412),
         ),
         (ssh, Decision(Outcome.BYPASSED, ignored, "until 2026-11-28 14:00:00, by carol: ticket 4711")),
         (ssh, Decision(Outcome.DENIED, denied, "USER_DECLINED", elapsed=3.25)),
