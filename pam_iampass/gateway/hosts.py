@@ -70,7 +70,7 @@ class Host:
 
 IS_OLDER = """(
     coalesce((SELECT at <> %s FROM record WHERE record.id = %s),
-        EXISTS (SELECT FROM record WHERE record.id < %s) OR (SELECT last_value FROM record_id_seq) < %s)
+        coalesce((SELECT min(id) FROM record) < %s, FALSE) OR (SELECT last_value FROM record_id_seq) < %s)
     OR (SELECT old_copy FROM fleet) IS TRUE
 )"""
 """Whether the database has become an older one since it was looked at, or another gateway has found that it has
