@@ -114,7 +114,7 @@ class Gateway:
     """Calls that wait for a change of a session."""
 
     def share_of_ends(self, host: str) -> asyncio.Semaphore:
-        """The share of a host in the ends of sessions, which is to be held during one. Beyond it they wait."""
+        """The share of a host in the ends at IAMPASS, to be held during one. Beyond it they wait."""
         return self.ends.setdefault(host, asyncio.Semaphore(self.settings.limits.calls_of_host))
 
     def note_request(self, id: uuid.UUID, status: Status | None) -> None:

@@ -310,8 +310,7 @@ async def end(gateway: Gateway, request: IncomingRequest) -> Reply:
     try:
         id, _, credentials = _session_that_signed(gateway, request)
         session = await _session(gateway, id, _spending(str(id), credentials))
-        async with gateway.share_of_ends(session.host):
-            return ended(await asking.end(gateway, session))
+        return ended(await asking.end(gateway, session))
     except (DatabaseError, IampassError, Tampered) as error:
         return unavailable(error)
 
