@@ -38,9 +38,11 @@ check: ## Run the tests that need neither root nor an installation, with the pyt
 
 T =
 K =
+# Where tests need the browser or the pooler.
+LONG = tests tests/ tests/browser% tests/gateway tests/gateway/ tests/gateway/test_pooler%
 test: ## Run the tests in isolated roots of this machine (T=PATH K=EXPRESSION: some, long ones too; COVERAGE=1: measure it)
 	@$(ISOLATED_ROOT) --check --or-skip
-	@tests/support/requirements.sh $(if $(T)$(K),test-long,test)
+	@tests/support/requirements.sh $(if $(filter $(LONG),$(or $(T),$(if $(K),tests))),test-long,test)
 	@$(if $(T)$(K),$(ISOLATED_ROOT) --or-skip $(PYTHON) -m pytest -m "not (needs_booted_machine or needs_virtual_machine)" $(or $(T),tests) \
 	    $(if $(K),-k '$(K)'),tests/run.sh)
 

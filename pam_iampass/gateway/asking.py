@@ -321,7 +321,9 @@ async def end(gateway: Gateway, session: HostSession) -> bool:
     call = session.upstream.end() if session.upstream is not None else None
     if call is None or session.state is not State.OPEN:
         return False
-    if await gateway.iampass.call(call, _END_SECONDS, Lane.decisions):
+    async with gateway.share_of_ends(session.host):
+        is_ended = await gateway.iampass.call(call, _END_SECONDS, Lane.ends)
+    if is_ended:
         await said(gateway, session, Status.closed)
         return True
     status = (await ask(gateway, session)).status

@@ -144,8 +144,7 @@ async def start(
     """
     key = (host, asked.request_id or str(uuid.uuid4()))
     own = sum(each == host for each, _ in gateway.starts) + gateway.repeats[host]
-    if own >= max(gateway.settings.limits.calls_at_once // 2, 1):
-        # The rest is for other hosts.
+    if own >= gateway.settings.limits.calls_of_host:
         return await refused(gateway, host, asked, Reason.HOST_THROTTLED, spend)
     if key in gateway.starts:
         gateway.repeats[host] += 1

@@ -261,12 +261,12 @@ class ThrottleState:
     def _in_order(self, waits: Pending | None = None) -> list[Pending]:
         """Who waits, in the order of the turns. Neither an origin on many hosts nor a host that names many origins
         comes before others: of the two, the later turn counts. Of equal ones that of the origin does, then that of the
-        host."""
+        host, then when they came, then the ident."""
 
-        def place(login: Pending) -> tuple[float, float, float, float]:
+        def place(login: Pending) -> tuple[float, float, float, float, str]:
             of_origin = self.turns.get(login.origin, -1.0)
             of_host = self.turns.get(login.host, -1.0) if login.host else of_origin
-            return max(of_origin, of_host), of_origin, of_host, login.since
+            return max(of_origin, of_host), of_origin, of_host, login.since, login.ident
 
         return sorted(self._rivals(waits), key=place)
 

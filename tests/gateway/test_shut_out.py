@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import asking, codes, records
+from pam_iampass.gateway import asking, codes, records, turns
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.reasons import Reason
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.settings import GatewaySettings, GroupSettings
+from pam_iampass.login.throttle import Pending
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.gateway.test_codes import left, new_codes
 from tests.gateway.test_turns import ask, ids, until
@@ -154,19 +155,28 @@ def test_of_people_who_are_new_on_a_slowed_host_one_a_minute_is_asked(
 
 
 def test_a_login_that_waits_for_its_turn_on_a_host_that_is_slowed_meanwhile_has_it(
-    bastion: RunningGateway, sandbox: Sandbox
+    bastion: RunningGateway, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    looked: list[str] = []
+    recognized = turns.recognized
+
+    async def counted(connection: Connection, before: turns.Turns, *more: Any, **how: Any) -> Pending:
+        looked.append(before.person)
+        return await recognized(connection, before, *more, **how)
+
     join_people(bastion, sandbox, *THIEVES)
     approved_lately(bastion, ["alice"])
     first, waits = ask(bastion, HOST, "alice"), ask(bastion, HOST, "alice", remote=OFFICE)
     assert waits["queued"]
     for thief in THIEVES:
         assert cancels(bastion, sandbox, thief)
+    monkeypatch.setattr(turns, "recognized", counted)
     approved = sandbox.approve(sandbox.wait_for_request("token-of-alice"))
     caller = HostCaller(bastion)
     assert caller.answer(first) == "active"
     sandbox.approve(sandbox.wait_for_request("token-of-alice", after=approved))
     assert caller.answer(waits) == "active"
+    assert looked == ["alice"], "once"
 
 
 def test_a_host_that_is_stopped_by_itself_ends_nobodys_session(

@@ -398,6 +398,29 @@ def test_a_start_that_iampass_has_not_answered_holds_the_turn_as_long_as_its_log
 # A login that waits
 
 
+def test_a_request_has_its_turn_for_335_seconds_at_most_whatever_its_host_asks_for(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    with RunningGateway(settings) as running:
+        running.populate()
+        assert ask(running, HOST, timeout="86400", duration_seconds="86400")["authenticated"]
+        (row,) = running.rows("SELECT state FROM turn")
+        (login,) = row["state"]["pending"]
+        assert login["has_turn"]
+        assert login["until"] - login["since"] <= 335
+
+
+def test_who_asks_again_after_hanging_up_is_told_how_long_it_takes(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    with RunningGateway(replace(settings, limits=replace(LIMITS, cool_off=300.0))) as running:
+        running.populate()
+        for _ in range(2):
+            assert HostCaller(running).end(ask(running, HOST, remote=ATTACKER)) is True
+        refusal = ask(running, HOST, remote=ATTACKER)["refusal"]
+        assert (refusal["outcome"], 200 < refusal["retry_after"] <= 300) == ("throttled", True)
+
+
 def test_a_login_that_has_given_up_while_it_waited_never_rings(
     settings: GatewaySettings, sandbox: Sandbox, look: Look
 ) -> None:

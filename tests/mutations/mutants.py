@@ -1324,8 +1324,8 @@ MUTANTS = {
         ),
         Mutant(
             "one host may have all calls of IAMPASS under way",
-            "if own >= max(",
-            "if False and own >= max(",
+            "if own >= gateway.settings.limits.calls_of_host:",
+            "if False:",
             "test_one_host_leaves_others_half_of_the_calls",
         ),
         Mutant(
@@ -1551,6 +1551,18 @@ MUTANTS = {
             "not by_phone and asked.request_id is not None",
             "not by_phone",
             "test_nobody_is_asked_about_another_person_or_for_a_client_that_does_not_know_such_sessions",
+        ),
+        Mutant(
+            "the starts of one person take all questions of a host",
+            "count(*) FILTER (WHERE person = %s) < %s",
+            "count(*) FILTER (WHERE person = %s) < 1000 * %s",
+            "test_the_starts_of_one_person_leave_others_questions",
+        ),
+        Mutant(
+            "guesses that are made at one moment do not count",
+            "AND asked_at > now() - interval '1 hour'\n    GROUP BY connection",
+            "AND asked_at BETWEEN now() - interval '1 hour' AND now() - interval '2 s'\n    GROUP BY connection",
+            "test_a_host_that_names_connections_which_nobody_confirms_has_the_phone_asked_without_further_questions",
         ),
     ),
     "What an administrator takes away is taken on all hosts at once": (
@@ -1801,6 +1813,18 @@ MUTANTS = {
             "            self._counts_at_gateway = False\n            self.announce(",
             "            self.announce(",
             "test_to_hang_up_while_a_gateway_has_another_login_come_first_counts_as_a_failure",
+        ),
+        Mutant(
+            "the ends of one host take all calls",
+            "async with gateway.share_of_ends(session.host):",
+            "if True:",
+            "test_one_host_leaves_others_half_of_the_ends_and_none_of_its_own_is_lost",
+        ),
+        Mutant(
+            "a login waits for as long as its host says, and has its turn",
+            "min(patience, start.duration, LONGEST_REQUEST_SECONDS)",
+            "min(patience, start.duration)",
+            "test_a_request_has_its_turn_for_335_seconds_at_most_whatever_its_host_asks_for",
         ),
     ),
     "An invite is for the hosts that it says, and no host takes the place of another": (

@@ -329,6 +329,18 @@ def test_while_an_origin_waits_every_other_one_has_at_most_one_turn(arrivals: li
                 break
 
 
+def test_logins_of_two_origins_that_have_come_at_one_moment_have_their_turns_by_their_idents(
+    person: Person,
+) -> None:
+    person.come("first")
+    person.come("c", "one")
+    person.now = person.logins["c"].since - 0.01
+    person.come("b", "another")
+    assert person.logins["b"].since == person.logins["c"].since
+    person.end("first")
+    assert person.next() == "b"
+
+
 @given(
     st.lists(st.integers(0, 5), min_size=1, max_size=20), st.booleans(), st.integers(0, 5), st.integers(0, 19)
 )
