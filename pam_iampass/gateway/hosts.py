@@ -276,7 +276,8 @@ async def remove_invite(connection: Connection, id: str) -> bool:
 async def void_invite_of(
     connection: Connection, name: str, *, retires: bool = False
 ) -> tuple[str | None, str | None]:
-    """Remove the invite with which this host has joined, if it could join again with it.
+    """Remove the invite with which this host has joined, if it could join again with it. This transaction has locked
+    the host's row.
 
     :param retires: nobody suspects the host, which is about to be removed. Then an invite stays that is bound to a
         network, and to no name: a whole fleet may need it, and a thief who has only the host's disk cannot use it.

@@ -391,7 +391,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 10_000,
                 "100",
                 "Requests of one host within an hour, to all people together, that are not approved, unless more people"
-                " approve than do not. Beyond that, only people who have approved there within 30 days are asked.",
+                " approve than do not. Beyond that, only people who have approved there within 30 days, or had a login"
+                " there covered, are asked. A quarter of it is an alert.",
             ),
             _number(
                 "wrong_codes_per_hour",

@@ -605,6 +605,24 @@ def test_between_two_requests_is_a_pause(settings: GatewaySettings, sandbox: San
         assert began - decided >= timedelta(seconds=2.0)
 
 
+def test_a_login_that_waits_for_the_pause_need_not_once_an_administrator_has_cleared_the_limits(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    with several(replace(settings, limits=replace(LIMITS, spacing=60.0)), 1) as (running,):
+        first, second = ask(running, HOST), ask(running, OTHER)
+        sandbox.deny("token-of-alice")
+        assert HostCaller(running).answer(first) == "cancelled"
+        assert HostCaller(running).state(second)["queued"]
+        running.transaction(
+            lambda _, connection: turns.change(connection, "alice", lambda state, _: throttle.cleared(state))
+        )
+        sandbox.approve(sandbox.wait_for_request("token-of-alice"))
+        assert HostCaller(running).answer(second) == "active"
+        decided, began = running.session(first).decided_at, running.session(second).began_at
+        assert decided is not None
+        assert began - decided < timedelta(seconds=60.0)
+
+
 @pytest.mark.parametrize(
     "state",
     [
