@@ -205,15 +205,6 @@ FOR_SERVICES = (
         "Whether the user must press Enter before the request is sent: `always`; `never`; or `auto`, only in "
         "applications that would otherwise not show our text (sshd).",
     ),
-    Key(
-        "enroll_at_login",
-        _BOOLEAN,
-        "false",
-        "Whether a user of the table who has no phone is shown a registration link at login. After the registration "
-        "the user logs in again. Users whose token comes from `unlisted_users` are shown none. It works only with "
-        "`first_factor=publickey` on the PAM line: anyone who sees the link can register a phone, so after a password "
-        "alone the phone would not be a second factor.",
-    ),
 )
 
 EXEMPT = Section(
@@ -297,8 +288,7 @@ SECOND_PERSON = Section(
     "A second person: `approver` can also be one of `user`, `users` and `group`, each with `allow_self`. They are "
     "asked one after the other within `timeout`, at most once each: the next one only if the one before has no phone, "
     "has not answered in their share of the time (at least 15s), or may be sent no request now. A refusal ends the "
-    "login. `exempt` and `asked` are about the one who logs in. Bypasses, recovery codes and `enroll_at_login` have no "
-    "effect.",
+    "login. `exempt` and `asked` are about the one who logs in. Bypasses and recovery codes have no effect.",
 )
 
 APPROVER = Key(
@@ -415,9 +405,9 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "/etc/iampass/joined.yaml",
         "What `pam-iampass join` writes, with `gateway-secret` and `gateway-ca.pem` beside it. If the file exists, "
         "this host asks the gateways that it names, in order; one that has failed is asked after the others for 30s. "
-        "`application_id`, `application_secret_file`, `server`, `ca_file`, `proxy`, `unlisted_users` and "
-        "`enroll_at_login` have no effect then, and nobody needs an entry in the user table, whose tokens are ignored: "
-        "gateways know people by name. `null`: the file has no effect.",
+        "`application_id`, `application_secret_file`, `server`, `ca_file`, `proxy` and `unlisted_users` have no "
+        "effect then, and nobody needs an entry in the user table, whose tokens are ignored: gateways know people by "
+        "name. `null`: the file has no effect.",
     ),
     Key(
         "users",

@@ -121,7 +121,6 @@ class ServiceSettings:
     prompt: Prompt
     unlisted_users: UnlistedUsers
     unavailable: WhenUnavailable
-    enroll_at_login: bool
     """Whether a user without a phone can register one at login, after sshd accepted a key."""
     approver: Approver | SecondPerson
     otherwise: Otherwise = Otherwise.DENY
@@ -388,7 +387,7 @@ class _SettingsReader(SchemaReader):
         service = _for_service({key.name: values.pop(key.name) for key in SHARED}, session)
         service["approver"] = Approver.USER
         by_name = UnlistedUsers(template="{user}", everybody=True)  # as gateways know people
-        of_gateway = {"unlisted_users": by_name, "enroll_at_login": False} if joined else {}
+        of_gateway = {"unlisted_users": by_name} if joined else {}
         service.update(of_gateway)
         files = (self.file, secret_file, ca_file, values["gateway_ca"], joined)
         return Settings(

@@ -34,7 +34,7 @@ from pam_iampass.errors import (
 from pam_iampass.login import policy
 from pam_iampass.login.context import ModuleArguments
 from pam_iampass.outcome import Login
-from pam_iampass.pam.modules import demands_key, our_lines, own_arguments
+from pam_iampass.pam.modules import our_lines, own_arguments
 from pam_iampass.pam.services import USES, not_asking
 from pam_iampass.pam.stack import FOLDERS, OTHER, PamFiles, PamType, UnusableService, dialect
 from pam_iampass.system import paths, sshd, trusted_file
@@ -52,7 +52,6 @@ from pam_iampass.system.trusted_folder import mode_of
 from pam_iampass.text import clean, names
 
 _TWICE = "pam-auth-update --disable iampass iampass-session, or pam-iampass setup undo"
-_ENROLL_AT_LOGIN = "enroll_at_login"
 _MOST_NAMES = 5  # in a sentence
 _OWN_NETWORKS = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128", "::ffff:127.0.0.0/104")))
 NOT_ROOT = "was checked by a user who may be unable to read the secret and other files"
@@ -121,7 +120,6 @@ def check_config(
     denies_nobody: list[Problem] = []
     if examination.settings is not None:
         problems += _advice(config, examination.lines)
-        problems += enrollment_problems(examination.settings, files)
         problems += rescue_problems(examination.settings, files)
         in_force = _sshd(sshd_program)
         problems += _grace_time(config, examination.settings, in_force)
@@ -478,40 +476,6 @@ def _network_fault(network: Network) -> str | None:
     return None
 
 
-def enrollment_problems(found: settings.Settings, files: PamFiles) -> Iterator[Problem]:
-    """A problem for each of our PAM lines without `first_factor=publickey` in a service that enrolls at login.
-
-    A service that names us and that libpam cannot use is a problem as well. Files that cannot be read are left out.
-    """
-    reported: set[str] = set()
-    try:
-        services = files.names()
-    except OSError:
-        return
-    for service in services:
-        if not found.for_service(service).enroll_at_login:
-            continue
-        try:
-            ours = our_lines(files.service(service))
-        except OSError:
-            continue
-        except UnusableService as error:
-            if any("pam_iampass" in text for text in files.texts(service)):
-                file = files.path(service) or files.folders[0] / service
-                what = f"the PAM service cannot be checked: {error}"
-                yield Problem(file, None, _ENROLL_AT_LOGIN, what, "correct the PAM file", Severity.WARNING)
-            continue
-        for line in ours:
-            if not demands_key(line) and line.place not in reported:
-                reported.add(line.place)
-                what = "needs first_factor=publickey on this line: without it, users who have no phone are denied"
-                remedy = (
-                    "add first_factor=publickey to the line if it is for sshd; otherwise set enroll_at_login "
-                    f"for the services of sshd only, or services: {{{service}: {{enroll_at_login: false}}}}"
-                )
-                yield Problem(line.file, line.line, _ENROLL_AT_LOGIN, what, remedy)
-
-
 def rescue_problems(found: settings.Settings, files: PamFiles) -> Iterator[Problem]:
     """A problem for each line with `rescue=NAME` if NAME is an account that the settings do not exempt from the phone.
 
@@ -567,8 +531,6 @@ def _whom(errors: Sequence[Problem], key_file: Path | None) -> Iterator[str]:
         of_key = keys.whom(problem, key_file) if key_file else None
         if of_key is not None:
             yield of_key
-        elif problem.key == _ENROLL_AT_LOGIN:
-            yield f"users without a phone are denied by {file}:{problem.line}"
         elif section.rpartition(".")[2] == "asked":
             yield f"users whom {section} does not list are denied"
         elif file.parent.name == user_table.FOLDER:

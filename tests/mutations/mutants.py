@@ -625,10 +625,10 @@ MUTANTS = {
             "test_after_two_failures_who_asks_must_wait_and_others_need_not",
         ),
         Mutant(
-            "who logs in registers a phone for their second person",
+            "who logs in redeems a recovery code where second people must approve",
             "if required.asker:",
             "if False:",
-            "test_who_logs_in_is_shown_no_link_to_register_a_phone_for_somebody_else",
+            "test_a_recovery_code_of_nobody_is_taken",
         ),
         Mutant(
             "an outage is tolerated after a second person was asked",

@@ -708,7 +708,6 @@ ABSENT: dict[str, tuple[object, str | None]] = {
     "timeout": (60.0, "290s"),
     "methods": ((), "[acceptance]"),
     "prompt": (Prompt.AUTO, "never"),
-    "enroll_at_login": (False, "true"),
     "exempt.users": (frozenset(), "[root]"),
     "exempt.groups": (frozenset(), "[root]"),
     "exempt.networks": ((), "[192.0.2.0/24]"),

@@ -138,14 +138,6 @@ def test_a_second_person_whom_the_gateway_does_not_know_is_followed_by_the_next(
         assert people == ["carol", "dave", "erin"]
 
 
-def test_nobody_is_offered_to_register_a_phone(world: Setting) -> None:
-    with gateway(world, not_started("NO_MOBILE_DEVICE"), enroll_at_login="true") as server:
-        told = world.login("first_factor=publickey", ssh_auth_info="publickey ssh-ed25519 AAAA\n")
-        assert record(world)["IAMPASS_OUTCOME"] == "no_device"
-        assert len(server.requests) == 1
-        assert not any("https://" in text for text in (*told.said, *told.errors))
-
-
 # Kept sessions
 
 

@@ -609,15 +609,6 @@ def test_one_person_with_several_shared_accounts_has_the_limit_of_one(shared: Sh
 # Nothing of the second person's lets anybody else in
 
 
-def test_who_logs_in_is_shown_no_link_to_register_a_phone_for_somebody_else(world: Setting) -> None:
-    phones(world, carol=False)
-    ask(world, "{user: carol}", enroll_at_login="true")
-    told = world.login("first_factor=publickey", ssh_auth_info=accepted(KEY))
-    assert told.code == PamCode.MAXTRIES
-    assert world.calls == ["start"]
-    assert record(world)["IAMPASS_OUTCOME"] == "no_device"
-
-
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS"
 
 
