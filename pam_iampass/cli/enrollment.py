@@ -329,7 +329,7 @@ class EnrollmentService:
     def token_of(self, user: str) -> str | None:
         """The token of the table, else that of the template in the settings. Raises ConfigurationError."""
         entry = self.table.find(user)
-        return self.unlisted.token_for(user) if entry is None else entry.token
+        return entry.token if entry and entry.token else self.unlisted.token_for(user)
 
     def account(self, name: str) -> str:
         """The name as NSS has it. Raises EditRefused."""
@@ -349,11 +349,11 @@ class EnrollmentService:
             error = token_error(given)
             if error:
                 raise EditRefused(f"the token {error}", "write the token as IAMPASS has it")
-            if entry is not None and entry.token != given and not replace:
+            if entry is not None and entry.token not in (None, given) and not replace:
                 remedy = "omit the token to keep that one, or give --replace"
                 raise EditRefused(f"{shown(user)} already has another token", remedy)
             return given
-        if entry is not None:
+        if entry is not None and entry.token is not None:
             return entry.token
         from_template = self.unlisted.token_for(user)
         if from_template is not None and token_error(from_template) is None:

@@ -281,8 +281,8 @@ SECOND_PERSON = Section(
             "false",
             "Whether the one who logs in may be asked, too. Otherwise the account, the caller, the person of the key "
             "or of the login session, and anyone with the same token, are left out, and a login is denied if nothing "
-            "names a person who has a token: neither a key, nor a kept login session, nor the account. If there is "
-            "a table of `keys`, it must have that name.",
+            "names a person who has a token: neither a key, nor a kept login session, nor the account. If people share "
+            "accounts, the user table must have keys of that name.",
         ),
     ),
     "A second person: `approver` can also be one of `user`, `users` and `group`, each with `allow_self`. They are "
@@ -299,7 +299,7 @@ APPROVER = Key(
     "otherwise that of the target. `user`: that of the user whose name PAM gets, which is the target in su and, with "
     "`rootpw`, `targetpw` and `runaspw`, another user than the caller in sudo. `key`, for sshd and accounts that "
     "several people share: that of the person to whom the key belongs that sshd has accepted, or the certificate, as "
-    "the table of `keys` says; it needs `pam-iampass setup sshd --prompt`. `login`, for sudo, su, doas and polkit "
+    "the user table says; it needs `pam-iampass setup sshd --prompt`. `login`, for sudo, su, doas and polkit "
     "in such accounts: that of the person who began the login session in which the program is called; it needs "
     "`session.keep` for the service by which people log in. In su it applies as `caller` does. "
     "A mapping: a second person, see below. Default for sudo and su: `caller`.",
@@ -413,15 +413,16 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "users",
         _PATH,
         "/etc/iampass/users.yaml",
-        "The user table. The folder `users.d` next to it, with one file for each user, is read first.",
+        "The user table: tokens and ssh keys. The folder `users.d` next to it, with one file for each user, is read "
+        "first.",
     ),
     Key(
-        "keys",
-        replace(_PATH, example="/etc/iampass/keys.yaml"),
-        "/etc/iampass/keys.yaml",
-        "Whose ssh keys and certificates are whose, for `approver: key`: a list for each person. Files in the folder "
-        "`keys.d` next to it, one for each person, count as well. Reading 100,000 keys takes 1 to 2 s: once after "
-        "each change, but at each login while one of the files must not be used (owner, permissions).",
+        "shared_accounts",
+        _BOOLEAN,
+        "false",
+        "Whether several people log in to one account. Where a second person must approve, an account then counts as a "
+        "person only if the user table has keys of that name. It is so, too, while anybody there has keys, and with "
+        "`approver: key` in a service: set it if the last keys may ever be removed, or the file emptied.",
     ),
     *FOR_SERVICES,
     EXEMPT,

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pam_iampass.config import key_table, settings, user_table
+from pam_iampass.config import settings, user_table
 from pam_iampass.config.user_table import user_of
 from pam_iampass.config.value_types import Approver, Network, SecondPerson, exempt_rule
 from pam_iampass.doctor import keys, sessions
@@ -107,14 +107,12 @@ def check_config(
 
     `manifest` is what `setup` has recorded. Raises nothing that the files can cause.
     """
-    table = key_report = None
+    table = None
     with reading_as(module_user) as readers:
         examination = settings.check(config, readers=readers)
         if examination.users is not None:
             joined = bool(examination.settings and examination.settings.gateways)
             table = user_table.check(examination.users, optional=joined)
-        if examination.keys is not None:
-            key_report = key_table.check(examination.keys)
     problems = [*examination.problems, *(table.problems if table else ())]
     files = PamFiles(pam_folders, dialect())
     denies_nobody: list[Problem] = []
@@ -129,11 +127,10 @@ def check_config(
         problems += _second_people(config, examination.settings)
         problems += _no_connection_covered(config, examination.settings, files)
         denies_nobody += _services(config, examination.settings, examination.lines, in_force, files)
-        if key_report is not None:
-            problems += keys.denying(config, examination.settings, key_report, files, in_force.service)
-            if table is not None:
-                problems += keys.shared_with_token(examination.settings, table, key_report, in_force)
-        problems += keys.second_people(config, examination.settings, table, key_report, files)
+        if table is not None:
+            problems += keys.denying(config, examination.settings, table, files, in_force.service)
+            problems += keys.shared_with_token(examination.settings, table, in_force)
+            problems += keys.second_people(config, examination.settings, table, files)
         denies_nobody += keys.unasked(config, examination.settings, in_force.service)
         problems += keys.no_connection_covered(config, examination.settings)
         denies_nobody += _su_to_root(config, examination.settings)
@@ -144,9 +141,7 @@ def check_config(
     denies_nobody += _switched_off(manifest, files)
     denies_nobody += _asked_twice(files)
     denies_nobody += _not_called(files)
-    denies_nobody += _readable(
-        (config, *(table.files if table else ()), *(key_report.files if key_report else ())), readers
-    )
+    denies_nobody += _readable((config, *(table.files if table else ())), readers)
     denies_nobody += _in_service_group(module_user)
     problems += denies_nobody
     if os.geteuid() != 0:
@@ -155,13 +150,11 @@ def check_config(
     usable = examination.settings is not None
     return ConfigReport(
         settings_files=examination.settings.files if examination.settings else (config,),
-        table_files=(*(table.files if table else ()), *(key_report.files if key_report else ())),
+        table_files=table.files if table else (),
         users=len(table.entries) if table else 0,
         gateways=examination.settings.gateways if examination.settings else (),
         problems=tuple(problems),
-        denied=who_is_denied(config, errors, usable=usable, files=files, key_file=examination.keys)
-        if errors
-        else "",
+        denied=who_is_denied(config, errors, usable=usable, files=files) if errors else "",
     )
 
 
@@ -507,28 +500,26 @@ def _not_exempt(name: str, service: str, found: settings.Settings) -> str | None
     return None if reason else "is not exempt"
 
 
-def who_is_denied(
-    config: Path, errors: Sequence[Problem], *, usable: bool, files: PamFiles, key_file: Path | None = None
-) -> str:
+def who_is_denied(config: Path, errors: Sequence[Problem], *, usable: bool, files: PamFiles) -> str:
     """Which logins are denied until these errors are fixed, in words.
 
-    `usable` is whether the settings themselves have no error, `key_file` the key table.
+    `usable` is whether the settings themselves have no error.
     """
     if any(problem.remedy == RUN_AS_ROOT for problem in errors):
         return "not everything could be read: run it as root"
-    whom = _and(dict.fromkeys(_whom(errors, key_file) if usable else ["every login is denied"]))
+    whom = _and(dict.fromkeys(_whom(errors) if usable else ["every login is denied"]))
     services = _asking(config, files)
     if not services:
         return f"{whom}, once a PAM service uses these settings"
     return f"through {_and(services)}, {whom}"
 
 
-def _whom(errors: Sequence[Problem], key_file: Path | None) -> Iterator[str]:
+def _whom(errors: Sequence[Problem]) -> Iterator[str]:
     """The users who are denied, where the settings can be used: exempt users are not."""
     single: dict[str, None] = {}
     for problem in errors:
         section, file = problem.key.rpartition(".")[0], problem.file or Path()
-        of_key = keys.whom(problem, key_file) if key_file else None
+        of_key = keys.whom(problem)
         if of_key is not None:
             yield of_key
         elif section.rpartition(".")[2] == "asked":

@@ -85,7 +85,7 @@ def _who_must_approve(
         )
     else:
         found = policy.who_approves(
-            login, account, service, context.accounts, configuration.keys, people_within
+            login, account, service, context.accounts, configuration.users, people_within
         )
     if isinstance(found, policy.Exempt):
         return Decision(Outcome.EXEMPT, Result.IGNORED, found.reason)
@@ -140,7 +140,7 @@ def _prompt(
 def _look_again(
     required: AskedLogin, arguments: ModuleArguments, application: PamApplication, context: LoginContext
 ) -> Decision | None:
-    """After the prompt, which takes time: the key table may name nobody for this login any more, or another person."""
+    """After the prompt, which takes time: the user table may name nobody for this login any more, or another person."""
     if required.service.approver in (Approver.USER, Approver.CALLER):
         return None
     found = _who_must_approve(required.login, arguments, application, context)

@@ -702,7 +702,7 @@ ABSENT: dict[str, tuple[object, str | None]] = {
     "ca_file": (None, None),
     "proxy": (None, None),
     "users": (Path("/etc/iampass/users.yaml"), None),
-    "keys": (Path("/etc/iampass/keys.yaml"), None),
+    "shared_accounts": (False, "true"),
     "unlisted_users": (UnlistedUsers.DENY, "ignore"),
     "unavailable": (WhenUnavailable.DENY, "ignore"),
     "timeout": (60.0, "290s"),
