@@ -604,11 +604,11 @@ def test_who_has_ten_logins_waiting_in_a_shared_account_locks_nobody_out(shared:
     alices = shared.door(shared.alices)
     for door in doors:
         door.die()
+    for door in doors:
+        door.wait()
     world.sandbox.wait_for_end(carol)
     world.sandbox.approve(world.sandbox.wait_for_request("token-of-carol"))
     assert alices.finish().code == PamCode.SUCCESS
-    for door in doors:
-        door.wait()
 
 
 def test_one_person_with_several_shared_accounts_has_the_limit_of_one(shared: Shared) -> None:
