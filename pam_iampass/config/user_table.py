@@ -383,7 +383,8 @@ class _TableReader(NodeReader):
             remedy = _A_KEY
             if str(malformed) == "is a certificate":
                 remedy = "write {ca: …, key_id: …} or {ca: …, principal: …} instead"
-            self.problem(node.line, key, f"{shown(node.text)} {malformed}", remedy)
+            # Without the text: it may be a misplaced token, and messages are logged.
+            self.problem(node.line, key, f"holds a text that {malformed}", remedy)
             return None
 
 

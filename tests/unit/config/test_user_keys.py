@@ -158,7 +158,7 @@ def test_one_key_of_two_people_is_an_error_and_names_both(keys: Keys) -> None:
     ("text", "problem"),
     [
         (f"alice: {{keys: {A}}}\n", "is a text, not a list of keys"),
-        ("alice: {keys: [x]}\n", '"x" is neither a public key nor a fingerprint'),
+        ("alice: {keys: [x]}\n", "holds a text that is neither a public key nor a fingerprint"),
         ("alice: {keys: [[]]}\n", "holds a list"),
         (f"alice: {{keys: [{A}, {A}]}}\n", "is listed twice"),
         (
@@ -238,3 +238,9 @@ def test_accounts_are_shared_while_anybody_has_keys_or_may_have_some(keys: Keys)
     own.unlink()
     assert not keys.table.accounts_are_shared
     assert UserTable(keys.file, owner=OWNER, shared_accounts=True).accounts_are_shared
+
+
+def test_a_token_that_was_written_as_a_key_stands_in_no_message(keys: Keys) -> None:
+    keys.write("alice: {keys: [7f3c-alice]}\n")
+    (problem,) = keys.report.problems
+    assert "7f3c-alice" not in f"{problem} {problem.remedy}"
