@@ -784,14 +784,6 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Set prompt: auto in the settings",
         ),
         warning_kind(
-            "sshd-no-enrolment",
-            "Users cannot register a phone at login, although enroll_at_login is set",
-            "`enroll_at_login` needs a prompt. It also needs a first factor, because anyone who reaches the prompt can"
-            " register a phone. On an `account` line, and without `first_factor=publickey`, users without a phone are"
-            " denied.",
-            "pam-iampass setup sshd --prompt, or set enroll_at_login: false",
-        ),
-        warning_kind(
             "sshd-phone-before-key",
             "The phone rings before sshd has accepted the key: {names}",
             "sshd runs the `account` stack right after keyboard-interactive, even if AuthenticationMethods requires"

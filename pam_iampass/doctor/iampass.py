@@ -117,8 +117,7 @@ def _is_denied_without_phone(machine: Machine) -> bool:
         return False
     asking = {*machine.stacks.with_us, *machine.stacks.with_us_in_account}
     codes = machine.state.codes.get(status.name) if machine.state else None
-    enrolls = any(settings.for_service(one).enroll_at_login for one in asking)
-    return bool(asking) and not codes and not enrolls
+    return bool(asking) and not codes
 
 
 class PhoneState(enum.Enum):

@@ -232,8 +232,6 @@ class SshdCheck:
         )
         if any_methods and self._asks_in_account(stack.service):
             yield finding("sshd-asks-in-both", "sshd", str(stack.ours), place=stack.ours.place)
-        if self._enrolls(stack.service) and not stack.demands_key:
-            yield finding("sshd-no-enrolment", "sshd", str(stack.ours))
 
     def _faults(self, stack: StackCheck, login: SshdLogin) -> Iterator[tuple[str, str, str]]:
         """The kind of each fault, the evidence, and what lets users in."""
@@ -282,12 +280,7 @@ class SshdCheck:
                 grouped["sshd-no-factor", evidence].append(login.name)
         for (kind, evidence), whom in grouped.items():
             yield finding(kind, "sshd", evidence, names=names(whom), place=stack.ours.place)
-        if self._enrolls(stack.service):
-            yield finding("sshd-no-enrolment", "sshd", str(stack.ours))
         yield from self._limits(stack.service, logins[0].settings)
-
-    def _enrolls(self, service: str) -> bool:
-        return self.settings is not None and self.settings.for_service(service).enroll_at_login
 
     def _limits(self, service: str, settings: SshdSettings) -> Iterator[Problem]:
         yield from limits(settings)

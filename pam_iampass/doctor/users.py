@@ -48,7 +48,7 @@ def tokens(report: UserStatusReport, settings: Settings, limit: int) -> dict[str
     unlisted = settings.service.unlisted_users
     for status in report.users:
         if status.state is UserState.ASKED and len(found) < limit:
-            token = status.entry.token if status.entry else unlisted.token_for(status.name)
+            token = status.token or unlisted.token_for(status.name)
             if token is not None:
                 found[status.name] = token
     return found

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Callable, TypeVar
 
 from pam_iampass.client import AuthenticationAPI, Gateways, ManagementAPI, Transport
-from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import ServiceSettings, Settings
 from pam_iampass.config.ssh_keys import AcceptedKey, PlainKey
 from pam_iampass.config.user_table import UserTable
@@ -106,7 +105,6 @@ class Configuration:
 
     settings: Settings
     users: UserTable
-    keys: KeyTable
     api: AuthenticationAPI
     manager: ManagementAPI
 

@@ -101,9 +101,7 @@ def _for(service: WantedService, who: Account, paths: Paths, configuration: Path
         what = f"a Match block sets `{key} {value}` for {who.name} instead of `{key} {wanted}`"
         yield warning(what, f"check the Match blocks of {paths.sshd_config}")
     if service.choice == QUIET:  # sshd itself has required the first factor
-        yield fine(
-            "sshd: every client can log in. Recovery codes and enroll_at_login need a prompt: --prompt"
-        )
+        yield fine("sshd: every client can log in. Recovery codes need a prompt: --prompt")
         return
     yield fine(
         "sshd: clients that answer no prompt (BatchMode, Ansible) can log in to exempt accounts only. "

@@ -232,8 +232,8 @@ MUTANTS = {
         ),
         Mutant(
             "the methods of the user table count no more at a gateway",
-            "return Phone(token, methods, listed=entry is not None)",
-            "return Phone(token, service.methods, listed=entry is not None)",
+            "return Phone(token, methods, listed=own is not None)",
+            "return Phone(token, service.methods, listed=own is not None)",
             "test_the_methods_of_the_table_still_hold",
         ),
     ),
@@ -560,15 +560,15 @@ MUTANTS = {
         ),
         Mutant(
             "an account that several people share is one person's because it has a token",
-            "if keys.is_in_use and not keys.has(name):",
+            "if users.accounts_are_shared and not (entry and entry.keys):",
             "if False:",
-            "test_a_shared_account_with_a_token_is_nobodys_own_unless_the_key_table_has_its_name",
+            "test_a_shared_account_with_a_token_is_nobodys_own_unless_there_are_keys_of_its_name",
         ),
         Mutant(
-            "a key table that an editor has just emptied says that nobody shares an account",
-            "return not (trusted_file.is_missing(self._keys)",
-            "return bool(self._look().people) and not (trusted_file.is_missing(self._keys)",
-            "test_a_key_table_that_an_editor_has_emptied_does_not_make_a_shared_account_one_persons",
+            "a user table that an editor has just emptied says that nobody shares an account",
+            "if self._shared_accounts:",
+            "if False:",
+            "test_a_user_table_that_an_editor_has_emptied_does_not_make_a_shared_account_one_persons",
         ),
         Mutant(
             "in a login session begun by a key that belongs to no person, the account counts as the user of sudo",
@@ -625,10 +625,10 @@ MUTANTS = {
             "test_after_two_failures_who_asks_must_wait_and_others_need_not",
         ),
         Mutant(
-            "who logs in registers a phone for their second person",
+            "who logs in redeems a recovery code where second people must approve",
             "if required.asker:",
             "if False:",
-            "test_who_logs_in_is_shown_no_link_to_register_a_phone_for_somebody_else",
+            "test_a_recovery_code_of_nobody_is_taken",
         ),
         Mutant(
             "an outage is tolerated after a second person was asked",
@@ -680,15 +680,27 @@ MUTANTS = {
         ),
         Mutant(
             "a key that was taken from a person still names them",
-            "if self._found is None or self._found[0] <= arrived:",
-            "if self._found is None:",
+            "if self._looked is None or self._looked[0] <= arrived:",
+            "if self._looked is None:",
             "test_both_places_count_and_changes_do_at_once",
         ),
         Mutant(
             "a broken file of keys is an empty one",
-            "if not found and table.report.broken:",
+            "if not found and index.broken:",
             "if False:",
             "test_a_broken_file_names_nobody_and_who_is_in_no_other_is_denied",
+        ),
+        Mutant(
+            "the broken file of a person brings back the keys of the line that it replaces",
+            "if file != self.users or user not in self.owners:",
+            "if user not in self.entries:",
+            "test_keys_of_a_person_whose_own_file_is_broken_are_not_those_of_the_line_that_it_replaces",
+        ),
+        Mutant(
+            "people whose keys are in a broken file share no accounts",
+            "return bool(index.people or index.broken)",
+            "return bool(index.people)",
+            "test_accounts_are_shared_while_anybody_has_keys_or_may_have_some",
         ),
         Mutant(
             "PAM_RUSER alone says who the caller is",

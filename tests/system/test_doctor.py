@@ -376,11 +376,6 @@ def phone_only_ssh(clinic: Clinic) -> None:
     change(SHIPPED_KEY, "so" + DEMAND, "so")
 
 
-def enrollment_without_a_key(clinic: Clinic) -> None:
-    clinic.machine.change(enroll_at_login="true")
-    change(SHIPPED_KEY, "so" + DEMAND, "so")
-
-
 def password_method(clinic: Clinic) -> None:
     change(SSHD, METHODS, "AuthenticationMethods publickey,password")
     change(SSHD, "PasswordAuthentication no", "PasswordAuthentication yes")
@@ -515,7 +510,6 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sshd-grace-short": edit(SSHD, "UsePAM yes", "UsePAM yes\nLoginGraceTime 61"),
     "sshd-root-refused": edit(SSHD, "PermitRootLogin yes", "PermitRootLogin prohibit-password"),
     "sshd-text-hidden": lambda clinic: clinic.machine.change(prompt="never"),
-    "sshd-no-enrolment": enrollment_without_a_key,
     "sshd-stale": old_sshd,
     "sshd-startups": edit(SSHD, "UsePAM yes", "UsePAM yes\nMaxStartups 2:50:4"),
     "sshd-tries-few": edit(SSHD, "UsePAM yes", "UsePAM yes\nMaxAuthTries 1"),
