@@ -362,7 +362,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "module-missing",
             "{module} is not installed",
-            "A line names a module or a script that does not exist. Is it ours and `required`, every login fails. For"
+            "A line names a module or a script that does not exist. If it is ours and `required`, every login fails. For"
             " another module it is a warning: it returns PAM_MODULE_UNKNOWN.",
             "Install the package that contains it, or remove the line",
         ),
@@ -450,7 +450,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         warning_kind(
             "stack-ignored-fails",
-            "Users cannot log in where our module has no say",
+            "Logins fail where our module ignores the call",
             "The module returns PAM_IGNORE for exempt users and in tolerated outages. A stack in which every module"
             " ignores the login fails. It is an error if approved logins fail: after an approval the application calls"
             " the stack again to set credentials (pam_setcred), our module ignores that call, and if no other module"
