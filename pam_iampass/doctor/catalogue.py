@@ -362,8 +362,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "module-missing",
             "{module} is not installed",
-            "A line names a module or a script that does not exist. If it is ours and `required`, every login fails. For"
-            " another module it is a warning: it returns PAM_MODULE_UNKNOWN.",
+            "A line names a module or a script that does not exist. If it is ours and `required`, every login fails."
+            " For another module it is a warning: it returns PAM_MODULE_UNKNOWN.",
             "Install the package that contains it, or remove the line",
         ),
         error_kind(
