@@ -55,8 +55,6 @@ _TWICE = "pam-auth-update --disable iampass iampass-session, or pam-iampass setu
 _MOST_NAMES = 5  # in a sentence
 _OWN_NETWORKS = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128", "::ffff:127.0.0.0/104")))
 NOT_ROOT = "was checked by a user who may be unable to read the secret and other files"
-FOUND_ELSEWHERE = ("sshd-grace-short", "sshd-exceptions-outdated", "session-remembered", "stack-not-called")
-"""The kinds of these problems that another subject of doctor finds, too, and reports."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +81,14 @@ class ConfigReport:
 
 
 def findings(machine: Machine) -> Iterator[Problem]:
-    """The problems that `pam-iampass check` reports, but for those that other subjects of doctor find."""
+    """The problems that `pam-iampass check` reports, but for the grace time, which doctor judges for each sshd."""
     for problem in check_config(machine.config).problems:
         if problem.remedy == RUN_AS_ROOT:
             if NOT_ROOT not in str(problem):
                 machine.not_checked.append(str(problem))
-        elif problem.kind not in FOUND_ELSEWHERE:
+        elif problem.evidence:
+            yield problem
+        elif problem.kind != "sshd-grace-short":
             usual = "configuration-error" if problem.is_error else "configuration-warning"
             place = f"{problem.file}:{problem.line}" if problem.line else str(problem.file)
             named = not problem.key or problem.key in problem.what
@@ -181,7 +181,7 @@ def _in_service_group(user: str) -> Iterator[Problem]:
             f"gpasswd --delete USER {user} (a primary group: usermod --gid GROUP USER), end their logins, which keep"
             " the group, and make a new secret at IAMPASS; those who are asked can have a group such as iampass-users"
         )
-        yield Problem(Path("/etc/group"), None, "", what, remedy, kind="service-group-shared")
+        yield Problem(Path("/etc/group"), None, "", what, remedy, kind="configuration-readable")
 
 
 def _previous_secret(config: Path, found: settings.Settings) -> Iterator[Problem]:
@@ -260,9 +260,8 @@ def _exceptions(config: Path, found: settings.Settings) -> Iterator[Problem]:
     except OSError:
         return
     if difference is not None:
-        what = f"sshd does not use these settings yet: {DROP_IN} {difference}"
-        remedy, kind = SET_UP, "sshd-exceptions-outdated"
-        yield Problem(config, None, "exempt", what, remedy, Severity.WARNING, kind)
+        what = f"sshd does not know yet who is exempt: {DROP_IN} {difference}"
+        yield Problem(config, None, "exempt", what, SET_UP, Severity.WARNING, "sshd-exempt-prompted")
 
 
 def _siblings(config: Path, found: settings.Settings) -> Iterator[Problem]:
@@ -342,7 +341,7 @@ def _su_to_root(config: Path, found: settings.Settings) -> Iterator[Problem]:
         if exempt is not None or (isinstance(phone, policy.NotListed) and phone.ignore):
             why = exempt or "root has no token, and unlisted_users is ignore"
             what = f"lets everybody who knows root's password become root with su, without a phone: {why}"
-            yield Problem(config, None, key, what, remedy, kind="su-root-unasked")
+            yield Problem(config, None, key, what, remedy)
         elif isinstance(phone, policy.NotListed):
             what = "denies everybody su to root: root is to approve, and has no token"
             yield Problem(config, None, key, what, remedy, Severity.WARNING)
@@ -408,8 +407,7 @@ def _not_called(files: PamFiles) -> Iterator[Problem]:
     for service in files.usable():
         if our_lines(service):
             with suppress(OSError):  # of a user who may not read the settings of cockpit
-                found = unauthenticated(service.name, files.folders[0].parent)
-                yield from (one for one in found if one.is_error)
+                yield from unauthenticated(service.name, files.folders[0].parent)
 
 
 def _switched_off(manifest: Path, files: PamFiles) -> Iterator[Problem]:

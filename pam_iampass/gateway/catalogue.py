@@ -95,12 +95,6 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "docs/gateway-several.md, A pooler in front of PostgreSQL",
         ),
         warning_kind(
-            "database-version",
-            "PostgreSQL {version} is older than 17",
-            "Only 17 and later are tested.",
-            "Update PostgreSQL",
-        ),
-        warning_kind(
             "database-plain",
             "The connection to the database is not encrypted",
             "An attacker who can read it sees the names of people and hosts; one who can change it can hold up logins."

@@ -38,7 +38,7 @@ from pam_iampass.system.trusted_folder import shell_word
 from pam_iampass.text import names as listed
 
 _PASSES_ROOT = ("sudo", "doas", "polkit-1")
-_REFUSED = ("stack-wrong-rings", "stack-rings-first", "stack-skipped-sometimes", "stack-ignored-fails")
+_REFUSED = ("stack-wrong-rings", "stack-skipped-sometimes", "stack-ignored-fails")
 """Findings that are warnings or notes of doctor, and that setup does not bring about."""
 _KNOWN = (
     *("sshd", "sudo", "su", "doas", "polkit-1", "login"),

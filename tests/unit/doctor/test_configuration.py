@@ -11,19 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.doctor.configuration import FOUND_ELSEWHERE, ConfigReport, check_config
+from pam_iampass.doctor.configuration import ConfigReport, check_config
 from pam_iampass.errors import Severity
 from tests.support.folders import let_read, put
-from tests.support.installation import ROOT
 from tests.support.shipped_settings import ANYBODY, Installed
-
-
-def test_what_doctor_leaves_to_another_subject_is_found_there() -> None:
-    others = {*(ROOT / "pam_iampass/doctor").glob("*.py")}
-    others -= {ROOT / "pam_iampass/doctor" / name for name in ("catalogue.py", "configuration.py")}
-    code = "".join(file.read_text("utf-8") for file in others)
-    assert [kind for kind in FOUND_ELSEWHERE if f'"{kind}"' not in code] == []
-
 
 # What check warns of
 
