@@ -22,7 +22,7 @@ BUILD = build
 PAGES = README.md SECURITY.md CHANGELOG.md CONTRIBUTING.md docs bench/results.md bench/results.svg \
     packaging/ansible/README.md packaging/rpm/README.md
 
-.PHONY: help demo check test test-long test-pythons mutants lint screenshots bench sanitize fuzz man pages completions install install-gateway account
+.PHONY: help demo check test test-long test-pythons mutants lint screenshots pictures bench sanitize fuzz man pages completions install install-gateway account
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,9 +38,11 @@ check: ## Run the tests that need neither root nor an installation, with the pyt
 
 T =
 K =
+# Where tests need the browser or the pooler.
+LONG = tests tests/ tests/browser% tests/gateway tests/gateway/ tests/gateway/test_pooler%
 test: ## Run the tests in isolated roots of this machine (T=PATH K=EXPRESSION: some, long ones too; COVERAGE=1: measure it)
 	@$(ISOLATED_ROOT) --check --or-skip
-	@tests/support/requirements.sh $(if $(T)$(K),test-long,test)
+	@tests/support/requirements.sh $(if $(filter $(LONG),$(or $(T),$(if $(K),tests))),test-long,test)
 	@$(if $(T)$(K),$(ISOLATED_ROOT) --or-skip $(PYTHON) -m pytest -m "not (needs_booted_machine or needs_virtual_machine)" $(or $(T),tests) \
 	    $(if $(K),-k '$(K)'),tests/run.sh)
 
@@ -63,9 +65,12 @@ lint: ## Check style and types
 	@tests/support/requirements.sh test
 	@tests/lint.sh
 
-screenshots: ## Recreate the images in docs/images from a real login and the real phone page
+screenshots: ## Recreate the screenshots in docs/images from a real login and the real phone page
 	@tests/support/requirements.sh test-long
 	@$(ISOLATED_ROOT) $(PYTHON) -m tests.browser.screenshots
+
+pictures: ## Recreate the drawings in docs/images from their descriptions (needs Graphviz)
+	for drawing in docs/images/*.dot; do dot -Tsvg "$$drawing" -o "$${drawing%.dot}.svg" || exit 1; done
 
 bench: ## Measure doors, agent, user tables and logins; writes bench/results.*
 	@tests/support/requirements.sh bench

@@ -61,7 +61,7 @@ elif [ $# -eq 0 ]; then
 fi
 case $chosen in
     not*) takes='six minutes' ;;
-    *) takes='ten minutes' ;;
+    *) takes='four minutes' ;;
 esac
 partly=$(tests/support/isolated-root.sh --check --or-skip)
 [ -n "$partly" ] || echo "Testing in isolated roots: this machine is not changed. This takes about $takes."

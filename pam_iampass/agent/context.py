@@ -13,7 +13,6 @@ from typing import Any, Callable
 from pam_iampass.client import AuthenticationAPI, Gateways, ManagementAPI, TLSFailure, Transport
 from pam_iampass.client.connection import USUAL, Network, system_certificates
 from pam_iampass.client.http import Observer
-from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import Settings, load
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
 from pam_iampass.login.agent_state import AgentState
@@ -152,9 +151,7 @@ def _read(
     return AgentConfiguration(
         settings=settings,
         users=settings.user_table(owner),
-        keys=KeyTable(settings.keys, owner=owner),
         decider=decider_of(settings, logins),
-        manager=connect(ManagementAPI, settings, logins),
         version=version or (),
         sessions_api=connect(AuthenticationAPI, settings, sessions),
         sessions_manager=connect(ManagementAPI, settings, sessions),

@@ -19,8 +19,7 @@ GROUPS = {
     "Set up": {
         "setup": "Make PAM services ask the phone, or undo that.",
         "enroll": "Add users to IAMPASS and register their phones.",
-        "user": "List, show, add and remove users and their tokens.",
-        "key": "List, add and remove the ssh keys of people who share accounts.",
+        "user": "List, show, add and remove users, their tokens and ssh keys.",
         "join": "Join the gateway of a fleet.",
         "leave": "Leave the gateway: ask IAMPASS itself again.",
     },

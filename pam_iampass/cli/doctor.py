@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from pam_iampass.cli.output import STYLES, Part, count, finding, line, progress, show_json
+from pam_iampass.cli.output import STYLES, Part, finding, line, progress, show_json, verdict
 from pam_iampass.cli.parameters import USER, Parsed, config_option, json_option
 from pam_iampass.doctor.catalogue import KINDS, WAY_IN_KINDS, WAYS_IN
 from pam_iampass.doctor.machine import Machine
@@ -123,20 +123,7 @@ def _show(report: DoctorReport, errors: int, warnings: int) -> None:
         line(f"    {found.what}. {found.remedy}.", (f" [{found.kind}]", "dim"))
     if report.checked:
         line((f"Checked: {', '.join(report.checked)}.", "dim"))
-    for missing in report.not_checked:
-        line((f"Not checked: {clean(missing, 500)}.", "yellow"))
-    if errors:
-        line((f"{count(errors, 'error')}, {count(warnings, 'warning')}.", "bold red"))
-    elif warnings:
-        what = "No error in what was checked" if report.not_checked else "No error"
-        line((f"{what}, {count(warnings, 'warning')}.", "bold yellow"))
-    else:
-        line(
-            (
-                "No problem was found in what was checked." if report.not_checked else "All is well.",
-                "bold green",
-            )
-        )
+    verdict(errors, warnings, not_checked=report.not_checked)
 
 
 def monitored(report: DoctorReport, seconds: float, rollout_kinds: Collection[str]) -> int:

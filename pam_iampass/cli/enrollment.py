@@ -42,7 +42,6 @@ from pam_iampass.config.user_table_editing import UserTableEditor
 from pam_iampass.config.value_types import UnlistedUsers, name_error, token_error
 from pam_iampass.errors import ConfigurationError, EditRefused, PamIampassError, Problem, shown
 from pam_iampass.login.context import connect
-from pam_iampass.login.enrollment import QrCode
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.service_user import config_readers, reading_as
 from pam_iampass.system.trusted_folder import kind_of, looked_at, shell_word
@@ -54,6 +53,10 @@ _LIMIT = 16 * 1024 * 1024  # bytes
 
 _PHONE_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _CALL = 10.0  # seconds for one question to IAMPASS
+# Of xterm's palette that no theme changes, so that a QR code is black on white whatever the colours of the terminal.
+_BLACK, _WHITE = 16, 231
+_UPPER_HALF = "\N{UPPER HALF BLOCK}"
+_QUIET_ZONE = 4  # modules around the code (ISO/IEC 18004)
 _T = TypeVar("_T")
 
 
@@ -326,7 +329,7 @@ class EnrollmentService:
     def token_of(self, user: str) -> str | None:
         """The token of the table, else that of the template in the settings. Raises ConfigurationError."""
         entry = self.table.find(user)
-        return self.unlisted.token_for(user) if entry is None else entry.token
+        return entry.token if entry and entry.token else self.unlisted.token_for(user)
 
     def account(self, name: str) -> str:
         """The name as NSS has it. Raises EditRefused."""
@@ -346,11 +349,11 @@ class EnrollmentService:
             error = token_error(given)
             if error:
                 raise EditRefused(f"the token {error}", "write the token as IAMPASS has it")
-            if entry is not None and entry.token != given and not replace:
+            if entry is not None and entry.token not in (None, given) and not replace:
                 remedy = "omit the token to keep that one, or give --replace"
                 raise EditRefused(f"{shown(user)} already has another token", remedy)
             return given
-        if entry is not None:
+        if entry is not None and entry.token is not None:
             return entry.token
         from_template = self.unlisted.token_for(user)
         if from_template is not None and token_error(from_template) is None:
@@ -475,20 +478,34 @@ def _show_link(link: str) -> None:
 def _code(link: str) -> list[str]:
     """The lines of the QR code; none if the terminal or the machine cannot show one."""
     try:
-        code = QrCode(link)
+        import segno  # root's commands that show no code run without it
     except ModuleNotFoundError as error:
         line(f"(A QR code needs the Python package {error.name}.)", err=True)
         return []
-    columns = shutil.get_terminal_size().columns
+    code = segno.make(link, error="l", micro=False)
+    rows = [tuple(map(bool, row)) for row in code.matrix_iter(border=_QUIET_ZONE)]
+    width, columns = len(rows[0]), shutil.get_terminal_size().columns
     missing = ""
-    if columns < code.width:
-        missing = f"a window of {code.width} columns; this one has {columns}"
+    if columns < width:
+        missing = f"a window of {width} columns; this one has {columns}"
     elif not sys.stdout.encoding.lower().startswith("utf"):
         missing = f"a terminal in UTF-8; this one is in {sys.stdout.encoding}"
     if missing:
         line(f"(A QR code needs {missing}.)", err=True)
         return []
-    return code.coloured()
+    if len(rows) % 2:
+        rows.append((False,) * width)
+    return [_half_blocks(upper, lower) for upper, lower in zip(rows[::2], rows[1::2])]
+
+
+def _half_blocks(upper: Sequence[bool], lower: Sequence[bool]) -> str:
+    """One line of a terminal with two rows of a QR code, whose black modules are true."""
+    cells, before = [], ""
+    for above, below in zip(upper, lower):
+        colours = f"\x1b[38;5;{_BLACK if above else _WHITE};48;5;{_BLACK if below else _WHITE}m"
+        cells.append(_UPPER_HALF if colours == before else colours + _UPPER_HALF)
+        before = colours
+    return "".join(cells) + "\x1b[0m"
 
 
 def wait(manager: ManagementAPI, users: Mapping[str, str], seconds: float, quiet: bool = False) -> set[str]:

@@ -88,6 +88,19 @@ def count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def verdict(errors: int, warnings: int, *, not_checked: Sequence[str]) -> None:
+    """Show what was not checked, and the sum of the findings."""
+    for missing in not_checked:
+        line((f"Not checked: {clean(missing, 500)}.", "yellow"))
+    if errors:
+        line((f"{count(errors, 'error')}, {count(warnings, 'warning')}.", "bold red"))
+    elif warnings:
+        what = "No error in what was checked" if not_checked else "No error"
+        line((f"{what}, {count(warnings, 'warning')}.", "bold yellow"))
+    else:
+        line(("No problem was found in what was checked." if not_checked else "All is well.", "bold green"))
+
+
 def duration(seconds: float) -> str:
     """A time in words: `90 seconds`, `10 minutes`, `1 hour`."""
     for unit, size in (("hour", 3600), ("minute", 60)):

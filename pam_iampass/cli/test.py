@@ -186,7 +186,7 @@ def _prepare(user: str, service: str, rhost: str | None) -> TestLogin:
     run, how = _run(service, name, account, rhost, any(map(demands_key, ours)))
     in_account = our_lines(found, PamType.ACCOUNT) if "SSH_AUTH_INFO_0" in run.environment else []
     if in_account and not ours:
-        ours, run, how = in_account, replace(run, phase="account"), f"{how}, after any first factor"
+        ours, run, how = in_account, replace(run, account_only=True), f"{how}, after any first factor"
     phone = "" if ours else ", which does not ask the phone"
     description = f"{how}, PAM service {name} ({file}){phone}:"
     return TestLogin(run, description, file, bool(ours), frozenset({account.name, run.user, user}))

@@ -19,14 +19,14 @@ from pam_iampass.cli.enrollment import failure_of, open_service, read_requests, 
 from pam_iampass.cli.output import Part, Row, count, fields, line, progress, record, show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, file_option, json_option, token_option
 from pam_iampass.cli.session import wait_for_ends
+from pam_iampass.cli.user_keys import add_keys, import_keys, remove_keys, table_path
 from pam_iampass.client import Declined, IampassError, ManagementAPI, NotFound
-from pam_iampass.config import key_table, settings
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
 from pam_iampass.config.value_types import METHODS
 from pam_iampass.doctor.iampass import PhoneState, phones_of
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
-from pam_iampass.errors import ConfigurationError, PamIampassError, Severity, shown
+from pam_iampass.errors import PamIampassError, Severity, shown
 from pam_iampass.text import clean
 
 _CHOICES = {
@@ -99,11 +99,15 @@ PHONES: dict[str, Part] = {
 
 @click.group(cls=Verbs, epilog=_EPILOG)
 def command() -> None:
-    """List, show, add and remove users and their tokens.
+    """List, show, add and remove users, their tokens, and their ssh keys for services with `approver: key`.
 
     New users are written to users.d, one file per user. users.yaml is for you to edit: these commands read it, but
     never change it.
     """
+
+
+for verb in (add_keys, import_keys, remove_keys):
+    command.add_command(verb)
 
 
 @command.command("list", short_help="List users with the result of a login.")
@@ -145,7 +149,7 @@ def list_users(
 @json_option
 @click.pass_context
 def show_user(ctx: click.Context, user: str, config: Path, as_json: bool) -> None:
-    """Show account, token and methods of USER, and the result that a login would have.
+    """Show account, token, methods and ssh keys of USER, and the result that a login would have.
 
     The exit status is 0, or 1 if neither the machine nor the table has this user, or the configuration has an error.
     """
@@ -155,7 +159,7 @@ def show_user(ctx: click.Context, user: str, config: Path, as_json: bool) -> Non
         message = f"{shown(status.name)} is neither a user of this machine nor in the table"
         raise click.ClickException(message)
     if as_json:
-        show_json({**_as_object(status), "token": status.entry.token if status.entry else None})
+        show_json({**_as_object(status), "token": status.token, "ssh_keys": _keys_as_objects(status)})
     else:
         _show_one(status)
     _end(ctx, found)
@@ -186,7 +190,7 @@ def add_user(
     The exit status is 0, or 1 if the user was not added.
     """
     require_no_gateway(config)
-    editor = UserTableEditor(_table_path(config))
+    editor = UserTableEditor(table_path(config))
     name = account(user)
     if name is None and not no_account:
         message = f"{shown(user)} is not a user of this machine; to add the user anyway, give --no-account"
@@ -219,10 +223,10 @@ def remove_users(
     config: Path,
     as_json: bool,
 ) -> None:
-    """Remove the token, the recovery codes, the bypasses and the rate limit of each USER, and delete the user with the
-    phone at IAMPASS. Logins of USER that wait for an approval are denied. Kept sessions and their logins are ended,
-    also with --keep-at-iampass, and the command waits for their end (pam-iampass session). So are those of a USER who
-    has no token, whom a second person has let in.
+    """Remove the token, the ssh keys, the recovery codes, the bypasses and the rate limit of each USER, and delete the
+    user with the phone at IAMPASS. Logins of USER that wait for an approval are denied. Kept sessions and their logins
+    are ended, also with --keep-at-iampass, and the command waits for their end (pam-iampass session). So are those of a
+    USER who has no token, whom a second person has let in.
 
     The command asks before it deletes anything at IAMPASS, because the phone is then gone for all machines with the
     same token. If it cannot ask, because standard input is not a terminal, users stay at IAMPASS unless you give --yes.
@@ -247,7 +251,6 @@ def remove_users(
         if len(names) == 1 and file is None:
             result = removal.one_of_several(names[0])
             ended = _finish([result], as_json)
-            _remind_of_keys([result], config)
             if result.state is RemovalState.NOT_LISTED:
                 removal.editor.own_file(result.name)  # raises: there is no token
             _show_removal(result, config, as_json, ended, asked=keep or yes or sys.stdin.isatty())
@@ -258,7 +261,6 @@ def remove_users(
         way_out = "Nothing was removed. To remove users here only, give --keep-at-iampass."
         raise click.ClickException(f"{error.diagnostics()}\n{way_out}") from None
     ended = _finish(results, as_json)
-    _remind_of_keys(results, config)
     ok = ended and all(result.state in DONE for result in results)
     if as_json:
         show_json({"ok": ok, "stopped": stopped, "users": [removal_as_object(result) for result in results]})
@@ -358,9 +360,10 @@ def _show_one(user: UserStatus) -> None:
         [
             ("user", user.name),
             ("uid", _uid(user)),
-            ("token", entry.token if entry else "-"),
+            ("token", user.token or "-"),
             ("token in", "-" if user.place is None else f"{user.place[0]}:{user.place[1]}"),
             ("methods", methods),
+            *(("key", str(key)) for key in (entry.keys if entry else ())),
             ("login", login_words(user)),
         ]
     )
@@ -382,7 +385,7 @@ def _as_object(user: UserStatus, phones: dict[str, PhoneState] | None = None) ->
         "uid": user.uid,
         "state": user.state.value,
         "reason": user.reason,
-        "has_token": user.entry is not None,
+        "has_token": user.token is not None,
         "file": str(user.place[0]) if user.place else None,
         "line": user.place[1] if user.place else None,
         "methods": None if methods is None else list(methods),
@@ -393,15 +396,14 @@ def _as_object(user: UserStatus, phones: dict[str, PhoneState] | None = None) ->
     }
 
 
+def _keys_as_objects(user: UserStatus) -> list[dict[str, str | None]]:
+    return [
+        {"fingerprint": key.fingerprint, "key_id": key.key_id or None, "principal": key.principal or None}
+        for key in (user.entry.keys if user.entry else ())
+    ]
+
+
 # Removing
-
-
-def _table_path(config: Path) -> Path:
-    """The file `users.yaml` that the settings name. Raises ConfigurationError."""
-    read = settings.check(config)
-    if read.users is None:
-        raise ConfigurationError(read.problems)
-    return read.users
 
 
 def _confirmed(names: list[str]) -> bool:
@@ -436,6 +438,7 @@ class Removed:
     state: RemovalState = RemovalState.NOT_TRIED
     file: Path | None = None
     """The deleted file of the table."""
+    had_token: bool = False
     at_iampass: bool = False
     """Whether IAMPASS does not know the user any more."""
     codes: bool = False
@@ -461,11 +464,14 @@ class _Removal:
         """Remove one user. Raises PamIampassError, and IampassError if IAMPASS fails."""
         self.editor.own_file(name)
         entry = self.table.find(name)
-        if self.manager is not None and entry is not None:
-            delete_at_iampass(self.manager, entry.token)
+        token = None if entry is None else entry.token
+        if self.manager is not None and token is not None:
+            delete_at_iampass(self.manager, token)
         codes, sessions = _forget(name)
         file = self.editor.remove(name)
-        return Removed(name, RemovalState.REMOVED, file, self.manager is not None, codes, sessions)
+        had_token = token is not None
+        at_iampass = had_token and self.manager is not None
+        return Removed(name, RemovalState.REMOVED, file, had_token, at_iampass, codes, sessions)
 
     def one_of_several(self, name: str) -> Removed:
         """The same. A person who is not in the table may still be logged in: by a key, if a second person approved."""
@@ -513,7 +519,7 @@ def _removal(config: Path, delete: bool) -> _Removal:
     if delete:
         service = open_service(config)
         return _Removal(service.table, service.editor, service.manager)
-    path = _table_path(config)
+    path = table_path(config)
     return _Removal(UserTable(path), UserTableEditor(path), None)
 
 
@@ -530,7 +536,9 @@ def _finish(results: list[Removed], quiet: bool) -> bool:
     """Note the removal of users in the journal, and wait for the end of their sessions; whether all have ended."""
     removed = [result for result in results if result.state is RemovalState.REMOVED]
     for result in removed:
-        where = "here and at IAMPASS" if result.at_iampass else "here, and kept at IAMPASS"
+        where = "here"
+        if result.had_token:
+            where = "here and at IAMPASS" if result.at_iampass else "here, and kept at IAMPASS"
         record(Act.USER_REMOVE, result.name, f"removed {where}")
     done = [result for result in results if result.state in DONE]
     if not done:
@@ -540,29 +548,17 @@ def _finish(results: list[Removed], quiet: bool) -> bool:
     return wait_for_ends([result.name for result in done], sessions, quiet)
 
 
-def _remind_of_keys(results: list[Removed], config: Path) -> None:
-    """Name those whose keys are still in the key table."""
-    file = settings.check(config).keys
-    people = {place.person for place in key_table.check(file).places} if file is not None else set()
-    for result in results:
-        if result.state in DONE and result.name in people:
-            hint = (
-                f"The key table still has keys of {result.name}: pam-iampass key remove {clean(result.name)}"
-            )
-            line((hint, "yellow"), err=True)
-
-
 def _show_removal(result: Removed, config: Path, as_json: bool, ended: bool, asked: bool) -> None:
     if as_json:
         show_json({"ok": ended, "stopped": None, "users": [removal_as_object(result)]})
         return
     if result.at_iampass:
         line(f"Deleted {result.name} at IAMPASS, with the phone.")
-    line(f"{result.name} no longer has a token; deleted {result.file}.")
+    line(f"{result.name} is no longer in the user table; deleted {result.file}.")
     if result.codes:
         line("The recovery codes were revoked.")
     show_login(config, result.name)
-    if not result.at_iampass:
+    if not result.at_iampass and result.had_token:
         hint = "" if asked else " To delete both, give --yes."
         line(f"User and phone are still registered at IAMPASS.{hint}")
 
@@ -579,7 +575,7 @@ def show_removals(results: list[Removed], stopped: str | None, unlisted: str = "
 
 
 def _removal_row(result: Removed, unlisted: str) -> Row:
-    kept = "" if result.at_iampass else "; still registered at IAMPASS"
+    kept = "; still registered at IAMPASS" if result.had_token and not result.at_iampass else ""
     status: Part = {
         RemovalState.REMOVED: (f"removed{kept}", "green"),
         RemovalState.NOT_LISTED: (unlisted, "yellow"),

@@ -205,15 +205,6 @@ FOR_SERVICES = (
         "Whether the user must press Enter before the request is sent: `always`; `never`; or `auto`, only in "
         "applications that would otherwise not show our text (sshd).",
     ),
-    Key(
-        "enroll_at_login",
-        _BOOLEAN,
-        "false",
-        "Whether a user of the table who has no phone is shown a registration link at login. After the registration "
-        "the user logs in again. Users whose token comes from `unlisted_users` are shown none. It works only with "
-        "`first_factor=publickey` on the PAM line: anyone who sees the link can register a phone, so after a password "
-        "alone the phone would not be a second factor.",
-    ),
 )
 
 EXEMPT = Section(
@@ -290,15 +281,14 @@ SECOND_PERSON = Section(
             "false",
             "Whether the one who logs in may be asked, too. Otherwise the account, the caller, the person of the key "
             "or of the login session, and anyone with the same token, are left out, and a login is denied if nothing "
-            "names a person who has a token: neither a key, nor a kept login session, nor the account. If there is "
-            "a table of `keys`, it must have that name.",
+            "names a person who has a token: neither a key, nor a kept login session, nor the account. If people share "
+            "accounts, the user table must have keys of that name.",
         ),
     ),
     "A second person: `approver` can also be one of `user`, `users` and `group`, each with `allow_self`. They are "
     "asked one after the other within `timeout`, at most once each: the next one only if the one before has no phone, "
     "has not answered in their share of the time (at least 15s), or may be sent no request now. A refusal ends the "
-    "login. `exempt` and `asked` are about the one who logs in. Bypasses, recovery codes and `enroll_at_login` have no "
-    "effect.",
+    "login. `exempt` and `asked` are about the one who logs in. Bypasses and recovery codes have no effect.",
 )
 
 APPROVER = Key(
@@ -309,7 +299,7 @@ APPROVER = Key(
     "otherwise that of the target. `user`: that of the user whose name PAM gets, which is the target in su and, with "
     "`rootpw`, `targetpw` and `runaspw`, another user than the caller in sudo. `key`, for sshd and accounts that "
     "several people share: that of the person to whom the key belongs that sshd has accepted, or the certificate, as "
-    "the table of `keys` says; it needs `pam-iampass setup sshd --prompt`. `login`, for sudo, su, doas and polkit "
+    "the user table says; it needs `pam-iampass setup sshd --prompt`. `login`, for sudo, su, doas and polkit "
     "in such accounts: that of the person who began the login session in which the program is called; it needs "
     "`session.keep` for the service by which people log in. In su it applies as `caller` does. "
     "A mapping: a second person, see below. Default for sudo and su: `caller`.",
@@ -415,23 +405,24 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "/etc/iampass/joined.yaml",
         "What `pam-iampass join` writes, with `gateway-secret` and `gateway-ca.pem` beside it. If the file exists, "
         "this host asks the gateways that it names, in order; one that has failed is asked after the others for 30s. "
-        "`application_id`, `application_secret_file`, `server`, `ca_file`, `proxy`, `unlisted_users` and "
-        "`enroll_at_login` have no effect then, and nobody needs an entry in the user table, whose tokens are ignored: "
-        "gateways know people by name. `null`: the file has no effect.",
+        "`application_id`, `application_secret_file`, `server`, `ca_file`, `proxy` and `unlisted_users` have no "
+        "effect then, and nobody needs an entry in the user table, whose tokens are ignored: gateways know people by "
+        "name. `null`: the file has no effect.",
     ),
     Key(
         "users",
         _PATH,
         "/etc/iampass/users.yaml",
-        "The user table. The folder `users.d` next to it, with one file for each user, is read first.",
+        "The user table: tokens and ssh keys. The folder `users.d` next to it, with one file for each user, is read "
+        "first.",
     ),
     Key(
-        "keys",
-        replace(_PATH, example="/etc/iampass/keys.yaml"),
-        "/etc/iampass/keys.yaml",
-        "Whose ssh keys and certificates are whose, for `approver: key`: a list for each person. Files in the folder "
-        "`keys.d` next to it, one for each person, count as well. Reading 100,000 keys takes 1 to 2 s: once after "
-        "each change, but at each login while one of the files must not be used (owner, permissions).",
+        "shared_accounts",
+        _BOOLEAN,
+        "false",
+        "Whether several people log in to one account. Where a second person must approve, an account then counts as a "
+        "person only if the user table has keys of that name. It is so, too, while anybody there has keys, and with "
+        "`approver: key` in a service: set it if the last keys may ever be removed, or the file emptied.",
     ),
     *FOR_SERVICES,
     EXEMPT,

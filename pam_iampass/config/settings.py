@@ -121,7 +121,6 @@ class ServiceSettings:
     prompt: Prompt
     unlisted_users: UnlistedUsers
     unavailable: WhenUnavailable
-    enroll_at_login: bool
     """Whether a user without a phone can register one at login, after sshd accepted a key."""
     approver: Approver | SecondPerson
     otherwise: Otherwise = Otherwise.DENY
@@ -153,7 +152,7 @@ class Settings:
     gateway_ca: Path | None
     """The certificates that theirs must come from."""
     users: Path
-    keys: Path
+    shared_accounts: bool
     throttle: ThrottleSettings
     recovery: RecoverySettings
     service: ServiceSettings
@@ -164,7 +163,8 @@ class Settings:
 
     def user_table(self, owner: int = 0) -> UserTable:
         """The user table; nobody needs to be in it on a host of a gateway, where it may be missing."""
-        return UserTable(self.users, owner=owner, optional=bool(self.gateways))
+        shared = self.shared_accounts or any(one.approver is Approver.KEY for one in self.services.values())
+        return UserTable(self.users, owner=owner, optional=bool(self.gateways), shared_accounts=shared)
 
     def for_service(self, name: str) -> ServiceSettings:
         """The settings for the PAM service `name`."""
@@ -197,8 +197,6 @@ class SettingsReport:
     """The line of each list item, by dotted key and text."""
     users: Path | None = None
     """The user table, if at least that setting is valid."""
-    keys: Path | None = None
-    """The key table, likewise."""
 
 
 def load(
@@ -236,9 +234,7 @@ def check(
     reader = _SettingsReader(file, document.problems, owner, readers)
     settings = None if document.root is None and document.problems else reader.settings(document.root, joined)
     problems = sorted(reader.problems, key=lambda problem: problem.line or sys.maxsize)
-    return SettingsReport(
-        None if reader.failed else settings, tuple(problems), reader.lines, reader.users, reader.keys
-    )
+    return SettingsReport(None if reader.failed else settings, tuple(problems), reader.lines, reader.users)
 
 
 class SchemaReader(NodeReader):
@@ -353,7 +349,6 @@ class _SettingsReader(SchemaReader):
     """Reads the settings of a host."""
 
     users: Path | None = None
-    keys: Path | None = None
 
     def settings(self, root: Node | None, joined: Path | None) -> Settings | None:
         """None if a problem is an error."""
@@ -366,7 +361,7 @@ class _SettingsReader(SchemaReader):
             remedy = "write at least application_id: and the id of your application"
             self.problem(None, "application_id", "is not set: the file is empty", remedy)
             return None
-        self.users, self.keys = values["users"], values["keys"]
+        self.users = values["users"]
         ca_file, secret_file = values["ca_file"], values.pop("application_secret_file")
         if ca_file is not None and self.trusted("ca_file", ca_file) is None:
             ca_file = None
@@ -388,7 +383,7 @@ class _SettingsReader(SchemaReader):
         service = _for_service({key.name: values.pop(key.name) for key in SHARED}, session)
         service["approver"] = Approver.USER
         by_name = UnlistedUsers(template="{user}", everybody=True)  # as gateways know people
-        of_gateway = {"unlisted_users": by_name, "enroll_at_login": False} if joined else {}
+        of_gateway = {"unlisted_users": by_name} if joined else {}
         service.update(of_gateway)
         files = (self.file, secret_file, ca_file, values["gateway_ca"], joined)
         return Settings(

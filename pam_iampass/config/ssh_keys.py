@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Union
 
+from pam_iampass.config.value_types import LONGEST_NAME
 from pam_iampass.errors import shown
 
 _CERTIFICATE = "-cert-v"
@@ -60,6 +61,51 @@ class Certificate:
 
 
 AcceptedKey = Union[PlainKey, Certificate]
+
+
+@dataclass(frozen=True, order=True)
+class KeyEntry:
+    """A key of a person, or the certificates of a CA that have a certain key id or principal."""
+
+    fingerprint: str
+    """The fingerprint of the key, or of the key of the CA."""
+    key_id: str = ""
+    principal: str = ""
+
+    def __str__(self) -> str:
+        if self.key_id:
+            return f"key id {shown(self.key_id)} of the CA {self.fingerprint}"
+        if self.principal:
+            return f"principal {shown(self.principal)} of the CA {self.fingerprint}"
+        return self.fingerprint
+
+    @property
+    def is_certificate(self) -> bool:
+        """Whether the fingerprint is that of a CA."""
+        return bool(self.key_id or self.principal)
+
+    def as_written(self) -> str | dict[str, str]:
+        """As it stands in a file."""
+        named = {"key_id": self.key_id, "principal": self.principal}
+        certificate = {kind: text for kind, text in named.items() if text}
+        return {"ca": self.fingerprint, **certificate} if certificate else self.fingerprint
+
+
+def entries_for(key: AcceptedKey) -> list[KeyEntry]:
+    """The entries that would name the person of a key: a certificate counts by its CA alone, a key never by a CA."""
+    if isinstance(key, PlainKey):
+        return [KeyEntry(key.fingerprint)]
+    by_id = [KeyEntry(key.ca, key_id=key.key_id)] if key.key_id else []
+    return by_id + [KeyEntry(key.ca, principal=name) for name in key.principals if name]
+
+
+def certificate_name_error(text: str) -> str | None:
+    """Why `text` cannot be a key id or a principal, as the end of a sentence; None for a valid one."""
+    if not text:
+        return "is empty"
+    if len(text) > LONGEST_NAME or not text.isprintable():
+        return "is too long, or contains a control character"
+    return None
 
 
 def read_key(kind: str, encoded: str) -> AcceptedKey:

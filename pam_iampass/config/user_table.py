@@ -1,4 +1,4 @@
-"""The user table: which token each user has at IAMPASS.
+"""The user table: which token each user has at IAMPASS, and which ssh keys.
 
 It is read from two places, in this order:
 
@@ -6,8 +6,13 @@ It is read from two places, in this order:
   users as with 100,000. The only key in the file is the user name. A broken file denies that user.
 - `users.yaml`, with all other users. A broken file denies all of them.
 
-A value is the token, or a mapping of `token` and `methods`. Names and tokens are always text, even if YAML would read
-them as something else.
+A value is the token, or a mapping of `token`, `methods` and `keys`. Names and tokens are always text, even if YAML
+would read them as something else.
+
+`keys` says whose key, or whose certificate, is whose (`approver: key`). It is a list of public keys or fingerprints
+(`SHA256:…`), and of `{ca: KEY, key_id: TEXT}` or `{ca: KEY, principal: TEXT}` for certificates of that CA. Whoever has
+keys and no token is asked by the token that a gateway or `unlisted_users` knows. To find the person of a key, all files
+are looked at. A key of two people names nobody, and neither does a broken file.
 """
 
 from __future__ import annotations
@@ -20,8 +25,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pam_iampass.config.ssh_keys import (
+    AcceptedKey,
+    KeyEntry,
+    MalformedKey,
+    certificate_name_error,
+    entries_for,
+    fingerprint,
+)
 from pam_iampass.config.value_types import METHOD_LIST, name_error, token_error
-from pam_iampass.config.yaml_document import Node, NodeReader, ScalarNode, parse
+from pam_iampass.config.yaml_document import MappingNode, Node, NodeReader, ScalarNode, SequenceNode, parse
 from pam_iampass.errors import (
     ConfigurationError,
     MissingFile,
@@ -38,6 +51,7 @@ SUFFIX = ".yaml"
 LONGEST_FILE_NAME = 255
 """Maximum length of a file name in bytes (NAME_MAX): users with longer names can only be listed in `users.yaml`."""
 _TICK = 0.1  # seconds: much longer than the resolution of a file system's timestamps
+_A_KEY = "write a public key, its SHA256:… fingerprint, {ca: …, key_id: …} or {ca: …, principal: …}"
 
 
 def folder_of(users: Path) -> Path:
@@ -71,9 +85,20 @@ def user_of(name: str) -> str | None:
 class Entry:
     """A user's entry in the table."""
 
-    token: str
+    token: str | None
+    """None for a person of whom the table has nothing but keys."""
     methods: tuple[str, ...] | None = None
-    """None: the methods of the service."""
+    """None stands for the methods of the service."""
+    keys: tuple[KeyEntry, ...] = ()
+
+
+@dataclass(frozen=True)
+class _KeyIndex:
+    """Whose keys are whose, as one look at all files has found it."""
+
+    people: Mapping[KeyEntry, frozenset[str]]
+    broken: tuple[Problem, ...]
+    """Why files cannot be used, which might name somebody."""
 
 
 class UserTable:
@@ -85,19 +110,25 @@ class UserTable:
         *,
         owner: int = 0,
         optional: bool = False,
+        shared_accounts: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`users` is the file `users.yaml`, with `users.d` next to it; if it is `optional`, a missing one is empty.
 
-        `owner` is as for `trusted_file.read`; `clock` is that of the file system, in seconds.
+        `owner` is as for `trusted_file.read`; `shared_accounts` is whether the settings say that people share accounts;
+        `clock` is that of the file system, in seconds.
         """
         self._users = users
         self._folder = folder_of(users)
         self._owner = owner
         self._optional = optional
+        self._shared_accounts = shared_accounts
         self._clock = clock
         self._cache: tuple[tuple[int, ...], TableFile] | None = None  # with the file's version
         self._lock = allocate_lock()
+        self._index: tuple[object, _KeyIndex] | None = None  # with the versions of the files
+        self._looked: tuple[float, _KeyIndex] | None = None  # with the time of the look
+        self._index_lock = allocate_lock()
 
     def find(self, name: str) -> Entry | None:
         """The user's entry, or None for a user who is not in the table.
@@ -108,6 +139,70 @@ class UserTable:
             return None
         own = self._own_file(name)
         return own if own is not None else self._table().get(name)
+
+    def people(self, key: AcceptedKey) -> frozenset[str]:
+        """Who is named by a key or a certificate: nobody, one person, or several by a mistake in the table.
+
+        Raises ConfigurationError if nobody is and a file is broken, which might name somebody.
+        """
+        index = self._look()
+        found = frozenset[str]().union(*(index.people.get(entry, frozenset()) for entry in entries_for(key)))
+        if not found and index.broken:
+            raise ConfigurationError(index.broken)
+        return found
+
+    @property
+    def accounts_are_shared(self) -> bool:
+        """Whether people share accounts, so that an account without keys of its own is nobody's.
+
+        It is so if the settings say it, whatever the table has (an editor may have emptied it just now), and as long as
+        anybody has keys, or may have some in a file that is broken.
+        """
+        if self._shared_accounts:
+            return True
+        index = self._look()
+        return bool(index.people or index.broken)
+
+    def _look(self) -> _KeyIndex:
+        arrived = time.monotonic()
+        with self._index_lock:
+            # Of many concurrent logins, those that have waited use what the next one finds: with a thousand files, a
+            # look at all of them takes 20 ms.
+            if self._looked is None or self._looked[0] <= arrived:
+                self._looked = (time.monotonic(), self._current_index())
+            return self._looked[1]
+
+    def _current_index(self) -> _KeyIndex:
+        now, versions = self._clock(), self._versions()
+        if self._index is not None and versions is not None and self._index[0] == versions:
+            return self._index[1]
+        report = check(self._users, owner=self._owner, optional=True)
+        unusable = {problem.file for problem in report.broken}
+        people: dict[KeyEntry, frozenset[str]] = {}
+        for name, entry in report.entries.items():
+            if not unusable & {self._folder, report.places[name][0]}:
+                for key in entry.keys:
+                    people[key] = people.get(key, frozenset()) | {name}
+        index = _KeyIndex(people, report.broken)
+        settled = versions is not None and all(
+            abs(now - version[0] / 1e9) >= _TICK for version in versions.values()
+        )
+        self._index = (versions, index) if versions is not None and settled else None
+        return index
+
+    def _versions(self) -> dict[str, tuple[int, ...]] | None:
+        """What changes when anything in the table does; None where that cannot be told."""
+        try:
+            names = (
+                []
+                if trusted_file.is_missing(self._folder)
+                else trusted_file.names(self._folder, owner=self._owner)
+            )
+            files = [] if trusted_file.is_missing(self._users) else [str(self._users)]
+            files += [str(self._folder / name) for name in names]
+            return dict(zip(files, trusted_file.versions(files, owner=self._owner)))
+        except UntrustedFile:
+            return None
 
     def _own_file(self, name: str) -> Entry | None:
         """The entry in the user's own file, or None without such a file."""
@@ -210,23 +305,29 @@ class _TableReader(NodeReader):
         if isinstance(node, ScalarNode):
             only_token = self._token(user, node)
             return None if only_token is None else Entry(only_token)
-        mapping = self.mapping(node, user, "write the token, or {token: …, methods: […]}")
+        mapping = self.mapping(node, user, "write the token, or {token: …, methods: […], keys: […]}")
+        if mapping is None:
+            return None
         token: str | None = None
         methods: tuple[str, ...] | None = None
-        has_token = False
-        for name, value in mapping.entries if mapping else ():
+        keys: tuple[KeyEntry, ...] = ()
+        for name, value in mapping.entries:
             key = f"{user}.{name.text}"
             if name.text == "token":
-                has_token = True
                 token = self._token(key, value)
             elif name.text == "methods":
                 methods = self.value(value, key, METHOD_LIST)
+            elif name.text == "keys":
+                keys = self._keys(key, value)
             else:
                 # Without the key: it may be a misplaced token, and messages are logged.
-                self.problem(name.line, user, "has an unknown key", "write token and methods, nothing else")
-        if mapping and not has_token:
-            self.problem(mapping.line, user, "has no token", "write {token: …, methods: […]}")
-        return None if token is None else Entry(token, methods)
+                self.problem(
+                    name.line, user, "has an unknown key", "write token, methods and keys, nothing else"
+                )
+        names = {name.text for name, _ in mapping.entries}
+        if not names & {"token", "keys"}:
+            self.problem(mapping.line, user, "has neither a token nor keys", "write {token: …, methods: […]}")
+        return Entry(token, methods, keys) if token is not None or "keys" in names else None
 
     def _token(self, key: str, node: Node) -> str | None:
         if not isinstance(node, ScalarNode):
@@ -238,6 +339,53 @@ class _TableReader(NodeReader):
         # Without the token: messages are logged.
         self.problem(node.line, key, f"the token {error}", "copy the token from IAMPASS")
         return None
+
+    def _keys(self, key: str, node: Node) -> tuple[KeyEntry, ...]:
+        if not isinstance(node, SequenceNode):
+            self.problem(node.line, key, f"is {node.kind}, not a list of keys", _A_KEY)
+            return ()
+        found: dict[KeyEntry, None] = {}
+        for item in node.items:
+            entry = self._key(key, item)
+            if entry is None:
+                continue
+            if entry in found:
+                self.problem(item.line, key, f"{entry} is listed twice", "delete one of the two")
+            found[entry] = None
+        return tuple(found)
+
+    def _key(self, key: str, node: Node) -> KeyEntry | None:
+        if isinstance(node, ScalarNode):
+            plain = self._fingerprint(key, node)
+            return None if plain is None else KeyEntry(plain)
+        if not isinstance(node, MappingNode):
+            self.problem(node.line, key, f"holds {node.kind}", _A_KEY)
+            return None
+        values = {name.text: value for name, value in node.entries}
+        kinds = [kind for kind in ("key_id", "principal") if kind in values]
+        if len(values) != 2 or "ca" not in values or len(kinds) != 1:
+            what = "holds a mapping that is not ca and one of key_id and principal"
+            self.problem(node.line, key, what, "write {ca: …, key_id: …} or {ca: …, principal: …}")
+            return None
+        ca, text = values["ca"], values[kinds[0]]
+        if not isinstance(ca, ScalarNode) or not isinstance(text, ScalarNode):
+            self.problem(node.line, key, "ca, key_id and principal must be texts", _A_KEY)
+            return None
+        signer, error = self._fingerprint(key, ca), certificate_name_error(text.text)
+        if error:
+            self.problem(text.line, key, f"{kinds[0]} {error}", "write it as ssh-keygen -L prints it")
+        return None if signer is None or error else KeyEntry(signer, **{kinds[0]: text.text})
+
+    def _fingerprint(self, key: str, node: ScalarNode) -> str | None:
+        try:
+            return fingerprint(node.text)
+        except MalformedKey as malformed:
+            remedy = _A_KEY
+            if str(malformed) == "is a certificate":
+                remedy = "write {ca: …, key_id: …} or {ca: …, principal: …} instead"
+            # Without the text: it may be a misplaced token, and messages are logged.
+            self.problem(node.line, key, f"holds a text that {malformed}", remedy)
+            return None
 
 
 @dataclass(frozen=True)
@@ -251,6 +399,8 @@ class TableReport:
     files: tuple[Path, ...]
     """The files that were read."""
     problems: tuple[Problem, ...]
+    broken: tuple[Problem, ...]
+    """Those of the problems because of which a file cannot be used."""
 
 
 def check(users: Path, *, owner: int = 0, optional: bool = False) -> TableReport:
@@ -259,8 +409,10 @@ def check(users: Path, *, owner: int = 0, optional: bool = False) -> TableReport
     table.read_folder()
     if not (optional and trusted_file.is_missing(users)):
         table.read_users()
+    broken = tuple(problem for problem in table.problems if problem.is_error)
     table.find_shared_tokens()
-    return TableReport(table.entries, table.places, tuple(table.files), tuple(table.problems))
+    table.find_shared_keys()
+    return TableReport(table.entries, table.places, tuple(table.files), tuple(table.problems), broken)
 
 
 class _TableCheck:
@@ -273,6 +425,8 @@ class _TableCheck:
         self.entries: dict[str, Entry] = {}
         self.places: dict[str, tuple[Path, int]] = {}
         self.files: list[Path] = []
+        self.owners: dict[str, Path] = {}
+        """Their files, also of those whose file is broken."""
         self.problems: list[Problem] = []
 
     def read_folder(self) -> None:
@@ -291,10 +445,12 @@ class _TableCheck:
         if user is None:
             self._warn_of_other_file(file)
             return
+        self.owners[user] = file
         try:
             table = read_own(file, self.owner, user)
         except UntrustedFile as error:
-            self.problems.append(error.problem(file, None, user))
+            if not is_absent(error, self.folder):
+                self.problems.append(error.problem(file, None, user))
             return
         self._add(file, table)
 
@@ -314,8 +470,8 @@ class _TableCheck:
             self.problems.append(error.problem(self.users))
             return
         for user, line in table.lines.items():
-            if user in self.places:
-                what = f"is not read: the user has a file, {self.places[user][0]}"
+            if user in self.owners:
+                what = f"is not read: the user has a file, {self.owners[user]}"
                 self._warn(self.users, line, user, what, "delete one of the two")
         self._add(self.users, table)
 
@@ -323,17 +479,29 @@ class _TableCheck:
         self.files.append(file)
         self.problems += table.problems
         for user, entry in table.entries.items():
-            if user not in self.entries:
+            if file != self.users or user not in self.owners:
                 self.entries[user] = entry
                 self.places[user] = (file, table.lines[user])
 
     def find_shared_tokens(self) -> None:
         first: dict[str, str] = {}
         for user, entry in self.entries.items():
+            if entry.token is None:
+                continue
             other = first.setdefault(entry.token, user)
             if other != user:
                 what = f"has the same token as {shown(other)}: either can approve logins of both"
                 self._warn(*self.places[user], user, what, "give each user a token of their own")
+
+    def find_shared_keys(self) -> None:
+        first: dict[KeyEntry, str] = {}
+        for user, entry in self.entries.items():
+            for key in entry.keys:
+                other = first.setdefault(key, user)
+                if other != user:
+                    file, line = self.places[other]
+                    what = f"{key} also stands for {shown(other)} ({file}:{line}): its logins are denied"
+                    self.problems.append(Problem(*self.places[user], user, what, "delete one of the two"))
 
     def _warn(self, file: Path, line: int | None, key: str, what: str, remedy: str) -> None:
         self.problems.append(Problem(file, line, key, what, remedy, Severity.WARNING))

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace as replaced
 from pathlib import Path
 
 import yaml
 
+from pam_iampass.config.ssh_keys import KeyEntry
 from pam_iampass.config.user_table import (
     LONGEST_FILE_NAME,
     Entry,
+    TableReport,
+    check,
     file_name,
     folder_of,
     is_absent,
@@ -25,7 +29,14 @@ from pam_iampass.config.user_table import (
 )
 from pam_iampass.config.value_types import InvalidValue, name_error, token_error
 from pam_iampass.config.value_types import method as read_method
-from pam_iampass.errors import EditRefused, MissingFile, UnreadableFile, UntrustedFile, shown
+from pam_iampass.errors import (
+    ConfigurationError,
+    EditRefused,
+    MissingFile,
+    UnreadableFile,
+    UntrustedFile,
+    shown,
+)
 from pam_iampass.system import atomic_write, file_lock
 from pam_iampass.system.service_user import SERVICE_USER, reading_as, service_group
 from pam_iampass.system.trusted_folder import opened, shell_word, trusted_folder
@@ -34,18 +45,189 @@ NEW = ".new.yaml"
 """The file while it is written. Only the holder of the lock creates it: an existing one is left from a crash."""
 
 
-class TableEditor:
-    """Changes the files of single people in the folder of a table."""
+class UserTableEditor:
+    """Adds users and their keys to a table, and removes them."""
 
     LOCK = ".users.lock"
     """Next to the table; it belongs to root, so that no other user can block an editor."""
 
-    def __init__(self, folder: Path, owner: int, module_user: str, patience: float) -> None:
-        """As for `UserTableEditor`."""
-        self._folder = folder
+    def __init__(
+        self,
+        users: Path,
+        *,
+        owner: int = 0,
+        module_user: str = SERVICE_USER,
+        patience: float = 10.0,
+    ) -> None:
+        """`users` is the absolute path of `users.yaml`; `users.d` is next to it.
+
+        `owner` is as for `trusted_file.read`; `module_user` must be able to read the files. `patience` is how many
+        seconds to wait for another editor, which takes milliseconds.
+        """
+        self._users = users
+        self._folder = folder_of(users)
         self._owner = owner
         self._module_user = module_user
         self._patience = patience
+
+    def add(self, name: str, token: str, methods: Iterable[str] | None = None, replace: bool = False) -> Path:
+        """Give the user `name` a token; returns the user's file.
+
+        `methods` are the methods for approval, None for those of the service. Keys of the user stay. Without `replace`,
+        a user who already has a token keeps it. With it, the user's file is replaced; a line in `users.yaml` stays but
+        is no longer read.
+
+        Raises EditRefused, UntrustedFile and ConfigurationError, with nothing changed. Raises OSError if the disk
+        failed after the change, which a crash may then undo.
+        """
+        entry = Entry(token, None if methods is None else tuple(methods))
+        self._check(name, entry)
+        with self._locked():
+            own = self._own(name)
+            if own is not None and own.token is not None and not replace:
+                what = f"{shown(name)} already has a token, in {self._folder / file_name(name)}"
+                raise EditRefused(what, "use --replace to replace it")
+            place = by_hand = None
+            if own is None:
+                try:
+                    place, by_hand = self._in_users(name)
+                except (ConfigurationError, UntrustedFile):
+                    if not replace:
+                        raise
+            if by_hand is not None and not replace:
+                what = "is" if by_hand.token is None else "already has a token,"
+                remedy = "change it there, or use --replace: a file in users.d is read first"
+                raise EditRefused(f"{shown(name)} {what} in {place}", remedy)
+            former = own or by_hand
+            return self._write(name, replaced(entry, keys=former.keys if former else ()))
+
+    def own_file(self, name: str) -> Path:
+        """The user's file, which `remove` deletes. Raises as `add` does."""
+        require_name(name)
+        own = self._own(name)
+        place, _ = self._in_users(name)
+        if place is not None:
+            remedy = "delete that line" + (", then remove the user again" if own else "")
+            raise _only_by_hand(name, place, remedy)
+        if own is None:
+            raise EditRefused(f"{shown(name)} has no token", "see: pam-iampass user list")
+        return self._folder / file_name(name)
+
+    def remove(self, name: str) -> Path:
+        """Delete the user's file, and return it. Raises as `add` does."""
+        with self._locked():
+            own = self.own_file(name)
+            self._remove_file(own)
+            return own
+
+    def add_keys(
+        self, new: Mapping[str, Iterable[KeyEntry]], *, dry_run: bool = False
+    ) -> dict[str, list[KeyEntry]]:
+        """Add keys of users; returns those of each that were not there. All are checked before one is written.
+
+        Raises as `add` does. With `dry_run` nothing is written.
+        """
+        with self._locked():
+            report = self._valid()
+            owners = {key: user for user, entry in report.entries.items() for key in entry.keys}
+            added: dict[str, list[KeyEntry]] = {}
+            for name, keys in new.items():
+                self._require_own(name)
+                known = report.entries[name].keys if name in report.entries else ()
+                for key in dict.fromkeys(keys):
+                    other = owners.setdefault(key, name)
+                    if other != name:
+                        what = f"{key} is already that of {shown(other)}, and cannot be that of {shown(name)}"
+                        raise EditRefused(what, f"see: pam-iampass user show {shell_word(other)}")
+                    if key not in known:
+                        added.setdefault(name, []).append(key)
+                if name in added:
+                    self._require_own_place(report, name)
+            for name, more in {} if dry_run else added.items():
+                entry = report.entries.get(name, Entry(None))
+                self._write(name, replaced(entry, keys=(*entry.keys, *more)))
+            return added
+
+    def remove_keys(self, name: str, keys: Iterable[KeyEntry] | None = None) -> list[KeyEntry]:
+        """Remove keys of a user, None for all; returns them. Raises as `add` does, with nothing changed."""
+        with self._locked():
+            report = self._valid()
+            entry = report.entries.get(name)
+            if entry is None or not entry.keys:
+                raise EditRefused(f"{shown(name)} has no keys", "see: pam-iampass user list")
+            gone = list(entry.keys if keys is None else keys)
+            for key in gone:
+                if key not in entry.keys:
+                    raise EditRefused(
+                        f"{key} is not of {shown(name)}", f"see: pam-iampass user show {shell_word(name)}"
+                    )
+            self._require_own_place(report, name)
+            left = tuple(key for key in entry.keys if key not in gone)
+            if left or entry.token is not None:
+                self._write(name, replaced(entry, keys=left))
+            else:
+                self._remove_file(self._folder / file_name(name))
+            return gone
+
+    def _valid(self) -> TableReport:
+        """The table. Raises ConfigurationError if a file of it is broken, which may say whose a key is."""
+        report = check(self._users, owner=self._owner, optional=True)
+        if report.broken:
+            raise ConfigurationError(report.broken)
+        return report
+
+    def _require_own_place(self, report: TableReport, name: str) -> None:
+        """Raises EditRefused if the user is in `users.yaml`."""
+        file, line = report.places.get(name, (None, None))
+        if file == self._users:
+            raise _only_by_hand(name, f"{file}:{line}", "change it there; nothing was changed")
+
+    def _check(self, name: str, entry: Entry) -> None:
+        """Raises EditRefused for an invalid entry."""
+        self._require_own(name)
+        error = token_error(entry.token or "")
+        if error:  # without the token: messages are logged
+            raise EditRefused(f"the token {error}", "copy the token from IAMPASS")
+        methods = entry.methods or ()
+        for method in methods:
+            try:
+                read_method(method)
+            except InvalidValue as invalid:
+                raise EditRefused(f"{shown(method)} {invalid.what}", invalid.remedy) from None
+        if len(set(methods)) != len(methods):
+            raise EditRefused("a method is given twice", "give it once")
+
+    def _require_own(self, name: str) -> None:
+        """Raises EditRefused unless a user of this name can have a file."""
+        require_name(name)
+        if len(file_name(name)) > LONGEST_FILE_NAME:
+            what = f"the user name {shown(name)} is too long for a file name"
+            raise EditRefused(what, f"add the user to {self._users}")
+
+    def _own(self, name: str) -> Entry | None:
+        """What the user's file has, or None without one. An invalid file raises, and is not changed."""
+        own = file_name(name)
+        if len(own) > LONGEST_FILE_NAME:
+            return None
+        try:
+            table = read_own(self._folder / own, self._owner, name)
+        except UntrustedFile as error:
+            if is_absent(error, self._folder):
+                return None
+            raise
+        table.require_valid()
+        return table.entries[name]
+
+    def _in_users(self, name: str) -> tuple[str, Entry] | tuple[None, None]:
+        """The file and line of the user in `users.yaml`, and what they have there, or None twice."""
+        try:
+            table = read(self._users, self._owner)
+        except MissingFile:
+            return None, None
+        table.require_valid()
+        if name not in table.entries:
+            return None, None
+        return f"{self._users}:{table.lines[name]}", table.entries[name]
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -82,18 +264,16 @@ class TableEditor:
                     raise
             atomic_write.sync(folder)
 
-    def _write_file(self, name: str, content: bytes, matches: Callable[[Path], bool]) -> Path:
-        """Write the file of `name`, if the module reads in it what was meant: `matches` is called as the module."""
+    def _write(self, name: str, entry: Entry) -> Path:
+        """Write the user's file, if the module reads in it what was meant."""
+        self._make_folder()
         path = self._folder / file_name(name)
-        if len(path.name) > LONGEST_FILE_NAME:
-            what = f"the name {shown(name)} is too long for a file name"
-            raise EditRefused(what, f"write it into the file next to {self._folder}")
         with trusted_folder(str(self._folder), self._owner) as folder:
             with _changing(path):
                 owner = (self._owner, self._group())
-                atomic_write.write_new(folder, NEW, content, mode=0o640, owner=owner)
+                atomic_write.write_new(folder, NEW, _as_yaml(name, entry), mode=0o640, owner=owner)
                 try:
-                    self._read_again(name, matches)
+                    self._read_again(name, entry)
                     atomic_write.rename(folder, NEW, path.name)
                 except BaseException:
                     atomic_write.remove(folder, NEW)
@@ -107,16 +287,17 @@ class TableEditor:
                 os.unlink(own.name, dir_fd=folder)
             atomic_write.sync(folder)
 
-    def _read_again(self, name: str, matches: Callable[[Path], bool]) -> None:
+    def _read_again(self, name: str, entry: Entry) -> None:
         """Raises an error unless the module reads what was written to the file NEW."""
         try:
             with reading_as(self._module_user):
-                is_same = matches(self._folder / NEW)
+                table = read_own(self._folder / NEW, self._owner, name)
         except UnreadableFile:
             what = f"{self._folder}: the module, as user {self._module_user}, cannot read files in it"
             word = shell_word(str(self._folder))
             raise EditRefused(what, f"chgrp {self._module_user} {word}; chmod 0750 {word}") from None
-        if not is_same:
+        table.require_valid()
+        if table.entries[name] != entry:
             what = f"the entry of {shown(name)} is not read back as it was written"
             raise EditRefused(what, "write the file by hand, and report the name as a bug")
 
@@ -128,120 +309,6 @@ class TableEditor:
         return group
 
 
-class UserTableEditor(TableEditor):
-    """Adds users to a table and removes them."""
-
-    def __init__(
-        self,
-        users: Path,
-        *,
-        owner: int = 0,
-        module_user: str = SERVICE_USER,
-        patience: float = 10.0,
-    ) -> None:
-        """`users` is the absolute path of `users.yaml`; `users.d` is next to it.
-
-        `owner` is as for `trusted_file.read`; `module_user` must be able to read the files. `patience` is how many
-        seconds to wait for another editor, which takes milliseconds.
-        """
-        super().__init__(folder_of(users), owner, module_user, patience)
-        self._users = users
-
-    def add(self, name: str, token: str, methods: Iterable[str] | None = None, replace: bool = False) -> Path:
-        """Give the user `name` a token; returns the user's file.
-
-        `methods` are the methods for approval, None for those of the service. Without `replace`, a user who already
-        has a token keeps it. With it, the user's file is replaced; a line in `users.yaml` stays but is no longer read.
-
-        Raises EditRefused, UntrustedFile and ConfigurationError, with nothing changed. Raises OSError if the disk
-        failed after the change, which a crash may then undo.
-        """
-        entry = Entry(token, None if methods is None else tuple(methods))
-        self._check(name, entry)
-        with self._locked():
-            own = self._own(name)
-            if own is not None and not replace:
-                raise EditRefused(
-                    f"{shown(name)} already has a token, in {own}", "use --replace to replace it"
-                )
-            place = None if replace else self._place_in_users(name)
-            if place is not None:
-                remedy = "change it there, or use --replace: a file in users.d is read first"
-                raise EditRefused(f"{shown(name)} already has a token, in {place}", remedy)
-            self._make_folder()
-            return self._write(name, entry)
-
-    def own_file(self, name: str) -> Path:
-        """The user's file, which `remove` deletes. Raises as `add` does."""
-        require_name(name)
-        own = self._own(name)
-        place = self._place_in_users(name)
-        if place is not None:
-            what = f"{shown(name)} is in {place}, which is only edited by hand"
-            raise EditRefused(what, "delete that line" + (", then remove the user again" if own else ""))
-        if own is None:
-            raise EditRefused(f"{shown(name)} has no token", "see: pam-iampass user list")
-        return own
-
-    def remove(self, name: str) -> Path:
-        """Delete the user's file, and return it. Raises as `add` does."""
-        with self._locked():
-            own = self.own_file(name)
-            self._remove_file(own)
-            return own
-
-    def _check(self, name: str, entry: Entry) -> None:
-        """Raises EditRefused for an invalid entry."""
-        require_name(name)
-        error = token_error(entry.token)
-        if error:  # without the token: messages are logged
-            raise EditRefused(f"the token {error}", "copy the token from IAMPASS")
-        methods = entry.methods or ()
-        for method in methods:
-            try:
-                read_method(method)
-            except InvalidValue as invalid:
-                raise EditRefused(f"{shown(method)} {invalid.what}", invalid.remedy) from None
-        if len(set(methods)) != len(methods):
-            raise EditRefused("a method is given twice", "give it once")
-        if len(file_name(name)) > LONGEST_FILE_NAME:
-            what = f"the user name {shown(name)} is too long for a file name"
-            raise EditRefused(what, f"add the user to {self._users}")
-
-    def _own(self, name: str) -> Path | None:
-        """The user's file, or None without one. An invalid file raises, and is not changed."""
-        own = file_name(name)
-        if len(own) > LONGEST_FILE_NAME:
-            return None
-        path = self._folder / own
-        try:
-            table = read_own(path, self._owner, name)
-        except UntrustedFile as error:
-            if is_absent(error, self._folder):
-                return None
-            raise
-        table.require_valid()
-        return path
-
-    def _place_in_users(self, name: str) -> str | None:
-        """The file and line of the user in `users.yaml`, or None if the user is not in it."""
-        try:
-            table = read(self._users, self._owner)
-        except MissingFile:
-            return None
-        table.require_valid()
-        line = table.lines.get(name)
-        return None if line is None else f"{self._users}:{line}"
-
-    def _write(self, name: str, entry: Entry) -> Path:
-        def matches(file: Path) -> bool:
-            table = read_own(file, self._owner, name)
-            table.require_valid()
-            return table.entries[name] == entry
-
-        return self._write_file(name, _as_yaml(name, entry), matches)
-
-
 def require_name(name: str) -> None:
     """Raises EditRefused for an invalid user name."""
     error = name_error(name)
@@ -249,15 +316,23 @@ def require_name(name: str) -> None:
         raise EditRefused(f"the user name {shown(name)} {error}", "write the name as getent passwd shows it")
 
 
+def _only_by_hand(name: str, place: str, remedy: str) -> EditRefused:
+    return EditRefused(f"{shown(name)} is in {place}, which is only edited by hand", remedy)
+
+
 def _as_yaml(name: str, entry: Entry) -> bytes:
     """The content of the user's file, quoted where necessary."""
-    methods = None if entry.methods is None else list(entry.methods)
-    value = entry.token if methods is None else {"token": entry.token, "methods": methods}
+    values: dict[str, object] = {} if entry.token is None else {"token": entry.token}
+    if entry.methods is not None:
+        values["methods"] = list(entry.methods)
+    if entry.keys:
+        values["keys"] = [key.as_written() for key in entry.keys]
+    printable = name.isprintable() and (entry.token or "").isprintable()
     text: str = yaml.safe_dump(
-        {name: value},
+        {name: entry.token if set(values) == {"token"} else values},
         allow_unicode=True,
-        default_style=None if name.isprintable() and entry.token.isprintable() else '"',  # which has escapes
-        default_flow_style=False if methods is None else None,  # a list of methods on one line
+        default_style=None if printable else '"',  # which has escapes
+        default_flow_style=False if set(values) == {"token"} else None,  # a list of methods on one line
         sort_keys=False,
         width=10_000,
     )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import socket
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pam_iampass import __version__
@@ -16,7 +14,7 @@ from pam_iampass.agent.control import AgentUnavailable, ask
 from pam_iampass.agent.wire import Frame, FrameType
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.machine import Machine
-from pam_iampass.errors import Problem, UntrustedFile
+from pam_iampass.errors import Problem, Severity, UntrustedFile
 from pam_iampass.system import paths
 from pam_iampass.system.accounts import user_name
 from pam_iampass.system.programs import CommandUnavailable, run
@@ -24,8 +22,9 @@ from pam_iampass.system.trusted_folder import mode_of, trusted_folder
 
 _UNIT, _SERVICE = "pam-iampass-agent.socket", "pam-iampass-agent.service"
 _WATCH = "pam-iampass-watch.path"
+_START = "systemctl enable --now pam-iampass-agent.socket; without systemd: pam-iampass-agent --socket"
+_RESTART = f"systemctl restart {_UNIT} {_SERVICE}; journalctl -u pam-iampass-agent"
 _ON = {"is-enabled": ("enabled", "static", "alias"), "is-active": ("active",)}
-_OUR_UNIT = re.compile(r"pam-iampass[\w-]*\.(?:socket|service|path|timer)")
 _TIMEOUT = 3.0  # seconds
 _ENFORCE = Path("/sys/fs/selinux/enforce")
 _LABELLED = (Path("/etc/iampass"), Path(paths.AGENT_SOCKET), Path("/var/lib/iampass"))
@@ -56,14 +55,18 @@ class AgentCheck:
         try:
             found = self.socket_path.lstat()
         except FileNotFoundError:
-            yield finding("agent-off", "agent", f"{self.socket_path} does not exist")
+            yield self._off("it does not run", f"{self.socket_path} does not exist", _START)
             return
         fault = self._fault(found)
         if fault:
-            yield finding("socket-wrong", "agent", f"{self.socket_path}: {fault}", what=fault)
+            yield self._off(f"its socket {fault}", f"{self.socket_path}: {fault}", _RESTART)
         elif os.geteuid() == 0:
             yield from self._connection()
             yield from self._status()
+
+    @staticmethod
+    def _off(what: str, evidence: str, remedy: str, severity: Severity | None = None) -> Problem:
+        return finding("agent-off", "agent", evidence, severity, what=what, remedy=remedy)
 
     def _fault(self, found: os.stat_result) -> str:
         if not stat.S_ISSOCK(found.st_mode):
@@ -88,21 +91,19 @@ class AgentCheck:
                     pass
             except (ConnectionResetError, BrokenPipeError):  # it has answered, before it had read everything
                 pass
-            except ConnectionRefusedError:
-                what = f"{self.socket_path}: connection refused"
-                yield finding("agent-not-listening", "agent", what)
             except socket.timeout:
-                what = f"{self.socket_path}: no answer within {_TIMEOUT:.0f} s"
-                yield finding("agent-silent", "agent", what)
+                evidence = f"{self.socket_path}: no answer within {_TIMEOUT:.0f} s"
+                yield self._off("it does not answer", evidence, _RESTART)
             except OSError as error:
-                yield finding("agent-silent", "agent", f"{self.socket_path}: {error.strerror or error}")
+                evidence = f"{self.socket_path}: {error.strerror or error}"
+                yield self._off("nothing answers on its socket", evidence, _RESTART)
 
     def _status(self) -> Iterator[Problem]:
         """Whether the agent answers this command, is the installed version, and can use its state."""
         try:
             status = ask("agent status", path=str(self.socket_path.with_name("control.sock")))
         except AgentUnavailable as error:
-            yield finding("control-silent", "agent", error.what, remedy=error.remedy)
+            yield self._off("it does not answer root's command", error.what, error.remedy, Severity.WARNING)
             return
         if status["version"] != __version__:
             evidence = f"pam-iampass-agent {status['version']} has been running for {status['uptime']:.0f} s"
@@ -115,46 +116,39 @@ class AgentCheck:
     def _units(self) -> Iterator[Problem]:
         """Whether systemd, if it runs, has the agent's socket, and what watches the files of setup, on."""
         if self.systemd.is_dir():
-            yield from _unit("unit-off", _UNIT)
-            yield from _unit(
-                "unit-off", _SERVICE, {"is-enabled": ("static", "enabled", "disabled", "indirect")}
-            )
+            yield from _unit(_UNIT, _UNIT, _SERVICE)
+            of_service = {"is-enabled": ("static", "enabled", "disabled", "indirect")}
+            yield from _unit(_SERVICE, _UNIT, _SERVICE, of_service)
             if self.manifest.exists():
-                yield from _unit("watch-off", _WATCH)
+                yield from _unit(_WATCH, _WATCH, "pam-iampass-watch.service", severity=Severity.WARNING)
 
 
-def _unit(kind: str, unit: str, wanted: Mapping[str, Sequence[str]] = _ON) -> Iterator[Problem]:
+def _unit(
+    unit: str,
+    starter: str,
+    service: str,
+    wanted: Mapping[str, Sequence[str]] = _ON,
+    severity: Severity | None = None,
+) -> Iterator[Problem]:
+    """Whether a unit is in a state that is wanted. To put it right, `starter` is enabled, which starts `service`."""
     for verb, good in wanted.items():
         try:
-            state = answer(verb, unit)
+            result = run(["systemctl", verb, unit])
         except CommandUnavailable:
             return
+        state = result.output.strip() or result.complaint
         if state not in good:
-            yield finding(kind, "agent", f"systemctl {verb}: {state}", unit=unit, state=state)
+            yield finding(
+                "unit-off",
+                "agent",
+                f"systemctl {verb}: {state}",
+                severity,
+                unit=unit,
+                state=state,
+                starter=starter,
+                service=service,
+            )
             return
-
-
-def answer(verb: str, unit: str) -> str:
-    """What systemctl says of a unit. Raises CommandUnavailable."""
-    result = run(["systemctl", verb, unit])
-    return result.output.strip() or result.complaint
-
-
-def unmasked(found: Problem, answer: Callable[[str, str], str] = answer) -> Problem:
-    """A finding whose remedy works for masked units too, which systemctl refuses to start, restart and enable."""
-    units: dict[str, list[str]] = {"": [], "--runtime ": []}
-    named = _OUR_UNIT.findall(found.remedy)
-    # A socket or a path whose service is masked does not start.
-    services = [
-        f"{name.rpartition('.')[0]}{ending}" for name in named for ending in (".service", "@.service")
-    ]
-    for unit in dict.fromkeys([*named, *services]):
-        with contextlib.suppress(CommandUnavailable):
-            state = answer("is-enabled", unit)
-            if state.startswith("masked"):
-                units["--runtime " if state == "masked-runtime" else ""].append(unit)
-    first = [f"systemctl unmask {option}{' '.join(names)} && " for option, names in units.items() if names]
-    return replace(found, remedy="".join(first) + found.remedy)
 
 
 def _selinux(sshd_asks: bool, login_asks: bool) -> Iterator[Problem]:
@@ -168,17 +162,23 @@ def _selinux(sshd_asks: bool, login_asks: bool) -> Iterator[Problem]:
         if "iampass" not in modules.output:
             if sshd_asks or login_asks:
                 evidence = f"{_ENFORCE}: 1; semodule -l lists no module iampass"
-                yield finding("selinux-no-policy", "selinux", evidence)
+                remedy = "Install pam-iampass-selinux; list denials with ausearch -m avc -ts recent"
+                yield _denies("it has no policy for pam-iampass", evidence, remedy)
             return
         for boolean, asks in (("pam_iampass_sshd", sshd_asks), ("pam_iampass_local", login_asks)):
             result = run(["getsebool", boolean])
             if asks and result.output.split()[-1:] == ["off"]:
                 evidence = f"getsebool {boolean}: {result.output.strip()}"
-                yield finding("selinux-boolean-off", "selinux", evidence, boolean=boolean)
+                yield _denies(f"{boolean} is off", evidence, f"setsebool -P {boolean} on")
         files = [file for path in _LABELLED for file in (path, *sorted(path.glob("*"))) if file.exists()]
         labels = run(["matchpathcon", "-V", *map(str, files)])
         wrong = [line for line in labels.output.splitlines() if " should be " in line]
         if wrong:
-            yield finding("selinux-label", "selinux", "; ".join(wrong))
+            remedy = "restorecon -R /etc/iampass /run/iampass /var/lib/iampass"
+            yield _denies("a file has the wrong label", "; ".join(wrong), remedy)
     except (OSError, CommandUnavailable):  # SELinux is not on, or this is no user who may ask
         return
+
+
+def _denies(what: str, evidence: str, remedy: str) -> Problem:
+    return finding("selinux-denies", "selinux", evidence, what=what, remedy=remedy)

@@ -29,7 +29,6 @@ class FindingKind:
 error_kind = partial(FindingKind, severity=Severity.ERROR)
 warning_kind = partial(FindingKind, severity=Severity.WARNING)
 note_kind = partial(FindingKind, severity=Severity.NOTE)
-_START_AGENT = "systemctl enable --now pam-iampass-agent.socket; without systemd: pam-iampass-agent --socket"
 _METHODS = "Set AuthenticationMethods publickey,keyboard-interactive:pam"
 
 WAYS_IN = "Ways in without the phone"
@@ -55,21 +54,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Others can read settings or tokens: {what}",
             "Only root and the service's user may read the settings, which say who is exempt, and the tokens, each of"
             " which stands for a person at IAMPASS. An access control list counts, too, because the mode does not show"
-            " whom it names. This denies no login, except if others can read the secret: then every login is denied.",
-            "{remedy}",
-        ),
-        error_kind(
-            "service-group-shared",
-            "People are in the service's group: {what}",
-            "The members of the group `_iampass` can read the application's secret and all tokens. With these they can"
-            " register a phone of their own in the name of anybody. The group is for the service alone.",
-            "{remedy}",
-        ),
-        error_kind(
-            "su-root-unasked",
-            "su makes users root without a phone: {what}",
-            "With `approver: user`, root has to approve when a user becomes root with su. But root is exempt, or has"
-            " no token and passes by `unlisted_users`. Without the key, the caller has to approve.",
+            " whom it names. This denies no login, except if others can read the secret: then every login is denied."
+            " The members of the group `_iampass` can read the secret and all tokens, with which they can register a"
+            " phone of their own in the name of anybody: the group is for the service alone.",
             "{remedy}",
         ),
         note_kind(
@@ -84,7 +71,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "{what}",
             "A package, a role or a person has overwritten the PAM file, put a link in its place, or commented out our"
             " lines. Lines that are missing are added again, at most three times an hour; lines that somebody has"
-            " commented out are not. This is an error until `setup` or `setup undo` is run for the service.",
+            " commented out are not. This is an error until `setup` or `setup undo` is run for the service. Or the"
+            " package was removed, and with it our lines from all PAM files: installing it again changes none.",
             "{remedy}",
         ),
         error_kind(
@@ -125,26 +113,6 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " case.",
             "{remedy}",
         ),
-        error_kind(
-            "socket-wrong",
-            "The agent's socket {what}",
-            "The PAM module uses `/run/iampass/pam.sock` only if it is a socket of root with mode 0600, in a folder to"
-            " which only root can write. Otherwise it denies the login.",
-            "systemctl restart pam-iampass-agent.socket",
-        ),
-        error_kind(
-            "agent-silent",
-            "The agent does not answer",
-            "The agent accepts connections but does not answer: logins are denied.",
-            "systemctl restart pam-iampass-agent.socket pam-iampass-agent.service; journalctl -u pam-iampass-agent",
-        ),
-        warning_kind(
-            "control-silent",
-            "The agent does not answer root's command",
-            "Logins are decided, but the commands `throttle`, `recovery`, `bypass`, `session`, `phone lost` and `user"
-            " remove` fail: the agent does not answer them on `/run/iampass/control.sock`.",
-            "{remedy}",
-        ),
         warning_kind(
             "agent-outdated",
             "The agent runs version {running}; {installed} is installed",
@@ -153,66 +121,45 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "systemctl restart pam-iampass-agent.service",
         ),
         error_kind(
-            "agent-not-listening",
-            "No agent listens on its socket",
-            "The socket is left over from an agent that has ended: every login that asks the phone is denied.",
-            "systemctl restart pam-iampass-agent.socket",
-        ),
-        error_kind(
             "unit-off",
             "{unit} is {state}",
             "Without its socket unit the agent does not start after a reboot, and if its service is masked, it does"
-            " not start at all. Every login that asks the phone is then denied.",
-            "systemctl enable --now {unit}",
-        ),
-        warning_kind(
-            "watch-off",
-            "{unit} is {state}: a PAM file that loses our lines does not get them again",
-            "A package or a role can overwrite a PAM file that `setup` has changed. Without this unit, logins through"
-            " it do not ask the phone until the package manager or the hourly timer adds our lines again.",
-            "systemctl enable --now {unit}",
+            " not start at all. Every login that asks the phone is then denied. It is a warning for the unit that"
+            " watches PAM files: without it, a service whose file a package or a role has overwritten does not ask the"
+            " phone until the package manager or the hourly timer adds our lines again.",
+            "systemctl unmask {starter} {service}; systemctl enable --now {starter}",
         ),
         error_kind(
             "agent-off",
-            "The agent is not running",
-            "Only the agent decides logins. Without it, every login that asks the phone is denied.",
-            _START_AGENT,
+            "The agent cannot be reached: {what}",
+            "Only the agent decides logins. The PAM module uses `/run/iampass/pam.sock` only if it is a socket of root"
+            " with mode 0600, in a folder to which only root can write. If the agent does not run, does not listen or"
+            " does not answer there, every login that asks the phone is denied. It is a warning if logins are decided,"
+            " but `/run/iampass/control.sock` does not answer: then the commands `throttle`, `recovery`, `bypass`,"
+            " `session`, `phone lost` and `user remove` fail.",
+            "{remedy}",
         ),
         error_kind(
-            "selinux-no-policy",
-            "SELinux keeps logins from the agent: it has no policy for pam-iampass",
-            "While SELinux is enforcing without our policy, sshd and login may not connect to the agent. Each of their"
-            " logins that asks the phone is denied.",
-            "Install pam-iampass-selinux; list denials with ausearch -m avc -ts recent",
-        ),
-        error_kind(
-            "selinux-boolean-off",
-            "SELinux keeps logins from the agent: {boolean} is off",
-            "`pam_iampass_sshd` lets sshd connect to the agent; `pam_iampass_local` lets login connect to it, and sudo"
-            " and su of confined users. While a boolean is off, these logins are denied.",
-            "setsebool -P {boolean} on",
-        ),
-        error_kind(
-            "selinux-label",
-            "SELinux keeps the agent from a file: it has the wrong label",
-            "A file that was moved keeps the label of its old place. The agent then cannot read it, although root can,"
-            " and denies logins as misconfigured.",
-            "restorecon -R /etc/iampass /run/iampass /var/lib/iampass",
+            "selinux-denies",
+            "SELinux keeps logins from the agent, or the agent from its files: {what}",
+            "While SELinux is enforcing without our policy, sshd and login may not connect to the agent. With it,"
+            " `pam_iampass_sshd` lets sshd connect, and `pam_iampass_local` lets login connect, and sudo and su of"
+            " confined users. A file that was moved keeps the label of its old place: the agent cannot read it,"
+            " although root can. Logins that ask the phone are denied.",
+            "{remedy}",
         ),
     ),
     "The service": (
         error_kind(
             "service-unreachable",
-            "This machine cannot reach {whom}",
-            "The name lookup, the connection or the response failed. Meanwhile logins are denied; with `unavailable:"
-            " ignore`, logins through sshd and login continue without the phone.",
-            "{remedy}",
-        ),
-        error_kind(
-            "service-tls",
-            "There is no trusted connection to {whom}",
-            "The server's certificate is not trusted, is for another name or has expired, or the server does not"
-            " support TLS 1.2. This does not count as an outage: every login is denied.",
+            "This machine cannot use {whom}",
+            "The evidence says what has failed. If it is the name lookup, the connection or the response, logins are"
+            " denied meanwhile; with `unavailable: ignore`, logins through sshd and login continue without the phone."
+            " All else is no outage, and every login is denied: a certificate that is not trusted, is for another name"
+            " or has expired; a server that does not support TLS 1.2, or sends what IAMPASS does not send, such as a"
+            " proxy; an unknown host name, too few descriptors or ports, or a missing permission on this machine. Of"
+            " proxies the module uses only `proxy` in its settings, because the user who calls sudo controls the"
+            " environment.",
             "{remedy}",
         ),
         error_kind(
@@ -221,13 +168,6 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "IAMPASS answered a call about no particular user with 404. Perhaps `application_id` has a typing error,"
             " the application belongs to another `server`, or it was deleted. Every login is denied.",
             "Copy application_id from the IAMPASS console to {file}, and check server",
-        ),
-        error_kind(
-            "secret-refused",
-            "IAMPASS rejects the application's secret",
-            "IAMPASS answered a signed call with 401 or 403, and the call of an invented application with 404. So it"
-            " knows the application id, and the secret is wrong. Every login is denied.",
-            "Write the application's secret to {secret_file} again",
         ),
         error_kind(
             "gateway-refuses",
@@ -257,13 +197,6 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Set session.keep: true, in general or for the service sshd; then: pam-iampass setup sshd",
         ),
         warning_kind(
-            "presence-not-confirmed",
-            "Logins here cover no login on another host, although the gateway lets them: {why}",
-            "The agent here must confirm that a connection begins in a login. It asks the kernel in which control group"
-            " of systemd-logind the connection was made. So the phone is asked each time.",
-            "Use Linux 5.8 or later, and systemd-logind with control groups of version 2",
-        ),
-        warning_kind(
             "gateway-secret-left",
             "An application's secret may be left on a host that has joined a gateway: {files}",
             "With the secret, root of this machine can register phones for everybody. Only the gateway needs it. "
@@ -271,36 +204,17 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Delete it once this machine stays, and change the secret at IAMPASS if others may have read it",
         ),
         note_kind(
-            "previous-secret-in-use",
-            "IAMPASS accepts the second secret of {secret_file}, and rejects the first",
-            "Each login makes one more call. This is normal until the application's secret is changed at IAMPASS.",
-            "Change the secret at IAMPASS; if that is done, the first line of {secret_file} is wrong",
-        ),
-        note_kind(
             "previous-secret-left",
-            "IAMPASS accepts the first secret of {secret_file}: the second is no longer needed",
-            "The change of the secret is complete, and only the new one is needed.",
-            "Delete the second line of {secret_file} on all machines of this application",
+            "{secret_file} has two secrets, and IAMPASS accepts the {accepted}",
+            "While IAMPASS accepts the second one, each login makes one more call: this is normal until the"
+            " application's secret is changed at IAMPASS. When it accepts the first, the change is complete.",
+            "{remedy}",
         ),
         error_kind(
             "service-refused",
             "IAMPASS rejects the application id or the secret",
-            "IAMPASS answered a signed call with 401 or 403, and also the call of an invented application: this does"
-            " not show which of the two is wrong. Every login is denied.",
+            "IAMPASS answered a signed call with 401 or 403. Every login is denied.",
             "Write the application's secret to {secret_file} again, and check application_id",
-        ),
-        error_kind(
-            "service-nonsense",
-            "The server does not speak the IAMPASS protocol",
-            "The server, or a proxy before it, sent a response that IAMPASS does not send. Every login is denied.",
-            "{remedy}",
-        ),
-        error_kind(
-            "service-local",
-            "This machine cannot open a connection",
-            "The cause is on this machine, such as an unknown host name, too few descriptors or ports, or a missing"
-            " permission. This does not count as an outage: every login is denied.",
-            "{remedy}",
         ),
         warning_kind(
             "clock-off",
@@ -308,12 +222,6 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Requests are signed with the time. If the server rejects it, the client corrects its time and repeats the"
             " call, so that each login needs one call more. Certificates may appear to be invalid.",
             "timedatectl set-ntp true, or enable another time service",
-        ),
-        note_kind(
-            "proxy-ignored",
-            "The environment names a proxy, and `proxy` is not set",
-            "The module uses only the proxy in its settings, because the user who calls sudo controls the environment.",
-            "If IAMPASS is reachable only through a proxy, set proxy: http://HOST:PORT in the settings",
         ),
     ),
     "Users": (
@@ -331,17 +239,12 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Rename or remove them: pam-iampass user list --only without-account",
             rollout=True,
         ),
-        error_kind(
-            "user-without-token",
-            "{name} has no token, and is denied",
-            "The user is not in the table, and `unlisted_users` is `deny`.",
-            "pam-iampass enroll {name}, or pam-iampass user add {name}",
-        ),
         note_kind(
             "users-without-token",
             "Users of this machine without a token are denied: {names}",
-            "They are not in the table, and `unlisted_users` is `deny`. This may be intended.",
-            "pam-iampass enroll USER for each user who needs to log in",
+            "They are not in the table, and `unlisted_users` is `deny`. This may be intended. It is an error in a"
+            " report about one user.",
+            "pam-iampass enroll USER, or pam-iampass user add USER, for each user who needs to log in",
         ),
         warning_kind(
             "users-without-phone-check",
@@ -367,15 +270,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "no-device",
             "No phone is registered for {names}",
-            "The table has a token, but IAMPASS knows no phone for it: these logins are denied with `no_device`.",
-            "pam-iampass enroll USER shows the link and the QR code; for a lost phone: pam-iampass phone lost USER",
-            rollout=True,
-        ),
-        warning_kind(
-            "people-without-device",
-            "No phone is registered for {names}",
-            "The gateway knows them, but IAMPASS knows no phone for them: these logins are denied with `no_device`.",
-            "At the gateway: pam-iampass-gateway enroll USER; for a lost phone: pam-iampass-gateway phone lost USER",
+            "The table has a token, or the gateway knows them, but IAMPASS knows no phone: these logins are denied with"
+            " `no_device`.",
+            "{command} enroll USER shows the link and the QR code; for a lost phone: {command} phone lost USER",
             rollout=True,
         ),
         note_kind(
@@ -409,24 +306,12 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             rollout=True,
         ),
         error_kind(
-            "off-since-removal",
-            "{names} asked the phone until pam-iampass was removed, and does not any more",
-            "When the package was removed, our lines were taken out of all PAM files, and installing it again changes"
-            " none. What asked before is off until you switch it on again. If it is to stay off, run `setup undo` with"
-            " these names.",
-            "{commands}; or, to leave it off: pam-iampass setup undo {services}",
-        ),
-        error_kind(
             "pam-broken",
-            "libpam cannot use the PAM file: every login fails",
-            "An included file is missing, the file ends in the middle of a line, or files include each other.",
-            "Correct the named file, and keep a root shell open meanwhile",
-        ),
-        warning_kind(
-            "pam-fault",
-            "A line of the PAM file is invalid",
-            "libpam replaces an invalid line with a module that always fails.",
-            "Correct the line: pam.conf(5)",
+            "The PAM file has an error",
+            "libpam cannot use a file if an included file is missing, if it ends in the middle of a line, or if files"
+            " include each other: every login fails. It is a warning if libpam replaces an invalid line with a module"
+            " that always fails.",
+            "Correct the named file (pam.conf(5)), and keep a root shell open meanwhile",
         ),
         warning_kind(
             "stack-no-auth",
@@ -447,25 +332,12 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         warning_kind(
             "session-line-missing",
-            "The session of {name} cannot be kept",
-            "`session.keep` is set for this service, but its `session` stack has no line of ours, so that the agent"
-            " does not learn when the login begins. The phone cannot end it, and the IAMPASS session lasts until the"
-            " application ends.",
+            "The session of {name} cannot be kept, or not be ended as a whole",
+            "`session.keep` is set for this service. If its `session` stack has no line of ours, the agent does not"
+            " learn when the login begins: the phone cannot end it, and the IAMPASS session lasts until the application"
+            " ends. If the line comes before pam_systemd, which makes logind's session, the login cannot be locked, and"
+            " ending it ends only the program that opened it.",
             "{command}; by hand, after pam_systemd: session optional pam_iampass.so",
-        ),
-        note_kind(
-            "session-elsewhere",
-            "An approval of {name} keeps no session",
-            "polkit asks in a helper that has ended before the program begins, so that the phone cannot end a root"
-            " shell of pkexec by itself.",
-            "Set session.keep for sshd and login: programs that pkexec starts within a kept login end with it",
-        ),
-        warning_kind(
-            "session-line-early",
-            "Kept sessions of {name} do not know their logind session",
-            "Our `session` line comes before pam_systemd, which makes logind's session. So the login cannot be locked,"
-            " and ending it ends only the program that opened it.",
-            "Move the line at {place} after the line that includes pam_systemd",
         ),
         error_kind(
             "session-remembered",
@@ -474,13 +346,6 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " the password nor the phone. A root shell that it starts has no session of its own: it ends with the"
             " login in which it was started, and that login keeps no session either.",
             "{remedy}",
-        ),
-        warning_kind(
-            "session-timestamps",
-            "sudo may not ask again after a kept session was revoked or ended: {rule}",
-            "sudo's time stamps are removed in /run/sudo/ts only. With `timestampdir` or `timestampowner` sudo has"
-            " them elsewhere, and still remembers the password after the phone has ended a login or is no longer near.",
-            "Remove it with visudo",
         ),
         warning_kind(
             "enforcer-off",
@@ -497,34 +362,32 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "module-missing",
             "{module} is not installed",
-            "Our line names a module or a script that does not exist. With `required`, every login fails.",
-            "Install pam-iampass again, or remove the line",
-        ),
-        warning_kind(
-            "other-module-missing",
-            "{module} is not installed",
-            "Another line of the stack names a module that does not exist. It returns PAM_MODULE_UNKNOWN.",
+            "A line names a module or a script that does not exist. If it is ours and `required`, every login fails."
+            " For another module it is a warning: it returns PAM_MODULE_UNKNOWN.",
             "Install the package that contains it, or remove the line",
         ),
         error_kind(
             "module-argument",
-            "Our line has unknown arguments: {arguments}",
-            "Only `config=/PATH`, `first_factor=publickey`, `rescue=NAME` and `debug` are valid, each once. Otherwise"
-            " every login is denied.",
+            "Our line has arguments with which every login is denied: {arguments}",
+            "Only `config=/PATH`, `first_factor=publickey`, `rescue=NAME` and `debug` are valid, each once. On an"
+            " `account` line `first_factor=publickey` is not: in that phase sshd has not yet said which key it has"
+            " accepted, and it has required the first factor itself.",
             "Correct the arguments of the line",
         ),
         error_kind(
             "stack-approved-fails",
             "Users cannot log in, although their first factor is right and they approve",
-            "The stack fails even if every answer is right, because a module is missing or always denies.",
+            "The `auth` stack, or sshd's `account` stack, fails even if every answer is right, because a module is"
+            " missing or always denies.",
             "Check the lines around {place}; pam_iampass(8) shows what pam-iampass setup writes",
         ),
         error_kind(
             "stack-denial-passes",
             "A denial on the phone lets users in",
             "The control of our line (`optional`, `sufficient`, `[default=ignore]`) lets the stack succeed even if the"
-            " module denies, crashes or is missing.",
-            "Write `required` on the line at {place}",
+            " module denies, crashes or is missing. Or a line before ours in sshd's `account` stack has set the result"
+            " `new_authtok_reqd`, with which sshd lets users in.",
+            "Write `required` on the line at {place}; on an account line `requisite`, before the shared file",
         ),
         error_kind(
             "refusal-lost",
@@ -537,21 +400,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "stack-wrong-passes",
             "A wrong password gets in",
-            "With a wrong first factor the stack succeeds for exempt users, or for everybody.",
+            "With a wrong first factor the stack succeeds for exempt users, for everybody, or after an approval: then"
+            " the phone is the only factor.",
             "Put `requisite` on the line of the password, before {place}",
-        ),
-        error_kind(
-            "stack-either",
-            "A wrong password and an approval get in: the phone is the only factor",
-            "The line of the password is `optional` or `sufficient`, so that the password need not be right.",
-            "Put `requisite` on the line of the password, before {place}",
-        ),
-        error_kind(
-            "stack-upside-down",
-            "A right password skips the phone, and a wrong one rings it",
-            "`sufficient` in a file that is included with `include` ends the whole stack (as in RHEL's system-auth):"
-            " our line is reached only with a wrong password.",
-            "Before our line write auth requisite pam_unix.so (or pam_sss.so) instead of the include",
         ),
         error_kind(
             "stack-unprivileged",
@@ -566,8 +417,12 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "stack-skipped",
             "A right password gets in without the phone",
-            "A line before ours ends the stack (`sufficient`, `done`, a jump): the module is not called.",
-            "Move our line before the line that ends the stack: {place}",
+            "A line before ours ends the stack (`sufficient`, `done`, a jump): the module is not called. `sufficient`"
+            " in a file that is included with `include` ends the whole stack (RHEL's system-auth): then a wrong"
+            " password may still ring the phone. In sshd's `account` stack, Debian's common-account ends it for an"
+            " expired password, and Red Hat's password-auth for every local user.",
+            "Move our line at {place} before the line that ends the stack; in auth, put a `requisite` line of the"
+            " password (pam_unix.so or pam_sss.so) in the place of that line",
         ),
         note_kind(
             "stack-skipped-sometimes",
@@ -585,30 +440,22 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         warning_kind(
             "stack-wrong-rings",
-            "A wrong password rings the phone",
-            "The stack continues after `required` and after `substack`. Anyone who knows a user name can make the"
-            " phone ring, until the user approves out of habit.",
-            "On the line of the password, before ours, write `requisite` or [success=ok default=die]",
-        ),
-        warning_kind(
-            "stack-rings-first",
-            "The phone rings before the password is asked for",
-            "Our line is before the first factor: anyone who knows a user name can make the phone ring.",
-            "Move the line at {place} after the password",
+            "The phone rings before the first factor was right",
+            "Anyone who knows a user name can make the phone ring, until the user approves out of habit. The stack"
+            " continues after `required` and after `substack`, or our line is before the line of the password. With our"
+            " line in sshd's `account` stack it is the order in AuthenticationMethods: sshd runs that stack right after"
+            " keyboard-interactive, even if another method is to follow.",
+            "Write `requisite` or [success=ok default=die] on the line of the password, before our line; in"
+            " AuthenticationMethods, keyboard-interactive last",
         ),
         warning_kind(
             "stack-ignored-fails",
-            "Users who need no second factor cannot log in",
+            "Logins fail where our module ignores the call",
             "The module returns PAM_IGNORE for exempt users and in tolerated outages. A stack in which every module"
-            " ignores the login fails.",
-            "After our line write: auth required pam_permit.so",
-        ),
-        error_kind(
-            "stack-setcred-fails",
-            "An approved login fails in pam_setcred",
-            "After an approval the application calls the stack again to set credentials, and our module ignores that"
-            " call. If no other module succeeds then, sshd and su end the login.",
-            "After our line write: auth required pam_permit.so",
+            " ignores the login fails. It is an error if approved logins fail: after an approval the application calls"
+            " the stack again to set credentials (pam_setcred), our module ignores that call, and if no other module"
+            " succeeds, sshd and su end the login.",
+            "After our line write: {facility} required pam_permit.so",
         ),
         warning_kind(
             "stack-phone-only",
@@ -617,55 +464,10 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Before our line write: auth requisite pam_unix.so",
         ),
         error_kind(
-            "account-approved-fails",
-            "An approval in the account phase lets nobody in",
-            "The `account` stack fails even if every answer is right: a module is missing, or always denies.",
-            "Check the lines around {place}; pam_iampass(8) shows what pam-iampass setup writes",
-        ),
-        error_kind(
-            "account-skipped",
-            "An expired password, or a line before ours, skips the phone",
-            "A line before ours in the `account` stack can end it (`done`, `sufficient`, a jump). Debian's"
-            " common-account does so for an expired password, and Red Hat's password-auth for every local user.",
-            "Move our line before the line that includes the shared file: {place}",
-        ),
-        error_kind(
-            "account-denial-passes",
-            "A denial in the account phase lets users in",
-            "The control of our line lets the stack succeed even if the module denies or is missing. Or a line before"
-            " ours has set the result `new_authtok_reqd`, with which sshd lets users in.",
-            "Write `requisite` on the line at {place}, and move it before the shared file",
-        ),
-        error_kind(
-            "account-key-demanded",
-            "first_factor=publickey on an account line denies every login",
-            "In the account phase sshd has not yet said which key it has accepted. sshd itself has required the first"
-            " factor.",
-            "Remove first_factor=publickey from the line at {place}",
-        ),
-        warning_kind(
-            "account-ignored-fails",
-            "Users who need no second factor cannot log in",
-            "The module returns PAM_IGNORE for them. An `account` stack in which every module ignores the login fails.",
-            "After our line write: account required pam_permit.so",
-        ),
-        warning_kind(
-            "account-rings-in-vain",
-            "The phone rings for logins that the account stack refuses",
-            "A line after ours refuses the login, or a line before ours that does not end the stack at once.",
-            "Before our line write that module with `requisite`, as pam-iampass setup does: {place}",
-        ),
-        error_kind(
             "pam-python-set-uid",
             "pam_python in a set-uid program lets its caller become root",
             "The interpreter finds its library through the caller's PATH. It runs code of an unprivileged user as root"
             " before it loads our script, which denies the login.",
-            "Replace pam_python.so and the script with pam_iampass.so, at {place}",
-        ),
-        note_kind(
-            "pam-python-needless",
-            "pam_python is used, although pam_iampass.so is installed",
-            "pam_iampass.so is faster, and loads no interpreter into the application.",
             "Replace pam_python.so and the script with pam_iampass.so, at {place}",
         ),
     ),
@@ -715,19 +517,12 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         error_kind(
             "sshd-exempt-prompted",
-            "sshd demands the prompt of exempt users: {names}",
+            "sshd does not spare exempt users the prompt: {what}",
             "With this AuthenticationMethods, sshd requires the prompt before the module can see that the user is"
-            " exempt. Ansible, `BatchMode=yes` and most scripts cannot log in. `setup sshd` writes Match blocks for"
-            " exempt users; a Match block that sshd reads earlier takes precedence. A block cannot contain a name with"
-            " `*`, `?`, `!` or a comma: exempt such users by a group.",
-            "pam-iampass setup sshd",
-        ),
-        error_kind(
-            "sshd-exceptions-outdated",
-            "sshd's Match blocks for exempt accounts are not those of the settings",
-            "`setup sshd` with a prompt writes Match blocks for `exempt` and `asked`, which have changed since. New"
-            " exempt accounts must answer the prompt, so that Ansible and `BatchMode=yes` fail. Accounts that are no"
-            " longer exempt log in without the prompt, but the module asks their phone.",
+            " exempt. Ansible, `BatchMode=yes` and most scripts cannot log in. `setup sshd` with a prompt writes Match"
+            " blocks for `exempt` and `asked`, which may have changed since; a Match block that sshd reads earlier"
+            " takes precedence. A block cannot contain a name with `*`, `?`, `!` or a comma: exempt such users by a"
+            " group. Users who are no longer exempt log in without the prompt, but the module asks their phone.",
             "pam-iampass setup sshd",
         ),
         error_kind(
@@ -744,10 +539,11 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         error_kind(
             "sshd-phone-only",
-            "The phone alone is enough for ssh: {names}",
+            "The phone alone is enough for ssh, or nothing: {names}",
             "The PAM stack asks for no password, and AuthenticationMethods requires no key. An exempt user needs"
             " nothing at all.",
-            f"{_METHODS}, and first_factor=publickey on our line",
+            f"{_METHODS}, and first_factor=publickey on our auth line; or have the PAM file of {{place}} ask for the"
+            " password: `@include common-auth` (Red Hat: auth substack password-auth)",
         ),
         error_kind(
             "sshd-key-not-demanded",
@@ -755,13 +551,6 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "With `first_factor=publickey` the module denies logins for which sshd has not accepted a key."
             " AuthenticationMethods does not require one.",
             _METHODS,
-        ),
-        warning_kind(
-            "sshd-key-not-insisted",
-            "Only AuthenticationMethods keeps the phone from being the only factor",
-            "The PAM stack asks for no password. If that line is removed from sshd's configuration, the phone alone is"
-            " enough.",
-            "Write first_factor=publickey on our line, at {place}",
         ),
         warning_kind(
             "sshd-grace-short",
@@ -777,69 +566,15 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " succeeded. This is a note if root has no token.",
             "Set PermitRootLogin yes with AuthenticationMethods publickey,keyboard-interactive:pam, or no",
         ),
-        warning_kind(
-            "sshd-text-hidden",
-            "sshd shows our messages only after the request",
-            "sshd before 10.3 keeps messages until the next prompt, and with `prompt: never` there is none.",
-            "Set prompt: auto in the settings",
-        ),
-        warning_kind(
-            "sshd-no-enrolment",
-            "Users cannot register a phone at login, although enroll_at_login is set",
-            "`enroll_at_login` needs a prompt. It also needs a first factor, because anyone who reaches the prompt can"
-            " register a phone. On an `account` line, and without `first_factor=publickey`, users without a phone are"
-            " denied.",
-            "pam-iampass setup sshd --prompt, or set enroll_at_login: false",
-        ),
-        warning_kind(
-            "sshd-phone-before-key",
-            "The phone rings before sshd has accepted the key: {names}",
-            "sshd runs the `account` stack right after keyboard-interactive, even if AuthenticationMethods requires"
-            " another method after that.",
-            "Write keyboard-interactive last in AuthenticationMethods, or remove it",
-        ),
-        error_kind(
-            "sshd-no-factor",
-            "The phone alone is enough for ssh, or nothing: {names}",
-            "sshd accepts keyboard-interactive, and the `auth` stack asks for no password. The `account` stack with"
-            " the phone follows without a first factor.",
-            "Write `@include common-auth` (Red Hat: auth substack password-auth) in the PAM file of {place}",
-        ),
         note_kind(
-            "sshd-asks-in-both",
-            "sshd asks the phone with a prompt or without one, as the client chooses",
-            "Clients that use keyboard-interactive or a password are asked in the auth phase, with a prompt, and not"
-            " again. All others are asked in the account phase, without a prompt.",
-            "Remove one of the two lines, {place}, or set AuthenticationMethods: pam-iampass setup sshd does either",
-        ),
-        note_kind(
-            "sshd-startups",
-            "While {start} logins wait, sshd refuses {rate} % of new connections; while {full} wait, all",
+            "sshd-limits",
+            "sshd turns people away: {what}",
             "`MaxStartups` counts connections that are not authenticated yet, among them all logins that wait for a"
-            " phone. Clients report `Connection reset by peer`.",
-            "Set MaxStartups to more than the logins that may wait at once, such as 100:30:200",
-        ),
-        warning_kind(
-            "sshd-tries-few",
-            "sshd disconnects a client at its failed attempt number {tries}, before the phone is asked",
-            "`MaxAuthTries` counts every key that sshd does not accept. A client with several keys offers one after the"
-            " other, and most clients offer a key before they ask for the password.",
-            "Set MaxAuthTries 6, which is sshd's default",
-        ),
-        note_kind(
-            "sshd-penalties",
-            "After {failures} quick failures sshd refuses all logins from that address, {least} s or longer",
-            "For sshd, a denial or a time-out on the phone is a failed login (`PerSourcePenalties`). People behind the"
-            " same bastion, NAT or proxy share an address, and so its penalties.",
-            "Set PerSourcePenaltyExemptList to the addresses that many people share, if there are any",
-        ),
-        note_kind(
-            "sshd-match",
-            "A Match block gives {names} another setting: {change}",
-            "Users whom the block matches have another PAM service or other methods than everybody else, and may not"
-            " be asked on the phone. doctor checks the users and groups that a block names, and the first of its"
-            " addresses. Blocks in the files that `setup` writes are not listed.",
-            "None if this is intended; otherwise correct the named line",
+            " phone; clients report `Connection reset by peer`. For `PerSourcePenalties`, a denial or a time-out on the"
+            " phone is a failed login, and people behind the same bastion, NAT or proxy share an address. It is a"
+            " warning if `MaxAuthTries` is low: it counts every key that sshd does not accept, and most clients offer"
+            " their keys before they ask for the password.",
+            "{remedy}",
         ),
         warning_kind(
             "sshd-stale",
@@ -850,16 +585,10 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
     ),
     "sudo": (
         error_kind(
-            "sudoers-broken",
-            "sudo rejects its configuration",
-            "`visudo -c` fails. sudo may refuse everybody.",
-            "Correct the named file with visudo",
-        ),
-        error_kind(
             "sudoers-unread",
             "The rules of sudo cannot be read, and may lead around the phone",
             "doctor reads sudoers with `visudo -c` and `cvtsudoers`, which belong to sudo. One of them is missing, or"
-            " has failed.",
+            " has failed. If `visudo -c` rejects the rules, sudo may refuse everybody.",
             "{remedy}",
         ),
         error_kind(
@@ -877,56 +606,27 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " for all users, or for some users, hosts, commands or target users.",
             "Remove it with visudo",
         ),
-        error_kind(
-            "sudo-root-unasked",
-            "{rule}: sudo with root's password needs no phone: {names}",
-            "With `rootpw`, `targetpw` and `runaspw` sudo asks for the password of root or of another user, and gives"
-            " PAM that user's name. With `approver: user` that user has to approve, and root is exempt.",
-            "In the settings, write approver: caller under services and {service}",
-        ),
         warning_kind(
             "sudo-asks-another",
             "{rule}: sudo asks for the password and the phone of another user: {names}",
             "With `rootpw`, `targetpw` and `runaspw` sudo asks for the password of root, of the target user or of"
             " `runas_default`, and gives PAM that user's name. With `approver: user` that user has to approve, and not"
-            " the caller. `user` is the default for PAM services other than sudo and sudo-i.",
+            " the caller. It is an error if root is exempt: then root's password is enough. `user` is the default for"
+            " PAM services other than sudo and sudo-i.",
             "In the settings, write approver: caller under services and {service}",
         ),
         warning_kind(
             "sudo-never-asks-again",
-            "{rule}: an approval for sudo holds until the next boot: {names}",
-            "sudo remembers that a user was authenticated. With a negative `timestamp_timeout`, it does not forget"
-            " this.",
-            "With visudo, set timestamp_timeout to some minutes",
-        ),
-        error_kind(
-            "sudo-asks-one-for-all",
-            "{rule}: after one person's sudo, others in the same account are not asked: {names}",
-            "People share an account here: the settings have `approver: key` or `approver: login`. With"
-            " `timestamp_type=global`, sudo remembers that the account was authenticated in all of its logins, and so"
-            " asks nobody, whoever runs it.",
+            "{rule}: sudo does not ask again where it should: {names}",
+            "sudo remembers that a user was authenticated. With a negative `timestamp_timeout` it does not forget this"
+            " until the next boot. Where people share an account (`approver: key` or `login`), `timestamp_type=global`"
+            " has it ask nobody else who runs it in that account: this is an error. When a kept session is revoked or"
+            " ended, time stamps are removed in /run/sudo/ts only, and `timestampdir` or `timestampowner` has them"
+            " elsewhere.",
             "Remove it with visudo",
-        ),
-        note_kind(
-            "sudo-no-secure-path",
-            "sudoers has no secure_path",
-            "This does not affect pam_iampass.so, but sudo looks for commands in the caller's PATH.",
-            "Defaults secure_path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         ),
     ),
     WAYS_IN: (
-        note_kind(
-            "sshd-unprotected",
-            "ssh logins do not ask the phone",
-            "The PAM service that sshd uses names pam_iampass neither in its auth stack nor in its account stack.",
-            "To protect ssh logins: pam-iampass setup sshd",
-        ),
-        note_kind(
-            "sudo-unprotected",
-            "sudo does not ask the phone",
-            "The PAM service that sudo uses does not name pam_iampass.",
-            "To protect sudo: pam-iampass setup sudo",
-        ),
         note_kind(
             "sudo-no-password",
             "{rule}: sudo asks for neither password nor phone: {names}",
@@ -937,8 +637,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "way-in-open",
             "{program} does not ask the phone",
-            "doctor looks for polkit and for set-uid programs that use PAM, and simulates their PAM services: with"
-            " this one, the right password is enough, or even less. `setup` of sudo or sshd does not change it.",
+            "doctor looks for sshd, sudo, polkit and set-uid programs that use PAM, and simulates their PAM services:"
+            " with this one, the right password is enough, or even less. `setup` of another service does not change"
+            " it.",
             "To protect it: pam-iampass setup {name}",
         ),
         note_kind(
@@ -993,15 +694,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "lockout-no-way-back",
             "Nobody can log in while IAMPASS is unreachable: no user is exempt or has recovery codes",
-            "`unavailable` is `deny`. Then you can log in only at the console, if its PAM stack does not ask the"
-            " phone.",
+            "`unavailable` is `deny`. Then you can log in only at the console. It is a warning if the console asks the"
+            " phone as well: then there is no way in at all while IAMPASS or the network is down.",
             "pam-iampass recovery new USER for users who must get in, or exempt an emergency account",
-        ),
-        warning_kind(
-            "lockout-console",
-            "The console asks the phone as well; no user is exempt or has recovery codes",
-            "While IAMPASS or the network is down, nobody can log in, neither by ssh nor at the console.",
-            "Exempt an emergency account, or create recovery codes for one; or remove our line from login's stack",
         ),
     ),
 }

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pam_iampass.config import key_table, settings, user_table
+from pam_iampass.config import settings, user_table
 from pam_iampass.config.user_table import user_of
 from pam_iampass.config.value_types import Approver, Network, SecondPerson, exempt_rule
 from pam_iampass.doctor import keys, sessions
@@ -34,7 +34,7 @@ from pam_iampass.errors import (
 from pam_iampass.login import policy
 from pam_iampass.login.context import ModuleArguments
 from pam_iampass.outcome import Login
-from pam_iampass.pam.modules import demands_key, our_lines, own_arguments
+from pam_iampass.pam.modules import our_lines, own_arguments
 from pam_iampass.pam.services import USES, not_asking
 from pam_iampass.pam.stack import FOLDERS, OTHER, PamFiles, PamType, UnusableService, dialect
 from pam_iampass.system import paths, sshd, trusted_file
@@ -52,12 +52,9 @@ from pam_iampass.system.trusted_folder import mode_of
 from pam_iampass.text import clean, names
 
 _TWICE = "pam-auth-update --disable iampass iampass-session, or pam-iampass setup undo"
-_ENROLL_AT_LOGIN = "enroll_at_login"
 _MOST_NAMES = 5  # in a sentence
 _OWN_NETWORKS = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128", "::ffff:127.0.0.0/104")))
 NOT_ROOT = "was checked by a user who may be unable to read the secret and other files"
-FOUND_ELSEWHERE = ("sshd-grace-short", "sshd-exceptions-outdated", "session-remembered", "stack-not-called")
-"""The kinds of these problems that another subject of doctor finds, too, and reports."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +81,14 @@ class ConfigReport:
 
 
 def findings(machine: Machine) -> Iterator[Problem]:
-    """The problems that `pam-iampass check` reports, but for those that other subjects of doctor find."""
+    """The problems that `pam-iampass check` reports, but for the grace time, which doctor judges for each sshd."""
     for problem in check_config(machine.config).problems:
         if problem.remedy == RUN_AS_ROOT:
             if NOT_ROOT not in str(problem):
                 machine.not_checked.append(str(problem))
-        elif problem.kind not in FOUND_ELSEWHERE:
+        elif problem.evidence:
+            yield problem
+        elif problem.kind != "sshd-grace-short":
             usual = "configuration-error" if problem.is_error else "configuration-warning"
             place = f"{problem.file}:{problem.line}" if problem.line else str(problem.file)
             named = not problem.key or problem.key in problem.what
@@ -108,20 +107,17 @@ def check_config(
 
     `manifest` is what `setup` has recorded. Raises nothing that the files can cause.
     """
-    table = key_report = None
+    table = None
     with reading_as(module_user) as readers:
         examination = settings.check(config, readers=readers)
         if examination.users is not None:
             joined = bool(examination.settings and examination.settings.gateways)
             table = user_table.check(examination.users, optional=joined)
-        if examination.keys is not None:
-            key_report = key_table.check(examination.keys)
     problems = [*examination.problems, *(table.problems if table else ())]
     files = PamFiles(pam_folders, dialect())
     denies_nobody: list[Problem] = []
     if examination.settings is not None:
         problems += _advice(config, examination.lines)
-        problems += enrollment_problems(examination.settings, files)
         problems += rescue_problems(examination.settings, files)
         in_force = _sshd(sshd_program)
         problems += _grace_time(config, examination.settings, in_force)
@@ -131,11 +127,10 @@ def check_config(
         problems += _second_people(config, examination.settings)
         problems += _no_connection_covered(config, examination.settings, files)
         denies_nobody += _services(config, examination.settings, examination.lines, in_force, files)
-        if key_report is not None:
-            problems += keys.denying(config, examination.settings, key_report, files, in_force.service)
-            if table is not None:
-                problems += keys.shared_with_token(examination.settings, table, key_report, in_force)
-        problems += keys.second_people(config, examination.settings, table, key_report, files)
+        if table is not None:
+            problems += keys.denying(config, examination.settings, table, files, in_force.service)
+            problems += keys.shared_with_token(examination.settings, table, in_force)
+            problems += keys.second_people(config, examination.settings, table, files)
         denies_nobody += keys.unasked(config, examination.settings, in_force.service)
         problems += keys.no_connection_covered(config, examination.settings)
         denies_nobody += _su_to_root(config, examination.settings)
@@ -146,9 +141,7 @@ def check_config(
     denies_nobody += _switched_off(manifest, files)
     denies_nobody += _asked_twice(files)
     denies_nobody += _not_called(files)
-    denies_nobody += _readable(
-        (config, *(table.files if table else ()), *(key_report.files if key_report else ())), readers
-    )
+    denies_nobody += _readable((config, *(table.files if table else ())), readers)
     denies_nobody += _in_service_group(module_user)
     problems += denies_nobody
     if os.geteuid() != 0:
@@ -157,13 +150,11 @@ def check_config(
     usable = examination.settings is not None
     return ConfigReport(
         settings_files=examination.settings.files if examination.settings else (config,),
-        table_files=(*(table.files if table else ()), *(key_report.files if key_report else ())),
+        table_files=table.files if table else (),
         users=len(table.entries) if table else 0,
         gateways=examination.settings.gateways if examination.settings else (),
         problems=tuple(problems),
-        denied=who_is_denied(config, errors, usable=usable, files=files, key_file=examination.keys)
-        if errors
-        else "",
+        denied=who_is_denied(config, errors, usable=usable, files=files) if errors else "",
     )
 
 
@@ -190,7 +181,7 @@ def _in_service_group(user: str) -> Iterator[Problem]:
             f"gpasswd --delete USER {user} (a primary group: usermod --gid GROUP USER), end their logins, which keep"
             " the group, and make a new secret at IAMPASS; those who are asked can have a group such as iampass-users"
         )
-        yield Problem(Path("/etc/group"), None, "", what, remedy, kind="service-group-shared")
+        yield Problem(Path("/etc/group"), None, "", what, remedy, kind="configuration-readable")
 
 
 def _previous_secret(config: Path, found: settings.Settings) -> Iterator[Problem]:
@@ -269,9 +260,8 @@ def _exceptions(config: Path, found: settings.Settings) -> Iterator[Problem]:
     except OSError:
         return
     if difference is not None:
-        what = f"sshd does not use these settings yet: {DROP_IN} {difference}"
-        remedy, kind = SET_UP, "sshd-exceptions-outdated"
-        yield Problem(config, None, "exempt", what, remedy, Severity.WARNING, kind)
+        what = f"sshd does not know yet who is exempt: {DROP_IN} {difference}"
+        yield Problem(config, None, "exempt", what, SET_UP, Severity.WARNING, "sshd-exempt-prompted")
 
 
 def _siblings(config: Path, found: settings.Settings) -> Iterator[Problem]:
@@ -351,7 +341,7 @@ def _su_to_root(config: Path, found: settings.Settings) -> Iterator[Problem]:
         if exempt is not None or (isinstance(phone, policy.NotListed) and phone.ignore):
             why = exempt or "root has no token, and unlisted_users is ignore"
             what = f"lets everybody who knows root's password become root with su, without a phone: {why}"
-            yield Problem(config, None, key, what, remedy, kind="su-root-unasked")
+            yield Problem(config, None, key, what, remedy)
         elif isinstance(phone, policy.NotListed):
             what = "denies everybody su to root: root is to approve, and has no token"
             yield Problem(config, None, key, what, remedy, Severity.WARNING)
@@ -417,8 +407,7 @@ def _not_called(files: PamFiles) -> Iterator[Problem]:
     for service in files.usable():
         if our_lines(service):
             with suppress(OSError):  # of a user who may not read the settings of cockpit
-                found = unauthenticated(service.name, files.folders[0].parent)
-                yield from (one for one in found if one.is_error)
+                yield from unauthenticated(service.name, files.folders[0].parent)
 
 
 def _switched_off(manifest: Path, files: PamFiles) -> Iterator[Problem]:
@@ -478,40 +467,6 @@ def _network_fault(network: Network) -> str | None:
     return None
 
 
-def enrollment_problems(found: settings.Settings, files: PamFiles) -> Iterator[Problem]:
-    """A problem for each of our PAM lines without `first_factor=publickey` in a service that enrolls at login.
-
-    A service that names us and that libpam cannot use is a problem as well. Files that cannot be read are left out.
-    """
-    reported: set[str] = set()
-    try:
-        services = files.names()
-    except OSError:
-        return
-    for service in services:
-        if not found.for_service(service).enroll_at_login:
-            continue
-        try:
-            ours = our_lines(files.service(service))
-        except OSError:
-            continue
-        except UnusableService as error:
-            if any("pam_iampass" in text for text in files.texts(service)):
-                file = files.path(service) or files.folders[0] / service
-                what = f"the PAM service cannot be checked: {error}"
-                yield Problem(file, None, _ENROLL_AT_LOGIN, what, "correct the PAM file", Severity.WARNING)
-            continue
-        for line in ours:
-            if not demands_key(line) and line.place not in reported:
-                reported.add(line.place)
-                what = "needs first_factor=publickey on this line: without it, users who have no phone are denied"
-                remedy = (
-                    "add first_factor=publickey to the line if it is for sshd; otherwise set enroll_at_login "
-                    f"for the services of sshd only, or services: {{{service}: {{enroll_at_login: false}}}}"
-                )
-                yield Problem(line.file, line.line, _ENROLL_AT_LOGIN, what, remedy)
-
-
 def rescue_problems(found: settings.Settings, files: PamFiles) -> Iterator[Problem]:
     """A problem for each line with `rescue=NAME` if NAME is an account that the settings do not exempt from the phone.
 
@@ -543,32 +498,28 @@ def _not_exempt(name: str, service: str, found: settings.Settings) -> str | None
     return None if reason else "is not exempt"
 
 
-def who_is_denied(
-    config: Path, errors: Sequence[Problem], *, usable: bool, files: PamFiles, key_file: Path | None = None
-) -> str:
+def who_is_denied(config: Path, errors: Sequence[Problem], *, usable: bool, files: PamFiles) -> str:
     """Which logins are denied until these errors are fixed, in words.
 
-    `usable` is whether the settings themselves have no error, `key_file` the key table.
+    `usable` is whether the settings themselves have no error.
     """
     if any(problem.remedy == RUN_AS_ROOT for problem in errors):
         return "not everything could be read: run it as root"
-    whom = _and(dict.fromkeys(_whom(errors, key_file) if usable else ["every login is denied"]))
+    whom = _and(dict.fromkeys(_whom(errors) if usable else ["every login is denied"]))
     services = _asking(config, files)
     if not services:
         return f"{whom}, once a PAM service uses these settings"
     return f"through {_and(services)}, {whom}"
 
 
-def _whom(errors: Sequence[Problem], key_file: Path | None) -> Iterator[str]:
+def _whom(errors: Sequence[Problem]) -> Iterator[str]:
     """The users who are denied, where the settings can be used: exempt users are not."""
     single: dict[str, None] = {}
     for problem in errors:
         section, file = problem.key.rpartition(".")[0], problem.file or Path()
-        of_key = keys.whom(problem, key_file) if key_file else None
+        of_key = keys.whom(problem)
         if of_key is not None:
             yield of_key
-        elif problem.key == _ENROLL_AT_LOGIN:
-            yield f"users without a phone are denied by {file}:{problem.line}"
         elif section.rpartition(".")[2] == "asked":
             yield f"users whom {section} does not list are denied"
         elif file.parent.name == user_table.FOLDER:

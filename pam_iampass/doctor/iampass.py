@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import os
 import secrets
 import sys
 import time
@@ -17,12 +16,10 @@ from pam_iampass.client import (
     Declined,
     Gateways,
     IampassError,
-    LocalFailure,
     ManagementAPI,
     ManagementAPIResult,
     NotFound,
     Refused,
-    TLSFailure,
     Unavailable,
 )
 from pam_iampass.client.application import HostAtGateway, PersonAtGateway
@@ -35,7 +32,6 @@ from pam_iampass.doctor.users import report_of
 from pam_iampass.doctor.users import tokens as user_tokens
 from pam_iampass.errors import ConfigurationError, Problem, Severity
 from pam_iampass.login.context import connect
-from pam_iampass.session.presence import cannot_confirm
 from pam_iampass.system.boot import machine_digest
 from pam_iampass.system.service_user import reading_as
 from pam_iampass.text import clean, names
@@ -43,8 +39,7 @@ from pam_iampass.text import clean, names
 _SECONDS = 15.0
 """For the first call, and for all others together."""
 _CLOCK_TOLERANCE = 10.0
-_DENIED_KINDS = ("no-device", "not-at-iampass", "people-without-device", "users-not-on-this-host")
-_PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY")
+_DENIED_KINDS = ("no-device", "not-at-iampass", "users-not-on-this-host")
 
 
 def findings(machine: Machine) -> Iterator[Problem]:
@@ -117,8 +112,7 @@ def _is_denied_without_phone(machine: Machine) -> bool:
         return False
     asking = {*machine.stacks.with_us, *machine.stacks.with_us_in_account}
     codes = machine.state.codes.get(status.name) if machine.state else None
-    enrolls = any(settings.for_service(one).enroll_at_login for one in asking)
-    return bool(asking) and not codes and not enrolls
+    return bool(asking) and not codes
 
 
 class PhoneState(enum.Enum):
@@ -179,12 +173,9 @@ def phones_of(
 class ServiceCheck:
     """Calls the service that the settings name."""
 
-    def __init__(
-        self, settings: Settings, progress: Callable[[str], None], environment: Mapping[str, str] = os.environ
-    ) -> None:
+    def __init__(self, settings: Settings, progress: Callable[[str], None]) -> None:
         self._settings = settings
         self._progress = progress
-        self._environment = environment
         self.has_device: dict[str, bool] = {}
         """Whether each user has a device, as far as IAMPASS was asked."""
         self.unasked: list[str] = []
@@ -205,7 +196,7 @@ class ServiceCheck:
                 return
             client = connect(ManagementAPI, self._settings)
         except IampassError as error:  # there are no certificates to trust
-            yield self._of("service-tls", error)
+            yield self._unusable(error)
             return
         try:
             yield from self._call(client, tokens)
@@ -232,7 +223,7 @@ class ServiceCheck:
                 offset = gateway.clock_offset
         yield from _clock(offset, settings.gateways[0])
         if not hosts:
-            yield from self._failure(client, next(iter(failures.values())))
+            yield self._failure(next(iter(failures.values())))
             return
         for url, failure in failures.items():
             yield finding("gateway-away", "service", str(failure), url=url)
@@ -268,20 +259,15 @@ class ServiceCheck:
             yield finding("users-not-on-this-host", "users", evidence, names=whom, host=clean(host.name))
         of_report = {name: phone for name, phone in self.has_device.items() if named in (None, name)}
         if without := [name for name, phone in of_report.items() if not phone]:
-            yield finding("people-without-device", "users", evidence, names=names(without))
+            command = "At the gateway: pam-iampass-gateway"
+            yield finding("no-device", "users", evidence, names=names(without), command=command)
 
     def _presence(self, host: HostAtGateway) -> Iterator[Problem]:
-        """What is in the way of logins that begin in logins on another host, as far as the gateway lets them."""
-        if not self._settings.for_service("sshd").session.keep:
-            keep = "session.keep is off for sshd"
-            what = [
-                word for word, wanted in (("cover", host.covers), ("are covered by", host.covered)) if wanted
-            ]
-            if what:
-                logins = f"Logins here {' and '.join(what)}"
-                yield finding("presence-not-kept", "session.keep", keep, what=logins)
-        elif host.covers and (why := cannot_confirm()):
-            yield finding("presence-not-confirmed", "presence", "a connection of doctor's own", why=why)
+        """Whether logins that begin in logins on another host are not kept, although the gateway lets them."""
+        what = [word for word, wanted in (("cover", host.covers), ("are covered by", host.covered)) if wanted]
+        if what and not self._settings.for_service("sshd").session.keep:
+            logins, keep = f"Logins here {' and '.join(what)}", "session.keep is off for sshd"
+            yield finding("presence-not-kept", "session.keep", keep, what=logins)
 
     def _call(self, client: ManagementAPI, tokens: Mapping[str, str]) -> Iterator[Problem]:
         self._progress(f"calling {self._settings.server}")
@@ -292,16 +278,14 @@ class ServiceCheck:
             problem = error
         yield from _clock(client.transport.clock_offset, self._settings.server)
         if problem is not None:
-            yield from self._failure(client, problem)
+            yield self._failure(problem)
             return
         if self._settings.previous_secret:
-            kind = "previous-secret-in-use" if client.used_previous_secret else "previous-secret-left"
-            secret_file = self._settings.files[1]
-            yield finding(kind, "service", "a signed call was accepted", secret_file=secret_file)
+            yield self._two_secrets("second" if client.used_previous_secret else "first")
         try:
             states = phone_states(client, tokens, self._progress, _SECONDS)
         except IampassError as error:
-            yield from self._failure(client, error)
+            yield self._failure(error)
             return
         self.has_device = {
             user: state is PhoneState.REGISTERED
@@ -318,7 +302,7 @@ class ServiceCheck:
         without = [user for user, device in self.has_device.items() if not device]
         if without:
             evidence = f"device_registered is false for {len(without)} of {len(tokens)} users"
-            yield finding("no-device", "users", evidence, names=names(without))
+            yield finding("no-device", "users", evidence, names=names(without), command="pam-iampass")
         if unknown:
             evidence = f"{self._settings.server} does not know them (has_registered_mobile_device)"
             yield finding("not-at-iampass", "users", evidence, names=names(unknown))
@@ -331,41 +315,27 @@ class ServiceCheck:
         except IampassError:
             return False
 
-    def _refusal(self, client: ManagementAPI, error: Refused) -> Problem:
-        """The secret is wrong if IAMPASS answers an application that cannot exist in another way."""
-        invented = ManagementAPI(_unknown_name(), secrets.token_hex(16), transport=client.transport)
-        kind = "service-refused"
-        try:
-            invented.has_registered_mobile_device(_unknown_name(), deadline=Deadline.after(_SECONDS))
-        except NotFound:
-            kind = "secret-refused"
-        except IampassError:
-            pass
-        file = self._settings.files[1] if len(self._settings.files) > 1 else Path("application_secret_file")
-        return finding(kind, "service", str(error), secret_file=file)
-
-    def _failure(self, client: ManagementAPI, error: IampassError) -> Iterator[Problem]:
-        if isinstance(error, (NotFound, Refused)) and self._settings.gateways:
-            yield finding("gateway-refuses", "service", str(error), what="the gateway does not know it")
-            return
-        if isinstance(error, Refused):
-            yield self._refusal(client, error)
-            return
-        kinds = (
-            (Unavailable, "service-unreachable"),
-            (TLSFailure, "service-tls"),
-            (LocalFailure, "service-local"),
+    def _two_secrets(self, accepted: str) -> Problem:
+        file, evidence = self._settings.files[1], "a signed call was accepted"
+        remedy = f"Delete the second line of {file} on all machines of this application"
+        if accepted == "second":
+            remedy = f"Change the secret at IAMPASS; if that is done, the first line of {file} is wrong"
+        return finding(
+            "previous-secret-left", "service", evidence, secret_file=file, accepted=accepted, remedy=remedy
         )
-        kind = next((name for of, name in kinds if isinstance(error, of)), "service-nonsense")
-        yield self._of(kind, error)
-        proxy = next((name for name in _PROXIES if self._environment.get(name)), None)
-        direct = self._settings.proxy is None and not self._settings.gateways
-        if direct and proxy and kind in ("service-unreachable", "service-local"):
-            yield finding("proxy-ignored", "service", f"{proxy} is set in the environment")
 
-    def _of(self, kind: str, error: IampassError) -> Problem:
+    def _failure(self, error: IampassError) -> Problem:
+        refused = isinstance(error, (NotFound, Refused))
+        if refused and self._settings.gateways:
+            return finding("gateway-refuses", "service", str(error), what="the gateway does not know it")
+        if isinstance(error, Refused):
+            file = (*self._settings.files, Path("application_secret_file"))[1]
+            return finding("service-refused", "service", str(error), secret_file=file)
+        return self._unusable(error)
+
+    def _unusable(self, error: IampassError) -> Problem:
         whom = "the gateway" if self._settings.gateways else "IAMPASS"
-        return finding(kind, "service", str(error), remedy=error.remedy, whom=whom)
+        return finding("service-unreachable", "service", str(error), remedy=error.remedy, whom=whom)
 
 
 def _clock(offset: float | None, address: str) -> Iterator[Problem]:

@@ -51,9 +51,9 @@ def findings(machine: Machine) -> Iterator[Problem]:
     off = {name: command for name, command in at_removal().items() if not _asks(name, machine.stacks)}
     if off:
         whom, commands = names(list(off)), "; ".join(off.values())
-        yield finding(
-            "off-since-removal", "pam", str(REMOVED), names=whom, commands=commands, services=" ".join(off)
-        )
+        what = f"{whom} asked the phone until pam-iampass was removed, and does not any more"
+        remedy = f"{commands}; or, to leave it off: pam-iampass setup undo {' '.join(off)}"
+        yield finding("switched-off", "pam", str(REMOVED), what=what, remedy=remedy)
 
 
 def _asks(name: str, stacks: Stacks) -> bool:

@@ -1,18 +1,17 @@
-"""Services in which a key names the person who must approve, or for whom a second person does, and the key table."""
+"""Services in which a key names the person who must approve, or for whom a second person does; people with keys."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from pam_iampass.config import settings
-from pam_iampass.config.key_table import KeyPlace, KeyReport, KeyTable, folder_of
 from pam_iampass.config.ssh_keys import MalformedKey, fingerprint
-from pam_iampass.config.user_table import TableReport, UserTable
+from pam_iampass.config.user_table import Entry, TableReport
 from pam_iampass.config.value_types import Approver, Otherwise, SecondPerson
-from pam_iampass.errors import ConfigurationError, Problem, Severity, shown
+from pam_iampass.errors import Problem, Severity, shown
 from pam_iampass.login import policy
 from pam_iampass.outcome import Login
 from pam_iampass.pam.modules import our_lines
@@ -29,13 +28,17 @@ _PROMPT = "pam-iampass setup sshd --prompt"
 _SECOND = "names a second person"
 
 
+def _with_keys(users: TableReport) -> dict[str, Entry]:
+    return {name: entry for name, entry in users.entries.items() if entry.keys}
+
+
 def by_key(found: settings.Settings) -> list[str]:
     """The services of the settings in which a key names the person."""
     return [name for name, service in found.services.items() if service.approver is Approver.KEY]
 
 
 def denying(
-    config: Path, found: settings.Settings, keys: KeyReport, files: PamFiles, sshd_service: str
+    config: Path, found: settings.Settings, users: TableReport, files: PamFiles, sshd_service: str
 ) -> Iterator[Problem]:
     """What denies logins. `sshd_service` is the PAM service of sshd."""
     services = by_key(found)
@@ -51,23 +54,22 @@ def denying(
                 " denied"
             )
             yield Problem(config, None, key, what, _PROMPT)
-        elif not keys.places:
+        elif not _with_keys(users):
             what = "is key, and no key is in the table: every login is denied"
             if found.services[name].otherwise is Otherwise.USER:
                 what = "is key, and no key is in the table: the accounts' own phones are asked"
-            remedy = "pam-iampass key add PERSON FILE"
+            remedy = "pam-iampass user add-key PERSON FILE"
             yield Problem(config, None, key, what, remedy, Severity.WARNING)
-    yield from keys.problems
     seconds = _by_second_person(found)
     if any(found.services[name].unlisted_users.template is None for name in (*services, *seconds)):
-        yield from _without_token(found.user_table(), keys)
+        yield from _without_token(users)
     elif seconds and not found.gateways:
-        yield from _unknown(found.user_table(), keys)
+        yield from _unknown(users)
 
 
 def unasked(config: Path, found: settings.Settings, sshd_service: str) -> Iterator[Problem]:
     """Services in which root is exempt, so that nobody who logs in to root is asked, whosever key it is."""
-    second = sshd_service in _by_second_person(found) and KeyTable(found.keys).is_in_use
+    second = sshd_service in _by_second_person(found) and found.user_table().accounts_are_shared
     for name in (*by_key(found), *([sshd_service] if second else ())):
         with suppress(UnknownAccount, LookupFailed, policy.PolicyError):
             root = Accounts().named("root")
@@ -84,26 +86,29 @@ def unasked(config: Path, found: settings.Settings, sshd_service: str) -> Iterat
 
 
 def second_people(
-    config: Path, found: settings.Settings, users: TableReport | None, keys: KeyReport | None, files: PamFiles
+    config: Path, found: settings.Settings, users: TableReport, files: PamFiles
 ) -> Iterator[Problem]:
     """Services in which a second person must approve for people of whom nothing says who they are."""
-    seconds, in_use = _by_second_person(found), KeyTable(found.keys).is_in_use
-    if seconds and in_use and users and keys:
-        people = {place.person for place in keys.places}
-        nobodys = [name for name in users.entries if name not in people and _is_account(name)]
+    seconds, in_use = _by_second_person(found), found.user_table().accounts_are_shared
+    if seconds and in_use:
+        nobodys = [
+            name
+            for name, entry in users.entries.items()
+            if entry.token and not entry.keys and _is_account(name)
+        ]
         if nobodys:
             what = (
-                f"{_SECOND}, and the key table has nobody of the name {names(nobodys)}: in these accounts, a"
+                f"{_SECOND}, and the user table has no keys of {names(nobodys)}: in these accounts, a"
                 " person whom neither a key nor a kept login session names is denied"
             )
-            remedy = "pam-iampass key add PERSON FILE, if an account is that person's own"
+            remedy = "pam-iampass user add-key PERSON FILE, if an account is that person's own"
             key = f"services.{seconds[0]}.approver"
             yield Problem(config, None, key, what, remedy, Severity.WARNING)
     for name in seconds if in_use else ():
         if _asks_in_account_phase(files, name):
             what = (
                 f"{_SECOND}, but sshd asks the phone before it has said whose key it is (the account phase): nobody"
-                " gets into an account whose name is not that of a person in the key table"
+                " gets into an account whose name is not that of a person who has keys in the user table"
             )
             yield Problem(config, None, f"services.{name}.approver", what, _PROMPT)
     for name, service in found.services.items() if seconds else ():
@@ -112,24 +117,26 @@ def second_people(
                 f"is user: nothing names a person who is let in by the account's own phone, and"
                 f" services.{seconds[0]}.approver denies them"
             )
-            remedy = "delete it, and give everybody a key: pam-iampass key add PERSON FILE"
+            remedy = "delete it, and give everybody a key: pam-iampass user add-key PERSON FILE"
             yield Problem(config, None, f"services.{name}.otherwise", what, remedy, Severity.WARNING)
 
 
 def shared_with_token(
-    found: settings.Settings, users: TableReport, keys: KeyReport, in_force: SshdSettings
+    found: settings.Settings, users: TableReport, in_force: SshdSettings
 ) -> Iterator[Problem]:
-    """Accounts with a token of their own to which people of the key table log in.
+    """Accounts with a token of their own to which people log in by keys of the user table.
 
     No error: anyone who uses an account can write its authorized_keys, which say who logs in to it.
     """
-    seconds, people = _by_second_person(found), {place.person for place in keys.places}
+    seconds, people = _by_second_person(found), _with_keys(users)
     named = [each for each in found.services.values() if each.approver in (Approver.KEY, Approver.LOGIN)]
     meant = any(service.otherwise is Otherwise.USER for service in named)
-    if not keys.places or not (seconds or (named and not meant)):
+    if not people or not (seconds or (named and not meant)):
         return
-    of_keys = _People(keys)
+    of_keys = _People(people)
     for name, entry in users.entries.items():
+        if entry.token is None:
+            continue
         found_in = of_keys.who_log_in(name, in_force)
         others = [who for who in sorted(found_in) if _token(users, who) != entry.token]
         if not others:
@@ -139,7 +146,8 @@ def shared_with_token(
         if seconds and name in people:
             what += (
                 "where neither a key nor a kept login session says who they are, it counts as one person's, because the"
-                f" key table has its name, so that they can approve for themselves (services.{seconds[0]}.approver)"
+                " user table has keys of its name, so that they can approve for themselves"
+                f" (services.{seconds[0]}.approver)"
             )
         elif seconds:
             what += (
@@ -172,14 +180,14 @@ def _by_second_person(found: settings.Settings) -> list[str]:
 
 
 class _People:
-    """The people of the key table who log in to an account, by its authorized_keys."""
+    """The people who log in to an account by their keys in the user table, as its authorized_keys says."""
 
-    def __init__(self, keys: KeyReport) -> None:
+    def __init__(self, people: Mapping[str, Entry]) -> None:
         self._of: dict[tuple[str, bool], set[str]] = {}
         """By the fingerprint, and whether it is that of a CA."""
-        for place in keys.places:
-            entry = place.entry
-            self._of.setdefault((entry.fingerprint, entry.is_certificate), set()).add(place.person)
+        for name, entry in people.items():
+            for key in entry.keys:
+                self._of.setdefault((key.fingerprint, key.is_certificate), set()).add(name)
 
     def who_log_in(self, name: str, in_force: SshdSettings) -> dict[str, Path]:
         """They, and the file that says so."""
@@ -204,7 +212,7 @@ def _token(users: TableReport, name: str) -> str | None:
 
 def no_connection_covered(config: Path, found: settings.Settings) -> Iterator[Problem]:
     """Services with `covers_connections` in which a key says who logs in, so that it has no effect."""
-    table = KeyTable(found.keys)
+    table = found.user_table()
     for name, service in found.services.items():
         session = service.session
         if session.keep and session.covers_connections and policy.key_names_person(service, table):
@@ -218,48 +226,35 @@ def no_connection_covered(config: Path, found: settings.Settings) -> Iterator[Pr
             yield Problem(config, None, "session.covers_connections", what, remedy, Severity.WARNING)
 
 
-def whom(problem: Problem, keys: Path) -> str | None:
-    """Who is denied because of an error of `denying` or `second_people`, in words; None if it is none."""
+def whom(problem: Problem) -> str | None:
+    """Who is denied because of an error that a key is the cause of, in words; None if it is another error."""
     if problem.what.startswith(_SECOND):
         return "everybody who logs in to an account that several people share is denied"
     if problem.key.startswith("services.") and problem.key.endswith(".approver"):
         return f"everybody who is not exempt is denied by {problem.key}"
-    if problem.file is not None and (problem.file == keys or folder_of(keys) in problem.file.parents):
-        return (
-            f"{shown(problem.key)} is denied"
-            if problem.key
-            else f"people whose keys {problem.file} has are denied"
-        )
+    if problem.what.startswith("has keys, and ") or "also stands for" in problem.what:
+        return f"{shown(problem.key)} is denied"
     return None
 
 
-def _unlisted(users: UserTable, keys: KeyReport) -> Iterator[KeyPlace]:
-    """For each person who has keys and is not in the user table, the first key."""
-    first = {place.person: place for place in reversed(keys.places)}
-    for place in first.values():
-        with suppress(ConfigurationError):  # told elsewhere
-            if users.find(place.person) is None:
-                yield place
+def _without_token(users: TableReport) -> Iterator[Problem]:
+    for name, entry in _with_keys(users).items():
+        if entry.token is None:
+            what = "has keys, and no token: is denied"
+            remedy = (
+                "pam-iampass enroll USER (without an account: --no-account), or pam-iampass user remove USER"
+            )
+            yield Problem(*users.places[name], name, what, remedy)
 
 
-def _without_token(users: UserTable, keys: KeyReport) -> Iterator[Problem]:
-    for place in _unlisted(users, keys):
-        what = f"{shown(place.person)} has keys, and no token in the user table: is denied"
-        remedy = "pam-iampass enroll USER (without an account: --no-account), or pam-iampass key remove USER"
-        yield Problem(place.file, place.line, place.person, what, remedy)
-
-
-def _unknown(users: UserTable, keys: KeyReport) -> Iterator[Problem]:
+def _unknown(users: TableReport) -> Iterator[Problem]:
     """Names that may be others of a person who approves: the token that `unlisted_users` makes says nothing."""
-    for place in _unlisted(users, keys):
+    for name, entry in _with_keys(users).items():
         with suppress(LookupFailed):
-            if policy.own_account(place.person, Accounts()) is None:
-                what = (
-                    f"{shown(place.person)} has keys, and is neither in the user table nor an account: is denied where"
-                    " a second person must approve"
-                )
+            if entry.token is None and policy.own_account(name, Accounts()) is None:
+                what = "has keys, and neither a token nor an account: is denied where a second person must approve"
                 remedy = "pam-iampass user add USER --no-account, or write the name as the directory has it"
-                yield Problem(place.file, place.line, place.person, what, remedy)
+                yield Problem(*users.places[name], name, what, remedy)
 
 
 def _asks_in_account_phase(files: PamFiles, name: str) -> bool:

@@ -51,8 +51,7 @@ def _of_service(
             yield finding("stack-no-auth", name, str(elsewhere[0]), place=elsewhere[0].place)
         return
     for error in service.errors:
-        yield finding("pam-fault", name, error)
-    yield from unauthenticated(name, stacks.files.folders[0].parent)
+        yield finding("pam-broken", name, error, Severity.WARNING)
     if UNPRIVILEGED.names.fullmatch(name):
         yield finding("stack-unprivileged", name, str(stacks.with_us[name].ours), service=name)
     yield from _modules(stacks, name, service.stacks[PamType.AUTH])
@@ -65,8 +64,8 @@ def _modules(stacks: Stacks, name: str, stack: Sequence[Handler]) -> Iterator[Pr
     missing = stacks.missing(stack)
     for handler in dict.fromkeys(one for one in stack if one.kind is HandlerKind.MODULE):
         if handler.path in missing and (is_ours(handler) or not handler.text.startswith("-")):
-            kind = "module-missing" if is_ours(handler) else "other-module-missing"
-            yield finding(kind, name, str(handler), module=handler.name)
+            severity = None if is_ours(handler) else Severity.WARNING
+            yield finding("module-missing", name, str(handler), severity, module=handler.name)
         if is_ours(handler):
             yield from _of_our_line(stacks, name, handler)
 
@@ -81,8 +80,6 @@ def _of_our_line(stacks: Stacks, name: str, handler: Handler) -> Iterator[Proble
             yield finding("module-missing", name, str(handler), module=script.name)
         if name in stacks.set_uid:
             yield finding("pam-python-set-uid", name, str(handler), place=handler.place)
-        elif any((folder / "pam_iampass.so").exists() for folder in stacks.modules):
-            yield finding("pam-python-needless", name, str(handler), place=handler.place)
 
 
 def unauthenticated(name: str, etc: Path) -> Iterator[Problem]:

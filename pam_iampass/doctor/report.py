@@ -52,9 +52,8 @@ def examine(machine: Machine) -> DoctorReport:
             failed.append(name)
         if len(machine.not_checked) == before:
             checked.append(name)
-    found = [agent.unmasked(one) for one in merged(found)]
     not_checked = tuple(dict.fromkeys(machine.not_checked))
-    return DoctorReport(tuple(found), not_checked, tuple(checked), tuple(failed))
+    return DoctorReport(tuple(merged(found)), not_checked, tuple(checked), tuple(failed))
 
 
 _SUBJECTS: dict[str, Callable[[Machine], Iterable[Problem]]] = {

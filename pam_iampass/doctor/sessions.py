@@ -26,8 +26,9 @@ DOAS = Path("/etc/doas.conf")
 _PERSIST = re.compile(r"^[^#\n]*\bpersist\b", re.M)
 LOGINS = (*CONSOLES, "remote", "cockpit", "xrdp-sesman")
 """The PAM services, besides that of sshd, by which people log in."""
-_ASKS_NOBODY = ("systemd-user",)
-"""Services whose programs open sessions only: their `auth` stack is that of `other`, and nothing calls it."""
+_OPENS_NO_SESSION = ("systemd-user", "polkit-1")
+"""Services without a session that a person approves. systemd-user opens sessions only: nothing calls its `auth` stack.
+polkit asks in a helper that has ended before the program begins."""
 
 
 def findings(machine: Machine) -> Iterator[Problem]:
@@ -42,8 +43,6 @@ def findings(machine: Machine) -> Iterator[Problem]:
     except (SudoersRejected, CommandUnavailable):  # which the subject sudo reports
         rules = None
     yield from kept(machine.stacks, machine.settings, asking, rules=rules)
-    usable = [one for one in machine.stacks.services.values() if isinstance(one, PamService)]
-    yield from remembered(usable, machine.settings, machine.sshd_service or "sshd")
 
 
 def kept(
@@ -58,7 +57,7 @@ def kept(
     `enforcer` is the socket of the service that ends logins, `rules` what sudo reads. Raises OSError.
     """
     keeping = [
-        name for name in asking if name not in _ASKS_NOBODY and settings.for_service(name).session.keep
+        name for name in asking if name not in _OPENS_NO_SESSION and settings.for_service(name).session.keep
     ]
     for name in keeping:
         yield from _of_stack(stacks, name)
@@ -126,17 +125,14 @@ def _persists(doas: Path) -> bool:
 
 def _of_stack(stacks: Stacks, name: str) -> Iterator[Problem]:
     stack = stacks.session_stack(name)
-    if name == "polkit-1":
-        yield finding("session-elsewhere", name, "session.keep: true", name=name)
-        return
     ours = next((index for index, handler in enumerate(stack) if is_ours(handler)), None)
-    if ours is None:
-        program = next((one for one, services in USES.items() if name in services), name)
-        shared = any(is_ours(one) and one.file.name == "common-auth" for one in stacks.auth_stack(name))
-        command = "pam-auth-update --enable iampass-session" if shared else f"pam-iampass setup {program}"
-        yield finding("session-line-missing", name, "session.keep: true", name=name, command=command)
-    elif any(stem(handler) == "pam_systemd" for handler in stack[ours:]):
-        yield finding("session-line-early", name, str(stack[ours]), name=name, place=stack[ours].place)
+    if ours is not None and all(stem(handler) != "pam_systemd" for handler in stack[ours:]):
+        return
+    program = next((one for one, services in USES.items() if name in services), name)
+    shared = any(is_ours(one) and one.file.name == "common-auth" for one in stacks.auth_stack(name))
+    command = "pam-auth-update --enable iampass-session" if shared else f"pam-iampass setup {program}"
+    evidence = "session.keep: true" if ours is None else f"{stack[ours]}, before pam_systemd"
+    yield finding("session-line-missing", name, evidence, name=name, command=command)
 
 
 def _remembered_elsewhere(rules: Sudoers) -> Iterator[Problem]:
@@ -147,4 +143,5 @@ def _remembered_elsewhere(rules: Sudoers) -> Iterator[Problem]:
         )
         owner = line.name == "timestampowner" and line.value not in ("root", "#0")
         if line.value and (folder or owner):
-            yield finding("session-timestamps", "sudo", line.place or f"cvtsudoers: {line}", rule=line)
+            evidence = line.place or f"cvtsudoers: {line}"
+            yield finding("sudo-never-asks-again", "sudo", evidence, rule=line, names="after a kept session")

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from pam_iampass.config.settings import AskedSettings, ExemptSettings, Settings
 from pam_iampass.config.sshd_exceptions import criteria_in, exceptions
-from pam_iampass.config.value_types import Prompt
 from pam_iampass.doctor import sshd_instances
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.machine import MAX_USERS, Machine
@@ -25,7 +24,6 @@ from pam_iampass.doctor.sshd_match import (
     SshdConfiguration,
     SshdLogin,
     Witnesses,
-    unusual,
 )
 from pam_iampass.doctor.stack_check import AccountCheck, StackCheck
 from pam_iampass.doctor.stacks import Stacks
@@ -49,7 +47,6 @@ SSHD_MARGIN = 30
 """Seconds of LoginGraceTime beyond `timeout`: for connecting, the key, the password and the prompt."""
 
 _KEYBOARD, _PASSWORD, _KEY = "keyboard-interactive", "password", "publickey"
-_SHOWS_TEXT = (10, 3)
 _FACTORS = (Role.FIRST_FACTOR, Role.OTHER_FACTOR)
 _HOW = {_KEY: "A key alone", "hostbased": "A host's key alone", "gssapi-with-mic": "A Kerberos ticket alone"}
 _KEY_ONLY = ("prohibit-password", "forced-commands-only")
@@ -70,9 +67,6 @@ def findings(machine: Machine) -> Iterator[Problem]:
         raise machine.sshd
     found = list(_of_instance(machine, SshdInstance("sshd")))
     yield from found
-    difference = None if machine.settings is None else outdated(machine.settings)
-    if difference is not None:
-        yield finding("sshd-exceptions-outdated", "sshd", f"{DROP_IN} {difference}")
     for instance in sshd_instances.others():
         others = _of_instance(machine, instance)
         yield from (replace(one, key=instance.name) for one in others if one not in found)
@@ -121,8 +115,6 @@ def _of_instance(machine: Machine, instance: SshdInstance) -> Iterator[Problem]:
         _exempt_and_prompted(machine) if instance.is_usual else {},
         partial(_is_exempt, machine),
     ).findings()
-    if any(machine.stacks.asks(one.settings.service, in_sshd=True) for one in logins):
-        yield from unusual(by_block, login(ANYBODY).settings)
     if len(users) > MAX_USERS and any(block.is_about_users for block in configuration.blocks):
         machine.not_checked.append(
             f"sshd's settings of all but the first {MAX_USERS} users: name a user to check that one"
@@ -196,11 +188,12 @@ class SshdCheck:
                 yield from _unasked(logins)
             else:
                 where = f"{self.stacks.files.path(service)} does not name pam_iampass"
-                yield finding("sshd-unprotected", "sshd", where)
+                yield finding("way-in-open", "sshd", where, program="sshd", name="sshd")
         if self.prompted:
             user, methods = next(iter(self.prompted.items()))
             evidence = f"sshd -T -C user={user}: authenticationmethods {methods}"
-            yield finding("sshd-exempt-prompted", "sshd", evidence, names=names(self.prompted))
+            what = f"it is demanded of {names(self.prompted)}"
+            yield finding("sshd-exempt-prompted", "sshd", evidence, what=what)
 
     def _of_service(self, stack: StackCheck, logins: Sequence[SshdLogin]) -> Iterator[Problem]:
         grouped: dict[tuple[str, str, str], list[str]] = defaultdict(list)
@@ -226,14 +219,6 @@ class SshdCheck:
                 place=stack.ours.place,
             )
         yield from self._limits(stack.service, logins[0].settings)
-        yield from self._text(stack)
-        any_methods = any(
-            login.settings.values.get("authenticationmethods", "any").lower() == "any" for login in logins
-        )
-        if any_methods and self._asks_in_account(stack.service):
-            yield finding("sshd-asks-in-both", "sshd", str(stack.ours), place=stack.ours.place)
-        if self._enrolls(stack.service) and not stack.demands_key:
-            yield finding("sshd-no-enrolment", "sshd", str(stack.ours))
 
     def _faults(self, stack: StackCheck, login: SshdLogin) -> Iterator[tuple[str, str, str]]:
         """The kind of each fault, the evidence, and what lets users in."""
@@ -264,8 +249,8 @@ class SshdCheck:
         if stack.demands_key:
             if not key_first:
                 yield "sshd-key-not-demanded", evidence, ""
-        elif stack.phone_alone:
-            yield ("sshd-key-not-insisted" if key_first else "sshd-phone-only"), evidence, ""
+        elif stack.phone_alone and not key_first:
+            yield "sshd-phone-only", evidence, ""
 
     def _in_account(self, stack: AccountCheck, logins: Sequence[SshdLogin]) -> Iterator[Problem]:
         """The faults of a service that asks in the account phase, after any first factor."""
@@ -277,17 +262,12 @@ class SshdCheck:
                 grouped["sshd-pam-off", login.evidence("usepam")].append(login.name)
                 continue
             if any(_KEYBOARD in methods[:-1] for methods in settings.method_lists):
-                grouped["sshd-phone-before-key", evidence].append(login.name)
+                grouped["stack-wrong-rings", evidence].append(login.name)
             if no_factor and any(set(methods) <= {_KEYBOARD, _PASSWORD} for methods in settings.method_lists):
-                grouped["sshd-no-factor", evidence].append(login.name)
+                grouped["sshd-phone-only", evidence].append(login.name)
         for (kind, evidence), whom in grouped.items():
             yield finding(kind, "sshd", evidence, names=names(whom), place=stack.ours.place)
-        if self._enrolls(stack.service):
-            yield finding("sshd-no-enrolment", "sshd", str(stack.ours))
         yield from self._limits(stack.service, logins[0].settings)
-
-    def _enrolls(self, service: str) -> bool:
-        return self.settings is not None and self.settings.for_service(service).enroll_at_login
 
     def _limits(self, service: str, settings: SshdSettings) -> Iterator[Problem]:
         yield from limits(settings)
@@ -307,13 +287,6 @@ class SshdCheck:
 
     def _asks_in_account(self, service: str) -> bool:
         return service in self.stacks.with_us_in_account
-
-    def _text(self, stack: StackCheck) -> Iterator[Problem]:
-        if self.settings is None or self.settings.for_service(stack.service).prompt is not Prompt.NEVER:
-            return
-        version = sshd.version()
-        if version is not None and version < _SHOWS_TEXT:
-            yield finding("sshd-text-hidden", "sshd", f"OpenSSH {'.'.join(map(str, version))}; prompt: never")
 
 
 def _unasked(logins: Sequence[SshdLogin]) -> Iterator[Problem]:
@@ -352,7 +325,9 @@ def limits(settings: SshdSettings) -> Iterator[Problem]:
     yield from _startups(settings.values.get("maxstartups", ""))
     tries = settings.values.get("maxauthtries", "")
     if tries.isdigit() and int(tries) < _FEW_TRIES:
-        yield finding("sshd-tries-few", "sshd", f"sshd -T: maxauthtries {tries}", tries=tries)
+        what = f"a client at its failed attempt number {tries}, before the phone is asked"
+        remedy = "Set MaxAuthTries 6, which is sshd's default"
+        yield _limit(what, f"maxauthtries {tries}", remedy, Severity.WARNING)
     if settings.values.get("persourcepenaltyexemptlist", "none") == "none":
         yield from _penalties(settings.values.get("persourcepenalties", "no"))
 
@@ -362,8 +337,9 @@ def _startups(value: str) -> Iterator[Problem]:
     numbers = value.split(":")
     if len(numbers) == 3 and all(map(str.isdigit, numbers)) and int(numbers[0]) < _MANY:
         start, rate, full = map(int, numbers)
-        evidence = f"sshd -T: maxstartups {value}"
-        yield finding("sshd-startups", "sshd", evidence, start=start, rate=rate, full=full)
+        what = f"while {start} logins wait, {rate} % of new connections; while {full} wait, all"
+        remedy = "Set MaxStartups to more than the logins that may wait at once, such as 100:30:200"
+        yield _limit(what, f"maxstartups {value}", remedy)
 
 
 def _penalties(value: str) -> Iterator[Problem]:
@@ -372,8 +348,14 @@ def _penalties(value: str) -> Iterator[Problem]:
     each, least = seconds.get("authfail", "0"), seconds.get("min", "15")
     if each.isdigit() and least.isdigit() and int(each):
         failures = int(least) // int(each) + 1
-        evidence = f"sshd -T: persourcepenalties authfail:{each} min:{least}; persourcepenaltyexemptlist none"
-        yield finding("sshd-penalties", "sshd", evidence, failures=failures, least=least)
+        what = f"after {failures} quick failures all logins from that address, {least} s or longer"
+        evidence = f"persourcepenalties authfail:{each} min:{least}; persourcepenaltyexemptlist none"
+        remedy = "Set PerSourcePenaltyExemptList to the addresses that many people share, if there are any"
+        yield _limit(what, evidence, remedy)
+
+
+def _limit(what: str, setting: str, remedy: str, severity: Severity | None = None) -> Problem:
+    return finding("sshd-limits", "sshd", f"sshd -T: {setting}", severity, what=what, remedy=remedy)
 
 
 def exempt_users(exempt: ExemptSettings) -> list[str]:

@@ -15,12 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pam_iampass.config.value_types import Network
-from pam_iampass.doctor.catalogue import finding
-from pam_iampass.errors import Problem
 from pam_iampass.system import sshd, trusted_file
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.sshd import Connection, SshdConfigRejected, SshdSettings
-from pam_iampass.text import names
 
 CONFIGURATION = Path("/etc/ssh/sshd_config")
 ADDRESS = "192.0.2.1"
@@ -34,8 +31,6 @@ KEYWORDS = (
 )
 """What decides whether a login asks the phone."""
 
-_TOLD = ("pamservicename", "authenticationmethods", "usepam", "kbdinteractiveauthentication")
-"""Those of them that a note is worth."""
 _DEPTH = 16
 """Levels of Include that sshd allows; relative paths are below /etc/ssh, in files of other folders too."""
 _MOST_CALLS, _MOST_USERS = 200, 10
@@ -221,21 +216,6 @@ class Witnesses:
             return found or None
         made_up = [name for patterns in by_name for name in _samples(patterns)]
         return found or [name for name in made_up if matches(name)][:1] or None
-
-
-def unusual(logins: Iterable[SshdLogin], usual: SshdSettings) -> Iterator[Problem]:
-    """The notes about the administrator's blocks that give logins other settings than usual."""
-    changed: dict[tuple[str, str], list[SshdLogin]] = {}
-    for login in logins:
-        if login.block is None or login.block.place.partition(":")[0].endswith("/10-iampass.conf"):
-            continue
-        for keyword in sorted(login.block.keywords.intersection(_TOLD)):
-            value = login.settings.values.get(keyword)
-            if value != usual.values.get(keyword):
-                changed.setdefault((login.block.place, f"{keyword} {value}"), []).append(login)
-    for (_place, change), those in changed.items():
-        evidence = those[0].evidence(change.partition(" ")[0])
-        yield finding("sshd-match", "sshd", evidence, names=names(one.name for one in those), change=change)
 
 
 def matches_list(

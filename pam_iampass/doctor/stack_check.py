@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.errors import Problem
+from pam_iampass.errors import Problem, Severity
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam.lines import CODES, Action, ControlAction
 from pam_iampass.pam.modules import (
-    FirstFactor,
     Role,
     Scenario,
     are_too_many,
@@ -143,9 +142,11 @@ class SimulatedStack:
 
         return simulate(self.stack if stack is None else stack, answer, dialect=self.dialect)
 
-    def _finding(self, kind: str, evidence: str = "", condition: str = "") -> Problem:
+    def _finding(
+        self, kind: str, evidence: str = "", severity: Severity | None = None, **words: object
+    ) -> Problem:
         text = f"{self.ours} ({evidence})" if evidence else str(self.ours)
-        return finding(kind, self.service, text, place=self.ours.place, condition=condition)
+        return finding(kind, self.service, text, severity, place=self.ours.place, **words)
 
 
 @dataclass(frozen=True)
@@ -216,9 +217,8 @@ class StackCheck(SimulatedStack):
         if not passing:
             yield self._finding("stack-approved-fails", CODES[right[0].simulation.result])
             return
-        skips = list(self._skips(passing))
-        yield from skips
-        yield from self._wrong(upside_down=any(skip.kind == "stack-upside-down" for skip in skips))
+        yield from self._skips(passing)
+        yield from self._wrong()
         yield from self._denials()
         asking = [login for login in passing if login.asked_us]
         yield from self._ignored(asking)
@@ -245,9 +245,7 @@ class StackCheck(SimulatedStack):
             logins = [login for login in passing if login.scenario.first_factor == factor]
             skipping = [login for login in logins if not login.asked_us]
             if skipping and len(skipping) == len(logins):
-                kind = "stack-upside-down" if self._asked_if_wrong(factor) else "stack-skipped"
-                last = skipping[0].simulation.asked[-1]
-                yield self._finding(kind, f"ends at {last}")
+                yield self._finding("stack-skipped", f"ends at {skipping[0].simulation.asked[-1]}")
             elif skipping:
                 module, arguments, result = _cause(skipping, logins)
                 if module != _ROOT_ITSELF:
@@ -255,14 +253,7 @@ class StackCheck(SimulatedStack):
                     condition = f"{words} {'succeeds' if result else 'fails'}"
                     yield self._finding("stack-skipped-sometimes", condition=condition)
 
-    def _asked_if_wrong(self, factor: FirstFactor) -> bool:
-        return any(
-            login.asked_us
-            for login in self._logins(False, PamCode.SUCCESS, _WITHOUT_OTHERS)
-            if login.scenario.first_factor.checker == factor.checker
-        )
-
-    def _wrong(self, upside_down: bool) -> Iterator[Problem]:
+    def _wrong(self) -> Iterator[Problem]:
         if not self.has_first_factor:
             return
         refused = [self._logins(False, code, _WITHOUT_OTHERS) for code in (PamCode.ABORT, PamCode.IGNORE)]
@@ -270,15 +261,12 @@ class StackCheck(SimulatedStack):
         if any(login.passed for logins in refused for login in logins):
             yield self._finding("stack-wrong-passes")
         elif any(login.passed for login in approved):
-            yield self._finding("stack-either")
+            yield self._finding("stack-wrong-passes", "after an approval")
         ringing = next((login.simulation.asked for login in approved if login.asked_us), ())
-        if ringing and not upside_down:
+        if ringing:
             ours = next(place for place, handler in enumerate(ringing) if is_ours(handler))
             before = [handler for handler in ringing[:ours] if role(handler) is Role.FIRST_FACTOR]
-            if before:
-                yield self._finding("stack-wrong-rings", f"after {before[0]}")
-            else:
-                yield self._finding("stack-rings-first")
+            yield self._finding("stack-wrong-rings", f"after {before[0]}" if before else "")
 
     def _denials(self) -> Iterator[Problem]:
         results: dict[tuple[ControlAction, ...], bool] = {}
@@ -300,7 +288,7 @@ class StackCheck(SimulatedStack):
             if not simulation.passed:
                 all_ignore = set(simulation.answered.values()) == {PamCode.IGNORE}
                 ends = "every module ignores" if all_ignore else f"it ends in {CODES[simulation.result]}"
-                yield self._finding("stack-ignored-fails", ends)
+                yield self._finding("stack-ignored-fails", ends, facility="auth")
                 return
 
     def _setcred(self, asking: list[SimulatedLogin], fresh: bool) -> Iterator[Problem]:
@@ -309,7 +297,8 @@ class StackCheck(SimulatedStack):
             for frozen in (login.simulation.answered, *([{}] if fresh else [])):
                 simulation = simulate(self.stack, answers, frozen, self.dialect)
                 if not simulation.passed:
-                    yield self._finding("stack-setcred-fails", f"pam_setcred: {CODES[simulation.result]}")
+                    ends = f"pam_setcred: {CODES[simulation.result]}"
+                    yield self._finding("stack-ignored-fails", ends, Severity.ERROR, facility="auth")
                     return
 
 
@@ -329,47 +318,30 @@ class AccountCheck(SimulatedStack):
         if self.ours.path in self.missing:  # which the caller reports
             return
         if not passing:
-            yield self._finding("account-approved-fails", CODES[runs[0][1].result])
+            yield self._finding("stack-approved-fails", CODES[runs[0][1].result])
             return
         skipped = next((run for _results, run in passing if not _asks(run)), None)
         if demands_key(self.ours):
-            yield self._finding("account-key-demanded")
+            argument = "first_factor=publickey on an account line"
+            yield self._finding("module-argument", arguments=argument)
         if skipped is not None:
-            yield self._finding("account-skipped", f"ends at {skipped.asked[-1]}")
+            yield self._finding("stack-skipped", f"ends at {skipped.asked[-1]}")
         asking = [results for results, run in passing if _asks(run)]
         yield from self._denied(asking)
         if asking and self.run(asking[0], PamCode.IGNORE).result not in self.passes:
-            yield self._finding("account-ignored-fails")
-        yield from self._in_vain(
-            run for _results, run in runs if _asks(run) and run.result not in self.passes
-        )
+            yield self._finding("stack-ignored-fails", facility="account")
 
     def _denied(self, asking: Sequence[Results]) -> Iterator[Problem]:
         for code in PamCode:
             if code in (*self.passes, PamCode.IGNORE, PamCode.INCOMPLETE):
                 continue
             if any(self.run(results, code).result in self.passes for results in asking):
-                yield self._finding("account-denial-passes", f"although we return {CODES[code]}")
+                yield self._finding("stack-denial-passes", f"although we return {CODES[code]}")
                 return
-
-    def _in_vain(self, runs: Iterator[Simulation]) -> Iterator[Problem]:
-        for run in runs:
-            for place, code in run.answered.items():
-                handler = self.stack[place]
-                if code in _REFUSALS and _refuses(handler, code):
-                    yield self._finding("account-rings-in-vain", f"refused by {handler}")
-                    return
 
 
 def _asks(run: Simulation) -> bool:
     return any(is_ours(handler) for handler in run.asked)
-
-
-def _refuses(handler: Handler, code: int) -> bool:
-    """Whether the module, rather than one after it, refuses the login."""
-    if stem(handler) == "pam_deny":
-        return False
-    return role(handler) is Role.FIRST_FACTOR or handler.actions[code] in (Action.BAD, Action.DIE)
 
 
 def _cause(skipping: list[SimulatedLogin], logins: list[SimulatedLogin]) -> tuple[str, tuple[str, ...], bool]:

@@ -10,7 +10,7 @@ from pam_iampass.config.value_types import Approver, SecondPerson
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.machine import Machine
 from pam_iampass.doctor.user_status import UserState
-from pam_iampass.errors import RUN_AS_ROOT, ConfigurationError, Problem
+from pam_iampass.errors import RUN_AS_ROOT, ConfigurationError, Problem, Severity
 from pam_iampass.system import sudoers
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.sudoers import NO_PASSWORD, PAM_SERVICES, Sudoers, SudoersLine, SudoersRejected
@@ -30,7 +30,9 @@ def findings(machine: Machine) -> Iterator[Problem]:
             elif machine.stacks.asks("sudo"):
                 yield from _loopholes(machine, sudoers.read(file))
         except SudoersRejected as rejected:
-            yield finding("sudoers-broken", "sudo", str(rejected))
+            yield finding(
+                "sudoers-unread", "sudo", str(rejected), remedy="Correct the named file with visudo"
+            )
         except CommandUnavailable as unavailable:
             if unavailable.remedy == RUN_AS_ROOT:
                 raise
@@ -43,7 +45,7 @@ def _of_sudo(machine: Machine, rules: Sudoers) -> Iterator[Problem]:
     asks = stacks.asks(service)
     if not asks and not stacks.asks("sudo"):
         where = f"{stacks.files.path(service)} does not name pam_iampass"
-        yield finding("sudo-unprotected", "sudo", where)
+        yield finding("way-in-open", "sudo", where, program="sudo", name="sudo")
         return
     yield from _loopholes(machine, rules)
     if asks and rules.text("pam_login_service") is None and not stacks.asks(login):
@@ -55,8 +57,6 @@ def _of_sudo(machine: Machine, rules: Sudoers) -> Iterator[Problem]:
             other="sudo -i",
             remedy="pam-iampass setup sudo",
         )
-    if rules.text("secure_path") is None:
-        yield finding("sudo-no-secure-path", "sudo", "cvtsudoers: no secure_path")
 
 
 def _loopholes(machine: Machine, rules: Sudoers) -> Iterator[Problem]:
@@ -97,11 +97,9 @@ def loophole(
         return "sudo-other-service"
     if name in ("rootpw", "targetpw", "runaspw") and value and not caller_approves:
         return "sudo-asks-another"
-    if name == "timestamp_timeout" and str(value).startswith("-"):
-        return "sudo-never-asks-again"
-    if shared and name == "timestamp_type" and value == "global":
-        return "sudo-asks-one-for-all"
-    return None
+    never = name == "timestamp_timeout" and str(value).startswith("-")
+    one_for_all = shared and name == "timestamp_type" and value == "global"
+    return "sudo-never-asks-again" if never or one_for_all else None
 
 
 def loopholes(
@@ -129,8 +127,8 @@ def loopholes(
         kind = loophole(line, asks, caller_approves=not others, shared=shared)
         if kind is None:
             continue
-        if kind == "sudo-asks-another" and without_phone(["root"]):
-            kind = "sudo-root-unasked"
+        nobody_asked = kind == "sudo-asks-another" and without_phone(["root"])
+        severity = Severity.ERROR if nobody_asked or line.name == "timestamp_type" else None
         accounts, whom = line.accounts, ", ".join(map(str, line.users)) or "everybody"
         if accounts is not None:
             asked = accounts - without_phone(accounts)
@@ -138,4 +136,4 @@ def loopholes(
                 continue
             whom = names(sorted(asked))
         evidence, service = line.place or f"cvtsudoers: {line}", next(iter(others), "")
-        yield finding(kind, "sudo", evidence, rule=line, names=whom, service=service)
+        yield finding(kind, "sudo", evidence, severity, rule=line, names=whom, service=service)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import enum
 import os
 import pwd
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 
 from pam_iampass.agent.control import ask
-from pam_iampass.config import key_table, settings, user_table
+from pam_iampass.config import settings, user_table
 from pam_iampass.config.user_table import (
     LONGEST_FILE_NAME,
     Entry,
@@ -78,6 +77,11 @@ class UserStatus:
     keys: int = 0
     """How many keys and certificates name the user, if a key names the person who must approve in any service."""
 
+    @property
+    def token(self) -> str | None:
+        """The user's token in the table."""
+        return None if self.entry is None else self.entry.token
+
 
 @dataclass(frozen=True)
 class UserStatusReport:
@@ -110,7 +114,6 @@ def user_status(
         read = settings.check(config, readers=readers)
         if read.users is None:
             raise ConfigurationError(read.problems)
-        keys = _named_by_keys(read)
         joined = bool(read.settings and read.settings.gateways)
         find: Callable[[str], Entry | None] = UserTable(read.users, optional=joined).find
         if names is None:
@@ -122,27 +125,17 @@ def user_status(
             listed: dict[str, Account] = {}
             for one in pwd.getpwall():
                 listed.setdefault(one.pw_name, Account(one.pw_name, one.pw_uid, one.pw_gid))
-            wanted = {*(login_accounts() if people is None else people), *_named(found), *keys}
-            resolver = _StatusResolver(read.settings, find, found.places.get, bypasses, listed, keys)
+            wanted = {*(login_accounts() if people is None else people), *_named(found)}
+            resolver = _StatusResolver(read.settings, find, found.places.get, bypasses, listed)
         else:
             wanted = set(names)
             lines = lru_cache(maxsize=1)(
                 lambda file: read_table(file, 0).lines
             )  # the same file for most users
-            resolver = _StatusResolver(
-                read.settings, find, partial(_place, read.users, lines), bypasses, {}, keys
-            )
+            resolver = _StatusResolver(read.settings, find, partial(_place, read.users, lines), bypasses, {})
         users = tuple(map(resolver.status, sorted(wanted)))
     of_table = resolver.problems if names is not None else found.problems
     return UserStatusReport(users, read.users, (*read.problems, *of_table))
-
-
-def _named_by_keys(read: settings.SettingsReport) -> Mapping[str, int]:
-    """How many keys and certificates each person has; nobody has any if they count in no service."""
-    services = read.settings.services.values() if read.settings else ()
-    if read.keys is None or not any(service.approver is Approver.KEY for service in services):
-        return {}
-    return Counter(place.person for place in key_table.check(read.keys).places)
 
 
 def _named(found: TableReport) -> set[str]:
@@ -174,12 +167,8 @@ class _StatusResolver:
         place: Callable[[str], Place | None],
         bypasses: Sequence[Bypass],
         listed: Mapping[str, Account],
-        keys: Mapping[str, int],
     ) -> None:
-        """`find` looks a user up in the table, `place` where; `listed` are accounts that need no look-up.
-
-        `keys` is how many keys each person has.
-        """
+        """`find` looks a user up in the table, `place` where; `listed` are accounts that need no look-up."""
         self.problems: list[Problem] = []
         """The reasons why entries could not be read."""
         self._settings = known
@@ -187,7 +176,8 @@ class _StatusResolver:
         self._place = place
         self._bypasses = bypasses
         self._listed = listed
-        self._keys = keys
+        services = known.services.values() if known else ()
+        self._by_key = any(service.approver is Approver.KEY for service in services)
         self._accounts = Accounts()
 
     def status(self, name: str) -> UserStatus:
@@ -204,7 +194,8 @@ class _StatusResolver:
             return self._without_account(name, entry, place, broken)
         except LookupFailed as failure:
             return UserStatus(name, None, UserState.BROKEN, str(failure), entry, place, {})
-        if account.name != name and name in self._keys:
+        keys = len(entry.keys) if entry and self._by_key else 0
+        if account.name != name and keys:
             return self._without_account(name, entry, place, broken)
         if account.name != name:
             reason = f"the account is called {account.name}; the table is never searched for this name"
@@ -218,18 +209,17 @@ class _StatusResolver:
             for one, service in sorted(self._settings.services.items() if self._settings else ())
         }
         services = {one: other for one, other in of_services.items() if other is not state}
-        keys = self._keys.get(name, 0)
         return UserStatus(name, account.uid, state, reason, entry, place, services, bypasses, keys)
 
     def _without_account(
         self, name: str, entry: Entry | None, place: Place | None, broken: str
     ) -> UserStatus:
         """The status of a name without an account: a person, if keys name them."""
-        keys = self._keys.get(name, 0)
+        keys = len(entry.keys) if entry and self._by_key else 0
         state, reason = UserState.NO_ACCOUNT, "this machine has no such account"
-        if keys and broken:
+        if self._by_key and broken:
             state, reason = UserState.BROKEN, broken
-        elif keys and entry is None and not (self._settings and self._settings.gateways):
+        elif entry and keys and entry.token is None and not (self._settings and self._settings.gateways):
             state, reason = UserState.DENIED, "no token, no account"
         elif keys:
             state, reason = UserState.ASKED, "no account"
@@ -262,7 +252,7 @@ class _StatusResolver:
         template = service.unlisted_users.template
         if service.unlisted_users.everybody:
             return UserState.ASKED, ", ".join(["if the gateway knows this name", *but])
-        if entry is not None:
+        if entry is not None and entry.token is not None:
             return UserState.ASKED, ", ".join(but)
         if template is not None:
             return UserState.ASKED, ", ".join([f"with the token that unlisted_users makes: {template}", *but])

@@ -48,7 +48,7 @@ def tokens(report: UserStatusReport, settings: Settings, limit: int) -> dict[str
     unlisted = settings.service.unlisted_users
     for status in report.users:
         if status.state is UserState.ASKED and len(found) < limit:
-            token = status.entry.token if status.entry else unlisted.token_for(status.name)
+            token = status.token or unlisted.token_for(status.name)
             if token is not None:
                 found[status.name] = token
     return found
@@ -79,7 +79,7 @@ def _of_one(report: UserStatusReport) -> Iterator[Problem]:
             yield finding("entry-never-used", "users", status.reason, Severity.ERROR, names=name)
         elif status.state is UserState.DENIED:
             where = f"{report.table} and its users.d do not list {name}"
-            yield finding("user-without-token", "users", where, name=name)
+            yield finding("users-without-token", "users", where, Severity.ERROR, names=name)
         elif status.state is UserState.IGNORED:
             where = f"{report.table} does not list {name}; unlisted_users: ignore"
             yield finding("users-without-phone-check", "users", where, names=name)
@@ -129,12 +129,13 @@ def _outage(machine: Machine, settings: Settings, asking: Sequence[str]) -> Iter
     )
     if way_in or machine.state is None or any(machine.state.codes.values()):
         return
-    if machine.stacks.asks("login"):  # where only a display manager asks, the text consoles are a way in
-        where = machine.stacks.with_us["login"].ours.place
-        yield finding("lockout-console", "lockout", f"{where}; unavailable: deny; no exempt users")
-    elif asking:
-        evidence = f"{', '.join(asking)} ask the phone; unavailable: deny; no exempt users"
-        yield finding("lockout-no-way-back", "lockout", evidence)
+    console = machine.stacks.asks(
+        "login"
+    )  # where only a display manager asks, the text consoles are a way in
+    services = ["login"] if console else asking
+    if services:
+        evidence = f"{', '.join(services)} ask the phone; unavailable: deny; no exempt users"
+        yield finding("lockout-no-way-back", "lockout", evidence, Severity.WARNING if console else None)
 
 
 def _why_denied(machine: Machine, status: UserStatus | None) -> str:

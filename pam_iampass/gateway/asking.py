@@ -57,6 +57,8 @@ _WITHDRAWN_PEOPLE = 10
 """Whose requests a host has ended before they have answered; then an administrator should look at it."""
 _WITHDRAWN_OF_PERSON = 5
 """Such requests to one person; likewise."""
+_CANCELLED_BY_PERSON = 5
+"""Requests that one person has cancelled within an hour; then somebody else may make them."""
 BRAKE_MINUTES = 10
 _ANSWERED_SECONDS = 20
 """A request that ends unanswered sooner is taken to be withdrawn by its host: nobody can be expected to answer it."""
@@ -321,7 +323,9 @@ async def end(gateway: Gateway, session: HostSession) -> bool:
     call = session.upstream.end() if session.upstream is not None else None
     if call is None or session.state is not State.OPEN:
         return False
-    if await gateway.iampass.call(call, _END_SECONDS, Lane.decisions):
+    async with gateway.share_of_ends(session.host):
+        is_ended = await gateway.iampass.call(call, _END_SECONDS, Lane.ends)
+    if is_ended:
         await said(gateway, session, Status.closed)
         return True
     status = (await ask(gateway, session)).status
@@ -455,6 +459,8 @@ async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: i
             await sessions.record(connection, after, outcome, reason=after.reason or status.name)
             took = (columns["decided_at"] - before.began_at).total_seconds()
             connection.after_commit.append(partial(metrics.ANSWERS.labels(outcome.value).observe, took))
+            if status is Status.cancelled:
+                await _report_cancels(connection, before.person)
             withdrawn = status is Status.closed or (status is Status.timeout and took < _ANSWERED_SECONDS)
             if withdrawn or status is Status.cancelled:
                 host = await hosts.find(gateway, connection, after.host)
@@ -513,19 +519,40 @@ async def _brake(
     if counted["cancelled"] < max(_BRAKE_PEOPLE, counted["approved"] + 1):
         return []
     policy = gateway.settings.groups.get(host.group)
-    what = f"{counted['cancelled']} people have cancelled requests of this host"
-    if policy is not None and policy.suspend_by_itself:
+    stops = policy is not None and policy.suspend_by_itself
+    if stops:
         # An administrator may have suspended it meanwhile.
         locked = await hosts.change(gateway, connection, host.id)
         if locked is None or locked.status is not HostStatus.ACTIVE:
             return []
+    # Under another name, the machine would have limits and a brake of its own.
+    void, _ = await hosts.void_invite_of(connection, host.name)
+    if void:
+        await records.write(connection, Kind.ACT, host=host.name, what="host_revoke", reason=void)
+    what = f"{counted['cancelled']} people have cancelled requests of this host"
+    then = f"; its invite {void} is void" if void else ""
+    if stops:
         await hosts.change(gateway, connection, host.id, status=HostStatus.STOPPED)
-        void, _ = await hosts.void_invite_of(connection, host.name)
-        then = f"; its invite {void} is void" if void else ""
         await records.write(
             connection, Kind.ALERT, host=host.name, reason=f"{what}: it may not ask any more{then}"
         )
         return await sessions.ringing_of(gateway, connection, host.name)
     await hosts.change(gateway, connection, host.id, slowed_until=moment + timedelta(minutes=BRAKE_MINUTES))
-    await records.alert(connection, host.name, f"{what}: it is slowed down")
+    await records.alert(connection, host.name, f"{what}: it is slowed down{then}")
     return []
+
+
+async def _report_cancels(connection: Connection, person: str) -> None:
+    """Write an alert if a person has cancelled many requests within an hour, whichever hosts they came from."""
+    counted = await one(
+        connection,
+        "SELECT count(*) AS cancelled, array_agg(DISTINCT host_name ORDER BY host_name) AS hosts FROM session"
+        " WHERE person = %s AND status = %s AND began_at > now() - interval '1 hour'",
+        *(person, Status.cancelled.name),
+    )
+    if counted is not None and counted["cancelled"] >= _CANCELLED_BY_PERSON:
+        what = (
+            f"{person} has cancelled {_CANCELLED_BY_PERSON} requests or more within an hour, of"
+            f" {', '.join(counted['hosts'])}: somebody may have their password"
+        )
+        await records.alert(connection, None, what, person=person)

@@ -28,7 +28,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Hosts trust this CA only. Without its certificate no host can join, and the gateway's certificate cannot"
             " be renewed.",
             "Restore ca.pem from your backup. Without one, make a new CA, and let all hosts join again:"
-            " docs/gateway.md, TLS",
+            " docs/gateway-operations.md, TLS",
         ),
         warning_kind(
             "certificate-expires",
@@ -92,13 +92,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "A pooler has not passed on what the gateway asks for at the beginning of a connection. A login that waits"
             " for a lock for longer holds a connection, and others wait for one; a gateway that has lost its power in a"
             " transaction keeps its locks.",
-            "docs/gateway.md, A pooler in front of PostgreSQL",
-        ),
-        warning_kind(
-            "database-version",
-            "PostgreSQL {version} is older than 17",
-            "Only 17 and later are tested.",
-            "Update PostgreSQL",
+            "docs/gateway-several.md, A pooler in front of PostgreSQL",
         ),
         warning_kind(
             "database-plain",

@@ -16,7 +16,7 @@ from pam_iampass.client.connection import Deadline
 from pam_iampass.client.errors import IampassError
 from pam_iampass.doctor.report import DoctorReport, merged
 from pam_iampass.errors import Problem
-from pam_iampass.gateway import certificates, hosts, people, readable, restored
+from pam_iampass.gateway import certificates, hosts, monitoring, people, readable, restored
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.catalogue import finding
 from pam_iampass.gateway.database import TIMEOUTS, Connection, DatabaseError, WrongSchema, many, one
@@ -28,7 +28,6 @@ from pam_iampass.text import names
 
 _SECONDS = 15.0
 _CLOCK_TOLERANCE = 10.0
-_TESTED = 17
 _SIGNED = ("host", "invite", "person", "recovery", "bypass", "session", "fleet")
 """The tables whose rows have a MAC."""
 
@@ -45,9 +44,7 @@ def examine(
     :param run: runs a coroutine, as a user who may use the database.
     :param offline: do not call IAMPASS.
     """
-    settings, problems = gateway_settings.check(config)
-    if settings is not None:
-        problems = (*problems, *readable.problems(config, settings))
+    settings, problems = check_settings(config)
     found = [
         finding(
             "settings-error",
@@ -59,7 +56,7 @@ def examine(
         )
         for problem in problems
     ]
-    if settings is None or any(problem.is_error for problem in problems):
+    if settings is None:
         missing = "everything else: the settings have errors"
         return DoctorReport(tuple(found), (missing,), ("settings",), (missing,))
     not_checked = ["IAMPASS: --offline"] if offline else []
@@ -73,6 +70,14 @@ def examine(
         found += _iampass(settings)
         checked.append("IAMPASS")
     return DoctorReport(tuple(merged(found)), tuple(not_checked), tuple(checked))
+
+
+def check_settings(config: Path) -> tuple[GatewaySettings | None, tuple[Problem, ...]]:
+    """The settings, None if they have errors, and every problem of them and of the files that they name."""
+    settings, problems = gateway_settings.check(config)
+    if settings is not None:
+        problems = (*problems, *readable.problems(config, settings))
+    return None if any(problem.is_error for problem in problems) else settings, problems
 
 
 def _place(problem: Problem) -> str:
@@ -111,7 +116,7 @@ def _certificate(settings: GatewaySettings) -> Iterator[Problem]:
 async def _inside(settings: GatewaySettings) -> list[Problem]:
     found = await _service(settings)
     async with opened(settings) as gateway:
-        for check in (_schema, _server, _fleet, _rows, groups, _hosts):
+        for check in (_state, _server, _fleet, _rows, groups, _hosts):
             try:
                 found += await check(gateway)
             except (DatabaseError, psycopg.Error) as error:
@@ -143,16 +148,18 @@ async def _service(settings: GatewaySettings) -> list[Problem]:
     return []
 
 
-async def _schema(gateway: Gateway) -> list[Problem]:
+async def _state(gateway: Gateway) -> Iterable[Problem]:
+    """What `/readyz` says of the database, and why PostgreSQL takes no connection."""
     await gateway.database.require_schema()
-    return []
+    now = await monitoring.look(gateway)
+    return [finding("database-away", "database", now.commits, what=what) for what in now.problems]
 
 
 async def _server(gateway: Gateway) -> Iterable[Problem]:
     async with gateway.database.transaction() as connection:
         row = await one(
             connection,
-            "SELECT current_setting('server_version_num')::int / 10000 AS version,"  # noqa: S608 - constants
+            "SELECT"  # noqa: S608 - constants
             " extract(epoch FROM clock_timestamp())::float8 AS now,"
             " coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS encrypted,"
             " has_database_privilege('public', current_database(), 'CONNECT') AS open, current_database() AS name,"
@@ -161,10 +168,6 @@ async def _server(gateway: Gateway) -> Iterable[Problem]:
         local = connection.info.host.startswith("/") or connection.info.hostaddr in ("127.0.0.1", "::1")
     assert row is not None  # noqa: S101 - a SELECT without FROM has a row
     found = []
-    if row["version"] < _TESTED:
-        found.append(
-            finding("database-version", "database", gateway.settings.database, version=row["version"])
-        )
     for name, wanted in TIMEOUTS.items():
         if row[name] != wanted:
             words = {"name": name, "value": row[name], "wanted": wanted}

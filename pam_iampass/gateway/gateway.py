@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Callable, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 from pam_iampass.client.api import ManagementAPI
 from pam_iampass.client.application import Application
@@ -84,6 +85,8 @@ class Gateway:
     """The starts under way here, by host and request id: a repeat waits for them."""
     repeats: Counter[str] = field(default_factory=Counter)
     """How many repeats of starts wait here for them, by host."""
+    ends: WeakValueDictionary[str, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
+    """The share of each host in the ends of sessions, while it asks for some."""
     turn_over: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a request of this gateway is on a phone no longer."""
     inviting: set[asyncio.Task[None]] = field(default_factory=set)
@@ -109,6 +112,10 @@ class Gateway:
     """For calls of IAMPASS that no login waits for."""
     held: HeldCalls = field(default_factory=HeldCalls)
     """Calls that wait for a change of a session."""
+
+    def share_of_ends(self, host: str) -> asyncio.Semaphore:
+        """The share of a host in the ends at IAMPASS, to be held during one. Beyond it they wait."""
+        return self.ends.setdefault(host, asyncio.Semaphore(self.settings.limits.calls_of_host))
 
     def note_request(self, id: uuid.UUID, status: Status | None) -> None:
         """Take note of what this gateway has just committed: the status of a request that is on a phone now, or None

@@ -70,7 +70,7 @@ class Host:
 
 IS_OLDER = """(
     coalesce((SELECT at <> %s FROM record WHERE record.id = %s),
-        EXISTS (SELECT FROM record WHERE record.id < %s) OR (SELECT last_value FROM record_id_seq) < %s)
+        coalesce((SELECT min(id) FROM record) < %s, FALSE) OR (SELECT last_value FROM record_id_seq) < %s)
     OR (SELECT old_copy FROM fleet) IS TRUE
 )"""
 """Whether the database has become an older one since it was looked at, or another gateway has found that it has
@@ -276,7 +276,8 @@ async def remove_invite(connection: Connection, id: str) -> bool:
 async def void_invite_of(
     connection: Connection, name: str, *, retires: bool = False
 ) -> tuple[str | None, str | None]:
-    """Remove the invite with which this host has joined, if it could join again with it.
+    """Remove the invite with which this host has joined, if it could join again with it. This transaction has locked
+    the host's row.
 
     :param retires: nobody suspects the host, which is about to be removed. Then an invite stays that is bound to a
         network, and to no name: a whole fleet may need it, and a thief who has only the host's disk cannot use it.

@@ -19,7 +19,7 @@ import psycopg
 
 from pam_iampass.config.value_types import Network
 from pam_iampass.gateway import asking, certificates, hosts, records, sessions
-from pam_iampass.gateway.database import Connection, DatabaseError, now
+from pam_iampass.gateway.database import Connection, DatabaseError, now, one
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus, Invite
 from pam_iampass.gateway.keys import Tampered
@@ -172,6 +172,10 @@ async def _joined(
         refusal = RefusedRequest(403, "GROUP_UNKNOWN", what)
     if refusal is None and existing is not None:
         refusal = _name_taken(joining.name)
+    if refusal is None:
+        # Else one machine would have the limits of many hosts.
+        other = await one(connection, "SELECT name FROM host WHERE machine = %s", joining.machine)
+        refusal = None if other is None else _machine_taken(str(other["name"]))
     if refusal is not None:
         reason = f"{refusal.reason}: invite {invite.id}"
         # Once, whatever name is given.
@@ -232,11 +236,8 @@ async def _leave(gateway: Gateway, request: IncomingRequest) -> Reply:
     host = await signed_by_host(gateway, request)
     request.parameters()
     async with gateway.database.transaction() as connection:
-        # Before the host is, as an answer on the phone has it.
-        connection.later(
-            "SELECT 1 FROM session WHERE host = %s AND state = 'open' ORDER BY id FOR UPDATE", (host.id,)
-        )
-        host = await hosts.change(gateway, connection, host.id) or host  # as it is now, locked
+        sessions.lock_of_host(connection, host.name)
+        host = await hosts.change(gateway, connection, host.id) or host  # as it is now
         if host.status in (HostStatus.STOPPED, HostStatus.SUSPENDED):
             raise RefusedRequest(403, "HOST_SUSPENDED", "a host that is suspended cannot leave on its own")
         if host.slowed_until is not None and host.slowed_until > await now(connection):
@@ -267,6 +268,14 @@ async def _status(gateway: Gateway, request: IncomingRequest) -> Reply:
 def _name_taken(name: str) -> RefusedRequest:
     what = f"there is a host {name}: give another --name; or first: pam-iampass-gateway host remove {name}"
     return RefusedRequest(409, "NAME_TAKEN", what)
+
+
+def _machine_taken(name: str) -> RefusedRequest:
+    what = (
+        f"this machine has joined as {name}: pam-iampass-gateway host remove {name}; or, if it is a clone of that one,"
+        " give it an id of its own: rm /etc/machine-id && systemd-machine-id-setup"
+    )
+    return RefusedRequest(409, "MACHINE_TAKEN", what)
 
 
 def _answering(handler: Handler[Gateway]) -> Handler[Gateway]:

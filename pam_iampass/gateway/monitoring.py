@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
@@ -111,19 +111,35 @@ class Monitor:
         return self._look.result()
 
 
+async def look(gateway: Gateway) -> Look:
+    """How the database is now. Raises DatabaseError and psycopg.Error."""
+    async with gateway.database.transaction() as connection:
+        await require_schema(connection)
+        row = await one(connection, _COMMITS, _HANGS_SECONDS)
+        hosts = await many(connection, "SELECT status, count(*) AS count FROM host GROUP BY status")
+        sessions = await many(
+            connection,
+            "SELECT CASE WHEN state = 'open' AND status NOT IN ('pending', 'identifying') THEN 'approved'"
+            " WHEN state = 'open' THEN 'on_phone' ELSE state END AS waits_for, count(*) AS count"
+            " FROM session WHERE state = 'open' OR (deadline > now() AND state IN ('queued', 'starting'))"
+            " GROUP BY 1",
+        )
+    assert row is not None  # noqa: S101 - a SELECT without FROM has a row
+    commits, hanging = _commits(row)
+    return Look(
+        (*(["the database is read-only"] if row["read_only"] else []), *hanging),
+        commits,
+        row["hang"],
+        {status.value: 0 for status in HostStatus} | {each["status"]: each["count"] for each in hosts},
+        dict.fromkeys(("queued", "starting", "on_phone", "approved"), 0)
+        | {each["waits_for"]: each["count"] for each in sessions},
+    )
+
+
 async def _look(gateway: Gateway) -> Look:
+    """As `look`. That it fails is a problem of the database, told without what the error says."""
     try:
-        async with gateway.database.transaction() as connection:
-            await require_schema(connection)
-            row = await one(connection, _COMMITS, _HANGS_SECONDS)
-            hosts = await many(connection, "SELECT status, count(*) AS count FROM host GROUP BY status")
-            sessions = await many(
-                connection,
-                "SELECT CASE WHEN state = 'open' AND status NOT IN ('pending', 'identifying') THEN 'approved'"
-                " WHEN state = 'open' THEN 'on_phone' ELSE state END AS waits_for, count(*) AS count"
-                " FROM session WHERE state = 'open' OR (deadline > now() AND state IN ('queued', 'starting'))"
-                " GROUP BY 1",
-            )
+        found = await look(gateway)
     except WrongSchema:
         return Look(("the tables of the database are older than this gateway: pam-iampass-gateway migrate",))
     except DatabaseAway as away:
@@ -132,19 +148,10 @@ async def _look(gateway: Gateway) -> Look:
         return await _look_aside(gateway)
     except (DatabaseError, psycopg.Error):
         return Look(("the database has failed",))
-    assert row is not None  # noqa: S101 - a SELECT without FROM has a row
-    problems = ["the database is read-only"] if row["read_only"] else []
     if gateway.restored:
-        problems.append("the database is an old copy: pam-iampass-gateway restored")
-    commits, hanging = _commits(row)
-    return Look(
-        (*problems, *hanging),
-        commits,
-        row["hang"],
-        {status.value: 0 for status in HostStatus} | {each["status"]: each["count"] for each in hosts},
-        dict.fromkeys(("queued", "starting", "on_phone", "approved"), 0)
-        | {each["waits_for"]: each["count"] for each in sessions},
-    )
+        old = "the database is an old copy: pam-iampass-gateway restored"
+        return replace(found, problems=(*found.problems, old))
+    return found
 
 
 async def _look_aside(gateway: Gateway) -> Look:

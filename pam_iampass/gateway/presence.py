@@ -59,7 +59,9 @@ _MOST_CANDIDATES = 8
 _MOST_LOOKED_AT = 200
 """Those of which it finds them: many may not cover it."""
 QUESTIONS_A_MINUTE = 120
-"""For starts of one host. Beyond that its people are asked on the phone."""
+"""The most questions for starts of one host. Beyond that its people are asked on the phone."""
+_QUESTIONS_OF_PERSON = 40
+"""The most of these for one person, whose starts leave the rest to others."""
 _MOST_WRONG = 20
 """Connections of a host from one address, for logins of one person within an hour, that no host has confirmed. Beyond
 that it may be guessing, and the person is asked on the phone."""
@@ -122,16 +124,17 @@ async def _contradicted(gateway: Gateway, asked: AskedStart, found: Sequence[Hos
             await records.alert(connection, name, what, person=asked.person)
 
 
-_WRONG = f"""
+_WRONG = """
 SELECT count(*) AS connections FROM (
     SELECT FROM question
     WHERE asker = %s AND person = %s AND split_part(connection, ' ', 1) = %s
-        AND asked_at BETWEEN now() - interval '1 hour' AND now() - make_interval(secs => {ANSWER_SECONDS})
+        AND asked_at > now() - interval '1 hour'
     GROUP BY connection HAVING bool_or(answer) IS NOT TRUE
 ) AS named
-"""  # noqa: S608
-"""How many connections from an address a host has named for logins of a person that no host has confirmed. A thief who
-logs in from elsewhere must not take the person's own logins from their bastion."""
+"""
+"""How many connections from an address a host has named for logins of a person that no host has confirmed, or not yet:
+many at one moment are guesses, too. A thief who logs in from elsewhere must not take the person's own logins from their
+bastion."""
 
 
 async def _candidates(
@@ -154,9 +157,11 @@ async def _candidates(
         " FROM session JOIN host ON host.id = session.host"
         " WHERE session.person = %s AND session.state = 'open' AND session.status = 'active'"
         " AND host.id <> %s AND host.status = 'active' AND host.group_name = ANY(%s)"
-        " AND (SELECT count(*) FROM question WHERE asker = %s AND asked_at > now() - interval '1 minute') < %s"
+        " AND (SELECT count(*) < %s AND count(*) FILTER (WHERE person = %s) < %s"
+        " FROM question WHERE asker = %s AND asked_at > now() - interval '1 minute')"
         " ORDER BY session.began_at DESC LIMIT %s",
-        *(asked.person, host.id, list(groups), host.id, QUESTIONS_A_MINUTE, _MOST_LOOKED_AT),
+        *(asked.person, host.id, list(groups)),
+        *(QUESTIONS_A_MINUTE, asked.person, _QUESTIONS_OF_PERSON, host.id, _MOST_LOOKED_AT),
     ):
         with contextlib.suppress(Tampered):
             session, there = sessions.with_host(gateway, row)

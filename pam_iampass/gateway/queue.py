@@ -73,7 +73,8 @@ async def _next(
     state, started = before.state, None
     while started is None and (login := state.first(before.now)) is not None:
         now_there, limits = replace(before, written=state), gateway.settings.limits
-        login = await turns.recognized(connection, now_there, login, limits)
+        # With it, the brake needs no look of its own.
+        login = await turns.recognized(connection, now_there, login, limits, at_once=True)
         found = turns.tried(now_there, login, limits)
         if isinstance(found, ThrottleState):
             started = await _started(gateway, connection, now_there, login)
@@ -101,12 +102,7 @@ async def _started(
     host = await hosts.find(gateway, connection, row["host"])
     if host is None:
         found: Person | Reason = Reason.HOST_SUSPENDED
-    elif host.is_slowed(now) and await starts.is_held_back(
-        connection,
-        host,
-        before,
-        await turns.recognized(connection, before, login, gateway.settings.limits, at_once=True),
-    ):
+    elif host.is_slowed(now) and await starts.is_held_back(connection, host, before, login):
         found = Reason.HOST_THROTTLED
     else:
         found = await starts.allowed(gateway, connection, host, host.machine, row["person"])

@@ -21,7 +21,7 @@ from pam_iampass.system.trusted_folder import shell_word
 _SECRETS = ("application_secret_file", "key_file", "certificate_key_file", "directory.password_file")
 _UNITS = ("pam-iampass-gateway.service", "pam-iampass-gateway-sync.service")
 _PASSED = ("application-secret", "key", "certificate-key.pem", "directory-password")
-"""The names of the secrets in the units as they are installed."""
+"""The names of the secrets in the units as they are installed, which are looked at where systemd does not run."""
 _HIDDEN = ("/home", "/root", "/run/user")
 """What the unit hides from the service (ProtectHome)."""
 
@@ -30,22 +30,22 @@ def problems(config: Path, settings: GatewaySettings) -> list[Problem]:
     """The files that root can read, and the service cannot. None is found unless root looks, and the account exists."""
     if os.geteuid() != 0 or service_group(ACCOUNT) is None:
         return []
-    passed = _passed()
+    who, passed = _passed()
     found = []
     with reading_as(ACCOUNT, with_groups=True):
         for key, path in {"": config, **settings.files}.items():
-            what, remedy = _secret(path, passed) if key in _SECRETS else _file(path)
+            what, remedy = _secret(path, who, passed) if key in _SECRETS else _file(path)
             if what:
                 found.append(Problem(config, None, key, what, remedy))
     return found
 
 
-def _secret(path: Path, passed: Mapping[str, Path]) -> tuple[str, str]:
+def _secret(path: Path, who: str, passed: Mapping[str, Path]) -> tuple[str, str]:
     """What is wrong with a secret, and what to do; empty if systemd passes it."""
     source = passed.get(path.name)
     if source == path:
         return "", ""
-    what = f"systemd passes {source or 'nothing'} to the service under this name, not {path}"
+    what = f"{who} passes {source or 'nothing'} to the service under this name, not {path}"
     line = f"LoadCredential={path.name}:{path}"
     return what, f"keep it in {FOLDER}, or write {line} (systemctl edit {' '.join(_UNITS)})"
 
@@ -64,13 +64,14 @@ def _file(path: Path) -> tuple[str, str]:
     return "", ""
 
 
-def _passed() -> dict[str, Path]:
-    """Where systemd reads the secrets that it passes, by their names."""
+def _passed() -> tuple[str, dict[str, Path]]:
+    """Who passes secrets to the service, and where it reads them, by their names."""
     try:
         units = programs.run(["systemctl", "cat", *_UNITS])
     except CommandUnavailable:
         units = None
     if units is None or not units.ok:
-        return {name: FOLDER / name for name in _PASSED}
+        installed = {name: FOLDER / name for name in _PASSED}
+        return "systemd, which does not answer here, by the units as they are installed,", installed
     found = re.findall(r"^LoadCredential=([^:\s]+):(/\S*)$", units.output, re.MULTILINE)
-    return {name: Path(path) for name, path in found}
+    return "systemd", {name: Path(path) for name, path in found}

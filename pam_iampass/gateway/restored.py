@@ -133,7 +133,8 @@ async def _has_lost(connection: Connection, mark: Mark) -> bool:
     if found is not None:
         return _written(found) != mark.written
     # The oldest records are deleted first.
-    return await one(connection, "SELECT 1 FROM record WHERE id < %s LIMIT 1", mark.newest) is not None
+    oldest = await one(connection, "SELECT min(id) AS id FROM record")
+    return oldest is not None and oldest["id"] is not None and oldest["id"] < mark.newest
 
 
 async def compare(gateway: Gateway) -> tuple[Mark, Mark]:

@@ -284,6 +284,17 @@ async def change(
     return of_verified(gateway, sealed)
 
 
+def lock_of_host(connection: Connection, name: str) -> None:
+    """Lock the open sessions of a host with the next statement, and then its row, in the order in which an answer on
+    the phone has them; after these, that answer may lock the host's invite."""
+    connection.later(
+        "SELECT 1 FROM session JOIN host ON session.host = host.id WHERE name = %s AND state = 'open'"
+        " ORDER BY session.id FOR UPDATE OF session",
+        (name,),
+    )
+    connection.later("SELECT 1 FROM host WHERE name = %s FOR UPDATE", (name,))
+
+
 async def remove_host(gateway: Gateway, connection: Connection, name: str) -> tuple[bool, list[HostSession]]:
     """Remove a host, as `hosts.remove`, and write that its approved sessions have ended: those end that they cover.
 

@@ -384,14 +384,15 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "calls_at_once",
                 1000,
                 "200",
-                "Calls of IAMPASS at the same time, those about sessions not counted.",
+                "Starts at IAMPASS at the same time, and as many ends of sessions. One host has half of them.",
             ),
             _number(
                 "host_requests_per_hour",
                 10_000,
                 "100",
                 "Requests of one host within an hour, to all people together, that are not approved, unless more people"
-                " approve than do not. Beyond that, only people who have approved there within 30 days are asked.",
+                " approve than do not. Beyond that, only people who have approved there within 30 days, or had a login"
+                " there covered, are asked. A quarter of it is an alert.",
             ),
             _number(
                 "wrong_codes_per_hour",
@@ -483,6 +484,11 @@ class LimitSettings(ThrottleSettings):
     """Of one host to all people together, that are not approved."""
     wrong_codes_per_hour: int = 5
     """For one person from one address."""
+
+    @property
+    def calls_of_host(self) -> int:
+        """The most of `calls_at_once` that are for one host: the rest is for others."""
+        return max(self.calls_at_once // 2, 1)
 
 
 @dataclass(frozen=True)

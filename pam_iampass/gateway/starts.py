@@ -144,8 +144,7 @@ async def start(
     """
     key = (host, asked.request_id or str(uuid.uuid4()))
     own = sum(each == host for each, _ in gateway.starts) + gateway.repeats[host]
-    if own >= max(gateway.settings.limits.calls_at_once // 2, 1):
-        # The rest is for other hosts.
+    if own >= gateway.settings.limits.calls_of_host:
         return await refused(gateway, host, asked, Reason.HOST_THROTTLED, spend)
     if key in gateway.starts:
         gateway.repeats[host] += 1
@@ -254,8 +253,8 @@ async def _admitted(
     id = uuid.uuid4()
     login = _login(host, person, asked, id, before.now)
     limits = gateway.settings.limits
-    is_slowed, unapproved = host.is_slowed(before.now), read["counted"]["unapproved"]
-    exceeds = unapproved >= limits.host_requests_per_hour and await _exceeds(connection, host)
+    is_slowed = host.is_slowed(before.now)
+    exceeds = await _exceeds(connection, host, read["counted"]["unapproved"], limits.host_requests_per_hour)
     login = await turns.recognized(connection, before, login, limits, at_once=is_slowed or exceeds)
     if exceeds and not login.is_familiar:
         return await refused(Reason.HOST_THROTTLED, "too many requests of this host were not approved")
@@ -374,9 +373,13 @@ async def _repeated(
     return session if session.parameters == asked.digest else Reason.REQUEST_ID_REUSED
 
 
-async def _exceeds(connection: Connection, host: Host) -> bool:
-    """Whether a host that has reached the limit of requests has been approved by no more people in an hour than not,
-    which is an alert: a busy host may have many of both, and one accomplice may approve many."""
+async def _exceeds(connection: Connection, host: Host, unapproved: int, most: int) -> bool:
+    """Whether a host has reached the limit of requests that are not approved, and no more people have approved some in
+    an hour than not: a busy host may have many of both, and one accomplice may approve many. This is an alert, and so
+    is a quarter of the limit."""
+    quarter = max(most // 4, 1)
+    if unapproved < quarter:
+        return False
     counted = await one(
         connection,
         "SELECT count(DISTINCT person) FILTER (WHERE approved) AS approved,"  # noqa: S608
@@ -386,9 +389,12 @@ async def _exceeds(connection: Connection, host: Host) -> bool:
     )
     if counted is None or counted["approved"] > counted["unapproved"]:
         return False
-    what = "many requests of this host were not approved within an hour (host_requests_per_hour)"
+    exceeds = unapproved >= most
+    what = "many requests" if exceeds else f"{quarter} requests or more"
+    share = "" if exceeds else "a quarter of "
+    what = f"{what} of this host were not approved within an hour ({share}host_requests_per_hour)"
     await records.alert(connection, host.name, what)
-    return True
+    return exceeds
 
 
 async def is_held_back(connection: Connection, host: Host, before: turns.Turns, login: Pending) -> bool:
@@ -405,7 +411,7 @@ async def is_held_back(connection: Connection, host: Host, before: turns.Turns, 
     recent = await one(
         connection,
         f"SELECT 1 FROM session WHERE host_name = %s AND {_ASKED}"  # noqa: S608
-        f" AND began_at > now() - interval '1 minute' AND NOT {turns.APPROVED_LATELY} LIMIT 1",
+        f" AND began_at > now() - interval '1 minute' AND NOT {turns.FAMILIAR} LIMIT 1",
         host.name,
     )
     return own > 0 or recent is not None

@@ -28,10 +28,11 @@ from pam_iampass.login.throttle import (
 
 END_SECONDS = 15.0
 """After its deadline, for a request to be ended: its turn is over then, whatever became of it."""
-APPROVED_LATELY = """EXISTS (SELECT FROM record
+FAMILIAR = """EXISTS (SELECT FROM record
     WHERE record.person = session.person AND record.host = session.host_name
-        AND record.fields->>'outcome' = 'approved' AND record.at > now() - interval '30 days')"""
-"""Whether the person of a session has approved on its host lately."""
+        AND record.fields->>'outcome' IN ('approved', 'covered') AND record.at > greatest(
+            now() - interval '30 days', (SELECT joined_at FROM host WHERE host.name = session.host_name)))"""
+"""Whether the person of a session has approved on its host lately, or had a login covered, since that has joined."""
 COLUMNS = """turn.person, turn.state, extract(epoch FROM greatest(
     clock_timestamp(), least(coalesce(turn.changed_at, '-infinity'), clock_timestamp() + interval '1 minute')
 ))::float8 AS now"""
@@ -151,7 +152,7 @@ async def recognized(
         return login
     approved = await one(
         connection,
-        f"SELECT {APPROVED_LATELY} AS lately FROM (SELECT %s AS person, %s AS host_name) AS session",  # noqa: S608
+        f"SELECT {FAMILIAR} AS lately FROM (SELECT %s AS person, %s AS host_name) AS session",  # noqa: S608
         *(turns.person, login.host),
     )
     return replace(login, is_familiar=approved is not None and approved["lately"])

@@ -61,7 +61,9 @@ class Lane(enum.Enum):
     """Calls with connections of their own, which those of another lane cannot fill."""
 
     decisions = "decisions"
-    """Starts, ends, and what an administrator asks for."""
+    """Starts, and what an administrator asks for."""
+    ends = "ends"
+    """Ends of sessions. A start waits for none of them."""
     polls = "polls"
     approved = "approved"
     """Polls of sessions that were approved. A person who has just answered waits for none of them."""
@@ -123,7 +125,7 @@ class Upstream(Sender):
             settings.server_ca_file,
             settings.proxy,
             previous_secret=settings.previous_secret,
-            connections={Lane.decisions: settings.limits.calls_at_once},
+            connections=dict.fromkeys((Lane.decisions, Lane.ends), settings.limits.calls_at_once),
         )
 
     async def close(self) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Callable, TypeVar
 
 from pam_iampass.client import AuthenticationAPI, Deadline, Gateways, ManagementAPI, Transport
-from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import ServiceSettings, Settings
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.login.agent_state import AgentState
@@ -112,9 +111,7 @@ class Configuration:
 
     settings: Settings
     users: UserTable
-    keys: KeyTable
     decider: Decider
-    manager: ManagementAPI
 
 
 @dataclass(frozen=True)

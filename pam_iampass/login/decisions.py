@@ -217,20 +217,6 @@ def not_asked(reason: str) -> Decision:
     return denied(Outcome.DENIED, reason, message)
 
 
-def registered(before: Decision, elapsed: float) -> Decision:
-    """The person registered a phone. This login is denied all the same; the next one asks that phone."""
-    reason = f"{before.reason}; a phone was registered at this login"
-    message = "Your phone is registered. Log in again, and approve the login on it."
-    return denied(Outcome.NO_DEVICE, reason, message, elapsed)
-
-
-def not_registered(before: Decision, problem: str, elapsed: float) -> Decision:
-    """The person was shown a link to register a phone, but has not registered one."""
-    message = "No phone was registered. Log in again to retry, or ask your administrator."
-    reason = f"{before.reason}; no phone was registered at this login: {problem}"
-    return denied(Outcome.NO_DEVICE, reason, message, elapsed)
-
-
 def unavailable(error: Unavailable, service: ServiceSettings, outage: bool) -> Decision:
     """IAMPASS is unreachable: tolerated only where this is an outage, before a request was sent."""
     if service.unavailable.value == "ignore" and outage:

@@ -39,7 +39,7 @@ class Covering:
             audit_session=application.audit_session,
             token=required.phone.token,
             of_gateway=required.decider.of_gateway,
-            key_names_person=key_names_person(required.service, required.configuration.keys),
+            key_names_person=key_names_person(required.service, required.configuration.users),
         )
 
     def find(self, time_left: float = math.inf) -> Decision | None:

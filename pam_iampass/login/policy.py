@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import AskedSettings, ServiceSettings, same_program
 from pam_iampass.config.ssh_keys import AcceptedKey, MalformedKey, accepted_keys
 from pam_iampass.config.user_table import UserTable
@@ -93,7 +92,7 @@ def who_approves(
     account: Account,
     service: ServiceSettings,
     accounts: Accounts,
-    keys: KeyTable,
+    users: UserTable,
     people_within: Callable[[], frozenset[str]] = frozenset,
 ) -> Person | Exempt | Nobody:
     """Who must approve a login, if anybody.
@@ -102,7 +101,7 @@ def who_approves(
     Raises ConfigurationError, LookupFailed and PolicyError.
     """
     if service.approver is Approver.KEY:
-        return _person_behind(account, lambda: _named_by_key(login, keys), login, service, accounts)
+        return _person_behind(account, lambda: _named_by_key(login, users), login, service, accounts)
     if service.approver is Approver.LOGIN and login.through_sshd:
         raise PolicyError(
             "who approved the login session must approve (approver: login), but sshd has not opened one yet: see key"
@@ -141,13 +140,13 @@ def _person_behind(
     return Person(person, own) if reason is None else Exempt(reason)
 
 
-def key_names_person(service: ServiceSettings, keys: KeyTable) -> bool:
+def key_names_person(service: ServiceSettings, users: UserTable) -> bool:
     """Whether the key of an ssh login says who logs in: always, or as the one for whom a second person approves."""
     by_key = service.approver is Approver.KEY
-    return by_key or (isinstance(service.approver, SecondPerson) and keys.is_in_use)
+    return by_key or (isinstance(service.approver, SecondPerson) and users.accounts_are_shared)
 
 
-def _named_by_key(login: Login, keys: KeyTable) -> str | Nobody:
+def _named_by_key(login: Login, users: UserTable) -> str | Nobody:
     """As `named_by_keys`. Raises ConfigurationError and PolicyError."""
     if login.ssh_auth_info is None:
         raise PolicyError("the person whose key it is must approve (approver: key), but this is not sshd")
@@ -156,19 +155,19 @@ def _named_by_key(login: Login, keys: KeyTable) -> str | Nobody:
             "the person whose key it is must approve (approver: key), but in the account phase sshd has not said which"
             " key it is: pam-iampass setup sshd --prompt"
         )
-    return named_by_keys(login.ssh_auth_info, keys)
+    return named_by_keys(login.ssh_auth_info, users)
 
 
-def named_by_keys(ssh_auth_info: str, keys: KeyTable) -> str | Nobody:
+def named_by_keys(ssh_auth_info: str, users: UserTable) -> str | Nobody:
     """The name of the one person whose keys sshd has accepted. Raises ConfigurationError and PolicyError."""
     found = accepted(ssh_auth_info)
     if not found:
         return Nobody("sshd has accepted no key, which would name the person who must approve")
     people: set[str] = set()
     for key in found:
-        named = keys.people(key)
+        named = users.people(key)
         if not named:
-            return Nobody(f"{key} belongs to nobody in the key table")
+            return Nobody(f"{key} belongs to nobody in the user table")
         people |= named
     if len(people) > 1:
         raise PolicyError(
@@ -314,8 +313,9 @@ def phone(person: str, service: ServiceSettings, users: UserTable) -> Phone | No
     entry, unlisted = users.find(person), service.unlisted_users
     methods = service.methods if entry is None or entry.methods is None else entry.methods
     methods = service.own_methods or methods
-    if entry is not None and not unlisted.everybody:
-        return Phone(entry.token, methods)
+    own = None if entry is None else entry.token
+    if own is not None and not unlisted.everybody:
+        return Phone(own, methods)
     token = unlisted.token_for(person)
     if token is None:
         shared = service.approver in (Approver.KEY, Approver.LOGIN)
@@ -323,7 +323,7 @@ def phone(person: str, service: ServiceSettings, users: UserTable) -> Phone | No
     fault = token_error(token)
     if fault is not None:
         raise PolicyError(f"the token that unlisted_users makes for this user {fault}")
-    return Phone(token, methods, listed=entry is not None or unlisted.everybody)
+    return Phone(token, methods, listed=own is not None or unlisted.everybody)
 
 
 def _is_one_of(account: Account, names: frozenset[str], accounts: Accounts) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import ServiceSettings, usual_approver
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.value_types import SecondPerson
@@ -61,7 +60,7 @@ def who_approves(
     if not second.allow_self:
         themselves |= {account.name, asking.name, login.participants.caller, asker}
         for kept in sessions:
-            themselves |= {kept.person} | _of_keys(kept, configuration.keys)
+            themselves |= {kept.person} | _of_keys(kept, configuration.users)
     people = _people(second, themselves - {""}, service, configuration.users, accounts)
     if not people:
         return Nobody(f"of those who may approve for {asker}, nobody else has a token in the user table", "")
@@ -85,18 +84,17 @@ def _who_logs_in(
 
     Raises ConfigurationError, LookupFailed and PolicyError.
     """
-    name = _named(login, account, sessions, configuration.keys)
+    users = configuration.users
+    name = _named(login, account, sessions, users)
     if isinstance(name, Nobody):
         return name
-    keys = configuration.keys
-    if keys.is_in_use and not keys.has(name):
-        reason = (
-            f"{name} has no key in the key table, so that it may be an account that several people share, and"
-        )
+    entry = users.find(name)
+    if users.accounts_are_shared and not (entry and entry.keys):
+        reason = f"{name} has no key in the user table, so that it may be an account that several people share, and"
         return Nobody(
             f"{reason} neither a key nor a login session that is kept says who this is", "who you are"
         )
-    phone = policy.phone(name, service, configuration.users)
+    phone = policy.phone(name, service, users)
     if not isinstance(phone, Phone):
         return Nobody(f"{name} has no token in the user table, and may not be who it seems", "who you are")
     if not phone.listed and not policy.own_account(name, accounts):
@@ -105,16 +103,16 @@ def _who_logs_in(
     return name
 
 
-def _named(login: Login, account: str, sessions: list[KeptSession], keys: KeyTable) -> str | Nobody:
-    """The person whose key it is, else the one who began the login session, else `account`; if there is a key table, a
+def _named(login: Login, account: str, sessions: list[KeptSession], users: UserTable) -> str | Nobody:
+    """The person whose key it is, else the one who began the login session, else `account`; if people share accounts, a
     key that belongs to no person names nobody. Raises ConfigurationError and PolicyError."""
-    if keys.is_in_use and policy.accepted(login.ssh_auth_info):
-        return policy.named_by_keys(login.ssh_auth_info or "", keys)
+    if users.accounts_are_shared and policy.accepted(login.ssh_auth_info):
+        return policy.named_by_keys(login.ssh_auth_info or "", users)
     people = frozenset[str]()
     for kept in sessions:
         named = {kept.person} - {"", kept.user}
-        if keys.is_in_use and policy.accepted(kept.first_factor):
-            by_key = policy.named_by_keys(kept.first_factor or "", keys)
+        if users.accounts_are_shared and policy.accepted(kept.first_factor):
+            by_key = policy.named_by_keys(kept.first_factor or "", users)
             if isinstance(by_key, Nobody) and not named:
                 return by_key
             named = named if isinstance(by_key, Nobody) else {by_key}
@@ -122,9 +120,9 @@ def _named(login: Login, account: str, sessions: list[KeptSession], keys: KeyTab
     return policy.named_by_login(people) if people else account
 
 
-def _of_keys(kept: KeptSession, keys: KeyTable) -> frozenset[str]:
+def _of_keys(kept: KeptSession, users: UserTable) -> frozenset[str]:
     """The people whose keys began a login session. Raises ConfigurationError and PolicyError."""
-    return frozenset[str]().union(*(keys.people(key) for key in policy.accepted(kept.first_factor)))
+    return frozenset[str]().union(*(users.people(key) for key in policy.accepted(kept.first_factor)))
 
 
 def _login_sessions(

@@ -104,10 +104,13 @@ def key_of(person: str, origin: str, asker: str = "") -> str:
 
 @dataclass(frozen=True)
 class Failures:
-    """Consecutive requests of one origin that were not approved."""
+    """Consecutive requests of one place that were not approved."""
 
     count: int
     last: float
+    """When the place had the last of them, or the approval that ended the row."""
+    approved: float = 0.0
+    """When the place of one of several hosts was last approved. What failed on others before does not count there."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class Pending:
     host: str = ""
     """Where it logs in, if logins of several hosts wait for their turns."""
     is_familiar: bool = False
-    """Whether the person has approved a login to this host lately: what other hosts say of them then counts little."""
+    """Whether the person has logged in to this host lately: what other hosts say of them then counts little."""
 
     @property
     def place(self) -> str:
@@ -298,12 +301,12 @@ class ThrottleState:
     def _in_order(self) -> list[Pending]:
         """Who waits, in the order of the turns. Neither an origin on many hosts nor a host that names many origins
         comes before others: of the two, the later turn counts. Of equal ones that of the origin does, then that of the
-        host."""
+        host, then when they came, then the ident."""
 
-        def place(login: Pending) -> tuple[float, float, float, float]:
+        def place(login: Pending) -> tuple[float, float, float, float, str]:
             of_origin = self.turns.get(login.origin, -1.0)
             of_host = self.turns.get(login.host, -1.0) if login.host else of_origin
-            return max(of_origin, of_host), of_origin, of_host, login.since
+            return max(of_origin, of_host), of_origin, of_host, login.since, login.ident
 
         return sorted(self.pending, key=place)
 
@@ -324,22 +327,26 @@ class ThrottleState:
         If the person has approved on its host lately, those of another host count as one: a host can say what it likes,
         and must not keep people from others. A stolen password that is tried on many hosts fails on each of them.
         """
-        count, last = 0, 0.0
-        for place, found in self.failures.items():
-            is_elsewhere = bool(login.host) and place != login.place
-            if place == login.place or (is_elsewhere and place.partition(" ")[0] == login.origin):
-                count += 1 if is_elsewhere and login.is_familiar else found.count
-                last = max(last, found.last)
-        return Failures(count, last)
+        own = self.failures.get(login.place, Failures(0, 0.0))
+        elsewhere = self._elsewhere(login)
+        count = own.count + sum(1 if login.is_familiar else found.count for found in elsewhere.values())
+        return Failures(count, max([own.last, *(found.last for found in elsewhere.values())]))
 
     def hosts_failing(self, login: Pending) -> list[str]:
         """The other hosts on which several requests of a login's origin were not approved."""
-        found = []
-        for place, failures in self.failures.items():
+        return [host for host, found in self._elsewhere(login).items() if found.count > 1]
+
+    def _elsewhere(self, login: Pending) -> dict[str, Failures]:
+        """What counts for a login of the failures of its origin on other hosts, by host. Only what has failed since the
+        person has approved on its own host does: who has the right phone is not kept waiting there."""
+        since = self.failures.get(login.place, Failures(0, 0.0)).approved
+        counted = {}
+        for place, found in self.failures.items():
             origin, _, host = place.partition(" ")
-            if login.host and origin == login.origin and host != login.host and failures.count > 1:
-                found.append(host)
-        return found
+            is_elsewhere = login.host and origin == login.origin and host != login.host
+            if is_elsewhere and found.count and found.last > since:
+                counted[host] = found
+        return counted
 
     def backoff(self, login: Pending, limits: ThrottleSettings, now: float) -> float:
         """Seconds until the next request of a login's origin may be sent. The first failure has no effect."""
@@ -409,9 +416,9 @@ def decided(
     if result is RequestResult.FAILED:
         state = _failed(state, login.place, now)
     if result is RequestResult.APPROVED:
-        failures = {
-            place: found for place, found in state.failures.items() if place.partition(" ")[0] != login.origin
-        }
+        failures = _without(state.failures, login.place)
+        if any(place.partition(" ")[0] == login.origin for place in failures):  # it has failed on other hosts
+            failures = _newest({**failures, login.place: Failures(0, now, approved=now)})
         state = replace(state, failures=failures)
     if result in (RequestResult.APPROVED, RequestResult.NOT_SENT):
         state = replace(state, requests=_without(state.requests, login.ident))
@@ -487,8 +494,8 @@ def _with_turn(state: ThrottleState, login: Pending, now: float) -> ThrottleStat
 
 def _failed(state: ThrottleState, place: str, at: float) -> ThrottleState:
     """One more request of the place was not approved."""
-    before = state.failures.get(place)
-    found = Failures(before.count + 1, max(before.last, at)) if before else Failures(1, at)
+    before = state.failures.get(place, Failures(0, at))
+    found = replace(before, count=before.count + 1, last=max(before.last, at))
     return replace(state, failures=_newest({**_without(state.failures, place), place: found}))
 
 
@@ -534,6 +541,7 @@ def summary(state: ThrottleState, limits: ThrottleSettings, now: float) -> dict[
     places = [
         {"failures": failures.count, "seconds_left": round(cool_off(failures, limits, now), 1)}
         for failures in state.failures.values()
+        if failures.count
     ]
     return {
         "pending": sum(login.has_turn and not login.decided for login in state.pending),

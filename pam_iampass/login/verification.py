@@ -23,7 +23,6 @@ from pam_iampass.login.application import (
 from pam_iampass.login.approval import REPLY_MARGIN, PhoneRequest
 from pam_iampass.login.context import ApprovalRequired, AskedLogin, LoginContext, ModuleArguments
 from pam_iampass.login.decider import Sent
-from pam_iampass.login.enrollment import offer_enrollment
 from pam_iampass.login.keeping import Covering
 from pam_iampass.login.recovery import read
 from pam_iampass.login.redemption import CodeRedemption
@@ -52,7 +51,7 @@ def verify(
             return changed
         if not isinstance(required, ApprovalRequired):
             return decisions.unlisted(required.approver, ignore=False)
-        return _get_approval(required, typed, arguments, application, context)
+        return _get_approval(required, typed, application, context)
     except AtCapacity:
         return decisions.at_capacity()
     except (PamIampassError, LookupFailed, policy.PolicyError) as error:
@@ -88,7 +87,7 @@ def _who_must_approve(
         )
     else:
         found = policy.who_approves(
-            login, account, service, context.accounts, configuration.keys, people_within
+            login, account, service, context.accounts, configuration.users, people_within
         )
     if isinstance(found, policy.Exempt):
         return Decision(Outcome.EXEMPT, Result.IGNORED, found.reason)
@@ -143,7 +142,7 @@ def _prompt(
 def _look_again(
     required: AskedLogin, arguments: ModuleArguments, application: PamApplication, context: LoginContext
 ) -> Decision | None:
-    """After the prompt, which takes time: the key table may name nobody for this login any more, or another person."""
+    """After the prompt, which takes time: the user table may name nobody for this login any more, or another person."""
     if required.service.approver in (Approver.USER, Approver.CALLER):
         return None
     found = _who_must_approve(required.login, arguments, application, context)
@@ -165,7 +164,6 @@ def _in_words(names: list[str]) -> str:
 def _get_approval(
     required: ApprovalRequired,
     typed: str | None,
-    arguments: ModuleArguments,
     application: PamApplication,
     context: LoginContext,
 ) -> Decision:
@@ -183,12 +181,6 @@ def _get_approval(
 
     request = PhoneRequest(required, application, context, prompted=typed is not None)
     decision = _ask_in_turn(required, request, context)
-
-    enrolls = required.service.enroll_at_login and login.phase is Phase.AUTHENTICATE
-    may_enroll = enrolls and required.phone.listed
-    if decision.outcome is Outcome.NO_DEVICE and may_enroll:
-        request.cleanup.close()
-        return offer_enrollment(required, arguments, decision, application, context)
     if recovery.is_offered_after(decision):
         request.cleanup.close()
         return recovery.offer(decision)

@@ -1,32 +1,27 @@
-"""Runs a real PAM stack in a process of its own (`child`), which a module may crash.
+"""Runs a real PAM stack in a process of its own, which a module may crash.
 
-That process reads one line of JSON with the run from a socket, writes a line for each message of the stack, reads the
-answer to each question, and writes the result as its last line. libpam is loaded through python-pam.
+That process sends each message of the stack, receives the answer to each question, and sends the result at the end.
+libpam is loaded through python-pam.
 """
 
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import enum
-import json
+import multiprocessing
 import os
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
 from typing import Any
 
 from pam_iampass.outcome import PamCode
 
-_START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from pam_iampass.pam.run import child; child(0)"
-)
-_USER, _TTY, _RHOST, _RUSER = 2, 3, 4, 8  # _pam_types.h
+_TTY, _RHOST, _RUSER = 3, 4, 8  # _pam_types.h
 _SUCCESS, _CONV_ERR = 0, 19
-_ASK_SECRETLY, _ASK, _SAY_ERROR, _SAY = 1, 2, 3, 4
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
 
@@ -44,6 +39,9 @@ class MessageKind(enum.Enum):
         return self in (MessageKind.ASK, MessageKind.ASK_SECRETLY)
 
 
+_STYLES = {1: MessageKind.ASK_SECRETLY, 2: MessageKind.ASK, 3: MessageKind.SAY_ERROR}  # _pam_types.h
+
+
 @dataclass(frozen=True)
 class Message:
     """A message of a stack. The text is as the module wrote it: clean it before it is shown."""
@@ -58,8 +56,8 @@ class PamRun:
 
     service: str
     user: str
-    phase: str = "both"
-    """`both`: authenticate and, after success, account; or `auth` or `account` alone."""
+    account_only: bool = False
+    """Whether only the account phase is run, and not authenticate before it."""
     tty: str | None = None
     rhost: str | None = None
     ruser: str | None = None
@@ -102,131 +100,119 @@ class PamResult:
         return _MEANINGS.get(self.code, "a code that no login should end with")
 
 
-def run(wanted: PamRun, answer: Callable[[Message], str | None], timeout: float | None = None) -> PamResult:
+@dataclass(frozen=True)
+class _Ended:
+    """What the process sends at the end of a stack."""
+
+    code: int
+    started: bool
+    authenticated: bool
+
+
+def run(wanted: PamRun, answer: Callable[[Message], str | None]) -> PamResult:
     """Run a stack. `answer` gets each message as it comes, and returns the answer to a question (None: no answer).
 
-    An exception of `answer` ends the process, and is raised. So do `timeout` seconds without a message, which are
-    reported as a failure.
+    An exception of `answer` ends the process, and is raised.
     """
     began = time.monotonic()
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-I", "-S", "-c", _START, json.dumps(sys.path)],
-            stdin=theirs.fileno(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=_ENVIRONMENT,
-            cwd="/",
-            start_new_session=True,
-        )
-        theirs.close()
-        ours.settimeout(timeout)
-        try:
-            messages, reply = _talk(ours, wanted, answer)
-        except BaseException:
-            process.kill()
-            raise
-        finally:
-            ours.close()
-            status = _ended(process)
-    return _result(messages, reply, status, time.monotonic() - began)
-
-
-def _talk(
-    connection: socket.socket, wanted: PamRun, answer: Callable[[Message], str | None]
-) -> tuple[list[Message], dict[str, object]]:
     messages: list[Message] = []
-    wire = connection.makefile("rw", encoding="utf-8", errors="surrogateescape")
-    wire.write(json.dumps(vars(wanted)) + "\n")
-    wire.flush()
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_child, args=(wanted, ours, theirs))
+    process.start()
+    theirs.close()
     try:
-        for line in wire:
-            received = json.loads(line)
-            if received["kind"] in ("result", "failed"):
-                return messages, received
-            message = Message(MessageKind(received["kind"]), received["text"])
-            messages.append(message)
-            given = answer(message)
-            if message.kind.is_question:
-                wire.write(json.dumps({"answer": given}) + "\n")
-                wire.flush()
-    except socket.timeout:
-        return messages, {"kind": "failed", "what": "no answer in time"}
-    except ConnectionError:
-        pass
-    return messages, {}
-
-
-def _ended(process: subprocess.Popen[bytes]) -> int:
-    try:
-        return process.wait(5)
-    except subprocess.TimeoutExpired:
+        with ours:
+            ended = _talk(ours, messages, answer)
+    except BaseException:
         process.kill()
-        return process.wait()
-
-
-def _result(messages: list[Message], reply: dict[str, object], status: int, seconds: float) -> PamResult:
-    if reply.get("kind") == "result":
-        authenticated = bool(reply["authenticated"])
-        code, started = int(str(reply["code"])), bool(reply["started"])
-        return PamResult(code, started, tuple(messages), seconds, authenticated=authenticated)
+        raise
+    finally:
+        status = _status(process)
+    seconds = time.monotonic() - began
+    if isinstance(ended, _Ended):
+        authenticated = ended.authenticated
+        return PamResult(ended.code, ended.started, tuple(messages), seconds, authenticated=authenticated)
     how = f"by signal {-status}" if status < 0 else f"with status {status}"
-    what = str(reply.get("what") or f"the process that ran the stack ended {how}")
+    what = ended or f"the process that ran the stack ended {how}"
     return PamResult(None, False, tuple(messages), seconds, what)
 
 
-def child(descriptor: int) -> None:
-    """Run the stack that is requested at the socket `descriptor`."""
-    with socket.socket(fileno=descriptor) as connection:
-        wire = connection.makefile("rw", encoding="utf-8", errors="surrogateescape")
-        wanted = json.loads(wire.readline())
-        try:
-            result = _stack(wanted, wire)
-        except ImportError as error:
-            result = {"kind": "failed", "what": f"the Python package {error.name} is not installed"}
-        _send(wire, result)
+def _talk(
+    connection: Connection, messages: list[Message], answer: Callable[[Message], str | None]
+) -> _Ended | str:
+    """Pass messages on; returns the result, or why there is none, as far as the process has said."""
+    try:
+        while True:
+            received: Message | _Ended | str = connection.recv()
+            if not isinstance(received, Message):
+                return received
+            messages.append(received)
+            given = answer(received)
+            if received.kind.is_question:
+                connection.send(given)
+    except (EOFError, ConnectionError):
+        return ""
 
 
-def _send(wire: Any, message: dict[str, Any]) -> None:
-    wire.write(json.dumps(message) + "\n")
-    wire.flush()
+def _status(process: ForkProcess) -> int:
+    process.join(5)
+    if process.is_alive():
+        process.kill()
+        process.join()
+    return process.exitcode or 0
 
 
-def _stack(wanted: dict[str, Any], wire: Any) -> dict[str, Any]:
+def _child(wanted: PamRun, other_end: Connection, connection: Connection) -> None:
+    """Run the stack apart from the terminal and the environment of the command."""
+    other_end.close()  # or it would not be noticed that the command has ended
+    os.setsid()
+    os.chdir("/")
+    os.environ.clear()
+    os.environ.update(_ENVIRONMENT)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(nothing, descriptor)
+    try:
+        connection.send(_stack(wanted, connection))
+    except ImportError as error:
+        connection.send(f"the Python package {error.name} is not installed")
+
+
+def _stack(wanted: PamRun, connection: Connection) -> _Ended:
     import pam
 
     libpam: Any = pam.PamAuthenticator()  # the functions of libpam, with their types
     bindings = sys.modules[pam.PamAuthenticator.__module__]
     # The conversation is ours: that of python-pam answers every question with the password.
-    conversation = bindings.PamConv(_conversation(bindings, wire), None)
+    conversation = bindings.PamConv(_conversation(bindings, connection), None)
     handle = bindings.PamHandle()
-    if wanted["real_uid"]:
-        os.setresuid(wanted["real_uid"], 0, 0)  # as a set-uid program has it
+    if wanted.real_uid:
+        os.setresuid(wanted.real_uid, 0, 0)  # as a set-uid program has it
     code = libpam.pam_start(
-        os.fsencode(wanted["service"]),
-        os.fsencode(wanted["user"]),
+        os.fsencode(wanted.service),
+        os.fsencode(wanted.user),
         ctypes.byref(conversation),
         ctypes.byref(handle),
     )
     started, authenticated = code == _SUCCESS, False
     if started:
-        for item, key in ((_TTY, "tty"), (_RHOST, "rhost"), (_RUSER, "ruser")):
-            if wanted[key] is not None:
-                libpam.pam_set_item(handle, item, os.fsencode(wanted[key]))
-        for name, value in wanted["environment"].items():
+        for item, value in ((_TTY, wanted.tty), (_RHOST, wanted.rhost), (_RUSER, wanted.ruser)):
+            if value is not None:
+                libpam.pam_set_item(handle, item, os.fsencode(value))
+        for name, value in wanted.environment.items():
             libpam.pam_putenv(handle, os.fsencode(f"{name}={value}"))
-        if wanted["phase"] != "account":
+        if not wanted.account_only:
             code = libpam.pam_authenticate(handle, 0)
             authenticated = code == _SUCCESS
-        if code == _SUCCESS and wanted["phase"] != "auth":
+        if code == _SUCCESS:
             code = libpam.pam_acct_mgmt(handle, 0)
         libpam.pam_end(handle, code)
-    return {"kind": "result", "code": code, "started": started, "authenticated": authenticated}
+    return _Ended(code, started, authenticated)
 
 
-def _conversation(bindings: Any, wire: Any) -> Any:
-    """A conversation function (pam_conv(3)) that passes messages on to the other end of the socket."""
+def _conversation(bindings: Any, connection: Connection) -> Any:
+    """A conversation function (pam_conv(3)) that passes messages on to the other end of the connection."""
     libc = ctypes.CDLL(None)
     libc.calloc.restype = ctypes.c_void_p
     libc.strdup.restype = ctypes.c_void_p
@@ -239,27 +225,18 @@ def _conversation(bindings: Any, wire: Any) -> Any:
             answers = ctypes.cast(libc.calloc(count, ctypes.sizeof(Answer)), ctypes.POINTER(Answer))
             for place in range(count):
                 message = messages[place].contents
-                answer = _exchange(wire, message.msg_style, message.msg or b"")
+                kind = _STYLES.get(message.msg_style, MessageKind.SAY)
+                connection.send(Message(kind, (message.msg or b"").decode("utf-8", "surrogateescape")))
+                answer = connection.recv() if kind.is_question else None
                 if answer is not None:
-                    answers[place].text = libc.strdup(answer)
+                    answers[place].text = libc.strdup(os.fsencode(answer))
             slot = ctypes.cast(responses, ctypes.POINTER(ctypes.c_void_p))
             slot[0] = ctypes.cast(answers, ctypes.c_void_p).value
-        except (OSError, ValueError):  # the other end is gone
+        except (OSError, EOFError, ValueError):  # the other end is gone
             return _CONV_ERR
         return _SUCCESS
 
     return bindings.conv_func(talk)
-
-
-def _exchange(wire: Any, style: int, text: bytes) -> bytes | None:
-    kind = {_ASK_SECRETLY: "ask_secretly", _ASK: "ask", _SAY_ERROR: "say_error", _SAY: "say"}.get(
-        style, "say"
-    )
-    _send(wire, {"kind": kind, "text": text.decode("utf-8", "surrogateescape")})
-    if kind not in ("ask", "ask_secretly"):
-        return None
-    answer = json.loads(wire.readline())["answer"]
-    return None if answer is None else os.fsencode(answer)
 
 
 _MEANINGS: dict[int, str] = {

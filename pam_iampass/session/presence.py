@@ -9,7 +9,6 @@ capability to see it.
 from __future__ import annotations
 
 import os
-import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Callable
 
@@ -60,16 +59,6 @@ def between_hosts(ssh_connection: str) -> str | None:
         if is_everywhere or address.is_multicast or not 0 < port < 65536:
             return None
     return " ".join(f"{address} {port}" for address, port in ends)
-
-
-def cannot_confirm() -> str:
-    """Why no connection would be found to begin in a login of this machine; empty if nothing is in the way."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    with listener, socket.create_connection(listener.getsockname()) as client:
-        ends = (*client.getsockname(), *client.getpeername())
-        if owner_of_client(" ".join(map(str, ends))) is None:
-            return "the kernel does not say in which control group a connection was made"
-    return "" if os.path.isdir(f"{CGROUPS}/user.slice") else f"{CGROUPS} has no logins of systemd-logind"
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pam_iampass.audit.administrator import NO_LOGIN, login_uid
 from pam_iampass.client import IampassError
 from pam_iampass.client.application import PersonAtGateway
-from pam_iampass.config import key_table, settings
+from pam_iampass.config import settings, user_table
 from pam_iampass.config.value_types import Approver, SecondPerson
 from pam_iampass.doctor.configuration import check_config
 from pam_iampass.doctor.iampass import host_at_gateway, people_at_gateway
@@ -38,7 +38,7 @@ from pam_iampass.system.trusted_folder import shell_word
 from pam_iampass.text import names as listed
 
 _PASSES_ROOT = ("sudo", "doas", "polkit-1")
-_REFUSED = ("stack-wrong-rings", "stack-rings-first", "stack-skipped-sometimes", "stack-ignored-fails")
+_REFUSED = ("stack-wrong-rings", "stack-skipped-sometimes", "stack-ignored-fails")
 """Findings that are warnings or notes of doctor, and that setup does not bring about."""
 _KNOWN = (
     *("sshd", "sudo", "su", "doas", "polkit-1", "login"),
@@ -256,19 +256,19 @@ def _check_keys(service: WantedService, loaded: settings.Settings) -> Iterator[P
         what = "sshd: approver: key would lock everybody out, because sshd names the key later"
         yield lockout(what, "pam-iampass setup sshd --prompt")
         return
-    users, keys = loaded.user_table(), key_table.check(loaded.keys)
-    people = {place.person for place in keys.places}
-    try:
-        asked = [person for person in people if users.find(person) is not None]
-    except ConfigurationError as problem:
-        yield lockout(f"sshd: nobody would be let in: {problem}", "correct that, and try again")
+    found = user_table.check(loaded.users, optional=bool(loaded.gateways))
+    if found.broken:
+        yield lockout(
+            f"sshd: not everybody would be let in: {found.broken[0]}", "correct that, and try again"
+        )
         return
-    if asked or loaded.for_service("sshd").unlisted_users.template is not None:
+    people = [entry for entry in found.entries.values() if entry.keys]
+    if any(entry.token for entry in people) or loaded.for_service("sshd").unlisted_users.template is not None:
         yield fine(f"sshd: the person whose key it is, is asked on the phone: {len(people)} have keys")
     else:
-        remedy = "pam-iampass key add PERSON FILE, and pam-iampass enroll PERSON"
+        remedy = "pam-iampass user add-key PERSON FILE, and pam-iampass enroll PERSON"
         yield lockout(
-            "sshd: nobody has a key in the key table and a token: everybody would be locked out", remedy
+            "sshd: nobody has a key and a token in the user table: everybody would be locked out", remedy
         )
 
 

@@ -4,6 +4,7 @@ the settings of one that runs."""
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
 import shutil
@@ -13,7 +14,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pam_iampass.config.sshd_exceptions import without_blocks
@@ -23,7 +23,7 @@ from pam_iampass.doctor.sshd_match import ADDRESS, MatchBlock, SshdConfiguration
 from pam_iampass.errors import Problem, SetupRefused
 from pam_iampass.setup.checks import error, fine, lockout, warning
 from pam_iampass.setup.edits import PASSWORD, QUIET
-from pam_iampass.setup.files import SYSTEMD, Change, Paths
+from pam_iampass.setup.files import SYSTEMD, Change, Paths, take
 from pam_iampass.setup.plan import WantedService
 from pam_iampass.system import sshd
 from pam_iampass.system.accounts import Account
@@ -101,9 +101,7 @@ def _for(service: WantedService, who: Account, paths: Paths, configuration: Path
         what = f"a Match block sets `{key} {value}` for {who.name} instead of `{key} {wanted}`"
         yield warning(what, f"check the Match blocks of {paths.sshd_config}")
     if service.choice == QUIET:  # sshd itself has required the first factor
-        yield fine(
-            "sshd: every client can log in. Recovery codes and enroll_at_login need a prompt: --prompt"
-        )
+        yield fine("sshd: every client can log in. Recovery codes need a prompt: --prompt")
         return
     yield fine(
         "sshd: clients that answer no prompt (BatchMode, Ansible) can log in to exempt accounts only. "
@@ -143,9 +141,16 @@ def _password(who: Account) -> Iterator[Problem]:
 
 
 def _candidate(paths: Paths, folder: Path, changes: tuple[Change, ...]) -> Path:
-    """A copy of sshd's settings as they will be. Raises SetupRefused if our folder is not included."""
+    """sshd's settings as they will be: a copy of its file that includes our drop-in from `folder`.
+
+    Raises SetupRefused if the folder of drop-ins is not included.
+    """
     text = paths.sshd_config.read_text("utf-8", "surrogateescape")
-    drop_ins = staged(paths.sshd_drop_ins, folder / "sshd_config.d", changes)
+    ours = paths.sshd_drop_ins / "10-iampass.conf"
+    new_content = {change.path: change.then.content for change in changes}
+    stand_in = folder / paths.sshd_drop_ins.name / ours.name
+    stand_in.parent.mkdir(mode=0o700)
+    stand_in.write_bytes(new_content.get(ours, take(ours).content) or b"")
     included = False
 
     def redirected(found: re.Match[str]) -> str:
@@ -153,9 +158,12 @@ def _candidate(paths: Paths, folder: Path, changes: tuple[Change, ...]) -> Path:
         patterns = []
         for pattern in found.group(2).split():
             full = pattern if pattern.startswith("/") else f"{paths.sshd_config.parent}/{pattern}"
-            ours = os.path.dirname(full) == str(paths.sshd_drop_ins)
-            included = included or (ours and fnmatchcase("10-iampass.conf", os.path.basename(full)))
-            patterns.append(f"{drop_ins}/{os.path.basename(full)}" if ours else full)
+            if not ours.match(full):
+                patterns.append(full)
+                continue
+            included = True
+            files = sorted({*glob.glob(full), str(ours)})
+            patterns += [f'"{stand_in if file == str(ours) else glob.escape(file)}"' for file in files]
         return found.group(1) + " ".join(patterns)
 
     new = _INCLUDE.sub(redirected, text)
@@ -218,24 +226,6 @@ def scratch() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def staged(folder: Path, target: Path, changes: Iterable[Change]) -> Path:
-    """Make `target` a copy of the files in `folder`, with the changes applied; folders below it are not copied."""
-    target.mkdir(mode=0o700)
-    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if file.is_file():
-            shutil.copy2(file, target / file.name)
-    for change in changes:
-        if change.path.parent != folder:
-            continue
-        file = target / change.path.name
-        if change.then.content is None:
-            file.unlink(missing_ok=True)
-        else:
-            file.write_bytes(change.then.content)
-            file.chmod(change.then.mode)
-    return target
 
 
 @dataclass(frozen=True)

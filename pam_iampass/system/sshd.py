@@ -16,7 +16,6 @@ from pam_iampass.system.service_user import reading_as
 SSHD = "sshd"
 _MOST_KEYS = 1024 * 1024  # bytes
 
-_VERSION = re.compile(r"OpenSSH_(\d+)\.(\d+)")
 _MISSING_FOLDER = re.compile(r"Missing privilege separation directory: (/run/\S+)")
 _NOT_READ = ("hostkeys", "ermission denied", "privilege separation")
 """Errors that end sshd before it has read its configuration."""
@@ -136,16 +135,6 @@ def lines_as(file: Path, user: str) -> list[str]:
 def is_installed() -> bool:
     """Whether sshd is installed."""
     return find(SSHD) is not None
-
-
-def version() -> tuple[int, int] | None:
-    """OpenSSH's version; None if it is unknown."""
-    try:
-        result = run([SSHD, "-V"])
-    except CommandUnavailable:
-        return None
-    found = _VERSION.search(result.errors + result.output)
-    return (int(found.group(1)), int(found.group(2))) if found else None
 
 
 def settings(

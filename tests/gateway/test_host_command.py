@@ -203,7 +203,12 @@ def test_a_host_is_admitted_suspended_and_resumed(server: Postgres) -> None:
     ]
 
 
-def test_a_host_is_suspended_while_a_gateway_suspends_it_itself(server: Postgres) -> None:
+@pytest.mark.parametrize(
+    ("verb", "says"), [(["suspend"], "web is suspended.\n"), (["remove", "--yes"], "web is removed.\n")]
+)
+def test_a_host_is_suspended_or_removed_while_a_gateway_suspends_it_itself(
+    server: Postgres, verb: list[str], says: str
+) -> None:
     made = json.loads(run_gateway("host", "invite", "--uses", "5", "--json"))
     add_host(server, "web", invite=made["id"])
     blocked = "SELECT FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
@@ -213,11 +218,11 @@ def test_a_host_is_suspended_while_a_gateway_suspends_it_itself(server: Postgres
         ThreadPoolExecutor() as pool,
     ):
         gateway.execute("SELECT FROM host WHERE name = 'web' FOR UPDATE")
-        command = pool.submit(run_gateway, "host", "suspend", "web")
+        command = pool.submit(run_gateway, "host", verb[0], "web", *verb[1:])
         wait_until(lambda: other.execute(blocked).fetchall(), "the command does not wait")
         gateway.execute("SELECT FROM invite WHERE id = %s FOR UPDATE", (made["id"],))
         gateway.commit()
-        assert command.result().startswith("web is suspended.\n")
+        assert command.result().startswith(says)
 
 
 def test_a_host_that_is_suspended_before_it_is_admitted_waits_again_when_it_is_resumed(

@@ -226,8 +226,23 @@ def test_a_name_that_exists_is_never_taken_over(fleet: Any, other: str) -> None:
             assert (status, answer["reason"]) == (409, "NAME_TAKEN")
         assert (await fleet.records())[-1] == ("alert", None, "NAME_TAKEN")
         # Neither was the invite used.
-        assert (await fleet.join(invite, "b.example.com"))[0] == 201
-        assert (await fleet.join(invite, "c.example.com"))[0] == 201
+        assert (await fleet.join(invite, "b.example.com", machine="b" * 32))[0] == 201
+        assert (await fleet.join(invite, "c.example.com", machine="c" * 32))[0] == 201
+
+    fleet(use)
+
+
+def test_one_machine_is_one_host(fleet: Any) -> None:
+    async def use(fleet: Fleet) -> None:
+        invite = await fleet.invite(uses=3)
+        assert (await fleet.join(invite))[0] == 201
+        for again in (invite, await fleet.invite()):
+            status, answer = await fleet.join(again, "second.example.com", secret="x" * 43)
+            assert (status, answer["reason"]) == (409, "MACHINE_TAKEN")
+        assert (await fleet.records())[-1] == ("alert", None, "MACHINE_TAKEN")
+        async with fleet.gateway.database.transaction() as connection:
+            await sessions.remove_host(fleet.gateway, connection, "web.example.com")
+        assert (await fleet.join(invite, "second.example.com"))[0] == 201
 
     fleet(use)
 
@@ -251,7 +266,7 @@ def test_an_invite_can_be_used_as_often_as_it_says(fleet: Any, conninfo: str) ->
             async with await psycopg.AsyncConnection.connect(conninfo) as holding:
                 await holding.execute("SELECT 1 FROM invite FOR UPDATE")
                 joins = [
-                    asyncio.create_task(fleet.join(invite, f"h{n}", secret=f"{n}" * 43)) for n in range(4)
+                    asyncio.create_task(fleet.join(invite, f"h{n}", machine=f"{n}" * 32)) for n in range(4)
                 ]
                 await _waiting_for_locks(watching, 2)  # nobody can write the invite before two have read it
             answers = await asyncio.gather(*joins)
@@ -420,8 +435,8 @@ def test_a_host_leaves_by_itself_only(fleet: Any) -> None:
     async def use(fleet: Fleet) -> None:
         invite = await fleet.invite(uses=2)
         ids = [
-            (await fleet.join(invite, name, secret=secret))[1]["host_id"]
-            for name, secret in (("a", "a" * 43), ("b", "b" * 43))
+            (await fleet.join(invite, name, machine=name * 32, secret=name * 43))[1]["host_id"]
+            for name in ("a", "b")
         ]
         for method, path in (("POST", "/fleet/leave"), ("GET", "/fleet/host")):
             assert (await fleet.call(method, f"{path}/{ids[1]}", ids[0], "a" * 43))[0] == 401

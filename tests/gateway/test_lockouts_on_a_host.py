@@ -148,8 +148,8 @@ def test_doctor_says_who_may_not_log_in_here_and_who_has_no_phone(host: str) -> 
     assert outside["severity"] == "note"
     assert {"root", "dave"} <= set(re.split("[ ,:]+", outside["title"]))
     assert outside["remedy"] == f"At the gateway: pam-iampass-gateway user may USER {host}"
-    assert found["people-without-device"]["title"] == "No phone is registered for emil"
-    assert doctor("anna").keys().isdisjoint({"users-not-on-this-host", "people-without-device"})
+    assert found["no-device"]["title"] == "No phone is registered for emil"
+    assert doctor("anna").keys().isdisjoint({"users-not-on-this-host", "no-device"})
     assert doctor("dave")["users-not-on-this-host"]["title"].endswith(": dave")
     assert "people_asked" in run_gateway("log")
 
@@ -167,7 +167,7 @@ def test_doctor_warns_the_caller(host: str) -> None:
         assert "no phone" in doctor(who="emil")["lockout-you"]["title"]
         assert "lockout-you" not in doctor()
         assert doctor("dave", who="dave")["users-not-on-this-host"]["severity"] == "error"
-        assert doctor("emil", who="dave")["people-without-device"]["severity"] == "error"
+        assert doctor("emil", who="dave")["no-device"]["severity"] == "error"
     finally:
         run_command("setup", "undo")
         sudo.write_text(before)

@@ -242,7 +242,6 @@ def test_a_host_that_names_connections_which_nobody_confirms_has_the_phone_asked
         question, _ = told(fleet.bastion, parent)
         assert counts(confirm(fleet.bastion, question, "no"))
         assert fleet.caller.end(start.result(PATIENCE)) is True
-        fleet.gateway.rows("UPDATE question SET asked_at = asked_at - interval '3 seconds'")
     assert alerts(fleet) == []
     assert fleet.starts().result(PATIENCE)["session_status"] == "pending"
     assert len(fleet.questions) == 2
@@ -578,6 +577,21 @@ def test_a_host_asks_no_more_than_its_share(fleet: Fleet, monkeypatch: pytest.Mo
     assert fleet.caller.ask("alice", connection=CONNECTION).authentication["session_status"] == "pending"
     assert len(fleet.questions) == 2
     assert fleet.covered(parent, caller=fleet.other)
+
+
+def test_the_starts_of_one_person_leave_others_questions(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_alice, of_bob = fleet.approved(), fleet.approved(person="bob")
+    monkeypatch.setattr(presence, "QUESTIONS_A_MINUTE", 3)
+    monkeypatch.setattr(presence, "_QUESTIONS_OF_PERSON", 2)
+    for port in (40001, 40002):
+        fleet.caller.end(fleet.covered(of_alice, connection=f"192.0.2.7 {port} 192.0.2.8 22"))
+    assert fleet.caller.ask("alice", connection=CONNECTION).authentication["session_status"] == "pending"
+    start = fleet.submit(lambda: fleet.caller.ask("bob", connection=CONNECTION).authentication)
+    question, _ = told(fleet.bastion, of_bob)
+    assert counts(confirm(fleet.bastion, question))
+    assert start.result(PATIENCE)["session_status"] == "active"
 
 
 def test_sessions_that_may_not_cover_it_keep_none_from_being_asked_about(

@@ -8,26 +8,28 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import asking, codes, records
+from pam_iampass.gateway import asking, codes, hosts, records, turns
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import HostStatus
+from pam_iampass.gateway.hosts import HostStatus, Invite
 from pam_iampass.gateway.reasons import Reason
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.settings import GatewaySettings, GroupSettings
+from pam_iampass.login.throttle import Pending
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.gateway.test_codes import left, new_codes
 from tests.gateway.test_turns import ask, ids, until
 from tests.support.gateway import HOST, LIMITS, HostCaller, RunningGateway, new_request_id, settings_for
 from tests.support.sandbox import Fault, Sandbox
 
-OTHER = "h-bbbbbbbbbbbb"
+OTHER, THIRD = "h-bbbbbbbbbbbb", "h-cccccccccccc"
 THIEVES = ("dave", "erin", "frank")
 OFFICE = "192.0.2.7"
 
@@ -54,12 +56,14 @@ def join_people(running: RunningGateway, sandbox: Sandbox, *names: str) -> None:
         running.add_person(name, f"token-of-{name}")
 
 
-def approved_lately(running: RunningGateway, names: Sequence[str], host: str = HOST, days: int = 1) -> None:
+def approved_lately(
+    running: RunningGateway, names: Sequence[str], host: str = HOST, days: int = 1, outcome: str = "approved"
+) -> None:
     """As if people had approved logins to a host some days ago."""
 
     async def write(_: Gateway, connection: Connection) -> None:
         for name in names:
-            told = {"host": f"name-of-{host}", "person": name, "outcome": "approved"}
+            told = {"host": f"name-of-{host}", "person": name, "outcome": outcome}
             await records.write(connection, Kind.DECISION, **told)
 
     running.transaction(write)
@@ -89,7 +93,7 @@ def approves(running: RunningGateway, sandbox: Sandbox, person: str, host: str =
     return answers(running, sandbox, person, host, told, "active")
 
 
-def alerts(running: RunningGateway) -> list[tuple[str, str]]:
+def alerts(running: RunningGateway) -> list[tuple[str | None, str]]:
     return [(each["host"], each["reason"]) for each in running.records if each["kind"] == "alert"]
 
 
@@ -139,11 +143,13 @@ def test_those_who_cancel_do_not_take_the_turns_of_people_who_are_new_on_a_slowe
     assert approves(bastion, sandbox, "bob")
 
 
+@pytest.mark.parametrize(("approved", "joined"), [(31, 365), (29, 28)])
 def test_of_people_who_are_new_on_a_slowed_host_one_a_minute_is_asked(
-    bastion: RunningGateway, sandbox: Sandbox
+    bastion: RunningGateway, sandbox: Sandbox, approved: int, joined: int
 ) -> None:
     join_people(bastion, sandbox, *THIEVES)
-    approved_lately(bastion, ["bob"], days=31)
+    approved_lately(bastion, ["bob"], days=approved)
+    bastion.change_host(joined_at=datetime.now(timezone.utc) - timedelta(days=joined))
     for thief in THIEVES:
         assert cancels(bastion, sandbox, thief)
     a_minute_passes(bastion)
@@ -153,20 +159,56 @@ def test_of_people_who_are_new_on_a_slowed_host_one_a_minute_is_asked(
     assert approves(bastion, sandbox, "bob")
 
 
-def test_a_login_that_waits_for_its_turn_on_a_host_that_is_slowed_meanwhile_has_it(
+def test_whoever_logs_in_through_another_host_is_not_new_on_a_slowed_one(
     bastion: RunningGateway, sandbox: Sandbox
 ) -> None:
+    join_people(bastion, sandbox, *THIEVES)
+    approved_lately(bastion, ["bob"], outcome="covered")
+    for thief in THIEVES:
+        assert cancels(bastion, sandbox, thief)
+    a_minute_passes(bastion)
+    assert cancels(bastion, sandbox, "alice")
+    assert approves(bastion, sandbox, "bob")
+
+
+def test_with_the_invite_of_a_slowed_host_its_machine_becomes_no_other_host(
+    bastion: RunningGateway, sandbox: Sandbox
+) -> None:
+    join_people(bastion, sandbox, *THIEVES)
+    now = datetime.now(timezone.utc)
+    invite = Invite("i-test", "secret", "servers", 5, now, now + timedelta(hours=1))
+    bastion.transaction(lambda gateway, connection: hosts.write_invite(gateway, connection, invite, new=True))
+    for thief in THIEVES:
+        assert cancels(bastion, sandbox, thief)
+    assert bastion.rows("SELECT id FROM invite") == []
+    what = "3 people have cancelled requests of this host: it is slowed down; its invite i-test is void"
+    assert alerts(bastion) == [(f"name-of-{HOST}", what)]
+    assert [each["reason"] for each in bastion.records if each.get("what") == "host_revoke"] == ["i-test"]
+
+
+def test_a_login_that_waits_for_its_turn_on_a_host_that_is_slowed_meanwhile_has_it(
+    bastion: RunningGateway, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    recognized = turns.recognized
+
+    async def counted(connection: Connection, before: turns.Turns, *more: Any, **how: Any) -> Pending:
+        looked.append(before.person)
+        return await recognized(connection, before, *more, **how)
+
     join_people(bastion, sandbox, *THIEVES)
     approved_lately(bastion, ["alice"])
     first, waits = ask(bastion, HOST, "alice"), ask(bastion, HOST, "alice", remote=OFFICE)
     assert waits["queued"]
     for thief in THIEVES:
         assert cancels(bastion, sandbox, thief)
+    monkeypatch.setattr(turns, "recognized", counted)
     approved = sandbox.approve(sandbox.wait_for_request("token-of-alice"))
     caller = HostCaller(bastion)
     assert caller.answer(first) == "active"
     sandbox.approve(sandbox.wait_for_request("token-of-alice", after=approved))
     assert caller.answer(waits) == "active"
+    assert looked == ["alice"], "once"
 
 
 def test_a_host_that_is_stopped_by_itself_ends_nobodys_session(
@@ -246,7 +288,7 @@ def test_a_host_has_few_people_asked_who_do_not_approve(settings: GatewaySetting
         for person in people[:5]:
             ask(running, HOST, person)
         assert ask(running, HOST, people[5])["reason"] == "HOST_THROTTLED"
-        ((host, what),) = alerts(running)
+        host, what = alerts(running)[-1]
         assert host == f"name-of-{HOST}"
         assert what == "many requests of this host were not approved within an hour (host_requests_per_hour)"
         running.add_host(OTHER)
@@ -254,6 +296,35 @@ def test_a_host_has_few_people_asked_who_do_not_approve(settings: GatewaySetting
         approved_lately(running, ["bob"])
         assert approves(running, sandbox, "bob"), "who uses the host is not kept out"
         assert ask(running, HOST, people[5])["reason"] == "HOST_THROTTLED"
+
+
+def test_a_host_that_has_phones_ring_for_nothing_is_an_alert_before_it_is_at_its_limit(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    limits = replace(LIMITS, host_requests_per_hour=20)
+    with RunningGateway(replace(settings, limits=limits)) as running:
+        running.populate()
+        people = [f"person{number}" for number in range(6)]
+        join_people(running, sandbox, *people)
+        for person in people:
+            assert alerts(running) == []
+            assert ask(running, HOST, person)["authenticated"]
+        what = "5 requests or more of this host were not approved within an hour (a quarter of host_requests_per_hour)"
+        assert alerts(running) == [(f"name-of-{HOST}", what)]
+
+
+def test_a_person_who_cancels_again_and_again_is_an_alert_whichever_hosts_ask(
+    bastion: RunningGateway, sandbox: Sandbox
+) -> None:
+    bastion.add_host(OTHER)
+    for host in (HOST, OTHER, HOST, OTHER, HOST):
+        assert alerts(bastion) == []
+        assert cancels(bastion, sandbox, "alice", host)
+    what = (
+        f"alice has cancelled 5 requests or more within an hour, of name-of-{HOST}, name-of-{OTHER}:"
+        " somebody may have their password"
+    )
+    assert alerts(bastion) == [(None, what)]
 
 
 def test_a_busy_host_may_have_as_many_requests_that_are_not_approved_as_are(
@@ -321,6 +392,18 @@ def test_where_a_person_is_new_the_failures_of_other_hosts_count_in_full(
     approved_lately(two_hosts, ["alice"], days=31)
     assert lies(two_hosts, sandbox, "alice", 2) == 2
     assert ask(two_hosts, HOST, "alice", remote=OFFICE)["reason"] == "HOST_THROTTLED"
+
+
+def test_what_a_person_approves_on_one_host_forgets_no_failures_of_others(
+    two_hosts: RunningGateway, sandbox: Sandbox
+) -> None:
+    two_hosts.add_host(THIRD)
+    approved_lately(two_hosts, ["alice"])
+    assert lies(two_hosts, sandbox, "alice", 3) == 2
+    assert approves(two_hosts, sandbox, "alice", remote=OFFICE)
+    for host in (OTHER, THIRD):
+        assert ask(two_hosts, host, "alice", remote=OFFICE)["reason"] == "HOST_THROTTLED"
+    assert approves(two_hosts, sandbox, "alice", remote=OFFICE)
 
 
 def test_a_stolen_password_rings_no_more_often_on_a_hundred_hosts_where_the_person_logs_in(

@@ -399,12 +399,47 @@ def test_nobody_is_asked_for_longer_than_iampass_allows(caller: HostCaller, sand
     assert caller.ask("alice", duration_seconds="86400").status == 202
 
 
+LONG = "9" * 5000
+
+
 @pytest.mark.parametrize(
-    "parameters",
-    [{"request_id": "short"}, {"machine": "x" * 32}, {"request_id": "+" * 22}, {"machine": "AB" * 16}],
+    ("name", "values", "reason"),
+    [
+        ("request_id", ("short", "+" * 22, LONG), "BAD_REQUEST_ID"),
+        ("machine", ("x" * 32, "AB" * 16, LONG), "BAD_MACHINE"),
+        ("timeout", ("0", "-1", "1.5", "x", LONG), "BAD_TIMEOUT"),
+        ("duration_seconds", ("0", "x", LONG), "BAD_DURATION"),
+        ("methods", ("x", LONG), "BAD_METHODS"),
+        ("unheard_of", ("x",), "UNKNOWN_PARAMETER"),
+    ],
 )
-def test_ids_have_one_form(caller: HostCaller, parameters: dict[str, str]) -> None:
-    assert caller.start("alice", f"?{urlencode(parameters)}").status == 400
+def test_a_parameter_that_has_another_form_is_refused_by_its_name(
+    caller: HostCaller, sandbox: Sandbox, name: str, values: tuple[str, ...], reason: str
+) -> None:
+    for value in values:
+        reply = caller.start("alice", f"?{urlencode({name: value})}")
+        assert (reply.status, reply.reason) == (400, reason), value
+    assert not sandbox.calls
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        pytest.param(LONG, id="no connection"),
+        pytest.param(f"192.0.2.7 {LONG} 192.0.2.8 22", id="long port"),
+        pytest.param("192.0.2.7 0 192.0.2.8 22", id="no port"),
+    ],
+)
+def test_what_a_host_says_of_a_login_is_kept_in_part_if_it_is_long_and_keeps_nobody_out(
+    gateway_server: RunningGateway, caller: HostCaller, connection: str
+) -> None:
+    told = {"service": "\x1b", "remote": "x" * 500, "caller": "y" * 500, "key": "é" * 201}
+    begun = caller.ask("alice", connection=connection, **told).authentication
+    assert begun["authenticated"] is True
+    details = gateway_server.session(begun).details
+    assert details.keys() == told.keys()
+    assert max(map(len, details.values())) == 200
+    assert details["service"].isprintable()
 
 
 # How much
@@ -448,6 +483,41 @@ def test_one_host_leaves_others_half_of_the_calls(
         assert first.result().status == 202
 
 
+def test_one_host_leaves_others_half_of_the_ends_and_none_of_its_own_is_lost(
+    conninfo: str, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(conninfo, sandbox, tmp_path)
+    settings = replace(settings, limits=replace(settings.limits, calls_at_once=2))
+    monkeypatch.setattr(asking, "_END_SECONDS", PATIENCE)
+    with RunningGateway(settings) as running, ThreadPoolExecutor() as pool:
+        running.populate()
+        running.add_host(OTHER)
+        running.add_person("dave", "token-of-dave")
+        sandbox.add_user("token-of-dave")
+        caller = HostCaller(running)
+        begun = {}
+        for person, host in (("alice", HOST), ("bob", HOST), ("dave", OTHER)):
+            running.application_id = host
+            begun[person] = caller.ask(person).authentication
+        sandbox.misbehave("end", held := Held())
+        first = pool.submit(caller.end, begun["alice"])
+        sandbox.wait_for_calls("end")
+        token, url = begun["bob"]["session_token"], begun["bob"]["logout_url"]
+        headers = signed(token, begun["bob"]["session_secret"], url)
+        connection = caller.connect()
+        headers |= {"Content-Type": "application/json"}
+        connection.request("POST", url.removeprefix(running.url), headers=headers)
+        nonce = f"SELECT 1 FROM nonce WHERE client = '{running.session(begun['bob']).id}'"
+        wait_until(lambda: bool(running.rows(nonce)), "the gateway has not begun with it")
+        connection.close()
+        assert caller.end(begun["dave"]) is True
+        assert len(sandbox.wait_for_calls("end", 2)) == 2
+        held.until.set()
+        assert first.result() is True
+        assert sandbox.wait_for_end("token-of-bob")
+    assert not running.gateway.ends
+
+
 def _denied(caller: HostCaller, sandbox: Sandbox, person: str) -> bool:
     """Whether a request was made, which the person then denies."""
     reply = caller.ask(person)
@@ -472,7 +542,7 @@ def test_one_host_gets_a_third_of_what_may_be_asked_of_a_person(
         for host, expected in ((OTHER, True), ("h-cccccccccccc", True), ("h-dddddddddddd", False)):
             running.application_id = host
             assert [_denied(caller, sandbox, "alice") for _ in range(2)] == [expected] * 2
-        assert "throttled" in [record["outcome"] for record in running.records]
+        assert "throttled" in [record.get("outcome") for record in running.records]
 
 
 def test_what_a_host_has_asked_counts_on_when_it_leaves_and_joins_again(

@@ -398,6 +398,29 @@ def test_a_start_that_iampass_has_not_answered_holds_the_turn_as_long_as_its_log
 # A login that waits
 
 
+def test_a_request_has_its_turn_for_335_seconds_at_most_whatever_its_host_asks_for(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    with RunningGateway(settings) as running:
+        running.populate()
+        assert ask(running, HOST, timeout="86400", duration_seconds="86400")["authenticated"]
+        (row,) = running.rows("SELECT state FROM turn")
+        (login,) = row["state"]["pending"]
+        assert login["has_turn"]
+        assert login["until"] - login["since"] <= 335
+
+
+def test_who_asks_again_after_hanging_up_is_told_how_long_it_takes(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    with RunningGateway(replace(settings, limits=replace(LIMITS, cool_off=300.0))) as running:
+        running.populate()
+        for _ in range(2):
+            assert HostCaller(running).end(ask(running, HOST, remote=ATTACKER)) is True
+        refusal = ask(running, HOST, remote=ATTACKER)["refusal"]
+        assert (refusal["outcome"], 200 < refusal["retry_after"] <= 300) == ("throttled", True)
+
+
 def test_a_login_that_has_given_up_while_it_waited_never_rings(
     settings: GatewaySettings, sandbox: Sandbox, look: Look
 ) -> None:
@@ -580,6 +603,24 @@ def test_between_two_requests_is_a_pause(settings: GatewaySettings, sandbox: San
         decided, began = running.session(first).decided_at, running.session(second).began_at
         assert decided is not None
         assert began - decided >= timedelta(seconds=2.0)
+
+
+def test_a_login_that_waits_for_the_pause_need_not_once_an_administrator_has_cleared_the_limits(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    with several(replace(settings, limits=replace(LIMITS, spacing=60.0)), 1) as (running,):
+        first, second = ask(running, HOST), ask(running, OTHER)
+        sandbox.deny("token-of-alice")
+        assert HostCaller(running).answer(first) == "cancelled"
+        assert HostCaller(running).state(second)["queued"]
+        running.transaction(
+            lambda _, connection: turns.change(connection, "alice", lambda state, _: throttle.cleared(state))
+        )
+        sandbox.approve(sandbox.wait_for_request("token-of-alice"))
+        assert HostCaller(running).answer(second) == "active"
+        decided, began = running.session(first).decided_at, running.session(second).began_at
+        assert decided is not None
+        assert began - decided < timedelta(seconds=60.0)
 
 
 @pytest.mark.parametrize(

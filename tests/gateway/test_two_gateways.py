@@ -145,7 +145,9 @@ def test_an_invite_and_a_name_are_good_at_one(
         def join(each: HostCaller, id: str = id, secret: str = secret, number: int = number) -> Reply:
             own = both.index(each)
             name = f"{names[own]}{number}"
-            body = json.dumps({"name": name, "machine": f"{own}" * 32, "secret": f"{own}" * 43}).encode()
+            body = json.dumps(
+                {"name": name, "machine": f"{own}{number:031}", "secret": f"{own}" * 43}
+            ).encode()
             target = f"/fleet/join/{id}?body_sha256={hashlib.sha256(body).hexdigest()}"
             headers = signed(id, secret, each.sandbox.url + target)
             return each.send("POST", target, {**headers, **JSON}, body)

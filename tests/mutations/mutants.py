@@ -560,15 +560,15 @@ MUTANTS = {
         ),
         Mutant(
             "an account that several people share is one person's because it has a token",
-            "if keys.is_in_use and not keys.has(name):",
+            "if users.accounts_are_shared and not (entry and entry.keys):",
             "if False:",
-            "test_a_shared_account_with_a_token_is_nobodys_own_unless_the_key_table_has_its_name",
+            "test_a_shared_account_with_a_token_is_nobodys_own_unless_there_are_keys_of_its_name",
         ),
         Mutant(
-            "a key table that an editor has just emptied says that nobody shares an account",
-            "return not (trusted_file.is_missing(self._keys)",
-            "return bool(self._look().people) and not (trusted_file.is_missing(self._keys)",
-            "test_a_key_table_that_an_editor_has_emptied_does_not_make_a_shared_account_one_persons",
+            "a user table that an editor has just emptied says that nobody shares an account",
+            "if self._shared_accounts:",
+            "if False:",
+            "test_a_user_table_that_an_editor_has_emptied_does_not_make_a_shared_account_one_persons",
         ),
         Mutant(
             "in a login session begun by a key that belongs to no person, the account counts as the user of sudo",
@@ -625,10 +625,10 @@ MUTANTS = {
             "test_after_two_failures_who_asks_must_wait_and_others_need_not",
         ),
         Mutant(
-            "who logs in registers a phone for their second person",
+            "who logs in redeems a recovery code where second people must approve",
             "if required.asker:",
             "if False:",
-            "test_who_logs_in_is_shown_no_link_to_register_a_phone_for_somebody_else",
+            "test_a_recovery_code_of_nobody_is_taken",
         ),
         Mutant(
             "an outage is tolerated after a second person was asked",
@@ -680,15 +680,27 @@ MUTANTS = {
         ),
         Mutant(
             "a key that was taken from a person still names them",
-            "if self._found is None or self._found[0] <= arrived:",
-            "if self._found is None:",
+            "if self._looked is None or self._looked[0] <= arrived:",
+            "if self._looked is None:",
             "test_both_places_count_and_changes_do_at_once",
         ),
         Mutant(
             "a broken file of keys is an empty one",
-            "if not found and table.report.broken:",
+            "if not found and index.broken:",
             "if False:",
             "test_a_broken_file_names_nobody_and_who_is_in_no_other_is_denied",
+        ),
+        Mutant(
+            "the broken file of a person brings back the keys of the line that it replaces",
+            "if file != self.users or user not in self.owners:",
+            "if user not in self.entries:",
+            "test_keys_of_a_person_whose_own_file_is_broken_are_not_those_of_the_line_that_it_replaces",
+        ),
+        Mutant(
+            "people whose keys are in a broken file share no accounts",
+            "return bool(index.people or index.broken)",
+            "return bool(index.people)",
+            "test_accounts_are_shared_while_anybody_has_keys_or_may_have_some",
         ),
         Mutant(
             "PAM_RUSER alone says who the caller is",
@@ -1324,8 +1336,8 @@ MUTANTS = {
         ),
         Mutant(
             "one host may have all calls of IAMPASS under way",
-            "if own >= max(",
-            "if False and own >= max(",
+            "if own >= gateway.settings.limits.calls_of_host:",
+            "if False:",
             "test_one_host_leaves_others_half_of_the_calls",
         ),
         Mutant(
@@ -1552,6 +1564,18 @@ MUTANTS = {
             "not by_phone",
             "test_nobody_is_asked_about_another_person_or_for_a_client_that_does_not_know_such_sessions",
         ),
+        Mutant(
+            "the starts of one person take all questions of a host",
+            "count(*) FILTER (WHERE person = %s) < %s",
+            "count(*) FILTER (WHERE person = %s) < 1000 * %s",
+            "test_the_starts_of_one_person_leave_others_questions",
+        ),
+        Mutant(
+            "guesses that are made at one moment do not count",
+            "AND asked_at > now() - interval '1 hour'\n    GROUP BY connection",
+            "AND asked_at BETWEEN now() - interval '1 hour' AND now() - interval '2 s'\n    GROUP BY connection",
+            "test_a_host_that_names_connections_which_nobody_confirms_has_the_phone_asked_without_further_questions",
+        ),
     ),
     "What an administrator takes away is taken on all hosts at once": (
         Mutant(
@@ -1695,7 +1719,7 @@ MUTANTS = {
         ),
         Mutant(
             "on a slowed host people who use it take the turns of those who are new there",
-            " AND NOT {turns.APPROVED_LATELY} LIMIT 1",
+            " AND NOT {turns.FAMILIAR} LIMIT 1",
             " LIMIT 1",
             "test_those_who_cancel_do_not_take_the_turns_of_people_who_are_new_on_a_slowed_host",
         ),
@@ -1737,14 +1761,14 @@ MUTANTS = {
         ),
         Mutant(
             "what one host says of a person keeps the person from all others",
-            "count += 1 if is_elsewhere and login.is_familiar else found.count",
-            "count += found.count",
+            "sum(1 if login.is_familiar else found.count for",
+            "sum(found.count for",
             "test_what_one_host_says_keeps_nobody_from_another_where_they_log_in",
         ),
         Mutant(
             "a stolen password rings the phone once on each host",
-            "count += 1 if is_elsewhere and login.is_familiar else found.count",
-            "count += 0 if is_elsewhere and login.is_familiar else found.count",
+            "sum(1 if login.is_familiar else found.count for",
+            "sum(0 if login.is_familiar else found.count for",
             "test_a_stolen_password_rings_little_more_often_on_hosts_where_the_person_logs_in",
         ),
         Mutant(
@@ -1801,6 +1825,60 @@ MUTANTS = {
             "            self.sent = Sent.COUNTS_HERE\n            self.announce(",
             "            self.announce(",
             "test_to_hang_up_while_a_gateway_has_another_login_come_first_counts_as_a_failure",
+        ),
+        Mutant(
+            "the ends of one host take all calls",
+            "async with gateway.share_of_ends(session.host):",
+            "if True:",
+            "test_one_host_leaves_others_half_of_the_ends_and_none_of_its_own_is_lost",
+        ),
+        Mutant(
+            "a login waits for as long as its host says, and has its turn",
+            "min(patience, start.duration, LONGEST_REQUEST_SECONDS)",
+            "min(patience, start.duration)",
+            "test_a_request_has_its_turn_for_335_seconds_at_most_whatever_its_host_asks_for",
+        ),
+        Mutant(
+            "the machine of a slowed host becomes another host with the same invite",
+            "void, _ = await hosts.void_invite_of(connection, host.name)\n    if void:",
+            "void = None\n    if void:",
+            "test_with_the_invite_of_a_slowed_host_its_machine_becomes_no_other_host",
+        ),
+        Mutant(
+            "a host that has joined anew knows the people of the one before",
+            "(SELECT joined_at FROM host WHERE host.name = session.host_name)",
+            "'-infinity'",
+            "test_of_people_who_are_new_on_a_slowed_host_one_a_minute_is_asked[29-28]",
+        ),
+        Mutant(
+            "on a slowed host people who come through another one wait like strangers",
+            "record.fields->>'outcome' IN ('approved', 'covered') AND record.at >",
+            "record.fields->>'outcome' = 'approved' AND record.at >",
+            "test_whoever_logs_in_through_another_host_is_not_new_on_a_slowed_one",
+        ),
+        Mutant(
+            "a host that has phones ring for nothing is an alert only at its limit",
+            "if unapproved < quarter:",
+            "if unapproved < most:",
+            "test_a_host_that_has_phones_ring_for_nothing_is_an_alert_before_it_is_at_its_limit",
+        ),
+        Mutant(
+            "nobody hears of a person who cancels again and again",
+            "await _report_cancels(connection, before.person)",
+            "pass",
+            "test_a_person_who_cancels_again_and_again_is_an_alert_whichever_hosts_ask",
+        ),
+        Mutant(
+            "an approval on one host forgets the failures of others",
+            "failures = _without(state.failures, login.place)",
+            'failures = {at: each for at, each in state.failures.items() if at.partition(" ")[0] != login.origin}',
+            "test_what_a_person_approves_on_one_host_forgets_no_failures_of_others",
+        ),
+        Mutant(
+            "what a person approves on a host does not help them there",
+            "found.count and found.last > since",
+            "found.count",
+            "test_an_approval_on_one_of_several_hosts_ends_the_row_there_only",
         ),
     ),
     "An invite is for the hosts that it says, and no host takes the place of another": (
@@ -1911,6 +1989,12 @@ MUTANTS = {
             "return _written(found) != mark.written",
             "return False",
             "test_what_is_recorded_after_a_restore_does_not_make_up_for_what_was_lost",
+        ),
+        Mutant(
+            "joining: one machine has the limits of several hosts",
+            "SELECT name FROM host WHERE machine = %s",
+            "SELECT name FROM host WHERE machine = %s AND false",
+            "test_one_machine_is_one_host",
         ),
     ),
 }

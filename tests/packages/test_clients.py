@@ -84,8 +84,10 @@ def configure(administrator: Administrator, way: Way) -> None:
         settings["throttle"] = "{spacing: 0s}"  # all of them ring at one phone
     administrator.configure(**settings)
     if way is Way.KEY:
-        administrator.machine.run("pam-iampass", "key", "add", OWNER, "/root/key.pub")
-    table = "".join(f"{user}: {token_of(user)}\n" for user in ([OWNER] if way is Way.KEY else ACCOUNTS))
+        key = administrator.machine.run("cat", "/root/key.pub").stdout.strip()
+        table = f"{OWNER}: {{token: {token_of(OWNER)}, keys: ['{key}']}}\n"
+    else:
+        table = "".join(f"{user}: {token_of(user)}\n" for user in ACCOUNTS)
     administrator.machine.write("/etc/iampass/users.yaml", table, 0o640, "_iampass")
     administrator.set_up("sshd", way.option)
 

@@ -321,7 +321,8 @@ def test_the_role_says_whose_keys_are_whose(
     )
     variables = yaml.safe_load(page.block("Shared accounts", "pam_iampass_first_factor:"))
     variables["pam_iampass_settings"].update(SERVER)
-    variables["pam_iampass_users"] = {name: token_of(name) for name in variables["pam_iampass_users"]}
+    for name, entry in variables["pam_iampass_users"].items():
+        entry["token"] = token_of(name)
     variables["pam_iampass_packages"] = []
 
     def run() -> int:
@@ -330,16 +331,16 @@ def test_the_role_says_whose_keys_are_whose(
 
     assert run() > 0
     assert run() == 0, "a second run changes nothing"
-    listed = json.loads(machine.run("pam-iampass", "key", "list", "--json").stdout)
-    assert "carol@example.com" in json.dumps(listed)
+    shown = json.loads(machine.run("pam-iampass", "user", "show", "carol", "--json").stdout)
+    assert [key["key_id"] for key in shown["ssh_keys"]] == ["carol@example.com"]
     cursor = machine.cursor()
     alices = ("-i", "/root/alice")
     login = people.ssh("carol", options=alices)
     press_enter(login)
     people.phone.approve("alice")
     assert got_in(login, "carol")
-    # A person who is left out is known no more.
-    del variables["pam_iampass_keys"]["alice"]
+    # A key that is left out names nobody any more.
+    del variables["pam_iampass_users"]["alice"]["keys"]
     assert run() == 1
     assert not got_in(people.ssh("carol", options=alices), "carol")
     by_carol = [record for record in machine.journal_now(cursor) if record.get("IAMPASS_USER") == "carol"]
@@ -350,7 +351,6 @@ def test_the_role_says_whose_keys_are_whose(
     ]
     assert found == [("approved", "alice"), ("unlisted", "")]
     administrator.undo()
-    machine.run("rm", "/etc/iampass/keys.yaml")
 
 
 def from_the_first(machine: Booted, user: str) -> Terminal:

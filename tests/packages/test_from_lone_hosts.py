@@ -1,5 +1,5 @@
-"""«From lone hosts to a fleet» of docs/gateway.md, typed on booted machines: two hosts of their own become hosts of a
-gateway while people log in to both all the time."""
+"""docs/moving-to-a-fleet.md, typed on booted machines: two hosts of their own become hosts of a gateway while people
+log in to both all the time."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ from tests.packages.gateway_hosts import IAMPASS, IAMPASS_NAME, SECRET, Host, ho
 from tests.packages.kept_logins import sessions, wait_for
 from tests.packages.people import KEY, SSH, WHO, People
 from tests.packages.phone import Phone, token_of
-from tests.packages.test_gateway_page import FIRST, MOVE, SET_UP, gateway, page, phone
+from tests.packages.test_gateway_page import FIRST, SET_UP, gateway, phone
 from tests.packages.typed_page import TypedPage
 from tests.support.terminal import Terminal
 
-__all__ = ["gateway", "page", "phone"]
+__all__ = ["gateway", "phone"]
+MOVE = "docs/moving-to-a-fleet.md"
+PEOPLE = "Take the people over"
+JOIN = "Let the hosts join"
+BACK = "Take a host back"
 SETTINGS = f"""\
 application_id: my-application
 server: https://{IAMPASS_NAME}:{IAMPASS}
@@ -57,6 +61,11 @@ class Logins:
     def lost(self) -> list[str]:
         """What those have said that did not get in."""
         return [said for inside, said in self.outcomes if not inside]
+
+
+@pytest.fixture(scope="module")
+def page() -> TypedPage:
+    return TypedPage("docs/gateway.md", MOVE)
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +156,8 @@ def test_two_hosts_ask_iampass_themselves(hosts: list[Host]) -> None:
 
 def copy_tables(gateway: Booted, host: Host, page: TypedPage) -> None:
     """What the page copies with scp: here the machines do not let each other in."""
-    gateway.run("sh", "-c", page.command(MOVE, "mkdir").replace("web1", host.name))
-    source, target = shlex.split(page.command(MOVE, "scp -r"))[2:]
+    gateway.run("sh", "-c", page.command(PEOPLE, "mkdir").replace("web1", host.name))
+    source, target = shlex.split(page.command(PEOPLE, "scp -r"))[2:]
     assert target == "web1/"
     path = source.partition(":")[2]
     for file in host.machine.shell(f"find {path} -type f").split():
@@ -164,9 +173,9 @@ def test_the_gateway_takes_over_their_tables(
     gateway.run("sh", "-c", f"{init} {to_sandbox} --secret-file -", stdin=f"{SECRET}\n")
     for host in hosts:
         copy_tables(gateway, host, page)
-        typed = page.command(MOVE, "pam-iampass-gateway user import").replace("web1", host.name)
+        typed = page.command(PEOPLE, "pam-iampass-gateway user import").replace("web1", host.name)
         gateway.run("sh", "-c", typed)
-    shown = page.type(gateway, MOVE, "pam-iampass-gateway user list").stdout
+    shown = page.type(gateway, PEOPLE, "pam-iampass-gateway user list").stdout
     assert [shown.count(word) for word in ("registered", "staff")] == [3, 3]
 
 
@@ -177,12 +186,12 @@ def test_they_join_one_after_the_other(
         more(logins)
         invite = page.command(FIRST, "pam-iampass-gateway host invite").replace("web1.example.com", host.name)
         host.type(invited(gateway, invite))
-        said = host.type(f"{page.command(MOVE, 'pam-iampass doctor')} --json", check=False)
+        said = host.type(f"{page.command(JOIN, 'pam-iampass doctor')} --json", check=False)
         found = {each["id"]: each["severity"] for each in json.loads(said)["findings"]}
         assert "gateway-secret-left" in found
         assert "error" not in found.values(), found
     more(logins)
-    page.type(gateway, MOVE, "pam-iampass-gateway recovery new")
+    page.type(gateway, JOIN, "pam-iampass-gateway recovery new")
 
 
 def test_no_login_was_lost(
@@ -202,11 +211,11 @@ def test_no_login_was_lost(
 
 def test_a_host_goes_back(hosts: list[Host], phone: Phone, page: TypedPage, everybody_approves: None) -> None:
     host = hosts[-1]
-    host.type(page.command(MOVE, "pam-iampass leave"))
-    assert "10 of 10" in host.type(page.command(MOVE, "pam-iampass recovery list"))
+    host.type(page.command(BACK, "pam-iampass leave"))
+    assert "10 of 10" in host.type(page.command(JOIN, "pam-iampass recovery list"))
     assert People(host.machine).ssh("alice").finish() == 0
     assert "All is well" in host.type("pam-iampass check")
 
 
-def test_the_whole_section_is_typed(page: TypedPage) -> None:
-    assert set(page.sections[MOVE]) <= page.typed
+def test_the_whole_page_is_typed(page: TypedPage) -> None:
+    assert TypedPage(MOVE).not_typed() <= page.typed

@@ -1,4 +1,5 @@
-"""docs/gateway.md, typed on three booted machines: a gateway with PostgreSQL, and hosts of both releases."""
+"""The pages for administrators of a fleet, typed on three booted machines: a gateway with PostgreSQL, and hosts of both
+releases. docs/moving-to-a-fleet.md has a test of its own."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from tests.packages.gateway_hosts import GATEWAY, IAMPASS, SECRET, Host, hosts_o
 from tests.packages.phone import Phone
 from tests.packages.typed_page import TypedPage, all_is_typed
 
+PAGES = ("gateway", "fleet-people", "bastion", "gateway-several", "gateway-operations", "fleet-security")
 SET_UP = "The gateway"
 PEOPLE = "People"
 FIRST = "The first host"
@@ -32,15 +34,9 @@ RESTORE = "Restore"
 UPGRADE = "Upgrade"
 POOLER = "A pooler in front of PostgreSQL"
 WATCH = "Watch it"
-MOVE = "From lone hosts to a fleet"
 WITHOUT_GROUPS = "awk '/^[^ ]/ { skip = /^groups:/ } !skip'"
-#: The picture of the parts, commands of a host that other pages have, and lines of files (gateway/test_pooler.py,
-#: test_presence.py).
-#: The section MOVE has a test of its own.
+#: Commands of a host that other pages have, and a line of a file (gateway/test_pooler.py).
 ELSEWHERE = {
-    "hosts (sshd, sudo, …)  --https, port 8443-->  gateway  --https-->  IAMPASS",
-    "|",
-    "PostgreSQL",
     "pam-iampass recovery new",
     "pam-iampass bypass",
     "pam-iampass throttle",
@@ -50,7 +46,7 @@ ELSEWHERE = {
 
 @pytest.fixture(scope="module")
 def page() -> TypedPage:
-    return TypedPage("docs/gateway.md")
+    return TypedPage(*(f"docs/{name}.md" for name in PAGES))
 
 
 @pytest.fixture(scope="module")
@@ -326,6 +322,5 @@ def test_tables_are_there_already(gateway: Booted, page: TypedPage) -> None:
     assert "already" in page.type(gateway, UPGRADE, "pam-iampass-gateway migrate").stdout
 
 
-def test_the_whole_page_is_typed(request: pytest.FixtureRequest, page: TypedPage) -> None:
-    page.typed |= set(page.sections[MOVE])
+def test_the_whole_pages_are_typed(request: pytest.FixtureRequest, page: TypedPage) -> None:
     all_is_typed(request, page, ELSEWHERE)

@@ -155,7 +155,7 @@ def test_after_a_package_was_removed_and_installed_again_doctor_says_what_was_on
 ) -> None:
     def off() -> list[dict[str, str]]:
         report = json.loads(machine.run("pam-iampass", "doctor", "--json", "--offline", check=False).stdout)
-        return [one for one in report["findings"] if one["id"] == "off-since-removal"]
+        return [one for one in report["findings"] if one["id"] == "switched-off"]
 
     ready.install()
     [found] = off()

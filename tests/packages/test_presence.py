@@ -39,7 +39,7 @@ grep -q '^ANSWER_SECONDS = 2$' $file
 sed -i 's/^ANSWER_SECONDS = 2$/ANSWER_SECONDS = 8/' $file
 """
 #: What the page says, with a group that it does not have.
-PAGE = TypedPage("docs/gateway.md").block("One approval for a bastion and what is behind it", "groups:")
+PAGE = TypedPage("docs/bastion.md").block("One approval for a bastion and what is behind it", "groups:")
 GROUPS = f"{PAGE}  db: {{people: [staff]}}\n"
 INIT = (
     f"--name {BASTION} --application-id my-application --secret-file - --server https://127.0.0.1:{IAMPASS}"

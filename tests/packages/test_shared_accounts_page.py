@@ -54,15 +54,15 @@ def ready(machine: Booted, administrator: Administrator, page: TypedPage) -> Adm
     machine.run("chpasswd", stdin=f"deploy:{PASSWORD}\n")
     administrator.configure(services=json.dumps(services_of(page)))
     # Of the accounts, only that of alice is one person's.
-    machine.write("/etc/iampass/users.yaml", "alice: token-of-alice\n", 0o640, "_iampass")
-    machine.write("/etc/iampass/users.d/bob.yaml", "bob: token-of-bob\n", 0o640, "_iampass")
-    assert (
-        "would be added" in page.type(machine, SET_UP, "pam-iampass key import /root/keys --dry-run").stdout
-    )
-    page.type(machine, SET_UP, "pam-iampass key import /root/keys")
-    shown = page.type(machine, SET_UP, "pam-iampass key list").stdout
-    assert "alice" in shown
-    assert "bob" in shown
+    machine.write("/etc/iampass/users.yaml", page.block(SET_UP, "alice:"), 0o640, "_iampass")
+    assert page.type(machine, SET_UP, "pam-iampass user list").stdout.count("known by 1 key") == 1
+    machine.write("/etc/iampass/users.yaml", "", 0o640, "_iampass")
+    for person in ("alice", "bob"):
+        machine.run("pam-iampass", "user", "add", person, "--token", f"token-of-{person}", "--no-account")
+    dry = page.type(machine, SET_UP, "pam-iampass user import-keys /root/keys --dry-run")
+    assert "would be added" in dry.stdout
+    page.type(machine, SET_UP, "pam-iampass user import-keys /root/keys")
+    assert page.type(machine, SET_UP, "pam-iampass user list").stdout.count("known by 1 key") == 2
     for command in ("pam-iampass setup sshd", "pam-iampass setup sudo", "pam-iampass setup su doas"):
         machine.shell(f"{page.command(SET_UP, command)} --force")
     administrator.set_up("polkit-1")

@@ -1,4 +1,4 @@
-"""A page of the documentation, typed on a machine: what a test types is what is printed."""
+"""Pages of the documentation, typed on a machine: what a test types is what is printed."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ _INLINE = re.compile(f"`((?:{'|'.join(_PROGRAMS.split())}) [^`]+)`")
 
 
 class TypedPage:
-    """A page by sections: the lines of its blocks, its commands in the text, and which of them a test has typed."""
+    """Pages by sections: the lines of their blocks, their commands in the text, and which of them a test has typed."""
 
-    def __init__(self, path: str) -> None:
-        text = (ROOT / path).read_text("utf-8")
+    def __init__(self, *paths: str) -> None:
+        text = "".join((ROOT / path).read_text("utf-8") for path in paths)
         self.sections: dict[str, list[str]] = {}
         self._blocks: dict[str, list[str]] = {}
         for section in re.split("^#+ ", text, flags=re.M)[1:]:
             title, _, body = section.partition("\n")
+            assert title not in self.sections, f"two sections are called {title!r}"
             blocks = re.findall("(?:^ {4,}.*\n(?:\n(?= {4}))?)+", body, re.M)
             flowing = re.sub("^ {4,}.*$", "", body, flags=re.MULTILINE).replace("\n", " ")
             lines = [_bare(line) for block in blocks for line in block.splitlines()]

@@ -170,8 +170,15 @@ class RunningGateway:
         for name in ("alice", "bob", "carol"):
             self.add_person(name, f"token-of-{name}")
 
-    def add_host(self, id: str = HOST, *, group: str = "servers", machine: str | None = None) -> None:
-        """A host named `NAME of ID`, with the secret of this object."""
+    def add_host(
+        self,
+        id: str = HOST,
+        *,
+        group: str = "servers",
+        machine: str | None = None,
+        joined_at: datetime = datetime(2020, 1, 1, tzinfo=timezone.utc),
+    ) -> None:
+        """A host named `NAME of ID`, with the secret of this object, which has joined long ago."""
         host = Host(
             id,
             f"name-of-{id}",
@@ -179,7 +186,7 @@ class RunningGateway:
             self.application_secret,
             machine,
             HostStatus.ACTIVE,
-            datetime.now(timezone.utc),
+            joined_at,
             "i-test",
             admitted=True,
         )

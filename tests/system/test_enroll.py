@@ -44,6 +44,7 @@ class Place:
     def token(self, user: str) -> str:
         entry = self.find(user)
         assert entry is not None
+        assert entry.token is not None
         return entry.token
 
     @property

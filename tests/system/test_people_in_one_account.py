@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.sandbox.sessions import SandboxSession
-from tests.support.installation import ETC, Installation, write
+from tests.support.installation import Installation
 from tests.support.pam_files import asking
 from tests.support.ssh_keys import make_key
 from tests.support.sshd import Login
@@ -48,7 +48,8 @@ class People:
     def __init__(self, folder: Path, world: World) -> None:
         self.folder, self.world = folder, world
         public = {name: make_key(folder / name) for name in ("alice", "bob")}
-        write(ETC / "keys.yaml", "".join(f"{name}: ['{key}']\n" for name, key in public.items()))
+        rows = (f"{name}: {{token: {token_of(name)}, keys: ['{key}']}}\n" for name, key in public.items())
+        world.machine.write_users("".join(rows))
         admitted = HOME / ".ssh/authorized_keys"
         admitted.write_text("\n".join(public.values()) + "\n")
         self.keep()
@@ -69,7 +70,6 @@ def people(tmp_path: Path, world: World) -> Iterator[People]:
     for left in (HOME / ".profile", HOME / "attack", HOME / "seen", HOME / "tmux"):
         left.unlink(missing_ok=True)
     subprocess.run(["pkill", "-KILL", "-u", SHARED], check=False)
-    (ETC / "keys.yaml").unlink()
     world.sshd.admit(SHARED)
 
 

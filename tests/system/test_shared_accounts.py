@@ -13,7 +13,7 @@ import pytest
 from tests.support import world as world_of
 from tests.support.agent import RunningAgent
 from tests.support.command import run_command
-from tests.support.installation import ETC, Installation, write
+from tests.support.installation import ETC, Installation
 from tests.support.journald import Journald
 from tests.support.recovery import new_codes
 from tests.support.sandbox import Sandbox
@@ -48,9 +48,12 @@ class Keys:
         self.folder, self.world = folder, world
         names = (*PEOPLE, "alice2", "stranger", "ca", "other-ca")
         self.public = {name: make_key(folder / name) for name in names}
+        others = [user for user in world_of.PEOPLE if user not in PEOPLE]
+        world.machine.write_users("".join(f"{user}: {token_of(user)}\n" for user in others))
         for person in PEOPLE:
-            assert run_command("key", "add", person, str(folder / f"{person}.pub")).returncode == 0
-        assert run_command("key", "add", "alice", str(folder / "alice2.pub")).returncode == 0
+            assert run_command("user", "add", person, "--token", token_of(person)).returncode == 0
+            assert run_command("user", "add-key", person, str(folder / f"{person}.pub")).returncode == 0
+        assert run_command("user", "add-key", "alice", str(folder / "alice2.pub")).returncode == 0
         world.machine.change(services="{sshd: {approver: key}}")
         world.mark()
 
@@ -102,7 +105,7 @@ def keys(tmp_path: Path, world: World) -> Iterator[Keys]:
     of_root = Path("/root/.ssh/authorized_keys")
     before = of_root.read_text()
     yield Keys(tmp_path, world)
-    shutil.rmtree(ETC / "keys.d")
+    shutil.rmtree(ETC / "users.d")
     world.sshd.admit(SHARED)
     of_root.write_text(before)
 
@@ -146,7 +149,7 @@ def test_no_key_of_their_own_makes_anybody_their_own_second_person(keys: Keys) -
 
 def test_a_person_whose_key_was_removed_is_denied(keys: Keys) -> None:
     keys.admit(*PEOPLE)
-    assert run_command("key", "remove", "alice").returncode == 0
+    assert run_command("user", "remove-key", "alice").returncode == 0
     keys.denied(*keys.offering("alice"), outcome="unlisted", because=keys.print_of("alice"))
     keys.approved_by("bob", *keys.offering("bob"))
 
@@ -189,8 +192,8 @@ def test_a_key_in_a_forwarded_agent_is_its_owners(keys: Keys) -> None:
 def test_a_certificate_names_a_person_by_its_ca_and_its_key_id_or_principal(keys: Keys) -> None:
     keys.admit(cas=("ca", "other-ca"))
     ca = str(keys.folder / "ca.pub")
-    run_command("key", "add", "alice", "--ca", ca, "--key-id", "alice@example.com")
-    run_command("key", "add", "bob", "--ca", ca, "--principal", "bob")
+    run_command("user", "add-key", "alice", "--ca", ca, "--key-id", "alice@example.com")
+    run_command("user", "add-key", "bob", "--ca", ca, "--principal", "bob")
     sign(keys.folder / "ca", keys.folder / "stranger", "alice@example.com", SHARED)
     offered = keys.offering("stranger")
     keys.approved_by("alice", *offered)
@@ -206,13 +209,13 @@ def test_a_certificate_of_a_key_that_is_listed_is_not_known_by_that_key(keys: Ke
     keys.admit(cas=("ca",))
     sign(keys.folder / "ca", keys.folder / "alice", "?", SHARED)
     keys.denied(*keys.offering("alice"), outcome="unlisted", because=keys.print_of("ca"))
-    run_command("key", "add", "bob", "--ca", keys.print_of("ca"), "--key-id", "bob")
+    run_command("user", "add-key", "bob", "--ca", keys.print_of("ca"), "--key-id", "bob")
     sign(keys.folder / "ca", keys.folder / "alice", "bob", SHARED)
     keys.approved_by("bob", *keys.offering("alice"))
 
 
 def test_who_was_let_in_by_a_second_person_is_found_by_name_and_put_out(keys: Keys) -> None:
-    """Bob's shell, in a shared account, with alice's approval; his line in the table was already deleted by hand."""
+    """Bob's shell, in a shared account, with alice's approval; his file in the table was already deleted by hand."""
     world = keys.world
     keys.admit("bob")
     world.machine.change(
@@ -226,9 +229,7 @@ def test_who_was_let_in_by_a_second_person_is_found_by_name_and_put_out(keys: Ke
     (session,) = json.loads(run_command("session", "list", "--json").stdout)["sessions"]
     who = session["user"], session["person"], session["approver"]
     assert (who, session["status"]) == ((SHARED, "bob", "alice"), "active")
-    world.machine.write_users(
-        "".join(f"{user}: {token_of(user)}\n" for user in world_of.PEOPLE if user != "bob")
-    )
+    (ETC / "users.d/bob.yaml").unlink()
     removed = run_command("user", "remove", "bob")
     assert removed.returncode == 1
     assert '"bob" has no token' in removed.stderr
@@ -311,8 +312,8 @@ def test_in_the_account_phase_no_key_names_anybody(keys: Keys, folder: Path) -> 
 def test_bypass_codes_and_limits_are_the_persons_who_needs_no_account(keys: Keys) -> None:
     world = keys.world
     keys.admit("stranger")
-    run_command("key", "add", "Zoë Z", keys.print_of("stranger"))
-    write(ETC / "users.yaml", f"Zoë Z: {token_of('alice')}\n")
+    run_command("user", "add-key", "Zoë Z", keys.print_of("stranger"))
+    run_command("user", "add", "Zoë Z", "--token", token_of("alice"), "--no-account")
     login = world.login(SHARED, *keys.offering("stranger"))
     login.enter()
     world.approve("alice")
@@ -349,8 +350,9 @@ def test_a_recovery_code_of_the_person_lets_them_into_the_account_and_nobody_els
 
 def test_the_command_shows_who_the_person_is_and_the_account(keys: Keys) -> None:
     keys.admit("alice")
-    run_command("key", "add", "Zoë Z", keys.print_of("stranger"))
-    write(ETC / "users.yaml", f"alice: {token_of('alice')}\nZoë Z: {token_of('bob')}\n")
+    run_command("user", "add", "Zoë Z", "--token", token_of("bob"), "--no-account")
+    run_command("user", "add-key", "Zoë Z", keys.print_of("stranger"))
+    keys.world.machine.write_users("")
     keys.approved_by("alice", *keys.offering("alice"))
     users = {one["user"]: one for one in json.loads(run_command("user", "list", "--json").stdout)["users"]}
     zoe, account = users["Zoë Z"], users[SHARED]

@@ -37,15 +37,6 @@ def test_during_a_backoff_no_recovery_code_is_mentioned_because_none_can_be_type
     assert re.fullmatch("Too many requests: none was sent. Wait [0-9]+ seconds[.]", told.errors[0])
 
 
-def test_without_a_phone_nobody_is_offered_to_register_one(world: Setting) -> None:
-    world.configure(enroll_at_login="true")
-    world.sandbox.add_user(Setting.token, device=False)
-    told = account(world)
-    assert told.code == PamCode.PERM_DENIED
-    assert told.errors == ["No phone is registered for you at IAMPASS. Please ask your administrator."]
-    assert world.outcome() == ("no_device", "denied")
-
-
 def test_a_line_that_requires_a_key_denies_because_sshd_has_not_reported_it_yet(world: Setting) -> None:
     told = account(world, "first_factor=publickey")
     assert told.code == PamCode.PERM_DENIED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
@@ -14,11 +15,16 @@ DOCS = ROOT / "docs"
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
 PAGES = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES += sorted(DOCS.glob("**/*.md"))
+DRAWINGS = sorted((DOCS / "images").glob("*.dot"))
 
 TEST = re.compile(
     r"`(?:tests/)?((?:unit|client|sandbox|gateway(?=/test_)|browser|system|pam|packages|vm)/[\w/]+(?:\.py)?)(?:::(test_\w+))?`"
 )
 IMAGE = re.compile(r'<img src="([^"]+)"')
+LABEL = re.compile(r'\blabel="([^"]*)"')
+DRAWN = re.compile(
+    r"/(?:etc|run|var)/[\w./-]*\w|pam-iampass[\w@.-]*\.(?:service|socket|timer)|pam_iampass\.so"
+)
 LINK = re.compile(r"\]\((?!https?://)([^)#]*)(?:#([^)]*))?\)")
 
 
@@ -56,6 +62,29 @@ def test_the_index_links_to_every_page() -> None:
     index = DOCS / "README.md"
     linked = {(DOCS / target).resolve() for target, _ in LINK.findall(index.read_text())}
     assert [name(page) for page in PAGES if page not in {*linked, index}] == []
+
+
+def labels(drawing: Path) -> list[str]:
+    """The lines that a drawing shows."""
+    shown = [re.split(r"\\[ln]", label) for label in LABEL.findall(drawing.read_text())]
+    return [line for lines in shown for line in lines if line]
+
+
+@pytest.mark.parametrize("drawing", DRAWINGS, ids=name)
+def test_what_a_drawing_names_is_in_the_code(drawing: Path) -> None:
+    code = [path for room in ("pam_iampass", "packaging", "doors") for path in (ROOT / room).rglob("*")]
+    units = {path.name for path in code}
+    text = "\n".join(path.read_text() for path in code if path.suffix in (".py", ".socket", ".tmpfiles"))
+    named = [found for label in labels(drawing) for found in DRAWN.findall(label)]
+    assert len(named) > 3
+    for each in named:
+        assert each in units or re.search(rf"{re.escape(each)}\b", text), f"{each} is not in the code"
+
+
+@pytest.mark.parametrize("drawing", DRAWINGS, ids=name)
+def test_a_picture_shows_what_its_source_says(drawing: Path) -> None:
+    picture = html.unescape(drawing.with_suffix(".svg").read_text()).replace("\N{NO-BREAK SPACE}", " ")
+    assert [line for line in labels(drawing) if f">{line}</text>" not in picture] == [], "make pictures"
 
 
 def test_what_an_installed_page_links_to_is_installed() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _HEAD = "<!-- Made by `make pages`; change `{module}` instead. -->\n# {title}\n\n"
 
 _HOST_INTRODUCTION = """\
-`/etc/iampass/iampass.yaml` configures the module. `/etc/iampass/users.yaml` lists the users and their tokens.
+`/etc/iampass/iampass.yaml` configures the module. `/etc/iampass/users.yaml` lists the users, their tokens and ssh keys.
 `pam-iampass check` reads both as the module does and reports every problem. Logins are denied until all errors are
 fixed.
 
@@ -32,17 +32,25 @@ Durations are written with their unit: `60s`, `2m`, `1h` or `1d`.
 _USERS = """
 ## users.yaml and users.d
 
-One user per line: the name as in `getent passwd`, then the IAMPASS token, or a mapping of `token` and `methods`:
+One user per line: the name as in `getent passwd`, then the IAMPASS token, or a mapping of `token`, `methods` and
+`keys`:
 
     alice: 7f3c-alice
     bob: {token: 91aa-bob, methods: [facial]}
+    carol: {token: 1d20-carol, keys: [SHA256:8JlN0vl0mKmTnmbfqzZUwNUiLMX3pmQLfxvMnG7f0aE]}
+    dave: {keys: [{ca: SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU, key_id: dave@example.com}]}
 
 Names and tokens are always text: `no`, `null` and `0123` are names and tokens like any other. A token has 1 to 256
 characters, no control characters, and is not `.` or `..`. An error in the file denies the logins of all users in it.
 
-A file `users.d/<user>.yaml`, in the folder of the table, holds one user in the same form and is read first. An error
-in it denies the logins of that user only. The file is found by its name, so that a login is as fast with 100,000
-users as with 10. If the folder `users.d` exists, `users.yaml` may be missing.
+`keys`, for `approver: key` and second persons, are public keys or their fingerprints, and mappings of `ca` with
+`key_id` or `principal`, which name certificates of that CA. Nobody logs in by a key that two users have. A user without
+a token is asked by the one that a gateway or `unlisted_users` knows. Where keys count, a login looks at all files of
+the table (a thousand take 20 ms), and the first one after a change reads them (100,000 users take seconds).
+
+A file `users.d/<user>.yaml`, in the folder of the table, holds one user in the same form and takes the place of the
+line in `users.yaml`. An error in it denies the logins of that user only. The file is found by its name, so that a login
+is as fast with 100,000 users as with 10. If the folder `users.d` exists, `users.yaml` may be missing.
 
 In the name of such a file, every byte except letters A-Z and a-z, digits, `_`, `-`, and `.` (not as the first
 character) is written as `%XX`, two upper-case hexadecimal digits (of UTF-8): the file of `jo@example.com` is

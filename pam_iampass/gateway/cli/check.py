@@ -8,13 +8,11 @@ from pathlib import Path
 import click
 
 from pam_iampass.cli.check import problem_object
-from pam_iampass.cli.output import STYLES, count, finding, line, show_json
+from pam_iampass.cli.output import STYLES, finding, show_json, verdict
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.errors import Problem, Severity
-from pam_iampass.gateway import readable
-from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.cli import config_option, with_gateway
-from pam_iampass.gateway.examination import groups
+from pam_iampass.gateway.examination import check_settings, groups
 
 
 @click.command("check")
@@ -30,15 +28,13 @@ def command(ctx: click.Context, config: Path, as_json: bool) -> None:
 
     The exit status is 0 if there is no error (warnings do not count), otherwise 1.
     """
-    settings, problems = gateway_settings.check(config)
-    not_checked = ""
+    settings, problems = check_settings(config)
+    not_checked = []
     if settings is not None:
-        problems = (*problems, *readable.problems(config, settings))
-    if settings is not None and not any(problem.is_error for problem in problems):
         try:
             of_groups = with_gateway(config, groups)
         except click.ClickException as error:
-            not_checked = f"the groups of hosts and people: {error.message}"
+            not_checked = [f"the groups of hosts and people: {error.message}"]
         else:
             problems = (*problems, *(_warning(config, found) for found in of_groups))
     errors, warnings = (
@@ -47,21 +43,11 @@ def command(ctx: click.Context, config: Path, as_json: bool) -> None:
     )
     if as_json:
         shown = [problem_object(problem) for problem in problems]
-        not_looked_at = [not_checked] if not_checked else []
-        show_json({"ok": not errors, "file": str(config), "problems": shown, "not_looked_at": not_looked_at})
+        show_json({"ok": not errors, "file": str(config), "problems": shown, "not_looked_at": not_checked})
     else:
         for problem in problems:
             finding([(str(problem), STYLES[problem.severity.value])], problem.remedy)
-        if not_checked:
-            line((f"Not checked: {not_checked}.", "yellow"))
-        also = f", {count(warnings, 'warning')}" if warnings else ""
-        if errors or warnings:
-            told = count(errors, "error") if errors else "No error"
-            line((f"{told}{also}.", "bold red" if errors else "bold yellow"))
-        else:
-            line(
-                ("No problem was found in what was checked." if not_checked else "All is well.", "bold green")
-            )
+        verdict(errors, warnings, not_checked=not_checked)
     ctx.exit(1 if errors else 0)
 
 

@@ -282,6 +282,7 @@ def remove(config: Path, name: str, yes: bool) -> None:
 
     async def go(gateway: Gateway) -> tuple[bool, int, str | None, str | None]:
         async with gateway.database.transaction() as connection:
+            sessions.lock_of_host(connection, name)
             void, stays = await _voided(connection, name, retires=True)
             removed, kept = await sessions.remove_host(gateway, connection, name)
             if removed:

@@ -61,8 +61,8 @@ def show(user: str, config: Path, as_json: bool) -> None:
 @config_option
 @json_option
 def clear(user: str, config: Path, as_json: bool) -> None:
-    """Forget all failed requests and wrong recovery codes of USER, on all hosts. Pending logins are not affected, and
-    each host has limits of its own."""
+    """Forget all failed requests and wrong recovery codes of USER, on all hosts. Pending logins stay; one that waits
+    for the pause after another one's request goes on at once. Each host has limits of its own."""
 
     async def forget(gateway: Gateway, connection: Connection) -> None:
         await known(gateway, connection, user)

@@ -278,7 +278,7 @@ def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], confi
         here = {person.name for person in everybody}
         owners = {person.token: person.name for person in everybody}
         manager = gateway.manager()
-        tokens = {name: found.entries[name].token for name in sorted(found.entries)}
+        tokens = {name: entry.token for name, entry in sorted(found.entries.items()) if entry.token}
         try:
             with progress() as show:
                 phones = phone_states(manager, tokens, show)

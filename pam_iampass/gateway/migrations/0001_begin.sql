@@ -159,6 +159,6 @@ CREATE INDEX record_at ON record (at);
 CREATE INDEX record_person ON record (person, at);
 CREATE INDEX record_host ON record (host, at);
 -- What limits look for among the records of years.
-CREATE INDEX record_approved ON record (person, host, at) WHERE fields->>'outcome' = 'approved';
+CREATE INDEX record_familiar ON record (person, host, at) WHERE fields->>'outcome' IN ('approved', 'covered');
 CREATE INDEX record_wrong_code ON record (host, at) WHERE fields ? 'wrong_code';
 CREATE INDEX record_refused ON record (host, at) WHERE fields ? 'refused';

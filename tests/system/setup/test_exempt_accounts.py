@@ -67,7 +67,7 @@ def test_exempt_users_and_groups_log_in_with_their_key_alone_until_it_is_undone(
     login = administrator.ssh()
     login.enter()
     assert login.finish() == 0
-    assert not findings(administrator).keys() & {"sshd-exempt-prompted", "sshd-exceptions-outdated"}
+    assert "sshd-exempt-prompted" not in findings(administrator)
     administrator.setup("undo", "sshd")
     assert everything() == before
 
@@ -78,13 +78,7 @@ def test_after_a_change_of_exempt_check_and_doctor_say_what_to_do_and_setup_foll
     administrator.setup("sshd", "--prompt")
     administrator.machine.change(exempt=f"{{users: [{ROBOT}]}}")
     assert not gets_in(administrator, ROBOT)
-    assert {
-        kind: findings(administrator).get(kind)
-        for kind in ("sshd-exempt-prompted", "sshd-exceptions-outdated")
-    } == {
-        "sshd-exempt-prompted": "error",
-        "sshd-exceptions-outdated": "error",
-    }
+    assert findings(administrator)["sshd-exempt-prompted"] == "error"
     checked = administrator.run("check")
     assert f"10-iampass.conf has no `Match User {ROBOT}`" in checked.stdout
     assert "pam-iampass setup sshd" in checked.stdout
@@ -93,7 +87,7 @@ def test_after_a_change_of_exempt_check_and_doctor_say_what_to_do_and_setup_foll
     assert gets_in(administrator, ROBOT)
     assert "sshd does not follow" not in administrator.run("check").stdout
     administrator.machine.change()
-    assert findings(administrator)["sshd-exceptions-outdated"] == "error"
+    assert findings(administrator)["sshd-exempt-prompted"] == "error"
     administrator.setup("sshd")
     assert "Match" not in DROP_IN.read_text()
     assert not gets_in(administrator, ROBOT)

@@ -61,7 +61,7 @@ def test_a_key_can_name_nobody_without_the_prompt_nor_outside_of_sshd(administra
     administrator.machine.change(services="{sshd: {approver: key}, sudo: {approver: key}}")
     assert "pam-iampass setup sshd --prompt" in refused(administrator, "sshd")
     assert "sudo: approver: key is for sshd" in refused(administrator, "sudo")
-    assert "nobody has a key in the key table and a token" in refused(administrator, "sshd", "--prompt")
+    assert "nobody has a key and a token in the user table" in refused(administrator, "sshd", "--prompt")
 
 
 def test_a_key_can_name_nobody_where_sshd_uses_another_pam_service(administrator: Administrator) -> None:

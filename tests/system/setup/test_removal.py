@@ -62,10 +62,10 @@ def test_a_refused_removal_leaves_the_second_factor_on(
     assert removed.returncode == 0, removed
     assert "iampass" not in Path("/etc/pam.d/sudo").read_text()
     # The package is installed again.
-    found = [one for one in doctor(administrator) if one["id"] == "off-since-removal"]
+    found = [one for one in doctor(administrator) if one["id"] == "switched-off"]
     assert [(one["severity"], one["title"].partition(" asked")[0]) for one in found] == [
         ("error", "sudo, su")
     ]
     administrator.setup("sudo")
     administrator.setup("undo", "su")
-    assert "off-since-removal" not in [one["id"] for one in doctor(administrator)]
+    assert "switched-off" not in [one["id"] for one in doctor(administrator)]

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 import pytest
 
-from pam_iampass.cli import key
 from pam_iampass.cli.parameters import person
 from tests.support.installation import ROOT
 from tests.support.scripted_server import authority
@@ -65,12 +64,6 @@ def test_a_person_of_the_gateway_needs_no_account_here(joined: Installed) -> Non
     (joined.folder / "joined.yaml").unlink()
     with pytest.raises(click.ClickException, match="is not an account"):
         person("carol-of-the-gateway", joined.file)
-
-
-def test_whose_key_is_added_needs_no_token_here(joined: Installed) -> None:
-    assert key._users(joined.file)("carol-of-the-gateway")
-    (joined.folder / "joined.yaml").unlink()
-    assert not key._users(joined.file)("carol-of-the-gateway")
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pam_iampass.config.key_table import KeyEntry
 from pam_iampass.config.ssh_keys import (
     Certificate,
+    KeyEntry,
     MalformedKey,
     PlainKey,
     accepted_keys,

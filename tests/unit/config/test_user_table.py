@@ -168,7 +168,7 @@ WRONG = [
     ('alice: "a\\nb"', "1: alice: the token contains a control character"),
     ("alice: " + "t" * 257, "1: alice: the token has 257 characters; the maximum is 256"),
     ("alice: [a]", "1: alice: is a list, not a mapping"),
-    ("alice: {methods: [facial]}", "1: alice: has no token"),
+    ("alice: {methods: [facial]}", "1: alice: has neither a token nor keys"),
     ("alice: {token: t, methods: facial}", "1: alice.methods: is a text, not a list"),
     ("alice: {token: t, methods: [voice]}", '1: alice.methods: "voice" is not a method of IAMPASS'),
     ("alice: {token: t, method: [facial]}", "1: alice: has an unknown key"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,7 @@ import pytest
 from pam_iampass import __version__
 from pam_iampass.agent.control import ControlServer
 from pam_iampass.audit.journal import Journal
-from pam_iampass.doctor.agent import AgentCheck, unmasked
-from pam_iampass.doctor.catalogue import finding
+from pam_iampass.doctor.agent import AgentCheck
 from tests.support.setting import Records
 
 WELL = {"version": __version__, "uptime": 90.4, "pending": 0, "problem": ""}
@@ -66,17 +64,4 @@ def test_the_agent_says_which_version_it_is_and_what_is_wrong_with_its_state(
 
 def test_a_command_that_cannot_ask_the_agent_is_found(folder: Path) -> None:
     [(kind, evidence)] = found(folder)
-    assert (kind, evidence) == ("control-silent", f"{folder}/control.sock: No such file or directory")
-
-
-def test_a_remedy_for_a_masked_unit_unmasks_it_first() -> None:
-    unit, service = "pam-iampass-agent.socket", "pam-iampass-agent.service"
-    found = replace(finding("agent-off", "agent", "evidence"), remedy=f"systemctl restart {unit}")
-    for masked, state, first in (
-        ([unit], "masked", f"systemctl unmask {unit} && "),
-        ([service], "masked", f"systemctl unmask {service} && "),
-        ([unit, service], "masked-runtime", f"systemctl unmask --runtime {unit} {service} && "),
-        ([], "", ""),
-    ):
-        told = unmasked(found, lambda verb, one: state if one in masked else "static")  # noqa: B023
-        assert told.remedy == first + found.remedy
+    assert (kind, evidence) == ("agent-off", f"{folder}/control.sock: No such file or directory")

@@ -72,13 +72,13 @@ def test_titles_are_lines_and_remedies_say_what_to_do() -> None:
 
 
 def test_what_is_the_same_but_for_its_subject_is_reported_once_and_the_worst_comes_first() -> None:
-    note, error = "sshd-unprotected", "socket-wrong"
+    note, error = "sshd-limits", "agent-off"
     found = merged(
         [
-            finding(note, "one", "evidence"),
-            finding(error, "two", "evidence", what="is open"),
-            finding(note, "three", "evidence"),
-            finding(note, "one", "evidence"),
+            finding(note, "one", "evidence", what="is low", remedy="more"),
+            finding(error, "two", "evidence", what="is open", remedy="close it"),
+            finding(note, "three", "evidence", what="is low", remedy="more"),
+            finding(note, "one", "evidence", what="is low", remedy="more"),
         ]
     )
     assert [(one.severity, one.key) for one in found] == [
@@ -95,6 +95,6 @@ def test_braces_in_what_a_file_says_are_text() -> None:
 @pytest.mark.parametrize("name", ["alice", "a b", "x;reboot", "$(reboot)", "a'b"])
 def test_a_name_is_one_word_of_the_command(name: str) -> None:
     """Remedies are pasted into a root shell, and hold names that a directory has made up."""
-    found = finding("user-without-token", "users", "", name=name)
-    assert shlex.split(found.remedy.partition(", or ")[0])[2:] == [name]
+    found = finding("user-bypassed", "users", "", name=name, service="sshd")
+    assert shlex.split(found.remedy.partition("otherwise: ")[2])[3:] == [name]
     assert name in found.what

@@ -57,7 +57,7 @@ def test_a_line_about_whose_password_it_is_matters_only_if_that_user_is_to_appro
     (asked,) = found(rule, approver=Approver.USER)
     assert asked.endswith("sudo asks for the password and the phone of another user: everybody")
     (unasked,) = loopholes(Sudoers((rule,)), asks, frozenset, lambda _: Approver.USER)  # root, too, is exempt
-    assert unasked.kind == "sudo-root-unasked"
+    assert (unasked.kind, unasked.is_error) == ("sudo-asks-another", True)
 
 
 def test_time_stamps_of_a_whole_account_matter_only_if_people_share_accounts() -> None:
@@ -68,8 +68,8 @@ def test_time_stamps_of_a_whole_account_matter_only_if_people_share_accounts() -
         return [one.kind for one in rules]
 
     assert kinds(everywhere) == []
-    assert kinds(everywhere, shared=True) == ["sudo-asks-one-for-all"]
-    assert kinds(everywhere, approver=Approver.LOGIN) == ["sudo-asks-one-for-all"]
+    assert kinds(everywhere, shared=True) == ["sudo-never-asks-again"]
+    assert kinds(everywhere, approver=Approver.LOGIN) == ["sudo-never-asks-again"]
     assert kinds(everywhere, never, shared=True) == []
     assert kinds(line("timestamp_type", "tty"), shared=True) == []
 

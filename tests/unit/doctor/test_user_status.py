@@ -89,18 +89,19 @@ def test_a_person_whom_a_key_names_is_asked_without_an_account_and_the_account_b
     configuration: Configuration,
 ) -> None:
     person = "SHA256:" + "A" * 43
-    put(configuration.folder / "keys.yaml", f"no such: [{person}]\n")
-    put(configuration.folder / "users.yaml", "no such: t\n")
-    by_key = f"keys: {configuration.folder}/keys.yaml\nservices: {{sshd: {{approver: key}}}}\n"
+    put(configuration.folder / "users.yaml", f"no such: {{token: t, keys: [{person}]}}\n")
+    by_key = "services: {sshd: {approver: key}}\n"
     configuration.configure(by_key)
     assert configuration.of("root").services == {"sshd": UserState.BY_KEY}
     found = configuration.of("no such")
     assert (found.state, found.uid, found.keys, found.reason) == (UserState.ASKED, None, 1, "no account")
-    put(configuration.folder / "users.yaml", "{}\n")
+    put(configuration.folder / "users.yaml", f"no such: {{keys: [{person}]}}\n")
     assert configuration.of("no such").state is UserState.DENIED
+    put(configuration.folder / "users.yaml", "no such: {keys: [x]}\n")
+    assert configuration.of("no such").state is UserState.BROKEN
     configuration.configure(by_key + "exempt: {users: [root]}\n")
     assert configuration.of("root").services == {}
-    configuration.configure(f"keys: {configuration.folder}/keys.yaml\n")
+    configuration.configure("")
     assert configuration.report("no such").users[0].state is UserState.NO_ACCOUNT
 
 

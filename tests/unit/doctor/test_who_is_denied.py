@@ -98,13 +98,3 @@ def test_an_unknown_name_among_those_who_are_asked_denies_those_who_are_not_list
 ) -> None:
     write(config, more)
     assert denied(config) == WHOLE + f"users whom {section} does not list are denied"
-
-
-def test_enrolling_at_login_without_a_key_denies_users_without_a_phone_by_this_line(config: Path) -> None:
-    write(config, "services: {sudo: {enroll_at_login: true}}\n")
-    line = f"{config.parent}/pam.d/sudo:2"
-    assert denied(config) == WHOLE + f"users without a phone are denied by {line}"
-    put(config.parent / "users.d/bob.yaml", "bob:\n")
-    both = denied(config)
-    assert f"users without a phone are denied by {line}" in both
-    assert "bob is denied" in both

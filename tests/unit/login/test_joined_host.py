@@ -125,6 +125,15 @@ def test_the_methods_of_the_table_still_hold(world: Setting) -> None:
         assert query(server.requests[0])["methods"] == "facial"
 
 
+def test_keys_without_a_token_name_the_person_whom_the_gateway_asks(world: Setting, tmp_path: Path) -> None:
+    key = make_key(tmp_path / "key")
+    world.write("users.yaml", f"carol: {{keys: ['{key}']}}\n")
+    with gateway(world, services="{test: {approver: key, prompt: never}}") as server:
+        approving(server)
+        assert world.login(ssh_auth_info=accepted(key)).code == PamCode.SUCCESS
+        assert urlsplit(server.requests[0].target).path.endswith("/carol")
+
+
 def test_a_second_person_whom_the_gateway_does_not_know_is_followed_by_the_next(world: Setting) -> None:
     world.write("users.yaml", "")
     second = "{test: {approver: {users: [carol, dave, erin]}}}"
@@ -136,14 +145,6 @@ def test_a_second_person_whom_the_gateway_does_not_know_is_followed_by_the_next(
         assert (told.code, told.said[-1]) == (PamCode.SUCCESS, "Approved by erin.")
         people = [urlsplit(request.target).path.rpartition("/")[2] for request in server.requests[:3]]
         assert people == ["carol", "dave", "erin"]
-
-
-def test_nobody_is_offered_to_register_a_phone(world: Setting) -> None:
-    with gateway(world, not_started("NO_MOBILE_DEVICE"), enroll_at_login="true") as server:
-        told = world.login("first_factor=publickey", ssh_auth_info="publickey ssh-ed25519 AAAA\n")
-        assert record(world)["IAMPASS_OUTCOME"] == "no_device"
-        assert len(server.requests) == 1
-        assert not any("https://" in text for text in (*told.said, *told.errors))
 
 
 # Kept sessions

@@ -19,7 +19,6 @@ SERVICE = ServiceSettings(
     timeout=60.0,
     methods=("acceptance",),
     prompt=Prompt.AUTO,
-    enroll_at_login=False,
     unlisted_users=UnlistedUsers.DENY,
     unavailable=WhenUnavailable.DENY,
     approver=Approver.USER,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import AskedSettings, ExemptSettings
 from pam_iampass.config.ssh_keys import AcceptedKey
+from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.value_types import Approver, Otherwise, SecondPerson, UnlistedUsers
 from pam_iampass.login import policy
 from pam_iampass.login.policy import Exempt, Nobody, Person
@@ -31,12 +31,12 @@ class People:
         self.public = {name: make_key(folder / name) for name in names}
         ca = listed(self.public["ca"], folder)
         put(
-            folder / "keys.yaml",
-            "".join(f"{name}: ['{self.public[name]}']\n" for name in ("alice", "bob"))
-            + f"carol: [{listed(self.public['carol'], folder)}, {{ca: {ca}, key_id: carol-1}},"
-            f" {{ca: {ca}, principal: carol}}]\n",
+            folder / "users.yaml",
+            "".join(f"{name}: {{keys: ['{self.public[name]}']}}\n" for name in ("alice", "bob"))
+            + f"carol: {{keys: [{listed(self.public['carol'], folder)}, {{ca: {ca}, key_id: carol-1}},"
+            f" {{ca: {ca}, principal: carol}}]}}\n",
         )
-        self.table = KeyTable(folder / "keys.yaml", owner=OWNER)
+        self.table = UserTable(folder / "users.yaml", owner=OWNER)
 
     def certificate(self, key: str, key_id: str, principals: str = "", ca: str = "ca") -> str:
         return sign(self.folder / ca, self.folder / key, key_id, principals)
@@ -59,7 +59,7 @@ def test_the_person_whose_key_it_is_approves_with_or_without_an_account(people: 
 
 
 def test_a_person_is_no_account_that_has_another_spelling(people: People) -> None:
-    put(people.folder / "keys.yaml", f"ALICE: ['{people.public['alice']}']\n")
+    put(people.folder / "users.yaml", f"ALICE: {{keys: ['{people.public['alice']}']}}\n")
     assert people.who(people.public["alice"]) == Person("ALICE", None)
 
 
@@ -105,8 +105,8 @@ def test_several_keys_must_all_be_of_one_person(people: People) -> None:
 
 
 def test_a_key_of_two_people_is_denied_whatever_the_setting_says(people: People) -> None:
-    with (people.folder / "keys.yaml").open("a") as file:
-        file.write(f"dave: ['{people.public['alice']}']\n")
+    with (people.folder / "users.yaml").open("a") as file:
+        file.write(f"dave: {{keys: ['{people.public['alice']}']}}\n")
     for otherwise in Otherwise:
         with pytest.raises(policy.PolicyError, match="several people"):
             people.who(people.public["alice"], otherwise=otherwise)
@@ -144,12 +144,12 @@ def test_the_account_or_the_person_can_be_exempt(people: People) -> None:
 
 
 def test_an_exempt_account_needs_no_key_in_the_table(people: People) -> None:
-    class Unread(KeyTable):
+    class Unread(UserTable):
         def people(self, key: AcceptedKey) -> frozenset[str]:
             pytest.fail("the table is read")
 
     login = Login("root", "sshd", real_uid=0, phase=Phase.ACCOUNT, ssh_auth_info="")
-    table = Unread(people.folder / "keys.yaml")
+    table = Unread(people.folder / "users.yaml")
     found = policy.who_approves(login, ROOT, replace(KEYED, exempt=users("root")), Directory(), table)
     assert found == Exempt("root is exempt")
 
@@ -186,12 +186,8 @@ def test_nobody_passes_for_lack_of_a_token() -> None:
 
 def test_the_phone_of_the_person_is_asked_and_limits_and_records_are_theirs(world: Setting) -> None:
     public = make_key(world.folder / "key")
-    put(world.folder / "keys.yaml", f"7 carol: ['{public}']\n", 0o640)
-    world.write("users.yaml", f"7 carol: {world.token}\n")
-    world.configure(
-        keys=str(world.folder / "keys.yaml"),
-        services="{sshd: {approver: key, prompt: never, unlisted_users: ignore}}",
-    )
+    world.write("users.yaml", f"7 carol: {{token: {world.token}, keys: ['{public}']}}\n")
+    world.configure(services="{sshd: {approver: key, prompt: never, unlisted_users: ignore}}")
 
     def login(key: str) -> int | None:
         return world.login(service="sshd", uid="0", ssh_auth_info=accepted(key)).code
@@ -209,7 +205,7 @@ def test_the_phone_of_the_person_is_asked_and_limits_and_records_are_theirs(worl
     assert listed(stranger, world.folder) in world.only_record()["IAMPASS_REASON"]
 
     world.records.fields.clear()
-    world.write("users.yaml", "")
+    world.write("users.yaml", f"7 carol: {{keys: ['{public}']}}\n")
     assert login(public) == PamCode.MAXTRIES
     assert world.outcome() == ("unlisted", "denied")
 
@@ -217,7 +213,7 @@ def test_the_phone_of_the_person_is_asked_and_limits_and_records_are_theirs(worl
 def test_a_key_names_a_person_if_it_says_who_must_approve_or_for_whom_a_second_person_does(
     people: People, own_folder: Path
 ) -> None:
-    nobodys = KeyTable(own_folder / "none.yaml", owner=OWNER)
+    nobodys = UserTable(own_folder / "none.yaml", owner=OWNER)
     second = replace(SERVICE, approver=SecondPerson(("carol",)))
     named = {
         (service.approver, table): policy.key_names_person(service, table)

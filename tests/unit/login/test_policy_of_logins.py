@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.config.key_table import KeyTable
 from pam_iampass.config.settings import AskedSettings, ExemptSettings
+from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.value_types import Approver, Otherwise, UnlistedUsers
 from pam_iampass.login import policy
 from pam_iampass.login.bypass import Bypass, Moment
@@ -32,7 +32,7 @@ SUDO = Login("bob", "sudo", ruser="bob", real_uid=BOB.uid)
 def who(*people: str, login: Login = SUDO, account: Account = BOB, **changes: object) -> object:
     """Who approves it in a login session that these people have approved."""
     service = replace(BY_LOGIN, **changes)  # type: ignore[arg-type]
-    table = KeyTable(Path("/no/keys.yaml"))
+    table = UserTable(Path("/no/users.yaml"))
     return policy.who_approves(login, account, service, Directory(), table, lambda: frozenset(people))
 
 

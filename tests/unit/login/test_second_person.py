@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -37,10 +38,21 @@ from tests.unit.session.test_store import KEPT
 BOTH = "{users: [carol, dave]}"
 
 
-def phones(world: Setting, **names: bool) -> None:
+def table(world: Setting, tokens: Iterable[str], keys: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Write the user table: who has a token, and whose key is whose."""
+    text = ""
+    for name in dict.fromkeys([*tokens, *keys]):
+        token = Setting.token if name == ME else f"token-of-{name}"
+        has = ([f"token: {token}"] if name in tokens else []) + (
+            [f"keys: ['{keys[name]}']"] if name in keys else []
+        )
+        text += f"{name}: {{{', '.join(has)}}}\n"
+    world.write("users.yaml", text)
+
+
+def phones(world: Setting, keys: Mapping[str, str] = MappingProxyType({}), **names: bool) -> None:
     """People of the user table beside the one who logs in, and whether they have a phone."""
-    table = "".join(f"{name}: token-of-{name}\n" for name in names)
-    world.write("users.yaml", f"{ME}: {Setting.token}\n{table}")
+    table(world, [ME, *names], keys)
     for name, device in names.items():
         world.sandbox.add_user(f"token-of-{name}", device=device)
 
@@ -232,9 +244,8 @@ def test_the_caller_and_the_target_are_not_asked(world: Setting) -> None:
 
 def test_the_person_whose_key_it_is_is_not_asked(world: Setting, tmp_path: Path) -> None:
     key = make_key(tmp_path / "key")
-    phones(world, carol=True, dave=True)
-    world.write("keys.yaml", f"carol: ['{key}']\n")
-    ask(world, BOTH, keys=str(world.folder / "keys.yaml"))
+    phones(world, {"carol": key}, carol=True, dave=True)
+    ask(world, BOTH)
     assert world.login(ssh_auth_info=accepted(key)).code == PamCode.SUCCESS
     assert rung(world) == ["token-of-dave"]
 
@@ -248,11 +259,10 @@ def test_the_person_whose_key_it_is_is_not_asked(world: Setting, tmp_path: Path)
 def test_who_has_begun_the_login_session_is_not_asked_within_it(
     world: Setting, tmp_path: Path, service: str, approver: str, by_key: bool, state: State
 ) -> None:
-    phones(world, carol=True, dave=True)
     key, other = make_key(tmp_path / "key"), make_key(tmp_path / "other")
-    world.write("keys.yaml", f"carol: ['{key}']\n{ME}: ['{other}']\n")
+    phones(world, {"carol": key, ME: other}, carol=True, dave=True)
     services = f"{{second: {{approver: {BOTH}}}, sudo: {{approver: {BOTH}}}}}"
-    with keeping(world, keys=str(world.folder / "keys.yaml"), services=services, timeout="60s") as agent:
+    with keeping(world, services=services, timeout="60s") as agent:
         agent.sessions.begin(
             replace(
                 KEPT,
@@ -319,14 +329,16 @@ class Shared:
         self.key, self.unlisted = make_key(folder / "key"), make_key(folder / "own")
         self.alices = make_key(folder / "alices")
         phones(world, bob=True, carol=True)
-        self.users = "alice: token-of-alice\nbob: token-of-bob\ncarol: token-of-carol\n"
-        world.write("users.yaml", self.users)
-        world.write("keys.yaml", f"bob: ['{self.key}']\nalice: ['{self.alices}']\n")
-        self.keys = str(world.folder / "keys.yaml")
+        self.keys = {"bob": self.key, "alice": self.alices}
+        self.table("alice", "bob", "carol")
         self.approver("{users: [bob, carol]}")
 
     def approver(self, approver: str, **settings: str) -> None:
-        ask(self.world, approver, keys=self.keys, **settings)
+        ask(self.world, approver, **settings)
+
+    def table(self, *tokens: str, keys: Mapping[str, str] | None = None) -> None:
+        """Write the user table: who has a token, and whose keys are known."""
+        table(self.world, tokens, self.keys if keys is None else keys)
 
     def door(self, *keys: str, user: str = "daemon", **items: Any) -> Door:
         """A login by these keys; without any, by the password."""
@@ -359,9 +371,9 @@ def test_who_logs_in_need_not_be_known_if_they_may_approve_themselves(shared: Sh
 def test_where_people_share_accounts_a_key_of_nobody_is_not_that_of_an_account_with_a_token(
     shared: Shared,
 ) -> None:
-    phones(shared.world, bob=True, carol=True)
+    shared.table(ME, "bob", "carol")
     assert shared.login(shared.unlisted, user=ME).code in DENIED
-    (shared.world.folder / "keys.yaml").unlink()
+    shared.table(ME, "bob", "carol", keys={})
     assert shared.login(shared.unlisted, user=ME).code == PamCode.SUCCESS
     assert shared.login(shared.unlisted).code in DENIED, "daemon has no token"
 
@@ -372,32 +384,40 @@ def test_a_token_that_is_made_for_every_account_is_not_its_own_where_people_shar
     made = "'of-{user}@example.com'"
     shared.approver("{users: [bob, carol]}", unlisted_users=made)
     assert shared.login().code in DENIED
-    (shared.world.folder / "keys.yaml").unlink()
+    shared.table("bob", "carol", keys={})
     assert shared.login().code == PamCode.SUCCESS
 
 
-def test_a_key_table_that_an_editor_has_emptied_does_not_make_a_shared_account_one_persons(
-    shared: Shared,
+@pytest.mark.parametrize(
+    ("services", "settings"), [("", {"shared_accounts": "true"}), (", sshd: {approver: key}", {})]
+)
+def test_a_user_table_that_an_editor_has_emptied_does_not_make_a_shared_account_one_persons(
+    shared: Shared, services: str, settings: dict[str, str]
 ) -> None:
-    shared.approver("{users: [bob, carol]}", unlisted_users="'of-{user}@example.com'")
-    shared.world.write("keys.yaml", "")
+    services = f"{{test: {{approver: {{users: [bob, carol]}}}}{services}}}"
+    shared.world.configure(
+        timeout="60s", unlisted_users="'of-{user}@example.com'", services=services, **settings
+    )
+    shared.world.write("users.yaml", "")
+    for name in ("bob", "carol"):
+        shared.world.sandbox.add_user(f"of-{name}@example.com", device=True)
     for keys in [shared.key], [shared.unlisted], []:
         assert shared.login(*keys).code in DENIED
     assert rung(shared.world) == []
 
 
 @pytest.mark.parametrize("door", [Door, AccountDoor], ids=["prompt", "account phase"])
-def test_a_shared_account_with_a_token_is_nobodys_own_unless_the_key_table_has_its_name(
+def test_a_shared_account_with_a_token_is_nobodys_own_unless_there_are_keys_of_its_name(
     shared: Shared, door: type[Door]
 ) -> None:
     """Such as root: in the account phase no key is known, so that bob would approve his own login."""
     world = shared.world
     world.door_class = door
-    world.write("users.yaml", f"{shared.users}daemon: token-of-daemon\n")
+    shared.table("alice", "bob", "carol", "daemon")
     assert world.login(user="daemon", ssh_auth_info="").code in DENIED
     assert (rung(world), record(world)["IAMPASS_OUTCOME"]) == ([], "unlisted")
-    assert record(world)["IAMPASS_REASON"].startswith("daemon has no key in the key table")
-    world.write("keys.yaml", f"daemon: ['{shared.alices}']\n")
+    assert record(world)["IAMPASS_REASON"].startswith("daemon has no key in the user table")
+    shared.table("alice", "bob", "carol", "daemon", keys={"daemon": shared.alices})
     assert world.login(user="daemon", ssh_auth_info="").code == PamCode.SUCCESS
 
 
@@ -408,23 +428,21 @@ def test_who_has_a_key_under_another_name_or_was_removed_is_not_their_own_second
     world = shared.world
     shared.approver("{users: [bob, carol]}", unlisted_users=unlisted)
     world.sandbox.add_user("of-Bob@example.com", device=True)
-    world.write("keys.yaml", f"Bob: ['{shared.key}']\nalice: ['{shared.alices}']\n")
+    shared.table("alice", "bob", "carol", keys={"Bob": shared.key, "alice": shared.alices})
     assert shared.login(shared.key).code in DENIED
     assert rung(world) == []
     shared.approver("{users: [bob, carol]}")
-    world.write("keys.yaml", f"bob: ['{shared.key}']\n")
-    world.write("users.yaml", "carol: token-of-carol\n")
+    shared.table("carol", keys={"bob": shared.key})
     assert shared.login(shared.key).code in DENIED
     assert rung(world) == []
 
 
 def test_in_a_login_session_begun_by_a_key_of_nobodys_nobody_approves(shared: Shared) -> None:
     world = shared.world
-    world.write("users.yaml", f"{shared.users}{ME}: {Setting.token}\n")
-    world.write("keys.yaml", f"bob: ['{shared.key}']\n{ME}: ['{shared.alices}']\n")
+    shared.table("alice", "bob", "carol", ME, keys={"bob": shared.key, ME: shared.alices})
     world.sandbox.add_user(Setting.token, device=True)
     services = "{test: {approver: user, prompt: never}, sudo: {approver: {users: [bob, carol]}}}"
-    with keeping(world, keys=shared.keys, services=services, timeout="60s") as agent:
+    with keeping(world, services=services, timeout="60s") as agent:
         for key, code in (shared.key, PamCode.SUCCESS), (shared.unlisted, PamCode.ABORT):
             session, login = agent.log_in(ssh_auth_info=accepted(key))
             assert agent.login(service="sudo", audit_session="42").code == code
@@ -443,7 +461,7 @@ def test_outside_of_a_kept_login_session_nobody_approves_for_who_uses_a_shared_a
 ) -> None:
     world = shared.world
     services = "{sudo: {approver: {users: [bob, carol]}}, su: {approver: {users: [bob, carol]}}}"
-    with keeping(world, keys=shared.keys, services=services, timeout="60s") as agent:
+    with keeping(world, services=services, timeout="60s") as agent:
         login = AttachedLogin(os.getpid(), ME, os.getuid(), "sshd", 42)
         config = str(world.folder / "iampass.yaml")
         kept = replace(
@@ -466,7 +484,6 @@ def test_who_ends_their_own_login_session_on_their_phone_is_not_their_own_second
     world = shared.world
     with keeping(
         world,
-        keys=shared.keys,
         services="{test: {approver: key}, sudo: {approver: {users: [bob, carol]}}}",
         timeout="60s",
         session="{keep: true, check: 2s, when_closed: revoke}",
@@ -520,9 +537,7 @@ def test_the_record_names_who_logs_in_to_a_shared_account_and_has_it_approved(
 
 
 def test_a_session_is_found_by_who_has_logged_in(shared: Shared) -> None:
-    with keeping(
-        shared.world, keys=shared.keys, services="{test: {approver: {user: carol}, prompt: never}}"
-    ) as agent:
+    with keeping(shared.world, services="{test: {approver: {user: carol}, prompt: never}}") as agent:
         session, login = agent.log_in(ssh_auth_info=accepted(shared.key))
         found = shared.world.state.kept_sessions()
         for who in ME, "bob", "carol", session[:6]:
@@ -545,8 +560,8 @@ def test_a_key_that_is_taken_away_or_given_to_another_while_its_login_is_at_the_
     shared.approver(approver)
 
     def presses_enter() -> str:
-        keys = f"{owner}: ['{shared.key}']\n" if owner else f"alice: ['{shared.alices}']\n"
-        world.write("keys.yaml", keys)
+        keys = {owner: shared.key} if owner else {"alice": shared.alices}
+        shared.table("alice", "bob", "carol", keys=keys)
         return ""
 
     assert shared.door(shared.key, answers=(presses_enter,)).finish().code in DENIED
@@ -560,7 +575,6 @@ def test_whoever_a_second_person_approves_for_does_not_wear_out_what_covers_that
     phones(world, carol=True)
     asks = "{approver: {user: carol}, prompt: never}"
     services = f"{{test: {asks}, sudo: {asks}}}"
-    (world.folder / "keys.yaml").unlink()
     session = "{keep: true, check: 2s, covers: {services: [sudo]}}"
     with keeping(world, services=services, timeout="60s", session=session) as agent:
         _session, login = agent.log_in()
@@ -593,11 +607,11 @@ def test_who_has_ten_logins_waiting_in_a_shared_account_locks_nobody_out(shared:
     alices = shared.door(shared.alices)
     for door in doors:
         door.die()
+    for door in doors:
+        door.wait()
     world.sandbox.wait_for_end(carol)
     world.sandbox.approve(world.sandbox.wait_for_request("token-of-carol"))
     assert alices.finish().code == PamCode.SUCCESS
-    for door in doors:
-        door.wait()
 
 
 def test_one_person_with_several_shared_accounts_has_the_limit_of_one(shared: Shared) -> None:
@@ -610,15 +624,6 @@ def test_one_person_with_several_shared_accounts_has_the_limit_of_one(shared: Sh
 
 
 # Nothing of the second person's lets anybody else in
-
-
-def test_who_logs_in_is_shown_no_link_to_register_a_phone_for_somebody_else(world: Setting) -> None:
-    phones(world, carol=False)
-    ask(world, "{user: carol}", enroll_at_login="true")
-    told = world.login("first_factor=publickey", ssh_auth_info=accepted(KEY))
-    assert told.code == PamCode.MAXTRIES
-    assert world.calls == ["start"]
-    assert record(world)["IAMPASS_OUTCOME"] == "no_device"
 
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS"

@@ -27,6 +27,7 @@ from pam_iampass.login.throttle import (
     joined,
     origin_key,
     origin_of,
+    summary,
 )
 from pam_iampass.outcome import Login
 
@@ -332,6 +333,18 @@ def test_while_an_origin_waits_every_other_one_has_at_most_one_turn(arrivals: li
                 break
 
 
+def test_logins_of_two_origins_that_have_come_at_one_moment_have_their_turns_by_their_idents(
+    person: Person,
+) -> None:
+    person.come("first")
+    person.come("c", "one")
+    person.now = person.logins["c"].since - 0.01
+    person.come("b", "another")
+    assert person.logins["b"].since == person.logins["c"].since
+    person.end("first")
+    assert person.next() == "b"
+
+
 @given(
     st.lists(st.integers(0, 5), min_size=1, max_size=20), st.booleans(), st.integers(0, 5), st.integers(0, 19)
 )
@@ -519,6 +532,35 @@ def test_the_same_origin_has_another_key_for_another_user() -> None:
 )
 def test_only_a_literal_address_of_the_ssh_connection_is_one(connection: str | None, address: str) -> None:
     assert client_address(connection) == address
+
+
+def test_an_approval_on_one_of_several_hosts_ends_the_row_there_only() -> None:
+    state, now = ThrottleState(), 100_000.0
+
+    def login(host: str) -> Pending:
+        return Pending("there", f"{host}-{now}", now, now, now + 60, host=host, is_familiar=True)
+
+    def request(host: str, result: RequestResult) -> None:
+        nonlocal state, now
+        now += 1
+        own = login(host)
+        asking = replace(state.current(now), pending=(replace(own, has_turn=True),))
+        state = ended(decided(asking, own, result, LIMITS, now), own, now)
+
+    def failing(host: str) -> int:
+        return state.failures_of(login(host)).count
+
+    for host in ("other", "third", "other", "own"):
+        request(host, RequestResult.FAILED)
+    assert (failing("own"), failing("other"), failing("third")) == (3, 4, 3)
+    for _ in range(2):
+        request("own", RequestResult.APPROVED)
+        assert (failing("own"), failing("other"), failing("third")) == (0, 3, 2)
+    request("own", RequestResult.FAILED)
+    assert failing("own") == 1, "what others had said before is not counted again"
+    request("other", RequestResult.FAILED)
+    assert failing("own") == 2
+    assert [place["failures"] for place in summary(state, LIMITS, now)["places"]] == [3, 1, 1]
 
 
 def test_a_stolen_password_rings_little_more_often_on_hosts_where_the_person_logs_in() -> None:

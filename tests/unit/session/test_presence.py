@@ -124,15 +124,6 @@ def test_the_users_own_connection_within_the_login_session_begins_in_it(here: Ma
     assert begins_in(session, here.connect(SESSION, ALICE))
 
 
-def test_a_machine_says_why_it_could_confirm_none(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    here.login()
-    assert presence.cannot_confirm() == ""
-    monkeypatch.setattr(presence, "CGROUPS", "/nowhere")
-    assert "no logins of systemd-logind" in presence.cannot_confirm()
-    monkeypatch.setattr(presence, "owner_of_client", lambda _connection: None)
-    assert "the kernel does not say" in presence.cannot_confirm()
-
-
 def test_each_login_of_the_session_counts(here: Machine) -> None:
     session = kept(here.login(), here.login(group=OTHER_SESSION))
     assert begins_in(session, here.connect(OTHER_SESSION, ALICE))

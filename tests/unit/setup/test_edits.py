@@ -242,12 +242,14 @@ def test_a_shared_file_that_ends_with_sufficient_is_refused_where_it_cannot_be_w
     stage: Stage,
 ) -> None:
     put(stage.paths.pam / "common-auth", "auth sufficient pam_unix.so\nauth required pam_deny.so\n")
-    assert any("A right password skips the phone" in what for what in findings(stage, "sudo"))
+    assert any("A right password gets in without the phone" in what for what in findings(stage, "sudo"))
 
 
 def test_a_wrong_password_that_goes_on_in_the_shared_file_is_refused(stage: Stage) -> None:
     put(stage.paths.pam / "common-auth", "auth required pam_unix.so\nauth required pam_permit.so\n")
-    assert any("A wrong password rings the phone" in what for what in findings(stage, "sudo"))
+    assert any(
+        "The phone rings before the first factor was right" in what for what in findings(stage, "sudo")
+    )
 
 
 def test_a_password_in_the_file_itself_ends_the_login_if_it_is_wrong(stage: Stage) -> None:

@@ -27,7 +27,7 @@ def test_without_pam_iampass_sshd_no_ssh_login_reaches_the_agent(site: Site, boo
     site.set_up("sshd", "--quiet")
     assert not got_in(site.ssh("alice"), "alice")
     doctor = site.machine.run("pam-iampass", "doctor", check=False).stdout
-    assert "pam_iampass_sshd is off [selinux-boolean-off]" in doctor
+    assert "pam_iampass_sshd is off [selinux-denies]" in doctor
 
 
 @pytest.mark.parametrize("boolean", [("pam_iampass_local", "off")], indirect=True)

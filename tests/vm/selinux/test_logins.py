@@ -198,7 +198,7 @@ def test_doctor_finds_a_file_that_was_moved(site: Site) -> None:
     assert not got_in(site.ssh("alice"), "alice")
     doctor = vm.run("pam-iampass", "doctor", check=False).stdout
     assert "/etc/iampass/users.yaml has context" in doctor
-    assert "[selinux-label]" in doctor
+    assert "[selinux-denies]" in doctor
     vm.run("restorecon", "-R", "/etc/iampass")
     login = site.ssh("alice")
     site.approve("alice")

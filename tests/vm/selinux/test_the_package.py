@@ -14,7 +14,7 @@ def test_doctor_finds_that_the_policy_is_missing_and_the_package_mends_it(site: 
     site.set_up("sshd", "--quiet")
     vm.run("dpkg", "-r", "pam-iampass-selinux")
     doctor = vm.run("pam-iampass", "doctor", check=False).stdout
-    assert "it has no policy for pam-iampass [selinux-no-policy]" in doctor
+    assert "it has no policy for pam-iampass [selinux-denies]" in doctor
     assert not got_in(site.ssh("alice"), "alice")
     vm.run("sh", "-c", "dpkg -i /root/packages/pam-iampass-selinux_*.deb")
     vm.run("systemctl", "start", AGENT)  # which takes longer here than a login waits for it
