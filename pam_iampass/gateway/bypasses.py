@@ -39,7 +39,7 @@ class Bypass:
     made_by: str
     reason: str
 
-    def covers(self, host: Host, service: str) -> bool:
+    def holds_for(self, host: Host, service: str) -> bool:
         """Whether it is for a login through this service on this host."""
         here = not (self.hosts or self.host_groups)
         here = here or host.name in self.hosts or host.group in self.host_groups
@@ -54,7 +54,7 @@ async def find(
     if policy is None or not policy.bypasses:
         return None
     found, _ = await _read(gateway, connection, "person = %s", person)
-    return next((one for one in found if one.person == person and one.covers(host, service)), None)
+    return next((one for one in found if one.person == person and one.holds_for(host, service)), None)
 
 
 async def listing(gateway: Gateway, connection: Connection) -> tuple[list[Bypass], int]:

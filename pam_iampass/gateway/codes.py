@@ -33,7 +33,7 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.reasons import Reason, said_of
+from pam_iampass.gateway.reasons import Reason, explanation_of
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.service import signed_by_host
 from pam_iampass.gateway.serving import require_digest
@@ -157,7 +157,7 @@ async def recover(gateway: Gateway, request: IncomingRequest) -> Reply:
     else:
         why = Reason.TOO_MANY_CODES if isinstance(found, Refusal) else found
         message = "" if why is Reason.CODES_NOT_HERE else _NOT_REDEEMED
-        answer.update(reason=why.name, **said_of(why.name, getattr(found, "wait", 0.0), message))
+        answer.update(reason=why.name, **explanation_of(why.name, getattr(found, "wait", 0.0), message))
     return Reply.of({"recovery": answer})
 
 
@@ -201,7 +201,7 @@ async def redeem(gateway: Gateway, host_id: str, asked: AskedCode) -> int | Reas
 async def _redeemed(
     gateway: Gateway, connection: Connection, host: Host, asked: AskedCode
 ) -> int | Reason | Refusal:
-    person = await starts.allowed(gateway, connection, host, asked.machine, asked.person)
+    person = await starts.find_allowed_person(gateway, connection, host, asked.machine, asked.person)
     # For a person who is not known, as for one without codes: a host learns no name.
     nobody = person in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST)
     if isinstance(person, Reason) and not nobody:

@@ -236,7 +236,7 @@ async def _leave(gateway: Gateway, request: IncomingRequest) -> Reply:
     host = await signed_by_host(gateway, request)
     request.parameters()
     async with gateway.database.transaction() as connection:
-        sessions.lock_of_host(connection, host.name)
+        sessions.lock_host(connection, host.name)
         host = await hosts.change(gateway, connection, host.id) or host  # as it is now
         if host.status in (HostStatus.STOPPED, HostStatus.SUSPENDED):
             raise RefusedRequest(403, "HOST_SUSPENDED", "a host that is suspended cannot leave on its own")
@@ -246,7 +246,7 @@ async def _leave(gateway: Gateway, request: IncomingRequest) -> Reply:
             )
         _, kept = await sessions.remove_host(gateway, connection, host.name)
         await records.write(connection, Kind.ACT, host=host.name, what="host_left", remote=request.remote)
-    await asking.end_all(gateway, kept)  # those that cannot be ended end when their time is over
+    await asking.end_sessions(gateway, kept)  # those that cannot be ended end when their time is over
     return Reply.of({"status": True})
 
 

@@ -283,6 +283,6 @@ async def serve(
 
 
 def require_digest(request: IncomingRequest, digest: str) -> None:
-    """Refuse a body that has another digest than the query says: the signature covers the query only."""
+    """Refuse a body that has another digest than the query says: only the query is signed."""
     if not hmac.compare_digest(digest.encode(), hashlib.sha256(request.body).hexdigest().encode()):
         raise bad_request("BAD_DIGEST", "body_sha256 must be the SHA-256 of the body")

@@ -319,7 +319,9 @@ def tamper(statement: str) -> Change:
             lambda gateway, _: gateway.change_host(HOST, group_name="others"), {}, id="covered-by-none"
         ),
         pytest.param(
-            lambda gateway, parent: gateway.run(asking.said(gateway.gateway, parent, Status.walkaway)),
+            lambda gateway, parent: gateway.run(
+                asking.write_status(gateway.gateway, parent, Status.walkaway)
+            ),
             {},
             id="walked-away",
         ),
@@ -512,12 +514,12 @@ def test_what_ends_or_changes_before_the_session_is_written_leaves_none(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """IAMPASS says that it is active, and then it ends."""
-    asked = asking.ask
+    asked = asking.poll_iampass
 
     async def ask_and_change(inner: Gateway, session: HostSession) -> HostSession:
         found = await asked(inner, session)
         if what == "session":
-            await asking.said(inner, session, Status.closed)
+            await asking.write_status(inner, session, Status.closed)
             return found
         async with inner.database.transaction() as connection:
             if what == "person":
@@ -528,7 +530,7 @@ def test_what_ends_or_changes_before_the_session_is_written_leaves_none(
         return found
 
     parent = fleet.approved()
-    monkeypatch.setattr(asking, "ask", ask_and_change)
+    monkeypatch.setattr(asking, "poll_iampass", ask_and_change)
     start = fleet.starts()
     question, _ = told(fleet.bastion, parent)
     assert counts(confirm(fleet.bastion, question))
@@ -657,13 +659,15 @@ End = Callable[[RunningGateway, Any, Sandbox], object]
             lambda _, __, sandbox: sandbox.walk_away("token-of-alice"), "walkaway", id="walked-away"
         ),
         pytest.param(
-            lambda gateway, parent, _: gateway.run(asking.end(gateway.gateway, gateway.session(parent))),
+            lambda gateway, parent, _: gateway.run(
+                asking.end_session(gateway.gateway, gateway.session(parent))
+            ),
             "closed",
             id="its-host-or-an-administrator",
         ),
         pytest.param(
             lambda gateway, parent, _: gateway.run(
-                asking.said(gateway.gateway, gateway.session(parent), Status.timeout)
+                asking.write_status(gateway.gateway, gateway.session(parent), Status.timeout)
             ),
             "timeout",
             id="time-is-over",

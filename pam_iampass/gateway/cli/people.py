@@ -229,9 +229,9 @@ async def end_sessions(gateway: Gateway, condition: str, *values: str) -> EndedS
         async with turn:
             with suppress(Tampered):
                 if session.state is State.OPEN:
-                    await asking.said(gateway, session, Status.closed)
+                    await asking.write_status(gateway, session, Status.closed)
                 else:
-                    await asking.end(gateway, session)
+                    await asking.end_session(gateway, session)
 
     async def end(session: HostSession) -> None:
         call = None if session.upstream is None else session.upstream.end()
