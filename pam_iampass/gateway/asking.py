@@ -32,7 +32,7 @@ from pam_iampass.gateway.gateway import Asked, Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.reasons import Reason, Refused
+from pam_iampass.gateway.reasons import Reason, RefusedStart
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.gateway.upstream import Lane
@@ -81,7 +81,7 @@ def ring_deadline(moment: datetime, deadline: datetime, expires_at: datetime) ->
 
 async def start_at_iampass(
     gateway: Gateway, session: HostSession, person: Person, waits_until: float
-) -> HostSession | Refused:
+) -> HostSession | RefusedStart:
     """Call IAMPASS for a row `starting` that was committed, and write down what it has said.
 
     :param waits_until: the `time.monotonic()` at which the login gives up. The commit may have waited for a standby.
@@ -126,7 +126,7 @@ async def start_at_iampass(
         task = asyncio.create_task(_send_invite(gateway, person, session.host_name))
         gateway.inviting.add(task)
         task.add_done_callback(gateway.inviting.discard)
-    return written or Refused(Reason.TRY_AGAIN)
+    return written or RefusedStart(Reason.TRY_AGAIN)
 
 
 async def _send_invite(gateway: Gateway, person: Person, host: str) -> None:
@@ -266,7 +266,7 @@ async def give_up_starts(gateway: Gateway) -> None:
         ):
             locked = await sessions.lock_row(gateway, connection, row["id"])
             if locked["state"] == State.QUEUED.value:
-                why = Refused.of(Refusal(Cause.NO_TURN))
+                why = RefusedStart.of(Refusal(Cause.NO_TURN))
                 await end_waiting_session(
                     gateway, connection, locked, Status.timeout, why.reason.outcome, why
                 )
@@ -358,7 +358,7 @@ async def end_waiting_session(
     locked: Mapping[str, Any],
     status: Status,
     outcome: Outcome,
-    refused: Refused | None = None,
+    refused: RefusedStart | None = None,
 ) -> HostSession:
     """Write that a session has ended before IAMPASS has said anything. This transaction has locked its row."""
     moment = await now(connection)

@@ -48,7 +48,7 @@ TABLE = "recovery"
 _WRONG_OF_HOST = 100
 """Wrong codes of one host in an hour, for all people: more is no person who mistypes."""
 _WRONG_OF_PERSON = _WRONG_OF_HOST // 5
-"""Likewise for one person: who has the password of one does not take the codes of all."""
+"""The same for one person: an attacker who has one password does not keep everybody from their codes."""
 _LONGEST_SECONDS = 60
 """How long a host is taken to wait for the answer, if it does not say."""
 _NOT_REDEEMED = (
@@ -70,11 +70,11 @@ time is a bound of its own, so that an index serves it."""
 
 @dataclass(frozen=True)
 class Codes:
-    """What is known of a person's codes."""
+    """A person's codes, without the codes themselves."""
 
     made_at: datetime
     used_at: tuple[datetime | None, ...]
-    """For each code; None: it is still good."""
+    """The time at which each code was used; None: it is still good."""
 
 
 async def stored(gateway: Gateway, connection: Connection, name: str) -> Codes | None:
@@ -116,7 +116,7 @@ async def wrong(connection: Connection, name: str) -> int:
 
 @dataclass(frozen=True)
 class AskedCode:
-    """What a host asks for."""
+    """The redemption of a code as a host asks for it."""
 
     person: str
     code: str = field(repr=False)
@@ -125,7 +125,7 @@ class AskedCode:
     gives_up_at: float
     """The `time.monotonic()` at which nobody waits for the answer any more."""
     details: Mapping[str, str]
-    """Of the login, for the records."""
+    """The details of the login, for the records."""
 
     @classmethod
     def of(cls, request: IncomingRequest, came_at: float) -> AskedCode:
@@ -202,7 +202,7 @@ async def _redeemed(
     gateway: Gateway, connection: Connection, host: Host, asked: AskedCode
 ) -> int | Reason | Refusal:
     person = await starts.find_allowed_person(gateway, connection, host, asked.machine, asked.person)
-    # For a person who is not known, as for one without codes: a host learns no name.
+    # An unknown person is treated like one without codes: a host learns no names.
     nobody = person in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST)
     if isinstance(person, Reason) and not nobody:
         return person

@@ -1,4 +1,4 @@
-"""What is wrong with a gateway. Nothing is changed, and no phone rings."""
+"""Finds what is wrong with a gateway. Nothing is changed, and no phone rings."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ async def _forged(gateway: Gateway, connection: Connection, table: str) -> list[
 
 
 async def groups(gateway: Gateway) -> list[Problem]:
-    """What does not match between the groups in the settings and those of hosts and people. Raises DatabaseError."""
+    """Problems between the groups in the settings and the groups of hosts and people. Raises DatabaseError."""
     async with gateway.database.statement() as connection:
         listed, _ = await hosts.listing(gateway, connection)
         invites = await hosts.invites(gateway, connection)

@@ -94,7 +94,7 @@ async def _ca(gateway: Gateway, request: IncomingRequest) -> Reply:
 
 @dataclass(frozen=True)
 class _Joining:
-    """What a host says of itself."""
+    """A host that wants to join, as it describes itself."""
 
     name: str
     machine: str
@@ -102,7 +102,7 @@ class _Joining:
 
     @classmethod
     def of(cls, request: IncomingRequest) -> _Joining:
-        """Raises RefusedRequest."""
+        """The host in a request. Raises RefusedRequest."""
         require_digest(request, request.parameters("body_sha256").get("body_sha256", ""))
         body = request.json("name", "machine", "secret")
         name, machine, secret = (text_of(body, key) or "" for key in ("name", "machine", "secret"))
@@ -207,7 +207,7 @@ def _is_same(host: Host, joining: _Joining) -> bool:
 
 
 def _refusal(invite: Invite, joining: _Joining, remote: str, expired: bool) -> RefusedRequest | None:
-    """What the invite does not allow."""
+    """The refusal of a host that the invite does not allow; None if it does."""
     if expired:
         return RefusedRequest(
             403, "INVITE_EXPIRED", f"the invite has expired at {invite.expires_at:%F %T} UTC"

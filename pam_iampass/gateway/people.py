@@ -65,7 +65,7 @@ class Person:
     source: Source = Source.LOCAL
     status: PersonStatus = PersonStatus.ACTIVE
     changed_at: datetime | None = None
-    """The time by the database's clock; None for a person who has no row yet."""
+    """The time by the database's clock; None before there is a row."""
     directory_id: str | None = None
     """The directory's id of this very person, so that a later one of the same name is another."""
 

@@ -22,7 +22,7 @@ from pam_iampass.gateway.database import Connection, DatabaseError
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.reasons import Reason, Refused
+from pam_iampass.gateway.reasons import Reason, RefusedStart
 from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.gateway.turns import Turns
 from pam_iampass.login import throttle
@@ -68,7 +68,7 @@ async def _start_next(
     """The session that is `starting` now, its person, and for how many seconds the login waits; None if there is none.
     Logins before it that may not start are ended."""
     for late in before.overdue:
-        await _end_refused(gateway, connection, late, Refused.of(Refusal(Cause.NO_TURN)))
+        await _end_refused(gateway, connection, late, RefusedStart.of(Refusal(Cause.NO_TURN)))
     state, started = before.state, None
     while started is None and (login := state.first(before.now)) is not None:
         now_there, limits = replace(before, written=state), gateway.settings.limits
@@ -78,7 +78,7 @@ async def _start_next(
         if isinstance(found, ThrottleState):
             started = await _write_started(gateway, connection, now_there, login)
         else:
-            await _end_refused(gateway, connection, login, Refused.of(found))
+            await _end_refused(gateway, connection, login, RefusedStart.of(found))
         if isinstance(found, ThrottleState) and started is not None:
             state = turns.holding(found, login, started[0].deadline.timestamp() + turns.END_SECONDS)
         else:
@@ -96,7 +96,7 @@ async def _write_started(
         return None
     # A genuine row may have been put back: turns have no MAC.
     if row["deadline"].timestamp() <= now:
-        await _end_refused(gateway, connection, login, Refused.of(Refusal(Cause.NO_TURN)))
+        await _end_refused(gateway, connection, login, RefusedStart.of(Refusal(Cause.NO_TURN)))
         return None
     host = await hosts.find(gateway, connection, row["host"])
     if host is None:
@@ -106,7 +106,7 @@ async def _write_started(
     else:
         found = await starts.find_allowed_person(gateway, connection, host, host.machine, row["person"])
     if isinstance(found, Reason):
-        await _end_refused(gateway, connection, login, Refused(found))
+        await _end_refused(gateway, connection, login, RefusedStart(found))
         return None
     moment = datetime.fromtimestamp(now, timezone.utc)
     columns = {
@@ -119,7 +119,7 @@ async def _write_started(
     return await sessions.change(gateway, connection, row, **columns), found
 
 
-async def _end_refused(gateway: Gateway, connection: Connection, login: Pending, why: Refused) -> None:
+async def _end_refused(gateway: Gateway, connection: Connection, login: Pending, why: RefusedStart) -> None:
     """End the session of a login that has waited for its turn."""
     row = await _lock_queued(gateway, connection, login)
     if row is not None:

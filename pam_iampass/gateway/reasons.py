@@ -95,7 +95,7 @@ _MESSAGES = {
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedStart:
     """A start that is not made."""
 
     reason: Reason
@@ -105,7 +105,7 @@ class Refused:
     """Seconds until it may be made; 0 if nobody knows."""
 
     @classmethod
-    def of(cls, refusal: Refusal) -> Refused:
+    def of(cls, refusal: Refusal) -> RefusedStart:
         """The refusal of a start by the rules of the turns."""
         return cls(_REFUSED[refusal.cause], refusal.reason, refusal.wait)
 

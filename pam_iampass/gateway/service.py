@@ -19,7 +19,7 @@ from pam_iampass.gateway.database import Connection, DatabaseAway, DatabaseError
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host
 from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.reasons import Reason, Refused, explanation_of, reason_for_host
+from pam_iampass.gateway.reasons import Reason, RefusedStart, explanation_of, reason_for_host
 from pam_iampass.gateway.serving import Bounds, owner_of, require_digest
 from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.gateway.starts import AskedStart, SpendNonce, spend_nothing
@@ -85,8 +85,8 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
         # The first look-up has failed: nothing was done for this request, whatever host has signed it.
         return _not_started(Reason.DATABASE_AWAY.name, request, credentials, nothing_sent=away.unreachable)
     except DatabaseError:
-        found = Refused(Reason.DATABASE_AWAY)
-    if isinstance(found, Refused):
+        found = RefusedStart(Reason.DATABASE_AWAY)
+    if isinstance(found, RefusedStart):
         return _not_started(found.reason.name, request, credentials, wait=found.wait)
     if found.reason is not None and found.status is None:
         nothing_sent = found.nothing_sent and found.state is State.NOT_STARTED

@@ -28,7 +28,7 @@ _LOOK_SECONDS = 0.01
 _HEAD = 16 * 1024
 """Bytes of the line, the headers and the trailers of a request, all together."""
 _ACCEPT_AGAIN_SECONDS = 1.0
-"""After all descriptors were in use."""
+"""The pause before connections are accepted again, after all descriptors were in use."""
 _UNFREED = 200
 """Connections that have ended and are still in memory, with about 0.1 MB each. One that breaks off leaves exceptions
 that refer to each other: Python counts objects, not bytes, and would look for them much later."""
@@ -36,12 +36,11 @@ that refer to each other: Python counts objects, not bytes, and would look for t
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a server takes from clients, who need no credential for it."""
+    """The bounds of what a server takes from clients, who need no credential for it."""
 
     connections: int = 4000
-    """At the same time."""
     of_one_address: int = 2000
-    """Of these: many hosts may be behind one address."""
+    """Connections of one address, behind which many hosts may be."""
     body: int = 1024 * 1024
     """Bytes of a request's body."""
     lines: int = 200
@@ -49,9 +48,9 @@ class Bounds:
     waiting: int = 8
     """Requests that a client may send on one connection without reading the answers."""
     seconds: float = 10.0
-    """For a TLS handshake, until the first request of a connection, and for the body of a request."""
+    """The time for a TLS handshake, until the first request of a connection, and for the body of a request."""
     idle_seconds: float = 60.0
-    """Until a connection is closed on which no further request comes."""
+    """The time after which a connection is closed on which no further request comes."""
 
 
 class _Connection(web.RequestHandler):

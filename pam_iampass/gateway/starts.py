@@ -35,7 +35,7 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.reasons import Reason, Refused
+from pam_iampass.gateway.reasons import Reason, RefusedStart
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.gateway.settings import LimitSettings
@@ -58,7 +58,7 @@ LONGEST_REQUEST_SECONDS = 300
 _NOT_STARTED_A_MINUTE = 10
 """Starts from one host for one person for which no phone rang, such as for want of one. Beyond that, none is made."""
 _MOST_WHILE_SLOWED = 3
-"""Requests that a host has while the brake holds for it, to a person who has approved there lately and now does not."""
+"""Requests that are not approved, of a slowed host to somebody who approved there lately."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def spend_nothing(_: Connection) -> None:
 class _Admission:
     """The decision of one transaction about a start, and what is to be done once it is committed."""
 
-    answer: HostSession | Refused
+    answer: HostSession | RefusedStart
     """It is told to the host, unless something is to be done first."""
     ring: Person | None = None
     """The person whose phone is to be asked for the session in `answer`."""
@@ -156,7 +156,7 @@ async def start(
     start_covered: StartCovered,
     came_at: float,
     spend_nonce: SpendNonce,
-) -> HostSession | Refused:
+) -> HostSession | RefusedStart:
     """Have a person asked, or find what became of an earlier call with the same request id.
 
     The request is made in a task of its own: it goes on if the host hangs up.
@@ -186,15 +186,15 @@ async def refuse_start(
     asked: AskedStart,
     reason: Reason,
     spend_nonce: SpendNonce = spend_nothing,
-) -> Refused:
+) -> RefusedStart:
     """Refuse a start before anything else is looked at, and write the record of it."""
     with suppress(DatabaseError, Tampered):
         async with gateway.database.transaction() as connection:
             spend_nonce(connection)
             host = await hosts.find(gateway, connection, host_id)
             if host is not None:
-                await _record_refusal(connection, host, asked, Refused(reason))
-    return Refused(reason)
+                await _record_refusal(connection, host, asked, RefusedStart(reason))
+    return RefusedStart(reason)
 
 
 async def _start(
@@ -204,7 +204,7 @@ async def _start(
     start_covered: StartCovered,
     came_at: float,
     spend_nonce: SpendNonce,
-) -> HostSession | Refused:
+) -> HostSession | RefusedStart:
     """Admit a start, without the phone if another login covers it; else call IAMPASS once its row is committed."""
     try:
         admission = await _admit(gateway, host_id, asked, spend_nonce, by_phone=False)
@@ -214,10 +214,10 @@ async def _start(
                 return covered
             admission = await _admit(gateway, host_id, asked, spend_nothing, by_phone=True)
     except UnknownOutcome:
-        return Refused(Reason.TRY_AGAIN)
+        return RefusedStart(Reason.TRY_AGAIN)
     except DatabaseAway:
-        return Refused(Reason.DATABASE_AWAY)
-    if admission.ring is None or isinstance(admission.answer, Refused):
+        return RefusedStart(Reason.DATABASE_AWAY)
+    if admission.ring is None or isinstance(admission.answer, RefusedStart):
         return admission.answer
     waits_until = came_at + asked.patience * (1 - LEAST_LEFT)
     return await asking.start_at_iampass(gateway, admission.answer, admission.ring, waits_until)
@@ -240,7 +240,7 @@ async def _admit_once(
     1. Read the rows of the host, the person, their turns, and an earlier call with this request id.
     2. Refuse a host that may not ask, and a person who may not log in there.
     3. Answer a repeat with what became of the first call.
-    4. Let in a person who is bypassed.
+    4. Let in a bypassed person.
     5. Refuse a host for whose last starts for this person no phone rang.
     6. Unless `by_phone`: have other hosts asked first, if the login may begin in one of theirs. No row may be locked
        meanwhile; if it does not, the caller comes back, and all is read again.
@@ -259,7 +259,7 @@ async def _admit_once(
         turns.lock(connection, name)
         read = await _read_rows(connection, host_id, name, asked.request_id, limits)
         if read is None:
-            return _Admission(Refused(Reason.HOST_SUSPENDED))  # removed since its signature was checked
+            return _Admission(RefusedStart(Reason.HOST_SUSPENDED))  # removed since its signature was checked
         host = hosts.from_row(gateway, read["host"], id=host_id)
 
         # 2. Refuse
@@ -267,31 +267,31 @@ async def _admit_once(
             gateway, connection, host, asked.machine, asked.person, read["person"]
         )
         if isinstance(person, Reason):
-            return await _refuse(connection, host, asked, Refused(person))
+            return await _refuse(connection, host, asked, RefusedStart(person))
         before = turns.Turns.of(read["turn"], person.name)
 
         # 3. Repeat
         if read["session"]["id"] is not None:
             return _Admission(await _find_repeated(gateway, connection, host, read["session"], asked))
 
-        # 4. Bypass. A second person who is bypassed lets nobody else in. Without an id, the answer could not say for
-        # which request it is.
+        # 4. Bypass. A bypassed second person lets nobody else in. Without an id, the answer could not say for which
+        # request it is.
         if read["counted"]["bypassed"] and asked.request_id is not None and "asker" not in asked.details:
             service = asked.details.get("service", "")
             bypass = await bypasses.find(gateway, connection, host, person.name, service)
             if bypass is not None:
                 await _record_bypass(connection, host, asked, bypass)
-                return _Admission(Refused(Reason.BYPASSED))
+                return _Admission(RefusedStart(Reason.BYPASSED))
 
         # 5. No phone rang
         if read["counted"]["not_started"] >= _NOT_STARTED_A_MINUTE:
-            return await _refuse(connection, host, asked, Refused(Reason.HOST_THROTTLED))
+            return await _refuse(connection, host, asked, RefusedStart(Reason.HOST_THROTTLED))
 
         # 6. Cover. A client of IAMPASS itself does not know such a session; the login is not one of a second person.
         if not by_phone and asked.request_id is not None and "asker" not in asked.details:
             policy = gateway.settings.policy_of(host.group)
             if policy is not None and policy.covered_by and asked.connection is not None:
-                return _Admission(Refused(Reason.TRY_AGAIN), coverable=host)
+                return _Admission(RefusedStart(Reason.TRY_AGAIN), coverable=host)
 
         # 7. Limit and brake
         id = uuid.uuid4()
@@ -303,9 +303,9 @@ async def _admit_once(
         login = await turns.recognized(connection, before, login, limits, at_once=is_slowed or exceeds)
         if exceeds and not login.is_familiar:
             why = "too many requests of this host were not approved"
-            return await _refuse(connection, host, asked, Refused(Reason.HOST_THROTTLED, why))
+            return await _refuse(connection, host, asked, RefusedStart(Reason.HOST_THROTTLED, why))
         if is_slowed and await is_held_back(connection, host, before, login):
-            return await _refuse(connection, host, asked, Refused(Reason.HOST_THROTTLED))
+            return await _refuse(connection, host, asked, RefusedStart(Reason.HOST_THROTTLED))
         failing = before.state.hosts_failing(login)
         if login.is_familiar and failing:
             what = (
@@ -316,7 +316,7 @@ async def _admit_once(
         # 8. Take a turn
         after = turns.joined(before, login, limits)
         if isinstance(after, Refusal):
-            return await _refuse(connection, host, asked, Refused.of(after))
+            return await _refuse(connection, host, asked, RefusedStart.of(after))
         queued = not after.has_turn(login)
 
         # 9. Insert
@@ -327,7 +327,7 @@ async def _admit_once(
         return _Admission(session, ring=None if queued else person)
 
 
-async def _refuse(connection: Connection, host: Host, asked: AskedStart, refused: Refused) -> _Admission:
+async def _refuse(connection: Connection, host: Host, asked: AskedStart, refused: RefusedStart) -> _Admission:
     """Refuse a start, and write the record of it. If a host has too many refused, it learns no more which names there
     are."""
     recorded = await _record_refusal(connection, host, asked, refused)
@@ -336,7 +336,7 @@ async def _refuse(connection: Connection, host: Host, asked: AskedStart, refused
     await records.alert(
         connection, host.name, "too many starts of this host are refused: it may be looking for names"
     )
-    return _Admission(Refused(Reason.HOST_THROTTLED))
+    return _Admission(RefusedStart(Reason.HOST_THROTTLED))
 
 
 async def _read_rows(
@@ -416,7 +416,7 @@ async def find_allowed_person(
 
 async def _find_repeated(
     gateway: Gateway, connection: Connection, host: Host, row: Mapping[str, Any], asked: AskedStart
-) -> HostSession | Refused:
+) -> HostSession | RefusedStart:
     """The session of an earlier call with the same request id, if that has asked for the same."""
     try:
         session = sessions.from_row(gateway, row, host=host.id, request_id=asked.request_id)
@@ -425,8 +425,8 @@ async def _find_repeated(
             session = dataclasses.replace(session, status=status)
     except Tampered as error:
         await records.alert(connection, host.name, str(error), person=asked.person)
-        return Refused(Reason.TRY_AGAIN)
-    return session if session.parameters == asked.digest else Refused(Reason.REQUEST_ID_REUSED)
+        return RefusedStart(Reason.TRY_AGAIN)
+    return session if session.parameters == asked.digest else RefusedStart(Reason.REQUEST_ID_REUSED)
 
 
 async def _exceeds_limit(connection: Connection, host: Host, unapproved: int, most: int) -> bool:
@@ -456,8 +456,8 @@ async def _exceeds_limit(connection: Connection, host: Host, unapproved: int, mo
 async def is_held_back(connection: Connection, host: Host, before: turns.Turns, login: Pending) -> bool:
     """Whether the brake, which holds for a host, keeps a login there from the phone.
 
-    A person who has approved there lately has a few requests of their own, whatever others do. All others together have
-    one a minute. A person who has just not approved one has none: whoever cancels does not take it from the rest.
+    Somebody who approved there lately has a few requests of their own, whatever others do. All others together have
+    one a minute. Somebody who just did not approve one has none: people who cancel do not take it from the rest.
     """
     own = turns.requests_of_host(before, host.name, asking.BRAKE_MINUTES * 60)
     if login.is_familiar:
@@ -524,7 +524,9 @@ async def insert_session(
     return sessions.from_verified(gateway, sealed)
 
 
-async def _record_refusal(connection: Connection, host: Host, asked: AskedStart, refused: Refused) -> bool:
+async def _record_refusal(
+    connection: Connection, host: Host, asked: AskedStart, refused: RefusedStart
+) -> bool:
     """Write the record of a refused start, unless there are too many; whether it was written."""
     if await records.refusals(connection, host.name) >= records.REFUSALS_A_MINUTE:
         return False

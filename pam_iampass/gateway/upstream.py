@@ -66,7 +66,7 @@ class Lane(enum.Enum):
     """Ends of sessions. A start waits for none of them."""
     polls = "polls"
     approved = "approved"
-    """Polls of sessions that were approved. A person who has just answered waits for none of them."""
+    """Polls of approved sessions. A person who has just answered waits for none of them."""
 
 
 class Upstream(Sender):
@@ -250,7 +250,7 @@ class _Attempt(Attempt):
     received = 0
     """Bytes of the response, head included."""
     lost: Exception | None = None
-    """What its connection ended with."""
+    """The exception with which its connection ended."""
 
     def failed(self, error: Exception) -> IampassError:
         if self.received > LIMIT:

@@ -35,7 +35,7 @@ _TAKE_SECONDS = 3.0
 CHECK_SECONDS = 30.0
 """How often an approved session is polled."""
 _SOON_SECONDS = 5.0
-"""Within which one is polled that was taken over: nobody may have for a while."""
+"""A session that was taken over is polled within this time: nobody may have polled it for a while."""
 _SECOND_LOOK_SECONDS = 0.8
 """How soon a status other than active is looked at again. Only what is said twice is written."""
 _DUE_SECONDS = 0.05

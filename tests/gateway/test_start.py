@@ -21,7 +21,7 @@ from pam_iampass.gateway import asking, database, hosts, reasons, restored, sess
 from pam_iampass.gateway.database import Connection, Database, DatabaseAway, Lock, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus, Invite
-from pam_iampass.gateway.reasons import Reason, Refused
+from pam_iampass.gateway.reasons import Reason, RefusedStart
 from pam_iampass.gateway.sessions import State
 from pam_iampass.gateway.settings import GroupSettings
 from tests.sandbox.signer import signed
@@ -848,7 +848,7 @@ def test_what_iampass_has_begun_is_ended_if_it_is_not_written_before_the_login_g
         return await asking.start_at_iampass(gateway, session, person, gives_up)
 
     _has_none(gateway_server, has_none)
-    assert gateway_server.run(made()) == Refused(Reason.TRY_AGAIN)
+    assert gateway_server.run(made()) == RefusedStart(Reason.TRY_AGAIN)
     assert [call.kind for call in sandbox.calls].count("start") == 1
     assert sandbox.wait_for_end("token-of-alice")
     assert gateway_server.rows("SELECT state FROM session") == [{"state": "starting"}]

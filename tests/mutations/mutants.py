@@ -1336,7 +1336,7 @@ MUTANTS = {
         ),
         Mutant(
             "a host learns which names there are",
-            "reason not in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST)",
+            "refused.reason not in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST)",
             "True",
             "test_refused_starts_do_not_fill_the_records_and_then_say_nothing_of_names",
         ),
