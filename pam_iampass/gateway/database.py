@@ -302,8 +302,8 @@ def work_for(whose: str, *, known: bool = True) -> None:
     """Count the work of this task from here on, and of tasks that it begins, for this host or address: each has at most
     half of the connections at the same time.
 
-    If there is more to do than can be done, requests whose signature is not checked yet (not `known`) give up first: they
-    have cost least.
+    If there is more to do than can be done, requests whose signature is not checked yet (not `known`) give up first:
+    they have cost least.
     """
     _WHOSE.set(whose)
     _KNOWN.set(known)

@@ -174,7 +174,7 @@ def _commits(row: Mapping[str, Any]) -> tuple[str, list[str]]:
 
 
 def _wanted(names: str) -> int:
-    """The number of standbys for which a commit waits, by `synchronous_standby_names`, such as `a, b` or `ANY 2 (a, b)`."""
+    """The number of standbys for which a commit waits, by `synchronous_standby_names`: `a, b` or `ANY 2 (a, b)`."""
     if not names.strip():
         return 0
     counted = re.match(r"\s*(?:(?:FIRST|ANY)\s+)?([0-9]+)\s*\(", names, re.IGNORECASE)

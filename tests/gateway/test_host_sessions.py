@@ -564,7 +564,7 @@ def test_a_status_that_is_not_verified_approves_nobody(
 def test_a_row_whose_mac_cannot_be_made_stops_no_gateway(
     gateway_server: RunningGateway, caller: HostCaller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = looks(monkeypatch, watching, "_look")
+    look = looks(monkeypatch, watching, "_find_requests")
     alices = gateway_server.session(caller.ask("alice").authentication)
     gateway_server.rows("UPDATE session SET details = '{\"service\": 1.5}' WHERE id = %s", alices.id)
     gateway_server.rows("UPDATE session SET id = gen_random_uuid()")  # it is looked at as a new one

@@ -716,7 +716,7 @@ def test_no_session_outlives_the_one_that_covers_it(fleet: Fleet, end: End, stat
 def test_who_writes_to_the_database_ends_no_covered_login(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
-    look = looks(monkeypatch, presence, "_follow_parents")
+    look = looks(monkeypatch, presence, "_write_statuses")
     begun = fleet.covered(fleet.approved())
     # Rows that no gateway has written keep no genuine one from being looked at.
     fleet.gateway.rows(
@@ -754,7 +754,7 @@ def test_a_poll_asks_about_the_parent_at_that_moment(
     async def never(_: Gateway) -> None:
         raise DatabaseAway("not now")
 
-    monkeypatch.setattr(presence, "_follow_parents", never)
+    monkeypatch.setattr(presence, "_write_statuses", never)
     assert fleet.caller.poll(begun) == "active"
     end(fleet.gateway, parent, fleet.sandbox)
     time.sleep(asking.FRESH_SECONDS)
