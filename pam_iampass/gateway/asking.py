@@ -28,7 +28,7 @@ from pam_iampass.gateway.database import (
     now,
     one,
 )
-from pam_iampass.gateway.gateway import Asked, Gateway
+from pam_iampass.gateway.gateway import Gateway, Poll
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
@@ -289,10 +289,10 @@ async def poll_iampass(gateway: Gateway, session: HostSession) -> HostSession:
 
     Raises IampassError, DatabaseError and Tampered.
     """
-    last = gateway.asked.get(session.id)
+    last = gateway.polls.get(session.id)
     if last is None or time.monotonic() - last.at >= FRESH_SECONDS:
-        last = Asked(time.monotonic(), asyncio.create_task(_poll_iampass_now(gateway, session)))
-        gateway.asked[session.id] = last
+        last = Poll(time.monotonic(), asyncio.create_task(_poll_iampass_now(gateway, session)))
+        gateway.polls[session.id] = last
     return await asyncio.shield(last.answer)
 
 

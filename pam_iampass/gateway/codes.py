@@ -64,7 +64,7 @@ WHERE fields ? 'wrong_code' AND at > now() - interval '1 hour' AND NOT EXISTS (
         AND act.kind = 'act' AND act.fields->>'what' = 'throttle_clear'
 )
 """
-"""The wrong codes that count: those of an hour, unless an administrator has said that they do not. Each condition of
+"""The wrong codes that count: all of an hour, unless an administrator has said that they do not. Each condition of
 time is a bound of its own, so that an index serves it."""
 
 

@@ -1,6 +1,6 @@
 """The database of the gateways: connections, transactions, and whether a failure shows that nothing has happened.
 
-Statements are plain SQL, and locks are those of rows and transactions, so that a pooler may stand in between. The
+Statements are plain SQL, and locks belong to rows and transactions, so that a pooler may stand in between. The
 database's clock counts. Its tables are made by the numbered files in `migrations/`, never when a gateway starts.
 
     DatabaseError
@@ -169,7 +169,7 @@ class Primary:
         self._started = ""
 
     async def connect(self, connect: Connect) -> Connection:
-        """A connection to the primary, of those that `connect` makes to one server. Raises psycopg.Error."""
+        """A connection to the primary. `connect` makes one to a server. Raises psycopg.Error."""
         if not self.history[0]:
             return await self._first(connect)
         failure: psycopg.Error = psycopg.OperationalError("the connection string names no server")
@@ -328,7 +328,7 @@ class UnknownOutcome(DatabaseError):
 
 
 class WrongSchema(DatabaseError):
-    """The tables are not those that this gateway needs."""
+    """The tables are older than this gateway needs."""
 
 
 class Database:
@@ -585,7 +585,7 @@ def _line(error: Exception) -> str:
 
 def _row(cursor: psycopg.AsyncCursor[Any]) -> RowMaker[DictRow]:
     """A row as a mapping. If there are columns such as `"host:"`, it has a mapping for each of these, with the columns
-    that follow it: those of several tables may have the same names."""
+    that follow it: several tables may have columns of the same name."""
     result = cursor.pgresult
     names = [] if result is None else [(result.fname(at) or b"").decode() for at in range(result.nfields)]
     begins = [at for at, name in enumerate(names) if name.endswith(":")]

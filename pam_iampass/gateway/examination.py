@@ -52,7 +52,7 @@ def examine(
         finding(
             "settings-error",
             str(problem.file or "settings"),
-            _place(problem),
+            f"{problem.file}" if problem.line is None else f"{problem.file}:{problem.line}",
             problem.severity,
             what=f"{problem.key}: {problem.what}" if problem.key else problem.what,
             remedy=problem.remedy,
@@ -73,10 +73,6 @@ def examine(
         found += _iampass(settings)
         checked.append("IAMPASS")
     return DoctorReport(tuple(merged(found)), tuple(not_checked), tuple(checked))
-
-
-def _place(problem: Problem) -> str:
-    return f"{problem.file}" if problem.line is None else f"{problem.file}:{problem.line}"
 
 
 def _certificate(settings: GatewaySettings) -> Iterator[Problem]:

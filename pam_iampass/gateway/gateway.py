@@ -52,8 +52,8 @@ class NoIampass:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A poll of a session."""
+class Poll:
+    """A poll of a session at IAMPASS."""
 
     at: float
     """The `time.monotonic()` at which IAMPASS was asked."""
@@ -91,7 +91,7 @@ class Gateway:
     """Set when a request of this gateway is on a phone no longer."""
     inviting: set[asyncio.Task[None]] = field(default_factory=set)
     """Messages that are being sent to people without a phone."""
-    asked: dict[uuid.UUID, Asked] = field(default_factory=dict)
+    polls: dict[uuid.UUID, Poll] = field(default_factory=dict)
     """The last poll of each session."""
     waiting: dict[uuid.UUID, Status] = field(default_factory=dict)
     """The requests that the database had on a phone at `looked_at`, or that were begun here since, of hosts that may

@@ -235,7 +235,7 @@ async def find_invite(gateway: Gateway, connection: Connection, id: str) -> Invi
 
 
 async def invites(gateway: Gateway, connection: Connection) -> list[Invite]:
-    """The invites that can still be used, the oldest first, without those whose rows do not count."""
+    """The invites that can still be used, the oldest first, without rows that do not count."""
     found = []
     statement = "SELECT * FROM invite WHERE uses_left > 0 AND expires_at > now() ORDER BY made_at"
     for row in await many(connection, statement):

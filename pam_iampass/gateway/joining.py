@@ -78,8 +78,8 @@ def url(settings: GatewaySettings) -> str:
 
 
 def gateways_for(host_id: str, settings: GatewaySettings) -> list[str]:
-    """All gateways, in an order of the host's own: hosts are spread over them, and if one is added, those that it does
-    not get keep theirs."""
+    """All gateways, in an order of the host's own, which spreads hosts over them. If one is added, hosts that do not
+    go to it stay where they are."""
     return sorted(settings.gateways, key=lambda url: hashlib.sha256(f"{host_id} {url}".encode()).digest())
 
 
@@ -246,7 +246,7 @@ async def _leave(gateway: Gateway, request: IncomingRequest) -> Reply:
             )
         _, kept = await sessions.remove_host(gateway, connection, host.name)
         await records.write(connection, Kind.ACT, host=host.name, what="host_left", remote=request.remote)
-    await asking.end_sessions(gateway, kept)  # those that cannot be ended end when their time is over
+    await asking.end_sessions(gateway, kept)  # one that cannot be ended ends when its time is over
     return Reply.of({"status": True})
 
 

@@ -72,7 +72,7 @@ class Leases:
         connection.after_commit.append(partial(self.epochs.__setitem__, session, 1))
 
     async def take(self, connection: Connection, which: str) -> list[UUID]:
-        """Take the leases of open sessions (PENDING or APPROVED) that nobody alive has; which sessions those are."""
+        """Take the leases of open sessions (PENDING or APPROVED) that no living holder has; the ids of the sessions."""
         if self.leaves_all:
             return []
         holder = self.holder

@@ -175,7 +175,7 @@ async def _find_candidates(
 def _may_cover(
     gateway: Gateway, host: Host, asked: AskedStart, session: HostSession, there: Host | None
 ) -> bool:
-    """Whether a session of the host `there` may cover what another host asks for. Rows were verified, but the
+    """Whether a session of the host `there` may cover a login to another host. Rows were verified, but the
     owner of the database has chosen them."""
     own = gateway.settings.policy_of(host.group)
     theirs = None if there is None else gateway.settings.policy_of(there.group)

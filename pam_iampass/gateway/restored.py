@@ -90,7 +90,7 @@ def _damaged() -> str:
 
 
 def remember(mark: Mark) -> None:
-    """Write the mark, unless it is the one that is there, or that was moved further meanwhile. Raises OSError."""
+    """Write the mark, unless it is there already, or a further one is. Raises OSError."""
     before = seen()
     if before is not None and (mark == before or mark.is_behind(before)):
         return

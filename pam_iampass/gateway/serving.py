@@ -111,7 +111,7 @@ class _Connection(web.RequestHandler):
         super().connection_lost(exc)
         self._lost.set()
 
-    async def end(self) -> None:
+    async def wait_until_ended(self) -> None:
         """Return when the connection is lost, and nothing is done for it any more."""
         await self._lost.wait()
         work, self._work = self._work, None
@@ -163,7 +163,7 @@ class _Server(web.Server):
         self._accepting.start()
 
     async def close(self, seconds: float) -> None:
-        """Accept no more, and end all; those whose request is being answered after `seconds` at the latest."""
+        """Accept no more connections, and end all; one that is being answered after `seconds` at the latest."""
         self._stopped.set()
         self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread
         self._accepting.join()
@@ -221,7 +221,7 @@ class _Server(web.Server):
             await loop.connect_accepted_socket(
                 lambda: connection, sock, ssl=self._context, ssl_handshake_timeout=seconds
             )
-            await connection.end()
+            await connection.wait_until_ended()
         except OSError as failed:  # the handshake
             failed.__traceback__ = None  # it would keep the connection in memory
         finally:

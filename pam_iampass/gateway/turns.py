@@ -119,7 +119,7 @@ async def change(
 
 
 async def waiting(connection: Connection) -> list[Turns]:
-    """The turns of all people for whom a login waits, without those in rows that cannot be read."""
+    """The turns of all people with a login that waits, without rows that cannot be read."""
     found = []
     for row in await many(connection, f"SELECT {COLUMNS} FROM turn WHERE waits"):  # noqa: S608
         try:

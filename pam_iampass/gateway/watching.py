@@ -88,7 +88,7 @@ async def watching(
         failed = [task for task in tasks if task.done()]
         if gateway.starts:
             await asyncio.wait(list(gateway.starts.values()), timeout=_STOP_SECONDS)
-        ending = [*tasks, *(asked.answer for asked in gateway.asked.values())]
+        ending = [*tasks, *(poll.answer for poll in gateway.polls.values())]
         await _cancel(ending)
         with contextlib.suppress(*_FAILURES):
             async with gateway.database.transaction() as connection:
@@ -154,7 +154,7 @@ async def _follow_requests(gateway: Gateway, first_poll: float, approved: _Appro
 
 
 async def _find_requests(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[HostSession, float]]:
-    """Find all requests that are on a phone; those to be followed, with the seconds since they began."""
+    """Find all requests that are on a phone; the new ones of this gateway, with the seconds since they began."""
     looked_at, waiting, withdrawn, ages = time.monotonic(), {}, set(), {}
     async with gateway.database.transaction() as connection:
         taken = await gateway.leases.take(connection, PENDING)
@@ -184,7 +184,7 @@ async def _find_requests(gateway: Gateway, followed: Container[uuid.UUID]) -> li
 async def _follow_request(
     gateway: Gateway, session: HostSession, age: float, first_poll: float, approved: _Approved
 ) -> None:
-    """Poll until the person has answered; end what nobody waits for any more, or no host may ask for."""
+    """Poll until the person has answered; end a request that nobody waits for any more, or that no host may make."""
     began = time.monotonic() - age
     longest = (session.deadline - session.began_at).total_seconds()
     moment: float | None = max(first_poll, age)
@@ -352,7 +352,7 @@ async def _clean(gateway: Gateway) -> None:
                 await records.forget(connection, gateway.settings.keep_records)
             await asking.give_up_starts(gateway)
         old = time.monotonic() - _CLEAN_SECONDS
-        for id, asked in list(gateway.asked.items()):
-            if asked.at < old:
-                del gateway.asked[id]
+        for id, poll in list(gateway.polls.items()):
+            if poll.at < old:
+                del gateway.polls[id]
         await asyncio.sleep(_CLEAN_SECONDS)

@@ -58,7 +58,7 @@ def test_a_session_that_is_open_is_asked_for_now(
     monkeypatch.setattr(asking, "_poll_iampass_now", counted)
     # A busy machine may make five polls in more than 0.4 s.
     monkeypatch.setattr(asking, "FRESH_SECONDS", PATIENCE)
-    gateway_server.gateway.asked.clear()
+    gateway_server.gateway.polls.clear()
     with ThreadPoolExecutor(5) as pool:
         assert set(pool.map(caller.poll, [begun] * 5)) == {"active"}
     assert len(questions) == 1

@@ -252,7 +252,7 @@ def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: 
                 await records.act(connection, verb, host=name)
             suspends = after is HostStatus.SUSPENDED
             ringing = await sessions.find_ringing_of_host(gateway, connection, name) if suspends else []
-        await asking.end_sessions(gateway, ringing)  # those that cannot be ended are over in a minute
+        await asking.end_sessions(gateway, ringing)  # one that cannot be ended is over in a minute
         return host, changes, void
 
     found, changed, void = with_gateway(config, go)

@@ -116,7 +116,7 @@ def add_or_change(
 ) -> tuple[Person, bool]:
     """Add a person, at IAMPASS first, or change one with `replace`; whether the person is new.
 
-    Without `replace` other groups than those of the person are an error. Raises EditRefused and IampassError.
+    Without `replace` other groups than the person has are an error. Raises EditRefused and IampassError.
     """
     error = person_name_error(name)
     if error:
@@ -196,7 +196,7 @@ def cut_off(gateway: CommandGateway, name: str) -> tuple[int, bool]:
 
     Returns how many were open, and whether IAMPASS has ended all. Says why it has not.
     """
-    # Also those that were closed before: an earlier run may have been stopped.
+    # Sessions that were closed before are among them: an earlier run may have been stopped.
     condition = "person = %s AND (upstream IS NOT NULL OR state IN ('queued', 'open')) AND expires_at > now()"
     ended = gateway.run(end_sessions(gateway.gateway, condition, name))
     for error in ended.errors:
