@@ -1,4 +1,4 @@
-"""What IAMPASS is asked about the sessions of hosts: it begins, polls and ends them. What it says is written down."""
+"""Begins, polls and ends the sessions of hosts at IAMPASS, and writes down what IAMPASS says."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from pam_iampass.gateway.database import (
     now,
     one,
 )
-from pam_iampass.gateway.gateway import Asked, Gateway
+from pam_iampass.gateway.gateway import Gateway, Poll
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.reasons import Reason, Throttled
+from pam_iampass.gateway.reasons import Reason, RefusedStart
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.gateway.upstream import Lane
@@ -41,24 +41,24 @@ from pam_iampass.outcome import Outcome, SessionEvent
 from pam_iampass.text import clean
 
 _START_SECONDS = 20.0
-"""For IAMPASS to answer a start."""
+"""IAMPASS must answer a start within this time."""
 _AGAIN_SECONDS = 0.5
-"""How long to wait before the answer of IAMPASS is written again, if the database was away."""
+"""The pause before the answer of IAMPASS is written again, if the database was away."""
 _END_SECONDS = 10.0
 POLL_SECONDS = 5.0
 FRESH_SECONDS = 0.4
 """A status that is younger was asked for now."""
 _MAY_RING_SECONDS = 90
-"""So long after the call, a phone does not ring any more for a start whose outcome is not known."""
+"""A phone does not ring any more this long after a start whose outcome is not known."""
 _LATE_SECONDS = 10
-"""After its time is over, for a login that waits for its turn to be ended as its turns say."""
+"""A login whose time is over is ended by its turns meanwhile; then `give_up_starts` ends it."""
 _BRAKE_PEOPLE = 3
 _WITHDRAWN_PEOPLE = 10
-"""Whose requests a host has ended before they have answered; then an administrator should look at it."""
+"""If a host has ended the requests of this many people before they have answered, an administrator should look."""
 _WITHDRAWN_OF_PERSON = 5
-"""Such requests to one person; likewise."""
+"""The same for such requests to one person."""
 _CANCELLED_BY_PERSON = 5
-"""Requests that one person has cancelled within an hour; then somebody else may make them."""
+"""If one person has cancelled this many requests within an hour, somebody else may make them."""
 BRAKE_MINUTES = 10
 _ANSWERED_SECONDS = 20
 """A request that ends unanswered sooner is taken to be withdrawn by its host: nobody can be expected to answer it."""
@@ -73,14 +73,15 @@ _OUTCOMES = {
 
 
 def ring_deadline(moment: datetime, deadline: datetime, expires_at: datetime) -> datetime:
-    """Until when a phone may ring if IAMPASS is called from now on, for a login that waits until its `deadline`."""
+    """The end of the time in which a phone may ring, if IAMPASS is called from now on for a login that waits until its
+    `deadline`."""
     may_ring = min(expires_at, moment + timedelta(seconds=_MAY_RING_SECONDS))
     return max(deadline, may_ring) + timedelta(seconds=_START_SECONDS)
 
 
-async def made(
+async def start_at_iampass(
     gateway: Gateway, session: HostSession, person: Person, waits_until: float
-) -> HostSession | Reason:
+) -> HostSession | RefusedStart:
     """Call IAMPASS for a row `starting` that was committed, and write down what it has said.
 
     :param waits_until: the `time.monotonic()` at which the login gives up. The commit may have waited for a standby.
@@ -120,15 +121,15 @@ async def made(
         }
     written = await _write_start(gateway, session, columns, error, held, waits_until)
     if begun is not None and (written is None or written.state is not State.OPEN):
-        await _end_quietly(gateway, begun, session)
+        await _end_untold_session(gateway, begun, session)
     if columns.get("reason") == "NO_MOBILE_DEVICE":
-        task = asyncio.create_task(_invite(gateway, person, session.host_name))
+        task = asyncio.create_task(_send_invite(gateway, person, session.host_name))
         gateway.inviting.add(task)
         task.add_done_callback(gateway.inviting.discard)
-    return written or Reason.TRY_AGAIN
+    return written or RefusedStart(Reason.TRY_AGAIN)
 
 
-async def _invite(gateway: Gateway, person: Person, host: str) -> None:
+async def _send_invite(gateway: Gateway, person: Person, host: str) -> None:
     with suppress(DatabaseError, psycopg.Error, Tampered, IampassError):
         if not await people.invite(gateway, person, host):
             async with gateway.database.transaction() as connection:
@@ -145,11 +146,14 @@ async def _write_start(
     held: float,
     waits_until: float,
 ) -> HostSession | None:
-    """Write what has become of a start, as `_written`. While the database has certainly written nothing, try it again,
-    until the login gives up or this gateway stops.
+    """Write what has become of a start. While the database has certainly written nothing, try it again, until the login
+    gives up or this gateway stops.
 
     None if it is not written, or if nobody knows: a commit that is not known to have happened may be lost with its
     server, and no host is told of a session that could be gone.
+
+    :param held: for how many seconds IAMPASS, which has not answered, may still begin it: on one host, the login would
+        wait so long for the answer.
     """
 
     def is_too_late() -> bool:
@@ -161,7 +165,7 @@ async def _write_start(
             async with gateway.database.transaction() as connection:
                 if is_again and is_too_late():
                     return None  # it took long to get a connection
-                return await _written(gateway, connection, session, columns, error, held)
+                return await _write_start_once(gateway, connection, session, columns, error, held)
         except DatabaseAway as away:
             if not is_again:
                 print(f"what became of session {session.id} is not written yet: {away}", flush=True)
@@ -172,7 +176,7 @@ async def _write_start(
     return None
 
 
-async def _written(
+async def _write_start_once(
     gateway: Gateway,
     connection: Connection,
     session: HostSession,
@@ -180,14 +184,14 @@ async def _written(
     error: str,
     held: float,
 ) -> HostSession:
-    """Write what has become of a start. `held` is for how many seconds IAMPASS, which has not answered, may still begin
-    it: on one host, the login would wait so long for the answer."""
+    """The body of one whole transaction of `_write_start`: what is to be executed later (`Connection.later`) or after
+    the commit is here."""
     # A command that removes the person waits for this transaction, and then finds the session.
     connection.later("SELECT 1 FROM person WHERE name = %s FOR SHARE", (session.person,))
     if columns["state"] == State.NOT_STARTED.value:
-        await _over(gateway, connection, session, RequestResult.NOT_SENT)
+        await _end_turn(gateway, connection, session, RequestResult.NOT_SENT)
     elif error:
-        await _over(gateway, connection, session, RequestResult.FAILED, held)
+        await _end_turn(gateway, connection, session, RequestResult.FAILED, held)
     row, person_row, host_row, turn = await each_one(
         connection,
         (sessions.LOCKED, session.id),
@@ -195,19 +199,19 @@ async def _written(
         ("SELECT * FROM host WHERE id = %s", session.host),
         ("SELECT (state->>'lost')::float8 AS lost FROM turn WHERE person = %s", session.person),
     )
-    locked = sessions.verified(gateway, row, session.id)
-    before = sessions.of_verified(gateway, locked)
+    locked = sessions.verify_row(gateway, row, session.id)
+    before = sessions.from_verified(gateway, locked)
     if before.state is not State.STARTING:
         return before  # it was given up meanwhile
-    host = None if host_row is None else hosts.of(gateway, host_row, id=session.host)
-    person = None if person_row is None else people.of(gateway, person_row, name=session.person)
+    host = None if host_row is None else hosts.from_row(gateway, host_row, id=session.host)
+    person = None if person_row is None else people.from_row(gateway, person_row, name=session.person)
     lost = (turn or {}).get("lost") or 0.0
     if columns["state"] == State.OPEN.value:
         if host is None or person is None or not person.active:
             columns = {"state": State.STARTING.value, "reason": Reason.UNKNOWN_USER.name}
         elif host.status is not HostStatus.ACTIVE:
             columns = {"state": State.STARTING.value, "reason": Reason.HOST_SUSPENDED.name}
-        elif _has_lost(session, lost):
+        elif _began_before_loss(session, lost):
             columns = {"state": State.STARTING.value, "reason": Reason.PHONE_LOST.name}
     if columns["state"] == State.NOT_STARTED.value:
         columns = {**columns, "expires_at": await now(connection)}
@@ -229,28 +233,29 @@ async def _written(
     return written
 
 
-async def _end_quietly(gateway: Gateway, begun: Session, session: HostSession) -> None:
-    """End a session of which no host is told. If this fails, `duration_seconds` ends it, and its deadline its turn."""
+async def _end_untold_session(gateway: Gateway, begun: Session, session: HostSession) -> None:
+    """End a session at IAMPASS that no host is told of. If this fails, `duration_seconds` ends it, and its deadline its
+    turn."""
     call = begun.end()
     if call is not None:
         with suppress(IampassError, DatabaseError, psycopg.Error, Tampered):
             await gateway.iampass.call(call, _END_SECONDS, Lane.decisions)
             async with gateway.database.transaction() as connection:
-                await _over(gateway, connection, session, RequestResult.FAILED)
+                await _end_turn(gateway, connection, session, RequestResult.FAILED)
 
 
-async def _over(
+async def _end_turn(
     gateway: Gateway, connection: Connection, session: HostSession, result: RequestResult, held: float = 0.0
 ) -> None:
-    """The next login of the person may have its turn, as soon as this transaction is committed, or `held` seconds
+    """Let the next login of the person have its turn, as soon as this transaction is committed, or `held` seconds
     later."""
     connection.after_commit.append(gateway.turn_over.set)
     before = await turns.locked(connection, session.person)
     await turns.finish(connection, before, session.turn, result, gateway.settings.limits, held)
 
 
-async def give_up(gateway: Gateway) -> None:
-    """Decide the starts whose gateway has died before it could write what IAMPASS has said, and those that have waited
+async def give_up_starts(gateway: Gateway) -> None:
+    """End the starts whose gateway has died before it could write what IAMPASS has said, and the ones that have waited
     for a turn that is not written any more. Raises DatabaseError and Tampered."""
     async with gateway.database.transaction() as connection:
         for row in await many(
@@ -259,10 +264,12 @@ async def give_up(gateway: Gateway) -> None:
             " OR state = 'queued' AND deadline < now() - make_interval(secs => %s)) ORDER BY id FOR UPDATE",
             _LATE_SECONDS,
         ):
-            locked = await sessions.locked(gateway, connection, row["id"])
+            locked = await sessions.lock_row(gateway, connection, row["id"])
             if locked["state"] == State.QUEUED.value:
-                why = Throttled.of(Refusal(Cause.NO_TURN))
-                await end_queued(gateway, connection, locked, Status.timeout, why.reason.outcome, why)
+                why = RefusedStart.of(Refusal(Cause.NO_TURN))
+                await end_waiting_session(
+                    gateway, connection, locked, Status.timeout, why.reason.outcome, why
+                )
                 continue
             columns = {"state": State.ENDED.value, "reason": Reason.TRY_AGAIN.name}
             if locked["status"] is not None:
@@ -271,31 +278,31 @@ async def give_up(gateway: Gateway) -> None:
             await sessions.record(connection, session, Outcome.UNAVAILABLE, reason="its gateway has stopped")
 
 
-# What comes later
+# Polls and ends
 
 
-async def ask(gateway: Gateway, session: HostSession) -> HostSession:
+async def poll_iampass(gateway: Gateway, session: HostSession) -> HostSession:
     """The session with what IAMPASS says of it now, or has said within FRESH_SECONDS.
 
-    An answer of the person is written down by the gateway that has the lease. What is said of an approved session is
+    An answer of the person is written down by the gateway that has the lease. A new status of an approved session is
     told and not written: it is looked at again (`watching.py`).
 
     Raises IampassError, DatabaseError and Tampered.
     """
-    last = gateway.asked.get(session.id)
+    last = gateway.polls.get(session.id)
     if last is None or time.monotonic() - last.at >= FRESH_SECONDS:
-        last = Asked(time.monotonic(), asyncio.create_task(_ask(gateway, session)))
-        gateway.asked[session.id] = last
+        last = Poll(time.monotonic(), asyncio.create_task(_poll_iampass_now(gateway, session)))
+        gateway.polls[session.id] = last
     return await asyncio.shield(last.answer)
 
 
-async def _ask(gateway: Gateway, session: HostSession) -> HostSession:
+async def _poll_iampass_now(gateway: Gateway, session: HostSession) -> HostSession:
     if session.parent is not None:
         async with gateway.database.transaction() as connection:
             status = await sessions.status_of_parent(gateway, connection, session.parent)
             parent = None if status.ended else await sessions.find(gateway, connection, session.parent)
         if parent is not None:
-            status = (await ask(gateway, parent)).status or status
+            status = (await poll_iampass(gateway, parent)).status or status
         return dataclasses.replace(session, status=status)
     call = session.upstream.poll() if session.upstream is not None else None
     if call is None:
@@ -305,20 +312,20 @@ async def _ask(gateway: Gateway, session: HostSession) -> HostSession:
     if status is session.status:
         return session
     if session.in_progress and epoch is not None:
-        return await said(gateway, session, status, epoch=epoch)
+        return await write_status(gateway, session, status, epoch=epoch)
     gateway.doubted.add(session.id)
     return dataclasses.replace(session, status=status)
 
 
-async def end(gateway: Gateway, session: HostSession) -> bool:
-    """End a session at IAMPASS; whether this has ended it. Raises as `ask`."""
+async def end_session(gateway: Gateway, session: HostSession) -> bool:
+    """End a session at IAMPASS; whether this has ended it. Raises as `poll_iampass`."""
     if session.waits:
-        found = await _withdrawn(gateway, session)
+        found = await _withdraw_start(gateway, session)
         if found.state is not State.OPEN:
             return found.status is Status.closed
         session = found
     if session.parent is not None and session.state is State.OPEN:
-        await said(gateway, session, Status.closed)  # the login from which it came goes on
+        await write_status(gateway, session, Status.closed)  # the login from which it came goes on
         return True
     call = session.upstream.end() if session.upstream is not None else None
     if call is None or session.state is not State.OPEN:
@@ -326,32 +333,32 @@ async def end(gateway: Gateway, session: HostSession) -> bool:
     async with gateway.share_of_ends(session.host):
         is_ended = await gateway.iampass.call(call, _END_SECONDS, Lane.ends)
     if is_ended:
-        await said(gateway, session, Status.closed)
+        await write_status(gateway, session, Status.closed)
         return True
-    status = (await ask(gateway, session)).status
+    status = (await poll_iampass(gateway, session)).status
     if status is not None and status.ended:
-        await said(gateway, session, status)
+        await write_status(gateway, session, status)
     return False
 
 
-async def _withdrawn(gateway: Gateway, session: HostSession) -> HostSession:
-    """End a session whose phone is not asked yet, or is being asked: what IAMPASS then begins is ended."""
+async def _withdraw_start(gateway: Gateway, session: HostSession) -> HostSession:
+    """End a session whose phone is not asked yet, or is being asked: if IAMPASS then begins it, it is ended there."""
     async with gateway.database.transaction() as connection:
         await turns.leave(connection, session.person, session.turn)
-        locked = await sessions.locked(gateway, connection, session.id)
-        before = sessions.of_verified(gateway, locked)
+        locked = await sessions.lock_row(gateway, connection, session.id)
+        before = sessions.from_verified(gateway, locked)
         if not before.waits:
             return before
-        return await end_queued(gateway, connection, locked, Status.closed, Outcome.CANCELLED)
+        return await end_waiting_session(gateway, connection, locked, Status.closed, Outcome.CANCELLED)
 
 
-async def end_queued(
+async def end_waiting_session(
     gateway: Gateway,
     connection: Connection,
     locked: Mapping[str, Any],
     status: Status,
     outcome: Outcome,
-    reason: Throttled | None = None,
+    refused: RefusedStart | None = None,
 ) -> HostSession:
     """Write that a session has ended before IAMPASS has said anything. This transaction has locked its row."""
     moment = await now(connection)
@@ -363,29 +370,29 @@ async def end_queued(
         "expires_at": moment,
         "decided_at": None if queued else moment,
     }
-    if reason is not None:
-        columns["reason"] = reason.reason.name
-        columns["retry_after"] = math.ceil(reason.wait) or None
+    if refused is not None:
+        columns["reason"] = refused.reason.name
+        columns["retry_after"] = math.ceil(refused.wait) or None
     session = await sessions.change(gateway, connection, locked, **columns)
     host = await hosts.find(gateway, connection, session.host)
     if host is None or await records.refusals(connection, host.name) < records.REFUSALS_A_MINUTE:
-        why = status.name if reason is None else reason.why or reason.reason.name
+        why = status.name if refused is None else refused.why or refused.reason.name
         await sessions.record(connection, session, outcome, reason=why, refused="start")
     return session
 
 
-async def end_all(gateway: Gateway, found: Sequence[HostSession]) -> int:
+async def end_sessions(gateway: Gateway, found: Sequence[HostSession]) -> int:
     """End these sessions at IAMPASS; how many could not be ended. Raises DatabaseError."""
     left = 0
     for session in found:
         try:
-            await end(gateway, session)
+            await end_session(gateway, session)
         except (IampassError, Tampered):
             left += 1
     return left
 
 
-async def said(
+async def write_status(
     gateway: Gateway, session: HostSession, status: Status, *, epoch: int | None = None
 ) -> HostSession:
     """Write down what IAMPASS says of a session; the session as it is then. A final status never changes, and nobody
@@ -395,7 +402,7 @@ async def said(
         if this gateway has ended the session.
     """
     try:
-        return await _said(gateway, session, status, epoch)
+        return await _write_status(gateway, session, status, epoch)
     except _NotHeld as lost:
         return lost.session
     except UnknownOutcome:
@@ -404,14 +411,19 @@ async def said(
 
 
 class _NotHeld(Exception):
-    """Another gateway has the lease: nothing of the transaction is written."""
+    """Raised if another gateway has the lease, so that nothing of the transaction is written."""
 
     def __init__(self, session: HostSession) -> None:
         super().__init__()
         self.session = session
 
 
-async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: int | None) -> HostSession:
+async def _write_status(
+    gateway: Gateway, session: HostSession, status: Status, epoch: int | None
+) -> HostSession:
+    """As `write_status`, in one transaction, which is this function's own: its locks go with the next statement, and
+    what it writes with COMMIT (`Connection.later`); what this process remembers follows that (`after_commit`).
+    Afterwards it ends at IAMPASS what may not go on. Raises _NotHeld."""
     ringing: list[HostSession] = []
     over = None
     async with gateway.database.transaction() as connection:
@@ -429,8 +441,8 @@ async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: i
             result = RequestResult.FAILED if status.ended else RequestResult.APPROVED
             connection.after_commit.append(gateway.turn_over.set)
             await turns.finish(connection, over, session.turn, result, gateway.settings.limits)
-        locked = sessions.verified(gateway, row, session.id)
-        before = sessions.of_verified(gateway, locked)
+        locked = sessions.verify_row(gateway, row, session.id)
+        before = sessions.from_verified(gateway, locked)
         if before.state is not State.OPEN or before.status is status:
             return before
         if epoch is not None and not gateway.leases.is_held(session.id, epoch, lease):
@@ -439,7 +451,7 @@ async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: i
         if status.in_progress and not before.in_progress:
             return before
         by_lost_phone = (
-            decided and not status.ended and over is not None and _has_lost(before, over.state.lost)
+            decided and not status.ended and over is not None and _began_before_loss(before, over.state.lost)
         )
         columns: dict[str, Any] = {"status": status.name, "version": before.version + 1}
         if by_lost_phone:
@@ -465,24 +477,24 @@ async def _said(gateway: Gateway, session: HostSession, status: Status, epoch: i
             if withdrawn or status is Status.cancelled:
                 host = await hosts.find(gateway, connection, after.host)
                 if host is not None:
-                    ringing = await _brake(
+                    ringing = await _brake_host(
                         gateway, connection, host, before.person, status, columns["decided_at"]
                     )
         elif status.ended:
             await sessions.record(connection, after, None, event=SessionEvent.ENDED.value, reason=status.name)
     with suppress(DatabaseError, psycopg.Error):
-        await end_all(gateway, ringing)  # those that cannot be ended are over in a minute
+        await end_sessions(gateway, ringing)  # one that cannot be ended is over in a minute
     if by_lost_phone and after.upstream is not None:
-        await _end_quietly(gateway, after.upstream, after)
+        await _end_untold_session(gateway, after.upstream, after)
     return after
 
 
-def _has_lost(session: HostSession, lost: float) -> bool:
+def _began_before_loss(session: HostSession, lost: float) -> bool:
     """Whether the person's phone was reported lost after the session had begun."""
     return lost >= session.began_at.timestamp()
 
 
-async def _brake(
+async def _brake_host(
     gateway: Gateway, connection: Connection, host: Host, person: str, status: Status, moment: datetime
 ) -> list[HostSession]:
     """Slow a host down if three people have cancelled its requests, unless as many people have approved some.
@@ -491,10 +503,7 @@ async def _brake(
 
     Returns the requests on phones of a host that is stopped by this: nobody may approve them any more.
     """
-    connection.later("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
-    counted = await one(
-        connection,
-        """
+    statement = """
         SELECT
             count(DISTINCT person) FILTER (WHERE status = 'cancelled') AS cancelled,
             count(DISTINCT person) FILTER (WHERE withdrawn) AS withdrawn,
@@ -504,8 +513,11 @@ async def _brake(
             OR status = 'timeout' AND decided_at - began_at < make_interval(secs => %s)) AS withdrawn) AS way
         WHERE host_name = %s AND began_at > now() - interval '1 hour'
             AND decided_at > now() - make_interval(mins => %s)
-        """,
-        *(person, _ANSWERED_SECONDS, host.name, BRAKE_MINUTES),
+    """
+    _, counted = await each_one(
+        connection,
+        (hosts.LOCK, host.id),
+        (statement, person, _ANSWERED_SECONDS, host.name, BRAKE_MINUTES),
     )
     if counted is None:
         return []
@@ -536,7 +548,7 @@ async def _brake(
         await records.write(
             connection, Kind.ALERT, host=host.name, reason=f"{what}: it may not ask any more{then}"
         )
-        return await sessions.ringing_of(gateway, connection, host.name)
+        return await sessions.find_ringing_of_host(gateway, connection, host.name)
     await hosts.change(gateway, connection, host.id, slowed_until=moment + timedelta(minutes=BRAKE_MINUTES))
     await records.alert(connection, host.name, f"{what}: it is slowed down{then}")
     return []

@@ -31,15 +31,14 @@ class Bypass:
     services: tuple[str, ...]
     """PAM services; empty: all."""
     hosts: tuple[str, ...]
-    """Names of hosts."""
+    """Names of hosts; if `host_groups` is empty, too: all."""
     host_groups: tuple[str, ...]
-    """With `hosts`: if both are empty, all hosts."""
     made_at: datetime
     ends_at: datetime
     made_by: str
     reason: str
 
-    def covers(self, host: Host, service: str) -> bool:
+    def holds_for(self, host: Host, service: str) -> bool:
         """Whether it is for a login through this service on this host."""
         here = not (self.hosts or self.host_groups)
         here = here or host.name in self.hosts or host.group in self.host_groups
@@ -54,11 +53,11 @@ async def find(
     if policy is None or not policy.bypasses:
         return None
     found, _ = await _read(gateway, connection, "person = %s", person)
-    return next((one for one in found if one.person == person and one.covers(host, service)), None)
+    return next((one for one in found if one.person == person and one.holds_for(host, service)), None)
 
 
 async def listing(gateway: Gateway, connection: Connection) -> tuple[list[Bypass], int]:
-    """All that are not over, those that end first first; and how many rows no gateway has written."""
+    """All bypasses that have not ended, in the order in which they end; and how many rows no gateway has written."""
     return await _read(gateway, connection, "true")
 
 
@@ -90,7 +89,7 @@ async def add(
 
 
 async def remove(connection: Connection, person: str) -> int:
-    """End all bypasses of a person; how many were in force."""
+    """End all bypasses of a person; how many had not ended."""
     cursor = await connection.execute("DELETE FROM bypass WHERE person = %s AND ends_at > now()", (person,))
     return cursor.rowcount
 

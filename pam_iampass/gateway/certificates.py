@@ -92,7 +92,7 @@ def is_due(certificate: bytes, names: Sequence[str], authority: bytes) -> str | 
 
 
 def expiry(certificate: bytes) -> datetime:
-    """Until when a certificate (PEM) is valid. Raises ValueError."""
+    """The time until which a certificate (PEM) is valid. Raises ValueError."""
     return x509.load_pem_x509_certificate(certificate).not_valid_after_utc
 
 

@@ -33,7 +33,7 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.reasons import Reason, said_of
+from pam_iampass.gateway.reasons import Reason, explanation_of
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.service import signed_by_host
 from pam_iampass.gateway.serving import require_digest
@@ -48,7 +48,7 @@ TABLE = "recovery"
 _WRONG_OF_HOST = 100
 """Wrong codes of one host in an hour, for all people: more is no person who mistypes."""
 _WRONG_OF_PERSON = _WRONG_OF_HOST // 5
-"""Likewise for one person: who has the password of one does not take the codes of all."""
+"""The same for one person: an attacker who has one password does not keep everybody from their codes."""
 _LONGEST_SECONDS = 60
 """How long a host is taken to wait for the answer, if it does not say."""
 _NOT_REDEEMED = (
@@ -64,17 +64,17 @@ WHERE fields ? 'wrong_code' AND at > now() - interval '1 hour' AND NOT EXISTS (
         AND act.kind = 'act' AND act.fields->>'what' = 'throttle_clear'
 )
 """
-"""The wrong codes that count: those of an hour, unless an administrator has said that they do not. Each condition of
+"""The wrong codes that count: all of an hour, unless an administrator has said that they do not. Each condition of
 time is a bound of its own, so that an index serves it."""
 
 
 @dataclass(frozen=True)
 class Codes:
-    """What is known of a person's codes."""
+    """A person's codes, without the codes themselves."""
 
     made_at: datetime
     used_at: tuple[datetime | None, ...]
-    """For each code; None: it is still good."""
+    """The time at which each code was used; None: it is still good."""
 
 
 async def stored(gateway: Gateway, connection: Connection, name: str) -> Codes | None:
@@ -116,7 +116,7 @@ async def wrong(connection: Connection, name: str) -> int:
 
 @dataclass(frozen=True)
 class AskedCode:
-    """What a host asks for."""
+    """The redemption of a code as a host asks for it."""
 
     person: str
     code: str = field(repr=False)
@@ -125,7 +125,7 @@ class AskedCode:
     gives_up_at: float
     """The `time.monotonic()` at which nobody waits for the answer any more."""
     details: Mapping[str, str]
-    """Of the login, for the records."""
+    """The details of the login, for the records."""
 
     @classmethod
     def of(cls, request: IncomingRequest, came_at: float) -> AskedCode:
@@ -157,7 +157,7 @@ async def recover(gateway: Gateway, request: IncomingRequest) -> Reply:
     else:
         why = Reason.TOO_MANY_CODES if isinstance(found, Refusal) else found
         message = "" if why is Reason.CODES_NOT_HERE else _NOT_REDEEMED
-        answer.update(reason=why.name, **said_of(why.name, getattr(found, "wait", 0.0), message))
+        answer.update(reason=why.name, **explanation_of(why.name, getattr(found, "wait", 0.0), message))
     return Reply.of({"recovery": answer})
 
 
@@ -201,8 +201,8 @@ async def redeem(gateway: Gateway, host_id: str, asked: AskedCode) -> int | Reas
 async def _redeemed(
     gateway: Gateway, connection: Connection, host: Host, asked: AskedCode
 ) -> int | Reason | Refusal:
-    person = await starts.allowed(gateway, connection, host, asked.machine, asked.person)
-    # For a person who is not known, as for one without codes: a host learns no name.
+    person = await starts.find_allowed_person(gateway, connection, host, asked.machine, asked.person)
+    # An unknown person is treated like one without codes: a host learns no names.
     nobody = person in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST)
     if isinstance(person, Reason) and not nobody:
         return person

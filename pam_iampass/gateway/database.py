@@ -1,6 +1,6 @@
 """The database of the gateways: connections, transactions, and whether a failure shows that nothing has happened.
 
-Statements are plain SQL, and locks are those of rows and transactions, so that a pooler may stand in between. The
+Statements are plain SQL, and locks belong to rows and transactions, so that a pooler may stand in between. The
 database's clock counts. Its tables are made by the numbered files in `migrations/`, never when a gateway starts.
 
     DatabaseError
@@ -50,9 +50,14 @@ _BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED"
 class Connection(psycopg.AsyncConnection[DictRow]):
     """A connection, and what is to be done once its transaction has been committed.
 
-    A round trip costs more than most statements do. Those whose result nobody waits for are sent together with the next
-    one, and BEGIN is one of them. PostgreSQL takes several at a time only if psycopg has put the values into them, as
-    in its `ClientCursor`.
+    A round trip costs more than most statements do. Statements whose result nobody waits for are sent together with the
+    next one, and BEGIN is one of them. PostgreSQL takes several at a time only if psycopg has put the values into them,
+    as in its `ClientCursor`.
+
+    So a line can come before its effect (`later`, `take`, `after_commit`). Only functions that own a whole transaction
+    order their effects in this way, and say so; others that lock and read name both statements in one call
+    (`each_one`). Rows may be written later everywhere (`insert`, `replace`), since nobody reads them in the same
+    transaction; what a process remembers of a row follows its commit.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -164,7 +169,7 @@ class Primary:
         self._started = ""
 
     async def connect(self, connect: Connect) -> Connection:
-        """A connection to the primary, of those that `connect` makes to one server. Raises psycopg.Error."""
+        """A connection to the primary. `connect` makes one to a server. Raises psycopg.Error."""
         if not self.history[0]:
             return await self._first(connect)
         failure: psycopg.Error = psycopg.OperationalError("the connection string names no server")
@@ -261,9 +266,9 @@ Address = Union[str, tuple[str, int]]
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
 TIMEOUTS = {"lock_timeout": "5s", "statement_timeout": "10s", "idle_in_transaction_session_timeout": "4s"}
-"""As PostgreSQL writes them. A migration waits for locks for less time. A transaction that goes no further ends before
-those give up who wait for its locks: its gateway may have lost its power. The time of a statement does not run during
-COMMIT: PostgreSQL stops it first, as long as statements are sent in its simple protocol."""
+"""The time-outs, as PostgreSQL writes them. A migration waits for locks for less time. A transaction that goes no
+further ends before others give up waiting for its locks: its gateway may have lost its power. The time of a statement
+does not run during COMMIT: PostgreSQL stops it first, as long as statements are sent in its simple protocol."""
 CONNECT_SECONDS = 3.0
 """How long one waits for a connection, and for TCP to say whether the database can be reached."""
 _ASKED_AFTER_SECONDS = 1.0
@@ -271,7 +276,7 @@ _ASKED_AFTER_SECONDS = 1.0
 _OTHERS_SECONDS = 1.0
 """How long a process that starts waits for further servers, once one takes writes."""
 _OWN_CONNECTIONS = 2
-"""Those that requests leave to the gateway's own work, such as to watch what is on a phone."""
+"""Connections that requests leave to the gateway's own work, such as to watch what is on a phone."""
 _WHOSE: ContextVar[str | None] = ContextVar("whose", default=None)
 _KNOWN: ContextVar[bool] = ContextVar("known", default=True)
 _WAIT_SECONDS = 10.0
@@ -284,21 +289,21 @@ class Lock(enum.IntEnum):
 
     MIGRATIONS = 0x69616D70
     CODES = 0x69616D72
-    """Of a host: its recovery codes are counted."""
+    """The lock of a host while its recovery codes are counted."""
     MESSAGES = 0x6D657373
-    """Of a host: the messages that logins to it have had sent are counted."""
+    """The lock of a host while the messages that its logins have had sent are counted."""
     QUESTIONS = 0x70726573
-    """Of a host: the questions for its starts are counted."""
+    """The lock of a host while the questions for its starts are counted."""
     TURNS = 0x7475726E
-    """Of a person, also of one who has no row of turns yet."""
+    """The lock of a person's turns, which may have no row yet."""
 
 
 def work_for(whose: str, *, known: bool = True) -> None:
-    """What this task does from here on, and what it begins, is for this host or address: each has at most half of the
-    connections at the same time.
+    """Count the work of this task from here on, and of tasks that it begins, for this host or address: each has at most
+    half of the connections at the same time.
 
-    If there is more to do than can be done, those whose signature is not checked yet (not `known`) give up first: they
-    have cost least.
+    If there is more to do than can be done, requests whose signature is not checked yet (not `known`) give up first:
+    they have cost least.
     """
     _WHOSE.set(whose)
     _KNOWN.set(known)
@@ -319,11 +324,11 @@ class DatabaseAway(DatabaseError):
 
 
 class UnknownOutcome(DatabaseError):
-    """What the transaction wrote may have happened, or not."""
+    """The transaction may have been committed, or not."""
 
 
 class WrongSchema(DatabaseError):
-    """The tables are not those that this gateway needs."""
+    """The tables are older than this gateway needs."""
 
 
 class Database:
@@ -361,7 +366,7 @@ class Database:
         self._for_requests = asyncio.Semaphore(max(1, connections - _OWN_CONNECTIONS))
 
     def _options(self) -> dict[str, Any]:
-        """Of a connection. A pooler in between knows no prepared statements."""
+        """The options of a connection. A pooler in between knows no prepared statements."""
         return {
             "primary": self._primary,
             "row_factory": _row,
@@ -492,7 +497,7 @@ class Database:
 
 @contextmanager
 def _known(connection: Connection) -> Iterator[None]:
-    """For what commits: raises UnknownOutcome unless the database says that it has been committed, or has not."""
+    """Raise UnknownOutcome for a block that commits, unless the database says whether it has been committed."""
     warnings: list[str] = []
 
     def warned(notice: psycopg.errors.Diagnostic) -> None:
@@ -580,7 +585,7 @@ def _line(error: Exception) -> str:
 
 def _row(cursor: psycopg.AsyncCursor[Any]) -> RowMaker[DictRow]:
     """A row as a mapping. If there are columns such as `"host:"`, it has a mapping for each of these, with the columns
-    that follow it: those of several tables may have the same names."""
+    that follow it: several tables may have columns of the same name."""
     result = cursor.pgresult
     names = [] if result is None else [(result.fname(at) or b"").decode() for at in range(result.nfields)]
     begins = [at for at, name in enumerate(names) if name.endswith(":")]

@@ -64,10 +64,10 @@ class Entry:
 
 @dataclass
 class Answer:
-    """What the directory says."""
+    """The people of the directory."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
-    """By name."""
+    """The entries by name."""
     problems: list[str] = field(default_factory=list)
     """Entries that do not count, and why."""
     held: set[str] = field(default_factory=set)
@@ -186,7 +186,7 @@ def _answer(
             problem = f"has {'no' if not ids else 'more than one'} {settings.id}"
         if problem is not None:
             answer.problems.append(f"{shown(dn)} {problem}")
-            # Not by the names: an entry that claims the name of a person who has left does not keep them here.
+            # The id is held, not the name: an entry that claims the name of a person who left does not keep them here.
             answer.held.update(map(_id, ids) if ids else names)
             continue
         (name,) = names
@@ -277,7 +277,7 @@ class _Groups:
         self._ambiguous = {name for name, dns in named.items() if len(dns) > 1}
         for name in sorted(self._ambiguous):
             dns = " and ".join(map(shown, named[name].values()))
-            answer.problems.append(f"there are two groups {shown(name)}, of which none counts: {dns}")
+            answer.problems.append(f"there are two groups {shown(name)}, and neither counts: {dns}")
 
     def person(self, dn: str, name: str, values: Attributes) -> tuple[str, ...]:
         """The names of the groups of one person."""
@@ -318,7 +318,7 @@ def _parsed(dn: str) -> DN | None:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be changed here. People who were added here are in none of it."""
+    """The changes that are to be made here. People who were added here are in none of them."""
 
     joining: tuple[Entry, ...]
     changing: tuple[tuple[Person, Entry], ...]
@@ -351,7 +351,7 @@ class Plan:
 def plan(
     answer: Answer, everybody: Iterable[Person], tampered: Iterable[str], now: datetime, grace: float
 ) -> Plan:
-    """What is to be changed so that the people of the directory are those that it says."""
+    """The changes after which the people here are the ones of the directory."""
     known = {person.name: person for person in everybody}
     problems = list(answer.problems)
     joining, changing, returning, replaced = [], [], [], []

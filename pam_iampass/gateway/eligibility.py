@@ -1,4 +1,4 @@
-"""What `setup` and `doctor` on a host want to know of people beforehand: may they log in there, and have they a phone?
+"""Answers what `setup` and `doctor` on a host ask of people beforehand: may they log in there, and have they a phone?
 
 A host learns nothing of anybody else: of a person of other hosts it is told the same as of a name that nobody has, and
 the database finds neither. Names of its own people could be guessed. So calls are few, and each leaves a record.
@@ -31,7 +31,7 @@ CALLS_A_MINUTE = 10
 CALLS_AN_HOUR = 120
 _WHAT = "people_asked"
 _SECONDS = 5.0
-"""For asking IAMPASS about all phones of a call."""
+"""The time for asking IAMPASS about all phones of a call."""
 
 
 async def answer(gateway: Gateway, request: IncomingRequest) -> Reply:
@@ -42,19 +42,21 @@ async def answer(gateway: Gateway, request: IncomingRequest) -> Reply:
         require_digest(request, query.get("body_sha256", ""))
         names = _names(request)
         async with gateway.database.transaction() as connection:
-            found = await _allowed(gateway, connection, host, starts.machine_of(query), names)
+            # Parallel calls of a host are counted one after the other: the next statement takes the lock.
+            connection.later(hosts.LOCK, (host.id,))
+            found = await _find_allowed_people(gateway, connection, host, starts.machine_of(query), names)
     except DatabaseError as error:
         return unavailable(error)
     if isinstance(found, RefusedRequest):
         raise found
-    phones = await _phones(gateway, found)
+    phones = await _ask_for_phones(gateway, found)
     told: dict[str, dict[str, bool | None]] = {name: {"may": False} for name in names}
     told.update({person.name: {"may": True, "phone": phones.get(person.name)} for person in found})
     return Reply.of({"people": told})
 
 
 def _names(request: IncomingRequest) -> Sequence[str]:
-    """Raises RefusedRequest."""
+    """The names in a call. Raises RefusedRequest."""
     names = request.json("names")["names"]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise bad_request("BAD_BODY", "names must be a list of texts")
@@ -63,13 +65,11 @@ def _names(request: IncomingRequest) -> Sequence[str]:
     return list(dict.fromkeys(names))
 
 
-async def _allowed(
+async def _find_allowed_people(
     gateway: Gateway, connection: Connection, host: Host, machine: str | None, names: Sequence[str]
 ) -> list[Person] | RefusedRequest:
     """The people of these names who may log in to the host, or why it is told nothing; in both cases what is written
-    is to be committed."""
-    # Parallel calls of a host are counted one after the other.
-    connection.later("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
+    is to be committed. This transaction locks the host's row."""
     if host.status is not HostStatus.ACTIVE:
         waits = host.status is HostStatus.WAITING
         return _refused(Reason.HOST_NOT_ADMITTED if waits else Reason.HOST_SUSPENDED)
@@ -86,7 +86,7 @@ async def _allowed(
             connection, host.name, "asks too often who may log in: it may be looking for names"
         )
         return _refused(Reason.HOST_THROTTLED)
-    found = await _people(gateway, connection, host, names)
+    found = await _find_people(gateway, connection, host, names)
     reason = f"who may log in there: {len(found)} of {len(names)}: {clean(', '.join(names), 1000)}"
     await records.write(connection, Kind.ACT, host=host.name, what=_WHAT, reason=reason)
     return found
@@ -96,7 +96,9 @@ def _refused(reason: Reason) -> RefusedRequest:
     return RefusedRequest(403, reason.name, "this host is not told who may log in")
 
 
-async def _people(gateway: Gateway, connection: Connection, host: Host, names: Sequence[str]) -> list[Person]:
+async def _find_people(
+    gateway: Gateway, connection: Connection, host: Host, names: Sequence[str]
+) -> list[Person]:
     """The people of these names who may log in. A row of another person is not even read: how long that takes would
     say that there is one."""
     policy = gateway.settings.policy_of(host.group)
@@ -110,7 +112,7 @@ async def _people(gateway: Gateway, connection: Connection, host: Host, names: S
         *(PersonStatus.ACTIVE.value, policy.everybody, list(policy.people)),
     ):
         try:
-            person = people.of(gateway, row)
+            person = people.from_row(gateway, row)
         except Tampered as error:
             await records.alert(connection, host.name, str(error), person=row["name"])
             continue
@@ -119,7 +121,7 @@ async def _people(gateway: Gateway, connection: Connection, host: Host, names: S
     return found
 
 
-async def _phones(gateway: Gateway, found: Sequence[Person]) -> dict[str, bool]:
+async def _ask_for_phones(gateway: Gateway, found: Sequence[Person]) -> dict[str, bool]:
     """Which of these people have a phone, as far as IAMPASS says so in time."""
     phones: dict[str, bool] = {}
 

@@ -1,4 +1,4 @@
-"""What is wrong with a gateway. Nothing is changed, and no phone rings."""
+"""Finds what is wrong with a gateway. Nothing is changed, and no phone rings."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def examine(
         finding(
             "settings-error",
             str(problem.file or "settings"),
-            _place(problem),
+            f"{problem.file}" if problem.line is None else f"{problem.file}:{problem.line}",
             problem.severity,
             what=f"{problem.key}: {problem.what}" if problem.key else problem.what,
             remedy=problem.remedy,
@@ -78,10 +78,6 @@ def check_settings(config: Path) -> tuple[GatewaySettings | None, tuple[Problem,
     if settings is not None:
         problems = (*problems, *readable.problems(config, settings))
     return None if any(problem.is_error for problem in problems) else settings, problems
-
-
-def _place(problem: Problem) -> str:
-    return f"{problem.file}" if problem.line is None else f"{problem.file}:{problem.line}"
 
 
 def _certificate(settings: GatewaySettings) -> Iterator[Problem]:
@@ -217,7 +213,7 @@ async def _forged(gateway: Gateway, connection: Connection, table: str) -> list[
 
 
 async def groups(gateway: Gateway) -> list[Problem]:
-    """What does not match between the groups in the settings and those of hosts and people. Raises DatabaseError."""
+    """Problems between the groups in the settings and the groups of hosts and people. Raises DatabaseError."""
     async with gateway.database.statement() as connection:
         listed, _ = await hosts.listing(gateway, connection)
         invites = await hosts.invites(gateway, connection)

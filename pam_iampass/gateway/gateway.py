@@ -41,7 +41,7 @@ class Iampass(Protocol):
 
 
 class NoIampass:
-    """For what makes no such calls."""
+    """An IAMPASS for callers that make no such calls."""
 
     application: Application
     failing_since: float | None = None
@@ -52,13 +52,13 @@ class NoIampass:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What IAMPASS has said of a session."""
+class Poll:
+    """A poll of a session at IAMPASS."""
 
     at: float
-    """`time.monotonic()` when it was asked."""
+    """The `time.monotonic()` at which IAMPASS was asked."""
     answer: asyncio.Task[Any]
-    """A HostSession as it is then."""
+    """The HostSession as it is then."""
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Gateway:
     clock: Callable[[], float] = time.time
     """Unix time in seconds: for signatures. Everything else goes by the database's clock."""
     id: uuid.UUID = field(default_factory=uuid.uuid4)
-    """Of this process."""
+    """The id of this process."""
 
     restored: bool = False
     """Whether the database is an old copy that nobody has confirmed: no host is answered."""
@@ -91,25 +91,25 @@ class Gateway:
     """Set when a request of this gateway is on a phone no longer."""
     inviting: set[asyncio.Task[None]] = field(default_factory=set)
     """Messages that are being sent to people without a phone."""
-    asked: dict[uuid.UUID, Asked] = field(default_factory=dict)
+    polls: dict[uuid.UUID, Poll] = field(default_factory=dict)
     """The last poll of each session."""
     waiting: dict[uuid.UUID, Status] = field(default_factory=dict)
     """The requests that the database had on a phone at `looked_at`, or that were begun here since, of hosts that may
     ask."""
     withdrawn: set[uuid.UUID] = field(default_factory=set)
-    """Those of hosts that may not ask any more: they have begun when their host was suspended or removed."""
+    """The requests of hosts that may not ask any more: they have begun when their host was suspended or removed."""
     looked_at: float = -math.inf
     """`time.monotonic()`."""
     noted_requests: dict[uuid.UUID, Status | None] = field(default_factory=dict)
-    """What `note_request` was told since the database was last asked which requests are on a phone."""
+    """The notes of `note_request` since the database was last asked which requests are on a phone."""
     leases: Leases = field(default_factory=Leases)
     """The sessions that this gateway polls."""
     doubted: set[uuid.UUID] = field(default_factory=set)
-    """Approved sessions of which IAMPASS has just said something new to a host: they are polled soon."""
+    """Approved sessions with a new status that a host was just told: they are polled soon."""
     unanswered: dict[uuid.UUID, asyncio.Event] = field(default_factory=dict)
     """The questions to hosts for whose answers a start waits here; set when there is one."""
     asking_for_phones: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_PHONES_AT_ONCE))
-    """For calls of IAMPASS that no login waits for."""
+    """The bound of calls of IAMPASS that no login waits for."""
     held: HeldCalls = field(default_factory=HeldCalls)
     """Calls that wait for a change of a session."""
 

@@ -22,6 +22,8 @@ from pam_iampass.gateway.keys import Tampered
 
 TABLE = "host"
 INVITES = "invite"
+LOCK = "SELECT 1 FROM host WHERE id = %s FOR UPDATE"
+"""Locks the row of a host until the transaction ends."""
 _LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 
 
@@ -48,7 +50,7 @@ class Host:
     """A host that has joined."""
 
     id: str
-    """What it calls itself in its requests."""
+    """The name by which its requests call it."""
     name: str
     group: str
     secret: str = field(repr=False)
@@ -59,7 +61,7 @@ class Host:
     invite: str
     """The id of the invite with which it has joined."""
     slowed_until: datetime | None = None
-    """The brake: until then its starts are few."""
+    """The end of the brake: until then its starts are few."""
     admitted: bool = False
     """Whether an administrator has admitted it, whether its group demands that or not."""
 
@@ -88,29 +90,29 @@ async def find(gateway: Gateway, connection: Connection, id: str) -> Host | None
 
     The same query sees whether the database has become an older one.
     """
-    (row,) = await each_one(connection, wanted(gateway, id))
-    return found(gateway, row, id)
+    (row,) = await each_one(connection, find_statement(gateway, id))
+    return read_found(gateway, row, id)
 
 
-def wanted(gateway: Gateway, id: str) -> Statement:
-    """The statement for the host with this id, which `found` reads."""
+def find_statement(gateway: Gateway, id: str) -> Statement:
+    """The statement for the host with this id, whose row `read_found` takes."""
     statement = f"SELECT host.*, {IS_OLDER} AS older FROM host WHERE host.id = %s"  # noqa: S608
     return statement, *how_far(gateway), id
 
 
-def found(gateway: Gateway, row: dict[str, Any] | None, id: str) -> Host | None:
-    """As `find`, for the row that `wanted` has found. Raises Tampered."""
+def read_found(gateway: Gateway, row: dict[str, Any] | None, id: str) -> Host | None:
+    """As `find`, for the row that `find_statement` has found. Raises Tampered."""
     if row is None:
         return None
     if row.pop("older"):
         gateway.restored = True
-    return of(gateway, row, id=id)
+    return from_row(gateway, row, id=id)
 
 
 async def named(gateway: Gateway, connection: Connection, name: str) -> Host | None:
     """The host with this name; None if there is none. Raises Tampered."""
     row = await one(connection, "SELECT * FROM host WHERE name = %s", name)
-    return None if row is None else of(gateway, row, name=name)
+    return None if row is None else from_row(gateway, row, name=name)
 
 
 async def listing(gateway: Gateway, connection: Connection) -> tuple[list[Host], list[str]]:
@@ -118,7 +120,7 @@ async def listing(gateway: Gateway, connection: Connection) -> tuple[list[Host],
     hosts, tampered = [], []
     for row in await many(connection, "SELECT * FROM host ORDER BY name"):
         try:
-            hosts.append(of(gateway, row))
+            hosts.append(from_row(gateway, row))
         except Tampered:
             tampered.append(str(row["name"]))
     return hosts, tampered
@@ -153,14 +155,14 @@ async def change(gateway: Gateway, connection: Connection, id: str, **columns: A
     values = {name: each.value if isinstance(each, enum.Enum) else each for name, each in columns.items()}
     sealed = gateway.keys.sealed(TABLE, {**gateway.keys.verified(TABLE, row, id=id), **values})
     await replace(connection, TABLE, "id", sealed)
-    return of(gateway, sealed)
+    return from_row(gateway, sealed)
 
 
 async def is_its_machine(gateway: Gateway, connection: Connection, host: Host, machine: str | None) -> bool:
     """Whether a host calls from the machine that was the first to say what it is."""
     if machine is not None and host.machine is None:
-        connection.later("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
-        found = await find(gateway, connection, host.id)
+        _, row = await each_one(connection, (LOCK, host.id), find_statement(gateway, host.id))
+        found = read_found(gateway, row, host.id)
         if found is None or found.machine is None:
             found = await change(gateway, connection, host.id, machine=machine)
         host = found or host
@@ -176,7 +178,7 @@ async def remove(connection: Connection, name: str) -> bool:
     return cursor.rowcount > 0
 
 
-def of(gateway: Gateway, row: Mapping[str, Any], **asked: str) -> Host:
+def from_row(gateway: Gateway, row: Mapping[str, Any], **asked: str) -> Host:
     """The host in a row. Raises Tampered."""
     values = gateway.keys.verified(TABLE, row, **asked)
     return Host(
@@ -210,20 +212,20 @@ def host_name_error(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class Invite:
-    """What lets hosts join."""
+    """A secret with which hosts join."""
 
     id: str
     secret: str = field(repr=False)
     """It signs the call by which a host joins."""
     group: str
-    """Of the hosts that join with it."""
+    """The group of the hosts that join with it."""
     uses_left: int
     made_at: datetime
     expires_at: datetime
     name: str | None = None
     """The only host that may use it."""
     network: Network | None = None
-    """From where it may be used."""
+    """The only network from which it may be used."""
 
 
 async def find_invite(gateway: Gateway, connection: Connection, id: str) -> Invite | None:
@@ -233,7 +235,7 @@ async def find_invite(gateway: Gateway, connection: Connection, id: str) -> Invi
 
 
 async def invites(gateway: Gateway, connection: Connection) -> list[Invite]:
-    """The invites that can still be used, the oldest first, without those whose rows do not count."""
+    """The invites that can still be used, the oldest first, without rows that do not count."""
     found = []
     statement = "SELECT * FROM invite WHERE uses_left > 0 AND expires_at > now() ORDER BY made_at"
     for row in await many(connection, statement):
@@ -280,7 +282,7 @@ async def void_invite_of(
     the host's row.
 
     :param retires: nobody suspects the host, which is about to be removed. Then an invite stays that is bound to a
-        network, and to no name: a whole fleet may need it, and a thief who has only the host's disk cannot use it.
+        network, and to no name: a whole fleet may need it, and a thief with only the host's disk cannot use it.
 
     Returns the id of the invite that is void now, or None; and the id of the one that stays, or None.
     """

@@ -78,8 +78,8 @@ def url(settings: GatewaySettings) -> str:
 
 
 def gateways_for(host_id: str, settings: GatewaySettings) -> list[str]:
-    """All gateways, in an order of the host's own: hosts are spread over them, and if one is added, those that it does
-    not get keep theirs."""
+    """All gateways, in an order of the host's own, which spreads hosts over them. If one is added, hosts that do not
+    go to it stay where they are."""
     return sorted(settings.gateways, key=lambda url: hashlib.sha256(f"{host_id} {url}".encode()).digest())
 
 
@@ -94,7 +94,7 @@ async def _ca(gateway: Gateway, request: IncomingRequest) -> Reply:
 
 @dataclass(frozen=True)
 class _Joining:
-    """What a host says of itself."""
+    """A host that wants to join, as it describes itself."""
 
     name: str
     machine: str
@@ -102,7 +102,7 @@ class _Joining:
 
     @classmethod
     def of(cls, request: IncomingRequest) -> _Joining:
-        """Raises RefusedRequest."""
+        """The host in a request. Raises RefusedRequest."""
         require_digest(request, request.parameters("body_sha256").get("body_sha256", ""))
         body = request.json("name", "machine", "secret")
         name, machine, secret = (text_of(body, key) or "" for key in ("name", "machine", "secret"))
@@ -207,7 +207,7 @@ def _is_same(host: Host, joining: _Joining) -> bool:
 
 
 def _refusal(invite: Invite, joining: _Joining, remote: str, expired: bool) -> RefusedRequest | None:
-    """What the invite does not allow."""
+    """The refusal of a host that the invite does not allow; None if it does."""
     if expired:
         return RefusedRequest(
             403, "INVITE_EXPIRED", f"the invite has expired at {invite.expires_at:%F %T} UTC"
@@ -236,7 +236,7 @@ async def _leave(gateway: Gateway, request: IncomingRequest) -> Reply:
     host = await signed_by_host(gateway, request)
     request.parameters()
     async with gateway.database.transaction() as connection:
-        sessions.lock_of_host(connection, host.name)
+        sessions.lock_host(connection, host.name)
         host = await hosts.change(gateway, connection, host.id) or host  # as it is now
         if host.status in (HostStatus.STOPPED, HostStatus.SUSPENDED):
             raise RefusedRequest(403, "HOST_SUSPENDED", "a host that is suspended cannot leave on its own")
@@ -246,7 +246,7 @@ async def _leave(gateway: Gateway, request: IncomingRequest) -> Reply:
             )
         _, kept = await sessions.remove_host(gateway, connection, host.name)
         await records.write(connection, Kind.ACT, host=host.name, what="host_left", remote=request.remote)
-    await asking.end_all(gateway, kept)  # those that cannot be ended end when their time is over
+    await asking.end_sessions(gateway, kept)  # one that cannot be ended ends when its time is over
     return Reply.of({"status": True})
 
 

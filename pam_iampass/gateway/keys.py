@@ -33,7 +33,7 @@ class Tampered(Exception):
 
 
 class KeyFile:
-    """What a gateway does with its key. All gateways of a fleet have the same one."""
+    """The key of a fleet, which all its gateways have, and what they make with it."""
 
     def __init__(self, key: bytes) -> None:
         """Raises ValueError for a key of another length than `KEY_BYTES`."""
@@ -85,11 +85,11 @@ class KeyFile:
         return values
 
     def session_token(self, session: UUID) -> str:
-        """What the host calls the session. The database has only its digest."""
+        """The name of the session in the calls of its host. The database has only its digest."""
         return self._of_session("token", session)
 
     def session_secret(self, session: UUID) -> str:
-        """What signs the host's calls about the session."""
+        """The secret that signs the host's calls about the session."""
         return self._of_session("secret", session)
 
     def code(self, token: str, code: str) -> bytes:
@@ -144,4 +144,4 @@ _FORMS: dict[type, Callable[[Any], str]] = {
     **dict.fromkeys((list, tuple), lambda values: f"list {_JSON.encode([_form(each) for each in values])}"),
     dict: lambda values: f"json {_JSON.encode(values)}",
 }
-"""By the type that a column is read as. What stands first tells the types apart."""
+"""The text of a column's value, by the type that it is read as. The first word tells the types apart."""

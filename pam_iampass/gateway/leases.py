@@ -32,7 +32,7 @@ class Leases:
     def __init__(self) -> None:
         self.holder = uuid4()
         self.epochs: dict[UUID, int] = {}
-        """Of the sessions that this gateway polls."""
+        """The epochs of the sessions that this gateway polls."""
         self.leaves_all = False
         """Whether this gateway leaves its leases to others, since IAMPASS does not answer it."""
 
@@ -72,7 +72,7 @@ class Leases:
         connection.after_commit.append(partial(self.epochs.__setitem__, session, 1))
 
     async def take(self, connection: Connection, which: str) -> list[UUID]:
-        """Take the leases of open sessions (PENDING or APPROVED) that nobody alive has; which sessions those are."""
+        """Take the leases of open sessions (PENDING or APPROVED) that no living holder has; the ids of the sessions."""
         if self.leaves_all:
             return []
         holder = self.holder
@@ -106,7 +106,7 @@ class Leases:
         return is_held
 
     async def end(self, connection: Connection, session: UUID) -> None:
-        """A session is over: nobody polls it any more."""
+        """End the lease of a session that is over: nobody polls it any more."""
         connection.later("DELETE FROM lease WHERE session = %s", (session,))
         dropped: Any = partial(self.epochs.pop, session, None)
         connection.after_commit.append(dropped)

@@ -1,4 +1,4 @@
-"""What a gateway counts, for Prometheus. `monitoring.py` serves it.
+"""Metrics of a gateway, for Prometheus. `monitoring.py` serves them.
 
 No label has anything that a host, a person or IAMPASS can choose: each has one of a few values that are known here.
 """
@@ -20,7 +20,7 @@ PREFIX = "iampass_gateway"
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY = CollectorRegistry()
-"""What this process has counted."""
+"""The metrics of this process."""
 _OPTIONS: dict[str, Any] = {"registry": REGISTRY, "namespace": PREFIX}
 
 STARTS = Counter(

@@ -1,4 +1,4 @@
-"""What a gateway shows to those who watch it: `/metrics` for Prometheus, `/healthz` and `/readyz`.
+"""Serves `/metrics` for Prometheus, `/healthz` and `/readyz` to whatever watches a gateway.
 
 It has an address of its own, with plain http, where nothing can be changed and nothing names a host or a person. The
 database is asked once a second at most, on one connection, however many ask here.
@@ -31,7 +31,7 @@ from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.serving import Bounds, serve
 
 FRESH_SECONDS = 1.0
-"""For so long the database is not asked again."""
+"""The database is asked again only after this time."""
 _BOUNDS = Bounds(body=1024, connections=100)
 _LOOK_SECONDS = 5.0
 _HANGS_SECONDS = 1.0
@@ -52,7 +52,7 @@ SELECT
 
 @dataclass(frozen=True)
 class Look:
-    """What the database has said."""
+    """The answer of the database."""
 
     problems: tuple[str, ...]
     """Why hosts cannot be answered; without names, addresses and what else an error of the database says."""
@@ -61,16 +61,16 @@ class Look:
     hang: int = 0
     """How many of our commits wait for a standby now."""
     hosts: Mapping[str, int] = field(default_factory=dict)
-    """Their number, by status."""
+    """The number of hosts, by status."""
     sessions: Mapping[str, int] = field(default_factory=dict)
-    """The number of those that have not ended, by what is waited for."""
+    """The number of sessions that have not ended, by what is waited for."""
 
 
 class Monitor:
     """Answers the calls."""
 
     def __init__(self, gateway: Gateway) -> None:
-        """To be made when the gateway has read its certificate: that one is served until it is started anew."""
+        """Read when the certificate expires that the gateway has read, too, and serves until it is started anew."""
         self._gateway = gateway
         self._expires = certificates.expiry(gateway.settings.certificate_file.read_bytes()).timestamp()
         self._looked_at = 0.0
@@ -167,7 +167,7 @@ async def _look_aside(gateway: Gateway) -> Look:
 
 
 def _commits(row: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """For what commits wait, and whether they hang."""
+    """The standbys for which commits wait, in words, and a problem if commits hang."""
     wanted = _wanted(row["names"])
     if not wanted:
         return "do not wait for a standby", []
@@ -181,7 +181,7 @@ def _commits(row: Mapping[str, Any]) -> tuple[str, list[str]]:
 
 
 def _wanted(names: str) -> int:
-    """For how many standbys a commit waits, as `synchronous_standby_names` says: `a, b`, `2 (a, b)`, `ANY 2 (a, b)`."""
+    """The number of standbys for which a commit waits, by `synchronous_standby_names`: `a, b` or `ANY 2 (a, b)`."""
     if not names.strip():
         return 0
     counted = re.match(r"\s*(?:(?:FIRST|ANY)\s+)?([0-9]+)\s*\(", names, re.IGNORECASE)
@@ -189,7 +189,7 @@ def _wanted(names: str) -> int:
 
 
 class _Now(Collector):
-    """What is so now, and not counted."""
+    """Gauges, which are read when they are asked for."""
 
     def __init__(self, gateway: Gateway, look: Look, expires: float) -> None:
         self._gateway = gateway

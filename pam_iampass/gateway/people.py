@@ -34,9 +34,9 @@ class Source(enum.Enum):
     """Where a person comes from."""
 
     LOCAL = "local"
-    """From an administrator."""
+    """An administrator has added the person."""
     LDAP = "ldap"
-    """From the directory, which also says when the person has left."""
+    """The directory has the person, and also says when they have left."""
 
 
 class PersonStatus(enum.Enum):
@@ -44,7 +44,7 @@ class PersonStatus(enum.Enum):
 
     ACTIVE = "active"
     LEAVING = "leaving"
-    """No longer in the directory. Removed some time later, unless the person returns."""
+    """The directory has the person no longer. They are removed some time later, unless they return."""
     REMOVING = "removing"
     """An administrator removes the person, or the time is over: IAMPASS is still to be told."""
 
@@ -59,15 +59,15 @@ class Person:
     """The id at IAMPASS."""
     groups: tuple[str, ...] = ()
     display_name: str | None = field(default=None, repr=False)
-    """What the app shows."""
+    """The name that the app shows."""
     phone_number: str | None = field(default=None, repr=False)
     """Where messages with a registration link are sent."""
     source: Source = Source.LOCAL
     status: PersonStatus = PersonStatus.ACTIVE
     changed_at: datetime | None = None
-    """By the database's clock; None for a person who is not in the database yet."""
+    """The time by the database's clock; None before there is a row."""
     directory_id: str | None = None
-    """What the directory calls this very person, so that a later one of the same name is another."""
+    """The directory's id of this very person, so that a later one of the same name is another."""
 
     @property
     def active(self) -> bool:
@@ -88,7 +88,7 @@ def person_name_error(name: str) -> str | None:
 async def find(gateway: Gateway, connection: Connection, name: str) -> Person | None:
     """The person with this name, whatever the status; None if there is none. Raises Tampered."""
     row = await one(connection, "SELECT * FROM person WHERE name = %s", name)
-    return None if row is None else of(gateway, row, name=name)
+    return None if row is None else from_row(gateway, row, name=name)
 
 
 async def listing(gateway: Gateway, connection: Connection) -> tuple[list[Person], list[str]]:
@@ -96,7 +96,7 @@ async def listing(gateway: Gateway, connection: Connection) -> tuple[list[Person
     people, tampered = [], []
     for row in await many(connection, "SELECT * FROM person ORDER BY name"):
         try:
-            people.append(of(gateway, row))
+            people.append(from_row(gateway, row))
         except Tampered:
             tampered.append(str(row["name"]))
     return people, tampered
@@ -107,7 +107,7 @@ async def add(gateway: Gateway, connection: Connection, person: Person) -> Perso
     row = await _row(gateway, connection, person)
     await insert(connection, TABLE, row)
     await connection.flush()
-    return of(gateway, row)
+    return from_row(gateway, row)
 
 
 async def change(gateway: Gateway, connection: Connection, name: str, **values: Any) -> Person | None:
@@ -118,13 +118,13 @@ async def change(gateway: Gateway, connection: Connection, name: str, **values: 
     found = await one(connection, "SELECT * FROM person WHERE name = %s FOR UPDATE", name)
     if found is None:
         return None
-    row = await _row(gateway, connection, dataclasses.replace(of(gateway, found, name=name), **values))
+    row = await _row(gateway, connection, dataclasses.replace(from_row(gateway, found, name=name), **values))
     await replace(connection, TABLE, "name", row)
-    return of(gateway, row)
+    return from_row(gateway, row)
 
 
 def app_name(person: Person, settings: GatewaySettings) -> str:
-    """What the app shows of a person: several gateways may have one of that name."""
+    """The name of a person that the app shows: several gateways may have one of the same name."""
     return person.display_name or f"{person.name}@{settings.names[0]}"
 
 
@@ -181,7 +181,7 @@ async def _row(gateway: Gateway, connection: Connection, person: Person) -> dict
     return gateway.keys.sealed(TABLE, row)
 
 
-def of(gateway: Gateway, row: Mapping[str, Any], **asked: str) -> Person:
+def from_row(gateway: Gateway, row: Mapping[str, Any], **asked: str) -> Person:
     """The person in a row. Raises Tampered."""
     values = gateway.keys.verified(TABLE, row, **asked)
     plain: dict[str, Any] = {column: values[column] for column in _ENCRYPTED}

@@ -29,6 +29,7 @@ from pam_iampass.gateway.database import (
     DatabaseError,
     Lock,
     Statement,
+    each_one,
     insert,
     many,
     now,
@@ -46,7 +47,7 @@ from pam_iampass.session.cover import strength
 
 TABLE = "question"
 ANSWER_SECONDS = 2
-"""For which a login waits for hosts and IAMPASS, and for which a question can be answered."""
+"""A login waits for hosts and IAMPASS for this time, and a question can be answered within it."""
 _FOLLOW_SECONDS = 0.4
 """How often the sessions of covered logins are given the status of their parents."""
 _BEFORE_ALL = uuid.UUID(int=0)
@@ -57,7 +58,7 @@ MOST = 20
 _MOST_CANDIDATES = 8
 """Sessions of a person, the newest first, about which a start asks."""
 _MOST_LOOKED_AT = 200
-"""Those of which it finds them: many may not cover it."""
+"""The newest sessions among which they are looked for: many may not cover it."""
 QUESTIONS_A_MINUTE = 120
 """The most questions for starts of one host. Beyond that its people are asked on the phone."""
 _QUESTIONS_OF_PERSON = 40
@@ -66,16 +67,16 @@ _MOST_WRONG = 20
 """Connections of a host from one address, for logins of one person within an hour, that no host has confirmed. Beyond
 that it may be guessing, and the person is asked on the phone."""
 _SECOND_ANSWER_SECONDS = 0.5
-"""After a host has said yes, how long others have to say so too: then one of them does not tell the truth."""
+"""The time that other hosts have to say yes, too, after one has: then one of them does not tell the truth."""
 _MOST_HOPS = 3
-"""Logins on the way to a new one, of which the first was approved on the phone."""
+"""The longest chain of logins, each in the one before; the first one was approved on the phone."""
 
 
-async def cover(gateway: Gateway, host: Host, asked: AskedStart) -> HostSession | None:
+async def start_covered(gateway: Gateway, host: Host, asked: AskedStart) -> HostSession | None:
     """The new session of a login that begins in another login of the person; None if the phone has to be asked."""
     try:
-        parent = await asyncio.wait_for(_parent(gateway, host, asked), ANSWER_SECONDS)
-        return None if parent is None else await _child(gateway, host, asked, parent)
+        parent = await asyncio.wait_for(_find_parent(gateway, host, asked), ANSWER_SECONDS)
+        return None if parent is None else await _start_child(gateway, host, asked, parent)
     except (TimeoutError, IampassError, DatabaseError, psycopg.Error):
         return None
     except Tampered as error:
@@ -85,12 +86,14 @@ async def cover(gateway: Gateway, host: Host, asked: AskedStart) -> HostSession 
         return None
 
 
-async def _parent(gateway: Gateway, host: Host, asked: AskedStart) -> HostSession | None:
-    """That session in whose login the connection begins, as its host says now, and which is active, as IAMPASS says."""
+async def _find_parent(gateway: Gateway, host: Host, asked: AskedStart) -> HostSession | None:
+    """The session in whose login the connection begins, as its host says now, and which is active, as IAMPASS says."""
     questions: dict[uuid.UUID, HostSession] = {}
     async with gateway.database.transaction() as connection:
+        # Parallel starts of a host are counted one after the other. The lock is taken with the next statement.
+        connection.take(Lock.QUESTIONS, host.id)
         moment = await now(connection)
-        for session in await _candidates(gateway, connection, host, asked):
+        for session in await _find_candidates(gateway, connection, host, asked):
             id = uuid.uuid4()
             row = {
                 "id": id,
@@ -103,19 +106,19 @@ async def _parent(gateway: Gateway, host: Host, asked: AskedStart) -> HostSessio
                 "answer": None,
             }
             await insert(connection, TABLE, gateway.keys.sealed(TABLE, row))
-            connection.after_commit.append(partial(gateway.held.asked, session.host))
+            connection.after_commit.append(partial(gateway.held.wake_host, session.host))
             questions[id] = session
-    answers = await _answers(gateway, questions) if questions else {}
+    answers = await _wait_for_answers(gateway, questions) if questions else {}
     found = [session for id, session in questions.items() if answers.get(id)]
     hosts_of_it = {session.host for session in found}
     if len(hosts_of_it) > 1:
-        await _contradicted(gateway, asked, found)
-    if len(hosts_of_it) != 1 or (await asking.ask(gateway, found[0])).status is not Status.active:
+        await _report_contradiction(gateway, asked, found)
+    if len(hosts_of_it) != 1 or (await asking.poll_iampass(gateway, found[0])).status is not Status.active:
         return None
     return found[0]
 
 
-async def _contradicted(gateway: Gateway, asked: AskedStart, found: Sequence[HostSession]) -> None:
+async def _report_contradiction(gateway: Gateway, asked: AskedStart, found: Sequence[HostSession]) -> None:
     """Write an alert that one connection is said to begin on several hosts."""
     names = sorted({session.host_name for session in found})
     what = f"a connection is said to begin on {' and on '.join(names)}: one of these hosts may lie"
@@ -137,14 +140,13 @@ many at one moment are guesses, too. A thief who logs in from elsewhere must not
 bastion."""
 
 
-async def _candidates(
+async def _find_candidates(
     gateway: Gateway, connection: Connection, host: Host, asked: AskedStart
 ) -> list[HostSession]:
-    """The newest of the person's active sessions on other hosts that may cover a login to this one."""
+    """The newest of the person's active sessions on other hosts that may cover a login to this one. This transaction
+    has the lock of the host's questions."""
     policy = gateway.settings.policy_of(host.group)
     groups = policy.covered_by if policy is not None else frozenset()
-    # Parallel starts of a host are counted one after the other.
-    connection.take(Lock.QUESTIONS, host.id)
     wrong = await one(connection, _WRONG, host.id, asked.person, (asked.connection or "").partition(" ")[0])
     if wrong is not None and wrong["connections"] >= _MOST_WRONG:
         what = "no host confirms the connections that this host names: its people are asked on the phone"
@@ -173,8 +175,8 @@ async def _candidates(
 def _may_cover(
     gateway: Gateway, host: Host, asked: AskedStart, session: HostSession, there: Host | None
 ) -> bool:
-    """Whether a session of the host `there` may cover what another host asks for. Rows were verified, but it is the
-    owner of the database who has chosen them."""
+    """Whether a session of the host `there` may cover a login to another host. Rows were verified, but the
+    owner of the database has chosen them."""
     own = gateway.settings.policy_of(host.group)
     theirs = None if there is None else gateway.settings.policy_of(there.group)
     if own is None or there is None or theirs is None or there.id == host.id:
@@ -182,7 +184,7 @@ def _may_cover(
     return (
         session.person == asked.person
         and there.admitted  # it may have joined before its group demanded that
-        and "asker" not in session.details  # then it is another person who is logged in there
+        and "asker" not in session.details  # then another person is logged in there
         and there.group in own.covered_by
         and _is_active(session, there)
         and (session.approved or theirs.covers_further)
@@ -199,15 +201,17 @@ def _is_active(session: HostSession, host: Host | None) -> bool:
     )
 
 
-async def _answers(gateway: Gateway, questions: Mapping[uuid.UUID, HostSession]) -> dict[uuid.UUID, bool]:
-    """What hosts have answered, once all have, or some time after one has said yes. Raises Tampered."""
+async def _wait_for_answers(
+    gateway: Gateway, questions: Mapping[uuid.UUID, HostSession]
+) -> dict[uuid.UUID, bool]:
+    """The answers of hosts, once all have answered, or some time after one has said yes. Raises Tampered."""
     answered = asyncio.Event()
     gateway.unanswered.update(dict.fromkeys(questions, answered))
     until: float | None = None
     try:
         while True:
             answered.clear()
-            found = await _answers_yet(gateway, questions)
+            found = await _read_answers(gateway, questions)
             if any(found.values()) and until is None:
                 until = time.monotonic() + _SECOND_ANSWER_SECONDS
             if len(found) == len(questions) or (until is not None and time.monotonic() >= until):
@@ -220,7 +224,9 @@ async def _answers(gateway: Gateway, questions: Mapping[uuid.UUID, HostSession])
             del gateway.unanswered[id]
 
 
-async def _answers_yet(gateway: Gateway, questions: Mapping[uuid.UUID, HostSession]) -> dict[uuid.UUID, bool]:
+async def _read_answers(
+    gateway: Gateway, questions: Mapping[uuid.UUID, HostSession]
+) -> dict[uuid.UUID, bool]:
     async with gateway.database.statement() as connection:
         rows = await many(
             connection, "SELECT * FROM question WHERE id = ANY(%s) AND answer IS NOT NULL", list(questions)
@@ -234,16 +240,20 @@ async def _answers_yet(gateway: Gateway, questions: Mapping[uuid.UUID, HostSessi
     return found
 
 
-async def _child(gateway: Gateway, host: Host, asked: AskedStart, parent: HostSession) -> HostSession | None:
-    """The row of a session below this one; None if anything speaks against it now. Raises Tampered."""
+async def _start_child(
+    gateway: Gateway, host: Host, asked: AskedStart, parent: HostSession
+) -> HostSession | None:
+    """The new session of a login in the login of this one; None if anything speaks against it now. Raises Tampered."""
     async with gateway.database.transaction() as connection:
         # A command that removes the person waits for this transaction, and then finds the session.
         connection.later("SELECT 1 FROM person WHERE name = %s FOR SHARE", (asked.person,))
-        locked = await _locked(gateway, connection, parent.id)
+        locked = await _lock_parent(gateway, connection, parent.id)
         now_asking = await hosts.find(gateway, connection, host.id)
         if locked is None or now_asking is None or not _may_cover(gateway, now_asking, asked, *locked):
             return None
-        person = await starts.allowed(gateway, connection, now_asking, asked.machine, asked.person)
+        person = await starts.find_allowed_person(
+            gateway, connection, now_asking, asked.machine, asked.person
+        )
         if not isinstance(person, Person):
             return None
         # A connection is one login, now and later: who says that it leads elsewhere has heard of it.
@@ -254,10 +264,10 @@ async def _child(gateway: Gateway, host: Host, asked: AskedStart, parent: HostSe
         )
         if used is not None:
             return None
-        return await _add_child(gateway, connection, now_asking, asked, locked[0])
+        return await _insert_child(gateway, connection, now_asking, asked, locked[0])
 
 
-async def _add_child(
+async def _insert_child(
     gateway: Gateway, connection: Connection, host: Host, asked: AskedStart, parent: HostSession
 ) -> HostSession:
     """The session of a login that begins in the login of another session. This transaction has locked the parent's row,
@@ -280,19 +290,21 @@ async def _add_child(
         },
         "parent": parent.id,
     }
-    child = await starts.add(gateway, connection, host, asked, moment, **columns)
+    child = await starts.insert_session(gateway, connection, host, asked, moment, **columns)
     reason = f"by the session {parent.id} on {parent.host_name}"
     await sessions.record(connection, child, Outcome.COVERED, reason=reason)
     return child
 
 
-async def _locked(gateway: Gateway, connection: Connection, id: uuid.UUID) -> tuple[HostSession, Host] | None:
-    """A session and its host, if it and all that cover it are active, which nobody changes until the transaction
-    ends. Raises Tampered."""
+async def _lock_parent(
+    gateway: Gateway, connection: Connection, id: uuid.UUID
+) -> tuple[HostSession, Host] | None:
+    """A session and its host, locked, if that session and all above it are active. Raises Tampered."""
     first: tuple[HostSession, Host] | None = None
     for _ in range(_MOST_HOPS):
-        connection.later("SELECT 1 FROM session WHERE id = %s FOR UPDATE", (id,))
-        found = await sessions.find_with_host(gateway, connection, id)
+        lock = "SELECT 1 FROM session WHERE id = %s FOR UPDATE", id
+        _, row = await each_one(connection, lock, sessions.with_host_statement(gateway, id))
+        found = sessions.read_with_host(gateway, row, id)
         if found is None or found[1] is None or not _is_active(*found):
             return None
         first = first or (found[0], found[1])
@@ -303,14 +315,14 @@ async def _locked(gateway: Gateway, connection: Connection, id: uuid.UUID) -> tu
 
 
 async def follow_parents(gateway: Gateway) -> None:
-    """End the sessions of covered logins with those that cover them, until this is cancelled."""
+    """End the sessions of covered logins with their parents, until this is cancelled."""
     while True:
         await asyncio.sleep(_FOLLOW_SECONDS)
         with contextlib.suppress(DatabaseError, psycopg.Error):
-            await _follow_parents(gateway)
+            await _write_statuses(gateway)
 
 
-async def _follow_parents(gateway: Gateway) -> None:
+async def _write_statuses(gateway: Gateway) -> None:
     """Write the status of each parent in the rows of its children. Raises DatabaseError."""
     last, changed = _BEFORE_ALL, False
     while True:
@@ -330,7 +342,7 @@ async def _follow_parents(gateway: Gateway) -> None:
             for row in rows:
                 last = row["child"]["id"]
                 try:
-                    changed |= await _follow(gateway, connection, row)
+                    changed |= await _write_status(gateway, connection, row)
                 except Tampered as error:
                     await records.alert(
                         connection, None, f"{error}: no end is seen of what it covers, or is covered by"
@@ -341,8 +353,9 @@ async def _follow_parents(gateway: Gateway) -> None:
             last, changed = _BEFORE_ALL, False  # children of children
 
 
-async def _follow(gateway: Gateway, connection: Connection, row: Mapping[str, Any]) -> bool:
-    """Whether the row of a child was written. Raises Tampered if it or its parent does not count: that is no end."""
+async def _write_status(gateway: Gateway, connection: Connection, row: Mapping[str, Any]) -> bool:
+    """Write the status of a parent in the row of a child; whether it was another one. Raises Tampered if either row
+    does not count: that is no end."""
     locked = gateway.keys.verified(sessions.TABLE, row["child"])
     is_there = row["session"]["id"] is not None
     status = sessions.status_for_children(
@@ -364,8 +377,8 @@ async def _follow(gateway: Gateway, connection: Connection, row: Mapping[str, An
 # Questions
 
 
-def of_host(host: str) -> Statement:
-    """The statement for the questions that this host has not answered yet, which `questions` reads."""
+def questions_statement(host: str) -> Statement:
+    """The statement for the questions that this host has not answered yet, whose rows `read_questions` takes."""
     return (
         "SELECT * FROM question WHERE host = %s AND answer IS NULL"
         " AND asked_at > now() - make_interval(secs => %s) ORDER BY asked_at LIMIT %s",
@@ -373,7 +386,9 @@ def of_host(host: str) -> Statement:
     )
 
 
-def questions(gateway: Gateway, host: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+def read_questions(
+    gateway: Gateway, host: str, rows: Iterable[Mapping[str, Any]]
+) -> dict[str, dict[str, str]]:
     """The questions in rows, as the host is told them."""
     found = {}
     for row in rows:
@@ -386,8 +401,10 @@ def questions(gateway: Gateway, host: str, rows: Iterable[Mapping[str, Any]]) ->
     return found
 
 
-async def answer(gateway: Gateway, connection: Connection, host: str, id: uuid.UUID, begins: bool) -> bool:
-    """Write what a host answers; False if it was not asked this, or not within the time, or has answered before.
+async def write_answer(
+    gateway: Gateway, connection: Connection, host: str, id: uuid.UUID, begins: bool
+) -> bool:
+    """Write the answer of a host; False if it was not asked this, or not within the time, or has answered before.
 
     Raises Tampered.
     """
@@ -401,31 +418,31 @@ async def answer(gateway: Gateway, connection: Connection, host: str, id: uuid.U
         return False
     values: dict[str, Any] = gateway.keys.verified(TABLE, row, id=id, host=host, answer=None)
     await replace(connection, TABLE, "id", gateway.keys.sealed(TABLE, {**values, "answer": begins}))
-    connection.after_commit.append(partial(_wake, gateway, id))
+    connection.after_commit.append(partial(_wake_start, gateway, id))
     return True
 
 
-async def look(gateway: Gateway, connection: Connection) -> None:
-    """Wake the calls of hosts that have questions to answer, and the starts of which another gateway has taken an
-    answer. The rows are verified then."""
+async def wake_calls(gateway: Gateway, connection: Connection) -> None:
+    """Wake the calls of hosts that have questions to answer, and the starts that wait for an answer which another
+    gateway has taken. The rows are verified then."""
     for row in await many(
         connection,
         "SELECT DISTINCT host FROM question WHERE answer IS NULL"
         " AND asked_at > now() - make_interval(secs => %s)",
         ANSWER_SECONDS,
     ):
-        gateway.held.asked(row["host"])
+        gateway.held.wake_host(row["host"])
     if gateway.unanswered:
         statement = "SELECT id FROM question WHERE id = ANY(%s) AND answer IS NOT NULL"
         for row in await many(connection, statement, list(gateway.unanswered)):
-            _wake(gateway, row["id"])
+            _wake_start(gateway, row["id"])
 
 
-def _wake(gateway: Gateway, id: uuid.UUID) -> None:
+def _wake_start(gateway: Gateway, id: uuid.UUID) -> None:
     if id in gateway.unanswered:
         gateway.unanswered[id].set()
 
 
-async def forget(connection: Connection) -> None:
-    """Delete what does not count any more."""
+async def forget_questions(connection: Connection) -> None:
+    """Delete the questions that do not count any more."""
     connection.later("DELETE FROM question WHERE asked_at < now() - interval '1 hour'")

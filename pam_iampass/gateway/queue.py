@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
@@ -23,7 +22,7 @@ from pam_iampass.gateway.database import Connection, DatabaseError
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.reasons import Reason, Throttled
+from pam_iampass.gateway.reasons import Reason, RefusedStart
 from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.gateway.turns import Turns
 from pam_iampass.login import throttle
@@ -54,22 +53,22 @@ async def take_turn(gateway: Gateway, name: str) -> None:
     """Start the request of a person whose turn it is, if there is one. Raises DatabaseError and Tampered."""
     began = time.monotonic()
     async with gateway.database.transaction() as connection:
-        started = await _next(gateway, connection, await turns.locked(connection, name))
+        started = await _start_next(gateway, connection, await turns.locked(connection, name))
     if started is not None:
         session, person, patience = started
         key = (session.host, str(session.id))
-        task = asyncio.create_task(asking.made(gateway, session, person, began + patience))
+        task = asyncio.create_task(asking.start_at_iampass(gateway, session, person, began + patience))
         gateway.starts[key] = task
         task.add_done_callback(lambda _: gateway.starts.pop(key))
 
 
-async def _next(
+async def _start_next(
     gateway: Gateway, connection: Connection, before: Turns
 ) -> tuple[HostSession, Person, float] | None:
     """The session that is `starting` now, its person, and for how many seconds the login waits; None if there is none.
-    Those that may not start are ended."""
+    Logins before it that may not start are ended."""
     for late in before.overdue:
-        await _refuse(gateway, connection, late, Throttled.of(Refusal(Cause.NO_TURN)))
+        await _end_refused(gateway, connection, late, RefusedStart.of(Refusal(Cause.NO_TURN)))
     state, started = before.state, None
     while started is None and (login := state.first(before.now)) is not None:
         now_there, limits = replace(before, written=state), gateway.settings.limits
@@ -77,9 +76,9 @@ async def _next(
         login = await turns.recognized(connection, now_there, login, limits, at_once=True)
         found = turns.tried(now_there, login, limits)
         if isinstance(found, ThrottleState):
-            started = await _started(gateway, connection, now_there, login)
+            started = await _write_started(gateway, connection, now_there, login)
         else:
-            await _refuse(gateway, connection, login, Throttled.of(found))
+            await _end_refused(gateway, connection, login, RefusedStart.of(found))
         if isinstance(found, ThrottleState) and started is not None:
             state = turns.holding(found, login, started[0].deadline.timestamp() + turns.END_SECONDS)
         else:
@@ -88,16 +87,16 @@ async def _next(
     return None if started is None or login is None else (*started, login.until - before.now)
 
 
-async def _started(
+async def _write_started(
     gateway: Gateway, connection: Connection, before: Turns, login: Pending
 ) -> tuple[HostSession, Person] | None:
     """Have the row of a request say that IAMPASS is called. None if it may not be: the session is ended."""
-    now, row = before.now, await _queued(gateway, connection, login)
+    now, row = before.now, await _lock_queued(gateway, connection, login)
     if row is None:
         return None
     # A genuine row may have been put back: turns have no MAC.
     if row["deadline"].timestamp() <= now:
-        await _refuse(gateway, connection, login, Throttled.of(Refusal(Cause.NO_TURN)))
+        await _end_refused(gateway, connection, login, RefusedStart.of(Refusal(Cause.NO_TURN)))
         return None
     host = await hosts.find(gateway, connection, row["host"])
     if host is None:
@@ -105,41 +104,34 @@ async def _started(
     elif host.is_slowed(now) and await starts.is_held_back(connection, host, before, login):
         found = Reason.HOST_THROTTLED
     else:
-        found = await starts.allowed(gateway, connection, host, host.machine, row["person"])
+        found = await starts.find_allowed_person(gateway, connection, host, host.machine, row["person"])
     if isinstance(found, Reason):
-        await _refuse(gateway, connection, login, Throttled(found, found.name, 0.0))
+        await _end_refused(gateway, connection, login, RefusedStart(found))
         return None
-    return await _begun(gateway, connection, row, now), found
-
-
-async def _refuse(gateway: Gateway, connection: Connection, login: Pending, why: Throttled) -> None:
-    """End the session of a login that has waited for its turn."""
-    row = await _queued(gateway, connection, login)
-    if row is not None:
-        status = Status.timeout if why.reason is Reason.NO_TURN else Status.failed
-        await asking.end_queued(gateway, connection, row, status, why.reason.outcome, why)
-
-
-async def _queued(gateway: Gateway, connection: Connection, login: Pending) -> dict[str, Any] | None:
-    """The row of a login that waits for its turn, locked; None if it waits no longer, or no gateway has written it."""
-    try:
-        row = await sessions.locked(gateway, connection, uuid.UUID(login.ident.rpartition(" ")[2]))
-    except (Tampered, ValueError) as error:
-        await records.alert(connection, login.host, f"{error}: {clean(login.ident, 300)}")
-        return None
-    return row if row["state"] == State.QUEUED.value else None
-
-
-async def _begun(
-    gateway: Gateway, connection: Connection, queued: Mapping[str, Any], now: float
-) -> HostSession:
-    """Write that IAMPASS is called now for what was queued. This transaction has locked the row."""
     moment = datetime.fromtimestamp(now, timezone.utc)
     columns = {
         "state": State.STARTING.value,
         "began_at": moment,
-        "deadline": asking.ring_deadline(moment, queued["deadline"], queued["expires_at"]),
+        "deadline": asking.ring_deadline(moment, row["deadline"], row["expires_at"]),
         "gateway": gateway.id,
-        "version": queued["version"] + 1,
+        "version": row["version"] + 1,
     }
-    return await sessions.change(gateway, connection, queued, **columns)
+    return await sessions.change(gateway, connection, row, **columns), found
+
+
+async def _end_refused(gateway: Gateway, connection: Connection, login: Pending, why: RefusedStart) -> None:
+    """End the session of a login that has waited for its turn."""
+    row = await _lock_queued(gateway, connection, login)
+    if row is not None:
+        status = Status.timeout if why.reason is Reason.NO_TURN else Status.failed
+        await asking.end_waiting_session(gateway, connection, row, status, why.reason.outcome, why)
+
+
+async def _lock_queued(gateway: Gateway, connection: Connection, login: Pending) -> dict[str, Any] | None:
+    """The row of a login that waits for its turn, locked; None if it waits no longer, or no gateway has written it."""
+    try:
+        row = await sessions.lock_row(gateway, connection, uuid.UUID(login.ident.rpartition(" ")[2]))
+    except (Tampered, ValueError) as error:
+        await records.alert(connection, login.host, f"{error}: {clean(login.ident, 300)}")
+        return None
+    return row if row["state"] == State.QUEUED.value else None

@@ -23,7 +23,7 @@ _UNITS = ("pam-iampass-gateway.service", "pam-iampass-gateway-sync.service")
 _PASSED = ("application-secret", "key", "certificate-key.pem", "directory-password")
 """The names of the secrets in the units as they are installed, which are looked at where systemd does not run."""
 _HIDDEN = ("/home", "/root", "/run/user")
-"""What the unit hides from the service (ProtectHome)."""
+"""Folders that the unit hides from the service (ProtectHome)."""
 
 
 def problems(config: Path, settings: GatewaySettings) -> list[Problem]:
@@ -41,7 +41,7 @@ def problems(config: Path, settings: GatewaySettings) -> list[Problem]:
 
 
 def _secret(path: Path, who: str, passed: Mapping[str, Path]) -> tuple[str, str]:
-    """What is wrong with a secret, and what to do; empty if systemd passes it."""
+    """The problem of a secret, and its remedy; empty if systemd passes it."""
     source = passed.get(path.name)
     if source == path:
         return "", ""
@@ -51,7 +51,7 @@ def _secret(path: Path, who: str, passed: Mapping[str, Path]) -> tuple[str, str]
 
 
 def _file(path: Path) -> tuple[str, str]:
-    """What is wrong with another file, and what to do. That it is missing is reported elsewhere."""
+    """The problem of another file, and its remedy. A file that is missing is reported elsewhere."""
     real = os.path.realpath(path)
     for hidden in _HIDDEN:
         if Path(hidden) in Path(real).parents:
@@ -65,7 +65,7 @@ def _file(path: Path) -> tuple[str, str]:
 
 
 def _passed() -> tuple[str, dict[str, Path]]:
-    """Who passes secrets to the service, and where it reads them, by their names."""
+    """The subject of a sentence that says how secrets are passed to the service, and their sources by name."""
     try:
         units = programs.run(["systemctl", "cat", *_UNITS])
     except CommandUnavailable:

@@ -47,7 +47,7 @@ class Reason(enum.Enum):
     TRY_AGAIN = Outcome.UNAVAILABLE, 3
     """The outcome of an earlier call with this request id is not known: the phone may be ringing."""
     REQUEST_ID_REUSED = Outcome.UNAVAILABLE, 4
-    """For other parameters, whose call may have made it ring."""
+    """An earlier call has the same id and other parameters. Its phone may be ringing."""
 
     @property
     def outcome(self) -> Outcome:
@@ -80,7 +80,7 @@ _WHY = {
     Reason.TRY_AGAIN: "it does not know whether the phone was asked, or whether the code is used up now",
     Reason.REQUEST_ID_REUSED: "it knows the id of this request from another: report this",
 }
-"""What the administrator of a host reads."""
+"""The texts for the administrator of a host."""
 _MESSAGES = {
     Reason.AT_CAPACITY: AT_CAPACITY,
     Reason.NO_TURN: OTHERS_CAME_FIRST,
@@ -91,34 +91,34 @@ _MESSAGES = {
     Outcome.MISCONFIGURED: NOT_FROM_HERE,
     Outcome.UNAVAILABLE: "The gateway could not ask your phone. Try again in a minute, or ask your administrator.",
 }
-"""What the person reads, by reason or outcome; if it is the same as without a gateway, in the same words."""
+"""The texts for the person, by reason or outcome, in the words that a host without a gateway has for the same."""
 
 
 @dataclass(frozen=True)
-class Throttled:
-    """A start that the limits refuse."""
+class RefusedStart:
+    """A start that is not made."""
 
     reason: Reason
-    why: str
-    """For the administrator."""
-    wait: float
+    why: str = ""
+    """More about it, for the administrator."""
+    wait: float = 0.0
     """Seconds until it may be made; 0 if nobody knows."""
 
     @classmethod
-    def of(cls, refusal: Refusal) -> Throttled:
-        """As the rules have said."""
+    def of(cls, refusal: Refusal) -> RefusedStart:
+        """The refusal of a start by the rules of the turns."""
         return cls(_REFUSED[refusal.cause], refusal.reason, refusal.wait)
 
 
-def for_host(reason: str) -> str:
-    """The reason that a host is told. A name that nobody has reads like that of a person of other hosts: a host learns
-    no names."""
+def reason_for_host(reason: str) -> str:
+    """The reason that a host is told. For a name that nobody has, it is the same as for a person of other hosts: a host
+    learns no names."""
     return Reason.NOT_ON_THIS_HOST.name if reason == Reason.UNKNOWN_USER.name else reason
 
 
-def said_of(reason: str, wait: float = 0.0, message: str = "") -> dict[str, dict[str, str | int]]:
-    """What a host is told beside a reason of ours (`for_host`). `wait` is in how many seconds a start would be made
-    that the limits have refused."""
+def explanation_of(reason: str, wait: float = 0.0, message: str = "") -> dict[str, dict[str, str | int]]:
+    """The explanation that a host is told beside a reason of ours (`reason_for_host`). `wait` is the number of seconds
+    after which a start would be made that the limits have refused."""
     known = Reason.__members__.get(reason)
     if known not in _WHY:
         return {}

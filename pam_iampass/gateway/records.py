@@ -33,19 +33,19 @@ from pam_iampass.outcome import Outcome, SessionEvent
 
 _journal = Journal()
 REFUSALS_A_MINUTE = 30
-"""Starts of one host. Beyond that they leave no records, which could fill the disk, and say nothing of names."""
+"""Refused starts of one host that leave records. More could fill the disk; their answers say nothing of names."""
 _PRIORITIES = {Outcome.APPROVED: INFO, Outcome.COVERED: NOTICE}
 
 
 class Kind(enum.Enum):
-    """What a record is about, by the name in the database."""
+    """The subject of a record, by the name in the database."""
 
     DECISION = "decision"
     """A request of a host: how it ended (`outcome`); without an outcome, how a session ended."""
     ACT = "act"
-    """What an administrator has done (`what`)."""
+    """An act of an administrator (`what`)."""
     ALERT = "alert"
-    """What an administrator should look at now (`reason`)."""
+    """A matter for an administrator to look at now (`reason`)."""
 
 
 async def write(
@@ -132,7 +132,7 @@ async def forget(connection: Connection, seconds: float) -> int:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which records are shown. What is empty allows all."""
+    """Which records are shown. An empty value allows all."""
 
     person: str = ""
     hosts: Sequence[str] = ()

@@ -47,7 +47,7 @@ class Mark:
     newest: int = 0
     """The id of the newest record; 0 if there is none."""
     written: str = ""
-    """When that was written. Other records can take its place before anybody looks."""
+    """The time at which that was written. Other records can take its place before anybody looks."""
     old_copy: bool = False
     """Whether an old copy was found since, by this gateway or another one: what is written to it does not make it a
     new one."""
@@ -90,7 +90,7 @@ def _damaged() -> str:
 
 
 def remember(mark: Mark) -> None:
-    """Write the mark, unless it is the one that is there, or that was moved further meanwhile. Raises OSError."""
+    """Write the mark, unless it is there already, or a further one is. Raises OSError."""
     before = seen()
     if before is not None and (mark == before or mark.is_behind(before)):
         return
@@ -128,7 +128,7 @@ def _written(record: Mapping[str, Any]) -> str:
 
 
 async def _has_lost(connection: Connection, mark: Mark) -> bool:
-    """Whether the newest record of that time is not there, and was not deleted because it was old."""
+    """Whether the newest record of that time has gone, and not because it was old."""
     found = await one(connection, "SELECT at FROM record WHERE id = %s", mark.newest)
     if found is not None:
         return _written(found) != mark.written
@@ -155,7 +155,7 @@ async def compare(gateway: Gateway) -> tuple[Mark, Mark]:
 
 
 async def last_of_copy(connection: Connection) -> datetime | None:
-    """When the newest record of an old copy was written, without those that were added to it since; None without one.
+    """When the newest record of an old copy was written, apart from the ones that were added since; None without one.
 
     What is lost comes after it. Raises ValueError and OSError.
     """

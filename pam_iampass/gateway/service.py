@@ -19,10 +19,10 @@ from pam_iampass.gateway.database import Connection, DatabaseAway, DatabaseError
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host
 from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.reasons import Reason, Throttled, for_host, said_of
+from pam_iampass.gateway.reasons import Reason, RefusedStart, explanation_of, reason_for_host
 from pam_iampass.gateway.serving import Bounds, owner_of, require_digest
 from pam_iampass.gateway.sessions import HostSession, State
-from pam_iampass.gateway.starts import AskedStart, Spend, spend_nothing
+from pam_iampass.gateway.starts import AskedStart, SpendNonce, spend_nothing
 from pam_iampass.gateway.waiting import LOGIN_SECONDS, LONGEST_SECONDS, MOST_WATCHED
 from pam_iampass.server.http import Handler, Route
 from pam_iampass.server.messages import (
@@ -50,9 +50,9 @@ from pam_iampass.text import clean
 _NONCE_SECONDS = NONCE_SECONDS + WINDOW_SECONDS
 """The clocks of gateways differ."""
 BOUNDS = Bounds(body=16 * 1024)
-"""What the gateway takes from anyone who can connect."""
+"""The bounds of what the gateway takes from anyone who can connect."""
 STOPPING = Reply.of({"reason": "STOPPING", "detail": "ask another gateway"}, 503)
-"""The answer to who waits when a gateway stops."""
+"""The answer to a call that is held while its gateway stops."""
 _RESTORED = Reply.of(
     {
         "reason": Reason.RESTORED.name,
@@ -63,7 +63,7 @@ _RESTORED = Reply.of(
 _WAITING = ("wait", "version")
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LOOKED_SECONDS = 1.0
-"""For so long a request that was on the phone, of a host that may ask, is taken to be there still."""
+"""A request that was on the phone, of a host that may ask, is taken to be there still for this time."""
 
 
 async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
@@ -72,30 +72,28 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
     credentials = Credentials.of(request)
     try:
         host, _ = await _host_that_signed(gateway, request)
-        asked, spend = AskedStart.of(request), _spending(host.id, credentials)
-        found = await starts.start(gateway, host.id, asked, presence.cover, came_at, spend)
+        asked, spend_nonce = AskedStart.of(request), _spend_nonce_of(host.id, credentials)
+        found = await starts.start(gateway, host.id, asked, presence.start_covered, came_at, spend_nonce)
     except psycopg.errors.UniqueViolation:
         raise replayed() from None
     except RefusedRequest as refusal:
         if refusal.reason != "STALE_TIMESTAMP":
             raise
         asked = AskedStart.of(request)
-        found = await starts.refused(gateway, request.segments[2], asked, Reason.CLOCK_OFF)
+        found = await starts.refuse_start(gateway, request.segments[2], asked, Reason.CLOCK_OFF)
     except DatabaseAway as away:
-        # The first look-up has failed: nothing was done for this request, no matter who has signed it.
+        # The first look-up has failed: nothing was done for this request, whatever host has signed it.
         return _not_started(Reason.DATABASE_AWAY.name, request, credentials, nothing_sent=away.unreachable)
     except DatabaseError:
-        found = Reason.DATABASE_AWAY
-    if isinstance(found, Reason):
-        return _not_started(found.name, request, credentials)
-    if isinstance(found, Throttled):
+        found = RefusedStart(Reason.DATABASE_AWAY)
+    if isinstance(found, RefusedStart):
         return _not_started(found.reason.name, request, credentials, wait=found.wait)
     if found.reason is not None and found.status is None:
         nothing_sent = found.nothing_sent and found.state is State.NOT_STARTED
         return _not_started(found.reason, request, credentials, nothing_sent=nothing_sent)
     if found.status is None:
         return _not_started(Reason.TRY_AGAIN.name, request, credentials)
-    more: dict[str, Any] = dict(_said_to_hosts(found))
+    more: dict[str, Any] = dict(_explain_to_host(found))
     if found.request_id is not None:
         more |= {"wait": LOGIN_SECONDS, "version": sessions.FIRST_VERSION}
     # A repeat gets the answer that the first call got; polls say how it goes on.
@@ -119,16 +117,16 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
     )
 
 
-def _said_to_hosts(session: HostSession) -> dict[str, Any]:
-    """What a host is told beside the status, of a request that has waited for its turn."""
+def _explain_to_host(session: HostSession) -> dict[str, Any]:
+    """The members that a host is told beside the status, of a request that has waited for its turn."""
     if session.request_id is None:
         return {}
     if session.state is State.QUEUED:
         return {"queued": True}
     if session.reason is None:
         return {}
-    reason = for_host(session.reason)
-    return {"reason": reason, **said_of(reason, session.retry_after or 0.0)}
+    reason = reason_for_host(session.reason)
+    return {"reason": reason, **explanation_of(reason, session.retry_after or 0.0)}
 
 
 def _not_started(
@@ -142,7 +140,7 @@ def _not_started(
     """The answer, with the statement that nothing of this very request has left the gateway, if that is so."""
     known = reason in Reason.__members__ or reason == "NO_MOBILE_DEVICE"
     metrics.STARTS.labels(reason if known else OTHER).inc()
-    reason = for_host(reason)
+    reason = reason_for_host(reason)
     more: dict[str, Any] = {}
     with contextlib.suppress(RefusedRequest):
         request_id = request.parameters("methods", "duration_seconds", *starts.PARAMETERS).get("request_id")
@@ -150,7 +148,7 @@ def _not_started(
             echo = {"request_id": request_id, "nonce": credentials.nonce}
             if reason == Reason.BYPASSED.name:
                 return not_started(reason, bypassed=echo)
-            more = {**said_of(reason, wait)}
+            more = {**explanation_of(reason, wait)}
             if nothing_sent:
                 more["nothing_sent"] = echo
     return not_started(reason, **more)
@@ -164,36 +162,36 @@ async def poll(gateway: Gateway, request: IncomingRequest) -> Reply:
     try:
         id, query, _ = _session_that_signed(gateway, request, *_WAITING)
         if query:
-            return await _poll_that_waits(gateway, id, *_waiting(query))
+            return await _poll_when_changed(gateway, id, *_waiting(query))
         status = _on_the_phone(gateway, id)
         if status is not None:
             return polled(status)
-        session = await _session(gateway, id)
+        session = await _find_session(gateway, id)
         if session.state is State.OPEN and not session.in_progress:
-            session = await asking.ask(gateway, session)
+            session = await asking.poll_iampass(gateway, session)
     except (DatabaseError, IampassError, Tampered) as error:
         return unavailable(error)
     if session.status is None:
         raise _unknown_session()
-    return polled(session.status, **_said_to_hosts(session))
+    return polled(session.status, **_explain_to_host(session))
 
 
-async def _poll_that_waits(gateway: Gateway, id: uuid.UUID, seconds: int, version: int) -> Reply:
+async def _poll_when_changed(gateway: Gateway, id: uuid.UUID, seconds: int, version: int) -> Reply:
     """Raises RefusedRequest, DatabaseError and IampassError."""
     with gateway.held.hold(id, {id: version}) as call:
         # If it has another version nevertheless, the next look of the held calls finds out.
         is_new = version == sessions.FIRST_VERSION and _on_the_phone(gateway, id) is Status.pending
-        session = None if is_new else await _session(gateway, id)
+        session = None if is_new else await _find_session(gateway, id)
         final = session is not None and session.state in (State.ENDED, State.NOT_STARTED)
         if (session is None or session.version == version) and not final and seconds > 0:
             await call.wait(seconds)
             if gateway.held.stopping:
                 return STOPPING
             session = None
-        session = session or await _session(gateway, id)
+        session = session or await _find_session(gateway, id)
     if session.status is None:
         raise _unknown_session()
-    return polled(session.status, version=session.version, **_said_to_hosts(session))
+    return polled(session.status, version=session.version, **_explain_to_host(session))
 
 
 def _on_the_phone(gateway: Gateway, id: uuid.UUID) -> Status | None:
@@ -204,22 +202,22 @@ def _on_the_phone(gateway: Gateway, id: uuid.UUID) -> Status | None:
 
 
 async def watch(gateway: Gateway, request: IncomingRequest) -> Reply:
-    """What has become of the kept sessions of a host: once one of them has another version than the host has seen, or
+    """Tell a host the changes of its kept sessions: once one of them has another version than the host has seen, or
     the host has questions to answer, or after `wait` seconds."""
     try:
         host, credentials = await _host_that_signed(gateway, request)
-        spend = _spending(host.id, credentials)
+        spend_nonce = _spend_nonce_of(host.id, credentials)
         query = request.parameters("wait", "body_sha256")
         require_digest(request, query.get("body_sha256", ""))
         seconds, _ = _waiting(query)
         versions = _watched(request)
         with gateway.held.hold(host.id, versions, of_login=False) as call:
-            news = await _news(gateway, host.id, versions, spend)
+            news = await _read_news(gateway, host.id, versions, spend_nonce)
             if not any(news.values()) and seconds > 0:
                 await call.wait(seconds)
                 if gateway.held.stopping:
                     return STOPPING
-                news = await _news(gateway, host.id, versions)
+                news = await _read_news(gateway, host.id, versions)
     except DatabaseError as error:
         return unavailable(error)
     return Reply.of(news)
@@ -235,7 +233,7 @@ async def confirm(gateway: Gateway, request: IncomingRequest) -> Reply:
             raise bad_request("BAD_ANSWER", "question must be the id of one, and begins yes or no")
         async with gateway.database.transaction() as connection:
             counts = await hosts.is_its_machine(gateway, connection, host, starts.machine_of(query))
-            counts = counts and await presence.answer(
+            counts = counts and await presence.write_answer(
                 gateway, connection, host.id, uuid.UUID(id), begins == "yes"
             )
     except DatabaseError as error:
@@ -259,31 +257,35 @@ def _watched(request: IncomingRequest) -> dict[uuid.UUID, int]:
     return versions
 
 
-async def _news(
+async def _read_news(
     gateway: Gateway,
     host_id: str,
     versions: Mapping[uuid.UUID, int],
-    spend: Spend = spend_nothing,
+    spend_nonce: SpendNonce = spend_nothing,
 ) -> dict[str, dict[str, Any]]:
-    """What differs, and what the host is asked, as it is told. A session that is not known is not over. `spend` uses
-    up the nonce of the call. Raises RefusedRequest and DatabaseError."""
+    """The changed sessions and the questions, as the host is told them. A session that is not known is not over.
+
+    :param spend_nonce: uses up the nonce of the call.
+
+    Raises RefusedRequest and DatabaseError.
+    """
     host = None
     try:
         async with gateway.database.statement() as connection:
-            spend(connection)
+            spend_nonce(connection)
             host_rows, changed, asked = await together(
                 connection,
-                hosts.wanted(gateway, host_id),
-                sessions.changed(host_id, versions),
-                presence.of_host(host_id),
+                hosts.find_statement(gateway, host_id),
+                sessions.changed_statement(host_id, versions),
+                presence.questions_statement(host_id),
             )
-        host = hosts.found(gateway, host_rows[0] if host_rows else None, host_id)
+        host = hosts.read_found(gateway, host_rows[0] if host_rows else None, host_id)
     except psycopg.errors.UniqueViolation:
         raise replayed() from None
     except Tampered as error:
         await _alert(gateway, f"{error}: {clean(host_id, 40)}")
     host = _require_active(host)
-    found, tampered = sessions.news(gateway, host, changed)
+    found, tampered = sessions.read_changed(gateway, host, changed)
     for what in tampered:
         await _alert(gateway, what, host.name)
     told: dict[str, dict[str, str | int | None]] = {
@@ -292,11 +294,11 @@ async def _news(
         else {"status": session.status.name, "version": session.version}
         for id, session in found.items()
     }
-    return {"changed": told, "questions": presence.questions(gateway, host_id, asked)}
+    return {"changed": told, "questions": presence.read_questions(gateway, host_id, asked)}
 
 
 def _waiting(query: Mapping[str, str]) -> tuple[int, int]:
-    """For how long a call may be held, in seconds, and the version that its host has seen. Raises RefusedRequest."""
+    """The seconds for which a call may be held, and the version that its host has seen. Raises RefusedRequest."""
     seconds, version = query.get("wait", "0"), query.get("version", "0")
     if not (re.fullmatch(r"[0-9]{1,4}", seconds) and re.fullmatch(r"[0-9]{1,18}", version)):
         raise bad_request(
@@ -309,8 +311,8 @@ async def end(gateway: Gateway, request: IncomingRequest) -> Reply:
     """End a session."""
     try:
         id, _, credentials = _session_that_signed(gateway, request)
-        session = await _session(gateway, id, _spending(str(id), credentials))
-        return ended(await asking.end(gateway, session))
+        session = await _find_session(gateway, id, _spend_nonce_of(str(id), credentials))
+        return ended(await asking.end_session(gateway, session))
     except (DatabaseError, IampassError, Tampered) as error:
         return unavailable(error)
 
@@ -321,7 +323,7 @@ async def not_for_hosts(gateway: Gateway, request: IncomingRequest) -> Reply:
 
 
 def unless_restored(handler: Handler[Gateway]) -> Handler[Gateway]:
-    """The handler, for calls of which an old copy of the database can say nothing: neither that a session goes on or is
+    """The handler, for calls to which an old copy of the database has no answer: neither that a session goes on or is
     over, nor that a host is one of the fleet. It may also be found to be one while a call is held."""
 
     async def handle(gateway: Gateway, request: IncomingRequest) -> Reply:
@@ -355,7 +357,7 @@ async def signed_by_host(gateway: Gateway, request: IncomingRequest) -> Host:
 
 
 async def _host_that_signed(gateway: Gateway, request: IncomingRequest) -> tuple[Host, Credentials]:
-    """As `signed_by_host`; the nonce is to be used up with the next statement (`_spending`)."""
+    """As `signed_by_host`; the nonce is to be used up with the next statement (`_spend_nonce_of`)."""
     id = request.segments[2]
     work_for_sender(request)
     try:
@@ -395,12 +397,14 @@ def _session_that_signed(
     return id, require_session_call(request, *parameters), credentials
 
 
-async def _session(gateway: Gateway, id: uuid.UUID, spend: Spend = spend_nothing) -> HostSession:
-    """The session with this id, of a host that may ask, and whose nonce is used up by `spend`. Raises RefusedRequest
-    and DatabaseError."""
+async def _find_session(
+    gateway: Gateway, id: uuid.UUID, spend_nonce: SpendNonce = spend_nothing
+) -> HostSession:
+    """The session with this id, of a host that may ask; `spend_nonce` uses up the nonce of the call. Raises
+    RefusedRequest and DatabaseError."""
     try:
         async with gateway.database.statement() as connection:
-            spend(connection)
+            spend_nonce(connection)
             found = await sessions.find_with_host(gateway, connection, id)
     except psycopg.errors.UniqueViolation:
         raise replayed() from None
@@ -423,11 +427,11 @@ def _require_active(host: Host | None) -> Host:
 
 
 def work_for_sender(request: IncomingRequest, *, known: bool = False) -> None:
-    """What is done for a request is for its address until a signature shows whose it is (`known`)."""
+    """Count the work for a request as its address's, until a signature shows whose it is (`known`)."""
     work_for(owner_of(request.remote) if request.remote else "", known=known)
 
 
-def _spending(client: str, credentials: Credentials) -> Spend:
+def _spend_nonce_of(client: str, credentials: Credentials) -> SpendNonce:
     """Uses up the nonce of a request that this client has signed, whatever gateway it is sent to. Nothing of the
     transaction is written if it was used before."""
     values = client, int(credentials.nonce), _NONCE_SECONDS
@@ -437,7 +441,7 @@ def _spending(client: str, credentials: Credentials) -> Spend:
 
 async def use_up_nonce(connection: Connection, client: str, credentials: Credentials) -> None:
     """Raises RefusedRequest if this client has sent the nonce of a request before."""
-    _spending(client, credentials)(connection)
+    _spend_nonce_of(client, credentials)(connection)
     try:
         await connection.flush()
     except psycopg.errors.UniqueViolation:

@@ -28,7 +28,7 @@ _LOOK_SECONDS = 0.01
 _HEAD = 16 * 1024
 """Bytes of the line, the headers and the trailers of a request, all together."""
 _ACCEPT_AGAIN_SECONDS = 1.0
-"""After all descriptors were in use."""
+"""The pause before connections are accepted again, after all descriptors were in use."""
 _UNFREED = 200
 """Connections that have ended and are still in memory, with about 0.1 MB each. One that breaks off leaves exceptions
 that refer to each other: Python counts objects, not bytes, and would look for them much later."""
@@ -36,12 +36,11 @@ that refer to each other: Python counts objects, not bytes, and would look for t
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a server takes from clients, who need no credential for it."""
+    """The bounds of what a server takes from clients, who need no credential for it."""
 
     connections: int = 4000
-    """At the same time."""
     of_one_address: int = 2000
-    """Of these: many hosts may be behind one address."""
+    """Connections of one address, behind which many hosts may be."""
     body: int = 1024 * 1024
     """Bytes of a request's body."""
     lines: int = 200
@@ -49,9 +48,9 @@ class Bounds:
     waiting: int = 8
     """Requests that a client may send on one connection without reading the answers."""
     seconds: float = 10.0
-    """For a TLS handshake, until the first request of a connection, and for the body of a request."""
+    """The time for a TLS handshake, until the first request of a connection, and for the body of a request."""
     idle_seconds: float = 60.0
-    """Until a connection is closed on which no further request comes."""
+    """The time after which a connection is closed on which no further request comes."""
 
 
 class _Connection(web.RequestHandler):
@@ -112,7 +111,7 @@ class _Connection(web.RequestHandler):
         super().connection_lost(exc)
         self._lost.set()
 
-    async def end(self) -> None:
+    async def wait_until_ended(self) -> None:
         """Return when the connection is lost, and nothing is done for it any more."""
         await self._lost.wait()
         work, self._work = self._work, None
@@ -164,7 +163,7 @@ class _Server(web.Server):
         self._accepting.start()
 
     async def close(self, seconds: float) -> None:
-        """Accept no more, and end all; those whose request is being answered after `seconds` at the latest."""
+        """Accept no more connections, and end all; one that is being answered after `seconds` at the latest."""
         self._stopped.set()
         self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread
         self._accepting.join()
@@ -222,7 +221,7 @@ class _Server(web.Server):
             await loop.connect_accepted_socket(
                 lambda: connection, sock, ssl=self._context, ssl_handshake_timeout=seconds
             )
-            await connection.end()
+            await connection.wait_until_ended()
         except OSError as failed:  # the handshake
             failed.__traceback__ = None  # it would keep the connection in memory
         finally:
@@ -283,6 +282,6 @@ async def serve(
 
 
 def require_digest(request: IncomingRequest, digest: str) -> None:
-    """Refuse a body that has another digest than the query says: the signature covers the query only."""
+    """Refuse a body that has another digest than the query says: only the query is signed."""
     if not hmac.compare_digest(digest.encode(), hashlib.sha256(request.body).hexdigest().encode()):
         raise bad_request("BAD_DIGEST", "body_sha256 must be the SHA-256 of the body")

@@ -19,7 +19,7 @@ from typing import Any
 from pam_iampass.client.session import Session, SessionSchema
 from pam_iampass.client.status import Status
 from pam_iampass.gateway import hosts, records, turns
-from pam_iampass.gateway.database import Connection, Statement, many, now, one, replace
+from pam_iampass.gateway.database import Connection, Statement, each_one, many, now, one, replace
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host
 from pam_iampass.gateway.keys import MAC, Tampered
@@ -28,7 +28,7 @@ from pam_iampass.outcome import Outcome, SessionEvent
 
 TABLE = "session"
 FIRST_VERSION = 1
-"""Of a session whose request is on the phone."""
+"""The version of a session whose request is on the phone."""
 LOCKED = "SELECT * FROM session WHERE id = %s FOR UPDATE"
 
 
@@ -50,11 +50,11 @@ class HostSession:
     """A session of a host, as its row says."""
 
     id: uuid.UUID
-    """In the paths of its calls. Its token and its secret are made from it with the key file."""
+    """The id in the paths of its calls. Its token and its secret are made from it with the key file."""
     host: str
     """The id of the host."""
     host_name: str
-    """Its name then: the host may have been removed since."""
+    """The name of the host then: it may have been removed since."""
     person: str
     request_id: str | None
     """None from a client of IAMPASS, which knows no member that IAMPASS does not have."""
@@ -70,26 +70,26 @@ class HostSession:
     """Connecting to IAMPASS has failed: it knows nothing of it."""
     approved: bool
     began_at: datetime
-    """When IAMPASS was called; of a queued one, when the host has asked for it."""
+    """The time at which IAMPASS was called; for a queued session, at which the host has asked for it."""
     deadline: datetime
-    """Of a queued one, until when its login waits; else until when a phone may ring."""
+    """The time until which the login of a queued session waits; of others, until which a phone may ring."""
     expires_at: datetime
     decided_at: datetime | None
     """When the person has answered; None for a covered login."""
     retry_after: int | None
-    """In how many seconds a start would be made that the limits have refused."""
+    """Seconds after which a start would be made that the limits have refused."""
     version: int
     """Counts the changes of the status."""
     upstream: Session | None = field(repr=False)
-    """At IAMPASS."""
+    """The session at IAMPASS."""
     details: Mapping[str, str] = field(repr=False)
-    """What the host has said of the login."""
+    """The details of the login, as the host has said them."""
     parent: uuid.UUID | None
-    """The session that covers this one (`presence.py`), whose status it has: it has none at IAMPASS itself."""
+    """The session that covers this one (`presence.py`), and whose status this one has: it is unknown to IAMPASS."""
 
     @property
     def turn(self) -> str:
-        """What it is called in the turns of the person."""
+        """The name of its login in the turns of the person."""
         return turns.ident(self.host_name, self.id)
 
     @property
@@ -103,12 +103,12 @@ class HostSession:
         return self.state is State.OPEN and self.status is not None and self.status.in_progress
 
 
-def of(gateway: Gateway, row: Mapping[str, Any], **asked: object) -> HostSession:
+def from_row(gateway: Gateway, row: Mapping[str, Any], **asked: object) -> HostSession:
     """The session in a row. Raises Tampered."""
-    return of_verified(gateway, gateway.keys.verified(TABLE, row, **asked))
+    return from_verified(gateway, gateway.keys.verified(TABLE, row, **asked))
 
 
-def of_verified(gateway: Gateway, values: Mapping[str, Any]) -> HostSession:
+def from_verified(gateway: Gateway, values: Mapping[str, Any]) -> HostSession:
     """The session with these columns, which were verified or sealed here."""
     upstream = values["upstream"]
     if upstream is not None:
@@ -128,20 +128,22 @@ def of_verified(gateway: Gateway, values: Mapping[str, Any]) -> HostSession:
 async def find(gateway: Gateway, connection: Connection, session: uuid.UUID) -> HostSession | None:
     """The session with this id; None if there is none. Raises Tampered."""
     row = await one(connection, "SELECT * FROM session WHERE id = %s", session)
-    return None if row is None else of(gateway, row, id=session)
+    return None if row is None else from_row(gateway, row, id=session)
 
 
-async def several(gateway: Gateway, connection: Connection, wanted: Sequence[uuid.UUID]) -> list[HostSession]:
-    """Those of these sessions that there are, without rows that no gateway has written."""
+async def find_several(
+    gateway: Gateway, connection: Connection, wanted: Sequence[uuid.UUID]
+) -> list[HostSession]:
+    """The sessions with these ids, as far as there are such, without rows that no gateway has written."""
     found = []
     for row in await many(connection, "SELECT * FROM session WHERE id = ANY(%s)", list(wanted)):
         with suppress(Tampered):
-            found.append(of(gateway, row))
+            found.append(from_row(gateway, row))
     return found
 
 
-def changed(host: str, versions: Mapping[uuid.UUID, int]) -> Statement:
-    """The statement for those sessions that have other versions than these, which `news` reads."""
+def changed_statement(host: str, versions: Mapping[uuid.UUID, int]) -> Statement:
+    """The statement for the sessions that have other versions than these, whose rows `read_changed` takes."""
     return (
         'SELECT NULL AS "seen:", seen.id, NULL AS "session:", session.*'
         " FROM unnest(%s::uuid[], %s::bigint[]) AS seen (id, version)"
@@ -151,11 +153,11 @@ def changed(host: str, versions: Mapping[uuid.UUID, int]) -> Statement:
     )
 
 
-def news(
+def read_changed(
     gateway: Gateway, host: Host, rows: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[uuid.UUID, HostSession | None], list[str]]:
-    """The sessions in the rows of `changed`, None for one that this host does not have; and what is
-    wrong with rows that no gateway has written."""
+    """The sessions in the rows of `changed_statement`, None for one that this host does not have; and what is wrong
+    with rows that no gateway has written."""
     found: dict[uuid.UUID, HostSession | None] = {}
     tampered = []
     for row in rows:
@@ -163,7 +165,7 @@ def news(
         found[id] = None
         if row["session"]["id"] is not None:
             try:
-                found[id] = of(gateway, row["session"], id=id, host=host.id)
+                found[id] = from_row(gateway, row["session"], id=id, host=host.id)
             except Tampered as error:
                 tampered.append(f"{error}: {id}")
     return found, tampered
@@ -176,12 +178,23 @@ async def find_with_host(
 
     The same query sees whether the database has become an older one.
     """
-    row = await one(
-        connection,
-        f"""SELECT NULL AS "fleet:", {hosts.IS_OLDER} AS older, NULL AS "session:", session.*, NULL AS "host:", host.*
-        FROM session LEFT JOIN host ON host.id = session.host WHERE session.id = %s""",  # noqa: S608
-        *(*hosts.how_far(gateway), session),
-    )
+    (row,) = await each_one(connection, with_host_statement(gateway, session))
+    return read_with_host(gateway, row, session)
+
+
+def with_host_statement(gateway: Gateway, session: uuid.UUID) -> Statement:
+    """The statement for a session and its host, whose row `read_with_host` takes."""
+    statement = f"""
+        SELECT NULL AS "fleet:", {hosts.IS_OLDER} AS older, NULL AS "session:", session.*, NULL AS "host:", host.*
+        FROM session LEFT JOIN host ON host.id = session.host WHERE session.id = %s
+    """  # noqa: S608
+    return statement, *hosts.how_far(gateway), session
+
+
+def read_with_host(
+    gateway: Gateway, row: Mapping[str, Any] | None, session: uuid.UUID
+) -> tuple[HostSession, Host | None] | None:
+    """As `find_with_host`, for the row that `with_host_statement` has found. Raises Tampered."""
     if row is None:
         return None
     if row["fleet"]["older"]:
@@ -191,19 +204,19 @@ async def find_with_host(
 
 def with_host(gateway: Gateway, row: Mapping[str, Any], **asked: object) -> tuple[HostSession, Host | None]:
     """The session and the host in a row of both. Raises Tampered."""
-    found = of(gateway, row["session"], **asked)
+    found = from_row(gateway, row["session"], **asked)
     exists = row["host"]["id"] is not None
-    return found, hosts.of(gateway, row["host"], id=found.host) if exists else None
+    return found, hosts.from_row(gateway, row["host"], id=found.host) if exists else None
 
 
 async def status_of_parent(gateway: Gateway, connection: Connection, id: uuid.UUID) -> Status:
-    """What the session with this id is for its children. Raises Tampered."""
+    """The status that the session with this id has for its children. Raises Tampered."""
     return status_for_children(await find_with_host(gateway, connection, id))
 
 
 def status_for_children(found: tuple[HostSession, Host | None] | None) -> Status:
-    """What a session of a host is for its children. One whose host may not ask any more is over. Raises Tampered if the
-    row of either has gone: what is not known has not ended."""
+    """The status that a session has for its children. It is over if its host may not ask any more. Raises Tampered if
+    the row of either has gone: a session that is not known has not ended."""
     if found is None:
         raise Tampered("session: a row that others name as their parent has gone")
     parent, host = found
@@ -215,12 +228,12 @@ def status_for_children(found: tuple[HostSession, Host | None] | None) -> Status
     return Status.closed if host is not None and not host.status.keeps_sessions else status
 
 
-async def ringing_of(gateway: Gateway, connection: Connection, name: str) -> list[HostSession]:
-    """Those of the host's sessions that are on a phone."""
-    return [each for each in await of_host(gateway, connection, name) if each.in_progress]
+async def find_ringing_of_host(gateway: Gateway, connection: Connection, name: str) -> list[HostSession]:
+    """The sessions of the host with this name that are on a phone."""
+    return [each for each in await find_open_of_host(gateway, connection, name) if each.in_progress]
 
 
-async def of_host(gateway: Gateway, connection: Connection, name: str) -> list[HostSession]:
+async def find_open_of_host(gateway: Gateway, connection: Connection, name: str) -> list[HostSession]:
     """The open sessions of the host with this name."""
     found = []
     statement = (
@@ -228,7 +241,7 @@ async def of_host(gateway: Gateway, connection: Connection, name: str) -> list[H
     )
     for row in await many(connection, statement, name):
         with suppress(Tampered):
-            found.append(of(gateway, row))
+            found.append(from_row(gateway, row))
     return found
 
 
@@ -244,7 +257,7 @@ async def listing(
     moment = await now(connection)
     for row in await many(connection, statement):
         try:
-            session = of(gateway, row)
+            session = from_row(gateway, row)
         except Tampered:
             tampered += 1
         else:
@@ -261,12 +274,12 @@ async def listing(
 # Changes
 
 
-async def locked(gateway: Gateway, connection: Connection, session: uuid.UUID) -> dict[str, Any]:
+async def lock_row(gateway: Gateway, connection: Connection, session: uuid.UUID) -> dict[str, Any]:
     """The columns of a row, which nobody else changes until the transaction ends. Raises Tampered."""
-    return verified(gateway, await one(connection, LOCKED, session), session)
+    return verify_row(gateway, await one(connection, LOCKED, session), session)
 
 
-def verified(gateway: Gateway, row: Mapping[str, Any] | None, session: uuid.UUID) -> dict[str, Any]:
+def verify_row(gateway: Gateway, row: Mapping[str, Any] | None, session: uuid.UUID) -> dict[str, Any]:
     """The columns of the row that LOCKED has found. Raises Tampered."""
     if row is None:
         raise Tampered("session: a row has gone")
@@ -280,11 +293,11 @@ async def change(
     sealed = gateway.keys.sealed(TABLE, {**locked, **columns})
     written = {name: sealed[name] for name in ("id", *columns, MAC)}
     await replace(connection, TABLE, "id", written)
-    connection.after_commit.append(partial(gateway.held.changed, sealed["id"]))
-    return of_verified(gateway, sealed)
+    connection.after_commit.append(partial(gateway.held.wake_session, sealed["id"]))
+    return from_verified(gateway, sealed)
 
 
-def lock_of_host(connection: Connection, name: str) -> None:
+def lock_host(connection: Connection, name: str) -> None:
     """Lock the open sessions of a host with the next statement, and then its row, in the order in which an answer on
     the phone has them; after these, that answer may lock the host's invite."""
     connection.later(
@@ -296,14 +309,14 @@ def lock_of_host(connection: Connection, name: str) -> None:
 
 
 async def remove_host(gateway: Gateway, connection: Connection, name: str) -> tuple[bool, list[HostSession]]:
-    """Remove a host, as `hosts.remove`, and write that its approved sessions have ended: those end that they cover.
+    """Remove a host, as `hosts.remove`, and write that its approved sessions have ended, and with them their children.
 
     Also returns its open sessions: they are to be ended at IAMPASS after this transaction.
     """
-    found = await of_host(gateway, connection, name)
+    found = await find_open_of_host(gateway, connection, name)
     for session in found:
-        columns = await locked(gateway, connection, session.id)
-        before = of_verified(gateway, columns)
+        columns = await lock_row(gateway, connection, session.id)
+        before = from_verified(gateway, columns)
         if before.state is not State.OPEN or before.in_progress:
             continue
         ended = {"status": Status.closed.name, "state": State.ENDED.value, "version": before.version + 1}

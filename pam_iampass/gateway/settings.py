@@ -54,7 +54,7 @@ _MISSING = {
     "certificate_file": _INIT,
     "certificate_key_file": _INIT,
 }
-"""What to do about a file that does not exist."""
+"""The remedy for a file that does not exist."""
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
 """The variable by which systemd names the folder with the service's secrets."""
 
@@ -476,14 +476,14 @@ class GroupSettings:
 
 @dataclass(frozen=True)
 class LimitSettings(ThrottleSettings):
-    """How much at most. Requests to one person count over all hosts."""
+    """The limits. Requests to one person count over all hosts."""
 
     connections: int
     calls_at_once: int
     host_requests_per_hour: int = 100
-    """Of one host to all people together, that are not approved."""
+    """Requests of one host to all people together that are not approved."""
     wrong_codes_per_hour: int = 5
-    """For one person from one address."""
+    """Wrong codes for one person from one address."""
 
     @property
     def calls_of_host(self) -> int:
@@ -524,7 +524,7 @@ class GatewaySettings:
     names: tuple[str, ...]
     listen: tuple[str, int]
     database: str
-    """For libpq."""
+    """A connection string of libpq."""
     application_id: str
     application_secret: str = field(repr=False)
     previous_secret: str = field(repr=False)

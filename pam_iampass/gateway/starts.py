@@ -1,4 +1,7 @@
-"""Starts of hosts: who may have whom asked on the phone now. What is to be asked is a new row of a session."""
+"""Starts of hosts: which host may have which person asked on the phone now. `_admit_once` decides it, step by step.
+
+A start for which a phone is to be asked becomes a row of a session before IAMPASS is called (`asking.py`).
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ from pam_iampass.gateway.database import (
     DatabaseAway,
     DatabaseError,
     UnknownOutcome,
+    each_one,
     insert,
     one,
 )
@@ -31,7 +35,7 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.reasons import Reason, Throttled
+from pam_iampass.gateway.reasons import Reason, RefusedStart
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.gateway.settings import LimitSettings
@@ -46,37 +50,37 @@ _ASKED = "parent IS NULL AND state <> 'not_started' AND state <> 'queued'"
 """The condition of a session for which a phone was asked, or may be."""
 _OF_LOGIN = ("asker", "service", "remote", "caller", "key")
 PARAMETERS = ("request_id", "machine", "timeout", "connection", *_OF_LOGIN)
-"""What the query of a start can have at a gateway, beside what IAMPASS knows. The signature covers it."""
+"""The parameters that the query of a start can have at a gateway, beside those of IAMPASS. They are signed, too."""
 SHORTEST_REQUEST_SECONDS = 15
-"""How long a phone rings at least, unless its host ends the request: else nobody could cancel it."""
+"""A phone rings for this long at least, unless its host ends the request: else nobody could cancel it."""
 LONGEST_REQUEST_SECONDS = 300
-"""After that, no login waits for an answer any more."""
+"""No login waits for an answer for longer."""
 _NOT_STARTED_A_MINUTE = 10
-"""Starts from one host for one person after which no phone rang, such as for want of one."""
+"""Starts from one host for one person for which no phone rang, such as for want of one. Beyond that, none is made."""
 _MOST_WHILE_SLOWED = 3
-"""Requests that are not approved, of a host to a person who has approved there lately, while the brake holds for it."""
+"""Requests that are not approved, of a slowed host to somebody who approved there lately."""
 
 
 @dataclass(frozen=True)
 class AskedStart:
-    """What a host asks for."""
+    """A start as a host asks for it."""
 
     person: str
     methods: tuple[AuthenticationMethod, ...]
     duration: int
     patience: int
-    """For how many seconds the login waits for an answer."""
+    """Seconds for which the login waits for an answer."""
     request_id: str | None
     machine: str | None
     connection: str | None
-    """Addresses and ports of the client and of the server, as sshd there has them; None if the host has not said."""
+    """The addresses and ports of the client and the server, as sshd there has them; None if the host has not said."""
     details: Mapping[str, str]
     digest: bytes
-    """Of all parameters: a repeat has the same."""
+    """The digest of all parameters: a repeat has the same."""
 
     @classmethod
     def of(cls, request: IncomingRequest) -> AskedStart:
-        """Raises RefusedRequest."""
+        """The start for which a request asks. Raises RefusedRequest."""
         start = Start.of(request, *PARAMETERS)
         given = start.parameters
         request_id, machine = given.get("request_id"), machine_of(given)
@@ -97,12 +101,12 @@ class AskedStart:
 
 
 def details_of(given: Mapping[str, str]) -> dict[str, str]:
-    """What the parameters of a request say of the login."""
+    """The details of the login in the parameters of a request."""
     return {name: clean(given[name], 200) for name in _OF_LOGIN if name in given}
 
 
 def seconds_of(given: Mapping[str, str], otherwise: int) -> int:
-    """For how long the login waits for the answer to a request, as it says. Raises RefusedRequest."""
+    """The seconds for which the login waits for the answer to a request, as it says. Raises RefusedRequest."""
     timeout = given.get("timeout", str(otherwise))
     if not re.fullmatch(r"[1-9][0-9]{0,4}", timeout):
         raise bad_request("BAD_TIMEOUT", "timeout must be a number of seconds")
@@ -122,168 +126,224 @@ def is_request_id(text: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_-]{22}", text) is not None
 
 
-Spend = Callable[[Connection], None]
+SpendNonce = Callable[[Connection], None]
 """Uses up the nonce of a call with the next statement, which raises UniqueViolation if it was used before."""
-Cover = Callable[[Gateway, Host, AskedStart], Awaitable[Union[HostSession, None]]]
-"""Finds the session of a start that needs no phone, since the login begins in another one; None if the phone has to be
-asked. It waits for other hosts, and no row is locked meanwhile."""
+StartCovered = Callable[[Gateway, Host, AskedStart], Awaitable[Union[HostSession, None]]]
+"""Starts the session of a login that begins in another login of the person; None if there is no such login. It waits
+for other hosts, so that no row may be locked meanwhile."""
 
 
 def spend_nothing(_: Connection) -> None:
     """The nonce is used up already, or does not count."""
 
 
+@dataclass(frozen=True)
+class _Admission:
+    """The decision of one transaction about a start, and what is to be done once it is committed."""
+
+    answer: HostSession | RefusedStart
+    """It is told to the host, unless something is to be done first."""
+    ring: Person | None = None
+    """The person whose phone is to be asked for the session in `answer`."""
+    coverable: Host | None = None
+    """The host, if others are to be asked first whether the login begins in one of theirs."""
+
+
 async def start(
-    gateway: Gateway, host: str, asked: AskedStart, cover: Cover, came_at: float, spend: Spend
-) -> HostSession | Reason | Throttled:
+    gateway: Gateway,
+    host_id: str,
+    asked: AskedStart,
+    start_covered: StartCovered,
+    came_at: float,
+    spend_nonce: SpendNonce,
+) -> HostSession | RefusedStart:
     """Have a person asked, or find what became of an earlier call with the same request id.
 
     The request is made in a task of its own: it goes on if the host hangs up.
 
     :param came_at: the `time.monotonic()` of the call. The database may have held it up since.
     """
-    key = (host, asked.request_id or str(uuid.uuid4()))
-    own = sum(each == host for each, _ in gateway.starts) + gateway.repeats[host]
+    key = (host_id, asked.request_id or str(uuid.uuid4()))
+    own = sum(each == host_id for each, _ in gateway.starts) + gateway.repeats[host_id]
     if own >= gateway.settings.limits.calls_of_host:
-        return await refused(gateway, host, asked, Reason.HOST_THROTTLED, spend)
+        return await refuse_start(gateway, host_id, asked, Reason.HOST_THROTTLED, spend_nonce)
     if key in gateway.starts:
-        gateway.repeats[host] += 1
+        gateway.repeats[host_id] += 1
         try:
             while key in gateway.starts:
                 await asyncio.wait([gateway.starts[key]])
         finally:
-            gateway.repeats[host] -= 1
-    task = asyncio.create_task(_start(gateway, host, asked, cover, came_at, spend))
+            gateway.repeats[host_id] -= 1
+    task = asyncio.create_task(_start(gateway, host_id, asked, start_covered, came_at, spend_nonce))
     gateway.starts[key] = task
     task.add_done_callback(lambda _: gateway.starts.pop(key))
     return await asyncio.shield(task)
 
 
-async def refused(
-    gateway: Gateway, host: str, asked: AskedStart, reason: Reason, spend: Spend = spend_nothing
-) -> Reason:
-    """Write the record of a start that is refused before anything else is looked at; returns the reason."""
+async def refuse_start(
+    gateway: Gateway,
+    host_id: str,
+    asked: AskedStart,
+    reason: Reason,
+    spend_nonce: SpendNonce = spend_nothing,
+) -> RefusedStart:
+    """Refuse a start before anything else is looked at, and write the record of it."""
     with suppress(DatabaseError, Tampered):
         async with gateway.database.transaction() as connection:
-            spend(connection)
-            found = await hosts.find(gateway, connection, host)
-            if found is not None:
-                await _record_refusal(connection, found, asked, reason)
-    return reason
+            spend_nonce(connection)
+            host = await hosts.find(gateway, connection, host_id)
+            if host is not None:
+                await _record_refusal(connection, host, asked, RefusedStart(reason))
+    return RefusedStart(reason)
 
 
 async def _start(
-    gateway: Gateway, host: str, asked: AskedStart, cover: Cover, came_at: float, spend: Spend
-) -> HostSession | Reason | Throttled:
+    gateway: Gateway,
+    host_id: str,
+    asked: AskedStart,
+    start_covered: StartCovered,
+    came_at: float,
+    spend_nonce: SpendNonce,
+) -> HostSession | RefusedStart:
+    """Admit a start, without the phone if another login covers it; else call IAMPASS once its row is committed."""
     try:
-        person, session = await _admit(gateway, host, asked, cover, spend)
+        admission = await _admit(gateway, host_id, asked, spend_nonce, by_phone=False)
+        if admission.coverable is not None:
+            covered = await start_covered(gateway, admission.coverable, asked)
+            if covered is not None:
+                return covered
+            admission = await _admit(gateway, host_id, asked, spend_nothing, by_phone=True)
     except UnknownOutcome:
-        return Reason.TRY_AGAIN
+        return RefusedStart(Reason.TRY_AGAIN)
     except DatabaseAway:
-        return Reason.DATABASE_AWAY
-    if person is None or not isinstance(session, HostSession):
-        return session
-    return await asking.made(gateway, session, person, came_at + asked.patience * (1 - LEAST_LEFT))
+        return RefusedStart(Reason.DATABASE_AWAY)
+    if admission.ring is None or isinstance(admission.answer, RefusedStart):
+        return admission.answer
+    waits_until = came_at + asked.patience * (1 - LEAST_LEFT)
+    return await asking.start_at_iampass(gateway, admission.answer, admission.ring, waits_until)
 
 
 async def _admit(
-    gateway: Gateway, host: str, asked: AskedStart, cover: Cover | None, spend: Spend
-) -> tuple[Person | None, HostSession | Reason | Throttled]:
+    gateway: Gateway, host_id: str, asked: AskedStart, spend_nonce: SpendNonce, *, by_phone: bool
+) -> _Admission:
     try:
-        return await _admit_once(gateway, host, asked, cover, spend)
+        return await _admit_once(gateway, host_id, asked, spend_nonce, by_phone=by_phone)
     except psycopg.errors.UniqueViolation:  # another gateway has written a row of this request meanwhile
-        return await _admit_once(gateway, host, asked, cover, spend)
+        return await _admit_once(gateway, host_id, asked, spend_nonce, by_phone=by_phone)
 
 
 async def _admit_once(
-    gateway: Gateway, host: str, asked: AskedStart, cover: Cover | None, spend: Spend
-) -> tuple[Person | None, HostSession | Reason | Throttled]:
-    async with gateway.database.transaction() as connection:
-        spend(connection)
-        person, found = await _admitted(gateway, connection, host, asked, by_phone=cover is None)
-    if not isinstance(found, Host):
-        return person, found
-    child = None if cover is None else await cover(gateway, found, asked)
-    if child is not None:
-        return None, child
-    return await _admit(gateway, host, asked, None, spend_nothing)
+    gateway: Gateway, host_id: str, asked: AskedStart, spend_nonce: SpendNonce, *, by_phone: bool
+) -> _Admission:
+    """Decide a start in one transaction:
 
+    1. Read the rows of the host, the person, their turns, and an earlier call with this request id.
+    2. Refuse a host that may not ask, and a person who may not log in there.
+    3. Answer a repeat with what became of the first call.
+    4. Let in a bypassed person.
+    5. Refuse a host for whose last starts for this person no phone rang.
+    6. Unless `by_phone`: have other hosts asked first, if the login may begin in one of theirs. No row may be locked
+       meanwhile; if it does not, the caller comes back, and all is read again.
+    7. Refuse a host that is at its limit, or held back by its brake.
+    8. Take a turn on the person's phone, or a place in the queue.
+    9. Insert the session, and write the turns.
 
-async def _admitted(
-    gateway: Gateway, connection: Connection, host_id: str, asked: AskedStart, *, by_phone: bool
-) -> tuple[Person | None, HostSession | Reason | Throttled | Host]:
-    """The person, and the new row of a request that is to be made now; else None, and the answer.
-
-    Unless the phone is to be asked (`by_phone`): the host, if another session may cover the login.
+    The transaction is this function's own: locks, and all that is written, are sent with the next statement that is
+    read, or with COMMIT (`Connection.later`). They keep the order of these lines.
     """
-    read = await _read(connection, host_id, asked, gateway.settings.limits)
-    if read is None:
-        return None, Reason.HOST_SUSPENDED  # removed since its signature was checked
-    host = hosts.of(gateway, read["host"], id=host_id)
-
-    async def refused(reason: Reason, why: str = "") -> tuple[None, Reason]:
-        recorded = await _record_refusal(connection, host, asked, reason, why)
-        if recorded or reason not in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST):
-            return None, reason
-        await records.alert(
-            connection, host.name, "too many starts of this host are refused: it may be looking for names"
-        )
-        return None, Reason.HOST_THROTTLED
-
-    person = await allowed(gateway, connection, host, asked.machine, asked.person, read["person"])
-    if isinstance(person, Reason):
-        return await refused(person)
-    before = turns.Turns.of(read["turn"], person.name)
-    if read["session"]["id"] is not None:
-        return None, await _repeated(gateway, connection, host, read["session"], asked)
-    # A second person who is bypassed lets nobody else in. Without an id, the answer could not say for what it is.
-    if read["counted"]["bypassed"] and asked.request_id is not None and "asker" not in asked.details:
-        service = asked.details.get("service", "")
-        bypass = await bypasses.find(gateway, connection, host, person.name, service)
-        if bypass is not None:
-            await _record_bypass(connection, host, asked, bypass)
-            return None, Reason.BYPASSED
-    if read["counted"]["not_started"] >= _NOT_STARTED_A_MINUTE:
-        return await refused(Reason.HOST_THROTTLED)
-    # A client of IAMPASS itself does not know such a session; of a second person, the login is not.
-    if not by_phone and asked.request_id is not None and "asker" not in asked.details:
-        policy = gateway.settings.policy_of(host.group)
-        if policy is not None and policy.covered_by and asked.connection is not None:
-            return None, host
-    id = uuid.uuid4()
-    login = _login(host, person, asked, id, before.now)
     limits = gateway.settings.limits
-    is_slowed = host.is_slowed(before.now)
-    exceeds = await _exceeds(connection, host, read["counted"]["unapproved"], limits.host_requests_per_hour)
-    login = await turns.recognized(connection, before, login, limits, at_once=is_slowed or exceeds)
-    if exceeds and not login.is_familiar:
-        return await refused(Reason.HOST_THROTTLED, "too many requests of this host were not approved")
-    if is_slowed and await is_held_back(connection, host, before, login):
-        return await refused(Reason.HOST_THROTTLED)
-    failing = before.state.hosts_failing(login)
-    if login.is_familiar and failing:
-        what = f"requests of {failing[0]} to people who log in here, from the same address, are not approved"
-        await records.alert(connection, host.name, what, person=person.name)
-    after = turns.joined(before, login, limits)
-    if isinstance(after, Refusal):
-        throttled = Throttled.of(after)
-        await refused(throttled.reason, throttled.why)
-        return None, throttled
-    session = await _inserted(gateway, connection, host, asked, id, login, queued=not after.has_turn(login))
-    if session.state is State.STARTING:
-        after = turns.holding(after, login, session.deadline.timestamp() + turns.END_SECONDS)
-    await turns.write(connection, before, after)
-    return (person if session.state is State.STARTING else None), session
+    async with gateway.database.transaction() as connection:
+        # 1. Read. The lock is a statement of its own: the next one then finds what others have written.
+        spend_nonce(connection)
+        name = "" if people.person_name_error(asked.person) else asked.person
+        turns.lock(connection, name)
+        read = await _read_rows(connection, host_id, name, asked.request_id, limits)
+        if read is None:
+            return _Admission(RefusedStart(Reason.HOST_SUSPENDED))  # removed since its signature was checked
+        host = hosts.from_row(gateway, read["host"], id=host_id)
+
+        # 2. Refuse
+        person = await find_allowed_person(
+            gateway, connection, host, asked.machine, asked.person, read["person"]
+        )
+        if isinstance(person, Reason):
+            return await _refuse(connection, host, asked, RefusedStart(person))
+        before = turns.Turns.of(read["turn"], person.name)
+
+        # 3. Repeat
+        if read["session"]["id"] is not None:
+            return _Admission(await _find_repeated(gateway, connection, host, read["session"], asked))
+
+        # 4. Bypass. A bypassed second person lets nobody else in. Without an id, the answer could not say for which
+        # request it is.
+        if read["counted"]["bypassed"] and asked.request_id is not None and "asker" not in asked.details:
+            service = asked.details.get("service", "")
+            bypass = await bypasses.find(gateway, connection, host, person.name, service)
+            if bypass is not None:
+                await _record_bypass(connection, host, asked, bypass)
+                return _Admission(RefusedStart(Reason.BYPASSED))
+
+        # 5. No phone rang
+        if read["counted"]["not_started"] >= _NOT_STARTED_A_MINUTE:
+            return await _refuse(connection, host, asked, RefusedStart(Reason.HOST_THROTTLED))
+
+        # 6. Cover. A client of IAMPASS itself does not know such a session; the login is not one of a second person.
+        if not by_phone and asked.request_id is not None and "asker" not in asked.details:
+            policy = gateway.settings.policy_of(host.group)
+            if policy is not None and policy.covered_by and asked.connection is not None:
+                return _Admission(RefusedStart(Reason.TRY_AGAIN), coverable=host)
+
+        # 7. Limit and brake
+        id = uuid.uuid4()
+        login = _pending_login(host, person, asked, id, before.now)
+        is_slowed = host.is_slowed(before.now)
+        exceeds = await _exceeds_limit(
+            connection, host, read["counted"]["unapproved"], limits.host_requests_per_hour
+        )
+        login = await turns.recognized(connection, before, login, limits, at_once=is_slowed or exceeds)
+        if exceeds and not login.is_familiar:
+            why = "too many requests of this host were not approved"
+            return await _refuse(connection, host, asked, RefusedStart(Reason.HOST_THROTTLED, why))
+        if is_slowed and await is_held_back(connection, host, before, login):
+            return await _refuse(connection, host, asked, RefusedStart(Reason.HOST_THROTTLED))
+        failing = before.state.hosts_failing(login)
+        if login.is_familiar and failing:
+            what = (
+                f"requests of {failing[0]} to people who log in here, from the same address, are not approved"
+            )
+            await records.alert(connection, host.name, what, person=person.name)
+
+        # 8. Take a turn
+        after = turns.joined(before, login, limits)
+        if isinstance(after, Refusal):
+            return await _refuse(connection, host, asked, RefusedStart.of(after))
+        queued = not after.has_turn(login)
+
+        # 9. Insert
+        session = await _insert_start(gateway, connection, host, asked, id, login, queued=queued)
+        if not queued:
+            after = turns.holding(after, login, session.deadline.timestamp() + turns.END_SECONDS)
+        await turns.write(connection, before, after)
+        return _Admission(session, ring=None if queued else person)
 
 
-async def _read(
-    connection: Connection, host: str, asked: AskedStart, limits: LimitSettings
+async def _refuse(connection: Connection, host: Host, asked: AskedStart, refused: RefusedStart) -> _Admission:
+    """Refuse a start, and write the record of it. If a host has too many refused, it learns no more which names there
+    are."""
+    recorded = await _record_refusal(connection, host, asked, refused)
+    if recorded or refused.reason not in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST):
+        return _Admission(refused)
+    await records.alert(
+        connection, host.name, "too many starts of this host are refused: it may be looking for names"
+    )
+    return _Admission(RefusedStart(Reason.HOST_THROTTLED))
+
+
+async def _read_rows(
+    connection: Connection, host_id: str, name: str, request_id: str | None, limits: LimitSettings
 ) -> Mapping[str, Any] | None:
-    """The rows of a host, of the person whom it asks for, of their turns, which are locked, and of an earlier call with
-    this request id, where there are such; and what is counted. None if there is no host."""
-    name = "" if people.person_name_error(asked.person) else asked.person
-    # A statement of its own: the next one then finds what others have written.
-    turns.lock(connection, name)
+    """The rows of a host, of the person with this name, of their turns, and of an earlier call with this request id,
+    where there are such; and what is counted. None if there is no host."""
     return await one(
         connection,
         f"""
@@ -301,12 +361,13 @@ async def _read(
             LEFT JOIN session ON session.host = host.id AND session.request_id = %s
         WHERE host.id = %s
         """,  # noqa: S608
-        *(name, name, limits.host_requests_per_hour, name, name, asked.request_id, host),
+        *(name, name, limits.host_requests_per_hour, name, name, request_id, host_id),
     )
 
 
-def _login(host: Host, person: Person, asked: AskedStart, id: uuid.UUID, moment: float) -> Pending:
-    """What asks for a turn. Within an hour, a host has the same name when it has left and joined again."""
+def _pending_login(host: Host, person: Person, asked: AskedStart, id: uuid.UUID, moment: float) -> Pending:
+    """The login of a session with this id, as the turns know it. It has the name of its host, which is the same when
+    the host has left and joined again."""
     told = asked.details
     origin = throttle.origin(told.get("service", ""), told.get("remote"), f" on {host.name}")
     return Pending(
@@ -319,7 +380,7 @@ def _login(host: Host, person: Person, asked: AskedStart, id: uuid.UUID, moment:
     )
 
 
-async def allowed(
+async def find_allowed_person(
     gateway: Gateway,
     connection: Connection,
     host: Host,
@@ -337,7 +398,15 @@ async def allowed(
         return Reason.HOST_NOT_ADMITTED if host.status is HostStatus.WAITING else Reason.HOST_SUSPENDED
     if not await hosts.is_its_machine(gateway, connection, host, machine):
         return Reason.WRONG_MACHINE
-    person = await _person(gateway, connection, host, name, row)
+    person = None
+    if people.person_name_error(name) is None:
+        try:
+            if row is None:
+                person = await people.find(gateway, connection, name)
+            elif row["name"] is not None:
+                person = people.from_row(gateway, row, name=name)
+        except Tampered as error:
+            await records.alert(connection, host.name, str(error), person=name)
     if person is None or not person.active:
         return Reason.UNKNOWN_USER
     if not gateway.settings.admits(host.group, person.groups):
@@ -345,35 +414,22 @@ async def allowed(
     return person
 
 
-async def _person(
-    gateway: Gateway, connection: Connection, host: Host, name: str, row: Mapping[str, Any] | None
-) -> Person | None:
-    if people.person_name_error(name) is not None:
-        return None
-    try:
-        if row is None:
-            return await people.find(gateway, connection, name)
-        return None if row["name"] is None else people.of(gateway, row, name=name)
-    except Tampered as error:
-        await records.alert(connection, host.name, str(error), person=name)
-        return None
-
-
-async def _repeated(
+async def _find_repeated(
     gateway: Gateway, connection: Connection, host: Host, row: Mapping[str, Any], asked: AskedStart
-) -> HostSession | Reason:
+) -> HostSession | RefusedStart:
+    """The session of an earlier call with the same request id, if that has asked for the same."""
     try:
-        session = sessions.of(gateway, row, host=host.id, request_id=asked.request_id)
+        session = sessions.from_row(gateway, row, host=host.id, request_id=asked.request_id)
         if session.parent is not None and session.state is State.OPEN:
             status = await sessions.status_of_parent(gateway, connection, session.parent)
             session = dataclasses.replace(session, status=status)
     except Tampered as error:
         await records.alert(connection, host.name, str(error), person=asked.person)
-        return Reason.TRY_AGAIN
-    return session if session.parameters == asked.digest else Reason.REQUEST_ID_REUSED
+        return RefusedStart(Reason.TRY_AGAIN)
+    return session if session.parameters == asked.digest else RefusedStart(Reason.REQUEST_ID_REUSED)
 
 
-async def _exceeds(connection: Connection, host: Host, unapproved: int, most: int) -> bool:
+async def _exceeds_limit(connection: Connection, host: Host, unapproved: int, most: int) -> bool:
     """Whether a host has reached the limit of requests that are not approved, and no more people have approved some in
     an hour than not: a busy host may have many of both, and one accomplice may approve many. This is an alert, and so
     is a quarter of the limit."""
@@ -400,24 +456,22 @@ async def _exceeds(connection: Connection, host: Host, unapproved: int, most: in
 async def is_held_back(connection: Connection, host: Host, before: turns.Turns, login: Pending) -> bool:
     """Whether the brake, which holds for a host, keeps a login there from the phone.
 
-    A person who has approved there lately has a few requests of their own, whatever others do. All others together have
-    one a minute, and none who has just had one that was not approved: those who cancel do not take it from the rest.
+    Somebody who approved there lately has a few requests of their own, whatever others do. All others together have
+    one a minute. Somebody who just did not approve one has none: people who cancel do not take it from the rest.
     """
     own = turns.requests_of_host(before, host.name, asking.BRAKE_MINUTES * 60)
     if login.is_familiar:
         return own >= _MOST_WHILE_SLOWED
-    # Starts for other people do not pass at the same time.
-    connection.later("SELECT 1 FROM host WHERE id = %s FOR UPDATE", (host.id,))
-    recent = await one(
-        connection,
+    statement = (
         f"SELECT 1 FROM session WHERE host_name = %s AND {_ASKED}"  # noqa: S608
-        f" AND began_at > now() - interval '1 minute' AND NOT {turns.FAMILIAR} LIMIT 1",
-        host.name,
+        f" AND began_at > now() - interval '1 minute' AND NOT {turns.FAMILIAR} LIMIT 1"
     )
+    # The lock of the host keeps starts for other people from passing at the same time.
+    _, recent = await each_one(connection, (hosts.LOCK, host.id), (statement, host.name))
     return own > 0 or recent is not None
 
 
-async def _inserted(
+async def _insert_start(
     gateway: Gateway,
     connection: Connection,
     host: Host,
@@ -427,6 +481,7 @@ async def _inserted(
     *,
     queued: bool,
 ) -> HostSession:
+    """The new session of a start that waits in the queue, or for which IAMPASS is called next."""
     moment = datetime.fromtimestamp(login.since, timezone.utc)
     own_deadline = moment + timedelta(seconds=asked.patience)
     expires_at = moment + timedelta(seconds=asked.duration)
@@ -440,10 +495,10 @@ async def _inserted(
         "details": dict(asked.details),
         "parent": None,
     }
-    return await add(gateway, connection, host, asked, moment, **columns)
+    return await insert_session(gateway, connection, host, asked, moment, **columns)
 
 
-async def add(
+async def insert_session(
     gateway: Gateway, connection: Connection, host: Host, asked: AskedStart, moment: datetime, **columns: Any
 ) -> HostSession:
     """The session of a start, with a new row that has these columns."""
@@ -466,19 +521,19 @@ async def add(
     }
     sealed = gateway.keys.sealed(sessions.TABLE, row)
     await insert(connection, sessions.TABLE, sealed)
-    return sessions.of_verified(gateway, sealed)
+    return sessions.from_verified(gateway, sealed)
 
 
 async def _record_refusal(
-    connection: Connection, host: Host, asked: AskedStart, reason: Reason, why: str = ""
+    connection: Connection, host: Host, asked: AskedStart, refused: RefusedStart
 ) -> bool:
     """Write the record of a refused start, unless there are too many; whether it was written."""
     if await records.refusals(connection, host.name) >= records.REFUSALS_A_MINUTE:
         return False
     fields = {
         **asked.details,
-        "outcome": reason.outcome.value,
-        "reason": why or reason.name,
+        "outcome": refused.reason.outcome.value,
+        "reason": refused.why or refused.reason.name,
         "refused": "start",
     }
     await records.write(connection, Kind.DECISION, host=host.name, person=clean(asked.person, 100), **fields)

@@ -27,7 +27,7 @@ from pam_iampass.login.throttle import (
 )
 
 END_SECONDS = 15.0
-"""After its deadline, for a request to be ended: its turn is over then, whatever became of it."""
+"""The time after its deadline in which a request is ended: then its turn is over, whatever has become of it."""
 FAMILIAR = """EXISTS (SELECT FROM record
     WHERE record.person = session.person AND record.host = session.host_name
         AND record.fields->>'outcome' IN ('approved', 'covered') AND record.at > greatest(
@@ -36,9 +36,9 @@ FAMILIAR = """EXISTS (SELECT FROM record
 COLUMNS = """turn.person, turn.state, extract(epoch FROM greatest(
     clock_timestamp(), least(coalesce(turn.changed_at, '-infinity'), clock_timestamp() + interval '1 minute')
 ))::float8 AS now"""
-"""Of a row, or of none. Its time does not go back: the clock of a standby that was promoted may be behind."""
+"""The columns of a row, or of none. The time does not go back: the clock of a promoted standby may be behind."""
 ROW = f"SELECT {COLUMNS} FROM (SELECT) AS none LEFT JOIN turn ON turn.person = %s"  # noqa: S608
-"""Of a person, who may have no turns."""
+"""The statement for the row of a person, who may have none."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Turns:
 
     person: str
     written: ThrottleState
-    """With what does not count any more."""
+    """The state of the row, with parts that do not count any more."""
     now: float
 
     @classmethod
     def of(cls, row: Mapping[str, Any], person: str | None = None) -> Turns:
-        """Those in a row; for whom there is none, `person` has no turns. Raises Tampered, also if it is not the row of
-        this person."""
+        """The turns in a row; if it is one of nothing, `person` has none. Raises Tampered, also if it is the row of
+        somebody else."""
         try:
             if person is not None and row["person"] is None:
                 return cls(person, ThrottleState(), row["now"])
@@ -66,7 +66,7 @@ class Turns:
 
     @property
     def state(self) -> ThrottleState:
-        """What counts now."""
+        """The state without the parts that do not count any more."""
         return self.written.current(self.now)
 
     @property
@@ -117,7 +117,7 @@ async def change(
 
 
 async def waiting(connection: Connection) -> list[Turns]:
-    """The turns of all people for whom a login waits, without those in rows that cannot be read."""
+    """The turns of all people with a login that waits, without rows that cannot be read."""
     found = []
     for row in await many(connection, f"SELECT {COLUMNS} FROM turn WHERE waits"):  # noqa: S608
         try:
@@ -138,7 +138,7 @@ async def forget(connection: Connection) -> None:
 
 
 def ident(host: str, session: object) -> str:
-    """What a session of the host with this name is called in the state."""
+    """The name in the state for a session of the host with this name."""
     return f"{host} {session}"
 
 

@@ -58,7 +58,7 @@ U = TypeVar("U", bound="Upstream")
 
 
 class Lane(enum.Enum):
-    """Calls with connections of their own, which those of another lane cannot fill."""
+    """Calls with connections of their own, which calls of another lane cannot fill."""
 
     decisions = "decisions"
     """Starts, and what an administrator asks for."""
@@ -66,7 +66,7 @@ class Lane(enum.Enum):
     """Ends of sessions. A start waits for none of them."""
     polls = "polls"
     approved = "approved"
-    """Polls of sessions that were approved. A person who has just answered waits for none of them."""
+    """Polls of approved sessions. A person who has just answered waits for none of them."""
 
 
 class Upstream(Sender):
@@ -250,7 +250,7 @@ class _Attempt(Attempt):
     received = 0
     """Bytes of the response, head included."""
     lost: Exception | None = None
-    """What its connection ended with."""
+    """The exception with which its connection ended."""
 
     def failed(self, error: Exception) -> IampassError:
         if self.received > LIMIT:
@@ -282,8 +282,8 @@ class _Protocol(ResponseHandler):
         self._attempt, self.is_new = attempt, False
         return True
 
-    def end(self) -> None:
-        """The response is complete, or given up."""
+    def end_attempt(self) -> None:
+        """Release the connection: the response is complete, or given up."""
         self._attempt = None
 
     def _has_input(self) -> bool:
@@ -329,7 +329,7 @@ class _Connector(aiohttp.BaseConnector):
             connection.close()
             if not isinstance(protocol, _Protocol) or protocol.is_new:
                 raise attempt.failed(ConnectionResetError())
-        connection.add_callback(protocol.end)
+        connection.add_callback(protocol.end_attempt)
         attempt.served = attempt.sent = True
         return connection
 
@@ -360,7 +360,7 @@ class _Route:
         self._transports: WeakSet[asyncio.Transport] = WeakSet()
 
     async def close(self) -> None:
-        """Ends all connections at once, also those that wait for the server's goodbye."""
+        """End all connections at once, also the ones that wait for the server's goodbye."""
         self._thread.shutdown(wait=False)
         for transport in list(self._transports):
             transport.abort()

@@ -16,9 +16,9 @@ from uuid import UUID
 from pam_iampass.gateway.database import Connection, many
 
 LONGEST_SECONDS = 25
-"""For which a call is held: servers between close connections that are silent for longer."""
+"""The longest time for which a call is held: servers between close connections that are silent for longer."""
 LOGIN_SECONDS = 10
-"""For which a host has the poll of a login held: if the gateway hangs, it asks another one soon after."""
+"""The time for which a host has the poll of a login held: if the gateway hangs, it asks another one soon after."""
 MOST_WATCHED = 300
 """Sessions that one call can name."""
 _LOOKS_OF_KEPT = 4
@@ -39,8 +39,9 @@ class HeldCall:
     """Which of the looks it is otherwise."""
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     ids: str = field(init=False)
-    """Of the sessions, and the versions, as a statement has them."""
+    """The ids of the sessions, as one value of a statement."""
     seen: str = field(init=False)
+    """The versions of the sessions, likewise."""
 
     def __post_init__(self) -> None:
         self.ids = ",".join(id.hex for id in self.versions)
@@ -72,7 +73,7 @@ class HeldCalls:
     def hold(
         self, whose: object, versions: Mapping[UUID, int], *, of_login: bool = True
     ) -> Iterator[HeldCall]:
-        """A call of this session or host, about sessions. To begin with this and look at the sessions then misses no
+        """Hold a call of this session or host, about sessions. A caller that looks at the sessions after this misses no
         change."""
         self._held += 1
         call = HeldCall(versions, of_login, self._held % _LOOKS_OF_KEPT)
@@ -96,13 +97,13 @@ class HeldCalls:
                 if not calls:
                     del self._about[id]
 
-    def changed(self, id: UUID) -> None:
-        """A session has changed, or may have."""
+    def wake_session(self, id: UUID) -> None:
+        """Wake the calls about a session that has changed, or may have."""
         for call in self._about.get(id, ()):
             call.woken.set()
 
-    def asked(self, host: object) -> None:
-        """A host has a question to answer."""
+    def wake_host(self, host: object) -> None:
+        """Wake the calls of a host that has a question to answer."""
         for call in self._of.get(host, ()):
             if not call.of_login:
                 call.woken.set()
@@ -114,7 +115,7 @@ class HeldCalls:
             for call in calls:
                 call.woken.set()
 
-    async def look(self, connection: Connection) -> None:
+    async def wake_changed(self, connection: Connection) -> None:
         """Wake the calls about sessions that have another version than their host has seen, or whose host may not ask
         any more."""
         self._looks += 1
@@ -135,4 +136,4 @@ class HeldCalls:
             " OR (host.status IN ('active', 'stopped')) IS NOT TRUE",
             *(",".join(call.ids for call in due), ",".join(call.seen for call in due)),
         ):
-            self.changed(row["id"])
+            self.wake_session(row["id"])

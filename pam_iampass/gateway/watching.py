@@ -1,5 +1,5 @@
 """Watches sessions: IAMPASS is polled for each request until the person has answered, and for each approved session
-until it is over. A gateway polls those of which it has the lease, and takes over those of one that has stopped."""
+until it is over. A gateway polls the sessions whose lease it has, and takes over from a gateway that has stopped."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _TAKE_SECONDS = 3.0
 CHECK_SECONDS = 30.0
 """How often an approved session is polled."""
 _SOON_SECONDS = 5.0
-"""Within which one is polled that was taken over: nobody may have for a while."""
+"""A session that was taken over is polled within this time: nobody may have polled it for a while."""
 _SECOND_LOOK_SECONDS = 0.8
 """How soon a status other than active is looked at again. Only what is said twice is written."""
 _DUE_SECONDS = 0.05
@@ -43,13 +43,13 @@ _DUE_SECONDS = 0.05
 _CHANGES_SECONDS = 0.25
 """How often it is asked what other gateways and commands have written about sessions that hosts wait for."""
 _CUT_OFF_SECONDS = 3.0
-"""For which IAMPASS has answered none of this gateway's calls: another gateway may reach it."""
+"""If IAMPASS has answered none of this gateway's calls for so long, another gateway may reach it."""
 _MOST_TRIED = 20
-"""Sessions of which one is asked about by a gateway that polls none."""
+"""A gateway that polls no session asks about one of this many."""
 _CLEAN_SECONDS = 60.0
 _CANCELLED_AGAIN_SECONDS = 1.0
 _STOP_SECONDS = 5.0
-"""For the starts that are under way when the gateway stops."""
+"""The time that the starts have which are under way when the gateway stops."""
 _FAILURES = (IampassError, DatabaseError, psycopg.Error, Tampered, ValueError)
 
 
@@ -71,7 +71,7 @@ async def watching(
     approved = _Approved(gateway, check)
     work = (
         _keep_leases(gateway),
-        _follow_all(gateway, first_poll, approved),
+        _follow_requests(gateway, first_poll, approved),
         approved.follow(),
         _take_approved(gateway, approved),
         _look_for_changes(gateway),
@@ -88,8 +88,8 @@ async def watching(
         failed = [task for task in tasks if task.done()]
         if gateway.starts:
             await asyncio.wait(list(gateway.starts.values()), timeout=_STOP_SECONDS)
-        ending = [*tasks, *(asked.answer for asked in gateway.asked.values())]
-        await _end(ending)
+        ending = [*tasks, *(poll.answer for poll in gateway.polls.values())]
+        await _cancel(ending)
         with contextlib.suppress(*_FAILURES):
             async with gateway.database.transaction() as connection:
                 await gateway.leases.give_back(connection)
@@ -97,7 +97,7 @@ async def watching(
             task.result()
 
 
-async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks, and wait until they have ended. A statement that is cancelled can end as a failure of the database,
     after which a task goes on: it is cancelled again."""
     left = set(tasks)
@@ -128,33 +128,33 @@ async def _try_iampass(gateway: Gateway) -> None:
             "SELECT id FROM session WHERE state = 'open' AND parent IS NULL ORDER BY random() LIMIT %s"
         )
         rows = await many(connection, statement, _MOST_TRIED)
-        found = await sessions.several(gateway, connection, [row["id"] for row in rows])
+        found = await sessions.find_several(gateway, connection, [row["id"] for row in rows])
     calls = [session.upstream.poll() for session in found if session.upstream is not None]
     some = [call for call in calls if call is not None]
     if some:
         await gateway.iampass.call(secrets.choice(some), asking.POLL_SECONDS, Lane.approved)
 
 
-async def _follow_all(gateway: Gateway, first_poll: float, approved: _Approved) -> None:
-    """All requests of which this gateway has the lease, and those whose gateway has stopped."""
+async def _follow_requests(gateway: Gateway, first_poll: float, approved: _Approved) -> None:
+    """Follow all requests whose lease this gateway has, and the ones whose gateway has stopped."""
     followed: dict[uuid.UUID, asyncio.Task[None]] = {}
     try:
         while True:
             with contextlib.suppress(*_FAILURES):
-                for session, age in await _look(gateway, followed):
+                for session, age in await _find_requests(gateway, followed):
                     followed[session.id] = asyncio.create_task(
-                        _follow(gateway, session, age, first_poll, approved)
+                        _follow_request(gateway, session, age, first_poll, approved)
                     )
             for id, task in list(followed.items()):
                 if task.done():
                     del followed[id]
             await asyncio.sleep(_LOOK_SECONDS)
     finally:
-        await _end(followed.values())
+        await _cancel(followed.values())
 
 
-async def _look(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[HostSession, float]]:
-    """Find all requests that are on a phone; those to be followed, with the seconds since they began."""
+async def _find_requests(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[HostSession, float]]:
+    """Find all requests that are on a phone; the new ones of this gateway, with the seconds since they began."""
     looked_at, waiting, withdrawn, ages = time.monotonic(), {}, set(), {}
     async with gateway.database.transaction() as connection:
         taken = await gateway.leases.take(connection, PENDING)
@@ -176,15 +176,15 @@ async def _look(gateway: Gateway, followed: Container[uuid.UUID]) -> list[tuple[
             is_own = row["id"] in gateway.leases.epochs or row["id"] in taken
             if is_own and row["id"] not in followed:
                 ages[row["id"]] = float(row["age"])
-        new = await sessions.several(gateway, connection, list(ages)) if ages else []
+        new = await sessions.find_several(gateway, connection, list(ages)) if ages else []
     gateway.replace_requests(waiting, withdrawn, looked_at)
     return [(session, ages[session.id]) for session in new]
 
 
-async def _follow(
+async def _follow_request(
     gateway: Gateway, session: HostSession, age: float, first_poll: float, approved: _Approved
 ) -> None:
-    """Poll until the person has answered; end what nobody waits for any more, or no host may ask for."""
+    """Poll until the person has answered; end a request that nobody waits for any more, or that no host may make."""
     began = time.monotonic() - age
     longest = (session.deadline - session.began_at).total_seconds()
     moment: float | None = max(first_poll, age)
@@ -196,7 +196,7 @@ async def _follow(
         if session.id in gateway.withdrawn:
             break
         try:
-            session = await asking.ask(gateway, session)
+            session = await asking.poll_iampass(gateway, session)
         except _FAILURES as failure:
             wait = failure.retry_after if isinstance(failure, Unavailable) else None
             if wait is not None and moment is not None:
@@ -205,7 +205,7 @@ async def _follow(
             approved.add(session)
             return
     with contextlib.suppress(*_FAILURES):
-        await asking.end(gateway, session)
+        await asking.end_session(gateway, session)
 
 
 @dataclass
@@ -222,7 +222,7 @@ class _Polled:
 
 
 class _Approved:
-    """The approved sessions of which this gateway has the lease. Their polls are spread over the time between two."""
+    """The approved sessions whose lease this gateway has. Their polls are spread over the time between two."""
 
     def __init__(self, gateway: Gateway, check: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._gateway = gateway
@@ -249,7 +249,7 @@ class _Approved:
                 self._begin_due(self._clock())
                 await asyncio.sleep(_DUE_SECONDS)
         finally:
-            await _end(self._polls)
+            await _cancel(self._polls)
 
     def _schedule(self, polled: _Polled, due: float) -> None:
         polled.due = due
@@ -289,7 +289,7 @@ class _Approved:
             if call is not None:
                 status = await self._gateway.iampass.call(call, asking.POLL_SECONDS, Lane.approved)
                 self._pacing.answered()
-                await self._said(polled, status, epoch)
+                await self._write_status(polled, status, epoch)
         except IampassError as failure:
             polled.suspect = None
             asked = self._pacing.failed(failure, self._clock())
@@ -300,13 +300,13 @@ class _Approved:
         finally:
             self._budget.done()
 
-    async def _said(self, polled: _Polled, status: Status, epoch: int) -> None:
-        """Write down what IAMPASS says, once it has said so twice; that a session is active again at once."""
+    async def _write_status(self, polled: _Polled, status: Status, epoch: int) -> None:
+        """Write down the status that IAMPASS says, once it has said so twice; an active one at once."""
         suspect, polled.suspect = polled.suspect, None
         if status is polled.session.status or status.in_progress:
             return
         if status is Status.active or (suspect is not None and suspect.away is status.away):
-            polled.session = await asking.said(self._gateway, polled.session, status, epoch=epoch)
+            polled.session = await asking.write_status(self._gateway, polled.session, status, epoch=epoch)
             if polled.session.state is not State.OPEN:
                 self._gateway.leases.epochs.pop(polled.session.id, None)
         else:
@@ -321,7 +321,7 @@ async def _take_approved(gateway: Gateway, approved: _Approved) -> None:
         with contextlib.suppress(*_FAILURES):
             async with gateway.database.transaction() as connection:
                 taken = await gateway.leases.take(connection, APPROVED)
-                found = await sessions.several(gateway, connection, taken)
+                found = await sessions.find_several(gateway, connection, taken)
             for session in found:
                 approved.add(session, taken_over=True)
         await asyncio.sleep(0 if len(taken) == MOST_AT_ONCE else _TAKE_SECONDS)
@@ -334,8 +334,8 @@ async def _look_for_changes(gateway: Gateway) -> None:
         if len(gateway.held) or gateway.unanswered:
             with contextlib.suppress(*_FAILURES):
                 async with gateway.database.statement() as connection:
-                    await gateway.held.look(connection)
-                    await presence.look(gateway, connection)
+                    await gateway.held.wake_changed(connection)
+                    await presence.wake_calls(gateway, connection)
 
 
 async def _clean(gateway: Gateway) -> None:
@@ -346,13 +346,13 @@ async def _clean(gateway: Gateway) -> None:
                 connection.take_time()
                 connection.later("DELETE FROM nonce WHERE expires_at < now()")
                 await turns.forget(connection)
-                await presence.forget(connection)
+                await presence.forget_questions(connection)
                 connection.later("DELETE FROM session WHERE expires_at < now() - interval '1 hour'")
                 await gateway.leases.forget(connection)
                 await records.forget(connection, gateway.settings.keep_records)
-            await asking.give_up(gateway)
+            await asking.give_up_starts(gateway)
         old = time.monotonic() - _CLEAN_SECONDS
-        for id, asked in list(gateway.asked.items()):
-            if asked.at < old:
-                del gateway.asked[id]
+        for id, poll in list(gateway.polls.items()):
+            if poll.at < old:
+                del gateway.polls[id]
         await asyncio.sleep(_CLEAN_SECONDS)

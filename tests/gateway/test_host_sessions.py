@@ -48,17 +48,17 @@ def polls(sandbox: Sandbox) -> int:
 def test_a_session_that_is_open_is_asked_for_now(
     gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    questions, ask = [], asking._ask
+    questions, ask = [], asking._poll_iampass_now
 
     def counted(gateway: Gateway, session: HostSession) -> Any:
         questions.append(session)
         return ask(gateway, session)
 
     begun = approved(caller, sandbox)
-    monkeypatch.setattr(asking, "_ask", counted)
+    monkeypatch.setattr(asking, "_poll_iampass_now", counted)
     # A busy machine may make five polls in more than 0.4 s.
     monkeypatch.setattr(asking, "FRESH_SECONDS", PATIENCE)
-    gateway_server.gateway.asked.clear()
+    gateway_server.gateway.polls.clear()
     with ThreadPoolExecutor(5) as pool:
         assert set(pool.map(caller.poll, [begun] * 5)) == {"active"}
     assert len(questions) == 1
@@ -164,11 +164,11 @@ def test_a_final_status_never_changes(
 ) -> None:
     begun = caller.ask("alice").authentication
     session = gateway_server.session(begun)
-    gateway_server.run(asking.said(gateway_server.gateway, session, final))
+    gateway_server.run(asking.write_status(gateway_server.gateway, session, final))
     ended = gateway_server.session(begun)
     assert (ended.state, ended.status, ended.approved) == (State.ENDED, final, False)
     for later in (Status.active, Status.pending, Status.walkaway):
-        assert gateway_server.run(asking.said(gateway_server.gateway, session, later)) == ended
+        assert gateway_server.run(asking.write_status(gateway_server.gateway, session, later)) == ended
     before = polls(sandbox)
     assert caller.poll(begun) == final.name
     assert caller.end(begun) is False
@@ -193,15 +193,15 @@ def look(
 ) -> None:
     """Have a gateway look which requests are on phones. Something happens once it has read this one from the
     database."""
-    several = sessions.several
+    several = sessions.find_several
 
     async def stopped(gateway: Gateway, connection: Connection, wanted: list[UUID]) -> Any:
         if read in wanted:
             await meanwhile()
         return await several(gateway, connection, wanted)
 
-    patch.setattr(sessions, "several", stopped)
-    running.run(watching._look(running.gateway, ()))
+    patch.setattr(sessions, "find_several", stopped)
+    running.run(watching._find_requests(running.gateway, ()))
 
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["committed", "perhaps committed"])
@@ -218,11 +218,11 @@ def test_an_answer_that_is_written_while_the_gateway_looks_is_not_taken_back(
 
     async def answered() -> None:
         if is_known:
-            await asking.said(gateway, session, Status.failed)
+            await asking.write_status(gateway, session, Status.failed)
             return
         with monkeypatch.context() as patch, pytest.raises(UnknownOutcome):
             patch.setattr(Connection, "commit", unlucky)
-            await asking.said(gateway, session, Status.failed)
+            await asking.write_status(gateway, session, Status.failed)
 
     look(looks_once, session.id, answered, monkeypatch)
     assert gateway.waiting == {}
@@ -253,7 +253,7 @@ def test_an_approval_that_is_written_while_the_gateway_finds_its_host_suspended_
 
         async def meanwhile(approved: bool = approved_meanwhile) -> None:
             if approved:
-                await asking.said(gateway, session, Status.active)
+                await asking.write_status(gateway, session, Status.active)
 
         look(looks_once, session.id, meanwhile, monkeypatch)
         assert gateway.withdrawn == (set() if approved_meanwhile else {session.id})
@@ -271,7 +271,7 @@ def test_who_has_answered_is_not_asked_again(
 ) -> None:
     begun = approved(caller, sandbox)
     session = gateway_server.session(begun)
-    assert gateway_server.run(asking.said(gateway_server.gateway, session, Status.pending)) == session
+    assert gateway_server.run(asking.write_status(gateway_server.gateway, session, Status.pending)) == session
 
 
 def test_each_change_has_a_version(
@@ -280,7 +280,7 @@ def test_each_change_has_a_version(
     begun = caller.ask("alice").authentication
     versions = [gateway_server.session(begun).version]
     for status in (Status.identifying, Status.active, Status.active, Status.walkaway, Status.closed):
-        gateway_server.run(asking.said(gateway_server.gateway, gateway_server.session(begun), status))
+        gateway_server.run(asking.write_status(gateway_server.gateway, gateway_server.session(begun), status))
         versions.append(gateway_server.session(begun).version)
     assert versions == [1, 2, 3, 3, 4, 5]
 
@@ -302,7 +302,7 @@ def test_a_request_for_which_nobody_waits_any_more_is_ended(
     session = gateway_server.session(caller.ask("alice").authentication)
     gateway = gateway_server.gateway
     approved = watching._Approved(gateway, 30.0)
-    gateway_server.run(watching._follow(gateway, session, 300.0, 0.0, approved))
+    gateway_server.run(watching._follow_request(gateway, session, 300.0, 0.0, approved))
     assert sandbox.wait_for_end("token-of-alice")
 
 
@@ -350,7 +350,7 @@ def test_the_record_of_a_session_names_its_host_also_when_that_was_removed(
 ) -> None:
     session = gateway_server.session(approved(caller, sandbox))
     gateway_server.transaction(lambda _, connection: hosts.remove(connection, f"name-of-{HOST}"))
-    assert gateway_server.run(asking.end(gateway_server.gateway, session))
+    assert gateway_server.run(asking.end_session(gateway_server.gateway, session))
     assert [record["host"] for record in gateway_server.records] == [f"name-of-{HOST}"] * 2
 
 
@@ -564,7 +564,7 @@ def test_a_status_that_is_not_verified_approves_nobody(
 def test_a_row_whose_mac_cannot_be_made_stops_no_gateway(
     gateway_server: RunningGateway, caller: HostCaller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = looks(monkeypatch, watching, "_look")
+    look = looks(monkeypatch, watching, "_find_requests")
     alices = gateway_server.session(caller.ask("alice").authentication)
     gateway_server.rows("UPDATE session SET details = '{\"service\": 1.5}' WHERE id = %s", alices.id)
     gateway_server.rows("UPDATE session SET id = gen_random_uuid()")  # it is looked at as a new one

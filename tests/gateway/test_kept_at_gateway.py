@@ -112,7 +112,7 @@ def test_what_another_gateway_writes_is_told(
     with make() as other, ThreadPoolExecutor() as pool:
         answer = pool.submit(ask, HostCaller(other), {id_of(begun): 2}, 9999)
         wait_until(lambda: len(other.gateway.held) == 1, "the call is not held")
-        assert gateway.run(asking.end(gateway.gateway, gateway.session(begun)))
+        assert gateway.run(asking.end_session(gateway.gateway, gateway.session(begun)))
         assert changed(answer.result()) == {id_of(begun): {"status": "closed", "version": 3}}
 
 
@@ -241,7 +241,7 @@ def test_an_end_by_an_administrator_of_the_fleet_ends_the_login_in_time(
     (row,) = gateway.rows("SELECT id FROM session WHERE state = 'open'")
     session = gateway.transaction(lambda inner, connection: sessions.find(inner, connection, row["id"]))
     assert session is not None
-    assert gateway.run(asking.end(gateway.gateway, session))
+    assert gateway.run(asking.end_session(gateway.gateway, session))
     wait_until(lambda: login.over, "the login goes on", TOLD)
 
 

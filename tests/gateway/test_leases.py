@@ -240,7 +240,7 @@ def test_a_request_is_polled_although_it_began_later_than_the_database_says_it_i
     """As after the promotion of a standby whose clock is behind."""
 
     async def shift(gateway: Gateway, connection: Connection) -> None:
-        locked = await sessions.locked(gateway, connection, session)
+        locked = await sessions.lock_row(gateway, connection, session)
         ahead = {name: locked[name] + timedelta(minutes=10) for name in ("began_at", "deadline")}
         await sessions.change(gateway, connection, locked, **ahead)
 
@@ -261,11 +261,11 @@ def test_what_is_said_under_a_lease_that_another_gateway_has_now_is_not_written(
     begun = caller.ask("alice").authentication
     session, gateway = gateway_server.session(begun), gateway_server.gateway
     gateway_server.rows("UPDATE lease SET epoch = 2")
-    after = gateway_server.run(asking.said(gateway, session, Status.active, epoch=1))
+    after = gateway_server.run(asking.write_status(gateway, session, Status.active, epoch=1))
     assert after == session == gateway_server.session(begun)
     assert session.id not in gateway.leases.epochs
     gateway_server.rows("UPDATE lease SET epoch = 1")
-    after = gateway_server.run(asking.said(gateway, session, Status.active, epoch=1))
+    after = gateway_server.run(asking.write_status(gateway, session, Status.active, epoch=1))
     assert (after.status, after.version) == (Status.active, 2)
     sandbox.behave()
 

@@ -319,7 +319,9 @@ def tamper(statement: str) -> Change:
             lambda gateway, _: gateway.change_host(HOST, group_name="others"), {}, id="covered-by-none"
         ),
         pytest.param(
-            lambda gateway, parent: gateway.run(asking.said(gateway.gateway, parent, Status.walkaway)),
+            lambda gateway, parent: gateway.run(
+                asking.write_status(gateway.gateway, parent, Status.walkaway)
+            ),
             {},
             id="walked-away",
         ),
@@ -512,12 +514,12 @@ def test_what_ends_or_changes_before_the_session_is_written_leaves_none(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """IAMPASS says that it is active, and then it ends."""
-    asked = asking.ask
+    asked = asking.poll_iampass
 
     async def ask_and_change(inner: Gateway, session: HostSession) -> HostSession:
         found = await asked(inner, session)
         if what == "session":
-            await asking.said(inner, session, Status.closed)
+            await asking.write_status(inner, session, Status.closed)
             return found
         async with inner.database.transaction() as connection:
             if what == "person":
@@ -528,7 +530,7 @@ def test_what_ends_or_changes_before_the_session_is_written_leaves_none(
         return found
 
     parent = fleet.approved()
-    monkeypatch.setattr(asking, "ask", ask_and_change)
+    monkeypatch.setattr(asking, "poll_iampass", ask_and_change)
     start = fleet.starts()
     question, _ = told(fleet.bastion, parent)
     assert counts(confirm(fleet.bastion, question))
@@ -657,13 +659,15 @@ End = Callable[[RunningGateway, Any, Sandbox], object]
             lambda _, __, sandbox: sandbox.walk_away("token-of-alice"), "walkaway", id="walked-away"
         ),
         pytest.param(
-            lambda gateway, parent, _: gateway.run(asking.end(gateway.gateway, gateway.session(parent))),
+            lambda gateway, parent, _: gateway.run(
+                asking.end_session(gateway.gateway, gateway.session(parent))
+            ),
             "closed",
             id="its-host-or-an-administrator",
         ),
         pytest.param(
             lambda gateway, parent, _: gateway.run(
-                asking.said(gateway.gateway, gateway.session(parent), Status.timeout)
+                asking.write_status(gateway.gateway, gateway.session(parent), Status.timeout)
             ),
             "timeout",
             id="time-is-over",
@@ -712,7 +716,7 @@ def test_no_session_outlives_the_one_that_covers_it(fleet: Fleet, end: End, stat
 def test_who_writes_to_the_database_ends_no_covered_login(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
-    look = looks(monkeypatch, presence, "_follow_parents")
+    look = looks(monkeypatch, presence, "_write_statuses")
     begun = fleet.covered(fleet.approved())
     # Rows that no gateway has written keep no genuine one from being looked at.
     fleet.gateway.rows(
@@ -750,7 +754,7 @@ def test_a_poll_asks_about_the_parent_at_that_moment(
     async def never(_: Gateway) -> None:
         raise DatabaseAway("not now")
 
-    monkeypatch.setattr(presence, "_follow_parents", never)
+    monkeypatch.setattr(presence, "_write_statuses", never)
     assert fleet.caller.poll(begun) == "active"
     end(fleet.gateway, parent, fleet.sandbox)
     time.sleep(asking.FRESH_SECONDS)

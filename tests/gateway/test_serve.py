@@ -62,7 +62,7 @@ def test_a_task_that_takes_a_cancellation_for_a_failure_ends_too() -> None:
     async def go() -> None:
         task = asyncio.create_task(survives())
         await asyncio.sleep(0)
-        await watching._end([task])
+        await watching._cancel([task])
         assert task.cancelled()
 
     went_on: list[bool] = []

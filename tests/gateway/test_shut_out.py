@@ -247,7 +247,7 @@ def test_who_cancels_a_request_of_a_suspended_host_does_not_undo_that(
         begun = ask(running, HOST, "alice")
         session = running.session(begun)
         running.change_host(status=HostStatus.SUSPENDED)
-        running.run(asking.said(running.gateway, session, Status.cancelled))
+        running.run(asking.write_status(running.gateway, session, Status.cancelled))
         (row,) = running.rows("SELECT status FROM host")
         assert row["status"] == HostStatus.SUSPENDED.value
         assert alerts(running) == []

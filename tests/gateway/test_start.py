@@ -21,7 +21,7 @@ from pam_iampass.gateway import asking, database, hosts, reasons, restored, sess
 from pam_iampass.gateway.database import Connection, Database, DatabaseAway, Lock, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus, Invite
-from pam_iampass.gateway.reasons import Reason
+from pam_iampass.gateway.reasons import Reason, RefusedStart
 from pam_iampass.gateway.sessions import State
 from pam_iampass.gateway.settings import GroupSettings
 from tests.sandbox.signer import signed
@@ -171,7 +171,7 @@ def test_a_phone_rings_at_most_once_whenever_the_gateway_is_killed(
         assert caller.state(waits)["reason"] == "NO_TURN"
         assert len(sandbox.sessions) == rung
         _past_deadline(running)
-        running.run(asking.give_up(running.gateway))
+        running.run(asking.give_up_starts(running.gateway))
         (record,) = (
             record for record in running.records if record.get("reason") == "its gateway has stopped"
         )
@@ -252,7 +252,7 @@ def test_only_people_of_its_groups_are_asked_for_a_host(
 @pytest.mark.parametrize("reason", sorted({*Reason.__members__} - {"BYPASSED"}))
 def test_each_reason_has_an_outcome_and_a_sentence_for_both(reason: str) -> None:
     message = "No." if reason in ("WRONG_CODE", "TOO_MANY_CODES") else ""  # of codes only
-    told = reasons.said_of(reasons.for_host(reason), 1.2, message)["refusal"]
+    told = reasons.explanation_of(reasons.reason_for_host(reason), 1.2, message)["refusal"]
     assert told["outcome"] in ("unlisted", "throttled", "misconfigured", "unavailable", "denied")
     assert told["why"]
     assert str(told["message"]).endswith(".")
@@ -260,7 +260,7 @@ def test_each_reason_has_an_outcome_and_a_sentence_for_both(reason: str) -> None
 
 
 def test_a_reason_of_iampass_is_told_as_it_is() -> None:
-    assert reasons.said_of("NO_MOBILE_DEVICE") == reasons.said_of("OF_TOMORROW") == {}
+    assert reasons.explanation_of("NO_MOBILE_DEVICE") == reasons.explanation_of("OF_TOMORROW") == {}
 
 
 def test_a_start_as_iampass_knows_it_is_refused_as_by_iampass(caller: HostCaller) -> None:
@@ -738,13 +738,13 @@ def test_a_start_that_was_given_up_while_iampass_was_called_stays_so_and_rings_n
         waits = HostCaller(gateway_server).ask("alice", duration_seconds="1").authentication
         assert waits["queued"] is True
         assert HostCaller(gateway_server).answer(waits) == "timeout"
-        gateway_server.run(asking.give_up(gateway_server.gateway))
+        gateway_server.run(asking.give_up_starts(gateway_server.gateway))
         (row,) = gateway_server.rows(
             "SELECT state, deadline > expires_at AS covers_the_call FROM session WHERE state <> 'not_started'"
         )
         assert row == {"state": "starting", "covers_the_call": True}
         _past_deadline(gateway_server)
-        gateway_server.run(asking.give_up(gateway_server.gateway))
+        gateway_server.run(asking.give_up_starts(gateway_server.gateway))
         held.until.set()
         assert reason_of(first.result()) == "TRY_AGAIN"
     assert sandbox.wait_for_end("token-of-alice")
@@ -757,7 +757,7 @@ def _past_deadline(running: RunningGateway) -> None:
 
     async def go(gateway: Gateway, connection: Connection) -> None:
         (row,) = await many(connection, "SELECT id, began_at FROM session WHERE state = 'starting'")
-        locked = await sessions.locked(gateway, connection, row["id"])
+        locked = await sessions.lock_row(gateway, connection, row["id"])
         await sessions.change(gateway, connection, locked, deadline=row["began_at"])
 
     running.transaction(go)
@@ -827,7 +827,8 @@ def test_what_iampass_has_begun_is_ended_if_it_is_not_written_before_the_login_g
     methods, patience = (AuthenticationMethod.device,), 60
     asked = starts.AskedStart("alice", methods, patience, patience, new_request_id(), None, None, {}, b"")
     gateway = gateway_server.gateway
-    person, session = gateway_server.run(starts._admit(gateway, HOST, asked, None, starts.spend_nothing))
+    admission = gateway_server.run(starts._admit(gateway, HOST, asked, starts.spend_nothing, by_phone=True))
+    session, person = admission.answer, admission.ring
     assert person is not None
     assert isinstance(session, sessions.HostSession)
     gives_up = 0.0
@@ -844,10 +845,10 @@ def test_what_iampass_has_begun_is_ended_if_it_is_not_written_before_the_login_g
         nonlocal gives_up
         database.work_for(HOST)
         gives_up = time.monotonic() + (10_000.0 if why == "the gateway stops" else 2.0)
-        return await asking.made(gateway, session, person, gives_up)
+        return await asking.start_at_iampass(gateway, session, person, gives_up)
 
     _has_none(gateway_server, has_none)
-    assert gateway_server.run(made()) is Reason.TRY_AGAIN
+    assert gateway_server.run(made()) == RefusedStart(Reason.TRY_AGAIN)
     assert [call.kind for call in sandbox.calls].count("start") == 1
     assert sandbox.wait_for_end("token-of-alice")
     assert gateway_server.rows("SELECT state FROM session") == [{"state": "starting"}]

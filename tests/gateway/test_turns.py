@@ -498,7 +498,7 @@ def test_a_login_that_waits_for_a_turn_that_is_not_written_any_more_is_ended(
         running.rows("DELETE FROM turn")
         until(lambda: running.rows("SELECT 1 FROM session WHERE state = 'queued' AND deadline < now()"))
         assert HostCaller(running).poll(waits) == "pending"
-        running.run(asking.give_up(running.gateway))
+        running.run(asking.give_up_starts(running.gateway))
 
 
 def test_an_old_login_that_is_put_back_with_a_turn_never_rings(

@@ -136,7 +136,7 @@ def test_what_another_gateway_has_written_is_found(
     sandbox.misbehave("poll", Hang(), times=None)
     answer = waits(pool, caller, begun)
     with RunningGateway(settings_for(gateway_server.settings.database, sandbox, tmp_path)) as other:
-        other.run(asking.said(other.gateway, other.session(begun), Status.active))
+        other.run(asking.write_status(other.gateway, other.session(begun), Status.active))
         assert said(answer.result()) == ("active", 2)
     sandbox.behave()
 

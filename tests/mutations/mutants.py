@@ -1076,8 +1076,8 @@ MUTANTS = {
         ),
         Mutant(
             "a start uses up no nonce",
-            "spend(connection)\n        person",
-            "person",
+            "spend_nonce(connection)\n        name",
+            "name",
             "test_a_nonce_is_good_once_over_all_gateways",
         ),
         Mutant(
@@ -1173,8 +1173,8 @@ MUTANTS = {
         ),
         Mutant(
             "a row of a session that no gateway has written counts",
-            "return of_verified(gateway, gateway.keys.verified(TABLE, row, **asked))",
-            "return of_verified(gateway, row)",
+            "return from_verified(gateway, gateway.keys.verified(TABLE, row, **asked))",
+            "return from_verified(gateway, row)",
             "test_the_database_approves_nobody",
         ),
         Mutant(
@@ -1288,8 +1288,8 @@ MUTANTS = {
         ),
         Mutant(
             "a host has several requests on a phone",
-            "queued=not after.has_turn(login)",
-            "queued=False",
+            "queued = not after.has_turn(login)",
+            "queued = False",
             "test_a_host_has_one_request_on_a_phone_at_a_time",
         ),
         Mutant(
@@ -1348,7 +1348,7 @@ MUTANTS = {
         ),
         Mutant(
             "a host learns which names there are",
-            "reason not in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST)",
+            "refused.reason not in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST)",
             "True",
             "test_refused_starts_do_not_fill_the_records_and_then_say_nothing_of_names",
         ),
@@ -1476,7 +1476,7 @@ MUTANTS = {
         ),
         Mutant(
             "IAMPASS is not asked about the session that covers a login",
-            "(await asking.ask(gateway, found[0])).status is not Status.active",
+            "(await asking.poll_iampass(gateway, found[0])).status is not Status.active",
             "False",
             "test_iampass_is_asked_at_that_moment",
         ),
@@ -1586,7 +1586,7 @@ MUTANTS = {
         ),
         Mutant(
             "sessions are ended at IAMPASS only",
-            "await asking.said(gateway, session, Status.closed)",
+            "await asking.write_status(gateway, session, Status.closed)",
             "pass",
             "test_an_end_holds_for_the_hosts_even_if_iampass_is_away",
         ),
@@ -1779,7 +1779,7 @@ MUTANTS = {
         ),
         Mutant(
             "repeats of one start take all calls of a gateway",
-            ") + gateway.repeats[host]",
+            ") + gateway.repeats[host_id]",
             ")",
             "test_repeats_of_one_start_count_as_calls_of_their_host",
         ),
@@ -1809,9 +1809,9 @@ MUTANTS = {
         ),
         Mutant(
             "who may not ask any more when the turn comes does",
-            "starts.allowed(gateway, connection, host, host.machine",
-            'starts.allowed(gateway, connection, type(host)(**{**vars(host), "status": type(host.status).ACTIVE}),'
-            " host.machine",
+            "starts.find_allowed_person(gateway, connection, host, host.machine",
+            "starts.find_allowed_person(gateway, connection, type(host)("
+            '**{**vars(host), "status": type(host.status).ACTIVE}), host.machine',
             "test_who_may_not_ask_any_more_when_the_turn_comes_does_not[HOST_SUSPENDED]",
         ),
         Mutant(

@@ -99,7 +99,7 @@ def group() -> None:
 
 
 def with_gateway(config: Path, use: Callable[[Gateway], Coroutine[Any, Any, T]]) -> T:
-    """What `use` returns, with the gateway of a settings file. Raises ConfigurationError and ClickException."""
+    """Use the gateway of a settings file; the result of `use`. Raises ConfigurationError and ClickException."""
     settings = gateway_settings.load(config)
 
     async def go() -> T:
@@ -111,14 +111,14 @@ def with_gateway(config: Path, use: Callable[[Gateway], Coroutine[Any, Any, T]])
 
 
 def in_loop(work: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine returns. An error of the database becomes a ClickException."""
+    """Run a coroutine; its result. An error of the database becomes a ClickException."""
     with _using_the_database():
         return asyncio.run(work)
 
 
 @contextmanager
 def _using_the_database() -> Iterator[None]:
-    """Makes ClickExceptions of the database's errors, and of a row that no gateway has written.
+    """Make ClickExceptions of the database's errors, and of a row that no gateway has written.
 
     If root runs the command, what is done meanwhile is done as the service's account, where there is one: it needs no
     password there.
@@ -148,11 +148,11 @@ class CommandGateway:
     def __init__(self, settings: GatewaySettings, gateway: Gateway, loop: asyncio.AbstractEventLoop) -> None:
         self.settings = settings
         self.gateway = gateway
-        """For coroutines that `run` runs."""
+        """The gateway for coroutines that `run` runs."""
         self._loop = loop
 
     def transaction(self, use: Callable[[Gateway, Connection], Awaitable[T]]) -> T:
-        """What `use` returns, in a transaction. An error of the database becomes a ClickException."""
+        """Use a transaction; the result of `use`. An error of the database becomes a ClickException."""
 
         async def go() -> T:
             async with self.gateway.database.transaction() as connection:
@@ -171,7 +171,7 @@ class CommandGateway:
         return self.run(go())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """What a coroutine returns. An error of the database becomes a ClickException."""
+        """Run a coroutine; its result. An error of the database becomes a ClickException."""
         task = self._loop.create_task(work)
         with _using_the_database():
             try:

@@ -112,7 +112,7 @@ def command(
     line(
         f"{user} is let in without the phone for {duration(time_left)}, {_through(bypass)}, {_where(bypass)}."
     )
-    line("The password or the key is required all the same.")
+    line("The password or the key is still required.")
     line(f"To end it earlier: pam-iampass-gateway bypass end {user}")
 
 

@@ -52,5 +52,5 @@ def command(ctx: click.Context, config: Path, as_json: bool) -> None:
 
 
 def _warning(config: Path, found: Problem) -> Problem:
-    """What `doctor` finds of a group of hosts, as a problem of the settings, which are valid."""
+    """A finding of `doctor` about a group of hosts, as a problem of the settings, which are valid."""
     return replace(found, file=config, key=f"groups.{found.key}", severity=Severity.WARNING)

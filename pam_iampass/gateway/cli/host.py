@@ -251,8 +251,8 @@ def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: 
                 host, changes = await hosts.change(gateway, connection, host.id, **columns), True
                 await records.act(connection, verb, host=name)
             suspends = after is HostStatus.SUSPENDED
-            ringing = await sessions.ringing_of(gateway, connection, name) if suspends else []
-        await asking.end_all(gateway, ringing)  # those that cannot be ended are over in a minute
+            ringing = await sessions.find_ringing_of_host(gateway, connection, name) if suspends else []
+        await asking.end_sessions(gateway, ringing)  # one that cannot be ended is over in a minute
         return host, changes, void
 
     found, changed, void = with_gateway(config, go)
@@ -282,12 +282,12 @@ def remove(config: Path, name: str, yes: bool) -> None:
 
     async def go(gateway: Gateway) -> tuple[bool, int, str | None, str | None]:
         async with gateway.database.transaction() as connection:
-            sessions.lock_of_host(connection, name)
+            sessions.lock_host(connection, name)
             void, stays = await _voided(connection, name, retires=True)
             removed, kept = await sessions.remove_host(gateway, connection, name)
             if removed:
                 await records.act(connection, "host_remove", host=name)
-        return removed, await asking.end_all(gateway, kept), void, stays
+        return removed, await asking.end_sessions(gateway, kept), void, stays
 
     removed, left, void, stays = with_gateway(config, go)
     if not removed:

@@ -166,7 +166,7 @@ def _write_key(path: Path) -> bool:
 
 
 def _names(config: Path, given: dict[str, str | tuple[str, ...] | None]) -> Sequence[str]:
-    """The names in the settings; without settings, those that are given."""
+    """The names in the settings; without settings, the given ones."""
     if config.exists():
         root = parse(config.read_bytes(), config).root
         for key, value in root.entries if isinstance(root, MappingNode) else ():

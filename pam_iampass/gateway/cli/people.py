@@ -1,4 +1,4 @@
-"""What the verbs about people share: their names, adding and changing them, and ending what they have begun."""
+"""Parts of the verbs about people: their names, adding and changing them, and ending their sessions."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from pam_iampass.gateway.upstream import Lane
 from pam_iampass.text import clean
 
 COLUMNS = ("user", "display_name", "phone", "groups")
-"""Of a file of people."""
+"""The columns of a file of people."""
 _END_SECONDS = 10.0
 _AT_A_TIME = 10
 """Sessions that are ended at the same time."""
 _START_SECONDS = 25.0
-"""After that, no gateway waits for IAMPASS's answer to a start any more."""
+"""No gateway waits for IAMPASS's answer to a start for longer."""
 
 
 NAME = named("name", person_name_error)
@@ -94,7 +94,7 @@ def warn_of_groups(settings: GatewaySettings, groups: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Given:
-    """What an administrator says about a person; None: nothing."""
+    """The attributes of a person that an administrator gives; None: not given."""
 
     groups: tuple[str, ...] | None = None
     display_name: str | None = None
@@ -103,7 +103,7 @@ class Given:
     """A token that IAMPASS knows already, from the user table of a host; otherwise a person gets a new one."""
 
     def differences(self, person: Person) -> dict[str, Any]:
-        """What is to be changed of the person."""
+        """The attributes of the person that are to be changed."""
         return {
             name: value
             for name, value in vars(self).items()
@@ -116,7 +116,7 @@ def add_or_change(
 ) -> tuple[Person, bool]:
     """Add a person, at IAMPASS first, or change one with `replace`; whether the person is new.
 
-    Without `replace` other groups than those of the person are an error. Raises EditRefused and IampassError.
+    Without `replace` other groups than the person has are an error. Raises EditRefused and IampassError.
     """
     error = person_name_error(name)
     if error:
@@ -177,7 +177,7 @@ def add_or_change(
 
 
 def phones_of(manager: ManagementAPI, everybody: Iterable[Person], quiet: bool) -> dict[str, PhoneState]:
-    """What IAMPASS says about each person. Raises ClickException."""
+    """The phone of each person, as IAMPASS says. Raises ClickException."""
     tokens = {person.name: person.token for person in everybody}
     try:
         with progress(quiet) as show:
@@ -196,7 +196,7 @@ def cut_off(gateway: CommandGateway, name: str) -> tuple[int, bool]:
 
     Returns how many were open, and whether IAMPASS has ended all. Says why it has not.
     """
-    # Also those that were closed before: an earlier run may have been stopped.
+    # Sessions that were closed before are among them: an earlier run may have been stopped.
     condition = "person = %s AND (upstream IS NOT NULL OR state IN ('queued', 'open')) AND expires_at > now()"
     ended = gateway.run(end_sessions(gateway.gateway, condition, name))
     for error in ended.errors:
@@ -206,7 +206,7 @@ def cut_off(gateway: CommandGateway, name: str) -> tuple[int, bool]:
 
 @dataclass(frozen=True)
 class EndedSessions:
-    """What was ended."""
+    """Sessions that were ended."""
 
     were_open: Sequence[HostSession]
     errors: Sequence[IampassError]
@@ -214,7 +214,7 @@ class EndedSessions:
 
 
 async def end_sessions(gateway: Gateway, condition: str, *values: str) -> EndedSessions:
-    """End the sessions of which a condition of SQL is true: for their hosts at once, then at IAMPASS."""
+    """End the sessions that meet a condition of SQL: for their hosts at once, then at IAMPASS."""
     async with gateway.database.transaction() as connection:
         rows = await many(connection, f"SELECT id FROM session WHERE {condition}", *values)  # noqa: S608
         found = []
@@ -225,15 +225,15 @@ async def end_sessions(gateway: Gateway, condition: str, *values: str) -> EndedS
     turn = asyncio.Semaphore(_AT_A_TIME)
     errors: list[IampassError] = []
 
-    async def close(session: HostSession) -> None:
+    async def end_for_host(session: HostSession) -> None:
         async with turn:
             with suppress(Tampered):
                 if session.state is State.OPEN:
-                    await asking.said(gateway, session, Status.closed)
+                    await asking.write_status(gateway, session, Status.closed)
                 else:
-                    await asking.end(gateway, session)
+                    await asking.end_session(gateway, session)
 
-    async def end(session: HostSession) -> None:
+    async def end_at_iampass(session: HostSession) -> None:
         call = None if session.upstream is None else session.upstream.end()
         async with turn:
             if call is None or any(isinstance(error, Unavailable) for error in errors):
@@ -244,8 +244,8 @@ async def end_sessions(gateway: Gateway, condition: str, *values: str) -> EndedS
                 errors.append(error)
 
     were_open = [session for session in found if session.state is State.OPEN or session.waits]
-    await asyncio.gather(*map(close, were_open))
-    await asyncio.gather(*map(end, found))
+    await asyncio.gather(*map(end_for_host, were_open))
+    await asyncio.gather(*map(end_at_iampass, found))
     return EndedSessions(were_open, errors)
 
 
@@ -263,7 +263,7 @@ def wait_for_starts(gateway: CommandGateway, name: str) -> None:
 
 @dataclass(frozen=True)
 class RemovedPerson:
-    """What was removed."""
+    """A person who was removed, and what ended with that."""
 
     at_iampass: bool
     """Whether IAMPASS does not know the person any more. It was not told of a row that no gateway has written."""

@@ -89,7 +89,7 @@ def revoke(user: str, config: Path, as_json: bool) -> None:
 
 
 async def _left(gateway: Gateway, connection: Connection, user: str) -> dict[str, Any]:
-    """What is shown of a person's codes. Raises EditRefused and Tampered."""
+    """A person's codes as they are shown. Raises EditRefused and Tampered."""
     await known(gateway, connection, user)
     found = await codes.stored(gateway, connection, user)
     used = () if found is None else found.used_at

@@ -70,7 +70,7 @@ def command(ctx: click.Context, config: Path, confirm: bool) -> None:
 
 
 def _show_since(last: datetime | None) -> None:
-    """What administrators have done on this machine since the last record of the database."""
+    """Show what administrators have done on this machine since the last record of the database."""
     if last is None:
         line(("The database is an old copy without any record.", "bold red"))
     else:

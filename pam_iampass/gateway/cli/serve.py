@@ -42,7 +42,7 @@ from pam_iampass.text import clean
 
 _A_DAY = 86400.0
 _STOP_SECONDS = 10.0
-"""For what is under way when the process is told to stop; longer than starts are waited for."""
+"""The time for calls that are under way when the process is told to stop; starts are waited for less long."""
 _LINES_A_SECOND = 10
 _TLS_BUFFER = 16 * 1024
 """Bytes that asyncio reads at once from a TLS connection, for which it has 256 KiB ready. Requests and answers are

@@ -176,7 +176,7 @@ class _Sync:
 
 
 def _changes(person: Person, entry: Entry) -> str:
-    """What changes, in words. Neither names nor numbers stand in records."""
+    """The changes of a person, in words. Neither names nor numbers stand in records."""
     words = []
     if person.groups != entry.groups:
         words.append(f"groups {', '.join(person.groups) or 'none'} to {', '.join(entry.groups) or 'none'}")
