@@ -39,8 +39,7 @@ from pam_iampass.gateway.reasons import Reason, RefusedStart
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.gateway.settings import LimitSettings
-from pam_iampass.login import throttle
-from pam_iampass.login.throttle import LEAST_LEFT, Pending, Refusal
+from pam_iampass.login.throttle import LEAST_LEFT, Cause, Pending, Refusal
 from pam_iampass.outcome import Outcome
 from pam_iampass.server.messages import IncomingRequest, Start, bad_request
 from pam_iampass.session.presence import between_hosts
@@ -316,6 +315,10 @@ async def _admit_once(
         # 8. Take a turn
         after = turns.joined(before, login, limits)
         if isinstance(after, Refusal):
+            if not before.state.backoff(login, limits, before.now):  # that is usual after two requests
+                many = "wait" if after.cause is Cause.AT_CAPACITY else "were not approved within an hour"
+                what = f"logins of {person.name} are refused: too many {many}, and somebody may have the password"
+                await records.alert(connection, host.name, what, person=person.name)
             return await _refuse(connection, host, asked, RefusedStart.of(after))
         queued = not after.has_turn(login)
 
@@ -366,12 +369,12 @@ async def _read_rows(
 
 
 def _pending_login(host: Host, person: Person, asked: AskedStart, id: uuid.UUID, moment: float) -> Pending:
-    """The login of a session with this id, as the turns know it. It has the name of its host, which is the same when
-    the host has left and joined again."""
+    """The login of a session with this id, as the turns know it."""
     told = asked.details
-    origin = throttle.origin(told.get("service", ""), told.get("remote"), f" on {host.name}")
     return Pending(
-        origin=throttle.key_of(person.name, origin, told.get("asker", "")),
+        origin=turns.origin_key(
+            person.name, host.name, told.get("service"), told.get("remote"), told.get("asker", "")
+        ),
         ident=turns.ident(host.name, id),
         began=moment,
         since=moment,

@@ -28,11 +28,14 @@ from pam_iampass.login.throttle import (
 
 END_SECONDS = 15.0
 """The time after its deadline in which a request is ended: then its turn is over, whatever has become of it."""
-FAMILIAR = """EXISTS (SELECT FROM record
+_LATELY = """FROM record
     WHERE record.person = session.person AND record.host = session.host_name
         AND record.fields->>'outcome' IN ('approved', 'covered') AND record.at > greatest(
-            now() - interval '30 days', (SELECT joined_at FROM host WHERE host.name = session.host_name)))"""
+            now() - interval '30 days', (SELECT joined_at FROM host WHERE host.name = session.host_name))"""
+FAMILIAR = f"EXISTS (SELECT {_LATELY})"
 """Whether the person of a session has approved on its host lately, or had a login covered, since that has joined."""
+_MOST_LOOKED_AT = 200
+"""Approvals of a person on a host, from the last one back, of which the origins are usual."""
 COLUMNS = """turn.person, turn.state, extract(epoch FROM greatest(
     clock_timestamp(), least(coalesce(turn.changed_at, '-infinity'), clock_timestamp() + interval '1 minute')
 ))::float8 AS now"""
@@ -145,17 +148,40 @@ def ident(host: str, session: object) -> str:
 async def recognized(
     connection: Connection, turns: Turns, login: Pending, limits: LimitSettings, *, at_once: bool = False
 ) -> Pending:
-    """The login, with whether its host is one where the person has approved lately, if anything depends on that:
+    """The login, with what is known of its host, its origin, and hosts on which that fails, if anything depends on it:
     something of this state, or (`at_once`) of the host's."""
     state = turns.state
-    if not (at_once or state.wait_for_cap(limits, turns.now) or state.hosts_failing(login)):
+    failing = state.hosts_failing(login)
+    is_limited = state.wait_for_cap(limits, turns.now) or share_refusal(turns, login, limits)
+    if not (at_once or state.pending or failing or is_limited):
         return login
-    approved = await one(
+    known = await one(
         connection,
-        f"SELECT {FAMILIAR} AS lately FROM (SELECT %s AS person, %s AS host_name) AS session",  # noqa: S608
-        *(turns.person, login.host),
+        f"""
+        SELECT {FAMILIAR} AS is_familiar,
+            (SELECT jsonb_agg(DISTINCT jsonb_build_array(fields->>'service', fields->>'remote'))
+                FROM (SELECT fields {_LATELY} ORDER BY at DESC LIMIT {_MOST_LOOKED_AT}) AS found
+                WHERE NOT fields ? 'asker') AS places,
+            (SELECT count(*) FROM (SELECT session.person, unnest(%s::text[]) AS host_name) AS session
+                WHERE NOT {FAMILIAR}) AS strange_hosts
+        FROM (SELECT %s AS person, %s AS host_name) AS session
+        """,  # noqa: S608
+        *(failing, turns.person, login.host),
     )
-    return replace(login, is_familiar=approved is not None and approved["lately"])
+    assert known is not None  # noqa: S101 - the statement returns a row
+    usual = {origin_key(turns.person, login.host, *place) for place in known["places"] or ()}
+    return replace(
+        login,
+        is_familiar=known["is_familiar"],
+        is_usual=login.origin in usual,
+        strange_hosts=known["strange_hosts"],
+    )
+
+
+def origin_key(person: str, host: str, service: str | None, remote: str | None, asker: str = "") -> str:
+    """What stands for the origin of a login in the state of a person. Within an hour, a host has the same name when it
+    has left and joined again."""
+    return throttle.key_of(person, throttle.origin(service or "", remote, f" on {host}"), asker)
 
 
 def requests_of_host(turns: Turns, host: str, seconds: float) -> int:
@@ -166,34 +192,40 @@ def requests_of_host(turns: Turns, host: str, seconds: float) -> int:
 
 def _over_all_hosts(login: Pending, limits: LimitSettings) -> LimitSettings:
     """The limits of a person over all hosts, for this login. On a host where the person has approved lately, a third
-    more: hosts that nobody uses do not keep the person out."""
-    more = _share(limits) if login.is_familiar else 0
+    more, and from where that was, another third: hosts that nobody uses, and logins from elsewhere, do not keep the
+    person out."""
+    more = _share(limits) * (login.is_familiar + login.is_usual)
     return replace(limits, requests_per_hour=limits.requests_per_hour + more)
 
 
 def joined(turns: Turns, login: Pending, limits: LimitSettings) -> ThrottleState | Refusal:
     """A login takes its turn, or waits for it. Neither an origin nor a host takes the place of all others. Another host
-    can say that its logins come from where the person is: those of each take one place of the origin here."""
-    of_host = [each for each in turns.state.pending if each.host == login.host]
-    of_origin = [each for each in turns.state.pending if each.origin == login.origin]
-    elsewhere = {each.host for each in of_origin} - {login.host}
-    places = sum(each.host == login.host for each in of_origin) + len(elsewhere)
-    if places >= limits.logins_at_once or len(of_host) >= MOST_PENDING // 3:
+    can say that its logins come from where the person is: those of each take one place of the origin here. From a usual
+    origin, only the logins of this host from there take places."""
+    pending = turns.state.pending
+    of_origin = [each for each in pending if each.origin == login.origin]
+    places = sum(each.host == login.host for each in of_origin)
+    strangers = 0
+    if not login.is_usual:
+        places += len({each.host for each in of_origin} - {login.host})
+        strangers = sum(each.host == login.host and not each.is_usual for each in pending)
+    if places >= limits.logins_at_once or strangers >= MOST_PENDING // 3:
         return Refusal(Cause.AT_CAPACITY)
-    refusal = share_refusal(turns, login.host, limits)
+    refusal = share_refusal(turns, login, limits)
     return refusal or throttle.joined(turns.state, login, _over_all_hosts(login, limits))
 
 
 def tried(turns: Turns, login: Pending, limits: LimitSettings) -> ThrottleState | Refusal:
     """A login that has waited takes its turn, if it may now."""
-    refusal = share_refusal(turns, login.host, limits)
+    refusal = share_refusal(turns, login, limits)
     return refusal or throttle.tried(turns.state, login, _over_all_hosts(login, limits), turns.now)
 
 
-def share_refusal(turns: Turns, host: str, limits: LimitSettings) -> Refusal | None:
-    """Why a host may not have the person asked: one host gets a third of the requests of an hour."""
-    share = _share(limits)
-    own = {name: at for name, at in turns.state.requests.items() if name.partition(" ")[0] == host}
+def share_refusal(turns: Turns, login: Pending, limits: LimitSettings) -> Refusal | None:
+    """Why its host may not have the person asked for a login: one host gets a third of the requests of an hour, and a
+    usual origin there another one."""
+    share = _share(limits) * (1 + login.is_usual)
+    own = {name: at for name, at in turns.state.requests.items() if name.partition(" ")[0] == login.host}
     wait = replace(turns.state, requests=own).wait_for_cap(
         replace(limits, requests_per_hour=share), turns.now
     )

@@ -31,7 +31,7 @@ MOST_KEPT = 500
 """The number of wrong recovery codes, of failing origins and of origins that had a turn that are kept. Older ones are
 dropped, so that the state stays small."""
 MOST_PENDING = 100
-"""Logins of one person that wait."""
+"""Logins of one person that wait, without those from usual origins."""
 TURN_PATIENCE = 2.0
 """Seconds. A login that could have its turn and does not take it for so long is stopped: the next one goes first."""
 
@@ -133,6 +133,11 @@ class Pending:
     """Where it logs in, if logins of several hosts wait for their turns."""
     is_familiar: bool = False
     """Whether the person has logged in to this host lately: what other hosts say of them then counts little."""
+    is_usual: bool = False
+    """Whether the person has done so from this origin: then logins from elsewhere neither take its place nor go
+    first."""
+    strange_hosts: int = 0
+    """How many of the other hosts on which its origin fails are new to the person: together they count as one."""
 
     @property
     def place(self) -> str:
@@ -299,14 +304,15 @@ class ThrottleState:
         return self.turn_holder() is None and now >= self.next_turn
 
     def _in_order(self) -> list[Pending]:
-        """Who waits, in the order of the turns. Neither an origin on many hosts nor a host that names many origins
-        comes before others: of the two, the later turn counts. Of equal ones that of the origin does, then that of the
-        host, then when they came, then the ident."""
+        """Who waits, in the order of the turns. A usual origin goes first. Neither an origin on many hosts nor a host
+        that names many origins comes before others: of the two, the later turn counts. Of equal ones that of the origin
+        does, then that of the host, then when they came, then the ident."""
 
-        def place(login: Pending) -> tuple[float, float, float, float, str]:
+        def place(login: Pending) -> tuple[bool, float, float, float, float, str]:
             of_origin = self.turns.get(login.origin, -1.0)
             of_host = self.turns.get(login.host, -1.0) if login.host else of_origin
-            return max(of_origin, of_host), of_origin, of_host, login.since, login.ident
+            last = max(of_origin, of_host)
+            return not login.is_usual, last, of_origin, of_host, login.since, login.ident
 
         return sorted(self.pending, key=place)
 
@@ -324,17 +330,22 @@ class ThrottleState:
     def failures_of(self, login: Pending) -> Failures:
         """The failures that count for a login: those of its origin on its own host, and on other hosts.
 
-        If the person has approved on its host lately, those of another host count as one: a host can say what it likes,
-        and must not keep people from others. A stolen password that is tried on many hosts fails on each of them.
+        If the person has approved on its host lately, those of another host count as one, and so do those of all hosts
+        together that are new to the person: a host can say what it likes, its root can have several, and neither must
+        keep people from others. A stolen password that is tried on many hosts fails on each of them.
         """
         own = self.failures.get(login.place, Failures(0, 0.0))
         elsewhere = self._elsewhere(login)
-        count = own.count + sum(1 if login.is_familiar else found.count for found in elsewhere.values())
-        return Failures(count, max([own.last, *(found.last for found in elsewhere.values())]))
+        if login.is_familiar:
+            count = len(elsewhere) - max(login.strange_hosts - 1, 0)
+        else:
+            count = sum(found.count for found in elsewhere.values())
+        return Failures(own.count + count, max([own.last, *(found.last for found in elsewhere.values())]))
 
     def hosts_failing(self, login: Pending) -> list[str]:
-        """The other hosts on which several requests of a login's origin were not approved."""
-        return [host for host, found in self._elsewhere(login).items() if found.count > 1]
+        """The other hosts on which requests of a login's origin were not approved, if there were several."""
+        elsewhere = self._elsewhere(login)
+        return list(elsewhere) if sum(found.count for found in elsewhere.values()) > 1 else []
 
     def _elsewhere(self, login: Pending) -> dict[str, Failures]:
         """What counts for a login of the failures of its origin on other hosts, by host. Only what has failed since the
@@ -380,7 +391,7 @@ def joined(
     refusal = _refusal(state, login, limits, login.since)
     if refusal is not None:
         return refusal
-    if len(state.pending) >= MOST_PENDING:
+    if not login.is_usual and sum(not each.is_usual for each in state.pending) >= MOST_PENDING:
         return Refusal(Cause.AT_CAPACITY)
     state = replace(state, pending=(*state.pending, login))
     is_next = state.within(scope, login).is_next(login, login.since)

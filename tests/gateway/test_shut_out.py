@@ -57,14 +57,19 @@ def join_people(running: RunningGateway, sandbox: Sandbox, *names: str) -> None:
 
 
 def approved_lately(
-    running: RunningGateway, names: Sequence[str], host: str = HOST, days: int = 1, outcome: str = "approved"
+    running: RunningGateway,
+    names: Sequence[str],
+    host: str = HOST,
+    days: int = 1,
+    outcome: str = "approved",
+    **told: str,
 ) -> None:
-    """As if people had approved logins to a host some days ago."""
+    """As if people had approved logins to a host some days ago, of which the host has told this."""
 
     async def write(_: Gateway, connection: Connection) -> None:
         for name in names:
-            told = {"host": f"name-of-{host}", "person": name, "outcome": outcome}
-            await records.write(connection, Kind.DECISION, **told)
+            fields = {"outcome": outcome, "service": "sshd", **told}
+            await records.write(connection, Kind.DECISION, host=f"name-of-{host}", person=name, **fields)
 
     running.transaction(write)
     running.rows(f"UPDATE record SET at = at - interval '{days} days' WHERE host = 'name-of-{host}'")
@@ -477,3 +482,70 @@ def test_a_code_is_not_used_up_for_a_login_that_has_given_up(bastion: RunningGat
     assert bastion.records == []
     in_time: Any = replace(asked, gives_up_at=time.monotonic() + 60)
     assert bastion.run(codes.redeem(bastion.gateway, HOST, in_time)) == 9
+
+
+def take_places(running: RunningGateway, hosts: Sequence[str], how_many: int) -> None:
+    """Someone has alice's password, and logs in from as many networks, of which a /56 of IPv6 has 256."""
+    for number in range(how_many):
+        told = {"remote": f"2001:db8:0:{number:x}::1", "timeout": "60", "duration_seconds": "90"}
+        assert ask(running, hosts[number // 33], "alice", **told)["authenticated"]
+
+
+def test_a_stolen_password_takes_no_place_of_its_owner_on_a_host(
+    bastion: RunningGateway, sandbox: Sandbox
+) -> None:
+    approved_lately(bastion, ["alice"], remote=OFFICE)
+    take_places(bastion, [HOST], 33)
+    assert ask(bastion, HOST, "alice", remote="198.51.100.9")["reason"] == "AT_CAPACITY"
+    what = "logins of alice are refused: too many wait, and somebody may have the password"
+    assert alerts(bastion) == [(f"name-of-{HOST}", what)]
+    hers = ask(bastion, HOST, "alice", remote=OFFICE)
+    sandbox.deny(sandbox.wait_for_request("token-of-alice"))
+    sandbox.approve(sandbox.wait_for_request("token-of-alice"))
+    assert HostCaller(bastion).answer(hers) == "active", "it comes before all the others"
+
+
+def test_a_stolen_password_takes_no_place_of_its_owner_on_any_host_where_she_logs_in(
+    bastion: RunningGateway,
+) -> None:
+    others = ids(4)
+    for id in (OTHER, *others):
+        bastion.add_host(id)
+    approved_lately(bastion, ["alice"], OTHER, remote=OFFICE)
+    take_places(bastion, others, 100)
+    assert ask(bastion, HOST, "alice", remote=OFFICE)["reason"] == "AT_CAPACITY", "she is new there"
+    assert ask(bastion, OTHER, "alice", remote=OFFICE)["queued"]
+
+
+def test_logins_on_many_hosts_from_the_address_of_a_person_take_no_place_where_she_logs_in(
+    bastion: RunningGateway,
+) -> None:
+    approved_lately(bastion, ["alice"], remote=OFFICE)
+    for id in ids(10):
+        bastion.add_host(id)
+        assert ask(bastion, id, "alice", remote=OFFICE)["authenticated"]
+    assert ask(bastion, HOST, "alice", remote=OFFICE)["queued"]
+
+
+def test_a_stolen_password_uses_up_no_requests_of_its_owner(
+    bastion: RunningGateway, sandbox: Sandbox
+) -> None:
+    approved_lately(bastion, ["alice"], remote=OFFICE)
+    for number in range(5):
+        for _ in range(2):
+            assert cancels(bastion, sandbox, "alice", remote=f"198.51.100.{number}")
+    assert ask(bastion, HOST, "alice", remote="198.51.100.9")["reason"] == "HOST_THROTTLED"
+    what = "logins of alice are refused: too many were not approved within an hour, and somebody may have the password"
+    assert (f"name-of-{HOST}", what) in alerts(bastion)
+    assert approves(bastion, sandbox, "alice", remote=OFFICE)
+
+
+def test_many_hosts_of_one_attacker_keep_nobody_from_a_host_where_they_log_in(
+    bastion: RunningGateway, sandbox: Sandbox
+) -> None:
+    approved_lately(bastion, ["alice"], remote=OFFICE)
+    for id in ids(2):
+        bastion.add_host(id)
+        assert cancels(bastion, sandbox, "alice", id, remote=OFFICE)
+    assert approves(bastion, sandbox, "alice", remote=OFFICE)
+    assert any("to people who log in here" in what for _, what in alerts(bastion))

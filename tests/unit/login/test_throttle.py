@@ -16,6 +16,7 @@ from pam_iampass.login.throttle import (
     MOST_PENDING,
     TURN_PATIENCE,
     Cause,
+    Failures,
     Pending,
     Refusal,
     RequestResult,
@@ -532,6 +533,14 @@ def test_the_same_origin_has_another_key_for_another_user() -> None:
 )
 def test_only_a_literal_address_of_the_ssh_connection_is_one(connection: str | None, address: str) -> None:
     assert client_address(connection) == address
+
+
+def test_hosts_that_are_new_to_a_person_count_as_one_where_the_person_logs_in() -> None:
+    state = ThrottleState(failures={f"here {host}": Failures(1, 1.0) for host in ("a", "b", "c", "used")})
+    login = Pending("here", "own 1", 2.0, host="own", is_familiar=True, strange_hosts=3)
+    assert state.failures_of(login).count == 2
+    assert state.failures_of(replace(login, is_familiar=False)).count == 4
+    assert state.hosts_failing(login) == ["a", "b", "c", "used"]
 
 
 def test_an_approval_on_one_of_several_hosts_ends_the_row_there_only() -> None:
