@@ -398,8 +398,8 @@ async def write_status(
     """Write down what IAMPASS says of a session; the session as it is then. A final status never changes, and nobody
     is asked again after an answer. Raises DatabaseError and Tampered.
 
-    :param epoch: of the lease under which IAMPASS was polled: nothing is written if another gateway has it now. None
-        if this gateway has ended the session.
+    :param epoch: the epoch of the lease under which IAMPASS was polled: nothing is written if another gateway has it
+        now. None if this gateway has ended the session.
     """
     try:
         return await _write_status(gateway, session, status, epoch)
