@@ -74,7 +74,7 @@ def in_fish(line: str) -> list[str]:
 
 def test_fish_completes_verbs_options_and_users() -> None:
     assert in_fish("pam-iampass san") == ["sandbox"]
-    assert in_fish("pam-iampass user rem") == ["remove"]
+    assert in_fish("pam-iampass user sho") == ["show"]
     assert in_fish("pam-iampass log --unv") == ["--unverified"]
     assert in_fish("pam-iampass user show alic") == ["alice"]
     assert in_fish("pam-iampass user remove zaph") == ["zaphod"]

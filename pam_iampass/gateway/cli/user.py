@@ -356,7 +356,7 @@ def remove_people(
             if found is None:
                 return Removed(name, RemovalState.NOT_LISTED)
             ended = found.ended and ended
-            return Removed(name, RemovalState.REMOVED, at_iampass=found.at_iampass)
+            return Removed(name, RemovalState.REMOVED, had_token=True, at_iampass=found.at_iampass)
 
         with progress(as_json) as show:
             results, stopped = remove_all(names, remove, show)
