@@ -537,20 +537,17 @@ async def _brake_host(
         locked = await hosts.change(gateway, connection, host.id)
         if locked is None or locked.status is not HostStatus.ACTIVE:
             return []
-    # Under another name, the machine would have limits and a brake of its own.
-    void, _ = await hosts.void_invite_of(connection, host.name)
-    if void:
-        await records.write(connection, Kind.ACT, host=host.name, what="host_revoke", reason=void)
     what = f"{counted['cancelled']} people have cancelled requests of this host"
-    then = f"; its invite {void} is void" if void else ""
+    others = await hosts.others_of_invite(connection, host.name)
+    more = f"; {others}" if others else ""
     if stops:
         await hosts.change(gateway, connection, host.id, status=HostStatus.STOPPED)
         await records.write(
-            connection, Kind.ALERT, host=host.name, reason=f"{what}: it may not ask any more{then}"
+            connection, Kind.ALERT, host=host.name, reason=f"{what}: it may not ask any more{more}"
         )
         return await sessions.find_ringing_of_host(gateway, connection, host.name)
     await hosts.change(gateway, connection, host.id, slowed_until=moment + timedelta(minutes=BRAKE_MINUTES))
-    await records.alert(connection, host.name, f"{what}: it is slowed down{then}")
+    await records.alert(connection, host.name, f"{what}: it is slowed down", more=more)
     return []
 
 

@@ -24,6 +24,7 @@ TABLE = "host"
 INVITES = "invite"
 LOCK = "SELECT 1 FROM host WHERE id = %s FOR UPDATE"
 """Locks the row of a host until the transaction ends."""
+_MOST_NAMED = 10
 _LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 
 
@@ -170,6 +171,22 @@ async def is_its_machine(gateway: Gateway, connection: Connection, host: Host, m
         return True
     await records.alert(connection, host.name, "another machine uses the credential of this host")
     return False
+
+
+async def others_of_invite(connection: Connection, name: str) -> str:
+    """A sentence that names the hosts that have joined by the invite of this one, the last ones first: one attacker may
+    be all of them. Empty if there is no other one that is not suspended."""
+    rows = await many(
+        connection,
+        "SELECT other.name FROM host JOIN host AS other ON other.invite = host.invite AND other.id <> host.id"
+        " WHERE host.name = %s AND other.status <> 'suspended' ORDER BY other.joined_at DESC, other.name LIMIT %s",
+        *(name, _MOST_NAMED + 1),
+    )
+    if not rows:
+        return ""
+    names = [str(row["name"]) for row in rows[:_MOST_NAMED]]
+    more = " and others" if len(rows) > _MOST_NAMED else ""
+    return f"{', '.join(names)}{more} joined by the same invite: pam-iampass-gateway host suspend NAME"
 
 
 async def remove(connection: Connection, name: str) -> bool:

@@ -166,7 +166,7 @@ async def _joined(
         return existing
     at = await now(connection)
     policy = gateway.settings.policy_of(invite.group)
-    refusal = _refusal(invite, joining, remote, at >= invite.expires_at)
+    refusal, taken = _refusal(invite, joining, remote, at >= invite.expires_at), ""
     if refusal is None and policy is None:  # nobody knows whether such a host would have to be admitted
         what = f"the settings of the gateway have no group {invite.group}: write it there, or make another invite"
         refusal = RefusedRequest(403, "GROUP_UNKNOWN", what)
@@ -175,19 +175,30 @@ async def _joined(
     if refusal is None:
         # Else one machine would have the limits of many hosts.
         other = await one(connection, "SELECT name FROM host WHERE machine = %s", joining.machine)
-        refusal = None if other is None else _machine_taken(str(other["name"]))
+        if other is not None:
+            refusal, taken = _machine_taken(), f", the machine of {other['name']}"
     if refusal is not None:
-        reason = f"{refusal.reason}: invite {invite.id}"
+        reason = f"{refusal.reason}: invite {invite.id}{taken};"
         # Once, whatever name is given.
-        await records.alert(connection, None, reason, name=joining.name, remote=remote)
+        more = f" {joining.name} wants to join"
+        await records.alert(connection, None, reason, more=more, name=joining.name, remote=remote)
         return refusal
+    braked = await one(
+        connection,
+        "SELECT name FROM host WHERE invite = %s AND (slowed_until > now() OR status = 'stopped') LIMIT 1",
+        invite.id,
+    )
+    if braked is not None:
+        what = f"hosts that join with invite {invite.id} wait for pam-iampass-gateway host admit:"
+        more = f" people have cancelled requests of {braked['name']}, which has joined with it, too"
+        await records.alert(connection, None, what, more=more, name=joining.name, remote=remote)
     host = Host(
         hosts.new_id("h"),
         joining.name,
         invite.group,
         joining.secret,
         joining.machine,
-        HostStatus.WAITING if policy is None or policy.admit else HostStatus.ACTIVE,
+        HostStatus.WAITING if policy is None or policy.admit or braked else HostStatus.ACTIVE,
         at,
         invite.id,
     )
@@ -270,10 +281,12 @@ def _name_taken(name: str) -> RefusedRequest:
     return RefusedRequest(409, "NAME_TAKEN", what)
 
 
-def _machine_taken(name: str) -> RefusedRequest:
+def _machine_taken() -> RefusedRequest:
+    """The refusal, which does not tell the name of the other host: who has a machine's id need not know it."""
     what = (
-        f"this machine has joined as {name}: pam-iampass-gateway host remove {name}; or, if it is a clone of that one,"
-        " give it an id of its own: rm /etc/machine-id && systemd-machine-id-setup"
+        "a host of another name has the id of this machine: if this is a clone, give it an id of its own,"
+        " rm /etc/machine-id && systemd-machine-id-setup; else the alert (pam-iampass-gateway log) names that host, and"
+        " there is: pam-iampass-gateway host remove NAME"
     )
     return RefusedRequest(409, "MACHINE_TAKEN", what)
 

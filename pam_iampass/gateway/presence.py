@@ -61,11 +61,11 @@ _MOST_LOOKED_AT = 200
 """The newest sessions among which they are looked for: many may not cover it."""
 QUESTIONS_A_MINUTE = 120
 """The most questions for starts of one host. Beyond that its people are asked on the phone."""
-_QUESTIONS_OF_PERSON = 40
+_QUESTIONS_OF_PERSON = 20
 """The most of these for one person, whose starts leave the rest to others."""
 _MOST_WRONG = 20
-"""Connections of a host from one address, for logins of one person within an hour, that no host has confirmed. Beyond
-that it may be guessing, and the person is asked on the phone."""
+"""Connections of a host from one address (of IPv6: /64), for logins of one person within an hour, that no host has
+confirmed. Beyond that it may be guessing, and the person is asked on the phone."""
 _SECOND_ANSWER_SECONDS = 0.5
 """The time that other hosts have to say yes, too, after one has: then one of them does not tell the truth."""
 _MOST_HOPS = 3
@@ -127,17 +127,20 @@ async def _report_contradiction(gateway: Gateway, asked: AskedStart, found: Sequ
             await records.alert(connection, name, what, person=asked.person)
 
 
-_WRONG = """
-SELECT count(*) AS connections FROM (
-    SELECT FROM question
-    WHERE asker = %s AND person = %s AND split_part(connection, ' ', 1) = %s
-        AND asked_at > now() - interval '1 hour'
-    GROUP BY connection HAVING bool_or(answer) IS NOT TRUE
-) AS named
+_COUNTED = """
+SELECT count(*) AS of_host, count(*) FILTER (WHERE person = %s) AS of_person, (
+    SELECT count(*) FROM (
+        SELECT FROM question
+        WHERE asker = %s AND person = %s AND split_part(translate(connection, '%%', ' '), ' ', 1)::inet <<= %s::inet
+            AND asked_at > now() - interval '1 hour'
+        GROUP BY connection HAVING bool_or(answer) IS NOT TRUE
+    ) AS named
+) AS wrong
+FROM question WHERE asker = %s AND asked_at > now() - interval '1 minute'
 """
-"""How many connections from an address a host has named for logins of a person that no host has confirmed, or not yet:
-many at one moment are guesses, too. A thief who logs in from elsewhere must not take the person's own logins from their
-bastion."""
+"""How many questions a host has asked within a minute; and how many connections from a network it has named for logins
+of a person that no host has confirmed, or not yet: many at one moment are guesses, too. A thief who logs in from
+elsewhere must not take the person's own logins from their bastion."""
 
 
 async def _find_candidates(
@@ -147,11 +150,19 @@ async def _find_candidates(
     has the lock of the host's questions."""
     policy = gateway.settings.policy_of(host.group)
     groups = policy.covered_by if policy is not None else frozenset()
-    wrong = await one(connection, _WRONG, host.id, asked.person, (asked.connection or "").partition(" ")[0])
-    if wrong is not None and wrong["connections"] >= _MOST_WRONG:
-        what = "no host confirms the connections that this host names: its people are asked on the phone"
-        await records.alert(connection, host.name, what, person=asked.person)
-        return []
+    address = (asked.connection or "").replace("%", " ").partition(" ")[0]
+    network = f"{address}/{64 if ':' in address else 32}"  # a client can choose any address of a /64
+    values = asked.person, host.id, asked.person, network, host.id
+    (counted,) = await many(connection, _COUNTED, *values)
+    for name, most, what in (
+        ("wrong", _MOST_WRONG, "no host confirms the connections that this host names"),
+        ("of_person", _QUESTIONS_OF_PERSON, "this host has asked all questions of a minute for one person"),
+        ("of_host", QUESTIONS_A_MINUTE, "this host has asked all its questions of a minute"),
+    ):
+        if counted[name] >= most:
+            what += ": its people are asked on the phone"
+            await records.alert(connection, host.name, what, person=asked.person)
+            return []
     found = []
     for row in await many(
         connection,
@@ -159,11 +170,8 @@ async def _find_candidates(
         " FROM session JOIN host ON host.id = session.host"
         " WHERE session.person = %s AND session.state = 'open' AND session.status = 'active'"
         " AND host.id <> %s AND host.status = 'active' AND host.group_name = ANY(%s)"
-        " AND (SELECT count(*) < %s AND count(*) FILTER (WHERE person = %s) < %s"
-        " FROM question WHERE asker = %s AND asked_at > now() - interval '1 minute')"
         " ORDER BY session.began_at DESC LIMIT %s",
-        *(asked.person, host.id, list(groups)),
-        *(QUESTIONS_A_MINUTE, asked.person, _QUESTIONS_OF_PERSON, host.id, _MOST_LOOKED_AT),
+        *(asked.person, host.id, list(groups), _MOST_LOOKED_AT),
     ):
         with contextlib.suppress(Tampered):
             session, there = sessions.with_host(gateway, row)

@@ -62,17 +62,28 @@ async def write(
 
 
 async def alert(
-    connection: Connection, host: str | None, what: str, person: str | None = None, **fields: str
+    connection: Connection,
+    host: str | None,
+    what: str,
+    person: str | None = None,
+    *,
+    more: str = "",
+    **fields: str,
 ) -> None:
-    """Write a record that an administrator should see, once in ten minutes."""
+    """Write a record that an administrator should see, once in ten minutes.
+
+    :param more: the end of the text, which makes no further alert if it is another one.
+    """
+    # IS NOT DISTINCT FROM would use no index.
+    condition, values = ("host IS NULL", ()) if host is None else ("host = %s", (host,))
     same = await one(
         connection,
-        "SELECT 1 FROM record WHERE host IS NOT DISTINCT FROM %s AND kind = %s"
-        " AND at BETWEEN now() - interval '10 minutes' AND now() AND fields->>'reason' = %s",
-        *(host, Kind.ALERT.value, what),
+        f"SELECT 1 FROM record WHERE {condition} AND kind = %s"  # noqa: S608
+        " AND at BETWEEN now() - interval '10 minutes' AND now() AND starts_with(fields->>'reason', %s)",
+        *(*values, Kind.ALERT.value, what),
     )
     if same is None:
-        await write(connection, Kind.ALERT, host=host, person=person, reason=what, **fields)
+        await write(connection, Kind.ALERT, host=host, person=person, reason=what + more, **fields)
 
 
 async def refusals(connection: Connection, host: str) -> int:

@@ -9,7 +9,7 @@ import heapq
 import secrets
 import time
 import uuid
-from collections.abc import AsyncIterator, Container, Iterable
+from collections.abc import AsyncIterator, Awaitable, Container, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Callable
@@ -19,7 +19,7 @@ import psycopg
 from pam_iampass.client.errors import IampassError, Unavailable
 from pam_iampass.client.status import Status
 from pam_iampass.gateway import asking, presence, queue, records, sessions, turns
-from pam_iampass.gateway.database import DatabaseError, many
+from pam_iampass.gateway.database import Connection, DatabaseError, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.leases import APPROVED, MOST_AT_ONCE, PENDING, RENEW_SECONDS
@@ -340,19 +340,35 @@ async def _look_for_changes(gateway: Gateway) -> None:
 
 async def _clean(gateway: Gateway) -> None:
     """Delete what does not count any more. Limits count the sessions of an hour."""
+    forget: tuple[Callable[[Connection], Awaitable[object]], ...] = (
+        _forget_nonces,
+        presence.forget_questions,
+        _forget_sessions,
+        gateway.leases.forget,
+        partial(records.forget, seconds=gateway.settings.keep_records),
+    )
     while True:
+        for each in forget:
+            with contextlib.suppress(*_FAILURES):
+                async with gateway.database.transaction() as connection:
+                    connection.take_time()
+                    await each(connection)
         with contextlib.suppress(*_FAILURES):
+            # Logins of these people wait for it: it has no more time than they.
             async with gateway.database.transaction() as connection:
-                connection.take_time()
-                connection.later("DELETE FROM nonce WHERE expires_at < now()")
                 await turns.forget(connection)
-                await presence.forget_questions(connection)
-                connection.later("DELETE FROM session WHERE expires_at < now() - interval '1 hour'")
-                await gateway.leases.forget(connection)
-                await records.forget(connection, gateway.settings.keep_records)
+        with contextlib.suppress(*_FAILURES):
             await asking.give_up_starts(gateway)
         old = time.monotonic() - _CLEAN_SECONDS
         for id, poll in list(gateway.polls.items()):
             if poll.at < old:
                 del gateway.polls[id]
         await asyncio.sleep(_CLEAN_SECONDS)
+
+
+async def _forget_nonces(connection: Connection) -> None:
+    connection.later("DELETE FROM nonce WHERE expires_at < now()")
+
+
+async def _forget_sessions(connection: Connection) -> None:
+    connection.later("DELETE FROM session WHERE expires_at < now() - interval '1 hour'")

@@ -258,6 +258,16 @@ def test_a_host_is_removed_when_that_is_confirmed(server: Postgres) -> None:
     assert "there is no host web" in run_gateway("host", "remove", "web", "--yes", status=1)
 
 
+def test_who_is_suspended_may_be_the_other_hosts_of_its_invite_too(server: Postgres) -> None:
+    for number in range(13):
+        add_host(server, f"web{number:02}", HostStatus.WAITING if number else HostStatus.SUSPENDED)
+    add_host(server, "other", invite="i-2")
+    named = ", ".join(f"web{number:02}" for number in range(1, 11))
+    says = f"{named} and others joined by the same invite: pam-iampass-gateway host suspend NAME\n"
+    assert run_gateway("host", "suspend", "web12") == f"web12 is suspended.\n{says}"
+    assert run_gateway("host", "suspend", "other") == "other is suspended.\n"
+
+
 NETWORK = ["--network", "192.0.2.0/24"]
 
 

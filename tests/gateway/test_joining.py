@@ -239,7 +239,12 @@ def test_one_machine_is_one_host(fleet: Any) -> None:
         for again in (invite, await fleet.invite()):
             status, answer = await fleet.join(again, "second.example.com", secret="x" * 43)
             assert (status, answer["reason"]) == (409, "MACHINE_TAKEN")
-        assert (await fleet.records())[-1] == ("alert", None, "MACHINE_TAKEN")
+            assert "web.example.com" not in answer["detail"]
+        async with fleet.gateway.database.transaction() as connection:
+            rows = await many(connection, "SELECT fields FROM record WHERE kind = 'alert' ORDER BY id")
+            what = f"MACHINE_TAKEN: invite {invite[0]}, the machine of web.example.com"
+            assert rows[0]["fields"]["reason"] == f"{what}; second.example.com wants to join"
+            assert len(rows) == 2
         async with fleet.gateway.database.transaction() as connection:
             await sessions.remove_host(fleet.gateway, connection, "web.example.com")
         assert (await fleet.join(invite, "second.example.com"))[0] == 201
@@ -251,7 +256,7 @@ def test_of_two_hosts_that_join_at_once_under_one_name_one_is_refused(fleet: Any
     async def use(fleet: Fleet) -> None:
         invites = [await fleet.invite() for _ in range(4)]
         answers = await asyncio.gather(
-            *(fleet.join(invite, secret=f"{n}" * 43) for n, invite in enumerate(invites))
+            *(fleet.join(invite, machine=f"{n}" * 32, secret=f"{n}" * 43) for n, invite in enumerate(invites))
         )
         assert sorted(status for status, _ in answers) == [201, 409, 409, 409]
         assert {answer["reason"] for status, answer in answers if status == 409} == {"NAME_TAKEN"}
@@ -294,6 +299,41 @@ def test_refused_joins_are_one_alert(fleet: Any) -> None:
         for number in range(4):
             assert (await fleet.join(invite, f"web{number}"))[1]["reason"] == "INVITE_USED"
         assert (await fleet.records())[1:] == [("alert", None, "INVITE_USED")]
+
+    fleet(use)
+
+
+SLOWED = {"slowed_until": datetime(2100, 1, 1, tzinfo=timezone.utc)}
+
+
+@pytest.mark.parametrize(
+    ("columns", "waits"),
+    [
+        (SLOWED, True),
+        ({"status": HostStatus.STOPPED}, True),
+        ({"slowed_until": datetime(2000, 1, 1, tzinfo=timezone.utc)}, False),
+    ],
+    ids=["slowed", "stopped", "slowed before"],
+)
+def test_a_host_that_joins_with_the_invite_of_a_slowed_one_waits_until_it_is_admitted(
+    fleet: Any, columns: dict[str, Any], waits: bool
+) -> None:
+    async def use(fleet: Fleet) -> None:
+        invite, other = await fleet.invite(uses=3), await fleet.invite()
+        _, first = await fleet.join(invite)
+        async with fleet.gateway.database.transaction() as connection:
+            await hosts.change(fleet.gateway, connection, first["host_id"], **columns)
+        expected = ["waiting" if waits else "active"] * 2
+        joined = [await fleet.join(invite, f"{name}.example.com", machine=name * 32) for name in "ab"]
+        assert [answer["status"] for _, answer in joined] == expected
+        async with fleet.gateway.database.transaction() as connection:
+            rows = await many(connection, "SELECT fields FROM record WHERE kind = 'alert'")
+        said = [row["fields"]["reason"] for row in rows]
+        assert [f"{invite[0]} wait" in what and " web.example.com, " in what for what in said] == [
+            True
+        ] * waits
+        _, answer = await fleet.join(other, "c.example.com", machine="c" * 32)
+        assert answer["status"] == "active", "with another invite"
 
     fleet(use)
 

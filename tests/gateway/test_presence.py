@@ -247,11 +247,32 @@ def test_a_host_that_names_connections_which_nobody_confirms_has_the_phone_asked
     assert len(fleet.questions) == 2
     what = "no host confirms the connections that this host names: its people are asked on the phone"
     assert alerts(fleet) == [(f"name-of-{HOST}", what)]
-    for caller, address in ((fleet.other, "192.0.2.7"), (fleet.caller, "192.0.2.77")):
+    for caller, address in (
+        (fleet.other, "192.0.2.7"),
+        (fleet.caller, "192.0.2.77"),
+        (fleet.caller, "2001:db8::7"),
+    ):
         start = fleet.starts(f"{address} 40003 192.0.2.8 22", caller)
         question, _ = told(fleet.bastion, parent)
         assert counts(confirm(fleet.bastion, question)), "another host, or from another address"
         assert start.result(PATIENCE)["session_status"] == "active"
+
+
+@pytest.mark.parametrize("other", ["2001:db8::ffff", "2001:db8:0:0:ffff::1%eth0"])
+def test_all_addresses_of_a_network_that_a_client_can_have_are_one(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    monkeypatch.setattr(presence, "_MOST_WRONG", 2)
+    parent = fleet.approved()
+    for address in ("2001:db8::1", other):
+        start = fleet.starts(f"{address} 40001 2001:db8:0:1::8 22")
+        question, _ = told(fleet.bastion, parent)
+        assert counts(confirm(fleet.bastion, question, "no"))
+        assert fleet.caller.end(start.result(PATIENCE)) is True
+    third = fleet.starts("2001:db8::3 40001 2001:db8:0:1::8 22").result(PATIENCE)
+    assert (third["session_status"], len(fleet.questions)) == ("pending", 2)
+    assert fleet.caller.end(third) is True
+    fleet.covered(parent, connection="2001:db8:0:2::1 40001 2001:db8:0:1::8 22")
 
 
 def asked_at_all(fleet: Fleet) -> str:
@@ -578,6 +599,8 @@ def test_a_host_asks_no_more_than_its_share(fleet: Fleet, monkeypatch: pytest.Mo
         fleet.caller.end(fleet.covered(parent, connection=f"192.0.2.7 {port} 192.0.2.8 22"))
     assert fleet.caller.ask("alice", connection=CONNECTION).authentication["session_status"] == "pending"
     assert len(fleet.questions) == 2
+    what = "this host has asked all its questions of a minute: its people are asked on the phone"
+    assert alerts(fleet) == [(f"name-of-{HOST}", what)]
     assert fleet.covered(parent, caller=fleet.other)
 
 
@@ -590,6 +613,8 @@ def test_the_starts_of_one_person_leave_others_questions(
     for port in (40001, 40002):
         fleet.caller.end(fleet.covered(of_alice, connection=f"192.0.2.7 {port} 192.0.2.8 22"))
     assert fleet.caller.ask("alice", connection=CONNECTION).authentication["session_status"] == "pending"
+    what = "this host has asked all questions of a minute for one person: its people are asked on the phone"
+    assert alerts(fleet) == [(f"name-of-{HOST}", what)]
     start = fleet.submit(lambda: fleet.caller.ask("bob", connection=CONNECTION).authentication)
     question, _ = told(fleet.bastion, of_bob)
     assert counts(confirm(fleet.bastion, question))

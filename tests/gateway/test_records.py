@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from pam_iampass.audit.journal import ADMINISTRATION, GATEWAY_ALERT, MESSAGE_IDS, Journal
 from pam_iampass.gateway import records
 from pam_iampass.gateway.cli import group
-from pam_iampass.gateway.database import Database
+from pam_iampass.gateway.database import Connection, Database, many, one
 from pam_iampass.gateway.records import Filter, Kind
 from pam_iampass.outcome import Outcome
 
@@ -83,6 +83,35 @@ def test_the_journal_has_the_fields_of_a_hosts_records_and_the_host(
     assert "\n" not in decision["IAMPASS_REASON"] + decision["MESSAGE"]
     assert (act["MESSAGE_ID"], act["IAMPASS_EVENT"]) == (ADMINISTRATION, "host_remove")
     assert (alert["MESSAGE_ID"], alert["PRIORITY"]) == (GATEWAY_ALERT, "1")
+
+
+@pytest.mark.parametrize("host", ["web17", None])
+def test_an_alert_reads_no_records_of_other_hosts_and_is_one_whatever_its_end_says(
+    conninfo: str, monkeypatch: pytest.MonkeyPatch, host: str | None
+) -> None:
+    asked: list[tuple[str, tuple[object, ...]]] = []
+
+    async def noted(connection: Connection, statement: str, *values: object) -> Any:
+        asked.append((statement, values))
+        return await one(connection, statement, *values)
+
+    async def use(database: Database) -> list[str]:
+        async with database.transaction() as connection:
+            await connection.execute(
+                "INSERT INTO record (kind, host, fields) SELECT 'decision', 'host' || n, '{}'"
+                " FROM generate_series(1, 5000) AS n"
+            )
+            for end in ("; one", "; two"):
+                await records.alert(connection, host, "again", more=end)
+            connection.later("ANALYZE record")
+            rows = await many(connection, f"EXPLAIN {asked[0][0]}", *asked[0][1])
+            found = await records.read(connection, Filter(), 10)
+            assert [each.fields["reason"] for each in found if each.kind is Kind.ALERT] == ["again; one"]
+            return [row["QUERY PLAN"] for row in rows]
+
+    monkeypatch.setattr(records, "one", noted)
+    plan = run(conninfo, use)
+    assert any("record_host" in line for line in plan), plan
 
 
 def test_old_records_are_forgotten(conninfo: str) -> None:

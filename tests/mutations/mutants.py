@@ -1464,8 +1464,8 @@ MUTANTS = {
         ),
         Mutant(
             "a host may guess connections without end",
-            'wrong["connections"] >= _MOST_WRONG',
-            "False",
+            "if counted[name] >= most:",
+            "if False:",
             "test_a_host_that_names_connections_which_nobody_confirms_has_the_phone_asked_without_further_questions",
         ),
         Mutant(
@@ -1566,14 +1566,14 @@ MUTANTS = {
         ),
         Mutant(
             "the starts of one person take all questions of a host",
-            "count(*) FILTER (WHERE person = %s) < %s",
-            "count(*) FILTER (WHERE person = %s) < 1000 * %s",
+            '("of_person", _QUESTIONS_OF_PERSON,',
+            '("of_person", 1000,',
             "test_the_starts_of_one_person_leave_others_questions",
         ),
         Mutant(
             "guesses that are made at one moment do not count",
-            "AND asked_at > now() - interval '1 hour'\n    GROUP BY connection",
-            "AND asked_at BETWEEN now() - interval '1 hour' AND now() - interval '2 s'\n    GROUP BY connection",
+            "AND asked_at > now() - interval '1 hour'\n        GROUP BY connection",
+            "AND asked_at BETWEEN now() - interval '1 hour' AND now() - interval '2 s'\n        GROUP BY connection",
             "test_a_host_that_names_connections_which_nobody_confirms_has_the_phone_asked_without_further_questions",
         ),
     ),
@@ -1870,9 +1870,9 @@ MUTANTS = {
         ),
         Mutant(
             "the machine of a slowed host becomes another host with the same invite",
-            "void, _ = await hosts.void_invite_of(connection, host.name)\n    if void:",
-            "void = None\n    if void:",
-            "test_with_the_invite_of_a_slowed_host_its_machine_becomes_no_other_host",
+            "policy is None or policy.admit or braked",
+            "policy is None or policy.admit",
+            "test_a_host_that_joins_with_the_invite_of_a_slowed_one_waits_until_it_is_admitted",
         ),
         Mutant(
             "a host that has joined anew knows the people of the one before",
@@ -1998,8 +1998,8 @@ MUTANTS = {
         ),
         Mutant(
             "joining: a host of a group with `admit` need not be admitted",
-            "policy is None or policy.admit",
-            "policy is None",
+            "policy is None or policy.admit or braked",
+            "policy is None or braked",
             "test_a_host_of_a_group_that_wants_it_waits_until_it_is_admitted",
         ),
         Mutant(
@@ -2025,6 +2025,18 @@ MUTANTS = {
             "SELECT name FROM host WHERE machine = %s",
             "SELECT name FROM host WHERE machine = %s AND false",
             "test_one_machine_is_one_host",
+        ),
+        Mutant(
+            "joining: nobody hears which host has the machine of another one",
+            "refusal, taken = _machine_taken(), f\", the machine of {other['name']}\"",
+            'refusal, taken = _machine_taken(), ""',
+            "test_one_machine_is_one_host",
+        ),
+        Mutant(
+            "each address of a client's network may guess connections anew",
+            "64 if ':' in address else 32",
+            "128 if ':' in address else 32",
+            "test_all_addresses_of_a_network_that_a_client_can_have_are_one",
         ),
     ),
 }

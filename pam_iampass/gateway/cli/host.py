@@ -202,7 +202,8 @@ def show(config: Path, name: str, as_json: bool) -> None:
 @click.argument("name", type=NAME)
 @config_option
 def admit(config: Path, name: str) -> None:
-    """Let a host ask that has joined in a group with `admit: true`. Compare its id and machine first: host show.
+    """Let a host ask that has joined in a group with `admit: true`, or with the invite of a host that was slowed down.
+    Compare its id and machine first: host show.
 
     One that has joined before its group demanded that asks already; its logins cover none on other hosts until it is
     admitted.
@@ -217,7 +218,7 @@ def suspend(config: Path, name: str) -> None:
     """Answer nothing any more that a host asks, neither starts nor calls about its sessions, until `host resume`.
 
     Phones that it has ring are asked no longer; its sessions stay. The invite with which it has joined is void, and it
-    cannot leave on its own.
+    cannot leave on its own. Other hosts that have joined with it are named.
     """
     _change(config, name, "host_suspend", {*HostStatus} - {HostStatus.SUSPENDED}, HostStatus.SUSPENDED)
 
@@ -232,12 +233,11 @@ def resume(config: Path, name: str) -> None:
 
 
 def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: HostStatus) -> None:
-    async def go(gateway: Gateway) -> tuple[Host | None, bool, str | None]:
+    async def go(gateway: Gateway) -> tuple[Host | None, bool, str | None, str]:
         async with gateway.database.transaction() as connection:
             host, changes = await hosts.named(gateway, connection, name), False
             if host is not None:
                 host = await hosts.change(gateway, connection, host.id)  # as it is now, locked
-            # The brake takes these locks in the same order.
             void, _ = await _voided(connection, name) if after is HostStatus.SUSPENDED else (None, None)
             if host is not None and host.status in before:
                 columns: dict[str, Any] = {"status": after}
@@ -252,10 +252,11 @@ def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: 
                 await records.act(connection, verb, host=name)
             suspends = after is HostStatus.SUSPENDED
             ringing = await sessions.find_ringing_of_host(gateway, connection, name) if suspends else []
+            others = await hosts.others_of_invite(connection, name) if suspends else ""
         await asking.end_sessions(gateway, ringing)  # one that cannot be ended is over in a minute
-        return host, changes, void
+        return host, changes, void, others
 
-    found, changed, void = with_gateway(config, go)
+    found, changed, void, others = with_gateway(config, go)
     host = _required(found, name)
     if not changed and host.status is not after:
         raise click.ClickException(f"{name} is {host.status.value}")
@@ -263,6 +264,8 @@ def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: 
     if host.status is HostStatus.WAITING:
         output.line(f"To let it ask: pam-iampass-gateway host admit {name}")
     _say_void(void)
+    if others:
+        output.line(others)
 
 
 @command.command(short_help="Remove a host from the fleet.")
