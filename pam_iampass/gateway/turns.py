@@ -131,9 +131,11 @@ async def waiting(connection: Connection) -> list[Turns]:
 
 
 async def forget(connection: Connection) -> None:
-    """Delete what does not count any more."""
+    """Delete what does not count any more, without waiting for a login that has its row locked."""
     connection.later(
-        "DELETE FROM turn WHERE changed_at < now() - make_interval(secs => %s)", (throttle.HOUR,)
+        "DELETE FROM turn WHERE person IN (SELECT person FROM turn"
+        " WHERE changed_at < now() - make_interval(secs => %s) FOR UPDATE SKIP LOCKED)",
+        (throttle.HOUR,),
     )
 
 

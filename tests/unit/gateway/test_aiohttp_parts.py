@@ -9,6 +9,7 @@ from typing import Any, Callable
 import pytest
 
 pytest.importorskip("aiohttp")
+pytest.importorskip("psycopg")
 
 import aiohttp
 from aiohttp import web
