@@ -315,7 +315,7 @@ OTHERWISE = Key(
     "account itself is asked (with `login`, that of the caller).",
 )
 
-# Three keys that a gateway has as well.
+# Keys that a gateway has as well.
 
 APPLICATION_ID = Key(
     "application_id",

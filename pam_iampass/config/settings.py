@@ -121,7 +121,6 @@ class ServiceSettings:
     prompt: Prompt
     unlisted_users: UnlistedUsers
     unavailable: WhenUnavailable
-    """Whether a user without a phone can register one at login, after sshd accepted a key."""
     approver: Approver | SecondPerson
     otherwise: Otherwise = Otherwise.DENY
     """What happens if nothing names the approver."""

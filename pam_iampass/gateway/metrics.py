@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 
 from pam_iampass.audit.figures import ANSWER_BUCKETS, OTHER, SERVICES, service_label
 from pam_iampass.client.errors import Declined, NotFound, Refused
+from pam_iampass.gateway.reasons import Reason
 from pam_iampass.outcome import Outcome
 
 PREFIX = "iampass_gateway"
@@ -52,16 +53,11 @@ ANSWERS = Histogram(
     **_OPTIONS,
 )
 
-_HERE = (
-    *(
-        Outcome.APPROVED,
-        Outcome.COVERED,
-        Outcome.DENIED,
-        Outcome.TIMED_OUT,
-        Outcome.CANCELLED,
-        Outcome.NO_DEVICE,
-    ),
-    *(Outcome.UNLISTED, Outcome.THROTTLED, Outcome.UNAVAILABLE, Outcome.MISCONFIGURED),
+_HERE = dict.fromkeys(
+    (
+        *(Outcome.APPROVED, Outcome.COVERED, Outcome.TIMED_OUT, Outcome.CANCELLED, Outcome.NO_DEVICE),
+        *(reason.outcome for reason in Reason),
+    )
 )
 """How requests can end at a gateway. The others are a host's own."""
 

@@ -24,6 +24,7 @@ from pam_iampass.gateway.hosts import HostStatus, Invite
 from pam_iampass.gateway.reasons import Reason, RefusedStart
 from pam_iampass.gateway.sessions import State
 from pam_iampass.gateway.settings import GroupSettings
+from pam_iampass.login import at_gateway
 from tests.sandbox.signer import signed
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
 from tests.support.gateway_process import POINTS, GatewayProcess
@@ -253,7 +254,7 @@ def test_only_people_of_its_groups_are_asked_for_a_host(
 def test_each_reason_has_an_outcome_and_a_sentence_for_both(reason: str) -> None:
     message = "No." if reason in ("WRONG_CODE", "TOO_MANY_CODES") else ""  # of codes only
     told = reasons.explanation_of(reasons.reason_for_host(reason), 1.2, message)["refusal"]
-    assert told["outcome"] in ("unlisted", "throttled", "misconfigured", "unavailable", "denied")
+    assert told["outcome"] in {*at_gateway._OUTCOMES, "denied"}, "a host believes it"
     assert told["why"]
     assert str(told["message"]).endswith(".")
     assert told["retry_after"] == 2
