@@ -382,7 +382,7 @@ def _make_folder(path: str, owner: str, mode: int) -> None:
 
 
 def _become_service_user() -> None:
-    """What systemd does for the unit: the user, limits, the folder."""
+    """Do what systemd does for the unit: the user, limits, the folder."""
     os.chdir("/")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold the application's secret
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

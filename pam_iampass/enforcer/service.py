@@ -165,7 +165,7 @@ class Enforcer:
     def carry_out(self, request: EnforcerRequest) -> EnforcerReply:
         """Do what is asked to every registered login session of the kept session.
 
-        An end is also that of what logins whose process has ended have left in the audit session that they have begun.
+        An end also takes what logins whose process has ended have left in the audit session that they have begun.
         """
         try:
             with self.registrations.of(request.session) as (logins, problems):

@@ -29,7 +29,7 @@ class WatchedProcess:
     """The id of the kept session."""
     pid: int
     attached: bool = True
-    """Whether it is that of an attached login; otherwise one that may still open a login session."""
+    """Whether it is the process of an attached login; otherwise it may still open a login session."""
 
     @property
     def name(self) -> str:
@@ -86,7 +86,7 @@ class Descriptors:
     def inode(self, pidfd: int) -> int | None:
         """The number that no other process has while this machine runs; None before Linux 6.9.
 
-        Before that all pidfds share the inode of what has none, an epoll instance for example.
+        Before that, all pidfds share one inode with everything that has none of its own, such as an epoll instance.
         """
         found = os.fstat(pidfd)
         return None if found.st_dev == os.fstat(self._epoll.fileno()).st_dev else found.st_ino
