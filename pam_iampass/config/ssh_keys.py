@@ -49,7 +49,7 @@ class PlainKey:
 
 @dataclass(frozen=True)
 class Certificate:
-    """A user certificate. The key in it names nobody: whoever has a certificate is known by what the CA has signed."""
+    """A user certificate. The key in it names nobody: its holder is known by what the CA has signed."""
 
     ca: str
     """The fingerprint of the key of the CA."""

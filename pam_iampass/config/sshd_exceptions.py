@@ -14,7 +14,7 @@ from pam_iampass.config.settings import AskedSettings, ServiceSettings
 from pam_iampass.config.value_types import Approver
 
 _PLAIN = re.compile(r"(?:[\w.@+$-]|\\(?=\w))(?:[\w.@+$ -]|\\(?=\w))*")
-"""What sshd takes literally, if need be in quotes: no pattern, no list, no comment, no escape."""
+"""The texts that sshd takes literally, if need be in quotes: no pattern, no list, no comment, no escape."""
 _ALL = "all"
 
 HEADING = """\
@@ -29,7 +29,7 @@ class SshdExceptions:
     """The logins that need no prompt, in sshd's words."""
 
     criteria: tuple[str, ...] = ()
-    """What follows the word `Match`, for one block each."""
+    """The texts after the word `Match`, for one block each."""
     left_out: tuple[str, ...] = ()
     """Names that sshd_config cannot contain: those users have to answer the prompt."""
 

@@ -370,7 +370,7 @@ def exempt_users(exempt: ExemptSettings) -> list[str]:
 
 
 def prompted(users: Iterable[str], *, address: str = "127.0.0.1", file: Path | None = None) -> dict[str, str]:
-    """Of some users, those whom sshd admits by no way without a prompt, with their AuthenticationMethods.
+    """The ones among these users whom sshd admits by no way without a prompt, with their AuthenticationMethods.
 
     Only the first few are checked. Raises SshdConfigRejected.
     """

@@ -62,7 +62,7 @@ class SimulatedStack:
     passes: Sequence[int] = (PamCode.SUCCESS,)
     """The results that let in."""
     first_factor: Sequence[int] = (PamCode.SUCCESS,)
-    """What a first factor that was right may say in it."""
+    """The results that a right first factor may have in it."""
 
     def __init__(
         self, service: str, stack: Sequence[Handler], missing: frozenset[str], dialect: Dialect
@@ -306,7 +306,7 @@ class AccountCheck(SimulatedStack):
     """Simulates one `account` stack that names us, which counts in sshd only."""
 
     passes = (PamCode.SUCCESS, PamCode.NEW_AUTHTOK_REQD)
-    """With the second, sshd lets the user in to change an expired password."""
+    """The results that let in. With the second one, sshd lets the user in to change an expired password."""
     first_factor = (*passes, *_REFUSALS, PamCode.USER_UNKNOWN)
 
     def findings(self) -> Iterator[Problem]:

@@ -90,7 +90,7 @@ class PamResult:
 
     @property
     def meaning(self) -> str:
-        """What the code means."""
+        """The meaning of the code, in words."""
         if self.code is None:
             return self.failure
         if not self.started:
@@ -102,7 +102,7 @@ class PamResult:
 
 @dataclass(frozen=True)
 class _Ended:
-    """What the process sends at the end of a stack."""
+    """The message that the process sends at the end of a stack."""
 
     code: int
     started: bool

@@ -59,7 +59,7 @@ class PamType(enum.Enum):
 
 
 class HandlerKind(enum.Enum):
-    """What libpam calls at a place of a stack."""
+    """The kind of a place of a stack: what libpam calls there."""
 
     MODULE = "module"
     MUST_FAIL = "must fail"
@@ -113,7 +113,7 @@ class PamService:
     files: tuple[Path, ...]
     """All files that were read for it."""
     errors: tuple[str, ...] = ()
-    """What libpam cannot interpret."""
+    """The things that libpam cannot interpret."""
 
     @property
     def handlers(self) -> list[Handler]:
@@ -123,7 +123,7 @@ class PamService:
 
 @dataclass
 class _Reading:
-    """What was read so far."""
+    """The result of reading so far."""
 
     stacks: dict[PamType, list[Handler]] = field(default_factory=lambda: {kind: [] for kind in PamType})
     files: list[Path] = field(default_factory=list)

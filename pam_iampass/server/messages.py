@@ -210,7 +210,7 @@ _DURATION = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 
 @dataclass(frozen=True)
 class Start:
-    """What ``POST /authentication/authenticate_user/<app>/<user>[?methods=a,b][&duration_seconds=n]`` asks for."""
+    """The call ``POST /authentication/authenticate_user/<app>/<user>[?methods=a,b][&duration_seconds=n]``."""
 
     user: str
     methods: tuple[str, ...]
@@ -237,7 +237,7 @@ class Start:
 
 
 def started(status: Status, token: str, secret: str, url: str, **more: object) -> Reply:
-    """A request went to the phone. `url` is that of the session, to which the last parts of its two calls are added.
+    """A request went to the phone. `url` is the URL of the session, to which the last parts of its two calls are added.
     `more` are members that IAMPASS itself does not have."""
     answer = {
         "authenticated": True,

@@ -1,9 +1,8 @@
 """Puts our lines back into PAM files that were restored or written anew without them.
 
-A package, a role or a hardening script may write `/etc/pam.d/sshd` anew, and the phone would be off. What a person has
-put out of force by a `#` stays so, and so does what a setup that was broken off has left, or a line that leads past
-ours; each is reported once a day.
-Where the lines of a shared file were written out (Red Hat), they follow that file.
+A package, a role or a hardening script may write `/etc/pam.d/sshd` anew, and the phone would be off. A line that a
+person has commented out stays so, and so does what a setup that was broken off has left, or a line that leads past
+ours; each is reported once a day. Where the lines of a shared file were written out (Red Hat), they follow that file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the kernel knows of a connection: whether its client has hung up, and whose the sockets are (sock_diag(7)).
+"""The kernel's answers about a connection: whether its client has hung up, and whose the sockets are (sock_diag(7)).
 
 Every user may ask about the connections of its own network namespace. Nothing here blocks or raises: where the kernel
 does not tell, the peer has not hung up, and the socket is nobody's.
@@ -126,7 +126,7 @@ class _UnixSocket:
 
 @dataclass(frozen=True)
 class SocketOwner:
-    """Who has made a socket, which another process may hold now."""
+    """The user who has made a socket, and the control group; another process may hold it now."""
 
     uid: int
     control_group: int
@@ -134,8 +134,8 @@ class SocketOwner:
 
 
 def owner_of_client(ssh_connection: str) -> SocketOwner | None:
-    """Who has made the client's end of a connection, if that end is established here. `ssh_connection` is what the
-    sshd at its other end says, on another machine.
+    """The owner of the client's end of a connection, if that end is established here. `ssh_connection` is what the sshd
+    at its other end says, on another machine.
 
     None for link-local addresses too, whose interface only that machine knows, and before Linux 5.8, which tells no
     control groups.
@@ -158,7 +158,7 @@ def is_served_by(ssh_connection: str, sockets: Collection[int]) -> bool:
 
 
 def _established(ssh_connection: str, *, of_client: bool) -> bytes | None:
-    """What the kernel says of one end of a connection, if it is established here."""
+    """The kernel's answer about one end of a connection, if it is established here."""
     ends = None if "%" in ssh_connection else _ends(ssh_connection)
     if ends is None:
         return None

@@ -20,7 +20,7 @@ from pam_iampass.text import names
 
 SUDOERS = Path("/etc/sudoers")
 SUDOERS_RS = Path("/etc/sudoers-rs")
-"""What sudo-rs reads instead, if it is there."""
+"""The file that sudo-rs reads instead, if it exists."""
 
 PAM_SERVICES = ("pam_service", "pam_login_service", "pam_askpass_service")
 """The settings that name the PAM service: usually, for `sudo -i`, and for `sudo -A`."""
@@ -35,7 +35,7 @@ class SudoersRejected(Exception):
 
 
 class Scope(enum.Enum):
-    """What a `Defaults` line is bound to, with the character that says so (sudoers(5))."""
+    """The scope of a `Defaults` line, with the character that says so (sudoers(5))."""
 
     EVERYTHING = ""
     USERS = ":"
@@ -69,7 +69,7 @@ class SudoersLine:
     """A text, True or False, or a list; the commands of a rule."""
     scope: Scope = Scope.EVERYTHING
     members: tuple[Member, ...] = ()
-    """To whom or what it applies; empty in the scope EVERYTHING."""
+    """The members that it applies to; empty in the scope EVERYTHING."""
     place: str = ""
     """The lines that set it, with file and number; several if it cannot be told which one it is."""
 
