@@ -2,7 +2,7 @@
 
 Every user can write a record with any field except those that journald adds, such as `_UID`
 (systemd.journal-fields(7)). A record counts only if root or the module's user wrote it, according to the journal.
-Records that the native door writes with syslog(3) in sudo and su have the real user id, that of the caller, and
+Records that the native door writes with syslog(3) in sudo and su have the real user id, which is the caller's, and
 could be forged by the caller: they are marked as unverified.
 """
 

@@ -289,7 +289,7 @@ class EnrollmentService:
     editor: UserTableEditor
     unlisted: UnlistedUsers
     no_account: bool = False
-    """Whether users need no account on this machine; their names must be those that NSS has elsewhere."""
+    """Whether users need no account on this machine; their names must be the ones that NSS has elsewhere."""
 
     def enroll(self, request: EnrollmentRequest, replace: bool = False) -> EnrollmentResult:
         """Add the user to IAMPASS and the token to the table, if they are not there yet.

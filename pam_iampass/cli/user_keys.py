@@ -171,7 +171,7 @@ def _entries(
 
 
 def _read(key: str) -> list[KeyEntry]:
-    """The keys in a file, one on each line; or that of a fingerprint. Raises ClickException."""
+    """The keys in a file, one on each line; or the key of a fingerprint. Raises ClickException."""
     if key.startswith("SHA256:"):
         return [KeyEntry(_fingerprint(key, key))]
     data = _content(key)

@@ -57,7 +57,7 @@ class BaseAPI:
         return f"{type(self).__name__}(application_id={self.application_id!r}, server={server!r})"
 
     def close(self) -> None:
-        """Closes the idle connections, also those of a `transport` that was passed in."""
+        """Closes the idle connections, also the connections of a `transport` that was passed in."""
         self.transport.close()
 
     def _make(
@@ -170,7 +170,7 @@ class ManagementAPI(BaseAPI):
     def add_users(
         self, users: Iterable[str], *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> tuple[list[str], list[str]]:
-        """Adds users. Returns the ids that were created, and those that existed before.
+        """Adds users. Returns the ids that were created, and the ids that existed before.
 
         A response has 128 KiB at most: add a thousand users or more in several calls.
         """

@@ -75,7 +75,7 @@ class HostAtGateway:
     status: str
     """active, waiting or suspended."""
     gateways: tuple[str, ...]
-    """All gateways, in the order in which this host should ask them; empty if it should ask those that it knows."""
+    """All gateways, in the order in which this host should ask them; empty if it should ask the ones that it knows."""
     covers: bool = False
     """Whether logins there can cover logins on other hosts."""
     covered: bool = False

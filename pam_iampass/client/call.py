@@ -78,8 +78,8 @@ class Call(Generic[T]):
     """Whether it makes a phone ring. Then not even a 429, perhaps a gateway's, proves that it was not carried out."""
 
     def headers(self, nonce: int, timestamp: int) -> dict[str, str]:
-        """All headers but those of the connection. `nonce` is a random unsigned 64-bit integer, `timestamp` Unix time
-        in whole seconds. Raises ProtocolError for a character that could end a header."""
+        """All headers but the connection's. `nonce` is a random unsigned 64-bit integer, `timestamp` Unix time in whole
+        seconds. Raises ProtocolError for a character that could end a header."""
         host, target = split_for_wire(self.url)
         headers = {"Host": host, **signature(self.client_id, self.secret, self.url, nonce, timestamp)}
         if self.content_type is not None:

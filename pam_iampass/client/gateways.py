@@ -43,7 +43,7 @@ class Gateways:
         kept_seconds: float = KEPT_SECONDS,
         **options: Any,
     ) -> None:
-        """`servers` are asked in this order; `options` are those of a Transport. Raises as Transport does."""
+        """`servers` are asked in this order; `options` are the options of a Transport. Raises as Transport does."""
         options = {
             "connect_seconds": connect_seconds,
             "kept_seconds": kept_seconds,

@@ -222,8 +222,8 @@ class SessionSchema:
     def loads(self, text: str) -> Session:
         """The session in the JSON.
 
-        Raises ValueError for anything that `dumps`, here or in the published client, cannot have written, and
-        for a session of another server than that of `api`.
+        Raises ValueError for anything that `dumps`, here or in the published client, cannot have written, and for a
+        session of another server than the server of `api`.
         """
         members: Any = None
         try:

@@ -81,7 +81,7 @@ def is_plain(name: str) -> bool:
 
 
 def _not_asked(asked: AskedSettings) -> list[str]:
-    """Everybody but those who are asked; nothing if that is everybody, or if a name cannot be written."""
+    """The criteria for everybody who is not asked; none if everybody is asked, or if a name cannot be written."""
     if not (asked.users or asked.groups) or not all(map(is_plain, asked.users | asked.groups)):
         return []
     words = (("User", asked.users), ("Group", asked.groups))

@@ -116,7 +116,7 @@ class UserTable:
         """`users` is the file `users.yaml`, with `users.d` next to it; if it is `optional`, a missing one is empty.
 
         `owner` is as for `trusted_file.read`; `shared_accounts` is whether the settings say that people share accounts;
-        `clock` is that of the file system, in seconds.
+        `clock` is the clock of the file system, in seconds.
         """
         self._users = users
         self._folder = folder_of(users)

@@ -73,9 +73,9 @@ class UserTableEditor:
     def add(self, name: str, token: str, methods: Iterable[str] | None = None, replace: bool = False) -> Path:
         """Give the user `name` a token; returns the user's file.
 
-        `methods` are the methods for approval, None for those of the service. Keys of the user stay. Without `replace`,
-        a user who already has a token keeps it. With it, the user's file is replaced; a line in `users.yaml` stays but
-        is no longer read.
+        `methods` are the methods for approval, None for the service's. Keys of the user stay. Without `replace`, a user
+        who already has a token keeps it. With it, the user's file is replaced; a line in `users.yaml` stays but is no
+        longer read.
 
         Raises EditRefused, UntrustedFile and ConfigurationError, with nothing changed. Raises OSError if the disk
         failed after the change, which a crash may then undo.

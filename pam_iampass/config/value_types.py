@@ -93,7 +93,7 @@ class AskForCode(enum.Enum):
 
 
 class Approver(enum.Enum):
-    """Whose phone is asked."""
+    """The rule for whose phone is asked."""
 
     USER = "user"
     CALLER = "caller"

@@ -533,7 +533,7 @@ def _whom(errors: Sequence[Problem]) -> Iterator[str]:
 
 
 def _asking(config: Path, files: PamFiles) -> list[str]:
-    """The PAM services whose lines name these settings. Those that libpam cannot use are left out."""
+    """The PAM services whose lines name these settings. Services that libpam cannot use are left out."""
     found = []
     for service in files.usable():
         lines = our_lines(service) + our_lines(service, PamType.ACCOUNT)

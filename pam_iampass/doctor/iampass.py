@@ -340,7 +340,7 @@ class ServiceCheck:
 
 
 def _clock(offset: float | None, address: str) -> Iterator[Problem]:
-    """Whether this machine's clock differs from that of a server, which is `offset` seconds ahead."""
+    """Whether this machine's clock differs from a server's, which is `offset` seconds ahead."""
     if offset is not None and abs(offset) > _CLOCK_TOLERANCE:
         here = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
         evidence = f"time here: {here}; compared with the Date of {address}"

@@ -290,7 +290,7 @@ class SshdCheck:
 
 
 def _unasked(logins: Sequence[SshdLogin]) -> Iterator[Problem]:
-    """Logins by a service that does not ask, while that of others does."""
+    """Logins by a service that does not ask, while the service of other logins does."""
     grouped: dict[str, list[str]] = defaultdict(list)
     for login in logins:
         if login.user != "root" or login.settings.root_login != "no":

@@ -53,7 +53,7 @@ class MatchBlock:
 
     place: str
     criteria: tuple[tuple[str, str], ...]
-    """Name, in lower case, and patterns; also those of the block that includes its file."""
+    """Name, in lower case, and patterns; also the criteria of the block that includes its file."""
     keywords: set[str] = field(default_factory=set)
     """The keywords that it sets, in lower case."""
 
@@ -303,7 +303,7 @@ def _address(pattern: str, text: str) -> bool:
 
 
 def _in_groups(patterns: str, groups: list[str]) -> bool:
-    """As sshd does it: no group may be negated."""
+    """Whether the patterns match one of the groups. As in sshd, no group may be negated."""
     negated = [word[1:] for word in patterns.split(",") if word.startswith("!")]
     if any(_glob(word, group) for word in negated for group in groups):
         return False

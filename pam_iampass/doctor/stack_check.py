@@ -30,7 +30,7 @@ from pam_iampass.pam.stack import Dialect, Handler, HandlerKind
 from pam_iampass.text import names
 
 _COMMON_DENIALS = (PamCode.ABORT, PamCode.MAXTRIES, PamCode.MODULE_UNKNOWN)
-"""The return codes of our doors for a denial, and that of libpam for a missing module."""
+"""The return codes of our doors for a denial, and libpam's for a missing module."""
 _NO_DENIALS = (PamCode.SUCCESS, PamCode.IGNORE, PamCode.INCOMPLETE)
 _DENIALS = [*_COMMON_DENIALS, *(code for code in PamCode if code not in (*_COMMON_DENIALS, *_NO_DENIALS))]
 CALLED_BY_PEOPLE = frozenset(

@@ -111,7 +111,7 @@ def loopholes(
     *,
     shared: bool = False,
 ) -> Iterator[Problem]:
-    """The lines that keep sudo from asking, except those that name only users who need no phone anyway.
+    """The lines that keep sudo from asking, except lines that name only users who need no phone anyway.
 
     `without_phone` selects these among some users, `approver` whose phone a PAM service asks, `shared` whether sshd
     asks the person whose key it is. With `named`, only lines that may be about this user. Of lines that set the same

@@ -139,7 +139,7 @@ def user_status(
 
 
 def _named(found: TableReport) -> set[str]:
-    """All users in the table, and those whose own files are invalid."""
+    """All users in the table, and users whose own files are invalid."""
     files = {problem.file for problem in found.problems if problem.file is not None}
     own = {file.name for file in files if file.parent.name == user_table.FOLDER}
     owners = {user_of(name) for name in own if name.endswith(".yaml")}

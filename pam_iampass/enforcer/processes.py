@@ -104,8 +104,8 @@ class Strays:
     started: int
     """When su or sudo was started: what is older is not theirs."""
     terminal: int
-    """The device number of its terminal, 0 if it had none. Of root's processes only those that have it are strays: what
-    else root has started in that login can be a service of the machine."""
+    """The device number of its terminal, 0 if it had none. Of root's processes only the ones on this terminal are
+    strays: what else root has started in that login can be a service of the machine."""
     registered: frozenset[tuple[int, int]]
     """Ids and start times of other registered processes: what descends from them ends with their logins."""
     user_ids: Callable[[int], Sequence[int]] = user_ids
@@ -217,7 +217,7 @@ class Members:
     def kill(self, within: float) -> bool:
         """Kill them all, within that many seconds; returns whether none is left.
 
-        They are stopped first: those that fork all the time would be as fast as we are.
+        They are stopped first: processes that fork all the time would be as fast as we are.
         """
         for number in (signal.SIGSTOP, signal.SIGKILL):
             until, quiet = time.monotonic() + within / 2, 0

@@ -90,7 +90,7 @@ class AgentState:
         return [kept for kept in found if kept.state is not State.ASKED]
 
     def end_sessions(self, idents: Sequence[str], patience: float) -> list[str]:
-        """End sessions and their logins, as an administrator; returns the ids of those that have not ended in time.
+        """End sessions and their logins, as an administrator; returns the ids of the ones that have not ended in time.
 
         Waits `patience` seconds at most, until IAMPASS knows and the logins are over; 0 does not wait.
         """

@@ -55,8 +55,8 @@ class PhoneRequest:
     ) -> None:
         """`prompted` is whether the person was told of the request before, in a prompt that they have answered.
 
-        `deadline` is that of one of several people who are asked, `may_be_outage` whether the login has sent nothing
-        before.
+        `deadline` is the deadline of one of several people who are asked, `may_be_outage` whether the login has sent
+        nothing before.
         """
         self._required = required
         self._application = application

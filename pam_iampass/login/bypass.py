@@ -52,7 +52,7 @@ class Bypass:
     made: Moment
     made_by: str
     reason: str
-    """Empty if none was given."""
+    """The reason that was given; empty without one."""
     survives_reboot: bool
 
     def members(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class Bypasses:
         return sorted((one for one in self._all if one.left(now) > 0), key=lambda one: one.left(now))
 
     def add(self, bypass: Bypass) -> list[Ended]:
-        """Make a bypass, in place of others for the same person and service; returns those that are over.
+        """Make a bypass, in place of others for the same person and service; returns the ones that are over.
 
         It is on the disk when this returns. Raises StateError: then nothing has changed.
         """
@@ -136,7 +136,7 @@ class Bypasses:
             return ended
 
     def end(self, person: str) -> list[Ended]:
-        """End all bypasses of a person; returns those that are over.
+        """End all bypasses of a person; returns the ones that are over.
 
         Raises StateError where that cannot be written: they are over nevertheless, until the agent starts again.
         """

@@ -23,7 +23,7 @@ from pam_iampass.system.accounts import Account, Accounts, LookupFailed, Unknown
 
 
 class PolicyError(Exception):
-    """It cannot be determined who must approve."""
+    """The policy cannot determine who must approve."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def key_names_person(service: ServiceSettings, users: UserTable) -> bool:
 
 
 def _named_by_key(login: Login, users: UserTable) -> str | Nobody:
-    """As `named_by_keys`. Raises ConfigurationError and PolicyError."""
+    """The name of the one person whose key it is. Raises ConfigurationError and PolicyError."""
     if login.ssh_auth_info is None:
         raise PolicyError("the person whose key it is must approve (approver: key), but this is not sshd")
     if login.phase is Phase.ACCOUNT:  # the method that has just succeeded is not known there

@@ -1,7 +1,7 @@
 """How often a phone is asked, and whose turn it is: the rules, without threads, files and clocks.
 
-A state is that of one person, in frozen records. Each event is a function from a state, and the time, to the state
-afterwards, or to a Refusal, which changes nothing. `ThrottleStore` (`throttle_store.py`) carries them out.
+A state belongs to one person, and is in frozen records. Each event is a function from a state, and the time, to the
+state afterwards, or to a Refusal, which changes nothing. `ThrottleStore` (`throttle_store.py`) carries them out.
 
 The logins of one person wait for their turn; a login ends no other one. Turns go round by origin: a PAM service and a
 remote host (`origin_of`). An origin whose requests are not approved has to wait longer each time; all origins
@@ -286,8 +286,8 @@ class ThrottleState:
     def is_next(self, login: Pending, now: float) -> bool:
         """Whether it is the login's turn.
 
-        Turns go round by origin, and by host if there are several: the one whose last turn is longest ago goes first.
-        Within an origin, the login that came first does.
+        Turns go round by origin, and by host if there are several: the origin or host whose last turn is longest ago
+        goes first. Within an origin, the login that came first does.
         """
         if not self._is_free(now):
             return False
@@ -332,10 +332,10 @@ class ThrottleState:
         return any(each.ident != login.ident and not each.decided for each in self.pending)
 
     def failures_of(self, login: Pending) -> Failures:
-        """The failures that count for a login: those of its origin on its own host, and on other hosts.
+        """The failures that count for a login: the failures of its origin, on its own host and on other hosts.
 
-        If the person has approved on its host lately, those of another host count as one, and so do those of all hosts
-        together that are new to the person: a host can say what it likes, its root can have several, and neither must
+        If the person has approved on its host lately, all failures on another host count as one, and so do all failures
+        on hosts that are new to the person: a host can say what it likes, its root can have several, and neither must
         keep people from others. A stolen password that is tried on many hosts fails on each of them.
         """
         own = self.failures.get(login.place, Failures(0, 0.0))

@@ -78,7 +78,7 @@ def _words(text: str) -> Iterator[str]:
 
 
 def marked(text: str) -> list[str]:
-    """The lines of ours, those that a person has commented out among them."""
+    """Our lines, also the ones that a person has commented out."""
     return [line for line in text.split("\n") if _MARKED.search(line)]
 
 

@@ -184,7 +184,7 @@ def _stack(wanted: PamRun, connection: Connection) -> _Ended:
 
     libpam: Any = pam.PamAuthenticator()  # the functions of libpam, with their types
     bindings = sys.modules[pam.PamAuthenticator.__module__]
-    # The conversation is ours: that of python-pam answers every question with the password.
+    # The conversation is ours: python-pam's answers every question with the password.
     conversation = bindings.PamConv(_conversation(bindings, connection), None)
     handle = bindings.PamHandle()
     if wanted.real_uid:

@@ -183,7 +183,7 @@ class PamFiles:
         return self._read[file]
 
     def service(self, name: str) -> PamService:
-        """The stacks of a service, those of `other` if it has no lines of a type. Raises UnusableService and OSError.
+        """The stacks of a service, from `other` where it has no lines of a type. Raises UnusableService and OSError.
 
         Reading is bounded: it ends at once for files that include each other, however often.
         """
@@ -240,7 +240,7 @@ def _text(file: Path) -> str:
 
 
 class _ServiceReader:
-    """Reads a file, and those that it includes, into a reading."""
+    """Reads a file, and the files that it includes, into a reading."""
 
     def __init__(self, pam_files: PamFiles, reading: _Reading) -> None:
         self.pam_files = pam_files

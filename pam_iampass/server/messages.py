@@ -62,7 +62,7 @@ class IncomingRequest:
     """A complete request as it was received: nothing is decoded, collapsed or normalised unless a call asks for it.
 
     A user id may contain ``/`` or be ``..``: a normalised path would name another user. The ``require_`` methods and
-    those that read parts of it raise RefusedRequest.
+    the ones that read parts of it raise RefusedRequest.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ class Start:
 
     user: str
     methods: tuple[str, ...]
-    """Empty to leave the choice to the service."""
+    """The methods to choose from; empty to leave the choice to the service."""
     duration: int
     """Seconds after which the session ends."""
     parameters: dict[str, str]

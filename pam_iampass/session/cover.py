@@ -1,4 +1,4 @@
-"""Which kept session covers a login: the rules, without the question to IAMPASS."""
+"""The rules for which kept session covers a login, without the question to IAMPASS."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Cover:
 def cover(kept: KeptSession, request: CoverRequest, settings: SessionSettings, now: float) -> Cover | None:
     """Whether a kept session covers a login, if IAMPASS confirms it.
 
-    `settings` are those of the session's service as they are now, `now` is in seconds since boot.
+    `settings` are the settings of the session's service as they are now, `now` is in seconds since boot.
     """
     if kept.revoked or kept.away or kept.approved == 0.0 or not settings.keep:
         return None
@@ -98,7 +98,7 @@ def _is_further_connection(kept: KeptSession, request: CoverRequest) -> bool:
 
     A session that was covered itself, by a login on another host, is for that very connection, and for no other one
     from there. Where people share accounts, that need not be the same person: the ssh agent that one forwards to an
-    account signs for anyone who uses the account, and the address is that of its machine.
+    account signs for anyone who uses the account, and the address is the one of its machine.
     """
     if kept.state not in (State.APPROVED, State.OPEN) or kept.covered_by:
         return False

@@ -78,7 +78,7 @@ class Descriptors:
             self.remove(process)
 
     def is_running(self, process: WatchedProcess) -> bool:
-        """Whether a process is watched and has not ended: its id is that of no other one."""
+        """Whether a process is watched and has not ended: no other one has its id."""
         with self._lock:
             pidfd = self._by_process.get(process)
             return pidfd is not None and not _is_readable(pidfd)
@@ -107,7 +107,7 @@ class Descriptors:
         if self._awake in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._awake, 4096)
-        with self._lock:  # meanwhile a number can have become that of another process
+        with self._lock:  # meanwhile a number can have become another process's
             ended = [
                 self._processes[each] for each in ready if each in self._processes and _is_readable(each)
             ]

@@ -31,7 +31,7 @@ class Opener:
 
     pid: int
     inode: int | None = None
-    """As in `AttachedLogin`."""
+    """The inode of its pidfd, as in `AttachedLogin`."""
 
 
 _E = TypeVar("_E", bound=enum.Enum)
@@ -104,7 +104,7 @@ class KeptSession:
     methods: tuple[str, ...]
     """The methods that the request allowed; empty if IAMPASS chose."""
     rules: SessionSettings
-    """The settings that held at the approval. What is covered depends on those that hold now."""
+    """The settings that held at the approval. What is covered depends on the present settings."""
     began: float
     """When the request was sent, in seconds since boot."""
     approved: float

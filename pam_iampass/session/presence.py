@@ -38,7 +38,7 @@ def begins_in(kept: KeptSession, connection: str, is_running: Callable[[Attached
     for login in kept.attached:
         if login.uid != owner.uid or _control_group(login) != owner.control_group:
             continue
-        if is_running(login):  # asked last: until now, its id was that of no other process
+        if is_running(login):  # asked last: until now, no other process had its id
             return True
     return False
 

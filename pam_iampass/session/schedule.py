@@ -76,7 +76,7 @@ class Scheduled:
     """The tasks that are being done: at most one that is a call, and one that is none."""
 
     def next_task(self) -> tuple[float, Task | None]:
-        """The next task that can begin beside those that are being done, and when it is due."""
+        """The next task that can begin beside the ones that are being done, and when it is due."""
         kept = self.kept
         options: list[tuple[float, Task | None]] = [(math.inf, None)]
         if kept.is_let_in:

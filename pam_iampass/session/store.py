@@ -81,7 +81,7 @@ class SessionStore:
             connection.execute("DELETE FROM sessions WHERE id = ?", (ident,))
 
     def all(self) -> tuple[list[KeptSession], list[str]]:
-        """All sessions of this boot, the oldest first, and the ids of those that cannot be read."""
+        """All sessions of this boot, the oldest first, and the ids of the ones that cannot be read."""
         found, broken = [], []
         with self._database.reading() as connection:
             rows = connection.execute(
@@ -280,7 +280,7 @@ class KeptSessions:
             return True
 
     def candidates(self, request: CoverRequest, settings: Callable[[str], SessionSettings]) -> list[Cover]:
-        """The sessions that may cover a login, the youngest first. `settings` are those of a service now."""
+        """The sessions that may cover a login, the youngest first. `settings` returns the settings of a service now."""
         with self.lock:  # there may be thousands of other people's
             theirs = [entry.kept for entry in self._of_approver.get(request.approver, {}).values()]
         now = self.clock()

@@ -87,7 +87,7 @@ class Editor:
     """Puts our lines into a PAM file that has none."""
 
     def __init__(self, path: Path, text: str, files: PamFiles, kept: Mapping[str, str]) -> None:
-        """The arguments are those of `with_us`. Raises SetupRefused."""
+        """The arguments are as for `with_us`. Raises SetupRefused."""
         self._kept = kept
         self.path = path
         self.text = text

@@ -73,7 +73,7 @@ class Trial:
     """A setup that is undone at its deadline, unless it is confirmed."""
 
     name: str
-    """Unlike that of any other trial."""
+    """A name that no other trial has."""
     services: tuple[str, ...]
     started: float
     deadline: float

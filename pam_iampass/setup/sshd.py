@@ -290,7 +290,7 @@ def _pid() -> int | None:
 
 
 def _listeners() -> list[int]:
-    """The sshd processes that wait for connections, not those of logins."""
+    """The sshd processes that wait for connections, not the processes of logins."""
     program = os.path.realpath(find("sshd") or "-")
     waiting = _waiting_sockets()
     return sorted(

@@ -45,7 +45,7 @@ class PamFileWatch:
         journal: Journal,
         modules: Sequence[Path] | None = None,
     ) -> None:
-        """`modules` are the folders of libpam's modules; those of this machine if they are not given."""
+        """`modules` are the folders of libpam's modules, by default this machine's."""
         self.modules = module_folders() if modules is None else modules
         self.paths = paths
         self.store = store

@@ -77,8 +77,8 @@ class TcpClient:
 class UnixClient:
     """The client of a connection over AF_UNIX, where `SSH_CONNECTION` has no address: sshd of systemd's ssh generator.
 
-    `sockets` are those of sshd's process, by their inodes. The connection is the only one of them that has a name: an
-    accepted one has its listener's, and what sshd makes for itself has none.
+    `sockets` are the sockets of sshd's process, by their inodes. The connection is the only one of them that has a
+    name: an accepted one has its listener's, and what sshd makes for itself has none.
     """
 
     def __init__(self, sockets: Iterable[int]) -> None:
@@ -151,7 +151,7 @@ def owner_of_client(ssh_connection: str) -> SocketOwner | None:
 def is_served_by(ssh_connection: str, sockets: Collection[int]) -> bool:
     """Whether the server's end of a connection is established here, and is one of these sockets, by their inodes.
 
-    As in `owner_of_client`, that of a link-local address is none.
+    As in `owner_of_client`, an end with a link-local address is not found.
     """
     reply = _established(ssh_connection, of_client=False)
     return reply is not None and struct.unpack_from("=I", reply, _INODE)[0] in sockets

@@ -130,7 +130,7 @@ class Sudoers:
 
     @property
     def services(self) -> tuple[str, ...]:
-        """The PAM services of sudo, of `sudo -i`, and those that only some users, commands and the like have."""
+        """The PAM services of sudo, of `sudo -i`, and the ones that only some users, commands and the like have."""
         named = [str(line.value) for line in self.lines if line.name in PAM_SERVICES]
         return tuple(dict.fromkeys([self.service, self.login_service, *named]))
 
@@ -141,7 +141,7 @@ def is_installed() -> bool:
 
 
 def files() -> list[Path | None]:
-    """The files to `read`: that of sudo (None), if it is installed, and that of sudo-rs, if it is another one."""
+    """The files to `read`: sudo's (None), if it is installed, and sudo-rs's, if it is another one."""
     found: list[Path | None] = [None] if is_installed() else []
     if SUDOERS_RS.exists():
         found.append(SUDOERS_RS)
