@@ -171,7 +171,8 @@ class Attempt:
         return Unavailable(what, may_have_started=self.sent, timed_out=timed_out, outage=outage)
 
     def not_connected(self, error: OSError, step: str, until: Deadline, seconds: float) -> IampassError:
-        """Return the error for a step to a TCP connection that has failed. It had until then, and `seconds` at most.
+        """Return the error for a failed step to a TCP connection. The step had time until `until`, and `seconds` at
+        most.
 
         What the far side can have caused is an outage; a time-out only if connecting had all its time, since anyone who
         can make a login wait could shorten it."""

@@ -39,7 +39,7 @@ def undisturbed() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Hooks:
-    """Steps besides the changes of the files."""
+    """Steps to take besides changing the files."""
 
     reload: Callable[[], Reloaded]
     tell: Tell
