@@ -68,7 +68,7 @@ class Problem:
     kind: str = ""
     """Its id in `docs/doctor.md`; empty for what doctor reports as configuration-error or configuration-warning."""
     evidence: str = ""
-    """What shows it."""
+    """The facts that show it."""
     forcible: bool = False
     """Whether `setup --force` goes on nevertheless: the machine works, but the administrator may be locked out."""
 
@@ -96,7 +96,7 @@ class PamIampassError(Exception):
         self.remedy = remedy
 
     def diagnostics(self) -> str:
-        """What is wrong and how to fix it, in one or more lines."""
+        """Explain what is wrong and how to fix it, in one or more lines."""
         return _line(self.args[0]) + (f"\n    {_line(self.remedy)}" if self.remedy else "")
 
 

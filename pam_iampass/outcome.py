@@ -60,7 +60,7 @@ class Phase(enum.IntEnum):
 
 
 class Result(enum.Enum):
-    """What the module reports to PAM."""
+    """The result that the module reports to PAM."""
 
     SUCCESS = "success"
     IGNORED = "ignored"
@@ -68,7 +68,7 @@ class Result(enum.Enum):
 
 
 class Outcome(enum.Enum):
-    """How a login ended."""
+    """The end of a login."""
 
     APPROVED = "approved"
     RECOVERED = "recovered"
@@ -86,7 +86,7 @@ class Outcome(enum.Enum):
 
 
 class SessionEvent(enum.Enum):
-    """What happens to a kept session, apart from the logins that it covers."""
+    """An event of a kept session, apart from the logins that it covers."""
 
     OPENED = "session_opened"
     ENDED = "session_ended"
@@ -119,13 +119,13 @@ RESULTS = {
 
 @dataclass
 class Participants:
-    """Who else takes part in a login, for its audit record: names of accounts, filled in as they become known."""
+    """The other people in a login, for its audit record: names of accounts, filled in as they become known."""
 
     caller: str = ""
-    """Who started the application (`login.policy.caller_name`)."""
+    """The user who started the application (`login.policy.caller_name`)."""
 
     approver: str = ""
-    """Whose phone is asked, or whose recovery code is spent, or who is bypassed."""
+    """The person whose phone is asked, whose recovery code is spent, or who is bypassed."""
 
     person: str = ""
     """The person who logs in, if a second person must approve."""
@@ -133,7 +133,8 @@ class Participants:
 
 @dataclass(frozen=True)
 class Login:
-    """Who logs in, through which service, from where. Texts come from PAM uncleaned: clean them before output."""
+    """A login: who logs in, through which service, from where. Texts come from PAM uncleaned: clean them before
+    output."""
 
     user: str
     """PAM_USER. In sudo the caller, in su the target."""
@@ -154,7 +155,7 @@ class Login:
     """The real user id of the application's process."""
 
     address: str = ""
-    """In sshd the address of the client (SSH_CONNECTION). Empty where it has none, and outside sshd."""
+    """The address of the client of sshd (SSH_CONNECTION). Empty where it has none, and outside sshd."""
 
     ssh_auth_info: str | None = None
     """`SSH_AUTH_INFO_0`: the methods that sshd has accepted, one a line; empty for none; None outside sshd."""
@@ -170,7 +171,7 @@ class Login:
 
     @property
     def first_factor(self) -> str | None:
-        """In sshd what has come before us, and the PAM file; None where that is not known.
+        """The methods that sshd has accepted before the phone; None where they are not known.
 
         In the account phase, the method that has just succeeded is not in SSH_AUTH_INFO_0 yet.
         """
@@ -192,10 +193,10 @@ class Decision:
     outcome: Outcome
     result: Result
     reason: str = ""
-    """For the administrator: what happened, without secrets, tokens or codes. Not cleaned."""
+    """The text for the administrator: what happened, without secrets, tokens or codes. Not cleaned."""
 
     message: str = ""
-    """For the user: one line. Not cleaned. Empty for no message."""
+    """The line for the user. Not cleaned. Empty for no message."""
 
     elapsed: float = 0.0
     """Seconds from the request to IAMPASS until the decision; 0 if no request was made."""
@@ -204,7 +205,7 @@ class Decision:
     """The id of the kept session that the login began, or that covers it: ours, no secret. Empty for none."""
 
     covered_by: str = ""
-    """The other host where the login begins that covers this one. Not cleaned."""
+    """The other host with the login that covers this one. Not cleaned."""
 
     def __post_init__(self) -> None:
         if self.result not in RESULTS[self.outcome]:

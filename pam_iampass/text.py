@@ -44,7 +44,7 @@ def quoted(text: str | None) -> str:
 
 
 def in_quotes(text: str, limit: int = 300) -> str:
-    """Return `text` cleaned and in double quotes, of which none within it is taken for the last one."""
+    """Return `text` cleaned and in double quotes. A quote within it cannot be taken for the closing one."""
     return '"' + clean(text.replace("\\", "\\\\").replace('"', '\\"'), limit) + '"'
 
 

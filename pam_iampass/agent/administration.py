@@ -1,6 +1,6 @@
-"""What an administrator can ask of the agent, by the names of the requests on the control socket.
+"""The requests of an administrator to the agent, by their names on the control socket.
 
-What changes something (an act) is done when it is answered, and leaves a record.
+A request that changes something (an act) has been carried out when it is answered, and leaves a record.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class Administration:
         }
 
     def _state_summary(self, request: ControlRequest) -> list[list[float]]:
-        """For each of the users `names`: how many codes are left, and how long no request is sent (seconds)."""
+        """Return how many codes are left to each of the users `names`, and for how many seconds no request is sent to
+        them."""
         limits, now = load(request.text("config")).throttle, since_boot()
         found = []
         for name in request.texts("names"):
@@ -159,7 +160,7 @@ class Administration:
         return [bypass.members() for bypass in self._state.bypasses.active()]
 
     def _bypass_end(self, request: ControlRequest) -> int:
-        """End the bypasses of `user`; how many were in force."""
+        """End the bypasses of `user`; returns how many were active."""
         name = request.text("user")
         with self._recorded(Act.BYPASS_END, request, name) as facts:
             ended = self._ended_early(self._state.bypasses.end(name))
@@ -172,7 +173,7 @@ class Administration:
             self._ended_early(self._state.bypasses.prune())
 
     def _ended_early(self, ended: Sequence[Ended]) -> int:
-        """How many of these were ended by somebody. That the time of the others is over is recorded."""
+        """Return how many of these were ended by somebody, and record that the time of the others is over."""
         for one in ended:
             if one.expired:
                 by, service = Administrator(one.bypass.made_by), one.bypass.service or "all"
@@ -202,7 +203,7 @@ class Administration:
         return {"ended": [ident for ident in sessions if ident not in left], "not_ended": left}
 
     def _end(self, sessions: Sequence[str], request: ControlRequest) -> list[str]:
-        """End sessions, or go on with that; the ids of those that have not ended in time."""
+        """End sessions, or go on with that; returns the ids of the ones that have not ended in time."""
         until = time.monotonic() + PATIENCE + PATIENCE_FOR_EACH * len(sessions)
         left = self._state.end_sessions(sessions, min(_LOOK, PATIENCE))
         while left and time.monotonic() < until:
@@ -213,14 +214,14 @@ class Administration:
     # phone lost, user remove
 
     def _phone_lost(self, request: ControlRequest) -> dict[str, Any]:
-        """From now on no login of the user that has begun is approved, and no session is kept. Does not wait."""
+        """Deny the logins of the user that have begun, and end their kept sessions. Does not wait."""
         name = request.text("user")
         with self._recorded(Act.PHONE_LOST, request, name) as facts:
             pending, sessions, problem = self._cut_off(name, facts)
         return {"pending": pending, "sessions": sessions, "problem": problem}
 
     def _user_forget(self, request: ControlRequest) -> dict[str, Any]:
-        """The same; ends bypasses, too, and removes recovery codes and limits. Does not wait."""
+        """Do the same, also end bypasses, and remove recovery codes and limits. Does not wait."""
         name = request.text("user")
         with self._recorded(Act.USER_REMOVE, request, name) as facts:
             _pending, sessions, problem = self._cut_off(name, facts)
@@ -240,7 +241,7 @@ class Administration:
     def _recorded(
         self, act: Act, request: ControlRequest, user: str, service: str = ""
     ) -> Iterator[list[str]]:
-        """Record what the block does. It may add to the list what came of it."""
+        """Record what the block does. The block may add its results to the list."""
         facts: list[str] = []
         failed = True
         try:

@@ -80,7 +80,8 @@ class RemoteApplication:
 
     @property
     def audit_session(self) -> int | None:
-        """See `PamApplication.audit_session`. That of this process is no login's: the machine was started in it."""
+        """See `PamApplication.audit_session`. The audit session of this process is no login's: the machine was started
+        in it."""
         number = self._number("audit_session")
         try:
             own = int(Path("/proc/self/sessionid").read_text("ascii"))
@@ -172,7 +173,7 @@ class RemoteApplication:
         return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
 
     def _wait(self, seconds: float, woken: int | None = None) -> list[int]:
-        """Wait for the door, or for the descriptor `woken`; returns those that are readable. Raises Stopping."""
+        """Wait for the door, or for the descriptor `woken`; returns the ones that are readable. Raises Stopping."""
         poller = select.poll()
         poller.register(self._connection, select.POLLIN | select.POLLHUP | select.POLLERR)
         if self._stop is not None:

@@ -1,4 +1,5 @@
-"""What the logins of an agent share: settings, user table, connections. Read again when their files change."""
+"""Settings, user table and connections, which the logins of an agent share. They are read again when their files
+change."""
 
 from __future__ import annotations
 
@@ -35,12 +36,12 @@ Version = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True)
 class AgentConfiguration(Configuration):
-    """The same for logins, and what kept sessions need, with connections of their own."""
+    """The configuration for logins, and what kept sessions need, with connections of their own."""
 
     version: Version
     sessions_api: AuthenticationAPI
     sessions_manager: ManagementAPI
-    """For the phones of those who approved them."""
+    """The calls about the phones of the people who approved them."""
 
 
 class Configurations:
@@ -66,7 +67,7 @@ class Configurations:
         self._apis: dict[str, tuple[AuthenticationAPI, float]] = {}
 
     def current(self, config: str) -> AgentConfiguration:
-        """What is in the files now. Raises ConfigurationError."""
+        """Return the configuration that is in the files now. Raises ConfigurationError."""
         with self._lock:  # of many simultaneous logins only one reads
             kept = self._kept.get(config)
             if kept is not None and kept.version == _version(kept.settings, self._owner):
@@ -77,7 +78,7 @@ class Configurations:
             return fresh
 
     def sessions_api(self, config: str) -> AuthenticationAPI:
-        """The API for kept sessions; while the settings are invalid, that of the last valid ones.
+        """The API for kept sessions; while the settings are invalid, the API for the last valid ones.
 
         Raises ConfigurationError.
         """

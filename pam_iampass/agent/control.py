@@ -35,7 +35,7 @@ from pam_iampass.system.trusted_folder import trusted_folder
 from pam_iampass.system.unix_sockets import peer_credentials
 
 GREETING = "pam-iampass-control 1"
-"""What both sides begin with, followed by the nonce: no other protocol does."""
+"""The text with which both sides begin, followed by the nonce: no other protocol has it."""
 LARGEST_GREETING = 100
 """Bytes."""
 LARGEST_REQUEST = 1 << 18
@@ -56,7 +56,7 @@ SEND_TIMEOUT = 5.0
 STOP_TIMEOUT = 2.0
 """How long the agent waits for requests that are under way when it stops. Seconds."""
 NOTE_INTERVAL = 60.0
-"""Between two notes about strangers. Seconds."""
+"""Seconds between two notes about strangers."""
 _LONGEST_TEXT = 1000
 _SO_PEERPIDFD = 77  # since Linux 6.5
 

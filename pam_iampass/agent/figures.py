@@ -1,4 +1,4 @@
-"""What an agent counts, for node_exporter's textfile collector: `agent.prom`, which everybody may read.
+"""The figures of an agent for node_exporter's textfile collector: `agent.prom`, which everybody may read.
 
 The folder belongs to the agent's user, and others read nothing else that it writes: an administrator makes a link to
 the file where node_exporter looks (docs/operations.md).
@@ -26,7 +26,7 @@ from pam_iampass.outcome import RESULTS, Decision, Login, Outcome, SessionEvent
 from pam_iampass.system import atomic_write
 
 FOLDER = "metrics"
-"""Beside the socket."""
+"""The name of the folder, which is beside the socket."""
 FILE = "agent.prom"
 #: A call that had less time says nothing about the server if it timed out. Seconds.
 LEAST_SECONDS = 1.0
@@ -53,7 +53,7 @@ class _Server:
 
 
 class Figures:
-    """What has happened since the agent was started. Every method may be called in any thread."""
+    """Counts of what has happened since the agent was started. Every method may be called in any thread."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -61,7 +61,7 @@ class Figures:
         self._logins: Counter[tuple[str, Outcome, str]] = Counter()
         self._events: Counter[SessionEvent] = Counter()
         self._answers: dict[Outcome, list[float]] = {outcome: [] for outcome in _ANSWERS}
-        """For each bucket, how many answers are in it; then how many there are, and their seconds."""
+        """The number of answers in each bucket; then the number of all, and the sum of their seconds."""
         self._calls: dict[tuple[str, str], tuple[int, float]] = {}
         self._servers: dict[str, _Server] = {}
         for outcome in _ANSWERS:
@@ -120,7 +120,7 @@ class Figures:
             )
 
     def _now(self, state: AgentState, pending: int) -> Iterator[str]:
-        """What is so now."""
+        """The figures of the present state."""
 
         def gauge(name: str, what: str, value: float, **labels: str) -> str:
             return family(name, "gauge", what, [Sample(value, labels)])
@@ -159,7 +159,7 @@ class Figures:
         yield family("servers", "gauge", "IAMPASS, or gateways, that were asked in the last hour.", samples)
 
     def _counted(self) -> Iterator[str]:
-        """What is counted."""
+        """The figures of what was counted."""
         with self._lock:
             logins, events = Counter(self._logins), Counter(self._events)
             answers = {outcome: list(counts) for outcome, counts in self._answers.items()}

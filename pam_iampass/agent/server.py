@@ -72,7 +72,7 @@ RESOLVER_OPTIONS = "timeout:2 attempts:2"
 
 
 def main(arguments: list[str]) -> int:
-    """Serve on the sockets that systemd passes, or with `--socket` on those of its own.
+    """Serve on the sockets that systemd passes, or with `--socket` on sockets of its own.
 
     Returns the exit status: 0 after SIGTERM or, on sockets of systemd, SIGHUP; 1 without sockets.
     """
@@ -351,7 +351,7 @@ def make_listeners(path: str) -> Listeners:
 
 
 def _listen(path: str) -> socket.socket:
-    """A socket that listens at `path`, in place of that of an agent that has ended. Raises OSError and StateError."""
+    """A socket that listens at `path`, in place of one of an agent that has ended. Raises OSError and StateError."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise StateError(f"{path} is not a socket", f"remove it: rm {path}")
@@ -382,7 +382,7 @@ def _make_folder(path: str, owner: str, mode: int) -> None:
 
 
 def _become_service_user() -> None:
-    """What systemd does for the unit: the user, limits, the folder."""
+    """Do what systemd does for the unit: the user, limits, the folder."""
     os.chdir("/")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold the application's secret
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

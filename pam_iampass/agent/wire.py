@@ -110,7 +110,7 @@ def decode_items(frame: Frame) -> dict[str, str]:
 
 
 def decode_answer(frame: Frame) -> str | None:
-    """What the person typed, or None if the application could not ask. Raises FrameError."""
+    """Return what the person typed, or None if the application could not ask. Raises FrameError."""
     if frame.type is FrameType.NO_ANSWER and not frame.payload:
         return None
     _expect(frame, FrameType.ANSWER)

@@ -1,4 +1,4 @@
-"""Who administers the machine, for the records of what was done."""
+"""The administrator of the machine, for the records of what was done."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_LOGIN = 2**32 - 1
 
 @dataclass(frozen=True)
 class Administrator:
-    """Who acts. Texts are not cleaned."""
+    """The person who acts. Texts are not cleaned."""
 
     name: str
     """The account that logged in, by the kernel's login uid; else the caller of sudo, else root."""
@@ -48,7 +48,7 @@ def name_of(uid: int, sudo_user: str) -> str:
 
 @functools.cache
 def administrator() -> Administrator:
-    """Who runs this process."""
+    """The administrator who runs this process."""
     sudo_user = os.environ.get("SUDO_USER", "")
     return Administrator(name_of(login_uid("self"), sudo_user), sudo_user, _terminal(), _remote_host())
 

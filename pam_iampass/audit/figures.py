@@ -18,7 +18,7 @@ SERVICES = frozenset(
 OTHER = "other"
 
 ANSWER_BUCKETS = (2, 5, 10, 15, 20, 30, 45, 60, 90, 300)
-"""Those of the time that people take to answer. Seconds."""
+"""The buckets of the time that people take to answer. Seconds."""
 
 
 def service_label(service: str) -> str:
@@ -33,7 +33,7 @@ class Sample:
     value: float
     labels: Mapping[str, str] | None = None
     suffix: str = ""
-    """What a histogram or a summary adds to the name: `_bucket`, `_sum` or `_count`."""
+    """The text that a histogram or a summary adds to the name: `_bucket`, `_sum` or `_count`."""
 
 
 def family(name: str, kind: str, what: str, samples: Iterable[Sample]) -> str:

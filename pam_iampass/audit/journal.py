@@ -48,7 +48,7 @@ GATEWAY_ALERT = "3d0c1a1e6f0b4f6a9a52b1c7c3f0d94e"
 
 
 class PamFileEvent(enum.Enum):
-    """What became of a PAM file that setup has changed, by the name in the record."""
+    """An event of a PAM file that setup has changed, by the name in the record."""
 
     RENEWED = "pam_file_renewed"
     OUT_OF_FORCE = "pam_file_out_of_force"
@@ -79,11 +79,11 @@ class SessionRecord:
     warning: bool = False
     """Whether an administrator should look at it."""
     person: str = ""
-    """Who logged in; empty if it is not known."""
+    """The person who logged in; empty if it is not known."""
 
 
 class Act(enum.Enum):
-    """What an administrator does: the words of the command."""
+    """An act of an administrator: the words of the command."""
 
     SETUP = "setup"
     SETUP_UNDO = "setup_undo"
@@ -97,7 +97,7 @@ class Act(enum.Enum):
     BYPASS = "bypass"
     BYPASS_END = "bypass_end"
     BYPASS_OVER = "bypass_over"
-    """Its time is over: the administrator is who made it."""
+    """Its time is over. The administrator in the record is the one who made it."""
     SESSION_END = "session_end"
     PHONE_LOST = "phone_lost"
     USER_REMOVE = "user_remove"
@@ -111,10 +111,10 @@ class ActRecord:
 
     act: Act
     user: str
-    """Whom it concerns; empty for all, or for nobody in particular."""
+    """The person whom it concerns; empty for all, or for nobody in particular."""
     by: Administrator
     reason: str = ""
-    """What came of it."""
+    """Its result, in words."""
     failed: bool = False
     service: str = ""
     """The PAM service of a bypass, or `all`."""
@@ -122,11 +122,11 @@ class ActRecord:
 
 @dataclass(frozen=True)
 class PamFileRecord:
-    """What became of a PAM file that setup has changed. Texts are not cleaned."""
+    """An event of a PAM file that setup has changed. Texts are not cleaned."""
 
     event: PamFileEvent
     service: str
-    """As setup names it."""
+    """The service, as setup names it."""
     reason: str
 
 
@@ -190,7 +190,7 @@ class Journal:
         self.write(message_id, WARNING if is_bypass else NOTICE, fields, reason)
 
     def pam_file(self, record: PamFileRecord) -> None:
-        """Write the record of what became of a PAM file."""
+        """Write the record of an event of a PAM file."""
         fields = {"event": record.event.value, "service": record.service}
         priority = CRITICAL if record.event is PamFileEvent.OFF else WARNING
         self.write(PAM_FILE_IDS[record.event], priority, fields, record.reason)

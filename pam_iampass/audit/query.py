@@ -2,7 +2,7 @@
 
 Every user can write a record with any field except those that journald adds, such as `_UID`
 (systemd.journal-fields(7)). A record counts only if root or the module's user wrote it, according to the journal.
-Records that the native door writes with syslog(3) in sudo and su have the real user id, that of the caller, and
+Records that the native door writes with syslog(3) in sudo and su have the real user id, which is the caller's, and
 could be forged by the caller: they are marked as unverified.
 """
 
@@ -44,13 +44,14 @@ class AuditRecord:
     """
 
     time: datetime
-    """With its time zone."""
+    """The time of the record, with its time zone."""
     user: str
-    """Who logs in: in sudo the caller, in su the target. Whom an act concerns."""
+    """The user who logs in: in sudo the caller, in su the target. For an act, the person whom it concerns."""
     caller: str
-    """Who started the application; empty if unknown, as in sshd. Of an act, the administrator."""
+    """The user who started the application; empty if unknown, as in sshd. For an act, the administrator."""
     approver: str
-    """Whose phone was asked, or whose recovery code was spent, or who was bypassed; empty if nobody had to approve."""
+    """The person whose phone was asked, whose recovery code was spent, or who was bypassed; empty if nobody had to
+    approve."""
     service: str
     rhost: str
     """Empty for a local login, or if unknown."""
@@ -165,7 +166,7 @@ class Filter:
     services: frozenset[str] = frozenset()
     outcomes: frozenset[str] = frozenset()
     since: datetime | None = None
-    """With its time zone."""
+    """The time of the first records, with its time zone."""
     session: str = ""
     """The beginning of the id of a kept session."""
     events: bool = False

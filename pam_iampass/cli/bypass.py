@@ -175,7 +175,7 @@ def as_object(bypass: Bypass) -> dict[str, Any]:
 
 
 def bypass_words(bypass: Bypass) -> str:
-    """What a bypass does, in a few words."""
+    """Say what a bypass does, in a few words."""
     return f"without the phone until {_until(bypass)}, {_through(bypass)}, by {bypass.made_by}"
 
 

@@ -1,4 +1,4 @@
-"""What `enroll`, `phone` and `user remove` share: who is to be enrolled and how, and how phones get registered.
+"""The common parts of `enroll`, `phone` and `user remove`: the people to enroll, and how phones get registered.
 
 Requests come from the command line, or from a CSV file, whose errors are all reported at once. An interruption of an
 enrollment at any point loses nothing: a user in the table keeps the token, and a second run continues from there.
@@ -48,7 +48,7 @@ from pam_iampass.system.trusted_folder import kind_of, looked_at, shell_word
 from pam_iampass.text import clean, one_line
 
 COLUMNS = ("user", "token", "phone", "display_name")
-"""Of a file of requests on a host."""
+"""The columns of a file of requests on a host."""
 _LIMIT = 16 * 1024 * 1024  # bytes
 
 _PHONE_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -262,7 +262,7 @@ class EnrollmentResult:
 
 
 class Enroller(Protocol):
-    """What enrolls users: on a host, or at a gateway."""
+    """An object that enrolls users: on a host, or at a gateway."""
 
     @property
     def manager(self) -> ManagementAPI:
@@ -289,7 +289,7 @@ class EnrollmentService:
     editor: UserTableEditor
     unlisted: UnlistedUsers
     no_account: bool = False
-    """Whether users need no account on this machine; their names must be those that NSS has elsewhere."""
+    """Whether users need no account on this machine; their names must be the ones that NSS has elsewhere."""
 
     def enroll(self, request: EnrollmentRequest, replace: bool = False) -> EnrollmentResult:
         """Add the user to IAMPASS and the token to the table, if they are not there yet.
@@ -327,7 +327,7 @@ class EnrollmentService:
         record(Act.ENROLL, user, what)
 
     def token_of(self, user: str) -> str | None:
-        """The token of the table, else that of the template in the settings. Raises ConfigurationError."""
+        """The token of the table, else the one from the template in the settings. Raises ConfigurationError."""
         entry = self.table.find(user)
         return entry.token if entry and entry.token else self.unlisted.token_for(user)
 
@@ -344,7 +344,8 @@ class EnrollmentService:
             raise EditRefused(str(failure), "repair the name service, then try again") from None
 
     def _token(self, user: str, given: str | None, entry: Entry | None, replace: bool) -> str:
-        """The given token, else that of the table, else that of the template in the settings, else a random one."""
+        """The given token, else the one in the table, else the one from the template in the settings, else a random
+        one."""
         if given is not None:
             error = token_error(given)
             if error:
@@ -414,7 +415,7 @@ class Invitation:
     quiet: bool
     """Whether the link is printed without explanation, or not at all, because a JSON object follows."""
     command: str = "pam-iampass"
-    """What to type for other verbs."""
+    """The command to type for other verbs."""
 
     def send(self, manager: ManagementAPI, token: str, *, waits: bool, link: str | None = None) -> str | None:
         """Send or show the link; returns it if it was not sent. Raises IampassError.
@@ -450,7 +451,7 @@ class Invitation:
         return registered
 
     def say_how_to_continue(self) -> None:
-        """What to do while the user has no phone."""
+        """Say what to do while the user has no phone."""
         self.say(f"Logins of {self.user} are denied until a phone is registered.", "yellow")
         self.say(f"To check, or to get a new link: {self.command} enroll {self.user}")
         self.say(f"For logins without a phone until then: {self.command} recovery new {self.user}")

@@ -95,9 +95,10 @@ def command(
 
     In the table, USER is the user whose name PAM got: in sudo usually the caller, in su the target. CALLER is the user
     who ran sudo or su. APPROVER is the user whose phone was asked or whose recovery code was used. Where a second
-    person must approve, REASON begins with the name of who logs in, if that is none of the three. With USER on the
-    command line, the table has the logins in which that user is one of these. For what an administrator did, CALLER is
-    the administrator, FROM is the host that the administrator's login came from, and USER is the user whom it concerns.
+    person must approve, REASON begins with the name of the person who logs in, if that is none of the three. With USER
+    on the command line, the table has the logins in which that user is one of these. For what an administrator did,
+    CALLER is the administrator, FROM is the host that the administrator's login came from, and USER is the user whom it
+    concerns.
 
     TOOK is the time from the request to IAMPASS until the decision.
 

@@ -133,7 +133,7 @@ def account(name: str) -> str | None:
 
 
 def person(name: str, config: Path = Path(DEFAULT_PATH)) -> str:
-    """The canonical name of an account, or that of a person without one, in the user table or at a gateway.
+    """The canonical name of an account, or the name of a person without one in the user table or at a gateway.
 
     Raises ClickException.
     """

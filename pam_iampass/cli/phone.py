@@ -145,7 +145,7 @@ def replace_phone(
     disable: Callable[[], tuple[ManagementAPI, str, str]],
     end_the_rest: Callable[[], bool],
 ) -> int:
-    """Disable the phone of the invited user, and register the next one, for which to wait `seconds`.
+    """Disable the phone of the invited user, and register the next one; wait `seconds` for it.
 
     `cut_off` begins to end what the phone has approved, `disable` returns the token and the link for the next one, and
     `end_the_rest` waits until all has ended; both say whether it worked. Returns the exit status. Raises IampassError

@@ -100,7 +100,7 @@ def end(ctx: click.Context, who: str | None, everything: bool, as_json: bool) ->
 
 
 def wait_for_ends(users: Sequence[str], sessions: Sequence[str], quiet: bool) -> bool:
-    """Wait until the sessions are over that the agent ends, with those of `users` that have begun meanwhile.
+    """Wait until the sessions that the agent ends are over, and the sessions of `users` that have begun meanwhile.
 
     Then sudo and doas ask `users` for the password again, also where no session was registered.
     Says what has ended, unless `quiet`, and what has not; returns whether all are over.

@@ -61,7 +61,7 @@ def clear(user: str, as_json: bool) -> None:
 
 
 def show_state(found: Mapping[str, Any], as_json: bool) -> None:
-    """Show what counts of `user`, as `login.throttle.summary` has it."""
+    """Show what counts for `user`, as `login.throttle.summary` has it."""
     if as_json:
         show_json(dict(found))
         return
@@ -80,7 +80,7 @@ def show_state(found: Mapping[str, Any], as_json: bool) -> None:
 
 
 def show_cleared(name: str, as_json: bool) -> None:
-    """Say that nothing counts of a user any more."""
+    """Say that nothing counts for a user any more."""
     if as_json:
         show_json({"user": name, "cleared": True})
     else:

@@ -87,7 +87,7 @@ STATES = {
 """Each state in words, with its style, and as the end of a sentence about one user and about several."""
 
 WITHOUT = (PhoneState.NONE, PhoneState.UNKNOWN)
-"""Who cannot be asked."""
+"""The states of users who cannot be asked."""
 PHONES: dict[str, Part] = {
     "registered": ("registered", "green"),
     "none": ("none", "bold red"),
@@ -306,7 +306,7 @@ def show_login(config: Path, name: str) -> None:
 
 
 def ask_phones(found: UserStatusReport, config: Path, quiet: bool) -> dict[str, PhoneState]:
-    """What IAMPASS says about each user of the report who is asked on the phone. Raises ClickException, EditRefused."""
+    """Ask IAMPASS about each user of the report who is asked on the phone. Raises ClickException, EditRefused."""
     require_no_gateway(config)
     try:
         with progress(quiet) as show:
@@ -432,7 +432,7 @@ DONE = (RemovalState.REMOVED, RemovalState.NOT_LISTED)
 
 @dataclass(frozen=True)
 class Removed:
-    """What was removed of one user."""
+    """The result of the removal of one user."""
 
     name: str
     state: RemovalState = RemovalState.NOT_TRIED
@@ -474,7 +474,8 @@ class _Removal:
         return Removed(name, RemovalState.REMOVED, file, had_token, at_iampass, codes, sessions)
 
     def one_of_several(self, name: str) -> Removed:
-        """The same. A person who is not in the table may still be logged in: by a key, if a second person approved."""
+        """Remove one of several users. One who is not in the table may be logged in: by a key, if a second person
+        approved."""
         if self.table.find(name) is not None:
             return self.one(name)
         codes, sessions = _forget(name)
@@ -482,7 +483,7 @@ class _Removal:
 
 
 def _forget(name: str) -> tuple[bool, tuple[str, ...]]:
-    """Have the agent forget a user, and deny and end all logins; whether there were codes, and the sessions."""
+    """Have the agent forget a user, and deny and end all logins; returns whether there were codes, and the sessions."""
     forgotten = ask("user forget", user=name)
     if forgotten["problem"]:
         click.echo(forgotten["problem"], err=True)
@@ -564,7 +565,7 @@ def _show_removal(result: Removed, config: Path, as_json: bool, ended: bool, ask
 
 
 def show_removals(results: list[Removed], stopped: str | None, unlisted: str = "has no token") -> None:
-    """Show how far the removal of several users is; `unlisted` is said of those who were not there."""
+    """Show how far the removal of several users is; `unlisted` is said of users who were not there."""
     table(("USER", "STATUS"), [_removal_row(result, unlisted) for result in results])
     removed = sum(result.state is RemovalState.REMOVED for result in results)
     line(f"{removed:,} of {count(len(results), 'user')} removed.")

@@ -171,7 +171,7 @@ def _entries(
 
 
 def _read(key: str) -> list[KeyEntry]:
-    """The keys in a file, one on each line; or that of a fingerprint. Raises ClickException."""
+    """The keys in a file, one on each line; or the key of a fingerprint. Raises ClickException."""
     if key.startswith("SHA256:"):
         return [KeyEntry(_fingerprint(key, key))]
     data = _content(key)
@@ -193,7 +193,7 @@ def _read(key: str) -> list[KeyEntry]:
 
 
 def _content(key: str) -> bytes:
-    """What is in a file, up to more than it may have. Raises ClickException."""
+    """The content of a file, up to more than it may have. Raises ClickException."""
     if key == "-":
         return click.get_binary_stream("stdin").read(_LONGEST + 1)
     try:
@@ -218,7 +218,7 @@ def _fingerprint(text: str, place: str) -> str:
 
 
 def _show_added(added: dict[str, list[KeyEntry]], config: Path) -> None:
-    """Say what was added, and note it in the journal; and who has no token yet."""
+    """Say what was added and who has no token yet, and note the addition in the journal."""
     read = settings.check(config, readers=config_readers()).settings
     for user, entries in added.items():
         for entry in entries:

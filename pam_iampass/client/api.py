@@ -57,7 +57,7 @@ class BaseAPI:
         return f"{type(self).__name__}(application_id={self.application_id!r}, server={server!r})"
 
     def close(self) -> None:
-        """Closes the idle connections, also those of a `transport` that was passed in."""
+        """Closes the idle connections, also the connections of a `transport` that was passed in."""
         self.transport.close()
 
     def _make(
@@ -135,8 +135,8 @@ class AuthenticationAPI(BaseAPI):
         until_readable: Callable[[float, int], None] | None = None,
         deadline: Deadline | None = None,
     ) -> News:
-        """Asks a gateway for those of these sessions, by their ids, that have another version, and for its questions,
-        once there is one or after `wait` seconds. `until_readable` is as in Call. One gateway is asked, once. Not in
+        """Asks a gateway which of these sessions, by their ids, have another version, and for its questions. It answers
+        once there are any, or after `wait` seconds. `until_readable` is as in Call. One gateway is asked, once. Not in
         the published client. Raises IampassError."""
         return self._make(self._application.watch(versions, wait, until_readable), deadline, 1)
 
@@ -170,7 +170,7 @@ class ManagementAPI(BaseAPI):
     def add_users(
         self, users: Iterable[str], *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> tuple[list[str], list[str]]:
-        """Adds users. Returns the ids that were created, and those that existed before.
+        """Adds users. Returns the ids that were created, and the ids that existed before.
 
         A response has 128 KiB at most: add a thousand users or more in several calls.
         """
@@ -266,6 +266,6 @@ class ManagementAPI(BaseAPI):
         deadline: Deadline | None = None,
         pause: Pause | None = None,
     ) -> dict[str, PersonAtGateway]:
-        """What a gateway says of these people, 40 at most, to the host that asks from this machine: whether they may
-        log in there, and have a phone. Not in the published client. Raises IampassError."""
+        """Asks a gateway about these people, 40 at most, for the host that asks from this machine: whether they may log
+        in there, and have a phone. Not in the published client. Raises IampassError."""
         return self._make(self._application.people(names, machine), deadline, pause=pause)

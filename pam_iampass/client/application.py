@@ -28,54 +28,54 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Change:
-    """What a gateway says of a session."""
+    """A change of a session, as a gateway reports it."""
 
     status: Status | None
-    """None: it does not know the session, which may be going on."""
+    """The new status; None if the gateway does not know the session, which may be going on."""
     version: int
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a gateway asks a host: does a connection begin in the login of a session there?"""
+    """A question of a gateway to a host: does a connection begin in the login of a session there?"""
 
     session: str
     connection: str
-    """As sshd on the other host says (`SSH_CONNECTION`)."""
+    """The connection, as sshd on the other host names it (`SSH_CONNECTION`)."""
 
 
 @dataclass(frozen=True)
 class News:
-    """What a gateway tells a host that waits."""
+    """The news from a gateway for a host that waits."""
 
     changed: Mapping[str, Change]
-    """By the ids of the sessions."""
+    """The changes, by the ids of the sessions."""
     questions: Mapping[str, Question]
-    """By their ids, each of which is good for one answer."""
+    """The questions by their ids. An id is good for one answer."""
 
 
 @dataclass(frozen=True)
 class Redemption:
-    """What a gateway says of a recovery code."""
+    """The answer of a gateway to a recovery code."""
 
     left: int | None
     """How many codes the person has left; None if this one was not accepted."""
     reason: str = ""
-    """Why not. Not cleaned for a terminal or a log."""
+    """The reason of a refusal. Not cleaned for a terminal or a log."""
     refusal: Refusal | None = None
-    """What the gateway says of that."""
+    """The gateway's explanation of it."""
 
 
 @dataclass(frozen=True)
 class HostAtGateway:
-    """What a gateway says of one of its hosts. Texts are not cleaned for a terminal or a log."""
+    """A host, as its gateway describes it. Texts are not cleaned for a terminal or a log."""
 
     name: str
     group: str
     status: str
     """active, waiting or suspended."""
     gateways: tuple[str, ...]
-    """All gateways, in the order in which this host should ask them; empty if it should ask those that it knows."""
+    """All gateways, in the order in which this host should ask them; empty if it should ask the ones that it knows."""
     covers: bool = False
     """Whether logins there can cover logins on other hosts."""
     covered: bool = False
@@ -84,7 +84,7 @@ class HostAtGateway:
 
 @dataclass(frozen=True)
 class PersonAtGateway:
-    """What a gateway says of a person whom a host names."""
+    """A person, as a gateway describes them to a host."""
 
     may_log_in: bool
     """Whether the gateway has such a person asked for logins to the host. It says the same of people of other hosts as
@@ -115,7 +115,8 @@ class Application:
         duration: int | None,
         parameters: Mapping[str, str] = MappingProxyType({}),
     ) -> Call[Session]:
-        """`parameters` are those that gateways know besides. With a `request_id` among them the call is idempotent."""
+        """`parameters` are additional ones that gateways know. With a `request_id` among them the call is
+        idempotent."""
         if parameters and not self.origin.gateways:
             raise ValueError("only gateways take further parameters")
         request_id = parameters.get("request_id")
@@ -169,7 +170,7 @@ class Application:
         return replace(call, held=wait, until_readable=until_readable, alone=True)
 
     def confirm(self, question: str, begins: bool, machine: str) -> Call[bool]:
-        """Only gateways ask. Whether the answer counts. `machine` is as in the parameters of a start."""
+        """Only gateways ask. The result is whether the answer counts. `machine` is as in the parameters of a start."""
         query = f"question={quote_plus(question)}&begins={'yes' if begins else 'no'}"
         path = f"fleet/confirm/{self.id}?{query}{machine and f'&machine={machine}'}"
         return self._call("confirm", path, lambda response: response.boolean("counts"), {})

@@ -1,4 +1,4 @@
-"""What every transport knows of its server, and when it sends a call again: without I/O."""
+"""The part of a transport without I/O: what it knows of its server, and when it sends a call again."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Sender:
 
 
 class Attempts:
-    """The attempts at one call, of which `Transport.call` says when there is another."""
+    """The attempts at one call. `Transport.call` says when there is another one."""
 
     def __init__(self, sender: Sender, call: Call[Any], deadline: Deadline, most: int = ATTEMPTS) -> None:
         self.deadline = deadline

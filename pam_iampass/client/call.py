@@ -54,7 +54,7 @@ class Call(Generic[T]):
     """A request, with the id and the secret to sign it with: the application's, or a session's token and secret."""
 
     name: str
-    """What messages and figures call it: start, poll, end, add users, …"""
+    """Its name in messages and figures: start, poll, end, add users, …"""
     method: str
     url: str = field(repr=False)
     """Signed and sent byte for byte."""
@@ -68,7 +68,7 @@ class Call(Generic[T]):
     idempotent: bool = False
     """Whether it may be sent again although it may have been carried out."""
     held: float = 0.0
-    """For how many seconds the server may hold it before it answers."""
+    """The number of seconds for which the server may hold it before it answers."""
     until_readable: Callable[[float, int], None] | None = field(default=None, repr=False)
     """Waits until this descriptor is readable, for at most that many seconds. It is called whenever the response is
     waited for; an exception that it raises ends the call and its connection."""
@@ -78,8 +78,8 @@ class Call(Generic[T]):
     """Whether it makes a phone ring. Then not even a 429, perhaps a gateway's, proves that it was not carried out."""
 
     def headers(self, nonce: int, timestamp: int) -> dict[str, str]:
-        """All headers but those of the connection. `nonce` is a random unsigned 64-bit integer, `timestamp` Unix time
-        in whole seconds. Raises ProtocolError for a character that could end a header."""
+        """All headers but the connection's. `nonce` is a random unsigned 64-bit integer, `timestamp` Unix time in whole
+        seconds. Raises ProtocolError for a character that could end a header."""
         host, target = split_for_wire(self.url)
         headers = {"Host": host, **signature(self.client_id, self.secret, self.url, nonce, timestamp)}
         if self.content_type is not None:
@@ -174,7 +174,7 @@ class JsonObject:
         self._members = members
         self._call = call
         self.nonce = nonce
-        """That of the request which the whole body answers, if it is known."""
+        """The nonce of the request that the whole body answers, if it is known."""
 
     @classmethod
     def parse(cls, body: bytes, call: str, nonce: int | None = None) -> JsonObject:

@@ -141,7 +141,7 @@ class Network:
 
 
 USUAL = Network()
-"""That of most transports."""
+"""The network of most transports."""
 
 
 def has_body(status: int) -> bool:
@@ -153,7 +153,7 @@ class Attempt:
     """One attempt at a call, how far it has come, and the errors that it can end with."""
 
     def __init__(self, name: str, deadline: Deadline, peer: str) -> None:
-        """`name` is that of the call, `peer` whom its connection leads to: the server or the proxy."""
+        """`name` is the name of the call, `peer` the server or the proxy that its connection leads to."""
         self.name = name
         self.deadline = deadline
         self.peer = peer
@@ -171,7 +171,8 @@ class Attempt:
         return Unavailable(what, may_have_started=self.sent, timed_out=timed_out, outage=outage)
 
     def not_connected(self, error: OSError, step: str, until: Deadline, seconds: float) -> IampassError:
-        """What it means that a step to a TCP connection, which had until then, and `seconds` at most, has failed.
+        """Return the error for a failed step to a TCP connection. The step had time until `until`, and `seconds` at
+        most.
 
         What the far side can have caused is an outage; a time-out only if connecting had all its time, since anyone who
         can make a login wait could shorten it."""
@@ -193,7 +194,7 @@ class Attempt:
         return self.unavailable(f"{self.peer} closed the connection without a complete response")
 
     def failed(self, error: Exception) -> IampassError:
-        """What an OSError, HTTPException or ValueError means after TCP has connected: no outage."""
+        """Return the error for an OSError, HTTPException or ValueError after TCP has connected: no outage."""
         if isinstance(error, ssl.SSLCertVerificationError):
             what = f"{self.name}: the certificate of {self.peer} is not trusted: {error.verify_message}"
             return TLSFailure(what)
@@ -292,8 +293,8 @@ class TlsSocket:
         host: str,
         session: ssl.SSLSession | None = None,
     ) -> None:
-        """`session` is that of an earlier connection to the same server, with the same context: the server may go on
-        with it, and then sends no certificate."""
+        """`session` is the TLS session of an earlier connection to the same server, with the same context: the server
+        may go on with it, and then sends no certificate."""
         self._sock = sock
         self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=host, session=session)
@@ -305,8 +306,8 @@ class TlsSocket:
         """As in Call."""
 
     def notice_silence(self) -> None:
-        """From now on the kernel asks whether the other machine is still there, and ends the connection if it is not:
-        nothing else tells that from an answer that takes long."""
+        """Have the kernel ask from now on whether the other machine is still there, and end the connection if it is
+        not: nothing else tells that from an answer that takes long."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE:
             self._sock.setsockopt(socket.IPPROTO_TCP, option, value)
@@ -322,8 +323,8 @@ class TlsSocket:
 
     @property
     def session(self) -> ssl.SSLSession | None:
-        """What a further connection may go on with, once something was read from this one; None if the server allows
-        none."""
+        """The TLS session that a further connection may go on with, once something was read from this one; None if the
+        server allows none."""
         found = self._tls.session
         return found if found is not None and found.has_ticket else None
 
@@ -373,7 +374,7 @@ class TlsSocket:
 
 
 def open_tcp(exchange: Exchange, target: Origin, network: Network, seconds: float) -> socket.socket:
-    """A TCP connection to the peer of the exchange, of which looking up and connecting may take `seconds` each, for all
+    """A TCP connection to the peer of the exchange. Looking up and connecting may take `seconds` each, for all
     addresses together. Raises Unavailable and LocalFailure."""
     step, until = f"looking up {target.host}", exchange.deadline.sooner(seconds)
     try:
@@ -418,9 +419,9 @@ def absolute_name(host: str, hosts_file: str = "/etc/hosts") -> str:
     """`host` with a dot at its end, which keeps the search list of resolv.conf away from it.
 
     Without the dot, glibc asks for a name that does not exist once more under each domain of the search list (the
-    machine's own domain if there is none): that can take long, turn "unknown" into "try again", or find another
-    server. Addresses and two kinds of names stay as they are: those in the hosts file, since glibc does not find
-    them there with a dot, and those of one label, which only the hosts file or the search list can complete.
+    machine's own domain if there is none): that can take long, turn "unknown" into "try again", or find another server.
+    Addresses and two kinds of names stay as they are: names in the hosts file, since glibc does not find them there
+    with a dot, and names of one label, which only the hosts file or the search list can complete.
     """
     if ":" in host or host.rpartition(".")[2].isdigit() or "." not in host:
         return host
@@ -446,7 +447,7 @@ def _first_reachable(addresses: Sequence[Any], until: Deadline, network: Network
 
 
 def proving_least(problems: Sequence[OSError]) -> OSError:
-    """Of the failures to connect, one for each address, that which proves least of an outage."""
+    """Return the failure that proves least of an outage, among the failures to connect to each address."""
     ranked = sorted(
         problems, key=lambda each: 1 if isinstance(each, _TIMED_OUT) else 0 if each.errno in FAR_SIDE else 2
     )

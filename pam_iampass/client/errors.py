@@ -22,7 +22,7 @@ from __future__ import annotations
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """At most `limit` characters of text from outside, safe for a terminal or a log."""
+    """Return at most `limit` characters of text from outside, safe for a terminal or a log."""
     cleaned = "".join(
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
     )
@@ -30,7 +30,7 @@ def printable(text: str, limit: int = 200) -> str:
 
 
 def clock_difference(offset: float) -> str:
-    """By how much this machine's clock differs, where the server's is `offset` seconds ahead."""
+    """Say by how much this machine's clock differs, where the server's is `offset` seconds ahead."""
     return (
         f"this machine's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} the server's"
     )
@@ -50,7 +50,7 @@ class IampassError(Exception):
             self.remedy = remedy
 
     def diagnostics(self) -> str:
-        """What failed, why, and what to do about it."""
+        """Explain what failed, why, and what to do about it."""
         return f"{self}. {self.remedy}"
 
 

@@ -43,7 +43,7 @@ class Gateways:
         kept_seconds: float = KEPT_SECONDS,
         **options: Any,
     ) -> None:
-        """`servers` are asked in this order; `options` are those of a Transport. Raises as Transport does."""
+        """`servers` are asked in this order; `options` are the options of a Transport. Raises as Transport does."""
         options = {
             "connect_seconds": connect_seconds,
             "kept_seconds": kept_seconds,
@@ -57,7 +57,7 @@ class Gateways:
         self._clock = clock
         self._answer_seconds = answer_seconds
         self.origin = replace(self._transports[0].origin, gateways=True)
-        """That of the first. URLs are made with it, and each is changed to the gateway that is asked."""
+        """The origin of the first gateway. URLs are made with it, and each is changed to the gateway that is asked."""
         self.before: Transport | None = None
         """IAMPASS, which this host has asked before it joined: sessions that were begun there are known there only."""
         self._asked = self._transports[0]
@@ -127,7 +127,7 @@ class Gateways:
         raise (others or failures)[-1]
 
     def _in_order(self) -> list[Transport]:
-        """All gateways, those that have failed lately last."""
+        """All gateways. The ones that have failed lately come last."""
         late = self._clock() - PASSED_BY_SECONDS
         return sorted(self._transports, key=lambda each: self._failed_at.get(each, late) > late)
 

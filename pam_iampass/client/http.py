@@ -88,8 +88,8 @@ class Transport(Sender):
 
         The request is sent up to `attempts` times: again only if it is idempotent, if nothing was sent, or after a
         complete 429 to a request that rings no phone. With `attempts=1` there is no wait. Apart from that, a 401 by a
-        server whose clock differs much from ours is answered by one more attempt with the server's time.
-        `pause` replaces that of the transport.
+        server whose clock differs much from ours is answered by one more attempt with the server's time. `pause`
+        replaces the transport's.
         """
         deadline = deadline or Deadline.after(DEFAULT_SECONDS)
         following = Attempts(self, call, deadline, attempts)

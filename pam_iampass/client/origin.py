@@ -32,7 +32,7 @@ class Origin:
     host: str
     port: int
     gateways: bool = False
-    """Whether it stands for several servers (`Gateways`), of which each answers all calls."""
+    """Whether it stands for several servers (`Gateways`) that each answer all calls."""
 
     @classmethod
     def of(cls, server: str) -> Origin:

@@ -41,20 +41,20 @@ class APIObject(Protocol):
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a gateway says of its reason to ask nobody. Texts are not cleaned for a terminal or a log."""
+    """A gateway's explanation why it asks nobody. Texts are not cleaned for a terminal or a log."""
 
     outcome: str
     """How the login ends, in one word."""
     why: str
-    """For the administrator."""
+    """The reason, for the administrator."""
     message: str
-    """For the person."""
+    """The line for the person."""
     wait: int
-    """In how many seconds it would ask; 0 if it does not say so."""
+    """The number of seconds after which it would ask; 0 if it does not say so."""
 
     @classmethod
     def of(cls, members: JsonObject) -> Refusal | None:
-        """None if there is none, as with IAMPASS itself."""
+        """The refusal among the members of an answer; None without one, as with IAMPASS itself."""
         if "refusal" not in members:
             return None
         told = members.child("refusal")
@@ -79,9 +79,9 @@ class Session:
     """Why no session was started. The server's own text: not cleaned for a terminal or a log."""
     transport: Transport | Gateways | None = field(default=None, repr=False, compare=False)
     longest_wait: int = field(default=0, repr=False, compare=False)
-    """For how many seconds the server holds a poll until the status changes; 0 unless it is a gateway."""
+    """The number of seconds for which the server holds a poll until the status changes; 0 unless it is a gateway."""
     version: int = field(default=0, repr=False, compare=False)
-    """Of the status, as a gateway counts."""
+    """The version of the status, as a gateway counts."""
     queued: bool = field(default=False, repr=False, compare=False)
     """Whether a gateway has other requests come first: the phone is not asked yet."""
     covered_by: str | None = field(default=None, repr=False, compare=False)
@@ -90,7 +90,7 @@ class Session:
     covered_age: int = field(default=0, repr=False, compare=False)
     """How many seconds ago the phone has approved that login."""
     refusal: Refusal | None = field(default=None, repr=False, compare=False)
-    """What a gateway says of `failure_reason`."""
+    """A gateway's explanation of `failure_reason`."""
 
     @property
     def failed(self) -> bool:
@@ -222,8 +222,8 @@ class SessionSchema:
     def loads(self, text: str) -> Session:
         """The session in the JSON.
 
-        Raises ValueError for anything that `dumps`, here or in the published client, cannot have written, and
-        for a session of another server than that of `api`.
+        Raises ValueError for anything that `dumps`, here or in the published client, cannot have written, and for a
+        session of another server than the server of `api`.
         """
         members: Any = None
         try:
@@ -351,7 +351,7 @@ def _is_queued(members: JsonObject) -> bool:
 
 
 def _covered(members: JsonObject, request_id: str | None, nonce: int | None) -> tuple[str, int]:
-    """By a login on which host this one is covered, and how many seconds ago that was approved."""
+    """The host with the login that covers this one, and how many seconds ago that login was approved."""
     covered = members.child("covered")
     host, age = covered.text("host"), covered.number("age")
     if not host or age < 0:
@@ -362,8 +362,8 @@ def _covered(members: JsonObject, request_id: str | None, nonce: int | None) -> 
 
 
 def _names(members: JsonObject, statement: str, request_id: str | None, nonce: int | None) -> bool:
-    """Whether a gateway makes a statement of this very request: that it could reach whom it needs for it by no
-    connection, that the person is bypassed, or that another login covers it.
+    """Whether a gateway makes a statement of this very request: that it could not connect to whom it needs for it, that
+    the person is bypassed, or that another login covers it.
 
     Such a statement lets people in without a phone. It counts for the request that it names alone, so that none can be
     kept and told again, and never from IAMPASS itself, whose requests have no id.

@@ -1,4 +1,4 @@
-"""What IAMPASS says about sessions and users, and the ways in which it can authenticate a person."""
+"""The statuses and results that IAMPASS reports, and the ways in which it can authenticate a person."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class ExemptSettings:
 
 @dataclass(frozen=True)
 class AskedSettings:
-    """Who needs a second factor: everybody if both are empty."""
+    """The users who need a second factor: everybody if both are empty."""
 
     users: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
@@ -96,7 +96,7 @@ class ThrottleSettings:
     requests_per_hour: int
     """Requests to one user that were not approved."""
     logins_at_once: int
-    """Of one user from one origin, in one agent: so many at the prompt, and so many after it."""
+    """Simultaneous logins of one user from one origin in one agent: the limit at the prompt, and again after it."""
     spacing: float
     """Seconds from the decision of a request to the next request of the same user."""
 
@@ -123,7 +123,7 @@ class ServiceSettings:
     unavailable: WhenUnavailable
     approver: Approver | SecondPerson
     otherwise: Otherwise = Otherwise.DENY
-    """What happens if nothing names the approver."""
+    """The rule where nothing names the approver."""
     session: SessionSettings = field(default_factory=SessionSettings)
     exempt: ExemptSettings = ExemptSettings()
     asked: AskedSettings = AskedSettings()
@@ -145,17 +145,17 @@ class Settings:
     """None: the system's certificates."""
     proxy: str | None
     gateways: tuple[str, ...]
-    """Those that this host has joined, which are asked instead; empty: it asks IAMPASS itself."""
+    """The gateways that this host has joined, which are asked instead; empty if it asks IAMPASS itself."""
     joined_file: Path | None
-    """What `pam-iampass join` writes, if this host has joined. None: that has no effect."""
+    """The file that `pam-iampass join` writes, if this host has joined. None: such a file has no effect."""
     gateway_ca: Path | None
-    """The certificates that theirs must come from."""
+    """The certificates that the gateways' certificates must come from."""
     users: Path
     shared_accounts: bool
     throttle: ThrottleSettings
     recovery: RecoverySettings
     service: ServiceSettings
-    """For services without settings of their own."""
+    """The settings for services without settings of their own."""
     services: Mapping[str, ServiceSettings]
     files: tuple[Path, ...]
     """The files that the settings were read from: if one changes, the settings are outdated."""
@@ -172,7 +172,8 @@ class Settings:
 
 
 def same_program(name: str) -> str:
-    """The PAM service whose settings hold for one without: `sudo` for that of `sudo -i`, `su` for that of `su -`."""
+    """The PAM service whose settings hold for one without: `sudo` for the one of `sudo -i`, `su` for the one of `su
+    -`."""
     return {"sudo-i": "sudo", "su-l": "su"}.get(name, name)
 
 
@@ -459,7 +460,7 @@ def _merged_session(general: Values, own: Values) -> Values:
 def _session_problems(
     file: Path, general: Values, services: Mapping[str, Values], written: Mapping[str, int]
 ) -> Iterator[Problem]:
-    """What contradicts itself in `session:` of `file`, in the general values and in those of each service.
+    """Contradictions in `session:` of `file`, in the general values and in the values of each service.
 
     `written` has the dotted keys that are in the file, and their lines. A value that is None is invalid, and was
     reported.

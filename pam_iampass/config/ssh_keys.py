@@ -1,6 +1,6 @@
 """SSH public keys and certificates, as far as they name somebody: fingerprint, CA, key id, principals.
 
-The wire format is RFC 4251, section 5; that of certificates is PROTOCOL.certkeys of OpenSSH. Nothing is verified here:
+The wire format is RFC 4251, section 5, and for certificates PROTOCOL.certkeys of OpenSSH. Nothing is verified here:
 sshd has done that before it says which key it has accepted.
 """
 
@@ -49,7 +49,7 @@ class PlainKey:
 
 @dataclass(frozen=True)
 class Certificate:
-    """A user certificate. The key in it names nobody: whoever has a certificate is known by what the CA has signed."""
+    """A user certificate. The key in it names nobody: its holder is known by what the CA has signed."""
 
     ca: str
     """The fingerprint of the key of the CA."""
@@ -81,11 +81,11 @@ class KeyEntry:
 
     @property
     def is_certificate(self) -> bool:
-        """Whether the fingerprint is that of a CA."""
+        """Whether the fingerprint is of a CA's key."""
         return bool(self.key_id or self.principal)
 
     def as_written(self) -> str | dict[str, str]:
-        """As it stands in a file."""
+        """The entry as it stands in a file."""
         named = {"key_id": self.key_id, "principal": self.principal}
         certificate = {kind: text for kind, text in named.items() if text}
         return {"ca": self.fingerprint, **certificate} if certificate else self.fingerprint

@@ -14,7 +14,7 @@ from pam_iampass.config.settings import AskedSettings, ServiceSettings
 from pam_iampass.config.value_types import Approver
 
 _PLAIN = re.compile(r"(?:[\w.@+$-]|\\(?=\w))(?:[\w.@+$ -]|\\(?=\w))*")
-"""What sshd takes literally, if need be in quotes: no pattern, no list, no comment, no escape."""
+"""The texts that sshd takes literally, if need be in quotes: no pattern, no list, no comment, no escape."""
 _ALL = "all"
 
 HEADING = """\
@@ -29,7 +29,7 @@ class SshdExceptions:
     """The logins that need no prompt, in sshd's words."""
 
     criteria: tuple[str, ...] = ()
-    """What follows the word `Match`, for one block each."""
+    """The texts after the word `Match`, for one block each."""
     left_out: tuple[str, ...] = ()
     """Names that sshd_config cannot contain: those users have to answer the prompt."""
 
@@ -81,7 +81,7 @@ def is_plain(name: str) -> bool:
 
 
 def _not_asked(asked: AskedSettings) -> list[str]:
-    """Everybody but those who are asked; nothing if that is everybody, or if a name cannot be written."""
+    """The criteria for everybody who is not asked; none if everybody is asked, or if a name cannot be written."""
     if not (asked.users or asked.groups) or not all(map(is_plain, asked.users | asked.groups)):
         return []
     words = (("User", asked.users), ("Group", asked.groups))

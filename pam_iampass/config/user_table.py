@@ -9,10 +9,10 @@ It is read from two places, in this order:
 A value is the token, or a mapping of `token`, `methods` and `keys`. Names and tokens are always text, even if YAML
 would read them as something else.
 
-`keys` says whose key, or whose certificate, is whose (`approver: key`). It is a list of public keys or fingerprints
-(`SHA256:…`), and of `{ca: KEY, key_id: TEXT}` or `{ca: KEY, principal: TEXT}` for certificates of that CA. Whoever has
-keys and no token is asked by the token that a gateway or `unlisted_users` knows. To find the person of a key, all files
-are looked at. A key of two people names nobody, and neither does a broken file.
+`keys` says which keys and certificates are a person's (`approver: key`). It is a list of public keys or fingerprints
+(`SHA256:…`), and of `{ca: KEY, key_id: TEXT}` or `{ca: KEY, principal: TEXT}` for certificates of that CA. A person who
+has keys and no token is asked by the token that a gateway or `unlisted_users` knows. To find the person of a key, all
+files are looked at. A key of two people names nobody, and neither does a broken file.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Entry:
     """A user's entry in the table."""
 
     token: str | None
-    """None for a person of whom the table has nothing but keys."""
+    """None for a person who has nothing but keys in the table."""
     methods: tuple[str, ...] | None = None
     """None stands for the methods of the service."""
     keys: tuple[KeyEntry, ...] = ()
@@ -94,7 +94,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class _KeyIndex:
-    """Whose keys are whose, as one look at all files has found it."""
+    """The owners of all keys, as one look at all files has found them."""
 
     people: Mapping[KeyEntry, frozenset[str]]
     broken: tuple[Problem, ...]
@@ -116,7 +116,7 @@ class UserTable:
         """`users` is the file `users.yaml`, with `users.d` next to it; if it is `optional`, a missing one is empty.
 
         `owner` is as for `trusted_file.read`; `shared_accounts` is whether the settings say that people share accounts;
-        `clock` is that of the file system, in seconds.
+        `clock` is the clock of the file system, in seconds.
         """
         self._users = users
         self._folder = folder_of(users)
@@ -141,7 +141,7 @@ class UserTable:
         return own if own is not None else self._table().get(name)
 
     def people(self, key: AcceptedKey) -> frozenset[str]:
-        """Who is named by a key or a certificate: nobody, one person, or several by a mistake in the table.
+        """The people whom a key or a certificate names: nobody, one person, or several by a mistake in the table.
 
         Raises ConfigurationError if nobody is and a file is broken, which might name somebody.
         """
@@ -191,7 +191,7 @@ class UserTable:
         return index
 
     def _versions(self) -> dict[str, tuple[int, ...]] | None:
-        """What changes when anything in the table does; None where that cannot be told."""
+        """Versions that change when anything in the table does; None where that cannot be told."""
         try:
             names = (
                 []
@@ -393,14 +393,14 @@ class TableReport:
     """The whole table, and everything that is wrong with it."""
 
     entries: Mapping[str, Entry]
-    """By user name, as a look-up finds them."""
+    """The entries by user name, as a look-up finds them."""
     places: Mapping[str, tuple[Path, int]]
     """The file and line of each entry."""
     files: tuple[Path, ...]
     """The files that were read."""
     problems: tuple[Problem, ...]
     broken: tuple[Problem, ...]
-    """Those of the problems because of which a file cannot be used."""
+    """The problems that make a file unusable."""
 
 
 def check(users: Path, *, owner: int = 0, optional: bool = False) -> TableReport:
@@ -426,7 +426,7 @@ class _TableCheck:
         self.places: dict[str, tuple[Path, int]] = {}
         self.files: list[Path] = []
         self.owners: dict[str, Path] = {}
-        """Their files, also of those whose file is broken."""
+        """The files of the users, also of users whose file is broken."""
         self.problems: list[Problem] = []
 
     def read_folder(self) -> None:

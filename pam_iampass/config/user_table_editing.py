@@ -49,7 +49,7 @@ class UserTableEditor:
     """Adds users and their keys to a table, and removes them."""
 
     LOCK = ".users.lock"
-    """Next to the table; it belongs to root, so that no other user can block an editor."""
+    """The lock file next to the table. It belongs to root, so that no other user can block an editor."""
 
     def __init__(
         self,
@@ -73,9 +73,9 @@ class UserTableEditor:
     def add(self, name: str, token: str, methods: Iterable[str] | None = None, replace: bool = False) -> Path:
         """Give the user `name` a token; returns the user's file.
 
-        `methods` are the methods for approval, None for those of the service. Keys of the user stay. Without `replace`,
-        a user who already has a token keeps it. With it, the user's file is replaced; a line in `users.yaml` stays but
-        is no longer read.
+        `methods` are the methods for approval, None for the service's. Keys of the user stay. Without `replace`, a user
+        who already has a token keeps it. With it, the user's file is replaced; a line in `users.yaml` stays but is no
+        longer read.
 
         Raises EditRefused, UntrustedFile and ConfigurationError, with nothing changed. Raises OSError if the disk
         failed after the change, which a crash may then undo.
@@ -123,7 +123,7 @@ class UserTableEditor:
     def add_keys(
         self, new: Mapping[str, Iterable[KeyEntry]], *, dry_run: bool = False
     ) -> dict[str, list[KeyEntry]]:
-        """Add keys of users; returns those of each that were not there. All are checked before one is written.
+        """Add keys of users; returns the ones of each that were not there. All are checked before one is written.
 
         Raises as `add` does. With `dry_run` nothing is written.
         """
@@ -205,7 +205,7 @@ class UserTableEditor:
             raise EditRefused(what, f"add the user to {self._users}")
 
     def _own(self, name: str) -> Entry | None:
-        """What the user's file has, or None without one. An invalid file raises, and is not changed."""
+        """The entry in the user's file, or None without one. An invalid file raises, and is not changed."""
         own = file_name(name)
         if len(own) > LONGEST_FILE_NAME:
             return None

@@ -53,7 +53,7 @@ class ValueType:
     """The values that a setting accepts."""
 
     description: str
-    """For the reference page and for errors."""
+    """The description for the reference page and for errors."""
     read: Callable[[str], Any]
     """Converts a text to a value. Raises InvalidValue."""
     example: str
@@ -78,7 +78,7 @@ OUTAGE_SERVICES = ("sshd", "login")
 
 
 class WhenUnavailable(enum.Enum):
-    """What happens if IAMPASS is unreachable."""
+    """The rule for logins while IAMPASS is unreachable."""
 
     DENY = "deny"
     IGNORE = "ignore"
@@ -93,7 +93,7 @@ class AskForCode(enum.Enum):
 
 
 class Approver(enum.Enum):
-    """Whose phone is asked."""
+    """The rule for whose phone is asked."""
 
     USER = "user"
     CALLER = "caller"
@@ -103,25 +103,25 @@ class Approver(enum.Enum):
 
 @dataclass(frozen=True)
 class SecondPerson:
-    """Other people than the one who logs in are asked, one after the other."""
+    """Other people than the person who logs in, who are asked one after the other."""
 
     names: tuple[str, ...] = ()
     """Names of the user table, in this order."""
     group: str | None = None
     """A group of the machine; its members are asked in the order of their names."""
     allow_self: bool = False
-    """Whether the one who logs in may be asked as well."""
+    """Whether the person who logs in may be asked as well."""
 
 
 class Otherwise(enum.Enum):
-    """What happens if nothing names the person who must approve."""
+    """The rule where nothing names the person who must approve."""
 
     DENY = "deny"
     USER = "user"
 
 
 class Enforcement(enum.Enum):
-    """What happens to a login when its session was ended, or when the phone is no longer near."""
+    """The action on a login when its session was ended, or when the phone is no longer near."""
 
     END = "end"
     LOCK = "lock"
@@ -130,14 +130,14 @@ class Enforcement(enum.Enum):
 
 @dataclass(frozen=True)
 class UnlistedUsers:
-    """What happens to users who are not in the table."""
+    """The rule for users who are not in the table."""
 
     ignore: bool = False
     """Whether the login continues without a second factor."""
     template: str | None = None
     """The token of such a user, with `{user}` for the user's name."""
     everybody: bool = False
-    """Whether it is the token of those in the table, too."""
+    """Whether it is the token of users in the table, too."""
 
     DENY: ClassVar[UnlistedUsers]
     IGNORE: ClassVar[UnlistedUsers]

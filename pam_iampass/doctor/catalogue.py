@@ -16,11 +16,11 @@ class FindingKind:
 
     id: str
     title: str
-    """What is wrong, in a line; words in braces are filled in."""
+    """The problem, in a line; words in braces are filled in."""
     meaning: str
     """The explanation for the page."""
     remedy: str
-    """What to do, in a line; words in braces are filled in."""
+    """The advice, in a line; words in braces are filled in."""
     severity: Severity
     rollout: bool = False
     """Whether it is normal while users and services are being added one by one: `--monitoring` takes it for a note."""
@@ -719,7 +719,7 @@ def finding(
 def of_kind(
     kind: FindingKind, subject: str, evidence: str, severity: Severity | None = None, **words: object
 ) -> Problem:
-    """As `finding`."""
+    """A finding of this kind, as `finding` makes it."""
     filled = {name: str(word) for name, word in words.items()}
     # A remedy is pasted into a root shell, and names of a directory may contain anything.
     pasted = {**filled, "name": shell_word(clean(filled.get("name", "")))}

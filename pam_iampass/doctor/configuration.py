@@ -66,7 +66,7 @@ class ConfigReport:
     users: int
     problems: tuple[Problem, ...]
     gateways: tuple[str, ...] = ()
-    """Those that are asked about people."""
+    """The gateways that are asked about people."""
     denied: str = ""
     """Which logins are denied until the errors are fixed, in words; empty without errors."""
 
@@ -185,7 +185,7 @@ def _in_service_group(user: str) -> Iterator[Problem]:
 
 
 def _previous_secret(config: Path, found: settings.Settings) -> Iterator[Problem]:
-    """Whether the secret is being changed: which one is used is known only to who calls IAMPASS."""
+    """Whether the secret is being changed: only a call of IAMPASS tells which one is used."""
     if found.previous_secret:
         key, file = "application_secret_file", found.files[1]
         what = f"{file} has a second line, the previous secret: it is used while IAMPASS rejects the first"
@@ -194,7 +194,7 @@ def _previous_secret(config: Path, found: settings.Settings) -> Iterator[Problem
 
 
 def _advice(config: Path, lines: Mapping[tuple[str, str], int]) -> Iterator[Problem]:
-    """Settings that are valid, and rarely intended. `lines` are those of the items of lists."""
+    """Settings that are valid, and rarely intended. `lines` are the lines of the items of lists."""
     for (key, text), line in sorted(lines.items(), key=lambda item: item[1]):
         section, kind = f".{key}".split(".")[-2:]
         if (section, kind) == ("exempt", "rules"):
@@ -265,7 +265,7 @@ def _exceptions(config: Path, found: settings.Settings) -> Iterator[Problem]:
 
 
 def _siblings(config: Path, found: settings.Settings) -> Iterator[Problem]:
-    """PAM services with different settings, of which the caller chooses one, as with `su -`."""
+    """PAM services with different settings, between which the caller can choose, as with `su -`."""
     for service, sibling in (USES["su"], USES["sudo"]):
         if found.for_service(service) != found.for_service(sibling):
             what = f"differ from those of {sibling}: users choose between the two, with and without a login shell"
@@ -309,7 +309,7 @@ def _services(
     in_force: sshd.SshdSettings,
     files: PamFiles,
 ) -> Iterator[Problem]:
-    """Names of PAM services that do not ask the phone: what is said of them holds for nobody."""
+    """Names of PAM services that do not ask the phone: settings for them hold for nobody."""
     named = {(f"services.{name}", name): not_asking(name, files) for name in found.services}
     for prefix, service in [("", found.service), *((f"services.{n}.", s) for n, s in found.services.items())]:
         for name in sorted(service.session.covers.services):
@@ -533,7 +533,7 @@ def _whom(errors: Sequence[Problem]) -> Iterator[str]:
 
 
 def _asking(config: Path, files: PamFiles) -> list[str]:
-    """The PAM services whose lines name these settings. Those that libpam cannot use are left out."""
+    """The PAM services whose lines name these settings. Services that libpam cannot use are left out."""
     found = []
     for service in files.usable():
         lines = our_lines(service) + our_lines(service, PamType.ACCOUNT)

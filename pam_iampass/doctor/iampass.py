@@ -37,7 +37,7 @@ from pam_iampass.system.service_user import reading_as
 from pam_iampass.text import clean, names
 
 _SECONDS = 15.0
-"""For the first call, and for all others together."""
+"""The time for the first call, and for all others together."""
 _CLOCK_TOLERANCE = 10.0
 _DENIED_KINDS = ("no-device", "not-at-iampass", "users-not-on-this-host")
 
@@ -85,7 +85,7 @@ def _of_gateway(machine: Machine) -> list[str]:
 
 
 def host_at_gateway(settings: Settings) -> HostAtGateway:
-    """What the gateways of this host say of it. Raises IampassError."""
+    """Ask the gateways of this host about it. Raises IampassError."""
     client = connect(ManagementAPI, settings)
     try:
         return client.host(deadline=Deadline.after(_SECONDS))
@@ -94,7 +94,7 @@ def host_at_gateway(settings: Settings) -> HostAtGateway:
 
 
 def people_at_gateway(settings: Settings, names: Sequence[str]) -> dict[str, PersonAtGateway]:
-    """What the gateways of this host say of these users. Raises IampassError."""
+    """Ask the gateways of this host about these users. Raises IampassError."""
     client = connect(ManagementAPI, settings)
     try:
         return client.people(names, machine_digest(), deadline=Deadline.after(_SECONDS))
@@ -116,7 +116,7 @@ def _is_denied_without_phone(machine: Machine) -> bool:
 
 
 class PhoneState(enum.Enum):
-    """What IAMPASS says about a user."""
+    """The answer of IAMPASS about a user."""
 
     REGISTERED = "registered"
     NONE = "none"
@@ -188,8 +188,9 @@ class ServiceCheck:
     def findings(
         self, tokens: Mapping[str, str], people: Sequence[str] = (), named: str | None = None
     ) -> Iterator[Problem]:
-        """Everything that is wrong. `tokens` are those of the users whose devices are checked. On a host of a gateway,
-        it is asked about `people`, and the report is about all of these, or about the one who is `named`."""
+        """Everything that is wrong. `tokens` are the tokens of the users whose devices are checked. On a host of a
+        gateway, the gateway is asked about `people`, and the report is about all of them, or only about the `named`
+        one."""
         try:
             if self._settings.gateways:
                 yield from self._joined(people, named)
@@ -339,7 +340,7 @@ class ServiceCheck:
 
 
 def _clock(offset: float | None, address: str) -> Iterator[Problem]:
-    """Whether this machine's clock differs from that of a server, which is `offset` seconds ahead."""
+    """Whether this machine's clock differs from a server's, which is `offset` seconds ahead."""
     if offset is not None and abs(offset) > _CLOCK_TOLERANCE:
         here = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
         evidence = f"time here: {here}; compared with the Date of {address}"

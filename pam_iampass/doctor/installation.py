@@ -1,4 +1,4 @@
-"""What is installed: the service's user, programs and packages, who can change them, room for the agent's state."""
+"""The installation: the service's user, programs and packages, who can change them, room for the agent's state."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from pam_iampass.text import names
 
 STATE = Path(paths.STATE).parent
 SHARED_AUTH = "common-auth"
-"""Into which pam-auth-update puts its profile."""
+"""The shared file into which pam-auth-update puts its profile."""
 REMOVED = Path(paths.SETUP_STATE, "removed.json")
-"""What asked the phone when the package was removed. `setup undo --removal` writes it, and `setup undo` forgets."""
+"""The record of what asked the phone when the package was removed. `setup undo --removal` writes it; a plain `setup
+undo` takes the service out of it."""
 PROGRAMS = tuple(Path(paths.PROGRAMS) / name for name in ("agent", "pam_iampass.py"))
 _NEEDED_BYTES = 4 * RESERVE
 _NEEDED_FILES = 16
@@ -65,7 +66,7 @@ def _asks(name: str, stacks: Stacks) -> bool:
 
 
 def writable(files: Iterable[Path]) -> Iterator[Problem]:
-    """Those of the files that users other than root can change, or replace in a folder above."""
+    """The files that users other than root can change, or replace in a folder above."""
     for file in dict.fromkeys(files):
         try:
             real = Path(os.path.realpath(file))

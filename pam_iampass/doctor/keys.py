@@ -40,7 +40,7 @@ def by_key(found: settings.Settings) -> list[str]:
 def denying(
     config: Path, found: settings.Settings, users: TableReport, files: PamFiles, sshd_service: str
 ) -> Iterator[Problem]:
-    """What denies logins. `sshd_service` is the PAM service of sshd."""
+    """Problems that deny logins. `sshd_service` is the PAM service of sshd."""
     services = by_key(found)
     for name in services:
         key = f"services.{name}.approver"
@@ -88,7 +88,7 @@ def unasked(config: Path, found: settings.Settings, sshd_service: str) -> Iterat
 def second_people(
     config: Path, found: settings.Settings, users: TableReport, files: PamFiles
 ) -> Iterator[Problem]:
-    """Services in which a second person must approve for people of whom nothing says who they are."""
+    """Services in which a second person must approve for people whom nothing identifies."""
     seconds, in_use = _by_second_person(found), found.user_table().accounts_are_shared
     if seconds and in_use:
         nobodys = [
@@ -184,13 +184,13 @@ class _People:
 
     def __init__(self, people: Mapping[str, Entry]) -> None:
         self._of: dict[tuple[str, bool], set[str]] = {}
-        """By the fingerprint, and whether it is that of a CA."""
+        """The people by the fingerprint, and by whether it is the fingerprint of a CA."""
         for name, entry in people.items():
             for key in entry.keys:
                 self._of.setdefault((key.fingerprint, key.is_certificate), set()).add(name)
 
     def who_log_in(self, name: str, in_force: SshdSettings) -> dict[str, Path]:
-        """They, and the file that says so."""
+        """Return these people, each with a file that says so."""
         try:
             account = Accounts().named(name)
         except (UnknownAccount, LookupFailed):
@@ -227,7 +227,7 @@ def no_connection_covered(config: Path, found: settings.Settings) -> Iterator[Pr
 
 
 def whom(problem: Problem) -> str | None:
-    """Who is denied because of an error that a key is the cause of, in words; None if it is another error."""
+    """Say who is denied because of an error that a key causes; None if it is another error."""
     if problem.what.startswith(_SECOND):
         return "everybody who logs in to an account that several people share is denied"
     if problem.key.startswith("services.") and problem.key.endswith(".approver"):

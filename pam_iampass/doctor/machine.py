@@ -35,7 +35,7 @@ MAX_USERS = 40
 
 @dataclass
 class Machine:
-    """What doctor knows. Everything is looked up once, when a subject first needs it."""
+    """The facts that doctor knows. Everything is looked up once, when a subject first needs it."""
 
     config: Path
     """The settings file."""
@@ -48,7 +48,7 @@ class Machine:
     address: str = ADDRESS
     """The address that an ssh login comes from."""
     not_checked: list[str] = field(default_factory=list)
-    """What could not be checked, and why; the subjects add to it."""
+    """The things that could not be checked, and why; the subjects add to it."""
     has_device: dict[str, bool] = field(default_factory=dict)
     """Whether users have a phone; filled in by the subject IAMPASS, as far as it was asked."""
     not_here: frozenset[str] = frozenset()

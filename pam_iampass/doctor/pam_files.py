@@ -85,7 +85,7 @@ def _of_our_line(stacks: Stacks, name: str, handler: Handler) -> Iterator[Proble
 def unauthenticated(name: str, etc: Path) -> Iterator[Problem]:
     """The logins through a PAM service that never reach its `auth` lines, and so never the phone.
 
-    Those of cockpit are possible or not, as its settings below `etc` say.
+    Whether such logins of cockpit are possible depends on its settings below `etc`.
     """
     remedies: dict[str, str] = {}
     if name == "tigervnc":

@@ -70,7 +70,7 @@ _SUBJECTS: dict[str, Callable[[Machine], Iterable[Problem]]] = {
     "other ways in": ways_in.findings,
     "lock-outs": users.lockouts,
 }
-"""In this order: `users.lockouts` needs to know the phones."""
+"""The subjects, in the order of their checks: `users.lockouts` needs to know the phones."""
 
 
 def merged(findings: Iterable[Problem]) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""What services need whose IAMPASS sessions are kept: `session` stacks, the enforcer, no root shell beside them."""
+"""The needs of services whose IAMPASS sessions are kept: `session` stacks, the enforcer, no root shell beside them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ polkit asks in a helper that has ended before the program begins."""
 
 
 def findings(machine: Machine) -> Iterator[Problem]:
-    """What keeps sessions of IAMPASS from being kept, or logins from ending with them. Raises OSError."""
+    """Problems that keep sessions of IAMPASS from being kept, or logins from ending with them. Raises OSError."""
     if machine.settings is None:
         machine.not_checked.append(f"kept sessions: {machine.no_settings}")
         return
@@ -52,7 +52,7 @@ def kept(
     enforcer: Path = Path(paths.ENFORCER_SOCKET),
     rules: Sudoers | None = None,
 ) -> Iterator[Problem]:
-    """What keeps the sessions of the services `asking`, which ask the phone, from being kept and ended.
+    """Problems that keep the sessions of the services `asking`, which ask the phone, from being kept and ended.
 
     `enforcer` is the socket of the service that ends logins, `rules` what sudo reads. Raises OSError.
     """
@@ -70,7 +70,7 @@ def kept(
 
 
 def sudo_rules(read: Callable[[Path | None], Sudoers] = sudoers.read) -> list[Sudoers]:
-    """What each sudo of the machine reads; what it does without settings, if that cannot be read."""
+    """The settings of each sudo of the machine; its defaults, if the settings cannot be read."""
     found = []
     for file in sudoers.files():
         try:

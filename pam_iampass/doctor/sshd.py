@@ -290,7 +290,7 @@ class SshdCheck:
 
 
 def _unasked(logins: Sequence[SshdLogin]) -> Iterator[Problem]:
-    """Logins by a service that does not ask, while that of others does."""
+    """Logins by a service that does not ask, while the service of other logins does."""
     grouped: dict[str, list[str]] = defaultdict(list)
     for login in logins:
         if login.user != "root" or login.settings.root_login != "no":
@@ -370,7 +370,7 @@ def exempt_users(exempt: ExemptSettings) -> list[str]:
 
 
 def prompted(users: Iterable[str], *, address: str = "127.0.0.1", file: Path | None = None) -> dict[str, str]:
-    """Of some users, those whom sshd admits by no way without a prompt, with their AuthenticationMethods.
+    """The ones among these users whom sshd admits by no way without a prompt, with their AuthenticationMethods.
 
     Only the first few are checked. Raises SshdConfigRejected.
     """

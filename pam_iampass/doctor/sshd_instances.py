@@ -23,7 +23,7 @@ from pam_iampass.system.sshd import SSHD
 _OPTIONS = "C:E:b:c:f:g:h:k:o:p:u:46DGQRTVdeiqrt"
 """sshd(8)."""
 _KEPT = ("logingracetime", *KEYWORDS)
-"""What an option -o may set that changes who is asked."""
+"""The keywords in an option -o that change who is asked."""
 _UNIT_FOLDERS = (
     *("/etc/systemd/system", "/run/systemd/system", "/run/systemd/generator.early", "/run/systemd/generator"),
     *("/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"),
@@ -32,7 +32,7 @@ _UNIT_FOLDERS = (
 """Where systemd looks for units, the first one first (systemd.unit(5))."""
 _NAMES_SSHD = re.compile(r"(?:^|[\s/'\"=])sshd(?=$|[\s'\";])")
 _TITLE = re.compile(r"sshd: (/\S*sshd(?: .*?)?)( \[listener\].*)?")
-"""What a listening sshd shows as its command line."""
+"""The command line that a listening sshd shows."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class SshdInstance:
     name: str
     """A unit, or a running process."""
     options: tuple[str, ...] = ()
-    """For `sshd -T`: -f, -g and those -o that change who is asked."""
+    """The options for `sshd -T`: -f, -g, and each -o that changes who is asked."""
     local: bool = False
     """Whether its connections have no address: systemd-ssh-generator(8) listens on AF_UNIX and AF_VSOCK."""
     unclear: str = ""
@@ -63,7 +63,7 @@ class SshdInstance:
 
 
 def others(folders: tuple[str, ...] = _UNIT_FOLDERS, proc: Path = Path("/proc")) -> list[SshdInstance]:
-    """Those that differ from `sshd` without options, and from each other."""
+    """The instances that differ from `sshd` without options, and from each other."""
     found: dict[SshdInstance, SshdInstance] = {}
     for instance in (*_of_units([Path(folder) for folder in folders]), *_running(proc)):
         same = SshdInstance("", instance.options, instance.local, instance.unclear)

@@ -29,7 +29,7 @@ KEYWORDS = (
     *("kbdinteractiveauthentication", "challengeresponseauthentication", "passwordauthentication"),
     *("pubkeyauthentication", "hostbasedauthentication", "gssapiauthentication"),
 )
-"""What decides whether a login asks the phone."""
+"""The keywords that decide whether a login asks the phone."""
 
 _DEPTH = 16
 """Levels of Include that sshd allows; relative paths are below /etc/ssh, in files of other folders too."""
@@ -53,9 +53,9 @@ class MatchBlock:
 
     place: str
     criteria: tuple[tuple[str, str], ...]
-    """Name, in lower case, and patterns; also those of the block that includes its file."""
+    """Name, in lower case, and patterns; also the criteria of the block that includes its file."""
     keywords: set[str] = field(default_factory=set)
-    """In lower case."""
+    """The keywords that it sets, in lower case."""
 
     @property
     def counts(self) -> bool:
@@ -121,9 +121,9 @@ class Witnesses:
     """Finds logins that Match blocks are about."""
 
     users: Iterable[str]
-    """Those to try first."""
+    """The users to try first."""
     address: str
-    """The address of a login of which a block says nothing."""
+    """The address of a login where a block names none."""
     only: str | None = None
     """The user whom the report is about."""
     options: tuple[str, ...] = ()
@@ -133,7 +133,7 @@ class Witnesses:
     def logins(self, configuration: SshdConfiguration) -> Iterator[SshdLogin | MatchBlock]:
         """A few logins for each block that may change whether the phone is asked.
 
-        A block itself stands for one of which it cannot be told what it does.
+        A block is yielded itself if no logins show what it does.
         """
         calls = 0
         for block in configuration.blocks:
@@ -277,7 +277,7 @@ def _criteria(words: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _samples(patterns: str) -> Iterator[str]:
-    """Texts, each of which one of the patterns without `!` matches."""
+    """Texts that each match one of the patterns without `!`."""
     for word in patterns.split(","):
         if not word.startswith("!"):
             sample, _, is_network = word.partition("/")
@@ -303,7 +303,7 @@ def _address(pattern: str, text: str) -> bool:
 
 
 def _in_groups(patterns: str, groups: list[str]) -> bool:
-    """As sshd does it: no group may be negated."""
+    """Whether the patterns match one of the groups. As in sshd, no group may be negated."""
     negated = [word[1:] for word in patterns.split(",") if word.startswith("!")]
     if any(_glob(word, group) for word in negated for group in groups):
         return False

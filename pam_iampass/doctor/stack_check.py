@@ -30,7 +30,7 @@ from pam_iampass.pam.stack import Dialect, Handler, HandlerKind
 from pam_iampass.text import names
 
 _COMMON_DENIALS = (PamCode.ABORT, PamCode.MAXTRIES, PamCode.MODULE_UNKNOWN)
-"""The return codes of our doors for a denial, and that of libpam for a missing module."""
+"""The return codes of our doors for a denial, and libpam's for a missing module."""
 _NO_DENIALS = (PamCode.SUCCESS, PamCode.IGNORE, PamCode.INCOMPLETE)
 _DENIALS = [*_COMMON_DENIALS, *(code for code in PamCode if code not in (*_COMMON_DENIALS, *_NO_DENIALS))]
 CALLED_BY_PEOPLE = frozenset(
@@ -62,7 +62,7 @@ class SimulatedStack:
     passes: Sequence[int] = (PamCode.SUCCESS,)
     """The results that let in."""
     first_factor: Sequence[int] = (PamCode.SUCCESS,)
-    """What a first factor that was right may say in it."""
+    """The results that a right first factor may have in it."""
 
     def __init__(
         self, service: str, stack: Sequence[Handler], missing: frozenset[str], dialect: Dialect
@@ -306,7 +306,7 @@ class AccountCheck(SimulatedStack):
     """Simulates one `account` stack that names us, which counts in sshd only."""
 
     passes = (PamCode.SUCCESS, PamCode.NEW_AUTHTOK_REQD)
-    """With the second, sshd lets the user in to change an expired password."""
+    """The results that let in. With the second one, sshd lets the user in to change an expired password."""
     first_factor = (*passes, *_REFUSALS, PamCode.USER_UNKNOWN)
 
     def findings(self) -> Iterator[Problem]:

@@ -40,7 +40,7 @@ def findings(machine: Machine) -> Iterator[Problem]:
 
 
 def _of_sudo(machine: Machine, rules: Sudoers) -> Iterator[Problem]:
-    """What the file says that sudo reads, and the stacks that sudo uses."""
+    """The problems of the file that sudo reads, and of the stacks that sudo uses."""
     service, login, stacks = rules.service, rules.login_service, machine.stacks
     asks = stacks.asks(service)
     if not asks and not stacks.asks("sudo"):
@@ -70,7 +70,7 @@ def _loopholes(machine: Machine, rules: Sudoers) -> Iterator[Problem]:
 
 
 def _without_phone(machine: Machine, names: Iterable[str]) -> frozenset[str]:
-    """Of some users, those whom the settings let pass without the phone."""
+    """The ones among these users whom the settings let pass without the phone."""
     try:
         users = machine.users_and(names)
     except ConfigurationError:
@@ -111,9 +111,9 @@ def loopholes(
     *,
     shared: bool = False,
 ) -> Iterator[Problem]:
-    """The lines that keep sudo from asking, except those that name only users who need no phone anyway.
+    """The lines that keep sudo from asking, except lines that name only users who need no phone anyway.
 
-    `without_phone` says who of some users that is, `approver` whose phone a PAM service asks, `shared` whether sshd
+    `without_phone` selects these among some users, `approver` whose phone a PAM service asks, `shared` whether sshd
     asks the person whose key it is. With `named`, only lines that may be about this user. Of lines that set the same
     for the same users or targets, the last one holds; otherwise it is not decided which one does.
     """

@@ -40,7 +40,7 @@ class UserState(enum.Enum):
     """The result of a login of the user, through a service without settings of its own."""
 
     ASKED = "asked"
-    """With the token of the table, or with one that `unlisted_users` makes from the name."""
+    """The user is asked, by the token of the table or by one that `unlisted_users` makes from the name."""
     EXEMPT = "exempt"
     DENIED = "denied"
     """The user has no token."""
@@ -51,9 +51,9 @@ class UserState(enum.Enum):
     NO_ACCOUNT = "no_account"
     """The machine has no such account."""
     BY_KEY = "by_key"
-    """In services with `approver: key`: the person whose key it is, is asked."""
+    """The person whose key it is, is asked: in services with `approver: key`."""
     BY_OTHERS = "by_others"
-    """In services that a second person must approve."""
+    """A second person must approve, in services that say so."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class UserStatus:
     services: Mapping[str, UserState]
     """The services for which the state is another."""
     bypasses: tuple[Bypass, ...] = ()
-    """Those that let the user in without the phone now."""
+    """The bypasses that let the user in without the phone now."""
     keys: int = 0
     """How many keys and certificates name the user, if a key names the person who must approve in any service."""
 
@@ -139,7 +139,7 @@ def user_status(
 
 
 def _named(found: TableReport) -> set[str]:
-    """All users in the table, and those whose own files are invalid."""
+    """All users in the table, and users whose own files are invalid."""
     files = {problem.file for problem in found.problems if problem.file is not None}
     own = {file.name for file in files if file.parent.name == user_table.FOLDER}
     owners = {user_of(name) for name in own if name.endswith(".yaml")}

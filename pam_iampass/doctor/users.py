@@ -1,4 +1,4 @@
-"""The users: those who cannot be asked on the phone, those who pass without it, and those who would be locked out."""
+"""The users who cannot be asked on the phone, who pass without it, and who would be locked out."""
 
 from __future__ import annotations
 

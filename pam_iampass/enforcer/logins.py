@@ -48,7 +48,7 @@ class RegisteredLogin(LoginSession):
 
     @property
     def name(self) -> str:
-        """Of its file."""
+        """The name of its file."""
         return f"{self.session}.{self.pid}"
 
     def has_ended(self, within: float = 0.0) -> bool:
@@ -142,7 +142,7 @@ class Registrations:
         return frozenset(found)
 
     def forget(self, login: RegisteredLogin) -> None:
-        """Remove the file of a login of which nothing is left. Raises UntrustedFile."""
+        """Remove the file of a login once nothing of it is left. Raises UntrustedFile."""
         with trusted_folder(self.folder, 0) as folder, contextlib.suppress(OSError):
             os.unlink(login.name, dir_fd=folder)
 

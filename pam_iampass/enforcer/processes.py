@@ -12,7 +12,7 @@ from dataclasses import dataclass
 LOOK_INTERVAL = 0.05
 """How long to wait before another look whether processes have ended, in seconds."""
 LOOKS = 10
-"""How many looks in a row must find nothing: one that forks all the time, and ends, can be missed by some."""
+"""How many looks in a row must find nothing: some of them can miss a process that forks all the time, and ends."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Process:
     terminal: int
     """The device number of its controlling terminal, 0 if it has none."""
     started: int
-    """In clock ticks since the boot."""
+    """The time of its start, in clock ticks since the boot."""
     stopped: bool = False
 
     def elders(self, login: int) -> Sequence[int]:
@@ -90,10 +90,11 @@ def with_descendants(roots: Iterable[int], of: Mapping[int, Process], login: int
 
 @dataclass(frozen=True)
 class Strays:
-    """What su or sudo has started in the login of another account, also what no longer descends from it.
+    """The processes that su or sudo has started in the login of another account, even if they no longer descend from
+    it.
 
-    It is known by account, audit session and time. Nothing says of what else has left its parent in that login, as the
-    same account, that su has not started it.
+    They are known by account, audit session and time. Any other process that has left its parent in that login, as the
+    same account, cannot be told from one that su has started.
     """
 
     uid: int
@@ -103,15 +104,15 @@ class Strays:
     started: int
     """When su or sudo was started: what is older is not theirs."""
     terminal: int
-    """The device number of its terminal, 0 if it had none. Of root's processes only those that have it are strays: what
-    else root has started in that login can be a service of the machine."""
+    """The device number of its terminal, 0 if it had none. Of root's processes only the ones on this terminal are
+    strays: what else root has started in that login can be a service of the machine."""
     registered: frozenset[tuple[int, int]]
     """Ids and start times of other registered processes: what descends from them ends with their logins."""
     user_ids: Callable[[int], Sequence[int]] = user_ids
     audit_session: Callable[[int], int | None] = audit_session
 
     def among(self, processes: Mapping[int, Process]) -> Iterator[int]:
-        """The ids of those that are strays."""
+        """The ids of the processes that are strays."""
         keeps: dict[int, bool] = {}
         for pid, process in processes.items():
             if (
@@ -216,7 +217,7 @@ class Members:
     def kill(self, within: float) -> bool:
         """Kill them all, within that many seconds; returns whether none is left.
 
-        They are stopped first: those that fork all the time would be as fast as we are.
+        They are stopped first: processes that fork all the time would be as fast as we are.
         """
         for number in (signal.SIGSTOP, signal.SIGKILL):
             until, quiet = time.monotonic() + within / 2, 0

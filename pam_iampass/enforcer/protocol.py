@@ -1,4 +1,5 @@
-"""What the agent asks the enforcer: one line, `VERB SESSION REASON`, answered by one line; and a login session."""
+"""The protocol between agent and enforcer: one line, `VERB SESSION REASON`, answered by one line; and a login
+session."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ class InvalidRequest(ValueError):
 
 
 class Verb(enum.Enum):
-    """What happens to the login sessions of an IAMPASS session."""
+    """An action on the login sessions of an IAMPASS session."""
 
     END = "end"
     """They end, after a line to their terminals."""
@@ -43,7 +44,7 @@ class Verb(enum.Enum):
 
 
 class Reason(enum.Enum):
-    """Why; decides the line on the terminals."""
+    """The reason for an action. It decides the line on the terminals."""
 
     CLOSED = "closed"
     """Ended on the phone or at IAMPASS."""
@@ -119,7 +120,7 @@ class EnforcerReply:
 
     result: EnforcerResult
     problem: str = ""
-    """What failed."""
+    """The failure, in words."""
 
     def encode(self) -> bytes:
         """The line, cut at LINE_LIMIT."""

@@ -45,8 +45,8 @@ REPLY_TIMEOUT = 2.0
 """How long it may take to read the answer. Seconds."""
 BACKLOG = 128
 TIMESTAMPS = ("/run/sudo/ts", "/run/sudo-rs/ts", "/run/doas")
-"""Where sudo (sudoers_timestamp(5)), sudo-rs and doas keep who has typed the password: files named by user or user id,
-those of doas by the process and terminal that it was called from, and the user id."""
+"""Where sudo (sudoers_timestamp(5)), sudo-rs and doas keep who has typed the password: files named by user or user id;
+doas names them by the process and terminal that it was called from, and the user id."""
 NOTICE_SECONDS = 5.0
 """How long a login session lasts after the line on its terminals."""
 SIGNAL_SECONDS = 3.0
@@ -165,7 +165,7 @@ class Enforcer:
     def carry_out(self, request: EnforcerRequest) -> EnforcerReply:
         """Do what is asked to every registered login session of the kept session.
 
-        An end is also that of what logins whose process has ended have left in the audit session that they have begun.
+        An end also takes what logins whose process has ended have left in the audit session that they have begun.
         """
         try:
             with self.registrations.of(request.session) as (logins, problems):
@@ -308,7 +308,7 @@ def forget_passwords(owners: Collection[str], folders: Sequence[str] = TIMESTAMP
 
 
 def _timestamp_owners(login: RegisteredLogin) -> set[str]:
-    """Names and ids of the user who logged in, and of the one who ran su, sudo or doas for it."""
+    """Names and ids of the user who logged in, and of the user who ran su, sudo or doas for that."""
     owners = {login.user, str(login.uid)}
     if login.ruser:
         owners.add(login.ruser)

@@ -145,7 +145,7 @@ async def _service(settings: GatewaySettings) -> list[Problem]:
 
 
 async def _state(gateway: Gateway) -> Iterable[Problem]:
-    """What `/readyz` says of the database, and why PostgreSQL takes no connection."""
+    """The answer of `/readyz` about the database, and why PostgreSQL takes no connection."""
     await gateway.database.require_schema()
     now = await monitoring.look(gateway)
     return [finding("database-away", "database", now.commits, what=what) for what in now.problems]

@@ -282,7 +282,7 @@ def _name_taken(name: str) -> RefusedRequest:
 
 
 def _machine_taken() -> RefusedRequest:
-    """The refusal, which does not tell the name of the other host: who has a machine's id need not know it."""
+    """The refusal, which does not tell the name of the other host: a caller who has a machine's id need not know it."""
     what = (
         "a host of another name has the id of this machine: if this is a clone, give it an id of its own,"
         " rm /etc/machine-id && systemd-machine-id-setup; else the alert (pam-iampass-gateway log) names that host, and"

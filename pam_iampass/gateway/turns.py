@@ -35,7 +35,7 @@ _LATELY = """FROM record
 FAMILIAR = f"EXISTS (SELECT {_LATELY})"
 """Whether the person of a session has approved on its host lately, or had a login covered, since that has joined."""
 _MOST_LOOKED_AT = 200
-"""Approvals of a person on a host, from the last one back, of which the origins are usual."""
+"""The number of approvals of a person on a host, from the last one back, whose origins are usual."""
 COLUMNS = """turn.person, turn.state, extract(epoch FROM greatest(
     clock_timestamp(), least(coalesce(turn.changed_at, '-infinity'), clock_timestamp() + interval '1 minute')
 ))::float8 AS now"""
@@ -181,8 +181,8 @@ async def recognized(
 
 
 def origin_key(person: str, host: str, service: str | None, remote: str | None, asker: str = "") -> str:
-    """What stands for the origin of a login in the state of a person. Within an hour, a host has the same name when it
-    has left and joined again."""
+    """The key that stands for the origin of a login in the state of a person. Within an hour, a host has the same name
+    when it has left and joined again."""
     return throttle.key_of(person, throttle.origin(service or "", remote, f" on {host}"), asker)
 
 

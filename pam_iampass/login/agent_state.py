@@ -1,4 +1,5 @@
-"""What the agent must not forget: limits, recovery codes, bypasses, kept sessions. One object in the agent.
+"""The state that the agent must not forget: limits, recovery codes, bypasses, kept sessions. The agent has one such
+object.
 
 Logins and the administrator's verbs, through the agent, use its parts. A person is an approver, by the name that NSS or
 the user table has. Every method may be called in any thread.
@@ -54,9 +55,10 @@ class AgentState:
             self._journal.note(f"{what}: {problem}", CRITICAL)
 
     def phone_lost(self, person: str) -> tuple[int, list[str], str]:
-        """From now on no login of the person that has begun is approved, and no session of theirs covers or is kept.
+        """Deny the logins of the person that have begun, and end their sessions, which cover nothing from now on.
 
-        Theirs are those that they have approved, and those of their logins that a second person has approved.
+        Their sessions are the ones that they have approved, and the ones of their logins that a second person has
+        approved.
 
         Returns how many logins wait, the ids of the sessions that are being ended, and why a restart of the agent would
         forget it, with the remedy; that is empty if it would not.
@@ -73,7 +75,7 @@ class AgentState:
     def resume(self, descriptors: dict[str, int]) -> None:
         """Go on with the sessions of an agent that has ended, without those that `phone_lost` has cut off.
 
-        `descriptors` are those that systemd has kept.
+        `descriptors` are the pidfds that systemd has kept.
         """
         if self.sessions is not None:
             self.sessions.resume(descriptors)
@@ -88,7 +90,7 @@ class AgentState:
         return [kept for kept in found if kept.state is not State.ASKED]
 
     def end_sessions(self, idents: Sequence[str], patience: float) -> list[str]:
-        """End sessions and their logins, as an administrator; returns the ids of those that have not ended in time.
+        """End sessions and their logins, as an administrator; returns the ids of the ones that have not ended in time.
 
         Waits `patience` seconds at most, until IAMPASS knows and the logins are over; 0 does not wait.
         """

@@ -67,7 +67,7 @@ class PamApplication(Protocol):
     ruser: str | None
     phase: Phase
     env: dict[str, str]
-    """Those variables of the PAM environment that the module reads."""
+    """The variables of the PAM environment that the module reads."""
 
     after_reply: contextlib.ExitStack
     """Callbacks that run once the application has its result or has died: work that nobody must wait for, such as
@@ -77,10 +77,10 @@ class PamApplication(Protocol):
     """`SSH_CONNECTION` in the PAM environment: addresses and ports of client and server; None outside sshd."""
 
     session: str | None
-    """In the session phases: the id of the kept session that the login belongs to, None without a valid one."""
+    """The id, in the session phases, of the kept session that the login belongs to; None without a valid one."""
 
     xdg_session: str | None
-    """In the session phases: the id that logind gave to the login session, None where there is none."""
+    """The id, in the session phases, that logind gave to the login session; None where there is none."""
 
     peer_pid: int
     """The application's process, as the kernel knows it; 0 where it is in another PID namespace."""
@@ -91,8 +91,8 @@ class PamApplication(Protocol):
 
     @property
     def audit_session(self) -> int | None:
-        """The kernel's audit session of the application's process, None if pam_loginuid has not begun it for who is
-        logged in there: the user in a session phase, else the caller."""
+        """The kernel's audit session of the application's process, None unless pam_loginuid has begun it for the user
+        who is logged in there: PAM_USER in a session phase, else the caller."""
 
     @property
     def served_connection(self) -> str:

@@ -55,8 +55,8 @@ class PhoneRequest:
     ) -> None:
         """`prompted` is whether the person was told of the request before, in a prompt that they have answered.
 
-        `deadline` is that of one of several people who are asked, `may_be_outage` whether the login has sent nothing
-        before.
+        `deadline` is the deadline of one of several people who are asked, `may_be_outage` whether the login has sent
+        nothing before.
         """
         self._required = required
         self._application = application
@@ -84,7 +84,8 @@ class PhoneRequest:
 
     @cached_property
     def _covering(self) -> Covering:
-        """Made once the login waits for its turn: most do not."""
+        """The search for a session that covers the login. It is made once the login waits for its turn, as most do
+        not."""
         return Covering(self._required, self._application, self._context)
 
     def look_for_cover(self) -> Decision | None:
@@ -134,7 +135,7 @@ class PhoneRequest:
             return answer.decision
         # 4.
         kept = self._keeping.approve()
-        if phone_is_lost():  # again: who reports it lost from now on finds the kept session, and ends it
+        if phone_is_lost():  # again: a later report finds the kept session, and ends it
             self._keeping.give_back()
             return decisions.phone_lost()
         reason = "; ".join(filter(None, (answer.decision.reason, self._keeping.problem)))

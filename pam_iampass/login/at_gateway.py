@@ -1,7 +1,7 @@
-"""A gateway of a fleet as who decides (`decider.py`), for a host that has joined it: docs/gateway-protocol.md.
+"""A gateway of a fleet as the decider (`decider.py`) of a host that has joined it: docs/gateway-protocol.md.
 
-What a gateway says can deny only, with three exceptions: `active` after it has asked a phone, that its administrator
-lets the person in, and that a login on another host covers this one.
+An answer of a gateway can only deny a login, with three exceptions: `active` after it has asked a phone, that its
+administrator lets the person in, and that a login on another host covers this one.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _unknown(error: NotFound) -> Decision:
 
 
 def _bypassed(request: Request) -> Decision:
-    """The gateway has said, of this very request, that its administrator lets the person in without the phone."""
+    """The gateway has said of this very request that its administrator lets the person in without the phone."""
     reason = f"{request.approver} is bypassed, says the gateway: pam-iampass-gateway bypass list"
     return Decision(Outcome.BYPASSED, Result.IGNORED, reason, decisions.BYPASSED)
 

@@ -1,4 +1,4 @@
-"""IAMPASS as who decides (`decider.py`): a host that has joined no gateway asks it directly, and counts everything."""
+"""IAMPASS as the decider (`decider.py`): a host that has joined no gateway asks it directly, and counts everything."""
 
 from __future__ import annotations
 

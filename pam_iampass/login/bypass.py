@@ -44,18 +44,19 @@ class Bypass:
     user: str
     """The person whose phone would be asked: a name of the user table."""
     uid: int | None
-    """Of the person's own account, None without one. An account that is made anew under the same name has no bypass."""
+    """The user id of the person's own account, None without one. An account that is made anew under the same name has
+    no bypass."""
     service: str | None
     """The PAM service; None for all."""
     seconds: float
     made: Moment
     made_by: str
     reason: str
-    """Empty if none was given."""
+    """The reason that was given; empty without one."""
     survives_reboot: bool
 
     def members(self) -> dict[str, Any]:
-        """In types of JSON."""
+        """The bypass in types of JSON."""
         return asdict(self)
 
     @classmethod
@@ -104,7 +105,7 @@ class Bypasses:
         self._database = database
         self._clock = clock
         self._all: list[Bypass] = []
-        """Replaced as a whole, under the lock of the file: who only reads it does not wait for the disk."""
+        """A list that is replaced as a whole, under the lock of the file, so that readers do not wait for the disk."""
         database.on_open.append(self._read)
 
     def find(self, person: Person, service: str) -> Bypass | None:
@@ -116,12 +117,12 @@ class Bypasses:
         return found[0] if found else None
 
     def active(self) -> list[Bypass]:
-        """All that are not over, those that end first first."""
+        """The bypasses that are not over, in the order in which they end."""
         now = self._clock()
         return sorted((one for one in self._all if one.left(now) > 0), key=lambda one: one.left(now))
 
     def add(self, bypass: Bypass) -> list[Ended]:
-        """Make a bypass, in place of others for the same person and service; returns those that are over.
+        """Make a bypass, in place of others for the same person and service; returns the ones that are over.
 
         It is on the disk when this returns. Raises StateError: then nothing has changed.
         """
@@ -135,7 +136,7 @@ class Bypasses:
             return ended
 
     def end(self, person: str) -> list[Ended]:
-        """End all bypasses of a person; returns those that are over.
+        """End all bypasses of a person; returns the ones that are over.
 
         Raises StateError where that cannot be written: they are over nevertheless, until the agent starts again.
         """

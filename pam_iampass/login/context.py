@@ -1,4 +1,4 @@
-"""What a login has to go by: the arguments of its PAM line, the configuration, and what its process has for it."""
+"""The context of a login: the arguments of its PAM line, the configuration, and what its process provides."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def decider_of(settings: Settings, transport: Transport | Gateways) -> Decider:
 
 @dataclass(frozen=True)
 class Configuration:
-    """What belongs to one version of the settings."""
+    """One version of the settings, and what belongs to it."""
 
     settings: Settings
     users: UserTable
@@ -128,7 +128,6 @@ class AskedLogin:
 
     @property
     def settings(self) -> Settings:
-        """Those of `configuration`."""
         return self.configuration.settings
 
     @property
@@ -138,7 +137,7 @@ class AskedLogin:
 
     @property
     def counted(self) -> str:
-        """Whose logins at once it is one of."""
+        """The name under which simultaneous logins are counted."""
         return self.approver
 
 
@@ -166,7 +165,8 @@ class ApprovalRequired(AskedLogin):
 
     @property
     def counted(self) -> str:
-        """See AskedLogin: a person who asks a second person keeps nobody else from it."""
+        """The name of the person who asks a second person, if one must approve: so they keep nobody else from
+        asking."""
         return self.asker or self.approver
 
     def request(self, application: PamApplication, deadline: Deadline) -> Request:
@@ -177,7 +177,7 @@ class ApprovalRequired(AskedLogin):
 
 @dataclass(frozen=True)
 class LoginContext:
-    """What a login needs from its process. It is passed in, so that a test brings its own."""
+    """The things that a login needs from its process. They are passed in, so that a test can bring its own."""
 
     accounts: Accounts
     state: AgentState
@@ -200,7 +200,7 @@ class LoginContext:
     clock: Callable[[], float] = time.monotonic
 
     first_poll: float = math.inf
-    """A request is polled first after so many seconds, if that is sooner than `approval.FIRST_POLL`."""
+    """The number of seconds after which a request is first polled, if that is sooner than `approval.FIRST_POLL`."""
 
     least_share: float = 14.0
     """The shortest time in which a second person is asked after another one: 15 s, less what it takes to end the

@@ -117,7 +117,7 @@ class Decider(Protocol):
 
 
 def start_failed(error: IampassError | ValueError, request: Request, *, may_be_outage: bool) -> Answer:
-    """The answer where a start has failed, whoever was to decide."""
+    """The answer where a start has failed, at IAMPASS or at a gateway."""
     if isinstance(error, ValueError):
         return Answer(decisions.misconfigured(f"the request to IAMPASS is invalid: {error}"), Sent.NOTHING)
     answered = isinstance(error, (Refused, NotFound, ProtocolError))
@@ -131,7 +131,7 @@ def start_failed(error: IampassError | ValueError, request: Request, *, may_be_o
 
 
 def poll_failed(error: IampassError, request: Request) -> Decision:
-    """The decision where polling has failed, whoever was to decide: never an outage."""
+    """The decision where polling has failed, at IAMPASS or at a gateway: never an outage."""
     if isinstance(error, Unavailable):
         return decisions.unavailable(error, request.service, False)
     return decisions.failed(error)

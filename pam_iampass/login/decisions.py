@@ -70,7 +70,8 @@ def unlisted(user: str, *, ignore: bool) -> Decision:
 
 
 def nobody_to_ask(reason: str, unknown: str) -> Decision:
-    """Nobody can be asked; `unknown` is what would say who, empty if there is no second person who could approve."""
+    """Nobody can be asked. `unknown` is what would have named a person; empty if there is no second person who could
+    approve."""
     what = f"This machine does not know {unknown}." if unknown else "Nobody can be asked to approve this."
     return denied(Outcome.UNLISTED, reason, f"{what} {ASK_THE_ADMINISTRATOR}")
 

@@ -1,4 +1,4 @@
-"""What a login does with kept sessions (docs/sessions.md): one may cover it, or it begins one that outlives it."""
+"""Kept sessions in a login (docs/sessions.md): one may cover the login, or the login begins one that outlives it."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Keeping:
         """Whether the keeper ends the session."""
 
     def duration(self, timeout: float) -> int:
-        """After how many seconds IAMPASS ends the session, if nobody else does."""
+        """The number of seconds after which IAMPASS ends the session, if nobody else does."""
         longest = timeout if self._sessions is None else max(self._required.service.session.longest, timeout)
         return min(int(longest) + SESSION_MARGIN, LONGEST_SESSION)
 

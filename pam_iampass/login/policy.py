@@ -1,4 +1,4 @@
-"""Who must approve a login, and on which phone."""
+"""The policy: who must approve a login, and on which phone."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from pam_iampass.system.accounts import Account, Accounts, LookupFailed, Unknown
 
 
 class PolicyError(Exception):
-    """It cannot be determined who must approve."""
+    """The policy cannot determine who must approve."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """Who must approve."""
+    """A person who must approve."""
 
     name: str
     """A name of the user table. It is compared byte for byte."""
@@ -49,7 +49,8 @@ class Nobody:
 
     reason: str
     unknown: str = "whose key this is"
-    """What is not known, for the person who logs in; empty if they are known, and nobody else could approve."""
+    """The thing that is not known, in words for the person who logs in; empty if they are known, and nobody else could
+    approve."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Phone:
     token: str
     """The id of its owner at IAMPASS."""
     methods: tuple[str, ...]
-    """Empty: IAMPASS chooses."""
+    """The methods that the request allows; empty if IAMPASS chooses."""
     listed: bool = True
     """Whether the user table has the token, or a gateway the person: it is not made by `unlisted_users`."""
 
@@ -95,10 +96,10 @@ def who_approves(
     users: UserTable,
     people_within: Callable[[], frozenset[str]] = frozenset,
 ) -> Person | Exempt | Nobody:
-    """Who must approve a login, if anybody.
+    """Return who must approve a login, if anybody.
 
-    `account` is that of PAM_USER; `people_within` says who began the login session in which the application runs.
-    Raises ConfigurationError, LookupFailed and PolicyError.
+    `account` is the account of PAM_USER; `people_within` says who began the login session in which the application
+    runs. Raises ConfigurationError, LookupFailed and PolicyError.
     """
     if service.approver is Approver.KEY:
         return _person_behind(account, lambda: _named_by_key(login, users), login, service, accounts)
@@ -147,7 +148,7 @@ def key_names_person(service: ServiceSettings, users: UserTable) -> bool:
 
 
 def _named_by_key(login: Login, users: UserTable) -> str | Nobody:
-    """As `named_by_keys`. Raises ConfigurationError and PolicyError."""
+    """The name of the one person whose key it is. Raises ConfigurationError and PolicyError."""
     if login.ssh_auth_info is None:
         raise PolicyError("the person whose key it is must approve (approver: key), but this is not sshd")
     if login.phase is Phase.ACCOUNT:  # the method that has just succeeded is not known there
@@ -208,11 +209,11 @@ def own_account(person: str, accounts: Accounts) -> Account | None:
 
 
 def approver(login: Login, account: Account, service: ServiceSettings, accounts: Accounts) -> Account:
-    """The account whose phone is asked: that of the user or, if the settings say so, that of the caller.
+    """The account whose phone is asked: the user's or, if the settings say so, the caller's.
 
     In sudo the caller approves for every target: sudoers says which ones the caller may become, and with `rootpw`,
-    `targetpw` or `runaspw` PAM_USER is somebody else. In su the caller approves for root only: whoever knows another
-    user's password must not become that user with a phone of their own.
+    `targetpw` or `runaspw` PAM_USER is somebody else. In su the caller approves for root only: a caller who knows
+    another user's password must not become that user with a phone of their own.
 
     PAM_RUSER is trusted only if it agrees with the real user id of the application: a remote host may have chosen it.
     Raises PolicyError and LookupFailed.
@@ -277,9 +278,9 @@ def is_named_by(rule: ExemptRule, account: Account, accounts: Accounts) -> bool:
 def _is_asked(account: Account, asked: AskedSettings, accounts: Accounts) -> bool:
     """Whether the account needs a second factor.
 
-    Who is not listed passes, so that a name service that does not answer must not look like one that has no such name
-    or no such member: a name that is unknown, and a name service that fails, deny everybody but those who are listed
-    otherwise. Raises LookupFailed and PolicyError.
+    An account that is not listed passes. So a name service that does not answer must not look like one that has no such
+    name or no such member: an unknown name, and a name service that fails, deny every account that is not listed by
+    another entry. Raises LookupFailed and PolicyError.
     """
     if not (asked.users or asked.groups) or account.name in asked.users:
         return True
@@ -339,13 +340,14 @@ def _is_one_of(account: Account, names: frozenset[str], accounts: Accounts) -> b
 
 
 def _group_of(account: Account, names: frozenset[str], accounts: Accounts) -> str | None:
-    """Of some groups, one that the account is in. Raises LookupFailed."""
+    """Return one of these groups that the account is in, None without one. Raises LookupFailed."""
     own = accounts.groups(account) if names else frozenset()
     return next((name for name in sorted(names) if accounts.group_id(name) in own), None)
 
 
 def _network_of(rhost: str | None, networks: tuple[Network, ...]) -> str | None:
-    """Of some networks, that of a remote address. A host name is in none of them: DNS is not trusted for this."""
+    """Return the one of these networks that a remote address is in. A host name is in none: DNS is not trusted for
+    this."""
     address = ip_address(rhost or "")
     if address is None:
         return None

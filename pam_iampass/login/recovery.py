@@ -20,7 +20,7 @@ from pam_iampass.errors import StateError
 from pam_iampass.system.database import Database, encoded
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-"""That of Crockford's Base32 in lower case: no i, l, o and u."""
+"""The alphabet of Crockford's Base32 in lower case: no i, l, o and u."""
 LENGTH = 16
 """Characters of a code, of 5 bits each: 80 random bits."""
 GROUP = 4
@@ -38,7 +38,7 @@ class StoredCode:
     salt: str
     hash: str
     used_at: float | None = None
-    """Unix time; None where it is still valid."""
+    """The Unix time of its use; None while it is still valid."""
 
 
 @dataclass(frozen=True)

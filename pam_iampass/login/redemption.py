@@ -1,6 +1,6 @@
 """A login with a recovery code: when one is asked for, and who redeems it.
 
-On a host of a gateway the codes are the fleet's, and the gateway redeems them. Those that were made on the host itself
+On a host of a gateway the codes are the fleet's, and the gateway redeems them. Codes that were made on the host itself
 count only while no gateway can be reached.
 """
 

@@ -1,6 +1,6 @@
-"""A second person: others than the one who logs in must approve (`approver: {group: oncall}`). Who, and for how long.
+"""Second persons: other people than the person who logs in must approve (`approver: {group: oncall}`).
 
-They are asked one after the other (`verification.py`). `exempt` and `asked` are about the one who logs in, as if the
+They are asked one after the other (`verification.py`). `exempt` and `asked` are about the person who logs in, as if the
 service had no `approver`: nobody gets in because another person is exempt. Bypasses and recovery codes are for a
 person's own phone, and have no effect here.
 """
@@ -24,7 +24,7 @@ from pam_iampass.system.accounts import Account, Accounts, UnknownAccount
 
 
 def share(time_left: float, people_left: int, least: float) -> float:
-    """How long the next of some people has to answer, in seconds.
+    """Return how long the next of some people has to answer, in seconds.
 
     They share the time that is left equally, as many of them as have `least` seconds; for the others no time is left.
     """
@@ -39,9 +39,9 @@ def who_approves(
     application: PamApplication,
     context: LoginContext,
 ) -> ApprovalRequired | Exempt | Nobody:
-    """Who must approve a login, in the order in which they are asked.
+    """Return who must approve a login, in the order in which they are asked.
 
-    `second` is the setting `approver` of its service, `account` is that of PAM_USER. Raises ConfigurationError,
+    `second` is the setting `approver` of its service, `account` is the account of PAM_USER. Raises ConfigurationError,
     LookupFailed and PolicyError.
     """
     accounts, service = context.accounts, configuration.settings.for_service(login.service)
@@ -104,8 +104,8 @@ def _who_logs_in(
 
 
 def _named(login: Login, account: str, sessions: list[KeptSession], users: UserTable) -> str | Nobody:
-    """The person whose key it is, else the one who began the login session, else `account`; if people share accounts, a
-    key that belongs to no person names nobody. Raises ConfigurationError and PolicyError."""
+    """Return the person whose key it is, else the person who began the login session, else `account`. If people share
+    accounts, a key that belongs to no person names nobody. Raises ConfigurationError and PolicyError."""
     if users.accounts_are_shared and policy.accepted(login.ssh_auth_info):
         return policy.named_by_keys(login.ssh_auth_info or "", users)
     people = frozenset[str]()
@@ -143,7 +143,7 @@ def _people(
     users: UserTable,
     accounts: Accounts,
 ) -> dict[str, Phone]:
-    """The people who are asked, each phone once, without the one who logs in, under whatever name.
+    """The people who are asked, each phone once, and never the person who logs in, under whatever name.
 
     Raises ConfigurationError, LookupFailed and PolicyError.
     """

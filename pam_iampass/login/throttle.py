@@ -1,7 +1,7 @@
 """How often a phone is asked, and whose turn it is: the rules, without threads, files and clocks.
 
-A state is that of one person, in frozen records. Each event is a function from a state, and the time, to the state
-afterwards, or to a Refusal, which changes nothing. `ThrottleStore` (`throttle_store.py`) carries them out.
+A state belongs to one person, and is in frozen records. Each event is a function from a state, and the time, to the
+state afterwards, or to a Refusal, which changes nothing. `ThrottleStore` (`throttle_store.py`) carries them out.
 
 The logins of one person wait for their turn; a login ends no other one. Turns go round by origin: a PAM service and a
 remote host (`origin_of`). An origin whose requests are not approved has to wait longer each time; all origins
@@ -33,7 +33,8 @@ dropped, so that the state stays small."""
 MOST_PENDING = 100
 """Logins of one person that wait, without those from usual origins."""
 TURN_PATIENCE = 2.0
-"""Seconds. A login that could have its turn and does not take it for so long is stopped: the next one goes first."""
+"""Seconds. A login that could have its turn and does not take it within this time is stopped: the next one goes
+first."""
 
 LEAST_LEFT = 1 / 6
 """The part of the time that must be left for the person to answer; a request with less is not sent."""
@@ -46,9 +47,9 @@ _T = TypeVar("_T")
 
 
 def ip_address(text: str) -> IPAddress | None:
-    """The address that `text` is, in its one form: that of an IPv4 address in IPv6 (`::ffff:`) is the IPv4 address.
+    """The address in `text`, in its one form: an IPv4 address in IPv6 (`::ffff:`) becomes the IPv4 address.
 
-    None for all that is no literal address, such as a host name, which the owner of the address may choose (DNS).
+    None for anything but a literal address, such as a host name, which the owner of the address may choose (DNS).
     """
     try:
         address = ipaddress.ip_address(text)
@@ -63,7 +64,7 @@ def client_address(ssh_connection: str | None) -> str:
 
 
 def origin_of(login: Login) -> str:
-    """Where it comes from as far as limits are concerned: the PAM service, and the remote host or the machine itself.
+    """The origin of a login, as limits count it: the PAM service, and the remote host or the machine itself.
 
     All loopback addresses are the machine itself: any of its users has 16 million of them. In sshd, so is a connection
     without an address (AF_UNIX, vsock), and PAM_RHOST does not count: with `UseDNS yes` it is a host name. Of an IPv6
@@ -73,7 +74,8 @@ def origin_of(login: Login) -> str:
 
 
 def origin(service: str, remote: str | None, machine: str = "") -> str:
-    """As `origin_of`, of a login from `remote`; the same for all machines, if it is not from the `machine` itself."""
+    """The origin, as in `origin_of`, of a login from `remote`: the same on all machines, unless it is from the
+    `machine` itself."""
     address = ip_address(remote or "")
     if address is not None and address.is_loopback:
         remote = None
@@ -85,16 +87,16 @@ def origin(service: str, remote: str | None, machine: str = "") -> str:
 
 
 def origin_key(person: str, login: Login, asker: str = "") -> str:
-    """What stands for the origin in the state of a person: no address of a login is stored.
+    """The key that stands for the origin in the state of a person: no address of a login is stored.
 
-    If the person is asked as a second person, who asks them (`asker`) is a part of it: one who fails does not make
-    others wait.
+    If the person is asked as a second person, it also depends on the person who asks (`asker`), so that an asker who
+    fails does not make others wait.
     """
     return key_of(person, origin_of(login), asker)
 
 
 def key_of(person: str, origin: str, asker: str = "") -> str:
-    """As `origin_key`, of what `origin` has returned."""
+    """The key, as in `origin_key`, of what `origin` has returned."""
     text = f"{person}\0{origin}" + (f"\0{asker}" if asker else "")
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -108,9 +110,10 @@ class Failures:
 
     count: int
     last: float
-    """When the place had the last of them, or the approval that ended the row."""
+    """When the place had the last of them, or the approval that ended the series."""
     approved: float = 0.0
-    """When the place of one of several hosts was last approved. What failed on others before does not count there."""
+    """When a request of this place was last approved, if there are several hosts. Earlier failures on other hosts do
+    not count there."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ class Pending:
     since: float = 0.0
     """When it joined the others."""
     until: float = 0.0
-    """After that it is ignored: its thread hangs, and must not lock users out."""
+    """The time after which it is ignored: its thread hangs, and must not lock users out."""
     has_turn: bool = False
     """Whether its request may be on the phone."""
     decided: bool = False
@@ -141,7 +144,7 @@ class Pending:
 
     @property
     def place(self) -> str:
-        """What its failures count for: the origin, and the host if there are several."""
+        """The place that its failures count for: the origin, and the host if there are several."""
         return f"{self.origin} {self.host}" if self.host else self.origin
 
 
@@ -150,7 +153,7 @@ class Scope(enum.Enum):
 
     PERSON = "all"
     ORIGIN = "those of its own origin"
-    """If a gateway gives the turns of all, and counts the requests itself."""
+    """The scope on a host whose gateway gives the turns of all, and counts the requests itself."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,7 @@ def _record(kind: Any, stored: Mapping[str, Any]) -> Any:
 
 
 class RequestResult(enum.Enum):
-    """What the throttle has to know of a login that had its turn."""
+    """The result of a login that had its turn, as far as it matters to the throttle."""
 
     APPROVED = "approved"
     FAILED = "failed"
@@ -185,7 +188,7 @@ class Cause(enum.Enum):
     """Why no request may be sent, or no recovery code is looked at."""
 
     LIMIT = "limit"
-    """Of failures or requests in a time: `Refusal.wait` says until when."""
+    """Too many failures or requests within a time: `Refusal.wait` says how long it lasts."""
     AT_CAPACITY = "at capacity"
     """Too many logins of the person wait."""
     NO_TURN = "no turn"
@@ -200,9 +203,9 @@ class Refusal:
 
     cause: Cause
     reason: str = ""
-    """For the administrator. Of LIMIT only, like the next one."""
+    """The reason in words, for the administrator. Only LIMIT has one, and a time to wait."""
     wait: float = 0.0
-    """Seconds until it may."""
+    """Seconds until the event may happen."""
 
 
 @dataclass(frozen=True)
@@ -251,7 +254,7 @@ class ThrottleState:
         return not kept
 
     def current(self, now: float) -> ThrottleState:
-        """Without what is too old to count, and without what lies in the future."""
+        """The state without what is too old to count, and without what lies in the future."""
 
         def counts(at: float) -> bool:
             return 0 <= now - at < HOUR
@@ -283,8 +286,8 @@ class ThrottleState:
     def is_next(self, login: Pending, now: float) -> bool:
         """Whether it is the login's turn.
 
-        Turns go round by origin, and by host if there are several: the one whose last turn is longest ago goes first.
-        Within it, who came first.
+        Turns go round by origin, and by host if there are several: the origin or host whose last turn is longest ago
+        goes first. Within an origin, the login that came first does.
         """
         if not self._is_free(now):
             return False
@@ -304,9 +307,10 @@ class ThrottleState:
         return self.turn_holder() is None and now >= self.next_turn
 
     def _in_order(self) -> list[Pending]:
-        """Who waits, in the order of the turns. A usual origin goes first. Neither an origin on many hosts nor a host
-        that names many origins comes before others: of the two, the later turn counts. Of equal ones that of the origin
-        does, then that of the host, then when they came, then the ident."""
+        """The logins that wait, in the order of the turns. Usual origins go first. Then the last turn decides: the
+        later one of the origin's and the host's, so that neither an origin on many hosts nor a host that names many
+        origins comes before others. Between equal ones the origin's last turn decides, then the host's, then when they
+        came, then the ident."""
 
         def place(login: Pending) -> tuple[bool, float, float, float, float, str]:
             of_origin = self.turns.get(login.origin, -1.0)
@@ -328,10 +332,10 @@ class ThrottleState:
         return any(each.ident != login.ident and not each.decided for each in self.pending)
 
     def failures_of(self, login: Pending) -> Failures:
-        """The failures that count for a login: those of its origin on its own host, and on other hosts.
+        """The failures that count for a login: the failures of its origin, on its own host and on other hosts.
 
-        If the person has approved on its host lately, those of another host count as one, and so do those of all hosts
-        together that are new to the person: a host can say what it likes, its root can have several, and neither must
+        If the person has approved on its host lately, all failures on another host count as one, and so do all failures
+        on hosts that are new to the person: a host can say what it likes, its root can have several, and neither must
         keep people from others. A stolen password that is tried on many hosts fails on each of them.
         """
         own = self.failures.get(login.place, Failures(0, 0.0))
@@ -348,8 +352,8 @@ class ThrottleState:
         return list(elsewhere) if sum(found.count for found in elsewhere.values()) > 1 else []
 
     def _elsewhere(self, login: Pending) -> dict[str, Failures]:
-        """What counts for a login of the failures of its origin on other hosts, by host. Only what has failed since the
-        person has approved on its own host does: who has the right phone is not kept waiting there."""
+        """The failures of a login's origin on other hosts that count for the login, by host. Only failures since the
+        person last approved on its own host count: a person with the right phone is not kept waiting there."""
         since = self.failures.get(login.place, Failures(0, 0.0)).approved
         counted = {}
         for place, found in self.failures.items():
@@ -377,7 +381,7 @@ def cool_off(failures: Failures, limits: ThrottleSettings, now: float) -> float:
 
 
 def _wait(moments: list[float], most: int, now: float) -> float:
-    """Seconds until one more may follow those at `moments`, where `most` may within an hour."""
+    """Seconds until one more event may follow the ones at `moments`, where `most` may happen within an hour."""
     return 0.0 if len(moments) < most else sorted(moments)[len(moments) - most] + HOUR - now
 
 
@@ -439,9 +443,10 @@ def decided(
 def asked_another(
     state: ThrottleState, login: Pending, limits: ThrottleSettings, now: float
 ) -> ThrottleState | Refusal:
-    """A login is about to ask a second person: that counts for the one who logs in as well, who has no turn for it.
+    """A login is about to ask a second person. This counts for the person who logs in as well, who needs no turn for
+    it.
 
-    One who logs in may use a third of the requests that another person may get in an hour.
+    A person who logs in may use a third of the requests that another person may get in an hour.
     """
     state = replace(state, requests=_without(state.requests, login.ident))
     own_limits = replace(limits, requests_per_hour=max(limits.requests_per_hour // 3, 1))
@@ -452,7 +457,7 @@ def asked_another(
 def another_decided(
     state: ThrottleState, login: Pending, result: RequestResult, limits: ThrottleSettings, now: float
 ) -> ThrottleState:
-    """The result of a login that asked a second person, for the one who logs in."""
+    """A login that asked a second person has its result, which counts for the person who logs in."""
     return replace(decided(state, login, result, limits, now), next_turn=state.next_turn)
 
 
@@ -548,7 +553,8 @@ def cleared(state: ThrottleState) -> ThrottleState:
 
 
 def summary(state: ThrottleState, limits: ThrottleSettings, now: float) -> dict[str, Any]:
-    """What an administrator is shown of a person, in types of JSON. Origins have no names: only hashes are stored."""
+    """The state of a person as administrators see it, in types of JSON. Origins have no names: only hashes are
+    stored."""
     places = [
         {"failures": failures.count, "seconds_left": round(cool_off(failures, limits, now), 1)}
         for failures in state.failures.values()

@@ -51,7 +51,7 @@ _Found = TypeVar("_Found", bound=Union[ThrottleState, Refusal])
 
 
 def other_login(approver: str) -> str:
-    """What a login shows that waits for another one; `approver` is the second person whom it asks."""
+    """The text that a login shows while it waits for another one; `approver` is the second person whom it asks."""
     return OTHER_LOGIN_OF.format(approver) if approver else OTHER_LOGIN
 
 
@@ -84,10 +84,10 @@ class ThrottleStore:
         self._database = database
         self.now = clock
         self._lock = threading.RLock()
-        """Guards what is in memory. A thread that holds it never waits for the file."""
+        """A lock that guards what is in memory. A thread that holds it never waits for the file."""
         self._states: dict[bytes, ThrottleState] = {}
         self._waiting: dict[bytes, dict[str, int]] = {}
-        """For each login that waits, the descriptor that wakes it."""
+        """The descriptor that wakes each login that waits, by person and ident."""
         self._stages: Counter[tuple[str, str, str]] = Counter()
         self.held_back: set[str] = set()
         """Pending logins, by ident, whose requests a gateway counts. They are not written unless they count here."""
@@ -218,7 +218,7 @@ class ThrottleStore:
         return self._states.get(person, ThrottleState()).current(now)
 
     def _forget_people(self) -> None:
-        """Forget the people of whom nothing counts any more."""
+        """Forget the people for whom nothing counts any more."""
         with self._lock:
             for person in list(self._states):
                 if self._state(person, self.now()).is_empty and not self._stored.get(person):
@@ -269,7 +269,7 @@ class QueuedLogin:
         scope: Scope = Scope.PERSON,
         asker: str = "",
     ) -> None:
-        """`began` is when the login did, in seconds since boot; `asker` who asks a second person."""
+        """`began` is when the login began, in seconds since boot; `asker` is the person who asks a second person."""
         self._store = store
         self._user = user
         self._pending = Pending(origin_key(user, login, asker), os.urandom(8).hex(), began)
@@ -390,12 +390,12 @@ class QueuedLogin:
 
 
 class AskingLogin:
-    """A login that asks a second person, as it counts for the one who logs in."""
+    """A login that asks a second person, as it counts for the person who logs in."""
 
     def __init__(
         self, store: ThrottleStore, user: str, login: Login, began: float, settings: ThrottleSettings
     ) -> None:
-        """`user` is who logs in, `began` when, in seconds since boot."""
+        """`user` is the person who logs in, `began` is when the login began, in seconds since boot."""
         self._store = store
         self._user = user
         self._pending = Pending(origin_key(user, login), os.urandom(8).hex(), began)
@@ -409,7 +409,8 @@ class AskingLogin:
         return found if isinstance(found, Refusal) else None
 
     def phone_is_lost(self) -> bool:
-        """Whether the phone of the one who logs in was reported lost, or they were removed, since the login began."""
+        """Whether the phone of the person who logs in was reported lost, or the person was removed, since the login
+        began."""
         return self._store.state(self._user).lost >= self._pending.began
 
     def record(self, result: RequestResult) -> None:

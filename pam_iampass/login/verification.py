@@ -142,7 +142,8 @@ def _prompt(
 def _look_again(
     required: AskedLogin, arguments: ModuleArguments, application: PamApplication, context: LoginContext
 ) -> Decision | None:
-    """After the prompt, which takes time: the user table may name nobody for this login any more, or another person."""
+    """Look again after the prompt, which takes time: the user table may now name nobody for this login, or another
+    person."""
     if required.service.approver in (Approver.USER, Approver.CALLER):
         return None
     found = _who_must_approve(required.login, arguments, application, context)
@@ -154,7 +155,7 @@ def _look_again(
 
 
 def _in_words(names: list[str]) -> str:
-    """The people who are asked one after the other; of many, the first ones."""
+    """The names of the people who are asked one after the other; if there are many, of the first ones."""
     if len(names) == 1:
         return names[0]
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
@@ -190,7 +191,7 @@ def _get_approval(
 def _ask_second_people(
     required: ApprovalRequired, application: PamApplication, context: LoginContext, *, prompted: bool
 ) -> Decision:
-    """Have one of several others approve. For the limits of the one who asks them, it is one login."""
+    """Have one of several others approve. For the limits of the person who asks them, it is one login."""
     login, began = required.login, context.clock()
     own = AskingLogin(
         context.state.throttle, required.asker, login, context.began, required.settings.throttle
@@ -257,7 +258,8 @@ def _ask_in_turn(
     context: LoginContext,
     own: AskingLogin | None = None,
 ) -> Decision:
-    """Wait for the turn, ask the phone, record the result. `own` is the login of the one who asks a second person."""
+    """Wait for the turn, ask the phone, record the result. `own` is the login of the person who asks a second
+    person."""
     login, remaining, limits = required.login, request.deadline.remaining, required.settings.throttle
     queued = QueuedLogin(
         context.state.throttle,

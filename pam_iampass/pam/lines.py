@@ -78,7 +78,7 @@ def _words(text: str) -> Iterator[str]:
 
 
 def marked(text: str) -> list[str]:
-    """The lines of ours, those that a person has commented out among them."""
+    """Our lines, also the ones that a person has commented out."""
     return [line for line in text.split("\n") if _MARKED.search(line)]
 
 
@@ -88,13 +88,13 @@ def is_edited(text: str) -> bool:
 
 
 def unedited(text: str) -> str:
-    """The file without our lines, and with those in force that went out of force for them."""
+    """The file without our lines, and with the lines restored that were put out of force for them."""
     kept = [line for line in text.split("\n") if not _MARKED.search(line)]
     return "\n".join(line[len(OUT) :] if line.startswith(OUT) else line for line in kept)
 
 
 class Action(enum.Enum):
-    """What libpam does with a module's return code."""
+    """An action of libpam on a module's return code."""
 
     IGNORE = "ignore"
     OK = "ok"

@@ -33,7 +33,7 @@ class Role(enum.Enum):
     CONDITION = "condition"
     """It asks nothing, and succeeds or fails."""
     LOCAL_USER = "local user"
-    """It succeeds for users of this machine, and fails for those of a directory."""
+    """It succeeds for users of this machine, and fails for users of a directory."""
     FIXED = "fixed"
     """Its return code is always the same."""
 
@@ -132,7 +132,7 @@ class FirstFactor:
 
 @dataclass(frozen=True)
 class Scenario:
-    """What decides the return codes of all modules in a simulated login."""
+    """The facts that decide the return codes of all modules in a simulated login."""
 
     first_factor: FirstFactor
     conditions: Mapping[tuple[str, tuple[str, ...]], bool]

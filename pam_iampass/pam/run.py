@@ -90,7 +90,7 @@ class PamResult:
 
     @property
     def meaning(self) -> str:
-        """What the code means."""
+        """The meaning of the code, in words."""
         if self.code is None:
             return self.failure
         if not self.started:
@@ -102,7 +102,7 @@ class PamResult:
 
 @dataclass(frozen=True)
 class _Ended:
-    """What the process sends at the end of a stack."""
+    """The message that the process sends at the end of a stack."""
 
     code: int
     started: bool
@@ -184,7 +184,7 @@ def _stack(wanted: PamRun, connection: Connection) -> _Ended:
 
     libpam: Any = pam.PamAuthenticator()  # the functions of libpam, with their types
     bindings = sys.modules[pam.PamAuthenticator.__module__]
-    # The conversation is ours: that of python-pam answers every question with the password.
+    # The conversation is ours: python-pam's answers every question with the password.
     conversation = bindings.PamConv(_conversation(bindings, connection), None)
     handle = bindings.PamHandle()
     if wanted.real_uid:

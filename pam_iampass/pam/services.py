@@ -35,7 +35,7 @@ UNPRIVILEGED = _of(
     "its program does not ask as root, so that the module denies every login",
     "leave it as it is",
 )
-"""What locks a screen, and servers with a user of their own. xscreensaver is set-uid root, and gives that up first."""
+"""Screen lockers, and servers with a user of their own. xscreensaver is set-uid root, and gives that up first."""
 
 _UNSUITABLE = (
     UNPRIVILEGED,
@@ -79,7 +79,7 @@ def why_unsuitable(name: str) -> Unsuitable | None:
 
 
 def not_asking(name: str, files: PamFiles) -> Problem | None:
-    """Why what is said of the PAM service `name` holds for no login that asks the phone; None if it does.
+    """Why settings for the PAM service `name` hold for no login that asks the phone; None if they do.
 
     An error if the name leads to nothing, a warning if the service is not switched on yet. It names no file.
     """

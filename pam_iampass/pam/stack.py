@@ -59,7 +59,7 @@ class PamType(enum.Enum):
 
 
 class HandlerKind(enum.Enum):
-    """What libpam calls at a place of a stack."""
+    """The kind of a place of a stack: what libpam calls there."""
 
     MODULE = "module"
     MUST_FAIL = "must fail"
@@ -113,7 +113,7 @@ class PamService:
     files: tuple[Path, ...]
     """All files that were read for it."""
     errors: tuple[str, ...] = ()
-    """What libpam cannot interpret."""
+    """The things that libpam cannot interpret."""
 
     @property
     def handlers(self) -> list[Handler]:
@@ -123,7 +123,7 @@ class PamService:
 
 @dataclass
 class _Reading:
-    """What was read so far."""
+    """The result of reading so far."""
 
     stacks: dict[PamType, list[Handler]] = field(default_factory=lambda: {kind: [] for kind in PamType})
     files: list[Path] = field(default_factory=list)
@@ -183,7 +183,7 @@ class PamFiles:
         return self._read[file]
 
     def service(self, name: str) -> PamService:
-        """The stacks of a service, those of `other` if it has no lines of a type. Raises UnusableService and OSError.
+        """The stacks of a service, from `other` where it has no lines of a type. Raises UnusableService and OSError.
 
         Reading is bounded: it ends at once for files that include each other, however often.
         """
@@ -240,7 +240,7 @@ def _text(file: Path) -> str:
 
 
 class _ServiceReader:
-    """Reads a file, and those that it includes, into a reading."""
+    """Reads a file, and the files that it includes, into a reading."""
 
     def __init__(self, pam_files: PamFiles, reading: _Reading) -> None:
         self.pam_files = pam_files

@@ -184,7 +184,7 @@ HEADERS: Headers = (
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
 )
-"""For every page of the sandbox: loads only its own files, in no frame, and sends no referrer."""
+"""The headers of every page of the sandbox, which loads only its own files, in no frame, and sends no referrer."""
 
 
 async def page(backend: Backend, request: IncomingRequest) -> Reply:

@@ -13,7 +13,7 @@ from pam_iampass.sandbox.events import Event, EventKind, Notifier
 
 
 class EndedBy(str, enum.Enum):
-    """What ended a session."""
+    """The cause of the end of a session."""
 
     CLIENT = "client"
     EXPIRY = "expiry"
@@ -29,7 +29,7 @@ class SandboxSession:
     """Counts from 1; also identifies the request in control calls and on the terminal."""
     user: str
     methods: tuple[str, ...]
-    """From the call; empty to leave the choice to the service."""
+    """The methods in the call; empty to leave the choice to the service."""
     duration: int
     """Seconds after which the session expires."""
     started_at: float

@@ -199,7 +199,7 @@ class ServiceState:
             return self.sessions.decide(session, status)
 
     def move(self, which: SessionOrUser, verb: str) -> SandboxSession:
-        """On the phone, end an open session (``end``), leave it (``away``) or return to it (``back``).
+        """End an open session on the phone (``end``), leave it (``away``) or return to it (``back``).
 
         Raises LookupError if there is no such session, or the phone is lost.
         """

@@ -20,7 +20,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 CA_FILE = "ca.pem"
 """The certificate of the sandbox's authority, PEM."""
 SERVICE_FILE = "service.json"
-"""What ``pam-iampass sandbox use`` reads: id, URL, secret and certificate authority of the sandbox that ran last."""
+"""The file for ``pam-iampass sandbox use``: id, URL, secret and certificate authority of the sandbox that ran last."""
 USERS_FILE = "accounts.json"
 
 

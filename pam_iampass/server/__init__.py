@@ -1,4 +1,4 @@
-"""What a server needs that speaks IAMPASS's protocol: requests, replies, signatures, and the https server itself.
+"""The parts of a server that speaks IAMPASS's protocol: requests, replies, signatures, and the https server itself.
 
 `messages.py` and `signatures.py` do no I/O. `http.py` serves with aiohttp, in the event loop that calls it. Secrets,
 nonces and clocks are passed in.

@@ -62,7 +62,7 @@ class IncomingRequest:
     """A complete request as it was received: nothing is decoded, collapsed or normalised unless a call asks for it.
 
     A user id may contain ``/`` or be ``..``: a normalised path would name another user. The ``require_`` methods and
-    those that read parts of it raise RefusedRequest.
+    the ones that read parts of it raise RefusedRequest.
     """
 
     def __init__(
@@ -210,11 +210,11 @@ _DURATION = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 
 @dataclass(frozen=True)
 class Start:
-    """What ``POST /authentication/authenticate_user/<app>/<user>[?methods=a,b][&duration_seconds=n]`` asks for."""
+    """The call ``POST /authentication/authenticate_user/<app>/<user>[?methods=a,b][&duration_seconds=n]``."""
 
     user: str
     methods: tuple[str, ...]
-    """Empty to leave the choice to the service."""
+    """The methods to choose from; empty to leave the choice to the service."""
     duration: int
     """Seconds after which the session ends."""
     parameters: dict[str, str]
@@ -237,7 +237,7 @@ class Start:
 
 
 def started(status: Status, token: str, secret: str, url: str, **more: object) -> Reply:
-    """A request went to the phone. `url` is that of the session, to which the last parts of its two calls are added.
+    """A request went to the phone. `url` is the URL of the session, to which the last parts of its two calls are added.
     `more` are members that IAMPASS itself does not have."""
     answer = {
         "authenticated": True,

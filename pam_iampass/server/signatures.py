@@ -18,7 +18,7 @@ from pam_iampass.server.messages import IncomingRequest, RefusedRequest, unautho
 WINDOW_SECONDS = 300.0
 """How far a timestamp may be off, in either direction."""
 NONCE_SECONDS = 2 * WINDOW_SECONDS
-"""For how long a nonce must be remembered: a timestamp in the future is valid for up to twice the window."""
+"""The time for which a nonce must be remembered: a timestamp in the future is valid for up to twice the window."""
 
 _AUTHENTICATION = re.compile(r"hmac (?P<client>[^:\s]+):(?P<nonce>[^:\s]*):(?P<signature>[^:\s]*)")
 _DECIMAL = re.compile(r"0|[1-9][0-9]*", re.ASCII)
@@ -68,7 +68,7 @@ def require_signature(
     """The credentials of a request that this client has signed for the URL to which it was sent, at the server's Unix
     time `now`; `secret` is the client's, None for one that is not known. Raises RefusedRequest (401).
 
-    The nonce is to be used up afterwards: then nobody else can use up that of a client.
+    The nonce is to be used up afterwards: then nobody else can use up a client's nonce.
     """
     credentials = Credentials.of(request)
     if not secret or credentials.client_id != client_id:

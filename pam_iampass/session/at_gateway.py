@@ -41,7 +41,7 @@ _AT_GATEWAY = re.compile(r"/session/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}
 
 
 class Heard(Protocol):
-    """What is done with answers."""
+    """The receiver of the answers."""
 
     def told(self, entry: Scheduled, status: Status) -> None:
         """A gateway says what has become of a session."""
@@ -50,7 +50,7 @@ class Heard(Protocol):
         """There was a usable answer about these sessions."""
 
     def unanswered(self, entries: Collection[Scheduled], error: Exception) -> None:
-        """There was none."""
+        """There was no usable answer about these sessions."""
 
 
 class _CallIsOld(Exception):
@@ -105,11 +105,11 @@ class _Waiting:
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._entries: dict[str, Scheduled] = {}
-        """By the ids of their sessions at the gateway."""
+        """The sessions that the call is about, by their ids at the gateway."""
         self._ids: dict[str, str] = {}
-        """By those of the kept sessions; empty for one of no gateway."""
+        """The ids at the gateway by the ids of the kept sessions; empty for a session of no gateway."""
         self._unknown: dict[str, float] = {}
-        """Until when sessions are polled that the gateway does not know."""
+        """The times until which sessions that the gateway does not know are polled."""
         self._awake, self._waker = os.pipe()
         for descriptor in (self._awake, self._waker):
             os.set_blocking(descriptor, False)
@@ -217,7 +217,7 @@ class _Waiting:
             pass
 
     def _ready(self, until: float, *descriptors: int) -> list[int]:
-        """Those of the descriptors that can be read, and the one that wakes; empty once the time is over."""
+        """The descriptors that can be read, the one that wakes among them; empty once the time is over."""
         poller = select.poll()
         for each in (*descriptors, self._awake):
             poller.register(each, select.POLLIN)
@@ -239,7 +239,7 @@ class _Waiting:
                 api.confirm(id, begins, machine_digest(), deadline=deadline)
 
     def _poll(self, entries: dict[str, Scheduled]) -> None:
-        """Have these sessions polled for a while, as of no gateway."""
+        """Have these sessions polled for a while, like sessions of no gateway."""
         for id, entry in entries.items():
             self._unknown[id] = time.monotonic() + UNKNOWN
             with self._lock:

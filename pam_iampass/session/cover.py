@@ -1,4 +1,4 @@
-"""Which kept session covers a login: the rules, without the question to IAMPASS."""
+"""The rules for which kept session covers a login, without the question to IAMPASS."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class CoverRequest:
     """The account that is logged in to, by its name in NSS."""
     approver: str
     methods: tuple[str, ...]
-    """Those that a request for it would allow; empty if IAMPASS chooses."""
+    """The methods that a request for it would allow; empty if IAMPASS chooses."""
     audit_session: int | None
     """The kernel's audit session of the application; None without one."""
     token: str = field(default="", repr=False)
-    """That of the phone that would be asked."""
+    """The token of the phone that would be asked."""
     of_gateway: bool = False
     """Whether a gateway would be asked, and not IAMPASS itself."""
     key_names_person: bool = False
@@ -37,18 +37,18 @@ class CoverRequest:
 
 @dataclass(frozen=True)
 class Cover:
-    """A login is covered."""
+    """The cover of a login by a kept session."""
 
     session: str
     """The id of the kept session."""
     service: str
-    """Through which the session was approved."""
+    """The service through which the session was approved."""
     age: float
     """Seconds since the approval."""
     connection: bool
     """Whether it is a further connection, which is attached to the session."""
     request: CoverRequest | None = field(default=None, compare=False, repr=False)
-    """What is covered."""
+    """The login that is covered."""
 
     def holds(self, kept: KeptSession) -> bool:
         """Whether the login session is still attached: asking IAMPASS takes time."""
@@ -58,7 +58,7 @@ class Cover:
 def cover(kept: KeptSession, request: CoverRequest, settings: SessionSettings, now: float) -> Cover | None:
     """Whether a kept session covers a login, if IAMPASS confirms it.
 
-    `settings` are those of the session's service as they are now, `now` is in seconds since boot.
+    `settings` are the settings of the session's service as they are now, `now` is in seconds since boot.
     """
     if kept.revoked or kept.away or kept.approved == 0.0 or not settings.keep:
         return None
@@ -96,9 +96,9 @@ def _is_further_connection(kept: KeptSession, request: CoverRequest) -> bool:
     """Whether the same user comes through the same service from the same address, by what is known to be the same
     first factor.
 
-    One that was covered itself, by a login on another host, is that very connection: no other one from there is.
-    Where people share accounts, that need not be the same person: the ssh agent that one forwards to an account signs
-    for anyone who uses the account, and the address is that of its machine.
+    A session that was covered itself, by a login on another host, is for that very connection, and for no other one
+    from there. Where people share accounts, that need not be the same person: the ssh agent that one forwards to an
+    account signs for anyone who uses the account, and the address is the one of its machine.
     """
     if kept.state not in (State.APPROVED, State.OPEN) or kept.covered_by:
         return False

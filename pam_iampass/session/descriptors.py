@@ -29,7 +29,7 @@ class WatchedProcess:
     """The id of the kept session."""
     pid: int
     attached: bool = True
-    """Whether it is that of an attached login; otherwise one that may still open a login session."""
+    """Whether it is the process of an attached login; otherwise it may still open a login session."""
 
     @property
     def name(self) -> str:
@@ -78,7 +78,7 @@ class Descriptors:
             self.remove(process)
 
     def is_running(self, process: WatchedProcess) -> bool:
-        """Whether a process is watched and has not ended: its id is that of no other one."""
+        """Whether a process is watched and has not ended: no other one has its id."""
         with self._lock:
             pidfd = self._by_process.get(process)
             return pidfd is not None and not _is_readable(pidfd)
@@ -86,7 +86,7 @@ class Descriptors:
     def inode(self, pidfd: int) -> int | None:
         """The number that no other process has while this machine runs; None before Linux 6.9.
 
-        Before that all pidfds share the inode of what has none, an epoll instance for example.
+        Before that, all pidfds share one inode with everything that has none of its own, such as an epoll instance.
         """
         found = os.fstat(pidfd)
         return None if found.st_dev == os.fstat(self._epoll.fileno()).st_dev else found.st_ino
@@ -107,7 +107,7 @@ class Descriptors:
         if self._awake in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._awake, 4096)
-        with self._lock:  # meanwhile a number can have become that of another process
+        with self._lock:  # meanwhile a number can have become another process's
             ended = [
                 self._processes[each] for each in ready if each in self._processes and _is_readable(each)
             ]

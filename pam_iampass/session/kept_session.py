@@ -16,13 +16,13 @@ from pam_iampass.enforcer.protocol import LoginSession, Reason, Verb
 
 @dataclass(frozen=True)
 class AttachedLogin(LoginSession):
-    """A login session that belongs to a kept session. Its process id is that in the PID namespace of the agent."""
+    """A login session that belongs to a kept session. Its process id is the one in the PID namespace of the agent."""
 
     rhost: str | None = None
     since: float = 0.0
     """Unix time at which it was attached."""
     inode: int | None = None
-    """Of the pidfd of its process, which no other process has; None before Linux 6.9 (pidfs)."""
+    """The inode of the pidfd of its process, which no other process has; None before Linux 6.9 (pidfs)."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Opener:
 
     pid: int
     inode: int | None = None
-    """As in `AttachedLogin`."""
+    """The inode of its pidfd, as in `AttachedLogin`."""
 
 
 _E = TypeVar("_E", bound=enum.Enum)
@@ -59,7 +59,7 @@ class State(enum.Enum):
 
 
 class EndCause(enum.Enum):
-    """What ended a kept session."""
+    """The cause of the end of a kept session."""
 
     LOGIN = "login"
     """The last attached login is over."""
@@ -104,23 +104,25 @@ class KeptSession:
     methods: tuple[str, ...]
     """The methods that the request allowed; empty if IAMPASS chose."""
     rules: SessionSettings
-    """The settings that held at the approval. What is covered depends on those that hold now."""
+    """The settings that held at the approval. What is covered depends on the present settings."""
     began: float
     """When the request was sent, in seconds since boot."""
     approved: float
     """When the phone approved it, in seconds since boot; 0 while it has not."""
     since: float
-    """The same as Unix time, for people."""
+    """The Unix time of the approval, for people."""
     token: str = field(default="", repr=False)
-    """That of the phone that approved it: never to be shown."""
+    """The token of the phone that approved it: never to be shown."""
     person: str = ""
     """The person who logged in: `approver`, unless that was a second person. Empty if it is not known."""
     of_gateway: bool = False
     """Whether it is a session of a gateway, and not of IAMPASS itself."""
     covered_by: str = ""
-    """The other host with the login that covers the one that began it: no phone was asked. Not cleaned. Else empty."""
+    """The other host whose login covers the login that began this session, for which no phone was asked; else empty.
+    Not cleaned."""
     awaited: tuple[Opener, ...] = ()
-    """Whose logins may still be attached: one for the approval, one for each further connection that it covered."""
+    """The processes whose logins may still be attached: one for the approval, one for each further connection that it
+    covered."""
     attached: tuple[AttachedLogin, ...] = ()
     revoked: bool = False
     """Whether it covers nothing any more."""
@@ -133,13 +135,13 @@ class KeptSession:
     covered: int = 0
     """How many logins it covered."""
     last_covered: float = 0.0
-    """Unix time."""
+    """The Unix time of the last of them."""
     ended_by: EndCause | None = None
-    """What ended it; None in any other state than ENDING."""
+    """The cause of its end; None in any other state than ENDING."""
     told: bool = False
     """Whether nothing remains to be done at IAMPASS."""
     wanted: Verb | None = None
-    """What the enforcer still has to do to the attached logins."""
+    """The action that the enforcer still has to take on the attached logins."""
     why: Reason | None = None
     """The reason for it."""
 
@@ -198,7 +200,7 @@ def _rules(members: Mapping[str, Any]) -> SessionSettings:
 
 
 def _known(kind: type[Any], members: Mapping[str, Any]) -> dict[str, Any]:
-    """Those members that this version knows: another version may have written more."""
+    """The members that this version knows: another version may have written more."""
     names = kind.__dataclass_fields__
     return {name: value for name, value in members.items() if name in names}
 

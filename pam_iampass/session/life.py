@@ -46,14 +46,14 @@ _ENDED = {
 
 @dataclass(frozen=True)
 class Step:
-    """What an event leads to."""
+    """The effect of an event."""
 
     kept: KeptSession
-    """As it is afterwards."""
+    """The session afterwards."""
     record: SessionEvent | None = None
     """The audit record to write."""
     reason: str = ""
-    """For that record."""
+    """The reason in that record."""
 
 
 def approved(kept: KeptSession, now: float, since: float, opener: Opener) -> Step:

@@ -25,7 +25,8 @@ def begins_in(kept: KeptSession, connection: str, is_running: Callable[[Attached
     """
     if kept.state is not State.OPEN or kept.revoked or kept.away or kept.approved == 0.0:
         return False
-    if kept.person != kept.approver:  # a second person has approved it, and is not who goes on from here
+    # A second person has approved it, and is not the person who goes on from here.
+    if kept.person != kept.approver:
         return False
     if kept.user != kept.approver:  # others may use the account, and enter the session of another one
         return False
@@ -37,7 +38,7 @@ def begins_in(kept: KeptSession, connection: str, is_running: Callable[[Attached
     for login in kept.attached:
         if login.uid != owner.uid or _control_group(login) != owner.control_group:
             continue
-        if is_running(login):  # asked last: until now, its id was that of no other process
+        if is_running(login):  # asked last: until now, no other process had its id
             return True
     return False
 
@@ -69,8 +70,8 @@ def _address(text: str) -> IPv4Address | IPv6Address:
 def _control_group(login: AttachedLogin) -> int | None:
     """The id of the control group that logind has made for a login; None if the login has none of its own.
 
-    That of su and sudo is in the session of the login in which they were called. Where pam_systemd has failed, the
-    process is in the control group of its service, with all other logins.
+    su and sudo are in the session of the login in which they were called. Where pam_systemd has failed, the process is
+    in the control group of its service, with all other logins.
     """
     own = f"/user.slice/user-{login.uid}.slice/session-{login.xdg_session}.scope"
     try:

@@ -1,4 +1,4 @@
-"""What has to be done about kept sessions, and when.
+"""The tasks of kept sessions, and when they are due.
 
 Polls are spread over time, and there are hardly any while IAMPASS cannot be reached.
 """
@@ -32,7 +32,7 @@ SECOND_LOOK = 2.0
 
 
 class Task(enum.Enum):
-    """What has to be done about a session."""
+    """Something that has to be done about a session."""
 
     END_LONGEST = "end longest"
     POLL = "poll"
@@ -61,22 +61,22 @@ class Scheduled:
     watched_elsewhere: bool = False
     """Whether a call that waits at a gateway tells what becomes of it: it is not polled."""
     version: int = 0
-    """That of the status which a gateway has told."""
+    """The version of the last status that a gateway has reported."""
     suspect: Status | None = None
     """A status other than active that was reported once."""
     phone_at: float = 0.0
     """When IAMPASS is asked whether the person still has a phone."""
     without_phone: bool = False
-    """Whether it has said once that there is none."""
+    """Whether IAMPASS has said once that the person has none."""
     unanswered_since: float = math.inf
-    """When the first poll was due of those since the last usable answer of IAMPASS."""
+    """When the first poll after the last usable answer of IAMPASS was due."""
     unaskable: bool = False
     """Whether the last poll failed for a cause on this machine, which a user can have made."""
     doing: set[Task] = field(default_factory=set)
     """The tasks that are being done: at most one that is a call, and one that is none."""
 
     def next_task(self) -> tuple[float, Task | None]:
-        """The next task that can begin beside those that are being done, and when it is due."""
+        """The next task that can begin beside the ones that are being done, and when it is due."""
         kept = self.kept
         options: list[tuple[float, Task | None]] = [(math.inf, None)]
         if kept.is_let_in:

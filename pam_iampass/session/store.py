@@ -56,7 +56,7 @@ def at_iampass(kept: KeptSession, connect: Connect) -> Session:
 
 
 def status_of(kept: KeptSession, connect: Connect, deadline: Deadline) -> Status:
-    """What IAMPASS says about a session now. Raises IampassError, PamIampassError and ValueError."""
+    """Ask IAMPASS for the status of a session now. Raises IampassError, PamIampassError and ValueError."""
     return at_iampass(kept, connect).get_status(deadline, attempts=1)
 
 
@@ -81,7 +81,7 @@ class SessionStore:
             connection.execute("DELETE FROM sessions WHERE id = ?", (ident,))
 
     def all(self) -> tuple[list[KeptSession], list[str]]:
-        """All sessions of this boot, the oldest first, and the ids of those that cannot be read."""
+        """All sessions of this boot, the oldest first, and the ids of the ones that cannot be read."""
         found, broken = [], []
         with self._database.reading() as connection:
             rows = connection.execute(
@@ -229,8 +229,7 @@ class KeptSessions:
     def opened(self, session: str, login: AttachedLogin, pidfd: int) -> bool:
         """`login` has opened its session. Returns whether there is such a kept session for it.
 
-        Takes over `pidfd`, which is that of its process, whatever it returns. The application waits for it, at most
-        2 s.
+        Takes over `pidfd`, the pidfd of its process, whatever it returns. The application waits for it, at most 2 s.
         """
         login = replace(login, since=self._wall_clock(), inode=self.descriptors.inode(pidfd))
         with self.lock:
@@ -281,7 +280,7 @@ class KeptSessions:
             return True
 
     def candidates(self, request: CoverRequest, settings: Callable[[str], SessionSettings]) -> list[Cover]:
-        """The sessions that may cover a login, the youngest first. `settings` are those of a service now."""
+        """The sessions that may cover a login, the youngest first. `settings` returns the settings of a service now."""
         with self.lock:  # there may be thousands of other people's
             theirs = [entry.kept for entry in self._of_approver.get(request.approver, {}).values()]
         now = self.clock()
@@ -405,7 +404,7 @@ class KeptSessions:
     # After a restart
 
     def resume(self, descriptors: dict[str, int]) -> None:
-        """Go on with the sessions of an agent that has ended. `descriptors` are those that systemd has kept."""
+        """Go on with the sessions of an agent that has ended. `descriptors` are the pidfds that systemd has kept."""
         try:
             found, broken = self._store.all()
         except StateError:
@@ -428,8 +427,8 @@ class KeptSessions:
     def _watch_again(self, process: WatchedProcess, inode: int | None, descriptors: dict[str, int]) -> None:
         """Watch a process that an agent before this one has watched.
 
-        systemd has lost the descriptor if socket and agent were stopped. Then the process may have ended, and its id
-        be that of another one: its inode tells; without one the session covers nothing from now on.
+        systemd has lost the descriptor if socket and agent were stopped. Then the process may have ended, and another
+        process may have its id: its inode tells; without one the session covers nothing from now on.
         """
         stored = process.name in descriptors
         try:

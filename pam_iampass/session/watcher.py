@@ -133,7 +133,7 @@ class SessionWatcher:
 
 
 class Workers:
-    """At most `most` threads."""
+    """A pool of at most `most` threads."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -39,12 +39,12 @@ def undisturbed() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What is done while files are changed, besides changing them."""
+    """Steps to take besides changing the files."""
 
     reload: Callable[[], Reloaded]
     tell: Tell
     judge: Callable[[WantedService], Iterable[Problem]] = lambda service: ()
-    """What is wrong with the files of a service that are in force; an error undoes the changes."""
+    """Yields what is wrong with the files of a service as they are then; an error undoes the changes."""
     arm: Callable[[], object] = lambda: None
     """Starts what ends the trial; called before the first change."""
 
@@ -52,7 +52,7 @@ class Hooks:
 def make_changes(
     plans: Sequence[Plan], earlier: Manifest, store: ManifestStore, hooks: Hooks, trial: Trial | None = None
 ) -> None:
-    """Make the changes, and undo them if the programs reject what is in force then.
+    """Make the changes, and undo them if the programs reject the result.
 
     `earlier` is what was recorded before; `trial` begins with the changes. One that runs already goes on.
     The caller holds the lock. Raises SetupError or OSError; everything is then as it was before, or the error says what
@@ -86,7 +86,8 @@ def make_changes(
 def undo(name: str, manifest: Manifest, store: ManifestStore, hooks: Hooks) -> Manifest:
     """Restore the files of a service; returns the new manifest. The caller holds the lock.
 
-    Of lines that were changed, the file is kept in the state folder. Raises SetupError, UntrustedFile or OSError.
+    If lines of ours were changed, a copy of the file is kept in the state folder. Raises SetupError, UntrustedFile or
+    OSError.
     """
     records = manifest.services[name].files
     changes = [_restoring(record, store, hooks.tell) for record in reversed(records)]
@@ -132,7 +133,7 @@ def _write(changes: Sequence[Change], hooks: Hooks) -> None:
 
 
 def _restoring(record: FileRecord, store: ManifestStore, tell: Tell) -> Change | None:
-    """What restores a file; None if nothing of ours is in it."""
+    """The change that restores a file; None if nothing of ours is in it."""
     current = take(record.path)
     if record.edited and not is_edited(text_of(current.content)):
         if current.content is not None and not record.knows(current):

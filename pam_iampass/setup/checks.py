@@ -1,6 +1,6 @@
 """The checks before a change, and after it: settings, PAM stacks, sudo, and whether the administrator can still log in.
 
-They yield what is wrong, and what is in order (Severity.OK). `sshd.py` has those of sshd's own settings.
+They yield what is wrong, and what is in order (Severity.OK). `sshd.py` has the checks of sshd's own settings.
 """
 
 from __future__ import annotations
@@ -99,14 +99,15 @@ def admin(environment: Mapping[str, str]) -> Account:
 
 
 class AtGateway:
-    """What the gateway of this host says of those who log in here. It is empty on a machine that has joined none."""
+    """The answers of this host's gateway about the people who log in here. They are empty on a machine that has joined
+    none."""
 
     def __init__(self, who: Account, config: Path) -> None:
         """`who` is the administrator."""
         self.people: Mapping[str, PersonAtGateway] = {}
         """The administrator, root, and the accounts of people."""
         self.host = ""
-        """What the gateway calls this machine."""
+        """The name of this machine at the gateway."""
         self._who = who
         self._settings = settings.load(config, readers=config_readers())
 
@@ -183,7 +184,7 @@ class AtGateway:
 def check_second_factor(
     who: Account, wanted_service: WantedService, pam_service: str, config: Path, gateway: AtGateway
 ) -> Iterator[Problem]:
-    """Whether `who` would pass the module through a service, of which one PAM service is `pam_service`."""
+    """Whether `who` would pass the module through a service, by its PAM service `pam_service`."""
     service = wanted_service.name
     if service in _PASSES_ROOT and who.uid == 0:
         remedy = "run setup through sudo as the user who will use it, or name one: SUDO_USER=alice pam-iampass setup"
@@ -354,7 +355,7 @@ def errors_in_force(names: Sequence[str], paths: Paths, modules: Sequence[Path])
 
 
 def in_force(service: WantedService, paths: Paths) -> Iterator[Problem]:
-    """Whether the PAM files that are in force lead to our module."""
+    """Whether the PAM files as they are now lead to our module."""
     files = paths.pam_files()
     kinds = {PamType.ACCOUNT if service.choice == QUIET else PamType.AUTH}
     if service.name == "sshd":
@@ -370,7 +371,7 @@ def in_force(service: WantedService, paths: Paths) -> Iterator[Problem]:
 
 
 def check_sudo(config: Path) -> Iterator[Problem]:
-    """What in sudoers leads sudo or sudo-rs around the phone, for everybody or for some."""
+    """Lines in sudoers that lead sudo or sudo-rs around the phone, for everybody or for some."""
     loaded = settings.load(config, readers=config_readers())
     for file in sudoers.files():
         try:

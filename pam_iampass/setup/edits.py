@@ -27,8 +27,9 @@ _GUARD = (
     "[acct_expired=die authtok_expired=die cred_expired=die perm_denied=die auth_err=die maxtries=die"
     " default=ignore]"
 )
-"""It ends the stack for what would be refused anyway, and decides nothing else. Never `default=die`: for an expired
-password the stack would then end without the phone, and sshd lets in to change it."""
+"""The control that ends the stack for what would be refused anyway, and decides nothing else. It is never
+`default=die`: for an expired password the stack would then end without the phone, and sshd lets the user in to change
+it."""
 _ENDS = (PamCode.SUCCESS, PamCode.NEW_AUTHTOK_REQD)
 
 
@@ -38,7 +39,7 @@ def has_asking_line(text: str) -> bool:
 
 
 def arguments(text: str) -> dict[str, str]:
-    """What a person has added to our lines of each type, such as `rescue=NAME`."""
+    """The arguments that a person has added to our lines of each type, such as `rescue=NAME`."""
     found = {}
     for line in marked(text):
         words = line.partition("#")[0].split()
@@ -86,7 +87,7 @@ class Editor:
     """Puts our lines into a PAM file that has none."""
 
     def __init__(self, path: Path, text: str, files: PamFiles, kept: Mapping[str, str]) -> None:
-        """The arguments are those of `with_us`. Raises SetupRefused."""
+        """The arguments are as for `with_us`. Raises SetupRefused."""
         self._kept = kept
         self.path = path
         self.text = text

@@ -42,7 +42,7 @@ class Paths:
         clone = Path(__file__).resolve().parents[2]
         in_clone = (clone / "pyproject.toml").is_file()
         self.templates = clone / "config" if in_clone else Path(paths.TEMPLATES)
-        """What setup copies: the installed files or, in a clone of the repository, those of `config/`."""
+        """The files that setup copies: the installed ones or, in a clone of the repository, the ones in `config/`."""
 
     def pam_files(self, instead: Mapping[Path, str] | None = None) -> PamFiles:
         """The PAM files of the machine, some of them with other contents."""
@@ -52,7 +52,7 @@ class Paths:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a path held. `content` is None if there was no file; the rest then means nothing."""
+    """The state of a path. `content` is None if there was no file; the rest then means nothing."""
 
     content: bytes | None
     mode: int = 0o644
@@ -79,7 +79,7 @@ def content_of(text: str) -> bytes:
 
 
 def take(path: Path) -> Snapshot:
-    """What `path` holds now.
+    """Return the state of `path` now.
 
     Raises UntrustedFile if others than root could have written it, SetupRefused if its folder does not exist.
     """

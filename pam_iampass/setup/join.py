@@ -181,8 +181,8 @@ def _write(host: HostAtGateway, host_id: str, gateways: tuple[str, ...], group: 
 
 
 def _secret_for(authority: bytes, group: int) -> str:
-    """The secret of this host, which is kept before it is sent: a new one, or that of a call to a gateway of the same
-    CA that may have arrived."""
+    """The secret of this host, which is kept before it is sent: a new one, or the one of a call to a gateway of the
+    same CA that may have arrived."""
     secret = text_of(take(SECRET_FILE).content).strip()
     if not secret or take(CA_FILE).content != authority:
         secret = secrets.token_urlsafe(32)

@@ -1,4 +1,5 @@
-"""What setup has done, and what was there before: recorded before anything is changed, so that it can be undone.
+"""The record of what setup has done, and of what was there before. It is written before anything is changed, so that it
+can be undone.
 
 `manifest.json` and `backups/` in the state folder, which only root can enter (0700).
 """
@@ -31,7 +32,7 @@ class FileRecord:
 
     path: Path
     before: Snapshot
-    """What was there the first time."""
+    """The state of the path before setup wrote it for the first time."""
     written: tuple[str, ...]
     """The digests of everything that setup may have written there, the last one last."""
     edited: bool
@@ -62,9 +63,9 @@ class ServiceRecord:
     renewed: tuple[float, ...] = ()
     """When the watch began to edit its files anew, in the last hour."""
     said: str = ""
-    """What the watch has last said is wrong with it; empty if all is well."""
+    """The problem that the watch has reported last; empty if all is well."""
     reported: float = 0.0
-    """When it has said so."""
+    """When the watch has reported it."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Trial:
     """A setup that is undone at its deadline, unless it is confirmed."""
 
     name: str
-    """Unlike that of any other trial."""
+    """A name that no other trial has."""
     services: tuple[str, ...]
     started: float
     deadline: float
@@ -121,7 +122,7 @@ class ManifestStore:
             yield
 
     def load(self) -> Manifest:
-        """What is recorded; an empty manifest if nothing was set up. Raises SetupError and UntrustedFile."""
+        """Return what is recorded; an empty manifest if nothing was set up. Raises SetupError and UntrustedFile."""
         try:
             text = trusted_file.read(self.file, secret=True, limit=_LIMIT)
         except MissingFile:
@@ -160,7 +161,7 @@ class ManifestStore:
         return kept
 
     def written(self, record: FileRecord) -> bytes | None:
-        """What setup wrote to a file last; None if there is no backup of it."""
+        """The content that setup wrote to a file last; None if there is no backup of it."""
         try:
             return trusted_file.read(self._backups / record.written[-1], limit=_LIMIT)
         except (UntrustedFile, IndexError):
@@ -213,7 +214,7 @@ class ManifestStore:
 
 
 def figures(manifest: Manifest, now: float) -> str:
-    """What node_exporter's textfile collector reads of the services that are set up; empty if there are none."""
+    """The figures of the services that are set up, for node_exporter's textfile collector; empty if there are none."""
     if not manifest.services:
         return ""
     labels = {name: {"service": name} for name in manifest.services}

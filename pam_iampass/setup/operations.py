@@ -1,4 +1,4 @@
-"""What `pam-iampass setup` does, without the printing."""
+"""The operations of `pam-iampass setup`, without the printing."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class ServiceStatus:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What has to be done for some services."""
+    """The changes to be made for some services."""
 
     plans: tuple[Plan, ...]
     manifest: Manifest
-    """What was recorded when they were made."""
+    """The manifest from which they were made."""
 
     @property
     def changes(self) -> list[Change]:
@@ -68,7 +68,7 @@ class Setup:
         self._removed = self.paths.state / REMOVED.name
 
     def propose(self, names: Sequence[str], choice: str | None, *, force: bool) -> Proposal:
-        """What has to be done for these services. Raises SetupError and UntrustedFile."""
+        """Return what has to be done for these services. Raises SetupError and UntrustedFile."""
         manifest = self.store.load()
         if manifest.trial is not None:
             remedy = "pam-iampass setup confirm keeps it, pam-iampass setup undo ends it"
@@ -132,7 +132,7 @@ class Setup:
         return wanted
 
     def _in_force(self, service: WantedService) -> Iterator[Problem]:
-        """Whether the programs take the files that are in force now."""
+        """Whether the programs accept the files as they are now."""
         yield from checks.in_force(service, self.paths)
         if service.name == "sshd":
             yield from sshd.in_force(service, self.paths, self.paths.sshd_config)
@@ -216,7 +216,7 @@ class Setup:
 
     @contextlib.contextmanager
     def _alone(self, patience: float, *, regardless: bool = False) -> Iterator[None]:
-        """As `locked` of the store, and undisturbed. What is so afterwards is written for node_exporter."""
+        """Hold the lock of the store, undisturbed. The state afterwards is written for node_exporter."""
         with apply.undisturbed(), self.store.locked(patience, regardless=regardless):
             try:
                 yield

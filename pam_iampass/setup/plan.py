@@ -1,4 +1,4 @@
-"""What has to change for a service to ask the phone: the files that it needs, compared with those that exist.
+"""The changes for a service to ask the phone: the files that it needs, compared with the files that exist.
 
 They are the PAM files of its program, with our lines in them, and for sshd with a prompt also a drop-in of sshd_config.
 A file in /usr/lib/pam.d stays as it is: one in /etc/pam.d overrides it, and includes it.
@@ -26,7 +26,7 @@ SERVICES = ("sshd", "sudo", "su")
 """The services whose status is always shown; every other PAM service can be set up as well."""
 
 EXEMPT_METHODS = {KEY: "publickey", PASSWORD: "publickey keyboard-interactive:pam"}
-"""What sshd demands of exempt accounts (AuthenticationMethods) in the ways with a prompt."""
+"""The methods that sshd demands of exempt accounts (AuthenticationMethods) in the ways with a prompt."""
 
 _DROP_INS = {KEY: "10-iampass.conf", PASSWORD: "10-iampass-password.conf"}
 
@@ -52,7 +52,7 @@ class WantedService:
     files: tuple[WantedFile, ...]
     exempt: ExemptSettings = field(default_factory=ExemptSettings)
     exceptions: SshdExceptions = field(default_factory=SshdExceptions)
-    """The logins that sshd spares the prompt: those that are exempt."""
+    """The logins that sshd spares the prompt: the exempt ones."""
 
     @property
     def pam_texts(self) -> dict[Path, str]:
@@ -143,7 +143,7 @@ def _needs_lines(files: PamFiles, name: str) -> bool:
 
 
 def make(service: WantedService, earlier: ServiceRecord | None, now: float, *, force: bool = False) -> Plan:
-    """The plan for a service, of which `earlier` is recorded.
+    """The plan for a service. `earlier` is its record, None without one.
 
     Raises FileEdited for a file of ours that was edited, unless `force`.
     """

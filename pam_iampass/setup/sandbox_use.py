@@ -4,8 +4,8 @@ The settings file is put aside as it is, under another name, and comes back by a
 only in the keys that lead to the sandbox; secret, certificate and user table of the sandbox are in a folder of their
 own, so that the real ones stay as they are.
 
-Whoever owns the sandbox's folder approves every login from then on, but must not get at root's files by what they put
-into the folder: only regular files of the owner's are read from it.
+The owner of the sandbox's folder can approve every login from then on, but must not get at root's files by what they
+put into the folder: only the owner's regular files are read from it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ EDITED = SETTINGS.with_name("iampass.yaml.edited")
 """A copy of the settings that were edited while a sandbox was in use, and then replaced."""
 _OURS = Path(paths.SANDBOX_SETTINGS)
 _WRITTEN = _OURS / "iampass.yaml"
-"""What `use` has written to the settings file."""
+"""A copy of what `use` has written to the settings file."""
 
 # As in `sandbox.state_folder`, which may not be installed: `leave` and `setup undo` work without it.
 _SERVICE_FILE = "service.json"
@@ -54,13 +54,13 @@ _URL = r"https://(127(\.[0-9]{1,3}){3}|\[::1\]|localhost):[0-9]{1,5}"
 
 @dataclass(frozen=True)
 class SandboxAccess:
-    """What a machine needs to use a sandbox. Texts are neither checked nor cleaned."""
+    """The data that a machine needs to use a sandbox. Texts are neither checked nor cleaned."""
 
     owner: str
     """The user who runs it, and can approve every login."""
     application_id: str
     url: str
-    """Of this machine."""
+    """The URL of the sandbox, which must be on this machine."""
     secret: str
     certificate: str
     """One certificate, PEM."""
@@ -69,7 +69,7 @@ class SandboxAccess:
 
 
 def read(path: Path) -> SandboxAccess:
-    """What is in a sandbox's folder. Raises SetupRefused."""
+    """Read what is in a sandbox's folder. Raises SetupRefused."""
     start = f"start the sandbox first: pam-iampass sandbox --state {shell_word(str(path))}"
     try:
         folder = os.open(path, _FOLDER)
@@ -107,8 +107,8 @@ def read(path: Path) -> SandboxAccess:
 def _content(folder: int, path: Path) -> bytes:
     """The content of a file in the folder; empty if there is none. Raises SetupRefused and OSError.
 
-    Only of a regular file, so that nothing is waited for, and of the folder's owner: anything else may be a name that
-    the owner has given to another user's file.
+    Only a regular file is read, so that nothing is waited for, and only one of the folder's owner: anything else may be
+    a name that the owner has given to another user's file.
     """
     owner, remedy = os.fstat(folder).st_uid, "look at what is in the folder"
     with contextlib.suppress(FileNotFoundError), opened(path.name, _FILE, folder) as file:

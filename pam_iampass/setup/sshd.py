@@ -1,5 +1,5 @@
-"""sshd: whether it accepts its new settings, whether they are in force, whether the administrator can log in; reloading
-the settings of one that runs."""
+"""sshd: whether it accepts its new settings and has them, whether the administrator can log in; reloading the settings
+of one that runs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def check(service: WantedService, changes: Iterable[Change], who: Account, paths
 
 
 def in_force(service: WantedService, paths: Paths, configuration: Path) -> Iterator[Problem]:
-    """Whether sshd accepts a configuration, and whether our settings are in force."""
+    """Whether sshd accepts a configuration, and has our settings with it."""
     try:
         found = sshd.settings(options=["-f", str(configuration)], create_folder=True)
     except SshdConfigRejected as rejected:
@@ -197,7 +197,7 @@ def _differences(found: SshdSettings, expected: dict[str, str]) -> list[tuple[st
 
 
 def spared_logins(service: WantedService, configuration: Path) -> Iterator[Problem]:
-    """What sshd says for each of them with a configuration (sshd -T -C)."""
+    """Exempt users whom sshd does not spare the prompt in a configuration (sshd -T -C)."""
     if service.exceptions.left_out:
         what = f"sshd: sshd_config cannot name {names(service.exceptions.left_out)}: they have to answer the prompt"
         yield warning(what, "exempt them by a group, or use --quiet")
@@ -290,7 +290,7 @@ def _pid() -> int | None:
 
 
 def _listeners() -> list[int]:
-    """The sshd processes that wait for connections, not those of logins."""
+    """The sshd processes that wait for connections, not the processes of logins."""
     program = os.path.realpath(find("sshd") or "-")
     waiting = _waiting_sockets()
     return sorted(

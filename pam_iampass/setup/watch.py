@@ -1,9 +1,8 @@
 """Puts our lines back into PAM files that were restored or written anew without them.
 
-A package, a role or a hardening script may write `/etc/pam.d/sshd` anew, and the phone would be off. What a person has
-put out of force by a `#` stays so, and so does what a setup that was broken off has left, or a line that leads past
-ours; each is reported once a day.
-Where the lines of a shared file were written out (Red Hat), they follow that file.
+A package, a role or a hardening script may write `/etc/pam.d/sshd` anew, and the phone would be off. A line that a
+person has commented out stays so, and so does what a setup that was broken off has left, or a line that leads past
+ours; each is reported once a day. Where the lines of a shared file were written out (Red Hat), they follow that file.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class PamFileWatch:
         journal: Journal,
         modules: Sequence[Path] | None = None,
     ) -> None:
-        """`modules` are the folders of libpam's modules; those of this machine if they are not given."""
+        """`modules` are the folders of libpam's modules, by default this machine's."""
         self.modules = module_folders() if modules is None else modules
         self.paths = paths
         self.store = store

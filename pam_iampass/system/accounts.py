@@ -162,7 +162,7 @@ def _services() -> Iterator[str]:
 
 
 def _status(service: str, user: str, gid: int) -> int:
-    """What `_nss_SERVICE_initgroups_dyn` (nss.h) returns, which glibc calls; 0 if the service does not have it."""
+    """The status from `_nss_SERVICE_initgroups_dyn` (nss.h), which glibc calls; 0 if the service does not have it."""
     try:
         ask = getattr(ctypes.CDLL(f"libnss_{service}.so.2"), f"_nss_{service}_initgroups_dyn", None)
     except OSError as missing:

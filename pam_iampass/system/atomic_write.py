@@ -41,8 +41,8 @@ def write_new(
 ) -> None:
     """Write a new file, in place of one of that name that a crash left behind. Raises OSError; no file remains then.
 
-    `owner` is a user id and a group id, -1 for those of the process. `prepare` is called with the descriptor before
-    the mode is set. With `durable` the content is on the disk when this returns.
+    `owner` is a user id and a group id, -1 for the process's. `prepare` is called with the descriptor before the mode
+    is set. With `durable` the content is on the disk when this returns.
     """
     remove(folder, name)
     descriptor = create(folder, name)

@@ -1,4 +1,4 @@
-"""Which machine this is, which boot of it, and how long ago that was."""
+"""The identity of this machine and of its boot, and the time since then."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def boot_id() -> str | None:
 
 
 def machine_digest(file: str = MACHINE_ID) -> str:
-    """By what a gateway knows this machine, 32 hexadecimal digits; empty if the machine has no id.
+    """The digest by which a gateway knows this machine, 32 hexadecimal digits; empty if the machine has no id.
 
     The id itself is confidential (machine-id(5)).
     """

@@ -25,11 +25,11 @@ from pam_iampass.system.trusted_folder import kind_of, mode_of, open_trusted_fol
 APPLICATION_ID = 0x69616D70
 """Marks the file as ours (`PRAGMA application_id`)."""
 VERSION = 1
-"""Of the tables (`PRAGMA user_version`)."""
+"""The version of the tables (`PRAGMA user_version`)."""
 RESERVE = 1024 * 1024
 """Bytes that are free in the file, and as many again in its log: what a full disk cannot take."""
 LOG_PAGES = 128
-"""With this number of pages the log is written to the file and begins anew, long before it outgrows the reserve."""
+"""The number of pages at which the log is written to the file and begins anew, long before it outgrows the reserve."""
 OPEN_INTERVAL = 5.0
 """Where the file cannot be opened, how long until it is tried again. Seconds."""
 

@@ -14,7 +14,7 @@ _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a program that has ended wrote."""
+    """The result of a program that has ended."""
 
     status: int
     output: str

@@ -15,7 +15,7 @@ SERVICE_USER = "_iampass"
 @contextmanager
 def reading_as(name: str = SERVICE_USER, *, with_groups: bool = False) -> Iterator[frozenset[int]]:
     """Give this process only the permissions of the user, if it runs as root and the user exists; `with_groups` also
-    those of the groups that the user has been added to.
+    the permissions of the groups that the user has been added to.
 
     Yields the ids of the groups that may read secrets: the `readers` of `config.settings`. For reading only, and only
     in a process with one thread: the ids are those of the whole process.

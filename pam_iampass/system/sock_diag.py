@@ -1,4 +1,4 @@
-"""What the kernel knows of a connection: whether its client has hung up, and whose the sockets are (sock_diag(7)).
+"""The kernel's answers about a connection: whether its client has hung up, and whose the sockets are (sock_diag(7)).
 
 Every user may ask about the connections of its own network namespace. Nothing here blocks or raises: where the kernel
 does not tell, the peer has not hung up, and the socket is nobody's.
@@ -77,8 +77,8 @@ class TcpClient:
 class UnixClient:
     """The client of a connection over AF_UNIX, where `SSH_CONNECTION` has no address: sshd of systemd's ssh generator.
 
-    `sockets` are those of sshd's process, by their inodes. The connection is the only one of them that has a name: an
-    accepted one has its listener's, and what sshd makes for itself has none.
+    `sockets` are the sockets of sshd's process, by their inodes. The connection is the only one of them that has a
+    name: an accepted one has its listener's, and what sshd makes for itself has none.
     """
 
     def __init__(self, sockets: Iterable[int]) -> None:
@@ -126,7 +126,7 @@ class _UnixSocket:
 
 @dataclass(frozen=True)
 class SocketOwner:
-    """Who has made a socket, which another process may hold now."""
+    """The user who has made a socket, and the control group; another process may hold it now."""
 
     uid: int
     control_group: int
@@ -134,8 +134,8 @@ class SocketOwner:
 
 
 def owner_of_client(ssh_connection: str) -> SocketOwner | None:
-    """Who has made the client's end of a connection, if that end is established here. `ssh_connection` is what the
-    sshd at its other end says, on another machine.
+    """The owner of the client's end of a connection, if that end is established here. `ssh_connection` is what the sshd
+    at its other end says, on another machine.
 
     None for link-local addresses too, whose interface only that machine knows, and before Linux 5.8, which tells no
     control groups.
@@ -151,14 +151,14 @@ def owner_of_client(ssh_connection: str) -> SocketOwner | None:
 def is_served_by(ssh_connection: str, sockets: Collection[int]) -> bool:
     """Whether the server's end of a connection is established here, and is one of these sockets, by their inodes.
 
-    As in `owner_of_client`, that of a link-local address is none.
+    As in `owner_of_client`, an end with a link-local address is not found.
     """
     reply = _established(ssh_connection, of_client=False)
     return reply is not None and struct.unpack_from("=I", reply, _INODE)[0] in sockets
 
 
 def _established(ssh_connection: str, *, of_client: bool) -> bytes | None:
-    """What the kernel says of one end of a connection, if it is established here."""
+    """The kernel's answer about one end of a connection, if it is established here."""
     ends = None if "%" in ssh_connection else _ends(ssh_connection)
     if ends is None:
         return None

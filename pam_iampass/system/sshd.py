@@ -1,4 +1,4 @@
-"""What sshd will do, according to `sshd -T`."""
+"""The settings of sshd, according to `sshd -T`."""
 
 from __future__ import annotations
 
@@ -61,15 +61,15 @@ class Connection:
 
 
 NO_ADDRESS = Connection("", "UNKNOWN", local_address="UNKNOWN", local_port="65535")
-"""What sshd takes a connection by AF_UNIX or AF_VSOCK for."""
+"""The connection that sshd takes one by AF_UNIX or AF_VSOCK for."""
 
 
 @dataclass(frozen=True)
 class SshdSettings:
-    """The settings in force, for everybody or for one connection."""
+    """The settings that hold for everybody or for one connection."""
 
     values: Mapping[str, str]
-    """By the keyword in lower case."""
+    """The values by the keyword in lower case."""
 
     def is_on(self, keyword: str) -> bool:
         return self.values.get(keyword, "no").lower() == "yes"

@@ -20,7 +20,7 @@ from pam_iampass.text import names
 
 SUDOERS = Path("/etc/sudoers")
 SUDOERS_RS = Path("/etc/sudoers-rs")
-"""What sudo-rs reads instead, if it is there."""
+"""The file that sudo-rs reads instead, if it exists."""
 
 PAM_SERVICES = ("pam_service", "pam_login_service", "pam_askpass_service")
 """The settings that name the PAM service: usually, for `sudo -i`, and for `sudo -A`."""
@@ -35,7 +35,7 @@ class SudoersRejected(Exception):
 
 
 class Scope(enum.Enum):
-    """What a `Defaults` line is bound to, with the character that says so (sudoers(5))."""
+    """The scope of a `Defaults` line, with the character that says so (sudoers(5))."""
 
     EVERYTHING = ""
     USERS = ":"
@@ -69,7 +69,7 @@ class SudoersLine:
     """A text, True or False, or a list; the commands of a rule."""
     scope: Scope = Scope.EVERYTHING
     members: tuple[Member, ...] = ()
-    """To whom or what it applies; empty in the scope EVERYTHING."""
+    """The members that it applies to; empty in the scope EVERYTHING."""
     place: str = ""
     """The lines that set it, with file and number; several if it cannot be told which one it is."""
 
@@ -130,7 +130,7 @@ class Sudoers:
 
     @property
     def services(self) -> tuple[str, ...]:
-        """The PAM services of sudo, of `sudo -i`, and those that only some users, commands and the like have."""
+        """The PAM services of sudo, of `sudo -i`, and the ones that only some users, commands and the like have."""
         named = [str(line.value) for line in self.lines if line.name in PAM_SERVICES]
         return tuple(dict.fromkeys([self.service, self.login_service, *named]))
 
@@ -141,7 +141,7 @@ def is_installed() -> bool:
 
 
 def files() -> list[Path | None]:
-    """The files to `read`: that of sudo (None), if it is installed, and that of sudo-rs, if it is another one."""
+    """The files to `read`: sudo's (None), if it is installed, and sudo-rs's, if it is another one."""
     found: list[Path | None] = [None] if is_installed() else []
     if SUDOERS_RS.exists():
         found.append(SUDOERS_RS)

@@ -149,7 +149,7 @@ class _Check:
 
 
 def others_with_access(status: os.stat_result, readers: Set[int]) -> str:
-    """Who has access to a file beside its owner, root and the groups `readers`, in words; empty if nobody has."""
+    """Say who has access to a file beside its owner, root and the groups `readers`; empty if nobody has."""
     if status.st_mode & 0o007:
         return "every user"
     if status.st_mode & 0o040 and status.st_gid not in {0, *readers}:

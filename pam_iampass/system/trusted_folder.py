@@ -36,7 +36,7 @@ def trusted_folder(path: str, owner: int, *, sticky: bool = False) -> Iterator[i
     """An O_PATH descriptor of the folder at `path`; only root or `owner` can write it and its parents.
 
     With `sticky`, others may write folders with the sticky bit, such as /tmp: they can create names there, but not
-    exchange those of root or `owner`. Raises UntrustedFile, MissingFile and UnreadableFile.
+    exchange the names of root or `owner`. Raises UntrustedFile, MissingFile and UnreadableFile.
     """
     descriptor = open_trusted_folder(path, owner, sticky=sticky)
     try:

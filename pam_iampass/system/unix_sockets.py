@@ -1,4 +1,4 @@
-"""Unix sockets: those that systemd has passed to this process, who is at the other end, and datagrams."""
+"""Unix sockets: the ones that systemd has passed to this process, the process at the other end, and datagrams."""
 
 from __future__ import annotations
 
