@@ -1792,9 +1792,21 @@ MUTANTS = {
         ),
         Mutant(
             "logins from elsewhere go before those of the person",
-            "return not login.is_usual, last",
-            "return False, last",
+            "return not was_passed, not login.is_usual, last",
+            "return not was_passed, False, last",
             "test_a_stolen_password_takes_no_place_of_its_owner_on_a_host",
+        ),
+        Mutant(
+            "logins from a usual place keep those from elsewhere from their turn",
+            "return not was_passed, ",
+            "return False, ",
+            "test_a_usual_origin_that_always_waits_keeps_nobody_from_a_turn_elsewhere",
+        ),
+        Mutant(
+            "logins from elsewhere that have waited go before those of the person",
+            "was_passed = was_usual and ",
+            "was_passed = ",
+            "test_a_login_from_a_usual_origin_waits_for_one_of_all_others_at_most",
         ),
         Mutant(
             "a stolen password uses up the requests of its owner",
