@@ -2039,4 +2039,24 @@ MUTANTS = {
             "test_all_addresses_of_a_network_that_a_client_can_have_are_one",
         ),
     ),
+    "Only who may do it acts on the fleet, and the record says who it was": (
+        Mutant(
+            "the record of an act names the administrator of the process",
+            "by=actor.fields,",
+            "by=None,",
+            "test_the_record_of_an_act_names_the_actor_and_how_they_are_known",
+        ),
+        Mutant(
+            "everybody can do every act",
+            "if Role.ROOT not in actor.roles:",
+            "if not actor.roles:",
+            "test_nobody_but_root_of_a_gateway_can_act",
+        ),
+        Mutant(
+            "two acts can wait for each other's people",
+            "ORDER BY name FOR NO KEY UPDATE",
+            "ORDER BY name DESC FOR NO KEY UPDATE",
+            "test_actor_and_target_are_locked_in_the_order_of_their_names",
+        ),
+    ),
 }

@@ -20,6 +20,8 @@ from pam_iampass.cli import main as run
 from pam_iampass.cli.parameters import Parsed
 from pam_iampass.client import IampassError, ManagementAPI, TLSFailure
 from pam_iampass.gateway import settings as gateway_settings
+from pam_iampass.gateway.acts.act import Act, Actor, perform
+from pam_iampass.gateway.acts.names import UnknownName
 from pam_iampass.gateway.database import Connection, DatabaseError, migrations
 from pam_iampass.gateway.gateway import Gateway, management, opened
 from pam_iampass.gateway.keys import Tampered
@@ -65,6 +67,11 @@ config_option = click.option(
     show_default=True,
     callback=lambda _ctx, _param, path: path.absolute(),
     help="The settings file of the gateway.",
+)
+
+
+if_exists_option = click.option(
+    "--if-exists", is_flag=True, help="A name that nobody has is no error: there is nothing to do."
 )
 
 
@@ -181,6 +188,18 @@ class CommandGateway:
                 with suppress(asyncio.CancelledError):
                     self._loop.run_until_complete(task)
                 raise
+
+    def perform(self, act: Act[T], *, unknown: T | None = None) -> T:
+        """Perform an act as root of this gateway; its result. Raises ActRefused.
+
+        :param unknown: the result if nobody has the name; if None, that is an error.
+        """
+        try:
+            return self.run(perform(self.gateway, Actor.root(), act))
+        except UnknownName:
+            if unknown is None:
+                raise
+            return unknown
 
     def manager(self) -> ManagementAPI:
         """The application at IAMPASS. Raises ClickException."""
