@@ -33,6 +33,7 @@ from tests.support.sandbox import HttpStatus, SessionState
 from tests.support.sessions import keeping
 from tests.support.setting import ME, Setting
 from tests.support.ssh_keys import accepted, make_key
+from tests.support.world import wait_until
 from tests.unit.session.test_store import KEPT
 
 BOTH = "{users: [carol, dave]}"
@@ -603,6 +604,7 @@ def test_who_has_ten_logins_waiting_in_a_shared_account_locks_nobody_out(shared:
     world.sandbox.auto = "ask"
     doors = [shared.door(shared.key) for _ in range(10)]
     carol = world.sandbox.wait_for_request("token-of-carol")
+    wait_until(lambda: len(world.state.throttle.state("carol").pending) == 10, "not all ten wait")
     assert shared.login(shared.key).code in DENIED, "an eleventh"
     alices = shared.door(shared.alices)
     for door in doors:
