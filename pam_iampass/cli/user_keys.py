@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable
 
 import click
 
@@ -21,7 +22,6 @@ from pam_iampass.system.service_user import config_readers
 from pam_iampass.system.trusted_folder import kind_of, looked_at
 from pam_iampass.text import clean
 
-_F = TypeVar("_F", bound=Callable[..., Any])
 _LONGEST = 1024 * 1024  # bytes of a file with keys
 
 EXAMPLES = """\b
@@ -36,8 +36,15 @@ Examples:
 """
 
 
-def _which_keys(function: _F) -> _F:
-    """A verb about some keys or certificates of a user."""
+def _which_keys(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb about some keys or certificates of a user, which it takes as entries."""
+
+    @functools.wraps(verb)
+    def function(
+        keys: tuple[str, ...], ca: str | None, key_id: str | None, principal: str | None, **given: Any
+    ) -> None:
+        verb(entries=_entries(keys, ca, key_id, principal), **given)
+
     for parameter in (
         click.option("--principal", metavar="TEXT", help="With --ca: a principal of certificates."),
         click.option("--key-id", metavar="TEXT", help="With --ca: the key id of certificates."),
@@ -52,14 +59,7 @@ def _which_keys(function: _F) -> _F:
 @click.command("add-key", epilog=EXAMPLES, short_help="Add ssh keys or certificates of USER.")
 @_which_keys
 @config_option
-def add_keys(
-    user: str,
-    keys: tuple[str, ...],
-    ca: str | None,
-    key_id: str | None,
-    principal: str | None,
-    config: Path,
-) -> None:
+def add_keys(user: str, entries: list[KeyEntry], config: Path) -> None:
     """Add ssh keys of USER, or certificates by their CA and key id or principal, for services with `approver: key`.
 
     There, the key that sshd has accepted says whose phone is asked, whatever account is logged in to. Anybody who may
@@ -70,7 +70,6 @@ def add_keys(
 
     The exit status is 0, or 1 if nothing was added because of an error.
     """
-    entries = _entries(keys, ca, key_id, principal)
     if not entries:
         raise click.UsageError("Give a file with a public key, or --ca with --key-id or --principal.")
     added = UserTableEditor(table_path(config)).add_keys({user: entries})
@@ -121,21 +120,13 @@ def import_keys(folder: Path, dry_run: bool, config: Path) -> None:
 @click.command("remove-key", epilog=EXAMPLES, short_help="Remove ssh keys or certificates of USER.")
 @_which_keys
 @config_option
-def remove_keys(
-    user: str,
-    keys: tuple[str, ...],
-    ca: str | None,
-    key_id: str | None,
-    principal: str | None,
-    config: Path,
-) -> None:
+def remove_keys(user: str, entries: list[KeyEntry], config: Path) -> None:
     """Remove ssh keys of USER; without a KEY, all. Logins that are open stay open (pam-iampass session end USER).
 
     sshd goes on accepting the keys: delete them from authorized_keys as well.
 
     The exit status is 0, or 1 if nothing was removed.
     """
-    entries = _entries(keys, ca, key_id, principal)
     removed = UserTableEditor(table_path(config)).remove_keys(user, entries or None)
     for entry in removed:
         line(f"{entry} names {shown(user)} no longer.")

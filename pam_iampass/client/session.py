@@ -324,7 +324,7 @@ def read_session(response: JsonObject, origin: Origin, request_id: str | None = 
         unsent = reason in ("IAMPASS_AWAY", "DATABASE_AWAY")
         if unsent and _names(members, "nothing_sent", request_id, response.nonce):
             raise Unavailable(f"start: the gateway has sent nothing: {reason}", status=200, outage=True)
-        refusal = Refusal.of(members) if origin.gateways else None
+        refusal = Refusal.of(members)
         return Session(Status.failed, None, None, None, None, reason, refusal=refusal)
     covered_by, age = None, 0
     if origin.gateways and "covered" in members:

@@ -155,9 +155,9 @@ async def recover(gateway: Gateway, request: IncomingRequest) -> Reply:
     if isinstance(found, int):
         answer["left"] = found
     else:
-        why = Reason.TOO_MANY_CODES if isinstance(found, Refusal) else found
+        why, wait = (Reason.TOO_MANY_CODES, found.wait) if isinstance(found, Refusal) else (found, 0.0)
         message = "" if why is Reason.CODES_NOT_HERE else _NOT_REDEEMED
-        answer.update(reason=why.name, **explanation_of(why.name, getattr(found, "wait", 0.0), message))
+        answer.update(reason=why.name, **explanation_of(why.name, wait, message))
     return Reply.of({"recovery": answer})
 
 

@@ -57,7 +57,7 @@ LONGEST_REQUEST_SECONDS = 300
 _NOT_STARTED_A_MINUTE = 10
 """Starts from one host for one person for which no phone rang, such as for want of one. Beyond that, none is made."""
 _MOST_WHILE_SLOWED = 3
-"""Requests that are not approved, of a slowed host to somebody who approved there lately."""
+"""Requests that are not approved, of a slowed host to a person who approved there lately."""
 
 
 @dataclass(frozen=True)
@@ -459,8 +459,8 @@ async def _exceeds_limit(connection: Connection, host: Host, unapproved: int, mo
 async def is_held_back(connection: Connection, host: Host, before: turns.Turns, login: Pending) -> bool:
     """Whether the brake, which holds for a host, keeps a login there from the phone.
 
-    Somebody who approved there lately has a few requests of their own, whatever others do. All others together have
-    one a minute. Somebody who just did not approve one has none: people who cancel do not take it from the rest.
+    A person who approved there lately has a few requests of their own, whatever others do. All others together have
+    one a minute. A person who just did not approve one has none: people who cancel do not take it from the rest.
     """
     own = turns.requests_of_host(before, host.name, asking.BRAKE_MINUTES * 60)
     if login.is_familiar:

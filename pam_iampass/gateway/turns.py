@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import cached_property
 from typing import Any, Callable
 
 from psycopg.types.json import Jsonb
@@ -67,7 +68,7 @@ class Turns:
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
             raise Tampered(f"turn: the row of {row['person']} was not written by a gateway") from None
 
-    @property
+    @cached_property
     def state(self) -> ThrottleState:
         """The state without the parts that do not count any more."""
         return self.written.current(self.now)

@@ -55,8 +55,9 @@ def other_login(approver: str) -> str:
     return OTHER_LOGIN_OF.format(approver) if approver else OTHER_LOGIN
 
 
-def result_of(end: Decision | BaseException, may_have_left: bool) -> RequestResult:
-    """The result of a request that ended with a decision or was broken off by an exception.
+def result_of(end: Decision | BaseException, counts: bool) -> RequestResult:
+    """The result of a request that ended with a decision or was broken off by an exception. `counts` is whether it has
+    come so far that this host counts it.
 
     A caller who starts requests and breaks them off, by hanging up or by killing the process, is treated like one
     whose requests are refused. Only ApplicationGone and Stopping are known to come while no request is on its way;
@@ -64,7 +65,7 @@ def result_of(end: Decision | BaseException, may_have_left: bool) -> RequestResu
     """
     if isinstance(end, Decision) and end.outcome is Outcome.APPROVED:
         return RequestResult.APPROVED
-    if not may_have_left and isinstance(end, (Decision, ApplicationGone, Stopping)):
+    if not counts and isinstance(end, (Decision, ApplicationGone, Stopping)):
         return RequestResult.NOT_SENT
     return RequestResult.STOPPED if isinstance(end, Stopping) else RequestResult.FAILED
 

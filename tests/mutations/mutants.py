@@ -220,8 +220,8 @@ MUTANTS = {
         ),
         Mutant(
             "IAMPASS itself says how a login ends that it refuses",
-            "refusal = Refusal.of(members) if origin.gateways else None",
-            "refusal = Refusal.of(members)",
+            "decisions.not_asked(session.failure_reason)",
+            "denied(Outcome(session.refusal.outcome), session.failure_reason, session.refusal.message)",
             "test_iampass_itself_refuses_in_no_words_of_its_own",
         ),
         Mutant(
@@ -298,8 +298,9 @@ MUTANTS = {
     "One absolute deadline": (
         Mutant(
             "a TLS handshake goes on as long as bytes come",
-            "if self._until.expired:",
-            "if False:",
+            "if self._until.expired:\n            raise socket.timeout\n"
+            "        self._sock.settimeout(self._until.remaining() or 1e-6)",
+            "self._sock.settimeout(60.0)",
             "test_messages_without_end_hold_no_handshake_beyond_the_deadline",
         ),
         Mutant(

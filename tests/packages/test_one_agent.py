@@ -98,7 +98,7 @@ def test_an_upgrade_while_logins_run_keeps_nobody_out_and_changes_no_settings(
     machine.shell("echo '# edited' | tee -a /etc/iampass/iampass.yaml >> /etc/iampass/users.yaml")
     # However long the upgrade takes, the login that has begun before it can be approved after it.
     machine.shell("sed -i 's/^timeout: .*/timeout: 280s/' /etc/iampass/iampass.yaml")
-    machine.shell("echo LoginGraceTime 6m > /etc/ssh/sshd_config.d/05-grace.conf; systemctl reload ssh")
+    machine.shell("echo LoginGraceTime 6m > /etc/ssh/sshd_config.d/05-grace.conf; systemctl restart ssh")
     before = machine.shell(KEPT)
     waiting = people.ssh("alice")
     request = people.phone.request("alice")
