@@ -134,6 +134,7 @@ def test_an_invite_can_be_revoked(server: Postgres) -> None:
     run_gateway("host", "revoke", made["invite"])
     assert json.loads(run_gateway("host", "list", "--json"))["invites"] == []
     assert "no such invite" in run_gateway("host", "revoke", made["id"], status=1)
+    run_gateway("host", "revoke", "--if-exists", made["id"])
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,6 @@ def test_hosts_are_listed_and_shown(server: Postgres) -> None:
     assert "f" * 32 in shown
     assert "x" * 43 not in shown
     assert run_gateway("host", "list").index("a.example.com") > 0
-    assert "there is no host c" in run_gateway("host", "show", "c", status=1)
     with psycopg.connect(server.conninfo("iampass")) as connection:
         connection.execute("UPDATE host SET status = 'active' WHERE name = 'a.example.com'")
     assert "a.example.com: its row was not written by this gateway" in run_gateway("host", "list")
@@ -255,7 +255,30 @@ def test_a_host_is_removed_when_that_is_confirmed(server: Postgres) -> None:
     run_gateway("host", "remove", "web", "--yes")
     assert find_host(server, "web") is None
     assert [(host, fields["what"]) for host, fields in records(server)] == [("web", "host_remove")]
-    assert "there is no host web" in run_gateway("host", "remove", "web", "--yes", status=1)
+    assert "There is no host web." in run_gateway("host", "remove", "web", "--if-exists", "--yes")
+
+
+@pytest.mark.parametrize("verb", [["admit"], ["suspend"], ["resume"], ["remove", "--yes"]])
+def test_who_changes_a_host_writes_its_full_name(server: Postgres, verb: list[str]) -> None:
+    add_host(server, "web1.example.com")
+    for typed in ("web1", "wbe1.example.com"):
+        said = run_gateway("host", *verb, typed, status=1)
+        assert f"there is no host {typed}" in said
+        assert "did you mean web1.example.com?" in said
+    assert find_host(server, "web1.example.com") is not None
+    assert records(server) == []
+
+
+def test_who_looks_at_a_host_may_shorten_its_name_as_long_as_only_one_is_meant(server: Postgres) -> None:
+    add_host(server, "web1.example.com")
+    add_host(server, "web1x.example.com")
+    assert json.loads(run_gateway("host", "show", "web1", "--json"))["name"] == "web1.example.com"
+    assert "did you mean" not in run_gateway("host", "show", "database", status=1)
+    add_host(server, "web1.example.org")
+    said = run_gateway("host", "show", "web1", status=1)
+    assert "write the full name: web1.example.com, web1.example.org" in said
+    add_host(server, "web1")
+    assert json.loads(run_gateway("host", "show", "web1", "--json"))["name"] == "web1"
 
 
 def test_who_is_suspended_may_be_the_other_hosts_of_its_invite_too(server: Postgres) -> None:

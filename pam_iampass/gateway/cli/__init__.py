@@ -135,6 +135,8 @@ def _using_the_database() -> Iterator[None]:
         raise click.ClickException(str(error)) from None
     except TLSFailure as error:  # the account cannot read the CA certificates: see `check`
         raise click.ClickException(error.diagnostics()) from None
+    except UnicodeEncodeError:
+        raise click.ClickException("what was typed is not UTF-8") from None
     except psycopg.Error as error:
         raise click.ClickException(f"the database refuses this: {error}") from None
     finally:

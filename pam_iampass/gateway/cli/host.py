@@ -11,7 +11,7 @@ from pam_iampass.cli import Verbs, output
 from pam_iampass.cli.parameters import DURATION, Parsed, json_option
 from pam_iampass.config import value_types
 from pam_iampass.config.value_types import InvalidValue, Network
-from pam_iampass.gateway import asking, hosts, joining, records, sessions
+from pam_iampass.gateway import asking, hosts, joining, names, records, sessions
 from pam_iampass.gateway.cli import config_option, named, with_gateway
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
@@ -105,8 +105,9 @@ def invite(
 
 @command.command(short_help="Make an invite useless.")
 @click.argument("id")
+@click.option("--if-exists", is_flag=True, help="It is no error if there is no such invite.")
 @config_option
-def revoke(config: Path, id: str) -> None:
+def revoke(config: Path, id: str, if_exists: bool) -> None:
     """Make an invite useless. Hosts that have joined with it stay. ID is the first part of the invite."""
 
     async def go(gateway: Gateway) -> bool:
@@ -116,9 +117,10 @@ def revoke(config: Path, id: str) -> None:
                 await records.act(connection, "host_revoke", reason=id.partition(".")[0])
             return removed
 
-    if not with_gateway(config, go):
+    removed = with_gateway(config, go)
+    if not (removed or if_exists):
         raise click.ClickException("there is no such invite; see: pam-iampass-gateway host list")
-    output.line("Revoked.")
+    output.line("Revoked." if removed else "There is no such invite.")
 
 
 @command.command("list", short_help="Show the hosts, and the invites that can still be used.")
@@ -173,13 +175,13 @@ def list_(config: Path, as_json: bool) -> None:
 @json_option
 @config_option
 def show(config: Path, name: str, as_json: bool) -> None:
-    """Show what is known of a host."""
+    """Show what is known of a host. NAME may end before a dot, if only one host is meant then."""
 
-    async def go(gateway: Gateway) -> Host | None:
+    async def go(gateway: Gateway) -> Host:
         async with gateway.database.transaction() as connection:
-            return await hosts.named(gateway, connection, name)
+            return await names.find_host(gateway, connection, name)
 
-    host = _required(with_gateway(config, go), name)
+    host = with_gateway(config, go)
     if as_json:
         output.show_json(_host_object(host))
         return
@@ -233,13 +235,15 @@ def resume(config: Path, name: str) -> None:
 
 
 def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: HostStatus) -> None:
-    async def go(gateway: Gateway) -> tuple[Host | None, bool, str | None, str]:
+    async def go(gateway: Gateway) -> tuple[Host, bool, str | None, str]:
         async with gateway.database.transaction() as connection:
             host, changes = await hosts.named(gateway, connection, name), False
             if host is not None:
                 host = await hosts.change(gateway, connection, host.id)  # as it is now, locked
+            if host is None:
+                raise await names.unknown_host(connection, name)
             void, _ = await _voided(connection, name) if after is HostStatus.SUSPENDED else (None, None)
-            if host is not None and host.status in before:
+            if host.status in before:
                 columns: dict[str, Any] = {"status": after}
                 if verb == "host_resume":
                     columns["slowed_until"] = None
@@ -248,7 +252,8 @@ def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: 
                     columns["status"] = HostStatus.ACTIVE if may_ask else HostStatus.WAITING
                 elif verb == "host_admit":
                     columns["admitted"] = True
-                host, changes = await hosts.change(gateway, connection, host.id, **columns), True
+                changed, changes = await hosts.change(gateway, connection, host.id, **columns), True
+                host = changed or host
                 await records.act(connection, verb, host=name)
             suspends = after is HostStatus.SUSPENDED
             ringing = await sessions.find_ringing_of_host(gateway, connection, name) if suspends else []
@@ -256,8 +261,7 @@ def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: 
         await asking.end_sessions(gateway, ringing)  # one that cannot be ended is over in a minute
         return host, changes, void, others
 
-    found, changed, void, others = with_gateway(config, go)
-    host = _required(found, name)
+    host, changed, void, others = with_gateway(config, go)
     if not changed and host.status is not after:
         raise click.ClickException(f"{name} is {host.status.value}")
     output.line((name, "bold"), f" is {host.status.value}.")
@@ -270,9 +274,10 @@ def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: 
 
 @command.command(short_help="Remove a host from the fleet.")
 @click.argument("name", type=NAME)
+@click.option("--if-exists", is_flag=True, help="It is no error if there is no such host.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @config_option
-def remove(config: Path, name: str, yes: bool) -> None:
+def remove(config: Path, name: str, if_exists: bool, yes: bool) -> None:
     """Remove a host from the fleet. Its credential is worth nothing from then on, and its sessions are ended.
 
     The invite with which it has joined is void, unless it is for several hosts and bound to a network. If an attacker
@@ -290,11 +295,14 @@ def remove(config: Path, name: str, yes: bool) -> None:
             removed, kept = await sessions.remove_host(gateway, connection, name)
             if removed:
                 await records.act(connection, "host_remove", host=name)
+            elif not if_exists:
+                raise await names.unknown_host(connection, name)
         return removed, await asking.end_sessions(gateway, kept), void, stays
 
     removed, left, void, stays = with_gateway(config, go)
     if not removed:
-        raise _unknown(name)
+        output.line(f"There is no host {name}.")
+        return
     output.line((name, "bold"), " is removed.")
     _say_void(void)
     if stays:
@@ -320,16 +328,6 @@ async def _voided(
 def _say_void(void: str | None) -> None:
     if void:
         output.line(f"Its invite {void} is void: for hosts that are still to join with it, make another one.")
-
-
-def _required(host: Host | None, name: str) -> Host:
-    if host is None:
-        raise _unknown(name)
-    return host
-
-
-def _unknown(name: str) -> click.ClickException:
-    return click.ClickException(f"there is no host {name}; see: pam-iampass-gateway host list")
 
 
 def _when(moment: Any) -> str:

@@ -26,6 +26,7 @@ from pam_iampass.gateway.cli import CommandGateway, named
 from pam_iampass.gateway.database import Connection, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.names import unknown_person
 from pam_iampass.gateway.people import Person, PersonStatus, Source, new_token, person_name_error
 from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.gateway.settings import GatewaySettings
@@ -61,7 +62,7 @@ async def known(gateway: Gateway, connection: Connection, name: str) -> Person:
     except Tampered:
         raise _tampered(name) from None
     if person is None:
-        raise EditRefused(f"{shown(name)} is not known here", "see: pam-iampass-gateway user list")
+        raise await unknown_person(connection, name)
     return person
 
 
