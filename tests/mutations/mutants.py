@@ -1042,6 +1042,18 @@ MUTANTS = {
             "if self._look is None or is_old or not self._look.done():",
             "test_many_who_ask_use_one_connection",
         ),
+        Mutant(
+            "a password in the gateway's settings stays there",
+            'if option.dispchar == b"*"',
+            'if option.dispchar == b"x"',
+            "test_a_password_of_the_database_does_not_stand_in_the_file_and_is_shown_nowhere",
+        ),
+        Mutant(
+            "errors of the gateway's settings show a password",
+            "value = node.text if invalid.value is None else invalid.value",
+            "value = node.text",
+            "test_a_password_of_the_database_does_not_stand_in_the_file_and_is_shown_nowhere",
+        ),
     ),
     "A gateway has a phone ring at most once, for those it may, and approves nothing that IAMPASS does not": (
         Mutant(
