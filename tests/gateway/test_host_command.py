@@ -36,7 +36,7 @@ def initialised_server() -> Iterator[Postgres]:
 def server(initialised_server: Postgres) -> Postgres:
     """PostgreSQL, with an initialised gateway that has no hosts, invites and records."""
     with psycopg.connect(initialised_server.conninfo("iampass")) as connection:
-        connection.execute("TRUNCATE host, invite, record")
+        connection.execute("TRUNCATE host, seen, invite, record, session")
     return initialised_server
 
 
@@ -172,6 +172,48 @@ def test_hosts_are_listed_and_shown(server: Postgres) -> None:
     assert run_gateway("host", "resume", "a.example.com", status=1).startswith(
         "Error: host: a row was not written"
     )
+
+
+def test_the_list_says_when_a_host_was_seen_and_which_were_not_for_a_day(server: Postgres) -> None:
+    add_host(server, "web1", group="bastion")
+    add_host(server, "web2", HostStatus.SUSPENDED)
+    add_host(server, "web3")
+    with psycopg.connect(server.conninfo("iampass")) as connection:
+        last = "UPDATE seen SET at = now() - interval %s, version = '1.2.3', address = '192.0.2.7' FROM host"
+        connection.execute(f"{last} WHERE host.id = host AND name = 'web1'".replace("%s", "'23 hours'"))
+        connection.execute(f"{last} WHERE host.id = host AND name = 'web2'".replace("%s", "'25 hours'"))
+        for state, ends in (
+            ("open", "1 hour"),
+            ("queued", "1 hour"),
+            ("ended", "1 hour"),
+            ("open", "-1 hour"),
+        ):
+            connection.execute(
+                "INSERT INTO session (id, host, person, parameters, methods, state, nothing_sent, approved, began_at,"
+                " deadline, expires_at, gateway, version, details, mac, host_name) SELECT gen_random_uuid(), id,"
+                " 'alice', '', '{}', %s, false, false, now(), now(), now() + %s::interval, gen_random_uuid(), 1, '{}',"
+                " '', name FROM host WHERE name = 'web1'",
+                (state, ends),
+            )
+
+    def listed(*arguments: str) -> list[str]:
+        return [
+            host["name"] for host in json.loads(run_gateway("host", "list", "--json", *arguments))["hosts"]
+        ]
+
+    assert listed("--unseen") == ["web2", "web3"]
+    assert listed("--group", "bastion", "--group", "unheard") == ["web1"]
+    assert listed("--status", "suspended") == ["web2"]
+    assert listed("--status", "active", "--unseen") == ["web3"]
+    found = json.loads(run_gateway("host", "show", "web1", "--json"))
+    assert (found["seen_within_a_day"], found["version"], found["address"], found["open_logins"]) == (
+        *(True, "1.2.3", "192.0.2.7", 2),
+    )
+    lines = {line.split()[0]: line for line in run_gateway("host", "list").splitlines()}
+    assert ("not for a day" in lines["web1"], "not for a day" in lines["web2"]) == (False, True)
+    assert lines["web1"].endswith("1.2.3    192.0.2.7  2")
+    assert "never: not for a day" in lines["web3"]
+    assert "no such host" in run_gateway("host", "list", "--group", "unheard")
 
 
 def test_a_host_is_admitted_suspended_and_resumed(server: Postgres) -> None:

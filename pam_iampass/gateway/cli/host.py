@@ -25,6 +25,7 @@ Examples:
   pam-iampass-gateway host invite --name web1.example.com --network 192.0.2.0/24
   pam-iampass-gateway host invite --group web --uses 50 --for 1d
   pam-iampass-gateway host list
+  pam-iampass-gateway host list --unseen                      not for a day
   pam-iampass-gateway host suspend web1.example.com           at once; its sessions are not answered either
   pam-iampass-gateway host remove web1.example.com
 """
@@ -124,24 +125,49 @@ def revoke(config: Path, id: str, if_exists: bool) -> None:
 
 
 @command.command("list", short_help="Show the hosts, and the invites that can still be used.")
+@click.option("--group", "groups", multiple=True, help="Only hosts of this group. Can be repeated.")
+@click.option(
+    "--status",
+    "statuses",
+    type=click.Choice([status.value for status in HostStatus]),
+    multiple=True,
+    help="Only hosts with this status. Can be repeated.",
+)
+@click.option("--unseen", is_flag=True, help="Only hosts that have not called for a day.")
 @json_option
 @config_option
-def list_(config: Path, as_json: bool) -> None:
+def list_(
+    config: Path, groups: tuple[str, ...], statuses: tuple[str, ...], unseen: bool, as_json: bool
+) -> None:
     """Show the hosts, and the invites that can still be used.
 
     A host whose group does not demand that may ask although it was not admitted; its logins cover none on other hosts.
+
+    SEEN is the last call of a host for a login or for its open sessions, up to five minutes late: a host on which
+    nobody logs in does not call. VERSION is what the host says of itself, and FROM a proxy's address, if one stands
+    between.
     """
 
-    async def go(gateway: Gateway) -> tuple[list[Host], list[str], list[Invite]]:
+    async def go(
+        gateway: Gateway,
+    ) -> tuple[list[Host], dict[str, hosts.Seen], list[str], list[Invite]]:
         async with gateway.database.transaction() as connection:
             found, tampered = await hosts.listing(gateway, connection)
-            return found, tampered, await hosts.invites(gateway, connection)
+            seen = await hosts.seen(connection)
+            return found, seen, tampered, await hosts.invites(gateway, connection)
 
-    found, tampered, invites = with_gateway(config, go)
+    everything, seen, tampered, invites = with_gateway(config, go)
+    found = [
+        host
+        for host in everything
+        if (not groups or host.group in groups)
+        and (not statuses or host.status.value in statuses)
+        and not (unseen and _seen(seen, host).for_a_day)
+    ]
     if as_json:
         output.show_json(
             {
-                "hosts": [_host_object(host) for host in found],
+                "hosts": [_host_object(host, _seen(seen, host)) for host in found],
                 "tampered": tampered,
                 "invites": [_invite_object(invite) for invite in invites],
             }
@@ -154,18 +180,23 @@ def list_(config: Path, as_json: bool) -> None:
                 host.group,
                 (host.status.value, _STYLES.get(host.status, "bold red")),
                 "yes" if host.admitted else "no",
-                _when(host.joined_at),
+                _last_call(_seen(seen, host)),
+                _seen(seen, host).version or "-",
+                _seen(seen, host).address or "-",
+                str(_seen(seen, host).open_logins),
             )
             for host in found
         ]
-        output.table(("NAME", "GROUP", "STATUS", "ADMITTED", "JOINED"), rows)
+        output.table(("NAME", "GROUP", "STATUS", "ADMITTED", "SEEN", "VERSION", "FROM", "OPEN"), rows)
+    elif everything:
+        output.line("There is no such host.")
     else:
         output.line("No host has joined. To invite one: pam-iampass-gateway host invite")
     for name in tampered:
         output.line(
             (f"{name}: its row was not written by this gateway, and does not count.", "bold red"), err=True
         )
-    if invites:
+    if invites and not (groups or statuses or unseen):
         output.line("")
         output.table(("INVITE", "TERMS"), [(invite.id, _terms(invite)) for invite in invites])
 
@@ -177,13 +208,14 @@ def list_(config: Path, as_json: bool) -> None:
 def show(config: Path, name: str, as_json: bool) -> None:
     """Show what is known of a host. NAME may end before a dot, if only one host is meant then."""
 
-    async def go(gateway: Gateway) -> Host:
+    async def go(gateway: Gateway) -> tuple[Host, hosts.Seen]:
         async with gateway.database.transaction() as connection:
-            return await names.find_host(gateway, connection, name)
+            host = await names.find_host(gateway, connection, name)
+            return host, _seen(await hosts.seen(connection), host)
 
-    host = with_gateway(config, go)
+    host, seen = with_gateway(config, go)
     if as_json:
-        output.show_json(_host_object(host))
+        output.show_json(_host_object(host, seen))
         return
     slowed = [("Slowed until", _when(host.slowed_until))] if host.slowed_until else []
     output.fields(
@@ -196,6 +228,10 @@ def show(config: Path, name: str, as_json: bool) -> None:
             ("Admitted", "yes" if host.admitted else "no: its logins cover none on other hosts"),
             ("Joined", f"{_when(host.joined_at)} with invite {host.invite}"),
             *slowed,
+            ("Seen", _last_call(seen)),
+            ("Version", seen.version or "-"),
+            ("From", seen.address or "-"),
+            ("Open logins", str(seen.open_logins)),
         ]
     )
 
@@ -341,7 +377,16 @@ def _terms(invite: Invite) -> str:
     return f"{uses}{name}{network}, group {invite.group}, until {_when(invite.expires_at)}"
 
 
-def _host_object(host: Host) -> dict[str, Any]:
+def _seen(seen: dict[str, hosts.Seen], host: Host) -> hosts.Seen:
+    return seen.get(host.id, hosts.NEVER_SEEN)
+
+
+def _last_call(seen: hosts.Seen) -> output.Part:
+    last = "never" if seen.at is None else _when(seen.at)
+    return last if seen.for_a_day else (f"{last}: not for a day", "bold red")
+
+
+def _host_object(host: Host, seen: hosts.Seen) -> dict[str, Any]:
     return {
         "name": host.name,
         "id": host.id,
@@ -352,6 +397,11 @@ def _host_object(host: Host) -> dict[str, Any]:
         "joined": output.timestamp(host.joined_at.timestamp()),
         "invite": host.invite,
         "slowed_until": output.timestamp(host.slowed_until.timestamp()) if host.slowed_until else None,
+        "seen": output.timestamp(seen.at.timestamp()) if seen.at else None,
+        "seen_within_a_day": seen.for_a_day,
+        "version": seen.version,
+        "address": seen.address,
+        "open_logins": seen.open_logins,
     }
 
 
