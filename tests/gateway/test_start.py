@@ -84,11 +84,12 @@ def test_each_answer_of_a_person_reaches_the_host_and_leaves_a_record(
 def test_the_call_of_a_host_is_noted_now_and_then_and_waits_for_nobody_who_notes_it(
     gateway_server: RunningGateway, caller: HostCaller
 ) -> None:
-    def call(version: str, secret: str = gateway_server.application_secret) -> int:
+    def call(version: str, secret: str = gateway_server.application_secret) -> Any:
         target = f"/authentication/authenticate_user/{HOST}/nobody?methods=device&duration_seconds=120"
         agent = {"Content-Type": "application/json", "User-Agent": f"pam-iampass/{version}"}
         headers = {**signed(HOST, secret, gateway_server.url + target), **agent}
-        return caller.send("POST", target, headers, b"{}").status
+        reply = caller.send("POST", target, headers, b"{}")
+        return reply.authentication["reason"] if reply.status == 200 else reply.status
 
     def seen() -> tuple[bool, str | None, str | None]:
         (row,) = gateway_server.rows("SELECT * FROM seen")
@@ -97,7 +98,7 @@ def test_the_call_of_a_host_is_noted_now_and_then_and_waits_for_nobody_who_notes
     assert call("1.0", "wrong") == 401
     with psycopg.connect(gateway_server.settings.database) as connection:
         connection.execute("SELECT * FROM seen FOR UPDATE")
-        assert call("1.1") == 200
+        assert call("1.1") == "NOT_ON_THIS_HOST"
         assert seen() == (False, None, None)
     gateway_server.gateway.seen.clear()
     call("1.2")

@@ -1922,6 +1922,12 @@ MUTANTS = {
             "found.count",
             "test_an_approval_on_one_of_several_hosts_ends_the_row_there_only",
         ),
+        Mutant(
+            "a login waits for another gateway that notes when its host was seen",
+            "WHERE host = %s FOR UPDATE SKIP LOCKED)",
+            "WHERE host = %s FOR UPDATE)",
+            "test_the_call_of_a_host_is_noted_now_and_then_and_waits_for_nobody_who_notes_it",
+        ),
     ),
     "An invite is for the hosts that it says, and no host takes the place of another": (
         Mutant(
