@@ -63,7 +63,7 @@ def test_a_name_that_nobody_has_is_an_error_that_says_who_may_be_meant(
 ) -> None:
     with pytest.raises(UnknownName, match='"alcie" is not known here') as error:
         gateway_server.run(perform(gateway_server.gateway, ROOT, act))
-    assert error.value.remedy == "did you mean alice?"
+    assert error.value.remedy.startswith("did you mean alice? Otherwise see: ")
     assert gateway_server.records == []
 
 

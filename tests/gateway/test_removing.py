@@ -71,7 +71,7 @@ def test_a_removal_that_iampass_did_not_hear_of_goes_on_and_meanwhile_nobody_get
     assert place.sandbox.users == {}
     assert token not in place.sandbox.users
     assert place.names == []
-    assert "is not known here" in place.said("user", "remove", "alice", "--yes")
+    assert "is not known here" in place.said("user", "remove", "alice", "--yes", status=1)
 
 
 def test_a_start_that_is_under_way_while_the_person_is_removed_becomes_no_session(
@@ -115,8 +115,17 @@ def test_removing_asks_first(place: GatewayCommand) -> None:
     assert "To confirm, give --yes." in place.said("user", "remove", "alice", status=1)
     place.said("user", "remove", status=2)
     assert place.names == ["alice", "bob"]
-    place.said("user", "remove", "--from", place.csv("alice,,,", "carol,,,"), "--yes")
+
+
+def test_who_is_not_known_is_an_error_and_the_others_are_removed(place: GatewayCommand) -> None:
+    leavers = ("user", "remove", "--from", place.csv("alcie,,,", "alice,,,"), "--yes")
+    said = place.said(*leavers, status=1)
+    assert '"alcie" is not known here: did you mean alice?' in said
+    assert "--if-exists" in said
     assert place.names == ["bob"]
+    found = place.told(*leavers, status=1)
+    assert (found["ok"], [each["state"] for each in found["users"]]) == (False, ["not_listed"] * 2)
+    assert place.told(*leavers, "--if-exists")["ok"] is True
 
 
 def test_what_a_lost_phone_has_approved_ends_on_every_host_and_the_next_one_is_registered(

@@ -116,7 +116,7 @@ def test_one_session_those_of_a_host_and_all(place: GatewayCommand, callers: lis
         logged_in(place, second, "bob"),
     )
     ids = [each["id"] for each in place.told("session", "list")["sessions"]]
-    assert "too short" in place.said("session", "end", ids[0][:3], status=1)
+    assert "first four digits" in place.said("session", "end", ids[0][:3], status=1)
     assert place.told("session", "end", ids[0][:8]) == {"ended": [ids[0]], "at_iampass": True}
     assert (first.poll(one), second.poll(two)) == ("closed", "active")
     assert sorted(place.told("session", "end", f"name-of-{OTHER}")["ended"]) == sorted(ids[1:])

@@ -1043,6 +1043,18 @@ MUTANTS = {
             "if self._look is None or is_old or not self._look.done():",
             "test_many_who_ask_use_one_connection",
         ),
+        Mutant(
+            "a password in the gateway's settings stays there",
+            'if option.dispchar == b"*"',
+            'if option.dispchar == b"x"',
+            "test_a_password_of_the_database_does_not_stand_in_the_file_and_is_shown_nowhere",
+        ),
+        Mutant(
+            "errors of the gateway's settings show a password",
+            "value = node.text if invalid.value is None else invalid.value",
+            "value = node.text",
+            "test_a_password_of_the_database_does_not_stand_in_the_file_and_is_shown_nowhere",
+        ),
     ),
     "A gateway has a phone ring at most once, for those it may, and approves nothing that IAMPASS does not": (
         Mutant(
@@ -1910,6 +1922,12 @@ MUTANTS = {
             "found.count and found.last > since",
             "found.count",
             "test_an_approval_on_one_of_several_hosts_ends_the_row_there_only",
+        ),
+        Mutant(
+            "a login waits for another gateway that notes when its host was seen",
+            "WHERE host = %s FOR UPDATE SKIP LOCKED)",
+            "WHERE host = %s FOR UPDATE)",
+            "test_the_call_of_a_host_is_noted_now_and_then_and_waits_for_nobody_who_notes_it",
         ),
     ),
     "An invite is for the hosts that it says, and no host takes the place of another": (

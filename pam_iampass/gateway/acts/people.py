@@ -9,7 +9,7 @@ from pam_iampass.config.value_types import name_error
 from pam_iampass.errors import shown
 from pam_iampass.gateway import bypasses, codes, hosts, turns
 from pam_iampass.gateway.acts.act import ActRefused, OfPerson, Role, Work, act, seconds, text, texts
-from pam_iampass.gateway.acts.names import known, require_row
+from pam_iampass.gateway.acts.names import known, require_row, unknown_host
 from pam_iampass.gateway.bypasses import Bypass
 from pam_iampass.gateway.hosts import host_name_error
 from pam_iampass.login.bypass import LONGEST, reason_error
@@ -38,7 +38,7 @@ class BypassPhone(OfPerson[Bypass]):
         await known(gateway, connection, self.person)
         for name in self.hosts:
             if await hosts.named(gateway, connection, name) is None:
-                raise ActRefused(f"there is no host {name}", "see: pam-iampass-gateway host list")
+                raise await unknown_host(connection, name)
         for group in self.groups:
             policy = gateway.settings.policy_of(group)
             if policy is None or not policy.bypasses:

@@ -170,7 +170,7 @@ async def meant(connection: Connection, who: str) -> list[EndSessions]:
         if found:
             return [EndSessions(session=str(found[0]["id"]))]
     too_short = re.fullmatch("[0-9a-f]{1,3}", who)
-    remedy = "too short for an id: give at least its first four digits" if too_short else _WHERE_NAMES_ARE
+    remedy = "give at least the first four digits of an id" if too_short else _WHERE_NAMES_ARE
     raise await unknown(connection, who, remedy)
 
 

@@ -69,9 +69,8 @@ config_option = click.option(
     help="The settings file of the gateway.",
 )
 
-
 if_exists_option = click.option(
-    "--if-exists", is_flag=True, help="A name that nobody has is no error: there is nothing to do."
+    "--if-exists", is_flag=True, help="What does not exist is no error: there is nothing to do."
 )
 
 
@@ -142,6 +141,8 @@ def _using_the_database() -> Iterator[None]:
         raise click.ClickException(str(error)) from None
     except TLSFailure as error:  # the account cannot read the CA certificates: see `check`
         raise click.ClickException(error.diagnostics()) from None
+    except UnicodeEncodeError:
+        raise click.ClickException("what was typed is not UTF-8") from None
     except psycopg.Error as error:
         raise click.ClickException(f"the database refuses this: {error}") from None
     finally:

@@ -135,14 +135,23 @@ def add_or_change(
             await records.act(connection, "user_change", person=name, reason=f"{what}; {groups_of(changed)}")
         return changed
 
-    async def is_new(inner: Gateway, connection: Connection) -> bool:
+    async def is_new(inner: Gateway, connection: Connection) -> tuple[bool, list[str]]:
         try:
-            return await people.find(inner, connection, name) is None
+            new = await people.find(inner, connection, name) is None
         except Tampered:
             raise tampered(name) from None
+        statement = "SELECT name FROM person WHERE lower(name) = lower(%s) ORDER BY name"
+        return new, [str(row["name"]) for row in await many(connection, statement, name)]
 
-    if not gateway.transaction(is_new):
+    is_unknown, alike = gateway.transaction(is_new)
+    if not is_unknown:
         return gateway.transaction(change), False
+    error = people.account_name_error(name)
+    if error:
+        raise EditRefused(f"{shown(name)} {error}", "write the name of the account on the hosts")
+    if alike:
+        what = f"Warning: {', '.join(alike)} is known here, and {name} is another person: case counts."
+        line((what, "bold yellow"), err=True)
     new = Person(name, given.token or new_token(), given.groups or (), given.display_name, given.phone_number)
     if given.token is not None:
         return gateway.transaction(add), True

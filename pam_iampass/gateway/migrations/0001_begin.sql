@@ -23,6 +23,13 @@ CREATE TABLE host (
     mac bytea NOT NULL
 );
 
+CREATE TABLE seen (                     -- what is shown of a host's last call; it makes nobody's answer
+    host text PRIMARY KEY,              -- its id
+    at timestamptz,                     -- some minutes late; none before its first call
+    version text,                       -- of pam-iampass, as the host says
+    address text                        -- from which it has called
+);
+
 CREATE TABLE invite (
     id text PRIMARY KEY,
     secret bytea NOT NULL,
