@@ -1593,7 +1593,7 @@ MUTANTS = {
     "What an administrator takes away is taken on all hosts at once": (
         Mutant(
             "logins that wait for their turn ring a lost phone",
-            "gateway.transaction(lambda _, c: turns.change(c, user, phone_lost))",
+            "await turns.change(connection, self.person, throttle.phone_lost)",
             "pass",
             "test_logins_that_wait_for_their_turn_never_ring_a_lost_phone",
         ),
@@ -2076,6 +2076,68 @@ MUTANTS = {
             "ORDER BY name FOR NO KEY UPDATE",
             "ORDER BY name DESC FOR NO KEY UPDATE",
             "test_actor_and_target_are_locked_in_the_order_of_their_names",
+        ),
+    ),
+    "A phone that was reported lost approves nothing, and IAMPASS hears of each act once it answers": (
+        Mutant(
+            "a lost phone rings until IAMPASS has disabled it",
+            'if read["counted"]["phone_lost"]:',
+            "if False:",
+            "test_while_iampass_is_away_a_lost_phone_rings_for_nobody_and_a_new_bypass_lets_in",
+        ),
+        Mutant(
+            "a bypass of the person survives the report of a lost phone",
+            "bypassed = await bypasses.remove(connection, self.person)",
+            "bypassed = 1",
+            "test_sessions_bypasses_and_the_phone_end_and_codes_are_named_and_kept",
+        ),
+        Mutant(
+            "the report of a lost phone ends codes that nobody wanted to end",
+            "if self.end_codes:",
+            "if True:",
+            "test_sessions_bypasses_and_the_phone_end_and_codes_are_named_and_kept",
+        ),
+        Mutant(
+            "nobody goes on with an act that was killed before IAMPASS knew",
+            "await _resume_steps(gateway, await steps.take(gateway))",
+            "await steps.take(gateway)",
+            "test_a_report_that_is_killed_before_iampass_is_told_goes_on_and_disables_once",
+        ),
+        Mutant(
+            "sessions whose end was killed go on",
+            "gateway, connection, [session.id for session in wanted.found])",
+            "gateway, connection, [])",
+            "test_an_end_of_sessions_that_is_killed_goes_on",
+        ),
+        Mutant(
+            "IAMPASS is told for ever that a phone is lost, and disables the next one",
+            "if await steps.lost_phone_is_known(connection, name):",
+            "if name:",
+            "test_a_report_that_is_killed_before_iampass_is_told_goes_on_and_disables_once",
+        ),
+        Mutant(
+            "the next phone is registered before IAMPASS has disabled the lost one",
+            "if await steps.waits_for_iampass(connection, name):",
+            "if not name:",
+            "test_no_link_is_shown_and_the_next_phone_waits_until_the_lost_one_is_disabled",
+        ),
+        Mutant(
+            "who can write to the database has phones disabled",
+            "values = gateway.keys.verified(TABLE, row)",
+            "values = dict(row)",
+            "test_a_row_that_no_gateway_has_written_disables_no_phone",
+        ),
+        Mutant(
+            "IAMPASS that declines is taken to have disabled the phone",
+            "return found is not ManagementAPIResult.no_mobile_device",
+            "return False",
+            "test_iampass_that_declines_although_there_is_a_phone_is_told_again",
+        ),
+        Mutant(
+            "who has no phone at IAMPASS is kept out for ever once it is reported lost",
+            "if isinstance(error, Unavailable) or await _may_have_phone(gateway, person.token):",
+            "if error:",
+            "test_iampass_that_declines_for_want_of_a_phone_keeps_nobody_out_for_ever",
         ),
     ),
 }

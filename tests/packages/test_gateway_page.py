@@ -293,7 +293,7 @@ def test_what_was_taken_is_worth_nothing(gateway: Booted, phone: Phone, hosts: l
     assert host.log_in(phone, "alice")
     word = invited(gateway, "pam-iampass-gateway host invite").split()[-1]
     gateway.run("pam-iampass-gateway", "host", "revoke", word.partition(".")[0])
-    gateway.run("pam-iampass-gateway", "phone", "lost", "alice", "--yes", "--no-wait")
+    gateway.run("pam-iampass-gateway", "phone", "lost", "alice", "--yes")
     assert not host.log_in(phone, "alice", "")
 
 

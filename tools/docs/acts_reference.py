@@ -14,10 +14,11 @@ _HEAD = """\
 # Acts at a gateway
 
 What can be done to a fleet, one act each. What an act changes in the database and its record are one transaction: both
-happen, or neither. What follows, such as the end of sessions, comes after that: if the command was stopped meanwhile,
-run it again. The record (`pam-iampass-gateway log`) has the act's name, the person or the host whom it concerns, who
-has done it (`caller`) and what has shown that (`known_by`: `command` for root of a gateway, with the terminal and where
-the login came from).
+happen, or neither. What follows at IAMPASS, such as the end of sessions, is written down with them and comes after
+that: if the command was stopped meanwhile, or IAMPASS did not answer, a gateway goes on with it within a minute, and
+again until IAMPASS knows. The record (`pam-iampass-gateway log`) has the act's name, the person or the host whom it
+concerns, who has done it (`caller`) and what has shown that (`known_by`: `command` for root of a gateway, with the
+terminal and where the login came from).
 
 Today only root of a gateway acts, with `pam-iampass-gateway`, and may do everything. "Who else may" is what is declared
 for the roles to come, and "touch" who of them must confirm it by a touch of their passkey. A person ("the person") may

@@ -6,13 +6,13 @@ import asyncio
 import re
 import uuid
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pam_iampass.client import IampassError, Unavailable
 from pam_iampass.client.status import Status
 from pam_iampass.gateway import asking, sessions
+from pam_iampass.gateway.acts import steps
 from pam_iampass.gateway.acts.act import Act, ActRefused, BadParameter, Role, Work, act, flag, text
 from pam_iampass.gateway.acts.names import unknown
 from pam_iampass.gateway.database import Connection, many, one
@@ -29,12 +29,12 @@ _AT_A_TIME = 10
 _READ_AT_ONCE = 500
 """Sessions that are verified between two statements, since PostgreSQL does not wait for long."""
 _WHERE_NAMES_ARE = "see: pam-iampass-gateway session list"
-_OPEN = "state IN ('open', 'queued') AND expires_at > now()"
+OPEN = "state IN ('open', 'queued') AND expires_at > now()"
 _COLUMNS = {"person": "person = %s", "host": "host_name = %s", "session": "id = %s::uuid"}
 """What each parameter of EndSessions says of a session."""
 _ROWS = {
-    "person": f"SELECT 1 FROM person WHERE name = %s UNION ALL SELECT 1 FROM session WHERE person = %s AND {_OPEN}",  # noqa: S608
-    "host": f"SELECT 1 FROM host WHERE name = %s UNION ALL SELECT 1 FROM session WHERE host_name = %s AND {_OPEN}",  # noqa: S608
+    "person": f"SELECT 1 FROM person WHERE name = %s UNION ALL SELECT 1 FROM session WHERE person = %s AND {OPEN}",  # noqa: S608
+    "host": f"SELECT 1 FROM host WHERE name = %s UNION ALL SELECT 1 FROM session WHERE host_name = %s AND {OPEN}",  # noqa: S608
     "session": "SELECT 1 FROM session WHERE id = %s::uuid AND id = %s::uuid",
 }
 """Finds a row if somebody has the name; that an open session has it is enough."""
@@ -75,32 +75,50 @@ async def find_sessions(
     return EndedSessions(found)
 
 
+async def add_ends(gateway: Gateway, connection: Connection, condition: str, *values: str) -> EndedSessions:
+    """The sessions that meet a condition of SQL. They end once this transaction is committed: by `end_sessions`, or by
+    a gateway that goes on with it."""
+    wanted = await find_sessions(gateway, connection, condition, *values)
+    await steps.add_ended_sessions(gateway, connection, [session.id for session in wanted.found])
+    return wanted
+
+
 async def end_sessions(gateway: Gateway, wanted: EndedSessions) -> EndedSessions:
     """End sessions: for their hosts at once, then at IAMPASS. It can be repeated."""
     turn = asyncio.Semaphore(_AT_A_TIME)
-    errors: list[IampassError] = []
+    errors: dict[uuid.UUID, IampassError] = {}
+    known: list[uuid.UUID] = []
 
     async def end_for_host(session: HostSession) -> None:
         async with turn:
-            with suppress(Tampered):
+            try:
                 if session.state is State.OPEN:
                     await asking.write_status(gateway, session, Status.closed)
                 else:
                     await asking.end_session(gateway, session)
+            except Tampered:
+                pass
+            except IampassError as error:
+                errors[session.id] = error
 
     async def end_at_iampass(session: HostSession) -> None:
         call = None if session.upstream is None else session.upstream.end()
         async with turn:
-            if call is None or any(isinstance(error, Unavailable) for error in errors):
+            is_away = any(isinstance(error, Unavailable) for error in errors.values())
+            if session.id in errors or (call is not None and is_away):
                 return
             try:
-                await gateway.iampass.call(call, _END_SECONDS, Lane.decisions)
+                if call is not None:
+                    await gateway.iampass.call(call, _END_SECONDS, Lane.decisions)
+                known.append(session.id)
             except IampassError as error:
-                errors.append(error)
+                errors[session.id] = error
 
     await asyncio.gather(*map(end_for_host, wanted.were_open))
     await asyncio.gather(*map(end_at_iampass, wanted.found))
-    return replace(wanted, errors=errors)
+    async with gateway.database.transaction() as connection:
+        steps.ended_sessions_are_known(connection, known)
+    return replace(wanted, errors=list(errors.values()))
 
 
 @act(
@@ -137,8 +155,8 @@ class EndSessions(Act[EndedSessions]):
         for name, value in self._given.items():
             if not await _is_known(work.connection, name, value):
                 raise await unknown(work.connection, value, _WHERE_NAMES_ARE)
-        conditions = [_OPEN, *(_COLUMNS[name] for name in self._given)]
-        wanted = await find_sessions(
+        conditions = [OPEN, *(_COLUMNS[name] for name in self._given)]
+        wanted = await add_ends(
             work.gateway, work.connection, " AND ".join(conditions), *self._given.values()
         )
         people = {session.person for session in wanted.were_open}
@@ -163,7 +181,7 @@ async def meant(connection: Connection, who: str) -> list[EndSessions]:
     if kinds:
         return [EndSessions(person=who) if kind == "person" else EndSessions(host=who) for kind in kinds]
     if re.fullmatch("[0-9a-f-]{4,36}", who):
-        statement = f"SELECT id, {_OPEN} AS open FROM session WHERE starts_with(id::text, %s)"  # noqa: S608
+        statement = f"SELECT id, {OPEN} AS open FROM session WHERE starts_with(id::text, %s)"  # noqa: S608
         found = await many(connection, f"{statement} ORDER BY open DESC LIMIT 2", who)
         if len(found) > 1 and found[1]["open"]:
             raise ActRefused(f"the ids of several sessions begin with {who}: give more digits")

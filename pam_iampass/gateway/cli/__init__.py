@@ -42,7 +42,7 @@ GROUPS = {
     "People": {
         "enroll": "Add people and register their phones.",
         "user": "List, show, add and remove people.",
-        "phone": "Show who has a phone; replace a lost one.",
+        "phone": "Show who has a phone; report a lost one.",
         "session": "Show or end the sessions of the logins of all hosts.",
         "throttle": "Show or reset the limits of a person.",
         "bypass": "Let a person in without the phone for a while.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from pam_iampass.doctor.iampass import PhoneState, phone_states
 from pam_iampass.errors import EditRefused, shown
 from pam_iampass.gateway import people, records
 from pam_iampass.gateway.acts.names import known, tampered
-from pam_iampass.gateway.acts.sessions import EndedSessions, end_sessions, find_sessions
+from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
 from pam_iampass.gateway.cli import CommandGateway, named
 from pam_iampass.gateway.database import Connection, many
 from pam_iampass.gateway.gateway import Gateway
@@ -32,8 +31,6 @@ from pam_iampass.text import clean
 
 COLUMNS = ("user", "display_name", "phone", "groups")
 """The columns of a file of people."""
-_START_SECONDS = 25.0
-"""No gateway waits for IAMPASS's answer to a start for longer."""
 
 
 NAME = named("name", person_name_error)
@@ -184,30 +181,16 @@ def cut_off(gateway: CommandGateway, name: str) -> tuple[int, bool]:
 
     Returns how many were open, and whether IAMPASS has ended all. Says why it has not.
     """
-    # Sessions that were closed before are among them: an earlier run may have been stopped.
-    condition = "person = %s AND (upstream IS NOT NULL OR state IN ('queued', 'open')) AND expires_at > now()"
 
     async def end(inner: Gateway) -> EndedSessions:
         async with inner.database.transaction() as connection:
-            wanted = await find_sessions(inner, connection, condition, name)
+            wanted = await add_ends(inner, connection, f"person = %s AND {OPEN}", name)
         return await end_sessions(inner, wanted)
 
     ended = gateway.run(end(gateway.gateway))
     for error in ended.errors:
         click.echo(f"A session of {clean(name)} is not ended at IAMPASS: {clean(str(error))}", err=True)
     return len(ended.were_open), not ended.errors
-
-
-def wait_for_starts(gateway: CommandGateway, name: str) -> None:
-    """Wait until no gateway is having the person asked: what IAMPASS answers becomes a session."""
-
-    async def starting(_: Gateway, connection: Connection) -> bool:
-        statement = "SELECT 1 FROM session WHERE person = %s AND state = 'starting' AND reason IS NULL"
-        return bool(await many(connection, f"{statement} AND deadline > now()", name))
-
-    until = time.monotonic() + _START_SECONDS
-    while gateway.transaction(starting) and time.monotonic() < until:
-        time.sleep(0.5)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from pam_iampass.config import user_table
 from pam_iampass.doctor.iampass import PhoneState, phone_states
 from pam_iampass.errors import ConfigurationError, EditRefused, PamIampassError, Severity, shown
 from pam_iampass.gateway import people
-from pam_iampass.gateway.acts import names
+from pam_iampass.gateway.acts import names, steps
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option
 from pam_iampass.gateway.cli.host import NAME as HOST
 from pam_iampass.gateway.cli.people import (
@@ -209,6 +209,7 @@ def may_log_in(ctx: click.Context, user: str, host: str, config: Path, as_json: 
         with command_gateway(config) as gateway:
             person = known_to(gateway, user)
             there = gateway.reading(lambda inner, connection: names.find_host(inner, connection, host))
+            waits = gateway.transaction(lambda _, connection: steps.waits_for_iampass(connection, user))
             settings = gateway.settings
     except click.ClickException as error:
         error.exit_code = 2
@@ -217,6 +218,8 @@ def may_log_in(ctx: click.Context, user: str, host: str, config: Path, as_json: 
         click.echo(error.diagnostics(), err=True)
         ctx.exit(2)
     why = _why_not(settings, person, there)
+    if waits:
+        why.append(f"the phone of {user} was reported lost, and IAMPASS has not disabled it yet")
     if as_json:
         show_json({"may": not why, "why": why})
     elif why:

@@ -77,6 +77,14 @@ CREATE TABLE bypass (                   -- lets a person in without the phone
 );
 CREATE INDEX bypass_of_person ON bypass (person);
 
+CREATE TABLE step (                     -- what IAMPASS is still to be told after an act; one of two
+    id uuid PRIMARY KEY,
+    lost_phone_of text UNIQUE REFERENCES person ON DELETE CASCADE,  -- to disable the phone of this person
+    ended_session uuid,                 -- to end this session
+    tried_at timestamptz NOT NULL,      -- when it was told last
+    mac bytea NOT NULL
+);
+
 CREATE TABLE session (
     id uuid PRIMARY KEY,
     host text NOT NULL,
