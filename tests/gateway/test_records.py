@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pam_iampass.audit.journal import ADMINISTRATION, GATEWAY_ALERT, MESSAGE_IDS, Journal
+from pam_iampass.errors import EditRefused
 from pam_iampass.gateway import records
 from pam_iampass.gateway.cli import group
 from pam_iampass.gateway.database import Connection, Database, many, one
@@ -195,6 +196,29 @@ def test_log_shows_who_where_and_how_it_ended(log: Callable[..., Result]) -> Non
 def test_log_filters(log: Callable[..., Result], arguments: list[str], expected: list[str]) -> None:
     shown = log("--json", *arguments)
     assert [json.loads(line)["user"] for line in shown.stdout.splitlines()] == expected
+
+
+def test_log_knows_who_was_removed_and_refuses_what_nobody_was_called(
+    log: Callable[..., Result], conninfo: str
+) -> None:
+    async def use(database: Database) -> None:
+        await _write(
+            database, (Kind.ACT, "db1.example.com", "dave", {"what": "host_remove", "caller": "erin"})
+        )
+
+    run(conninfo, use)
+    for arguments in (["dave"], ["erin"], ["--host", "db1.example.com"], ["--host", "db1"]):
+        assert "host_remove" in log(*arguments).output, arguments
+    for arguments, says in (
+        (["davee"], '"davee" is not known here'),
+        (["--host", "db2"], "there is no host db2"),
+        (["--host", "web17", "--host", "web77", "--follow"], "did you mean web17?"),
+    ):
+        refused = log(*arguments)
+        assert isinstance(refused.exception, EditRefused), arguments
+        assert says in refused.exception.diagnostics()
+    refused = log("\udcff")
+    assert (refused.exit_code, "not UTF-8" in refused.output) == (1, True)
 
 
 def test_log_follows(log: Callable[..., Result], conninfo: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,21 @@ def test_what_cannot_be_a_name_is_refused_before_anything_is_done(place: Gateway
     assert place.names == ["alice", "bob"]
 
 
+@pytest.mark.parametrize("name", ["1000", "-x", "a:b", " alice"])
+def test_nobody_is_added_under_a_name_that_no_account_can_have(place: GatewayCommand, name: str) -> None:
+    for verb in (("user", "add"), ("enroll", "--no-wait")):
+        assert "is the name of no account" in place.said(*verb, "--", name, status=1)
+    assert place.names == ["alice", "bob"]
+    assert len(place.sandbox.users) == 2
+
+
+def test_a_name_that_differs_from_a_known_one_by_case_only_is_added_with_a_warning(
+    place: GatewayCommand,
+) -> None:
+    assert "Warning: alice is known here, and Alice is another person" in place.said("user", "add", "Alice")
+    assert "Warning" not in place.said("user", "add", "alice", "--replace", "--group", "staff")
+
+
 def test_without_iampass_nobody_is_added(place: GatewayCommand) -> None:
     place.sandbox.misbehave("add_users", HttpStatus(503), times=None)
     assert "503" in place.said("user", "add", "carol", status=1)

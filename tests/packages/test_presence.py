@@ -360,7 +360,7 @@ def test_all_end_with_the_login_on_the_bastion(fleet: Fleet, shell: Shell, inner
     if how == "an administrator":
         fleet.bastion.run("pam-iampass-gateway", "session", "end", "alice")
     elif how == "phone lost":
-        fleet.bastion.run("pam-iampass-gateway", "phone", "lost", "alice", "--yes", "--no-wait")
+        fleet.bastion.run("pam-iampass-gateway", "phone", "lost", "alice", "--yes")
     else:
         fleet.phone.move(shell.number, how)
     wait_for(lambda: not sessions(fleet.web), "the login on web ends")

@@ -25,7 +25,9 @@ from pam_iampass.cli.parameters import (
     wait_option,
 )
 from pam_iampass.client import IampassError, ManagementAPI, ManagementAPIResult
+from pam_iampass.errors import EditRefused, shown
 from pam_iampass.gateway import records
+from pam_iampass.gateway.acts import steps
 from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option
 from pam_iampass.gateway.cli.people import (
     COLUMNS,
@@ -38,6 +40,7 @@ from pam_iampass.gateway.cli.people import (
     known_to,
     warn_of_groups,
 )
+from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.people import app_name
 
 _EPILOG = """\b
@@ -152,6 +155,7 @@ class GatewayEnroller:
         """Add the person here and at IAMPASS, if that was not done yet. Raises PamIampassError and IampassError."""
         given = Given(request.groups, request.display_name, request.phone_number)
         person, new = add_or_change(self.gateway, self.manager, request.user, given, replace)
+        self.gateway.transaction(lambda _, connection: _require_disabled(connection, person.name))
         added = new or self.manager.add_user(person.token) is ManagementAPIResult.success
         registered = not added and has_phone(self.manager, person.token)
         if person.groups not in self.warned_of:
@@ -182,6 +186,15 @@ def invitation(
     """How a person gets a link. The app shows the given name, else the one that is known, else NAME@GATEWAY."""
     name = display_name or app_name(known_to(gateway, user), gateway.settings)
     return Invitation(user, name, number, message, quiet, "pam-iampass-gateway")
+
+
+async def _require_disabled(connection: Connection, name: str) -> None:
+    """Raise EditRefused if IAMPASS is still to disable the lost phone of a person: it would disable the next one."""
+    if await steps.waits_for_iampass(connection, name):
+        what = f"IAMPASS has not disabled the lost phone of {shown(name)} yet"
+        raise EditRefused(
+            what, "gateways tell it again each half a minute; why it has not: pam-iampass-gateway log"
+        )
 
 
 def _number(gateway: CommandGateway, user: str) -> str:

@@ -12,6 +12,7 @@ import click
 
 from pam_iampass.cli.output import Row, line, show_json, table
 from pam_iampass.cli.parameters import POINT_IN_TIME, service_option
+from pam_iampass.gateway.acts.names import recorded_host, require_recorded_person
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.records import Filter, Kind, Record, read
@@ -50,7 +51,13 @@ Examples:
     type=POINT_IN_TIME,
     help="Only records after this time: 30m, 2h, 7d, today, yesterday, 17:30, 2026-11-24, '2026-11-24 17:30'.",
 )
-@click.option("--host", "hosts", multiple=True, metavar="HOST", help="Only this host. Can be repeated.")
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    metavar="HOST",
+    help="Only this host; its name may end before a dot. Can be repeated.",
+)
 @click.option(
     "--outcome",
     "outcomes",
@@ -91,13 +98,21 @@ def command(
     over can say what it likes, but only in its own name. The host's own journal has more: logins that needed no phone,
     and when a login session ended.
 
-    The exit status is 0, 1 if the database cannot be read, and 130 when --follow is stopped.
+    A name that neither the database nor a record has is an error.
+
+    The exit status is 0, 1 if it failed, and 130 when --follow is stopped.
     """
-    wanted = Filter(user or "", hosts, services, outcomes, session, since)
     most = lines or (_FOLLOWED if follow else None if since or session else _LAST)
 
     async def show(gateway: Gateway) -> None:
+        async with gateway.database.statement() as connection:
+            if user:
+                await require_recorded_person(connection, user)
+            full = [await recorded_host(connection, each) for each in hosts]
+        wanted = Filter(user or "", full, services, outcomes, session, since)
         if follow:
+            if not as_json:
+                table(_HEADINGS, (), _SIZES)
             async for record in _followed(gateway, wanted, most):
                 _show([record], as_json, followed=True)
             return
@@ -105,8 +120,6 @@ def command(
             found = await read(connection, wanted, most)
         _show(found, as_json)
 
-    if follow and not as_json:
-        table(_HEADINGS, (), _SIZES)
     try:
         with_gateway(config, show)
     except KeyboardInterrupt:  # ends --follow
