@@ -41,7 +41,7 @@ def test_everybody_is_listed_with_groups_and_phones(place: GatewayCommand) -> No
     shown = place.said("user", "list", "--check-phones")
     assert words(shown)[1:3] == [
         ["alice", "staff", "here", "registered", "can", "log", "in"],
-        ["bob", "-", "the", "directory", "none", "can", "log", "in"],
+        ["bob", "-", "the", "directory", "none", "needs", "a", "phone,", "and", "has", "none"],
     ]
     assert "1 user without a phone: pam-iampass-gateway enroll USER" in shown
     found = place.told("user", "list", "--check-phones")

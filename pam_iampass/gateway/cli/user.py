@@ -25,6 +25,7 @@ from pam_iampass.cli.output import (
 from pam_iampass.cli.parameters import Parsed, file_option, json_option, yes_option
 from pam_iampass.cli.user import (
     DONE,
+    NEEDS_A_PHONE,
     PHONES,
     WITHOUT,
     RemovalState,
@@ -392,9 +393,12 @@ def _show_all(
     rows += [[(name, "bold"), "?", "?", TAMPERED] for name in tampered]
     if phones is not None:
         headings.insert(3, "PHONE")
-        for row, name in zip(rows, [*(person.name for person in everybody), *tampered]):
-            phone = phones.get(name)
-            row.insert(3, "-" if phone is None else PHONES[phone.value])
+        for row, person in zip(rows, everybody):
+            if person.active and phones[person.name] in WITHOUT:
+                row[3] = NEEDS_A_PHONE
+            row.insert(3, PHONES[phones[person.name].value])
+        for row in rows[len(everybody) :]:
+            row.insert(3, "-")
     table(headings, rows)
     line(f"{count(len(everybody), 'user')}.")
     without = sum(phone in WITHOUT for phone in (phones or {}).values())
