@@ -57,7 +57,7 @@ Only `user` is required. People with a phone number are sent a message; for the
 others the report has the links. The file must belong to root or you, and must
 not be writable by others: it decides whose phone approves whose logins.
 After an interruption, or to see who has registered a phone, run the command
-again: people whom IAMPASS knew before are sent no message, unless by --resend.
+again: people whom IAMPASS knew before get no new link, unless by --resend.
 
 \b
 Exit status:
@@ -79,7 +79,9 @@ Exit status:
 @click.option("--replace", is_flag=True, help="Change groups, name and phone number of people who are there.")
 @new_device_option
 @click.option(
-    "--resend", is_flag=True, help="With --from: send messages also to people whom IAMPASS knew before."
+    "--resend",
+    is_flag=True,
+    help="With --from: a new link, or message, also for people whom IAMPASS knew before.",
 )
 @wait_option("Wait until the phone is registered.  [default: wait for one person, not with --from]")
 @timeout_option
