@@ -160,6 +160,12 @@ def test_other_groups_in_the_file_need_to_be_confirmed(place: GatewayCommand) ->
     assert place.person("alice").groups == ("admins",)
 
 
+def test_a_group_of_the_command_is_given_to_everybody_in_the_file(place: GatewayCommand) -> None:
+    for _ in range(2):
+        place.said("enroll", "--from", place.csv("alice,,,oncall", "bob,,,"), "--group", "staff")
+    assert [place.person(name).groups for name in ("alice", "bob")] == [("oncall", "staff"), ("staff",)]
+
+
 def test_errors_of_the_file_are_all_said_and_nobody_is_enrolled(place: GatewayCommand) -> None:
     shown = place.said(
         "enroll", "--from", place.csv("alice,,555,staff", "..,,,", "bob,,,a/b", "bob,,,"), status=1
@@ -181,7 +187,7 @@ def test_a_token_in_the_file_is_an_error(place: GatewayCommand) -> None:
     [
         (),
         ("alice", "--from", "/dev/null"),
-        ("--from", "/dev/null", "--group", "x"),
+        ("--from", "/dev/null", "--send"),
         ("alice", "--resend"),
         ("alice", "--sms", NUMBER, "--send"),
         ("alice", "--message", "hi"),
