@@ -64,7 +64,8 @@ Examples:
   pam-iampass-gateway user list                          who there is, and in which groups
   pam-iampass-gateway user list --check-phones           and those without a phone
   pam-iampass-gateway user add alice --group staff
-  pam-iampass-gateway user add alice --group staff --group oncall --replace
+  pam-iampass-gateway user add alice --group oncall      one more group
+  pam-iampass-gateway user add alice --group oncall --replace
   pam-iampass-gateway user may alice web1.example.com    and why not
   pam-iampass-gateway user import web1/users.yaml --group staff
   pam-iampass-gateway user remove alice
@@ -170,7 +171,8 @@ def add_person(
 ) -> None:
     """Add USER here and at IAMPASS, with a new random token. To register a phone as well: enroll.
 
-    With --replace the groups of a person are those that are given now. People of the directory are changed there.
+    A person who is there gets the groups in addition. With --replace the groups of a person are those that are given
+    now. People of the directory are changed there.
 
     The exit status is 0, or 1 if the user was not added.
     """
@@ -179,10 +181,10 @@ def add_person(
     given = Given(() if no_groups else groups or None, display_name, number)
     with command_gateway(config) as gateway:
         try:
-            person, added = add_or_change(gateway, gateway.manager(), user, given, replace)
+            person, added = add_or_change(gateway, gateway.manager(), user, given, replace, bool(groups))
         except IampassError as error:
             raise click.ClickException(error.diagnostics()) from None
-    if not (added or replace):
+    if not (added or replace or groups):
         raise click.ClickException(f"{shown(user)} is there already; to change the person, give --replace")
     line(f"{user} {'was added' if added else 'was changed'}: {groups_of(person)}.")
     warn_of_groups(gateway.settings, person.groups)
@@ -313,7 +315,7 @@ def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], confi
             f"Here, and not as these say: {others}. Token and groups stay as they are. For other groups:",
             err=True,
         )
-        line("    pam-iampass-gateway user add USER --group GROUP --replace", err=True)
+        line("    pam-iampass-gateway user add USER --group GROUP", err=True)
     if missing:
         line(f"Not here: {missing}. For each: pam-iampass-gateway enroll USER", err=True)
     if missing + others < len(rows):
