@@ -312,7 +312,7 @@ def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], confi
     )
     if others:
         line(
-            f"Here, and not as these say: {others}. Token and groups stay as they are. For other groups:",
+            f"Here, and not as these say: {others}. Token and groups stay as they are. For more groups:",
             err=True,
         )
         line("    pam-iampass-gateway user add USER --group GROUP", err=True)
