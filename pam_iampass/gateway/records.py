@@ -58,6 +58,7 @@ async def write(
     """
     row = {"kind": kind.value, "host": host, "person": person, "fields": fields}
     await insert(connection, "record", row)
+    connection.has_act = connection.has_act or kind is Kind.ACT
     connection.after_commit.append(partial(_to_journal, kind, host, person, fields))
 
 

@@ -2052,6 +2052,18 @@ MUTANTS = {
             "test_what_is_recorded_after_a_restore_does_not_make_up_for_what_was_lost",
         ),
         Mutant(
+            "what an administrator has done is remembered only by the service",
+            "if has_act and self.after_act is not None:",
+            "if False:",
+            "test_a_copy_from_before_an_act_is_noticed_although_no_service_has_looked_since",
+        ),
+        Mutant(
+            "what happened just before the service stopped is not remembered",
+            "ValueError, OSError):\n        await restored.look(gateway)",
+            "ValueError, OSError):\n        pass",
+            "test_the_service_remembers_how_far_the_database_is_when_it_stops",
+        ),
+        Mutant(
             "joining: one machine has the limits of several hosts",
             "SELECT name FROM host WHERE machine = %s",
             "SELECT name FROM host WHERE machine = %s AND false",
