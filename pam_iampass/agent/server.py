@@ -29,6 +29,7 @@ from pam_iampass.agent.application import RemoteApplication
 from pam_iampass.agent.context import Configurations, LoginContexts
 from pam_iampass.agent.control import ControlServer
 from pam_iampass.agent.figures import CountingJournal, Figures, folder_beside
+from pam_iampass.agent.lost_phones import Reports
 from pam_iampass.agent.own_ports import OwnPorts
 from pam_iampass.agent.wire import GREETING, FrameError, receive_login, result, send
 from pam_iampass.audit.journal import ERROR, WARNING, Journal
@@ -67,6 +68,8 @@ STACK_SIZE = 512 * 1024
 HOUSEKEEPING = 5.0
 #: How often the figures for node_exporter are written, which is asked for them less often: a number of the above.
 FIGURES_EVERY = 3
+#: How often IAMPASS is told of a lost phone that it has not disabled yet: the same.
+TELL_EVERY = 6
 #: As `options` of resolv.conf(5), whose defaults let a lookup last up to 30 s: 4 s with one name server, 10 with three.
 RESOLVER_OPTIONS = "timeout:2 attempts:2"
 
@@ -99,6 +102,7 @@ def main(arguments: list[str]) -> int:
     agent = Agent(listeners.doors, journal, Module(journal, contexts, sessions))
     administration = Administration(state, journal, lambda: agent.pending)
     control = listeners.control and ControlServer(listeners.control, administration.handlers, journal)
+    reports = Reports(state.lost_phones, configurations.current, configurations.manager, journal)
     _obey_signals(agent, by_systemd=not own_socket)
     state.database.open()
     state.resume(stored())
@@ -113,6 +117,8 @@ def main(arguments: list[str]) -> int:
             state.throttle.write()
             if number % FIGURES_EVERY == 0:
                 figures.write(metrics, state, agent.pending)
+            if number % TELL_EVERY == 0:
+                reports.resume()
 
     over = threading.Event()
     metrics = folder_beside(own_socket or paths.AGENT_SOCKET)

@@ -347,10 +347,10 @@ async def _look_for_changes(gateway: Gateway) -> None:
 async def _resume_acts(gateway: Gateway) -> None:
     """Go on with acts that were stopped before IAMPASS knew, or that it has not answered."""
     while True:
+        await asyncio.sleep(_STEPS_SECONDS)
         with contextlib.suppress(*_FAILURES):
             if not gateway.restored:
                 await _resume_steps(gateway, await steps.take(gateway))
-        await asyncio.sleep(_STEPS_SECONDS)
 
 
 async def _resume_steps(gateway: Gateway, taken: Iterable[steps.Step]) -> None:

@@ -390,10 +390,10 @@ MUTANTS = {
             "test_a_user_who_is_removed_is_logged_out",
         ),
         Mutant(
-            "a login that a lost phone approves before it is disabled stays",
+            "a login that begins while a user is removed stays",
             ", *begun]",
             "]",
-            "test_a_login_that_a_lost_phone_approves_before_iampass_has_disabled_it_is_ended",
+            "test_a_login_that_begins_before_a_removed_user_is_out_of_the_table_is_ended",
         ),
         Mutant(
             "a login that opens after its approval was thought to be over cannot be ended",
@@ -2153,9 +2153,27 @@ MUTANTS = {
         ),
         Mutant(
             "IAMPASS that declines is taken to have disabled the phone",
-            "return found is not ManagementAPIResult.no_mobile_device",
-            "return False",
+            "if isinstance(error, Unavailable) or await _may_have_phone(gateway, person.token):",
+            "if isinstance(error, Unavailable):",
             "test_iampass_that_declines_although_there_is_a_phone_is_told_again",
+        ),
+        Mutant(
+            "without a gateway, a lost phone is asked by logins that begin before IAMPASS has disabled it",
+            "return replace(state, lost=now) if self._is_lost(person) else state",
+            "return state",
+            "test_no_login_asks_it_also_of_an_agent_that_starts_later",
+        ),
+        Mutant(
+            "an agent that is killed forgets which phone IAMPASS is still to disable",
+            "self._configs = {**stored, **self._configs}",
+            "self._configs = {**self._configs}",
+            "test_no_login_asks_it_also_of_an_agent_that_starts_later",
+        ),
+        Mutant(
+            "without a gateway, the next phone is registered before IAMPASS has disabled the lost one",
+            'waits = ask("phone waits", user=user)',
+            "waits = False",
+            "test_an_agent_that_is_killed_tells_iampass_of_the_lost_phone_once_it_starts_again",
         ),
         Mutant(
             "who has no phone at IAMPASS is kept out for ever once it is reported lost",
