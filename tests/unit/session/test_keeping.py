@@ -95,7 +95,8 @@ def test_an_open_login_keeps_the_settings_with_which_it_began(agent: Keeping) ->
     agent.world.configure(session="{keep: true, check: 2s, when_away: end}")
     agent.world.sandbox.misbehave("poll", SessionState("walkaway"), times=None)
     agent.wait_for_event("session_away")
-    assert agent.asked[0] == EnforcerRequest(Verb.REVOKE, ident, Reason.AWAY)
+    asked = wait_until(lambda: list(agent.asked), "the enforcer is not asked")
+    assert asked[0] == EnforcerRequest(Verb.REVOKE, ident, Reason.AWAY)
 
 
 def test_a_login_that_is_not_approved_keeps_nothing(agent: Keeping) -> None:
