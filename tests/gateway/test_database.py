@@ -671,6 +671,7 @@ def test_a_host_that_waits_for_its_own_connections_does_not_find_the_database_un
         async with database.transaction():
             with pytest.raises(DatabaseAway) as caught, monkeypatch.context() as soon:
                 soon.setattr(module, "CONNECT_SECONDS", 0.3)
+                soon.setattr(module, "_WAIT_SECONDS", 0.3)
                 async with database.transaction():
                     pass
             assert not caught.value.unreachable
