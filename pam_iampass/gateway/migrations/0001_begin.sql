@@ -24,7 +24,7 @@ CREATE TABLE host (
 );
 
 CREATE TABLE seen (                     -- what is shown of a host's last call; it makes nobody's answer
-    host text PRIMARY KEY,              -- its id
+    host text PRIMARY KEY REFERENCES host ON UPDATE CASCADE ON DELETE CASCADE,
     at timestamptz,                     -- some minutes late; none before its first call
     version text,                       -- of pam-iampass, as the host says
     address text                        -- from which it has called
