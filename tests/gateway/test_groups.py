@@ -17,6 +17,7 @@ from pam_iampass.gateway.settings import GroupSettings
 from tests.support.gateway import HostCaller, RunningGateway
 from tests.support.gateway_command import GatewayCommand
 from tests.support.gateway_machine import ETC, initialised, run_gateway, serving
+from tests.support.sandbox import HttpStatus
 
 MISTYPED = "groups:\n  default: {everybody: true}\n  web: {people: [stff]}\n  db: {people: [dba]}\n"
 
@@ -240,6 +241,9 @@ def test_the_command_says_whether_a_person_may_log_in_to_a_host_or_why_not(
     assert '"nobody" is not known here' in may("nobody", "web1", 2)
     assert "there is no host web9" in may("alice", "web9", 2)
     assert gateway_command.told("user", "may", "alice", "web1") == {"may": True, "why": []}
+    gateway_command.sandbox.misbehave("lost_device", HttpStatus(503), times=None)
+    gateway_command.said("phone", "lost", "alice", "--yes", status=1)
+    assert "reported lost, and IAMPASS has not disabled it yet" in may("alice", "web1", 1)
     gateway_command.rows("UPDATE schema_version SET version = 0")
     assert "run pam-iampass-gateway migrate" in may("alice", "web1", 2)
 
