@@ -30,6 +30,7 @@ from pam_iampass.agent.context import Configurations, LoginContexts
 from pam_iampass.agent.control import ControlServer
 from pam_iampass.agent.figures import CountingJournal, Figures, folder_beside
 from pam_iampass.agent.own_ports import OwnPorts
+from pam_iampass.agent.reports import Reports
 from pam_iampass.agent.wire import GREETING, FrameError, receive_login, result, send
 from pam_iampass.audit.journal import ERROR, WARNING, Journal
 from pam_iampass.client.connection import Lookups, Network
@@ -96,12 +97,14 @@ def main(arguments: list[str]) -> int:
     watcher = SessionWatcher(sessions, configurations.manager)
     state.keep(sessions)
     contexts = LoginContexts(configurations, state, lambda: agent.pending)
-    agent = Agent(listeners.doors, journal, Module(journal, contexts, sessions))
-    administration = Administration(state, journal, lambda: agent.pending)
+    reports = Reports(state.database, configurations.sessions_api)
+    agent = Agent(listeners.doors, journal, Module(journal, contexts, sessions, reports.add))
+    administration = Administration(state, journal, lambda: agent.pending, reports.put)
     control = listeners.control and ControlServer(listeners.control, administration.handlers, journal)
     _obey_signals(agent, by_systemd=not own_socket)
     state.database.open()
     state.resume(stored())
+    reports.start()
     if control:
         control.start()
 
@@ -111,6 +114,7 @@ def main(arguments: list[str]) -> int:
                 return
             administration.record_ended_bypasses()
             state.throttle.write()
+            reports.write()
             if number % FIGURES_EVERY == 0:
                 figures.write(metrics, state, agent.pending)
 
@@ -130,8 +134,10 @@ def main(arguments: list[str]) -> int:
     if control:
         control.stop()
     watcher.stop()
+    reports.stop()
     over.set()
     state.throttle.write()
+    reports.write()
     state.database.close()
     return 0
 
