@@ -22,7 +22,7 @@ BUILD = build
 PAGES = README.md SECURITY.md CHANGELOG.md CONTRIBUTING.md docs bench/results.md bench/results.svg \
     packaging/ansible/README.md packaging/rpm/README.md
 
-.PHONY: help demo check test test-long test-pythons mutants lint screenshots pictures bench sanitize fuzz man pages completions install install-gateway account
+.PHONY: help demo check test test-long test-pythons mutants lint screenshots pictures bench sanitize fuzz man pages completions completions-gateway install install-gateway account
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,10 +95,16 @@ pages: ## Write the pages in docs/ that are made from descriptions and docstring
 	$(PYTHON) -m tools.docs pages
 
 completions: ## Write the completions for bash, zsh and fish to build/completions
-	@mkdir -p $(BUILD)/completions
+	$(call write_completions,$(BUILD)/completions,_PAM_IAMPASS_COMPLETE,pam_iampass.cli)
+
+completions-gateway:
+	$(call write_completions,$(BUILD)/completions-gateway,_PAM_IAMPASS_GATEWAY_COMPLETE,pam_iampass.gateway.cli)
+
+define write_completions
+	@mkdir -p $(1)
 	for shell in bash zsh fish; do \
-	    _PAM_IAMPASS_COMPLETE=$${shell}_source $(PYTHON) -m pam_iampass.cli > $(BUILD)/completions/$$shell && \
-	    [ -s $(BUILD)/completions/$$shell ] || exit 1; done
+	    $(2)=$${shell}_source $(PYTHON) -m $(3) > $(1)/$$shell && [ -s $(1)/$$shell ] || exit 1; done
+endef
 
 install: man completions ## Install from source, below DESTDIR if set
 	install -d $(DESTDIR)$(PACKAGES) $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(BIN) $(DESTDIR)$(SBIN) $(DESTDIR)$(SYSCONF)/iampass \
@@ -142,12 +148,13 @@ install: man completions ## Install from source, below DESTDIR if set
 
 GATEWAY_UNITS = packaging/systemd/gateway
 GATEWAY_EXAMPLES = /usr/share/doc/pam-iampass-gateway/examples
-install-gateway: ## Install the gateway of a fleet from source, beside `make install`, below DESTDIR if set
+install-gateway: completions-gateway ## Install the gateway of a fleet from source, beside `make install`, below DESTDIR if set
 	@rm -rf $(BUILD)/man-gateway
 	$(PYTHON) -m tools.docs man --gateway $(BUILD)/man-gateway
 	install -d $(DESTDIR)$(PACKAGES)/pam_iampass $(DESTDIR)$(BIN) $(DESTDIR)$(SYSCONF)/iampass-gateway \
 	    $(DESTDIR)$(UNITS)/sysusers.d $(DESTDIR)$(UNITS)/systemd/system $(DESTDIR)$(MAN)/man1 $(DESTDIR)$(MAN)/man5 \
-	    $(DESTDIR)$(GATEWAY_EXAMPLES)
+	    $(DESTDIR)$(GATEWAY_EXAMPLES) \
+	    $(DESTDIR)$(BASH_COMPLETIONS) $(DESTDIR)$(ZSH_COMPLETIONS) $(DESTDIR)$(FISH_COMPLETIONS)
 	cp -R pam_iampass/gateway $(DESTDIR)$(PACKAGES)/pam_iampass/
 	find $(DESTDIR)$(PACKAGES)/pam_iampass/gateway -name __pycache__ -prune -exec rm -r {} +
 	$(PYTHON) -I -m compileall -q -d $(PACKAGES)/pam_iampass/gateway $(DESTDIR)$(PACKAGES)/pam_iampass/gateway
@@ -157,6 +164,9 @@ install-gateway: ## Install the gateway of a fleet from source, beside `make ins
 	chmod 755 $(DESTDIR)$(BIN)/pam-iampass-gateway
 	install -m 644 $(BUILD)/man-gateway/*.1 $(DESTDIR)$(MAN)/man1/
 	install -m 644 $(BUILD)/man-gateway/*.5 $(DESTDIR)$(MAN)/man5/
+	install -m 644 $(BUILD)/completions-gateway/bash $(DESTDIR)$(BASH_COMPLETIONS)/pam-iampass-gateway
+	install -m 644 $(BUILD)/completions-gateway/zsh $(DESTDIR)$(ZSH_COMPLETIONS)/_pam-iampass-gateway
+	install -m 644 $(BUILD)/completions-gateway/fish $(DESTDIR)$(FISH_COMPLETIONS)/pam-iampass-gateway.fish
 	install -m 644 $(GATEWAY_UNITS)/pam-iampass-gateway.sysusers $(DESTDIR)$(UNITS)/sysusers.d/pam-iampass-gateway.conf
 	install -m 644 $(GATEWAY_UNITS)/*.service $(GATEWAY_UNITS)/*.timer $(DESTDIR)$(UNITS)/systemd/system/
 	install -m 644 packaging/prometheus/pam-iampass.rules.yaml $(DESTDIR)$(GATEWAY_EXAMPLES)/

@@ -42,7 +42,7 @@ class Administration:
         pending: Callable[[], int],
         report: Callable[[str, str, float, dict[str, str]], None],
     ) -> None:
-        """`pending` returns the number of pending logins. `report` is `Reports.put`."""
+        """`pending` returns the number of pending logins. `report` is `LoginReports.put`."""
         self._report = report
         self._state = state
         self._journal = journal
@@ -67,6 +67,8 @@ class Administration:
             "session end": self._session_end,
             "session wait": self._session_wait,
             "phone lost": self._phone_lost,
+            "phone disabled": self._phone_disabled,
+            "phone waits": self._phone_waits,
             "user forget": self._user_forget,
             "rescue report": self._rescue_report,
         }
@@ -229,11 +231,40 @@ class Administration:
     # phone lost, user remove
 
     def _phone_lost(self, request: ControlRequest) -> dict[str, Any]:
-        """Deny the logins of the user that have begun, and end their kept sessions. Does not wait."""
-        name = request.text("user")
+        """Deny the logins of the user that need the phone, until IAMPASS has disabled it, and end their kept sessions
+        and bypasses; with `end_codes` also revoke their recovery codes. Does not wait."""
+        name, problem, bypasses, codes = request.text("user"), "", 0, 0
         with self._recorded(Act.PHONE_LOST, request, name) as facts:
-            pending, sessions, problem = self._cut_off(name, facts)
-        return {"pending": pending, "sessions": sessions, "problem": problem}
+            try:  # before: a login that begins meanwhile finds it
+                self._state.lost_phones.add(name, request.text("config"))
+            except StateError as error:
+                problem = error.diagnostics()
+            pending, sessions, forgets = self._cut_off(name, facts)
+            try:
+                if request.flag("end_codes"):
+                    self._state.recovery_codes.revoke(name)
+                stored = self._state.recovery_codes.stored(name)
+                codes = stored.left if stored else 0
+                bypasses = self._ended_early(self._state.bypasses.end(name))
+            except StateError as error:  # bypasses are over nevertheless, until the agent starts again
+                problem = problem or error.diagnostics()
+            facts.append(f"{bypasses} bypasses ended, {codes} recovery codes left")
+        return {
+            "pending": pending,
+            "sessions": sessions,
+            "problem": problem or forgets,
+            "bypasses": bypasses,
+            "codes": codes,
+        }
+
+    def _phone_disabled(self, request: ControlRequest) -> bool:
+        """IAMPASS has disabled the lost phone of the user: logins may ask the next one."""
+        self._state.lost_phones.discard(request.text("user"))
+        return True
+
+    def _phone_waits(self, request: ControlRequest) -> bool:
+        """Whether IAMPASS is still to disable the lost phone of the user."""
+        return request.text("user") in self._state.lost_phones.all()
 
     def _user_forget(self, request: ControlRequest) -> dict[str, Any]:
         """Do the same, also end bypasses, and remove recovery codes and limits. Does not wait."""
@@ -243,6 +274,7 @@ class Administration:
             self._state.throttle.clear(name)
             self._ended_early(self._state.bypasses.end(name))
             codes = self._state.recovery_codes.revoke(name)
+            self._state.lost_phones.discard(name)
             return {"codes": codes, "sessions": sessions, "problem": problem}
 
     def _cut_off(self, name: str, facts: list[str]) -> tuple[int, list[str], str]:

@@ -53,7 +53,7 @@ class Report:
     """What the gateway is told, without its age."""
 
 
-class Reports:
+class LoginReports:
     """The queue. Every method may be called in any thread."""
 
     def __init__(

@@ -29,8 +29,9 @@ from pam_iampass.agent.application import RemoteApplication
 from pam_iampass.agent.context import Configurations, LoginContexts
 from pam_iampass.agent.control import ControlServer
 from pam_iampass.agent.figures import CountingJournal, Figures, folder_beside
+from pam_iampass.agent.lost_phones import Reports
 from pam_iampass.agent.own_ports import OwnPorts
-from pam_iampass.agent.reports import Reports
+from pam_iampass.agent.reports import LoginReports
 from pam_iampass.agent.wire import GREETING, FrameError, receive_login, result, send
 from pam_iampass.audit.journal import ERROR, WARNING, Journal
 from pam_iampass.client.connection import Lookups, Network
@@ -68,6 +69,8 @@ STACK_SIZE = 512 * 1024
 HOUSEKEEPING = 5.0
 #: How often the figures for node_exporter are written, which is asked for them less often: a number of the above.
 FIGURES_EVERY = 3
+#: How often IAMPASS is told of a lost phone that it has not disabled yet: the same.
+TELL_EVERY = 6
 #: As `options` of resolv.conf(5), whose defaults let a lookup last up to 30 s: 4 s with one name server, 10 with three.
 RESOLVER_OPTIONS = "timeout:2 attempts:2"
 
@@ -97,14 +100,15 @@ def main(arguments: list[str]) -> int:
     watcher = SessionWatcher(sessions, configurations.manager)
     state.keep(sessions)
     contexts = LoginContexts(configurations, state, lambda: agent.pending)
-    reports = Reports(state.database, configurations.sessions_api)
-    agent = Agent(listeners.doors, journal, Module(journal, contexts, sessions, reports.add))
-    administration = Administration(state, journal, lambda: agent.pending, reports.put)
+    login_reports = LoginReports(state.database, configurations.sessions_api)
+    agent = Agent(listeners.doors, journal, Module(journal, contexts, sessions, login_reports.add))
+    administration = Administration(state, journal, lambda: agent.pending, login_reports.put)
     control = listeners.control and ControlServer(listeners.control, administration.handlers, journal)
+    reports = Reports(state.lost_phones, configurations.current, configurations.manager, journal)
     _obey_signals(agent, by_systemd=not own_socket)
     state.database.open()
     state.resume(stored())
-    reports.start()
+    login_reports.start()
     if control:
         control.start()
 
@@ -114,9 +118,11 @@ def main(arguments: list[str]) -> int:
                 return
             administration.record_ended_bypasses()
             state.throttle.write()
-            reports.write()
+            login_reports.write()
             if number % FIGURES_EVERY == 0:
                 figures.write(metrics, state, agent.pending)
+            if number % TELL_EVERY == 0:
+                reports.resume()
 
     over = threading.Event()
     metrics = folder_beside(own_socket or paths.AGENT_SOCKET)
@@ -134,10 +140,10 @@ def main(arguments: list[str]) -> int:
     if control:
         control.stop()
     watcher.stop()
-    reports.stop()
+    login_reports.stop()
     over.set()
     state.throttle.write()
-    reports.write()
+    login_reports.write()
     state.database.close()
     return 0
 

@@ -18,11 +18,10 @@ from pam_iampass.cli.parameters import (
     person,
     seconds,
 )
-from pam_iampass.login.bypass import LONGEST, Bypass, Moment
+from pam_iampass.login.bypass import LONGEST, Bypass, Moment, reason_error
 from pam_iampass.pam.services import not_asking
 from pam_iampass.pam.stack import PamFiles, dialect
 
-_LONGEST_REASON = 200
 _EPILOG = """\b
 Examples:
   pam-iampass bypass alice --for 15m
@@ -43,8 +42,9 @@ def _time_of(text: str) -> float:
 
 def _reason_of(text: str) -> str:
     """Raises ValueError."""
-    if not text.strip() or not text.isprintable() or len(text) > _LONGEST_REASON:
-        raise ValueError(f"is not a text of one line and at most {_LONGEST_REASON} characters")
+    error = reason_error(text)
+    if error:
+        raise ValueError(error)
     return text.strip()
 
 

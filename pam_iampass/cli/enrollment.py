@@ -25,6 +25,7 @@ from typing import Callable, Protocol, TypeVar
 
 import click
 
+from pam_iampass.agent.control import AgentUnavailable, ask
 from pam_iampass.audit.journal import Act
 from pam_iampass.cli.output import duration, finding, line, progress, record
 from pam_iampass.client import (
@@ -298,6 +299,7 @@ class EnrollmentService:
         cannot be enrolled, IampassError if IAMPASS fails.
         """
         user = self.account(request.user)
+        _require_disabled(user)
         entry = self.table.find(user)
         token = self._token(user, request.token, entry, replace)
         added = self.manager.add_user(token) is ManagementAPIResult.success
@@ -386,6 +388,17 @@ def open_service(config: Path, no_account: bool = False) -> EnrollmentService:
     )
 
 
+def _require_disabled(user: str) -> None:
+    """Raise EditRefused if IAMPASS is still to disable the lost phone of a user: it would disable the next one."""
+    try:
+        waits = ask("phone waits", user=user)
+    except AgentUnavailable:
+        return
+    if waits:
+        remedy = f"the agent tells it again; to see why it has not: pam-iampass phone lost {user}"
+        raise EditRefused(f"IAMPASS has not disabled the lost phone of {shown(user)} yet", remedy)
+
+
 def has_phone(manager: ManagementAPI, token: str) -> bool:
     """Whether IAMPASS has a device of this user. Raises IampassError."""
     return manager.has_registered_mobile_device(token) is ManagementAPIResult.has_mobile_device
@@ -417,23 +430,23 @@ class Invitation:
     command: str = "pam-iampass"
     """The command to type for other verbs."""
 
-    def send(self, manager: ManagementAPI, token: str, *, waits: bool, link: str | None = None) -> str | None:
+    def send(self, manager: ManagementAPI, token: str, *, waits: bool) -> str | None:
         """Send or show the link; returns it if it was not sent. Raises IampassError.
 
-        With `waits` the command goes on waiting for the phone. A `link` saves asking IAMPASS for one.
+        With `waits` the command goes on waiting for the phone.
         """
         if self.number is not None:
             manager.send_registration_sms(token, self.shown_name, self.number, self.message)
             self.say(f"A message with the registration link was sent to {self.number}.")
             return None
-        link = link or manager.get_registration_link(token, self.shown_name)
+        link = manager.get_registration_link(token, self.shown_name)
         if not self.quiet:
             _show_link(link)
         elif waits:
             line(link, err=True)  # the JSON object is printed after waiting, which is too late
         return link
 
-    def wait(self, manager: ManagementAPI, token: str, seconds: float, what: str = "The phone") -> bool:
+    def wait(self, manager: ManagementAPI, token: str, seconds: float) -> bool:
         """Wait for the phone, and say whether it was registered in time. Raises IampassError.
 
         If it was not, or if the waiting was interrupted, say how to continue.
@@ -442,7 +455,7 @@ class Invitation:
         try:
             registered = not wait(manager, {token: self.user}, seconds, self.quiet)
             if registered:
-                self.say(f"{what} of {self.user} is registered.", "bold green")
+                self.say(f"The phone of {self.user} is registered.", "bold green")
             else:
                 self.say(f"No phone of {self.user} was registered within {duration(seconds)}.", "bold red")
         finally:

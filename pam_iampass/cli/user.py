@@ -95,6 +95,8 @@ PHONES: dict[str, Part] = {
     "not_asked": ("no answer", "yellow"),
 }
 """Each `PhoneState` in words, with its style."""
+NEEDS_A_PHONE = ("needs a phone, and has none", "bold red")
+"""The result of a login of such a user, in words, with its style."""
 
 
 @click.group(cls=Verbs, epilog=_EPILOG)
@@ -276,7 +278,7 @@ def login_words(status: UserStatus, phone: PhoneState | None = None) -> tuple[st
     """The result of a login, in a few words."""
     words, style, *_ = STATES[status.state]
     if phone in WITHOUT:
-        words, style = "needs a phone, and has none", "bold red"
+        words, style = NEEDS_A_PHONE
     if status.keys:
         words += f", known by {count(status.keys, 'key')}"
     if status.reason:
@@ -564,9 +566,9 @@ def _show_removal(result: Removed, config: Path, as_json: bool, ended: bool, ask
         line(f"User and phone are still registered at IAMPASS.{hint}")
 
 
-def show_removals(results: list[Removed], stopped: str | None, unlisted: str = "has no token") -> None:
-    """Show how far the removal of several users is; `unlisted` is said of users who were not there."""
-    table(("USER", "STATUS"), [_removal_row(result, unlisted) for result in results])
+def show_removals(results: list[Removed], stopped: str | None) -> None:
+    """Show how far the removal of several users is."""
+    table(("USER", "STATUS"), map(_removal_row, results))
     removed = sum(result.state is RemovalState.REMOVED for result in results)
     line(f"{removed:,} of {count(len(results), 'user')} removed.")
     if stopped:
@@ -575,11 +577,11 @@ def show_removals(results: list[Removed], stopped: str | None, unlisted: str = "
         line("When that is fixed, run the same command again.")
 
 
-def _removal_row(result: Removed, unlisted: str) -> Row:
+def _removal_row(result: Removed) -> Row:
     kept = "; still registered at IAMPASS" if result.had_token and not result.at_iampass else ""
     status: Part = {
         RemovalState.REMOVED: (f"removed{kept}", "green"),
-        RemovalState.NOT_LISTED: (unlisted, "yellow"),
+        RemovalState.NOT_LISTED: (result.problem or "has no token", "yellow"),
         RemovalState.FAILED: (f"failed: {result.problem}", "bold red"),
         RemovalState.NOT_TRIED: ("not tried yet", "yellow"),
     }[result.state]

@@ -41,11 +41,13 @@ _E = TypeVar("_E", bound=enum.Enum)
 class InvalidValue(Exception):
     """A value that a setting does not accept."""
 
-    def __init__(self, what: str, remedy: str) -> None:
+    def __init__(self, what: str, remedy: str, value: str | None = None) -> None:
         super().__init__(what)
         self.what = what
         """The rest of a sentence that begins with the value: "is not a duration"."""
         self.remedy = remedy
+        self.value = value
+        """The value as it may be shown, if it holds a secret; None: as it was written."""
 
 
 @dataclass(frozen=True)

@@ -295,7 +295,8 @@ class NodeReader:
         try:
             return accepted.read(node.text)
         except InvalidValue as invalid:
-            self.problem(node.line, key, f"{shown(node.text)} {invalid.what}", invalid.remedy)
+            value = node.text if invalid.value is None else invalid.value
+            self.problem(node.line, key, f"{shown(value)} {invalid.what}", invalid.remedy)
             return None
 
 

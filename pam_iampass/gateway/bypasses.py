@@ -38,6 +38,17 @@ class Bypass:
     made_by: str
     reason: str
 
+    @property
+    def through(self) -> str:
+        """The services in words."""
+        return f"through {', '.join(self.services)}" if self.services else "through all services"
+
+    @property
+    def where(self) -> str:
+        """The hosts in words."""
+        places = [*self.hosts, *(f"the hosts of group {group}" for group in self.host_groups)]
+        return f"on {', '.join(places)}" if places else "on all hosts"
+
     def holds_for(self, host: Host, service: str) -> bool:
         """Whether it is for a login through this service on this host."""
         here = not (self.hosts or self.host_groups)

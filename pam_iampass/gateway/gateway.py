@@ -110,6 +110,8 @@ class Gateway:
     """The questions to hosts for whose answers a start waits here; set when there is one."""
     asking_for_phones: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_PHONES_AT_ONCE))
     """The bound of calls of IAMPASS that no login waits for."""
+    seen: dict[str, float] = field(default_factory=dict)
+    """The `time.monotonic()` at which it was last written that a host has called, by its id."""
     held: HeldCalls = field(default_factory=HeldCalls)
     """Calls that wait for a change of a session."""
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import base64
 import enum
+import math
 import re
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +27,8 @@ INVITES = "invite"
 LOCK = "SELECT 1 FROM host WHERE id = %s FOR UPDATE"
 """Locks the row of a host until the transaction ends."""
 _MOST_NAMED = 10
+_SEEN_SECONDS = 300.0
+"""How often it is written that a host was seen, by each gateway."""
 _LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 
 
@@ -127,6 +131,57 @@ async def listing(gateway: Gateway, connection: Connection) -> tuple[list[Host],
     return hosts, tampered
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What is known of a host beside its row: nothing follows from it."""
+
+    at: datetime | None
+    """Its last call, to within some minutes; None before the first one."""
+    version: str | None
+    """The version of pam-iampass, as the host says."""
+    address: str | None
+    """The address from which it called: a proxy's, if one stands between."""
+    open_logins: int
+    """Its logins that are open, or wait for their turn."""
+    for_a_day: bool
+    """Whether it has called, or joined, within a day."""
+
+
+NEVER_SEEN = Seen(None, None, None, 0, for_a_day=False)
+
+
+async def seen(connection: Connection) -> dict[str, Seen]:
+    """What was seen of each host, by its id."""
+    rows = await many(
+        connection,
+        "SELECT host.id, seen.at, seen.version, seen.address,"
+        " coalesce(seen.at, host.joined_at) > now() - interval '1 day' AS for_a_day,"
+        " (SELECT count(*) FROM session WHERE session.host_name = host.name AND session.host = host.id"
+        " AND state IN ('open', 'queued') AND expires_at > now()) AS open_logins"
+        " FROM host LEFT JOIN seen ON seen.host = host.id",
+    )
+    return {
+        row["id"]: Seen(row["at"], row["version"], row["address"], row["open_logins"], row["for_a_day"])
+        for row in rows
+    }
+
+
+def note_seen(gateway: Gateway, connection: Connection, id: str, address: str, version: str | None) -> None:
+    """Write with the next statement that this host has called, unless it was written some minutes ago.
+
+    It waits for no lock: whoever holds the row writes the same.
+    """
+    moment = time.monotonic()
+    if moment - gateway.seen.get(id, -math.inf) < _SEEN_SECONDS:
+        return
+    gateway.seen[id] = moment
+    connection.later(
+        "UPDATE seen SET at = now(), version = %s, address = %s WHERE host ="
+        " (SELECT host FROM seen WHERE host = %s FOR UPDATE SKIP LOCKED)",
+        (version, address or None, id),
+    )
+
+
 async def add(gateway: Gateway, connection: Connection, host: Host) -> None:
     """Add a host. Raises psycopg's UniqueViolation if its name or its id is taken."""
     sealed = {
@@ -142,6 +197,7 @@ async def add(gateway: Gateway, connection: Connection, host: Host) -> None:
         "admitted": host.admitted,
     }
     await insert(connection, TABLE, gateway.keys.sealed(TABLE, sealed))
+    await insert(connection, "seen", {"host": host.id})
     await connection.flush()
 
 

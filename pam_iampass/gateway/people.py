@@ -85,6 +85,22 @@ def person_name_error(name: str) -> str | None:
     return name_error(name) or token_error(name)
 
 
+def account_name_error(name: str) -> str | None:
+    """Why no account can have this name of a person, as the end of a sentence.
+
+    It follows the relaxed rules of systemd (systemd.io/USER_NAMES), which hold for directories, too.
+    """
+    for wrong, what in (
+        (":" in name, "has a colon"),
+        (name.isdecimal(), "has digits only"),
+        (name.startswith("-"), "begins with a hyphen"),
+        (name != name.strip(), "begins or ends with a space"),
+    ):
+        if wrong:
+            return f"{what}, and is the name of no account"
+    return None
+
+
 async def find(gateway: Gateway, connection: Connection, name: str) -> Person | None:
     """The person with this name, whatever the status; None if there is none. Raises Tampered."""
     row = await one(connection, "SELECT * FROM person WHERE name = %s", name)

@@ -51,7 +51,7 @@ class Reason(enum.Enum):
         OTHERS_CAME_FIRST,
     )
     PHONE_LOST = Outcome.DENIED, "the phone was reported lost (pam-iampass-gateway phone lost)", PHONE_LOST
-    """The phone was reported lost while the login waited for its turn."""
+    """The phone was reported lost while the login waited, or IAMPASS has not disabled it yet."""
     HOST_SUSPENDED = (
         Outcome.MISCONFIGURED,
         "pam-iampass-gateway host resume allows this host again",

@@ -70,6 +70,7 @@ async def write(
     """
     row = {"kind": kind.value, "host": host, "person": person, "fields": fields, "said_at": said_at}
     await insert(connection, "record", row)
+    connection.has_act = connection.has_act or kind is Kind.ACT
     connection.after_commit.append(partial(_to_journal, kind, host, person, fields))
 
 
@@ -109,14 +110,30 @@ async def refusals(connection: Connection, host: str) -> int:
     return 0 if counted is None else int(counted["recent"])
 
 
-async def act(
-    connection: Connection, what: str, *, host: str | None = None, person: str | None = None, reason: str = ""
-) -> None:
-    """Write what the administrator who runs this command has done, such as `user_add`, and the result."""
+def administrator_fields() -> dict[str, str]:
+    """What records say of the administrator who runs this command."""
     by = administrator()
-    who = {"caller": by.name, "sudo_user": by.sudo_user, "tty": by.tty, "remote": by.rhost, "reason": reason}
-    given = {name: text for name, text in who.items() if text}
-    await write(connection, Kind.ACT, host=host, person=person, what=what, **given)
+    who = {"caller": by.name, "sudo_user": by.sudo_user, "tty": by.tty, "remote": by.rhost}
+    return {**{name: text for name, text in who.items() if text}, "known_by": "command"}
+
+
+async def act(
+    connection: Connection,
+    what: str,
+    *,
+    by: Mapping[str, str] | None = None,
+    host: str | None = None,
+    person: str | None = None,
+    reason: str = "",
+) -> None:
+    """Write what somebody has done, such as `user_add`, and the result.
+
+    :param by: the fields about who has done it; if None, the administrator who runs this command has.
+    """
+    fields = dict(administrator_fields() if by is None else by)
+    if reason:
+        fields["reason"] = reason
+    await write(connection, Kind.ACT, host=host, person=person, what=what, **fields)
 
 
 def _to_journal(kind: Kind, host: str | None, person: str | None, fields: Mapping[str, str]) -> None:

@@ -62,6 +62,7 @@ _RESTORED = Reply.of(
 )
 _WAITING = ("wait", "version")
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_USER_AGENT = re.compile(r"pam-iampass/([0-9A-Za-z.+~-]{1,40})")
 _LOOKED_SECONDS = 1.0
 """A request that was on the phone, of a host that may ask, is taken to be there still for this time."""
 
@@ -72,7 +73,7 @@ async def start(gateway: Gateway, request: IncomingRequest) -> Reply:
     credentials = Credentials.of(request)
     try:
         host, _ = await _host_that_signed(gateway, request)
-        asked, spend_nonce = AskedStart.of(request), _spend_nonce_of(host.id, credentials)
+        asked, spend_nonce = AskedStart.of(request), _note_call_of(gateway, host, request, credentials)
         found = await starts.start(gateway, host.id, asked, presence.start_covered, came_at, spend_nonce)
     except psycopg.errors.UniqueViolation:
         raise replayed() from None
@@ -206,7 +207,7 @@ async def watch(gateway: Gateway, request: IncomingRequest) -> Reply:
     the host has questions to answer, or after `wait` seconds."""
     try:
         host, credentials = await _host_that_signed(gateway, request)
-        spend_nonce = _spend_nonce_of(host.id, credentials)
+        spend_nonce = _note_call_of(gateway, host, request, credentials)
         query = request.parameters("wait", "body_sha256")
         require_digest(request, query.get("body_sha256", ""))
         seconds, _ = _waiting(query)
@@ -437,6 +438,20 @@ def _spend_nonce_of(client: str, credentials: Credentials) -> SpendNonce:
     values = client, int(credentials.nonce), _NONCE_SECONDS
     statement = "INSERT INTO nonce VALUES (%s, %s, now() + make_interval(secs => %s))"
     return lambda connection: connection.later(statement, values)
+
+
+def _note_call_of(
+    gateway: Gateway, host: Host, request: IncomingRequest, credentials: Credentials
+) -> SpendNonce:
+    """Uses up the nonce of a request that this host has signed, and now and then notes that the host was seen."""
+    spend_nonce = _spend_nonce_of(host.id, credentials)
+    version = _USER_AGENT.fullmatch(request.header("User-Agent") or "")
+
+    def note(connection: Connection) -> None:
+        spend_nonce(connection)
+        hosts.note_seen(gateway, connection, host.id, request.remote, version and version[1])
+
+    return note
 
 
 async def use_up_nonce(connection: Connection, client: str, credentials: Credentials) -> None:

@@ -18,7 +18,8 @@ from types import MappingProxyType
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Conninfo
 
 from pam_iampass.client.origin import Origin
 from pam_iampass.config import value_types
@@ -73,18 +74,26 @@ def _host_name(text: str) -> str:
 
 
 def _conninfo(text: str) -> str:
-    if not text.isprintable() or "password" in text:
-        raise InvalidValue(
-            "is not a connection string without a password",
-            "write for example dbname=iampass, or host=db.example.com dbname=iampass sslmode=verify-full; "
-            "a password belongs into ~/.pgpass of _iampass-gateway",
-        )
-    try:
-        conninfo_to_dict(text)
-    except psycopg.ProgrammingError as error:
-        what = f"is not a connection string: {' '.join(str(error).split())}"
-        raise InvalidValue(what, "write for example dbname=iampass") from None
+    remedy = (
+        "write for example dbname=iampass, or host=db.example.com dbname=iampass sslmode=verify-full; "
+        "a password belongs into ~/.pgpass of _iampass-gateway"
+    )
+    shown = masked(text)
+    if not shown or not text.isprintable():  # the words of libpq may have a part of a password
+        raise InvalidValue("is not a connection string that libpq can read", remedy, "…")
+    if conninfo_to_dict(shown) != conninfo_to_dict(text):
+        raise InvalidValue("has a password, which anybody may read here", remedy, shown)
     return text
+
+
+def masked(conninfo: str) -> str:
+    """A connection string as it may be shown, without its passwords; empty if libpq cannot read it."""
+    try:
+        values = conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError:
+        return ""
+    secret = {option.keyword.decode() for option in Conninfo.get_defaults() if option.dispchar == b"*"}
+    return make_conninfo("", **{name: "…" if name in secret else value for name, value in values.items()})
 
 
 def _directory_url(text: str) -> str:

@@ -240,12 +240,13 @@ async def _admit_once(
     2. Refuse a host that may not ask, and a person who may not log in there.
     3. Answer a repeat with what became of the first call.
     4. Let in a bypassed person.
-    5. Refuse a host for whose last starts for this person no phone rang.
-    6. Unless `by_phone`: have other hosts asked first, if the login may begin in one of theirs. No row may be locked
+    5. Refuse a person whose lost phone IAMPASS has not disabled yet.
+    6. Refuse a host for whose last starts for this person no phone rang.
+    7. Unless `by_phone`: have other hosts asked first, if the login may begin in one of theirs. No row may be locked
        meanwhile; if it does not, the caller comes back, and all is read again.
-    7. Refuse a host that is at its limit, or held back by its brake.
-    8. Take a turn on the person's phone, or a place in the queue.
-    9. Insert the session, and write the turns.
+    8. Refuse a host that is at its limit, or held back by its brake.
+    9. Take a turn on the person's phone, or a place in the queue.
+    10. Insert the session, and write the turns.
 
     The transaction is this function's own: locks, and all that is written, are sent with the next statement that is
     read, or with COMMIT (`Connection.later`). They keep the order of these lines.
@@ -282,17 +283,21 @@ async def _admit_once(
                 await _record_bypass(connection, host, asked, bypass)
                 return _Admission(RefusedStart(Reason.BYPASSED))
 
-        # 5. No phone rang
+        # 5. Lost phone
+        if read["counted"]["phone_lost"]:
+            return await _refuse(connection, host, asked, RefusedStart(Reason.PHONE_LOST))
+
+        # 6. No phone rang
         if read["counted"]["not_started"] >= _NOT_STARTED_A_MINUTE:
             return await _refuse(connection, host, asked, RefusedStart(Reason.HOST_THROTTLED))
 
-        # 6. Cover. A client of IAMPASS itself does not know such a session; the login is not one of a second person.
+        # 7. Cover. A client of IAMPASS itself does not know such a session; the login is not one of a second person.
         if not by_phone and asked.request_id is not None and "asker" not in asked.details:
             policy = gateway.settings.policy_of(host.group)
             if policy is not None and policy.covered_by and asked.connection is not None:
                 return _Admission(RefusedStart(Reason.TRY_AGAIN), coverable=host)
 
-        # 7. Limit and brake
+        # 8. Limit and brake
         id = uuid.uuid4()
         login = _pending_login(host, person, asked, id, before.now)
         is_slowed = host.is_slowed(before.now)
@@ -312,7 +317,7 @@ async def _admit_once(
             )
             await records.alert(connection, host.name, what, person=person.name)
 
-        # 8. Take a turn
+        # 9. Take a turn
         after = turns.joined(before, login, limits)
         if isinstance(after, Refusal):
             if not before.state.backoff(login, limits, before.now):  # that is usual after two requests
@@ -322,7 +327,7 @@ async def _admit_once(
             return await _refuse(connection, host, asked, RefusedStart.of(after))
         queued = not after.has_turn(login)
 
-        # 9. Insert
+        # 10. Insert
         session = await _insert_start(gateway, connection, host, asked, id, login, queued=queued)
         if not queued:
             after = turns.holding(after, login, session.deadline.timestamp() + turns.END_SECONDS)
@@ -354,6 +359,7 @@ async def _read_rows(
             NULL AS "turn:", {turns.COLUMNS},
             NULL AS "counted:",
             EXISTS (SELECT 1 FROM bypass WHERE bypass.person = %s AND ends_at > now()) AS bypassed,
+            EXISTS (SELECT 1 FROM step WHERE lost_phone_of = %s) AS phone_lost,
             (SELECT count(*) FROM session WHERE session.host_name = host.name AND session.person = %s
                 AND state = 'not_started' AND began_at > now() - interval '1 minute') AS not_started,
             (SELECT count(*) FROM (SELECT FROM session WHERE session.host_name = host.name AND {_ASKED}
@@ -364,7 +370,7 @@ async def _read_rows(
             LEFT JOIN session ON session.host = host.id AND session.request_id = %s
         WHERE host.id = %s
         """,  # noqa: S608
-        *(name, name, limits.host_requests_per_hour, name, name, request_id, host_id),
+        *(name, name, name, limits.host_requests_per_hour, name, name, request_id, host_id),
     )
 
 

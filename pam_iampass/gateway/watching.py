@@ -19,6 +19,9 @@ import psycopg
 from pam_iampass.client.errors import IampassError, Unavailable
 from pam_iampass.client.status import Status
 from pam_iampass.gateway import asking, presence, queue, records, sessions, turns
+from pam_iampass.gateway.acts import steps
+from pam_iampass.gateway.acts.phones import tell_of_lost_phone
+from pam_iampass.gateway.acts.sessions import EndedSessions, end_sessions
 from pam_iampass.gateway.database import Connection, DatabaseError, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
@@ -46,6 +49,8 @@ _CUT_OFF_SECONDS = 3.0
 """If IAMPASS has answered none of this gateway's calls for so long, another gateway may reach it."""
 _MOST_TRIED = 20
 """A gateway that polls no session asks about one of this many."""
+_STEPS_SECONDS = 5.0
+"""How often it is looked for acts that were stopped, or that IAMPASS has not answered."""
 _CLEAN_SECONDS = 60.0
 _CANCELLED_AGAIN_SECONDS = 1.0
 _STOP_SECONDS = 5.0
@@ -77,6 +82,7 @@ async def watching(
         _look_for_changes(gateway),
         queue.take_turns(gateway),
         presence.follow_parents(gateway),
+        _resume_acts(gateway),
         _clean(gateway),
     )
     tasks = [asyncio.create_task(each) for each in work]
@@ -336,6 +342,31 @@ async def _look_for_changes(gateway: Gateway) -> None:
                 async with gateway.database.statement() as connection:
                     await gateway.held.wake_changed(connection)
                     await presence.wake_calls(gateway, connection)
+
+
+async def _resume_acts(gateway: Gateway) -> None:
+    """Go on with acts that were stopped before IAMPASS knew, or that it has not answered."""
+    while True:
+        await asyncio.sleep(_STEPS_SECONDS)
+        with contextlib.suppress(*_FAILURES):
+            if not gateway.restored:
+                await _resume_steps(gateway, await steps.take(gateway))
+
+
+async def _resume_steps(gateway: Gateway, taken: Iterable[steps.Step]) -> None:
+    for name in [step.lost_phone_of for step in taken if step.lost_phone_of is not None]:
+        try:
+            await tell_of_lost_phone(gateway, name)
+        except IampassError as error:
+            what = f"IAMPASS has not disabled the lost phone of {name} yet; logins of {name} are denied"
+            async with gateway.database.transaction() as connection:
+                await records.alert(connection, None, what, person=name, more=f": {error}")
+    ended = [step.ended_session for step in taken if step.ended_session is not None]
+    async with gateway.database.transaction() as connection:
+        found = await sessions.find_several(gateway, connection, ended)
+        gone = {*ended} - {session.id for session in found}
+        steps.ended_sessions_are_known(connection, list(gone))
+    await end_sessions(gateway, EndedSessions(found))
 
 
 async def _clean(gateway: Gateway) -> None:

@@ -1,5 +1,5 @@
-"""The state that the agent must not forget: limits, recovery codes, bypasses, kept sessions. The agent has one such
-object.
+"""The state that the agent must not forget: limits, recovery codes, bypasses, lost phones, kept sessions. The agent has
+one such object.
 
 Logins and the administrator's verbs, through the agent, use its parts. A person is an approver, by the name that NSS or
 the user table has. Every method may be called in any thread.
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pam_iampass.audit.journal import CRITICAL, NOTICE, Journal
 from pam_iampass.errors import StateError
 from pam_iampass.login.bypass import Bypasses
+from pam_iampass.login.lost_phones import LostPhones
 from pam_iampass.login.recovery import RecoveryCodes
 from pam_iampass.login.throttle_store import ThrottleStore
 from pam_iampass.session import life
@@ -31,7 +32,8 @@ class AgentState:
     def __init__(self, journal: Journal, path: str = paths.STATE) -> None:
         self._journal = journal
         self.database = Database(path, report=self._report)
-        self.throttle = ThrottleStore(self.database)
+        self.lost_phones = LostPhones(self.database)
+        self.throttle = ThrottleStore(self.database, is_lost=self.lost_phones.has)
         self.recovery_codes = RecoveryCodes(self.database)
         self.bypasses = Bypasses(self.database)
         self.sessions: KeptSessions | None = None

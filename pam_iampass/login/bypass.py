@@ -18,6 +18,14 @@ from pam_iampass.system.database import Database, decoded, encoded
 
 LONGEST = 86400.0
 """The longest that a bypass may last. Seconds."""
+_LONGEST_REASON = 200
+
+
+def reason_error(text: str) -> str | None:
+    """Why this cannot be the reason of a bypass, as the end of a sentence; None for a valid one."""
+    if not text.strip() or not text.isprintable() or len(text) > _LONGEST_REASON:
+        return f"is not a text of one line and at most {_LONGEST_REASON} characters"
+    return None
 
 
 @dataclass(frozen=True)

@@ -220,20 +220,21 @@ def not_asked(reason: str) -> Decision:
     return denied(Outcome.DENIED, reason, message)
 
 
-def unavailable(error: Unavailable, service: ServiceSettings, outage: bool) -> Decision:
-    """IAMPASS is unreachable: tolerated only where this is an outage, before a request was sent."""
+def unavailable(error: Unavailable, service: ServiceSettings, outage: bool, peer: str) -> Decision:
+    """`peer`, IAMPASS or the gateway, is unreachable: tolerated only where this is an outage, before a request was
+    sent."""
     if service.unavailable.value == "ignore" and outage:
-        message = "IAMPASS is unreachable. Continuing without phone approval."
+        message = f"{peer} is unreachable. Continuing without phone approval."
         return Decision(Outcome.UNAVAILABLE, Result.IGNORED, error.diagnostics(), message)
-    message = "IAMPASS is unreachable from this machine. Try again in a minute, or ask your administrator."
+    message = f"{peer} is unreachable from this machine. Try again in a minute, or ask your administrator."
     return denied(Outcome.UNAVAILABLE, error.diagnostics(), message)
 
 
-def failed(error: IampassError) -> Decision:
-    """An error that is no outage: never tolerated."""
+def failed(error: IampassError, peer: str) -> Decision:
+    """An error of IAMPASS or the gateway (`peer`) that is no outage: never tolerated."""
     if isinstance(error, NotFound):
-        return denied(Outcome.DENIED, f"{error}: IAMPASS no longer knows the session", ENDED)
+        return denied(Outcome.DENIED, f"{error}: {peer} no longer knows the session", ENDED)
     if isinstance(error, ProtocolError):
-        message = "IAMPASS sent an invalid response. " + ASK_THE_ADMINISTRATOR
+        message = f"{peer} sent an invalid response. {ASK_THE_ADMINISTRATOR}"
         return denied(Outcome.UNAVAILABLE, error.diagnostics(), message)
     return misconfigured(error.diagnostics())

@@ -80,9 +80,16 @@ class ThrottleStore:
     `user` is the person whose phone is asked, by the name in the user table.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], float] = since_boot) -> None:
-        """`clock` is in seconds since boot; what was written in another boot is dropped."""
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], float] = since_boot,
+        is_lost: Callable[[bytes], bool] = lambda _person: False,
+    ) -> None:
+        """`clock` is in seconds since boot; what was written in another boot is dropped. `is_lost` says whether the
+        phone of a person is lost: then it is at each moment as if that had just been reported."""
         self._database = database
+        self._is_lost = is_lost
         self.now = clock
         self._lock = threading.RLock()
         """A lock that guards what is in memory. A thread that holds it never waits for the file."""
@@ -216,7 +223,8 @@ class ThrottleStore:
 
     def _state(self, person: bytes, now: float) -> ThrottleState:
         """Under the lock."""
-        return self._states.get(person, ThrottleState()).current(now)
+        state = self._states.get(person, ThrottleState()).current(now)
+        return replace(state, lost=now) if self._is_lost(person) else state
 
     def _forget_people(self) -> None:
         """Forget the people for whom nothing counts any more."""

@@ -46,6 +46,7 @@ CREATE TABLE bypasses (
     survives_reboot INTEGER NOT NULL, PRIMARY KEY (person, service)) WITHOUT ROWID;
 CREATE TABLE sessions (id TEXT PRIMARY KEY, boot TEXT NOT NULL, content TEXT NOT NULL);
 CREATE TABLE reports (login TEXT PRIMARY KEY, content TEXT NOT NULL);
+CREATE TABLE lost_phones (person BLOB PRIMARY KEY, config TEXT NOT NULL) WITHOUT ROWID;
 """
 _RESTART = "systemctl restart pam-iampass-agent"
 _DISK = "look at the disk: is it full, or read-only?"

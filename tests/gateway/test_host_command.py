@@ -36,7 +36,7 @@ def initialised_server() -> Iterator[Postgres]:
 def server(initialised_server: Postgres) -> Postgres:
     """PostgreSQL, with an initialised gateway that has no hosts, invites and records."""
     with psycopg.connect(initialised_server.conninfo("iampass")) as connection:
-        connection.execute("TRUNCATE host, invite, record")
+        connection.execute("TRUNCATE host, seen, invite, record, session")
     return initialised_server
 
 
@@ -134,6 +134,7 @@ def test_an_invite_can_be_revoked(server: Postgres) -> None:
     run_gateway("host", "revoke", made["invite"])
     assert json.loads(run_gateway("host", "list", "--json"))["invites"] == []
     assert "no such invite" in run_gateway("host", "revoke", made["id"], status=1)
+    run_gateway("host", "revoke", "--if-exists", made["id"])
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,6 @@ def test_hosts_are_listed_and_shown(server: Postgres) -> None:
     assert "f" * 32 in shown
     assert "x" * 43 not in shown
     assert run_gateway("host", "list").index("a.example.com") > 0
-    assert "there is no host c" in run_gateway("host", "show", "c", status=1)
     with psycopg.connect(server.conninfo("iampass")) as connection:
         connection.execute("UPDATE host SET status = 'active' WHERE name = 'a.example.com'")
     assert "a.example.com: its row was not written by this gateway" in run_gateway("host", "list")
@@ -172,6 +172,48 @@ def test_hosts_are_listed_and_shown(server: Postgres) -> None:
     assert run_gateway("host", "resume", "a.example.com", status=1).startswith(
         "Error: host: a row was not written"
     )
+
+
+def test_the_list_says_when_a_host_was_seen_and_which_were_not_for_a_day(server: Postgres) -> None:
+    add_host(server, "web1", group="bastion")
+    add_host(server, "web2", HostStatus.SUSPENDED)
+    add_host(server, "web3")
+    with psycopg.connect(server.conninfo("iampass")) as connection:
+        last = "UPDATE seen SET at = now() - interval %s, version = '1.2.3', address = '192.0.2.7' FROM host"
+        connection.execute(f"{last} WHERE host.id = host AND name = 'web1'".replace("%s", "'23 hours'"))
+        connection.execute(f"{last} WHERE host.id = host AND name = 'web2'".replace("%s", "'25 hours'"))
+        for state, ends in (
+            ("open", "1 hour"),
+            ("queued", "1 hour"),
+            ("ended", "1 hour"),
+            ("open", "-1 hour"),
+        ):
+            connection.execute(
+                "INSERT INTO session (id, host, person, parameters, methods, state, nothing_sent, approved, began_at,"
+                " deadline, expires_at, gateway, version, details, mac, host_name) SELECT gen_random_uuid(), id,"
+                " 'alice', '', '{}', %s, false, false, now(), now(), now() + %s::interval, gen_random_uuid(), 1, '{}',"
+                " '', name FROM host WHERE name = 'web1'",
+                (state, ends),
+            )
+
+    def listed(*arguments: str) -> list[str]:
+        return [
+            host["name"] for host in json.loads(run_gateway("host", "list", "--json", *arguments))["hosts"]
+        ]
+
+    assert listed("--unseen") == ["web2", "web3"]
+    assert listed("--group", "bastion", "--group", "unheard") == ["web1"]
+    assert listed("--status", "suspended") == ["web2"]
+    assert listed("--status", "active", "--unseen") == ["web3"]
+    found = json.loads(run_gateway("host", "show", "web1", "--json"))
+    assert (found["seen_within_a_day"], found["version"], found["address"], found["open_logins"]) == (
+        *(True, "1.2.3", "192.0.2.7", 2),
+    )
+    lines = {line.split()[0]: line for line in run_gateway("host", "list").splitlines()}
+    assert ("not for a day" in lines["web1"], "not for a day" in lines["web2"]) == (False, True)
+    assert lines["web1"].endswith("1.2.3    192.0.2.7  2")
+    assert "never: not for a day" in lines["web3"]
+    assert "no such host" in run_gateway("host", "list", "--group", "unheard")
 
 
 def test_a_host_is_admitted_suspended_and_resumed(server: Postgres) -> None:
@@ -255,7 +297,30 @@ def test_a_host_is_removed_when_that_is_confirmed(server: Postgres) -> None:
     run_gateway("host", "remove", "web", "--yes")
     assert find_host(server, "web") is None
     assert [(host, fields["what"]) for host, fields in records(server)] == [("web", "host_remove")]
-    assert "there is no host web" in run_gateway("host", "remove", "web", "--yes", status=1)
+    assert "There is no host web." in run_gateway("host", "remove", "web", "--if-exists", "--yes")
+
+
+@pytest.mark.parametrize("verb", [["admit"], ["suspend"], ["resume"], ["remove", "--yes"]])
+def test_who_changes_a_host_writes_its_full_name(server: Postgres, verb: list[str]) -> None:
+    add_host(server, "web1.example.com")
+    for typed in ("web1", "wbe1.example.com"):
+        said = run_gateway("host", *verb, typed, status=1)
+        assert f"there is no host {typed}" in said
+        assert "did you mean web1.example.com?" in said
+    assert find_host(server, "web1.example.com") is not None
+    assert records(server) == []
+
+
+def test_who_looks_at_a_host_may_shorten_its_name_as_long_as_only_one_is_meant(server: Postgres) -> None:
+    add_host(server, "web1.example.com")
+    add_host(server, "web1x.example.com")
+    assert json.loads(run_gateway("host", "show", "web1", "--json"))["name"] == "web1.example.com"
+    assert "did you mean" not in run_gateway("host", "show", "database", status=1)
+    add_host(server, "web1.example.org")
+    said = run_gateway("host", "show", "web1", status=1)
+    assert "write the full name: web1.example.com, web1.example.org" in said
+    add_host(server, "web1")
+    assert json.loads(run_gateway("host", "show", "web1", "--json"))["name"] == "web1"
 
 
 def test_who_is_suspended_may_be_the_other_hosts_of_its_invite_too(server: Postgres) -> None:

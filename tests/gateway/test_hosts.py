@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from pam_iampass.gateway import hosts
-from pam_iampass.gateway.database import Connection, Database
+from pam_iampass.gateway.database import Connection, Database, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import KeyFile, Tampered
@@ -136,6 +136,17 @@ def test_a_row_that_does_not_count_can_be_removed(conninfo: str, keys: KeyFile) 
         lambda g, c: hosts.listing(g, c),
     )
     assert (removed, again, left) == (True, False, ([DB], []))
+
+
+def test_what_was_seen_of_a_host_goes_with_it(conninfo: str, keys: KeyFile) -> None:
+    *_, left = run(
+        conninfo,
+        keys,
+        _add_both,
+        lambda _, c: hosts.remove(c, "web.example.com"),
+        lambda _, c: many(c, "SELECT host FROM seen"),
+    )
+    assert left == [{"host": DB.id}]
 
 
 def test_ids_are_new() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import ssl
 import stat
+import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -51,6 +53,27 @@ def arguments(server: Postgres, sandbox: Sandbox) -> Iterator[list[str]]:
     options = ["init", "--name", "localhost", "--listen", "127.0.0.1:8443", "--application-id", "demo"]
     yield [*options, "--secret-file", "-", "--server", sandbox.url, "--server-ca-file", str(ca)]
     shutil.rmtree(ETC, ignore_errors=True)
+
+
+def test_purge_keeps_what_the_database_is_worth_nothing_without_and_says_how_to_delete_it(
+    arguments: list[str],
+) -> None:
+    run_gateway(*arguments, typed="s3cret\n")
+    state = Path("/var/lib/iampass-gateway")
+    state.mkdir(exist_ok=True)
+    before, postrm = _contents(), Path(__file__).parents[2] / "packaging/debian/pam-iampass-gateway.postrm"
+
+    def purge() -> str:
+        return subprocess.run(["sh", postrm, "purge"], capture_output=True, text=True, check=True).stdout
+
+    said = purge()
+    assert before.keys() >= SECRETS
+    assert _contents() == before
+    assert not state.exists()
+    (delete,) = re.findall("rm -r .*", said)
+    subprocess.run(delete.split(), check=True)
+    assert not ETC.exists()
+    assert purge() == ""
 
 
 def _contents() -> dict[str, bytes]:

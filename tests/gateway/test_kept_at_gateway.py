@@ -84,6 +84,12 @@ def id_of(begun: Any) -> str:
     return found
 
 
+def test_the_call_is_noted_as_the_last_one_of_its_host(gateway: RunningGateway, caller: HostCaller) -> None:
+    assert changed(ask(caller, {}, 0)) == {}
+    (seen,) = gateway.rows("SELECT at IS NOT NULL AS noted, address FROM seen")
+    assert seen == {"noted": True, "address": "127.0.0.1"}
+
+
 def test_it_names_what_differs_at_once_and_later_what_changes(
     gateway: RunningGateway, caller: HostCaller, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

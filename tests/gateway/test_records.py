@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from pam_iampass.audit.journal import ADMINISTRATION, GATEWAY_ALERT, MESSAGE_IDS, Journal
 from pam_iampass.audit.query import AuditRecord
+from pam_iampass.errors import EditRefused
 from pam_iampass.gateway import records
 from pam_iampass.gateway.cli import group
 from pam_iampass.gateway.database import Connection, Database, many, one
@@ -231,6 +232,29 @@ def test_who_logged_in_last_night_is_one_command_also_without_the_phone(
     (one,) = (json.loads(line) for line in log("--json", "--login", f"{6:032}").stdout.splitlines())
     assert (one["outcome"], one["result"], one["user"]) == ("exempt", "ignored", "backup")
     assert "17 logins that needed no phone" in log("-n", "1").stdout
+
+
+def test_log_knows_who_was_removed_and_refuses_what_nobody_was_called(
+    log: Callable[..., Result], conninfo: str
+) -> None:
+    async def use(database: Database) -> None:
+        await _write(
+            database, (Kind.ACT, "db1.example.com", "dave", {"what": "host_remove", "caller": "erin"})
+        )
+
+    run(conninfo, use)
+    for arguments in (["dave"], ["erin"], ["--host", "db1.example.com"], ["--host", "db1"]):
+        assert "host_remove" in log(*arguments).output, arguments
+    for arguments, says in (
+        (["davee"], '"davee" is not known here'),
+        (["--host", "db2"], "there is no host db2"),
+        (["--host", "web17", "--host", "web77", "--follow"], "did you mean web17?"),
+    ):
+        refused = log(*arguments)
+        assert isinstance(refused.exception, EditRefused), arguments
+        assert says in refused.exception.diagnostics()
+    refused = log("\udcff")
+    assert (refused.exit_code, "not UTF-8" in refused.output) == (1, True)
 
 
 def test_log_follows(log: Callable[..., Result], conninfo: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""`user remove`, `phone lost`, `host suspend`: who gets in no more, what is ended, and how a stopped run goes on."""
+"""`user remove`, `host suspend`: who gets in no more, what is ended, and how a stopped run goes on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pam_iampass.gateway.people import PersonStatus
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.support.gateway import HOST, HostCaller, RunningGateway, settings_for
 from tests.support.gateway_command import GatewayCommand
-from tests.support.qr_reader import read_codes
 from tests.support.sandbox import HttpStatus, Slow
 
 
@@ -71,7 +70,7 @@ def test_a_removal_that_iampass_did_not_hear_of_goes_on_and_meanwhile_nobody_get
     assert place.sandbox.users == {}
     assert token not in place.sandbox.users
     assert place.names == []
-    assert "is not known here" in place.said("user", "remove", "alice", "--yes")
+    assert "is not known here" in place.said("user", "remove", "alice", "--yes", status=1)
 
 
 def test_a_start_that_is_under_way_while_the_person_is_removed_becomes_no_session(
@@ -115,83 +114,14 @@ def test_removing_asks_first(place: GatewayCommand) -> None:
     assert "To confirm, give --yes." in place.said("user", "remove", "alice", status=1)
     place.said("user", "remove", status=2)
     assert place.names == ["alice", "bob"]
-    place.said("user", "remove", "--from", place.csv("alice,,,", "carol,,,"), "--yes")
+
+
+def test_who_is_not_known_is_an_error_and_the_others_are_removed(place: GatewayCommand) -> None:
+    leavers = ("user", "remove", "--from", place.csv("alcie,,,", "alice,,,"), "--yes")
+    said = place.said(*leavers, status=1)
+    assert '"alcie" is not known here: did you mean alice?' in said
+    assert "--if-exists" in said
     assert place.names == ["bob"]
-
-
-def test_what_a_lost_phone_has_approved_ends_on_every_host_and_the_next_one_is_registered(
-    place: GatewayCommand, host: HostCaller
-) -> None:
-    token = place.person("alice").token
-    kept = _approved(place, host)
-    waiting = host.ask("alice").authentication
-    terminal = place.typed("phone", "lost", "alice")
-    terminal.expect_exact('Disable the phone of "alice" at IAMPASS?')
-    terminal.sendline("y")
-    terminal.expect_exact("2 sessions of alice ended.")
-    terminal.expect_exact("The phone of alice is disabled at IAMPASS.")
-    terminal.expect_exact("Waiting for the phone of alice")
-    assert not place.sandbox.users[token]
-    assert host.answer(waiting) == host.poll(kept) == "closed"
-    (link,) = read_codes(terminal.shown.partition("Waiting")[0], light=False)
-    place.sandbox.open_link(link)
-    assert terminal.finish() == 0
-    assert "The next phone of alice is registered." in terminal.shown
-    assert [session.ended_by for session in place.sandbox.sessions] == [EndedBy.CLIENT] * 2
-    assert [each for each in place.records if each[0] == "phone_lost"] == [
-        ("phone_lost", "alice", "2 sessions ended"),
-        ("phone_lost", "alice", "disabled at IAMPASS"),
-        ("phone_lost", "alice", "0 sessions ended"),
-    ]
-
-
-def test_sessions_end_for_the_hosts_even_if_iampass_is_away(place: GatewayCommand, host: HostCaller) -> None:
-    token = place.person("alice").token
-    kept = _approved(place, host)
-    for kind in ("end", "lost_device"):
-        place.sandbox.misbehave(kind, HttpStatus(503), times=None)
-    shown = place.said("phone", "lost", "alice", "--yes", status=1)
-    assert "is not ended at IAMPASS" in shown
-    assert "The phone is not disabled at IAMPASS, and can approve logins that begin now." in shown
-    assert host.poll(kept) == "closed"
-    place.sandbox.behave()
-    found = place.told("phone", "lost", "alice", "--yes", "--no-wait", "--sms", "+15551234567")
-    assert (found["ok"], found["message_to"]) == (True, "+15551234567")
-    assert place.sent == [(token, "+15551234567")]
-    assert place.sandbox.sessions[0].ended_by is EndedBy.CLIENT
-
-
-def test_a_login_that_the_lost_phone_approves_meanwhile_ends_too(
-    place: GatewayCommand, host: HostCaller
-) -> None:
-    """It begins while the sessions are ended for the first time, and its start is answered after that."""
-    token = place.person("alice").token
-    _approved(place, host)
-    place.sandbox.misbehave("end", Slow())
-    place.sandbox.misbehave("start", Slow(5.0))
-
-    def log_in() -> Any:
-        place.sandbox.wait_for_calls("end")
-        return host.ask("alice").authentication
-
-    with ThreadPoolExecutor() as pool:
-        asking = pool.submit(log_in)
-        approving = pool.submit(lambda: place.sandbox.approve(place.sandbox.wait_for_request(token)))
-        found = place.told("phone", "lost", "alice", "--yes", "--no-wait")
-        assert found["ok"]
-        approving.result()
-        assert host.answer(asking.result()) == "closed"
-
-
-def test_logins_that_wait_for_their_turn_never_ring_a_lost_phone(
-    place: GatewayCommand, host: HostCaller
-) -> None:
-    first = host.ask("alice", service="sshd", remote="192.0.2.7").authentication
-    queued = host.ask("alice", service="sshd", remote="192.0.2.8").authentication
-    assert queued["queued"] is True
-    assert place.told("phone", "lost", "alice", "--yes", "--no-wait")["ok"]
-    assert host.answer(first) == "closed"
-    assert host.answer(queued) == "closed"
-    assert len(place.sandbox.sessions) == 1
-    # Its turn may come before it is ended.
-    assert place.rows("SELECT (state->>'lost')::float8 > 0 AS marked FROM turn") == [{"marked": True}]
+    found = place.told(*leavers, status=1)
+    assert (found["ok"], [each["state"] for each in found["users"]]) == (False, ["not_listed"] * 2)
+    assert place.told(*leavers, "--if-exists")["ok"] is True

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pam_iampass.agent.reports import Reports
+from pam_iampass.agent.reports import LoginReports
 from pam_iampass.client import AuthenticationAPI, Gateways
 from pam_iampass.gateway import reports
 from pam_iampass.gateway.hosts import HostStatus
@@ -79,17 +79,17 @@ def take(caller: HostCaller, *found: Any) -> None:
 
 
 @pytest.fixture
-def queue(host: Setting, gateway: RunningGateway) -> Iterator[Reports]:
+def queue(host: Setting, gateway: RunningGateway) -> Iterator[LoginReports]:
     """The queue of an agent, with the logins of `host`. Nothing is sent before a test says so."""
     api = AuthenticationAPI(HOST, HOST_SECRET, transport=Gateways([gateway.url], gateway.ca_file))
-    found = Reports(host.state.database, lambda _config: api)
+    found = LoginReports(host.state.database, lambda _config: api)
     host.report = found.add
     yield found
     api.close()
 
 
 def test_logins_that_needed_no_phone_are_at_the_gateway_too_and_have_one_id(
-    host: Setting, gateway: RunningGateway, queue: Reports
+    host: Setting, gateway: RunningGateway, queue: LoginReports
 ) -> None:
     join(host, gateway, exempt=f"{{users: [{ME}]}}")
     assert host.login(rhost="192.0.2.9").code == PamCode.IGNORE
@@ -112,7 +112,7 @@ def test_logins_that_needed_no_phone_are_at_the_gateway_too_and_have_one_id(
 
 
 def test_the_bypasses_and_codes_of_the_gateway_are_not_reported_to_it(
-    host: Setting, gateway: RunningGateway, queue: Reports
+    host: Setting, gateway: RunningGateway, queue: LoginReports
 ) -> None:
     join(host, gateway)
     code = new_codes(gateway, ME)[0]

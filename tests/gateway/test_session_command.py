@@ -103,7 +103,7 @@ def test_an_end_reaches_all_hosts_and_iampass_and_is_a_record(
     assert [host.poll(each) for host, each in zip(callers, begun)] == ["closed"] * 2
     assert second.poll(kept) == "active"
     assert [session.ended_by for session in place.sandbox.sessions] == [EndedBy.CLIENT, EndedBy.CLIENT, None]
-    assert place.records[-1] == ("session_end", "alice", "alice: 2 sessions ended")
+    assert place.records[-1] == ("session_end", "alice", "alice; sessions to end: 2")
     assert place.said("session", "end", "alice") == "There is no such session.\n"
     assert first.poll(begun[0]) == "closed"
 
@@ -116,7 +116,7 @@ def test_one_session_those_of_a_host_and_all(place: GatewayCommand, callers: lis
         logged_in(place, second, "bob"),
     )
     ids = [each["id"] for each in place.told("session", "list")["sessions"]]
-    assert "too short" in place.said("session", "end", ids[0][:3])
+    assert "first four digits" in place.said("session", "end", ids[0][:3], status=1)
     assert place.told("session", "end", ids[0][:8]) == {"ended": [ids[0]], "at_iampass": True}
     assert (first.poll(one), second.poll(two)) == ("closed", "active")
     assert sorted(place.told("session", "end", f"name-of-{OTHER}")["ended"]) == sorted(ids[1:])

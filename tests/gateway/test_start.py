@@ -81,6 +81,31 @@ def test_each_answer_of_a_person_reaches_the_host_and_leaves_a_record(
     assert (record["outcome"], record["reason"]) == (outcome, status)
 
 
+def test_the_call_of_a_host_is_noted_now_and_then_and_waits_for_nobody_who_notes_it(
+    gateway_server: RunningGateway, caller: HostCaller
+) -> None:
+    def call(version: str, secret: str = gateway_server.application_secret) -> Any:
+        target = f"/authentication/authenticate_user/{HOST}/nobody?methods=device&duration_seconds=120"
+        agent = {"Content-Type": "application/json", "User-Agent": f"pam-iampass/{version}"}
+        headers = {**signed(HOST, secret, gateway_server.url + target), **agent}
+        reply = caller.send("POST", target, headers, b"{}")
+        return reply.authentication["reason"] if reply.status == 200 else reply.status
+
+    def seen() -> tuple[bool, str | None, str | None]:
+        (row,) = gateway_server.rows("SELECT * FROM seen")
+        return row["at"] is not None, row["version"], row["address"]
+
+    assert call("1.0", "wrong") == 401
+    with psycopg.connect(gateway_server.settings.database) as connection:
+        connection.execute("SELECT * FROM seen FOR UPDATE")
+        assert call("1.1") == "NOT_ON_THIS_HOST"
+        assert seen() == (False, None, None)
+    gateway_server.gateway.seen.clear()
+    call("1.2")
+    call("1.3")
+    assert seen() == (True, "1.2", "127.0.0.1")
+
+
 # At most once
 
 

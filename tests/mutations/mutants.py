@@ -390,10 +390,10 @@ MUTANTS = {
             "test_a_user_who_is_removed_is_logged_out",
         ),
         Mutant(
-            "a login that a lost phone approves before it is disabled stays",
+            "a login that begins while a user is removed stays",
             ", *begun]",
             "]",
-            "test_a_login_that_a_lost_phone_approves_before_iampass_has_disabled_it_is_ended",
+            "test_a_login_that_begins_before_a_removed_user_is_out_of_the_table_is_ended",
         ),
         Mutant(
             "a login that opens after its approval was thought to be over cannot be ended",
@@ -1043,6 +1043,18 @@ MUTANTS = {
             "if self._look is None or is_old or not self._look.done():",
             "test_many_who_ask_use_one_connection",
         ),
+        Mutant(
+            "a password in the gateway's settings stays there",
+            'if option.dispchar == b"*"',
+            'if option.dispchar == b"x"',
+            "test_a_password_of_the_database_does_not_stand_in_the_file_and_is_shown_nowhere",
+        ),
+        Mutant(
+            "errors of the gateway's settings show a password",
+            "value = node.text if invalid.value is None else invalid.value",
+            "value = node.text",
+            "test_a_password_of_the_database_does_not_stand_in_the_file_and_is_shown_nowhere",
+        ),
     ),
     "A gateway has a phone ring at most once, for those it may, and approves nothing that IAMPASS does not": (
         Mutant(
@@ -1581,7 +1593,7 @@ MUTANTS = {
     "What an administrator takes away is taken on all hosts at once": (
         Mutant(
             "logins that wait for their turn ring a lost phone",
-            "gateway.transaction(lambda _, c: turns.change(c, user, phone_lost))",
+            "await turns.change(connection, self.person, throttle.phone_lost)",
             "pass",
             "test_logins_that_wait_for_their_turn_never_ring_a_lost_phone",
         ),
@@ -1792,9 +1804,21 @@ MUTANTS = {
         ),
         Mutant(
             "logins from elsewhere go before those of the person",
-            "return not login.is_usual, last",
-            "return False, last",
+            "return not was_passed, not login.is_usual, last",
+            "return not was_passed, False, last",
             "test_a_stolen_password_takes_no_place_of_its_owner_on_a_host",
+        ),
+        Mutant(
+            "logins from a usual place keep those from elsewhere from their turn",
+            "return not was_passed, ",
+            "return False, ",
+            "test_a_usual_origin_that_always_waits_keeps_nobody_from_a_turn_elsewhere",
+        ),
+        Mutant(
+            "logins from elsewhere that have waited go before those of the person",
+            "was_passed = was_usual and ",
+            "was_passed = ",
+            "test_a_login_from_a_usual_origin_waits_for_one_of_all_others_at_most",
         ),
         Mutant(
             "a stolen password uses up the requests of its owner",
@@ -1911,6 +1935,12 @@ MUTANTS = {
             "found.count",
             "test_an_approval_on_one_of_several_hosts_ends_the_row_there_only",
         ),
+        Mutant(
+            "a login waits for another gateway that notes when its host was seen",
+            "WHERE host = %s FOR UPDATE SKIP LOCKED)",
+            "WHERE host = %s FOR UPDATE)",
+            "test_the_call_of_a_host_is_noted_now_and_then_and_waits_for_nobody_who_notes_it",
+        ),
     ),
     "An invite is for the hosts that it says, and no host takes the place of another": (
         Mutant(
@@ -2022,6 +2052,18 @@ MUTANTS = {
             "test_what_is_recorded_after_a_restore_does_not_make_up_for_what_was_lost",
         ),
         Mutant(
+            "what an administrator has done is remembered only by the service",
+            "if has_act and self.after_act is not None:",
+            "if False:",
+            "test_a_copy_from_before_an_act_is_noticed_although_no_service_has_looked_since",
+        ),
+        Mutant(
+            "what happened just before the service stopped is not remembered",
+            "ValueError, OSError):\n        await restored.look(gateway)",
+            "ValueError, OSError):\n        pass",
+            "test_the_service_remembers_how_far_the_database_is_when_it_stops",
+        ),
+        Mutant(
             "joining: one machine has the limits of several hosts",
             "SELECT name FROM host WHERE machine = %s",
             "SELECT name FROM host WHERE machine = %s AND false",
@@ -2098,6 +2140,106 @@ MUTANTS = {
             "frozenset({ROOT}) if self.rescues else None",
             "None if self.rescues else None",
             "test_what_a_door_has_let_in_without_the_agent_is_reported_later_and_nothing_that_others_wrote",
+        ),
+    ),
+    "Only who may do it acts on the fleet, and the record says who it was": (
+        Mutant(
+            "the record of an act names the administrator of the process",
+            "by=actor.fields,",
+            "by=None,",
+            "test_the_record_of_an_act_names_the_actor_and_how_they_are_known",
+        ),
+        Mutant(
+            "everybody can do every act",
+            "if Role.ROOT not in actor.roles:",
+            "if not actor.roles:",
+            "test_nobody_but_root_of_a_gateway_can_act",
+        ),
+        Mutant(
+            "two acts can wait for each other's people",
+            "ORDER BY name FOR NO KEY UPDATE",
+            "ORDER BY name DESC FOR NO KEY UPDATE",
+            "test_actor_and_target_are_locked_in_the_order_of_their_names",
+        ),
+    ),
+    "A phone that was reported lost approves nothing, and IAMPASS hears of each act once it answers": (
+        Mutant(
+            "a lost phone rings until IAMPASS has disabled it",
+            'if read["counted"]["phone_lost"]:',
+            "if False:",
+            "test_while_iampass_is_away_a_lost_phone_rings_for_nobody_and_a_new_bypass_lets_in",
+        ),
+        Mutant(
+            "a bypass of the person survives the report of a lost phone",
+            "bypassed = await bypasses.remove(connection, self.person)",
+            "bypassed = 1",
+            "test_sessions_bypasses_and_the_phone_end_and_codes_are_named_and_kept",
+        ),
+        Mutant(
+            "the report of a lost phone ends codes that nobody wanted to end",
+            "if self.end_codes:",
+            "if True:",
+            "test_sessions_bypasses_and_the_phone_end_and_codes_are_named_and_kept",
+        ),
+        Mutant(
+            "nobody goes on with an act that was killed before IAMPASS knew",
+            "await _resume_steps(gateway, await steps.take(gateway))",
+            "await steps.take(gateway)",
+            "test_a_report_that_is_killed_before_iampass_is_told_goes_on_and_disables_once",
+        ),
+        Mutant(
+            "sessions whose end was killed go on",
+            "gateway, connection, [session.id for session in wanted.found])",
+            "gateway, connection, [])",
+            "test_an_end_of_sessions_that_is_killed_goes_on",
+        ),
+        Mutant(
+            "IAMPASS is told for ever that a phone is lost, and disables the next one",
+            "if await steps.lost_phone_is_known(connection, name):",
+            "if name:",
+            "test_a_report_that_is_killed_before_iampass_is_told_goes_on_and_disables_once",
+        ),
+        Mutant(
+            "the next phone is registered before IAMPASS has disabled the lost one",
+            "if await steps.waits_for_iampass(connection, name):",
+            "if not name:",
+            "test_no_link_is_shown_and_the_next_phone_waits_until_the_lost_one_is_disabled",
+        ),
+        Mutant(
+            "who can write to the database has phones disabled",
+            "values = gateway.keys.verified(TABLE, row)",
+            "values = dict(row)",
+            "test_a_row_that_no_gateway_has_written_disables_no_phone",
+        ),
+        Mutant(
+            "IAMPASS that declines is taken to have disabled the phone",
+            "if isinstance(error, Unavailable) or await _may_have_phone(gateway, person.token):",
+            "if isinstance(error, Unavailable):",
+            "test_iampass_that_declines_although_there_is_a_phone_is_told_again",
+        ),
+        Mutant(
+            "without a gateway, a lost phone is asked by logins that begin before IAMPASS has disabled it",
+            "return replace(state, lost=now) if self._is_lost(person) else state",
+            "return state",
+            "test_no_login_asks_it_also_of_an_agent_that_starts_later",
+        ),
+        Mutant(
+            "an agent that is killed forgets which phone IAMPASS is still to disable",
+            "self._configs = {**stored, **self._configs}",
+            "self._configs = {**self._configs}",
+            "test_no_login_asks_it_also_of_an_agent_that_starts_later",
+        ),
+        Mutant(
+            "without a gateway, the next phone is registered before IAMPASS has disabled the lost one",
+            'waits = ask("phone waits", user=user)',
+            "waits = False",
+            "test_an_agent_that_is_killed_tells_iampass_of_the_lost_phone_once_it_starts_again",
+        ),
+        Mutant(
+            "who has no phone at IAMPASS is kept out for ever once it is reported lost",
+            "if isinstance(error, Unavailable) or await _may_have_phone(gateway, person.token):",
+            "if error:",
+            "test_iampass_that_declines_for_want_of_a_phone_keeps_nobody_out_for_ever",
         ),
     ),
 }

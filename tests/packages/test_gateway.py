@@ -251,8 +251,13 @@ def test_logins_go_on_after_a_reboot(machine: Booted, people: People) -> None:
     assert answered(people)
 
 
-def test_purge_leaves_nothing_but_the_database(machine: Booted) -> None:
-    machine.run("apt-get", "purge", "-y", "pam-iampass-gateway")
+def test_purge_leaves_nothing_but_the_database_and_what_makes_it_worth_something(machine: Booted) -> None:
+    said = machine.run("apt-get", "purge", "-y", "pam-iampass-gateway").stdout
+    for folder in (ETC, "/var/lib/iampass-gateway"):
+        assert f"rm -r {folder}" in said
+    kept = machine.run("ls", ETC).stdout.split()
+    assert {"key", "ca.pem", "ca-key.pem", "application-secret", "gateway.yaml"} <= set(kept)
+    machine.run("rm", "-r", ETC, "/var/lib/iampass-gateway")
     left = machine.shell(
         "find / /var -xdev -path /var/cache -prune -o -path /root -prune -o -name '*iampass?gateway*' -print"
     )

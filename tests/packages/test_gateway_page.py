@@ -34,6 +34,7 @@ RESTORE = "Restore"
 UPGRADE = "Upgrade"
 POOLER = "A pooler in front of PostgreSQL"
 WATCH = "Watch it"
+REMOVE = "Remove a gateway"
 WITHOUT_GROUPS = "awk '/^[^ ]/ { skip = /^groups:/ } !skip'"
 #: Commands of a host that other pages have, and a line of a file (gateway/test_pooler.py).
 ELSEWHERE = {
@@ -246,7 +247,6 @@ def test_a_backup_is_restored(gateway: Booted, phone: Phone, hosts: list[Host], 
     assert gateway.shell("pg_restore --file=- /root/iampass.dump").count("alice")
     gateway.run("pam-iampass-gateway", "host", "remove", host.name, "--yes")
     assert not host.log_in(phone, "alice", "")
-    time.sleep(6)  # the gateway looks every five seconds how far the database has come
     restore(gateway, phone, host, page)
     shown = page.type(gateway, RESTORE, "pam-iampass-gateway restored", check=False).stdout
     assert "host_remove" in shown
@@ -273,7 +273,8 @@ def test_a_backup_is_restored_on_a_new_machine(
     page.type(gateway, RESTORE, "pam-iampass-gateway init")
     assert not host.log_in(phone, "alice", ""), "a new database knows nobody"
     restore(gateway, phone, host, page)
-    page.type(gateway, RESTORE, "pam-iampass-gateway restored --confirm")
+    shown = page.type(gateway, RESTORE, "pam-iampass-gateway restored --confirm").stdout
+    assert "This machine cannot know" in shown
     time.sleep(6)
     assert host.log_in(phone, "alice")
 
@@ -292,7 +293,7 @@ def test_what_was_taken_is_worth_nothing(gateway: Booted, phone: Phone, hosts: l
     assert host.log_in(phone, "alice")
     word = invited(gateway, "pam-iampass-gateway host invite").split()[-1]
     gateway.run("pam-iampass-gateway", "host", "revoke", word.partition(".")[0])
-    gateway.run("pam-iampass-gateway", "phone", "lost", "alice", "--yes", "--no-wait")
+    gateway.run("pam-iampass-gateway", "phone", "lost", "alice", "--yes")
     assert not host.log_in(phone, "alice", "")
 
 
@@ -320,6 +321,13 @@ def test_the_role_can_have_the_limits(gateway: Booted, page: TypedPage) -> None:
 
 def test_tables_are_there_already(gateway: Booted, page: TypedPage) -> None:
     assert "already" in page.type(gateway, UPGRADE, "pam-iampass-gateway migrate").stdout
+
+
+def test_a_gateway_is_removed_in_two_steps(gateway: Booted, page: TypedPage) -> None:
+    assert "rm -r /etc/iampass-gateway" in page.type(gateway, REMOVE, "apt purge").stdout
+    assert gateway.run("cat", "/etc/iampass-gateway/key").stdout
+    for command in ("rm -r", "runuser -u postgres -- dropdb", "runuser -u postgres -- dropuser"):
+        page.type(gateway, REMOVE, command)
 
 
 def test_the_whole_pages_are_typed(request: pytest.FixtureRequest, page: TypedPage) -> None:

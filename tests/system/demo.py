@@ -64,7 +64,7 @@ class Scene:
 
 def lose_phone(sandbox: Sandbox, user: str) -> None:
     """What an administrator does when a phone is lost."""
-    command = ["pam-iampass", "phone", "lost", user, "--yes", "--no-wait"]
+    command = ["pam-iampass", "phone", "lost", user, "--yes"]
     indented([f"# {' '.join(command)}"], "|")
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     indented(done.stdout.splitlines(), "|")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,10 @@ import pytest
 from tests.support.agent import RunningAgent
 from tests.support.command import COMMAND, run_command
 from tests.support.installation import ETC, Installation, write
-from tests.support.qr_reader import read_codes
 from tests.support.sandbox import HttpStatus, Sandbox
 from tests.support.terminal import Terminal
-from tests.system.test_enroll import NUMBER, Place
+from tests.support.world import wait_until
+from tests.system.test_enroll import Place
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_without_an_answer_of_iampass_it_shows_nothing_as_certain(place: Place) 
     assert "401" in phone("show", "bob", status=1)
 
 
-def test_a_lost_phone_approves_nothing_and_the_next_one_is_registered_by_the_code(place: Place) -> None:
+def test_a_lost_phone_is_disabled_and_the_next_one_is_registered_by_another_command(place: Place) -> None:
     terminal = Terminal([COMMAND, "phone", "lost", "bob"])
     terminal.expect_exact(
         "Disable the phone of bob at IAMPASS? It then approves no login on any machine. [y/N]: "
@@ -67,12 +68,12 @@ def test_a_lost_phone_approves_nothing_and_the_next_one_is_registered_by_the_cod
     assert place.sandbox.users["b1"]
     terminal.sendline("y")
     terminal.expect_exact("The phone of bob is disabled at IAMPASS.")
-    terminal.expect_exact("Waiting for the phone of bob")
-    assert not place.sandbox.users["b1"]
-    (link,) = read_codes(terminal.shown, light=False)
-    place.sandbox.open_link(link)
+    terminal.expect_exact("For the next phone: pam-iampass enroll bob")
     assert terminal.finish() == 0
-    assert "The next phone of bob is registered." in terminal.shown
+    assert not place.sandbox.users["b1"]
+    assert "https://" not in terminal.shown, "the link in IAMPASS's answer"
+    done = run_command("enroll", "bob", "--no-wait", "--json")
+    place.sandbox.open_link(json.loads(done.stdout)["link"])
     assert place.sandbox.users["b1"]
 
 
@@ -86,12 +87,16 @@ def test_a_user_who_says_no_keeps_the_phone(place: Place) -> None:
     assert place.sandbox.users["b1"]
 
 
-def test_the_link_can_be_sent(place: Place) -> None:
-    shown = phone("lost", "bob", "--yes", "--no-wait", "--sms", NUMBER)
-    assert place.sent == [("b1", NUMBER)]
-    assert "https://" not in shown
-    assert "pam-iampass recovery new bob" in shown
-    assert "b1" not in shown
+def test_bypasses_end_and_codes_are_named_and_kept_unless_they_are_to_end(place: Place) -> None:
+    for verb in (("bypass", "bob", "--for", "15m"), ("recovery", "new", "bob")):
+        assert run_command(*verb).returncode == 0
+    shown = phone("lost", "bob", "--yes")
+    assert "1 bypass ended." in shown
+    assert "10 recovery codes of bob can still be used" in shown
+    assert json.loads(run_command("bypass", "list", "--json").stdout) == {"bypasses": []}
+    found = json.loads(phone("lost", "bob", "--yes", "--end-codes", "--json"))
+    assert found == {"ok": True, "user": "bob", "at_iampass": True, "bypasses": 0, "codes_left": 0}
+    assert "10 recovery codes" not in phone("lost", "bob", "--yes")
 
 
 def test_what_cannot_be_done_is_said_and_nothing_is_changed(place: Place) -> None:
@@ -102,4 +107,26 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(place: Place) -> Non
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert "run it as root" in refused.stderr
+    assert place.sandbox.users["b1"]
+
+
+def test_an_agent_that_is_killed_tells_iampass_of_the_lost_phone_once_it_starts_again(
+    place: Place, agent: RunningAgent
+) -> None:
+    place.sandbox.misbehave("lost_device", HttpStatus(503), times=None)
+    shown = phone("lost", "bob", "--yes", status=1)
+    assert "approves nothing here: the agent tells IAMPASS again" in shown
+    agent.restart(signal.SIGKILL)
+    agent.wake()
+    refused = run_command("enroll", "bob", "--new-device", "--no-wait")
+    assert refused.returncode == 1
+    assert "IAMPASS has not disabled the lost phone" in refused.stderr
+    assert place.sandbox.users["b1"]
+    place.sandbox.behave()
+    wait_until(lambda: not place.sandbox.users["b1"], "IAMPASS is not told")
+
+    def link() -> str:
+        return run_command("enroll", "bob", "--no-wait", "--json").stdout
+
+    place.sandbox.open_link(json.loads(wait_until(link, "IAMPASS is told again"))["link"])
     assert place.sandbox.users["b1"]

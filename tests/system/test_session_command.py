@@ -19,7 +19,7 @@ import pytest
 
 from pam_iampass.agent import administration
 from pam_iampass.agent.administration import Administration
-from pam_iampass.agent.control import ControlServer
+from pam_iampass.agent.control import ControlServer, ask
 from pam_iampass.audit.journal import ADMINISTRATION, Journal
 from pam_iampass.cli.output import timestamp
 from pam_iampass.config.settings import SessionSettings
@@ -32,7 +32,7 @@ from tests.support.agent import CONTROL
 from tests.support.command import COMMAND, run_command
 from tests.support.installation import Installation
 from tests.support.sandbox import HttpStatus, Sandbox
-from tests.support.sessions import Keeping, LoginSession, keeping
+from tests.support.sessions import Keeping, keeping
 from tests.support.setting import ME, Setting
 from tests.support.terminal import Terminal
 
@@ -229,10 +229,11 @@ def test_a_lost_phone_ends_the_sessions_that_it_has_approved_and_what_waits_for_
     waiting = agent.door()
     agent.world.sandbox.wait_for_request(Setting.token)
     remembered = sudo_remembers(ME)
-    done = run_command("phone", "lost", ME, "--yes", "--no-wait")
+    done = run_command("phone", "lost", ME, "--yes")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(
+    assert done.stdout == (
         f"1 pending login denied.\nThe phone of {ME} is disabled at IAMPASS.\n1 session of {ME} ended.\n"
+        f"For the next phone: pam-iampass enroll {ME}\n"
     )
     assert login.over
     assert agent.kept(ident) is None
@@ -240,7 +241,7 @@ def test_a_lost_phone_ends_the_sessions_that_it_has_approved_and_what_waits_for_
     assert not remembered.exists(), "sudo would ask for nothing"
     assert waiting.finish().code == PamCode.ABORT
     assert agent.outcome()["IAMPASS_REASON"] == "the phone was reported lost (pam-iampass phone lost)"
-    reason = "1 pending logins denied, 1 sessions are being ended"
+    reason = "1 pending logins denied, 1 sessions are being ended; 0 bypasses ended, 0 recovery codes left"
     assert acts(agent) == [("phone_lost", "success", ME, reason)]
 
 
@@ -253,11 +254,11 @@ def test_a_lost_phone_approves_and_keeps_nothing_although_iampass_is_away(
     agent.world.sandbox.auto = "ask"
     waiting = agent.door()
     request = agent.world.sandbox.wait_for_request(Setting.token)
-    done = run_command("phone", "lost", ME, "--yes", "--no-wait")
+    done = run_command("phone", "lost", ME, "--yes")
     assert done.returncode == 1
-    assert done.stdout == f"1 pending login denied.\n1 session of {ME} ended.\n"
+    assert done.stdout.startswith(f"1 pending login denied.\n1 session of {ME} ended.\n")
     assert done.stderr.startswith(
-        "The phone is not disabled at IAMPASS, and can approve logins that begin now."
+        "The phone is not disabled at IAMPASS yet, and approves nothing here: the agent tells IAMPASS again."
     )
     assert "no answer" in done.stderr or "refused" in done.stderr
     assert login.over
@@ -276,18 +277,19 @@ class Meanwhile(HttpStatus):
         await asyncio.to_thread(self.happens)
 
 
-def test_a_login_that_a_lost_phone_approves_before_iampass_has_disabled_it_is_ended(
+def test_a_login_that_begins_before_iampass_has_disabled_the_lost_phone_is_denied(
     agent: Keeping, machine: Installation, sandbox: Sandbox
 ) -> None:
     machine.configure(sandbox)
     machine.write_users(f"{ME}: b1\n")
     sandbox.add_user("b1", device=True)
-    logins: list[LoginSession] = []
-    sandbox.misbehave("lost_device", Meanwhile(happens=lambda: logins.append(agent.log_in()[1])))
-    done = run_command("phone", "lost", ME, "--yes", "--no-wait")
-    assert (done.returncode, done.stdout) == (1, f"1 session of {ME} ended.\n")
+    codes: list[int | None] = []
+    sandbox.misbehave("lost_device", Meanwhile(happens=lambda: codes.append(agent.login().code)))
+    done = run_command("phone", "lost", ME, "--yes")
+    assert done.returncode == 1
     assert "503" in done.stderr
-    assert [login.over for login in logins] == [True]
+    assert codes == [PamCode.ABORT]
+    assert "start" not in agent.world.calls
 
 
 @pytest.mark.parametrize("option", ["--yes", "--keep-at-iampass"])
@@ -317,6 +319,13 @@ def test_a_user_who_is_removed_is_logged_out(
     assert acts(agent) == [removed]
 
 
+def test_a_login_that_begins_before_a_removed_user_is_out_of_the_table_is_ended(agent: Keeping) -> None:
+    ask("user forget", user=ME)
+    ident, login = agent.log_in()
+    assert ask("session wait", users=[ME], sessions=[]) == {"ended": [ident], "not_ended": []}
+    assert login.over
+
+
 def test_without_an_agent_a_lost_phone_is_still_disabled_at_iampass(
     machine: Installation, sandbox: Sandbox
 ) -> None:
@@ -326,7 +335,7 @@ def test_without_an_agent_a_lost_phone_is_still_disabled_at_iampass(
     with control_socket() as listener:
         listener.close()
         remembered = sudo_remembers("bob")
-        done = run_command("phone", "lost", "bob", "--yes", "--no-wait")
+        done = run_command("phone", "lost", "bob", "--yes")
     assert done.returncode == 1
     assert not remembered.exists()
     assert "Connection refused\n    systemctl start pam-iampass-agent.socket" in done.stderr

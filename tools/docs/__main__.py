@@ -74,6 +74,7 @@ def _of_the_gateway() -> Fills:
 def pages() -> None:
     """Write the pages in docs/ that are made from the program."""
     for name, page in (
+        ("acts", import_module("tools.docs.acts_reference").page),
         ("client", client_reference.page),
         ("doctor", doctor_reference.page),
         ("gateway-doctor", doctor_reference.gateway_page),

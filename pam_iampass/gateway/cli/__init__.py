@@ -8,6 +8,7 @@ import pwd
 import sys
 from collections.abc import Awaitable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, TypeVar
 
@@ -20,9 +21,12 @@ from pam_iampass.cli import main as run
 from pam_iampass.cli.parameters import Parsed
 from pam_iampass.client import IampassError, ManagementAPI, TLSFailure
 from pam_iampass.gateway import settings as gateway_settings
+from pam_iampass.gateway.acts.act import Act, Actor, perform
+from pam_iampass.gateway.acts.names import UnknownName
 from pam_iampass.gateway.database import Connection, DatabaseError, migrations
 from pam_iampass.gateway.gateway import Gateway, management, opened
 from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.restored import remember_act
 from pam_iampass.gateway.settings import ACCOUNT, GatewaySettings
 from pam_iampass.system.service_user import reading_as
 
@@ -40,7 +44,7 @@ GROUPS = {
     "People": {
         "enroll": "Add people and register their phones.",
         "user": "List, show, add and remove people.",
-        "phone": "Show who has a phone; replace a lost one.",
+        "phone": "Show who has a phone; report a lost one.",
         "session": "Show or end the sessions of the logins of all hosts.",
         "throttle": "Show or reset the limits of a person.",
         "bypass": "Let a person in without the phone for a while.",
@@ -65,6 +69,10 @@ config_option = click.option(
     show_default=True,
     callback=lambda _ctx, _param, path: path.absolute(),
     help="The settings file of the gateway.",
+)
+
+if_exists_option = click.option(
+    "--if-exists", is_flag=True, help="What does not exist is no error: there is nothing to do."
 )
 
 
@@ -104,6 +112,7 @@ def with_gateway(config: Path, use: Callable[[Gateway], Coroutine[Any, Any, T]])
 
     async def go() -> T:
         async with opened(settings) as gateway:
+            gateway.database.after_act = partial(remember_act, gateway)
             await gateway.database.require_schema()
             return await use(gateway)
 
@@ -135,6 +144,8 @@ def _using_the_database() -> Iterator[None]:
         raise click.ClickException(str(error)) from None
     except TLSFailure as error:  # the account cannot read the CA certificates: see `check`
         raise click.ClickException(error.diagnostics()) from None
+    except UnicodeEncodeError:
+        raise click.ClickException("what was typed is not UTF-8") from None
     except psycopg.Error as error:
         raise click.ClickException(f"the database refuses this: {error}") from None
     finally:
@@ -182,6 +193,18 @@ class CommandGateway:
                     self._loop.run_until_complete(task)
                 raise
 
+    def perform(self, act: Act[T], *, unknown: T | None = None) -> T:
+        """Perform an act as root of this gateway; its result. Raises ActRefused.
+
+        :param unknown: the result if nobody has the name; if None, that is an error.
+        """
+        try:
+            return self.run(perform(self.gateway, Actor.root(), act))
+        except UnknownName:
+            if unknown is None:
+                raise
+            return unknown
+
     def manager(self) -> ManagementAPI:
         """The application at IAMPASS. Raises ClickException."""
         try:
@@ -200,6 +223,7 @@ def command_gateway(config: Path) -> Iterator[CommandGateway]:
         with _using_the_database():
             gateway = loop.run_until_complete(opening.__aenter__())
         try:
+            gateway.database.after_act = partial(remember_act, gateway)
             command = CommandGateway(settings, gateway, loop)
             command.run(gateway.database.require_schema())
             yield command

@@ -6,19 +6,16 @@ from pathlib import Path
 
 import click
 
-from pam_iampass.audit.administrator import administrator
 from pam_iampass.cli.bypass import for_option, reason_option
 from pam_iampass.cli.output import count, duration, line, moment, show_json, table, timestamp
 from pam_iampass.cli.parameters import CommandWithVerbs, OwnArgument, json_option
 from pam_iampass.config.value_types import name_error
-from pam_iampass.errors import EditRefused, shown
-from pam_iampass.gateway import bypasses, hosts, records
+from pam_iampass.gateway import bypasses
+from pam_iampass.gateway.acts.people import BypassPhone, EndBypasses
 from pam_iampass.gateway.bypasses import Bypass
-from pam_iampass.gateway.cli import command_gateway, config_option, named
+from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option, named
 from pam_iampass.gateway.cli.host import NAME as HOST
-from pam_iampass.gateway.cli.people import NAME, known
-from pam_iampass.gateway.database import Connection
-from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.cli.people import NAME
 
 _EPILOG = """\b
 Examples:
@@ -76,42 +73,12 @@ def command(
     The exit status is 0, 1 if it failed, and 2 if the arguments are wrong.
     """
 
-    async def make(gateway: Gateway, connection: Connection) -> Bypass:
-        await known(gateway, connection, user)
-        for name in names:
-            if await hosts.named(gateway, connection, name) is None:
-                raise EditRefused(f"there is no host {name}", "see: pam-iampass-gateway host list")
-        for group in groups:
-            policy = gateway.settings.policy_of(group)
-            if policy is None or not policy.bypasses:
-                what = "is not in the settings" if policy is None else "allows no bypasses"
-                raise EditRefused(f"the group {shown(group)} {what}", f"see `groups` in {config}")
-        bypass = await bypasses.add(
-            gateway,
-            connection,
-            person=user,
-            seconds=time_left,
-            services=services,
-            hosts=names,
-            host_groups=groups,
-            made_by=administrator().name,
-            reason=reason or "",
-        )
-        until = moment(bypass.ends_at.timestamp())
-        what = f"until {until}, {_through(bypass)}, {_where(bypass)}"
-        await records.act(
-            connection, "bypass", person=user, reason="; ".join(filter(None, (what, bypass.reason)))
-        )
-        return bypass
-
     with command_gateway(config) as gateway:
-        bypass = gateway.transaction(make)
+        bypass = gateway.perform(BypassPhone(user, time_left, services, names, groups, reason or ""))
     if as_json:
         show_json(_as_object(bypass))
         return
-    line(
-        f"{user} is let in without the phone for {duration(time_left)}, {_through(bypass)}, {_where(bypass)}."
-    )
+    line(f"{user} is let in without the phone for {duration(time_left)}, {bypass.through}, {bypass.where}.")
     line("The password or the key is still required.")
     line(f"To end it earlier: pam-iampass-gateway bypass end {user}")
 
@@ -147,34 +114,21 @@ def list_(config: Path, as_json: bool) -> None:
 
 @command.command(epilog=_EPILOG, short_help="End the bypasses of USER.")
 @click.argument("user", type=NAME)
+@if_exists_option
 @config_option
 @json_option
-def end(user: str, config: Path, as_json: bool) -> None:
+def end(user: str, if_exists: bool, config: Path, as_json: bool) -> None:
     """End all bypasses of USER, on all hosts, for the logins that begin from now on.
 
-    The exit status is 0, also if there was no bypass.
+    The exit status is 0, also if there was no bypass, or 1 if USER is unknown.
     """
 
-    async def write(_: Gateway, connection: Connection) -> int:
-        number = await bypasses.remove(connection, user)
-        await records.act(connection, "bypass_end", person=user, reason="" if number else "there were none")
-        return number
-
     with command_gateway(config) as gateway:
-        number = gateway.transaction(write)
+        number = gateway.perform(EndBypasses(user), unknown=0 if if_exists else None)
     if as_json:
         show_json({"user": user, "ended": number})
     else:
         line(f"The phone of {user} is asked again." if number else f"{user} is not bypassed.")
-
-
-def _through(bypass: Bypass) -> str:
-    return f"through {', '.join(bypass.services)}" if bypass.services else "through all services"
-
-
-def _where(bypass: Bypass) -> str:
-    places = [*bypass.hosts, *(f"the hosts of group {group}" for group in bypass.host_groups)]
-    return f"on {', '.join(places)}" if places else "on all hosts"
 
 
 def _as_object(bypass: Bypass) -> dict[str, object]:

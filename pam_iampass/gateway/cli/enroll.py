@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +26,9 @@ from pam_iampass.cli.parameters import (
     wait_option,
 )
 from pam_iampass.client import IampassError, ManagementAPI, ManagementAPIResult
+from pam_iampass.errors import EditRefused, shown
 from pam_iampass.gateway import records
+from pam_iampass.gateway.acts import steps
 from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option
 from pam_iampass.gateway.cli.people import (
     COLUMNS,
@@ -38,6 +41,7 @@ from pam_iampass.gateway.cli.people import (
     known_to,
     warn_of_groups,
 )
+from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.people import app_name
 
 _EPILOG = """\b
@@ -53,11 +57,12 @@ A file for --from is CSV in UTF-8. Its first line names the columns:
   user,display_name,phone,groups
   alice,Alice A.,+15551234567,staff|oncall
   bob,,,staff
-Only `user` is required. People with a phone number are sent a message; for the
-others the report has the links. The file must belong to root or you, and must
-not be writable by others: it decides whose phone approves whose logins.
+Only `user` is required. --group adds a group to the groups of each line. People
+with a phone number are sent a message; for the others the report has the links.
+The file must belong to root or you, and must not be writable by others: it
+decides whose phone approves whose logins.
 After an interruption, or to see who has registered a phone, run the command
-again: people whom IAMPASS knew before are sent no message, unless by --resend.
+again: people whom IAMPASS knew before get no new link, unless by --resend.
 
 \b
 Exit status:
@@ -79,7 +84,9 @@ Exit status:
 @click.option("--replace", is_flag=True, help="Change groups, name and phone number of people who are there.")
 @new_device_option
 @click.option(
-    "--resend", is_flag=True, help="With --from: send messages also to people whom IAMPASS knew before."
+    "--resend",
+    is_flag=True,
+    help="With --from: a new link, or message, also for people whom IAMPASS knew before.",
 )
 @wait_option("Wait until the phone is registered.  [default: wait for one person, not with --from]")
 @timeout_option
@@ -114,8 +121,8 @@ def command(
     """
     if (user is None) == (file is None):
         raise click.UsageError("Give a USER, or a file with --from.")
-    if file is not None and (groups or number or send or display_name is not None or new_device):
-        raise click.UsageError("--group, --sms, --send, --display-name and --new-device require a USER.")
+    if file is not None and (number or send or display_name is not None or new_device):
+        raise click.UsageError("--sms, --send, --display-name and --new-device require a USER.")
     if user is not None and resend:
         raise click.UsageError("--resend requires --from.")
     if number is not None and send:
@@ -125,7 +132,12 @@ def command(
 
     waits = file is None if waits is None else waits
     options = EnrollOptions(replace, new_device, resend, message, timeout if waits else 0.0, as_json)
-    requests = () if file is None else read_requests(file, columns=COLUMNS)
+    requests = [] if file is None else read_requests(file, columns=COLUMNS)
+    if groups:
+        requests = [
+            dataclasses.replace(each, groups=tuple(dict.fromkeys((*(each.groups or ()), *groups))))
+            for each in requests
+        ]
     with command_gateway(config) as gateway:
         enroller = GatewayEnroller(gateway, gateway.manager())
         try:
@@ -152,6 +164,7 @@ class GatewayEnroller:
         """Add the person here and at IAMPASS, if that was not done yet. Raises PamIampassError and IampassError."""
         given = Given(request.groups, request.display_name, request.phone_number)
         person, new = add_or_change(self.gateway, self.manager, request.user, given, replace)
+        self.gateway.transaction(lambda _, connection: _require_disabled(connection, person.name))
         added = new or self.manager.add_user(person.token) is ManagementAPIResult.success
         registered = not added and has_phone(self.manager, person.token)
         if person.groups not in self.warned_of:
@@ -182,6 +195,15 @@ def invitation(
     """How a person gets a link. The app shows the given name, else the one that is known, else NAME@GATEWAY."""
     name = display_name or app_name(known_to(gateway, user), gateway.settings)
     return Invitation(user, name, number, message, quiet, "pam-iampass-gateway")
+
+
+async def _require_disabled(connection: Connection, name: str) -> None:
+    """Raise EditRefused if IAMPASS is still to disable the lost phone of a person: it would disable the next one."""
+    if await steps.waits_for_iampass(connection, name):
+        what = f"IAMPASS has not disabled the lost phone of {shown(name)} yet"
+        raise EditRefused(
+            what, "gateways tell it again each half a minute; why it has not: pam-iampass-gateway log"
+        )
 
 
 def _number(gateway: CommandGateway, user: str) -> str:

@@ -12,7 +12,8 @@ from pam_iampass.cli.parameters import DURATION, Parsed, json_option
 from pam_iampass.config import value_types
 from pam_iampass.config.value_types import InvalidValue, Network
 from pam_iampass.gateway import asking, hosts, joining, records, sessions
-from pam_iampass.gateway.cli import config_option, named, with_gateway
+from pam_iampass.gateway.acts import names
+from pam_iampass.gateway.cli import config_option, if_exists_option, named, with_gateway
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus, Invite
@@ -25,6 +26,7 @@ Examples:
   pam-iampass-gateway host invite --name web1.example.com --network 192.0.2.0/24
   pam-iampass-gateway host invite --group web --uses 50 --for 1d
   pam-iampass-gateway host list
+  pam-iampass-gateway host list --unseen                      not for a day
   pam-iampass-gateway host suspend web1.example.com           at once; its sessions are not answered either
   pam-iampass-gateway host remove web1.example.com
 """
@@ -105,8 +107,9 @@ def invite(
 
 @command.command(short_help="Make an invite useless.")
 @click.argument("id")
+@if_exists_option
 @config_option
-def revoke(config: Path, id: str) -> None:
+def revoke(config: Path, id: str, if_exists: bool) -> None:
     """Make an invite useless. Hosts that have joined with it stay. ID is the first part of the invite."""
 
     async def go(gateway: Gateway) -> bool:
@@ -116,30 +119,56 @@ def revoke(config: Path, id: str) -> None:
                 await records.act(connection, "host_revoke", reason=id.partition(".")[0])
             return removed
 
-    if not with_gateway(config, go):
+    removed = with_gateway(config, go)
+    if not (removed or if_exists):
         raise click.ClickException("there is no such invite; see: pam-iampass-gateway host list")
-    output.line("Revoked.")
+    output.line("Revoked." if removed else "There is no such invite.")
 
 
 @command.command("list", short_help="Show the hosts, and the invites that can still be used.")
+@click.option("--group", "groups", multiple=True, help="Only hosts of this group. Can be repeated.")
+@click.option(
+    "--status",
+    "statuses",
+    type=click.Choice([status.value for status in HostStatus]),
+    multiple=True,
+    help="Only hosts with this status. Can be repeated.",
+)
+@click.option("--unseen", is_flag=True, help="Only hosts that have not called for a day.")
 @json_option
 @config_option
-def list_(config: Path, as_json: bool) -> None:
+def list_(
+    config: Path, groups: tuple[str, ...], statuses: tuple[str, ...], unseen: bool, as_json: bool
+) -> None:
     """Show the hosts, and the invites that can still be used.
 
     A host whose group does not demand that may ask although it was not admitted; its logins cover none on other hosts.
+
+    SEEN is the last call of a host for a login or for its open sessions, up to five minutes late: a host on which
+    nobody logs in does not call. VERSION is what the host says of itself, and FROM a proxy's address, if one stands
+    between.
     """
 
-    async def go(gateway: Gateway) -> tuple[list[Host], list[str], list[Invite]]:
+    async def go(
+        gateway: Gateway,
+    ) -> tuple[list[Host], dict[str, hosts.Seen], list[str], list[Invite]]:
         async with gateway.database.transaction() as connection:
             found, tampered = await hosts.listing(gateway, connection)
-            return found, tampered, await hosts.invites(gateway, connection)
+            seen = await hosts.seen(connection)
+            return found, seen, tampered, await hosts.invites(gateway, connection)
 
-    found, tampered, invites = with_gateway(config, go)
+    everything, seen, tampered, invites = with_gateway(config, go)
+    found = [
+        host
+        for host in everything
+        if (not groups or host.group in groups)
+        and (not statuses or host.status.value in statuses)
+        and not (unseen and _seen(seen, host).for_a_day)
+    ]
     if as_json:
         output.show_json(
             {
-                "hosts": [_host_object(host) for host in found],
+                "hosts": [_host_object(host, _seen(seen, host)) for host in found],
                 "tampered": tampered,
                 "invites": [_invite_object(invite) for invite in invites],
             }
@@ -152,18 +181,23 @@ def list_(config: Path, as_json: bool) -> None:
                 host.group,
                 (host.status.value, _STYLES.get(host.status, "bold red")),
                 "yes" if host.admitted else "no",
-                _when(host.joined_at),
+                _last_call(_seen(seen, host)),
+                _seen(seen, host).version or "-",
+                _seen(seen, host).address or "-",
+                str(_seen(seen, host).open_logins),
             )
             for host in found
         ]
-        output.table(("NAME", "GROUP", "STATUS", "ADMITTED", "JOINED"), rows)
+        output.table(("NAME", "GROUP", "STATUS", "ADMITTED", "SEEN", "VERSION", "FROM", "OPEN"), rows)
+    elif everything:
+        output.line("There is no such host.")
     else:
         output.line("No host has joined. To invite one: pam-iampass-gateway host invite")
     for name in tampered:
         output.line(
             (f"{name}: its row was not written by this gateway, and does not count.", "bold red"), err=True
         )
-    if invites:
+    if invites and not (groups or statuses or unseen):
         output.line("")
         output.table(("INVITE", "TERMS"), [(invite.id, _terms(invite)) for invite in invites])
 
@@ -173,15 +207,16 @@ def list_(config: Path, as_json: bool) -> None:
 @json_option
 @config_option
 def show(config: Path, name: str, as_json: bool) -> None:
-    """Show what is known of a host."""
+    """Show what is known of a host. NAME may end before a dot, if only one host is meant then."""
 
-    async def go(gateway: Gateway) -> Host | None:
+    async def go(gateway: Gateway) -> tuple[Host, hosts.Seen]:
         async with gateway.database.transaction() as connection:
-            return await hosts.named(gateway, connection, name)
+            host = await names.find_host(gateway, connection, name)
+            return host, _seen(await hosts.seen(connection), host)
 
-    host = _required(with_gateway(config, go), name)
+    host, seen = with_gateway(config, go)
     if as_json:
-        output.show_json(_host_object(host))
+        output.show_json(_host_object(host, seen))
         return
     slowed = [("Slowed until", _when(host.slowed_until))] if host.slowed_until else []
     output.fields(
@@ -194,6 +229,10 @@ def show(config: Path, name: str, as_json: bool) -> None:
             ("Admitted", "yes" if host.admitted else "no: its logins cover none on other hosts"),
             ("Joined", f"{_when(host.joined_at)} with invite {host.invite}"),
             *slowed,
+            ("Seen", _last_call(seen)),
+            ("Version", seen.version or "-"),
+            ("From", seen.address or "-"),
+            ("Open logins", str(seen.open_logins)),
         ]
     )
 
@@ -233,13 +272,15 @@ def resume(config: Path, name: str) -> None:
 
 
 def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: HostStatus) -> None:
-    async def go(gateway: Gateway) -> tuple[Host | None, bool, str | None, str]:
+    async def go(gateway: Gateway) -> tuple[Host, bool, str | None, str]:
         async with gateway.database.transaction() as connection:
             host, changes = await hosts.named(gateway, connection, name), False
             if host is not None:
                 host = await hosts.change(gateway, connection, host.id)  # as it is now, locked
+            if host is None:
+                raise await names.unknown_host(connection, name)
             void, _ = await _voided(connection, name) if after is HostStatus.SUSPENDED else (None, None)
-            if host is not None and host.status in before:
+            if host.status in before:
                 columns: dict[str, Any] = {"status": after}
                 if verb == "host_resume":
                     columns["slowed_until"] = None
@@ -248,7 +289,8 @@ def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: 
                     columns["status"] = HostStatus.ACTIVE if may_ask else HostStatus.WAITING
                 elif verb == "host_admit":
                     columns["admitted"] = True
-                host, changes = await hosts.change(gateway, connection, host.id, **columns), True
+                changed, changes = await hosts.change(gateway, connection, host.id, **columns), True
+                host = changed or host
                 await records.act(connection, verb, host=name)
             suspends = after is HostStatus.SUSPENDED
             ringing = await sessions.find_ringing_of_host(gateway, connection, name) if suspends else []
@@ -256,8 +298,7 @@ def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: 
         await asking.end_sessions(gateway, ringing)  # one that cannot be ended is over in a minute
         return host, changes, void, others
 
-    found, changed, void, others = with_gateway(config, go)
-    host = _required(found, name)
+    host, changed, void, others = with_gateway(config, go)
     if not changed and host.status is not after:
         raise click.ClickException(f"{name} is {host.status.value}")
     output.line((name, "bold"), f" is {host.status.value}.")
@@ -270,9 +311,10 @@ def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: 
 
 @command.command(short_help="Remove a host from the fleet.")
 @click.argument("name", type=NAME)
+@if_exists_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @config_option
-def remove(config: Path, name: str, yes: bool) -> None:
+def remove(config: Path, name: str, if_exists: bool, yes: bool) -> None:
     """Remove a host from the fleet. Its credential is worth nothing from then on, and its sessions are ended.
 
     The invite with which it has joined is void, unless it is for several hosts and bound to a network. If an attacker
@@ -290,11 +332,14 @@ def remove(config: Path, name: str, yes: bool) -> None:
             removed, kept = await sessions.remove_host(gateway, connection, name)
             if removed:
                 await records.act(connection, "host_remove", host=name)
+            elif not if_exists:
+                raise await names.unknown_host(connection, name)
         return removed, await asking.end_sessions(gateway, kept), void, stays
 
     removed, left, void, stays = with_gateway(config, go)
     if not removed:
-        raise _unknown(name)
+        output.line(f"There is no host {name}.")
+        return
     output.line((name, "bold"), " is removed.")
     _say_void(void)
     if stays:
@@ -322,16 +367,6 @@ def _say_void(void: str | None) -> None:
         output.line(f"Its invite {void} is void: for hosts that are still to join with it, make another one.")
 
 
-def _required(host: Host | None, name: str) -> Host:
-    if host is None:
-        raise _unknown(name)
-    return host
-
-
-def _unknown(name: str) -> click.ClickException:
-    return click.ClickException(f"there is no host {name}; see: pam-iampass-gateway host list")
-
-
 def _when(moment: Any) -> str:
     return output.moment(moment.timestamp())
 
@@ -343,7 +378,16 @@ def _terms(invite: Invite) -> str:
     return f"{uses}{name}{network}, group {invite.group}, until {_when(invite.expires_at)}"
 
 
-def _host_object(host: Host) -> dict[str, Any]:
+def _seen(seen: dict[str, hosts.Seen], host: Host) -> hosts.Seen:
+    return seen.get(host.id, hosts.NEVER_SEEN)
+
+
+def _last_call(seen: hosts.Seen) -> output.Part:
+    last = "never" if seen.at is None else _when(seen.at)
+    return last if seen.for_a_day else (f"{last}: not for a day", "bold red")
+
+
+def _host_object(host: Host, seen: hosts.Seen) -> dict[str, Any]:
     return {
         "name": host.name,
         "id": host.id,
@@ -354,6 +398,11 @@ def _host_object(host: Host) -> dict[str, Any]:
         "joined": output.timestamp(host.joined_at.timestamp()),
         "invite": host.invite,
         "slowed_until": output.timestamp(host.slowed_until.timestamp()) if host.slowed_until else None,
+        "seen": output.timestamp(seen.at.timestamp()) if seen.at else None,
+        "seen_within_a_day": seen.for_a_day,
+        "version": seen.version,
+        "address": seen.address,
+        "open_logins": seen.open_logins,
     }
 
 

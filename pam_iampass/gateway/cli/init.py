@@ -43,6 +43,8 @@ def _setting(name: str) -> Parsed:
         try:
             key.type.read(text)
         except InvalidValue as invalid:
+            if invalid.value is not None:
+                raise click.BadParameter(f"{invalid.value!r} {invalid.what}: {invalid.remedy}") from None
             raise ValueError(f"{invalid.what}: {invalid.remedy}") from None
         return text
 

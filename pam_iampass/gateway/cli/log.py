@@ -19,6 +19,7 @@ from pam_iampass.cli.parameters import (
     since_option,
     until_option,
 )
+from pam_iampass.gateway.acts.names import recorded_host, require_recorded_person
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.records import Filter, Kind, Record, read
@@ -64,7 +65,13 @@ Examples:
 @since_option
 @until_option
 @let_in_option
-@click.option("--host", "hosts", multiple=True, metavar="HOST", help="Only this host. Can be repeated.")
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    metavar="HOST",
+    help="Only this host; its name may end before a dot. Can be repeated.",
+)
 @click.option(
     "--outcome",
     "outcomes",
@@ -115,13 +122,21 @@ def command(
     Times are in the time zone of this machine, whose offset they show, unless TZ is set. With --json, the members are
     those of pam-iampass log.
 
-    The exit status is 0, 1 if the database cannot be read, and 130 when --follow is stopped.
+    A name that neither the database nor a record has is an error.
+
+    The exit status is 0, 1 if it failed, and 130 when --follow is stopped.
     """
-    wanted = Filter(user or "", hosts, services, outcomes, session, since, until, login or "", let_in)
     most = lines or (_FOLLOWED if follow else None if since or session or login else _LAST)
 
     async def show(gateway: Gateway) -> None:
+        async with gateway.database.statement() as connection:
+            if user:
+                await require_recorded_person(connection, user)
+            full = [await recorded_host(connection, each) for each in hosts]
+        wanted = Filter(user or "", full, services, outcomes, session, since, until, login or "", let_in)
         if follow:
+            if not as_json:
+                table(_HEADINGS, (), _SIZES)
             async for record in _followed(gateway, wanted, most):
                 _show([record], as_json, followed=True)
             return
@@ -129,8 +144,6 @@ def command(
             found = await read(connection, wanted, most)
         _show(found, as_json)
 
-    if follow and not as_json:
-        table(_HEADINGS, (), _SIZES)
     try:
         with_gateway(config, show)
     except KeyboardInterrupt:  # ends --follow

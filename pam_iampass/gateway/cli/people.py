@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,29 +15,23 @@ from pam_iampass.cli.enrollment import plain_name
 from pam_iampass.cli.output import line, progress
 from pam_iampass.cli.parameters import Parsed
 from pam_iampass.cli.user import delete_at_iampass
-from pam_iampass.client import IampassError, ManagementAPI, Unavailable
-from pam_iampass.client.status import Status
+from pam_iampass.client import IampassError, ManagementAPI
 from pam_iampass.config.value_types import name_error
 from pam_iampass.doctor.iampass import PhoneState, phone_states
 from pam_iampass.errors import EditRefused, shown
-from pam_iampass.gateway import asking, people, records, sessions
+from pam_iampass.gateway import people, records
+from pam_iampass.gateway.acts.names import known, tampered
+from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
 from pam_iampass.gateway.cli import CommandGateway, named
 from pam_iampass.gateway.database import Connection, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person, PersonStatus, Source, new_token, person_name_error
-from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.gateway.settings import GatewaySettings
-from pam_iampass.gateway.upstream import Lane
 from pam_iampass.text import clean
 
 COLUMNS = ("user", "display_name", "phone", "groups")
 """The columns of a file of people."""
-_END_SECONDS = 10.0
-_AT_A_TIME = 10
-"""Sessions that are ended at the same time."""
-_START_SECONDS = 25.0
-"""No gateway waits for IAMPASS's answer to a start for longer."""
 
 
 NAME = named("name", person_name_error)
@@ -54,25 +47,9 @@ display_name_option = click.option(
 )
 
 
-async def known(gateway: Gateway, connection: Connection, name: str) -> Person:
-    """The person of this name. Raises EditRefused."""
-    try:
-        person = await people.find(gateway, connection, name)
-    except Tampered:
-        raise _tampered(name) from None
-    if person is None:
-        raise EditRefused(f"{shown(name)} is not known here", "see: pam-iampass-gateway user list")
-    return person
-
-
 def known_to(gateway: CommandGateway, name: str) -> Person:
-    """The person of this name. Raises EditRefused and ClickException."""
+    """The person of this name. Raises ActRefused and ClickException."""
     return gateway.transaction(lambda inner, connection: known(inner, connection, name))
-
-
-def _tampered(name: str) -> EditRefused:
-    remedy = "find out who has; then: pam-iampass-gateway user remove"
-    return EditRefused(f"the row of {shown(name)} was not written by a gateway", remedy)
 
 
 def groups_of(person: Person) -> str:
@@ -112,11 +89,17 @@ class Given:
 
 
 def add_or_change(
-    gateway: CommandGateway, manager: ManagementAPI, name: str, given: Given, replace: bool
+    gateway: CommandGateway,
+    manager: ManagementAPI,
+    name: str,
+    given: Given,
+    replace: bool,
+    adds_groups: bool = False,
 ) -> tuple[Person, bool]:
     """Add a person, at IAMPASS first, or change one with `replace`; whether the person is new.
 
-    Without `replace` other groups than the person has are an error. Raises EditRefused and IampassError.
+    Without `replace`, the groups of a person who is there are kept: given ones are added to them with `adds_groups`;
+    otherwise it is an error if they are others. Raises EditRefused and IampassError.
     """
     error = person_name_error(name)
     if error:
@@ -133,7 +116,13 @@ def add_or_change(
 
     async def change(inner: Gateway, connection: Connection) -> Person:
         person = await known(inner, connection, name)
-        differences = given.differences(person)
+        wanted = given
+        adds = adds_groups and not replace
+        if adds:
+            wanted = dataclasses.replace(
+                given, groups=tuple(dict.fromkeys((*person.groups, *(given.groups or ()))))
+            )
+        differences = wanted.differences(person)
         if person.status is PersonStatus.REMOVING:
             remedy = f"run pam-iampass-gateway user remove {name} to its end"
             raise EditRefused(f"{shown(name)} is being removed", remedy)
@@ -143,10 +132,15 @@ def add_or_change(
             if "token" in differences:
                 what = f"{shown(name)} is there already, with another token"
                 raise EditRefused(what, "the phone that is registered with that one counts")
-            if "groups" in differences:
+            if "groups" in differences and not adds:
                 what = f"{shown(name)} is there already, with {groups_of(person)}"
-                raise EditRefused(what, "omit the groups to keep those, or give --replace")
-            return person
+                raise EditRefused(what, f"omit the groups to keep those; more: user add {name} --group GROUP")
+            if not adds:
+                return person
+            if set(differences) - {"groups"}:
+                raise EditRefused(
+                    f"{shown(name)} is there already", "to change more than groups, give --replace"
+                )
         if person.source is Source.LDAP and differences:
             raise EditRefused(f"{shown(name)} comes from the directory", "change the person there")
         changed = await people.change(inner, connection, name, **differences) if differences else person
@@ -156,14 +150,23 @@ def add_or_change(
             await records.act(connection, "user_change", person=name, reason=f"{what}; {groups_of(changed)}")
         return changed
 
-    async def is_new(inner: Gateway, connection: Connection) -> bool:
+    async def is_new(inner: Gateway, connection: Connection) -> tuple[bool, list[str]]:
         try:
-            return await people.find(inner, connection, name) is None
+            new = await people.find(inner, connection, name) is None
         except Tampered:
-            raise _tampered(name) from None
+            raise tampered(name) from None
+        statement = "SELECT name FROM person WHERE lower(name) = lower(%s) ORDER BY name"
+        return new, [str(row["name"]) for row in await many(connection, statement, name)]
 
-    if not gateway.transaction(is_new):
+    is_unknown, alike = gateway.transaction(is_new)
+    if not is_unknown:
         return gateway.transaction(change), False
+    error = people.account_name_error(name)
+    if error:
+        raise EditRefused(f"{shown(name)} {error}", "write the name of the account on the hosts")
+    if alike:
+        what = f"Warning: {', '.join(alike)} is known here, and {name} is another person: case counts."
+        line((what, "bold yellow"), err=True)
     new = Person(name, given.token or new_token(), given.groups or (), given.display_name, given.phone_number)
     if given.token is not None:
         return gateway.transaction(add), True
@@ -196,69 +199,16 @@ def cut_off(gateway: CommandGateway, name: str) -> tuple[int, bool]:
 
     Returns how many were open, and whether IAMPASS has ended all. Says why it has not.
     """
-    # Sessions that were closed before are among them: an earlier run may have been stopped.
-    condition = "person = %s AND (upstream IS NOT NULL OR state IN ('queued', 'open')) AND expires_at > now()"
-    ended = gateway.run(end_sessions(gateway.gateway, condition, name))
+
+    async def end(inner: Gateway) -> EndedSessions:
+        async with inner.database.transaction() as connection:
+            wanted = await add_ends(inner, connection, f"person = %s AND {OPEN}", name)
+        return await end_sessions(inner, wanted)
+
+    ended = gateway.run(end(gateway.gateway))
     for error in ended.errors:
         click.echo(f"A session of {clean(name)} is not ended at IAMPASS: {clean(str(error))}", err=True)
     return len(ended.were_open), not ended.errors
-
-
-@dataclass(frozen=True)
-class EndedSessions:
-    """Sessions that were ended."""
-
-    were_open: Sequence[HostSession]
-    errors: Sequence[IampassError]
-    """Why IAMPASS has not ended some."""
-
-
-async def end_sessions(gateway: Gateway, condition: str, *values: str) -> EndedSessions:
-    """End the sessions that meet a condition of SQL: for their hosts at once, then at IAMPASS."""
-    async with gateway.database.transaction() as connection:
-        rows = await many(connection, f"SELECT id FROM session WHERE {condition}", *values)  # noqa: S608
-        found = []
-        for row in rows:
-            with suppress(Tampered):
-                session = await sessions.find(gateway, connection, row["id"])
-                found += [] if session is None else [session]
-    turn = asyncio.Semaphore(_AT_A_TIME)
-    errors: list[IampassError] = []
-
-    async def end_for_host(session: HostSession) -> None:
-        async with turn:
-            with suppress(Tampered):
-                if session.state is State.OPEN:
-                    await asking.write_status(gateway, session, Status.closed)
-                else:
-                    await asking.end_session(gateway, session)
-
-    async def end_at_iampass(session: HostSession) -> None:
-        call = None if session.upstream is None else session.upstream.end()
-        async with turn:
-            if call is None or any(isinstance(error, Unavailable) for error in errors):
-                return
-            try:
-                await gateway.iampass.call(call, _END_SECONDS, Lane.decisions)
-            except IampassError as error:
-                errors.append(error)
-
-    were_open = [session for session in found if session.state is State.OPEN or session.waits]
-    await asyncio.gather(*map(end_for_host, were_open))
-    await asyncio.gather(*map(end_at_iampass, found))
-    return EndedSessions(were_open, errors)
-
-
-def wait_for_starts(gateway: CommandGateway, name: str) -> None:
-    """Wait until no gateway is having the person asked: what IAMPASS answers becomes a session."""
-
-    async def starting(_: Gateway, connection: Connection) -> bool:
-        statement = "SELECT 1 FROM session WHERE person = %s AND state = 'starting' AND reason IS NULL"
-        return bool(await many(connection, f"{statement} AND deadline > now()", name))
-
-    until = time.monotonic() + _START_SECONDS
-    while gateway.transaction(starting) and time.monotonic() < until:
-        time.sleep(0.5)
 
 
 @dataclass(frozen=True)

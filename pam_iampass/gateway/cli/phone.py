@@ -7,42 +7,26 @@ from pathlib import Path
 import click
 
 from pam_iampass.cli import Verbs
-from pam_iampass.cli.output import confirm, count
-from pam_iampass.cli.parameters import (
-    json_option,
-    message_option,
-    sms_option,
-    timeout_option,
-    wait_option,
-    yes_option,
-)
-from pam_iampass.cli.phone import replace_phone, show_phones
-from pam_iampass.client import IampassError, ManagementAPI
+from pam_iampass.cli.output import confirm, count, line, show_json
+from pam_iampass.cli.parameters import json_option, yes_option
+from pam_iampass.cli.phone import show_phones
 from pam_iampass.errors import shown
-from pam_iampass.gateway import records, turns
+from pam_iampass.gateway.acts.phones import ReportLostPhone
 from pam_iampass.gateway.cli import command_gateway, config_option
-from pam_iampass.gateway.cli.enroll import invitation
-from pam_iampass.gateway.cli.people import (
-    NAME,
-    cut_off,
-    display_name_option,
-    known_to,
-    phones_of,
-    wait_for_starts,
-)
-from pam_iampass.login.throttle import phone_lost
+from pam_iampass.gateway.cli.people import NAME, known_to, phones_of
+from pam_iampass.text import clean
 
 _EPILOG = """\b
 Examples:
   pam-iampass-gateway phone show alice bob         who has a phone, according to IAMPASS
-  pam-iampass-gateway phone lost alice             takes the phone away, shows a link for the next one
-  pam-iampass-gateway phone lost alice --sms "+1 555 123 4567"
+  pam-iampass-gateway phone lost alice             takes the phone away
+  pam-iampass-gateway enroll alice                 registers the next one
 """
 
 
 @click.group(cls=Verbs, epilog=_EPILOG)
 def command() -> None:
-    """Show which people have a phone, and replace a lost one.
+    """Show which people have a phone, and report a lost one.
 
     The exit status is 0, or 1 if it failed.
     """
@@ -64,73 +48,59 @@ def show(ctx: click.Context, users: tuple[str, ...], config: Path, as_json: bool
     ctx.exit(show_phones({name: phones.get(name) for name in users}, as_json))
 
 
-@command.command(short_help="Take a lost phone away from a person.")
+@command.command(short_help="Report a lost phone: it approves nothing any more.")
 @click.argument("user", type=NAME)
+@click.option("--end-codes", is_flag=True, help="Also revoke the recovery codes of USER.")
 @yes_option
-@sms_option
-@message_option
-@display_name_option
-@wait_option("Wait until the next phone is registered.", default=True)
-@timeout_option
 @config_option
 @json_option
 @click.pass_context
-def lost(
-    ctx: click.Context,
-    user: str,
-    yes: bool,
-    number: str | None,
-    message: str | None,
-    display_name: str | None,
-    waits: bool,
-    timeout: float,
-    config: Path,
-    as_json: bool,
-) -> None:
-    """Disable the phone of USER at IAMPASS, and register another one.
+def lost(ctx: click.Context, user: str, end_codes: bool, yes: bool, config: Path, as_json: bool) -> None:
+    """Deny what the phone of USER approves, and have IAMPASS disable it.
 
-    First, on all hosts, logins that wait for an approval are denied, and the sessions that the phone has approved are
-    ended, also if IAMPASS cannot be reached. Then IAMPASS disables the phone. The command shows a link for the next
-    phone or sends it (--sms), and waits until that phone is registered. Until then logins of USER are denied.
+    On all hosts, logins that wait for an approval are denied at once, sessions and bypasses of USER end, and logins
+    that need the phone are denied from then on, also if IAMPASS cannot be reached: gateways tell it again until it has
+    disabled the phone. Recovery codes stay good, and are named, unless you give --end-codes.
 
-    Anyone who opens the link can approve the user's logins: verify the person first.
+    For the next phone, verify the person, and then run: pam-iampass-gateway enroll USER
 
     \b
     Exit status:
-      0    the lost phone is disabled, and the next one is registered or was not waited for
-      1    something failed, or no phone was registered in time
-      130  interrupted; the lost phone may be disabled already
+      0    IAMPASS has disabled the phone and ended the sessions
+      1    something failed, or IAMPASS does not know it yet
     """
-    if message is not None and number is None:
-        raise click.UsageError("--message requires --sms.")
     if not yes:
         confirm(f"Disable the phone of {shown(user)} at IAMPASS? It then approves no login on any host.")
     with command_gateway(config) as gateway:
-        person, manager = known_to(gateway, user), gateway.manager()
-        invited = invitation(gateway, user, display_name, number, message, as_json)
-
-        def end_sessions() -> bool:
-            # Logins that wait for their turn are denied then.
-            gateway.transaction(lambda _, c: turns.change(c, user, phone_lost))
-            ended, ok = cut_off(gateway, user)
-            if ended:
-                invited.say(f"{count(ended, 'session')} of {user} ended.")
-            done = f"{count(ended, 'session')} ended"
-            gateway.transaction(lambda _, c: records.act(c, "phone_lost", person=user, reason=done))
-            return ok
-
-        def disable() -> tuple[ManagementAPI, str, str]:
-            link = manager.lost_mobile_device(person.token)
-            done = "disabled at IAMPASS"
-            gateway.transaction(lambda _, c: records.act(c, "phone_lost", person=user, reason=done))
-            return manager, person.token, link
-
-        def end_the_rest() -> bool:
-            wait_for_starts(gateway, user)
-            return end_sessions()
-
-        try:
-            seconds = timeout if waits else 0.0
-            ctx.exit(replace_phone(invited, seconds, end_sessions, disable, end_the_rest))
-        except IampassError as error:
-            raise click.ClickException(error.diagnostics()) from None
+        done = gateway.perform(ReportLostPhone(user, end_codes))
+    ended, failed = len(done.ended.were_open), done.ended.errors
+    if as_json:
+        show_json(
+            {
+                "ok": not (failed or done.error),
+                "user": user,
+                "at_iampass": done.error is None,
+                "sessions": ended,
+                "bypasses": done.bypasses,
+                "codes_left": done.codes,
+            }
+        )
+    else:
+        line("Logins that need the phone of ", (user, "bold"), " are denied on all hosts.")
+        for number, *words in ((ended, "session"), (done.bypasses, "bypass", "bypasses")):
+            if number:
+                line(f"{count(number, *words)} of {user} ended.")
+        if done.error is None:
+            line((f"The phone of {user} is disabled at IAMPASS.", "green"))
+        if done.codes:
+            revoke = f"pam-iampass-gateway recovery revoke {user}"
+            line(
+                f"{count(done.codes, 'recovery code')} of {user} can still be used. If they were lost, too: {revoke}"
+            )
+        line(f"For the next phone: pam-iampass-gateway enroll {user}")
+    for error in failed:
+        line((f"A session of {user} is not ended at IAMPASS: {clean(str(error))}", "bold red"), err=True)
+    if done.error is not None:
+        what = f"IAMPASS has not disabled the phone yet: {clean(str(done.error))}"
+        line((f"{what}. Gateways tell it again until it has.", "bold red"), err=True)
+    ctx.exit(1 if failed or done.error else 0)

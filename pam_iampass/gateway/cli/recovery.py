@@ -12,9 +12,11 @@ from pam_iampass.cli.output import confirm
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.cli.recovery import show_left, show_new, show_revoked
 from pam_iampass.errors import shown
-from pam_iampass.gateway import codes, records
-from pam_iampass.gateway.cli import command_gateway, config_option
-from pam_iampass.gateway.cli.people import NAME, known
+from pam_iampass.gateway import codes
+from pam_iampass.gateway.acts.names import known
+from pam_iampass.gateway.acts.people import NewCodes, RevokeCodes
+from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option
+from pam_iampass.gateway.cli.people import NAME
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 
@@ -49,16 +51,12 @@ def new(user: str, yes: bool, config: Path, as_json: bool) -> None:
     paper, or in another way that nobody else can read.
     """
 
-    async def renew(gateway: Gateway, connection: Connection) -> list[str]:
-        made = await codes.renew(gateway, connection, await known(gateway, connection, user))
-        await records.act(connection, "recovery_new", person=user)
-        return made
-
     with command_gateway(config) as gateway:
         left = gateway.transaction(lambda g, c: _left(g, c, user))["left"]
         if left and not yes:
             confirm(f"{shown(user)} has {left} unused codes. Replace them?")
-        show_new(user, gateway.transaction(renew), as_json)
+        made = gateway.perform(NewCodes(user))
+    show_new(user, made, as_json)
 
 
 @command.command("list", epilog=_EPILOG, short_help="Show how many codes USER has left.")
@@ -73,23 +71,21 @@ def list_(user: str, config: Path, as_json: bool) -> None:
 
 @command.command(epilog=_EPILOG, short_help="Revoke all codes of USER.")
 @click.argument("user", type=NAME)
+@if_exists_option
 @config_option
 @json_option
-def revoke(user: str, config: Path, as_json: bool) -> None:
-    """Revoke all codes of USER, also those in a row that no gateway has written."""
+def revoke(user: str, if_exists: bool, config: Path, as_json: bool) -> None:
+    """Revoke all codes of USER, also those in a row that no gateway has written.
 
-    async def remove(_: Gateway, connection: Connection) -> bool:
-        revoked = await codes.revoke(connection, user)
-        reason = "" if revoked else "there were none"
-        await records.act(connection, "recovery_revoke", person=user, reason=reason)
-        return revoked
-
+    The exit status is 0, also if there were no codes, or 1 if USER is unknown.
+    """
     with command_gateway(config) as gateway:
-        show_revoked(user, gateway.transaction(remove), as_json)
+        revoked = gateway.perform(RevokeCodes(user), unknown=False if if_exists else None)
+    show_revoked(user, revoked, as_json)
 
 
 async def _left(gateway: Gateway, connection: Connection, user: str) -> dict[str, Any]:
-    """A person's codes as they are shown. Raises EditRefused and Tampered."""
+    """A person's codes as they are shown. Raises ActRefused and Tampered."""
     await known(gateway, connection, user)
     found = await codes.stored(gateway, connection, user)
     used = () if found is None else found.used_at

@@ -33,6 +33,7 @@ from pam_iampass.gateway import (
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.database import DatabaseError
 from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.serving import serve
 from pam_iampass.gateway.watching import watching
@@ -103,6 +104,8 @@ async def serve_hosts(gateway: Gateway) -> None:
     watching_certificate.cancel()
     showing.cancel()
     notify("STOPPING=1")
+    with suppress(DatabaseError, psycopg.Error, Tampered, ValueError, OSError):
+        await restored.look(gateway)
 
 
 def _give_up() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -12,16 +10,15 @@ from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import count, line, moment, show_json, table, timestamp
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.cli.session import short
+from pam_iampass.client import IampassError
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import records, sessions
-from pam_iampass.gateway.cli import command_gateway, config_option
-from pam_iampass.gateway.cli.people import EndedSessions, end_sessions
-from pam_iampass.gateway.database import Connection, many, one
-from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway import sessions
+from pam_iampass.gateway.acts.names import UnknownName
+from pam_iampass.gateway.acts.sessions import EndSessions, meant
+from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option, if_exists_option
 from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.text import clean
 
-_OPEN = "state IN ('open', 'queued') AND expires_at > now()"
 _STATUSES = {Status.active: ("active", "green"), Status.walkaway: ("away", "yellow")}
 _ASKED = ("asked", "")
 _WAITS = ("waits", "")
@@ -87,61 +84,53 @@ def list_(who: str | None, config: Path, as_json: bool) -> None:
 @command.command(epilog=_EPILOG, short_help="End sessions and their logins.")
 @click.argument("who", required=False, metavar="[USER|HOST|ID]")
 @click.option("--all", "everything", is_flag=True, help="End all sessions of all hosts.")
+@if_exists_option
 @config_option
 @json_option
 @click.pass_context
-def end(ctx: click.Context, who: str | None, everything: bool, config: Path, as_json: bool) -> None:
+def end(
+    ctx: click.Context, who: str | None, everything: bool, if_exists: bool, config: Path, as_json: bool
+) -> None:
     """End sessions: for their hosts at once, then at IAMPASS. Requests that are on a phone end, too.
 
     USER is the person who has approved it. ID is the id of a session, or at least its first four digits. Each host ends
     the login as `session.when_closed` in its settings says, when it asks for the session the next time.
 
-    The exit status is 0, also if there was no session, or 1 if IAMPASS has not ended all. The hosts have, nevertheless.
+    The exit status is 0, also if there was no session, or 1 if nothing has that name, or if IAMPASS has not ended all.
+    The hosts have, nevertheless.
     """
     if (who is None) != everything:
         raise click.UsageError("Give a user, a host, the id of a session, or --all.")
 
-    async def go(gateway: Gateway) -> EndedSessions:
-        async with gateway.database.transaction() as connection:
-            condition, values = await _condition(connection, who)
-        ended = await end_sessions(gateway, f"{_OPEN} AND {condition}", *values)
-        async with gateway.database.transaction() as connection:
-            reason = f"{clean(who or 'all', 100)}: {count(len(ended.were_open), 'session')} ended"
-            people = {session.person for session in ended.were_open}
-            person = next(iter(people)) if len(people) == 1 else None
-            await records.act(connection, "session_end", person=person, reason=reason)
-        return ended
-
+    ended: list[HostSession] = []
+    errors: list[IampassError] = []
     with command_gateway(config) as gateway:
-        ended = gateway.run(go(gateway.gateway))
-    ids = [str(session.id) for session in ended.were_open]
+        for act in _meant(gateway, who, if_exists):
+            done = gateway.perform(act)
+            ended += done.were_open
+            errors += done.errors
+    ids = [str(session.id) for session in ended]
     if as_json:
-        show_json({"ended": ids, "at_iampass": not ended.errors})
+        show_json({"ended": ids, "at_iampass": not errors})
     elif ids:
         line(f"{count(len(ids), 'session')} ended.")
-    elif who is not None and re.fullmatch("[0-9a-f]{1,3}", who):
-        line(f"{who} has no session, and is too short for an id: give at least its first four digits.")
     else:
         line("There is no such session.")
-    for error in ended.errors:
+    for error in errors:
         line((f"Not ended at IAMPASS: {clean(str(error))}", "bold red"), err=True)
-    ctx.exit(1 if ended.errors else 0)
+    ctx.exit(1 if errors else 0)
 
 
-async def _condition(connection: Connection, who: str | None) -> tuple[str, Sequence[str]]:
-    """Whose sessions are meant, as a condition of SQL and its values. A name comes before the beginning of an id, which
-    means one session. Raises ClickException."""
+def _meant(gateway: CommandGateway, who: str | None, if_exists: bool) -> list[EndSessions]:
+    """The acts that end the sessions of WHO; none for an unknown name with `if_exists`. Raises ActRefused."""
     if who is None:
-        return "true", ()
-    named = "(person = %s OR host_name = %s)"
-    statement = f"SELECT 1 FROM session WHERE {_OPEN} AND {named} LIMIT 1"  # noqa: S608
-    if await one(connection, statement, who, who) is not None or not re.fullmatch("[0-9a-f-]{4,36}", who):
-        return named, (who, who)
-    begun = "starts_with(id::text, %s)"
-    several = await many(connection, f"SELECT 1 FROM session WHERE {_OPEN} AND {begun} LIMIT 2", who)  # noqa: S608
-    if len(several) > 1:
-        raise click.ClickException(f"the ids of several sessions begin with {who}: give more digits")
-    return begun, (who,)
+        return [EndSessions(everything=True)]
+    try:
+        return gateway.transaction(lambda _, connection: meant(connection, who))
+    except UnknownName:
+        if not if_exists:
+            raise
+        return []
 
 
 def _status(session: HostSession) -> tuple[str, str]:

@@ -8,14 +8,17 @@ from typing import Any
 import click
 
 from pam_iampass.cli import Verbs
+from pam_iampass.cli.output import line, show_json
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.cli.throttle import show_cleared, show_state
-from pam_iampass.gateway import codes, records, turns
-from pam_iampass.gateway.cli import command_gateway, config_option
-from pam_iampass.gateway.cli.people import NAME, known
+from pam_iampass.gateway import codes, turns
+from pam_iampass.gateway.acts.names import known
+from pam_iampass.gateway.acts.people import ClearLimits
+from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option
+from pam_iampass.gateway.cli.people import NAME
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.login.throttle import cleared, summary
+from pam_iampass.login.throttle import summary
 
 _EPILOG = """\b
 Examples:
@@ -58,17 +61,16 @@ def show(user: str, config: Path, as_json: bool) -> None:
 
 @command.command(epilog=_EPILOG, short_help="Reset the limits of USER.")
 @click.argument("user", type=NAME)
+@if_exists_option
 @config_option
 @json_option
-def clear(user: str, config: Path, as_json: bool) -> None:
+def clear(user: str, if_exists: bool, config: Path, as_json: bool) -> None:
     """Forget all failed requests and wrong recovery codes of USER, on all hosts. Pending logins stay; one that waits
     for the pause after another one's request goes on at once. Each host has limits of its own."""
-
-    async def forget(gateway: Gateway, connection: Connection) -> None:
-        await known(gateway, connection, user)
-        await turns.change(connection, user, lambda state, _: cleared(state))
-        await records.act(connection, "throttle_clear", person=user)
-
     with command_gateway(config) as gateway:
-        gateway.transaction(forget)
-    show_cleared(user, as_json)
+        if gateway.perform(ClearLimits(user), unknown=False if if_exists else None):
+            show_cleared(user, as_json)
+        elif as_json:
+            show_json({"user": user, "cleared": False})
+        else:
+            line(f"{user} is unknown.")

@@ -25,6 +25,7 @@ from pam_iampass.cli.output import (
 from pam_iampass.cli.parameters import Parsed, file_option, json_option, yes_option
 from pam_iampass.cli.user import (
     DONE,
+    NEEDS_A_PHONE,
     PHONES,
     WITHOUT,
     RemovalState,
@@ -37,8 +38,9 @@ from pam_iampass.client import IampassError
 from pam_iampass.config import user_table
 from pam_iampass.doctor.iampass import PhoneState, phone_states
 from pam_iampass.errors import ConfigurationError, EditRefused, PamIampassError, Severity, shown
-from pam_iampass.gateway import hosts, people
-from pam_iampass.gateway.cli import command_gateway, config_option
+from pam_iampass.gateway import people
+from pam_iampass.gateway.acts import names, steps
+from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option
 from pam_iampass.gateway.cli.host import NAME as HOST
 from pam_iampass.gateway.cli.people import (
     COLUMNS,
@@ -63,7 +65,8 @@ Examples:
   pam-iampass-gateway user list                          who there is, and in which groups
   pam-iampass-gateway user list --check-phones           and those without a phone
   pam-iampass-gateway user add alice --group staff
-  pam-iampass-gateway user add alice --group staff --group oncall --replace
+  pam-iampass-gateway user add alice --group oncall      one more group
+  pam-iampass-gateway user add alice --group oncall --replace
   pam-iampass-gateway user may alice web1.example.com    and why not
   pam-iampass-gateway user import web1/users.yaml --group staff
   pam-iampass-gateway user remove alice
@@ -169,7 +172,8 @@ def add_person(
 ) -> None:
     """Add USER here and at IAMPASS, with a new random token. To register a phone as well: enroll.
 
-    With --replace the groups of a person are those that are given now. People of the directory are changed there.
+    A person who is there gets the groups in addition. With --replace the groups of a person are those that are given
+    now. People of the directory are changed there.
 
     The exit status is 0, or 1 if the user was not added.
     """
@@ -178,10 +182,10 @@ def add_person(
     given = Given(() if no_groups else groups or None, display_name, number)
     with command_gateway(config) as gateway:
         try:
-            person, added = add_or_change(gateway, gateway.manager(), user, given, replace)
+            person, added = add_or_change(gateway, gateway.manager(), user, given, replace, bool(groups))
         except IampassError as error:
             raise click.ClickException(error.diagnostics()) from None
-    if not (added or replace):
+    if not (added or replace or groups):
         raise click.ClickException(f"{shown(user)} is there already; to change the person, give --replace")
     line(f"{user} {'was added' if added else 'was changed'}: {groups_of(person)}.")
     warn_of_groups(gateway.settings, person.groups)
@@ -196,7 +200,8 @@ def add_person(
 @json_option
 @click.pass_context
 def may_log_in(ctx: click.Context, user: str, host: str, config: Path, as_json: bool) -> None:
-    """Say whether the gateway has the phone of USER asked for logins to HOST, a name of `host list`, or why not.
+    """Say whether the gateway has the phone of USER asked for logins to HOST, or why not. HOST is a name of
+    `host list`, and may end before a dot, if only one host is meant then.
 
     The host decides first who needs no phone, and sshd who has the key or the password. Whether USER has a phone is
     what `phone status` says.
@@ -206,10 +211,9 @@ def may_log_in(ctx: click.Context, user: str, host: str, config: Path, as_json: 
     try:
         with command_gateway(config) as gateway:
             person = known_to(gateway, user)
-            there = gateway.reading(lambda inner, connection: hosts.named(inner, connection, host))
+            there = gateway.reading(lambda inner, connection: names.find_host(inner, connection, host))
+            waits = gateway.transaction(lambda _, connection: steps.waits_for_iampass(connection, user))
             settings = gateway.settings
-        if there is None:
-            raise EditRefused(f"there is no host {host}", "see: pam-iampass-gateway host list")
     except click.ClickException as error:
         error.exit_code = 2
         raise
@@ -217,6 +221,8 @@ def may_log_in(ctx: click.Context, user: str, host: str, config: Path, as_json: 
         click.echo(error.diagnostics(), err=True)
         ctx.exit(2)
     why = _why_not(settings, person, there)
+    if waits:
+        why.append(f"the phone of {user} was reported lost, and IAMPASS has not disabled it yet")
     if as_json:
         show_json({"may": not why, "why": why})
     elif why:
@@ -309,10 +315,10 @@ def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], confi
     )
     if others:
         line(
-            f"Here, and not as these say: {others}. Token and groups stay as they are. For other groups:",
+            f"Here, and not as these say: {others}. Token and groups stay as they are. For more groups:",
             err=True,
         )
-        line("    pam-iampass-gateway user add USER --group GROUP --replace", err=True)
+        line("    pam-iampass-gateway user add USER --group GROUP", err=True)
     if missing:
         line(f"Not here: {missing}. For each: pam-iampass-gateway enroll USER", err=True)
     if missing + others < len(rows):
@@ -323,29 +329,37 @@ def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], confi
 @command.command("remove", short_help="Remove people, here and at IAMPASS.")
 @click.argument("users", nargs=-1, metavar="USER...")
 @file_option("Remove all people in this CSV file, of which only the column `user` is used.")
+@if_exists_option
 @yes_option
 @config_option
 @json_option
 @click.pass_context
 def remove_people(
-    ctx: click.Context, users: tuple[str, ...], file: Path | None, yes: bool, config: Path, as_json: bool
+    ctx: click.Context,
+    users: tuple[str, ...],
+    file: Path | None,
+    if_exists: bool,
+    yes: bool,
+    config: Path,
+    as_json: bool,
 ) -> None:
     """Remove each USER: from then on logins are denied. Then the sessions are ended, and the user is deleted at
     IAMPASS, with the phone.
 
-    If IAMPASS does not answer, logins stay denied; run the same command again to go on. Remove a person of the
-    directory there, too: otherwise the next `user sync` adds them again, without a phone.
+    If IAMPASS does not answer, logins stay denied; run the same command again to go on, with --if-exists if others were
+    removed. Remove a person of the directory there, too: otherwise the next `user sync` adds them again, without a
+    phone.
 
-    The exit status is 0, or 1 if a user was not removed or a session not ended.
+    The exit status is 0, or 1 if a user is not known here or was not removed, or a session not ended.
     """
     if bool(users) == (file is not None):
         raise click.UsageError("Give at least one USER, or a file with --from.")
-    names = list(dict.fromkeys(users))
+    whom = list(dict.fromkeys(users))
     if file is not None:
-        names = [each.user for each in read_requests(file, columns=COLUMNS)]
+        whom = [each.user for each in read_requests(file, columns=COLUMNS)]
     if not yes:
-        whom = shown(names[0]) if len(names) == 1 else f"these {len(names)} users"
-        confirm(f"Remove {whom} from all hosts, and at IAMPASS, with the phone?")
+        who = shown(whom[0]) if len(whom) == 1 else f"these {len(whom)} users"
+        confirm(f"Remove {who} from all hosts, and at IAMPASS, with the phone?")
     with command_gateway(config) as gateway:
         manager = gateway.manager()
         ended = True
@@ -354,17 +368,24 @@ def remove_people(
             nonlocal ended
             found = remove_person(gateway, manager, name)
             if found is None:
-                return Removed(name, RemovalState.NOT_LISTED)
+                unknown = gateway.reading(lambda _, connection: names.unknown_person(connection, name))
+                return Removed(name, RemovalState.NOT_LISTED, problem=f"{unknown}: {unknown.remedy}")
             ended = found.ended and ended
             return Removed(name, RemovalState.REMOVED, had_token=True, at_iampass=found.at_iampass)
 
         with progress(as_json) as show:
-            results, stopped = remove_all(names, remove, show)
-    ok = ended and all(result.state in DONE for result in results)
+            results, stopped = remove_all(whom, remove, show)
+    unknown = any(result.state is RemovalState.NOT_LISTED for result in results) and not if_exists
+    ok = ended and not unknown and all(result.state in DONE for result in results)
     if as_json:
         show_json({"ok": ok, "stopped": stopped, "users": [removal_as_object(result) for result in results]})
     else:
-        show_removals(results, stopped, "is not known here")
+        show_removals(results, stopped)
+        if unknown:
+            line(
+                "For those who are not known here the exit status is 1, unless you give --if-exists.",
+                err=True,
+            )
         if any(result.state is RemovalState.FAILED for result in results):
             line(
                 "Logins of those who failed are denied already. When it is mended, run the same command again."
@@ -392,9 +413,12 @@ def _show_all(
     rows += [[(name, "bold"), "?", "?", TAMPERED] for name in tampered]
     if phones is not None:
         headings.insert(3, "PHONE")
-        for row, name in zip(rows, [*(person.name for person in everybody), *tampered]):
-            phone = phones.get(name)
-            row.insert(3, "-" if phone is None else PHONES[phone.value])
+        for row, person in zip(rows, everybody):
+            if person.active and phones[person.name] in WITHOUT:
+                row[3] = NEEDS_A_PHONE
+            row.insert(3, PHONES[phones[person.name].value])
+        for row in rows[len(everybody) :]:
+            row.insert(3, "-")
     table(headings, rows)
     line(f"{count(len(everybody), 'user')}.")
     without = sum(phone in WITHOUT for phone in (phones or {}).values())

@@ -23,6 +23,13 @@ CREATE TABLE host (
     mac bytea NOT NULL
 );
 
+CREATE TABLE seen (                     -- what is shown of a host's last call; it makes nobody's answer
+    host text PRIMARY KEY REFERENCES host ON UPDATE CASCADE ON DELETE CASCADE,
+    at timestamptz,                     -- some minutes late; none before its first call
+    version text,                       -- of pam-iampass, as the host says
+    address text                        -- from which it has called
+);
+
 CREATE TABLE invite (
     id text PRIMARY KEY,
     secret bytea NOT NULL,
@@ -69,6 +76,14 @@ CREATE TABLE bypass (                   -- lets a person in without the phone
     mac bytea NOT NULL
 );
 CREATE INDEX bypass_of_person ON bypass (person);
+
+CREATE TABLE step (                     -- what IAMPASS is still to be told after an act; one of two
+    id uuid PRIMARY KEY,
+    lost_phone_of text UNIQUE REFERENCES person ON DELETE CASCADE,  -- to disable the phone of this person
+    ended_session uuid,                 -- to end this session
+    tried_at timestamptz NOT NULL,      -- when it was told last
+    mac bytea NOT NULL
+);
 
 CREATE TABLE session (
     id uuid PRIMARY KEY,

@@ -11,7 +11,7 @@ from typing import Any, Callable, cast
 import pytest
 
 from pam_iampass.agent import reports
-from pam_iampass.agent.reports import AT_ONCE, Reports
+from pam_iampass.agent.reports import AT_ONCE, LoginReports
 from pam_iampass.client import AuthenticationAPI
 from pam_iampass.client.errors import IampassError, ProtocolError, Unavailable
 from pam_iampass.errors import ConfigurationError
@@ -47,7 +47,7 @@ def gateway() -> Gateway:
     return Gateway()
 
 
-MakeQueue = Callable[..., Reports]
+MakeQueue = Callable[..., LoginReports]
 
 
 @pytest.fixture
@@ -55,11 +55,11 @@ def queue(own_folder: Path, gateway: Gateway) -> Iterator[MakeQueue]:
     """Makes the queue of an agent; of another agent that follows the one before."""
     opened: list[Database] = []
 
-    def make(now: float = 1000.0) -> Reports:
+    def make(now: float = 1000.0) -> LoginReports:
         for database in opened:
             database.close()
         opened.append(state_in(own_folder).database)
-        made = Reports(opened[-1], lambda _config: cast("AuthenticationAPI", gateway), lambda: now)
+        made = LoginReports(opened[-1], lambda _config: cast("AuthenticationAPI", gateway), lambda: now)
         opened[-1].open()
         return made
 
@@ -68,7 +68,7 @@ def queue(own_folder: Path, gateway: Gateway) -> Iterator[MakeQueue]:
         database.close()
 
 
-def add(found: Reports, number: int = 1, login: Login = BACKUP) -> None:
+def add(found: LoginReports, number: int = 1, login: Login = BACKUP) -> None:
     for _ in range(number):
         found.add("iampass.yaml", Login(login.user, login.service, login.rhost), EXEMPT)
 

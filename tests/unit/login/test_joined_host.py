@@ -323,6 +323,12 @@ def test_a_reason_of_iampass_that_a_gateway_passes_on_denies(
     assert (reason in told.errors[0]) is (outcome == "denied")
 
 
+def test_a_gateway_that_is_unreachable_is_not_called_iampass(world: Setting) -> None:
+    with gateway(world, *[answer(503, {})] * 4):
+        told = world.login(service="sshd", uid="0")
+    assert told.errors[0].startswith("The gateway is unreachable from this machine.")
+
+
 def test_what_a_gateway_says_is_cleaned_and_bounded(world: Setting) -> None:
     with gateway(world, not_started(**refused("A\x1b[2J", "denied", message="B\n\u202e" + "c" * 1000))):
         told = world.login()

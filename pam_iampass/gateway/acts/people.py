@@ -1,0 +1,105 @@
+"""Acts for one person: bypasses, recovery codes and limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pam_iampass.config.value_types import name_error
+from pam_iampass.errors import shown
+from pam_iampass.gateway import bypasses, codes, hosts, turns
+from pam_iampass.gateway.acts.act import ActRefused, OfPerson, Role, Work, act, seconds, text, texts
+from pam_iampass.gateway.acts.names import known, require_row, unknown_host
+from pam_iampass.gateway.bypasses import Bypass
+from pam_iampass.gateway.hosts import host_name_error
+from pam_iampass.login.bypass import LONGEST, reason_error
+from pam_iampass.login.throttle import cleared
+
+_NONE = "there were none"
+
+
+@act(
+    "bypass",
+    by={Role.HELPDESK, Role.ADMIN},
+    record="until when, through which services, on which hosts, and why",
+)
+@dataclass(frozen=True)
+class BypassPhone(OfPerson[Bypass]):
+    """Let the person in without the phone for a while."""
+
+    seconds: Annotated[float, seconds(LONGEST)]
+    services: Annotated[tuple[str, ...], texts(name_error)] = ()
+    hosts: Annotated[tuple[str, ...], texts(host_name_error)] = ()
+    groups: Annotated[tuple[str, ...], texts(name_error)] = ()
+    reason: Annotated[str, text(reason_error, empty=True)] = ""
+
+    async def change(self, work: Work) -> Bypass:
+        gateway, connection = work.gateway, work.connection
+        await known(gateway, connection, self.person)
+        for name in self.hosts:
+            if await hosts.named(gateway, connection, name) is None:
+                raise await unknown_host(connection, name)
+        for group in self.groups:
+            policy = gateway.settings.policy_of(group)
+            if policy is None or not policy.bypasses:
+                what = "is not in the settings" if policy is None else "allows no bypasses"
+                raise ActRefused(f"the group {shown(group)} {what}", "see `groups` in gateway.yaml")
+        bypass = await bypasses.add(
+            gateway,
+            connection,
+            person=self.person,
+            seconds=self.seconds,
+            services=self.services,
+            hosts=self.hosts,
+            host_groups=self.groups,
+            made_by=work.actor.name,
+            reason=self.reason,
+        )
+        what = f"until {bypass.ends_at.astimezone():%Y-%m-%d %H:%M:%S}, {bypass.through}, {bypass.where}"
+        work.reason = "; ".join(filter(None, (what, self.reason)))
+        return bypass
+
+
+@act("bypass_end", by={Role.HELPDESK, Role.ADMIN}, record="whether there were none")
+@dataclass(frozen=True)
+class EndBypasses(OfPerson[int]):
+    """End all bypasses of the person. Results in how many there were."""
+
+    async def change(self, work: Work) -> int:
+        await require_row(work.connection, self.person)
+        number = await bypasses.remove(work.connection, self.person)
+        work.reason = "" if number else _NONE
+        return number
+
+
+@act("recovery_new", by={Role.SELF, Role.HELPDESK, Role.ADMIN})
+@dataclass(frozen=True)
+class NewCodes(OfPerson[list[str]]):
+    """Replace all recovery codes of the person. Results in the new ones, which are shown once."""
+
+    async def change(self, work: Work) -> list[str]:
+        person = await known(work.gateway, work.connection, self.person)
+        return await codes.renew(work.gateway, work.connection, person)
+
+
+@act("recovery_revoke", by={Role.SELF, Role.HELPDESK, Role.ADMIN}, record="whether there were none")
+@dataclass(frozen=True)
+class RevokeCodes(OfPerson[bool]):
+    """Revoke all recovery codes of the person. Results in whether there were any."""
+
+    async def change(self, work: Work) -> bool:
+        await require_row(work.connection, self.person)
+        revoked = await codes.revoke(work.connection, self.person)
+        work.reason = "" if revoked else _NONE
+        return revoked
+
+
+@act("throttle_clear")
+@dataclass(frozen=True)
+class ClearLimits(OfPerson[bool]):
+    """Forget what counts against the limits of the person: the phone can ring again at once."""
+
+    async def change(self, work: Work) -> bool:
+        await known(work.gateway, work.connection, self.person)
+        await turns.change(work.connection, self.person, lambda state, _: cleared(state))
+        return True

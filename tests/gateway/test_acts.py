@@ -1,0 +1,143 @@
+"""Acts at a gateway: who may do them, what they must be given, whom their records name, and what they lock."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+
+from pam_iampass.gateway import bypasses, codes
+from pam_iampass.gateway.acts.act import Actor, NotPermitted, Role, perform
+from pam_iampass.gateway.acts.names import UnknownName
+from pam_iampass.gateway.acts.people import BypassPhone, EndBypasses, NewCodes, RevokeCodes
+from pam_iampass.gateway.acts.sessions import EndSessions, meant
+from tests.support.gateway import HOST, HostCaller, RunningGateway
+from tests.support.gateway_command import GatewayCommand
+from tests.support.world import PATIENCE, wait_until
+
+ROOT = Actor("zoe", frozenset({Role.ROOT}), "command", {"remote": "192.0.2.9"})
+OTHERS = [Role.SELF, Role.HELPDESK, Role.ADMIN]
+
+
+def test_the_record_of_an_act_names_the_actor_and_how_they_are_known(gateway_server: RunningGateway) -> None:
+    bypass = gateway_server.run(
+        perform(gateway_server.gateway, ROOT, BypassPhone("alice", 60.0, reason="4711"))
+    )
+    assert bypass.made_by == "zoe"
+    (record,) = gateway_server.records
+    assert {key: record[key] for key in ("kind", "what", "person", "caller", "known_by", "remote")} == {
+        "kind": "act",
+        "what": "bypass",
+        "person": "alice",
+        "caller": "zoe",
+        "known_by": "command",
+        "remote": "192.0.2.9",
+    }
+    assert record["reason"].endswith("through all services, on all hosts; 4711")
+
+
+@pytest.mark.parametrize("name", ["alice", "zoe"])
+def test_nobody_but_root_of_a_gateway_can_act(gateway_server: RunningGateway, name: str) -> None:
+    actor = Actor(name, frozenset(OTHERS), "sign-in")
+    with pytest.raises(NotPermitted, match="recovery_new"):
+        gateway_server.run(perform(gateway_server.gateway, actor, NewCodes("alice")))
+    assert gateway_server.transaction(lambda g, c: codes.stored(g, c, "alice")) is None
+    assert gateway_server.records == []
+
+
+def test_an_act_that_fails_changes_nothing_and_leaves_no_record(gateway_server: RunningGateway) -> None:
+    act = BypassPhone("alice", 60.0, groups=("servers", "nowhere"))
+    with pytest.raises(Exception, match="nowhere"):
+        gateway_server.run(perform(gateway_server.gateway, ROOT, act))
+    assert gateway_server.transaction(bypasses.listing) == ([], 0)
+    assert gateway_server.records == []
+
+
+@pytest.mark.parametrize(
+    "act", [BypassPhone("alcie", 60.0), EndBypasses("alcie"), EndSessions(person="alcie")]
+)
+def test_a_name_that_nobody_has_is_an_error_that_says_who_may_be_meant(
+    gateway_server: RunningGateway, act: Any
+) -> None:
+    with pytest.raises(UnknownName, match='"alcie" is not known here') as error:
+        gateway_server.run(perform(gateway_server.gateway, ROOT, act))
+    assert error.value.remedy.startswith("did you mean alice? Otherwise see: ")
+    assert gateway_server.records == []
+
+
+def test_what_a_row_that_no_gateway_has_written_has_is_taken_away(gateway_server: RunningGateway) -> None:
+    gateway_server.run(perform(gateway_server.gateway, ROOT, NewCodes("alice")))
+    gateway_server.rows("UPDATE person SET groups = '{staff}' WHERE name = 'alice'")
+    assert gateway_server.run(perform(gateway_server.gateway, ROOT, RevokeCodes("alice")))
+
+
+@pytest.mark.parametrize(("actor", "target"), [("alice", "bob"), ("bob", "alice")])
+def test_actor_and_target_are_locked_in_the_order_of_their_names(
+    gateway_server: RunningGateway, actor: str, target: str
+) -> None:
+    act = EndBypasses(target)
+    waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with ThreadPoolExecutor() as pool, psycopg.connect(gateway_server.settings.database) as other:
+        other.execute("SELECT 1 FROM person WHERE name = 'alice' FOR UPDATE")
+        by = Actor(actor, frozenset({Role.ROOT}), "command")
+        performed = pool.submit(gateway_server.run, perform(gateway_server.gateway, by, act))
+        try:
+            wait_until(lambda: gateway_server.rows(waits), "nothing waits for the row of alice")
+            gateway_server.rows("SELECT 1 FROM person WHERE name = 'bob' FOR UPDATE NOWAIT")
+            assert gateway_server.records == []
+        finally:
+            other.rollback()
+        assert performed.result(PATIENCE) == 0
+    assert [record["caller"] for record in gateway_server.records] == [actor]
+
+
+def test_the_sessions_that_all_parameters_are_true_of_are_ended(
+    gateway_server: RunningGateway, caller: HostCaller
+) -> None:
+    alice, bob = (caller.ask(name).authentication for name in ("alice", "bob"))
+    here = f"name-of-{HOST}"
+
+    def end(**terms: Any) -> list[str]:
+        done = gateway_server.run(perform(gateway_server.gateway, ROOT, EndSessions(**terms)))
+        return [session.person for session in done.were_open]
+
+    assert end(person="alice", session=str(gateway_server.session(bob).id)) == []
+    assert end(person="alice", host=here) == ["alice"]
+    assert end(session=str(gateway_server.session(alice).id)) == [], "it is known, and over"
+    assert end(everything=True) == ["bob"]
+    acts = [record for record in gateway_server.records if record["kind"] == "act"]
+    assert [(act["person"], act["host"]) for act in acts] == [
+        ("alice", None),
+        ("alice", here),
+        (None, None),
+        ("bob", None),
+    ]
+
+
+def test_a_name_that_a_person_and_a_host_have_means_the_sessions_of_both(
+    gateway_server: RunningGateway,
+) -> None:
+    name = f"name-of-{HOST}"
+    gateway_server.add_person(name, "token-of-both")
+    both = [EndSessions(person=name), EndSessions(host=name)]
+    assert gateway_server.transaction(lambda _, connection: meant(connection, name)) == both
+
+
+@pytest.mark.parametrize(
+    ("verb", "told"),
+    [
+        (("bypass", "end"), {"user": "alcie", "ended": 0}),
+        (("recovery", "revoke"), {"user": "alcie", "revoked": False}),
+        (("session", "end"), {"ended": [], "at_iampass": True}),
+        (("throttle", "clear"), {"user": "alcie", "cleared": False}),
+    ],
+)
+def test_what_ends_something_for_a_name_that_nobody_has_fails_unless_it_may_be_missing(
+    place: GatewayCommand, verb: tuple[str, str], told: object
+) -> None:
+    before = place.records
+    assert '"alcie" is not known here\n    did you mean alice?' in place.said(*verb, "alcie", status=1)
+    assert place.told(*verb, "alcie", "--if-exists") == told
+    assert place.records == before

@@ -1,0 +1,245 @@
+"""A phone that is reported lost approves nothing, whether or not IAMPASS answers and the command goes on, until IAMPASS
+has disabled it; and ends of sessions that were stopped go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from pam_iampass.gateway import bypasses, codes, watching
+from pam_iampass.gateway.acts import steps
+from pam_iampass.gateway.acts.act import Act, perform
+from pam_iampass.gateway.acts.people import BypassPhone, NewCodes
+from pam_iampass.gateway.acts.phones import ReportLostPhone
+from pam_iampass.gateway.acts.sessions import EndSessions
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.login.recovery import HOW_MANY
+from pam_iampass.sandbox.sessions import EndedBy
+from tests.gateway.test_acts import ROOT
+from tests.support.gateway import HostCaller, RunningGateway, looks
+from tests.support.gateway_command import GatewayCommand
+from tests.support.sandbox import HttpStatus, ReplacedKey, Sandbox
+from tests.support.world import wait_until
+
+TOKEN = "token-of-alice"
+AWAY = HttpStatus(503)
+
+
+class KilledError(Exception):
+    """The process ends after the commit, before anything else."""
+
+
+@dataclass(frozen=True)
+class KilledReport(ReportLostPhone):
+    async def after(self, gateway: Gateway, done: Any) -> Any:
+        raise KilledError
+
+
+@dataclass(frozen=True)
+class KilledEnd(EndSessions):
+    async def after(self, gateway: Gateway, done: Any) -> Any:
+        raise KilledError
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway goes on at once with what others have begun."""
+    monkeypatch.setattr(steps, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(watching, "_STEPS_SECONDS", 0.1)
+
+
+@pytest.fixture
+def killed(at_once: None, gateway_server: RunningGateway) -> Any:
+    """Performs an act in a process that is killed after the commit."""
+
+    def kill(act: Act[Any]) -> None:
+        with pytest.raises(KilledError):
+            gateway_server.run(perform(gateway_server.gateway, ROOT, act))
+
+    return kill
+
+
+def report(running: RunningGateway, **terms: Any) -> Any:
+    return running.run(perform(running.gateway, ROOT, ReportLostPhone("alice", **terms)))
+
+
+def why_not(caller: HostCaller) -> Any:
+    return caller.ask("alice").authentication["reason"]
+
+
+def approved(caller: HostCaller, sandbox: Sandbox) -> Any:
+    """What begins a session of alice, who approves it."""
+    begun = caller.ask("alice").authentication
+    sandbox.approve(TOKEN)
+    assert caller.answer(begun) == "active"
+    return begun
+
+
+def test_sessions_bypasses_and_the_phone_end_and_codes_are_named_and_kept(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    kept, waiting = approved(caller, sandbox), caller.ask("alice").authentication
+    for act in (BypassPhone("alice", 60.0), BypassPhone("bob", 60.0), NewCodes("alice")):
+        gateway_server.run(perform(gateway_server.gateway, ROOT, act))
+    done = report(gateway_server)
+    assert (len(done.ended.were_open), done.bypasses, done.codes, done.error) == (2, 1, HOW_MANY, None)
+    assert (caller.poll(kept), caller.answer(waiting)) == ("closed", "closed")
+    assert None not in [session.ended_by for session in sandbox.sessions]
+    assert not sandbox.users[TOKEN]
+    left, _ = gateway_server.transaction(bypasses.listing)
+    assert [bypass.person for bypass in left] == ["bob"]
+    assert why_not(caller) == "NO_MOBILE_DEVICE", "IAMPASS knows that there is none"
+    found = [record for record in gateway_server.records if record.get("what") == "phone_lost"]
+    assert [(each["person"], each.get("caller"), each["reason"]) for each in found] == [
+        ("alice", "zoe", f"sessions to end: 2; bypasses ended: 1; recovery codes left: {HOW_MANY}"),
+        ("alice", None, "disabled at IAMPASS"),
+    ]
+    assert report(gateway_server, end_codes=True).codes == 0
+    assert gateway_server.transaction(lambda g, c: codes.stored(g, c, "alice")) is None
+    assert gateway_server.rows("SELECT 1 FROM step") == []
+
+
+def test_while_iampass_is_away_a_lost_phone_rings_for_nobody_and_a_new_bypass_lets_in(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    kept = approved(caller, sandbox)
+    for kind in ("end", "lost_device"):
+        sandbox.misbehave(kind, AWAY, times=None)
+    done = report(gateway_server)
+    assert (done.error.status, [error.status for error in done.ended.errors]) == (503, [503])
+    assert caller.poll(kept) == "closed"
+    assert why_not(caller) == "PHONE_LOST"
+    assert len(sandbox.sessions) == 1, "the phone does not ring"
+    assert "reason" not in caller.ask("bob").authentication
+    gateway_server.run(perform(gateway_server.gateway, ROOT, BypassPhone("alice", 60.0)))
+    assert why_not(caller) == "BYPASSED"
+
+
+@pytest.mark.usefixtures("at_once")
+def test_iampass_is_told_again_until_it_has_disabled_the_phone_and_ended_the_sessions(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    approved(caller, sandbox)
+    for kind in ("end", "lost_device"):
+        sandbox.misbehave(kind, AWAY, times=None)
+    report(gateway_server)
+    sandbox.wait_for_calls("lost_device", 6)
+    assert why_not(caller) == "PHONE_LOST"
+    alerts = [record for record in gateway_server.records if record["kind"] == "alert"]
+    assert ["has not disabled the lost phone of alice yet" in each["reason"] for each in alerts] == [True]
+    sandbox.behave()
+    wait_until(lambda: not gateway_server.rows("SELECT 1 FROM step"), "IAMPASS is not told")
+    assert not sandbox.users[TOKEN]
+    assert sandbox.sessions[0].ended_by is EndedBy.CLIENT
+    assert why_not(caller) == "NO_MOBILE_DEVICE"
+
+
+def test_a_report_that_is_killed_before_iampass_is_told_goes_on_and_disables_once(
+    gateway_server: RunningGateway,
+    caller: HostCaller,
+    sandbox: Sandbox,
+    killed: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept, waiting = approved(caller, sandbox), caller.ask("alice").authentication
+    killed(KilledReport("alice"))
+    assert why_not(caller) in ("PHONE_LOST", "NO_MOBILE_DEVICE")
+    wait_until(lambda: not gateway_server.rows("SELECT 1 FROM step"), "nobody goes on")
+    assert not sandbox.users[TOKEN]
+    assert (caller.poll(kept), caller.answer(waiting)) == ("closed", "closed")
+    assert None not in [session.ended_by for session in sandbox.sessions]
+    sandbox.add_user(TOKEN)  # the next phone
+    look = looks(monkeypatch, steps, "take")
+    look()
+    assert sandbox.users[TOKEN], "it is not disabled, too"
+
+
+def test_an_end_of_sessions_that_is_killed_goes_on(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, killed: Any
+) -> None:
+    kept, waiting = approved(caller, sandbox), caller.ask("alice").authentication
+    killed(KilledEnd(person="alice"))
+    wait_until(lambda: not gateway_server.rows("SELECT 1 FROM step"), "nobody goes on")
+    assert (caller.poll(kept), caller.answer(waiting)) == ("closed", "closed")
+    assert [session.ended_by for session in sandbox.sessions] == [EndedBy.CLIENT] * 2
+
+
+@pytest.mark.parametrize("knows", ["a person without a phone", "no such person"])
+def test_iampass_that_declines_for_want_of_a_phone_keeps_nobody_out_for_ever(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, knows: str
+) -> None:
+    if knows == "no such person":
+        sandbox.delete_user(TOKEN)
+    else:
+        sandbox.add_user(TOKEN, device=False)
+        sandbox.misbehave("lost_device", ReplacedKey("status", False), times=None)
+    assert report(gateway_server).error is None
+    assert why_not(caller) != "PHONE_LOST"
+
+
+def test_iampass_that_declines_although_there_is_a_phone_is_told_again(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    sandbox.misbehave("lost_device", ReplacedKey("status", False, acts=False), times=None)
+    assert report(gateway_server).error is not None
+    assert why_not(caller) == "PHONE_LOST"
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_row_that_no_gateway_has_written_disables_no_phone(
+    gateway_server: RunningGateway, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = looks(monkeypatch, steps, "take")
+    gateway_server.rows(
+        "INSERT INTO step VALUES (gen_random_uuid(), 'bob', NULL, now() - interval '1 day', '')"
+    )
+    look()
+    assert sandbox.users["token-of-bob"]
+    alerts = [record["reason"] for record in gateway_server.records if record["kind"] == "alert"]
+    assert alerts == ["step: a row was not written by this gateway"]
+
+
+def test_no_link_is_shown_and_the_next_phone_waits_until_the_lost_one_is_disabled(
+    place: GatewayCommand,
+) -> None:
+    token = place.person("alice").token
+    place.said("recovery", "new", "alice")
+    assert "To confirm, give --yes." in place.said("phone", "lost", "alice", status=1)
+    place.sandbox.misbehave("lost_device", AWAY, times=None)
+    shown = place.said("phone", "lost", "alice", "--yes", status=1)
+    assert "IAMPASS has not disabled the phone yet" in shown
+    assert "recovery codes of alice can still be used" in shown
+    refused = place.said("enroll", "alice", "--new-device", "--no-wait", status=1)
+    assert "IAMPASS has not disabled the lost phone" in refused
+    place.sandbox.behave()
+    shown = place.said("phone", "lost", "alice", "--yes", "--end-codes")
+    assert "The phone of alice is disabled at IAMPASS." in shown
+    assert ("://" in shown, "recovery code" in shown) == (False, False)
+    assert place.told("phone", "lost", "alice", "--yes") == {
+        "ok": True,
+        "user": "alice",
+        "at_iampass": True,
+        "sessions": 0,
+        "bypasses": 0,
+        "codes_left": 0,
+    }
+    assert not place.sandbox.users[token]
+    place.sandbox.open_link(place.told("enroll", "alice", "--no-wait")["link"])
+    assert place.sandbox.users[token]
+
+
+def test_logins_that_wait_for_their_turn_never_ring_a_lost_phone(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    first = caller.ask("alice", service="sshd", remote="192.0.2.7").authentication
+    queued = caller.ask("alice", service="sshd", remote="192.0.2.8").authentication
+    assert queued["queued"] is True
+    report(gateway_server)
+    assert (caller.answer(first), caller.answer(queued)) == ("closed", "closed")
+    assert len(sandbox.sessions) == 1
+    # Its turn may come before it is ended.
+    assert gateway_server.rows("SELECT (state->>'lost')::float8 > 0 AS marked FROM turn") == [
+        {"marked": True}
+    ]

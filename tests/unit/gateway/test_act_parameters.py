@@ -1,0 +1,75 @@
+"""The parameters of acts: what nobody has checked yet names the field that is wrong."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pam_iampass.gateway.acts import ACTS
+from pam_iampass.gateway.acts.act import BadParameter, Role, requested
+from pam_iampass.gateway.acts.people import BypassPhone, EndBypasses
+from pam_iampass.gateway.acts.sessions import EndSessions
+from tools.docs import acts_reference
+
+BYPASS: dict[str, object] = {"person": "alice", "seconds": 60}
+
+
+def test_an_act_is_made_of_its_name_and_parameters_and_compares_by_them() -> None:
+    assert requested("bypass_end", {"person": "alice"}) == EndBypasses("alice")
+    made = requested("bypass", {**BYPASS, "services": ["sudo", "su"]})
+    assert made == BypassPhone("alice", 60, services=("sudo", "su"))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "field"),
+    [
+        ("bypass_all", {}, "bypass_all"),
+        ("bypass_end", {}, "person"),
+        ("bypass_end", {"person": "alice", "declared": None}, "declared"),
+        ("bypass_end", {"person": "alice", "\x1b[2J": 1}, "\x1b[2J"),
+        ("bypass_end", {"person": None}, "person"),
+        ("bypass_end", {"person": ["alice"]}, "person"),
+        ("bypass_end", {"person": "../alice"}, "person"),
+        ("bypass_end", {"person": "alice\n"}, "person"),
+        ("bypass_end", {"person": "\ud800"}, "person"),
+        ("bypass_end", {"person": "a" * 257}, "person"),
+        ("bypass", {"person": "alice"}, "seconds"),
+        *(
+            ("bypass", {**BYPASS, "seconds": value}, "seconds")
+            for value in (0, -1, 86401, math.nan, math.inf, 10**400, True, "60", None)
+        ),
+        ("bypass", {**BYPASS, "services": "sudo"}, "services"),
+        ("bypass", {**BYPASS, "services": [["sudo"]]}, "services"),
+        ("bypass", {**BYPASS, "services": ["sudo"] * 101}, "services"),
+        ("bypass", {**BYPASS, "hosts": ["web1;"]}, "hosts"),
+        ("bypass", {**BYPASS, "reason": "one\ntwo"}, "reason"),
+        ("bypass", {**BYPASS, "reason": "x" * 201}, "reason"),
+        ("session_end", {}, "everything"),
+        ("session_end", {"everything": 1}, "everything"),
+        ("session_end", {"everything": True, "person": "alice"}, "everything"),
+        ("session_end", {"session": "5f0c"}, "session"),
+        ("session_end", {"session": "{5F0C8E1D-2B7A-4F36-9C04-D1E8A7B65F32}"}, "session"),
+    ],
+)
+def test_what_a_parameter_cannot_be_is_an_error_that_names_it(
+    name: str, parameters: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(BadParameter) as error:
+        requested(name, parameters)
+    assert error.value.name == field
+    assert error.value.diagnostics().isprintable()
+
+
+def test_the_page_about_acts_is_made_from_their_declarations() -> None:
+    page = Path(__file__).parents[3] / "docs/acts.md"
+    assert page.read_text("utf-8") == acts_reference.page(), "run: make pages"
+    assert all(f"| `{name}` |" in page.read_text("utf-8") for name in ACTS)
+
+
+def test_who_acts_for_others_must_touch_a_passkey_for_it() -> None:
+    for act in ACTS.values():
+        assert act.declared.by - {Role.SELF} <= act.declared.touch <= act.declared.by
+    assert Role.SELF not in EndSessions.declared.touch

@@ -1,0 +1,53 @@
+"""The page about acts at a gateway, `docs/acts.md`: what each does, who may do it, and what its record says."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from typing import Any
+
+from pam_iampass.gateway.acts import ACTS
+from pam_iampass.gateway.acts.act import Act, Role
+
+_HEAD = """\
+<!-- Made by `make pages` from `pam_iampass/gateway/acts/`. -->
+# Acts at a gateway
+
+What can be done to a fleet, one act each. What an act changes in the database and its record are one transaction: both
+happen, or neither. What follows at IAMPASS, such as the end of sessions, is written down with them and comes after
+that: if the command was stopped meanwhile, or IAMPASS did not answer, a gateway goes on with it within a minute, and
+again until IAMPASS knows. The record (`pam-iampass-gateway log`) has the act's name, the person or the host whom it
+concerns, who has done it (`caller`) and what has shown that (`known_by`: `command` for root of a gateway, with the
+terminal and where the login came from).
+
+Today only root of a gateway acts, with `pam-iampass-gateway`, and may do everything. "Who else may" is what is declared
+for the roles to come, and "touch" who of them must confirm it by a touch of their passkey. A person ("the person") may
+do it for themselves only. What the command does besides is not an act yet.
+
+| act | what it does | parameters | who else may | touch | the record's reason |
+| --- | --- | --- | --- | --- | --- |
+"""
+
+
+def page() -> str:
+    """The page."""
+    return _HEAD + "".join(_row(name, ACTS[name]) for name in sorted(ACTS))
+
+
+def _row(name: str, act: type[Act[Any]]) -> str:
+    declared = act.declared
+    parameters = ", ".join(f"`{each.name}`" for each in dataclasses.fields(act))
+    what = " ".join((act.__doc__ or "").split())
+    cells = (
+        f"`{name}`",
+        what,
+        parameters,
+        _roles(declared.by),
+        _roles(declared.touch),
+        declared.record or "-",
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _roles(roles: Collection[Role]) -> str:
+    return ", ".join(role.value for role in Role if role in roles) or "nobody"
