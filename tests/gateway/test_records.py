@@ -244,7 +244,7 @@ def test_log_knows_who_was_removed_and_refuses_what_nobody_was_called(
 
     run(conninfo, use)
     for arguments in (["dave"], ["erin"], ["--host", "db1.example.com"], ["--host", "db1"]):
-        assert "host_remove" in log(*arguments).output, arguments
+        assert "host remove" in log(*arguments).output, arguments
     for arguments, says in (
         (["davee"], '"davee" is not known here'),
         (["--host", "db2"], "there is no host db2"),
