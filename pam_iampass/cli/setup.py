@@ -9,10 +9,13 @@ from collections.abc import Iterable, Sequence
 
 import click
 
+from pam_iampass.agent import control
 from pam_iampass.audit.journal import Act, Journal
+from pam_iampass.audit.query import rescues_since
 from pam_iampass.cli.output import STYLES, line, moment, record, show_json, timestamp
 from pam_iampass.cli.parameters import CommandWithVerbs, OwnArgument, Parsed, json_option, seconds
-from pam_iampass.errors import Problem, Severity
+from pam_iampass.config.settings import DEFAULT_PATH
+from pam_iampass.errors import PamIampassError, Problem, Severity
 from pam_iampass.pam.services import why_unsuitable
 from pam_iampass.pam.stack import PamFiles
 from pam_iampass.setup import sandbox_use
@@ -21,6 +24,10 @@ from pam_iampass.setup.manifest import Trial
 from pam_iampass.setup.operations import ServiceStatus, Setup
 from pam_iampass.setup.plan import SERVICES
 from pam_iampass.setup.trial import how_to_try
+
+_RESCUES_SECONDS = 7 * 86400
+"""A machine may have been off, or without a gateway, for a while."""
+_MOST_RESCUES = 20
 
 _EPILOG = """\b
 Examples:
@@ -147,6 +154,7 @@ def command(
     if watch:  # by systemd and the package managers, when something is written below /etc/pam.d
         for event in _setup().watch(Journal()):
             _line(event.event.value, f"{event.service}: {event.reason}")
+        _report_rescues()
         return
     if not services:
         raise click.UsageError("name the services, such as sshd, sudo, su")
@@ -211,6 +219,22 @@ def status(as_json: bool) -> None:
         if trial.deadline < time.time():
             text += ". It is over, but was not undone: pam-iampass setup undo"
         _line("trial", text, "bold yellow")
+
+
+def _report_rescues() -> None:
+    """Have the agent report the logins that a door has let in without it. A gateway writes each once."""
+    with contextlib.suppress(ImportError, PamIampassError):
+        for found in rescues_since(time.time() - _RESCUES_SECONDS, _MOST_RESCUES):
+            control.ask(
+                "rescue report",
+                config=DEFAULT_PATH,
+                login=found.login,
+                at=found.time.timestamp(),
+                user=found.user,
+                service=found.service,
+                remote=found.rhost,
+                reason=found.reason,
+            )
 
 
 def _setup(quiet: bool = False) -> Setup:

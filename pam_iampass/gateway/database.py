@@ -297,6 +297,8 @@ class Lock(enum.IntEnum):
     """The lock of a host while the messages that its logins have had sent are counted."""
     QUESTIONS = 0x70726573
     """The lock of a host while the questions for its starts are counted."""
+    REPORTS = 0x72657073
+    """The lock of a host while the logins that it reports are counted."""
     TURNS = 0x7475726E
     """The lock of a person's turns, which may have no row yet."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from pam_iampass.client import AuthenticationAPI, AuthenticationMethod, Deadline, Session
@@ -101,7 +101,7 @@ class AtGateway:
                 return None
             return poll_failed(error, request, _PEER)
         if told.left is not None:
-            return decisions.recovered(told.left, before)
+            return replace(decisions.recovered(told.left, before), of_gateway=True)
         return _code_refused(told, before)
 
     def has_phone(self, token: str, deadline: Deadline) -> bool:
@@ -120,6 +120,7 @@ def _told(request: Request) -> dict[str, str]:
         keys = accepted(login.ssh_auth_info)
     told = {
         "machine": machine_digest(),
+        "login": login.id,
         "service": login.service,
         "remote": login.address if login.through_sshd else str(ip_address(login.rhost or "") or ""),
         "asker": request.asker,
@@ -154,7 +155,7 @@ def _unknown(error: NotFound) -> Decision:
 def _bypassed(request: Request) -> Decision:
     """The gateway has said of this very request that its administrator lets the person in without the phone."""
     reason = f"{request.approver} is bypassed, says the gateway: pam-iampass-gateway bypass list"
-    return Decision(Outcome.BYPASSED, Result.IGNORED, reason, decisions.BYPASSED)
+    return Decision(Outcome.BYPASSED, Result.IGNORED, reason, decisions.BYPASSED, of_gateway=True)
 
 
 def _not_asked(session: Session, request: Request, otherwise: Sent) -> Answer:

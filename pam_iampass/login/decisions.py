@@ -118,7 +118,9 @@ def covered(cover: Cover, approver: str) -> Decision:
 def covered_elsewhere(host: str, approver: str, session: str, message: str) -> Decision:
     """The gateway has said that the login begins in one of the same person on another host."""
     reason = f"the connection begins in a login of {approver} on {host}, says the gateway"
-    return Decision(Outcome.COVERED, Result.IGNORED, reason, message, session=session, covered_by=host)
+    return Decision(
+        Outcome.COVERED, Result.IGNORED, reason, message, session=session, covered_by=host, of_gateway=True
+    )
 
 
 def misconfigured(reason: str) -> Decision:

@@ -2081,6 +2081,66 @@ MUTANTS = {
             "128 if ':' in address else 32",
             "test_all_addresses_of_a_network_that_a_client_can_have_are_one",
         ),
+        Mutant(
+            "what a host reports of a login counts as a decision",
+            '"reported": outcome, "login": login})',
+            '"outcome": outcome, "login": login})',
+            "test_a_report_is_no_decision_and_makes_no_host_familiar",
+        ),
+        Mutant(
+            "a host reports approvals",
+            "if outcome not in _OUTCOMES or not all(",
+            "if not all(",
+            "test_it_can_say_nothing_else",
+        ),
+        Mutant(
+            "a host fills the database with reports",
+            "for report in new[:room]:",
+            "for report in new:",
+            "test_beyond_its_share_of_an_hour_its_logins_are_only_counted",
+        ),
+        Mutant(
+            "a host fills the database with reports in parallel calls",
+            "connection.take(Lock.REPORTS, host.name)",
+            "pass",
+            "test_parallel_calls_are_counted_one_after_the_other",
+        ),
+        Mutant(
+            "a login is written as often as its host reports it",
+            "if report.login not in told]",
+            "]",
+            "test_a_login_is_written_once",
+        ),
+        Mutant(
+            "what a host reports is not cleaned",
+            '_TEXTS[name]: clean(text, 200 if name == "reason" else 100)',
+            "_TEXTS[name]: text",
+            "test_its_texts_are_cleaned_and_short",
+        ),
+        Mutant(
+            "another machine reports with the key of a host",
+            "            if is_its_machine:\n                await _write",
+            "            if True:\n                await _write",
+            "test_another_machine_with_its_key_reports_nothing",
+        ),
+        Mutant(
+            "a login waits for its report",
+            "pamh.after_reply.callback(self._report, arguments.config, login, decision)",
+            "self._report(arguments.config, login, decision)",
+            "test_a_login_that_needs_no_phone_is_answered_before_it_is_reported",
+        ),
+        Mutant(
+            "the reports that wait have no bound",
+            "if len(self._queue) < MOST:",
+            "if True:",
+            "test_the_queue_is_bounded_and_what_it_loses_is_counted_once",
+        ),
+        Mutant(
+            "what others than root have written is reported as a rescue",
+            "frozenset({ROOT}) if self.rescues else None",
+            "None if self.rescues else None",
+            "test_what_a_door_has_let_in_without_the_agent_is_reported_later_and_nothing_that_others_wrote",
+        ),
     ),
     "Only who may do it acts on the fleet, and the record says who it was": (
         Mutant(

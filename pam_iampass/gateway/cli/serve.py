@@ -26,6 +26,7 @@ from pam_iampass.gateway import (
     metrics,
     monitoring,
     records,
+    reports,
     restored,
     service,
 )
@@ -81,7 +82,7 @@ async def serve_hosts(gateway: Gateway) -> None:
         settings.listen, family=family, backlog=1024, dualstack_ipv6=family is socket.AF_INET6
     )
     dispatcher = Dispatcher(
-        (*service.ROUTES, *joining.ROUTES, *codes.ROUTES, *eligibility.ROUTES),
+        (*service.ROUTES, *joining.ROUTES, *codes.ROUTES, *eligibility.ROUTES, *reports.ROUTES),
         gateway,
         frozenset(settings.names),
         gateway.clock,

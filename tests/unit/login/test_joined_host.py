@@ -214,6 +214,7 @@ def test_the_gateway_is_told_of_the_login_what_is_known(world: Setting, own_fold
         told = query(server.requests[0])
         assert re.fullmatch("[A-Za-z0-9_-]{22}", told.pop("request_id"))
         assert told.pop("duration_seconds")
+        assert told.pop("login") == world.records.fields[-1]["IAMPASS_LOGIN"]
         assert 0 < int(told.pop("timeout")) <= int(TIMEOUT.rstrip("s"))
         expected = {"service": "test", "remote": "192.0.2.7", "key": fingerprint(key)}
         machine = machine_digest()
