@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from pam_iampass.gateway import bypasses, codes
-from pam_iampass.gateway.acts.act import Actor, NotPermitted, Role, perform
+from pam_iampass.gateway.acts.act import Actor, ActRefused, NotPermitted, Role, perform
+from pam_iampass.gateway.acts.hosts import AdmitHost
 from pam_iampass.gateway.acts.names import UnknownName
 from pam_iampass.gateway.acts.people import BypassPhone, EndBypasses, NewCodes, RevokeCodes
 from pam_iampass.gateway.acts.sessions import EndSessions, meant
@@ -114,6 +115,15 @@ def test_the_sessions_that_all_parameters_are_true_of_are_ended(
         (None, None),
         ("bob", None),
     ]
+
+
+def test_the_row_of_a_host_that_no_gateway_has_written_is_not_sealed_anew(
+    gateway_server: RunningGateway,
+) -> None:
+    gateway_server.rows("UPDATE host SET status = 'waiting', admitted = false")
+    with pytest.raises(ActRefused, match="was not written by a gateway"):
+        gateway_server.run(perform(gateway_server.gateway, ROOT, AdmitHost(f"name-of-{HOST}")))
+    assert gateway_server.records == []
 
 
 def test_a_name_that_a_person_and_a_host_have_means_the_sessions_of_both(

@@ -11,6 +11,7 @@ import pytest
 from pam_iampass.gateway import bypasses, codes, watching
 from pam_iampass.gateway.acts import steps
 from pam_iampass.gateway.acts.act import Act, perform
+from pam_iampass.gateway.acts.hosts import SuspendHost
 from pam_iampass.gateway.acts.people import BypassPhone, NewCodes
 from pam_iampass.gateway.acts.phones import ReportLostPhone
 from pam_iampass.gateway.acts.sessions import EndSessions
@@ -18,7 +19,7 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.login.recovery import HOW_MANY
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.gateway.test_acts import ROOT
-from tests.support.gateway import HostCaller, RunningGateway, looks
+from tests.support.gateway import HOST, HostCaller, RunningGateway, looks
 from tests.support.gateway_command import GatewayCommand
 from tests.support.sandbox import HttpStatus, ReplacedKey, Sandbox
 from tests.support.world import wait_until
@@ -39,6 +40,12 @@ class KilledReport(ReportLostPhone):
 
 @dataclass(frozen=True)
 class KilledEnd(EndSessions):
+    async def after(self, gateway: Gateway, done: Any) -> Any:
+        raise KilledError
+
+
+@dataclass(frozen=True)
+class KilledSuspension(SuspendHost):
     async def after(self, gateway: Gateway, done: Any) -> Any:
         raise KilledError
 
@@ -164,6 +171,16 @@ def test_an_end_of_sessions_that_is_killed_goes_on(
     wait_until(lambda: not gateway_server.rows("SELECT 1 FROM step"), "nobody goes on")
     assert (caller.poll(kept), caller.answer(waiting)) == ("closed", "closed")
     assert [session.ended_by for session in sandbox.sessions] == [EndedBy.CLIENT] * 2
+
+
+def test_a_suspension_that_is_killed_goes_on_and_ends_only_what_rings(
+    gateway_server: RunningGateway, sandbox: Sandbox, caller: HostCaller, killed: Any
+) -> None:
+    approved(caller, sandbox)
+    caller.ask("bob")
+    killed(KilledSuspension(f"name-of-{HOST}"))
+    wait_until(lambda: not gateway_server.rows("SELECT 1 FROM step"), "nobody goes on")
+    assert [session.ended_by for session in sandbox.sessions] == [None, EndedBy.CLIENT]
 
 
 @pytest.mark.parametrize("knows", ["a person without a phone", "no such person"])

@@ -22,7 +22,10 @@ terminal and where the login came from).
 
 Today only root of a gateway acts, with `pam-iampass-gateway`, and may do everything. "Who else may" is what is declared
 for the roles to come, and "touch" who of them must confirm it by a touch of their passkey. A person ("the person") may
-do it for themselves only. What the command does besides is not an act yet.
+do it for themselves only.
+
+What the command does besides is root's alone, and no act: `init`, `certificate`, `migrate`, `restored`, `host invite`,
+`host revoke`, `host remove`, `user add` (with groups and phone numbers), `user import`, `user remove` and `user sync`.
 
 | act | what it does | parameters | who else may | touch | the record's reason |
 | --- | --- | --- | --- | --- | --- |

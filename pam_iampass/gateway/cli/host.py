@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -13,12 +13,14 @@ from pam_iampass.config import value_types
 from pam_iampass.config.value_types import InvalidValue, Network
 from pam_iampass.gateway import asking, hosts, joining, records, sessions
 from pam_iampass.gateway.acts import names
-from pam_iampass.gateway.cli import config_option, if_exists_option, named, with_gateway
-from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.acts.act import Act
+from pam_iampass.gateway.acts.hosts import AdmitHost, ResumeHost, SuspendHost, void_invite
+from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option, named, with_gateway
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus, Invite
 from pam_iampass.gateway.settings import DEFAULT_GROUP
 
+T = TypeVar("T")
 _STYLES = {HostStatus.ACTIVE: "green", HostStatus.WAITING: "yellow"}
 _EPILOG = """\b
 Examples:
@@ -247,7 +249,7 @@ def admit(config: Path, name: str) -> None:
     One that has joined before its group demanded that asks already; its logins cover none on other hosts until it is
     admitted.
     """
-    _change(config, name, "host_admit", {HostStatus.WAITING, HostStatus.ACTIVE}, HostStatus.ACTIVE)
+    _show_status(_perform(config, AdmitHost(name)))
 
 
 @command.command(short_help="Answer nothing any more that a host asks.")
@@ -259,7 +261,11 @@ def suspend(config: Path, name: str) -> None:
     Phones that it has ring are asked no longer; its sessions stay. The invite with which it has joined is void, and it
     cannot leave on its own. Other hosts that have joined with it are named.
     """
-    _change(config, name, "host_suspend", {*HostStatus} - {HostStatus.SUSPENDED}, HostStatus.SUSPENDED)
+    done = _perform(config, SuspendHost(name))
+    _show_status(done.host)
+    _say_void(done.void_invite)
+    if done.others:
+        output.line(done.others)
 
 
 @command.command(short_help="Undo `suspend`.")
@@ -268,45 +274,18 @@ def suspend(config: Path, name: str) -> None:
 def resume(config: Path, name: str) -> None:
     """Answer a host again that was suspended, or stopped since people have cancelled its requests, and forget that it
     was slowed down. If its group demands that it is admitted, and it was not, it waits."""
-    _change(config, name, "host_resume", {HostStatus.STOPPED, HostStatus.SUSPENDED}, HostStatus.ACTIVE)
+    _show_status(_perform(config, ResumeHost(name)))
 
 
-def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: HostStatus) -> None:
-    async def go(gateway: Gateway) -> tuple[Host, bool, str | None, str]:
-        async with gateway.database.transaction() as connection:
-            host, changes = await hosts.named(gateway, connection, name), False
-            if host is not None:
-                host = await hosts.change(gateway, connection, host.id)  # as it is now, locked
-            if host is None:
-                raise await names.unknown_host(connection, name)
-            void, _ = await _voided(connection, name) if after is HostStatus.SUSPENDED else (None, None)
-            if host.status in before:
-                columns: dict[str, Any] = {"status": after}
-                if verb == "host_resume":
-                    columns["slowed_until"] = None
-                    policy = gateway.settings.policy_of(host.group)
-                    may_ask = host.admitted or (policy is not None and not policy.admit)
-                    columns["status"] = HostStatus.ACTIVE if may_ask else HostStatus.WAITING
-                elif verb == "host_admit":
-                    columns["admitted"] = True
-                changed, changes = await hosts.change(gateway, connection, host.id, **columns), True
-                host = changed or host
-                await records.act(connection, verb, host=name)
-            suspends = after is HostStatus.SUSPENDED
-            ringing = await sessions.find_ringing_of_host(gateway, connection, name) if suspends else []
-            others = await hosts.others_of_invite(connection, name) if suspends else ""
-        await asking.end_sessions(gateway, ringing)  # one that cannot be ended is over in a minute
-        return host, changes, void, others
+def _perform(config: Path, act: Act[T]) -> T:
+    with command_gateway(config) as gateway:
+        return gateway.perform(act)
 
-    host, changed, void, others = with_gateway(config, go)
-    if not changed and host.status is not after:
-        raise click.ClickException(f"{name} is {host.status.value}")
-    output.line((name, "bold"), f" is {host.status.value}.")
+
+def _show_status(host: Host) -> None:
+    output.line((host.name, "bold"), f" is {host.status.value}.")
     if host.status is HostStatus.WAITING:
-        output.line(f"To let it ask: pam-iampass-gateway host admit {name}")
-    _say_void(void)
-    if others:
-        output.line(others)
+        output.line(f"To let it ask: pam-iampass-gateway host admit {host.name}")
 
 
 @command.command(short_help="Remove a host from the fleet.")
@@ -328,7 +307,7 @@ def remove(config: Path, name: str, if_exists: bool, yes: bool) -> None:
     async def go(gateway: Gateway) -> tuple[bool, int, str | None, str | None]:
         async with gateway.database.transaction() as connection:
             sessions.lock_host(connection, name)
-            void, stays = await _voided(connection, name, retires=True)
+            void, stays = await void_invite(connection, name, retires=True)
             removed, kept = await sessions.remove_host(gateway, connection, name)
             if removed:
                 await records.act(connection, "host_remove", host=name)
@@ -350,16 +329,6 @@ def remove(config: Path, name: str, if_exists: bool, yes: bool) -> None:
     if left:
         what = f"{output.count(left, 'session')} could not be ended at IAMPASS, and will end when the time is over"
         raise click.ClickException(what)
-
-
-async def _voided(
-    connection: Connection, name: str, *, retires: bool = False
-) -> tuple[str | None, str | None]:
-    """As `void_invite_of`; with a record."""
-    void, stays = await hosts.void_invite_of(connection, name, retires=retires)
-    if void:
-        await records.act(connection, "host_revoke", host=name, reason=void)
-    return void, stays
 
 
 def _say_void(void: str | None) -> None:
