@@ -2241,5 +2241,11 @@ MUTANTS = {
             "if error:",
             "test_iampass_that_declines_for_want_of_a_phone_keeps_nobody_out_for_ever",
         ),
+        Mutant(
+            "help desk registers the next phone before IAMPASS has disabled the lost one",
+            "await require_no_lost_phone(work.connection, self.person)",
+            "pass",
+            "test_a_new_phone_waits_until_the_lost_one_is_disabled_and_is_not_for_who_has_left",
+        ),
     ),
 }
