@@ -23,7 +23,7 @@ from tests.support.sandbox import Sandbox
 from tests.support.world import PATIENCE, wait_until
 
 ROOT = Actor("zoe", frozenset({Role.ROOT}), "command", {"remote": "192.0.2.9"})
-OTHERS = [Role.SELF, Role.HELPDESK, Role.ADMIN]
+OTHERS = [Role.SELF, Role.AUDITOR, Role.HELPDESK, Role.ADMIN]
 
 
 def test_the_record_of_an_act_names_the_actor_and_how_they_are_known(gateway_server: RunningGateway) -> None:

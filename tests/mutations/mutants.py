@@ -2161,6 +2161,36 @@ MUTANTS = {
             "ORDER BY name DESC FOR NO KEY UPDATE",
             "test_actor_and_target_are_locked_in_the_order_of_their_names",
         ),
+        Mutant(
+            "who sees nobody sees the records of everybody",
+            "if wanted.of is not None:",
+            "if wanted.of:",
+            "test_who_sees_nobody_sees_no_record_and_no_session",
+        ),
+        Mutant(
+            "people see the records in which a host names them as the caller",
+            'conditions.append("person = ANY(%s)")',
+            "conditions.append(\"%s && ARRAY[person, fields->>'caller']\")",
+            "test_records_are_of_the_person_and_not_of_the_caller_whom_a_host_names",
+        ),
+        Mutant(
+            "people see the logins of others",
+            "None if reach.all else list(reach.people)",
+            "None",
+            "test_sessions_are_of_the_person_who_is_asked_and_not_of_the_caller_whom_a_host_names",
+        ),
+        Mutant(
+            "an auditor sees phone numbers",
+            'Role.AUDITOR: ("user",',
+            'Role.AUDITOR: ("phone_number", "user",',
+            "test_auditors_and_helpdesk_see_no_phone_numbers",
+        ),
+        Mutant(
+            "help desk sees people of groups that it does not help",
+            "actor.helps.issuperset(person.groups)",
+            "not actor.helps.isdisjoint(person.groups)",
+            "test_people_see_themselves_auditors_all_and_helpdesk_who_has_only_groups_that_it_helps",
+        ),
     ),
     "A phone that was reported lost approves nothing, and IAMPASS hears of each act once it answers": (
         Mutant(

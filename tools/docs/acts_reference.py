@@ -1,4 +1,5 @@
-"""The page about acts at a gateway, `docs/acts.md`: what each does, who may do it, and what its record says."""
+"""The page about acts at a gateway, `docs/acts.md`: what each does, who may do it, what its record says, and what may
+be read by whom."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any
 
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts.act import Act, Role
+from pam_iampass.gateway.acts.views import VIEWS, View
 
 _HEAD = """\
 <!-- Made by `make pages` from `pam_iampass/gateway/acts/`. -->
@@ -31,10 +33,33 @@ What the command does besides is root's alone, and no act: `init`, `certificate`
 | --- | --- | --- | --- | --- | --- |
 """
 
+_VIEWS = """
+## What may be read
+
+What a gateway shows of a row to whom: these fields, and no others. A person sees rows of their own: what was asked of
+them and done to them, by the name that the gateway has written, never what a host says of the caller. Of their records
+they see no alerts, and none from before they were added: names are used again. Help desk sees the rows of the people
+whom it helps: all their groups are ones that it helps, and they have one. Root of a gateway sees what admins see, and
+the whole records with `pam-iampass-gateway log`. Tokens of IAMPASS and secrets of hosts are shown to nobody.
+
+| what | to whom | fields |
+| --- | --- | --- |
+"""
+
 
 def page() -> str:
     """The page."""
-    return _HEAD + "".join(_row(name, ACTS[name]) for name in sorted(ACTS))
+    acts = "".join(_row(name, ACTS[name]) for name in sorted(ACTS))
+    return _HEAD + acts + _VIEWS + "".join(map(_rows, VIEWS))
+
+
+def _rows(view: View[Any]) -> str:
+    roles = (role for role in Role if role is not Role.ROOT)
+    return "".join(f"| {view.of} | {role.value} | {_fields(view.fields.get(role, ()))} |\n" for role in roles)
+
+
+def _fields(names: Collection[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "nothing"
 
 
 def _row(name: str, act: type[Act[Any]]) -> str:

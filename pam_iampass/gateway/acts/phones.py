@@ -208,7 +208,8 @@ class EnrollPhone(OfNextPhone):
 @act("phone_new", by={Role.HELPDESK, Role.ADMIN}, record=_ASKED)
 @dataclass(frozen=True)
 class NewPhone(OfNextPhone):
-    """Have IAMPASS make such a link, or send it to the phone number that is known here. Results in the link."""
+    """Have IAMPASS make a link that registers a phone of the person, or send it to the phone number that is known here.
+    Results in the link."""
 
     sends: Annotated[bool, flag] = False
 

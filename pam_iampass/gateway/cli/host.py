@@ -13,8 +13,9 @@ from pam_iampass.config import value_types
 from pam_iampass.config.value_types import InvalidValue, Network
 from pam_iampass.gateway import asking, hosts, joining, records, sessions
 from pam_iampass.gateway.acts import names
-from pam_iampass.gateway.acts.act import Act
+from pam_iampass.gateway.acts.act import Act, Actor
 from pam_iampass.gateway.acts.hosts import AdmitHost, ResumeHost, SuspendHost, void_invite
+from pam_iampass.gateway.acts.views import HostRow, host_row, show_hosts
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option, named, with_gateway
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus, Invite
@@ -151,26 +152,23 @@ def list_(
     between.
     """
 
-    async def go(
-        gateway: Gateway,
-    ) -> tuple[list[Host], dict[str, hosts.Seen], list[str], list[Invite]]:
+    async def go(gateway: Gateway) -> tuple[list[HostRow], list[str], list[Invite]]:
         async with gateway.database.transaction() as connection:
-            found, tampered = await hosts.listing(gateway, connection)
-            seen = await hosts.seen(connection)
-            return found, seen, tampered, await hosts.invites(gateway, connection)
+            found, tampered = await show_hosts(gateway, connection, Actor.root())
+            return found, tampered, await hosts.invites(gateway, connection)
 
-    everything, seen, tampered, invites = with_gateway(config, go)
+    everything, tampered, invites = with_gateway(config, go)
     found = [
         host
         for host in everything
-        if (not groups or host.group in groups)
-        and (not statuses or host.status.value in statuses)
-        and not (unseen and _seen(seen, host).for_a_day)
+        if (not groups or host["group"] in groups)
+        and (not statuses or host["status"] in statuses)
+        and not (unseen and host["seen_within_a_day"])
     ]
     if as_json:
         output.show_json(
             {
-                "hosts": [_host_object(host, _seen(seen, host)) for host in found],
+                "hosts": [output.for_programs({**host}) for host in found],
                 "tampered": tampered,
                 "invites": [_invite_object(invite) for invite in invites],
             }
@@ -179,14 +177,14 @@ def list_(
     if found:
         rows = [
             (
-                (host.name, "bold"),
-                host.group,
-                (host.status.value, _STYLES.get(host.status, "bold red")),
-                "yes" if host.admitted else "no",
-                _last_call(_seen(seen, host)),
-                _seen(seen, host).version or "-",
-                _seen(seen, host).address or "-",
-                str(_seen(seen, host).open_logins),
+                (host["name"], "bold"),
+                host["group"],
+                _status(host),
+                "yes" if host["admitted"] else "no",
+                _last_call(host),
+                host["version"] or "-",
+                host["address"] or "-",
+                str(host["open_logins"]),
             )
             for host in found
         ]
@@ -211,30 +209,31 @@ def list_(
 def show(config: Path, name: str, as_json: bool) -> None:
     """Show what is known of a host. NAME may end before a dot, if only one host is meant then."""
 
-    async def go(gateway: Gateway) -> tuple[Host, hosts.Seen]:
+    async def go(gateway: Gateway) -> HostRow:
         async with gateway.database.transaction() as connection:
-            host = await names.find_host(gateway, connection, name)
-            return host, _seen(await hosts.seen(connection), host)
+            found = await names.find_host(gateway, connection, name)
+            seen = await hosts.seen(connection)
+            return host_row(found, seen.get(found.id, hosts.NEVER_SEEN))
 
-    host, seen = with_gateway(config, go)
+    host = with_gateway(config, go)
     if as_json:
-        output.show_json(_host_object(host, seen))
+        output.show_json(output.for_programs({**host}))
         return
-    slowed = [("Slowed until", _when(host.slowed_until))] if host.slowed_until else []
+    slowed = [("Slowed until", _when(host["slowed_until"]))] if host["slowed_until"] else []
     output.fields(
         [
-            ("Name", host.name),
-            ("Group", host.group),
-            ("Status", (host.status.value, _STYLES.get(host.status, "bold red"))),
-            ("Id", host.id),
-            ("Machine", host.machine or "not known yet"),
-            ("Admitted", "yes" if host.admitted else "no: its logins cover none on other hosts"),
-            ("Joined", f"{_when(host.joined_at)} with invite {host.invite}"),
+            ("Name", host["name"]),
+            ("Group", host["group"]),
+            ("Status", _status(host)),
+            ("Id", host["id"]),
+            ("Machine", host["machine"] or "not known yet"),
+            ("Admitted", "yes" if host["admitted"] else "no: its logins cover none on other hosts"),
+            ("Joined", f"{_when(host['joined'])} with invite {host['invite']}"),
             *slowed,
-            ("Seen", _last_call(seen)),
-            ("Version", seen.version or "-"),
-            ("From", seen.address or "-"),
-            ("Open logins", str(seen.open_logins)),
+            ("Seen", _last_call(host)),
+            ("Version", host["version"] or "-"),
+            ("From", host["address"] or "-"),
+            ("Open logins", str(host["open_logins"])),
         ]
     )
 
@@ -347,32 +346,13 @@ def _terms(invite: Invite) -> str:
     return f"{uses}{name}{network}, group {invite.group}, until {_when(invite.expires_at)}"
 
 
-def _seen(seen: dict[str, hosts.Seen], host: Host) -> hosts.Seen:
-    return seen.get(host.id, hosts.NEVER_SEEN)
+def _status(host: HostRow) -> output.Part:
+    return host["status"], _STYLES.get(HostStatus(host["status"]), "bold red")
 
 
-def _last_call(seen: hosts.Seen) -> output.Part:
-    last = "never" if seen.at is None else _when(seen.at)
-    return last if seen.for_a_day else (f"{last}: not for a day", "bold red")
-
-
-def _host_object(host: Host, seen: hosts.Seen) -> dict[str, Any]:
-    return {
-        "name": host.name,
-        "id": host.id,
-        "group": host.group,
-        "status": host.status.value,
-        "admitted": host.admitted,
-        "machine": host.machine,
-        "joined": output.timestamp(host.joined_at.timestamp()),
-        "invite": host.invite,
-        "slowed_until": output.timestamp(host.slowed_until.timestamp()) if host.slowed_until else None,
-        "seen": output.timestamp(seen.at.timestamp()) if seen.at else None,
-        "seen_within_a_day": seen.for_a_day,
-        "version": seen.version,
-        "address": seen.address,
-        "open_logins": seen.open_logins,
-    }
+def _last_call(host: HostRow) -> output.Part:
+    last = "never" if host["seen"] is None else _when(host["seen"])
+    return last if host["seen_within_a_day"] else (f"{last}: not for a day", "bold red")
 
 
 def _invite_object(invite: Invite) -> dict[str, Any]:
