@@ -27,6 +27,8 @@ from pam_iampass.text import clean
 
 MOST = 500
 """The most reports that wait."""
+MOST_OF_ONE = 100
+"""The most reports that wait of what one person does. Others keep room, however often that person runs sudo."""
 AT_ONCE = 20
 """The most reports in one call."""
 LARGEST = 14 * 1024
@@ -51,6 +53,11 @@ class Report:
     """Unix time."""
     members: Members
     """What the gateway is told, without its age."""
+
+    @property
+    def actor(self) -> str | int | None:
+        """The user who acts: the caller of sudo and su, or else who logs in."""
+        return self.members.get("caller", self.members.get("user"))
 
 
 class LoginReports:
@@ -101,10 +108,12 @@ class LoginReports:
         members.update(
             (name, clean(text, 200 if name == "reason" else 100)) for name, text in texts.items() if text
         )
+        report = Report(config, at, members)
         with self._lock:
-            if len(self._queue) < MOST:
-                self._queue.setdefault(id, Report(config, at, members))
-            else:
+            of_one = [each for each in self._queue.values() if each.actor == report.actor]
+            if len(self._queue) < MOST and len(of_one) < MOST_OF_ONE:
+                self._queue.setdefault(id, report)
+            elif id not in self._queue:
                 self._lost[config] += 1
         self._work.set()
 

@@ -127,6 +127,20 @@ def test_the_queue_is_bounded_and_what_it_loses_is_counted_once(
     assert gateway.told[-1]["lost"] == 7
 
 
+def test_one_person_leaves_room_in_the_queue_for_others(
+    queue: MakeQueue, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "MOST_OF_ONE", 3)
+    found = queue()
+    for target in ("alice", "root", "bob", "carol", "dave"):
+        found.add("iampass.yaml", Login(target, "su", participants=Participants(caller="alice")), EXEMPT)
+    add(found, 1, Login("alice", "sshd"))
+    add(found, 1, Login("root", "sshd"))
+    assert found.send()
+    assert [each.get("user") for each in gateway.told] == ["alice", "root", "bob", "root", None]
+    assert gateway.told[-1]["lost"] == 3
+
+
 def test_a_call_is_no_larger_than_a_gateway_takes(queue: MakeQueue, gateway: Gateway) -> None:
     found = queue()
     add(found, AT_ONCE + 1)
