@@ -139,27 +139,29 @@ class LoginReports:
 
     def send(self) -> bool:
         """Send all that there is, at one gateway after the other; whether it has arrived."""
-        while (batch := self._batch()) is not None:
+        failed = set[str]()
+        while (batch := self._batch(failed)) is not None:
             config, reports = batch
-            understood = True
+            is_lost = True  # where the settings cannot be read
             try:
                 api = self._connect(config)
+                is_lost = False
                 if api.transport.origin.gateways:
                     api.report(
                         list(map(self._told, reports)), machine_digest(), deadline=Deadline.after(ANSWER)
                     )
             except (IampassError, PamIampassError, ValueError) as error:
-                if not isinstance(error, ProtocolError) or error.may_have_started:
-                    return False
-                understood = False  # nor will the gateway the next time
+                failed.add(config)
+                if isinstance(error, ProtocolError) and not error.may_have_started:
+                    is_lost = True  # the gateway will understand it the next time as little
+                if not is_lost:
+                    continue
             with self._lock:
                 for report in reports:
                     self._queue.pop(str(report.members["login"]), None)
-                    if not understood:
+                    if is_lost:
                         self._lost[config] += int(report.members.get("lost", 1))
-            if not understood:
-                return False
-        return True
+        return not failed
 
     def write(self) -> None:
         """Write to the file what waits. Where that fails, it waits in memory only."""
@@ -174,16 +176,16 @@ class LoginReports:
             connection.executemany("INSERT OR REPLACE INTO reports VALUES (?, ?)", rows)
             self._written = set(waiting)
 
-    def _batch(self) -> tuple[str, list[Report]] | None:
-        """The next reports, all with the same settings; None if there are none."""
+    def _batch(self, failed: set[str]) -> tuple[str, list[Report]] | None:
+        """The next reports, all with the same settings, which are none of the failed ones; None if there are none."""
         with self._lock:
             for config, number in self._lost.items():
                 id = secrets.token_hex(16)
                 self._queue[id] = Report(config, self._clock(), {"login": id, "lost": number})
             self._lost.clear()
-            if not self._queue:
+            config = next((each.config for each in self._queue.values() if each.config not in failed), None)
+            if config is None:
                 return None
-            config = next(iter(self._queue.values())).config
             found, size = list[Report](), 0
             for report in self._queue.values():
                 if report.config != config:

@@ -2153,6 +2153,12 @@ MUTANTS = {
             "if room <= 0:",
             "test_one_user_of_a_host_leaves_room_in_the_hour_for_others",
         ),
+        Mutant(
+            "a file of settings that cannot be read keeps all other reports of the host back",
+            "self._queue.values() if each.config not in failed), None)",
+            "self._queue.values()), None) if not failed else None",
+            "test_settings_that_cannot_be_read_and_gateways_that_are_away_hold_up_no_other_reports",
+        ),
     ),
     "Only who may do it acts on the fleet, and the record says who it was": (
         Mutant(

@@ -159,7 +159,33 @@ def test_what_the_gateway_does_not_understand_holds_up_nothing(queue: MakeQueue,
     gateway.calls.clear()
     add(found)
     assert found.send()
-    assert [each.get("lost", 1) for each in gateway.told] == [1, 2]
+    assert sorted(each.get("lost", 1) for each in gateway.told) == [1, 2]
+
+
+def test_settings_that_cannot_be_read_and_gateways_that_are_away_hold_up_no_other_reports(
+    queue: MakeQueue, gateway: Gateway
+) -> None:
+    found, away = queue(), Gateway()
+    away.fails = Unavailable("away")
+    apis = {"away.yaml": away, "iampass.yaml": gateway}
+
+    def connect(config: str) -> AuthenticationAPI:
+        if config not in apis:
+            raise ConfigurationError([])
+        return cast("AuthenticationAPI", apis[config])
+
+    found._connect = connect
+    for config in (*["gone.yaml"] * (AT_ONCE + 2), "away.yaml", "iampass.yaml"):
+        found.add(config, Login("backup", "sshd"), EXEMPT)
+    assert not found.send()
+    assert len(gateway.told) == 1
+    add(found)
+    assert not found.send()
+    assert len(gateway.told) == 2
+    apis["gone.yaml"], away.fails = gateway, None
+    assert found.send()
+    assert [each["lost"] for each in gateway.told[2:]] == [AT_ONCE + 2]
+    assert len({each["login"] for each in away.told}) == 1
 
 
 def test_a_host_without_a_gateway_tells_nobody(queue: MakeQueue, gateway: Gateway) -> None:
