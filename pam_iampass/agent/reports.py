@@ -12,7 +12,6 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Callable, Union
@@ -79,8 +78,8 @@ class LoginReports:
         self._lock = threading.Lock()
         self._queue: dict[str, Report] = {}
         """The reports by the ids of their logins, the oldest first."""
-        self._lost = Counter[str]()
-        """The logins that found no room, by settings."""
+        self._tried: set[str] = set()
+        """The ids that a gateway may know by now, of what waits."""
         self._written: set[str] = set()
         """The ids that are in the file."""
         self._work = threading.Event()
@@ -114,7 +113,7 @@ class LoginReports:
             if len(self._queue) < MOST and len(of_one) < MOST_OF_ONE:
                 self._queue.setdefault(id, report)
             elif id not in self._queue:
-                self._lost[config] += 1
+                self._count_lost(config, 1)
         self._work.set()
 
     def start(self) -> None:
@@ -159,8 +158,9 @@ class LoginReports:
             with self._lock:
                 for report in reports:
                     self._queue.pop(str(report.members["login"]), None)
-                    if is_lost:
-                        self._lost[config] += int(report.members.get("lost", 1))
+                self._tried &= self._queue.keys()
+                if is_lost:
+                    self._count_lost(config, sum(int(report.members.get("lost", 1)) for report in reports))
         return not failed
 
     def write(self) -> None:
@@ -179,10 +179,6 @@ class LoginReports:
     def _batch(self, failed: set[str]) -> tuple[str, list[Report]] | None:
         """The next reports, all with the same settings, which are none of the failed ones; None if there are none."""
         with self._lock:
-            for config, number in self._lost.items():
-                id = secrets.token_hex(16)
-                self._queue[id] = Report(config, self._clock(), {"login": id, "lost": number})
-            self._lost.clear()
             config = next((each.config for each in self._queue.values() if each.config not in failed), None)
             if config is None:
                 return None
@@ -194,7 +190,19 @@ class LoginReports:
                 if len(found) == AT_ONCE or (found and size > LARGEST):
                     break
                 found.append(report)
+            self._tried.update(str(report.members["login"]) for report in found)
         return config, found
+
+    def _count_lost(self, config: str, number: int) -> None:
+        """Add to the number of logins that found no room, under the lock. A gateway writes each id once: what it may
+        know by now stays as it is."""
+        for id, report in self._queue.items():
+            if report.config == config and "lost" in report.members and id not in self._tried:
+                number += int(report.members["lost"])
+                del self._queue[id]
+                break
+        id = secrets.token_hex(16)
+        self._queue[id] = Report(config, self._clock(), {"login": id, "lost": number})
 
     def _told(self, report: Report) -> Members:
         return {**report.members, "ago": max(round(self._clock() - report.at), 0)}
@@ -207,5 +215,6 @@ class LoginReports:
         with self._lock:
             for id, (config, at, members) in rows:
                 self._queue.setdefault(id, Report(config, float(at), members))
+            self._tried.update(id for id, _ in rows)
         self._written = {id for id, _ in rows}
         self._work.set()

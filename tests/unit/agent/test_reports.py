@@ -127,6 +127,37 @@ def test_the_queue_is_bounded_and_what_it_loses_is_counted_once(
     assert gateway.told[-1]["lost"] == 7
 
 
+def test_what_is_lost_while_no_gateway_answers_is_one_number_and_survives_the_agent(
+    queue: MakeQueue, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "MOST", AT_ONCE + 1)
+    found = queue()
+    gateway.fails = Unavailable("away")
+    for _ in range(4):
+        add(found, AT_ONCE)
+        assert not found.send()
+        found.write()
+    after = queue()
+    gateway.fails = None
+    gateway.calls.clear()
+    assert after.send()
+    assert [each["lost"] for each in gateway.told if "lost" in each] == [3 * AT_ONCE - 1]
+
+
+def test_a_number_that_a_gateway_may_know_already_does_not_change(
+    queue: MakeQueue, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "MOST", 1)
+    found = queue()
+    gateway.fails = Unavailable("the answer was lost")
+    for _ in range(2):
+        add(found, 3)
+        assert not found.send()
+    numbers = {(each["login"], each["lost"]) for each in gateway.told if "lost" in each}
+    assert sorted(number for _, number in numbers) == [2, 3]
+    assert len({id for id, _ in numbers}) == 2
+
+
 def test_one_person_leaves_room_in_the_queue_for_others(
     queue: MakeQueue, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,8 +168,8 @@ def test_one_person_leaves_room_in_the_queue_for_others(
     add(found, 1, Login("alice", "sshd"))
     add(found, 1, Login("root", "sshd"))
     assert found.send()
-    assert [each.get("user") for each in gateway.told] == ["alice", "root", "bob", "root", None]
-    assert gateway.told[-1]["lost"] == 3
+    assert [each.get("user") for each in gateway.told] == ["alice", "root", "bob", None, "root"]
+    assert gateway.told[3]["lost"] == 3
 
 
 def test_a_call_is_no_larger_than_a_gateway_takes(queue: MakeQueue, gateway: Gateway) -> None:
