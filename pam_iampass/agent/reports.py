@@ -38,6 +38,8 @@ AGAIN, LONGEST = 5.0, 300.0
 """The first and the longest pause after a failure, about. Seconds."""
 ANSWER = 20.0
 """How long a call may take. Seconds."""
+LONGEST_AGO = 30 * 86400
+"""The greatest age that a gateway is told, as it writes none beyond. The clock may have been wrong at the login."""
 
 Members = dict[str, Union[str, int]]
 
@@ -205,7 +207,7 @@ class LoginReports:
         self._queue[id] = Report(config, self._clock(), {"login": id, "lost": number})
 
     def _told(self, report: Report) -> Members:
-        return {**report.members, "ago": max(round(self._clock() - report.at), 0)}
+        return {**report.members, "ago": min(max(round(self._clock() - report.at), 0), LONGEST_AGO)}
 
     def _read(self, connection: sqlite3.Connection) -> None:
         rows: list[tuple[str, Any]] = [

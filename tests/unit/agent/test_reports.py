@@ -88,6 +88,17 @@ def test_the_gateway_is_told_who_logged_in_how_and_how_long_ago(queue: MakeQueue
     assert len(gateway.calls) == 1
 
 
+def test_a_clock_that_was_wrong_at_the_login_makes_no_report_that_a_gateway_refuses(
+    queue: MakeQueue, gateway: Gateway
+) -> None:
+    found = queue(0.0)
+    add(found)
+    found._clock = lambda: 1.8e9
+    add(found)
+    assert found.send()
+    assert [each["ago"] for each in gateway.told] == [30 * 86400, 0]
+
+
 @pytest.mark.parametrize("error", [Unavailable("away"), IampassError("refused"), ConfigurationError([])])
 def test_what_cannot_be_sent_waits(queue: MakeQueue, gateway: Gateway, error: Exception) -> None:
     found = queue()
