@@ -101,10 +101,12 @@ class LoginReports:
             "person": people.person,
             "reason": decision.reason,
         }
-        self.put(config, login.id, self._clock(), texts)
+        if not self.put(config, login.id, self._clock(), texts):
+            with self._lock:
+                self._count_lost(config, 1)
 
-    def put(self, config: str, id: str, at: float, texts: dict[str, str]) -> None:
-        """Put a report into the queue."""
+    def put(self, config: str, id: str, at: float, texts: dict[str, str]) -> bool:
+        """Put a report into the queue; whether it has room there. A login that has none is not counted."""
         members: Members = {"login": id}
         members.update(
             (name, clean(text, 200 if name == "reason" else 100)) for name, text in texts.items() if text
@@ -114,9 +116,9 @@ class LoginReports:
             of_one = [each for each in self._queue.values() if each.actor == report.actor]
             if len(self._queue) < MOST and len(of_one) < MOST_OF_ONE:
                 self._queue.setdefault(id, report)
-            elif id not in self._queue:
-                self._count_lost(config, 1)
+            has_room = id in self._queue
         self._work.set()
+        return has_room
 
     def start(self) -> None:
         """Send what there is, in a thread of its own, until `stop`."""

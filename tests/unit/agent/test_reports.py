@@ -169,6 +169,21 @@ def test_a_number_that_a_gateway_may_know_already_does_not_change(
     assert len({id for id, _ in numbers}) == 2
 
 
+def test_a_rescue_that_finds_no_room_is_not_counted_since_it_comes_again(
+    queue: MakeQueue, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "MOST", 2)
+    found, rescue = queue(), {"outcome": "unavailable", "user": "root"}
+    add(found)
+    for _ in range(3):
+        assert found.put("iampass.yaml", "a" * 32, 900.0, rescue)
+        assert not found.put("iampass.yaml", "b" * 32, 900.0, rescue)
+    assert found.send()
+    assert found.put("iampass.yaml", "b" * 32, 900.0, rescue)
+    assert found.send()
+    assert [each["login"] for each in gateway.told[1:]] == ["a" * 32, "b" * 32]
+
+
 def test_one_person_leaves_room_in_the_queue_for_others(
     queue: MakeQueue, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
