@@ -40,7 +40,7 @@ class Administration:
         state: AgentState,
         journal: Journal,
         pending: Callable[[], int],
-        report: Callable[[str, str, float, dict[str, str]], None],
+        report: Callable[[str, str, float, dict[str, str]], object],
     ) -> None:
         """`pending` returns the number of pending logins. `report` is `LoginReports.put`."""
         self._report = report
@@ -96,7 +96,9 @@ class Administration:
         return found
 
     def _rescue_report(self, request: ControlRequest) -> None:
-        """Report a login that the door has let in while no agent ran, as root's watch has read in the journal."""
+        """Report a login that the door has let in while no agent ran, as root's watch has read in the journal.
+
+        One that finds no room is not counted: the watch reads it again in an hour."""
         texts = {name: request.text(name) for name in ("user", "service", "remote", "reason")}
         texts["outcome"] = Outcome.UNAVAILABLE.value
         self._report(request.text("config"), request.text("login"), request.number("at"), texts)

@@ -2095,8 +2095,8 @@ MUTANTS = {
         ),
         Mutant(
             "a host fills the database with reports",
-            "for report in new[:room]:",
-            "for report in new:",
+            "if room <= 0 or written",
+            "if written",
             "test_beyond_its_share_of_an_hour_its_logins_are_only_counted",
         ),
         Mutant(
@@ -2131,8 +2131,8 @@ MUTANTS = {
         ),
         Mutant(
             "the reports that wait have no bound",
-            "if len(self._queue) < MOST:",
-            "if True:",
+            "if len(self._queue) < MOST and",
+            "if",
             "test_the_queue_is_bounded_and_what_it_loses_is_counted_once",
         ),
         Mutant(
@@ -2140,6 +2140,24 @@ MUTANTS = {
             "frozenset({ROOT}) if self.rescues else None",
             "None if self.rescues else None",
             "test_what_a_door_has_let_in_without_the_agent_is_reported_later_and_nothing_that_others_wrote",
+        ),
+        Mutant(
+            "a user who runs sudo in a loop keeps the reports of others out of the queue",
+            "and len(of_one) < MOST_OF_ONE:",
+            "and True:",
+            "test_one_person_leaves_room_in_the_queue_for_others",
+        ),
+        Mutant(
+            "a user of a host who runs sudo in a loop keeps the other logins there out of the fleet's log",
+            "if room <= 0 or written[actor] >= REPORTS_OF_ONE:",
+            "if room <= 0:",
+            "test_one_user_of_a_host_leaves_room_in_the_hour_for_others",
+        ),
+        Mutant(
+            "a file of settings that cannot be read keeps all other reports of the host back",
+            "self._queue.values() if each.config not in failed), None)",
+            "self._queue.values()), None) if not failed else None",
+            "test_settings_that_cannot_be_read_and_gateways_that_are_away_hold_up_no_other_reports",
         ),
     ),
     "Only who may do it acts on the fleet, and the record says who it was": (
