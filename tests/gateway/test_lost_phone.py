@@ -201,6 +201,28 @@ def test_a_row_that_no_gateway_has_written_disables_no_phone(
     assert alerts == ["step: a row was not written by this gateway"]
 
 
+@pytest.mark.usefixtures("at_once")
+def test_a_person_whose_row_no_gateway_has_written_holds_up_no_other_step(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approved(caller, sandbox)
+    for kind in ("end", "lost_device"):
+        sandbox.misbehave(kind, AWAY, times=None)
+    for name in ("alice", "bob"):
+        gateway_server.run(perform(gateway_server.gateway, ROOT, ReportLostPhone(name)))
+    gateway_server.rows("UPDATE person SET groups = '{staff}' WHERE name = 'alice'")
+    sandbox.behave()
+    left = "SELECT lost_phone_of FROM step"
+    look = looks(monkeypatch, steps, "take")
+    wait_until(lambda: gateway_server.rows(left) == [{"lost_phone_of": "alice"}], "others are held up")
+    look()
+    assert (sandbox.users[TOKEN], sandbox.users["token-of-bob"]) == (True, False)
+    assert sandbox.sessions[0].ended_by is EndedBy.CLIENT
+    alerts = [record["reason"] for record in gateway_server.records if record["kind"] == "alert"]
+    what = "IAMPASS cannot be told of the lost phone of alice: person: a row was not written by this gateway"
+    assert what in alerts
+
+
 def test_no_link_is_shown_and_the_next_phone_waits_until_the_lost_one_is_disabled(
     place: GatewayCommand,
 ) -> None:

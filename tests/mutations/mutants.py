@@ -2241,5 +2241,11 @@ MUTANTS = {
             "if error:",
             "test_iampass_that_declines_for_want_of_a_phone_keeps_nobody_out_for_ever",
         ),
+        Mutant(
+            "one person's row that no gateway has written keeps the phones of others, and their sessions",
+            "await asyncio.gather(_resume_ends(gateway, ended), *map(tell, lost))",
+            "await tell_of_lost_phone(gateway, lost[0])\n    await _resume_ends(gateway, ended)",
+            "test_a_person_whose_row_no_gateway_has_written_holds_up_no_other_step",
+        ),
     ),
 }
