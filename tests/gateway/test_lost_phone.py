@@ -3,6 +3,7 @@ has disabled it; and ends of sessions that were stopped go on."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +13,16 @@ from pam_iampass.gateway import bypasses, codes, watching
 from pam_iampass.gateway.acts import steps
 from pam_iampass.gateway.acts.act import Act, perform
 from pam_iampass.gateway.acts.people import BypassPhone, NewCodes
-from pam_iampass.gateway.acts.phones import ReportLostPhone
+from pam_iampass.gateway.acts.phones import ReportLostPhone, tell_of_lost_phone
 from pam_iampass.gateway.acts.sessions import EndSessions
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.login.recovery import HOW_MANY
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.gateway.test_acts import ROOT
+from tests.support.deadline import PATIENCE
 from tests.support.gateway import HostCaller, RunningGateway, looks
 from tests.support.gateway_command import GatewayCommand
-from tests.support.sandbox import HttpStatus, ReplacedKey, Sandbox
+from tests.support.sandbox import Held, HttpStatus, ReplacedKey, Sandbox
 from tests.support.world import wait_until
 
 TOKEN = "token-of-alice"
@@ -221,6 +223,30 @@ def test_a_person_whose_row_no_gateway_has_written_holds_up_no_other_step(
     alerts = [record["reason"] for record in gateway_server.records if record["kind"] == "alert"]
     what = "IAMPASS cannot be told of the lost phone of alice: person: a row was not written by this gateway"
     assert what in alerts
+
+
+def test_a_gateway_that_comes_late_with_a_step_leaves_the_next_phone_alone(
+    gateway_server: RunningGateway, sandbox: Sandbox
+) -> None:
+    report(gateway_server)
+    sandbox.add_user(TOKEN)
+    gateway_server.run(tell_of_lost_phone(gateway_server.gateway, "alice"))
+    assert sandbox.users[TOKEN]
+
+
+def test_a_phone_that_is_reported_again_meanwhile_waits_for_an_answer_of_its_own(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    late = Held()
+    sandbox.misbehave("lost_device", AWAY, times=None)
+    sandbox.misbehave("lost_device", late)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(report, gateway_server)
+        sandbox.wait_for_calls("lost_device")
+        assert report(gateway_server).error.status == 503
+        late.until.set()
+        assert first.result(PATIENCE).error is None
+    assert why_not(caller) == "PHONE_LOST"
 
 
 def test_no_link_is_shown_and_the_next_phone_waits_until_the_lost_one_is_disabled(

@@ -2195,8 +2195,8 @@ MUTANTS = {
         ),
         Mutant(
             "IAMPASS is told for ever that a phone is lost, and disables the next one",
-            "if await steps.lost_phone_is_known(connection, name):",
-            "if name:",
+            "if await steps.lost_phone_is_known(connection, step):",
+            "if step:",
             "test_a_report_that_is_killed_before_iampass_is_told_goes_on_and_disables_once",
         ),
         Mutant(
@@ -2246,6 +2246,24 @@ MUTANTS = {
             "await asyncio.gather(_resume_ends(gateway, ended), *map(tell, lost))",
             "await tell_of_lost_phone(gateway, lost[0])\n    await _resume_ends(gateway, ended)",
             "test_a_person_whose_row_no_gateway_has_written_holds_up_no_other_step",
+        ),
+        Mutant(
+            "a gateway that comes late with a step has the next phone disabled",
+            "FROM step JOIN person ON name = lost_phone_of",
+            "FROM step RIGHT JOIN person ON name = lost_phone_of",
+            "test_a_gateway_that_comes_late_with_a_step_leaves_the_next_phone_alone",
+            also=(
+                (
+                    'gateway.keys.verified(steps.TABLE, row["step"], lost_phone_of=name)["id"]',
+                    'row["step"]["id"]',
+                ),
+            ),
+        ),
+        Mutant(
+            "an earlier report that IAMPASS answers late takes the place of a later one",
+            '"DELETE FROM step WHERE id = %s", (step,)',
+            '"DELETE FROM step WHERE id = %s OR true", (step,)',
+            "test_a_phone_that_is_reported_again_meanwhile_waits_for_an_answer_of_its_own",
         ),
     ),
 }
