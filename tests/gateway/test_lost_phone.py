@@ -22,7 +22,7 @@ from tests.gateway.test_acts import ROOT
 from tests.support.deadline import PATIENCE
 from tests.support.gateway import HostCaller, RunningGateway, looks
 from tests.support.gateway_command import GatewayCommand
-from tests.support.sandbox import Held, HttpStatus, ReplacedKey, Sandbox
+from tests.support.sandbox import Held, HttpStatus, Junk, ReplacedKey, Sandbox
 from tests.support.world import wait_until
 
 TOKEN = "token-of-alice"
@@ -166,6 +166,18 @@ def test_an_end_of_sessions_that_is_killed_goes_on(
     wait_until(lambda: not gateway_server.rows("SELECT 1 FROM step"), "nobody goes on")
     assert (caller.poll(kept), caller.answer(waiting)) == ("closed", "closed")
     assert [session.ended_by for session in sandbox.sessions] == [EndedBy.CLIENT] * 2
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_iampass_that_declines_to_end_a_session_is_told_again_unless_it_is_over(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, is_over: bool
+) -> None:
+    approved(caller, sandbox)
+    declines = Junk(b'{"status": false}', "application/json", acts=is_over)
+    sandbox.misbehave("end", declines, times=None)
+    done = gateway_server.run(perform(gateway_server.gateway, ROOT, EndSessions(person="alice")))
+    assert [str(error) for error in done.errors] == ([] if is_over else ["IAMPASS declined"])
+    assert len(gateway_server.rows("SELECT 1 FROM step")) == (0 if is_over else 1)
 
 
 @pytest.mark.parametrize("knows", ["a person without a phone", "no such person"])
