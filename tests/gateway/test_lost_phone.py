@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import bypasses, codes, watching
+from pam_iampass.gateway import bypasses, codes, restored, watching
 from pam_iampass.gateway.acts import steps
 from pam_iampass.gateway.acts.act import Act, perform
 from pam_iampass.gateway.acts.people import BypassPhone, NewCodes
@@ -259,6 +259,25 @@ def test_a_phone_that_is_reported_again_meanwhile_waits_for_an_answer_of_its_own
         late.until.set()
         assert first.result(PATIENCE).error is None
     assert why_not(caller) == "PHONE_LOST"
+
+
+@pytest.mark.usefixtures("at_once")
+def test_an_old_copy_disables_no_phone_and_denies_until_it_is_reported_again(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.misbehave("lost_device", AWAY, times=None)
+    report(gateway_server)
+    void = gateway_server.transaction(restored.confirm)
+    said = "the report of alice's lost phone: logins of alice are denied until phone lost alice"
+    assert void == ["all invites", said]
+    look = looks(monkeypatch, steps, "take")
+    look()
+    sandbox.behave()
+    look()
+    assert sandbox.users[TOKEN]
+    assert why_not(caller) == "PHONE_LOST"
+    assert report(gateway_server).error is None
+    assert why_not(caller) == "NO_MOBILE_DEVICE"
 
 
 def test_no_link_is_shown_and_the_next_phone_waits_until_the_lost_one_is_disabled(

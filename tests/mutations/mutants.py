@@ -2265,5 +2265,23 @@ MUTANTS = {
             '"DELETE FROM step WHERE id = %s OR true", (step,)',
             "test_a_phone_that_is_reported_again_meanwhile_waits_for_an_answer_of_its_own",
         ),
+        Mutant(
+            "a restored database has phones disabled that were registered since",
+            "UPDATE step SET tried_at = 'infinity' WHERE lost_phone_of IS NOT NULL",
+            "UPDATE step SET tried_at = tried_at WHERE lost_phone_of IS NOT NULL",
+            "test_an_old_copy_disables_no_phone_and_denies_until_it_is_reported_again",
+        ),
+        Mutant(
+            "a session that IAMPASS declines to end is not ended there",
+            "is_ended = call is None or await gateway.iampass.call(call, _END_SECONDS, Lane.decisions)",
+            "is_ended = call is None or await gateway.iampass.call(call, _END_SECONDS, Lane.decisions) or True",
+            "test_iampass_that_declines_to_end_a_session_is_told_again_unless_it_is_over",
+        ),
+        Mutant(
+            "a login is covered although the phone was reported lost while hosts were asked",
+            "if not isinstance(person, Person) or await steps.waits_for_iampass(connection, person.name):",
+            "if not isinstance(person, Person):",
+            "test_what_ends_or_changes_before_the_session_is_written_leaves_none[phone]",
+        ),
     ),
 }
