@@ -2213,8 +2213,8 @@ MUTANTS = {
         ),
         Mutant(
             "IAMPASS is told for ever that a phone is lost, and disables the next one",
-            "if await steps.lost_phone_is_known(connection, name):",
-            "if name:",
+            "if await steps.lost_phone_is_known(connection, step):",
+            "if step:",
             "test_a_report_that_is_killed_before_iampass_is_told_goes_on_and_disables_once",
         ),
         Mutant(
@@ -2258,6 +2258,48 @@ MUTANTS = {
             "if isinstance(error, Unavailable) or await _may_have_phone(gateway, person.token):",
             "if error:",
             "test_iampass_that_declines_for_want_of_a_phone_keeps_nobody_out_for_ever",
+        ),
+        Mutant(
+            "one person's row that no gateway has written keeps the phones of others, and their sessions",
+            "await asyncio.gather(_resume_ends(gateway, ended), *map(tell, lost))",
+            "await tell_of_lost_phone(gateway, lost[0])\n    await _resume_ends(gateway, ended)",
+            "test_a_person_whose_row_no_gateway_has_written_holds_up_no_other_step",
+        ),
+        Mutant(
+            "a gateway that comes late with a step has the next phone disabled",
+            "FROM step JOIN person ON name = lost_phone_of",
+            "FROM step RIGHT JOIN person ON name = lost_phone_of",
+            "test_a_gateway_that_comes_late_with_a_step_leaves_the_next_phone_alone",
+            also=(
+                (
+                    'gateway.keys.verified(steps.TABLE, row["step"], lost_phone_of=name)["id"]',
+                    'row["step"]["id"]',
+                ),
+            ),
+        ),
+        Mutant(
+            "an earlier report that IAMPASS answers late takes the place of a later one",
+            '"DELETE FROM step WHERE id = %s", (step,)',
+            '"DELETE FROM step WHERE id = %s OR true", (step,)',
+            "test_a_phone_that_is_reported_again_meanwhile_waits_for_an_answer_of_its_own",
+        ),
+        Mutant(
+            "a restored database has phones disabled that were registered since",
+            "UPDATE step SET tried_at = 'infinity' WHERE lost_phone_of IS NOT NULL",
+            "UPDATE step SET tried_at = tried_at WHERE lost_phone_of IS NOT NULL",
+            "test_an_old_copy_disables_no_phone_and_denies_until_it_is_reported_again",
+        ),
+        Mutant(
+            "a session that IAMPASS declines to end is not ended there",
+            "is_ended = call is None or await gateway.iampass.call(call, _END_SECONDS, Lane.decisions)",
+            "is_ended = call is None or await gateway.iampass.call(call, _END_SECONDS, Lane.decisions) or True",
+            "test_iampass_that_declines_to_end_a_session_is_told_again_unless_it_is_over",
+        ),
+        Mutant(
+            "a login is covered although the phone was reported lost while hosts were asked",
+            "if not isinstance(person, Person) or await steps.waits_for_iampass(connection, person.name):",
+            "if not isinstance(person, Person):",
+            "test_what_ends_or_changes_before_the_session_is_written_leaves_none[phone]",
         ),
     ),
 }

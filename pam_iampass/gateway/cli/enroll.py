@@ -202,7 +202,9 @@ async def _require_disabled(connection: Connection, name: str) -> None:
     if await steps.waits_for_iampass(connection, name):
         what = f"IAMPASS has not disabled the lost phone of {shown(name)} yet"
         raise EditRefused(
-            what, "gateways tell it again each half a minute; why it has not: pam-iampass-gateway log"
+            what,
+            "gateways tell it again each half a minute (after a restore of the database, only `phone lost` does);"
+            " why it has not: pam-iampass-gateway log",
         )
 
 
