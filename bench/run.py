@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench import (
     applications,
+    exempt,
     fleet,
     latency,
     logins,
@@ -58,6 +59,7 @@ def main() -> None:
             machine.write_users(table)
             sections.append(_ssh_logins(folder, 8 if quick else 60))
         sections.append(whole_login.measure(application, sandbox, machine, duo, 2 if quick else 30))
+        sections.append(exempt.measure(sandbox, machine, 5 if quick else 60))
         sections.append(_agent_cpu(sandbox, machine, 5 if quick else 20))
         machine.change(timeout="60s")
         sections.append(latency.measure(sandbox, machine, 10 if quick else 60))
@@ -132,6 +134,7 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
         table,
         _ssh,
         whole,
+        without_phone,
         agent,
         waits,
         many,
@@ -152,8 +155,10 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
     duo = value(authenticate, "pam_duo, one request", "CPU ms")
     empty = value(setcred, "pam_python, empty module", "CPU ms")
     largest = "largest above smallest ms"
+    spared, alone = (value(without_phone, name, exempt.WALL) for name in (exempt.AT_GATEWAY, exempt.ALONE))
     return [
         ("authenticate, native door with agent: CPU against pam_duo, ratio", native / duo, 0.5),
+        ("a login that needs no phone, at a gateway: wall above a lone host, ms", spared - alone, 1.0),
         (
             "one approved login, application and agent: CPU against a push of pam_duo, ratio",
             against_duo("CPU ms"),

@@ -53,16 +53,22 @@ sums() {
 for last; do :; done
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+say() {
+    echo "$(date +%T) Debian $release: $1"
+}
+
 for release; do
+    say "makes a root with the build tools, or takes the one of this week"
     root=$(packaging/root.sh make "$release" $tools $needed)
     number=$(. "$root/etc/os-release" && echo "$VERSION_ID")
-    echo "Building for Debian $number ($release): $target/$release/build.log"
+    say "builds the packages; see: tail -f $target/$release/build.log"
     rm -rf "${target:?}/$release"
     mkdir -p "$target/$release"
     mkdir "$folder/$release"
     unpack "$folder/$release"
     build "$folder/$release" "$target/$release/build.log" DEB_BUILD_OPTIONS="${DEB_BUILD_OPTIONS-}"
     find "$folder/$release" -maxdepth 1 -type f -exec cp -t "$target/$release" {} +
+    say "lintian"
     # An older lintian does not know the policy version of Standards-Version. It prints nothing if it finds nothing.
     # (With --show-overrides, lintian of Debian 12 would fail for overridden tags.)
     packaging/root.sh run "$root" "$folder/$release" sh -c \
@@ -70,6 +76,7 @@ for release; do
     checked="lintian finds nothing"
     case ${DEB_BUILD_OPTIONS-} in *nocheck*) ;; *) checked="their tests pass, $checked" ;; esac
     if [ "$release" = "$last" ]; then
+        say "builds them again, to compare each byte; see: tail -f $target/$release/build-again.log"
         mkdir "$folder/again"
         unpack "$folder/again"
         # With a different time zone, locale and number of jobs, and without tests.
@@ -83,5 +90,5 @@ for release; do
         rm "$target/$release/build-again.log"
     fi
     git rev-parse HEAD > "$target/$release/commit"
-    echo "Debian $number: $(ls "$target/$release"/*.deb | wc -l) packages; $checked"
+    say "$(ls "$target/$release"/*.deb | wc -l) packages; $checked"
 done

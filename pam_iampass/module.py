@@ -22,8 +22,17 @@ from pam_iampass.system.accounts import Accounts
 class Module:
     """The functions, with what the agent has for them."""
 
-    def __init__(self, journal: Journal, make_context: ContextFactory, sessions: KeptSessions | None) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        make_context: ContextFactory,
+        sessions: KeptSessions | None,
+        report: Callable[[str, Login, Decision], None] = lambda _config, _login, _decision: None,
+    ) -> None:
+        """`report` is called after the answer, with the path of the settings, of a login that this host has let in by
+        itself."""
         self._journal = journal
+        self._report = report
         self._make_context = make_context
         self._sessions = sessions
 
@@ -73,7 +82,10 @@ class Module:
         context = self._make_context(arguments.config, lambda reason: self._journal.left_open(login, reason))
         if arguments.debug:
             self._journal.note(f"login started: {login}")
-        return verification.verify(login, arguments, pamh, context)
+        decision = verification.verify(login, arguments, pamh, context)
+        if decision.is_reported:
+            pamh.after_reply.callback(self._report, arguments.config, login, decision)
+        return decision
 
     def _finish(self, pamh: PamApplication, login: Login, decision: Decision) -> int:
         """Record the decision and tell the person; return the PAM code."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import secrets
 from dataclasses import dataclass, field
 
 
@@ -164,6 +165,9 @@ class Login:
 
     participants: Participants = field(default_factory=Participants, compare=False)
 
+    id: str = field(default_factory=lambda: secrets.token_hex(16), compare=False)
+    """The id of the login in all records of it, here and at a gateway; no secret."""
+
     @property
     def through_sshd(self) -> bool:
         """Whether the application is sshd. `SSH_AUTH_INFO_0` counts even if it is empty (sshd(8))."""
@@ -207,9 +211,19 @@ class Decision:
     covered_by: str = ""
     """The other host with the login that covers this one. Not cleaned."""
 
+    of_gateway: bool = False
+    """Whether a gateway has decided it, which has a record of its own."""
+
     def __post_init__(self) -> None:
         if self.result not in RESULTS[self.outcome]:
             raise ValueError(f"the outcome {self.outcome.value} cannot have the result {self.result.value}")
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether this host has let somebody in by itself, so that a gateway hears of it only by a report. An approval
+        is known where it was asked for."""
+        by_itself = self.outcome is not Outcome.APPROVED and not self.of_gateway
+        return by_itself and self.result is not Result.DENIED
 
     def pam_code(self, login: Login) -> PamCode:
         """The code for PAM.

@@ -6,16 +6,16 @@
 #include <syslog.h>
 #include <unistd.h>
 
-#define NOT_RUNNING                                                                                          \
-    "The IAMPASS agent is not running. As root: systemctl start pam-iampass-agent.socket (without systemd: " \
-    "pam-iampass-agent --socket)"
-#define NOT_ANSWERING                                                                                        \
-    "The IAMPASS agent does not answer. As root: systemctl restart pam-iampass-agent.service"
-#define NOT_DECIDED                                                                                          \
-    "The IAMPASS agent has not decided this login. Try again; if that does not help, as root: "              \
-    "pam-iampass doctor"
+#define NOT_RUNNING "The IAMPASS agent is not running. "
+#define START                                                                                                \
+    "As root: systemctl start pam-iampass-agent.socket (without systemd: pam-iampass-agent --socket)"
+#define NOT_ANSWERING "The IAMPASS agent does not answer. "
+#define RESTART "As root: systemctl restart pam-iampass-agent.service"
+#define NOT_DECIDED "The IAMPASS agent has not decided this login. Try again; if that does not help"
+#define EXAMINE ", as root: pam-iampass doctor"
 #define NO_ROOM                                                                                              \
     "The limits of this process (ulimit) leave no room for a login session that IAMPASS can end."
+#define ASK_THE_ADMINISTRATOR "Please ask your administrator."
 #define RESCUED "no agent decides: rescue= on the PAM line let this user in without the phone"
 
 #define DECISION "pam_iampass_decision"
@@ -24,25 +24,26 @@
 #define IGNORES(function)                                                                                    \
     EXPORTED __typeof__(pam_sm_setcred) function __attribute__((alias("pam_sm_setcred")))
 
-static void say_why(const struct call *call, const char *text)
+/* At ssh `remote` is shown: nobody there can act as root. */
+static void say_why(const struct call *call, const char *text, const char *remote)
 {
     char *answer;
 
-    (void)application_converse(call->pamh, PAM_ERROR_MSG, text, &answer);
+    (void)application_converse(call->pamh, PAM_ERROR_MSG, in_sshd(call->pamh) ? remote : text, &answer);
     answer_erase(answer);
 }
 
 /* Denies, and the person reads why, unless the PAM line lets this user in. */
 static int without_agent(const struct call *call, int denial, const struct failure *failure)
 {
-    const char *text =
-        failure->error == ENOENT || failure->error == ECONNREFUSED ? NOT_RUNNING : NOT_ANSWERING;
+    bool down = failure->error == ENOENT || failure->error == ECONNREFUSED;
+    const char *text = down ? NOT_RUNNING START : NOT_ANSWERING RESTART;
     bool rescued = rescues(call);
 
     audit(call->pamh, rescued ? LOG_ALERT : LOG_ERR, rescued ? "ignored" : "denied",
           &(struct failure){rescued ? RESCUED : text, failure->error});
     if (!rescued)
-        say_why(call, text);
+        say_why(call, text, down ? NOT_RUNNING ASK_THE_ADMINISTRATOR : NOT_ANSWERING ASK_THE_ADMINISTRATOR);
     return rescued ? PAM_IGNORE : denial;
 }
 
@@ -60,13 +61,13 @@ static int decide(struct call *call, int denial)
         if (!call->no_agent && failure.error != ECANCELED) {
             audit(call->pamh, LOG_ERR, "denied", &failure);
             if (failure.error != EINTR) /* the person has interrupted it */
-                say_why(call, NOT_DECIDED);
+                say_why(call, NOT_DECIDED EXAMINE, NOT_DECIDED ", ask your administrator.");
         }
     }
     if (!session_keep(call)) {
         result = denial;
         audit(call->pamh, LOG_ERR, "denied", &(struct failure){NO_ROOM, 0});
-        say_why(call, NO_ROOM);
+        say_why(call, NO_ROOM, NO_ROOM);
     }
     return result;
 }

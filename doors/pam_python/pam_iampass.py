@@ -11,7 +11,8 @@ SUCCESS, PERM_DENIED, MAXTRIES, IGNORE = 0, 6, 11, 25
 RESULTS = (SUCCESS, PERM_DENIED, 9, MAXTRIES, IGNORE, 26)
 AUTHENTICATE, ACCOUNT, OPEN_SESSION, CLOSE_SESSION = 1, 2, 3, 4
 SSHD, KEPT = "SSH_AUTH_INFO_0", "PAM_IAMPASS_SESSION"  # variables of the PAM environment
-NOT_RUNNING = "The IAMPASS agent is not running. As root: systemctl start pam-iampass-agent.socket"
+NOT_RUNNING = "The IAMPASS agent is not running."
+ASK, START = " Please ask your administrator.", " As root: systemctl start pam-iampass-agent.socket"
 
 passed = kept = None  # whether the auth phase has let this login pass; the id of its kept session
 
@@ -61,7 +62,11 @@ def decide(pamh, phase, flags, argv, denial):
         reason = failure.args[0]
     except BaseException as error:
         reason = "the door failed with " + type(error).__name__
-    talk(pamh, pamh.PAM_ERROR_MSG, reason.encode())
+    if reason == NOT_RUNNING:  # nobody at ssh can act as root: only the log says how
+        talk(pamh, pamh.PAM_ERROR_MSG, (reason + ASK).encode())
+        reason += START
+    else:
+        talk(pamh, pamh.PAM_ERROR_MSG, reason.encode())
     syslog.openlog("pam_iampass", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
     syslog.syslog(syslog.LOG_ERR, f"outcome=unavailable result=denied {who}reason={reason}")
     return denial

@@ -19,6 +19,7 @@ from pam_iampass.errors import PamIampassError, StateError, shown
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.bypass import LONGEST, Bypass, Ended, Moment
 from pam_iampass.login.throttle import cool_off, summary
+from pam_iampass.outcome import Outcome
 from pam_iampass.session.kept_session import KeptSession, State
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.boot import since_boot
@@ -34,8 +35,15 @@ _SHORTEST_PREFIX = 4
 class Administration:
     """The requests of an administrator."""
 
-    def __init__(self, state: AgentState, journal: Journal, pending: Callable[[], int]) -> None:
-        """`pending` returns the number of pending logins."""
+    def __init__(
+        self,
+        state: AgentState,
+        journal: Journal,
+        pending: Callable[[], int],
+        report: Callable[[str, str, float, dict[str, str]], None],
+    ) -> None:
+        """`pending` returns the number of pending logins. `report` is `LoginReports.put`."""
+        self._report = report
         self._state = state
         self._journal = journal
         self._pending = pending
@@ -62,6 +70,7 @@ class Administration:
             "phone disabled": self._phone_disabled,
             "phone waits": self._phone_waits,
             "user forget": self._user_forget,
+            "rescue report": self._rescue_report,
         }
 
     # doctor and check
@@ -85,6 +94,12 @@ class Administration:
             waits.append(state.wait_for_cap(limits, now))
             found.append([codes.left if codes else 0, max(waits)])
         return found
+
+    def _rescue_report(self, request: ControlRequest) -> None:
+        """Report a login that the door has let in while no agent ran, as root's watch has read in the journal."""
+        texts = {name: request.text(name) for name in ("user", "service", "remote", "reason")}
+        texts["outcome"] = Outcome.UNAVAILABLE.value
+        self._report(request.text("config"), request.text("login"), request.number("at"), texts)
 
     # throttle
 

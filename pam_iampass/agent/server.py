@@ -31,6 +31,7 @@ from pam_iampass.agent.control import ControlServer
 from pam_iampass.agent.figures import CountingJournal, Figures, folder_beside
 from pam_iampass.agent.lost_phones import Reports
 from pam_iampass.agent.own_ports import OwnPorts
+from pam_iampass.agent.reports import LoginReports
 from pam_iampass.agent.wire import GREETING, FrameError, receive_login, result, send
 from pam_iampass.audit.journal import ERROR, WARNING, Journal
 from pam_iampass.client.connection import Lookups, Network
@@ -99,13 +100,15 @@ def main(arguments: list[str]) -> int:
     watcher = SessionWatcher(sessions, configurations.manager)
     state.keep(sessions)
     contexts = LoginContexts(configurations, state, lambda: agent.pending)
-    agent = Agent(listeners.doors, journal, Module(journal, contexts, sessions))
-    administration = Administration(state, journal, lambda: agent.pending)
+    login_reports = LoginReports(state.database, configurations.sessions_api)
+    agent = Agent(listeners.doors, journal, Module(journal, contexts, sessions, login_reports.add))
+    administration = Administration(state, journal, lambda: agent.pending, login_reports.put)
     control = listeners.control and ControlServer(listeners.control, administration.handlers, journal)
     reports = Reports(state.lost_phones, configurations.current, configurations.manager, journal)
     _obey_signals(agent, by_systemd=not own_socket)
     state.database.open()
     state.resume(stored())
+    login_reports.start()
     if control:
         control.start()
 
@@ -115,6 +118,7 @@ def main(arguments: list[str]) -> int:
                 return
             administration.record_ended_bypasses()
             state.throttle.write()
+            login_reports.write()
             if number % FIGURES_EVERY == 0:
                 figures.write(metrics, state, agent.pending)
             if number % TELL_EVERY == 0:
@@ -136,8 +140,10 @@ def main(arguments: list[str]) -> int:
     if control:
         control.stop()
     watcher.stop()
+    login_reports.stop()
     over.set()
     state.throttle.write()
+    login_reports.write()
     state.database.close()
     return 0
 

@@ -45,6 +45,7 @@ ADMINISTRATION = "c4e452241ae646aaa4181591dc684616"
 SESSION_LEFT_OPEN = "896fc53d479b499c882d05946e95a6cb"
 BYPASS_OVER = "a865918a2f3c4e4d9b0a899ab65ab585"
 GATEWAY_ALERT = "3d0c1a1e6f0b4f6a9a52b1c7c3f0d94e"
+HOST_REPORT = "97ce577463006b9bcb12bd59e1a91e53"
 
 
 class PamFileEvent(enum.Enum):
@@ -153,6 +154,7 @@ class Journal:
             "caller": login.participants.caller or None,
             "approver": login.participants.approver or None,
             "elapsed_ms": str(round(decision.elapsed * 1000)),
+            "login": login.id,
             **({"session": decision.session} if decision.session else {}),
             **({"covered_by": decision.covered_by} if decision.covered_by else {}),
             **_person(login.participants.person, login.user, login.participants.approver),
@@ -203,6 +205,7 @@ class Journal:
             "service": login.service,
             "caller": people.caller,
             "approver": people.approver,
+            "login": login.id,
         }
         text = f"the IAMPASS session of {quoted(people.approver)} could not be ended: {clean(reason)}"
         self.write(SESSION_LEFT_OPEN, WARNING, fields, reason, text)

@@ -8,17 +8,18 @@ could be forged by the caller: they are marked as unverified.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pwd
 import re
 import select
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from pam_iampass.audit.journal import AUTHPRIV, ERROR, IDENTIFIER, Act
+from pam_iampass.audit.journal import ALERT, AUTHPRIV, ERROR, IDENTIFIER, Act
 from pam_iampass.errors import PamIampassError
 from pam_iampass.outcome import Outcome, Result, SessionEvent
 from pam_iampass.system import programs
@@ -27,7 +28,9 @@ from pam_iampass.system.service_user import SERVICE_USER
 FROM_MODULE = {"SYSLOG_IDENTIFIER": IDENTIFIER}
 FROM_DOOR = {"SYSLOG_FACILITY": str(AUTHPRIV), "PRIORITY": str(ERROR)}
 """Fields of every record of the module, and of the native door; other entries can have them too."""
-_NAMES = ("user", "caller", "approver", "person", "service", "rhost", "session", "tty")
+_RESCUED = {**FROM_MODULE, "PRIORITY": str(ALERT)}
+"""Fields of the record of a door that lets the account of `rescue=` in; the writer is root."""
+_NAMES = ("user", "caller", "approver", "person", "service", "rhost", "session", "tty", "login")
 _FIELDS = (*_NAMES, "outcome", "result", "event", "reason", "elapsed_ms")
 
 # The prefix of pam_syslog(3) on lines of the native door: the module's name, the service and the phase.
@@ -38,13 +41,18 @@ _ESCAPED = re.compile(r'\\(["\\])')
 
 @dataclass(frozen=True)
 class AuditRecord:
-    """The result of one login, an event of a kept session, or an act of an administrator.
+    """The result of one login, an event of a kept session, an act of an administrator, or an alert of a gateway.
 
     Texts are not cleaned: clean them before output.
     """
 
     time: datetime
     """The time of the record, with its time zone."""
+    kind: str
+    """`decision` of a login, `session` for an event of one, `act`; at a gateway also `alert`, and `report` for what
+    only a host says."""
+    host: str
+    """The host's name: its own, or at a gateway the one with which it has joined."""
     user: str
     """The user who logs in: in sudo the caller, in su the target. For an act, the person whom it concerns."""
     caller: str
@@ -63,9 +71,10 @@ class AuditRecord:
     """Milliseconds from the request until the decision; 0 if no request was made."""
     reason: str
     uid: int | None
-    """The writer, according to the journal."""
+    """The writer, according to the journal; None if unknown, and at a gateway."""
     verified: bool
-    """Whether the writer is root or the module's user: otherwise the record may be forged."""
+    """Whether the writer is root or the module's user: otherwise the record may be forged. At a gateway, False for what
+    only a host says."""
     session: str = ""
     """The id of the kept session that the login began or was covered by, or that the event is about."""
     event: str = ""
@@ -74,6 +83,24 @@ class AuditRecord:
     """The terminal of an administrator."""
     person: str = ""
     """The person who logs in, if that is neither the user nor the approver: a second person must approve."""
+    login: str = ""
+    """The id of the login, the same on its host and at its gateway."""
+    key: str = ""
+    """At a gateway, the fingerprint of the ssh key of the login."""
+
+    @property
+    def let_in(self) -> bool:
+        """Whether somebody was let in."""
+        return bool(self.outcome) and self.result != Result.DENIED.value
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as an object, with the same members on hosts and gateways."""
+        return {**asdict(self), "time": self.time.isoformat()}
+
+
+def shown_time(time: datetime) -> str:
+    """A time in a table, with the offset of its zone."""
+    return time.isoformat(" ", "seconds")
 
 
 def interpret(entry: Mapping[str, Any], trusted: Set[int]) -> AuditRecord | None:
@@ -90,17 +117,31 @@ def interpret(entry: Mapping[str, Any], trusted: Set[int]) -> AuditRecord | None
     elapsed = fields.get("elapsed_ms", "")
     # `-` in a line means no value.
     names = {name: "" if fields.get(name) == "-" else fields.get(name, "") for name in _NAMES}
+    event = fields.get("event", "")
+    if (
+        not event and not names["login"] and "__CURSOR" in entry
+    ):  # a door's, which had no agent to give it one
+        names["login"] = hashlib.sha256(entry["__CURSOR"].encode()).hexdigest()[:32]
     return AuditRecord(
         time=entry["__REALTIME_TIMESTAMP"].astimezone(),
+        kind=kind_of(event),
+        host=_text(entry.get("_HOSTNAME")),
         **names,
-        outcome="" if fields.get("event") else fields["outcome"],
+        outcome="" if event else fields["outcome"],
         result=fields.get("result", ""),
-        event=fields.get("event", ""),
+        event=event,
         elapsed_ms=int(elapsed) if re.fullmatch("[0-9]{1,9}", elapsed) else 0,
         reason=fields.get("reason", ""),
         uid=uid if isinstance(uid, int) else None,
         verified=verified,
     )
+
+
+def kind_of(event: str) -> str:
+    """The kind of a record with this event, empty for a login."""
+    if not event:
+        return "decision"
+    return "session" if event in {each.value for each in SessionEvent} else "act"
 
 
 def _of_module(entry: Mapping[str, Any]) -> dict[str, str]:
@@ -167,8 +208,14 @@ class Filter:
     outcomes: frozenset[str] = frozenset()
     since: datetime | None = None
     """The time of the first records, with its time zone."""
+    until: datetime | None = None
+    """The time before which the last records are, with its time zone."""
     session: str = ""
     """The beginning of the id of a kept session."""
+    login: str = ""
+    """The beginning of the id of a login."""
+    let_in: bool = False
+    """Whether to select only logins that let somebody in."""
     events: bool = False
     """Whether to select events of kept sessions too, where no outcome is selected."""
 
@@ -176,10 +223,13 @@ class Filter:
         return (
             (not record.event or (self.events and not self.outcomes))
             and record.session.startswith(self.session)
+            and record.login.startswith(self.login)
+            and (record.let_in or not self.let_in)
             and (not self.users or not self.users.isdisjoint(_people(record)))
             and (not self.services or record.service in self.services)
             and (not self.outcomes or record.outcome in self.outcomes)
             and (self.since is None or record.time >= self.since)
+            and (self.until is None or record.time < self.until)
         )
 
 
@@ -195,10 +245,13 @@ class AuditLog:
     unverified: bool = False
     """Whether to include records that doors wrote in processes of ordinary users."""
     module_user: str = SERVICE_USER
+    rescues: bool = False
+    """Whether to look only for the logins that a native door has let in without an agent. Few entries are read then."""
 
     def __post_init__(self) -> None:
         self._trusted = _trusted(self.module_user)
-        self._reader = self._open(None if self.unverified else self._trusted)
+        uids = frozenset({ROOT}) if self.rescues else None if self.unverified else self._trusted
+        self._reader = self._open(uids)
         self._newest: str | None = None
 
     def last(self, number: int | None) -> list[AuditRecord]:
@@ -267,7 +320,7 @@ class AuditLog:
         reader = journal.Reader()
         if not (reader.has_persistent_files() or reader.has_runtime_files()):
             raise _no_journal()
-        for number, fields in enumerate((FROM_MODULE, FROM_DOOR)):
+        for number, fields in enumerate((_RESCUED,) if self.rescues else (FROM_MODULE, FROM_DOOR)):
             if number:
                 reader.add_disjunction()
             for uid in uids or ():
@@ -301,3 +354,10 @@ def records_since(moment: float, services: Iterable[str]) -> list[AuditRecord]:
         programs.run(["journalctl", "-q", "--sync"])
     since = datetime.fromtimestamp(moment, timezone.utc)
     return AuditLog(Filter(services=frozenset(services), since=since)).last(None)
+
+
+def rescues_since(moment: float, most: int) -> list[AuditRecord]:
+    """The last logins since then that a native door has let in without an agent. Their ids are made from their places
+    in the journal. Raises NoJournal."""
+    since = datetime.fromtimestamp(moment, timezone.utc)
+    return AuditLog(Filter(since=since, let_in=True), rescues=True).last(most)

@@ -65,7 +65,7 @@ Only `user` is required. Users with a phone number are sent a message; for the
 others the report has the links. The file must belong to root or you, and must
 not be writable by others: it decides whose phone approves whose logins.
 After an interruption, or to see who has registered a phone, run the command
-again: users whom IAMPASS knew before are sent no message, unless by --resend.
+again: users whom IAMPASS knew before get no new link, unless by --resend.
 
 \b
 Exit status:
@@ -86,7 +86,9 @@ Exit status:
 @click.option("--replace", is_flag=True, help="Replace an existing token.")
 @new_device_option
 @click.option(
-    "--resend", is_flag=True, help="With --from: send messages also to users whom IAMPASS knew before."
+    "--resend",
+    is_flag=True,
+    help="With --from: a new link, or message, also for users whom IAMPASS knew before.",
 )
 @click.option("--no-account", is_flag=True, help="Accept users who have no account on this machine.")
 @wait_option("Wait until the phone is registered.  [default: wait for one user, not with --from]")
@@ -204,14 +206,14 @@ class _State(enum.Enum):
 
     REGISTERED = ("registered", "has a phone", "have a phone", "green")
     MESSAGE_SENT = ("message_sent", "was sent a message", "were sent a message", "")
-    INVITED_BEFORE = ("invited_before", "was invited before", "were invited before", "")
+    NO_PHONE = ("no_phone", "has no phone yet", "have no phone yet", "yellow")
     LINK = ("link", "has a link to open", "have a link to open", "")
     FAILED = ("failed", "failed", "failed", "bold red")
     NOT_TRIED = ("not_tried", "not tried yet", "not tried yet", "yellow")
 
 
-_INVITED = frozenset({_State.MESSAGE_SENT, _State.INVITED_BEFORE, _State.LINK})
-"""The states of users who can register a phone now."""
+_INVITED = frozenset({_State.MESSAGE_SENT, _State.NO_PHONE, _State.LINK})
+"""The states of users whose phone can be waited for."""
 
 
 @dataclass(frozen=True)
@@ -228,8 +230,8 @@ class _Result:
 def enroll_many(service: Enroller, requests: Sequence[EnrollmentRequest], options: EnrollOptions) -> int:
     """Enroll users, wait for their phones, and report. Returns the exit status.
 
-    It ends early where the other users would fail, too. Users whom IAMPASS knew before are sent no message: that makes
-    a second run go on where the first was interrupted.
+    It ends early where the other users would fail, too. Users whom IAMPASS knew before get no link and no message: that
+    makes a second run go on where the first was interrupted.
     """
     results = [_Result(request) for request in requests]
     stopped: str | None = None
@@ -267,15 +269,16 @@ def _invite(service: Enroller, request: EnrollmentRequest, options: EnrollOption
     name = service.invitation(request.user, request, options.message, options.as_json).shown_name
     if enrolled.registered:
         return _Result(request, _State.REGISTERED, token)
-    if request.phone_number is None:
-        link = manager.get_registration_link(token, name)
-        return _Result(request, _State.LINK, token, link)
     if not enrolled.added and not options.resend:
-        return _Result(request, _State.INVITED_BEFORE, token)
+        return _Result(request, _State.NO_PHONE, token)
+    number = request.phone_number
     try:
-        manager.send_registration_sms(token, name, request.phone_number, options.message)
+        if number is None:
+            return _Result(request, _State.LINK, token, manager.get_registration_link(token, name))
+        manager.send_registration_sms(token, name, number, options.message)
     except IampassError as error:
-        if enrolled.added and not error.may_have_started:  # the next run shall find the user new, and send it
+        # The next run shall find the user new, unless a message may be under way.
+        if enrolled.added and (number is None or not error.may_have_started):
             with suppress(IampassError):
                 manager.delete_user(token)
         raise
@@ -315,9 +318,9 @@ def _report(results: Sequence[_Result], stopped: str | None, interrupted: bool) 
         line((f"Stopped: {stopped}", "bold red"))
         line("When that is fixed, run the same command again to continue.")
     elif states & _INVITED:
-        line("Run the same command again to see who has registered a phone. No message is sent twice.")
-        if _State.INVITED_BEFORE in states:
-            line("To send those who were invited before a message (again): --resend")
+        line("Run the same command again to see who has registered a phone. Nobody gets a second link.")
+        if _State.NO_PHONE in states:
+            line("IAMPASS knew those without a phone before. To give them a new link: --resend")
 
 
 def _row(result: _Result) -> Row:
@@ -325,7 +328,6 @@ def _row(result: _Result) -> Row:
     _, one, _, style = result.state.value
     status = {
         _State.MESSAGE_SENT: f"{one}, to {request.phone_number}",
-        _State.INVITED_BEFORE: f"{one}; no phone yet",
         _State.LINK: f"has to open {result.link}",
         _State.FAILED: f"{one}: {result.problem}",
     }.get(result.state, one)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict
 from datetime import datetime
 
 import click
 
-from pam_iampass.audit.query import AuditLog, AuditRecord, Filter
+from pam_iampass.audit.query import AuditLog, AuditRecord, Filter, shown_time
 from pam_iampass.cli.output import Row, count, line, show_json, table
-from pam_iampass.cli.parameters import POINT_IN_TIME, SESSION_ID, USER, account, service_option
+from pam_iampass.cli.parameters import (
+    SESSION_ID,
+    USER,
+    account,
+    let_in_option,
+    login_option,
+    service_option,
+    since_option,
+    until_option,
+)
 from pam_iampass.outcome import RESULTS, Outcome, Result
 from pam_iampass.system.accounts import user_name
 
@@ -21,7 +29,7 @@ _FOLLOWED = 10
 _HEADINGS = ("WHEN", "USER", "CALLER", "APPROVER", "SERVICE", "FROM", "OUTCOME", "TOOK", "REASON")
 _SIZES = (
     (
-        *("2026-11-24 17:30:00", "wolfgang", "wolfgang", "wolfgang"),
+        *("2026-11-24 17:30:00+01:00", "wolfgang", "wolfgang", "wolfgang"),
         *("sshd", "203.0.113.255", "misconfigured", "59.9 s", ""),
     ),
 )
@@ -32,6 +40,7 @@ _EPILOG = """\b
 Examples:
   pam-iampass log                              the last 50 logins
   pam-iampass log alice --since yesterday
+  pam-iampass log --let-in --since 'yesterday 18:00' --until 'today 08:00'
   pam-iampass log --outcome denied --outcome timed_out --since 7d
   pam-iampass log --service sudo -n 5
   pam-iampass log --session 5f0c               the whole story of one session
@@ -42,11 +51,9 @@ Examples:
 
 @click.command(epilog=_EPILOG)
 @click.argument("user", type=USER, required=False)
-@click.option(
-    "--since",
-    type=POINT_IN_TIME,
-    help="Only logins after this time: 30m, 2h, 7d, today, yesterday, 17:30, 2026-11-24, '2026-11-24 17:30'.",
-)
+@since_option
+@until_option
+@let_in_option
 @click.option(
     "--outcome",
     "outcomes",
@@ -62,12 +69,14 @@ Examples:
     metavar="ID",
     help="Only the kept session whose id begins with ID: its login, what it covered, its events.",
 )
+@login_option
 @click.option(
     "-n",
     "--lines",
     type=click.IntRange(min=1),
     metavar="NUMBER",
-    help=f"Show the last NUMBER logins.  [default: {_LAST}; all with --since or --session; {_FOLLOWED} with --follow]",
+    help=f"Show the last NUMBER logins.  [default: {_LAST}; all with --since, --session or --login;"
+    f" {_FOLLOWED} with --follow]",
 )
 @click.option("-f", "--follow", is_flag=True, help="Show each login as it is decided, until Ctrl-C.")
 @click.option(
@@ -81,9 +90,12 @@ def command(
     ctx: click.Context,
     user: str | None,
     since: datetime | None,
+    until: datetime | None,
+    let_in: bool,
     outcomes: tuple[str, ...],
     services: tuple[str, ...],
     session: str | None,
+    login: str | None,
     lines: int | None,
     follow: bool,
     unverified: bool,
@@ -100,7 +112,8 @@ def command(
     CALLER is the administrator, FROM is the host that the administrator's login came from, and USER is the user whom it
     concerns.
 
-    TOOK is the time from the request to IAMPASS until the decision.
+    TOOK is the time from the request to IAMPASS until the decision. Times are in the time zone of this machine, whose
+    offset they show, unless TZ is set.
 
     Any user can write to the journal. Only records are shown that root or the user _iampass has written, according to
     journald. If the module gave no result, the PAM library in the application writes the record. In sudo and su such a
@@ -111,17 +124,22 @@ def command(
     """
     names = frozenset() if user is None else frozenset({user, account(user) or user})
     try:
-        wanted = Filter(names, frozenset(services), frozenset(outcomes), since, session or "", events=True)
+        sets = names, frozenset(services), frozenset(outcomes)
+        wanted = Filter(
+            *sets, since, until, session=session or "", login=login or "", let_in=let_in, events=True
+        )
         log = AuditLog(wanted, unverified)
     except ImportError as error:
         raise click.ClickException(f"the log needs the Python package {error.name}") from None
     records: Iterable[AuditRecord] = (
-        log.follow(lines or _FOLLOWED) if follow else log.last(lines if lines or since or session else _LAST)
+        log.follow(lines or _FOLLOWED)
+        if follow
+        else log.last(lines if lines or since or session or login else _LAST)
     )
     try:
         if as_json:
             for record in records:
-                show_json({**asdict(record), "time": record.time.isoformat()}, indent=None)
+                show_json(record.to_json(), indent=None)
         elif follow:
             table(_HEADINGS, map(_row, records), _SIZES)
         elif records:
@@ -151,7 +169,7 @@ def _row(record: AuditRecord) -> Row:
         writer = "an unknown user" if record.uid is None else f"user {user_name(record.uid)}"
         style, reason = "dim", f"unverified, written by {writer}: {reason}"
     return (
-        f"{record.time:%Y-%m-%d %H:%M:%S}",
+        shown_time(record.time),
         (record.user or "-", "bold"),
         record.caller or "-",
         record.approver or "-",

@@ -59,13 +59,14 @@ class Parsed(click.ParamType):
 USER = UserName()
 
 
-def _session_id(text: str) -> str:
+def _id(text: str) -> str:
     if not re.fullmatch("[0-9a-f]{1,32}", text):
-        raise ValueError("is not the beginning of a session id, which has 32 hexadecimal digits")
+        raise ValueError("is not the beginning of an id of 32 hexadecimal digits")
     return text
 
 
-SESSION_ID = Parsed("session", _session_id)
+SESSION_ID = Parsed("session", _id)
+LOGIN_ID = Parsed("login", _id)
 
 config_option = click.option(
     "--config",
@@ -164,7 +165,7 @@ def point_in_time(text: str, now: datetime) -> datetime:
     """The time that `text` means, in the time zone of `now`. Raises ValueError.
 
     Accepted are `30m` and the like (s, m, h, d, w before now), `now`, `today`, `yesterday`, `17:30` (of today),
-    `2026-11-24` and `2026-11-24 17:30`, also with seconds and an offset such as `+01:00`.
+    `yesterday 17:30`, `2026-11-24` and `2026-11-24 17:30`, also with seconds and an offset such as `+01:00`.
     """
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     words = {"now": now, "today": midnight, "yesterday": midnight - timedelta(days=1)}
@@ -173,18 +174,31 @@ def point_in_time(text: str, now: datetime) -> datetime:
             return now - timedelta(seconds=duration_seconds(text))
         if text in words:
             return words[text]
-        clock = re.fullmatch("[0-9]{2}:[0-9]{2}(:[0-9]{2})?", text)
-        found = datetime.fromisoformat(f"{now:%Y-%m-%d} {text}" if clock else text)
+        clock = re.fullmatch("(?:(today|yesterday) )?([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)", text)
+        found = datetime.fromisoformat(f"{words[clock[1] or 'today']:%Y-%m-%d} {clock[2]}" if clock else text)
     except (InvalidValue, OverflowError, ValueError):
         raise ValueError("is not a point in time such as 2h, 7d, today, 17:30 or 2026-11-24") from None
     return found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
 
 
 DURATION = Parsed("time", seconds)
+POINT_IN_TIME = Parsed("time", lambda text: point_in_time(text, datetime.now().astimezone()))
+since_option = click.option(
+    "--since",
+    type=POINT_IN_TIME,
+    help="Only what was after this time: 30m, 2h, 7d, today, 'yesterday 18:00', 17:30, 2026-11-24, '2026-11-24 17:30'.",
+)
+until_option = click.option("--until", type=POINT_IN_TIME, help="Only what was before this time.")
+let_in_option = click.option("--let-in", is_flag=True, help="Only logins that let somebody in.")
+login_option = click.option(
+    "--login",
+    type=LOGIN_ID,
+    metavar="ID",
+    help="Only the login whose id begins with ID; it is the same on the host and at its gateway.",
+)
 timeout_option = click.option(
     "--timeout", type=DURATION, default="10m", show_default=True, help="How long to wait: 90s, 10m, 2h."
 )
-POINT_IN_TIME = Parsed("time", lambda text: point_in_time(text, datetime.now().astimezone()))
 
 
 def _known(ctx: click.Context) -> set[str]:

@@ -9,10 +9,13 @@ from collections.abc import Iterable, Sequence
 
 import click
 
+from pam_iampass.agent import control
 from pam_iampass.audit.journal import Act, Journal
+from pam_iampass.audit.query import rescues_since
 from pam_iampass.cli.output import STYLES, line, moment, record, show_json, timestamp
 from pam_iampass.cli.parameters import CommandWithVerbs, OwnArgument, Parsed, json_option, seconds
-from pam_iampass.errors import Problem
+from pam_iampass.config.settings import DEFAULT_PATH
+from pam_iampass.errors import PamIampassError, Problem, Severity
 from pam_iampass.pam.services import why_unsuitable
 from pam_iampass.pam.stack import PamFiles
 from pam_iampass.setup import sandbox_use
@@ -21,6 +24,10 @@ from pam_iampass.setup.manifest import Trial
 from pam_iampass.setup.operations import ServiceStatus, Setup
 from pam_iampass.setup.plan import SERVICES
 from pam_iampass.setup.trial import how_to_try
+
+_RESCUES_SECONDS = 7 * 86400
+"""A machine may have been off, or without a gateway, for a while."""
+_MOST_RESCUES = 20
 
 _EPILOG = """\b
 Examples:
@@ -35,9 +42,11 @@ Examples:
   pam-iampass setup undo                 take all lines away again
 """
 
-_STYLES = {**STYLES, "kept": "yellow", "left": "yellow", "to do": "bold yellow"}
+_LEFT = {"kept": "yellow", "left": "yellow", "to do": "bold yellow"}
+_STYLES = {**STYLES, **_LEFT}
 _WORDS = {"on": "green", "off": "", "by hand": "yellow", "broken off": "bold red", "changed": "bold yellow"}
 _CHOICES = {"key": "a key", "password": "the password", "quiet": "any first factor, no prompt,"}
+_WAYS = {"no_prompt": "quiet", "prompt": "key"}
 _SET_UP_AGAIN = "set it up again, or restore it: pam-iampass setup undo"
 _REMEDIES = {
     "broken off": f"the last setup was interrupted: {_SET_UP_AGAIN}",
@@ -76,7 +85,7 @@ def _trial_time(text: str) -> int:
     shell_complete=_complete,
 )
 @click.option(
-    "--quiet",
+    "--no-prompt",
     is_flag=True,
     help="For sshd: the phone after any first factor, without a prompt, for every client (the default).",
 )
@@ -87,6 +96,7 @@ def _trial_time(text: str) -> int:
     is_flag=True,
     help="For sshd: a prompt after the password, then the phone.",
 )
+@click.option("--quiet", is_flag=True, help="Show only what is wrong, or is left to do.")
 @click.option("--dry-run", is_flag=True, help="Check, show every change as a diff, and change nothing.")
 @click.option(
     "--try",
@@ -104,6 +114,7 @@ def command(
     ctx: click.Context,
     /,
     services: tuple[str, ...],
+    quiet: bool,
     dry_run: bool,
     trial_seconds: int | None,
     force: bool,
@@ -143,11 +154,12 @@ def command(
     if watch:  # by systemd and the package managers, when something is written below /etc/pam.d
         for event in _setup().watch(Journal()):
             _line(event.event.value, f"{event.service}: {event.reason}")
+        _report_rescues()
         return
     if not services:
         raise click.UsageError("name the services, such as sshd, sudo, su")
-    typed = [f"--{way}" for way, wanted in ways.items() if wanted]
-    chosen = {"key" if way == "prompt" else way for way, wanted in ways.items() if wanted}
+    typed = [f"--{way.replace('_', '-')}" for way, wanted in ways.items() if wanted]
+    chosen = {_WAYS.get(way, way) for way, wanted in ways.items() if wanted}
     if len(chosen) > 1:
         raise click.UsageError(f"{_and(typed)} exclude each other")
     choice = chosen.pop() if chosen else None
@@ -155,7 +167,7 @@ def command(
         raise click.UsageError(f"{_and(typed)} {'is' if len(typed) == 1 else 'are'} for sshd")
     if dry_run and trial_seconds:
         raise click.UsageError("--dry-run and --try exclude each other")
-    ctx.exit(_set_up(_setup(), services, choice, dry_run, trial_seconds, force))
+    ctx.exit(_set_up(_setup(quiet), services, choice, quiet, dry_run, trial_seconds, force))
 
 
 @command.command(short_help="Restore the files of SERVICES, or of all.")
@@ -209,17 +221,34 @@ def status(as_json: bool) -> None:
         _line("trial", text, "bold yellow")
 
 
-def _setup() -> Setup:
-    """Setup, for root."""
+def _report_rescues() -> None:
+    """Have the agent report the logins that a door has let in without it. A gateway writes each once."""
+    with contextlib.suppress(ImportError, PamIampassError):
+        for found in rescues_since(time.time() - _RESCUES_SECONDS, _MOST_RESCUES):
+            control.ask(
+                "rescue report",
+                config=DEFAULT_PATH,
+                login=found.login,
+                at=found.time.timestamp(),
+                user=found.user,
+                service=found.service,
+                remote=found.rhost,
+                reason=found.reason,
+            )
+
+
+def _setup(quiet: bool = False) -> Setup:
+    """Setup, for root; with `quiet` it tells only what is left to do."""
     if os.geteuid() != 0:
         raise click.ClickException("this reads and changes root's files: run it as root")
-    return Setup(_tell)
+    return Setup(_tell_what_is_left if quiet else _tell)
 
 
 def _set_up(
     setup: Setup,
     services: Sequence[str],
     choice: str | None,
+    quiet: bool,
     dry_run: bool,
     trial_seconds: int | None,
     force: bool,
@@ -229,28 +258,33 @@ def _set_up(
     if not proposal.changes:
         if not dry_run:
             setup.set_up(proposal, None)  # records what a person has added to our lines
-        _line("ok", "nothing to change: it is set up already")
+        if not quiet:
+            _line("ok", "nothing to change: it is set up already")
         return 0
-    for text in (text for change in proposal.changes for text in change.diff):
+    for text in (text for change in proposal.changes for text in change.diff if not quiet):
         style = {"+": "green", "-": "red", "@": "cyan"}.get(text[:1], "")
         line((text, "bold" if text.startswith(("+++", "---")) else style))
-    objection = _check(setup.check(proposal, admin(os.environ)), force)
+    objection = _check(setup.check(proposal, admin(os.environ)), force, quiet)
     if objection:
         _say(objection, "bold red")
         return 1
     if dry_run:
-        _say("Nothing was changed (--dry-run).", "bold")
+        if not quiet:
+            _say("Nothing was changed (--dry-run).", "bold")
         return 0
     trial = setup.set_up(proposal, trial_seconds)
     record(Act.SETUP, "", _and(names) + (", on trial" if trial else ""))
-    _say(_next_steps(names, trial), "bold")
+    if trial or not quiet:
+        _say(_next_steps(names, trial), "bold")
     return 0
 
 
-def _check(findings: Iterable[Problem], force: bool) -> str:
-    """Show the findings; returns why not to go on, or nothing."""
+def _check(findings: Iterable[Problem], force: bool, quiet: bool) -> str:
+    """Show the findings, with `quiet` only what is wrong; returns why not to go on, or nothing."""
     errors = []
     for finding in findings:
+        if quiet and finding.severity in (Severity.OK, Severity.NOTE):
+            continue
         _line(finding.severity.value, finding.what)
         if finding.remedy:
             _line("", finding.remedy)
@@ -322,6 +356,11 @@ def _tell(word: str, what: str) -> None:
     """Report one thing that was done. A terminal that was closed must not stop the rest."""
     with contextlib.suppress(OSError):
         _line(word, what)
+
+
+def _tell_what_is_left(word: str, what: str) -> None:
+    if word in _LEFT:
+        _tell(word, what)
 
 
 def _line(word: str, text: str, style: str = "") -> None:

@@ -95,6 +95,8 @@ PHONES: dict[str, Part] = {
     "not_asked": ("no answer", "yellow"),
 }
 """Each `PhoneState` in words, with its style."""
+NEEDS_A_PHONE = ("needs a phone, and has none", "bold red")
+"""The result of a login of such a user, in words, with its style."""
 
 
 @click.group(cls=Verbs, epilog=_EPILOG)
@@ -276,7 +278,7 @@ def login_words(status: UserStatus, phone: PhoneState | None = None) -> tuple[st
     """The result of a login, in a few words."""
     words, style, *_ = STATES[status.state]
     if phone in WITHOUT:
-        words, style = "needs a phone, and has none", "bold red"
+        words, style = NEEDS_A_PHONE
     if status.keys:
         words += f", known by {count(status.keys, 'key')}"
     if status.reason:

@@ -145,6 +145,13 @@ class AuthenticationAPI(BaseAPI):
         Raises IampassError."""
         return self._make(self._application.confirm(question, begins, machine), deadline, 1)
 
+    def report(
+        self, reports: Sequence[Mapping[str, str | int]], machine: str, *, deadline: Deadline | None = None
+    ) -> None:
+        """Tells a gateway of logins to this machine of which it has not decided. Not in the published client. Raises
+        IampassError."""
+        self._make(self._application.report(reports, machine), deadline, 1)
+
 
 class ManagementAPI(BaseAPI):
     """The calls by which an application manages its users. Threads may share it.

@@ -175,6 +175,17 @@ class Application:
         path = f"fleet/confirm/{self.id}?{query}{machine and f'&machine={machine}'}"
         return self._call("confirm", path, lambda response: response.boolean("counts"), {})
 
+    def report(self, reports: Sequence[Mapping[str, str | int]], machine: str) -> Call[None]:
+        """Only gateways take reports, each of which they write once. `machine` is as in the parameters of a start."""
+        body = {"reports": [dict(report) for report in reports]}
+        digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
+        path = f"fleet/report/{self.id}?body_sha256={digest}{machine and f'&machine={machine}'}"
+
+        def read(response: JsonObject) -> None:
+            response.number("taken")
+
+        return self._call("report", path, read, body, idempotent=True)
+
     def add_users(self, users: Iterable[str]) -> Call[tuple[list[str], list[str]]]:
         def read(response: JsonObject) -> tuple[list[str], list[str]]:
             found = _confirmed("add users", response).child("users")

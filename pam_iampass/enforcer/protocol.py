@@ -48,6 +48,8 @@ class Reason(enum.Enum):
 
     CLOSED = "closed"
     """Ended on the phone or at IAMPASS."""
+    GATEWAY = "gateway"
+    """Ended on the phone, at IAMPASS or at the gateway."""
     AWAY = "away"
     """The phone is no longer near."""
     NO_PHONE = "no-phone"

@@ -62,6 +62,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 _WHY = {
     Reason.CLOSED: "The IAMPASS session of this login was ended on the phone.",
+    Reason.GATEWAY: "The IAMPASS session of this login was ended on the phone or at the gateway.",
     Reason.AWAY: "The phone that approved this login is no longer near.",
     Reason.NO_PHONE: "The phone that approved this login is registered no longer.",
     Reason.BACK: "The phone that approved this login is near again.",

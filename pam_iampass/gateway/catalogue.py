@@ -145,7 +145,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Perhaps its name has a typing error in `groups` of gateway.yaml, or in the group of the people. Those who"
             " should have it are denied on these hosts.",
             "Correct `people` in gateway.yaml and restart the service; or: pam-iampass-gateway user add USER --group"
-            " {name} --replace",
+            " {name}",
         ),
         warning_kind(
             "hosts-suspended",

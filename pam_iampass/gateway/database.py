@@ -63,6 +63,8 @@ class Connection(psycopg.AsyncConnection[DictRow]):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.after_commit: list[Callable[[], None]] = []
+        self.has_act = False
+        """Whether this transaction records an act of an administrator."""
         self.used_at = -math.inf
         """`time.monotonic()` at the end of its last transaction."""
         self.history = ("", 0)
@@ -137,6 +139,7 @@ class Connection(psycopg.AsyncConnection[DictRow]):
     def clear(self) -> None:
         """Forget what was to be executed or done later."""
         self.after_commit.clear()
+        self.has_act = False
         self._before = []
 
     async def wait(self, gen: PQGen[T], interval: float | None = None) -> T:
@@ -294,6 +297,8 @@ class Lock(enum.IntEnum):
     """The lock of a host while the messages that its logins have had sent are counted."""
     QUESTIONS = 0x70726573
     """The lock of a host while the questions for its starts are counted."""
+    REPORTS = 0x72657073
+    """The lock of a host while the logins that it reports are counted."""
     TURNS = 0x7475726E
     """The lock of a person's turns, which may have no row yet."""
 
@@ -361,6 +366,8 @@ class Database:
             configure=_configure,
             open=False,
         )
+        self.after_act: Callable[[], Awaitable[None]] | None = None
+        """Called after the commit of each transaction that records an act of an administrator."""
         self._share = max(1, connections // 2)
         self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._for_requests = asyncio.Semaphore(max(1, connections - _OWN_CONNECTIONS))
@@ -397,6 +404,9 @@ class Database:
                 await connection.commit()
             for each in connection.after_commit:
                 each()
+            has_act = connection.has_act
+        if has_act and self.after_act is not None:
+            await self.after_act()
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[Connection]:

@@ -182,11 +182,6 @@ def note_seen(gateway: Gateway, connection: Connection, id: str, address: str, v
     )
 
 
-async def forget_seen(connection: Connection) -> None:
-    """Delete what was seen of hosts that were removed."""
-    connection.later("DELETE FROM seen WHERE NOT EXISTS (SELECT 1 FROM host WHERE host.id = seen.host)")
-
-
 async def add(gateway: Gateway, connection: Connection, host: Host) -> None:
     """Add a host. Raises psycopg's UniqueViolation if its name or its id is taken."""
     sealed = {

@@ -34,7 +34,14 @@ from pam_iampass.gateway.service import (
 from pam_iampass.gateway.serving import require_digest
 from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.server.http import Handler, Route
-from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply, bad_request, text_of
+from pam_iampass.server.messages import (
+    IncomingRequest,
+    RefusedRequest,
+    Reply,
+    bad_request,
+    text_of,
+    unauthorized,
+)
 from pam_iampass.server.signatures import require_signature
 
 _MACHINE = re.compile("[0-9a-f]{32}")
@@ -144,6 +151,12 @@ async def _invite(gateway: Gateway, connection: Connection, request: IncomingReq
     try:
         credentials = require_signature(request, id, secret, gateway.clock())
     except RefusedRequest as refusal:
+        if refusal.reason == "UNKNOWN_CLIENT":
+            what = (
+                "the invite is void, or from long ago: an administrator has suspended or removed a host that joined"
+                " with it, or has confirmed a restored database"
+            )
+            raise unauthorized("INVITE_VOID", what) from None
         if refusal.reason != "STALE_TIMESTAMP":
             raise
         # No 401, to which a client answers with the time of the server: this clock must be set.

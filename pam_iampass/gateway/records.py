@@ -20,6 +20,7 @@ from pam_iampass.audit.journal import (
     ADMINISTRATION,
     ALERT,
     GATEWAY_ALERT,
+    HOST_REPORT,
     INFO,
     MESSAGE_IDS,
     NOTICE,
@@ -29,7 +30,7 @@ from pam_iampass.audit.journal import (
 )
 from pam_iampass.gateway import metrics
 from pam_iampass.gateway.database import Connection, insert, many, one
-from pam_iampass.outcome import Outcome, SessionEvent
+from pam_iampass.outcome import RESULTS, Outcome, Result, SessionEvent
 
 _journal = Journal()
 REFUSALS_A_MINUTE = 30
@@ -46,18 +47,30 @@ class Kind(enum.Enum):
     """An act of an administrator (`what`)."""
     ALERT = "alert"
     """A matter for an administrator to look at now (`reason`)."""
+    REPORT = "report"
+    """A login that a host has let in by itself, as only the host says (`reported`). It has no outcome, so that nothing
+    takes it for a decision."""
 
 
 async def write(
-    connection: Connection, kind: Kind, *, host: str | None = None, person: str | None = None, **fields: str
+    connection: Connection,
+    kind: Kind,
+    said_at: datetime | None = None,
+    /,
+    *,
+    host: str | None = None,
+    person: str | None = None,
+    **fields: str,
 ) -> None:
     """Write a record in the transaction of `connection`. No field has a secret, a token or a code.
 
+    :param said_at: when a login was, as its host says.
     :param host: the host's name.
     :param fields: such as `outcome`, `service`, `remote`, `caller`, `session`, `what`, `reason`.
     """
-    row = {"kind": kind.value, "host": host, "person": person, "fields": fields}
+    row = {"kind": kind.value, "host": host, "person": person, "fields": fields, "said_at": said_at}
     await insert(connection, "record", row)
+    connection.has_act = connection.has_act or kind is Kind.ACT
     connection.after_commit.append(partial(_to_journal, kind, host, person, fields))
 
 
@@ -126,7 +139,7 @@ async def act(
 def _to_journal(kind: Kind, host: str | None, person: str | None, fields: Mapping[str, str]) -> None:
     """Write the record to the journal, in the fields of a host's records and IAMPASS_HOST, and count it."""
     values: dict[str, str | None] = {"host": host, "user": person, "approver": person}
-    for name in ("outcome", "service", "caller", "session"):
+    for name in ("outcome", "reported", "service", "caller", "session", "login"):
         values[name] = fields.get(name)
     values["rhost"] = fields.get("remote")
     if kind is Kind.DECISION and "outcome" in fields:
@@ -136,6 +149,9 @@ def _to_journal(kind: Kind, host: str | None, person: str | None, fields: Mappin
     elif kind is Kind.DECISION:
         message_id, priority = SESSION_IDS[SessionEvent.ENDED], INFO
         values["event"] = SessionEvent.ENDED.value
+    elif kind is Kind.REPORT:
+        message_id, priority = HOST_REPORT, NOTICE
+        values["approver"] = fields.get("approver")
     elif kind is Kind.ACT:
         message_id, priority = ADMINISTRATION, NOTICE
         values["event"] = fields.get("what", "").replace(" ", "_")
@@ -157,6 +173,10 @@ async def forget(connection: Connection, seconds: float) -> int:
 # Reading
 
 
+_LET_IN = [Outcome.APPROVED.value, Outcome.COVERED.value, Outcome.RECOVERED.value, Outcome.BYPASSED.value]
+"""The outcomes of a gateway's own decisions that let somebody in."""
+
+
 @dataclass(frozen=True)
 class Filter:
     """Which records are shown. An empty value allows all."""
@@ -168,6 +188,13 @@ class Filter:
     session: str = ""
     """The beginning of a session's id."""
     since: datetime | None = None
+    until: datetime | None = None
+    login: str = ""
+    """The beginning of a login's id."""
+    let_in: bool = False
+    """Whether only logins are shown that let somebody in."""
+    written_since: datetime | None = None
+    """As `since`, for when a record was written: a host may report a login late."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +202,9 @@ class Record:
     """One record, as it was written. Texts are not cleaned."""
 
     id: int
+    written: datetime
     time: datetime
+    """When it was: of a reported login, as the host says."""
     kind: Kind
     host: str
     person: str
@@ -185,11 +214,27 @@ class Record:
     def of(cls, row: DictRow) -> Record:
         """The record in a row."""
         host, person = row["host"] or "", row["person"] or ""
-        return cls(row["id"], row["at"].astimezone(), Kind(row["kind"]), host, person, row["fields"])
+        written, time = row["at"].astimezone(), (row["said_at"] or row["at"]).astimezone()
+        return cls(row["id"], written, time, Kind(row["kind"]), host, person, row["fields"])
+
+    @property
+    def outcome(self) -> str:
+        """How the login ended, also as its host says; empty if it is not about one."""
+        return self.fields.get("outcome") or self.fields.get("reported") or ""
+
+    @property
+    def result(self) -> Result | None:
+        """What PAM was told, at least if the host has done as the gateway said."""
+        if not self.outcome:
+            return None
+        possible = RESULTS[Outcome(self.outcome)]
+        if len(possible) == 1:
+            return next(iter(possible))
+        return Result.IGNORED if self.kind is Kind.REPORT else Result.DENIED
 
 
 async def read(connection: Connection, wanted: Filter, most: int | None = None) -> list[Record]:
-    """The last `most` records that are wanted, the oldest first; all of them for None."""
+    """The last `most` records that are wanted, by time, the oldest first; all of them for None."""
     connection.take_time()
     conditions, values = ["true"], list[Any]()
 
@@ -198,14 +243,18 @@ async def read(connection: Connection, wanted: Filter, most: int | None = None) 
             conditions.append(condition)
             values.append(value)
 
-    where("(person = %s OR fields->>'caller' = %s)", wanted.person)
-    if wanted.person:
-        values.append(wanted.person)
+    where("%s IN (person, fields->>'caller', fields->>'asker', fields->>'approver')", wanted.person)
     where("host = ANY(%s)", list(wanted.hosts))
     where("fields->>'service' = ANY(%s)", list(wanted.services))
-    where("fields->>'outcome' = ANY(%s)", list(wanted.outcomes))
+    where("coalesce(fields->>'outcome', fields->>'reported') = ANY(%s)", list(wanted.outcomes))
     where("starts_with(fields->>'session', %s)", wanted.session)
+    where("starts_with(fields->>'login', %s)", wanted.login)
+    where("(fields ? 'reported' OR fields->>'outcome' = ANY(%s))", _LET_IN if wanted.let_in else ())
+    # No login is reported before it was: the first condition is for the index.
     where("at > %s", wanted.since)
+    where("coalesce(said_at, at) > %s", wanted.since)
+    where("coalesce(said_at, at) < %s", wanted.until)
+    where("at > %s", wanted.written_since)
     statement = f"SELECT * FROM record WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT %s"  # noqa: S608
     rows = await many(connection, statement, *values, most)
-    return [Record.of(row) for row in reversed(rows)]
+    return sorted(map(Record.of, reversed(rows)), key=lambda record: record.time)

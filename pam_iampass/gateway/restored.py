@@ -1,22 +1,26 @@
 """Whether the database is an old copy of itself: then hosts that were removed, spent invites and so on are back.
 
-Each gateway keeps a mark outside the database: how many records it has seen, and which was the newest. A database with
-fewer, or with another one in that place, is a restored one, or another one. No host is answered then, and none can
-join, until an administrator has confirmed it.
+Each gateway keeps a mark outside the database: how many records it has seen, and which was the newest. It moves after
+each act of an administrator, every few seconds, and when the service stops. A database with fewer records, or with
+another one in that place, is a restored one, or another one. No host is answered then, and none can join, until an
+administrator has confirmed it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import json
 import os
+import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import psycopg
 
@@ -91,15 +95,37 @@ def _damaged() -> str:
 
 def remember(mark: Mark) -> None:
     """Write the mark, unless it is there already, or a further one is. Raises OSError."""
-    before = seen()
-    if before is not None and (mark == before or mark.is_behind(before)):
-        return
-    _write(mark)
+    with _writing() as write:
+        before = seen()
+        if before is None or not (mark == before or mark.is_behind(before)):
+            write(mark)
 
 
-def _write(mark: Mark) -> None:
+@contextmanager
+def _writing() -> Iterator[Callable[[Mark], None]]:
+    """A function that writes the mark. No other process writes it meanwhile: the service and commands do."""
     with atomic_write.open_folder(state_folder()) as folder:
-        atomic_write.write(folder, _FILE, json.dumps(asdict(mark)).encode(), f".{_FILE}.new")
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield lambda mark: atomic_write.write(
+            folder, _FILE, json.dumps(asdict(mark)).encode(), f".{_FILE}.new"
+        )
+
+
+async def remember_act(gateway: Gateway) -> None:
+    """Move the mark forward after the commit of an administrator's act, for a copy from before it.
+
+    The service makes the first mark, and it alone judges whether the database is an old copy: this may be the command
+    with the settings of another gateway. Where the mark cannot be written, that is said; the act is done.
+    """
+    try:
+        if seen() is None:
+            return
+        mark, _ = await compare(gateway)
+        if not mark.old_copy:
+            remember(mark)
+    except (DatabaseError, psycopg.Error, Tampered, ValueError, OSError) as error:
+        what = "this is done, but the gateway would not notice an old copy of the database without it"
+        print(f"Warning: {what}: {error}", file=sys.stderr, flush=True)
 
 
 async def begin(gateway: Gateway, connection: Connection) -> None:
@@ -235,9 +261,10 @@ async def adopt(gateway: Gateway) -> None:
     """
     async with gateway.database.transaction() as connection:
         mark = await current(gateway, connection)
-    before = seen()
-    if before is not None and before.fleet != mark.fleet:
-        _write(mark)
+    with _writing() as write:
+        before = seen()
+        if before is not None and before.fleet != mark.fleet:
+            write(mark)
 
 
 async def _taken(connection: Connection, table: str) -> list[str]:

@@ -227,7 +227,7 @@ async def watch(gateway: Gateway, request: IncomingRequest) -> Reply:
 async def confirm(gateway: Gateway, request: IncomingRequest) -> Reply:
     """A host answers whether a connection begins in a login there."""
     try:
-        host = _require_active(await signed_by_host(gateway, request))
+        host = require_active(await signed_by_host(gateway, request))
         query = request.parameters("question", "begins", "machine")
         id, begins = query.get("question", ""), query.get("begins", "")
         if not _UUID.fullmatch(id) or begins not in ("yes", "no"):
@@ -285,7 +285,7 @@ async def _read_news(
         raise replayed() from None
     except Tampered as error:
         await _alert(gateway, f"{error}: {clean(host_id, 40)}")
-    host = _require_active(host)
+    host = require_active(host)
     found, tampered = sessions.read_changed(gateway, host, changed)
     for what in tampered:
         await _alert(gateway, what, host.name)
@@ -415,11 +415,11 @@ async def _find_session(
     if found is None:
         raise _unknown_session()
     session, host = found
-    work_for(_require_active(host).id)
+    work_for(require_active(host).id)
     return session
 
 
-def _require_active(host: Host | None) -> Host:
+def require_active(host: Host | None) -> Host:
     if host is None:
         raise unauthorized("UNKNOWN_CLIENT", "this host was removed")
     if not host.status.keeps_sessions:

@@ -47,7 +47,7 @@ from pam_iampass.text import clean
 
 _ASKED = "parent IS NULL AND state <> 'not_started' AND state <> 'queued'"
 """The condition of a session for which a phone was asked, or may be."""
-_OF_LOGIN = ("asker", "service", "remote", "caller", "key")
+_OF_LOGIN = ("asker", "service", "remote", "caller", "key", "login")
 PARAMETERS = ("request_id", "machine", "timeout", "connection", *_OF_LOGIN)
 """The parameters that the query of a start can have at a gateway, beside those of IAMPASS. They are signed, too."""
 SHORTEST_REQUEST_SECONDS = 15

@@ -18,7 +18,7 @@ import psycopg
 
 from pam_iampass.client.errors import IampassError, Unavailable
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import asking, hosts, presence, queue, records, sessions, turns
+from pam_iampass.gateway import asking, presence, queue, records, sessions, turns
 from pam_iampass.gateway.acts import steps
 from pam_iampass.gateway.acts.phones import tell_of_lost_phone
 from pam_iampass.gateway.acts.sessions import EndedSessions, end_sessions
@@ -374,7 +374,6 @@ async def _clean(gateway: Gateway) -> None:
     forget: tuple[Callable[[Connection], Awaitable[object]], ...] = (
         _forget_nonces,
         presence.forget_questions,
-        hosts.forget_seen,
         _forget_sessions,
         gateway.leases.forget,
         partial(records.forget, seconds=gateway.settings.keep_records),

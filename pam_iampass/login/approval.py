@@ -115,7 +115,7 @@ class PhoneRequest:
         session = started.session
         if session.active:
             unasked = ProtocolError("start: the session is active before anyone was asked")
-            return decisions.failed(unasked)
+            return self._required.decider.explain(unasked, self._request)
         if session.in_progress:
             # 2.
             if session.queued:

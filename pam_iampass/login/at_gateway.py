@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from pam_iampass.client import AuthenticationAPI, AuthenticationMethod, Deadline, Session
@@ -31,6 +31,7 @@ _OUTCOMES = {
 }
 #: How long a gateway may take to redeem a recovery code. Seconds.
 TIME_TO_REDEEM = 20.0
+_PEER = "The gateway"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class AtGateway:
         except NotFound as error:
             return Answer(_unknown(error), Sent.RANG_NOBODY)
         except (IampassError, ValueError) as error:
-            return start_failed(error, request, may_be_outage=may_be_outage)
+            return start_failed(error, request, _PEER, may_be_outage=may_be_outage)
         if session.failure_reason == BYPASSED and not request.asker:
             return Answer(_bypassed(request), Sent.RANG_NOBODY)
         if session.failure_reason is not None:
@@ -80,7 +81,7 @@ class AtGateway:
         if isinstance(error, Refused) and error.status == 403:
             why = "HOST_SUSPENDED, says the gateway: pam-iampass-gateway host resume"
             return denied(Outcome.MISCONFIGURED, why, decisions.NOT_FROM_HERE)
-        return poll_failed(error, request)
+        return poll_failed(error, request, _PEER)
 
     def redeem(self, code: str, before: Decision | None, request: Request) -> Decision | None:
         """See `Decider.redeem`. Returns None only if no gateway can be reached."""
@@ -98,9 +99,9 @@ class AtGateway:
         except IampassError as error:
             if isinstance(error, Unavailable) and error.outage and not error.may_have_started:
                 return None
-            return poll_failed(error, request)
+            return poll_failed(error, request, _PEER)
         if told.left is not None:
-            return decisions.recovered(told.left, before)
+            return replace(decisions.recovered(told.left, before), of_gateway=True)
         return _code_refused(told, before)
 
     def has_phone(self, token: str, deadline: Deadline) -> bool:
@@ -119,6 +120,7 @@ def _told(request: Request) -> dict[str, str]:
         keys = accepted(login.ssh_auth_info)
     told = {
         "machine": machine_digest(),
+        "login": login.id,
         "service": login.service,
         "remote": login.address if login.through_sshd else str(ip_address(login.rhost or "") or ""),
         "asker": request.asker,
@@ -153,7 +155,7 @@ def _unknown(error: NotFound) -> Decision:
 def _bypassed(request: Request) -> Decision:
     """The gateway has said of this very request that its administrator lets the person in without the phone."""
     reason = f"{request.approver} is bypassed, says the gateway: pam-iampass-gateway bypass list"
-    return Decision(Outcome.BYPASSED, Result.IGNORED, reason, decisions.BYPASSED)
+    return Decision(Outcome.BYPASSED, Result.IGNORED, reason, decisions.BYPASSED, of_gateway=True)
 
 
 def _not_asked(session: Session, request: Request, otherwise: Sent) -> Answer:

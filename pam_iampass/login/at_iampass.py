@@ -45,7 +45,7 @@ class AtIampass:
         except NotFound as error:
             return Answer(self._unknown(error, request), Sent.COUNTS_HERE)
         except (IampassError, ValueError) as error:
-            return start_failed(error, request, may_be_outage=may_be_outage)
+            return start_failed(error, request, "IAMPASS", may_be_outage=may_be_outage)
         if session.failure_reason is not None:
             return Answer(decisions.not_asked(session.failure_reason), Sent.COUNTS_HERE)
         return Asked(session, Sent.COUNTS_HERE)
@@ -56,7 +56,7 @@ class AtIampass:
 
     def explain(self, error: IampassError, request: Request) -> Decision:
         """See `Decider.explain`."""
-        return poll_failed(error, request)
+        return poll_failed(error, request, "IAMPASS")
 
     def redeem(self, code: str, before: Decision | None, request: Request) -> None:
         """IAMPASS has no recovery codes."""

@@ -116,22 +116,24 @@ class Decider(Protocol):
         """Return whether the owner of a token has a phone; None if it is not known."""
 
 
-def start_failed(error: IampassError | ValueError, request: Request, *, may_be_outage: bool) -> Answer:
-    """The answer where a start has failed, at IAMPASS or at a gateway."""
+def start_failed(
+    error: IampassError | ValueError, request: Request, peer: str, *, may_be_outage: bool
+) -> Answer:
+    """The answer where a start has failed, at IAMPASS or at a gateway (`peer`)."""
     if isinstance(error, ValueError):
-        return Answer(decisions.misconfigured(f"the request to IAMPASS is invalid: {error}"), Sent.NOTHING)
+        return Answer(decisions.misconfigured(f"the request is invalid: {error}"), Sent.NOTHING)
     answered = isinstance(error, (Refused, NotFound, ProtocolError))
     sent = Sent.COUNTS_HERE if error.may_have_started or answered else Sent.NOTHING
     if not isinstance(error, Unavailable):
-        return Answer(decisions.failed(error), sent)
+        return Answer(decisions.failed(error, peer), sent)
     # An outage, of a login that its person cannot have made fail by themselves.
     login = request.login
     outage = error.outage and login.service in OUTAGE_SERVICES and login.real_uid == 0
-    return Answer(decisions.unavailable(error, request.service, outage and may_be_outage), sent)
+    return Answer(decisions.unavailable(error, request.service, outage and may_be_outage, peer), sent)
 
 
-def poll_failed(error: IampassError, request: Request) -> Decision:
-    """The decision where polling has failed, at IAMPASS or at a gateway: never an outage."""
+def poll_failed(error: IampassError, request: Request, peer: str) -> Decision:
+    """The decision where polling has failed, at IAMPASS or at a gateway (`peer`): never an outage."""
     if isinstance(error, Unavailable):
-        return decisions.unavailable(error, request.service, False)
-    return decisions.failed(error)
+        return decisions.unavailable(error, request.service, False, peer)
+    return decisions.failed(error, peer)

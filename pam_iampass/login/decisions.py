@@ -118,7 +118,9 @@ def covered(cover: Cover, approver: str) -> Decision:
 def covered_elsewhere(host: str, approver: str, session: str, message: str) -> Decision:
     """The gateway has said that the login begins in one of the same person on another host."""
     reason = f"the connection begins in a login of {approver} on {host}, says the gateway"
-    return Decision(Outcome.COVERED, Result.IGNORED, reason, message, session=session, covered_by=host)
+    return Decision(
+        Outcome.COVERED, Result.IGNORED, reason, message, session=session, covered_by=host, of_gateway=True
+    )
 
 
 def misconfigured(reason: str) -> Decision:
@@ -218,20 +220,21 @@ def not_asked(reason: str) -> Decision:
     return denied(Outcome.DENIED, reason, message)
 
 
-def unavailable(error: Unavailable, service: ServiceSettings, outage: bool) -> Decision:
-    """IAMPASS is unreachable: tolerated only where this is an outage, before a request was sent."""
+def unavailable(error: Unavailable, service: ServiceSettings, outage: bool, peer: str) -> Decision:
+    """`peer`, IAMPASS or the gateway, is unreachable: tolerated only where this is an outage, before a request was
+    sent."""
     if service.unavailable.value == "ignore" and outage:
-        message = "IAMPASS is unreachable. Continuing without phone approval."
+        message = f"{peer} is unreachable. Continuing without phone approval."
         return Decision(Outcome.UNAVAILABLE, Result.IGNORED, error.diagnostics(), message)
-    message = "IAMPASS is unreachable from this machine. Try again in a minute, or ask your administrator."
+    message = f"{peer} is unreachable from this machine. Try again in a minute, or ask your administrator."
     return denied(Outcome.UNAVAILABLE, error.diagnostics(), message)
 
 
-def failed(error: IampassError) -> Decision:
-    """An error that is no outage: never tolerated."""
+def failed(error: IampassError, peer: str) -> Decision:
+    """An error of IAMPASS or the gateway (`peer`) that is no outage: never tolerated."""
     if isinstance(error, NotFound):
-        return denied(Outcome.DENIED, f"{error}: IAMPASS no longer knows the session", ENDED)
+        return denied(Outcome.DENIED, f"{error}: {peer} no longer knows the session", ENDED)
     if isinstance(error, ProtocolError):
-        message = "IAMPASS sent an invalid response. " + ASK_THE_ADMINISTRATOR
+        message = f"{peer} sent an invalid response. {ASK_THE_ADMINISTRATOR}"
         return denied(Outcome.UNAVAILABLE, error.diagnostics(), message)
     return misconfigured(error.diagnostics())

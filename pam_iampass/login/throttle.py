@@ -35,6 +35,8 @@ MOST_PENDING = 100
 TURN_PATIENCE = 2.0
 """Seconds. A login that could have its turn and does not take it within this time is stopped: the next one goes
 first."""
+_USUAL = "usual origins"
+"""Stands in the turns for all usual origins together."""
 
 LEAST_LEFT = 1 / 6
 """The part of the time that must be left for the person to answer; a request with less is not sent."""
@@ -219,7 +221,7 @@ class ThrottleState:
     pending: tuple[Pending, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     turns: Mapping[str, float] = field(default_factory=dict)
-    """When each origin had its last turn."""
+    """When each origin and host had its last turn, and when a usual origin had it (`_USUAL`)."""
     next_turn: float = 0.0
     """When the next turn may begin."""
     lost: float = 0.0
@@ -307,16 +309,20 @@ class ThrottleState:
         return self.turn_holder() is None and now >= self.next_turn
 
     def _in_order(self) -> list[Pending]:
-        """The logins that wait, in the order of the turns. Usual origins go first. Then the last turn decides: the
-        later one of the origin's and the host's, so that neither an origin on many hosts nor a host that names many
-        origins comes before others. Between equal ones the origin's last turn decides, then the host's, then when they
-        came, then the ident."""
+        """The logins that wait, in the order of the turns. Usual origins go first, and after the turn of one, a login
+        that has waited since before it: neither keeps the other from a turn. Then the last turn decides: the later one
+        of the origin's and the host's, so that neither an origin on many hosts nor a host that names many origins comes
+        before others. Between equal ones the origin's last turn decides, then the host's, then when they came, then the
+        ident."""
+        last_usual = self.turns.get(_USUAL, -1.0)
+        was_usual = last_usual == max(self.turns.values(), default=0.0)
 
-        def place(login: Pending) -> tuple[bool, float, float, float, float, str]:
+        def place(login: Pending) -> tuple[bool, bool, float, float, float, float, str]:
             of_origin = self.turns.get(login.origin, -1.0)
             of_host = self.turns.get(login.host, -1.0) if login.host else of_origin
             last = max(of_origin, of_host)
-            return not login.is_usual, last, of_origin, of_host, login.since, login.ident
+            was_passed = was_usual and not login.is_usual and login.since < last_usual
+            return not was_passed, not login.is_usual, last, of_origin, of_host, login.since, login.ident
 
         return sorted(self.pending, key=place)
 
@@ -496,7 +502,7 @@ def _refusal(state: ThrottleState, login: Pending, limits: ThrottleSettings, now
 def _with_turn(state: ThrottleState, login: Pending, now: float) -> ThrottleState:
     """The login has its turn, and its request counts from now on."""
     turns = dict(state.turns)
-    for name in filter(None, (login.host, login.origin)):
+    for name in filter(None, (login.host, login.origin, _USUAL if login.is_usual else "")):
         turns = {**_without(turns, name), name: now}
     return replace(
         state,

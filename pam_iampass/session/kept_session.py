@@ -67,6 +67,9 @@ class EndCause(enum.Enum):
     """No login session was opened after the approval."""
     PHONE = "phone"
     """IAMPASS reports that it is over: it was ended on the phone, at IAMPASS, or by its duration there."""
+    GATEWAY = "gateway"
+    """The gateway reports that it is over: it was ended on the phone, at IAMPASS, by an administrator of the gateway,
+    or with the login on another host that covers it."""
     AWAY = "away"
     """The phone is no longer near, and the settings say that this ends the login."""
     NO_PHONE = "no phone"

@@ -18,6 +18,7 @@ from pam_iampass.session.kept_session import AttachedLogin, EndCause, KeptSessio
 _VERBS = {Enforcement.END: Verb.END, Enforcement.LOCK: Verb.LOCK, Enforcement.REVOKE: Verb.REVOKE}
 _REASONS = {
     EndCause.PHONE: Reason.CLOSED,
+    EndCause.GATEWAY: Reason.GATEWAY,
     EndCause.AWAY: Reason.AWAY,
     EndCause.NO_PHONE: Reason.NO_PHONE,
     EndCause.ADMINISTRATOR: Reason.ADMINISTRATOR,
@@ -35,6 +36,7 @@ _ENDED = {
     EndCause.LOGIN: "the login is over",
     EndCause.NOT_OPENED: "no login session was opened after the approval",
     EndCause.PHONE: "it was ended on the phone or at IAMPASS",
+    EndCause.GATEWAY: "it was ended on the phone, at IAMPASS or at the gateway",
     EndCause.AWAY: "the phone is no longer near",
     EndCause.NO_PHONE: "IAMPASS knows no phone of the person any more",
     EndCause.ADMINISTRATOR: "an administrator ended it",
@@ -175,7 +177,8 @@ def closed(kept: KeptSession, status: str) -> Step:
     """IAMPASS has reported twice that the session is over, with this status."""
     if not kept.is_let_in:
         return Step(kept)
-    return _ended(replace(kept, told=True), EndCause.PHONE, f" (status {status})")
+    cause = EndCause.GATEWAY if kept.of_gateway else EndCause.PHONE
+    return _ended(replace(kept, told=True), cause, f" (status {status})")
 
 
 def no_phone(kept: KeptSession) -> Step:

@@ -105,7 +105,7 @@ def _for(service: WantedService, who: Account, paths: Paths, configuration: Path
         return
     yield fine(
         "sshd: clients that answer no prompt (BatchMode, Ansible) can log in to exempt accounts only. "
-        "With --quiet they can log in to all"
+        "With --no-prompt they can log in to all"
     )
     yield from spared_logins(service, configuration)
     permitted = found.values.get("permitrootlogin")
@@ -200,7 +200,7 @@ def spared_logins(service: WantedService, configuration: Path) -> Iterator[Probl
     """Exempt users whom sshd does not spare the prompt in a configuration (sshd -T -C)."""
     if service.exceptions.left_out:
         what = f"sshd: sshd_config cannot name {names(service.exceptions.left_out)}: they have to answer the prompt"
-        yield warning(what, "exempt them by a group, or use --quiet")
+        yield warning(what, "exempt them by a group, or use --no-prompt")
     users = exempt_users(service.exempt) if service.exceptions.criteria else []
     try:
         asked = prompted(users, file=configuration)

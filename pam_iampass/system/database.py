@@ -24,7 +24,7 @@ from pam_iampass.system.trusted_folder import kind_of, mode_of, open_trusted_fol
 
 APPLICATION_ID = 0x69616D70
 """Marks the file as ours (`PRAGMA application_id`)."""
-VERSION = 1
+VERSION = 2
 """The version of the tables (`PRAGMA user_version`)."""
 RESERVE = 1024 * 1024
 """Bytes that are free in the file, and as many again in its log: what a full disk cannot take."""
@@ -45,6 +45,7 @@ CREATE TABLE bypasses (
     boot TEXT, since_boot REAL NOT NULL, wall REAL NOT NULL, made_by BLOB NOT NULL, reason TEXT NOT NULL,
     survives_reboot INTEGER NOT NULL, PRIMARY KEY (person, service)) WITHOUT ROWID;
 CREATE TABLE sessions (id TEXT PRIMARY KEY, boot TEXT NOT NULL, content TEXT NOT NULL);
+CREATE TABLE reports (login TEXT PRIMARY KEY, content TEXT NOT NULL);
 CREATE TABLE lost_phones (person BLOB PRIMARY KEY, config TEXT NOT NULL) WITHOUT ROWID;
 """
 _RESTART = "systemctl restart pam-iampass-agent"

@@ -658,7 +658,6 @@ def test_requests_whose_signature_is_not_checked_give_up_first(conninfo: str) ->
 def test_a_host_that_waits_for_its_own_connections_does_not_find_the_database_unreachable(
     conninfo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.3)
     asked: list[str] = []
 
     async def is_unreachable(conninfo: str) -> bool:
@@ -670,7 +669,9 @@ def test_a_host_that_waits_for_its_own_connections_does_not_find_the_database_un
     async def use(database: Database) -> None:
         work_for("a")
         async with database.transaction():
-            with pytest.raises(DatabaseAway) as caught:
+            with pytest.raises(DatabaseAway) as caught, monkeypatch.context() as soon:
+                soon.setattr(module, "CONNECT_SECONDS", 0.3)
+                soon.setattr(module, "_WAIT_SECONDS", 0.3)
                 async with database.transaction():
                     pass
             assert not caught.value.unreachable

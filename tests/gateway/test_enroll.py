@@ -99,8 +99,15 @@ def test_a_file_enrolls_everybody_once(place: GatewayCommand) -> None:
     assert "3 users: 2 were sent a message, 1 has a link to open." in shown
     place.sandbox.add_user(tokens["alice"])
     again = place.told("enroll", "--from", place.csv(*TEAM))
-    assert [each["state"] for each in again["users"]] == ["registered", "link", "invited_before"]
+    assert [(each["state"], each["link"]) for each in again["users"]] == [
+        ("registered", None),
+        ("no_phone", None),
+        ("no_phone", None),
+    ]
     assert len(place.sent) == 2
+    assert re.search(
+        r"bob +has to open https://", place.said("enroll", "--from", place.csv(*TEAM), "--resend")
+    )
     assert {name: place.person(name).token for name in tokens} == tokens
 
 
@@ -120,10 +127,17 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(place: GatewayCommand) -> N
 def test_a_message_that_may_have_been_sent_is_sent_again_only_if_told(place: GatewayCommand) -> None:
     place.sandbox.misbehave("registration_sms", HttpStatus(503))
     place.said("enroll", "--from", place.csv(TEAM[0]), status=1)
-    assert "was invited before" in place.said("enroll", "--from", place.csv(TEAM[0]))
+    assert "has no phone yet" in place.said("enroll", "--from", place.csv(TEAM[0]))
     assert place.sent == []
     place.said("enroll", "--from", place.csv(TEAM[0]), "--resend")
     assert len(place.sent) == 1
+
+
+def test_a_link_that_was_not_made_is_made_by_the_next_run(place: GatewayCommand) -> None:
+    place.sandbox.misbehave("registration_link", HttpStatus(503), times=None)
+    place.said("enroll", "--from", place.csv(TEAM[1]), status=1)
+    place.sandbox.behave()
+    assert "1 has a link to open" in place.said("enroll", "--from", place.csv(TEAM[1]))
 
 
 def test_a_database_that_goes_away_stops_the_run_and_says_who_is_left(place: GatewayCommand) -> None:
@@ -144,6 +158,12 @@ def test_other_groups_in_the_file_need_to_be_confirmed(place: GatewayCommand) ->
     assert place.person("alice").groups == ("admins",)
     place.said("enroll", "--from", place.csv("alice,,,"))
     assert place.person("alice").groups == ("admins",)
+
+
+def test_a_group_of_the_command_is_given_to_everybody_in_the_file(place: GatewayCommand) -> None:
+    for _ in range(2):
+        place.said("enroll", "--from", place.csv("alice,,,oncall", "bob,,,"), "--group", "staff")
+    assert [place.person(name).groups for name in ("alice", "bob")] == [("oncall", "staff"), ("staff",)]
 
 
 def test_errors_of_the_file_are_all_said_and_nobody_is_enrolled(place: GatewayCommand) -> None:
@@ -167,7 +187,7 @@ def test_a_token_in_the_file_is_an_error(place: GatewayCommand) -> None:
     [
         (),
         ("alice", "--from", "/dev/null"),
-        ("--from", "/dev/null", "--group", "x"),
+        ("--from", "/dev/null", "--send"),
         ("alice", "--resend"),
         ("alice", "--sms", NUMBER, "--send"),
         ("alice", "--message", "hi"),

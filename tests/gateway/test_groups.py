@@ -73,7 +73,7 @@ def test_a_group_that_nobody_has_is_a_warning_an_error_of_doctor_and_no_reason_t
         ("group-of-nobody", "error", "web"),
         ("group-of-nobody", "error", "db"),
     ]
-    assert "--group dba --replace" in found[1]["remedy"]
+    assert "--group dba" in found[1]["remedy"]
     run_gateway("user", "add", "bob", "--group", "dba")
     run_gateway("user", "add", "carol", "--group", "stff")
     assert run_gateway("check") == "All is well.\n"

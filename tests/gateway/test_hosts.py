@@ -138,13 +138,12 @@ def test_a_row_that_does_not_count_can_be_removed(conninfo: str, keys: KeyFile) 
     assert (removed, again, left) == (True, False, ([DB], []))
 
 
-def test_what_was_seen_of_a_host_goes_after_it_was_removed(conninfo: str, keys: KeyFile) -> None:
+def test_what_was_seen_of_a_host_goes_with_it(conninfo: str, keys: KeyFile) -> None:
     *_, left = run(
         conninfo,
         keys,
         _add_both,
         lambda _, c: hosts.remove(c, "web.example.com"),
-        lambda _, c: hosts.forget_seen(c),
         lambda _, c: many(c, "SELECT host FROM seen"),
     )
     assert left == [{"host": DB.id}]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import uuid
 from collections.abc import Awaitable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Callable
 
@@ -13,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pam_iampass.audit.journal import ADMINISTRATION, GATEWAY_ALERT, MESSAGE_IDS, Journal
+from pam_iampass.audit.query import AuditRecord
 from pam_iampass.errors import EditRefused
 from pam_iampass.gateway import records
 from pam_iampass.gateway.cli import group
@@ -198,6 +201,39 @@ def test_log_filters(log: Callable[..., Result], arguments: list[str], expected:
     assert [json.loads(line)["user"] for line in shown.stdout.splitlines()] == expected
 
 
+def test_who_logged_in_last_night_is_one_command_also_without_the_phone(
+    log: Callable[..., Result], conninfo: str
+) -> None:
+    now = datetime.now(timezone.utc)
+
+    async def use(database: Database) -> None:
+        async with database.transaction() as connection:
+            for hours in (20, 6, 1):
+                told = {"reported": "exempt", "service": "sshd", "login": f"{hours:032}", "reason": "exempt"}
+                said = now - timedelta(hours=hours)
+                await records.write(connection, Kind.REPORT, said, host="web17", person="backup", **told)
+            await records.write(connection, Kind.REPORT, host="web17", lost="17")
+            connection.later("UPDATE record SET at = at - interval '5 hours' WHERE fields ? 'outcome'")
+
+    run(conninfo, use)
+    shown = log("--let-in", "--since", "12h", "--until", "3h")
+    (reported, approved) = (line.split(maxsplit=9) for line in shown.stdout.splitlines()[1:])
+    assert (reported[2:4], approved[2:4]) == (["web17", "backup"], ["web17", "alice"])
+    assert reported[7:] == ["exempt", "the", "host says: exempt"]
+    at = datetime.fromisoformat(f"{reported[0]} {reported[1]}")
+    assert at.tzinfo is not None
+    assert at == (now - timedelta(hours=6)).replace(microsecond=0)
+    found = [json.loads(line) for line in log("--json").stdout.splitlines()]
+    assert all(each.keys() == {field.name for field in dataclasses.fields(AuditRecord)} for each in found)
+    assert [each["kind"] for each in found] == [
+        *("report", "report", "decision", "decision", "report", "act", "session", "report"),
+    ]
+    assert [each["verified"] for each in found] == [each["kind"] != "report" for each in found]
+    (one,) = (json.loads(line) for line in log("--json", "--login", f"{6:032}").stdout.splitlines())
+    assert (one["outcome"], one["result"], one["user"]) == ("exempt", "ignored", "backup")
+    assert "17 logins that needed no phone" in log("-n", "1").stdout
+
+
 def test_log_knows_who_was_removed_and_refuses_what_nobody_was_called(
     log: Callable[..., Result], conninfo: str
 ) -> None:
@@ -208,7 +244,7 @@ def test_log_knows_who_was_removed_and_refuses_what_nobody_was_called(
 
     run(conninfo, use)
     for arguments in (["dave"], ["erin"], ["--host", "db1.example.com"], ["--host", "db1"]):
-        assert "host_remove" in log(*arguments).output, arguments
+        assert "host remove" in log(*arguments).output, arguments
     for arguments, says in (
         (["davee"], '"davee" is not known here'),
         (["--host", "db2"], "there is no host db2"),

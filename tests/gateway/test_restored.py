@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
+import os
+import signal
 from collections.abc import Awaitable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
 from pam_iampass.gateway import hosts, records, restored
+from pam_iampass.gateway.cli.serve import serve_hosts
 from pam_iampass.gateway.database import Database, now
-from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.gateway import Gateway, opened
 from pam_iampass.gateway.hosts import Invite
 from pam_iampass.gateway.keys import KeyFile, Tampered
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.restored import Mark
+from pam_iampass.gateway.settings import load
+from tests.support.deadline import PATIENCE
+from tests.support.gateway import settings_for
+from tests.support.gateway_command import GatewayCommand
 from tests.support.postgres import Postgres
+from tests.support.sandbox import Sandbox
 
 
 @pytest.fixture(autouse=True)
@@ -159,6 +170,98 @@ async def _confirm(gateway: Gateway) -> None:
 async def _look(gateway: Gateway) -> bool:
     await restored.look(gateway)
     return gateway.restored
+
+
+async def _act_of_a_command(gateway: Gateway) -> None:
+    gateway.database.after_act = partial(restored.remember_act, gateway)
+    await _act(gateway)
+
+
+def test_a_copy_from_before_an_act_is_noticed_although_no_service_has_looked_since(
+    postgres: Postgres, conninfo: str, keys: KeyFile
+) -> None:
+    run(conninfo, keys, _begun)
+    run(conninfo, keys, _look)
+    backup = postgres.new_database(conninfo.rpartition("dbname=")[2])
+    run(conninfo, keys, _act_of_a_command)
+    for _ in range(3):
+        run(backup, keys, _act_of_a_command)
+    assert not run(backup, keys, _is_marked), "the service judges, which has the settings of this fleet"
+    assert run(backup, keys, _look)
+
+
+def test_a_command_makes_no_first_mark(conninfo: str, keys: KeyFile) -> None:
+    run(conninfo, keys, _begun)
+    run(conninfo, keys, _act_of_a_command)
+    assert restored.seen() is None
+
+
+def test_an_act_is_done_although_it_cannot_be_remembered(
+    conninfo: str, keys: KeyFile, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(conninfo, keys, _begun)
+    (state / "mark.json").write_text("{}")
+    run(conninfo, keys, _act_of_a_command)
+    assert "Warning: this is done, but" in capsys.readouterr().err
+
+
+def test_the_command_remembers_what_it_does(gateway_command: GatewayCommand) -> None:
+    gateway_command.transaction(restored.begin)
+
+    async def look() -> None:
+        async with opened(load(gateway_command.config)) as gateway:
+            await restored.look(gateway)
+
+    asyncio.run(look())
+    before = restored.seen()
+    assert "Warning" not in gateway_command.said("user", "add", "carol")
+    after = restored.seen()
+    assert before is not None
+    assert after is not None
+    assert after.records == before.records + 1
+
+
+def test_the_service_remembers_how_far_the_database_is_when_it_stops(
+    conninfo: str, keys: KeyFile, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    settings = settings_for(conninfo, sandbox, tmp_path)
+    threshold = gc.get_threshold()
+
+    async def go() -> None:
+        async with Database(conninfo) as database:
+            gateway = Gateway(settings, database, keys)
+            await _begun(gateway)
+            serving = asyncio.create_task(serve_hosts(gateway))
+            while restored.seen() is None:
+                await asyncio.sleep(0.01)
+            async with database.transaction() as connection:
+                await records.write(connection, Kind.ALERT, what="last")
+            os.kill(os.getpid(), signal.SIGTERM)
+            await serving
+            async with database.transaction() as connection:
+                assert restored.seen() == await restored.current(gateway, connection)
+
+    try:
+        asyncio.run(asyncio.wait_for(go(), PATIENCE))
+    finally:
+        gc.set_threshold(*threshold)
+        gc.unfreeze()
+
+
+def test_a_machine_that_cannot_know_says_so(gateway_command: GatewayCommand, state: Path) -> None:
+    gateway_command.transaction(restored.begin)
+    gateway_command.said("user", "add", "carol")
+    mark = {
+        "restores": 0,
+        "records": 9,
+        "newest": 9,
+        "written": "2100-01-01T00:00:00+00:00",
+        "old_copy": False,
+    }
+    (state / "mark.json").write_text(json.dumps({"fleet": "another", **mark}))
+    shown = gateway_command.said("restored", status=1)
+    assert "This machine cannot know what administrators have done since then" in shown
+    assert "it was no gateway of this database" in shown
 
 
 async def _is_marked(gateway: Gateway) -> bool:

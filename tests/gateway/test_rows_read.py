@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tests.gateway.test_codes import answer, new_codes
+from tests.gateway.test_reports import report, send
 from tests.gateway.test_shut_out import approves
 from tests.support.gateway import HOST, HostCaller, RunningGateway, settings_for
 from tests.support.postgres import Postgres
@@ -22,12 +23,14 @@ NAME = f"name-of-{HOST}"
 _RECORDS = 1_000_000
 _OF_A_YEAR = f"""
 INSERT INTO record (at, kind, host, person, fields)
-SELECT now() - interval '1 year' * (number / {_RECORDS}.0) - interval '61 minutes', 'decision',
+SELECT now() - interval '1 year' * (number / {_RECORDS}.0) - interval '61 minutes',
+    CASE number % 6 WHEN 2 THEN 'report' ELSE 'decision' END,
     CASE number % 20 WHEN 0 THEN '{NAME}' ELSE 'host' || number % 300 END,
     CASE number % 10 WHEN 0 THEN 'alice' ELSE 'person' || number % 5000 END,
-    CASE number % 5
+    CASE number % 6
         WHEN 0 THEN '{{"outcome": "denied", "reason": "wrong recovery code", "wrong_code": "1"}}'::jsonb
         WHEN 1 THEN '{{"outcome": "throttled", "reason": "HOST_THROTTLED", "refused": "start"}}'
+        WHEN 2 THEN '{{"reported": "covered", "service": "sudo", "login": "0b9e6d4c81f24a57a3d2c6f0e19b7a48"}}'
         ELSE '{{"outcome": "approved", "service": "sshd", "remote": "192.0.2.7"}}'
     END
 FROM generate_series(1, {_RECORDS}) AS number
@@ -89,7 +92,7 @@ def fleet(years: str, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_count_shows_what_is_read(fleet: Years) -> None:
     statement = "SELECT count(*) FROM record WHERE fields ? 'wrong_code'"
-    assert fleet.rows_read(lambda gateway: gateway.rows(statement)) > _RECORDS / 5
+    assert fleet.rows_read(lambda gateway: gateway.rows(statement)) > _RECORDS / 6
 
 
 @pytest.mark.parametrize("person", ["alice", "bob"])
@@ -117,3 +120,11 @@ def test_logins_to_a_slowed_host_read_what_is_recent(fleet: Years) -> None:
         gateway.change_host(slowed_until=None)
 
     assert fleet.rows_read(log_in) < MOST
+
+
+def test_a_report_reads_what_is_recent(fleet: Years) -> None:
+    def take(gateway: RunningGateway) -> None:
+        reply = send(HostCaller(gateway), report())
+        assert reply.status == 200, reply.body
+
+    assert fleet.rows_read(take) < MOST

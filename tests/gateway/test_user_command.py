@@ -41,7 +41,7 @@ def test_everybody_is_listed_with_groups_and_phones(place: GatewayCommand) -> No
     shown = place.said("user", "list", "--check-phones")
     assert words(shown)[1:3] == [
         ["alice", "staff", "here", "registered", "can", "log", "in"],
-        ["bob", "-", "the", "directory", "none", "can", "log", "in"],
+        ["bob", "-", "the", "directory", "none", "needs", "a", "phone,", "and", "has", "none"],
     ]
     assert "1 user without a phone: pam-iampass-gateway enroll USER" in shown
     found = place.told("user", "list", "--check-phones")
@@ -81,10 +81,9 @@ def test_a_new_person_has_a_random_token_that_iampass_knows(place: GatewayComman
 
 def test_nobody_is_added_twice_or_changed_by_mistake(place: GatewayCommand) -> None:
     before = place.person("alice")
-    assert "there already, with groups staff" in place.said(
-        "user", "add", "alice", "--group", "admins", status=1
-    )
     assert "there already" in place.said("user", "add", "alice", status=1)
+    number = place.said("user", "add", "alice", "--group", "admins", "--phone", "+15550000000", status=1)
+    assert "give --replace" in number
     assert place.person("alice") == before
     assert place.records == []
     place.said("user", "add", "alice", "--group", "admins", "--replace")
@@ -97,6 +96,17 @@ def test_nobody_is_added_twice_or_changed_by_mistake(place: GatewayCommand) -> N
     assert "comes from the directory" in place.said(
         "user", "add", "bob", "--group", "x", "--replace", status=1
     )
+
+
+def test_a_group_is_added_to_the_groups_of_a_person(place: GatewayCommand) -> None:
+    assert "groups staff, oncall" in place.said(
+        "user", "add", "alice", "--group", "oncall", "--group", "staff"
+    )
+    assert place.records == [("user_change", "alice", "groups; groups staff, oncall")]
+    place.said("user", "add", "alice", "--group", "staff")
+    assert place.person("alice").groups == ("staff", "oncall")
+    assert len(place.records) == 1
+    assert "comes from the directory" in place.said("user", "add", "bob", "--group", "x", status=1)
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "a\nb", ""])

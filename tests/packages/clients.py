@@ -18,7 +18,7 @@ class Way(enum.Enum):
     @property
     def option(self) -> str:
         """That of `setup sshd`."""
-        return "--quiet" if self is Way.QUIET else "--prompt"
+        return "--no-prompt" if self is Way.QUIET else "--prompt"
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Way:
     name: str
     command: tuple[str, ...]
     """USER stands for the user; the password is always that of the user."""
-    sshd: str = "--quiet"
+    sshd: str = "--no-prompt"
     """How sshd has to be set up for it."""
     only_on: str = ""
     """The one release that has the program."""

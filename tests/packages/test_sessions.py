@@ -39,7 +39,7 @@ def ready(machine: Booted, administrator: Administrator) -> Administrator:
         chmod 600 /etc/doas.conf
         """
     )
-    administrator.set_up("sshd", "sudo", "doas", "--quiet")
+    administrator.set_up("sshd", "sudo", "doas", "--no-prompt")
     return administrator
 
 

@@ -18,8 +18,8 @@ SOCKET = Path("/run/iampass/pam.sock")
 CONTROL = Path("/run/iampass/control.sock")
 AS_IAMPASS = ["setpriv", "--reuid=_iampass", "--regid=_iampass", "--clear-groups", "--no-new-privs"]
 COMMAND = ["/usr/bin/python3", "-I", "-S", "/usr/lib/pam-iampass/agent"]
-AT_REST = 3
-"""Its threads while it serves nothing: those of logins, of control requests, and of what is done now and then."""
+AT_REST = 4
+"""Its threads while it serves nothing: for logins, control requests, reports, and what is done now and then."""
 OUT_OF_TURN = Frame(FrameType.NO_ANSWER).encode()
 """A frame that begins no login: the agent closes the connection, without a request or an audit record."""
 

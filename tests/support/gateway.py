@@ -21,7 +21,18 @@ import psycopg
 import trustme
 from psycopg.rows import dict_row
 
-from pam_iampass.gateway import codes, eligibility, hosts, joining, people, restored, service, sessions, turns
+from pam_iampass.gateway import (
+    codes,
+    eligibility,
+    hosts,
+    joining,
+    people,
+    reports,
+    restored,
+    service,
+    sessions,
+    turns,
+)
 from pam_iampass.gateway.database import Connection, Database
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
@@ -134,7 +145,7 @@ class RunningGateway:
             self._change(gateway)
             self.gateway = gateway
             names = frozenset(self.settings.names)
-            routes = (*service.ROUTES, *joining.ROUTES, *codes.ROUTES, *eligibility.ROUTES)
+            routes = (*service.ROUTES, *joining.ROUTES, *codes.ROUTES, *eligibility.ROUTES, *reports.ROUTES)
             dispatcher = self.dispatcher(routes, gateway, names, gateway.clock, lambda request, refusal: None)
             async with watching(gateway, first_poll=self.first_poll, check=self.check):
                 await serve(

@@ -6,6 +6,7 @@ import os
 import pwd
 from dataclasses import replace
 from pathlib import Path
+from typing import Callable
 
 from pam_iampass.agent.context import Configurations, LoginContexts
 from pam_iampass.audit.journal import MESSAGE_IDS, Journal
@@ -13,7 +14,7 @@ from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.context import ContextFactory
 from pam_iampass.module import Module
-from pam_iampass.outcome import Outcome
+from pam_iampass.outcome import Decision, Login, Outcome
 from tests.support.deadline import TIMEOUT
 from tests.support.door import Answer, Door, Told
 from tests.support.sandbox import Sandbox
@@ -49,6 +50,7 @@ class Setting:
         self.sandbox = sandbox
         self.records = Records()
         self.state = state_in(folder, self.records)
+        self.report: Callable[[str, Login, Decision], None] = lambda _config, _login, _decision: None
         self._first_session = len(sandbox.sessions)
         self._first_call = len(sandbox.calls)
         self.write("application-secret", sandbox.application_secret)
@@ -87,7 +89,8 @@ class Setting:
         self.write("iampass.yaml", "".join(f"{key}: {value}\n" for key, value in values.items()))
 
     def authenticate(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
-        return Module(Journal(self.records), self.contexts(), None).pam_sm_authenticate(pamh, flags, argv)
+        module = Module(Journal(self.records), self.contexts(), None, self.report)
+        return module.pam_sm_authenticate(pamh, flags, argv)
 
     def contexts(self) -> ContextFactory:
         """The contexts of the logins of an agent."""

@@ -241,7 +241,7 @@ def test_an_interruption_loses_nobody_and_nobody_gets_a_second_message(
         assert "Interrupted. To continue, run the same command again." in out
     token = place.token("alice")
     assert (place.find("carol"), place.find("dave")) == (None, None)
-    assert "3 users: 2 were sent a message, 1 was invited before." in enroll("--from", str(file))
+    assert "3 users: 2 were sent a message, 1 has no phone yet." in enroll("--from", str(file))
     assert place.token("alice") == token
     assert sorted(place.sent) == sorted((place.token(user), NUMBER) for user in users)
 
@@ -269,6 +269,6 @@ def test_users_of_other_machines_are_enrolled_where_that_is_meant(place: Place) 
     assert "give --no-account" in enroll("--from", str(file), status=1)
     said = enroll("--from", str(file), "--no-account")
     assert "nobody-here" in said
-    assert "2 users: 2 have a link to open." in said
+    assert "2 users: 1 has no phone yet, 1 has a link to open." in said
     assert place.find("nobody-here") is not None
     assert "is already known at IAMPASS" in enroll("nobody-here", "--no-account", "--no-wait")

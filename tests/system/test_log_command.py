@@ -8,17 +8,25 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pam_iampass.agent.administration import Administration
+from pam_iampass.agent.control import ControlServer
+from pam_iampass.audit.journal import Journal
+from pam_iampass.system.paths import SETTINGS
 from tests.support.agent import SOCKET
 from tests.support.command import COMMAND, run_command
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
+from tests.support.sandbox import Sandbox
+from tests.support.setting import Setting
 from tests.support.terminal import Terminal
 from tests.support.world import uid_of
+from tests.system.test_session_command import control_socket
 
 # Writes audit records as the module does, as the user it is run as.
 RECORD = """
@@ -90,7 +98,7 @@ def test_a_record_of_the_module_is_a_line_of_the_table() -> None:
         *("WHEN", "USER", "CALLER", "APPROVER", "SERVICE", "FROM", "OUTCOME", "TOOK", "REASON")
     ]
     cells = re.split(" {2,}", found[1])
-    assert abs((datetime.now() - datetime.fromisoformat(cells[0])).total_seconds()) < 60
+    assert abs((datetime.now().astimezone() - datetime.fromisoformat(cells[0])).total_seconds()) < 60
     assert cells[1:] == [
         "alice",
         "-",
@@ -168,6 +176,35 @@ def test_what_the_door_leaves_in_a_real_su_is_shown() -> None:
     (found,) = objects("bob", "--service", "su")
     assert (found["outcome"], found["uid"], found["verified"]) == ("unavailable", 0, True)
     assert "agent is not running" in str(found["reason"])
+
+
+def test_what_a_door_has_let_in_without_the_agent_is_reported_later_and_nothing_that_others_wrote(
+    shared_sandbox: Sandbox, trusted_folder: Path
+) -> None:
+    line = "outcome=unavailable result=ignored user={} service=sshd rhost=192.0.2.9 reason=no agent decides"
+    for user, writer in (("root", "root"), ("mallory", "mallory"), ("judy", "_iampass")):
+        as_user(writer, "logger", "-t", "pam_iampass", "-p", "authpriv.alert", line.format(user))
+    subprocess.run(["journalctl", "-q", "--sync"], check=False)
+    (shown,) = objects("root", "--let-in", "--service", "sshd")
+    reported: list[tuple[Any, ...]] = []
+    setting = Setting(trusted_folder, shared_sandbox)
+    journal = Journal(setting.records)
+    asked = Administration(setting.state, journal, lambda: 0, lambda *each: reported.append(each))
+    with control_socket() as listener:
+        server = ControlServer(listener, asked.handlers, journal)
+        server.start()
+        for _ in range(2):
+            assert run_command("setup", "--watch").returncode == 0
+        server.stop()
+    setting.state.database.close()
+    assert reported[0] == reported[1]
+    (config, login, at, texts), _ = reported
+    assert (config, login) == (SETTINGS, shown["login"])
+    assert datetime.fromtimestamp(at, timezone.utc) == datetime.fromisoformat(str(shown["time"]))
+    assert texts == {
+        **{"outcome": "unavailable", "user": "root", "service": "sshd", "remote": "192.0.2.9"},
+        "reason": "no agent decides",
+    }
 
 
 def test_records_can_be_chosen_by_outcome_service_number_and_time() -> None:

@@ -89,10 +89,11 @@ def denied(world: World) -> str:
 def test_without_an_agent_the_login_is_denied_and_the_text_says_so(world: World, no_agent: None) -> None:
     login = world.login("alice")
     assert login.finish() == 255
-    assert "The IAMPASS agent is not running." in login.shown
-    assert "outcome=unavailable result=denied user=alice service=sshd rhost=127.0.0.1" in (
-        world.everything_logged()
-    )
+    assert "The IAMPASS agent is not running. Please ask your administrator." in login.shown
+    assert "systemctl" not in login.shown
+    logged = world.everything_logged()
+    assert "outcome=unavailable result=denied user=alice service=sshd rhost=127.0.0.1" in logged
+    assert "As root: systemctl start pam-iampass-agent.socket" in logged
 
 
 UNEXPECTED = {

@@ -74,7 +74,7 @@ def agent(machine: Installation, setting: Setting) -> Iterator[Keeping]:
     """An agent in a thread of the test, which root's command asks."""
     with keeping(setting) as agent, control_socket() as listener:
         journal = Journal(setting.records)
-        asked = Administration(setting.state, journal, lambda: 0)
+        asked = Administration(setting.state, journal, lambda: 0, lambda *_report: None)
         server = ControlServer(listener, asked.handlers, journal)
         server.start()
         yield agent

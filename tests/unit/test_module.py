@@ -6,6 +6,7 @@ import grp
 import os
 import re
 import socket
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +14,15 @@ from typing import Any
 import pytest
 
 from pam_iampass.agent.application import RemoteApplication
+from pam_iampass.agent.wire import receive
 from pam_iampass.login.application import PamApplication
-from pam_iampass.outcome import PamCode
+from pam_iampass.outcome import Decision, Login, Outcome, PamCode
 from tests.support.deadline import APPROVE_WITHIN, DEADLINE, NOBODY_ANSWERED, PRESS_ENTER
 from tests.support.door import Door, Told
 from tests.support.in_time import BUSY, in_time
 from tests.support.sandbox import HttpStatus, Sandbox, SessionState
 from tests.support.setting import ME, Setting
+from tests.support.world import PATIENCE
 
 KEY = "publickey ssh-ed25519 AAAA\n"
 GROUP = grp.getgrgid(os.getegid()).gr_name
@@ -512,3 +515,31 @@ def test_a_hostile_name_cannot_make_a_second_line_in_the_log(world: Setting) -> 
     assert "\n" not in record["MESSAGE"]
     assert "\x1b" not in record["MESSAGE"]
     assert record["IAMPASS_OUTCOME"] == "denied"
+
+
+def test_a_login_that_needs_no_phone_is_answered_before_it_is_reported(world: Setting) -> None:
+    answered, reported = threading.Event(), []
+
+    def report(config: str, login: Login, decision: Decision) -> None:
+        assert answered.wait(PATIENCE)
+        reported.append((config, login.id, decision.outcome))
+
+    world.report = report
+    world.configure(exempt=f"{{users: [{ME}]}}")
+    door = world.door()
+    assert receive(door._connection, PATIENCE).payload[-1] == PamCode.IGNORE
+    assert world.calls == []
+    door.die()
+    answered.set()
+    door.wait()
+    login = world.only_record()["IAMPASS_LOGIN"]
+    assert reported == [(str(world.folder / "iampass.yaml"), login, Outcome.EXEMPT)]
+
+
+def test_approved_and_denied_logins_are_not_reported(world: Setting) -> None:
+    reported: list[Login] = []
+    world.report = lambda _config, login, _decision: reported.append(login)
+    assert world.login().code == PamCode.SUCCESS
+    world.sandbox.auto = "deny"
+    assert world.login().code == PamCode.ABORT
+    assert reported == []

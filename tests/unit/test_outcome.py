@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
+from pam_iampass.login.decisions import covered_elsewhere, recovered
 from pam_iampass.outcome import RESULTS, Decision, Login, Outcome, PamCode, Phase, Result
 
 IN_SSHD = Login("alice", "sshd", ssh_auth_info="")
@@ -57,3 +59,20 @@ def test_sshd_is_known_by_its_information_even_where_that_is_empty() -> None:
 )
 def test_an_accepted_key_is_the_first_word_of_a_line(info: str | None, accepted: bool) -> None:
     assert Login("alice", "sshd", ssh_auth_info=info).accepted("publickey") is accepted
+
+
+@pytest.mark.parametrize(
+    ("decision", "reported"),
+    [
+        (Decision(Outcome.EXEMPT, Result.IGNORED), True),
+        (Decision(Outcome.UNAVAILABLE, Result.IGNORED), True),
+        (Decision(Outcome.UNAVAILABLE, Result.DENIED), False),
+        (recovered(3, None), True),
+        (replace(recovered(3, None), of_gateway=True), False),
+        (covered_elsewhere("bastion", "alice", "", ""), False),
+        (Decision(Outcome.APPROVED, Result.SUCCESS), False),
+    ],
+    ids=str,
+)
+def test_a_host_reports_what_it_has_let_in_without_the_gateway(decision: Decision, reported: bool) -> None:
+    assert decision.is_reported is reported

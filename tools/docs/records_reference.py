@@ -12,6 +12,7 @@ from pam_iampass.audit.journal import (
     ADMINISTRATION,
     ALERT,
     GATEWAY_ALERT,
+    HOST_REPORT,
     INFO,
     MESSAGE_IDS,
     NOTICE,
@@ -28,6 +29,7 @@ from pam_iampass.outcome import Decision, Login, Outcome, Participants, Result, 
 
 _CATALOGUE = Path(__file__).parents[2] / "packaging/systemd/pam_iampass.catalog"
 _SESSION = "5f0c8e1d2b7a4f369c04d1e8a7b65f32"
+_LOGIN = "0b9e6d4c81f24a57a3d2c6f0e19b7a48"
 _APPROVER = Participants(approver="alice")
 
 _HEAD = """\
@@ -80,6 +82,10 @@ ask for the same: `SYSLOG_IDENTIFIER`, `_UID` and `IAMPASS_OUTCOME`, counted by 
 user id of `_iampass` differs between machines. If the shipper drops fields that begin with `_`, have it drop the
 records of other users first.
 
+A login on a host of a gateway has the same `IAMPASS_LOGIN` on both. Logins that such a host has let in by itself are
+records of the gateway, too, with `IAMPASS_REPORTED` in place of `IAMPASS_OUTCOME`: a store that has the journals of the
+hosts finds them twice.
+
 ## Kinds
 
 """
@@ -95,6 +101,10 @@ FIELDS = {
     "IAMPASS_OUTCOME": (
         "one of " + ", ".join(f"`{outcome.value}`" for outcome in Outcome),
         "how a login ended",
+    ),
+    "IAMPASS_REPORTED": (
+        "as `IAMPASS_OUTCOME`, without `approved`",
+        "on a gateway, how a login has ended that the host has let in by itself. Nothing but the host says so",
     ),
     "IAMPASS_RESULT": (
         "`success`, `ignored`, `denied`; of acts `success`, `failed`",
@@ -147,6 +157,10 @@ FIELDS = {
     "IAMPASS_SESSION": (
         "id, 32 hexadecimal digits",
         "the kept session that the login began, or that covered it: no secret, and the same in all records about it",
+    ),
+    "IAMPASS_LOGIN": (
+        "id, 32 hexadecimal digits",
+        "the login: no secret, and the same in all records about it, on the host and on a gateway",
     ),
     "IAMPASS_COVERED_BY": (
         "name of a host",
@@ -215,7 +229,7 @@ def examples() -> list[Example]:
         journal.pam_file(PamFileRecord(file_event, "sshd", reason))
     made("PAM files")
     journal.left_open(
-        Login("alice", "sshd", participants=_APPROVER), "end: iam-api.com did not respond in time"
+        Login("alice", "sshd", participants=_APPROVER, id=_LOGIN), "end: iam-api.com did not respond in time"
     )
     made("sessions left open")
     for message_id, priority, values, reason in _OF_A_GATEWAY:
@@ -226,10 +240,11 @@ def examples() -> list[Example]:
 
 def _logins() -> list[tuple[Login, Decision]]:
     """A login for each outcome, and some that have more fields."""
-    ssh = Login("alice", "sshd", "192.0.2.7", participants=_APPROVER)
-    nobody = Login("backup", "sshd", "192.0.2.9")
-    sudo = Login("alice", "sudo", participants=Participants(caller="alice", approver="alice"))
-    second = Login("deploy", "sshd", "192.0.2.7", participants=Participants(approver="carol", person="alice"))
+    ssh = Login("alice", "sshd", "192.0.2.7", participants=_APPROVER, id=_LOGIN)
+    nobody = Login("backup", "sshd", "192.0.2.9", id=_LOGIN)
+    sudo = Login("alice", "sudo", participants=Participants(caller="alice", approver="alice"), id=_LOGIN)
+    approved_by_carol = Participants(approver="carol", person="alice")
+    second = Login("deploy", "sshd", "192.0.2.7", participants=approved_by_carol, id=_LOGIN)
     denied, ignored, success = Result.DENIED, Result.IGNORED, Result.SUCCESS
     return [
         (ssh, Decision(Outcome.APPROVED, success, elapsed=4.213, session=_SESSION)),
@@ -238,14 +253,17 @@ def _logins() -> list[tuple[Login, Decision]]:
         (nobody, Decision(Outcome.EXEMPT, ignored, "exempt: user backup")),
         (sudo, Decision(Outcome.COVERED, ignored, f"covered by {_SESSION}", session=_SESSION)),
         (
-            Login("alice", "sshd", "192.0.2.4", participants=_APPROVER),
+            Login("alice", "sshd", "192.0.2.4", participants=_APPROVER, id=_LOGIN),
             replace(covered_elsewhere("bastion", "alice", _SESSION, ""), elapsed=0.412),
         ),
         (ssh, Decision(Outcome.BYPASSED, ignored, "until 2026-11-28 14:00:00, by carol: ticket 4711")),
         (ssh, Decision(Outcome.DENIED, denied, "USER_DECLINED", elapsed=3.25)),
         (ssh, Decision(Outcome.TIMED_OUT, denied, "nobody has answered", elapsed=60.0)),
         (ssh, Decision(Outcome.NO_DEVICE, denied, "NO_MOBILE_DEVICE", elapsed=0.12)),
-        (Login("dave", "sshd", "192.0.2.7"), Decision(Outcome.UNLISTED, denied, "dave has no token")),
+        (
+            Login("dave", "sshd", "192.0.2.7", id=_LOGIN),
+            Decision(Outcome.UNLISTED, denied, "dave has no token"),
+        ),
         (sudo, Decision(Outcome.UNAVAILABLE, denied, "start: connecting to iam-api.com failed", elapsed=3.0)),
         (ssh, Decision(Outcome.MISCONFIGURED, denied, "/etc/iampass/iampass.yaml:7: timeout: too long")),
         (ssh, Decision(Outcome.THROTTLED, denied, "backoff: 40 s are left")),
@@ -267,12 +285,19 @@ _PAM_REASONS = {
 }
 _ASKED = {"host": "web1", "user": "alice", "approver": "alice", "service": "sshd", "rhost": "192.0.2.7"}
 _ENDED = {**_ASKED, "event": SessionEvent.ENDED.value, "session": _SESSION}
+_REPORT = {"host": "web1", "user": "backup", "reported": "exempt", "service": "sshd", "login": _LOGIN}
 _ACT = {"event": "user_add", "user": "alice", "approver": "alice", "caller": "carol", "rhost": "203.0.113.7"}
 _OF_A_GATEWAY = (
-    (MESSAGE_IDS[Outcome.APPROVED], INFO, {**_ASKED, "outcome": "approved", "session": _SESSION}, ""),
+    (
+        MESSAGE_IDS[Outcome.APPROVED],
+        INFO,
+        {**_ASKED, "outcome": "approved", "session": _SESSION, "login": _LOGIN},
+        "",
+    ),
     (SESSION_IDS[SessionEvent.ENDED], INFO, _ENDED, "the host has ended it"),
     (ADMINISTRATION, NOTICE, _ACT, "groups: web"),
     (GATEWAY_ALERT, ALERT, {"host": "web1"}, "another machine uses the credential of this host"),
+    (HOST_REPORT, NOTICE, _REPORT, "exempt: user backup"),
 )
 
 

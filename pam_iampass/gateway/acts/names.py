@@ -58,11 +58,12 @@ async def require_row(connection: Connection, name: str) -> None:
 
 async def require_recorded_person(connection: Connection, name: str) -> None:
     """Raise UnknownName unless a person has this name, or a record has."""
-    connection.take_time()  # callers have no index
+    connection.take_time()  # only `person` has an index
     found = await one(
         connection,
         "SELECT EXISTS (SELECT 1 FROM person WHERE name = %s) OR EXISTS (SELECT 1 FROM record WHERE person = %s)"
-        " OR EXISTS (SELECT 1 FROM record WHERE fields->>'caller' = %s) AS known",
+        " OR EXISTS (SELECT 1 FROM record"
+        " WHERE %s IN (fields->>'caller', fields->>'asker', fields->>'approver')) AS known",
         *(name, name, name),
     )
     if found is None or not found["known"]:

@@ -8,6 +8,7 @@ import pwd
 import sys
 from collections.abc import Awaitable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, TypeVar
 
@@ -25,6 +26,7 @@ from pam_iampass.gateway.acts.names import UnknownName
 from pam_iampass.gateway.database import Connection, DatabaseError, migrations
 from pam_iampass.gateway.gateway import Gateway, management, opened
 from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.restored import remember_act
 from pam_iampass.gateway.settings import ACCOUNT, GatewaySettings
 from pam_iampass.system.service_user import reading_as
 
@@ -110,6 +112,7 @@ def with_gateway(config: Path, use: Callable[[Gateway], Coroutine[Any, Any, T]])
 
     async def go() -> T:
         async with opened(settings) as gateway:
+            gateway.database.after_act = partial(remember_act, gateway)
             await gateway.database.require_schema()
             return await use(gateway)
 
@@ -220,6 +223,7 @@ def command_gateway(config: Path) -> Iterator[CommandGateway]:
         with _using_the_database():
             gateway = loop.run_until_complete(opening.__aenter__())
         try:
+            gateway.database.after_act = partial(remember_act, gateway)
             command = CommandGateway(settings, gateway, loop)
             command.run(gateway.database.require_schema())
             yield command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,11 +57,12 @@ A file for --from is CSV in UTF-8. Its first line names the columns:
   user,display_name,phone,groups
   alice,Alice A.,+15551234567,staff|oncall
   bob,,,staff
-Only `user` is required. People with a phone number are sent a message; for the
-others the report has the links. The file must belong to root or you, and must
-not be writable by others: it decides whose phone approves whose logins.
+Only `user` is required. --group adds a group to the groups of each line. People
+with a phone number are sent a message; for the others the report has the links.
+The file must belong to root or you, and must not be writable by others: it
+decides whose phone approves whose logins.
 After an interruption, or to see who has registered a phone, run the command
-again: people whom IAMPASS knew before are sent no message, unless by --resend.
+again: people whom IAMPASS knew before get no new link, unless by --resend.
 
 \b
 Exit status:
@@ -82,7 +84,9 @@ Exit status:
 @click.option("--replace", is_flag=True, help="Change groups, name and phone number of people who are there.")
 @new_device_option
 @click.option(
-    "--resend", is_flag=True, help="With --from: send messages also to people whom IAMPASS knew before."
+    "--resend",
+    is_flag=True,
+    help="With --from: a new link, or message, also for people whom IAMPASS knew before.",
 )
 @wait_option("Wait until the phone is registered.  [default: wait for one person, not with --from]")
 @timeout_option
@@ -117,8 +121,8 @@ def command(
     """
     if (user is None) == (file is None):
         raise click.UsageError("Give a USER, or a file with --from.")
-    if file is not None and (groups or number or send or display_name is not None or new_device):
-        raise click.UsageError("--group, --sms, --send, --display-name and --new-device require a USER.")
+    if file is not None and (number or send or display_name is not None or new_device):
+        raise click.UsageError("--sms, --send, --display-name and --new-device require a USER.")
     if user is not None and resend:
         raise click.UsageError("--resend requires --from.")
     if number is not None and send:
@@ -128,7 +132,12 @@ def command(
 
     waits = file is None if waits is None else waits
     options = EnrollOptions(replace, new_device, resend, message, timeout if waits else 0.0, as_json)
-    requests = () if file is None else read_requests(file, columns=COLUMNS)
+    requests = [] if file is None else read_requests(file, columns=COLUMNS)
+    if groups:
+        requests = [
+            dataclasses.replace(each, groups=tuple(dict.fromkeys((*(each.groups or ()), *groups))))
+            for each in requests
+        ]
     with command_gateway(config) as gateway:
         enroller = GatewayEnroller(gateway, gateway.manager())
         try:

@@ -10,13 +10,20 @@ from pathlib import Path
 
 import click
 
-from pam_iampass.cli.output import Row, line, show_json, table
-from pam_iampass.cli.parameters import POINT_IN_TIME, service_option
+from pam_iampass.audit.query import AuditRecord, kind_of, shown_time
+from pam_iampass.cli.output import Row, count, line, show_json, table
+from pam_iampass.cli.parameters import (
+    let_in_option,
+    login_option,
+    service_option,
+    since_option,
+    until_option,
+)
 from pam_iampass.gateway.acts.names import recorded_host, require_recorded_person
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.records import Filter, Kind, Record, read
-from pam_iampass.outcome import Outcome
+from pam_iampass.outcome import Outcome, SessionEvent
 
 _LAST = 50  # records, without a number or --since
 _FOLLOWED = 10
@@ -27,15 +34,24 @@ _LATE = timedelta(minutes=2)
 
 _HEADINGS = ("WHEN", "HOST", "USER", "CALLER", "SERVICE", "FROM", "OUTCOME", "REASON")
 _SIZES = (
-    ("2026-11-24 17:30:00", "web17", "wolfgang", "wolfgang", "sshd", "203.0.113.255", "misconfigured", ""),
+    (
+        "2026-11-24 17:30:00+01:00",
+        "web17",
+        "wolfgang",
+        "wolfgang",
+        "sshd",
+        "203.0.113.255",
+        "misconfigured",
+        "",
+    ),
 )
-_LET_IN = (Outcome.APPROVED.value, Outcome.COVERED.value)
-_STYLES = {Kind.ACT: "cyan", Kind.ALERT: "bold red"}
+_STYLES = {Kind.ACT.value: "cyan", Kind.ALERT.value: "bold red", Kind.REPORT.value: "yellow"}
 
 _EPILOG = """\b
 Examples:
   pam-iampass-gateway log                              the last 50 records
   pam-iampass-gateway log alice --since yesterday
+  pam-iampass-gateway log --let-in --since 'yesterday 18:00' --until 'today 08:00'
   pam-iampass-gateway log --host web17 --host web18
   pam-iampass-gateway log --outcome denied --outcome timed_out --since 7d
   pam-iampass-gateway log --follow                     each record as it is written
@@ -46,11 +62,9 @@ Examples:
 @click.command("log", epilog=_EPILOG)
 @click.argument("user", required=False)
 @config_option
-@click.option(
-    "--since",
-    type=POINT_IN_TIME,
-    help="Only records after this time: 30m, 2h, 7d, today, yesterday, 17:30, 2026-11-24, '2026-11-24 17:30'.",
-)
+@since_option
+@until_option
+@let_in_option
 @click.option(
     "--host",
     "hosts",
@@ -68,12 +82,14 @@ Examples:
 )
 @service_option
 @click.option("--session", metavar="ID", default="", help="Only the session whose id begins with ID.")
+@login_option
 @click.option(
     "-n",
     "--lines",
     type=click.IntRange(min=1),
     metavar="NUMBER",
-    help=f"Show the last NUMBER records.  [default: {_LAST}; all with --since or --session; {_FOLLOWED} with --follow]",
+    help=f"Show the last NUMBER records.  [default: {_LAST}; all with --since, --session or --login;"
+    f" {_FOLLOWED} with --follow]",
 )
 @click.option("-f", "--follow", is_flag=True, help="Show each record as it is written, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per record, one per line.")
@@ -83,33 +99,41 @@ def command(
     user: str | None,
     config: Path,
     since: datetime | None,
+    until: datetime | None,
+    let_in: bool,
     hosts: tuple[str, ...],
     outcomes: tuple[str, ...],
     services: tuple[str, ...],
     session: str,
+    login: str | None,
     lines: int | None,
     follow: bool,
     as_json: bool,
 ) -> None:
-    """Show what hosts have asked for, of USER or of all users, and how it ended. Without --outcome, also what
-    administrators have done with this command, and alerts.
+    """Show what hosts have asked for, of USER or of all users, and how it ended, and the logins that they report to
+    have let in without asking. Without --outcome, also what administrators have done with this command, and alerts.
 
     What a host says of a login (service, caller, address) is shown as that host has said it. A host that was taken
-    over can say what it likes, but only in its own name. The host's own journal has more: logins that needed no phone,
-    and when a login session ended.
+    over can say what it likes, but only in its own name. Of logins that needed no phone (an exempt account, a bypass or
+    a recovery code of the host, an outage that it tolerates, sudo within a kept login session) there is nothing but
+    what the host says: REASON begins with «the host says», and in JSON verified is false. The host's own journal has
+    more: logins that it has denied by itself, and when a login session ended.
+
+    Times are in the time zone of this machine, whose offset they show, unless TZ is set. With --json, the members are
+    those of pam-iampass log.
 
     A name that neither the database nor a record has is an error.
 
     The exit status is 0, 1 if it failed, and 130 when --follow is stopped.
     """
-    most = lines or (_FOLLOWED if follow else None if since or session else _LAST)
+    most = lines or (_FOLLOWED if follow else None if since or session or login else _LAST)
 
     async def show(gateway: Gateway) -> None:
         async with gateway.database.statement() as connection:
             if user:
                 await require_recorded_person(connection, user)
             full = [await recorded_host(connection, each) for each in hosts]
-        wanted = Filter(user or "", full, services, outcomes, session, since)
+        wanted = Filter(user or "", full, services, outcomes, session, since, until, login or "", let_in)
         if follow:
             if not as_json:
                 table(_HEADINGS, (), _SIZES)
@@ -133,53 +157,81 @@ async def _followed(gateway: Gateway, wanted: Filter, most: int | None) -> Async
     while True:
         async with gateway.database.transaction() as connection:
             found = await read(connection, wanted, most) if first else []
-            times = [*shown.values(), *(record.time for record in found)]
+            times = [*shown.values(), *(record.written for record in found)]
             since = max(times, default=datetime.now().astimezone()) - _LATE
-            recent = await read(connection, replace(wanted, since=max(since, wanted.since or since)))
+            recent = await read(connection, replace(wanted, written_since=since))
         for record in found if first else recent:
             if record.id not in shown:
                 yield record
-        shown = {record.id: record.time for record in (*found, *recent)} or shown
+        shown = {record.id: record.written for record in (*found, *recent)} or shown
         first = False
         await asyncio.sleep(_LOOKED_AT)
 
 
 def _show(records: list[Record], as_json: bool, *, followed: bool = False) -> None:
+    found = [_as_on_a_host(record) for record in records]
     if as_json:
-        for record in records:
-            show_json(_as_object(record), indent=None)
+        for record in found:
+            show_json(record.to_json(), indent=None)
     elif followed:
-        table((), map(_row, records), _SIZES)
-    elif records:
-        table(_HEADINGS, map(_row, records))
+        table((), map(_row, found), _SIZES)
+    elif found:
+        table(_HEADINGS, map(_row, found))
     else:
         line("No record.", err=True)
 
 
-def _as_object(record: Record) -> dict[str, str]:
-    return {
-        **record.fields,
-        "time": record.time.isoformat(),
-        "kind": record.kind.value,
-        "host": record.host,
-        "user": record.person,
-    }
-
-
-def _row(record: Record) -> Row:
+def _as_on_a_host(record: Record) -> AuditRecord:
+    """The record as a host has its own."""
     fields = record.fields
-    outcome = fields.get("outcome") or fields.get("what") or record.kind.value
-    style = _STYLES.get(record.kind, "green" if outcome in _LET_IN else "red")
-    if record.kind is Kind.DECISION and "outcome" not in fields:
-        outcome, style = "session ended", "cyan"
-    session = f"session {fields['session']}" if fields.get("session") else ""
+    event = fields.get("event", "") or fields.get("what", "").replace(" ", "_")
+    user, approver, person = record.person, fields.get("approver", ""), fields.get("asker", "")
+    if record.kind is Kind.DECISION:
+        event = event or ("" if record.outcome else SessionEvent.ENDED.value)
+        user, approver, person = person or user, user, ""
+    sudo = fields.get("sudo_user", "")
+    lost = int(fields.get("lost", 0))
+    reasons = (
+        f"{count(lost, 'login')} that needed no phone: only the journal there has records" if lost else "",
+        fields.get("reason", ""),
+        f"by sudo of {sudo}" if sudo not in ("", fields.get("caller")) else "",
+    )
+    return AuditRecord(
+        time=record.time,
+        kind=kind_of(event) if record.kind is Kind.DECISION else record.kind.value,
+        host=record.host,
+        user=user,
+        caller=fields.get("caller", ""),
+        approver=approver,
+        service=fields.get("service", ""),
+        rhost=fields.get("remote", ""),
+        outcome=record.outcome,
+        result=record.result.value if record.result else "",
+        elapsed_ms=0,
+        reason="; ".join(filter(None, reasons)),
+        uid=None,
+        verified=record.kind is not Kind.REPORT,
+        session=fields.get("session", ""),
+        event="logins_lost" if lost else event,
+        tty=fields.get("tty", ""),
+        person=person,
+        login=fields.get("login", ""),
+        key=fields.get("key", ""),
+    )
+
+
+def _row(record: AuditRecord) -> Row:
+    style = _STYLES.get(record.kind) or ("green" if record.let_in else "red")
+    if record.kind == "session":
+        style = "cyan"
+    reason = "; ".join(filter(None, (record.reason, f"session {record.session}" if record.session else "")))
     return (
-        f"{record.time:%Y-%m-%d %H:%M:%S}",
+        shown_time(record.time),
         (record.host or "-", "bold"),
-        (record.person or "-", "bold"),
-        fields.get("caller") or "-",
-        fields.get("service") or "-",
-        fields.get("remote") or "-",
-        (outcome, style),
-        "; ".join(filter(None, (fields.get("reason"), session))),
+        (record.user or "-", "bold"),
+        record.caller or "-",
+        record.service or "-",
+        record.rhost or "-",
+        (record.outcome or record.event.replace("_", " ") or record.kind, style),
+        reason if record.verified else f"the host says: {reason}",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -88,11 +89,17 @@ class Given:
 
 
 def add_or_change(
-    gateway: CommandGateway, manager: ManagementAPI, name: str, given: Given, replace: bool
+    gateway: CommandGateway,
+    manager: ManagementAPI,
+    name: str,
+    given: Given,
+    replace: bool,
+    adds_groups: bool = False,
 ) -> tuple[Person, bool]:
     """Add a person, at IAMPASS first, or change one with `replace`; whether the person is new.
 
-    Without `replace` other groups than the person has are an error. Raises EditRefused and IampassError.
+    Without `replace`, the groups of a person who is there are kept: given ones are added to them with `adds_groups`;
+    otherwise it is an error if they are others. Raises EditRefused and IampassError.
     """
     error = person_name_error(name)
     if error:
@@ -109,7 +116,13 @@ def add_or_change(
 
     async def change(inner: Gateway, connection: Connection) -> Person:
         person = await known(inner, connection, name)
-        differences = given.differences(person)
+        wanted = given
+        adds = adds_groups and not replace
+        if adds:
+            wanted = dataclasses.replace(
+                given, groups=tuple(dict.fromkeys((*person.groups, *(given.groups or ()))))
+            )
+        differences = wanted.differences(person)
         if person.status is PersonStatus.REMOVING:
             remedy = f"run pam-iampass-gateway user remove {name} to its end"
             raise EditRefused(f"{shown(name)} is being removed", remedy)
@@ -119,10 +132,15 @@ def add_or_change(
             if "token" in differences:
                 what = f"{shown(name)} is there already, with another token"
                 raise EditRefused(what, "the phone that is registered with that one counts")
-            if "groups" in differences:
+            if "groups" in differences and not adds:
                 what = f"{shown(name)} is there already, with {groups_of(person)}"
-                raise EditRefused(what, "omit the groups to keep those, or give --replace")
-            return person
+                raise EditRefused(what, f"omit the groups to keep those; more: user add {name} --group GROUP")
+            if not adds:
+                return person
+            if set(differences) - {"groups"}:
+                raise EditRefused(
+                    f"{shown(name)} is there already", "to change more than groups, give --replace"
+                )
         if person.source is Source.LDAP and differences:
             raise EditRefused(f"{shown(name)} comes from the directory", "change the person there")
         changed = await people.change(inner, connection, name, **differences) if differences else person

@@ -34,16 +34,16 @@ def command(ctx: click.Context, config: Path, confirm: bool) -> None:
 
     Read the list, do again what is missing (`host remove`, `user remove`, `phone lost`), and then confirm. All invites,
     recovery codes and bypasses become void, since some were used up or ended meanwhile. The list is from the journal of
-    this machine: look on the other gateways, too.
+    this machine: look on the other gateways, too. If it does not go back so far, that is said.
 
     The exit status is 0 if there is nothing to confirm (any more), otherwise 1.
     """
 
-    async def compare(gateway: Gateway) -> tuple[bool, datetime | None]:
+    async def compare(gateway: Gateway) -> tuple[bool, bool, datetime | None]:
         try:
-            mark, _ = await restored.compare(gateway)
+            mark, found = await restored.compare(gateway)
             async with gateway.database.transaction() as connection:
-                return mark.old_copy, await restored.last_of_copy(connection)
+                return mark.old_copy, mark.fleet == found.fleet, await restored.last_of_copy(connection)
         except (Tampered, ValueError, OSError) as error:
             raise click.ClickException(str(error)) from None
 
@@ -56,11 +56,11 @@ def command(ctx: click.Context, config: Path, confirm: bool) -> None:
             raise click.ClickException(f"confirmed, but this gateway cannot remember it: {error}") from None
         return void
 
-    is_old_copy, last = with_gateway(config, compare)
+    is_old_copy, was_here, last = with_gateway(config, compare)
     if not is_old_copy:
         line(("Nothing to confirm:", "green"), " the database is no older than this gateway remembers.")
         return
-    _show_since(last)  # as root: the service's account cannot read the journal
+    _show_since(last, was_here)  # as root: the service's account cannot read the journal
     if not confirm:
         ctx.exit(1)
     void = with_gateway(config, accept)
@@ -69,8 +69,9 @@ def command(ctx: click.Context, config: Path, confirm: bool) -> None:
         line(f"  {each}")
 
 
-def _show_since(last: datetime | None) -> None:
-    """Show what administrators have done on this machine since the last record of the database."""
+def _show_since(last: datetime | None, was_here: bool) -> None:
+    """Show what administrators have done on this machine since the last record of the database, or that nobody can
+    tell here: its journal begins later, or it was no gateway of this database (not `was_here`)."""
     if last is None:
         line(("The database is an old copy without any record.", "bold red"))
     else:
@@ -78,16 +79,31 @@ def _show_since(last: datetime | None) -> None:
             ("The database is an old copy:", "bold red"),
             f" its last record is of {moment(last.timestamp())}.",
         )
-    rows = _acts_since(last)
+    rows, knows = _acts_since(last), was_here and _journal_reaches(last)
     if rows:
         line("What administrators have done since then, according to this machine's journal:")
         table(("WHEN", "WHAT", "HOST", "USER", "BY"), rows)
-    else:
+    elif knows:
         line("This machine's journal has nothing that administrators have done since then.")
+    if not knows:
+        what = "This machine cannot know what administrators have done since then"
+        why = "its journal begins later" if was_here else "it was no gateway of this database"
+        line((f"{what}: {why}. Look in the journals of the others.", "bold yellow"))
+
+
+def _journal_reaches(last: datetime | None) -> bool:
+    """Whether this machine's journal has anything from before."""
+    if last is None:
+        return False
+    until = f"--until=@{int(last.timestamp())}"
+    try:
+        return bool(programs.run(["journalctl", "--output=cat", "--quiet", "--lines=1", until]).output)
+    except CommandUnavailable:
+        return False
 
 
 def _acts_since(last: datetime | None) -> list[Row]:
-    since = [] if last is None else [f"--since=@{last.timestamp():.0f}"]
+    since = [] if last is None else [f"--since=@{int(last.timestamp())}"]
     wanted = [f"SYSLOG_IDENTIFIER={IDENTIFIER}", f"MESSAGE_ID={ADMINISTRATION}", "_UID=0"]
     try:
         shown = programs.run(["journalctl", "--output=json", "--quiet", *since, *wanted], timeout=60.0)

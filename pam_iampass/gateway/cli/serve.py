@@ -26,12 +26,14 @@ from pam_iampass.gateway import (
     metrics,
     monitoring,
     records,
+    reports,
     restored,
     service,
 )
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.database import DatabaseError
 from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.serving import serve
 from pam_iampass.gateway.watching import watching
@@ -80,7 +82,7 @@ async def serve_hosts(gateway: Gateway) -> None:
         settings.listen, family=family, backlog=1024, dualstack_ipv6=family is socket.AF_INET6
     )
     dispatcher = Dispatcher(
-        (*service.ROUTES, *joining.ROUTES, *codes.ROUTES, *eligibility.ROUTES),
+        (*service.ROUTES, *joining.ROUTES, *codes.ROUTES, *eligibility.ROUTES, *reports.ROUTES),
         gateway,
         frozenset(settings.names),
         gateway.clock,
@@ -102,6 +104,8 @@ async def serve_hosts(gateway: Gateway) -> None:
     watching_certificate.cancel()
     showing.cancel()
     notify("STOPPING=1")
+    with suppress(DatabaseError, psycopg.Error, Tampered, ValueError, OSError):
+        await restored.look(gateway)
 
 
 def _give_up() -> None:

@@ -25,6 +25,7 @@ from pam_iampass.cli.output import (
 from pam_iampass.cli.parameters import Parsed, file_option, json_option, yes_option
 from pam_iampass.cli.user import (
     DONE,
+    NEEDS_A_PHONE,
     PHONES,
     WITHOUT,
     RemovalState,
@@ -64,7 +65,8 @@ Examples:
   pam-iampass-gateway user list                          who there is, and in which groups
   pam-iampass-gateway user list --check-phones           and those without a phone
   pam-iampass-gateway user add alice --group staff
-  pam-iampass-gateway user add alice --group staff --group oncall --replace
+  pam-iampass-gateway user add alice --group oncall      one more group
+  pam-iampass-gateway user add alice --group oncall --replace
   pam-iampass-gateway user may alice web1.example.com    and why not
   pam-iampass-gateway user import web1/users.yaml --group staff
   pam-iampass-gateway user remove alice
@@ -170,7 +172,8 @@ def add_person(
 ) -> None:
     """Add USER here and at IAMPASS, with a new random token. To register a phone as well: enroll.
 
-    With --replace the groups of a person are those that are given now. People of the directory are changed there.
+    A person who is there gets the groups in addition. With --replace the groups of a person are those that are given
+    now. People of the directory are changed there.
 
     The exit status is 0, or 1 if the user was not added.
     """
@@ -179,10 +182,10 @@ def add_person(
     given = Given(() if no_groups else groups or None, display_name, number)
     with command_gateway(config) as gateway:
         try:
-            person, added = add_or_change(gateway, gateway.manager(), user, given, replace)
+            person, added = add_or_change(gateway, gateway.manager(), user, given, replace, bool(groups))
         except IampassError as error:
             raise click.ClickException(error.diagnostics()) from None
-    if not (added or replace):
+    if not (added or replace or groups):
         raise click.ClickException(f"{shown(user)} is there already; to change the person, give --replace")
     line(f"{user} {'was added' if added else 'was changed'}: {groups_of(person)}.")
     warn_of_groups(gateway.settings, person.groups)
@@ -312,10 +315,10 @@ def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], confi
     )
     if others:
         line(
-            f"Here, and not as these say: {others}. Token and groups stay as they are. For other groups:",
+            f"Here, and not as these say: {others}. Token and groups stay as they are. For more groups:",
             err=True,
         )
-        line("    pam-iampass-gateway user add USER --group GROUP --replace", err=True)
+        line("    pam-iampass-gateway user add USER --group GROUP", err=True)
     if missing:
         line(f"Not here: {missing}. For each: pam-iampass-gateway enroll USER", err=True)
     if missing + others < len(rows):
@@ -410,9 +413,12 @@ def _show_all(
     rows += [[(name, "bold"), "?", "?", TAMPERED] for name in tampered]
     if phones is not None:
         headings.insert(3, "PHONE")
-        for row, name in zip(rows, [*(person.name for person in everybody), *tampered]):
-            phone = phones.get(name)
-            row.insert(3, "-" if phone is None else PHONES[phone.value])
+        for row, person in zip(rows, everybody):
+            if person.active and phones[person.name] in WITHOUT:
+                row[3] = NEEDS_A_PHONE
+            row.insert(3, PHONES[phones[person.name].value])
+        for row in rows[len(everybody) :]:
+            row.insert(3, "-")
     table(headings, rows)
     line(f"{count(len(everybody), 'user')}.")
     without = sum(phone in WITHOUT for phone in (phones or {}).values())

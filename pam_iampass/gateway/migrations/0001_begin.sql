@@ -24,7 +24,7 @@ CREATE TABLE host (
 );
 
 CREATE TABLE seen (                     -- what is shown of a host's last call; it makes nobody's answer
-    host text PRIMARY KEY,              -- its id
+    host text PRIMARY KEY REFERENCES host ON UPDATE CASCADE ON DELETE CASCADE,
     at timestamptz,                     -- some minutes late; none before its first call
     version text,                       -- of pam-iampass, as the host says
     address text                        -- from which it has called
@@ -168,7 +168,8 @@ CREATE TABLE record (
     kind text NOT NULL,
     host text,
     person text,
-    fields jsonb NOT NULL
+    fields jsonb NOT NULL,
+    said_at timestamptz                 -- when a login was, as its host has said; none: at
 );
 CREATE INDEX record_at ON record (at);
 CREATE INDEX record_person ON record (person, at);
@@ -177,3 +178,5 @@ CREATE INDEX record_host ON record (host, at);
 CREATE INDEX record_familiar ON record (person, host, at) WHERE fields->>'outcome' IN ('approved', 'covered');
 CREATE INDEX record_wrong_code ON record (host, at) WHERE fields ? 'wrong_code';
 CREATE INDEX record_refused ON record (host, at) WHERE fields ? 'refused';
+CREATE INDEX record_reported ON record (host, at) WHERE kind = 'report';
+CREATE INDEX record_reported_login ON record (host, (fields->>'login')) WHERE kind = 'report';

@@ -205,7 +205,7 @@ def test_signals_neither_shorten_nor_lengthen_the_wait(application: Application,
     with agent(promises):
         run = in_time(lambda: application.run(beat=3), 0.7 + GRACE + LATE, least=0.7 + GRACE - 0.1)
     assert run.result == PAM_ABORT
-    assert run.alarms > 100, "the application's handler did not run"
+    assert run.alarms > 10, "the application's handler did not run again and again"
 
 
 def test_signals_do_not_disturb_a_login(application: Application, agent: Playing) -> None:

@@ -12,7 +12,7 @@ from tests.system.setup.conftest import STATE, Administrator, everything
 from tests.system.setup.test_refusals import file
 
 
-@pytest.mark.parametrize("way", ["--quiet", "--prompt"])
+@pytest.mark.parametrize("way", ["--no-prompt", "--prompt"])
 def test_a_user_who_was_kept_out_of_sshd_stays_out_although_the_phone_approves(
     administrator: Administrator, way: str
 ) -> None:
@@ -44,7 +44,7 @@ def test_a_user_who_was_kept_out_of_sudo_stays_out_although_the_phone_approves(
 
 
 def test_doctor_and_test_know_the_quiet_way(administrator: Administrator) -> None:
-    administrator.setup("sshd", "--quiet")
+    administrator.setup("sshd", "--no-prompt")
     found = json.loads(administrator.run("doctor", "--json").stdout)
     ids = {each["id"] for each in found["findings"]}
     assert not {name for name in ids if name.startswith(("account-", "stack-", "sshd-un", "nothing"))}, ids
@@ -70,6 +70,13 @@ def test_a_dry_run_shows_every_file_and_changes_nothing(administrator: Administr
     assert "Nothing was changed" in told
     assert everything() == before
     assert not STATE.exists()
+
+
+def test_quiet_says_only_what_is_wrong_or_left_to_do(administrator: Administrator) -> None:
+    assert administrator.setup("sudo", "--quiet") == ""
+    assert "nothing to change" in administrator.setup("sudo")
+    assert "error" in administrator.setup("su", "--quiet", who="nobody", ok=False)
+    administrator.setup("undo")
 
 
 def test_the_folder_that_an_sshd_started_meanwhile_needs_is_not_taken_away(

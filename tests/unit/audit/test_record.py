@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+import re
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -38,11 +39,22 @@ def read(**changes: Any) -> AuditRecord | None:
 
 def test_what_the_module_wrote_is_read_back() -> None:
     decision = Decision(Outcome.DENIED, Result.DENIED, "USER_DECLINED", elapsed=3.25)
-    found = read(**written(decision))
+    found = read(**written(decision), _HOSTNAME="web17")
     assert found == AuditRecord(
-        *(WHEN, "alice", "", "", "sshd", "192.0.2.7"),
+        *(WHEN, "decision", "web17", "alice", "", "", "sshd", "192.0.2.7"),
         *("denied", "denied", 3250, "USER_DECLINED", 990, True),
+        login=LOGIN.id,
     )
+
+
+def test_a_login_that_a_door_has_let_in_has_an_id_of_its_place_in_the_journal() -> None:
+    rescued = DOOR.replace("result=denied", "result=ignored")
+    first, again, second = (read(MESSAGE=rescued, __CURSOR=cursor) for cursor in ("a", "a", "b"))
+    assert first is not None
+    assert second is not None
+    assert first == again
+    assert re.fullmatch("[0-9a-f]{32}", first.login)
+    assert first.login != second.login
 
 
 def test_who_called_and_who_approved_are_read_back() -> None:
@@ -169,7 +181,7 @@ def event_record(record: SessionRecord = SESSION) -> dict[str, str]:
 def test_an_event_of_a_session_is_read_back() -> None:
     found = read(**event_record())
     assert found == AuditRecord(
-        *(WHEN, "alice", "", "alice", "sshd", "192.0.2.7"),
+        *(WHEN, "session", "", "alice", "", "alice", "sshd", "192.0.2.7"),
         *("", "", 0, 'ended "on the phone"', 990, True),
         session="5f0c" * 8,
         event="session_ended",
@@ -210,3 +222,18 @@ def test_events_are_selected_where_no_outcome_is() -> None:
     assert not Filter(events=True, outcomes=frozenset({"covered"}))(event)
     story = Filter(session="5f0c", events=True)
     assert [story(record) for record in (event, login, other)] == [True, True, False]
+
+
+def test_who_was_let_in_between_two_times_is_selected() -> None:
+    exempt = read(**written(Decision(Outcome.EXEMPT, Result.IGNORED)))
+    denied = read(**written(Decision(Outcome.UNLISTED, Result.DENIED), Login("bob", "sshd")))
+    event = read(**event_record())
+    found = [record for record in (exempt, denied, event) if record is not None]
+    hour = timedelta(hours=1)
+    for wanted, selected in (
+        (Filter(let_in=True, events=True), [True, False, False]),
+        (Filter(let_in=True, since=WHEN - hour, until=WHEN + hour), [True, False, False]),
+        (Filter(until=WHEN, events=True), [False, False, False]),
+        (Filter(login=LOGIN.id[:8]), [True, False, False]),
+    ):
+        assert list(map(wanted, found)) == selected

@@ -50,7 +50,7 @@ def test_what_does_not_go_together_is_wrong_usage(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["sshd", "--prompt", "--quiet"], "--prompt and --quiet exclude each other"),
+        (["sshd", "--prompt", "--no-prompt"], "--prompt and --no-prompt exclude each other"),
         (["sshd", "--key", "--password"], "--key and --password exclude each other"),
         (["sudo", "--prompt"], "--prompt is for sshd"),
         (["sudo", "--prompt", "--key"], "--prompt and --key are for sshd"),

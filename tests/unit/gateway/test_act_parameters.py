@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("psycopg")
+
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts.act import BadParameter, Role, requested
 from pam_iampass.gateway.acts.people import BypassPhone, EndBypasses

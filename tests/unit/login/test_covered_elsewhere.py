@@ -172,7 +172,7 @@ def test_it_covers_sudo_only_for_as_long_as_the_approval_on_the_phone(
 
 
 @pytest.mark.parametrize(
-    ("status", "reason"), [("closed", Reason.CLOSED), ("walkaway", Reason.AWAY)], ids=["closed", "walkaway"]
+    ("status", "reason"), [("closed", Reason.GATEWAY), ("walkaway", Reason.AWAY)], ids=["closed", "walkaway"]
 )
 def test_it_ends_as_the_settings_say_when_the_gateway_says_that_the_other_one_has(
     world: Setting, gateway: Gateway, connection: dict[str, Any], status: str, reason: Reason

@@ -214,6 +214,7 @@ def test_the_gateway_is_told_of_the_login_what_is_known(world: Setting, own_fold
         told = query(server.requests[0])
         assert re.fullmatch("[A-Za-z0-9_-]{22}", told.pop("request_id"))
         assert told.pop("duration_seconds")
+        assert told.pop("login") == world.records.fields[-1]["IAMPASS_LOGIN"]
         assert 0 < int(told.pop("timeout")) <= int(TIMEOUT.rstrip("s"))
         expected = {"service": "test", "remote": "192.0.2.7", "key": fingerprint(key)}
         machine = machine_digest()
@@ -320,6 +321,12 @@ def test_a_reason_of_iampass_that_a_gateway_passes_on_denies(
         assert told.code == PamCode.ABORT
     assert record(world)["IAMPASS_OUTCOME"] == outcome
     assert (reason in told.errors[0]) is (outcome == "denied")
+
+
+def test_a_gateway_that_is_unreachable_is_not_called_iampass(world: Setting) -> None:
+    with gateway(world, *[answer(503, {})] * 4):
+        told = world.login(service="sshd", uid="0")
+    assert told.errors[0].startswith("The gateway is unreachable from this machine.")
 
 
 def test_what_a_gateway_says_is_cleaned_and_bounded(world: Setting) -> None:

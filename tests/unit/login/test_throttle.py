@@ -48,10 +48,13 @@ class Person:
         self.now = 100_000.0
         self.logins: dict[str, Pending] = {}
 
-    def come(self, name: str, origin: str = "here", host: str = "") -> Refusal | None:
+    def come(
+        self, name: str, origin: str = "here", host: str = "", *, is_usual: bool = False
+    ) -> Refusal | None:
         """A login wants its turn; it is over 75 s later at the latest."""
         self.now += 0.01
-        self.logins[name] = Pending(origin, name, self.now, self.now, self.now + 75.0, host=host)
+        until = self.now + 75.0
+        self.logins[name] = Pending(origin, name, self.now, self.now, until, host=host, is_usual=is_usual)
         return self._after(throttle.joined(self.current, self.logins[name], self.limits, self.scope))
 
     def tries(self, name: str) -> Refusal | None:
@@ -363,6 +366,31 @@ def test_neither_an_origin_on_many_hosts_nor_a_host_with_many_origins_comes_befo
     person.end(str(person.holder))
     assert person.current.first(person.now) == person.logins["own"]
     assert person.next() == "own"
+
+
+def test_a_login_from_a_usual_origin_waits_for_one_of_all_others_at_most(person: Person) -> None:
+    person.come("0", "office", is_usual=True)
+    for number in range(10):
+        person.come(f"attacker {number}", f"attacker {number}")
+    for number in range(1, 5):
+        person.come(str(number), "office", is_usual=True)
+        assert str(number) in have_turns(person, 2)
+
+
+def test_a_usual_origin_that_always_waits_keeps_nobody_from_a_turn_elsewhere(person: Person) -> None:
+    for number in range(5):
+        person.come(str(number), "office", is_usual=True)
+    person.come("new", "hotel")
+    assert "new" in have_turns(person, 2)
+
+
+def have_turns(person: Person, number: int) -> list[str | None]:
+    """The logins that have the next turns, each when the one before has ended."""
+    found = []
+    for _ in range(number):
+        person.end(str(person.holder))
+        found.append(person.next())
+    return found
 
 
 def test_at_a_gateway_a_login_waits_for_those_of_its_own_origin_only(person: Person) -> None:

@@ -90,6 +90,15 @@ def test_where_nothing_can_be_written_no_login_fails_no_record_is_lost_and_no_ne
     assert agent.events() == ["session_opened", "session_ended"]
 
 
+def test_an_open_login_keeps_the_settings_with_which_it_began(agent: Keeping) -> None:
+    ident, _ = agent.log_in()
+    agent.world.configure(session="{keep: true, check: 2s, when_away: end}")
+    agent.world.sandbox.misbehave("poll", SessionState("walkaway"), times=None)
+    agent.wait_for_event("session_away")
+    asked = wait_until(lambda: list(agent.asked), "the enforcer is not asked")
+    assert asked[0] == EnforcerRequest(Verb.REVOKE, ident, Reason.AWAY)
+
+
 def test_a_login_that_is_not_approved_keeps_nothing(agent: Keeping) -> None:
     agent.world.sandbox.auto = "deny"
     told = agent.login()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pam_iampass.config.value_types import Enforcement
-from pam_iampass.enforcer.protocol import Verb
+from pam_iampass.enforcer.protocol import Reason, Verb
 from pam_iampass.outcome import SessionEvent
 from pam_iampass.session import life
 from pam_iampass.session.kept_session import EndCause, State
@@ -124,6 +124,12 @@ def test_only_one_record_tells_of_the_end() -> None:
     over = life.login_over(step.kept, LOGIN.pid, closed=True)
     assert (over.record, over.kept.is_over) == (None, False), "processes of it may be left"
     assert life.enforced(over.kept, Verb.END, anything=True).kept.is_over
+
+
+def test_a_session_of_a_gateway_may_have_been_ended_there() -> None:
+    step = life.closed(replace(STATES["open"], of_gateway=True), "closed")
+    assert "at the gateway" in step.reason
+    assert step.kept.why is Reason.GATEWAY
 
 
 def test_what_was_locked_stays_locked_unless_the_settings_say_otherwise() -> None:

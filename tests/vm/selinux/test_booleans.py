@@ -24,7 +24,7 @@ def boolean(site: Site, request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.mark.parametrize("boolean", [("pam_iampass_sshd", "off")], indirect=True)
 @pytest.mark.denied("sshd_t")
 def test_without_pam_iampass_sshd_no_ssh_login_reaches_the_agent(site: Site, boolean: str) -> None:
-    site.set_up("sshd", "--quiet")
+    site.set_up("sshd", "--no-prompt")
     assert not got_in(site.ssh("alice"), "alice")
     doctor = site.machine.run("pam-iampass", "doctor", check=False).stdout
     assert "pam_iampass_sshd is off [selinux-denies]" in doctor
@@ -49,7 +49,7 @@ def other_port(site: Site) -> Iterator[Sandbox]:
         sandbox.add_user(token_of("alice"))
         sandbox.auto = "approve"
         site.configure(sandbox)
-        site.set_up("sshd", "--quiet")
+        site.set_up("sshd", "--no-prompt")
         yield sandbox
     site.configure()
 

@@ -22,7 +22,7 @@ JOINED = "/etc/iampass/joined.yaml"
 @pytest.fixture
 def gateway(vm: Machine, site: Site) -> Iterator[ScriptedServer]:
     """A gateway that plays a script, on a web port, which the machine has joined."""
-    site.set_up("sshd", "--quiet")
+    site.set_up("sshd", "--no-prompt")
     vm.shell(f"echo 10.0.2.2 {NAME} >> /etc/hosts")
     with scripted_server(port=8080, name=NAME) as server:
         files = {

@@ -57,7 +57,7 @@ def test_those_who_ask_for_a_login_may_not_ask_as_an_administrator(vm: Machine, 
 
 
 def test_sshd_asks_in_the_account_phase(site: Site, cursor: str) -> None:
-    site.set_up("sshd", "--quiet")
+    site.set_up("sshd", "--no-prompt")
     site.machine.run("modprobe", "-r", "tcp_diag")  # which the kernel loads for the agent
     for user in ("alice", "bob"):  # bob is confined
         login = site.ssh(user)
@@ -139,7 +139,7 @@ def test_su_of_a_confined_user(site: Site, cursor: str) -> None:
 
 
 def test_through_a_proxy_and_with_a_name_to_look_up(site: Site, cursor: str) -> None:
-    site.set_up("sshd", "--quiet")
+    site.set_up("sshd", "--no-prompt")
     with connect_proxy(("127.0.0.1", PORT), port=3128):
         site.configure(proxy="http://10.0.2.2:3128")
         login = site.ssh("alice")
@@ -162,7 +162,7 @@ def test_check_and_doctor_find_the_machine_in_order(site: Site) -> None:
 
 def test_a_trial_of_setup_that_nobody_confirms_is_undone(site: Site) -> None:
     site.machine.run("pam-iampass", "setup", "undo")
-    site.set_up("sshd", "--quiet", "--try", "1h")
+    site.set_up("sshd", "--no-prompt", "--try", "1h")
     login = site.ssh("alice")
     site.approve("alice")
     assert got_in(login, "alice")
@@ -174,7 +174,7 @@ def test_a_trial_of_setup_that_nobody_confirms_is_undone(site: Site) -> None:
 
 def test_a_kept_session_that_is_closed_on_the_phone_ends_the_login(site: Site) -> None:
     site.configure(session="{keep: true, check: 5s}")
-    site.set_up("sshd", "login", "--quiet")
+    site.set_up("sshd", "login", "--no-prompt")
     assert at_the_console(site)
     login = site.ssh("alice", "echo In; exec sleep 1000", options=(*KEY, "-tt"))
     site.approve("alice")
@@ -192,7 +192,7 @@ def test_a_kept_session_that_is_closed_on_the_phone_ends_the_login(site: Site) -
 @pytest.mark.denied("pam_iampass_t")
 def test_doctor_finds_a_file_that_was_moved(site: Site) -> None:
     vm = site.machine
-    site.set_up("sshd", "--quiet")
+    site.set_up("sshd", "--no-prompt")
     users = "/etc/iampass/users.yaml"
     vm.shell(f"cp {users} /root; mv /root/users.yaml {users}; chgrp _iampass {users}")
     assert not got_in(site.ssh("alice"), "alice")

@@ -11,7 +11,7 @@ from tests.vm.site import AGENT, Site
 @pytest.mark.denied("sshd_t", "unlabeled_t")  # the agent that still runs has no domain then
 def test_doctor_finds_that_the_policy_is_missing_and_the_package_mends_it(site: Site) -> None:
     vm = site.machine
-    site.set_up("sshd", "--quiet")
+    site.set_up("sshd", "--no-prompt")
     vm.run("dpkg", "-r", "pam-iampass-selinux")
     doctor = vm.run("pam-iampass", "doctor", check=False).stdout
     assert "it has no policy for pam-iampass [selinux-denies]" in doctor
