@@ -16,7 +16,7 @@ from pam_iampass.login.lost_phones import LostPhones
 _SECONDS = 10.0
 
 
-class Reports:
+class LostPhoneReports:
     """Tells IAMPASS of the lost phones until it has disabled them, in a thread of its own while there are any."""
 
     def __init__(

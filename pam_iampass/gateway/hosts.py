@@ -197,8 +197,7 @@ async def add(gateway: Gateway, connection: Connection, host: Host) -> None:
         "admitted": host.admitted,
     }
     await insert(connection, TABLE, gateway.keys.sealed(TABLE, sealed))
-    # A row is left for a while when a host is removed (`forget_seen`).
-    connection.later("INSERT INTO seen (host) VALUES (%s) ON CONFLICT DO NOTHING", (host.id,))
+    await insert(connection, "seen", {"host": host.id})
     await connection.flush()
 
 

@@ -8,7 +8,7 @@ from typing import Callable
 import pytest
 
 from pam_iampass.agent.context import Configurations
-from pam_iampass.agent.lost_phones import Reports
+from pam_iampass.agent.lost_phones import LostPhoneReports
 from pam_iampass.audit.journal import Journal
 from pam_iampass.outcome import PamCode
 from tests.support.sandbox import HttpStatus, ReplacedKey
@@ -27,10 +27,10 @@ def lost(world: Setting) -> Setting:
     return world
 
 
-def reports(world: Setting) -> Reports:
+def reports(world: Setting) -> LostPhoneReports:
     configurations = Configurations(owner=os.geteuid())
     journal = Journal(world.records)
-    return Reports(world.state.lost_phones, configurations.current, configurations.manager, journal)
+    return LostPhoneReports(world.state.lost_phones, configurations.current, configurations.manager, journal)
 
 
 def restart(world: Setting) -> None:
