@@ -104,9 +104,7 @@ def main(arguments: list[str]) -> int:
     agent = Agent(listeners.doors, journal, Module(journal, contexts, sessions, login_reports.add))
     administration = Administration(state, journal, lambda: agent.pending, login_reports.put)
     control = listeners.control and ControlServer(listeners.control, administration.handlers, journal)
-    lost_phone_reports = LostPhoneReports(
-        state.lost_phones, configurations.current, configurations.manager, journal
-    )
+    lost_phone_reports = LostPhoneReports(state.lost_phones, configurations.manager_at_iampass, journal)
     _obey_signals(agent, by_systemd=not own_socket)
     state.database.open()
     state.resume(stored())
