@@ -2301,5 +2301,29 @@ MUTANTS = {
             "if not isinstance(person, Person):",
             "test_what_ends_or_changes_before_the_session_is_written_leaves_none[phone]",
         ),
+        Mutant(
+            "a lost phone without a known token counts as disabled",
+            "if not phone.token:",
+            "if not phone.token and self._phones.discard(phone):",
+            "test_a_phone_that_iampass_cannot_be_told_of_stays_lost_until_the_report_is_taken_back",
+        ),
+        Mutant(
+            "another application is told of a lost phone, and knows no such person",
+            "if settings.application_id != application:",
+            "if not settings.application_id:",
+            "test_a_phone_that_iampass_cannot_be_told_of_stays_lost_until_the_report_is_taken_back",
+        ),
+        Mutant(
+            "the phone of a token that only one service uses is not disabled",
+            "services = self.service, *self.services.values()",
+            "services = (self.service,)",
+            "test_the_tokens_of_a_person_are_those_of_all_services",
+        ),
+        Mutant(
+            "a user who is removed here only counts as one whose lost phone is disabled",
+            "codes, sessions = _forget(name)\n        file",
+            "codes, sessions = _forget(name)\n        ask('phone forget', user=name)\n        file",
+            "test_a_removal_forgets_a_lost_phone_only_if_iampass_has_deleted_the_user",
+        ),
     ),
 }
