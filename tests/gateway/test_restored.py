@@ -6,8 +6,10 @@ import asyncio
 import gc
 import json
 import os
+import shutil
 import signal
 from collections.abc import Awaitable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -23,7 +25,7 @@ from pam_iampass.gateway.hosts import Invite
 from pam_iampass.gateway.keys import KeyFile, Tampered
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.restored import Mark
-from pam_iampass.gateway.settings import load
+from pam_iampass.gateway.settings import ACCOUNT, load
 from tests.support.deadline import PATIENCE
 from tests.support.gateway import settings_for
 from tests.support.gateway_command import GatewayCommand
@@ -33,8 +35,12 @@ from tests.support.sandbox import Sandbox
 
 @pytest.fixture(autouse=True)
 def state(trusted_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("STATE_DIRECTORY", str(trusted_folder))
-    return trusted_folder
+    folder = trusted_folder / "state"
+    folder.mkdir(mode=0o700)
+    with suppress(LookupError):  # the command becomes the service's account where there is one
+        shutil.chown(folder, ACCOUNT)
+    monkeypatch.setenv("STATE_DIRECTORY", str(folder))
+    return folder
 
 
 def run(conninfo: str, keys: KeyFile, use: Callable[[Gateway], Awaitable[Any]]) -> Any:
