@@ -37,6 +37,7 @@ from tests.support.sandbox import Sandbox
 def state(trusted_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = trusted_folder / "state"
     folder.mkdir(mode=0o700)
+    trusted_folder.chmod(0o755)
     with suppress(LookupError):  # the command becomes the service's account where there is one
         shutil.chown(folder, ACCOUNT)
     monkeypatch.setenv("STATE_DIRECTORY", str(folder))
