@@ -38,10 +38,15 @@ def state(trusted_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = trusted_folder / "state"
     folder.mkdir(mode=0o700)
     trusted_folder.chmod(0o755)
-    with suppress(LookupError):  # the command becomes the service's account where there is one
-        shutil.chown(folder, ACCOUNT)
+    _give_to_service(folder)
     monkeypatch.setenv("STATE_DIRECTORY", str(folder))
     return folder
+
+
+def _give_to_service(path: Path) -> None:
+    """The command becomes the service's account where there is one."""
+    with suppress(LookupError):
+        shutil.chown(path, ACCOUNT)
 
 
 def run(conninfo: str, keys: KeyFile, use: Callable[[Gateway], Awaitable[Any]]) -> Any:
@@ -220,6 +225,7 @@ def test_the_command_remembers_what_it_does(gateway_command: GatewayCommand) -> 
             await restored.look(gateway)
 
     asyncio.run(look())
+    _give_to_service(restored.state_folder() / "mark.json")
     before = restored.seen()
     assert "this is done, but" not in gateway_command.said("user", "add", "carol")
     after = restored.seen()
