@@ -85,7 +85,5 @@ def _may_have_phone(manager: ManagementAPI, token: str) -> bool:
     try:
         found = manager.has_registered_mobile_device(token, deadline=deadline)
         return found is not ManagementAPIResult.no_mobile_device
-    except (Declined, NotFound):
-        return not manager.knows_application(
-            deadline=deadline
-        )  # it knows the application, and no such person
+    except (Declined, NotFound):  # it knows no such person, if it knows the application
+        return not manager.knows_application(deadline=deadline)

@@ -132,10 +132,7 @@ def lost(
             }
         )
     else:
-        if begun.codes:
-            what = f"{count(begun.codes, 'recovery code')} of {name} can still be used"
-            line(f"{what}. If they were lost, too: pam-iampass recovery revoke {name}")
-        line(f"For the next phone: pam-iampass enroll {name}")
+        say_what_is_left("pam-iampass", name, begun.codes)
     if error is not None:
         then = "can approve logins that begin now"
         if begun.denies:
@@ -144,6 +141,14 @@ def lost(
         click.echo(f"The phone is not disabled at IAMPASS yet, and {then}.", err=True)
         click.echo(error.diagnostics(), err=True)
     ctx.exit(0 if ok else 1)
+
+
+def say_what_is_left(program: str, user: str, codes: int) -> None:
+    """Say how many recovery codes of a user with a lost phone are good, and how the next phone is registered."""
+    if codes:
+        what = f"{count(codes, 'recovery code')} of {user} can still be used"
+        line(f"{what}. If they were lost, too: {program} recovery revoke {user}")
+    line(f"For the next phone: {program} enroll {user}")
 
 
 @dataclass(frozen=True)
