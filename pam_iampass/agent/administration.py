@@ -18,6 +18,7 @@ from pam_iampass.config.settings import load
 from pam_iampass.errors import PamIampassError, StateError, shown
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.bypass import LONGEST, Bypass, Ended, Moment
+from pam_iampass.login.lost_phones import LostPhone
 from pam_iampass.login.throttle import cool_off, summary
 from pam_iampass.outcome import Outcome
 from pam_iampass.session.kept_session import KeptSession, State
@@ -40,7 +41,7 @@ class Administration:
         state: AgentState,
         journal: Journal,
         pending: Callable[[], int],
-        report: Callable[[str, str, float, dict[str, str]], None],
+        report: Callable[[str, str, float, dict[str, str]], object],
     ) -> None:
         """`pending` returns the number of pending logins. `report` is `LoginReports.put`."""
         self._report = report
@@ -68,6 +69,7 @@ class Administration:
             "session wait": self._session_wait,
             "phone lost": self._phone_lost,
             "phone disabled": self._phone_disabled,
+            "phone forget": self._phone_forget,
             "phone waits": self._phone_waits,
             "user forget": self._user_forget,
             "rescue report": self._rescue_report,
@@ -96,7 +98,9 @@ class Administration:
         return found
 
     def _rescue_report(self, request: ControlRequest) -> None:
-        """Report a login that the door has let in while no agent ran, as root's watch has read in the journal."""
+        """Report a login that the door has let in while no agent ran, as root's watch has read in the journal.
+
+        One that finds no room is not counted: the watch reads it again in an hour."""
         texts = {name: request.text(name) for name in ("user", "service", "remote", "reason")}
         texts["outcome"] = Outcome.UNAVAILABLE.value
         self._report(request.text("config"), request.text("login"), request.number("at"), texts)
@@ -236,17 +240,21 @@ class Administration:
         name, problem, bypasses, codes = request.text("user"), "", 0, 0
         with self._recorded(Act.PHONE_LOST, request, name) as facts:
             try:  # before: a login that begins meanwhile finds it
-                self._state.lost_phones.add(name, request.text("config"))
+                application, tokens = request.text("application"), request.texts("tokens")
+                self._state.lost_phones.add(name, request.text("config"), application, tokens)
             except StateError as error:
                 problem = error.diagnostics()
             pending, sessions, forgets = self._cut_off(name, facts)
+            try:
+                bypasses = self._ended_early(self._state.bypasses.end(name))
+            except StateError as error:  # they are over nevertheless, until the agent starts again
+                problem = problem or error.diagnostics()
             try:
                 if request.flag("end_codes"):
                     self._state.recovery_codes.revoke(name)
                 stored = self._state.recovery_codes.stored(name)
                 codes = stored.left if stored else 0
-                bypasses = self._ended_early(self._state.bypasses.end(name))
-            except StateError as error:  # bypasses are over nevertheless, until the agent starts again
+            except StateError as error:
                 problem = problem or error.diagnostics()
             facts.append(f"{bypasses} bypasses ended, {codes} recovery codes left")
         return {
@@ -258,13 +266,25 @@ class Administration:
         }
 
     def _phone_disabled(self, request: ControlRequest) -> bool:
-        """IAMPASS has disabled the lost phone of the user: logins may ask the next one."""
-        self._state.lost_phones.discard(request.text("user"))
+        """IAMPASS has disabled the lost phone with these `tokens`, or deleted their users: logins may ask the next
+        one."""
+        name, application = request.text("user"), request.text("application")
+        phones = [LostPhone(name, application, token) for token in request.texts("tokens")]
+        self._state.lost_phones.discard(*phones)
         return True
+
+    def _phone_forget(self, request: ControlRequest) -> bool:
+        """Take back the report of a lost phone; returns whether there was one."""
+        name = request.text("user")
+        with self._recorded(Act.PHONE_LOST, request, name) as facts:
+            phones = self._state.lost_phones.of(name)
+            facts.append("the report is taken back" if phones else "there is no report to take back")
+            self._state.lost_phones.discard(*phones)
+            return bool(phones)
 
     def _phone_waits(self, request: ControlRequest) -> bool:
         """Whether IAMPASS is still to disable the lost phone of the user."""
-        return request.text("user") in self._state.lost_phones.all()
+        return bool(self._state.lost_phones.of(request.text("user")))
 
     def _user_forget(self, request: ControlRequest) -> dict[str, Any]:
         """Do the same, also end bypasses, and remove recovery codes and limits. Does not wait."""
@@ -274,7 +294,6 @@ class Administration:
             self._state.throttle.clear(name)
             self._ended_early(self._state.bypasses.end(name))
             codes = self._state.recovery_codes.revoke(name)
-            self._state.lost_phones.discard(name)
             return {"codes": codes, "sessions": sessions, "problem": problem}
 
     def _cut_off(self, name: str, facts: list[str]) -> tuple[int, list[str], str]:

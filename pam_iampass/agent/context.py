@@ -15,7 +15,7 @@ from pam_iampass.client import AuthenticationAPI, Gateways, ManagementAPI, TLSFa
 from pam_iampass.client.connection import USUAL, Network, system_certificates
 from pam_iampass.client.http import Observer
 from pam_iampass.config.settings import Settings, load
-from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
+from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile, shown
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.context import Configuration, LoginContext, connect, decider_of, transport_of
 from pam_iampass.system import trusted_file
@@ -96,6 +96,24 @@ class Configurations:
     def manager(self, config: str) -> ManagementAPI:
         """The calls about users. Raises ConfigurationError."""
         return self.current(config).sessions_manager
+
+    def manager_at_iampass(self, config: str, application: str) -> ManagementAPI:
+        """The calls about users of an application to IAMPASS itself, also if the host has joined a gateway since.
+
+        Raises ConfigurationError, also if the settings lead to another application, and TLSFailure.
+        """
+        current = self.current(config)
+        settings, manager = current.settings, current.sessions_manager
+        if settings.gateways and settings.joined_file:
+            before = settings.joined_file.with_name("not-joined")  # is missing: nothing is joined
+            settings = load(config, owner=self._owner, joined=before)
+            transport = transport_of(settings, network=self._networks[1], observe=self._observe)
+            manager = connect(ManagementAPI, settings, transport)
+        if settings.application_id != application:
+            what = f"the settings are for another application than {shown(application)}"
+            problem = Problem(Path(config), None, "application_id", what, "set it as it was")
+            raise ConfigurationError([problem])
+        return manager
 
 
 class LoginContexts:

@@ -10,28 +10,22 @@ from pam_iampass.client import ManagementAPI, ManagementAPIResult
 from pam_iampass.client.connection import Deadline
 from pam_iampass.client.errors import Declined, IampassError, NotFound, Unavailable
 from pam_iampass.errors import PamIampassError, StateError, shown
-from pam_iampass.login.context import Configuration
-from pam_iampass.login.lost_phones import LostPhones
+from pam_iampass.login.lost_phones import LostPhone, LostPhones
 
 _SECONDS = 10.0
 
 
-class Reports:
+class LostPhoneReports:
     """Tells IAMPASS of the lost phones until it has disabled them, in a thread of its own while there are any."""
 
     def __init__(
-        self,
-        phones: LostPhones,
-        configure: Callable[[str], Configuration],
-        manager: Callable[[str], ManagementAPI],
-        journal: Journal,
+        self, phones: LostPhones, manager: Callable[[str, str], ManagementAPI], journal: Journal
     ) -> None:
-        """`configure` and `manager` return what is in a settings file now. Both raise ConfigurationError."""
+        """`manager` is `Configurations.manager_at_iampass`."""
         self._phones = phones
-        self._configure = configure
         self._manager = manager
         self._journal = journal
-        self._problems: dict[str, str] = {}
+        self._problems: dict[LostPhone, str] = {}
         self._thread: threading.Thread | None = None
 
     def resume(self) -> None:
@@ -42,30 +36,36 @@ class Reports:
 
     def tell(self) -> None:
         """Tell it of each phone, and write to the journal once what comes of it."""
-        for person, config in self._phones.all().items():
+        for phone, config in self._phones.all().items():
+            person = shown(phone.person)
             try:
-                self._tell(person, config)
-                text, priority = f"IAMPASS has disabled the lost phone of {shown(person)}", NOTICE
+                if not self._tell(phone, config):
+                    continue
             except StateError as error:
-                what = f"IAMPASS has disabled the lost phone of {shown(person)}, and the next agent tells it once more"
-                text, priority = f"{what}: {error}", WARNING
+                what = f"IAMPASS has disabled the lost phone of {person}, and logins that need one are still denied"
+                text = f"{what}: {error}"
             except (IampassError, PamIampassError) as error:
-                what = f"IAMPASS has not disabled the lost phone of {shown(person)} yet"
-                text, priority = f"{what}; logins that need it are denied: {error}", WARNING
-            if self._problems.get(person) != text:
-                self._journal.note(text, priority)
-            self._problems[person] = text
+                what = f"IAMPASS has not disabled the lost phone of {person} yet"
+                text = f"{what}; logins that need it are denied: {error}"
+            else:
+                self._journal.note(f"IAMPASS has disabled the lost phone of {person}", NOTICE)
+                self._problems.pop(phone, None)
+                continue
+            if self._problems.get(phone) != text:
+                self._journal.note(text, WARNING)
+            self._problems[phone] = text
 
-    def _tell(self, person: str, config: str) -> None:
-        configuration = self._configure(config)
-        entry = configuration.users.find(person)
-        service = configuration.settings.service
-        token = entry.token if entry and entry.token else service.unlisted_users.token_for(person)
-        if (
-            token is not None and not configuration.settings.gateways
-        ):  # otherwise no phone of theirs is asked here
-            disable_lost_phone(self._manager(config), token)
-        self._phones.discard(person)
+    def _tell(self, phone: LostPhone, config: str) -> bool:
+        """Tell it of one phone; returns whether that was still to be done. Raises IampassError and PamIampassError."""
+        if not phone.token:
+            what = f"no token of {shown(phone.person)} was known when it was reported"
+            raise PamIampassError(what, "report it again once the user has one: pam-iampass phone lost")
+        manager = self._manager(config, phone.application)
+        if phone not in self._phones.all():  # the command was first, and the next phone may be registered
+            return False
+        disable_lost_phone(manager, phone.token)
+        self._phones.discard(phone)
+        return True
 
 
 def disable_lost_phone(manager: ManagementAPI, token: str) -> None:
@@ -85,7 +85,5 @@ def _may_have_phone(manager: ManagementAPI, token: str) -> bool:
     try:
         found = manager.has_registered_mobile_device(token, deadline=deadline)
         return found is not ManagementAPIResult.no_mobile_device
-    except (Declined, NotFound):
-        return not manager.knows_application(
-            deadline=deadline
-        )  # it knows the application, and no such person
+    except (Declined, NotFound):  # it knows no such person, if it knows the application
+        return not manager.knows_application(deadline=deadline)

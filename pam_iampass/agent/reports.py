@@ -12,7 +12,6 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Callable, Union
@@ -27,6 +26,8 @@ from pam_iampass.text import clean
 
 MOST = 500
 """The most reports that wait."""
+MOST_OF_ONE = 100
+"""The most reports that wait of what one person does. Others keep room, however often that person runs sudo."""
 AT_ONCE = 20
 """The most reports in one call."""
 LARGEST = 14 * 1024
@@ -37,6 +38,8 @@ AGAIN, LONGEST = 5.0, 300.0
 """The first and the longest pause after a failure, about. Seconds."""
 ANSWER = 20.0
 """How long a call may take. Seconds."""
+LONGEST_AGO = 30 * 86400
+"""The greatest age that a gateway is told, as it writes none beyond. The clock may have been wrong at the login."""
 
 Members = dict[str, Union[str, int]]
 
@@ -51,6 +54,11 @@ class Report:
     """Unix time."""
     members: Members
     """What the gateway is told, without its age."""
+
+    @property
+    def actor(self) -> str | int | None:
+        """The user who acts: the caller of sudo and su, or else who logs in."""
+        return self.members.get("caller", self.members.get("user"))
 
 
 class LoginReports:
@@ -72,8 +80,8 @@ class LoginReports:
         self._lock = threading.Lock()
         self._queue: dict[str, Report] = {}
         """The reports by the ids of their logins, the oldest first."""
-        self._lost = Counter[str]()
-        """The logins that found no room, by settings."""
+        self._tried: set[str] = set()
+        """The ids that a gateway may know by now, of what waits."""
         self._written: set[str] = set()
         """The ids that are in the file."""
         self._work = threading.Event()
@@ -93,20 +101,24 @@ class LoginReports:
             "person": people.person,
             "reason": decision.reason,
         }
-        self.put(config, login.id, self._clock(), texts)
+        if not self.put(config, login.id, self._clock(), texts):
+            with self._lock:
+                self._count_lost(config, 1)
 
-    def put(self, config: str, id: str, at: float, texts: dict[str, str]) -> None:
-        """Put a report into the queue."""
+    def put(self, config: str, id: str, at: float, texts: dict[str, str]) -> bool:
+        """Put a report into the queue; whether it has room there. A login that has none is not counted."""
         members: Members = {"login": id}
         members.update(
             (name, clean(text, 200 if name == "reason" else 100)) for name, text in texts.items() if text
         )
+        report = Report(config, at, members)
         with self._lock:
-            if len(self._queue) < MOST:
-                self._queue.setdefault(id, Report(config, at, members))
-            else:
-                self._lost[config] += 1
+            of_one = [each for each in self._queue.values() if each.actor == report.actor]
+            if len(self._queue) < MOST and len(of_one) < MOST_OF_ONE:
+                self._queue.setdefault(id, report)
+            has_room = id in self._queue
         self._work.set()
+        return has_room
 
     def start(self) -> None:
         """Send what there is, in a thread of its own, until `stop`."""
@@ -130,27 +142,30 @@ class LoginReports:
 
     def send(self) -> bool:
         """Send all that there is, at one gateway after the other; whether it has arrived."""
-        while (batch := self._batch()) is not None:
+        failed = set[str]()
+        while (batch := self._batch(failed)) is not None:
             config, reports = batch
-            understood = True
+            is_lost = True  # where the settings cannot be read
             try:
                 api = self._connect(config)
+                is_lost = False
                 if api.transport.origin.gateways:
                     api.report(
                         list(map(self._told, reports)), machine_digest(), deadline=Deadline.after(ANSWER)
                     )
             except (IampassError, PamIampassError, ValueError) as error:
-                if not isinstance(error, ProtocolError) or error.may_have_started:
-                    return False
-                understood = False  # nor will the gateway the next time
+                failed.add(config)
+                if isinstance(error, ProtocolError) and not error.may_have_started:
+                    is_lost = True  # the gateway will understand it the next time as little
+                if not is_lost:
+                    continue
             with self._lock:
                 for report in reports:
                     self._queue.pop(str(report.members["login"]), None)
-                    if not understood:
-                        self._lost[config] += int(report.members.get("lost", 1))
-            if not understood:
-                return False
-        return True
+                self._tried &= self._queue.keys()
+                if is_lost:
+                    self._count_lost(config, sum(int(report.members.get("lost", 1)) for report in reports))
+        return not failed
 
     def write(self) -> None:
         """Write to the file what waits. Where that fails, it waits in memory only."""
@@ -165,16 +180,12 @@ class LoginReports:
             connection.executemany("INSERT OR REPLACE INTO reports VALUES (?, ?)", rows)
             self._written = set(waiting)
 
-    def _batch(self) -> tuple[str, list[Report]] | None:
-        """The next reports, all with the same settings; None if there are none."""
+    def _batch(self, failed: set[str]) -> tuple[str, list[Report]] | None:
+        """The next reports, all with the same settings, which are none of the failed ones; None if there are none."""
         with self._lock:
-            for config, number in self._lost.items():
-                id = secrets.token_hex(16)
-                self._queue[id] = Report(config, self._clock(), {"login": id, "lost": number})
-            self._lost.clear()
-            if not self._queue:
+            config = next((each.config for each in self._queue.values() if each.config not in failed), None)
+            if config is None:
                 return None
-            config = next(iter(self._queue.values())).config
             found, size = list[Report](), 0
             for report in self._queue.values():
                 if report.config != config:
@@ -183,10 +194,22 @@ class LoginReports:
                 if len(found) == AT_ONCE or (found and size > LARGEST):
                     break
                 found.append(report)
+            self._tried.update(str(report.members["login"]) for report in found)
         return config, found
 
+    def _count_lost(self, config: str, number: int) -> None:
+        """Add to the number of logins that found no room, under the lock. A gateway writes each id once: what it may
+        know by now stays as it is."""
+        for id, report in self._queue.items():
+            if report.config == config and "lost" in report.members and id not in self._tried:
+                number += int(report.members["lost"])
+                del self._queue[id]
+                break
+        id = secrets.token_hex(16)
+        self._queue[id] = Report(config, self._clock(), {"login": id, "lost": number})
+
     def _told(self, report: Report) -> Members:
-        return {**report.members, "ago": max(round(self._clock() - report.at), 0)}
+        return {**report.members, "ago": min(max(round(self._clock() - report.at), 0), LONGEST_AGO)}
 
     def _read(self, connection: sqlite3.Connection) -> None:
         rows: list[tuple[str, Any]] = [
@@ -196,5 +219,6 @@ class LoginReports:
         with self._lock:
             for id, (config, at, members) in rows:
                 self._queue.setdefault(id, Report(config, float(at), members))
+            self._tried.update(id for id, _ in rows)
         self._written = {id for id, _ in rows}
         self._work.set()

@@ -29,7 +29,7 @@ from pam_iampass.agent.application import RemoteApplication
 from pam_iampass.agent.context import Configurations, LoginContexts
 from pam_iampass.agent.control import ControlServer
 from pam_iampass.agent.figures import CountingJournal, Figures, folder_beside
-from pam_iampass.agent.lost_phones import Reports
+from pam_iampass.agent.lost_phones import LostPhoneReports
 from pam_iampass.agent.own_ports import OwnPorts
 from pam_iampass.agent.reports import LoginReports
 from pam_iampass.agent.wire import GREETING, FrameError, receive_login, result, send
@@ -104,7 +104,7 @@ def main(arguments: list[str]) -> int:
     agent = Agent(listeners.doors, journal, Module(journal, contexts, sessions, login_reports.add))
     administration = Administration(state, journal, lambda: agent.pending, login_reports.put)
     control = listeners.control and ControlServer(listeners.control, administration.handlers, journal)
-    reports = Reports(state.lost_phones, configurations.current, configurations.manager, journal)
+    lost_phone_reports = LostPhoneReports(state.lost_phones, configurations.manager_at_iampass, journal)
     _obey_signals(agent, by_systemd=not own_socket)
     state.database.open()
     state.resume(stored())
@@ -122,7 +122,7 @@ def main(arguments: list[str]) -> int:
             if number % FIGURES_EVERY == 0:
                 figures.write(metrics, state, agent.pending)
             if number % TELL_EVERY == 0:
-                reports.resume()
+                lost_phone_reports.resume()
 
     over = threading.Event()
     metrics = folder_beside(own_socket or paths.AGENT_SOCKET)

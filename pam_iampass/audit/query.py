@@ -118,9 +118,8 @@ def interpret(entry: Mapping[str, Any], trusted: Set[int]) -> AuditRecord | None
     # `-` in a line means no value.
     names = {name: "" if fields.get(name) == "-" else fields.get(name, "") for name in _NAMES}
     event = fields.get("event", "")
-    if (
-        not event and not names["login"] and "__CURSOR" in entry
-    ):  # a door's, which had no agent to give it one
+    # A door had no agent to give its login an id.
+    if not event and not names["login"] and "__CURSOR" in entry:
         names["login"] = hashlib.sha256(entry["__CURSOR"].encode()).hexdigest()[:32]
     return AuditRecord(
         time=entry["__REALTIME_TIMESTAMP"].astimezone(),

@@ -38,11 +38,13 @@ from pam_iampass.client import (
     Unavailable,
 )
 from pam_iampass.config import settings
+from pam_iampass.config.settings import Settings
 from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
-from pam_iampass.config.value_types import UnlistedUsers, name_error, token_error
+from pam_iampass.config.value_types import name_error, token_error
 from pam_iampass.errors import ConfigurationError, EditRefused, PamIampassError, Problem, shown
 from pam_iampass.login.context import connect
+from pam_iampass.system import paths
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.service_user import config_readers, reading_as
 from pam_iampass.system.trusted_folder import kind_of, looked_at, shell_word
@@ -291,7 +293,7 @@ class EnrollmentService:
     manager: ManagementAPI
     table: UserTable
     editor: UserTableEditor
-    unlisted: UnlistedUsers
+    settings: Settings
     no_account: bool = False
     """Whether users need no account on this machine; their names must be the ones that NSS has elsewhere."""
 
@@ -334,10 +336,9 @@ class EnrollmentService:
         """As Enroller says."""
         record(Act.ENROLL, user, what)
 
-    def token_of(self, user: str) -> str | None:
-        """The token of the table, else the one from the template in the settings. Raises ConfigurationError."""
-        entry = self.table.find(user)
-        return entry.token if entry and entry.token else self.unlisted.token_for(user)
+    def tokens_of(self, user: str) -> tuple[str, ...]:
+        """The tokens by which this machine asks the phone of a user. Raises ConfigurationError."""
+        return self.settings.tokens_of(user, self.table)
 
     def account(self, name: str) -> str:
         """The name as NSS has it. Raises EditRefused."""
@@ -364,7 +365,7 @@ class EnrollmentService:
             return given
         if entry is not None and entry.token is not None:
             return entry.token
-        from_template = self.unlisted.token_for(user)
+        from_template = self.settings.service.unlisted_users.token_for(user)
         if from_template is not None and token_error(from_template) is None:
             return from_template
         return secrets.token_hex(16)
@@ -389,7 +390,7 @@ def open_service(config: Path, no_account: bool = False) -> EnrollmentService:
         connect(ManagementAPI, read),
         read.user_table(),
         UserTableEditor(read.users),
-        read.service.unlisted_users,
+        read,
         no_account,
     )
 
@@ -399,6 +400,8 @@ def _require_disabled(user: str) -> None:
     try:
         waits = ask("phone waits", user=user)
     except AgentUnavailable:
+        if os.path.lexists(paths.STATE):  # a lost phone may be written there
+            raise
         return
     if waits:
         remedy = f"the agent tells it again; to see why it has not: pam-iampass phone lost {user}"

@@ -116,11 +116,9 @@ def file_option(help: str) -> Callable[[_F], _F]:
     )
 
 
-def wait_option(help: str, default: bool | None = None) -> Callable[[_F], _F]:
-    """Whether the command waits for a phone; None if neither is given and there is no default."""
-    return click.option(
-        "--wait/--no-wait", "waits", default=default, show_default=default is not None, help=help
-    )
+def wait_option(help: str) -> Callable[[_F], _F]:
+    """Whether the command waits for a phone; None if neither is given."""
+    return click.option("--wait/--no-wait", "waits", default=None, help=help)
 
 
 def account(name: str) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +12,11 @@ from pam_iampass.agent.control import ask
 from pam_iampass.agent.lost_phones import disable_lost_phone
 from pam_iampass.audit.journal import Act
 from pam_iampass.cli import Verbs
-from pam_iampass.cli.enrollment import open_service, require_no_gateway
+from pam_iampass.cli.enrollment import EnrollmentService, open_service, require_no_gateway
 from pam_iampass.cli.output import confirm, count, line, record, show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, json_option, yes_option
 from pam_iampass.cli.session import wait_for_ends
-from pam_iampass.cli.user import PHONES, ask_phones
+from pam_iampass.cli.user import PHONES, ask_phones, tell_disabled
 from pam_iampass.client import IampassError
 from pam_iampass.doctor.iampass import PhoneState
 from pam_iampass.doctor.user_status import user_status
@@ -73,11 +72,14 @@ def show_phones(states: Mapping[str, PhoneState | None], as_json: bool) -> int:
 @command.command(epilog=_EPILOG, short_help="Report a lost phone: it approves nothing any more.")
 @click.argument("user", type=USER)
 @click.option("--end-codes", is_flag=True, help="Also revoke the recovery codes of USER.")
+@click.option("--forget", is_flag=True, help="Take the report back: logins ask the phone again.")
 @yes_option
 @config_option
 @json_option
 @click.pass_context
-def lost(ctx: click.Context, user: str, end_codes: bool, yes: bool, config: Path, as_json: bool) -> None:
+def lost(
+    ctx: click.Context, user: str, end_codes: bool, forget: bool, yes: bool, config: Path, as_json: bool
+) -> None:
     """Deny what the phone of USER approves on this machine, and have IAMPASS disable it.
 
     First, logins on this machine that wait for an approval are denied, and the sessions that the phone has approved
@@ -87,20 +89,33 @@ def lost(ctx: click.Context, user: str, end_codes: bool, yes: bool, config: Path
 
     For the next phone, verify the person, and then run: pam-iampass enroll USER
 
+    With --forget, the agent tells IAMPASS no more, and logins on this machine ask the phone if it is still registered.
+
     \b
     Exit status:
       0    the lost phone is disabled, and what it has approved has ended
       1    something failed
       130  interrupted; the lost phone may be disabled already
     """
-    require_no_gateway(config)
     name = account(user) or user
+    if forget:
+        _forget(name, yes, as_json)
+        return
+    require_no_gateway(config)
     if not yes:
         confirm(f"Disable the phone of {clean(name)} at IAMPASS? It then approves no login on any machine.")
-    begun = _cut_off(name, config, end_codes, as_json)
     error: IampassError | PamIampassError | None = None
+    service: EnrollmentService | None = None
+    tokens: Sequence[str] = ()
     try:
-        _disable(config, name)
+        service = open_service(config)
+        tokens = service.tokens_of(name)
+    except (IampassError, PamIampassError) as failure:
+        error = failure
+    begun = _cut_off(name, config, service, tokens, end_codes, as_json)
+    try:
+        if service is not None and error is None:
+            _disable(service, name, tokens)
         if not as_json:
             line((f"The phone of {name} is disabled at IAMPASS.", "green"))
     except (IampassError, PamIampassError) as failure:
@@ -117,17 +132,23 @@ def lost(ctx: click.Context, user: str, end_codes: bool, yes: bool, config: Path
             }
         )
     else:
-        if begun.codes:
-            what = f"{count(begun.codes, 'recovery code')} of {name} can still be used"
-            line(f"{what}. If they were lost, too: pam-iampass recovery revoke {name}")
-        line(f"For the next phone: pam-iampass enroll {name}")
+        say_what_is_left("pam-iampass", name, begun.codes)
     if error is not None:
         then = "can approve logins that begin now"
         if begun.denies:
-            then = "approves nothing here: the agent tells IAMPASS again"
+            then = "approves nothing here: "
+            then += "the agent tells IAMPASS again" if tokens else "when this is mended, report it again"
         click.echo(f"The phone is not disabled at IAMPASS yet, and {then}.", err=True)
         click.echo(error.diagnostics(), err=True)
     ctx.exit(0 if ok else 1)
+
+
+def say_what_is_left(program: str, user: str, codes: int) -> None:
+    """Say how many recovery codes of a user with a lost phone are good, and how the next phone is registered."""
+    if codes:
+        what = f"{count(codes, 'recovery code')} of {user} can still be used"
+        line(f"{what}. If they were lost, too: {program} recovery revoke {user}")
+    line(f"For the next phone: {program} enroll {user}")
 
 
 @dataclass(frozen=True)
@@ -146,11 +167,39 @@ class _Begun:
     """Whether it denies logins that need the phone until IAMPASS has disabled it."""
 
 
-def _cut_off(name: str, config: Path, end_codes: bool, quiet: bool) -> _Begun:
+def _forget(name: str, yes: bool, as_json: bool) -> None:
+    """Have the agent forget that a phone is lost. Raises PamIampassError."""
+    if not yes:
+        confirm(f"Let the phone of {clean(name)} approve logins again, unless IAMPASS has disabled it?")
+    if not ask("phone forget", user=name):
+        raise EditRefused(f"no lost phone of {shown(name)} waits for IAMPASS", "see: pam-iampass phone show")
+    if as_json:
+        show_json({"ok": True, "user": name})
+    else:
+        line(f"The report of the lost phone of {name} is taken back.")
+
+
+def _cut_off(
+    name: str,
+    config: Path,
+    service: EnrollmentService | None,
+    tokens: Sequence[str],
+    end_codes: bool,
+    quiet: bool,
+) -> _Begun:
     """Have the agent deny what waits for the phone and begin to end what it has approved. Says what has ended, unless
     `quiet`, and what went wrong: IAMPASS disables the phone either way."""
+    application = "" if service is None else service.manager.application_id
     try:
-        begun = _Begun(**ask("phone lost", user=name, config=str(config), end_codes=end_codes))
+        answer = ask(
+            "phone lost",
+            user=name,
+            config=str(config),
+            application=application,
+            tokens=list(tokens),
+            end_codes=end_codes,
+        )
+        begun = _Begun(**answer)
     except PamIampassError as error:
         begun = _Begun(error.diagnostics(), denies=False)
     if begun.problem:
@@ -162,13 +211,14 @@ def _cut_off(name: str, config: Path, end_codes: bool, quiet: bool) -> _Begun:
     return begun
 
 
-def _disable(config: Path, user: str) -> None:
+def _disable(service: EnrollmentService, user: str, tokens: Sequence[str]) -> None:
     """Have IAMPASS disable the phone, and tell the agent. Raises IampassError and PamIampassError."""
-    service = open_service(config)
-    token = service.token_of(user)
-    if token is None:
-        raise EditRefused(f"{shown(user)} has no token", "see: pam-iampass user list")
-    disable_lost_phone(service.manager, token)
+    if not tokens:
+        remedy = (
+            f"see: pam-iampass user list; to take the report back: pam-iampass phone lost {user} --forget"
+        )
+        raise EditRefused(f"{shown(user)} has no token", remedy)
+    for token in tokens:
+        disable_lost_phone(service.manager, token)
     record(Act.PHONE_LOST, user, "disabled at IAMPASS")
-    with suppress(PamIampassError):  # then the agent tells IAMPASS again, and finds out
-        ask("phone disabled", user=user)
+    tell_disabled(service.manager, user, tokens)

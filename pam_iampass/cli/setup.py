@@ -27,7 +27,8 @@ from pam_iampass.setup.trial import how_to_try
 
 _RESCUES_SECONDS = 7 * 86400
 """A machine may have been off, or without a gateway, for a while."""
-_MOST_RESCUES = 20
+_MOST_RESCUES = 100
+"""The number of one user's reports that the agent lets wait."""
 
 _EPILOG = """\b
 Examples:
@@ -225,16 +226,21 @@ def _report_rescues() -> None:
     """Have the agent report the logins that a door has let in without it. A gateway writes each once."""
     with contextlib.suppress(ImportError, PamIampassError):
         for found in rescues_since(time.time() - _RESCUES_SECONDS, _MOST_RESCUES):
-            control.ask(
-                "rescue report",
-                config=DEFAULT_PATH,
-                login=found.login,
-                at=found.time.timestamp(),
-                user=found.user,
-                service=found.service,
-                remote=found.rhost,
-                reason=found.reason,
-            )
+            try:
+                control.ask(
+                    "rescue report",
+                    config=DEFAULT_PATH,
+                    login=found.login,
+                    at=found.time.timestamp(),
+                    user=found.user,
+                    service=found.service,
+                    remote=found.rhost,
+                    reason=found.reason,
+                )
+            except control.AgentUnavailable:
+                return  # the next watch reads them again
+            except PamIampassError:
+                continue
 
 
 def _setup(quiet: bool = False) -> Setup:

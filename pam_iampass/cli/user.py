@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable
@@ -473,6 +474,8 @@ class _Removal:
         file = self.editor.remove(name)
         had_token = token is not None
         at_iampass = had_token and self.manager is not None
+        if self.manager is not None and token is not None:
+            tell_disabled(self.manager, name, [token])
         return Removed(name, RemovalState.REMOVED, file, had_token, at_iampass, codes, sessions)
 
     def one_of_several(self, name: str) -> Removed:
@@ -490,6 +493,13 @@ def _forget(name: str) -> tuple[bool, tuple[str, ...]]:
     if forgotten["problem"]:
         click.echo(forgotten["problem"], err=True)
     return forgotten["codes"], tuple(forgotten["sessions"])
+
+
+def tell_disabled(manager: ManagementAPI, name: str, tokens: Sequence[str]) -> None:
+    """Tell the agent that IAMPASS has disabled the phone of these tokens. If it does not answer, it tells IAMPASS again
+    of a lost one, and finds out."""
+    with suppress(PamIampassError):
+        ask("phone disabled", user=name, application=manager.application_id, tokens=list(tokens))
 
 
 def remove_all(

@@ -26,6 +26,7 @@ from pam_iampass.config.value_types import (
     UnlistedUsers,
     WhenUnavailable,
     service_name,
+    token_error,
 )
 from pam_iampass.config.yaml_document import MappingNode, Node, NodeReader, ScalarNode, parse
 from pam_iampass.errors import ConfigurationError, Problem, Severity, UntrustedFile, shown
@@ -164,6 +165,16 @@ class Settings:
         """The user table; nobody needs to be in it on a host of a gateway, where it may be missing."""
         shared = self.shared_accounts or any(one.approver is Approver.KEY for one in self.services.values())
         return UserTable(self.users, owner=owner, optional=bool(self.gateways), shared_accounts=shared)
+
+    def tokens_of(self, person: str, users: UserTable) -> tuple[str, ...]:
+        """The tokens by which this machine asks the phone of a person, whatever the service. Raises
+        ConfigurationError."""
+        entry = users.find(person)
+        if entry is not None and entry.token is not None:
+            return (entry.token,)
+        services = self.service, *self.services.values()
+        made = [service.unlisted_users.token_for(person) for service in services]
+        return tuple(dict.fromkeys(token for token in made if token is not None and not token_error(token)))
 
     def for_service(self, name: str) -> ServiceSettings:
         """The settings for the PAM service `name`."""

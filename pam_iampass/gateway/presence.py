@@ -24,6 +24,7 @@ import psycopg
 from pam_iampass.client.errors import IampassError
 from pam_iampass.client.status import Status
 from pam_iampass.gateway import asking, hosts, records, sessions, starts
+from pam_iampass.gateway.acts import steps
 from pam_iampass.gateway.database import (
     Connection,
     DatabaseError,
@@ -262,7 +263,7 @@ async def _start_child(
         person = await starts.find_allowed_person(
             gateway, connection, now_asking, asked.machine, asked.person
         )
-        if not isinstance(person, Person):
+        if not isinstance(person, Person) or await steps.waits_for_iampass(connection, person.name):
             return None
         # A connection is one login, now and later: who says that it leads elsewhere has heard of it.
         used = await one(

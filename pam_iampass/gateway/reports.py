@@ -1,12 +1,14 @@
 """Takes reports of hosts: logins that they have let in without asking their gateway, such as those of exempt accounts.
 
 A report says no more than that its host says so. Its record has no outcome, so that no limit and no decision counts it.
-A host reports in its own name only, each login once, and so many in an hour; the others are counted in one record.
+A host reports in its own name only, each login once, and so many in an hour, of one user a part of them; the others are
+counted in one record.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +30,8 @@ MOST_REPORTS = 20
 """The most logins in one call."""
 REPORTS_AN_HOUR = 600
 """The most reports of one host that leave records of their own. More could fill the disk."""
+REPORTS_OF_ONE = 120
+"""The most of them of what one user does there. Else a user who runs sudo in a loop would hide all other logins."""
 _LONGEST_AGO = 30 * 86400
 _TEXTS = {
     "person": "asker",
@@ -105,7 +109,7 @@ def _reports(request: IncomingRequest) -> list[Report]:
 async def _write(connection: Connection, host: Host, reports: Sequence[Report]) -> None:
     """Write what is not known yet. Parallel calls of a host are counted one after the other."""
     connection.take(Lock.REPORTS, host.name)
-    known, (counted,) = await together(
+    known, (counted,), by_user = await together(
         connection,
         (
             "SELECT fields->>'login' AS login FROM record"
@@ -117,14 +121,25 @@ async def _write(connection: Connection, host: Host, reports: Sequence[Report]) 
             " WHERE host = %s AND kind = 'report' AND at > now() - interval '1 hour'",
             host.name,
         ),
+        (
+            "SELECT coalesce(fields->>'caller', person) AS actor, count(*) AS number FROM record"
+            " WHERE host = %s AND kind = 'report' AND at > now() - interval '1 hour' GROUP BY actor",
+            host.name,
+        ),
     )
     told = {row["login"] for row in known}
     new = [report for report in reports if report.login not in told]
-    room = max(REPORTS_AN_HOUR - counted["recent"], 0)
-    for report in new[:room]:
+    room, beyond = REPORTS_AN_HOUR - counted["recent"], 0
+    written = Counter({row["actor"]: row["number"] for row in by_user})
+    for report in new:
         said_at, person = counted["now"] - timedelta(seconds=report.ago), report.user or None
+        actor = report.fields.get("caller", person)
+        if room <= 0 or written[actor] >= REPORTS_OF_ONE:
+            beyond += int(report.fields.get("lost", 1))
+            continue
+        room -= 1
+        written[actor] += 1
         await records.write(connection, Kind.REPORT, said_at, host=host.name, person=person, **report.fields)
-    beyond = sum(int(report.fields.get("lost", 1)) for report in new[room:])
     if beyond and counted["beyond"] is None:
         await records.write(connection, Kind.REPORT, host=host.name, lost=str(beyond), beyond="1")
     elif beyond:

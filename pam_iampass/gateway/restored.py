@@ -250,6 +250,10 @@ async def confirm(gateway: Gateway, connection: Connection) -> list[str]:
     void = ["all invites"]
     void += [f"the recovery codes of {name}" for name in await _taken(connection, "recovery")]
     void += [f"the bypasses of {name}" for name in await _taken(connection, "bypass")]
+    # The phone may have been disabled since, and be the next one: no gateway takes these steps, and logins stay denied.
+    never = "UPDATE step SET tried_at = 'infinity' WHERE lost_phone_of IS NOT NULL RETURNING lost_phone_of"
+    for name in sorted(row["lost_phone_of"] for row in await many(connection, never)):
+        void.append(f"the report of {name}'s lost phone: logins of {name} are denied until phone lost {name}")
     await records.act(connection, "restored_confirm", reason=f"void: {', '.join(void)}"[:2000])
     return void
 

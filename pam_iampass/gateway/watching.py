@@ -9,7 +9,7 @@ import heapq
 import secrets
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Container, Iterable
+from collections.abc import AsyncIterator, Awaitable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Callable
@@ -51,6 +51,7 @@ _MOST_TRIED = 20
 """A gateway that polls no session asks about one of this many."""
 _STEPS_SECONDS = 5.0
 """How often it is looked for acts that were stopped, or that IAMPASS has not answered."""
+_LOST_PHONES_AT_A_TIME = 10
 _CLEAN_SECONDS = 60.0
 _CANCELLED_AGAIN_SECONDS = 1.0
 _STOP_SECONDS = 5.0
@@ -353,20 +354,37 @@ async def _resume_acts(gateway: Gateway) -> None:
                 await _resume_steps(gateway, await steps.take(gateway))
 
 
-async def _resume_steps(gateway: Gateway, taken: Iterable[steps.Step]) -> None:
-    for name in [step.lost_phone_of for step in taken if step.lost_phone_of is not None]:
-        try:
-            await tell_of_lost_phone(gateway, name)
-        except IampassError as error:
-            what = f"IAMPASS has not disabled the lost phone of {name} yet; logins of {name} are denied"
-            async with gateway.database.transaction() as connection:
-                await records.alert(connection, None, what, person=name, more=f": {error}")
+async def _resume_steps(gateway: Gateway, taken: Sequence[steps.Step]) -> None:
+    """Go on with steps at the same time: one that fails or takes long holds up no other one."""
     ended = [step.ended_session for step in taken if step.ended_session is not None]
-    async with gateway.database.transaction() as connection:
-        found = await sessions.find_several(gateway, connection, ended)
-        gone = {*ended} - {session.id for session in found}
-        steps.ended_sessions_are_known(connection, list(gone))
-    await end_sessions(gateway, EndedSessions(found))
+    lost = [step.lost_phone_of for step in taken if step.lost_phone_of is not None]
+    turn = asyncio.Semaphore(_LOST_PHONES_AT_A_TIME)
+    tell = partial(_resume_lost_phone, gateway, turn)
+    await asyncio.gather(_resume_ends(gateway, ended), *map(tell, lost))
+
+
+async def _resume_ends(gateway: Gateway, ended: Sequence[uuid.UUID]) -> None:
+    with contextlib.suppress(*_FAILURES):
+        async with gateway.database.transaction() as connection:
+            found = await sessions.find_several(gateway, connection, ended)
+            gone = {*ended} - {session.id for session in found}
+            steps.ended_sessions_are_known(connection, list(gone))
+        await end_sessions(gateway, EndedSessions(found))
+
+
+async def _resume_lost_phone(gateway: Gateway, turn: asyncio.Semaphore, name: str) -> None:
+    async with turn:
+        with contextlib.suppress(*_FAILURES):
+            try:
+                await tell_of_lost_phone(gateway, name)
+                return
+            except IampassError as error:
+                what = f"IAMPASS has not disabled the lost phone of {name} yet; logins of {name} are denied"
+                more = f": {error}"
+            except Tampered as error:
+                what, more = f"IAMPASS cannot be told of the lost phone of {name}: {error}", ""
+            async with gateway.database.transaction() as connection:
+                await records.alert(connection, None, what, person=name, more=more)
 
 
 async def _clean(gateway: Gateway) -> None:

@@ -3,45 +3,78 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from pam_iampass.system.database import Database, decoded, encoded
 
 
+@dataclass(frozen=True)
+class LostPhone:
+    """A phone that was reported lost, as IAMPASS knows it."""
+
+    person: str
+    application: str
+    """The id of the application; empty if it was not known."""
+    token: str
+    """The token that was in use when the phone was reported; empty if none was known, so that IAMPASS cannot be
+    told."""
+
+
 class LostPhones:
-    """The people whose phone IAMPASS is still to disable, in memory and in the agent's file. Every method may be called
-    in any thread."""
+    """The phones that IAMPASS is still to disable, in memory and in the agent's file. Every method may be called in any
+    thread."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._configs: dict[bytes, str] = {}
-        """The settings file of the application, by person."""
+        self._configs: dict[LostPhone, str] = {}
+        """The settings file of the application. The whole is replaced, under the lock of the file."""
         database.on_open.append(self._read)
 
-    def add(self, person: str, config: str) -> None:
+    def add(self, person: str, config: str, application: str = "", tokens: Collection[str] = ()) -> None:
         """Deny what the phone of this person approves.
 
         Raises StateError where that cannot be written: it counts nevertheless, until the agent starts again.
         """
-        self._configs = {**self._configs, encoded(person): config}
-        with self._database.transaction(durable=True) as connection:
-            connection.execute("INSERT OR REPLACE INTO lost_phones VALUES (?, ?)", (encoded(person), config))
+        unknown = LostPhone(person, "", "")
+        phones = [LostPhone(person, application, token) for token in tokens] or [unknown]
+        with self._database.lock:
+            self._configs = {**self._configs, **dict.fromkeys(phones, config)}
+            with self._database.transaction(durable=True) as connection:
+                connection.executemany(
+                    "INSERT OR REPLACE INTO lost_phones VALUES (?, ?, ?, ?)",
+                    [(encoded(person), phone.application, phone.token, config) for phone in phones],
+                )
+            if tokens and unknown in self._configs:
+                self.discard(unknown)
 
-    def discard(self, person: str) -> None:
-        """IAMPASS has disabled the phone. Raises StateError where that cannot be written: the next agent tells it once
-        more."""
-        self._configs = {each: config for each, config in self._configs.items() if each != encoded(person)}
-        with self._database.transaction(durable=True) as connection:
-            connection.execute("DELETE FROM lost_phones WHERE person = ?", (encoded(person),))
+    def discard(self, *phones: LostPhone) -> None:
+        """IAMPASS has disabled these phones, or an administrator forgets them. Raises StateError where that cannot be
+        written: then nothing has changed."""
+        with self._database.lock:
+            with self._database.transaction(durable=True) as connection:
+                connection.executemany(
+                    "DELETE FROM lost_phones WHERE (person, application, token) = (?, ?, ?)",
+                    [(encoded(phone.person), phone.application, phone.token) for phone in phones],
+                )
+            self._configs = {phone: config for phone, config in self._configs.items() if phone not in phones}
 
     def has(self, person: bytes) -> bool:
-        """Whether the phone of this person, as the name is stored, is one of these."""
-        return person in self._configs
+        """Whether a phone of this person, as the name is stored, is one of these."""
+        return bool(self._configs) and bool(self.of(decoded(person)))
 
-    def all(self) -> Mapping[str, str]:
-        """The people, each with the settings file of the application."""
-        return {decoded(person): config for person, config in self._configs.items()}
+    def of(self, person: str) -> list[LostPhone]:
+        """The phones of a person."""
+        return [phone for phone in self._configs if phone.person == person]
+
+    def all(self) -> Mapping[LostPhone, str]:
+        """The phones, each with the settings file of the application."""
+        return self._configs
 
     def _read(self, connection: sqlite3.Connection) -> None:
-        stored = dict(connection.execute("SELECT person, config FROM lost_phones").fetchall())
+        rows = connection.execute("SELECT person, application, token, config FROM lost_phones")
+        stored = {
+            LostPhone(decoded(person), application, token): config
+            for person, application, token, config in rows
+        }
         self._configs = {**stored, **self._configs}

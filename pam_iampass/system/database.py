@@ -46,7 +46,9 @@ CREATE TABLE bypasses (
     survives_reboot INTEGER NOT NULL, PRIMARY KEY (person, service)) WITHOUT ROWID;
 CREATE TABLE sessions (id TEXT PRIMARY KEY, boot TEXT NOT NULL, content TEXT NOT NULL);
 CREATE TABLE reports (login TEXT PRIMARY KEY, content TEXT NOT NULL);
-CREATE TABLE lost_phones (person BLOB PRIMARY KEY, config TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE lost_phones (
+    person BLOB NOT NULL, application TEXT NOT NULL, token TEXT NOT NULL, config TEXT NOT NULL,
+    PRIMARY KEY (person, application, token)) WITHOUT ROWID;
 """
 _RESTART = "systemctl restart pam-iampass-agent"
 _DISK = "look at the disk: is it full, or read-only?"

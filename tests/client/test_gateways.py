@@ -129,6 +129,32 @@ def test_a_code_is_redeemed_with_its_digest_in_the_signed_query() -> None:
         assert request.body == b'{"code": "0000000000000000"}'
 
 
+def test_reports_are_sent_with_the_digest_of_their_body_and_again_if_the_answer_is_lost() -> None:
+    with (
+        two(reset(ANSWER), second=(answer(200, {"taken": 1}),)) as (first, second),
+        gateways(first, second) as api,
+    ):
+        api.report([{"login": "0" * 32, "ago": 3}], "m", deadline=Deadline.after(8.0))
+        (lost,), (taken,) = first.requests, second.requests
+        url = urlsplit(taken.target)
+        assert url.path == f"/fleet/report/{APPLICATION}"
+        digest = hashlib.sha256(taken.body).hexdigest()
+        assert parse_qs(url.query) == {"body_sha256": [digest], "machine": ["m"]}
+        assert (
+            taken.body
+            == lost.body
+            == b'{"reports": [{"login": "00000000000000000000000000000000", "ago": 3}]}'
+        )
+
+
+def test_whether_a_login_begins_here_is_confirmed_once() -> None:
+    with two(answer(200, {"counts": True})) as (first, second), gateways(first, second) as api:
+        assert api.confirm("a question", True, "m", deadline=Deadline.after(8.0))
+        url = urlsplit(first.requests[0].target)
+        assert url.path == f"/fleet/confirm/{APPLICATION}"
+        assert parse_qs(url.query) == {"question": ["a question"], "begins": ["yes"], "machine": ["m"]}
+
+
 @pytest.mark.parametrize("fault", [reset(REQUEST), close(ANSWER), answer(503), answer(403), answer(200, {})])
 def test_a_code_that_may_have_left_is_sent_to_no_other_gateway(fault: Step) -> None:
     with two(fault) as (first, second), gateways(first, second) as api:

@@ -151,7 +151,7 @@ def test_doctor_says_who_may_not_log_in_here_and_who_has_no_phone(host: str) -> 
     assert found["no-device"]["title"] == "No phone is registered for emil"
     assert doctor("anna").keys().isdisjoint({"users-not-on-this-host", "no-device"})
     assert doctor("dave")["users-not-on-this-host"]["title"].endswith(": dave")
-    assert "people_asked" in run_gateway("log")
+    assert "people asked" in run_gateway("log")
 
 
 def test_doctor_warns_the_caller(host: str) -> None:

@@ -3,25 +3,27 @@ has disabled it; and ends of sessions that were stopped go on."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import bypasses, codes, watching
+from pam_iampass.gateway import bypasses, codes, restored, watching
 from pam_iampass.gateway.acts import steps
 from pam_iampass.gateway.acts.act import Act, perform
 from pam_iampass.gateway.acts.hosts import SuspendHost
 from pam_iampass.gateway.acts.people import BypassPhone, NewCodes
-from pam_iampass.gateway.acts.phones import ReportLostPhone
+from pam_iampass.gateway.acts.phones import ReportLostPhone, tell_of_lost_phone
 from pam_iampass.gateway.acts.sessions import EndSessions
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.login.recovery import HOW_MANY
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.gateway.test_acts import ROOT
+from tests.support.deadline import PATIENCE
 from tests.support.gateway import HOST, HostCaller, RunningGateway, looks
 from tests.support.gateway_command import GatewayCommand
-from tests.support.sandbox import HttpStatus, ReplacedKey, Sandbox
+from tests.support.sandbox import Held, HttpStatus, Junk, ReplacedKey, Sandbox
 from tests.support.world import wait_until
 
 TOKEN = "token-of-alice"
@@ -183,6 +185,18 @@ def test_a_suspension_that_is_killed_goes_on_and_ends_only_what_rings(
     assert [session.ended_by for session in sandbox.sessions] == [None, EndedBy.CLIENT]
 
 
+@pytest.mark.parametrize("is_over", [False, True])
+def test_iampass_that_declines_to_end_a_session_is_told_again_unless_it_is_over(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, is_over: bool
+) -> None:
+    approved(caller, sandbox)
+    declines = Junk(b'{"status": false}', "application/json", acts=is_over)
+    sandbox.misbehave("end", declines, times=None)
+    done = gateway_server.run(perform(gateway_server.gateway, ROOT, EndSessions(person="alice")))
+    assert [str(error) for error in done.errors] == ([] if is_over else ["IAMPASS declined"])
+    assert len(gateway_server.rows("SELECT 1 FROM step")) == (0 if is_over else 1)
+
+
 @pytest.mark.parametrize("knows", ["a person without a phone", "no such person"])
 def test_iampass_that_declines_for_want_of_a_phone_keeps_nobody_out_for_ever(
     gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, knows: str
@@ -216,6 +230,71 @@ def test_a_row_that_no_gateway_has_written_disables_no_phone(
     assert sandbox.users["token-of-bob"]
     alerts = [record["reason"] for record in gateway_server.records if record["kind"] == "alert"]
     assert alerts == ["step: a row was not written by this gateway"]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_person_whose_row_no_gateway_has_written_holds_up_no_other_step(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approved(caller, sandbox)
+    for kind in ("end", "lost_device"):
+        sandbox.misbehave(kind, AWAY, times=None)
+    for name in ("alice", "bob"):
+        gateway_server.run(perform(gateway_server.gateway, ROOT, ReportLostPhone(name)))
+    gateway_server.rows("UPDATE person SET groups = '{staff}' WHERE name = 'alice'")
+    sandbox.behave()
+    left = "SELECT lost_phone_of FROM step"
+    look = looks(monkeypatch, steps, "take")
+    wait_until(lambda: gateway_server.rows(left) == [{"lost_phone_of": "alice"}], "others are held up")
+    look()
+    assert (sandbox.users[TOKEN], sandbox.users["token-of-bob"]) == (True, False)
+    assert sandbox.sessions[0].ended_by is EndedBy.CLIENT
+    alerts = [record["reason"] for record in gateway_server.records if record["kind"] == "alert"]
+    what = "IAMPASS cannot be told of the lost phone of alice: person: a row was not written by this gateway"
+    assert what in alerts
+
+
+def test_a_gateway_that_comes_late_with_a_step_leaves_the_next_phone_alone(
+    gateway_server: RunningGateway, sandbox: Sandbox
+) -> None:
+    report(gateway_server)
+    sandbox.add_user(TOKEN)
+    gateway_server.run(tell_of_lost_phone(gateway_server.gateway, "alice"))
+    assert sandbox.users[TOKEN]
+
+
+def test_a_phone_that_is_reported_again_meanwhile_waits_for_an_answer_of_its_own(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    late = Held()
+    sandbox.misbehave("lost_device", AWAY, times=None)
+    sandbox.misbehave("lost_device", late)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(report, gateway_server)
+        sandbox.wait_for_calls("lost_device")
+        assert report(gateway_server).error.status == 503
+        late.until.set()
+        assert first.result(PATIENCE).error is None
+    assert why_not(caller) == "PHONE_LOST"
+
+
+@pytest.mark.usefixtures("at_once")
+def test_an_old_copy_disables_no_phone_and_denies_until_it_is_reported_again(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.misbehave("lost_device", AWAY, times=None)
+    report(gateway_server)
+    void = gateway_server.transaction(restored.confirm)
+    said = "the report of alice's lost phone: logins of alice are denied until phone lost alice"
+    assert void == ["all invites", said]
+    look = looks(monkeypatch, steps, "take")
+    look()
+    sandbox.behave()
+    look()
+    assert sandbox.users[TOKEN]
+    assert why_not(caller) == "PHONE_LOST"
+    assert report(gateway_server).error is None
+    assert why_not(caller) == "NO_MOBILE_DEVICE"
 
 
 def test_no_link_is_shown_and_the_next_phone_waits_until_the_lost_one_is_disabled(

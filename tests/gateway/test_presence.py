@@ -16,6 +16,7 @@ import pytest
 
 from pam_iampass.client.status import Status
 from pam_iampass.gateway import asking, database, hosts, metrics, people, presence, sessions
+from pam_iampass.gateway.acts import steps
 from pam_iampass.gateway.database import Connection, DatabaseAway
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
@@ -404,6 +405,7 @@ def test_a_start_that_nothing_can_cover_costs_no_statement_more(
             executed.append(statement)
         return statement
 
+    fleet.bastion.ask("nobody")  # the first call is noted as the last one of its host, which is a statement
     monkeypatch.setattr(Connection, "_whole", counted)
     numbers = []
     for person, more in (("alice", {}), ("bob", {"connection": CONNECTION})):
@@ -531,7 +533,7 @@ def test_what_is_no_answer_is_refused(fleet: Fleet, question: str, answer: str) 
     assert confirm(fleet.bastion, question, answer).reason == "BAD_ANSWER"
 
 
-@pytest.mark.parametrize("what", ["session", "person", "host", "bastion"])
+@pytest.mark.parametrize("what", ["session", "person", "phone", "host", "bastion"])
 def test_what_ends_or_changes_before_the_session_is_written_leaves_none(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -546,6 +548,8 @@ def test_what_ends_or_changes_before_the_session_is_written_leaves_none(
         async with inner.database.transaction() as connection:
             if what == "person":
                 await people.change(inner, connection, "alice", status=PersonStatus.REMOVING)
+            elif what == "phone":
+                await steps.add_lost_phone(inner, connection, "alice")
             else:
                 id = HOST if what == "host" else BASTION
                 await hosts.change(inner, connection, id, status=HostStatus.SUSPENDED)

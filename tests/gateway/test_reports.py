@@ -202,6 +202,20 @@ def test_beyond_its_share_of_an_hour_its_logins_are_only_counted(
     assert gateway.records[-1]["reported"] == "exempt"
 
 
+def test_one_user_of_a_host_leaves_room_in_the_hour_for_others(
+    gateway: RunningGateway, caller: HostCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "REPORTS_OF_ONE", 3)
+    targets = ("alice", "root", "bob", "carol", "dave")
+    take(caller, *(report(user=user, service="su", caller="alice") for user in targets[:2]))
+    take(caller, *(report(user=user, service="su", caller="alice") for user in targets[2:]), report())
+    take(caller, report(user="alice"), report(user="root"))
+    kept = [each["person"] for each in gateway.records if "reported" in each]
+    assert kept == ["alice", "root", "bob", "backup", "root"]
+    (counted,) = [each for each in gateway.records if "lost" in each]
+    assert counted["lost"] == "3"
+
+
 def test_parallel_calls_are_counted_one_after_the_other(
     gateway: RunningGateway, caller: HostCaller, monkeypatch: pytest.MonkeyPatch
 ) -> None:

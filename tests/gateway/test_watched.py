@@ -139,7 +139,7 @@ def test_it_is_ready_while_it_can_answer_hosts(watcher: Watcher, conninfo: str, 
     watcher.running.gateway.restored = False
     watcher.running.rows("DELETE FROM schema_version")
     assert "older than this gateway" in watcher.ready()["problems"][0]
-    watcher.running.rows("DROP TABLE schema_version, host")
+    watcher.running.rows("DROP TABLE schema_version, host CASCADE")
     assert not watcher.ready()["ready"]
     postgres.stop()
     try:

@@ -2095,8 +2095,8 @@ MUTANTS = {
         ),
         Mutant(
             "a host fills the database with reports",
-            "for report in new[:room]:",
-            "for report in new:",
+            "if room <= 0 or written",
+            "if written",
             "test_beyond_its_share_of_an_hour_its_logins_are_only_counted",
         ),
         Mutant(
@@ -2131,8 +2131,8 @@ MUTANTS = {
         ),
         Mutant(
             "the reports that wait have no bound",
-            "if len(self._queue) < MOST:",
-            "if True:",
+            "if len(self._queue) < MOST and",
+            "if",
             "test_the_queue_is_bounded_and_what_it_loses_is_counted_once",
         ),
         Mutant(
@@ -2140,6 +2140,24 @@ MUTANTS = {
             "frozenset({ROOT}) if self.rescues else None",
             "None if self.rescues else None",
             "test_what_a_door_has_let_in_without_the_agent_is_reported_later_and_nothing_that_others_wrote",
+        ),
+        Mutant(
+            "a user who runs sudo in a loop keeps the reports of others out of the queue",
+            "and len(of_one) < MOST_OF_ONE:",
+            "and True:",
+            "test_one_person_leaves_room_in_the_queue_for_others",
+        ),
+        Mutant(
+            "a user of a host who runs sudo in a loop keeps the other logins there out of the fleet's log",
+            "if room <= 0 or written[actor] >= REPORTS_OF_ONE:",
+            "if room <= 0:",
+            "test_one_user_of_a_host_leaves_room_in_the_hour_for_others",
+        ),
+        Mutant(
+            "a file of settings that cannot be read keeps all other reports of the host back",
+            "self._queue.values() if each.config not in failed), None)",
+            "self._queue.values()), None) if not failed else None",
+            "test_settings_that_cannot_be_read_and_gateways_that_are_away_hold_up_no_other_reports",
         ),
     ),
     "Only who may do it acts on the fleet, and the record says who it was": (
@@ -2225,8 +2243,8 @@ MUTANTS = {
         ),
         Mutant(
             "IAMPASS is told for ever that a phone is lost, and disables the next one",
-            "if await steps.lost_phone_is_known(connection, name):",
-            "if name:",
+            "if await steps.lost_phone_is_known(connection, step):",
+            "if step:",
             "test_a_report_that_is_killed_before_iampass_is_told_goes_on_and_disables_once",
         ),
         Mutant(
@@ -2276,6 +2294,72 @@ MUTANTS = {
             "await require_no_lost_phone(work.connection, self.person)",
             "pass",
             "test_a_new_phone_waits_until_the_lost_one_is_disabled_and_is_not_for_who_has_left",
+        ),
+        Mutant(
+            "one person's row that no gateway has written keeps the phones of others, and their sessions",
+            "await asyncio.gather(_resume_ends(gateway, ended), *map(tell, lost))",
+            "await tell_of_lost_phone(gateway, lost[0])\n    await _resume_ends(gateway, ended)",
+            "test_a_person_whose_row_no_gateway_has_written_holds_up_no_other_step",
+        ),
+        Mutant(
+            "a gateway that comes late with a step has the next phone disabled",
+            "FROM step JOIN person ON name = lost_phone_of",
+            "FROM step RIGHT JOIN person ON name = lost_phone_of",
+            "test_a_gateway_that_comes_late_with_a_step_leaves_the_next_phone_alone",
+            also=(
+                (
+                    'gateway.keys.verified(steps.TABLE, row["step"], lost_phone_of=name)["id"]',
+                    'row["step"]["id"]',
+                ),
+            ),
+        ),
+        Mutant(
+            "an earlier report that IAMPASS answers late takes the place of a later one",
+            '"DELETE FROM step WHERE id = %s", (step,)',
+            '"DELETE FROM step WHERE id = %s OR true", (step,)',
+            "test_a_phone_that_is_reported_again_meanwhile_waits_for_an_answer_of_its_own",
+        ),
+        Mutant(
+            "a restored database has phones disabled that were registered since",
+            "UPDATE step SET tried_at = 'infinity' WHERE lost_phone_of IS NOT NULL",
+            "UPDATE step SET tried_at = tried_at WHERE lost_phone_of IS NOT NULL",
+            "test_an_old_copy_disables_no_phone_and_denies_until_it_is_reported_again",
+        ),
+        Mutant(
+            "a session that IAMPASS declines to end is not ended there",
+            "is_ended = call is None or await gateway.iampass.call(call, _END_SECONDS, Lane.decisions)",
+            "is_ended = call is None or await gateway.iampass.call(call, _END_SECONDS, Lane.decisions) or True",
+            "test_iampass_that_declines_to_end_a_session_is_told_again_unless_it_is_over",
+        ),
+        Mutant(
+            "a login is covered although the phone was reported lost while hosts were asked",
+            "if not isinstance(person, Person) or await steps.waits_for_iampass(connection, person.name):",
+            "if not isinstance(person, Person):",
+            "test_what_ends_or_changes_before_the_session_is_written_leaves_none[phone]",
+        ),
+        Mutant(
+            "a lost phone without a known token counts as disabled",
+            "if not phone.token:",
+            "if not phone.token and self._phones.discard(phone):",
+            "test_a_phone_that_iampass_cannot_be_told_of_stays_lost_until_the_report_is_taken_back",
+        ),
+        Mutant(
+            "another application is told of a lost phone, and knows no such person",
+            "if settings.application_id != application:",
+            "if not settings.application_id:",
+            "test_a_phone_that_iampass_cannot_be_told_of_stays_lost_until_the_report_is_taken_back",
+        ),
+        Mutant(
+            "the phone of a token that only one service uses is not disabled",
+            "services = self.service, *self.services.values()",
+            "services = (self.service,)",
+            "test_the_tokens_of_a_person_are_those_of_all_services",
+        ),
+        Mutant(
+            "a user who is removed here only counts as one whose lost phone is disabled",
+            "codes, sessions = _forget(name)\n        file",
+            "codes, sessions = _forget(name)\n        ask('phone forget', user=name)\n        file",
+            "test_a_removal_forgets_a_lost_phone_only_if_iampass_has_deleted_the_user",
         ),
     ),
 }

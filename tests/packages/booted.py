@@ -25,7 +25,7 @@ from tests.support.control_group import ControlGroup
 from tests.support.terminal import Terminal
 
 #: How long anything may take on a machine that has others to serve, in seconds.
-PATIENCE = 60.0
+PATIENCE = 240.0
 AGENT = "/usr/lib/pam-iampass/agent"
 #: The room on its /var, in MiB.
 VAR = 700

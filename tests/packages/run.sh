@@ -63,7 +63,7 @@ tested() {
         PACKAGES_SYSTEM=$system PACKAGES_CACHED=$(echo $asked) PACKAGES_BOOKWORM_ROOT=$older \
         PYTHONDONTWRITEBYTECODE=1 unshare $network --mount --propagation private --pid --fork --kill-child --mount-proc \
         sh -c 'mount -t tmpfs -o mode=0755 run /run; "$@"; exit "$?"' sh \
-        /usr/bin/python3 -m pytest -v --timeout 300 --durations=10 "$tests" "$@" 2>&1 | tee "$folder/$release-$part.log"
+        /usr/bin/python3 -m pytest -v --timeout 1800 --durations=10 "$tests" "$@" 2>&1 | tee "$folder/$release-$part.log"
 }
 
 folder=$(mktemp -d)

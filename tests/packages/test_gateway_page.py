@@ -33,11 +33,18 @@ BACKUP = "Backup"
 RESTORE = "Restore"
 UPGRADE = "Upgrade"
 POOLER = "A pooler in front of PostgreSQL"
+NIGHT = "Who logged in where"
 WATCH = "Watch it"
 REMOVE = "Remove a gateway"
 WITHOUT_GROUPS = "awk '/^[^ ]/ { skip = /^groups:/ } !skip'"
-#: Commands of a host that other pages have, and a line of a file (gateway/test_pooler.py).
+#: Commands of a host that other pages have, a line of a file (gateway/test_pooler.py), and settings of hosts behind a
+#: bastion (test_presence.py).
 ELSEWHERE = {
+    "session:",
+    "keep: true",
+    "when_away: end",
+    "covers: {services: [sudo], for: 15m}",
+    "pam-iampass log --json",
     "pam-iampass recovery new",
     "pam-iampass bypass",
     "pam-iampass throttle",
@@ -183,6 +190,13 @@ def test_alice_has_no_phone_for_a_while(
     assert hosts[0].log_in(phone, "alice")
     page.type(gateway, SESSIONS, "pam-iampass-gateway session list")
     page.type(gateway, SESSIONS, "pam-iampass-gateway session end")
+
+
+def test_the_log_says_who_logged_in_last_night(gateway: Booted, page: TypedPage) -> None:
+    command = "pam-iampass-gateway log --let-in"
+    page.type(gateway, NIGHT, command)
+    typed = page.command(NIGHT, command).replace("'today 08:00'", "now")
+    assert "approved" in gateway.shell(typed)
 
 
 def test_a_bastion_is_configured(gateway: Booted, page: TypedPage) -> None:

@@ -61,11 +61,12 @@ class Installation:
         write(ETC / "iampass.yaml", text)
 
     def forget(self) -> None:
-        """Have the agent forget limits, recovery codes and bypasses, so that earlier tests do not throttle logins."""
+        """Have the agent forget limits, codes, bypasses and lost phones, so that earlier tests deny no logins."""
         if CONTROL.exists() and listeners(CONTROL):
             for account in pwd.getpwall():
                 if account.pw_uid == 0 or 1000 <= account.pw_uid < 60000:
                     ask("user forget", user=account.pw_name)
+                    ask("phone forget", user=account.pw_name)
         else:
             for file in STATE.parent.glob("state.db*"):
                 file.unlink()

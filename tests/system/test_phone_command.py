@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from pam_iampass.agent.control import ask
 from tests.support.agent import RunningAgent
 from tests.support.command import COMMAND, run_command
-from tests.support.installation import ETC, Installation, write
+from tests.support.installation import ETC, STATE, Installation, write
 from tests.support.sandbox import HttpStatus, Sandbox
 from tests.support.terminal import Terminal
 from tests.support.world import wait_until
 from tests.system.test_enroll import Place
+from tests.system.test_session_command import control_socket
 
 
 @pytest.fixture
@@ -130,3 +132,52 @@ def test_an_agent_that_is_killed_tells_iampass_of_the_lost_phone_once_it_starts_
 
     place.sandbox.open_link(json.loads(wait_until(link, "IAMPASS is told again"))["link"])
     assert place.sandbox.users["b1"]
+
+
+@pytest.fixture
+def away(place: Place) -> Place:
+    """The phone of bob was reported lost while IAMPASS was away."""
+    assert run_command("user", "add", "alice", "--token", "a1").returncode == 0
+    place.sandbox.misbehave("lost_device", HttpStatus(503), times=None)
+    phone("lost", "alice", "--yes", status=1)
+    return place
+
+
+def test_a_removal_forgets_a_lost_phone_only_if_iampass_has_deleted_the_user(away: Place) -> None:
+    assert run_command("user", "remove", "alice", "--keep-at-iampass").returncode == 0
+    assert ask("phone waits", user="alice")
+    assert run_command("user", "add", "alice", "--token", "a1").returncode == 0
+    assert run_command("user", "remove", "alice", "--yes").returncode == 0
+    assert not ask("phone waits", user="alice")
+
+
+def test_a_report_is_taken_back_also_after_the_host_has_left_iampass(away: Place) -> None:
+    assert "To confirm, give --yes." in phone("lost", "alice", "--forget", status=1)
+    assert ask("phone waits", user="alice")
+    write(ETC / "iampass.yaml", "")
+    assert (
+        phone("lost", "alice", "--forget", "--yes")
+        == "The report of the lost phone of alice is taken back.\n"
+    )
+    assert not ask("phone waits", user="alice")
+    assert "no lost phone" in phone("lost", "alice", "--forget", "--yes", status=1)
+
+
+def test_bypasses_end_although_the_state_cannot_be_read(place: Place) -> None:
+    assert run_command("bypass", "bob", "--for", "15m").returncode == 0
+    aside = STATE.rename(STATE.with_name("aside"))
+    try:
+        assert "was replaced or removed" in phone("lost", "bob", "--yes", status=1)
+        assert json.loads(run_command("bypass", "list", "--json").stdout) == {"bypasses": []}
+    finally:
+        aside.rename(STATE)
+
+
+def test_without_an_agent_nobody_is_enrolled_while_a_lost_phone_may_wait(place: Place) -> None:
+    calls = len(place.sandbox.calls)
+    with control_socket() as listener:
+        listener.close()
+        refused = run_command("enroll", "carol", "--no-wait")
+    assert refused.returncode == 1
+    assert "systemctl start pam-iampass-agent.socket" in refused.stderr
+    assert len(place.sandbox.calls) == calls

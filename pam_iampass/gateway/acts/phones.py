@@ -17,7 +17,7 @@ from pam_iampass.gateway.acts import steps
 from pam_iampass.gateway.acts.act import ActRefused, OfPerson, Role, Work, act, flag, text
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
-from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.database import Connection, one
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person, app_name
@@ -116,9 +116,16 @@ async def tell_of_lost_phone(gateway: Gateway, name: str) -> None:
     It can be repeated. Raises IampassError, Tampered and DatabaseError.
     """
     async with gateway.database.statement() as connection:
-        person = await people.find(gateway, connection, name)
-    if person is None:
-        return  # the step went with the row
+        row = await one(
+            connection,
+            'SELECT NULL AS "step:", step.*, NULL AS "person:", person.*'
+            " FROM step JOIN person ON name = lost_phone_of WHERE name = %s",
+            name,
+        )
+    if row is None:
+        return  # the step went with the person, or IAMPASS knows: the phone may be the next one
+    step = gateway.keys.verified(steps.TABLE, row["step"], lost_phone_of=name)["id"]
+    person = people.from_row(gateway, row["person"], name=name)
     call = gateway.iampass.application.lost_device(person.token)
     try:
         await gateway.iampass.call(call, _SECONDS, Lane.decisions)
@@ -127,7 +134,7 @@ async def tell_of_lost_phone(gateway: Gateway, name: str) -> None:
         if isinstance(error, Unavailable) or await _may_have_phone(gateway, person.token):
             raise
     async with gateway.database.transaction() as connection:
-        if await steps.lost_phone_is_known(connection, name):
+        if await steps.lost_phone_is_known(connection, step):
             reason = "disabled at IAMPASS"
             await records.write(connection, Kind.ACT, person=name, what="phone_lost", reason=reason)
 
@@ -225,5 +232,5 @@ async def require_no_lost_phone(connection: Connection, name: str) -> None:
     """Raise ActRefused if IAMPASS is still to disable the lost phone of a person: it would disable the next one."""
     if await steps.waits_for_iampass(connection, name):
         what = f"IAMPASS has not disabled the lost phone of {shown(name)} yet"
-        remedy = "gateways tell it again each half a minute; why it has not: pam-iampass-gateway log"
-        raise ActRefused(what, remedy)
+        again = "gateways tell it again each half a minute (after a restore of the database, only `phone lost` does)"
+        raise ActRefused(what, f"{again}; why it has not: pam-iampass-gateway log")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pam_iampass.client import IampassError, Unavailable
+from pam_iampass.client.errors import Declined
 from pam_iampass.client.status import Status
 from pam_iampass.gateway import asking, sessions
 from pam_iampass.gateway.acts import steps
@@ -102,14 +103,19 @@ async def end_sessions(gateway: Gateway, wanted: EndedSessions) -> EndedSessions
                 errors[session.id] = error
 
     async def end_at_iampass(session: HostSession) -> None:
-        call = None if session.upstream is None else session.upstream.end()
+        upstream = session.upstream
+        call = None if upstream is None else upstream.end()
+        poll = None if upstream is None else upstream.poll()
         async with turn:
             is_away = any(isinstance(error, Unavailable) for error in errors.values())
             if session.id in errors or (call is not None and is_away):
                 return
             try:
-                if call is not None:
-                    await gateway.iampass.call(call, _END_SECONDS, Lane.decisions)
+                is_ended = call is None or await gateway.iampass.call(call, _END_SECONDS, Lane.decisions)
+                if not is_ended and poll is not None:
+                    is_ended = (await gateway.iampass.call(poll, asking.POLL_SECONDS, Lane.decisions)).ended
+                if not is_ended:
+                    raise Declined("IAMPASS declined")
                 known.append(session.id)
             except IampassError as error:
                 errors[session.id] = error

@@ -57,9 +57,9 @@ async def waits_for_iampass(connection: Connection, person: str) -> bool:
     return await one(connection, "SELECT 1 FROM step WHERE lost_phone_of = %s", person) is not None
 
 
-async def lost_phone_is_known(connection: Connection, person: str) -> bool:
-    """IAMPASS has disabled the phone of this person; whether it had still to be told."""
-    cursor = await connection.execute("DELETE FROM step WHERE lost_phone_of = %s", (person,))
+async def lost_phone_is_known(connection: Connection, step: uuid.UUID) -> bool:
+    """IAMPASS has disabled the phone that this step is about; whether it had still to be told."""
+    cursor = await connection.execute("DELETE FROM step WHERE id = %s", (step,))
     return cursor.rowcount > 0
 
 

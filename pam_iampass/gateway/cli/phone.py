@@ -9,7 +9,7 @@ import click
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import confirm, count, line, show_json
 from pam_iampass.cli.parameters import json_option, yes_option
-from pam_iampass.cli.phone import show_phones
+from pam_iampass.cli.phone import say_what_is_left, show_phones
 from pam_iampass.errors import shown
 from pam_iampass.gateway.acts.phones import ReportLostPhone
 from pam_iampass.gateway.cli import command_gateway, config_option
@@ -92,12 +92,7 @@ def lost(ctx: click.Context, user: str, end_codes: bool, yes: bool, config: Path
                 line(f"{count(number, *words)} of {user} ended.")
         if done.error is None:
             line((f"The phone of {user} is disabled at IAMPASS.", "green"))
-        if done.codes:
-            revoke = f"pam-iampass-gateway recovery revoke {user}"
-            line(
-                f"{count(done.codes, 'recovery code')} of {user} can still be used. If they were lost, too: {revoke}"
-            )
-        line(f"For the next phone: pam-iampass-gateway enroll {user}")
+        say_what_is_left("pam-iampass-gateway", user, done.codes)
     for error in failed:
         line((f"A session of {user} is not ended at IAMPASS: {clean(str(error))}", "bold red"), err=True)
     if done.error is not None:

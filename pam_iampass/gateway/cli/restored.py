@@ -33,8 +33,10 @@ def command(ctx: click.Context, config: Path, confirm: bool) -> None:
     that was used up.
 
     Read the list, do again what is missing (`host remove`, `user remove`, `phone lost`), and then confirm. All invites,
-    recovery codes and bypasses become void, since some were used up or ended meanwhile. The list is from the journal of
-    this machine: look on the other gateways, too. If it does not go back so far, that is said.
+    recovery codes and bypasses become void, since some were used up or ended meanwhile. No phone is disabled because of
+    a report in the backup, since it may be the next one by now: its owner is named, and their logins are denied until
+    you report it again (`phone lost`). The list is from the journal of this machine: look on the other gateways, too.
+    If it does not go back so far, that is said.
 
     The exit status is 0 if there is nothing to confirm (any more), otherwise 1.
     """

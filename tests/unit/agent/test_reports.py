@@ -88,6 +88,17 @@ def test_the_gateway_is_told_who_logged_in_how_and_how_long_ago(queue: MakeQueue
     assert len(gateway.calls) == 1
 
 
+def test_a_clock_that_was_wrong_at_the_login_makes_no_report_that_a_gateway_refuses(
+    queue: MakeQueue, gateway: Gateway
+) -> None:
+    found = queue(0.0)
+    add(found)
+    found._clock = lambda: 1.8e9
+    add(found)
+    assert found.send()
+    assert [each["ago"] for each in gateway.told] == [30 * 86400, 0]
+
+
 @pytest.mark.parametrize("error", [Unavailable("away"), IampassError("refused"), ConfigurationError([])])
 def test_what_cannot_be_sent_waits(queue: MakeQueue, gateway: Gateway, error: Exception) -> None:
     found = queue()
@@ -127,6 +138,66 @@ def test_the_queue_is_bounded_and_what_it_loses_is_counted_once(
     assert gateway.told[-1]["lost"] == 7
 
 
+def test_what_is_lost_while_no_gateway_answers_is_one_number_and_survives_the_agent(
+    queue: MakeQueue, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "MOST", AT_ONCE + 1)
+    found = queue()
+    gateway.fails = Unavailable("away")
+    for _ in range(4):
+        add(found, AT_ONCE)
+        assert not found.send()
+        found.write()
+    after = queue()
+    gateway.fails = None
+    gateway.calls.clear()
+    assert after.send()
+    assert [each["lost"] for each in gateway.told if "lost" in each] == [3 * AT_ONCE - 1]
+
+
+def test_a_number_that_a_gateway_may_know_already_does_not_change(
+    queue: MakeQueue, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "MOST", 1)
+    found = queue()
+    gateway.fails = Unavailable("the answer was lost")
+    for _ in range(2):
+        add(found, 3)
+        assert not found.send()
+    numbers = {(each["login"], each["lost"]) for each in gateway.told if "lost" in each}
+    assert sorted(number for _, number in numbers) == [2, 3]
+    assert len({id for id, _ in numbers}) == 2
+
+
+def test_a_rescue_that_finds_no_room_is_not_counted_since_it_comes_again(
+    queue: MakeQueue, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "MOST", 2)
+    found, rescue = queue(), {"outcome": "unavailable", "user": "root"}
+    add(found)
+    for _ in range(3):
+        assert found.put("iampass.yaml", "a" * 32, 900.0, rescue)
+        assert not found.put("iampass.yaml", "b" * 32, 900.0, rescue)
+    assert found.send()
+    assert found.put("iampass.yaml", "b" * 32, 900.0, rescue)
+    assert found.send()
+    assert [each["login"] for each in gateway.told[1:]] == ["a" * 32, "b" * 32]
+
+
+def test_one_person_leaves_room_in_the_queue_for_others(
+    queue: MakeQueue, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "MOST_OF_ONE", 3)
+    found = queue()
+    for target in ("alice", "root", "bob", "carol", "dave"):
+        found.add("iampass.yaml", Login(target, "su", participants=Participants(caller="alice")), EXEMPT)
+    add(found, 1, Login("alice", "sshd"))
+    add(found, 1, Login("root", "sshd"))
+    assert found.send()
+    assert [each.get("user") for each in gateway.told] == ["alice", "root", "bob", None, "root"]
+    assert gateway.told[3]["lost"] == 3
+
+
 def test_a_call_is_no_larger_than_a_gateway_takes(queue: MakeQueue, gateway: Gateway) -> None:
     found = queue()
     add(found, AT_ONCE + 1)
@@ -145,7 +216,33 @@ def test_what_the_gateway_does_not_understand_holds_up_nothing(queue: MakeQueue,
     gateway.calls.clear()
     add(found)
     assert found.send()
-    assert [each.get("lost", 1) for each in gateway.told] == [1, 2]
+    assert sorted(each.get("lost", 1) for each in gateway.told) == [1, 2]
+
+
+def test_settings_that_cannot_be_read_and_gateways_that_are_away_hold_up_no_other_reports(
+    queue: MakeQueue, gateway: Gateway
+) -> None:
+    found, away = queue(), Gateway()
+    away.fails = Unavailable("away")
+    apis = {"away.yaml": away, "iampass.yaml": gateway}
+
+    def connect(config: str) -> AuthenticationAPI:
+        if config not in apis:
+            raise ConfigurationError([])
+        return cast("AuthenticationAPI", apis[config])
+
+    found._connect = connect
+    for config in (*["gone.yaml"] * (AT_ONCE + 2), "away.yaml", "iampass.yaml"):
+        found.add(config, Login("backup", "sshd"), EXEMPT)
+    assert not found.send()
+    assert len(gateway.told) == 1
+    add(found)
+    assert not found.send()
+    assert len(gateway.told) == 2
+    apis["gone.yaml"], away.fails = gateway, None
+    assert found.send()
+    assert [each["lost"] for each in gateway.told[2:]] == [AT_ONCE + 2]
+    assert len({each["login"] for each in away.told}) == 1
 
 
 def test_a_host_without_a_gateway_tells_nobody(queue: MakeQueue, gateway: Gateway) -> None:

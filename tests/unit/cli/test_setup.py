@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+from types import SimpleNamespace
+from typing import Any
+
 import click
 import pytest
 
+from pam_iampass.agent import control
+from pam_iampass.agent.control import AgentUnavailable
+from pam_iampass.cli import setup
 from pam_iampass.cli.setup import command
+from pam_iampass.errors import PamIampassError
 from pam_iampass.pam.stack import PamFiles
 
 
@@ -69,3 +77,24 @@ def test_a_service_that_the_machine_lacks_is_not_taken_for_a_mistyped_verb(
     assert parsed("sudo").params["services"] == ("sudo",)
     with pytest.raises(click.UsageError, match="No such command 'sudoo'"):
         parsed("sudoo")
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"), [(PamIampassError("refused"), [0, 1, 2]), (AgentUnavailable("no agent"), [0, 1])]
+)
+def test_a_rescue_that_the_agent_refuses_holds_up_no_other_report(
+    monkeypatch: pytest.MonkeyPatch, error: PamIampassError, asked: list[int]
+) -> None:
+    time, logins = datetime.now(timezone.utc), list[int]()
+    texts = {"user": "root", "service": "sshd", "rhost": "", "reason": "no agent"}
+    rescues = [SimpleNamespace(login=number, time=time, **texts) for number in range(3)]
+
+    def ask(_request: str, *, login: int, **_arguments: Any) -> None:
+        logins.append(login)
+        if login == 1:
+            raise error
+
+    monkeypatch.setattr(setup, "rescues_since", lambda _since, _most: rescues)
+    monkeypatch.setattr(control, "ask", ask)
+    setup._report_rescues()
+    assert logins == asked

@@ -405,6 +405,32 @@ def test_the_gateways_answer_to_a_code_is_the_result_of_the_login(
     assert said in "".join(told.errors)
 
 
+@pytest.mark.parametrize(
+    ("step", "outcome"),
+    [
+        (answer(404, {"detail": "unknown"}), "misconfigured"),
+        (answer(500), "unavailable"),
+    ],
+    ids=["unknown", "error"],
+)
+def test_a_code_that_the_gateway_does_not_answer_lets_nobody_in(
+    world: Setting, step: Step, outcome: str
+) -> None:
+    with gateway(world, not_started("NO_MOBILE_DEVICE"), step) as server:
+        told = world.login(answers=(CODE,))
+        assert len(server.requests) == 2
+    assert told.code == PamCode.ABORT
+    assert record(world)["IAMPASS_OUTCOME"] == outcome
+
+
+def test_a_host_that_is_suspended_while_the_phone_rings_says_so(world: Setting) -> None:
+    with gateway(world) as server:
+        server.add(started(server), answer(403, {"detail": "suspended"}), ENDED)
+        assert world.login().code == PamCode.ABORT
+    assert record(world)["IAMPASS_OUTCOME"] == "misconfigured"
+    assert record(world)["IAMPASS_REASON"].startswith("HOST_SUSPENDED, says the gateway")
+
+
 def test_a_host_that_the_gateway_does_not_know_makes_nobody_wait(world: Setting) -> None:
     with gateway(world, *[answer(404, {"detail": "unknown"})] * 4) as server:
         for _ in range(4):

@@ -8,8 +8,10 @@ from typing import Callable
 import pytest
 
 from pam_iampass.agent.context import Configurations
-from pam_iampass.agent.lost_phones import Reports
+from pam_iampass.agent.lost_phones import LostPhoneReports
 from pam_iampass.audit.journal import Journal
+from pam_iampass.client import ManagementAPI
+from pam_iampass.config.settings import load
 from pam_iampass.outcome import PamCode
 from tests.support.sandbox import HttpStatus, ReplacedKey
 from tests.support.setting import ME, Setting, state_in
@@ -23,14 +25,23 @@ AWAY = HttpStatus(503)
 def lost(world: Setting) -> Setting:
     """The phone was reported lost, and would approve everything."""
     world.sandbox.auto = "approve"
-    world.state.lost_phones.add(ME, str(world.folder / "iampass.yaml"))
+    report(world, Setting.token)
     return world
 
 
-def reports(world: Setting) -> Reports:
+def report(world: Setting, *tokens: str) -> None:
+    config = str(world.folder / "iampass.yaml")
+    world.state.lost_phones.add(ME, config, world.sandbox.application_id, tokens)
+
+
+def forget(world: Setting) -> None:
+    world.state.lost_phones.discard(*world.state.lost_phones.of(ME))
+
+
+def reports(world: Setting) -> LostPhoneReports:
     configurations = Configurations(owner=os.geteuid())
-    journal = Journal(world.records)
-    return Reports(world.state.lost_phones, configurations.current, configurations.manager, journal)
+    phones, journal = world.state.lost_phones, Journal(world.records)
+    return LostPhoneReports(phones, configurations.manager_at_iampass, journal)
 
 
 def restart(world: Setting) -> None:
@@ -45,7 +56,7 @@ def test_no_login_asks_it_also_of_an_agent_that_starts_later(lost: Setting) -> N
         assert lost.login().errors == LOST
         restart(lost)
     assert "start" not in lost.calls
-    lost.state.lost_phones.discard(ME)
+    forget(lost)
     assert lost.login().code == PamCode.SUCCESS, "the next phone is asked"
     restart(lost)
     assert lost.login().code == PamCode.SUCCESS
@@ -80,11 +91,7 @@ def no_such_person(world: Setting) -> None:
     world.sandbox.delete_user(Setting.token)
 
 
-def no_token(world: Setting) -> None:
-    world.write("users.yaml", "{}\n")
-
-
-@pytest.mark.parametrize("how", [no_phone, no_such_person, no_token])
+@pytest.mark.parametrize("how", [no_phone, no_such_person])
 def test_who_has_no_phone_at_iampass_is_not_kept_out_for_ever(
     lost: Setting, how: Callable[[Setting], None]
 ) -> None:
@@ -99,12 +106,100 @@ def test_the_agent_tells_iampass_again_if_it_declines_although_there_is_a_phone(
     assert lost.login().errors == LOST
 
 
-def test_if_nothing_can_be_written_it_counts_and_the_next_phone_is_disabled_once_at_most(
-    lost: Setting,
+def removed(world: Setting) -> None:
+    world.write("users.yaml", "{}\n")
+
+
+def replaced(world: Setting) -> None:
+    world.write("users.yaml", f"{ME}: next\n")
+
+
+def joined(world: Setting) -> None:
+    world.configure(gateways=f"[{world.sandbox.url}]")
+
+
+@pytest.mark.parametrize("how", [removed, replaced, joined])
+def test_iampass_is_told_of_the_phone_that_was_lost_whatever_the_table_and_the_settings_say_now(
+    lost: Setting, how: Callable[[Setting], None]
 ) -> None:
+    lost.sandbox.add_user("next")
+    report(lost, Setting.token, "of-a-service")
+    lost.sandbox.add_user("of-a-service")
+    how(lost)
+    reports(lost).tell()
+    phones = lost.sandbox.users
+    assert (phones[Setting.token], phones["of-a-service"], phones["next"]) == (False, False, True)
+    assert lost.state.lost_phones.all() == {}
+
+
+def test_the_tokens_of_a_person_are_those_of_all_services(world: Setting) -> None:
+    templates = {"unlisted_users": '"{user}@a"', "services": '{sudo: {unlisted_users: "{user}@b"}}'}
+    world.configure(**templates)
+    settings = load(world.folder / "iampass.yaml", owner=os.geteuid())
+    table = settings.user_table(os.geteuid())
+    assert settings.tokens_of(ME, table) == (Setting.token,)
+    assert settings.tokens_of("zoe", table) == ("zoe@a", "zoe@b")
+
+
+def no_token(world: Setting) -> None:
+    forget(world)
+    report(world)
+
+
+def another_application(world: Setting) -> None:
+    world.configure(application_id="another")
+
+
+def joined_without_a_secret(world: Setting) -> None:
+    joined(world)
+    (world.folder / "application-secret").unlink()
+
+
+@pytest.mark.parametrize("how", [no_token, another_application, joined_without_a_secret])
+def test_a_phone_that_iampass_cannot_be_told_of_stays_lost_until_the_report_is_taken_back(
+    lost: Setting, how: Callable[[Setting], None]
+) -> None:
+    how(lost)
+    told = reports(lost)
+    for _ in range(2):
+        told.tell()
+    assert lost.state.lost_phones.of(ME)
+    (note,) = (record["MESSAGE"] for record in lost.records.fields)
+    assert note.startswith(f'IAMPASS has not disabled the lost phone of "{ME}" yet')
+    assert "lost_device" not in lost.calls
+    lost.configure()
+    lost.write("application-secret", lost.sandbox.application_secret)
+    restart(lost)
+    assert lost.login().errors == LOST
+    forget(lost)
+    assert lost.login().code == PamCode.SUCCESS
+
+
+def test_a_report_without_a_token_is_over_once_it_is_made_with_one(lost: Setting) -> None:
+    no_token(lost)
+    report(lost, Setting.token)
+    reports(lost).tell()
+    assert lost.state.lost_phones.all() == {}
+
+
+def test_a_phone_that_is_registered_while_iampass_is_told_of_others_stays(lost: Setting) -> None:
+    report(lost, "other")
+    configurations = Configurations(owner=os.geteuid())
+
+    def manager(config: str, application: str) -> ManagementAPI:
+        forget(lost)  # the command has told IAMPASS meanwhile
+        return configurations.manager_at_iampass(config, application)
+
+    LostPhoneReports(lost.state.lost_phones, manager, Journal(lost.records)).tell()
+    assert lost.sandbox.users[Setting.token]
+    assert not lost.records.fields
+
+
+def test_if_nothing_can_be_written_the_phone_stays_lost_and_it_is_tried_again(lost: Setting) -> None:
     told = reports(lost)
     with unwritable(lost.state.database):
-        told.tell()
-        lost.sandbox.add_user(Setting.token)
-        told.tell()
-        assert lost.sandbox.users[Setting.token]
+        for _ in range(2):
+            told.tell()
+            assert lost.login().errors == LOST
+    told.tell()
+    assert lost.state.lost_phones.all() == {}
