@@ -113,7 +113,7 @@ install: man completions ## Install from source, below DESTDIR if set
 	    $(DESTDIR)$(SHARE)/ansible $(DESTDIR)$(DOC) $(DESTDIR)$(MAN)/man1 $(DESTDIR)$(MAN)/man5 $(DESTDIR)$(MAN)/man8 \
 	    $(DESTDIR)$(BASH_COMPLETIONS) $(DESTDIR)$(ZSH_COMPLETIONS) $(DESTDIR)$(FISH_COMPLETIONS)
 	cp -R pam_iampass $(DESTDIR)$(PACKAGES)/
-	rm -r $(DESTDIR)$(PACKAGES)/pam_iampass/gateway
+	rm -r $(DESTDIR)$(PACKAGES)/pam_iampass/gateway $(DESTDIR)$(PACKAGES)/pam_iampass/portal
 	find $(DESTDIR)$(PACKAGES)/pam_iampass -name __pycache__ -prune -exec rm -r {} +
 	$(PYTHON) -I -m compileall -q -d $(PACKAGES)/pam_iampass $(DESTDIR)$(PACKAGES)/pam_iampass
 	chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass
@@ -168,7 +168,8 @@ install-gateway: completions-gateway ## Install the gateway of a fleet from sour
 	install -m 644 $(BUILD)/completions-gateway/zsh $(DESTDIR)$(ZSH_COMPLETIONS)/_pam-iampass-gateway
 	install -m 644 $(BUILD)/completions-gateway/fish $(DESTDIR)$(FISH_COMPLETIONS)/pam-iampass-gateway.fish
 	install -m 644 $(GATEWAY_UNITS)/pam-iampass-gateway.sysusers $(DESTDIR)$(UNITS)/sysusers.d/pam-iampass-gateway.conf
-	install -m 644 $(GATEWAY_UNITS)/*.service $(GATEWAY_UNITS)/*.timer $(DESTDIR)$(UNITS)/systemd/system/
+	install -m 644 $(GATEWAY_UNITS)/*.service $(GATEWAY_UNITS)/*.socket $(GATEWAY_UNITS)/*.timer \
+	    $(DESTDIR)$(UNITS)/systemd/system/
 	install -m 644 packaging/prometheus/pam-iampass.rules.yaml $(DESTDIR)$(GATEWAY_EXAMPLES)/
 
 .PHONY: deb rpm test-system test-fleet test-vm release

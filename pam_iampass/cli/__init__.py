@@ -73,7 +73,7 @@ class LazyGroup(Verbs):
     """A group whose verbs are imported when they are called, not when the command starts."""
 
     package = __name__
-    """Has a module for each verb, with the click command as `command`."""
+    """Has a module for each verb, with an underscore for each hyphen, and the click command as `command`."""
     headings = GROUPS
 
     @property
@@ -87,7 +87,7 @@ class LazyGroup(Verbs):
         if cmd_name not in self._summaries:
             return None
         try:
-            command = import_module(f"{self.package}.{cmd_name}").command
+            command = import_module(f"{self.package}.{cmd_name.replace('-', '_')}").command
         except ModuleNotFoundError as error:
             raise click.ClickException(_not_installed(cmd_name, error)) from None
         assert isinstance(command, click.Command)  # noqa: S101

@@ -51,6 +51,20 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "What listens there has not the certificate of this gateway, or another fleet's CA.",
             "ss -ltnp: find out what listens there",
         ),
+        error_kind(
+            "acts-down",
+            "The service for the portal does not answer: {what}",
+            "`portal` is in the settings, and nobody can sign in there. Logins to hosts do not need it.",
+            "systemctl enable --now pam-iampass-gateway-acts.socket; journalctl -u pam-iampass-gateway-acts",
+        ),
+        error_kind(
+            "acts-socket",
+            "The socket for the portal can be used by others: {what}",
+            "The portal's user and root can connect, and nobody else: whoever does is trusted to say from where people"
+            " come, and can try links and passkeys.",
+            "systemctl restart pam-iampass-gateway-acts.socket; if it is so again, look for changes of the unit:"
+            " systemctl cat pam-iampass-gateway-acts.socket",
+        ),
     ),
     "Database": (
         error_kind(

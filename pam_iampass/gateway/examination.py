@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import grp
 import os
+import socket
 import ssl
+import stat
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
@@ -16,14 +19,14 @@ from pam_iampass.client.connection import Deadline
 from pam_iampass.client.errors import IampassError
 from pam_iampass.doctor.report import DoctorReport, merged
 from pam_iampass.errors import Problem
-from pam_iampass.gateway import certificates, hosts, monitoring, people, readable, restored
+from pam_iampass.gateway import acts_service, certificates, hosts, monitoring, people, readable, restored
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.catalogue import finding
 from pam_iampass.gateway.database import TIMEOUTS, Connection, DatabaseError, WrongSchema, many, one
 from pam_iampass.gateway.gateway import Gateway, management, opened
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.settings import GatewaySettings
+from pam_iampass.gateway.settings import PORTAL_ACCOUNT, GatewaySettings
 from pam_iampass.text import names
 
 _SECONDS = 15.0
@@ -64,7 +67,7 @@ def examine(
     progress("checking the certificate")
     found += _certificate(settings)
     progress("checking service and database")
-    found += run(_inside(settings))
+    found += [*run(_inside(settings)), *_acts(settings)]
     if not offline:
         progress("checking IAMPASS")
         found += _iampass(settings)
@@ -142,6 +145,31 @@ async def _service(settings: GatewaySettings) -> list[Problem]:
         return [finding("service-down", "service", where, what=what)]
     writer.close()
     return []
+
+
+def _acts(settings: GatewaySettings, path: Path = acts_service.SOCKET) -> Iterator[Problem]:
+    """Whether the service for the portal answers root, and only root and the portal's user can connect. The account of
+    the gateway cannot."""
+    if settings.portal is None:
+        return
+    try:
+        its_group = grp.getgrnam(PORTAL_ACCOUNT).gr_gid
+        for each, group, mode in ((path, its_group, 0o660), (path.parent, 0, 0o755)):
+            has = each.stat()
+            if (has.st_uid, has.st_gid, stat.S_IMODE(has.st_mode)) != (0, group, mode):
+                what = f"{each} belongs to {has.st_uid}:{has.st_gid} and has the mode {stat.S_IMODE(has.st_mode):o}"
+                yield finding("acts-socket", "portal", f"it should be 0:{group} and {mode:o}", what=what)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_SECONDS)
+            connection.connect(str(path))
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: acts\r\nConnection: close\r\n\r\n")
+            if not connection.recv(5).startswith(b"HTTP/"):
+                yield finding("acts-down", "portal", str(path), what="it closes the connection")
+    except KeyError:
+        yield finding("acts-down", "portal", str(path), what=f"there is no user {PORTAL_ACCOUNT}")
+    except OSError as error:
+        what = os.strerror(error.errno) if error.errno else "no answer in time"
+        yield finding("acts-down", "portal", str(path), what=what)
 
 
 async def _state(gateway: Gateway) -> Iterable[Problem]:

@@ -152,9 +152,13 @@ def management(settings: GatewaySettings) -> ManagementAPI:
 
 
 @asynccontextmanager
-async def opened(settings: GatewaySettings) -> AsyncIterator[Gateway]:
-    """A gateway with these settings. Connections are made when they are needed."""
-    async with Database(settings.database, connections=settings.limits.connections) as database:
+async def opened(settings: GatewaySettings, connections: int | None = None) -> AsyncIterator[Gateway]:
+    """A gateway with these settings. Connections are made when they are needed.
+
+    :param connections: the most to the database; None for what the settings say.
+    """
+    most = settings.limits.connections if connections is None else connections
+    async with Database(settings.database, connections=most) as database:
         iampass = Upstream.of(settings)
         try:
             yield Gateway(settings, database, KeyFile(settings.key), iampass)

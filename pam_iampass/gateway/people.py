@@ -107,10 +107,17 @@ async def find(gateway: Gateway, connection: Connection, name: str) -> Person | 
     return None if row is None else from_row(gateway, row, name=name)
 
 
-async def listing(gateway: Gateway, connection: Connection) -> tuple[list[Person], list[str]]:
-    """All people by name, and the names in rows that no gateway has written: those cannot log in."""
+async def listing(
+    gateway: Gateway, connection: Connection, begins: str = "", after: str = "", most: int | None = None
+) -> tuple[list[Person], list[str]]:
+    """All people by name, and the names in rows that no gateway has written: those cannot log in.
+
+    :param begins: how their names must begin.
+    :param after: the name after which theirs must come; with `most`, for a part of a long list.
+    """
     people, tampered = [], []
-    for row in await many(connection, "SELECT * FROM person ORDER BY name"):
+    statement = "SELECT * FROM person WHERE starts_with(name, %s) AND name > %s ORDER BY name LIMIT %s"
+    for row in await many(connection, statement, begins, after, most):
         try:
             people.append(from_row(gateway, row))
         except Tampered:

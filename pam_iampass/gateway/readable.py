@@ -19,7 +19,11 @@ from pam_iampass.system.service_user import reading_as, service_group
 from pam_iampass.system.trusted_folder import shell_word
 
 _SECRETS = ("application_secret_file", "key_file", "certificate_key_file", "directory.password_file")
-_UNITS = ("pam-iampass-gateway.service", "pam-iampass-gateway-sync.service")
+_UNITS = (
+    "pam-iampass-gateway.service",
+    "pam-iampass-gateway-acts.service",
+    "pam-iampass-gateway-sync.service",
+)
 _PASSED = ("application-secret", "key", "certificate-key.pem", "directory-password")
 """The names of the secrets in the units as they are installed, which are looked at where systemd does not run."""
 _HIDDEN = ("/home", "/root", "/run/user")

@@ -1,4 +1,4 @@
-"""Serving a gateway's hosts, who may be anybody: connections that are bounded in number, time and size."""
+"""Serving whoever may connect, such as a gateway's hosts: connections are bounded in number, time and size."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import gc
 import hashlib
 import hmac
 import ipaddress
+import select
 import socket
 import ssl
 import threading
 from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, Union
 from weakref import WeakSet
 
 from aiohttp import web
@@ -51,6 +52,10 @@ class Bounds:
     """The time for a TLS handshake, until the first request of a connection, and for the body of a request."""
     idle_seconds: float = 60.0
     """The time after which a connection is closed on which no further request comes."""
+
+
+Owner = Callable[[socket.socket, Any], Union[str, None]]
+"""Says who has a share of the connections, of one that was accepted from an address; None: it is closed at once."""
 
 
 class _Connection(web.RequestHandler):
@@ -144,13 +149,16 @@ class _Server(web.Server):
         listener: socket.socket,
         context: ssl.SSLContext | None,
         bounds: Bounds,
+        owner: Owner,
     ) -> None:
         super().__init__(handler, request_factory=self._request)
         self._listener = listener
         self._context = context
         self._bounds = bounds
+        self._owner = owner
         self._accepting = threading.Thread(target=self._accept_all, name="accept", daemon=True)
         self._stopped = threading.Event()
+        self._wakes, self._woken = socket.socketpair()
         self._held: set[asyncio.Task[None]] = set()
         self._in_memory: WeakSet[_Connection] = WeakSet()
         self._counting = threading.Lock()
@@ -159,15 +167,16 @@ class _Server(web.Server):
 
     def accept(self) -> None:
         """Accept connections from now on."""
-        self._listener.setblocking(True)
+        self._listener.setblocking(False)
         self._accepting.start()
 
     async def close(self, seconds: float) -> None:
         """Accept no more connections, and end all; one that is being answered after `seconds` at the latest."""
         self._stopped.set()
-        self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread
+        self._wakes.close()  # not by shutting the socket down: one that systemd has passed goes on
         self._accepting.join()
         self._listener.close()
+        self._woken.close()
         for _ in range(2):  # what was accepted just now becomes a task, which begins its handshake
             await asyncio.sleep(0)
         connections = [each for each in self.connections if isinstance(each, _Connection)]
@@ -186,15 +195,22 @@ class _Server(web.Server):
         await self.shutdown(_SHUTDOWN_SECONDS)
 
     def _accept_all(self) -> None:
+        poller = select.poll()
+        for each in (self._listener, self._woken):
+            poller.register(each, select.POLLIN)
         while not self._stopped.is_set():
+            poller.poll()
             try:
-                sock, (address, *_) = self._listener.accept()
-            except ConnectionAbortedError:
+                sock, address = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
                 continue
             except OSError:  # no descriptor is left, or it was stopped
                 self._stopped.wait(_ACCEPT_AGAIN_SECONDS)
                 continue
-            owner = owner_of(address)
+            owner = self._owner(sock, address)
+            if owner is None:
+                sock.close()
+                continue
             with self._counting:
                 full = self._accepted >= self._bounds.connections
                 if full or self._accepted_of[owner] >= self._bounds.of_one_address:
@@ -246,6 +262,11 @@ def owner_of(address: str) -> str:
     return address if is_ipv4 else found.exploded[:19]
 
 
+def by_address(_: socket.socket, address: Any) -> str:
+    """The owner of a connection over IP."""
+    return owner_of(address[0])
+
+
 async def serve(
     handle: Callable[[web.BaseRequest, asyncio.Event], Awaitable[web.StreamResponse]],
     listener: socket.socket,
@@ -254,11 +275,13 @@ async def serve(
     ready: Callable[[], None],
     bounds: Bounds = Bounds(),  # noqa: B008 - it is frozen
     stopped: Callable[[], None] = lambda: None,
+    owner: Owner = by_address,
 ) -> None:
     """Serve on a socket until `stopping` is set; then return when every connection is closed.
 
     :param context: None for plain http.
     :param ready: is called once connections are accepted.
+    :param owner: whose each connection is.
     :param stopped: is called when `stopping` is set. Handlers that end within a second after it are still answered.
     """
 
@@ -271,7 +294,7 @@ async def serve(
             raise web.HTTPRequestTimeout from None
         return await handle(request, stopping)
 
-    server = _Server(respond, listener, context, bounds)
+    server = _Server(respond, listener, context, bounds, owner)
     server.accept()
     try:
         ready()

@@ -45,6 +45,8 @@ DEFAULT_PATH = FOLDER / "gateway.yaml"
 KEY_BYTES = 32
 ACCOUNT = "_iampass-gateway"
 """The account of the service."""
+PORTAL_ACCOUNT = "_iampass-portal"
+"""The account of the portal, which has no access to the settings' secrets and the database."""
 DEFAULT_GROUP = "default"
 """The group of a host whose invite names none."""
 _INIT = "pam-iampass-gateway init"

@@ -144,6 +144,14 @@ class IncomingRequest:
 
     def json(self, *required: str, optional: tuple[str, ...] = ()) -> dict[str, Any]:
         """The JSON object in the body, with exactly these keys."""
+        value = self.json_object()
+        missing, unknown = set(required) - set(value), set(value) - {*required, *optional}
+        if missing or unknown:
+            raise bad_request("BAD_BODY", f"missing: {sorted(missing)}; unknown: {sorted(unknown)}")
+        return value
+
+    def json_object(self) -> dict[str, Any]:
+        """The JSON object in the body, with any keys."""
         self.require_content_type()
         try:
             value = strict_json(self.body)
@@ -152,9 +160,6 @@ class IncomingRequest:
             raise bad_request("BAD_BODY", what) from None
         if not isinstance(value, dict):
             raise bad_request("BAD_BODY", "the body must be a JSON object")
-        missing, unknown = set(required) - set(value), set(value) - {*required, *optional}
-        if missing or unknown:
-            raise bad_request("BAD_BODY", f"missing: {sorted(missing)}; unknown: {sorted(unknown)}")
         return value
 
 

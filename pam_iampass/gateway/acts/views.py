@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Generic, TypedDict, TypeVar, cast
 
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import hosts, people, records, sessions
+from pam_iampass.gateway import codes, hosts, people, records, sessions, turns
 from pam_iampass.gateway.acts.act import Actor, Role
 from pam_iampass.gateway.database import Connection, many, one
 from pam_iampass.gateway.gateway import Gateway
@@ -23,6 +23,7 @@ from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
 from pam_iampass.gateway.records import Filter, Kind, Record
 from pam_iampass.gateway.sessions import HostSession, State
+from pam_iampass.login.throttle import summary
 
 R = TypeVar("R")
 
@@ -71,6 +72,19 @@ class SessionRow(TypedDict, total=False):
     since: datetime
     status: str
     seconds_left: int
+
+
+class LimitsRow(TypedDict, total=False):
+    """What counts against the limits of a person."""
+
+    user: str
+    pending: int
+    waiting: int
+    requests_in_the_last_hour: int
+    requests_per_hour: int
+    seconds_until_next_request: float
+    places: list[dict[str, float]]
+    wrong_codes_in_the_last_hour: int
 
 
 class RecordRow(TypedDict, total=False):
@@ -138,6 +152,9 @@ HOSTS = View[HostRow](
 SESSIONS = View[SessionRow](
     "open sessions", dict.fromkeys((Role.SELF, Role.HELPDESK, Role.ADMIN), tuple(SessionRow.__annotations__))
 )
+LIMITS = View[LimitsRow](
+    "limits", dict.fromkeys((Role.SELF, Role.HELPDESK, Role.ADMIN), tuple(LimitsRow.__annotations__))
+)
 RECORDS = View[RecordRow](
     "records",
     {
@@ -147,19 +164,28 @@ RECORDS = View[RecordRow](
         Role.ADMIN: tuple(RecordRow.__annotations__),
     },
 )
-VIEWS: tuple[View[Any], ...] = (PEOPLE, HOSTS, SESSIONS, RECORDS)
+VIEWS: tuple[View[Any], ...] = (PEOPLE, HOSTS, SESSIONS, LIMITS, RECORDS)
 
 
 async def show_people(
-    gateway: Gateway, connection: Connection, actor: Actor
+    gateway: Gateway,
+    connection: Connection,
+    actor: Actor,
+    begins: str = "",
+    after: str = "",
+    most: int | None = None,
 ) -> tuple[list[PersonRow], list[str]]:
-    """The people whom the actor sees, by name; and, for who sees all, the names in rows that no gateway has written."""
+    """The people whom the actor sees, by name; and, for who sees all, the names in rows that no gateway has written.
+
+    :param begins: as `people.listing`, and so are `after` and `most`.
+    """
     reach = await _reach(gateway, connection, actor, PEOPLE)
     tampered: list[str] = []
     if reach.all:
-        found, tampered = await people.listing(gateway, connection)
+        found, tampered = await people.listing(gateway, connection, begins, after, most)
     else:
-        found = sorted(reach.people.values(), key=lambda person: person.name)
+        seen = (person for name, person in reach.people.items() if name.startswith(begins) and name > after)
+        found = sorted(seen, key=lambda person: person.name)[:most]
     return [PEOPLE.show(reach.roles(person.name), person_row(person)) for person in found], tampered
 
 
@@ -182,6 +208,19 @@ async def show_sessions(gateway: Gateway, connection: Connection, actor: Actor) 
     return [
         SESSIONS.show(reach.roles(session.person), _session_row(session, left)) for session, _, left in found
     ]
+
+
+async def show_limits(gateway: Gateway, connection: Connection, actor: Actor, name: str) -> LimitsRow | None:
+    """The limits of a person, in a transaction; None if nobody has this name, or the actor does not see the person."""
+    reach = await _reach(gateway, connection, actor, LIMITS)
+    roles = reach.roles(name)
+    if not roles or await one(connection, "SELECT 1 FROM person WHERE name = %s", name) is None:
+        return None
+    found = await turns.locked(connection, name)
+    limits = summary(found.state, gateway.settings.limits, found.now)
+    wrong = await codes.wrong(connection, name)
+    row: dict[str, Any] = {"user": name, **limits, "wrong_codes_in_the_last_hour": wrong}
+    return LIMITS.show(roles, cast(LimitsRow, row))
 
 
 async def show_records(

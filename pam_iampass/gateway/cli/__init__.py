@@ -58,6 +58,7 @@ GROUPS = {
     },
     "Run": {
         "serve": "Serve hosts; systemd runs this.",
+        "serve-acts": "Answer the portal; systemd runs this.",
     },
 }
 """The verbs and their summaries, under the headings of `--help`."""
@@ -106,12 +107,17 @@ def group() -> None:
     """
 
 
-def with_gateway(config: Path, use: Callable[[Gateway], Coroutine[Any, Any, T]]) -> T:
-    """Use the gateway of a settings file; the result of `use`. Raises ConfigurationError and ClickException."""
+def with_gateway(
+    config: Path, use: Callable[[Gateway], Coroutine[Any, Any, T]], connections: int | None = None
+) -> T:
+    """Use the gateway of a settings file; the result of `use`. Raises ConfigurationError and ClickException.
+
+    :param connections: the most to the database; None for what the settings say.
+    """
     settings = gateway_settings.load(config)
 
     async def go() -> T:
-        async with opened(settings) as gateway:
+        async with opened(settings, connections) as gateway:
             gateway.database.after_act = partial(remember_act, gateway)
             await gateway.database.require_schema()
             return await use(gateway)

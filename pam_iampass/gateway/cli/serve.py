@@ -43,7 +43,7 @@ from pam_iampass.system.unix_sockets import notify
 from pam_iampass.text import clean
 
 _A_DAY = 86400.0
-_STOP_SECONDS = 10.0
+STOP_SECONDS = 10.0
 """The time for calls that are under way when the process is told to stop; starts are waited for less long."""
 _LINES_A_SECOND = 10
 _TLS_BUFFER = 16 * 1024
@@ -69,7 +69,7 @@ async def serve_hosts(gateway: Gateway) -> None:
 
     def stop() -> None:
         stopping.set()
-        loop.call_later(_STOP_SECONDS, _give_up)
+        loop.call_later(STOP_SECONDS, give_up)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
@@ -108,7 +108,7 @@ async def serve_hosts(gateway: Gateway) -> None:
         await restored.look(gateway)
 
 
-def _give_up() -> None:
+def give_up() -> None:
     """End, although statements are under way that cannot be cancelled, since the database hangs. What was begun is in
     the database, for the next process or another gateway, as if this one had been killed."""
     print("the database does not answer: stopped without it", file=sys.stderr, flush=True)

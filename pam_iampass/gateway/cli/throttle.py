@@ -11,14 +11,14 @@ from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import line, show_json
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.cli.throttle import show_cleared, show_state
-from pam_iampass.gateway import codes, turns
+from pam_iampass.gateway.acts.act import Actor
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.acts.people import ClearLimits
+from pam_iampass.gateway.acts.views import show_limits
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option
 from pam_iampass.gateway.cli.people import NAME
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.login.throttle import summary
 
 _EPILOG = """\b
 Examples:
@@ -51,9 +51,7 @@ def show(user: str, config: Path, as_json: bool) -> None:
 
     async def read(gateway: Gateway, connection: Connection) -> dict[str, Any]:
         await known(gateway, connection, user)
-        found = await turns.locked(connection, user)
-        wrong = {"wrong_codes_in_the_last_hour": await codes.wrong(connection, user)}
-        return {"user": user, **summary(found.state, gateway.settings.limits, found.now), **wrong}
+        return dict(await show_limits(gateway, connection, Actor.root(), user) or {})
 
     with command_gateway(config) as gateway:
         show_state(gateway.transaction(read), as_json)

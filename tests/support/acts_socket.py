@@ -1,0 +1,118 @@
+"""The service for the portal at a unix socket, as tests use it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Callable, TypeVar
+
+from pam_iampass.gateway import acts_service
+from pam_iampass.gateway.acts_service import ActsDispatcher, ActsService
+from pam_iampass.gateway.database import Database
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.keys import KeyFile
+from pam_iampass.gateway.serving import Bounds, serve
+from pam_iampass.gateway.settings import GatewaySettings
+from pam_iampass.gateway.upstream import Upstream
+from pam_iampass.portal.gateway import Call, GatewayClient
+from pam_iampass.sandbox.sandbox import ServingThread
+from pam_iampass.server.messages import IncomingRequest, RefusedRequest
+from tests.support.world import PATIENCE
+
+T = TypeVar("T")
+A = TypeVar("A")
+
+
+class RunningActs:
+    """The service in a thread, at a socket in `folder`. These users can connect: by default who runs the tests."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        folder: Path,
+        *,
+        uids: tuple[int, ...] = (),
+        bounds: Bounds = acts_service.BOUNDS,
+    ) -> None:
+        self.settings = settings
+        self.path = folder / "acts.sock"
+        self.refused: list[str] = []
+        self._owner = acts_service.peers(*(uids or (os.geteuid(),)))
+        self._bounds = bounds
+        self._server = ServingThread("acts", self._serve)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.path))
+        self._listener.listen(128)
+        self.path.chmod(0o666)
+
+    def __enter__(self) -> RunningActs:
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self.path.unlink()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    async def _serve(self, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+
+        def refused(_: IncomingRequest, refusal: RefusedRequest) -> None:
+            self.refused.append(refusal.reason)
+
+        async with Database(self.settings.database, connections=acts_service.CONNECTIONS) as database:
+            iampass = Upstream.of(self.settings)
+            self.gateway = Gateway(self.settings, database, KeyFile(self.settings.key), iampass)
+            self.service = ActsService(self.gateway, stopping)
+            handle = ActsDispatcher(self.service, refused).handle
+            stop = self.gateway.held.stop
+            await serve(handle, self._listener, None, stopping, ready, self._bounds, stop, self._owner)
+            await iampass.close()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine returns, in the event loop of the service."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
+
+    def call(self, call: Call[A]) -> A:
+        """The answer to a call of the portal's client. Raises GatewayError."""
+
+        async def go() -> A:
+            async with GatewayClient(self.path) as client:
+                return await client.call(call)
+
+        return asyncio.run(go())
+
+    def connected(self) -> socket.socket:
+        """A connection to the socket."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(PATIENCE)
+        connection.connect(str(self.path))
+        return connection
+
+    def send(self, data: bytes) -> bytes:
+        """What is answered to these bytes, until the connection is closed."""
+        with self.connected() as connection:
+            connection.sendall(data)
+            return received(connection)
+
+
+def received(connection: socket.socket) -> bytes:
+    """All that comes until the other side closes the connection."""
+    found = b""
+    try:
+        while piece := connection.recv(65536):
+            found += piece
+    except ConnectionError:
+        pass
+    return found
+
+
+def request(path: str, body: bytes, *, method: str = "POST", kind: str = "application/json") -> bytes:
+    """A request after which the connection is closed."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: gateway\r\nContent-Type: {kind}\r\nConnection: close\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
