@@ -20,11 +20,14 @@ from pathlib import Path
 from typing import Any, Callable, ClassVar, TypeVar, get_type_hints
 
 from pam_iampass.client.errors import IampassError
-from pam_iampass.gateway.acts.act import ActRefused, BadParameter, Check, NotPermitted
+from pam_iampass.errors import EditRefused
+from pam_iampass.gateway.actors import BadParameter, NotPermitted, NotSignedIn, ProofRefused
+from pam_iampass.gateway.acts.act import Check
 from pam_iampass.gateway.acts.names import UnknownName
 from pam_iampass.gateway.database import DatabaseError, UnknownOutcome, work_for
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.own_requests import NotApproved
 from pam_iampass.gateway.serving import Bounds, Owner
 from pam_iampass.server.http import Dispatcher, Route, find_handler
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply
@@ -38,7 +41,7 @@ BOUNDS = Bounds(connections=200, of_one_address=150, body=16 * 1024, lines=100, 
 SOCKET = Path("/run/iampass-gateway/acts.sock")
 CONNECTIONS = 4
 """Connections to the database, of which calls have two at most."""
-_HELD = 60
+MOST_HELD = 60
 """Calls that wait for a phone at the same time; others must find a connection meanwhile."""
 _MOST_REFUSED = 100
 """Users whose refused connections are named in the journal, each once."""
@@ -161,6 +164,7 @@ def filled(cls: type[T], values: Mapping[str, Any], within: str = "") -> T:
     :param within: what names of fields begin with in an error.
     """
     fields = fields_of(cls)
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     for name in values:
         if name not in fields:
             raise CallRefused(Error.BAD_FIELD, "is no field of this call", within + clean(name, 40))
@@ -172,7 +176,7 @@ def filled(cls: type[T], values: Mapping[str, Any], within: str = "") -> T:
         problem = fields[each.name].check(values[each.name])
         if problem:
             raise CallRefused(Error.BAD_FIELD, problem, within + each.name)
-    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    return cls(**values)
 
 
 # The service
@@ -186,14 +190,15 @@ class ActsService:
     stopping: asyncio.Event
     views: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """Views are read one after the other: acts find a connection to the database beside them."""
-    _held: int = 0
+    held: int = 0
+    """Calls that wait for a phone now."""
 
     async def hold(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for a phone; its result. Raises CallRefused if too many wait, or the gateway stops."""
-        if self._held >= _HELD:
+        if self.held >= MOST_HELD:
             work.close()
             raise CallRefused(Error.BUSY)
-        self._held += 1
+        self.held += 1
         waiting = asyncio.ensure_future(work)
         stops = asyncio.ensure_future(self.stopping.wait())
         try:
@@ -202,7 +207,7 @@ class ActsService:
                 raise CallRefused(Error.STOPPING)
             return waiting.result()
         finally:
-            self._held -= 1
+            self.held -= 1
             for each in (waiting, stops):
                 each.cancel()
 
@@ -246,7 +251,7 @@ def _handler(cls: type[Call]) -> Callable[[ActsService, IncomingRequest], Corout
             asked = filled(cls, _body(request))
             work_for("portal")
             answer = await asked.respond(service)
-        except (ActRefused, DatabaseError, IampassError, Tampered) as error:
+        except (EditRefused, DatabaseError, IampassError, Tampered) as error:
             raise _refusal(error) from None
         return Reply(body=json.dumps(dataclasses.asdict(answer), default=_text).encode())
 
@@ -272,11 +277,15 @@ def _refusal(error: Exception) -> CallRefused:
     """What the peer is told of an error. Whoever may not see a name is not told whether somebody has it."""
     if isinstance(error, NotPermitted):
         return CallRefused(Error.NOT_PERMITTED)
+    if isinstance(error, NotSignedIn):
+        return CallRefused(Error.NOT_SIGNED_IN)
+    if isinstance(error, (ProofRefused, NotApproved)):
+        return CallRefused(Error.REFUSED)
     if isinstance(error, BadParameter):
         return CallRefused(Error.BAD_FIELD, str(error), f"parameters.{clean(error.name, 40)}")
     if isinstance(error, UnknownName):  # its remedy has names of others
         return CallRefused(Error.ACT_REFUSED, "nobody has this name")
-    if isinstance(error, ActRefused):
+    if isinstance(error, EditRefused):
         return CallRefused(Error.ACT_REFUSED, str(error))
     if isinstance(error, UnknownOutcome):
         return CallRefused(Error.UNKNOWN_OUTCOME)

@@ -67,7 +67,7 @@ def examine(
     progress("checking the certificate")
     found += _certificate(settings)
     progress("checking service and database")
-    found += [*run(_inside(settings)), *_acts(settings)]
+    found += [*run(_inside(settings)), *acts(settings)]
     if not offline:
         progress("checking IAMPASS")
         found += _iampass(settings)
@@ -147,7 +147,7 @@ async def _service(settings: GatewaySettings) -> list[Problem]:
     return []
 
 
-def _acts(settings: GatewaySettings, path: Path = acts_service.SOCKET) -> Iterator[Problem]:
+def acts(settings: GatewaySettings, path: Path = acts_service.SOCKET) -> Iterator[Problem]:
     """Whether the service for the portal answers root, and only root and the portal's user can connect. The account of
     the gateway cannot."""
     if settings.portal is None:

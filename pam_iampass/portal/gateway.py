@@ -64,6 +64,8 @@ class SignedIn:
     person: str
     roles: Sequence[str]
     ends_at: datetime
+    confirmed: bool
+    """Whether the passkey counts. If not, the database was restored: it must be approved on the phone first."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class LinkOptions:
     """What a browser is given to make the first passkey, and whether the phone must approve it."""
 
     options: Mapping[str, Any]
+    person: str
     phone: bool
 
 
@@ -88,7 +91,7 @@ class Ringing:
 
 @dataclass(frozen=True)
 class PhoneAnswer:
-    """How a request on the phone goes: `waiting`, `approved`, or how else it has ended."""
+    """What has become of a request on the phone: `waits`, `asked`, `approved`, `denied`, `over`."""
 
     state: str
 
@@ -174,7 +177,7 @@ class WaitForLink(Call[PhoneAnswer]):
 
 
 @dataclass(frozen=True)
-class CompleteLink(Call[Registered]):
+class UseLink(Call[Registered]):
     """Register the first passkey. This spends the link."""
 
     PATH, ANSWER = "/link", Registered
@@ -207,6 +210,14 @@ class DoAct(Call[Done]):
     remote: str
     touch: Mapping[str, Any] | None = None
     phone: str | None = None
+
+
+@dataclass(frozen=True)
+class BeginPasskey(Call[Options]):
+    """Ask what a browser needs to make a further passkey, for the act `passkey_add`."""
+
+    PATH, ANSWER = "/passkey/challenge", Options
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True)

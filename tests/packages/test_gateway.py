@@ -20,6 +20,7 @@ from tests.packages.phone import STATE
 
 PACKAGES = (*NAMES, "pam-iampass-gateway")
 UNIT = "pam-iampass-gateway.service"
+ACTS = "pam-iampass-gateway-acts.socket"
 ETC = "/etc/iampass-gateway"
 MIGRATIONS = "usr/lib/python3/dist-packages/pam_iampass/gateway/migrations"
 NAME = "gateway.example.com"
@@ -82,6 +83,7 @@ def test_apt_installs_it_with_postgresql_and_nothing_runs_yet(
     assert machine.run("dpkg", "--verify", "pam-iampass-gateway").stdout == ""
     assert machine.run("systemctl", "is-active", "postgresql@17-main").stdout == "active\n"
     assert machine.run("systemctl", "is-enabled", UNIT).stdout == "enabled\n"
+    assert machine.run("systemctl", "is-enabled", ACTS, check=False).stdout == "disabled\n"
     assert not is_running(machine)
     assert machine.shell(f"ls -A {ETC}") == ""
 
@@ -121,6 +123,34 @@ def test_the_service_is_hardened(machine: Booted, administrator: Administrator) 
     assert set(status["Uid"].split()) == {uid}
     assert (status["Seccomp"], status["NoNewPrivs"], int(status["CapBnd"], 16)) == ("2", "1", 0)
     assert status["CapEff"] == status["CapAmb"] == "0" * 16
+
+
+def test_the_socket_for_the_portal_is_for_its_user_and_root(
+    machine: Booted, administrator: Administrator
+) -> None:
+    machine.run("systemd-analyze", "security", "--no-pager", "--threshold=20", ACTS.replace("socket", "service"))
+    before = machine.read(f"{ETC}/gateway.yaml")
+    written = f"{before}\nportal: {{origin: https://iampass.example.com}}\n"
+    (machine.root / f"{ETC}/gateway.yaml".lstrip("/")).write_text(written)
+    machine.run("systemctl", "restart", UNIT)
+    machine.run("systemctl", "start", ACTS)
+    socket = "/run/iampass-gateway/acts.sock"
+    shown = machine.run("stat", "-c", "%U:%G %a", socket).stdout
+    assert shown == "root:_iampass-portal 660\n"
+    asks = (
+        "import socket, sys\n"
+        "c = socket.socket(socket.AF_UNIX)\n"
+        f"c.connect('{socket}')\n"
+        "c.sendall(b'POST / HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n')\n"
+        "print(c.recv(12).decode())\n"
+    )
+    for user, answer in (("_iampass-portal", "HTTP/1.1 404\n"), ("_iampass-gateway", ""), ("alice", "")):
+        said = machine.run("runuser", "-u", user, "--", "python3", "-c", asks, check=False).stdout
+        assert said == answer, user
+    (machine.root / f"{ETC}/gateway.yaml".lstrip("/")).write_text(before)
+    machine.run("systemctl", "stop", ACTS, ACTS.replace("socket", "service"))
+    machine.run("systemctl", "restart", UNIT)
+    assert is_running(machine)
 
 
 def test_a_gateway_that_the_kernel_ends_for_its_memory_is_started_again(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, TypeVar
 
-from pam_iampass.gateway import acts_service
+from pam_iampass.gateway import acts_service, people, sign_ins, webauthn
 from pam_iampass.gateway.acts_service import ActsDispatcher, ActsService
 from pam_iampass.gateway.database import Database
 from pam_iampass.gateway.gateway import Gateway
@@ -17,13 +19,16 @@ from pam_iampass.gateway.keys import KeyFile
 from pam_iampass.gateway.serving import Bounds, serve
 from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.gateway.upstream import Upstream
+from pam_iampass.portal import gateway as client
 from pam_iampass.portal.gateway import Call, GatewayClient
 from pam_iampass.sandbox.sandbox import ServingThread
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest
+from tests.support.authenticator import Authenticator
 from tests.support.world import PATIENCE
 
 T = TypeVar("T")
 A = TypeVar("A")
+REMOTE = "192.0.2.7"
 
 
 class RunningActs:
@@ -116,3 +121,55 @@ def request(path: str, body: bytes, *, method: str = "POST", kind: str = "applic
     """A request after which the connection is closed."""
     head = f"{method} {path} HTTP/1.1\r\nHost: gateway\r\nContent-Type: {kind}\r\nConnection: close\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+@dataclass(frozen=True)
+class Browser:
+    """Where somebody has signed in, with a passkey."""
+
+    acts: RunningActs
+    authenticator: Authenticator
+    person: str
+    token: str
+
+    def act(self, name: str, touch: bool = True, phone: str | None = None, **parameters: Any) -> Mapping[str, Any]:
+        """What an act results in. Raises GatewayError."""
+        touched = None
+        if touch:
+            begun = self.acts.call(client.BeginAct(self.token, name, parameters))
+            touched = self.authenticator.get(begun.options)
+        return self.acts.call(client.DoAct(self.token, name, parameters, REMOTE, touched, phone)).result
+
+    def look(self, view: str, **filter: Any) -> Sequence[Mapping[str, Any]]:
+        """The rows of a view. Raises GatewayError."""
+        return self.acts.call(client.Look(self.token, view, filter)).rows
+
+
+def signed_in(acts: RunningActs, person: str, *, by_root: bool = False) -> Browser:
+    """A new browser in which this person has signed in, with a new passkey."""
+    authenticator = with_passkey(acts, person, by_root=by_root)
+    binding = secrets.token_urlsafe(32)
+    options = acts.call(client.BeginSignIn(binding)).options
+    begun = acts.call(client.SignIn(binding, authenticator.get(options), REMOTE, "Firefox"))
+    assert begun.person == person
+    return Browser(acts, authenticator, person, begun.token)
+
+
+def with_passkey(acts: RunningActs, person: str, *, by_root: bool = False) -> Authenticator:
+    """An authenticator with a new passkey of this person, which nobody had to approve."""
+    portal = acts.settings.portal
+    assert portal is not None
+    authenticator = Authenticator(portal.origin)
+
+    async def add() -> None:
+        gateway = acts.gateway
+        async with gateway.database.transaction() as connection:
+            found = await people.find(gateway, connection, person)
+            assert found is not None
+            owner, challenge = gateway.keys.owner(found.token), secrets.token_bytes(32)
+            options = webauthn.creation_options(portal, challenge, person, person, owner, ())
+            credential = webauthn.registered(portal, authenticator.create(options), challenge)
+            await sign_ins.add_passkey(gateway, connection, found, credential, "laptop", by_root=by_root)
+
+    acts.run(add())
+    return authenticator

@@ -124,39 +124,49 @@ def run_gateway(*arguments: str, typed: str = "", status: int | None = 0, as_ins
 
 
 @contextlib.contextmanager
-def serving(errors: int | None = None) -> Iterator[int]:
-    """The service, as its own account, with its secrets as systemd passes them. Yields the id of its process.
-
-    `errors` is where its standard error goes, as for Popen.
-    """
+def passed_secrets() -> Iterator[dict[str, str]]:
+    """The environment of the service, with its secrets as systemd passes them."""
     credentials = Path(tempfile.mkdtemp(dir="/run"))
     for name in ("application-secret", "key", "certificate-key.pem"):
         shutil.copy(ETC / name, credentials)
         shutil.chown(credentials / name, ACCOUNT, ACCOUNT)
         (credentials / name).chmod(0o400)
     shutil.chown(credentials, ACCOUNT, ACCOUNT)
-    service = subprocess.Popen(
-        [sys.executable, "-m", "pam_iampass.gateway.cli", "serve"],
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        text=True,
-        cwd=package(),
-        user=ACCOUNT,
-        group=ACCOUNT,
-        extra_groups=[],
-        env={
-            **os.environ,
-            "CREDENTIALS_DIRECTORY": str(credentials),
-            "STATE_DIRECTORY": str(credentials),
-            "PYTHONUNBUFFERED": "1",
-        },
-    )
-    assert service.stdout is not None
+    folder = str(credentials)
     try:
-        line = service.stdout.readline()
-        assert line.startswith("Serving hosts"), line + service.stdout.read()
-        yield service.pid
+        yield {
+            **os.environ,
+            "CREDENTIALS_DIRECTORY": folder,
+            "STATE_DIRECTORY": folder,
+            "PYTHONUNBUFFERED": "1",
+        }
     finally:
-        service.send_signal(signal.SIGTERM)
-        service.communicate(timeout=20)
         shutil.rmtree(credentials)
+
+
+@contextlib.contextmanager
+def serving(errors: int | None = None) -> Iterator[int]:
+    """The service, as its own account. Yields the id of its process.
+
+    `errors` is where its standard error goes, as for Popen.
+    """
+    with passed_secrets() as environment:
+        service = subprocess.Popen(
+            [sys.executable, "-m", "pam_iampass.gateway.cli", "serve"],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            cwd=package(),
+            user=ACCOUNT,
+            group=ACCOUNT,
+            extra_groups=[],
+            env=environment,
+        )
+        assert service.stdout is not None
+        try:
+            line = service.stdout.readline()
+            assert line.startswith("Serving hosts"), line + service.stdout.read()
+            yield service.pid
+        finally:
+            service.send_signal(signal.SIGTERM)
+            service.communicate(timeout=20)

@@ -75,6 +75,7 @@ def pages() -> None:
     """Write the pages in docs/ that are made from the program."""
     for name, page in (
         ("acts", import_module("tools.docs.acts_reference").page),
+        ("acts-protocol", import_module("tools.docs.acts_protocol").page),
         ("client", client_reference.page),
         ("doctor", doctor_reference.page),
         ("gateway-doctor", doctor_reference.gateway_page),

@@ -6,16 +6,20 @@ import asyncio
 import pwd
 import signal
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import click
+import psycopg
 
 from pam_iampass.cli import output
 from pam_iampass.gateway import acts_service, restored
 from pam_iampass.gateway.acts_service import ActsDispatcher, ActsService
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.cli.serve import STOP_SECONDS, Refusals, give_up
+from pam_iampass.gateway.database import DatabaseError
 from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.serving import serve
 from pam_iampass.gateway.settings import PORTAL_ACCOUNT
 from pam_iampass.system.unix_sockets import notify, passed
@@ -62,7 +66,9 @@ async def _serve(gateway: Gateway, listener: socket.socket) -> None:
         output.line("Answering the portal.")
         notify("READY=1")
 
-    gateway.restored = True  # until the first look
+    gateway.restored = True  # until the first look, before anybody is answered
+    with suppress(DatabaseError, psycopg.Error, Tampered, ValueError, OSError):
+        await restored.look(gateway)
     looking = asyncio.create_task(restored.keep_looking(gateway))
     dispatcher = ActsDispatcher(ActsService(gateway, stopping), Refusals())
     owner = acts_service.peers(0, portal)

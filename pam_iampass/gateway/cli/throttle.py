@@ -11,7 +11,7 @@ from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import line, show_json
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.cli.throttle import show_cleared, show_state
-from pam_iampass.gateway.acts.act import Actor
+from pam_iampass.gateway.actors import Actor
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.acts.people import ClearLimits
 from pam_iampass.gateway.acts.views import show_limits

@@ -1,0 +1,468 @@
+"""The socket of the portal: who may connect, what is taken from the peer, and what floods leave behind."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import resource
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pam_iampass.gateway import acts_service
+from pam_iampass.gateway.acts import ACTS
+from pam_iampass.gateway.acts.act import Role
+from pam_iampass.gateway.acts_calls import ACT, ANSWER, CALLS, REMOTE, TOKEN
+from pam_iampass.gateway.acts_service import BOUNDS, Error, Field, fields_of
+from pam_iampass.gateway.records import REFUSALS_A_MINUTE
+from pam_iampass.gateway.settings import OperatorSettings, PortalSettings
+from pam_iampass.gateway.sign_ins import MOST_SIGN_INS
+from pam_iampass.portal import gateway as client
+from pam_iampass.portal.gateway import GatewayAway, GatewayError
+from tests.support.acts_socket import RunningActs, received, request, signed_in, with_passkey
+from tests.support.gateway import RunningGateway
+from tests.support.sandbox import Sandbox
+from tests.support.world import PATIENCE, wait_until
+
+NOBODY = 65534
+OPERATORS = OperatorSettings(frozenset({"it"}), frozenset({"sec"}), frozenset({"desk"}), frozenset({"staff"}))
+PORTAL = PortalSettings("https://iampass.example.com")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where everybody can reach the socket."""
+    for each in (tmp_path, *tmp_path.parents[:-2]):
+        each.chmod(0o755)
+    return tmp_path
+
+
+@pytest.fixture
+def server(gateway_server: RunningGateway) -> RunningGateway:
+    """What serves hosts beside it. dora is of the help desk and helps alice, iris is an admin."""
+    gateway_server.add_person("dora", "token-of-dora", ("desk",))
+    gateway_server.add_person("iris", "token-of-iris", ("it",))
+    gateway_server.add_person("staffer", "token-of-staffer", ("staff",))
+    return gateway_server
+
+
+@pytest.fixture
+def acts(server: RunningGateway, folder: Path) -> Iterator[RunningActs]:
+    with RunningActs(with_portal(server), folder) as running:
+        yield running
+
+
+def with_portal(server: RunningGateway) -> Any:
+    return dataclasses.replace(server.settings, operators=OPERATORS, portal=PORTAL)
+
+
+def answer_of(reply: bytes) -> tuple[int, dict[str, Any]]:
+    """The status and the JSON of an answer."""
+    head, _, body = reply.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body) if body.startswith(b"{") else {}
+
+
+def ask(acts: RunningActs, path: str, value: object, **more: Any) -> tuple[int, dict[str, Any]]:
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return answer_of(acts.send(request(path, body, **more)))
+
+
+def is_served(acts: RunningActs) -> bool:
+    return acts.call(client.BeginSignIn(secrets.token_urlsafe(32))).options["challenge"] != ""
+
+
+def is_open(connection: socket.socket) -> bool:
+    """Whether the service has not closed this connection, on which nothing was sent."""
+    try:
+        return connection.recv(1, socket.MSG_DONTWAIT) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+
+
+# Who may connect
+
+
+_CONNECTS = """
+import os, socket, sys
+os.setgid(65534), os.setgroups([]), os.setuid(int(sys.argv[2]))
+sock = socket.socket(socket.AF_UNIX)
+sock.connect(sys.argv[1])
+try:
+    sock.sendall(sys.stdin.buffer.read())
+    print(sock.recv(100))
+except ConnectionError as error:
+    print(b"")
+"""
+
+
+def as_user(uid: int, acts: RunningActs, sent: bytes) -> str:
+    """What this user is answered, as Python shows it."""
+    command = [sys.executable, "-c", _CONNECTS, str(acts.path), str(uid)]
+    return subprocess.run(command, input=sent, capture_output=True, check=True).stdout.decode()
+
+
+def test_another_user_at_the_socket_is_answered_nothing(
+    acts: RunningActs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asks = request("/sign-in/challenge", json.dumps({"binding": "b" * 43}).encode())
+    assert as_user(0, acts, asks).startswith("b'HTTP/1.1 200")
+    for _ in range(3):
+        assert as_user(NOBODY, acts, asks) == "b''\n"
+    assert as_user(1, acts, asks) == "b''\n"
+    assert capsys.readouterr().err.splitlines() == [
+        f"refused: a connection of the user with the id {NOBODY}",
+        "refused: a connection of the user with the id 1",
+    ]
+
+
+def test_the_portal_can_connect_and_leaves_connections_for_root(server: RunningGateway, folder: Path) -> None:
+    with RunningActs(with_portal(server), folder, uids=(0, NOBODY)) as acts:
+        asks = request("/sign-in/challenge", json.dumps({"binding": "b" * 43}).encode())
+        assert as_user(NOBODY, acts, asks).startswith("b'HTTP/1.1 200")
+        held = subprocess.Popen(
+            [sys.executable, "-c", _HOLDS, str(acts.path), str(NOBODY)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert held.stdin is not None
+        assert held.stdout is not None
+        assert int(held.stdout.readline()) == BOUNDS.of_one_address
+        assert is_served(acts)
+        held.stdin.close()
+        assert held.wait(PATIENCE) == 0
+        held.stdout.close()
+
+
+_HOLDS = """
+import os, select, socket, sys
+os.setgid(65534), os.setgroups([]), os.setuid(int(sys.argv[2]))
+held = []
+for _ in range(200):
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(sys.argv[1])
+    held.append(sock)
+ended = 0
+while ended < 50:
+    ready, _, _ = select.select(held, [], [])
+    for sock in ready:
+        assert sock.recv(1) == b""
+        held.remove(sock)
+        ended += 1
+print(len(held), flush=True)
+sys.stdin.read()
+"""
+
+
+# What is taken from the peer
+
+
+def test_two_thousand_connections_are_as_many_as_are_allowed(acts: RunningActs) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(8192, hard)), hard))
+    try:
+        with contextlib.ExitStack() as held:
+            made = [held.enter_context(acts.connected()) for _ in range(2000)]
+            wait_until(lambda: sum(map(is_open, made)) == BOUNDS.of_one_address, "they are not bounded")
+            with pytest.raises(GatewayAway):
+                is_served(acts)
+
+        def is_served_again() -> bool:
+            with contextlib.suppress(GatewayAway):
+                return is_served(acts)
+            return False
+
+        wait_until(is_served_again, "connections that have ended still count")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_has_come(acts: RunningActs) -> None:
+    head = request("/sign-in", b"").replace(b"Content-Length: 0", b"Content-Length: 16385")
+    assert answer_of(acts.send(head))[0] == 413
+    chunked = head.replace(b"Content-Length: 16385", b"Transfer-Encoding: chunked")
+    with acts.connected() as connection:
+        connection.sendall(chunked)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(64):
+                connection.sendall(b"1000\r\n" + b" " * 0x1000 + b"\r\n")
+        assert received(connection)[:12] in (b"HTTP/1.1 413", b"")
+    assert is_served(acts)
+
+
+def test_a_slow_peer_holds_nobody_up(server: RunningGateway, folder: Path) -> None:
+    bounds = dataclasses.replace(BOUNDS, seconds=0.5, idle_seconds=0.5)
+    with RunningActs(with_portal(server), folder, bounds=bounds) as acts:
+        parts = (b"", b"POST /sign-in HT", request("/sign-in", b"{}" * 50)[:-50])
+        with contextlib.ExitStack() as held:
+            slow = [held.enter_context(acts.connected()) for _ in parts]
+            for connection, sent in zip(slow, parts):
+                connection.sendall(sent)
+            assert is_served(acts)
+            found = [received(connection) for connection in slow]
+        assert found[:2] == [b"", b""]
+        assert found[2].startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'"text"',
+        b"null",
+        b"\xff\xfe{}",
+        b'{"binding": "a", "binding": "b"}',
+        b'{"binding": NaN}',
+        b'{"binding": "\\ud800"}',
+        b'{"binding": "\\u0000"}',
+        b"[" * 8000,
+        b'{"a":' * 3000,
+        b'{"binding": ' + b"9" * 5000 + b"}",
+    ],
+)
+def test_what_is_no_json_object_is_refused(acts: RunningActs, body: bytes) -> None:
+    status, answer = ask(acts, "/sign-in/challenge", body)
+    assert (status, answer["error"]) == (400, "BAD_BODY")
+    assert "parameter" not in answer
+
+
+def test_a_call_has_one_path_one_method_and_one_type_of_content(acts: RunningActs) -> None:
+    for path in ("/", "/sign-in/", "//sign-in", "/sign-in?x=1", "/Sign-in", "/session/x/status", "/../act"):
+        assert ask(acts, path, {})[1]["error"] == "UNKNOWN_CALL", path
+    assert ask(acts, "/sign-in", {}, method="GET")[1]["error"] == "WRONG_METHOD"
+    assert ask(acts, "/sign-in", {}, kind="text/plain")[1]["error"] == "BAD_BODY"
+    assert acts.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").startswith(b"HTTP/1.1 400")
+
+
+def good(path: str) -> dict[str, Any]:
+    """A value of each field of a call, which is as it must be and means nothing."""
+    found = {}
+    for name, field in fields_of(CALLS[path]).items():
+        found[name] = next(value for known, value in _GOOD if known(name, field))
+    return found
+
+
+_GOOD: list[Any] = [
+    (lambda name, field: field is REMOTE, "192.0.2.1"),
+    (lambda name, field: field is ACT, "phone_lost"),
+    (lambda name, field: name == "phone", "5f0c8e1d-2b7a-4f36-9c04-d1e8a7b65f32"),
+    (lambda name, field: name in ("token", "binding"), "t" * 43),
+    (lambda name, field: name == "view", "people"),
+    (lambda name, field: name == "by_itself", True),
+    (lambda name, field: name in ("answer", "touch", "parameters", "filter"), {}),
+    (lambda name, field: name in ("label", "agent"), "laptop"),
+]
+
+
+@pytest.mark.parametrize("path", CALLS)
+def test_each_field_that_is_wrong_is_named(acts: RunningActs, path: str) -> None:
+    given = good(path)
+    for name, value in given.items():
+        wrong: list[object] = [None, 3, 1.5, ["x"], "\n", "é" * 700]
+        wrong += [True] if not isinstance(value, bool) else [0]
+        wrong += ["{}"] if isinstance(value, dict) else [{"x": 1}]
+        for each in wrong:
+            status, answer = ask(acts, path, {**given, name: each})
+            assert (status, answer["error"], answer["parameter"]) == (400, "BAD_FIELD", name), each
+    for name, is_needed in {
+        each.name: each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+        for each in dataclasses.fields(CALLS[path])  # type: ignore[arg-type]
+    }.items():
+        if is_needed:
+            _, answer = ask(acts, path, {key: value for key, value in given.items() if key != name})
+            assert (answer["error"], answer["parameter"]) == ("BAD_FIELD", name)
+    _, answer = ask(acts, path, {**given, "x\x1b[2J": 1})
+    assert (answer["error"], answer["parameter"]) == ("BAD_FIELD", "x\\x1b[2J")
+
+
+@pytest.mark.parametrize("path", [path for path in CALLS if path != "/sign-in/challenge"])
+def test_a_stranger_is_told_nothing(acts: RunningActs, path: str) -> None:
+    given = good(path)
+    if "parameters" in given:
+        given["parameters"] = {"person": "alice"}
+    status, answer = ask(acts, path, given)
+    token = fields_of(CALLS[path]).get("token")
+    error = Error.NOT_SIGNED_IN if token is TOKEN else Error.REFUSED
+    assert answer == {"error": error.name, "detail": error.words}
+    assert status == error.status
+    if "parameters" in given:
+        given["parameters"] = {"person": "nobody-has-this-name"}
+        assert ask(acts, path, given) == (status, answer)
+
+
+def test_a_parameter_of_an_act_and_a_filter_of_a_view_are_named_when_they_are_wrong(acts: RunningActs) -> None:
+    alice = signed_in(acts, "alice")
+    for parameters, name in (
+        ({}, "person"),
+        ({"person": 3}, "person"),
+        ({"person": "alice", "end_codes": "x"}, "end_codes"),
+        ({"person": "alice", "x": 1}, "x"),
+    ):
+        with pytest.raises(GatewayError) as error:
+            alice.act("phone_lost", touch=False, **parameters)
+        assert (error.value.code, error.value.parameter) == ("BAD_FIELD", f"parameters.{name}")
+    for view, filter, name in (
+        ("people", {"begins": 3}, "begins"),
+        ("people", {"x": 3}, "x"),
+        ("throttle", {}, "person"),
+        ("records", {"since": "yesterday"}, "since"),
+        ("records", {"since": "0001-01-01T00:00:00+14:00"}, "since"),
+        ("records", {"hosts": "web"}, "hosts"),
+        ("records", {"hosts": [["web"]]}, "hosts"),
+        ("records", {"outcomes": ["approved", "x"]}, "outcomes"),
+        ("records", {"last": 501}, "last"),
+        ("records", {"last": True}, "last"),
+    ):
+        with pytest.raises(GatewayError) as error:
+            alice.look(view, **filter)
+        assert (error.value.code, error.value.parameter) == ("BAD_FIELD", f"filter.{name}")
+
+
+# Signing in, acting, looking
+
+
+def test_somebody_signs_in_looks_and_acts(acts: RunningActs, server: RunningGateway, sandbox: Sandbox) -> None:
+    alice = signed_in(acts, "alice")
+    (row,) = alice.look("people")
+    assert row["user"] == "alice"
+    assert [each["what"] for each in alice.look("records", person="alice")] == ["sign_in"]
+    (limits,) = alice.look("throttle", person="alice")
+    assert limits["pending"] == 0
+    assert alice.look("throttle", person="bob") == alice.look("throttle", person="nobody") == []
+    assert alice.look("hosts") == []
+    lost = alice.act("phone_lost", touch=False, person="alice")
+    assert lost == {"ended": 0, "bypasses": 0, "codes": 0, "disabled": True}
+    record = server.records[-2]
+    assert (record["what"], record["caller"], record["known_by"]) == ("phone_lost", "alice", "sign-in")
+    assert alice.act("sign_in_end", touch=False, person="alice") == {"number": 1}
+    with pytest.raises(GatewayError, match="NOT_SIGNED_IN"):
+        alice.look("people")
+
+
+def test_an_act_needs_a_touch_over_just_it(acts: RunningActs) -> None:
+    iris = signed_in(acts, "iris", by_root=True)
+    begun = acts.call(client.BeginAct(iris.token, "bypass_end", {"person": "alice"}))
+    touch = iris.authenticator.get(begun.options)
+
+    def do(person: str, touch: Any) -> Any:
+        return acts.call(client.DoAct(iris.token, "bypass_end", {"person": person}, "192.0.2.7", touch))
+
+    for person, sent in (("alice", None), ("bob", touch), ("alice", {}), ("alice", {**touch, "response": 3})):
+        with pytest.raises(GatewayError, match="REFUSED: What was sent as proof does not count"):
+            do(person, sent)
+    assert do("alice", touch).result == {"number": 0}
+    with pytest.raises(GatewayError, match="REFUSED"):
+        do("alice", touch)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, act in ACTS.items() if "person" in act.declared.checks))
+def test_the_token_of_a_sign_in_alone_does_nothing_for_others(acts: RunningActs, name: str) -> None:
+    """And whoever may not do it is not told whether somebody has the name."""
+    needed = {"seconds": 60, "label": "x", "answer": "{}", "passkey": "x", "session": str(_SESSION)}
+    parameters = {key: value for key, value in needed.items() if key in ACTS[name].declared.checks}
+    parameters.pop("session" if name == "session_end" else "", None)
+    for who, by_root in (("bob", False), ("dora", True), ("iris", True)):
+        browser = signed_in(acts, who, by_root=by_root)
+        told = []
+        for person in ("alice", "nobody-has-this-name"):
+            with pytest.raises(GatewayError) as error:
+                browser.act(name, touch=False, person=person, **parameters)
+            told.append(str(error.value))
+        may = Role.ADMIN in ACTS[name].declared.by and who == "iris"
+        assert told[0].partition(":")[0] == ("REFUSED" if may else "NOT_PERMITTED")
+        assert told[0] == told[1]
+
+
+_SESSION = "5f0c8e1d-2b7a-4f36-9c04-d1e8a7b65f32"
+
+
+# Floods
+
+
+def test_floods_leave_a_bounded_number_of_rows(acts: RunningActs, server: RunningGateway) -> None:
+    tables = ("nonce", "link", "sign_in", "record")
+
+    def rows() -> dict[str, int]:
+        return {name: server.rows(f"SELECT count(*) AS n FROM {name}")[0]["n"] for name in tables}
+
+    before = rows()
+    for _ in range(100):
+        ask(acts, "/sign-in/challenge", good("/sign-in/challenge"))
+        ask(acts, "/sign-in", good("/sign-in"))
+        ask(acts, "/act", {**good("/act"), "parameters": {"person": "alice"}})
+        ask(acts, "/link/ring", good("/link/ring"))
+    after = rows()
+    assert after.pop("record") - before.pop("record") <= REFUSALS_A_MINUTE
+    assert after == before
+    authenticator = with_passkey(acts, "alice")
+    for _ in range(MOST_SIGN_INS + 5):
+        binding = secrets.token_urlsafe(32)
+        options = acts.call(client.BeginSignIn(binding)).options
+        acts.call(client.SignIn(binding, authenticator.get(options), "192.0.2.7"))
+    assert rows()["sign_in"] == MOST_SIGN_INS
+
+
+# The database was restored; the service stops
+
+
+def test_an_old_copy_of_the_database_answers_nothing(acts: RunningActs) -> None:
+    acts.gateway.restored = True
+    for path in CALLS:
+        assert ask(acts, path, good(path))[1]["error"] == "RESTORED"
+
+
+def test_calls_that_wait_for_a_phone_are_answered_when_the_service_stops(
+    acts: RunningActs, server: RunningGateway, sandbox: Sandbox
+) -> None:
+    alice = signed_in(acts, "alice")
+    ringing = acts.call(client.RingForAct(alice.token, "passkey_add", "192.0.2.7"))
+    assert ringing.reason is None
+    assert ringing.phone is not None
+    sandbox.wait_for_request("token-of-alice")
+    told: list[str] = []
+
+    def wait() -> None:
+        try:
+            while True:
+                told.append(acts.call(client.WaitForPhone(alice.token, str(ringing.phone))).state)
+        except GatewayError as error:
+            told.append(error.code)
+
+    waits = threading.Thread(target=wait)
+    waits.start()
+    wait_until(lambda: acts.service.held > 0, "the call is not held")
+    acts.stop()
+    waits.join(PATIENCE)
+    assert told[-1] in ("STOPPING", "AWAY")
+    assert "STOPPING" in told or told[0] == "asked"
+
+
+def test_no_more_calls_wait_for_phones_than_leave_room_for_others(
+    acts: RunningActs, server: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acts_service, "MOST_HELD", 0)
+    alice = signed_in(acts, "alice")
+    with pytest.raises(GatewayError, match="BUSY"):
+        acts.call(client.WaitForPhone(alice.token, _SESSION))
+    assert is_served(acts)
+
+
+def test_the_client_says_that_there_is_no_gateway(folder: Path) -> None:
+    acts = object.__new__(RunningActs)
+    acts.path = folder / "nothing.sock"
+    with pytest.raises(GatewayAway):
+        is_served(acts)
