@@ -9,18 +9,23 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
-from pam_iampass.gateway import own_requests, sign_ins
+from pam_iampass.gateway import acts_service, own_requests, sign_ins
 from pam_iampass.gateway.actors import Role
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts.act import Check, challenge, flag, made_for, perform, requested, ring, text
 from pam_iampass.gateway.acts.passkeys import passkey_options
 from pam_iampass.gateway.acts_results import RESULTS
-from pam_iampass.gateway.acts_service import ActsService, Call, CallRefused, Error, Field, call, filled
+from pam_iampass.gateway.acts_service import ActsService, Call, CallRefused, Error, Field, filled
 from pam_iampass.gateway.acts_views import VIEWS, Wanted
 from pam_iampass.gateway.reasons import RefusedStart
 from pam_iampass.gateway.sessions import HostSession
+
+CALLS: dict[str, type[Call]] = {}
+"""Each call by its path."""
+call = partial(acts_service.call, CALLS)
 
 _PHONE_SECONDS = 25.0
 """How long a call waits for a phone; then the portal calls again."""
@@ -34,7 +39,9 @@ def _matches(pattern: re.Pattern[str], problem: str) -> Check:
 
 def _address_error(value: str) -> str | None:
     try:
-        return None if str(ipaddress.ip_address(value)) == value and "%" not in value else "is written otherwise"
+        return (
+            None if str(ipaddress.ip_address(value)) == value and "%" not in value else "is written otherwise"
+        )
     except ValueError:
         return "is no IP address"
 
@@ -86,7 +93,9 @@ class Options:
 
 @dataclass(frozen=True)
 class LinkOptions:
-    options: Annotated[dict[str, Any], "what the browser passes on to `navigator.credentials.create`, as JSON"]
+    options: Annotated[
+        dict[str, Any], "what the browser passes on to `navigator.credentials.create`, as JSON"
+    ]
     person: Annotated[str, "whom the link is for"]
     phone: Annotated[bool, "whether the phone has to approve it as well: `/link/ring`"]
 
@@ -98,7 +107,8 @@ class SignedIn:
     roles: Annotated[list[str], "the roles that count in this sign-in, besides the person's own"]
     ends_at: Annotated[datetime, "when it ends; it ends earlier without use"]
     confirmed: Annotated[
-        bool, "false: nothing else is answered before the passkey was approved on the phone (`passkey_confirm`)"
+        bool,
+        "false: nothing else is answered before the passkey was approved on the phone (`passkey_confirm`)",
     ]
 
 
@@ -111,7 +121,9 @@ class Ringing:
 
 @dataclass(frozen=True)
 class PhoneAnswer:
-    state: Annotated[str, "`waits` (other requests come first), `asked`, or how it has ended: `approved`, `denied`, `over`"]
+    state: Annotated[
+        str, "`waits` (other requests come first), `asked`, or how it has ended: `approved`, `denied`, `over`"
+    ]
 
 
 @dataclass(frozen=True)
@@ -318,10 +330,12 @@ class Look(Call):
 
     token: Annotated[str, TOKEN]
     view: Annotated[str, Field(_one_of(VIEWS, "view"), "the view's name, see below")]
-    filter: Annotated[Mapping[str, Any], Field(_object, "which rows, see below")] = field(default_factory=dict)
-    by_itself: Annotated[bool, Field(flag, "whether the page asks by itself: that keeps no sign-in from ending")] = (
-        False
+    filter: Annotated[Mapping[str, Any], Field(_object, "which rows, see below")] = field(
+        default_factory=dict
     )
+    by_itself: Annotated[
+        bool, Field(flag, "whether the page asks by itself: that keeps no sign-in from ending")
+    ] = False
 
     async def respond(self, service: ActsService) -> Rows:
         wanted = filled(VIEWS[self.view], self.filter, "filter.")

@@ -136,17 +136,13 @@ class Call:
         raise NotImplementedError
 
 
-CALLS: dict[str, type[Call]] = {}
-"""Each call by its path."""
-
-
-def call(path: str, *errors: Error) -> Callable[[C], C]:
-    """Declare a call, with the errors that it may have besides the common ones."""
+def call(calls: dict[str, type[Call]], path: str, *errors: Error) -> Callable[[C], C]:
+    """Declare one of these calls, with the errors that it may have besides the common ones."""
 
     def declare(cls: C) -> C:
         answer = get_type_hints(cls.respond)["return"]
         cls.declared = Declared(path, errors, fields_of(cls), answer)
-        CALLS[path] = cls
+        calls[path] = cls
         return cls
 
     return declare
@@ -216,9 +212,12 @@ class ActsDispatcher(Dispatcher[ActsService]):
     """Answers the calls, each in the form of this protocol."""
 
     def __init__(
-        self, service: ActsService, refused: Callable[[IncomingRequest, RefusedRequest], None]
+        self,
+        calls: Mapping[str, type[Call]],
+        service: ActsService,
+        refused: Callable[[IncomingRequest, RefusedRequest], None],
     ) -> None:
-        routes = tuple(Route("POST", path, _handler(cls)) for path, cls in CALLS.items())
+        routes = tuple(Route("POST", path, _handler(cls)) for path, cls in calls.items())
         super().__init__(routes, service, frozenset(), service.gateway.clock, refused)
 
     async def reply(self, request: IncomingRequest) -> Reply:

@@ -48,7 +48,9 @@ def _outcome_error(value: str) -> str | None:
 
 
 def _id_error(value: str) -> str | None:
-    return None if value.isascii() and value.isprintable() and len(value) <= 64 else "is no beginning of an id"
+    return (
+        None if value.isascii() and value.isprintable() and len(value) <= 64 else "is no beginning of an id"
+    )
 
 
 _TIME: Check = text(_time_error, empty=True)
@@ -61,7 +63,9 @@ class Wanted:
 
     name: ClassVar[str]
 
-    async def rows(self, gateway: Gateway, connection: Connection, actor: Actor) -> tuple[Sequence[Any], bool]:
+    async def rows(
+        self, gateway: Gateway, connection: Connection, actor: Actor
+    ) -> tuple[Sequence[Any], bool]:
         """The rows that are wanted and that the actor sees, and whether there are more."""
         raise NotImplementedError
 
@@ -89,7 +93,9 @@ class People(Wanted):
     begins: Annotated[str, Field(_PERSON, "how their names begin")] = ""
     after: Annotated[str, Field(_PERSON, "the last name of the rows before these")] = ""
 
-    async def rows(self, gateway: Gateway, connection: Connection, actor: Actor) -> tuple[Sequence[Any], bool]:
+    async def rows(
+        self, gateway: Gateway, connection: Connection, actor: Actor
+    ) -> tuple[Sequence[Any], bool]:
         found, _ = await show_people(gateway, connection, actor, self.begins, self.after, MOST + 1)
         return found[:MOST], len(found) > MOST
 
@@ -99,9 +105,13 @@ class People(Wanted):
 class Hosts(Wanted):
     """Hosts, by name."""
 
-    after: Annotated[str, Field(text(host_name_error, empty=True), "the last name of the rows before these")] = ""
+    after: Annotated[
+        str, Field(text(host_name_error, empty=True), "the last name of the rows before these")
+    ] = ""
 
-    async def rows(self, gateway: Gateway, connection: Connection, actor: Actor) -> tuple[Sequence[Any], bool]:
+    async def rows(
+        self, gateway: Gateway, connection: Connection, actor: Actor
+    ) -> tuple[Sequence[Any], bool]:
         found, _ = await show_hosts(gateway, connection, actor)
         found = [row for row in found if row["name"] > self.after]
         return found[:MOST], len(found) > MOST
@@ -114,7 +124,9 @@ class Sessions(Wanted):
 
     person: Annotated[str, Field(_PERSON, "whose they are")] = ""
 
-    async def rows(self, gateway: Gateway, connection: Connection, actor: Actor) -> tuple[Sequence[Any], bool]:
+    async def rows(
+        self, gateway: Gateway, connection: Connection, actor: Actor
+    ) -> tuple[Sequence[Any], bool]:
         found = await show_sessions(gateway, connection, actor)
         found = [row for row in found if self.person in ("", row["user"])]
         return found[:MOST], len(found) > MOST
@@ -127,7 +139,9 @@ class Limits(Wanted):
 
     person: Annotated[str, Field(text(person_name_error), "whose")]
 
-    async def rows(self, gateway: Gateway, connection: Connection, actor: Actor) -> tuple[Sequence[Any], bool]:
+    async def rows(
+        self, gateway: Gateway, connection: Connection, actor: Actor
+    ) -> tuple[Sequence[Any], bool]:
         found = await show_limits(gateway, connection, actor, self.person)
         return [] if found is None else [found], False
 
@@ -148,7 +162,9 @@ class Records(Wanted):
     let_in: Annotated[bool, Field(flag, "whether only logins that let somebody in")] = False
     last: Annotated[int, Field(_number, f"how many: at most {MOST}, by default {_LAST}")] = _LAST
 
-    async def rows(self, gateway: Gateway, connection: Connection, actor: Actor) -> tuple[Sequence[Any], bool]:
+    async def rows(
+        self, gateway: Gateway, connection: Connection, actor: Actor
+    ) -> tuple[Sequence[Any], bool]:
         wanted = Filter(
             self.person,
             self.hosts,

@@ -22,7 +22,7 @@ import pytest
 from pam_iampass.gateway import examination
 from pam_iampass.gateway.settings import ACCOUNT, PORTAL_ACCOUNT, load
 from pam_iampass.portal import gateway as client
-from tests.support.gateway_machine import ETC, initialised, passed_secrets, package, run_gateway
+from tests.support.gateway_machine import ETC, initialised, package, passed_secrets, run_gateway
 from tests.support.world import PATIENCE
 
 pytestmark = pytest.mark.long

@@ -5,28 +5,26 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import resource
 import secrets
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pam_iampass.gateway.sign_ins import MOST_SIGN_INS
 
 from pam_iampass.gateway import acts_service
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts.act import Role
-from pam_iampass.gateway.acts_calls import ACT, ANSWER, CALLS, REMOTE, TOKEN
-from pam_iampass.gateway.acts_service import BOUNDS, Error, Field, fields_of
+from pam_iampass.gateway.acts_calls import ACT, CALLS, REMOTE, TOKEN
+from pam_iampass.gateway.acts_service import BOUNDS, Error, fields_of
 from pam_iampass.gateway.records import REFUSALS_A_MINUTE
 from pam_iampass.gateway.settings import OperatorSettings, PortalSettings
-from pam_iampass.gateway.sign_ins import MOST_SIGN_INS
 from pam_iampass.portal import gateway as client
 from pam_iampass.portal.gateway import GatewayAway, GatewayError
 from tests.support.acts_socket import RunningActs, received, request, signed_in, with_passkey
@@ -304,7 +302,9 @@ def test_a_stranger_is_told_nothing(acts: RunningActs, path: str) -> None:
         assert ask(acts, path, given) == (status, answer)
 
 
-def test_a_parameter_of_an_act_and_a_filter_of_a_view_are_named_when_they_are_wrong(acts: RunningActs) -> None:
+def test_a_parameter_of_an_act_and_a_filter_of_a_view_are_named_when_they_are_wrong(
+    acts: RunningActs,
+) -> None:
     alice = signed_in(acts, "alice")
     for parameters, name in (
         ({}, "person"),
@@ -335,7 +335,9 @@ def test_a_parameter_of_an_act_and_a_filter_of_a_view_are_named_when_they_are_wr
 # Signing in, acting, looking
 
 
-def test_somebody_signs_in_looks_and_acts(acts: RunningActs, server: RunningGateway, sandbox: Sandbox) -> None:
+def test_somebody_signs_in_looks_and_acts(
+    acts: RunningActs, server: RunningGateway, sandbox: Sandbox
+) -> None:
     alice = signed_in(acts, "alice")
     (row,) = alice.look("people")
     assert row["user"] == "alice"
@@ -369,7 +371,9 @@ def test_an_act_needs_a_touch_over_just_it(acts: RunningActs) -> None:
         do("alice", touch)
 
 
-@pytest.mark.parametrize("name", sorted(name for name, act in ACTS.items() if "person" in act.declared.checks))
+@pytest.mark.parametrize(
+    "name", sorted(name for name, act in ACTS.items() if "person" in act.declared.checks)
+)
 def test_the_token_of_a_sign_in_alone_does_nothing_for_others(acts: RunningActs, name: str) -> None:
     """And whoever may not do it is not told whether somebody has the name."""
     needed = {"seconds": 60, "label": "x", "answer": "{}", "passkey": "x", "session": str(_SESSION)}

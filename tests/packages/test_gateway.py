@@ -128,10 +128,12 @@ def test_the_service_is_hardened(machine: Booted, administrator: Administrator) 
 def test_the_socket_for_the_portal_is_for_its_user_and_root(
     machine: Booted, administrator: Administrator
 ) -> None:
-    machine.run("systemd-analyze", "security", "--no-pager", "--threshold=20", ACTS.replace("socket", "service"))
+    machine.run(
+        "systemd-analyze", "security", "--no-pager", "--threshold=20", ACTS.replace("socket", "service")
+    )
     before = machine.read(f"{ETC}/gateway.yaml")
     written = f"{before}\nportal: {{origin: https://iampass.example.com}}\n"
-    (machine.root / f"{ETC}/gateway.yaml".lstrip("/")).write_text(written)
+    machine.write(f"{ETC}/gateway.yaml", written)
     machine.run("systemctl", "restart", UNIT)
     machine.run("systemctl", "start", ACTS)
     socket = "/run/iampass-gateway/acts.sock"
@@ -147,7 +149,7 @@ def test_the_socket_for_the_portal_is_for_its_user_and_root(
     for user, answer in (("_iampass-portal", "HTTP/1.1 404\n"), ("_iampass-gateway", ""), ("alice", "")):
         said = machine.run("runuser", "-u", user, "--", "python3", "-c", asks, check=False).stdout
         assert said == answer, user
-    (machine.root / f"{ETC}/gateway.yaml".lstrip("/")).write_text(before)
+    machine.write(f"{ETC}/gateway.yaml", before)
     machine.run("systemctl", "stop", ACTS, ACTS.replace("socket", "service"))
     machine.run("systemctl", "restart", UNIT)
     assert is_running(machine)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Callable, TypeVar
 
 from pam_iampass.gateway import acts_service, people, sign_ins, webauthn
+from pam_iampass.gateway.acts_calls import CALLS
 from pam_iampass.gateway.acts_service import ActsDispatcher, ActsService
 from pam_iampass.gateway.database import Database
 from pam_iampass.gateway.gateway import Gateway
@@ -74,7 +75,7 @@ class RunningActs:
             iampass = Upstream.of(self.settings)
             self.gateway = Gateway(self.settings, database, KeyFile(self.settings.key), iampass)
             self.service = ActsService(self.gateway, stopping)
-            handle = ActsDispatcher(self.service, refused).handle
+            handle = ActsDispatcher(CALLS, self.service, refused).handle
             stop = self.gateway.held.stop
             await serve(handle, self._listener, None, stopping, ready, self._bounds, stop, self._owner)
             await iampass.close()
@@ -132,7 +133,9 @@ class Browser:
     person: str
     token: str
 
-    def act(self, name: str, touch: bool = True, phone: str | None = None, **parameters: Any) -> Mapping[str, Any]:
+    def act(
+        self, name: str, touch: bool = True, phone: str | None = None, **parameters: Any
+    ) -> Mapping[str, Any]:
         """What an act results in. Raises GatewayError."""
         touched = None
         if touch:

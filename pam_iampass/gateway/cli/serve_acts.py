@@ -14,6 +14,7 @@ import psycopg
 
 from pam_iampass.cli import output
 from pam_iampass.gateway import acts_service, restored
+from pam_iampass.gateway.acts_calls import CALLS
 from pam_iampass.gateway.acts_service import ActsDispatcher, ActsService
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.cli.serve import STOP_SECONDS, Refusals, give_up
@@ -70,7 +71,7 @@ async def _serve(gateway: Gateway, listener: socket.socket) -> None:
     with suppress(DatabaseError, psycopg.Error, Tampered, ValueError, OSError):
         await restored.look(gateway)
     looking = asyncio.create_task(restored.keep_looking(gateway))
-    dispatcher = ActsDispatcher(ActsService(gateway, stopping), Refusals())
+    dispatcher = ActsDispatcher(CALLS, ActsService(gateway, stopping), Refusals())
     owner = acts_service.peers(0, portal)
     await serve(
         dispatcher.handle, listener, None, stopping, ready, acts_service.BOUNDS, gateway.held.stop, owner

@@ -32,7 +32,7 @@ def fields(cls: type[Any]) -> dict[str, bool]:
 
 @pytest.mark.parametrize("path", CALLS)
 def test_the_client_has_each_call_as_it_is_declared(path: str) -> None:
-    (found,) = [each for each in client.Call.__subclasses__() if each.PATH == path]
+    (found,) = [each for each in client.Call.__subclasses__() if path == each.PATH]
     declared = CALLS[path]
     assert fields(found) == fields(declared)
     assert set(fields(found.ANSWER)) == set(fields(declared.declared.answer))
