@@ -19,23 +19,27 @@ _HEAD = f"""\
 `pam-iampass-gateway serve-acts` answers these calls at `/run/iampass-gateway/acts.sock`. Only the user
 `_iampass-portal` and root can connect (the socket's mode, and the kernel's word about the peer). The service is a
 process of its own beside `pam-iampass-gateway serve`, with its own connections to the database: what the portal asks
-for holds up no login. It is off until `portal` is in the settings and somebody switches its socket on: `systemctl enable
---now pam-iampass-gateway-acts.socket`; the first call starts the service. `systemctl restart pam-iampass-gateway` restarts both.
+for holds up no login. It is off until `portal` is in the settings and somebody switches its socket on:
+
+    systemctl enable --now pam-iampass-gateway-acts.socket
+
+The first call starts the service. `systemctl restart pam-iampass-gateway` restarts it, too, so that both have read the
+same settings.
 
 The portal is not trusted. What it sends is checked as if it came from an attacker; that it is the portal proves nothing
 about the person. While somebody else controls it, it is everybody who uses it: it can do what they can do with the
 touches that they make, and it approves no login. It is told neither why a proof was refused nor whether a name exists
 that the person may not see.
 
-Each call is HTTP, a POST with a JSON object (`Content-Type: application/json`) of at most {BOUNDS.body // 1024} KiB, and
-is answered with a JSON object. Fields that are not listed, repeated keys and `null` are errors. An error is answered
-with its HTTP status and
+Each call is HTTP, a POST with a JSON object (`Content-Type: application/json`) of at most {BOUNDS.body // 1024} KiB,
+and is answered with a JSON object. Fields that are not listed, repeated keys and `null` are errors. An error is
+answered with its HTTP status and
 
     {{"error": "BAD_FIELD", "detail": "is no IP address", "parameter": "remote"}}
 
 `parameter` is there only with BAD_FIELD: a field, or a member of one (`parameters.person`, `filter.since`). Times are
-ISO 8601 with an offset, in seconds where a name does not say otherwise. At most {BOUNDS.of_one_address} connections of the
-portal are open at the same time; a request must be complete within {BOUNDS.seconds:.0f} s.
+ISO 8601 with an offset; durations are seconds. At most {BOUNDS.of_one_address} connections of the portal are open at
+the same time; a request must be complete within {BOUNDS.seconds:.0f} s.
 
 `pam_iampass/portal/gateway.py` is a client of these calls.
 """
@@ -90,7 +94,8 @@ def _answered(cls: type[Any]) -> str:
 
 def _views() -> str:
     parts = [
-        f"\n## Views\n\nThe fields of the rows, and who sees them: [acts.md](acts.md). At most {MOST} rows are answered.\n"
+        "\n## Views\n\nThe fields of the rows, and who sees them: [acts.md](acts.md)."
+        f" At most {MOST} rows are answered.\n"
     ]
     for name, cls in VIEWS.items():
         parts.append(f"\n### `{name}`\n\n{_text(cls)}\n")
