@@ -81,11 +81,13 @@ sanitize: ## Run the native door's tests under the address and undefined behavio
 	@tests/support/requirements.sh test
 	@$(ISOLATED_ROOT) $(MAKE) -s -C doors/native sanitize-test
 
-fuzz: ## Fuzz both frame readers, each for about FUZZ_SECONDS (60); run property tests with all their examples
+fuzz: ## Fuzz both frame readers and what passkeys say, each for about FUZZ_SECONDS (60); run property tests with all their examples
 	@tests/support/requirements.sh test
 	$(MAKE) -C doors/native fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) BUILD=$(abspath $(BUILD))/native
 	FUZZ_EXAMPLES=$$(($(FUZZ_SECONDS) * 350)) $(PYTHON) -m pytest -q --timeout 0 tests/unit/agent/test_fuzz.py
-	$(PYTHON) -m pytest -q -m hypothesis --ignore tests/unit/agent/test_fuzz.py tests/unit tests/client
+	FUZZ_EXAMPLES=$$(($(FUZZ_SECONDS) * 150)) $(PYTHON) -m pytest -q --timeout 0 -m hypothesis tests/unit/gateway/test_webauthn.py
+	$(PYTHON) -m pytest -q -m hypothesis --ignore tests/unit/agent/test_fuzz.py --ignore tests/unit/gateway/test_webauthn.py \
+	    tests/unit tests/client
 
 man: ## Write the man pages to build/man
 	@rm -rf $(BUILD)/man

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -68,6 +68,9 @@ WHERE fields ? 'wrong_code' AND at > now() - interval '1 hour' AND NOT EXISTS (
 time is a bound of its own, so that an index serves it."""
 
 
+_ROW = "SELECT * FROM recovery WHERE person = %s AND coalesce(ends_at > now(), true)"
+
+
 @dataclass(frozen=True)
 class Codes:
     """A person's codes, without the codes themselves."""
@@ -78,23 +81,34 @@ class Codes:
 
 
 async def stored(gateway: Gateway, connection: Connection, name: str) -> Codes | None:
-    """The codes of a person; None without any. Raises Tampered."""
-    row = await one(connection, "SELECT * FROM recovery WHERE person = %s", name)
+    """The codes of a person; None without any that can count. Raises Tampered."""
+    row = await one(connection, _ROW, name)
     if row is None:
         return None
     values = gateway.keys.verified(TABLE, row, person=name)
     return Codes(values["made_at"], tuple(values["used_at"]))
 
 
-async def renew(gateway: Gateway, connection: Connection, person: Person) -> list[str]:
-    """Replace all codes of a person by new ones and return these, for the person only."""
-    codes = [make() for _ in range(HOW_MANY)]
+async def renew(
+    gateway: Gateway,
+    connection: Connection,
+    person: Person,
+    *,
+    number: int = HOW_MANY,
+    hours: int | None = None,
+) -> list[str]:
+    """Replace all codes of a person by so many new ones and return these, for the person only.
+
+    :param hours: how long they count; None: until they are used.
+    """
+    codes, made_at = [make() for _ in range(number)], await now(connection)
     await revoke(connection, person.name)
     row = {
         "person": person.name,
         "digests": [gateway.keys.code(person.token, code) for code in codes],
-        "used_at": [None] * HOW_MANY,
-        "made_at": await now(connection),
+        "used_at": [None] * number,
+        "made_at": made_at,
+        "ends_at": None if hours is None else made_at + timedelta(hours=hours),
     }
     await insert(connection, TABLE, gateway.keys.sealed(TABLE, row))
     return [shown(code) for code in codes]
@@ -241,7 +255,7 @@ async def _spent(
 ) -> int | None:
     """Use up a code; how many are left, None if it is wrong. Another host that has the same code waits, and finds it
     used."""
-    row = await one(connection, "SELECT * FROM recovery WHERE person = %s FOR UPDATE", person.name)
+    row = await one(connection, f"{_ROW} FOR UPDATE", person.name)
     if row is None:
         return None
     try:

@@ -43,6 +43,8 @@ class KeyFile:
         self._mac = _derived(key, "rows")
         self._sessions = _derived(key, "sessions")
         self._codes = _derived(key, "codes")
+        self._owners = _derived(key, "owners")
+        self._touches = _derived(key, "touches")
 
     def encrypt(self, plain: str, *place: str) -> bytes:
         """A text for the database. `place` are table, column and the row's key: elsewhere it cannot be decrypted."""
@@ -97,9 +99,21 @@ class KeyFile:
         token."""
         return hmac.digest(self._codes, _texts_form((token, code)), "sha256")
 
+    def owner(self, token: str) -> str:
+        """The WebAuthn user handle of the person with this token, as base64url: a later person of the same name has
+        another one."""
+        return _base64url(hmac.digest(self._owners, _texts_form((token,)), "sha256"))
+
+    def touch(self, *texts: str) -> bytes:
+        """The MAC of a challenge, over all that it is good for."""
+        return hmac.digest(self._touches, _texts_form(texts), "sha256")
+
     def _of_session(self, what: str, session: UUID) -> str:
-        made = hmac.digest(self._sessions, _texts_form((what, session.hex)), "sha256")
-        return base64.urlsafe_b64encode(made).decode().rstrip("=")
+        return _base64url(hmac.digest(self._sessions, _texts_form((what, session.hex)), "sha256"))
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def _derived(key: bytes, purpose: str) -> bytes:

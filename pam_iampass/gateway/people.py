@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pam_iampass.client.errors import Declined, NotFound, ProtocolError
+from pam_iampass.client.status import ManagementAPIResult
 from pam_iampass.config.value_types import name_error, token_error
 from pam_iampass.gateway import records
 from pam_iampass.gateway.database import Connection, Lock, insert, many, now, one, replace
@@ -24,7 +26,7 @@ from pam_iampass.gateway.settings import GatewaySettings, Invite
 from pam_iampass.gateway.upstream import Lane
 
 TABLE = "person"
-_SEND_SECONDS = 10.0
+_ASK_SECONDS = 10.0
 _MESSAGES_OF_HOST = 10
 """Registration links in an hour that logins to one host have sent."""
 _ENCRYPTED = ("token", "display_name", "phone_number")
@@ -66,6 +68,8 @@ class Person:
     status: PersonStatus = PersonStatus.ACTIVE
     changed_at: datetime | None = None
     """The time by the database's clock; None before there is a row."""
+    phone_lost_at: datetime | None = None
+    """The time by the database's clock at which a phone was last reported lost; None if none ever was."""
     directory_id: str | None = None
     """The directory's id of this very person, so that a later one of the same name is another."""
 
@@ -179,8 +183,24 @@ async def invite(gateway: Gateway, person: Person, host: str) -> bool:
         )
     name = app_name(person, gateway.settings)
     call = gateway.iampass.application.registration_sms(person.token, name, person.phone_number, None)
-    await gateway.iampass.call(call, _SEND_SECONDS, Lane.decisions)
+    await gateway.iampass.call(call, _ASK_SECONDS, Lane.decisions)
     return True
+
+
+async def may_have_phone(gateway: Gateway, person: Person) -> bool:
+    """Whether IAMPASS does not say that this person has no phone. Raises IampassError."""
+    application = gateway.iampass.application
+    try:
+        found = await gateway.iampass.call(application.has_device(person.token), _ASK_SECONDS, Lane.decisions)
+        return found is not ManagementAPIResult.no_mobile_device
+    except (Declined, NotFound):
+        pass  # it knows no such person, if it knows the application
+    try:
+        await gateway.iampass.call(application.nothing(), _ASK_SECONDS, Lane.decisions)
+    except ProtocolError as error:
+        if error.may_have_started:  # anything but a complete 4xx, which may be about the empty list
+            raise
+    return False
 
 
 async def remove(connection: Connection, name: str) -> bool:
@@ -196,6 +216,7 @@ async def _row(gateway: Gateway, connection: Connection, person: Person) -> dict
         "source": person.source.value,
         "status": person.status.value,
         "directory_id": person.directory_id,
+        "phone_lost_at": person.phone_lost_at,
         "changed_at": await now(connection),
     }
     for column in _ENCRYPTED:
@@ -218,5 +239,6 @@ def from_row(gateway: Gateway, row: Mapping[str, Any], **asked: str) -> Person:
         status=PersonStatus(values["status"]),
         changed_at=values["changed_at"],
         directory_id=values["directory_id"],
+        phone_lost_at=values["phone_lost_at"],
         **plain,
     )

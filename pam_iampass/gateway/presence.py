@@ -23,8 +23,7 @@ import psycopg
 
 from pam_iampass.client.errors import IampassError
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import asking, hosts, records, sessions, starts
-from pam_iampass.gateway.acts import steps
+from pam_iampass.gateway import asking, hosts, records, sessions, starts, steps
 from pam_iampass.gateway.database import (
     Connection,
     DatabaseError,

@@ -250,6 +250,14 @@ async def confirm(gateway: Gateway, connection: Connection) -> list[str]:
     void = ["all invites"]
     void += [f"the recovery codes of {name}" for name in await _taken(connection, "recovery")]
     void += [f"the bypasses of {name}" for name in await _taken(connection, "bypass")]
+    await connection.execute("DELETE FROM link")
+    await connection.execute("DELETE FROM sign_in")
+    void += ["all links that register passkeys, and all sign-ins"]
+    # Other passkeys are to be approved on the phone (`sign_ins.py`).
+    void += [
+        f"the passkeys of {name} by a link of root's"
+        for name in await _taken(connection, "passkey", "by_root")
+    ]
     # The phone may have been disabled since, and be the next one: no gateway takes these steps, and logins stay denied.
     never = "UPDATE step SET tried_at = 'infinity' WHERE lost_phone_of IS NOT NULL RETURNING lost_phone_of"
     for name in sorted(row["lost_phone_of"] for row in await many(connection, never)):
@@ -271,7 +279,7 @@ async def adopt(gateway: Gateway) -> None:
             write(mark)
 
 
-async def _taken(connection: Connection, table: str) -> list[str]:
-    """Delete all rows of people; whose they were."""
-    rows = await many(connection, f"DELETE FROM {table} RETURNING person")  # noqa: S608
+async def _taken(connection: Connection, table: str, condition: str = "true") -> list[str]:
+    """Delete all rows of people that meet a condition; whose they were."""
+    rows = await many(connection, f"DELETE FROM {table} WHERE {condition} RETURNING person")  # noqa: S608
     return sorted({row["person"] for row in rows})

@@ -18,8 +18,7 @@ import psycopg
 
 from pam_iampass.client.errors import IampassError, Unavailable
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import asking, presence, queue, records, sessions, turns
-from pam_iampass.gateway.acts import steps
+from pam_iampass.gateway import asking, presence, queue, records, sessions, sign_ins, steps, turns
 from pam_iampass.gateway.acts.phones import tell_of_lost_phone
 from pam_iampass.gateway.acts.sessions import EndedSessions, end_sessions
 from pam_iampass.gateway.database import Connection, DatabaseError, many
@@ -392,6 +391,7 @@ async def _clean(gateway: Gateway) -> None:
     forget: tuple[Callable[[Connection], Awaitable[object]], ...] = (
         _forget_nonces,
         presence.forget_questions,
+        sign_ins.forget,
         _forget_sessions,
         gateway.leases.forget,
         partial(records.forget, seconds=gateway.settings.keep_records),

@@ -8,9 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from pam_iampass.gateway import bypasses, codes, people
-from pam_iampass.gateway.acts import steps
-from pam_iampass.gateway.acts.act import Act, Actor, ActRefused, NotPermitted, Role, perform
+from pam_iampass.gateway import bypasses, codes, people, steps
+from pam_iampass.gateway.actors import Actor, ActRefused, NotPermitted, Role
+from pam_iampass.gateway.acts.act import Act, perform
 from pam_iampass.gateway.acts.hosts import AdmitHost
 from pam_iampass.gateway.acts.names import UnknownName
 from pam_iampass.gateway.acts.people import BypassPhone, EndBypasses, NewCodes, RevokeCodes

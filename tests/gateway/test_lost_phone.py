@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import bypasses, codes, restored, watching
-from pam_iampass.gateway.acts import steps
+from pam_iampass.gateway import bypasses, codes, restored, steps, watching
 from pam_iampass.gateway.acts.act import Act, perform
 from pam_iampass.gateway.acts.hosts import SuspendHost
 from pam_iampass.gateway.acts.people import BypassPhone, NewCodes

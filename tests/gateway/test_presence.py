@@ -15,8 +15,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import asking, database, hosts, metrics, people, presence, sessions
-from pam_iampass.gateway.acts import steps
+from pam_iampass.gateway import asking, database, hosts, metrics, people, presence, sessions, steps
 from pam_iampass.gateway.database import Connection, DatabaseAway
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pam_iampass.gateway import people, records
-from pam_iampass.gateway.acts.act import Actor, Role
+from pam_iampass.gateway.actors import Actor, Role
 from pam_iampass.gateway.acts.views import (
     HOSTS,
     PEOPLE,

@@ -12,7 +12,7 @@ OF_THE_COMMAND = {"click", "rich", "segno", "ruamel"}
 
 
 #: What only the gateway needs: a host's package is built without it.
-OF_THE_GATEWAY = {"aiohttp", "psycopg", "cryptography", "ldap"}
+OF_THE_GATEWAY = {"aiohttp", "psycopg", "cryptography", "fido2", "ldap"}
 
 
 def loaded_by(module: str) -> set[str]:

@@ -7,8 +7,9 @@ import dataclasses
 from collections.abc import Collection
 from typing import Any
 
+from pam_iampass.gateway.actors import Role
 from pam_iampass.gateway.acts import ACTS
-from pam_iampass.gateway.acts.act import Act, Role
+from pam_iampass.gateway.acts.act import Act
 from pam_iampass.gateway.acts.views import VIEWS, View
 
 _HEAD = """\
@@ -20,17 +21,24 @@ happen, or neither. What follows at IAMPASS, such as the end of sessions, is wri
 that: if the command was stopped meanwhile, or IAMPASS did not answer, a gateway goes on with it within a minute, and
 again until IAMPASS knows. The record (`pam-iampass-gateway log`) has the act's name, the person or the host whom it
 concerns, who has done it (`caller`) and what has shown that (`known_by`: `command` for root of a gateway, with the
-terminal and where the login came from).
+terminal and where the login came from, `sign-in` for who has signed in at the portal).
 
-Today only root of a gateway acts, with `pam-iampass-gateway`, and may do everything. "Who else may" is what is declared
-for the roles to come, and "touch" who of them must confirm it by a touch of their passkey. A person ("the person") may
-do it for themselves only.
+Root of a gateway may do everything, with `pam-iampass-gateway`. Everybody else signs in at the portal with a passkey.
+"Who else may" are the roles that can do it: a person ("the person") for themselves only, the help desk for people whose
+groups it helps, all of them, and an admin for everybody. `operators` in gateway.yaml says which groups have which role;
+it counts only with a passkey that was registered with a link of `pam-iampass-gateway operator link`. For themselves,
+people with a role act as the person, if that can do it.
+
+"Touch" is who must confirm it by a touch of the passkey with which they have signed in, over just this act with just
+these parameters, within two minutes. "Phone" is who must approve it on the phone, too. Somebody who has never had a
+phone need not; somebody who has reported it lost cannot do it before the next one is registered. What is refused is a
+record (`refused`, with the reason), up to 30 a minute for each who has signed in.
 
 What the command does besides is root's alone, and no act: `init`, `certificate`, `migrate`, `restored`, `host invite`,
 `host revoke`, `host remove`, `user add` (with groups and phone numbers), `user import`, `user remove` and `user sync`.
 
-| act | what it does | parameters | who else may | touch | the record's reason |
-| --- | --- | --- | --- | --- | --- |
+| act | what it does | parameters | who else may | touch | phone | the record's reason |
+| --- | --- | --- | --- | --- | --- | --- |
 """
 
 _VIEWS = """
@@ -72,6 +80,7 @@ def _row(name: str, act: type[Act[Any]]) -> str:
         parameters,
         _roles(declared.by),
         _roles(declared.touch),
+        _roles(declared.phone),
         declared.record or "-",
     )
     return f"| {' | '.join(cells)} |\n"

@@ -2,90 +2,42 @@
 
 An act is a frozen dataclass of its parameters, which is declared once: its name in the records, who may do it, and who
 of them must confirm it by a touch of their passkey. Nothing but `perform` carries one out, for root's command as for
-everybody.
-
-    EditRefused
-    └── ActRefused           nothing was changed
-        ├── NotPermitted     the actor may not do this
-        ├── BadParameter     names the parameter, and what is wrong with it
-        └── UnknownName      nobody has the name (`names.py`)
+everybody. Its errors are in `actors.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import enum
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Callable, ClassVar, Generic, TypeVar, get_type_hints
 
-from pam_iampass.errors import EditRefused, shown
-from pam_iampass.gateway import records
+from pam_iampass.errors import shown
+from pam_iampass.gateway import own_requests, people, records, sign_ins, touches, webauthn
+from pam_iampass.gateway.actors import (
+    Actor,
+    ActRefused,
+    BadParameter,
+    NotPermitted,
+    NotSignedIn,
+    ProofRefused,
+    Role,
+)
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.people import person_name_error
+from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.people import Person, person_name_error
+from pam_iampass.gateway.sign_ins import Phone, SignedIn, SignIn, phone_of
+from pam_iampass.gateway.webauthn import Refused
 
 T = TypeVar("T")
 A = TypeVar("A", bound="type[Act[Any]]")
 _MOST = 100
 """Values of one parameter."""
-
-
-class ActRefused(EditRefused):
-    """An act that was not carried out. Nothing was changed."""
-
-
-class NotPermitted(ActRefused):
-    """The actor may not do this."""
-
-
-class BadParameter(ActRefused):
-    """A parameter that an act cannot have. `name` is the parameter's, as it was given."""
-
-    def __init__(self, name: str, problem: str) -> None:
-        super().__init__(f"{shown(name)} {problem}")
-        self.name = name
-
-
-# Who acts
-
-
-class Role(enum.Enum):
-    """What somebody is to the fleet, or to the person whom an act concerns."""
-
-    SELF = "the person"
-    """The act concerns the actor."""
-    AUDITOR = "auditor"
-    """Looks, and does nothing."""
-    HELPDESK = "helpdesk"
-    ADMIN = "admin"
-    ROOT = "root"
-    """Root of a gateway, who may do everything."""
-
-
-@dataclass(frozen=True)
-class Actor:
-    """Who acts, and how they are known."""
-
-    name: str
-    roles: frozenset[Role]
-    known_by: str
-    """What has shown who it is: `command` for root of this gateway."""
-    details: Mapping[str, str] = field(default_factory=dict)
-    """More about that, for the record, such as `remote`."""
-    helps: frozenset[str] = frozenset()
-    """The groups of the people whom a helpdesk helps. Who also has another group is not among them."""
-
-    @classmethod
-    def root(cls) -> Actor:
-        """The administrator who runs this command as root of a gateway."""
-        fields = records.administrator_fields()
-        return cls(fields.pop("caller"), frozenset({Role.ROOT}), fields.pop("known_by"), fields)
-
-    @property
-    def fields(self) -> dict[str, str]:
-        """What records say of the actor."""
-        return {**self.details, "caller": self.name, "known_by": self.known_by}
+_PURPOSE = "act"
+"""Of the challenges of touches."""
 
 
 # Parameters
@@ -147,6 +99,10 @@ class Work:
     host: str | None = None
     reason: str = ""
     """The result, for the record."""
+    sign_in: SignIn | None = None
+    """The sign-in of the actor; None for root's command."""
+    phone: Phone | None = None
+    """Whether the person whom it concerns has a phone, if the act needs to know; who had to has approved on it."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +115,8 @@ class Declaration:
     """Who may do it, besides root."""
     touch: frozenset[Role]
     """Who of them must confirm it by a touch of their passkey."""
+    phone: frozenset[Role]
+    """Who of them must also approve it on the phone, if they have one."""
     record: str
     """What the record's reason says; empty if it has none."""
     checks: Mapping[str, Check]
@@ -174,6 +132,10 @@ class Act(Generic[T]):
     """What somebody wants to do, with all parameters. T is what it results in. Raises BadParameter."""
 
     declared: ClassVar[Declaration]
+    asks_for_phone: ClassVar[bool] = False
+    """Whether it depends on whether the person has a phone."""
+    confirms_passkey: ClassVar[bool] = False
+    """Whether it can be done with a passkey from before the database was restored."""
 
     def __post_init__(self) -> None:
         for name, check in self.declared.checks.items():
@@ -207,7 +169,12 @@ class OfPerson(Act[T]):
 
 
 def act(
-    name: str, *, by: Collection[Role] = (), touch: Collection[Role] | None = None, record: str = ""
+    name: str,
+    *,
+    by: Collection[Role] = (),
+    touch: Collection[Role] | None = None,
+    phone: Collection[Role] = (),
+    record: str = "",
 ) -> Callable[[A], A]:
     """Declare an act. Without `touch`, everybody of `by` must confirm it by a touch of their passkey."""
 
@@ -215,7 +182,7 @@ def act(
         hints = get_type_hints(cls, include_extras=True)
         checks = {each.name: hints[each.name].__metadata__[0] for each in dataclasses.fields(cls)}
         needs_touch = frozenset(by if touch is None else touch)
-        cls.declared = Declaration(name, frozenset(by), needs_touch, record, checks)
+        cls.declared = Declaration(name, frozenset(by), needs_touch, frozenset(phone), record, checks)
         ACTS[name] = cls
         return cls
 
@@ -237,31 +204,195 @@ def requested(name: str, parameters: Mapping[str, object]) -> Act[Any]:
     return cls(**values)
 
 
-async def perform(gateway: Gateway, actor: Actor, act: Act[T]) -> T:
+# The policy
+
+
+async def perform(gateway: Gateway, by: Actor | SignedIn, act: Act[T]) -> T:
     """Carry out an act: all of it and its record in one transaction, then what follows from it; the result.
 
-    The rows of the actor and of the target are locked, in the order of their names, before anything is read. Raises
-    ActRefused and DatabaseError; nothing was changed then, unless it is UnknownOutcome or comes from `after`.
+    1. Ask IAMPASS, if the act depends on whether the person has a phone.
+    2. Lock the rows of the actor and of the target, in the order of their names. Nothing is read before, apart from
+       the name of who has signed in, and whoever ends a sign-in or removes a passkey has locked the person as well.
+    3. Read the sign-in, the actor's roles and the target's groups as they are now; demand that the act is permitted.
+    4. Spend the touch and the approval on the phone, if the role by which the act is permitted needs them.
+    5. Change, write the record, commit. A refusal leaves a record of its own, some a minute.
+
+    Raises ActRefused and DatabaseError; nothing was changed then, unless it is UnknownOutcome or comes from `after`.
     """
-    _require_permitted(actor, act)
-    async with gateway.database.transaction() as connection:
-        lock = "SELECT 1 FROM person WHERE name = ANY(%s) ORDER BY name FOR NO KEY UPDATE"
-        connection.later(lock, ([actor.name, act.target],))
-        work = Work(gateway, connection, actor, act.target)
-        done = await act.change(work)
-        await records.act(
-            connection,
-            act.declared.name,
-            by=actor.fields,
-            host=work.host,
-            person=work.person,
-            reason=work.reason,
-        )
+    if isinstance(by, SignedIn):
+        try:
+            done = await _perform_signed_in(gateway, by, act)
+        except (NotPermitted, NotSignedIn, ProofRefused) as refusal:
+            await _record_refusal(gateway, by, act, refusal)
+            raise
+    else:
+        if Role.ROOT not in by.roles:  # nothing has shown who it is
+            raise NotPermitted(f"{shown(by.name)} may not do this: {act.declared.name}")
+        phone = await _phone(gateway, act.target) if act.asks_for_phone else None
+        async with gateway.database.transaction() as connection:
+            lock = "SELECT 1 FROM person WHERE name = ANY(%s) ORDER BY name FOR NO KEY UPDATE"
+            connection.later(lock, ([by.name, act.target],))
+            done = await _change(Work(gateway, connection, by, act.target, phone=phone), act)
     return await act.after(gateway, done)
 
 
-def _require_permitted(actor: Actor, act: Act[Any]) -> None:
-    """The policy. Root of a gateway may do everything. Nobody else acts yet, whatever the declarations say: nothing
-    shows who they are, whom they may help, and that they have touched a passkey. Raises NotPermitted."""
-    if Role.ROOT not in actor.roles:
+async def _perform_signed_in(gateway: Gateway, by: SignedIn, act: Act[T]) -> T:
+    async with gateway.database.statement() as connection:
+        before = await _permitted(gateway, connection, by, act)
+    asks = act.asks_for_phone or before.role in act.declared.phone
+    phone = await phone_of(gateway, before.target) if asks and before.target is not None else None
+    async with gateway.database.transaction() as connection:
+        connection.later(sign_ins.LOCK, (sign_ins.digest_of(by.token), act.target))
+        found = await _permitted(gateway, connection, by, act)
+        await sign_ins.note_activity(gateway, connection, found.sign_in)
+        if found.role in act.declared.touch:
+            await _spend_touch(gateway, connection, by, found.sign_in, act)
+        if asks and found.phone_lost_at != before.phone_lost_at:
+            raise ActRefused("the phone was reported lost meanwhile", "begin again")
+        if found.role in act.declared.phone:
+            await _spend_approval(gateway, connection, by, found.sign_in, act, phone)
+        return await _change(
+            Work(gateway, connection, found.actor, act.target, sign_in=found.sign_in, phone=phone), act
+        )
+
+
+async def _change(work: Work, act: Act[T]) -> T:
+    """Make the changes, and write the record."""
+    done = await act.change(work)
+    await records.act(
+        work.connection,
+        act.declared.name,
+        by=work.actor.fields,
+        host=work.host,
+        person=work.person,
+        reason=work.reason,
+    )
+    return done
+
+
+@dataclass(frozen=True)
+class _Permitted:
+    """Who may do an act, and as what."""
+
+    sign_in: SignIn
+    actor: Actor
+    role: Role
+    target: Person | None
+
+    @property
+    def phone_lost_at(self) -> datetime | None:
+        """When a phone of the target was last reported lost."""
+        return None if self.target is None else self.target.phone_lost_at
+
+
+async def _permitted(gateway: Gateway, connection: Connection, by: SignedIn, act: Act[Any]) -> _Permitted:
+    """Raises NotSignedIn and NotPermitted. Whoever may not see a name is not told whether somebody has it."""
+    sign_in = await sign_ins.find(gateway, connection, by.token)
+    if not act.confirms_passkey:
+        sign_ins.require_confirmed(sign_in.passkey)
+    actor, target = sign_in.actor(gateway, by.remote), None
+    if act.target is not None:
+        with suppress(Tampered):  # nobody is known to have such groups
+            target = await people.find(gateway, connection, act.target)
+    role = _role(actor, act, target)
+    if role is None:
         raise NotPermitted(f"{shown(actor.name)} may not do this: {act.declared.name}")
+    return _Permitted(sign_in, actor, role, target)
+
+
+def _role(actor: Actor, act: Act[Any], target: Person | None) -> Role | None:
+    """The role by which the actor may do this, if any. For themselves, people act as the person that they are, as long
+    as that can do it: other roles do not spare them the phone."""
+    may = act.declared.by & actor.roles
+    if Role.SELF in may and act.target == actor.name:
+        return Role.SELF
+    if Role.ADMIN in may:
+        return Role.ADMIN
+    is_helped = target is not None and actor.may_help(target.groups)
+    return Role.HELPDESK if Role.HELPDESK in may and is_helped else None
+
+
+async def challenge(gateway: Gateway, by: SignedIn, act: Act[Any]) -> dict[str, Any]:
+    """What the browser is asked for a touch over this act. Raises ActRefused and DatabaseError."""
+    portal = sign_ins.portal_of(gateway)
+    async with gateway.database.statement() as connection:
+        found = await _permitted(gateway, connection, by, act)
+    made = touches.challenge(gateway, _PURPOSE, str(found.sign_in.id), _what(act))
+    return webauthn.request_options(portal, made, [found.sign_in.passkey.credential.id])
+
+
+async def ring(gateway: Gateway, by: SignedIn, act: type[Act[Any]]) -> Any:
+    """Have who has signed in asked on the phone, for an act that needs it, as `own_requests.ask`."""
+    async with gateway.database.statement() as connection:
+        sign_in = await sign_ins.find(gateway, connection, by.token)
+    if Role.SELF not in act.declared.phone:
+        raise NotPermitted(f"no phone is asked for {act.declared.name}")
+    name = sign_in.person.name
+    return await own_requests.ask(gateway, name, act.declared.name, by.remote, made_for(sign_in))
+
+
+async def _spend_touch(
+    gateway: Gateway, connection: Connection, by: SignedIn, sign_in: SignIn, act: Act[Any]
+) -> None:
+    """Raises ProofRefused. Only the passkey of the sign-in counts: another one may be of a lesser kind."""
+    portal, passkey = sign_ins.portal_of(gateway), sign_in.passkey
+    try:
+        if by.touch is None:
+            raise Refused("there is no touch")
+        made = webauthn.challenge_of(by.touch)
+        webauthn.asserted(portal, by.touch, made, passkey.credential, passkey.owner, named=True)
+        await touches.spend(gateway, connection, made, _PURPOSE, str(sign_in.id), _what(act))
+    except (Refused, Tampered) as error:
+        raise ProofRefused(str(error)) from None
+
+
+async def _spend_approval(
+    gateway: Gateway,
+    connection: Connection,
+    by: SignedIn,
+    sign_in: SignIn,
+    act: Act[Any],
+    phone: Phone | None,
+) -> None:
+    """Raises ProofRefused, and another ActRefused.
+
+    Who has never had a phone has nothing to approve on. A phone that was reported lost, which people can do by
+    themselves, spares nobody the approval: a passkey alone must not abolish the phone.
+    """
+    if phone is Phone.LOST:
+        what = "the phone was reported lost, and this must be approved on the phone"
+        raise ActRefused(what, "the help desk can have the next one registered")
+    if phone is Phone.REGISTERED:
+        who, what = sign_in.person.name, act.declared.name
+        try:
+            await sign_ins.spend_approval(gateway, connection, by.phone, who, what, made_for(sign_in))
+        except Refused as error:
+            raise ProofRefused(str(error)) from None
+
+
+async def _phone(gateway: Gateway, name: str | None) -> Phone | None:
+    """Whether the person of this name has a phone, for root; None if nobody is known."""
+    async with gateway.database.statement() as connection:
+        person = None if name is None else await people.find(gateway, connection, name)
+    return None if person is None else await phone_of(gateway, person)
+
+
+def made_for(sign_in: SignIn) -> str:
+    """What says in a request on the phone that it is for this sign-in."""
+    return f"sign-in {sign_in.id}"
+
+
+def _what(act: Act[Any]) -> dict[str, Any]:
+    """All that a touch is good for."""
+    return {"act": act.declared.name, "parameters": dataclasses.asdict(act)}
+
+
+async def _record_refusal(gateway: Gateway, by: SignedIn, act: Act[Any], refusal: ActRefused) -> None:
+    why = refusal.why if isinstance(refusal, (NotSignedIn, ProofRefused)) else refusal.what
+    caller = None
+    with suppress(ActRefused):
+        async with gateway.database.statement() as connection:
+            caller = (await sign_ins.find(gateway, connection, by.token)).person.name
+    await sign_ins.record_refusal(
+        gateway, act.declared.name, why, remote=by.remote, caller=caller, person=act.target
+    )

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
-from pam_iampass.gateway import hosts, records, sessions
-from pam_iampass.gateway.acts import steps
-from pam_iampass.gateway.acts.act import Act, ActRefused, Role, Work, act, text
+from pam_iampass.gateway import hosts, records, sessions, steps
+from pam_iampass.gateway.actors import ActRefused, Role
+from pam_iampass.gateway.acts.act import Act, Work, act, text
 from pam_iampass.gateway.acts.names import lock_host
 from pam_iampass.gateway.acts.sessions import EndedSessions, end_sessions
 from pam_iampass.gateway.database import Connection

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from pam_iampass.errors import shown
 from pam_iampass.gateway import hosts, people
-from pam_iampass.gateway.acts.act import ActRefused
+from pam_iampass.gateway.actors import ActRefused
 from pam_iampass.gateway.database import Connection, many, one
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host

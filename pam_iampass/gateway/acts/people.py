@@ -8,7 +8,8 @@ from typing import Annotated
 from pam_iampass.config.value_types import name_error
 from pam_iampass.errors import shown
 from pam_iampass.gateway import bypasses, codes, hosts, turns
-from pam_iampass.gateway.acts.act import ActRefused, OfPerson, Role, Work, act, seconds, text, texts
+from pam_iampass.gateway.actors import ActRefused, Role
+from pam_iampass.gateway.acts.act import OfPerson, Work, act, seconds, text, texts
 from pam_iampass.gateway.acts.names import known, require_row, unknown_host
 from pam_iampass.gateway.bypasses import Bypass
 from pam_iampass.gateway.hosts import host_name_error
@@ -72,7 +73,7 @@ class EndBypasses(OfPerson[int]):
         return number
 
 
-@act("recovery_new", by={Role.SELF, Role.HELPDESK, Role.ADMIN})
+@act("recovery_new", by={Role.SELF, Role.HELPDESK, Role.ADMIN}, phone={Role.SELF})
 @dataclass(frozen=True)
 class NewCodes(OfPerson[list[str]]):
     """Replace all recovery codes of the person. Results in the new ones, which are shown once."""

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Callable
 
 from pam_iampass.cli.enrollment import phone_number, plain_name
-from pam_iampass.client import IampassError, ManagementAPIResult
+from pam_iampass.client import IampassError
 from pam_iampass.client.call import Call
-from pam_iampass.client.errors import Declined, NotFound, ProtocolError, Unavailable
+from pam_iampass.client.errors import Unavailable
 from pam_iampass.errors import shown
-from pam_iampass.gateway import bypasses, codes, people, records, turns
-from pam_iampass.gateway.acts import steps
-from pam_iampass.gateway.acts.act import ActRefused, OfPerson, Role, Work, act, flag, text
+from pam_iampass.gateway import bypasses, codes, people, records, sign_ins, steps, turns
+from pam_iampass.gateway.actors import ActRefused, Role
+from pam_iampass.gateway.acts.act import OfPerson, Work, act, flag, text
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
-from pam_iampass.gateway.database import Connection, one
+from pam_iampass.gateway.database import Connection, now, one
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person, app_name
@@ -75,7 +75,7 @@ class LostPhone:
 @dataclass(frozen=True)
 class ReportLostPhone(OfPerson[LostPhone]):
     """Deny what the phone of the person approves, at once and until IAMPASS has disabled it, and end the person's
-    sessions and bypasses."""
+    sessions, bypasses and sign-ins, apart from the one by which it is reported."""
 
     end_codes: Annotated[bool, flag] = False
     """Also revoke the recovery codes: they were lost, too."""
@@ -83,6 +83,10 @@ class ReportLostPhone(OfPerson[LostPhone]):
     async def change(self, work: Work) -> LostPhone:
         gateway, connection = work.gateway, work.connection
         await known(gateway, connection, self.person)
+        lost_at = await now(connection)
+        await people.change(gateway, connection, self.person, phone_lost_at=lost_at)
+        mine = None if work.sign_in is None else work.sign_in.id
+        await sign_ins.end(connection, self.person, but=mine)
         await steps.add_lost_phone(gateway, connection, self.person)
         # A request that has begun is not approved any more, whatever IAMPASS says of it.
         await turns.change(connection, self.person, throttle.phone_lost)
@@ -131,28 +135,12 @@ async def tell_of_lost_phone(gateway: Gateway, name: str) -> None:
         await gateway.iampass.call(call, _SECONDS, Lane.decisions)
     except IampassError as error:
         # IAMPASS may decline for want of a phone. The person would be kept out for ever.
-        if isinstance(error, Unavailable) or await _may_have_phone(gateway, person.token):
+        if isinstance(error, Unavailable) or await people.may_have_phone(gateway, person):
             raise
     async with gateway.database.transaction() as connection:
         if await steps.lost_phone_is_known(connection, step):
             reason = "disabled at IAMPASS"
             await records.write(connection, Kind.ACT, person=name, what="phone_lost", reason=reason)
-
-
-async def _may_have_phone(gateway: Gateway, token: str) -> bool:
-    """Whether IAMPASS does not say that this person has no phone. Raises IampassError."""
-    application = gateway.iampass.application
-    try:
-        found = await gateway.iampass.call(application.has_device(token), _SECONDS, Lane.decisions)
-        return found is not ManagementAPIResult.no_mobile_device
-    except (Declined, NotFound):
-        pass  # it knows no such person, if it knows the application
-    try:
-        await gateway.iampass.call(application.nothing(), _SECONDS, Lane.decisions)
-    except ProtocolError as error:
-        if error.may_have_started:  # anything but a complete 4xx, which may be about the empty list
-            raise
-    return False
 
 
 # The next phone
@@ -212,7 +200,7 @@ class EnrollPhone(OfNextPhone):
         return self.ask(work, person, self.number, self.message, self.display_name)
 
 
-@act("phone_new", by={Role.HELPDESK, Role.ADMIN}, record=_ASKED)
+@act("phone_new", by={Role.SELF, Role.HELPDESK, Role.ADMIN}, phone={Role.SELF}, record=_ASKED)
 @dataclass(frozen=True)
 class NewPhone(OfNextPhone):
     """Have IAMPASS make a link that registers a phone of the person, or send it to the phone number that is known here.

@@ -12,9 +12,9 @@ from typing import Annotated
 from pam_iampass.client import IampassError, Unavailable
 from pam_iampass.client.errors import Declined
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import asking, sessions
-from pam_iampass.gateway.acts import steps
-from pam_iampass.gateway.acts.act import Act, ActRefused, BadParameter, Role, Work, act, flag, text
+from pam_iampass.gateway import asking, sessions, steps
+from pam_iampass.gateway.actors import ActRefused, BadParameter, Role
+from pam_iampass.gateway.acts.act import Act, Work, act, flag, text
 from pam_iampass.gateway.acts.names import unknown
 from pam_iampass.gateway.database import Connection, many, one
 from pam_iampass.gateway.gateway import Gateway

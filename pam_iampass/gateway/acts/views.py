@@ -15,7 +15,7 @@ from typing import Any, Generic, TypedDict, TypeVar, cast
 
 from pam_iampass.client.status import Status
 from pam_iampass.gateway import codes, hosts, people, records, sessions, turns
-from pam_iampass.gateway.acts.act import Actor, Role
+from pam_iampass.gateway.actors import Actor, Role
 from pam_iampass.gateway.database import Connection, many, one
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import NEVER_SEEN, Host, Seen
@@ -267,7 +267,7 @@ class _Reach:
         person, found = self.people.get(name), set(self.all)
         if person is not None and _is_self(self.actor, person):
             found.add(Role.SELF)
-        if person is not None and _is_helped(self.actor, person):
+        if person is not None and self.actor.may_help(person.groups):
             found.add(Role.HELPDESK)
         return frozenset(found)
 
@@ -278,7 +278,7 @@ async def _reach(gateway: Gateway, connection: Connection, actor: Actor, view: V
     for row in await many(connection, statement, actor.name, list(actor.helps)):
         with suppress(Tampered):
             person = people.from_row(gateway, row)
-            if _is_self(actor, person) or _is_helped(actor, person):
+            if _is_self(actor, person) or actor.may_help(person.groups):
                 found[person.name] = person
     roles = actor.roles | ({Role.ADMIN} if Role.ROOT in actor.roles else set())
     return _Reach(actor, roles & {Role.AUDITOR, Role.ADMIN} & view.fields.keys(), found)
@@ -286,11 +286,6 @@ async def _reach(gateway: Gateway, connection: Connection, actor: Actor, view: V
 
 def _is_self(actor: Actor, person: Person) -> bool:
     return Role.SELF in actor.roles and person.name == actor.name
-
-
-def _is_helped(actor: Actor, person: Person) -> bool:
-    """Whether the actor, as help desk, helps this person: all groups are ones that it helps, and there is one."""
-    return Role.HELPDESK in actor.roles and bool(person.groups) and actor.helps.issuperset(person.groups)
 
 
 # Rows

@@ -21,7 +21,8 @@ from pam_iampass.cli import main as run
 from pam_iampass.cli.parameters import Parsed
 from pam_iampass.client import IampassError, ManagementAPI, TLSFailure
 from pam_iampass.gateway import settings as gateway_settings
-from pam_iampass.gateway.acts.act import Act, Actor, perform
+from pam_iampass.gateway.actors import Actor
+from pam_iampass.gateway.acts.act import Act, perform
 from pam_iampass.gateway.acts.names import UnknownName
 from pam_iampass.gateway.database import Connection, DatabaseError, migrations
 from pam_iampass.gateway.gateway import Gateway, management, opened
@@ -49,6 +50,7 @@ GROUPS = {
         "throttle": "Show or reset the limits of a person.",
         "bypass": "Let a person in without the phone for a while.",
         "recovery": "Make recovery codes for those who cannot use their phone.",
+        "operator": "Link, list and end people with a role at the portal.",
     },
     "Diagnose": {
         "check": "Check the settings.",

@@ -12,8 +12,9 @@ from pam_iampass.cli.parameters import DURATION, Parsed, json_option
 from pam_iampass.config import value_types
 from pam_iampass.config.value_types import InvalidValue, Network
 from pam_iampass.gateway import asking, hosts, joining, records, sessions
+from pam_iampass.gateway.actors import Actor
 from pam_iampass.gateway.acts import names
-from pam_iampass.gateway.acts.act import Act, Actor
+from pam_iampass.gateway.acts.act import Act
 from pam_iampass.gateway.acts.hosts import AdmitHost, ResumeHost, SuspendHost, void_invite
 from pam_iampass.gateway.acts.views import HostRow, host_row, show_hosts
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option, named, with_gateway

@@ -32,11 +32,12 @@ def command(ctx: click.Context, config: Path, confirm: bool) -> None:
     answer no host and let none join: a host that was removed since the backup would be back, and so would an invite
     that was used up.
 
-    Read the list, do again what is missing (`host remove`, `user remove`, `phone lost`), and then confirm. All invites,
-    recovery codes and bypasses become void, since some were used up or ended meanwhile. No phone is disabled because of
-    a report in the backup, since it may be the next one by now: its owner is named, and their logins are denied until
-    you report it again (`phone lost`). The list is from the journal of this machine: look on the other gateways, too.
-    If it does not go back so far, that is said.
+    Read the list, do again what is missing (`host remove`, `user remove`, `phone lost`), and then confirm. All
+    invites, recovery codes and bypasses become void, since some were used up or ended meanwhile; so do sign-ins at
+    the portal, links that register passkeys, and the passkeys of operators. Everybody else must approve theirs on the
+    phone once. No phone is disabled because of a report in the backup, since it may be the next one by now: its owner
+    is named, and their logins are denied until you report it again (`phone lost`). The list is from the journal of
+    this machine: look on the other gateways, too. If it does not go back so far, that is said.
 
     The exit status is 0 if there is nothing to confirm (any more), otherwise 1.
     """

@@ -38,8 +38,8 @@ from pam_iampass.client import IampassError
 from pam_iampass.config import user_table
 from pam_iampass.doctor.iampass import PhoneState, phone_states
 from pam_iampass.errors import ConfigurationError, EditRefused, PamIampassError, Severity, shown
-from pam_iampass.gateway import people
-from pam_iampass.gateway.acts import names, steps
+from pam_iampass.gateway import people, steps
+from pam_iampass.gateway.acts import names
 from pam_iampass.gateway.acts.views import person_row
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option
 from pam_iampass.gateway.cli.host import NAME as HOST

@@ -52,7 +52,8 @@ CREATE TABLE person (
     status text NOT NULL CHECK (status IN ('active', 'leaving', 'removing')),
     changed_at timestamptz NOT NULL,
     mac bytea NOT NULL,
-    directory_id text                   -- tells the person from a later one of the same name
+    directory_id text,                  -- tells the person from a later one of the same name
+    phone_lost_at timestamptz           -- when a phone was last reported lost; none if none ever was
 );
 
 CREATE TABLE recovery (                 -- the recovery codes of a person
@@ -60,6 +61,7 @@ CREATE TABLE recovery (                 -- the recovery codes of a person
     digests bytea[] NOT NULL,           -- with the key file
     used_at timestamptz[] NOT NULL,     -- of each code; NULL: not yet
     made_at timestamptz NOT NULL,
+    ends_at timestamptz,                -- until when they count; none: until they are used
     mac bytea NOT NULL
 );
 
@@ -76,6 +78,50 @@ CREATE TABLE bypass (                   -- lets a person in without the phone
     mac bytea NOT NULL
 );
 CREATE INDEX bypass_of_person ON bypass (person);
+
+-- Who has signed in. `owner` tells the person from a later one of the same name, and `restores` is what the fleet's was
+-- when the row was made, or the person last approved the passkey on the phone.
+
+CREATE TABLE link (                     -- registers a passkey, once
+    person text PRIMARY KEY REFERENCES person ON DELETE CASCADE,
+    digest bytea NOT NULL UNIQUE,       -- of its token
+    owner text NOT NULL,
+    by_root boolean NOT NULL,           -- whether root has made it: roles count with a passkey of such a link only
+    replaces boolean NOT NULL,          -- whether the passkeys end that the person has
+    made_by text NOT NULL,
+    made_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    restores integer NOT NULL,
+    mac bytea NOT NULL
+);
+
+CREATE TABLE passkey (
+    id text PRIMARY KEY,                -- of the credential, as base64url
+    person text NOT NULL REFERENCES person ON DELETE CASCADE,
+    owner text NOT NULL,
+    public_key text NOT NULL,           -- COSE, as base64url
+    label text NOT NULL,
+    by_root boolean NOT NULL,           -- whether root has made the link that has registered it
+    made_at timestamptz NOT NULL,
+    restores integer NOT NULL,
+    mac bytea NOT NULL
+);
+CREATE INDEX passkey_of_person ON passkey (person);
+
+CREATE TABLE sign_in (
+    digest bytea PRIMARY KEY,           -- of its token
+    id uuid NOT NULL UNIQUE,
+    person text NOT NULL REFERENCES person ON DELETE CASCADE,
+    passkey text NOT NULL REFERENCES passkey ON DELETE CASCADE,
+    began_at timestamptz NOT NULL,
+    active_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    remote text NOT NULL,               -- where it came from, and the browser, as the portal has said
+    agent text NOT NULL,
+    mac bytea NOT NULL
+);
+CREATE INDEX sign_in_of_person ON sign_in (person);
+CREATE INDEX sign_in_of_passkey ON sign_in (passkey);
 
 CREATE TABLE step (                     -- what IAMPASS is still to be told after an act; one of two
     id uuid PRIMARY KEY,

@@ -10,8 +10,9 @@ import pytest
 
 pytest.importorskip("psycopg")
 
+from pam_iampass.gateway.actors import BadParameter, Role
 from pam_iampass.gateway.acts import ACTS
-from pam_iampass.gateway.acts.act import BadParameter, Role, requested
+from pam_iampass.gateway.acts.act import requested
 from pam_iampass.gateway.acts.people import BypassPhone, EndBypasses
 from pam_iampass.gateway.acts.sessions import EndSessions
 from tools.docs import acts_reference

@@ -1,0 +1,238 @@
+"""Acts for who signs in: passkeys, the links that register them, sign-ins, and the code for a lost phone."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pam_iampass.errors import shown
+from pam_iampass.gateway import codes, records, sign_ins, touches, webauthn
+from pam_iampass.gateway.actors import ActRefused, ProofRefused, Role
+from pam_iampass.gateway.acts.act import OfPerson, Work, act, flag, text
+from pam_iampass.gateway.acts.names import known, require_row
+from pam_iampass.gateway.database import one
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.sign_ins import NewLink, Phone, SignIn
+from pam_iampass.gateway.webauthn import Refused
+
+_CODE_HOURS = 12
+_LINK_RECORD = "whether it replaces passkeys"
+_PURPOSE = "passkey"
+"""Of the challenge for the registration of a further passkey."""
+
+
+def _id_error(id: str) -> str | None:
+    """Why this is no id of a sign-in, as the end of a sentence."""
+    try:
+        return None if str(uuid.UUID(id)) == id else "is not in the form of an id"
+    except ValueError:
+        return "is no id of a sign-in"
+
+
+def _passkey_error(id: str) -> str | None:
+    """Why this is no id of a passkey, as the end of a sentence."""
+    return None if 0 < len(id) <= webauthn.MOST_BYTES and id.isascii() else "is no id of a passkey"
+
+
+def _answer_error(answer: str) -> str | None:
+    """Why this is no answer of a browser, as the end of a sentence."""
+    try:
+        found = json.loads(answer) if len(answer) <= webauthn.MOST_BYTES else None
+    except (ValueError, RecursionError):
+        found = None
+    return None if isinstance(found, dict) else "is no JSON object of a browser"
+
+
+# Links
+
+
+@dataclass(frozen=True)
+class OfLink(OfPerson[NewLink]):
+    """An act that makes a link which registers a passkey. It is good once, for 15 minutes, and makes an earlier one
+    void."""
+
+    replaces: Annotated[bool, flag] = False
+    """End the person's other passkeys, and all sign-ins, once the link is used."""
+
+    async def make(self, work: Work, *, by_root: bool) -> NewLink:
+        """The link. Raises ActRefused."""
+        gateway, connection = work.gateway, work.connection
+        person = await known(gateway, connection, self.person)
+        if not person.active:
+            raise ActRefused(f"{shown(self.person)} cannot log in", "see: pam-iampass-gateway user show")
+        if by_root and not gateway.settings.operators.roles_of(person.groups):
+            what = f"{shown(self.person)} has no group that gives a role"
+            raise ActRefused(
+                what, "see `operators` in gateway.yaml, and: pam-iampass-gateway user add --group"
+            )
+        await sign_ins.require_free_for_link(connection, self.person, by_root=by_root, replaces=self.replaces)
+        work.reason = "replaces passkeys" if self.replaces else "adds a passkey"
+        return await sign_ins.make_link(
+            gateway, connection, person, by_root=by_root, replaces=self.replaces, made_by=work.actor.name
+        )
+
+
+@act("operator_link", record=_LINK_RECORD)
+@dataclass(frozen=True)
+class LinkOperator(OfLink):
+    """Make a link that registers a passkey with which the roles of the person count. Results in the link, which is good
+    once, for 15 minutes."""
+
+    async def change(self, work: Work) -> NewLink:
+        return await self.make(work, by_root=True)
+
+
+@act("person_link", by={Role.HELPDESK, Role.ADMIN}, record=_LINK_RECORD)
+@dataclass(frozen=True)
+class LinkPerson(OfLink):
+    """Make a link that registers a passkey, for a person who has none by a link of root's; no role counts with it.
+    Results in the link, which is good once, for 15 minutes."""
+
+    async def change(self, work: Work) -> NewLink:
+        pending = "SELECT 1 FROM link WHERE person = %s AND by_root AND expires_at > now()"
+        if await one(work.connection, pending, self.person):
+            raise ActRefused("root has made this person a link", "let it be used, or wait until it is void")
+        return await self.make(work, by_root=False)
+
+
+@act("operator_end", record="how many passkeys and sign-ins there were")
+@dataclass(frozen=True)
+class EndOperator(OfPerson[int]):
+    """Remove all passkeys of the person, and end all sign-ins and the link. Results in how many passkeys there were."""
+
+    async def change(self, work: Work) -> int:
+        connection = work.connection
+        await require_row(connection, self.person)
+        ended = await sign_ins.end(connection, self.person)
+        connection.later("DELETE FROM link WHERE person = %s", (self.person,))
+        removed = await connection.execute("DELETE FROM passkey WHERE person = %s", (self.person,))
+        work.reason = f"passkeys: {removed.rowcount}; sign-ins: {ended}"
+        return removed.rowcount
+
+
+# One's own passkeys and sign-ins
+
+
+async def passkey_options(gateway: Gateway, token: str) -> dict[str, Any]:
+    """What the browser of who has signed in is asked for to make a further passkey. Raises ActRefused and
+    DatabaseError."""
+    portal = sign_ins.portal_of(gateway)
+    async with gateway.database.statement() as connection:
+        found = await sign_ins.find(gateway, connection, token)
+        had, _ = await sign_ins.passkeys(gateway, connection, found.person.name)
+    name, owner = found.person.name, found.passkey.owner
+    challenge = touches.challenge(gateway, _PURPOSE, str(found.id), {})
+    ids = [passkey.credential.id for passkey in had]
+    return webauthn.creation_options(portal, challenge, name, found.person.display_name or name, owner, ids)
+
+
+@act("passkey_add", by={Role.SELF}, phone={Role.SELF}, record="the passkey's label")
+@dataclass(frozen=True)
+class AddPasskey(OfPerson[None]):
+    """Register a further passkey of the person, with which no role counts."""
+
+    label: Annotated[str, text(sign_ins.label_error)]
+    answer: Annotated[str, text(_answer_error)]
+    """What the browser has answered to `passkey_options`, as JSON."""
+
+    async def change(self, work: Work) -> None:
+        gateway, connection, sign_in = work.gateway, work.connection, _sign_in_of(work)
+        answer = json.loads(self.answer)
+        try:
+            challenge = webauthn.challenge_of(answer)
+            credential = webauthn.registered(sign_ins.portal_of(gateway), answer, challenge)
+            await touches.spend(gateway, connection, challenge, _PURPOSE, str(sign_in.id), {})
+            await sign_ins.add_passkey(
+                gateway, connection, sign_in.person, credential, self.label, by_root=False
+            )
+        except Refused as error:
+            raise ProofRefused(str(error)) from None
+        work.reason = self.label
+
+
+@act("passkey_remove", by={Role.SELF}, record="the passkey's label")
+@dataclass(frozen=True)
+class RemovePasskey(OfPerson[None]):
+    """Remove a passkey of the person, and end the sign-ins with it."""
+
+    passkey: Annotated[str, text(_passkey_error)]
+
+    async def change(self, work: Work) -> None:
+        removed = await one(
+            work.connection,
+            "DELETE FROM passkey WHERE person = %s AND id = %s RETURNING label",
+            *(self.person, self.passkey),
+        )
+        if removed is None:
+            raise ActRefused("there is no such passkey")
+        work.reason = str(removed["label"])
+
+
+@act("passkey_confirm", by={Role.SELF}, phone={Role.SELF})
+@dataclass(frozen=True)
+class ConfirmPasskey(OfPerson[None]):
+    """Go on using a passkey from before the database was restored: the person approves it on the phone."""
+
+    confirms_passkey = True
+
+    async def change(self, work: Work) -> None:
+        if work.phone is not Phone.REGISTERED:
+            raise ActRefused("there is no phone to approve it on", "the help desk can make a new link")
+        await sign_ins.confirm_passkey(work.gateway, work.connection, _sign_in_of(work).passkey)
+
+
+@act("sign_in_end", by={Role.SELF}, touch=(), record="how many sign-ins there were")
+@dataclass(frozen=True)
+class EndSignIns(OfPerson[int]):
+    """End all sign-ins of the person, or one. Results in how many there were."""
+
+    sign_in: Annotated[str, text(_id_error, empty=True)] = ""
+
+    async def change(self, work: Work) -> int:
+        await require_row(work.connection, self.person)
+        id = uuid.UUID(self.sign_in) if self.sign_in else None
+        ended = await sign_ins.end(work.connection, self.person, id=id)
+        work.reason = f"sign-ins: {ended}"
+        return ended
+
+
+def _sign_in_of(work: Work) -> SignIn:
+    """The sign-in of the actor. Raises ActRefused for root, who has none."""
+    if work.sign_in is None:
+        raise ActRefused("only who has signed in can do this")
+    return work.sign_in
+
+
+# A lost phone
+
+
+@act("code_for_lost_phone", by={Role.SELF}, record="until when it counts")
+@dataclass(frozen=True)
+class CodeForLostPhone(OfPerson[str]):
+    """Replace all recovery codes of the person by one, which counts for 12 hours: once a week, only while the phone is
+    reported lost and there is no other one, and only for groups that the settings name. Results in the code."""
+
+    asks_for_phone = True
+
+    async def change(self, work: Work) -> str:
+        gateway, connection = work.gateway, work.connection
+        person = await known(gateway, connection, self.person)
+        if gateway.settings.self_service.isdisjoint(person.groups) or not person.active:
+            raise ActRefused("there is no such code for this person", "ask the help desk")
+        if work.phone is not Phone.LOST:
+            raise ActRefused("the phone is not reported lost, or there is another one")
+        had = await one(
+            connection,
+            "SELECT 1 FROM record WHERE person = %s AND at > now() - interval '7 days' AND kind = 'act'"
+            " AND fields->>'what' = %s",
+            *(self.person, self.declared.name),
+        )
+        if had is not None:
+            raise ActRefused("there was such a code within a week", "ask the help desk")
+        (code,) = await codes.renew(gateway, connection, person, number=1, hours=_CODE_HOURS)
+        work.reason = f"one code, for {_CODE_HOURS} hours"
+        what = f"{self.person} has made a recovery code for a lost phone"
+        await records.alert(connection, None, what, person=self.person)
+        return code

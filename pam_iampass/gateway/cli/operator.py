@@ -1,0 +1,143 @@
+"""`pam-iampass-gateway operator`: the people with a role at the portal, and the passkeys with which it counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pam_iampass.cli import Verbs
+from pam_iampass.cli.output import confirm, count, line, moment, show_json, table, timestamp
+from pam_iampass.cli.parameters import json_option, yes_option
+from pam_iampass.errors import shown
+from pam_iampass.gateway import people, sign_ins
+from pam_iampass.gateway.acts.passkeys import EndOperator, LinkOperator
+from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option
+from pam_iampass.gateway.cli.people import NAME
+from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.gateway import Gateway
+
+_EPILOG = """\b
+Examples:
+  pam-iampass-gateway operator link zoe               a link with which zoe registers a passkey
+  pam-iampass-gateway operator link zoe --replace     the same, and zoe's other passkeys end: one was lost
+  pam-iampass-gateway operator list                   who has a role, and a passkey with which it counts
+  pam-iampass-gateway operator end zoe                remove zoe's passkeys, and end all sign-ins
+"""
+
+
+@click.group(cls=Verbs, epilog=_EPILOG)
+def command() -> None:
+    """Link, list and end the people who have a role at the portal: help desk, auditors and admins.
+
+    `operators` in gateway.yaml says which groups of people have a role. It counts only in a sign-in by a passkey that
+    was registered with a link of this command: whoever writes in the directory, or helps people, makes no operator.
+
+    The exit status is 0, or 1 if it failed.
+    """
+
+
+@command.command(epilog=_EPILOG, short_help="Make a link that registers a passkey of USER.")
+@click.argument("user", type=NAME)
+@click.option("--replace", "replaces", is_flag=True, help="Also end the passkeys that USER has.")
+@config_option
+@json_option
+def link(user: str, replaces: bool, config: Path, as_json: bool) -> None:
+    """Make a link with which USER registers a passkey that counts for the roles of USER's groups.
+
+    It is good once, for 15 minutes, and makes an earlier one void. Anyone who has it can use it, except that a USER
+    who has a phone must approve on it: verify the person, and send it in a way that nobody else can read.
+    """
+    with command_gateway(config) as gateway:
+        made = gateway.perform(LinkOperator(user, replaces))
+    if as_json:
+        ends = timestamp(made.expires_at.timestamp())
+        show_json({"user": user, "url": made.url, "expires": ends, "replaces": replaces})
+        return
+    line(f"Until {moment(made.expires_at.timestamp())}, ", (user, "bold"), " can register a passkey at:")
+    line(f"  {made.url}")
+    if replaces:
+        line((f"The other passkeys of {user} end then, and all sign-ins with them.", "yellow"))
+
+
+@command.command("list", epilog=_EPILOG, short_help="Show who has a role.")
+@config_option
+@json_option
+def list_(config: Path, as_json: bool) -> None:
+    """Show who has a group that gives a role, and who has a passkey by a link of `operator link`.
+
+    ROLES counts only with a passkey of the next column. SIGN-INS are those that are not over.
+    """
+    with command_gateway(config) as gateway:
+        operators, tampered = gateway.reading(_operators)
+    if as_json:
+        show_json({"operators": operators})
+    elif not operators:
+        line("Nobody has a role: see `operators` in gateway.yaml.")
+    else:
+        rows = [
+            (
+                (each["user"], "bold"),
+                ", ".join(each["roles"]) or "-",
+                str(len(each["passkeys"])),
+                str(each["other_passkeys"]),
+                str(each["sign_ins"]),
+            )
+            for each in operators
+        ]
+        table(("USER", "ROLES", "PASSKEYS", "OTHER PASSKEYS", "SIGN-INS"), rows)
+    if tampered:
+        what = f"{count(tampered, 'passkey')} not shown: they do not count."
+        line((what, "bold red"), err=True)
+
+
+@command.command(epilog=_EPILOG, short_help="Remove the passkeys of USER, and end all sign-ins.")
+@click.argument("user", type=NAME)
+@if_exists_option
+@yes_option
+@config_option
+@json_option
+def end(user: str, if_exists: bool, yes: bool, config: Path, as_json: bool) -> None:
+    """Remove all passkeys of USER, and end all sign-ins and the link that was not used yet.
+
+    The groups of USER stay: with another link, the roles count again.
+    """
+    if not yes:
+        confirm(f"Remove all passkeys of {shown(user)}?")
+    with command_gateway(config) as gateway:
+        removed = gateway.perform(EndOperator(user), unknown=0 if if_exists else None)
+    if as_json:
+        show_json({"user": user, "passkeys": removed})
+    else:
+        line(f"{count(removed, 'passkey')} of {shown(user)} removed, and all sign-ins ended.")
+
+
+async def _operators(gateway: Gateway, connection: Connection) -> tuple[list[dict[str, Any]], int]:
+    """Who has a role, or a passkey with which one would count, and how many passkeys do not count."""
+    everybody, _ = await people.listing(gateway, connection)
+    passkeys, tampered = await sign_ins.passkeys(gateway, connection)
+    by_root = {
+        each.person: [found for found in passkeys if found.by_root and found.person == each.person]
+        for each in passkeys
+    }
+    number = Counter(passkey.person for passkey in passkeys)
+    open_ones = await sign_ins.open_of_all(connection)
+    found = []
+    for person in everybody:
+        roles = sorted(gateway.settings.operators.roles_of(person.groups))
+        own = by_root.get(person.name, [])
+        if roles or own:
+            found.append(
+                {
+                    "user": person.name,
+                    "roles": roles,
+                    "passkeys": [
+                        {"label": each.label, "made_at": timestamp(each.made_at.timestamp())} for each in own
+                    ],
+                    "other_passkeys": number[person.name] - len(own),
+                    "sign_ins": open_ones[person.name],
+                }
+            )
+    return found, tampered

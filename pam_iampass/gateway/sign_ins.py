@@ -1,0 +1,614 @@
+"""Who has signed in: passkeys, the links that register them, and sign-ins.
+
+A row counts only with its MAC, and only for the very person for whom it was made. Who changes rows of a person has
+locked that person's row first, so that removing a person and ending sign-ins waits for nobody who waits for it. Until
+a database that was restored is confirmed, no row counts.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import secrets
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from pam_iampass.client import IampassError
+from pam_iampass.gateway import hosts, own_requests, people, records, steps, touches, webauthn
+from pam_iampass.gateway.actors import (
+    Actor,
+    ActRefused,
+    BadParameter,
+    NotPermitted,
+    NotSignedIn,
+    ProofRefused,
+    Role,
+)
+from pam_iampass.gateway.database import Connection, each_one, insert, many, now, one, replace
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.own_requests import NotApproved
+from pam_iampass.gateway.people import Person
+from pam_iampass.gateway.records import REFUSALS_A_MINUTE, Kind
+from pam_iampass.gateway.settings import PortalSettings
+from pam_iampass.gateway.webauthn import Credential, Refused
+from pam_iampass.text import clean
+
+LINK, PASSKEY, SIGN_IN = "link", "passkey", "sign_in"
+"""The tables."""
+LONGEST = timedelta(hours=8)
+IDLE = timedelta(minutes=30)
+"""A sign-in is over after LONGEST, and after this time without anything that the person has done."""
+LINK_TIME = timedelta(minutes=15)
+MOST_SIGN_INS = 20
+"""Sign-ins of one person; the oldest one ends."""
+MOST_PASSKEYS = 10
+"""Passkeys of one person."""
+A_PASSKEY = "a passkey"
+"""What a person approves on the phone who registers a passkey with a link."""
+_LONGEST_LABEL = 60
+_LONGEST_TEXT = 200
+LOCK = """
+SELECT 1 FROM person WHERE name = ANY(ARRAY(SELECT person FROM sign_in WHERE digest = %s) || ARRAY[%s]::text[])
+ORDER BY name FOR NO KEY UPDATE
+"""
+"""Locks the row of who has signed in, by the digest of the token, and of another person."""
+_SIGN_IN_SQL = """
+SELECT NULL AS "time:", now() AS now, NULL AS "sign_in:", sign_in.*, NULL AS "passkey:", passkey.*,
+    NULL AS "person:", person.*
+FROM sign_in JOIN passkey ON passkey.id = sign_in.passkey JOIN person ON person.name = sign_in.person
+WHERE sign_in.digest = %s
+"""
+_PASSKEY_SQL = """
+SELECT NULL AS "passkey:", passkey.*, NULL AS "person:", person.*
+FROM passkey JOIN person ON person.name = passkey.person WHERE passkey.id = %s
+"""
+_LINK_SQL = """
+SELECT NULL AS "time:", now() AS now, NULL AS "link:", link.*, NULL AS "person:", person.*
+FROM link JOIN person ON person.name = link.person WHERE link.digest = %s
+"""
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """Who asks for an act, and how that is proved. Nothing of it is known to be true."""
+
+    token: str = field(repr=False)
+    """The token of the sign-in."""
+    remote: str
+    """The address of the browser, as the portal says."""
+    touch: Mapping[str, Any] | None = field(default=None, repr=False)
+    """The assertion over the act."""
+    phone: uuid.UUID | None = None
+    """The id of a request that was approved on the phone."""
+
+
+@dataclass(frozen=True)
+class Passkey:
+    """A passkey that counts."""
+
+    credential: Credential
+    person: str
+    owner: str
+    label: str
+    by_root: bool
+    """Whether it was registered with a link that root has made: roles count with these only."""
+    made_at: datetime
+    is_confirmed: bool
+    """Whether the database was not restored since the passkey was made or approved on the phone."""
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """A sign-in that is not over."""
+
+    id: uuid.UUID
+    person: Person
+    passkey: Passkey
+    row: Mapping[str, Any] = field(repr=False)
+
+    def actor(self, gateway: Gateway, remote: str) -> Actor:
+        """Who acts, with the roles that the groups of the person have now."""
+        operators, roles = gateway.settings.operators, {Role.SELF}
+        if self.passkey.by_root:
+            roles.update(map(Role, operators.roles_of(self.person.groups)))
+        helps = operators.helps if Role.HELPDESK in roles else frozenset[str]()
+        details = {"remote": clean(remote, _LONGEST_TEXT)}
+        return Actor(self.person.name, frozenset(roles), "sign-in", details, helps)
+
+
+@dataclass(frozen=True)
+class NewSignIn:
+    """A sign-in that has begun."""
+
+    token: str = field(repr=False)
+    person: str
+    roles: frozenset[Role]
+    ends_at: datetime
+    is_confirmed: bool
+    """False: the passkey is to be approved on the phone first (`passkey_confirm`), since the database was restored."""
+
+
+class Phone(enum.Enum):
+    """Whether a person has a phone."""
+
+    REGISTERED = "registered"
+    """IAMPASS says so, or does not say that there is none."""
+    NONE = "none"
+    LOST = "lost"
+    """It was reported lost, and there is no other one yet."""
+
+
+def digest_of(token: str) -> bytes:
+    """The digest of a token, by which its row is found."""
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+
+
+def portal_of(gateway: Gateway) -> PortalSettings:
+    """Where people sign in. Raises ActRefused if that is nowhere."""
+    if gateway.settings.portal is None:
+        raise ActRefused("nobody can sign in here", "write `portal: {origin: https://…}` into gateway.yaml")
+    return gateway.settings.portal
+
+
+async def restores(gateway: Gateway, connection: Connection) -> int:
+    """How often a restored database was confirmed. Raises ActRefused while one waits for that, and Tampered."""
+    row = await one(
+        connection,
+        f'SELECT NULL AS "seen:", {hosts.IS_OLDER} AS older, NULL AS "fleet:", fleet.* FROM fleet',  # noqa: S608
+        *hosts.how_far(gateway),
+    )
+    if row is None or row["seen"]["older"]:
+        gateway.restored = True
+    if row is None or gateway.restored:
+        raise ActRefused("the database is an old copy", "see: pam-iampass-gateway restored")
+    return int(gateway.keys.verified("fleet", row["fleet"])["restores"])
+
+
+async def phone_of(gateway: Gateway, person: Person) -> Phone:
+    """Whether this person has a phone. Raises ActRefused if IAMPASS does not say, and DatabaseError."""
+    async with gateway.database.statement() as connection:
+        if await steps.waits_for_iampass(connection, person.name):
+            return Phone.LOST
+    try:
+        if await people.may_have_phone(gateway, person):
+            return Phone.REGISTERED
+    except IampassError:
+        raise ActRefused("IAMPASS does not say whether there is a phone", "try again in a minute") from None
+    return Phone.NONE if person.phone_lost_at is None else Phone.LOST
+
+
+# Sign-ins
+
+
+def sign_in_options(gateway: Gateway, binding: str) -> dict[str, Any]:
+    """What the browser is asked for to sign in, by any passkey; `binding` is a secret of this browser's. Raises
+    ActRefused."""
+    challenge = touches.challenge(gateway, SIGN_IN, digest_of(binding).hex(), {})
+    return webauthn.request_options(portal_of(gateway), challenge)
+
+
+async def sign_in(
+    gateway: Gateway, binding: str, answer: Mapping[str, Any], remote: str, agent: str
+) -> NewSignIn:
+    """Begin a sign-in with an answer to `sign_in_options` for the same `binding`.
+
+    :param agent: the browser, as it says.
+
+    Raises ProofRefused, another ActRefused, and DatabaseError.
+    """
+    portal, token = portal_of(gateway), secrets.token_urlsafe(32)
+    try:
+        challenge, credential = webauthn.challenge_of(answer), webauthn.credential_of(answer)
+        async with gateway.database.transaction() as connection:
+            restored = await restores(gateway, connection)
+            lock = "SELECT 1 FROM person WHERE name = (SELECT person FROM passkey WHERE id = %s)"
+            _, row = await each_one(
+                connection, (f"{lock} FOR NO KEY UPDATE", credential), (_PASSKEY_SQL, credential)
+            )
+            if row is None:
+                raise Refused("this passkey is not known")
+            passkey, person = _passkey_of(gateway, row, restored, id=credential)
+            webauthn.asserted(portal, answer, challenge, passkey.credential, passkey.owner, named=False)
+            await touches.spend(gateway, connection, challenge, SIGN_IN, digest_of(binding).hex(), {})
+            began_at = await now(connection)
+            values = {
+                "digest": digest_of(token),
+                "id": uuid.uuid4(),
+                "person": person.name,
+                "passkey": credential,
+                "began_at": began_at,
+                "active_at": began_at,
+                "expires_at": began_at + LONGEST,
+                "remote": clean(remote, _LONGEST_TEXT),
+                "agent": clean(agent, _LONGEST_TEXT),
+            }
+            kept = "SELECT digest FROM sign_in WHERE person = %s ORDER BY began_at DESC LIMIT %s"
+            connection.later(
+                f"DELETE FROM sign_in WHERE person = %s AND digest NOT IN ({kept})".encode(),  # noqa: S608
+                (person.name, person.name, MOST_SIGN_INS - 1),
+            )
+            await insert(connection, SIGN_IN, gateway.keys.sealed(SIGN_IN, values))
+            begun = SignIn(values["id"], person, passkey, values)
+            actor = begun.actor(gateway, remote)
+            by = {**actor.fields, "known_by": "passkey"}
+            await records.act(connection, "sign_in", by=by, person=person.name, reason=passkey.label)
+    except (Refused, Tampered) as error:
+        await record_refusal(gateway, "sign_in", str(error), remote=remote)
+        raise ProofRefused(str(error)) from None
+    return NewSignIn(token, person.name, actor.roles, began_at + LONGEST, passkey.is_confirmed)
+
+
+async def find(gateway: Gateway, connection: Connection, token: str) -> SignIn:
+    """The sign-in with this token. Raises NotSignedIn, and ActRefused for an old copy of the database."""
+    restored = await restores(gateway, connection)
+    digest = digest_of(token)
+    row = await one(connection, _SIGN_IN_SQL, digest)
+    if row is None:
+        raise NotSignedIn("no sign-in has this token")
+    try:
+        values = gateway.keys.verified(SIGN_IN, row["sign_in"], digest=digest)
+        passkey, person = _passkey_of(gateway, row, restored, id=values["passkey"], person=values["person"])
+    except (Refused, Tampered) as error:
+        raise NotSignedIn(str(error)) from None
+    moment = row["time"]["now"]
+    if moment >= values["expires_at"] or moment >= values["active_at"] + IDLE:
+        raise NotSignedIn("the sign-in is over")
+    return SignIn(values["id"], person, passkey, values)
+
+
+async def note_activity(gateway: Gateway, connection: Connection, found: SignIn) -> None:
+    """The person has done something just now."""
+    values = {**found.row, "active_at": await now(connection)}
+    await replace(connection, SIGN_IN, "digest", gateway.keys.sealed(SIGN_IN, values))
+
+
+async def actor(
+    gateway: Gateway, connection: Connection, token: str, remote: str, *, by_itself: bool = False
+) -> Actor:
+    """Who looks at something.
+
+    :param by_itself: whether the page has asked by itself, which keeps no sign-in from ending.
+
+    Raises NotSignedIn, and another ActRefused if nothing is to be seen.
+    """
+    found = await find(gateway, connection, token)
+    require_confirmed(found.passkey)
+    if not by_itself:
+        await note_activity(gateway, connection, found)
+    return found.actor(gateway, remote)
+
+
+def require_confirmed(passkey: Passkey) -> None:
+    """Raise NotPermitted for a passkey that is to be approved on the phone first."""
+    if not passkey.is_confirmed:
+        raise NotPermitted("the database was restored: approve this passkey on the phone first")
+
+
+async def end(
+    connection: Connection, person: str, *, id: uuid.UUID | None = None, but: uuid.UUID | None = None
+) -> int:
+    """End the sign-ins of a person, whose row is locked: all, or the one with this id, or all `but` one; how many there
+    were. Also of rows that no gateway has written."""
+    cursor = await connection.execute(
+        "DELETE FROM sign_in WHERE person = %s AND coalesce(id = %s, true) AND id IS DISTINCT FROM %s",
+        (person, id, but),
+    )
+    return cursor.rowcount
+
+
+async def open_of_all(connection: Connection) -> Counter[str]:
+    """How many sign-ins each person has that are not over. The rows are not verified."""
+    statement = "SELECT person FROM sign_in WHERE expires_at > now() AND active_at > now() - %s"
+    return Counter(row["person"] for row in await many(connection, statement, IDLE))
+
+
+async def forget(connection: Connection) -> None:
+    """Delete what is over."""
+    connection.later("DELETE FROM link WHERE expires_at <= now()")
+    connection.later("DELETE FROM sign_in WHERE expires_at <= now() OR active_at <= now() - %s", (IDLE,))
+
+
+# Passkeys
+
+
+def label_error(label: str) -> str | None:
+    """Why a passkey cannot have this label, as the end of a sentence."""
+    if not label.strip() or len(label) > _LONGEST_LABEL:
+        return f"must have 1 to {_LONGEST_LABEL} characters"
+    return None if label.isprintable() else "has a character that cannot be shown"
+
+
+async def passkeys(
+    gateway: Gateway, connection: Connection, name: str | None = None
+) -> tuple[list[Passkey], int]:
+    """The passkeys of a person, or of all, the oldest first, and the number of rows that do not count."""
+    restored = await restores(gateway, connection)
+    found, tampered = [], 0
+    which, values = ("true", ()) if name is None else ("passkey.person = %s", (name,))
+    statement = _PASSKEY_SQL.replace("passkey.id = %s", which)
+    for row in await many(connection, f"{statement} ORDER BY passkey.made_at", *values):
+        try:
+            found.append(_passkey_of(gateway, row, restored)[0])
+        except (Refused, Tampered):
+            tampered += 1
+    return found, tampered
+
+
+async def add_passkey(
+    gateway: Gateway,
+    connection: Connection,
+    person: Person,
+    credential: Credential,
+    label: str,
+    *,
+    by_root: bool,
+) -> None:
+    """Add a passkey of a person, whose row is locked. Raises ActRefused, and Refused if somebody has it."""
+    restored = await restores(gateway, connection)
+    had = await one(connection, "SELECT count(*) AS number FROM passkey WHERE person = %s", person.name)
+    if had is not None and had["number"] >= MOST_PASSKEYS:
+        raise ActRefused(f"there are {MOST_PASSKEYS} passkeys already", "remove one first")
+    values = {
+        "id": credential.id,
+        "person": person.name,
+        "owner": gateway.keys.owner(person.token),
+        "public_key": credential.public_key,
+        "label": label,
+        "by_root": by_root,
+        "made_at": await now(connection),
+        "restores": restored,
+    }
+    await insert(connection, PASSKEY, gateway.keys.sealed(PASSKEY, values))
+    try:
+        await connection.flush()
+    except psycopg.errors.UniqueViolation:
+        raise Refused("the id of the passkey is that of another one") from None
+
+
+async def confirm_passkey(gateway: Gateway, connection: Connection, passkey: Passkey) -> None:
+    """The person has approved this passkey on the phone since the database was restored."""
+    restored = await restores(gateway, connection)
+    row = await one(connection, "SELECT * FROM passkey WHERE id = %s", passkey.credential.id)
+    values = gateway.keys.verified(PASSKEY, row or {}, id=passkey.credential.id)
+    await replace(connection, PASSKEY, "id", gateway.keys.sealed(PASSKEY, {**values, "restores": restored}))
+
+
+def _passkey_of(
+    gateway: Gateway, row: Mapping[str, Any], restored: int, **asked: object
+) -> tuple[Passkey, Person]:
+    """The passkey in a row of `passkey` and `person`, and whose it is. Raises Refused and Tampered."""
+    values = gateway.keys.verified(PASSKEY, row["passkey"], **asked)
+    person = people.from_row(gateway, row["person"], name=values["person"])
+    is_confirmed = values["restores"] == restored
+    _require_same_person(gateway, values, person)
+    if values["by_root"] and not is_confirmed:
+        raise Refused("the passkey of an operator is from before the database was restored")
+    credential = Credential(values["id"], values["public_key"])
+    kept = {name: values[name] for name in ("person", "owner", "label", "by_root", "made_at")}
+    return Passkey(credential, is_confirmed=is_confirmed, **kept), person
+
+
+def _require_same_person(gateway: Gateway, values: Mapping[str, Any], person: Person) -> None:
+    """Raise Refused unless a row is of this very person, who can log in."""
+    if values["owner"] != gateway.keys.owner(person.token):
+        raise Refused("it is of an earlier person of this name")
+    if not person.active:
+        raise Refused(f"{person.name} cannot log in")
+
+
+# Links
+
+
+@dataclass(frozen=True)
+class NewLink:
+    """A link that registers a passkey."""
+
+    url: str = field(repr=False)
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class LinkOffer:
+    """What a link is for, before it is used."""
+
+    person: str
+    options: Mapping[str, Any]
+    """What the browser is asked for."""
+    needs_phone: bool
+    """Whether the person must approve on the phone as well."""
+
+
+@dataclass(frozen=True)
+class _Link:
+    person: Person
+    by_root: bool
+    replaces: bool
+    made_by: str
+
+
+async def make_link(
+    gateway: Gateway, connection: Connection, person: Person, *, by_root: bool, replaces: bool, made_by: str
+) -> NewLink:
+    """A link for a person, whose row is locked; an earlier one is void. Raises ActRefused."""
+    portal, token, moment = portal_of(gateway), secrets.token_urlsafe(32), await now(connection)
+    values = {
+        "person": person.name,
+        "digest": digest_of(token),
+        "owner": gateway.keys.owner(person.token),
+        "by_root": by_root,
+        "replaces": replaces,
+        "made_by": made_by,
+        "made_at": moment,
+        "expires_at": moment + LINK_TIME,
+        "restores": await restores(gateway, connection),
+    }
+    connection.later("DELETE FROM link WHERE person = %s", (person.name,))
+    await insert(connection, LINK, gateway.keys.sealed(LINK, values))
+    return NewLink(f"{portal.origin}/link#{token}", values["expires_at"])
+
+
+async def link_options(gateway: Gateway, token: str, binding: str) -> LinkOffer:
+    """What the browser is asked for to use a link, which stays good. Raises ActRefused and DatabaseError."""
+    portal = portal_of(gateway)
+    async with gateway.database.statement() as connection:
+        link = await _offered(gateway, connection, token)
+        known, _ = await passkeys(gateway, connection, link.person.name)
+    name, owner = link.person.name, gateway.keys.owner(link.person.token)
+    challenge = touches.challenge(gateway, LINK, digest_of(binding).hex(), _what_of_link(token))
+    ids = [passkey.credential.id for passkey in known]
+    options = webauthn.creation_options(portal, challenge, name, link.person.display_name or name, owner, ids)
+    return LinkOffer(name, options, await phone_of(gateway, link.person) is Phone.REGISTERED)
+
+
+async def ring_for_link(gateway: Gateway, token: str, remote: str) -> Any:
+    """Have the person whom a link is for asked on the phone, as `own_requests.ask`."""
+    async with gateway.database.statement() as connection:
+        link = await _offered(gateway, connection, token)
+    return await own_requests.ask(gateway, link.person.name, A_PASSKEY, remote, made_for_link(token))
+
+
+def made_for_link(token: str) -> str:
+    """What says in a request on the phone that it is for this link."""
+    return f"link {digest_of(token).hex()}"
+
+
+async def use_link(
+    gateway: Gateway,
+    token: str,
+    binding: str,
+    answer: Mapping[str, Any],
+    label: str,
+    remote: str = "",
+    phone: uuid.UUID | None = None,
+) -> str:
+    """Register a passkey with an answer to `link_options` for the same `binding`; whose it is. The link is used up, and
+    nobody is signed in.
+
+    :param phone: the id of a request that the person has approved, for who has a phone.
+
+    Raises ProofRefused, another ActRefused, and DatabaseError.
+    """
+    portal, problem = portal_of(gateway), label_error(label)
+    if problem:
+        raise BadParameter("label", problem)
+    name = None
+    try:
+        async with gateway.database.statement() as connection:
+            link = await _find_link(gateway, connection, token)
+        name, has_phone = link.person.name, await phone_of(gateway, link.person)
+        challenge = webauthn.challenge_of(answer)
+        credential = webauthn.registered(portal, answer, challenge)
+        async with gateway.database.transaction() as connection:
+            connection.later("SELECT 1 FROM person WHERE name = %s FOR NO KEY UPDATE", (name,))
+            link = await _find_link(gateway, connection, token)
+            binding_digest = digest_of(binding).hex()
+            await touches.spend(gateway, connection, challenge, LINK, binding_digest, _what_of_link(token))
+            if has_phone is Phone.REGISTERED:
+                await spend_approval(gateway, connection, phone, name, A_PASSKEY, made_for_link(token))
+            await _register(gateway, connection, link, credential, label, remote)
+    except (Refused, Tampered) as error:
+        await record_refusal(gateway, "passkey_add", str(error), remote=remote, person=name)
+        raise ProofRefused(str(error)) from None
+    return name
+
+
+async def spend_approval(
+    gateway: Gateway, connection: Connection, phone: uuid.UUID | None, person: str, what: str, made_for: str
+) -> None:
+    """Spend the approval of a person on the phone. Raises Refused."""
+    if phone is None:
+        raise Refused("it was not approved on the phone")
+    try:
+        await own_requests.spend(gateway, connection, phone, person, what, made_for)
+    except NotApproved as error:
+        raise Refused(str(error)) from None
+
+
+async def _register(
+    gateway: Gateway, connection: Connection, link: _Link, credential: Credential, label: str, remote: str
+) -> None:
+    name = link.person.name
+    await require_free_for_link(connection, name, by_root=link.by_root, replaces=link.replaces)
+    removed = await connection.execute("DELETE FROM passkey WHERE person = %s AND %s", (name, link.replaces))
+    await add_passkey(gateway, connection, link.person, credential, label, by_root=link.by_root)
+    connection.later("DELETE FROM link WHERE person = %s", (name,))
+    by = {"caller": name, "known_by": "link", "remote": clean(remote, _LONGEST_TEXT)}
+    reason = f"{label}; the link was made by {link.made_by}; passkeys replaced: {removed.rowcount}"
+    await records.act(connection, "passkey_add", by=by, person=name, reason=reason)
+    if removed.rowcount:
+        await records.alert(connection, None, f"the passkeys of {name} were replaced", person=name)
+
+
+async def require_free_for_link(
+    connection: Connection, person: str, *, by_root: bool, replaces: bool
+) -> None:
+    """Raise ActRefused for a link that root has not made, unless the person has no passkey, or it replaces them and
+    none of them is from root's link."""
+    if by_root:
+        return
+    had = await one(connection, "SELECT bool_or(by_root) AS by_root FROM passkey WHERE person = %s", person)
+    if had is not None and had["by_root"]:
+        raise ActRefused("this person has a passkey by a link of root's", "only root makes them another link")
+    if had is not None and had["by_root"] is not None and not replaces:
+        raise ActRefused("this person has a passkey already", "let the link replace it if it is lost")
+
+
+async def _offered(gateway: Gateway, connection: Connection, token: str) -> _Link:
+    """As `_find_link`. Raises ProofRefused instead of Refused and Tampered."""
+    try:
+        return await _find_link(gateway, connection, token)
+    except (Refused, Tampered) as error:
+        raise ProofRefused(str(error)) from None
+
+
+async def _find_link(gateway: Gateway, connection: Connection, token: str) -> _Link:
+    """The link with this token. Raises Refused, Tampered, and ActRefused for an old copy of the database."""
+    restored = await restores(gateway, connection)
+    row = await one(connection, _LINK_SQL, digest_of(token))
+    if row is None:
+        raise Refused("there is no such link any more")
+    values = gateway.keys.verified(LINK, row["link"], digest=digest_of(token))
+    person = people.from_row(gateway, row["person"], name=values["person"])
+    _require_same_person(gateway, values, person)
+    if values["restores"] != restored or row["time"]["now"] >= values["expires_at"]:
+        raise Refused("the link is not good any more")
+    return _Link(person, values["by_root"], values["replaces"], values["made_by"])
+
+
+def _what_of_link(token: str) -> dict[str, str]:
+    return {"link": digest_of(token).hex()}
+
+
+# Refusals
+
+
+async def record_refusal(
+    gateway: Gateway,
+    what: str,
+    why: str,
+    *,
+    remote: str = "",
+    caller: str | None = None,
+    person: str | None = None,
+) -> None:
+    """Write a record of what was refused, some a minute for each who has signed in, and for all others."""
+    async with gateway.database.transaction() as connection:
+        recent = await one(
+            connection,
+            "SELECT count(*) AS number FROM record WHERE host IS NULL AND at > now() - interval '1 minute'"
+            " AND fields ? 'refused' AND fields->>'caller' IS NOT DISTINCT FROM %s",
+            caller,
+        )
+        if recent is not None and recent["number"] >= REFUSALS_A_MINUTE:
+            return
+        known = {} if caller is None else {"caller": caller, "known_by": "sign-in"}
+        fields = {**known, "remote": clean(remote, _LONGEST_TEXT), "refused": what, "reason": clean(why)}
+        # Records of acts that were done have the act's name as `what`, and are counted by it.
+        await records.write(connection, Kind.ACT, person=person, what="refused", **fields)

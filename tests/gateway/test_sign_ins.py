@@ -1,0 +1,834 @@
+"""Signing in, links and touches: who counts as whom, for what, how often and for how long."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Callable
+
+import psycopg
+import pytest
+
+from pam_iampass.gateway import codes, people, records, restored, sign_ins, touches
+from pam_iampass.gateway.actors import (
+    Actor,
+    ActRefused,
+    BadParameter,
+    NotPermitted,
+    NotSignedIn,
+    ProofRefused,
+    Role,
+)
+from pam_iampass.gateway.acts import ACTS
+from pam_iampass.gateway.acts.act import Act, challenge, perform
+from pam_iampass.gateway.acts.passkeys import (
+    AddPasskey,
+    CodeForLostPhone,
+    ConfirmPasskey,
+    EndOperator,
+    EndSignIns,
+    LinkOperator,
+    LinkPerson,
+    RemovePasskey,
+    passkey_options,
+)
+from pam_iampass.gateway.acts.people import BypassPhone, EndBypasses, NewCodes, RevokeCodes
+from pam_iampass.gateway.acts.phones import ReportLostPhone
+from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.people import PersonStatus
+from pam_iampass.gateway.records import REFUSALS_A_MINUTE, Kind
+from pam_iampass.gateway.sign_ins import SignedIn
+from tests.gateway.test_acts import ROOT
+from tests.support.authenticator import Authenticator, Deviation
+from tests.support.browser_of import (
+    OPERATORS,
+    PORTAL,
+    REMOTE,
+    Browser,
+    browser_of,
+    rewrite,
+    sign_in,
+    with_passkey,
+)
+from tests.support.gateway import RunningGateway, settings_for
+from tests.support.gateway_command import GatewayCommand
+from tests.support.sandbox import Sandbox
+from tests.support.world import PATIENCE, wait_until
+
+PEOPLE = {
+    "ann": ("staff",),
+    "ben": ("staff",),
+    "max": ("staff", "vip"),
+    "nog": (),
+    "zoe": ("it",),
+    "dan": ("desk",),
+    "sue": ("sec",),
+}
+"""ann and ben are helped. max is in another group, too, and nog in none. The others are operators. None has a phone."""
+
+
+@pytest.fixture
+def running(
+    conninfo: str, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RunningGateway]:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    settings = settings_for(
+        conninfo,
+        sandbox,
+        tmp_path,
+        portal=PORTAL,
+        operators=OPERATORS,
+        self_service=frozenset({"staff"}),
+    )
+    with RunningGateway(settings) as running:
+        running.transaction(restored.begin)
+        for name, groups in PEOPLE.items():
+            running.add_person(name, f"token-of-{name}", groups)
+        yield running
+
+
+@pytest.fixture
+def zoe(running: RunningGateway) -> Browser:
+    """An admin, who has used root's link."""
+    return browser_of(running, "zoe", by_root=True)
+
+
+@pytest.fixture
+def ann(running: RunningGateway) -> Browser:
+    return browser_of(running, "ann")
+
+
+def refusals(running: RunningGateway) -> list[dict[str, Any]]:
+    return [record for record in running.records if record.get("what") == "refused"]
+
+
+def has_codes(running: RunningGateway, name: str) -> bool:
+    return running.transaction(lambda g, c: codes.stored(g, c, name)) is not None
+
+
+# Who may do what to whom
+
+PARAMETERS: dict[str, dict[str, object]] = {
+    "bypass": {"seconds": 60.0},
+    "passkey_add": {"label": "laptop", "answer": "{}"},
+    "passkey_remove": {"passkey": "A" * 43},
+    "session_not_me": {"session": str(uuid.UUID(int=1))},
+}
+"""What an act needs besides a person, to be made."""
+TARGETS = ("self", "helped", "in another group too", "in no group", "operator", "unknown", "a host")
+CLAIMS = {"ann": Role.SELF, "dan": Role.HELPDESK, "zoe": Role.ADMIN, "sue": Role.AUDITOR}
+
+
+def matrix(name: str) -> Iterator[tuple[str, Act[Any]]]:
+    """Every act that is declared, with every kind of target, as this person does them."""
+    names = dict(zip(TARGETS, (name, "ben", "max", "nog", "sue" if name != "sue" else "zoe", "nobody")))
+    for cls in ACTS.values():
+        given = PARAMETERS.get(cls.declared.name, {})
+        if "person" in cls.declared.checks:
+            for target in TARGETS[:-1]:
+                yield target, cls(person=names[target], **given)
+        else:
+            yield "a host", cls(host="web1.example.com", **given)
+
+
+def expected(declared: Any, role: Role, target: str) -> Role | None:
+    """The role by which somebody may do this, as the design says."""
+    if target == "self" and Role.SELF in declared.by:
+        return Role.SELF
+    if role is Role.HELPDESK and target != "helped":
+        return None
+    return role if role is not Role.SELF and role in declared.by else None
+
+
+@pytest.mark.parametrize("by_root", [True, False], ids=["by root's link", "by another link"])
+@pytest.mark.parametrize("name", CLAIMS)
+def test_each_act_is_permitted_or_not_as_declared_and_a_token_alone_does_nothing_that_needs_a_touch(
+    running: RunningGateway, name: str, by_root: bool
+) -> None:
+    browser = browser_of(running, name, by_root=by_root)
+    role = CLAIMS[name] if by_root else Role.SELF
+    gateway = running.gateway
+
+    async def outcome(act: Act[Any]) -> type[Exception] | None:
+        try:
+            await perform(gateway, SignedIn(browser.token, REMOTE), act)
+        except ActRefused as error:
+            return type(error)
+        return None
+
+    async def all_outcomes() -> dict[tuple[str, str], tuple[Any, Role | None]]:
+        found: dict[tuple[str, str], tuple[Any, Role | None]] = {}
+        # What ends the sign-in itself comes last.
+        for target, act in sorted(matrix(name), key=lambda each: each[1].declared.name == "sign_in_end"):
+            as_role = expected(act.declared, role, target)
+            found[act.declared.name, target] = await outcome(act), as_role
+        return found
+
+    for (act, target), (error, as_role) in running.run(all_outcomes()).items():
+        where = f"{act} as {role.value} for {target}"
+        if as_role is None:
+            assert error is NotPermitted, where
+        elif as_role in ACTS[act].declared.touch:
+            assert error is ProofRefused, where
+        else:
+            assert error in (None, ActRefused), where
+    assert {record["what"] for record in running.records if record["kind"] == "act"} <= {
+        "sign_in",
+        "refused",
+        "phone_lost",
+        "session_end",
+        "sign_in_end",
+    }
+
+
+def test_an_admin_acts_with_a_touch_and_the_record_says_who_it_was(
+    running: RunningGateway, zoe: Browser
+) -> None:
+    zoe.do(BypassPhone("max", 60.0, reason="4711"))
+    record = running.records[-1]
+    assert {key: record[key] for key in ("what", "person", "caller", "known_by", "remote")} == {
+        "what": "bypass",
+        "person": "max",
+        "caller": "zoe",
+        "known_by": "sign-in",
+        "remote": REMOTE,
+    }
+
+
+def test_people_with_a_role_act_for_themselves_as_the_people_that_they_are(
+    running: RunningGateway, zoe: Browser, sandbox: Sandbox
+) -> None:
+    sandbox.add_user("token-of-zoe")
+    with pytest.raises(ProofRefused):
+        zoe.do(NewCodes("zoe"))
+    assert refusals(running)[-1]["reason"] == "it was not approved on the phone"
+    assert not has_codes(running, "zoe")
+
+
+def test_a_passkey_by_another_link_gives_no_role_also_after_a_promotion(
+    running: RunningGateway, zoe: Browser, ann: Browser
+) -> None:
+    running.transaction(lambda g, c: people.change(g, c, "ann", groups=("it",)))
+    with pytest.raises(NotPermitted):
+        ann.do(EndBypasses("ben"))
+    further = _further_passkey(running, zoe)
+    begun = sign_in(running, further)
+    assert begun.roles == {Role.SELF}, "a further passkey is by no link of root's"
+
+
+@pytest.mark.parametrize("when", ["before", "while the rows are locked"])
+def test_a_group_that_is_taken_away_between_challenge_and_completion_takes_the_role(
+    running: RunningGateway, zoe: Browser, when: str
+) -> None:
+    act = BypassPhone("ben", 60.0)
+    touch = zoe.touch(act)
+    demote = "UPDATE person SET groups = '{}', mac = %s WHERE name = 'zoe'"
+    row = {**running.rows("SELECT * FROM person WHERE name = 'zoe'")[0], "groups": []}
+    mac = running.gateway.keys.sealed("person", row)["mac"]
+    waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with ThreadPoolExecutor() as pool, psycopg.connect(running.settings.database) as other:
+        other.execute(demote.encode(), (mac,))
+        if when == "before":
+            other.commit()
+        performed = pool.submit(zoe.do, act, touch)
+        try:
+            if when != "before":
+                wait_until(lambda: running.rows(waits), "nothing waits for the row of zoe")
+        finally:
+            other.commit()
+        with pytest.raises(NotPermitted):
+            performed.result(PATIENCE)
+    assert running.rows("SELECT 1 FROM bypass") == []
+
+
+@pytest.mark.parametrize(("actor", "target"), [("zoe", "ann"), ("ann", "zoe")])
+def test_who_has_signed_in_and_the_target_are_locked_in_the_order_of_their_names(
+    running: RunningGateway, actor: str, target: str
+) -> None:
+    running.transaction(lambda g, c: people.change(g, c, actor, groups=("it",)))
+    browser = browser_of(running, actor, by_root=True)
+    act = EndBypasses(target)
+    touch = browser.touch(act)
+    waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with ThreadPoolExecutor() as pool, psycopg.connect(running.settings.database) as other:
+        other.execute("SELECT 1 FROM person WHERE name = 'ann' FOR UPDATE")
+        performed = pool.submit(browser.do, act, touch)
+        try:
+            wait_until(lambda: running.rows(waits), "nothing waits for the row of ann")
+            running.rows("SELECT 1 FROM person WHERE name = 'zoe' FOR UPDATE NOWAIT")
+            running.rows("SELECT 1 FROM sign_in FOR UPDATE NOWAIT")
+        finally:
+            other.rollback()
+        assert performed.result(PATIENCE) == 0
+
+
+# A touch
+
+
+def test_a_touch_is_good_once_over_all_gateways(running: RunningGateway, zoe: Browser) -> None:
+    act = EndBypasses("ben")
+    touch = zoe.touch(act)
+    zoe.do(act, touch)
+    here = running.gateway
+    other = Gateway(here.settings, here.database, here.keys, here.iampass)
+    for gateway in (here, other):
+        with pytest.raises(ProofRefused):
+            running.run(perform(gateway, SignedIn(zoe.token, REMOTE, touch), act))
+    assert [each["reason"] for each in refusals(running)] == ["the challenge was spent before"] * 2
+
+
+def test_a_touch_is_good_for_nothing_but_what_its_challenge_was_made_for(
+    running: RunningGateway, zoe: Browser
+) -> None:
+    act = BypassPhone("ben", 60.0)
+    again = Browser(running, zoe.authenticator, "zoe", sign_in(running, zoe.authenticator).token)
+    another = browser_of(running, "zoe", by_root=True)
+    signing_in = zoe.authenticator.get(sign_ins.sign_in_options(running.gateway, "a"))
+    wrong: dict[str, dict[str, Any]] = {
+        "other parameters": zoe.touch(BypassPhone("ben", 61.0)),
+        "another person": zoe.touch(BypassPhone("max", 60.0)),
+        "another act": zoe.touch(EndBypasses("ben")),
+        "another sign-in": again.touch(act),
+        "another passkey": another.touch(act),
+        "another purpose": signing_in,
+        "nothing": {},
+    }
+    for what, touch in wrong.items():
+        with pytest.raises(ProofRefused):
+            zoe.do(act, touch)
+            pytest.fail(what)
+    # Another passkey of the same person over the very challenge of this sign-in.
+    options = running.run(challenge(running.gateway, SignedIn(zoe.token, REMOTE), act))
+    options["allowCredentials"] = []
+    with pytest.raises(ProofRefused):
+        zoe.do(act, another.authenticator.get(options))
+    # A touch signs nobody in.
+    with pytest.raises(ProofRefused):
+        running.run(sign_ins.sign_in(running.gateway, "a", zoe.touch(act), REMOTE, ""))
+    assert running.rows("SELECT 1 FROM bypass") == []
+    assert len(refusals(running)) == len(wrong) + 2
+
+
+@pytest.mark.parametrize("seconds", [touches.SECONDS + 1, -touches.SECONDS * 10])
+def test_a_late_touch_is_refused_and_one_of_a_clock_that_is_far_ahead(
+    running: RunningGateway, zoe: Browser, seconds: int
+) -> None:
+    act = EndBypasses("ben")
+    touch = zoe.touch(act)
+    running.clock_skew = seconds
+    with pytest.raises(ProofRefused):
+        zoe.do(act, touch)
+    assert refusals(running)[-1]["reason"] == "the challenge is not good any more"
+
+
+def test_an_act_that_cannot_be_done_spends_no_touch(running: RunningGateway, zoe: Browser) -> None:
+    act = BypassPhone("ben", 60.0, groups=("later",))
+    touch = zoe.touch(act)
+    for _ in range(2):
+        with pytest.raises(ActRefused, match="not in the settings"):
+            zoe.do(act, touch)
+
+
+def test_refusals_leave_some_records_a_minute_for_each_who_has_signed_in(
+    running: RunningGateway, zoe: Browser, ann: Browser
+) -> None:
+    async def refuse(gateway: Gateway, connection: Connection) -> None:
+        for _ in range(REFUSALS_A_MINUTE):
+            await records.write(
+                connection, Kind.ACT, what="refused", refused="bypass_end", caller="ann", known_by="sign-in"
+            )
+
+    running.transaction(refuse)
+    before = len(refusals(running))
+    with pytest.raises(NotPermitted):
+        ann.do_without_touch(EndBypasses("ben"))
+    assert len(refusals(running)) == before
+    with pytest.raises(ProofRefused):
+        zoe.do_without_touch(EndBypasses("ben"))
+    with pytest.raises(NotSignedIn):
+        running.run(perform(running.gateway, SignedIn("x", REMOTE), EndBypasses("ben")))
+    assert [record.get("caller") for record in refusals(running)[before:]] == ["zoe", None]
+
+
+# Sign-ins
+
+
+@pytest.mark.parametrize(
+    ("column", "ago", "counts"),
+    [
+        ("active_at", sign_ins.IDLE - timedelta(minutes=1), True),
+        ("active_at", sign_ins.IDLE, False),
+        ("expires_at", timedelta(0), False),
+    ],
+)
+def test_a_sign_in_ends_after_eight_hours_and_half_an_hour_without_anything_done(
+    running: RunningGateway, ann: Browser, column: str, ago: timedelta, counts: bool
+) -> None:
+    (moment,) = running.rows("SELECT now() AS now")
+    digest = sign_ins.digest_of(ann.token)
+    rewrite(running, "sign_in", "digest", digest, **{column: moment["now"] - ago})
+
+    def look(by_itself: bool) -> Actor:
+        return running.transaction(lambda g, c: sign_ins.actor(g, c, ann.token, REMOTE, by_itself=by_itself))
+
+    if not counts:
+        with pytest.raises(NotSignedIn):
+            look(by_itself=False)
+        with pytest.raises(NotSignedIn):
+            ann.do_without_touch(EndSignIns("ann"))
+        running.transaction(lambda _, connection: sign_ins.forget(connection))
+        assert running.rows("SELECT 1 FROM sign_in") == []
+        return
+    active = "SELECT active_at FROM sign_in"
+    before = running.rows(active)
+    assert look(by_itself=True).roles == {Role.SELF}
+    assert running.rows(active) == before, "what a page asks by itself keeps nobody signed in"
+    look(by_itself=False)
+    assert running.rows(active) > before
+
+
+def test_the_oldest_of_too_many_sign_ins_ends(running: RunningGateway, ann: Browser) -> None:
+    tokens = [ann.token]
+    tokens += [sign_in(running, ann.authenticator).token for _ in range(sign_ins.MOST_SIGN_INS)]
+    assert running.rows("SELECT count(*) AS number FROM sign_in") == [{"number": sign_ins.MOST_SIGN_INS}]
+    for token, is_over in ((tokens[0], True), (tokens[1], False), (tokens[-1], False)):
+        browser = Browser(running, ann.authenticator, "ann", token)
+        if is_over:
+            with pytest.raises(NotSignedIn):
+                browser.do_without_touch(EndSignIns("ann", str(uuid.uuid4())))
+        else:
+            browser.do_without_touch(EndSignIns("ann", str(uuid.uuid4())))
+
+
+def test_an_answer_to_sign_in_is_good_once_in_the_browser_that_was_asked_for_it(
+    running: RunningGateway, ann: Browser
+) -> None:
+    answer = ann.authenticator.get(sign_ins.sign_in_options(running.gateway, "a browser"))
+
+    def begin(binding: str) -> sign_ins.NewSignIn:
+        return running.run(sign_ins.sign_in(running.gateway, binding, answer, REMOTE, ""))
+
+    with pytest.raises(ProofRefused):
+        begin("another browser")
+    begin("a browser")
+    with pytest.raises(ProofRefused):
+        begin("a browser")
+    running.transaction(lambda g, c: people.change(g, c, "ann", status=PersonStatus.LEAVING))
+    with pytest.raises(ProofRefused):
+        sign_in(running, ann.authenticator)
+    with pytest.raises(ProofRefused):
+        sign_in(running, _unknown_passkey(running))
+    reasons = [record["reason"] for record in refusals(running)]
+    assert reasons == [
+        "the challenge was made for something else",
+        "the challenge was spent before",
+        "ann cannot log in",
+        "this passkey is not known",
+    ]
+
+
+def _unknown_passkey(running: RunningGateway) -> Authenticator:
+    authenticator = with_passkey(running, "ben")
+    running.rows("DELETE FROM passkey WHERE person = 'ben'")
+    return authenticator
+
+
+def test_people_end_their_own_sign_ins_and_remove_their_own_passkeys(
+    running: RunningGateway, ann: Browser
+) -> None:
+    ben = browser_of(running, "ben")
+    other = sign_in(running, ann.authenticator)
+    ids = {row["digest"]: row["id"] for row in running.rows("SELECT digest, id FROM sign_in")}
+    assert ann.do_without_touch(EndSignIns("ann", str(ids[sign_ins.digest_of(ben.token)]))) == 0
+    assert ann.do_without_touch(EndSignIns("ann", str(ids[sign_ins.digest_of(other.token)]))) == 1
+    bens = running.rows("SELECT id FROM passkey WHERE person = 'ben'")[0]["id"]
+    with pytest.raises(ActRefused, match="no such passkey"):
+        ann.do(RemovePasskey("ann", bens))
+    own = running.rows("SELECT id FROM passkey WHERE person = 'ann'")[0]["id"]
+    ann.do(RemovePasskey("ann", own))
+    with pytest.raises(NotSignedIn):
+        ann.do_without_touch(EndSignIns("ann"))
+    assert [row["person"] for row in running.rows("SELECT person FROM sign_in")] == ["ben"]
+
+
+# Links
+
+
+class Link:
+    """A link, and a browser that opens it."""
+
+    def __init__(self, running: RunningGateway, act: Act[sign_ins.NewLink], by: Any = ROOT) -> None:
+        self.running = running
+        made = running.run(perform(running.gateway, by, act)) if by is ROOT else by.do(act)
+        self.token = made.url.removeprefix(f"{PORTAL.origin}/link#")
+        self.authenticator = Authenticator(PORTAL.origin)
+
+    def answer(self, binding: str = "a browser") -> dict[str, Any]:
+        offer = self.running.run(sign_ins.link_options(self.running.gateway, self.token, binding))
+        return self.authenticator.create(offer.options)
+
+    def use(self, answer: Any = None, binding: str = "a browser", phone: uuid.UUID | None = None) -> str:
+        return self.running.run(
+            sign_ins.use_link(
+                self.running.gateway,
+                self.token,
+                binding,
+                self.answer(binding) if answer is None else answer,
+                "laptop",
+                REMOTE,
+                phone,
+            )
+        )
+
+
+def test_a_link_is_spent_by_completing_it_only_and_signs_nobody_in(running: RunningGateway) -> None:
+    link = Link(running, LinkOperator("zoe"))
+    for _ in range(2):
+        offer = running.run(sign_ins.link_options(running.gateway, link.token, "a scanner of mails"))
+        assert (offer.person, offer.needs_phone) == ("zoe", False)
+    answer = link.answer()
+    with pytest.raises(BadParameter, match="label"):
+        running.run(sign_ins.use_link(running.gateway, link.token, "a browser", answer, " ", REMOTE))
+    with pytest.raises(ProofRefused):
+        link.use(answer, "another browser")
+    with pytest.raises(ProofRefused):
+        link.use(Link(running, LinkOperator("sue")).answer())
+    assert link.use(answer) == "zoe"
+    for again in (answer, None):
+        with pytest.raises(ProofRefused):
+            link.use(again)
+    assert running.rows("SELECT 1 FROM sign_in") == []
+    assert sign_in(running, link.authenticator).roles == {Role.SELF, Role.ADMIN}
+    assert running.rows("SELECT digest FROM link WHERE person = 'zoe'") == []
+    added = next(record for record in running.records if record.get("what") == "passkey_add")
+    assert (added["caller"], added["known_by"]) == ("zoe", "link")
+    assert added["reason"] == "laptop; the link was made by zoe; passkeys replaced: 0"
+
+
+def test_a_link_that_is_used_in_parallel_registers_one_passkey(running: RunningGateway) -> None:
+    link = Link(running, LinkOperator("zoe"))
+    answers = [link.answer() for _ in range(4)]
+
+    def use(answer: Any) -> bool:
+        try:
+            return link.use(answer) == "zoe"
+        except ProofRefused:
+            return False
+
+    with ThreadPoolExecutor() as pool:
+        assert sorted(pool.map(use, answers)) == [False, False, False, True]
+    assert len(running.rows("SELECT 1 FROM passkey")) == 1
+
+
+def test_a_link_ends_with_its_time_a_newer_one_and_the_person(running: RunningGateway) -> None:
+    def voided(end: Callable[[Link], None]) -> None:
+        link = Link(running, LinkOperator("zoe"))
+        answer = link.answer()
+        end(link)
+        with pytest.raises(ProofRefused):
+            link.use(answer)
+        with pytest.raises(ProofRefused):
+            link.answer()
+
+    def expire(link: Link) -> None:
+        (moment,) = running.rows("SELECT now() AS now")
+        rewrite(running, "link", "digest", sign_ins.digest_of(link.token), expires_at=moment["now"])
+
+    def put_back(link: Link) -> None:
+        """Remove and add the person; the owner of the database puts the row of the link back."""
+        (row,) = running.rows("SELECT * FROM link WHERE person = 'zoe'")
+        add_again("zoe")
+        names = ", ".join(row)
+        running.rows(f"INSERT INTO link ({names}) VALUES ({', '.join(['%s'] * len(row))})", *row.values())
+
+    def add_again(name: str) -> None:
+        running.transaction(lambda _, connection: people.remove(connection, name))
+        running.add_person(name, f"later-token-of-{name}", PEOPLE[name])
+
+    voided(expire)
+    voided(lambda _: Link(running, LinkOperator("zoe")) and None)
+    voided(lambda _: add_again("zoe"))
+    voided(put_back)
+    assert running.rows("SELECT 1 FROM passkey") == []
+    assert refusals(running)[-1]["reason"] == "it is of an earlier person of this name"
+
+
+def test_who_has_a_phone_approves_there_before_a_link_registers_a_passkey(
+    running: RunningGateway, sandbox: Sandbox
+) -> None:
+    sandbox.add_user("token-of-zoe")
+    link = Link(running, LinkOperator("zoe"))
+    offer = running.run(sign_ins.link_options(running.gateway, link.token, "a browser"))
+    assert offer.needs_phone
+    for phone in (None, uuid.uuid4()):
+        with pytest.raises(ProofRefused):
+            link.use(phone=phone)
+    assert running.rows("SELECT 1 FROM passkey") == []
+    # Reported lost, it spares whoever root or a help desk has verified the approval.
+    running.run(perform(running.gateway, ROOT, ReportLostPhone("zoe")))
+    assert link.use() == "zoe"
+
+
+def test_a_link_for_others_replaces_no_passkey_of_roots_and_others_only_if_it_says_so(
+    running: RunningGateway, zoe: Browser, ann: Browser
+) -> None:
+    sue = browser_of(running, "sue", by_root=True)
+    for person, why in (("sue", "a link of root's"), ("ann", "has a passkey already")):
+        with pytest.raises(ActRefused, match=why):
+            zoe.do(LinkPerson(person))
+    with pytest.raises(ActRefused, match="a link of root's"):
+        zoe.do(LinkPerson("sue", replaces=True))
+    Link(running, LinkOperator("dan"))
+    with pytest.raises(ActRefused, match="root has made this person a link"):
+        zoe.do(LinkPerson("dan"))
+    with pytest.raises(ActRefused, match="no group that gives a role"):
+        Link(running, LinkOperator("ben"))
+    link = Link(running, LinkPerson("ann", replaces=True), by=zoe)
+    link.use()
+    with pytest.raises(NotSignedIn):
+        ann.do_without_touch(EndSignIns("ann"))
+    with pytest.raises(ProofRefused):
+        sign_in(running, ann.authenticator)
+    assert sign_in(running, link.authenticator).roles == {Role.SELF}
+    sue.do_without_touch(EndSignIns("sue"))
+    alert = next(record for record in running.records if record["kind"] == "alert")
+    assert (alert["person"], alert["reason"]) == ("ann", "the passkeys of ann were replaced")
+
+
+def test_a_link_made_for_a_first_passkey_adds_none_beside_one_of_roots(
+    running: RunningGateway, zoe: Browser
+) -> None:
+    link = Link(running, LinkPerson("ben", replaces=True), by=zoe)
+    answer = link.answer()
+    with_passkey(running, "ben", by_root=True)
+    with pytest.raises(ActRefused, match="a link of root's"):
+        link.use(answer)
+
+
+# Further passkeys
+
+
+def _further_passkey(running: RunningGateway, browser: Browser) -> Authenticator:
+    authenticator = Authenticator(PORTAL.origin)
+    options = running.run(passkey_options(running.gateway, browser.token))
+    browser.do(AddPasskey(browser.person, "second", json.dumps(authenticator.create(options))))
+    return authenticator
+
+
+def test_a_further_passkey_is_added_once_and_belongs_to_one_person(
+    running: RunningGateway, ann: Browser
+) -> None:
+    authenticator = Authenticator(PORTAL.origin)
+    options = running.run(passkey_options(running.gateway, ann.token))
+    answer = json.dumps(authenticator.create(options))
+    ben = browser_of(running, "ben")
+    with pytest.raises(ProofRefused):
+        ben.do(AddPasskey("ben", "stolen", answer))
+    ann.do(AddPasskey("ann", "second", answer))
+    with pytest.raises(ProofRefused):
+        ann.do(AddPasskey("ann", "third", answer))
+    options = running.run(passkey_options(running.gateway, ben.token))
+    same_id = authenticator.passkeys[0].id
+    answer = json.dumps(Authenticator(PORTAL.origin).create(options, Deviation(credential_id=same_id)))
+    with pytest.raises(ProofRefused):
+        ben.do(AddPasskey("ben", "the same id", answer))
+    assert sign_in(running, authenticator).person == "ann"
+    assert refusals(running)[-1]["reason"] == "the id of the passkey is that of another one"
+
+
+def test_a_person_has_a_bounded_number_of_passkeys(running: RunningGateway, ann: Browser) -> None:
+    for _ in range(sign_ins.MOST_PASSKEYS - 1):
+        with_passkey(running, "ann")
+    with pytest.raises(ActRefused, match="10 passkeys already"):
+        _further_passkey(running, ann)
+
+
+# The phone
+
+
+def test_who_has_reported_the_phone_lost_gets_nothing_that_must_be_approved_on_it(
+    running: RunningGateway, ann: Browser, sandbox: Sandbox
+) -> None:
+    ann.do(NewCodes("ann"))  # who has never had a phone has nothing to approve on
+    assert has_codes(running, "ann")
+    sandbox.add_user("token-of-ann")
+    ann.do(RevokeCodes("ann"))
+    with pytest.raises(ProofRefused):
+        ann.do(NewCodes("ann"))
+    with pytest.raises(ProofRefused):
+        ann.do(NewCodes("ann"), phone=uuid.uuid4())
+    ann.do_without_touch(ReportLostPhone("ann"))
+    assert not sandbox.users["token-of-ann"], "IAMPASS has disabled it"
+    with pytest.raises(ActRefused, match="was reported lost"):
+        ann.do(NewCodes("ann"))
+    assert not has_codes(running, "ann")
+
+
+def test_reporting_the_phone_lost_ends_all_sign_ins_but_the_one_by_which_it_is_done(
+    running: RunningGateway, ann: Browser, zoe: Browser
+) -> None:
+    other = sign_in(running, ann.authenticator)
+    ann.do_without_touch(ReportLostPhone("ann"))
+    with pytest.raises(NotSignedIn):
+        Browser(running, ann.authenticator, "ann", other.token).do_without_touch(EndSignIns("ann"))
+    zoe.do(ReportLostPhone("ann"))
+    with pytest.raises(NotSignedIn):
+        ann.do_without_touch(EndSignIns("ann"))
+    zoe.do(EndBypasses("ann"))
+
+
+def test_one_code_for_a_lost_phone_once_a_week_for_groups_that_the_settings_name(
+    running: RunningGateway, ann: Browser, sandbox: Sandbox
+) -> None:
+    sandbox.add_user("token-of-ann")
+    with pytest.raises(ActRefused, match="is not reported lost"):
+        ann.do(CodeForLostPhone("ann"))
+    ann.do_without_touch(ReportLostPhone("ann"))
+    assert ann.do(CodeForLostPhone("ann"))
+    row = "SELECT ends_at - made_at AS time, cardinality(digests) AS codes FROM recovery"
+    assert running.rows(row) == [{"time": timedelta(hours=12), "codes": 1}]
+    with pytest.raises(ActRefused, match="within a week"):
+        ann.do(CodeForLostPhone("ann"))
+    running.rows(
+        "UPDATE record SET at = at - interval '7 days' WHERE fields->>'what' = 'code_for_lost_phone'"
+    )
+    assert ann.do(CodeForLostPhone("ann"))
+    sandbox.add_user("token-of-ann")
+    with pytest.raises(ActRefused, match="there is another one"):
+        ann.do(CodeForLostPhone("ann"))
+    (moment,) = running.rows("SELECT now() AS now")
+    rewrite(running, "recovery", "person", "ann", ends_at=moment["now"])
+    assert not has_codes(running, "ann")
+    alerts = [record["reason"] for record in running.records if record["kind"] == "alert"]
+    assert alerts == ["ann has made a recovery code for a lost phone"]
+    zoe = browser_of(running, "zoe")
+    zoe.do_without_touch(ReportLostPhone("zoe"))
+    with pytest.raises(ActRefused, match="no such code for this person"):
+        zoe.do(CodeForLostPhone("zoe"))
+
+
+# The database
+
+
+def test_rows_that_no_gateway_has_written_count_for_nobody(running: RunningGateway) -> None:
+    for table, change in (
+        ("sign_in", "expires_at = expires_at + interval '1 day'"),
+        ("sign_in", "person = 'zoe'"),
+        ("passkey", "by_root = true"),
+        ("passkey", "public_key = public_key || 'A'"),
+        ("passkey", "person = 'zoe'"),
+    ):
+        ann = browser_of(running, "ann")
+        running.rows(f"UPDATE {table} SET {change}")
+        with pytest.raises(NotSignedIn):
+            ann.do_without_touch(EndSignIns("ann"))
+        if table == "passkey":
+            with pytest.raises(ProofRefused):
+                sign_in(running, ann.authenticator)
+        running.rows("DELETE FROM passkey")
+    link = Link(running, LinkOperator("zoe"))
+    answer = link.answer()
+    running.rows("UPDATE link SET expires_at = expires_at + interval '1 day'")
+    with pytest.raises(ProofRefused):
+        link.use(answer)
+    assert running.rows("SELECT 1 FROM passkey") == []
+
+
+def test_removing_a_person_ends_everything_and_a_later_one_of_the_name_has_nothing_of_it(
+    running: RunningGateway, ann: Browser
+) -> None:
+    kept = {table: running.rows(f"SELECT * FROM {table}")[0] for table in ("passkey", "sign_in")}
+    running.transaction(lambda _, connection: people.remove(connection, "ann"))
+    assert not running.rows("SELECT 1 FROM passkey") + running.rows("SELECT 1 FROM sign_in")
+    running.add_person("ann", "later-token-of-ann", ("staff",))
+    for table, row in kept.items():  # by the owner of the database
+        places = ", ".join(["%s"] * len(row))
+        running.rows(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", *row.values())
+    with pytest.raises(NotSignedIn):
+        ann.do_without_touch(EndSignIns("ann"))
+    with pytest.raises(ProofRefused):
+        sign_in(running, ann.authenticator)
+
+
+def test_an_old_copy_of_the_database_serves_nothing_and_once_confirmed_operators_have_no_passkey(
+    running: RunningGateway, ann: Browser, zoe: Browser, sandbox: Sandbox
+) -> None:
+    link = Link(running, LinkOperator("dan"))
+    answer, begun = link.answer(), sign_ins.sign_in_options(running.gateway, "a")
+    touch = zoe.touch(EndBypasses("ben"))
+    kept = {table: running.rows(f"SELECT * FROM {table}") for table in ("passkey", "sign_in")}
+    running.rows("UPDATE fleet SET old_copy = true")
+    for ask in (
+        lambda: ann.do_without_touch(EndSignIns("ann")),
+        lambda: zoe.do(EndBypasses("ben"), touch),
+        lambda: link.use(answer),
+        lambda: running.run(sign_ins.sign_in(running.gateway, "a", ann.authenticator.get(begun), REMOTE, "")),
+        lambda: running.transaction(lambda g, c: sign_ins.actor(g, c, ann.token, REMOTE)),
+    ):
+        with pytest.raises(ActRefused, match="old copy"):
+            ask()
+    running.rows("UPDATE fleet SET old_copy = NULL")
+    void = running.transaction(restored.confirm)
+    running.gateway.restored = False
+    assert "all links that register passkeys, and all sign-ins" in void
+    assert "the passkeys of zoe by a link of root's" in void
+    for table in ("link", "sign_in"):
+        assert running.rows(f"SELECT 1 FROM {table}") == []
+    for row in kept["passkey"]:  # by the owner of the database
+        if row["person"] == "zoe":
+            places = ", ".join(["%s"] * len(row))
+            running.rows(f"INSERT INTO passkey ({', '.join(row)}) VALUES ({places})", *row.values())
+    with pytest.raises(ProofRefused):
+        sign_in(running, zoe.authenticator)
+    # Who is no operator approves the passkey on the phone, and can do nothing else before.
+    again = sign_in(running, ann.authenticator)
+    assert not again.is_confirmed
+    ann = Browser(running, ann.authenticator, "ann", again.token)
+    with pytest.raises(NotPermitted):
+        ann.do_without_touch(EndSignIns("ann"))
+    with pytest.raises(NotPermitted):
+        running.transaction(lambda g, c: sign_ins.actor(g, c, ann.token, REMOTE))
+    with pytest.raises(ActRefused, match="no phone to approve it on"):
+        ann.do(ConfirmPasskey("ann"))
+    sandbox.add_user("token-of-ann")
+    with pytest.raises(ProofRefused):
+        ann.do(ConfirmPasskey("ann"))
+
+
+# Root's command
+
+
+def test_root_links_lists_and_ends_operators(gateway_command: GatewayCommand) -> None:
+    place = gateway_command
+    place.configure(f"operators: {{admin: [it]}}\nportal: {{origin: {PORTAL.origin}}}\n")
+    place.said("user", "add", "zoe", "--group", "it")
+    place.said("user", "add", "ann", "--group", "staff")
+    place.transaction(lambda g, c: restored.begin(g, c))
+    told = place.told("operator", "link", "zoe")
+    assert told["url"].startswith(f"{PORTAL.origin}/link#")
+    assert told["url"] not in str(place.records)
+    assert "has no group that gives a role" in place.said("operator", "link", "ann", status=1)
+    assert place.told("operator", "list") == {
+        "operators": [{"user": "zoe", "roles": ["admin"], "passkeys": [], "other_passkeys": 0, "sign_ins": 0}]
+    }
+    assert "zoe" in place.said("operator", "list")
+    assert place.told("operator", "end", "zoe", "--yes") == {"user": "zoe", "passkeys": 0}
+    assert place.told("operator", "end", "nobody", "--yes", "--if-exists")["passkeys"] == 0
+    assert [record["what"] for record in place.records][-2:] == ["operator_link", "operator_end"]
+
+
+def test_ending_an_operator_removes_passkeys_sign_ins_and_the_link(
+    running: RunningGateway, zoe: Browser
+) -> None:
+    link = Link(running, LinkOperator("zoe"))
+    answer = link.answer()
+    assert running.run(perform(running.gateway, ROOT, EndOperator("zoe"))) == 1
+    with pytest.raises(NotSignedIn):
+        zoe.do_without_touch(EndSignIns("zoe"))
+    with pytest.raises(ProofRefused):
+        link.use(answer)
