@@ -13,6 +13,7 @@ from pam_iampass.gateway.acts.act import Check, flag, text, texts
 from pam_iampass.gateway.acts.views import (
     show_hosts,
     show_limits,
+    show_own,
     show_people,
     show_records,
     show_sessions,
@@ -83,6 +84,17 @@ def view(name: str) -> Callable[[V], V]:
         return cls
 
     return declare
+
+
+@view("mine")
+@dataclass(frozen=True)
+class Own(Wanted):
+    """What whoever has signed in has, besides logins and records: one row, with passkeys, sign-ins and codes."""
+
+    async def rows(
+        self, gateway: Gateway, connection: Connection, actor: Actor
+    ) -> tuple[Sequence[Any], bool]:
+        return await show_own(gateway, connection, actor), False
 
 
 @view("people")

@@ -13,6 +13,7 @@ import secrets
 import uuid
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -307,6 +308,19 @@ async def open_of_all(connection: Connection) -> Counter[str]:
     """How many sign-ins each person has that are not over. The rows are not verified."""
     statement = "SELECT person FROM sign_in WHERE expires_at > now() AND active_at > now() - %s"
     return Counter(row["person"] for row in await many(connection, statement, IDLE))
+
+
+async def open_of(gateway: Gateway, connection: Connection, person: str) -> list[Mapping[str, Any]]:
+    """The rows of the sign-ins of a person that are not over, the oldest first."""
+    found = []
+    statement = (
+        "SELECT * FROM sign_in WHERE person = %s AND expires_at > now() AND active_at > now() - %s"
+        " ORDER BY began_at"
+    )
+    for row in await many(connection, statement, person, IDLE):
+        with suppress(Tampered):
+            found.append(gateway.keys.verified(SIGN_IN, row))
+    return found
 
 
 async def forget(connection: Connection) -> None:

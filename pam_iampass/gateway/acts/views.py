@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Generic, TypedDict, TypeVar, cast
 
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import codes, hosts, people, records, sessions, turns
+from pam_iampass.gateway import codes, hosts, people, records, sessions, sign_ins, turns
 from pam_iampass.gateway.actors import Actor, Role
 from pam_iampass.gateway.database import Connection, many, one
 from pam_iampass.gateway.gateway import Gateway
@@ -72,6 +72,37 @@ class SessionRow(TypedDict, total=False):
     since: datetime
     status: str
     seconds_left: int
+
+
+class PasskeyRow(TypedDict):
+    """A passkey of the person who looks."""
+
+    id: str
+    label: str
+    made_at: datetime
+    by_root: bool
+
+
+class SignInRow(TypedDict):
+    """A sign-in of the person who looks, as the portal has said where it came from."""
+
+    id: str
+    began_at: datetime
+    active_at: datetime
+    ends_at: datetime
+    remote: str
+    agent: str
+
+
+class OwnRow(TypedDict, total=False):
+    """What the person who looks has, besides logins and records."""
+
+    user: str
+    groups: list[str]
+    phone_lost_at: datetime | None
+    codes_left: int
+    passkeys: list[PasskeyRow]
+    sign_ins: list[SignInRow]
 
 
 class LimitsRow(TypedDict, total=False):
@@ -152,6 +183,7 @@ HOSTS = View[HostRow](
 SESSIONS = View[SessionRow](
     "open sessions", dict.fromkeys((Role.SELF, Role.HELPDESK, Role.ADMIN), tuple(SessionRow.__annotations__))
 )
+OWN = View[OwnRow]("mine", {Role.SELF: tuple(OwnRow.__annotations__)})
 LIMITS = View[LimitsRow](
     "limits", dict.fromkeys((Role.SELF, Role.HELPDESK, Role.ADMIN), tuple(LimitsRow.__annotations__))
 )
@@ -164,7 +196,7 @@ RECORDS = View[RecordRow](
         Role.ADMIN: tuple(RecordRow.__annotations__),
     },
 )
-VIEWS: tuple[View[Any], ...] = (PEOPLE, HOSTS, SESSIONS, LIMITS, RECORDS)
+VIEWS: tuple[View[Any], ...] = (PEOPLE, HOSTS, SESSIONS, LIMITS, RECORDS, OWN)
 
 
 async def show_people(
@@ -247,6 +279,41 @@ async def show_records(
         for record in await records.read(connection, wanted, most)
         if is_shown(record)
     ]
+
+
+async def show_own(gateway: Gateway, connection: Connection, actor: Actor) -> list[OwnRow]:
+    """What the person has who looks: one row, or none for root's command."""
+    reach = await _reach(gateway, connection, actor, OWN)
+    person = reach.people.get(actor.name)
+    if person is None or not _is_self(actor, person):
+        return []
+    left = 0
+    with suppress(Tampered):  # such codes do not count
+        stored = await codes.stored(gateway, connection, person.name)
+        left = 0 if stored is None else stored.used_at.count(None)
+    passkeys, _ = await sign_ins.passkeys(gateway, connection, person.name)
+    row: OwnRow = {
+        "user": person.name,
+        "groups": list(person.groups),
+        "phone_lost_at": person.phone_lost_at,
+        "codes_left": left,
+        "passkeys": [
+            {"id": each.credential.id, "label": each.label, "made_at": each.made_at, "by_root": each.by_root}
+            for each in passkeys
+        ],
+        "sign_ins": [
+            {
+                "id": str(each["id"]),
+                "began_at": each["began_at"],
+                "active_at": each["active_at"],
+                "ends_at": each["expires_at"],
+                "remote": each["remote"],
+                "agent": each["agent"],
+            }
+            for each in await sign_ins.open_of(gateway, connection, person.name)
+        ],
+    }
+    return [OWN.show(frozenset({Role.SELF}), row)]
 
 
 # Who sees whom
