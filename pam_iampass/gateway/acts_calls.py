@@ -156,7 +156,7 @@ class BeginSignIn(Call):
         return Options(sign_ins.sign_in_options(service.gateway, self.binding))
 
 
-@call("/sign-in", Error.REFUSED, Error.UNKNOWN_OUTCOME)
+@call("/sign-in", Error.REFUSED)
 @dataclass(frozen=True)
 class SignIn(Call):
     """Sign in with a passkey."""
@@ -212,7 +212,7 @@ class WaitForLink(Call):
         return await _answer(service, self.phone, sign_ins.made_for_link(self.token))
 
 
-@call("/link", Error.REFUSED, Error.ACT_REFUSED, Error.UNKNOWN_OUTCOME)
+@call("/link", Error.REFUSED, Error.ACT_REFUSED)
 @dataclass(frozen=True)
 class UseLink(Call):
     """Register a passkey with a link, which is used up."""
@@ -256,7 +256,6 @@ class BeginAct(Call):
     Error.REFUSED,
     Error.ACT_REFUSED,
     Error.IAMPASS_AWAY,
-    Error.UNKNOWN_OUTCOME,
 )
 @dataclass(frozen=True)
 class DoAct(Call):

@@ -89,6 +89,7 @@ COMMON = (
     Error.TOO_LARGE,
     Error.RESTORED,
     Error.DATABASE_AWAY,
+    Error.UNKNOWN_OUTCOME,
     Error.STOPPING,
 )
 """The errors that each call may have."""
@@ -251,6 +252,7 @@ def _handler(cls: type[Call]) -> Callable[[ActsService, IncomingRequest], Corout
             work_for("portal")
             answer = await asked.respond(service)
         except (EditRefused, DatabaseError, IampassError, Tampered) as error:
+            _require_no_old_copy(service)
             raise _refusal(error) from None
         return Reply(body=json.dumps(dataclasses.asdict(answer), default=_text).encode())
 

@@ -145,6 +145,15 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "timedatectl set-ntp true, or enable another time service",
         ),
     ),
+    "People": (
+        note_kind(
+            "passkeys-of-nobody",
+            "{name} has passkeys that do not count",
+            "They are of somebody who cannot log in any more, or who had this name before. Nobody can sign in with"
+            " them.",
+            "pam-iampass-gateway operator end {name}, unless the person comes back",
+        ),
+    ),
     "Hosts": (
         error_kind(
             "group-without-settings",

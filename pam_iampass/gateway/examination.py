@@ -10,6 +10,7 @@ import ssl
 import stat
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,10 @@ from pam_iampass.text import names
 
 _SECONDS = 15.0
 _CLOCK_TOLERANCE = 10.0
-_SIGNED = ("host", "invite", "person", "recovery", "bypass", "session", "fleet")
+_SIGNED = (
+    *("host", "invite", "person", "recovery", "bypass", "session", "fleet"),
+    *("link", "passkey", "sign_in"),
+)
 """The tables whose rows have a MAC."""
 
 
@@ -115,7 +119,7 @@ def _certificate(settings: GatewaySettings) -> Iterator[Problem]:
 async def _inside(settings: GatewaySettings) -> list[Problem]:
     found = await _service(settings)
     async with opened(settings) as gateway:
-        for check in (_state, _server, _fleet, _rows, groups, _hosts):
+        for check in (_state, _server, _fleet, _rows, groups, _hosts, passkeys):
             try:
                 found += await check(gateway)
             except (DatabaseError, psycopg.Error) as error:
@@ -282,6 +286,20 @@ async def _hosts(gateway: Gateway) -> Iterable[Problem]:
             told = f"{_count(those)} {verb}"
             found.append(finding(kind, "hosts", names(host.name for host in those), hosts=told))
     return found
+
+
+async def passkeys(gateway: Gateway) -> Iterable[Problem]:
+    """Passkeys of people who cannot log in any more, or whose name somebody else has now."""
+    gone = set()
+    async with gateway.database.statement() as connection:
+        for row in await many(connection, "SELECT * FROM passkey"):
+            with suppress(Tampered):  # a finding of its own
+                passkey = gateway.keys.verified("passkey", row)
+                person = await people.find(gateway, connection, passkey["person"])
+                is_same = person is not None and passkey["owner"] == gateway.keys.owner(person.token)
+                if person is None or not person.active or not is_same:
+                    gone.add(str(passkey["person"]))
+    return [finding("passkeys-of-nobody", name, "the table passkey", name=name) for name in sorted(gone)]
 
 
 def _count(those: list[Host]) -> str:

@@ -2503,4 +2503,66 @@ MUTANTS = {
             "test_an_attestation_object_that_is_none_is_refused[bytes behind]",
         ),
     ),
+    "Only the portal and root reach the calls for acts, and what the portal sends is an attacker's": (
+        Mutant(
+            "any user who reaches the socket is answered",
+            "if uid in uids:",
+            "if uid >= 0:",
+            "test_another_user_at_the_socket_is_answered_nothing",
+        ),
+        Mutant(
+            "the portal can take all connections",
+            "of_one_address=150",
+            "of_one_address=200",
+            "test_the_portal_can_connect_and_leaves_connections_for_root",
+        ),
+        Mutant(
+            "a body of any size is taken",
+            "body=16 * 1024, lines=100",
+            "body=1024 * 1024, lines=100",
+            "test_a_body_that_is_too_large_is_refused_before_it_has_come",
+        ),
+        Mutant(
+            "a field can be anything",
+            "problem = fields[each.name].check(values[each.name])",
+            "problem = None",
+            "test_each_field_that_is_wrong_is_named[/sign-in]",
+        ),
+        Mutant(
+            "an error tells names that others have",
+            'return CallRefused(Error.ACT_REFUSED, "nobody has this name")',
+            "return CallRefused(Error.ACT_REFUSED, error.diagnostics())",
+            "test_an_error_names_no_host_and_no_person",
+        ),
+        Mutant(
+            "whoever ends own sessions is told which hosts there are",
+            'if (name == "person" or sees_hosts) and not await',
+            "if not await",
+            "test_an_error_names_no_host_and_no_person",
+        ),
+        Mutant(
+            "an old copy of the database is served to the portal",
+            "    if service.gateway.restored:\n        raise CallRefused(Error.RESTORED)",
+            "    return",
+            "test_an_old_copy_of_the_database_answers_nothing",
+        ),
+        Mutant(
+            "calls that wait for phones take all connections",
+            "if self.held >= MOST_HELD:",
+            "if self.held > MOST_HELD:",
+            "test_no_more_calls_wait_for_phones_than_leave_room_for_others",
+        ),
+        Mutant(
+            "a call that waits for a phone is cut off when the service stops",
+            "await asyncio.wait((waiting, stops), return_when=asyncio.FIRST_COMPLETED)",
+            "await asyncio.wait((waiting,))",
+            "test_calls_that_wait_for_a_phone_are_answered_when_the_service_stops",
+        ),
+        Mutant(
+            "a service that stops takes the socket of systemd with it",
+            "self._wakes.close()  # not by",
+            "self._wakes.close(), self._listener.shutdown(socket.SHUT_RDWR)  # by",
+            "test_who_calls_while_the_service_is_killed_is_answered_by_the_next_one",
+        ),
+    ),
 }

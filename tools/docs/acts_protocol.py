@@ -31,15 +31,15 @@ about the person. While somebody else controls it, it is everybody who uses it: 
 touches that they make, and it approves no login. It is told neither why a proof was refused nor whether a name exists
 that the person may not see.
 
-Each call is HTTP, a POST with a JSON object (`Content-Type: application/json`) of at most {BOUNDS.body // 1024} KiB,
+Each call is HTTP, a POST with a JSON object (`Content-Type: application/json`) of {BOUNDS.body // 1024} KiB at most,
 and is answered with a JSON object. Fields that are not listed, repeated keys and `null` are errors. An error is
 answered with its HTTP status and
 
     {{"error": "BAD_FIELD", "detail": "is no IP address", "parameter": "remote"}}
 
 `parameter` is there only with BAD_FIELD: a field, or a member of one (`parameters.person`, `filter.since`). Times are
-ISO 8601 with an offset; durations are seconds. At most {BOUNDS.of_one_address} connections of the portal are open at
-the same time; a request must be complete within {BOUNDS.seconds:.0f} s.
+ISO 8601 with an offset; durations are seconds. The portal has {BOUNDS.of_one_address} connections at most, and a
+request must be complete within {BOUNDS.seconds:.0f} s.
 
 `pam_iampass/portal/gateway.py` is a client of these calls.
 """
@@ -81,7 +81,7 @@ def _sent(cls: type[Any]) -> str:
     rows = []
     for each in dataclasses.fields(cls):
         needed = each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
-        kind = _kind(hints[each.name])
+        kind = _kind(hints[each.name]).replace(" or null", "")
         rows.append((f"`{each.name}`", kind if needed else f"{kind}, optional", fields[each.name].doc))
     return _table(("field", "type", "what"), rows)
 
