@@ -141,11 +141,18 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         error_kind(
             "group-of-nobody",
-            "Nobody has the group {name}, which the settings admit to hosts",
-            "Perhaps its name has a typing error in `groups` of gateway.yaml, or in the group of the people. Those who"
-            " should have it are denied on these hosts.",
-            "Correct `people` in gateway.yaml and restart the service; or: pam-iampass-gateway user add USER --group"
-            " {name}",
+            "Nobody has the group {name}, which the settings name",
+            "Perhaps its name has a typing error in gateway.yaml, or in the group of the people. Those who should have"
+            " it are denied on the hosts of `groups`, have no role, or get no help.",
+            "Correct it in gateway.yaml and restart the service; or: pam-iampass-gateway user add USER --group {name}",
+        ),
+        error_kind(
+            "role-of-nobody",
+            "Nobody has the role {role}",
+            "No person who may log in has one of the groups to which the settings give it. What the role does is left"
+            " to root of a gateway.",
+            "Correct `operators` in gateway.yaml and restart the service; or: pam-iampass-gateway user add USER --group"
+            " GROUP",
         ),
         warning_kind(
             "hosts-suspended",

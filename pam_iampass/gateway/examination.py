@@ -213,7 +213,8 @@ async def _forged(gateway: Gateway, connection: Connection, table: str) -> list[
 
 
 async def groups(gateway: Gateway) -> list[Problem]:
-    """Problems between the groups in the settings and the groups of hosts and people. Raises DatabaseError."""
+    """Problems between the groups in the settings and the groups of hosts and people, each with the key of the settings
+    as its subject. Raises DatabaseError."""
     async with gateway.database.statement() as connection:
         listed, _ = await hosts.listing(gateway, connection)
         invites = await hosts.invites(gateway, connection)
@@ -227,13 +228,15 @@ async def groups(gateway: Gateway) -> list[Problem]:
         if gateway.settings.policy_of(group) is None:
             of_groups.setdefault(group, []).append(name)
     for group, what in sorted(of_groups.items()):
-        found.append(finding("group-without-settings", group, names(what), group=group))
+        found.append(finding("group-without-settings", f"groups.{group}", names(what), group=group))
     had = {group for person in everybody if person.active for group in person.groups}
-    for name, policy in gateway.settings.groups.items():
-        where = f"groups.{name}.people in gateway.yaml"
+    for key, named in gateway.settings.groups_of_people.items():
         found += [
-            finding("group-of-nobody", name, where, name=group) for group in sorted(policy.people - had)
+            finding("group-of-nobody", key, "gateway.yaml", name=group) for group in sorted(named - had)
         ]
+    for role, named in gateway.settings.operators.roles.items():
+        if named and named.isdisjoint(had):
+            found.append(finding("role-of-nobody", "operators", names(sorted(named)), role=role))
     return found
 
 

@@ -32,6 +32,7 @@ from pam_iampass.config.schema import (
     Key,
     KeyOrSection,
     Section,
+    mapping,
     proxy_key,
 )
 from pam_iampass.config.settings import SchemaReader, ThrottleSettings
@@ -58,6 +59,10 @@ _MISSING = {
 """The remedy for a file that does not exist."""
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
 """The variable by which systemd names the folder with the service's secrets."""
+
+
+_PORTS = {"https": 443, "http": 80}
+"""Ports that browsers leave out of an origin."""
 
 
 def _listen(text: str) -> tuple[str, int]:
@@ -120,6 +125,30 @@ def _attribute(text: str) -> str:
     return text
 
 
+def _portal_origin(text: str) -> str:
+    """The origin of the portal in the form in which browsers send it (WHATWG URL): the two are compared as texts."""
+    remedy = "write for example https://iampass.example.com"
+    if not text.isascii():
+        raise InvalidValue("has letters that browsers send as xn--…", "write the name in that form")
+    match = re.fullmatch(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?", text.lower())
+    if match is None:
+        raise InvalidValue("is not https://, a host name and perhaps a port", remedy)
+    scheme, host, port = match[1], match[2], int(match[3] or _PORTS[match[1]])
+    labels = host.split(".")
+    if host.startswith("[") or re.fullmatch("[0-9]+|0x[0-9a-f]*", labels[-1]):
+        raise InvalidValue("has an IP address, for which browsers make no passkeys", remedy)
+    valid = all(re.fullmatch("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", label) for label in labels)
+    if not valid or len(host) > 253 or not 0 < port < 65536:
+        raise InvalidValue("has no valid host name and port", remedy)
+    sent = f"{scheme}://{host}" if port == _PORTS[scheme] else f"{scheme}://{host}:{port}"
+    if scheme == "http" and host != "localhost":
+        what = "is not encrypted: browsers make passkeys over http for localhost only"
+        raise InvalidValue(what, "write the https address of the portal")
+    if text != sent:
+        raise InvalidValue("is not written as browsers send it", f"write {sent}")
+    return text
+
+
 class Invite(enum.Enum):
     """When a person of the directory is sent a message with a registration link."""
 
@@ -130,6 +159,7 @@ class Invite(enum.Enum):
 
 _PATH = ValueType("an absolute path", value_types.absolute_path, example="/etc/iampass-gateway/ca.pem")
 _BOOLEAN = ValueType("true or false", value_types.boolean, example="true")
+_PEOPLE = ValueType("a list of groups of people", value_types.account_name, example="[staff]", many=True)
 
 
 def _file(name: str, file: str, doc: str) -> Key:
@@ -151,7 +181,7 @@ GROUPS = Section(
     (
         Key(
             "people",
-            ValueType("a list of groups of people", value_types.account_name, example="[staff]", many=True),
+            _PEOPLE,
             (),
             "The groups of people who can log in to these hosts. An empty list, without `everybody`: nobody can.",
         ),
@@ -209,6 +239,65 @@ GROUPS = Section(
     "The groups of hosts. A host's group is that of the invite with which it has joined. Nobody can log in to hosts of "
     "a group that is not listed here.",
     named=True,
+)
+
+HELPDESK = Section(
+    "helpdesk",
+    (
+        Key("people", replace(_PEOPLE, example="[desk]"), (), "The groups of the people who help."),
+        Key(
+            "helps",
+            _PEOPLE,
+            (),
+            "The groups of the people whom they help. They reach nobody who has no group, or also one that is not "
+            "here. A group of `admin`, `auditor` or `helpdesk.people` cannot be here: they would reach an operator.",
+        ),
+    ),
+    "The help desk: it sees and changes what concerns the people whom it helps, such as a lost phone, and no hosts.",
+)
+
+OPERATORS = Section(
+    "operators",
+    (
+        Key(
+            "admin",
+            replace(_PEOPLE, example="[it]"),
+            (),
+            "The groups of the people who see everything, do for all people what the help desk does, and admit, "
+            "suspend and resume hosts.",
+        ),
+        Key(
+            "auditor",
+            replace(_PEOPLE, example="[sec]"),
+            (),
+            "The groups of the people who see people, hosts and records, and change nothing.",
+        ),
+        mapping(HELPDESK, "{people: [desk], helps: [staff]}"),
+    ),
+    "The groups of people who have a role in the portal. By default nobody has one: only root of a gateway can do what "
+    "they do. A role counts only in a sign-in with a passkey that was registered through a link of root's: to have a "
+    "group is not enough.",
+)
+
+PORTAL = Section(
+    "portal",
+    (
+        Key(
+            "origin",
+            ValueType(
+                "an https address without a path",
+                _portal_origin,
+                example="https://iampass.example.com",
+                nullable=True,
+            ),
+            None,
+            "The address of the portal, exactly as browsers send it: in lower case, without a path and without the "
+            "port 443. `http` is accepted for `localhost` only. Let nothing else be served under the name, on any "
+            "port: browsers send cookies to all. Passkeys are bound to the name: after a change everybody needs a "
+            "new one. `null`: there is no portal.",
+        ),
+    ),
+    "The portal, where people sign in with passkeys.",
 )
 
 _DN = ValueType(
@@ -376,6 +465,14 @@ SCHEMA: tuple[KeyOrSection, ...] = (
     _file("ca_file", "ca.pem", "The certificate of the fleet's own CA, which hosts trust."),
     _file("certificate_file", "certificate.pem", "The gateway's certificate, from that CA."),
     _file("certificate_key_file", "certificate-key.pem", "The private key of that certificate."),
+    Key(
+        "self_service",
+        _PEOPLE,
+        (),
+        "The groups of people who, after they have reported their phone lost in the portal, can make themselves one "
+        "recovery code for 12 hours, once a week. With it a key and a passkey on one laptop are enough to log in: "
+        "by default nobody can.",
+    ),
     GROUPS,
     Section(
         "limits",
@@ -420,6 +517,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "The records of decisions and of acts of administrators.",
     ),
     DIRECTORY,
+    PORTAL,
+    OPERATORS,
 )
 """The keys of the file."""
 
@@ -459,6 +558,8 @@ def _wrapped(text: str, prefix: str) -> list[str]:
 
 
 def _written_default(key: Key) -> str:
+    if key.section is not None:
+        return f"{{{', '.join(f'{each.name}: {_written_default(each)}' for each in key.section.keys)}}}"
     return "null" if key.default is None else key.default or "[]"
 
 
@@ -481,6 +582,40 @@ class GroupSettings:
     def admits(self, groups: Iterable[str]) -> bool:
         """Whether a person with these groups can log in."""
         return self.everybody or not self.people.isdisjoint(groups)
+
+
+@dataclass(frozen=True)
+class OperatorSettings:
+    """The groups of the people who have a role."""
+
+    admin: frozenset[str] = frozenset()
+    auditor: frozenset[str] = frozenset()
+    helpdesk: frozenset[str] = frozenset()
+    helps: frozenset[str] = frozenset()
+    """The groups of the people whom the help desk helps; none of them is a group of an operator."""
+
+    @property
+    def roles(self) -> Mapping[str, frozenset[str]]:
+        """The groups of each role, by the name that the role has in acts."""
+        return {"admin": self.admin, "auditor": self.auditor, "helpdesk": self.helpdesk}
+
+    def roles_of(self, groups: Iterable[str]) -> frozenset[str]:
+        """The names of the roles of a person with these groups."""
+        had = frozenset(groups)
+        return frozenset(role for role, those in self.roles.items() if those & had)
+
+
+@dataclass(frozen=True)
+class PortalSettings:
+    """Where people sign in."""
+
+    origin: str
+    """As browsers send it."""
+
+    @property
+    def rp_id(self) -> str:
+        """The host of the origin, to which passkeys are bound."""
+        return self.origin.partition("://")[2].partition(":")[0]
 
 
 @dataclass(frozen=True)
@@ -554,8 +689,25 @@ class GatewaySettings:
     monitoring: tuple[str, int] | None = None
     gateways: tuple[str, ...] = ()
     """All gateways of the fleet, for hosts; empty if there is only this one."""
+    operators: OperatorSettings = field(default_factory=OperatorSettings)
+    self_service: frozenset[str] = frozenset()
+    """The groups of people who can make themselves a recovery code for a lost phone."""
+    portal: PortalSettings | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
     """The files that the settings name, by their keys."""
+
+    @property
+    def groups_of_people(self) -> Mapping[str, frozenset[str]]:
+        """Every group of people that the settings name, by the key that names it."""
+        operators = self.operators
+        return {
+            **{f"groups.{name}.people": policy.people for name, policy in self.groups.items()},
+            "operators.admin": operators.admin,
+            "operators.auditor": operators.auditor,
+            "operators.helpdesk.people": operators.helpdesk,
+            "operators.helpdesk.helps": operators.helps,
+            "self_service": self.self_service,
+        }
 
     def policy_of(self, group: str) -> GroupSettings | None:
         """The policy for the hosts of a group; None if the settings do not name it."""
@@ -631,13 +783,27 @@ class _GatewayReader(SchemaReader):
                 self.key_lines.get("gateways"), "gateways", what, "write the addresses of all gateways"
             )
         groups = self._groups(values.pop("groups"))
+        operators = self._operators(values.pop("operators"))
+        self_service = frozenset(values.pop("self_service") or ())
+        origin = values.pop("portal")["origin"]
         if self.failed:
             return None
+        for name, is_used in (
+            ("operators", any(operators.roles.values())),
+            ("self_service", bool(self_service)),
+        ):
+            if is_used and origin is None:
+                what, remedy = "has no effect without a portal", "write portal: {origin: https://…}"
+                line = self.key_lines[name]
+                self.problems.append(Problem(self.file, line, name, what, remedy, Severity.WARNING))
         return GatewaySettings(
             application_secret=secret,
             previous_secret=previous,
             key=key,
             groups=MappingProxyType(groups),
+            operators=operators,
+            self_service=self_service,
+            portal=None if origin is None else PortalSettings(origin),
             limits=LimitSettings(**values.pop("limits")),
             keep_records=values.pop("records")["keep"],
             directory=directory,
@@ -683,6 +849,26 @@ class _GatewayReader(SchemaReader):
             )
             for name, own in written.items()
         }
+
+    def _operators(self, written: Mapping[str, Any]) -> OperatorSettings:
+        helpdesk = written["helpdesk"]
+        operators = OperatorSettings(
+            frozenset(written["admin"] or ()),
+            frozenset(written["auditor"] or ()),
+            frozenset(helpdesk["people"] or ()),
+            frozenset(helpdesk["helps"] or ()),
+        )
+        key = "operators.helpdesk.helps"
+        for role, groups in operators.roles.items():
+            for group in sorted(groups & operators.helps):
+                what = f"{group} is a group of the role {role}: the help desk would reach an operator"
+                self.problem(self.lines[key, group], key, what, f"delete {group} here")
+        is_valid = not any(problem.key.startswith("operators.helpdesk.") for problem in self.problems)
+        if is_valid and bool(operators.helpdesk) != bool(operators.helps):
+            what = "names nobody whom it helps" if helpdesk["people"] else "names nobody who helps"
+            key = "operators.helpdesk"
+            self.problem(self.key_lines[key], key, what, "write for example {people: [desk], helps: [staff]}")
+        return operators
 
     def trusted(self, key: str, path: Path, **options: Any) -> bytes | None:
         """As in SchemaReader. A secret that systemd passes may belong to us, and have an access control list."""

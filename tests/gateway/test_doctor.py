@@ -264,9 +264,7 @@ def test_hosts(gateway: tuple[Postgres, Sandbox]) -> None:
     (ETC / "gateway.yaml").write_text(text.replace("bastion:", "other:"))
     assert doctor()["group-without-settings"]["evidence"] == f"invite {invite}"
     (ETC / "gateway.yaml").write_text(text.replace("{everybody: true}", "{people: [stff]}"))
-    assert (
-        doctor()["group-of-nobody"]["title"] == "Nobody has the group stff, which the settings admit to hosts"
-    )
+    assert doctor()["group-of-nobody"]["title"] == "Nobody has the group stff, which the settings name"
     (ETC / "gateway.yaml").write_text(text)
     assert doctor(status=0) == {}
     sql("DELETE FROM host")

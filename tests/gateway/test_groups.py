@@ -20,6 +20,12 @@ from tests.support.gateway_machine import ETC, initialised, run_gateway, serving
 from tests.support.sandbox import HttpStatus
 
 MISTYPED = "groups:\n  default: {everybody: true}\n  web: {people: [stff]}\n  db: {people: [dba]}\n"
+OPERATORS = """
+portal: {origin: https://iampass.example.com}
+operators: {admin: [it], auditor: [sec, it], helpdesk: {people: [desk], helps: [stff]}}
+self_service: [it]
+"""
+NOBODY = "Nobody has the group {}, which the settings name"
 
 
 @pytest.fixture(scope="module")
@@ -58,26 +64,56 @@ def test_init_says_that_all_people_can_log_in_to_the_first_hosts(file: Path) -> 
 def test_a_group_that_nobody_has_is_a_warning_an_error_of_doctor_and_no_reason_to_stop(file: Path) -> None:
     configure(file, MISTYPED)
     shown = run_gateway("check")
-    assert (
-        f"{file}: groups.web: warning: Nobody has the group stff, which the settings admit to hosts" in shown
-    )
+    assert f"{file}: groups.web.people: warning: {NOBODY.format('stff')}" in shown
     assert shown.endswith("No error, 2 warnings.\n")
     told = json.loads(run_gateway("check", "--json"))
     assert [(each["key"], each["severity"]) for each in told["problems"]] == [
-        ("groups.web", "warning"),
-        ("groups.db", "warning"),
+        ("groups.web.people", "warning"),
+        ("groups.db.people", "warning"),
     ]
     with serving():
         found = json.loads(run_gateway("doctor", "--json", status=1))["findings"]
     assert [(each["id"], each["severity"], each["subject"]) for each in found] == [
-        ("group-of-nobody", "error", "web"),
-        ("group-of-nobody", "error", "db"),
+        ("group-of-nobody", "error", "groups.web.people"),
+        ("group-of-nobody", "error", "groups.db.people"),
     ]
     assert "--group dba" in found[1]["remedy"]
     run_gateway("user", "add", "bob", "--group", "dba")
     run_gateway("user", "add", "carol", "--group", "stff")
     assert run_gateway("check") == "All is well.\n"
     for name in ("bob", "carol"):
+        run_gateway("user", "remove", name, "--yes")
+
+
+def test_a_role_or_a_group_of_operators_that_nobody_has_is_a_warning_and_an_error_of_doctor(
+    file: Path,
+) -> None:
+    with file.open("a") as more:
+        more.write(OPERATORS)
+    run_gateway("user", "add", "bob", "--group", "sec")
+    told = json.loads(run_gateway("check", "--json"))
+    assert [(each["key"], each["severity"]) for each in told["problems"]] == [
+        ("operators.admin", "warning"),
+        ("operators.auditor", "warning"),
+        ("operators.helpdesk.people", "warning"),
+        ("operators.helpdesk.helps", "warning"),
+        ("self_service", "warning"),
+        ("operators", "warning"),
+        ("operators", "warning"),
+    ]
+    with serving():
+        found = json.loads(run_gateway("doctor", "--json", status=1))["findings"]
+    assert [(each["severity"], each["subject"], each["title"]) for each in found] == [
+        ("error", "operators.admin, operators.auditor, self_service", NOBODY.format("it")),
+        ("error", "operators.helpdesk.people", NOBODY.format("desk")),
+        ("error", "operators.helpdesk.helps", NOBODY.format("stff")),
+        ("error", "operators", "Nobody has the role admin"),
+        ("error", "operators", "Nobody has the role helpdesk"),
+    ]
+    for name, group in (("carol", "it"), ("dave", "desk"), ("erin", "stff")):
+        run_gateway("user", "add", name, "--group", group)
+    assert run_gateway("check") == "All is well.\n"
+    for name in ("bob", "carol", "dave", "erin"):
         run_gateway("user", "remove", name, "--yes")
 
 
@@ -207,6 +243,11 @@ def test_a_group_that_no_host_admits_is_named_when_a_person_is_added(gateway_com
     file = gateway_command.csv("heidi,,,staf", "ivan,,,staf|staff", "judy,,,staff")
     shown = gateway_command.said("enroll", "--from", file)
     assert shown.count("admits the group staf.") == 2
+    with gateway_command.config.open("a") as more:
+        more.write(OPERATORS)
+    shown = gateway_command.said("user", "add", "kim", "--group", "desk", "--group", "dsk")
+    assert "admits the group dsk." in shown
+    assert "admits the group desk." not in shown
 
 
 def add_host(command: GatewayCommand, name: str, group: str, status: HostStatus = HostStatus.ACTIVE) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,166 @@ def test_everybody_and_some_exclude_each_other(folder: Path) -> None:
     assert everybody.admits("servers", [])
 
 
+OPERATORS = """\
+portal: {{origin: https://iampass.example.com:8445}}
+self_service: [staff]
+operators:
+  admin: [it]
+  auditor: [sec, it]
+  helpdesk:
+    people: [desk]
+    helps: [staff, oncall]
+"""
+
+
+def test_operators_have_the_roles_of_all_their_groups(folder: Path) -> None:
+    found = settings.load(_written(folder, WHOLE + OPERATORS))
+    assert found.self_service == {"staff"}
+    assert found.portal is not None
+    assert (found.portal.origin, found.portal.rp_id) == (
+        "https://iampass.example.com:8445",
+        "iampass.example.com",
+    )
+    operators = found.operators
+    assert operators.helps == {"staff", "oncall"}
+    assert operators.roles_of(["it", "staff"]) == {"admin", "auditor"}
+    assert operators.roles_of(iter(["desk", "sec"])) == {"helpdesk", "auditor"}
+    assert operators.roles_of(["staff", "IT", "admin"]) == set()
+
+
+def test_by_default_nobody_is_an_operator_and_there_is_no_portal(folder: Path) -> None:
+    nothing = "operators: {{}}\nportal: {{}}\nself_service: []\n"
+    for text in (WHOLE, WHOLE + nothing):
+        found = settings.load(_written(folder, text))
+        assert (found.operators, found.self_service, found.portal) == (
+            settings.OperatorSettings(),
+            frozenset(),
+            None,
+        )
+        assert found.operators.roles_of(["", "staff", "it"]) == set()
+
+
+@pytest.mark.parametrize(("group", "role"), [("it", "admin"), ("sec", "auditor"), ("desk", "helpdesk")])
+def test_a_help_desk_that_helps_an_operator_is_refused(folder: Path, group: str, role: str) -> None:
+    text = OPERATORS.replace("auditor: [sec, it]", "auditor: [sec]").replace(
+        "oncall]", f"oncall,\n      {group}]"
+    )
+    found, (problem,) = settings.check(_written(folder, WHOLE + text))
+    assert found is None
+    line = (WHOLE + text).splitlines().index(f"      {group}]") + 1
+    assert (problem.line, problem.key) == (line, "operators.helpdesk.helps")
+    assert problem.what == f"{group} is a group of the role {role}: the help desk would reach an operator"
+    assert problem.remedy == f"delete {group} here"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "what"),
+    [
+        ("operators: [it]", "operators", "is a list, not a mapping"),
+        ("operators: {{admin: it}}", "operators.admin", "is a text, not a list"),
+        ("operators: {{root: [it]}}", "operators.root", "is not a known key"),
+        ("operators: {{admin: [it, a/b]}}", "operators.admin", '"a/b" contains a slash'),
+        ("operators: {{helpdesk: [desk]}}", "operators.helpdesk", "is a list, not a mapping"),
+        ("operators: {{helpdesk: {{people: [desk]}}}}", "operators.helpdesk", "names nobody whom it helps"),
+        ("operators: {{helpdesk: {{helps: [staff]}}}}", "operators.helpdesk", "names nobody who helps"),
+        (
+            "operators: {{helpdesk: {{people: [desk], helps: []}}}}",
+            "operators.helpdesk",
+            "names nobody whom it helps",
+        ),
+        (
+            "operators: {{helpdesk: {{people: [desk], helps: [a/b]}}}}",
+            "operators.helpdesk.helps",
+            '"a/b" contains a slash',
+        ),
+        ("self_service: staff", "self_service", "is a text, not a list"),
+        ("self_service: [everybody, everybody]", "self_service", "is listed twice"),
+        ("portal: https://iampass.example.com", "portal", "is a text, not a mapping"),
+        ("portal: {{origin: [a, b]}}", "portal.origin", "is a list, not an https address"),
+    ],
+)
+def test_a_mistake_in_who_administers_is_an_error(folder: Path, text: str, key: str, what: str) -> None:
+    found, problems = settings.check(_written(folder, f"{WHOLE}{text}\n"))
+    errors = [problem for problem in problems if problem.is_error]
+    assert found is None
+    assert [(problem.line, problem.key) for problem in errors] == [(WHOLE.count("\n") + 1, key)]
+    assert what in errors[0].what
+    assert errors[0].remedy
+
+
+def test_operators_without_a_portal_are_a_warning(folder: Path) -> None:
+    text = OPERATORS.partition("\n")[2]
+    found, problems = settings.check(_written(folder, WHOLE + text))
+    assert found is not None
+    assert [(problem.key, problem.is_error) for problem in problems] == [
+        ("self_service", False),
+        ("operators", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://iampass.example.com",
+        "https://iampass.example.com:8443",
+        "https://iampass.example.com:80",
+        "https://iampass",
+        "https://xn--bcher-kva.example",
+        "https://localhost",
+        "http://localhost",
+        "http://localhost:8080",
+    ],
+)
+def test_an_origin_is_taken_as_it_is_written(folder: Path, origin: str) -> None:
+    found = settings.load(_written(folder, f"{WHOLE}portal: {{{{origin: '{origin}'}}}}\n"))
+    assert found.portal == settings.PortalSettings(origin)
+    assert found.portal.rp_id == origin.split("/")[2].split(":")[0]
+
+
+@pytest.mark.parametrize(
+    ("origin", "remedy"),
+    [
+        ("https://iampass.example.com/", "write https://iampass.example.com"),
+        ("https://iampass.example.com:443", "write https://iampass.example.com"),
+        ("HTTPS://IamPass.example.com:08443", "write https://iampass.example.com:8443"),
+        ("http://localhost:80", "write http://localhost"),
+        ("http://iampass.example.com", "write the https address"),
+        ("http://sub.localhost", "write the https address"),
+        ("https://192.0.2.1", ""),
+        ("https://127.1", ""),
+        ("https://0x7f000001", ""),
+        ("https://2130706433:8443", ""),
+        ("https://[2001:db8::1]", ""),
+        ("https://b\u00fccher.example", "write the name in that form"),
+        ("https://\u212aelvin.example", "write the name in that form"),
+        ("https://iampass.example.com.", ""),
+        ("https://iampass..example.com", ""),
+        ("https://-iampass.example.com", ""),
+        ("https://iam_pass.example.com", ""),
+        (f"https://{'a' * 64}.example.com", ""),
+        (f"https://{'a.' * 126}example", ""),
+        ("https://iampass.example.com:0", ""),
+        ("https://iampass.example.com:65536", ""),
+        ("https://iampass.example.com:", ""),
+        ("https://iampass.example.com/portal", ""),
+        ("https://iampass.example.com?x", ""),
+        ("https://iampass.example.com#x", ""),
+        ("https://user@iampass.example.com", ""),
+        ("https://*.example.com", ""),
+        ("https://", ""),
+        ("iampass.example.com", ""),
+        ("ftp://iampass.example.com", ""),
+        ("null ", ""),
+        ("", ""),
+    ],
+)
+def test_an_origin_that_browsers_do_not_send_is_refused(folder: Path, origin: str, remedy: str) -> None:
+    found, (problem,) = settings.check(_written(folder, f"{WHOLE}portal: {{{{origin: '{origin}'}}}}\n"))
+    assert found is None
+    assert (problem.line, problem.key) == (WHOLE.count("\n") + 1, "portal.origin")
+    assert problem.remedy.startswith(remedy or "write for example https://iampass.example.com")
+
+
 def test_a_list_of_gateways_has_this_one(folder: Path) -> None:
     assert settings.load(_written(folder, WHOLE)).gateways == ()
     both = "gateways: [https://gateway.example.com:8443, https://other.example.com:8443]\n"
@@ -206,6 +367,21 @@ def test_the_service_reads_the_secrets_that_systemd_passes(
     found = settings.load(_written(folder, WHOLE))
     assert found.application_secret == "s3cret"
     assert found.certificate_key_file == passed / "certificate-key.pem"
+
+
+def test_a_new_file_shows_who_administers_by_default_as_it_can_be_written(folder: Path) -> None:
+    template = settings.template({})
+    lines = re.findall(r"^# (  \w+: .*|\w+:)$", template[template.index("# portal:\n") :], re.MULTILINE)
+    assert lines == [
+        "portal:",
+        "  origin: null",
+        "operators:",
+        "  admin: []",
+        "  auditor: []",
+        "  helpdesk: {people: [], helps: []}",
+    ]
+    found = settings.load(_written(folder, WHOLE + "\n".join(lines).replace("{", "{{").replace("}", "}}")))
+    assert found == settings.load(_written(folder, WHOLE))
 
 
 def test_the_page_of_all_settings_is_current() -> None:

@@ -2361,6 +2361,18 @@ MUTANTS = {
             "codes, sessions = _forget(name)\n        ask('phone forget', user=name)\n        file",
             "test_a_removal_forgets_a_lost_phone_only_if_iampass_has_deleted_the_user",
         ),
+        Mutant(
+            "the settings let the help desk reach an operator",
+            "for group in sorted(groups & operators.helps):",
+            "for group in sorted(groups & operators.helps & operators.helpdesk):",
+            "test_a_help_desk_that_helps_an_operator_is_refused[it-admin]",
+        ),
+        Mutant(
+            "people sign in over http",
+            'if scheme == "http" and host != "localhost":',
+            'if scheme == "http" and labels[-1] == "local":',
+            "test_an_origin_that_browsers_do_not_send_is_refused",
+        ),
     ),
     "A passkey counts only for the portal, with its user verified": (
         Mutant(

@@ -52,5 +52,5 @@ def command(ctx: click.Context, config: Path, as_json: bool) -> None:
 
 
 def _warning(config: Path, found: Problem) -> Problem:
-    """A finding of `doctor` about a group of hosts, as a problem of the settings, which are valid."""
-    return replace(found, file=config, key=f"groups.{found.key}", severity=Severity.WARNING)
+    """A finding of `doctor` about groups, as a problem of the settings, which are valid."""
+    return replace(found, file=config, severity=Severity.WARNING)

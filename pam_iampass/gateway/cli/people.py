@@ -58,11 +58,12 @@ def groups_of(person: Person) -> str:
 
 
 def warn_of_groups(settings: GatewaySettings, groups: Iterable[str]) -> None:
-    """Say which of a person's groups no group of hosts admits, where they admit any, and if the person may log in
-    nowhere."""
+    """Say which of a person's groups no group of hosts admits, where they admit any, and nothing else in the settings
+    names; and say if the person may log in nowhere."""
     policies = settings.groups.values()
     admitted = frozenset[str]().union(*(policy.people for policy in policies))
-    for group in sorted(set(groups) - admitted) if admitted else ():
+    named = frozenset[str]().union(*settings.groups_of_people.values())
+    for group in sorted(set(groups) - named) if admitted else ():
         what = f"Warning: no group of hosts in gateway.yaml admits the group {group}."
         line((what, "bold yellow"), err=True)
     if not any(policy.admits(groups) for policy in policies):
