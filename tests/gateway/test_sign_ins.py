@@ -819,7 +819,7 @@ def test_root_links_lists_and_ends_operators(gateway_command: GatewayCommand) ->
     assert "zoe" in place.said("operator", "list")
     assert place.told("operator", "end", "zoe", "--yes") == {"user": "zoe", "passkeys": 0}
     assert place.told("operator", "end", "nobody", "--yes", "--if-exists")["passkeys"] == 0
-    assert [record["what"] for record in place.records][-2:] == ["operator_link", "operator_end"]
+    assert [what for what, *_ in place.records][-2:] == ["operator_link", "operator_end"]
 
 
 def test_ending_an_operator_removes_passkeys_sign_ins_and_the_link(

@@ -92,7 +92,10 @@ class GatewayCommand:
 
     def _configured(self, arguments: tuple[str, ...]) -> list[str]:
         verbs = (
-            2 if arguments[0] in ("bypass", "host", "phone", "recovery", "session", "throttle", "user") else 1
+            2
+            if arguments[0]
+            in ("bypass", "host", "operator", "phone", "recovery", "session", "throttle", "user")
+            else 1
         )
         return [*arguments[:verbs], "--config", str(self.config), *arguments[verbs:]]
 
