@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from pam_iampass.gateway import acts_service, examination, people
+from pam_iampass.gateway.actors import Role
 from pam_iampass.gateway.acts import ACTS
-from pam_iampass.gateway.acts.act import Role
 from pam_iampass.gateway.acts_calls import ACT, CALLS, REMOTE, TOKEN
 from pam_iampass.gateway.acts_service import BOUNDS, Error, fields_of
 from pam_iampass.gateway.people import PersonStatus
