@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("psycopg")
+pytest.importorskip("fido2")
+
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts_calls import CALLS
 from pam_iampass.gateway.acts_results import RESULTS
