@@ -7,19 +7,22 @@ import ipaddress
 import re
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
 from pam_iampass.gateway import acts_service, own_requests, sign_ins
-from pam_iampass.gateway.actors import Role
+from pam_iampass.gateway.actors import NotSignedIn, Role
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts.act import Check, challenge, flag, made_for, perform, requested, ring, text
 from pam_iampass.gateway.acts.passkeys import passkey_options
 from pam_iampass.gateway.acts_results import RESULTS
 from pam_iampass.gateway.acts_service import ActsService, Call, CallRefused, Error, Field, filled
 from pam_iampass.gateway.acts_views import VIEWS, Wanted
+from pam_iampass.gateway.database import one
+from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.reasons import RefusedStart
 from pam_iampass.gateway.sessions import HostSession
 
@@ -30,6 +33,8 @@ call = partial(acts_service.call, CALLS)
 _PHONE_SECONDS = 25.0
 """How long a call waits for a phone; then the portal calls again."""
 _VIEW_SECONDS = 20.0
+MOST_ACTS = 60
+"""Acts of one person in a minute."""
 _SECRET = re.compile("[A-Za-z0-9_-]{43}")
 
 
@@ -255,6 +260,7 @@ class BeginAct(Call):
     Error.NOT_PERMITTED,
     Error.REFUSED,
     Error.ACT_REFUSED,
+    Error.BUSY,
     Error.IAMPASS_AWAY,
 )
 @dataclass(frozen=True)
@@ -270,6 +276,7 @@ class DoAct(Call):
 
     async def respond(self, service: ActsService) -> Done:
         act = requested(self.act, self.parameters)
+        await _require_few_acts(service.gateway, self.token)
         phone = None if self.phone is None else uuid.UUID(self.phone)
         by = sign_ins.SignedIn(self.token, self.remote, self.touch, phone)
         done = await perform(service.gateway, by, act)
@@ -349,6 +356,22 @@ class Look(Call):
             actor = await sign_ins.actor(gateway, connection, self.token, "", by_itself=self.by_itself)
         async with service.views, gateway.database.statement() as connection:
             return Rows(*await wanted.rows(gateway, connection, actor))
+
+
+async def _require_few_acts(gateway: Gateway, token: str) -> None:
+    """Raise CallRefused if there are MOST_ACTS records of a minute about what this person has done: some acts need no
+    touch, and each leaves a record."""
+    with suppress(NotSignedIn):  # `perform` refuses it
+        async with gateway.database.statement() as connection:
+            name = (await sign_ins.find(gateway, connection, token)).person.name
+            recent = await one(
+                connection,
+                "SELECT count(*) AS number FROM record WHERE kind = 'act' AND at > now() - interval '1 minute'"
+                " AND fields->>'caller' = %s AND fields->>'known_by' = 'sign-in'",
+                name,
+            )
+        if recent is not None and recent["number"] >= MOST_ACTS:
+            raise CallRefused(Error.BUSY)
 
 
 def _ringing(begun: HostSession | RefusedStart) -> Ringing:

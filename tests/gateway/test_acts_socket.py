@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import acts_service, examination, people
+from pam_iampass.gateway import acts_calls, acts_service, examination, people
 from pam_iampass.gateway.actors import Role
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts_calls import ACT, CALLS, REMOTE, TOKEN
@@ -435,6 +435,21 @@ def test_floods_leave_a_bounded_number_of_rows(acts: RunningActs, server: Runnin
         options = acts.call(client.BeginSignIn(binding)).options
         acts.call(client.SignIn(binding, authenticator.get(options), "192.0.2.7"))
     assert rows()["sign_in"] == MOST_SIGN_INS
+
+
+def test_a_stolen_sign_in_leaves_few_records_a_minute(
+    acts: RunningActs, server: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acts_calls, "MOST_ACTS", 3)
+    alice = signed_in(acts, "alice")
+    for _ in range(3):
+        alice.act("session_end", touch=False, person="alice")
+        server.rows("UPDATE record SET at = now()")  # however slow this machine is
+    with pytest.raises(GatewayError, match="BUSY"):
+        alice.act("session_end", touch=False, person="alice")
+    assert sum(each.get("what") == "session_end" for each in server.records) == 3
+    bob = signed_in(acts, "bob")
+    assert bob.act("session_end", touch=False, person="bob") == {"ended": 0, "errors": 0}
 
 
 # The database was restored; the service stops

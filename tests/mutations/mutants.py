@@ -2644,6 +2644,12 @@ MUTANTS = {
             "test_no_more_calls_wait_for_phones_than_leave_room_for_others",
         ),
         Mutant(
+            "a sign-in writes as many records as it likes",
+            'if recent is not None and recent["number"] >= MOST_ACTS:',
+            "if recent is None:",
+            "test_a_stolen_sign_in_leaves_few_records_a_minute",
+        ),
+        Mutant(
             "a call that waits for a phone is cut off when the service stops",
             "await asyncio.wait((waiting, stops), return_when=asyncio.FIRST_COMPLETED)",
             "await asyncio.wait((waiting,))",
