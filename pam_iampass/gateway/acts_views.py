@@ -39,9 +39,11 @@ def _number(value: object) -> str | None:
 
 def _time_error(value: str) -> str | None:
     try:
-        return None if datetime.fromisoformat(value).tzinfo else "has no offset from UTC"
-    except ValueError:
+        found = datetime.fromisoformat(value)
+        found.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
         return "is no time (ISO 8601)"
+    return None if found.tzinfo else "has no offset from UTC"
 
 
 def _outcome_error(value: str) -> str | None:

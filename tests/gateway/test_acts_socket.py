@@ -244,7 +244,7 @@ def test_a_call_has_one_path_one_method_and_one_type_of_content(acts: RunningAct
         assert ask(acts, path, {})[1]["error"] == "UNKNOWN_CALL", path
     assert ask(acts, "/sign-in", {}, method="GET")[1]["error"] == "WRONG_METHOD"
     assert ask(acts, "/sign-in", {}, kind="text/plain")[1]["error"] == "BAD_BODY"
-    assert acts.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").startswith(b"HTTP/1.1 400")
+    assert acts.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").startswith(b"HTTP/1.0 400")
 
 
 def good(path: str) -> dict[str, Any]:

@@ -96,8 +96,8 @@ class RunningActs:
     def connected(self) -> socket.socket:
         """A connection to the socket."""
         connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(self.path))  # without a time-out, it waits for room in the queue
         connection.settimeout(PATIENCE)
-        connection.connect(str(self.path))
         return connection
 
     def send(self, data: bytes) -> bytes:
