@@ -43,6 +43,7 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.people import PersonStatus
 from pam_iampass.gateway.records import REFUSALS_A_MINUTE, Kind
 from pam_iampass.gateway.sign_ins import SignedIn
+from pam_iampass.gateway.webauthn import Refused
 from tests.gateway.test_acts import ROOT
 from tests.support.authenticator import Authenticator, Deviation
 from tests.support.browser_of import (
@@ -324,6 +325,24 @@ def test_a_late_touch_is_refused_and_one_of_a_clock_that_is_far_ahead(
     with pytest.raises(ProofRefused):
         zoe.do(act, touch)
     assert refusals(running)[-1]["reason"] == "the challenge is not good any more"
+
+
+def test_a_challenge_is_bound_to_its_purpose_and_to_who_was_given_it(running: RunningGateway) -> None:
+    made = touches.challenge(running.gateway, "act", "a sign-in", {"act": "bypass"})
+
+    def spend(challenge: bytes, purpose: str, who: str, act: str) -> None:
+        running.transaction(lambda g, c: touches.spend(g, c, challenge, purpose, who, {"act": act}))
+
+    good = (made, "act", "a sign-in", "bypass")
+    for at, wrong in enumerate((made[:-1], "passkey", "another", "enroll")):
+        with pytest.raises(Refused, match="for something else"):
+            spend(*(*good[:at], wrong, *good[at + 1 :]))  # type: ignore[arg-type]
+    for broken in (b"", bytes(48), bytes([made[0] ^ 1]) + made[1:]):
+        with pytest.raises(Refused, match="for something else"):
+            spend(broken, *good[1:])
+    spend(*good)
+    with pytest.raises(Refused, match="spent before"):
+        spend(*good)
 
 
 def test_an_act_that_cannot_be_done_spends_no_touch(running: RunningGateway, zoe: Browser) -> None:
