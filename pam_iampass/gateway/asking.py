@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any
@@ -122,7 +123,7 @@ async def start_at_iampass(
     written = await _write_start(gateway, session, columns, error, held, waits_until)
     if begun is not None and (written is None or written.state is not State.OPEN):
         await _end_untold_session(gateway, begun, session)
-    if columns.get("reason") == "NO_MOBILE_DEVICE":
+    if columns.get("reason") == "NO_MOBILE_DEVICE" and not session.is_own:
         task = asyncio.create_task(_send_invite(gateway, person, session.host_name))
         gateway.inviting.add(task)
         task.add_done_callback(gateway.inviting.discard)
@@ -203,15 +204,15 @@ async def _write_start_once(
     before = sessions.from_verified(gateway, locked)
     if before.state is not State.STARTING:
         return before  # it was given up meanwhile
-    host = None if host_row is None else hosts.from_row(gateway, host_row, id=session.host)
+    host = None if host_row is None or session.is_own else hosts.from_row(gateway, host_row, id=session.host)
     person = None if person_row is None else people.from_row(gateway, person_row, name=session.person)
     lost = (turn or {}).get("lost") or 0.0
     if columns["state"] == State.OPEN.value:
-        if host is None or person is None or not person.active:
+        if (host is None and not session.is_own) or person is None or not person.active:
             columns = {"state": State.STARTING.value, "reason": Reason.UNKNOWN_USER.name}
-        elif host.status is not HostStatus.ACTIVE:
+        elif host is not None and host.status is not HostStatus.ACTIVE:
             columns = {"state": State.STARTING.value, "reason": Reason.HOST_SUSPENDED.name}
-        elif _began_before_loss(session, lost):
+        elif session.began_before_loss(lost):
             columns = {"state": State.STARTING.value, "reason": Reason.PHONE_LOST.name}
     if columns["state"] == State.NOT_STARTED.value:
         columns = {**columns, "expires_at": await now(connection)}
@@ -219,14 +220,15 @@ async def _write_start_once(
         columns = {**columns, "status": Status.failed.name, "version": before.version + 1}
     written = await sessions.change(gateway, connection, locked, **columns)
     if written.state is State.OPEN and written.status is not None:
-        await gateway.leases.begin(connection, written.id)
-        connection.after_commit.append(partial(gateway.note_request, written.id, written.status))
+        if not written.is_own:  # this process may watch no sessions: a gateway takes that one over at once
+            await gateway.leases.begin(connection, written.id)
+            connection.after_commit.append(partial(gateway.note_request, written.id, written.status))
         return written
     reason = written.reason or ""
     outcome = Reason[reason].outcome if reason in Reason.__members__ else Outcome.NO_DEVICE
     fields = {"reason": error or reason}
     if written.state is State.NOT_STARTED:
-        if host is not None and await records.refusals(connection, host.name) >= records.REFUSALS_A_MINUTE:
+        if await records.refusals(connection, written.host_name) >= records.REFUSALS_A_MINUTE:
             return written
         fields["refused"] = "start"
     await sessions.record(connection, written, outcome, **fields)
@@ -374,8 +376,7 @@ async def end_waiting_session(
         columns["reason"] = refused.reason.name
         columns["retry_after"] = math.ceil(refused.wait) or None
     session = await sessions.change(gateway, connection, locked, **columns)
-    host = await hosts.find(gateway, connection, session.host)
-    if host is None or await records.refusals(connection, host.name) < records.REFUSALS_A_MINUTE:
+    if await records.refusals(connection, session.host_name) < records.REFUSALS_A_MINUTE:
         why = status.name if refused is None else refused.why or refused.reason.name
         await sessions.record(connection, session, outcome, reason=why, refused="start")
     return session
@@ -410,6 +411,17 @@ async def write_status(
         raise
 
 
+@dataclass(frozen=True)
+class WrittenStatus:
+    """What has become of a session by a status that IAMPASS says of it."""
+
+    session: HostSession
+    ringing: Sequence[HostSession] = ()
+    """The requests on phones of a host that is stopped by this: they are to be ended."""
+    by_lost_phone: bool = False
+    """Whether it was approved by a lost phone, so that it is to be ended at IAMPASS."""
+
+
 class _NotHeld(Exception):
     """Raised if another gateway has the lease, so that nothing of the transaction is written."""
 
@@ -421,77 +433,81 @@ class _NotHeld(Exception):
 async def _write_status(
     gateway: Gateway, session: HostSession, status: Status, epoch: int | None
 ) -> HostSession:
-    """As `write_status`, in one transaction, which is this function's own: its locks go with the next statement, and
-    what it writes with COMMIT (`Connection.later`); what this process remembers follows that (`after_commit`).
-    Afterwards it ends at IAMPASS what may not go on. Raises _NotHeld."""
+    """As `write_status`, in a transaction of its own. Afterwards it ends at IAMPASS what may not go on. Raises
+    _NotHeld."""
+    async with gateway.database.transaction() as connection:
+        written = await write_status_once(gateway, connection, session, status, epoch)
+    with suppress(DatabaseError, psycopg.Error):
+        await end_sessions(gateway, written.ringing)  # one that cannot be ended is over in a minute
+    if written.by_lost_phone and written.session.upstream is not None:
+        await _end_untold_session(gateway, written.session.upstream, written.session)
+    return written.session
+
+
+async def write_status_once(
+    gateway: Gateway, connection: Connection, session: HostSession, status: Status, epoch: int | None = None
+) -> WrittenStatus:
+    """As `write_status`, without what is to be ended after the transaction. Its locks go with the next statement, and
+    what it writes with COMMIT (`Connection.later`); what this process remembers follows that (`after_commit`). Raises
+    _NotHeld."""
     ringing: list[HostSession] = []
     over = None
-    async with gateway.database.transaction() as connection:
-        is_over = session.in_progress and not status.in_progress
-        if is_over:
-            turns.lock(connection, session.person)
-        turn, row, lease = await each_one(
-            connection,
-            (turns.ROW, session.person),
-            (sessions.LOCKED, session.id),
-            (leases.LOCKED, session.id),
+    is_over = session.in_progress and not status.in_progress
+    if is_over:
+        turns.lock(connection, session.person)
+    turn, row, lease = await each_one(
+        connection,
+        (turns.ROW, session.person),
+        (sessions.LOCKED, session.id),
+        (leases.LOCKED, session.id),
+    )
+    if is_over and turn is not None:
+        over = turns.Turns.of(turn, session.person)
+        result = RequestResult.FAILED if status.ended else RequestResult.APPROVED
+        connection.after_commit.append(gateway.turn_over.set)
+        await turns.finish(connection, over, session.turn, result, gateway.settings.limits)
+    locked = sessions.verify_row(gateway, row, session.id)
+    before = sessions.from_verified(gateway, locked)
+    if before.state is not State.OPEN or before.status is status:
+        return WrittenStatus(before)
+    if epoch is not None and not gateway.leases.is_held(session.id, epoch, lease):
+        raise _NotHeld(before)
+    decided = before.in_progress and not status.in_progress
+    if status.in_progress and not before.in_progress:
+        return WrittenStatus(before)
+    by_lost_phone = (
+        decided and not status.ended and over is not None and before.began_before_loss(over.state.lost)
+    )
+    columns: dict[str, Any] = {"status": status.name, "version": before.version + 1}
+    if by_lost_phone:
+        columns |= {"status": Status.closed.name, "reason": Reason.PHONE_LOST.name}
+    if status.ended or by_lost_phone:
+        columns["state"] = State.ENDED.value
+        await gateway.leases.end(connection, session.id)
+    if decided:
+        columns["decided_at"] = (
+            await now(connection) if over is None else datetime.fromtimestamp(over.now, timezone.utc)
         )
-        if is_over and turn is not None:
-            over = turns.Turns.of(turn, session.person)
-            result = RequestResult.FAILED if status.ended else RequestResult.APPROVED
-            connection.after_commit.append(gateway.turn_over.set)
-            await turns.finish(connection, over, session.turn, result, gateway.settings.limits)
-        locked = sessions.verify_row(gateway, row, session.id)
-        before = sessions.from_verified(gateway, locked)
-        if before.state is not State.OPEN or before.status is status:
-            return before
-        if epoch is not None and not gateway.leases.is_held(session.id, epoch, lease):
-            raise _NotHeld(before)
-        decided = before.in_progress and not status.in_progress
-        if status.in_progress and not before.in_progress:
-            return before
-        by_lost_phone = (
-            decided and not status.ended and over is not None and _began_before_loss(before, over.state.lost)
-        )
-        columns: dict[str, Any] = {"status": status.name, "version": before.version + 1}
-        if by_lost_phone:
-            columns |= {"status": Status.closed.name, "reason": Reason.PHONE_LOST.name}
-        if status.ended or by_lost_phone:
-            columns["state"] = State.ENDED.value
-            await gateway.leases.end(connection, session.id)
-        if decided:
-            columns["decided_at"] = (
-                await now(connection) if over is None else datetime.fromtimestamp(over.now, timezone.utc)
-            )
-            columns["approved"] = not (status.ended or by_lost_phone)
-        after = await sessions.change(gateway, connection, locked, **columns)
-        connection.after_commit.append(partial(gateway.note_request, session.id, None))
-        if decided:
-            outcome = Outcome.DENIED if by_lost_phone else _OUTCOMES[status]
-            await sessions.record(connection, after, outcome, reason=after.reason or status.name)
-            took = (columns["decided_at"] - before.began_at).total_seconds()
-            connection.after_commit.append(partial(metrics.ANSWERS.labels(outcome.value).observe, took))
-            if status is Status.cancelled:
-                await _report_cancels(connection, before.person)
-            withdrawn = status is Status.closed or (status is Status.timeout and took < _ANSWERED_SECONDS)
-            if withdrawn or status is Status.cancelled:
-                host = await hosts.find(gateway, connection, after.host)
-                if host is not None:
-                    ringing = await _brake_host(
-                        gateway, connection, host, before.person, status, columns["decided_at"]
-                    )
-        elif status.ended:
-            await sessions.record(connection, after, None, event=SessionEvent.ENDED.value, reason=status.name)
-    with suppress(DatabaseError, psycopg.Error):
-        await end_sessions(gateway, ringing)  # one that cannot be ended is over in a minute
-    if by_lost_phone and after.upstream is not None:
-        await _end_untold_session(gateway, after.upstream, after)
-    return after
-
-
-def _began_before_loss(session: HostSession, lost: float) -> bool:
-    """Whether the person's phone was reported lost after the session had begun."""
-    return lost >= session.began_at.timestamp()
+        columns["approved"] = not (status.ended or by_lost_phone)
+    after = await sessions.change(gateway, connection, locked, **columns)
+    connection.after_commit.append(partial(gateway.note_request, session.id, None))
+    if decided:
+        outcome = Outcome.DENIED if by_lost_phone else _OUTCOMES[status]
+        await sessions.record(connection, after, outcome, reason=after.reason or status.name)
+        took = (columns["decided_at"] - before.began_at).total_seconds()
+        connection.after_commit.append(partial(metrics.ANSWERS.labels(outcome.value).observe, took))
+        if status is Status.cancelled:
+            await _report_cancels(connection, before.person)
+        withdrawn = status is Status.closed or (status is Status.timeout and took < _ANSWERED_SECONDS)
+        if withdrawn or status is Status.cancelled:
+            host = await hosts.find(gateway, connection, after.host)
+            if host is not None:
+                ringing = await _brake_host(
+                    gateway, connection, host, before.person, status, columns["decided_at"]
+                )
+    elif status.ended:
+        await sessions.record(connection, after, None, event=SessionEvent.ENDED.value, reason=status.name)
+    return WrittenStatus(after, ringing, by_lost_phone)
 
 
 async def _brake_host(

@@ -24,6 +24,8 @@ from pam_iampass.gateway.keys import Tampered
 
 TABLE = "host"
 INVITES = "invite"
+GATEWAY = "(gateway)"
+"""The id and the name that stand for the gateway itself where sessions and records name a host. No host can have it."""
 LOCK = "SELECT 1 FROM host WHERE id = %s FOR UPDATE"
 """Locks the row of a host until the transaction ends."""
 _MOST_NAMED = 10
@@ -51,12 +53,25 @@ class HostStatus(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Host:
-    """A host that has joined."""
+class Asker:
+    """What has people asked: a host, or the gateway itself (`ITSELF`)."""
 
     id: str
-    """The name by which its requests call it."""
+    """The name by which requests of a host call it."""
     name: str
+
+    def is_slowed(self, moment: float) -> bool:
+        """Whether the brake holds for it."""
+        return False
+
+
+ITSELF = Asker(GATEWAY, GATEWAY)
+
+
+@dataclass(frozen=True)
+class Host(Asker):
+    """A host that has joined."""
+
     group: str
     secret: str = field(repr=False)
     machine: str | None
@@ -71,7 +86,6 @@ class Host:
     """Whether an administrator has admitted it, whether its group demands that or not."""
 
     def is_slowed(self, moment: float) -> bool:
-        """Whether the brake holds for it."""
         return self.slowed_until is not None and self.slowed_until.timestamp() > moment
 
 

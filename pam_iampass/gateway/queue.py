@@ -98,9 +98,14 @@ async def _write_started(
     if row["deadline"].timestamp() <= now:
         await _end_refused(gateway, connection, login, RefusedStart.of(Refusal(Cause.NO_TURN)))
         return None
-    host = await hosts.find(gateway, connection, row["host"])
-    if host is None:
-        found: Person | Reason = Reason.HOST_SUSPENDED
+    is_own = row["host"] == hosts.GATEWAY
+    host = None if is_own else await hosts.find(gateway, connection, row["host"])
+    if is_own:
+        found: Person | Reason = await starts.find_known_person(
+            gateway, connection, hosts.ITSELF, row["person"]
+        )
+    elif host is None:
+        found = Reason.HOST_SUSPENDED
     elif host.is_slowed(now) and await starts.is_held_back(connection, host, before, login):
         found = Reason.HOST_THROTTLED
     else:

@@ -99,6 +99,14 @@ async def alert(
         await write(connection, Kind.ALERT, host=host, person=person, reason=what + more, **fields)
 
 
+def login_fields(details: Mapping[str, str], reason: str) -> dict[str, str]:
+    """The fields about a login with these details. The reason of a request of the gateway itself begins with what it is
+    for."""
+    fields = dict(details)
+    purpose = fields.pop("purpose", "")
+    return {**fields, "reason": f"{purpose}: {reason}" if purpose else reason}
+
+
 async def refusals(connection: Connection, host: str) -> int:
     """How many starts of the host with this name were refused within a minute, as the records say."""
     counted = await one(

@@ -1,4 +1,5 @@
-"""The sessions of hosts in the database: each is one request on a phone, and what became of it.
+"""The sessions of hosts, and of the gateway itself, in the database: each is one request on a phone, and what became of
+it.
 
 Before IAMPASS is called, a row `starting` is committed (`starts.py`); afterwards what IAMPASS has said (`asking.py`).
 If its gateway dies between the two, the request is not made again, since the phone may be ringing. A person has one
@@ -47,7 +48,7 @@ class State(enum.Enum):
 
 @dataclass(frozen=True)
 class HostSession:
-    """A session of a host, as its row says."""
+    """A session of a host, or of the gateway itself, as its row says."""
 
     id: uuid.UUID
     """The id in the paths of its calls. Its token and its secret are made from it with the key file."""
@@ -91,6 +92,15 @@ class HostSession:
     def turn(self) -> str:
         """The name of its login in the turns of the person."""
         return turns.ident(self.host_name, self.id)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the gateway itself has the person asked (`own_requests.py`)."""
+        return self.host == hosts.GATEWAY
+
+    def began_before_loss(self, lost: float) -> bool:
+        """Whether the person's phone was reported lost, at this time, after the session had begun."""
+        return lost >= self.began_at.timestamp()
 
     @property
     def waits(self) -> bool:
@@ -322,18 +332,24 @@ async def remove_host(gateway: Gateway, connection: Connection, name: str) -> tu
         before = from_verified(gateway, columns)
         if before.state is not State.OPEN or before.in_progress:
             continue
-        ended = {"status": Status.closed.name, "state": State.ENDED.value, "version": before.version + 1}
-        after = await change(gateway, connection, columns, **ended)
-        await gateway.leases.end(connection, session.id)
-        await record(connection, after, None, event=SessionEvent.ENDED.value, reason=Status.closed.name)
+        await close_row(gateway, connection, columns)
     return await hosts.remove(connection, name), found
 
 
+async def close_row(gateway: Gateway, connection: Connection, locked: Mapping[str, Any]) -> HostSession:
+    """Write that a session has ended which was approved. This transaction has locked its row."""
+    ended = {"status": Status.closed.name, "state": State.ENDED.value, "version": locked["version"] + 1}
+    after = await change(gateway, connection, locked, **ended)
+    await gateway.leases.end(connection, after.id)
+    await record(connection, after, None, event=SessionEvent.ENDED.value, reason=Status.closed.name)
+    return after
+
+
 async def record(
-    connection: Connection, session: HostSession, outcome: Outcome | None, **fields: str
+    connection: Connection, session: HostSession, outcome: Outcome | None, *, reason: str, **fields: str
 ) -> None:
     """Write the record of a decision, or of the end of a session."""
     if outcome is not None:
         fields["outcome"] = outcome.value
-    fields = {**session.details, **fields, "session": str(session.id)}
+    fields = {**records.login_fields(session.details, reason), **fields, "session": str(session.id)}
     await records.write(connection, Kind.DECISION, host=session.host_name, person=session.person, **fields)

@@ -1,4 +1,5 @@
-"""Starts of hosts: which host may have which person asked on the phone now. `_admit_once` decides it, step by step.
+"""Starts of hosts, and of the gateway itself: which may have which person asked on the phone now. `_admit_once` decides
+it, step by step.
 
 A start for which a phone is to be asked becomes a row of a session before IAMPASS is called (`asking.py`).
 """
@@ -10,8 +11,9 @@ import dataclasses
 import hashlib
 import json
 import re
+import time
 import uuid
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -32,7 +34,7 @@ from pam_iampass.gateway.database import (
     one,
 )
 from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import Host, HostStatus
+from pam_iampass.gateway.hosts import Asker, Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
 from pam_iampass.gateway.reasons import Reason, RefusedStart
@@ -163,8 +165,7 @@ async def start(
     :param came_at: the `time.monotonic()` of the call. The database may have held it up since.
     """
     key = (host_id, asked.request_id or str(uuid.uuid4()))
-    own = sum(each == host_id for each, _ in gateway.starts) + gateway.repeats[host_id]
-    if own >= gateway.settings.limits.calls_of_host:
+    if _has_its_share(gateway, host_id):
         return await refuse_start(gateway, host_id, asked, Reason.HOST_THROTTLED, spend_nonce)
     if key in gateway.starts:
         gateway.repeats[host_id] += 1
@@ -173,7 +174,29 @@ async def start(
                 await asyncio.wait([gateway.starts[key]])
         finally:
             gateway.repeats[host_id] -= 1
-    task = asyncio.create_task(_start(gateway, host_id, asked, start_covered, came_at, spend_nonce))
+    return await _run(gateway, key, _start(gateway, host_id, asked, start_covered, came_at, spend_nonce))
+
+
+async def start_own(gateway: Gateway, asked: AskedStart) -> HostSession | RefusedStart:
+    """Have a person asked by the gateway itself, as `start`, by the same limits. Nothing but the phone answers: neither
+    a bypass nor another login. Raises DatabaseError and Tampered."""
+    if _has_its_share(gateway, hosts.GATEWAY):
+        return RefusedStart(Reason.HOST_THROTTLED)
+    key = (hosts.GATEWAY, str(uuid.uuid4()))
+    return await _run(gateway, key, _start_own(gateway, asked, time.monotonic()))
+
+
+def _has_its_share(gateway: Gateway, asker: str) -> bool:
+    """Whether a host, or the gateway itself, has as many starts under way as it may have."""
+    own = sum(each == asker for each, _ in gateway.starts) + gateway.repeats[asker]
+    return own >= gateway.settings.limits.calls_of_host
+
+
+async def _run(
+    gateway: Gateway, key: tuple[str, str], work: Coroutine[Any, Any, HostSession | RefusedStart]
+) -> HostSession | RefusedStart:
+    """The result of a start, which goes on if this is cancelled."""
+    task = asyncio.create_task(work)
     gateway.starts[key] = task
     task.add_done_callback(lambda _: gateway.starts.pop(key))
     return await asyncio.shield(task)
@@ -205,21 +228,53 @@ async def _start(
     spend_nonce: SpendNonce,
 ) -> HostSession | RefusedStart:
     """Admit a start, without the phone if another login covers it; else call IAMPASS once its row is committed."""
+    admission = await _unless_away(_admit(gateway, host_id, asked, spend_nonce, by_phone=False))
+    if admission.coverable is not None:
+        covered = await start_covered(gateway, admission.coverable, asked)
+        if covered is not None:
+            return covered
+        admission = await _unless_away(_admit(gateway, host_id, asked, spend_nothing, by_phone=True))
+    return await _ring(gateway, asked, admission, came_at)
+
+
+async def _start_own(gateway: Gateway, asked: AskedStart, came_at: float) -> HostSession | RefusedStart:
+    return await _ring(gateway, asked, await _unless_away(_admit_own(gateway, asked)), came_at)
+
+
+async def _unless_away(admitting: Coroutine[Any, Any, _Admission]) -> _Admission:
+    """What has been decided about a start, or that the database has not said so."""
     try:
-        admission = await _admit(gateway, host_id, asked, spend_nonce, by_phone=False)
-        if admission.coverable is not None:
-            covered = await start_covered(gateway, admission.coverable, asked)
-            if covered is not None:
-                return covered
-            admission = await _admit(gateway, host_id, asked, spend_nothing, by_phone=True)
+        return await admitting
     except UnknownOutcome:
-        return RefusedStart(Reason.TRY_AGAIN)
+        return _Admission(RefusedStart(Reason.TRY_AGAIN))
     except DatabaseAway:
-        return RefusedStart(Reason.DATABASE_AWAY)
+        return _Admission(RefusedStart(Reason.DATABASE_AWAY))
+
+
+async def _ring(
+    gateway: Gateway, asked: AskedStart, admission: _Admission, came_at: float
+) -> HostSession | RefusedStart:
+    """Call IAMPASS for a start, if that was decided."""
     if admission.ring is None or isinstance(admission.answer, RefusedStart):
         return admission.answer
     waits_until = came_at + asked.patience * (1 - LEAST_LEFT)
     return await asking.start_at_iampass(gateway, admission.answer, admission.ring, waits_until)
+
+
+async def _admit_own(gateway: Gateway, asked: AskedStart) -> _Admission:
+    """Decide a start of the gateway itself, by the steps of `_admit_once` that concern it. The transaction is this
+    function's own."""
+    async with gateway.database.transaction() as connection:
+        turns.lock(connection, asked.person)
+        read = await _read_rows(connection, hosts.GATEWAY, asked.person, None, gateway.settings.limits)
+        assert read is not None  # noqa: S101 - the gateway itself has a row of constants
+        person = await find_known_person(gateway, connection, hosts.ITSELF, asked.person, read["person"])
+        if isinstance(person, Reason):
+            return await _refuse(connection, hosts.ITSELF, asked, RefusedStart(person))
+        before = turns.Turns.of(read["turn"], person.name)
+        return await _admit_by_phone(
+            gateway, connection, hosts.ITSELF, asked, person, before, read["counted"]
+        )
 
 
 async def _admit(
@@ -240,6 +295,9 @@ async def _admit_once(
     2. Refuse a host that may not ask, and a person who may not log in there.
     3. Answer a repeat with what became of the first call.
     4. Let in a bypassed person.
+
+    What follows holds for the gateway itself, too (`_admit_by_phone`):
+
     5. Refuse a person whose lost phone IAMPASS has not disabled yet.
     6. Refuse a host for whose last starts for this person no phone rang.
     7. Unless `by_phone`: have other hosts asked first, if the login may begin in one of theirs. No row may be locked
@@ -251,13 +309,12 @@ async def _admit_once(
     The transaction is this function's own: locks, and all that is written, are sent with the next statement that is
     read, or with COMMIT (`Connection.later`). They keep the order of these lines.
     """
-    limits = gateway.settings.limits
     async with gateway.database.transaction() as connection:
         # 1. Read. The lock is a statement of its own: the next one then finds what others have written.
         spend_nonce(connection)
         name = "" if people.person_name_error(asked.person) else asked.person
         turns.lock(connection, name)
-        read = await _read_rows(connection, host_id, name, asked.request_id, limits)
+        read = await _read_rows(connection, host_id, name, asked.request_id, gateway.settings.limits)
         if read is None:
             return _Admission(RefusedStart(Reason.HOST_SUSPENDED))  # removed since its signature was checked
         host = hosts.from_row(gateway, read["host"], id=host_id)
@@ -283,66 +340,88 @@ async def _admit_once(
                 await _record_bypass(connection, host, asked, bypass)
                 return _Admission(RefusedStart(Reason.BYPASSED))
 
-        # 5. Lost phone
-        if read["counted"]["phone_lost"]:
-            return await _refuse(connection, host, asked, RefusedStart(Reason.PHONE_LOST))
-
-        # 6. No phone rang
-        if read["counted"]["not_started"] >= _NOT_STARTED_A_MINUTE:
-            return await _refuse(connection, host, asked, RefusedStart(Reason.HOST_THROTTLED))
-
-        # 7. Cover. A client of IAMPASS itself does not know such a session; the login is not one of a second person.
+        # A client of IAMPASS itself does not know a covered session; the login is not one of a second person.
+        coverable = None
         if not by_phone and asked.request_id is not None and "asker" not in asked.details:
             policy = gateway.settings.policy_of(host.group)
             if policy is not None and policy.covered_by and asked.connection is not None:
-                return _Admission(RefusedStart(Reason.TRY_AGAIN), coverable=host)
-
-        # 8. Limit and brake
-        id = uuid.uuid4()
-        login = _pending_login(host, person, asked, id, before.now)
-        is_slowed = host.is_slowed(before.now)
-        exceeds = await _exceeds_limit(
-            connection, host, read["counted"]["unapproved"], limits.host_requests_per_hour
+                coverable = host
+        return await _admit_by_phone(
+            gateway, connection, host, asked, person, before, read["counted"], coverable
         )
-        login = await turns.recognized(connection, before, login, limits, at_once=is_slowed or exceeds)
-        if exceeds and not login.is_familiar:
-            why = "too many requests of this host were not approved"
-            return await _refuse(connection, host, asked, RefusedStart(Reason.HOST_THROTTLED, why))
-        if is_slowed and await is_held_back(connection, host, before, login):
-            return await _refuse(connection, host, asked, RefusedStart(Reason.HOST_THROTTLED))
-        failing = before.state.hosts_failing(login)
-        if login.is_familiar and failing:
-            what = (
-                f"requests of {failing[0]} to people who log in here, from the same address, are not approved"
-            )
-            await records.alert(connection, host.name, what, person=person.name)
-
-        # 9. Take a turn
-        after = turns.joined(before, login, limits)
-        if isinstance(after, Refusal):
-            if not before.state.backoff(login, limits, before.now):  # that is usual after two requests
-                many = "wait" if after.cause is Cause.AT_CAPACITY else "were not approved within an hour"
-                what = f"logins of {person.name} are refused: too many {many}, and somebody may have the password"
-                await records.alert(connection, host.name, what, person=person.name)
-            return await _refuse(connection, host, asked, RefusedStart.of(after))
-        queued = not after.has_turn(login)
-
-        # 10. Insert
-        session = await _insert_start(gateway, connection, host, asked, id, login, queued=queued)
-        if not queued:
-            after = turns.holding(after, login, session.deadline.timestamp() + turns.END_SECONDS)
-        await turns.write(connection, before, after)
-        return _Admission(session, ring=None if queued else person)
 
 
-async def _refuse(connection: Connection, host: Host, asked: AskedStart, refused: RefusedStart) -> _Admission:
+async def _admit_by_phone(
+    gateway: Gateway,
+    connection: Connection,
+    asker: Asker,
+    asked: AskedStart,
+    person: Person,
+    before: turns.Turns,
+    counted: Mapping[str, Any],
+    coverable: Host | None = None,
+) -> _Admission:
+    """The steps of `_admit_once` from the fifth one on. `coverable` is the host if the login may begin in another one
+    that was not asked about yet."""
+    limits = gateway.settings.limits
+
+    # 5. Lost phone
+    if counted["phone_lost"]:
+        return await _refuse(connection, asker, asked, RefusedStart(Reason.PHONE_LOST))
+
+    # 6. No phone rang
+    if counted["not_started"] >= _NOT_STARTED_A_MINUTE:
+        return await _refuse(connection, asker, asked, RefusedStart(Reason.HOST_THROTTLED))
+
+    # 7. Cover
+    if coverable is not None:
+        return _Admission(RefusedStart(Reason.TRY_AGAIN), coverable=coverable)
+
+    # 8. Limit and brake
+    id = uuid.uuid4()
+    until = before.now + asked.patience * (1 - LEAST_LEFT)
+    login = turns.login_of(person.name, asker.name, asked.details, id, before.now, until)
+    is_slowed = asker.is_slowed(before.now)
+    exceeds = await _exceeds_limit(connection, asker, counted["unapproved"], limits.host_requests_per_hour)
+    login = await turns.recognized(connection, before, login, limits, at_once=is_slowed or exceeds)
+    if exceeds and not login.is_familiar:
+        why = "too many requests of this host were not approved"
+        return await _refuse(connection, asker, asked, RefusedStart(Reason.HOST_THROTTLED, why))
+    if is_slowed and await is_held_back(connection, asker, before, login):
+        return await _refuse(connection, asker, asked, RefusedStart(Reason.HOST_THROTTLED))
+    failing = before.state.hosts_failing(login)
+    if login.is_familiar and failing:
+        what = f"requests of {failing[0]} to people who log in here, from the same address, are not approved"
+        await records.alert(connection, asker.name, what, person=person.name)
+
+    # 9. Take a turn
+    after = turns.joined(before, login, limits)
+    if isinstance(after, Refusal):
+        if not before.state.backoff(login, limits, before.now):  # that is usual after two requests
+            many = "wait" if after.cause is Cause.AT_CAPACITY else "were not approved within an hour"
+            what = f"logins of {person.name} are refused: too many {many}, and somebody may have the password"
+            await records.alert(connection, asker.name, what, person=person.name)
+        return await _refuse(connection, asker, asked, RefusedStart.of(after))
+    queued = not after.has_turn(login)
+
+    # 10. Insert
+    session = await _insert_start(gateway, connection, asker, asked, id, login, queued=queued)
+    if not queued:
+        after = turns.holding(after, login, session.deadline.timestamp() + turns.END_SECONDS)
+    await turns.write(connection, before, after)
+    return _Admission(session, ring=None if queued else person)
+
+
+async def _refuse(
+    connection: Connection, asker: Asker, asked: AskedStart, refused: RefusedStart
+) -> _Admission:
     """Refuse a start, and write the record of it. If a host has too many refused, it learns no more which names there
     are."""
-    recorded = await _record_refusal(connection, host, asked, refused)
+    recorded = await _record_refusal(connection, asker, asked, refused)
     if recorded or refused.reason not in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST):
         return _Admission(refused)
     await records.alert(
-        connection, host.name, "too many starts of this host are refused: it may be looking for names"
+        connection, asker.name, "too many starts of this host are refused: it may be looking for names"
     )
     return _Admission(RefusedStart(Reason.HOST_THROTTLED))
 
@@ -351,7 +430,9 @@ async def _read_rows(
     connection: Connection, host_id: str, name: str, request_id: str | None, limits: LimitSettings
 ) -> Mapping[str, Any] | None:
     """The rows of a host, of the person with this name, of their turns, and of an earlier call with this request id,
-    where there are such; and what is counted. None if there is no host."""
+    where there are such; and what is counted. None if there is no host. The gateway itself has a row of constants."""
+    is_own = host_id == hosts.GATEWAY
+    host = f"(SELECT '{host_id}' AS id, '{host_id}' AS name) AS host" if is_own else "host"
     return await one(
         connection,
         f"""
@@ -364,28 +445,13 @@ async def _read_rows(
                 AND state = 'not_started' AND began_at > now() - interval '1 minute') AS not_started,
             (SELECT count(*) FROM (SELECT FROM session WHERE session.host_name = host.name AND {_ASKED}
                 AND NOT approved AND began_at > now() - interval '1 hour' LIMIT %s) AS found) AS unapproved
-        FROM host
+        FROM {host}
             LEFT JOIN person ON person.name = %s
             LEFT JOIN turn ON turn.person = %s
             LEFT JOIN session ON session.host = host.id AND session.request_id = %s
         WHERE host.id = %s
         """,  # noqa: S608
         *(name, name, name, limits.host_requests_per_hour, name, name, request_id, host_id),
-    )
-
-
-def _pending_login(host: Host, person: Person, asked: AskedStart, id: uuid.UUID, moment: float) -> Pending:
-    """The login of a session with this id, as the turns know it."""
-    told = asked.details
-    return Pending(
-        origin=turns.origin_key(
-            person.name, host.name, told.get("service"), told.get("remote"), told.get("asker", "")
-        ),
-        ident=turns.ident(host.name, id),
-        began=moment,
-        since=moment,
-        until=moment + asked.patience * (1 - LEAST_LEFT),
-        host=host.name,
     )
 
 
@@ -407,6 +473,24 @@ async def find_allowed_person(
         return Reason.HOST_NOT_ADMITTED if host.status is HostStatus.WAITING else Reason.HOST_SUSPENDED
     if not await hosts.is_its_machine(gateway, connection, host, machine):
         return Reason.WRONG_MACHINE
+    person = await find_known_person(gateway, connection, host, name, row)
+    if isinstance(person, Reason):
+        return person
+    if not gateway.settings.admits(host.group, person.groups):
+        return Reason.NOT_ON_THIS_HOST
+    return person
+
+
+async def find_known_person(
+    gateway: Gateway,
+    connection: Connection,
+    asker: Asker,
+    name: str,
+    row: Mapping[str, Any] | None = None,
+) -> Person | Reason:
+    """The person of this name, who can log in somewhere; else why not. `row` as for `find_allowed_person`."""
+    if gateway.restored:
+        return Reason.RESTORED
     person = None
     if people.person_name_error(name) is None:
         try:
@@ -415,12 +499,8 @@ async def find_allowed_person(
             elif row["name"] is not None:
                 person = people.from_row(gateway, row, name=name)
         except Tampered as error:
-            await records.alert(connection, host.name, str(error), person=name)
-    if person is None or not person.active:
-        return Reason.UNKNOWN_USER
-    if not gateway.settings.admits(host.group, person.groups):
-        return Reason.NOT_ON_THIS_HOST
-    return person
+            await records.alert(connection, asker.name, str(error), person=name)
+    return person if person is not None and person.active else Reason.UNKNOWN_USER
 
 
 async def _find_repeated(
@@ -438,10 +518,10 @@ async def _find_repeated(
     return session if session.parameters == asked.digest else RefusedStart(Reason.REQUEST_ID_REUSED)
 
 
-async def _exceeds_limit(connection: Connection, host: Host, unapproved: int, most: int) -> bool:
-    """Whether a host has reached the limit of requests that are not approved, and no more people have approved some in
-    an hour than not: a busy host may have many of both, and one accomplice may approve many. This is an alert, and so
-    is a quarter of the limit."""
+async def _exceeds_limit(connection: Connection, asker: Asker, unapproved: int, most: int) -> bool:
+    """Whether a host, or the gateway itself, has reached the limit of requests that are not approved, and no more
+    people have approved some in an hour than not: a busy host may have many of both, and one accomplice may approve
+    many. This is an alert, and so is a quarter of the limit."""
     quarter = max(most // 4, 1)
     if unapproved < quarter:
         return False
@@ -450,7 +530,7 @@ async def _exceeds_limit(connection: Connection, host: Host, unapproved: int, mo
         "SELECT count(DISTINCT person) FILTER (WHERE approved) AS approved,"  # noqa: S608
         " count(DISTINCT person) FILTER (WHERE NOT approved) AS unapproved"
         f" FROM session WHERE host_name = %s AND {_ASKED} AND began_at > now() - interval '1 hour'",
-        host.name,
+        asker.name,
     )
     if counted is None or counted["approved"] > counted["unapproved"]:
         return False
@@ -458,17 +538,17 @@ async def _exceeds_limit(connection: Connection, host: Host, unapproved: int, mo
     what = "many requests" if exceeds else f"{quarter} requests or more"
     share = "" if exceeds else "a quarter of "
     what = f"{what} of this host were not approved within an hour ({share}host_requests_per_hour)"
-    await records.alert(connection, host.name, what)
+    await records.alert(connection, asker.name, what)
     return exceeds
 
 
-async def is_held_back(connection: Connection, host: Host, before: turns.Turns, login: Pending) -> bool:
+async def is_held_back(connection: Connection, asker: Asker, before: turns.Turns, login: Pending) -> bool:
     """Whether the brake, which holds for a host, keeps a login there from the phone.
 
     A person who approved there lately has a few requests of their own, whatever others do. All others together have
     one a minute. A person who just did not approve one has none: people who cancel do not take it from the rest.
     """
-    own = turns.requests_of_host(before, host.name, asking.BRAKE_MINUTES * 60)
+    own = turns.requests_of_host(before, asker.name, asking.BRAKE_MINUTES * 60)
     if login.is_familiar:
         return own >= _MOST_WHILE_SLOWED
     statement = (
@@ -476,14 +556,14 @@ async def is_held_back(connection: Connection, host: Host, before: turns.Turns, 
         f" AND began_at > now() - interval '1 minute' AND NOT {turns.FAMILIAR} LIMIT 1"
     )
     # The lock of the host keeps starts for other people from passing at the same time.
-    _, recent = await each_one(connection, (hosts.LOCK, host.id), (statement, host.name))
+    _, recent = await each_one(connection, (hosts.LOCK, asker.id), (statement, asker.name))
     return own > 0 or recent is not None
 
 
 async def _insert_start(
     gateway: Gateway,
     connection: Connection,
-    host: Host,
+    asker: Asker,
     asked: AskedStart,
     id: uuid.UUID,
     login: Pending,
@@ -504,15 +584,20 @@ async def _insert_start(
         "details": dict(asked.details),
         "parent": None,
     }
-    return await insert_session(gateway, connection, host, asked, moment, **columns)
+    return await insert_session(gateway, connection, asker, asked, moment, **columns)
 
 
 async def insert_session(
-    gateway: Gateway, connection: Connection, host: Host, asked: AskedStart, moment: datetime, **columns: Any
+    gateway: Gateway,
+    connection: Connection,
+    asker: Asker,
+    asked: AskedStart,
+    moment: datetime,
+    **columns: Any,
 ) -> HostSession:
     """The session of a start, with a new row that has these columns."""
     row = {
-        "host": host.id,
+        "host": asker.id,
         "person": asked.person,
         "request_id": asked.request_id,
         "parameters": asked.digest,
@@ -525,7 +610,7 @@ async def insert_session(
         "decided_at": None,
         "gateway": gateway.id,
         "upstream": None,
-        "host_name": host.name,
+        "host_name": asker.name,
         **columns,
     }
     sealed = gateway.keys.sealed(sessions.TABLE, row)
@@ -534,18 +619,17 @@ async def insert_session(
 
 
 async def _record_refusal(
-    connection: Connection, host: Host, asked: AskedStart, refused: RefusedStart
+    connection: Connection, asker: Asker, asked: AskedStart, refused: RefusedStart
 ) -> bool:
     """Write the record of a refused start, unless there are too many; whether it was written."""
-    if await records.refusals(connection, host.name) >= records.REFUSALS_A_MINUTE:
+    if await records.refusals(connection, asker.name) >= records.REFUSALS_A_MINUTE:
         return False
     fields = {
-        **asked.details,
+        **records.login_fields(asked.details, refused.why or refused.reason.name),
         "outcome": refused.reason.outcome.value,
-        "reason": refused.why or refused.reason.name,
         "refused": "start",
     }
-    await records.write(connection, Kind.DECISION, host=host.name, person=clean(asked.person, 100), **fields)
+    await records.write(connection, Kind.DECISION, host=asker.name, person=clean(asked.person, 100), **fields)
     return True
 
 

@@ -187,6 +187,22 @@ def origin_key(person: str, host: str, service: str | None, remote: str | None, 
     return throttle.key_of(person, throttle.origin(service or "", remote, f" on {host}"), asker)
 
 
+def login_of(
+    person: str, host: str, details: Mapping[str, str], session: object, moment: float, until: float
+) -> Pending:
+    """The login of a session on the host with this name, which waits from this moment on."""
+    return Pending(
+        origin=origin_key(
+            person, host, details.get("service"), details.get("remote"), details.get("asker", "")
+        ),
+        ident=ident(host, session),
+        began=moment,
+        since=moment,
+        until=until,
+        host=host,
+    )
+
+
 def requests_of_host(turns: Turns, host: str, seconds: float) -> int:
     """How many requests of a host to the person, within this time, were not approved."""
     since = turns.now - seconds

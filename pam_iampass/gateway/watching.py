@@ -18,7 +18,7 @@ import psycopg
 
 from pam_iampass.client.errors import IampassError, Unavailable
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import asking, presence, queue, records, sessions, sign_ins, steps, turns
+from pam_iampass.gateway import asking, hosts, presence, queue, records, sessions, sign_ins, steps, turns
 from pam_iampass.gateway.acts.phones import tell_of_lost_phone
 from pam_iampass.gateway.acts.sessions import EndedSessions, end_sessions
 from pam_iampass.gateway.database import Connection, DatabaseError, many
@@ -167,11 +167,12 @@ async def _find_requests(gateway: Gateway, followed: Container[uuid.UUID]) -> li
         gateway.noted_requests.clear()
         for row in await many(
             connection,
-            "SELECT session.id, session.status, host.status = 'active' AS may_ask,"
+            "SELECT session.id, session.status, session.host = %s OR host.status = 'active' AS may_ask,"
             # The clock of a server that was promoted may be behind.
             " greatest(extract(epoch FROM clock_timestamp() - began_at), 0)::float8 AS age"
             " FROM session LEFT JOIN host ON host.id = session.host"
             " WHERE session.state = 'open' AND session.status IN ('pending', 'identifying')",
+            hosts.GATEWAY,
         ):
             if row["may_ask"]:
                 # The row was not verified, and answers polls: it may say nothing but that the phone is asked.

@@ -1325,7 +1325,7 @@ MUTANTS = {
         ),
         Mutant(
             "a login that had begun before a phone was lost is approved by it",
-            "return lost >= session.began_at.timestamp()",
+            "return lost >= self.began_at.timestamp()",
             "return False",
             "test_what_a_lost_phone_approves_lets_nobody_in",
         ),
@@ -1349,8 +1349,8 @@ MUTANTS = {
         ),
         Mutant(
             "one host may have all calls of IAMPASS under way",
-            "if own >= gateway.settings.limits.calls_of_host:",
-            "if False:",
+            "return own >= gateway.settings.limits.calls_of_host",
+            "return False",
             "test_one_host_leaves_others_half_of_the_calls",
         ),
         Mutant(
@@ -1834,7 +1834,7 @@ MUTANTS = {
         ),
         Mutant(
             "repeats of one start take all calls of a gateway",
-            ") + gateway.repeats[host_id]",
+            ") + gateway.repeats[asker]",
             ")",
             "test_repeats_of_one_start_count_as_calls_of_their_host",
         ),
@@ -2213,7 +2213,7 @@ MUTANTS = {
     "A phone that was reported lost approves nothing, and IAMPASS hears of each act once it answers": (
         Mutant(
             "a lost phone rings until IAMPASS has disabled it",
-            'if read["counted"]["phone_lost"]:',
+            'if counted["phone_lost"]:',
             "if False:",
             "test_while_iampass_is_away_a_lost_phone_rings_for_nobody_and_a_new_bypass_lets_in",
         ),
@@ -2514,7 +2514,7 @@ MUTANTS = {
             "the token of a sign-in alone does what needs a touch",
             "if found.role in act.declared.touch:",
             "if found.role in act.declared.touch and by.touch is not None:",
-            "test_each_act_is_permitted_or_not_as_declared_and_a_token_alone_does_nothing_that_needs_a_touch[zoe-by root's link]",
+            "test_each_act_is_for_whom_it_is_declared_and_a_token_alone_does_not_touch[zoe-root]",
         ),
         Mutant(
             "a role counts with a passkey that root has not made a link for",
@@ -2532,13 +2532,13 @@ MUTANTS = {
             "help desk does for everybody what it does for those whom it helps",
             "return Role.HELPDESK if Role.HELPDESK in may and is_helped else None",
             "return Role.HELPDESK if Role.HELPDESK in may else None",
-            "test_each_act_is_permitted_or_not_as_declared_and_a_token_alone_does_nothing_that_needs_a_touch[dan-by root's link]",
+            "test_each_act_is_for_whom_it_is_declared_and_a_token_alone_does_not_touch[dan-root]",
         ),
         Mutant(
             "people do for others what they may do for themselves",
             "if Role.SELF in may and act.target == actor.name:",
             "if Role.SELF in may:",
-            "test_each_act_is_permitted_or_not_as_declared_and_a_token_alone_does_nothing_that_needs_a_touch[ann-by another link]",
+            "test_each_act_is_for_whom_it_is_declared_and_a_token_alone_does_not_touch[ann-other]",
         ),
         Mutant(
             "an admin without a touch of the phone makes codes for themselves",
@@ -2550,7 +2550,7 @@ MUTANTS = {
             "a role that was taken away before an act is done still counts",
             "found = await _permitted(gateway, connection, by, act)\n        await sign_ins.note",
             "found = before\n        await sign_ins.note",
-            "test_a_group_that_is_taken_away_between_challenge_and_completion_takes_the_role[while the rows are locked]",
+            "test_a_group_that_is_taken_away_between_challenge_and_completion_takes_the_role[locked]",
         ),
         Mutant(
             "a touch is good twice",
@@ -2797,6 +2797,97 @@ MUTANTS = {
             "if not act.confirms_passkey:",
             "if False:",
             "test_an_old_copy_of_the_database_serves_nothing_and_once_confirmed_operators_have_no_passkey",
+        ),
+        Mutant(
+            "an approval on the phone is good twice",
+            "await sessions.close_row(gateway, connection, locked)\n    await steps",
+            "await steps",
+            "test_the_gateway_itself_rings_a_person_and_the_approval_is_good_once",
+        ),
+        Mutant(
+            "an approval on the phone is good for whatever its person does",
+            "return session.is_own and session.parameters == _digest(person, what, made_for)",
+            "return session.is_own",
+            "test_an_approval_is_good_for_just_what_it_was_asked_for[made_for]",
+        ),
+        Mutant(
+            "the login of a host counts as an approval of what is done at the gateway",
+            "return session.is_own and session.parameters",
+            "return session.parameters",
+            "test_the_login_that_a_host_has_had_approved_is_no_approval_of_anything_else",
+        ),
+        Mutant(
+            "an approval on the phone is good for ever",
+            " or age > GOOD_SECONDS",
+            "",
+            "test_an_approval_is_good_for_two_minutes[121-False]",
+        ),
+        Mutant(
+            "an approval by a phone that is lost now is good until something ends it",
+            "if gateway.restored or is_lost or age",
+            "if gateway.restored or age",
+            "test_an_approval_by_a_phone_that_is_lost_now_is_worth_nothing",
+        ),
+        Mutant(
+            "a request of the gateway that nobody has approved is an approval",
+            "return cls.APPROVED if session.approved and session.state is State.OPEN else cls.OVER",
+            "return cls.APPROVED",
+            "test_what_was_not_approved_is_not_done[time_out]",
+            also=(("if session.in_progress or (session.state", "if (session.state"),),
+        ),
+        Mutant(
+            "a gateway ends its own requests as those of a host that may not ask",
+            "session.host = %s OR host.status = 'active' AS may_ask",
+            "session.host = %s AND host.status = 'active' AS may_ask",
+            "test_the_gateway_itself_rings_a_person_and_the_approval_is_good_once",
+        ),
+        Mutant(
+            "a request of the gateway that has waited for its turn is refused for want of a host",
+            'is_own = row["host"] == hosts.GATEWAY',
+            "is_own = False",
+            "test_it_waits_while_a_login_is_on_the_phone_and_is_shown_like_one",
+        ),
+        Mutant(
+            "a process that watches no sessions remembers each request for ever",
+            "if not written.is_own:",
+            "if True:",
+            "test_a_process_that_watches_nothing_can_ask_and_remembers_nothing",
+        ),
+        Mutant(
+            "the gateway itself rings who has left",
+            "return person if person is not None and person.active else Reason.UNKNOWN_USER",
+            "return person or Reason.UNKNOWN_USER",
+            "test_nobody_else_and_nobody_without_a_phone_is_asked",
+        ),
+        Mutant(
+            "a gateway with an old copy of the database rings people itself",
+            "        return Reason.RESTORED\n    person = None",
+            "        pass\n    person = None",
+            "test_nobody_else_and_nobody_without_a_phone_is_asked",
+        ),
+        Mutant(
+            "the approval of a caller stays good after the help desk was told",
+            "if answer is Answer.APPROVED:",
+            "if False:",
+            "test_a_help_desk_has_a_caller_approve_on_the_phone_and_the_records_name_who_has[approve]",
+        ),
+        Mutant(
+            "who says that a session is not theirs ends the session of somebody else",
+            "if found.person != self.person:",
+            "if False:",
+            "test_a_person_ends_what_is_not_theirs_and_where_it_came_from_has_to_wait[ask]",
+        ),
+        Mutant(
+            "what is not the person's slows nobody down if it was let in",
+            "before.state, login, RequestResult.FAILED,",
+            "before.state, login, RequestResult.NOT_SENT,",
+            "test_a_person_ends_what_is_not_theirs_and_where_it_came_from_has_to_wait[approve]",
+        ),
+        Mutant(
+            "what is not the person's slows nobody down if it was waiting",
+            "throttle.left(before.state, login, before.now, failed=True)",
+            "throttle.left(before.state, login, before.now, failed=False)",
+            "test_a_person_ends_what_is_not_theirs_and_where_it_came_from_has_to_wait[wait]",
         ),
     ),
 }

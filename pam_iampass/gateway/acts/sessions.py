@@ -41,7 +41,7 @@ _ROWS = {
 """Finds a row if somebody has the name; that an open session has it is enough."""
 
 
-def _id_error(id: str) -> str | None:
+def id_error(id: str) -> str | None:
     """Why this is no id of a session, as the end of a sentence."""
     try:
         return None if str(uuid.UUID(id)) == id else "is not in the form of an id"
@@ -140,7 +140,7 @@ class EndSessions(Act[EndedSessions]):
 
     person: Annotated[str, text(person_name_error, empty=True)] = ""
     host: Annotated[str, text(host_name_error, empty=True)] = ""
-    session: Annotated[str, text(_id_error, empty=True)] = ""
+    session: Annotated[str, text(id_error, empty=True)] = ""
     everything: Annotated[bool, flag] = False
     """End all sessions of all hosts; nothing else can be given then."""
 

@@ -68,6 +68,7 @@ class SessionRow(TypedDict, total=False):
     service: str | None
     remote: str | None
     caller: str | None
+    purpose: str | None
     since: datetime
     status: str
     seconds_left: int
@@ -294,6 +295,7 @@ def _session_row(session: HostSession, left: float) -> SessionRow:
         "service": session.details.get("service"),
         "remote": session.details.get("remote"),
         "caller": session.details.get("caller"),
+        "purpose": session.details.get("purpose"),
         "since": session.began_at,
         "status": status_of(session),
         "seconds_left": round(left),

@@ -1,0 +1,141 @@
+"""Acts for requests on phones: a help desk verifies who is calling, and a person says that a request is not theirs."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from pam_iampass.client.status import Status
+from pam_iampass.gateway import asking, own_requests, records, sessions, steps, turns
+from pam_iampass.gateway.actors import ActRefused, Role
+from pam_iampass.gateway.acts.act import OfPerson, Work, act, text
+from pam_iampass.gateway.acts.names import known
+from pam_iampass.gateway.acts.sessions import EndedSessions, end_sessions, id_error
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.own_requests import Answer, NotApproved
+from pam_iampass.gateway.reasons import RefusedStart
+from pam_iampass.gateway.sessions import HostSession, State
+from pam_iampass.login import throttle
+from pam_iampass.login.throttle import RequestResult
+from pam_iampass.outcome import Outcome
+
+_CALL = "a call to the help desk"
+
+
+@dataclass(frozen=True)
+class VerifiedCaller:
+    """What a person has answered who was asked whether they are calling."""
+
+    made_for: str
+    """For what the answer is good: this very act."""
+    by: str
+    """Who has the person asked."""
+    remote: str
+    answer: Answer = Answer.OVER
+    why: str = ""
+    """Why no phone was asked; empty if one was."""
+
+
+@act(
+    "phone_verify",
+    by={Role.HELPDESK, Role.ADMIN},
+    record="that the phone is asked; the answer is a record of its own",
+)
+@dataclass(frozen=True)
+class VerifyCaller(OfPerson[VerifiedCaller]):
+    """Have the person asked on the phone, who says that they are calling. Results in the answer, after a minute or two
+    at the latest."""
+
+    async def change(self, work: Work) -> VerifiedCaller:
+        await known(work.gateway, work.connection, self.person)
+        work.reason = "the phone is asked"
+        return VerifiedCaller(str(uuid.uuid4()), work.actor.name, work.actor.details.get("remote", ""))
+
+    async def after(self, gateway: Gateway, done: VerifiedCaller) -> VerifiedCaller:
+        session = await own_requests.ask(
+            gateway, self.person, _CALL, done.remote, done.made_for, caller=done.by
+        )
+        if isinstance(session, RefusedStart):
+            return replace(done, why=session.why or session.reason.name)
+        if session.reason is not None:
+            return replace(done, why=session.reason)
+        answer = await self._wait(gateway, session, done.made_for)
+        if answer is Answer.APPROVED:
+            try:
+                async with gateway.database.transaction() as connection:
+                    connection.later("SELECT 1 FROM person WHERE name = %s FOR SHARE", (self.person,))
+                    await own_requests.spend(
+                        gateway, connection, session.id, self.person, _CALL, done.made_for
+                    )
+            except NotApproved:
+                answer = Answer.OVER
+        return replace(done, answer=answer)
+
+    async def _wait(self, gateway: Gateway, session: HostSession, made_for: str) -> Answer:
+        until = time.monotonic() + (session.expires_at - session.began_at).total_seconds()
+        answer = Answer.of(session)
+        while not answer.is_final and (left := until - time.monotonic()) > 0 and not gateway.held.stopping:
+            answer = await own_requests.answer(gateway, session.id, made_for, left)
+        return answer
+
+
+@act("session_not_me", by={Role.SELF}, touch=(), record="which session, and how far it had come")
+@dataclass(frozen=True)
+class DisownSession(OfPerson[EndedSessions]):
+    """End a request to the person, or a login that was let in, which is not theirs. Where it came from has to wait
+    longer, as after a refusal on the phone, and it is an alert."""
+
+    session: Annotated[str, text(id_error)]
+
+    async def change(self, work: Work) -> EndedSessions:
+        gateway, connection, id = work.gateway, work.connection, uuid.UUID(self.session)
+        before = await turns.locked(connection, self.person)
+        try:
+            locked = await sessions.lock_row(gateway, connection, id)
+        except Tampered:
+            raise self._unknown() from None
+        found = sessions.from_verified(gateway, locked)
+        if found.person != self.person:
+            raise self._unknown()
+        login = turns.login_of(found.person, found.host_name, found.details, found.id, before.now, before.now)
+        if found.waits:
+            if not before.state.has_turn(login):
+                await turns.write(
+                    connection, before, throttle.left(before.state, login, before.now, failed=True)
+                )
+            ended = [
+                await asking.end_waiting_session(
+                    gateway, connection, locked, Status.cancelled, Outcome.DENIED
+                )
+            ]
+            how_far = "it waited for its turn"
+        elif found.in_progress:
+            written = await asking.write_status_once(gateway, connection, found, Status.cancelled)
+            ended = [written.session, *written.ringing]
+            how_far = "the phone was asked"
+        elif found.state is State.OPEN:
+            ended = [await sessions.close_row(gateway, connection, locked)]
+            state = throttle.decided(
+                before.state, login, RequestResult.FAILED, gateway.settings.limits, before.now
+            )
+            await turns.write(connection, before, state)
+            how_far = "it was let in"
+        else:
+            raise ActRefused("this is over, or has not begun")
+        await steps.add_ended_sessions(gateway, connection, [each.id for each in ended])
+        what = f"{self.person} says that a login is not theirs: somebody may have what they log in with"
+        told = {name: found.details[name] for name in ("service", "remote") if name in found.details}
+        await records.alert(
+            connection, found.host_name, what, person=self.person, session=self.session, **told
+        )
+        work.host, work.reason = found.host_name, f"{self.session}; {how_far}"
+        return EndedSessions(ended)
+
+    async def after(self, gateway: Gateway, done: EndedSessions) -> EndedSessions:
+        return await end_sessions(gateway, done)
+
+    def _unknown(self) -> ActRefused:
+        return ActRefused(f"{self.person} has no such session")
