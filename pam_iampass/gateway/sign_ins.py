@@ -36,7 +36,9 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.own_requests import NotApproved
 from pam_iampass.gateway.people import Person
+from pam_iampass.gateway.reasons import RefusedStart
 from pam_iampass.gateway.records import REFUSALS_A_MINUTE, Kind
+from pam_iampass.gateway.sessions import HostSession
 from pam_iampass.gateway.settings import PortalSettings
 from pam_iampass.gateway.webauthn import Credential, Refused
 from pam_iampass.text import clean
@@ -481,7 +483,7 @@ async def link_options(gateway: Gateway, token: str, binding: str) -> LinkOffer:
     return LinkOffer(name, options, await phone_of(gateway, link.person) is Phone.REGISTERED)
 
 
-async def ring_for_link(gateway: Gateway, token: str, remote: str) -> Any:
+async def ring_for_link(gateway: Gateway, token: str, remote: str) -> HostSession | RefusedStart:
     """Have the person whom a link is for asked on the phone, as `own_requests.ask`."""
     async with gateway.database.statement() as connection:
         link = await _offered(gateway, connection, token)

@@ -43,6 +43,7 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.people import PersonStatus
 from pam_iampass.gateway.records import REFUSALS_A_MINUTE, Kind
 from pam_iampass.gateway.sign_ins import SignedIn
+from pam_iampass.gateway.webauthn import Refused
 from tests.gateway.test_acts import ROOT
 from tests.support.authenticator import Authenticator, Deviation
 from tests.support.browser_of import (
@@ -145,38 +146,39 @@ def expected(declared: Any, role: Role, target: str) -> Role | None:
     return role if role is not Role.SELF and role in declared.by else None
 
 
-@pytest.mark.parametrize("by_root", [True, False], ids=["by root's link", "by another link"])
+def _outcome(browser: Browser, act: Act[Any]) -> type[Exception] | None:
+    """What becomes of an act without a touch."""
+    try:
+        browser.do_without_touch(act)
+    except ActRefused as error:
+        return type(error)
+    return None
+
+
+@pytest.mark.parametrize("by_root", [True, False], ids=["root", "other"])
 @pytest.mark.parametrize("name", CLAIMS)
-def test_each_act_is_permitted_or_not_as_declared_and_a_token_alone_does_nothing_that_needs_a_touch(
+def test_each_act_is_for_whom_it_is_declared_and_a_token_alone_does_not_touch(
     running: RunningGateway, name: str, by_root: bool
 ) -> None:
     browser = browser_of(running, name, by_root=by_root)
     role = CLAIMS[name] if by_root else Role.SELF
-    gateway = running.gateway
-
-    async def outcome(act: Act[Any]) -> type[Exception] | None:
-        try:
-            await perform(gateway, SignedIn(browser.token, REMOTE), act)
-        except ActRefused as error:
-            return type(error)
-        return None
-
-    async def all_outcomes() -> dict[tuple[str, str], tuple[Any, Role | None]]:
-        found: dict[tuple[str, str], tuple[Any, Role | None]] = {}
-        # What ends the sign-in itself comes last.
-        for target, act in sorted(matrix(name), key=lambda each: each[1].declared.name == "sign_in_end"):
-            as_role = expected(act.declared, role, target)
-            found[act.declared.name, target] = await outcome(act), as_role
-        return found
-
-    for (act, target), (error, as_role) in running.run(all_outcomes()).items():
-        where = f"{act} as {role.value} for {target}"
-        if as_role is None:
-            assert error is NotPermitted, where
-        elif as_role in ACTS[act].declared.touch:
-            assert error is ProofRefused, where
-        else:
-            assert error in (None, ActRefused), where
+    found = {}
+    # What ends the sign-in itself comes last.
+    for target, act in sorted(matrix(name), key=lambda each: each[1].declared.name == "sign_in_end"):
+        where, as_role = (act.declared.name, target), expected(act.declared, role, target)
+        found[where] = (as_role is not None, as_role in act.declared.touch), _outcome(browser, act)
+    wrong = {
+        where: (is_permitted, needs_touch, error)
+        for where, ((is_permitted, needs_touch), error) in found.items()
+        if not (
+            error is NotPermitted
+            if not is_permitted
+            else error is ProofRefused
+            if needs_touch
+            else error in (None, ActRefused)
+        )
+    }
+    assert wrong == {}
     assert {record["what"] for record in running.records if record["kind"] == "act"} <= {
         "sign_in",
         "refused",
@@ -221,7 +223,7 @@ def test_a_passkey_by_another_link_gives_no_role_also_after_a_promotion(
     assert begun.roles == {Role.SELF}, "a further passkey is by no link of root's"
 
 
-@pytest.mark.parametrize("when", ["before", "while the rows are locked"])
+@pytest.mark.parametrize("when", ["before", "locked"])
 def test_a_group_that_is_taken_away_between_challenge_and_completion_takes_the_role(
     running: RunningGateway, zoe: Browser, when: str
 ) -> None:
@@ -324,6 +326,24 @@ def test_a_late_touch_is_refused_and_one_of_a_clock_that_is_far_ahead(
     with pytest.raises(ProofRefused):
         zoe.do(act, touch)
     assert refusals(running)[-1]["reason"] == "the challenge is not good any more"
+
+
+def test_a_challenge_is_bound_to_its_purpose_and_to_who_was_given_it(running: RunningGateway) -> None:
+    made = touches.challenge(running.gateway, "act", "a sign-in", {"act": "bypass"})
+
+    def spend(challenge: bytes, purpose: str, who: str, act: str) -> None:
+        running.transaction(lambda g, c: touches.spend(g, c, challenge, purpose, who, {"act": act}))
+
+    good = (made, "act", "a sign-in", "bypass")
+    for at, wrong in enumerate((made[:-1], "passkey", "another", "enroll")):
+        with pytest.raises(Refused, match="for something else"):
+            spend(*(*good[:at], wrong, *good[at + 1 :]))  # type: ignore[arg-type]
+    for broken in (b"", bytes(48), bytes([made[0] ^ 1]) + made[1:]):
+        with pytest.raises(Refused, match="for something else"):
+            spend(broken, *good[1:])
+    spend(*good)
+    with pytest.raises(Refused, match="spent before"):
+        spend(*good)
 
 
 def test_an_act_that_cannot_be_done_spends_no_touch(running: RunningGateway, zoe: Browser) -> None:

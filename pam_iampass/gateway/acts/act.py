@@ -29,6 +29,8 @@ from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person, person_name_error
+from pam_iampass.gateway.reasons import RefusedStart
+from pam_iampass.gateway.sessions import HostSession
 from pam_iampass.gateway.sign_ins import Phone, SignedIn, SignIn, phone_of
 from pam_iampass.gateway.webauthn import Refused
 
@@ -321,7 +323,7 @@ async def challenge(gateway: Gateway, by: SignedIn, act: Act[Any]) -> dict[str, 
     return webauthn.request_options(portal, made, [found.sign_in.passkey.credential.id])
 
 
-async def ring(gateway: Gateway, by: SignedIn, act: type[Act[Any]]) -> Any:
+async def ring(gateway: Gateway, by: SignedIn, act: type[Act[Any]]) -> HostSession | RefusedStart:
     """Have who has signed in asked on the phone, for an act that needs it, as `own_requests.ask`."""
     async with gateway.database.statement() as connection:
         sign_in = await sign_ins.find(gateway, connection, by.token)
@@ -362,12 +364,12 @@ async def _spend_approval(
     if phone is Phone.LOST:
         what = "the phone was reported lost, and this must be approved on the phone"
         raise ActRefused(what, "the help desk can have the next one registered")
-    if phone is Phone.REGISTERED:
-        who, what = sign_in.person.name, act.declared.name
-        try:
+    who, what = sign_in.person.name, act.declared.name
+    try:
+        if phone is not Phone.NONE:
             await sign_ins.spend_approval(gateway, connection, by.phone, who, what, made_for(sign_in))
-        except Refused as error:
-            raise ProofRefused(str(error)) from None
+    except Refused as error:
+        raise ProofRefused(str(error)) from None
 
 
 async def _phone(gateway: Gateway, name: str | None) -> Phone | None:
