@@ -2949,7 +2949,7 @@ MUTANTS = {
             "a call that waits for a phone is cut off when the service stops",
             "await asyncio.wait((waiting, stops), return_when=asyncio.FIRST_COMPLETED)",
             "await asyncio.wait((waiting,))",
-            "test_calls_that_wait_for_a_phone_are_answered_when_the_service_stops",
+            "test_a_call_that_waits_for_a_phone_is_answered_when_the_service_stops",
         ),
         Mutant(
             "a service that stops takes the socket of systemd with it",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -14,7 +15,7 @@ pytest.importorskip("fido2")
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts_calls import CALLS
 from pam_iampass.gateway.acts_results import RESULTS
-from pam_iampass.gateway.acts_service import Error
+from pam_iampass.gateway.acts_service import ActsService, CallRefused, Error
 from pam_iampass.portal import gateway as client
 from tools.docs import acts_protocol
 
@@ -50,6 +51,25 @@ def test_the_client_shows_no_token() -> None:
 
 def test_it_is_declared_what_is_told_of_each_act_that_others_than_root_may_do() -> None:
     assert set(RESULTS) == {act for act in ACTS.values() if act.declared.by}
+
+
+def test_a_call_that_waits_for_a_phone_is_answered_when_the_service_stops() -> None:
+    async def go() -> ActsService:
+        stopping = asyncio.Event()
+        service = ActsService(cast(Any, None), stopping)
+        waits = asyncio.ensure_future(service.hold(asyncio.Event().wait()))
+        await asyncio.sleep(0)
+        assert service.held == 1
+        stopping.set()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert waits.done()
+        with pytest.raises(CallRefused) as refused:
+            waits.result()
+        assert refused.value.reason == "STOPPING"
+        return service
+
+    assert asyncio.run(go()).held == 0
 
 
 def test_an_error_has_the_status_that_http_has_for_it() -> None:
