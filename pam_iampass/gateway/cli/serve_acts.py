@@ -68,7 +68,7 @@ async def _serve(gateway: Gateway, listener: socket.socket) -> None:
         notify("READY=1")
 
     gateway.restored = True  # until the first look, before anybody is answered
-    with suppress(DatabaseError, psycopg.Error, Tampered, ValueError, OSError):
+    with suppress(OSError, ValueError, Tampered, DatabaseError, psycopg.Error):
         await restored.look(gateway)
     looking = asyncio.create_task(restored.keep_looking(gateway))
     dispatcher = ActsDispatcher(CALLS, ActsService(gateway, stopping), Refusals())
