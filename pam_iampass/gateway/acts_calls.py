@@ -355,7 +355,8 @@ class Look(Call):
         async with gateway.database.transaction() as connection:
             actor = await sign_ins.actor(gateway, connection, self.token, "", by_itself=self.by_itself)
         async with service.views, gateway.database.statement() as connection:
-            return Rows(*await wanted.rows(gateway, connection, actor))
+            rows, more = await wanted.rows(gateway, connection, actor)
+        return Rows(list(rows), more)
 
 
 async def _require_few_acts(gateway: Gateway, token: str) -> None:

@@ -314,7 +314,7 @@ async def open_of_all(connection: Connection) -> Counter[str]:
 
 async def open_of(gateway: Gateway, connection: Connection, person: str) -> list[Mapping[str, Any]]:
     """The rows of the sign-ins of a person that are not over, the oldest first."""
-    found = []
+    found: list[Mapping[str, Any]] = []
     statement = (
         "SELECT * FROM sign_in WHERE person = %s AND expires_at > now() AND active_at > now() - %s"
         " ORDER BY began_at"

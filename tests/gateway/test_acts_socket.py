@@ -85,7 +85,7 @@ def ask(acts: RunningActs, path: str, value: object, **more: Any) -> tuple[int, 
 
 
 def is_served(acts: RunningActs) -> bool:
-    return acts.call(client.BeginSignIn(secrets.token_urlsafe(32))).options["challenge"] != ""
+    return bool(acts.call(client.BeginSignIn(secrets.token_urlsafe(32))).options["challenge"])
 
 
 def is_open(connection: socket.socket) -> bool:
@@ -389,7 +389,7 @@ def test_an_act_needs_a_touch_over_just_it(acts: RunningActs) -> None:
 )
 def test_the_token_of_a_sign_in_alone_does_nothing_for_others(acts: RunningActs, name: str) -> None:
     """And whoever may not do it is not told whether somebody has the name."""
-    needed = {"seconds": 60, "label": "x", "answer": "{}", "passkey": "x", "session": str(_SESSION)}
+    needed: dict[str, Any] = {"seconds": 60, "label": "x", "answer": "{}", "passkey": "x", "session": str(_SESSION)}
     parameters = {key: value for key, value in needed.items() if key in ACTS[name].declared.checks}
     parameters.pop("session" if name == "session_end" else "", None)
     for who, by_root in (("bob", False), ("dora", True), ("iris", True)):

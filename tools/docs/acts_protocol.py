@@ -99,7 +99,7 @@ def _views() -> str:
     ]
     for name, cls in VIEWS.items():
         parts.append(f"\n### `{name}`\n\n{_text(cls)}\n")
-        if dataclasses.fields(cls):
+        if fields_of(cls):
             parts.append(f"\n{_sent(cls)}")
     return "".join(parts)
 
