@@ -1676,8 +1676,8 @@ MUTANTS = {
         ),
         Mutant(
             "two hosts use one code at the same time",
-            "SELECT * FROM recovery WHERE person = %s FOR UPDATE",
-            "SELECT * FROM recovery WHERE person = %s",
+            'f"{_ROW} FOR UPDATE"',
+            "_ROW",
             "test_two_hosts_with_one_code_at_one_moment_and_one_gets_in",
         ),
         Mutant(
@@ -2261,7 +2261,7 @@ MUTANTS = {
         ),
         Mutant(
             "IAMPASS that declines is taken to have disabled the phone",
-            "if isinstance(error, Unavailable) or await _may_have_phone(gateway, person.token):",
+            "if isinstance(error, Unavailable) or await people.may_have_phone(gateway, person):",
             "if isinstance(error, Unavailable):",
             "test_iampass_that_declines_although_there_is_a_phone_is_told_again",
         ),
@@ -2285,7 +2285,7 @@ MUTANTS = {
         ),
         Mutant(
             "who has no phone at IAMPASS is kept out for ever once it is reported lost",
-            "if isinstance(error, Unavailable) or await _may_have_phone(gateway, person.token):",
+            "if isinstance(error, Unavailable) or await people.may_have_phone(gateway, person):",
             "if error:",
             "test_iampass_that_declines_for_want_of_a_phone_keeps_nobody_out_for_ever",
         ),
@@ -2506,8 +2506,8 @@ MUTANTS = {
     "Who has signed in does what a role, a touch and the phone allow, and nothing else": (
         Mutant(
             "people who have signed in and their targets can wait for each other",
-            "[]::text[])\nORDER BY name FOR NO KEY UPDATE",
-            "[]::text[])\nORDER BY name DESC FOR NO KEY UPDATE",
+            "ARRAY[%s]::text[])\nORDER BY name FOR NO KEY UPDATE",
+            "ARRAY[%s]::text[])\nORDER BY name DESC FOR NO KEY UPDATE",
             "test_who_has_signed_in_and_the_target_are_locked_in_the_order_of_their_names",
         ),
         Mutant(
