@@ -90,8 +90,9 @@ def is_served(acts: RunningActs) -> bool:
 
 def is_open(connection: socket.socket) -> bool:
     """Whether the service has not closed this connection, on which nothing was sent."""
+    connection.setblocking(False)
     try:
-        return connection.recv(1, socket.MSG_DONTWAIT) != b""
+        return connection.recv(1) != b""
     except BlockingIOError:
         return True
     except ConnectionError:
