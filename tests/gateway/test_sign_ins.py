@@ -134,13 +134,14 @@ CLAIMS = {"ann": Role.SELF, "dan": Role.HELPDESK, "zoe": Role.ADMIN, "sue": Role
 def matrix(name: str) -> Iterator[tuple[str, Act[Any]]]:
     """Every act that is declared, with every kind of target, as this person does them."""
     names = dict(zip(TARGETS, (name, "ben", "max", "nog", "sue" if name != "sue" else "zoe", "nobody")))
-    for cls in ACTS.values():
-        given = PARAMETERS.get(cls.declared.name, {})
-        if "person" in cls.declared.checks:
+    made: Any
+    for made in ACTS.values():
+        given = PARAMETERS.get(made.declared.name, {})
+        if "person" in made.declared.checks:
             for target in TARGETS[:-1]:
-                yield target, cls(person=names[target], **given)
+                yield target, made(person=names[target], **given)
         else:
-            yield "a host", cls(host="web1.example.com", **given)
+            yield "a host", made(host="web1.example.com", **given)
 
 
 def expected(declared: Any, role: Role, target: str) -> Role | None:
