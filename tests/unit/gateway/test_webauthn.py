@@ -204,7 +204,7 @@ def short_rsa() -> bytes:
         pytest.param(changed(ES256, {4: [2]}), id="a member that does not belong there"),
         pytest.param(short_rsa, id="RSA with 1024 bits"),
         pytest.param(changed(RS256, {-1: bytes([255]) * 2048}), id="RSA with 16384 bits"),
-        pytest.param(changed(RS256, {-2: bytes([255]) * 256}), id="RSA with a long exponent"),
+        pytest.param(changed(RS256, {-2: b"\x01" * 128}), id="RSA with a long exponent"),
         pytest.param(changed(RS256, {-2: b"\x01\x00\x00"}), id="RSA with an even exponent"),
         pytest.param(lambda: cbor.encode([1, 2]), id="a list"),
         pytest.param(lambda: cbor.encode(7), id="a number"),
