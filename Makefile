@@ -85,7 +85,7 @@ fuzz: ## Fuzz both frame readers and what passkeys say, each for about FUZZ_SECO
 	@tests/support/requirements.sh test
 	$(MAKE) -C doors/native fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) BUILD=$(abspath $(BUILD))/native
 	FUZZ_EXAMPLES=$$(($(FUZZ_SECONDS) * 350)) $(PYTHON) -m pytest -q --timeout 0 tests/unit/agent/test_fuzz.py
-	FUZZ_EXAMPLES=$$(($(FUZZ_SECONDS) * 150)) $(PYTHON) -m pytest -q --timeout 0 -m hypothesis tests/unit/gateway/test_webauthn.py
+	FUZZ_EXAMPLES=$$(($(FUZZ_SECONDS) * 100)) $(PYTHON) -m pytest -q --timeout 0 -m hypothesis tests/unit/gateway/test_webauthn.py
 	$(PYTHON) -m pytest -q -m hypothesis --ignore tests/unit/agent/test_fuzz.py --ignore tests/unit/gateway/test_webauthn.py \
 	    tests/unit tests/client
 

@@ -247,12 +247,11 @@ async def confirm(gateway: Gateway, connection: Connection) -> list[str]:
     fleet.update(restores=fleet["restores"] + 1, old_copy=None)
     await database.replace(connection, TABLE, "id", gateway.keys.sealed(TABLE, fleet))
     await connection.execute("DELETE FROM invite")
-    void = ["all invites"]
-    void += [f"the recovery codes of {name}" for name in await _taken(connection, "recovery")]
-    void += [f"the bypasses of {name}" for name in await _taken(connection, "bypass")]
     await connection.execute("DELETE FROM link")
     await connection.execute("DELETE FROM sign_in")
-    void += ["all links that register passkeys, and all sign-ins"]
+    void = ["all invites, sign-ins at the portal, and links that register passkeys"]
+    void += [f"the recovery codes of {name}" for name in await _taken(connection, "recovery")]
+    void += [f"the bypasses of {name}" for name in await _taken(connection, "bypass")]
     # Other passkeys are to be approved on the phone (`sign_ins.py`).
     void += [
         f"the passkeys of {name} by a link of root's"

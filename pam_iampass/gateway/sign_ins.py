@@ -221,7 +221,7 @@ async def sign_in(
             webauthn.asserted(portal, answer, challenge, passkey.credential, passkey.owner, named=False)
             await touches.spend(gateway, connection, challenge, SIGN_IN, digest_of(binding).hex(), {})
             began_at = await now(connection)
-            values = {
+            values: dict[str, Any] = {
                 "digest": digest_of(token),
                 "id": uuid.uuid4(),
                 "person": person.name,
@@ -454,7 +454,7 @@ async def make_link(
 ) -> NewLink:
     """A link for a person, whose row is locked; an earlier one is void. Raises ActRefused."""
     portal, token, moment = portal_of(gateway), secrets.token_urlsafe(32), await now(connection)
-    values = {
+    values: dict[str, Any] = {
         "person": person.name,
         "digest": digest_of(token),
         "owner": gateway.keys.owner(person.token),

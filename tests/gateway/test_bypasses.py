@@ -171,7 +171,10 @@ def test_it_holds_on_every_host_at_once_and_goes_when_an_old_copy_is_confirmed(
     bypass(gateway_server)
     assert let_in(caller)
     assert let_in(other)
-    assert gateway_server.transaction(restored.confirm) == ["all invites", "the bypasses of alice"]
+    assert gateway_server.transaction(restored.confirm) == [
+        "all invites, sign-ins at the portal, and links that register passkeys",
+        "the bypasses of alice",
+    ]
     assert not let_in(caller)
 
 

@@ -277,7 +277,10 @@ def test_an_old_copy_of_the_database_redeems_nothing_and_its_codes_are_void_once
     assert left(gateway_server) == 10
 
     void = gateway_server.transaction(restored.confirm)
-    assert void == ["all invites", "the recovery codes of alice"]
+    assert void == [
+        "all invites, sign-ins at the portal, and links that register passkeys",
+        "the recovery codes of alice",
+    ]
     gateway_server.run(restored.look(gateway_server.gateway))
     assert answer(caller, "alice", alices[1]) == "WRONG_CODE"
 

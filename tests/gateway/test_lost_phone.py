@@ -285,7 +285,7 @@ def test_an_old_copy_disables_no_phone_and_denies_until_it_is_reported_again(
     report(gateway_server)
     void = gateway_server.transaction(restored.confirm)
     said = "the report of alice's lost phone: logins of alice are denied until phone lost alice"
-    assert void == ["all invites", said]
+    assert void == ["all invites, sign-ins at the portal, and links that register passkeys", said]
     look = looks(monkeypatch, steps, "take")
     look()
     sandbox.behave()

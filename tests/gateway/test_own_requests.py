@@ -61,7 +61,8 @@ def answer(running: RunningGateway, id: UUID) -> Answer:
         found = running.run(own_requests.answer(running.gateway, id, FOR, 1.0))
         return found if found.is_final else None
 
-    return wait_until(is_there, "nobody has answered")
+    found: Answer = wait_until(is_there, "nobody has answered")
+    return found
 
 
 def approved(running: RunningGateway, sandbox: Sandbox) -> UUID:
@@ -211,7 +212,8 @@ def test_it_waits_while_a_login_is_on_the_phone_and_is_shown_like_one(
     id = ring(gateway_server)
     assert gateway_server.run(own_requests.answer(gateway_server.gateway, id, FOR, 0.0)) is Answer.WAITS
     _, shown = gateway_server.transaction(lambda g, c: show_sessions(g, c, ALICE))
-    assert {key: shown[key] for key in ("host", "service", "remote", "purpose", "status")} == {
+    told: dict[str, object] = {**shown}
+    assert {key: told[key] for key in ("host", "service", "remote", "purpose", "status")} == {
         "host": hosts.GATEWAY,
         "service": "portal",
         "remote": "192.0.2.7",

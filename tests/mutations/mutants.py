@@ -2413,16 +2413,16 @@ MUTANTS = {
         ),
         Mutant(
             "what was made as a registration counts as an assertion",
-            'data = CollectedClientData(_bytes(response, "clientDataJSON"))',
-            'data = CollectedClientData(_bytes(response, "clientDataJSON"))\n'
-            '    object.__setattr__(data, "type", "webauthn.get")',
+            "_client_data(response),\n        AuthenticatorData",
+            '(made := _client_data(response), object.__setattr__(made, "type", "webauthn.get"))[0],\n'
+            "        AuthenticatorData",
             "test_what_no_page_of_the_portal_has_got_is_no_assertion[made as a registration]",
         ),
         Mutant(
-            "an assertion for another rp id counts",
+            "a registration for another rp id counts",
             "PublicKeyCredentialRpEntity(portal.rp_id, portal.rp_id)",
             'PublicKeyCredentialRpEntity(portal.rp_id, portal.rp_id.partition(".")[2])',
-            "test_what_no_page_of_the_portal_has_got_is_no_assertion[the rp id of the domain above]",
+            "test_what_no_page_of_the_portal_has_got_is_no_registration[the rp id of the domain above]",
         ),
         Mutant(
             "an assertion counts for each challenge that it names",

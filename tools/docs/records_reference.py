@@ -120,7 +120,8 @@ FIELDS = {
     ),
     "IAMPASS_HOST": (
         "text",
-        "the host that has asked, or that the act concerns, as the gateway knows it. On a host: `_HOSTNAME`",
+        "the host that has asked, or that the act concerns, as the gateway knows it. `(gateway)`: the gateway itself"
+        " has asked. On a host: `_HOSTNAME`",
     ),
     "IAMPASS_USER": (
         "name of an account; on a gateway of a person",

@@ -116,7 +116,7 @@ def test_what_no_page_of_the_portal_has_got_is_no_registration(attack: str) -> N
         register(ATTACKS[attack])
 
 
-@pytest.mark.parametrize("attack", {**ATTACKS, **ATTACKS_ON_ASSERTIONS})
+@pytest.mark.parametrize("attack", [*ATTACKS, *ATTACKS_ON_ASSERTIONS])
 def test_what_no_page_of_the_portal_has_got_is_no_assertion(attack: str, signer: Signer) -> None:
     with pytest.raises(Refused):
         signer.agree(signer.answer({**ATTACKS, **ATTACKS_ON_ASSERTIONS}[attack]))
@@ -168,7 +168,7 @@ def test_the_shortest_and_the_longest_id_are_registered(size: int) -> None:
 
 
 def changed(algorithm: int, parts: Mapping[object, object]) -> Callable[[], bytes]:
-    return lambda: cbor.encode({**cose_parts(new_key(algorithm)), **parts})  # type: ignore[dict-item]
+    return lambda: cbor.encode({**cose_parts(new_key(algorithm)), **parts})
 
 
 def on_another_curve() -> bytes:
@@ -204,7 +204,7 @@ def short_rsa() -> bytes:
         pytest.param(changed(ES256, {4: [2]}), id="a member that does not belong there"),
         pytest.param(short_rsa, id="RSA with 1024 bits"),
         pytest.param(changed(RS256, {-1: bytes([255]) * 2048}), id="RSA with 16384 bits"),
-        pytest.param(changed(RS256, {-2: bytes([255]) * 256}), id="RSA with a long exponent"),
+        pytest.param(changed(RS256, {-2: b"\x01" * 128}), id="RSA with a long exponent"),
         pytest.param(changed(RS256, {-2: b"\x01\x00\x00"}), id="RSA with an even exponent"),
         pytest.param(lambda: cbor.encode([1, 2]), id="a list"),
         pytest.param(lambda: cbor.encode(7), id="a number"),
@@ -221,7 +221,7 @@ def attested(**parts: object) -> Deviation:
     credential = bytes(16) + b"\x00\x10" + bytes(16) + cose(new_key(ES256))
     data = authenticator_data(PORTAL.rp_id, HONEST, ATTESTED, credential)
     whole: dict[str, object] = {"fmt": "none", "authData": data, "attStmt": {}, **parts}
-    return Deviation(attestation=cbor.encode(whole))  # type: ignore[arg-type]
+    return Deviation(attestation=cbor.encode(whole))
 
 
 def test_attestation_does_not_count() -> None:
