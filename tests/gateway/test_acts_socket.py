@@ -139,7 +139,7 @@ def test_the_portal_can_connect_and_leaves_connections_for_root(patient: Running
     asks = request("/sign-in/challenge", json.dumps({"binding": "b" * 43}).encode())
     assert as_user(NOBODY, patient, asks).startswith("b'HTTP/1.1 200")
     held = subprocess.Popen(
-        [sys.executable, "-c", _HOLDS, str(patient.path), str(NOBODY)],
+        [sys.executable, "-c", _HOLDS, str(patient.path), str(NOBODY), str(PATIENCE)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -163,7 +163,9 @@ for _ in range(200):
     held.append(sock)
 ended = 0
 while ended < 50:
-    ready, _, _ = select.select(held, [], [])
+    ready, _, _ = select.select(held, [], [], float(sys.argv[3]))
+    if not ready:
+        break
     for sock in ready:
         assert sock.recv(1) == b""
         held.remove(sock)
@@ -390,7 +392,13 @@ def test_an_act_needs_a_touch_over_just_it(acts: RunningActs) -> None:
 )
 def test_the_token_of_a_sign_in_alone_does_nothing_for_others(acts: RunningActs, name: str) -> None:
     """And whoever may not do it is not told whether somebody has the name."""
-    needed: dict[str, Any] = {"seconds": 60, "label": "x", "answer": "{}", "passkey": "x", "session": str(_SESSION)}
+    needed: dict[str, Any] = {
+        "seconds": 60,
+        "label": "x",
+        "answer": "{}",
+        "passkey": "x",
+        "session": str(_SESSION),
+    }
     parameters = {key: value for key, value in needed.items() if key in ACTS[name].declared.checks}
     parameters.pop("session" if name == "session_end" else "", None)
     for who, by_root in (("bob", False), ("dora", True), ("iris", True)):

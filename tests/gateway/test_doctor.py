@@ -291,7 +291,11 @@ def test_iampass(gateway: tuple[Postgres, Sandbox]) -> None:
 def test_every_kind_is_found_by_a_test_here() -> None:
     told = Path(__file__).read_text("utf-8")
     elsewhere = {"database-plain"}  # no database on another machine here
-    elsewhere |= {"acts-down", "acts-socket", "passkeys-of-nobody"}  # test_acts_process.py, test_acts_socket.py
+    elsewhere |= {
+        "acts-down",
+        "acts-socket",
+        "passkeys-of-nobody",
+    }  # test_acts_process.py, test_acts_socket.py
     assert [kind for kind in KINDS if f'"{kind}"' not in told and kind not in elsewhere] == []
     code = Path(examination.__file__).read_text("utf-8")
     assert [kind for kind in KINDS if f'"{kind}"' not in code] == []
