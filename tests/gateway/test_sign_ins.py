@@ -13,7 +13,7 @@ from typing import Any, Callable
 import psycopg
 import pytest
 
-from pam_iampass.gateway import codes, people, records, restored, sign_ins, touches
+from pam_iampass.gateway import codes, own_requests, people, records, restored, sign_ins, touches
 from pam_iampass.gateway.actors import (
     Actor,
     ActRefused,
@@ -24,7 +24,7 @@ from pam_iampass.gateway.actors import (
     Role,
 )
 from pam_iampass.gateway.acts import ACTS
-from pam_iampass.gateway.acts.act import Act, challenge, perform
+from pam_iampass.gateway.acts.act import Act, challenge, made_for, perform, ring
 from pam_iampass.gateway.acts.passkeys import (
     AddPasskey,
     CodeForLostPhone,
@@ -42,6 +42,7 @@ from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.people import PersonStatus
 from pam_iampass.gateway.records import REFUSALS_A_MINUTE, Kind
+from pam_iampass.gateway.sessions import HostSession
 from pam_iampass.gateway.sign_ins import SignedIn
 from pam_iampass.gateway.webauthn import Refused
 from tests.gateway.test_acts import ROOT
@@ -699,6 +700,77 @@ def test_who_has_reported_the_phone_lost_gets_nothing_that_must_be_approved_on_i
     with pytest.raises(ActRefused, match="was reported lost"):
         ann.do(NewCodes("ann"))
     assert not has_codes(running, "ann")
+
+
+def approved(running: RunningGateway, sandbox: Sandbox, ring: Any, person: str, made_for: str) -> uuid.UUID:
+    """The id of a request to a person, who has approved it."""
+    session = running.run(ring)
+    assert isinstance(session, HostSession), session
+    assert session.reason is None
+    sandbox.approve(f"token-of-{person}")
+
+    def is_answered() -> bool:
+        return running.run(own_requests.answer(running.gateway, session.id, made_for, 1.0)).is_final
+
+    wait_until(is_answered, "nobody has answered")
+    return session.id
+
+
+def test_an_approval_on_the_phone_is_good_for_one_act_in_one_sign_in(
+    running: RunningGateway, ann: Browser, sandbox: Sandbox
+) -> None:
+    sandbox.add_user("token-of-ann")
+    by = SignedIn(ann.token, REMOTE)
+    sign_in_of_ann = running.transaction(lambda g, c: sign_ins.find(g, c, ann.token))
+
+    def approve(act: type[Act[Any]]) -> uuid.UUID:
+        return approved(running, sandbox, ring(running.gateway, by, act), "ann", made_for(sign_in_of_ann))
+
+    for_passkey = approve(AddPasskey)
+    other = Browser(running, ann.authenticator, "ann", sign_in(running, ann.authenticator).token)
+    for_codes = approve(NewCodes)
+    for browser, phone in ((ann, for_passkey), (other, for_codes)):
+        with pytest.raises(ProofRefused):
+            browser.do(NewCodes("ann"), phone=phone)
+    assert len(ann.do(NewCodes("ann"), phone=for_codes)) == 10
+    with pytest.raises(ProofRefused):
+        ann.do(NewCodes("ann"), phone=for_codes)
+    late = approve(NewCodes)
+    other.do_without_touch(ReportLostPhone("ann"))
+    with pytest.raises(NotSignedIn):
+        ann.do(NewCodes("ann"), phone=late)
+    with pytest.raises(NotPermitted):
+        running.run(ring(running.gateway, SignedIn(other.token, REMOTE), BypassPhone))
+
+
+def test_who_has_a_phone_uses_a_link_with_an_approval_on_it(
+    running: RunningGateway, sandbox: Sandbox
+) -> None:
+    sandbox.add_user("token-of-zoe")
+    link = Link(running, LinkOperator("zoe"))
+    ring_for = sign_ins.ring_for_link(running.gateway, link.token, REMOTE)
+    phone = approved(running, sandbox, ring_for, "zoe", sign_ins.made_for_link(link.token))
+    newer = Link(running, LinkOperator("zoe"))
+    with pytest.raises(ProofRefused):
+        newer.use(phone=phone)
+    again = sign_ins.ring_for_link(running.gateway, newer.token, REMOTE)
+    phone = approved(running, sandbox, again, "zoe", sign_ins.made_for_link(newer.token))
+    assert newer.use(phone=phone) == "zoe"
+
+
+def test_who_is_no_operator_approves_a_passkey_of_before_a_restore_on_the_phone(
+    running: RunningGateway, ann: Browser, sandbox: Sandbox
+) -> None:
+    sandbox.add_user("token-of-ann")
+    running.transaction(restored.confirm)
+    begun = sign_in(running, ann.authenticator)
+    ann = Browser(running, ann.authenticator, "ann", begun.token)
+    found = running.transaction(lambda g, c: sign_ins.find(g, c, ann.token))
+    ring_it = ring(running.gateway, SignedIn(ann.token, REMOTE), ConfirmPasskey)
+    phone = approved(running, sandbox, ring_it, "ann", made_for(found))
+    ann.do(ConfirmPasskey("ann"), phone=phone)
+    ann.do(RevokeCodes("ann"))
+    assert sign_in(running, ann.authenticator).is_confirmed
 
 
 def test_reporting_the_phone_lost_ends_all_sign_ins_but_the_one_by_which_it_is_done(

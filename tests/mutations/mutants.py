@@ -2889,6 +2889,36 @@ MUTANTS = {
             "throttle.left(before.state, login, before.now, failed=False)",
             "test_a_person_ends_what_is_not_theirs_and_where_it_came_from_has_to_wait[wait]",
         ),
+        Mutant(
+            "an approval on the phone is good in another sign-in",
+            'return f"sign-in {sign_in.id}"',
+            'return "sign-in"',
+            "test_an_approval_on_the_phone_is_good_for_one_act_in_one_sign_in",
+        ),
+        Mutant(
+            "an approval on the phone is good for another act",
+            "who, what = sign_in.person.name, act.declared.name",
+            'who, what = sign_in.person.name, "act"',
+            "test_an_approval_on_the_phone_is_good_for_one_act_in_one_sign_in",
+            also=(
+                (
+                    "gateway, name, act.declared.name, by.remote, made_for(sign_in)",
+                    'gateway, name, "act", by.remote, made_for(sign_in)',
+                ),
+            ),
+        ),
+        Mutant(
+            "an approval on the phone is good for another link",
+            'return f"link {digest_of(token).hex()}"',
+            'return "link"',
+            "test_who_has_a_phone_uses_a_link_with_an_approval_on_it",
+        ),
+        Mutant(
+            "who has no phone confirms a passkey of before a restore",
+            "if work.phone is not Phone.REGISTERED:",
+            "if False:",
+            "test_an_old_copy_of_the_database_serves_nothing_and_once_confirmed_operators_have_no_passkey",
+        ),
     ),
     "Only the portal and root reach the calls for acts, and what the portal sends is an attacker's": (
         Mutant(
