@@ -19,6 +19,7 @@ from pam_iampass.enforcer.protocol import EnforcerRequest, EnforcerResult, Reaso
 from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.session import watcher
 from pam_iampass.session.kept_session import State
+from tests.support.deadline import PATIENCE
 from tests.support.frames import encode_items
 from tests.support.processes import process_with_id
 from tests.support.sandbox import Fault, HttpStatus, Junk, ReplacedKey, Reset, SessionState
@@ -139,7 +140,7 @@ def application(agent: Keeping, *options: str, **more: str) -> list[str]:
 
 
 def test_a_session_whose_application_ends_before_it_opens_anything_ends_at_once(agent: Keeping) -> None:
-    subprocess.run(application(agent), check=True, timeout=60)
+    subprocess.run(application(agent), check=True, timeout=PATIENCE)
     assert "no login session" in agent.wait_for_event("session_ended")["IAMPASS_REASON"]
     ended(agent)
     wait_until(lambda: agent.store.all() == ([], []), "the session is still kept")
