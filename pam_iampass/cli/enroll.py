@@ -14,6 +14,7 @@ import click
 from pam_iampass.cli.enrollment import (
     Enroller,
     EnrollmentRequest,
+    Invitation,
     failure_of,
     open_service,
     read_requests,
@@ -165,15 +166,15 @@ def enroll_one(service: Enroller, request: EnrollmentRequest, options: EnrollOpt
     """Enroll one user and report. Returns the exit status. Raises PamIampassError and IampassError."""
     result = service.enroll(request, options.replace)
     user, registered, link = result.user, result.registered, None
-    invitation = service.invitation(user, request, options.message, options.as_json)
+    invitation = Invitation(user, request.phone_number, options.as_json, service.command)
     invitation.say(f"{user} is {'new' if result.added else 'already known'} at IAMPASS.")
     invitation.say(result.place)
     invites = not registered or options.new_device
     # If there is a phone already, IAMPASS does not show whether another one is registered.
     waits = bool(options.seconds) and not registered
     if invites:
-        link = invitation.send(service.manager, result.token, waits=waits)
-        service.record(user, "was sent a message" if invitation.number else "a link was shown")
+        link = service.register(result, request, options.message)
+        invitation.show(link, waits=waits)
     else:
         invitation.say(f"{user} already has a phone.", "green")
         invitation.say(f"If it is lost: {invitation.command} phone lost {user}")
@@ -242,7 +243,6 @@ def enroll_many(service: Enroller, requests: Sequence[EnrollmentRequest], option
                 show(f"Enrolling {number + 1} of {len(requests)}: {request.user}")
                 try:
                     results[number] = _invite(service, request, options)
-                    service.record(request.user, results[number].state.value[1])
                 except (PamIampassError, IampassError, click.ClickException) as error:
                     problem, stopped = failure_of(error)
                     results[number] = _Result(request, _State.FAILED, problem=problem)
@@ -265,24 +265,20 @@ def enroll_many(service: Enroller, requests: Sequence[EnrollmentRequest], option
 
 def _invite(service: Enroller, request: EnrollmentRequest, options: EnrollOptions) -> _Result:
     enrolled = service.enroll(request, options.replace)
-    token, manager = enrolled.token, service.manager
-    name = service.invitation(request.user, request, options.message, options.as_json).shown_name
-    if enrolled.registered:
-        return _Result(request, _State.REGISTERED, token)
-    if not enrolled.added and not options.resend:
-        return _Result(request, _State.NO_PHONE, token)
-    number = request.phone_number
+    token = enrolled.token
+    if enrolled.registered or not (enrolled.added or options.resend):
+        state = _State.REGISTERED if enrolled.registered else _State.NO_PHONE
+        service.record(enrolled.user, state.value[1])
+        return _Result(request, state, token)
     try:
-        if number is None:
-            return _Result(request, _State.LINK, token, manager.get_registration_link(token, name))
-        manager.send_registration_sms(token, name, number, options.message)
+        link = service.register(enrolled, request, options.message)
     except IampassError as error:
         # The next run shall find the user new, unless a message may be under way.
-        if enrolled.added and (number is None or not error.may_have_started):
+        if enrolled.added and (request.phone_number is None or not error.may_have_started):
             with suppress(IampassError):
-                manager.delete_user(token)
+                service.manager.delete_user(token)
         raise
-    return _Result(request, _State.MESSAGE_SENT, token)
+    return _Result(request, _State.MESSAGE_SENT if link is None else _State.LINK, token, link)
 
 
 def _wait_for_many(service: Enroller, results: Sequence[_Result], options: EnrollOptions) -> list[_Result]:

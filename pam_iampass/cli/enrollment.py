@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Callable, Protocol, TypeVar
+from typing import Callable, ClassVar, Protocol, TypeVar
 
 import click
 
@@ -267,6 +267,9 @@ class EnrollmentResult:
 class Enroller(Protocol):
     """An object that enrolls users: on a host, or at a gateway."""
 
+    command: ClassVar[str]
+    """The command to type for other verbs."""
+
     @property
     def manager(self) -> ManagementAPI:
         """The application."""
@@ -274,19 +277,19 @@ class Enroller(Protocol):
     def enroll(self, request: EnrollmentRequest, replace: bool) -> EnrollmentResult:
         """Make the user known to IAMPASS, and the token to us. Raises PamIampassError and IampassError."""
 
-    def invitation(
-        self, user: str, request: EnrollmentRequest, message: str | None, quiet: bool
-    ) -> Invitation:
-        """How the enrolled user gets the link."""
+    def register(self, user: EnrollmentResult, request: EnrollmentRequest, message: str | None) -> str | None:
+        """Have IAMPASS make a link that registers a phone, or send it to the number of the request after this message;
+        the link, unless it was sent. Leaves a record. Raises PamIampassError and IampassError."""
 
     def record(self, user: str, what: str) -> None:
-        """Record an enrollment, by the administrator who runs the command."""
+        """Record what an enrollment has found, by the administrator who runs the command."""
 
 
 @dataclass(frozen=True)
 class EnrollmentService:
     """Enrolls users in one application and one table."""
 
+    command: ClassVar[str] = "pam-iampass"
     manager: ManagementAPI
     table: UserTable
     editor: UserTableEditor
@@ -318,16 +321,19 @@ class EnrollmentService:
         registered = not added and has_phone(self.manager, token)
         return EnrollmentResult(user, token, added, registered, f"The user table {where}.", file)
 
-    def invitation(
-        self, user: str, request: EnrollmentRequest, message: str | None, quiet: bool
-    ) -> Invitation:
-        """How the enrolled user gets the link."""
-        return Invitation(
-            user, request.display_name or default_display_name(user), request.phone_number, message, quiet
-        )
+    def register(self, user: EnrollmentResult, request: EnrollmentRequest, message: str | None) -> str | None:
+        """As Enroller says."""
+        name = request.display_name or default_display_name(user.user)
+        link = None
+        if request.phone_number is None:
+            link = self.manager.get_registration_link(user.token, name)
+        else:
+            self.manager.send_registration_sms(user.token, name, request.phone_number, message)
+        self.record(user.user, "a link was shown" if link else "was sent a message")
+        return link
 
     def record(self, user: str, what: str) -> None:
-        """Record an enrollment, by the administrator who runs the command."""
+        """As Enroller says."""
         record(Act.ENROLL, user, what)
 
     def tokens_of(self, user: str) -> tuple[str, ...]:
@@ -422,32 +428,21 @@ class Invitation:
     """How one person gets the link to register a phone."""
 
     user: str
-    shown_name: str
-    """The name that the app shows."""
     number: str | None
-    """The phone number for the SMS; None: the link is shown."""
-    message: str | None
-    """The text of the SMS before the link."""
+    """The phone number that the link is sent to; None: the link is shown."""
     quiet: bool
     """Whether the link is printed without explanation, or not at all, because a JSON object follows."""
-    command: str = "pam-iampass"
+    command: str
     """The command to type for other verbs."""
 
-    def send(self, manager: ManagementAPI, token: str, *, waits: bool) -> str | None:
-        """Send or show the link; returns it if it was not sent. Raises IampassError.
-
-        With `waits` the command goes on waiting for the phone.
-        """
-        if self.number is not None:
-            manager.send_registration_sms(token, self.shown_name, self.number, self.message)
+    def show(self, link: str | None, *, waits: bool) -> None:
+        """Show the link, or say that it was sent. With `waits` the command goes on waiting for the phone."""
+        if link is None:
             self.say(f"A message with the registration link was sent to {self.number}.")
-            return None
-        link = manager.get_registration_link(token, self.shown_name)
-        if not self.quiet:
+        elif not self.quiet:
             _show_link(link)
         elif waits:
             line(link, err=True)  # the JSON object is printed after waiting, which is too late
-        return link
 
     def wait(self, manager: ManagementAPI, token: str, seconds: float) -> bool:
         """Wait for the phone, and say whether it was registered in time. Raises IampassError.

@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
@@ -117,6 +117,14 @@ def moment(unix_time: float) -> str:
 def timestamp(unix_time: float) -> str:
     """A point in time for programs (ISO 8601), with the offset of the local time zone."""
     return datetime.fromtimestamp(unix_time).astimezone().isoformat(timespec="seconds")
+
+
+def for_programs(row: Mapping[str, object]) -> dict[str, object]:
+    """A row with its points in time as `timestamp` has them."""
+    return {
+        name: timestamp(value.timestamp()) if isinstance(value, datetime) else value
+        for name, value in row.items()
+    }
 
 
 def confirm(question: str) -> None:

@@ -193,6 +193,8 @@ class Filter:
     """The beginning of a login's id."""
     let_in: bool = False
     """Whether only logins are shown that let somebody in."""
+    of: Sequence[str] | None = None
+    """The people whom records must be of, as `person` says and no host; None allows all, also records of nobody."""
     written_since: datetime | None = None
     """As `since`, for when a record was written: a host may report a login late."""
 
@@ -244,6 +246,9 @@ async def read(connection: Connection, wanted: Filter, most: int | None = None) 
             values.append(value)
 
     where("%s IN (person, fields->>'caller', fields->>'asker', fields->>'approver')", wanted.person)
+    if wanted.of is not None:  # nobody is not everybody
+        conditions.append("person = ANY(%s)")
+        values.append(list(wanted.of))
     where("host = ANY(%s)", list(wanted.hosts))
     where("fields->>'service' = ANY(%s)", list(wanted.services))
     where("coalesce(fields->>'outcome', fields->>'reported') = ANY(%s)", list(wanted.outcomes))

@@ -8,17 +8,22 @@ from typing import Any
 import psycopg
 import pytest
 
-from pam_iampass.gateway import bypasses, codes
-from pam_iampass.gateway.acts.act import Actor, NotPermitted, Role, perform
+from pam_iampass.gateway import bypasses, codes, people
+from pam_iampass.gateway.acts import steps
+from pam_iampass.gateway.acts.act import Act, Actor, ActRefused, NotPermitted, Role, perform
+from pam_iampass.gateway.acts.hosts import AdmitHost
 from pam_iampass.gateway.acts.names import UnknownName
 from pam_iampass.gateway.acts.people import BypassPhone, EndBypasses, NewCodes, RevokeCodes
+from pam_iampass.gateway.acts.phones import EnrollPhone, NewPhone, Registration
 from pam_iampass.gateway.acts.sessions import EndSessions, meant
+from pam_iampass.gateway.people import PersonStatus
 from tests.support.gateway import HOST, HostCaller, RunningGateway
 from tests.support.gateway_command import GatewayCommand
+from tests.support.sandbox import Sandbox
 from tests.support.world import PATIENCE, wait_until
 
 ROOT = Actor("zoe", frozenset({Role.ROOT}), "command", {"remote": "192.0.2.9"})
-OTHERS = [Role.SELF, Role.HELPDESK, Role.ADMIN]
+OTHERS = [Role.SELF, Role.AUDITOR, Role.HELPDESK, Role.ADMIN]
 
 
 def test_the_record_of_an_act_names_the_actor_and_how_they_are_known(gateway_server: RunningGateway) -> None:
@@ -93,6 +98,43 @@ def test_actor_and_target_are_locked_in_the_order_of_their_names(
     assert [record["caller"] for record in gateway_server.records] == [actor]
 
 
+def test_a_new_phone_is_registered_by_the_link_or_by_a_message_to_the_number_that_is_known_here(
+    gateway_server: RunningGateway, sandbox: Sandbox
+) -> None:
+    def register(act: Act[Registration]) -> str | None:
+        return gateway_server.run(perform(gateway_server.gateway, ROOT, act)).url
+
+    sandbox.add_user("token-of-alice", device=False)
+    link = register(NewPhone("alice"))
+    assert link is not None
+    sandbox.open_link(link)
+    assert sandbox.users["token-of-alice"]
+    with pytest.raises(ActRefused, match="no phone number"):
+        register(NewPhone("alice", sends=True))
+    number = "+15551234567"
+    gateway_server.transaction(lambda g, c: people.change(g, c, "alice", phone_number=number))
+    assert register(NewPhone("alice", sends=True)) is None
+    assert register(EnrollPhone("alice", "+442012345678")) is None
+    assert [message.phone_number for message in sandbox.messages] == [number, "+442012345678"]
+    assert [(each["what"], each["reason"]) for each in gateway_server.records] == [
+        ("phone_new", "IAMPASS is asked for a link"),
+        ("phone_new", "IAMPASS is asked to send a link"),
+        ("enroll", "IAMPASS is asked to send a link"),
+    ]
+
+
+def test_a_new_phone_waits_until_the_lost_one_is_disabled_and_is_not_for_who_has_left(
+    gateway_server: RunningGateway, sandbox: Sandbox
+) -> None:
+    gateway_server.transaction(lambda g, c: steps.add_lost_phone(g, c, "alice"))
+    gateway_server.transaction(lambda g, c: people.change(g, c, "bob", status=PersonStatus.LEAVING))
+    for name, why in (("alice", "IAMPASS has not disabled the lost phone"), ("bob", "cannot log in")):
+        for act in (NewPhone(name), EnrollPhone(name)):
+            with pytest.raises(ActRefused, match=why):
+                gateway_server.run(perform(gateway_server.gateway, ROOT, act))
+    assert gateway_server.records == []
+
+
 def test_the_sessions_that_all_parameters_are_true_of_are_ended(
     gateway_server: RunningGateway, caller: HostCaller
 ) -> None:
@@ -114,6 +156,15 @@ def test_the_sessions_that_all_parameters_are_true_of_are_ended(
         (None, None),
         ("bob", None),
     ]
+
+
+def test_the_row_of_a_host_that_no_gateway_has_written_is_not_sealed_anew(
+    gateway_server: RunningGateway,
+) -> None:
+    gateway_server.rows("UPDATE host SET status = 'waiting', admitted = false")
+    with pytest.raises(ActRefused, match="was not written by a gateway"):
+        gateway_server.run(perform(gateway_server.gateway, ROOT, AdmitHost(f"name-of-{HOST}")))
+    assert gateway_server.records == []
 
 
 def test_a_name_that_a_person_and_a_host_have_means_the_sessions_of_both(

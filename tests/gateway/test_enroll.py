@@ -36,7 +36,10 @@ def test_the_code_on_the_screen_registers_the_phone(place: GatewayCommand) -> No
     assert place.sandbox.users[alice.token] is True
     assert "alice is new at IAMPASS." in terminal.shown
     assert alice.token not in terminal.shown
-    assert place.records == [("user_add", "alice", "groups staff"), ("enroll", "alice", "a link was shown")]
+    assert place.records == [
+        ("user_add", "alice", "groups staff"),
+        ("enroll", "alice", "IAMPASS is asked for a link"),
+    ]
 
 
 def test_ctrl_c_stops_waiting_and_the_same_command_goes_on(place: GatewayCommand) -> None:

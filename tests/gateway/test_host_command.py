@@ -169,9 +169,9 @@ def test_hosts_are_listed_and_shown(server: Postgres) -> None:
         connection.execute("UPDATE host SET status = 'active' WHERE name = 'a.example.com'")
     assert "a.example.com: its row was not written by this gateway" in run_gateway("host", "list")
     assert json.loads(run_gateway("host", "list", "--json"))["tampered"] == ["a.example.com"]
-    assert run_gateway("host", "resume", "a.example.com", status=1).startswith(
-        "Error: host: a row was not written"
-    )
+    said = run_gateway("host", "resume", "a.example.com", status=1)
+    assert "the row of" in said
+    assert "was not written by a gateway" in said
 
 
 def test_the_list_says_when_a_host_was_seen_and_which_were_not_for_a_day(server: Postgres) -> None:
@@ -223,7 +223,8 @@ def test_a_host_is_admitted_suspended_and_resumed(server: Postgres) -> None:
         return host.status
 
     add_host(server, "web", HostStatus.WAITING)
-    assert "web is waiting" in run_gateway("host", "resume", "web", status=1)
+    said = run_gateway("host", "resume", "web", status=1)
+    assert said == "web is waiting\n    to let it ask: pam-iampass-gateway host admit web\n"
     assert re.search(
         r"Admitted +no: its logins cover none on other hosts", run_gateway("host", "show", "web")
     )
@@ -238,10 +239,11 @@ def test_a_host_is_admitted_suspended_and_resumed(server: Postgres) -> None:
     run_gateway("host", "suspend", "web")  # it is already
     run_gateway("host", "resume", "web")
     assert status() is HostStatus.ACTIVE
-    assert [(host, fields["what"]) for host, fields in records(server)] == [
-        ("web", "host_admit"),
-        ("web", "host_suspend"),
-        ("web", "host_resume"),
+    assert [(host, fields["what"], fields.get("reason")) for host, fields in records(server)] == [
+        ("web", "host_admit", None),
+        ("web", "host_suspend", None),
+        ("web", "host_suspend", "it was so before"),
+        ("web", "host_resume", None),
     ]
 
 

@@ -12,6 +12,7 @@ import pytest
 from pam_iampass.gateway import bypasses, codes, restored, watching
 from pam_iampass.gateway.acts import steps
 from pam_iampass.gateway.acts.act import Act, perform
+from pam_iampass.gateway.acts.hosts import SuspendHost
 from pam_iampass.gateway.acts.people import BypassPhone, NewCodes
 from pam_iampass.gateway.acts.phones import ReportLostPhone, tell_of_lost_phone
 from pam_iampass.gateway.acts.sessions import EndSessions
@@ -20,7 +21,7 @@ from pam_iampass.login.recovery import HOW_MANY
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.gateway.test_acts import ROOT
 from tests.support.deadline import PATIENCE
-from tests.support.gateway import HostCaller, RunningGateway, looks
+from tests.support.gateway import HOST, HostCaller, RunningGateway, looks
 from tests.support.gateway_command import GatewayCommand
 from tests.support.sandbox import Held, HttpStatus, Junk, ReplacedKey, Sandbox
 from tests.support.world import wait_until
@@ -41,6 +42,12 @@ class KilledReport(ReportLostPhone):
 
 @dataclass(frozen=True)
 class KilledEnd(EndSessions):
+    async def after(self, gateway: Gateway, done: Any) -> Any:
+        raise KilledError
+
+
+@dataclass(frozen=True)
+class KilledSuspension(SuspendHost):
     async def after(self, gateway: Gateway, done: Any) -> Any:
         raise KilledError
 
@@ -168,6 +175,16 @@ def test_an_end_of_sessions_that_is_killed_goes_on(
     assert [session.ended_by for session in sandbox.sessions] == [EndedBy.CLIENT] * 2
 
 
+def test_a_suspension_that_is_killed_goes_on_and_ends_only_what_rings(
+    gateway_server: RunningGateway, sandbox: Sandbox, caller: HostCaller, killed: Any
+) -> None:
+    approved(caller, sandbox)
+    caller.ask("bob")
+    killed(KilledSuspension(f"name-of-{HOST}"))
+    wait_until(lambda: not gateway_server.rows("SELECT 1 FROM step"), "nobody goes on")
+    assert [session.ended_by for session in sandbox.sessions] == [None, EndedBy.CLIENT]
+
+
 @pytest.mark.parametrize("is_over", [False, True])
 def test_iampass_that_declines_to_end_a_session_is_told_again_unless_it_is_over(
     gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, is_over: bool
@@ -225,9 +242,10 @@ def test_a_person_whose_row_no_gateway_has_written_holds_up_no_other_step(
     for name in ("alice", "bob"):
         gateway_server.run(perform(gateway_server.gateway, ROOT, ReportLostPhone(name)))
     gateway_server.rows("UPDATE person SET groups = '{staff}' WHERE name = 'alice'")
-    sandbox.behave()
     left = "SELECT lost_phone_of FROM step"
     look = looks(monkeypatch, steps, "take")
+    look()  # what has read the row before is over
+    sandbox.behave()
     wait_until(lambda: gateway_server.rows(left) == [{"lost_phone_of": "alice"}], "others are held up")
     look()
     assert (sandbox.users[TOKEN], sandbox.users["token-of-bob"]) == (True, False)

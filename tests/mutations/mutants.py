@@ -1283,8 +1283,8 @@ MUTANTS = {
         ),
         Mutant(
             "phones that a suspended host has ring go on ringing",
-            "suspends = after is HostStatus.SUSPENDED",
-            "suspends = after is HostStatus.WAITING",
+            "return replace(done, ended=await end_sessions(gateway, done.ended))",
+            "return done",
             "test_a_suspended_host_has_no_phone_ring_and_keeps_its_sessions",
         ),
         Mutant(
@@ -2179,6 +2179,36 @@ MUTANTS = {
             "ORDER BY name DESC FOR NO KEY UPDATE",
             "test_actor_and_target_are_locked_in_the_order_of_their_names",
         ),
+        Mutant(
+            "who sees nobody sees the records of everybody",
+            "if wanted.of is not None:",
+            "if wanted.of:",
+            "test_who_sees_nobody_sees_no_record_and_no_session",
+        ),
+        Mutant(
+            "people see the records in which a host names them as the caller",
+            'conditions.append("person = ANY(%s)")',
+            "conditions.append(\"%s && ARRAY[person, fields->>'caller']\")",
+            "test_records_are_of_the_person_and_not_of_the_caller_whom_a_host_names",
+        ),
+        Mutant(
+            "people see the logins of others",
+            "None if reach.all else list(reach.people)",
+            "None",
+            "test_sessions_are_of_the_person_who_is_asked_and_not_of_the_caller_whom_a_host_names",
+        ),
+        Mutant(
+            "an auditor sees phone numbers",
+            'Role.AUDITOR: ("user",',
+            'Role.AUDITOR: ("phone_number", "user",',
+            "test_auditors_and_helpdesk_see_no_phone_numbers",
+        ),
+        Mutant(
+            "help desk sees people of groups that it does not help",
+            "actor.helps.issuperset(person.groups)",
+            "not actor.helps.isdisjoint(person.groups)",
+            "test_people_see_themselves_auditors_all_and_helpdesk_who_has_only_groups_that_it_helps",
+        ),
     ),
     "A phone that was reported lost approves nothing, and IAMPASS hears of each act once it answers": (
         Mutant(
@@ -2258,6 +2288,12 @@ MUTANTS = {
             "if isinstance(error, Unavailable) or await _may_have_phone(gateway, person.token):",
             "if error:",
             "test_iampass_that_declines_for_want_of_a_phone_keeps_nobody_out_for_ever",
+        ),
+        Mutant(
+            "help desk registers the next phone before IAMPASS has disabled the lost one",
+            "await require_no_lost_phone(work.connection, self.person)",
+            "pass",
+            "test_a_new_phone_waits_until_the_lost_one_is_disabled_and_is_not_for_who_has_left",
         ),
         Mutant(
             "one person's row that no gateway has written keeps the phones of others, and their sessions",

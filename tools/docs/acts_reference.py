@@ -1,4 +1,5 @@
-"""The page about acts at a gateway, `docs/acts.md`: what each does, who may do it, and what its record says."""
+"""The page about acts at a gateway, `docs/acts.md`: what each does, who may do it, what its record says, and what may
+be read by whom."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any
 
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts.act import Act, Role
+from pam_iampass.gateway.acts.views import VIEWS, View
 
 _HEAD = """\
 <!-- Made by `make pages` from `pam_iampass/gateway/acts/`. -->
@@ -22,16 +24,42 @@ terminal and where the login came from).
 
 Today only root of a gateway acts, with `pam-iampass-gateway`, and may do everything. "Who else may" is what is declared
 for the roles to come, and "touch" who of them must confirm it by a touch of their passkey. A person ("the person") may
-do it for themselves only. What the command does besides is not an act yet.
+do it for themselves only.
+
+What the command does besides is root's alone, and no act: `init`, `certificate`, `migrate`, `restored`, `host invite`,
+`host revoke`, `host remove`, `user add` (with groups and phone numbers), `user import`, `user remove` and `user sync`.
 
 | act | what it does | parameters | who else may | touch | the record's reason |
 | --- | --- | --- | --- | --- | --- |
 """
 
+_VIEWS = """
+## What may be read
+
+What a gateway shows of a row to whom: these fields, and no others. A person sees rows of their own: what was asked of
+them and done to them, by the name that the gateway has written, never what a host says of the caller. Of their records
+they see no alerts, and none from before they were added: names are used again. Help desk sees the rows of the people
+whom it helps: all their groups are ones that it helps, and they have one. Root of a gateway sees what admins see, and
+the whole records with `pam-iampass-gateway log`. Tokens of IAMPASS and secrets of hosts are shown to nobody.
+
+| what | to whom | fields |
+| --- | --- | --- |
+"""
+
 
 def page() -> str:
     """The page."""
-    return _HEAD + "".join(_row(name, ACTS[name]) for name in sorted(ACTS))
+    acts = "".join(_row(name, ACTS[name]) for name in sorted(ACTS))
+    return _HEAD + acts + _VIEWS + "".join(map(_rows, VIEWS))
+
+
+def _rows(view: View[Any]) -> str:
+    roles = (role for role in Role if role is not Role.ROOT)
+    return "".join(f"| {view.of} | {role.value} | {_fields(view.fields.get(role, ()))} |\n" for role in roles)
+
+
+def _fields(names: Collection[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "nothing"
 
 
 def _row(name: str, act: type[Act[Any]]) -> str:

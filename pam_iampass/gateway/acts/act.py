@@ -55,6 +55,8 @@ class Role(enum.Enum):
 
     SELF = "the person"
     """The act concerns the actor."""
+    AUDITOR = "auditor"
+    """Looks, and does nothing."""
     HELPDESK = "helpdesk"
     ADMIN = "admin"
     ROOT = "root"
@@ -71,6 +73,8 @@ class Actor:
     """What has shown who it is: `command` for root of this gateway."""
     details: Mapping[str, str] = field(default_factory=dict)
     """More about that, for the record, such as `remote`."""
+    helps: frozenset[str] = frozenset()
+    """The groups of the people whom a helpdesk helps. Who also has another group is not among them."""
 
     @classmethod
     def root(cls) -> Actor:

@@ -43,7 +43,7 @@ async def known(gateway: Gateway, connection: Connection, name: str) -> Person:
     try:
         person = await people.find(gateway, connection, name)
     except Tampered:
-        raise tampered(name) from None
+        raise tampered(name, "user remove") from None
     if person is None:
         raise await unknown_person(connection, name)
     return person
@@ -70,9 +70,9 @@ async def require_recorded_person(connection: Connection, name: str) -> None:
         raise await unknown_person(connection, name)
 
 
-def tampered(name: str) -> ActRefused:
-    """The error for the row of a person that does not count."""
-    remedy = "find out who has; then: pam-iampass-gateway user remove"
+def tampered(name: str, verb: str) -> ActRefused:
+    """The error for the row of a person or a host that does not count, and the verb that removes it."""
+    remedy = f"find out who has; then: pam-iampass-gateway {verb}"
     return ActRefused(f"the row of {shown(name)} was not written by a gateway", remedy)
 
 
@@ -82,6 +82,19 @@ def tampered(name: str) -> ActRefused:
 async def unknown_host(connection: Connection, name: str) -> UnknownName:
     """The error for the name of a host that has not joined."""
     return _unknown_host(name, await _joined(connection))
+
+
+async def lock_host(gateway: Gateway, connection: Connection, name: str) -> Host:
+    """The host of this name, which nobody else changes until the transaction ends. Raises ActRefused."""
+    try:
+        found = await hosts.named(gateway, connection, name)
+        if found is not None:
+            found = await hosts.change(gateway, connection, found.id)
+    except Tampered:
+        raise tampered(name, "host remove") from None
+    if found is None:
+        raise await unknown_host(connection, name)
+    return found
 
 
 async def find_host(gateway: Gateway, connection: Connection, name: str) -> Host:

@@ -1,27 +1,55 @@
-"""The act that reports a phone lost, and how IAMPASS is told."""
+"""Acts for the phone of a person: a lost one is reported, and the next one registered. How IAMPASS is told."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Annotated
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Callable
 
+from pam_iampass.cli.enrollment import phone_number, plain_name
 from pam_iampass.client import IampassError, ManagementAPIResult
+from pam_iampass.client.call import Call
 from pam_iampass.client.errors import Declined, NotFound, ProtocolError, Unavailable
+from pam_iampass.errors import shown
 from pam_iampass.gateway import bypasses, codes, people, records, turns
 from pam_iampass.gateway.acts import steps
-from pam_iampass.gateway.acts.act import OfPerson, Role, Work, act, flag
+from pam_iampass.gateway.acts.act import ActRefused, OfPerson, Role, Work, act, flag, text
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
-from pam_iampass.gateway.database import one
+from pam_iampass.gateway.database import Connection, one
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.people import Person, app_name
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.upstream import Lane
 from pam_iampass.login import throttle
 
 _SECONDS = 10.0
+_LONGEST_MESSAGE = 1000
+_ASKED = "whether IAMPASS is asked for a link, or to send one"
+
+
+def _number_error(number: str) -> str | None:
+    """Why this is no phone number in the form that IAMPASS requires, as the end of a sentence."""
+    return _error_of(phone_number, number)
+
+
+def _display_name_error(name: str) -> str | None:
+    """Why the app cannot show this name of a person, as the end of a sentence."""
+    return _error_of(plain_name, name)
+
+
+def _error_of(parse: Callable[[str], str], text: str) -> str | None:
+    try:
+        return None if parse(text) == text else "has spaces or punctuation"
+    except ValueError as error:
+        return str(error)
+
+
+def _message_error(message: str) -> str | None:
+    """Why a message cannot begin with this text, as the end of a sentence."""
+    return f"is longer than {_LONGEST_MESSAGE} characters" if len(message) > _LONGEST_MESSAGE else None
 
 
 @dataclass(frozen=True)
@@ -125,3 +153,84 @@ async def _may_have_phone(gateway: Gateway, token: str) -> bool:
         if error.may_have_started:  # anything but a complete 4xx, which may be about the empty list
             raise
     return False
+
+
+# The next phone
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A link that registers a phone. Anyone who opens it can approve the person's logins."""
+
+    call: Call[Any] = field(repr=False)
+    """It has IAMPASS make the link, or send it."""
+    url: str | None = field(default=None, repr=False)
+    """The link; None if it was sent."""
+
+
+@dataclass(frozen=True)
+class OfNextPhone(OfPerson[Registration]):
+    """An act that has IAMPASS make a link. Nobody goes on with it if the process is stopped: the link is for the
+    actor."""
+
+    async def ready(self, work: Work) -> Person:
+        """The person, if a phone may be registered. Raises ActRefused."""
+        person = await known(work.gateway, work.connection, self.person)
+        if not person.active:
+            raise ActRefused(f"{shown(self.person)} cannot log in", "see: pam-iampass-gateway user show")
+        await require_no_lost_phone(work.connection, self.person)
+        return person
+
+    def ask(
+        self, work: Work, person: Person, number: str | None, message: str = "", display_name: str = ""
+    ) -> Registration:
+        """The link that IAMPASS is to make, or to send to this number after the message."""
+        name = display_name or app_name(person, work.gateway.settings)
+        application = work.gateway.iampass.application
+        work.reason = f"IAMPASS is asked {'to send' if number else 'for'} a link"
+        if number:
+            return Registration(application.registration_sms(person.token, name, number, message or None))
+        return Registration(application.registration_link(person.token, name))
+
+    async def after(self, gateway: Gateway, done: Registration) -> Registration:
+        answer = await gateway.iampass.call(done.call, _SECONDS, Lane.decisions)
+        return replace(done, url=answer if isinstance(answer, str) else None)
+
+
+@act("enroll", record=_ASKED)
+@dataclass(frozen=True)
+class EnrollPhone(OfNextPhone):
+    """Have IAMPASS make a link that registers a phone of the person, or send it to any phone number. Results in the
+    link: anyone who opens it can approve the person's logins."""
+
+    number: Annotated[str, text(_number_error, empty=True)] = ""
+    message: Annotated[str, text(_message_error, empty=True)] = ""
+    display_name: Annotated[str, text(_display_name_error, empty=True)] = ""
+
+    async def change(self, work: Work) -> Registration:
+        person = await self.ready(work)
+        return self.ask(work, person, self.number, self.message, self.display_name)
+
+
+@act("phone_new", by={Role.HELPDESK, Role.ADMIN}, record=_ASKED)
+@dataclass(frozen=True)
+class NewPhone(OfNextPhone):
+    """Have IAMPASS make a link that registers a phone of the person, or send it to the phone number that is known here.
+    Results in the link."""
+
+    sends: Annotated[bool, flag] = False
+
+    async def change(self, work: Work) -> Registration:
+        person = await self.ready(work)
+        if self.sends and person.phone_number is None:
+            what = f"no phone number of {shown(self.person)} is known here"
+            raise ActRefused(what, "have the link shown")
+        return self.ask(work, person, person.phone_number if self.sends else None)
+
+
+async def require_no_lost_phone(connection: Connection, name: str) -> None:
+    """Raise ActRefused if IAMPASS is still to disable the lost phone of a person: it would disable the next one."""
+    if await steps.waits_for_iampass(connection, name):
+        what = f"IAMPASS has not disabled the lost phone of {shown(name)} yet"
+        again = "gateways tell it again each half a minute (after a restore of the database, only `phone lost` does)"
+        raise ActRefused(what, f"{again}; why it has not: pam-iampass-gateway log")

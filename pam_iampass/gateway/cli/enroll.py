@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import click
 
@@ -12,7 +13,6 @@ from pam_iampass.cli.enroll import EnrollOptions, enroll_many, enroll_one
 from pam_iampass.cli.enrollment import (
     EnrollmentRequest,
     EnrollmentResult,
-    Invitation,
     has_phone,
     read_requests,
 )
@@ -26,9 +26,8 @@ from pam_iampass.cli.parameters import (
     wait_option,
 )
 from pam_iampass.client import IampassError, ManagementAPI, ManagementAPIResult
-from pam_iampass.errors import EditRefused, shown
 from pam_iampass.gateway import records
-from pam_iampass.gateway.acts import steps
+from pam_iampass.gateway.acts.phones import EnrollPhone, require_no_lost_phone
 from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option
 from pam_iampass.gateway.cli.people import (
     COLUMNS,
@@ -41,8 +40,6 @@ from pam_iampass.gateway.cli.people import (
     known_to,
     warn_of_groups,
 )
-from pam_iampass.gateway.database import Connection
-from pam_iampass.gateway.people import app_name
 
 _EPILOG = """\b
 Examples:
@@ -159,12 +156,13 @@ class GatewayEnroller:
     manager: ManagementAPI
     warned_of: set[tuple[str, ...]] = field(default_factory=set)
     """The groups of people that were looked at."""
+    command: ClassVar[str] = "pam-iampass-gateway"
 
     def enroll(self, request: EnrollmentRequest, replace: bool) -> EnrollmentResult:
         """Add the person here and at IAMPASS, if that was not done yet. Raises PamIampassError and IampassError."""
         given = Given(request.groups, request.display_name, request.phone_number)
         person, new = add_or_change(self.gateway, self.manager, request.user, given, replace)
-        self.gateway.transaction(lambda _, connection: _require_disabled(connection, person.name))
+        self.gateway.transaction(lambda _, connection: require_no_lost_phone(connection, person.name))
         added = new or self.manager.add_user(person.token) is ManagementAPIResult.success
         registered = not added and has_phone(self.manager, person.token)
         if person.groups not in self.warned_of:
@@ -173,39 +171,14 @@ class GatewayEnroller:
         place = f"{person.name} is {'new' if new else 'known'} here: {groups_of(person)}."
         return EnrollmentResult(person.name, person.token, added, registered, place)
 
-    def invitation(
-        self, user: str, request: EnrollmentRequest, message: str | None, quiet: bool
-    ) -> Invitation:
-        """How the enrolled person gets the link."""
-        return invitation(self.gateway, user, request.display_name, request.phone_number, message, quiet)
+    def register(self, user: EnrollmentResult, request: EnrollmentRequest, message: str | None) -> str | None:
+        """As Enroller says."""
+        number, name = request.phone_number or "", request.display_name or ""
+        return self.gateway.perform(EnrollPhone(user.user, number, message or "", name)).url
 
     def record(self, user: str, what: str) -> None:
-        """Record an enrollment."""
+        """As Enroller says."""
         self.gateway.transaction(lambda _, c: records.act(c, "enroll", person=user, reason=what))
-
-
-def invitation(
-    gateway: CommandGateway,
-    user: str,
-    display_name: str | None,
-    number: str | None,
-    message: str | None,
-    quiet: bool,
-) -> Invitation:
-    """How a person gets a link. The app shows the given name, else the one that is known, else NAME@GATEWAY."""
-    name = display_name or app_name(known_to(gateway, user), gateway.settings)
-    return Invitation(user, name, number, message, quiet, "pam-iampass-gateway")
-
-
-async def _require_disabled(connection: Connection, name: str) -> None:
-    """Raise EditRefused if IAMPASS is still to disable the lost phone of a person: it would disable the next one."""
-    if await steps.waits_for_iampass(connection, name):
-        what = f"IAMPASS has not disabled the lost phone of {shown(name)} yet"
-        raise EditRefused(
-            what,
-            "gateways tell it again each half a minute (after a restore of the database, only `phone lost` does);"
-            " why it has not: pam-iampass-gateway log",
-        )
 
 
 def _number(gateway: CommandGateway, user: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -13,12 +13,15 @@ from pam_iampass.config import value_types
 from pam_iampass.config.value_types import InvalidValue, Network
 from pam_iampass.gateway import asking, hosts, joining, records, sessions
 from pam_iampass.gateway.acts import names
-from pam_iampass.gateway.cli import config_option, if_exists_option, named, with_gateway
-from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.acts.act import Act, Actor
+from pam_iampass.gateway.acts.hosts import AdmitHost, ResumeHost, SuspendHost, void_invite
+from pam_iampass.gateway.acts.views import HostRow, host_row, show_hosts
+from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option, named, with_gateway
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus, Invite
 from pam_iampass.gateway.settings import DEFAULT_GROUP
 
+T = TypeVar("T")
 _STYLES = {HostStatus.ACTIVE: "green", HostStatus.WAITING: "yellow"}
 _EPILOG = """\b
 Examples:
@@ -149,26 +152,23 @@ def list_(
     between.
     """
 
-    async def go(
-        gateway: Gateway,
-    ) -> tuple[list[Host], dict[str, hosts.Seen], list[str], list[Invite]]:
+    async def go(gateway: Gateway) -> tuple[list[HostRow], list[str], list[Invite]]:
         async with gateway.database.transaction() as connection:
-            found, tampered = await hosts.listing(gateway, connection)
-            seen = await hosts.seen(connection)
-            return found, seen, tampered, await hosts.invites(gateway, connection)
+            found, tampered = await show_hosts(gateway, connection, Actor.root())
+            return found, tampered, await hosts.invites(gateway, connection)
 
-    everything, seen, tampered, invites = with_gateway(config, go)
+    everything, tampered, invites = with_gateway(config, go)
     found = [
         host
         for host in everything
-        if (not groups or host.group in groups)
-        and (not statuses or host.status.value in statuses)
-        and not (unseen and _seen(seen, host).for_a_day)
+        if (not groups or host["group"] in groups)
+        and (not statuses or host["status"] in statuses)
+        and not (unseen and host["seen_within_a_day"])
     ]
     if as_json:
         output.show_json(
             {
-                "hosts": [_host_object(host, _seen(seen, host)) for host in found],
+                "hosts": [output.for_programs({**host}) for host in found],
                 "tampered": tampered,
                 "invites": [_invite_object(invite) for invite in invites],
             }
@@ -177,14 +177,14 @@ def list_(
     if found:
         rows = [
             (
-                (host.name, "bold"),
-                host.group,
-                (host.status.value, _STYLES.get(host.status, "bold red")),
-                "yes" if host.admitted else "no",
-                _last_call(_seen(seen, host)),
-                _seen(seen, host).version or "-",
-                _seen(seen, host).address or "-",
-                str(_seen(seen, host).open_logins),
+                (host["name"], "bold"),
+                host["group"],
+                _status(host),
+                "yes" if host["admitted"] else "no",
+                _last_call(host),
+                host["version"] or "-",
+                host["address"] or "-",
+                str(host["open_logins"]),
             )
             for host in found
         ]
@@ -209,30 +209,31 @@ def list_(
 def show(config: Path, name: str, as_json: bool) -> None:
     """Show what is known of a host. NAME may end before a dot, if only one host is meant then."""
 
-    async def go(gateway: Gateway) -> tuple[Host, hosts.Seen]:
+    async def go(gateway: Gateway) -> HostRow:
         async with gateway.database.transaction() as connection:
-            host = await names.find_host(gateway, connection, name)
-            return host, _seen(await hosts.seen(connection), host)
+            found = await names.find_host(gateway, connection, name)
+            seen = await hosts.seen(connection)
+            return host_row(found, seen.get(found.id, hosts.NEVER_SEEN))
 
-    host, seen = with_gateway(config, go)
+    host = with_gateway(config, go)
     if as_json:
-        output.show_json(_host_object(host, seen))
+        output.show_json(output.for_programs({**host}))
         return
-    slowed = [("Slowed until", _when(host.slowed_until))] if host.slowed_until else []
+    slowed = [("Slowed until", _when(host["slowed_until"]))] if host["slowed_until"] else []
     output.fields(
         [
-            ("Name", host.name),
-            ("Group", host.group),
-            ("Status", (host.status.value, _STYLES.get(host.status, "bold red"))),
-            ("Id", host.id),
-            ("Machine", host.machine or "not known yet"),
-            ("Admitted", "yes" if host.admitted else "no: its logins cover none on other hosts"),
-            ("Joined", f"{_when(host.joined_at)} with invite {host.invite}"),
+            ("Name", host["name"]),
+            ("Group", host["group"]),
+            ("Status", _status(host)),
+            ("Id", host["id"]),
+            ("Machine", host["machine"] or "not known yet"),
+            ("Admitted", "yes" if host["admitted"] else "no: its logins cover none on other hosts"),
+            ("Joined", f"{_when(host['joined'])} with invite {host['invite']}"),
             *slowed,
-            ("Seen", _last_call(seen)),
-            ("Version", seen.version or "-"),
-            ("From", seen.address or "-"),
-            ("Open logins", str(seen.open_logins)),
+            ("Seen", _last_call(host)),
+            ("Version", host["version"] or "-"),
+            ("From", host["address"] or "-"),
+            ("Open logins", str(host["open_logins"])),
         ]
     )
 
@@ -247,7 +248,7 @@ def admit(config: Path, name: str) -> None:
     One that has joined before its group demanded that asks already; its logins cover none on other hosts until it is
     admitted.
     """
-    _change(config, name, "host_admit", {HostStatus.WAITING, HostStatus.ACTIVE}, HostStatus.ACTIVE)
+    _show_status(_perform(config, AdmitHost(name)))
 
 
 @command.command(short_help="Answer nothing any more that a host asks.")
@@ -259,7 +260,11 @@ def suspend(config: Path, name: str) -> None:
     Phones that it has ring are asked no longer; its sessions stay. The invite with which it has joined is void, and it
     cannot leave on its own. Other hosts that have joined with it are named.
     """
-    _change(config, name, "host_suspend", {*HostStatus} - {HostStatus.SUSPENDED}, HostStatus.SUSPENDED)
+    done = _perform(config, SuspendHost(name))
+    _show_status(done.host)
+    _say_void(done.void_invite)
+    if done.others:
+        output.line(done.others)
 
 
 @command.command(short_help="Undo `suspend`.")
@@ -268,45 +273,18 @@ def suspend(config: Path, name: str) -> None:
 def resume(config: Path, name: str) -> None:
     """Answer a host again that was suspended, or stopped since people have cancelled its requests, and forget that it
     was slowed down. If its group demands that it is admitted, and it was not, it waits."""
-    _change(config, name, "host_resume", {HostStatus.STOPPED, HostStatus.SUSPENDED}, HostStatus.ACTIVE)
+    _show_status(_perform(config, ResumeHost(name)))
 
 
-def _change(config: Path, name: str, verb: str, before: set[HostStatus], after: HostStatus) -> None:
-    async def go(gateway: Gateway) -> tuple[Host, bool, str | None, str]:
-        async with gateway.database.transaction() as connection:
-            host, changes = await hosts.named(gateway, connection, name), False
-            if host is not None:
-                host = await hosts.change(gateway, connection, host.id)  # as it is now, locked
-            if host is None:
-                raise await names.unknown_host(connection, name)
-            void, _ = await _voided(connection, name) if after is HostStatus.SUSPENDED else (None, None)
-            if host.status in before:
-                columns: dict[str, Any] = {"status": after}
-                if verb == "host_resume":
-                    columns["slowed_until"] = None
-                    policy = gateway.settings.policy_of(host.group)
-                    may_ask = host.admitted or (policy is not None and not policy.admit)
-                    columns["status"] = HostStatus.ACTIVE if may_ask else HostStatus.WAITING
-                elif verb == "host_admit":
-                    columns["admitted"] = True
-                changed, changes = await hosts.change(gateway, connection, host.id, **columns), True
-                host = changed or host
-                await records.act(connection, verb, host=name)
-            suspends = after is HostStatus.SUSPENDED
-            ringing = await sessions.find_ringing_of_host(gateway, connection, name) if suspends else []
-            others = await hosts.others_of_invite(connection, name) if suspends else ""
-        await asking.end_sessions(gateway, ringing)  # one that cannot be ended is over in a minute
-        return host, changes, void, others
+def _perform(config: Path, act: Act[T]) -> T:
+    with command_gateway(config) as gateway:
+        return gateway.perform(act)
 
-    host, changed, void, others = with_gateway(config, go)
-    if not changed and host.status is not after:
-        raise click.ClickException(f"{name} is {host.status.value}")
-    output.line((name, "bold"), f" is {host.status.value}.")
+
+def _show_status(host: Host) -> None:
+    output.line((host.name, "bold"), f" is {host.status.value}.")
     if host.status is HostStatus.WAITING:
-        output.line(f"To let it ask: pam-iampass-gateway host admit {name}")
-    _say_void(void)
-    if others:
-        output.line(others)
+        output.line(f"To let it ask: pam-iampass-gateway host admit {host.name}")
 
 
 @command.command(short_help="Remove a host from the fleet.")
@@ -328,7 +306,7 @@ def remove(config: Path, name: str, if_exists: bool, yes: bool) -> None:
     async def go(gateway: Gateway) -> tuple[bool, int, str | None, str | None]:
         async with gateway.database.transaction() as connection:
             sessions.lock_host(connection, name)
-            void, stays = await _voided(connection, name, retires=True)
+            void, stays = await void_invite(connection, name, retires=True)
             removed, kept = await sessions.remove_host(gateway, connection, name)
             if removed:
                 await records.act(connection, "host_remove", host=name)
@@ -352,16 +330,6 @@ def remove(config: Path, name: str, if_exists: bool, yes: bool) -> None:
         raise click.ClickException(what)
 
 
-async def _voided(
-    connection: Connection, name: str, *, retires: bool = False
-) -> tuple[str | None, str | None]:
-    """As `void_invite_of`; with a record."""
-    void, stays = await hosts.void_invite_of(connection, name, retires=retires)
-    if void:
-        await records.act(connection, "host_revoke", host=name, reason=void)
-    return void, stays
-
-
 def _say_void(void: str | None) -> None:
     if void:
         output.line(f"Its invite {void} is void: for hosts that are still to join with it, make another one.")
@@ -378,32 +346,13 @@ def _terms(invite: Invite) -> str:
     return f"{uses}{name}{network}, group {invite.group}, until {_when(invite.expires_at)}"
 
 
-def _seen(seen: dict[str, hosts.Seen], host: Host) -> hosts.Seen:
-    return seen.get(host.id, hosts.NEVER_SEEN)
+def _status(host: HostRow) -> output.Part:
+    return host["status"], _STYLES.get(HostStatus(host["status"]), "bold red")
 
 
-def _last_call(seen: hosts.Seen) -> output.Part:
-    last = "never" if seen.at is None else _when(seen.at)
-    return last if seen.for_a_day else (f"{last}: not for a day", "bold red")
-
-
-def _host_object(host: Host, seen: hosts.Seen) -> dict[str, Any]:
-    return {
-        "name": host.name,
-        "id": host.id,
-        "group": host.group,
-        "status": host.status.value,
-        "admitted": host.admitted,
-        "machine": host.machine,
-        "joined": output.timestamp(host.joined_at.timestamp()),
-        "invite": host.invite,
-        "slowed_until": output.timestamp(host.slowed_until.timestamp()) if host.slowed_until else None,
-        "seen": output.timestamp(seen.at.timestamp()) if seen.at else None,
-        "seen_within_a_day": seen.for_a_day,
-        "version": seen.version,
-        "address": seen.address,
-        "open_logins": seen.open_logins,
-    }
+def _last_call(host: HostRow) -> output.Part:
+    last = "never" if host["seen"] is None else _when(host["seen"])
+    return last if host["seen_within_a_day"] else (f"{last}: not for a day", "bold red")
 
 
 def _invite_object(invite: Invite) -> dict[str, Any]:

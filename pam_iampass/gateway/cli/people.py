@@ -154,7 +154,7 @@ def add_or_change(
         try:
             new = await people.find(inner, connection, name) is None
         except Tampered:
-            raise tampered(name) from None
+            raise tampered(name, "user remove") from None
         statement = "SELECT name FROM person WHERE lower(name) = lower(%s) ORDER BY name"
         return new, [str(row["name"]) for row in await many(connection, statement, name)]
 

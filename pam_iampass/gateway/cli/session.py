@@ -11,17 +11,15 @@ from pam_iampass.cli.output import count, line, moment, show_json, table, timest
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.cli.session import short
 from pam_iampass.client import IampassError
-from pam_iampass.client.status import Status
 from pam_iampass.gateway import sessions
 from pam_iampass.gateway.acts.names import UnknownName
 from pam_iampass.gateway.acts.sessions import EndSessions, meant
+from pam_iampass.gateway.acts.views import status_of
 from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option, if_exists_option
-from pam_iampass.gateway.sessions import HostSession, State
+from pam_iampass.gateway.sessions import HostSession
 from pam_iampass.text import clean
 
-_STATUSES = {Status.active: ("active", "green"), Status.walkaway: ("away", "yellow")}
-_ASKED = ("asked", "")
-_WAITS = ("waits", "")
+_STYLES = {"active": "green", "away": "yellow"}
 _EPILOG = """\b
 Examples:
   pam-iampass-gateway session list                       who is logged in where with a session of IAMPASS
@@ -70,7 +68,7 @@ def list_(who: str | None, config: Path, as_json: bool) -> None:
                 session.details.get("service", "-"),
                 session.details.get("remote", "-"),
                 moment(session.began_at.timestamp()),
-                _status(session),
+                (status_of(session), _STYLES.get(status_of(session), "")),
                 short(left),
             )
             for session, host, left in found
@@ -133,12 +131,6 @@ def _meant(gateway: CommandGateway, who: str | None, if_exists: bool) -> list[En
         return []
 
 
-def _status(session: HostSession) -> tuple[str, str]:
-    if session.state is State.QUEUED:
-        return _WAITS
-    return _ASKED if session.status is None else _STATUSES.get(session.status, _ASKED)
-
-
 def _as_object(session: HostSession, host: str, left: float) -> dict[str, object]:
     return {
         "id": str(session.id),
@@ -148,6 +140,6 @@ def _as_object(session: HostSession, host: str, left: float) -> dict[str, object
         "service": session.details.get("service"),
         "from": session.details.get("remote"),
         "since": timestamp(session.began_at.timestamp()),
-        "status": _status(session)[0],
+        "status": status_of(session),
         "seconds_left": round(left),
     }

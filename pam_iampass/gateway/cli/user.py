@@ -15,12 +15,12 @@ from pam_iampass.cli.output import (
     confirm,
     count,
     fields,
+    for_programs,
     line,
     moment,
     progress,
     show_json,
     table,
-    timestamp,
 )
 from pam_iampass.cli.parameters import Parsed, file_option, json_option, yes_option
 from pam_iampass.cli.user import (
@@ -40,6 +40,7 @@ from pam_iampass.doctor.iampass import PhoneState, phone_states
 from pam_iampass.errors import ConfigurationError, EditRefused, PamIampassError, Severity, shown
 from pam_iampass.gateway import people
 from pam_iampass.gateway.acts import names, steps
+from pam_iampass.gateway.acts.views import person_row
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option
 from pam_iampass.gateway.cli.host import NAME as HOST
 from pam_iampass.gateway.cli.people import (
@@ -432,13 +433,5 @@ def _from(person: Person) -> str:
 
 def _as_object(person: Person, phones: Mapping[str, PhoneState] | None = None) -> dict[str, object]:
     phone = (phones or {}).get(person.name)
-    return {
-        "user": person.name,
-        "groups": list(person.groups),
-        "display_name": person.display_name,
-        "phone_number": person.phone_number,
-        "source": person.source.value,
-        "status": person.status.value,
-        "changed_at": None if person.changed_at is None else timestamp(person.changed_at.timestamp()),
-        **({} if phones is None else {"phone": None if phone is None else phone.value}),
-    }
+    asked = {} if phones is None else {"phone": None if phone is None else phone.value}
+    return {**for_programs({**person_row(person)}), **asked}

@@ -1,0 +1,124 @@
+"""Acts for one host: whether it may ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, TypeVar
+
+from pam_iampass.gateway import hosts, records, sessions
+from pam_iampass.gateway.acts import steps
+from pam_iampass.gateway.acts.act import Act, ActRefused, Role, Work, act, text
+from pam_iampass.gateway.acts.names import lock_host
+from pam_iampass.gateway.acts.sessions import EndedSessions, end_sessions
+from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.hosts import Host, HostStatus, host_name_error
+
+T = TypeVar("T")
+_UNCHANGED = "it was so before"
+_RECORD = "whether it was so before"
+_RESUME = "pam-iampass-gateway host resume {}"
+_REMEDIES = {
+    HostStatus.WAITING: "to let it ask: pam-iampass-gateway host admit {}",
+    HostStatus.STOPPED: _RESUME,
+    HostStatus.SUSPENDED: _RESUME,
+}
+
+
+@dataclass(frozen=True)
+class SuspendedHost:
+    """A host that is suspended, and what followed from that."""
+
+    host: Host
+    void_invite: str | None
+    """The id of the invite with which it has joined, if it could join again with it: it is void now."""
+    others: str
+    """A sentence about the other hosts that have joined with it; empty if there is none."""
+    ended: EndedSessions
+    """Its requests on phones."""
+
+
+@dataclass(frozen=True)
+class OfHost(Act[T]):
+    """An act that concerns one host."""
+
+    host: Annotated[str, text(host_name_error)]
+
+
+@act("host_admit", by={Role.ADMIN})
+@dataclass(frozen=True)
+class AdmitHost(OfHost[Host]):
+    """Let a host ask that has joined and waits, and let its logins cover others on other hosts. Results in the host as
+    it is then."""
+
+    async def change(self, work: Work) -> Host:
+        host = await _lock(work, self.host)
+        if host.status not in (HostStatus.WAITING, HostStatus.ACTIVE):
+            raise _refused(host)
+        return await _changed(work, host, status=HostStatus.ACTIVE, admitted=True)
+
+
+@act("host_resume", by={Role.ADMIN}, record=_RECORD)
+@dataclass(frozen=True)
+class ResumeHost(OfHost[Host]):
+    """Answer a host again that was suspended or stopped, and forget that it was slowed down. If its group demands that
+    it is admitted, and it was not, it waits. Results in the host as it is then."""
+
+    async def change(self, work: Work) -> Host:
+        host = await _lock(work, self.host)
+        if host.status is HostStatus.WAITING:
+            raise _refused(host)
+        if host.status is HostStatus.ACTIVE:
+            work.reason = _UNCHANGED
+            return host
+        policy = work.gateway.settings.policy_of(host.group)
+        may_ask = host.admitted or (policy is not None and not policy.admit)
+        status = HostStatus.ACTIVE if may_ask else HostStatus.WAITING
+        return await _changed(work, host, status=status, slowed_until=None)
+
+
+@act("host_suspend", by={Role.ADMIN}, record=_RECORD)
+@dataclass(frozen=True)
+class SuspendHost(OfHost[SuspendedHost]):
+    """Answer nothing any more that a host asks, end its requests on phones, and make the invite void with which it has
+    joined. Its sessions stay."""
+
+    async def change(self, work: Work) -> SuspendedHost:
+        gateway, connection = work.gateway, work.connection
+        host = await _lock(work, self.host)
+        void, _ = await void_invite(connection, self.host, by=work.actor.fields)
+        if host.status is HostStatus.SUSPENDED:
+            work.reason = _UNCHANGED
+        host = await _changed(work, host, status=HostStatus.SUSPENDED)
+        ringing = await sessions.find_ringing_of_host(gateway, connection, self.host)
+        await steps.add_ended_sessions(gateway, connection, [session.id for session in ringing])
+        others = await hosts.others_of_invite(connection, self.host)
+        return SuspendedHost(host, void, others, EndedSessions(ringing))
+
+    async def after(self, gateway: Gateway, done: SuspendedHost) -> SuspendedHost:
+        return replace(done, ended=await end_sessions(gateway, done.ended))
+
+
+async def _lock(work: Work, name: str) -> Host:
+    """The host of this name, which nobody else changes until the transaction ends. Raises ActRefused."""
+    work.host = name
+    return await lock_host(work.gateway, work.connection, name)
+
+
+async def _changed(work: Work, locked: Host, **columns: Any) -> Host:
+    return await hosts.change(work.gateway, work.connection, locked.id, **columns) or locked
+
+
+def _refused(host: Host) -> ActRefused:
+    return ActRefused(f"{host.name} is {host.status.value}", _REMEDIES[host.status].format(host.name))
+
+
+async def void_invite(
+    connection: Connection, host: str, *, by: Mapping[str, str] | None = None, retires: bool = False
+) -> tuple[str | None, str | None]:
+    """As `void_invite_of`, with a record of who has done it; None: the administrator who runs this command."""
+    void, stays = await hosts.void_invite_of(connection, host, retires=retires)
+    if void:
+        await records.act(connection, "host_revoke", by=by, host=host, reason=void)
+    return void, stays

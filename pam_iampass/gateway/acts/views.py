@@ -1,0 +1,317 @@
+"""Views: what may be read of a fleet, and by whom.
+
+For each role, a view names the fields that it shows; no other field of a row leaves this file. The person and helpdesk
+see rows of some people only. A row is of the person whom the gateway has written there (`person` of a session and of a
+record), whatever a host says of the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Generic, TypedDict, TypeVar, cast
+
+from pam_iampass.client.status import Status
+from pam_iampass.gateway import hosts, people, records, sessions
+from pam_iampass.gateway.acts.act import Actor, Role
+from pam_iampass.gateway.database import Connection, many, one
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.hosts import NEVER_SEEN, Host, Seen
+from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.people import Person
+from pam_iampass.gateway.records import Filter, Kind, Record
+from pam_iampass.gateway.sessions import HostSession, State
+
+R = TypeVar("R")
+
+
+class PersonRow(TypedDict, total=False):
+    """A person."""
+
+    user: str
+    groups: list[str]
+    display_name: str | None
+    phone_number: str | None
+    source: str
+    status: str
+    changed_at: datetime | None
+
+
+class HostRow(TypedDict, total=False):
+    """A host."""
+
+    name: str
+    id: str
+    group: str
+    status: str
+    admitted: bool
+    machine: str | None
+    joined: datetime
+    invite: str
+    slowed_until: datetime | None
+    seen: datetime | None
+    seen_within_a_day: bool
+    version: str | None
+    address: str | None
+    open_logins: int
+
+
+class SessionRow(TypedDict, total=False):
+    """A session that is open, or a login that waits for its turn or for an answer."""
+
+    id: str
+    parent: str | None
+    user: str
+    host: str
+    service: str | None
+    remote: str | None
+    caller: str | None
+    since: datetime
+    status: str
+    seconds_left: int
+
+
+class RecordRow(TypedDict, total=False):
+    """A record. Except for these, the fields are those that the record has."""
+
+    id: int
+    time: datetime
+    written: datetime
+    kind: str
+    host: str
+    person: str
+    outcome: str
+    reported: str
+    service: str
+    remote: str
+    caller: str
+    asker: str
+    approver: str
+    session: str
+    login: str
+    key: str
+    event: str
+    what: str
+    reason: str
+    known_by: str
+    sudo_user: str
+    tty: str
+    lost: str
+
+
+@dataclass(frozen=True)
+class View(Generic[R]):
+    """What may be read of rows of one kind."""
+
+    of: str
+    fields: Mapping[Role, tuple[str, ...]]
+    """The fields that each role sees; other roles see no row. Root of a gateway sees what admins see."""
+
+    def show(self, roles: frozenset[Role], row: R) -> R:
+        """The fields of a row that these roles see."""
+        seen = {name for role in roles for name in self.fields.get(role, ())}
+        values = cast(Mapping[str, Any], row)
+        return cast(R, {name: value for name, value in values.items() if name in seen})
+
+
+_LOGIN = ("time", "kind", "host", "person", "outcome", "reported", "service", "remote", "caller", "asker",
+          "session", "login", "event", "what", "reason", "known_by")  # fmt: skip
+PEOPLE = View[PersonRow](
+    "people",
+    {
+        Role.SELF: ("user", "groups", "display_name", "phone_number", "status"),
+        Role.AUDITOR: ("user", "groups", "source", "status", "changed_at"),
+        Role.HELPDESK: ("user", "groups", "display_name", "source", "status", "changed_at"),
+        Role.ADMIN: tuple(PersonRow.__annotations__),
+    },
+)
+HOSTS = View[HostRow](
+    "hosts",
+    {
+        Role.AUDITOR: ("name", "id", "group", "status", "admitted", "machine", "joined", "slowed_until", "seen",
+                       "seen_within_a_day", "version", "address"),
+        Role.ADMIN: tuple(HostRow.__annotations__),
+    },
+)  # fmt: skip
+SESSIONS = View[SessionRow](
+    "open sessions", dict.fromkeys((Role.SELF, Role.HELPDESK, Role.ADMIN), tuple(SessionRow.__annotations__))
+)
+RECORDS = View[RecordRow](
+    "records",
+    {
+        Role.SELF: _LOGIN,
+        Role.AUDITOR: tuple(RecordRow.__annotations__),
+        Role.HELPDESK: (*_LOGIN, "id", "approver"),
+        Role.ADMIN: tuple(RecordRow.__annotations__),
+    },
+)
+VIEWS: tuple[View[Any], ...] = (PEOPLE, HOSTS, SESSIONS, RECORDS)
+
+
+async def show_people(
+    gateway: Gateway, connection: Connection, actor: Actor
+) -> tuple[list[PersonRow], list[str]]:
+    """The people whom the actor sees, by name; and, for who sees all, the names in rows that no gateway has written."""
+    reach = await _reach(gateway, connection, actor, PEOPLE)
+    tampered: list[str] = []
+    if reach.all:
+        found, tampered = await people.listing(gateway, connection)
+    else:
+        found = sorted(reach.people.values(), key=lambda person: person.name)
+    return [PEOPLE.show(reach.roles(person.name), person_row(person)) for person in found], tampered
+
+
+async def show_hosts(
+    gateway: Gateway, connection: Connection, actor: Actor
+) -> tuple[list[HostRow], list[str]]:
+    """As `show_people`, of hosts."""
+    reach = await _reach(gateway, connection, actor, HOSTS)
+    if not reach.all:
+        return [], []
+    found, tampered = await hosts.listing(gateway, connection)
+    seen = await hosts.seen(connection)
+    return [HOSTS.show(reach.all, host_row(host, seen.get(host.id, NEVER_SEEN))) for host in found], tampered
+
+
+async def show_sessions(gateway: Gateway, connection: Connection, actor: Actor) -> list[SessionRow]:
+    """The open sessions that the actor sees, the oldest first, and children below their parents."""
+    reach = await _reach(gateway, connection, actor, SESSIONS)
+    found, _ = await sessions.listing(gateway, connection, None if reach.all else list(reach.people))
+    return [
+        SESSIONS.show(reach.roles(session.person), _session_row(session, left)) for session, _, left in found
+    ]
+
+
+async def show_records(
+    gateway: Gateway, connection: Connection, actor: Actor, wanted: Filter, most: int
+) -> list[RecordRow]:
+    """The last `most` records that are wanted and that the actor sees, the oldest first. Of their own, people see no
+    alerts, and nothing of who had their name before."""
+    reach = await _reach(gateway, connection, actor, RECORDS)
+    if not reach.all:
+        wanted = replace(wanted, of=tuple(reach.people))
+    added = await one(
+        connection,
+        "SELECT max(id) AS id FROM record WHERE person = %s AND kind = 'act' AND fields->>'what' = 'user_add'",
+        actor.name,
+    )
+    first = (added or {}).get("id") or 0
+
+    def is_shown(record: Record) -> bool:
+        is_own = reach.roles(record.person) == {Role.SELF}
+        return not is_own or (record.kind is not Kind.ALERT and record.id >= first)
+
+    return [
+        RECORDS.show(reach.roles(record.person), _record_row(record))
+        for record in await records.read(connection, wanted, most)
+        if is_shown(record)
+    ]
+
+
+# Who sees whom
+
+
+@dataclass(frozen=True)
+class _Reach:
+    """Whose rows of a view an actor sees."""
+
+    actor: Actor
+    all: frozenset[Role]
+    """The roles by which they see the rows of everybody."""
+    people: Mapping[str, Person]
+    """The people whose rows they see in any case: their own, and those whom they help."""
+
+    def roles(self, name: str) -> frozenset[Role]:
+        """The roles by which they see the rows of the person with this name."""
+        person, found = self.people.get(name), set(self.all)
+        if person is not None and _is_self(self.actor, person):
+            found.add(Role.SELF)
+        if person is not None and _is_helped(self.actor, person):
+            found.add(Role.HELPDESK)
+        return frozenset(found)
+
+
+async def _reach(gateway: Gateway, connection: Connection, actor: Actor, view: View[Any]) -> _Reach:
+    found = {}
+    statement = "SELECT * FROM person WHERE name = %s OR groups && %s"
+    for row in await many(connection, statement, actor.name, list(actor.helps)):
+        with suppress(Tampered):
+            person = people.from_row(gateway, row)
+            if _is_self(actor, person) or _is_helped(actor, person):
+                found[person.name] = person
+    roles = actor.roles | ({Role.ADMIN} if Role.ROOT in actor.roles else set())
+    return _Reach(actor, roles & {Role.AUDITOR, Role.ADMIN} & view.fields.keys(), found)
+
+
+def _is_self(actor: Actor, person: Person) -> bool:
+    return Role.SELF in actor.roles and person.name == actor.name
+
+
+def _is_helped(actor: Actor, person: Person) -> bool:
+    """Whether the actor, as help desk, helps this person: all groups are ones that it helps, and there is one."""
+    return Role.HELPDESK in actor.roles and bool(person.groups) and actor.helps.issuperset(person.groups)
+
+
+# Rows
+
+
+def person_row(person: Person) -> PersonRow:
+    """All of a person that may be shown: the token of IAMPASS is shown nowhere."""
+    return {
+        "user": person.name,
+        "groups": list(person.groups),
+        "display_name": person.display_name,
+        "phone_number": person.phone_number,
+        "source": person.source.value,
+        "status": person.status.value,
+        "changed_at": person.changed_at,
+    }
+
+
+def host_row(host: Host, seen: Seen) -> HostRow:
+    """All of a host that may be shown."""
+    return {
+        "name": host.name,
+        "id": host.id,
+        "group": host.group,
+        "status": host.status.value,
+        "admitted": host.admitted,
+        "machine": host.machine,
+        "joined": host.joined_at,
+        "invite": host.invite,
+        "slowed_until": host.slowed_until,
+        "seen": seen.at,
+        "seen_within_a_day": seen.for_a_day,
+        "version": seen.version,
+        "address": seen.address,
+        "open_logins": seen.open_logins,
+    }
+
+
+def _session_row(session: HostSession, left: float) -> SessionRow:
+    return {
+        "id": str(session.id),
+        "parent": None if session.parent is None else str(session.parent),
+        "user": session.person,
+        "host": session.host_name,
+        "service": session.details.get("service"),
+        "remote": session.details.get("remote"),
+        "caller": session.details.get("caller"),
+        "since": session.began_at,
+        "status": status_of(session),
+        "seconds_left": round(left),
+    }
+
+
+def status_of(session: HostSession) -> str:
+    """How an open session is shown: it waits for its turn, its request is on a phone (`asked`), or it is kept."""
+    if session.state is State.QUEUED:
+        return "waits"
+    return {Status.active: "active", Status.walkaway: "away"}.get(session.status or Status.pending, "asked")
+
+
+def _record_row(record: Record) -> RecordRow:
+    own = {"id": record.id, "time": record.time, "written": record.written, "kind": record.kind.value}
+    return cast(RecordRow, {**record.fields, **own, "host": record.host, "person": record.person})

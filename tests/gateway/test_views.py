@@ -1,0 +1,172 @@
+"""Views: each role sees the rows and the fields that are declared, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pam_iampass.gateway import people, records
+from pam_iampass.gateway.acts.act import Actor, Role
+from pam_iampass.gateway.acts.views import (
+    HOSTS,
+    PEOPLE,
+    RECORDS,
+    SESSIONS,
+    show_hosts,
+    show_people,
+    show_records,
+    show_sessions,
+)
+from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.records import Filter, Kind
+from tests.support.gateway import HOST, HostCaller, RunningGateway
+from tests.support.sandbox import Sandbox
+
+HERE = f"name-of-{HOST}"
+NUMBER = "+15551234567"
+OF_ALL = [Role.AUDITOR, Role.ADMIN, Role.ROOT]
+
+
+def actor(*roles: Role, name: str = "alice", helps: tuple[str, ...] = ()) -> Actor:
+    return Actor(name, frozenset(roles), "sign-in", helps=frozenset(helps))
+
+
+class Views:
+    """What an actor sees of a gateway."""
+
+    def __init__(self, running: RunningGateway) -> None:
+        self._running = running
+
+    def people(self, by: Actor) -> list[dict[str, Any]]:
+        found: Any = self._running.transaction(lambda g, c: show_people(g, c, by))
+        return list(found[0])
+
+    def hosts(self, by: Actor) -> list[dict[str, Any]]:
+        found: Any = self._running.transaction(lambda g, c: show_hosts(g, c, by))
+        return list(found[0])
+
+    def sessions(self, by: Actor) -> list[dict[str, Any]]:
+        found: Any = self._running.transaction(lambda g, c: show_sessions(g, c, by))
+        return list(found)
+
+    def records(self, by: Actor, person: str = "") -> list[dict[str, Any]]:
+        found: Any = self._running.transaction(lambda g, c: show_records(g, c, by, Filter(person), 100))
+        return list(found)
+
+
+@pytest.fixture
+def views(gateway_server: RunningGateway) -> Views:
+    """alice, of staff, bob, of staff and oncall, and carol, of no group: all have the same phone number."""
+
+    async def change(gateway: Gateway, connection: Connection) -> None:
+        for name, groups in (("alice", ("staff",)), ("bob", ("staff", "oncall")), ("carol", ())):
+            await people.change(gateway, connection, name, groups=groups, phone_number=NUMBER)
+
+    gateway_server.transaction(change)
+    return Views(gateway_server)
+
+
+def names(rows: list[dict[str, Any]], field: str = "user") -> list[str]:
+    return [row[field] for row in rows]
+
+
+def test_people_see_themselves_auditors_all_and_helpdesk_who_has_only_groups_that_it_helps(
+    views: Views,
+) -> None:
+    assert names(views.people(actor(Role.SELF))) == ["alice"]
+    assert [names(views.people(actor(role))) for role in OF_ALL] == [["alice", "bob", "carol"]] * 3
+    helpdesk = actor(Role.HELPDESK, name="zoe", helps=("staff", "guests"))
+    assert names(views.people(helpdesk)) == ["alice"]
+    assert views.people(actor(Role.HELPDESK, name="carol")) == []
+    assert views.people(actor(name="carol")) == []
+
+
+def test_auditors_and_helpdesk_see_no_phone_numbers(views: Views) -> None:
+    for role in (Role.AUDITOR, Role.HELPDESK):
+        for row in views.people(actor(role, name="zoe", helps=("staff",))):
+            assert list(row) == [name for name in PEOPLE.fields[Role.ADMIN] if name in PEOPLE.fields[role]]
+            assert NUMBER not in str(row)
+    own, *others = views.people(actor(Role.AUDITOR, Role.SELF))
+    assert (own["phone_number"], NUMBER in str(others)) == (NUMBER, False)
+
+
+def test_the_row_of_a_person_that_no_gateway_has_written_helps_nobody_to_see(
+    views: Views, gateway_server: RunningGateway
+) -> None:
+    gateway_server.rows("UPDATE person SET groups = '{staff}' WHERE name = 'carol'")
+    assert names(views.people(actor(Role.HELPDESK, name="zoe", helps=("staff",)))) == ["alice"]
+    assert views.people(actor(Role.SELF, name="carol")) == []
+
+
+def test_hosts_are_for_auditors_without_their_invites_and_for_admins(views: Views) -> None:
+    by_self, by_helpdesk = actor(Role.SELF), actor(Role.HELPDESK, helps=("staff",))
+    assert (views.hosts(by_self), views.hosts(by_helpdesk)) == ([], [])
+    (audited,), (administered,) = (views.hosts(actor(role)) for role in (Role.AUDITOR, Role.ADMIN))
+    assert (audited["name"], administered["name"]) == (HERE, HERE)
+    assert tuple(audited) == HOSTS.fields[Role.AUDITOR]
+    assert administered.keys() - audited.keys() == {"invite", "open_logins"}
+
+
+def test_sessions_are_of_the_person_who_is_asked_and_not_of_the_caller_whom_a_host_names(
+    views: Views, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    caller.ask("alice", service="sshd", remote="192.0.2.7")
+    sandbox.approve("token-of-alice")
+    caller.ask("bob", service="sudo", caller="alice")
+    (own,) = views.sessions(actor(Role.SELF))
+    assert (own["user"], own["host"], own["service"], own["remote"]) == ("alice", HERE, "sshd", "192.0.2.7")
+    assert own.keys() == {*SESSIONS.fields[Role.SELF]}
+    assert names(views.sessions(actor(Role.SELF, name="bob"))) == ["bob"]
+    assert names(views.sessions(actor(Role.HELPDESK, name="zoe", helps=("staff",)))) == ["alice"]
+    assert [names(views.sessions(actor(role))) for role in OF_ALL] == [[], *[["alice", "bob"]] * 2]
+
+
+@pytest.fixture
+def written(views: Views, gateway_server: RunningGateway) -> Views:
+    """Decisions about alice and bob, whose caller is the other one, as a host says; an act and an alert for each."""
+
+    async def write(gateway: Gateway, connection: Connection) -> None:
+        for name, other in (("alice", "bob"), ("bob", "alice")):
+            fields = {"outcome": "approved", "caller": other, "asker": other, "wrong_code": "1"}
+            await records.write(connection, Kind.DECISION, host=HERE, person=name, **fields)
+            await records.write(connection, Kind.ACT, person=name, what="bypass", caller="zoe", tty="pts/1")
+            await records.write(connection, Kind.ALERT, person=name, reason="look", approver=other)
+        await records.write(connection, Kind.ACT, host=HERE, what="host_admit", caller="alice")
+
+    gateway_server.transaction(write)
+    return views
+
+
+def test_records_are_of_the_person_and_not_of_the_caller_whom_a_host_names(written: Views) -> None:
+    own = written.records(actor(Role.SELF))
+    assert [(row["person"], row["kind"], row["caller"]) for row in own] == [
+        ("alice", "decision", "bob"),
+        ("alice", "act", "zoe"),
+    ]
+    assert set().union(*own) <= {*RECORDS.fields[Role.SELF]}
+    assert written.records(actor(Role.SELF), "bob") == own[:1], "a filter shows no more"
+    helped = written.records(actor(Role.HELPDESK, name="zoe", helps=("staff",)))
+    assert [(row["person"], row["kind"]) for row in helped] == [
+        ("alice", "decision"),
+        ("alice", "act"),
+        ("alice", "alert"),
+    ]
+    for role in OF_ALL:
+        everything = written.records(actor(role))
+        assert [row["person"] for row in everything] == ["alice"] * 3 + ["bob"] * 3 + [""]
+        assert ("wrong_code" in everything[0], everything[1]["tty"]) == (False, "pts/1")
+
+
+@pytest.mark.parametrize("by", [actor(Role.SELF, name="nobody"), actor(Role.HELPDESK), actor()])
+def test_who_sees_nobody_sees_no_record_and_no_session(written: Views, caller: HostCaller, by: Actor) -> None:
+    caller.ask("alice")
+    assert (written.records(by), written.sessions(by)) == ([], [])
+
+
+def test_who_has_the_name_of_an_earlier_person_sees_nothing_of_them(
+    written: Views, gateway_server: RunningGateway
+) -> None:
+    gateway_server.transaction(lambda _, c: records.act(c, "user_add", by={}, person="alice"))
+    assert [row["what"] for row in written.records(actor(Role.SELF))] == ["user_add"]
