@@ -64,7 +64,7 @@ class LostPhoneReports:
         if phone not in self._phones.all():  # the command was first, and the next phone may be registered
             return False
         disable_lost_phone(manager, phone.token)
-        self._phones.discard(phone)
+        self._phones.disabled(phone.application, [phone.token])
         return True
 
 

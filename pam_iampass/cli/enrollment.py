@@ -304,9 +304,9 @@ class EnrollmentService:
         cannot be enrolled, IampassError if IAMPASS fails.
         """
         user = self.account(request.user)
-        _require_disabled(user)
         entry = self.table.find(user)
         token = self._token(user, request.token, entry, replace)
+        _require_disabled(user, token)
         added = self.manager.add_user(token) is ManagementAPIResult.success
         file = None
         if entry is None or entry.token != token:
@@ -395,17 +395,25 @@ def open_service(config: Path, no_account: bool = False) -> EnrollmentService:
     )
 
 
-def _require_disabled(user: str) -> None:
+def _require_disabled(user: str, token: str) -> None:
     """Raise EditRefused if IAMPASS is still to disable the lost phone of a user: it would disable the next one."""
     try:
-        waits = ask("phone waits", user=user)
+        lost = ask("phone waits", user=user, token=token)
     except AgentUnavailable:
         if os.path.lexists(paths.STATE):  # a lost phone may be written there
             raise
         return
-    if waits:
-        remedy = f"the agent tells it again; to see why it has not: pam-iampass phone lost {user}"
-        raise EditRefused(f"IAMPASS has not disabled the lost phone of {shown(user)} yet", remedy)
+    if not lost:
+        return
+    report = f"pam-iampass phone lost {lost['person']}"
+    if lost["has_token"]:
+        remedy = f"the agent tells it again; to see why it has not: {report}"
+        raise EditRefused(f"IAMPASS has not disabled the lost phone of {shown(lost['person'])} yet", remedy)
+    what = (
+        f"the phone of {shown(user)} was reported lost, and IAMPASS cannot be told: no token was known then"
+    )
+    again = f"with a token that is known now, report it again: {report}"
+    raise EditRefused(what, f"{again}; to take the report back: {report} --forget")
 
 
 def has_phone(manager: ManagementAPI, token: str) -> bool:

@@ -221,4 +221,4 @@ def _disable(service: EnrollmentService, user: str, tokens: Sequence[str]) -> No
     for token in tokens:
         disable_lost_phone(service.manager, token)
     record(Act.PHONE_LOST, user, "disabled at IAMPASS")
-    tell_disabled(service.manager, user, tokens)
+    tell_disabled(service.manager, tokens)

@@ -475,7 +475,7 @@ class _Removal:
         had_token = token is not None
         at_iampass = had_token and self.manager is not None
         if self.manager is not None and token is not None:
-            tell_disabled(self.manager, name, [token])
+            tell_disabled(self.manager, [token])
         return Removed(name, RemovalState.REMOVED, file, had_token, at_iampass, codes, sessions)
 
     def one_of_several(self, name: str) -> Removed:
@@ -495,11 +495,11 @@ def _forget(name: str) -> tuple[bool, tuple[str, ...]]:
     return forgotten["codes"], tuple(forgotten["sessions"])
 
 
-def tell_disabled(manager: ManagementAPI, name: str, tokens: Sequence[str]) -> None:
+def tell_disabled(manager: ManagementAPI, tokens: Sequence[str]) -> None:
     """Tell the agent that IAMPASS has disabled the phone of these tokens. If it does not answer, it tells IAMPASS again
     of a lost one, and finds out."""
     with suppress(PamIampassError):
-        ask("phone disabled", user=name, application=manager.application_id, tokens=list(tokens))
+        ask("phone disabled", application=manager.application_id, tokens=list(tokens))
 
 
 def remove_all(

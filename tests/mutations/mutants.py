@@ -2279,8 +2279,8 @@ MUTANTS = {
         ),
         Mutant(
             "without a gateway, the next phone is registered before IAMPASS has disabled the lost one",
-            'waits = ask("phone waits", user=user)',
-            "waits = False",
+            'lost = ask("phone waits", user=user, token=token)',
+            "lost = None",
             "test_an_agent_that_is_killed_tells_iampass_of_the_lost_phone_once_it_starts_again",
         ),
         Mutant(
@@ -2360,6 +2360,30 @@ MUTANTS = {
             "codes, sessions = _forget(name)\n        file",
             "codes, sessions = _forget(name)\n        ask('phone forget', user=name)\n        file",
             "test_a_removal_forgets_a_lost_phone_only_if_iampass_has_deleted_the_user",
+        ),
+        Mutant(
+            "a lost phone rings for another name that has the same token",
+            "if context.state.lost_phones.reported_since(context.began, required.phone.token):",
+            "if False:",
+            "test_it_rings_for_no_other_name_with_the_same_token_either",
+        ),
+        Mutant(
+            "a lost phone approves a login of another name that it was asked by, once IAMPASS has disabled it",
+            "or self._reported.get(token, -1.0) >= began",
+            "",
+            "test_a_login_that_has_begun_before_the_report_for_another_name_is_denied_although_iampass_knows",
+        ),
+        Mutant(
+            "what a lost phone has approved for another name goes on",
+            "person in (kept.approver, kept.person) or kept.token in tokens",
+            "person in (kept.approver, kept.person)",
+            "test_what_a_phone_has_approved_ends_also_if_it_is_reported_lost_for_another_name_that_has_it",
+        ),
+        Mutant(
+            "the second report of a phone has the next one disabled",
+            "self._phones.disabled(phone.application, [phone.token])",
+            "self._phones.discard(phone)",
+            "test_iampass_is_told_once_of_a_phone_that_was_reported_for_two_names",
         ),
     ),
 }
