@@ -10,7 +10,6 @@ import csv
 import io
 import os
 import platform
-import re
 import secrets
 import shutil
 import stat
@@ -41,7 +40,7 @@ from pam_iampass.config import settings
 from pam_iampass.config.settings import Settings
 from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
-from pam_iampass.config.value_types import name_error, token_error
+from pam_iampass.config.value_types import name_error, phone_number, plain_name, token_error
 from pam_iampass.errors import ConfigurationError, EditRefused, PamIampassError, Problem, shown
 from pam_iampass.login.context import connect
 from pam_iampass.system import paths
@@ -54,7 +53,6 @@ COLUMNS = ("user", "token", "phone", "display_name")
 """The columns of a file of requests on a host."""
 _LIMIT = 16 * 1024 * 1024  # bytes
 
-_PHONE_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _CALL = 10.0  # seconds for one question to IAMPASS
 # Of xterm's palette that no theme changes, so that a QR code is black on white whatever the colours of the terminal.
 _BLACK, _WHITE = 16, 231
@@ -83,26 +81,6 @@ class EnrollmentRequest:
 def default_display_name(user: str) -> str:
     """The name that the app shows if none is given: several machines may have a user of that name."""
     return f"{user}@{platform.node()}"
-
-
-def phone_number(text: str) -> str:
-    """The number in the form that IAMPASS requires (E.164), without spaces and punctuation.
-
-    Raises ValueError, whose text completes a sentence about the number.
-    """
-    number = re.sub(r"[ ()./-]", "", text)
-    if not _PHONE_NUMBER.fullmatch(number):
-        raise ValueError("is not a phone number with + and country code, such as +1 555 123 4567")
-    return number
-
-
-def plain_name(text: str) -> str:
-    """The name, if the app can display it. Raises ValueError, whose text completes a sentence about the name."""
-    if len(text) > 100:
-        raise ValueError("is longer than 100 characters")
-    if not text.isprintable():
-        raise ValueError("contains invisible characters")
-    return text
 
 
 def group_names(text: str) -> tuple[str, ...]:

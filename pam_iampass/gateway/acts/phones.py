@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Callable
 
-from pam_iampass.cli.enrollment import phone_number, plain_name
 from pam_iampass.client import IampassError, ManagementAPIResult
 from pam_iampass.client.call import Call
 from pam_iampass.client.errors import Declined, NotFound, ProtocolError, Unavailable
+from pam_iampass.config.value_types import phone_number, plain_name
 from pam_iampass.errors import shown
 from pam_iampass.gateway import bypasses, codes, people, records, turns
 from pam_iampass.gateway.acts import steps

@@ -11,12 +11,11 @@ from typing import Any
 import click
 import psycopg
 
-from pam_iampass.cli.enrollment import plain_name
 from pam_iampass.cli.output import line, progress
 from pam_iampass.cli.parameters import Parsed
 from pam_iampass.cli.user import delete_at_iampass
 from pam_iampass.client import IampassError, ManagementAPI
-from pam_iampass.config.value_types import name_error
+from pam_iampass.config.value_types import name_error, plain_name
 from pam_iampass.doctor.iampass import PhoneState, phone_states
 from pam_iampass.errors import EditRefused, shown
 from pam_iampass.gateway import people, records

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pam_iampass.cli import Verbs
-from pam_iampass.cli.enrollment import phone_number, read_requests
+from pam_iampass.cli.enrollment import read_requests
 from pam_iampass.cli.output import (
     Part,
     Row,
@@ -36,6 +36,7 @@ from pam_iampass.cli.user import (
 )
 from pam_iampass.client import IampassError
 from pam_iampass.config import user_table
+from pam_iampass.config.value_types import phone_number
 from pam_iampass.doctor.iampass import PhoneState, phone_states
 from pam_iampass.errors import ConfigurationError, EditRefused, PamIampassError, Severity, shown
 from pam_iampass.gateway import people
