@@ -41,6 +41,7 @@ from pam_iampass.config.settings import Settings
 from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
 from pam_iampass.config.value_types import name_error, phone_number, plain_name, token_error
+from pam_iampass.doctor.iampass import has_phone
 from pam_iampass.errors import ConfigurationError, EditRefused, PamIampassError, Problem, shown
 from pam_iampass.login.context import connect
 from pam_iampass.system import paths
@@ -248,16 +249,19 @@ class Enroller(Protocol):
     command: ClassVar[str]
     """The command to type for other verbs."""
 
-    @property
-    def manager(self) -> ManagementAPI:
-        """The application."""
-
     def enroll(self, request: EnrollmentRequest, replace: bool) -> EnrollmentResult:
         """Make the user known to IAMPASS, and the token to us. Raises PamIampassError and IampassError."""
 
     def register(self, user: EnrollmentResult, request: EnrollmentRequest, message: str | None) -> str | None:
         """Have IAMPASS make a link that registers a phone, or send it to the number of the request after this message;
         the link, unless it was sent. Leaves a record. Raises PamIampassError and IampassError."""
+
+    def has_phone(self, token: str, seconds: float) -> bool:
+        """Whether IAMPASS has a phone of the user with this token, if it says so within `seconds`. Raises
+        IampassError."""
+
+    def delete(self, token: str) -> None:
+        """Delete the user with this token at IAMPASS. Raises IampassError."""
 
     def record(self, user: str, what: str) -> None:
         """Record what an enrollment has found, by the administrator who runs the command."""
@@ -309,6 +313,14 @@ class EnrollmentService:
             self.manager.send_registration_sms(user.token, name, request.phone_number, message)
         self.record(user.user, "a link was shown" if link else "was sent a message")
         return link
+
+    def has_phone(self, token: str, seconds: float) -> bool:
+        """As Enroller says."""
+        return has_phone(self.manager, token, Deadline.after(seconds))
+
+    def delete(self, token: str) -> None:
+        """As Enroller says."""
+        self.manager.delete_user(token)
 
     def record(self, user: str, what: str) -> None:
         """As Enroller says."""
@@ -394,11 +406,6 @@ def _require_disabled(user: str, token: str) -> None:
     raise EditRefused(what, f"{again}; to take the report back: {report} --forget")
 
 
-def has_phone(manager: ManagementAPI, token: str) -> bool:
-    """Whether IAMPASS has a device of this user. Raises IampassError."""
-    return manager.has_registered_mobile_device(token) is ManagementAPIResult.has_mobile_device
-
-
 def failure_of(error: PamIampassError | IampassError | click.ClickException) -> tuple[str, str | None]:
     """Why an act failed for one of several users, and why it would fail for the others, too; None if it would not."""
     if isinstance(error, click.ClickException):
@@ -430,14 +437,14 @@ class Invitation:
         elif waits:
             line(link, err=True)  # the JSON object is printed after waiting, which is too late
 
-    def wait(self, manager: ManagementAPI, token: str, seconds: float) -> bool:
+    def wait(self, enroller: Enroller, token: str, seconds: float) -> bool:
         """Wait for the phone, and say whether it was registered in time. Raises IampassError.
 
         If it was not, or if the waiting was interrupted, say how to continue.
         """
         registered = False
         try:
-            registered = not wait(manager, {token: self.user}, seconds, self.quiet)
+            registered = not wait(enroller, {token: self.user}, seconds, self.quiet)
             if registered:
                 self.say(f"The phone of {self.user} is registered.", "bold green")
             else:
@@ -506,7 +513,7 @@ def _half_blocks(upper: Sequence[bool], lower: Sequence[bool]) -> str:
     return "".join(cells) + "\x1b[0m"
 
 
-def wait(manager: ManagementAPI, users: Mapping[str, str], seconds: float, quiet: bool = False) -> set[str]:
+def wait(enroller: Enroller, users: Mapping[str, str], seconds: float, quiet: bool = False) -> set[str]:
     """Wait until each of `users`, names by token, has a phone. Returns the tokens without one at the deadline.
 
     With `quiet` nothing is shown. Raises IampassError, but waits while IAMPASS is unreachable.
@@ -539,11 +546,11 @@ def wait(manager: ManagementAPI, users: Mapping[str, str], seconds: float, quiet
         while missing and not deadline.expired:
             try:
                 for token in list(missing):
-                    found = manager.has_registered_mobile_device(token, deadline=deadline.sooner(_CALL))
+                    is_registered = enroller.has_phone(token, min(_CALL, deadline.remaining()))
                     if unreachable:
                         unreachable = False
                         say("IAMPASS answers again.")
-                    if found is ManagementAPIResult.has_mobile_device:
+                    if is_registered:
                         user = missing.pop(token)
                         if several:
                             say(f"{user} has registered a phone.")

@@ -2261,7 +2261,7 @@ MUTANTS = {
         ),
         Mutant(
             "IAMPASS that declines is taken to have disabled the phone",
-            "if isinstance(error, Unavailable) or await _may_have_phone(gateway, person.token):",
+            "if isinstance(error, Unavailable) or (yield from _may_have_phone(application, user)):",
             "if isinstance(error, Unavailable):",
             "test_iampass_that_declines_although_there_is_a_phone_is_told_again",
         ),
@@ -2285,7 +2285,7 @@ MUTANTS = {
         ),
         Mutant(
             "who has no phone at IAMPASS is kept out for ever once it is reported lost",
-            "if isinstance(error, Unavailable) or await _may_have_phone(gateway, person.token):",
+            "if isinstance(error, Unavailable) or (yield from _may_have_phone(application, user)):",
             "if error:",
             "test_iampass_that_declines_for_want_of_a_phone_keeps_nobody_out_for_ever",
         ),
@@ -2360,6 +2360,12 @@ MUTANTS = {
             "codes, sessions = _forget(name)\n        file",
             "codes, sessions = _forget(name)\n        ask('phone forget', user=name)\n        file",
             "test_a_removal_forgets_a_lost_phone_only_if_iampass_has_deleted_the_user",
+        ),
+        Mutant(
+            "the sessions of who is removed go on if the command is killed",
+            "return found, await add_ends_of(inner, connection, name)",
+            "return found, EndedSessions([])",
+            "test_a_removal_that_is_killed_is_finished_by_a_second_run_and_a_gateway_ends_the_sessions",
         ),
         Mutant(
             "a lost phone rings for another name that has the same token",
