@@ -27,10 +27,10 @@ for the roles to come, and "touch" who of them must confirm it by a touch of the
 do it for themselves only.
 
 What changes anything besides is root's alone, and no act: `init`, `certificate`, `migrate`, `restored`, `host invite`,
-`host revoke`, `host remove`, `user add` (groups, names and phone numbers; `enroll` begins with the same), `user import`,
+`host revoke`, `host remove`, `user add` (groups, names and phone numbers; `enroll` begins with that), `user import`,
 `user remove` and `user sync`. If one of these is stopped, run it again: a gateway goes on with no more than ends of
 sessions. Meanwhile nobody is let in who should not be. A person is written here once IAMPASS knows the token: if `user
-add`, `enroll` or `user sync` is killed between the two, IAMPASS keeps a token that nobody here has, without a phone, and
+add`, `enroll` or `user sync` is killed between the two, IAMPASS keeps a token without a phone that nobody here has, and
 the next run makes another. Who is being removed is denied until `user remove` has come to its end. All other verbs but
 `serve` only show something.
 
