@@ -2391,5 +2391,11 @@ MUTANTS = {
             "self._phones.discard(phone)",
             "test_iampass_is_told_once_of_a_phone_that_was_reported_for_two_names",
         ),
+        Mutant(
+            "a user whom IAMPASS declines to delete counts as deleted",
+            "if (yield from _is_known(application, user)):",
+            "if False:",
+            "test_who_is_gone_already_is_no_error_if_iampass_says_so_for_certain",
+        ),
     ),
 }
