@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from pam_iampass.agent.control import ask
-from pam_iampass.agent.lost_phones import disable_lost_phone
 from pam_iampass.audit.journal import Act
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.enrollment import EnrollmentService, open_service, require_no_gateway
@@ -219,6 +218,6 @@ def _disable(service: EnrollmentService, user: str, tokens: Sequence[str]) -> No
         )
         raise EditRefused(f"{shown(user)} has no token", remedy)
     for token in tokens:
-        disable_lost_phone(service.manager, token)
+        service.manager.disable_mobile_device(token)
     record(Act.PHONE_LOST, user, "disabled at IAMPASS")
-    tell_disabled(service.manager, user, tokens)
+    tell_disabled(service.manager, tokens)

@@ -11,12 +11,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Callable, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from pam_iampass.client.api import ManagementAPI
 from pam_iampass.client.application import Application
 from pam_iampass.client.call import Call
+from pam_iampass.client.errors import IampassError
+from pam_iampass.client.procedures import Procedure
 from pam_iampass.client.status import Status
 from pam_iampass.gateway.database import Database
 from pam_iampass.gateway.keys import KeyFile
@@ -38,6 +41,21 @@ class Iampass(Protocol):
 
     async def call(self, call: Call[T], seconds: float, lane: Lane) -> T:
         """Makes the call, within `seconds`. Raises IampassError."""
+
+
+async def carry_out(iampass: Iampass, procedure: Procedure[T], seconds: float, lane: Lane) -> T:
+    """Make the calls of a procedure, each within `seconds`; its result. Raises IampassError."""
+    go_on = partial(procedure.send, None)
+    try:
+        while True:
+            call = go_on()
+            try:
+                go_on = partial(procedure.send, await iampass.call(call, seconds, lane))
+            except IampassError as error:
+                go_on = partial(procedure.throw, error)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
 
 
 class NoIampass:

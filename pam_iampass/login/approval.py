@@ -95,15 +95,18 @@ class PhoneRequest:
     def ask(self, *, waited: bool, phone_is_lost: Callable[[], bool]) -> Decision:
         """Have the phone asked, and return the decision. Raises what pausing raises.
 
-        1. Start a session. If a login on another host covers this one, and this one can be ended with it, that is all.
+        1. Start a session, unless the phone is lost. If a login on another host covers this one, and this one can be
+           ended with it, that is all.
         2. Tell the person who is asked, or that another login comes first.
         3. Poll until the phone has answered or the time is up. A lost phone ends the request, whatever it answers.
         4. Keep a session that was approved, if the settings want it.
 
-        `waited` is whether other logins came first. `phone_is_lost` is called after each poll and once the session is
-        kept.
+        `waited` is whether other logins came first. `phone_is_lost` is called first, after each poll and once the
+        session is kept.
         """
         # 1.
+        if phone_is_lost():
+            return decisions.phone_lost()
         may_be_covered = self._keeping.wanted
         while isinstance(started := self._start(may_be_covered=may_be_covered), Covered):
             decision = self._keep_covered(started, phone_is_lost)

@@ -2261,7 +2261,7 @@ MUTANTS = {
         ),
         Mutant(
             "IAMPASS that declines is taken to have disabled the phone",
-            "if isinstance(error, Unavailable) or await _may_have_phone(gateway, person.token):",
+            "if isinstance(error, Unavailable) or (yield from _may_have_phone(application, user)):",
             "if isinstance(error, Unavailable):",
             "test_iampass_that_declines_although_there_is_a_phone_is_told_again",
         ),
@@ -2279,13 +2279,13 @@ MUTANTS = {
         ),
         Mutant(
             "without a gateway, the next phone is registered before IAMPASS has disabled the lost one",
-            'waits = ask("phone waits", user=user)',
-            "waits = False",
+            'lost = ask("phone waits", user=user, token=token)',
+            "lost = None",
             "test_an_agent_that_is_killed_tells_iampass_of_the_lost_phone_once_it_starts_again",
         ),
         Mutant(
             "who has no phone at IAMPASS is kept out for ever once it is reported lost",
-            "if isinstance(error, Unavailable) or await _may_have_phone(gateway, person.token):",
+            "if isinstance(error, Unavailable) or (yield from _may_have_phone(application, user)):",
             "if error:",
             "test_iampass_that_declines_for_want_of_a_phone_keeps_nobody_out_for_ever",
         ),
@@ -2360,6 +2360,42 @@ MUTANTS = {
             "codes, sessions = _forget(name)\n        file",
             "codes, sessions = _forget(name)\n        ask('phone forget', user=name)\n        file",
             "test_a_removal_forgets_a_lost_phone_only_if_iampass_has_deleted_the_user",
+        ),
+        Mutant(
+            "the sessions of who is removed go on if the command is killed",
+            "return found, await add_ends_of(inner, connection, name)",
+            "return found, EndedSessions([])",
+            "test_a_removal_that_is_killed_is_finished_by_a_second_run_and_a_gateway_ends_the_sessions",
+        ),
+        Mutant(
+            "a lost phone rings for another name that has the same token",
+            "if context.state.lost_phones.reported_since(context.began, required.phone.token):",
+            "if False:",
+            "test_it_rings_for_no_other_name_with_the_same_token_either",
+        ),
+        Mutant(
+            "a lost phone approves a login of another name that it was asked by, once IAMPASS has disabled it",
+            "or self._reported.get(token, -1.0) >= began",
+            "",
+            "test_a_login_that_has_begun_before_the_report_for_another_name_is_denied_although_iampass_knows",
+        ),
+        Mutant(
+            "what a lost phone has approved for another name goes on",
+            "person in (kept.approver, kept.person) or kept.token in tokens",
+            "person in (kept.approver, kept.person)",
+            "test_what_a_phone_has_approved_ends_also_if_it_is_reported_lost_for_another_name_that_has_it",
+        ),
+        Mutant(
+            "the second report of a phone has the next one disabled",
+            "self._phones.disabled(phone.application, [phone.token])",
+            "self._phones.discard(phone)",
+            "test_iampass_is_told_once_of_a_phone_that_was_reported_for_two_names",
+        ),
+        Mutant(
+            "a user whom IAMPASS declines to delete counts as deleted",
+            "if (yield from _is_known(application, user)):",
+            "if False:",
+            "test_who_is_gone_already_is_no_error_if_iampass_says_so_for_certain",
         ),
     ),
 }

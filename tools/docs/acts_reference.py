@@ -26,8 +26,13 @@ Today only root of a gateway acts, with `pam-iampass-gateway`, and may do everyt
 for the roles to come, and "touch" who of them must confirm it by a touch of their passkey. A person ("the person") may
 do it for themselves only.
 
-What the command does besides is root's alone, and no act: `init`, `certificate`, `migrate`, `restored`, `host invite`,
-`host revoke`, `host remove`, `user add` (with groups and phone numbers), `user import`, `user remove` and `user sync`.
+What changes anything besides is root's alone, and no act: `init`, `certificate`, `migrate`, `restored`, `host invite`,
+`host revoke`, `host remove`, `user add` (groups, names and phone numbers; `enroll` begins with that), `user import`,
+`user remove` and `user sync`. If one of these is stopped, run it again: a gateway goes on with no more than ends of
+sessions. Meanwhile nobody is let in who should not be. A person is written here once IAMPASS knows the token: if `user
+add`, `enroll` or `user sync` is killed between the two, IAMPASS keeps a token without a phone that nobody here has, and
+the next run makes another. Who is being removed is denied until `user remove` has come to its end. All other verbs but
+`serve` only show something.
 
 | act | what it does | parameters | who else may | touch | the record's reason |
 | --- | --- | --- | --- | --- | --- |

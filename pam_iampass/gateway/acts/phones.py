@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Callable
 
-from pam_iampass.cli.enrollment import phone_number, plain_name
-from pam_iampass.client import IampassError, ManagementAPIResult
+from pam_iampass.client import IampassError
 from pam_iampass.client.call import Call
-from pam_iampass.client.errors import Declined, NotFound, ProtocolError, Unavailable
+from pam_iampass.client.procedures import disable_phone
+from pam_iampass.config.value_types import phone_number, plain_name
 from pam_iampass.errors import shown
 from pam_iampass.gateway import bypasses, codes, people, records, turns
 from pam_iampass.gateway.acts import steps
@@ -18,7 +18,7 @@ from pam_iampass.gateway.acts.act import ActRefused, OfPerson, Role, Work, act, 
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
 from pam_iampass.gateway.database import Connection, one
-from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.gateway import Gateway, carry_out
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person, app_name
 from pam_iampass.gateway.records import Kind
@@ -111,9 +111,9 @@ class ReportLostPhone(OfPerson[LostPhone]):
 
 
 async def tell_of_lost_phone(gateway: Gateway, name: str) -> None:
-    """Have IAMPASS disable the phone of a person; the link in its answer, which registers another one, goes nowhere.
+    """Have IAMPASS disable the phone of a person. It can be repeated.
 
-    It can be repeated. Raises IampassError, Tampered and DatabaseError.
+    Raises IampassError, Tampered and DatabaseError.
     """
     async with gateway.database.statement() as connection:
         row = await one(
@@ -126,33 +126,12 @@ async def tell_of_lost_phone(gateway: Gateway, name: str) -> None:
         return  # the step went with the person, or IAMPASS knows: the phone may be the next one
     step = gateway.keys.verified(steps.TABLE, row["step"], lost_phone_of=name)["id"]
     person = people.from_row(gateway, row["person"], name=name)
-    call = gateway.iampass.application.lost_device(person.token)
-    try:
-        await gateway.iampass.call(call, _SECONDS, Lane.decisions)
-    except IampassError as error:
-        # IAMPASS may decline for want of a phone. The person would be kept out for ever.
-        if isinstance(error, Unavailable) or await _may_have_phone(gateway, person.token):
-            raise
+    procedure = disable_phone(gateway.iampass.application, person.token)
+    await carry_out(gateway.iampass, procedure, _SECONDS, Lane.decisions)
     async with gateway.database.transaction() as connection:
         if await steps.lost_phone_is_known(connection, step):
             reason = "disabled at IAMPASS"
             await records.write(connection, Kind.ACT, person=name, what="phone_lost", reason=reason)
-
-
-async def _may_have_phone(gateway: Gateway, token: str) -> bool:
-    """Whether IAMPASS does not say that this person has no phone. Raises IampassError."""
-    application = gateway.iampass.application
-    try:
-        found = await gateway.iampass.call(application.has_device(token), _SECONDS, Lane.decisions)
-        return found is not ManagementAPIResult.no_mobile_device
-    except (Declined, NotFound):
-        pass  # it knows no such person, if it knows the application
-    try:
-        await gateway.iampass.call(application.nothing(), _SECONDS, Lane.decisions)
-    except ProtocolError as error:
-        if error.may_have_started:  # anything but a complete 4xx, which may be about the empty list
-            raise
-    return False
 
 
 # The next phone

@@ -19,15 +19,20 @@ from pam_iampass import __version__
 from pam_iampass.cli import LazyGroup
 from pam_iampass.cli import main as run
 from pam_iampass.cli.parameters import Parsed
-from pam_iampass.client import IampassError, ManagementAPI, TLSFailure
+from pam_iampass.client import ManagementAPIResult, TLSFailure
+from pam_iampass.client.application import Application
+from pam_iampass.client.attempts import DEFAULT_SECONDS
+from pam_iampass.client.call import Call
+from pam_iampass.client.procedures import Procedure
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.acts.act import Act, Actor, perform
 from pam_iampass.gateway.acts.names import UnknownName
 from pam_iampass.gateway.database import Connection, DatabaseError, migrations
-from pam_iampass.gateway.gateway import Gateway, management, opened
+from pam_iampass.gateway.gateway import Gateway, carry_out, opened
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.restored import remember_act
 from pam_iampass.gateway.settings import ACCOUNT, GatewaySettings
+from pam_iampass.gateway.upstream import Lane
 from pam_iampass.system.service_user import reading_as
 
 T = TypeVar("T")
@@ -121,7 +126,7 @@ def with_gateway(config: Path, use: Callable[[Gateway], Coroutine[Any, Any, T]])
 
 def in_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine; its result. An error of the database becomes a ClickException."""
-    with _using_the_database():
+    with _opening_a_gateway():
         return asyncio.run(work)
 
 
@@ -142,8 +147,6 @@ def _using_the_database() -> Iterator[None]:
             yield
     except (DatabaseError, Tampered) as error:
         raise click.ClickException(str(error)) from None
-    except TLSFailure as error:  # the account cannot read the CA certificates: see `check`
-        raise click.ClickException(error.diagnostics()) from None
     except UnicodeEncodeError:
         raise click.ClickException("what was typed is not UTF-8") from None
     except psycopg.Error as error:
@@ -152,9 +155,19 @@ def _using_the_database() -> Iterator[None]:
         os.environ["HOME"] = home
 
 
+@contextmanager
+def _opening_a_gateway() -> Iterator[None]:
+    """As `_using_the_database`, also where the account cannot read the CA certificates for IAMPASS: see `check`."""
+    with _using_the_database():
+        try:
+            yield
+        except TLSFailure as error:
+            raise click.ClickException(error.diagnostics()) from None
+
+
 class CommandGateway:
-    """The gateway for a verb that also waits for people and for IAMPASS: its event loop runs only while the database
-    is used, so that Ctrl-C ends everything else at once."""
+    """The gateway for a verb that also waits for people: its event loop runs only while the database or IAMPASS is
+    asked, so that Ctrl-C ends everything else at once."""
 
     def __init__(self, settings: GatewaySettings, gateway: Gateway, loop: asyncio.AbstractEventLoop) -> None:
         self.settings = settings
@@ -205,12 +218,23 @@ class CommandGateway:
                 raise
             return unknown
 
-    def manager(self) -> ManagementAPI:
-        """The application at IAMPASS. Raises ClickException."""
-        try:
-            return management(self.settings)
-        except IampassError as error:
-            raise click.ClickException(error.diagnostics()) from None
+    @property
+    def application(self) -> Application:
+        """Builds calls of IAMPASS."""
+        return self.gateway.iampass.application
+
+    def call(self, call: Call[T], seconds: float = DEFAULT_SECONDS) -> T:
+        """Make a call of IAMPASS, within `seconds`; its result. Raises IampassError."""
+        return self.run(self.gateway.iampass.call(call, seconds, Lane.decisions))
+
+    def carry_out(self, procedure: Procedure[T]) -> T:
+        """Make the calls of a procedure; its result. Raises IampassError."""
+        return self.run(carry_out(self.gateway.iampass, procedure, DEFAULT_SECONDS, Lane.decisions))
+
+    def has_phone(self, token: str, seconds: float = DEFAULT_SECONDS) -> bool:
+        """Whether IAMPASS has a phone of the person with this token. Raises IampassError."""
+        found = self.call(self.application.has_device(token), seconds)
+        return found is ManagementAPIResult.has_mobile_device
 
 
 @contextmanager
@@ -220,7 +244,7 @@ def command_gateway(config: Path) -> Iterator[CommandGateway]:
     loop = asyncio.new_event_loop()
     try:
         opening = opened(settings)
-        with _using_the_database():
+        with _opening_a_gateway():
             gateway = loop.run_until_complete(opening.__aenter__())
         try:
             gateway.database.after_act = partial(remember_act, gateway)

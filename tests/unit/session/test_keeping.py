@@ -381,6 +381,16 @@ def test_a_phone_that_is_reported_lost_while_its_approval_arrives_approves_and_k
     assert agent.events() == []
 
 
+def test_what_a_phone_has_approved_ends_also_if_it_is_reported_lost_for_another_name_that_has_it(
+    agent: Keeping,
+) -> None:
+    ident, login = agent.log_in()
+    assert agent.world.state.phone_lost("other", ["another-token"])[1] == []
+    assert agent.world.state.phone_lost("other", [Setting.token])[1] == [ident]
+    agent.wait_until_forgotten(ident)
+    assert login.over
+
+
 def test_a_session_that_was_ended_before_its_login_opened_is_kept_until_the_application_has_ended(
     agent: Keeping,
 ) -> None:
