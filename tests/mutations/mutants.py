@@ -2361,5 +2361,29 @@ MUTANTS = {
             "codes, sessions = _forget(name)\n        ask('phone forget', user=name)\n        file",
             "test_a_removal_forgets_a_lost_phone_only_if_iampass_has_deleted_the_user",
         ),
+        Mutant(
+            "until IAMPASS has disabled a lost phone, sudo asks for no recovery code",
+            "denied(Outcome.NO_DEVICE, _PHONE_LOST",
+            "denied(Outcome.DENIED, _PHONE_LOST",
+            "test_who_has_lost_the_phone_is_asked_for_a_recovery_code_where_no_prompt_has_offered_it",
+        ),
+        Mutant(
+            "a gateway that asks no lost phone denies, so that hosts ask for no recovery code",
+            "PHONE_LOST = Outcome.NO_DEVICE",
+            "PHONE_LOST = Outcome.DENIED",
+            "test_while_iampass_is_away_a_lost_phone_rings_for_nobody_and_a_new_bypass_lets_in",
+        ),
+        Mutant(
+            "a host takes it for a refusal that its gateway asks no lost phone",
+            "Outcome.NO_DEVICE,\n        Outcome.UNLISTED",
+            "Outcome.UNLISTED",
+            "test_a_login_that_has_waited_in_vain_says_why",
+        ),
+        Mutant(
+            "one lost phone keeps out everybody who needs a second person",
+            "ASK_THE_NEXT = (Outcome.NO_DEVICE, ",
+            "ASK_THE_NEXT = (",
+            "test_who_has_lost_the_phone_is_followed_by_the_next",
+        ),
     ),
 }
