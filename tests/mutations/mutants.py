@@ -2369,8 +2369,8 @@ MUTANTS = {
         ),
         Mutant(
             "a gateway that asks no lost phone denies, so that hosts ask for no recovery code",
-            "PHONE_LOST = Outcome.NO_DEVICE",
-            "PHONE_LOST = Outcome.DENIED",
+            "PHONE_LOST = (\n        Outcome.NO_DEVICE",
+            "PHONE_LOST = (\n        Outcome.DENIED",
             "test_while_iampass_is_away_a_lost_phone_rings_for_nobody_and_a_new_bypass_lets_in",
         ),
         Mutant(
