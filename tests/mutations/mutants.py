@@ -2385,5 +2385,17 @@ MUTANTS = {
             "ASK_THE_NEXT = (",
             "test_who_has_lost_the_phone_is_followed_by_the_next",
         ),
+        Mutant(
+            "the lost phone of a name that nobody has counts as disabled",
+            "is_nobody = own_account is None",
+            "is_nobody = False",
+            "test_who_is_no_user_of_this_machine_or_of_iampass_has_no_phone_that_was_disabled",
+        ),
+        Mutant(
+            "the lost phone of a user whom IAMPASS does not know counts as disabled",
+            "is_known = any(_may_be_known(service.manager, token) for token in tokens)",
+            "is_known = True",
+            "test_who_is_no_user_of_this_machine_or_of_iampass_has_no_phone_that_was_disabled",
+        ),
     ),
 }
