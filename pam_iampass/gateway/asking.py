@@ -212,7 +212,7 @@ async def _write_start_once(
         elif host.status is not HostStatus.ACTIVE:
             columns = {"state": State.STARTING.value, "reason": Reason.HOST_SUSPENDED.name}
         elif _began_before_loss(session, lost):
-            columns = {"state": State.STARTING.value, "reason": Reason.PHONE_LOST.name}
+            columns = {"state": State.STARTING.value, "reason": Reason.PHONE_LOST_MEANWHILE.name}
     if columns["state"] == State.NOT_STARTED.value:
         columns = {**columns, "expires_at": await now(connection)}
     if columns["state"] != State.OPEN.value and before.status is not None:
@@ -455,7 +455,7 @@ async def _write_status(
         )
         columns: dict[str, Any] = {"status": status.name, "version": before.version + 1}
         if by_lost_phone:
-            columns |= {"status": Status.closed.name, "reason": Reason.PHONE_LOST.name}
+            columns |= {"status": Status.closed.name, "reason": Reason.PHONE_LOST_MEANWHILE.name}
         if status.ended or by_lost_phone:
             columns["state"] = State.ENDED.value
             await gateway.leases.end(connection, session.id)

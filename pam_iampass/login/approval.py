@@ -131,7 +131,7 @@ class PhoneRequest:
             except IampassError as error:
                 return self._required.decider.explain(error, self._request)
         if phone_is_lost():
-            return decisions.phone_lost()
+            return decisions.phone_lost_meanwhile()
         answer = self._required.decider.answer(session, self._request)
         self.sent = answer.sent
         if answer.decision.outcome is not Outcome.APPROVED:
@@ -140,7 +140,7 @@ class PhoneRequest:
         kept = self._keeping.approve()
         if phone_is_lost():  # again: a later report finds the kept session, and ends it
             self._keeping.give_back()
-            return decisions.phone_lost()
+            return decisions.phone_lost_meanwhile()
         reason = "; ".join(filter(None, (answer.decision.reason, self._keeping.problem)))
         return replace(answer.decision, session=kept, reason=reason)
 
@@ -167,7 +167,7 @@ class PhoneRequest:
             return None
         if phone_is_lost():  # as in `ask`
             self._keeping.give_back()
-            return decisions.phone_lost()
+            return decisions.phone_lost_meanwhile()
         told = f"Approved by your login on {covered.host}." if self.prompted else ""
         return decisions.covered_elsewhere(covered.host, self._required.approver, kept, told)
 

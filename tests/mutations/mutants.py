@@ -2397,5 +2397,41 @@ MUTANTS = {
             "if False:",
             "test_who_is_gone_already_is_no_error_if_iampass_says_so_for_certain",
         ),
+        Mutant(
+            "until IAMPASS has disabled a lost phone, sudo asks for no recovery code",
+            "denied(Outcome.NO_DEVICE, _PHONE_LOST",
+            "denied(Outcome.DENIED, _PHONE_LOST",
+            "test_who_has_lost_the_phone_is_asked_for_a_recovery_code_where_no_prompt_has_offered_it",
+        ),
+        Mutant(
+            "a gateway that asks no lost phone denies, so that hosts ask for no recovery code",
+            "PHONE_LOST = (\n        Outcome.NO_DEVICE",
+            "PHONE_LOST = (\n        Outcome.DENIED",
+            "test_while_iampass_is_away_a_lost_phone_rings_for_nobody_and_a_new_bypass_lets_in",
+        ),
+        Mutant(
+            "a host takes it for a refusal that its gateway asks no lost phone",
+            "Outcome.NO_DEVICE,\n        Outcome.UNLISTED",
+            "Outcome.UNLISTED",
+            "test_a_login_that_has_waited_in_vain_says_why",
+        ),
+        Mutant(
+            "one lost phone keeps out everybody who needs a second person",
+            "ASK_THE_NEXT = (Outcome.NO_DEVICE, ",
+            "ASK_THE_NEXT = (",
+            "test_who_has_lost_the_phone_is_followed_by_the_next",
+        ),
+        Mutant(
+            "the lost phone of a name that nobody has counts as disabled",
+            "is_nobody = own_account is None",
+            "is_nobody = False",
+            "test_who_is_no_user_of_this_machine_or_of_iampass_has_no_phone_that_was_disabled",
+        ),
+        Mutant(
+            "the lost phone of a user whom IAMPASS does not know counts as disabled",
+            "is_known = any(_may_be_known(service.manager, token) for token in tokens)",
+            "is_known = True",
+            "test_who_is_no_user_of_this_machine_or_of_iampass_has_no_phone_that_was_disabled",
+        ),
     ),
 }

@@ -113,6 +113,26 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(place: Place) -> Non
     assert place.sandbox.users["b1"]
 
 
+def test_who_is_no_user_of_this_machine_or_of_iampass_has_no_phone_that_was_disabled(place: Place) -> None:
+    template = {"unlisted_users": "'{user}@corp'"}
+    place.machine.change(**template)
+    calls = len(place.sandbox.calls)
+    assert '"alcie" is no user of this machine' in phone("lost", "alcie", "--yes", status=1)
+    assert "no lost phone" in phone("lost", "alcie", "--forget", "--yes", status=1)
+    assert len(place.sandbox.calls) == calls
+    shown = phone("lost", "alice", "--yes", status=1)
+    assert 'IAMPASS knows no user "alice@corp"' in shown
+    assert "is disabled" not in shown
+    assert "approves nothing here" not in shown
+    assert "no lost phone" in phone("lost", "alice", "--forget", "--yes", status=1)
+    place.machine.change(**template, services="{sudo: {approver: {user: alcie}}}")
+    place.sandbox.add_user("alcie@corp", device=True)
+    phone("lost", "alcie", "--yes")
+    assert not place.sandbox.users["alcie@corp"]
+    place.machine.write_settings("")
+    assert "is disabled" not in phone("lost", "bob", "--yes", status=1)
+
+
 def test_an_agent_that_is_killed_tells_iampass_of_the_lost_phone_once_it_starts_again(
     place: Place, agent: RunningAgent
 ) -> None:

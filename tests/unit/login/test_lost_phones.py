@@ -235,3 +235,15 @@ def test_if_nothing_can_be_written_the_phone_stays_lost_and_it_is_tried_again(lo
             assert lost.login().errors == LOST
     told.tell()
     assert lost.state.lost_phones.all() == {}
+
+
+def test_who_has_lost_the_phone_is_asked_for_a_recovery_code_where_no_prompt_has_offered_it(
+    lost: Setting,
+) -> None:
+    code = lost.state.recovery_codes.renew(ME)[0]
+    assert lost.login(answers=("",)).code == PamCode.ABORT
+    told = lost.login(answers=(code,))
+    assert (told.code, told.errors) == (PamCode.SUCCESS, LOST)
+    assert "start" not in lost.calls
+    outcomes = [fields["IAMPASS_OUTCOME"] for fields in lost.records.fields]
+    assert outcomes == ["no_device", "recovered"]
