@@ -2361,5 +2361,11 @@ MUTANTS = {
             "codes, sessions = _forget(name)\n        ask('phone forget', user=name)\n        file",
             "test_a_removal_forgets_a_lost_phone_only_if_iampass_has_deleted_the_user",
         ),
+        Mutant(
+            "turns from elsewhere put a login from a usual place back behind those of another host",
+            'kind = f"{_USUAL} " if login.is_usual else ""',
+            'kind = ""',
+            "test_turns_from_elsewhere_and_of_usual_origins_on_another_host_do_not_put_a_usual_login_back",
+        ),
     ),
 }
