@@ -31,7 +31,8 @@ MOST_KEPT = 500
 """The number of wrong recovery codes, of failing origins and of origins that had a turn that are kept. Older ones are
 dropped, so that the state stays small."""
 MOST_PENDING = 100
-"""Logins of one person that wait, without those from usual origins."""
+"""Logins of one person that wait, without those from usual origins. A third of it on one host, and of those another
+third."""
 TURN_PATIENCE = 2.0
 """Seconds. A login that could have its turn and does not take it within this time is stopped: the next one goes
 first."""

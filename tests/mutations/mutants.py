@@ -2367,5 +2367,11 @@ MUTANTS = {
             'kind = ""',
             "test_turns_from_elsewhere_and_of_usual_origins_on_another_host_do_not_put_a_usual_login_back",
         ),
+        Mutant(
+            "root of a host has as many logins of a person wait as it names usual places",
+            "alike >= most:",
+            "not login.is_usual and alike >= most:",
+            "test_logins_from_many_origins_take_a_third_of_the_places_on_one_host[True]",
+        ),
     ),
 }
