@@ -2373,5 +2373,17 @@ MUTANTS = {
             "not login.is_usual and alike >= most:",
             "test_logins_from_many_origins_take_a_third_of_the_places_on_one_host[True]",
         ),
+        Mutant(
+            "a gateway whose disk is full takes the database for an old copy",
+            "failure = OSError(f",
+            "gateway.restored, failure = True, OSError(f",
+            "test_a_full_disk_makes_no_old_copy_and_hides_none",
+        ),
+        Mutant(
+            "an old copy that comes while the disk is full is not noticed",
+            "gateway.unwritten = mark",
+            "gateway.unwritten = None",
+            "test_a_full_disk_makes_no_old_copy_and_hides_none",
+        ),
     ),
 }
