@@ -2385,5 +2385,17 @@ MUTANTS = {
             "gateway.unwritten = None",
             "test_a_full_disk_makes_no_old_copy_and_hides_none",
         ),
+        Mutant(
+            "the finder of a lost phone has a link sent to it by a login",
+            "person.phone_number is None or not person.invites:",
+            "person.phone_number is None:",
+            "test_the_finder_of_a_lost_phone_who_logs_in_is_sent_no_link[a lost phone]",
+        ),
+        Mutant(
+            "an old copy forgets that a phone was lost, and a login has a link sent to it",
+            'gateway.keys.sealed(people.TABLE, {**values, "invites": False})',
+            "gateway.keys.sealed(people.TABLE, values)",
+            "test_the_finder_of_a_lost_phone_who_logs_in_is_sent_no_link[an old copy of the database]",
+        ),
     ),
 }

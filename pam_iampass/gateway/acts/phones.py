@@ -82,7 +82,9 @@ class ReportLostPhone(OfPerson[LostPhone]):
 
     async def change(self, work: Work) -> LostPhone:
         gateway, connection = work.gateway, work.connection
-        await known(gateway, connection, self.person)
+        person = await known(gateway, connection, self.person)
+        if person.invites:
+            await people.change(gateway, connection, self.person, invites=False)
         await steps.add_lost_phone(gateway, connection, self.person)
         # A request that has begun is not approved any more, whatever IAMPASS says of it.
         await turns.change(connection, self.person, throttle.phone_lost)
