@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pam_iampass.gateway.cli import CommandGateway, people
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import PersonStatus
 from pam_iampass.sandbox.sessions import EndedBy
@@ -51,6 +52,22 @@ def test_who_is_removed_cannot_log_in_and_the_sessions_end_everywhere(
         ("user_remove", "alice", "logins are denied from now on"),
         ("user_remove", "alice", "removed here and at IAMPASS; 2 sessions ended"),
     ]
+
+
+def test_what_the_phone_approves_while_its_person_is_being_removed_lets_nobody_in(
+    place: GatewayCommand, host: HostCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = host.ask("alice").authentication
+    token, answers, cut_off = place.person("alice").token, [], people.cut_off
+
+    def approved_before(gateway: CommandGateway, name: str) -> tuple[int, bool]:
+        place.sandbox.approve(token)
+        answers.append(host.answer(waiting))
+        return cut_off(gateway, name)
+
+    monkeypatch.setattr(people, "cut_off", approved_before)
+    assert "removed" in place.said("user", "remove", "alice", "--yes")
+    assert answers == ["closed"]
 
 
 def test_a_removal_that_iampass_did_not_hear_of_goes_on_and_meanwhile_nobody_gets_in(

@@ -2397,5 +2397,11 @@ MUTANTS = {
             "gateway.keys.sealed(people.TABLE, values)",
             "test_the_finder_of_a_lost_phone_who_logs_in_is_sent_no_link[an old copy of the database]",
         ),
+        Mutant(
+            "the phone of a person who is being removed lets somebody in between two steps",
+            "await turns.change(connection, name, throttle.phone_lost)",
+            "pass",
+            "test_what_the_phone_approves_while_its_person_is_being_removed_lets_nobody_in",
+        ),
     ),
 }

@@ -19,7 +19,7 @@ from pam_iampass.client import IampassError, ManagementAPI
 from pam_iampass.config.value_types import name_error
 from pam_iampass.doctor.iampass import PhoneState, phone_states
 from pam_iampass.errors import EditRefused, shown
-from pam_iampass.gateway import people, records
+from pam_iampass.gateway import people, records, turns
 from pam_iampass.gateway.acts.names import known, tampered
 from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
 from pam_iampass.gateway.cli import CommandGateway, named
@@ -28,6 +28,7 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person, PersonStatus, Source, new_token, person_name_error
 from pam_iampass.gateway.settings import GatewaySettings
+from pam_iampass.login import throttle
 from pam_iampass.text import clean
 
 COLUMNS = ("user", "display_name", "phone", "groups")
@@ -237,6 +238,9 @@ def remove_person(gateway: CommandGateway, manager: ManagementAPI, name: str) ->
             person = await people.change(inner, connection, name, status=PersonStatus.REMOVING)
         except Tampered as error:
             return str(error)
+        # What the phone approves from now on lets nobody in, whether or not this command goes on.
+        await turns.change(connection, name, throttle.phone_lost)
+        await add_ends(inner, connection, f"person = %s AND {OPEN}", name)
         await records.act(connection, "user_remove", person=name, reason="logins are denied from now on")
         return person
 
