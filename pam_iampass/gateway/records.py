@@ -254,7 +254,10 @@ async def read(connection: Connection, wanted: Filter, most: int | None = None) 
     where("coalesce(fields->>'outcome', fields->>'reported') = ANY(%s)", list(wanted.outcomes))
     where("starts_with(fields->>'session', %s)", wanted.session)
     where("starts_with(fields->>'login', %s)", wanted.login)
-    where("(fields ? 'reported' OR fields->>'outcome' = ANY(%s))", _LET_IN if wanted.let_in else ())
+    where(
+        "(fields ?| array['reported', 'lost'] OR fields->>'outcome' = ANY(%s))",
+        _LET_IN if wanted.let_in else (),
+    )
     # No login is reported before it was: the first condition is for the index.
     where("at > %s", wanted.since)
     where("coalesce(said_at, at) > %s", wanted.since)
