@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Callable, cast
@@ -14,7 +15,7 @@ from pam_iampass.agent import reports
 from pam_iampass.agent.reports import AT_ONCE, LoginReports
 from pam_iampass.client import AuthenticationAPI
 from pam_iampass.client.errors import IampassError, ProtocolError, Unavailable
-from pam_iampass.errors import ConfigurationError
+from pam_iampass.errors import ConfigurationError, StateError
 from pam_iampass.outcome import Decision, Login, Outcome, Participants, Result
 from pam_iampass.system.database import Database
 from tests.support.setting import state_in
@@ -119,6 +120,25 @@ def test_what_waits_survives_the_agent_and_is_not_sent_again(queue: MakeQueue, g
     assert after.send()
     assert [each["ago"] for each in gateway.told] == [60] * 3
     after.write()
+    assert queue().send()
+    assert len(gateway.told) == 3
+
+
+def test_what_a_full_disk_has_kept_from_the_file_is_written_later(
+    queue: MakeQueue, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def not_committed(database: Database) -> Iterator[Any]:
+        with transaction(database) as connection:
+            yield connection
+            raise StateError("the disk is full", "make room")
+
+    before, transaction = queue(), Database.transaction
+    add(before, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "transaction", not_committed)
+        before.write()
+    before.write()
     assert queue().send()
     assert len(gateway.told) == 3
 
