@@ -12,7 +12,7 @@ from pam_iampass.client import IampassError, ManagementAPIResult
 from pam_iampass.client.call import Call
 from pam_iampass.client.errors import Declined, NotFound, ProtocolError, Unavailable
 from pam_iampass.errors import shown
-from pam_iampass.gateway import bypasses, codes, people, records, turns
+from pam_iampass.gateway import bypasses, codes, hosts, people, records, turns
 from pam_iampass.gateway.acts import steps
 from pam_iampass.gateway.acts.act import ActRefused, OfPerson, Role, Work, act, flag, text
 from pam_iampass.gateway.acts.names import known
@@ -112,19 +112,22 @@ class ReportLostPhone(OfPerson[LostPhone]):
         return None
 
 
-async def tell_of_lost_phone(gateway: Gateway, name: str) -> None:
+async def tell_of_lost_phone(gateway: Gateway, name: str, *, goes_on: bool = False) -> None:
     """Have IAMPASS disable the phone of a person; the link in its answer, which registers another one, goes nowhere.
 
     It can be repeated. Raises IampassError, Tampered and DatabaseError.
+
+    :param goes_on: whether nobody has reported it now, but a gateway goes on with a report: not with one in an old copy
+        of the database, where the phone may be the next one.
     """
     async with gateway.database.statement() as connection:
         row = await one(
             connection,
-            'SELECT NULL AS "step:", step.*, NULL AS "person:", person.*'
+            f'SELECT NULL AS "copy:", {hosts.IS_OLDER} AS older, NULL AS "step:", step.*, NULL AS "person:", person.*'  # noqa: S608
             " FROM step JOIN person ON name = lost_phone_of WHERE name = %s",
-            name,
+            *(*hosts.how_far(gateway), name),
         )
-    if row is None:
+    if row is None or (goes_on and row["copy"]["older"]):
         return  # the step went with the person, or IAMPASS knows: the phone may be the next one
     step = gateway.keys.verified(steps.TABLE, row["step"], lost_phone_of=name)["id"]
     person = people.from_row(gateway, row["person"], name=name)
