@@ -284,12 +284,18 @@ def test_a_host_that_is_suspended_before_it_is_admitted_waits_again_when_it_is_r
     assert run_gateway("host", "resume", "web") == "web is active.\n"
 
 
-def test_a_host_that_is_resumed_is_not_slowed_down_any_more(server: Postgres) -> None:
-    add_host(server, "web", HostStatus.SUSPENDED)
-    run_gateway("host", "resume", "web")
+@pytest.mark.parametrize("status", [HostStatus.SUSPENDED, HostStatus.ACTIVE])
+def test_a_host_that_is_resumed_is_not_slowed_down_any_more(server: Postgres, status: HostStatus) -> None:
+    add_host(server, "web", status)
+    slowed = find_host(server, "web")
+    assert slowed is not None
+    until = datetime(2100, 1, 1, tzinfo=timezone.utc)
+    _with_gateway(server, lambda gateway, c: hosts.change(gateway, c, slowed.id, slowed_until=until))
+    assert run_gateway("host", "resume", "web") == "web is active.\n"
     host = find_host(server, "web")
     assert host is not None
     assert host.slowed_until is None
+    assert "reason" not in records(server)[-1][1], "it is not said that it was so before"
 
 
 def test_a_host_is_removed_when_that_is_confirmed(server: Postgres) -> None:
