@@ -19,6 +19,7 @@ from typing import Any, Callable
 import pytest
 
 from pam_iampass.gateway import hosts, records, restored
+from pam_iampass.gateway.cli import serve
 from pam_iampass.gateway.cli.serve import serve_hosts
 from pam_iampass.gateway.database import Database, now
 from pam_iampass.gateway.gateway import Gateway, opened
@@ -259,6 +260,23 @@ def test_the_command_remembers_what_it_does(gateway_command: GatewayCommand) -> 
     assert before is not None
     assert after is not None
     assert after.records == before.records + 1
+
+
+def test_a_host_has_the_service_write_no_mark_for_each_of_its_calls(
+    gateway_command: GatewayCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway_command.transaction(restored.begin)
+
+    async def serving(gateway: Gateway) -> None:
+        await restored.look(gateway)
+        before = restored.seen()
+        await _act(gateway)  # such as `people_asked`
+        assert restored.seen() == before
+        await restored.look(gateway)
+        assert restored.seen() != before
+
+    monkeypatch.setattr(serve, "serve_hosts", serving)
+    gateway_command.said("serve")
 
 
 def test_the_service_remembers_how_far_the_database_is_when_it_stops(
