@@ -98,7 +98,7 @@ def test_an_invite_says_what_to_type_on_the_host(server: Postgres) -> None:
     assert invite.expires_at - invite.made_at == timedelta(hours=1)
     assert invite.secret == secret
     ((host, fields),) = records(server)
-    assert (host, fields["what"], fields["reason"].partition(":")[0]) == (None, "host_invite", id)
+    assert (host, fields["what"], fields["invite"]) == (None, "host_invite", id)
     assert fields["caller"]
     assert secret not in str(fields)
 
@@ -362,7 +362,7 @@ def test_who_is_suspended_or_removed_cannot_join_again_with_the_same_invite(
     assert f"{made['id']} is void" in run_gateway("host", verb[0], "web", *verb[1:])
     listed = json.loads(run_gateway("host", "list", "--json"))
     assert [invite["id"] for invite in listed["invites"]] == [other["id"]]
-    acts = [(fields["what"], host, fields.get("reason")) for host, fields in records(server)]
+    acts = [(fields["what"], host, fields.get("invite")) for host, fields in records(server)]
     assert ("host_revoke", "web", made["id"]) in acts
 
 

@@ -121,5 +121,5 @@ async def void_invite(
     """As `void_invite_of`, with a record of who has done it; None: the administrator who runs this command."""
     void, stays = await hosts.void_invite_of(connection, host, retires=retires)
     if void:
-        await records.act(connection, "host_revoke", by=by, host=host, reason=void)
+        await records.act(connection, "host_revoke", by=by, host=host, invite=void)
     return void, stays
