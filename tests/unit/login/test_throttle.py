@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pam_iampass.config.settings import ThrottleSettings as Limits
@@ -396,6 +396,7 @@ ELSEWHERE = {
     st.lists(st.sampled_from(sorted(ELSEWHERE)), max_size=10),
     st.integers(0, 19),
 )
+@example(["a new address on her host"] * 4 + ["a usual address on another host"] * 4, [], 0)
 def test_turns_from_elsewhere_and_of_usual_origins_on_another_host_do_not_put_a_usual_login_back(
     before: list[str], meanwhile: list[str], turns: int
 ) -> None:
