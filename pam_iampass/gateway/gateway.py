@@ -24,6 +24,7 @@ from pam_iampass.client.status import Status
 from pam_iampass.gateway.database import Database
 from pam_iampass.gateway.keys import KeyFile
 from pam_iampass.gateway.leases import Leases
+from pam_iampass.gateway.mark import Mark
 from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.gateway.upstream import Lane, Upstream
 from pam_iampass.gateway.waiting import HeldCalls
@@ -97,6 +98,8 @@ class Gateway:
     how_far: tuple[int, datetime | None, int] = (0, None, 0)
     """How far the database had come when it was looked at last: the id of its newest record, when that was written, and
     how many there ever were."""
+    unwritten: Mark | None = None
+    """How far the database had come, if the mark that says so outside it cannot be written."""
 
     # What a process may forget.
     starts: dict[tuple[str, str], asyncio.Task[Any]] = field(default_factory=dict)

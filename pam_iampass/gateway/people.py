@@ -68,6 +68,9 @@ class Person:
     """The time by the database's clock; None before there is a row."""
     directory_id: str | None = None
     """The directory's id of this very person, so that a later one of the same name is another."""
+    invites: bool = True
+    """Whether a login without a phone may send a registration link: not once a phone was reported lost, since the
+    number may be on that one, and its finder may make the login."""
 
     @property
     def active(self) -> bool:
@@ -146,14 +149,14 @@ def app_name(person: Person, settings: GatewaySettings) -> str:
 
 async def invite(gateway: Gateway, person: Person, host: str) -> bool:
     """Send a person of the directory a registration link, after a login to a host without a phone, if the settings say
-    so; False if that host has had too many sent.
+    so; False if that host has had too many sent. Not after a lost phone: its finder would register it again.
 
     At most once an hour. Raises DatabaseError, psycopg.Error, Tampered and IampassError.
     """
     directory = gateway.settings.directory
     if directory is None or directory.invite is not Invite.FIRST_LOGIN or person.source is not Source.LDAP:
         return True
-    if person.phone_number is None:
+    if person.phone_number is None or not person.invites:
         return True
     async with gateway.database.transaction() as connection:
         connection.later("SELECT 1 FROM person WHERE name = %s FOR UPDATE", (person.name,))
@@ -189,6 +192,7 @@ async def _row(gateway: Gateway, connection: Connection, person: Person) -> dict
         "source": person.source.value,
         "status": person.status.value,
         "directory_id": person.directory_id,
+        "invites": person.invites,
         "changed_at": await now(connection),
     }
     for column in _ENCRYPTED:
@@ -211,5 +215,6 @@ def from_row(gateway: Gateway, row: Mapping[str, Any], **asked: str) -> Person:
         status=PersonStatus(values["status"]),
         changed_at=values["changed_at"],
         directory_id=values["directory_id"],
+        invites=values["invites"],
         **plain,
     )

@@ -299,6 +299,26 @@ def test_an_old_copy_disables_no_phone_and_denies_until_it_is_reported_again(
     assert why_not(caller) == "NO_MOBILE_DEVICE"
 
 
+@pytest.mark.usefixtures("at_once")
+def test_no_phone_is_disabled_by_an_old_copy_that_nobody_has_looked_at_yet(
+    gateway_server: RunningGateway, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = gateway_server.gateway
+    sandbox.misbehave("lost_device", AWAY, times=None)
+    report(gateway_server)
+    gateway.how_far = (0, None, 10**9)  # the database had more records
+    look = looks(monkeypatch, steps, "take")
+    look()
+    sandbox.behave()
+    look()
+    assert sandbox.users[TOKEN], "it may be the next phone"
+    gateway_server.run(tell_of_lost_phone(gateway, "alice", goes_on=True))
+    assert sandbox.users[TOKEN]
+    gateway.how_far = (0, None, 0)
+    look()
+    wait_until(lambda: not sandbox.users[TOKEN], "no gateway goes on")
+
+
 def test_no_link_is_shown_and_the_next_phone_waits_until_the_lost_one_is_disabled(
     place: GatewayCommand,
 ) -> None:

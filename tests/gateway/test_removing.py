@@ -11,6 +11,8 @@ import pytest
 
 from pam_iampass.gateway import watching
 from pam_iampass.gateway.acts import steps
+from pam_iampass.gateway.acts.sessions import EndedSessions
+from pam_iampass.gateway.cli import CommandGateway, people
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import PersonStatus
 from pam_iampass.sandbox.sessions import EndedBy
@@ -60,6 +62,22 @@ def test_who_is_removed_cannot_log_in_and_the_sessions_end_everywhere(
         ("user_remove", "alice", "logins are denied from now on"),
         ("user_remove", "alice", "removed here and at IAMPASS; 2 sessions ended"),
     ]
+
+
+def test_what_the_phone_approves_while_its_person_is_being_removed_lets_nobody_in(
+    place: GatewayCommand, host: HostCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = host.ask("alice").authentication
+    token, answers, end_now = place.person("alice").token, [], people.end_now
+
+    def approved_before(gateway: CommandGateway, name: str, wanted: EndedSessions) -> bool:
+        place.sandbox.approve(token)
+        answers.append(host.answer(waiting))
+        return end_now(gateway, name, wanted)
+
+    monkeypatch.setattr(people, "end_now", approved_before)
+    assert "removed" in place.said("user", "remove", "alice", "--yes")
+    assert answers == ["closed"]
 
 
 def test_a_removal_that_iampass_did_not_hear_of_goes_on_and_meanwhile_nobody_gets_in(
@@ -148,7 +166,7 @@ def test_a_suspended_host_has_no_phone_ring_and_keeps_its_sessions(
 
 def test_a_row_that_no_gateway_has_written_can_be_removed(place: GatewayCommand) -> None:
     place.rows("INSERT INTO person SELECT '../x', token, groups, display_name, phone_number, source, status,"
-               " changed_at, mac FROM person WHERE name = 'alice'")  # fmt: skip
+               " changed_at, mac, directory_id, invites FROM person WHERE name = 'alice'")  # fmt: skip
     place.rows("UPDATE person SET groups = '{admins}' WHERE name = 'bob'")
     with pytest.raises(Tampered):
         place.person("bob")

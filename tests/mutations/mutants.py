@@ -2433,5 +2433,47 @@ MUTANTS = {
             "is_known = True",
             "test_who_is_no_user_of_this_machine_or_of_iampass_has_no_phone_that_was_disabled",
         ),
+        Mutant(
+            "turns from elsewhere put a login from a usual place back behind those of another host",
+            'kind = f"{_USUAL} " if login.is_usual else ""',
+            'kind = ""',
+            "test_turns_from_elsewhere_and_of_usual_origins_on_another_host_do_not_put_a_usual_login_back",
+        ),
+        Mutant(
+            "root of a host has as many logins of a person wait as it names usual places",
+            "alike >= most:",
+            "not login.is_usual and alike >= most:",
+            "test_logins_from_many_origins_take_a_third_of_the_places_on_one_host[True]",
+        ),
+        Mutant(
+            "a gateway whose disk is full takes the database for an old copy",
+            "failure = OSError(f",
+            "gateway.restored, failure = True, OSError(f",
+            "test_a_full_disk_makes_no_old_copy_and_hides_none",
+        ),
+        Mutant(
+            "an old copy that comes while the disk is full is not noticed",
+            "gateway.unwritten = mark",
+            "gateway.unwritten = None",
+            "test_a_full_disk_makes_no_old_copy_and_hides_none",
+        ),
+        Mutant(
+            "the finder of a lost phone has a link sent to it by a login",
+            "person.phone_number is None or not person.invites:",
+            "person.phone_number is None:",
+            "test_the_finder_of_a_lost_phone_who_logs_in_is_sent_no_link[a lost phone]",
+        ),
+        Mutant(
+            "an old copy forgets that a phone was lost, and a login has a link sent to it",
+            'gateway.keys.sealed(people.TABLE, {**values, "invites": False})',
+            "gateway.keys.sealed(people.TABLE, values)",
+            "test_the_finder_of_a_lost_phone_who_logs_in_is_sent_no_link[an old copy of the database]",
+        ),
+        Mutant(
+            "the phone of a person who is being removed lets somebody in between two steps",
+            "await turns.change(connection, name, throttle.phone_lost)",
+            "pass",
+            "test_what_the_phone_approves_while_its_person_is_being_removed_lets_nobody_in",
+        ),
     ),
 }

@@ -12,7 +12,7 @@ from pam_iampass.client.call import Call
 from pam_iampass.client.procedures import disable_phone
 from pam_iampass.config.value_types import phone_number, plain_name
 from pam_iampass.errors import shown
-from pam_iampass.gateway import bypasses, codes, people, records, turns
+from pam_iampass.gateway import bypasses, codes, hosts, people, records, turns
 from pam_iampass.gateway.acts import steps
 from pam_iampass.gateway.acts.act import ActRefused, OfPerson, Role, Work, act, flag, text
 from pam_iampass.gateway.acts.names import known
@@ -82,7 +82,9 @@ class ReportLostPhone(OfPerson[LostPhone]):
 
     async def change(self, work: Work) -> LostPhone:
         gateway, connection = work.gateway, work.connection
-        await known(gateway, connection, self.person)
+        person = await known(gateway, connection, self.person)
+        if person.invites:
+            await people.change(gateway, connection, self.person, invites=False)
         await steps.add_lost_phone(gateway, connection, self.person)
         # A request that has begun is not approved any more, whatever IAMPASS says of it.
         await turns.change(connection, self.person, throttle.phone_lost)
@@ -110,19 +112,22 @@ class ReportLostPhone(OfPerson[LostPhone]):
         return None
 
 
-async def tell_of_lost_phone(gateway: Gateway, name: str) -> None:
+async def tell_of_lost_phone(gateway: Gateway, name: str, *, goes_on: bool = False) -> None:
     """Have IAMPASS disable the phone of a person. It can be repeated.
 
     Raises IampassError, Tampered and DatabaseError.
+
+    :param goes_on: whether nobody has reported it now, but a gateway goes on with a report: not with one in an old copy
+        of the database, where the phone may be the next one.
     """
     async with gateway.database.statement() as connection:
         row = await one(
             connection,
-            'SELECT NULL AS "step:", step.*, NULL AS "person:", person.*'
+            f'SELECT NULL AS "copy:", {hosts.IS_OLDER} AS older, NULL AS "step:", step.*, NULL AS "person:", person.*'  # noqa: S608
             " FROM step JOIN person ON name = lost_phone_of WHERE name = %s",
-            name,
+            *(*hosts.how_far(gateway), name),
         )
-    if row is None:
+    if row is None or (goes_on and row["copy"]["older"]):
         return  # the step went with the person, or IAMPASS knows: the phone may be the next one
     step = gateway.keys.verified(steps.TABLE, row["step"], lost_phone_of=name)["id"]
     person = people.from_row(gateway, row["person"], name=name)

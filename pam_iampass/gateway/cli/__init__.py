@@ -111,13 +111,20 @@ def group() -> None:
     """
 
 
-def with_gateway(config: Path, use: Callable[[Gateway], Coroutine[Any, Any, T]]) -> T:
-    """Use the gateway of a settings file; the result of `use`. Raises ConfigurationError and ClickException."""
+def with_gateway(
+    config: Path, use: Callable[[Gateway], Coroutine[Any, Any, T]], *, serves: bool = False
+) -> T:
+    """Use the gateway of a settings file; the result of `use`. Raises ConfigurationError and ClickException.
+
+    :param serves: whether this is the service, which looks how far the database has come by itself, and in which hosts
+        cause records of acts.
+    """
     settings = gateway_settings.load(config)
 
     async def go() -> T:
         async with opened(settings) as gateway:
-            gateway.database.after_act = partial(remember_act, gateway)
+            if not serves:
+                gateway.database.after_act = partial(remember_act, gateway)
             await gateway.database.require_schema()
             return await use(gateway)
 

@@ -52,7 +52,8 @@ CREATE TABLE person (
     status text NOT NULL CHECK (status IN ('active', 'leaving', 'removing')),
     changed_at timestamptz NOT NULL,
     mac bytea NOT NULL,
-    directory_id text                   -- tells the person from a later one of the same name
+    directory_id text,                  -- tells the person from a later one of the same name
+    invites boolean NOT NULL            -- whether a login without a phone may send a registration link
 );
 
 CREATE TABLE recovery (                 -- the recovery codes of a person
