@@ -18,7 +18,6 @@ from pam_iampass.config.settings import load
 from pam_iampass.errors import PamIampassError, StateError, shown
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.bypass import LONGEST, Bypass, Ended, Moment
-from pam_iampass.login.lost_phones import LostPhone
 from pam_iampass.login.throttle import cool_off, summary
 from pam_iampass.outcome import Outcome
 from pam_iampass.session.kept_session import KeptSession, State
@@ -237,14 +236,14 @@ class Administration:
     def _phone_lost(self, request: ControlRequest) -> dict[str, Any]:
         """Deny the logins of the user that need the phone, until IAMPASS has disabled it, and end their kept sessions
         and bypasses; with `end_codes` also revoke their recovery codes. Does not wait."""
-        name, problem, bypasses, codes = request.text("user"), "", 0, 0
+        name, tokens, problem, bypasses, codes = request.text("user"), request.texts("tokens"), "", 0, 0
         with self._recorded(Act.PHONE_LOST, request, name) as facts:
             try:  # before: a login that begins meanwhile finds it
-                application, tokens = request.text("application"), request.texts("tokens")
-                self._state.lost_phones.add(name, request.text("config"), application, tokens)
+                config, application = request.text("config"), request.text("application")
+                self._state.lost_phones.add(name, config, application, tokens)
             except StateError as error:
                 problem = error.diagnostics()
-            pending, sessions, forgets = self._cut_off(name, facts)
+            pending, sessions, forgets = self._cut_off(name, facts, tokens)
             try:
                 bypasses = self._ended_early(self._state.bypasses.end(name))
             except StateError as error:  # they are over nevertheless, until the agent starts again
@@ -268,9 +267,7 @@ class Administration:
     def _phone_disabled(self, request: ControlRequest) -> bool:
         """IAMPASS has disabled the lost phone with these `tokens`, or deleted their users: logins may ask the next
         one."""
-        name, application = request.text("user"), request.text("application")
-        phones = [LostPhone(name, application, token) for token in request.texts("tokens")]
-        self._state.lost_phones.discard(*phones)
+        self._state.lost_phones.disabled(request.text("application"), request.texts("tokens"))
         return True
 
     def _phone_forget(self, request: ControlRequest) -> bool:
@@ -282,9 +279,12 @@ class Administration:
             self._state.lost_phones.discard(*phones)
             return bool(phones)
 
-    def _phone_waits(self, request: ControlRequest) -> bool:
-        """Whether IAMPASS is still to disable the lost phone of the user."""
-        return bool(self._state.lost_phones.of(request.text("user")))
+    def _phone_waits(self, request: ControlRequest) -> dict[str, Any] | None:
+        """The lost phone of the user, or of this token, that IAMPASS is still to disable: for whom it was reported, and
+        whether IAMPASS can be told of it."""
+        lost = self._state.lost_phones
+        phones = [*lost.of_token(request.text("token")), *lost.of(request.text("user"))]
+        return {"person": phones[0].person, "has_token": bool(phones[0].token)} if phones else None
 
     def _user_forget(self, request: ControlRequest) -> dict[str, Any]:
         """Do the same, also end bypasses, and remove recovery codes and limits. Does not wait."""
@@ -296,8 +296,8 @@ class Administration:
             codes = self._state.recovery_codes.revoke(name)
             return {"codes": codes, "sessions": sessions, "problem": problem}
 
-    def _cut_off(self, name: str, facts: list[str]) -> tuple[int, list[str], str]:
-        pending, sessions, problem = self._state.phone_lost(name)
+    def _cut_off(self, name: str, facts: list[str], tokens: Sequence[str] = ()) -> tuple[int, list[str], str]:
+        pending, sessions, problem = self._state.phone_lost(name, tokens)
         facts.append(f"{pending} pending logins denied, {len(sessions)} sessions are being ended")
         if problem:
             facts.append("a restart of the agent forgets it: its file cannot be written")

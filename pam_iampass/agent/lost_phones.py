@@ -6,9 +6,7 @@ import threading
 from typing import Callable
 
 from pam_iampass.audit.journal import NOTICE, WARNING, Journal
-from pam_iampass.client import ManagementAPI, ManagementAPIResult
-from pam_iampass.client.connection import Deadline
-from pam_iampass.client.errors import Declined, IampassError, NotFound, Unavailable
+from pam_iampass.client import Deadline, IampassError, ManagementAPI
 from pam_iampass.errors import PamIampassError, StateError, shown
 from pam_iampass.login.lost_phones import LostPhone, LostPhones
 
@@ -63,27 +61,6 @@ class LostPhoneReports:
         manager = self._manager(config, phone.application)
         if phone not in self._phones.all():  # the command was first, and the next phone may be registered
             return False
-        disable_lost_phone(manager, phone.token)
-        self._phones.discard(phone)
+        manager.disable_mobile_device(phone.token, deadline=Deadline.after(_SECONDS))
+        self._phones.disabled(phone.application, [phone.token])
         return True
-
-
-def disable_lost_phone(manager: ManagementAPI, token: str) -> None:
-    """Have IAMPASS disable a phone; the link in its answer, which registers another one, goes nowhere. It can be
-    repeated. Raises IampassError."""
-    try:
-        manager.lost_mobile_device(token, deadline=Deadline.after(_SECONDS))
-    except IampassError as error:
-        # IAMPASS may decline for want of a phone. The person would be kept out for ever.
-        if isinstance(error, Unavailable) or _may_have_phone(manager, token):
-            raise
-
-
-def _may_have_phone(manager: ManagementAPI, token: str) -> bool:
-    """Whether IAMPASS does not say that this person has no phone. Raises IampassError."""
-    deadline = Deadline.after(_SECONDS)
-    try:
-        found = manager.has_registered_mobile_device(token, deadline=deadline)
-        return found is not ManagementAPIResult.no_mobile_device
-    except (Declined, NotFound):  # it knows no such person, if it knows the application
-        return not manager.knows_application(deadline=deadline)

@@ -175,9 +175,10 @@ class LoginReports:
         if not new and not gone:
             return
         rows = [(id, json.dumps([waiting[id].config, waiting[id].at, waiting[id].members])) for id in new]
-        with suppress(StateError), self._database.transaction() as connection:
-            connection.executemany("DELETE FROM reports WHERE login = ?", [(id,) for id in gone])
-            connection.executemany("INSERT OR REPLACE INTO reports VALUES (?, ?)", rows)
+        with suppress(StateError), self._database.lock:
+            with self._database.transaction() as connection:
+                connection.executemany("DELETE FROM reports WHERE login = ?", [(id,) for id in gone])
+                connection.executemany("INSERT OR REPLACE INTO reports VALUES (?, ?)", rows)
             self._written = set(waiting)
 
     def _batch(self, failed: set[str]) -> tuple[str, list[Report]] | None:

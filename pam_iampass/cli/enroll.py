@@ -180,7 +180,7 @@ def enroll_one(service: Enroller, request: EnrollmentRequest, options: EnrollOpt
         invitation.say(f"If it is lost: {invitation.command} phone lost {user}")
         invitation.say("To register another one, give --new-device.")
     if waits:
-        registered = invitation.wait(service.manager, result.token, options.seconds)
+        registered = invitation.wait(service, result.token, options.seconds)
     elif not registered:
         invitation.say_how_to_continue()
     ok = registered or not waits
@@ -276,7 +276,7 @@ def _invite(service: Enroller, request: EnrollmentRequest, options: EnrollOption
         # The next run shall find the user new, unless a message may be under way.
         if enrolled.added and (request.phone_number is None or not error.may_have_started):
             with suppress(IampassError):
-                service.manager.delete_user(token)
+                service.delete(token)
         raise
     return _Result(request, _State.MESSAGE_SENT if link is None else _State.LINK, token, link)
 
@@ -287,7 +287,7 @@ def _wait_for_many(service: Enroller, results: Sequence[_Result], options: Enrol
     for each in results:
         if each.state is _State.LINK and not options.as_json:
             line(f"{each.request.user}: {each.link}")
-    missing = wait(service.manager, users, options.seconds, options.as_json) if users else set()
+    missing = wait(service, users, options.seconds, options.as_json) if users else set()
     return [
         dataclasses.replace(each, state=_State.REGISTERED)
         if each.token in users and each.token not in missing

@@ -10,7 +10,6 @@ import csv
 import io
 import os
 import platform
-import re
 import secrets
 import shutil
 import stat
@@ -41,7 +40,8 @@ from pam_iampass.config import settings
 from pam_iampass.config.settings import Settings
 from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
-from pam_iampass.config.value_types import name_error, token_error
+from pam_iampass.config.value_types import name_error, phone_number, plain_name, token_error
+from pam_iampass.doctor.iampass import has_phone
 from pam_iampass.errors import ConfigurationError, EditRefused, PamIampassError, Problem, shown
 from pam_iampass.login.context import connect
 from pam_iampass.system import paths
@@ -54,7 +54,6 @@ COLUMNS = ("user", "token", "phone", "display_name")
 """The columns of a file of requests on a host."""
 _LIMIT = 16 * 1024 * 1024  # bytes
 
-_PHONE_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _CALL = 10.0  # seconds for one question to IAMPASS
 # Of xterm's palette that no theme changes, so that a QR code is black on white whatever the colours of the terminal.
 _BLACK, _WHITE = 16, 231
@@ -83,26 +82,6 @@ class EnrollmentRequest:
 def default_display_name(user: str) -> str:
     """The name that the app shows if none is given: several machines may have a user of that name."""
     return f"{user}@{platform.node()}"
-
-
-def phone_number(text: str) -> str:
-    """The number in the form that IAMPASS requires (E.164), without spaces and punctuation.
-
-    Raises ValueError, whose text completes a sentence about the number.
-    """
-    number = re.sub(r"[ ()./-]", "", text)
-    if not _PHONE_NUMBER.fullmatch(number):
-        raise ValueError("is not a phone number with + and country code, such as +1 555 123 4567")
-    return number
-
-
-def plain_name(text: str) -> str:
-    """The name, if the app can display it. Raises ValueError, whose text completes a sentence about the name."""
-    if len(text) > 100:
-        raise ValueError("is longer than 100 characters")
-    if not text.isprintable():
-        raise ValueError("contains invisible characters")
-    return text
 
 
 def group_names(text: str) -> tuple[str, ...]:
@@ -270,16 +249,19 @@ class Enroller(Protocol):
     command: ClassVar[str]
     """The command to type for other verbs."""
 
-    @property
-    def manager(self) -> ManagementAPI:
-        """The application."""
-
     def enroll(self, request: EnrollmentRequest, replace: bool) -> EnrollmentResult:
         """Make the user known to IAMPASS, and the token to us. Raises PamIampassError and IampassError."""
 
     def register(self, user: EnrollmentResult, request: EnrollmentRequest, message: str | None) -> str | None:
         """Have IAMPASS make a link that registers a phone, or send it to the number of the request after this message;
         the link, unless it was sent. Leaves a record. Raises PamIampassError and IampassError."""
+
+    def has_phone(self, token: str, seconds: float) -> bool:
+        """Whether IAMPASS has a phone of the user with this token, if it says so within `seconds`. Raises
+        IampassError."""
+
+    def delete(self, token: str) -> None:
+        """Delete the user with this token at IAMPASS. Raises IampassError."""
 
     def record(self, user: str, what: str) -> None:
         """Record what an enrollment has found, by the administrator who runs the command."""
@@ -304,9 +286,9 @@ class EnrollmentService:
         cannot be enrolled, IampassError if IAMPASS fails.
         """
         user = self.account(request.user)
-        _require_disabled(user)
         entry = self.table.find(user)
         token = self._token(user, request.token, entry, replace)
+        _require_disabled(user, token)
         added = self.manager.add_user(token) is ManagementAPIResult.success
         file = None
         if entry is None or entry.token != token:
@@ -331,6 +313,14 @@ class EnrollmentService:
             self.manager.send_registration_sms(user.token, name, request.phone_number, message)
         self.record(user.user, "a link was shown" if link else "was sent a message")
         return link
+
+    def has_phone(self, token: str, seconds: float) -> bool:
+        """As Enroller says."""
+        return has_phone(self.manager, token, Deadline.after(seconds))
+
+    def delete(self, token: str) -> None:
+        """As Enroller says."""
+        self.manager.delete_user(token)
 
     def record(self, user: str, what: str) -> None:
         """As Enroller says."""
@@ -395,22 +385,25 @@ def open_service(config: Path, no_account: bool = False) -> EnrollmentService:
     )
 
 
-def _require_disabled(user: str) -> None:
+def _require_disabled(user: str, token: str) -> None:
     """Raise EditRefused if IAMPASS is still to disable the lost phone of a user: it would disable the next one."""
     try:
-        waits = ask("phone waits", user=user)
+        lost = ask("phone waits", user=user, token=token)
     except AgentUnavailable:
         if os.path.lexists(paths.STATE):  # a lost phone may be written there
             raise
         return
-    if waits:
-        remedy = f"the agent tells it again; to see why it has not: pam-iampass phone lost {user}"
-        raise EditRefused(f"IAMPASS has not disabled the lost phone of {shown(user)} yet", remedy)
-
-
-def has_phone(manager: ManagementAPI, token: str) -> bool:
-    """Whether IAMPASS has a device of this user. Raises IampassError."""
-    return manager.has_registered_mobile_device(token) is ManagementAPIResult.has_mobile_device
+    if not lost:
+        return
+    report = f"pam-iampass phone lost {lost['person']}"
+    if lost["has_token"]:
+        remedy = f"the agent tells it again; to see why it has not: {report}"
+        raise EditRefused(f"IAMPASS has not disabled the lost phone of {shown(lost['person'])} yet", remedy)
+    what = (
+        f"the phone of {shown(user)} was reported lost, and IAMPASS cannot be told: no token was known then"
+    )
+    again = f"with a token that is known now, report it again: {report}"
+    raise EditRefused(what, f"{again}; to take the report back: {report} --forget")
 
 
 def failure_of(error: PamIampassError | IampassError | click.ClickException) -> tuple[str, str | None]:
@@ -444,14 +437,14 @@ class Invitation:
         elif waits:
             line(link, err=True)  # the JSON object is printed after waiting, which is too late
 
-    def wait(self, manager: ManagementAPI, token: str, seconds: float) -> bool:
+    def wait(self, enroller: Enroller, token: str, seconds: float) -> bool:
         """Wait for the phone, and say whether it was registered in time. Raises IampassError.
 
         If it was not, or if the waiting was interrupted, say how to continue.
         """
         registered = False
         try:
-            registered = not wait(manager, {token: self.user}, seconds, self.quiet)
+            registered = not wait(enroller, {token: self.user}, seconds, self.quiet)
             if registered:
                 self.say(f"The phone of {self.user} is registered.", "bold green")
             else:
@@ -520,7 +513,7 @@ def _half_blocks(upper: Sequence[bool], lower: Sequence[bool]) -> str:
     return "".join(cells) + "\x1b[0m"
 
 
-def wait(manager: ManagementAPI, users: Mapping[str, str], seconds: float, quiet: bool = False) -> set[str]:
+def wait(enroller: Enroller, users: Mapping[str, str], seconds: float, quiet: bool = False) -> set[str]:
     """Wait until each of `users`, names by token, has a phone. Returns the tokens without one at the deadline.
 
     With `quiet` nothing is shown. Raises IampassError, but waits while IAMPASS is unreachable.
@@ -553,11 +546,11 @@ def wait(manager: ManagementAPI, users: Mapping[str, str], seconds: float, quiet
         while missing and not deadline.expired:
             try:
                 for token in list(missing):
-                    found = manager.has_registered_mobile_device(token, deadline=deadline.sooner(_CALL))
+                    is_registered = enroller.has_phone(token, min(_CALL, deadline.remaining()))
                     if unreachable:
                         unreachable = False
                         say("IAMPASS answers again.")
-                    if found is ManagementAPIResult.has_mobile_device:
+                    if is_registered:
                         user = missing.pop(token)
                         if several:
                             say(f"{user} has registered a phone.")

@@ -12,11 +12,16 @@ import click
 from click.shell_completion import CompletionItem
 
 from pam_iampass.cli import Verbs
-from pam_iampass.cli.enrollment import phone_number, plain_name
 from pam_iampass.config import settings, user_table
 from pam_iampass.config.settings import DEFAULT_PATH
 from pam_iampass.config.user_table import folder_of, user_of
-from pam_iampass.config.value_types import InvalidValue, duration_seconds, name_error
+from pam_iampass.config.value_types import (
+    InvalidValue,
+    duration_seconds,
+    name_error,
+    phone_number,
+    plain_name,
+)
 from pam_iampass.errors import PamIampassError, shown
 from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount, login_accounts

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from pam_iampass.agent.control import ask
-from pam_iampass.agent.lost_phones import disable_lost_phone
 from pam_iampass.audit.journal import Act
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.enrollment import EnrollmentService, open_service, require_no_gateway
@@ -17,7 +17,8 @@ from pam_iampass.cli.output import confirm, count, line, record, show_json, tabl
 from pam_iampass.cli.parameters import USER, account, config_option, json_option, yes_option
 from pam_iampass.cli.session import wait_for_ends
 from pam_iampass.cli.user import PHONES, ask_phones, tell_disabled
-from pam_iampass.client import IampassError
+from pam_iampass.client import Declined, IampassError, ManagementAPI, NotFound
+from pam_iampass.config.value_types import SecondPerson
 from pam_iampass.doctor.iampass import PhoneState
 from pam_iampass.doctor.user_status import user_status
 from pam_iampass.errors import EditRefused, PamIampassError, shown
@@ -97,7 +98,8 @@ def lost(
       1    something failed
       130  interrupted; the lost phone may be disabled already
     """
-    name = account(user) or user
+    own_account = account(user)
+    name = own_account or user
     if forget:
         _forget(name, yes, as_json)
         return
@@ -106,27 +108,32 @@ def lost(
         confirm(f"Disable the phone of {clean(name)} at IAMPASS? It then approves no login on any machine.")
     error: IampassError | PamIampassError | None = None
     service: EnrollmentService | None = None
+    is_nobody, is_known = False, True
     tokens: Sequence[str] = ()
     try:
         service = open_service(config)
         tokens = service.tokens_of(name)
+        is_nobody = own_account is None and not _is_named(name, service)
     except (IampassError, PamIampassError) as failure:
         error = failure
+    if is_nobody:
+        raise EditRefused(f"{shown(name)} is no user of this machine", "see: pam-iampass user list")
     begun = _cut_off(name, config, service, tokens, end_codes, as_json)
     try:
         if service is not None and error is None:
-            _disable(service, name, tokens)
-        if not as_json:
-            line((f"The phone of {name} is disabled at IAMPASS.", "green"))
+            is_known = _disable(service, name, tokens)
+            if is_known and not as_json:
+                line((f"The phone of {name} is disabled at IAMPASS.", "green"))
     except (IampassError, PamIampassError) as failure:
         error = failure
-    ok = wait_for_ends([name], begun.sessions, as_json) and not begun.problem and error is None
+    done = error is None and is_known
+    ok = wait_for_ends([name], begun.sessions, as_json) and not begun.problem and done
     if as_json:
         show_json(
             {
                 "ok": ok,
                 "user": name,
-                "at_iampass": error is None,
+                "at_iampass": done,
                 "bypasses": begun.bypasses,
                 "codes_left": begun.codes,
             }
@@ -140,6 +147,9 @@ def lost(
             then += "the agent tells IAMPASS again" if tokens else "when this is mended, report it again"
         click.echo(f"The phone is not disabled at IAMPASS yet, and {then}.", err=True)
         click.echo(error.diagnostics(), err=True)
+    if not is_known:
+        unknown = " or ".join(map(shown, tokens))
+        click.echo(f"IAMPASS knows no user {unknown}, and so no phone of {clean(name)}.", err=True)
     ctx.exit(0 if ok else 1)
 
 
@@ -211,14 +221,35 @@ def _cut_off(
     return begun
 
 
-def _disable(service: EnrollmentService, user: str, tokens: Sequence[str]) -> None:
-    """Have IAMPASS disable the phone, and tell the agent. Raises IampassError and PamIampassError."""
+def _is_named(name: str, service: EnrollmentService) -> bool:
+    """Whether the user table or the settings name somebody. Raises ConfigurationError."""
+    services = service.settings.service, *service.settings.services.values()
+    approvers = [each.approver for each in services]
+    named = [each.names for each in approvers if isinstance(each, SecondPerson)]
+    return service.table.find(name) is not None or any(name in names for names in named)
+
+
+def _disable(service: EnrollmentService, user: str, tokens: Sequence[str]) -> bool:
+    """Have IAMPASS disable the phone, and tell the agent; returns whether IAMPASS knows the user. Raises IampassError
+    and PamIampassError."""
     if not tokens:
         remedy = (
             f"see: pam-iampass user list; to take the report back: pam-iampass phone lost {user} --forget"
         )
         raise EditRefused(f"{shown(user)} has no token", remedy)
     for token in tokens:
-        disable_lost_phone(service.manager, token)
-    record(Act.PHONE_LOST, user, "disabled at IAMPASS")
-    tell_disabled(service.manager, user, tokens)
+        service.manager.disable_mobile_device(token)
+    tell_disabled(service.manager, tokens)
+    is_known = any(_may_be_known(service.manager, token) for token in tokens)
+    record(Act.PHONE_LOST, user, "disabled at IAMPASS" if is_known else "IAMPASS knows no such user")
+    return is_known
+
+
+def _may_be_known(manager: ManagementAPI, token: str) -> bool:
+    """Whether IAMPASS, which knows the application, does not say that it knows no such user."""
+    with suppress(IampassError):
+        try:
+            manager.has_registered_mobile_device(token)
+        except (Declined, NotFound):
+            return False
+    return True

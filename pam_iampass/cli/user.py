@@ -21,7 +21,7 @@ from pam_iampass.cli.output import Part, Row, count, fields, line, progress, rec
 from pam_iampass.cli.parameters import USER, account, config_option, file_option, json_option, token_option
 from pam_iampass.cli.session import wait_for_ends
 from pam_iampass.cli.user_keys import add_keys, import_keys, remove_keys, table_path
-from pam_iampass.client import Declined, IampassError, ManagementAPI, NotFound
+from pam_iampass.client import IampassError, ManagementAPI
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
 from pam_iampass.config.value_types import METHODS
@@ -469,13 +469,13 @@ class _Removal:
         entry = self.table.find(name)
         token = None if entry is None else entry.token
         if self.manager is not None and token is not None:
-            delete_at_iampass(self.manager, token)
+            self.manager.remove_user(token)
         codes, sessions = _forget(name)
         file = self.editor.remove(name)
         had_token = token is not None
         at_iampass = had_token and self.manager is not None
         if self.manager is not None and token is not None:
-            tell_disabled(self.manager, name, [token])
+            tell_disabled(self.manager, [token])
         return Removed(name, RemovalState.REMOVED, file, had_token, at_iampass, codes, sessions)
 
     def one_of_several(self, name: str) -> Removed:
@@ -495,11 +495,11 @@ def _forget(name: str) -> tuple[bool, tuple[str, ...]]:
     return forgotten["codes"], tuple(forgotten["sessions"])
 
 
-def tell_disabled(manager: ManagementAPI, name: str, tokens: Sequence[str]) -> None:
+def tell_disabled(manager: ManagementAPI, tokens: Sequence[str]) -> None:
     """Tell the agent that IAMPASS has disabled the phone of these tokens. If it does not answer, it tells IAMPASS again
     of a lost one, and finds out."""
     with suppress(PamIampassError):
-        ask("phone disabled", user=name, application=manager.application_id, tokens=list(tokens))
+        ask("phone disabled", application=manager.application_id, tokens=list(tokens))
 
 
 def remove_all(
@@ -519,30 +519,12 @@ def remove_all(
     return results, None
 
 
-def delete_at_iampass(manager: ManagementAPI, token: str) -> None:
-    """Delete a user with the phone; not an error if IAMPASS knows none. Raises IampassError."""
-    try:
-        manager.delete_user(token)
-    except (Declined, NotFound):
-        if not _is_unknown(manager, token):
-            raise
-
-
 def _removal(config: Path, delete: bool) -> _Removal:
     if delete:
         service = open_service(config)
         return _Removal(service.table, service.editor, service.manager)
     path = table_path(config)
     return _Removal(UserTable(path), UserTableEditor(path), None)
-
-
-def _is_unknown(manager: ManagementAPI, token: str) -> bool:
-    """Whether IAMPASS knows the application, and not this user."""
-    try:
-        manager.has_registered_mobile_device(token)
-    except (Declined, NotFound):
-        return manager.knows_application()
-    return False
 
 
 def _finish(results: list[Removed], quiet: bool) -> bool:

@@ -8,14 +8,16 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Callable, TypeVar
 
+from . import procedures
 from .application import Application, HostAtGateway, News, PersonAtGateway, Redemption
 from .attempts import DEFAULT_SECONDS
 from .call import ATTEMPTS, Call
 from .connection import Deadline
-from .errors import NotFound, ProtocolError, Refused, Unavailable
+from .errors import ProtocolError, Refused, Unavailable
 from .gateways import Gateways
 from .http import Transport
 from .origin import Origin
+from .procedures import Procedure, run
 from .session import Session
 from .status import AuthenticationMethod, ManagementAPIResult
 
@@ -85,6 +87,9 @@ class BaseAPI:
         except Unavailable as unavailable:
             unavailable.outage = False  # the request was sent, and refused
             raise
+
+    def _carry_out(self, procedure: Procedure[T], deadline: Deadline | None, pause: Pause | None) -> T:
+        return run(procedure, lambda call: self._make(call, deadline, pause=pause))
 
 
 class AuthenticationAPI(BaseAPI):
@@ -192,6 +197,13 @@ class ManagementAPI(BaseAPI):
     #: The spelling in the documentation of the published client.
     delete_use = delete_user
 
+    def remove_user(
+        self, user_id: str, *, deadline: Deadline | None = None, pause: Pause | None = None
+    ) -> None:
+        """Deletes a user and its devices as `delete_user` does. It can be repeated: that IAMPASS knows no such user is
+        no error, if it knows the application. Not in the published client."""
+        self._carry_out(procedures.remove_user(self._application, user_id), deadline, pause)
+
     def delete_users(
         self, user_ids: Iterable[str], *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> ManagementAPIResult:
@@ -226,6 +238,16 @@ class ManagementAPI(BaseAPI):
         """
         return self._make(self._application.lost_device(user_id), deadline, pause=pause)
 
+    def disable_mobile_device(
+        self, user_id: str, *, deadline: Deadline | None = None, pause: Pause | None = None
+    ) -> None:
+        """Disables the user's device as `lost_mobile_device` does, and drops the link. It can be repeated: if IAMPASS
+        declines and then says that the user has none, or that there is no such user, that is no error.
+
+        Not in the published client.
+        """
+        self._carry_out(procedures.disable_phone(self._application, user_id), deadline, pause)
+
     def send_registration_sms(
         self,
         user_id: str,
@@ -252,14 +274,7 @@ class ManagementAPI(BaseAPI):
     def knows_application(self, *, deadline: Deadline | None = None, pause: Pause | None = None) -> bool:
         """Whether IAMPASS knows the application. The call adds no users: the list is empty. Unlike calls about a user,
         it can only be answered with 404 because of the application. Not in the published client."""
-        try:
-            self._make(self._application.nothing(), deadline, pause=pause)
-        except NotFound:
-            return False
-        except ProtocolError as error:
-            if error.may_have_started:  # anything but a complete 4xx, which may be about the empty list
-                raise
-        return True
+        return self._carry_out(procedures.knows_application(self._application), deadline, pause)
 
     def host(self, *, deadline: Deadline | None = None, pause: Pause | None = None) -> HostAtGateway:
         """The host that this is to a gateway."""

@@ -1,6 +1,7 @@
 """Converts the texts of settings to values.
 
-Each function takes the text of one YAML scalar and returns the value, or raises InvalidValue.
+Each function takes the text of one YAML scalar and returns the value, or raises InvalidValue. The last ones are about
+texts from anywhere, such as a file of people.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ LONGEST_SPACING = 30
 LONGEST_SESSION = 24 * 3600
 """Seconds: the longest that a session can be kept."""
 
+_PHONE_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 _E = TypeVar("_E", bound=enum.Enum)
@@ -356,3 +358,23 @@ def _error(text: str) -> str | None:
     if not text.isprintable() and _CONTROL.search(text):
         return "contains a control character"
     return None
+
+
+def phone_number(text: str) -> str:
+    """The number in the form that IAMPASS requires (E.164), without spaces and punctuation.
+
+    Raises ValueError, whose text completes a sentence about the number.
+    """
+    number = re.sub(r"[ ()./-]", "", text)
+    if not _PHONE_NUMBER.fullmatch(number):
+        raise ValueError("is not a phone number with + and country code, such as +1 555 123 4567")
+    return number
+
+
+def plain_name(text: str) -> str:
+    """The name, if the app can display it. Raises ValueError, whose text completes a sentence about the name."""
+    if len(text) > 100:
+        raise ValueError("is longer than 100 characters")
+    if not text.isprintable():
+        raise ValueError("contains invisible characters")
+    return text

@@ -109,8 +109,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "The agent cannot use its state",
             "The agent stores limits, recovery codes, bypasses and kept sessions in `/var/lib/iampass/state.db`. While"
             " it cannot, recovery codes are refused, no bypass can be made, new sessions are not kept, and limits are"
-            " only in its memory; logins with the phone still work. [state.md](state.md) says what happens in each"
-            " case.",
+            " only in its memory; logins with the phone still work. An agent that is started then does not know which"
+            " lost phones IAMPASS has not disabled yet: repeat `pam-iampass phone lost`. [state.md](state.md) says what"
+            " happens in each case.",
             "{remedy}",
         ),
         warning_kind(

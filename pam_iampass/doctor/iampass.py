@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from pam_iampass.client import (
@@ -127,31 +128,33 @@ class PhoneState(enum.Enum):
 
 
 def phone_states(
-    client: ManagementAPI,
+    has_phone: Callable[[str], bool],
     tokens: Mapping[str, str],
     progress: Callable[[str], None],
-    seconds: float | None = None,
+    deadline: Deadline | None = None,
 ) -> dict[str, PhoneState]:
-    """The state of each user in `tokens`, within `seconds` for all together (None: 30 s for each).
+    """The state of each user in `tokens`, until the deadline. `has_phone` asks IAMPASS about a token.
 
     Raises IampassError for a failure that will meet all of them.
     """
-    deadline = None if seconds is None else Deadline.after(seconds)
     states = dict.fromkeys(tokens, PhoneState.NOT_ASKED)
     for number, (user, token) in enumerate(tokens.items(), 1):
         progress(f"checking phones: {number} of {len(tokens)}")
         if deadline is not None and deadline.expired:
             break
         try:
-            found = client.has_registered_mobile_device(token, deadline=deadline)
+            states[user] = PhoneState.REGISTERED if has_phone(token) else PhoneState.NONE
         except (Declined, NotFound):
             states[user] = PhoneState.UNKNOWN
         except Unavailable:
             continue
-        else:
-            has_device = found is ManagementAPIResult.has_mobile_device
-            states[user] = PhoneState.REGISTERED if has_device else PhoneState.NONE
     return states
+
+
+def has_phone(client: ManagementAPI, token: str, deadline: Deadline | None = None) -> bool:
+    """Whether IAMPASS has a phone of the user with this token. Raises IampassError."""
+    found = client.has_registered_mobile_device(token, deadline=deadline)
+    return found is ManagementAPIResult.has_mobile_device
 
 
 def phones_of(
@@ -165,7 +168,7 @@ def phones_of(
         read = settings_file.load(config, readers=readers)
     client = connect(ManagementAPI, read)
     try:
-        return phone_states(client, user_tokens(report, read, sys.maxsize), progress)
+        return phone_states(partial(has_phone, client), user_tokens(report, read, sys.maxsize), progress)
     finally:
         client.close()
 
@@ -284,7 +287,9 @@ class ServiceCheck:
         if self._settings.previous_secret:
             yield self._two_secrets("second" if client.used_previous_secret else "first")
         try:
-            states = phone_states(client, tokens, self._progress, _SECONDS)
+            deadline = Deadline.after(_SECONDS)
+            asks = partial(has_phone, client, deadline=deadline)
+            states = phone_states(asks, tokens, self._progress, deadline)
         except IampassError as error:
             yield self._failure(error)
             return

@@ -213,7 +213,7 @@ async def _write_start_once(
         elif host is not None and host.status is not HostStatus.ACTIVE:
             columns = {"state": State.STARTING.value, "reason": Reason.HOST_SUSPENDED.name}
         elif session.began_before_loss(lost):
-            columns = {"state": State.STARTING.value, "reason": Reason.PHONE_LOST.name}
+            columns = {"state": State.STARTING.value, "reason": Reason.PHONE_LOST_MEANWHILE.name}
     if columns["state"] == State.NOT_STARTED.value:
         columns = {**columns, "expires_at": await now(connection)}
     if columns["state"] != State.OPEN.value and before.status is not None:

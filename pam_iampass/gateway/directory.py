@@ -18,8 +18,7 @@ import ldap
 from ldap.controls import SimplePagedResultsControl
 from ldap.dn import str2dn
 
-from pam_iampass.cli.enrollment import phone_number, plain_name
-from pam_iampass.config.value_types import name_error
+from pam_iampass.config.value_types import name_error, phone_number, plain_name
 from pam_iampass.errors import UntrustedFile, shown
 from pam_iampass.gateway.people import Person, PersonStatus, Source, person_name_error
 from pam_iampass.gateway.settings import DirectorySettings, credential, read_secret

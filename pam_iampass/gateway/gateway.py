@@ -11,16 +11,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Callable, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from pam_iampass.client.api import ManagementAPI
 from pam_iampass.client.application import Application
 from pam_iampass.client.call import Call
+from pam_iampass.client.errors import IampassError
+from pam_iampass.client.procedures import Procedure
 from pam_iampass.client.status import Status
 from pam_iampass.gateway.database import Database
 from pam_iampass.gateway.keys import KeyFile
 from pam_iampass.gateway.leases import Leases
+from pam_iampass.gateway.mark import Mark
 from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.gateway.upstream import Lane, Upstream
 from pam_iampass.gateway.waiting import HeldCalls
@@ -38,6 +42,21 @@ class Iampass(Protocol):
 
     async def call(self, call: Call[T], seconds: float, lane: Lane) -> T:
         """Makes the call, within `seconds`. Raises IampassError."""
+
+
+async def carry_out(iampass: Iampass, procedure: Procedure[T], seconds: float, lane: Lane) -> T:
+    """Make the calls of a procedure, each within `seconds`; its result. Raises IampassError."""
+    go_on = partial(procedure.send, None)
+    try:
+        while True:
+            call = go_on()
+            try:
+                go_on = partial(procedure.send, await iampass.call(call, seconds, lane))
+            except IampassError as error:
+                go_on = partial(procedure.throw, error)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
 
 
 class NoIampass:
@@ -79,6 +98,8 @@ class Gateway:
     how_far: tuple[int, datetime | None, int] = (0, None, 0)
     """How far the database had come when it was looked at last: the id of its newest record, when that was written, and
     how many there ever were."""
+    unwritten: Mark | None = None
+    """How far the database had come, if the mark that says so outside it cannot be written."""
 
     # What a process may forget.
     starts: dict[tuple[str, str], asyncio.Task[Any]] = field(default_factory=dict)

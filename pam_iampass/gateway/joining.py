@@ -217,10 +217,8 @@ async def _joined(
     )
     await hosts.add(gateway, connection, host)
     await hosts.write_invite(gateway, connection, replace(invite, uses_left=invite.uses_left - 1))
-    reason = f"group {host.group}, invite {invite.id}"
-    await records.write(
-        connection, Kind.ACT, host=host.name, what="host_joined", remote=remote, reason=reason
-    )
+    fields = {"what": "host_joined", "remote": remote, "reason": f"group {host.group}", "invite": invite.id}
+    await records.write(connection, Kind.ACT, host=host.name, **fields)
     return host
 
 

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pam_iampass.client.errors import Declined, NotFound, ProtocolError
-from pam_iampass.client.status import ManagementAPIResult
 from pam_iampass.config.value_types import name_error, token_error
 from pam_iampass.gateway import records
 from pam_iampass.gateway.database import Connection, Lock, insert, many, now, one, replace
@@ -72,6 +70,10 @@ class Person:
     """The time by the database's clock at which a phone was last reported lost; None if none ever was."""
     directory_id: str | None = None
     """The directory's id of this very person, so that a later one of the same name is another."""
+    invites: bool = True
+    """Whether a login without a phone may send a registration link: not once a phone was reported lost, since the
+    number may be on that one, and its finder may make the login. A database that was restored may not know of the
+    report: there it says more than `phone_lost_at`."""
 
     @property
     def active(self) -> bool:
@@ -157,14 +159,14 @@ def app_name(person: Person, settings: GatewaySettings) -> str:
 
 async def invite(gateway: Gateway, person: Person, host: str) -> bool:
     """Send a person of the directory a registration link, after a login to a host without a phone, if the settings say
-    so; False if that host has had too many sent.
+    so; False if that host has had too many sent. Not after a lost phone: its finder would register it again.
 
     At most once an hour. Raises DatabaseError, psycopg.Error, Tampered and IampassError.
     """
     directory = gateway.settings.directory
     if directory is None or directory.invite is not Invite.FIRST_LOGIN or person.source is not Source.LDAP:
         return True
-    if person.phone_number is None:
+    if person.phone_number is None or not person.invites:
         return True
     async with gateway.database.transaction() as connection:
         connection.later("SELECT 1 FROM person WHERE name = %s FOR UPDATE", (person.name,))
@@ -187,22 +189,6 @@ async def invite(gateway: Gateway, person: Person, host: str) -> bool:
     return True
 
 
-async def may_have_phone(gateway: Gateway, person: Person) -> bool:
-    """Whether IAMPASS does not say that this person has no phone. Raises IampassError."""
-    application = gateway.iampass.application
-    try:
-        found = await gateway.iampass.call(application.has_device(person.token), _ASK_SECONDS, Lane.decisions)
-        return found is not ManagementAPIResult.no_mobile_device
-    except (Declined, NotFound):
-        pass  # it knows no such person, if it knows the application
-    try:
-        await gateway.iampass.call(application.nothing(), _ASK_SECONDS, Lane.decisions)
-    except ProtocolError as error:
-        if error.may_have_started:  # anything but a complete 4xx, which may be about the empty list
-            raise
-    return False
-
-
 async def remove(connection: Connection, name: str) -> bool:
     """Delete the row with this name, also one that does not count; whether there was one."""
     cursor = await connection.execute("DELETE FROM person WHERE name = %s", (name,))
@@ -217,6 +203,7 @@ async def _row(gateway: Gateway, connection: Connection, person: Person) -> dict
         "status": person.status.value,
         "directory_id": person.directory_id,
         "phone_lost_at": person.phone_lost_at,
+        "invites": person.invites,
         "changed_at": await now(connection),
     }
     for column in _ENCRYPTED:
@@ -240,5 +227,6 @@ def from_row(gateway: Gateway, row: Mapping[str, Any], **asked: str) -> Person:
         changed_at=values["changed_at"],
         directory_id=values["directory_id"],
         phone_lost_at=values["phone_lost_at"],
+        invites=values["invites"],
         **plain,
     )

@@ -11,8 +11,8 @@ from pam_iampass.login.decisions import (
     AT_CAPACITY,
     NOT_FROM_HERE,
     OTHERS_CAME_FIRST,
-    PHONE_LOST,
 )
+from pam_iampass.login.decisions import PHONE_LOST as _PHONE_LOST
 from pam_iampass.login.throttle import Cause, Refusal
 from pam_iampass.outcome import Outcome
 
@@ -50,8 +50,18 @@ class Reason(enum.Enum):
         "other logins of this person were decided first, and no time was left",
         OTHERS_CAME_FIRST,
     )
-    PHONE_LOST = Outcome.DENIED, "the phone was reported lost (pam-iampass-gateway phone lost)", PHONE_LOST
-    """The phone was reported lost while the login waited, or IAMPASS has not disabled it yet."""
+    PHONE_LOST = (
+        Outcome.NO_DEVICE,
+        "the phone was reported lost (pam-iampass-gateway phone lost)",
+        _PHONE_LOST,
+    )
+    """IAMPASS has not disabled the lost phone yet, or it was reported while the login waited for its turn."""
+    PHONE_LOST_MEANWHILE = (
+        Outcome.DENIED,
+        "the phone was reported lost after it was asked (pam-iampass-gateway phone lost)",
+        _PHONE_LOST,
+    )
+    """Beside PHONE_LOST, since people are offered no recovery code once their phone was asked."""
     HOST_SUSPENDED = (
         Outcome.MISCONFIGURED,
         "pam-iampass-gateway host resume allows this host again",

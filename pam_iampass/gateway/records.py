@@ -133,14 +133,15 @@ async def act(
     host: str | None = None,
     person: str | None = None,
     reason: str = "",
+    invite: str = "",
 ) -> None:
     """Write what somebody has done, such as `user_add`, and the result.
 
     :param by: the fields about who has done it; if None, the administrator who runs this command has.
+    :param invite: the id of an invite, which is not for everybody who may read the reason.
     """
     fields = dict(administrator_fields() if by is None else by)
-    if reason:
-        fields["reason"] = reason
+    fields |= {name: text for name, text in (("reason", reason), ("invite", invite)) if text}
     await write(connection, Kind.ACT, host=host, person=person, what=what, **fields)
 
 
@@ -167,7 +168,13 @@ def _to_journal(kind: Kind, host: str | None, person: str | None, fields: Mappin
         message_id, priority = GATEWAY_ALERT, ALERT
         metrics.ALERTS.inc()
     known = {name: value for name, value in values.items() if value is not None}
-    _journal.write(message_id, priority, known, fields.get("reason", ""))
+    _journal.write(message_id, priority, known, reason_of(fields))
+
+
+def reason_of(fields: Mapping[str, str]) -> str:
+    """The reason of a record with the invite that it is about, as administrators read it."""
+    invite = f"invite {fields['invite']}" if "invite" in fields else ""
+    return "; ".join(filter(None, (invite, fields.get("reason", ""))))
 
 
 async def forget(connection: Connection, seconds: float) -> int:
@@ -262,7 +269,10 @@ async def read(connection: Connection, wanted: Filter, most: int | None = None) 
     where("coalesce(fields->>'outcome', fields->>'reported') = ANY(%s)", list(wanted.outcomes))
     where("starts_with(fields->>'session', %s)", wanted.session)
     where("starts_with(fields->>'login', %s)", wanted.login)
-    where("(fields ? 'reported' OR fields->>'outcome' = ANY(%s))", _LET_IN if wanted.let_in else ())
+    where(
+        "(fields ?| array['reported', 'lost'] OR fields->>'outcome' = ANY(%s))",
+        _LET_IN if wanted.let_in else (),
+    )
     # No login is reported before it was: the first condition is for the index.
     where("at > %s", wanted.since)
     where("coalesce(said_at, at) > %s", wanted.since)

@@ -117,37 +117,43 @@ async def _write(connection: Connection, host: Host, reports: Sequence[Report]) 
             *(host.name, [report.login for report in reports]),
         ),
         (
-            "SELECT now() AS now, count(*) AS recent, max(id) FILTER (WHERE fields ? 'beyond') AS beyond FROM record"
+            "SELECT now() AS now, count(*) AS recent FROM record"
             " WHERE host = %s AND kind = 'report' AND at > now() - interval '1 hour'",
             host.name,
         ),
         (
-            "SELECT coalesce(fields->>'caller', person) AS actor, count(*) AS number FROM record"
+            "SELECT coalesce(fields->>'caller', person) AS actor, count(*) AS number,"
+            " max(id) FILTER (WHERE fields ? 'beyond') AS beyond FROM record"
             " WHERE host = %s AND kind = 'report' AND at > now() - interval '1 hour' GROUP BY actor",
             host.name,
         ),
     )
     told = {row["login"] for row in known}
     new = [report for report in reports if report.login not in told]
-    room, beyond = REPORTS_AN_HOUR - counted["recent"], 0
+    room = REPORTS_AN_HOUR - counted["recent"]
     written = Counter({row["actor"]: row["number"] for row in by_user})
+    beyond: Counter[str | None] = Counter()
     for report in new:
         said_at, person = counted["now"] - timedelta(seconds=report.ago), report.user or None
         actor = report.fields.get("caller", person)
         if room <= 0 or written[actor] >= REPORTS_OF_ONE:
-            beyond += int(report.fields.get("lost", 1))
+            # Nobody else is named: a host may say any number of names.
+            beyond[actor if written[actor] >= REPORTS_OF_ONE else None] += int(report.fields.get("lost", 1))
             continue
         room -= 1
         written[actor] += 1
         await records.write(connection, Kind.REPORT, said_at, host=host.name, person=person, **report.fields)
-    if beyond and counted["beyond"] is None:
-        await records.write(connection, Kind.REPORT, host=host.name, lost=str(beyond), beyond="1")
-    elif beyond:
-        connection.later(
-            "UPDATE record SET fields = jsonb_set(fields, '{lost}', to_jsonb(((fields->>'lost')::int8 + %s)::text))"
-            " WHERE id = %s",
-            (beyond, counted["beyond"]),
-        )
+    there = {row["actor"]: row["beyond"] for row in by_user}
+    for actor, number in beyond.items():
+        if there.get(actor) is None:
+            fields = {"lost": str(number), "beyond": "1"}
+            await records.write(connection, Kind.REPORT, host=host.name, person=actor, **fields)
+        else:
+            connection.later(
+                "UPDATE record SET fields = jsonb_set(fields, '{lost}',"
+                " to_jsonb(((fields->>'lost')::int8 + %s)::text)) WHERE id = %s",
+                (number, there[actor]),
+            )
 
 
 ROUTES: tuple[Route[Gateway], ...] = (Route("POST", "/fleet/report/*", unless_restored(take)),)

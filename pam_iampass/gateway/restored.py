@@ -16,18 +16,19 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable
 
 import psycopg
 
-from pam_iampass.gateway import database, records
+from pam_iampass.gateway import database, people, records
 from pam_iampass.gateway.database import Connection, DatabaseError, insert, many, now, one
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.mark import Mark
 from pam_iampass.system import atomic_write
 
 STATE_FOLDER = "/var/lib/iampass-gateway"
@@ -36,31 +37,6 @@ _FILE = "mark.json"
 _LOOK_SECONDS = 5
 TABLE = "fleet"
 _NO_DESCRIPTOR = {errno.EMFILE, errno.ENFILE}
-
-
-@dataclass(frozen=True)
-class Mark:
-    """How far a database has come."""
-
-    fleet: str
-    """The id of the installation."""
-    restores: int
-    """How often a restored database was confirmed."""
-    records: int
-    """How many records were ever written."""
-    newest: int = 0
-    """The id of the newest record; 0 if there is none."""
-    written: str = ""
-    """The time at which that was written. Other records can take its place before anybody looks."""
-    old_copy: bool = False
-    """Whether an old copy was found since, by this gateway or another one: what is written to it does not make it a
-    new one."""
-
-    def is_behind(self, seen: Mark) -> bool:
-        """Whether this database is older than it was when `seen` was true of it, and nobody has confirmed that."""
-        if self.old_copy or self.fleet != seen.fleet or self.restores < seen.restores:
-            return True
-        return self.restores == seen.restores and (seen.old_copy or self.records < seen.records)
 
 
 def state_folder() -> Path:
@@ -96,9 +72,12 @@ def _damaged() -> str:
 def remember(mark: Mark) -> None:
     """Write the mark, unless it is there already, or a further one is. Raises OSError."""
     with _writing() as write:
-        before = seen()
-        if before is None or not (mark == before or mark.is_behind(before)):
+        if _is_further(mark, seen()):
             write(mark)
+
+
+def _is_further(mark: Mark, before: Mark | None) -> bool:
+    return before is None or not (mark == before or mark.is_behind(before))
 
 
 @contextmanager
@@ -170,6 +149,8 @@ async def compare(gateway: Gateway) -> tuple[Mark, Mark]:
     Raises DatabaseError, Tampered, ValueError and OSError.
     """
     before = seen()
+    if gateway.unwritten is not None and _is_further(gateway.unwritten, before):
+        before = gateway.unwritten
     async with gateway.database.transaction() as connection:
         found = await current(gateway, connection)
         if before is None:
@@ -197,14 +178,22 @@ async def look(gateway: Gateway) -> None:
     """Compare, and move the mark forward; if the database is an old copy, the mark remembers that.
 
     Other gateways may not have come as far: they are told. Raises DatabaseError; what else fails is raised, too, and
-    counts as an old copy.
+    counts as an old copy, unless only the mark cannot be written, since the disk is full or the like: this process
+    remembers it.
     """
+    failure: OSError | None = None
     try:
         mark, found = await compare(gateway)
         gateway.restored = mark.old_copy
         written = datetime.fromisoformat(mark.written) if mark.written else None
         gateway.how_far = (mark.newest, written, mark.records)
-        remember(mark)
+        try:
+            remember(mark)
+            gateway.unwritten = None
+        except OSError as error:
+            gateway.unwritten = mark
+            what = f"how far the database has come cannot be written to {state_folder() / _FILE}"
+            failure = OSError(f"{what}: {error.strerror or error}")
     except (Tampered, ValueError, OSError) as error:
         # Without a descriptor it stays as it was: each query of a host compares, too (`hosts.IS_OLDER`).
         if not (isinstance(error, OSError) and error.errno in _NO_DESCRIPTOR):
@@ -218,6 +207,8 @@ async def look(gateway: Gateway) -> None:
             if row is not None:
                 fleet = {**gateway.keys.verified(TABLE, row), "old_copy": True}
                 await database.replace(connection, TABLE, "id", gateway.keys.sealed(TABLE, fleet))
+    if failure is not None:
+        raise failure
 
 
 async def keep_looking(gateway: Gateway) -> None:
@@ -261,8 +252,29 @@ async def confirm(gateway: Gateway, connection: Connection) -> list[str]:
     never = "UPDATE step SET tried_at = 'infinity' WHERE lost_phone_of IS NOT NULL RETURNING lost_phone_of"
     for name in sorted(row["lost_phone_of"] for row in await many(connection, never)):
         void.append(f"the report of {name}'s lost phone: logins of {name} are denied until phone lost {name}")
+    if await _stop_invites(gateway, connection):
+        void.append(
+            "the messages at a login without a phone (directory.invite: first_login) to all who are known"
+        )
     await records.act(connection, "restored_confirm", reason=f"void: {', '.join(void)}"[:2000])
     return void
+
+
+async def _stop_invites(gateway: Gateway, connection: Connection) -> bool:
+    """Have no login send a registration link to those whom the directory has named so far: their phones may have been
+    lost since. Whether there were any."""
+    stopped = False
+    for row in await many(connection, "SELECT * FROM person WHERE invites AND source = 'ldap' FOR UPDATE"):
+        with suppress(Tampered):  # such a person cannot log in
+            values = gateway.keys.verified(people.TABLE, row)
+            await database.replace(
+                connection,
+                people.TABLE,
+                "name",
+                gateway.keys.sealed(people.TABLE, {**values, "invites": False}),
+            )
+            stopped = True
+    return stopped
 
 
 async def adopt(gateway: Gateway) -> None:

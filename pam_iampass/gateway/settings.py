@@ -412,7 +412,7 @@ DIRECTORY = Section(
             "never",
             "When people with a phone number are sent a message with a registration link: `at_once`, when they have "
             "joined; `first_login`, when they log in and have no phone, at most once an hour, and ten an hour for one "
-            "host.",
+            "host, and never after `phone lost`.",
         ),
     ),
     "People from a directory (LDAP): `pam-iampass-gateway user sync`, which a timer runs each hour "

@@ -21,6 +21,7 @@ from typing import Any
 import psycopg
 
 from pam_iampass.client import IampassError
+from pam_iampass.client.procedures import may_have_phone
 from pam_iampass.gateway import hosts, own_requests, people, records, steps, touches, webauthn
 from pam_iampass.gateway.actors import (
     Actor,
@@ -32,7 +33,7 @@ from pam_iampass.gateway.actors import (
     Role,
 )
 from pam_iampass.gateway.database import Connection, each_one, insert, many, now, one, replace
-from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.gateway import Gateway, carry_out
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.own_requests import NotApproved
 from pam_iampass.gateway.people import Person
@@ -40,6 +41,7 @@ from pam_iampass.gateway.reasons import RefusedStart
 from pam_iampass.gateway.records import REFUSALS_A_MINUTE, Kind
 from pam_iampass.gateway.sessions import HostSession
 from pam_iampass.gateway.settings import PortalSettings
+from pam_iampass.gateway.upstream import Lane
 from pam_iampass.gateway.webauthn import Credential, Refused
 from pam_iampass.text import clean
 
@@ -55,6 +57,7 @@ MOST_PASSKEYS = 10
 """Passkeys of one person."""
 A_PASSKEY = "a passkey"
 """What a person approves on the phone who registers a passkey with a link."""
+_ASK_SECONDS = 10.0
 _LONGEST_LABEL = 60
 _LONGEST_TEXT = 200
 LOCK = """
@@ -179,8 +182,9 @@ async def phone_of(gateway: Gateway, person: Person) -> Phone:
     async with gateway.database.statement() as connection:
         if await steps.waits_for_iampass(connection, person.name):
             return Phone.LOST
+    procedure = may_have_phone(gateway.iampass.application, person.token)
     try:
-        if await people.may_have_phone(gateway, person):
+        if await carry_out(gateway.iampass, procedure, _ASK_SECONDS, Lane.decisions):
             return Phone.REGISTERED
     except IampassError:
         raise ActRefused("IAMPASS does not say whether there is a phone", "try again in a minute") from None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pam_iampass.gateway import records
+from pam_iampass.gateway import hosts, records
 from pam_iampass.gateway.database import Connection, insert, many, now, one, replace
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
@@ -70,14 +70,14 @@ def ended_sessions_are_known(connection: Connection, sessions: Sequence[uuid.UUI
 
 async def take(gateway: Gateway) -> list[Step]:
     """Steps that nobody has taken for a while: they are this gateway's for AGAIN_SECONDS. A row that no gateway has
-    written is none, and is reported."""
+    written is none, and is reported; there is none in an old copy of the database."""
     found = []
     async with gateway.database.transaction() as connection:
         rows = await many(
             connection,
-            "SELECT * FROM step WHERE tried_at < now() - make_interval(secs => %s)"
+            f"SELECT * FROM step WHERE NOT {hosts.IS_OLDER} AND tried_at < now() - make_interval(secs => %s)"  # noqa: S608
             " ORDER BY tried_at LIMIT %s FOR UPDATE SKIP LOCKED",
-            *(AGAIN_SECONDS, _MOST_AT_ONCE),
+            *(*hosts.how_far(gateway), AGAIN_SECONDS, _MOST_AT_ONCE),
         )
         moment = await now(connection)
         for row in rows:

@@ -220,15 +220,15 @@ def _over_all_hosts(login: Pending, limits: LimitSettings) -> LimitSettings:
 def joined(turns: Turns, login: Pending, limits: LimitSettings) -> ThrottleState | Refusal:
     """A login takes its turn, or waits for it. Neither an origin nor a host takes the place of all others. Another host
     can say that its logins come from where the person is: those of each take one place of the origin here. From a usual
-    origin, only the logins of this host from there take places."""
+    origin, only the logins of this host from there take places, and those from other usual origins there."""
     pending = turns.state.pending
     of_origin = [each for each in pending if each.origin == login.origin]
     places = sum(each.host == login.host for each in of_origin)
-    strangers = 0
     if not login.is_usual:
         places += len({each.host for each in of_origin} - {login.host})
-        strangers = sum(each.host == login.host and not each.is_usual for each in pending)
-    if places >= limits.logins_at_once or strangers >= MOST_PENDING // 3:
+    alike = sum(each.host == login.host and each.is_usual == login.is_usual for each in pending)
+    most = max(MOST_PENDING // 3, limits.logins_at_once if login.is_usual else 0)
+    if places >= limits.logins_at_once or alike >= most:
         return Refusal(Cause.AT_CAPACITY)
     refusal = share_refusal(turns, login, limits)
     return refusal or throttle.joined(turns.state, login, _over_all_hosts(login, limits))

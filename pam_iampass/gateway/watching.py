@@ -376,7 +376,7 @@ async def _resume_lost_phone(gateway: Gateway, turn: asyncio.Semaphore, name: st
     async with turn:
         with contextlib.suppress(*_FAILURES):
             try:
-                await tell_of_lost_phone(gateway, name)
+                await tell_of_lost_phone(gateway, name, goes_on=True)
                 return
             except IampassError as error:
                 what = f"IAMPASS has not disabled the lost phone of {name} yet; logins of {name} are denied"

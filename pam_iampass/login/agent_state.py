@@ -8,7 +8,7 @@ the user table has. Every method may be called in any thread.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pam_iampass.audit.journal import CRITICAL, NOTICE, Journal
 from pam_iampass.errors import StateError
@@ -56,17 +56,21 @@ class AgentState:
             what = "no recovery code is accepted, and a restart of the agent forgets what it has counted"
             self._journal.note(f"{what}: {problem}", CRITICAL)
 
-    def phone_lost(self, person: str) -> tuple[int, list[str], str]:
+    def phone_lost(self, person: str, tokens: Collection[str] = ()) -> tuple[int, list[str], str]:
         """Deny the logins of the person that have begun, and end their sessions, which cover nothing from now on.
 
         Their sessions are the ones that they have approved, and the ones of their logins that a second person has
-        approved.
+        approved. Sessions that a phone of these tokens has approved for others end, too.
 
         Returns how many logins wait, the ids of the sessions that are being ended, and why a restart of the agent would
         forget it, with the remedy; that is empty if it would not.
         """
         pending = self.throttle.phone_lost(person)  # before: a login that is approved meanwhile finds it
-        sessions = [kept.id for kept in self.kept_sessions() if person in (kept.approver, kept.person)]
+        sessions = [
+            kept.id
+            for kept in self.kept_sessions()
+            if person in (kept.approver, kept.person) or kept.token in tokens
+        ]
         self.end_sessions(sessions, 0.0)
         try:
             self.throttle.settle(person)
@@ -83,7 +87,7 @@ class AgentState:
             self.sessions.resume(descriptors)
             for kept in self.sessions.all():
                 lost = max(self.throttle.state(name).lost for name in (kept.approver, kept.person))
-                if kept.began <= lost:
+                if kept.began <= lost or self.lost_phones.of_token(kept.token):
                     self.sessions.change(kept.id, life.administrator)
 
     def kept_sessions(self) -> list[KeptSession]:

@@ -95,15 +95,18 @@ class PhoneRequest:
     def ask(self, *, waited: bool, phone_is_lost: Callable[[], bool]) -> Decision:
         """Have the phone asked, and return the decision. Raises what pausing raises.
 
-        1. Start a session. If a login on another host covers this one, and this one can be ended with it, that is all.
+        1. Start a session, unless the phone is lost. If a login on another host covers this one, and this one can be
+           ended with it, that is all.
         2. Tell the person who is asked, or that another login comes first.
         3. Poll until the phone has answered or the time is up. A lost phone ends the request, whatever it answers.
         4. Keep a session that was approved, if the settings want it.
 
-        `waited` is whether other logins came first. `phone_is_lost` is called after each poll and once the session is
-        kept.
+        `waited` is whether other logins came first. `phone_is_lost` is called first, after each poll and once the
+        session is kept.
         """
         # 1.
+        if phone_is_lost():
+            return decisions.phone_lost()
         may_be_covered = self._keeping.wanted
         while isinstance(started := self._start(may_be_covered=may_be_covered), Covered):
             decision = self._keep_covered(started, phone_is_lost)
@@ -128,7 +131,7 @@ class PhoneRequest:
             except IampassError as error:
                 return self._required.decider.explain(error, self._request)
         if phone_is_lost():
-            return decisions.phone_lost()
+            return decisions.phone_lost_meanwhile()
         answer = self._required.decider.answer(session, self._request)
         self.sent = answer.sent
         if answer.decision.outcome is not Outcome.APPROVED:
@@ -137,7 +140,7 @@ class PhoneRequest:
         kept = self._keeping.approve()
         if phone_is_lost():  # again: a later report finds the kept session, and ends it
             self._keeping.give_back()
-            return decisions.phone_lost()
+            return decisions.phone_lost_meanwhile()
         reason = "; ".join(filter(None, (answer.decision.reason, self._keeping.problem)))
         return replace(answer.decision, session=kept, reason=reason)
 
@@ -164,7 +167,7 @@ class PhoneRequest:
             return None
         if phone_is_lost():  # as in `ask`
             self._keeping.give_back()
-            return decisions.phone_lost()
+            return decisions.phone_lost_meanwhile()
         told = f"Approved by your login on {covered.host}." if self.prompted else ""
         return decisions.covered_elsewhere(covered.host, self._required.approver, kept, told)
 

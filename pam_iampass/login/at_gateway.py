@@ -27,7 +27,13 @@ from pam_iampass.system.boot import machine_digest
 #: How a login can end that a gateway refuses, by its word. Any other is a denial.
 _OUTCOMES = {
     each.value: each
-    for each in (Outcome.UNLISTED, Outcome.THROTTLED, Outcome.MISCONFIGURED, Outcome.UNAVAILABLE)
+    for each in (
+        Outcome.NO_DEVICE,
+        Outcome.UNLISTED,
+        Outcome.THROTTLED,
+        Outcome.MISCONFIGURED,
+        Outcome.UNAVAILABLE,
+    )
 }
 #: How long a gateway may take to redeem a recovery code. Seconds.
 TIME_TO_REDEEM = 20.0

@@ -31,6 +31,7 @@ OTHERS_CAME_FIRST = (
     "Other logins in your name came first; no request was sent. Deny requests that you do not recognize."
 )
 PHONE_LOST = "Your phone was reported lost. " + ASK_THE_ADMINISTRATOR
+_PHONE_LOST = "the phone was reported lost (pam-iampass phone lost)"
 NOT_FROM_HERE = "The gateway takes no requests from this machine. " + ASK_THE_ADMINISTRATOR
 NO_PHONE = "NO_MOBILE_DEVICE"
 """The reason of IAMPASS where a person has no phone."""
@@ -90,7 +91,7 @@ def by_second_person(asked: Sequence[tuple[str, Decision]], elapsed: float) -> D
         Outcome.APPROVED: f"Approved by {approver}.",
         Outcome.DENIED: f"{approver} has not approved this.",
         Outcome.TIMED_OUT: f"Nobody has answered in time. Asked: {everybody}.",
-        Outcome.NO_DEVICE: f"No phone is registered for those who may approve: {everybody}.",
+        Outcome.NO_DEVICE: f"Of those who may approve, nobody has a phone to ask: {everybody}.",
         Outcome.UNLISTED: f"No phone is on record for those who may approve: {everybody}.",
         Outcome.THROTTLED: f"No request could be sent. Try again later. Those who may approve: {everybody}.",
     }
@@ -143,9 +144,13 @@ def cancelled(reason: str) -> Decision:
 
 
 def phone_lost(elapsed: float = 0.0) -> Decision:
-    """An administrator reported the phone lost while the login waited for it."""
-    reason = "the phone was reported lost (pam-iampass phone lost)"
-    return denied(Outcome.DENIED, reason, PHONE_LOST, elapsed)
+    """An administrator has reported the phone lost, and no request was sent."""
+    return denied(Outcome.NO_DEVICE, _PHONE_LOST, PHONE_LOST, elapsed)
+
+
+def phone_lost_meanwhile() -> Decision:
+    """An administrator has reported the phone lost while the request was out."""
+    return denied(Outcome.DENIED, _PHONE_LOST, PHONE_LOST)
 
 
 def throttled(reason: str, wait: float, *, can_type: bool) -> Decision:

@@ -31,12 +31,14 @@ MOST_KEPT = 500
 """The number of wrong recovery codes, of failing origins and of origins that had a turn that are kept. Older ones are
 dropped, so that the state stays small."""
 MOST_PENDING = 100
-"""Logins of one person that wait, without those from usual origins."""
+"""Logins of one person that wait, without those from usual origins. A third of it on one host, and of those another
+third."""
 TURN_PATIENCE = 2.0
 """Seconds. A login that could have its turn and does not take it within this time is stopped: the next one goes
 first."""
 _USUAL = "usual origins"
-"""Stands in the turns for all usual origins together."""
+"""Stands in the turns for all usual origins together, and before the name of an origin or host for logins from usual
+origins there alone."""
 
 LEAST_LEFT = 1 / 6
 """The part of the time that must be left for the person to answer; a request with less is not sent."""
@@ -221,7 +223,8 @@ class ThrottleState:
     pending: tuple[Pending, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     turns: Mapping[str, float] = field(default_factory=dict)
-    """When each origin and host had its last turn, and when a usual origin had it (`_USUAL`)."""
+    """When each origin and host had its last turn, and when a usual origin had it (`_USUAL`): any, and each of them and
+    of their hosts."""
     next_turn: float = 0.0
     """When the next turn may begin."""
     lost: float = 0.0
@@ -312,14 +315,15 @@ class ThrottleState:
         """The logins that wait, in the order of the turns. Usual origins go first, and after the turn of one, a login
         that has waited since before it: neither keeps the other from a turn. Then the last turn decides: the later one
         of the origin's and the host's, so that neither an origin on many hosts nor a host that names many origins comes
-        before others. Between equal ones the origin's last turn decides, then the host's, then when they came, then the
-        ident."""
+        before others. For usual origins only turns of usual origins count, so that nobody else's put them back. Between
+        equal ones the origin's last turn decides, then the host's, then when they came, then the ident."""
         last_usual = self.turns.get(_USUAL, -1.0)
         was_usual = last_usual == max(self.turns.values(), default=0.0)
 
         def place(login: Pending) -> tuple[bool, bool, float, float, float, float, str]:
-            of_origin = self.turns.get(login.origin, -1.0)
-            of_host = self.turns.get(login.host, -1.0) if login.host else of_origin
+            kind = f"{_USUAL} " if login.is_usual else ""
+            of_origin = self.turns.get(kind + login.origin, -1.0)
+            of_host = self.turns.get(kind + login.host, -1.0) if login.host else of_origin
             last = max(of_origin, of_host)
             was_passed = was_usual and not login.is_usual and login.since < last_usual
             return not was_passed, not login.is_usual, last, of_origin, of_host, login.since, login.ident
@@ -502,7 +506,10 @@ def _refusal(state: ThrottleState, login: Pending, limits: ThrottleSettings, now
 def _with_turn(state: ThrottleState, login: Pending, now: float) -> ThrottleState:
     """The login has its turn, and its request counts from now on."""
     turns = dict(state.turns)
-    for name in filter(None, (login.host, login.origin, _USUAL if login.is_usual else "")):
+    names = [name for name in (login.host, login.origin) if name]
+    if login.is_usual:
+        names += [_USUAL, *(f"{_USUAL} {name}" for name in names)]
+    for name in names:
         turns = {**_without(turns, name), name: now}
     return replace(
         state,

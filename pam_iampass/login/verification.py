@@ -280,6 +280,8 @@ def _ask_in_turn(
         return end
 
     def phone_is_lost() -> bool:
+        if context.state.lost_phones.reported_since(context.began, required.phone.token):
+            return True  # perhaps for another name
         return queued.phone_is_lost() or (own is not None and own.phone_is_lost())
 
     try:

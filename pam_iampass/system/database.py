@@ -267,7 +267,8 @@ class Database:
     @property
     def _anew(self) -> str:
         path = shell_word(self.path)
-        return f"restore a backup, or begin anew without codes and bypasses: rm {path} {path}-wal; {_RESTART}"
+        what = "codes, bypasses and reports of lost phones (repeat them: pam-iampass phone lost)"
+        return f"restore a backup, or begin anew without {what}: rm {path} {path}-wal; {_RESTART}"
 
 
 def encoded(text: str) -> bytes:

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import OpenPage
+from tests.support.deadline import PATIENCE
 from tests.support.installation import ROOT
 
 
@@ -49,7 +50,7 @@ def test_a_person_does_the_approving(demo: subprocess.Popen[str], open_page: Ope
         "Expired: not answered in time", timeout=60_000
     )
     answer(page, "Approve")
-    out, _ = demo.communicate(timeout=60)
+    out, _ = demo.communicate(timeout=PATIENCE)
     assert demo.returncode == 0, out
     assert re.findall(r"Response on the phone: (\w+)", out) == ["approved", "denied", "expired", "approved"]
     assert "You are alice on" in out

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.deadline import PATIENCE
 from tests.support.scripted_server import ScriptedServer, answer, authority, scripted_server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +48,9 @@ def run(server: ScriptedServer, ca_file: str, folder: Path) -> str:
         **dict.fromkeys(("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY"), nowhere),
     }
     command = [sys.executable, "-W", "error", "-c", PROGRAM, server.url, ca_file]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
     assert done.stderr == ""
     assert not (folder / "keys").exists()
     return done.stdout.strip()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
 
 from pam_iampass.client import (
     Declined,
+    IampassError,
     ManagementAPI,
     ManagementAPIResult,
     NotFound,
@@ -167,6 +168,33 @@ def test_an_invalid_link_is_a_protocol_error(call: str, url: Any) -> None:
         pytest.raises(ProtocolError, match="register_url"),
     ):
         getattr(manager, call)(USER)
+
+
+UNKNOWN, DECLINED = answer(404, body=b"not found"), answer(200, {"status": False, "reason": "no"})
+KNOWN_APPLICATION = answer(201, {"status": True, "users": {"created": [], "existing": []}})
+WITH_PHONE, WITHOUT = (answer(200, {"status": True, "device_registered": has}) for has in (True, False))
+
+
+@pytest.mark.parametrize(
+    ("name", "replies", "done"),
+    [
+        ("remove_user", (UNKNOWN, UNKNOWN, KNOWN_APPLICATION), True),
+        ("remove_user", (UNKNOWN, UNKNOWN, UNKNOWN), False),
+        ("remove_user", (DECLINED, WITHOUT), False),
+        ("disable_mobile_device", (UNKNOWN, UNKNOWN, KNOWN_APPLICATION), True),
+        ("disable_mobile_device", (UNKNOWN, UNKNOWN, UNKNOWN), False),
+        ("disable_mobile_device", (DECLINED, WITHOUT), True),
+        ("disable_mobile_device", (DECLINED, WITH_PHONE), False),
+        ("disable_mobile_device", (answer(500),), False),
+    ],
+)
+def test_who_is_gone_already_is_no_error_if_iampass_says_so_for_certain(
+    name: str, replies: tuple[Step, ...], done: bool
+) -> None:
+    with scripted_server(*replies) as server, manager_of(server) as manager:
+        with nullcontext() if done else pytest.raises(IampassError):
+            getattr(manager, name)(USER)
+        assert len(server.requests) == len(replies)
 
 
 def test_a_reason_is_safe_to_print() -> None:

@@ -287,7 +287,7 @@ class Fleet:
         """What `/readyz` says now."""
         time.sleep(1.1)
         try:
-            with urllib.request.urlopen("http://127.0.0.1:8444/readyz", timeout=20) as reply:
+            with urllib.request.urlopen("http://127.0.0.1:8444/readyz", timeout=PATIENCE) as reply:
                 found: dict[str, Any] = json.loads(reply.read())
         except urllib.error.HTTPError as error:
             with error:

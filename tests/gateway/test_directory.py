@@ -16,9 +16,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from pam_iampass.gateway import directory, people
+from pam_iampass.gateway import directory, people, restored
+from pam_iampass.gateway.acts.act import perform
+from pam_iampass.gateway.acts.phones import ReportLostPhone
 from pam_iampass.gateway.people import Person, PersonStatus, Source
 from pam_iampass.gateway.settings import load
+from tests.gateway.test_acts import ROOT
 from tests.gateway.test_user_command import words
 from tests.support.folders import put
 from tests.support.gateway import HOST, HostCaller, RunningGateway, settings_for
@@ -510,6 +513,24 @@ def test_who_logs_in_and_has_no_phone_is_sent_a_message_once_an_hour(place: Plac
     place.rows("DELETE FROM host")
     _logs_in(place, tmp_path, "alice", messages=2)
     assert place.sent == [(token, NUMBER)] * 2
+
+
+@pytest.mark.parametrize("after", ["a lost phone", "an old copy of the database"])
+def test_the_finder_of_a_lost_phone_who_logs_in_is_sent_no_link(
+    place: Place, tmp_path: Path, after: str
+) -> None:
+    place.use(invite="first_login")
+    place.sync()
+    with _gateway(place, tmp_path) as running:
+        if after == "a lost phone":
+            running.run(perform(running.gateway, ROOT, ReportLostPhone("alice")))
+        else:
+            running.transaction(restored.begin)
+            void = running.transaction(restored.confirm)
+            assert any("directory.invite: first_login" in each for each in void)
+        assert HostCaller(running).ask("alice").authentication["reason"] == "NO_MOBILE_DEVICE"
+        wait_until(lambda: not running.gateway.inviting, "it still looks whether a message is to be sent")
+    assert place.sent == []
 
 
 def _one_message_for_two(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,8 +174,8 @@ def test_another_service_and_none(gateway: tuple[Postgres, Sandbox]) -> None:
 def test_the_database(gateway: tuple[Postgres, Sandbox]) -> None:
     server, _ = gateway
     sql(
-        "INSERT INTO person (name, token, groups, source, status, changed_at, mac)"
-        " VALUES ('mallory', 'x', '{}', 'local', 'active', now(), 'x')"
+        "INSERT INTO person (name, token, groups, source, status, changed_at, mac, invites)"
+        " VALUES ('mallory', 'x', '{}', 'local', 'active', now(), 'x', true)"
     )
     found = doctor()
     assert found.keys() == {"rows-not-ours"}
@@ -265,6 +265,9 @@ def test_hosts(gateway: tuple[Postgres, Sandbox]) -> None:
     assert doctor()["group-without-settings"]["evidence"] == f"invite {invite}"
     (ETC / "gateway.yaml").write_text(text.replace("{everybody: true}", "{people: [stff]}"))
     assert doctor()["group-of-nobody"]["title"] == "Nobody has the group stff, which the settings name"
+    (ETC / "gateway.yaml").write_text(text + "operators: {admin: [it, ops], auditor: []}\n")
+    role = doctor()["role-of-nobody"]
+    assert (role["title"], role["evidence"]) == ("Nobody has the role admin", "it, ops")
     (ETC / "gateway.yaml").write_text(text)
     assert doctor(status=0) == {}
     sql("DELETE FROM host")

@@ -118,7 +118,8 @@ def test_while_iampass_is_away_a_lost_phone_rings_for_nobody_and_a_new_bypass_le
     done = report(gateway_server)
     assert (done.error.status, [error.status for error in done.ended.errors]) == (503, [503])
     assert caller.poll(kept) == "closed"
-    assert why_not(caller) == "PHONE_LOST"
+    told = caller.ask("alice").authentication
+    assert (told["reason"], told["refusal"]["outcome"]) == ("PHONE_LOST", "no_device")
     assert len(sandbox.sessions) == 1, "the phone does not ring"
     assert "reason" not in caller.ask("bob").authentication
     gateway_server.run(perform(gateway_server.gateway, ROOT, BypassPhone("alice", 60.0)))
@@ -241,9 +242,10 @@ def test_a_person_whose_row_no_gateway_has_written_holds_up_no_other_step(
     for name in ("alice", "bob"):
         gateway_server.run(perform(gateway_server.gateway, ROOT, ReportLostPhone(name)))
     gateway_server.rows("UPDATE person SET groups = '{staff}' WHERE name = 'alice'")
-    sandbox.behave()
     left = "SELECT lost_phone_of FROM step"
     look = looks(monkeypatch, steps, "take")
+    look()  # what has read the row before is over
+    sandbox.behave()
     wait_until(lambda: gateway_server.rows(left) == [{"lost_phone_of": "alice"}], "others are held up")
     look()
     assert (sandbox.users[TOKEN], sandbox.users["token-of-bob"]) == (True, False)
@@ -294,6 +296,26 @@ def test_an_old_copy_disables_no_phone_and_denies_until_it_is_reported_again(
     assert why_not(caller) == "PHONE_LOST"
     assert report(gateway_server).error is None
     assert why_not(caller) == "NO_MOBILE_DEVICE"
+
+
+@pytest.mark.usefixtures("at_once")
+def test_no_phone_is_disabled_by_an_old_copy_that_nobody_has_looked_at_yet(
+    gateway_server: RunningGateway, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = gateway_server.gateway
+    sandbox.misbehave("lost_device", AWAY, times=None)
+    report(gateway_server)
+    gateway.how_far = (0, None, 10**9)  # the database had more records
+    look = looks(monkeypatch, steps, "take")
+    look()
+    sandbox.behave()
+    look()
+    assert sandbox.users[TOKEN], "it may be the next phone"
+    gateway_server.run(tell_of_lost_phone(gateway, "alice", goes_on=True))
+    assert sandbox.users[TOKEN]
+    gateway.how_far = (0, None, 0)
+    look()
+    wait_until(lambda: not sandbox.users[TOKEN], "no gateway goes on")
 
 
 def test_no_link_is_shown_and_the_next_phone_waits_until_the_lost_one_is_disabled(

@@ -88,10 +88,11 @@ ATTACKS = {
     "FROM person o WHERE person.name = 'bob' AND o.name = 'alice'",
     "phone number moved": "UPDATE person SET phone_number = other.phone_number FROM person other "
     "WHERE person.name = 'bob' AND other.name = 'alice'",
+    "invited again": "UPDATE person SET invites = NOT invites WHERE name = 'bob'",
     "column moved": "UPDATE person SET display_name = token WHERE name = 'bob'",
     "added": "DELETE FROM person WHERE name = 'bob';"
     "INSERT INTO person SELECT 'bob', token, groups, display_name, "
-    "phone_number, source, status, changed_at, mac "
+    "phone_number, source, status, changed_at, mac, directory_id, phone_lost_at, invites "
     "FROM person WHERE name = 'alice'",
 }
 

@@ -216,6 +216,7 @@ def test_who_logged_in_last_night_is_one_command_also_without_the_phone(
             connection.later("UPDATE record SET at = at - interval '5 hours' WHERE fields ? 'outcome'")
 
     run(conninfo, use)
+    assert "17 logins that needed no phone" in log("--let-in").stdout.splitlines()[-1]
     shown = log("--let-in", "--since", "12h", "--until", "3h")
     (reported, approved) = (line.split(maxsplit=9) for line in shown.stdout.splitlines()[1:])
     assert (reported[2:4], approved[2:4]) == (["web17", "backup"], ["web17", "alice"])

@@ -9,12 +9,22 @@ from typing import Any
 
 import pytest
 
+from pam_iampass.gateway import steps, watching
+from pam_iampass.gateway.acts.sessions import EndedSessions
+from pam_iampass.gateway.cli import CommandGateway, people
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import PersonStatus
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.support.gateway import HOST, HostCaller, RunningGateway, settings_for
 from tests.support.gateway_command import GatewayCommand
-from tests.support.sandbox import HttpStatus, Slow
+from tests.support.sandbox import Hang, HttpStatus, Slow
+from tests.support.world import wait_until
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that starts looks often for what others have begun."""
+    monkeypatch.setattr(watching, "_STEPS_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -53,6 +63,22 @@ def test_who_is_removed_cannot_log_in_and_the_sessions_end_everywhere(
     ]
 
 
+def test_what_the_phone_approves_while_its_person_is_being_removed_lets_nobody_in(
+    place: GatewayCommand, host: HostCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = host.ask("alice").authentication
+    token, answers, end_now = place.person("alice").token, [], people.end_now
+
+    def approved_before(gateway: CommandGateway, name: str, wanted: EndedSessions) -> bool:
+        place.sandbox.approve(token)
+        answers.append(host.answer(waiting))
+        return end_now(gateway, name, wanted)
+
+    monkeypatch.setattr(people, "end_now", approved_before)
+    assert "removed" in place.said("user", "remove", "alice", "--yes")
+    assert answers == ["closed"]
+
+
 def test_a_removal_that_iampass_did_not_hear_of_goes_on_and_meanwhile_nobody_gets_in(
     place: GatewayCommand, host: HostCaller
 ) -> None:
@@ -71,6 +97,45 @@ def test_a_removal_that_iampass_did_not_hear_of_goes_on_and_meanwhile_nobody_get
     assert token not in place.sandbox.users
     assert place.names == []
     assert "is not known here" in place.said("user", "remove", "alice", "--yes", status=1)
+
+
+def test_a_removal_that_is_killed_is_finished_by_a_second_run_and_a_gateway_ends_the_sessions(
+    soon: None, place: GatewayCommand, host: HostCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = _approved(place, host)
+    place.sandbox.misbehave("end", Hang(acts=False))
+    removing = place.typed("user", "remove", "alice", "--yes")
+    place.sandbox.wait_for_calls("end")
+    removing.kill()
+    assert place.person("alice").status is PersonStatus.REMOVING
+    assert host.poll(kept) == "closed"
+    assert host.ask("alice").authentication["reason"] == "NOT_ON_THIS_HOST"
+    monkeypatch.setattr(steps, "AGAIN_SECONDS", 0.0)
+    wait_until(lambda: place.sandbox.sessions[0].ended_by, "no gateway goes on")
+    place.sandbox.misbehave("delete_users", Hang())
+    removing = place.typed("user", "remove", "alice", "--yes")
+    place.sandbox.wait_for_calls("delete_users")
+    removing.kill()
+    assert place.names == ["alice", "bob"]
+    assert "removed" in place.said("user", "remove", "alice", "--yes"), (
+        "IAMPASS knows nobody of this token any more"
+    )
+    assert place.names == ["bob"]
+
+
+def test_an_addition_that_is_killed_before_it_is_written_has_added_nobody_and_a_second_run_does(
+    place: GatewayCommand,
+) -> None:
+    before, calls = set(place.sandbox.users), [call.kind for call in place.sandbox.calls]
+    place.sandbox.misbehave("add_users", Hang())
+    adding = place.typed("user", "add", "carol")
+    place.sandbox.wait_for_calls("add_users", calls.count("add_users") + 1)
+    adding.kill()
+    assert place.names == ["alice", "bob"]
+    (left,) = set(place.sandbox.users) - before
+    assert not place.sandbox.users[left], "no phone is registered for a token that nobody here has"
+    assert "was added" in place.said("user", "add", "carol")
+    assert set(place.sandbox.users) - before == {left, place.person("carol").token}
 
 
 def test_a_start_that_is_under_way_while_the_person_is_removed_becomes_no_session(
@@ -100,7 +165,7 @@ def test_a_suspended_host_has_no_phone_ring_and_keeps_its_sessions(
 
 def test_a_row_that_no_gateway_has_written_can_be_removed(place: GatewayCommand) -> None:
     place.rows("INSERT INTO person SELECT '../x', token, groups, display_name, phone_number, source, status,"
-               " changed_at, mac FROM person WHERE name = 'alice'")  # fmt: skip
+               " changed_at, mac, directory_id, phone_lost_at, invites FROM person WHERE name = 'alice'")  # fmt: skip
     place.rows("UPDATE person SET groups = '{admins}' WHERE name = 'bob'")
     with pytest.raises(Tampered):
         place.person("bob")

@@ -212,8 +212,11 @@ def test_one_user_of_a_host_leaves_room_in_the_hour_for_others(
     take(caller, report(user="alice"), report(user="root"))
     kept = [each["person"] for each in gateway.records if "reported" in each]
     assert kept == ["alice", "root", "bob", "backup", "root"]
-    (counted,) = [each for each in gateway.records if "lost" in each]
-    assert counted["lost"] == "3"
+    counted = {each["person"]: each["lost"] for each in gateway.records if "lost" in each}
+    assert counted == {"alice": "3"}, "whose logins are only counted is named"
+    take(caller, report(user="root", caller="alice"), *(report() for _ in range(4)))
+    counted = {each["person"]: each["lost"] for each in gateway.records if "lost" in each}
+    assert counted == {"alice": "4", "backup": "2"}
 
 
 def test_parallel_calls_are_counted_one_after_the_other(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import json
 import os
 import shutil
 import signal
+import socket
 from collections.abc import Awaitable
 from contextlib import suppress
 from datetime import datetime
@@ -18,14 +20,16 @@ from typing import Any, Callable
 import pytest
 
 from pam_iampass.gateway import hosts, records, restored
+from pam_iampass.gateway.cli import serve, serve_acts
 from pam_iampass.gateway.cli.serve import serve_hosts
 from pam_iampass.gateway.database import Database, now
 from pam_iampass.gateway.gateway import Gateway, opened
 from pam_iampass.gateway.hosts import Invite
 from pam_iampass.gateway.keys import KeyFile, Tampered
+from pam_iampass.gateway.mark import Mark
 from pam_iampass.gateway.records import Kind
-from pam_iampass.gateway.restored import Mark
 from pam_iampass.gateway.settings import ACCOUNT, load
+from pam_iampass.system import atomic_write
 from tests.support.deadline import PATIENCE
 from tests.support.gateway import settings_for
 from tests.support.gateway_command import GatewayCommand
@@ -111,6 +115,31 @@ def test_a_copy_of_yesterday_is_noticed_and_accepted_once_it_is_confirmed(
         assert gateway.restored
 
     run(conninfo, keys, the_other_one)
+
+
+def test_a_full_disk_makes_no_old_copy_and_hides_none(
+    postgres: Postgres, conninfo: str, keys: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(*_given: Any, **_more: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run(conninfo, keys, _begun)
+    run(conninfo, keys, restored.look)
+    backup = postgres.new_database(conninfo.rpartition("dbname=")[2])
+    monkeypatch.setattr(atomic_write, "write", no_space)
+
+    async def use(gateway: Gateway) -> None:
+        await _act(gateway)
+        with pytest.raises(OSError, match=r"cannot be written to .*mark\.json: No space left on device"):
+            await restored.look(gateway)
+        assert not gateway.restored
+        async with Database(backup, connections=2) as copy:
+            gateway.database = copy
+            await restored.look(gateway)
+            assert gateway.restored
+            assert await _is_marked(gateway)
+
+    run(conninfo, keys, use)
 
 
 @pytest.mark.parametrize("records_since", [1, 2, 3])
@@ -232,6 +261,39 @@ def test_the_command_remembers_what_it_does(gateway_command: GatewayCommand) -> 
     assert before is not None
     assert after is not None
     assert after.records == before.records + 1
+
+
+def test_a_host_has_the_service_write_no_mark_for_each_of_its_calls(
+    gateway_command: GatewayCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway_command.transaction(restored.begin)
+
+    async def serving(gateway: Gateway) -> None:
+        await restored.look(gateway)
+        before = restored.seen()
+        await _act(gateway)  # such as `people_asked`
+        assert restored.seen() == before
+        await restored.look(gateway)
+        assert restored.seen() != before
+
+    monkeypatch.setattr(serve, "serve_hosts", serving)
+    gateway_command.said("serve")
+
+
+def test_the_service_for_the_portal_remembers_each_act(
+    gateway_command: GatewayCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway_command.transaction(restored.begin)
+
+    async def answering(gateway: Gateway, _: socket.socket) -> None:
+        await restored.look(gateway)
+        before = restored.seen()
+        await _act(gateway)
+        assert restored.seen() != before
+
+    monkeypatch.setattr(serve_acts, "passed", lambda: [("acts", socket.socket(socket.AF_UNIX).detach())])
+    monkeypatch.setattr(serve_acts, "_serve", answering)
+    gateway_command.said("serve-acts")
 
 
 def test_the_service_remembers_how_far_the_database_is_when_it_stops(

@@ -583,13 +583,13 @@ def test_what_a_lost_phone_approves_lets_nobody_in(
         running.transaction(lambda _, connection: turns.change(connection, "alice", throttle.phone_lost))
         held.until.set()
         if is_called:
-            assert asking.result()["reason"] == "PHONE_LOST"
+            assert asking.result()["reason"] == "PHONE_LOST_MEANWHILE"
         else:
             sandbox.approve("token-of-alice")
             assert HostCaller(running).answer(asking.result()) == "closed"
         until(lambda: sandbox.sessions[0].ended_by is EndedBy.CLIENT)
         found = running.records[-1]
-        assert (found["outcome"], found["reason"]) == ("denied", "PHONE_LOST")
+        assert (found["outcome"], found["reason"]) == ("denied", "PHONE_LOST_MEANWHILE")
         assert running.rows("SELECT 1 FROM session WHERE approved") == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from pam_iampass.gateway.acts.views import (
     show_records,
     show_sessions,
 )
-from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.database import Connection, now
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.records import Filter, Kind
 from tests.support.gateway import HOST, HostCaller, RunningGateway
@@ -170,3 +171,30 @@ def test_who_has_the_name_of_an_earlier_person_sees_nothing_of_them(
 ) -> None:
     gateway_server.transaction(lambda _, c: records.act(c, "user_add", by={}, person="alice"))
     assert [row["what"] for row in written.records(actor(Role.SELF))] == ["user_add"]
+
+
+def test_a_login_of_an_earlier_person_that_a_host_reports_late_is_not_shown_to_the_next_one(
+    written: Views, gateway_server: RunningGateway
+) -> None:
+    async def write(_gateway: Gateway, connection: Connection) -> None:
+        await records.act(connection, "user_add", by={}, person="alice")
+        await connection.flush()
+        for before, reason in ((timedelta(hours=1), "earlier"), (-timedelta(minutes=1), "later")):
+            said = await now(connection) - before
+            fields = {"reported": "exempt", "reason": reason}
+            await records.write(connection, Kind.REPORT, said, host=HERE, person="alice", **fields)
+
+    gateway_server.transaction(write)
+    own = written.records(actor(Role.SELF))
+    assert [row.get("reason", row.get("what")) for row in own] == ["user_add", "later"]
+
+
+def test_auditors_read_of_an_invite_that_there_is_one_and_not_which(
+    views: Views, gateway_server: RunningGateway
+) -> None:
+    gateway_server.transaction(
+        lambda _, c: records.act(c, "host_invite", by={}, reason="for one host", invite="i-1")
+    )
+    (audited,), (administered,) = (views.records(actor(role)) for role in (Role.AUDITOR, Role.ADMIN))
+    assert administered == {**audited, "invite": "i-1"}
+    assert "i-1" not in str(audited)

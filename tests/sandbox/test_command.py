@@ -17,6 +17,7 @@ import pexpect
 import pytest
 
 from tests.sandbox.signer import Caller
+from tests.support.deadline import PATIENCE
 from tests.support.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +32,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 
@@ -65,7 +66,7 @@ class Running:
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
         self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, out, err
 
 

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.sandbox.signer import Server
+from tests.support.deadline import PATIENCE
 from tests.support.venv import python_of
 
 _DRIVER = Path(__file__).with_name("witness_driver.py")
@@ -48,7 +49,7 @@ class Witness:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=PATIENCE)
 
     def call(self, name: str, *arguments: Any, **named: Any) -> Any:
         """What the client's method returned."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pam_iampass.agent.wire import Frame, FrameType
 from pam_iampass.system import paths
+from tests.support.deadline import PATIENCE
 
 SOCKET = Path("/run/iampass/pam.sock")
 CONTROL = Path("/run/iampass/control.sock")
@@ -57,7 +58,7 @@ class RunningAgent:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        until = time.monotonic() + 60
+        until = time.monotonic() + PATIENCE
         while not (listeners(SOCKET) - others and listeners(CONTROL) - others) and time.monotonic() < until:
             time.sleep(0.02)
         for path in (SOCKET, CONTROL):
@@ -78,7 +79,7 @@ class RunningAgent:
         A door waits for 10 seconds, in which an agent cannot always start while many tests run side by side.
         """
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(60)
+            connection.settimeout(PATIENCE)
             connection.connect(str(SOCKET))
             with suppress(ConnectionResetError, BrokenPipeError):
                 connection.sendall(OUT_OF_TURN)
@@ -95,7 +96,7 @@ class RunningAgent:
         if self.process is None:
             return
         self.process.send_signal(how)
-        self.process.wait(90)
+        self.process.wait(PATIENCE)
         self.process = None
         for path in (SOCKET, CONTROL):
             path.unlink(missing_ok=True)
@@ -107,7 +108,7 @@ def running_enforcer() -> Iterator[None]:
     socket = Path(paths.ENFORCER_SOCKET)
     socket.unlink(missing_ok=True)
     with subprocess.Popen(["/usr/sbin/pam-iampass-enforcer", "--socket"]) as process:
-        until = time.monotonic() + 60
+        until = time.monotonic() + PATIENCE
         while not listeners(socket) and time.monotonic() < until:
             time.sleep(0.02)
         try:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.support.agent import RunningAgent, running_enforcer
 from tests.support.control_group import ControlGroup
+from tests.support.deadline import PATIENCE
 from tests.support.sshd import Login, Sshd
 
 GATEWAY_ADDRESS = "10.77.0.1"
@@ -154,7 +155,7 @@ class FleetHost:
 
     def stop(self) -> None:
         """Stop it; nothing of it is left."""
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=PATIENCE)
         self._group.remove(60)
         _run("umount", str(self._network))
         self._network.unlink()

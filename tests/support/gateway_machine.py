@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pam_iampass.gateway.settings import ACCOUNT
 from tests.support.command import PACKAGES, run_imported
+from tests.support.deadline import PATIENCE
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
 
@@ -113,7 +114,7 @@ def run_gateway(*arguments: str, typed: str = "", status: int | None = 0, as_ins
             text=True,
             check=False,
             cwd=package(),
-            timeout=120,
+            timeout=PATIENCE,
         )
     else:
         folders = (str(package()), PACKAGES)
@@ -169,4 +170,4 @@ def serving(errors: int | None = None) -> Iterator[int]:
             yield service.pid
         finally:
             service.send_signal(signal.SIGTERM)
-            service.communicate(timeout=20)
+            service.communicate(timeout=PATIENCE)

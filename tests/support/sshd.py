@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.support.deadline import PATIENCE
 from tests.support.pam_files import SSHD, sshd_file
 from tests.support.terminal import ENVIRONMENT, Terminal
 
@@ -180,6 +181,6 @@ def without_terminal(command: Sequence[str], **environment: str) -> subprocess.C
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import threading
 from collections.abc import Iterator
 
@@ -19,6 +20,23 @@ def unwritable(database: Database) -> Iterator[None]:
     finally:
         with database.reading() as connection:
             connection.execute("PRAGMA query_only = OFF")
+
+
+@contextlib.contextmanager
+def uncommittable(database: Database) -> Iterator[None]:
+    """Every change fails when it is to be committed, as on a disk that has become full meanwhile."""
+
+    def authorize(action: int, what: str | None, *_more: str | None) -> int:
+        is_commit = action == sqlite3.SQLITE_TRANSACTION and what == "COMMIT"
+        return sqlite3.SQLITE_DENY if is_commit else sqlite3.SQLITE_OK
+
+    with database.reading() as connection:
+        connection.set_authorizer(authorize)
+    try:
+        yield
+    finally:
+        with database.reading() as connection:
+            connection.set_authorizer(lambda *_: sqlite3.SQLITE_OK)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.agent import RunningAgent
+from tests.support.deadline import PATIENCE
 from tests.support.installation import ETC, ROOT, Installation
 
 PLAY = [{"hosts": "all", "gather_subset": ["min"], "roles": ["pam_iampass"]}]
@@ -66,7 +67,7 @@ def play(folder: Path, hosts: dict[str, dict[str, Any]]) -> dict[str, Played]:
         },
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=5 * PATIENCE,  # it starts a Python for each task
         check=False,
     )
     shown = run.stdout + run.stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.deadline import PATIENCE
 from tests.support.installation import ROOT
 
 SUPPORT = ROOT / "tests/support"
@@ -28,7 +29,7 @@ def container() -> Iterator[None]:
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
     """Run it from the clone."""
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def isolated_root(*words: str) -> subprocess.CompletedProcess[str]:

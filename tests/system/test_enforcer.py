@@ -618,7 +618,7 @@ def test_a_login_that_proc_hides_is_not_taken_for_one_that_is_over(session: str)
     hides = 'mount -t proc -o hidepid=2,gid="$0" proc /proc && exec setpriv "$@"'
     rights = ["--bounding-set=-all,+kill,+dac_override", "--inh-caps=-all"]  # those of the service
     command = ["unshare", "--mount", "sh", "-c", hides, group, *rights, *ENDS, session]
-    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
+    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True).stdout
     assert told.startswith(f"failed: /proc does not show process {login.process.pid}")
     assert (login.runs(), file.exists()) == (True, True)
     login.kill()

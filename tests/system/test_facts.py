@@ -64,7 +64,7 @@ def authenticate(user: str = "alice") -> str:
     """What pamtester says."""
     command = ["pamtester", SERVICE, user, "authenticate"]
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90, check=False
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     return done.stdout + done.stderr
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed
+from tests.support.deadline import PATIENCE
 from tests.support.installation import ROOT, Installation
 
 NSSWITCH = Path("/etc/nsswitch.conf")
@@ -97,7 +98,7 @@ def asked_anew(program: str, *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     ).stdout
 
 

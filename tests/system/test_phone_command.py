@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -112,6 +113,26 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(place: Place) -> Non
     assert place.sandbox.users["b1"]
 
 
+def test_who_is_no_user_of_this_machine_or_of_iampass_has_no_phone_that_was_disabled(place: Place) -> None:
+    template = {"unlisted_users": "'{user}@corp'"}
+    place.machine.change(**template)
+    calls = len(place.sandbox.calls)
+    assert '"alcie" is no user of this machine' in phone("lost", "alcie", "--yes", status=1)
+    assert "no lost phone" in phone("lost", "alcie", "--forget", "--yes", status=1)
+    assert len(place.sandbox.calls) == calls
+    shown = phone("lost", "alice", "--yes", status=1)
+    assert 'IAMPASS knows no user "alice@corp"' in shown
+    assert "is disabled" not in shown
+    assert "approves nothing here" not in shown
+    assert "no lost phone" in phone("lost", "alice", "--forget", "--yes", status=1)
+    place.machine.change(**template, services="{sudo: {approver: {user: alcie}}}")
+    place.sandbox.add_user("alcie@corp", device=True)
+    phone("lost", "alcie", "--yes")
+    assert not place.sandbox.users["alcie@corp"]
+    place.machine.write_settings("")
+    assert "is disabled" not in phone("lost", "bob", "--yes", status=1)
+
+
 def test_an_agent_that_is_killed_tells_iampass_of_the_lost_phone_once_it_starts_again(
     place: Place, agent: RunningAgent
 ) -> None:
@@ -123,6 +144,8 @@ def test_an_agent_that_is_killed_tells_iampass_of_the_lost_phone_once_it_starts_
     refused = run_command("enroll", "bob", "--new-device", "--no-wait")
     assert refused.returncode == 1
     assert "IAMPASS has not disabled the lost phone" in refused.stderr
+    shared = run_command("enroll", "carol", "--token", "b1", "--replace", "--no-wait")
+    assert 'the lost phone of "bob"' in shared.stderr
     assert place.sandbox.users["b1"]
     place.sandbox.behave()
     wait_until(lambda: not place.sandbox.users["b1"], "IAMPASS is not told")
@@ -132,6 +155,15 @@ def test_an_agent_that_is_killed_tells_iampass_of_the_lost_phone_once_it_starts_
 
     place.sandbox.open_link(json.loads(wait_until(link, "IAMPASS is told again"))["link"])
     assert place.sandbox.users["b1"]
+
+
+def test_a_report_without_a_token_names_what_to_type_before_there_is_a_next_phone(place: Place) -> None:
+    assert '"alice" has no token' in phone("lost", "alice", "--yes", status=1)
+    refused = run_command("enroll", "alice", "--no-wait").stderr
+    assert "no token was known then" in refused
+    (typed,) = re.findall("to take the report back: pam-iampass (.*)", refused)
+    assert run_command(*typed.split(), "--yes").returncode == 0
+    assert run_command("enroll", "alice", "--no-wait").returncode == 0
 
 
 @pytest.fixture
@@ -145,21 +177,21 @@ def away(place: Place) -> Place:
 
 def test_a_removal_forgets_a_lost_phone_only_if_iampass_has_deleted_the_user(away: Place) -> None:
     assert run_command("user", "remove", "alice", "--keep-at-iampass").returncode == 0
-    assert ask("phone waits", user="alice")
+    assert ask("phone waits", user="alice", token="a1")
     assert run_command("user", "add", "alice", "--token", "a1").returncode == 0
     assert run_command("user", "remove", "alice", "--yes").returncode == 0
-    assert not ask("phone waits", user="alice")
+    assert not ask("phone waits", user="alice", token="a1")
 
 
 def test_a_report_is_taken_back_also_after_the_host_has_left_iampass(away: Place) -> None:
     assert "To confirm, give --yes." in phone("lost", "alice", "--forget", status=1)
-    assert ask("phone waits", user="alice")
+    assert ask("phone waits", user="alice", token="a1")
     write(ETC / "iampass.yaml", "")
     assert (
         phone("lost", "alice", "--forget", "--yes")
         == "The report of the lost phone of alice is taken back.\n"
     )
-    assert not ask("phone waits", user="alice")
+    assert not ask("phone waits", user="alice", token="a1")
     assert "no lost phone" in phone("lost", "alice", "--forget", "--yes", status=1)
 
 

@@ -46,7 +46,7 @@ def world(
 def batch(world: World, *command: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     """Run a client that can neither ask nor show anything."""
     return subprocess.run(
-        command, env=ENVIRONMENT, input=typed, capture_output=True, text=True, timeout=60, check=False
+        command, env=ENVIRONMENT, input=typed, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
 
 

@@ -17,6 +17,7 @@ from pam_iampass.config import settings, user_table
 from pam_iampass.setup.manifest import Manifest, ManifestStore, ServiceRecord
 from pam_iampass.system.service_user import config_readers, service_group
 from tests.support.command import run_command
+from tests.support.deadline import PATIENCE
 from tests.support.installation import ETC, ROOT, Installation
 from tests.support.sandbox import Sandbox
 
@@ -56,7 +57,7 @@ def folder(etc: Path) -> Iterator[Path]:
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return run_command("sandbox", *words, timeout=90)
+    return run_command("sandbox", *words, timeout=PATIENCE)
 
 
 def everything() -> dict[str, tuple[bytes, int, int, int]]:

@@ -152,3 +152,17 @@ def test_whether_there_are_gateways_is_asked_once_where_a_login_gets_its_connect
     ]
     assert set(asking) == {"pam_iampass.login.context"}
     assert len(asking) == 2, "if there are any, connections to them"
+
+
+def test_no_act_imports_a_command() -> None:
+    acts = {
+        module: found for module, found in IMPORTS.items() if module.startswith("pam_iampass.gateway.acts")
+    }
+    wrong = [
+        _place(module, imported)
+        for module, found in acts.items()
+        for imported in found
+        if _room(imported) == "cli" or imported.startswith("pam_iampass.gateway.cli")
+    ]
+    assert acts
+    assert not wrong, "\n".join(wrong)

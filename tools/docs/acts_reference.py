@@ -34,8 +34,13 @@ these parameters, within two minutes. "Phone" is who must approve it on the phon
 phone need not; somebody who has reported it lost cannot do it before the next one is registered. What is refused is a
 record (`refused`, with the reason), up to 30 a minute for each who has signed in.
 
-What the command does besides is root's alone, and no act: `init`, `certificate`, `migrate`, `restored`, `host invite`,
-`host revoke`, `host remove`, `user add` (with groups and phone numbers), `user import`, `user remove` and `user sync`.
+What changes anything besides is root's alone, and no act: `init`, `certificate`, `migrate`, `restored`, `host invite`,
+`host revoke`, `host remove`, `user add` (groups, names and phone numbers; `enroll` begins with that), `user import`,
+`user remove` and `user sync`. If one of these is stopped, run it again: a gateway goes on with no more than ends of
+sessions. Meanwhile nobody is let in who should not be. A person is written here once IAMPASS knows the token: if `user
+add`, `enroll` or `user sync` is killed between the two, IAMPASS keeps a token without a phone that nobody here has, and
+the next run makes another. Who is being removed is denied until `user remove` has come to its end. All other verbs but
+`serve` and `serve-acts` only show something.
 
 | act | what it does | parameters | who else may | touch | phone | the record's reason |
 | --- | --- | --- | --- | --- | --- | --- |

@@ -69,11 +69,12 @@ class ResumeHost(OfHost[Host]):
         host = await _lock(work, self.host)
         if host.status is HostStatus.WAITING:
             raise _refused(host)
-        if host.status is HostStatus.ACTIVE:
+        is_active = host.status is HostStatus.ACTIVE
+        if is_active and host.slowed_until is None:
             work.reason = _UNCHANGED
             return host
         policy = work.gateway.settings.policy_of(host.group)
-        may_ask = host.admitted or (policy is not None and not policy.admit)
+        may_ask = is_active or host.admitted or (policy is not None and not policy.admit)
         status = HostStatus.ACTIVE if may_ask else HostStatus.WAITING
         return await _changed(work, host, status=status, slowed_until=None)
 
@@ -120,5 +121,5 @@ async def void_invite(
     """As `void_invite_of`, with a record of who has done it; None: the administrator who runs this command."""
     void, stays = await hosts.void_invite_of(connection, host, retires=retires)
     if void:
-        await records.act(connection, "host_revoke", by=by, host=host, reason=void)
+        await records.act(connection, "host_revoke", by=by, host=host, invite=void)
     return void, stays

@@ -7,18 +7,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Callable
 
-from pam_iampass.cli.enrollment import phone_number, plain_name
 from pam_iampass.client import IampassError
 from pam_iampass.client.call import Call
-from pam_iampass.client.errors import Unavailable
+from pam_iampass.client.procedures import disable_phone
+from pam_iampass.config.value_types import phone_number, plain_name
 from pam_iampass.errors import shown
-from pam_iampass.gateway import bypasses, codes, people, records, sign_ins, steps, turns
+from pam_iampass.gateway import bypasses, codes, hosts, people, records, sign_ins, steps, turns
 from pam_iampass.gateway.actors import ActRefused, Role
 from pam_iampass.gateway.acts.act import OfPerson, Work, act, flag, text
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
 from pam_iampass.gateway.database import Connection, now, one
-from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.gateway import Gateway, carry_out
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person, app_name
 from pam_iampass.gateway.records import Kind
@@ -84,7 +84,7 @@ class ReportLostPhone(OfPerson[LostPhone]):
         gateway, connection = work.gateway, work.connection
         await known(gateway, connection, self.person)
         lost_at = await now(connection)
-        await people.change(gateway, connection, self.person, phone_lost_at=lost_at)
+        await people.change(gateway, connection, self.person, phone_lost_at=lost_at, invites=False)
         mine = None if work.sign_in is None else work.sign_in.id
         await sign_ins.end(connection, self.person, but=mine)
         await steps.add_lost_phone(gateway, connection, self.person)
@@ -114,29 +114,27 @@ class ReportLostPhone(OfPerson[LostPhone]):
         return None
 
 
-async def tell_of_lost_phone(gateway: Gateway, name: str) -> None:
-    """Have IAMPASS disable the phone of a person; the link in its answer, which registers another one, goes nowhere.
+async def tell_of_lost_phone(gateway: Gateway, name: str, *, goes_on: bool = False) -> None:
+    """Have IAMPASS disable the phone of a person. It can be repeated.
 
-    It can be repeated. Raises IampassError, Tampered and DatabaseError.
+    Raises IampassError, Tampered and DatabaseError.
+
+    :param goes_on: whether nobody has reported it now, but a gateway goes on with a report: not with one in an old copy
+        of the database, where the phone may be the next one.
     """
     async with gateway.database.statement() as connection:
         row = await one(
             connection,
-            'SELECT NULL AS "step:", step.*, NULL AS "person:", person.*'
+            f'SELECT NULL AS "copy:", {hosts.IS_OLDER} AS older, NULL AS "step:", step.*, NULL AS "person:", person.*'  # noqa: S608
             " FROM step JOIN person ON name = lost_phone_of WHERE name = %s",
-            name,
+            *(*hosts.how_far(gateway), name),
         )
-    if row is None:
+    if row is None or (goes_on and row["copy"]["older"]):
         return  # the step went with the person, or IAMPASS knows: the phone may be the next one
     step = gateway.keys.verified(steps.TABLE, row["step"], lost_phone_of=name)["id"]
     person = people.from_row(gateway, row["person"], name=name)
-    call = gateway.iampass.application.lost_device(person.token)
-    try:
-        await gateway.iampass.call(call, _SECONDS, Lane.decisions)
-    except IampassError as error:
-        # IAMPASS may decline for want of a phone. The person would be kept out for ever.
-        if isinstance(error, Unavailable) or await people.may_have_phone(gateway, person):
-            raise
+    procedure = disable_phone(gateway.iampass.application, person.token)
+    await carry_out(gateway.iampass, procedure, _SECONDS, Lane.decisions)
     async with gateway.database.transaction() as connection:
         if await steps.lost_phone_is_known(connection, step):
             reason = "disabled at IAMPASS"

@@ -145,6 +145,7 @@ class RecordRow(TypedDict, total=False):
     sudo_user: str
     tty: str
     lost: str
+    invite: str
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ RECORDS = View[RecordRow](
     "records",
     {
         Role.SELF: _LOGIN,
-        Role.AUDITOR: tuple(RecordRow.__annotations__),
+        Role.AUDITOR: tuple(name for name in RecordRow.__annotations__ if name != "invite"),
         Role.HELPDESK: (*_LOGIN, "id", "approver"),
         Role.ADMIN: tuple(RecordRow.__annotations__),
     },
@@ -266,14 +267,16 @@ async def show_records(
         wanted = replace(wanted, of=tuple(reach.people))
     added = await one(
         connection,
-        "SELECT max(id) AS id FROM record WHERE person = %s AND kind = 'act' AND fields->>'what' = 'user_add'",
+        "SELECT id, at FROM record WHERE person = %s AND kind = 'act' AND fields->>'what' = 'user_add'"
+        " ORDER BY id DESC LIMIT 1",
         actor.name,
     )
-    first = (added or {}).get("id") or 0
 
     def is_shown(record: Record) -> bool:
         is_own = reach.roles(record.person) == {Role.SELF}
-        return not is_own or (record.kind is not Kind.ALERT and record.id >= first)
+        # A host may report a login later, of somebody who had the name before.
+        is_earlier = added is not None and (record.id < added["id"] or record.time < added["at"])
+        return not is_own or (record.kind is not Kind.ALERT and not is_earlier)
 
     return [
         RECORDS.show(reach.roles(record.person), _record_row(record))

@@ -19,16 +19,21 @@ from pam_iampass import __version__
 from pam_iampass.cli import LazyGroup
 from pam_iampass.cli import main as run
 from pam_iampass.cli.parameters import Parsed
-from pam_iampass.client import IampassError, ManagementAPI, TLSFailure
+from pam_iampass.client import ManagementAPIResult, TLSFailure
+from pam_iampass.client.application import Application
+from pam_iampass.client.attempts import DEFAULT_SECONDS
+from pam_iampass.client.call import Call
+from pam_iampass.client.procedures import Procedure
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.actors import Actor
 from pam_iampass.gateway.acts.act import Act, perform
 from pam_iampass.gateway.acts.names import UnknownName
 from pam_iampass.gateway.database import Connection, DatabaseError, migrations
-from pam_iampass.gateway.gateway import Gateway, management, opened
+from pam_iampass.gateway.gateway import Gateway, carry_out, opened
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.restored import remember_act
 from pam_iampass.gateway.settings import ACCOUNT, GatewaySettings
+from pam_iampass.gateway.upstream import Lane
 from pam_iampass.system.service_user import reading_as
 
 T = TypeVar("T")
@@ -110,17 +115,24 @@ def group() -> None:
 
 
 def with_gateway(
-    config: Path, use: Callable[[Gateway], Coroutine[Any, Any, T]], connections: int | None = None
+    config: Path,
+    use: Callable[[Gateway], Coroutine[Any, Any, T]],
+    connections: int | None = None,
+    *,
+    hosts_cause_acts: bool = False,
 ) -> T:
     """Use the gateway of a settings file; the result of `use`. Raises ConfigurationError and ClickException.
 
     :param connections: the most to the database; None for what the settings say.
+    :param hosts_cause_acts: whether this is the service for hosts, whose calls leave records of acts, too. It looks how
+        far the database has come every few seconds, and not after each act.
     """
     settings = gateway_settings.load(config)
 
     async def go() -> T:
         async with opened(settings, connections) as gateway:
-            gateway.database.after_act = partial(remember_act, gateway)
+            if not hosts_cause_acts:
+                gateway.database.after_act = partial(remember_act, gateway)
             await gateway.database.require_schema()
             return await use(gateway)
 
@@ -129,7 +141,7 @@ def with_gateway(
 
 def in_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine; its result. An error of the database becomes a ClickException."""
-    with _using_the_database():
+    with _opening_a_gateway():
         return asyncio.run(work)
 
 
@@ -150,8 +162,6 @@ def _using_the_database() -> Iterator[None]:
             yield
     except (DatabaseError, Tampered) as error:
         raise click.ClickException(str(error)) from None
-    except TLSFailure as error:  # the account cannot read the CA certificates: see `check`
-        raise click.ClickException(error.diagnostics()) from None
     except UnicodeEncodeError:
         raise click.ClickException("what was typed is not UTF-8") from None
     except psycopg.Error as error:
@@ -160,9 +170,19 @@ def _using_the_database() -> Iterator[None]:
         os.environ["HOME"] = home
 
 
+@contextmanager
+def _opening_a_gateway() -> Iterator[None]:
+    """As `_using_the_database`, also where the account cannot read the CA certificates for IAMPASS: see `check`."""
+    with _using_the_database():
+        try:
+            yield
+        except TLSFailure as error:
+            raise click.ClickException(error.diagnostics()) from None
+
+
 class CommandGateway:
-    """The gateway for a verb that also waits for people and for IAMPASS: its event loop runs only while the database
-    is used, so that Ctrl-C ends everything else at once."""
+    """The gateway for a verb that also waits for people: its event loop runs only while the database or IAMPASS is
+    asked, so that Ctrl-C ends everything else at once."""
 
     def __init__(self, settings: GatewaySettings, gateway: Gateway, loop: asyncio.AbstractEventLoop) -> None:
         self.settings = settings
@@ -213,12 +233,23 @@ class CommandGateway:
                 raise
             return unknown
 
-    def manager(self) -> ManagementAPI:
-        """The application at IAMPASS. Raises ClickException."""
-        try:
-            return management(self.settings)
-        except IampassError as error:
-            raise click.ClickException(error.diagnostics()) from None
+    @property
+    def application(self) -> Application:
+        """Builds calls of IAMPASS."""
+        return self.gateway.iampass.application
+
+    def call(self, call: Call[T], seconds: float = DEFAULT_SECONDS) -> T:
+        """Make a call of IAMPASS, within `seconds`; its result. Raises IampassError."""
+        return self.run(self.gateway.iampass.call(call, seconds, Lane.decisions))
+
+    def carry_out(self, procedure: Procedure[T]) -> T:
+        """Make the calls of a procedure; its result. Raises IampassError."""
+        return self.run(carry_out(self.gateway.iampass, procedure, DEFAULT_SECONDS, Lane.decisions))
+
+    def has_phone(self, token: str, seconds: float = DEFAULT_SECONDS) -> bool:
+        """Whether IAMPASS has a phone of the person with this token. Raises IampassError."""
+        found = self.call(self.application.has_device(token), seconds)
+        return found is ManagementAPIResult.has_mobile_device
 
 
 @contextmanager
@@ -228,7 +259,7 @@ def command_gateway(config: Path) -> Iterator[CommandGateway]:
     loop = asyncio.new_event_loop()
     try:
         opening = opened(settings)
-        with _using_the_database():
+        with _opening_a_gateway():
             gateway = loop.run_until_complete(opening.__aenter__())
         try:
             gateway.database.after_act = partial(remember_act, gateway)

@@ -13,7 +13,6 @@ from pam_iampass.cli.enroll import EnrollOptions, enroll_many, enroll_one
 from pam_iampass.cli.enrollment import (
     EnrollmentRequest,
     EnrollmentResult,
-    has_phone,
     read_requests,
 )
 from pam_iampass.cli.parameters import (
@@ -25,7 +24,7 @@ from pam_iampass.cli.parameters import (
     timeout_option,
     wait_option,
 )
-from pam_iampass.client import IampassError, ManagementAPI, ManagementAPIResult
+from pam_iampass.client import IampassError
 from pam_iampass.gateway import records
 from pam_iampass.gateway.acts.phones import EnrollPhone, require_no_lost_phone
 from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option
@@ -136,7 +135,7 @@ def command(
             for each in requests
         ]
     with command_gateway(config) as gateway:
-        enroller = GatewayEnroller(gateway, gateway.manager())
+        enroller = GatewayEnroller(gateway)
         try:
             if file is not None:
                 ctx.exit(enroll_many(enroller, requests, options))
@@ -153,7 +152,6 @@ class GatewayEnroller:
     """Enrolls people at a gateway."""
 
     gateway: CommandGateway
-    manager: ManagementAPI
     warned_of: set[tuple[str, ...]] = field(default_factory=set)
     """The groups of people that were looked at."""
     command: ClassVar[str] = "pam-iampass-gateway"
@@ -161,10 +159,10 @@ class GatewayEnroller:
     def enroll(self, request: EnrollmentRequest, replace: bool) -> EnrollmentResult:
         """Add the person here and at IAMPASS, if that was not done yet. Raises PamIampassError and IampassError."""
         given = Given(request.groups, request.display_name, request.phone_number)
-        person, new = add_or_change(self.gateway, self.manager, request.user, given, replace)
+        person, new = add_or_change(self.gateway, request.user, given, replace)
         self.gateway.transaction(lambda _, connection: require_no_lost_phone(connection, person.name))
-        added = new or self.manager.add_user(person.token) is ManagementAPIResult.success
-        registered = not added and has_phone(self.manager, person.token)
+        added = new or self._add(person.token)
+        registered = not added and self.gateway.has_phone(person.token)
         if person.groups not in self.warned_of:
             self.warned_of.add(person.groups)
             warn_of_groups(self.gateway.settings, person.groups)
@@ -176,9 +174,22 @@ class GatewayEnroller:
         number, name = request.phone_number or "", request.display_name or ""
         return self.gateway.perform(EnrollPhone(user.user, number, message or "", name)).url
 
+    def has_phone(self, token: str, seconds: float) -> bool:
+        """As Enroller says."""
+        return self.gateway.has_phone(token, seconds)
+
+    def delete(self, token: str) -> None:
+        """As Enroller says."""
+        self.gateway.call(self.gateway.application.delete_users([token]))
+
     def record(self, user: str, what: str) -> None:
         """As Enroller says."""
         self.gateway.transaction(lambda _, c: records.act(c, "enroll", person=user, reason=what))
+
+    def _add(self, token: str) -> bool:
+        """Add a person at IAMPASS; whether it did not know them. Raises IampassError."""
+        created, _ = self.gateway.call(self.gateway.application.add_users([token]))
+        return bool(created)
 
 
 def _number(gateway: CommandGateway, user: str) -> str:

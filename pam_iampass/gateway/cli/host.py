@@ -97,7 +97,7 @@ def invite(
             raise click.ClickException(f"there is no group {group} in {config}{there}")
         async with gateway.database.transaction() as connection:
             made, word = await joining.invite(gateway, connection, group, uses, seconds, name, network)
-            await records.act(connection, "host_invite", host=name, reason=f"{made.id}: {_terms(made)}")
+            await records.act(connection, "host_invite", host=name, reason=_terms(made), invite=made.id)
         return made, word, joining.url(gateway.settings)
 
     made, word, url = with_gateway(config, go)
@@ -120,7 +120,7 @@ def revoke(config: Path, id: str, if_exists: bool) -> None:
         async with gateway.database.transaction() as connection:
             removed = await hosts.remove_invite(connection, id.partition(".")[0])
             if removed:
-                await records.act(connection, "host_revoke", reason=id.partition(".")[0])
+                await records.act(connection, "host_revoke", invite=id.partition(".")[0])
             return removed
 
     removed = with_gateway(config, go)

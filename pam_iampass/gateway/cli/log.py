@@ -22,7 +22,7 @@ from pam_iampass.cli.parameters import (
 from pam_iampass.gateway.acts.names import recorded_host, require_recorded_person
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.records import Filter, Kind, Record, read
+from pam_iampass.gateway.records import Filter, Kind, Record, read, reason_of
 from pam_iampass.outcome import Outcome, SessionEvent
 
 _LAST = 50  # records, without a number or --since
@@ -193,7 +193,7 @@ def _as_on_a_host(record: Record) -> AuditRecord:
     lost = int(fields.get("lost", 0))
     reasons = (
         f"{count(lost, 'login')} that needed no phone: only the journal there has records" if lost else "",
-        fields.get("reason", ""),
+        reason_of(fields),
         f"by sudo of {sudo}" if sudo not in ("", fields.get("caller")) else "",
     )
     return AuditRecord(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,15 +11,14 @@ from typing import Any
 import click
 import psycopg
 
-from pam_iampass.cli.enrollment import plain_name
 from pam_iampass.cli.output import line, progress
 from pam_iampass.cli.parameters import Parsed
-from pam_iampass.cli.user import delete_at_iampass
-from pam_iampass.client import IampassError, ManagementAPI
-from pam_iampass.config.value_types import name_error
+from pam_iampass.client import IampassError
+from pam_iampass.client.procedures import remove_user
+from pam_iampass.config.value_types import name_error, plain_name
 from pam_iampass.doctor.iampass import PhoneState, phone_states
 from pam_iampass.errors import EditRefused, shown
-from pam_iampass.gateway import people, records
+from pam_iampass.gateway import people, records, turns
 from pam_iampass.gateway.acts.names import known, tampered
 from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
 from pam_iampass.gateway.cli import CommandGateway, named
@@ -28,6 +27,7 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person, PersonStatus, Source, new_token, person_name_error
 from pam_iampass.gateway.settings import GatewaySettings
+from pam_iampass.login import throttle
 from pam_iampass.text import clean
 
 COLUMNS = ("user", "display_name", "phone", "groups")
@@ -91,7 +91,6 @@ class Given:
 
 def add_or_change(
     gateway: CommandGateway,
-    manager: ManagementAPI,
     name: str,
     given: Given,
     replace: bool,
@@ -171,45 +170,39 @@ def add_or_change(
     new = Person(name, given.token or new_token(), given.groups or (), given.display_name, given.phone_number)
     if given.token is not None:
         return gateway.transaction(add), True
-    manager.add_user(new.token)
+    gateway.call(gateway.application.add_users([new.token]))
     try:
         return gateway.transaction(add), True
     except EditRefused:  # otherwise a token stays at IAMPASS that nobody knows
         with suppress(IampassError):
-            manager.delete_user(new.token)
+            gateway.call(gateway.application.delete_users([new.token]))
         raise
 
 
-def phones_of(manager: ManagementAPI, everybody: Iterable[Person], quiet: bool) -> dict[str, PhoneState]:
-    """The phone of each person, as IAMPASS says. Raises ClickException."""
-    tokens = {person.name: person.token for person in everybody}
+def phones_of(gateway: CommandGateway, tokens: Mapping[str, str], quiet: bool) -> dict[str, PhoneState]:
+    """The phone of each person, whose tokens are given by name, as IAMPASS says. Raises ClickException."""
     try:
         with progress(quiet) as show:
-            return phone_states(manager, tokens, show)
+            return phone_states(gateway.has_phone, tokens, show)
     except IampassError as error:
         raise click.ClickException(error.diagnostics()) from None
-    finally:
-        manager.close()
 
 
 # Ending what a person has begun, and removing a person
 
 
-def cut_off(gateway: CommandGateway, name: str) -> tuple[int, bool]:
-    """End the sessions of a person: for the hosts at once, then at IAMPASS.
+def add_ends_of(inner: Gateway, connection: Connection, name: str) -> Coroutine[Any, Any, EndedSessions]:
+    """The open sessions of a person. They end once this transaction is committed."""
+    return add_ends(inner, connection, f"person = %s AND {OPEN}", name)
 
-    Returns how many were open, and whether IAMPASS has ended all. Says why it has not.
-    """
 
-    async def end(inner: Gateway) -> EndedSessions:
-        async with inner.database.transaction() as connection:
-            wanted = await add_ends(inner, connection, f"person = %s AND {OPEN}", name)
-        return await end_sessions(inner, wanted)
-
-    ended = gateway.run(end(gateway.gateway))
+def end_now(gateway: CommandGateway, name: str, wanted: EndedSessions) -> bool:
+    """End sessions of a person: for the hosts at once, then at IAMPASS. Says why IAMPASS has not ended one; returns
+    whether it has ended all."""
+    ended = gateway.run(end_sessions(gateway.gateway, wanted))
     for error in ended.errors:
         click.echo(f"A session of {clean(name)} is not ended at IAMPASS: {clean(str(error))}", err=True)
-    return len(ended.were_open), not ended.errors
+    return not ended.errors
 
 
 @dataclass(frozen=True)
@@ -218,39 +211,43 @@ class RemovedPerson:
 
     at_iampass: bool
     """Whether IAMPASS does not know the person any more. It was not told of a row that no gateway has written."""
-    sessions: int
-    """How many were open."""
     ended: bool
     """Whether IAMPASS has ended all sessions."""
 
 
-def remove_person(gateway: CommandGateway, manager: ManagementAPI, name: str) -> RemovedPerson | None:
+def remove_person(gateway: CommandGateway, name: str) -> RemovedPerson | None:
     """Deny the person's logins, end the sessions, delete the person at IAMPASS, then here. None: not known here.
 
-    Where it is stopped, it goes on when it is called again. Raises IampassError.
+    Where it is stopped, it goes on when it is called again, and a gateway ends the sessions. Raises IampassError.
     """
 
-    async def deny(inner: Gateway, connection: Connection) -> Person | str | None:
+    async def deny(inner: Gateway, connection: Connection) -> tuple[Person | str | None, EndedSessions]:
+        found: Person | str | None
         try:
-            before = await people.find(inner, connection, name)
-            if before is None or before.status is PersonStatus.REMOVING:
-                return before
-            person = await people.change(inner, connection, name, status=PersonStatus.REMOVING)
+            found = await people.find(inner, connection, name)
+            if found is not None and found.status is not PersonStatus.REMOVING:
+                found = await people.change(inner, connection, name, status=PersonStatus.REMOVING)
+                what = "logins are denied from now on"
+                await records.act(connection, "user_remove", person=name, reason=what)
         except Tampered as error:
-            return str(error)
-        await records.act(connection, "user_remove", person=name, reason="logins are denied from now on")
-        return person
+            found = str(error)
+        if isinstance(found, Person):
+            # What the phone approves from now on lets nobody in, whether or not this command goes on.
+            with suppress(Tampered):  # such turns let nobody in
+                await turns.change(connection, name, throttle.phone_lost)
+        return found, await add_ends_of(inner, connection, name)
 
     async def delete(inner: Gateway, connection: Connection) -> None:
         await people.remove(connection, name)
         reason = "removed here and at IAMPASS" if isinstance(person, Person) else f"removed here: {person}"
-        await records.act(connection, "user_remove", person=name, reason=f"{reason}; {number} sessions ended")
+        reason += f"; {len(wanted.were_open)} sessions ended"
+        await records.act(connection, "user_remove", person=name, reason=reason)
 
-    person = gateway.transaction(deny)
+    person, wanted = gateway.transaction(deny)
     if person is None:
         return None
-    number, ended = cut_off(gateway, name)
+    ended = end_now(gateway, name, wanted)
     if isinstance(person, Person):
-        delete_at_iampass(manager, person.token)
+        gateway.carry_out(remove_user(gateway.application, person.token))
     gateway.transaction(delete)
-    return RemovedPerson(isinstance(person, Person), number, ended)
+    return RemovedPerson(isinstance(person, Person), ended)

@@ -43,8 +43,8 @@ def show(ctx: click.Context, users: tuple[str, ...], config: Path, as_json: bool
     The exit status is 0, or 1 if a user is not known here, or IAMPASS did not answer.
     """
     with command_gateway(config) as gateway:
-        everybody = [known_to(gateway, name) for name in users]
-        phones = phones_of(gateway.manager(), everybody, as_json)
+        tokens = {name: known_to(gateway, name).token for name in users}
+        phones = phones_of(gateway, tokens, as_json)
     ctx.exit(show_phones({name: phones.get(name) for name in users}, as_json))
 
 

@@ -57,7 +57,7 @@ _GARBAGE = 20_000
 @config_option
 def command(config: Path) -> None:
     """Serve hosts until SIGTERM. systemd runs this; its output is in the journal."""
-    with_gateway(config, serve_hosts)
+    with_gateway(config, serve_hosts, hosts_cause_acts=True)
 
 
 async def serve_hosts(gateway: Gateway) -> None:

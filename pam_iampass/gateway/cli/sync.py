@@ -11,11 +11,11 @@ import click
 
 from pam_iampass.cli.output import Row, count, line, progress, show_json, table
 from pam_iampass.cli.parameters import json_option
-from pam_iampass.client import IampassError, ManagementAPI
+from pam_iampass.client import IampassError
 from pam_iampass.errors import EditRefused, PamIampassError, shown
 from pam_iampass.gateway import directory, people, records
 from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option
-from pam_iampass.gateway.cli.people import cut_off, groups_of, remove_person
+from pam_iampass.gateway.cli.people import add_ends_of, end_now, groups_of, remove_person
 from pam_iampass.gateway.database import Connection, now, one
 from pam_iampass.gateway.directory import DirectoryError, Entry, Plan
 from pam_iampass.gateway.gateway import Gateway
@@ -83,7 +83,7 @@ def sync(ctx: click.Context, dry_run: bool, most: int | None, config: Path, as_j
             line(f"If that is right: pam-iampass-gateway user sync --remove {plan.losing}", err=True)
         failures: list[str] = []
         if not (dry_run or too_many):
-            failures = _Sync(gateway, gateway.manager(), settings, as_json).run(plan)
+            failures = _Sync(gateway, settings, as_json).run(plan)
         status = TOO_MANY if too_many else 1 if plan.problems or failures else 0
         if as_json:
             show_json(_as_object(plan, answer.notes, failures, status, dry_run))
@@ -95,11 +95,8 @@ def sync(ctx: click.Context, dry_run: bool, most: int | None, config: Path, as_j
 class _Sync:
     """Makes the changes of a plan, those first that take access away."""
 
-    def __init__(
-        self, gateway: CommandGateway, manager: ManagementAPI, settings: DirectorySettings, quiet: bool
-    ) -> None:
+    def __init__(self, gateway: CommandGateway, settings: DirectorySettings, quiet: bool) -> None:
         self._gateway = gateway
-        self._manager = manager
         self._settings = settings
         self._quiet = quiet
         self._failures: list[str] = []
@@ -114,7 +111,7 @@ class _Sync:
                     left = "has left the directory; logins are denied from now on"
                     self._change(person, left, "user_leave", status=PersonStatus.LEAVING)
                 for person in (*plan.leaving, *plan.left):
-                    cut_off(self._gateway, person.name)
+                    self._end_sessions(person.name)
                 for person, entry in plan.changing:
                     self._change(person, f"by the directory: {_changes(person, entry)}", **entry.values)
                 for person, entry in plan.returning:
@@ -122,7 +119,7 @@ class _Sync:
                     self._change(person, "is in the directory again", "user_return", **back)
                 for person in (*plan.due, *(person for person, _ in plan.replaced)):
                     show(f"Removing {person.name}")
-                    remove_person(self._gateway, self._manager, person.name)
+                    remove_person(self._gateway, person.name)
                 joining = [*plan.joining, *(entry for _, entry in plan.replaced)]
                 for first in range(0, len(joining), _AT_A_TIME):
                     show(f"Adding {first + 1} of {len(joining)}")
@@ -145,9 +142,12 @@ class _Sync:
         except PamIampassError as error:
             self._failures.append(one_line(error.diagnostics()))
 
+    def _end_sessions(self, name: str) -> None:
+        end_now(self._gateway, name, self._gateway.transaction(lambda g, c: add_ends_of(g, c, name)))
+
     def _add(self, entries: Sequence[Entry]) -> None:
         joining = [Person(entry.name, new_token(), source=Source.LDAP, **entry.values) for entry in entries]
-        self._manager.add_users([person.token for person in joining])
+        self._gateway.call(self._gateway.application.add_users([person.token for person in joining]))
 
         for person in joining:
             if not self._insert(person):
@@ -169,7 +169,8 @@ class _Sync:
     def _send(self, person: Person, number: str) -> None:
         name = people.app_name(person, self._gateway.settings)
         try:
-            self._manager.send_registration_sms(person.token, name, number)
+            message = self._gateway.application.registration_sms(person.token, name, number, None)
+            self._gateway.call(message)
         except IampassError as error:
             how = f"send it with: pam-iampass-gateway enroll {person.name} --send"
             self._failures.append(f"{shown(person.name)} was sent no message: {error}; {how}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pam_iampass.cli import Verbs
-from pam_iampass.cli.enrollment import phone_number, read_requests
+from pam_iampass.cli.enrollment import read_requests
 from pam_iampass.cli.output import (
     Part,
     Row,
@@ -36,7 +36,8 @@ from pam_iampass.cli.user import (
 )
 from pam_iampass.client import IampassError
 from pam_iampass.config import user_table
-from pam_iampass.doctor.iampass import PhoneState, phone_states
+from pam_iampass.config.value_types import phone_number
+from pam_iampass.doctor.iampass import PhoneState
 from pam_iampass.errors import ConfigurationError, EditRefused, PamIampassError, Severity, shown
 from pam_iampass.gateway import people, steps
 from pam_iampass.gateway.acts import names
@@ -105,7 +106,8 @@ def list_people(ctx: click.Context, check_phones: bool, config: Path, as_json: b
     """
     with command_gateway(config) as gateway:
         everybody, tampered = gateway.reading(people.listing)
-        phones = phones_of(gateway.manager(), everybody, as_json) if check_phones else None
+        tokens = {person.name: person.token for person in everybody}
+        phones = phones_of(gateway, tokens, as_json) if check_phones else None
     if as_json:
         rows = [_as_object(person, phones) for person in everybody]
         rows += [{"user": name, "status": "tampered"} for name in tampered]
@@ -183,7 +185,7 @@ def add_person(
     given = Given(() if no_groups else groups or None, display_name, number)
     with command_gateway(config) as gateway:
         try:
-            person, added = add_or_change(gateway, gateway.manager(), user, given, replace, bool(groups))
+            person, added = add_or_change(gateway, user, given, replace, bool(groups))
         except IampassError as error:
             raise click.ClickException(error.diagnostics()) from None
     if not (added or replace or groups):
@@ -284,13 +286,8 @@ def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], confi
         everybody, _ = gateway.reading(people.listing)
         here = {person.name for person in everybody}
         owners = {person.token: person.name for person in everybody}
-        manager = gateway.manager()
         tokens = {name: entry.token for name, entry in sorted(found.entries.items()) if entry.token}
-        try:
-            with progress() as show:
-                phones = phone_states(manager, tokens, show)
-        except IampassError as error:
-            raise click.ClickException(error.diagnostics()) from None
+        phones = phones_of(gateway, tokens, False)
         for name, token in tokens.items():
             owner = owners.setdefault(token, name)
             try:
@@ -300,7 +297,7 @@ def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], confi
                     raise EditRefused("IAMPASS does not know the token", "")
                 if phones[name] is PhoneState.NOT_ASKED:
                     raise EditRefused("IAMPASS did not answer", "")
-                _, added = add_or_change(gateway, manager, name, Given(groups or None, token=token), False)
+                _, added = add_or_change(gateway, name, Given(groups or None, token=token), False)
             except EditRefused as error:
                 is_here = name in here
                 others += is_here
@@ -362,12 +359,11 @@ def remove_people(
         who = shown(whom[0]) if len(whom) == 1 else f"these {len(whom)} users"
         confirm(f"Remove {who} from all hosts, and at IAMPASS, with the phone?")
     with command_gateway(config) as gateway:
-        manager = gateway.manager()
         ended = True
 
         def remove(name: str) -> Removed:
             nonlocal ended
-            found = remove_person(gateway, manager, name)
+            found = remove_person(gateway, name)
             if found is None:
                 unknown = gateway.reading(lambda _, connection: names.unknown_person(connection, name))
                 return Removed(name, RemovalState.NOT_LISTED, problem=f"{unknown}: {unknown.remedy}")

@@ -53,7 +53,8 @@ CREATE TABLE person (
     changed_at timestamptz NOT NULL,
     mac bytea NOT NULL,
     directory_id text,                  -- tells the person from a later one of the same name
-    phone_lost_at timestamptz           -- when a phone was last reported lost; none if none ever was
+    phone_lost_at timestamptz,          -- when a phone was last reported lost; none if none ever was
+    invites boolean NOT NULL            -- whether a login without a phone may send a registration link
 );
 
 CREATE TABLE recovery (                 -- the recovery codes of a person

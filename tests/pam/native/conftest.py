@@ -17,6 +17,7 @@ from typing import Callable, Union
 
 import pytest
 
+from tests.support.deadline import PATIENCE
 from tests.support.scripted_module import Script, ScriptedModule
 
 ROOT = Path(__file__).parents[3]
@@ -131,7 +132,7 @@ class Application:
         command = [*alone, str(self._program), *words, *phases.split()]
         with self._log(log_kind) as log:
             ended = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False
             )
             assert ended.returncode == 0, (ended.returncode, ended.stdout, ended.stderr.decode())
             return _understand(ended.stdout.decode(), list(_lines(log)))

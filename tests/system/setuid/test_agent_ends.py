@@ -26,6 +26,7 @@ def stage(stage_without_agent: Stage) -> Stage:
 def agent(stage: Stage) -> Iterator[RunningAgent]:
     """The agent."""
     with RunningAgent() as running:
+        running.wake()
         yield running
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.agent import SOCKET
+from tests.support.deadline import PATIENCE
 from tests.support.installation import STATE
 from tests.support.processes import status
 from tests.support.setuid.people import PROGRAMS
@@ -51,7 +52,7 @@ def running(*arguments: str, path: Path = SOCKET) -> Iterator[subprocess.Popen[b
 
 def refused(*arguments: str, expected: str) -> None:
     """The agent does not start, and says why."""
-    done = subprocess.run([*AGENT, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([*AGENT, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 1
     assert expected in done.stderr
 
@@ -137,12 +138,12 @@ def test_a_folder_that_others_can_write_is_refused(stage: Stage, trusted_folder:
 
 def test_only_root_can_start_it_so(stage: Stage) -> None:
     command = ["setpriv", "--reuid=_iampass", "--clear-groups", *AGENT]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, "must start as root" in done.stderr) == (1, True)
 
 
 def test_without_a_socket_it_says_how_to_start_it() -> None:
-    done = subprocess.run(AGENT[:1], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(AGENT[:1], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 1
     assert "systemctl start pam-iampass-agent.socket" in done.stderr
     assert "--socket" in done.stderr

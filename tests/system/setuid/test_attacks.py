@@ -177,7 +177,7 @@ def test_the_trap_would_snap(attack: Attack, traps: Traps, sandbox: Sandbox) -> 
     drop = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
     set_there = [f"{name}={value}" for name, value in environment.items()]
     command = [*drop, "env", "-i", *set_there, "/usr/bin/python3", "-c", program]
-    subprocess.run(command, check=False, capture_output=True, timeout=60, env={"PATH": "/usr/bin:/bin"})
+    subprocess.run(command, check=False, capture_output=True, timeout=PATIENCE, env={"PATH": "/usr/bin:/bin"})
     try:
         assert traps.snapped() != []
     finally:

@@ -40,7 +40,7 @@ def as_caller(guest: Guest, program: str) -> list[str]:
 def caller(guest: Guest, program: str) -> str:
     """Run a Python program as the caller; what it shows."""
     command = as_caller(guest, program)
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE).stdout
 
 
 def send(guest: Guest, terminal: Terminal, number: int) -> None:

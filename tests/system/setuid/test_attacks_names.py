@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.deadline import PATIENCE
 from tests.support.installation import Installation
 from tests.support.setuid.stage import Guest, Phone, Stage
 
@@ -45,7 +46,7 @@ def pamtester(user: str, **items: str) -> subprocess.CompletedProcess[bytes]:
     """A login through an application that takes any text."""
     options = [word for name, value in items.items() for word in ("-I", f"{name}={value}")]
     command = ["pamtester", *options, "--", SERVICE.name, user, "authenticate"]
-    return subprocess.run(command, check=False, capture_output=True, timeout=60)
+    return subprocess.run(command, check=False, capture_output=True, timeout=PATIENCE)
 
 
 def is_clean(text: str) -> bool:

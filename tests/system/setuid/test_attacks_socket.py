@@ -17,6 +17,7 @@ import pytest
 from pam_iampass.agent import wire
 from pam_iampass.outcome import PamCode, Phase
 from tests.support.agent import SOCKET, RunningAgent
+from tests.support.deadline import PATIENCE
 from tests.support.frames import encode_items
 from tests.support.setuid.people import AS_ROOT, GROUP_ID, PROGRAMS, Person, enter_password
 from tests.support.setuid.stage import Guest, Phone, Stage
@@ -200,7 +201,7 @@ def attempt(person: Person, program: str) -> str:
     """What a Python program of the person shows."""
     drop = ["setpriv", f"--reuid={person.uid}", f"--regid={GROUP_ID}", "--clear-groups"]
     command = [*drop, "/usr/bin/python3", "-I", "-c", program]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE).stdout
 
 
 CONNECT_200 = f"""

@@ -14,6 +14,7 @@ import pytest
 from pam_iampass import __version__
 from pam_iampass.agent.control import ask
 from tests.support.agent import CONTROL, RunningAgent
+from tests.support.deadline import PATIENCE
 from tests.support.installation import Installation
 
 SOURCE = Path(__file__).parents[2] / "support/setuid/deputy.c"
@@ -40,7 +41,7 @@ def led(deputy: Path, user: str, *words: str) -> str:
     account = pwd.getpwnam(user)
     drop = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
     command = [*drop, str(deputy), str(CONTROL), STATUS, *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done
     return done.stdout
 
@@ -63,7 +64,7 @@ def test_another_user_cannot_connect(agent: RunningAgent, deputy: Path) -> None:
         "-c",
     ]
     connect = f"import socket; socket.socket(socket.AF_UNIX).connect({str(CONTROL)!r})"
-    done = subprocess.run([*command, connect], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([*command, connect], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert "PermissionError" in done.stderr
     found = os.lstat(CONTROL)
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (0, 0, 0o600)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.deadline import PATIENCE
 from tests.support.directory import PACKAGES
 from tests.support.installation import ROOT
 from tests.support.prometheus import Scrape
@@ -44,7 +45,7 @@ def node_exporter() -> Iterator[str]:
 
 def scrape(address: str) -> Scrape | None:
     try:
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as response:
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=PATIENCE) as response:
             return Scrape(response.read().decode(), time.time())
     except urllib.error.URLError:
         return None

@@ -18,6 +18,7 @@ from pam_iampass.errors import ConfigurationError
 from pam_iampass.outcome import Decision, Login, Outcome, Participants, Result
 from pam_iampass.system.database import Database
 from tests.support.setting import state_in
+from tests.support.state_file import uncommittable
 from tests.support.world import wait_until
 
 EXEMPT = Decision(Outcome.EXEMPT, Result.IGNORED, "exempt: user backup")
@@ -121,6 +122,16 @@ def test_what_waits_survives_the_agent_and_is_not_sent_again(queue: MakeQueue, g
     after.write()
     assert queue().send()
     assert len(gateway.told) == 3
+
+
+def test_what_could_not_be_committed_is_written_the_next_time(queue: MakeQueue, gateway: Gateway) -> None:
+    before = queue()
+    add(before)
+    with uncommittable(before._database):
+        before.write()
+    before.write()
+    assert queue().send()
+    assert len(gateway.told) == 1
 
 
 def test_the_queue_is_bounded_and_what_it_loses_is_counted_once(

@@ -489,7 +489,8 @@ def test_a_login_that_waits_for_its_turn_says_so_and_who_is_asked_when_the_turn_
     ("end", "outcome", "message"),
     [
         (refused("NO_TURN", "throttled"), "throttled", "No."),
-        (refused("PHONE_LOST", "denied"), "denied", "No."),
+        (refused("PHONE_LOST", "no_device"), "no_device", "No."),
+        (refused("PHONE_LOST_MEANWHILE", "denied"), "denied", "No."),
         (refused("HOST_SUSPENDED", "misconfigured"), "misconfigured", "No."),
         (
             refused("HOST_THROTTLED", "throttled", 30),

@@ -29,9 +29,9 @@ def lost(world: Setting) -> Setting:
     return world
 
 
-def report(world: Setting, *tokens: str) -> None:
+def report(world: Setting, *tokens: str, name: str = ME) -> None:
     config = str(world.folder / "iampass.yaml")
-    world.state.lost_phones.add(ME, config, world.sandbox.application_id, tokens)
+    world.state.lost_phones.add(name, config, world.sandbox.application_id, tokens)
 
 
 def forget(world: Setting) -> None:
@@ -60,6 +60,38 @@ def test_no_login_asks_it_also_of_an_agent_that_starts_later(lost: Setting) -> N
     assert lost.login().code == PamCode.SUCCESS, "the next phone is asked"
     restart(lost)
     assert lost.login().code == PamCode.SUCCESS
+
+
+def test_it_rings_for_no_other_name_with_the_same_token_either(world: Setting) -> None:
+    world.sandbox.auto = "approve"
+    report(world, Setting.token, name="other")
+    for _ in range(2):
+        assert world.login().errors == LOST
+        restart(world)
+    assert "start" not in world.calls
+    reports(world).tell()
+    world.sandbox.add_user(Setting.token)  # the next phone
+    assert world.login().code == PamCode.SUCCESS
+
+
+def test_a_login_that_has_begun_before_the_report_for_another_name_is_denied_although_iampass_knows(
+    world: Setting,
+) -> None:
+    def reported() -> str:
+        report(world, Setting.token, name="other")
+        reports(world).tell()
+        return ""
+
+    world.sandbox.auto = "approve"
+    assert world.door(ssh_auth_info="publickey ssh-ed25519 AAAA", answers=(reported,)).finish().errors == LOST
+    assert world.state.lost_phones.all() == {}
+
+
+def test_iampass_is_told_once_of_a_phone_that_was_reported_for_two_names(lost: Setting) -> None:
+    report(lost, Setting.token, name="other")
+    reports(lost).tell()
+    assert lost.calls.count("lost_device") == 1
+    assert lost.state.lost_phones.all() == {}
 
 
 def test_iampass_is_told_again_until_it_has_disabled_it(lost: Setting) -> None:
@@ -203,3 +235,15 @@ def test_if_nothing_can_be_written_the_phone_stays_lost_and_it_is_tried_again(lo
             assert lost.login().errors == LOST
     told.tell()
     assert lost.state.lost_phones.all() == {}
+
+
+def test_who_has_lost_the_phone_is_asked_for_a_recovery_code_where_no_prompt_has_offered_it(
+    lost: Setting,
+) -> None:
+    code = lost.state.recovery_codes.renew(ME)[0]
+    assert lost.login(answers=("",)).code == PamCode.ABORT
+    told = lost.login(answers=(code,))
+    assert (told.code, told.errors) == (PamCode.SUCCESS, LOST)
+    assert "start" not in lost.calls
+    outcomes = [fields["IAMPASS_OUTCOME"] for fields in lost.records.fields]
+    assert outcomes == ["no_device", "recovered"]

@@ -112,6 +112,19 @@ def test_who_has_no_phone_or_does_not_answer_is_followed_by_the_next_once_their_
     )
 
 
+def test_who_has_lost_the_phone_is_followed_by_the_next(asks: Setting) -> None:
+    def report(name: str) -> None:
+        asks.state.lost_phones.add(name, str(asks.folder / "iampass.yaml"), tokens=[f"token-of-{name}"])
+
+    report("carol")
+    assert asks.login().code == PamCode.SUCCESS
+    assert (rung(asks), record(asks)["IAMPASS_APPROVER"]) == (["token-of-dave"], "dave")
+    report("dave")
+    assert asks.login().errors == ["Of those who may approve, nobody has a phone to ask: carol, dave."]
+    assert record(asks)["IAMPASS_OUTCOME"] == "no_device"
+    assert record(asks)["IAMPASS_REASON"].count("was reported lost") == 2
+
+
 def test_a_refusal_ends_the_login(asks: Setting) -> None:
     asks.sandbox.auto = "deny"
     told = asks.login()

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pam_iampass.config.settings import ThrottleSettings as Limits
@@ -382,6 +382,45 @@ def test_a_usual_origin_that_always_waits_keeps_nobody_from_a_turn_elsewhere(per
         person.come(str(number), "office", is_usual=True)
     person.come("new", "hotel")
     assert "new" in have_turns(person, 2)
+
+
+ELSEWHERE = {
+    "a new address on her host": ("attacker {}", "Y", False),
+    "a usual address on another host": ("usual {}", "X", True),
+    "her address on another host": ("home", "X", False),
+}
+
+
+@given(
+    st.lists(st.sampled_from(sorted(ELSEWHERE)), min_size=1, max_size=20),
+    st.lists(st.sampled_from(sorted(ELSEWHERE)), max_size=10),
+    st.integers(0, 19),
+)
+@example(["a new address on her host"] * 4 + ["a usual address on another host"] * 4, [], 0)
+def test_turns_from_elsewhere_and_of_usual_origins_on_another_host_do_not_put_a_usual_login_back(
+    before: list[str], meanwhile: list[str], turns: int
+) -> None:
+    person = Person()
+
+    def come(names: list[str]) -> None:
+        for each in names:
+            origin, host, is_usual = ELSEWHERE[each]
+            number = len(person.logins)
+            person.come(str(number), origin.format(number % 4), host, is_usual=is_usual)
+
+    come(before)
+    for _ in range(min(turns, len(before) - 1)):
+        person.end(str(person.next()))
+    assert person.next() is not None
+    person.come("own", "home", "Y", is_usual=True)
+    come(meanwhile)
+    # At most one of the other host goes first, and one from elsewhere after the holder of the turn and after that one.
+    earlier = []
+    while person.holder != "own":
+        earlier.append(person.holder)
+        person.end(str(person.holder))
+        person.next()
+    assert len(earlier) <= 4
 
 
 def have_turns(person: Person, number: int) -> list[str | None]:

@@ -19,6 +19,7 @@ from pam_iampass.enforcer.protocol import EnforcerRequest, EnforcerResult, Reaso
 from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.session import watcher
 from pam_iampass.session.kept_session import State
+from tests.support.deadline import PATIENCE
 from tests.support.frames import encode_items
 from tests.support.processes import process_with_id
 from tests.support.sandbox import Fault, HttpStatus, Junk, ReplacedKey, Reset, SessionState
@@ -139,7 +140,7 @@ def application(agent: Keeping, *options: str, **more: str) -> list[str]:
 
 
 def test_a_session_whose_application_ends_before_it_opens_anything_ends_at_once(agent: Keeping) -> None:
-    subprocess.run(application(agent), check=True, timeout=60)
+    subprocess.run(application(agent), check=True, timeout=PATIENCE)
     assert "no login session" in agent.wait_for_event("session_ended")["IAMPASS_REASON"]
     ended(agent)
     wait_until(lambda: agent.store.all() == ([], []), "the session is still kept")
@@ -378,6 +379,16 @@ def test_a_phone_that_is_reported_lost_while_its_approval_arrives_approves_and_k
     ended(agent)
     wait_until(lambda: agent.store.all() == ([], []), "the session is still kept")
     assert agent.events() == []
+
+
+def test_what_a_phone_has_approved_ends_also_if_it_is_reported_lost_for_another_name_that_has_it(
+    agent: Keeping,
+) -> None:
+    ident, login = agent.log_in()
+    assert agent.world.state.phone_lost("other", ["another-token"])[1] == []
+    assert agent.world.state.phone_lost("other", [Setting.token])[1] == [ident]
+    agent.wait_until_forgotten(ident)
+    assert login.over
 
 
 def test_a_session_that_was_ended_before_its_login_opened_is_kept_until_the_application_has_ended(

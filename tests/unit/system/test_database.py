@@ -254,7 +254,9 @@ def test_a_file_that_is_not_as_it_should_be_is_refused_with_a_remedy_and_left_as
         return
     with pytest.raises(StateError, match=problem) as caught:
         file.names()
-    assert caught.value.remedy
+    remedy = caught.value.remedy
+    assert remedy
+    assert ("pam-iampass phone lost" in remedy) is ("begin anew" in remedy)
     assert file.reports == [caught.value]
     assert before is None or file.path.read_bytes() == before
 
