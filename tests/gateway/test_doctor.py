@@ -181,7 +181,7 @@ def test_the_database(gateway: tuple[Postgres, Sandbox]) -> None:
     assert found.keys() == {"rows-not-ours"}
     assert found["rows-not-ours"]["title"] == "A row was not written by a gateway of this fleet"
     assert found["rows-not-ours"]["evidence"] == "person mallory"
-    sql("INSERT INTO recovery VALUES ('mallory', '{}', '{}', now(), 'x')")
+    sql("INSERT INTO recovery VALUES ('mallory', '{}', '{}', now(), NULL, 'x')")
     assert doctor()["rows-not-ours"]["evidence"] == "person mallory, recovery mallory"
     sql("DELETE FROM person")
     sql("GRANT CONNECT ON DATABASE iampass TO PUBLIC")
