@@ -480,7 +480,7 @@ async def write_status_once(
     )
     columns: dict[str, Any] = {"status": status.name, "version": before.version + 1}
     if by_lost_phone:
-        columns |= {"status": Status.closed.name, "reason": Reason.PHONE_LOST.name}
+        columns |= {"status": Status.closed.name, "reason": Reason.PHONE_LOST_MEANWHILE.name}
     if status.ended or by_lost_phone:
         columns["state"] = State.ENDED.value
         await gateway.leases.end(connection, session.id)
