@@ -1797,6 +1797,12 @@ MUTANTS = {
             "test_a_stolen_password_takes_no_place_of_its_owner_on_a_host",
         ),
         Mutant(
+            "logins on other hosts from where a person is take the places where the person logs in",
+            "if not login.is_usual:\n        places",
+            "if True:\n        places",
+            "test_logins_on_many_hosts_from_the_address_of_a_person_take_no_place_where_she_logs_in",
+        ),
+        Mutant(
             "a stolen password takes all places of its owner on all hosts",
             "if not login.is_usual and sum(",
             "if sum(",
