@@ -1792,9 +1792,15 @@ MUTANTS = {
         ),
         Mutant(
             "a stolen password takes all places of its owner on a host",
+            " and each.is_usual == login.is_usual for each",
+            " for each",
+            "test_a_stolen_password_takes_no_place_of_its_owner_on_a_host",
+        ),
+        Mutant(
+            "logins on other hosts from where a person is take the places where the person logs in",
             "if not login.is_usual:\n        places",
             "if True:\n        places",
-            "test_a_stolen_password_takes_no_place_of_its_owner_on_a_host",
+            "test_logins_on_many_hosts_from_the_address_of_a_person_take_no_place_where_she_logs_in",
         ),
         Mutant(
             "a stolen password takes all places of its owner on all hosts",
@@ -1806,7 +1812,7 @@ MUTANTS = {
             "logins from elsewhere go before those of the person",
             "return not was_passed, not login.is_usual, last",
             "return not was_passed, False, last",
-            "test_a_stolen_password_takes_no_place_of_its_owner_on_a_host",
+            "test_a_login_from_a_usual_origin_waits_for_one_of_all_others_at_most",
         ),
         Mutant(
             "logins from a usual place keep those from elsewhere from their turn",
@@ -2269,7 +2275,7 @@ MUTANTS = {
             "without a gateway, a lost phone is asked by logins that begin before IAMPASS has disabled it",
             "return replace(state, lost=now) if self._is_lost(person) else state",
             "return state",
-            "test_no_login_asks_it_also_of_an_agent_that_starts_later",
+            "test_a_phone_that_iampass_cannot_be_told_of_stays_lost_until_the_report_is_taken_back",
         ),
         Mutant(
             "an agent that is killed forgets which phone IAMPASS is still to disable",
