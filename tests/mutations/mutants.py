@@ -2518,14 +2518,14 @@ MUTANTS = {
         ),
         Mutant(
             "a role counts with a passkey that root has not made a link for",
-            "if self.passkey.by_root:",
-            "if self.passkey:",
+            "self.passkey.roles & operators",
+            "operators",
             "test_a_passkey_by_another_link_gives_no_role_also_after_a_promotion",
         ),
         Mutant(
             "a further passkey of an operator has the role",
-            "gateway, connection, sign_in.person, credential, self.label, by_root=False",
-            "gateway, connection, sign_in.person, credential, self.label, by_root=sign_in.passkey.by_root",
+            "gateway, connection, sign_in.person, credential, self.label)",
+            "gateway, connection, sign_in.person, credential, self.label, roles=sign_in.passkey.roles)",
             "test_a_passkey_by_another_link_gives_no_role_also_after_a_promotion",
         ),
         Mutant(
@@ -2686,13 +2686,13 @@ MUTANTS = {
         ),
         Mutant(
             "what is checked when a link is made is not checked when it is used",
-            "await require_free_for_link(connection, name, by_root=link.by_root, replaces=link.replaces)",
+            "await require_free_for_link(connection, name, roles=link.roles, replaces=link.replaces)",
             "...",
             "test_a_link_made_for_a_first_passkey_adds_none_beside_one_of_roots",
         ),
         Mutant(
             "root's link gives a role to come",
-            "if by_root and not gateway.settings.operators.roles_of(person.groups):",
+            "if by_root and not roles:",
             "if False:",
             "test_a_link_for_others_replaces_no_passkey_of_roots_and_others_only_if_it_says_so",
         ),
@@ -2788,7 +2788,7 @@ MUTANTS = {
         ),
         Mutant(
             "an operator's passkey of an old copy counts once it is put back",
-            'if values["by_root"] and not is_confirmed:',
+            'if values["roles"] and not is_confirmed:',
             "if False:",
             "test_an_old_copy_of_the_database_serves_nothing_and_once_confirmed_operators_have_no_passkey",
         ),
@@ -2956,6 +2956,14 @@ MUTANTS = {
             "self._wakes.close()  # not by",
             "self._wakes.close(), self._listener.shutdown(socket.SHUT_RDWR)  # by",
             "test_who_calls_while_the_service_is_killed_is_answered_by_the_next_one",
+        ),
+    ),
+    "A directory and a help desk make nobody an operator, and a laptop does without no phone": (
+        Mutant(
+            "a role that the directory gives counts with a passkey for another role",
+            "self.passkey.roles & operators.roles_of(self.person.groups)",
+            "self.passkey.roles and operators.roles_of(self.person.groups)",
+            "test_a_directory_makes_no_admin_of_a_help_desk_with_roots_passkey",
         ),
     ),
 }

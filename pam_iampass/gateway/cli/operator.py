@@ -68,7 +68,8 @@ def link(user: str, replaces: bool, config: Path, as_json: bool) -> None:
 def list_(config: Path, as_json: bool) -> None:
     """Show who has a group that gives a role, and who has a passkey by a link of `operator link`.
 
-    ROLES counts only with a passkey of the next column. SIGN-INS are those that are not over.
+    ROLES counts only with a passkey of the next column, whose link was made when USER had the role. SIGN-INS are those
+    that are not over.
     """
     with command_gateway(config) as gateway:
         operators, tampered = gateway.reading(_operators)
@@ -119,7 +120,7 @@ async def _operators(gateway: Gateway, connection: Connection) -> tuple[list[dic
     everybody, _ = await people.listing(gateway, connection)
     passkeys, tampered = await sign_ins.passkeys(gateway, connection)
     by_root = {
-        each.person: [found for found in passkeys if found.by_root and found.person == each.person]
+        each.person: [found for found in passkeys if found.roles and found.person == each.person]
         for each in passkeys
     }
     number = Counter(passkey.person for passkey in passkeys)
@@ -134,7 +135,12 @@ async def _operators(gateway: Gateway, connection: Connection) -> tuple[list[dic
                     "user": person.name,
                     "roles": roles,
                     "passkeys": [
-                        {"label": each.label, "made_at": timestamp(each.made_at.timestamp())} for each in own
+                        {
+                            "label": each.label,
+                            "roles": sorted(each.roles),
+                            "made_at": timestamp(each.made_at.timestamp()),
+                        }
+                        for each in own
                     ],
                     "other_passkeys": number[person.name] - len(own),
                     "sign_ins": open_ones[person.name],
