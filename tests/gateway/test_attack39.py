@@ -92,12 +92,6 @@ def ring_in_vain(acts: RunningActs, sandbox: Sandbox, thief: Browser, token: str
 
 
 @finding
-def test_an_admin_with_a_laptop_alone_does_not_spare_themselves_the_phone(acts: RunningActs) -> None:
-    iris = signed_in(acts, "iris", by_root=True)
-    assert refused(lambda: iris.act("bypass", person="iris", seconds=3600)) == "NOT_PERMITTED"
-
-
-@finding
 def test_a_help_desk_has_no_code_of_an_operator(acts: RunningActs) -> None:
     desk = signed_in(acts, "dora", by_root=True)
     url = desk.act("person_link", person="staffer")["url"]

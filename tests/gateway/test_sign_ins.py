@@ -151,8 +151,8 @@ def matrix(name: str) -> Iterator[tuple[str, Act[Any]]]:
 
 def expected(declared: Any, role: Role, target: str) -> Role | None:
     """The role by which somebody may do this, as the design says."""
-    if target == "self" and Role.SELF in declared.by:
-        return Role.SELF
+    if target == "self":
+        return Role.SELF if Role.SELF in declared.by else None
     if role is Role.HELPDESK and target != "helped":
         return None
     return role if role is not Role.SELF and role in declared.by else None

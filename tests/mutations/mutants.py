@@ -2536,14 +2536,14 @@ MUTANTS = {
         ),
         Mutant(
             "people do for others what they may do for themselves",
-            "if Role.SELF in may and act.target == actor.name:",
-            "if Role.SELF in may:",
+            "if act.target == actor.name:",
+            "if act.target is not None:",
             "test_each_act_is_for_whom_it_is_declared_and_a_token_alone_does_not_touch[ann-other]",
         ),
         Mutant(
             "an admin without a touch of the phone makes codes for themselves",
-            "if Role.SELF in may and act.target == actor.name:",
-            "if Role.SELF in may and act.target == actor.name and Role.ADMIN not in may:",
+            "if act.target == actor.name:",
+            "if act.target == actor.name and Role.ADMIN not in may:",
             "test_people_with_a_role_act_for_themselves_as_the_people_that_they_are",
         ),
         Mutant(
@@ -2964,6 +2964,12 @@ MUTANTS = {
             "self.passkey.roles & operators.roles_of(self.person.groups)",
             "self.passkey.roles and operators.roles_of(self.person.groups)",
             "test_a_directory_makes_no_admin_of_a_help_desk_with_roots_passkey",
+        ),
+        Mutant(
+            "an admin with a laptop makes a bypass of their own",
+            "    if act.target == actor.name:\n        return Role.SELF if Role.SELF in may else None",
+            "    if act.target == actor.name and Role.SELF in may:\n        return Role.SELF",
+            "test_each_act_is_for_whom_it_is_declared_and_a_token_alone_does_not_touch[zoe-root]",
         ),
     ),
 }

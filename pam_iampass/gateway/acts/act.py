@@ -303,11 +303,11 @@ async def _permitted(gateway: Gateway, connection: Connection, by: SignedIn, act
 
 
 def _role(actor: Actor, act: Act[Any], target: Person | None) -> Role | None:
-    """The role by which the actor may do this, if any. For themselves, people act as the person that they are, as long
-    as that can do it: other roles do not spare them the phone."""
+    """The role by which the actor may do this, if any. For themselves, people act as the person that they are: any
+    other role would spare them the phone."""
     may = act.declared.by & actor.roles
-    if Role.SELF in may and act.target == actor.name:
-        return Role.SELF
+    if act.target == actor.name:
+        return Role.SELF if Role.SELF in may else None
     if Role.ADMIN in may:
         return Role.ADMIN
     is_helped = target is not None and actor.may_help(target.groups)
