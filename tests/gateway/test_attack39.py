@@ -131,13 +131,6 @@ def test_a_clock_of_the_database_that_was_set_back_prolongs_nothing(acts: Runnin
 
 
 @finding
-def test_a_token_alone_revokes_no_codes(acts: RunningActs) -> None:
-    thief = signed_in(acts, "staffer")
-    assert refused(lambda: thief.act("recovery_revoke", touch=False, person="staffer")) == "REFUSED"
-    assert refused(lambda: thief.act("phone_lost", touch=False, person="staffer", end_codes=True))
-
-
-@finding
 def test_a_stolen_sign_in_does_not_keep_its_owner_from_ending_it(
     acts: RunningActs, server: RunningGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:

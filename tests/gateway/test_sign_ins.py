@@ -719,6 +719,17 @@ def test_who_has_reported_the_phone_lost_gets_nothing_that_must_be_approved_on_i
     assert not has_codes(running, "ann")
 
 
+def test_the_token_of_a_sign_in_alone_revokes_no_codes(
+    running: RunningGateway, ann: Browser, zoe: Browser
+) -> None:
+    ann.do(NewCodes("ann"))
+    with pytest.raises(ActRefused, match="revokes none of your own codes"):
+        ann.do_without_touch(ReportLostPhone("ann", end_codes=True))
+    assert has_codes(running, "ann")
+    zoe.do(ReportLostPhone("ann", end_codes=True))
+    assert not has_codes(running, "ann")
+
+
 def test_reporting_the_phone_lost_ends_all_sign_ins_but_the_one_by_which_it_is_done(
     running: RunningGateway, ann: Browser, zoe: Browser
 ) -> None:

@@ -2971,5 +2971,11 @@ MUTANTS = {
             "    if act.target == actor.name and Role.SELF in may:\n        return Role.SELF",
             "test_each_act_is_for_whom_it_is_declared_and_a_token_alone_does_not_touch[zoe-root]",
         ),
+        Mutant(
+            "the token of a sign-in alone revokes recovery codes",
+            "if self.end_codes and work.sign_in is not None and work.actor.name == self.person:",
+            "if False:",
+            "test_the_token_of_a_sign_in_alone_revokes_no_codes",
+        ),
     ),
 }
