@@ -259,8 +259,8 @@ async def find(gateway: Gateway, connection: Connection, token: str) -> SignIn:
         passkey, person = _passkey_of(gateway, row, restored, id=values["passkey"], person=values["person"])
     except (Refused, Tampered) as error:
         raise NotSignedIn(str(error)) from None
-    moment = row["time"]["now"]
-    if moment >= values["expires_at"] or moment >= values["active_at"] + IDLE:
+    ends_at = min(values["expires_at"], values["active_at"] + IDLE)
+    if row["time"]["now"] >= ends_at or gateway.is_over(ends_at):
         raise NotSignedIn("the sign-in is over")
     return SignIn(values["id"], person, passkey, values)
 
@@ -603,7 +603,8 @@ async def _find_link(gateway: Gateway, connection: Connection, token: str) -> _L
     values = gateway.keys.verified(LINK, row["link"], digest=digest_of(token))
     person = people.from_row(gateway, row["person"], name=values["person"])
     _require_same_person(gateway, values, person)
-    if values["restores"] != restored or row["time"]["now"] >= values["expires_at"]:
+    is_over = row["time"]["now"] >= values["expires_at"] or gateway.is_over(values["expires_at"])
+    if is_over or values["restores"] != restored:
         raise Refused("the link is not good any more")
     return _Link(person, tuple(values["roles"]), values["replaces"], values["made_by"])
 

@@ -7,13 +7,12 @@ import secrets
 import threading
 import uuid
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
-from pam_iampass.gateway import acts_calls, acts_service, codes, people
+from pam_iampass.gateway import acts_calls, acts_service, people
 from pam_iampass.gateway.actors import Actor, Role
 from pam_iampass.gateway.acts.act import perform
 from pam_iampass.gateway.acts.passkeys import LinkOperator
@@ -102,32 +101,6 @@ def test_a_help_desk_has_no_code_of_an_operator(acts: RunningActs) -> None:
     browser.act("phone_lost", touch=False, person="staffer")
     assert refused(lambda: desk.act("recovery_new", person="staffer")) == "NOT_PERMITTED"
     assert refused(lambda: browser.act("code_for_lost_phone", person="staffer"))
-
-
-@finding
-def test_a_clock_of_the_database_that_was_set_back_prolongs_nothing(acts: RunningActs) -> None:
-    alice = signed_in(acts, "alice")
-    url = acts.run(perform(acts.gateway, ROOT, LinkOperator("iris"))).url
-
-    async def code(gateway: Any) -> Any:
-        async with gateway.database.transaction() as connection:
-            person = await people.find(gateway, connection, "staffer")
-            assert person is not None
-            await codes.renew(gateway, connection, person, number=1, hours=12)
-
-    async def stored(gateway: Any) -> Any:
-        async with gateway.database.statement() as connection:
-            return await codes.stored(gateway, connection, "staffer")
-
-    acts.run(code(acts.gateway))
-    later = datetime.now(timezone.utc) + timedelta(hours=20)
-    acts.gateway.clock = later.timestamp
-    left = {
-        "sign-in": not refused(lambda: alice.look("mine")),
-        "link": not refused(lambda: acts.call(client.OpenLink(url.rpartition("#")[2], "b" * 43))),
-        "code": acts.run(stored(acts.gateway)) is not None,
-    }
-    assert left == dict.fromkeys(left, False)
 
 
 @finding

@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Callable
@@ -798,6 +799,22 @@ def test_rows_that_no_gateway_has_written_count_for_nobody(running: RunningGatew
     with pytest.raises(ProofRefused):
         link.use(answer)
     assert running.rows("SELECT 1 FROM passkey") == []
+
+
+def test_a_database_whose_clock_was_set_back_prolongs_no_sign_in_and_no_link(
+    running: RunningGateway, ann: Browser
+) -> None:
+    link, wall_clock = Link(running, LinkOperator("zoe")), running.gateway.clock
+    hour_ahead: Callable[[], float] = lambda: wall_clock() + 3600  # noqa: E731
+    for clock, is_over in ((hour_ahead, True), (wall_clock, False)):
+        running.gateway.clock = clock
+        asks: tuple[tuple[Callable[[], object], type[Exception]], ...] = (
+            (lambda: ann.do_without_touch(EndSignIns("ann", str(uuid.uuid4()))), NotSignedIn),
+            (link.answer, ProofRefused),
+        )
+        for ask, error in asks:
+            with pytest.raises(error) if is_over else nullcontext():
+                ask()
 
 
 def test_a_sign_in_that_is_put_back_counts_until_it_would_be_over(

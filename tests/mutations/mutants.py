@@ -1643,7 +1643,7 @@ MUTANTS = {
         ),
         Mutant(
             "the clock of the database alone says when a bypass is over",
-            "if gateway.clock() < bypass.ends_at.timestamp() + _CLOCKS_DIFFER:",
+            "if not gateway.is_over(bypass.ends_at):",
             "if bypass:",
             "test_a_database_whose_clock_was_set_back_prolongs_none",
         ),
@@ -2614,7 +2614,7 @@ MUTANTS = {
         ),
         Mutant(
             "a sign-in never ends by itself",
-            'if moment >= values["expires_at"] or moment >= values["active_at"] + IDLE:',
+            'if row["time"]["now"] >= ends_at or gateway.is_over(ends_at):',
             "if False:",
             "test_a_sign_in_ends_after_eight_hours_and_half_an_hour_without_anything_done",
         ),
@@ -2656,8 +2656,8 @@ MUTANTS = {
         ),
         Mutant(
             "a late link registers a passkey",
-            'row["time"]["now"] >= values["expires_at"]:\n        raise Refused("the link',
-            'False:\n        raise Refused("the link',
+            "if is_over or values",
+            "if values",
             "test_a_link_ends_with_its_time_a_newer_one_and_the_person",
         ),
         Mutant(
@@ -2976,6 +2976,24 @@ MUTANTS = {
             "if self.end_codes and work.sign_in is not None and work.actor.name == self.person:",
             "if False:",
             "test_the_token_of_a_sign_in_alone_revokes_no_codes",
+        ),
+        Mutant(
+            "the clock of the database alone says when a sign-in is over",
+            'if row["time"]["now"] >= ends_at or gateway.is_over(ends_at):',
+            'if row["time"]["now"] >= ends_at:',
+            "test_a_database_whose_clock_was_set_back_prolongs_no_sign_in_and_no_link",
+        ),
+        Mutant(
+            "the clock of the database alone says when a link is void",
+            'values["expires_at"] or gateway.is_over(values["expires_at"])',
+            'values["expires_at"]',
+            "test_a_database_whose_clock_was_set_back_prolongs_no_sign_in_and_no_link",
+        ),
+        Mutant(
+            "the clock of the database alone says when a code for a lost phone does not count any more",
+            "    if _are_over(gateway, values):\n        return None\n    digest",
+            "    digest",
+            "test_a_database_whose_clock_was_set_back_prolongs_no_code",
         ),
     ),
 }
