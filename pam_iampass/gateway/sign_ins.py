@@ -560,8 +560,14 @@ async def _register(
     gateway: Gateway, connection: Connection, link: _Link, credential: Credential, label: str, remote: str
 ) -> None:
     name = link.person.name
-    await require_free_for_link(connection, name, roles=link.roles, replaces=link.replaces)
-    removed = await connection.execute("DELETE FROM passkey WHERE person = %s AND %s", (name, link.replaces))
+    await require_free_for_link(
+        gateway, connection, link.person, by_root=bool(link.roles), replaces=link.replaces
+    )
+    # An operator keeps no passkey that a help desk may have registered.
+    removed = await connection.execute(
+        "DELETE FROM passkey WHERE person = %s AND (%s OR (%s AND roles = '{}'))",
+        (name, link.replaces, bool(link.roles)),
+    )
     await add_passkey(gateway, connection, link.person, credential, label, roles=link.roles)
     connection.later("DELETE FROM link WHERE person = %s", (name,))
     by = {"caller": name, "known_by": "link", "remote": clean(remote, _LONGEST_TEXT)}
@@ -572,18 +578,24 @@ async def _register(
 
 
 async def require_free_for_link(
-    connection: Connection, person: str, *, roles: Collection[str], replaces: bool
+    gateway: Gateway, connection: Connection, person: Person, *, by_root: bool, replaces: bool
 ) -> None:
-    """Raise ActRefused for a link that root has not made, unless the person has no passkey, or it replaces them and
-    none of them is from root's link."""
-    if roles:
+    """Raise ActRefused for a link that root has not made, unless the person has no role and no passkey, or it replaces
+    them and none of them is from root's link."""
+    if by_root:
         return
-    statement = "SELECT bool_or(roles <> '{}') AS by_root FROM passkey WHERE person = %s"
-    had = await one(connection, statement, person)
-    if had is not None and had["by_root"]:
-        raise ActRefused("this person has a passkey by a link of root's", "only root makes them another link")
-    if had is not None and had["by_root"] is not None and not replaces:
+    has_role = bool(gateway.settings.operators.roles_of(person.groups))
+    if has_role or await has_passkey_by_root(connection, person.name):
+        what = "this person has a role, or a passkey by a link of root's"
+        raise ActRefused(what, "only root makes them another link")
+    if not replaces and await one(connection, "SELECT 1 FROM passkey WHERE person = %s LIMIT 1", person.name):
         raise ActRefused("this person has a passkey already", "let the link replace it if it is lost")
+
+
+async def has_passkey_by_root(connection: Connection, person: str) -> bool:
+    """Whether a person has a passkey by a link of root's. Rows are not verified: a wrong one gives nobody anything."""
+    statement = "SELECT 1 FROM passkey WHERE person = %s AND roles <> '{}' LIMIT 1"
+    return await one(connection, statement, person) is not None
 
 
 async def _offered(gateway: Gateway, connection: Connection, token: str) -> _Link:

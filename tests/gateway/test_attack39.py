@@ -12,13 +12,10 @@ from typing import Any, Callable
 
 import pytest
 
-from pam_iampass.gateway import acts_calls, acts_service, people
-from pam_iampass.gateway.actors import Actor, Role
-from pam_iampass.gateway.acts.act import perform
-from pam_iampass.gateway.acts.passkeys import LinkOperator
+from pam_iampass.gateway import acts_calls, acts_service
 from pam_iampass.portal import gateway as client
 from pam_iampass.portal.gateway import GatewayError
-from tests.gateway.test_acts_socket import PORTAL, folder, server, with_portal
+from tests.gateway.test_acts_socket import folder, server, with_portal
 from tests.support.acts_socket import REMOTE, Browser, RunningActs, signed_in, with_passkey
 from tests.support.authenticator import Authenticator
 from tests.support.gateway import RunningGateway
@@ -26,7 +23,6 @@ from tests.support.sandbox import Sandbox
 from tests.support.world import wait_until
 
 __all__ = ["folder", "server"]
-ROOT = Actor("root", frozenset({Role.ROOT}), "command")
 finding = pytest.mark.xfail(strict=True, raises=AssertionError)
 
 
@@ -35,16 +31,6 @@ def acts(server: RunningGateway, folder: Path) -> Iterator[RunningActs]:
     settings = dataclasses.replace(with_portal(server), self_service=frozenset({"staff"}))
     with RunningActs(settings, folder) as running:
         yield running
-
-
-def regroup(acts: RunningActs, name: str, *groups: str) -> None:
-    """What the directory does."""
-
-    async def go() -> None:
-        async with acts.gateway.database.transaction() as connection:
-            await people.change(acts.gateway, connection, name, groups=groups)
-
-    acts.run(go())
 
 
 def refused(act: Callable[[], Any]) -> str:
@@ -64,14 +50,6 @@ def in_parallel(number: int, act: Callable[[], Any]) -> None:
         each.join()
 
 
-def register(acts: RunningActs, url: str) -> Authenticator:
-    """An authenticator whose passkey a link has registered."""
-    token, binding, made = url.rpartition("#")[2], secrets.token_urlsafe(32), Authenticator(PORTAL.origin)
-    offer = acts.call(client.OpenLink(token, binding))
-    acts.call(client.UseLink(token, binding, made.create(offer.options), "x", REMOTE))
-    return made
-
-
 def sign_in(acts: RunningActs, authenticator: Authenticator) -> Browser:
     binding = secrets.token_urlsafe(32)
     answer = authenticator.get(acts.call(client.BeginSignIn(binding)).options)
@@ -88,19 +66,6 @@ def ring_in_vain(acts: RunningActs, sandbox: Sandbox, thief: Browser, token: str
         sandbox.time_out(sandbox.wait_for_request(token))
         while acts.call(client.WaitForPhone(thief.token, ringing.phone)).state in ("asked", "waits"):
             pass
-
-
-@finding
-def test_a_help_desk_has_no_code_of_an_operator(acts: RunningActs) -> None:
-    desk = signed_in(acts, "dora", by_root=True)
-    url = desk.act("person_link", person="staffer")["url"]
-    regroup(acts, "staffer", "staff", "it")
-    of_desk = register(acts, url)
-    register(acts, acts.run(perform(acts.gateway, ROOT, LinkOperator("staffer"))).url)
-    browser = sign_in(acts, of_desk)
-    browser.act("phone_lost", touch=False, person="staffer")
-    assert refused(lambda: desk.act("recovery_new", person="staffer")) == "NOT_PERMITTED"
-    assert refused(lambda: browser.act("code_for_lost_phone", person="staffer"))
 
 
 @finding
@@ -207,6 +172,6 @@ def test_an_act_that_is_refused_for_another_reason_is_a_record(
     acts: RunningActs, server: RunningGateway
 ) -> None:
     desk = signed_in(acts, "dora", by_root=True)
-    with_passkey(acts, "staffer", by_root=True)
-    assert refused(lambda: desk.act("person_link", person="staffer", replaces=True)) == "ACT_REFUSED"
+    with_passkey(acts, "staffer")
+    assert refused(lambda: desk.act("person_link", person="staffer")) == "ACT_REFUSED"
     assert [each for each in server.records if each.get("refused") == "person_link"]

@@ -661,6 +661,29 @@ def test_a_link_made_for_a_first_passkey_adds_none_beside_one_of_roots(
         link.use(answer)
 
 
+def test_a_help_desk_has_nothing_of_somebody_who_becomes_an_operator(running: RunningGateway) -> None:
+    dan = browser_of(running, "dan", by_root=True)
+    early, late = (Link(running, LinkPerson(name), by=dan) for name in ("ann", "ben"))
+    early.use()
+    ann = Browser(running, early.authenticator, "ann", sign_in(running, early.authenticator).token)
+    answer = late.answer()
+    regroup(running, "ann", "staff", "it")
+    regroup(running, "ben", "staff", "it")
+    with pytest.raises(ActRefused, match="has a role"):
+        late.use(answer)
+    ann.do_without_touch(ReportLostPhone("ann"))
+    with pytest.raises(ActRefused, match="no such code for this person"):
+        ann.do(CodeForLostPhone("ann"))
+    Link(running, LinkOperator("ann")).use()
+    with pytest.raises(NotSignedIn):
+        ann.do_without_touch(EndSignIns("ann"))
+    with pytest.raises(ProofRefused):
+        sign_in(running, early.authenticator)
+    regroup(running, "ann", "staff")
+    with pytest.raises(NotPermitted):
+        dan.do(NewCodes("ann"))
+
+
 # Further passkeys
 
 

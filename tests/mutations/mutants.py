@@ -2674,7 +2674,7 @@ MUTANTS = {
         ),
         Mutant(
             "help desk replaces the passkeys of an operator",
-            'if had is not None and had["by_root"]:',
+            "if has_role or await has_passkey_by_root(connection, person.name):",
             "if False:",
             "test_a_link_for_others_replaces_no_passkey_of_roots_and_others_only_if_it_says_so",
         ),
@@ -2686,8 +2686,8 @@ MUTANTS = {
         ),
         Mutant(
             "what is checked when a link is made is not checked when it is used",
-            "await require_free_for_link(connection, name, roles=link.roles, replaces=link.replaces)",
-            "...",
+            "gateway, connection, link.person, by_root=bool(link.roles), replaces",
+            "gateway, connection, link.person, by_root=True, replaces",
             "test_a_link_made_for_a_first_passkey_adds_none_beside_one_of_roots",
         ),
         Mutant(
@@ -2994,6 +2994,30 @@ MUTANTS = {
             "    if _are_over(gateway, values):\n        return None\n    digest",
             "    digest",
             "test_a_database_whose_clock_was_set_back_prolongs_no_code",
+        ),
+        Mutant(
+            "a help desk registers a passkey of an operator with a link of earlier",
+            "if has_role or await has_passkey_by_root(connection, person.name):",
+            "if await has_passkey_by_root(connection, person.name):",
+            "test_a_help_desk_has_nothing_of_somebody_who_becomes_an_operator",
+        ),
+        Mutant(
+            "an operator keeps the passkey that a help desk has registered",
+            "(name, link.replaces, bool(link.roles)),",
+            "(name, link.replaces, False),",
+            "test_a_help_desk_has_nothing_of_somebody_who_becomes_an_operator",
+        ),
+        Mutant(
+            "an operator gets a code for a lost phone with a passkey alone",
+            "isdisjoint(person.groups) or has_role",
+            "isdisjoint(person.groups)",
+            "test_a_help_desk_has_nothing_of_somebody_who_becomes_an_operator",
+        ),
+        Mutant(
+            "a help desk acts for somebody who was an operator and is to be one again",
+            "if role is Role.HELPDESK and target and await",
+            "if role is None and target and await",
+            "test_a_help_desk_has_nothing_of_somebody_who_becomes_an_operator",
         ),
     ),
 }

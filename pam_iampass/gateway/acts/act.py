@@ -297,6 +297,8 @@ async def _permitted(gateway: Gateway, connection: Connection, by: SignedIn, act
         with suppress(Tampered):  # nobody is known to have such groups
             target = await people.find(gateway, connection, act.target)
     role = _role(actor, act, target)
+    if role is Role.HELPDESK and target and await sign_ins.has_passkey_by_root(connection, target.name):
+        role = None  # such a person is, or was, an operator
     if role is None:
         raise NotPermitted(f"{shown(actor.name)} may not do this: {act.declared.name}")
     return _Permitted(sign_in, actor, role, target)

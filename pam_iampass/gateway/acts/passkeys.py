@@ -68,7 +68,9 @@ class OfLink(OfPerson[NewLink]):
             raise ActRefused(
                 what, "see `operators` in gateway.yaml, and: pam-iampass-gateway user add --group"
             )
-        await sign_ins.require_free_for_link(connection, self.person, roles=roles, replaces=self.replaces)
+        await sign_ins.require_free_for_link(
+            gateway, connection, person, by_root=by_root, replaces=self.replaces
+        )
         work.reason = "replaces passkeys" if self.replaces else "adds a passkey"
         return await sign_ins.make_link(
             gateway, connection, person, roles=roles, replaces=self.replaces, made_by=work.actor.name
@@ -79,7 +81,8 @@ class OfLink(OfPerson[NewLink]):
 @dataclass(frozen=True)
 class LinkOperator(OfLink):
     """Make a link that registers a passkey with which the roles count that the person has now, and none that is gained
-    later. Results in the link, which is good once, for 15 minutes."""
+    later. Once it is used, the person's passkeys by other links end. Results in the link, which is good once, for 15
+    minutes."""
 
     async def change(self, work: Work) -> NewLink:
         return await self.make(work, by_root=True)
@@ -88,8 +91,8 @@ class LinkOperator(OfLink):
 @act("person_link", by={Role.HELPDESK, Role.ADMIN}, record=_LINK_RECORD)
 @dataclass(frozen=True)
 class LinkPerson(OfLink):
-    """Make a link that registers a passkey, for a person who has none by a link of root's; no role counts with it.
-    Results in the link, which is good once, for 15 minutes."""
+    """Make a link that registers a passkey, for a person who has no role, and none by a link of root's. No role counts
+    with it. Results in the link, which is good once, for 15 minutes."""
 
     async def change(self, work: Work) -> NewLink:
         pending = "SELECT 1 FROM link WHERE person = %s AND roles <> '{}' AND expires_at > now()"
@@ -211,14 +214,16 @@ def _sign_in_of(work: Work) -> SignIn:
 @dataclass(frozen=True)
 class CodeForLostPhone(OfPerson[str]):
     """Replace all recovery codes of the person by one, which counts for 12 hours: once a week, only while the phone is
-    reported lost and there is no other one, and only for groups that the settings name. Results in the code."""
+    reported lost and there is no other one, and only for groups that the settings name, and for nobody with a role.
+    Results in the code."""
 
     asks_for_phone = True
 
     async def change(self, work: Work) -> str:
         gateway, connection = work.gateway, work.connection
         person = await known(gateway, connection, self.person)
-        if gateway.settings.self_service.isdisjoint(person.groups) or not person.active:
+        has_role = bool(gateway.settings.operators.roles_of(person.groups))
+        if gateway.settings.self_service.isdisjoint(person.groups) or has_role or not person.active:
             raise ActRefused("there is no such code for this person", "ask the help desk")
         if work.phone is not Phone.LOST:
             raise ActRefused("the phone is not reported lost, or there is another one")

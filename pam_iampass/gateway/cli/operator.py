@@ -41,14 +41,15 @@ def command() -> None:
 
 @command.command(epilog=_EPILOG, short_help="Make a link that registers a passkey of USER.")
 @click.argument("user", type=NAME)
-@click.option("--replace", "replaces", is_flag=True, help="Also end the passkeys that USER has.")
+@click.option("--replace", "replaces", is_flag=True, help="Also end all passkeys that USER has.")
 @config_option
 @json_option
 def link(user: str, replaces: bool, config: Path, as_json: bool) -> None:
-    """Make a link with which USER registers a passkey that counts for the roles of USER's groups.
+    """Make a link with which USER registers a passkey that counts for the roles that USER has now.
 
-    It is good once, for 15 minutes, and makes an earlier one void. Anyone who has it can use it, except that a USER
-    who has a phone must approve on it: verify the person, and send it in a way that nobody else can read.
+    USER's passkeys that were not registered with such a link end then. It is good once, for 15 minutes, and makes an
+    earlier one void. Anyone who has it can use it, except that a USER who has a phone must approve on it: verify the
+    person, and send it in a way that nobody else can read.
     """
     with command_gateway(config) as gateway:
         made = gateway.perform(LinkOperator(user, replaces))
