@@ -86,7 +86,13 @@ async def stored(gateway: Gateway, connection: Connection, name: str) -> Codes |
     if row is None:
         return None
     values = gateway.keys.verified(TABLE, row, person=name)
+    if _are_over(gateway, values):
+        return None
     return Codes(values["made_at"], tuple(values["used_at"]))
+
+
+def _are_over(gateway: Gateway, values: Mapping[str, Any]) -> bool:
+    return values["ends_at"] is not None and gateway.is_over(values["ends_at"])
 
 
 async def renew(
@@ -262,6 +268,8 @@ async def _spent(
         values = gateway.keys.verified(TABLE, row, person=person.name)
     except Tampered as error:
         await records.alert(connection, host.name, str(error), person=person.name)
+        return None
+    if _are_over(gateway, values):
         return None
     digest, place = gateway.keys.code(person.token, code), None
     used: list[datetime | None] = list(values["used_at"])

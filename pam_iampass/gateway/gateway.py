@@ -31,6 +31,8 @@ from pam_iampass.gateway.waiting import HeldCalls
 
 T = TypeVar("T")
 _PHONES_AT_ONCE = 8
+_CLOCKS_DIFFER = 300.0
+"""Seconds. A database whose clock was set back further prolongs nothing for which `is_over` is asked."""
 
 
 class Iampass(Protocol):
@@ -89,7 +91,7 @@ class Gateway:
     keys: KeyFile
     iampass: Iampass = field(default_factory=NoIampass)
     clock: Callable[[], float] = time.time
-    """Unix time in seconds: for signatures. Everything else goes by the database's clock."""
+    """Unix time in seconds: for signatures, and `is_over`. Everything else goes by the database's clock."""
     id: uuid.UUID = field(default_factory=uuid.uuid4)
     """The id of this process."""
 
@@ -135,6 +137,10 @@ class Gateway:
     """The `time.monotonic()` at which it was last written that a host has called, by its id."""
     held: HeldCalls = field(default_factory=HeldCalls)
     """Calls that wait for a change of a session."""
+
+    def is_over(self, ends_at: datetime) -> bool:
+        """Whether it is later than this, also if somebody has set back the clock of the database."""
+        return self.clock() >= ends_at.timestamp() + _CLOCKS_DIFFER
 
     def share_of_ends(self, host: str) -> asyncio.Semaphore:
         """The share of a host in the ends at IAMPASS, to be held during one. Beyond it they wait."""

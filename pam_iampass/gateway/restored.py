@@ -246,7 +246,7 @@ async def confirm(gateway: Gateway, connection: Connection) -> list[str]:
     # Other passkeys are to be approved on the phone (`sign_ins.py`).
     void += [
         f"the passkeys of {name} by a link of root's"
-        for name in await _taken(connection, "passkey", "by_root")
+        for name in await _taken(connection, "passkey", "roles <> '{}'")
     ]
     # The phone may have been disabled since, and be the next one: no gateway takes these steps, and logins stay denied.
     never = "UPDATE step SET tried_at = 'infinity' WHERE lost_phone_of IS NOT NULL RETURNING lost_phone_of"

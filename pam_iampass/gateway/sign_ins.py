@@ -12,7 +12,7 @@ import hashlib
 import secrets
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -103,8 +103,8 @@ class Passkey:
     person: str
     owner: str
     label: str
-    by_root: bool
-    """Whether it was registered with a link that root has made: roles count with these only."""
+    roles: frozenset[str]
+    """The names of the roles that count with it: the person had them when root made the link; none with other links."""
     made_at: datetime
     is_confirmed: bool
     """Whether the database was not restored since the passkey was made or approved on the phone."""
@@ -120,10 +120,9 @@ class SignIn:
     row: Mapping[str, Any] = field(repr=False)
 
     def actor(self, gateway: Gateway, remote: str) -> Actor:
-        """Who acts, with the roles that the groups of the person have now."""
+        """Who acts, with the roles of the passkey that the groups of the person still have."""
         operators, roles = gateway.settings.operators, {Role.SELF}
-        if self.passkey.by_root:
-            roles.update(map(Role, operators.roles_of(self.person.groups)))
+        roles.update(map(Role, self.passkey.roles & operators.roles_of(self.person.groups)))
         helps = operators.helps if Role.HELPDESK in roles else frozenset[str]()
         details = {"remote": clean(remote, _LONGEST_TEXT)}
         return Actor(self.person.name, frozenset(roles), "sign-in", details, helps)
@@ -264,8 +263,8 @@ async def find(gateway: Gateway, connection: Connection, token: str) -> SignIn:
         passkey, person = _passkey_of(gateway, row, restored, id=values["passkey"], person=values["person"])
     except (Refused, Tampered) as error:
         raise NotSignedIn(str(error)) from None
-    moment = row["time"]["now"]
-    if moment >= values["expires_at"] or moment >= values["active_at"] + IDLE:
+    ends_at = min(values["expires_at"], values["active_at"] + IDLE)
+    if row["time"]["now"] >= ends_at or gateway.is_over(ends_at):
         raise NotSignedIn("the sign-in is over")
     return SignIn(values["id"], person, passkey, values)
 
@@ -368,7 +367,7 @@ async def add_passkey(
     credential: Credential,
     label: str,
     *,
-    by_root: bool,
+    roles: Collection[str] = (),
 ) -> None:
     """Add a passkey of a person, whose row is locked. Raises ActRefused, and Refused if somebody has it."""
     restored = await restores(gateway, connection)
@@ -381,7 +380,7 @@ async def add_passkey(
         "owner": gateway.keys.owner(person.token),
         "public_key": credential.public_key,
         "label": label,
-        "by_root": by_root,
+        "roles": sorted(roles),
         "made_at": await now(connection),
         "restores": restored,
     }
@@ -408,11 +407,12 @@ def _passkey_of(
     person = people.from_row(gateway, row["person"], name=values["person"])
     is_confirmed = values["restores"] == restored
     _require_same_person(gateway, values, person)
-    if values["by_root"] and not is_confirmed:
+    if values["roles"] and not is_confirmed:
         raise Refused("the passkey of an operator is from before the database was restored")
     credential = Credential(values["id"], values["public_key"])
-    kept = {name: values[name] for name in ("person", "owner", "label", "by_root", "made_at")}
-    return Passkey(credential, is_confirmed=is_confirmed, **kept), person
+    kept = {name: values[name] for name in ("person", "owner", "label", "made_at")}
+    roles = frozenset(values["roles"])
+    return Passkey(credential, roles=roles, is_confirmed=is_confirmed, **kept), person
 
 
 def _require_same_person(gateway: Gateway, values: Mapping[str, Any], person: Person) -> None:
@@ -448,21 +448,30 @@ class LinkOffer:
 @dataclass(frozen=True)
 class _Link:
     person: Person
-    by_root: bool
+    roles: tuple[str, ...]
     replaces: bool
     made_by: str
 
 
 async def make_link(
-    gateway: Gateway, connection: Connection, person: Person, *, by_root: bool, replaces: bool, made_by: str
+    gateway: Gateway,
+    connection: Connection,
+    person: Person,
+    *,
+    roles: Collection[str],
+    replaces: bool,
+    made_by: str,
 ) -> NewLink:
-    """A link for a person, whose row is locked; an earlier one is void. Raises ActRefused."""
+    """A link for a person, whose row is locked; an earlier one is void. Raises ActRefused.
+
+    :param roles: which count with its passkey; none unless root makes the link.
+    """
     portal, token, moment = portal_of(gateway), secrets.token_urlsafe(32), await now(connection)
     values: dict[str, Any] = {
         "person": person.name,
         "digest": digest_of(token),
         "owner": gateway.keys.owner(person.token),
-        "by_root": by_root,
+        "roles": sorted(roles),
         "replaces": replaces,
         "made_by": made_by,
         "made_at": moment,
@@ -555,9 +564,15 @@ async def _register(
     gateway: Gateway, connection: Connection, link: _Link, credential: Credential, label: str, remote: str
 ) -> None:
     name = link.person.name
-    await require_free_for_link(connection, name, by_root=link.by_root, replaces=link.replaces)
-    removed = await connection.execute("DELETE FROM passkey WHERE person = %s AND %s", (name, link.replaces))
-    await add_passkey(gateway, connection, link.person, credential, label, by_root=link.by_root)
+    await require_free_for_link(
+        gateway, connection, link.person, by_root=bool(link.roles), replaces=link.replaces
+    )
+    # An operator keeps no passkey that a help desk may have registered.
+    removed = await connection.execute(
+        "DELETE FROM passkey WHERE person = %s AND (%s OR (%s AND roles = '{}'))",
+        (name, link.replaces, bool(link.roles)),
+    )
+    await add_passkey(gateway, connection, link.person, credential, label, roles=link.roles)
     connection.later("DELETE FROM link WHERE person = %s", (name,))
     by = {"caller": name, "known_by": "link", "remote": clean(remote, _LONGEST_TEXT)}
     reason = f"{label}; the link was made by {link.made_by}; passkeys replaced: {removed.rowcount}"
@@ -567,17 +582,24 @@ async def _register(
 
 
 async def require_free_for_link(
-    connection: Connection, person: str, *, by_root: bool, replaces: bool
+    gateway: Gateway, connection: Connection, person: Person, *, by_root: bool, replaces: bool
 ) -> None:
-    """Raise ActRefused for a link that root has not made, unless the person has no passkey, or it replaces them and
-    none of them is from root's link."""
+    """Raise ActRefused for a link that root has not made, unless the person has no role and no passkey, or it replaces
+    them and none of them is from root's link."""
     if by_root:
         return
-    had = await one(connection, "SELECT bool_or(by_root) AS by_root FROM passkey WHERE person = %s", person)
-    if had is not None and had["by_root"]:
-        raise ActRefused("this person has a passkey by a link of root's", "only root makes them another link")
-    if had is not None and had["by_root"] is not None and not replaces:
+    has_role = bool(gateway.settings.operators.roles_of(person.groups))
+    if has_role or await has_passkey_by_root(connection, person.name):
+        what = "this person has a role, or a passkey by a link of root's"
+        raise ActRefused(what, "only root makes them another link")
+    if not replaces and await one(connection, "SELECT 1 FROM passkey WHERE person = %s LIMIT 1", person.name):
         raise ActRefused("this person has a passkey already", "let the link replace it if it is lost")
+
+
+async def has_passkey_by_root(connection: Connection, person: str) -> bool:
+    """Whether a person has a passkey by a link of root's. Rows are not verified: a wrong one gives nobody anything."""
+    statement = "SELECT 1 FROM passkey WHERE person = %s AND roles <> '{}' LIMIT 1"
+    return await one(connection, statement, person) is not None
 
 
 async def _offered(gateway: Gateway, connection: Connection, token: str) -> _Link:
@@ -597,9 +619,10 @@ async def _find_link(gateway: Gateway, connection: Connection, token: str) -> _L
     values = gateway.keys.verified(LINK, row["link"], digest=digest_of(token))
     person = people.from_row(gateway, row["person"], name=values["person"])
     _require_same_person(gateway, values, person)
-    if values["restores"] != restored or row["time"]["now"] >= values["expires_at"]:
+    is_over = row["time"]["now"] >= values["expires_at"] or gateway.is_over(values["expires_at"])
+    if is_over or values["restores"] != restored:
         raise Refused("the link is not good any more")
-    return _Link(person, values["by_root"], values["replaces"], values["made_by"])
+    return _Link(person, tuple(values["roles"]), values["replaces"], values["made_by"])
 
 
 def _what_of_link(token: str) -> dict[str, str]:

@@ -59,7 +59,7 @@ _PASSES = 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" -m pam_iampass.gateway.cli serve
 @contextlib.contextmanager
 def answering(listener: socket.socket) -> Iterator[subprocess.Popen[str]]:
     """The service, as its own account, with this socket."""
-    with passed_secrets() as environment:
+    with passed_secrets("pam-iampass-gateway-acts.service") as environment:
         service = subprocess.Popen(
             ["bash", "-c", _PASSES, sys.executable, str(listener.fileno())],
             stdout=subprocess.PIPE,
@@ -147,7 +147,7 @@ def test_without_a_portal_or_a_socket_it_says_so(machine: None, listener: socket
     before = file.read_text()
     file.write_text(before.replace("portal: {", "# portal: {"))
     try:
-        with passed_secrets() as environment:
+        with passed_secrets("pam-iampass-gateway-acts.service") as environment:
             done = subprocess.run(
                 ["bash", "-c", _PASSES, sys.executable, str(listener.fileno())],
                 capture_output=True,

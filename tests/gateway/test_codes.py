@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -19,21 +20,26 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.keys import KeyFile
 from pam_iampass.gateway.people import PersonStatus
+from pam_iampass.gateway.reasons import Reason
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.settings import GroupSettings
 from pam_iampass.login import recovery
 from tests.sandbox.signer import Reply
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id
+from tests.support.world import PATIENCE
 
 OTHER = "h-bbbbbbbbbbbb"
 MACHINE = "0123456789abcdef" * 2
 
 
-def new_codes(gateway: RunningGateway, name: str = "alice") -> list[str]:
+def new_codes(
+    gateway: RunningGateway, name: str = "alice", *, number: int = 10, hours: int | None = None
+) -> list[str]:
     async def renew(inner: Gateway, connection: Connection) -> list[str]:
         person = await people.find(inner, connection, name)
         assert person is not None
-        return [code.replace("-", "") for code in await codes.renew(inner, connection, person)]
+        made = await codes.renew(inner, connection, person, number=number, hours=hours)
+        return [code.replace("-", "") for code in made]
 
     return gateway.transaction(renew)
 
@@ -100,6 +106,20 @@ class Named:
     def __init__(self, gateway: RunningGateway, host: str) -> None:
         self.port, self.ca_file, self.url = gateway.port, gateway.ca_file, gateway.url
         self.application_id, self.application_secret = host, gateway.application_secret
+
+
+def test_a_database_whose_clock_was_set_back_prolongs_no_code(
+    gateway_server: RunningGateway, caller: HostCaller
+) -> None:
+    (code,) = new_codes(gateway_server, number=1, hours=12)
+    wall_clock = gateway_server.gateway.clock
+    gateway_server.gateway.clock = lambda: wall_clock() + 13 * 3600
+    assert left(gateway_server) == 0
+    # The call of a host is refused with this clock for the time of its signature.
+    asked = codes.AskedCode("alice", code, new_request_id(), None, time.monotonic() + PATIENCE, {})
+    assert gateway_server.run(codes.redeem(gateway_server.gateway, HOST, asked)) is Reason.WRONG_CODE
+    gateway_server.gateway.clock = wall_clock
+    assert answer(caller, "alice", code) == 0
 
 
 def test_a_code_is_one_persons(gateway_server: RunningGateway, caller: HostCaller) -> None:

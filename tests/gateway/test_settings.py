@@ -369,6 +369,18 @@ def test_the_service_reads_the_secrets_that_systemd_passes(
     assert found.certificate_key_file == passed / "certificate-key.pem"
 
 
+def test_a_service_that_answers_no_host_needs_no_key_of_the_certificate(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = folder / "credentials"
+    passed.mkdir()
+    for name in SECRETS:
+        os.rename(folder / name, passed / name)
+    monkeypatch.setenv(settings.CREDENTIALS, str(passed))
+    os.remove(passed / "certificate-key.pem")
+    assert settings.load(_written(folder, WHOLE)).application_secret == "s3cret"
+
+
 def test_a_new_file_shows_who_administers_by_default_as_it_can_be_written(folder: Path) -> None:
     template = settings.template({})
     lines = re.findall(r"^# (  \w+: .*|\w+:)$", template[template.index("# portal:\n") :], re.MULTILINE)

@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Callable
@@ -105,6 +106,11 @@ def ann(running: RunningGateway) -> Browser:
     return browser_of(running, "ann")
 
 
+def regroup(running: RunningGateway, name: str, *groups: str) -> None:
+    """What the directory does."""
+    running.transaction(lambda g, c: people.change(g, c, name, groups=groups))
+
+
 def refusals(running: RunningGateway) -> list[dict[str, Any]]:
     return [record for record in running.records if record.get("what") == "refused"]
 
@@ -147,8 +153,8 @@ def matrix(name: str) -> Iterator[tuple[str, Act[Any]]]:
 
 def expected(declared: Any, role: Role, target: str) -> Role | None:
     """The role by which somebody may do this, as the design says."""
-    if target == "self" and Role.SELF in declared.by:
-        return Role.SELF
+    if target == "self":
+        return Role.SELF if Role.SELF in declared.by else None
     if role is Role.HELPDESK and target != "helped":
         return None
     return role if role is not Role.SELF and role in declared.by else None
@@ -224,12 +230,23 @@ def test_people_with_a_role_act_for_themselves_as_the_people_that_they_are(
 def test_a_passkey_by_another_link_gives_no_role_also_after_a_promotion(
     running: RunningGateway, zoe: Browser, ann: Browser
 ) -> None:
-    running.transaction(lambda g, c: people.change(g, c, "ann", groups=("it",)))
+    regroup(running, "ann", "it")
     with pytest.raises(NotPermitted):
         ann.do(EndBypasses("ben"))
     further = _further_passkey(running, zoe)
     begun = sign_in(running, further)
     assert begun.roles == {Role.SELF}, "a further passkey is by no link of root's"
+
+
+def test_a_directory_makes_no_admin_of_a_help_desk_with_roots_passkey(running: RunningGateway) -> None:
+    dan = browser_of(running, "dan", by_root=True)
+    regroup(running, "dan", "desk", "it")
+    with pytest.raises(NotPermitted):
+        dan.do(BypassPhone("max", 60.0))
+    assert sign_in(running, dan.authenticator).roles == {Role.SELF, Role.HELPDESK}
+    Link(running, LinkOperator("dan")).use()
+    (row,) = running.rows("SELECT roles FROM passkey WHERE person = 'dan' ORDER BY made_at DESC LIMIT 1")
+    assert row["roles"] == ["admin", "helpdesk"]
 
 
 @pytest.mark.parametrize("when", ["before", "locked"])
@@ -255,6 +272,17 @@ def test_a_group_that_is_taken_away_between_challenge_and_completion_takes_the_r
         with pytest.raises(NotPermitted):
             performed.result(PATIENCE)
     assert running.rows("SELECT 1 FROM bypass") == []
+
+
+def test_the_token_of_a_sign_in_alone_revokes_no_codes(
+    running: RunningGateway, ann: Browser, zoe: Browser
+) -> None:
+    ann.do(NewCodes("ann"))
+    with pytest.raises(ActRefused, match="revokes none of your own codes"):
+        ann.do_without_touch(ReportLostPhone("ann", end_codes=True))
+    assert has_codes(running, "ann")
+    zoe.do(ReportLostPhone("ann", end_codes=True))
+    assert not has_codes(running, "ann")
 
 
 @pytest.mark.parametrize(("actor", "target"), [("zoe", "ann"), ("ann", "zoe")])
@@ -638,9 +666,34 @@ def test_a_link_made_for_a_first_passkey_adds_none_beside_one_of_roots(
 ) -> None:
     link = Link(running, LinkPerson("ben", replaces=True), by=zoe)
     answer = link.answer()
+    regroup(running, "ben", "it")
     with_passkey(running, "ben", by_root=True)
+    regroup(running, "ben", "staff")
     with pytest.raises(ActRefused, match="a link of root's"):
         link.use(answer)
+
+
+def test_a_help_desk_has_nothing_of_somebody_who_becomes_an_operator(running: RunningGateway) -> None:
+    dan = browser_of(running, "dan", by_root=True)
+    early, late = (Link(running, LinkPerson(name), by=dan) for name in ("ann", "ben"))
+    early.use()
+    ann = Browser(running, early.authenticator, "ann", sign_in(running, early.authenticator).token)
+    answer = late.answer()
+    regroup(running, "ann", "staff", "it")
+    regroup(running, "ben", "staff", "it")
+    with pytest.raises(ActRefused, match="has a role"):
+        late.use(answer)
+    ann.do_without_touch(ReportLostPhone("ann"))
+    with pytest.raises(ActRefused, match="no such code for this person"):
+        ann.do(CodeForLostPhone("ann"))
+    Link(running, LinkOperator("ann")).use()
+    with pytest.raises(NotSignedIn):
+        ann.do_without_touch(EndSignIns("ann"))
+    with pytest.raises(ProofRefused):
+        sign_in(running, early.authenticator)
+    regroup(running, "ann", "staff")
+    with pytest.raises(NotPermitted):
+        dan.do(NewCodes("ann"))
 
 
 # Further passkeys
@@ -823,7 +876,7 @@ def test_rows_that_no_gateway_has_written_count_for_nobody(running: RunningGatew
     for table, change in (
         ("sign_in", "expires_at = expires_at + interval '1 day'"),
         ("sign_in", "person = 'zoe'"),
-        ("passkey", "by_root = true"),
+        ("passkey", "roles = '{admin}'"),
         ("passkey", "public_key = public_key || 'A'"),
         ("passkey", "person = 'zoe'"),
     ):
@@ -841,6 +894,22 @@ def test_rows_that_no_gateway_has_written_count_for_nobody(running: RunningGatew
     with pytest.raises(ProofRefused):
         link.use(answer)
     assert running.rows("SELECT 1 FROM passkey") == []
+
+
+def test_a_database_whose_clock_was_set_back_prolongs_no_sign_in_and_no_link(
+    running: RunningGateway, ann: Browser
+) -> None:
+    link, wall_clock = Link(running, LinkOperator("zoe")), running.gateway.clock
+    hour_ahead: Callable[[], float] = lambda: wall_clock() + 3600  # noqa: E731
+    for clock, is_over in ((hour_ahead, True), (wall_clock, False)):
+        running.gateway.clock = clock
+        asks: tuple[tuple[Callable[[], object], type[Exception]], ...] = (
+            (lambda: ann.do_without_touch(EndSignIns("ann", str(uuid.uuid4()))), NotSignedIn),
+            (link.answer, ProofRefused),
+        )
+        for ask, error in asks:
+            with pytest.raises(error) if is_over else nullcontext():
+                ask()
 
 
 def test_a_sign_in_that_is_put_back_counts_until_it_would_be_over(

@@ -1643,7 +1643,7 @@ MUTANTS = {
         ),
         Mutant(
             "the clock of the database alone says when a bypass is over",
-            "if gateway.clock() < bypass.ends_at.timestamp() + _CLOCKS_DIFFER:",
+            "if not gateway.is_over(bypass.ends_at):",
             "if bypass:",
             "test_a_database_whose_clock_was_set_back_prolongs_none",
         ),
@@ -2638,14 +2638,14 @@ MUTANTS = {
         ),
         Mutant(
             "a role counts with a passkey that root has not made a link for",
-            "if self.passkey.by_root:",
-            "if self.passkey:",
+            "self.passkey.roles & operators",
+            "operators",
             "test_a_passkey_by_another_link_gives_no_role_also_after_a_promotion",
         ),
         Mutant(
             "a further passkey of an operator has the role",
-            "gateway, connection, sign_in.person, credential, self.label, by_root=False",
-            "gateway, connection, sign_in.person, credential, self.label, by_root=sign_in.passkey.by_root",
+            "gateway, connection, sign_in.person, credential, self.label)",
+            "gateway, connection, sign_in.person, credential, self.label, roles=sign_in.passkey.roles)",
             "test_a_passkey_by_another_link_gives_no_role_also_after_a_promotion",
         ),
         Mutant(
@@ -2656,14 +2656,14 @@ MUTANTS = {
         ),
         Mutant(
             "people do for others what they may do for themselves",
-            "if Role.SELF in may and act.target == actor.name:",
-            "if Role.SELF in may:",
+            "if act.target == actor.name:",
+            "if act.target is not None:",
             "test_each_act_is_for_whom_it_is_declared_and_a_token_alone_does_not_touch[ann-other]",
         ),
         Mutant(
             "an admin without a touch of the phone makes codes for themselves",
-            "if Role.SELF in may and act.target == actor.name:",
-            "if Role.SELF in may and act.target == actor.name and Role.ADMIN not in may:",
+            "if act.target == actor.name:",
+            "if act.target == actor.name and Role.ADMIN not in may:",
             "test_people_with_a_role_act_for_themselves_as_the_people_that_they_are",
         ),
         Mutant(
@@ -2734,7 +2734,7 @@ MUTANTS = {
         ),
         Mutant(
             "a sign-in never ends by itself",
-            'if moment >= values["expires_at"] or moment >= values["active_at"] + IDLE:',
+            'if row["time"]["now"] >= ends_at or gateway.is_over(ends_at):',
             "if False:",
             "test_a_sign_in_ends_after_eight_hours_and_half_an_hour_without_anything_done",
         ),
@@ -2776,8 +2776,8 @@ MUTANTS = {
         ),
         Mutant(
             "a late link registers a passkey",
-            'row["time"]["now"] >= values["expires_at"]:\n        raise Refused("the link',
-            'False:\n        raise Refused("the link',
+            "if is_over or values",
+            "if values",
             "test_a_link_ends_with_its_time_a_newer_one_and_the_person",
         ),
         Mutant(
@@ -2794,7 +2794,7 @@ MUTANTS = {
         ),
         Mutant(
             "help desk replaces the passkeys of an operator",
-            'if had is not None and had["by_root"]:',
+            "if has_role or await has_passkey_by_root(connection, person.name):",
             "if False:",
             "test_a_link_for_others_replaces_no_passkey_of_roots_and_others_only_if_it_says_so",
         ),
@@ -2806,13 +2806,13 @@ MUTANTS = {
         ),
         Mutant(
             "what is checked when a link is made is not checked when it is used",
-            "await require_free_for_link(connection, name, by_root=link.by_root, replaces=link.replaces)",
-            "...",
+            "gateway, connection, link.person, by_root=bool(link.roles), replaces",
+            "gateway, connection, link.person, by_root=True, replaces",
             "test_a_link_made_for_a_first_passkey_adds_none_beside_one_of_roots",
         ),
         Mutant(
             "root's link gives a role to come",
-            "if by_root and not gateway.settings.operators.roles_of(person.groups):",
+            "if by_root and not roles:",
             "if False:",
             "test_a_link_for_others_replaces_no_passkey_of_roots_and_others_only_if_it_says_so",
         ),
@@ -2908,7 +2908,7 @@ MUTANTS = {
         ),
         Mutant(
             "an operator's passkey of an old copy counts once it is put back",
-            'if values["by_root"] and not is_confirmed:',
+            'if values["roles"] and not is_confirmed:',
             "if False:",
             "test_an_old_copy_of_the_database_serves_nothing_and_once_confirmed_operators_have_no_passkey",
         ),
@@ -3112,6 +3112,68 @@ MUTANTS = {
             "if not hosts_cause_acts:",
             "if False:",
             "test_the_service_for_the_portal_remembers_each_act",
+        ),
+    ),
+    "A directory and a help desk make nobody an operator, and a laptop does without no phone": (
+        Mutant(
+            "a role that the directory gives counts with a passkey for another role",
+            "self.passkey.roles & operators.roles_of(self.person.groups)",
+            "self.passkey.roles and operators.roles_of(self.person.groups)",
+            "test_a_directory_makes_no_admin_of_a_help_desk_with_roots_passkey",
+        ),
+        Mutant(
+            "an admin with a laptop makes a bypass of their own",
+            "    if act.target == actor.name:\n        return Role.SELF if Role.SELF in may else None",
+            "    if act.target == actor.name and Role.SELF in may:\n        return Role.SELF",
+            "test_each_act_is_for_whom_it_is_declared_and_a_token_alone_does_not_touch[zoe-root]",
+        ),
+        Mutant(
+            "the token of a sign-in alone revokes recovery codes",
+            "if self.end_codes and work.sign_in is not None and work.actor.name == self.person:",
+            "if False:",
+            "test_the_token_of_a_sign_in_alone_revokes_no_codes",
+        ),
+        Mutant(
+            "the clock of the database alone says when a sign-in is over",
+            'if row["time"]["now"] >= ends_at or gateway.is_over(ends_at):',
+            'if row["time"]["now"] >= ends_at:',
+            "test_a_database_whose_clock_was_set_back_prolongs_no_sign_in_and_no_link",
+        ),
+        Mutant(
+            "the clock of the database alone says when a link is void",
+            'values["expires_at"] or gateway.is_over(values["expires_at"])',
+            'values["expires_at"]',
+            "test_a_database_whose_clock_was_set_back_prolongs_no_sign_in_and_no_link",
+        ),
+        Mutant(
+            "the clock of the database alone says when a code for a lost phone does not count any more",
+            "    if _are_over(gateway, values):\n        return None\n    digest",
+            "    digest",
+            "test_a_database_whose_clock_was_set_back_prolongs_no_code",
+        ),
+        Mutant(
+            "a help desk registers a passkey of an operator with a link of earlier",
+            "if has_role or await has_passkey_by_root(connection, person.name):",
+            "if await has_passkey_by_root(connection, person.name):",
+            "test_a_help_desk_has_nothing_of_somebody_who_becomes_an_operator",
+        ),
+        Mutant(
+            "an operator keeps the passkey that a help desk has registered",
+            "(name, link.replaces, bool(link.roles)),",
+            "(name, link.replaces, False),",
+            "test_a_help_desk_has_nothing_of_somebody_who_becomes_an_operator",
+        ),
+        Mutant(
+            "an operator gets a code for a lost phone with a passkey alone",
+            "isdisjoint(person.groups) or has_role",
+            "isdisjoint(person.groups)",
+            "test_a_help_desk_has_nothing_of_somebody_who_becomes_an_operator",
+        ),
+        Mutant(
+            "a help desk acts for somebody who was an operator and is to be one again",
+            "if role is Role.HELPDESK and target and await",
+            "if role is None and target and await",
+            "test_a_help_desk_has_nothing_of_somebody_who_becomes_an_operator",
         ),
     ),
 }

@@ -169,10 +169,11 @@ def with_passkey(acts: RunningActs, person: str, *, by_root: bool = False) -> Au
         async with gateway.database.transaction() as connection:
             found = await people.find(gateway, connection, person)
             assert found is not None
+            roles = acts.settings.operators.roles_of(found.groups) if by_root else ()
             owner, challenge = gateway.keys.owner(found.token), secrets.token_bytes(32)
             options = webauthn.creation_options(portal, challenge, person, person, owner, ())
             credential = webauthn.registered(portal, authenticator.create(options), challenge)
-            await sign_ins.add_passkey(gateway, connection, found, credential, "laptop", by_root=by_root)
+            await sign_ins.add_passkey(gateway, connection, found, credential, "laptop", roles=roles)
 
     acts.run(add())
     return authenticator

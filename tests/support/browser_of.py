@@ -58,10 +58,11 @@ def with_passkey(running: RunningGateway, person: str, *, by_root: bool = False)
     async def add(gateway: Gateway, connection: Connection) -> None:
         found = await people.find(gateway, connection, person)
         assert found is not None
+        roles = OPERATORS.roles_of(found.groups) if by_root else ()
         made = secrets.token_bytes(48)
         options = webauthn.creation_options(PORTAL, made, person, person, gateway.keys.owner(found.token), ())
         credential = webauthn.registered(PORTAL, authenticator.create(options), made)
-        await sign_ins.add_passkey(gateway, connection, found, credential, "laptop", by_root=by_root)
+        await sign_ins.add_passkey(gateway, connection, found, credential, "laptop", roles=roles)
 
     running.transaction(add)
     return authenticator

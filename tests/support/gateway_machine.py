@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -125,10 +126,11 @@ def run_gateway(*arguments: str, typed: str = "", status: int | None = 0, as_ins
 
 
 @contextlib.contextmanager
-def passed_secrets() -> Iterator[dict[str, str]]:
-    """The environment of the service, with its secrets as systemd passes them."""
+def passed_secrets(unit: str = "pam-iampass-gateway.service") -> Iterator[dict[str, str]]:
+    """The environment of a service, with the secrets that systemd passes to it."""
     credentials = Path(tempfile.mkdtemp(dir="/run"))
-    for name in ("application-secret", "key", "certificate-key.pem"):
+    text = (Path(__file__).parents[2] / "packaging/systemd/gateway" / unit).read_text()
+    for name in re.findall(r"^LoadCredential=([^:]+):", text, re.MULTILINE):
         shutil.copy(ETC / name, credentials)
         shutil.chown(credentials / name, ACCOUNT, ACCOUNT)
         (credentials / name).chmod(0o400)

@@ -25,9 +25,11 @@ terminal and where the login came from, `sign-in` for who has signed in at the p
 
 Root of a gateway may do everything, with `pam-iampass-gateway`. Everybody else signs in at the portal with a passkey.
 "Who else may" are the roles that can do it: a person ("the person") for themselves only, the help desk for people whose
-groups it helps, all of them, and an admin for everybody. `operators` in gateway.yaml says which groups have which role;
-it counts only with a passkey that was registered with a link of `pam-iampass-gateway operator link`. For themselves,
-people with a role act as the person, if that can do it.
+groups it helps, all of them, and an admin for everybody else. `operators` in gateway.yaml says which groups have which
+role; it counts only with a passkey that was registered with a link of `pam-iampass-gateway operator link`, if the
+person had the role when root made the link. For themselves, people with a role act as the person, and do no more: a
+bypass of an admin is made by another admin, or by root. A help desk acts for nobody who has a passkey by a link of
+root's.
 
 "Touch" is who must confirm it by a touch of the passkey with which they have signed in, over just this act with just
 these parameters, within two minutes. "Phone" is who must approve it on the phone, too. Somebody who has never had a

@@ -297,17 +297,19 @@ async def _permitted(gateway: Gateway, connection: Connection, by: SignedIn, act
         with suppress(Tampered):  # nobody is known to have such groups
             target = await people.find(gateway, connection, act.target)
     role = _role(actor, act, target)
+    if role is Role.HELPDESK and target and await sign_ins.has_passkey_by_root(connection, target.name):
+        role = None  # such a person is, or was, an operator
     if role is None:
         raise NotPermitted(f"{shown(actor.name)} may not do this: {act.declared.name}")
     return _Permitted(sign_in, actor, role, target)
 
 
 def _role(actor: Actor, act: Act[Any], target: Person | None) -> Role | None:
-    """The role by which the actor may do this, if any. For themselves, people act as the person that they are, as long
-    as that can do it: other roles do not spare them the phone."""
+    """The role by which the actor may do this, if any. For themselves, people act as the person that they are: any
+    other role would spare them the phone."""
     may = act.declared.by & actor.roles
-    if Role.SELF in may and act.target == actor.name:
-        return Role.SELF
+    if act.target == actor.name:
+        return Role.SELF if Role.SELF in may else None
     if Role.ADMIN in may:
         return Role.ADMIN
     is_helped = target is not None and actor.may_help(target.groups)

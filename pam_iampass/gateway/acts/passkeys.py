@@ -57,28 +57,32 @@ class OfLink(OfPerson[NewLink]):
     """End the person's other passkeys, and all sign-ins, once the link is used."""
 
     async def make(self, work: Work, *, by_root: bool) -> NewLink:
-        """The link. Raises ActRefused."""
+        """The link; by root, with the roles that the person has now. Raises ActRefused."""
         gateway, connection = work.gateway, work.connection
         person = await known(gateway, connection, self.person)
         if not person.active:
             raise ActRefused(f"{shown(self.person)} cannot log in", "see: pam-iampass-gateway user show")
-        if by_root and not gateway.settings.operators.roles_of(person.groups):
+        roles = gateway.settings.operators.roles_of(person.groups) if by_root else frozenset[str]()
+        if by_root and not roles:
             what = f"{shown(self.person)} has no group that gives a role"
             raise ActRefused(
                 what, "see `operators` in gateway.yaml, and: pam-iampass-gateway user add --group"
             )
-        await sign_ins.require_free_for_link(connection, self.person, by_root=by_root, replaces=self.replaces)
+        await sign_ins.require_free_for_link(
+            gateway, connection, person, by_root=by_root, replaces=self.replaces
+        )
         work.reason = "replaces passkeys" if self.replaces else "adds a passkey"
         return await sign_ins.make_link(
-            gateway, connection, person, by_root=by_root, replaces=self.replaces, made_by=work.actor.name
+            gateway, connection, person, roles=roles, replaces=self.replaces, made_by=work.actor.name
         )
 
 
 @act("operator_link", record=_LINK_RECORD)
 @dataclass(frozen=True)
 class LinkOperator(OfLink):
-    """Make a link that registers a passkey with which the roles of the person count. Results in the link, which is good
-    once, for 15 minutes."""
+    """Make a link that registers a passkey with which the roles count that the person has now, and none that is gained
+    later. Once it is used, the person's passkeys by other links end. Results in the link, which is good once, for 15
+    minutes."""
 
     async def change(self, work: Work) -> NewLink:
         return await self.make(work, by_root=True)
@@ -87,11 +91,11 @@ class LinkOperator(OfLink):
 @act("person_link", by={Role.HELPDESK, Role.ADMIN}, record=_LINK_RECORD)
 @dataclass(frozen=True)
 class LinkPerson(OfLink):
-    """Make a link that registers a passkey, for a person who has none by a link of root's; no role counts with it.
-    Results in the link, which is good once, for 15 minutes."""
+    """Make a link that registers a passkey, for a person who has no role, and none by a link of root's. No role counts
+    with it. Results in the link, which is good once, for 15 minutes."""
 
     async def change(self, work: Work) -> NewLink:
-        pending = "SELECT 1 FROM link WHERE person = %s AND by_root AND expires_at > now()"
+        pending = "SELECT 1 FROM link WHERE person = %s AND roles <> '{}' AND expires_at > now()"
         if await one(work.connection, pending, self.person):
             raise ActRefused("root has made this person a link", "let it be used, or wait until it is void")
         return await self.make(work, by_root=False)
@@ -144,9 +148,7 @@ class AddPasskey(OfPerson[None]):
             challenge = webauthn.challenge_of(answer)
             credential = webauthn.registered(sign_ins.portal_of(gateway), answer, challenge)
             await touches.spend(gateway, connection, challenge, _PURPOSE, str(sign_in.id), {})
-            await sign_ins.add_passkey(
-                gateway, connection, sign_in.person, credential, self.label, by_root=False
-            )
+            await sign_ins.add_passkey(gateway, connection, sign_in.person, credential, self.label)
         except Refused as error:
             raise ProofRefused(str(error)) from None
         work.reason = self.label
@@ -212,14 +214,16 @@ def _sign_in_of(work: Work) -> SignIn:
 @dataclass(frozen=True)
 class CodeForLostPhone(OfPerson[str]):
     """Replace all recovery codes of the person by one, which counts for 12 hours: once a week, only while the phone is
-    reported lost and there is no other one, and only for groups that the settings name. Results in the code."""
+    reported lost and there is no other one, and only for groups that the settings name, and for nobody with a role.
+    Results in the code."""
 
     asks_for_phone = True
 
     async def change(self, work: Work) -> str:
         gateway, connection = work.gateway, work.connection
         person = await known(gateway, connection, self.person)
-        if gateway.settings.self_service.isdisjoint(person.groups) or not person.active:
+        has_role = bool(gateway.settings.operators.roles_of(person.groups))
+        if gateway.settings.self_service.isdisjoint(person.groups) or has_role or not person.active:
             raise ActRefused("there is no such code for this person", "ask the help desk")
         if work.phone is not Phone.LOST:
             raise ActRefused("the phone is not reported lost, or there is another one")

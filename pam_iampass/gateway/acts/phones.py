@@ -75,13 +75,16 @@ class LostPhone:
 @dataclass(frozen=True)
 class ReportLostPhone(OfPerson[LostPhone]):
     """Deny what the phone of the person approves, at once and until IAMPASS has disabled it, and end the person's
-    sessions, bypasses and sign-ins, apart from the one by which it is reported."""
+    sessions, bypasses and sign-ins, apart from the one by which it is reported. People cannot revoke their own recovery
+    codes with it: `recovery_revoke` needs a touch."""
 
     end_codes: Annotated[bool, flag] = False
     """Also revoke the recovery codes: they were lost, too."""
 
     async def change(self, work: Work) -> LostPhone:
         gateway, connection = work.gateway, work.connection
+        if self.end_codes and work.sign_in is not None and work.actor.name == self.person:
+            raise ActRefused("the report alone revokes none of your own codes", "revoke them as well")
         await known(gateway, connection, self.person)
         lost_at = await now(connection)
         await people.change(gateway, connection, self.person, phone_lost_at=lost_at, invites=False)

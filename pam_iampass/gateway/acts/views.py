@@ -81,7 +81,7 @@ class PasskeyRow(TypedDict):
     id: str
     label: str
     made_at: datetime
-    by_root: bool
+    roles: list[str]
 
 
 class SignInRow(TypedDict):
@@ -302,7 +302,12 @@ async def show_own(gateway: Gateway, connection: Connection, actor: Actor) -> li
         "phone_lost_at": person.phone_lost_at,
         "codes_left": left,
         "passkeys": [
-            {"id": each.credential.id, "label": each.label, "made_at": each.made_at, "by_root": each.by_root}
+            {
+                "id": each.credential.id,
+                "label": each.label,
+                "made_at": each.made_at,
+                "roles": sorted(each.roles),
+            }
             for each in passkeys
         ],
         "sign_ins": [

@@ -41,14 +41,15 @@ def command() -> None:
 
 @command.command(epilog=_EPILOG, short_help="Make a link that registers a passkey of USER.")
 @click.argument("user", type=NAME)
-@click.option("--replace", "replaces", is_flag=True, help="Also end the passkeys that USER has.")
+@click.option("--replace", "replaces", is_flag=True, help="Also end all passkeys that USER has.")
 @config_option
 @json_option
 def link(user: str, replaces: bool, config: Path, as_json: bool) -> None:
-    """Make a link with which USER registers a passkey that counts for the roles of USER's groups.
+    """Make a link with which USER registers a passkey that counts for the roles that USER has now.
 
-    It is good once, for 15 minutes, and makes an earlier one void. Anyone who has it can use it, except that a USER
-    who has a phone must approve on it: verify the person, and send it in a way that nobody else can read.
+    USER's passkeys that were not registered with such a link end then. It is good once, for 15 minutes, and makes an
+    earlier one void. Anyone who has it can use it, except that a USER who has a phone must approve on it: verify the
+    person, and send it in a way that nobody else can read.
     """
     with command_gateway(config) as gateway:
         made = gateway.perform(LinkOperator(user, replaces))
@@ -68,7 +69,8 @@ def link(user: str, replaces: bool, config: Path, as_json: bool) -> None:
 def list_(config: Path, as_json: bool) -> None:
     """Show who has a group that gives a role, and who has a passkey by a link of `operator link`.
 
-    ROLES counts only with a passkey of the next column. SIGN-INS are those that are not over.
+    ROLES counts only with a passkey of the next column, whose link was made when USER had the role. SIGN-INS are those
+    that are not over.
     """
     with command_gateway(config) as gateway:
         operators, tampered = gateway.reading(_operators)
@@ -119,7 +121,7 @@ async def _operators(gateway: Gateway, connection: Connection) -> tuple[list[dic
     everybody, _ = await people.listing(gateway, connection)
     passkeys, tampered = await sign_ins.passkeys(gateway, connection)
     by_root = {
-        each.person: [found for found in passkeys if found.by_root and found.person == each.person]
+        each.person: [found for found in passkeys if found.roles and found.person == each.person]
         for each in passkeys
     }
     number = Counter(passkey.person for passkey in passkeys)
@@ -134,7 +136,12 @@ async def _operators(gateway: Gateway, connection: Connection) -> tuple[list[dic
                     "user": person.name,
                     "roles": roles,
                     "passkeys": [
-                        {"label": each.label, "made_at": timestamp(each.made_at.timestamp())} for each in own
+                        {
+                            "label": each.label,
+                            "roles": sorted(each.roles),
+                            "made_at": timestamp(each.made_at.timestamp()),
+                        }
+                        for each in own
                     ],
                     "other_passkeys": number[person.name] - len(own),
                     "sign_ins": open_ones[person.name],

@@ -87,7 +87,7 @@ CREATE TABLE link (                     -- registers a passkey, once
     person text PRIMARY KEY REFERENCES person ON DELETE CASCADE,
     digest bytea NOT NULL UNIQUE,       -- of its token
     owner text NOT NULL,
-    by_root boolean NOT NULL,           -- whether root has made it: roles count with a passkey of such a link only
+    roles text[] NOT NULL,              -- that count with its passkey: of the person when root made it; else none
     replaces boolean NOT NULL,          -- whether the passkeys end that the person has
     made_by text NOT NULL,
     made_at timestamptz NOT NULL,
@@ -102,7 +102,7 @@ CREATE TABLE passkey (
     owner text NOT NULL,
     public_key text NOT NULL,           -- COSE, as base64url
     label text NOT NULL,
-    by_root boolean NOT NULL,           -- whether root has made the link that has registered it
+    roles text[] NOT NULL,              -- of the link that has registered it
     made_at timestamptz NOT NULL,
     restores integer NOT NULL,
     mac bytea NOT NULL
