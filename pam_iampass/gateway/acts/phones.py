@@ -16,7 +16,7 @@ from pam_iampass.gateway import bypasses, codes, hosts, people, records, turns
 from pam_iampass.gateway.acts import steps
 from pam_iampass.gateway.acts.act import ActRefused, OfPerson, Role, Work, act, flag, text
 from pam_iampass.gateway.acts.names import known
-from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
+from pam_iampass.gateway.acts.sessions import EndedSessions, add_ends_of, end_sessions
 from pam_iampass.gateway.database import Connection, one
 from pam_iampass.gateway.gateway import Gateway, carry_out
 from pam_iampass.gateway.keys import Tampered
@@ -82,13 +82,12 @@ class ReportLostPhone(OfPerson[LostPhone]):
 
     async def change(self, work: Work) -> LostPhone:
         gateway, connection = work.gateway, work.connection
-        person = await known(gateway, connection, self.person)
-        if person.invites:
-            await people.change(gateway, connection, self.person, invites=False)
+        await known(gateway, connection, self.person)
+        await people.stop_invites(gateway, connection, "name = %s", self.person)
         await steps.add_lost_phone(gateway, connection, self.person)
         # A request that has begun is not approved any more, whatever IAMPASS says of it.
         await turns.change(connection, self.person, throttle.phone_lost)
-        ended = await add_ends(gateway, connection, f"person = %s AND {OPEN}", self.person)
+        ended = await add_ends_of(gateway, connection, self.person)
         bypassed = await bypasses.remove(connection, self.person)
         if self.end_codes:
             await codes.revoke(connection, self.person)
