@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from pam_iampass.cli.output import confirm, count, line, record, show_json, tabl
 from pam_iampass.cli.parameters import USER, account, config_option, json_option, yes_option
 from pam_iampass.cli.session import wait_for_ends
 from pam_iampass.cli.user import PHONES, ask_phones, tell_disabled
-from pam_iampass.client import Declined, IampassError, ManagementAPI, NotFound
+from pam_iampass.client import IampassError, ManagementAPI
 from pam_iampass.config.value_types import SecondPerson
 from pam_iampass.doctor.iampass import PhoneState
 from pam_iampass.doctor.user_status import user_status
@@ -246,10 +245,8 @@ def _disable(service: EnrollmentService, user: str, tokens: Sequence[str]) -> bo
 
 
 def _may_be_known(manager: ManagementAPI, token: str) -> bool:
-    """Whether IAMPASS, which knows the application, does not say that it knows no such user."""
-    with suppress(IampassError):
-        try:
-            manager.has_registered_mobile_device(token)
-        except (Declined, NotFound):
-            return False
-    return True
+    """Whether IAMPASS does not say for certain that it knows no such user."""
+    try:
+        return manager.knows_user(token)
+    except IampassError:
+        return True

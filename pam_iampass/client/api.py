@@ -276,6 +276,13 @@ class ManagementAPI(BaseAPI):
         it can only be answered with 404 because of the application. Not in the published client."""
         return self._carry_out(procedures.knows_application(self._application), deadline, pause)
 
+    def knows_user(
+        self, user_id: str, *, deadline: Deadline | None = None, pause: Pause | None = None
+    ) -> bool:
+        """Whether IAMPASS may know a user: that it does not is certain only if it knows the application. Not in the
+        published client."""
+        return self._carry_out(procedures.knows_user(self._application, user_id), deadline, pause)
+
     def host(self, *, deadline: Deadline | None = None, pause: Pause | None = None) -> HostAtGateway:
         """The host that this is to a gateway."""
         return self._make(self._application.host(), deadline, pause=pause)

@@ -46,6 +46,15 @@ def knows_application(application: Application) -> Procedure[bool]:
     return True
 
 
+def knows_user(application: Application, user: str) -> Procedure[bool]:
+    """Whether IAMPASS may know this user: that it does not is certain only if it knows the application."""
+    try:
+        yield application.has_device(user)
+    except (Declined, NotFound):
+        return not (yield from knows_application(application))
+    return True
+
+
 def disable_phone(application: Application, user: str) -> Procedure[None]:
     """Disable the phone of a user, if there is one. The link in the answer, which registers another one, goes
     nowhere."""
@@ -62,7 +71,7 @@ def remove_user(application: Application, user: str) -> Procedure[None]:
     try:
         yield application.delete_users([user])
     except (Declined, NotFound):
-        if (yield from _is_known(application, user)):
+        if (yield from knows_user(application, user)):
             raise
 
 
@@ -72,12 +81,3 @@ def may_have_phone(application: Application, user: str) -> Procedure[bool]:
         return (yield application.has_device(user)) is not ManagementAPIResult.no_mobile_device
     except (Declined, NotFound):  # it knows no such user, if it knows the application
         return not (yield from knows_application(application))
-
-
-def _is_known(application: Application, user: str) -> Procedure[bool]:
-    """Whether IAMPASS may know this user: that it does not is certain only if it knows the application."""
-    try:
-        yield application.has_device(user)
-    except (Declined, NotFound):
-        return not (yield from knows_application(application))
-    return True

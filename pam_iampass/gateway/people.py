@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -187,6 +188,19 @@ async def invite(gateway: Gateway, person: Person, host: str) -> bool:
     call = gateway.iampass.application.registration_sms(person.token, name, person.phone_number, None)
     await gateway.iampass.call(call, _ASK_SECONDS, Lane.decisions)
     return True
+
+
+async def stop_invites(gateway: Gateway, connection: Connection, condition: str, *values: str) -> bool:
+    """Have no login send a registration link to the people who meet a condition of SQL; whether one could have. It is
+    no change of the person: `changed_at` stays."""
+    stopped = False
+    statement = f"SELECT * FROM person WHERE invites AND {condition} FOR UPDATE"  # noqa: S608 - no value of others
+    for row in await many(connection, statement, *values):
+        with suppress(Tampered):  # such a person cannot log in
+            kept = gateway.keys.verified(TABLE, row)
+            await replace(connection, TABLE, "name", gateway.keys.sealed(TABLE, {**kept, "invites": False}))
+            stopped = True
+    return stopped
 
 
 async def remove(connection: Connection, name: str) -> bool:

@@ -16,7 +16,7 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -252,29 +252,13 @@ async def confirm(gateway: Gateway, connection: Connection) -> list[str]:
     never = "UPDATE step SET tried_at = 'infinity' WHERE lost_phone_of IS NOT NULL RETURNING lost_phone_of"
     for name in sorted(row["lost_phone_of"] for row in await many(connection, never)):
         void.append(f"the report of {name}'s lost phone: logins of {name} are denied until phone lost {name}")
-    if await _stop_invites(gateway, connection):
+    # Phones of those whom the directory has named so far may have been lost since.
+    if await people.stop_invites(gateway, connection, "source = 'ldap'"):
         void.append(
             "the messages at a login without a phone (directory.invite: first_login) to all who are known"
         )
     await records.act(connection, "restored_confirm", reason=f"void: {', '.join(void)}"[:2000])
     return void
-
-
-async def _stop_invites(gateway: Gateway, connection: Connection) -> bool:
-    """Have no login send a registration link to those whom the directory has named so far: their phones may have been
-    lost since. Whether there were any."""
-    stopped = False
-    for row in await many(connection, "SELECT * FROM person WHERE invites AND source = 'ldap' FOR UPDATE"):
-        with suppress(Tampered):  # such a person cannot log in
-            values = gateway.keys.verified(people.TABLE, row)
-            await database.replace(
-                connection,
-                people.TABLE,
-                "name",
-                gateway.keys.sealed(people.TABLE, {**values, "invites": False}),
-            )
-            stopped = True
-    return stopped
 
 
 async def adopt(gateway: Gateway) -> None:

@@ -57,7 +57,7 @@ class LostPhones:
                 self.discard(unknown)
 
     def disabled(self, application: str, tokens: Collection[str]) -> None:
-        """IAMPASS has disabled the phones of these tokens, whoever they were reported for. Raises StateError as
+        """IAMPASS has disabled the phones of these tokens, for whatever name they were reported. Raises StateError as
         `discard`."""
         with self._database.lock:
             known = [each for each in self._configs if each.application == application]
@@ -78,7 +78,7 @@ class LostPhones:
         return bool(self._configs) and bool(self.of(decoded(person)))
 
     def of_token(self, token: str) -> list[LostPhone]:
-        """The phones with this token, whoever they were reported for: several names may share one."""
+        """The phones with this token, for whatever name they were reported: several may share one."""
         return [phone for phone in self._configs if token and phone.token == token]
 
     def reported_since(self, began: float, token: str) -> bool:

@@ -2411,7 +2411,7 @@ MUTANTS = {
         ),
         Mutant(
             "a user whom IAMPASS declines to delete counts as deleted",
-            "if (yield from _is_known(application, user)):",
+            "if (yield from knows_user(application, user)):",
             "if False:",
             "test_who_is_gone_already_is_no_error_if_iampass_says_so_for_certain",
         ),
@@ -2483,8 +2483,8 @@ MUTANTS = {
         ),
         Mutant(
             "an old copy forgets that a phone was lost, and a login has a link sent to it",
-            'gateway.keys.sealed(people.TABLE, {**values, "invites": False})',
-            "gateway.keys.sealed(people.TABLE, values)",
+            "await people.stop_invites(gateway, connection, \"source = 'ldap'\")",
+            "False",
             "test_the_finder_of_a_lost_phone_who_logs_in_is_sent_no_link[an old copy of the database]",
         ),
         Mutant(

@@ -64,6 +64,9 @@ def main() -> int:
             noticed = list(pool.map(lambda mutant: _played(copies, mutant), wanted))
             sound = all(list(untouched))
     reports.write()
+    for mutant, was_noticed in zip(wanted, noticed):
+        if not was_noticed:
+            print(f"Not noticed: {mutant.what}")
     print(f"Mutants: {sum(noticed)} of {len(wanted)} noticed, in {time.monotonic() - began:.0f} s.")
     return 0 if sound and all(noticed) else 1
 

@@ -16,7 +16,7 @@ from pam_iampass.gateway import bypasses, codes, hosts, people, records, sign_in
 from pam_iampass.gateway.actors import ActRefused, Role
 from pam_iampass.gateway.acts.act import OfPerson, Work, act, flag, text
 from pam_iampass.gateway.acts.names import known
-from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
+from pam_iampass.gateway.acts.sessions import EndedSessions, add_ends_of, end_sessions
 from pam_iampass.gateway.database import Connection, now, one
 from pam_iampass.gateway.gateway import Gateway, carry_out
 from pam_iampass.gateway.keys import Tampered
@@ -93,7 +93,7 @@ class ReportLostPhone(OfPerson[LostPhone]):
         await steps.add_lost_phone(gateway, connection, self.person)
         # A request that has begun is not approved any more, whatever IAMPASS says of it.
         await turns.change(connection, self.person, throttle.phone_lost)
-        ended = await add_ends(gateway, connection, f"person = %s AND {OPEN}", self.person)
+        ended = await add_ends_of(gateway, connection, self.person)
         bypassed = await bypasses.remove(connection, self.person)
         if self.end_codes:
             await codes.revoke(connection, self.person)

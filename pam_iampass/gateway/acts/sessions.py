@@ -84,6 +84,11 @@ async def add_ends(gateway: Gateway, connection: Connection, condition: str, *va
     return wanted
 
 
+async def add_ends_of(gateway: Gateway, connection: Connection, person: str) -> EndedSessions:
+    """As `add_ends`, for the open sessions of a person."""
+    return await add_ends(gateway, connection, f"person = %s AND {OPEN}", person)
+
+
 async def end_sessions(gateway: Gateway, wanted: EndedSessions) -> EndedSessions:
     """End sessions: for their hosts at once, then at IAMPASS. It can be repeated."""
     turn = asyncio.Semaphore(_AT_A_TIME)

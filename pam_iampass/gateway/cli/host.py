@@ -169,7 +169,7 @@ def list_(
     if as_json:
         output.show_json(
             {
-                "hosts": [output.for_programs({**host}) for host in found],
+                "hosts": [output.for_programs(host) for host in found],
                 "tampered": tampered,
                 "invites": [_invite_object(invite) for invite in invites],
             }
@@ -218,7 +218,7 @@ def show(config: Path, name: str, as_json: bool) -> None:
 
     host = with_gateway(config, go)
     if as_json:
-        output.show_json(output.for_programs({**host}))
+        output.show_json(output.for_programs(host))
         return
     slowed = [("Slowed until", _when(host["slowed_until"]))] if host["slowed_until"] else []
     output.fields(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +20,7 @@ from pam_iampass.doctor.iampass import PhoneState, phone_states
 from pam_iampass.errors import EditRefused, shown
 from pam_iampass.gateway import people, records, turns
 from pam_iampass.gateway.acts.names import known, tampered
-from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
+from pam_iampass.gateway.acts.sessions import EndedSessions, add_ends_of, end_sessions
 from pam_iampass.gateway.cli import CommandGateway, named
 from pam_iampass.gateway.database import Connection, many
 from pam_iampass.gateway.gateway import Gateway
@@ -189,11 +189,6 @@ def phones_of(gateway: CommandGateway, tokens: Mapping[str, str], quiet: bool) -
 
 
 # Ending what a person has begun, and removing a person
-
-
-def add_ends_of(inner: Gateway, connection: Connection, name: str) -> Coroutine[Any, Any, EndedSessions]:
-    """The open sessions of a person. They end once this transaction is committed."""
-    return add_ends(inner, connection, f"person = %s AND {OPEN}", name)
 
 
 def end_now(gateway: CommandGateway, name: str, wanted: EndedSessions) -> bool:

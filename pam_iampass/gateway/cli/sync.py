@@ -14,8 +14,9 @@ from pam_iampass.cli.parameters import json_option
 from pam_iampass.client import IampassError
 from pam_iampass.errors import EditRefused, PamIampassError, shown
 from pam_iampass.gateway import directory, people, records
+from pam_iampass.gateway.acts.sessions import add_ends_of
 from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option
-from pam_iampass.gateway.cli.people import add_ends_of, end_now, groups_of, remove_person
+from pam_iampass.gateway.cli.people import end_now, groups_of, remove_person
 from pam_iampass.gateway.database import Connection, now, one
 from pam_iampass.gateway.directory import DirectoryError, Entry, Plan
 from pam_iampass.gateway.gateway import Gateway

@@ -430,4 +430,4 @@ def _from(person: Person) -> str:
 def _as_object(person: Person, phones: Mapping[str, PhoneState] | None = None) -> dict[str, object]:
     phone = (phones or {}).get(person.name)
     asked = {} if phones is None else {"phone": None if phone is None else phone.value}
-    return {**for_programs({**person_row(person)}), **asked}
+    return {**for_programs(person_row(person)), **asked}
