@@ -3061,7 +3061,7 @@ MUTANTS = {
         ),
         Mutant(
             "a field can be anything",
-            "problem = fields[each.name].check(values[each.name])",
+            "problem = check(given[name])",
             "problem = None",
             "test_each_field_that_is_wrong_is_named[/sign-in]",
         ),
