@@ -14,7 +14,6 @@ import sys
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Callable, TypeVar
 
 from pam_iampass.client.errors import IampassError
@@ -36,7 +35,6 @@ from pam_iampass.text import clean
 T = TypeVar("T")
 BOUNDS = Bounds(connections=200, of_one_address=150, body=16 * 1024, lines=100, waiting=4)
 """The bounds of what the peers can send. The portal cannot take the connections that are left for root."""
-SOCKET = Path("/run/iampass-gateway/acts.sock")
 CONNECTIONS = 4
 """Connections to the database, of which calls have two at most."""
 MOST_HELD = 60

@@ -63,23 +63,19 @@ _PERSON = text(person_name_error, empty=True)
 _HOST = text(host_name_error, empty=True)
 
 
-def view(name: str) -> Callable[[R], R]:
-    """Declare what reads a view."""
-
-    def declare(read: R) -> R:
-        VIEWS[name] = read
-        return read
-
-    return declare
+def view(read: R) -> R:
+    """Declare what reads the view of this name."""
+    VIEWS[read.__name__] = read
+    return read
 
 
-@view("mine")
+@view
 async def mine(gateway: Gateway, connection: Connection, actor: Actor) -> Rows:
     """What whoever has signed in has, besides logins and records: one row, with passkeys, sign-ins and codes."""
     return await show_own(gateway, connection, actor), False
 
 
-@view("people")
+@view
 async def people(
     gateway: Gateway,
     connection: Connection,
@@ -92,7 +88,7 @@ async def people(
     return found[:MOST], len(found) + len(tampered) > MOST
 
 
-@view("hosts")
+@view
 async def hosts(
     gateway: Gateway,
     connection: Connection,
@@ -105,7 +101,7 @@ async def hosts(
     return found[:MOST], len(found) > MOST
 
 
-@view("sessions")
+@view
 async def sessions(
     gateway: Gateway,
     connection: Connection,
@@ -117,7 +113,7 @@ async def sessions(
     return found[:MOST], len(found) > MOST
 
 
-@view("throttle")
+@view
 async def throttle(
     gateway: Gateway,
     connection: Connection,
@@ -129,7 +125,7 @@ async def throttle(
     return [] if found is None else [found], False
 
 
-@view("records")
+@view
 async def records(
     gateway: Gateway,
     connection: Connection,

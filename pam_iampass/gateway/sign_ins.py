@@ -11,7 +11,6 @@ import enum
 import hashlib
 import secrets
 import uuid
-from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -309,20 +308,14 @@ async def end(
     return cursor.rowcount
 
 
-async def open_of_all(connection: Connection) -> Counter[str]:
-    """How many sign-ins each person has that are not over. The rows are not verified."""
-    statement = "SELECT person FROM sign_in WHERE expires_at > now() AND active_at > now() - %s"
-    return Counter(row["person"] for row in await many(connection, statement, IDLE))
-
-
-async def open_of(gateway: Gateway, connection: Connection, person: str) -> list[Mapping[str, Any]]:
-    """The rows of the sign-ins of a person that are not over, the oldest first."""
+async def open_ones(
+    gateway: Gateway, connection: Connection, person: str | None = None
+) -> list[Mapping[str, Any]]:
+    """The rows of the sign-ins of a person, or of all, that are not over, the oldest first."""
     found: list[Mapping[str, Any]] = []
-    statement = (
-        "SELECT * FROM sign_in WHERE person = %s AND expires_at > now() AND active_at > now() - %s"
-        " ORDER BY began_at"
-    )
-    for row in await many(connection, statement, person, IDLE):
+    which, values = ("true", ()) if person is None else ("person = %s", (person,))
+    statement = f"SELECT * FROM sign_in WHERE {which} AND expires_at > now() AND active_at > now() - %s"  # noqa: S608
+    for row in await many(connection, f"{statement} ORDER BY began_at", *values, IDLE):
         with suppress(Tampered):
             found.append(gateway.keys.verified(SIGN_IN, row))
     return found

@@ -10,9 +10,11 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args
 
 A = TypeVar("A")
+SOCKET = Path("/run/iampass-gateway/acts.sock")
 
 
 class Error(enum.Enum):
