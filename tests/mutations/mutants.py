@@ -1768,8 +1768,8 @@ MUTANTS = {
         ),
         Mutant(
             "a host may have any number of people asked who do not approve",
-            "if exceeds and not login.is_familiar:",
-            "if False:",
+            "if exceeds and not login.is_familiar and",
+            "if False and",
             "test_a_host_has_few_people_asked_who_do_not_approve",
         ),
         Mutant(
