@@ -7,22 +7,19 @@ import ipaddress
 import re
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
 from pam_iampass.gateway import acts_service, own_requests, sign_ins
-from pam_iampass.gateway.actors import NotSignedIn, Role
+from pam_iampass.gateway.actors import Role
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts.act import Check, challenge, flag, made_for, perform, requested, ring, text
 from pam_iampass.gateway.acts.passkeys import passkey_options
 from pam_iampass.gateway.acts_results import RESULTS
 from pam_iampass.gateway.acts_service import ActsService, Call, CallRefused, Error, Field, filled
 from pam_iampass.gateway.acts_views import VIEWS, Wanted
-from pam_iampass.gateway.database import one
-from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.reasons import RefusedStart
 from pam_iampass.gateway.sessions import HostSession
 
@@ -33,8 +30,6 @@ call = partial(acts_service.call, CALLS)
 _PHONE_SECONDS = 25.0
 """How long a call waits for a phone; then the portal calls again."""
 _VIEW_SECONDS = 20.0
-MOST_ACTS = 60
-"""Acts of one person in a minute."""
 _SECRET = re.compile("[A-Za-z0-9_-]{43}")
 
 
@@ -205,7 +200,7 @@ class RingForLink(Call):
         return _ringing(await sign_ins.ring_for_link(service.gateway, self.token, self.remote))
 
 
-@call("/link/answer", Error.REFUSED, Error.BUSY)
+@call("/link/answer", Error.REFUSED)
 @dataclass(frozen=True)
 class WaitForLink(Call):
     """What the person has answered on the phone, as soon as it is known."""
@@ -260,7 +255,6 @@ class BeginAct(Call):
     Error.NOT_PERMITTED,
     Error.REFUSED,
     Error.ACT_REFUSED,
-    Error.BUSY,
     Error.IAMPASS_AWAY,
 )
 @dataclass(frozen=True)
@@ -276,7 +270,6 @@ class DoAct(Call):
 
     async def respond(self, service: ActsService) -> Done:
         act = requested(self.act, self.parameters)
-        await _require_few_acts(service.gateway, self.token)
         phone = None if self.phone is None else uuid.UUID(self.phone)
         by = sign_ins.SignedIn(self.token, self.remote, self.touch, phone)
         done = await perform(service.gateway, by, act)
@@ -311,7 +304,7 @@ class RingForAct(Call):
         return _ringing(await ring(service.gateway, by, ACTS[self.act]))
 
 
-@call("/phone/answer", Error.NOT_SIGNED_IN, Error.REFUSED, Error.BUSY)
+@call("/phone/answer", Error.NOT_SIGNED_IN, Error.REFUSED)
 @dataclass(frozen=True)
 class WaitForPhone(Call):
     """What the person has answered on the phone, as soon as it is known."""
@@ -329,7 +322,7 @@ class WaitForPhone(Call):
 # Views
 
 
-@call("/view", Error.NOT_SIGNED_IN, Error.NOT_PERMITTED, Error.BUSY)
+@call("/view", Error.NOT_SIGNED_IN, Error.NOT_PERMITTED)
 @dataclass(frozen=True)
 class Look(Call):
     """Read a view: of the rows that exist, those that the person may see, with the fields that they may see."""
@@ -354,25 +347,9 @@ class Look(Call):
         gateway = service.gateway
         async with gateway.database.transaction() as connection:
             actor = await sign_ins.actor(gateway, connection, self.token, "", by_itself=self.by_itself)
-        async with service.views, gateway.database.statement() as connection:
+        async with service.look(self.token), gateway.database.statement() as connection:
             rows, more = await wanted.rows(gateway, connection, actor)
         return Rows(list(rows), more)
-
-
-async def _require_few_acts(gateway: Gateway, token: str) -> None:
-    """Raise CallRefused if there are MOST_ACTS records of a minute about what this person has done: some acts need no
-    touch, and each leaves a record."""
-    with suppress(NotSignedIn):  # `perform` refuses it
-        async with gateway.database.statement() as connection:
-            name = (await sign_ins.find(gateway, connection, token)).person.name
-            recent = await one(
-                connection,
-                "SELECT count(*) AS number FROM record WHERE kind = 'act' AND at > now() - interval '1 minute'"
-                " AND fields->>'caller' = %s AND fields->>'known_by' = 'sign-in'",
-                name,
-            )
-        if recent is not None and recent["number"] >= MOST_ACTS:
-            raise CallRefused(Error.BUSY)
 
 
 def _ringing(begun: HostSession | RefusedStart) -> Ringing:
@@ -384,5 +361,7 @@ def _ringing(begun: HostSession | RefusedStart) -> Ringing:
 
 
 async def _answer(service: ActsService, phone: str, made_for: str) -> PhoneAnswer:
-    answer = own_requests.answer(service.gateway, uuid.UUID(phone), made_for, _PHONE_SECONDS)
+    answer = own_requests.answer(
+        service.gateway, uuid.UUID(phone), made_for, service.patience(_PHONE_SECONDS)
+    )
     return PhoneAnswer((await service.hold(answer)).value)
