@@ -69,6 +69,17 @@ class SignedIn:
 
 
 @dataclass(frozen=True)
+class SignInShown:
+    """A sign-in that is not over."""
+
+    person: str
+    roles: Sequence[str]
+    confirmed: bool
+    """As in SignedIn."""
+    id: str
+
+
+@dataclass(frozen=True)
 class LinkOptions:
     """What a browser is given to make the first passkey, and whether the phone must approve it."""
 
@@ -147,6 +158,14 @@ class SignIn(Call[SignedIn]):
     answer: Mapping[str, Any]
     remote: str
     agent: str | None = None
+
+
+@dataclass(frozen=True)
+class ShowSignIn(Call[SignInShown]):
+    """Ask whose sign-in this is. That keeps no sign-in from ending."""
+
+    PATH, ANSWER = "/sign-in/show", SignInShown
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True)
