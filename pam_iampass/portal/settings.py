@@ -84,9 +84,8 @@ class PortalSettings:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(
-            *map(_passed, (self.certificate_file, self.certificate_key_file)), password=""
-        )
+        certificate, key = _passed(self.certificate_file), _passed(self.certificate_key_file)
+        context.load_cert_chain(certificate, key, password="")  # an encrypted one is refused
         return context
 
 
