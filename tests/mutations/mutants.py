@@ -2187,21 +2187,23 @@ MUTANTS = {
         ),
         Mutant(
             "who sees nobody sees the records of everybody",
-            "if wanted.of is not None:",
-            "if wanted.of:",
+            "return roles & {Role.AUDITOR, Role.ADMIN} & view.fields.keys()",
+            "return frozenset({Role.AUDITOR, Role.ADMIN} & view.fields.keys())",
             "test_who_sees_nobody_sees_no_record_and_no_session",
         ),
         Mutant(
             "people see the records in which a host names them as the caller",
-            'conditions.append("person = ANY(%s)")',
-            "conditions.append(\"%s && ARRAY[person, fields->>'caller']\")",
+            'return f"{column} = ANY(%s)", [own]',
+            'return f"({column} = ANY(%s) OR {column} IS NOT NULL)", [own]',
             "test_records_are_of_the_person_and_not_of_the_caller_whom_a_host_names",
+            also=(("dict.fromkeys(names, sees_all)", "dict.fromkeys(names, frozenset({Role.SELF}))"),),
         ),
         Mutant(
             "people see the logins of others",
-            "None if reach.all else list(reach.people)",
-            "None",
+            'return f"{column} = ANY(%s)", [own]',
+            'return "true", []',
             "test_sessions_are_of_the_person_who_is_asked_and_not_of_the_caller_whom_a_host_names",
+            also=(("dict.fromkeys(names, sees_all)", "dict.fromkeys(names, frozenset({Role.SELF}))"),),
         ),
         Mutant(
             "an auditor sees phone numbers",
@@ -3061,7 +3063,7 @@ MUTANTS = {
         ),
         Mutant(
             "a field can be anything",
-            "problem = fields[each.name].check(values[each.name])",
+            "problem = check(given[name])",
             "problem = None",
             "test_each_field_that_is_wrong_is_named[/sign-in]",
         ),
