@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -118,6 +118,14 @@ class SignedIn:
 
 
 @dataclass(frozen=True)
+class SignInShown:
+    person: Annotated[str, "who has signed in"]
+    roles: Annotated[list[str], "the roles that count in this sign-in, besides the person's own"]
+    confirmed: Annotated[bool, "as in the answer to `/sign-in`"]
+    id: Annotated[str, "the id of the sign-in, for `sign_in_end`"]
+
+
+@dataclass(frozen=True)
 class Ringing:
     phone: Annotated[str | None, "the id of the request; null if the phone was not asked"]
     reason: Annotated[str | None, "why the phone was not asked"]
@@ -173,8 +181,27 @@ class SignIn(Call):
 
     async def respond(self, service: ActsService) -> SignedIn:
         begun = await sign_ins.sign_in(service.gateway, self.binding, self.answer, self.remote, self.agent)
-        roles = [role.value for role in Role if role in begun.roles and role is not Role.SELF]
+        roles = _names(begun.roles)
         return SignedIn(begun.token, begun.person, roles, begun.ends_at, begun.is_confirmed)
+
+
+@call("/sign-in/show", Error.NOT_SIGNED_IN)
+@dataclass(frozen=True)
+class ShowSignIn(Call):
+    """Whose sign-in this is, also before its passkey is confirmed. This keeps no sign-in from ending."""
+
+    token: Annotated[str, TOKEN]
+
+    async def respond(self, service: ActsService) -> SignInShown:
+        gateway = service.gateway
+        async with gateway.database.statement() as connection:
+            found = await sign_ins.find(gateway, connection, self.token)
+        roles = _names(found.actor(gateway, "").roles)
+        return SignInShown(found.person.name, roles, found.passkey.is_confirmed, str(found.id))
+
+
+def _names(roles: Collection[Role]) -> list[str]:
+    return [role.value for role in Role if role in roles and role is not Role.SELF]
 
 
 # Links

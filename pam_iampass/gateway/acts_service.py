@@ -28,9 +28,9 @@ from pam_iampass.gateway.database import DatabaseError, UnknownOutcome, work_for
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.own_requests import NotApproved
-from pam_iampass.gateway.serving import Bounds, Owner
 from pam_iampass.server.http import Dispatcher, Route, find_handler
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply
+from pam_iampass.server.serving import Bounds, Owner
 from pam_iampass.system.unix_sockets import peer_credentials
 from pam_iampass.text import clean
 

@@ -69,6 +69,17 @@ class SignedIn:
 
 
 @dataclass(frozen=True)
+class SignInShown:
+    """A sign-in that is not over."""
+
+    person: str
+    roles: Sequence[str]
+    confirmed: bool
+    """As in SignedIn."""
+    id: str
+
+
+@dataclass(frozen=True)
 class LinkOptions:
     """What a browser is given to make the first passkey, and whether the phone must approve it."""
 
@@ -119,6 +130,15 @@ class Rows:
     """Whether there are more, which were left out."""
 
 
+@dataclass(frozen=True)
+class RingingNow:
+    """What asks the person on the phone now, or waits for its turn."""
+
+    rows: Sequence[Mapping[str, Any]]
+    seen: str
+    """To be sent with the next call."""
+
+
 # Calls
 
 
@@ -147,6 +167,14 @@ class SignIn(Call[SignedIn]):
     answer: Mapping[str, Any]
     remote: str
     agent: str | None = None
+
+
+@dataclass(frozen=True)
+class ShowSignIn(Call[SignInShown]):
+    """Ask whose sign-in this is. That keeps no sign-in from ending."""
+
+    PATH, ANSWER = "/sign-in/show", SignInShown
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -237,6 +265,16 @@ class WaitForPhone(Call[PhoneAnswer]):
     PATH, ANSWER = "/phone/answer", PhoneAnswer
     token: str = field(repr=False)
     phone: str
+
+
+@dataclass(frozen=True)
+class WaitForRings(Call[RingingNow]):
+    """Wait for what asks the person on the phone, until it is something else than was seen. After BUSY, wait for some
+    seconds."""
+
+    PATH, ANSWER = "/rings", RingingNow
+    token: str = field(repr=False)
+    seen: str | None = None
 
 
 @dataclass(frozen=True)

@@ -123,11 +123,17 @@ async def mine(request: web.Request, visit: Visit) -> web.Response:
 async def rings(request: web.Request, visit: Visit) -> web.Response:
     """The part of the page that says what asks now, as soon as it has changed. The page asks for it by itself."""
     seen, known = request.query.get("seen", ""), request.query.get("known", "").split(",")
-    answer = await visit.call(WaitForRings(visit.token, seen))
+    try:
+        answer = await visit.call(WaitForRings(visit.token, seen or None))
+    except GatewayError as error:
+        if error.code != "BUSY":
+            raise
+        return web.Response(status=204)  # the page asks again in some seconds
     if answer.seen == seen:
         return web.Response(status=204)
-    new = [row for row in answer.rows if row["id"] not in known]
-    return _page(request, "rings.html", rings=answer, new=new)
+    rows = [*map(Row, answer.rows)]
+    new = [row for row in rows if row["id"] not in known]
+    return _page(request, "rings.html", rows=rows, seen=answer.seen, new=new)
 
 
 # People
@@ -279,9 +285,9 @@ ROUTES: Sequence[tuple[str, Handler]] = (
     ("/", mine),
     ("/rings", rings),
     ("/people", people),
-    ("/people/{name}", person),
+    ("/people/{name:[^/]+}", person),
     ("/now", now),
     ("/hosts", hosts),
-    ("/hosts/{name}", host),
+    ("/hosts/{name:[^/]+}", host),
     ("/log", log),
 )

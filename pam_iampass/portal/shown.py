@@ -71,7 +71,14 @@ ACTS: Mapping[str, str] = {
 }
 """What is said of an act; of others, the words of its name."""
 _BROWSERS = {"Edg": "Edge", "Firefox": "Firefox", "Chrome": "Chrome", "Safari": "Safari"}
-_SYSTEMS = {"iPhone": "iPhone", "iPad": "iPad", "Android": "Android", "Windows": "Windows", "Mac OS": "macOS", "Linux": "Linux"}
+_SYSTEMS = {
+    "iPhone": "iPhone",
+    "iPad": "iPad",
+    "Android": "Android",
+    "Windows": "Windows",
+    "Mac OS": "macOS",
+    "Linux": "Linux",
+}
 
 
 def environment(folder: Path) -> Environment:
@@ -123,7 +130,7 @@ def duration(seconds: float) -> str:
 def browser(agent: str) -> str:
     """A browser by what it says of itself, such as `Firefox on Linux`."""
     name = next((name for word, name in _BROWSERS.items() if word in agent), None)
-    system = next((system for word, system in _SYSTEMS.items() if word in agent), None)
+    system = next((word for word in _SYSTEMS if word in agent), None)
     return f"{name} on {system}" if name and system else agent or "a browser"
 
 

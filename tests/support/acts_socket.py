@@ -17,13 +17,13 @@ from pam_iampass.gateway.acts_service import ActsDispatcher, ActsService
 from pam_iampass.gateway.database import Database
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import KeyFile
-from pam_iampass.gateway.serving import Bounds, serve
 from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.gateway.upstream import Upstream
 from pam_iampass.portal import gateway as client
 from pam_iampass.portal.gateway import Call, GatewayClient
 from pam_iampass.sandbox.sandbox import ServingThread
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest
+from pam_iampass.server.serving import Bounds, serve
 from tests.support.authenticator import Authenticator
 from tests.support.world import PATIENCE
 

@@ -21,8 +21,8 @@ from pam_iampass.gateway.cli.serve import STOP_SECONDS, Refusals, give_up
 from pam_iampass.gateway.database import DatabaseError
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.serving import serve
 from pam_iampass.gateway.settings import PORTAL_ACCOUNT
+from pam_iampass.server.serving import serve
 from pam_iampass.system.unix_sockets import notify, passed
 
 _SOCKET = "pam-iampass-gateway-acts.socket"
