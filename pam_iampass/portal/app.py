@@ -7,9 +7,9 @@ import dataclasses
 import hashlib
 import socket
 import ssl
-import sys
 import traceback
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable
 
@@ -40,11 +40,7 @@ MOST_BYTES = 32 * 1024
 BOUNDS = Bounds(connections=1000, of_one_address=400, body=MOST_BYTES)
 _HERE = Path(__file__).parent
 _HTMX = Path("/usr/share/javascript/htmx/htmx.min.js")
-_STATIC = {
-    "text/css": ("portal.css",),
-    "text/javascript": ("portal.js", "pages.js"),
-    "image/svg+xml": ("icon.svg",),
-}
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _FOR_A_YEAR = "public, max-age=31536000, immutable"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -66,10 +62,7 @@ def make_app(
 ) -> web.Application:
     """The application. `gateway` is to be open while it serves."""
     app = web.Application(middlewares=[_answer_errors, _require_origin], client_max_size=MOST_BYTES)
-    assets = {
-        name: _Asset(_HERE / "static" / name, kind) for kind, names in _STATIC.items() for name in names
-    }
-    assets[_HTMX.name] = _Asset(_HTMX, "text/javascript")
+    assets = {path.name: _Asset(path) for path in (_HTMX, *(_HERE / "static").iterdir())}
     app[SETTINGS], app[GATEWAY], app[TEMPLATES] = settings, gateway, _templates(assets)
     app.on_response_prepare.append(_add_headers)
     for name, asset in assets.items():
@@ -176,7 +169,7 @@ async def _answer_errors(request: web.Request, handler: _Next) -> web.StreamResp
             raise
         return await _refuse(request, WORDS["NOT_FOUND"])
     except Exception:  # noqa: BLE001 - whatever it is, the page says that it has failed
-        print(f"{request.method} {request.rel_url.path}", traceback.format_exc(), file=sys.stderr, flush=True)
+        traceback.print_exc()
         return await _refuse(request, WORDS["FAILED"])
 
 
@@ -196,11 +189,7 @@ async def _refuse(request: web.Request, words: Words, detail: str = "") -> web.R
         return web.Response(
             status=words.status, headers={"HX-Refresh": "true"} if words.status == 401 else {}
         )
-    back = request.path_qs
-    if request.method == "POST":
-        is_form = words is not WORDS["WRONG_ORIGIN"] and words is not WORDS["TOO_LARGE"]
-        form = await form_of(request) if is_form else {}
-        back = local_address(form.get("back") or form.get("to") or "/")
+    back = request.path_qs if request.method == "GET" else await _back(request, words)
     if words.status == 401:
         request.pop(VISIT, None)
         return sign_in.sign_in_page(
@@ -217,14 +206,23 @@ async def _refuse(request: web.Request, words: Words, detail: str = "") -> web.R
     )
 
 
+async def _back(request: web.Request, words: Words) -> str:
+    """The page from which a form was sent, as it says."""
+    form: Mapping[str, str] = {}
+    if words is not WORDS["WRONG_ORIGIN"]:
+        with suppress(Unreadable):
+            form = await form_of(request)
+    return local_address(form.get("back") or form.get("to") or "/")
+
+
 # Templates and static files
 
 
 class _Asset:
     """A file that browsers keep: its address has its digest."""
 
-    def __init__(self, path: Path, content_type: str) -> None:
-        self._body, self._type = path.read_bytes(), content_type
+    def __init__(self, path: Path) -> None:
+        self._body, self._type = path.read_bytes(), _TYPES[path.suffix]
         self.address = f"/static/{path.name}?{hashlib.sha256(self._body).hexdigest()[:16]}"
 
     async def respond(self, request: web.Request) -> web.Response:
