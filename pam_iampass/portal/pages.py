@@ -16,7 +16,8 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from pam_iampass.portal.gateway import GatewayError, WaitForRings
-from pam_iampass.portal.plot import plot
+from pam_iampass.portal.plot import HOURS, plot
+from pam_iampass.portal.shown import PHONES
 from pam_iampass.portal.visit import Handler, Visit, page
 
 PAGE = 100
@@ -164,11 +165,21 @@ async def person(request: web.Request, visit: Visit) -> web.Response:
         request,
         "person.html",
         person=row,
+        asks_for_phone=_sees_logins(visit) or name == visit.person,
         may=may.rows,
         limits=limits.rows[0] if limits.rows else None,
         logins=tree(sessions.rows),
         records=records.rows,
     )
+
+
+async def phone(request: web.Request, visit: Visit) -> web.Response:
+    """The part of a page that says whether a person has a phone."""
+    found = await _view(visit, "phone", by_itself=True, person=request.match_info["name"])
+    if not found.rows:
+        raise web.HTTPNotFound
+    said, look = PHONES.get(found.rows[0]["phone"], ("IAMPASS does not say", "wait"))
+    return _page(request, "phone.html", phone=found.rows[0], said=said, look=look)
 
 
 def _sees_logins(visit: Visit) -> bool:
@@ -241,22 +252,25 @@ async def _all_hosts(visit: Visit) -> list[Row]:
 
 async def log(request: web.Request, visit: Visit) -> web.Response:
     query, moment = request.query, datetime.now(timezone.utc)
+    wanted = {
+        "person": query.get("person", ""),
+        "hosts": [name] if (name := query.get("host")) else [],
+        "services": [name] if (name := query.get("service")) else [],
+    }
     within = _WITHIN.get(query.get("within", ""))
     found, hours, attention = await asyncio.gather(
         _records(
             visit,
-            person=query.get("person", ""),
-            hosts=_given(query.get("host", "")),
-            services=_given(query.get("service", "")),
-            outcomes=_given(query.get("outcome", "")),
+            **wanted,
+            outcomes=[name] if (name := query.get("outcome")) else [],
             session=query.get("session", ""),
-            since=query.get("since", "") or (f"{moment - within:%Y-%m-%dT%H:%M:%SZ}" if within else ""),
+            since=query.get("since", "") or (_iso(moment - within) if within else ""),
             until=query.get("until", ""),
             let_in=query.get("let_in") == "1",
             last=PAGE,
         ),
-        _view(visit, "hours"),
-        _view(visit, "attention"),
+        _view(visit, "hours", **wanted, hours=HOURS),
+        _view(visit, "attention") if visit.roles else _none(),
     )
     older = _address(request, until=_oldest(found.rows)) if found.rows else None
     return _page(
@@ -271,8 +285,8 @@ async def log(request: web.Request, visit: Visit) -> web.Response:
     )
 
 
-def _given(value: str) -> list[str]:
-    return [value] if value else []
+def _iso(time: datetime) -> str:
+    return time.isoformat(timespec="seconds")
 
 
 def _oldest(rows: Sequence[Row]) -> str:
@@ -286,6 +300,7 @@ ROUTES: Sequence[tuple[str, Handler]] = (
     ("/rings", rings),
     ("/people", people),
     ("/people/{name:[^/]+}", person),
+    ("/people/{name:[^/]+}/phone", phone),
     ("/now", now),
     ("/hosts", hosts),
     ("/hosts/{name:[^/]+}", host),

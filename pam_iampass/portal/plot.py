@@ -56,13 +56,13 @@ class Plot:
 
 
 def plot(rows: Sequence[Mapping[str, Any]], now: datetime) -> Plot:
-    """The plot of rows with `hour`, `outcome` and `number`, up to the hour of `now`."""
+    """The plot of rows with `hour` and the number of `logins` by outcome, up to the hour of `now`."""
     last = now.astimezone(timezone.utc).replace(minute=0, second=0, microsecond=0)
     counts = {last - _HOUR * back: [0] * len(LOOKS) for back in reversed(range(HOURS))}
     for row in rows:
         found = counts.get(datetime.fromisoformat(row["hour"]).astimezone(timezone.utc))
-        if found is not None:
-            found[_KIND.get(row["outcome"], 2)] += row["number"]
+        for outcome, number in row["logins"].items() if found is not None else ():
+            found[_KIND.get(outcome, 2)] += number
     most = max(map(sum, counts.values()))
     bars = [
         Bar(hour, WIDTH * place, tuple(each), _parts(each, most))

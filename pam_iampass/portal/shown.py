@@ -70,6 +70,11 @@ ACTS: Mapping[str, str] = {
     "throttle_clear": "limits cleared",
 }
 """What is said of an act; of others, the words of its name."""
+PHONES: Mapping[str, tuple[str, str]] = {
+    "registered": ("registered", "yes"),
+    "lost": ("reported lost", "no"),
+    "none": ("none", "wait"),
+}
 _BROWSERS = {"Edg": "Edge", "Firefox": "Firefox", "Chrome": "Chrome", "Safari": "Safari"}
 _SYSTEMS = {
     "iPhone": "iPhone",

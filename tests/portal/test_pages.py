@@ -253,11 +253,10 @@ def test_sessions_are_shown_below_those_that_let_them_in_up_to_a_depth() -> None
 def test_the_plot_has_a_bar_for_each_hour_and_counts_only_what_let_somebody_in() -> None:
     now = datetime(2026, 5, 4, 12, 34, tzinfo=timezone.utc)
     rows = [
-        {"hour": "2026-05-04T12:00:00+00:00", "outcome": outcome, "number": 2}
-        for outcome in (*OUTCOMES, "some_new_one")
+        {"hour": "2026-05-04T12:00:00+00:00", "logins": dict.fromkeys((*OUTCOMES, "some_new_one"), 2)},
+        {"hour": "2026-05-04T13:00:00+02:00", "logins": {"approved": 1}},
+        {"hour": "2026-05-01T00:00:00+00:00", "logins": {"approved": 99}},
     ]
-    rows += [{"hour": "2026-05-04T13:00:00+02:00", "outcome": "approved", "number": 1}]
-    rows += [{"hour": "2026-05-01T00:00:00+00:00", "outcome": "approved", "number": 99}]
     made = plot(rows, now)
     assert (len(made.bars), made.most, made.totals) == (48, 28, (3, 8, 18))
     last, before = made.bars[-1], made.bars[-2]

@@ -135,7 +135,25 @@ ROWS: Mapping[str, Sequence[Row]] = {
         _record(4000, "act", person="", what="host_invite", caller="root", known_by="command"),
     ],
     "hours": [
-        {"hour": _NOW.replace(minute=0, second=0, microsecond=0).isoformat(), "outcome": outcome, "number": 3}
-        for outcome in ("approved", "covered", "denied")
+        {
+            "hour": _NOW.replace(minute=0, second=0, microsecond=0).isoformat(),
+            "logins": {"approved": 3, "covered": 2, "denied": 1},
+        }
+    ],
+    "may": [
+        {
+            "group": "databases",
+            "may": False,
+            "why": ["it admits only the group dba", "the phone was reported lost"],
+        },
+        {"group": "servers", "may": True, "why": []},
+    ],
+    "phone": [{"user": "alice", "phone": "registered", "lost_at": None}],
+    "attention": [
+        {"kind": "host_waits", "what": "", "host": NEW, "person": "", "since": _ago(60)},
+        {"kind": "host_stopped", "what": "", "host": HOST, "person": "", "since": _ago(60)},
+        {"kind": "alert", "what": "somebody may have it", "host": HOST, "person": "bob", "since": _ago(60)},
+        {"kind": "damaged", "what": "person mallory", "host": "", "person": "", "since": None},
+        {"kind": "role_of_nobody", "what": "auditor", "host": "", "person": "", "since": None},
     ],
 }
