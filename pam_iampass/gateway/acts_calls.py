@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
-from pam_iampass.gateway import acts_service, own_requests, sign_ins
+from pam_iampass.gateway import acts_service, own_requests, rings, sign_ins
 from pam_iampass.gateway.actors import NotSignedIn, Role
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts.act import Check, challenge, flag, made_for, perform, requested, ring, text
@@ -24,6 +24,7 @@ from pam_iampass.gateway.acts_views import VIEWS, Wanted
 from pam_iampass.gateway.database import one
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.reasons import RefusedStart
+from pam_iampass.gateway.rings import TooManyWaitError
 from pam_iampass.gateway.sessions import HostSession
 
 CALLS: dict[str, type[Call]] = {}
@@ -32,10 +33,12 @@ call = partial(acts_service.call, CALLS)
 
 _PHONE_SECONDS = 25.0
 """How long a call waits for a phone; then the portal calls again."""
+_RINGS_SECONDS = 20.0
 _VIEW_SECONDS = 20.0
 MOST_ACTS = 60
 """Acts of one person in a minute."""
 _SECRET = re.compile("[A-Za-z0-9_-]{43}")
+_SEEN = re.compile("[0-9a-f]{32}")
 
 
 def _matches(pattern: re.Pattern[str], problem: str) -> Check:
@@ -145,6 +148,16 @@ class Done:
 class Rows:
     rows: Annotated[list[Any], "the rows: see below"]
     more: Annotated[bool, "whether there are more, which were left out"]
+
+
+@dataclass(frozen=True)
+class RingingNow:
+    rows: Annotated[
+        list[Any],
+        "the requests that are on the phone (`status`: `asked`), or wait for their turn (`waits`), the oldest first;"
+        " `user` is whose login it is: somebody else's if the person is to approve it as the second one",
+    ]
+    seen: Annotated[str, "stands for these requests, to be sent with the next call"]
 
 
 # Signing in
@@ -324,6 +337,36 @@ class WaitForPhone(Call):
         async with gateway.database.statement() as connection:
             found = await sign_ins.find(gateway, connection, self.token)
         return await _answer(service, self.phone, made_for(found))
+
+
+# What asks now
+
+
+@call("/rings", Error.NOT_SIGNED_IN, Error.NOT_PERMITTED, Error.BUSY)
+@dataclass(frozen=True)
+class WaitForRings(Call):
+    """What asks whoever has signed in on the phone now, once that is something else than was seen, or after 20 s. This
+    keeps no sign-in from ending. After BUSY, wait for some seconds."""
+
+    token: Annotated[str, TOKEN]
+    seen: Annotated[
+        str,
+        Field(_matches(_SEEN, "is no `seen`"), "`seen` of the last answer; without, it is answered at once"),
+    ] = ""
+
+    async def respond(self, service: ActsService) -> RingingNow:
+        found, now = await self._read(service)
+        if now.seen == self.seen:
+            try:
+                await service.unless_stopping(service.rings.wait(found, self.seen, _RINGS_SECONDS))
+            except TooManyWaitError:
+                raise CallRefused(Error.BUSY) from None
+            _, now = await self._read(service)
+        return RingingNow(list(now.rows), now.seen)
+
+    async def _read(self, service: ActsService) -> tuple[sign_ins.SignIn, rings.Rings]:
+        async with service.ring_reads, service.gateway.database.statement() as connection:
+            return await rings.read(service.gateway, connection, self.token)
 
 
 # Views

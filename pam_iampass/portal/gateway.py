@@ -22,7 +22,8 @@ SOCKET = Path("/run/iampass-gateway/acts.sock")
 _SECONDS = 180.0
 """The time for a call. The act `phone_verify` waits for a phone; other calls take 25 s at most."""
 _MOST_BYTES = 8 * 1024 * 1024
-_CONNECTIONS = 100
+_CONNECTIONS = 500
+"""Each page that waits for what asks somebody now has one."""
 
 
 class GatewayError(Exception):
@@ -117,6 +118,15 @@ class Rows:
     rows: Sequence[Mapping[str, Any]]
     more: bool
     """Whether there are more, which were left out."""
+
+
+@dataclass(frozen=True)
+class RingingNow:
+    """What asks the person on the phone now, or waits for its turn."""
+
+    rows: Sequence[Mapping[str, Any]]
+    seen: str
+    """To be sent with the next call."""
 
 
 # Calls
@@ -237,6 +247,16 @@ class WaitForPhone(Call[PhoneAnswer]):
     PATH, ANSWER = "/phone/answer", PhoneAnswer
     token: str = field(repr=False)
     phone: str
+
+
+@dataclass(frozen=True)
+class WaitForRings(Call[RingingNow]):
+    """Wait for what asks the person on the phone, until it is something else than was seen. After BUSY, wait for some
+    seconds."""
+
+    PATH, ANSWER = "/rings", RingingNow
+    token: str = field(repr=False)
+    seen: str | None = None
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,15 @@ def test_the_portal_can_connect_and_leaves_connections_for_root(patient: Running
     asks = request("/sign-in/challenge", json.dumps({"binding": "b" * 43}).encode())
     assert as_user(NOBODY, patient, asks).startswith("b'HTTP/1.1 200")
     held = subprocess.Popen(
-        [sys.executable, "-c", _HOLDS, str(patient.path), str(NOBODY), str(PATIENCE)],
+        [
+            sys.executable,
+            "-c",
+            _HOLDS,
+            str(patient.path),
+            str(NOBODY),
+            str(PATIENCE),
+            str(BOUNDS.of_one_address),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -157,7 +165,7 @@ _HOLDS = """
 import os, select, socket, sys
 os.setgid(65534), os.setgroups([]), os.setuid(int(sys.argv[2]))
 held = []
-for _ in range(200):
+for _ in range(int(sys.argv[4]) + 50):
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(sys.argv[1])
     held.append(sock)
@@ -272,6 +280,7 @@ _GOOD: list[Any] = [
     (lambda name, field: name == "phone", "5f0c8e1d-2b7a-4f36-9c04-d1e8a7b65f32"),
     (lambda name, field: name in ("token", "binding"), "t" * 43),
     (lambda name, field: name == "view", "people"),
+    (lambda name, field: name == "seen", "5" * 32),
     (lambda name, field: name == "by_itself", True),
     (lambda name, field: name in ("answer", "touch", "parameters", "filter"), {}),
     (lambda name, field: name in ("label", "agent"), "laptop"),

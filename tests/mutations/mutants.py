@@ -3049,7 +3049,7 @@ MUTANTS = {
         ),
         Mutant(
             "the portal can take all connections",
-            "of_one_address=150",
+            "of_one_address=600",
             "of_one_address=200",
             "test_the_portal_can_connect_and_leaves_connections_for_root",
         ),
@@ -3174,6 +3174,52 @@ MUTANTS = {
             "if role is Role.HELPDESK and target and await",
             "if role is None and target and await",
             "test_a_help_desk_has_nothing_of_somebody_who_becomes_an_operator",
+        ),
+    ),
+    "The portal is told what asks a person, and for what, for that person only, and approves nothing": (
+        Mutant(
+            "anybody who has signed in is told what asks others",
+            "session.* FROM session WHERE person = %s",
+            "session.* FROM session WHERE %s <> ''",
+            "test_what_asks_others_is_not_told_and_a_second_person_is_told_whose_login_it_is",
+            also=((", person=found.person.name)", ")"),),
+        ),
+        Mutant(
+            "a request that no gateway has written is shown as one that asks",
+            'sessions.from_row(gateway, row["session"], person=found.person.name)',
+            'sessions.from_verified(gateway, row["session"])',
+            "test_a_row_that_no_gateway_has_written_is_not_shown_and_wakes_nobody_again",
+        ),
+        Mutant(
+            "a sign-in that has ended while its page waited is told what asks",
+            "            _, now = await self._read(service)\n        return",
+            "        return",
+            "test_waiting_keeps_no_sign_in_from_ending_and_one_that_has_ended_is_told_nothing",
+        ),
+        Mutant(
+            "a page that waits for what asks keeps the sign-in from ending",
+            "    sign_ins.require_confirmed(found.passkey)\n    statement",
+            "    sign_ins.require_confirmed(found.passkey)\n"
+            "    await sign_ins.note_activity(gateway, connection, found)\n    statement",
+            "test_waiting_keeps_no_sign_in_from_ending_and_one_that_has_ended_is_told_nothing",
+        ),
+        Mutant(
+            "a passkey that nobody has confirmed after a restore is shown what asks",
+            "    sign_ins.require_confirmed(found.passkey)\n    statement",
+            "    statement",
+            "test_a_passkey_from_before_a_restore_is_shown_nothing_that_asks",
+        ),
+        Mutant(
+            "pages of one sign-in wait without a bound",
+            "if len(of_one) >= MOST_OF_ONE:",
+            "if False:",
+            "test_calls_that_wait_are_bounded_for_one_sign_in_and_for_all",
+        ),
+        Mutant(
+            "pages wait without a bound",
+            "if len(self._waits) >= MOST:",
+            "if False:",
+            "test_calls_that_wait_are_bounded_for_one_sign_in_and_for_all",
         ),
     ),
 }

@@ -11,6 +11,7 @@ from pam_iampass.gateway.actors import Role
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts.act import Act
 from pam_iampass.gateway.acts.views import VIEWS, View
+from pam_iampass.gateway.rings import RINGS
 
 _HEAD = """\
 <!-- Made by `make pages` from `pam_iampass/gateway/acts/`. -->
@@ -65,7 +66,7 @@ the whole records with `pam-iampass-gateway log`. Tokens of IAMPASS and secrets 
 def page() -> str:
     """The page."""
     acts = "".join(_row(name, ACTS[name]) for name in sorted(ACTS))
-    return _HEAD + acts + _VIEWS + "".join(map(_rows, VIEWS))
+    return _HEAD + acts + _VIEWS + "".join(map(_rows, (*VIEWS, RINGS)))
 
 
 def _rows(view: View[Any]) -> str:
