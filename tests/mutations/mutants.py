@@ -3050,7 +3050,7 @@ MUTANTS = {
         Mutant(
             "the portal can take all connections",
             "of_one_address=600",
-            "of_one_address=200",
+            "of_one_address=700",
             "test_the_portal_can_connect_and_leaves_connections_for_root",
         ),
         Mutant(
