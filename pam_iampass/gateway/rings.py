@@ -24,6 +24,7 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.sessions import HostSession
 from pam_iampass.gateway.sign_ins import SignIn
+from pam_iampass.portal.calls import RingingNow
 
 MOST = 400
 """Calls that wait at the same time."""
@@ -56,15 +57,6 @@ RINGS = View[RingRow]("what asks for them now", {Role.SELF: tuple(RingRow.__anno
 
 class TooManyWaitError(Exception):
     """A call that does not wait, or no longer, since too many do."""
-
-
-@dataclass(frozen=True)
-class Rings:
-    """What asks a person now."""
-
-    rows: list[RingRow]
-    seen: str
-    """Stands for just these requests and their states."""
 
 
 @dataclass(eq=False)
@@ -124,7 +116,7 @@ class WaitingForRings:
                 wait.woken.set()
 
 
-async def read(gateway: Gateway, connection: Connection, token: str) -> tuple[SignIn, Rings]:
+async def read(gateway: Gateway, connection: Connection, token: str) -> tuple[SignIn, RingingNow]:
     """What asks for whoever has signed in with this token, and the sign-in, which that keeps from no end. Raises
     NotSignedIn, and another ActRefused if nothing is to be seen."""
     found = await sign_ins.find(gateway, connection, token)
@@ -133,12 +125,12 @@ async def read(gateway: Gateway, connection: Connection, token: str) -> tuple[Si
         'SELECT NULL AS "time:", extract(epoch FROM waits_until - now())::float8 AS left, NULL AS "session:",'  # noqa: S608
         f" session.* FROM session WHERE person = %s AND {_ASKS} ORDER BY began_at, id"
     )
-    rows, shown = await many(connection, statement, found.person.name), []
+    rows, shown = await many(connection, statement, found.person.name), list[Any]()
     for row in rows:
         with suppress(Tampered):
             session = sessions.from_row(gateway, row["session"], person=found.person.name)
             shown.append(RINGS.show(frozenset({Role.SELF}), _row(session, row["time"]["left"])))
-    return found, Rings(shown, _seen(row["session"] for row in rows))
+    return found, RingingNow(shown, _seen(row["session"] for row in rows))
 
 
 def _row(session: HostSession, left: float) -> RingRow:

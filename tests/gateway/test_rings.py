@@ -13,9 +13,10 @@ from uuid import UUID
 
 import pytest
 
-from pam_iampass.gateway import rings
-from pam_iampass.portal import gateway as client
-from pam_iampass.portal.gateway import GatewayError, RingingNow
+from pam_iampass.gateway import rings, sign_ins
+from pam_iampass.portal import calls
+from pam_iampass.portal.calls import RingingNow
+from pam_iampass.portal.gateway import GatewayError
 from tests.gateway.test_acts_socket import folder, with_portal
 from tests.support.acts_socket import Browser, RunningActs, signed_in
 from tests.support.gateway import HOST, HostCaller, RunningGateway, calls_of, looks
@@ -41,7 +42,7 @@ def wait(acts: RunningActs) -> Iterator[Wait]:
 
         def begin(browser: Browser, seen: str) -> Future[RingingNow]:
             before = len(waits)
-            found = pool.submit(acts.call, client.WaitForRings(browser.token, seen))
+            found = pool.submit(acts.call, calls.WaitForRings(browser.token, seen))
             wait_until(lambda: found.done() or len(waits) > before, "it does not wait")
             return found
 
@@ -52,7 +53,7 @@ def wait(acts: RunningActs) -> Iterator[Wait]:
 
 
 def now(browser: Browser) -> RingingNow:
-    return browser.acts.call(client.WaitForRings(browser.token))
+    return browser.acts.call(calls.WaitForRings(browser.token))
 
 
 def until(browser: Browser, status: str) -> Any:
@@ -163,13 +164,13 @@ def test_a_passkey_from_before_a_restore_is_shown_nothing_that_asks(
     acts: RunningActs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alice = signed_in(acts, "alice")
-    find = rings.sign_ins.find
+    find = sign_ins.find
 
     async def unconfirmed(*arguments: Any) -> Any:
         found = await find(*arguments)
         return dataclasses.replace(found, passkey=dataclasses.replace(found.passkey, is_confirmed=False))
 
-    monkeypatch.setattr(rings.sign_ins, "find", unconfirmed)
+    monkeypatch.setattr(sign_ins, "find", unconfirmed)
     with pytest.raises(GatewayError, match="NOT_PERMITTED"):
         now(alice)
 

@@ -3061,7 +3061,7 @@ MUTANTS = {
         ),
         Mutant(
             "a field can be anything",
-            "problem = fields[each.name].check(values[each.name])",
+            "problem = check(given[name])",
             "problem = None",
             "test_each_field_that_is_wrong_is_named[/sign-in]",
         ),
@@ -3192,8 +3192,8 @@ MUTANTS = {
         ),
         Mutant(
             "a sign-in that has ended while its page waited is told what asks",
-            "            _, now = await self._read(service)\n        return",
-            "        return",
+            "    _, now = await _read_rings(service, call.token)\n    return",
+            "    return",
             "test_waiting_keeps_no_sign_in_from_ending_and_one_that_has_ended_is_told_nothing",
         ),
         Mutant(
