@@ -113,8 +113,7 @@ async def sessions(
     person: Annotated[str, _PERSON, "whose they are"] = "",
 ) -> Rows:
     """Open sessions, and logins that wait: the oldest first, and children below their parents."""
-    found = await show_sessions(gateway, connection, actor)
-    found = [row for row in found if person in ("", row["user"])]
+    found = await show_sessions(gateway, connection, actor, person)
     return found[:MOST], len(found) > MOST
 
 

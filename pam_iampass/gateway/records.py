@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from psycopg.rows import DictRow
 
@@ -208,8 +207,8 @@ class Filter:
     """The beginning of a login's id."""
     let_in: bool = False
     """Whether only logins are shown that let somebody in."""
-    of: Sequence[str] | None = None
-    """The people whom records must be of, as `person` says and no host; None allows all, also records of nobody."""
+    of: tuple[str, Sequence[object]] = ("true", ())
+    """A condition of SQL, with its values, on the person whom a record is of."""
     written_since: datetime | None = None
     """As `since`, for when a record was written: a host may report a login late."""
 
@@ -253,7 +252,7 @@ class Record:
 async def read(connection: Connection, wanted: Filter, most: int | None = None) -> list[Record]:
     """The last `most` records that are wanted, by time, the oldest first; all of them for None."""
     connection.take_time()
-    conditions, values = ["true"], list[Any]()
+    conditions, values = [wanted.of[0]], list(wanted.of[1])
 
     def where(condition: str, value: object) -> None:
         if value:
@@ -261,9 +260,6 @@ async def read(connection: Connection, wanted: Filter, most: int | None = None) 
             values.append(value)
 
     where("%s IN (person, fields->>'caller', fields->>'asker', fields->>'approver')", wanted.person)
-    if wanted.of is not None:  # nobody is not everybody
-        conditions.append("person = ANY(%s)")
-        values.append(list(wanted.of))
     where("host = ANY(%s)", list(wanted.hosts))
     where("fields->>'service' = ANY(%s)", list(wanted.services))
     where("coalesce(fields->>'outcome', fields->>'reported') = ANY(%s)", list(wanted.outcomes))
