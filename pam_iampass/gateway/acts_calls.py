@@ -28,7 +28,7 @@ from pam_iampass.gateway.acts.act import (
 from pam_iampass.gateway.acts.passkeys import passkey_options
 from pam_iampass.gateway.acts.sessions import id_error
 from pam_iampass.gateway.acts_service import ActsService, Answered, CallRefused
-from pam_iampass.gateway.acts_views import VIEWS
+from pam_iampass.gateway.acts_views import ASIDE, VIEWS
 from pam_iampass.gateway.database import one
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.reasons import RefusedStart
@@ -227,6 +227,9 @@ async def _read(service: ActsService, call: calls.Look, filter: Mapping[str, Any
     gateway = service.gateway
     async with gateway.database.transaction() as connection:
         actor = await sign_ins.actor(gateway, connection, call.token, "", by_itself=call.by_itself)
+    if call.view in ASIDE:
+        rows, more = await VIEWS[call.view](gateway, actor, **filter)
+        return calls.Rows(rows, more)
     async with service.views, gateway.database.statement() as connection:
         rows, more = await VIEWS[call.view](gateway, connection, actor, **filter)
     return calls.Rows(rows, more)

@@ -3223,5 +3223,45 @@ MUTANTS = {
             "if False:",
             "test_calls_that_wait_are_bounded_for_one_sign_in_and_for_all",
         ),
+        Mutant(
+            "people are told of the groups of hosts that do not admit them",
+            "if roles != {Role.SELF} or policy.admits(person.groups):",
+            "if True:",
+            "test_a_person_is_told_only_where_they_may_log_in_and_nothing_of_others",
+        ),
+        Mutant(
+            "anybody is told that others may log in somewhere",
+            "    person = await _find(gateway, connection, name) if roles else None\n"
+            "    if person is None:\n        return []\n    lost",
+            "    person = await _find(gateway, connection, name)\n"
+            "    if person is None:\n        return []\n    lost",
+            "test_a_person_is_told_only_where_they_may_log_in_and_nothing_of_others",
+        ),
+        Mutant(
+            "anybody has IAMPASS asked about the phones of others",
+            "        person = await _find(gateway, connection, name) if roles else None\n"
+            '    if person is None:\n        return []\n    phone = "unknown"',
+            "        person = await _find(gateway, connection, name)\n"
+            '    if person is None:\n        return []\n    phone = "unknown"',
+            "test_it_is_told_whether_a_person_has_a_phone_to_who_sees_the_person",
+        ),
+        Mutant(
+            "anybody is told how many logins all others have",
+            "records.by_hour(connection, replace(wanted, of=_among(helped)))",
+            "records.by_hour(connection, wanted)",
+            "test_logins_are_counted_by_hour_and_outcome_for_the_people_whom_the_actor_sees",
+        ),
+        Mutant(
+            "logins of who had the name before are counted for the person",
+            "since=max(since, default=None)",
+            "since=wanted.since",
+            "test_logins_of_who_had_the_name_before_are_not_counted_for_the_person",
+        ),
+        Mutant(
+            "a help desk sees alerts about everybody",
+            "attention.find_alerts(connection, _among(helped))",
+            'attention.find_alerts(connection, ("true", []))',
+            "test_a_help_desk_sees_alerts_about_people_whom_it_helps_and_people_see_none",
+        ),
     ),
 }
