@@ -26,6 +26,8 @@ from pam_iampass.gateway.database import DatabaseError, UnknownOutcome, work_for
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.own_requests import NotApproved
+from pam_iampass.gateway.rings import WaitingForRings
+from pam_iampass.gateway.watching import look_for_changes
 from pam_iampass.portal.calls import Call, Error
 from pam_iampass.server.http import Dispatcher, Route, find_handler
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply
@@ -34,11 +36,11 @@ from pam_iampass.system.unix_sockets import peer_credentials
 from pam_iampass.text import clean
 
 T = TypeVar("T")
-BOUNDS = Bounds(connections=200, of_one_address=150, body=16 * 1024, lines=100, waiting=4)
+BOUNDS = Bounds(connections=700, of_one_address=600, body=16 * 1024, lines=100, waiting=4)
 """The bounds of what the peers can send. The portal cannot take the connections that are left for root."""
 SOCKET = Path("/run/iampass-gateway/acts.sock")
-CONNECTIONS = 4
-"""Connections to the database, of which calls have two at most."""
+CONNECTIONS = 6
+"""Connections to the database, of which calls have three at most."""
 MOST_HELD = 60
 """Calls that wait for a phone at the same time; others must find a connection meanwhile."""
 _MOST_REFUSED = 100
@@ -82,6 +84,9 @@ class ActsService:
     """Views are read one after the other: acts find a connection to the database beside them."""
     held: int = 0
     """Calls that wait for a phone now."""
+    rings: WaitingForRings = field(default_factory=WaitingForRings)
+    ring_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """Each page that was woken reads for itself: they do so one after the other, as `views`."""
 
     async def hold(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for a phone; its result. Raises CallRefused if too many wait, or the gateway stops."""
@@ -89,6 +94,13 @@ class ActsService:
             work.close()
             raise CallRefused(Error.BUSY)
         self.held += 1
+        try:
+            return await self.unless_stopping(work)
+        finally:
+            self.held -= 1
+
+    async def unless_stopping(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of what waits. Raises CallRefused if the gateway stops before."""
         waiting = asyncio.ensure_future(work)
         stops = asyncio.ensure_future(self.stopping.wait())
         try:
@@ -97,9 +109,12 @@ class ActsService:
                 raise CallRefused(Error.STOPPING)
             return waiting.result()
         finally:
-            self.held -= 1
             for each in (waiting, stops):
                 each.cancel()
+
+    async def wake_pages(self) -> None:
+        """Wake the pages that wait for what asks somebody now, until this is cancelled."""
+        await look_for_changes(self.gateway, lambda: bool(len(self.rings)), self.rings.wake_changed)
 
 
 class ActsDispatcher(Dispatcher[ActsService]):

@@ -126,6 +126,16 @@ class Rows:
     more: Annotated[bool, "whether there are more, which were left out"]
 
 
+@dataclass(frozen=True)
+class RingingNow:
+    rows: Annotated[
+        Sequence[Mapping[str, Any]],
+        "the requests that are on the phone (`status`: `asked`), or wait for their turn (`waits`), the oldest first;"
+        " `user` is whose login it is: somebody else's if the person is to approve it as the second one",
+    ]
+    seen: Annotated[str, "stands for these requests, to be sent with the next call"]
+
+
 # What acts result in
 
 
@@ -332,6 +342,17 @@ class WaitForPhone(
 
     token: Annotated[str, TOKEN] = field(repr=False)
     phone: Annotated[str, PHONE]
+
+
+@dataclass(frozen=True)
+class WaitForRings(
+    Call[RingingNow], path="/rings", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED, Error.BUSY)
+):
+    """What asks whoever has signed in on the phone now, once that is something else than was seen, or after 20 s. This
+    keeps no sign-in from ending. After BUSY, wait for some seconds."""
+
+    token: Annotated[str, TOKEN] = field(repr=False)
+    seen: Annotated[str, "`seen` of the last answer; without, it is answered at once"] = ""
 
 
 @dataclass(frozen=True)

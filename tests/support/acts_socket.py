@@ -78,7 +78,9 @@ class RunningActs:
             self.service = ActsService(self.gateway, stopping)
             handle = ActsDispatcher(CALLS, self.service, refused).handle
             stop = self.gateway.held.stop
+            waking = asyncio.create_task(self.service.wake_pages())
             await serve(handle, self._listener, None, stopping, ready, self._bounds, stop, self._owner)
+            waking.cancel()
             await iampass.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
