@@ -6,10 +6,10 @@ import asyncio
 import dataclasses
 import re
 import uuid
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from typing import Any, Callable, TypeVar
 
-from pam_iampass.gateway import own_requests, sign_ins
+from pam_iampass.gateway import own_requests, rings, sign_ins
 from pam_iampass.gateway.actors import BadParameter, Role
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts.act import (
@@ -27,8 +27,9 @@ from pam_iampass.gateway.acts.act import (
 from pam_iampass.gateway.acts.passkeys import passkey_options
 from pam_iampass.gateway.acts.sessions import id_error
 from pam_iampass.gateway.acts_service import ActsService, Answered, CallRefused
-from pam_iampass.gateway.acts_views import VIEWS
+from pam_iampass.gateway.acts_views import ASIDE, VIEWS
 from pam_iampass.gateway.reasons import RefusedStart
+from pam_iampass.gateway.rings import TooManyWaitError
 from pam_iampass.gateway.sessions import HostSession
 from pam_iampass.login.throttle import ip_address
 from pam_iampass.portal import calls
@@ -39,6 +40,7 @@ CALLS: dict[type[Call[Any]], Answered] = {}
 """How each call is answered."""
 _PHONE_SECONDS = 25.0
 """How long a call waits for a phone; then the portal calls again."""
+_RINGS_SECONDS = 20.0
 _VIEW_SECONDS = 20.0
 
 
@@ -78,6 +80,9 @@ _CHECKS: Mapping[str, Check] = {
     "view": _one_of(VIEWS, "view"),
     "filter": _object,
     "by_itself": flag,
+    "seen": text(
+        lambda value: None if re.fullmatch("[0-9a-f]{32}", value) else "was not answered", empty=True
+    ),
 }
 """What a field with this name must be, in all calls."""
 
@@ -105,8 +110,19 @@ async def _begin_sign_in(service: ActsService, call: calls.BeginSignIn) -> calls
 @answers(calls.SignIn)
 async def _sign_in(service: ActsService, call: calls.SignIn) -> calls.SignedIn:
     begun = await sign_ins.sign_in(service.gateway, call.binding, call.answer, call.remote, call.agent)
-    roles = [role.value for role in Role if role in begun.roles and role is not Role.SELF]
-    return calls.SignedIn(begun.token, begun.person, roles, begun.ends_at, begun.is_confirmed)
+    return calls.SignedIn(begun.token, begun.person, _names(begun.roles), begun.ends_at, begun.is_confirmed)
+
+
+@answers(calls.ShowSignIn)
+async def _show_sign_in(service: ActsService, call: calls.ShowSignIn) -> calls.SignInShown:
+    async with service.gateway.database.statement() as connection:
+        found = await sign_ins.find(service.gateway, connection, call.token)
+    roles = found.actor(service.gateway, "").roles
+    return calls.SignInShown(found.person.name, _names(roles), found.passkey.is_confirmed, str(found.id))
+
+
+def _names(roles: Collection[Role]) -> list[str]:
+    return [role.value for role in Role if role in roles and role is not Role.SELF]
 
 
 # Links
@@ -175,6 +191,27 @@ async def _wait_for_phone(service: ActsService, call: calls.WaitForPhone) -> cal
     return await _answer(service, call.phone, made_for(found))
 
 
+# What asks now
+
+
+@answers(calls.WaitForRings)
+async def _wait_for_rings(service: ActsService, call: calls.WaitForRings) -> calls.RingingNow:
+    found, now = await _read_rings(service, call.token)
+    if now.seen != call.seen:
+        return now
+    try:
+        await service.unless_stopping(service.rings.wait(found, now.seen, _RINGS_SECONDS))
+    except TooManyWaitError:
+        raise CallRefused(Error.BUSY) from None
+    _, now = await _read_rings(service, call.token)
+    return now
+
+
+async def _read_rings(service: ActsService, token: str) -> tuple[sign_ins.SignIn, calls.RingingNow]:
+    async with service.ring_reads, service.gateway.database.statement() as connection:
+        return await rings.read(service.gateway, connection, token)
+
+
 # Views
 
 
@@ -195,6 +232,9 @@ async def _read(service: ActsService, call: calls.Look, filter: Mapping[str, Any
     gateway = service.gateway
     async with gateway.database.transaction() as connection:
         actor = await sign_ins.actor(gateway, connection, call.token, "", by_itself=call.by_itself)
+    if call.view in ASIDE:
+        rows, more = await VIEWS[call.view](gateway, actor, **filter)
+        return calls.Rows(rows, more)
     async with service.look(call.token), gateway.database.statement() as connection:
         rows, more = await VIEWS[call.view](gateway, connection, actor, **filter)
     return calls.Rows(rows, more)

@@ -27,18 +27,20 @@ from pam_iampass.gateway.database import DatabaseError, UnknownOutcome, work_for
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.own_requests import NotApproved
-from pam_iampass.gateway.serving import Bounds, Owner
+from pam_iampass.gateway.rings import WaitingForRings
+from pam_iampass.gateway.watching import look_for_changes
 from pam_iampass.portal.calls import Call, Error
 from pam_iampass.server.http import Dispatcher, Route, find_handler
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply
+from pam_iampass.server.serving import Bounds, Owner
 from pam_iampass.system.unix_sockets import peer_credentials
 from pam_iampass.text import clean
 
 T = TypeVar("T")
-BOUNDS = Bounds(connections=200, of_one_address=150, body=16 * 1024, lines=100, waiting=4)
+BOUNDS = Bounds(connections=700, of_one_address=600, body=16 * 1024, lines=100, waiting=4)
 """The bounds of what the peers can send. The portal cannot take the connections that are left for root."""
-CONNECTIONS = 4
-"""Connections to the database, of which calls have two at most."""
+CONNECTIONS = 6
+"""Connections to the database, of which calls have three at most."""
 MOST_HELD = 60
 """Calls that wait for a phone at the same time. Others are answered at once, so that calls find a connection."""
 MOST_AT_ONCE = 8
@@ -99,9 +101,20 @@ class ActsService:
         """How long a call may wait for a phone that would wait for so long."""
         return seconds if self.held < MOST_HELD else 0.0
 
+    rings: WaitingForRings = field(default_factory=WaitingForRings)
+    ring_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """Each page that was woken reads for itself: they do so one after the other, as `views`."""
+
     async def hold(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for a phone; its result. Raises CallRefused if the gateway stops."""
         self.held += 1
+        try:
+            return await self.unless_stopping(work)
+        finally:
+            self.held -= 1
+
+    async def unless_stopping(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of what waits. Raises CallRefused if the gateway stops before."""
         waiting = asyncio.ensure_future(work)
         stops = asyncio.ensure_future(self.stopping.wait())
         try:
@@ -110,9 +123,12 @@ class ActsService:
                 raise CallRefused(Error.STOPPING)
             return waiting.result()
         finally:
-            self.held -= 1
             for each in (waiting, stops):
                 each.cancel()
+
+    async def wake_pages(self) -> None:
+        """Wake the pages that wait for what asks somebody now, until this is cancelled."""
+        await look_for_changes(self.gateway, lambda: bool(len(self.rings)), self.rings.wake_changed)
 
 
 class ActsDispatcher(Dispatcher[ActsService]):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any, Callable, TypeVar
 
 from pam_iampass.config.value_types import name_error
 from pam_iampass.gateway.actors import Actor
-from pam_iampass.gateway.acts.act import flag, text, texts
+from pam_iampass.gateway.acts.act import Check, flag, text, texts
+from pam_iampass.gateway.acts.page_views import show_attention, show_hours, show_may, show_phone
 from pam_iampass.gateway.acts.views import (
     show_hosts,
     show_limits,
@@ -17,7 +18,7 @@ from pam_iampass.gateway.acts.views import (
     show_records,
     show_sessions,
 )
-from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.database import Connection, now
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import host_name_error
 from pam_iampass.gateway.people import person_name_error
@@ -29,14 +30,21 @@ Rows = tuple[Sequence[Any], bool]
 R = TypeVar("R", bound=Callable[..., Coroutine[Any, Any, Rows]])
 VIEWS: dict[str, Callable[..., Coroutine[Any, Any, Rows]]] = {}
 """What reads each view, by the view's name. Annotated parameters are the filter: a check, and what they are for."""
+ASIDE = ("phone",)
+"""Views that ask IAMPASS: nothing waits for them, and they take no connection to the database."""
 MOST = 500
 """Rows of one answer."""
 _LAST = 50
+_HOURS = 24
+_MOST_HOURS = 168
 
 
-def _number(value: object) -> str | None:
-    is_one = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST
-    return None if is_one else f"must be a number from 1 to {MOST}"
+def _up_to(most: int) -> Check:
+    def error(value: object) -> str | None:
+        is_one = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most
+        return None if is_one else f"must be a number from 1 to {most}"
+
+    return error
 
 
 def _time_error(value: str) -> str | None:
@@ -139,11 +147,56 @@ async def records(
     since: Annotated[str, _TIME, "from when (ISO 8601)"] = "",
     until: Annotated[str, _TIME, "until when (ISO 8601)"] = "",
     let_in: Annotated[bool, flag, "whether only logins that let somebody in"] = False,
-    last: Annotated[int, _number, f"how many: at most {MOST}, by default {_LAST}"] = _LAST,
+    last: Annotated[int, _up_to(MOST), f"how many: at most {MOST}, by default {_LAST}"] = _LAST,
 ) -> Rows:
     """The last records that all of the filter is true of, the oldest first."""
     wanted = Filter(person, hosts, services, outcomes, session, _time(since), _time(until), login, let_in)
     return await show_records(gateway, connection, actor, wanted, last), False
+
+
+@view
+async def may(
+    gateway: Gateway,
+    connection: Connection,
+    actor: Actor,
+    person: Annotated[str, text(person_name_error), "whose logins"],
+) -> Rows:
+    """Whether a person may log in, and why not (`why`), to the hosts of each group. For people themselves, only groups
+    that admit them."""
+    return await show_may(gateway, connection, actor, person), False
+
+
+@view
+async def phone(
+    gateway: Gateway, actor: Actor, person: Annotated[str, text(person_name_error), "whose"]
+) -> Rows:
+    """Whether a person has a phone: `registered`, `none`, `lost` if it was reported lost and there is no other one yet,
+    or `unknown` if IAMPASS, which is asked, does not say. One row, or none."""
+    return await show_phone(gateway, actor, person), False
+
+
+@view
+async def hours(
+    gateway: Gateway,
+    connection: Connection,
+    actor: Actor,
+    person: Annotated[str, _PERSON, "whom their records name"] = "",
+    hosts: Annotated[tuple[str, ...], texts(host_name_error), "on which hosts"] = (),
+    services: Annotated[tuple[str, ...], texts(name_error), "through which services"] = (),
+    hours: Annotated[int, _up_to(_MOST_HOURS), f"of how many hours: by default {_HOURS}"] = _HOURS,
+) -> Rows:
+    """How many logins there were, by outcome (`logins`), in each hour that had some."""
+    since = (await now(connection)).replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
+    wanted = Filter(person, hosts, services, since=since - timedelta(microseconds=1))
+    return await show_hours(gateway, connection, actor, wanted), False
+
+
+@view
+async def attention(gateway: Gateway, connection: Connection, actor: Actor) -> Rows:
+    """What needs somebody now. `kind` is `host_waits`, `host_stopped` (people have cancelled its requests), `alert`
+    (of the last day), `damaged` (a row that no gateway has written) or `role_of_nobody`; `what` has the text of an
+    alert, the row, or the role."""
+    return await show_attention(gateway, connection, actor), False
 
 
 def _time(text: str) -> datetime | None:

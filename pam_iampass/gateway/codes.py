@@ -36,12 +36,12 @@ from pam_iampass.gateway.people import Person
 from pam_iampass.gateway.reasons import Reason, explanation_of
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.service import signed_by_host
-from pam_iampass.gateway.serving import require_digest
 from pam_iampass.login.recovery import HOW_MANY, make, read, shown
 from pam_iampass.login.throttle import Attempt, Refusal, ThrottleState, attempted
 from pam_iampass.outcome import Outcome
 from pam_iampass.server.http import Route
 from pam_iampass.server.messages import IncomingRequest, Reply, bad_request, text_of
+from pam_iampass.server.serving import require_digest
 from pam_iampass.text import clean
 
 TABLE = "recovery"

@@ -20,10 +20,10 @@ from pam_iampass.gateway.people import Person, PersonStatus
 from pam_iampass.gateway.reasons import Reason
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.service import signed_by_host, unavailable, unless_restored
-from pam_iampass.gateway.serving import require_digest
 from pam_iampass.gateway.upstream import Lane
 from pam_iampass.server.http import Route
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply, bad_request
+from pam_iampass.server.serving import require_digest
 from pam_iampass.text import clean
 
 MOST_NAMES = 40

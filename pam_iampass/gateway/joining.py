@@ -31,7 +31,6 @@ from pam_iampass.gateway.service import (
     use_up_nonce,
     work_for_sender,
 )
-from pam_iampass.gateway.serving import require_digest
 from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.server.http import Handler, Route
 from pam_iampass.server.messages import (
@@ -42,6 +41,7 @@ from pam_iampass.server.messages import (
     text_of,
     unauthorized,
 )
+from pam_iampass.server.serving import require_digest
 from pam_iampass.server.signatures import require_signature
 
 _MACHINE = re.compile("[0-9a-f]{32}")

@@ -28,7 +28,7 @@ from pam_iampass.gateway import certificates, metrics
 from pam_iampass.gateway.database import DatabaseAway, DatabaseError, WrongSchema, many, one, require_schema
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
-from pam_iampass.gateway.serving import Bounds, serve
+from pam_iampass.server.serving import Bounds, serve
 
 FRESH_SECONDS = 1.0
 """The database is asked again only after this time."""

@@ -252,6 +252,28 @@ class Record:
 async def read(connection: Connection, wanted: Filter, most: int | None = None) -> list[Record]:
     """The last `most` records that are wanted, by time, the oldest first; all of them for None."""
     connection.take_time()
+    condition, values = _condition(wanted)
+    statement = f"SELECT * FROM record WHERE {condition} ORDER BY id DESC LIMIT %s"  # noqa: S608
+    rows = await many(connection, statement, *values, most)
+    return sorted(map(Record.of, reversed(rows)), key=lambda record: record.time)
+
+
+async def by_hour(connection: Connection, wanted: Filter) -> Mapping[tuple[datetime, str], int]:
+    """How many wanted records there are about logins, by the hour in which these were, in UTC, and by outcome."""
+    connection.take_time()
+    condition, values = _condition(wanted)
+    rows = await many(
+        connection,
+        "SELECT date_trunc('hour', coalesce(said_at, at), 'UTC') AS hour,"  # noqa: S608
+        " coalesce(fields->>'outcome', fields->>'reported') AS outcome, count(*) AS number"
+        f" FROM record WHERE fields ?| array['outcome', 'reported'] AND {condition} GROUP BY 1, 2",
+        *values,
+    )
+    return {(row["hour"], row["outcome"]): row["number"] for row in rows}
+
+
+def _condition(wanted: Filter) -> tuple[str, list[object]]:
+    """The condition of SQL for wanted records, with its values."""
     conditions, values = [wanted.of[0]], list(wanted.of[1])
 
     def where(condition: str, value: object) -> None:
@@ -274,6 +296,4 @@ async def read(connection: Connection, wanted: Filter, most: int | None = None) 
     where("coalesce(said_at, at) > %s", wanted.since)
     where("coalesce(said_at, at) < %s", wanted.until)
     where("at > %s", wanted.written_since)
-    statement = f"SELECT * FROM record WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT %s"  # noqa: S608
-    rows = await many(connection, statement, *values, most)
-    return sorted(map(Record.of, reversed(rows)), key=lambda record: record.time)
+    return " AND ".join(conditions), values

@@ -20,7 +20,6 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.reasons import Reason, RefusedStart, explanation_of, reason_for_host
-from pam_iampass.gateway.serving import Bounds, owner_of, require_digest
 from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.gateway.starts import AskedStart, SpendNonce, spend_nothing
 from pam_iampass.gateway.waiting import LOGIN_SECONDS, LONGEST_SECONDS, MOST_WATCHED
@@ -38,6 +37,7 @@ from pam_iampass.server.messages import (
     started,
     unauthorized,
 )
+from pam_iampass.server.serving import Bounds, owner_of, require_digest
 from pam_iampass.server.signatures import (
     NONCE_SECONDS,
     WINDOW_SECONDS,

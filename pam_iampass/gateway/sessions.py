@@ -74,6 +74,8 @@ class HostSession:
     """The time at which IAMPASS was called; for a queued session, at which the host has asked for it."""
     deadline: datetime
     """The time until which the login of a queued session waits; of others, until which a phone may ring."""
+    waits_until: datetime
+    """The time until which the login waits for an answer."""
     expires_at: datetime
     decided_at: datetime | None
     """When the person has answered; None for a covered login."""

@@ -92,6 +92,14 @@ class SignedIn:
 
 
 @dataclass(frozen=True)
+class SignInShown:
+    person: Annotated[str, "who has signed in"]
+    roles: Annotated[Sequence[str], "the roles that count in this sign-in, besides the person's own"]
+    confirmed: Annotated[bool, "as in the answer to `/sign-in`"]
+    id: Annotated[str, "the id of the sign-in, for `sign_in_end`"]
+
+
+@dataclass(frozen=True)
 class Ringing:
     phone: Annotated[str | None, "the id of the request; null if the phone was not asked"]
     reason: Annotated[str | None, "why the phone was not asked"]
@@ -119,6 +127,16 @@ class Done:
 class Rows:
     rows: Annotated[Sequence[Mapping[str, Any]], "the rows: see below"]
     more: Annotated[bool, "whether there are more, which were left out"]
+
+
+@dataclass(frozen=True)
+class RingingNow:
+    rows: Annotated[
+        Sequence[Mapping[str, Any]],
+        "the requests that are on the phone (`status`: `asked`), or wait for their turn (`waits`), the oldest first;"
+        " `user` is whose login it is: somebody else's if the person is to approve it as the second one",
+    ]
+    seen: Annotated[str, "stands for these requests, to be sent with the next call"]
 
 
 # What acts result in
@@ -222,6 +240,13 @@ class SignIn(Call[SignedIn], path="/sign-in", errors=(Error.REFUSED,)):
 
 
 @dataclass(frozen=True)
+class ShowSignIn(Call[SignInShown], path="/sign-in/show", errors=(Error.NOT_SIGNED_IN,)):
+    """Whose sign-in this is, also before its passkey is confirmed. This keeps no sign-in from ending."""
+
+    token: Annotated[str, TOKEN] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class OpenLink(Call[LinkOptions], path="/link/challenge", errors=(Error.REFUSED, Error.ACT_REFUSED)):
     """What a browser is asked for to make the passkey that a link registers. The link stays good."""
 
@@ -317,6 +342,15 @@ class WaitForPhone(Call[PhoneAnswer], path="/phone/answer", errors=(Error.NOT_SI
 
     token: Annotated[str, TOKEN] = field(repr=False)
     phone: Annotated[str, PHONE]
+
+
+@dataclass(frozen=True)
+class WaitForRings(Call[RingingNow], path="/rings", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED)):
+    """What asks whoever has signed in on the phone now, once that is something else than was seen, or after 20 s. This
+    keeps no sign-in from ending. After BUSY, wait for some seconds."""
+
+    token: Annotated[str, TOKEN] = field(repr=False)
+    seen: Annotated[str, "`seen` of the last answer; without, it is answered at once"] = ""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ A = TypeVar("A")
 _SECONDS = 180.0
 """The time for a call. The act `phone_verify` waits for a phone; other calls take 25 s at most."""
 _MOST_BYTES = 8 * 1024 * 1024
-_CONNECTIONS = 100
+_CONNECTIONS = 500
+"""Each page that waits for what asks somebody now has one."""
 
 
 class GatewayError(Exception):

@@ -140,7 +140,15 @@ def test_the_portal_can_connect_and_leaves_connections_for_root(patient: Running
     asks = request("/sign-in/challenge", json.dumps({"binding": "b" * 43}).encode())
     assert as_user(NOBODY, patient, asks).startswith("b'HTTP/1.1 200")
     held = subprocess.Popen(
-        [sys.executable, "-c", _HOLDS, str(patient.path), str(NOBODY), str(PATIENCE)],
+        [
+            sys.executable,
+            "-c",
+            _HOLDS,
+            str(patient.path),
+            str(NOBODY),
+            str(PATIENCE),
+            str(BOUNDS.of_one_address),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -158,7 +166,7 @@ _HOLDS = """
 import os, select, socket, sys
 os.setgid(65534), os.setgroups([]), os.setuid(int(sys.argv[2]))
 held = []
-for _ in range(200):
+for _ in range(int(sys.argv[4]) + 50):
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(sys.argv[1])
     held.append(sock)
@@ -273,6 +281,7 @@ _GOOD: dict[str, Any] = {
     "view": "people",
     "filter": {},
     "by_itself": True,
+    "seen": "5" * 32,
 }
 
 

@@ -2306,7 +2306,8 @@ MUTANTS = {
         Mutant(
             "one person's row that no gateway has written keeps the phones of others, and their sessions",
             "await asyncio.gather(_resume_ends(gateway, ended), *map(tell, lost))",
-            "for name in lost:\n        await tell_of_lost_phone(gateway, name)\n    await _resume_ends(gateway, ended)",
+            "for name in lost:\n        await tell_of_lost_phone(gateway, name)\n"
+            "    await _resume_ends(gateway, ended)",
             "test_a_person_whose_row_no_gateway_has_written_holds_up_no_other_step",
         ),
         Mutant(
@@ -3051,8 +3052,8 @@ MUTANTS = {
         ),
         Mutant(
             "the portal can take all connections",
-            "of_one_address=150",
-            "of_one_address=200",
+            "of_one_address=600",
+            "of_one_address=700",
             "test_the_portal_can_connect_and_leaves_connections_for_root",
         ),
         Mutant(
@@ -3250,6 +3251,148 @@ MUTANTS = {
             "not login.is_familiar and isinstance(asker, Host):",
             "not login.is_familiar:",
             "test_what_people_ask_for_at_the_portal_is_limited_for_each_and_keeps_no_help_desk_from_asking_them",
+        ),
+    ),
+    "The portal is told what asks a person, and for what, for that person only, and approves nothing": (
+        Mutant(
+            "anybody who has signed in is told what asks others",
+            "session.* FROM session WHERE person = %s",
+            "session.* FROM session WHERE %s <> ''",
+            "test_what_asks_others_is_not_told_and_a_second_person_is_told_whose_login_it_is",
+            also=((", person=found.person.name)", ")"),),
+        ),
+        Mutant(
+            "a request that no gateway has written is shown as one that asks",
+            'sessions.from_row(gateway, row["session"], person=found.person.name)',
+            'sessions.from_verified(gateway, row["session"])',
+            "test_a_row_that_no_gateway_has_written_is_not_shown_and_wakes_nobody_again",
+        ),
+        Mutant(
+            "a sign-in that has ended while its page waited is told what asks",
+            "    _, now = await _read_rings(service, call.token)\n    return",
+            "    return",
+            "test_waiting_keeps_no_sign_in_from_ending_and_one_that_has_ended_is_told_nothing",
+        ),
+        Mutant(
+            "a page that waits for what asks keeps the sign-in from ending",
+            "    sign_ins.require_confirmed(found.passkey)\n    statement",
+            "    sign_ins.require_confirmed(found.passkey)\n"
+            "    await sign_ins.note_activity(gateway, connection, found)\n    statement",
+            "test_waiting_keeps_no_sign_in_from_ending_and_one_that_has_ended_is_told_nothing",
+        ),
+        Mutant(
+            "a passkey that nobody has confirmed after a restore is shown what asks",
+            "    sign_ins.require_confirmed(found.passkey)\n    statement",
+            "    statement",
+            "test_a_passkey_from_before_a_restore_is_shown_nothing_that_asks",
+        ),
+        Mutant(
+            "pages of one sign-in wait without a bound",
+            "if len(of_one) >= MOST_OF_ONE:",
+            "if False:",
+            "test_calls_that_wait_are_bounded_for_one_sign_in_and_for_all",
+        ),
+        Mutant(
+            "pages wait without a bound",
+            "if len(self._waits) >= MOST:",
+            "if False:",
+            "test_calls_that_wait_are_bounded_for_one_sign_in_and_for_all",
+        ),
+        Mutant(
+            "people are told of the groups of hosts that do not admit them",
+            "if roles != {Role.SELF} or policy.admits(person.groups):",
+            "if True:",
+            "test_a_person_is_told_only_where_they_may_log_in_and_nothing_of_others",
+        ),
+        Mutant(
+            "anybody is told that others may log in somewhere",
+            "    person = await _find(gateway, connection, name) if roles else None\n"
+            "    if person is None:\n        return []\n    lost",
+            "    person = await _find(gateway, connection, name)\n"
+            "    if person is None:\n        return []\n    lost",
+            "test_a_person_is_told_only_where_they_may_log_in_and_nothing_of_others",
+        ),
+        Mutant(
+            "anybody has IAMPASS asked about the phones of others",
+            "        person = await _find(gateway, connection, name) if roles else None\n"
+            '    if person is None:\n        return []\n    phone = "unknown"',
+            "        person = await _find(gateway, connection, name)\n"
+            '    if person is None:\n        return []\n    phone = "unknown"',
+            "test_it_is_told_whether_a_person_has_a_phone_to_who_sees_the_person",
+        ),
+        Mutant(
+            "anybody is told how many logins all others have",
+            "records.by_hour(connection, replace(wanted, of=_among(helped)))",
+            "records.by_hour(connection, wanted)",
+            "test_logins_are_counted_by_hour_and_outcome_for_the_people_whom_the_actor_sees",
+        ),
+        Mutant(
+            "logins of who had the name before are counted for the person",
+            "since=max(since, default=None)",
+            "since=wanted.since",
+            "test_logins_of_who_had_the_name_before_are_not_counted_for_the_person",
+        ),
+        Mutant(
+            "a help desk sees alerts about everybody",
+            "attention.find_alerts(connection, _among(helped))",
+            'attention.find_alerts(connection, ("true", []))',
+            "test_a_help_desk_sees_alerts_about_people_whom_it_helps_and_people_see_none",
+        ),
+    ),
+    "The portal does what its own pages have sent, and tells browsers to keep nothing": (
+        Mutant(
+            "a form that names no origin counts",
+            'is_ours = request.headers.getall("Origin", []) == [request.app[SETTINGS].origin]',
+            'is_ours = request.headers.getall("Origin", []) in ([], [request.app[SETTINGS].origin])',
+            "test_what_another_origin_sends_does_nothing",
+        ),
+        Mutant(
+            "of several origins the first one counts",
+            'request.headers.getall("Origin", []) == [request.app[SETTINGS].origin]',
+            'request.headers.getall("Origin", [])[:1] == [request.app[SETTINGS].origin]',
+            "test_two_origins_are_none",
+        ),
+        Mutant(
+            "some answers may be framed, and have scripts of others",
+            "app.on_response_prepare.append(_add_headers)",
+            "",
+            "test_every_answer_has_the_headers",
+        ),
+        Mutant(
+            "a browser keeps pages with codes",
+            'response.headers.setdefault("Cache-Control", "no-store")',
+            'response.headers.setdefault("Cache-Control", "no-cache")',
+            "test_what_is_shown_once_is_in_no_address_no_log_and_no_cache",
+        ),
+        Mutant(
+            "scripts read the token of the sign-in",
+            '"httponly": True',
+            '"httponly": False',
+            "test_cookies_are_kept_from_scripts_and_other_names",
+        ),
+        Mutant(
+            "what one browser was asked for signs another one in",
+            "had if _SECRET.fullmatch(had) else secrets.token_urlsafe(32)",
+            '"A" * 43',
+            "test_a_token_that_was_planted_before_is_replaced_and_a_planted_binding_is_worth_nothing",
+        ),
+        Mutant(
+            "a link to the portal leads elsewhere after signing in",
+            'text[1:2] not in ("/", "\\\\")',
+            'text[1:2] != "/"',
+            "test_nobody_is_sent_elsewhere",
+        ),
+        Mutant(
+            "anybody says from which address a request comes",
+            "hops and any(address in network for network in proxies)",
+            "hops[0]",
+            "test_only_a_proxy_of_the_settings_says_whose_request_it_is",
+        ),
+        Mutant(
+            "a page that is left open keeps its reader signed in",
+            "Look(self.token, name, filter, by_itself)",
+            "Look(self.token, name, filter)",
+            "test_a_page_that_asks_by_itself_keeps_nobody_signed_in",
         ),
     ),
 }

@@ -17,7 +17,6 @@ from pam_iampass.gateway.acts_service import ActsDispatcher, ActsService
 from pam_iampass.gateway.database import Database
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import KeyFile
-from pam_iampass.gateway.serving import Bounds, serve
 from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.gateway.upstream import Upstream
 from pam_iampass.portal import calls
@@ -25,6 +24,7 @@ from pam_iampass.portal.calls import Call
 from pam_iampass.portal.gateway import GatewayClient
 from pam_iampass.sandbox.sandbox import ServingThread
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest
+from pam_iampass.server.serving import Bounds, serve
 from tests.support.authenticator import Authenticator
 from tests.support.world import PATIENCE
 
@@ -78,7 +78,9 @@ class RunningActs:
             self.service = ActsService(self.gateway, stopping)
             handle = ActsDispatcher(CALLS, self.service, refused).handle
             stop = self.gateway.held.stop
+            waking = asyncio.create_task(self.service.wake_pages())
             await serve(handle, self._listener, None, stopping, ready, self._bounds, stop, self._owner)
+            waking.cancel()
             await iampass.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

@@ -38,12 +38,12 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import KeyFile
 from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.serving import serve
 from pam_iampass.gateway.settings import GatewaySettings, GroupSettings, LimitSettings
 from pam_iampass.gateway.upstream import Upstream
 from pam_iampass.gateway.watching import CHECK_SECONDS, watching
 from pam_iampass.sandbox.sandbox import ServingThread
 from pam_iampass.server.http import Dispatcher
+from pam_iampass.server.serving import serve
 from tests.sandbox.signer import Reply, Server, Signer
 from tests.support.sandbox import Sandbox
 from tests.support.world import PATIENCE, wait_until

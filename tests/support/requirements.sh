@@ -10,9 +10,9 @@ gcc make libc6-dev libpam0g-dev"
 # For a container without namespaces (container.py)
 ! [ -e /.dockerenv ] && ! [ -e /run/.containerenv ] || demo="$demo rsync"
 gateway="postgresql-client-17 tzdata python3-psycopg python3-psycopg-c python3-psycopg-pool python3-cryptography python3-fido2
-python3-ldap python3-prometheus-client"
+python3-ldap python3-prometheus-client python3-jinja2 python3-segno libjs-htmx"
 test="$demo $gateway pamtester strace tmux libpam-wrapper python3-pytest python3-pytest-timeout python3-coverage
-python3-hypothesis python3-requests python3-itsdangerous python3-pyte python3-segno python3-venv python3-zbar ca-certificates mypy
+python3-hypothesis python3-requests python3-itsdangerous python3-pyte python3-venv python3-zbar ca-certificates mypy
 valgrind opendoas
 clang libclang-rt-dev mandoc groff-base man-db bash-completion zsh fish ansible-core
 krb5-kdc krb5-admin-server krb5-user rsync

@@ -214,18 +214,20 @@ async def show_people(
     :param begins: how their names must begin.
     :param after: the name after which theirs must come; with `most`, for a part of a long list.
     """
-    sees_all = _sees_all(actor, PEOPLE)
-    seen, values = _seen(actor, sees_all, "name")
+    sees_all = roles_for_all(actor, PEOPLE)
+    seen, values = whom(actor, sees_all, "name")
     condition = f"starts_with(name, %s) AND name > %s AND {seen}"
     found, tampered = await people.listing(gateway, connection, condition, begins, after, *values, most=most)
-    return [PEOPLE.show(sees_all | _sees(actor, person), person_row(person)) for person in found], tampered
+    return [
+        PEOPLE.show(sees_all | roles_for(actor, person), person_row(person)) for person in found
+    ], tampered
 
 
 async def show_hosts(
     gateway: Gateway, connection: Connection, actor: Actor
 ) -> tuple[list[HostRow], list[str]]:
     """As `show_people`, of hosts."""
-    roles = _sees_all(actor, HOSTS)
+    roles = roles_for_all(actor, HOSTS)
     if not roles:
         return [], []
     found, tampered = await hosts.listing(gateway, connection)
@@ -238,10 +240,12 @@ async def show_sessions(
 ) -> list[SessionRow]:
     """The open sessions that the actor sees, or those of one person, the oldest first, and children below their
     parents."""
-    sees_all = _sees_all(actor, SESSIONS)
-    seen, values = _seen(actor, sees_all)
+    sees_all = roles_for_all(actor, SESSIONS)
+    seen, values = whom(actor, sees_all)
     found, _ = await sessions.listing(gateway, connection, f"%s IN ('', person) AND {seen}", person, *values)
-    roles = await _roles(gateway, connection, actor, sees_all, (session.person for session, _, _ in found))
+    roles = await roles_for_each(
+        gateway, connection, actor, sees_all, (session.person for session, _, _ in found)
+    )
     return [
         SESSIONS.show(roles[session.person], _session_row(session, left))
         for session, _, left in found
@@ -251,7 +255,7 @@ async def show_sessions(
 
 async def show_limits(gateway: Gateway, connection: Connection, actor: Actor, name: str) -> LimitsRow | None:
     """The limits of a person, in a transaction; None if nobody has this name, or the actor does not see the person."""
-    roles = (await _roles(gateway, connection, actor, _sees_all(actor, LIMITS), [name]))[name]
+    roles = (await roles_for_each(gateway, connection, actor, roles_for_all(actor, LIMITS), [name]))[name]
     if not roles or await one(connection, "SELECT 1 FROM person WHERE name = %s", name) is None:
         return None
     found = await turns.locked(connection, name)
@@ -266,15 +270,10 @@ async def show_records(
 ) -> list[RecordRow]:
     """The last `most` records that are wanted and that the actor sees, the oldest first. Of their own, people see no
     alerts, and nothing of who had their name before."""
-    sees_all = _sees_all(actor, RECORDS)
-    found = await records.read(connection, replace(wanted, of=_seen(actor, sees_all)), most)
-    roles = await _roles(gateway, connection, actor, sees_all, (record.person for record in found))
-    added = await one(
-        connection,
-        "SELECT id, at FROM record WHERE person = %s AND kind = 'act' AND fields->>'what' = 'user_add'"
-        " ORDER BY id DESC LIMIT 1",
-        actor.name,
-    )
+    sees_all = roles_for_all(actor, RECORDS)
+    found = await records.read(connection, replace(wanted, of=whom(actor, sees_all)), most)
+    roles = await roles_for_each(gateway, connection, actor, sees_all, (record.person for record in found))
+    added = await record_of_adding(connection, actor.name)
 
     def is_shown(record: Record) -> bool:
         is_own = roles[record.person] == {Role.SELF}
@@ -287,6 +286,16 @@ async def show_records(
         for record in found
         if roles[record.person] and is_shown(record)
     ]
+
+
+async def record_of_adding(connection: Connection, name: str) -> Mapping[str, Any] | None:
+    """The `id` and `at` of the record that the person with this name was added; None if there is none any more."""
+    return await one(
+        connection,
+        "SELECT id, at FROM record WHERE person = %s AND kind = 'act' AND fields->>'what' = 'user_add'"
+        " ORDER BY id DESC LIMIT 1",
+        name,
+    )
 
 
 async def show_own(gateway: Gateway, connection: Connection, actor: Actor) -> list[OwnRow]:
@@ -334,13 +343,13 @@ async def show_own(gateway: Gateway, connection: Connection, actor: Actor) -> li
 # Who sees whom
 
 
-def _sees_all(actor: Actor, view: View[Any]) -> frozenset[Role]:
+def roles_for_all(actor: Actor, view: View[Any]) -> frozenset[Role]:
     """The roles by which an actor sees the rows of everybody."""
     roles = actor.roles | ({Role.ADMIN} if Role.ROOT in actor.roles else set())
     return roles & {Role.AUDITOR, Role.ADMIN} & view.fields.keys()
 
 
-def _sees(actor: Actor, person: Person) -> frozenset[Role]:
+def roles_for(actor: Actor, person: Person) -> frozenset[Role]:
     """The roles by which an actor sees the rows of this person in particular."""
     found = set()
     if Role.SELF in actor.roles and person.name == actor.name:
@@ -350,9 +359,9 @@ def _sees(actor: Actor, person: Person) -> frozenset[Role]:
     return frozenset(found)
 
 
-def _seen(actor: Actor, sees_all: Collection[Role], column: str = "person") -> tuple[str, list[object]]:
+def whom(actor: Actor, sees_all: Collection[Role], column: str = "person") -> tuple[str, list[object]]:
     """A condition of SQL, with its values: the column has the name of somebody whose rows the actor may see. What it is
-    true of may have been written by no gateway: `_sees` decides."""
+    true of may have been written by no gateway: `roles_for` decides."""
     own = [actor.name] if Role.SELF in actor.roles else []
     if sees_all:
         return "true", []
@@ -362,7 +371,7 @@ def _seen(actor: Actor, sees_all: Collection[Role], column: str = "person") -> t
     return f"{column} IN ({helped})", [own, list(actor.helps)]
 
 
-async def _roles(
+async def roles_for_each(
     gateway: Gateway, connection: Connection, actor: Actor, sees_all: frozenset[Role], names: Iterable[str]
 ) -> dict[str, frozenset[Role]]:
     """The roles by which an actor sees the rows of the people with these names, in rows that were found."""
@@ -371,7 +380,7 @@ async def _roles(
     for row in await many(connection, "SELECT * FROM person WHERE name = ANY(%s)", asked):
         with suppress(Tampered):
             person = people.from_row(gateway, row)
-            found[person.name] = sees_all | _sees(actor, person)
+            found[person.name] = sees_all | roles_for(actor, person)
     return found
 
 

@@ -35,10 +35,10 @@ from pam_iampass.gateway.database import DatabaseError
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.records import Kind
-from pam_iampass.gateway.serving import serve
 from pam_iampass.gateway.watching import watching
 from pam_iampass.server.http import Dispatcher
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest
+from pam_iampass.server.serving import serve
 from pam_iampass.system.unix_sockets import notify
 from pam_iampass.text import clean
 

@@ -21,8 +21,8 @@ from pam_iampass.gateway.cli.serve import STOP_SECONDS, Refusals, give_up
 from pam_iampass.gateway.database import DatabaseError
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.serving import serve
 from pam_iampass.gateway.settings import PORTAL_ACCOUNT
+from pam_iampass.server.serving import serve
 from pam_iampass.system.unix_sockets import notify, passed
 
 _SOCKET = "pam-iampass-gateway-acts.socket"
@@ -71,10 +71,13 @@ async def _serve(gateway: Gateway, listener: socket.socket) -> None:
     with suppress(OSError, ValueError, Tampered, DatabaseError, psycopg.Error):
         await restored.look(gateway)
     looking = asyncio.create_task(restored.keep_looking(gateway))
-    dispatcher = ActsDispatcher(CALLS, ActsService(gateway, stopping), Refusals())
+    service = ActsService(gateway, stopping)
+    waking = asyncio.create_task(service.wake_pages())
+    dispatcher = ActsDispatcher(CALLS, service, Refusals())
     owner = acts_service.peers(0, portal)
     await serve(
         dispatcher.handle, listener, None, stopping, ready, acts_service.BOUNDS, gateway.held.stop, owner
     )
-    looking.cancel()
+    for task in (looking, waking):
+        task.cancel()
     notify("STOPPING=1")

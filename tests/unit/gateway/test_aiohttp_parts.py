@@ -15,7 +15,8 @@ import aiohttp
 from aiohttp import web
 from aiohttp.client_proto import ResponseHandler
 
-from pam_iampass.gateway import serving, upstream
+from pam_iampass.gateway import upstream
+from pam_iampass.server import serving
 
 
 async def answer(_: web.BaseRequest) -> web.Response:

@@ -54,6 +54,8 @@ class Bounds:
     """The time after which a connection is closed on which no further request comes."""
 
 
+MakeRequest = Callable[..., web.BaseRequest]
+"""Makes a request of what aiohttp has read."""
 Owner = Callable[[socket.socket, Any], Union[str, None]]
 """Says who has a share of the connections, of one that was accepted from an address; None: it is closed at once."""
 
@@ -150,8 +152,9 @@ class _Server(web.Server):
         context: ssl.SSLContext | None,
         bounds: Bounds,
         owner: Owner,
+        make_request: MakeRequest | None,
     ) -> None:
-        super().__init__(handler, request_factory=self._request)
+        super().__init__(handler, request_factory=make_request or self._request)
         self._listener = listener
         self._context = context
         self._bounds = bounds
@@ -276,12 +279,14 @@ async def serve(
     bounds: Bounds = Bounds(),  # noqa: B008 - it is frozen
     stopped: Callable[[], None] = lambda: None,
     owner: Owner = by_address,
+    make_request: MakeRequest | None = None,
 ) -> None:
     """Serve on a socket until `stopping` is set; then return when every connection is closed.
 
     :param context: None for plain http.
     :param ready: is called once connections are accepted.
     :param owner: whose each connection is.
+    :param make_request: makes requests of a kind of its own; `handle` is then given these.
     :param stopped: is called when `stopping` is set. Handlers that end within a second after it are still answered.
     """
 
@@ -294,7 +299,7 @@ async def serve(
             raise web.HTTPRequestTimeout from None
         return await handle(request, stopping)
 
-    server = _Server(respond, listener, context, bounds, owner)
+    server = _Server(respond, listener, context, bounds, owner, make_request)
     server.accept()
     try:
         ready()

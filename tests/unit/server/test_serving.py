@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 import pytest
 
-from pam_iampass.gateway.serving import Bounds, _Connection, owner_of, serve
+from pam_iampass.server.serving import Bounds, _Connection, owner_of, serve
 from tests.support.deadline import PATIENCE
 from tests.support.served import Answer, Service, one, served
 from tests.support.world import wait_until
@@ -248,7 +248,7 @@ def test_a_host_has_one_share_whatever_address_of_its_own_it_takes() -> None:
 
 
 def test_a_server_without_a_descriptor_goes_on_once_it_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pam_iampass.gateway.serving._ACCEPT_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr("pam_iampass.server.serving._ACCEPT_AGAIN_SECONDS", 0.1)
     accept, failures = socket.socket.accept, [OSError(errno.EMFILE, "Too many open files")]
 
     def fails_once(self: socket.socket) -> tuple[socket.socket, Any]:
@@ -316,7 +316,7 @@ def test_a_connection_that_has_ended_is_not_kept_in_memory(
     break_off: Callable[[Callable[[], http.client.HTTPSConnection]], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pam_iampass.gateway.serving._UNFREED", 10)
+    monkeypatch.setattr("pam_iampass.server.serving._UNFREED", 10)
 
     def ask(connect: Callable[[], http.client.HTTPSConnection]) -> Answer:
         for _ in range(50):

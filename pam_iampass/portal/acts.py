@@ -1,0 +1,79 @@
+"""Carrying out an act with a form."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import segno
+from aiohttp import web
+from markupsafe import Markup
+
+from pam_iampass.portal.calls import BeginAct, BeginPasskey, DoAct, RingForAct, WaitForPhone
+from pam_iampass.portal.offers import OFFERS, Offer
+from pam_iampass.portal.sign_in import answered, json_object, rung
+from pam_iampass.portal.visit import Visit, form_of, local_address, page
+
+
+def _offer_of(request: web.Request) -> Offer:
+    """The act that is named in the address. Raises HTTPNotFound."""
+    offer = OFFERS.get(request.match_info["act"])
+    if offer is None:
+        raise web.HTTPNotFound
+    return offer
+
+
+async def challenge(request: web.Request, visit: Visit) -> web.Response:
+    """What the browser signs for a touch over just this form."""
+    offer = _offer_of(request)
+    parameters = offer.read(await form_of(request))
+    begun = await visit.call(BeginAct(visit.token, offer.act, parameters))
+    return web.json_response({"options": begun.options})
+
+
+async def new_passkey(request: web.Request, visit: Visit) -> web.Response:
+    """What the browser needs to make a further passkey."""
+    return web.json_response({"options": (await visit.call(BeginPasskey(visit.token))).options})
+
+
+async def ring(request: web.Request, visit: Visit) -> web.Response:
+    """Have the person's own phone asked."""
+    return rung(await visit.call(RingForAct(visit.token, _offer_of(request).act, visit.remote)))
+
+
+async def wait(request: web.Request, visit: Visit) -> web.Response:
+    """What was answered on the phone; a script asks again until that is known."""
+    return answered(await visit.call(WaitForPhone(visit.token, (await form_of(request)).get("phone", ""))))
+
+
+async def perform(request: web.Request, visit: Visit) -> web.Response:
+    """Carry out an act; a page that says what has come of it. What it shows once is shown nowhere else."""
+    offer, form = _offer_of(request), await form_of(request)
+    parameters = offer.read(form)
+    touch = json_object(form["touch"]) if form.get("touch") else None
+    asked = DoAct(visit.token, offer.act, parameters, visit.remote, touch, form.get("phone") or None)
+    result = (await visit.call(asked)).result
+    person = parameters.get("person")
+    return page(
+        request,
+        "result.html",
+        act=offer,
+        says=offer.done(result),
+        person=None if person == visit.person else person,
+        back=local_address(form.get("back", "")),
+        **_shown(result),
+    )
+
+
+def _shown(result: Mapping[str, Any]) -> dict[str, Any]:
+    url = result.get("url")
+    qr = qr_code(url) if url else ""
+    return {"codes": result.get("codes", ()), "url": url, "qr": qr, "until": result.get("ends_at")}
+
+
+def qr_code(text: str) -> Markup:
+    """A QR code as SVG, without styles, which a page may not have."""
+    drawn = io.BytesIO()
+    segno.make(text, micro=False).save(drawn, kind="svg", xmldecl=False, scale=5, light="#fff", svgclass=None)
+    return Markup(drawn.getvalue().decode())  # noqa: S704 - segno has drawn it

@@ -1,0 +1,190 @@
+"""Signing in and out, and the link that registers a passkey."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from pam_iampass.portal.calls import (
+    BeginSignIn,
+    DoAct,
+    OpenLink,
+    PhoneAnswer,
+    RingForLink,
+    Ringing,
+    ShowSignIn,
+    SignIn,
+    UseLink,
+    WaitForLink,
+)
+from pam_iampass.portal.gateway import GatewayError
+from pam_iampass.portal.offers import Unreadable
+from pam_iampass.portal.visit import GATEWAY, Visit, form_of, local_address, page, remote_of
+from pam_iampass.portal.words import NO_PHONE, why_not_rung
+
+BEGIN, SIGN_IN = "__Host-begin", "__Host-sign-in"
+"""The cookies: what binds a challenge to this browser, and the token of the sign-in."""
+REGISTERED = "/link/registered"
+_COOKIE: Mapping[str, Any] = {"path": "/", "secure": True, "httponly": True, "samesite": "Lax"}
+_SECRET = re.compile("[A-Za-z0-9_-]{43}")
+_LONGEST_AGENT = 200
+_DEVICES = {
+    "Android": "Android",
+    "iPhone": "iPhone",
+    "iPad": "iPad",
+    "Macintosh": "Mac",
+    "Windows": "Windows PC",
+}
+"""What a browser on a device says, and what people call the device."""
+
+
+async def visit_of(request: web.Request) -> Visit:
+    """Who looks at this. Raises GatewayError, also if nobody has signed in."""
+    token, gateway = request.cookies.get(SIGN_IN, ""), request.app[GATEWAY]
+    if not _SECRET.fullmatch(token):
+        raise GatewayError("NOT_SIGNED_IN", "", status=401)
+    shown = await gateway.call(ShowSignIn(token))
+    roles = frozenset(shown.roles)
+    return Visit(shown.person, roles, token, remote_of(request), shown.confirmed, shown.id, gateway)
+
+
+def sign_in_page(request: web.Request, to: str, says: str = "", status: int = 200) -> web.Response:
+    """The page on which people sign in; then they are sent to `to`."""
+    return page(request, "sign_in.html", to=local_address(to), says=says, status=status)
+
+
+async def show_sign_in(request: web.Request) -> web.Response:
+    return sign_in_page(request, "/")
+
+
+async def begin_sign_in(request: web.Request) -> web.Response:
+    binding = _binding(request)
+    begun = await request.app[GATEWAY].call(BeginSignIn(binding))
+    return _with_binding(web.json_response({"options": begun.options}), binding)
+
+
+async def sign_in(request: web.Request) -> web.Response:
+    form = await form_of(request)
+    agent = request.headers.get("User-Agent", "")[:_LONGEST_AGENT]
+    begun = await request.app[GATEWAY].call(
+        SignIn(
+            _binding(request),
+            json_object(form.get("touch", "")),
+            remote_of(request),
+            agent if agent.isprintable() else "",
+        )
+    )
+    response = web.Response(status=303, headers={"Location": local_address(form.get("to", ""))})
+    response.set_cookie(SIGN_IN, begun.token, **_COOKIE)
+    response.del_cookie(BEGIN, **_COOKIE)
+    return response
+
+
+async def sign_out(request: web.Request) -> web.Response:
+    """End this sign-in. The browser forgets it in any case."""
+    says = "You are signed out."
+    try:
+        visit = await visit_of(request)
+        parameters = {"person": visit.person, "sign_in": visit.sign_in}
+        await visit.call(DoAct(visit.token, "sign_in_end", parameters, visit.remote))
+    except GatewayError as error:
+        if error.code != "NOT_SIGNED_IN":
+            says = (
+                "This browser has forgotten your sign-in, but the gateway could not end it: it ends after 30 minutes "
+                "without use."
+            )
+    response = sign_in_page(request, "/", says)
+    response.del_cookie(SIGN_IN, **_COOKIE)
+    return response
+
+
+# Links
+
+
+async def show_link(request: web.Request) -> web.Response:
+    """The page that a link opens. The link's token is behind `#`, where only the page's script sees it."""
+    agent = request.headers.get("User-Agent", "")
+    label = next((label for word, label in _DEVICES.items() if word in agent), "laptop")
+    return page(request, "link.html", label=label)
+
+
+async def open_link(request: web.Request) -> web.Response:
+    binding = _binding(request)
+    opened = await request.app[GATEWAY].call(OpenLink((await form_of(request)).get("token", ""), binding))
+    answer = {"options": opened.options, "person": opened.person, "phone": opened.phone}
+    return _with_binding(web.json_response(answer), binding)
+
+
+async def ring_for_link(request: web.Request) -> web.Response:
+    token = (await form_of(request)).get("token", "")
+    return rung(await request.app[GATEWAY].call(RingForLink(token, remote_of(request))))
+
+
+async def wait_for_link(request: web.Request) -> web.Response:
+    form = await form_of(request)
+    asked = WaitForLink(form.get("token", ""), form.get("phone", ""))
+    return answered(await request.app[GATEWAY].call(asked))
+
+
+async def use_link(request: web.Request) -> web.Response:
+    form = await form_of(request)
+    await request.app[GATEWAY].call(
+        UseLink(
+            form.get("token", ""),
+            _binding(request),
+            json_object(form.get("answer", "")),
+            form.get("label", ""),
+            remote_of(request),
+            form.get("phone") or None,
+        )
+    )
+    return web.Response(status=303, headers={"Location": REGISTERED})
+
+
+async def show_registered(request: web.Request) -> web.Response:
+    """The page after a link was used. It has an address of its own: with that of the link's page, a browser would load
+    nothing for the next link."""
+    return page(request, "registered.html")
+
+
+# Answers to scripts
+
+
+def rung(ringing: Ringing) -> web.Response:
+    """What a script is told that has had a phone asked. Who has no phone need not approve; the gateway decides that."""
+    says = "" if ringing.phone or ringing.reason == NO_PHONE else why_not_rung(ringing)
+    return web.json_response({"phone": ringing.phone or "", "says": says})
+
+
+def answered(answer: PhoneAnswer) -> web.Response:
+    return web.json_response({"state": answer.state})
+
+
+def json_object(text: str) -> Mapping[str, Any]:
+    """What a browser has answered for a passkey. Raises Unreadable."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise Unreadable("the passkey", "was not asked for: that needs scripts")
+    return value
+
+
+# The binding
+
+
+def _binding(request: web.Request) -> str:
+    """What binds a challenge to this browser. Several tabs have the same."""
+    had = request.cookies.get(BEGIN, "")
+    return had if _SECRET.fullmatch(had) else secrets.token_urlsafe(32)
+
+
+def _with_binding(response: web.Response, binding: str) -> web.Response:
+    response.set_cookie(BEGIN, binding, **_COOKIE)
+    return response

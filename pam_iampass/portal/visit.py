@@ -1,0 +1,130 @@
+"""Who looks at a page, and how a page is made for them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Callable, TypeVar
+
+import jinja2
+from aiohttp import web
+from markupsafe import Markup
+
+from pam_iampass.portal.calls import Call, Look, Rows
+from pam_iampass.portal.gateway import GatewayClient
+from pam_iampass.portal.offers import OFFERS, Unreadable
+from pam_iampass.portal.settings import PortalSettings
+
+A = TypeVar("A")
+
+
+@dataclass(frozen=True)
+class Visit:
+    """Somebody who has signed in, during one request."""
+
+    person: str
+    roles: frozenset[str]
+    """The roles that count in this sign-in, besides the person's own: `admin`, `auditor`, `helpdesk`."""
+    token: str = field(repr=False)
+    """The token of the sign-in, for calls."""
+    remote: str
+    """The address of the browser, for calls."""
+    confirmed: bool
+    """Whether the passkey counts; see `SignInShown`."""
+    sign_in: str
+    """The id of the sign-in."""
+    gateway: GatewayClient = field(repr=False)
+
+    async def view(self, name: str, *, by_itself: bool = False, **filter: Any) -> Rows:
+        """The rows of a view of the gateway. Raises GatewayError.
+
+        :param by_itself: whether the page asks by itself, which keeps no sign-in from ending.
+        """
+        return await self.gateway.call(Look(self.token, name, filter, by_itself))
+
+    async def call(self, call: Call[A]) -> A:
+        """The gateway's answer to a call. Raises GatewayError."""
+        return await self.gateway.call(call)
+
+    def role_for(self, by: frozenset[str], person: str | None) -> str | None:
+        """The role of `by` in which the gateway takes an act of theirs on this person, or on no one person; None if
+        they may not do it. About whom a help desk may not help, the gateway alone decides."""
+        if person == self.person:
+            return "self" if "self" in by else None
+        return next((role for role in ("admin", "helpdesk") if role in by & self.roles), None)
+
+
+Handler = Callable[[web.Request, Visit], Awaitable[web.StreamResponse]]
+"""Answers who has signed in."""
+
+SETTINGS = web.AppKey("settings", PortalSettings)
+GATEWAY = web.AppKey("gateway", GatewayClient)
+TEMPLATES = web.AppKey("templates", jinja2.Environment)
+VISIT = "visit"
+"""Where a request has its Visit."""
+
+
+def page(
+    request: web.Request, template: str | jinja2.Template, *, status: int = 200, **context: Any
+) -> web.Response:
+    """A page, made from a template. It also has `visit` (None without a sign-in), `here` (the address of the page) and
+    `offer`, which shows an act with a form."""
+    visit: Visit | None = request.get(VISIT)
+    templates = request.app[TEMPLATES]
+    here = request.path_qs if request.method == "GET" else "/"
+
+    def offer(name: str, **given: Any) -> Markup:
+        """An act as its reader may do it: a sentence, fields, a button. Empty if they may not.
+
+        :param given: values of parameters, such as `person`; the reader fills in the others.
+        """
+        act = OFFERS[name]
+        role = None if visit is None else visit.role_for(act.by, given.get("person"))
+        if role is None:
+            return Markup()
+        shown = templates.get_template("offer.html").render(
+            act=act, given=given, role=role, here=context.get("back", here)
+        )
+        return Markup(shown)  # noqa: S704 - the template has escaped what is in it
+
+    text = templates.get_template(template).render({"visit": visit, "here": here, "offer": offer, **context})
+    return web.Response(text=text, status=status, content_type="text/html")
+
+
+def remote_of(request: web.Request) -> str:
+    """The address of the browser: who has connected, or, behind proxies of the settings, the last one in
+    X-Forwarded-For that is none of them."""
+    proxies = request.app[SETTINGS].proxies
+    hops = ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")
+    address = _address(request.remote or "")
+    while address is not None and hops and any(address in network for network in proxies):
+        before = _address(hops.pop().strip())
+        if before is None:
+            break
+        address = before
+    return str(address or "0.0.0.0")  # noqa: S104 - an address that nobody has
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        found = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+async def form_of(request: web.Request) -> Mapping[str, str]:
+    """The fields of a form that was sent. Raises Unreadable."""
+    try:
+        if request.content_type != "application/x-www-form-urlencoded":
+            raise ValueError
+        return {name: str(value) for name, value in (await request.post()).items()}
+    except (ValueError, LookupError):  # bytes of another encoding, or one that is not known
+        raise Unreadable("what was sent", "is no form") from None
+
+
+def local_address(text: str) -> str:
+    """An address of this portal, without scheme and host, to which a browser may be sent; `/` for anything else."""
+    is_local = text[:1] == "/" and text[1:2] not in ("/", "\\") and text.isascii() and text.isprintable()
+    return text if is_local else "/"
