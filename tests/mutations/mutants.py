@@ -2304,7 +2304,8 @@ MUTANTS = {
         Mutant(
             "one person's row that no gateway has written keeps the phones of others, and their sessions",
             "await asyncio.gather(_resume_ends(gateway, ended), *map(tell, lost))",
-            "for name in lost:\n        await tell_of_lost_phone(gateway, name)\n    await _resume_ends(gateway, ended)",
+            "for name in lost:\n        await tell_of_lost_phone(gateway, name)\n"
+            "    await _resume_ends(gateway, ended)",
             "test_a_person_whose_row_no_gateway_has_written_holds_up_no_other_step",
         ),
         Mutant(
