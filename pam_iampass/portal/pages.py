@@ -15,7 +15,8 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from pam_iampass.portal.gateway import GatewayError, WaitForRings
+from pam_iampass.portal.calls import WaitForRings
+from pam_iampass.portal.gateway import GatewayError
 from pam_iampass.portal.plot import HOURS, plot
 from pam_iampass.portal.shown import PHONES
 from pam_iampass.portal.visit import Handler, Visit, page
@@ -126,7 +127,7 @@ async def rings(request: web.Request, visit: Visit) -> web.Response:
     """The part of the page that says what asks now, as soon as it has changed. The page asks for it by itself."""
     seen, known = request.query.get("seen", ""), request.query.get("known", "").split(",")
     try:
-        answer = await visit.call(WaitForRings(visit.token, seen or None))
+        answer = await visit.call(WaitForRings(visit.token, seen))
     except GatewayError as error:
         if error.code != "BUSY":
             raise
