@@ -39,7 +39,7 @@ def running() -> Iterator[ScriptedGateway]:
 def gateway(running: ScriptedGateway) -> ScriptedGateway:
     """alice looks at pages. She and bob have logins and records, and there are three hosts."""
     running.person, running.roles, running.rows, running.rings = "alice", (), dict(ROWS), [ringing()]
-    running.errors, running.asked = {}, []
+    running.errors, running.asked, running.by_themselves = {}, [], []
     return running
 
 
@@ -227,6 +227,14 @@ def test_what_asks_is_answered_once_it_has_changed_and_only_new_requests_are_ann
     assert again == "/rings?seen=r1%2Cr2&known=r1%2Cr2"
     gateway.errors = {"/rings": "BUSY"}
     assert (gateway.get(again).status, gateway.get(again).text) == (204, "")
+
+
+def test_what_a_page_asks_for_by_itself_keeps_no_sign_in_from_ending(gateway: ScriptedGateway) -> None:
+    gateway.roles = ("admin",)
+    (part,) = gateway.get("/people/bob").all("span", "hx-get")
+    assert gateway.by_themselves == []
+    assert gateway.get(part).words == "registered"
+    assert gateway.by_themselves == ["phone"]
 
 
 def test_a_second_person_is_told_whose_login_it_is(gateway: ScriptedGateway) -> None:

@@ -66,6 +66,8 @@ class ScriptedGateway:
     """The error of a view, or of the call at a path."""
     asked: list[tuple[str, Row]] = field(default_factory=list)
     """The views that were read, and the acts that were carried out, with their filters and parameters."""
+    by_themselves: list[str] = field(default_factory=list)
+    """Of the views, those that a page has read by itself."""
     result: Row = field(default_factory=dict)
     """Of every act."""
     _rung: asyncio.Event = field(init=False)
@@ -130,6 +132,8 @@ class ScriptedGateway:
             self.asked.append((sent["act"], sent["parameters"]))
             return web.json_response({"result": {**self.result}})
         self.asked.append((sent["view"], sent["filter"]))
+        if sent["by_itself"]:
+            self.by_themselves.append(sent["view"])
         return web.json_response({"rows": [*self.rows.get(sent["view"], ())], "more": False})
 
     @property
