@@ -3263,6 +3263,36 @@ MUTANTS = {
             'attention.find_alerts(connection, ("true", []))',
             "test_a_help_desk_sees_alerts_about_people_whom_it_helps_and_people_see_none",
         ),
+        Mutant(
+            "a login that was not approved tells what is new for the person",
+            "has_news = session.request_id is not None and session.status is Status.active",
+            "has_news = session.request_id is not None",
+            "test_a_login_that_was_not_approved_tells_nothing_and_the_next_one_does",
+        ),
+        Mutant(
+            "a login that was not approved is the one that has told it",
+            "if outcome is Outcome.APPROVED and told:",
+            "if told:",
+            "test_a_login_that_was_not_approved_tells_nothing_and_the_next_one_does",
+        ),
+        Mutant(
+            "the login of somebody else tells what is new for the second person",
+            'if asker is hosts.ITSELF or "asker" in asked.details else',
+            "if asker is hosts.ITSELF else",
+            "test_a_login_of_somebody_else_tells_nothing_of_the_second_person",
+        ),
+        Mutant(
+            "a login tells what is new for somebody who had the name before",
+            'new.pop(ACTS["enroll"], None)\n            break',
+            'new.pop(ACTS["enroll"], None)\n            continue',
+            "test_what_is_a_day_old_or_was_of_who_had_the_name_before_is_told_to_nobody",
+        ),
+        Mutant(
+            "sshd does not show what is new for the person",
+            'for line in ("" if is_usual else decision.message, decision.notice):',
+            "for line in () if is_usual else (decision.message, decision.notice):",
+            "test_the_next_login_tells_what_is_new_and_the_one_after_does_not[sshd]",
+        ),
     ),
     "The portal does what its own pages have sent, and tells browsers to keep nothing": (
         Mutant(
