@@ -60,10 +60,10 @@ def plot(rows: Sequence[Mapping[str, Any]], now: datetime) -> Plot:
     last = now.astimezone(timezone.utc).replace(minute=0, second=0, microsecond=0)
     counts = {last - _HOUR * back: [0] * len(LOOKS) for back in reversed(range(HOURS))}
     for row in rows:
-        hour = datetime.fromisoformat(row["hour"]).astimezone(timezone.utc)
-        if hour in counts:
+        found = counts.get(datetime.fromisoformat(row["hour"]).astimezone(timezone.utc))
+        if found is not None:
             for outcome, number in row["logins"].items():
-                counts[hour][_KIND.get(outcome, 2)] += number
+                found[_KIND.get(outcome, 2)] += number
     most = max(map(sum, counts.values()))
     bars = [
         Bar(hour, WIDTH * place, tuple(each), _parts(each, most))

@@ -3425,4 +3425,24 @@ MUTANTS = {
             "test_a_page_that_asks_by_itself_keeps_nobody_signed_in",
         ),
     ),
+    "What a host or a directory says does nothing to a page of the portal": (
+        Mutant(
+            "texts of hosts are taken for parts of a page",
+            "autoescape=True,",
+            "autoescape=False,",
+            "test_hostile_texts_change_nothing_of_any_page[admin]",
+        ),
+        Mutant(
+            "characters that do not print turn a line of a page around",
+            "return clean(value, _LONGEST)",
+            "return value",
+            "test_hostile_texts_change_nothing_of_any_page[admin]",
+        ),
+        Mutant(
+            "a part of a page that is asked for without the reader keeps a sign-in from ending",
+            '_view(visit, "phone", by_itself=True, person',
+            '_view(visit, "phone", person',
+            "test_what_a_page_asks_for_by_itself_keeps_no_sign_in_from_ending",
+        ),
+    ),
 }
