@@ -31,7 +31,7 @@ document.addEventListener("htmx:load", (event) => showTimes(event.detail.elt));
 
 // What asks now is asked for only while somebody can see it: a browser has few connections to one server.
 const rings = () => document.getElementById("rings");
-document.addEventListener("htmx:beforeRequest", (event) => { if (document.hidden) event.preventDefault(); });
+document.addEventListener("htmx:beforeRequest", (event) => { if (document.hidden && event.detail.elt === rings()) event.preventDefault(); });
 document.addEventListener("visibilitychange", () => { if (document.hidden && rings()) htmx.trigger(rings(), "htmx:abort"); });
 
 const stale = document.getElementById("stale");
