@@ -62,13 +62,14 @@ async def perform(request: web.Request, visit: Visit) -> web.Response:
         says=offer.done(result),
         person=None if person == visit.person else person,
         back=local_address(form.get("back", "")),
-        **_shown_once(result),
+        **_shown(result),
     )
 
 
-def _shown_once(result: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(result: Mapping[str, Any]) -> dict[str, Any]:
     url = result.get("url")
-    return {"codes": result.get("codes", ()), "url": url, "qr": qr_code(url) if url else ""}
+    qr = qr_code(url) if url else ""
+    return {"codes": result.get("codes", ()), "url": url, "qr": qr, "until": result.get("ends_at")}
 
 
 def qr_code(text: str) -> Markup:

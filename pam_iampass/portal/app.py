@@ -39,7 +39,7 @@ MOST_BYTES = 32 * 1024
 BOUNDS = Bounds(connections=1000, of_one_address=400, body=MOST_BYTES)
 _HERE = Path(__file__).parent
 _HTMX = Path("/usr/share/javascript/htmx/htmx.min.js")
-_STATIC = {"text/css": ("portal.css",), "text/javascript": ("portal.js",), "image/svg+xml": ("icon.svg",)}
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _FOR_A_YEAR = "public, max-age=31536000, immutable"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -61,10 +61,7 @@ def make_app(
 ) -> web.Application:
     """The application. `gateway` is to be open while it serves."""
     app = web.Application(middlewares=[_answer_errors, _require_origin], client_max_size=MOST_BYTES)
-    assets = {
-        name: _Asset(_HERE / "static" / name, kind) for kind, names in _STATIC.items() for name in names
-    }
-    assets[_HTMX.name] = _Asset(_HTMX, "text/javascript")
+    assets = {path.name: _Asset(path) for path in (_HTMX, *(_HERE / "static").iterdir())}
     app[SETTINGS], app[GATEWAY], app[TEMPLATES] = settings, gateway, _templates(assets)
     app.on_response_prepare.append(_add_headers)
     for name, asset in assets.items():
@@ -218,8 +215,8 @@ async def _refuse(request: web.Request, words: Words, detail: str = "") -> web.R
 class _Asset:
     """A file that browsers keep: its address has its digest."""
 
-    def __init__(self, path: Path, content_type: str) -> None:
-        self._body, self._type = path.read_bytes(), content_type
+    def __init__(self, path: Path) -> None:
+        self._body, self._type = path.read_bytes(), _TYPES[path.suffix]
         self.address = f"/static/{path.name}?{hashlib.sha256(self._body).hexdigest()[:16]}"
 
     async def respond(self, request: web.Request) -> web.Response:

@@ -245,7 +245,7 @@ _ALL_OFFERS = (
         ),
         _OTHERS,
         _OTHERS,
-        done=lambda result: f"It ends by itself: {result['ends_at']}.",
+        done=lambda _: "No phone is asked for these logins now. It ends by itself.",
     ),
     Offer(
         "bypass_end",
@@ -265,7 +265,7 @@ _ALL_OFFERS = (
         (_PERSON, _REPLACES),
         _OTHERS,
         _OTHERS,
-        done=lambda result: f"This link is good once, until {result['ends_at']}. It is shown only now.",
+        done=lambda _: "This link is good once. It is shown only now.",
     ),
     Offer(
         "passkey_add",

@@ -73,7 +73,7 @@ async def sign_in(request: web.Request) -> web.Response:
     begun = await request.app[GATEWAY].call(
         SignIn(
             _binding(request),
-            json_object(form.get("answer", "")),
+            json_object(form.get("touch", "")),
             remote_of(request),
             agent if agent.isprintable() else None,
         )

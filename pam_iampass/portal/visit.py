@@ -64,7 +64,9 @@ VISIT = "visit"
 """Where a request has its Visit."""
 
 
-def page(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:
+def page(
+    request: web.Request, template: str | jinja2.Template, *, status: int = 200, **context: Any
+) -> web.Response:
     """A page, made from a template. It also has `visit` (None without a sign-in), `here` (the address of the page) and
     `offer`, which shows an act with a form."""
     visit: Visit | None = request.get(VISIT)

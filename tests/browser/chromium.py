@@ -24,13 +24,13 @@ def provide() -> None:
 
 
 @contextlib.contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(*arguments: str) -> Iterator[Browser]:
     """The browser, without a window. Its own sandbox cannot be had by root."""
     provide()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=PATH, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=PATH, args=["--no-sandbox", *arguments])
         try:
             yield browser
         finally:
