@@ -18,6 +18,7 @@ from pam_iampass.gateway import examination
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.cli import portal
 from pam_iampass.gateway.settings import PORTAL_FOLDER, PortalSettings
+from tests.support.command import PACKAGES
 from tests.support.gateway_command import GatewayCommand
 
 ORIGIN = "https://iampass.example.com"
@@ -39,7 +40,8 @@ def ca(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
 def machine() -> Iterator[None]:
     """A machine on which the portal is installed, and not set up. systemd does not run."""
     door = (ROOT / "doors/pam-iampass.in").read_text()
-    PROGRAM.write_text(door.replace("@PACKAGES@", str(ROOT)).replace("_iampass.cli", "_iampass.portal.cli"))
+    door = door.replace('append("@PACKAGES@")', f"extend({[str(ROOT), PACKAGES]})")
+    PROGRAM.write_text(door.replace("_iampass.cli", "_iampass.portal.cli"))
     PROGRAM.chmod(0o755)
     yield
     PROGRAM.unlink()
