@@ -378,3 +378,38 @@ def plain_name(text: str) -> str:
     if not text.isprintable():
         raise ValueError("contains invisible characters")
     return text
+
+
+_PORTS = {"https": 443, "http": 80}
+"""Ports that browsers leave out of an origin."""
+
+
+def web_origin(text: str) -> str:
+    """The origin of the portal in the form in which browsers send it (WHATWG URL): the two are compared as texts."""
+    remedy = "write for example https://iampass.example.com"
+    if not text.isascii():
+        raise InvalidValue("has letters that browsers send as xn--…", "write the name in that form")
+    match = re.fullmatch(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?", text.lower())
+    if match is None:
+        raise InvalidValue("is not https://, a host name and perhaps a port", remedy)
+    scheme, host, port = match[1], match[2], int(match[3] or _PORTS[match[1]])
+    labels = host.split(".")
+    if host.startswith("[") or re.fullmatch("[0-9]+|0x[0-9a-f]*", labels[-1]):
+        raise InvalidValue("has an IP address, for which browsers make no passkeys", remedy)
+    valid = all(re.fullmatch("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", label) for label in labels)
+    if not valid or len(host) > 253 or not 0 < port < 65536:
+        raise InvalidValue("has no valid host name and port", remedy)
+    sent = f"{scheme}://{host}" if port == _PORTS[scheme] else f"{scheme}://{host}:{port}"
+    if scheme == "http" and host != "localhost":
+        what = "is not encrypted: browsers make passkeys over http for localhost only"
+        raise InvalidValue(what, "write the https address of the portal")
+    if text != sent:
+        raise InvalidValue("is not written as browsers send it", f"write {sent}")
+    return text
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})", text)
+    if not match or not 0 < int(match[3]) < 65536:
+        raise InvalidValue("is not an address with a port", "write for example 0.0.0.0:8443 or [::]:8443")
+    return match[1] or match[2], int(match[3])

@@ -67,17 +67,6 @@ CREDENTIALS = "CREDENTIALS_DIRECTORY"
 """The variable by which systemd names the folder with the service's secrets."""
 
 
-_PORTS = {"https": 443, "http": 80}
-"""Ports that browsers leave out of an origin."""
-
-
-def _listen(text: str) -> tuple[str, int]:
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})", text)
-    if not match or not 0 < int(match[3]) < 65536:
-        raise InvalidValue("is not an address with a port", "write for example 0.0.0.0:8443 or [::]:8443")
-    return match[1] or match[2], int(match[3])
-
-
 def _host_name(text: str) -> str:
     if not re.fullmatch(r"(?!-)[A-Za-z0-9.-]{1,253}|[0-9A-Fa-f:.]+", text):
         raise InvalidValue("is not a host name or an address", "write for example gateway.example.com")
@@ -128,30 +117,6 @@ def _filter(text: str) -> str:
 def _attribute(text: str) -> str:
     if not re.fullmatch("[A-Za-z][A-Za-z0-9-]*", text):
         raise InvalidValue("is not the name of an attribute", "write for example uid")
-    return text
-
-
-def _portal_origin(text: str) -> str:
-    """The origin of the portal in the form in which browsers send it (WHATWG URL): the two are compared as texts."""
-    remedy = "write for example https://iampass.example.com"
-    if not text.isascii():
-        raise InvalidValue("has letters that browsers send as xn--…", "write the name in that form")
-    match = re.fullmatch(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?", text.lower())
-    if match is None:
-        raise InvalidValue("is not https://, a host name and perhaps a port", remedy)
-    scheme, host, port = match[1], match[2], int(match[3] or _PORTS[match[1]])
-    labels = host.split(".")
-    if host.startswith("[") or re.fullmatch("[0-9]+|0x[0-9a-f]*", labels[-1]):
-        raise InvalidValue("has an IP address, for which browsers make no passkeys", remedy)
-    valid = all(re.fullmatch("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", label) for label in labels)
-    if not valid or len(host) > 253 or not 0 < port < 65536:
-        raise InvalidValue("has no valid host name and port", remedy)
-    sent = f"{scheme}://{host}" if port == _PORTS[scheme] else f"{scheme}://{host}:{port}"
-    if scheme == "http" and host != "localhost":
-        what = "is not encrypted: browsers make passkeys over http for localhost only"
-        raise InvalidValue(what, "write the https address of the portal")
-    if text != sent:
-        raise InvalidValue("is not written as browsers send it", f"write {sent}")
     return text
 
 
@@ -292,7 +257,7 @@ PORTAL = Section(
             "origin",
             ValueType(
                 "an https address without a path",
-                _portal_origin,
+                value_types.web_origin,
                 example="https://iampass.example.com",
                 nullable=True,
             ),
@@ -440,13 +405,15 @@ SCHEMA: tuple[KeyOrSection, ...] = (
     ),
     Key(
         "listen",
-        ValueType("an address with a port", _listen, example="0.0.0.0:8443"),
+        ValueType("an address with a port", value_types.listen_address, example="0.0.0.0:8443"),
         "0.0.0.0:8443",
         "Where the gateway accepts connections of hosts.",
     ),
     Key(
         "monitoring",
-        ValueType("an address with a port", _listen, example="127.0.0.1:8444", nullable=True),
+        ValueType(
+            "an address with a port", value_types.listen_address, example="127.0.0.1:8444", nullable=True
+        ),
         "127.0.0.1:8444",
         "Where `/metrics` (Prometheus), `/healthz` and `/readyz` are, with plain http: anyone who can connect reads "
         "them. They name no host and no person. `null`: nowhere.",

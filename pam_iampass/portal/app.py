@@ -7,9 +7,9 @@ import dataclasses
 import hashlib
 import socket
 import ssl
-import sys
 import traceback
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable
 
@@ -168,7 +168,7 @@ async def _answer_errors(request: web.Request, handler: _Next) -> web.StreamResp
             raise
         return await _refuse(request, WORDS["NOT_FOUND"])
     except Exception:  # noqa: BLE001 - whatever it is, the page says that it has failed
-        print(f"{request.method} {request.rel_url.path}", traceback.format_exc(), file=sys.stderr, flush=True)
+        traceback.print_exc()
         return await _refuse(request, WORDS["FAILED"])
 
 
@@ -188,11 +188,7 @@ async def _refuse(request: web.Request, words: Words, detail: str = "") -> web.R
         return web.Response(
             status=words.status, headers={"HX-Refresh": "true"} if words.status == 401 else {}
         )
-    back = request.path_qs
-    if request.method == "POST":
-        is_form = words is not WORDS["WRONG_ORIGIN"] and words is not WORDS["TOO_LARGE"]
-        form = await form_of(request) if is_form else {}
-        back = local_address(form.get("back") or form.get("to") or "/")
+    back = request.path_qs if request.method == "GET" else await _back(request, words)
     if words.status == 401:
         request.pop(VISIT, None)
         return sign_in.sign_in_page(
@@ -207,6 +203,15 @@ async def _refuse(request: web.Request, words: Words, detail: str = "") -> web.R
         back=back,
         status=words.status,
     )
+
+
+async def _back(request: web.Request, words: Words) -> str:
+    """The page from which a form was sent, as it says."""
+    form: Mapping[str, str] = {}
+    if words is not WORDS["WRONG_ORIGIN"]:
+        with suppress(Unreadable):
+            form = await form_of(request)
+    return local_address(form.get("back") or form.get("to") or "/")
 
 
 # Templates and static files

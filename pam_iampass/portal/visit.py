@@ -12,7 +12,7 @@ from aiohttp import web
 from markupsafe import Markup
 
 from pam_iampass.portal.gateway import Call, GatewayClient, Look, Rows
-from pam_iampass.portal.offers import OFFERS
+from pam_iampass.portal.offers import OFFERS, Unreadable
 from pam_iampass.portal.settings import PortalSettings
 
 A = TypeVar("A")
@@ -114,8 +114,13 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 async def form_of(request: web.Request) -> Mapping[str, str]:
-    """The fields of a form that was sent, without files."""
-    return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+    """The fields of a form that was sent. Raises Unreadable."""
+    try:
+        if request.content_type != "application/x-www-form-urlencoded":
+            raise ValueError
+        return {name: str(value) for name, value in (await request.post()).items()}
+    except (ValueError, LookupError):  # bytes of another encoding, or one that is not known
+        raise Unreadable("what was sent", "is no form") from None
 
 
 def local_address(text: str) -> str:

@@ -61,6 +61,7 @@ WORDS: Mapping[str, Words] = {
     ),
     "ACT_REFUSED": Words(409, "Nothing was done", "It cannot be done now."),
     "BAD_FIELD": Words(400, "Nothing was done", "A field has a value that it cannot have."),
+    "BAD_BODY": Words(400, "Nothing was done", "There is something in it that is no text."),
     "NOT_SIGNED_IN": Words(
         401, "Sign in", "You are not signed in any more: a sign-in ends after 30 minutes without use."
     ),
@@ -78,6 +79,8 @@ def words_of(error: GatewayError, path: str) -> Words:
     code = error.code
     if code == "REFUSED":
         code = {"/sign-in": "SIGN_IN_REFUSED", "/link": "LINK_REFUSED"}.get("/" + path.split("/")[1], code)
+    if error.status == 413:
+        code = "TOO_LARGE"
     return WORDS.get(code, WORDS["FAILED"])
 
 

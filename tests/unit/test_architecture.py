@@ -36,7 +36,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(reversed(ORDER)) for room in 
 #: Rooms that are usable on their own, and all that they may import of the package.
 ALONE = {
     "client": {"client"},
-    "portal": {"portal", "server", "client", "config", "system", "errors", "text"},
+    "portal": {"portal", "server", "client", "config", "system", "errors", "text", "cli"},
     "server": {"server", "client", "text"},
     "sandbox": {"sandbox", "server", "client", "system", "errors", "text"},
 }
