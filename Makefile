@@ -152,6 +152,8 @@ install: man completions ## Install from source, below DESTDIR if set
 	    install -m 640 config/$$file $(DESTDIR)$(SYSCONF)/iampass/ || exit 1; done
 
 GATEWAY_UNITS = packaging/systemd/gateway
+# What the portal and the gateway say to each other: both need it.
+CALLS_OF_THE_PORTAL = pam_iampass/portal/__init__.py pam_iampass/portal/calls.py
 GATEWAY_EXAMPLES = /usr/share/doc/pam-iampass-gateway/examples
 install-gateway: completions-gateway ## Install the gateway of a fleet from source, beside `make install`, below DESTDIR if set
 	@rm -rf $(BUILD)/man-gateway
@@ -161,9 +163,11 @@ install-gateway: completions-gateway ## Install the gateway of a fleet from sour
 	    $(DESTDIR)$(GATEWAY_EXAMPLES) \
 	    $(DESTDIR)$(BASH_COMPLETIONS) $(DESTDIR)$(ZSH_COMPLETIONS) $(DESTDIR)$(FISH_COMPLETIONS)
 	cp -R pam_iampass/gateway $(DESTDIR)$(PACKAGES)/pam_iampass/
+	cp --parents $(CALLS_OF_THE_PORTAL) $(DESTDIR)$(PACKAGES)/
 	find $(DESTDIR)$(PACKAGES)/pam_iampass/gateway -name __pycache__ -prune -exec rm -r {} +
-	$(PYTHON) -I -m compileall -q -d $(PACKAGES)/pam_iampass/gateway $(DESTDIR)$(PACKAGES)/pam_iampass/gateway
-	chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass/gateway
+	for folder in gateway portal; do \
+	    $(PYTHON) -I -m compileall -q -d $(PACKAGES)/pam_iampass/$$folder $(DESTDIR)$(PACKAGES)/pam_iampass/$$folder && \
+	    chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass/$$folder || exit 1; done
 	sed 's|@PACKAGES@|$(PACKAGES)|; s|pam_iampass.cli|pam_iampass.gateway.cli|' doors/pam-iampass.in \
 	    > $(DESTDIR)$(BIN)/pam-iampass-gateway
 	chmod 755 $(DESTDIR)$(BIN)/pam-iampass-gateway

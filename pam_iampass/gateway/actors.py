@@ -48,7 +48,7 @@ class BadParameter(ActRefused):
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"{shown(name)} {problem}")
-        self.name = name
+        self.name, self.problem = name, problem
 
 
 class Role(enum.Enum):

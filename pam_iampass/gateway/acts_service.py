@@ -1,33 +1,34 @@
-"""The socket at which a gateway answers the portal: who may connect, and how a call is declared, checked and refused.
+"""The socket at which a gateway answers the portal: who may connect, and how a call is answered and refused.
 
-A call is a frozen dataclass of what is sent, declared once with its path, what each field must be, what is answered,
-and its errors. `docs/acts-protocol.md` is made from that, and the portal's client is compared with it. The portal is
-the only peer, and it is not trusted: whatever it sends may be an attacker's. The calls themselves are in
-`acts_calls.py`.
+The portal is the only peer, and it is not trusted: whatever it sends may be an attacker's. Calls are declared in
+`portal/calls.py`; what each field must be, and what is done then, is in `acts_calls.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import enum
 import json
 import socket
 import sys
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Callable, ClassVar, TypeVar, get_type_hints
+from typing import Any, Callable, TypeVar
 
 from pam_iampass.client.errors import IampassError
 from pam_iampass.errors import EditRefused
 from pam_iampass.gateway.actors import BadParameter, NotPermitted, NotSignedIn, ProofRefused
-from pam_iampass.gateway.acts.act import Check
+from pam_iampass.gateway.acts.act import Check, checked
 from pam_iampass.gateway.acts.names import UnknownName
 from pam_iampass.gateway.database import DatabaseError, UnknownOutcome, work_for
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.own_requests import NotApproved
+from pam_iampass.gateway.rings import WaitingForRings
+from pam_iampass.gateway.watching import look_for_changes
+from pam_iampass.portal.calls import Call, Error
 from pam_iampass.server.http import Dispatcher, Route, find_handler
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply
 from pam_iampass.server.serving import Bounds, Owner
@@ -35,64 +36,25 @@ from pam_iampass.system.unix_sockets import peer_credentials
 from pam_iampass.text import clean
 
 T = TypeVar("T")
-C = TypeVar("C", bound="type[Call]")
-BOUNDS = Bounds(connections=200, of_one_address=150, body=16 * 1024, lines=100, waiting=4)
+BOUNDS = Bounds(connections=700, of_one_address=600, body=16 * 1024, lines=100, waiting=4)
 """The bounds of what the peers can send. The portal cannot take the connections that are left for root."""
 SOCKET = Path("/run/iampass-gateway/acts.sock")
-CONNECTIONS = 4
-"""Connections to the database, of which calls have two at most."""
+CONNECTIONS = 6
+"""Connections to the database, of which calls have three at most."""
 MOST_HELD = 60
 """Calls that wait for a phone at the same time; others must find a connection meanwhile."""
 _MOST_REFUSED = 100
 """Users whose refused connections are named in the journal, each once."""
 
 
-# Errors
+@dataclass(frozen=True)
+class Answered:
+    """How a call is answered."""
 
-
-class Error(enum.Enum):
-    """Why a call is refused: the HTTP status, and what it means."""
-
-    BAD_BODY = 400, "The body is not a JSON object as it must be."
-    BAD_FIELD = 400, "A field is missing, unknown or wrong: `parameter` names it."
-    NOT_SIGNED_IN = 401, "The sign-in is not known, or it is over: sign in again."
-    REFUSED = 403, "What was sent as proof does not count: begin again. It is not said why."
-    NOT_PERMITTED = 403, "Whoever has signed in may not do or see this."
-    UNKNOWN_CALL = 404, "There is no such call."
-    WRONG_METHOD = 405, "All calls are POST."
-    TOO_SLOW = 408, "The body was not complete in time. There is no JSON in this answer."
-    ACT_REFUSED = 409, "Nothing was done, since it cannot be done now: `detail` says why."
-    TOO_LARGE = 413, "The body is too large. There is no JSON in this answer."
-    BUSY = 429, "Too many calls of this kind are under way: try again."
-    RESTORED = 503, "The database is an old copy that nobody has confirmed: nothing is answered."
-    DATABASE_AWAY = 503, "The database did not do it: nothing was done."
-    IAMPASS_AWAY = 503, "IAMPASS did not do it. What the act changes at the gateway was done."
-    UNKNOWN_OUTCOME = 503, "It may have been done, or not: look before it is done again."
-    STOPPING = 503, "The gateway stops: ask again."
-
-    @property
-    def status(self) -> int:
-        return self.value[0]
-
-    @property
-    def words(self) -> str:
-        """What it means, for people."""
-        return self.value[1]
-
-
-COMMON = (
-    Error.BAD_BODY,
-    Error.BAD_FIELD,
-    Error.UNKNOWN_CALL,
-    Error.WRONG_METHOD,
-    Error.TOO_SLOW,
-    Error.TOO_LARGE,
-    Error.RESTORED,
-    Error.DATABASE_AWAY,
-    Error.UNKNOWN_OUTCOME,
-    Error.STOPPING,
-)
-"""The errors that each call may have."""
+    checks: Mapping[str, Check]
+    """What each field must be."""
+    respond: Callable[[ActsService, Any], Coroutine[Any, Any, Any]]
+    """Does what is asked; returns the answer. Raises CallRefused, and what `_refusal` knows."""
 
 
 class CallRefused(RefusedRequest):
@@ -103,77 +65,10 @@ class CallRefused(RefusedRequest):
         self.parameter = parameter
         """The field that is wrong; empty if it is none."""
 
-
-# Declarations
-
-
-@dataclass(frozen=True)
-class Field:
-    """What a field of a call must be, and what it is for."""
-
-    check: Check
-    doc: str
-
-
-@dataclass(frozen=True)
-class Declared:
-    """What is fixed about all calls of a class."""
-
-    path: str
-    errors: tuple[Error, ...]
-    """The errors that not every call may have."""
-    fields: Mapping[str, Field]
-    answer: type[Any]
-    """A dataclass of what is answered: each field is annotated with what it is."""
-
-
-class Call:
-    """What is sent. A subclass is a frozen dataclass, whose fields are annotated with a Field."""
-
-    declared: ClassVar[Declared]
-
-    async def respond(self, service: ActsService) -> Any:
-        """Do what is asked; the answer. Raises CallRefused, and what `_refusal` knows."""
-        raise NotImplementedError
-
-
-def call(calls: dict[str, type[Call]], path: str, *errors: Error) -> Callable[[C], C]:
-    """Declare one of these calls, with the errors that it may have besides the common ones."""
-
-    def declare(cls: C) -> C:
-        answer = get_type_hints(cls.respond)["return"]
-        cls.declared = Declared(path, errors, fields_of(cls), answer)
-        calls[path] = cls
-        return cls
-
-    return declare
-
-
-def fields_of(cls: type[Any]) -> dict[str, Field]:
-    """The declared fields of a dataclass."""
-    hints = get_type_hints(cls, include_extras=True)
-    return {each.name: hints[each.name].__metadata__[0] for each in dataclasses.fields(cls)}
-
-
-def filled(cls: type[T], values: Mapping[str, Any], within: str = "") -> T:
-    """An object of a class with declared fields. Raises CallRefused.
-
-    :param within: what names of fields begin with in an error.
-    """
-    fields = fields_of(cls)
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    for name in values:
-        if name not in fields:
-            raise CallRefused(Error.BAD_FIELD, "is no field of this call", within + clean(name, 40))
-    for each in dataclasses.fields(cls):  # type: ignore[arg-type]
-        if each.name not in values:
-            if each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
-                raise CallRefused(Error.BAD_FIELD, "is missing", within + each.name)
-            continue
-        problem = fields[each.name].check(values[each.name])
-        if problem:
-            raise CallRefused(Error.BAD_FIELD, problem, within + each.name)
-    return cls(**values)
+    @classmethod
+    def of(cls, error: BadParameter, within: str = "") -> CallRefused:
+        """The refusal for a field that is wrong, `within` another one."""
+        return cls(Error.BAD_FIELD, error.problem, within + clean(error.name, 40))
 
 
 # The service
@@ -189,6 +84,9 @@ class ActsService:
     """Views are read one after the other: acts find a connection to the database beside them."""
     held: int = 0
     """Calls that wait for a phone now."""
+    rings: WaitingForRings = field(default_factory=WaitingForRings)
+    ring_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """Each page that was woken reads for itself: they do so one after the other, as `views`."""
 
     async def hold(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for a phone; its result. Raises CallRefused if too many wait, or the gateway stops."""
@@ -196,6 +94,13 @@ class ActsService:
             work.close()
             raise CallRefused(Error.BUSY)
         self.held += 1
+        try:
+            return await self.unless_stopping(work)
+        finally:
+            self.held -= 1
+
+    async def unless_stopping(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of what waits. Raises CallRefused if the gateway stops before."""
         waiting = asyncio.ensure_future(work)
         stops = asyncio.ensure_future(self.stopping.wait())
         try:
@@ -204,9 +109,12 @@ class ActsService:
                 raise CallRefused(Error.STOPPING)
             return waiting.result()
         finally:
-            self.held -= 1
             for each in (waiting, stops):
                 each.cancel()
+
+    async def wake_pages(self) -> None:
+        """Wake the pages that wait for what asks somebody now, until this is cancelled."""
+        await look_for_changes(self.gateway, lambda: bool(len(self.rings)), self.rings.wake_changed)
 
 
 class ActsDispatcher(Dispatcher[ActsService]):
@@ -214,11 +122,11 @@ class ActsDispatcher(Dispatcher[ActsService]):
 
     def __init__(
         self,
-        calls: Mapping[str, type[Call]],
+        calls: Mapping[type[Call[Any]], Answered],
         service: ActsService,
         refused: Callable[[IncomingRequest, RefusedRequest], None],
     ) -> None:
-        routes = tuple(Route("POST", path, _handler(cls)) for path, cls in calls.items())
+        routes = tuple(Route("POST", cls.PATH, _handler(cls, answered)) for cls, answered in calls.items())
         super().__init__(routes, service, frozenset(), service.gateway.clock, refused)
 
     async def reply(self, request: IncomingRequest) -> Reply:
@@ -245,16 +153,21 @@ def _require_no_old_copy(service: ActsService) -> None:
         raise CallRefused(Error.RESTORED)
 
 
-def _handler(cls: type[Call]) -> Callable[[ActsService, IncomingRequest], Coroutine[Any, Any, Reply]]:
+def _handler(
+    cls: type[Call[Any]], answered: Answered
+) -> Callable[[ActsService, IncomingRequest], Coroutine[Any, Any, Reply]]:
     async def handle(service: ActsService, request: IncomingRequest) -> Reply:
         try:
-            asked = filled(cls, _body(request))
+            asked = cls(**checked(cls, answered.checks, _body(request)))
+        except BadParameter as error:
+            raise CallRefused.of(error) from None
+        try:
             work_for("portal")
-            answer = await asked.respond(service)
+            answer = await answered.respond(service, asked)
         except (EditRefused, DatabaseError, IampassError, Tampered) as error:
             _require_no_old_copy(service)
             raise _refusal(error) from None
-        return Reply(body=json.dumps(dataclasses.asdict(answer), default=_text).encode())
+        return Reply(body=json.dumps(dataclasses.asdict(answer), default=datetime.isoformat).encode())
 
     return handle
 
@@ -283,7 +196,7 @@ def _refusal(error: Exception) -> CallRefused:
     if isinstance(error, (ProofRefused, NotApproved)):
         return CallRefused(Error.REFUSED)
     if isinstance(error, BadParameter):
-        return CallRefused(Error.BAD_FIELD, str(error), f"parameters.{clean(error.name, 40)}")
+        return CallRefused.of(error, "parameters.")
     if isinstance(error, UnknownName):  # its remedy has names of others
         return CallRefused(Error.ACT_REFUSED, "nobody has this name")
     if isinstance(error, EditRefused):
@@ -293,11 +206,6 @@ def _refusal(error: Exception) -> CallRefused:
     if isinstance(error, IampassError):
         return CallRefused(Error.IAMPASS_AWAY)
     return CallRefused(Error.DATABASE_AWAY)
-
-
-def _text(value: object) -> str:
-    """A value that JSON does not have."""
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 # Who may connect

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import Annotated, Any, Callable, ClassVar, TypeVar
+from collections.abc import Coroutine, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Annotated, Any, Callable, TypeVar
 
 from pam_iampass.config.value_types import name_error
 from pam_iampass.gateway.actors import Actor
 from pam_iampass.gateway.acts.act import Check, flag, text, texts
+from pam_iampass.gateway.acts.page_views import show_attention, show_hours, show_may, show_phone
 from pam_iampass.gateway.acts.views import (
     show_hosts,
     show_limits,
@@ -18,23 +18,33 @@ from pam_iampass.gateway.acts.views import (
     show_records,
     show_sessions,
 )
-from pam_iampass.gateway.acts_service import Field
-from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.database import Connection, now
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import host_name_error
 from pam_iampass.gateway.people import person_name_error
 from pam_iampass.gateway.records import Filter
 from pam_iampass.outcome import Outcome
 
-V = TypeVar("V", bound="type[Wanted]")
+Rows = tuple[Sequence[Any], bool]
+"""The rows that are wanted and that the actor sees, and whether there are more."""
+R = TypeVar("R", bound=Callable[..., Coroutine[Any, Any, Rows]])
+VIEWS: dict[str, Callable[..., Coroutine[Any, Any, Rows]]] = {}
+"""What reads each view, by the view's name. Annotated parameters are the filter: a check, and what they are for."""
+ASIDE = ("phone",)
+"""Views that ask IAMPASS: nothing waits for them, and they take no connection to the database."""
 MOST = 500
 """Rows of one answer."""
 _LAST = 50
+_HOURS = 24
+_MOST_HOURS = 168
 
 
-def _number(value: object) -> str | None:
-    is_one = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST
-    return None if is_one else f"must be a number from 1 to {MOST}"
+def _up_to(most: int) -> Check:
+    def error(value: object) -> str | None:
+        is_one = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most
+        return None if is_one else f"must be a number from 1 to {most}"
+
+    return error
 
 
 def _time_error(value: str) -> str | None:
@@ -50,147 +60,147 @@ def _outcome_error(value: str) -> str | None:
     return None if value in {each.value for each in Outcome} else "is no outcome"
 
 
-def _id_error(value: str) -> str | None:
-    return (
-        None if value.isascii() and value.isprintable() and len(value) <= 64 else "is no beginning of an id"
-    )
+def _beginning_error(value: str) -> str | None:
+    is_one = value.isascii() and value.isprintable() and len(value) <= 64
+    return None if is_one else "is no beginning of an id"
 
 
-_TIME: Check = text(_time_error, empty=True)
-_ID: Check = text(_id_error, empty=True)
-_PERSON: Check = text(person_name_error, empty=True)
+_TIME = text(_time_error, empty=True)
+_BEGINNING = text(_beginning_error)
+_PERSON = text(person_name_error, empty=True)
+_HOST = text(host_name_error, empty=True)
 
 
-class Wanted:
-    """The filter of a view. A subclass is a frozen dataclass, whose fields are annotated with a Field."""
+def view(name: str) -> Callable[[R], R]:
+    """Declare what reads a view."""
 
-    name: ClassVar[str]
-
-    async def rows(
-        self, gateway: Gateway, connection: Connection, actor: Actor
-    ) -> tuple[Sequence[Any], bool]:
-        """The rows that are wanted and that the actor sees, and whether there are more."""
-        raise NotImplementedError
-
-
-VIEWS: dict[str, type[Wanted]] = {}
-"""The filter of each view, by the view's name."""
-
-
-def view(name: str) -> Callable[[V], V]:
-    """Declare a view."""
-
-    def declare(cls: V) -> V:
-        cls.name = name
-        VIEWS[name] = cls
-        return cls
+    def declare(read: R) -> R:
+        VIEWS[name] = read
+        return read
 
     return declare
 
 
 @view("mine")
-@dataclass(frozen=True)
-class Own(Wanted):
+async def mine(gateway: Gateway, connection: Connection, actor: Actor) -> Rows:
     """What whoever has signed in has, besides logins and records: one row, with passkeys, sign-ins and codes."""
-
-    async def rows(
-        self, gateway: Gateway, connection: Connection, actor: Actor
-    ) -> tuple[Sequence[Any], bool]:
-        return await show_own(gateway, connection, actor), False
+    return await show_own(gateway, connection, actor), False
 
 
 @view("people")
-@dataclass(frozen=True)
-class People(Wanted):
+async def people(
+    gateway: Gateway,
+    connection: Connection,
+    actor: Actor,
+    begins: Annotated[str, _PERSON, "how their names begin"] = "",
+    after: Annotated[str, _PERSON, "the last name of the rows before these"] = "",
+) -> Rows:
     """People, by name."""
-
-    begins: Annotated[str, Field(_PERSON, "how their names begin")] = ""
-    after: Annotated[str, Field(_PERSON, "the last name of the rows before these")] = ""
-
-    async def rows(
-        self, gateway: Gateway, connection: Connection, actor: Actor
-    ) -> tuple[Sequence[Any], bool]:
-        found, _ = await show_people(gateway, connection, actor, self.begins, self.after, MOST + 1)
-        return found[:MOST], len(found) > MOST
+    found, tampered = await show_people(gateway, connection, actor, begins, after, MOST + 1)
+    return found[:MOST], len(found) + len(tampered) > MOST
 
 
 @view("hosts")
-@dataclass(frozen=True)
-class Hosts(Wanted):
+async def hosts(
+    gateway: Gateway,
+    connection: Connection,
+    actor: Actor,
+    after: Annotated[str, _HOST, "the last name of the rows before these"] = "",
+) -> Rows:
     """Hosts, by name."""
-
-    after: Annotated[
-        str, Field(text(host_name_error, empty=True), "the last name of the rows before these")
-    ] = ""
-
-    async def rows(
-        self, gateway: Gateway, connection: Connection, actor: Actor
-    ) -> tuple[Sequence[Any], bool]:
-        found, _ = await show_hosts(gateway, connection, actor)
-        found = [row for row in found if row["name"] > self.after]
-        return found[:MOST], len(found) > MOST
+    found, _ = await show_hosts(gateway, connection, actor)
+    found = [row for row in found if row["name"] > after]
+    return found[:MOST], len(found) > MOST
 
 
 @view("sessions")
-@dataclass(frozen=True)
-class Sessions(Wanted):
+async def sessions(
+    gateway: Gateway,
+    connection: Connection,
+    actor: Actor,
+    person: Annotated[str, _PERSON, "whose they are"] = "",
+) -> Rows:
     """Open sessions, and logins that wait: the oldest first, and children below their parents."""
-
-    person: Annotated[str, Field(_PERSON, "whose they are")] = ""
-
-    async def rows(
-        self, gateway: Gateway, connection: Connection, actor: Actor
-    ) -> tuple[Sequence[Any], bool]:
-        found = await show_sessions(gateway, connection, actor)
-        found = [row for row in found if self.person in ("", row["user"])]
-        return found[:MOST], len(found) > MOST
+    found = await show_sessions(gateway, connection, actor, person)
+    return found[:MOST], len(found) > MOST
 
 
 @view("throttle")
-@dataclass(frozen=True)
-class Limits(Wanted):
+async def throttle(
+    gateway: Gateway,
+    connection: Connection,
+    actor: Actor,
+    person: Annotated[str, text(person_name_error), "whose"],
+) -> Rows:
     """What counts against the limits of one person: one row, or none."""
-
-    person: Annotated[str, Field(text(person_name_error), "whose")]
-
-    async def rows(
-        self, gateway: Gateway, connection: Connection, actor: Actor
-    ) -> tuple[Sequence[Any], bool]:
-        found = await show_limits(gateway, connection, actor, self.person)
-        return [] if found is None else [found], False
+    found = await show_limits(gateway, connection, actor, person)
+    return [] if found is None else [found], False
 
 
 @view("records")
-@dataclass(frozen=True)
-class Records(Wanted):
+async def records(
+    gateway: Gateway,
+    connection: Connection,
+    actor: Actor,
+    person: Annotated[str, _PERSON, "whom they name, as `pam-iampass-gateway log NAME`"] = "",
+    hosts: Annotated[tuple[str, ...], texts(host_name_error), "on which hosts"] = (),
+    services: Annotated[tuple[str, ...], texts(name_error), "through which services"] = (),
+    outcomes: Annotated[tuple[str, ...], texts(_outcome_error), "with which outcomes"] = (),
+    session: Annotated[str, _BEGINNING, "the beginning of a session's id"] = "",
+    login: Annotated[str, _BEGINNING, "the beginning of a login's id"] = "",
+    since: Annotated[str, _TIME, "from when (ISO 8601)"] = "",
+    until: Annotated[str, _TIME, "until when (ISO 8601)"] = "",
+    let_in: Annotated[bool, flag, "whether only logins that let somebody in"] = False,
+    last: Annotated[int, _up_to(MOST), f"how many: at most {MOST}, by default {_LAST}"] = _LAST,
+) -> Rows:
     """The last records that all of the filter is true of, the oldest first."""
+    wanted = Filter(person, hosts, services, outcomes, session, _time(since), _time(until), login, let_in)
+    return await show_records(gateway, connection, actor, wanted, last), False
 
-    person: Annotated[str, Field(_PERSON, "whom they name, as `pam-iampass-gateway log NAME`")] = ""
-    hosts: Annotated[tuple[str, ...], Field(texts(host_name_error), "on which hosts")] = ()
-    services: Annotated[tuple[str, ...], Field(texts(name_error), "through which services")] = ()
-    outcomes: Annotated[tuple[str, ...], Field(texts(_outcome_error), "with which outcomes")] = ()
-    session: Annotated[str, Field(_ID, "the beginning of a session's id")] = ""
-    login: Annotated[str, Field(_ID, "the beginning of a login's id")] = ""
-    since: Annotated[str, Field(_TIME, "from when (ISO 8601)")] = ""
-    until: Annotated[str, Field(_TIME, "until when (ISO 8601)")] = ""
-    let_in: Annotated[bool, Field(flag, "whether only logins that let somebody in")] = False
-    last: Annotated[int, Field(_number, f"how many: at most {MOST}, by default {_LAST}")] = _LAST
 
-    async def rows(
-        self, gateway: Gateway, connection: Connection, actor: Actor
-    ) -> tuple[Sequence[Any], bool]:
-        wanted = Filter(
-            self.person,
-            self.hosts,
-            self.services,
-            self.outcomes,
-            self.session,
-            _time(self.since),
-            _time(self.until),
-            self.login,
-            self.let_in,
-        )
-        return await show_records(gateway, connection, actor, wanted, self.last), False
+@view("may")
+async def may(
+    gateway: Gateway,
+    connection: Connection,
+    actor: Actor,
+    person: Annotated[str, text(person_name_error), "whose logins"],
+) -> Rows:
+    """Whether a person may log in, and why not (`why`), to the hosts of each group. For people themselves, only groups
+    that admit them."""
+    return await show_may(gateway, connection, actor, person), False
+
+
+@view("phone")
+async def phone(
+    gateway: Gateway, actor: Actor, person: Annotated[str, text(person_name_error), "whose"]
+) -> Rows:
+    """Whether a person has a phone: `registered`, `none`, `lost` if it was reported lost and there is no other one yet,
+    or `unknown` if IAMPASS, which is asked, does not say. One row, or none."""
+    return await show_phone(gateway, actor, person), False
+
+
+@view("hours")
+async def hours(
+    gateway: Gateway,
+    connection: Connection,
+    actor: Actor,
+    person: Annotated[str, _PERSON, "whom their records name"] = "",
+    hosts: Annotated[tuple[str, ...], texts(host_name_error), "on which hosts"] = (),
+    services: Annotated[tuple[str, ...], texts(name_error), "through which services"] = (),
+    hours: Annotated[int, _up_to(_MOST_HOURS), f"of how many hours: by default {_HOURS}"] = _HOURS,
+) -> Rows:
+    """How many logins there were, by outcome (`logins`), in each hour that had some."""
+    since = (await now(connection)).replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
+    wanted = Filter(person, hosts, services, since=since - timedelta(microseconds=1))
+    return await show_hours(gateway, connection, actor, wanted), False
+
+
+@view("attention")
+async def attention(gateway: Gateway, connection: Connection, actor: Actor) -> Rows:
+    """What needs somebody now. `kind` is `host_waits`, `host_stopped` (people have cancelled its requests), `alert`
+    (of the last day), `damaged` (a row that no gateway has written) or `role_of_nobody`; `what` has the text of an
+    alert, the row, or the role."""
+    return await show_attention(gateway, connection, actor), False
 
 
 def _time(text: str) -> datetime | None:

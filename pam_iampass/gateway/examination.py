@@ -22,10 +22,19 @@ from pam_iampass.client.errors import IampassError
 from pam_iampass.config.yaml_document import MappingNode, parse
 from pam_iampass.doctor.report import DoctorReport, merged
 from pam_iampass.errors import Problem
-from pam_iampass.gateway import acts_service, certificates, hosts, monitoring, people, readable, restored
+from pam_iampass.gateway import (
+    acts_service,
+    attention,
+    certificates,
+    hosts,
+    monitoring,
+    people,
+    readable,
+    restored,
+)
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.catalogue import finding
-from pam_iampass.gateway.database import TIMEOUTS, Connection, DatabaseError, WrongSchema, many, one
+from pam_iampass.gateway.database import TIMEOUTS, DatabaseError, WrongSchema, many, one
 from pam_iampass.gateway.gateway import Gateway, management, opened
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
@@ -46,11 +55,6 @@ _RENEWED_BEFORE = 14.0
 """Days. Whoever renews certificates by themselves has done it by then."""
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not used
 """Where what listens on all addresses is called."""
-_SIGNED = (
-    *("host", "invite", "person", "recovery", "bypass", "session", "fleet"),
-    *("link", "passkey", "sign_in"),
-)
-"""The tables whose rows have a MAC."""
 
 
 def examine(
@@ -296,22 +300,12 @@ async def _rows(gateway: Gateway) -> Iterable[Problem]:
     """Rows without a valid MAC, in all tables."""
     wrong: list[str] = []
     async with gateway.database.statement() as connection:
-        for table in _SIGNED:
-            wrong += await _forged(gateway, connection, table)
+        for table in attention.SIGNED:
+            wrong += await attention.find_damaged(gateway, connection, table)
     if not wrong:
         return []
     rows = f"{len(wrong):,} rows were" if len(wrong) > 1 else "A row was"
     return [finding("rows-not-ours", "database", names(wrong), rows=rows)]
-
-
-async def _forged(gateway: Gateway, connection: Connection, table: str) -> list[str]:
-    found = []
-    for row in await many(connection, f"SELECT * FROM {table}"):  # noqa: S608 - a name of ours
-        try:
-            gateway.keys.verified(table, row)
-        except Tampered:
-            found.append(f"{table} {row.get('name') or row.get('id') or row['person']}")
-    return found
 
 
 async def groups(gateway: Gateway) -> list[Problem]:
@@ -336,9 +330,8 @@ async def groups(gateway: Gateway) -> list[Problem]:
         found += [
             finding("group-of-nobody", key, "gateway.yaml", name=group) for group in sorted(named - had)
         ]
-    for role, named in gateway.settings.operators.roles.items():
-        if named and named.isdisjoint(had):
-            found.append(finding("role-of-nobody", "operators", names(sorted(named)), role=role))
+    for role, named in attention.roles_of_nobody(gateway.settings, had).items():
+        found.append(finding("role-of-nobody", "operators", names(sorted(named)), role=role))
     return found
 
 

@@ -115,16 +115,17 @@ async def find(gateway: Gateway, connection: Connection, name: str) -> Person | 
 
 
 async def listing(
-    gateway: Gateway, connection: Connection, begins: str = "", after: str = "", most: int | None = None
+    gateway: Gateway,
+    connection: Connection,
+    condition: str = "true",
+    *values: object,
+    most: int | None = None,
 ) -> tuple[list[Person], list[str]]:
-    """All people by name, and the names in rows that no gateway has written: those cannot log in.
-
-    :param begins: how their names must begin.
-    :param after: the name after which theirs must come; with `most`, for a part of a long list.
-    """
+    """The first people by name who meet a condition of SQL, and the names in rows that no gateway has written: those
+    cannot log in."""
     people, tampered = [], []
-    statement = "SELECT * FROM person WHERE starts_with(name, %s) AND name > %s ORDER BY name LIMIT %s"
-    for row in await many(connection, statement, begins, after, most):
+    statement = f"SELECT * FROM person WHERE {condition} ORDER BY name LIMIT %s"  # noqa: S608 - no value of others
+    for row in await many(connection, statement, *values, most):
         try:
             people.append(from_row(gateway, row))
         except Tampered:

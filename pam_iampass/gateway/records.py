@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from psycopg.rows import DictRow
 
@@ -208,8 +207,8 @@ class Filter:
     """The beginning of a login's id."""
     let_in: bool = False
     """Whether only logins are shown that let somebody in."""
-    of: Sequence[str] | None = None
-    """The people whom records must be of, as `person` says and no host; None allows all, also records of nobody."""
+    of: tuple[str, Sequence[object]] = ("true", ())
+    """A condition of SQL, with its values, on the person whom a record is of."""
     written_since: datetime | None = None
     """As `since`, for when a record was written: a host may report a login late."""
 
@@ -253,7 +252,29 @@ class Record:
 async def read(connection: Connection, wanted: Filter, most: int | None = None) -> list[Record]:
     """The last `most` records that are wanted, by time, the oldest first; all of them for None."""
     connection.take_time()
-    conditions, values = ["true"], list[Any]()
+    condition, values = _condition(wanted)
+    statement = f"SELECT * FROM record WHERE {condition} ORDER BY id DESC LIMIT %s"  # noqa: S608
+    rows = await many(connection, statement, *values, most)
+    return sorted(map(Record.of, reversed(rows)), key=lambda record: record.time)
+
+
+async def by_hour(connection: Connection, wanted: Filter) -> Mapping[tuple[datetime, str], int]:
+    """How many wanted records there are about logins, by the hour in which these were, in UTC, and by outcome."""
+    connection.take_time()
+    condition, values = _condition(wanted)
+    rows = await many(
+        connection,
+        "SELECT date_trunc('hour', coalesce(said_at, at), 'UTC') AS hour,"  # noqa: S608
+        " coalesce(fields->>'outcome', fields->>'reported') AS outcome, count(*) AS number"
+        f" FROM record WHERE fields ?| array['outcome', 'reported'] AND {condition} GROUP BY 1, 2",
+        *values,
+    )
+    return {(row["hour"], row["outcome"]): row["number"] for row in rows}
+
+
+def _condition(wanted: Filter) -> tuple[str, list[object]]:
+    """The condition of SQL for wanted records, with its values."""
+    conditions, values = [wanted.of[0]], list(wanted.of[1])
 
     def where(condition: str, value: object) -> None:
         if value:
@@ -261,9 +282,6 @@ async def read(connection: Connection, wanted: Filter, most: int | None = None) 
             values.append(value)
 
     where("%s IN (person, fields->>'caller', fields->>'asker', fields->>'approver')", wanted.person)
-    if wanted.of is not None:  # nobody is not everybody
-        conditions.append("person = ANY(%s)")
-        values.append(list(wanted.of))
     where("host = ANY(%s)", list(wanted.hosts))
     where("fields->>'service' = ANY(%s)", list(wanted.services))
     where("coalesce(fields->>'outcome', fields->>'reported') = ANY(%s)", list(wanted.outcomes))
@@ -278,6 +296,4 @@ async def read(connection: Connection, wanted: Filter, most: int | None = None) 
     where("coalesce(said_at, at) > %s", wanted.since)
     where("coalesce(said_at, at) < %s", wanted.until)
     where("at > %s", wanted.written_since)
-    statement = f"SELECT * FROM record WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT %s"  # noqa: S608
-    rows = await many(connection, statement, *values, most)
-    return sorted(map(Record.of, reversed(rows)), key=lambda record: record.time)
+    return " AND ".join(conditions), values

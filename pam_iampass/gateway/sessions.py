@@ -74,6 +74,8 @@ class HostSession:
     """The time at which IAMPASS was called; for a queued session, at which the host has asked for it."""
     deadline: datetime
     """The time until which the login of a queued session waits; of others, until which a phone may ring."""
+    waits_until: datetime
+    """The time until which the login waits for an answer."""
     expires_at: datetime
     decided_at: datetime | None
     """When the person has answered; None for a covered login."""
@@ -256,19 +258,18 @@ async def find_open_of_host(gateway: Gateway, connection: Connection, name: str)
 
 
 async def listing(
-    gateway: Gateway, connection: Connection, people: Sequence[str] | None = None
+    gateway: Gateway, connection: Connection, condition: str = "true", *values: object
 ) -> tuple[list[tuple[HostSession, str, float]], int]:
-    """All sessions (of these people, unless None) that are open or wait for their turn, each with the name of its host
-    and the seconds until it expires, the oldest first, and children below their parents; and how many rows no gateway
-    has written."""
+    """All sessions that meet a condition of SQL and are open or wait for their turn, each with the name of its host and
+    the seconds until it expires, the oldest first, and children below their parents; and how many rows no gateway has
+    written."""
     found, tampered = [], 0
-    whose = "" if people is None else "AND person = ANY(%s)"
     statement = (
-        f"SELECT * FROM session WHERE state IN ('open', 'queued') AND expires_at > now() {whose}"  # noqa: S608
+        f"SELECT * FROM session WHERE state IN ('open', 'queued') AND expires_at > now() AND {condition}"  # noqa: S608
         " ORDER BY began_at"
     )
     moment = await now(connection)
-    for row in await many(connection, statement, *([] if people is None else [list(people)])):
+    for row in await many(connection, statement, *values):
         try:
             session = from_row(gateway, row)
         except Tampered:

@@ -556,6 +556,13 @@ class GroupSettings:
         """Whether a person with these groups can log in."""
         return self.everybody or not self.people.isdisjoint(groups)
 
+    @property
+    def whom(self) -> str:
+        """Whom it admits, as the end of a sentence about the hosts."""
+        if self.everybody:
+            return "admits everybody"
+        return f"admits the groups {', '.join(sorted(self.people))}" if self.people else "admits nobody"
+
 
 @dataclass(frozen=True)
 class OperatorSettings:

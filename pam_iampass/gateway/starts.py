@@ -606,6 +606,7 @@ async def insert_session(
         "nothing_sent": False,
         "approved": False,
         "began_at": moment,
+        "waits_until": moment + timedelta(seconds=asked.patience),
         "retry_after": None,
         "decided_at": None,
         "gateway": gateway.id,

@@ -79,7 +79,9 @@ async def watching(
         _follow_requests(gateway, first_poll, approved),
         approved.follow(),
         _take_approved(gateway, approved),
-        _look_for_changes(gateway),
+        look_for_changes(
+            gateway, lambda: bool(len(gateway.held) or gateway.unanswered), partial(_wake_calls, gateway)
+        ),
         queue.take_turns(gateway),
         presence.follow_parents(gateway),
         _resume_acts(gateway),
@@ -334,15 +336,21 @@ async def _take_approved(gateway: Gateway, approved: _Approved) -> None:
         await asyncio.sleep(0 if len(taken) == MOST_AT_ONCE else _TAKE_SECONDS)
 
 
-async def _look_for_changes(gateway: Gateway) -> None:
-    """Wake the calls that wait for what other gateways, commands or hosts have written."""
+async def look_for_changes(
+    gateway: Gateway, are_waiting: Callable[[], bool], wake: Callable[[Connection], Awaitable[None]]
+) -> None:
+    """Wake the calls that wait for what other processes have written: four times a second, as long as some wait."""
     while True:
         await asyncio.sleep(_CHANGES_SECONDS)
-        if len(gateway.held) or gateway.unanswered:
+        if are_waiting():
             with contextlib.suppress(*_FAILURES):
                 async with gateway.database.statement() as connection:
-                    await gateway.held.wake_changed(connection)
-                    await presence.wake_calls(gateway, connection)
+                    await wake(connection)
+
+
+async def _wake_calls(gateway: Gateway, connection: Connection) -> None:
+    await gateway.held.wake_changed(connection)
+    await presence.wake_calls(gateway, connection)
 
 
 async def _resume_acts(gateway: Gateway) -> None:

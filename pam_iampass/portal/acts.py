@@ -10,7 +10,7 @@ import segno
 from aiohttp import web
 from markupsafe import Markup
 
-from pam_iampass.portal.gateway import BeginAct, BeginPasskey, DoAct, RingForAct, WaitForPhone
+from pam_iampass.portal.calls import BeginAct, BeginPasskey, DoAct, RingForAct, WaitForPhone
 from pam_iampass.portal.offers import OFFERS, Offer
 from pam_iampass.portal.sign_in import answered, json_object, rung
 from pam_iampass.portal.visit import Visit, form_of, local_address, page

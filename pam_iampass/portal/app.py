@@ -21,6 +21,7 @@ from pam_iampass.portal.gateway import GatewayClient, GatewayError
 from pam_iampass.portal.offers import Unreadable
 from pam_iampass.portal.pages import ROUTES
 from pam_iampass.portal.settings import PortalSettings
+from pam_iampass.portal.shown import environment
 from pam_iampass.portal.visit import (
     GATEWAY,
     SETTINGS,
@@ -232,12 +233,6 @@ class _Asset:
 
 
 def _templates(assets: dict[str, _Asset]) -> jinja2.Environment:
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = environment(_HERE / "templates")
     templates.globals["asset"] = lambda name: assets[name].address
     return templates

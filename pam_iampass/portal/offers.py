@@ -217,7 +217,7 @@ _ALL_OFFERS = (
         _ALL,
         _ALL,
         own="You can use none of your recovery codes any more.",
-        done=lambda result: "No recovery code counts any more." if result["changed"] else "There were none.",
+        done=lambda result: "No recovery code counts any more." if result["number"] else "There were none.",
         is_harm=True,
     ),
     Offer(
@@ -335,7 +335,7 @@ _ALL_OFFERS = (
         _ADMIN,
         _ADMIN,
         done=lambda result: (
-            f"The host is {result['status']}, and "
+            "The host is answered nothing any more, and "
             f"{_count(result['ended'], 'request on a phone has', 'requests on phones have')} ended."
         ),
         is_harm=True,

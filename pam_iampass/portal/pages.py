@@ -1,10 +1,309 @@
-"""The pages for who has signed in."""
+"""The pages of who has signed in: each reads views and shows them. They change nothing.
+
+What a role does not see is not in the rows that the gateway answers, so the templates ask for a field before they show
+it. Acts are offered where their subject is shown (`offers.py`); whether they are permitted is the gateway's decision.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from urllib.parse import urlencode
 
-from pam_iampass.portal.visit import Handler
+from aiohttp import web
 
-ROUTES: Sequence[tuple[str, Handler]] = ()
-"""The address of each page, and what makes it."""
+from pam_iampass.portal.calls import WaitForRings
+from pam_iampass.portal.gateway import GatewayError
+from pam_iampass.portal.plot import HOURS, plot
+from pam_iampass.portal.shown import PHONES
+from pam_iampass.portal.visit import Handler, Visit, page
+
+PAGE = 100
+"""Rows of a page."""
+LAST = 20
+"""Records on a page about something else."""
+_DEEPEST = 5
+_MOST_PAGES = 20
+_WITHIN = {
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "week": timedelta(days=7),
+    "month": timedelta(days=30),
+}
+
+
+class Row(dict[str, Any]):
+    """A row as a template reads it: what the reader does not see is None."""
+
+    def __missing__(self, name: str) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Login:
+    """An open session, with those that were let in or are asked for because of it."""
+
+    row: Row
+    depth: int
+    below: list[Login] = field(default_factory=list)
+
+
+def tree(rows: Sequence[Row]) -> list[Login]:
+    """The sessions as trees. Parents come before their children; one that is not among the rows is left out."""
+    roots, found = list[Login](), dict[str, Login]()
+    for row in rows:
+        above = found.get(row["parent"]) if row.get("parent") else None
+        made = Login(row, above.depth + 1 if above else 0)
+        (above.below if above else roots).append(made)
+        # What is deeper stands beside its parent: a page has room for no more.
+        found[row["id"]] = made if made.depth < _DEEPEST or above is None else above
+    return roots
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows of a view."""
+
+    rows: Sequence[Row] = ()
+    more: bool = False
+    """Whether there are more, which were left out."""
+    problem: str = ""
+    """Why the filter that was given cannot be one."""
+
+
+async def _view(visit: Visit, name: str, **filter: Any) -> Found:
+    """The rows of a view, with what is given of the filter."""
+    try:
+        rows = await visit.view(name, **{key: value for key, value in filter.items() if value})
+    except GatewayError as error:
+        if error.code != "BAD_FIELD":
+            raise
+        return Found(problem=f"{error.parameter.rpartition('.')[2]} {error.detail}")
+    return Found([*map(Row, rows.rows)], rows.more)
+
+
+async def _records(visit: Visit, **filter: Any) -> Found:
+    """Records, the newest first."""
+    found = await _view(visit, "records", **filter)
+    return Found(found.rows[::-1], found.more, found.problem)
+
+
+def _address(request: web.Request, **changes: str) -> str:
+    """The address of the page with other values in its query."""
+    query = {name: value for name, value in {**request.query, **changes}.items() if value}
+    return f"{request.path}?{urlencode(query)}" if query else request.path
+
+
+def _page(request: web.Request, template: str, **context: Any) -> web.Response:
+    return page(request, template, query=Row(request.query), **context)
+
+
+# What whoever has signed in has
+
+
+async def mine(request: web.Request, visit: Visit) -> web.Response:
+    now, own, sessions, done = await asyncio.gather(
+        visit.call(WaitForRings(visit.token)),
+        _view(visit, "mine"),
+        _view(visit, "sessions", person=visit.person),
+        _records(visit, person=visit.person, last=LAST),
+    )
+    return _page(
+        request,
+        "mine.html",
+        rows=[*map(Row, now.rows)],
+        seen=now.seen,
+        own=own.rows[0],
+        logins=tree([row for row in sessions.rows if row["user"] == visit.person]),
+        records=[row for row in done.rows if row.get("person") == visit.person],
+    )
+
+
+async def rings(request: web.Request, visit: Visit) -> web.Response:
+    """The part of the page that says what asks now, as soon as it has changed. The page asks for it by itself."""
+    seen, known = request.query.get("seen", ""), request.query.get("known", "").split(",")
+    try:
+        answer = await visit.call(WaitForRings(visit.token, seen))
+    except GatewayError as error:
+        if error.code != "BUSY":
+            raise
+        return web.Response(status=204)  # the page asks again in some seconds
+    if answer.seen == seen:
+        return web.Response(status=204)
+    rows = [*map(Row, answer.rows)]
+    new = [row for row in rows if row["id"] not in known]
+    return _page(request, "rings.html", rows=rows, seen=answer.seen, new=new)
+
+
+# People
+
+
+async def people(request: web.Request, visit: Visit) -> web.Response:
+    query = request.query
+    found = await _view(visit, "people", begins=query.get("begins", ""), after=query.get("after", ""))
+    rows = found.rows[:PAGE]
+    is_more = found.more or len(found.rows) > PAGE
+    older = _address(request, after=rows[-1]["user"]) if is_more else None
+    return _page(request, "people.html", people=rows, following=older, problem=found.problem)
+
+
+async def person(request: web.Request, visit: Visit) -> web.Response:
+    name = request.match_info["name"]
+    found = await _view(visit, "people", begins=name)
+    row = next((row for row in found.rows if row["user"] == name), None)
+    if row is None:
+        raise web.HTTPNotFound
+    may, limits, sessions, records = await asyncio.gather(
+        _view(visit, "may", person=name),
+        _view(visit, "throttle", person=name) if _sees_logins(visit) else _none(),
+        _view(visit, "sessions", person=name) if _sees_logins(visit) else _none(),
+        _records(visit, person=name, last=LAST),
+    )
+    return _page(
+        request,
+        "person.html",
+        person=row,
+        asks_for_phone=_sees_logins(visit) or name == visit.person,
+        may=may.rows,
+        limits=limits.rows[0] if limits.rows else None,
+        logins=tree(sessions.rows),
+        records=records.rows,
+    )
+
+
+async def phone(request: web.Request, visit: Visit) -> web.Response:
+    """The part of a page that says whether a person has a phone."""
+    found = await _view(visit, "phone", by_itself=True, person=request.match_info["name"])
+    if not found.rows:
+        raise web.HTTPNotFound
+    said, look = PHONES.get(found.rows[0]["phone"], ("IAMPASS does not say", "wait"))
+    return _page(request, "phone.html", phone=found.rows[0], said=said, look=look)
+
+
+def _sees_logins(visit: Visit) -> bool:
+    return bool(visit.roles & {"helpdesk", "admin"})
+
+
+async def _none() -> Found:
+    """The rows of a view that the reader does not see."""
+    return Found()
+
+
+# Logins and hosts
+
+
+async def now(request: web.Request, visit: Visit) -> web.Response:
+    query = request.query
+    found = await _view(visit, "sessions", person=query.get("person", ""))
+    logins = [login for login in tree(found.rows) if _is_on(login, query.get("host", ""))]
+    return _page(request, "now.html", logins=logins, more=found.more, problem=found.problem)
+
+
+def _is_on(login: Login, host: str) -> bool:
+    """Whether the name of the host of this login, or of one below it, has this text."""
+    return host in login.row["host"] or any(_is_on(each, host) for each in login.below)
+
+
+async def hosts(request: web.Request, visit: Visit) -> web.Response:
+    query, found = request.query, await _all_hosts(visit)
+    groups = sorted({row["group"] for row in found})
+    wanted = [
+        row
+        for row in found
+        if query.get("name", "") in row["name"]
+        and query.get("group", "") in ("", row["group"])
+        and query.get("status", "") in ("", row["status"])
+    ]
+    wanted.sort(key=lambda row: row["status"] != "waiting")
+    first = int(after) if (after := query.get("from", "")).isdecimal() and len(after) < 6 else 0
+    rest = _address(request, **{"from": str(first + PAGE)}) if len(wanted) > first + PAGE else None
+    rows = wanted[first : first + PAGE]
+    return _page(request, "hosts.html", hosts=rows, groups=groups, number=len(wanted), following=rest)
+
+
+async def host(request: web.Request, visit: Visit) -> web.Response:
+    name = request.match_info["name"]
+    row = next((row for row in await _all_hosts(visit) if row["name"] == name), None)
+    if row is None:
+        raise web.HTTPNotFound
+    sessions, records = await asyncio.gather(
+        _view(visit, "sessions") if _sees_logins(visit) else _none(),
+        _records(visit, hosts=[name], last=LAST),
+    )
+    logins = tree([each for each in sessions.rows if each["host"] == name])
+    return _page(request, "host.html", host=row, logins=logins, more=sessions.more, records=records.rows)
+
+
+async def _all_hosts(visit: Visit) -> list[Row]:
+    """All hosts, by name."""
+    found = list[Row]()
+    for _ in range(_MOST_PAGES):
+        answer = await _view(visit, "hosts", after=found[-1]["name"] if found else "")
+        found += answer.rows
+        if not answer.more:
+            break
+    return found
+
+
+# Records
+
+
+async def log(request: web.Request, visit: Visit) -> web.Response:
+    query, moment = request.query, datetime.now(timezone.utc)
+    wanted = {
+        "person": query.get("person", ""),
+        "hosts": [name] if (name := query.get("host")) else [],
+        "services": [name] if (name := query.get("service")) else [],
+    }
+    within = _WITHIN.get(query.get("within", ""))
+    found, hours, attention = await asyncio.gather(
+        _records(
+            visit,
+            **wanted,
+            outcomes=[name] if (name := query.get("outcome")) else [],
+            session=query.get("session", ""),
+            since=query.get("since", "") or (_iso(moment - within) if within else ""),
+            until=query.get("until", ""),
+            let_in=query.get("let_in") == "1",
+            last=PAGE,
+        ),
+        _view(visit, "hours", **wanted, hours=HOURS),
+        _view(visit, "attention") if visit.roles else _none(),
+    )
+    older = _address(request, until=_oldest(found.rows)) if found.rows else None
+    return _page(
+        request,
+        "log.html",
+        records=found.rows,
+        problem=found.problem,
+        following=older,
+        newest=_address(request, since="", until="", session=""),
+        plot=plot(hours.rows, moment),
+        attention=attention.rows,
+    )
+
+
+def _iso(time: datetime) -> str:
+    return time.isoformat(timespec="seconds")
+
+
+def _oldest(rows: Sequence[Row]) -> str:
+    """The time before which the next page begins. What hosts have reported late may be much older than that."""
+    times = [row["time"] for row in rows if row["kind"] != "report"] or [row["time"] for row in rows]
+    return str(min(times, key=datetime.fromisoformat))
+
+
+ROUTES: Sequence[tuple[str, Handler]] = (
+    ("/", mine),
+    ("/rings", rings),
+    ("/people", people),
+    ("/people/{name:[^/]+}", person),
+    ("/people/{name:[^/]+}/phone", phone),
+    ("/now", now),
+    ("/hosts", hosts),
+    ("/hosts/{name:[^/]+}", host),
+    ("/log", log),
+)

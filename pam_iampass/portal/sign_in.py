@@ -10,10 +10,9 @@ from typing import Any
 
 from aiohttp import web
 
-from pam_iampass.portal.gateway import (
+from pam_iampass.portal.calls import (
     BeginSignIn,
     DoAct,
-    GatewayError,
     OpenLink,
     PhoneAnswer,
     RingForLink,
@@ -23,6 +22,7 @@ from pam_iampass.portal.gateway import (
     UseLink,
     WaitForLink,
 )
+from pam_iampass.portal.gateway import GatewayError
 from pam_iampass.portal.offers import Unreadable
 from pam_iampass.portal.visit import GATEWAY, Visit, form_of, local_address, page, remote_of
 from pam_iampass.portal.words import NO_PHONE, why_not_rung
@@ -75,7 +75,7 @@ async def sign_in(request: web.Request) -> web.Response:
             _binding(request),
             json_object(form.get("touch", "")),
             remote_of(request),
-            agent if agent.isprintable() else None,
+            agent if agent.isprintable() else "",
         )
     )
     response = web.Response(status=303, headers={"Location": local_address(form.get("to", ""))})

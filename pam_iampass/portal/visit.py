@@ -11,7 +11,8 @@ import jinja2
 from aiohttp import web
 from markupsafe import Markup
 
-from pam_iampass.portal.gateway import Call, GatewayClient, Look, Rows
+from pam_iampass.portal.calls import Call, Look, Rows
+from pam_iampass.portal.gateway import GatewayClient
 from pam_iampass.portal.offers import OFFERS, Unreadable
 from pam_iampass.portal.settings import PortalSettings
 

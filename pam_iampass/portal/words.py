@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pam_iampass.portal.gateway import GatewayError, Ringing
+from pam_iampass.portal.calls import Ringing
+from pam_iampass.portal.gateway import GatewayError
 
 
 @dataclass(frozen=True)

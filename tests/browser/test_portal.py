@@ -22,13 +22,14 @@ from pam_iampass.portal.visit import TEMPLATES, Visit, page
 from tests.browser.chromium import chromium
 from tests.browser.conftest import PATIENCE_MS, WIDE
 from tests.gateway.conftest import conninfo, gateway_server, postgres, sandbox, template
-from tests.portal.conftest import SignIn, acts, port, server, signed_in
+from tests.portal.conftest import SignIn, acts, acts_settings, port, server, signed_in
 from tests.support.acts_socket import RunningActs
 from tests.support.portal import RunningPortal
 from tests.support.sandbox import Sandbox
 
 __all__ = [
     "acts",
+    "acts_settings",
     "conninfo",
     "gateway_server",
     "port",

@@ -21,6 +21,7 @@ import pytest
 
 from pam_iampass.gateway import examination
 from pam_iampass.gateway.settings import ACCOUNT, PORTAL_ACCOUNT
+from pam_iampass.portal import calls
 from pam_iampass.portal import gateway as client
 from tests.support.gateway_machine import ETC, initialised, package, passed_secrets, run_gateway
 from tests.support.world import PATIENCE
@@ -87,7 +88,7 @@ def asked() -> str:
 
     async def go() -> str:
         async with client.GatewayClient(SOCKET) as gateway:
-            begun = await gateway.call(client.BeginSignIn(secrets.token_urlsafe(32)))
+            begun = await gateway.call(calls.BeginSignIn(secrets.token_urlsafe(32)))
             return str(begun.options["challenge"])
 
     return asyncio.run(go())
@@ -101,7 +102,8 @@ def as_user(user: str, *command: str) -> subprocess.CompletedProcess[str]:
 
 _ASKS = """
 import asyncio
-from pam_iampass.portal.gateway import *
+from pam_iampass.portal.calls import BeginSignIn
+from pam_iampass.portal.gateway import GatewayClient
 async def go():
     async with GatewayClient() as gateway:
         print((await gateway.call(BeginSignIn("b" * 43))).options["rpId"])

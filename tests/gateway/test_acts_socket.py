@@ -20,13 +20,14 @@ import pytest
 from pam_iampass.gateway import acts_calls, acts_service, examination, people
 from pam_iampass.gateway.actors import Role
 from pam_iampass.gateway.acts import ACTS
-from pam_iampass.gateway.acts_calls import ACT, CALLS, REMOTE, TOKEN
-from pam_iampass.gateway.acts_service import BOUNDS, Error, fields_of
+from pam_iampass.gateway.acts_calls import CALLS
+from pam_iampass.gateway.acts_service import BOUNDS
 from pam_iampass.gateway.people import PersonStatus
 from pam_iampass.gateway.records import REFUSALS_A_MINUTE
 from pam_iampass.gateway.settings import OperatorSettings, PortalSettings
 from pam_iampass.gateway.sign_ins import MOST_SIGN_INS
-from pam_iampass.portal import gateway as client
+from pam_iampass.portal import calls
+from pam_iampass.portal.calls import Call, Error
 from pam_iampass.portal.gateway import GatewayAway, GatewayError
 from tests.support.acts_socket import RunningActs, received, request, signed_in, with_passkey
 from tests.support.gateway import HOST, RunningGateway
@@ -85,7 +86,7 @@ def ask(acts: RunningActs, path: str, value: object, **more: Any) -> tuple[int, 
 
 
 def is_served(acts: RunningActs) -> bool:
-    return bool(acts.call(client.BeginSignIn(secrets.token_urlsafe(32))).options["challenge"])
+    return bool(acts.call(calls.BeginSignIn(secrets.token_urlsafe(32))).options["challenge"])
 
 
 def is_open(connection: socket.socket) -> bool:
@@ -139,7 +140,15 @@ def test_the_portal_can_connect_and_leaves_connections_for_root(patient: Running
     asks = request("/sign-in/challenge", json.dumps({"binding": "b" * 43}).encode())
     assert as_user(NOBODY, patient, asks).startswith("b'HTTP/1.1 200")
     held = subprocess.Popen(
-        [sys.executable, "-c", _HOLDS, str(patient.path), str(NOBODY), str(PATIENCE)],
+        [
+            sys.executable,
+            "-c",
+            _HOLDS,
+            str(patient.path),
+            str(NOBODY),
+            str(PATIENCE),
+            str(BOUNDS.of_one_address),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -157,7 +166,7 @@ _HOLDS = """
 import os, select, socket, sys
 os.setgid(65534), os.setgroups([]), os.setuid(int(sys.argv[2]))
 held = []
-for _ in range(200):
+for _ in range(int(sys.argv[4]) + 50):
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(sys.argv[1])
     held.append(sock)
@@ -258,29 +267,32 @@ def test_a_call_has_one_path_one_method_and_one_type_of_content(acts: RunningAct
     assert acts.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").startswith(b"HTTP/1.0 400")
 
 
-def good(path: str) -> dict[str, Any]:
+_GOOD: dict[str, Any] = {
+    "token": "t" * 43,
+    "binding": "b" * 43,
+    "answer": {},
+    "remote": "192.0.2.1",
+    "agent": "Firefox",
+    "phone": "5f0c8e1d-2b7a-4f36-9c04-d1e8a7b65f32",
+    "label": "laptop",
+    "act": "phone_lost",
+    "parameters": {},
+    "touch": {},
+    "view": "people",
+    "filter": {},
+    "by_itself": True,
+    "seen": "5" * 32,
+}
+
+
+def good(call: type[Call[Any]]) -> dict[str, Any]:
     """A value of each field of a call, which is as it must be and means nothing."""
-    found = {}
-    for name, field in fields_of(CALLS[path]).items():
-        found[name] = next(value for known, value in _GOOD if known(name, field))
-    return found
+    return {each.name: _GOOD[each.name] for each in dataclasses.fields(call)}
 
 
-_GOOD: list[Any] = [
-    (lambda name, field: field is REMOTE, "192.0.2.1"),
-    (lambda name, field: field is ACT, "phone_lost"),
-    (lambda name, field: name == "phone", "5f0c8e1d-2b7a-4f36-9c04-d1e8a7b65f32"),
-    (lambda name, field: name in ("token", "binding"), "t" * 43),
-    (lambda name, field: name == "view", "people"),
-    (lambda name, field: name == "by_itself", True),
-    (lambda name, field: name in ("answer", "touch", "parameters", "filter"), {}),
-    (lambda name, field: name in ("label", "agent"), "laptop"),
-]
-
-
-@pytest.mark.parametrize("path", CALLS)
-def test_each_field_that_is_wrong_is_named(acts: RunningActs, path: str) -> None:
-    given = good(path)
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.PATH)
+def test_each_field_that_is_wrong_is_named(acts: RunningActs, call: type[Call[Any]]) -> None:
+    given, path = good(call), call.PATH
     for name, value in given.items():
         wrong: list[object] = [None, 3, 1.5, ["x"], "\n", "é" * 700]
         wrong += [True] if not isinstance(value, bool) else [0]
@@ -290,7 +302,7 @@ def test_each_field_that_is_wrong_is_named(acts: RunningActs, path: str) -> None
             assert (status, answer["error"], answer["parameter"]) == (400, "BAD_FIELD", name), each
     for name, is_needed in {
         each.name: each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
-        for each in dataclasses.fields(CALLS[path])  # type: ignore[arg-type]
+        for each in dataclasses.fields(call)
     }.items():
         if is_needed:
             _, answer = ask(acts, path, {key: value for key, value in given.items() if key != name})
@@ -299,14 +311,13 @@ def test_each_field_that_is_wrong_is_named(acts: RunningActs, path: str) -> None
     assert (answer["error"], answer["parameter"]) == ("BAD_FIELD", "x\\x1b[2J")
 
 
-@pytest.mark.parametrize("path", [path for path in CALLS if path != "/sign-in/challenge"])
-def test_a_stranger_is_told_nothing(acts: RunningActs, path: str) -> None:
-    given = good(path)
+@pytest.mark.parametrize("call", list(CALLS)[1:], ids=lambda call: call.PATH)
+def test_a_stranger_is_told_nothing(acts: RunningActs, call: type[Call[Any]]) -> None:
+    given, path = good(call), call.PATH
     if "parameters" in given:
         given["parameters"] = {"person": "alice"}
     status, answer = ask(acts, path, given)
-    token = fields_of(CALLS[path]).get("token")
-    error = Error.NOT_SIGNED_IN if token is TOKEN else Error.REFUSED
+    error = Error.NOT_SIGNED_IN if Error.NOT_SIGNED_IN in call.ERRORS else Error.REFUSED
     assert answer == {"error": error.name, "detail": error.words}
     assert status == error.status
     if "parameters" in given:
@@ -363,7 +374,7 @@ def test_somebody_signs_in_looks_and_acts(
     assert alice.look("throttle", person="bob") == alice.look("throttle", person="nobody") == []
     assert alice.look("hosts") == []
     lost = alice.act("phone_lost", touch=False, person="alice")
-    assert lost == {"ended": 0, "bypasses": 0, "codes": 0, "disabled": True}
+    assert lost == {"ended": 0, "errors": 0, "bypasses": 0, "codes": 0, "disabled": True}
     record = server.records[-2]
     assert (record["what"], record["caller"], record["known_by"]) == ("phone_lost", "alice", "sign-in")
     assert alice.act("sign_in_end", touch=False, person="alice") == {"number": 1}
@@ -373,11 +384,11 @@ def test_somebody_signs_in_looks_and_acts(
 
 def test_an_act_needs_a_touch_over_just_it(acts: RunningActs) -> None:
     iris = signed_in(acts, "iris", by_root=True)
-    begun = acts.call(client.BeginAct(iris.token, "bypass_end", {"person": "alice"}))
+    begun = acts.call(calls.BeginAct(iris.token, "bypass_end", {"person": "alice"}))
     touch = iris.authenticator.get(begun.options)
 
     def do(person: str, touch: Any) -> Any:
-        return acts.call(client.DoAct(iris.token, "bypass_end", {"person": person}, "192.0.2.7", touch))
+        return acts.call(calls.DoAct(iris.token, "bypass_end", {"person": person}, "192.0.2.7", touch))
 
     for person, sent in (("alice", None), ("bob", touch), ("alice", {}), ("alice", {**touch, "response": 3})):
         with pytest.raises(GatewayError, match="REFUSED: What was sent as proof does not count"):
@@ -439,18 +450,18 @@ def test_floods_leave_a_bounded_number_of_rows(acts: RunningActs, server: Runnin
 
     before = rows()
     for _ in range(100):
-        ask(acts, "/sign-in/challenge", good("/sign-in/challenge"))
-        ask(acts, "/sign-in", good("/sign-in"))
-        ask(acts, "/act", {**good("/act"), "parameters": {"person": "alice"}})
-        ask(acts, "/link/ring", good("/link/ring"))
+        ask(acts, "/sign-in/challenge", good(calls.BeginSignIn))
+        ask(acts, "/sign-in", good(calls.SignIn))
+        ask(acts, "/act", {**good(calls.DoAct), "parameters": {"person": "alice"}})
+        ask(acts, "/link/ring", good(calls.RingForLink))
     after = rows()
     assert after.pop("record") - before.pop("record") <= REFUSALS_A_MINUTE
     assert after == before
     authenticator = with_passkey(acts, "alice")
     for _ in range(MOST_SIGN_INS + 5):
         binding = secrets.token_urlsafe(32)
-        options = acts.call(client.BeginSignIn(binding)).options
-        acts.call(client.SignIn(binding, authenticator.get(options), "192.0.2.7"))
+        options = acts.call(calls.BeginSignIn(binding)).options
+        acts.call(calls.SignIn(binding, authenticator.get(options), "192.0.2.7"))
     assert rows()["sign_in"] == MOST_SIGN_INS
 
 
@@ -474,15 +485,15 @@ def test_a_stolen_sign_in_leaves_few_records_a_minute(
 
 def test_an_old_copy_of_the_database_answers_nothing(acts: RunningActs) -> None:
     acts.gateway.restored = True
-    for path in CALLS:
-        assert ask(acts, path, good(path))[1]["error"] == "RESTORED"
+    for call in CALLS:
+        assert ask(acts, call.PATH, good(call))[1]["error"] == "RESTORED"
 
 
 def test_the_service_stops_although_a_call_waits_for_a_phone(
     acts: RunningActs, server: RunningGateway, sandbox: Sandbox
 ) -> None:
     alice = signed_in(acts, "alice")
-    ringing = acts.call(client.RingForAct(alice.token, "passkey_add", "192.0.2.7"))
+    ringing = acts.call(calls.RingForAct(alice.token, "passkey_add", "192.0.2.7"))
     assert ringing.reason is None
     assert ringing.phone is not None
     sandbox.wait_for_request("token-of-alice")
@@ -491,7 +502,7 @@ def test_the_service_stops_although_a_call_waits_for_a_phone(
     def wait() -> None:
         try:
             while True:
-                told.append(acts.call(client.WaitForPhone(alice.token, str(ringing.phone))).state)
+                told.append(acts.call(calls.WaitForPhone(alice.token, str(ringing.phone))).state)
         except GatewayError as error:
             told.append(error.code)
 
@@ -509,7 +520,7 @@ def test_no_more_calls_wait_for_phones_than_leave_room_for_others(
     monkeypatch.setattr(acts_service, "MOST_HELD", 0)
     alice = signed_in(acts, "alice")
     with pytest.raises(GatewayError, match="BUSY"):
-        acts.call(client.WaitForPhone(alice.token, _SESSION))
+        acts.call(calls.WaitForPhone(alice.token, _SESSION))
     assert is_served(acts)
 
 

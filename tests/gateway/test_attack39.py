@@ -13,7 +13,7 @@ from typing import Any, Callable
 import pytest
 
 from pam_iampass.gateway import acts_calls, acts_service
-from pam_iampass.portal import gateway as client
+from pam_iampass.portal import calls as client
 from pam_iampass.portal.gateway import GatewayError
 from tests.gateway.test_acts_socket import folder, server, with_portal
 from tests.support.acts_socket import REMOTE, Browser, RunningActs, signed_in, with_passkey

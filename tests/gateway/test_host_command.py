@@ -190,9 +190,9 @@ def test_the_list_says_when_a_host_was_seen_and_which_were_not_for_a_day(server:
         ):
             connection.execute(
                 "INSERT INTO session (id, host, person, parameters, methods, state, nothing_sent, approved, began_at,"
-                " deadline, expires_at, gateway, version, details, mac, host_name) SELECT gen_random_uuid(), id,"
-                " 'alice', '', '{}', %s, false, false, now(), now(), now() + %s::interval, gen_random_uuid(), 1, '{}',"
-                " '', name FROM host WHERE name = 'web1'",
+                " deadline, waits_until, expires_at, gateway, version, details, mac, host_name)"
+                " SELECT gen_random_uuid(), id, 'alice', '', '{}', %s, false, false, now(), now(), now(),"
+                " now() + %s::interval, gen_random_uuid(), 1, '{}', '', name FROM host WHERE name = 'web1'",
                 (state, ends),
             )
 

@@ -15,12 +15,14 @@ from pam_iampass.gateway.acts.views import (
     RECORDS,
     SESSIONS,
     show_hosts,
+    show_own,
     show_people,
     show_records,
     show_sessions,
 )
 from pam_iampass.gateway.database import Connection, now
 from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.people import Person
 from pam_iampass.gateway.records import Filter, Kind
 from tests.support.gateway import HOST, HostCaller, RunningGateway
 from tests.support.sandbox import Sandbox
@@ -99,6 +101,28 @@ def test_the_row_of_a_person_that_no_gateway_has_written_helps_nobody_to_see(
     gateway_server.rows("UPDATE person SET groups = '{staff}' WHERE name = 'carol'")
     assert names(views.people(actor(Role.HELPDESK, name="zoe", helps=("staff",)))) == ["alice"]
     assert views.people(actor(Role.SELF, name="carol")) == []
+
+
+def test_no_more_people_are_verified_than_have_rows_on_the_page(
+    written: Views, gateway_server: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(20):
+        gateway_server.add_person(f"n{n:02}", f"token-of-n{n}", ("staff",))
+    verified, from_row = list[str](), people.from_row
+
+    def noted(gateway: Gateway, row: dict[str, Any], **asked: str) -> Person:
+        verified.append(row["name"])
+        return from_row(gateway, row, **asked)
+
+    monkeypatch.setattr(people, "from_row", noted)
+    by = actor(Role.SELF, Role.HELPDESK, name="carol", helps=("staff",))
+    found: Any = gateway_server.transaction(lambda g, c: show_people(g, c, by, after="carol", most=3))
+    assert (names(found[0]), verified) == (["n00", "n01", "n02"], ["n00", "n01", "n02"])
+    verified.clear()
+    assert {row["person"] for row in written.records(by)} == {"alice"} == set(verified)
+    verified.clear()
+    (own,) = gateway_server.transaction(lambda g, c: show_own(g, c, by))
+    assert ([own["user"]], verified) == (["carol"], ["carol"])
 
 
 def test_hosts_are_for_auditors_without_their_invites_and_for_admins(views: Views) -> None:

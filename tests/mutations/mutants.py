@@ -2187,21 +2187,23 @@ MUTANTS = {
         ),
         Mutant(
             "who sees nobody sees the records of everybody",
-            "if wanted.of is not None:",
-            "if wanted.of:",
+            "return roles & {Role.AUDITOR, Role.ADMIN} & view.fields.keys()",
+            "return frozenset({Role.AUDITOR, Role.ADMIN} & view.fields.keys())",
             "test_who_sees_nobody_sees_no_record_and_no_session",
         ),
         Mutant(
             "people see the records in which a host names them as the caller",
-            'conditions.append("person = ANY(%s)")',
-            "conditions.append(\"%s && ARRAY[person, fields->>'caller']\")",
+            'return f"{column} = ANY(%s)", [own]',
+            'return f"({column} = ANY(%s) OR {column} IS NOT NULL)", [own]',
             "test_records_are_of_the_person_and_not_of_the_caller_whom_a_host_names",
+            also=(("dict.fromkeys(names, sees_all)", "dict.fromkeys(names, frozenset({Role.SELF}))"),),
         ),
         Mutant(
             "people see the logins of others",
-            "None if reach.all else list(reach.people)",
-            "None",
+            'return f"{column} = ANY(%s)", [own]',
+            'return "true", []',
             "test_sessions_are_of_the_person_who_is_asked_and_not_of_the_caller_whom_a_host_names",
+            also=(("dict.fromkeys(names, sees_all)", "dict.fromkeys(names, frozenset({Role.SELF}))"),),
         ),
         Mutant(
             "an auditor sees phone numbers",
@@ -3049,8 +3051,8 @@ MUTANTS = {
         ),
         Mutant(
             "the portal can take all connections",
-            "of_one_address=150",
-            "of_one_address=200",
+            "of_one_address=600",
+            "of_one_address=700",
             "test_the_portal_can_connect_and_leaves_connections_for_root",
         ),
         Mutant(
@@ -3061,7 +3063,7 @@ MUTANTS = {
         ),
         Mutant(
             "a field can be anything",
-            "problem = fields[each.name].check(values[each.name])",
+            "problem = check(given[name])",
             "problem = None",
             "test_each_field_that_is_wrong_is_named[/sign-in]",
         ),
@@ -3206,6 +3208,92 @@ MUTANTS = {
             'if "admin" not in gateway.settings.operators.roles_of(person.groups):',
             "if not gateway.settings.operators.roles_of(person.groups):",
             "test_only_a_person_whom_the_settings_make_an_admin_is_linked",
+        ),
+    ),
+    "The portal is told what asks a person, and for what, for that person only, and approves nothing": (
+        Mutant(
+            "anybody who has signed in is told what asks others",
+            "session.* FROM session WHERE person = %s",
+            "session.* FROM session WHERE %s <> ''",
+            "test_what_asks_others_is_not_told_and_a_second_person_is_told_whose_login_it_is",
+            also=((", person=found.person.name)", ")"),),
+        ),
+        Mutant(
+            "a request that no gateway has written is shown as one that asks",
+            'sessions.from_row(gateway, row["session"], person=found.person.name)',
+            'sessions.from_verified(gateway, row["session"])',
+            "test_a_row_that_no_gateway_has_written_is_not_shown_and_wakes_nobody_again",
+        ),
+        Mutant(
+            "a sign-in that has ended while its page waited is told what asks",
+            "    _, now = await _read_rings(service, call.token)\n    return",
+            "    return",
+            "test_waiting_keeps_no_sign_in_from_ending_and_one_that_has_ended_is_told_nothing",
+        ),
+        Mutant(
+            "a page that waits for what asks keeps the sign-in from ending",
+            "    sign_ins.require_confirmed(found.passkey)\n    statement",
+            "    sign_ins.require_confirmed(found.passkey)\n"
+            "    await sign_ins.note_activity(gateway, connection, found)\n    statement",
+            "test_waiting_keeps_no_sign_in_from_ending_and_one_that_has_ended_is_told_nothing",
+        ),
+        Mutant(
+            "a passkey that nobody has confirmed after a restore is shown what asks",
+            "    sign_ins.require_confirmed(found.passkey)\n    statement",
+            "    statement",
+            "test_a_passkey_from_before_a_restore_is_shown_nothing_that_asks",
+        ),
+        Mutant(
+            "pages of one sign-in wait without a bound",
+            "if len(of_one) >= MOST_OF_ONE:",
+            "if False:",
+            "test_calls_that_wait_are_bounded_for_one_sign_in_and_for_all",
+        ),
+        Mutant(
+            "pages wait without a bound",
+            "if len(self._waits) >= MOST:",
+            "if False:",
+            "test_calls_that_wait_are_bounded_for_one_sign_in_and_for_all",
+        ),
+        Mutant(
+            "people are told of the groups of hosts that do not admit them",
+            "if roles != {Role.SELF} or policy.admits(person.groups):",
+            "if True:",
+            "test_a_person_is_told_only_where_they_may_log_in_and_nothing_of_others",
+        ),
+        Mutant(
+            "anybody is told that others may log in somewhere",
+            "    person = await _find(gateway, connection, name) if roles else None\n"
+            "    if person is None:\n        return []\n    lost",
+            "    person = await _find(gateway, connection, name)\n"
+            "    if person is None:\n        return []\n    lost",
+            "test_a_person_is_told_only_where_they_may_log_in_and_nothing_of_others",
+        ),
+        Mutant(
+            "anybody has IAMPASS asked about the phones of others",
+            "        person = await _find(gateway, connection, name) if roles else None\n"
+            '    if person is None:\n        return []\n    phone = "unknown"',
+            "        person = await _find(gateway, connection, name)\n"
+            '    if person is None:\n        return []\n    phone = "unknown"',
+            "test_it_is_told_whether_a_person_has_a_phone_to_who_sees_the_person",
+        ),
+        Mutant(
+            "anybody is told how many logins all others have",
+            "records.by_hour(connection, replace(wanted, of=_among(helped)))",
+            "records.by_hour(connection, wanted)",
+            "test_logins_are_counted_by_hour_and_outcome_for_the_people_whom_the_actor_sees",
+        ),
+        Mutant(
+            "logins of who had the name before are counted for the person",
+            "since=max(since, default=None)",
+            "since=wanted.since",
+            "test_logins_of_who_had_the_name_before_are_not_counted_for_the_person",
+        ),
+        Mutant(
+            "a help desk sees alerts about everybody",
+            "attention.find_alerts(connection, _among(helped))",
+            'attention.find_alerts(connection, ("true", []))',
+            "test_a_help_desk_sees_alerts_about_people_whom_it_helps_and_people_see_none",
         ),
     ),
 }

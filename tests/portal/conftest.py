@@ -9,7 +9,7 @@ from typing import Callable
 
 import pytest
 
-from pam_iampass.gateway.settings import OperatorSettings, PortalSettings
+from pam_iampass.gateway.settings import GatewaySettings, OperatorSettings, PortalSettings
 from pam_iampass.portal import settings
 from tests.gateway.conftest import conninfo, gateway_server, postgres, sandbox, template
 from tests.support import needs
@@ -50,9 +50,13 @@ def origin(port: int) -> str:
 
 
 @pytest.fixture
-def acts(server: RunningGateway, tmp_path: Path, origin: str) -> Iterator[RunningActs]:
-    with_portal = dataclasses.replace(server.settings, operators=OPERATORS, portal=PortalSettings(origin))
-    with RunningActs(with_portal, tmp_path) as running:
+def acts_settings(server: RunningGateway, origin: str) -> GatewaySettings:
+    return dataclasses.replace(server.settings, operators=OPERATORS, portal=PortalSettings(origin))
+
+
+@pytest.fixture
+def acts(acts_settings: GatewaySettings, tmp_path: Path) -> Iterator[RunningActs]:
+    with RunningActs(acts_settings, tmp_path) as running:
         yield running
 
 

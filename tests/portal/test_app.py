@@ -2,16 +2,489 @@
 
 from __future__ import annotations
 
+import json
+import re
+import secrets
+import socket
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from pam_iampass.config.value_types import network
+from pam_iampass.gateway import restored, sign_ins
+from pam_iampass.gateway.database import replace
+from pam_iampass.gateway.settings import GatewaySettings
+from pam_iampass.portal import app, settings
+from pam_iampass.portal.calls import Look
+from pam_iampass.portal.offers import OFFERS
+from pam_iampass.portal.visit import TEMPLATES, Visit, local_address, page
 from tests.portal.conftest import SignIn
+from tests.support.acts_socket import RunningActs, with_passkey
+from tests.support.gateway import RunningGateway
+from tests.support.portal import Answer, RunningPortal, Visitor, free_port
+from tests.support.sandbox import Sandbox
+
+POSTS = (
+    "/sign-in",
+    "/sign-in/challenge",
+    "/sign-out",
+    "/link",
+    "/link/challenge",
+    "/link/ring",
+    "/link/answer",
+    "/passkey/challenge",
+    "/act/answer",
+    "/act/sign_in_end",
+    "/act/sign_in_end/challenge",
+    "/act/sign_in_end/ring",
+)
+PAGE = """
+{% extends "base.html" %}
+{% block title %}Mine{% endblock %}
+{% block main %}<h1>Hello {{ visit.person }}</h1>
+{% for name in offers %}{{ offer(name, person=person) }}{% endfor %}{% endblock %}
+"""
 
 
-def test_who_has_a_passkey_signs_in_and_out(signed_in: SignIn) -> None:
+async def mine(request: web.Request, visit: Visit) -> web.Response:
+    """A page that its reader has asked for. It offers each act for the person in the query."""
+    await visit.view("mine")
+    template = request.app[TEMPLATES].from_string(PAGE)
+    return page(request, template, offers=OFFERS, person=request.query.get("person", visit.person))
+
+
+async def part(request: web.Request, visit: Visit) -> web.Response:
+    """What a page asks for by itself."""
+    return web.Response(text=str(len((await visit.view("mine", by_itself=True)).rows)))
+
+
+async def broken(request: web.Request, visit: Visit) -> web.Response:
+    raise RuntimeError("a mistake")
+
+
+ROUTES = (("/", mine), ("/part", part), ("/broken", broken))
+
+
+@pytest.fixture
+def portal(acts: RunningActs, port: int, origin: str) -> Iterator[RunningPortal]:
+    with RunningPortal(settings.PortalSettings(origin), acts.path, port, routes=ROUTES) as running:
+        yield running
+
+
+def state(server: RunningGateway, *but: str) -> dict[str, list[str]]:
+    """All rows of the database, without when a sign-in was last used, and without these tables."""
+    tables = server.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    found = {}
+    for name in {row["tablename"] for row in tables} - {"lease_holder", *but}:  # gateways hold leases
+        rows = server.rows(f"SELECT to_jsonb(each) - 'active_at' - 'mac' AS row FROM {name} AS each")
+        found[name] = sorted(json.dumps(row["row"], sort_keys=True) for row in rows)
+    return found
+
+
+# Signing in and acts
+
+
+def test_who_has_a_passkey_signs_in_acts_and_signs_out(signed_in: SignIn, server: RunningGateway) -> None:
     alice = signed_in("alice")
-    shown = alice.get("/link")
-    assert shown.status == 200
-    done = alice.act("phone_lost", person="alice", back="/people/alice?x=1")
-    assert done.status == 200, done.words
-    assert 'href="/people/alice?x=1"' in done.text
-    out = alice.post("/sign-out")
-    assert (out.status, alice.cookies) == (200, {})
+    assert "Hello alice" in alice.get("/").words
+    done = alice.act("phone_lost", person="alice", back="/?x=1")
+    assert "From now on nothing counts that this phone approves." in done.words
+    assert 'href="/?x=1"' in done.text
+    token = alice.cookies["__Host-sign-in"]
+    assert "You are signed out." in alice.post("/sign-out").words
+    assert alice.cookies == {}
+    alice.cookies["__Host-sign-in"] = token
+    assert alice.get("/").status == 401, "it has ended at the gateway, too"
     assert alice.post("/sign-out").status == 200
+
+
+def test_who_is_not_signed_in_signs_in_where_they_wanted_to_go(
+    signed_in: SignIn, portal: RunningPortal
+) -> None:
+    stranger = Visitor(portal)
+    shown = stranger.get("/?since=1%22%3E")
+    assert (shown.status, 'name="to" value="/?since=1%22%3E"' in shown.text) == (401, True)
+    assert "any more" not in shown.words
+    alice = signed_in("alice")
+    assert alice.sign_in("/?since=1").headers["Location"] == "/?since=1"
+
+
+ELSEWHERE = (
+    "//evil.example",
+    "/\\evil.example",
+    "https://evil.example",
+    "evil",
+    "",
+    "/\n",
+    "/\t/evil.example",
+    "/é",
+    "\\/x",
+)
+
+
+def test_nobody_is_sent_elsewhere(signed_in: SignIn) -> None:
+    alice = signed_in("alice")
+    for elsewhere in ELSEWHERE:
+        assert local_address(elsewhere) == "/"
+        assert alice.sign_in(elsewhere).headers["Location"] == "/"
+        assert 'href="/"' in alice.act("session_end", person="alice", back=elsewhere).text
+
+
+def test_an_act_with_a_touch_over_just_this_form(signed_in: SignIn, server: RunningGateway) -> None:
+    iris = signed_in("iris")
+    form = {"person": "alice", "seconds": "3600", "reason": "ticket 17", "services": "sshd"}
+    assert "No phone is asked" in iris.act("bypass", touch=True, **form).words
+    assert iris.authenticator is not None
+    options = iris.ask("/act/bypass/challenge", form)["options"]
+    touch = json.dumps(iris.authenticator.get(options))
+    for changed in ({"person": "bob"}, {"seconds": "86400"}, {"services": ""}):
+        refused = iris.post("/act/bypass", {**form, **changed, "touch": touch})
+        assert (refused.status, "The confirmation does not count" in refused.words) == (403, True), changed
+    assert iris.post("/act/bypass", {**form, "touch": touch}).status == 200
+    assert iris.post("/act/bypass", {**form, "touch": touch}).status == 403, "it counts once"
+    assert iris.post("/act/bypass", form).status == 403, "there is no touch"
+
+
+def test_what_is_shown_once_is_in_no_address_no_log_and_no_cache(
+    signed_in: SignIn, capfd: pytest.CaptureFixture[str]
+) -> None:
+    iris = signed_in("iris")
+    done = iris.act("recovery_new", touch=True, person="alice", back="/")
+    codes = re.findall("<li><code>(.*)</code></li>", done.text)
+    assert len(codes) == 10
+    assert done.headers["Cache-Control"] == "no-store"
+    link = re.search(
+        r"https://[^<]*/link#[\w-]{43}", iris.act("person_link", touch=True, person="carol").text
+    )
+    assert link is not None
+    shown = iris.get("/").text
+    logged = "".join(capfd.readouterr())
+    for secret in (*codes, link[0][-43:]):
+        assert secret not in shown + logged
+
+
+def test_each_role_is_offered_what_it_may_do(signed_in: SignIn) -> None:
+    def offered(name: str, person: str) -> set[str]:
+        return set(re.findall('action="/act/([a-z_]*)"', signed_in(name).get(f"/?person={person}").text))
+
+    own = {name for name, offer in OFFERS.items() if "self" in offer.by}
+    for name in ("alice", "sam", "dora", "iris"):
+        assert offered(name, name) == own, "people act for themselves as everybody does"
+    assert offered("alice", "bob") == offered("sam", "bob") == set()
+    assert offered("dora", "staffer") == {name for name, offer in OFFERS.items() if "helpdesk" in offer.by}
+    assert offered("iris", "bob") == {name for name, offer in OFFERS.items() if "admin" in offer.by}
+
+
+def test_what_is_not_offered_is_refused_at_the_socket(signed_in: SignIn, server: RunningGateway) -> None:
+    from_signing_in = ("record", "passkey", "sign_in", "nonce")
+    before = state(server, *from_signing_in)
+    alice = signed_in("alice")
+    for name, form in {
+        "phone_lost": {"person": "bob"},
+        "host_suspend": {"host": "web-1"},
+        "person_link": {"person": "alice"},
+    }.items():
+        assert alice.post(f"/act/{name}", form).status in (400, 403), name
+        assert alice.post(f"/act/{name}/challenge", form, Accept="application/json").status in (400, 403), (
+            name
+        )
+    dora = signed_in("dora")
+    assert "You may not do or see this" in dora.act("phone_lost", person="alice").words
+    assert alice.post("/act/enroll", {"person": "alice"}).status == 404
+    assert alice.post("/act/operator_link", {"person": "alice"}).status == 404
+    assert state(server, *from_signing_in) == before
+
+
+def test_what_the_gateway_refuses_is_said_with_its_words(signed_in: SignIn) -> None:
+    iris = signed_in("iris")
+    refused = iris.act("host_admit", touch=True, host="no-such-host", back="/hosts")
+    assert refused.status == 409
+    assert "nobody has this name" in refused.words
+    assert 'href="/hosts"' in refused.text
+    long = iris.post("/act/bypass", {"person": "alice", "seconds": "3600", "reason": "r" * 5000})
+    assert (long.status, "reason:" in long.words) == (400, True)
+    assert iris.post("/act/bypass", {"person": "alice", "seconds": "1"}).status == 400
+
+
+# What every answer has, and what is refused
+
+
+def test_every_answer_has_the_headers(signed_in: SignIn, portal: RunningPortal) -> None:
+    stranger, alice = Visitor(portal), signed_in("alice")
+    answers = [
+        *(
+            stranger.get(path)
+            for path in ("/", "/sign-in", "/link", "/nothing", "/static/portal.js", "/static/x")
+        ),
+        *(stranger.post(path) for path in POSTS),
+        stranger.post("/sign-out", Origin=None),
+        alice.get("/"),
+        alice.get("/broken"),
+        alice.act("session_end", person="alice"),
+    ]
+    for answer in answers:
+        for name, value in app.HEADERS.items():
+            assert answer.headers.get_all(name) == [value], (answer.status, name)
+        assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+    policy = app.HEADERS["Content-Security-Policy"]
+    for directive in (
+        "default-src 'none'",
+        "frame-ancestors 'none'",
+        "form-action 'self'",
+        "base-uri 'none'",
+    ):
+        assert directive in policy
+    assert "unsafe" not in policy
+    assert [answer.headers["Cache-Control"] for answer in answers if answer.status != 200 or not answer.text]
+    for answer in answers:
+        assert answer.headers["Cache-Control"] in ("no-store", "no-cache")
+
+
+def test_a_file_is_kept_by_the_digest_in_its_address(portal: RunningPortal) -> None:
+    stranger = Visitor(portal)
+    addresses = re.findall('(?:src|href)="(/static/[^"]*)"', stranger.get("/sign-in").text)
+    assert len(addresses) >= 4
+    for address in addresses:
+        assert "immutable" in stranger.get(address).headers["Cache-Control"]
+
+
+FOREIGN = (
+    None,
+    "null",
+    "",
+    "https://evil.example",
+    "https://evil.iampass.example.com",
+    "https://example.com",
+    "http://iampass.example.com",
+    "https://iampass.example.com:8443",
+    "https://iampass.example.com.evil.example",
+    "https://IAMPASS.example.com",
+    "https://iampass.example.com/",
+    "https://iampass.example.com https://evil.example",
+)
+
+
+def test_what_another_origin_sends_does_nothing(signed_in: SignIn, server: RunningGateway) -> None:
+    alice = signed_in("alice")
+    before = state(server)
+    for sent in FOREIGN:
+        for path in POSTS:
+            refused = alice.post(path, {"person": "alice"}, Origin=sent)
+            assert (refused.status, refused.cookies) == (403, {}), (sent, path)
+            assert "This was not sent by a page of the portal." in refused.words
+    assert state(server) == before
+    assert alice.get("/").status == 200
+
+
+def test_two_origins_are_none(signed_in: SignIn, portal: RunningPortal) -> None:
+    alice = signed_in("alice")
+    with socket.create_connection(("127.0.0.1", portal.port)) as connection:
+        origin = f"Origin: {portal.settings.origin}\r\n"
+        connection.sendall(
+            f"POST /act/sign_in_end HTTP/1.1\r\nHost: x\r\n{origin}{origin}Connection: close\r\n"
+            f"Cookie: __Host-sign-in={alice.cookies['__Host-sign-in']}\r\nContent-Length: 0\r\n\r\n".encode()
+        )
+        assert connection.makefile("rb").readline().split()[1] == b"403"
+
+
+def test_a_token_that_was_planted_before_is_replaced_and_a_planted_binding_is_worth_nothing(
+    signed_in: SignIn, acts: RunningActs, portal: RunningPortal
+) -> None:
+    attacker = signed_in("bob")
+    alice = Visitor(portal, with_passkey(acts, "alice"))
+    alice.cookies.update(attacker.cookies)
+    assert "Hello bob" in alice.get("/").words
+    assert alice.sign_in().status == 303
+    assert alice.cookies["__Host-sign-in"] != attacker.cookies["__Host-sign-in"]
+    assert "Hello alice" in alice.get("/").words
+    # What the attacker's browser was asked for, answered by the attacker, counts in no other browser.
+    assert attacker.authenticator is not None
+    options = attacker.ask("/sign-in/challenge")["options"]
+    answer = {"touch": json.dumps(attacker.authenticator.get(options))}
+    assert alice.post("/sign-in", answer).status == 403
+    alice.cookies["__Host-begin"] = secrets.token_urlsafe(32)
+    assert alice.post("/sign-in", answer).status == 403
+    assert "Hello alice" in alice.get("/").words
+    assert attacker.post("/sign-in", answer).status == 303
+
+
+def test_cookies_are_kept_from_scripts_and_other_names(signed_in: SignIn, portal: RunningPortal) -> None:
+    begun = Visitor(portal).post("/sign-in/challenge", Accept="application/json")
+    answered = signed_in("alice").sign_in()
+    for name, said in (*begun.cookies.items(), *answered.cookies.items()):
+        words = {word.strip().lower() for word in said.split(";")[1:]}
+        assert name.startswith("__Host-")
+        assert {"path=/", "secure", "httponly", "samesite=lax"} <= words
+        assert not any(word.startswith("domain") for word in words)
+    assert set(answered.cookies) == {"__Host-begin", "__Host-sign-in"}
+    assert answered.cookies["__Host-begin"].startswith('"";'), "it is gone once it was used"
+
+
+def test_looking_at_pages_changes_nothing_but_when_somebody_was_last_there(
+    signed_in: SignIn, server: RunningGateway
+) -> None:
+    iris = signed_in("iris")
+    before, seen, addresses = (
+        state(server),
+        set[str](),
+        ["/", "/part", "/broken", "/sign-in", "/link", *POSTS],
+    )
+    while addresses:
+        address = addresses.pop()
+        seen.add(address)
+        answer = iris.get(address)
+        assert answer.cookies == {}, address
+        found = re.findall('(?:href|hx-get|action)="(/[^"#]*)"', answer.text)
+        addresses += {each.replace("&amp;", "&") for each in found} - seen - set(addresses)
+    assert state(server) == before
+
+
+def test_hostile_forms_and_headers(signed_in: SignIn, capfd: pytest.CaptureFixture[str]) -> None:
+    alice = signed_in("alice")
+    kind = {"Origin": alice.portal.settings.origin, "Content-Type": "application/x-www-form-urlencoded"}
+    for body in (b"\xff\xfe=\xff", b"person=%ff%00", b"person=a\0b", b"&&&=&=", b"person=" + b"a" * 20_000):
+        answer = alice.send("POST", "/act/session_end", body, kind)
+        assert answer.status in (400, 403, 413), body[:20]
+    for content_type in (
+        "multipart/form-data; boundary=x",
+        "application/json",
+        "application/x-www-form-urlencoded; charset=none-such",
+    ):
+        answer = alice.send(
+            "POST", "/act/session_end", b"person=alice", {**kind, "Content-Type": content_type}
+        )
+        assert answer.status == 400, content_type
+    for touch in ("[]", "{", "[" * 10_000, '{"a": "\\ud800"}', "null", '{"id": 1}'):
+        answer = alice.post("/sign-in", {"touch": touch})
+        assert answer.status in (400, 403), touch[:20]
+    assert alice.send("POST", "/act/session_end", b"a" * (app.MOST_BYTES + 1), kind).status == 413
+    for cookie in ("__Host-sign-in=\xff", "__Host-sign-in=a; __Host-sign-in=b", "=;=;", '__Host-sign-in="\\'):
+        assert alice.send("GET", "/sign-in", headers={"Cookie": cookie}).status == 200
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_a_page_that_has_failed_says_so_and_nothing_else(
+    signed_in: SignIn, capfd: pytest.CaptureFixture[str]
+) -> None:
+    failed = signed_in("alice").get("/broken")
+    assert (failed.status, "This page has failed" in failed.words, "mistake" in failed.text) == (
+        500,
+        True,
+        False,
+    )
+    assert "a mistake" in capfd.readouterr().err
+
+
+# Addresses
+
+
+FORWARDED: tuple[tuple[list[str], str, str], ...] = (
+    ([], "192.0.2.66", "127.0.0.1"),
+    (["127.0.0.1"], "192.0.2.66", "192.0.2.66"),
+    (["127.0.0.1"], "198.51.100.1, 192.0.2.67", "192.0.2.67"),
+    (["127.0.0.0/8", "10.0.0.0/8"], "198.51.100.1, 192.0.2.68, 10.1.2.3", "192.0.2.68"),
+    (["127.0.0.1"], "192.0.2.66, evil", "127.0.0.1"),
+    (["127.0.0.1"], "::ffff:192.0.2.69", "192.0.2.69"),
+    (["127.0.0.1"], "fe80::1%eth0", "fe80::1"),
+    (["127.0.0.1"], "", "127.0.0.1"),
+    (["10.0.0.0/8"], "192.0.2.66", "127.0.0.1"),
+)
+
+
+def test_only_a_proxy_of_the_settings_says_whose_request_it_is(acts: RunningActs, origin: str) -> None:
+    authenticator = with_passkey(acts, "alice")
+    for proxies, forwarded, found in FORWARDED:
+        trusted = settings.PortalSettings(origin, tuple(map(network, proxies)))
+        with RunningPortal(trusted, acts.path, free_port()) as portal:
+            alice = Visitor(portal, authenticator)
+            options = alice.ask("/sign-in/challenge")["options"]
+            form = {"touch": json.dumps(authenticator.get(options))}
+            assert alice.post("/sign-in", form, **{"X-Forwarded-For": forwarded}).status == 303
+        (own,) = acts.call(Look(alice.cookies["__Host-sign-in"], "mine")).rows
+        assert own["sign_ins"][-1]["remote"] == found, (proxies, forwarded)
+
+
+# What is away, and what is over
+
+
+def test_a_page_that_asks_by_itself_keeps_nobody_signed_in(
+    signed_in: SignIn, server: RunningGateway, acts: RunningActs
+) -> None:
+    alice = signed_in("alice")
+    digest = sign_ins.digest_of(alice.cookies["__Host-sign-in"])
+
+    def was_used(ago: timedelta) -> None:
+        async def write(gateway: Any, connection: Any) -> None:
+            (row,) = [each for each in server_rows if each["digest"] == digest]
+            values = gateway.keys.verified("sign_in", row)
+            changed = {**values, "active_at": now - ago}
+            await replace(connection, "sign_in", "digest", gateway.keys.sealed("sign_in", changed))
+
+        server_rows = server.rows("SELECT * FROM sign_in")
+        now = server.rows("SELECT now() AS now")[0]["now"]
+        server.transaction(write)
+
+    was_used(sign_ins.IDLE - timedelta(minutes=1))
+    before = server.rows("SELECT active_at FROM sign_in")
+    assert alice.get("/part", **{"HX-Request": "true"}).status == 200
+    assert server.rows("SELECT active_at FROM sign_in") == before
+    was_used(sign_ins.IDLE + timedelta(minutes=1))
+    over = alice.get("/part", **{"HX-Request": "true"})
+    assert (over.status, over.headers["HX-Refresh"]) == (401, "true")
+    shown = alice.get("/")
+    assert (shown.status, "You are not signed in any more" in shown.words) == (401, True)
+    assert alice.post("/act/session_end", {"person": "alice", "back": "/?x"}).status == 401
+
+
+def says(answer: Answer, title: str) -> bool:
+    return answer.status == 503 and title in answer.words
+
+
+def test_the_gateway_is_away_and_comes_back(
+    server: RunningGateway, tmp_path: Path, port: int, origin: str, acts_settings: GatewaySettings
+) -> None:
+    running = RunningActs(acts_settings, tmp_path)
+    with RunningPortal(settings.PortalSettings(origin), running.path, port, routes=ROUTES) as portal:
+        with running as acts:
+            alice = Visitor(portal, with_passkey(acts, "alice"))
+            alice.sign_in()
+            assert "Hello alice" in alice.get("/").words
+        assert says(alice.get("/"), "The gateway does not answer")
+        assert says(alice.post("/act/session_end", {"person": "alice"}), "it may have been done")
+        asked = alice.post("/sign-in/challenge", Accept="application/json")
+        assert (asked.status, "Try again" in asked.json["says"]) == (503, True)
+        assert alice.get("/part", **{"HX-Request": "true"}).status == 503
+        with RunningActs(acts_settings, tmp_path):
+            assert "Hello alice" in alice.get("/").words, "nothing is lost"
+        out = alice.post("/sign-out")
+        assert (out.status, "forgotten" in out.words, alice.cookies) == (200, True, {})
+
+
+def test_a_restored_database_that_waits_is_said(signed_in: SignIn, acts: RunningActs) -> None:
+    alice = signed_in("alice")
+    acts.gateway.restored = True
+    assert says(alice.get("/"), "The gateway's database is an old copy")
+    assert says(alice.post("/act/session_end", {"person": "alice"}), "The gateway's database is an old copy")
+    acts.gateway.restored = False
+    assert alice.get("/").status == 200
+
+
+def test_after_a_restore_the_passkey_is_confirmed_before_anything_is_shown(
+    acts: RunningActs, portal: RunningPortal, server: RunningGateway, sandbox: Sandbox
+) -> None:
+    alice = Visitor(portal, with_passkey(acts, "alice"))
+    server.transaction(restored.confirm)
+    assert alice.sign_in().status == 303
+    shown = alice.get("/")
+    assert (shown.status, "Approve your passkey" in shown.words, "Hello" in shown.words) == (403, True, False)
+    assert alice.act("session_end", person="alice").status == 403
+    phone = alice.ask("/act/passkey_confirm/ring", {"person": "alice"})["phone"]
+    sandbox.wait_for_request("token-of-alice")
+    sandbox.approve("token-of-alice")
+    assert alice.ask("/act/answer", {"phone": phone})["state"] == "approved"
+    assert alice.act("passkey_confirm", touch=True, person="alice", phone=phone).status == 200
+    assert "Hello alice" in alice.get("/").words

@@ -19,8 +19,9 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import KeyFile
 from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.gateway.upstream import Upstream
-from pam_iampass.portal import gateway as client
-from pam_iampass.portal.gateway import Call, GatewayClient
+from pam_iampass.portal import calls
+from pam_iampass.portal.calls import Call
+from pam_iampass.portal.gateway import GatewayClient
 from pam_iampass.sandbox.sandbox import ServingThread
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest
 from pam_iampass.server.serving import Bounds, serve
@@ -77,7 +78,9 @@ class RunningActs:
             self.service = ActsService(self.gateway, stopping)
             handle = ActsDispatcher(CALLS, self.service, refused).handle
             stop = self.gateway.held.stop
+            waking = asyncio.create_task(self.service.wake_pages())
             await serve(handle, self._listener, None, stopping, ready, self._bounds, stop, self._owner)
+            waking.cancel()
             await iampass.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -139,21 +142,21 @@ class Browser:
         """What an act results in. Raises GatewayError."""
         touched = None
         if touch:
-            begun = self.acts.call(client.BeginAct(self.token, name, parameters))
+            begun = self.acts.call(calls.BeginAct(self.token, name, parameters))
             touched = self.authenticator.get(begun.options)
-        return self.acts.call(client.DoAct(self.token, name, parameters, REMOTE, touched, phone)).result
+        return self.acts.call(calls.DoAct(self.token, name, parameters, REMOTE, touched, phone)).result
 
     def look(self, view: str, **filter: Any) -> Sequence[Mapping[str, Any]]:
         """The rows of a view. Raises GatewayError."""
-        return self.acts.call(client.Look(self.token, view, filter)).rows
+        return self.acts.call(calls.Look(self.token, view, filter)).rows
 
 
 def signed_in(acts: RunningActs, person: str, *, by_root: bool = False) -> Browser:
     """A new browser in which this person has signed in, with a new passkey."""
     authenticator = with_passkey(acts, person, by_root=by_root)
     binding = secrets.token_urlsafe(32)
-    options = acts.call(client.BeginSignIn(binding)).options
-    begun = acts.call(client.SignIn(binding, authenticator.get(options), REMOTE, "Firefox"))
+    options = acts.call(calls.BeginSignIn(binding)).options
+    begun = acts.call(calls.SignIn(binding, authenticator.get(options), REMOTE, "Firefox"))
     assert begun.person == person
     return Browser(acts, authenticator, person, begun.token)
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Callable, get_args, get_origin, get_type_hints
 
-from pam_iampass.gateway.acts_calls import CALLS
-from pam_iampass.gateway.acts_results import RESULTS
-from pam_iampass.gateway.acts_service import BOUNDS, COMMON, Call, Error, fields_of
+from pam_iampass.gateway.acts import ACTS
+from pam_iampass.gateway.acts_service import BOUNDS
 from pam_iampass.gateway.acts_views import MOST, VIEWS
+from pam_iampass.portal.calls import COMMON, Call, Error
 
 _HEAD = f"""\
-<!-- Made by `make pages` from `pam_iampass/gateway/acts_calls.py`, `acts_views.py` and `acts_results.py`. -->
+<!-- Made by `make pages` from `pam_iampass/portal/calls.py`, `gateway/acts_views.py` and `gateway/acts/`. -->
 # The calls of the portal
 
 `pam-iampass-gateway serve-acts` answers these calls at `/run/iampass-gateway/acts.sock`. Only the user
@@ -62,33 +62,47 @@ and approvals are good for two minutes, once, and for just what they were asked 
 
 def page() -> str:
     """The page."""
-    parts = [_HEAD, _ORDER, "\n## Calls\n", *map(_call, CALLS.values()), _views(), _results(), _errors()]
+    parts = [
+        _HEAD,
+        _ORDER,
+        "\n## Calls\n",
+        *map(_call, Call.__subclasses__()),
+        _views(),
+        _results(),
+        _errors(),
+    ]
     return "".join(parts)
 
 
-def _call(cls: type[Call]) -> str:
-    declared = cls.declared
-    more = ", ".join(f"`{error.name}`" for error in declared.errors)
-    return (
-        f"\n### `{declared.path}`\n\n{_text(cls)}\n\n"
-        f"{_sent(cls)}\nAnswer:\n\n{_answered(declared.answer)}"
-        + (f"\nErrors, besides those of all calls: {more}.\n" if more else "")
+def _call(cls: type[Call[Any]]) -> str:
+    more = ", ".join(f"`{error.name}`" for error in cls.ERRORS)
+    return f"\n### `{cls.PATH}`\n\n{_text(cls)}\n\n{_sent(cls)}\nAnswer:\n\n{_answered(cls.ANSWER)}" + (
+        f"\nErrors, besides those of all calls: {more}.\n" if more else ""
     )
 
 
-def _sent(cls: type[Any]) -> str:
-    hints, fields = get_type_hints(cls), fields_of(cls)
+def _declared(of: Callable[..., object]) -> dict[str, tuple[str, str]]:
+    """The type of each field of a class or parameter of a function that is annotated, and what it is."""
+    hints = get_type_hints(of, include_extras=True)
+    return {
+        name: (_kind(hint.__origin__), hint.__metadata__[-1])
+        for name, hint in hints.items()
+        if get_origin(hint) is Annotated
+    }
+
+
+def _sent(of: Callable[..., object]) -> str:
+    parameters = inspect.signature(of).parameters
     rows = []
-    for each in dataclasses.fields(cls):
-        needed = each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
-        kind = _kind(hints[each.name]).replace(" or null", "")
-        rows.append((f"`{each.name}`", kind if needed else f"{kind}, optional", fields[each.name].doc))
+    for name, (kind, what) in _declared(of).items():
+        is_needed = parameters[name].default is inspect.Parameter.empty
+        kind = kind.replace(" or null", "")
+        rows.append((f"`{name}`", kind if is_needed else f"{kind}, optional", what))
     return _table(("field", "type", "what"), rows)
 
 
 def _answered(cls: type[Any]) -> str:
-    hints = get_type_hints(cls, include_extras=True)
-    rows = ((f"`{name}`", _kind(hint.__origin__), hint.__metadata__[0]) for name, hint in hints.items())
+    rows = ((f"`{name}`", kind, what) for name, (kind, what) in _declared(cls).items())
     return _table(("member", "type", "what"), rows)
 
 
@@ -97,19 +111,19 @@ def _views() -> str:
         "\n## Views\n\nThe fields of the rows, and who sees them: [acts.md](acts.md)."
         f" At most {MOST} rows are answered.\n"
     ]
-    for name, cls in VIEWS.items():
-        parts.append(f"\n### `{name}`\n\n{_text(cls)}\n")
-        if fields_of(cls):
-            parts.append(f"\n{_sent(cls)}")
+    for name, read in VIEWS.items():
+        parts.append(f"\n### `{name}`\n\n{_text(read)}\n")
+        if _declared(read):
+            parts.append(f"\n{_sent(read)}")
     return "".join(parts)
 
 
 def _results() -> str:
     rows = []
-    for cls, result in sorted(RESULTS.items(), key=lambda each: each[0].declared.name):
-        hints = get_type_hints(result.answer, include_extras=True)
-        told = "; ".join(f"`{name}`: {hint.__metadata__[0]}" for name, hint in hints.items())
-        rows.append((f"`{cls.declared.name}`", told or "-"))
+    for name in sorted(name for name, act in ACTS.items() if act.declared.by):
+        result = get_type_hints(ACTS[name].told)["return"]
+        told = "; ".join(f"`{member}`: {what}" for member, (_, what) in _declared(result).items())
+        rows.append((f"`{name}`", told or "-"))
     return f"\n## What an act results in\n\n{_table(('act', '`result`'), rows)}"
 
 
@@ -121,23 +135,27 @@ def _errors() -> str:
     return f"\n## Errors\n\n{_table(('error', 'status', 'what', 'of'), rows)}"
 
 
+_KINDS = {
+    str: "text",
+    bool: "true or false",
+    int: "number",
+    float: "number",
+    datetime: "time",
+    tuple: "list",
+    Sequence: "list",
+    Mapping: "object",
+}
+
+
 def _kind(hint: Any) -> str:
     """The type of a value in JSON."""
-    if get_origin(hint) is Annotated:
-        return _kind(get_args(hint)[0])
-    given = [each for each in get_args(hint) if each is not type(None)]
     if type(None) in get_args(hint):
-        return f"{_kind(Union[tuple(given)])} or null" if len(given) > 1 else f"{_kind(given[0])} or null"
-    origin = get_origin(hint) or hint
-    if origin in (list, tuple):
-        return "list"
-    if origin in (dict, Mapping) or getattr(origin, "__name__", "") == "Mapping":
-        return "object"
-    return {str: "text", bool: "true or false", int: "number", float: "number", datetime: "time"}[origin]
+        return f"{_kind(get_args(hint)[0])} or null"
+    return _KINDS[get_origin(hint) or hint]
 
 
-def _text(cls: type[Any]) -> str:
-    return " ".join((cls.__doc__ or "").split())
+def _text(of: object) -> str:
+    return " ".join((of.__doc__ or "").split())
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Any
 
 from pam_iampass.gateway.actors import Role
-from pam_iampass.gateway.acts import ACTS
+from pam_iampass.gateway.acts import ACTS, page_views
 from pam_iampass.gateway.acts.act import Act
 from pam_iampass.gateway.acts.views import VIEWS, View
 
@@ -65,7 +65,7 @@ the whole records with `pam-iampass-gateway log`. Tokens of IAMPASS and secrets 
 def page() -> str:
     """The page."""
     acts = "".join(_row(name, ACTS[name]) for name in sorted(ACTS))
-    return _HEAD + acts + _VIEWS + "".join(map(_rows, VIEWS))
+    return _HEAD + acts + _VIEWS + "".join(map(_rows, (*VIEWS, *page_views.VIEWS)))
 
 
 def _rows(view: View[Any]) -> str:

@@ -8,11 +8,12 @@ everybody. Its errors are in `actors.py`.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Callable, ClassVar, Generic, TypeVar, get_type_hints
+from typing import Annotated, Any, Callable, ClassVar, Generic, TypeVar, get_origin, get_type_hints
 
 from pam_iampass.errors import shown
 from pam_iampass.gateway import own_requests, people, records, sign_ins, touches, webauthn
@@ -33,6 +34,7 @@ from pam_iampass.gateway.reasons import RefusedStart
 from pam_iampass.gateway.sessions import HostSession
 from pam_iampass.gateway.sign_ins import Phone, SignedIn, SignIn, phone_of
 from pam_iampass.gateway.webauthn import Refused
+from pam_iampass.portal.calls import Result
 
 T = TypeVar("T")
 A = TypeVar("A", bound="type[Act[Any]]")
@@ -84,6 +86,32 @@ def seconds(most: float) -> Check:
 def flag(value: object) -> str | None:
     """The check of a parameter that is True or False."""
     return None if isinstance(value, bool) else "must be true or false"
+
+
+def checks_of(declared: Callable[..., object]) -> dict[str, Check]:
+    """The checks with which the fields of a class, or the parameters of a function, are annotated."""
+    hints = get_type_hints(declared, include_extras=True)
+    return {name: hint.__metadata__[0] for name, hint in hints.items() if get_origin(hint) is Annotated}
+
+
+def checked(
+    declared: Callable[..., object], checks: Mapping[str, Check], values: Mapping[str, object]
+) -> dict[str, Any]:
+    """Values of which nothing is known, to be passed to a class or a function by name: all that it needs, each as its
+    check demands. A list becomes a tuple. Raises BadParameter."""
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    for name in given:
+        if name not in checks:
+            raise BadParameter(name, "is not known here")
+    needed = inspect.signature(declared).parameters
+    for name, check in checks.items():
+        if name in given:
+            problem = check(given[name])
+        else:
+            problem = "is missing" if needed[name].default is inspect.Parameter.empty else None
+        if problem:
+            raise BadParameter(name, problem)
+    return given
 
 
 # Acts
@@ -158,6 +186,10 @@ class Act(Generic[T]):
         """Carry out what cannot be in that transaction, such as telling IAMPASS; the result. It can be repeated."""
         return done
 
+    def told(self, done: T) -> Result:
+        """What the portal is told of the result, some of which is secret: nothing, unless an act names it."""
+        return Result()
+
 
 @dataclass(frozen=True)
 class OfPerson(Act[T]):
@@ -181,10 +213,8 @@ def act(
     """Declare an act. Without `touch`, everybody of `by` must confirm it by a touch of their passkey."""
 
     def declare(cls: A) -> A:
-        hints = get_type_hints(cls, include_extras=True)
-        checks = {each.name: hints[each.name].__metadata__[0] for each in dataclasses.fields(cls)}
         needs_touch = frozenset(by if touch is None else touch)
-        cls.declared = Declaration(name, frozenset(by), needs_touch, frozenset(phone), record, checks)
+        cls.declared = Declaration(name, frozenset(by), needs_touch, frozenset(phone), record, checks_of(cls))
         ACTS[name] = cls
         return cls
 
@@ -196,14 +226,7 @@ def requested(name: str, parameters: Mapping[str, object]) -> Act[Any]:
     cls = ACTS.get(name)
     if cls is None:
         raise BadParameter(name, "is no act")
-    for given in parameters:
-        if given not in cls.declared.checks:
-            raise BadParameter(str(given), f"is no parameter of {name}")
-    for each in dataclasses.fields(cls):
-        if each.default is dataclasses.MISSING and each.name not in parameters:
-            raise BadParameter(each.name, "is missing")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in parameters.items()}
-    return cls(**values)
+    return cls(**checked(cls, cls.declared.checks, parameters))
 
 
 # The policy

@@ -14,6 +14,7 @@ from pam_iampass.gateway.acts.sessions import EndedSessions, end_sessions
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus, host_name_error
+from pam_iampass.portal import calls
 
 T = TypeVar("T")
 _UNCHANGED = "it was so before"
@@ -58,6 +59,9 @@ class AdmitHost(OfHost[Host]):
             raise _refused(host)
         return await _changed(work, host, status=HostStatus.ACTIVE, admitted=True)
 
+    def told(self, done: Host) -> calls.HostState:
+        return calls.HostState(done.status.value)
+
 
 @act("host_resume", by={Role.ADMIN}, record=_RECORD)
 @dataclass(frozen=True)
@@ -77,6 +81,9 @@ class ResumeHost(OfHost[Host]):
         may_ask = is_active or host.admitted or (policy is not None and not policy.admit)
         status = HostStatus.ACTIVE if may_ask else HostStatus.WAITING
         return await _changed(work, host, status=status, slowed_until=None)
+
+    def told(self, done: Host) -> calls.HostState:
+        return calls.HostState(done.status.value)
 
 
 @act("host_suspend", by={Role.ADMIN}, record=_RECORD)
@@ -99,6 +106,9 @@ class SuspendHost(OfHost[SuspendedHost]):
 
     async def after(self, gateway: Gateway, done: SuspendedHost) -> SuspendedHost:
         return replace(done, ended=await end_sessions(gateway, done.ended))
+
+    def told(self, done: SuspendedHost) -> calls.Ended:
+        return done.ended.told
 
 
 async def _lock(work: Work, name: str) -> Host:

@@ -12,23 +12,17 @@ from pam_iampass.gateway import codes, records, sign_ins, touches, webauthn
 from pam_iampass.gateway.actors import ActRefused, ProofRefused, Role
 from pam_iampass.gateway.acts.act import OfPerson, Work, act, flag, text
 from pam_iampass.gateway.acts.names import known, require_row
+from pam_iampass.gateway.acts.sessions import id_error
 from pam_iampass.gateway.database import one
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.sign_ins import NewLink, Phone, SignIn
 from pam_iampass.gateway.webauthn import Refused
+from pam_iampass.portal import calls
 
 _CODE_HOURS = 12
 _LINK_RECORD = "whether it replaces passkeys"
 _PURPOSE = "passkey"
 """Of the challenge for the registration of a further passkey."""
-
-
-def _id_error(id: str) -> str | None:
-    """Why this is no id of a sign-in, as the end of a sentence."""
-    try:
-        return None if str(uuid.UUID(id)) == id else "is not in the form of an id"
-    except ValueError:
-        return "is no id of a sign-in"
 
 
 def _passkey_error(id: str) -> str | None:
@@ -75,6 +69,9 @@ class OfLink(OfPerson[NewLink]):
         return await sign_ins.make_link(
             gateway, connection, person, roles=roles, replaces=self.replaces, made_by=work.actor.name
         )
+
+    def told(self, done: NewLink) -> calls.Link:
+        return calls.Link(done.url, done.expires_at)
 
 
 @act("operator_link", record=_LINK_RECORD)
@@ -190,7 +187,7 @@ class ConfirmPasskey(OfPerson[None]):
 class EndSignIns(OfPerson[int]):
     """End all sign-ins of the person, or one. Results in how many there were."""
 
-    sign_in: Annotated[str, text(_id_error, empty=True)] = ""
+    sign_in: Annotated[str, text(id_error, empty=True)] = ""
 
     async def change(self, work: Work) -> int:
         await require_row(work.connection, self.person)
@@ -198,6 +195,9 @@ class EndSignIns(OfPerson[int]):
         ended = await sign_ins.end(work.connection, self.person, id=id)
         work.reason = f"sign-ins: {ended}"
         return ended
+
+    def told(self, done: int) -> calls.Number:
+        return calls.Number(done)
 
 
 def _sign_in_of(work: Work) -> SignIn:
@@ -240,3 +240,6 @@ class CodeForLostPhone(OfPerson[str]):
         what = f"{self.person} has made a recovery code for a lost phone"
         await records.alert(connection, None, what, person=self.person)
         return code
+
+    def told(self, done: str) -> calls.Codes:
+        return calls.Codes([done])

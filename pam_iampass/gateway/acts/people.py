@@ -15,6 +15,7 @@ from pam_iampass.gateway.bypasses import Bypass
 from pam_iampass.gateway.hosts import host_name_error
 from pam_iampass.login.bypass import LONGEST, reason_error
 from pam_iampass.login.throttle import cleared
+from pam_iampass.portal import calls
 
 _NONE = "there were none"
 
@@ -60,6 +61,9 @@ class BypassPhone(OfPerson[Bypass]):
         work.reason = "; ".join(filter(None, (what, self.reason)))
         return bypass
 
+    def told(self, done: Bypass) -> calls.Until:
+        return calls.Until(done.ends_at)
+
 
 @act("bypass_end", by={Role.HELPDESK, Role.ADMIN}, record="whether there were none")
 @dataclass(frozen=True)
@@ -72,6 +76,9 @@ class EndBypasses(OfPerson[int]):
         work.reason = "" if number else _NONE
         return number
 
+    def told(self, done: int) -> calls.Number:
+        return calls.Number(done)
+
 
 @act("recovery_new", by={Role.SELF, Role.HELPDESK, Role.ADMIN}, phone={Role.SELF})
 @dataclass(frozen=True)
@@ -81,6 +88,9 @@ class NewCodes(OfPerson[list[str]]):
     async def change(self, work: Work) -> list[str]:
         person = await known(work.gateway, work.connection, self.person)
         return await codes.renew(work.gateway, work.connection, person)
+
+    def told(self, done: list[str]) -> calls.Codes:
+        return calls.Codes(done)
 
 
 @act("recovery_revoke", by={Role.SELF, Role.HELPDESK, Role.ADMIN}, record="whether there were none")
@@ -93,6 +103,9 @@ class RevokeCodes(OfPerson[bool]):
         revoked = await codes.revoke(work.connection, self.person)
         work.reason = "" if revoked else _NONE
         return revoked
+
+    def told(self, done: bool) -> calls.Number:
+        return calls.Number(int(done))
 
 
 @act("throttle_clear")

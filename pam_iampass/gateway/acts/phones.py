@@ -24,6 +24,7 @@ from pam_iampass.gateway.people import Person, app_name
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.upstream import Lane
 from pam_iampass.login import throttle
+from pam_iampass.portal import calls
 
 _SECONDS = 10.0
 _LONGEST_MESSAGE = 1000
@@ -109,6 +110,10 @@ class ReportLostPhone(OfPerson[LostPhone]):
         ended, error = await asyncio.gather(end_sessions(gateway, done.ended), self._tell(gateway))
         return replace(done, ended=ended, error=error)
 
+    def told(self, done: LostPhone) -> calls.LostPhone:
+        ended = done.ended.told
+        return calls.LostPhone(ended.ended, ended.errors, done.bypasses, done.codes, done.error is None)
+
     async def _tell(self, gateway: Gateway) -> IampassError | None:
         try:
             await tell_of_lost_phone(gateway, self.person)
@@ -184,6 +189,9 @@ class OfNextPhone(OfPerson[Registration]):
     async def after(self, gateway: Gateway, done: Registration) -> Registration:
         answer = await gateway.iampass.call(done.call, _SECONDS, Lane.decisions)
         return replace(done, url=answer if isinstance(answer, str) else None)
+
+    def told(self, done: Registration) -> calls.Link:
+        return calls.Link(done.url)
 
 
 @act("enroll", record=_ASKED)

@@ -21,6 +21,7 @@ from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.login import throttle
 from pam_iampass.login.throttle import RequestResult
 from pam_iampass.outcome import Outcome
+from pam_iampass.portal import calls
 
 _CALL = "a call to the help desk"
 
@@ -73,6 +74,9 @@ class VerifyCaller(OfPerson[VerifiedCaller]):
             except NotApproved:
                 answer = Answer.OVER
         return replace(done, answer=answer)
+
+    def told(self, done: VerifiedCaller) -> calls.Verified:
+        return calls.Verified(done.answer.value, done.why)
 
     async def _wait(self, gateway: Gateway, session: HostSession, made_for: str) -> Answer:
         until = time.monotonic() + (session.expires_at - session.began_at).total_seconds()
@@ -136,6 +140,9 @@ class DisownSession(OfPerson[EndedSessions]):
 
     async def after(self, gateway: Gateway, done: EndedSessions) -> EndedSessions:
         return await end_sessions(gateway, done)
+
+    def told(self, done: EndedSessions) -> calls.Ended:
+        return done.told
 
     def _unknown(self) -> ActRefused:
         return ActRefused(f"{self.person} has no such session")

@@ -23,6 +23,7 @@ from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import person_name_error
 from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.gateway.upstream import Lane
+from pam_iampass.portal import calls
 
 _END_SECONDS = 10.0
 _AT_A_TIME = 10
@@ -42,11 +43,11 @@ _ROWS = {
 
 
 def id_error(id: str) -> str | None:
-    """Why this is no id of a session, as the end of a sentence."""
+    """Why this is no id of a session, a request or a sign-in, as the end of a sentence."""
     try:
         return None if str(uuid.UUID(id)) == id else "is not in the form of an id"
     except ValueError:
-        return "is no id of a session"
+        return "is no id"
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class EndedSessions:
     def were_open(self) -> list[HostSession]:
         """Those that were not over yet for their hosts."""
         return [session for session in self.found if session.state is State.OPEN or session.waits]
+
+    @property
+    def told(self) -> calls.Ended:
+        """What the portal is told of them."""
+        return calls.Ended(len(self.were_open), len(self.errors))
 
 
 async def find_sessions(
@@ -181,6 +187,9 @@ class EndSessions(Act[EndedSessions]):
 
     async def after(self, gateway: Gateway, done: EndedSessions) -> EndedSessions:
         return await end_sessions(gateway, done)
+
+    def told(self, done: EndedSessions) -> calls.Ended:
+        return done.told
 
 
 async def meant(connection: Connection, who: str) -> list[EndSessions]:

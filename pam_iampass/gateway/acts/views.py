@@ -7,7 +7,7 @@ record), whatever a host says of the caller.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -209,45 +209,53 @@ async def show_people(
     after: str = "",
     most: int | None = None,
 ) -> tuple[list[PersonRow], list[str]]:
-    """The people whom the actor sees, by name; and, for who sees all, the names in rows that no gateway has written.
+    """The people whom the actor sees, by name, and the names in rows that no gateway has written.
 
-    :param begins: as `people.listing`, and so are `after` and `most`.
+    :param begins: how their names must begin.
+    :param after: the name after which theirs must come; with `most`, for a part of a long list.
     """
-    reach = await _reach(gateway, connection, actor, PEOPLE)
-    tampered: list[str] = []
-    if reach.all:
-        found, tampered = await people.listing(gateway, connection, begins, after, most)
-    else:
-        seen = (person for name, person in reach.people.items() if name.startswith(begins) and name > after)
-        found = sorted(seen, key=lambda person: person.name)[:most]
-    return [PEOPLE.show(reach.roles(person.name), person_row(person)) for person in found], tampered
+    sees_all = roles_for_all(actor, PEOPLE)
+    seen, values = whom(actor, sees_all, "name")
+    condition = f"starts_with(name, %s) AND name > %s AND {seen}"
+    found, tampered = await people.listing(gateway, connection, condition, begins, after, *values, most=most)
+    return [
+        PEOPLE.show(sees_all | roles_for(actor, person), person_row(person)) for person in found
+    ], tampered
 
 
 async def show_hosts(
     gateway: Gateway, connection: Connection, actor: Actor
 ) -> tuple[list[HostRow], list[str]]:
     """As `show_people`, of hosts."""
-    reach = await _reach(gateway, connection, actor, HOSTS)
-    if not reach.all:
+    roles = roles_for_all(actor, HOSTS)
+    if not roles:
         return [], []
     found, tampered = await hosts.listing(gateway, connection)
     seen = await hosts.seen(connection)
-    return [HOSTS.show(reach.all, host_row(host, seen.get(host.id, NEVER_SEEN))) for host in found], tampered
+    return [HOSTS.show(roles, host_row(host, seen.get(host.id, NEVER_SEEN))) for host in found], tampered
 
 
-async def show_sessions(gateway: Gateway, connection: Connection, actor: Actor) -> list[SessionRow]:
-    """The open sessions that the actor sees, the oldest first, and children below their parents."""
-    reach = await _reach(gateway, connection, actor, SESSIONS)
-    found, _ = await sessions.listing(gateway, connection, None if reach.all else list(reach.people))
+async def show_sessions(
+    gateway: Gateway, connection: Connection, actor: Actor, person: str = ""
+) -> list[SessionRow]:
+    """The open sessions that the actor sees, or those of one person, the oldest first, and children below their
+    parents."""
+    sees_all = roles_for_all(actor, SESSIONS)
+    seen, values = whom(actor, sees_all)
+    found, _ = await sessions.listing(gateway, connection, f"%s IN ('', person) AND {seen}", person, *values)
+    roles = await roles_for_each(
+        gateway, connection, actor, sees_all, (session.person for session, _, _ in found)
+    )
     return [
-        SESSIONS.show(reach.roles(session.person), _session_row(session, left)) for session, _, left in found
+        SESSIONS.show(roles[session.person], _session_row(session, left))
+        for session, _, left in found
+        if roles[session.person]
     ]
 
 
 async def show_limits(gateway: Gateway, connection: Connection, actor: Actor, name: str) -> LimitsRow | None:
     """The limits of a person, in a transaction; None if nobody has this name, or the actor does not see the person."""
-    reach = await _reach(gateway, connection, actor, LIMITS)
-    roles = reach.roles(name)
+    roles = (await roles_for_each(gateway, connection, actor, roles_for_all(actor, LIMITS), [name]))[name]
     if not roles or await one(connection, "SELECT 1 FROM person WHERE name = %s", name) is None:
         return None
     found = await turns.locked(connection, name)
@@ -262,34 +270,41 @@ async def show_records(
 ) -> list[RecordRow]:
     """The last `most` records that are wanted and that the actor sees, the oldest first. Of their own, people see no
     alerts, and nothing of who had their name before."""
-    reach = await _reach(gateway, connection, actor, RECORDS)
-    if not reach.all:
-        wanted = replace(wanted, of=tuple(reach.people))
-    added = await one(
-        connection,
-        "SELECT id, at FROM record WHERE person = %s AND kind = 'act' AND fields->>'what' = 'user_add'"
-        " ORDER BY id DESC LIMIT 1",
-        actor.name,
-    )
+    sees_all = roles_for_all(actor, RECORDS)
+    found = await records.read(connection, replace(wanted, of=whom(actor, sees_all)), most)
+    roles = await roles_for_each(gateway, connection, actor, sees_all, (record.person for record in found))
+    added = await record_of_adding(connection, actor.name)
 
     def is_shown(record: Record) -> bool:
-        is_own = reach.roles(record.person) == {Role.SELF}
+        is_own = roles[record.person] == {Role.SELF}
         # A host may report a login later, of somebody who had the name before.
         is_earlier = added is not None and (record.id < added["id"] or record.time < added["at"])
         return not is_own or (record.kind is not Kind.ALERT and not is_earlier)
 
     return [
-        RECORDS.show(reach.roles(record.person), _record_row(record))
-        for record in await records.read(connection, wanted, most)
-        if is_shown(record)
+        RECORDS.show(roles[record.person], _record_row(record))
+        for record in found
+        if roles[record.person] and is_shown(record)
     ]
+
+
+async def record_of_adding(connection: Connection, name: str) -> Mapping[str, Any] | None:
+    """The `id` and `at` of the record that the person with this name was added; None if there is none any more."""
+    return await one(
+        connection,
+        "SELECT id, at FROM record WHERE person = %s AND kind = 'act' AND fields->>'what' = 'user_add'"
+        " ORDER BY id DESC LIMIT 1",
+        name,
+    )
 
 
 async def show_own(gateway: Gateway, connection: Connection, actor: Actor) -> list[OwnRow]:
     """What the person has who looks: one row, or none for root's command."""
-    reach = await _reach(gateway, connection, actor, OWN)
-    person = reach.people.get(actor.name)
-    if person is None or not _is_self(actor, person):
+    person = None
+    if Role.SELF in actor.roles:
+        with suppress(Tampered):
+            person = await people.find(gateway, connection, actor.name)
+    if person is None:
         return []
     left = 0
     with suppress(Tampered):  # such codes do not count
@@ -328,40 +343,45 @@ async def show_own(gateway: Gateway, connection: Connection, actor: Actor) -> li
 # Who sees whom
 
 
-@dataclass(frozen=True)
-class _Reach:
-    """Whose rows of a view an actor sees."""
-
-    actor: Actor
-    all: frozenset[Role]
-    """The roles by which they see the rows of everybody."""
-    people: Mapping[str, Person]
-    """The people whose rows they see in any case: their own, and those whom they help."""
-
-    def roles(self, name: str) -> frozenset[Role]:
-        """The roles by which they see the rows of the person with this name."""
-        person, found = self.people.get(name), set(self.all)
-        if person is not None and _is_self(self.actor, person):
-            found.add(Role.SELF)
-        if person is not None and self.actor.may_help(person.groups):
-            found.add(Role.HELPDESK)
-        return frozenset(found)
+def roles_for_all(actor: Actor, view: View[Any]) -> frozenset[Role]:
+    """The roles by which an actor sees the rows of everybody."""
+    roles = actor.roles | ({Role.ADMIN} if Role.ROOT in actor.roles else set())
+    return roles & {Role.AUDITOR, Role.ADMIN} & view.fields.keys()
 
 
-async def _reach(gateway: Gateway, connection: Connection, actor: Actor, view: View[Any]) -> _Reach:
-    found = {}
-    statement = "SELECT * FROM person WHERE name = %s OR groups && %s"
-    for row in await many(connection, statement, actor.name, list(actor.helps)):
+def roles_for(actor: Actor, person: Person) -> frozenset[Role]:
+    """The roles by which an actor sees the rows of this person in particular."""
+    found = set()
+    if Role.SELF in actor.roles and person.name == actor.name:
+        found.add(Role.SELF)
+    if actor.may_help(person.groups):
+        found.add(Role.HELPDESK)
+    return frozenset(found)
+
+
+def whom(actor: Actor, sees_all: Collection[Role], column: str = "person") -> tuple[str, list[object]]:
+    """A condition of SQL, with its values: the column has the name of somebody whose rows the actor may see. What it is
+    true of may have been written by no gateway: `roles_for` decides."""
+    own = [actor.name] if Role.SELF in actor.roles else []
+    if sees_all:
+        return "true", []
+    if Role.HELPDESK not in actor.roles:
+        return f"{column} = ANY(%s)", [own]
+    helped = "SELECT name FROM person WHERE name = ANY(%s) OR (groups <> '{}' AND groups <@ %s)"
+    return f"{column} IN ({helped})", [own, list(actor.helps)]
+
+
+async def roles_for_each(
+    gateway: Gateway, connection: Connection, actor: Actor, sees_all: frozenset[Role], names: Iterable[str]
+) -> dict[str, frozenset[Role]]:
+    """The roles by which an actor sees the rows of the people with these names, in rows that were found."""
+    found = dict.fromkeys(names, sees_all)
+    asked = list(found) if Role.HELPDESK in actor.roles else [actor.name]
+    for row in await many(connection, "SELECT * FROM person WHERE name = ANY(%s)", asked):
         with suppress(Tampered):
             person = people.from_row(gateway, row)
-            if _is_self(actor, person) or actor.may_help(person.groups):
-                found[person.name] = person
-    roles = actor.roles | ({Role.ADMIN} if Role.ROOT in actor.roles else set())
-    return _Reach(actor, roles & {Role.AUDITOR, Role.ADMIN} & view.fields.keys(), found)
-
-
-def _is_self(actor: Actor, person: Person) -> bool:
-    return Role.SELF in actor.roles and person.name == actor.name
+            found[person.name] = sees_all | roles_for(actor, person)
+    return found
 
 
 # Rows

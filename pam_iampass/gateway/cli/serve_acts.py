@@ -71,10 +71,13 @@ async def _serve(gateway: Gateway, listener: socket.socket) -> None:
     with suppress(OSError, ValueError, Tampered, DatabaseError, psycopg.Error):
         await restored.look(gateway)
     looking = asyncio.create_task(restored.keep_looking(gateway))
-    dispatcher = ActsDispatcher(CALLS, ActsService(gateway, stopping), Refusals())
+    service = ActsService(gateway, stopping)
+    waking = asyncio.create_task(service.wake_pages())
+    dispatcher = ActsDispatcher(CALLS, service, Refusals())
     owner = acts_service.peers(0, portal)
     await serve(
         dispatcher.handle, listener, None, stopping, ready, acts_service.BOUNDS, gateway.held.stop, owner
     )
-    looking.cancel()
+    for task in (looking, waking):
+        task.cancel()
     notify("STOPPING=1")

@@ -245,10 +245,7 @@ def _why_not(settings: GatewaySettings, person: Person, host: Host) -> list[str]
     if policy is None:
         why.append(f"{of_host}, which is not in gateway.yaml")
     elif not policy.admits(person.groups):
-        admitted = (
-            f"admits the groups {', '.join(sorted(policy.people))}" if policy.people else "admits nobody"
-        )
-        why.append(f"{of_host}, which {admitted}; {person.name} has {groups_of(person)}")
+        why.append(f"{of_host}, which {policy.whom}; {person.name} has {groups_of(person)}")
     if host.status is HostStatus.SUSPENDED:
         why.append(f"{host.name} is suspended: pam-iampass-gateway host resume {host.name}")
     elif host.status is HostStatus.STOPPED:

@@ -147,6 +147,7 @@ CREATE TABLE session (
     began_at timestamptz NOT NULL,
     deadline timestamptz NOT NULL,      -- until when the login waits; once IAMPASS is called, until when a phone may ring
     retry_after integer,                -- in how many seconds a start would be made that the limits have refused
+    waits_until timestamptz NOT NULL,   -- until when the login waits for an answer
     expires_at timestamptz NOT NULL,
     decided_at timestamptz,             -- when the person has answered
     gateway uuid NOT NULL,              -- that has started it

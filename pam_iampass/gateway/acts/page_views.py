@@ -1,0 +1,188 @@
+"""Views that only the portal's pages need: where a person may log in, their phone, logins by hour, and what needs
+attention. `views.py` has the others, and who sees whom."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, TypedDict, cast
+
+from pam_iampass.gateway import attention, people, records, sign_ins, steps
+from pam_iampass.gateway.actors import Actor, ActRefused, Role
+from pam_iampass.gateway.acts.views import (
+    View,
+    record_of_adding,
+    roles_for,
+    roles_for_all,
+    roles_for_each,
+    whom,
+)
+from pam_iampass.gateway.database import Connection, many
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.people import Person, PersonStatus
+from pam_iampass.gateway.records import Filter
+from pam_iampass.gateway.rings import RINGS
+from pam_iampass.gateway.settings import GroupSettings
+
+_LEFT = {
+    PersonStatus.LEAVING: "the person has left the directory",
+    PersonStatus.REMOVING: "the person is being removed",
+}
+_LOST = "the phone was reported lost, and IAMPASS has not disabled it yet"
+
+
+class MayRow(TypedDict, total=False):
+    """Whether a person may log in to the hosts of a group."""
+
+    group: str
+    may: bool
+    why: list[str]
+
+
+class PhoneRow(TypedDict, total=False):
+    """Whether a person has a phone."""
+
+    user: str
+    phone: str
+    lost_at: datetime | None
+
+
+class HourRow(TypedDict, total=False):
+    """How many logins there were in an hour."""
+
+    hour: datetime
+    logins: dict[str, int]
+
+
+class AttentionRow(TypedDict, total=False):
+    """Something that needs attention."""
+
+    kind: str
+    what: str
+    host: str
+    person: str
+    since: datetime | None
+
+
+MAY = View[MayRow](
+    "where a person may log in",
+    dict.fromkeys((Role.SELF, Role.AUDITOR, Role.HELPDESK, Role.ADMIN), tuple(MayRow.__annotations__)),
+)
+PHONE = View[PhoneRow](
+    "phone", dict.fromkeys((Role.SELF, Role.HELPDESK, Role.ADMIN), tuple(PhoneRow.__annotations__))
+)
+HOURS = View[HourRow](
+    "logins by hour",
+    dict.fromkeys((Role.SELF, Role.AUDITOR, Role.HELPDESK, Role.ADMIN), tuple(HourRow.__annotations__)),
+)
+ATTENTION = View[AttentionRow](
+    "what needs attention",
+    dict.fromkeys((Role.AUDITOR, Role.HELPDESK, Role.ADMIN), tuple(AttentionRow.__annotations__)),
+)
+VIEWS: tuple[View[Any], ...] = (MAY, PHONE, HOURS, ATTENTION, RINGS)
+
+
+async def show_may(gateway: Gateway, connection: Connection, actor: Actor, name: str) -> list[MayRow]:
+    """For each group of hosts in the settings, whether a person may log in there, or why not. Of groups that do not
+    admit them, people themselves are told nothing."""
+    roles = (await roles_for_each(gateway, connection, actor, roles_for_all(actor, MAY), [name]))[name]
+    person = await _find(gateway, connection, name) if roles else None
+    if person is None:
+        return []
+    lost = await steps.waits_for_iampass(connection, name)
+    found = []
+    for group, policy in sorted(gateway.settings.groups.items()):
+        if roles != {Role.SELF} or policy.admits(person.groups):
+            why = _why_not(person, policy, is_lost=lost)
+            found.append(MAY.show(roles, {"group": group, "may": not why, "why": why}))
+    return found
+
+
+def _why_not(person: Person, policy: GroupSettings, *, is_lost: bool) -> list[str]:
+    """All reasons why a person may not log in to hosts of a group; empty if they may."""
+    why = [] if person.active else [_LEFT[person.status]]
+    if not policy.admits(person.groups):
+        why.append(f"it {policy.whom}")
+    return [*why, _LOST] if is_lost else why
+
+
+async def show_phone(gateway: Gateway, actor: Actor, name: str) -> list[PhoneRow]:
+    """Whether a person has a phone: one row, or none if the actor does not see the person. IAMPASS is asked, which
+    takes 10 s at most, and for few at the same time."""
+    async with gateway.database.statement() as connection:
+        roles = (await roles_for_each(gateway, connection, actor, roles_for_all(actor, PHONE), [name]))[name]
+        person = await _find(gateway, connection, name) if roles else None
+    if person is None:
+        return []
+    phone = "unknown"
+    async with gateway.asking_for_phones:
+        with suppress(ActRefused):
+            phone = (await sign_ins.phone_of(gateway, person)).value
+    return [PHONE.show(roles, {"user": name, "phone": phone, "lost_at": person.phone_lost_at})]
+
+
+async def show_hours(gateway: Gateway, connection: Connection, actor: Actor, wanted: Filter) -> list[HourRow]:
+    """How many logins there were that are wanted and that the actor sees, for each hour in which there were some. Of
+    their own, people see nothing of who had their name before."""
+    roles, number = roles_for_all(actor, HOURS), Counter[tuple[datetime, str]]()
+    if roles:
+        number.update(await records.by_hour(connection, wanted))
+    else:
+        roles, own, helped = actor.roles, list[str](), list[str]()
+        for person in await _visible(gateway, connection, actor):
+            (own if roles_for(actor, person) == {Role.SELF} else helped).append(person.name)
+        number.update(await records.by_hour(connection, replace(wanted, of=_among(helped))))
+        added = await record_of_adding(connection, actor.name)
+        since = [moment for moment in (wanted.since, added and added["at"]) if moment]
+        wanted = replace(wanted, of=_among(own), since=max(since, default=None))
+        number.update(await records.by_hour(connection, wanted))
+    hours: dict[datetime, dict[str, int]] = {}
+    for (hour, outcome), count in sorted(number.items()):
+        hours.setdefault(hour, {})[outcome] = count
+    return [HOURS.show(roles, {"hour": hour, "logins": logins}) for hour, logins in hours.items()]
+
+
+async def show_attention(gateway: Gateway, connection: Connection, actor: Actor) -> list[AttentionRow]:
+    """What needs somebody now: what is wrong with the fleet, and the alerts of a day; for the help desk, alerts about
+    people whom it helps."""
+    roles = roles_for_all(actor, ATTENTION)
+    if roles:
+        found = [
+            *await attention.find_waiting_hosts(gateway, connection),
+            *await attention.find_of_fleet(gateway, connection),
+            *await attention.find_alerts(connection, ("true", [])),
+        ]
+    else:
+        roles = actor.roles & {Role.HELPDESK}
+        visible = await _visible(gateway, connection, actor) if roles else ()
+        helped = [person.name for person in visible if Role.HELPDESK in roles_for(actor, person)]
+        found = await attention.find_alerts(connection, _among(helped))
+    return [ATTENTION.show(roles, cast(AttentionRow, dataclasses.asdict(each))) for each in found]
+
+
+async def _find(gateway: Gateway, connection: Connection, name: str) -> Person | None:
+    with suppress(Tampered):
+        return await people.find(gateway, connection, name)
+    return None
+
+
+async def _visible(gateway: Gateway, connection: Connection, actor: Actor) -> Sequence[Person]:
+    """The people whom an actor sees who does not see everybody."""
+    condition, values = whom(actor, (), "name")
+    found = []
+    for row in await many(connection, f"SELECT * FROM person WHERE {condition}", *values):  # noqa: S608
+        with suppress(Tampered):
+            person = people.from_row(gateway, row)
+            if roles_for(actor, person):
+                found.append(person)
+    return found
+
+
+def _among(names: Sequence[str]) -> tuple[str, list[object]]:
+    """The condition of SQL that a record is of one of these people, with its values."""
+    return "person = ANY(%s)", [list(names)]

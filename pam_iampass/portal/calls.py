@@ -1,0 +1,365 @@
+"""The calls that a gateway answers at its unix socket: what is sent, what is answered, and the errors.
+
+Each is declared here and nowhere else. The gateway, the portal's client and `docs/acts-protocol.md` go by it. This
+file imports nothing of the package, since gateway and portal are packages of their own.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args
+
+A = TypeVar("A")
+
+
+class Error(enum.Enum):
+    """Why a call is refused: the HTTP status, and what it means."""
+
+    BAD_BODY = 400, "The body is not a JSON object as it must be."
+    BAD_FIELD = 400, "A field is missing, unknown or wrong: `parameter` names it."
+    NOT_SIGNED_IN = 401, "The sign-in is not known, or it is over: sign in again."
+    REFUSED = 403, "What was sent as proof does not count: begin again. It is not said why."
+    NOT_PERMITTED = 403, "Whoever has signed in may not do or see this."
+    UNKNOWN_CALL = 404, "There is no such call."
+    WRONG_METHOD = 405, "All calls are POST."
+    TOO_SLOW = 408, "The body was not complete in time. There is no JSON in this answer."
+    ACT_REFUSED = 409, "Nothing was done, since it cannot be done now: `detail` says why."
+    TOO_LARGE = 413, "The body is too large. There is no JSON in this answer."
+    BUSY = 429, "Too many calls of this kind are under way: try again."
+    RESTORED = 503, "The database is an old copy that nobody has confirmed: nothing is answered."
+    DATABASE_AWAY = 503, "The database did not do it: nothing was done."
+    IAMPASS_AWAY = 503, "IAMPASS did not do it. What the act changes at the gateway was done."
+    UNKNOWN_OUTCOME = 503, "It may have been done, or not: look before it is done again."
+    STOPPING = 503, "The gateway stops: ask again."
+
+    @property
+    def status(self) -> int:
+        return self.value[0]
+
+    @property
+    def words(self) -> str:
+        """What it means, for people."""
+        return self.value[1]
+
+
+COMMON = (
+    Error.BAD_BODY,
+    Error.BAD_FIELD,
+    Error.UNKNOWN_CALL,
+    Error.WRONG_METHOD,
+    Error.TOO_SLOW,
+    Error.TOO_LARGE,
+    Error.RESTORED,
+    Error.DATABASE_AWAY,
+    Error.UNKNOWN_OUTCOME,
+    Error.STOPPING,
+)
+"""The errors that each call may have."""
+
+
+# Answers
+
+
+@dataclass(frozen=True)
+class Options:
+    options: Annotated[Mapping[str, Any], "what the browser passes on to `navigator.credentials`, as JSON"]
+
+
+@dataclass(frozen=True)
+class LinkOptions(Options):
+    person: Annotated[str, "whom the link is for"]
+    phone: Annotated[bool, "whether the phone has to approve it as well: `/link/ring`"]
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    token: Annotated[str, "the token of the sign-in, for all further calls; the cookie's content"] = field(
+        repr=False
+    )
+    person: Annotated[str, "who has signed in"]
+    roles: Annotated[Sequence[str], "the roles that count in this sign-in, besides the person's own"]
+    ends_at: Annotated[datetime, "when it ends; it ends earlier without use"]
+    confirmed: Annotated[
+        bool,
+        "false: nothing else is answered before the passkey was approved on the phone (`passkey_confirm`)",
+    ]
+
+
+@dataclass(frozen=True)
+class SignInShown:
+    person: Annotated[str, "who has signed in"]
+    roles: Annotated[Sequence[str], "the roles that count in this sign-in, besides the person's own"]
+    confirmed: Annotated[bool, "as in the answer to `/sign-in`"]
+    id: Annotated[str, "the id of the sign-in, for `sign_in_end`"]
+
+
+@dataclass(frozen=True)
+class Ringing:
+    phone: Annotated[str | None, "the id of the request; null if the phone was not asked"]
+    reason: Annotated[str | None, "why the phone was not asked"]
+    seconds: Annotated[float, "how long to wait before it can be asked; 0 if that is not known"]
+
+
+@dataclass(frozen=True)
+class PhoneAnswer:
+    state: Annotated[
+        str, "`waits` (other requests come first), `asked`, or how it has ended: `approved`, `denied`, `over`"
+    ]
+
+
+@dataclass(frozen=True)
+class Registered:
+    person: Annotated[str, "whose passkey it is. Nobody is signed in by that"]
+
+
+@dataclass(frozen=True)
+class Done:
+    result: Annotated[Mapping[str, Any], "what the act results in: see below"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    rows: Annotated[Sequence[Mapping[str, Any]], "the rows: see below"]
+    more: Annotated[bool, "whether there are more, which were left out"]
+
+
+@dataclass(frozen=True)
+class RingingNow:
+    rows: Annotated[
+        Sequence[Mapping[str, Any]],
+        "the requests that are on the phone (`status`: `asked`), or wait for their turn (`waits`), the oldest first;"
+        " `user` is whose login it is: somebody else's if the person is to approve it as the second one",
+    ]
+    seen: Annotated[str, "stands for these requests, to be sent with the next call"]
+
+
+# What acts result in
+
+
+@dataclass(frozen=True)
+class Result:
+    """Nothing but that it was done. A subclass says more."""
+
+
+@dataclass(frozen=True)
+class Ended(Result):
+    ended: Annotated[int, "how many sessions, or requests on phones, have ended"]
+    errors: Annotated[int, "how many IAMPASS has not ended yet: a gateway goes on with it"]
+
+
+@dataclass(frozen=True)
+class LostPhone(Ended):
+    bypasses: Annotated[int, "how many bypasses were ended"]
+    codes: Annotated[int, "how many recovery codes are good"]
+    disabled: Annotated[bool, "whether IAMPASS has disabled the phone; if not, a gateway goes on with it"]
+
+
+@dataclass(frozen=True)
+class Link(Result):
+    url: Annotated[str | None, "the link; null if it was sent"] = field(repr=False)
+    ends_at: Annotated[datetime | None, "until when it is good; null if only IAMPASS knows"] = None
+
+
+@dataclass(frozen=True)
+class Verified(Result):
+    answer: Annotated[str, "`approved`: it is this person who is calling; otherwise `denied` or `over`"]
+    reason: Annotated[str, "why no phone was asked; empty if one was"]
+
+
+@dataclass(frozen=True)
+class Until(Result):
+    ends_at: Annotated[datetime, "until when"]
+
+
+@dataclass(frozen=True)
+class Codes(Result):
+    codes: Annotated[Sequence[str], "the codes, which are shown once"] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Number(Result):
+    number: Annotated[int, "how many there were; all recovery codes of a person count as one"]
+
+
+@dataclass(frozen=True)
+class HostState(Result):
+    status: Annotated[str, "the status that the host has now"]
+
+
+# Calls
+
+TOKEN = "the token of the sign-in"  # noqa: S105
+LINK = "what stands behind `#` in the link"
+BINDING = (
+    "32 random bytes in base64url, which the browser has in a cookie: the challenge is good with them only"
+)
+REMOTE = "the IP address of the browser: limits and records go by it"
+ANSWER = "what the browser has answered to the options (`PublicKeyCredential.toJSON()`)"
+ACT = "the act's name: [acts.md](acts.md)"
+PARAMETERS = "its parameters"
+PHONE = "the id of the request on the phone"
+APPROVED = "the id of a request that was approved on the phone, where that is needed"
+
+
+@dataclass(frozen=True)
+class Call(Generic[A]):
+    """What is sent; A is what is answered. A field that is None is not sent."""
+
+    PATH: ClassVar[str]
+    ANSWER: ClassVar[type[Any]]
+    ERRORS: ClassVar[tuple[Error, ...]]
+    """The errors that not every call may have."""
+
+    def __init_subclass__(cls, path: str, errors: tuple[Error, ...] = ()) -> None:
+        super().__init_subclass__()
+        (cls.ANSWER,) = get_args(cls.__orig_bases__[0])  # type: ignore[attr-defined]
+        cls.PATH, cls.ERRORS = path, errors
+
+
+@dataclass(frozen=True)
+class BeginSignIn(Call[Options], path="/sign-in/challenge"):
+    """What a browser is asked for so that somebody signs in. No name is given: the passkey says who it is."""
+
+    binding: Annotated[str, BINDING]
+
+
+@dataclass(frozen=True)
+class SignIn(Call[SignedIn], path="/sign-in", errors=(Error.REFUSED,)):
+    """Sign in with a passkey."""
+
+    binding: Annotated[str, BINDING]
+    answer: Annotated[Mapping[str, Any], ANSWER]
+    remote: Annotated[str, REMOTE]
+    agent: Annotated[str, "the browser, as it says itself"] = ""
+
+
+@dataclass(frozen=True)
+class ShowSignIn(Call[SignInShown], path="/sign-in/show", errors=(Error.NOT_SIGNED_IN,)):
+    """Whose sign-in this is, also before its passkey is confirmed. This keeps no sign-in from ending."""
+
+    token: Annotated[str, TOKEN] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class OpenLink(Call[LinkOptions], path="/link/challenge", errors=(Error.REFUSED, Error.ACT_REFUSED)):
+    """What a browser is asked for to make the passkey that a link registers. The link stays good."""
+
+    token: Annotated[str, LINK] = field(repr=False)
+    binding: Annotated[str, BINDING]
+
+
+@dataclass(frozen=True)
+class RingForLink(Call[Ringing], path="/link/ring", errors=(Error.REFUSED,)):
+    """Have the person whom a link is for asked on the phone. Limits are those of logins."""
+
+    token: Annotated[str, LINK] = field(repr=False)
+    remote: Annotated[str, REMOTE]
+
+
+@dataclass(frozen=True)
+class WaitForLink(Call[PhoneAnswer], path="/link/answer", errors=(Error.REFUSED, Error.BUSY)):
+    """What the person has answered on the phone, as soon as it is known."""
+
+    token: Annotated[str, LINK] = field(repr=False)
+    phone: Annotated[str, PHONE]
+
+
+@dataclass(frozen=True)
+class UseLink(Call[Registered], path="/link", errors=(Error.REFUSED, Error.ACT_REFUSED)):
+    """Register a passkey with a link, which is used up."""
+
+    token: Annotated[str, LINK] = field(repr=False)
+    binding: Annotated[str, BINDING]
+    answer: Annotated[Mapping[str, Any], ANSWER]
+    label: Annotated[str, "how the person calls the passkey"]
+    remote: Annotated[str, REMOTE]
+    phone: Annotated[str | None, APPROVED] = None
+
+
+@dataclass(frozen=True)
+class BeginAct(Call[Options], path="/act/challenge", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED)):
+    """What a browser is asked for so that the person agrees to just this act, with a touch of a passkey."""
+
+    token: Annotated[str, TOKEN] = field(repr=False)
+    act: Annotated[str, ACT]
+    parameters: Annotated[Mapping[str, Any], PARAMETERS]
+
+
+@dataclass(frozen=True)
+class DoAct(
+    Call[Done],
+    path="/act",
+    errors=(
+        Error.NOT_SIGNED_IN,
+        Error.NOT_PERMITTED,
+        Error.REFUSED,
+        Error.ACT_REFUSED,
+        Error.BUSY,
+        Error.IAMPASS_AWAY,
+    ),
+):
+    """Carry out an act."""
+
+    token: Annotated[str, TOKEN] = field(repr=False)
+    act: Annotated[str, ACT]
+    parameters: Annotated[Mapping[str, Any], PARAMETERS]
+    remote: Annotated[str, REMOTE]
+    touch: Annotated[
+        Mapping[str, Any] | None,
+        "as `answer`: the touch with which the person agrees, where the act needs one",
+    ] = None
+    phone: Annotated[str | None, APPROVED] = None
+
+
+@dataclass(frozen=True)
+class BeginPasskey(
+    Call[Options],
+    path="/passkey/challenge",
+    errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED, Error.ACT_REFUSED),
+):
+    """What a browser is asked for to make a further passkey of whoever has signed in, for the act `passkey_add`."""
+
+    token: Annotated[str, TOKEN] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class RingForAct(Call[Ringing], path="/phone/ring", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED)):
+    """Have whoever has signed in asked on the own phone whether an act may be carried out."""
+
+    token: Annotated[str, TOKEN] = field(repr=False)
+    act: Annotated[str, ACT]
+    remote: Annotated[str, REMOTE]
+
+
+@dataclass(frozen=True)
+class WaitForPhone(
+    Call[PhoneAnswer], path="/phone/answer", errors=(Error.NOT_SIGNED_IN, Error.REFUSED, Error.BUSY)
+):
+    """What the person has answered on the phone, as soon as it is known."""
+
+    token: Annotated[str, TOKEN] = field(repr=False)
+    phone: Annotated[str, PHONE]
+
+
+@dataclass(frozen=True)
+class WaitForRings(
+    Call[RingingNow], path="/rings", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED, Error.BUSY)
+):
+    """What asks whoever has signed in on the phone now, once that is something else than was seen, or after 20 s. This
+    keeps no sign-in from ending. After BUSY, wait for some seconds."""
+
+    token: Annotated[str, TOKEN] = field(repr=False)
+    seen: Annotated[str, "`seen` of the last answer; without, it is answered at once"] = ""
+
+
+@dataclass(frozen=True)
+class Look(Call[Rows], path="/view", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED, Error.BUSY)):
+    """Read a view: of the rows that exist, those that the person may see, with the fields that they may see."""
+
+    token: Annotated[str, TOKEN] = field(repr=False)
+    view: Annotated[str, "the view's name, see below"]
+    filter: Annotated[Mapping[str, Any], "which rows, see below"] = field(default_factory=dict)
+    by_itself: Annotated[bool, "whether the page asks by itself: that keeps no sign-in from ending"] = False

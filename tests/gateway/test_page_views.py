@@ -1,0 +1,232 @@
+"""The views of the portal's pages: where a person may log in, their phone, logins by hour, and what needs attention."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pam_iampass.gateway import people, records
+from pam_iampass.gateway.actors import Actor, Role
+from pam_iampass.gateway.acts.page_views import show_attention, show_hours, show_may, show_phone
+from pam_iampass.gateway.database import Connection, now
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.hosts import HostStatus
+from pam_iampass.gateway.people import PersonStatus
+from pam_iampass.gateway.records import Filter, Kind
+from pam_iampass.gateway.settings import GroupSettings
+from pam_iampass.portal.gateway import GatewayError
+from tests.gateway.test_acts_socket import OPERATORS, folder, with_portal
+from tests.gateway.test_views import actor, names
+from tests.support.acts_socket import RunningActs, signed_in
+from tests.support.gateway import HOST, RunningGateway
+from tests.support.sandbox import HttpStatus, Sandbox
+
+__all__ = ["folder"]
+HERE = f"name-of-{HOST}"
+DESK = actor(Role.HELPDESK, name="zoe", helps=("staff",))
+GROUPS = {
+    "servers": GroupSettings(everybody=True),
+    "bastions": GroupSettings(people=frozenset({"staff", "oncall"})),
+    "nobody": GroupSettings(),
+}
+
+
+class Views:
+    """What an actor sees of a gateway."""
+
+    def __init__(self, running: RunningGateway) -> None:
+        self._running = running
+
+    def may(self, by: Actor, name: str) -> list[dict[str, Any]]:
+        found: Any = self._running.transaction(lambda g, c: show_may(g, c, by, name))
+        return list(found)
+
+    def phone(self, by: Actor, name: str) -> list[dict[str, Any]]:
+        found: Any = self._running.run(show_phone(self._running.gateway, by, name))
+        return list(found)
+
+    def logins(self, by: Actor, wanted: Filter = Filter()) -> list[dict[str, int]]:  # noqa: B008
+        found = self._running.transaction(lambda g, c: show_hours(g, c, by, wanted))
+        return [row["logins"] for row in found]
+
+    def attention(self, by: Actor) -> list[dict[str, Any]]:
+        found: Any = self._running.transaction(lambda g, c: show_attention(g, c, by))
+        return list(found)
+
+
+@pytest.fixture
+def views(gateway_server: RunningGateway) -> Views:
+    """alice, of staff, bob, of staff and oncall, and carol, of no group."""
+
+    async def change(gateway: Gateway, connection: Connection) -> None:
+        for name, groups in (("alice", ("staff",)), ("bob", ("staff", "oncall")), ("carol", ())):
+            await people.change(gateway, connection, name, groups=groups)
+
+    gateway_server.transaction(change)
+    settings = gateway_server.gateway.settings
+    gateway_server.gateway.settings = dataclasses.replace(settings, groups=GROUPS, operators=OPERATORS)
+    return Views(gateway_server)
+
+
+# Where a person may log in
+
+
+def test_it_is_told_where_a_person_may_log_in_and_why_not(
+    views: Views, gateway_server: RunningGateway
+) -> None:
+    admin = actor(Role.ADMIN)
+    assert views.may(admin, "carol") == [
+        {"group": "bastions", "may": False, "why": ["it admits the groups oncall, staff"]},
+        {"group": "nobody", "may": False, "why": ["it admits nobody"]},
+        {"group": "servers", "may": True, "why": []},
+    ]
+    assert [row["may"] for row in views.may(DESK, "alice")] == [True, False, True]
+    gateway_server.transaction(
+        lambda g, c: people.change(g, c, "alice", status=PersonStatus.LEAVING),
+    )
+    assert {why for row in views.may(DESK, "alice") for why in row["why"]} == {
+        "the person has left the directory",
+        "it admits nobody",
+    }
+
+
+def test_a_person_is_told_only_where_they_may_log_in_and_nothing_of_others(views: Views) -> None:
+    own = actor(Role.SELF, name="carol")
+    assert views.may(own, "carol") == [{"group": "servers", "may": True, "why": []}]
+    assert views.may(own, "alice") == views.may(own, "nobody") == []
+    assert views.may(DESK, "bob") == views.may(DESK, "carol") == []
+
+
+# The phone
+
+
+def test_it_is_told_whether_a_person_has_a_phone_to_who_sees_the_person(
+    views: Views, sandbox: Sandbox, gateway_server: RunningGateway
+) -> None:
+    assert views.phone(actor(Role.SELF), "alice") == [
+        {"user": "alice", "phone": "registered", "lost_at": None}
+    ]
+    assert views.phone(actor(Role.ADMIN), "carol")[0]["phone"] == "none"
+    asked = len(sandbox.calls)
+    for by, name in ((actor(Role.SELF), "bob"), (DESK, "carol"), (actor(Role.AUDITOR), "carol")):
+        assert views.phone(by, name) == []
+    assert len(sandbox.calls) == asked, "IAMPASS is not asked for somebody who sees nothing"
+    gateway_server.rows("UPDATE person SET groups = '{staff}' WHERE name = 'carol'")
+    assert views.phone(DESK, "carol") == [], "nobody has written that she is of staff"
+
+
+def test_a_phone_of_which_iampass_says_nothing_is_unknown(views: Views, sandbox: Sandbox) -> None:
+    sandbox.misbehave("has_device", HttpStatus(500), times=None)
+    assert views.phone(DESK, "alice") == [{"user": "alice", "phone": "unknown", "lost_at": None}]
+
+
+def test_the_portal_reads_it_and_holds_no_connection_meanwhile(
+    gateway_server: RunningGateway, folder: Path, sandbox: Sandbox
+) -> None:
+    with RunningActs(with_portal(gateway_server), folder) as acts:
+        alice = signed_in(acts, "alice")
+        assert alice.look("phone", person="alice")[0]["phone"] == "registered"
+        assert [row["group"] for row in alice.look("may", person="alice")] == ["servers"]
+        assert alice.look("hours") == alice.look("attention") == []
+        for view, wrong in (("hours", {"hours": 169}), ("hours", {"hours": 0}), ("phone", {})):
+            with pytest.raises(GatewayError, match="BAD_FIELD"):
+                alice.look(view, **wrong)
+        acts.run(acts.service.views.acquire())  # another view is read, for as long as it takes
+        assert alice.look("phone", person="alice")[0]["phone"] == "registered"
+        acts.service.views.release()
+
+
+# Logins by hour
+
+
+@pytest.fixture
+def written(views: Views, gateway_server: RunningGateway) -> Views:
+    """Logins of each of the three in two hours; two of one hour, on two hosts."""
+
+    async def write(gateway: Gateway, connection: Connection) -> None:
+        moment = (await now(connection)).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+        for name in ("alice", "bob", "carol"):
+            await records.write(connection, Kind.DECISION, host=HERE, person=name, outcome="approved")
+            await records.write(connection, Kind.DECISION, host="other", person=name, outcome="denied")
+            fields = {"reported": "exempt", "service": "sshd"}
+            await records.write(connection, Kind.REPORT, moment, host=HERE, person=name, **fields)
+            await records.write(connection, Kind.ACT, person=name, what="bypass")
+            await records.write(connection, Kind.DECISION, host=HERE, person=name, reason="it has ended")
+
+    gateway_server.transaction(write)
+    return views
+
+
+def test_logins_are_counted_by_hour_and_outcome_for_the_people_whom_the_actor_sees(written: Views) -> None:
+    for by in (actor(Role.ADMIN, name="zoe"), actor(Role.AUDITOR, name="zoe")):
+        assert written.logins(by) == [{"exempt": 3}, {"approved": 3, "denied": 3}]
+    for by in (actor(Role.SELF), DESK):
+        assert written.logins(by) == [{"exempt": 1}, {"approved": 1, "denied": 1}]
+    assert written.logins(actor(Role.SELF), Filter("bob")) == []
+    assert written.logins(actor(Role.ADMIN), Filter("bob", hosts=("other",))) == [{"denied": 1}]
+    assert written.logins(actor(name="alice")) == []
+
+
+def test_a_row_of_a_person_that_no_gateway_has_written_counts_no_logins_for_the_help_desk(
+    written: Views, gateway_server: RunningGateway
+) -> None:
+    gateway_server.rows("UPDATE person SET groups = '{staff}' WHERE name = 'carol'")
+    assert written.logins(DESK) == [{"exempt": 1}, {"approved": 1, "denied": 1}]
+
+
+def test_logins_of_who_had_the_name_before_are_not_counted_for_the_person(
+    written: Views, gateway_server: RunningGateway
+) -> None:
+    async def add(_: Gateway, connection: Connection) -> None:
+        await records.write(connection, Kind.ACT, person="alice", what="user_add")
+
+    gateway_server.transaction(add)
+    assert written.logins(actor(Role.SELF)) == []
+    assert written.logins(DESK) == [{"exempt": 1}, {"approved": 1, "denied": 1}]
+
+
+# What needs attention
+
+
+def test_what_needs_somebody_is_told_to_admins_and_auditors(
+    views: Views, gateway_server: RunningGateway
+) -> None:
+    gateway_server.change_host(status=HostStatus.WAITING)
+    gateway_server.rows("UPDATE person SET groups = '{it}' WHERE name = 'carol'")
+
+    async def write(_: Gateway, connection: Connection) -> None:
+        await records.alert(connection, HERE, "look at this", person="alice")
+        await records.alert(connection, None, "and at this")
+
+    gateway_server.transaction(write)
+    gateway_server.rows(
+        "INSERT INTO record (at, kind, fields) VALUES (now() - interval '25 hours', 'alert', '{\"reason\": \"old\"}')"
+    )
+    found = views.attention(actor(Role.AUDITOR))
+    assert found == views.attention(actor(Role.ADMIN))
+    assert [(row["kind"], row["what"], row["host"], row["person"]) for row in found] == [
+        ("host_waits", "", HERE, ""),
+        ("damaged", "person carol", "", ""),
+        ("role_of_nobody", "auditor", "", ""),
+        ("role_of_nobody", "helpdesk", "", ""),
+        ("alert", "and at this", "", ""),
+        ("alert", "look at this", HERE, "alice"),
+    ]
+
+
+def test_a_help_desk_sees_alerts_about_people_whom_it_helps_and_people_see_none(
+    views: Views, gateway_server: RunningGateway
+) -> None:
+    gateway_server.change_host(status=HostStatus.WAITING)
+
+    async def write(_: Gateway, connection: Connection) -> None:
+        for name in ("alice", "bob", None):
+            await records.alert(connection, HERE, f"of {name}", person=name)
+
+    gateway_server.transaction(write)
+    assert names(views.attention(DESK), "what") == ["of alice"]
+    assert views.attention(actor(Role.SELF)) == views.attention(actor(Role.HELPDESK, name="carol")) == []

@@ -1,0 +1,278 @@
+"""The pages: what each role sees and is offered, and what hostile texts do to them, namely nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from pam_iampass.portal.pages import Row, tree
+from pam_iampass.portal.plot import plot
+from pam_iampass.portal.shown import OUTCOMES, browser, duration
+from tests.support.portal_rows import HOST, NEW, ROWS, login, ringing
+from tests.support.scripted_gateway import ScriptedGateway, Shown
+
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "person": (),
+    "auditor": ("auditor",),
+    "helpdesk": ("helpdesk",),
+    "admin": ("admin",),
+}
+PAGES = ("/", "/people", "/people/bob", "/now", "/hosts", f"/hosts/{HOST}", "/log")
+_OWN = {"session_not_me", "session_end", "phone_lost", "phone_new", "recovery_new", "recovery_revoke",
+        "passkey_add", "passkey_remove", "sign_in_end"}  # fmt: skip
+_OF_OTHERS = {"session_end", "phone_verify", "phone_lost", "phone_new", "recovery_new", "recovery_revoke",
+              "bypass", "bypass_end", "person_link"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[ScriptedGateway]:
+    with ScriptedGateway() as running:
+        yield running
+
+
+@pytest.fixture
+def gateway(running: ScriptedGateway) -> ScriptedGateway:
+    """alice looks at pages. She and bob have logins and records, and there are three hosts."""
+    running.person, running.roles, running.rows, running.rings = "alice", (), dict(ROWS), [ringing()]
+    running.errors, running.asked = {}, []
+    return running
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_has_its_pages_and_is_offered_what_it_may_do(gateway: ScriptedGateway, role: str) -> None:
+    gateway.roles = ROLES[role]
+    mine = gateway.get("/")
+    assert mine.offers == _OWN
+    pages = [link for link in dict.fromkeys(mine.links) if link in ("/people", "/now", "/hosts", "/log")]
+    assert (
+        pages
+        == {
+            "person": ["/log"],
+            "auditor": ["/people", "/hosts", "/log"],
+            "helpdesk": ["/people", "/now", "/log"],
+            "admin": ["/people", "/now", "/hosts", "/log"],
+        }[role]
+    )
+    gateway.rows["sessions"] = [login("1", user="bob")]
+    bob, host, waiting = (
+        gateway.get(f"/{page}").offers for page in ("people/bob", f"hosts/{HOST}", f"hosts/{NEW}")
+    )
+    assert bob == (_OF_OTHERS if role in ("helpdesk", "admin") else set())
+    of_hosts = {"host_suspend", "session_end"} if role == "admin" else set()
+    assert host - {"session_end"} == of_hosts - {"session_end"}
+    assert (
+        waiting >= of_hosts | {"host_admit", "host_resume"}
+        if role == "admin"
+        else not waiting & {"host_admit"}
+    )
+    assert not gateway.get("/people/alice").offers - {"session_end"}, "the rest is on Mine"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_hostile_texts_change_nothing_of_any_page(gateway: ScriptedGateway, role: str) -> None:
+    """Whatever the texts are, a page has the same elements with the same attributes."""
+    gateway.roles = ROLES[role]
+    given, shown = dict(gateway.rows), list[list[Shown]]()
+    for name, text in (("plain", "text"), (_HOSTILE.replace("/", ""), _HOSTILE)):
+        gateway.person = name
+        gateway.rows = {view: [_with_texts(row, name, text) for row in rows] for view, rows in given.items()}
+        gateway.rings = [_with_texts(ringing(), name, text)]
+        paths = [path.replace("bob", quote(name, "")).replace(HOST, quote(name, "")) for path in PAGES]
+        shown.append([gateway.get(path) for path in [*paths, "/rings", f"/log?person={quote(name, '')}"]])
+    for plain, hostile in zip(*shown):
+        assert (plain.status, hostile.status) == (200, 200)
+        assert [(tag, [*found]) for tag, found in hostile.elements] == [
+            (tag, [*found]) for tag, found in plain.elements
+        ]
+        assert hostile.words.isprintable()
+        assert all(link.startswith(("/", "#")) for link in hostile.links)
+
+
+_HOSTILE = (
+    "\"'><img src=x onerror=alert(1)>\u202egnp.exe\u2066\u200b\x1b[31m\r\nX: y {{ 7*7 }} &quot; javascript:alert(1)"
+    "</p></main><script>alert(1)</script>"
+)
+_NAMES = {
+    "user",
+    "host",
+    "person",
+    "name",
+    "caller",
+    "asker",
+    "approver",
+    "group",
+    "groups",
+    "remote",
+    "service",
+}
+_AS_THEY_ARE = {"id", "parent", "session", "login", "kind"}
+
+
+def _with_texts(row: Mapping[str, Any], name: str, text: str) -> dict[str, Any]:
+    """A row with other texts. Ids and times are the gateway's own."""
+
+    def other(field: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [_with_texts(each, name, text) if isinstance(each, dict) else name for each in value]
+        if not isinstance(value, str) or field in _AS_THEY_ARE or re.match(r"\d{4}-\d\d-\d\dT", value):
+            return value
+        return name if field in _NAMES else text
+
+    return {field: other(field, value) for field, value in row.items()}
+
+
+def test_a_form_has_a_name_as_it_is_even_if_it_is_shown_otherwise(gateway: ScriptedGateway) -> None:
+    gateway.roles, name = ("admin",), "b\u200bob"
+    gateway.rows["people"] = [{**ROWS["people"][1], "user": name}]
+    shown = gateway.get(f"/people/{quote(name)}")
+    assert "b\\u200bob" in shown.words
+    given = [found for tag, found in shown.elements if tag == "input" and found.get("name") == "person"]
+    assert {found["value"] for found in given} >= {name}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_an_empty_part_says_so(gateway: ScriptedGateway, role: str) -> None:
+    gateway.roles = ROLES[role]
+    own = {**ROWS["mine"][0], "codes_left": 0, "passkeys": [], "sign_ins": []}
+    gateway.rows, gateway.rings = {"mine": [own]}, ()
+    assert "Nothing asks for you" in gateway.get("/").words
+    assert "You are logged in nowhere" in gateway.get("/").words
+    for path, said in {
+        "/people": "Nobody is here",
+        "/people?begins=x": "Nobody whom you see has such a name",
+        "/now": "No login is open",
+        "/hosts": "No host has joined",
+        "/hosts?name=x": "There is no such host",
+        "/log": "No record",
+    }.items():
+        assert said in gateway.get(path).words
+    assert gateway.get("/people/bob").status == gateway.get("/hosts/web").status == 404
+
+
+def test_people_and_hosts_are_shown_a_hundred_at_a_time(gateway: ScriptedGateway) -> None:
+    gateway.roles = ("admin",)
+    gateway.rows["people"] = [{**ROWS["people"][0], "user": f"p{number:03}"} for number in range(150)]
+    (following,) = (link for link in gateway.get("/people?begins=p").links if "after" in link)
+    assert following == "/people?begins=p&after=p099"
+    gateway.get(following)
+    assert gateway.asked[-1] == ("people", {"begins": "p", "after": "p099"})
+    gateway.rows["hosts"] = [{**ROWS["hosts"][0], "name": f"web{number:03}"} for number in range(150)]
+    (following,) = (link for link in gateway.get("/hosts?name=web").links if "from" in link)
+    rest = gateway.get(following)
+    assert ("/hosts/web099" in rest.links, "/hosts/web100" in rest.links) == (False, True)
+    assert not [link for link in rest.links if "from" in link]
+
+
+def test_hosts_that_wait_come_first_and_are_found_by_group_and_status(gateway: ScriptedGateway) -> None:
+    gateway.roles = ("admin",)
+
+    def found(query: str) -> list[str]:
+        return [link[7:] for link in gateway.get(f"/hosts{query}").links if link.startswith("/hosts/")]
+
+    assert found("") == [NEW, HOST, "web.example.com"]
+    assert found("?group=databases") == [HOST]
+    assert found("?status=suspended&name=web") == ["web.example.com"]
+
+
+def test_older_records_are_those_before_the_oldest_that_no_host_has_reported_late(
+    gateway: ScriptedGateway,
+) -> None:
+    late, *others = ROWS["records"]
+    assert late["kind"] == "report"
+    (older,) = (
+        link for link in gateway.get("/log?host=web&since=").links if "until" in link and "host" in link
+    )
+    assert older == f"/log?host=web&until={quote(min(row['time'] for row in others), '')}"
+
+
+def test_a_filter_of_the_log_is_passed_on(gateway: ScriptedGateway) -> None:
+    gateway.get(
+        "/log?person=bob&host=web&service=sshd&outcome=denied&let_in=1&session=ab&since=2026-01-01T00:00:00Z"
+    )
+    (asked,) = (filter for view, filter in gateway.asked if view == "records")
+    assert asked == {
+        "person": "bob", "hosts": ["web"], "services": ["sshd"], "outcomes": ["denied"], "let_in": True,
+        "session": "ab", "since": "2026-01-01T00:00:00Z", "last": 100,
+    }  # fmt: skip
+    gateway.asked.clear()
+    gateway.get("/log?within=day")
+    (asked,) = (filter for view, filter in gateway.asked if view == "records")
+    ago = datetime.now(timezone.utc) - datetime.fromisoformat(asked["since"])
+    assert timedelta(days=1) <= ago < timedelta(days=2)
+
+
+def test_what_cannot_be_searched_for_is_said_on_the_page(gateway: ScriptedGateway) -> None:
+    gateway.roles, gateway.errors = ("admin",), {"people": "BAD_FIELD", "sessions": "BAD_FIELD"}
+    shown = gateway.get("/people?begins=%2F")
+    assert (shown.status, "begins is wrong" in shown.words) == (200, True)
+    assert shown.all("input", "aria-describedby") == ["problem"]
+    assert "begins is wrong" in gateway.get("/now?person=%2F").words
+
+
+def test_what_asks_is_answered_once_it_has_changed_and_only_new_requests_are_announced(
+    gateway: ScriptedGateway,
+) -> None:
+    first, second = ringing("r1"), {**ringing("r2"), "host": "db.example.com"}
+    gateway.rings = [first, second]
+    part = gateway.get("/rings?seen=other&known=r1")
+    announced = part.text[part.text.rindex("asks for you") - 20 :]
+    assert (
+        "db.example.com" in announced,
+        part.text.count("asks for you.") + part.text.count("asks for you:"),
+    ) == (
+        True,
+        1,
+    )
+    (again,) = part.all("section", "hx-get")
+    assert again == "/rings?seen=r1%2Cr2&known=r1%2Cr2"
+    gateway.errors = {"/rings": "BUSY"}
+    assert (gateway.get(again).status, gateway.get(again).text) == (204, "")
+
+
+def test_a_second_person_is_told_whose_login_it_is(gateway: ScriptedGateway) -> None:
+    gateway.rings = [{**ringing(), "user": "bob", "purpose": "sudo -i"}]
+    assert "bob logs in, and you are asked as the second person" in gateway.get("/").words
+
+
+def test_sessions_are_shown_below_those_that_let_them_in_up_to_a_depth() -> None:
+    found = tree([*map(Row, (login("a"), login("b", "a"), login("c", "gone"), login("d", "b")))])
+    assert [each.row["id"] for each in found] == ["a", "c"]
+    assert found[0].below[0].below[0].row["id"] == "d"
+    (root,) = tree([Row(login(str(number), str(number - 1) if number else None)) for number in range(400)])
+    depth, number, level = 0, 1, root.below
+    while level:
+        depth, number, level = depth + 1, number + len(level), [each for one in level for each in one.below]
+    assert (depth, number) == (5, 400)
+
+
+def test_the_plot_has_a_bar_for_each_hour_and_counts_only_what_let_somebody_in() -> None:
+    now = datetime(2026, 5, 4, 12, 34, tzinfo=timezone.utc)
+    rows = [
+        {"hour": "2026-05-04T12:00:00+00:00", "logins": dict.fromkeys((*OUTCOMES, "some_new_one"), 2)},
+        {"hour": "2026-05-04T13:00:00+02:00", "logins": {"approved": 1}},
+        {"hour": "2026-05-01T00:00:00+00:00", "logins": {"approved": 99}},
+    ]
+    made = plot(rows, now)
+    assert (len(made.bars), made.most, made.totals) == (48, 28, (3, 8, 18))
+    last, before = made.bars[-1], made.bars[-2]
+    assert (before.counts, last.counts) == ((1, 0, 0), (2, 8, 18))
+    assert sum(part.height for part in last.parts) == pytest.approx(100, abs=0.1)
+    assert [part.look for part in last.parts] == ["yes", "quiet", "no"]
+    assert plot([], now).totals == (0, 0, 0)
+
+
+def test_durations_and_browsers_are_shown_in_few_words() -> None:
+    assert [duration(number) for number in (-1, 0.4, 119, 120, 7199, 7200, 27000, 172800)] == [
+        "0 s", "0 s", "119 s", "2 min", "119 min", "2 h", "7 h 30 min", "2 days",
+    ]  # fmt: skip
+    firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+    assert [browser(agent) for agent in (firefox, "curl/8", "")] == [
+        "Firefox on Linux",
+        "curl/8",
+        "a browser",
+    ]
