@@ -71,6 +71,7 @@ def make_app(
         app.router.add_get(path, signed_in(handler))
     app.router.add_get("/sign-in", sign_in.show_sign_in)
     app.router.add_get("/link", sign_in.show_link)
+    app.router.add_get(sign_in.REGISTERED, sign_in.show_registered)
     for path, respond in {
         "/sign-in/challenge": sign_in.begin_sign_in,
         "/sign-in": sign_in.sign_in,

@@ -109,7 +109,7 @@ async def mine(request: web.Request, visit: Visit) -> web.Response:
         visit.call(WaitForRings(visit.token)),
         _view(visit, "mine"),
         _view(visit, "sessions", person=visit.person),
-        _records(visit, person=visit.person, last=LAST),
+        _records(visit, person=visit.person, last=PAGE),
     )
     return _page(
         request,
@@ -117,8 +117,9 @@ async def mine(request: web.Request, visit: Visit) -> web.Response:
         rows=[*map(Row, now.rows)],
         seen=now.seen,
         own=own.rows[0],
-        logins=tree([row for row in sessions.rows if row["user"] == visit.person]),
-        records=[row for row in done.rows if row.get("person") == visit.person],
+        logins=tree([row for row in sessions.rows if row["status"] not in ("asked", "waits")]),
+        # Who has a role is also named by what they have done to others.
+        records=[row for row in done.rows if row["person"] == visit.person][:LAST],
     )
 
 
@@ -135,7 +136,7 @@ async def rings(request: web.Request, visit: Visit) -> web.Response:
         return web.Response(status=204)
     rows = [*map(Row, answer.rows)]
     new = [row for row in rows if row["id"] not in known]
-    return _page(request, "rings.html", rows=rows, seen=answer.seen, new=new)
+    return _page(request, "rings.html", rows=rows, seen=answer.seen, new=new, back="/")
 
 
 # People

@@ -61,8 +61,9 @@ def plot(rows: Sequence[Mapping[str, Any]], now: datetime) -> Plot:
     counts = {last - _HOUR * back: [0] * len(LOOKS) for back in reversed(range(HOURS))}
     for row in rows:
         found = counts.get(datetime.fromisoformat(row["hour"]).astimezone(timezone.utc))
-        for outcome, number in row["logins"].items() if found is not None else ():
-            found[_KIND.get(outcome, 2)] += number
+        if found is not None:
+            for outcome, number in row["logins"].items():
+                found[_KIND.get(outcome, 2)] += number
     most = max(map(sum, counts.values()))
     bars = [
         Bar(hour, WIDTH * place, tuple(each), _parts(each, most))

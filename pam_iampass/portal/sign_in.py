@@ -29,6 +29,7 @@ from pam_iampass.portal.words import NO_PHONE, why_not_rung
 
 BEGIN, SIGN_IN = "__Host-begin", "__Host-sign-in"
 """The cookies: what binds a challenge to this browser, and the token of the sign-in."""
+REGISTERED = "/link/registered"
 _COOKIE: Mapping[str, Any] = {"path": "/", "secure": True, "httponly": True, "samesite": "Lax"}
 _SECRET = re.compile("[A-Za-z0-9_-]{43}")
 _LONGEST_AGENT = 200
@@ -132,7 +133,7 @@ async def wait_for_link(request: web.Request) -> web.Response:
 
 async def use_link(request: web.Request) -> web.Response:
     form = await form_of(request)
-    done = await request.app[GATEWAY].call(
+    await request.app[GATEWAY].call(
         UseLink(
             form.get("token", ""),
             _binding(request),
@@ -142,7 +143,13 @@ async def use_link(request: web.Request) -> web.Response:
             form.get("phone") or None,
         )
     )
-    return page(request, "registered.html", person=done.person)
+    return web.Response(status=303, headers={"Location": REGISTERED})
+
+
+async def show_registered(request: web.Request) -> web.Response:
+    """The page after a link was used. It has an address of its own: with that of the link's page, a browser would load
+    nothing for the next link."""
+    return page(request, "registered.html")
 
 
 # Answers to scripts

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.browser.accessibility import require_accessible
 from tests.browser.conftest import SMALL, WIDE, OpenPage
 from tests.sandbox.signer import Caller
 from tests.support.sandbox import Sandbox
-
-_ALL = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-
-#: What can differ between light and dark: the page has the same elements in both.
-_COLORS = {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
 
 Lead = Callable[[Page, Sandbox, Caller], None]
 
@@ -89,16 +84,4 @@ def test_it_breaks_no_rule(sandbox: Sandbox, caller: Caller, open_page: OpenPage
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             if lead is soon:  # which passes
                 lead(page, sandbox, caller)
-            if scheme == "light":
-                _is_accessible(page, _ALL, "color-contrast", "button-name", "region")
-            else:
-                _is_accessible(page, _COLORS, "color-contrast")
-
-
-def _is_accessible(page: Page, options: Mapping[str, object], *checked: str) -> None:
-    found = Axe().run(page, options=options)
-    assert found.violations_count == 0, found.generate_report()
-    assert {*checked} <= {
-        rule["id"]
-        for rule in found.response["passes"] + found.response["incomplete"] + found.response["inapplicable"]
-    }
+            require_accessible(page, colors_only=scheme == "dark")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.server
 import re
 import ssl
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Callable
@@ -15,7 +17,7 @@ import trustme
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from playwright.sync_api import Browser, BrowserContext, Error, Page, expect
+from playwright.sync_api import Browser, BrowserContext, CDPSession, Error, Page, expect
 
 from pam_iampass.portal import settings
 from pam_iampass.portal.visit import TEMPLATES, Visit, page
@@ -24,6 +26,7 @@ from tests.browser.conftest import PATIENCE_MS, WIDE
 from tests.gateway.conftest import conninfo, gateway_server, postgres, sandbox, template
 from tests.portal.conftest import SignIn, acts, acts_settings, port, server, signed_in
 from tests.support.acts_socket import RunningActs
+from tests.support.gateway import RunningGateway
 from tests.support.portal import RunningPortal
 from tests.support.sandbox import Sandbox
 
@@ -96,6 +99,7 @@ class Person:
     page: Page
     origin: str
     complaints: list[str] = field(default_factory=list)
+    authenticators: list[tuple[CDPSession, str]] = field(default_factory=list)
 
     def add_authenticator(self, transport: str = "internal") -> None:
         options = {
@@ -106,9 +110,22 @@ class Person:
             "isUserVerified": True,
             "automaticPresenceSimulation": True,
         }
-        session = self.context.new_cdp_session(self.page)
-        session.send("WebAuthn.enable")
-        session.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+        if self.authenticators:
+            session = self.authenticators[0][0]
+        else:
+            session = self.context.new_cdp_session(self.page)
+            session.send("WebAuthn.enable")
+        made = session.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+        self.authenticators.append((session, made["authenticatorId"]))
+
+    def tab(self) -> Person:
+        """A second tab of the same browser, with the same passkeys."""
+        tab = Person(self.context, self.context.new_page(), self.origin, self.complaints)
+        tab.add_authenticator()
+        (session, id), (other, other_id) = self.authenticators[0], tab.authenticators[0]
+        for each in session.send("WebAuthn.getCredentials", {"authenticatorId": id})["credentials"]:
+            other.send("WebAuthn.addCredential", {"authenticatorId": other_id, "credential": each})
+        return tab
 
     def press(self, label: str) -> None:
         self.page.get_by_role("button", name=label, exact=True).click()
@@ -197,9 +214,176 @@ def test_a_link_a_passkey_and_an_act_with_touch_and_phone(
     alice.sees("Hello alice")
     with pytest.raises(Error, match="ERR_CACHE_MISS"):
         alice.page.go_back()
-    assert code not in alice.page.content()
-    assert alice.page.evaluate("() => localStorage.length + sessionStorage.length") == 0
+    expect(alice.page.locator("body")).not_to_contain_text(code)
     alice.open("/")
+    assert alice.page.evaluate("() => localStorage.length + sessionStorage.length") == 0
     alice.press("Sign out")
     alice.sees("You are signed out.")
     assert alice.context.cookies() == []
+
+
+def test_a_further_passkey_is_approved_by_phone_and_passkey(
+    new_person: Callable[[], Person], signed_in: SignIn, sandbox: Sandbox
+) -> None:
+    alice = with_passkey(new_person, signed_in, sandbox, "alice")
+    alice.sign_in()
+    alice.page.get_by_label("What you call it").fill("key ring")
+    alice.press("Add a passkey")
+    alice.sees("This device has a passkey of yours already.")
+    alice.add_authenticator("usb")
+    alice.press("Add a passkey")
+    sandbox.wait_for_request("token-of-alice")
+    session, key = alice.authenticators.pop()
+    session.send("WebAuthn.removeVirtualAuthenticator", {"authenticatorId": key})  # or it would answer first
+    sandbox.approve("token-of-alice")
+    alice.press("Go on")
+    alice.sees("You can sign in with the new passkey.")
+
+
+def test_what_is_denied_on_the_phone_is_not_done_and_can_be_begun_again(
+    new_person: Callable[[], Person], signed_in: SignIn, sandbox: Sandbox
+) -> None:
+    alice = new_person()
+    alice.add_authenticator()
+    alice.page.goto(link_for(signed_in, "alice"))
+    alice.press("Make a passkey")
+    sandbox.wait_for_request("token-of-alice")
+    sandbox.deny("token-of-alice")
+    alice.sees("It was denied on the phone. Nothing was done.")
+    alice.press("Make a passkey")
+    sandbox.wait_for_request("token-of-alice")
+    sandbox.approve("token-of-alice")
+    expect(alice.page.get_by_role("button", name="Go on")).to_be_visible()
+    alice.open("/")
+    alice.press("Sign in with a passkey")
+    alice.sees("It was cancelled, or it took too long. Try again.")
+
+
+def test_a_link_that_was_used_or_is_not_whole_says_so(
+    new_person: Callable[[], Person], signed_in: SignIn, sandbox: Sandbox
+) -> None:
+    carol = new_person()
+    carol.add_authenticator()
+    link = link_for(signed_in, "carol")
+    carol.page.goto(link)
+    carol.press("Make a passkey")  # carol has no phone
+    carol.sees("The passkey is registered")
+    carol.page.goto(link)
+    carol.sees("It was used, or is older than 15 minutes")
+    carol.open("/link")
+    carol.sees("The link is not complete.")
+    carol.sign_in()
+
+
+def test_two_tabs_sign_in_and_one_signs_out(
+    new_person: Callable[[], Person], signed_in: SignIn, sandbox: Sandbox
+) -> None:
+    one = with_passkey(new_person, signed_in, sandbox, "alice")
+    two = one.tab()
+    one.open("/")
+    two.open("/")
+    two.press("Sign in with a passkey")
+    two.sees("Hello alice")
+    one.press("Sign in with a passkey")
+    one.sees("Hello alice")
+    two.open("/")
+    two.sees("Hello alice")
+    one.press("Sign out")
+    one.sees("You are signed out.")
+    two.press("Report the phone lost")
+    two.sees("You are not signed in any more")
+
+
+def test_without_scripts_everything_works_that_needs_no_passkey(
+    new_person: Callable[..., Person], signed_in: SignIn, sandbox: Sandbox, server: RunningGateway
+) -> None:
+    alice = with_passkey(new_person, signed_in, sandbox, "alice")
+    alice.sign_in()
+    plain = new_person(java_script_enabled=False)
+    plain.context.add_cookies(alice.context.cookies())
+    plain.open("/")
+    plain.press("Report the phone lost")
+    plain.sees("From now on nothing counts that this phone approves.")
+    plain.page.get_by_role("link", name="Go back").click()
+    plain.press("Make new recovery codes")
+    plain.sees("The confirmation does not count")
+    plain.open("/")
+    plain.press("Sign out")
+    plain.sees("You are signed out.")
+
+
+@pytest.fixture
+def foreign_page(certificate: trustme.LeafCert) -> Iterator[Callable[[str], str]]:
+    """Serves a page at another port of the portal's own name, to which browsers send its cookies as well; its
+    address."""
+    pages: list[bytes] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(pages[-1])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    found = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    found.socket = context.wrap_socket(found.socket, server_side=True)
+    serving = threading.Thread(target=found.serve_forever)
+    serving.start()
+
+    def page_with(text: str) -> str:
+        pages.append(text.encode())
+        return f"https://localhost:{found.server_address[1]}/"
+
+    yield page_with
+    found.shutdown()
+    serving.join()
+    found.server_close()
+
+
+def test_a_page_of_the_same_name_can_neither_send_forms_nor_show_the_portal(
+    new_person: Callable[[], Person],
+    signed_in: SignIn,
+    sandbox: Sandbox,
+    server: RunningGateway,
+    foreign_page: Callable[[str], str],
+) -> None:
+    alice = with_passkey(new_person, signed_in, sandbox, "alice")
+    alice.sign_in()
+    act = f"{alice.origin}/act/phone_lost"
+    form = f'<form method="post" action="{act}"><input name="person" value="alice"><button>x</button>'
+    alice.page.goto(foreign_page(form))
+    alice.press("x")
+    alice.sees("This was not sent by a page of the portal.")
+    options = "{method: 'POST', credentials: 'include', mode: 'no-cors', body: new URLSearchParams({person: 'alice'})}"
+    asked = (
+        f"<button>x</button><p></p><script>document.querySelector('button').onclick = () => fetch('{act}', {options})"
+        ".finally(() => { document.querySelector('p').textContent = 'over'; })</script>"
+    )
+    alice.page.goto(foreign_page(asked))
+    alice.press("x")
+    alice.sees("over")
+    alice.page.goto(foreign_page(f'<p>framed</p><iframe src="{alice.origin}/"></iframe>'))
+    alice.sees("framed")
+    expect(alice.page.frame_locator("iframe").get_by_text("Hello")).to_have_count(0)
+    assert any("frame-ancestors" in said for said in alice.complaints)
+    alice.complaints.clear()
+    assert server.rows("SELECT 1 FROM person WHERE phone_lost_at IS NOT NULL") == []
+    alice.open("/")
+    alice.sees("Hello alice")
+
+
+def test_by_keyboard_alone(new_person: Callable[[], Person], signed_in: SignIn, sandbox: Sandbox) -> None:
+    alice = with_passkey(new_person, signed_in, sandbox, "alice")
+    alice.open("/")
+    keyboard = alice.page.keyboard
+    for _ in range(20):
+        keyboard.press("Tab")
+        if alice.page.evaluate("() => document.activeElement.textContent") == "Sign in with a passkey":
+            break
+    keyboard.press("Enter")
+    alice.sees("Hello alice")

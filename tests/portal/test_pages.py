@@ -39,7 +39,7 @@ def running() -> Iterator[ScriptedGateway]:
 def gateway(running: ScriptedGateway) -> ScriptedGateway:
     """alice looks at pages. She and bob have logins and records, and there are three hosts."""
     running.person, running.roles, running.rows, running.rings = "alice", (), dict(ROWS), [ringing()]
-    running.errors, running.asked = {}, []
+    running.errors, running.asked, running.by_themselves = {}, [], []
     return running
 
 
@@ -220,18 +220,21 @@ def test_what_asks_is_answered_once_it_has_changed_and_only_new_requests_are_ann
     first, second = ringing("r1"), {**ringing("r2"), "host": "db.example.com"}
     gateway.rings = [first, second]
     part = gateway.get("/rings?seen=other&known=r1")
-    announced = part.text[part.text.rindex("asks for you") - 20 :]
-    assert (
-        "db.example.com" in announced,
-        part.text.count("asks for you.") + part.text.count("asks for you:"),
-    ) == (
-        True,
-        1,
-    )
+    announced = part.words.rpartition("That is not me")[2]
+    assert announced.strip() == "db.example.com asks for you: sshd from 203.0.113.7."
+    assert part.all("input", "value").count("/") == 2, "the acts lead back to the page"
     (again,) = part.all("section", "hx-get")
     assert again == "/rings?seen=r1%2Cr2&known=r1%2Cr2"
     gateway.errors = {"/rings": "BUSY"}
     assert (gateway.get(again).status, gateway.get(again).text) == (204, "")
+
+
+def test_what_a_page_asks_for_by_itself_keeps_no_sign_in_from_ending(gateway: ScriptedGateway) -> None:
+    gateway.roles = ("admin",)
+    (part,) = gateway.get("/people/bob").all("span", "hx-get")
+    assert gateway.by_themselves == []
+    assert gateway.get(part).words == "registered"
+    assert gateway.by_themselves == ["phone"]
 
 
 def test_a_second_person_is_told_whose_login_it_is(gateway: ScriptedGateway) -> None:

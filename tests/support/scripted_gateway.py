@@ -65,7 +65,11 @@ class ScriptedGateway:
     errors: dict[str, str] = field(default_factory=dict)
     """The error of a view, or of the call at a path."""
     asked: list[tuple[str, Row]] = field(default_factory=list)
-    """The views that were read, with their filters."""
+    """The views that were read, and the acts that were carried out, with their filters and parameters."""
+    by_themselves: list[str] = field(default_factory=list)
+    """Of the views, those that a page has read by itself."""
+    result: Row = field(default_factory=dict)
+    """Of every act."""
     _rung: asyncio.Event = field(init=False)
 
     def __enter__(self) -> ScriptedGateway:
@@ -116,7 +120,7 @@ class ScriptedGateway:
         sent = await request.json()
         if code := self.errors.get(sent.get("view", request.path)):
             error = {"error": code, "detail": "is wrong", "parameter": "filter.begins"}
-            return web.json_response(error, status=400)
+            return web.json_response(error, status=503 if code.endswith("AWAY") else 400)
         if request.path == "/sign-in/show":
             shown = {"person": self.person, "roles": [*self.roles], "confirmed": True, "id": "this"}
             return web.json_response(shown)
@@ -124,7 +128,12 @@ class ScriptedGateway:
             if sent.get("seen") == self.seen:
                 await self._rung.wait()
             return web.json_response({"rows": [*self.rings], "seen": self.seen})
+        if request.path == "/act":
+            self.asked.append((sent["act"], sent["parameters"]))
+            return web.json_response({"result": {**self.result}})
         self.asked.append((sent["view"], sent["filter"]))
+        if sent["by_itself"]:
+            self.by_themselves.append(sent["view"])
         return web.json_response({"rows": [*self.rows.get(sent["view"], ())], "more": False})
 
     @property

@@ -118,13 +118,16 @@ async function openLink(form) {
   const problem = document.getElementById("link-problem");
   const token = location.hash.slice(1);
   history.replaceState(null, "", location.pathname);
+  problem.textContent = "";
+  form.hidden = true;
   try {
     if (!token) throw new Problem("The link is not complete. Open it again from where you have got it.");
     const { person, phone } = await ask(form.dataset.create, { token });
     form.elements.token.value = token;
     form.querySelector("[data-person]").textContent = person;
     form.querySelector("[data-phone]").hidden = !phone;
-    if (!phone) form.dataset.steps = "create";
+    form.dataset.steps = phone ? "ring create" : "create";
+    left.delete(form);
     form.hidden = false;
   } catch (error) {
     problem.textContent = error.message;
@@ -132,7 +135,10 @@ async function openLink(form) {
 }
 
 const link = document.getElementById("link");
-if (link) openLink(link);
+if (link) {
+  openLink(link);
+  addEventListener("hashchange", () => openLink(link)); // another link, in the same tab
+}
 
 document.addEventListener("click", (event) => { if (event.target.matches("[data-print]")) print(); });
 

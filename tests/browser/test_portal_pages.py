@@ -1,0 +1,151 @@
+"""The portal's pages in a real browser: by axe's rules, by keyboard, without scripts, and what happens by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from pam_iampass.portal.sign_in import SIGN_IN
+from tests.browser.accessibility import require_accessible
+from tests.browser.conftest import SMALL, WIDE, OpenPage
+from tests.support.portal_rows import HOST, NEW, ROWS, login, ringing
+from tests.support.scripted_gateway import TOKEN, ScriptedGateway
+
+
+@pytest.fixture
+def gateway() -> Iterator[ScriptedGateway]:
+    """alice, an admin, looks at pages."""
+    with ScriptedGateway(roles=("admin",), rows=dict(ROWS), rings=[ringing()]) as running:
+        yield running
+
+
+def opened(open_page: OpenPage, gateway: ScriptedGateway, path: str, **options: Any) -> Page:
+    """The page at an address, for who has signed in."""
+    cookie = {"name": SIGN_IN, "value": TOKEN, "domain": "localhost", "path": "/", "secure": True, "httpOnly": True,
+              "sameSite": "Lax", "expires": -1}  # fmt: skip
+    state = {"cookies": [cookie], "origins": []}
+    return open_page(gateway.url + path, storage_state=state, **options)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/people", "/people/bob", "/now", "/hosts", f"/hosts/{NEW}", f"/hosts/{HOST}", "/log"]
+)
+@pytest.mark.parametrize("has_rows", [True, False], ids=["full", "empty"])
+def test_it_breaks_no_rule_and_fits_on_a_small_screen(
+    gateway: ScriptedGateway, open_page: OpenPage, path: str, has_rows: bool
+) -> None:
+    if not has_rows:
+        gateway.rings = ()
+        gateway.rows = {
+            "mine": [
+                {
+                    **ROWS["mine"][0],
+                    "phone_lost_at": ROWS["mine"][0]["passkeys"][0]["made_at"],
+                    "codes_left": 0,
+                }
+            ],
+            "people": ROWS["people"] if path == "/people/bob" else [],
+            "hosts": ROWS["hosts"] if path.startswith("/hosts/") else [],
+        }
+    # The page's own policy would keep axe out.
+    page = opened(open_page, gateway, path, bypass_csp=True, may_lose=True)
+    _require_good(page)
+
+
+def test_results_and_refusals_break_no_rule(gateway: ScriptedGateway, open_page: OpenPage) -> None:
+    gateway.result = {"codes": ["abcd-efgh-jkmn", "pqrs-tuvw-xyz2"], "ended": 1, "errors": 0}
+    page = opened(open_page, gateway, "/", bypass_csp=True, may_lose=True)
+    page.get_by_role("button", name="That is not me").first.click()
+    expect(page.get_by_text("abcd-efgh-jkmn")).to_be_visible()
+    _require_good(page)
+    page.goto(f"{gateway.url}/hosts/none.example.com")
+    expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
+    _require_good(page)
+    page.context.clear_cookies()
+    page.goto(gateway.url)
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    _require_good(page)
+
+
+def _require_good(page: Page) -> None:
+    """Require it of everything on the page, light and dark, on a wide and on a small screen."""
+    page.evaluate("() => document.querySelectorAll('details').forEach((each) => (each.open = true))")
+    for viewport in (WIDE, SMALL):
+        page.set_viewport_size(viewport)
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            require_accessible(page, colors_only=scheme == "dark")
+
+
+def test_a_login_is_ended_by_keyboard(gateway: ScriptedGateway, open_page: OpenPage) -> None:
+    gateway.result = {"ended": 1, "errors": 0}
+    gateway.rings, gateway.rows["sessions"] = (), [login("7b0c1a52-0000-4000-8000-000000000000")]
+    page = opened(open_page, gateway, "/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    for _ in range(2):  # the host's link, and what ends the login
+        page.keyboard.press("Tab")
+    expect(page.locator("summary", has_text="End it")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="End", exact=True)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("1 login has ended.")).to_be_visible()
+    assert gateway.asked[-1][0] == "session_end"
+    page.get_by_role("link", name="Go back").click()
+    expect(page.get_by_role("heading", name="What asks for you now")).to_be_visible()
+
+
+def test_a_new_request_is_announced_and_takes_no_focus(gateway: ScriptedGateway, open_page: OpenPage) -> None:
+    page = opened(open_page, gateway, "/")
+    button = page.get_by_role("button", name="That is not me").first
+    button.focus()
+    gateway.ring(ringing(), {**ringing("r2"), "host": "other.example.com"})
+    expect(page.get_by_role("heading", name="other.example.com")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="other.example.com asks for you")).to_have_count(1)
+    expect(button).to_be_focused()
+    gateway.ring()
+    expect(page.get_by_role("heading", name="Nothing asks for you")).to_be_visible()
+    gateway.ring(ringing("r3"))
+    expect(page.locator(".request")).to_have_count(1)
+    gateway.result = {"ended": 1, "errors": 0}
+    page.get_by_role("button", name="That is not me").first.click()
+    expect(page.get_by_text("1 login has ended.")).to_be_visible()
+    assert gateway.asked[-1] == ("session_not_me", {"person": "alice", "session": "r3"})
+
+
+def test_a_page_that_cannot_be_kept_up_to_date_says_so_until_it_can(
+    gateway: ScriptedGateway, open_page: OpenPage
+) -> None:
+    page = opened(open_page, gateway, "/", may_lose=True)
+    gateway.errors = {"/rings": "DATABASE_AWAY"}
+    gateway.ring()
+    alert = page.get_by_role("alert").filter(has_text="What is shown may be outdated")
+    expect(alert).to_be_visible()
+    gateway.errors = {}
+    gateway.ring(ringing("r2"))
+    expect(alert).to_be_hidden()
+    expect(page.locator(".request")).to_have_count(1)
+
+
+def test_times_are_those_of_the_reader_and_of_utc_without_scripts(
+    gateway: ScriptedGateway, open_page: OpenPage
+) -> None:
+    gateway.rows["people"] = [{**ROWS["people"][1], "changed_at": "2019-02-03T20:00:00+00:00"}]
+    page = opened(open_page, gateway, "/people/bob", timezone_id="Asia/Tokyo", locale="en-GB")
+    expect(page.get_by_text("4 Feb 2019")).to_be_visible()
+    page = opened(open_page, gateway, "/people/bob", java_script_enabled=False)
+    expect(page.get_by_text("2019-02-03 20:00 UTC")).to_be_visible()
+
+
+def test_without_scripts_a_login_is_ended(gateway: ScriptedGateway, open_page: OpenPage) -> None:
+    gateway.result = {"ended": 1, "errors": 0}
+    page = opened(open_page, gateway, "/", java_script_enabled=False)
+    page.locator("summary", has_text="End it").first.click()
+    page.get_by_role("button", name="End", exact=True).first.click()
+    expect(page.get_by_text("1 login has ended.")).to_be_visible()

@@ -1,0 +1,128 @@
+"""The pages in front of a real gateway: all that each role finds by their links, and that looking changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from pam_iampass.gateway.acts import page_views, views
+from pam_iampass.gateway.acts.views import View
+from pam_iampass.gateway.hosts import HostStatus
+from pam_iampass.gateway.rings import RINGS
+from tests.portal.conftest import SignIn
+from tests.portal.test_app import state
+from tests.support.gateway import HOST, HostCaller, RunningGateway
+from tests.support.portal import Visitor
+from tests.support.portal_rows import ROWS, ringing
+from tests.support.sandbox import Sandbox
+from tests.support.scripted_gateway import Shown
+
+HERE = f"name-of-{HOST}"
+_VIEWS: Mapping[str, View[Any]] = {
+    "mine": views.OWN,
+    "people": views.PEOPLE,
+    "sessions": views.SESSIONS,
+    "throttle": views.LIMITS,
+    "hosts": views.HOSTS,
+    "records": views.RECORDS,
+    "hours": page_views.HOURS,
+    "may": page_views.MAY,
+    "phone": page_views.PHONE,
+    "attention": page_views.ATTENTION,
+    "rings": RINGS,
+}
+
+
+@pytest.fixture
+def fleet(server: RunningGateway, sandbox: Sandbox) -> HostCaller:
+    """staffer is logged in, and is asked once more; a second host waits."""
+    sandbox.add_user("token-of-staffer")
+    caller = HostCaller(server)
+    begun = caller.ask("staffer", service="sshd", remote="192.0.2.7").authentication
+    sandbox.approve(sandbox.wait_for_request("token-of-staffer"))
+    assert caller.answer(begun) == "active"
+    caller.ask("staffer", service="sudo", remote="192.0.2.8", timeout="60")
+    server.add_host("h-bbbbbbbbbbbb")
+    server.change_host("h-bbbbbbbbbbbb", status=HostStatus.WAITING, admitted=False)
+    return caller
+
+
+def crawl(visitor: Visitor) -> dict[str, Shown]:
+    """All pages and parts of pages that are found by links."""
+    found, ahead = dict[str, Shown](), ["/"]
+    while ahead:
+        path = ahead.pop()
+        if path not in found:
+            answer = visitor.get(path)
+            shown = found[path] = Shown(answer.status, answer.text)
+            parts = shown.all("span", "hx-get")
+            ahead += [
+                link for link in (*shown.links, *parts) if link.startswith("/") and "until=" not in link
+            ]
+    return found
+
+
+def paths_of(found: Mapping[str, Shown]) -> set[str]:
+    return {path for path in found if "?" not in path}
+
+
+@pytest.mark.parametrize(
+    ("person", "finds", "is_offered"),
+    [
+        ("alice", {"/", "/log", "/people/alice/phone"}, {}),
+        (
+            "sam",
+            {"/people/staffer", "/people/iris", f"/hosts/{HERE}"},
+            {"/people/staffer": set(), f"/hosts/{HERE}": set()},
+        ),
+        ("dora", {"/people/staffer", "/now"}, {"/people/staffer": {"phone_verify", "bypass", "person_link"}}),
+        (
+            "iris",
+            {"/people/staffer", "/people/sam", "/now", "/hosts/name-of-h-bbbbbbbbbbbb"},
+            {"/people/staffer": {"phone_verify"}, "/hosts/name-of-h-bbbbbbbbbbbb": {"host_admit"}},
+        ),
+    ],
+)
+def test_all_links_of_each_role_lead_to_pages_and_looking_changes_nothing(
+    fleet: HostCaller,
+    signed_in: SignIn,
+    server: RunningGateway,
+    person: str,
+    finds: set[str],
+    is_offered: Mapping[str, set[str]],
+) -> None:
+    visitor = signed_in(person)
+    before = state(server)
+    found = crawl(visitor)
+    assert state(server) == before
+    assert {path: shown.status for path, shown in found.items() if shown.status != 200} == {}
+    assert finds <= found.keys()
+    for path, offers in is_offered.items():
+        assert found[path].offers >= offers if offers else found[path].offers == set()
+    if person == "alice":
+        assert paths_of(found) == finds
+    if person == "dora":
+        assert not any("iris" in path or path.startswith("/hosts") for path in found)
+        assert [visitor.get(f"/people/{name}").status for name in ("iris", "alice", "nobody")] == [404] * 3
+
+
+def test_who_is_asked_sees_by_which_host_and_others_do_not(fleet: HostCaller, signed_in: SignIn) -> None:
+    mine = signed_in("staffer").get("/").words
+    assert f"{HERE} sudo from 192.0.2.8" in mine
+    assert "Nothing asks for you" in signed_in("iris").get("/").words
+
+
+def test_what_hosts_make_of_the_phone_is_a_part_of_the_page(fleet: HostCaller, signed_in: SignIn) -> None:
+    dora = signed_in("dora")
+    assert dora.get("/people/staffer/phone").words == "registered"
+    assert dora.get("/people/iris/phone").status == 404
+
+
+@pytest.mark.parametrize("name", _VIEWS)
+def test_the_rows_of_other_tests_have_the_fields_of_a_gateway(name: str) -> None:
+    shown = {field for fields in _VIEWS[name].fields.values() for field in fields}
+    rows: Sequence[Mapping[str, Any]] = [ringing()] if name == "rings" else ROWS[name]
+    missing = {"parent"} if name == "rings" else set()
+    assert {field for row in rows for field in row} - missing <= shown
