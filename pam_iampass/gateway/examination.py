@@ -53,8 +53,6 @@ _SECONDS = 15.0
 _CLOCK_TOLERANCE = 10.0
 _RENEWED_BEFORE = 14.0
 """Days. Whoever renews certificates by themselves has done it by then."""
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not used
-"""Where what listens on all addresses is called."""
 
 
 def examine(
@@ -154,7 +152,7 @@ async def _inside(settings: GatewaySettings) -> list[Problem]:
 async def _service(settings: GatewaySettings) -> list[Problem]:
     """Whether what answers on our port is this gateway: it has our certificate."""
     host, port = settings.listen
-    loopback = _LOOPBACK.get(host, host)
+    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not used
     where = f"{loopback} port {port}"
     try:
         context = ssl.create_default_context(cafile=str(settings.ca_file))
@@ -185,10 +183,8 @@ def portal(settings: PortalSettings) -> Iterator[Problem]:
         yield finding("portal-down", "portal", str(file), what=str(error))
         return
     root = parse(file.read_bytes(), file).root
-    entries = root.entries if isinstance(root, MappingNode) else ()
-    if not what and settings.origin not in {
-        getattr(value, "text", "") for key, value in entries if key.text == "origin"
-    }:
+    written = {key.text: value for key, value in root.entries} if isinstance(root, MappingNode) else {}
+    if not what and getattr(written.get("origin"), "text", "") != settings.origin:
         what = f"origin is not {settings.origin}, as in gateway.yaml"
     if what:
         yield finding("portal-settings", "portal", str(file), what=what, file=str(file))
@@ -196,10 +192,9 @@ def portal(settings: PortalSettings) -> Iterator[Problem]:
     if listens is None:
         yield finding("portal-down", "portal", PORTAL_SOCKET, what="it has no address")
         return
-    host, port = _LOOPBACK.get(listens[1], listens[1]), int(listens[2])
-    yield from portal_answers(
-        settings, host, port, encrypted=(PORTAL_FOLDER / "certificate.pem").is_symlink()
-    )
+    host = "localhost" if listens[1] in ("0.0.0.0", "::") else listens[1]  # noqa: S104 - compared, not used
+    is_encrypted = settings.origin.startswith("https:") and not getattr(written.get("proxy"), "items", ())
+    yield from portal_answers(settings, host, int(listens[2]), encrypted=is_encrypted)
 
 
 def portal_answers(settings: PortalSettings, host: str, port: int, *, encrypted: bool) -> Iterator[Problem]:

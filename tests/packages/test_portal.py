@@ -231,7 +231,7 @@ def test_behind_a_proxy_it_has_no_certificate(machine: Booted, administrator: Ad
         "python3", "-c", ASKS, "POST", "http://127.0.0.1:8445/sign-in/challenge", ORIGIN
     ).stdout
     assert said.startswith("200 ")
-    assert "a proxy's" in machine.run("pam-iampass-gateway", "portal", "status").stdout
+    assert "certificate" not in machine.run("pam-iampass-gateway", "portal", "status").stdout
     assert machine.run("sh", "-c", "ss -Hltn 'sport = 443'", check=False).stdout == ""
     assert is_running(machine)
 

@@ -13,7 +13,7 @@ import click
 
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.doctor import shown as show_report
-from pam_iampass.cli.output import fields, line, moment
+from pam_iampass.cli.output import Part, fields, line, moment
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.doctor.report import DoctorReport, merged
 from pam_iampass.errors import shown
@@ -154,8 +154,11 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
         what = "`portal` is not in gateway.yaml" if own is None else f"{SETTINGS} does not exist"
         raise click.ClickException(f"{what}: set it up with pam-iampass-gateway portal setup")
     if not as_json:
-        until = certificates.expiry(CERTIFICATE.read_bytes()) if CERTIFICATE.exists() else None
-        fields([("origin", own.origin), ("certificate", f"valid until {until:%F}" if until else "a proxy's")])
+        shown_fields: list[tuple[str, Part]] = [("origin", own.origin)]
+        if CERTIFICATE.exists():
+            until = certificates.expiry(CERTIFICATE.read_bytes())
+            shown_fields.append(("certificate", f"valid until {until:%F}"))
+        fields(shown_fields)
     report = DoctorReport(tuple(merged(examination.portal(own))), (), ("portal",))
     ctx.exit(show_report(report, as_json=as_json))
 
@@ -186,9 +189,7 @@ def _require_admin(config: Path, name: str) -> None:
     with command_gateway(config) as gateway:
         person = gateway.reading(lambda gateway, connection: people.find(gateway, connection, name))
         if person is None or not person.active:
-            raise click.ClickException(
-                f"{shown(name)} is nobody here: pam-iampass-gateway user add {name}"
-            )
+            raise click.ClickException(f"{shown(name)} is nobody here: pam-iampass-gateway user add {name}")
         if "admin" not in gateway.settings.operators.roles_of(person.groups):
             groups = ", ".join(sorted(person.groups)) or "none"
             raise click.ClickException(
