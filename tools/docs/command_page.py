@@ -87,9 +87,9 @@ PORTAL_AFTER = """\
 def fill(page: Page, group: LazyGroup | Verbs, after: str) -> None:
     """Put everything below the name onto the page of a command; `after` at the end."""
     context = click.Context(group, info_name=group.name, **group.context_settings)
-    headings: Mapping[str, Iterable[str]] = (
-        group.headings if isinstance(group, LazyGroup) else {"Verbs": group.list_commands(context)}
-    )
+    headings: Mapping[str, Iterable[str]] = {"Verbs": group.list_commands(context)}
+    if isinstance(group, LazyGroup):
+        headings = group.headings
     commands = {heading: list(_commands(context, verbs)) for heading, verbs in headings.items()}
     page.heading("Synopsis")
     for command in (command for section in commands.values() for command in section):
