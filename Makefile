@@ -22,7 +22,7 @@ BUILD = build
 PAGES = README.md SECURITY.md CHANGELOG.md CONTRIBUTING.md docs bench/results.md bench/results.svg \
     packaging/ansible/README.md packaging/rpm/README.md
 
-.PHONY: help demo check test test-long test-pythons mutants lint screenshots pictures bench sanitize fuzz man pages completions completions-gateway install install-gateway account
+.PHONY: help demo check test test-long test-pythons mutants lint screenshots pictures bench sanitize fuzz man pages completions completions-gateway completions-portal install install-gateway install-portal account
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -102,6 +102,9 @@ completions: ## Write the completions for bash, zsh and fish to build/completion
 completions-gateway:
 	$(call write_completions,$(BUILD)/completions-gateway,_PAM_IAMPASS_GATEWAY_COMPLETE,pam_iampass.gateway.cli)
 
+completions-portal:
+	$(call write_completions,$(BUILD)/completions-portal,_PAM_IAMPASS_PORTAL_COMPLETE,pam_iampass.portal.cli)
+
 define write_completions
 	@mkdir -p $(1)
 	for shell in bash zsh fish; do \
@@ -115,7 +118,7 @@ install: man completions ## Install from source, below DESTDIR if set
 	    $(DESTDIR)$(SHARE)/ansible $(DESTDIR)$(DOC) $(DESTDIR)$(MAN)/man1 $(DESTDIR)$(MAN)/man5 $(DESTDIR)$(MAN)/man8 \
 	    $(DESTDIR)$(BASH_COMPLETIONS) $(DESTDIR)$(ZSH_COMPLETIONS) $(DESTDIR)$(FISH_COMPLETIONS)
 	cp -R pam_iampass $(DESTDIR)$(PACKAGES)/
-	rm -r $(DESTDIR)$(PACKAGES)/pam_iampass/gateway $(DESTDIR)$(PACKAGES)/pam_iampass/portal/gateway.py
+	rm -r $(DESTDIR)$(PACKAGES)/pam_iampass/gateway $(DESTDIR)$(PACKAGES)/pam_iampass/portal
 	find $(DESTDIR)$(PACKAGES)/pam_iampass -name __pycache__ -prune -exec rm -r {} +
 	$(PYTHON) -I -m compileall -q -d $(PACKAGES)/pam_iampass $(DESTDIR)$(PACKAGES)/pam_iampass
 	chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass
@@ -149,6 +152,8 @@ install: man completions ## Install from source, below DESTDIR if set
 	    install -m 640 config/$$file $(DESTDIR)$(SYSCONF)/iampass/ || exit 1; done
 
 GATEWAY_UNITS = packaging/systemd/gateway
+# What the portal and the gateway say to each other: both need it.
+CALLS_OF_THE_PORTAL = pam_iampass/portal/__init__.py pam_iampass/portal/calls.py
 GATEWAY_EXAMPLES = /usr/share/doc/pam-iampass-gateway/examples
 install-gateway: completions-gateway ## Install the gateway of a fleet from source, beside `make install`, below DESTDIR if set
 	@rm -rf $(BUILD)/man-gateway
@@ -158,9 +163,11 @@ install-gateway: completions-gateway ## Install the gateway of a fleet from sour
 	    $(DESTDIR)$(GATEWAY_EXAMPLES) \
 	    $(DESTDIR)$(BASH_COMPLETIONS) $(DESTDIR)$(ZSH_COMPLETIONS) $(DESTDIR)$(FISH_COMPLETIONS)
 	cp -R pam_iampass/gateway $(DESTDIR)$(PACKAGES)/pam_iampass/
+	cp --parents $(CALLS_OF_THE_PORTAL) $(DESTDIR)$(PACKAGES)/
 	find $(DESTDIR)$(PACKAGES)/pam_iampass/gateway -name __pycache__ -prune -exec rm -r {} +
-	$(PYTHON) -I -m compileall -q -d $(PACKAGES)/pam_iampass/gateway $(DESTDIR)$(PACKAGES)/pam_iampass/gateway
-	chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass/gateway
+	for folder in gateway portal; do \
+	    $(PYTHON) -I -m compileall -q -d $(PACKAGES)/pam_iampass/$$folder $(DESTDIR)$(PACKAGES)/pam_iampass/$$folder && \
+	    chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass/$$folder || exit 1; done
 	sed 's|@PACKAGES@|$(PACKAGES)|; s|pam_iampass.cli|pam_iampass.gateway.cli|' doors/pam-iampass.in \
 	    > $(DESTDIR)$(BIN)/pam-iampass-gateway
 	chmod 755 $(DESTDIR)$(BIN)/pam-iampass-gateway
@@ -173,6 +180,26 @@ install-gateway: completions-gateway ## Install the gateway of a fleet from sour
 	install -m 644 $(GATEWAY_UNITS)/*.service $(GATEWAY_UNITS)/*.socket $(GATEWAY_UNITS)/*.timer \
 	    $(DESTDIR)$(UNITS)/systemd/system/
 	install -m 644 packaging/prometheus/pam-iampass.rules.yaml $(DESTDIR)$(GATEWAY_EXAMPLES)/
+
+install-portal: completions-portal ## Install the portal of a fleet from source, beside `make install-gateway`, below DESTDIR if set
+	@rm -rf $(BUILD)/man-portal
+	$(PYTHON) -m tools.docs man --portal $(BUILD)/man-portal
+	install -d $(DESTDIR)$(PACKAGES)/pam_iampass $(DESTDIR)$(BIN) $(DESTDIR)$(SYSCONF)/iampass-portal \
+	    $(DESTDIR)$(UNITS)/systemd/system $(DESTDIR)$(MAN)/man1 $(DESTDIR)$(MAN)/man5 \
+	    $(DESTDIR)$(BASH_COMPLETIONS) $(DESTDIR)$(ZSH_COMPLETIONS) $(DESTDIR)$(FISH_COMPLETIONS)
+	cp -R pam_iampass/portal $(DESTDIR)$(PACKAGES)/pam_iampass/
+	find $(DESTDIR)$(PACKAGES)/pam_iampass/portal -name __pycache__ -prune -exec rm -r {} +
+	$(PYTHON) -I -m compileall -q -d $(PACKAGES)/pam_iampass/portal $(DESTDIR)$(PACKAGES)/pam_iampass/portal
+	chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass/portal
+	sed 's|@PACKAGES@|$(PACKAGES)|; s|pam_iampass.cli|pam_iampass.portal.cli|' doors/pam-iampass.in \
+	    > $(DESTDIR)$(BIN)/pam-iampass-portal
+	chmod 755 $(DESTDIR)$(BIN)/pam-iampass-portal
+	install -m 644 $(BUILD)/man-portal/*.1 $(DESTDIR)$(MAN)/man1/
+	install -m 644 $(BUILD)/man-portal/*.5 $(DESTDIR)$(MAN)/man5/
+	install -m 644 $(BUILD)/completions-portal/bash $(DESTDIR)$(BASH_COMPLETIONS)/pam-iampass-portal
+	install -m 644 $(BUILD)/completions-portal/zsh $(DESTDIR)$(ZSH_COMPLETIONS)/_pam-iampass-portal
+	install -m 644 $(BUILD)/completions-portal/fish $(DESTDIR)$(FISH_COMPLETIONS)/pam-iampass-portal.fish
+	install -m 644 packaging/systemd/portal/* $(DESTDIR)$(UNITS)/systemd/system/
 
 .PHONY: deb rpm test-system test-fleet test-vm release
 DEBIAN_RELEASES = bookworm trixie

@@ -66,6 +66,34 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " systemctl cat pam-iampass-gateway-acts.socket",
         ),
     ),
+    "Portal": (
+        error_kind(
+            "portal-settings",
+            "The portal's settings have a problem: {what}",
+            "With an error the portal does not start. With another origin than in gateway.yaml, the gateway refuses"
+            " everybody who signs in.",
+            "Correct {file}; then: systemctl restart pam-iampass-portal",
+        ),
+        error_kind(
+            "portal-down",
+            "The portal does not answer: {what}",
+            "Nobody can sign in. Logins to hosts do not need it.",
+            "systemctl enable --now pam-iampass-portal.socket; journalctl -u pam-iampass-portal",
+        ),
+        error_kind(
+            "portal-certificate",
+            "The portal's certificate is not trusted by browsers: {what}",
+            "Browsers show an error in place of the portal. Its certificate must name the host of `origin`, and come"
+            " from a CA that the computers of your people trust; the file has the CA's intermediate certificates, too.",
+            "pam-iampass-gateway portal setup, with the right --certificate and --key",
+        ),
+        warning_kind(
+            "portal-certificate-expires",
+            "The portal's certificate is valid for {days} days",
+            "After that, browsers show an error in place of the portal. The portal reads a new one when it starts.",
+            "Have it renewed where it comes from; then: systemctl restart pam-iampass-portal",
+        ),
+    ),
     "Database": (
         error_kind(
             "database-away",

@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import ipaddress
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -88,6 +90,38 @@ def is_due(certificate: bytes, names: Sequence[str], authority: bytes) -> str | 
     left = found.not_valid_after_utc - datetime.now(timezone.utc)
     if left < RENEW_BEFORE:
         return "has expired" if left < timedelta() else f"expires in {left.days} days"
+    return None
+
+
+def problem_in_browsers(chain: Path, key: Path, name: str) -> str | None:
+    """Why browsers would not trust a server that has this certificate, the ones after it in the file (PEM) and this
+    key as the host `name`, as the end of a sentence; None if they would. What they trust is what this system trusts.
+    """
+    server, browser = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    browser.hostname_checks_common_name = False
+    try:
+        server.load_cert_chain(chain, key, password="")  # an encrypted one is refused
+    except ssl.SSLError as error:
+        mismatch = error.reason == "KEY_VALUES_MISMATCH"
+        return (
+            "has another key"
+            if mismatch
+            else "cannot be read, or its key cannot: both must be PEM, the key plain"
+        )
+    to_server, to_browser = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = (
+        browser.wrap_bio(to_browser, to_server, server_hostname=name),
+        server.wrap_bio(to_server, to_browser, server_side=True),
+    )
+    try:
+        for _ in range(3):
+            for end in ends:
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    end.do_handshake()
+    except ssl.SSLCertVerificationError as error:
+        return f"is not trusted by browsers: {error.verify_message}"
+    except ssl.SSLError as error:
+        return f"cannot be used: {error.reason}"
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import grp
 import os
+import re
 import socket
 import ssl
 import stat
@@ -18,6 +19,7 @@ import psycopg
 
 from pam_iampass.client.connection import Deadline
 from pam_iampass.client.errors import IampassError
+from pam_iampass.config.yaml_document import MappingNode, parse
 from pam_iampass.doctor.report import DoctorReport, merged
 from pam_iampass.errors import Problem
 from pam_iampass.gateway import (
@@ -35,12 +37,22 @@ from pam_iampass.gateway.database import TIMEOUTS, DatabaseError, WrongSchema, m
 from pam_iampass.gateway.gateway import Gateway, management, opened
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.settings import PORTAL_ACCOUNT, GatewaySettings
+from pam_iampass.gateway.settings import (
+    PORTAL_ACCOUNT,
+    PORTAL_FOLDER,
+    PORTAL_SOCKET,
+    GatewaySettings,
+    PortalSettings,
+)
 from pam_iampass.portal.calls import SOCKET
+from pam_iampass.system import programs
+from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.text import names
 
 _SECONDS = 15.0
 _CLOCK_TOLERANCE = 10.0
+_RENEWED_BEFORE = 14.0
+"""Days. Whoever renews certificates by themselves has done it by then."""
 
 
 def examine(
@@ -75,7 +87,11 @@ def examine(
     progress("checking the certificate")
     found += _certificate(settings)
     progress("checking service and database")
-    found += [*run(_inside(settings)), *acts(settings)]
+    found += run(_inside(settings))
+    if (PORTAL_FOLDER / "portal.yaml").exists() and settings.portal is not None:
+        progress("checking the portal")
+        found += portal(settings.portal)
+        checked.append("portal")
     if not offline:
         progress("checking IAMPASS")
         found += _iampass(settings)
@@ -155,11 +171,60 @@ async def _service(settings: GatewaySettings) -> list[Problem]:
     return []
 
 
-def acts(settings: GatewaySettings, path: Path = SOCKET) -> Iterator[Problem]:
+def portal(settings: PortalSettings) -> Iterator[Problem]:
+    """Whether the portal of this machine has settings that fit the gateway's, and people and gateway reach it."""
+    yield from acts()
+    file = PORTAL_FOLDER / "portal.yaml"
+    try:
+        checked = programs.run(["pam-iampass-portal", "check"])
+        what = "" if checked.ok else checked.complaint
+        shown = programs.run(["systemctl", "show", "-P", "Listen", PORTAL_SOCKET]).output
+    except CommandUnavailable as error:
+        yield finding("portal-down", "portal", str(file), what=str(error))
+        return
+    root = parse(file.read_bytes(), file).root
+    written = {key.text: value for key, value in root.entries} if isinstance(root, MappingNode) else {}
+    if not what and getattr(written.get("origin"), "text", "") != settings.origin:
+        what = f"origin is not {settings.origin}, as in gateway.yaml"
+    if what:
+        yield finding("portal-settings", "portal", str(file), what=what, file=str(file))
+    listens = re.search(r"^\[?(.+?)\]?:([0-9]+) \(Stream\)$", shown, re.MULTILINE)
+    if listens is None:
+        yield finding("portal-down", "portal", PORTAL_SOCKET, what="it has no address")
+        return
+    host = "localhost" if listens[1] in ("0.0.0.0", "::") else listens[1]  # noqa: S104 - compared, not used
+    is_encrypted = settings.origin.startswith("https:") and not getattr(written.get("proxy"), "items", ())
+    yield from portal_answers(settings, host, int(listens[2]), encrypted=is_encrypted)
+
+
+def portal_answers(settings: PortalSettings, host: str, port: int, *, encrypted: bool) -> Iterator[Problem]:
+    """Whether the portal answers at an address, and with which certificate unless that is a proxy's."""
+    where = f"{host} port {port}"
+    context = ssl.create_default_context()
+    context.hostname_checks_common_name = False
+    try:
+        plain = socket.create_connection((host, port), _SECONDS)
+        with context.wrap_socket(plain, server_hostname=settings.rp_id) if encrypted else plain as connection:
+            if isinstance(connection, ssl.SSLSocket):
+                until = ssl.cert_time_to_seconds(str((connection.getpeercert() or {})["notAfter"]))
+                days = (until - time.time()) / 86400
+                if days < _RENEWED_BEFORE:
+                    at = time.strftime("valid until %F %R UTC", time.gmtime(until))
+                    yield finding("portal-certificate-expires", "portal", at, days=f"{days:.0f}")
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: portal\r\nConnection: close\r\n\r\n")
+            if not connection.recv(5).startswith(b"HTTP/"):
+                yield finding("portal-down", "portal", where, what="it closes the connection")
+    except ssl.SSLCertVerificationError as error:
+        yield finding("portal-certificate", "portal", where, what=error.verify_message)
+    except OSError as error:
+        yield finding(
+            "portal-down", "portal", where, what=error.strerror or str(error) or "no answer in time"
+        )
+
+
+def acts(path: Path = SOCKET) -> Iterator[Problem]:
     """Whether the service for the portal answers root, and only root and the portal's user can connect. The account of
     the gateway cannot."""
-    if settings.portal is None:
-        return
     try:
         its_group = grp.getgrnam(PORTAL_ACCOUNT).gr_gid
         for each, group, mode in ((path, its_group, 0o660), (path.parent, 0, 0o755)):

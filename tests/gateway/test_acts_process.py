@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.gateway import examination
-from pam_iampass.gateway.settings import ACCOUNT, PORTAL_ACCOUNT, load
+from pam_iampass.gateway.settings import ACCOUNT, PORTAL_ACCOUNT
 from pam_iampass.portal import calls
 from pam_iampass.portal import gateway as client
 from tests.support.gateway_machine import ETC, initialised, package, passed_secrets, run_gateway
@@ -118,7 +118,7 @@ def test_the_service_answers_at_the_socket_of_systemd(listener: socket.socket) -
         for user in (ACCOUNT, "nobody", "postgres"):
             refused = as_user(user, sys.executable, "-c", _ASKS)
             assert "Permission denied" in refused.stderr, user
-        assert list(examination.acts(load(ETC / "gateway.yaml"))) == []
+        assert list(examination.acts()) == []
 
 
 def test_the_portal_reads_no_key_and_no_database(machine: None) -> None:
@@ -170,7 +170,7 @@ def test_without_a_portal_or_a_socket_it_says_so(machine: None, listener: socket
 
 
 def kinds() -> list[str]:
-    return [found.kind for found in examination.acts(load(ETC / "gateway.yaml"))]
+    return [found.kind for found in examination.acts()]
 
 
 def test_doctor_sees_whether_it_answers_and_who_else_can_connect(listener: socket.socket) -> None:

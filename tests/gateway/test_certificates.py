@@ -1,13 +1,22 @@
-"""The fleet's CA and the certificates from it, as Python's and OpenSSL's own checks see them."""
+"""The fleet's CA and the certificates from it, and the certificate of the portal, as Python's and OpenSSL's own checks
+see them."""
 
 from __future__ import annotations
 
 import socket
 import ssl
 import threading
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from pam_iampass.gateway import certificates
 from pam_iampass.gateway.certificates import Certified
@@ -84,3 +93,70 @@ def test_a_certificate_is_due_for_renewal(authority: Certified, monkeypatch: pyt
     assert certificates.is_due(made, NAMES[:2], other) == "is not from the fleet's CA"
     monkeypatch.setattr(certificates, "RENEW_BEFORE", certificates.LIFETIME)
     assert "expires in 8" in (certificates.is_due(made, NAMES[:2], authority.certificate) or "")
+
+
+# The certificate of the portal, which comes from elsewhere
+
+
+@pytest.fixture
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
+    """A CA that this system trusts."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(tmp_path / "trusted.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "trusted.pem"))
+    return ca
+
+
+def _in_browsers(
+    folder: Path, served: trustme.LeafCert, key: bytes = b"", *, chain: bool = True
+) -> str | None:
+    chain_pems = served.cert_chain_pems if chain else served.cert_chain_pems[:1]
+    (folder / "certificate.pem").write_bytes(b"".join(each.bytes() for each in chain_pems))
+    (folder / "key.pem").write_bytes(key or served.private_key_pem.bytes())
+    name = "iampass.example.com"
+    return certificates.problem_in_browsers(folder / "certificate.pem", folder / "key.pem", name)
+
+
+def test_browsers_trust_what_the_system_trusts_with_all_certificates_between(
+    tmp_path: Path, trusted: trustme.CA
+) -> None:
+    between = trusted.create_child_ca()
+    for names in (["iampass.example.com"], ["other.example.com", "*.example.com"]):
+        assert _in_browsers(tmp_path, trusted.issue_cert(*names)) is None
+        assert _in_browsers(tmp_path, between.issue_cert(*names)) is None
+    alone = _in_browsers(tmp_path, between.issue_cert("iampass.example.com"), chain=False)
+    assert alone == "is not trusted by browsers: unable to get local issuer certificate"
+
+
+def test_browsers_do_not_trust_another_name_another_time_or_another_ca(
+    tmp_path: Path, trusted: trustme.CA, authority: Certified
+) -> None:
+    name, now = "iampass.example.com", datetime.now(timezone.utc)
+    in_common_name = trusted.issue_cert("other.example.com", common_name=name)
+    for served, problem in (
+        (trusted.issue_cert("example.com"), "Hostname mismatch"),
+        (in_common_name, "Hostname mismatch"),
+        (trusted.issue_cert(name, not_after=now - timedelta(days=1)), "certificate has expired"),
+        (trusted.issue_cert(name, not_before=now + timedelta(days=1)), "certificate is not yet valid"),
+        (trustme.CA().issue_cert(name), "unable to get local issuer certificate"),
+    ):
+        found = _in_browsers(tmp_path, served)
+        assert found is not None
+        assert f"is not trusted by browsers: {problem}" in found
+    of_the_fleet = certificates.new_certificate([name], authority)
+    (tmp_path / "certificate.pem").write_bytes(of_the_fleet.certificate)
+    (tmp_path / "key.pem").write_bytes(of_the_fleet.key)
+    files = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    assert "unable to get" in str(certificates.problem_in_browsers(*files, name))
+
+
+def test_a_key_that_is_another_one_or_cannot_be_read_is_no_key_of_a_certificate(
+    tmp_path: Path, trusted: trustme.CA
+) -> None:
+    served, other = (trusted.issue_cert("iampass.example.com") for _ in range(2))
+    assert _in_browsers(tmp_path, served, other.private_key_pem.bytes()) == "has another key"
+    key = load_pem_private_key(served.private_key_pem.bytes(), None)
+    encrypted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    for unreadable in (b"nothing", encrypted):
+        found = _in_browsers(tmp_path, served, unreadable)
+        assert found == "cannot be read, or its key cannot: both must be PEM, the key plain"

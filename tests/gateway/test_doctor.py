@@ -292,13 +292,17 @@ def test_iampass(gateway: tuple[Postgres, Sandbox]) -> None:
 
 
 def test_every_kind_is_found_by_a_test_here() -> None:
-    told = Path(__file__).read_text("utf-8")
+    told = "".join(
+        Path(__file__).with_name(f"test_{name}.py").read_text("utf-8")
+        for name in ("doctor", "portal_command")
+    )
     elsewhere = {"database-plain"}  # no database on another machine here
     elsewhere |= {
         "acts-down",
         "acts-socket",
         "passkeys-of-nobody",
-    }  # test_acts_process.py, test_acts_socket.py
+        "portal-settings",
+    }  # test_acts_process.py, test_acts_socket.py, packages/test_portal.py
     assert [kind for kind in KINDS if f'"{kind}"' not in told and kind not in elsewhere] == []
     code = Path(examination.__file__).read_text("utf-8")
     assert [kind for kind in KINDS if f'"{kind}"' not in code] == []

@@ -3253,6 +3253,38 @@ MUTANTS = {
             "test_what_people_ask_for_at_the_portal_is_limited_for_each_and_keeps_no_help_desk_from_asking_them",
         ),
     ),
+    "The portal is set up with a certificate that browsers trust, and nothing else of the gateway changes": (
+        Mutant(
+            "a portal is set up with a certificate of another name, of the fleet's CA, or of yesterday",
+            'return f"is not trusted by browsers: {error.verify_message}"',
+            "return None",
+            "test_browsers_do_not_trust_another_name_another_time_or_another_ca",
+        ),
+        Mutant(
+            "a portal is set up whose key other accounts of the machine can read",
+            "S_IMODE(key.stat().st_mode) & 0o007",
+            "S_IMODE(key.stat().st_mode) & 0o002",
+            "test_nothing_is_written_for_a_certificate_that_browsers_would_not_trust",
+        ),
+        Mutant(
+            "settings that are not the gateway's any more take the place of its own",
+            "if found == replace(before, portal=own):",
+            "if text:",
+            "test_settings_to_which_it_cannot_be_added_are_left_alone",
+        ),
+        Mutant(
+            "a portal with another origin takes the place of the one to which passkeys are bound",
+            "if before.portal != own:",
+            "if before.portal is None:",
+            "test_settings_to_which_it_cannot_be_added_are_left_alone",
+        ),
+        Mutant(
+            "a link for an admin is made for somebody who is none",
+            'if "admin" not in gateway.settings.operators.roles_of(person.groups):',
+            "if not gateway.settings.operators.roles_of(person.groups):",
+            "test_only_a_person_whom_the_settings_make_an_admin_is_linked",
+        ),
+    ),
     "The portal is told what asks a person, and for what, for that person only, and approves nothing": (
         Mutant(
             "anybody who has signed in is told what asks others",

@@ -19,7 +19,9 @@ from tests.support.terminal import Terminal
 _FILES = sorted(file.name for file in Path(__file__).parent.glob("test_*.py"))
 # A machine with a desktop besides is made for one release only.
 _NOT_FOR_BOOKWORM = ("test_desktop.py",)
-_OF_GATEWAY = ("test_from_lone_hosts.py", "test_gateway.py", "test_gateway_page.py", "test_presence.py")
+_OF_GATEWAY = [
+    f"test_{name}.py" for name in ("from_lone_hosts", "gateway", "gateway_page", "portal", "presence")
+]
 _OF_HOSTS = [file for file in _FILES if file not in _OF_GATEWAY]
 _PARTS = {
     "gateway": _OF_GATEWAY,

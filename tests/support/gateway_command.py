@@ -94,7 +94,7 @@ class GatewayCommand:
         verbs = (
             2
             if arguments[0]
-            in ("bypass", "host", "operator", "phone", "recovery", "session", "throttle", "user")
+            in ("bypass", "host", "operator", "phone", "portal", "recovery", "session", "throttle", "user")
             else 1
         )
         return [*arguments[:verbs], "--config", str(self.config), *arguments[verbs:]]

@@ -13,7 +13,13 @@ UNITS = ROOT / "packaging/systemd"
 
 
 @pytest.mark.parametrize(
-    "service", ["pam-iampass-agent", "pam-iampass-enforcer@", "gateway/pam-iampass-gateway"]
+    "service",
+    [
+        "pam-iampass-agent",
+        "pam-iampass-enforcer@",
+        "gateway/pam-iampass-gateway",
+        "portal/pam-iampass-portal",
+    ],
 )
 def test_the_services_are_hardened(machine: Installation, service: str) -> None:
     unit = UNITS / f"{service}.service"

@@ -37,13 +37,19 @@ def main() -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--gateway", is_flag=True, help="Those of the gateway's package, which needs its libraries.")
-def man(folder: Path, gateway: bool) -> None:
+@click.option(
+    "--gateway", "of", flag_value="gateway", help="Those of the gateway's package, with its libraries."
+)
+@click.option(
+    "--portal", "of", flag_value="portal", help="Those of the portal's package, with its libraries."
+)
+def man(folder: Path, of: str | None) -> None:
     """Write all man pages into FOLDER. Their date is SOURCE_DATE_EPOCH, by default today."""
     folder.mkdir(parents=True, exist_ok=True)
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     date = datetime.fromtimestamp(int(epoch), timezone.utc) if epoch else datetime.now(timezone.utc)
-    for (name, section, summary), fill in (_of_the_gateway() if gateway else _of_hosts()).items():
+    fills = {"gateway": _of_the_gateway, "portal": _of_the_portal}.get(of or "", _of_hosts)
+    for (name, section, summary), fill in fills().items():
         page = Page(name, section, f"{date:%Y-%m-%d}", __version__, summary)
         fill(page)
         (folder / f"{name}.{section}").write_text(str(page), encoding="ascii")
@@ -66,6 +72,15 @@ def _of_the_gateway() -> Fills:
         command_page.GATEWAY_TITLE: partial(
             command_page.fill, group=command, after=command_page.GATEWAY_AFTER
         ),
+        settings.title: settings.fill,
+    }
+
+
+def _of_the_portal() -> Fills:
+    command = import_module("pam_iampass.portal.cli").group
+    settings = settings_reference.portal()
+    return {
+        command_page.PORTAL_TITLE: partial(command_page.fill, group=command, after=command_page.PORTAL_AFTER),
         settings.title: settings.fill,
     }
 

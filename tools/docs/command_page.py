@@ -1,4 +1,4 @@
-"""pam-iampass(1) and pam-iampass-gateway(1), from the texts of `--help`."""
+"""pam-iampass(1), pam-iampass-gateway(1) and pam-iampass-portal(1), from the texts of `--help`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pam_iampass.cli import LazyGroup
+from pam_iampass.cli import LazyGroup, Verbs
 from tools.docs import markdown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tools.docs.roff import Page
 
 TITLE = ("pam-iampass", 1, "administer the second factor for logins")
 GATEWAY_TITLE = ("pam-iampass-gateway", 1, "administer the second factor for the logins of a fleet")
+PORTAL_TITLE = ("pam-iampass-portal", 1, "pages in which the people of a fleet sign in with passkeys")
 
 _EXIT_STATUS = """\
 ## Exit status
@@ -68,11 +69,28 @@ GATEWAY_AFTER = f"""\
 `gateway.yaml`(5), `pam-iampass`(1), `journalctl`(1)
 """
 
+PORTAL_AFTER = """\
+## Files
 
-def fill(page: Page, group: LazyGroup, after: str) -> None:
+`/etc/iampass-portal/portal.yaml`
+:   The settings: `portal.yaml`(5).
+
+`/etc/iampass-portal/certificate.pem`, `/etc/iampass-portal/certificate-key.pem`
+:   Links to the certificate and its key, which systemd passes to the service.
+
+## See also
+
+`portal.yaml`(5), `pam-iampass-gateway`(1), `journalctl`(1)
+"""
+
+
+def fill(page: Page, group: LazyGroup | Verbs, after: str) -> None:
     """Put everything below the name onto the page of a command; `after` at the end."""
     context = click.Context(group, info_name=group.name, **group.context_settings)
-    commands = {heading: list(_commands(context, verbs)) for heading, verbs in group.headings.items()}
+    headings: Mapping[str, Iterable[str]] = {"Verbs": group.list_commands(context)}
+    if isinstance(group, LazyGroup):
+        headings = group.headings
+    commands = {heading: list(_commands(context, verbs)) for heading, verbs in headings.items()}
     page.heading("Synopsis")
     for command in (command for section in commands.values() for command in section):
         if not isinstance(command.command, click.Group) or command.command.invoke_without_command:

@@ -1,4 +1,5 @@
-"""The pages about the settings: docs/settings.md and iampass.yaml(5); docs/gateway-settings.md and gateway.yaml(5)."""
+"""The pages about the settings: docs/settings.md and iampass.yaml(5); docs/gateway-settings.md and gateway.yaml(5);
+portal.yaml(5)."""
 
 from __future__ import annotations
 
@@ -82,6 +83,22 @@ read; systemd passes them to the service.
 
 The format is a strict form of YAML in UTF-8: each key at most once, and no anchors, aliases, tags or merge keys.
 Durations are written with their unit: `60s`, `2m`, `1h` or `1d`.
+"""
+
+_PORTAL_INTRODUCTION = """\
+`/etc/iampass-portal/portal.yaml` configures the portal of a fleet, which runs on a gateway. `pam-iampass-gateway portal
+setup` writes it. Without a certificate that can be read the portal does not start, unless it is behind a proxy.
+
+The file must belong to root and be writable by nobody else. The certificate and its key are in files of their own;
+systemd passes them to the service.
+
+The format is a strict form of YAML in UTF-8: each key at most once, and no anchors, aliases, tags or merge keys.
+"""
+
+_PORTAL_AFTER = """\
+## See also
+
+`pam-iampass-portal`(1), `pam-iampass-gateway`(1), `gateway.yaml`(5)
 """
 
 _GATEWAY_AFTER = """\
@@ -176,6 +193,20 @@ def gateway() -> Reference:
         _GATEWAY_INTRODUCTION,
         "",
         _GATEWAY_AFTER,
+    )
+
+
+def portal() -> Reference:
+    """Of the portal's settings, which only its own libraries can read."""
+    return Reference(
+        ("portal.yaml", 5, "settings of the portal of a fleet"),
+        ("/etc/iampass-portal/portal.yaml",),
+        import_module("pam_iampass.portal.settings").SCHEMA,
+        (),
+        "",
+        _PORTAL_INTRODUCTION,
+        "",
+        _PORTAL_AFTER,
     )
 
 

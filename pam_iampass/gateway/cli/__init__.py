@@ -43,6 +43,7 @@ GROUPS = {
         "init": "Make the database, the key, the CA and the settings.",
         "certificate": "Show or renew the gateway's certificate.",
         "migrate": "Make or update the tables of the database.",
+        "portal": "Set up the pages in which people sign in with passkeys.",
     },
     "Hosts": {
         "host": "Invite hosts; list, admit, suspend and remove them.",

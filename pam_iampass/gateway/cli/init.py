@@ -16,7 +16,7 @@ import click
 from pam_iampass.cli import output
 from pam_iampass.cli.parameters import Parsed
 from pam_iampass.client.errors import IampassError, Refused
-from pam_iampass.config.schema import Key
+from pam_iampass.config.schema import Key, KeyOrSection
 from pam_iampass.config.value_types import InvalidValue
 from pam_iampass.config.yaml_document import MappingNode, SequenceNode, parse
 from pam_iampass.errors import ConfigurationError
@@ -34,9 +34,9 @@ from pam_iampass.system import programs
 LOCAL_DATABASE = "iampass"
 
 
-def _setting(name: str) -> Parsed:
+def setting(name: str, keys: Sequence[KeyOrSection] = gateway_settings.SCHEMA) -> Parsed:
     """A value of an option that is written to the settings."""
-    key = next(key for key in gateway_settings.SCHEMA if key.name == name)
+    key = next(key for key in keys if key.name == name)
     assert isinstance(key, Key)  # noqa: S101
 
     def read(text: str) -> str:
@@ -56,30 +56,30 @@ def _setting(name: str) -> Parsed:
     "--name",
     "names",
     multiple=True,
-    type=_setting("names"),
+    type=setting("names"),
     help="A name or address by which hosts call the gateway; the first one is in invites. Can be repeated.  "
     "[default: the host name of this machine, with its domain]",
 )
 @click.option(
     "--database",
-    type=_setting("database"),
+    type=setting("database"),
     help="A connection string of libpq.  [default: a database iampass of the PostgreSQL on this machine, "
     "which is made]",
 )
 @click.option(
-    "--application-id", type=_setting("application_id"), help="The id of your application at IAMPASS."
+    "--application-id", type=setting("application_id"), help="The id of your application at IAMPASS."
 )
 @click.option(
     "--secret-file",
     type=click.Path(path_type=Path, allow_dash=True),
     help="A file with the application's secret, or - for standard input.  [default: you are asked]",
 )
-@click.option("--listen", type=_setting("listen"), help="The address to serve hosts on.")
-@click.option("--server", type=_setting("server"), help="The IAMPASS server.")
+@click.option("--listen", type=setting("listen"), help="The address to serve hosts on.")
+@click.option("--server", type=setting("server"), help="The IAMPASS server.")
 @click.option(
-    "--server-ca-file", type=_setting("server_ca_file"), help="CA certificates (PEM) for that server."
+    "--server-ca-file", type=setting("server_ca_file"), help="CA certificates (PEM) for that server."
 )
-@click.option("--proxy", type=_setting("proxy"), help="The proxy for connections to IAMPASS.")
+@click.option("--proxy", type=setting("proxy"), help="The proxy for connections to IAMPASS.")
 @config_option
 def command(config: Path, secret_file: Path | None, **given: str | tuple[str, ...] | None) -> None:
     """Make the database, the key, the CA, the gateway's certificate and the settings.
@@ -133,14 +133,15 @@ def command(config: Path, secret_file: Path | None, **given: str | tuple[str, ..
     output.line(("Done.", "green"), " To let a host join: pam-iampass-gateway host invite")
 
 
-def _said(path: Path | str, what: str, *, made: bool) -> None:
+def show_made(path: Path | str, what: str, *, made: bool) -> None:
+    """Print that something was made, or was there before."""
     output.line(("made   " if made else "there  ", "green" if made else ""), f"{path}: {what}")
 
 
 def _write_secret(path: Path, source: Path | None) -> bool:
     """Whether the secret is new."""
     if path.exists():
-        _said(path, "the application's secret", made=False)
+        show_made(path, "the application's secret", made=False)
         return False
     if source is not None:
         text = sys.stdin.readline() if str(source) == "-" else source.read_text("utf-8")
@@ -154,7 +155,7 @@ def _write_secret(path: Path, source: Path | None) -> bool:
     if not secret or not secret.isprintable():
         raise click.ClickException("the application's secret is empty, or more than one line")
     files.write(path, f"{secret}\n".encode())
-    _said(path, "the application's secret", made=True)
+    show_made(path, "the application's secret", made=True)
     return True
 
 
@@ -163,7 +164,7 @@ def _write_key(path: Path) -> bool:
     new = not path.exists()
     if new:
         files.write(path, f"{secrets.token_hex(KEY_BYTES)}\n".encode())
-    _said(path, "the key of the database; keep a copy of it elsewhere", made=new)
+    show_made(path, "the key of the database; keep a copy of it elsewhere", made=new)
     return new
 
 
@@ -185,7 +186,7 @@ def _write_authority(folder: Path, fleet: str) -> Path:
         made = certificates.new_authority(fleet)
         files.write(key, made.key)
         files.write(certificate, made.certificate, 0o644)
-    _said(
+    show_made(
         certificate,
         "the fleet's CA, valid until " + f"{certificates.expiry(certificate.read_bytes()):%F}",
         made=new,
@@ -195,18 +196,18 @@ def _write_authority(folder: Path, fleet: str) -> Path:
 
 def _write_settings(config: Path, given: dict[str, object]) -> None:
     if config.exists():
-        _said(config, "the settings", made=False)
+        show_made(config, "the settings", made=False)
         return
     values = {name: value for name, value in given.items() if value is not None}
     if "application_id" not in values:
         if not sys.stdin.isatty():
             raise click.UsageError("Give --application-id.")
         values["application_id"] = click.prompt(
-            "The id of your application at IAMPASS", type=_setting("application_id"), err=True
+            "The id of your application at IAMPASS", type=setting("application_id"), err=True
         )
     values["groups"] = {DEFAULT_GROUP: {"everybody": True}}
     files.write(config, gateway_settings.template(values).encode(), 0o644)
-    _said(config, "the settings", made=True)
+    show_made(config, "the settings", made=True)
 
 
 def _write_certificate(folder: Path, names: Sequence[str], ca_file: Path) -> bool:
@@ -221,7 +222,9 @@ def _write_certificate(folder: Path, names: Sequence[str], ca_file: Path) -> boo
     if due is not None:
         renew(folder / CA_KEY, ca_file, names, certificate, folder / "certificate-key.pem")
     until = certificates.expiry(certificate.read_bytes())
-    _said(certificate, f"the certificate of {', '.join(names)}, valid until {until:%F}", made=due is not None)
+    show_made(
+        certificate, f"the certificate of {', '.join(names)}, valid until {until:%F}", made=due is not None
+    )
     return due is not None
 
 
@@ -241,13 +244,13 @@ def _make_local_database() -> None:
     role = not as_postgres(*query, f"SELECT 1 FROM pg_roles WHERE rolname = '{ACCOUNT}'")  # noqa: S608
     if role:
         as_postgres("createuser", "--no-superuser", "--no-createdb", "--no-createrole", ACCOUNT)
-    _said(ACCOUNT, "the role in PostgreSQL", made=role)
+    show_made(ACCOUNT, "the role in PostgreSQL", made=role)
     missing = not as_postgres(*query, f"SELECT 1 FROM pg_database WHERE datname = '{LOCAL_DATABASE}'")  # noqa: S608
     if missing:
         as_postgres("createdb", "-O", ACCOUNT, "-E", "UTF8", "-T", "template0", LOCAL_DATABASE)
     # A role that can connect can take the locks of people, and all connections.
     as_postgres(*query, f"REVOKE CONNECT ON DATABASE {LOCAL_DATABASE} FROM PUBLIC")
-    _said(LOCAL_DATABASE, "the database", made=missing)
+    show_made(LOCAL_DATABASE, "the database", made=missing)
 
 
 def _make_tables(settings: GatewaySettings) -> bool:
@@ -256,7 +259,7 @@ def _make_tables(settings: GatewaySettings) -> bool:
     async def go() -> bool:
         async with Database(settings.database, connections=1) as database:
             before, version = await migrate(database)
-        _said("tables", f"version {version}", made=before != version)
+        show_made("tables", f"version {version}", made=before != version)
         async with opened(settings) as gateway, gateway.database.transaction() as connection:
             await restored.begin(gateway, connection)
             with suppress(Tampered):
