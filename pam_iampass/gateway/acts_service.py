@@ -86,6 +86,9 @@ class ActsService:
     """Views are read one after the other: acts find a connection to the database beside them."""
     held: int = 0
     """Calls that wait for a phone now."""
+    rings: WaitingForRings = field(default_factory=WaitingForRings)
+    ring_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """Each page that was woken reads for itself: they do so one after the other, as `views`."""
     under_way: WeakValueDictionary[str, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
     """Full if MOST_AT_ONCE calls with a token are not answered yet, by that token."""
     _lines: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
@@ -100,10 +103,6 @@ class ActsService:
     def patience(self, seconds: float) -> float:
         """How long a call may wait for a phone that would wait for so long."""
         return seconds if self.held < MOST_HELD else 0.0
-
-    rings: WaitingForRings = field(default_factory=WaitingForRings)
-    ring_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
-    """Each page that was woken reads for itself: they do so one after the other, as `views`."""
 
     async def hold(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for a phone; its result. Raises CallRefused if the gateway stops."""

@@ -22,15 +22,7 @@ from pam_iampass.client.errors import IampassError
 from pam_iampass.config.yaml_document import MappingNode, parse
 from pam_iampass.doctor.report import DoctorReport, merged
 from pam_iampass.errors import Problem
-from pam_iampass.gateway import (
-    attention,
-    certificates,
-    hosts,
-    monitoring,
-    people,
-    readable,
-    restored,
-)
+from pam_iampass.gateway import attention, certificates, hosts, monitoring, people, readable, restored
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.catalogue import finding
 from pam_iampass.gateway.database import TIMEOUTS, DatabaseError, WrongSchema, many, one

@@ -408,7 +408,7 @@ async def _admit_by_phone(
 
     # 10. Insert
     # Somebody else's login does not tell it.
-    new = {} if asker is hosts.ITSELF or "asker" in asked.details else news.details(counted)
+    new = news.details(counted) if isinstance(asker, Host) and "asker" not in asked.details else {}
     session = await _insert_start(gateway, connection, asker, asked, id, login, new, queued=queued)
     if not queued:
         after = turns.holding(after, login, session.deadline.timestamp() + turns.END_SECONDS)

@@ -3347,9 +3347,9 @@ MUTANTS = {
         Mutant(
             "anybody has IAMPASS asked about the phones of others",
             "        person = await _find(gateway, connection, name) if roles else None\n"
-            '    if person is None:\n        return []\n    phone = "unknown"',
+            "    if person is None:\n        return []\n    async",
             "        person = await _find(gateway, connection, name)\n"
-            '    if person is None:\n        return []\n    phone = "unknown"',
+            "    if person is None:\n        return []\n    async",
             "test_it_is_told_whether_a_person_has_a_phone_to_who_sees_the_person",
         ),
         Mutant(
@@ -3384,8 +3384,8 @@ MUTANTS = {
         ),
         Mutant(
             "the login of somebody else tells what is new for the second person",
-            'if asker is hosts.ITSELF or "asker" in asked.details else',
-            "if asker is hosts.ITSELF else",
+            'if isinstance(asker, Host) and "asker" not in asked.details else {}',
+            "if isinstance(asker, Host) else {}",
             "test_a_login_of_somebody_else_tells_nothing_of_the_second_person",
         ),
         Mutant(
@@ -3399,6 +3399,12 @@ MUTANTS = {
             'for line in ("" if is_usual else decision.message, decision.notice):',
             "for line in () if is_usual else (decision.message, decision.notice):",
             "test_the_next_login_tells_what_is_new_and_the_one_after_does_not[sshd]",
+        ),
+        Mutant(
+            "the token of a sign-in alone has IAMPASS asked about a phone any number of times",
+            "if time.monotonic() - at >= PHONE_SECONDS:",
+            "if True:",
+            "test_iampass_is_asked_about_a_phone_once_for_all_who_look",
         ),
     ),
     "The portal does what its own pages have sent, and tells browsers to keep nothing": (
