@@ -145,21 +145,21 @@ def _login(pamh: PamApplication) -> Login:
 
 
 def _tell(pamh: PamApplication, login: Login, decision: Decision) -> None:
-    """Tell the person the decision.
+    """Tell the person the decision, and a notice beside it.
 
     Neither an approval nor a bypass in sshd: sshd would send the line as a banner, to scp and rsync as well, and
     repeat it before the message of the day (OpenSSH, `auth2.c` and `session.c`, `loginmsg`).
     """
-    if not decision.message or decision.outcome is Outcome.CANCELLED:
+    if decision.outcome is Outcome.CANCELLED:
         return
-    if decision.outcome in (Outcome.APPROVED, Outcome.BYPASSED) and login.through_sshd:
-        return
+    is_usual = decision.outcome in (Outcome.APPROVED, Outcome.BYPASSED) and login.through_sshd
     conversation = Conversation(pamh)
+    is_error = decision.result is Result.DENIED or login.phase is Phase.ACCOUNT
+    say = conversation.say_error if is_error else conversation.say
     try:
-        if decision.result is Result.DENIED or login.phase is Phase.ACCOUNT:
-            conversation.say_error(decision.message)
-        else:
-            conversation.say(decision.message)
+        for line in ("" if is_usual else decision.message, decision.notice):
+            if line:
+                say(line)
     except ApplicationGone:
         return
 

@@ -214,6 +214,9 @@ class Decision:
     of_gateway: bool = False
     """Whether a gateway has decided it, which has a record of its own."""
 
+    notice: str = ""
+    """A further line for the user, which they should see once, whatever the application. Not cleaned."""
+
     def __post_init__(self) -> None:
         if self.result not in RESULTS[self.outcome]:
             raise ValueError(f"the outcome {self.outcome.value} cannot have the result {self.result.value}")

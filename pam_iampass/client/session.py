@@ -91,6 +91,8 @@ class Session:
     """How many seconds ago the phone has approved that login."""
     refusal: Refusal | None = field(default=None, repr=False, compare=False)
     """A gateway's explanation of `failure_reason`."""
+    news: str = field(default="", repr=False, compare=False)
+    """What a gateway has the person told who has approved. Not cleaned."""
 
     @property
     def failed(self) -> bool:
@@ -163,6 +165,8 @@ class Session:
             if wait:
                 self.version = members.number("version")
             self.queued = status.in_progress and _is_queued(members)
+            if status is Status.active and "news" in members:
+                self.news = members.text("news")
             if status in FAILED and "reason" in members:
                 self.failure_reason, self.refusal = members.text("reason"), Refusal.of(members)
             return status

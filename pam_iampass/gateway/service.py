@@ -14,7 +14,7 @@ import psycopg
 from pam_iampass.audit.figures import OTHER
 from pam_iampass.client.errors import IampassError
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import asking, hosts, metrics, presence, records, sessions, starts
+from pam_iampass.gateway import asking, hosts, metrics, news, presence, records, sessions, starts
 from pam_iampass.gateway.database import Connection, DatabaseAway, DatabaseError, together, work_for
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host
@@ -130,6 +130,12 @@ def _explain_to_host(session: HostSession) -> dict[str, Any]:
     return {"reason": reason, **explanation_of(reason, session.retry_after or 0.0)}
 
 
+def _tell_news(session: HostSession) -> dict[str, str]:
+    """The member with what is new for a person who has approved the login, which its host is to show."""
+    has_news = session.request_id is not None and session.status is Status.active
+    return {"news": session.details[news.TEXT]} if has_news and news.TEXT in session.details else {}
+
+
 def _not_started(
     reason: str,
     request: IncomingRequest,
@@ -174,7 +180,7 @@ async def poll(gateway: Gateway, request: IncomingRequest) -> Reply:
         return unavailable(error)
     if session.status is None:
         raise _unknown_session()
-    return polled(session.status, **_explain_to_host(session))
+    return polled(session.status, **_explain_to_host(session), **_tell_news(session))
 
 
 async def _poll_when_changed(gateway: Gateway, id: uuid.UUID, seconds: int, version: int) -> Reply:
@@ -192,7 +198,7 @@ async def _poll_when_changed(gateway: Gateway, id: uuid.UUID, seconds: int, vers
         session = session or await _find_session(gateway, id)
     if session.status is None:
         raise _unknown_session()
-    return polled(session.status, version=session.version, **_explain_to_host(session))
+    return polled(session.status, version=session.version, **_explain_to_host(session), **_tell_news(session))
 
 
 def _on_the_phone(gateway: Gateway, id: uuid.UUID) -> Status | None:

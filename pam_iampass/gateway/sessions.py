@@ -19,7 +19,7 @@ from typing import Any
 
 from pam_iampass.client.session import Session, SessionSchema
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import hosts, records, turns
+from pam_iampass.gateway import hosts, news, records, turns
 from pam_iampass.gateway.database import Connection, Statement, each_one, many, now, one, replace
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host
@@ -350,7 +350,11 @@ async def record(
     connection: Connection, session: HostSession, outcome: Outcome | None, *, reason: str, **fields: str
 ) -> None:
     """Write the record of a decision, or of the end of a session."""
+    details = dict(session.details)
+    text, told = details.pop(news.TEXT, ""), details.pop(news.TOLD, "")
     if outcome is not None:
         fields["outcome"] = outcome.value
-    fields = {**records.login_fields(session.details, reason), **fields, "session": str(session.id)}
+    if outcome is Outcome.APPROVED and told:
+        reason, fields[news.TOLD] = f"{reason}; told: {text}", told
+    fields = {**records.login_fields(details, reason), **fields, "session": str(session.id)}
     await records.write(connection, Kind.DECISION, host=session.host_name, person=session.person, **fields)

@@ -22,7 +22,7 @@ from typing import Any, Callable, Union
 import psycopg
 
 from pam_iampass.client.status import AuthenticationMethod, Status
-from pam_iampass.gateway import asking, bypasses, hosts, people, records, sessions, turns
+from pam_iampass.gateway import asking, bypasses, hosts, news, people, records, sessions, turns
 from pam_iampass.gateway.bypasses import Bypass
 from pam_iampass.gateway.database import (
     Connection,
@@ -405,7 +405,9 @@ async def _admit_by_phone(
     queued = not after.has_turn(login)
 
     # 10. Insert
-    session = await _insert_start(gateway, connection, asker, asked, id, login, queued=queued)
+    # Somebody else's login does not tell it.
+    new = {} if asker is hosts.ITSELF or "asker" in asked.details else news.details(counted)
+    session = await _insert_start(gateway, connection, asker, asked, id, login, new, queued=queued)
     if not queued:
         after = turns.holding(after, login, session.deadline.timestamp() + turns.END_SECONDS)
     await turns.write(connection, before, after)
@@ -444,14 +446,15 @@ async def _read_rows(
             (SELECT count(*) FROM session WHERE session.host_name = host.name AND session.person = %s
                 AND state = 'not_started' AND began_at > now() - interval '1 minute') AS not_started,
             (SELECT count(*) FROM (SELECT FROM session WHERE session.host_name = host.name AND {_ASKED}
-                AND NOT approved AND began_at > now() - interval '1 hour' LIMIT %s) AS found) AS unapproved
+                AND NOT approved AND began_at > now() - interval '1 hour' LIMIT %s) AS found) AS unapproved,
+            {news.COLUMNS}
         FROM {host}
             LEFT JOIN person ON person.name = %s
             LEFT JOIN turn ON turn.person = %s
             LEFT JOIN session ON session.host = host.id AND session.request_id = %s
         WHERE host.id = %s
         """,  # noqa: S608
-        *(name, name, name, limits.host_requests_per_hour, name, name, request_id, host_id),
+        *(name, name, name, limits.host_requests_per_hour, name, name, name, name, request_id, host_id),
     )
 
 
@@ -567,10 +570,14 @@ async def _insert_start(
     asked: AskedStart,
     id: uuid.UUID,
     login: Pending,
+    new: Mapping[str, str],
     *,
     queued: bool,
 ) -> HostSession:
-    """The new session of a start that waits in the queue, or for which IAMPASS is called next."""
+    """The new session of a start that waits in the queue, or for which IAMPASS is called next.
+
+    :param new: what is new for the person (`news.py`).
+    """
     moment = datetime.fromtimestamp(login.since, timezone.utc)
     own_deadline = moment + timedelta(seconds=asked.patience)
     expires_at = moment + timedelta(seconds=asked.duration)
@@ -581,7 +588,7 @@ async def _insert_start(
         "deadline": own_deadline if queued else asking.ring_deadline(moment, own_deadline, expires_at),
         "expires_at": expires_at,
         "version": sessions.FIRST_VERSION if queued else 0,
-        "details": dict(asked.details),
+        "details": {**asked.details, **new},
         "parent": None,
     }
     return await insert_session(gateway, connection, asker, asked, moment, **columns)

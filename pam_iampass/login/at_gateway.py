@@ -80,7 +80,10 @@ class AtGateway:
         """See `Decider.answer`. A login may have waited in vain for its turn."""
         if session.queued or session.failure_reason is not None:
             return _not_asked(session, request, Sent.COUNTS_THERE)
-        return Answer(decisions.answered(session, request.service), Sent.COUNTS_THERE)
+        decision = decisions.answered(session, request.service)
+        if decision.outcome is Outcome.APPROVED and not request.asker:
+            decision = replace(decision, notice=session.news)
+        return Answer(decision, Sent.COUNTS_THERE)
 
     def explain(self, error: IampassError, request: Request) -> Decision:
         """See `Decider.explain`. A host may have been suspended meanwhile."""

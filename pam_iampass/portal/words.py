@@ -64,7 +64,10 @@ WORDS: Mapping[str, Words] = {
     "BAD_FIELD": Words(400, "Nothing was done", "A field has a value that it cannot have."),
     "BAD_BODY": Words(400, "Nothing was done", "There is something in it that is no text."),
     "NOT_SIGNED_IN": Words(
-        401, "Sign in", "You are not signed in any more: a sign-in ends after 30 minutes without use."
+        401,
+        "Sign in",
+        "You are not signed in any more, so nothing was done: a sign-in ends after 30 minutes without use, and after 8 "
+        "hours.",
     ),
     "WRONG_ORIGIN": Words(403, "Nothing was done", "This was not sent by a page of the portal."),
     "NOT_FOUND": Words(404, "There is no such page", "It is gone, or the address is wrong."),

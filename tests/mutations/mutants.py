@@ -3263,6 +3263,92 @@ MUTANTS = {
             'attention.find_alerts(connection, ("true", []))',
             "test_a_help_desk_sees_alerts_about_people_whom_it_helps_and_people_see_none",
         ),
+        Mutant(
+            "a login that was not approved tells what is new for the person",
+            "has_news = session.request_id is not None and session.status is Status.active",
+            "has_news = session.request_id is not None",
+            "test_a_login_that_was_not_approved_tells_nothing_and_the_next_one_does",
+        ),
+        Mutant(
+            "a login that was not approved is the one that has told it",
+            "if outcome is Outcome.APPROVED and told:",
+            "if told:",
+            "test_a_login_that_was_not_approved_tells_nothing_and_the_next_one_does",
+        ),
+        Mutant(
+            "the login of somebody else tells what is new for the second person",
+            'if asker is hosts.ITSELF or "asker" in asked.details else',
+            "if asker is hosts.ITSELF else",
+            "test_a_login_of_somebody_else_tells_nothing_of_the_second_person",
+        ),
+        Mutant(
+            "a login tells what is new for somebody who had the name before",
+            'new.pop(ACTS["enroll"], None)\n            break',
+            'new.pop(ACTS["enroll"], None)\n            continue',
+            "test_what_is_a_day_old_or_was_of_who_had_the_name_before_is_told_to_nobody",
+        ),
+        Mutant(
+            "sshd does not show what is new for the person",
+            'for line in ("" if is_usual else decision.message, decision.notice):',
+            "for line in () if is_usual else (decision.message, decision.notice):",
+            "test_the_next_login_tells_what_is_new_and_the_one_after_does_not[sshd]",
+        ),
+    ),
+    "The portal does what its own pages have sent, and tells browsers to keep nothing": (
+        Mutant(
+            "a form that names no origin counts",
+            'is_ours = request.headers.getall("Origin", []) == [request.app[SETTINGS].origin]',
+            'is_ours = request.headers.getall("Origin", []) in ([], [request.app[SETTINGS].origin])',
+            "test_what_another_origin_sends_does_nothing",
+        ),
+        Mutant(
+            "of several origins the first one counts",
+            'request.headers.getall("Origin", []) == [request.app[SETTINGS].origin]',
+            'request.headers.getall("Origin", [])[:1] == [request.app[SETTINGS].origin]',
+            "test_two_origins_are_none",
+        ),
+        Mutant(
+            "some answers may be framed, and have scripts of others",
+            "app.on_response_prepare.append(_add_headers)",
+            "",
+            "test_every_answer_has_the_headers",
+        ),
+        Mutant(
+            "a browser keeps pages with codes",
+            'response.headers.setdefault("Cache-Control", "no-store")',
+            'response.headers.setdefault("Cache-Control", "no-cache")',
+            "test_what_is_shown_once_is_in_no_address_no_log_and_no_cache",
+        ),
+        Mutant(
+            "scripts read the token of the sign-in",
+            '"httponly": True',
+            '"httponly": False',
+            "test_cookies_are_kept_from_scripts_and_other_names",
+        ),
+        Mutant(
+            "what one browser was asked for signs another one in",
+            "had if _SECRET.fullmatch(had) else secrets.token_urlsafe(32)",
+            '"A" * 43',
+            "test_a_token_that_was_planted_before_is_replaced_and_a_planted_binding_is_worth_nothing",
+        ),
+        Mutant(
+            "a link to the portal leads elsewhere after signing in",
+            'text[1:2] not in ("/", "\\\\")',
+            'text[1:2] != "/"',
+            "test_nobody_is_sent_elsewhere",
+        ),
+        Mutant(
+            "anybody says from which address a request comes",
+            "hops and any(address in network for network in proxies)",
+            "hops[0]",
+            "test_only_a_proxy_of_the_settings_says_whose_request_it_is",
+        ),
+        Mutant(
+            "a page that is left open keeps its reader signed in",
+            "Look(self.token, name, filter, by_itself)",
+            "Look(self.token, name, filter)",
+            "test_a_page_that_asks_by_itself_keeps_nobody_signed_in",
+        ),
     ),
     "What a host or a directory says does nothing to a page of the portal": (
         Mutant(

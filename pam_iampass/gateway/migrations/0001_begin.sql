@@ -226,5 +226,8 @@ CREATE INDEX record_host ON record (host, at);
 CREATE INDEX record_familiar ON record (person, host, at) WHERE fields->>'outcome' IN ('approved', 'covered');
 CREATE INDEX record_wrong_code ON record (host, at) WHERE fields ? 'wrong_code';
 CREATE INDEX record_refused ON record (host, at) WHERE fields ? 'refused';
+CREATE INDEX record_news ON record (person, at) WHERE kind = 'act' AND fields->>'what' IN (
+    'user_add', 'passkey_add', 'phone_new', 'enroll', 'recovery_new', 'code_for_lost_phone');
+CREATE INDEX record_told ON record (person, at) WHERE fields ? 'told';
 CREATE INDEX record_reported ON record (host, at) WHERE kind = 'report';
 CREATE INDEX record_reported_login ON record (host, (fields->>'login')) WHERE kind = 'report';

@@ -1,0 +1,56 @@
+"""What is new for a person, such as a passkey: their next login says so. Whoever has taken over their sign-in, or has
+talked to the help desk in their name, cannot keep that from them.
+
+It is looked up with a start, and the session keeps it. Once the person has approved the login, and not before, its host
+is told, which shows it; the record of the approval has it, too, and says up to which record that was. What was shown
+once, or is a day old, is not shown any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from pam_iampass.text import clean
+
+ACTS = {
+    "passkey_add": "a passkey",
+    "phone_new": "a link for a phone",
+    "enroll": "a link for a phone",
+    "recovery_new": "recovery codes",
+    "code_for_lost_phone": "a recovery code",
+}
+"""The records about a person that are told, and what is new then."""
+TEXT, TOLD = "news", "told"
+"""What the details of a session have: the text, and the id of the newest record that it is about."""
+_LONGEST_NAME = 30
+_MOST = 20
+_NAMES = ", ".join(f"'{what}'" for what in ("user_add", *ACTS))
+COLUMNS = f"""
+(SELECT jsonb_agg(jsonb_build_array(id, extract(epoch FROM at)::float8, fields->>'what', fields->>'caller'))
+    FROM (SELECT * FROM record WHERE record.person = %s AND kind = 'act' AND fields->>'what' IN ({_NAMES})
+        AND at > now() - interval '1 day' ORDER BY id DESC LIMIT {_MOST}) AS found) AS news,
+(SELECT fields->>'told' FROM record WHERE record.person = %s AND fields ? 'told' AND at > now() - interval '1 day'
+    ORDER BY id DESC LIMIT 1) AS told
+"""  # noqa: S608
+"""The columns of a statement that `details` reads; the name of the person is passed twice."""
+
+
+def details(row: Mapping[str, Any]) -> dict[str, str]:
+    """What the details of a session of this person have more."""
+    said = row["told"] or ""
+    told, new, newest = int(said) if said.isdecimal() else 0, dict[str, str](), 0
+    for id, at, act, by in row["news"] or ():
+        if act == "user_add":  # what is older was of somebody else, and the first phone is no news
+            new.pop(ACTS["enroll"], None)
+            break
+        if id > told:
+            who = f"{clean(by, _LONGEST_NAME)}, " if by else ""
+            moment = datetime.fromtimestamp(at, timezone.utc)
+            new.setdefault(ACTS[act], f"{ACTS[act]} ({who}{moment:%H:%M} UTC)")
+            newest = max(newest, id)
+    if not new:
+        return {}
+    text = f"New for you: {', '.join(new.values())}. If you do not know of it, tell your administrator."
+    return {TEXT: text, TOLD: str(newest)}
