@@ -31,17 +31,15 @@ document.addEventListener("htmx:load", (event) => showTimes(event.detail.elt));
 
 // What asks now is asked for only while somebody can see it: a browser has few connections to one server.
 const rings = () => document.getElementById("rings");
-document.addEventListener("htmx:beforeRequest", (event) => { if (document.hidden && event.detail.elt === rings()) event.preventDefault(); });
+document.addEventListener("htmx:beforeRequest", (event) => { if (document.hidden && event.detail.elt.id === "rings") event.preventDefault(); });
 document.addEventListener("visibilitychange", () => { if (document.hidden && rings()) htmx.trigger(rings(), "htmx:abort"); });
 
 const stale = document.getElementById("stale");
-function say(problem) {
+function say(event, problem) {
+  if (event.detail.elt.id !== "rings") return;
   if (stale.textContent !== problem) stale.textContent = problem;
   stale.hidden = !problem;
 }
-document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) say(""); });
-document.addEventListener("htmx:sendError", () => say("The portal does not answer. What is shown may be outdated."));
-document.addEventListener("htmx:responseError", (event) => {
-  if (event.detail.xhr.status === 401) location.reload();
-  else say("The gateway does not answer. What is shown may be outdated.");
-});
+document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) say(event, ""); });
+document.addEventListener("htmx:sendError", (event) => say(event, "The portal does not answer. What is shown may be outdated."));
+document.addEventListener("htmx:responseError", (event) => say(event, "The gateway does not answer. What is shown may be outdated."));
