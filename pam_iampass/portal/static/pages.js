@@ -30,13 +30,14 @@ showTimes(document);
 document.addEventListener("htmx:load", (event) => showTimes(event.detail.elt));
 
 // What asks now is asked for only while somebody can see it: a browser has few connections to one server.
+const isOfRings = (event) => event.detail.pathInfo.requestPath.startsWith("/rings");
 const rings = () => document.getElementById("rings");
-document.addEventListener("htmx:beforeRequest", (event) => { if (document.hidden && event.detail.elt.id === "rings") event.preventDefault(); });
+document.addEventListener("htmx:beforeRequest", (event) => { if (document.hidden && isOfRings(event)) event.preventDefault(); });
 document.addEventListener("visibilitychange", () => { if (document.hidden && rings()) htmx.trigger(rings(), "htmx:abort"); });
 
 const stale = document.getElementById("stale");
 function say(event, problem) {
-  if (event.detail.elt.id !== "rings") return;
+  if (!isOfRings(event)) return;
   if (stale.textContent !== problem) stale.textContent = problem;
   stale.hidden = !problem;
 }
