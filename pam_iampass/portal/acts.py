@@ -75,5 +75,7 @@ def _shown(result: Mapping[str, Any]) -> dict[str, Any]:
 def qr_code(text: str) -> Markup:
     """A QR code as SVG, without styles, which a page may not have."""
     drawn = io.BytesIO()
-    segno.make(text, micro=False).save(drawn, kind="svg", xmldecl=False, omitsize=True, light="#fff", svgclass=None)
+    segno.make(text, micro=False).save(
+        drawn, kind="svg", xmldecl=False, omitsize=True, light="#fff", svgclass=None
+    )
     return Markup(drawn.getvalue().decode())  # noqa: S704 - segno has drawn it
