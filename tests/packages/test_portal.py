@@ -179,7 +179,8 @@ def test_the_service_has_no_network_no_rights_and_nothing_of_the_gateway(
     assert set(status["Uid"].split()) == {uid}
     assert (status["Seccomp"], status["NoNewPrivs"], int(status["CapBnd"], 16)) == ("2", "1", 0)
     inside = ["nsenter", "-t", process, "--net", "--mount", "-S", uid, "-G", gid, "--"]
-    assert machine.run(*inside, "sh", "-c", "tail -n +3 /proc/net/dev | cut -d: -f1").stdout.split() == ["lo"]
+    network = machine.run("nsenter", "-t", process, "--net", "--", "tail", "-n", "+3", "/proc/net/dev").stdout
+    assert [line.split(":")[0].strip() for line in network.splitlines()] == ["lo"]
     for path in (SETTINGS, "/etc/iampass-gateway/key", "/run/postgresql", "/etc/ssl/iampass/portal.key"):
         assert (
             machine.run(*inside, "ls" if path.startswith("/run") else "cat", path, check=False).returncode
