@@ -5,6 +5,7 @@ EditRefused
     ├── NotPermitted     the actor may not do this
     ├── NotSignedIn      the token is of no sign-in, or it is over
     ├── ProofRefused     what was sent as a proof does not count
+    ├── TooMany          too much of this was done within a minute
     ├── BadParameter     names the parameter, and what is wrong with it
     └── UnknownName      nobody has the name (`acts/names.py`)
 """
@@ -41,6 +42,13 @@ class ProofRefused(ActRefused):
     def __init__(self, why: str) -> None:
         super().__init__("this does not count as a proof", "begin again")
         self.why = why
+
+
+class TooMany(ActRefused):
+    """Too much of this was done within a minute. It leaves no record."""
+
+    def __init__(self) -> None:
+        super().__init__("too much was done within a minute", "wait a minute")
 
 
 class BadParameter(ActRefused):

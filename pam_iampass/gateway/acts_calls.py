@@ -7,11 +7,10 @@ import dataclasses
 import re
 import uuid
 from collections.abc import Collection, Coroutine, Mapping
-from contextlib import suppress
 from typing import Any, Callable, TypeVar
 
 from pam_iampass.gateway import own_requests, rings, sign_ins
-from pam_iampass.gateway.actors import BadParameter, NotSignedIn, Role
+from pam_iampass.gateway.actors import BadParameter, Role
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts.act import (
     Check,
@@ -29,8 +28,6 @@ from pam_iampass.gateway.acts.passkeys import passkey_options
 from pam_iampass.gateway.acts.sessions import id_error
 from pam_iampass.gateway.acts_service import ActsService, Answered, CallRefused
 from pam_iampass.gateway.acts_views import ASIDE, VIEWS
-from pam_iampass.gateway.database import one
-from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.reasons import RefusedStart
 from pam_iampass.gateway.rings import TooManyWaitError
 from pam_iampass.gateway.sessions import HostSession
@@ -45,8 +42,6 @@ _PHONE_SECONDS = 25.0
 """How long a call waits for a phone; then the portal calls again."""
 _RINGS_SECONDS = 20.0
 _VIEW_SECONDS = 20.0
-MOST_ACTS = 60
-"""Acts of one person in a minute."""
 
 
 def _matches(pattern: str, problem: str) -> Check:
@@ -169,7 +164,6 @@ async def _begin_act(service: ActsService, call: calls.BeginAct) -> calls.Option
 @answers(calls.DoAct)
 async def _do_act(service: ActsService, call: calls.DoAct) -> calls.Done:
     act = requested(call.act, call.parameters)
-    await _require_few_acts(service.gateway, call.token)
     by = sign_ins.SignedIn(call.token, call.remote, call.touch, _id(call.phone))
     done = await perform(service.gateway, by, act)
     return calls.Done(dataclasses.asdict(act.told(done)))
@@ -241,25 +235,9 @@ async def _read(service: ActsService, call: calls.Look, filter: Mapping[str, Any
     if call.view in ASIDE:
         rows, more = await VIEWS[call.view](gateway, actor, **filter)
         return calls.Rows(rows, more)
-    async with service.views, gateway.database.statement() as connection:
+    async with service.look(call.token), gateway.database.statement() as connection:
         rows, more = await VIEWS[call.view](gateway, connection, actor, **filter)
     return calls.Rows(rows, more)
-
-
-async def _require_few_acts(gateway: Gateway, token: str) -> None:
-    """Raise CallRefused if there are MOST_ACTS records of a minute about what this person has done: some acts need no
-    touch, and each leaves a record."""
-    with suppress(NotSignedIn):  # `perform` refuses it
-        async with gateway.database.statement() as connection:
-            name = (await sign_ins.find(gateway, connection, token)).person.name
-            recent = await one(
-                connection,
-                "SELECT count(*) AS number FROM record WHERE kind = 'act' AND at > now() - interval '1 minute'"
-                " AND fields->>'caller' = %s AND fields->>'known_by' = 'sign-in'",
-                name,
-            )
-        if recent is not None and recent["number"] >= MOST_ACTS:
-            raise CallRefused(Error.BUSY)
 
 
 def _id(phone: str | None) -> uuid.UUID | None:
@@ -275,5 +253,7 @@ def _ringing(begun: HostSession | RefusedStart) -> calls.Ringing:
 
 
 async def _answer(service: ActsService, phone: str, made_for: str) -> calls.PhoneAnswer:
-    answer = own_requests.answer(service.gateway, uuid.UUID(phone), made_for, _PHONE_SECONDS)
+    answer = own_requests.answer(
+        service.gateway, uuid.UUID(phone), made_for, service.patience(_PHONE_SECONDS)
+    )
     return calls.PhoneAnswer((await service.hold(answer)).value)

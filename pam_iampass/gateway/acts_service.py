@@ -11,15 +11,16 @@ import dataclasses
 import json
 import socket
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Callable, TypeVar
+from weakref import WeakValueDictionary
 
 from pam_iampass.client.errors import IampassError
 from pam_iampass.errors import EditRefused
-from pam_iampass.gateway.actors import BadParameter, NotPermitted, NotSignedIn, ProofRefused
+from pam_iampass.gateway.actors import BadParameter, NotPermitted, NotSignedIn, ProofRefused, TooMany
 from pam_iampass.gateway.acts.act import Check, checked
 from pam_iampass.gateway.acts.names import UnknownName
 from pam_iampass.gateway.database import DatabaseError, UnknownOutcome, work_for
@@ -38,11 +39,12 @@ from pam_iampass.text import clean
 T = TypeVar("T")
 BOUNDS = Bounds(connections=700, of_one_address=600, body=16 * 1024, lines=100, waiting=4)
 """The bounds of what the peers can send. The portal cannot take the connections that are left for root."""
-SOCKET = Path("/run/iampass-gateway/acts.sock")
 CONNECTIONS = 6
 """Connections to the database, of which calls have three at most."""
 MOST_HELD = 60
-"""Calls that wait for a phone at the same time; others must find a connection meanwhile."""
+"""Calls that wait for a phone at the same time. Others are answered at once, so that calls find a connection."""
+MOST_AT_ONCE = 8
+"""Calls of one sign-in, or of one link, at the same time: neither takes all connections, and all that is slow."""
 _MOST_REFUSED = 100
 """Users whose refused connections are named in the journal, each once."""
 
@@ -87,12 +89,23 @@ class ActsService:
     rings: WaitingForRings = field(default_factory=WaitingForRings)
     ring_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """Each page that was woken reads for itself: they do so one after the other, as `views`."""
+    under_way: WeakValueDictionary[str, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
+    """Full if MOST_AT_ONCE calls with a token are not answered yet, by that token."""
+    _lines: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+
+    @asynccontextmanager
+    async def look(self, token: str) -> AsyncIterator[None]:
+        """The turn of a sign-in to read a view: one of each waits for it, the others of that sign-in behind it."""
+        line = self._lines.setdefault(token, asyncio.Lock())
+        async with line, self.views:
+            yield
+
+    def patience(self, seconds: float) -> float:
+        """How long a call may wait for a phone that would wait for so long."""
+        return seconds if self.held < MOST_HELD else 0.0
 
     async def hold(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for a phone; its result. Raises CallRefused if too many wait, or the gateway stops."""
-        if self.held >= MOST_HELD:
-            work.close()
-            raise CallRefused(Error.BUSY)
+        """Wait for a phone; its result. Raises CallRefused if the gateway stops."""
         self.held += 1
         try:
             return await self.unless_stopping(work)
@@ -163,7 +176,13 @@ def _handler(
             raise CallRefused.of(error) from None
         try:
             work_for("portal")
-            answer = await answered.respond(service, asked)
+            few, token = asyncio.Semaphore(MOST_AT_ONCE), getattr(asked, "token", None)
+            if token is not None:
+                few = service.under_way.setdefault(token, few)
+            if few.locked():
+                raise CallRefused(Error.BUSY)
+            async with few:
+                answer = await answered.respond(service, asked)
         except (EditRefused, DatabaseError, IampassError, Tampered) as error:
             _require_no_old_copy(service)
             raise _refusal(error) from None
@@ -195,6 +214,8 @@ def _refusal(error: Exception) -> CallRefused:
         return CallRefused(Error.NOT_SIGNED_IN)
     if isinstance(error, (ProofRefused, NotApproved)):
         return CallRefused(Error.REFUSED)
+    if isinstance(error, TooMany):
+        return CallRefused(Error.BUSY)
     if isinstance(error, BadParameter):
         return CallRefused.of(error, "parameters.")
     if isinstance(error, UnknownName):  # its remedy has names of others

@@ -71,23 +71,19 @@ _PERSON = text(person_name_error, empty=True)
 _HOST = text(host_name_error, empty=True)
 
 
-def view(name: str) -> Callable[[R], R]:
-    """Declare what reads a view."""
-
-    def declare(read: R) -> R:
-        VIEWS[name] = read
-        return read
-
-    return declare
+def view(read: R) -> R:
+    """Declare what reads the view of this name."""
+    VIEWS[read.__name__] = read
+    return read
 
 
-@view("mine")
+@view
 async def mine(gateway: Gateway, connection: Connection, actor: Actor) -> Rows:
     """What whoever has signed in has, besides logins and records: one row, with passkeys, sign-ins and codes."""
     return await show_own(gateway, connection, actor), False
 
 
-@view("people")
+@view
 async def people(
     gateway: Gateway,
     connection: Connection,
@@ -100,7 +96,7 @@ async def people(
     return found[:MOST], len(found) + len(tampered) > MOST
 
 
-@view("hosts")
+@view
 async def hosts(
     gateway: Gateway,
     connection: Connection,
@@ -113,7 +109,7 @@ async def hosts(
     return found[:MOST], len(found) > MOST
 
 
-@view("sessions")
+@view
 async def sessions(
     gateway: Gateway,
     connection: Connection,
@@ -125,7 +121,7 @@ async def sessions(
     return found[:MOST], len(found) > MOST
 
 
-@view("throttle")
+@view
 async def throttle(
     gateway: Gateway,
     connection: Connection,
@@ -137,7 +133,7 @@ async def throttle(
     return [] if found is None else [found], False
 
 
-@view("records")
+@view
 async def records(
     gateway: Gateway,
     connection: Connection,
@@ -158,7 +154,7 @@ async def records(
     return await show_records(gateway, connection, actor, wanted, last), False
 
 
-@view("may")
+@view
 async def may(
     gateway: Gateway,
     connection: Connection,
@@ -170,7 +166,7 @@ async def may(
     return await show_may(gateway, connection, actor, person), False
 
 
-@view("phone")
+@view
 async def phone(
     gateway: Gateway, actor: Actor, person: Annotated[str, text(person_name_error), "whose"]
 ) -> Rows:
@@ -179,7 +175,7 @@ async def phone(
     return await show_phone(gateway, actor, person), False
 
 
-@view("hours")
+@view
 async def hours(
     gateway: Gateway,
     connection: Connection,
@@ -195,7 +191,7 @@ async def hours(
     return await show_hours(gateway, connection, actor, wanted), False
 
 
-@view("attention")
+@view
 async def attention(gateway: Gateway, connection: Connection, actor: Actor) -> Rows:
     """What needs somebody now. `kind` is `host_waits`, `host_stopped` (people have cancelled its requests), `alert`
     (of the last day), `damaged` (a row that no gateway has written) or `role_of_nobody`; `what` has the text of an

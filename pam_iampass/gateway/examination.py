@@ -20,16 +20,7 @@ from pam_iampass.client.connection import Deadline
 from pam_iampass.client.errors import IampassError
 from pam_iampass.doctor.report import DoctorReport, merged
 from pam_iampass.errors import Problem
-from pam_iampass.gateway import (
-    acts_service,
-    attention,
-    certificates,
-    hosts,
-    monitoring,
-    people,
-    readable,
-    restored,
-)
+from pam_iampass.gateway import attention, certificates, hosts, monitoring, people, readable, restored
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.catalogue import finding
 from pam_iampass.gateway.database import TIMEOUTS, DatabaseError, WrongSchema, many, one
@@ -37,6 +28,7 @@ from pam_iampass.gateway.gateway import Gateway, management, opened
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.settings import PORTAL_ACCOUNT, GatewaySettings
+from pam_iampass.portal.calls import SOCKET
 from pam_iampass.text import names
 
 _SECONDS = 15.0
@@ -155,7 +147,7 @@ async def _service(settings: GatewaySettings) -> list[Problem]:
     return []
 
 
-def acts(settings: GatewaySettings, path: Path = acts_service.SOCKET) -> Iterator[Problem]:
+def acts(settings: GatewaySettings, path: Path = SOCKET) -> Iterator[Problem]:
     """Whether the service for the portal answers root, and only root and the portal's user can connect. The account of
     the gateway cannot."""
     if settings.portal is None:

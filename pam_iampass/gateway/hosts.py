@@ -54,7 +54,7 @@ class HostStatus(enum.Enum):
 
 @dataclass(frozen=True)
 class Asker:
-    """What has people asked: a host, or the gateway itself (`ITSELF`)."""
+    """What has people asked: a host, or the gateway itself (`ITSELF`, `HELPDESK`)."""
 
     id: str
     """The name by which requests of a host call it."""
@@ -66,6 +66,8 @@ class Asker:
 
 
 ITSELF = Asker(GATEWAY, GATEWAY)
+HELPDESK = Asker(GATEWAY, "(helpdesk)")
+"""The gateway itself, where a help desk has people asked: what they ask for themselves takes nothing from its share."""
 
 
 @dataclass(frozen=True)

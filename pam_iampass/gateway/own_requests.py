@@ -19,7 +19,7 @@ import uuid
 
 from pam_iampass.client.status import Status
 from pam_iampass.errors import EditRefused
-from pam_iampass.gateway import sessions, starts, steps
+from pam_iampass.gateway import hosts, sessions, starts, steps
 from pam_iampass.gateway.database import Connection, now, one
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
@@ -28,8 +28,9 @@ from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.gateway.starts import AskedStart
 from pam_iampass.text import clean
 
-SERVICE = "portal"
-"""Stands for the service in records and in what is shown of sessions."""
+SERVICE, HELPDESK_SERVICE = "portal", "helpdesk"
+"""They stand for the service in records and in what is shown of sessions. A help desk has one of its own, since an
+origin is a service and an address: what somebody at its address asks for does not keep it waiting."""
 PATIENCE_SECONDS = 60
 """A request that waits for its turn waits for so long."""
 GOOD_SECONDS = 120
@@ -79,12 +80,13 @@ async def ask(
     :param what: what is to be done, for records, such as `a further passkey`.
     :param remote: the address from which that was asked for.
     :param made_for: the sign-in, link or act for which an approval is good.
-    :param caller: who has the person asked, if somebody else has.
+    :param caller: who has the person asked, if somebody else has: a help desk, with limits of its own.
 
     The session may also be one for which no phone has rung: then it has a reason (`NO_MOBILE_DEVICE`: the person has no
     phone). Raises DatabaseError and Tampered.
     """
-    details = {"service": SERVICE, "remote": clean(remote, 200), "caller": caller, "purpose": what}
+    service = HELPDESK_SERVICE if caller else SERVICE
+    details = {"service": service, "remote": clean(remote, 200), "caller": caller, "purpose": what}
     asked = AskedStart(
         person=person,
         methods=(),
@@ -96,7 +98,7 @@ async def ask(
         details={name: text for name, text in details.items() if text},
         digest=_digest(person, what, made_for),
     )
-    return await starts.start_own(gateway, asked)
+    return await starts.start_own(gateway, hosts.HELPDESK if caller else hosts.ITSELF, asked)
 
 
 async def answer(gateway: Gateway, id: uuid.UUID, made_for: str, seconds: float) -> Answer:

@@ -11,7 +11,6 @@ import enum
 import hashlib
 import secrets
 import uuid
-from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from pam_iampass.gateway.actors import (
     NotSignedIn,
     ProofRefused,
     Role,
+    TooMany,
 )
 from pam_iampass.gateway.database import Connection, each_one, insert, many, now, one, replace
 from pam_iampass.gateway.gateway import Gateway, carry_out
@@ -51,8 +51,14 @@ LONGEST = timedelta(hours=8)
 IDLE = timedelta(minutes=30)
 """A sign-in is over after LONGEST, and after this time without anything that the person has done."""
 LINK_TIME = timedelta(minutes=15)
-MOST_SIGN_INS = 20
-"""Sign-ins of one person; the oldest one ends."""
+MOST_SIGN_INS = 5
+"""Sign-ins of one person; the oldest one ends. What each of them may do at the same time, a person may do so often."""
+SIGN_INS_A_MINUTE = 10
+"""Sign-ins of one person that begin within a minute."""
+RECORDS_A_MINUTE = 60
+"""Records of what was done in one sign-in, and of what was refused there; then it has to wait, and no other one."""
+MOST_ASKED = 20
+"""How often IAMPASS is asked for one link whether there is a phone."""
 MOST_PASSKEYS = 10
 """Passkeys of one person."""
 A_PASSKEY = "a passkey"
@@ -60,6 +66,9 @@ A_PASSKEY = "a passkey"
 _ASK_SECONDS = 10.0
 _LONGEST_LABEL = 60
 _LONGEST_TEXT = 200
+OF_SIGN_IN = "fields->>'sign_in' = %s"
+"""The condition of SQL for the records of a sign-in, by its id."""
+_OF_NOBODY = "host IS NULL AND fields ? 'refused' AND NOT fields ? 'sign_in'"
 LOCK = """
 SELECT 1 FROM person WHERE name = ANY(ARRAY(SELECT person FROM sign_in WHERE digest = %s) || ARRAY[%s]::text[])
 ORDER BY name FOR NO KEY UPDATE
@@ -124,7 +133,7 @@ class SignIn:
         operators, roles = gateway.settings.operators, {Role.SELF}
         roles.update(map(Role, self.passkey.roles & operators.roles_of(self.person.groups)))
         helps = operators.helps if Role.HELPDESK in roles else frozenset[str]()
-        details = {"remote": clean(remote, _LONGEST_TEXT)}
+        details = {"remote": clean(remote, _LONGEST_TEXT), "sign_in": str(self.id)}
         return Actor(self.person.name, frozenset(roles), "sign-in", details, helps)
 
 
@@ -223,6 +232,9 @@ async def sign_in(
             passkey, person = _passkey_of(gateway, row, restored, id=credential)
             webauthn.asserted(portal, answer, challenge, passkey.credential, passkey.owner, named=False)
             await touches.spend(gateway, connection, challenge, SIGN_IN, digest_of(binding).hex(), {})
+            of_person = "person = %s AND fields->>'what' = 'sign_in'"
+            if await _recent_records(connection, of_person, person.name) >= SIGN_INS_A_MINUTE:
+                raise TooMany
             began_at = await now(connection)
             values: dict[str, Any] = {
                 "digest": digest_of(token),
@@ -269,6 +281,19 @@ async def find(gateway: Gateway, connection: Connection, token: str) -> SignIn:
     return SignIn(values["id"], person, passkey, values)
 
 
+async def require_few_records(connection: Connection, found: SignIn) -> None:
+    """Raise TooMany if there are RECORDS_A_MINUTE of this sign-in: many acts need no touch. Somebody who has stolen the
+    token keeps the owner from nothing in another sign-in."""
+    if await _recent_records(connection, OF_SIGN_IN, str(found.id)) >= RECORDS_A_MINUTE:
+        raise TooMany
+
+
+async def _recent_records(connection: Connection, condition: str, *values: object) -> int:
+    """How many records of a minute meet a condition of SQL."""
+    recent = f"SELECT count(*) AS number FROM record WHERE at > now() - interval '1 minute' AND {condition}"  # noqa: S608
+    return int((await one(connection, recent, *values) or {})["number"])
+
+
 async def note_activity(gateway: Gateway, connection: Connection, found: SignIn) -> None:
     """The person has done something just now."""
     values = {**found.row, "active_at": await now(connection)}
@@ -309,20 +334,14 @@ async def end(
     return cursor.rowcount
 
 
-async def open_of_all(connection: Connection) -> Counter[str]:
-    """How many sign-ins each person has that are not over. The rows are not verified."""
-    statement = "SELECT person FROM sign_in WHERE expires_at > now() AND active_at > now() - %s"
-    return Counter(row["person"] for row in await many(connection, statement, IDLE))
-
-
-async def open_of(gateway: Gateway, connection: Connection, person: str) -> list[Mapping[str, Any]]:
-    """The rows of the sign-ins of a person that are not over, the oldest first."""
+async def open_ones(
+    gateway: Gateway, connection: Connection, person: str | None = None
+) -> list[Mapping[str, Any]]:
+    """The rows of the sign-ins of a person, or of all, that are not over, the oldest first."""
     found: list[Mapping[str, Any]] = []
-    statement = (
-        "SELECT * FROM sign_in WHERE person = %s AND expires_at > now() AND active_at > now() - %s"
-        " ORDER BY began_at"
-    )
-    for row in await many(connection, statement, person, IDLE):
+    which, values = ("true", ()) if person is None else ("person = %s", (person,))
+    statement = f"SELECT * FROM sign_in WHERE {which} AND expires_at > now() AND active_at > now() - %s"  # noqa: S608
+    for row in await many(connection, f"{statement} ORDER BY began_at", *values, IDLE):
         with suppress(Tampered):
             found.append(gateway.keys.verified(SIGN_IN, row))
     return found
@@ -451,6 +470,7 @@ class _Link:
     roles: tuple[str, ...]
     replaces: bool
     made_by: str
+    row: Mapping[str, Any] = field(repr=False)
 
 
 async def make_link(
@@ -477,6 +497,7 @@ async def make_link(
         "made_at": moment,
         "expires_at": moment + LINK_TIME,
         "restores": await restores(gateway, connection),
+        "asked": 0,
     }
     connection.later("DELETE FROM link WHERE person = %s", (person.name,))
     await insert(connection, LINK, gateway.keys.sealed(LINK, values))
@@ -486,20 +507,26 @@ async def make_link(
 async def link_options(gateway: Gateway, token: str, binding: str) -> LinkOffer:
     """What the browser is asked for to use a link, which stays good. Raises ActRefused and DatabaseError."""
     portal = portal_of(gateway)
+    try:
+        link, phone = await _phone_of_link(gateway, token)
+    except (Refused, Tampered) as error:
+        raise ProofRefused(str(error)) from None
     async with gateway.database.statement() as connection:
-        link = await _offered(gateway, connection, token)
         known, _ = await passkeys(gateway, connection, link.person.name)
     name, owner = link.person.name, gateway.keys.owner(link.person.token)
     challenge = touches.challenge(gateway, LINK, digest_of(binding).hex(), _what_of_link(token))
     ids = [passkey.credential.id for passkey in known]
     options = webauthn.creation_options(portal, challenge, name, link.person.display_name or name, owner, ids)
-    return LinkOffer(name, options, await phone_of(gateway, link.person) is Phone.REGISTERED)
+    return LinkOffer(name, options, phone is Phone.REGISTERED)
 
 
 async def ring_for_link(gateway: Gateway, token: str, remote: str) -> HostSession | RefusedStart:
     """Have the person whom a link is for asked on the phone, as `own_requests.ask`."""
-    async with gateway.database.statement() as connection:
-        link = await _offered(gateway, connection, token)
+    try:
+        async with gateway.database.statement() as connection:
+            link = await _find_link(gateway, connection, token)
+    except (Refused, Tampered) as error:
+        raise ProofRefused(str(error)) from None
     return await own_requests.ask(gateway, link.person.name, A_PASSKEY, remote, made_for_link(token))
 
 
@@ -529,11 +556,10 @@ async def use_link(
         raise BadParameter("label", problem)
     name = None
     try:
-        async with gateway.database.statement() as connection:
-            link = await _find_link(gateway, connection, token)
-        name, has_phone = link.person.name, await phone_of(gateway, link.person)
         challenge = webauthn.challenge_of(answer)
         credential = webauthn.registered(portal, answer, challenge)
+        link, has_phone = await _phone_of_link(gateway, token)
+        name = link.person.name
         async with gateway.database.transaction() as connection:
             connection.later("SELECT 1 FROM person WHERE name = %s FOR NO KEY UPDATE", (name,))
             link = await _find_link(gateway, connection, token)
@@ -602,12 +628,19 @@ async def has_passkey_by_root(connection: Connection, person: str) -> bool:
     return await one(connection, statement, person) is not None
 
 
-async def _offered(gateway: Gateway, connection: Connection, token: str) -> _Link:
-    """As `_find_link`. Raises ProofRefused instead of Refused and Tampered."""
-    try:
-        return await _find_link(gateway, connection, token)
-    except (Refused, Tampered) as error:
-        raise ProofRefused(str(error)) from None
+async def _phone_of_link(gateway: Gateway, token: str) -> tuple[_Link, Phone]:
+    """The link, and whether its person has a phone: IAMPASS is asked a bounded number of times for one link. Raises
+    Refused, Tampered, another ActRefused, and DatabaseError."""
+    digest = digest_of(token)
+    lock = b"SELECT 1 FROM person WHERE name = (SELECT person FROM link WHERE digest = %s) FOR NO KEY UPDATE"
+    async with gateway.database.transaction() as connection:
+        connection.later(lock, (digest,))
+        link = await _find_link(gateway, connection, token)
+        if link.row["asked"] >= MOST_ASKED:
+            raise Refused("the link was opened too often")
+        values = {**link.row, "asked": link.row["asked"] + 1}
+        await replace(connection, LINK, "digest", gateway.keys.sealed(LINK, values))
+    return link, await phone_of(gateway, link.person)
 
 
 async def _find_link(gateway: Gateway, connection: Connection, token: str) -> _Link:
@@ -622,7 +655,7 @@ async def _find_link(gateway: Gateway, connection: Connection, token: str) -> _L
     is_over = row["time"]["now"] >= values["expires_at"] or gateway.is_over(values["expires_at"])
     if is_over or values["restores"] != restored:
         raise Refused("the link is not good any more")
-    return _Link(person, tuple(values["roles"]), values["replaces"], values["made_by"])
+    return _Link(person, tuple(values["roles"]), values["replaces"], values["made_by"], values)
 
 
 def _what_of_link(token: str) -> dict[str, str]:
@@ -638,20 +671,19 @@ async def record_refusal(
     why: str,
     *,
     remote: str = "",
-    caller: str | None = None,
+    by: SignIn | None = None,
     person: str | None = None,
 ) -> None:
-    """Write a record of what was refused, some a minute for each who has signed in, and for all others."""
+    """Write a record of what was refused. Without a sign-in they are some a minute for all together, of which the last
+    one says so; `require_few_records` bounds those of each sign-in."""
+    fields = {"remote": clean(remote, _LONGEST_TEXT)} if by is None else by.actor(gateway, remote).fields
     async with gateway.database.transaction() as connection:
-        recent = await one(
-            connection,
-            "SELECT count(*) AS number FROM record WHERE host IS NULL AND at > now() - interval '1 minute'"
-            " AND fields ? 'refused' AND fields->>'caller' IS NOT DISTINCT FROM %s",
-            caller,
-        )
-        if recent is not None and recent["number"] >= REFUSALS_A_MINUTE:
-            return
-        known = {} if caller is None else {"caller": caller, "known_by": "sign-in"}
-        fields = {**known, "remote": clean(remote, _LONGEST_TEXT), "refused": what, "reason": clean(why)}
+        if by is None:
+            left = REFUSALS_A_MINUTE - await _recent_records(connection, _OF_NOBODY)
+            if left <= 0:
+                return
+            if left == 1:
+                why += "; what else is refused within this minute leaves no record"
         # Records of acts that were done have the act's name as `what`, and are counted by it.
+        fields |= {"refused": what, "reason": clean(why)}
         await records.write(connection, Kind.ACT, person=person, what="refused", **fields)

@@ -177,17 +177,18 @@ async def start(
     return await _run(gateway, key, _start(gateway, host_id, asked, start_covered, came_at, spend_nonce))
 
 
-async def start_own(gateway: Gateway, asked: AskedStart) -> HostSession | RefusedStart:
-    """Have a person asked by the gateway itself, as `start`, by the same limits. Nothing but the phone answers: neither
-    a bypass nor another login. Raises DatabaseError and Tampered."""
-    if _has_its_share(gateway, hosts.GATEWAY):
+async def start_own(gateway: Gateway, asker: Asker, asked: AskedStart) -> HostSession | RefusedStart:
+    """Have a person asked by the gateway itself, as `start`, by the same limits for that person. Nothing but the phone
+    answers: neither a bypass nor another login. Raises DatabaseError and Tampered."""
+    if _has_its_share(gateway, asker.name):
         return RefusedStart(Reason.HOST_THROTTLED)
-    key = (hosts.GATEWAY, str(uuid.uuid4()))
-    return await _run(gateway, key, _start_own(gateway, asked, time.monotonic()))
+    key = (asker.name, str(uuid.uuid4()))
+    return await _run(gateway, key, _start_own(gateway, asker, asked, time.monotonic()))
 
 
 def _has_its_share(gateway: Gateway, asker: str) -> bool:
-    """Whether a host, or the gateway itself, has as many starts under way as it may have."""
+    """Whether a host, or the gateway itself, has as many starts under way as it may have. `asker` is the host's id, or
+    the name under which the gateway itself asks."""
     own = sum(each == asker for each, _ in gateway.starts) + gateway.repeats[asker]
     return own >= gateway.settings.limits.calls_of_host
 
@@ -237,8 +238,10 @@ async def _start(
     return await _ring(gateway, asked, admission, came_at)
 
 
-async def _start_own(gateway: Gateway, asked: AskedStart, came_at: float) -> HostSession | RefusedStart:
-    return await _ring(gateway, asked, await _unless_away(_admit_own(gateway, asked)), came_at)
+async def _start_own(
+    gateway: Gateway, asker: Asker, asked: AskedStart, came_at: float
+) -> HostSession | RefusedStart:
+    return await _ring(gateway, asked, await _unless_away(_admit_own(gateway, asker, asked)), came_at)
 
 
 async def _unless_away(admitting: Coroutine[Any, Any, _Admission]) -> _Admission:
@@ -261,20 +264,18 @@ async def _ring(
     return await asking.start_at_iampass(gateway, admission.answer, admission.ring, waits_until)
 
 
-async def _admit_own(gateway: Gateway, asked: AskedStart) -> _Admission:
+async def _admit_own(gateway: Gateway, asker: Asker, asked: AskedStart) -> _Admission:
     """Decide a start of the gateway itself, by the steps of `_admit_once` that concern it. The transaction is this
     function's own."""
     async with gateway.database.transaction() as connection:
         turns.lock(connection, asked.person)
-        read = await _read_rows(connection, hosts.GATEWAY, asked.person, None, gateway.settings.limits)
+        read = await _read_rows(connection, asker, asked.person, None, gateway.settings.limits)
         assert read is not None  # noqa: S101 - the gateway itself has a row of constants
-        person = await find_known_person(gateway, connection, hosts.ITSELF, asked.person, read["person"])
+        person = await find_known_person(gateway, connection, asker, asked.person, read["person"])
         if isinstance(person, Reason):
-            return await _refuse(connection, hosts.ITSELF, asked, RefusedStart(person))
+            return await _refuse(connection, asker, asked, RefusedStart(person))
         before = turns.Turns.of(read["turn"], person.name)
-        return await _admit_by_phone(
-            gateway, connection, hosts.ITSELF, asked, person, before, read["counted"]
-        )
+        return await _admit_by_phone(gateway, connection, asker, asked, person, before, read["counted"])
 
 
 async def _admit(
@@ -302,7 +303,8 @@ async def _admit_once(
     6. Refuse a host for whose last starts for this person no phone rang.
     7. Unless `by_phone`: have other hosts asked first, if the login may begin in one of theirs. No row may be locked
        meanwhile; if it does not, the caller comes back, and all is read again.
-    8. Refuse a host that is at its limit, or held back by its brake.
+    8. Refuse a host that is at its limit, or held back by its brake. The gateway itself is not refused: some people
+       who approve nothing would keep all others from asking for something. Whom it rings is no host's word.
     9. Take a turn on the person's phone, or a place in the queue.
     10. Insert the session, and write the turns.
 
@@ -384,7 +386,7 @@ async def _admit_by_phone(
     is_slowed = asker.is_slowed(before.now)
     exceeds = await _exceeds_limit(connection, asker, counted["unapproved"], limits.host_requests_per_hour)
     login = await turns.recognized(connection, before, login, limits, at_once=is_slowed or exceeds)
-    if exceeds and not login.is_familiar:
+    if exceeds and not login.is_familiar and isinstance(asker, Host):
         why = "too many requests of this host were not approved"
         return await _refuse(connection, asker, asked, RefusedStart(Reason.HOST_THROTTLED, why))
     if is_slowed and await is_held_back(connection, asker, before, login):
@@ -406,7 +408,7 @@ async def _admit_by_phone(
 
     # 10. Insert
     # Somebody else's login does not tell it.
-    new = {} if asker is hosts.ITSELF or "asker" in asked.details else news.details(counted)
+    new = news.details(counted) if isinstance(asker, Host) and "asker" not in asked.details else {}
     session = await _insert_start(gateway, connection, asker, asked, id, login, new, queued=queued)
     if not queued:
         after = turns.holding(after, login, session.deadline.timestamp() + turns.END_SECONDS)
@@ -429,12 +431,14 @@ async def _refuse(
 
 
 async def _read_rows(
-    connection: Connection, host_id: str, name: str, request_id: str | None, limits: LimitSettings
+    connection: Connection, asker: str | Asker, name: str, request_id: str | None, limits: LimitSettings
 ) -> Mapping[str, Any] | None:
-    """The rows of a host, of the person with this name, of their turns, and of an earlier call with this request id,
-    where there are such; and what is counted. None if there is no host. The gateway itself has a row of constants."""
-    is_own = host_id == hosts.GATEWAY
-    host = f"(SELECT '{host_id}' AS id, '{host_id}' AS name) AS host" if is_own else "host"
+    """The rows of a host, by its id, of the person with this name, of their turns, and of an earlier call with this
+    request id, where there are such; and what is counted. None if there is no host. The gateway itself has a row of
+    constants."""
+    host, host_id = "host", asker
+    if isinstance(asker, Asker):
+        host, host_id = f"(SELECT '{asker.id}' AS id, '{asker.name}' AS name) AS host", asker.id
     return await one(
         connection,
         f"""

@@ -45,21 +45,27 @@ async def spend(
     who: str,
     what: Mapping[str, Any],
 ) -> None:
-    """Spend a challenge, in the transaction of what it is for. Raises Refused unless `challenge` was called with the
-    same arguments, lately, and it was not spent before."""
-    stamp, mac = challenge[: _STAMP.size], challenge[_STAMP.size :]
-    if len(stamp) != _STAMP.size or not hmac.compare_digest(mac, _mac(gateway, stamp, purpose, who, what)):
-        raise Refused("the challenge was made for something else")
-    expires_at, nonce = _STAMP.unpack(stamp)
-    # One of a gateway whose clock is ahead would be good for longer than its nonce is kept.
-    if not 0 < expires_at - gateway.clock() <= SECONDS + _CLOCKS_SECONDS:
-        raise Refused("the challenge is not good any more")
+    """Spend a challenge, in the transaction of what it is for. Raises Refused as `require`, and if it was spent
+    before."""
+    require(gateway, challenge, purpose, who, what)
+    _, nonce = _STAMP.unpack(challenge[: _STAMP.size])
     spent = await connection.execute(
         "INSERT INTO nonce VALUES (%s, %s, now() + make_interval(secs => %s)) ON CONFLICT DO NOTHING",
         (_CLIENT, nonce, SECONDS + 2 * _CLOCKS_SECONDS),
     )
     if spent.rowcount == 0:
         raise Refused("the challenge was spent before")
+
+
+def require(gateway: Gateway, challenge: bytes, purpose: str, who: str, what: Mapping[str, Any]) -> None:
+    """Raise Refused unless `challenge` was called with the same arguments, lately."""
+    stamp, mac = challenge[: _STAMP.size], challenge[_STAMP.size :]
+    if len(stamp) != _STAMP.size or not hmac.compare_digest(mac, _mac(gateway, stamp, purpose, who, what)):
+        raise Refused("the challenge was made for something else")
+    expires_at, _ = _STAMP.unpack(stamp)
+    # One of a gateway whose clock is ahead would be good for longer than its nonce is kept.
+    if not 0 < expires_at - gateway.clock() <= SECONDS + _CLOCKS_SECONDS:
+        raise Refused("the challenge is not good any more")
 
 
 def _mac(gateway: Gateway, stamp: bytes, purpose: str, who: str, what: Mapping[str, Any]) -> bytes:

@@ -10,9 +10,11 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args
 
 A = TypeVar("A")
+SOCKET = Path("/run/iampass-gateway/acts.sock")
 
 
 class Error(enum.Enum):
@@ -28,7 +30,7 @@ class Error(enum.Enum):
     TOO_SLOW = 408, "The body was not complete in time. There is no JSON in this answer."
     ACT_REFUSED = 409, "Nothing was done, since it cannot be done now: `detail` says why."
     TOO_LARGE = 413, "The body is too large. There is no JSON in this answer."
-    BUSY = 429, "Too many calls of this kind are under way: try again."
+    BUSY = 429, "Too much at the same time, or within a minute, by this sign-in, link or person: wait."
     RESTORED = 503, "The database is an old copy that nobody has confirmed: nothing is answered."
     DATABASE_AWAY = 503, "The database did not do it: nothing was done."
     IAMPASS_AWAY = 503, "IAMPASS did not do it. What the act changes at the gateway was done."
@@ -52,6 +54,7 @@ COMMON = (
     Error.WRONG_METHOD,
     Error.TOO_SLOW,
     Error.TOO_LARGE,
+    Error.BUSY,
     Error.RESTORED,
     Error.DATABASE_AWAY,
     Error.UNKNOWN_OUTCOME,
@@ -260,7 +263,7 @@ class RingForLink(Call[Ringing], path="/link/ring", errors=(Error.REFUSED,)):
 
 
 @dataclass(frozen=True)
-class WaitForLink(Call[PhoneAnswer], path="/link/answer", errors=(Error.REFUSED, Error.BUSY)):
+class WaitForLink(Call[PhoneAnswer], path="/link/answer", errors=(Error.REFUSED,)):
     """What the person has answered on the phone, as soon as it is known."""
 
     token: Annotated[str, LINK] = field(repr=False)
@@ -297,7 +300,6 @@ class DoAct(
         Error.NOT_PERMITTED,
         Error.REFUSED,
         Error.ACT_REFUSED,
-        Error.BUSY,
         Error.IAMPASS_AWAY,
     ),
 ):
@@ -335,9 +337,7 @@ class RingForAct(Call[Ringing], path="/phone/ring", errors=(Error.NOT_SIGNED_IN,
 
 
 @dataclass(frozen=True)
-class WaitForPhone(
-    Call[PhoneAnswer], path="/phone/answer", errors=(Error.NOT_SIGNED_IN, Error.REFUSED, Error.BUSY)
-):
+class WaitForPhone(Call[PhoneAnswer], path="/phone/answer", errors=(Error.NOT_SIGNED_IN, Error.REFUSED)):
     """What the person has answered on the phone, as soon as it is known."""
 
     token: Annotated[str, TOKEN] = field(repr=False)
@@ -345,9 +345,7 @@ class WaitForPhone(
 
 
 @dataclass(frozen=True)
-class WaitForRings(
-    Call[RingingNow], path="/rings", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED, Error.BUSY)
-):
+class WaitForRings(Call[RingingNow], path="/rings", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED)):
     """What asks whoever has signed in on the phone now, once that is something else than was seen, or after 20 s. This
     keeps no sign-in from ending. After BUSY, wait for some seconds."""
 
@@ -356,7 +354,7 @@ class WaitForRings(
 
 
 @dataclass(frozen=True)
-class Look(Call[Rows], path="/view", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED, Error.BUSY)):
+class Look(Call[Rows], path="/view", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED)):
     """Read a view: of the rows that exist, those that the person may see, with the fields that they may see."""
 
     token: Annotated[str, TOKEN] = field(repr=False)

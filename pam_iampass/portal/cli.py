@@ -13,7 +13,8 @@ from pam_iampass import __version__
 from pam_iampass.cli import Verbs
 from pam_iampass.cli import main as run
 from pam_iampass.portal.app import make_app, serve_app
-from pam_iampass.portal.gateway import SOCKET, GatewayClient
+from pam_iampass.portal.calls import SOCKET
+from pam_iampass.portal.gateway import GatewayClient
 from pam_iampass.portal.settings import DEFAULT_PATH, PortalSettings, load
 from pam_iampass.system.unix_sockets import notify, passed
 

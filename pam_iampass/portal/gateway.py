@@ -16,10 +16,9 @@ from typing import Any, TypeVar, get_type_hints
 
 import aiohttp
 
-from pam_iampass.portal.calls import Call
+from pam_iampass.portal.calls import SOCKET, Call
 
 A = TypeVar("A")
-SOCKET = Path("/run/iampass-gateway/acts.sock")
 _SECONDS = 180.0
 """The time for a call. The act `phone_verify` waits for a phone; other calls take 25 s at most."""
 _MOST_BYTES = 8 * 1024 * 1024

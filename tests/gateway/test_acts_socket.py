@@ -13,15 +13,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
-from pam_iampass.gateway import acts_calls, acts_service, examination, people
+from pam_iampass.gateway import acts_calls, acts_service, examination, people, sign_ins
 from pam_iampass.gateway.actors import Role
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts_calls import CALLS
-from pam_iampass.gateway.acts_service import BOUNDS
+from pam_iampass.gateway.acts_service import BOUNDS, MOST_AT_ONCE
 from pam_iampass.gateway.people import PersonStatus
 from pam_iampass.gateway.records import REFUSALS_A_MINUTE
 from pam_iampass.gateway.settings import OperatorSettings, PortalSettings
@@ -29,7 +29,7 @@ from pam_iampass.gateway.sign_ins import MOST_SIGN_INS
 from pam_iampass.portal import calls
 from pam_iampass.portal.calls import Call, Error
 from pam_iampass.portal.gateway import GatewayAway, GatewayError
-from tests.support.acts_socket import RunningActs, received, request, signed_in, with_passkey
+from tests.support.acts_socket import Browser, RunningActs, received, request, signed_in, with_passkey
 from tests.support.gateway import HOST, RunningGateway
 from tests.support.sandbox import Sandbox
 from tests.support.world import PATIENCE, wait_until
@@ -465,19 +465,85 @@ def test_floods_leave_a_bounded_number_of_rows(acts: RunningActs, server: Runnin
     assert rows()["sign_in"] == MOST_SIGN_INS
 
 
-def test_a_stolen_sign_in_leaves_few_records_a_minute(
+def in_parallel(number: int, act: Callable[[], object]) -> list[threading.Thread]:
+    """Threads in which this is done, whether it is refused or not."""
+
+    def go() -> None:
+        with contextlib.suppress(GatewayError):
+            act()
+
+    threads = [threading.Thread(target=go) for _ in range(number)]
+    for each in threads:
+        each.start()
+    return threads
+
+
+def test_a_stolen_sign_in_leaves_few_records_a_minute_and_does_not_keep_its_owner_from_ending_it(
     acts: RunningActs, server: RunningGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(acts_calls, "MOST_ACTS", 3)
-    alice = signed_in(acts, "alice")
-    for _ in range(3):
-        alice.act("session_end", touch=False, person="alice")
-        server.rows("UPDATE record SET at = now()")  # however slow this machine is
+    monkeypatch.setattr(sign_ins, "RECORDS_A_MINUTE", 4)
+    thief, owner = signed_in(acts, "alice"), signed_in(acts, "alice")
+    for each in in_parallel(MOST_AT_ONCE, lambda: end_nothing(thief)):
+        each.join(PATIENCE)
+    assert [record["sign_in"] for record in server.records if record["what"] == "sign_in_end"] == [
+        server.records[0]["sign_in"]
+    ] * 3, "the record of the sign-in itself is the first one"
     with pytest.raises(GatewayError, match="BUSY"):
-        alice.act("session_end", touch=False, person="alice")
-    assert sum(each.get("what") == "session_end" for each in server.records) == 3
-    bob = signed_in(acts, "bob")
-    assert bob.act("session_end", touch=False, person="bob") == {"ended": 0, "errors": 0}
+        end_nothing(thief)
+    with pytest.raises(GatewayError, match="BUSY"):
+        thief.act("recovery_new", person="alice")
+    assert owner.act("sign_in_end", touch=False, person="alice") == {"number": 2}
+
+
+def end_nothing(browser: Browser) -> None:
+    browser.act("sign_in_end", touch=False, person=browser.person, sign_in=_SESSION)
+
+
+def test_one_sign_in_takes_neither_all_connections_nor_all_waits_for_phones(
+    acts: RunningActs, server: RunningGateway, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acts_service, "MOST_HELD", MOST_AT_ONCE)
+    monkeypatch.setattr(acts_calls, "_PHONE_SECONDS", 10 * PATIENCE)
+    thief, bob = signed_in(acts, "alice"), signed_in(acts, "bob")
+    ringing = {}
+    for browser in (thief, bob):
+        begun = acts.call(calls.RingForAct(browser.token, "passkey_add", "192.0.2.7"))
+        ringing[browser.person] = calls.WaitForPhone(browser.token, str(begun.phone))
+        sandbox.wait_for_request(f"token-of-{browser.person}")
+    waits = in_parallel(MOST_AT_ONCE, lambda: acts.call(ringing["alice"]))
+    wait_until(lambda: acts.service.held == MOST_AT_ONCE, "they are not held")
+    with pytest.raises(GatewayError, match="BUSY"):
+        thief.look("mine")
+    assert bob.look("mine")
+    assert acts.call(ringing["bob"]).state == "asked", "it has not waited"
+    sandbox.deny("token-of-bob")
+    wait_until(lambda: acts.call(ringing["bob"]).state == "denied", "it is not told")
+    sandbox.deny("token-of-alice")
+    for each in waits:
+        each.join(PATIENCE)
+    thief.look("mine")
+
+
+def test_one_sign_in_has_one_view_read_while_others_wait_for_theirs(
+    acts: RunningActs, server: RunningGateway
+) -> None:
+    alice, bob = signed_in(acts, "alice"), signed_in(acts, "bob")
+
+    def waiting() -> int:
+        return len(acts.service.views._waiters or ())
+
+    acts.run(acts.service.views.acquire())
+    looks = in_parallel(MOST_AT_ONCE, lambda: alice.look("mine"))
+    wait_until(lambda: waiting() == 1, "none waits")
+    wait_until(acts.service.under_way[alice.token].locked, "not all have come")
+    looks += in_parallel(1, lambda: bob.look("mine"))
+    wait_until(lambda: waiting() > 1, "bob does not wait")
+    for _ in range(20):
+        assert is_served(acts)
+        assert waiting() == 2
+    acts.service.views.release()
+    for each in looks:
+        each.join(PATIENCE)
 
 
 # The database was restored; the service stops
@@ -512,16 +578,6 @@ def test_the_service_stops_although_a_call_waits_for_a_phone(
     acts.stop()
     waits.join(PATIENCE)
     assert told[-1] in ("STOPPING", "AWAY")  # a machine that is slow has no second for an answer
-
-
-def test_no_more_calls_wait_for_phones_than_leave_room_for_others(
-    acts: RunningActs, server: RunningGateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(acts_service, "MOST_HELD", 0)
-    alice = signed_in(acts, "alice")
-    with pytest.raises(GatewayError, match="BUSY"):
-        acts.call(calls.WaitForPhone(alice.token, _SESSION))
-    assert is_served(acts)
 
 
 def test_the_client_says_that_there_is_no_gateway(folder: Path) -> None:

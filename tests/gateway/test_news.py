@@ -40,13 +40,15 @@ def approved(caller: HostCaller, sandbox: Sandbox, **details: str) -> str:
     return str(told)
 
 
-@pytest.mark.parametrize("service", ["sshd", "sudo"])
+@pytest.mark.parametrize(
+    "items", [{"service": "sshd", "ssh_auth_info": ""}, {"service": "sudo"}], ids=["sshd", "sudo"]
+)
 def test_the_next_login_tells_what_is_new_and_the_one_after_does_not(
-    host: Setting, gateway: RunningGateway, service: str
+    host: Setting, gateway: RunningGateway, items: Any
 ) -> None:
     note(gateway, ME, "passkey_add")
     join(host, gateway)
-    told = [host.login(service=service, uid="0", ruser=ME) for _ in range(2)]
+    told = [host.login(uid="0", ruser=ME, **items) for _ in range(2)]
     assert [each.code for each in told] == [PamCode.SUCCESS] * 2
     shown = [[line for line in each.said if "New for you: a passkey (dora, " in line] for each in told]
     assert [len(lines) for lines in shown] == [1, 0]

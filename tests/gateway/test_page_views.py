@@ -11,6 +11,7 @@ import pytest
 
 from pam_iampass.gateway import people, records
 from pam_iampass.gateway.actors import Actor, Role
+from pam_iampass.gateway.acts import page_views
 from pam_iampass.gateway.acts.page_views import show_attention, show_hours, show_may, show_phone
 from pam_iampass.gateway.database import Connection, now
 from pam_iampass.gateway.gateway import Gateway
@@ -117,6 +118,15 @@ def test_it_is_told_whether_a_person_has_a_phone_to_who_sees_the_person(
     assert len(sandbox.calls) == asked, "IAMPASS is not asked for somebody who sees nothing"
     gateway_server.rows("UPDATE person SET groups = '{staff}' WHERE name = 'carol'")
     assert views.phone(DESK, "carol") == [], "nobody has written that she is of staff"
+
+
+def test_iampass_is_asked_about_a_phone_once_for_all_who_look(
+    views: Views, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_views, "PHONE_SECONDS", 1e9)
+    for by in (actor(Role.SELF), DESK, actor(Role.ADMIN)) * 2:
+        assert views.phone(by, "alice")[0]["phone"] == "registered"
+    assert len([call for call in sandbox.calls if call.kind == "has_device"]) == 1
 
 
 def test_a_phone_of_which_iampass_says_nothing_is_unknown(views: Views, sandbox: Sandbox) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Callable
 import psycopg
 import pytest
 
-from pam_iampass.gateway import codes, own_requests, people, records, restored, sign_ins, touches
+from pam_iampass.gateway import codes, own_requests, people, restored, sign_ins, touches
 from pam_iampass.gateway.actors import (
     Actor,
     ActRefused,
@@ -23,6 +23,7 @@ from pam_iampass.gateway.actors import (
     NotSignedIn,
     ProofRefused,
     Role,
+    TooMany,
 )
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts.act import Act, challenge, made_for, perform, ring
@@ -39,10 +40,9 @@ from pam_iampass.gateway.acts.passkeys import (
 )
 from pam_iampass.gateway.acts.people import BypassPhone, EndBypasses, NewCodes, RevokeCodes
 from pam_iampass.gateway.acts.phones import ReportLostPhone
-from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.acts.requests import DisownSession
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.people import PersonStatus
-from pam_iampass.gateway.records import REFUSALS_A_MINUTE, Kind
 from pam_iampass.gateway.sessions import HostSession
 from pam_iampass.gateway.sign_ins import SignedIn
 from pam_iampass.gateway.webauthn import Refused
@@ -172,8 +172,9 @@ def _outcome(browser: Browser, act: Act[Any]) -> type[Exception] | None:
 @pytest.mark.parametrize("by_root", [True, False], ids=["root", "other"])
 @pytest.mark.parametrize("name", CLAIMS)
 def test_each_act_is_for_whom_it_is_declared_and_a_token_alone_does_not_touch(
-    running: RunningGateway, name: str, by_root: bool
+    running: RunningGateway, name: str, by_root: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sign_ins, "RECORDS_A_MINUTE", 1000)
     browser = browser_of(running, name, by_root=by_root)
     role = CLAIMS[name] if by_root else Role.SELF
     found = {}
@@ -391,25 +392,47 @@ def test_an_act_that_cannot_be_done_spends_no_touch(running: RunningGateway, zoe
             zoe.do(act, touch)
 
 
-def test_refusals_leave_some_records_a_minute_for_each_who_has_signed_in(
-    running: RunningGateway, zoe: Browser, ann: Browser
+def test_each_refusal_of_a_sign_in_is_a_record_and_those_of_strangers_say_when_no_more_are_written(
+    running: RunningGateway, ann: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refuse(gateway: Gateway, connection: Connection) -> None:
-        for _ in range(REFUSALS_A_MINUTE):
-            await records.write(
-                connection, Kind.ACT, what="refused", refused="bypass_end", caller="ann", known_by="sign-in"
-            )
-
-    running.transaction(refuse)
-    before = len(refusals(running))
-    with pytest.raises(NotPermitted):
+    monkeypatch.setattr(sign_ins, "REFUSALS_A_MINUTE", 2)
+    monkeypatch.setattr(sign_ins, "RECORDS_A_MINUTE", 5)
+    stranger = SignedIn("x", REMOTE)
+    for _ in range(3):
+        with pytest.raises(NotSignedIn):
+            running.run(perform(running.gateway, stranger, EndBypasses("ben")))
+        with pytest.raises(NotPermitted):
+            ann.do_without_touch(EndBypasses("ben"))
+    with pytest.raises(ActRefused, match="no such session"):
+        ann.do_without_touch(DisownSession("ann", str(uuid.uuid4())))
+    with pytest.raises(TooMany):
         ann.do_without_touch(EndBypasses("ben"))
-    assert len(refusals(running)) == before
+    told: dict[str | None, list[str]] = {None: [], "ann": []}
+    for record in refusals(running):
+        told[record.get("caller")].append(record["reason"])
+    unknown = "no sign-in has this token"
+    assert told[None] == [unknown, f"{unknown}; what else is refused within this minute leaves no record"]
+    assert told["ann"] == ['"ann" may not do this: bypass_end'] * 3 + ["ann has no such session"]
+
+
+def test_iampass_is_asked_nothing_without_the_touch_and_for_one_link_a_bounded_number_of_times(
+    running: RunningGateway, ann: Browser, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sign_ins, "MOST_ASKED", 3)
+    before = len(sandbox.calls)
     with pytest.raises(ProofRefused):
-        zoe.do_without_touch(EndBypasses("ben"))
-    with pytest.raises(NotSignedIn):
-        running.run(perform(running.gateway, SignedIn("x", REMOTE), EndBypasses("ben")))
-    assert [record.get("caller") for record in refusals(running)[before:]] == ["zoe", None]
+        ann.do_without_touch(NewCodes("ann"))
+    assert len(sandbox.calls) == before
+    link = Link(running, LinkPerson("ben"))
+    for _ in range(3):
+        answer = link.answer()
+    asked = len(sandbox.calls)
+    assert asked > before
+    with pytest.raises(ProofRefused):
+        link.use(answer)
+    with pytest.raises(ProofRefused):
+        link.answer()
+    assert len(sandbox.calls) == asked
 
 
 # Sign-ins
@@ -463,6 +486,16 @@ def test_the_oldest_of_too_many_sign_ins_ends(running: RunningGateway, ann: Brow
                 browser.do_without_touch(EndSignIns("ann", str(uuid.uuid4())))
         else:
             browser.do_without_touch(EndSignIns("ann", str(uuid.uuid4())))
+
+
+def test_few_sign_ins_of_a_person_begin_within_a_minute(running: RunningGateway, ann: Browser) -> None:
+    for _ in range(sign_ins.SIGN_INS_A_MINUTE - 1):
+        sign_in(running, ann.authenticator)
+    with pytest.raises(TooMany):
+        sign_in(running, ann.authenticator)
+    browser_of(running, "ben")
+    running.rows("UPDATE record SET at = at - interval '1 minute'")
+    sign_in(running, ann.authenticator)
 
 
 def test_an_answer_to_sign_in_is_good_once_in_the_browser_that_was_asked_for_it(

@@ -1768,8 +1768,8 @@ MUTANTS = {
         ),
         Mutant(
             "a host may have any number of people asked who do not approve",
-            "if exceeds and not login.is_familiar:",
-            "if False:",
+            "if exceeds and not login.is_familiar and",
+            "if False and",
             "test_a_host_has_few_people_asked_who_do_not_approve",
         ),
         Mutant(
@@ -2306,7 +2306,8 @@ MUTANTS = {
         Mutant(
             "one person's row that no gateway has written keeps the phones of others, and their sessions",
             "await asyncio.gather(_resume_ends(gateway, ended), *map(tell, lost))",
-            "await tell_of_lost_phone(gateway, lost[0])\n    await _resume_ends(gateway, ended)",
+            "for name in lost:\n        await tell_of_lost_phone(gateway, name)\n"
+            "    await _resume_ends(gateway, ended)",
             "test_a_person_whose_row_no_gateway_has_written_holds_up_no_other_step",
         ),
         Mutant(
@@ -2718,15 +2719,15 @@ MUTANTS = {
         ),
         Mutant(
             "refusals fill the database",
-            'if recent is not None and recent["number"] >= REFUSALS_A_MINUTE:',
-            "if recent is None:",
-            "test_refusals_leave_some_records_a_minute_for_each_who_has_signed_in",
+            "            if left <= 0:\n                return",
+            "            if left is None:\n                return",
+            "test_each_refusal_of_a_sign_in_is_a_record_and_those_of_strangers_say_when_no_more_are_written",
         ),
         Mutant(
             "a refused act counts as one that was done",
             'person=person, what="refused", **fields',
             "person=person, what=what, **fields",
-            "test_refusals_leave_some_records_a_minute_for_each_who_has_signed_in",
+            "test_each_refusal_of_a_sign_in_is_a_record_and_those_of_strangers_say_when_no_more_are_written",
         ),
         Mutant(
             "a sign-in lasts as long as its page is open",
@@ -3087,15 +3088,15 @@ MUTANTS = {
         ),
         Mutant(
             "calls that wait for phones take all connections",
-            "if self.held >= MOST_HELD:",
-            "if self.held > MOST_HELD:",
-            "test_no_more_calls_wait_for_phones_than_leave_room_for_others",
+            "return seconds if self.held < MOST_HELD else 0.0",
+            "return seconds",
+            "test_one_sign_in_takes_neither_all_connections_nor_all_waits_for_phones",
         ),
         Mutant(
             "a sign-in writes as many records as it likes",
-            'if recent is not None and recent["number"] >= MOST_ACTS:',
-            "if recent is None:",
-            "test_a_stolen_sign_in_leaves_few_records_a_minute",
+            ">= RECORDS_A_MINUTE:",
+            "< 0:",
+            "test_a_stolen_sign_in_leaves_few_records_a_minute_and_does_not_keep_its_owner_from_ending_it",
         ),
         Mutant(
             "a call that waits for a phone is cut off when the service stops",
@@ -3178,6 +3179,80 @@ MUTANTS = {
             "test_a_help_desk_has_nothing_of_somebody_who_becomes_an_operator",
         ),
     ),
+    "What one sign-in, one link or one person does at the portal keeps nobody else from anything, and fills nothing": (
+        Mutant(
+            "who has stolen a sign-in keeps its owner from ending it",
+            "OF_SIGN_IN = \"fields->>'sign_in' = %s\"",
+            "OF_SIGN_IN = \"%s <> '' AND fields->>'known_by' = 'sign-in'\"",
+            "test_a_stolen_sign_in_leaves_few_records_a_minute_and_does_not_keep_its_owner_from_ending_it",
+        ),
+        Mutant(
+            "acts at the same time are more than are allowed",
+            "connection.later(sign_ins.LOCK, (sign_ins.digest_of(by.token), act.target))",
+            "pass",
+            "test_a_stolen_sign_in_leaves_few_records_a_minute_and_does_not_keep_its_owner_from_ending_it",
+        ),
+        Mutant(
+            "one sign-in takes all connections",
+            "            if few.locked():\n                raise CallRefused(Error.BUSY)\n",
+            "",
+            "test_one_sign_in_takes_neither_all_connections_nor_all_waits_for_phones",
+        ),
+        Mutant(
+            "others wait for all views that one sign-in has asked for",
+            "async with line, self.views:",
+            "async with self.views:",
+            "test_one_sign_in_has_one_view_read_while_others_wait_for_theirs",
+        ),
+        Mutant(
+            "signing in leaves any number of records",
+            ">= SIGN_INS_A_MINUTE:",
+            "< 0:",
+            "test_few_sign_ins_of_a_person_begin_within_a_minute",
+        ),
+        Mutant(
+            "the token of a sign-in alone has IAMPASS asked",
+            "if asks and before.role in act.declared.touch:",
+            "if False:",
+            "test_iampass_is_asked_nothing_without_the_touch_and_for_one_link_a_bounded_number_of_times",
+        ),
+        Mutant(
+            "a link has IAMPASS asked without end",
+            'if link.row["asked"] >= MOST_ASKED:',
+            "if False:",
+            "test_iampass_is_asked_nothing_without_the_touch_and_for_one_link_a_bounded_number_of_times",
+        ),
+        Mutant(
+            "a refusal for a reason of the act's own leaves no record",
+            "        except ActRefused as refusal:\n            await _record_refusal",
+            "        except (NotPermitted, NotSignedIn, ProofRefused) as refusal:\n            await _record_refusal",
+            "test_each_refusal_of_a_sign_in_is_a_record_and_those_of_strangers_say_when_no_more_are_written",
+        ),
+        Mutant(
+            "it is not said that refusals of strangers are left out",
+            "if left == 1:",
+            "if False:",
+            "test_each_refusal_of_a_sign_in_is_a_record_and_those_of_strangers_say_when_no_more_are_written",
+        ),
+        Mutant(
+            "requests that a person asks for keep the help desk from asking that person",
+            'Asker(GATEWAY, "(helpdesk)")',
+            "Asker(GATEWAY, GATEWAY)",
+            "test_what_people_ask_for_at_the_portal_is_limited_for_each_and_keeps_no_help_desk_from_asking_them",
+        ),
+        Mutant(
+            "somebody at the address of a help desk keeps it waiting",
+            'SERVICE, HELPDESK_SERVICE = "portal", "helpdesk"',
+            'SERVICE, HELPDESK_SERVICE = "portal", "portal"',
+            "test_what_people_ask_for_at_the_portal_is_limited_for_each_and_keeps_no_help_desk_from_asking_them",
+        ),
+        Mutant(
+            "some who approve nothing keep all others from what needs the phone",
+            "not login.is_familiar and isinstance(asker, Host):",
+            "not login.is_familiar:",
+            "test_what_people_ask_for_at_the_portal_is_limited_for_each_and_keeps_no_help_desk_from_asking_them",
+        ),
+    ),
     "The portal is told what asks a person, and for what, for that person only, and approves nothing": (
         Mutant(
             "anybody who has signed in is told what asks others",
@@ -3240,9 +3315,9 @@ MUTANTS = {
         Mutant(
             "anybody has IAMPASS asked about the phones of others",
             "        person = await _find(gateway, connection, name) if roles else None\n"
-            '    if person is None:\n        return []\n    phone = "unknown"',
+            "    if person is None:\n        return []\n    async",
             "        person = await _find(gateway, connection, name)\n"
-            '    if person is None:\n        return []\n    phone = "unknown"',
+            "    if person is None:\n        return []\n    async",
             "test_it_is_told_whether_a_person_has_a_phone_to_who_sees_the_person",
         ),
         Mutant(
@@ -3277,8 +3352,8 @@ MUTANTS = {
         ),
         Mutant(
             "the login of somebody else tells what is new for the second person",
-            'if asker is hosts.ITSELF or "asker" in asked.details else',
-            "if asker is hosts.ITSELF else",
+            'if isinstance(asker, Host) and "asker" not in asked.details else {}',
+            "if isinstance(asker, Host) else {}",
             "test_a_login_of_somebody_else_tells_nothing_of_the_second_person",
         ),
         Mutant(
@@ -3292,6 +3367,12 @@ MUTANTS = {
             'for line in ("" if is_usual else decision.message, decision.notice):',
             "for line in () if is_usual else (decision.message, decision.notice):",
             "test_the_next_login_tells_what_is_new_and_the_one_after_does_not[sshd]",
+        ),
+        Mutant(
+            "the token of a sign-in alone has IAMPASS asked about a phone any number of times",
+            "if time.monotonic() - at >= PHONE_SECONDS:",
+            "if True:",
+            "test_iampass_is_asked_about_a_phone_once_for_all_who_look",
         ),
     ),
     "The portal does what its own pages have sent, and tells browsers to keep nothing": (

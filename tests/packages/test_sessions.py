@@ -102,6 +102,7 @@ def test_a_root_shell_that_a_program_starts_without_asking_ends_with_the_login(
     if program == "doas":  # nothing covers it
         people.phone.approve("alice")
     login.terminal.expect("as-root-42")
+    login.terminal.expect_exact("$ ")  # what is typed while sudo still runs would go to its own terminal
     login.terminal.sendline(f"{program} sh -c 'setsid sleep 12321 & exec sh -i'")
     login.terminal.expect("# ")
     assert [each["id"] for each in sessions(machine)] == [login.id]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import re
 import secrets
@@ -24,6 +26,7 @@ from pam_iampass.portal.offers import OFFERS
 from pam_iampass.portal.visit import TEMPLATES, Visit, local_address, page
 from tests.portal.conftest import SignIn
 from tests.support.acts_socket import RunningActs, with_passkey
+from tests.support.deadline import PATIENCE
 from tests.support.gateway import RunningGateway
 from tests.support.portal import Answer, RunningPortal, Visitor, free_port
 from tests.support.sandbox import Sandbox
@@ -488,3 +491,31 @@ def test_after_a_restore_the_passkey_is_confirmed_before_anything_is_shown(
     assert alice.ask("/act/answer", {"phone": phone})["state"] == "approved"
     assert alice.act("passkey_confirm", touch=True, person="alice", phone=phone).status == 200
     assert "Hello alice" in alice.get("/").words
+
+
+# Connections
+
+
+def test_one_address_leaves_connections_for_others_but_a_proxy_has_all(
+    acts: RunningActs, origin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "BOUNDS", dataclasses.replace(app.BOUNDS, connections=8, of_one_address=5))
+
+    def connected(port: int, address: str) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", port), PATIENCE, source_address=(address, 0))
+
+    def is_answered(port: int, address: str) -> bool:
+        with connected(port, address) as connection:
+            try:
+                connection.sendall(b"GET /sign-in HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                return connection.recv(100).startswith(b"HTTP/1.1 200")
+            except ConnectionError:
+                return False
+
+    for proxies, of_one, is_refused in (((), 5, True), (("127.0.0.1",), 7, False)):
+        trusted = settings.PortalSettings(origin, tuple(map(network, proxies)))
+        with RunningPortal(trusted, acts.path, free_port()) as portal, contextlib.ExitStack() as held:
+            for _ in range(of_one):
+                held.enter_context(connected(portal.port, "127.0.0.1"))
+            assert is_answered(portal.port, "127.0.0.1") is not is_refused
+            assert is_answered(portal.port, "127.0.0.2")

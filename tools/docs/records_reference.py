@@ -121,7 +121,7 @@ FIELDS = {
     "IAMPASS_HOST": (
         "text",
         "the host that has asked, or that the act concerns, as the gateway knows it. `(gateway)`: the gateway itself"
-        " has asked. On a host: `_HOSTNAME`",
+        " has asked; `(helpdesk)`: it has for a help desk. On a host: `_HOSTNAME`",
     ),
     "IAMPASS_USER": (
         "name of an account; on a gateway of a person",

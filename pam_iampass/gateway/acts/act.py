@@ -25,6 +25,7 @@ from pam_iampass.gateway.actors import (
     NotSignedIn,
     ProofRefused,
     Role,
+    TooMany,
 )
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
@@ -235,19 +236,21 @@ def requested(name: str, parameters: Mapping[str, object]) -> Act[Any]:
 async def perform(gateway: Gateway, by: Actor | SignedIn, act: Act[T]) -> T:
     """Carry out an act: all of it and its record in one transaction, then what follows from it; the result.
 
-    1. Ask IAMPASS, if the act depends on whether the person has a phone.
+    1. Ask IAMPASS, if the act depends on whether the person has a phone: not for the token of a sign-in alone.
     2. Lock the rows of the actor and of the target, in the order of their names. Nothing is read before, apart from
        the name of who has signed in, and whoever ends a sign-in or removes a passkey has locked the person as well.
     3. Read the sign-in, the actor's roles and the target's groups as they are now; demand that the act is permitted.
     4. Spend the touch and the approval on the phone, if the role by which the act is permitted needs them.
-    5. Change, write the record, commit. A refusal leaves a record of its own, some a minute.
+    5. Change, write the record, commit. A refusal leaves a record of its own, and counts as an act.
 
     Raises ActRefused and DatabaseError; nothing was changed then, unless it is UnknownOutcome or comes from `after`.
     """
     if isinstance(by, SignedIn):
         try:
             done = await _perform_signed_in(gateway, by, act)
-        except (NotPermitted, NotSignedIn, ProofRefused) as refusal:
+        except TooMany:
+            raise
+        except ActRefused as refusal:
             await _record_refusal(gateway, by, act, refusal)
             raise
     else:
@@ -265,13 +268,19 @@ async def _perform_signed_in(gateway: Gateway, by: SignedIn, act: Act[T]) -> T:
     async with gateway.database.statement() as connection:
         before = await _permitted(gateway, connection, by, act)
     asks = act.asks_for_phone or before.role in act.declared.phone
+    if asks and before.role in act.declared.touch:
+        _verified_touch(gateway, by, before.sign_in, act)
     phone = await phone_of(gateway, before.target) if asks and before.target is not None else None
     async with gateway.database.transaction() as connection:
         connection.later(sign_ins.LOCK, (sign_ins.digest_of(by.token), act.target))
         found = await _permitted(gateway, connection, by, act)
         await sign_ins.note_activity(gateway, connection, found.sign_in)
         if found.role in act.declared.touch:
-            await _spend_touch(gateway, connection, by, found.sign_in, act)
+            made = _verified_touch(gateway, by, found.sign_in, act)
+            try:
+                await touches.spend(gateway, connection, made, _PURPOSE, str(found.sign_in.id), _what(act))
+            except Refused as error:
+                raise ProofRefused(str(error)) from None
         if asks and found.phone_lost_at != before.phone_lost_at:
             raise ActRefused("the phone was reported lost meanwhile", "begin again")
         if found.role in act.declared.phone:
@@ -311,8 +320,9 @@ class _Permitted:
 
 
 async def _permitted(gateway: Gateway, connection: Connection, by: SignedIn, act: Act[Any]) -> _Permitted:
-    """Raises NotSignedIn and NotPermitted. Whoever may not see a name is not told whether somebody has it."""
+    """Raises NotSignedIn, NotPermitted and TooMany. Whoever may not see a name is not told whether somebody has it."""
     sign_in = await sign_ins.find(gateway, connection, by.token)
+    await sign_ins.require_few_records(connection, sign_in)
     if not act.confirms_passkey:
         sign_ins.require_confirmed(sign_in.passkey)
     actor, target = sign_in.actor(gateway, by.remote), None
@@ -358,19 +368,19 @@ async def ring(gateway: Gateway, by: SignedIn, act: type[Act[Any]]) -> HostSessi
     return await own_requests.ask(gateway, name, act.declared.name, by.remote, made_for(sign_in))
 
 
-async def _spend_touch(
-    gateway: Gateway, connection: Connection, by: SignedIn, sign_in: SignIn, act: Act[Any]
-) -> None:
-    """Raises ProofRefused. Only the passkey of the sign-in counts: another one may be of a lesser kind."""
+def _verified_touch(gateway: Gateway, by: SignedIn, sign_in: SignIn, act: Act[Any]) -> bytes:
+    """The challenge of the touch, which is to be spent. Raises ProofRefused. Only the passkey of the sign-in counts:
+    another one may be of a lesser kind."""
     portal, passkey = sign_ins.portal_of(gateway), sign_in.passkey
     try:
         if by.touch is None:
             raise Refused("there is no touch")
         made = webauthn.challenge_of(by.touch)
         webauthn.asserted(portal, by.touch, made, passkey.credential, passkey.owner, named=True)
-        await touches.spend(gateway, connection, made, _PURPOSE, str(sign_in.id), _what(act))
-    except (Refused, Tampered) as error:
+        touches.require(gateway, made, _PURPOSE, str(sign_in.id), _what(act))
+    except Refused as error:
         raise ProofRefused(str(error)) from None
+    return made
 
 
 async def _spend_approval(
@@ -416,10 +426,13 @@ def _what(act: Act[Any]) -> dict[str, Any]:
 
 async def _record_refusal(gateway: Gateway, by: SignedIn, act: Act[Any], refusal: ActRefused) -> None:
     why = refusal.why if isinstance(refusal, (NotSignedIn, ProofRefused)) else refusal.what
-    caller = None
-    with suppress(ActRefused):
+    try:
         async with gateway.database.statement() as connection:
-            caller = (await sign_ins.find(gateway, connection, by.token)).person.name
+            found = await sign_ins.find(gateway, connection, by.token)
+    except NotSignedIn:
+        found = None
+    except ActRefused:  # nothing is written to an old copy of the database
+        return
     await sign_ins.record_refusal(
-        gateway, act.declared.name, why, remote=by.remote, caller=caller, person=act.target
+        gateway, act.declared.name, why, remote=by.remote, by=found, person=act.target
     )

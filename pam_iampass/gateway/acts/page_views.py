@@ -4,6 +4,8 @@ attention. `views.py` has the others, and who sees whom."""
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -33,6 +35,8 @@ _LEFT = {
     PersonStatus.LEAVING: "the person has left the directory",
     PersonStatus.REMOVING: "the person is being removed",
 }
+PHONE_SECONDS = 10.0
+"""What IAMPASS says of a phone is shown for so long."""
 _LOST = "the phone was reported lost, and IAMPASS has not disabled it yet"
 
 
@@ -113,16 +117,20 @@ def _why_not(person: Person, policy: GroupSettings, *, is_lost: bool) -> list[st
 
 async def show_phone(gateway: Gateway, actor: Actor, name: str) -> list[PhoneRow]:
     """Whether a person has a phone: one row, or none if the actor does not see the person. IAMPASS is asked, which
-    takes 10 s at most, and for few at the same time."""
+    takes 10 s at most, for few at the same time, and about each person once in PHONE_SECONDS: nobody has to touch a
+    passkey for it."""
     async with gateway.database.statement() as connection:
         roles = (await roles_for_each(gateway, connection, actor, roles_for_all(actor, PHONE), [name]))[name]
         person = await _find(gateway, connection, name) if roles else None
     if person is None:
         return []
-    phone = "unknown"
     async with gateway.asking_for_phones:
-        with suppress(ActRefused):
-            phone = (await sign_ins.phone_of(gateway, person)).value
+        at, phone = gateway.phones.get(name, (-math.inf, "unknown"))
+        if time.monotonic() - at >= PHONE_SECONDS:
+            phone = "unknown"
+            with suppress(ActRefused):
+                phone = (await sign_ins.phone_of(gateway, person)).value
+            gateway.phones[name] = time.monotonic(), phone
     return [PHONE.show(roles, {"user": name, "phone": phone, "lost_at": person.phone_lost_at})]
 
 

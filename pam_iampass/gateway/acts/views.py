@@ -334,7 +334,7 @@ async def show_own(gateway: Gateway, connection: Connection, actor: Actor) -> li
                 "remote": each["remote"],
                 "agent": each["agent"],
             }
-            for each in await sign_ins.open_of(gateway, connection, person.name)
+            for each in await sign_ins.open_ones(gateway, connection, person.name)
         ],
     }
     return [OWN.show(frozenset({Role.SELF}), row)]

@@ -125,7 +125,7 @@ async def _operators(gateway: Gateway, connection: Connection) -> tuple[list[dic
         for each in passkeys
     }
     number = Counter(passkey.person for passkey in passkeys)
-    open_ones = await sign_ins.open_of_all(connection)
+    open_ones = Counter(each["person"] for each in await sign_ins.open_ones(gateway, connection))
     found = []
     for person in everybody:
         roles = sorted(gateway.settings.operators.roles_of(person.groups))

@@ -93,6 +93,7 @@ CREATE TABLE link (                     -- registers a passkey, once
     made_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL,
     restores integer NOT NULL,
+    asked integer NOT NULL,             -- how often IAMPASS was asked for it whether there is a phone
     mac bytea NOT NULL
 );
 
@@ -225,6 +226,7 @@ CREATE INDEX record_host ON record (host, at);
 -- What limits look for among the records of years.
 CREATE INDEX record_familiar ON record (person, host, at) WHERE fields->>'outcome' IN ('approved', 'covered');
 CREATE INDEX record_wrong_code ON record (host, at) WHERE fields ? 'wrong_code';
+CREATE INDEX record_sign_in ON record ((fields->>'sign_in'), at) WHERE fields ? 'sign_in';
 CREATE INDEX record_refused ON record (host, at) WHERE fields ? 'refused';
 CREATE INDEX record_news ON record (person, at) WHERE kind = 'act' AND fields->>'what' IN (
     'user_add', 'passkey_add', 'phone_new', 'enroll', 'recovery_new', 'code_for_lost_phone');
