@@ -193,9 +193,8 @@ async def _refuse(request: web.Request, words: Words, detail: str = "") -> web.R
     back = request.path_qs if request.method == "GET" else await _back(request, words)
     if words.status == 401:
         request.pop(VISIT, None)
-        return sign_in.sign_in_page(
-            request, back, words.says if sign_in.SIGN_IN in request.cookies else "", 401
-        )
+        was_signed_in = request.method == "POST" or sign_in.SIGN_IN in request.cookies
+        return sign_in.sign_in_page(request, back, words.says if was_signed_in else "", 401)
     return page(
         request,
         "refusal.html",
