@@ -53,7 +53,7 @@ def test_what_a_phone_has_approved_ends_when_it_ends_there(fleet: Fleet) -> None
 
 def test_a_lost_phone_ends_what_it_has_approved(fleet: Fleet) -> None:
     logins = [Login(fleet, "alice", host) for host in HOSTS]
-    said = fleet.gateway("phone", "lost", "alice", "--yes", "--no-wait")
+    fleet.gateway("phone", "lost", "alice", "--yes")
     lost = time.monotonic()
     for login in logins:
         login.ends()
@@ -61,7 +61,7 @@ def test_a_lost_phone_ends_what_it_has_approved(fleet: Fleet) -> None:
     before = fleet.rings()
     assert not got_in(fleet.ssh("alice", HOSTS[1]), "alice")
     assert fleet.rings() == before
-    fleet.register("alice", said)
+    fleet.register("alice", fleet.gateway("enroll", "alice", "--no-wait"))
     fleet.forget()
     assert answered(fleet, HOSTS[1])
 

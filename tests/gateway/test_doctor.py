@@ -209,6 +209,7 @@ def test_the_database(gateway: tuple[Postgres, Sandbox]) -> None:
     server.start("-c", f"unix_socket_directories={SOCKETS}")
 
 
+@pytest.mark.long
 def test_a_pooler(gateway: tuple[Postgres, Sandbox]) -> None:
     server = gateway[0]
     with server.pooled(POOLED) as port, (ETC / "gateway.yaml").open("a") as file:

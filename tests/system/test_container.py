@@ -16,7 +16,8 @@ from tests.support.installation import ROOT
 
 SUPPORT = ROOT / "tests/support"
 MARK = Path("/run/.containerenv")
-WITHOUT_NAMESPACES = ("setpriv", "--bounding-set=-sys_admin", "--")
+# Below systemd-nspawn, root has inheritable capabilities, too.
+WITHOUT_NAMESPACES = ("setpriv", "--inh-caps=-all", "--bounding-set=-sys_admin", "--")
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_users_and_settings_are_removed_from_copies_only() -> None:
 def test_root_without_the_right_to_configure_networks_has_one_that_it_can_configure(folder: Path) -> None:
     network = folder / "network"
     made = run(
-        *("setpriv", "--bounding-set=-net_admin", "--", "sh", "-euc"),
+        *("setpriv", "--inh-caps=-all", "--bounding-set=-net_admin", "--", "sh", "-euc"),
         f"""
         ! unshare --net ip link set lo up 2> /dev/null
         tests/support/network-namespace.sh {network} 'ip link set lo up'

@@ -104,7 +104,7 @@ def test_bypasses_end_and_codes_are_named_and_kept_unless_they_are_to_end(place:
 
 def test_what_cannot_be_done_is_said_and_nothing_is_changed(place: Place) -> None:
     assert '"alice" has no token' in phone("lost", "alice", "--yes", status=1)
-    place.sandbox.misbehave("lost_device", HttpStatus(503))
+    place.sandbox.misbehave("lost_device", HttpStatus(503), times=None)
     assert "503" in phone("lost", "bob", "--yes", status=1)
     command = ["setpriv", "--reuid=bob", "--clear-groups", COMMAND, "phone", "lost", "bob", "--yes"]
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
