@@ -17,7 +17,7 @@ from pam_iampass.gateway import own_requests, restored, sign_ins
 from pam_iampass.gateway.actors import ActRefused
 from pam_iampass.gateway.acts.passkeys import EndSignIns, RemovePasskey, passkey_options
 from pam_iampass.gateway.acts.people import BypassPhone
-from pam_iampass.gateway.acts.phones import ReportLostPhone
+from pam_iampass.gateway.acts.phones import NewPhone, ReportLostPhone
 from pam_iampass.gateway.acts.requests import DisownSession
 from pam_iampass.gateway.acts.views import show_records
 from pam_iampass.gateway.cli import portal
@@ -207,3 +207,19 @@ def test_16_the_token_of_a_sign_in_alone_has_iampass_asked_a_bounded_number_of_t
         with contextlib.suppress(GatewayError):
             thief.look("phone", person=f"person{number}")
     assert len(sandbox.calls) - before <= sign_ins.RECORDS_A_MINUTE
+
+
+# 18: a phone that is gone at IAMPASS, and was reported nowhere here
+
+
+@finding
+def test_18_who_had_a_phone_is_not_taken_for_somebody_who_never_had_one(
+    running: RunningGateway, ann: Browser, sandbox: Sandbox
+) -> None:
+    """The docs: «who has never had a phone needs none». The gateway has seen ann's phone, and has no memory of it: once
+    IAMPASS has none (its own support, or another application, has removed it), a stolen laptop registers the next."""
+    sandbox.add_user("token-of-ann")
+    assert is_refused(lambda: ann.do(NewPhone("ann"))), "it must be approved on the phone"
+    sandbox.delete_user("token-of-ann")
+    sandbox.add_user("token-of-ann", device=False)
+    assert is_refused(lambda: ann.do(NewPhone("ann")))
