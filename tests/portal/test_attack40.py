@@ -1,0 +1,184 @@
+"""What an attack on the portal has found at its port. Each test says how it should be, and fails while it is not."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from pam_iampass.config.value_types import network
+from pam_iampass.gateway import acts_service
+from pam_iampass.gateway.database import one
+from pam_iampass.portal import settings
+from pam_iampass.portal.app import BOUNDS
+from tests.portal.conftest import SignIn
+from tests.support.acts_socket import RunningActs
+from tests.support.portal import RunningPortal, Visitor, free_port
+
+finding = pytest.mark.xfail(strict=True, raises=AssertionError)
+TOKEN = "__Host-sign-in"
+
+
+def get(portal: RunningPortal, path: str, cookie: str) -> Any:
+    return Visitor(portal).send("GET", path, headers={"Cookie": cookie})
+
+
+# 8: cookies of names beside the portal's
+
+
+@finding
+def test_08_a_page_of_a_name_beside_the_portals_signs_nobody_in(
+    signed_in: SignIn, portal: RunningPortal
+) -> None:
+    """wiki.example.com can set a cookie for example.com, but none that begins with __Host-. It sets `theme` to a text
+    with a space, which browsers keep and send."""
+    alice, mallory = signed_in("alice").cookies[TOKEN], signed_in("bob").cookies[TOKEN]
+    shown = get(portal, "/", f"{TOKEN}={alice}; theme=dark {TOKEN}={mallory}")
+    assert "<bdi>alice</bdi>" in shown.text
+
+
+@finding
+@pytest.mark.parametrize("set_by_others", ["theme=dark mode on", "a{b=1", "x=; a b"])
+def test_09_a_page_of_a_name_beside_the_portals_shuts_nobody_out(
+    signed_in: SignIn, portal: RunningPortal, set_by_others: str
+) -> None:
+    alice = signed_in("alice").cookies[TOKEN]
+    assert get(portal, "/", f"{TOKEN}={alice}; {set_by_others}").status == 200
+
+
+# 10: links on the portal's own pages
+
+
+@finding
+def test_10_no_page_of_the_portal_links_elsewhere(portal: RunningPortal) -> None:
+    shown = Visitor(portal).get("//evil.example/sign-in")
+    assert 'href="//' not in shown.text
+
+
+# 11: behind a proxy
+
+
+@finding
+def test_11_behind_a_proxy_nobody_else_is_answered(acts: RunningActs, origin: str) -> None:
+    """Whoever reaches the port goes round the proxy, in plain http, and can take all connections: with proxies, one
+    address may have as many as there are."""
+    behind = settings.PortalSettings(origin, proxies=(network("192.0.2.1"),))
+    with RunningPortal(behind, acts.path, free_port()) as portal:
+        try:
+            answered = Visitor(portal).get("/sign-in").status
+        except OSError:
+            answered = 0
+    assert answered != 200
+
+
+# 12: the encoding of a form
+
+
+@finding
+def test_12_a_form_is_utf_8(portal: RunningPortal) -> None:
+    """32 KiB of Punycode cost 0.2 s of the only thread, for who has not signed in and needs no page for it."""
+    kind = "application/x-www-form-urlencoded; charset=punycode"
+    body = b"touch=x-" + b"b" * 100
+    headers = {"Origin": portal.settings.origin, "Content-Type": kind}
+    shown = Visitor(portal).send("POST", "/sign-in", body, headers)
+    assert "is no form" in shown.text
+
+
+# 13: filters that cannot be
+
+
+@finding
+@pytest.mark.parametrize("query", ["since=x", "until=0001-01-01T00:00:00%2B14:00"])
+def test_13_a_time_that_is_none_is_said_and_is_no_failure(signed_in: SignIn, query: str) -> None:
+    assert signed_in("alice").get(f"/log?{query}").status == 200
+
+
+# 14: a stolen cookie takes all calls of a sign-in
+
+
+@finding
+def test_14_who_finds_no_call_left_in_a_sign_in_is_shown_where_to_sign_in_again(
+    signed_in: SignIn, acts: RunningActs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fleet-security: «then that sign-in has to wait, and its owner signs in again». With the cookie of the old one,
+    each page says that there is too much to do, and has no link to /sign-in; signing out does not end it either."""
+    alice = signed_in("alice")
+    monkeypatch.setattr(acts_service, "MOST_AT_ONCE", 0)
+    shown = alice.get("/")
+    assert shown.status == 429
+    assert 'href="/sign-in"' in shown.text or "/sign-out" in shown.text
+
+
+# 15: the memory of the portal
+
+
+NUMBER = 300
+READS_NOTHING = """
+import socket, ssl, sys
+context, kept = ssl._create_unverified_context(), []
+for _ in range(int(sys.argv[2])):
+    plain = socket.socket()
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    plain.connect(("127.0.0.1", int(sys.argv[1])))
+    kept.append(context.wrap_socket(plain))
+    kept[-1].sendall(b"GET /static/htmx.min.js HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n" * 6)
+print("connected", flush=True)
+sys.stdin.read()
+"""
+"""A client that asks for a file on each of its connections, and reads nothing."""
+
+
+def anonymous_memory() -> float:
+    """Megabytes of this process, in which the portal runs."""
+    [found] = re.findall("^RssAnon:\\s+([0-9]+) kB$", Path("/proc/self/status").read_text(), re.M)
+    return int(found) / 1024
+
+
+@finding
+def test_15_as_many_connections_as_are_allowed_fit_into_the_memory(tmp_path: Path, port: int) -> None:
+    """Nobody has signed in. systemd ends the portal at MemoryMax, for everybody, again and again."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    unit = (Path(__file__).parents[2] / "packaging/systemd/portal/pam-iampass-portal.service").read_text()
+    [most] = re.findall("^MemoryMax=([0-9]+)M$", unit, re.M)
+    there = settings.PortalSettings("https://localhost")
+    with RunningPortal(there, tmp_path / "no.sock", port, context=context):
+        before = anonymous_memory()
+        client = [sys.executable, "-c", READS_NOTHING, str(port), str(NUMBER)]
+        with subprocess.Popen(client, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            connected = process.stdout.readline()
+            each = (anonymous_memory() - before) / NUMBER
+            process.communicate()
+    assert connected == b"connected\n"
+    idle = 30.0  # a portal that has nothing to do
+    assert idle + each * BOUNDS.connections < int(most)
+
+
+# 17: requests of other sites' pages
+
+
+@finding
+@pytest.mark.parametrize(("site", "destination"), [("same-site", "image"), ("cross-site", "document")])
+def test_17_pages_of_other_names_keep_no_sign_in_from_ending(
+    signed_in: SignIn, acts: RunningActs, site: str, destination: str
+) -> None:
+    """wiki.example.com shows an image from the portal's name (the cookie is sent: SameSite goes by example.com), any
+    site opens it in a window. Each time counts as something that the person has done."""
+    alice = signed_in("alice")
+    server = acts.gateway.database
+
+    async def active() -> Any:
+        async with server.statement() as connection:
+            return await one(connection, "SELECT active_at FROM sign_in")
+
+    before = acts.run(active())
+    mode = "navigate" if destination == "document" else "no-cors"
+    alice.get("/", **{"Sec-Fetch-Site": site, "Sec-Fetch-Dest": destination, "Sec-Fetch-Mode": mode})
+    assert acts.run(active()) == before
