@@ -26,18 +26,17 @@ async function ask(path, fields) {
 
 async function approved(form, fields, phone, say) {
   for (;;) {
-    let state;
+    let state = "";
     try {
       ({ state } = await ask(form.dataset.answer, [...fields, ["phone", phone]]));
     } catch (problem) {
       if (problem.status !== 429) throw problem;
-      await new Promise((go) => setTimeout(go, 2000));
-      continue;
     }
     if (state === "approved") return;
     if (state === "denied") throw new Problem("It was denied on the phone. Nothing was done.");
     if (state === "over") throw new Problem("Nobody has answered on the phone. Nothing was done.");
     if (state === "waits") say("Other requests come first. Your phone rings after them.");
+    await new Promise((go) => setTimeout(go, 2000)); // it is answered at once while many wait
   }
 }
 
