@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import hashlib
 import socket
 import ssl
@@ -28,12 +29,15 @@ from pam_iampass.portal.visit import (
     TEMPLATES,
     VISIT,
     Handler,
+    cookie_of,
     form_of,
+    is_from_elsewhere,
+    is_proxy,
     local_address,
     page,
 )
 from pam_iampass.portal.words import WORDS, Words, words_of
-from pam_iampass.server.serving import Bounds, serve
+from pam_iampass.server.serving import Bounds, Owner, by_address, serve
 
 MOST_BYTES = 32 * 1024
 """Bytes of a form. The gateway takes a call of 16 KiB."""
@@ -102,8 +106,10 @@ async def serve_app(
 ) -> None:
     """Serve the application, as `serve`."""
     settings, bounds = app[SETTINGS], BOUNDS
+    owner: Owner = by_address
     if settings.proxies:  # all connections are theirs
         bounds = dataclasses.replace(bounds, of_one_address=bounds.connections)
+        owner = functools.partial(_proxy, settings)
     runner = web.AppRunner(app)
     await runner.setup()
     server: Any = runner.server
@@ -116,10 +122,17 @@ async def serve_app(
             stopping,
             ready,
             bounds,
+            owner=owner,
             make_request=make_request,
         )
     finally:
         await runner.cleanup()
+
+
+def _proxy(settings: PortalSettings, sock: socket.socket, address: Any) -> str | None:
+    """The owner of a connection behind proxies; None for anybody else but this machine, on which `doctor` looks."""
+    is_ours = address[0] == sock.getsockname()[0]
+    return by_address(sock, address) if is_ours or is_proxy(settings, address[0]) else None
 
 
 def signed_in(handler: Handler) -> _Next:
@@ -147,10 +160,11 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
 
 @web.middleware
 async def _require_origin(request: web.Request, handler: _Next) -> web.StreamResponse:
-    """Refuse what changes something, unless a page of exactly this origin has sent it. Browsers say so, and a page
-    cannot make them say something else."""
+    """Refuse what changes something, unless a page of exactly this origin has sent it, and what another site has as a
+    part of its page, such as an image. Browsers say so, and a page cannot make them say something else."""
     is_ours = request.headers.getall("Origin", []) == [request.app[SETTINGS].origin]
-    if request.method not in ("GET", "HEAD") and not is_ours:
+    is_part = is_from_elsewhere(request) and request.headers.get("Sec-Fetch-Mode") != "navigate"
+    if is_part or (request.method not in ("GET", "HEAD") and not is_ours):
         return await _refuse(request, WORDS["WRONG_ORIGIN"])
     return await handler(request)
 
@@ -190,10 +204,11 @@ async def _refuse(request: web.Request, words: Words, detail: str = "") -> web.R
         return web.Response(
             status=words.status, headers={"HX-Refresh": "true"} if words.status == 401 else {}
         )
-    back = request.path_qs if request.method == "GET" else await _back(request, words)
+    back = local_address(request.path_qs) if request.method == "GET" else await _back(request, words)
+    has_sign_in = cookie_of(request, sign_in.SIGN_IN) != ""
     if words.status == 401:
         request.pop(VISIT, None)
-        was_signed_in = request.method == "POST" or sign_in.SIGN_IN in request.cookies
+        was_signed_in = request.method == "POST" or has_sign_in
         return sign_in.sign_in_page(request, back, words.says if was_signed_in else "", 401)
     return page(
         request,
@@ -202,6 +217,7 @@ async def _refuse(request: web.Request, words: Words, detail: str = "") -> web.R
         says=words.says,
         detail=detail,
         back=back,
+        may_sign_in=words.status == 429 and has_sign_in,
         status=words.status,
     )
 

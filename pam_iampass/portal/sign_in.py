@@ -24,7 +24,16 @@ from pam_iampass.portal.calls import (
 )
 from pam_iampass.portal.gateway import GatewayError
 from pam_iampass.portal.offers import Unreadable
-from pam_iampass.portal.visit import GATEWAY, Visit, form_of, local_address, page, remote_of
+from pam_iampass.portal.visit import (
+    GATEWAY,
+    Visit,
+    cookie_of,
+    form_of,
+    is_from_elsewhere,
+    local_address,
+    page,
+    remote_of,
+)
 from pam_iampass.portal.words import NO_PHONE, why_not_rung
 
 BEGIN, SIGN_IN = "__Host-begin", "__Host-sign-in"
@@ -45,12 +54,13 @@ _DEVICES = {
 
 async def visit_of(request: web.Request) -> Visit:
     """Who looks at this. Raises GatewayError, also if nobody has signed in."""
-    token, gateway = request.cookies.get(SIGN_IN, ""), request.app[GATEWAY]
+    token, gateway = cookie_of(request, SIGN_IN), request.app[GATEWAY]
     if not _SECRET.fullmatch(token):
         raise GatewayError("NOT_SIGNED_IN", "", status=401)
     shown = await gateway.call(ShowSignIn(token))
     roles = frozenset(shown.roles)
-    return Visit(shown.person, roles, token, remote_of(request), shown.confirmed, shown.id, gateway)
+    remote, elsewhere = remote_of(request), is_from_elsewhere(request)
+    return Visit(shown.person, roles, token, remote, shown.confirmed, shown.id, gateway, elsewhere)
 
 
 def sign_in_page(request: web.Request, to: str, says: str = "", status: int = 200) -> web.Response:
@@ -181,7 +191,7 @@ def json_object(text: str) -> Mapping[str, Any]:
 
 def _binding(request: web.Request) -> str:
     """What binds a challenge to this browser. Several tabs have the same."""
-    had = request.cookies.get(BEGIN, "")
+    had = cookie_of(request, BEGIN)
     return had if _SECRET.fullmatch(had) else secrets.token_urlsafe(32)
 
 

@@ -35,13 +35,15 @@ class Visit:
     sign_in: str
     """The id of the sign-in."""
     gateway: GatewayClient = field(repr=False)
+    from_elsewhere: bool = False
+    """Whether a page of another site has sent the browser here, which may have been without the person."""
 
     async def view(self, name: str, *, by_itself: bool = False, **filter: Any) -> Rows:
         """The rows of a view of the gateway. Raises GatewayError.
 
         :param by_itself: whether the page asks by itself, which keeps no sign-in from ending.
         """
-        return await self.gateway.call(Look(self.token, name, filter, by_itself))
+        return await self.gateway.call(Look(self.token, name, filter, by_itself or self.from_elsewhere))
 
     async def call(self, call: Call[A]) -> A:
         """The gateway's answer to a call. Raises GatewayError."""
@@ -72,7 +74,7 @@ def page(
     `offer`, which shows an act with a form."""
     visit: Visit | None = request.get(VISIT)
     templates = request.app[TEMPLATES]
-    here = request.path_qs if request.method == "GET" else "/"
+    here = local_address(request.path_qs) if request.method == "GET" else "/"
 
     def offer(name: str, **given: Any) -> Markup:
         """An act as its reader may do it: a sentence, fields, a button. Empty if they may not.
@@ -92,6 +94,11 @@ def page(
     return web.Response(text=text, status=status, content_type="text/html")
 
 
+def is_from_elsewhere(request: web.Request) -> bool:
+    """Whether a page of another site has made the browser ask, also one of a name beside the portal's."""
+    return request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
+
+
 def remote_of(request: web.Request) -> str:
     """The address of the browser: who has connected, or, behind proxies of the settings, the last one in
     X-Forwarded-For that is none of them."""
@@ -106,6 +113,12 @@ def remote_of(request: web.Request) -> str:
     return str(address or "0.0.0.0")  # noqa: S104 - an address that nobody has
 
 
+def is_proxy(settings: PortalSettings, address: str) -> bool:
+    """Whether a proxy of the settings has this address."""
+    found = _address(address)
+    return found is not None and any(found in network for network in settings.proxies)
+
+
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         found = ipaddress.ip_address(text.partition("%")[0])
@@ -114,13 +127,23 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return getattr(found, "ipv4_mapped", None) or found
 
 
+def cookie_of(request: web.Request, name: str) -> str:
+    """The content of a cookie, or an empty string. Browsers write `;` between cookies, and nothing else: a page of a
+    name beside the portal's sets some with spaces or braces in them, in which aiohttp's parser sees others, or fails.
+    """
+    pairs = (each.removeprefix(" ").partition("=") for each in request.headers.get("Cookie", "").split(";"))
+    return next((value for found, _, value in pairs if found == name), "")
+
+
 async def form_of(request: web.Request) -> Mapping[str, str]:
     """The fields of a form that was sent. Raises Unreadable."""
     try:
-        if request.content_type != "application/x-www-form-urlencoded":
+        # Some encodings take a hundred times as long to read.
+        is_utf8 = (request.charset or "utf-8").lower() == "utf-8"
+        if request.content_type != "application/x-www-form-urlencoded" or not is_utf8:
             raise ValueError
         return {name: str(value) for name, value in (await request.post()).items()}
-    except (ValueError, LookupError):  # bytes of another encoding, or one that is not known
+    except ValueError:  # bytes of another encoding
         raise Unreadable("what was sent", "is no form") from None
 
 

@@ -3458,9 +3458,51 @@ MUTANTS = {
         ),
         Mutant(
             "a page that is left open keeps its reader signed in",
-            "Look(self.token, name, filter, by_itself)",
-            "Look(self.token, name, filter)",
+            "by_itself or self.from_elsewhere",
+            "self.from_elsewhere",
             "test_a_page_that_asks_by_itself_keeps_nobody_signed_in",
+        ),
+        Mutant(
+            "a cookie of a name beside the portal's holds one that only the portal can set",
+            'request.headers.get("Cookie", "").split(";")',
+            'request.headers.get("Cookie", "").replace(" ", ";").split(";")',
+            "test_a_page_of_a_name_beside_the_portals_signs_nobody_in",
+        ),
+        Mutant(
+            "an image on a page of another name uses up the calls of a sign-in",
+            'is_part = is_from_elsewhere(request) and request.headers.get("Sec-Fetch-Mode") != "navigate"',
+            "is_part = False",
+            "test_pages_of_other_names_keep_no_sign_in_from_ending[same-site-image]",
+        ),
+        Mutant(
+            "a window that another site opens keeps a sign-in from ending",
+            "by_itself or self.from_elsewhere",
+            "by_itself",
+            "test_pages_of_other_names_keep_no_sign_in_from_ending[cross-site-document]",
+        ),
+        Mutant(
+            "a page of the portal links to another site",
+            "back = local_address(request.path_qs) if",
+            "back = request.path_qs if",
+            "test_no_page_of_the_portal_links_elsewhere",
+        ),
+        Mutant(
+            "behind a proxy everybody is answered who reaches the port",
+            "if is_ours or is_proxy(settings, address[0]) else None",
+            "if settings else None",
+            "test_one_address_leaves_connections_for_others_and_a_proxy_all_to_nobody_else",
+        ),
+        Mutant(
+            "a form in an encoding that takes long to read stops the portal",
+            "or not is_utf8:",
+            "or False:",
+            "test_a_form_is_utf_8",
+        ),
+        Mutant(
+            "connections of strangers take more memory than the portal has",
+            "Bounds(connections=1000,",
+            "Bounds(connections=2000,",
+            "test_as_many_connections_as_are_allowed_fit_into_the_memory",
         ),
     ),
     "What a host or a directory says does nothing to a page of the portal": (

@@ -499,7 +499,7 @@ def test_after_a_restore_the_passkey_is_confirmed_before_anything_is_shown(
 # Connections
 
 
-def test_one_address_leaves_connections_for_others_but_a_proxy_has_all(
+def test_one_address_leaves_connections_for_others_and_a_proxy_all_to_nobody_else(
     acts: RunningActs, origin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app, "BOUNDS", dataclasses.replace(app.BOUNDS, connections=8, of_one_address=5))
@@ -515,10 +515,10 @@ def test_one_address_leaves_connections_for_others_but_a_proxy_has_all(
             except ConnectionError:
                 return False
 
-    for proxies, of_one, is_refused in (((), 5, True), (("127.0.0.1",), 7, False)):
+    for proxies, of_one, is_refused in (((), 5, True), (("127.0.0.2",), 7, False)):
         trusted = settings.PortalSettings(origin, tuple(map(network, proxies)))
         with RunningPortal(trusted, acts.path, free_port()) as portal, contextlib.ExitStack() as held:
             for _ in range(of_one):
-                held.enter_context(connected(portal.port, "127.0.0.1"))
-            assert is_answered(portal.port, "127.0.0.1") is not is_refused
-            assert is_answered(portal.port, "127.0.0.2")
+                held.enter_context(connected(portal.port, "127.0.0.2"))
+            assert is_answered(portal.port, "127.0.0.2") is not is_refused
+            assert is_answered(portal.port, "127.0.0.3") is is_refused
