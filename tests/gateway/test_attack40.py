@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
@@ -20,20 +18,17 @@ from pam_iampass.gateway.acts.people import BypassPhone
 from pam_iampass.gateway.acts.phones import NewPhone, ReportLostPhone
 from pam_iampass.gateway.acts.requests import DisownSession
 from pam_iampass.gateway.acts.views import show_records
-from pam_iampass.gateway.cli import portal
 from pam_iampass.gateway.records import Filter
 from pam_iampass.gateway.sessions import HostSession
 from pam_iampass.portal.gateway import GatewayError
 from tests.gateway.test_acts_socket import acts, folder, server
-from tests.gateway.test_portal_command import ca, given, machine
 from tests.gateway.test_sign_ins import ann, running, zoe
 from tests.support.acts_socket import RunningActs, signed_in
 from tests.support.browser_of import OPERATORS, PORTAL, REMOTE, Browser, browser_of, sign_in, with_passkey
 from tests.support.gateway import LIMITS, RunningGateway, settings_for
-from tests.support.gateway_command import GatewayCommand
 from tests.support.sandbox import Sandbox
 
-__all__ = ["acts", "ann", "ca", "folder", "given", "machine", "running", "server", "zoe"]
+__all__ = ["acts", "ann", "folder", "running", "server", "zoe"]
 finding = pytest.mark.xfail(strict=True, raises=AssertionError)
 
 
@@ -154,40 +149,6 @@ def test_05_a_stolen_token_keeps_no_help_desk_from_having_its_owner_asked(
         sandbox.wait_for_request("token-of-alice")
         thief.do_without_touch(DisownSession("alice", str(found.id)))
     assert isinstance(ask(limited), HostSession), "the phone is asked, as in the table of fleet-security"
-
-
-# 6: root's command takes a certificate and a key that others can exchange
-
-
-@finding
-def test_06_setup_links_to_no_file_that_others_can_exchange(
-    gateway_command: GatewayCommand, given: list[str], tmp_path: Path
-) -> None:
-    """systemd reads both as root and passes them to the portal (LoadCredential): whoever owns the folder has it pass on
-    any file of root, such as the fleet's key."""
-    folder = tmp_path / "acme"
-    folder.mkdir(mode=0o777)
-    folder.chmod(0o777)
-    for name in ("portal.pem", "portal.key"):
-        shutil.move(tmp_path / name, folder / name)
-        os.chown(folder / name, 65534, 65534)
-    words = [each.replace(str(tmp_path), str(folder)) for each in given]
-    said = gateway_command.said(*words, status=1)
-    assert "systemd does not run here" not in said, "it has written everything before that"
-
-
-# 7: a wrong proxy is found after everything was changed
-
-
-@finding
-def test_07_setup_changes_nothing_if_it_is_given_what_the_portal_does_not_take(
-    gateway_command: GatewayCommand, given: list[str]
-) -> None:
-    gateway_command.said(*given, status=1)
-    before = portal.SETTINGS.read_bytes()
-    gateway_command.said("portal", "setup", "--origin", given[3], "--proxy", "proxy.example.com", status=1)
-    assert portal.CERTIFICATE.is_symlink()
-    assert portal.SETTINGS.read_bytes() == before
 
 
 # 16: a stolen cookie has IAMPASS asked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import ssl
@@ -50,10 +51,19 @@ def machine() -> Iterator[None]:
 
 
 @pytest.fixture
-def given(ca: trustme.CA, machine: None, tmp_path: Path) -> list[str]:
+def files(tmp_path: Path) -> Iterator[Path]:
+    """The folder of certificate and key, which only root can change; /tmp is none."""
+    folder = Path("/etc/ssl", tmp_path.name)
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def given(ca: trustme.CA, machine: None, files: Path) -> list[str]:
     """The command, with the certificate and the key of the portal."""
     served = ca.issue_cert(NAME)
-    certificate, key = tmp_path / "portal.pem", tmp_path / "portal.key"
+    certificate, key = files / "portal.pem", files / "portal.key"
     certificate.write_bytes(b"".join(each.bytes() for each in served.cert_chain_pems))
     key.write_bytes(served.private_key_pem.bytes())
     key.chmod(0o600)
@@ -96,7 +106,7 @@ def test_settings_to_which_it_cannot_be_added_are_left_alone(
 
 
 def test_what_it_writes_for_the_portal_leads_to_certificate_and_key_where_they_are(
-    gateway_command: GatewayCommand, given: list[str], tmp_path: Path
+    gateway_command: GatewayCommand, given: list[str], files: Path
 ) -> None:
     gateway_command.said(*given, "--listen", "192.0.2.1:9443", status=1)
     assert sorted(file.name for file in PORTAL_FOLDER.iterdir()) == [
@@ -104,8 +114,8 @@ def test_what_it_writes_for_the_portal_leads_to_certificate_and_key_where_they_a
         "certificate.pem",
         "portal.yaml",
     ]
-    assert portal.CERTIFICATE.readlink() == tmp_path / "portal.pem"
-    assert portal.KEY.readlink() == tmp_path / "portal.key"
+    assert portal.CERTIFICATE.readlink() == files / "portal.pem"
+    assert portal.KEY.readlink() == files / "portal.key"
     assert "ListenStream=\nListenStream=192.0.2.1:9443\n" in portal.ADDRESS.read_text()
     gateway_command.said(*given, status=1)
     assert not portal.ADDRESS.exists()
@@ -115,14 +125,14 @@ def test_what_it_writes_for_the_portal_leads_to_certificate_and_key_where_they_a
 
 
 def test_nothing_is_written_for_a_certificate_that_browsers_would_not_trust(
-    gateway_command: GatewayCommand, given: list[str], tmp_path: Path
+    gateway_command: GatewayCommand, given: list[str], files: Path
 ) -> None:
     before = gateway_command.config.read_bytes()
-    (tmp_path / "portal.key").chmod(0o644)
+    (files / "portal.key").chmod(0o644)
     assert "others can read the key: chmod o=" in gateway_command.said(*given, status=1)
     other = [*given[:3], "https://other.example.com", *given[4:]]
     assert "Hostname mismatch" in gateway_command.said(*other, status=1)
-    (tmp_path / "portal.key").write_bytes(trustme.CA().issue_cert(NAME).private_key_pem.bytes())
+    (files / "portal.key").write_bytes(trustme.CA().issue_cert(NAME).private_key_pem.bytes())
     assert "has another key" in gateway_command.said(*given, status=1)
     assert "Give --certificate and --key" in gateway_command.said(*given[:4], status=2)
     assert "only if the portal itself" in gateway_command.said(*given, "--proxy", "192.0.2.7", status=2)
@@ -131,6 +141,61 @@ def test_nothing_is_written_for_a_certificate_that_browsers_would_not_trust(
     PROGRAM.touch()
     assert gateway_command.config.read_bytes() == before
     assert not PORTAL_FOLDER.exists()
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("folder", "users other than root can write"),
+        ("file", "not to root"),
+        ("link", "users other than root can write"),
+        ("fifo", "is a named pipe"),
+    ],
+)
+def test_nothing_is_written_for_a_key_that_others_can_exchange(
+    gateway_command: GatewayCommand, given: list[str], files: Path, what: str, says: str
+) -> None:
+    """systemd reads it as root and passes it to the portal: a link there would pass on any file of root."""
+    before, key = gateway_command.config.read_bytes(), files / "portal.key"
+    if what == "folder":
+        files.chmod(0o777)
+    elif what == "file":
+        os.chown(key, 65534, -1)
+    elif what == "link":
+        (files / "renewed").mkdir()
+        (files / "renewed").chmod(0o777)
+        (files / "renewed/portal.key").symlink_to(key.rename(files / "first.key"))
+        key.symlink_to("renewed/portal.key")
+    else:
+        key.unlink()
+        os.mkfifo(key)
+    assert says in gateway_command.said(*given, status=1)
+    assert gateway_command.config.read_bytes() == before
+    assert not PORTAL_FOLDER.exists()
+
+
+def test_files_of_root_may_be_reached_by_links(
+    gateway_command: GatewayCommand, given: list[str], files: Path
+) -> None:
+    """certbot renews a certificate by another link."""
+    (files / "archive").mkdir()
+    for name in ("portal.pem", "portal.key"):
+        (files / name).rename(files / "archive" / name)
+        (files / name).symlink_to(f"../{files.name}/archive/{name}")
+    assert "systemd does not run here" in gateway_command.said(*given, status=1)
+
+
+def test_a_proxy_without_an_address_changes_nothing(
+    gateway_command: GatewayCommand, given: list[str]
+) -> None:
+    gateway_command.said(*given, status=1)
+    before = portal.SETTINGS.read_bytes()
+    said = gateway_command.said(
+        "portal", "setup", "--origin", ORIGIN, "--proxy", "proxy.example.com", status=2
+    )
+    assert "'proxy.example.com' is not a network" in said
+    assert portal.CERTIFICATE.is_symlink()
+    assert portal.SETTINGS.read_bytes() == before
 
 
 def test_only_a_person_whom_the_settings_make_an_admin_is_linked(

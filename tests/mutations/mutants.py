@@ -3284,6 +3284,18 @@ MUTANTS = {
             "if not gateway.settings.operators.roles_of(person.groups):",
             "test_only_a_person_whom_the_settings_make_an_admin_is_linked",
         ),
+        Mutant(
+            "another account exchanges the key of the portal for a file of root's",
+            "trusted_file.read(where)",
+            "Path(where).read_bytes()",
+            "test_nothing_is_written_for_a_key_that_others_can_exchange[folder]",
+        ),
+        Mutant(
+            "another account exchanges a link on the way to the key of the portal",
+            "with trusted_folder(folder, 0) as descriptor",
+            "with atomic_write.open_folder(Path(folder)) as descriptor",
+            "test_nothing_is_written_for_a_key_that_others_can_exchange[link]",
+        ),
     ),
     "The portal is told what asks a person, and for what, for that person only, and approves nothing": (
         Mutant(

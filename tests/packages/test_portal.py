@@ -188,7 +188,7 @@ def test_the_service_has_no_network_no_rights_and_nothing_of_the_gateway(
         ), path
     passed = f"/run/credentials/{SERVICE}/certificate-key.pem"
     assert machine.run(*inside, "cat", passed).stdout.startswith("-----BEGIN ")
-    assert int(shows(machine, SERVICE, "MemoryMax")) == 256 * 2**20
+    assert int(shows(machine, SERVICE, "MemoryMax")) == 512 * 2**20
     assert int(shows(machine, SERVICE, "CPUWeight")) == 20
 
 

@@ -14,7 +14,9 @@ import click
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.doctor import shown as show_report
 from pam_iampass.cli.output import Part, fields, line, moment
-from pam_iampass.cli.parameters import json_option
+from pam_iampass.cli.parameters import Parsed, json_option
+from pam_iampass.config import value_types
+from pam_iampass.config.value_types import InvalidValue
 from pam_iampass.doctor.report import DoctorReport, merged
 from pam_iampass.errors import shown
 from pam_iampass.gateway import certificates, examination, people
@@ -27,7 +29,8 @@ from pam_iampass.gateway.cli.people import NAME
 from pam_iampass.gateway.settings import PORTAL, PORTAL_FOLDER, PORTAL_SOCKET, PortalSettings
 from pam_iampass.setup import files
 from pam_iampass.setup.files import Change
-from pam_iampass.system import atomic_write, programs
+from pam_iampass.system import atomic_write, programs, trusted_file
+from pam_iampass.system.trusted_folder import trusted_folder
 
 ACTS_SOCKET = "pam-iampass-gateway-acts.socket"
 BEHIND_PROXY = "127.0.0.1:8445"
@@ -45,6 +48,14 @@ Examples:
   pam-iampass-gateway portal status
 """
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _proxy(text: str) -> str:
+    try:
+        value_types.network(text)
+    except InvalidValue as invalid:
+        raise ValueError(f"{invalid.what}: {invalid.remedy}") from None
+    return text
 
 
 @click.group(cls=Verbs, epilog=_EPILOG)
@@ -70,6 +81,7 @@ def command() -> None:
     "--proxy",
     "proxies",
     multiple=True,
+    type=Parsed("address", _proxy),
     metavar="ADDRESS",
     help="In place of both: the address of a proxy that has the certificate, and from which connections come. Can be "
     "repeated.",
@@ -93,8 +105,9 @@ def setup(
     """Set up the portal on this gateway, and start it.
 
     Before anything is changed it looks whether browsers would trust the certificate: whether its key is the right one,
-    it names the host of the origin, is valid today, and comes from a CA that this system trusts. Certificate and key
-    stay where they are: links lead to them. When they are renewed, restart pam-iampass-portal.
+    it names the host of the origin, is valid today, and comes from a CA that this system trusts. Only root may be able
+    to change certificate, key and the folders in which they are. They stay there: links lead to them. When they are
+    renewed, restart pam-iampass-portal.
 
     It writes `portal` into gateway.yaml, and leaves everything else in there as it is. It also writes
     /etc/iampass-portal/portal.yaml, replacing it if it exists. If gateway.yaml has changed, the gateway is restarted:
@@ -174,14 +187,28 @@ def _require_machine() -> None:
 
 
 def _require_certificate(own: PortalSettings, certificate: Path | None, key: Path | None) -> None:
-    """Raises ClickException if browsers would not trust them, or others could read the key."""
+    """Raises ClickException if browsers would not trust them, or others could read the key, and UntrustedFile if others
+    could exchange them."""
     if certificate is None or key is None:
         raise click.UsageError("Give --certificate and --key, or --proxy.")
+    for each in (certificate, key):
+        _require_only_root_writes(each)
     problem = certificates.problem_in_browsers(certificate, key, own.rp_id)
     if problem is not None:
         raise click.ClickException(f"{certificate} {problem}")
     if stat.S_IMODE(key.stat().st_mode) & 0o007:
         raise click.ClickException(f"others can read the key: chmod o= {key}")
+
+
+def _require_only_root_writes(file: Path) -> None:
+    """Raises UntrustedFile if others can exchange the file, or a link that leads to it. systemd reads it as root and
+    passes it to the portal, whatever it is."""
+    where = os.fspath(file.absolute())
+    while os.path.islink(where):
+        folder, name = os.path.split(where)
+        with trusted_folder(folder, 0) as descriptor:
+            where = os.path.join(folder, os.readlink(name, dir_fd=descriptor))
+    trusted_file.read(where)
 
 
 def _require_admin(config: Path, name: str) -> None:
