@@ -30,7 +30,7 @@ class Field:
     name: str
     label: str
     kind: str = "text"
-    """`text`, `flag` (a tick), `list` (words), `choice`, or `made`: filled in by a script."""
+    """`text`, `flag` (a tick), `list` (names, with commas between), `choice`, or `made`: filled in by a script."""
     hint: str = ""
     required: bool = False
     choices: Mapping[str, str] | None = None
@@ -46,7 +46,7 @@ class Field:
         if self.kind == "flag":
             return text != ""
         if self.kind == "list":
-            return text.replace(",", " ").split() or None
+            return [name for each in text.split(",") if (name := each.strip())] or None
         if self.kind == "choice":
             if text not in (self.choices or {}):
                 raise Unreadable(self.label, "must be one of those that can be chosen")
@@ -239,9 +239,14 @@ _ALL_OFFERS = (
             _PERSON,
             Field("seconds", "For how long", "choice", choices=_TIMES),
             Field("reason", "Reason, such as the number of the ticket", required=True),
-            Field("services", "Only through these services", "list", "such as sshd; empty: all"),
-            Field("hosts", "Only on these hosts", "list", "names; empty: all"),
-            Field("groups", "Only on hosts of these groups", "list", "names; empty: all"),
+            Field(
+                "services",
+                "Only through these services",
+                "list",
+                "with commas between (sshd, sudo); empty: all",
+            ),
+            Field("hosts", "Only on these hosts", "list", "with commas between; empty: all"),
+            Field("groups", "Only on hosts of these groups", "list", "with commas between; empty: all"),
         ),
         _OTHERS,
         _OTHERS,

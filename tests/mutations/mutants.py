@@ -3516,6 +3516,12 @@ MUTANTS = {
             "Bounds(connections=2000,",
             "test_as_many_connections_as_are_allowed_fit_into_the_memory",
         ),
+        Mutant(
+            "a bypass is for hosts of other groups than the one that was typed",
+            'text.split(",") if',
+            'text.replace(",", " ").split() if',
+            "test_names_in_a_form_are_separated_by_commas_only",
+        ),
     ),
     "What a host or a directory says does nothing to a page of the portal": (
         Mutant(
