@@ -26,6 +26,7 @@ from pam_iampass.portal.shown import environment
 from pam_iampass.portal.visit import (
     GATEWAY,
     SETTINGS,
+    SIGN_INS,
     TEMPLATES,
     VISIT,
     Handler,
@@ -42,6 +43,7 @@ from pam_iampass.server.serving import Bounds, Owner, by_address, serve
 MOST_BYTES = 32 * 1024
 """Bytes of a form. The gateway takes a call of 16 KiB."""
 BOUNDS = Bounds(connections=1000, of_one_address=400, body=MOST_BYTES)
+_SIGN_INS_AT_ONCE = 4
 _HERE = Path(__file__).parent
 _HTMX = Path("/usr/share/javascript/htmx/htmx.min.js")
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -68,6 +70,7 @@ def make_app(
     app = web.Application(middlewares=[_answer_errors, _require_origin], client_max_size=MOST_BYTES)
     assets = {path.name: _Asset(path) for path in (_HTMX, *(_HERE / "static").iterdir())}
     app[SETTINGS], app[GATEWAY], app[TEMPLATES] = settings, gateway, _templates(assets)
+    app[SIGN_INS] = asyncio.Semaphore(_SIGN_INS_AT_ONCE)
     app.on_response_prepare.append(_add_headers)
     for name, asset in assets.items():
         app.router.add_get(f"/static/{name}", asset.respond)

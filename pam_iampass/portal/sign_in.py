@@ -26,6 +26,7 @@ from pam_iampass.portal.gateway import GatewayError
 from pam_iampass.portal.offers import Unreadable
 from pam_iampass.portal.visit import (
     GATEWAY,
+    SIGN_INS,
     Visit,
     cookie_of,
     form_of,
@@ -74,21 +75,18 @@ async def show_sign_in(request: web.Request) -> web.Response:
 
 async def begin_sign_in(request: web.Request) -> web.Response:
     binding = _binding(request)
-    begun = await request.app[GATEWAY].call(BeginSignIn(binding))
+    async with request.app[SIGN_INS]:
+        begun = await request.app[GATEWAY].call(BeginSignIn(binding))
     return _with_binding(web.json_response({"options": begun.options}), binding)
 
 
 async def sign_in(request: web.Request) -> web.Response:
     form = await form_of(request)
     agent = request.headers.get("User-Agent", "")[:_LONGEST_AGENT]
-    begun = await request.app[GATEWAY].call(
-        SignIn(
-            _binding(request),
-            json_object(form.get("touch", "")),
-            remote_of(request),
-            agent if agent.isprintable() else "",
-        )
-    )
+    touch = json_object(form.get("touch", ""))
+    asked = SignIn(_binding(request), touch, remote_of(request), agent if agent.isprintable() else "")
+    async with request.app[SIGN_INS]:
+        begun = await request.app[GATEWAY].call(asked)
     response = web.Response(status=303, headers={"Location": local_address(form.get("to", ""))})
     response.set_cookie(SIGN_IN, begun.token, **_COOKIE)
     response.del_cookie(BEGIN, **_COOKIE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
@@ -62,6 +63,9 @@ Handler = Callable[[web.Request, Visit], Awaitable[web.StreamResponse]]
 
 SETTINGS = web.AppKey("settings", PortalSettings)
 GATEWAY = web.AppKey("gateway", GatewayClient)
+SIGN_INS = web.AppKey("sign_ins", asyncio.Semaphore)
+"""How many calls of sign-ins the gateway has at the same time: strangers make them, and others wait for the same
+processor."""
 TEMPLATES = web.AppKey("templates", jinja2.Environment)
 VISIT = "visit"
 """Where a request has its Visit."""

@@ -3522,6 +3522,12 @@ MUTANTS = {
             'text.replace(",", " ").split() if',
             "test_names_in_a_form_are_separated_by_commas_only",
         ),
+        Mutant(
+            "strangers who sign in take the gateway from those who have signed in",
+            "_SIGN_INS_AT_ONCE = 4",
+            "_SIGN_INS_AT_ONCE = 1000",
+            "test_many_sign_ins_of_strangers_leave_the_gateway_to_those_who_have_signed_in",
+        ),
     ),
     "What a host or a directory says does nothing to a page of the portal": (
         Mutant(

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 import trustme
+from aiohttp import web
 
 from pam_iampass.gateway import acts_service
 from pam_iampass.gateway.database import one
 from pam_iampass.portal import settings
 from pam_iampass.portal.app import BOUNDS
+from pam_iampass.sandbox.sandbox import ServingThread
 from tests.portal.conftest import SignIn
 from tests.support.acts_socket import RunningActs
+from tests.support.deadline import PATIENCE
 from tests.support.portal import RunningPortal, Visitor
 
 TOKEN = "__Host-sign-in"
@@ -158,3 +165,62 @@ def test_pages_of_other_names_keep_no_sign_in_from_ending(
     shown = alice.get("/", **{"Sec-Fetch-Site": site, "Sec-Fetch-Dest": destination, "Sec-Fetch-Mode": mode})
     assert shown.status == (200 if mode == "navigate" else 403)
     assert acts.run(active()) == before
+
+
+# Many sign-ins of strangers
+
+
+class HoldingGateway:
+    """A gateway that answers no sign-in until it is told to, and to all others that nobody has signed in."""
+
+    def __init__(self) -> None:
+        self.held = threading.Semaphore(0)
+        """Is released for each sign-in that has come."""
+        self.may_answer = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def respond(self, request: web.BaseRequest) -> web.Response:
+        if request.path == "/sign-in/challenge":
+            self._loop = asyncio.get_running_loop()
+            self.held.release()
+            await self.may_answer.wait()
+        return web.json_response({"error": "NOT_SIGNED_IN", "detail": ""}, status=401)
+
+    def answer(self) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self.may_answer.set)
+
+
+@pytest.fixture
+def holding(tmp_path: Path) -> Iterator[HoldingGateway]:
+    gateway = HoldingGateway()
+
+    async def serve(stopping: asyncio.Event, ready: Callable[[], None]) -> None:
+        runner = web.ServerRunner(web.Server(gateway.respond))
+        await runner.setup()
+        await web.UnixSite(runner, str(tmp_path / "acts.sock")).start()
+        ready()
+        await stopping.wait()
+        await runner.cleanup()
+
+    thread = ServingThread("gateway", serve)
+    thread.start()
+    yield gateway
+    thread.stop()
+
+
+def test_many_sign_ins_of_strangers_leave_the_gateway_to_those_who_have_signed_in(
+    holding: HoldingGateway, tmp_path: Path, port: int
+) -> None:
+    there = settings.PortalSettings("http://localhost")
+    with RunningPortal(there, tmp_path / "acts.sock", port) as portal, ThreadPoolExecutor(20) as strangers:
+        asked = [strangers.submit(Visitor(portal).post, "/sign-in/challenge") for _ in range(20)]
+        try:
+            for _ in range(4):
+                assert holding.held.acquire(timeout=PATIENCE)
+            for _ in range(20):  # the portal has looked at its connections that often
+                assert get(portal, "/", f"{TOKEN}={'A' * 43}").status == 401
+            assert not holding.held.acquire(blocking=False)
+        finally:
+            holding.answer()
+        assert [each.result().status for each in asked] == [401] * 20
