@@ -17,12 +17,13 @@ import pytest
 from aiohttp import web
 
 from pam_iampass.config.value_types import network
-from pam_iampass.gateway import restored, sign_ins
-from pam_iampass.gateway.database import replace
+from pam_iampass.gateway import acts_service, restored, sign_ins
+from pam_iampass.gateway.database import one, replace
 from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.portal import app, settings
 from pam_iampass.portal.calls import Look
 from pam_iampass.portal.offers import OFFERS
+from pam_iampass.portal.sign_in import SIGN_IN
 from pam_iampass.portal.visit import TEMPLATES, Visit, local_address, page
 from tests.portal.conftest import SignIn
 from tests.support.acts_socket import RunningActs, with_passkey
@@ -135,6 +136,11 @@ def test_nobody_is_sent_elsewhere(signed_in: SignIn) -> None:
         assert local_address(elsewhere) == "/"
         assert alice.sign_in(elsewhere).headers["Location"] == "/"
         assert 'href="/"' in alice.act("session_end", person="alice", back=elsewhere).text
+
+
+def test_no_page_of_the_portal_links_elsewhere(portal: RunningPortal) -> None:
+    shown = Visitor(portal).get("//evil.example/sign-in")
+    assert 'href="//' not in shown.text
 
 
 def test_names_in_a_form_are_separated_by_commas_only() -> None:
@@ -334,6 +340,49 @@ def test_cookies_are_kept_from_scripts_and_other_names(signed_in: SignIn, portal
     assert answered.cookies["__Host-begin"].startswith('"";'), "it is gone once it was used"
 
 
+def _with_cookies(portal: RunningPortal, cookies: str) -> Answer:
+    return Visitor(portal).send("GET", "/", headers={"Cookie": cookies})
+
+
+def test_a_page_of_a_name_beside_the_portals_signs_nobody_in(
+    signed_in: SignIn, portal: RunningPortal
+) -> None:
+    """wiki.example.com can set a cookie for example.com, but none that begins with __Host-. It sets `theme` to a text
+    with a space, which browsers keep and send."""
+    alice, mallory = signed_in("alice").cookies[SIGN_IN], signed_in("bob").cookies[SIGN_IN]
+    own, planted = f"{SIGN_IN}={alice}", f"theme=dark {SIGN_IN}={mallory}"
+    for cookies in (f"{own}; {planted}", f"{planted}; {own}"):
+        assert "<bdi>alice</bdi>" in _with_cookies(portal, cookies).text
+
+
+@pytest.mark.parametrize("set_by_others", ["theme=dark mode on", "a{b=1", "x=; a b"])
+def test_a_page_of_a_name_beside_the_portals_shuts_nobody_out(
+    signed_in: SignIn, portal: RunningPortal, set_by_others: str
+) -> None:
+    alice = signed_in("alice").cookies[SIGN_IN]
+    assert _with_cookies(portal, f"{SIGN_IN}={alice}; {set_by_others}").status == 200
+
+
+@pytest.mark.parametrize(("site", "destination"), [("same-site", "image"), ("cross-site", "document")])
+def test_pages_of_other_names_keep_no_sign_in_from_ending(
+    signed_in: SignIn, acts: RunningActs, site: str, destination: str
+) -> None:
+    """wiki.example.com shows an image from the portal's name (the cookie is sent: SameSite goes by example.com), any
+    site opens it in a window. Each time counts as something that the person has done."""
+    alice = signed_in("alice")
+    server = acts.gateway.database
+
+    async def active() -> Any:
+        async with server.statement() as connection:
+            return await one(connection, "SELECT active_at FROM sign_in")
+
+    before = acts.run(active())
+    mode = "navigate" if destination == "document" else "no-cors"
+    shown = alice.get("/", **{"Sec-Fetch-Site": site, "Sec-Fetch-Dest": destination, "Sec-Fetch-Mode": mode})
+    assert shown.status == (200 if mode == "navigate" else 403)
+    assert acts.run(active()) == before
+
+
 def test_looking_at_pages_changes_nothing_but_when_somebody_was_last_there(
     signed_in: SignIn, server: RunningGateway
 ) -> None:
@@ -351,6 +400,15 @@ def test_looking_at_pages_changes_nothing_but_when_somebody_was_last_there(
         found = re.findall('(?:href|hx-get|action)="(/[^"#]*)"', answer.text)
         addresses += {each.replace("&amp;", "&") for each in found} - seen - set(addresses)
     assert state(server) == before
+
+
+def test_a_form_is_utf_8(portal: RunningPortal) -> None:
+    """32 KiB of Punycode cost 0.2 s of the only thread, for who has not signed in and needs no page for it."""
+    kind = "application/x-www-form-urlencoded; charset=punycode"
+    body = b"touch=x-" + b"b" * 100
+    headers = {"Origin": portal.settings.origin, "Content-Type": kind}
+    shown = Visitor(portal).send("POST", "/sign-in", body, headers)
+    assert "is no form" in shown.text
 
 
 def test_hostile_forms_and_headers(signed_in: SignIn, capfd: pytest.CaptureFixture[str]) -> None:
@@ -455,6 +513,16 @@ def test_a_page_that_asks_by_itself_keeps_nobody_signed_in(
 
 def says(answer: Answer, title: str) -> bool:
     return answer.status == 503 and title in answer.words
+
+
+def test_who_finds_no_call_left_in_a_sign_in_is_shown_where_to_sign_in_again(
+    signed_in: SignIn, acts: RunningActs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has stolen its cookie keeps its calls, so that signing out does not end it either."""
+    alice = signed_in("alice")
+    monkeypatch.setattr(acts_service, "MOST_AT_ONCE", 0)
+    shown = alice.get("/")
+    assert (shown.status, 'href="/sign-in"' in shown.text) == (429, True)
 
 
 def test_the_gateway_is_away_and_comes_back(

@@ -126,3 +126,9 @@ def test_the_rows_of_other_tests_have_the_fields_of_a_gateway(name: str) -> None
     rows: Sequence[Mapping[str, Any]] = [ringing()] if name == "rings" else ROWS[name]
     missing = {"parent"} if name == "rings" else set()
     assert {field for row in rows for field in row} - missing <= shown
+
+
+@pytest.mark.parametrize("query", ["since=x", "until=0001-01-01T00:00:00%2B14:00"])
+def test_a_time_that_is_none_is_said_and_is_no_failure(signed_in: SignIn, query: str) -> None:
+    shown = signed_in("alice").get(f"/log?{query}")
+    assert (shown.status, 'class="problem"' in shown.text) == (200, True)

@@ -1,4 +1,4 @@
-"""What strangers, pages of other names and who has stolen a cookie do at the port of the portal."""
+"""What strangers cost the portal who take as many connections as they may."""
 
 from __future__ import annotations
 
@@ -11,96 +11,18 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable
 
 import pytest
 import trustme
 from aiohttp import web
 
-from pam_iampass.gateway import acts_service
-from pam_iampass.gateway.database import one
 from pam_iampass.portal import settings
 from pam_iampass.portal.app import BOUNDS
+from pam_iampass.portal.sign_in import SIGN_IN
 from pam_iampass.sandbox.sandbox import ServingThread
-from tests.portal.conftest import SignIn
-from tests.support.acts_socket import RunningActs
 from tests.support.deadline import PATIENCE
 from tests.support.portal import RunningPortal, Visitor
-
-TOKEN = "__Host-sign-in"
-
-
-def get(portal: RunningPortal, path: str, cookie: str) -> Any:
-    return Visitor(portal).send("GET", path, headers={"Cookie": cookie})
-
-
-# Cookies of names beside the portal's
-
-
-def test_a_page_of_a_name_beside_the_portals_signs_nobody_in(
-    signed_in: SignIn, portal: RunningPortal
-) -> None:
-    """wiki.example.com can set a cookie for example.com, but none that begins with __Host-. It sets `theme` to a text
-    with a space, which browsers keep and send."""
-    alice, mallory = signed_in("alice").cookies[TOKEN], signed_in("bob").cookies[TOKEN]
-    own, planted = f"{TOKEN}={alice}", f"theme=dark {TOKEN}={mallory}"
-    for cookies in (f"{own}; {planted}", f"{planted}; {own}"):
-        assert "<bdi>alice</bdi>" in get(portal, "/", cookies).text
-
-
-@pytest.mark.parametrize("set_by_others", ["theme=dark mode on", "a{b=1", "x=; a b"])
-def test_a_page_of_a_name_beside_the_portals_shuts_nobody_out(
-    signed_in: SignIn, portal: RunningPortal, set_by_others: str
-) -> None:
-    alice = signed_in("alice").cookies[TOKEN]
-    assert get(portal, "/", f"{TOKEN}={alice}; {set_by_others}").status == 200
-
-
-# Links on the portal's own pages
-
-
-def test_no_page_of_the_portal_links_elsewhere(portal: RunningPortal) -> None:
-    shown = Visitor(portal).get("//evil.example/sign-in")
-    assert 'href="//' not in shown.text
-
-
-# The encoding of a form
-
-
-def test_a_form_is_utf_8(portal: RunningPortal) -> None:
-    """32 KiB of Punycode cost 0.2 s of the only thread, for who has not signed in and needs no page for it."""
-    kind = "application/x-www-form-urlencoded; charset=punycode"
-    body = b"touch=x-" + b"b" * 100
-    headers = {"Origin": portal.settings.origin, "Content-Type": kind}
-    shown = Visitor(portal).send("POST", "/sign-in", body, headers)
-    assert "is no form" in shown.text
-
-
-# Filters that cannot be
-
-
-@pytest.mark.parametrize("query", ["since=x", "until=0001-01-01T00:00:00%2B14:00"])
-def test_a_time_that_is_none_is_said_and_is_no_failure(signed_in: SignIn, query: str) -> None:
-    assert signed_in("alice").get(f"/log?{query}").status == 200
-
-
-# A stolen cookie takes all calls of a sign-in
-
-
-def test_who_finds_no_call_left_in_a_sign_in_is_shown_where_to_sign_in_again(
-    signed_in: SignIn, acts: RunningActs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """fleet-security: «then that sign-in has to wait, and its owner signs in again». With the cookie of the old one,
-    each page says that there is too much to do, and has no link to /sign-in; signing out does not end it either."""
-    alice = signed_in("alice")
-    monkeypatch.setattr(acts_service, "MOST_AT_ONCE", 0)
-    shown = alice.get("/")
-    assert shown.status == 429
-    assert 'href="/sign-in"' in shown.text or "/sign-out" in shown.text
-
-
-# The memory of the portal
-
 
 NUMBER = 300
 READS_NOTHING = """
@@ -142,32 +64,6 @@ def test_as_many_connections_as_are_allowed_fit_into_the_memory(tmp_path: Path, 
     assert connected == b"connected\n"
     idle = 30.0  # a portal that has nothing to do
     assert idle + each * BOUNDS.connections < int(most)
-
-
-# Requests of other sites' pages
-
-
-@pytest.mark.parametrize(("site", "destination"), [("same-site", "image"), ("cross-site", "document")])
-def test_pages_of_other_names_keep_no_sign_in_from_ending(
-    signed_in: SignIn, acts: RunningActs, site: str, destination: str
-) -> None:
-    """wiki.example.com shows an image from the portal's name (the cookie is sent: SameSite goes by example.com), any
-    site opens it in a window. Each time counts as something that the person has done."""
-    alice = signed_in("alice")
-    server = acts.gateway.database
-
-    async def active() -> Any:
-        async with server.statement() as connection:
-            return await one(connection, "SELECT active_at FROM sign_in")
-
-    before = acts.run(active())
-    mode = "navigate" if destination == "document" else "no-cors"
-    shown = alice.get("/", **{"Sec-Fetch-Site": site, "Sec-Fetch-Dest": destination, "Sec-Fetch-Mode": mode})
-    assert shown.status == (200 if mode == "navigate" else 403)
-    assert acts.run(active()) == before
-
-
-# Many sign-ins of strangers
 
 
 class HoldingGateway:
@@ -219,7 +115,7 @@ def test_many_sign_ins_of_strangers_leave_the_gateway_to_those_who_have_signed_i
             for _ in range(4):
                 assert holding.held.acquire(timeout=PATIENCE)
             for _ in range(20):  # the portal has looked at its connections that often
-                assert get(portal, "/", f"{TOKEN}={'A' * 43}").status == 401
+                assert Visitor(portal).get("/", Cookie=f"{SIGN_IN}={'A' * 43}").status == 401
             assert not holding.held.acquire(blocking=False)
         finally:
             holding.answer()
