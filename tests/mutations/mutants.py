@@ -3528,6 +3528,18 @@ MUTANTS = {
             "_SIGN_INS_AT_ONCE = 1000",
             "test_many_sign_ins_of_strangers_leave_the_gateway_to_those_who_have_signed_in",
         ),
+        Mutant(
+            "a page of a name beside the portal's keeps its people from it",
+            "cookie_of(request, SIGN_IN), request.app",
+            'request.cookies.get(SIGN_IN, ""), request.app',
+            "test_a_page_of_a_name_beside_the_portals_shuts_nobody_out[theme=dark mode on]",
+        ),
+        Mutant(
+            "who has stolen a sign-in keeps its owner from signing in again",
+            "words.status == 429 and has_sign_in",
+            "False",
+            "test_who_finds_no_call_left_in_a_sign_in_is_shown_where_to_sign_in_again",
+        ),
     ),
     "What a host or a directory says does nothing to a page of the portal": (
         Mutant(
