@@ -54,8 +54,8 @@ SCHEMA = (
         ValueType("a list of addresses", value_types.network, example="[127.0.0.1]", many=True),
         (),
         "The addresses or networks of reverse proxies that have the certificate in place of the portal, which is then "
-        "called by http. What they write into `X-Forwarded-For` is believed. Nobody else is answered but programs on this "
-        "machine. A proxy is trusted as the portal is: it can do what everybody can who signs in.",
+        "called by http. What they write into `X-Forwarded-For` is believed. Nobody else is answered but programs on "
+        "this machine. A proxy is trusted as the portal is: it can do what everybody can who signs in.",
     ),
 )
 """The keys of the file."""

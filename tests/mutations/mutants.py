@@ -3520,7 +3520,7 @@ MUTANTS = {
             "a bypass is for hosts of other groups than the one that was typed",
             'text.split(",") if',
             'text.replace(",", " ").split() if',
-            "test_names_in_a_form_are_separated_by_commas_only",
+            "test_a_form_has_all_parameters_and_becomes_the_act[bypass]",
         ),
         Mutant(
             "strangers who sign in take the gateway from those who have signed in",

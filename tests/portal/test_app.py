@@ -143,13 +143,6 @@ def test_no_page_of_the_portal_links_elsewhere(portal: RunningPortal) -> None:
     assert 'href="//' not in shown.text
 
 
-def test_names_in_a_form_are_separated_by_commas_only() -> None:
-    """A bypass on hosts of the group `db test` is none on those of `db`."""
-    form = {"person": "alice", "seconds": "900", "groups": " db test,web, ", "hosts": " ,"}
-    found = OFFERS["bypass"].read(form)
-    assert (found["groups"], "hosts" in found) == (["db test", "web"], False)
-
-
 def test_an_act_with_a_touch_over_just_this_form(signed_in: SignIn, server: RunningGateway) -> None:
     iris = signed_in("iris")
     form = {"person": "alice", "seconds": "3600", "reason": "ticket 17", "services": "sshd"}
