@@ -107,6 +107,14 @@ def _sessions(result: Mapping[str, Any]) -> str:
     return f"{ended} ended.{later}"
 
 
+def _disowned(result: Mapping[str, Any]) -> str:
+    later = " IAMPASS has not ended it yet; the gateway goes on with it." if result["errors"] else ""
+    return (
+        f"It has ended, and your administrators are told.{later} Somebody may have the key or the password with which "
+        "you log in: ask the help desk what to do."
+    )
+
+
 def _lost(result: Mapping[str, Any]) -> str:
     codes = _count(result["codes"], "recovery code is", "recovery codes are")
     return (
@@ -144,7 +152,7 @@ _ALL_OFFERS = (
         _OWN,
         _NOBODY,
         own="It ends at once, whoever it is must wait before they can ask again, and your administrators are told.",
-        done=_sessions,
+        done=_disowned,
         is_harm=True,
     ),
     Offer(
