@@ -230,14 +230,14 @@ _ALL_OFFERS = (
     ),
     Offer(
         "code_for_lost_phone",
-        "Make one code",
+        "Get a code to log in with",
         "",
         (_PERSON,),
         _OWN,
         _OWN,
         own="You get one code that counts for 12 hours, once a week, while your phone is reported lost. All other "
         "recovery codes of yours are void then, and your administrators are told.",
-        done=lambda _: "This is the code. It is shown only now.",
+        done=lambda _: "This code logs you in once, within 12 hours, where codes count. It is shown only now.",
     ),
     Offer(
         "bypass",
@@ -328,8 +328,8 @@ _ALL_OFFERS = (
     Offer(
         "host_admit",
         "Admit",
-        "{host} may ask the phones of people from now on. Compare its id with the one that the host itself shows: "
-        "pam-iampass doctor.",
+        "{host} may ask the phones of people from now on. Compare its id with the one that pam-iampass join "
+        "has printed on the host.",
         (_HOST,),
         _ADMIN,
         _ADMIN,

@@ -6,6 +6,7 @@ it is installed, hosts that have joined it, real logins, and a browser for each.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
@@ -21,12 +23,15 @@ import pytest
 import trustme
 from playwright.sync_api import Browser, expect
 
+from pam_iampass.portal import calls
+from pam_iampass.portal.gateway import GatewayClient, GatewayError
+from pam_iampass.portal.sign_in import SIGN_IN
 from pam_iampass.sandbox.sessions import SandboxSession
 from tests import reports
 from tests.browser.conftest import SMALL, WIDE
 from tests.browser.test_portal import Person, browser, certificate, new_person
 from tests.support.fleet import GATEWAY_ADDRESS, FleetHost, network
-from tests.support.gateway_machine import initialised, run_gateway, serving, showing
+from tests.support.gateway_machine import ACTS_SOCKET, initialised, run_gateway, serving, showing
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.sandbox import Sandbox
@@ -38,7 +43,9 @@ __all__ = ["browser", "certificate", "new_person"]
 GATEWAY = "gateway.example"
 PASSWORD = "correct horse"
 HOSTS = {"web1.example": "web", "bastion.example": "bastion"}
-PEOPLE = {"alice": "staff", "bob": "staff", "carol": "ops", "dora": "desk", "zoe": "it"}
+PEOPLE = {"alice": "staff", "bob": "staff", "erin": "staff", "carol": "ops", "dora": "desk", "zoe": "it"}
+USERS = ("alice", "bob", "erin")
+"""The people with an account on the hosts."""
 SETTINGS = """\
 groups:
   web: {people: [staff], codes: true}
@@ -83,7 +90,7 @@ class Fleet:
         """Have sshd of a host ask the phone, and keep the sessions of logins."""
         keep = "session: {keep: true}"
         self.on(host, "sh", "-c", f"echo '{keep}' > /etc/iampass/iampass.yaml")
-        self.on(host, "env", "SUDO_USER=alice", "pam-iampass", "setup", "sshd")
+        self.on(host, "env", "SUDO_USER=erin", "pam-iampass", "setup", "sshd")
 
     def ssh(self, user: str, host: str) -> Login:
         return self.hosts[host].login(user, options=("RequestTTY=force",), timeout=PATIENCE)
@@ -107,7 +114,7 @@ def portal(
 ) -> Iterator[Fleet]:
     """The fleet. web1 has joined, bastion has not."""
     machine = Installation()
-    for user in ("alice", "bob"):
+    for user in USERS:
         machine.add_user(user, PASSWORD)
     folder = Path(tempfile.mkdtemp(dir="/var/lib"))
     folder.chmod(0o755)
@@ -126,7 +133,7 @@ def portal(
         running.enter_context(network())
         hosts = {}
         for number, name in enumerate(HOSTS):
-            hosts[name] = FleetHost(name, number, folder, ("alice", "bob"))
+            hosts[name] = FleetHost(name, number, folder, USERS)
             running.callback(hosts[name].stop)
         _, sandbox = running.enter_context(initialised(SETTINGS.replace("ORIGIN", origin), GATEWAY))
         running.enter_context(serving(subprocess.DEVNULL))
@@ -152,6 +159,7 @@ def picture(person: Person, name: str) -> None:
     """Take a picture of all of the page, and one as it is on a phone at night."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     page = person.page
+    expect(page.get_by_text("not asked yet")).to_have_count(0)
     page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
     page.set_viewport_size(SMALL)
     page.emulate_media(color_scheme="dark")
@@ -253,8 +261,112 @@ def test_a_persons_road(fleet: Fleet, new_person: NewPerson) -> None:
     alice.sees("From now on nothing counts that this phone approves.")
     alice.page.get_by_role("link", name="Go back").click()
     alice.sees("Your phone is reported lost")
-    unfold(alice, "Make one code")
+    unfold(alice, "Get a code to log in with")
     picture(alice, "person-8-one-code")
-    alice.press("Make one code")
+    alice.press("Get a code to log in with")
     expect(alice.page.locator(".codes code")).to_have_count(1)
     picture(alice, "person-9-the-code")
+
+
+def refused(who: Person, act: str, **parameters: str) -> str:
+    """The answer of the gateway to an act that somebody begins at its socket, with the token of their sign-in."""
+    [token] = (each["value"] for each in who.context.cookies() if each["name"] == SIGN_IN)
+
+    async def begin() -> None:
+        async with GatewayClient(ACTS_SOCKET) as gateway:
+            await gateway.call(calls.BeginAct(token, act, parameters))
+
+    with ThreadPoolExecutor(1) as thread, pytest.raises(GatewayError) as error:
+        thread.submit(asyncio.run, begin()).result(PATIENCE)
+    return str(error.value.code)
+
+
+def test_a_help_desks_road(fleet: Fleet, new_person: NewPerson) -> None:
+    dora = operator(fleet, new_person, "dora")
+    dora.page.get_by_role("link", name="People", exact=True).click()
+    dora.page.get_by_label("Name begins with").fill("b")
+    dora.press("Search")
+    picture(dora, "desk-1-people")
+    dora.page.get_by_role("link", name="bob").click()
+    dora.sees("May log in to hosts of")
+    picture(dora, "desk-2-bob")
+
+    unfold(dora, "Ring to verify a caller")
+    dora.press("Ring to verify a caller")
+    fleet.sandbox.approve(fleet.rings())
+    dora.sees("Approved: whoever is calling has this person's phone in the hand.")
+    picture(dora, "desk-3-verified")
+    dora.page.get_by_role("link", name="Go back").click()
+
+    unfold(dora, "Report the phone lost")
+    picture(dora, "desk-4-phone-lost")
+    dora.press("Report the phone lost")
+    dora.sees("From now on nothing counts that this phone approves.")
+    dora.page.get_by_role("link", name="Go back").click()
+    expect(dora.page.locator(".facts")).to_contain_text("reported lost")
+
+    unfold(dora, "Register a new phone")
+    dora.press("Register a new phone")
+    dora.sees("This link registers the phone.")
+    expect(dora.page.locator(".qr svg")).to_be_visible()
+    picture(dora, "desk-5-new-phone")
+    fleet.sandbox.open_link(link_shown(dora))
+    dora.page.get_by_role("link", name="Go back").click()
+
+    unfold(dora, "Let in without the phone")
+    dora.page.get_by_label("For how long").select_option("1 hour")
+    dora.page.get_by_label("Reason").fill("ticket 4711")
+    picture(dora, "desk-6-bypass")
+    dora.press("Let in without the phone")
+    dora.sees("No phone is asked for these logins now.")
+    rung = len(fleet.sandbox.sessions)
+    terminal = fleet.ssh("bob", "web1.example")
+    terminal.expect_exact("web1$ ")
+    terminal.sendline("exit")
+    assert terminal.finish() == 0
+    assert len(fleet.sandbox.sessions) == rung
+    dora.page.get_by_role("link", name="Go back").click()
+    dora.sees("ticket 4711")
+    picture(dora, "desk-7-done")
+
+    expect(dora.page.get_by_role("link", name="Hosts")).to_have_count(0)
+    dora.open("/people")
+    expect(dora.page.get_by_role("link", name="carol")).to_have_count(0)
+    dora.open("/people/carol")
+    dora.sees("There is no such page")
+    assert refused(dora, "phone_lost", person="carol") == "NOT_PERMITTED"
+    assert refused(dora, "host_suspend", host="web1.example") == "NOT_PERMITTED"
+
+
+def test_an_admins_road(fleet: Fleet, new_person: NewPerson) -> None:
+    zoe = operator(fleet, new_person, "zoe")
+    said = fleet.join("bastion.example")
+    [id] = {*re.findall("h-[a-z0-9]{12}", said)}
+    zoe.page.get_by_role("link", name="Log").click()
+    picture(zoe, "admin-1-log")
+    zoe.page.get_by_role("link", name="Hosts").click()
+    zoe.sees("waits to be admitted")
+    picture(zoe, "admin-2-hosts")
+    zoe.page.get_by_role("link", name="bastion.example").click()
+    expect(zoe.page.locator(".notice code")).to_have_text(id)
+    picture(zoe, "admin-3-host-waits")
+    zoe.press("Admit")
+    zoe.sees("The host is active.")
+
+    fleet.ask_phone("bastion.example")
+    terminal = fleet.ssh("erin", "bastion.example")
+    request = fleet.rings()
+    zoe.page.get_by_role("link", name="Now").click()
+    zoe.sees("the phone is asked")
+    picture(zoe, "admin-4-now")
+    zoe.page.get_by_role("link", name="bastion.example").click()
+    unfold(zoe, "Suspend")
+    picture(zoe, "admin-5-suspend")
+    zoe.press("Suspend")
+    zoe.sees("The host is answered nothing any more, and 1 request on a phone has ended.")
+    picture(zoe, "admin-6-suspended")
+    assert terminal.finish() != 0
+    assert fleet.sandbox.wait_for_end(request).ended_by is not None
+    zoe.page.get_by_role("link", name="Go back").click()
+    zoe.sees("suspended")
+    picture(zoe, "admin-7-host")
