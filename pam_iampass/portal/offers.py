@@ -151,7 +151,8 @@ _ALL_OFFERS = (
         (_PERSON, _given("session", "Login")),
         _OWN,
         _NOBODY,
-        own="It ends at once, whoever it is must wait before they can ask again, and your administrators are told.",
+        own="If it is not you, end it: whoever it is must wait before they can ask again, and your administrators are "
+        "told.",
         done=_disowned,
         is_harm=True,
     ),

@@ -113,7 +113,7 @@ async def mine(request: web.Request, visit: Visit) -> web.Response:
     )
     is_lost = False
     if own.rows[0]["phone_lost_at"]:  # since then there may be another one
-        phones = await _view(visit, "phone", by_itself=True, person=visit.person)
+        phones = await _view(visit, "phone", person=visit.person)
         is_lost = not any(row["phone"] == "registered" for row in phones.rows)
     return _page(
         request,

@@ -108,26 +108,19 @@ def origin(listener: socket.socket) -> str:
     return f"https://localhost:{listener.getsockname()[1]}"
 
 
-@pytest.fixture(scope="module")
-def portal(
-    browser: Browser, certificate: trustme.LeafCert, listener: socket.socket, origin: str
-) -> Iterator[Fleet]:
-    """The fleet. web1 has joined, bastion has not."""
+@contextlib.contextmanager
+def running_fleet(listener: socket.socket, origin: str, settings: str = "") -> Iterator[Fleet]:
+    """The fleet, with its portal at a socket. web1 has joined, bastion has not. `settings` are lines of portal.yaml."""
     machine = Installation()
     for user in USERS:
         machine.add_user(user, PASSWORD)
     folder = Path(tempfile.mkdtemp(dir="/var/lib"))
-    folder.chmod(0o755)
     subprocess.run(
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "client-key")], check=True
     )
-    pem = folder / "portal.pem"
-    certificate.private_key_and_cert_chain_pem.write_to_path(str(pem))
-    pem.chmod(0o644)
     with Path("/etc/hosts").open("a") as names:
         names.write(f"{GATEWAY_ADDRESS} {GATEWAY}\n")
     Path("/var/lib/pam-iampass").mkdir(exist_ok=True)
-    files = f"certificate_file: {pem}\ncertificate_key_file: {pem}\n"
     with contextlib.ExitStack() as running:
         running.enter_context(Journald())
         running.enter_context(network())
@@ -137,7 +130,7 @@ def portal(
             running.callback(hosts[name].stop)
         _, sandbox = running.enter_context(initialised(SETTINGS.replace("ORIGIN", origin), GATEWAY))
         running.enter_context(serving(subprocess.DEVNULL))
-        running.enter_context(showing(listener, origin, files))
+        running.enter_context(showing(listener, origin, settings))
         for host in hosts.values():
             host.wait()
         fleet = Fleet(sandbox, hosts)
@@ -147,6 +140,18 @@ def portal(
             sandbox.open_link(link.strip())
         fleet.join("web1.example")
         fleet.ask_phone("web1.example")
+        yield fleet
+
+
+@pytest.fixture(scope="module")
+def portal(
+    browser: Browser, certificate: trustme.LeafCert, listener: socket.socket, origin: str
+) -> Iterator[Fleet]:
+    pem = Path(tempfile.mkdtemp(dir="/run"), "portal.pem")
+    pem.parent.chmod(0o755)
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(pem))
+    pem.chmod(0o644)
+    with running_fleet(listener, origin, f"certificate_file: {pem}\ncertificate_key_file: {pem}\n") as fleet:
         yield fleet
 
 
@@ -192,7 +197,7 @@ def with_passkey(fleet: Fleet, new_person: NewPerson, link: str) -> Person:
 def operator(fleet: Fleet, new_person: NewPerson, name: str) -> Person:
     """Somebody with a role, by root's link."""
     said = run_gateway("operator", "link", name)
-    [link] = re.findall(r"https://\S+", said)
+    [link] = re.findall(r"https?://\S+", said)
     return with_passkey(fleet, new_person, link)
 
 
