@@ -31,7 +31,7 @@ demo: ## Show real ssh and sudo logins, approved or not (PHONE=1: you respond in
 	@$(ISOLATED_ROOT) --check $(if $(FLEET),,--or-container)
 	@tests/support/requirements.sh $(if $(FLEET),fleet-demo,demo)
 	@$(ISOLATED_ROOT) $(if $(FLEET),,--or-container) $(if $(PHONE),--shared-network) $(if $(NO_COLOR),env NO_COLOR=1) \
-	    $(PYTHON) -m $(if $(FLEET),tests.system.demo_fleet,tests.system.demo $(if $(PHONE),--phone))
+	    $(PYTHON) -m $(if $(FLEET),tests.system.demo_fleet,tests.system.demo) $(if $(PHONE),--phone)
 
 check: ## Run the tests that need neither root nor an installation, with the python3 of PATH
 	@tests/check.sh

@@ -64,15 +64,14 @@ def command(url: str | None, invite: str | None, name: str | None, update: bool)
             output.line(verb, f": the gateways of this machine are {', '.join(known)}.")
             return
         word = sys.stdin.readline().strip() if invite == "-" else invite
-        joined = join.join(url, word, name or socket.gethostname().lower())
+        id, joined = join.join(url, word, name or socket.gethostname().lower())
     except IampassError as error:
         raise click.ClickException(f"the gateway: {error.diagnostics()}") from None
     what = f"{url} as {clean(joined.name)}, group {clean(joined.group)}"
     output.record(Act.JOIN, "", what)
     output.line(("Joined", "green"), f" {what}.")
     if joined.status != "active":
-        output.line(
-            "It must be admitted there first: ", (f"pam-iampass-gateway host admit {joined.name}", "bold")
-        )
+        output.line("It must be admitted there first. Compare its id, ", (id, "bold"), ", and type there:")
+        output.line("  ", (f"pam-iampass-gateway host admit {joined.name}", "bold"))
     services = ManifestStore(Path(paths.SETUP_STATE)).load().services
     output.line("Next: ", (f"pam-iampass {'doctor' if services else 'setup sshd'}", "bold"))

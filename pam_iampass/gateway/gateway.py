@@ -133,8 +133,9 @@ class Gateway:
     """The questions to hosts for whose answers a start waits here; set when there is one."""
     asking_for_phones: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_PHONES_AT_ONCE))
     """The bound of calls of IAMPASS that no login waits for."""
-    phones: dict[str, tuple[float, str]] = field(default_factory=dict)
-    """What IAMPASS has said of people's phones to be shown, by name, with the `time.monotonic()`."""
+    phones: dict[tuple[str, datetime | None], tuple[float, str]] = field(default_factory=dict)
+    """What IAMPASS has said of people's phones to be shown, by name and the time at which one was last reported lost,
+    with the `time.monotonic()`."""
     seen: dict[str, float] = field(default_factory=dict)
     """The `time.monotonic()` at which it was last written that a host has called, by its id."""
     held: HeldCalls = field(default_factory=HeldCalls)

@@ -107,6 +107,14 @@ def _sessions(result: Mapping[str, Any]) -> str:
     return f"{ended} ended.{later}"
 
 
+def _disowned(result: Mapping[str, Any]) -> str:
+    later = " IAMPASS has not ended it yet; the gateway goes on with it." if result["errors"] else ""
+    return (
+        f"It has ended, and your administrators are told.{later} Somebody may have the key or the password with which "
+        "you log in: ask the help desk what to do."
+    )
+
+
 def _lost(result: Mapping[str, Any]) -> str:
     codes = _count(result["codes"], "recovery code is", "recovery codes are")
     return (
@@ -143,8 +151,9 @@ _ALL_OFFERS = (
         (_PERSON, _given("session", "Login")),
         _OWN,
         _NOBODY,
-        own="It ends at once, whoever it is must wait before they can ask again, and your administrators are told.",
-        done=_sessions,
+        own="If it is not you, end it: whoever it is must wait before they can ask again, and your administrators are "
+        "told.",
+        done=_disowned,
         is_harm=True,
     ),
     Offer(
@@ -222,14 +231,14 @@ _ALL_OFFERS = (
     ),
     Offer(
         "code_for_lost_phone",
-        "Make one code",
+        "Get a code to log in with",
         "",
         (_PERSON,),
         _OWN,
         _OWN,
         own="You get one code that counts for 12 hours, once a week, while your phone is reported lost. All other "
         "recovery codes of yours are void then, and your administrators are told.",
-        done=lambda _: "This is the code. It is shown only now.",
+        done=lambda _: "This code logs you in once, within 12 hours, where codes count. It is shown only now.",
     ),
     Offer(
         "bypass",
@@ -325,8 +334,8 @@ _ALL_OFFERS = (
     Offer(
         "host_admit",
         "Admit",
-        "{host} may ask the phones of people from now on. Compare its id with the one that the host itself shows: "
-        "pam-iampass doctor.",
+        "{host} may ask the phones of people from now on. Compare its id with the one that pam-iampass join "
+        "has printed on the host.",
         (_HOST,),
         _ADMIN,
         _ADMIN,

@@ -111,12 +111,17 @@ async def mine(request: web.Request, visit: Visit) -> web.Response:
         _view(visit, "sessions", person=visit.person),
         _records(visit, person=visit.person, last=PAGE),
     )
+    is_lost = False
+    if own.rows[0]["phone_lost_at"]:  # since then there may be another one
+        phones = await _view(visit, "phone", person=visit.person)
+        is_lost = not any(row["phone"] == "registered" for row in phones.rows)
     return _page(
         request,
         "mine.html",
         rows=[*map(Row, now.rows)],
         seen=now.seen,
         own=own.rows[0],
+        is_lost=is_lost,
         logins=tree([row for row in sessions.rows if row["status"] not in ("asked", "waits")]),
         # Who has a role is also named by what they have done to others.
         records=[row for row in done.rows if row["person"] == visit.person][:LAST],

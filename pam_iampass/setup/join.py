@@ -74,8 +74,8 @@ class _JoinCall(Call[str]):
         return super().read(status, headers, body, now, nonce)
 
 
-def join(url: str, invite: str, name: str) -> HostAtGateway:
-    """Join the gateway at `url` under a name; returns what it says of this host. For root.
+def join(url: str, invite: str, name: str) -> tuple[str, HostAtGateway]:
+    """Join the gateway at `url` under a name; returns the id of this host there, and what it says of it. For root.
 
     Raises SetupError, ConfigurationError, UntrustedFile, IampassError and OSError. The machine works then as before,
     and the same call may be repeated.
@@ -118,7 +118,7 @@ def join(url: str, invite: str, name: str) -> HostAtGateway:
     host = ManagementAPI(host_id, secret, transport=gateways).host(deadline=Deadline.after(_SECONDS))
     known = () if origin.url in host.gateways else (origin.url,)
     _write(host, host_id, (*known, *host.gateways), group)
-    return host
+    return host_id, host
 
 
 def update() -> tuple[tuple[str, ...], bool]:

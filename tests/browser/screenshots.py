@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.browser import fleet_picture, moving_picture
+from tests.browser import fleet_picture, moving_picture, portal_pictures
 from tests.browser.chromium import chromium
 from tests.sandbox.signer import Caller
 from tests.support.agent import RunningAgent, running_enforcer
@@ -142,6 +142,7 @@ def main() -> None:
                     terminal.kill()
                     print(terminal.shown)
     (IMAGES / "fleet.svg").write_text(fleet_picture.moving_picture(), encoding="utf-8")
+    portal_pictures.make()
     for path in sorted(IMAGES.iterdir()):
         print(f"docs/images/{path.name}: {path.stat().st_size} bytes")
 

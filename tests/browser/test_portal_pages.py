@@ -115,7 +115,7 @@ def test_a_new_request_is_announced_and_takes_no_focus(gateway: ScriptedGateway,
     expect(page.locator(".request")).to_have_count(1)
     gateway.result = {"ended": 1, "errors": 0}
     page.get_by_role("button", name="That is not me").first.click()
-    expect(page.get_by_text("1 login has ended.")).to_be_visible()
+    expect(page.get_by_text("It has ended, and your administrators are told.")).to_be_visible()
     assert gateway.asked[-1] == ("session_not_me", {"person": "alice", "session": "r3"})
 
 

@@ -4,18 +4,14 @@ portal's user reaches."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import grp
 import os
 import pwd
 import secrets
-import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -23,71 +19,41 @@ from pam_iampass.gateway import examination
 from pam_iampass.gateway.settings import ACCOUNT, PORTAL_ACCOUNT
 from pam_iampass.portal import calls
 from pam_iampass.portal import gateway as client
-from tests.support.gateway_machine import ETC, initialised, package, passed_secrets, run_gateway
+from tests.support.gateway_machine import (
+    ACTS_FOLDER,
+    ACTS_SOCKET,
+    ETC,
+    activated,
+    acts_socket,
+    answering,
+    initialised,
+    package,
+    passed_secrets,
+    run_gateway,
+)
 from tests.support.world import PATIENCE
 
 pytestmark = pytest.mark.long
-FOLDER = Path("/run/iampass-gateway")
-SOCKET = FOLDER / "acts.sock"
 
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[None]:
     """A gateway that is set up, with a portal; who serves hosts does not run."""
-    if subprocess.run(["id", PORTAL_ACCOUNT], capture_output=True, check=False).returncode != 0:
-        subprocess.run(["useradd", "--system", "--no-create-home", PORTAL_ACCOUNT], check=True)
     with initialised("portal: {origin: https://iampass.example.com}\n"):
         yield
 
 
 @pytest.fixture
 def listener(machine: None) -> Iterator[socket.socket]:
-    """The socket, as the unit makes it."""
-    FOLDER.mkdir(mode=0o755)
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind(str(SOCKET))
-        os.chown(SOCKET, 0, grp.getgrnam(PORTAL_ACCOUNT).gr_gid)
-        SOCKET.chmod(0o660)
-        made.listen(128)
+    with acts_socket() as made:
         yield made
-    SOCKET.unlink()
-    FOLDER.rmdir()
-
-
-_PASSES = 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" -m pam_iampass.gateway.cli serve-acts 3<&"$1"'
-
-
-@contextlib.contextmanager
-def answering(listener: socket.socket) -> Iterator[subprocess.Popen[str]]:
-    """The service, as its own account, with this socket."""
-    with passed_secrets("pam-iampass-gateway-acts.service") as environment:
-        service = subprocess.Popen(
-            ["bash", "-c", _PASSES, sys.executable, str(listener.fileno())],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=package(),
-            user=ACCOUNT,
-            group=ACCOUNT,
-            extra_groups=[],
-            pass_fds=[listener.fileno()],
-            env=environment,
-        )
-        assert service.stdout is not None
-        try:
-            lines = iter(service.stdout.readline, "")
-            assert next((line for line in lines if line == "Answering the portal.\n"), ""), "it has ended"
-            yield service
-        finally:
-            service.send_signal(signal.SIGTERM)
-            service.communicate(timeout=PATIENCE)
 
 
 def asked() -> str:
     """The challenge of a browser that wants to sign in."""
 
     async def go() -> str:
-        async with client.GatewayClient(SOCKET) as gateway:
+        async with client.GatewayClient(ACTS_SOCKET) as gateway:
             begun = await gateway.call(calls.BeginSignIn(secrets.token_urlsafe(32)))
             return str(begun.options["challenge"])
 
@@ -149,22 +115,13 @@ def test_without_a_portal_or_a_socket_it_says_so(machine: None, listener: socket
     before = file.read_text()
     file.write_text(before.replace("portal: {", "# portal: {"))
     try:
-        with passed_secrets("pam-iampass-gateway-acts.service") as environment:
-            done = subprocess.run(
-                ["bash", "-c", _PASSES, sys.executable, str(listener.fileno())],
-                capture_output=True,
-                text=True,
-                check=False,
-                cwd=package(),
-                user=ACCOUNT,
-                group=ACCOUNT,
-                extra_groups=[],
-                pass_fds=[listener.fileno()],
-                env=environment,
-                timeout=PATIENCE,
-            )
-        assert done.returncode == 1
-        assert "`portal` is not in the settings" in done.stderr
+        with (
+            passed_secrets("pam-iampass-gateway-acts.service") as environment,
+            activated(listener, ACCOUNT, "pam_iampass.gateway.cli", "serve-acts", environment) as service,
+        ):
+            said = service.communicate(timeout=PATIENCE)[0]
+        assert service.returncode == 1
+        assert "`portal` is not in the settings" in said
     finally:
         file.write_text(before)
 
@@ -175,18 +132,18 @@ def kinds() -> list[str]:
 
 def test_doctor_sees_whether_it_answers_and_who_else_can_connect(listener: socket.socket) -> None:
     with answering(listener):
-        SOCKET.chmod(0o666)
+        ACTS_SOCKET.chmod(0o666)
         assert kinds() == ["acts-socket"]
-        os.chown(SOCKET, pwd.getpwnam("nobody").pw_uid, -1)
-        SOCKET.chmod(0o660)
+        os.chown(ACTS_SOCKET, pwd.getpwnam("nobody").pw_uid, -1)
+        ACTS_SOCKET.chmod(0o660)
         assert kinds() == ["acts-socket"]
-        os.chown(SOCKET, 0, -1)
-        FOLDER.chmod(0o777)
+        os.chown(ACTS_SOCKET, 0, -1)
+        ACTS_FOLDER.chmod(0o777)
         assert kinds() == ["acts-socket"]
-        FOLDER.chmod(0o755)
+        ACTS_FOLDER.chmod(0o755)
         assert kinds() == []
     listener.close()
     assert kinds() == ["acts-down"]
-    SOCKET.unlink()
+    ACTS_SOCKET.unlink()
     assert kinds() == ["acts-down"]
-    SOCKET.touch()
+    ACTS_SOCKET.touch()

@@ -12,7 +12,9 @@ import pytest
 from pam_iampass.gateway import people, records
 from pam_iampass.gateway.actors import Actor, Role
 from pam_iampass.gateway.acts import page_views
+from pam_iampass.gateway.acts.act import perform
 from pam_iampass.gateway.acts.page_views import show_attention, show_hours, show_may, show_phone
+from pam_iampass.gateway.acts.phones import ReportLostPhone
 from pam_iampass.gateway.database import Connection, now
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
@@ -20,6 +22,7 @@ from pam_iampass.gateway.people import PersonStatus
 from pam_iampass.gateway.records import Filter, Kind
 from pam_iampass.gateway.settings import GroupSettings
 from pam_iampass.portal.gateway import GatewayError
+from tests.gateway.test_acts import ROOT
 from tests.gateway.test_acts_socket import OPERATORS, folder, with_portal
 from tests.gateway.test_views import actor, names
 from tests.support.acts_socket import RunningActs, signed_in
@@ -127,6 +130,16 @@ def test_iampass_is_asked_about_a_phone_once_for_all_who_look(
     for by in (actor(Role.SELF), DESK, actor(Role.ADMIN)) * 2:
         assert views.phone(by, "alice")[0]["phone"] == "registered"
     assert len([call for call in sandbox.calls if call.kind == "has_device"]) == 1
+
+
+def test_a_phone_that_was_reported_lost_is_not_told_to_be_registered_for_a_while(
+    views: Views, gateway_server: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_views, "PHONE_SECONDS", 1e9)
+    by = actor(Role.SELF)
+    assert views.phone(by, "alice")[0]["phone"] == "registered"
+    gateway_server.run(perform(gateway_server.gateway, ROOT, ReportLostPhone("alice")))
+    assert views.phone(by, "alice")[0]["phone"] == "lost"
 
 
 def test_a_phone_of_which_iampass_says_nothing_is_unknown(views: Views, sandbox: Sandbox) -> None:

@@ -86,7 +86,8 @@ def test_a_request_is_told_to_whoever_waits_and_then_that_it_is_over(
     }
     assert 0 <= row["seconds_left"] <= 40
     sandbox.wait_for_request(TOKEN)
-    alice.act("session_not_me", touch=False, person="alice", session=row["id"])
+    done = alice.act("session_not_me", touch=False, person="alice", session=row["id"])
+    assert done == {"ended": 1, "errors": 0}
     assert caller.answer(begun) == "cancelled"
     while told.rows:
         told = wait(alice, told.seen).result(PATIENCE)

@@ -73,6 +73,20 @@ def test_each_role_has_its_pages_and_is_offered_what_it_may_do(gateway: Scripted
     assert not gateway.get("/people/alice").offers - {"session_end"}, "the rest is on Mine"
 
 
+def test_who_has_reported_a_phone_lost_is_told_so_until_there_is_another(gateway: ScriptedGateway) -> None:
+    since = ROWS["mine"][0]["passkeys"][0]["made_at"]
+    gateway.rows["mine"] = [{**ROWS["mine"][0], "phone_lost_at": since}]
+    gateway.rows["phone"] = [{"user": "alice", "phone": "lost", "lost_at": since}]
+    mine = gateway.get("/")
+    assert "Your phone is reported lost" in mine.words
+    needs_phone = {"phone_new", "recovery_new", "passkey_add"}
+    assert mine.offers == (_OWN | {"code_for_lost_phone"}) - {"phone_lost"} - needs_phone
+    gateway.rows["phone"] = [{"user": "alice", "phone": "registered", "lost_at": since}]
+    mine = gateway.get("/")
+    assert "reported lost" not in mine.words
+    assert mine.offers == _OWN
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_hostile_texts_change_nothing_of_any_page(gateway: ScriptedGateway, role: str) -> None:
     """Whatever the texts are, a page has the same elements with the same attributes."""

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import grp
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pam_iampass.gateway.settings import ACCOUNT
+from pam_iampass.gateway.settings import ACCOUNT, PORTAL_ACCOUNT
 from tests.support.command import PACKAGES, run_imported
 from tests.support.deadline import PATIENCE
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
 
 ETC = Path("/etc/iampass-gateway")
+PORTAL_ETC = Path("/etc/iampass-portal")
+ACTS_FOLDER = Path("/run/iampass-gateway")
+ACTS_SOCKET = ACTS_FOLDER / "acts.sock"
 SOCKETS = Path("/run/postgresql")
 GROUPS = "groups:\n  default: {everybody: true}\n  bastion: {everybody: true, admit: true}\n"
 """For `initialised`."""
@@ -37,11 +42,11 @@ def package() -> Path:
     return folder
 
 
-def add_account() -> None:
-    """The service's account, as the package makes it."""
-    if subprocess.run(["id", ACCOUNT], capture_output=True, check=False).returncode != 0:
+def add_account(account: str = ACCOUNT) -> None:
+    """The account of a service, as the package makes it."""
+    if subprocess.run(["id", account], capture_output=True, check=False).returncode != 0:
         home = "/var/lib/iampass-gateway"
-        subprocess.run(["useradd", "--system", "--home-dir", home, "--no-create-home", ACCOUNT], check=True)
+        subprocess.run(["useradd", "--system", "--home-dir", home, "--no-create-home", account], check=True)
 
 
 @contextlib.contextmanager
@@ -173,3 +178,87 @@ def serving(errors: int | None = None) -> Iterator[int]:
         finally:
             service.send_signal(signal.SIGTERM)
             service.communicate(timeout=PATIENCE)
+
+
+@contextlib.contextmanager
+def acts_socket() -> Iterator[socket.socket]:
+    """The socket for the portal, as the unit makes it."""
+    add_account(PORTAL_ACCOUNT)
+    ACTS_FOLDER.mkdir(mode=0o755)
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(ACTS_SOCKET))
+        os.chown(ACTS_SOCKET, 0, grp.getgrnam(PORTAL_ACCOUNT).gr_gid)
+        ACTS_SOCKET.chmod(0o660)
+        made.listen(128)
+        yield made
+    ACTS_SOCKET.unlink()
+    ACTS_FOLDER.rmdir()
+
+
+@contextlib.contextmanager
+def answering(listener: socket.socket) -> Iterator[subprocess.Popen[str]]:
+    """The service for the portal, as its own account, with this socket."""
+    with (
+        passed_secrets("pam-iampass-gateway-acts.service") as environment,
+        activated(listener, ACCOUNT, "pam_iampass.gateway.cli", "serve-acts", environment) as service,
+    ):
+        _wait_for_line(service, "Answering the portal.")
+        yield service
+
+
+@contextlib.contextmanager
+def showing(listener: socket.socket, origin: str, settings: str = "") -> Iterator[None]:
+    """The portal, as its own account, with this socket; and the gateway's service that answers it.
+
+    `settings` are further lines of portal.yaml. `portal` must be in gateway.yaml.
+    """
+    PORTAL_ETC.mkdir()
+    (PORTAL_ETC / "portal.yaml").write_text(f"origin: {origin}\n{settings}")
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    try:
+        with (
+            acts_socket() as acts,
+            answering(acts),
+            activated(listener, PORTAL_ACCOUNT, "pam_iampass.portal.cli", "serve", environment) as service,
+        ):
+            _wait_for_line(service, f"The portal answers at {origin}")
+            yield
+    finally:
+        shutil.rmtree(PORTAL_ETC)
+
+
+_PASSES = 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$@" 3<&"$0"'
+
+
+@contextlib.contextmanager
+def activated(
+    listener: socket.socket, account: str, module: str, verb: str, environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[str]]:
+    """A service with a socket that was passed to it, as systemd does it."""
+    service = subprocess.Popen(
+        ["bash", "-c", _PASSES, str(listener.fileno()), sys.executable, "-m", module, verb],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=package(),
+        user=account,
+        group=account,
+        extra_groups=[],
+        pass_fds=[listener.fileno()],
+        env=environment,
+    )
+    try:
+        yield service
+    finally:
+        service.send_signal(signal.SIGTERM)
+        service.communicate(timeout=PATIENCE)
+
+
+def _wait_for_line(service: subprocess.Popen[str], line: str) -> None:
+    assert service.stdout is not None
+    found = []
+    for each in iter(service.stdout.readline, ""):
+        found.append(each)
+        if each.strip() == line:
+            return
+    raise AssertionError("it has ended: " + "".join(found))

@@ -1,6 +1,8 @@
-"""`make demo FLEET=1`: a gateway with a real PostgreSQL, hosts that join it, logins, and a thief on one of them.
+"""`make demo FLEET=1`: a gateway with a real PostgreSQL and a portal, hosts that join it, logins, and a thief on one of
+them.
 
-The hosts are in network and mount namespaces of their own. The exit status is 0 only if all went as expected.
+The hosts are in network and mount namespaces of their own. The exit status is 0 only if all went as expected. With
+`make demo FLEET=1 PHONE=1` you are alice and the admin, in a browser: the phone page and the portal stay open.
 """
 
 from __future__ import annotations
@@ -8,14 +10,18 @@ from __future__ import annotations
 import contextlib
 import hmac
 import json
+import os
+import re
+import socket
 import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
-from collections.abc import Iterable
-from concurrent.futures import Executor
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPSConnection
 from pathlib import Path
@@ -24,14 +30,18 @@ from typing import Any, Callable
 import psycopg
 
 from pam_iampass.config.yaml_document import parse
+from pam_iampass.portal.settings import PortalSettings
 from tests.sandbox.signer import Reply
+from tests.support.authenticator import Authenticator
 from tests.support.fleet import GATEWAY_ADDRESS, FleetHost, network
 from tests.support.gateway import HostCaller
-from tests.support.gateway_machine import initialised, run_gateway, serving
+from tests.support.gateway_machine import ACTS_SOCKET, initialised, run_gateway, serving, showing
 from tests.support.installation import Installation
 from tests.support.journald import Journald
+from tests.support.portal import RunningPortal, Visitor
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
+from tests.support.sshd import Login
 from tests.system.demo import REMOTE_COMMAND, indented, paint
 
 GATEWAY = "gateway.example"
@@ -41,9 +51,13 @@ groups:
   bastion: {people: [staff], admit: true}
   web: {people: [staff], covered_by: [bastion]}
   db: {people: [dba]}
+operators: {admin: [it], helpdesk: {people: [desk], helps: [staff]}}
+self_service: [staff]
+portal: {origin: ORIGIN}
 """
 SETTINGS = "session: {keep: true, when_away: end, covers: {services: [sudo], for: 15m}}"
 PEOPLE = {"alice": "staff", "bob": "dba"}
+ADMIN = "zoe"
 PASSWORD = "correct horse"
 HOSTS = {"bastion.example": "bastion", "web1.example": "web", "web2.example": "web", "db1.example": "db"}
 TRIES = 12
@@ -60,6 +74,8 @@ class Fleet:
     sandbox: Sandbox
     journald: Journald
     postgres: Postgres
+    portal: RunningPortal
+    """What a browser must know of it; it runs in a process of its own."""
     results: list[bool]
 
     def title(self, text: str) -> None:
@@ -258,6 +274,147 @@ class Thief(HostCaller):
         return self.ask(person, machine=self.machine)
 
 
+def use_portal(fleet: Fleet) -> None:
+    """alice ends a login from the portal."""
+    sandbox = fleet.sandbox
+    fleet.title("zoe, an admin, gets a link by root, and makes alice one at the portal")
+    fleet.gateway("user", "add", ADMIN, "--group", "it")
+    zoe = Visitor(fleet.portal, Authenticator(fleet.portal.settings.origin))
+    right = _register(fleet, zoe, root_link(fleet)) == ADMIN
+    link = link_for_alice(zoe)
+    _at_portal(ADMIN, "People, alice, «Make a link for a passkey»:", link)
+    fleet.judge(right)
+    fleet.title("alice opens it, approves on her phone, and her browser makes a passkey")
+    alice = Visitor(fleet.portal, Authenticator(fleet.portal.settings.origin))
+    right = _register(fleet, alice, link) == "alice"
+    fleet.judge(right and alice.sign_in().status == 303)
+
+    fleet.title("Somebody logs in to web1.example as alice. Her page says who asks, while her phone rings")
+    before = len(sandbox.sessions)
+    indented(["$ ssh alice@web1   (not answered yet)"], "|")
+    terminal = fleet.hosts["web1.example"].login("alice", options=("RequestTTY=force",), timeout=SECONDS)
+    session = _waiting(sandbox, before)
+    asks = re.search(r"web1\.example sshd from [\d.]+", alice.get("/").words)
+    _at_portal("alice", "Mine, What asks for you now:", asks[0] if asks else "nothing")
+    sandbox.approve(session)
+    terminal.expect_exact("web1$ ")
+    shown = len(terminal.lines)
+    indented([*terminal.lines, "(alice has approved, by mistake)"], "|")
+    fleet.judge(asks is not None)
+
+    fleet.title("alice ends that login from the portal")
+    page = alice.get("/").text
+    found = re.search(r'action="/act/session_end".*?name="session" value="([^"]+)"', page, re.DOTALL)
+    assert found is not None, page
+    done = alice.act("session_end", person="alice", session=found[1]).words
+    said = re.search(r"\d+ logins? ha(s|ve) ended\.", done)
+    _at_portal("alice", "Mine, Your logins, web1.example, «End»:", said[0] if said else done)
+    status = terminal.finish()
+    indented([*terminal.lines[shown:], f"(the login has ended with status {status})"], "|")
+    listed = fleet.gateway("session", "list", "alice")
+    fleet.judge(status != 0 and said is not None and "web1" not in listed)
+
+
+def root_link(fleet: Fleet, shown: bool = True) -> str:
+    """A link with which the admin registers a passkey."""
+    output = fleet.gateway("operator", "link", ADMIN, shown=shown)
+    (link,) = (line.strip() for line in output.splitlines() if "/link#" in line)
+    return link
+
+
+def link_for_alice(zoe: Visitor) -> str:
+    """A link that the admin makes at the portal."""
+    assert zoe.sign_in().status == 303
+    made = re.search(
+        r"http://localhost:\d+/link#[\w-]+", zoe.act("person_link", touch=True, person="alice").text
+    )
+    assert made is not None
+    return made[0]
+
+
+def _register(fleet: Fleet, visitor: Visitor, link: str) -> str:
+    """What a browser does with a link, and the phone of who has one; returns whose link it is."""
+    assert visitor.authenticator is not None
+    form: Mapping[str, str] = {"token": link.partition("#")[2]}
+    opened, before = visitor.ask("/link/challenge", form), len(fleet.sandbox.sessions)
+    if opened["phone"]:
+        form = {**form, "phone": visitor.ask("/link/ring", form)["phone"]}
+        fleet.sandbox.approve(_waiting(fleet.sandbox, before))
+        while (state := visitor.ask("/link/answer", form)["state"]) != "approved":
+            assert state not in ("denied", "over"), state
+        opened = visitor.ask("/link/challenge", form)
+    answer = json.dumps(visitor.authenticator.create(opened["options"]))
+    assert visitor.post("/link", {**form, "answer": answer, "label": "laptop"}).status == 303
+    indented([f"({opened['person']}'s browser opens the link, and makes a passkey)"], "|")
+    return str(opened["person"])
+
+
+def _at_portal(person: str, where: str, what: str) -> None:
+    """What a person does or sees at the portal."""
+    indented([f"{person}'s browser, {where} {what}"], "|")
+
+
+def play(fleet: Fleet, page: socket.socket, outside: Executor) -> None:
+    """Let somebody be alice, and the admin, in a browser, until the end of standard input.
+
+    :param page: where their browser finds the phone page.
+    :param outside: a thread in the network of the machine, where the portal listens.
+    """
+    for host in HOSTS:
+        fleet.on(host, "sh", "-c", f"echo '{SETTINGS}' > /etc/iampass/iampass.yaml")
+    fleet.gateway("user", "add", ADMIN, "--group", "it")
+    zoe, link = Visitor(fleet.portal, Authenticator(fleet.portal.settings.origin)), root_link(fleet)
+    outside.submit(_register, fleet, zoe, link).result()
+    for_alice = outside.submit(link_for_alice, zoe).result()
+    _relay(page, fleet.sandbox.port)
+    phone = fleet.sandbox.phone_url.replace(f":{fleet.sandbox.port}/", f":{page.getsockname()[1]}/")
+    fleet.title("Your turn, in a browser on this machine")
+    fleet.sandbox.auto = "ask"
+    terminals: list[Login] = []
+    print(f"  alice's phone:          {phone}")
+    print(f"  the admin's passkey:    {root_link(fleet, shown=False)}")
+    print(f"  alice's passkey:        {for_alice}")
+    print(
+        "  Each link is good once, for 15 minutes. Open them in two browsers, or one after the other: a browser"
+    )
+    print("  has one sign-in. alice approves her link on her phone.")
+    print(f"  The portal:             {fleet.portal.settings.origin}")
+    hosts = [name for name, group in HOSTS.items() if group != "db"]
+    while True:
+        host = hosts[len(terminals) % len(hosts)]
+        print(f"  Press Enter: alice logs in to {host}. Ctrl-D: the end.", flush=True)
+        if not sys.stdin.readline():
+            break
+        terminals.append(fleet.hosts[host].login("alice", options=("RequestTTY=force",), timeout=SECONDS))
+    for terminal in terminals:
+        terminal.kill()
+
+
+def _own_network() -> None:
+    """Leave the network of the machine, where sockets stay that listen there already."""
+    os.unshare(os.CLONE_NEWNET)  # type: ignore[attr-defined]  # Python 3.12
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+def _relay(listener: socket.socket, port: int) -> None:
+    """Pass connections on to a port of this network."""
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                browser, server = listener.accept()[0], socket.create_connection(("127.0.0.1", port))
+                for pair in ((browser, server), (server, browser)):
+                    threading.Thread(target=copy, args=pair, daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+
+
 def take_over(fleet: Fleet, host: str) -> Thief:
     """Read on the host what root can read there."""
     files = ("iampass/gateway-secret", "iampass/joined.yaml", "machine-id")
@@ -391,13 +548,25 @@ def shut_out(fleet: Fleet, thief: Thief, inside: Executor, begun: Any) -> None:
 
 def main() -> int:
     """Set everything up, run the scenes, and print the summary."""
-    print("This runs in a temporary copy of this machine and takes about two minutes.", flush=True)
+    phone = sys.argv[1:] == ["--phone"]
+    length = "as long as you like" if phone else "about two minutes"
+    print(f"This runs in a temporary copy of this machine and takes {length}.", flush=True)
     with contextlib.ExitStack() as running:
-        fleet = _set_up(running)
+        browsers = running.enter_context(socket.create_server(("127.0.0.1", 0)))
+        page = running.enter_context(socket.create_server(("127.0.0.1", 0)))
+        outside = running.enter_context(ThreadPoolExecutor(1))
+        outside.submit(os.getpid).result()  # it has begun
+        if phone:
+            _own_network()
+        fleet = _set_up(running, browsers)
         set_up_people(fleet)
         join_all(fleet)
+        if phone:
+            play(fleet, page, outside)
+            return 0
         log_in_all(fleet)
         go_on(fleet)
+        use_portal(fleet)
         thief = take_over(fleet, "web1.example")
         inside = running.enter_context(fleet.hosts["web1.example"].inside())
         begun = attack(fleet, thief, inside)
@@ -413,8 +582,8 @@ def main() -> int:
     return 0 if good else 1
 
 
-def _set_up(running: contextlib.ExitStack) -> Fleet:
-    """A gateway that serves, and hosts that have not joined."""
+def _set_up(running: contextlib.ExitStack, browsers: socket.socket) -> Fleet:
+    """A gateway that serves, with a portal for the browsers of a socket, and hosts that have not joined."""
     journald = running.enter_context(Journald())
     machine = Installation()
     for user in PEOPLE:
@@ -432,14 +601,20 @@ def _set_up(running: contextlib.ExitStack) -> Fleet:
     for number, name in enumerate(HOSTS):
         hosts[name] = FleetHost(name, number, folder, tuple(PEOPLE))
         running.callback(hosts[name].stop)
-    postgres, sandbox = running.enter_context(initialised(POLICY, GATEWAY, as_installed=True))
+    port = browsers.getsockname()[1]
+    origin = f"http://localhost:{port}"
+    postgres, sandbox = running.enter_context(
+        initialised(POLICY.replace("ORIGIN", origin), GATEWAY, as_installed=True)
+    )
     running.enter_context(serving(subprocess.DEVNULL))
+    running.enter_context(showing(browsers, origin))
     _wait_all(hosts.values())
     others = [host for name, host in hosts.items() if name != "bastion.example"]
     hosts["bastion.example"].know(others, "alice")
     print(f"A gateway serves at {URL}. Its IAMPASS is a sandbox, which no host can reach. Its people and")
     print(f"hosts are in PostgreSQL. {', '.join(HOSTS)} have a network and files of their own.")
-    return Fleet(hosts, sandbox, journald, postgres, [])
+    portal = RunningPortal(PortalSettings(origin), ACTS_SOCKET, port)  # it is not started
+    return Fleet(hosts, sandbox, journald, postgres, portal, [])
 
 
 def _wait_all(hosts: Iterable[FleetHost]) -> None:

@@ -125,12 +125,12 @@ async def show_phone(gateway: Gateway, actor: Actor, name: str) -> list[PhoneRow
     if person is None:
         return []
     async with gateway.asking_for_phones:
-        at, phone = gateway.phones.get(name, (-math.inf, "unknown"))
+        at, phone = gateway.phones.get((name, person.phone_lost_at), (-math.inf, "unknown"))
         if time.monotonic() - at >= PHONE_SECONDS:
             phone = "unknown"
             with suppress(ActRefused):
                 phone = (await sign_ins.phone_of(gateway, person)).value
-            gateway.phones[name] = time.monotonic(), phone
+            gateway.phones[name, person.phone_lost_at] = time.monotonic(), phone
     return [PHONE.show(roles, {"user": name, "phone": phone, "lost_at": person.phone_lost_at})]
 
 

@@ -142,7 +142,7 @@ class DisownSession(OfPerson[EndedSessions]):
         return await end_sessions(gateway, done)
 
     def told(self, done: EndedSessions) -> calls.Ended:
-        return done.told
+        return calls.Ended(1, len(done.errors))
 
     def _unknown(self) -> ActRefused:
         return ActRefused(f"{self.person} has no such session")

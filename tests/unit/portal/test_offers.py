@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 import pytest
 
 pytest.importorskip("aiohttp")
+pytest.importorskip("jinja2")
 pytest.importorskip("psycopg")
 
 from pam_iampass.gateway.actors import Role

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("aiohttp")
+pytest.importorskip("jinja2")
 import trustme
 from click.testing import CliRunner
 
