@@ -323,13 +323,23 @@ def require_confirmed(passkey: Passkey) -> None:
 
 
 async def end(
-    connection: Connection, person: str, *, id: uuid.UUID | None = None, but: uuid.UUID | None = None
+    connection: Connection,
+    person: str,
+    *,
+    id: uuid.UUID | None = None,
+    but: uuid.UUID | None = None,
+    by: SignIn | None = None,
 ) -> int:
     """End the sign-ins of a person, whose row is locked: all, or the one with this id, or all `but` one; how many there
-    were. Also of rows that no gateway has written."""
+    were. Also of rows that no gateway has written.
+
+    :param by: the sign-in of that person by which they end, without a touch: it ends none that began later, since its
+        token may have been stolen, and its owner signs in again.
+    """
     cursor = await connection.execute(
-        "DELETE FROM sign_in WHERE person = %s AND coalesce(id = %s, true) AND id IS DISTINCT FROM %s",
-        (person, id, but),
+        "DELETE FROM sign_in WHERE person = %s AND coalesce(id = %s, true) AND id IS DISTINCT FROM %s"
+        " AND coalesce(began_at <= %s, true)",
+        (person, id, but, None if by is None else by.row["began_at"]),
     )
     return cursor.rowcount
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import uuid
 from collections.abc import Iterator
@@ -104,6 +105,11 @@ def zoe(running: RunningGateway) -> Browser:
 @pytest.fixture
 def ann(running: RunningGateway) -> Browser:
     return browser_of(running, "ann")
+
+
+def again(running: RunningGateway, browser: Browser) -> Browser:
+    """The same person, who signs in once more with the passkey."""
+    return dataclasses.replace(browser, token=sign_in(running, browser.authenticator).token)
 
 
 def regroup(running: RunningGateway, name: str, *groups: str) -> None:
@@ -535,7 +541,7 @@ def test_people_end_their_own_sign_ins_and_remove_their_own_passkeys(
     running: RunningGateway, ann: Browser
 ) -> None:
     ben = browser_of(running, "ben")
-    other = sign_in(running, ann.authenticator)
+    other, ann = ann, again(running, ann)
     ids = {row["digest"]: row["id"] for row in running.rows("SELECT digest, id FROM sign_in")}
     assert ann.do_without_touch(EndSignIns("ann", str(ids[sign_ins.digest_of(ben.token)]))) == 0
     assert ann.do_without_touch(EndSignIns("ann", str(ids[sign_ins.digest_of(other.token)]))) == 1
@@ -547,6 +553,20 @@ def test_people_end_their_own_sign_ins_and_remove_their_own_passkeys(
     with pytest.raises(NotSignedIn):
         ann.do_without_touch(EndSignIns("ann"))
     assert [row["person"] for row in running.rows("SELECT person FROM sign_in")] == ["ben"]
+
+
+@pytest.mark.parametrize("how", ["sign_in_end", "phone_lost"])
+def test_a_stolen_token_ends_no_sign_in_that_began_later(
+    running: RunningGateway, ann: Browser, how: str
+) -> None:
+    thief, owner = ann, again(running, ann)
+    (row,) = running.rows("SELECT id FROM sign_in WHERE digest = %s", sign_ins.digest_of(owner.token))
+    if how == "sign_in_end":
+        assert thief.do_without_touch(EndSignIns("ann", str(row["id"]))) == 0
+        assert thief.do_without_touch(EndSignIns("ann")) == 1
+    else:
+        thief.do_without_touch(ReportLostPhone("ann"))
+    assert owner.do_without_touch(EndSignIns("ann")) == (1 if how == "sign_in_end" else 2)
 
 
 # Links
@@ -862,10 +882,10 @@ def test_who_is_no_operator_approves_a_passkey_of_before_a_restore_on_the_phone(
 def test_reporting_the_phone_lost_ends_all_sign_ins_but_the_one_by_which_it_is_done(
     running: RunningGateway, ann: Browser, zoe: Browser
 ) -> None:
-    other = sign_in(running, ann.authenticator)
+    other, ann = ann, again(running, ann)
     ann.do_without_touch(ReportLostPhone("ann"))
     with pytest.raises(NotSignedIn):
-        Browser(running, ann.authenticator, "ann", other.token).do_without_touch(EndSignIns("ann"))
+        other.do_without_touch(EndSignIns("ann"))
     zoe.do(ReportLostPhone("ann"))
     with pytest.raises(NotSignedIn):
         ann.do_without_touch(EndSignIns("ann"))

@@ -2845,7 +2845,7 @@ MUTANTS = {
         ),
         Mutant(
             "a thief who has signed in stays so when the phone is reported lost",
-            "await sign_ins.end(connection, self.person, but=mine)",
+            "await sign_ins.end(connection, self.person, but=None if mine is None else mine.id, by=mine)",
             "...",
             "test_reporting_the_phone_lost_ends_all_sign_ins_but_the_one_by_which_it_is_done",
         ),
@@ -3251,6 +3251,18 @@ MUTANTS = {
             "not login.is_familiar and isinstance(asker, Host):",
             "not login.is_familiar:",
             "test_what_people_ask_for_at_the_portal_is_limited_for_each_and_keeps_no_help_desk_from_asking_them",
+        ),
+        Mutant(
+            "a stolen token ends the sign-ins with which its owner would end it",
+            "but=None if mine is None else mine.id, by=mine)",
+            "but=None if mine is None else mine.id)",
+            "test_a_stolen_token_ends_no_sign_in_that_began_later[phone_lost]",
+        ),
+        Mutant(
+            "a stolen token ends each newer sign-in of its owner",
+            "id=id, by=work.sign_in)",
+            "id=id)",
+            "test_a_stolen_token_ends_no_sign_in_that_began_later[sign_in_end]",
         ),
     ),
     "The portal is set up with a certificate that browsers trust, and nothing else of the gateway changes": (

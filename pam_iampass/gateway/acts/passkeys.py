@@ -185,14 +185,15 @@ class ConfirmPasskey(OfPerson[None]):
 @act("sign_in_end", by={Role.SELF}, touch=(), record="how many sign-ins there were")
 @dataclass(frozen=True)
 class EndSignIns(OfPerson[int]):
-    """End all sign-ins of the person, or one. Results in how many there were."""
+    """End all sign-ins of the person, or one, but none that began after the one by which that is done. Results in how
+    many there were."""
 
     sign_in: Annotated[str, text(id_error, empty=True)] = ""
 
     async def change(self, work: Work) -> int:
         await require_row(work.connection, self.person)
         id = uuid.UUID(self.sign_in) if self.sign_in else None
-        ended = await sign_ins.end(work.connection, self.person, id=id)
+        ended = await sign_ins.end(work.connection, self.person, id=id, by=work.sign_in)
         work.reason = f"sign-ins: {ended}"
         return ended
 
