@@ -156,7 +156,7 @@ class Phone(enum.Enum):
     """IAMPASS says so, or does not say that there is none."""
     NONE = "none"
     LOST = "lost"
-    """It was reported lost, and there is no other one yet."""
+    """It was reported lost, or is gone at IAMPASS, and there is no other one yet."""
 
 
 def digest_of(token: str) -> bytes:
@@ -192,11 +192,15 @@ async def phone_of(gateway: Gateway, person: Person) -> Phone:
             return Phone.LOST
     procedure = may_have_phone(gateway.iampass.application, person.token)
     try:
-        if await carry_out(gateway.iampass, procedure, _ASK_SECONDS, Lane.decisions):
-            return Phone.REGISTERED
+        is_there = await carry_out(gateway.iampass, procedure, _ASK_SECONDS, Lane.decisions)
     except IampassError:
         raise ActRefused("IAMPASS does not say whether there is a phone", "try again in a minute") from None
-    return Phone.NONE if person.phone_lost_at is None else Phone.LOST
+    if is_there and not person.had_phone:
+        async with gateway.database.transaction() as connection:
+            await people.note_phone(gateway, connection, person)
+    if is_there:
+        return Phone.REGISTERED
+    return Phone.LOST if person.had_phone or person.phone_lost_at is not None else Phone.NONE
 
 
 # Sign-ins

@@ -2833,8 +2833,8 @@ MUTANTS = {
         ),
         Mutant(
             "who has reported the phone lost makes codes with a passkey alone",
-            "return Phone.NONE if person.phone_lost_at is None else Phone.LOST",
-            "return Phone.NONE",
+            "return Phone.LOST if person.had_phone or person.phone_lost_at is not None else Phone.NONE",
+            "return Phone.LOST if person.had_phone and person.phone_lost_at is None else Phone.NONE",
             "test_who_has_reported_the_phone_lost_gets_nothing_that_must_be_approved_on_it",
         ),
         Mutant(
@@ -3178,6 +3178,30 @@ MUTANTS = {
             "if role is None and target and await",
             "test_a_help_desk_has_nothing_of_somebody_who_becomes_an_operator",
         ),
+        Mutant(
+            "a passkey without a role ends the one with the role",
+            'if removed["roles"] and work',
+            "if False and work",
+            "test_a_further_passkey_removes_no_passkey_of_roots",
+        ),
+        Mutant(
+            "a passkey of before a restore is told the ids of the others",
+            "sign_ins.require_confirmed(found.passkey)\n        had",
+            "had",
+            "test_nothing_is_told_to_a_passkey_that_is_not_confirmed",
+        ),
+        Mutant(
+            "a phone that is gone at IAMPASS was never there",
+            "if is_there and not person.had_phone:",
+            "if False:",
+            "test_who_had_a_phone_is_not_taken_for_somebody_who_never_had_one",
+        ),
+        Mutant(
+            "a passkey alone registers a phone for one that is gone at IAMPASS",
+            "return Phone.LOST if person.had_phone or person.phone_lost_at is not None",
+            "return Phone.LOST if person.phone_lost_at is not None",
+            "test_who_had_a_phone_is_not_taken_for_somebody_who_never_had_one",
+        ),
     ),
     "What one sign-in, one link or one person does at the portal keeps nobody else from anything, and fills nothing": (
         Mutant(
@@ -3263,6 +3287,24 @@ MUTANTS = {
             "id=id, by=work.sign_in)",
             "id=id)",
             "test_a_stolen_token_ends_no_sign_in_that_began_later[sign_in_end]",
+        ),
+        Mutant(
+            "a stolen token keeps a help desk from having its owner asked",
+            "if found.host_name == hosts.HELPDESK.name:",
+            "if False:",
+            "test_a_stolen_token_ends_no_request_of_a_help_desk",
+        ),
+        Mutant(
+            "a stolen token ends what a help desk asks its owner",
+            "if work.sign_in is not None and work.actor.name == self.person:\n            conditions",
+            "if False:\n            conditions",
+            "test_a_stolen_token_ends_no_request_of_a_help_desk",
+        ),
+        Mutant(
+            "what is refused to anybody pushes off what was done to a person",
+            "person=act.target if is_own else None",
+            "person=act.target",
+            "test_what_was_refused_to_others_does_not_push_off_what_was_done_to_a_person[dan]",
         ),
     ),
     "The portal is set up with a certificate that browsers trust, and nothing else of the gateway changes": (
