@@ -58,7 +58,7 @@ SIGN_INS_A_MINUTE = 10
 RECORDS_A_MINUTE = 60
 """Records of what was done in one sign-in, and of what was refused there; then it has to wait, and no other one."""
 MOST_ASKED = 20
-"""How often IAMPASS is asked for one link whether there is a phone."""
+"""How often IAMPASS is asked for one link whether there is a phone, and within a minute for one sign-in."""
 MOST_PASSKEYS = 10
 """Passkeys of one person."""
 A_PASSKEY = "a passkey"

@@ -3,7 +3,6 @@ not."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import shutil
@@ -12,18 +11,14 @@ from typing import Any, Callable
 
 import pytest
 
-from pam_iampass.gateway import sign_ins
 from pam_iampass.gateway.actors import ActRefused
 from pam_iampass.gateway.cli import portal
-from pam_iampass.portal.gateway import GatewayError
 from tests.gateway.test_acts_socket import acts, folder, server
 from tests.gateway.test_portal_command import ca, given, machine
 from tests.gateway.test_sign_ins import ann, running, zoe
-from tests.support.acts_socket import RunningActs, signed_in
 from tests.support.browser_of import Browser, sign_in
 from tests.support.gateway import RunningGateway
 from tests.support.gateway_command import GatewayCommand
-from tests.support.sandbox import Sandbox
 
 __all__ = ["acts", "ann", "ca", "folder", "given", "machine", "running", "server", "zoe"]
 finding = pytest.mark.xfail(strict=True, raises=AssertionError)
@@ -78,22 +73,3 @@ def test_07_setup_changes_nothing_if_it_is_given_what_the_portal_does_not_take(
     gateway_command.said("portal", "setup", "--origin", given[3], "--proxy", "proxy.example.com", status=1)
     assert portal.CERTIFICATE.is_symlink()
     assert portal.SETTINGS.read_bytes() == before
-
-
-# 16: a stolen cookie has IAMPASS asked
-
-
-@finding
-def test_16_the_token_of_a_sign_in_alone_has_iampass_asked_a_bounded_number_of_times(
-    acts: RunningActs, server: RunningGateway, sandbox: Sandbox
-) -> None:
-    """fleet-security: «without it IAMPASS is not asked either». The view `phone` asks it, of a role's cookie for each
-    person whom the role sees, by eight calls at the same time, and in the lane of logins."""
-    many = sign_ins.RECORDS_A_MINUTE + 10
-    for number in range(many):
-        server.add_person(f"person{number}", f"token-{number}", ("staff",))
-    thief, before = signed_in(acts, "iris", by_root=True), len(sandbox.calls)
-    for number in range(many):
-        with contextlib.suppress(GatewayError):
-            thief.look("phone", person=f"person{number}")
-    assert len(sandbox.calls) - before <= sign_ins.RECORDS_A_MINUTE

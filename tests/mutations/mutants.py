@@ -2761,8 +2761,8 @@ MUTANTS = {
         ),
         Mutant(
             "people remove the passkeys of others",
-            '"DELETE FROM passkey WHERE person = %s AND id = %s RETURNING label"',
-            '"DELETE FROM passkey WHERE %s IS NOT NULL AND id = %s RETURNING label"',
+            '"DELETE FROM passkey WHERE person = %s AND id = %s RETURNING label, roles"',
+            '"DELETE FROM passkey WHERE %s IS NOT NULL AND id = %s RETURNING label, roles"',
             "test_people_end_their_own_sign_ins_and_remove_their_own_passkeys",
         ),
         Mutant(
@@ -3088,8 +3088,8 @@ MUTANTS = {
         ),
         Mutant(
             "calls that wait for phones take all connections",
-            "return seconds if self.held < MOST_HELD else 0.0",
-            "return seconds",
+            "sum(self.held.values()) < MOST_HELD and ",
+            "",
             "test_one_sign_in_takes_neither_all_connections_nor_all_waits_for_phones",
         ),
         Mutant(
@@ -3305,6 +3305,30 @@ MUTANTS = {
             "person=act.target if is_own else None",
             "person=act.target",
             "test_what_was_refused_to_others_does_not_push_off_what_was_done_to_a_person[dan]",
+        ),
+        Mutant(
+            "a stolen cookie of a role has IAMPASS asked about everybody",
+            "if sum(of == sign_in for _, of in asked) >= sign_ins.MOST_ASKED:",
+            "if False:",
+            "test_the_token_of_a_sign_in_alone_has_iampass_asked_a_bounded_number_of_times",
+        ),
+        Mutant(
+            "somebody's name silences an alert about another person",
+            "is_same = \"fields->>'reason' = %s\"",
+            "is_same = \"starts_with(fields->>'reason', %s)\"",
+            "test_the_alert_of_another_person_whose_name_goes_on_silences_none[]",
+        ),
+        Mutant(
+            "alerts push off what was done to a person on that person's own page",
+            "(kind <> %s AND {is_later})",
+            "(kind <> %s OR {is_later})",
+            "test_what_people_do_not_see_takes_the_place_of_no_record_of_their_own",
+        ),
+        Mutant(
+            "two people take all waits for phones",
+            " and self.held[who] < MOST_HELD_OF_ONE",
+            "",
+            "test_the_sign_ins_of_one_person_take_few_waits_for_phones",
         ),
     ),
     "The portal is set up with a certificate that browsers trust, and nothing else of the gateway changes": (
