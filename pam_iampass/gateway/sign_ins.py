@@ -20,7 +20,7 @@ from typing import Any
 import psycopg
 
 from pam_iampass.client import IampassError
-from pam_iampass.client.procedures import may_have_phone
+from pam_iampass.client.procedures import has_phone
 from pam_iampass.gateway import hosts, own_requests, people, records, steps, touches, webauthn
 from pam_iampass.gateway.actors import (
     Actor,
@@ -153,7 +153,6 @@ class Phone(enum.Enum):
     """Whether a person has a phone."""
 
     REGISTERED = "registered"
-    """IAMPASS says so, or does not say that there is none."""
     NONE = "none"
     LOST = "lost"
     """It was reported lost, or is gone at IAMPASS, and there is no other one yet."""
@@ -190,7 +189,7 @@ async def phone_of(gateway: Gateway, person: Person) -> Phone:
     async with gateway.database.statement() as connection:
         if await steps.waits_for_iampass(connection, person.name):
             return Phone.LOST
-    procedure = may_have_phone(gateway.iampass.application, person.token)
+    procedure = has_phone(gateway.iampass.application, person.token)
     try:
         is_there = await carry_out(gateway.iampass, procedure, _ASK_SECONDS, Lane.decisions)
     except IampassError:

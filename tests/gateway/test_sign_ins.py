@@ -65,7 +65,7 @@ from tests.support.browser_of import (
 )
 from tests.support.gateway import RunningGateway, settings_for
 from tests.support.gateway_command import GatewayCommand
-from tests.support.sandbox import Sandbox
+from tests.support.sandbox import HttpStatus, Sandbox
 from tests.support.world import PATIENCE, wait_until
 
 PEOPLE = {
@@ -853,6 +853,17 @@ def test_who_had_a_phone_is_not_taken_for_somebody_who_never_had_one(
         with pytest.raises(ActRefused, match="or is gone"):
             ann.do(NewPhone("ann"))
         sandbox.add_user("token-of-ann", device=False)
+
+
+def test_an_application_that_iampass_does_not_know_says_nothing_of_phones(
+    running: RunningGateway, ann: Browser, sandbox: Sandbox
+) -> None:
+    for kind in ("has_device", "add_users"):
+        sandbox.misbehave(kind, HttpStatus(404), times=None)
+    with pytest.raises(ActRefused, match="does not say"):
+        ann.do(NewCodes("ann"))
+    sandbox.behave()
+    ann.do(NewCodes("ann"))  # nobody remembers a phone
 
 
 def approved(running: RunningGateway, sandbox: Sandbox, ring: Any, person: str, made_for: str) -> uuid.UUID:
