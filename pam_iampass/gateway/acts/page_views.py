@@ -118,7 +118,8 @@ def _why_not(person: Person, policy: GroupSettings, *, is_lost: bool) -> list[st
 async def show_phone(gateway: Gateway, actor: Actor, name: str) -> list[PhoneRow]:
     """Whether a person has a phone: one row, or none if the actor does not see the person. IAMPASS is asked, which
     takes 10 s at most, for few at the same time, about each person once in PHONE_SECONDS, and MOST_ASKED times a minute
-    for one sign-in, which then is told `unknown`: nobody has to touch a passkey for it."""
+    for one sign-in, which then is told `unknown`: nobody has to touch a passkey for it. That there is one is remembered
+    (`people.note_phone`)."""
     async with gateway.database.statement() as connection:
         roles = (await roles_for_each(gateway, connection, actor, roles_for_all(actor, PHONE), [name]))[name]
         person = await _find(gateway, connection, name) if roles else None
