@@ -78,6 +78,16 @@ def remove_user(application: Application, user: str) -> Procedure[None]:
 def may_have_phone(application: Application, user: str) -> Procedure[bool]:
     """Whether IAMPASS does not say that this user has no phone."""
     try:
+        return (yield from has_phone(application, user))
+    except (Declined, NotFound):
+        return True
+
+
+def has_phone(application: Application, user: str) -> Procedure[bool]:
+    """Whether this user has a phone. Raises Declined and NotFound if IAMPASS does not know the application either."""
+    try:
         return (yield application.has_device(user)) is not ManagementAPIResult.no_mobile_device
-    except (Declined, NotFound):  # it knows no such user, if it knows the application
-        return not (yield from knows_application(application))
+    except (Declined, NotFound):
+        if not (yield from knows_application(application)):
+            raise
+        return False

@@ -141,7 +141,8 @@ async def _ring_for_link(service: ActsService, call: calls.RingForLink) -> calls
 
 @answers(calls.WaitForLink)
 async def _wait_for_link(service: ActsService, call: calls.WaitForLink) -> calls.PhoneAnswer:
-    return await _answer(service, call.phone, sign_ins.made_for_link(call.token))
+    made = sign_ins.made_for_link(call.token)
+    return await _answer(service, call.phone, made, made)
 
 
 @answers(calls.UseLink)
@@ -188,7 +189,7 @@ async def _wait_for_phone(service: ActsService, call: calls.WaitForPhone) -> cal
     gateway = service.gateway
     async with gateway.database.statement() as connection:
         found = await sign_ins.find(gateway, connection, call.token)
-    return await _answer(service, call.phone, made_for(found))
+    return await _answer(service, call.phone, made_for(found), found.person.name)
 
 
 # What asks now
@@ -252,8 +253,8 @@ def _ringing(begun: HostSession | RefusedStart) -> calls.Ringing:
     return calls.Ringing(str(begun.id), None, 0.0)
 
 
-async def _answer(service: ActsService, phone: str, made_for: str) -> calls.PhoneAnswer:
+async def _answer(service: ActsService, phone: str, made_for: str, who: str) -> calls.PhoneAnswer:
     answer = own_requests.answer(
-        service.gateway, uuid.UUID(phone), made_for, service.patience(_PHONE_SECONDS)
+        service.gateway, uuid.UUID(phone), made_for, service.patience(_PHONE_SECONDS, who)
     )
-    return calls.PhoneAnswer((await service.hold(answer)).value)
+    return calls.PhoneAnswer((await service.hold(answer, who)).value)

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import socket
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ CONNECTIONS = 6
 """Connections to the database, of which calls have three at most."""
 MOST_HELD = 60
 """Calls that wait for a phone at the same time. Others are answered at once, so that calls find a connection."""
+MOST_HELD_OF_ONE = 8
+"""Of these, the calls of one person, in all sign-ins, or of one link."""
 MOST_AT_ONCE = 8
 """Calls of one sign-in, or of one link, at the same time: neither takes all connections, and all that is slow."""
 _MOST_REFUSED = 100
@@ -84,8 +87,8 @@ class ActsService:
     stopping: asyncio.Event
     views: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """Views are read one after the other: acts find a connection to the database beside them."""
-    held: int = 0
-    """Calls that wait for a phone now."""
+    held: Counter[str] = field(default_factory=Counter)
+    """How many calls wait for a phone now, by the person, or by what a link is for."""
     rings: WaitingForRings = field(default_factory=WaitingForRings)
     ring_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """Each page that was woken reads for itself: they do so one after the other, as `views`."""
@@ -100,17 +103,18 @@ class ActsService:
         async with line, self.views:
             yield
 
-    def patience(self, seconds: float) -> float:
+    def patience(self, seconds: float, who: str) -> float:
         """How long a call may wait for a phone that would wait for so long."""
-        return seconds if self.held < MOST_HELD else 0.0
+        is_free = sum(self.held.values()) < MOST_HELD and self.held[who] < MOST_HELD_OF_ONE
+        return seconds if is_free else 0.0
 
-    async def hold(self, work: Coroutine[Any, Any, T]) -> T:
+    async def hold(self, work: Coroutine[Any, Any, T], who: str) -> T:
         """Wait for a phone; its result. Raises CallRefused if the gateway stops."""
-        self.held += 1
+        self.held[who] += 1
         try:
             return await self.unless_stopping(work)
         finally:
-            self.held -= 1
+            self.held -= Counter((who,))
 
     async def unless_stopping(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of what waits. Raises CallRefused if the gateway stops before."""

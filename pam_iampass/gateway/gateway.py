@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -136,6 +136,8 @@ class Gateway:
     phones: dict[tuple[str, datetime | None], tuple[float, str]] = field(default_factory=dict)
     """What IAMPASS has said of people's phones to be shown, by name and the time at which one was last reported lost,
     with the `time.monotonic()`."""
+    asked_for_phones: deque[tuple[float, str]] = field(default_factory=deque)
+    """When IAMPASS was asked for `phones` within a minute, as there, and for which sign-in."""
     seen: dict[str, float] = field(default_factory=dict)
     """The `time.monotonic()` at which it was last written that a host has called, by its id."""
     held: HeldCalls = field(default_factory=HeldCalls)

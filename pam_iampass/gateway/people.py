@@ -75,6 +75,9 @@ class Person:
     """Whether a login without a phone may send a registration link: not once a phone was reported lost, since the
     number may be on that one, and its finder may make the login. A database that was restored may not know of the
     report: there it says more than `phone_lost_at`."""
+    had_phone: bool = False
+    """Whether IAMPASS was ever seen to have a phone: then one that is gone there is lost, too, and a passkey alone gets
+    no other one."""
 
     @property
     def active(self) -> bool:
@@ -204,6 +207,14 @@ async def stop_invites(gateway: Gateway, connection: Connection, condition: str,
     return stopped
 
 
+async def note_phone(gateway: Gateway, connection: Connection, person: Person) -> None:
+    """IAMPASS has a phone of this very person. It is no change of the person: `changed_at` stays."""
+    row = await one(connection, "SELECT * FROM person WHERE name = %s FOR UPDATE", person.name)
+    if row is not None and from_row(gateway, row, name=person.name).token == person.token:
+        kept = gateway.keys.verified(TABLE, row)
+        await replace(connection, TABLE, "name", gateway.keys.sealed(TABLE, {**kept, "had_phone": True}))
+
+
 async def remove(connection: Connection, name: str) -> bool:
     """Delete the row with this name, also one that does not count; whether there was one."""
     cursor = await connection.execute("DELETE FROM person WHERE name = %s", (name,))
@@ -219,6 +230,7 @@ async def _row(gateway: Gateway, connection: Connection, person: Person) -> dict
         "directory_id": person.directory_id,
         "phone_lost_at": person.phone_lost_at,
         "invites": person.invites,
+        "had_phone": person.had_phone,
         "changed_at": await now(connection),
     }
     for column in _ENCRYPTED:
@@ -243,5 +255,6 @@ def from_row(gateway: Gateway, row: Mapping[str, Any], **asked: str) -> Person:
         directory_id=values["directory_id"],
         phone_lost_at=values["phone_lost_at"],
         invites=values["invites"],
+        had_phone=values["had_phone"],
         **plain,
     )

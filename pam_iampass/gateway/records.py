@@ -88,11 +88,15 @@ async def alert(
     """
     # IS NOT DISTINCT FROM would use no index.
     condition, values = ("host IS NULL", ()) if host is None else ("host = %s", (host,))
+    # The text of another person's may begin so: names have spaces.
+    is_same = "fields->>'reason' = %s"
+    if more:
+        is_same = "starts_with(fields->>'reason', %s) AND person IS NOT DISTINCT FROM %s"
     same = await one(
         connection,
         f"SELECT 1 FROM record WHERE {condition} AND kind = %s"  # noqa: S608
-        " AND at BETWEEN now() - interval '10 minutes' AND now() AND starts_with(fields->>'reason', %s)",
-        *(*values, Kind.ALERT.value, what),
+        f" AND at BETWEEN now() - interval '10 minutes' AND now() AND {is_same}",
+        *(*values, Kind.ALERT.value, what, *((person,) if more else ())),
     )
     if same is None:
         await write(connection, Kind.ALERT, host=host, person=person, reason=what + more, **fields)

@@ -20,7 +20,7 @@ from typing import Any
 import psycopg
 
 from pam_iampass.client import IampassError
-from pam_iampass.client.procedures import may_have_phone
+from pam_iampass.client.procedures import has_phone
 from pam_iampass.gateway import hosts, own_requests, people, records, steps, touches, webauthn
 from pam_iampass.gateway.actors import (
     Actor,
@@ -58,7 +58,7 @@ SIGN_INS_A_MINUTE = 10
 RECORDS_A_MINUTE = 60
 """Records of what was done in one sign-in, and of what was refused there; then it has to wait, and no other one."""
 MOST_ASKED = 20
-"""How often IAMPASS is asked for one link whether there is a phone."""
+"""How often IAMPASS is asked for one link whether there is a phone, and within a minute for one sign-in."""
 MOST_PASSKEYS = 10
 """Passkeys of one person."""
 A_PASSKEY = "a passkey"
@@ -153,10 +153,9 @@ class Phone(enum.Enum):
     """Whether a person has a phone."""
 
     REGISTERED = "registered"
-    """IAMPASS says so, or does not say that there is none."""
     NONE = "none"
     LOST = "lost"
-    """It was reported lost, and there is no other one yet."""
+    """It was reported lost, or is gone at IAMPASS, and there is no other one yet."""
 
 
 def digest_of(token: str) -> bytes:
@@ -190,13 +189,17 @@ async def phone_of(gateway: Gateway, person: Person) -> Phone:
     async with gateway.database.statement() as connection:
         if await steps.waits_for_iampass(connection, person.name):
             return Phone.LOST
-    procedure = may_have_phone(gateway.iampass.application, person.token)
+    procedure = has_phone(gateway.iampass.application, person.token)
     try:
-        if await carry_out(gateway.iampass, procedure, _ASK_SECONDS, Lane.decisions):
-            return Phone.REGISTERED
+        is_there = await carry_out(gateway.iampass, procedure, _ASK_SECONDS, Lane.decisions)
     except IampassError:
         raise ActRefused("IAMPASS does not say whether there is a phone", "try again in a minute") from None
-    return Phone.NONE if person.phone_lost_at is None else Phone.LOST
+    if is_there and not person.had_phone:
+        async with gateway.database.transaction() as connection:
+            await people.note_phone(gateway, connection, person)
+    if is_there:
+        return Phone.REGISTERED
+    return Phone.LOST if person.had_phone or person.phone_lost_at is not None else Phone.NONE
 
 
 # Sign-ins
@@ -323,13 +326,23 @@ def require_confirmed(passkey: Passkey) -> None:
 
 
 async def end(
-    connection: Connection, person: str, *, id: uuid.UUID | None = None, but: uuid.UUID | None = None
+    connection: Connection,
+    person: str,
+    *,
+    id: uuid.UUID | None = None,
+    but: uuid.UUID | None = None,
+    by: SignIn | None = None,
 ) -> int:
     """End the sign-ins of a person, whose row is locked: all, or the one with this id, or all `but` one; how many there
-    were. Also of rows that no gateway has written."""
+    were. Also of rows that no gateway has written.
+
+    :param by: the sign-in of that person by which they end, without a touch: it ends none that began later, since its
+        token may have been stolen, and its owner signs in again.
+    """
     cursor = await connection.execute(
-        "DELETE FROM sign_in WHERE person = %s AND coalesce(id = %s, true) AND id IS DISTINCT FROM %s",
-        (person, id, but),
+        "DELETE FROM sign_in WHERE person = %s AND coalesce(id = %s, true) AND id IS DISTINCT FROM %s"
+        " AND coalesce(began_at <= %s, true)",
+        (person, id, but, None if by is None else by.row["began_at"]),
     )
     return cursor.rowcount
 

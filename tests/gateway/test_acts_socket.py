@@ -511,7 +511,7 @@ def test_one_sign_in_takes_neither_all_connections_nor_all_waits_for_phones(
         ringing[browser.person] = calls.WaitForPhone(browser.token, str(begun.phone))
         sandbox.wait_for_request(f"token-of-{browser.person}")
     waits = in_parallel(MOST_AT_ONCE, lambda: acts.call(ringing["alice"]))
-    wait_until(lambda: acts.service.held == MOST_AT_ONCE, "they are not held")
+    wait_until(lambda: acts.service.held == {"alice": MOST_AT_ONCE}, "they are not held")
     with pytest.raises(GatewayError, match="BUSY"):
         thief.look("mine")
     assert bob.look("mine")
@@ -522,6 +522,29 @@ def test_one_sign_in_takes_neither_all_connections_nor_all_waits_for_phones(
     for each in waits:
         each.join(PATIENCE)
     thief.look("mine")
+
+
+def test_the_sign_ins_of_one_person_take_few_waits_for_phones(
+    acts: RunningActs, server: RunningGateway, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acts_service, "MOST_HELD_OF_ONE", 1)
+    monkeypatch.setattr(acts_calls, "_PHONE_SECONDS", 10 * PATIENCE)
+    waits = {}
+    for name, person in (("first", "alice"), ("second", "alice"), ("bob", "bob")):
+        token = signed_in(acts, person).token
+        begun = acts.call(calls.RingForAct(token, "passkey_add", "192.0.2.7"))
+        waits[name] = calls.WaitForPhone(token, str(begun.phone))
+        sandbox.wait_for_request(f"token-of-{person}")
+    held = in_parallel(1, lambda: acts.call(waits["first"]))
+    wait_until(lambda: acts.service.held["alice"] == 1, "it is not held")
+    assert acts.call(waits["second"]).state == "waits", "it has not waited"
+    held += in_parallel(1, lambda: acts.call(waits["bob"]))
+    wait_until(lambda: acts.service.held["bob"] == 1, "it is not held")
+    for person in ("alice", "bob"):
+        sandbox.deny(f"token-of-{person}")
+    for each in held:
+        each.join(PATIENCE)
+    wait_until(lambda: not acts.service.held, "somebody is counted for ever")
 
 
 def test_one_sign_in_has_one_view_read_while_others_wait_for_theirs(
@@ -574,7 +597,7 @@ def test_the_service_stops_although_a_call_waits_for_a_phone(
 
     waits = threading.Thread(target=wait)
     waits.start()
-    wait_until(lambda: acts.service.held > 0, "the call is not held")
+    wait_until(lambda: bool(acts.service.held), "the call is not held")
     acts.stop()
     waits.join(PATIENCE)
     assert told[-1] in ("STOPPING", "AWAY")  # a machine that is slow has no second for an answer

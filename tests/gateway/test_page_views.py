@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import people, records
+from pam_iampass.gateway import people, records, sign_ins
 from pam_iampass.gateway.actors import Actor, Role
 from pam_iampass.gateway.acts import page_views
 from pam_iampass.gateway.acts.act import perform
@@ -140,6 +140,18 @@ def test_a_phone_that_was_reported_lost_is_not_told_to_be_registered_for_a_while
     assert views.phone(by, "alice")[0]["phone"] == "registered"
     gateway_server.run(perform(gateway_server.gateway, ROOT, ReportLostPhone("alice")))
     assert views.phone(by, "alice")[0]["phone"] == "lost"
+
+
+def test_the_token_of_a_sign_in_alone_has_iampass_asked_a_bounded_number_of_times(
+    views: Views, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sign_ins, "MOST_ASKED", 2)
+    monkeypatch.setattr(page_views, "PHONE_SECONDS", 1e9)
+    thief, owner = (dataclasses.replace(actor(Role.ADMIN), details={"sign_in": id}) for id in ("1", "2"))
+    told = [views.phone(thief, name)[0]["phone"] for name in ("alice", "bob", "carol", "alice")]
+    assert told == ["registered", "registered", "unknown", "registered"]
+    assert views.phone(owner, "carol")[0]["phone"] == "none", "it is asked for another sign-in"
+    assert views.phone(thief, "carol")[0]["phone"] == "none", "nobody is asked"
 
 
 def test_a_phone_of_which_iampass_says_nothing_is_unknown(views: Views, sandbox: Sandbox) -> None:

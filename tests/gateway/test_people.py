@@ -92,7 +92,7 @@ ATTACKS = {
     "column moved": "UPDATE person SET display_name = token WHERE name = 'bob'",
     "added": "DELETE FROM person WHERE name = 'bob';"
     "INSERT INTO person SELECT 'bob', token, groups, display_name, "
-    "phone_number, source, status, changed_at, mac, directory_id, phone_lost_at, invites "
+    "phone_number, source, status, changed_at, mac, directory_id, phone_lost_at, invites, had_phone "
     "FROM person WHERE name = 'alice'",
 }
 

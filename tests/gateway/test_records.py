@@ -118,6 +118,18 @@ def test_an_alert_reads_no_records_of_other_hosts_and_is_one_whatever_its_end_sa
     assert any("record_host" in line for line in plan), plan
 
 
+@pytest.mark.parametrize("more", ["", "; IAMPASS is away"])
+def test_the_alert_of_another_person_whose_name_goes_on_silences_none(conninfo: str, more: str) -> None:
+    async def use(database: Database) -> list[str]:
+        async with database.transaction() as connection:
+            for name in ("bob were replaced; x", "bob", "bob"):
+                what = f"the passkeys of {name} were replaced"
+                await records.alert(connection, None, what, person=name, more=more)
+            return [each.person for each in await records.read(connection, Filter(), 10)]
+
+    assert run(conninfo, use) == ["bob were replaced; x", "bob"]
+
+
 def test_old_records_are_forgotten(conninfo: str) -> None:
     async def use(database: Database) -> None:
         await _write(database, (Kind.ACT, "old", "", {}), (Kind.ACT, "new", "", {}))

@@ -165,7 +165,8 @@ def test_a_suspended_host_has_no_phone_ring_and_keeps_its_sessions(
 
 def test_a_row_that_no_gateway_has_written_can_be_removed(place: GatewayCommand) -> None:
     place.rows("INSERT INTO person SELECT '../x', token, groups, display_name, phone_number, source, status,"
-               " changed_at, mac, directory_id, phone_lost_at, invites FROM person WHERE name = 'alice'")  # fmt: skip
+               " changed_at, mac, directory_id, phone_lost_at, invites, had_phone"
+               " FROM person WHERE name = 'alice'")  # fmt: skip
     place.rows("UPDATE person SET groups = '{admins}' WHERE name = 'bob'")
     with pytest.raises(Tampered):
         place.person("bob")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import uuid
 from collections.abc import Iterator
@@ -39,10 +40,14 @@ from pam_iampass.gateway.acts.passkeys import (
     passkey_options,
 )
 from pam_iampass.gateway.acts.people import BypassPhone, EndBypasses, NewCodes, RevokeCodes
-from pam_iampass.gateway.acts.phones import ReportLostPhone
+from pam_iampass.gateway.acts.phones import NewPhone, ReportLostPhone
 from pam_iampass.gateway.acts.requests import DisownSession
+from pam_iampass.gateway.acts.sessions import EndSessions
+from pam_iampass.gateway.acts.views import show_records
 from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.own_requests import Answer
 from pam_iampass.gateway.people import PersonStatus
+from pam_iampass.gateway.records import Filter
 from pam_iampass.gateway.sessions import HostSession
 from pam_iampass.gateway.sign_ins import SignedIn
 from pam_iampass.gateway.webauthn import Refused
@@ -60,7 +65,7 @@ from tests.support.browser_of import (
 )
 from tests.support.gateway import RunningGateway, settings_for
 from tests.support.gateway_command import GatewayCommand
-from tests.support.sandbox import Sandbox
+from tests.support.sandbox import HttpStatus, Sandbox
 from tests.support.world import PATIENCE, wait_until
 
 PEOPLE = {
@@ -104,6 +109,11 @@ def zoe(running: RunningGateway) -> Browser:
 @pytest.fixture
 def ann(running: RunningGateway) -> Browser:
     return browser_of(running, "ann")
+
+
+def again(running: RunningGateway, browser: Browser) -> Browser:
+    """The same person, who signs in once more with the passkey."""
+    return dataclasses.replace(browser, token=sign_in(running, browser.authenticator).token)
 
 
 def regroup(running: RunningGateway, name: str, *groups: str) -> None:
@@ -319,7 +329,7 @@ def test_a_touch_is_good_once_over_all_gateways(running: RunningGateway, zoe: Br
     for gateway in (here, other):
         with pytest.raises(ProofRefused):
             running.run(perform(gateway, SignedIn(zoe.token, REMOTE, touch), act))
-    assert [each["reason"] for each in refusals(running)] == ["the challenge was spent before"] * 2
+    assert [each["reason"] for each in refusals(running)] == ["for ben: the challenge was spent before"] * 2
 
 
 def test_a_touch_is_good_for_nothing_but_what_its_challenge_was_made_for(
@@ -363,7 +373,7 @@ def test_a_late_touch_is_refused_and_one_of_a_clock_that_is_far_ahead(
     running.clock_skew = seconds
     with pytest.raises(ProofRefused):
         zoe.do(act, touch)
-    assert refusals(running)[-1]["reason"] == "the challenge is not good any more"
+    assert refusals(running)[-1]["reason"] == "for ben: the challenge is not good any more"
 
 
 def test_a_challenge_is_bound_to_its_purpose_and_to_who_was_given_it(running: RunningGateway) -> None:
@@ -410,9 +420,27 @@ def test_each_refusal_of_a_sign_in_is_a_record_and_those_of_strangers_say_when_n
     told: dict[str | None, list[str]] = {None: [], "ann": []}
     for record in refusals(running):
         told[record.get("caller")].append(record["reason"])
-    unknown = "no sign-in has this token"
+    unknown = "for ben: no sign-in has this token"
     assert told[None] == [unknown, f"{unknown}; what else is refused within this minute leaves no record"]
-    assert told["ann"] == ['"ann" may not do this: bypass_end'] * 3 + ["ann has no such session"]
+    assert told["ann"] == ['for ben: "ann" may not do this: bypass_end'] * 3 + ["ann has no such session"]
+
+
+@pytest.mark.parametrize("who", ["ann", "dan"])
+def test_what_was_refused_to_others_does_not_push_off_what_was_done_to_a_person(
+    running: RunningGateway, zoe: Browser, who: str
+) -> None:
+    zoe.do(BypassPhone("ben", 60.0, reason="ticket 1"))
+    other = browser_of(running, who, by_root=who == "dan")
+    with pytest.raises(ActRefused):
+        other.do_without_touch(BypassPhone("ben", 60.0))
+    assert refusals(running)[-1]["reason"].startswith("for ben: ")
+    ben = browser_of(running, "ben")
+
+    async def read(gateway: Gateway, connection: Any) -> Any:
+        actor = await sign_ins.actor(gateway, connection, ben.token, "")
+        return await show_records(gateway, connection, actor, Filter("ben"), 20)
+
+    assert [row.get("what") for row in running.transaction(read)] == ["bypass", "sign_in"]
 
 
 def test_iampass_is_asked_nothing_without_the_touch_and_for_one_link_a_bounded_number_of_times(
@@ -535,7 +563,7 @@ def test_people_end_their_own_sign_ins_and_remove_their_own_passkeys(
     running: RunningGateway, ann: Browser
 ) -> None:
     ben = browser_of(running, "ben")
-    other = sign_in(running, ann.authenticator)
+    other, ann = ann, again(running, ann)
     ids = {row["digest"]: row["id"] for row in running.rows("SELECT digest, id FROM sign_in")}
     assert ann.do_without_touch(EndSignIns("ann", str(ids[sign_ins.digest_of(ben.token)]))) == 0
     assert ann.do_without_touch(EndSignIns("ann", str(ids[sign_ins.digest_of(other.token)]))) == 1
@@ -547,6 +575,31 @@ def test_people_end_their_own_sign_ins_and_remove_their_own_passkeys(
     with pytest.raises(NotSignedIn):
         ann.do_without_touch(EndSignIns("ann"))
     assert [row["person"] for row in running.rows("SELECT person FROM sign_in")] == ["ben"]
+
+
+def test_a_further_passkey_removes_no_passkey_of_roots(running: RunningGateway, zoe: Browser) -> None:
+    """A stolen laptop, with whose passkey no role counts, does not take the role from its owner."""
+    (root,) = running.rows("SELECT id FROM passkey WHERE person = 'zoe'")
+    laptop = browser_of(running, "zoe")
+    (other,) = running.rows("SELECT id FROM passkey WHERE person = 'zoe' AND roles = '{}'")
+    with pytest.raises(ActRefused, match="roles count with that passkey"):
+        laptop.do(RemovePasskey("zoe", root["id"]))
+    zoe.do(RemovePasskey("zoe", other["id"]))
+    zoe.do(RemovePasskey("zoe", root["id"]))
+
+
+@pytest.mark.parametrize("how", ["sign_in_end", "phone_lost"])
+def test_a_stolen_token_ends_no_sign_in_that_began_later(
+    running: RunningGateway, ann: Browser, how: str
+) -> None:
+    thief, owner = ann, again(running, ann)
+    (row,) = running.rows("SELECT id FROM sign_in WHERE digest = %s", sign_ins.digest_of(owner.token))
+    if how == "sign_in_end":
+        assert thief.do_without_touch(EndSignIns("ann", str(row["id"]))) == 0
+        assert thief.do_without_touch(EndSignIns("ann")) == 1
+    else:
+        thief.do_without_touch(ReportLostPhone("ann"))
+    assert owner.do_without_touch(EndSignIns("ann")) == (1 if how == "sign_in_end" else 2)
 
 
 # Links
@@ -788,6 +841,31 @@ def test_who_has_reported_the_phone_lost_gets_nothing_that_must_be_approved_on_i
     assert not has_codes(running, "ann")
 
 
+def test_who_had_a_phone_is_not_taken_for_somebody_who_never_had_one(
+    running: RunningGateway, ann: Browser, sandbox: Sandbox
+) -> None:
+    """A stolen laptop registers no phone once IAMPASS has removed the one that it had, or knows the user no longer."""
+    sandbox.add_user("token-of-ann")
+    with pytest.raises(ProofRefused):
+        ann.do(NewPhone("ann"))
+    sandbox.delete_user("token-of-ann")
+    for _ in range(2):
+        with pytest.raises(ActRefused, match="or is gone"):
+            ann.do(NewPhone("ann"))
+        sandbox.add_user("token-of-ann", device=False)
+
+
+def test_an_application_that_iampass_does_not_know_says_nothing_of_phones(
+    running: RunningGateway, ann: Browser, sandbox: Sandbox
+) -> None:
+    for kind in ("has_device", "add_users"):
+        sandbox.misbehave(kind, HttpStatus(404), times=None)
+    with pytest.raises(ActRefused, match="does not say"):
+        ann.do(NewCodes("ann"))
+    sandbox.behave()
+    ann.do(NewCodes("ann"))  # nobody remembers a phone
+
+
 def approved(running: RunningGateway, sandbox: Sandbox, ring: Any, person: str, made_for: str) -> uuid.UUID:
     """The id of a request to a person, who has approved it."""
     session = running.run(ring)
@@ -800,6 +878,20 @@ def approved(running: RunningGateway, sandbox: Sandbox, ring: Any, person: str, 
 
     wait_until(is_answered, "nobody has answered")
     return session.id
+
+
+def test_a_stolen_token_ends_no_request_of_a_help_desk(
+    running: RunningGateway, ann: Browser, sandbox: Sandbox
+) -> None:
+    sandbox.add_user("token-of-ann")
+    work = own_requests.ask(running.gateway, "ann", "a call to the help desk", REMOTE, "x", caller="dan")
+    asked = running.run(work)
+    assert isinstance(asked, HostSession), asked
+    with pytest.raises(ActRefused, match="a help desk has you asked"):
+        ann.do_without_touch(DisownSession("ann", str(asked.id)))
+    for act in (EndSessions("ann"), EndSessions("ann", session=str(asked.id))):
+        assert ann.do_without_touch(act).found == []
+    assert running.run(own_requests.answer(running.gateway, asked.id, "x", 0.0)) is Answer.ASKED
 
 
 def test_an_approval_on_the_phone_is_good_for_one_act_in_one_sign_in(
@@ -859,13 +951,22 @@ def test_who_is_no_operator_approves_a_passkey_of_before_a_restore_on_the_phone(
     assert sign_in(running, ann.authenticator).is_confirmed
 
 
+def test_nothing_is_told_to_a_passkey_that_is_not_confirmed(running: RunningGateway) -> None:
+    authenticator = with_passkey(running, "ann")
+    running.transaction(restored.confirm)
+    begun = sign_in(running, authenticator)
+    assert not begun.is_confirmed
+    with pytest.raises(NotPermitted):
+        running.run(passkey_options(running.gateway, begun.token))
+
+
 def test_reporting_the_phone_lost_ends_all_sign_ins_but_the_one_by_which_it_is_done(
     running: RunningGateway, ann: Browser, zoe: Browser
 ) -> None:
-    other = sign_in(running, ann.authenticator)
+    other, ann = ann, again(running, ann)
     ann.do_without_touch(ReportLostPhone("ann"))
     with pytest.raises(NotSignedIn):
-        Browser(running, ann.authenticator, "ann", other.token).do_without_touch(EndSignIns("ann"))
+        other.do_without_touch(EndSignIns("ann"))
     zoe.do(ReportLostPhone("ann"))
     with pytest.raises(NotSignedIn):
         ann.do_without_touch(EndSignIns("ann"))

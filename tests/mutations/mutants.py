@@ -2761,8 +2761,8 @@ MUTANTS = {
         ),
         Mutant(
             "people remove the passkeys of others",
-            '"DELETE FROM passkey WHERE person = %s AND id = %s RETURNING label"',
-            '"DELETE FROM passkey WHERE %s IS NOT NULL AND id = %s RETURNING label"',
+            '"DELETE FROM passkey WHERE person = %s AND id = %s RETURNING label, roles"',
+            '"DELETE FROM passkey WHERE %s IS NOT NULL AND id = %s RETURNING label, roles"',
             "test_people_end_their_own_sign_ins_and_remove_their_own_passkeys",
         ),
         Mutant(
@@ -2833,8 +2833,8 @@ MUTANTS = {
         ),
         Mutant(
             "who has reported the phone lost makes codes with a passkey alone",
-            "return Phone.NONE if person.phone_lost_at is None else Phone.LOST",
-            "return Phone.NONE",
+            "return Phone.LOST if person.had_phone or person.phone_lost_at is not None else Phone.NONE",
+            "return Phone.LOST if person.had_phone and person.phone_lost_at is None else Phone.NONE",
             "test_who_has_reported_the_phone_lost_gets_nothing_that_must_be_approved_on_it",
         ),
         Mutant(
@@ -2845,7 +2845,7 @@ MUTANTS = {
         ),
         Mutant(
             "a thief who has signed in stays so when the phone is reported lost",
-            "await sign_ins.end(connection, self.person, but=mine)",
+            "await sign_ins.end(connection, self.person, but=None if mine is None else mine.id, by=mine)",
             "...",
             "test_reporting_the_phone_lost_ends_all_sign_ins_but_the_one_by_which_it_is_done",
         ),
@@ -3088,8 +3088,8 @@ MUTANTS = {
         ),
         Mutant(
             "calls that wait for phones take all connections",
-            "return seconds if self.held < MOST_HELD else 0.0",
-            "return seconds",
+            "sum(self.held.values()) < MOST_HELD and ",
+            "",
             "test_one_sign_in_takes_neither_all_connections_nor_all_waits_for_phones",
         ),
         Mutant(
@@ -3178,6 +3178,30 @@ MUTANTS = {
             "if role is None and target and await",
             "test_a_help_desk_has_nothing_of_somebody_who_becomes_an_operator",
         ),
+        Mutant(
+            "a passkey without a role ends the one with the role",
+            'if removed["roles"] and work',
+            "if False and work",
+            "test_a_further_passkey_removes_no_passkey_of_roots",
+        ),
+        Mutant(
+            "a passkey of before a restore is told the ids of the others",
+            "sign_ins.require_confirmed(found.passkey)\n        had",
+            "had",
+            "test_nothing_is_told_to_a_passkey_that_is_not_confirmed",
+        ),
+        Mutant(
+            "a phone that is gone at IAMPASS was never there",
+            "if is_there and not person.had_phone:",
+            "if False:",
+            "test_who_had_a_phone_is_not_taken_for_somebody_who_never_had_one",
+        ),
+        Mutant(
+            "a passkey alone registers a phone for one that is gone at IAMPASS",
+            "return Phone.LOST if person.had_phone or person.phone_lost_at is not None",
+            "return Phone.LOST if person.phone_lost_at is not None",
+            "test_who_had_a_phone_is_not_taken_for_somebody_who_never_had_one",
+        ),
     ),
     "What one sign-in, one link or one person does at the portal keeps nobody else from anything, and fills nothing": (
         Mutant(
@@ -3251,6 +3275,60 @@ MUTANTS = {
             "not login.is_familiar and isinstance(asker, Host):",
             "not login.is_familiar:",
             "test_what_people_ask_for_at_the_portal_is_limited_for_each_and_keeps_no_help_desk_from_asking_them",
+        ),
+        Mutant(
+            "a stolen token ends the sign-ins with which its owner would end it",
+            "but=None if mine is None else mine.id, by=mine)",
+            "but=None if mine is None else mine.id)",
+            "test_a_stolen_token_ends_no_sign_in_that_began_later[phone_lost]",
+        ),
+        Mutant(
+            "a stolen token ends each newer sign-in of its owner",
+            "id=id, by=work.sign_in)",
+            "id=id)",
+            "test_a_stolen_token_ends_no_sign_in_that_began_later[sign_in_end]",
+        ),
+        Mutant(
+            "a stolen token keeps a help desk from having its owner asked",
+            "if found.host_name == hosts.HELPDESK.name:",
+            "if False:",
+            "test_a_stolen_token_ends_no_request_of_a_help_desk",
+        ),
+        Mutant(
+            "a stolen token ends what a help desk asks its owner",
+            "if work.sign_in is not None and work.actor.name == self.person:\n            conditions",
+            "if False:\n            conditions",
+            "test_a_stolen_token_ends_no_request_of_a_help_desk",
+        ),
+        Mutant(
+            "what is refused to anybody pushes off what was done to a person",
+            "person=act.target if is_own else None",
+            "person=act.target",
+            "test_what_was_refused_to_others_does_not_push_off_what_was_done_to_a_person[dan]",
+        ),
+        Mutant(
+            "a stolen cookie of a role has IAMPASS asked about everybody",
+            "if sum(of == sign_in for _, of in asked) >= sign_ins.MOST_ASKED:",
+            "if False:",
+            "test_the_token_of_a_sign_in_alone_has_iampass_asked_a_bounded_number_of_times",
+        ),
+        Mutant(
+            "somebody's name silences an alert about another person",
+            "is_same = \"fields->>'reason' = %s\"",
+            "is_same = \"starts_with(fields->>'reason', %s)\"",
+            "test_the_alert_of_another_person_whose_name_goes_on_silences_none[]",
+        ),
+        Mutant(
+            "alerts push off what was done to a person on that person's own page",
+            "(kind <> %s AND {is_later})",
+            "(kind <> %s OR {is_later})",
+            "test_what_people_do_not_see_takes_the_place_of_no_record_of_their_own",
+        ),
+        Mutant(
+            "two people take all waits for phones",
+            " and self.held[who] < MOST_HELD_OF_ONE",
+            "",
+            "test_the_sign_ins_of_one_person_take_few_waits_for_phones",
         ),
     ),
     "The portal is set up with a certificate that browsers trust, and nothing else of the gateway changes": (

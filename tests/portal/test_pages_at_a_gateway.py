@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from pam_iampass.gateway import people
 from pam_iampass.gateway.acts import page_views, views
 from pam_iampass.gateway.acts.views import View
+from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.rings import RINGS
 from tests.portal.conftest import SignIn
@@ -94,6 +97,12 @@ def test_all_links_of_each_role_lead_to_pages_and_looking_changes_nothing(
     is_offered: Mapping[str, set[str]],
 ) -> None:
     visitor = signed_in(person)
+
+    async def remember(gateway: Gateway, connection: Connection) -> None:
+        for each in (await people.listing(gateway, connection))[0]:
+            await people.change(gateway, connection, each.name, had_phone=True)
+
+    server.transaction(remember)  # a look at the phone does so
     before = state(server)
     found = crawl(visitor)
     assert state(server) == before

@@ -33,8 +33,9 @@ root's.
 
 "Touch" is who must confirm it by a touch of the passkey with which they have signed in, over just this act with just
 these parameters, within two minutes. "Phone" is who must approve it on the phone, too. Somebody who has never had a
-phone need not; somebody who has reported it lost cannot do it before the next one is registered. What is refused is a
-record (`refused`, with the reason), up to 30 a minute for each who has signed in.
+phone need not; somebody who has reported it lost, or whose phone IAMPASS has no longer, cannot do it before the next
+one is registered. What is refused is a record (`refused`, with the reason), which names another person in the reason
+only; of what is done and refused in one sign-in there are 60 a minute.
 
 What changes anything besides is root's alone, and no act: `init`, `certificate`, `migrate`, `restored`, `host invite`,
 `host revoke`, `host remove`, `user add` (groups, names and phone numbers; `enroll` begins with that), `user import`,

@@ -394,10 +394,10 @@ async def _spend_approval(
     """Raises ProofRefused, and another ActRefused.
 
     Who has never had a phone has nothing to approve on. A phone that was reported lost, which people can do by
-    themselves, spares nobody the approval: a passkey alone must not abolish the phone.
+    themselves, or that is gone at IAMPASS, spares nobody the approval: a passkey alone must not abolish the phone.
     """
     if phone is Phone.LOST:
-        what = "the phone was reported lost, and this must be approved on the phone"
+        what = "the phone was reported lost, or is gone, and this must be approved on the phone"
         raise ActRefused(what, "the help desk can have the next one registered")
     who, what = sign_in.person.name, act.declared.name
     try:
@@ -433,6 +433,10 @@ async def _record_refusal(gateway: Gateway, by: SignedIn, act: Act[Any], refusal
         found = None
     except ActRefused:  # nothing is written to an old copy of the database
         return
+    # What is refused to others is not in what was done to a person: it would push that off.
+    is_own = found is not None and found.person.name == act.target
+    if act.target is not None and not is_own:
+        why = f"for {act.target}: {why}"
     await sign_ins.record_refusal(
-        gateway, act.declared.name, why, remote=by.remote, by=found, person=act.target
+        gateway, act.declared.name, why, remote=by.remote, by=found, person=act.target if is_own else None
     )

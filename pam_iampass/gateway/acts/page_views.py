@@ -117,8 +117,9 @@ def _why_not(person: Person, policy: GroupSettings, *, is_lost: bool) -> list[st
 
 async def show_phone(gateway: Gateway, actor: Actor, name: str) -> list[PhoneRow]:
     """Whether a person has a phone: one row, or none if the actor does not see the person. IAMPASS is asked, which
-    takes 10 s at most, for few at the same time, and about each person once in PHONE_SECONDS: nobody has to touch a
-    passkey for it."""
+    takes 10 s at most, for few at the same time, about each person once in PHONE_SECONDS, and MOST_ASKED times a minute
+    for one sign-in, which then is told `unknown`: nobody has to touch a passkey for it. That there is one is remembered
+    (`people.note_phone`)."""
     async with gateway.database.statement() as connection:
         roles = (await roles_for_each(gateway, connection, actor, roles_for_all(actor, PHONE), [name]))[name]
         person = await _find(gateway, connection, name) if roles else None
@@ -127,11 +128,26 @@ async def show_phone(gateway: Gateway, actor: Actor, name: str) -> list[PhoneRow
     async with gateway.asking_for_phones:
         at, phone = gateway.phones.get((name, person.phone_lost_at), (-math.inf, "unknown"))
         if time.monotonic() - at >= PHONE_SECONDS:
+            if not _may_ask(gateway, actor.details.get("sign_in", "")):
+                return [
+                    PHONE.show(roles, {"user": name, "phone": "unknown", "lost_at": person.phone_lost_at})
+                ]
             phone = "unknown"
             with suppress(ActRefused):
                 phone = (await sign_ins.phone_of(gateway, person)).value
             gateway.phones[name, person.phone_lost_at] = time.monotonic(), phone
     return [PHONE.show(roles, {"user": name, "phone": phone, "lost_at": person.phone_lost_at})]
+
+
+def _may_ask(gateway: Gateway, sign_in: str) -> bool:
+    """Whether IAMPASS may be asked once more for a sign-in, which counts."""
+    asked, now = gateway.asked_for_phones, time.monotonic()
+    while asked and asked[0][0] < now - 60.0:
+        asked.popleft()
+    if sum(of == sign_in for _, of in asked) >= sign_ins.MOST_ASKED:
+        return False
+    asked.append((now, sign_in))
+    return True
 
 
 async def show_hours(gateway: Gateway, connection: Connection, actor: Actor, wanted: Filter) -> list[HourRow]:

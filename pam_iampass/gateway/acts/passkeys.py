@@ -122,6 +122,7 @@ async def passkey_options(gateway: Gateway, token: str) -> dict[str, Any]:
     portal = sign_ins.portal_of(gateway)
     async with gateway.database.statement() as connection:
         found = await sign_ins.find(gateway, connection, token)
+        sign_ins.require_confirmed(found.passkey)
         had, _ = await sign_ins.passkeys(gateway, connection, found.person.name)
     name, owner = found.person.name, found.passkey.owner
     challenge = touches.challenge(gateway, _PURPOSE, str(found.id), {})
@@ -154,18 +155,21 @@ class AddPasskey(OfPerson[None]):
 @act("passkey_remove", by={Role.SELF}, record="the passkey's label")
 @dataclass(frozen=True)
 class RemovePasskey(OfPerson[None]):
-    """Remove a passkey of the person, and end the sign-ins with it."""
+    """Remove a passkey of the person, and end the sign-ins with it. One by a link of root's is removed only in a
+    sign-in with such a passkey."""
 
     passkey: Annotated[str, text(_passkey_error)]
 
     async def change(self, work: Work) -> None:
         removed = await one(
             work.connection,
-            "DELETE FROM passkey WHERE person = %s AND id = %s RETURNING label",
+            "DELETE FROM passkey WHERE person = %s AND id = %s RETURNING label, roles",
             *(self.person, self.passkey),
         )
         if removed is None:
             raise ActRefused("there is no such passkey")
+        if removed["roles"] and work.sign_in is not None and not work.sign_in.passkey.roles:
+            raise ActRefused("roles count with that passkey, and not with this one", "sign in with that one")
         work.reason = str(removed["label"])
 
 
@@ -185,14 +189,15 @@ class ConfirmPasskey(OfPerson[None]):
 @act("sign_in_end", by={Role.SELF}, touch=(), record="how many sign-ins there were")
 @dataclass(frozen=True)
 class EndSignIns(OfPerson[int]):
-    """End all sign-ins of the person, or one. Results in how many there were."""
+    """End all sign-ins of the person, or one, but none that began after the one by which that is done. Results in how
+    many there were."""
 
     sign_in: Annotated[str, text(id_error, empty=True)] = ""
 
     async def change(self, work: Work) -> int:
         await require_row(work.connection, self.person)
         id = uuid.UUID(self.sign_in) if self.sign_in else None
-        ended = await sign_ins.end(work.connection, self.person, id=id)
+        ended = await sign_ins.end(work.connection, self.person, id=id, by=work.sign_in)
         work.reason = f"sign-ins: {ended}"
         return ended
 

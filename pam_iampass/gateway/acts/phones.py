@@ -76,8 +76,8 @@ class LostPhone:
 @dataclass(frozen=True)
 class ReportLostPhone(OfPerson[LostPhone]):
     """Deny what the phone of the person approves, at once and until IAMPASS has disabled it, and end the person's
-    sessions, bypasses and sign-ins, apart from the one by which it is reported. People cannot revoke their own recovery
-    codes with it: `recovery_revoke` needs a touch."""
+    sessions, bypasses and sign-ins, apart from the one by which people report it themselves and those that began later.
+    People cannot revoke their own recovery codes with it: `recovery_revoke` needs a touch."""
 
     end_codes: Annotated[bool, flag] = False
     """Also revoke the recovery codes: they were lost, too."""
@@ -89,8 +89,8 @@ class ReportLostPhone(OfPerson[LostPhone]):
         await known(gateway, connection, self.person)
         lost_at = await now(connection)
         await people.change(gateway, connection, self.person, phone_lost_at=lost_at, invites=False)
-        mine = None if work.sign_in is None else work.sign_in.id
-        await sign_ins.end(connection, self.person, but=mine)
+        mine = work.sign_in if work.actor.name == self.person else None
+        await sign_ins.end(connection, self.person, but=None if mine is None else mine.id, by=mine)
         await steps.add_lost_phone(gateway, connection, self.person)
         # A request that has begun is not approved any more, whatever IAMPASS says of it.
         await turns.change(connection, self.person, throttle.phone_lost)

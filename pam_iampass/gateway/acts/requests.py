@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import asking, own_requests, records, sessions, steps, turns
+from pam_iampass.gateway import asking, hosts, own_requests, records, sessions, steps, turns
 from pam_iampass.gateway.actors import ActRefused, Role
 from pam_iampass.gateway.acts.act import OfPerson, Work, act, text
 from pam_iampass.gateway.acts.names import known
@@ -90,7 +90,7 @@ class VerifyCaller(OfPerson[VerifiedCaller]):
 @dataclass(frozen=True)
 class DisownSession(OfPerson[EndedSessions]):
     """End a request to the person, or a login that was let in, which is not theirs. Where it came from has to wait
-    longer, as after a refusal on the phone, and it is an alert."""
+    longer, as after a refusal on the phone, and it is an alert. What a help desk asks is answered on the phone only."""
 
     session: Annotated[str, text(id_error)]
 
@@ -104,6 +104,8 @@ class DisownSession(OfPerson[EndedSessions]):
         found = sessions.from_verified(gateway, locked)
         if found.person != self.person:
             raise self._unknown()
+        if found.host_name == hosts.HELPDESK.name:  # a stolen token keeps no help desk from asking its owner
+            raise ActRefused("a help desk has you asked", "say so on the phone if you are not calling")
         login = turns.login_of(found.person, found.host_name, found.details, found.id, before.now, before.now)
         if found.waits:
             if not before.state.has_turn(login):

@@ -12,7 +12,7 @@ from typing import Annotated
 from pam_iampass.client import IampassError, Unavailable
 from pam_iampass.client.errors import Declined
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import asking, sessions, steps
+from pam_iampass.gateway import asking, hosts, sessions, steps
 from pam_iampass.gateway.actors import ActRefused, BadParameter, Role
 from pam_iampass.gateway.acts.act import Act, Work, act, flag, text
 from pam_iampass.gateway.acts.names import unknown
@@ -147,7 +147,7 @@ async def end_sessions(gateway: Gateway, wanted: EndedSessions) -> EndedSessions
 @dataclass(frozen=True)
 class EndSessions(Act[EndedSessions]):
     """End the open sessions of a person, on a host, or one session; with several of these, the sessions that all of
-    them are true of."""
+    them are true of. People themselves do not end what a help desk asks them."""
 
     person: Annotated[str, text(person_name_error, empty=True)] = ""
     host: Annotated[str, text(host_name_error, empty=True)] = ""
@@ -174,6 +174,8 @@ class EndSessions(Act[EndedSessions]):
             if (name == "person" or sees_hosts) and not await _is_known(work.connection, name, value):
                 raise await unknown(work.connection, value, _WHERE_NAMES_ARE)
         conditions = [OPEN, *(_COLUMNS[name] for name in self._given)]
+        if work.sign_in is not None and work.actor.name == self.person:
+            conditions.append(f"host_name <> '{hosts.HELPDESK.name}'")
         wanted = await add_ends(
             work.gateway, work.connection, " AND ".join(conditions), *self._given.values()
         )

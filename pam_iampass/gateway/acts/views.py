@@ -271,20 +271,18 @@ async def show_records(
     """The last `most` records that are wanted and that the actor sees, the oldest first. Of their own, people see no
     alerts, and nothing of who had their name before."""
     sees_all = roles_for_all(actor, RECORDS)
-    found = await records.read(connection, replace(wanted, of=whom(actor, sees_all)), most)
-    roles = await roles_for_each(gateway, connection, actor, sees_all, (record.person for record in found))
-    added = await record_of_adding(connection, actor.name)
-
-    def is_shown(record: Record) -> bool:
-        is_own = roles[record.person] == {Role.SELF}
+    seen, values = whom(actor, sees_all)
+    own = await roles_for_each(gateway, connection, actor, sees_all, [actor.name])
+    if own[actor.name] == {Role.SELF}:
+        added = await record_of_adding(connection, actor.name) or {"id": 0, "at": None}
         # A host may report a login later, of somebody who had the name before.
-        is_earlier = added is not None and (record.id < added["id"] or record.time < added["at"])
-        return not is_own or (record.kind is not Kind.ALERT and not is_earlier)
-
+        is_later = "id >= %s AND coalesce(coalesce(said_at, at) >= %s, true)"
+        seen = f"{seen} AND (person <> %s OR (kind <> %s AND {is_later}))"
+        values = [*values, actor.name, Kind.ALERT.value, added["id"], added["at"]]
+    found = await records.read(connection, replace(wanted, of=(seen, values)), most)
+    roles = await roles_for_each(gateway, connection, actor, sees_all, (record.person for record in found))
     return [
-        RECORDS.show(roles[record.person], _record_row(record))
-        for record in found
-        if roles[record.person] and is_shown(record)
+        RECORDS.show(roles[record.person], _record_row(record)) for record in found if roles[record.person]
     ]
 
 

@@ -54,7 +54,8 @@ CREATE TABLE person (
     mac bytea NOT NULL,
     directory_id text,                  -- tells the person from a later one of the same name
     phone_lost_at timestamptz,          -- when a phone was last reported lost; none if none ever was
-    invites boolean NOT NULL            -- whether a login without a phone may send a registration link
+    invites boolean NOT NULL,           -- whether a login without a phone may send a registration link
+    had_phone boolean NOT NULL          -- whether IAMPASS was ever seen to have a phone
 );
 
 CREATE TABLE recovery (                 -- the recovery codes of a person

@@ -40,9 +40,9 @@ def test_a_call_that_waits_for_a_phone_is_answered_when_the_service_stops() -> N
     async def go() -> ActsService:
         stopping = asyncio.Event()
         service = ActsService(cast(Any, None), stopping)
-        waits = asyncio.ensure_future(service.hold(asyncio.Event().wait()))
+        waits = asyncio.ensure_future(service.hold(asyncio.Event().wait(), "alice"))
         await asyncio.sleep(0)
-        assert service.held == 1
+        assert service.held == {"alice": 1}
         stopping.set()
         for _ in range(10):
             await asyncio.sleep(0)
@@ -52,7 +52,7 @@ def test_a_call_that_waits_for_a_phone_is_answered_when_the_service_stops() -> N
         assert refused.value.reason == "STOPPING"
         return service
 
-    assert asyncio.run(go()).held == 0
+    assert not asyncio.run(go()).held
 
 
 def test_an_error_has_the_status_that_http_has_for_it() -> None:
