@@ -336,7 +336,7 @@ _ALL_OFFERS = (
         "Admit",
         "{host} may ask the phones of people from now on. Compare its id with the one that pam-iampass join "
         "has printed on the host.",
-        (_HOST,),
+        (_HOST, Field("id", "its id", is_given=True)),
         _ADMIN,
         _ADMIN,
         done=lambda result: f"The host is {result['status']}.",

@@ -167,6 +167,14 @@ def test_the_row_of_a_host_that_no_gateway_has_written_is_not_sealed_anew(
     assert gateway_server.records == []
 
 
+def test_another_host_than_the_one_that_was_compared_is_not_admitted(gateway_server: RunningGateway) -> None:
+    admit = AdmitHost(f"name-of-{HOST}", id="h-bbbbbbbbbbbb")
+    with pytest.raises(ActRefused, match=f"has another id by now: {HOST}"):
+        gateway_server.run(perform(gateway_server.gateway, ROOT, admit))
+    assert gateway_server.records == []
+    assert gateway_server.run(perform(gateway_server.gateway, ROOT, AdmitHost(admit.host, id=HOST))).admitted
+
+
 def test_a_name_that_a_person_and_a_host_have_means_the_sessions_of_both(
     gateway_server: RunningGateway,
 ) -> None:

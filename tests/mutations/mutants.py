@@ -2168,6 +2168,12 @@ MUTANTS = {
     ),
     "Only who may do it acts on the fleet, and the record says who it was": (
         Mutant(
+            "a host that has taken the name of the one that was compared is admitted",
+            'if self.id not in ("", host.id):',
+            "if False:",
+            "test_another_host_than_the_one_that_was_compared_is_not_admitted",
+        ),
+        Mutant(
             "the record of an act names the administrator of the process",
             "by=work.actor.fields,",
             "by=None,",

@@ -51,10 +51,15 @@ class OfHost(Act[T]):
 @dataclass(frozen=True)
 class AdmitHost(OfHost[Host]):
     """Let a host ask that has joined and waits, and let its logins cover others on other hosts. Results in the host as
-    it is then."""
+    it is then. With the id that was compared, it is this very host or none: another one may have joined by the same
+    name meanwhile."""
+
+    id: Annotated[str, text(host_name_error, empty=True)] = ""
 
     async def change(self, work: Work) -> Host:
         host = await _lock(work, self.host)
+        if self.id not in ("", host.id):
+            raise ActRefused(f"{self.host} has another id by now: {host.id}", "compare it again")
         if host.status not in (HostStatus.WAITING, HostStatus.ACTIVE):
             raise _refused(host)
         return await _changed(work, host, status=HostStatus.ACTIVE, admitted=True)

@@ -23,6 +23,7 @@ ID = "5f0c1f6e-0f6a-4d8e-9d43-5d4b3c0c2b11"
 WRITTEN: dict[str, tuple[str, Any]] = {
     "person": ("alice", "alice"),
     "host": ("web-1", "web-1"),
+    "id": ("h-aaaaaaaaaaaa", "h-aaaaaaaaaaaa"),
     "session": (ID, ID),
     "sign_in": (ID, ID),
     "passkey": ("A" * 22, "A" * 22),
