@@ -180,12 +180,14 @@ async def invite(gateway: Gateway, person: Person, host: str) -> bool:
     return True
 
 
-async def stop_invites(gateway: Gateway, connection: Connection, condition: str, *values: str) -> bool:
-    """Have no login send a registration link to the people who meet a condition of SQL; whether one could have. It is
-    no change of the person: `changed_at` stays."""
+async def stop_invites(
+    gateway: Gateway, connection: Connection, *, name: str | None = None, source: Source | None = None
+) -> bool:
+    """Have no login send a registration link to the person of a name, or to all from a source; whether one could have.
+    It is no change of the person: `changed_at` stays."""
     stopped = False
-    statement = f"SELECT * FROM person WHERE invites AND {condition} FOR UPDATE"  # noqa: S608 - no value of others
-    for row in await many(connection, statement, *values):
+    statement = "SELECT * FROM person WHERE invites AND (name = %s OR source = %s) FOR UPDATE"
+    for row in await many(connection, statement, name, None if source is None else source.value):
         with suppress(Tampered):  # such a person cannot log in
             kept = gateway.keys.verified(TABLE, row)
             await replace(connection, TABLE, "name", gateway.keys.sealed(TABLE, {**kept, "invites": False}))

@@ -83,7 +83,7 @@ class ReportLostPhone(OfPerson[LostPhone]):
     async def change(self, work: Work) -> LostPhone:
         gateway, connection = work.gateway, work.connection
         await known(gateway, connection, self.person)
-        await people.stop_invites(gateway, connection, "name = %s", self.person)
+        await people.stop_invites(gateway, connection, name=self.person)
         await steps.add_lost_phone(gateway, connection, self.person)
         # A request that has begun is not approved any more, whatever IAMPASS says of it.
         await turns.change(connection, self.person, throttle.phone_lost)
