@@ -194,12 +194,12 @@ async def invite(gateway: Gateway, person: Person, host: str) -> bool:
     return True
 
 
-async def stop_invites(gateway: Gateway, connection: Connection, condition: str, *values: str) -> bool:
-    """Have no login send a registration link to the people who meet a condition of SQL; whether one could have. It is
-    no change of the person: `changed_at` stays."""
+async def stop_invites(gateway: Gateway, connection: Connection, source: Source) -> bool:
+    """Have no login send a registration link to anybody from a source; whether one could have. It is no change of
+    these people: `changed_at` stays."""
     stopped = False
-    statement = f"SELECT * FROM person WHERE invites AND {condition} FOR UPDATE"  # noqa: S608 - no value of others
-    for row in await many(connection, statement, *values):
+    statement = "SELECT * FROM person WHERE invites AND source = %s FOR UPDATE"
+    for row in await many(connection, statement, source.value):
         with suppress(Tampered):  # such a person cannot log in
             kept = gateway.keys.verified(TABLE, row)
             await replace(connection, TABLE, "name", gateway.keys.sealed(TABLE, {**kept, "invites": False}))

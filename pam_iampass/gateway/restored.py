@@ -253,7 +253,7 @@ async def confirm(gateway: Gateway, connection: Connection) -> list[str]:
     for name in sorted(row["lost_phone_of"] for row in await many(connection, never)):
         void.append(f"the report of {name}'s lost phone: logins of {name} are denied until phone lost {name}")
     # Phones of those whom the directory has named so far may have been lost since.
-    if await people.stop_invites(gateway, connection, "source = 'ldap'"):
+    if await people.stop_invites(gateway, connection, people.Source.LDAP):
         void.append(
             "the messages at a login without a phone (directory.invite: first_login) to all who are known"
         )

@@ -2492,7 +2492,7 @@ MUTANTS = {
         ),
         Mutant(
             "an old copy forgets that a phone was lost, and a login has a link sent to it",
-            "await people.stop_invites(gateway, connection, \"source = 'ldap'\")",
+            "await people.stop_invites(gateway, connection, people.Source.LDAP)",
             "False",
             "test_the_finder_of_a_lost_phone_who_logs_in_is_sent_no_link[an old copy of the database]",
         ),

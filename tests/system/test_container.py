@@ -16,8 +16,14 @@ from tests.support.installation import ROOT
 
 SUPPORT = ROOT / "tests/support"
 MARK = Path("/run/.containerenv")
-# Below systemd-nspawn, root has inheritable capabilities, too.
-WITHOUT_NAMESPACES = ("setpriv", "--inh-caps=-all", "--bounding-set=-sys_admin", "--")
+
+
+def without(capability: str) -> tuple[str, ...]:
+    """Before a command: run it as root without a capability. Below systemd-nspawn, root has inheritable ones, too."""
+    return ("setpriv", "--inh-caps=-all", f"--bounding-set=-{capability}", "--")
+
+
+WITHOUT_NAMESPACES = without("sys_admin")
 
 
 @pytest.fixture
@@ -87,7 +93,8 @@ def test_users_and_settings_are_removed_from_copies_only() -> None:
 def test_root_without_the_right_to_configure_networks_has_one_that_it_can_configure(folder: Path) -> None:
     network = folder / "network"
     made = run(
-        *("setpriv", "--inh-caps=-all", "--bounding-set=-net_admin", "--", "sh", "-euc"),
+        *without("net_admin"),
+        *("sh", "-euc"),
         f"""
         ! unshare --net ip link set lo up 2> /dev/null
         tests/support/network-namespace.sh {network} 'ip link set lo up'

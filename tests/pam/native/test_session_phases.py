@@ -35,8 +35,8 @@ PASSES = "pam_permit.so"
 USER = "daemon"
 #: The kernel gives the process a new audit session (pam_loginuid does the same).
 NEW_AUDIT_SESSION = "echo 1 > /proc/self/loginuid"
-#: The application may lift no hard limit.
-NO_MORE = 'set -- setpriv --bounding-set=-sys_resource "$@"'
+#: The application may lift no hard limit. Below systemd-nspawn, root has inheritable capabilities, too.
+NO_MORE = 'set -- setpriv --inh-caps=-all --bounding-set=-sys_resource "$@"'
 
 Script = Callable[[DoorConnection], None]
 
