@@ -398,6 +398,7 @@ async def _keep(
         "nothing_sent": False,
         "approved": True,
         "began_at": now - timedelta(hours=1),
+        "waits_until": now - timedelta(minutes=59),
         "deadline": now - timedelta(minutes=59),
         "expires_at": now + timedelta(hours=11),
         "retry_after": None,
