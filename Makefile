@@ -72,9 +72,9 @@ screenshots: ## Recreate the screenshots in docs/images from a real login and th
 pictures: ## Recreate the drawings in docs/images from their descriptions (needs Graphviz)
 	for drawing in docs/images/*.dot; do dot -Tsvg "$$drawing" -o "$${drawing%.dot}.svg" || exit 1; done
 
-bench: ## Measure doors, agent, user tables and logins; writes bench/results.*
+bench: ## Measure doors, agent, user tables and logins; writes bench/results.* (QUICK=1: only show that it works)
 	@tests/support/requirements.sh bench
-	@$(ISOLATED_ROOT) $(PYTHON) -m bench.run
+	@$(ISOLATED_ROOT) $(PYTHON) -m bench.run $(if $(QUICK),--quick)
 
 FUZZ_SECONDS = 60
 sanitize: ## Run the native door's tests under the address and undefined behavior sanitizers
