@@ -97,7 +97,7 @@ groups: {{default: {{everybody: true}}}}
 
 def measure(seconds: float, rates: tuple[int, ...], host_count: int, person_count: int) -> list[Section]:
     """One gateway; two with more and more hosts that keep sessions; one that is started anew."""
-    with _folder_on_disk() as folder:
+    with folder_on_disk() as folder:
         postgres = Postgres(Path(folder, "postgres"))
         try:
             postgres.start("-c", "fsync=on")
@@ -118,9 +118,9 @@ def _one(
     title = f"One gateway with {host_count:,} hosts and {person_count:,} people"
     section = Section(title, [LOGINS, *_times(), FAILED, *CORES, MEMORY, "PostgreSQL memory MiB"])
     print(title)
-    with _site(postgres, host_count, person_count, 0, 1) as site:
+    with running_site(postgres, host_count, person_count, 0, 1) as site:
         for name, rate in ((OFTEN, rates[0]), *((ROW, rate) for rate in rates)):
-            with _play(site, rate, waits=name == ROW) as hosts:
+            with play(site, rate, waits=name == ROW) as hosts:
                 section.add(name.format(rate=rate), **hosts.measured(seconds))
         section.remark = (
             f"Each person approves after {ANSWER_SECONDS:g} s. Hosts, gateway, PostgreSQL and IAMPASS share"
@@ -138,10 +138,10 @@ def _two(postgres: Postgres, seconds: float, counts: tuple[int, ...]) -> Section
     section = Section(title, [LOGINS, *_times(), FAILED, *CORES, MEMORY, "PostgreSQL memory MiB", *polls])
     print(title)
     for count in filter(None, counts):
-        with _site(postgres, count, 10 * count, KEPT, 2) as site:
+        with running_site(postgres, count, 10 * count, KEPT, 2) as site:
             for part in (0.5, 1) if count == counts[-1] else (1,):
                 rate = part * count * LOGINS_OF_A_HOST
-                with _play(site, rate) as hosts:
+                with play(site, rate) as hosts:
                     site.wait_until_all_are_polled()
                     row = f"{count:,} hosts, {10 * count:,} people, {KEPT * count:,} sessions, {rate:g} logins a second"
                     section.add(row, **hosts.measured(seconds))
@@ -158,10 +158,10 @@ def _started_anew(postgres: Postgres, seconds: float, count: int) -> Section:
     title = f"One gateway is started anew: {count:,} hosts come back"
     section = Section(title, [WAIT_AGAIN, AGAIN_CPU, LOST, LOGINS, *_times(), FAILED, *CORES, MEMORY])
     print(title)
-    with _site(postgres, count, 10 * count, KEPT, 1) as site:
+    with running_site(postgres, count, 10 * count, KEPT, 1) as site:
         ways = {f"at random within {AGAIN:g} s, as agents do": AGAIN, "in the same moment": 0.0}
         for name, spread in ways.items():
-            with _play(site, count / 50, spread=spread) as hosts:
+            with play(site, count / 50, spread=spread) as hosts:
                 site.wait_until_all_are_polled()
                 hosts.pause()
                 site.gateways[0].stop()
@@ -214,7 +214,7 @@ def bounds(one: Section, two: Section, again: Section) -> list[tuple[str, float,
 
 
 @contextmanager
-def _folder_on_disk() -> Iterator[str]:
+def folder_on_disk() -> Iterator[str]:
     """A folder that is not in memory, as that of the isolated root is, and that only root can write."""
     with tempfile.TemporaryDirectory(dir=".") as real, tempfile.TemporaryDirectory(dir="/var/lib") as name:
         subprocess.run(["mount", "--bind", real, name], check=True)
@@ -239,12 +239,13 @@ def _sync_ms(folder: Path) -> float:
 class GatewayService:
     """The process of a gateway, on ports of its own."""
 
-    def __init__(self, folder: Path, number: int, values: dict[str, object]) -> None:
-        self.port, self._monitoring = (_free_port() for _ in range(2))
+    def __init__(self, folder: Path, number: int, values: dict[str, object], settings: str = "") -> None:
+        self.port, self._monitoring = (free_port() for _ in range(2))
         self._folder = folder / f"gateway{number}"
         self._folder.mkdir()
         self.config = self._folder / "gateway.yaml"
-        put(self.config, _SETTINGS.format(**values, port=self.port, monitoring=self._monitoring))
+        text = _SETTINGS.format(**values, port=self.port, monitoring=self._monitoring)
+        put(self.config, text + settings)
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -289,7 +290,7 @@ def make_files(folder: Path, application_secret: str) -> None:
     put(folder / "key", "5a" * 32, 0o600)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -297,7 +298,7 @@ def _free_port() -> int:
 
 
 @dataclass
-class _Site:
+class Site:
     """Gateways with their database, and IAMPASS."""
 
     folder: Path
@@ -337,9 +338,10 @@ class _Site:
 
 
 @contextmanager
-def _site(
-    postgres: Postgres, host_count: int, person_count: int, kept: int, gateways: int
-) -> Iterator[_Site]:
+def running_site(
+    postgres: Postgres, host_count: int, person_count: int, kept: int, gateways: int, settings: str = ""
+) -> Iterator[Site]:
+    """Gateways that serve, with hosts and people. `settings` are more lines of their settings."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/var/lib")))
         make_files(folder, "secret-of-the-application")
@@ -347,12 +349,12 @@ def _site(
         url, iampass = stack.enter_context(_iampass(folder))
         values = {"folder": folder, "iampass": url, "iampass_ca": f"{folder}/ca.pem", "application": "bench"}
         values["conninfo"] = postgres.new_database()
-        found = [GatewayService(folder, number, values) for number in range(gateways)]
+        found = [GatewayService(folder, number, values, settings) for number in range(gateways)]
         asyncio.run(_populate(found[0].config, url, host_count, person_count, kept))
         for gateway in found:
             gateway.start()
             stack.callback(gateway.stop)
-        yield _Site(folder, postgres, iampass, url, found, host_count, person_count, kept)
+        yield Site(folder, postgres, iampass, url, found, host_count, person_count, kept)
 
 
 async def _populate(config: Path, iampass: str, host_count: int, person_count: int, kept: int) -> None:
@@ -419,10 +421,10 @@ def _host_id(number: int) -> str:
     return f"h-{number:012d}".translate(str.maketrans("0189", "abcd"))
 
 
-class _Playing:
+class Playing:
     """The process that is the hosts."""
 
-    def __init__(self, process: subprocess.Popen[str], site: _Site) -> None:
+    def __init__(self, process: subprocess.Popen[str], site: Site) -> None:
         self._process = process
         self._site = site
         self._begun = False
@@ -472,7 +474,7 @@ class _Playing:
 
 
 @contextmanager
-def _play(site: _Site, rate: float, *, waits: bool = True, spread: float = AGAIN) -> Iterator[_Playing]:
+def play(site: Site, rate: float, *, waits: bool = True, spread: float = AGAIN) -> Iterator[Playing]:
     """The hosts, which make so many logins a second. `waits` says whether their polls wait, `spread` in how many
     seconds they come back to a gateway that has failed."""
     asked = {"gateways": [f"https://localhost:{gateway.port}" for gateway in site.gateways], "rate": rate}
@@ -487,7 +489,7 @@ def _play(site: _Site, rate: float, *, waits: bool = True, spread: float = AGAIN
     with _process() as process:
         assert process.stdin is not None
         print(json.dumps(asked), file=process.stdin, flush=True)
-        yield _Playing(process, site)
+        yield Playing(process, site)
 
 
 def _processes(postgres: Postgres) -> list[int]:
@@ -551,7 +553,7 @@ export default {{start, poll}};
 @contextmanager
 def _iampass(folder: Path) -> Iterator[tuple[str, int]]:
     """The URL of a server, and its process: nginx takes far less of the machine than one in Python would."""
-    port = _free_port()
+    port = free_port()
     url = f"https://localhost:{port}"
     begun = started(Status.pending, "SESSION", "secret-of-the-session", f"{url}/session/SESSION")
     texts = {"active": polled(Status.active), "pending": polled(Status.pending), "started": begun}

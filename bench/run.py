@@ -11,6 +11,7 @@ from bench import (
     applications,
     exempt,
     fleet,
+    floods,
     latency,
     logins,
     pending,
@@ -70,6 +71,7 @@ def main() -> None:
         sections.append(sessions.measure(sandbox, kept, 50 if quick else PEOPLE, seconds, rounds))
         sections.append(upstream.measure(*((0.5, 1) if quick else (3.0, 3))))
         sections += fleet.measure(*((3.0, (10,), 100, 200) if quick else (20.0, (50, 100), 1000, 10_000)))
+        sections.append(floods.measure(*((3.0, 10, 100, 200) if quick else (30.0, 20, 1000, 10_000))))
     if quick:
         print("Nothing was written: a quick run gives no reliable numbers.")
     else:
@@ -142,6 +144,7 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
         keeping,
         calls,
         *gateways,
+        flooded,
     ) = sections
 
     def value(section: Section, row: str, column: str) -> float:
@@ -257,6 +260,7 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
             0.7,
         ),
         *fleet.bounds(*gateways),
+        *floods.bounds(flooded),
         ("100,000 users over 10: one file, ms", value(table, "users.yaml", largest), 5),
         ("100,000 users over 10: users.d/, ms", value(table, "users.d/", largest), 5),
     ]
