@@ -151,6 +151,7 @@ def test_nothing_is_written_for_a_certificate_that_browsers_would_not_trust(
         ("link", "users other than root can write"),
         ("fifo", "is a named pipe"),
     ],
+    ids=["folder", "file", "link", "fifo"],
 )
 def test_nothing_is_written_for_a_key_that_others_can_exchange(
     gateway_command: GatewayCommand, given: list[str], files: Path, what: str, says: str

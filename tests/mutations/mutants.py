@@ -2219,9 +2219,16 @@ MUTANTS = {
         ),
         Mutant(
             "help desk sees people of groups that it does not help",
+            "actor.may_help(person.groups)",
+            "not actor.helps.isdisjoint(person.groups)",
+            "test_people_see_themselves_auditors_all_and_helpdesk_who_has_only_groups_that_it_helps",
+            also=(("AND groups <@ %s)", "AND groups && %s)"),),
+        ),
+        Mutant(
+            "help desk helps people who are in another group, too",
             "self.helps.issuperset(groups)",
             "not self.helps.isdisjoint(groups)",
-            "test_people_see_themselves_auditors_all_and_helpdesk_who_has_only_groups_that_it_helps",
+            "test_each_act_is_for_whom_it_is_declared_and_a_token_alone_does_not_touch[dan-root]",
         ),
     ),
     "A phone that was reported lost approves nothing, and IAMPASS hears of each act once it answers": (
