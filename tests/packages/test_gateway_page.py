@@ -23,6 +23,7 @@ FIRST = "The first host"
 MORE = "More hosts"
 ANOTHER = "Another gateway"
 WHO = "Who can log in where"
+ROLES = "Who administers"
 LIMITS = "Limits"
 CODES = "Recovery codes"
 BYPASSES = "Bypasses"
@@ -172,6 +173,22 @@ def test_groups_say_who_can_log_in_where(
     gateway.run("pam-iampass-gateway", "host", "admit", host.name)
     assert host.log_in(phone, "bob")
     assert not host.log_in(phone, "alice", "")
+
+
+def test_groups_have_roles(gateway: Booted, page: TypedPage) -> None:
+    file, operators = "/etc/iampass-gateway/gateway.yaml", {"zoe": "it", "sue": "sec", "dan": "desk"}
+    for name, group in operators.items():
+        gateway.run("pam-iampass-gateway", "user", "add", name, "--group", group)
+    block = page.block(ROLES, "portal:")
+    gateway.shell(f"cp -p {file} {file}.old; cat >> {file} <<'end'\n{block}end")
+    assert "All is well." in page.type(gateway, ROLES, "pam-iampass-gateway check").stdout
+    page.type(gateway, ROLES, "systemctl restart pam-iampass-gateway")
+    made = page.type(gateway, ROLES, "pam-iampass-gateway operator link").stdout
+    assert "https://iampass.example.com/link#" in made
+    assert "zoe" in page.type(gateway, ROLES, "pam-iampass-gateway operator list").stdout
+    gateway.shell(f"mv {file}.old {file} && systemctl restart pam-iampass-gateway")
+    for name in operators:
+        gateway.run("pam-iampass-gateway", "user", "remove", name, "--yes")
 
 
 def test_alice_has_no_phone_for_a_while(
