@@ -66,7 +66,7 @@ here=$PWD
 exec 3< "$here"
 mount -t tmpfs -o mode=0755,size=4g run /run
 copy=/run/isolated-root
-mkdir -m 0755 "$copy" "$copy/here" "$copy/scratch" /run/sshd /run/systemd /run/systemd/journal /run/user /run/lock
+mkdir -m 0755 "$copy" "$copy/here" "$copy/scratch" "$copy/bytecode" /run/sshd /run/systemd /run/systemd/journal /run/user /run/lock
 mount --bind /proc/self/fd/3 "$copy/here"
 exec 3<&-
 
