@@ -50,6 +50,8 @@ PORTAL_ACCOUNT = "_iampass-portal"
 """The account of the portal, which has no access to the settings' secrets and the database."""
 PORTAL_FOLDER = Path("/etc/iampass-portal")
 """The folder with the portal's settings, and with links to its certificate and key, where it is set up."""
+PORTAL_CERTIFICATE = PORTAL_FOLDER / "certificate.pem"
+PORTAL_KEY = PORTAL_FOLDER / "certificate-key.pem"
 PORTAL_SOCKET = "pam-iampass-portal.socket"
 """The unit that accepts browsers' connections for the portal."""
 DEFAULT_GROUP = "default"
