@@ -39,7 +39,7 @@ from pam_iampass.gateway.acts.passkeys import (
     RemovePasskey,
     passkey_options,
 )
-from pam_iampass.gateway.acts.people import BypassPhone, EndBypasses, NewCodes, RevokeCodes
+from pam_iampass.gateway.acts.people import BypassPhone, ClearLimits, EndBypasses, NewCodes, RevokeCodes
 from pam_iampass.gateway.acts.phones import NewPhone, ReportLostPhone
 from pam_iampass.gateway.acts.requests import DisownSession
 from pam_iampass.gateway.acts.sessions import EndSessions
@@ -47,6 +47,7 @@ from pam_iampass.gateway.acts.views import show_records
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.own_requests import Answer
 from pam_iampass.gateway.people import PersonStatus
+from pam_iampass.gateway.reasons import RefusedStart
 from pam_iampass.gateway.records import Filter
 from pam_iampass.gateway.sessions import HostSession
 from pam_iampass.gateway.sign_ins import SignedIn
@@ -607,6 +608,44 @@ def test_a_stolen_token_ends_no_sign_in_that_began_later(
 
 class Link:
     """A link, and a browser that opens it."""
+def test_a_passkey_is_removed_with_a_touch_alone_also_while_the_phone_is_lost(
+    running: RunningGateway, ann: Browser, zoe: Browser
+) -> None:
+    """Laptop and phone may be in one bag. A thief can do the same: then a link brings the owner back."""
+    (own,) = running.rows("SELECT id FROM passkey WHERE person = 'ann'")
+    laptop = browser_of(running, "ann")
+    (stolen,) = running.rows("SELECT id FROM passkey WHERE person = 'ann' AND id <> %s", own["id"])
+    ann.do_without_touch(ReportLostPhone("ann"))
+    with pytest.raises(ProofRefused):
+        laptop.do_without_touch(RemovePasskey("ann", own["id"]))
+    ann.do(RemovePasskey("ann", stolen["id"]))
+    with pytest.raises(NotSignedIn):
+        laptop.do_without_touch(EndSignIns("ann"))
+    link = Link(running, LinkPerson("ann", replaces=True), by=zoe)
+    assert link.use() == "ann"
+    with pytest.raises(NotSignedIn):
+        ann.do_without_touch(EndSignIns("ann"))
+
+
+def test_a_help_desk_is_told_for_whom_it_does_nothing(running: RunningGateway, sandbox: Sandbox) -> None:
+    for name in ("ann", "ben"):
+        sandbox.add_user(f"token-of-{name}")
+        running.run(own_requests.ask(running.gateway, name, "a call", REMOTE, "x"))
+    regroup(running, "ben", "it")
+    with_passkey(running, "ben", by_root=True)
+    regroup(running, "ben", "staff")
+
+    def helped(role: Role) -> list[list[bool | None]]:
+        by = Actor("dan", frozenset({Role.SELF, role}), "sign-in", helps=frozenset({"staff"}))
+        found, _ = running.transaction(lambda g, c: show_people(g, c, by))
+        asked = running.transaction(lambda g, c: show_sessions(g, c, by))
+        people, sessions = ({row["user"]: row.get("is_helped") for row in rows} for rows in (found, asked))
+        return [[shown["ann"], shown["ben"]] for shown in (people, sessions)]
+
+    assert helped(Role.HELPDESK) == [[True, False]] * 2
+    assert helped(Role.ADMIN) == [[True, True]] * 2
+
+
 
     def __init__(self, running: RunningGateway, act: Act[sign_ins.NewLink], by: Any = ROOT) -> None:
         self.running = running
@@ -899,6 +938,30 @@ def test_an_approval_on_the_phone_is_good_for_one_act_in_one_sign_in(
 ) -> None:
     sandbox.add_user("token-of-ann")
     by = SignedIn(ann.token, REMOTE)
+def test_a_help_desk_with_a_touch_ends_the_wait_that_a_stolen_token_has_caused(
+    running: RunningGateway, ann: Browser, sandbox: Sandbox
+) -> None:
+    sandbox.add_user("token-of-ann")
+    dan = browser_of(running, "dan", by_root=True)
+
+    def ask() -> HostSession | RefusedStart:
+        return running.run(ring(running.gateway, SignedIn(ann.token, REMOTE), AddPasskey))
+
+    def is_asked(found: HostSession | RefusedStart) -> bool:
+        return isinstance(found, HostSession) and found.reason is None
+
+    while is_asked(found := ask()):
+        assert isinstance(found, HostSession)
+        ann.do_without_touch(DisownSession("ann", str(found.id)))
+    with pytest.raises(NotPermitted):
+        ann.do_without_touch(ClearLimits("ann"))
+    with pytest.raises(ProofRefused):
+        dan.do_without_touch(ClearLimits("ann"))
+    assert not is_asked(ask())
+    dan.do(ClearLimits("ann"))
+    assert is_asked(ask())
+
+
     sign_in_of_ann = running.transaction(lambda g, c: sign_ins.find(g, c, ann.token))
 
     def approve(act: type[Act[Any]]) -> uuid.UUID:

@@ -3203,6 +3203,24 @@ MUTANTS = {
             "test_who_had_a_phone_is_not_taken_for_somebody_who_never_had_one",
         ),
         Mutant(
+            "the token of a help desk's sign-in alone has the phones of people ring again",
+            '@act("throttle_clear", by={Role.HELPDESK, Role.ADMIN})',
+            '@act("throttle_clear", by={Role.HELPDESK, Role.ADMIN}, touch=())',
+            "test_a_help_desk_with_a_touch_ends_the_wait_that_a_stolen_token_has_caused",
+        ),
+        Mutant(
+            "a stolen laptop takes the brake off its owner's phone",
+            '@act("throttle_clear", by={Role.HELPDESK, Role.ADMIN})',
+            '@act("throttle_clear", by={Role.SELF, Role.HELPDESK, Role.ADMIN})',
+            "test_a_help_desk_with_a_touch_ends_the_wait_that_a_stolen_token_has_caused",
+        ),
+        Mutant(
+            "who has reported the phone lost cannot remove the passkey of the laptop that was stolen with it",
+            '@act("passkey_remove", by={Role.SELF}, record',
+            '@act("passkey_remove", by={Role.SELF}, phone={Role.SELF}, record',
+            "test_a_passkey_is_removed_with_a_touch_alone_also_while_the_phone_is_lost",
+        ),
+        Mutant(
             "a passkey alone registers a phone for one that is gone at IAMPASS",
             "return Phone.LOST if person.had_phone or person.phone_lost_at is not None",
             "return Phone.LOST if person.phone_lost_at is not None",
