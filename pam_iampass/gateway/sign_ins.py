@@ -224,6 +224,8 @@ async def sign_in(
     portal, token = portal_of(gateway), secrets.token_urlsafe(32)
     try:
         challenge, credential = webauthn.challenge_of(answer), webauthn.credential_of(answer)
+        # Strangers send what they like: nothing is looked for in the database before.
+        touches.require(gateway, challenge, SIGN_IN, digest_of(binding).hex(), {})
         async with gateway.database.transaction() as connection:
             restored = await restores(gateway, connection)
             lock = "SELECT 1 FROM person WHERE name = (SELECT person FROM passkey WHERE id = %s)"

@@ -543,14 +543,19 @@ def test_an_answer_to_sign_in_is_good_once_in_the_browser_that_was_asked_for_it(
     running.transaction(lambda g, c: people.change(g, c, "ann", status=PersonStatus.LEAVING))
     with pytest.raises(ProofRefused):
         sign_in(running, ann.authenticator)
+    unknown = _unknown_passkey(running)
     with pytest.raises(ProofRefused):
-        sign_in(running, _unknown_passkey(running))
+        sign_in(running, unknown)
+    answer = unknown.get(sign_ins.sign_in_options(running.gateway, "a browser"))
+    with pytest.raises(ProofRefused):
+        begin("another browser")
     reasons = [record["reason"] for record in refusals(running)]
     assert reasons == [
         "the challenge was made for something else",
         "the challenge was spent before",
         "ann cannot log in",
         "this passkey is not known",
+        "the challenge was made for something else",
     ]
 
 

@@ -3242,9 +3242,15 @@ MUTANTS = {
         ),
         Mutant(
             "one sign-in takes all connections",
-            "            if few.locked():\n                raise CallRefused(Error.BUSY)\n",
+            "                if few.locked():\n                    raise CallRefused(Error.BUSY)\n",
             "",
             "test_one_sign_in_takes_neither_all_connections_nor_all_waits_for_phones",
+        ),
+        Mutant(
+            "sign-ins of strangers take all connections",
+            "MOST_OF_STRANGERS = 4",
+            "MOST_OF_STRANGERS = 1000",
+            "test_sign_ins_of_strangers_wait_for_each_other_and_leave_connections_for_others",
         ),
         Mutant(
             "others wait for all views that one sign-in has asked for",
@@ -3263,6 +3269,12 @@ MUTANTS = {
             "if asks and before.role in act.declared.touch:",
             "if False:",
             "test_iampass_is_asked_nothing_without_the_touch_and_for_one_link_a_bounded_number_of_times",
+        ),
+        Mutant(
+            "what no page of the portal has asked for has the database searched",
+            "        touches.require(gateway, challenge, SIGN_IN, digest_of(binding).hex(), {})\n",
+            "",
+            "test_an_answer_to_sign_in_is_good_once_in_the_browser_that_was_asked_for_it",
         ),
         Mutant(
             "a link has IAMPASS asked without end",
