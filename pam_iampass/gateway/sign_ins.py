@@ -643,6 +643,12 @@ async def has_passkey_by_root(connection: Connection, person: str) -> bool:
     return await one(connection, statement, person) is not None
 
 
+async def people_with_passkeys_by_root(connection: Connection) -> frozenset[str]:
+    """Everybody of whom `has_passkey_by_root` is true."""
+    rows = await many(connection, "SELECT DISTINCT person FROM passkey WHERE roles <> '{}'")
+    return frozenset(row["person"] for row in rows)
+
+
 async def _phone_of_link(gateway: Gateway, token: str) -> tuple[_Link, Phone]:
     """The link, and whether its person has a phone: IAMPASS is asked a bounded number of times for one link. Raises
     Refused, Tampered, another ActRefused, and DatabaseError."""

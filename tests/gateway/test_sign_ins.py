@@ -43,7 +43,7 @@ from pam_iampass.gateway.acts.people import BypassPhone, ClearLimits, EndBypasse
 from pam_iampass.gateway.acts.phones import NewPhone, ReportLostPhone
 from pam_iampass.gateway.acts.requests import DisownSession
 from pam_iampass.gateway.acts.sessions import EndSessions
-from pam_iampass.gateway.acts.views import show_records
+from pam_iampass.gateway.acts.views import show_people, show_records, show_sessions
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.own_requests import Answer
 from pam_iampass.gateway.people import PersonStatus
@@ -608,11 +608,6 @@ def test_a_stolen_token_ends_no_sign_in_that_began_later(
     assert owner.do_without_touch(EndSignIns("ann")) == (1 if how == "sign_in_end" else 2)
 
 
-# Links
-
-
-class Link:
-    """A link, and a browser that opens it."""
 def test_a_passkey_is_removed_with_a_touch_alone_also_while_the_phone_is_lost(
     running: RunningGateway, ann: Browser, zoe: Browser
 ) -> None:
@@ -651,6 +646,11 @@ def test_a_help_desk_is_told_for_whom_it_does_nothing(running: RunningGateway, s
     assert helped(Role.ADMIN) == [[True, True]] * 2
 
 
+# Links
+
+
+class Link:
+    """A link, and a browser that opens it."""
 
     def __init__(self, running: RunningGateway, act: Act[sign_ins.NewLink], by: Any = ROOT) -> None:
         self.running = running
@@ -938,11 +938,6 @@ def test_a_stolen_token_ends_no_request_of_a_help_desk(
     assert running.run(own_requests.answer(running.gateway, asked.id, "x", 0.0)) is Answer.ASKED
 
 
-def test_an_approval_on_the_phone_is_good_for_one_act_in_one_sign_in(
-    running: RunningGateway, ann: Browser, sandbox: Sandbox
-) -> None:
-    sandbox.add_user("token-of-ann")
-    by = SignedIn(ann.token, REMOTE)
 def test_a_help_desk_with_a_touch_ends_the_wait_that_a_stolen_token_has_caused(
     running: RunningGateway, ann: Browser, sandbox: Sandbox
 ) -> None:
@@ -967,6 +962,11 @@ def test_a_help_desk_with_a_touch_ends_the_wait_that_a_stolen_token_has_caused(
     assert is_asked(ask())
 
 
+def test_an_approval_on_the_phone_is_good_for_one_act_in_one_sign_in(
+    running: RunningGateway, ann: Browser, sandbox: Sandbox
+) -> None:
+    sandbox.add_user("token-of-ann")
+    by = SignedIn(ann.token, REMOTE)
     sign_in_of_ann = running.transaction(lambda g, c: sign_ins.find(g, c, ann.token))
 
     def approve(act: type[Act[Any]]) -> uuid.UUID:

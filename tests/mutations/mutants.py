@@ -2857,8 +2857,8 @@ MUTANTS = {
         ),
         Mutant(
             "everybody gets a code for a lost phone",
-            "if gateway.settings.self_service.isdisjoint(person.groups) or",
-            "if False or",
+            "return not self.self_service.isdisjoint(groups) and",
+            "return",
             "test_one_code_for_a_lost_phone_once_a_week_for_groups_that_the_settings_name",
         ),
         Mutant(
@@ -3174,8 +3174,8 @@ MUTANTS = {
         ),
         Mutant(
             "an operator gets a code for a lost phone with a passkey alone",
-            "isdisjoint(person.groups) or has_role",
-            "isdisjoint(person.groups)",
+            "not self.self_service.isdisjoint(groups) and not self.operators.roles_of(groups)",
+            "not self.self_service.isdisjoint(groups)",
             "test_a_help_desk_has_nothing_of_somebody_who_becomes_an_operator",
         ),
         Mutant(
@@ -3410,6 +3410,12 @@ MUTANTS = {
             "where = os.path.realpath(file)",
             "test_nothing_is_written_for_a_key_that_others_can_exchange[link]",
         ),
+        Mutant(
+            "doctor waits for what another account has put in place of the portal's certificate",
+            'if any(each.kind == "portal-files" for each in wrong):',
+            "if False:",
+            "test_a_named_pipe_in_place_of_the_certificate_holds_nobody_up",
+        ),
     ),
     "The portal is told what asks a person, and for what, for that person only, and approves nothing": (
         Mutant(
@@ -3440,12 +3446,6 @@ MUTANTS = {
         ),
         Mutant(
             "a passkey that nobody has confirmed after a restore is shown what asks",
-        Mutant(
-            "doctor waits for what another account has put in place of the portal's certificate",
-            'if any(each.kind == "portal-files" for each in wrong):',
-            "if False:",
-            "test_a_named_pipe_in_place_of_the_certificate_holds_nobody_up",
-        ),
             "    sign_ins.require_confirmed(found.passkey)\n    statement",
             "    statement",
             "test_a_passkey_from_before_a_restore_is_shown_nothing_that_asks",
