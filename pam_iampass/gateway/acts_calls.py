@@ -57,7 +57,8 @@ def _one_of(names: Mapping[str, object], what: str) -> Check:
 
 
 def _address_error(value: str) -> str | None:
-    is_one = str(ip_address(value)) == value and "%" not in value
+    address = ip_address(value)
+    is_one = address is not None and str(address) == value and "%" not in value
     return None if is_one else "is no IP address in its one form"
 
 

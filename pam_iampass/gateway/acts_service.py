@@ -48,6 +48,8 @@ MOST_HELD_OF_ONE = 8
 """Of these, the calls of one person, in all sign-ins, or of one link."""
 MOST_AT_ONCE = 8
 """Calls of one sign-in, or of one link, at the same time: neither takes all connections, and all that is slow."""
+MOST_OF_STRANGERS = 4
+"""Calls without a token at the same time, which begin a sign-in. Others wait for these."""
 _MOST_REFUSED = 100
 """Users whose refused connections are named in the journal, each once."""
 
@@ -94,6 +96,7 @@ class ActsService:
     """Each page that was woken reads for itself: they do so one after the other, as `views`."""
     under_way: WeakValueDictionary[str, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
     """Full if MOST_AT_ONCE calls with a token are not answered yet, by that token."""
+    strangers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_OF_STRANGERS))
     _lines: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     @asynccontextmanager
@@ -180,11 +183,11 @@ def _handler(
             raise CallRefused.of(error) from None
         try:
             work_for("portal")
-            few, token = asyncio.Semaphore(MOST_AT_ONCE), getattr(asked, "token", None)
+            few, token = service.strangers, getattr(asked, "token", None)
             if token is not None:
-                few = service.under_way.setdefault(token, few)
-            if few.locked():
-                raise CallRefused(Error.BUSY)
+                few = service.under_way.setdefault(token, asyncio.Semaphore(MOST_AT_ONCE))
+                if few.locked():
+                    raise CallRefused(Error.BUSY)
             async with few:
                 answer = await answered.respond(service, asked)
         except (EditRefused, DatabaseError, IampassError, Tampered) as error:

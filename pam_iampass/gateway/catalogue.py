@@ -75,6 +75,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Correct {file}; then: systemctl restart pam-iampass-portal",
         ),
         error_kind(
+            "portal-files",
+            "The portal's certificate and key cannot be used: {what}",
+            "systemd reads both files as root and passes them to the portal, whatever they are: if somebody else can"
+            " exchange them, any file of root can be passed on, such as the key of the fleet. So only root may be able"
+            " to change them, links that lead to them, and the folders above.",
+            "{remedy}",
+        ),
+        error_kind(
             "portal-down",
             "The portal does not answer: {what}",
             "Nobody can sign in. Logins to hosts do not need it.",
@@ -82,7 +90,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         error_kind(
             "portal-certificate",
-            "The portal's certificate is not trusted by browsers: {what}",
+            "The portal's certificate {what}",
             "Browsers show an error in place of the portal. Its certificate must name the host of `origin`, and come"
             " from a CA that the computers of your people trust; the file has the CA's intermediate certificates, too.",
             "pam-iampass-gateway portal setup, with the right --certificate and --key",

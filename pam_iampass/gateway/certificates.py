@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import ipaddress
+import os
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,10 +27,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from pam_iampass.system import trusted_file
+from pam_iampass.system.trusted_folder import trusted_folder
+
 CA_LIFETIME = timedelta(days=20 * 365)
 LIFETIME = timedelta(days=825)
 RENEW_BEFORE = timedelta(days=90)
 """A certificate that is valid for less is due for renewal."""
+_MOST_LINKS = 40  # as Linux: path_resolution(7)
 _BACKDATED = timedelta(days=1)  # for clocks that differ
 
 
@@ -123,6 +128,19 @@ def problem_in_browsers(chain: Path, key: Path, name: str) -> str | None:
     except ssl.SSLError as error:
         return f"cannot be used: {error.reason}"
     return None
+
+
+def read_trusted(file: Path) -> bytes:
+    """The content of a file that only root can exchange, also by way of the links that lead to it. Raises
+    UntrustedFile."""
+    where = os.fspath(file.absolute())
+    for _ in range(_MOST_LINKS):
+        if not os.path.islink(where):
+            break
+        folder, name = os.path.split(where)
+        with trusted_folder(folder, 0) as descriptor:
+            where = os.path.join(folder, os.readlink(name, dir_fd=descriptor))
+    return trusted_file.read(where)
 
 
 def expiry(certificate: bytes) -> datetime:

@@ -21,7 +21,7 @@ from pam_iampass.client.connection import Deadline
 from pam_iampass.client.errors import IampassError
 from pam_iampass.config.yaml_document import MappingNode, parse
 from pam_iampass.doctor.report import DoctorReport, merged
-from pam_iampass.errors import Problem
+from pam_iampass.errors import Problem, UntrustedFile
 from pam_iampass.gateway import attention, certificates, hosts, monitoring, people, readable, restored
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.catalogue import finding
@@ -31,7 +31,9 @@ from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.settings import (
     PORTAL_ACCOUNT,
+    PORTAL_CERTIFICATE,
     PORTAL_FOLDER,
+    PORTAL_KEY,
     PORTAL_SOCKET,
     GatewaySettings,
     PortalSettings,
@@ -39,6 +41,7 @@ from pam_iampass.gateway.settings import (
 from pam_iampass.portal.calls import SOCKET
 from pam_iampass.system import programs
 from pam_iampass.system.programs import CommandUnavailable
+from pam_iampass.system.trusted_folder import shell_word
 from pam_iampass.text import names
 
 _SECONDS = 15.0
@@ -167,6 +170,21 @@ def portal(settings: PortalSettings) -> Iterator[Problem]:
     """Whether the portal of this machine has settings that fit the gateway's, and people and gateway reach it."""
     yield from acts()
     file = PORTAL_FOLDER / "portal.yaml"
+    root = parse(file.read_bytes(), file).root
+    written = {key.text: value for key, value in root.entries} if isinstance(root, MappingNode) else {}
+    is_encrypted = settings.origin.startswith("https:") and not getattr(written.get("proxy"), "items", ())
+    if is_encrypted:
+        certificate, key = (
+            Path(getattr(written.get(name), "text", default))
+            for name, default in (
+                ("certificate_file", PORTAL_CERTIFICATE),
+                ("certificate_key_file", PORTAL_KEY),
+            )
+        )
+        wrong = list(portal_files(settings, certificate, key))
+        yield from wrong
+        if any(each.kind == "portal-files" for each in wrong):
+            return  # the portal may wait for a named pipe
     try:
         checked = programs.run(["pam-iampass-portal", "check"])
         what = "" if checked.ok else checked.complaint
@@ -174,8 +192,6 @@ def portal(settings: PortalSettings) -> Iterator[Problem]:
     except CommandUnavailable as error:
         yield finding("portal-down", "portal", str(file), what=str(error))
         return
-    root = parse(file.read_bytes(), file).root
-    written = {key.text: value for key, value in root.entries} if isinstance(root, MappingNode) else {}
     if not what and getattr(written.get("origin"), "text", "") != settings.origin:
         what = f"origin is not {settings.origin}, as in gateway.yaml"
     if what:
@@ -185,8 +201,33 @@ def portal(settings: PortalSettings) -> Iterator[Problem]:
         yield finding("portal-down", "portal", PORTAL_SOCKET, what="it has no address")
         return
     host = "localhost" if listens[1] in ("0.0.0.0", "::") else listens[1]  # noqa: S104 - compared, not used
-    is_encrypted = settings.origin.startswith("https:") and not getattr(written.get("proxy"), "items", ())
     yield from portal_answers(settings, host, int(listens[2]), encrypted=is_encrypted)
+
+
+def portal_files(settings: PortalSettings, certificate: Path, key: Path) -> Iterator[Problem]:
+    """Whether only root can exchange the portal's certificate and key, only root and its group read the key, and
+    browsers would trust them for long."""
+    try:
+        pem = certificates.read_trusted(certificate)
+        certificates.read_trusted(key)
+        if key.stat().st_mode & 0o007:
+            raise UntrustedFile(str(key), "is a key that others can read", f"chmod o= {shell_word(str(key))}")
+    except UntrustedFile as error:
+        yield finding("portal-files", "portal", str(error.path), what=error.what, remedy=error.remedy)
+        return
+    problem = certificates.problem_in_browsers(certificate, key, settings.rp_id)
+    if problem is not None:
+        yield finding("portal-certificate", "portal", str(certificate), what=problem)
+        return
+    yield from _expires(certificates.expiry(pem).timestamp())
+
+
+def _expires(until: float) -> Iterator[Problem]:
+    """Whether the portal's certificate is to be renewed, which is valid until this time."""
+    days = (until - time.time()) / 86400
+    if days < _RENEWED_BEFORE:
+        at = time.strftime("valid until %F %R UTC", time.gmtime(until))
+        yield finding("portal-certificate-expires", "portal", at, days=f"{days:.0f}")
 
 
 def portal_answers(settings: PortalSettings, host: str, port: int, *, encrypted: bool) -> Iterator[Problem]:
@@ -198,16 +239,15 @@ def portal_answers(settings: PortalSettings, host: str, port: int, *, encrypted:
         plain = socket.create_connection((host, port), _SECONDS)
         with context.wrap_socket(plain, server_hostname=settings.rp_id) if encrypted else plain as connection:
             if isinstance(connection, ssl.SSLSocket):
-                until = ssl.cert_time_to_seconds(str((connection.getpeercert() or {})["notAfter"]))
-                days = (until - time.time()) / 86400
-                if days < _RENEWED_BEFORE:
-                    at = time.strftime("valid until %F %R UTC", time.gmtime(until))
-                    yield finding("portal-certificate-expires", "portal", at, days=f"{days:.0f}")
+                until = str((connection.getpeercert() or {})["notAfter"])
+                yield from _expires(ssl.cert_time_to_seconds(until))
             connection.sendall(b"GET / HTTP/1.1\r\nHost: portal\r\nConnection: close\r\n\r\n")
             if not connection.recv(5).startswith(b"HTTP/"):
                 yield finding("portal-down", "portal", where, what="it closes the connection")
     except ssl.SSLCertVerificationError as error:
-        yield finding("portal-certificate", "portal", where, what=error.verify_message)
+        yield finding(
+            "portal-certificate", "portal", where, what=f"is not trusted by browsers: {error.verify_message}"
+        )
     except OSError as error:
         yield finding(
             "portal-down", "portal", where, what=error.strerror or str(error) or "no answer in time"

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -50,6 +50,8 @@ PORTAL_ACCOUNT = "_iampass-portal"
 """The account of the portal, which has no access to the settings' secrets and the database."""
 PORTAL_FOLDER = Path("/etc/iampass-portal")
 """The folder with the portal's settings, and with links to its certificate and key, where it is set up."""
+PORTAL_CERTIFICATE = PORTAL_FOLDER / "certificate.pem"
+PORTAL_KEY = PORTAL_FOLDER / "certificate-key.pem"
 PORTAL_SOCKET = "pam-iampass-portal.socket"
 """The unit that accepts browsers' connections for the portal."""
 DEFAULT_GROUP = "default"
@@ -688,6 +690,10 @@ class GatewaySettings:
             "operators.helpdesk.helps": operators.helps,
             "self_service": self.self_service,
         }
+
+    def gives_code_for_lost_phone(self, groups: Collection[str]) -> bool:
+        """Whether a person with these groups can make themselves a recovery code for a lost phone."""
+        return not self.self_service.isdisjoint(groups) and not self.operators.roles_of(groups)
 
     def policy_of(self, group: str) -> GroupSettings | None:
         """The policy for the hosts of a group; None if the settings do not name it."""

@@ -224,6 +224,8 @@ async def sign_in(
     portal, token = portal_of(gateway), secrets.token_urlsafe(32)
     try:
         challenge, credential = webauthn.challenge_of(answer), webauthn.credential_of(answer)
+        # Strangers send what they like: nothing is looked for in the database before.
+        touches.require(gateway, challenge, SIGN_IN, digest_of(binding).hex(), {})
         async with gateway.database.transaction() as connection:
             restored = await restores(gateway, connection)
             lock = "SELECT 1 FROM person WHERE name = (SELECT person FROM passkey WHERE id = %s)"
@@ -639,6 +641,12 @@ async def has_passkey_by_root(connection: Connection, person: str) -> bool:
     """Whether a person has a passkey by a link of root's. Rows are not verified: a wrong one gives nobody anything."""
     statement = "SELECT 1 FROM passkey WHERE person = %s AND roles <> '{}' LIMIT 1"
     return await one(connection, statement, person) is not None
+
+
+async def people_with_passkeys_by_root(connection: Connection) -> frozenset[str]:
+    """Everybody of whom `has_passkey_by_root` is true."""
+    rows = await many(connection, "SELECT DISTINCT person FROM passkey WHERE roles <> '{}'")
+    return frozenset(row["person"] for row in rows)
 
 
 async def _phone_of_link(gateway: Gateway, token: str) -> tuple[_Link, Phone]:

@@ -272,6 +272,16 @@ _ALL_OFFERS = (
         is_harm=True,
     ),
     Offer(
+        "throttle_clear",
+        "Let the phone ring again",
+        "Logins of {person} need not wait any more: requests that were not approved, and wrong recovery codes, are "
+        "forgotten. First ask {person} whether they were theirs.",
+        (_PERSON,),
+        _OTHERS,
+        _OTHERS,
+        done=lambda _: "The phone can ring again at once.",
+    ),
+    Offer(
         "person_link",
         "Make a link for a passkey",
         "Whoever opens the link within 15 minutes registers a passkey as {person}; who has a phone approves it there. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import json
@@ -18,10 +19,11 @@ from typing import Any, Callable
 import pytest
 
 from pam_iampass.gateway import acts_calls, acts_service, examination, people, sign_ins
-from pam_iampass.gateway.actors import Role
+from pam_iampass.gateway.actors import ProofRefused, Role
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts_calls import CALLS
-from pam_iampass.gateway.acts_service import BOUNDS, MOST_AT_ONCE
+from pam_iampass.gateway.acts_service import BOUNDS, MOST_AT_ONCE, MOST_OF_STRANGERS
+from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.people import PersonStatus
 from pam_iampass.gateway.records import REFUSALS_A_MINUTE
 from pam_iampass.gateway.settings import OperatorSettings, PortalSettings
@@ -297,6 +299,7 @@ def test_each_field_that_is_wrong_is_named(acts: RunningActs, call: type[Call[An
         wrong: list[object] = [None, 3, 1.5, ["x"], "\n", "é" * 700]
         wrong += [True] if not isinstance(value, bool) else [0]
         wrong += ["{}"] if isinstance(value, dict) else [{"x": 1}]
+        wrong += ["None", "192.0.2.01", "::ffff:192.0.2.1", "fe80::1%eth0"] if name == "remote" else []
         for each in wrong:
             status, answer = ask(acts, path, {**given, name: each})
             assert (status, answer["error"], answer["parameter"]) == (400, "BAD_FIELD", name), each
@@ -522,6 +525,32 @@ def test_one_sign_in_takes_neither_all_connections_nor_all_waits_for_phones(
     for each in waits:
         each.join(PATIENCE)
     thief.look("mine")
+
+
+def test_sign_ins_of_strangers_wait_for_each_other_and_leave_connections_for_others(
+    acts: RunningActs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob, begun, may_end = signed_in(acts, "bob"), list[str](), asyncio.Event()
+
+    async def sign_in(gateway: Gateway, binding: str, *_: object) -> sign_ins.NewSignIn:
+        begun.append(binding)
+        await may_end.wait()
+        raise ProofRefused("it was held")
+
+    monkeypatch.setattr(sign_ins, "sign_in", sign_in)
+    strangers = in_parallel(20, lambda: acts.call(calls.SignIn(**good(calls.SignIn))))
+    wait_until(lambda: len(begun) == MOST_OF_STRANGERS, "they do not begin")
+    for _ in range(20):  # the service has looked at its connections that often
+        bob.look("mine")
+    assert len(begun) == MOST_OF_STRANGERS
+
+    async def end() -> None:
+        may_end.set()
+
+    acts.run(end())
+    for each in strangers:
+        each.join(PATIENCE)
+    assert len(begun) == 20
 
 
 def test_the_sign_ins_of_one_person_take_few_waits_for_phones(

@@ -18,7 +18,7 @@ import trustme
 from pam_iampass.gateway import examination
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.cli import portal
-from pam_iampass.gateway.settings import PORTAL_FOLDER, PortalSettings
+from pam_iampass.gateway.settings import PORTAL_CERTIFICATE, PORTAL_FOLDER, PORTAL_KEY, PortalSettings
 from tests.support.command import PACKAGES
 from tests.support.gateway_command import GatewayCommand
 
@@ -114,8 +114,8 @@ def test_what_it_writes_for_the_portal_leads_to_certificate_and_key_where_they_a
         "certificate.pem",
         "portal.yaml",
     ]
-    assert portal.CERTIFICATE.readlink() == files / "portal.pem"
-    assert portal.KEY.readlink() == files / "portal.key"
+    assert PORTAL_CERTIFICATE.readlink() == files / "portal.pem"
+    assert PORTAL_KEY.readlink() == files / "portal.key"
     assert "ListenStream=\nListenStream=192.0.2.1:9443\n" in portal.ADDRESS.read_text()
     gateway_command.said(*given, status=1)
     assert not portal.ADDRESS.exists()
@@ -129,7 +129,10 @@ def test_nothing_is_written_for_a_certificate_that_browsers_would_not_trust(
 ) -> None:
     before = gateway_command.config.read_bytes()
     (files / "portal.key").chmod(0o644)
-    assert "others can read the key: chmod o=" in gateway_command.said(*given, status=1)
+    said = gateway_command.said(*given, status=1)
+    assert "is a key that others can read" in said
+    assert "chmod o= " in said
+    (files / "portal.key").chmod(0o600)
     other = [*given[:3], "https://other.example.com", *given[4:]]
     assert "Hostname mismatch" in gateway_command.said(*other, status=1)
     (files / "portal.key").write_bytes(trustme.CA().issue_cert(NAME).private_key_pem.bytes())
@@ -195,7 +198,7 @@ def test_a_proxy_without_an_address_changes_nothing(
         "portal", "setup", "--origin", ORIGIN, "--proxy", "proxy.example.com", status=2
     )
     assert "'proxy.example.com' is not a network" in said
-    assert portal.CERTIFICATE.is_symlink()
+    assert PORTAL_CERTIFICATE.is_symlink()
     assert portal.SETTINGS.read_bytes() == before
 
 
@@ -221,7 +224,45 @@ def test_status_says_where_it_is_not_set_up(gateway_command: GatewayCommand, mac
     assert "/etc/iampass-portal/portal.yaml does not exist" in said
 
 
-# What doctor finds
+# What doctor and status find
+
+
+def test_a_named_pipe_in_place_of_the_certificate_holds_nobody_up(
+    gateway_command: GatewayCommand, given: list[str], files: Path
+) -> None:
+    gateway_command.said(*given, status=1)
+    (files / "portal.pem").unlink()
+    os.mkfifo(files / "portal.pem")
+    said = gateway_command.said("portal", "status", status=1)
+    assert "The portal's certificate and key cannot be used: is a named pipe" in said
+    assert "did not end within" not in said
+
+
+def _files(files: Path, name: str = NAME) -> list[tuple[str, str]]:
+    found = examination.portal_files(
+        PortalSettings(f"https://{name}"), files / "portal.pem", files / "portal.key"
+    )
+    return [(each.kind, each.what) for each in found]
+
+
+def test_doctor_finds_files_that_others_can_exchange_or_that_browsers_will_not_trust(
+    given: list[str], ca: trustme.CA, files: Path
+) -> None:
+    assert _files(files) == []
+    [(kind, title)] = _files(files, "other.example.com")
+    assert (kind, "Hostname mismatch" in title) == ("portal-certificate", True), title
+    soon = ca.issue_cert(NAME, not_after=datetime.now(timezone.utc) + timedelta(days=10))
+    (files / "portal.pem").write_bytes(b"".join(each.bytes() for each in soon.cert_chain_pems))
+    (files / "portal.key").write_bytes(soon.private_key_pem.bytes())
+    assert [kind for kind, _ in _files(files)] == ["portal-certificate-expires"]
+    files.chmod(0o777)
+    [(kind, title)] = _files(files)
+    assert (kind, "users other than root can write" in title) == ("portal-files", True), title
+    files.chmod(0o755)
+    (files / "portal.key").unlink()
+    (files / "portal.key").symlink_to("portal.key")
+    [(kind, title)] = _files(files)
+    assert (kind, "is a symbolic link" in title) == ("portal-files", True), title
 
 
 @contextlib.contextmanager

@@ -39,14 +39,15 @@ from pam_iampass.gateway.acts.passkeys import (
     RemovePasskey,
     passkey_options,
 )
-from pam_iampass.gateway.acts.people import BypassPhone, EndBypasses, NewCodes, RevokeCodes
+from pam_iampass.gateway.acts.people import BypassPhone, ClearLimits, EndBypasses, NewCodes, RevokeCodes
 from pam_iampass.gateway.acts.phones import NewPhone, ReportLostPhone
 from pam_iampass.gateway.acts.requests import DisownSession
 from pam_iampass.gateway.acts.sessions import EndSessions
-from pam_iampass.gateway.acts.views import show_records
+from pam_iampass.gateway.acts.views import show_people, show_records, show_sessions
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.own_requests import Answer
 from pam_iampass.gateway.people import PersonStatus
+from pam_iampass.gateway.reasons import RefusedStart
 from pam_iampass.gateway.records import Filter
 from pam_iampass.gateway.sessions import HostSession
 from pam_iampass.gateway.sign_ins import SignedIn
@@ -542,14 +543,19 @@ def test_an_answer_to_sign_in_is_good_once_in_the_browser_that_was_asked_for_it(
     running.transaction(lambda g, c: people.change(g, c, "ann", status=PersonStatus.LEAVING))
     with pytest.raises(ProofRefused):
         sign_in(running, ann.authenticator)
+    unknown = _unknown_passkey(running)
     with pytest.raises(ProofRefused):
-        sign_in(running, _unknown_passkey(running))
+        sign_in(running, unknown)
+    answer = unknown.get(sign_ins.sign_in_options(running.gateway, "a browser"))
+    with pytest.raises(ProofRefused):
+        begin("another browser")
     reasons = [record["reason"] for record in refusals(running)]
     assert reasons == [
         "the challenge was made for something else",
         "the challenge was spent before",
         "ann cannot log in",
         "this passkey is not known",
+        "the challenge was made for something else",
     ]
 
 
@@ -600,6 +606,44 @@ def test_a_stolen_token_ends_no_sign_in_that_began_later(
     else:
         thief.do_without_touch(ReportLostPhone("ann"))
     assert owner.do_without_touch(EndSignIns("ann")) == (1 if how == "sign_in_end" else 2)
+
+
+def test_a_passkey_is_removed_with_a_touch_alone_also_while_the_phone_is_lost(
+    running: RunningGateway, ann: Browser, zoe: Browser
+) -> None:
+    """Laptop and phone may be in one bag. A thief can do the same: then a link brings the owner back."""
+    (own,) = running.rows("SELECT id FROM passkey WHERE person = 'ann'")
+    laptop = browser_of(running, "ann")
+    (stolen,) = running.rows("SELECT id FROM passkey WHERE person = 'ann' AND id <> %s", own["id"])
+    ann.do_without_touch(ReportLostPhone("ann"))
+    with pytest.raises(ProofRefused):
+        laptop.do_without_touch(RemovePasskey("ann", own["id"]))
+    ann.do(RemovePasskey("ann", stolen["id"]))
+    with pytest.raises(NotSignedIn):
+        laptop.do_without_touch(EndSignIns("ann"))
+    link = Link(running, LinkPerson("ann", replaces=True), by=zoe)
+    assert link.use() == "ann"
+    with pytest.raises(NotSignedIn):
+        ann.do_without_touch(EndSignIns("ann"))
+
+
+def test_a_help_desk_is_told_for_whom_it_does_nothing(running: RunningGateway, sandbox: Sandbox) -> None:
+    for name in ("ann", "ben"):
+        sandbox.add_user(f"token-of-{name}")
+        running.run(own_requests.ask(running.gateway, name, "a call", REMOTE, "x"))
+    regroup(running, "ben", "it")
+    with_passkey(running, "ben", by_root=True)
+    regroup(running, "ben", "staff")
+
+    def helped(role: Role) -> list[list[bool | None]]:
+        by = Actor("dan", frozenset({Role.SELF, role}), "sign-in", helps=frozenset({"staff"}))
+        found, _ = running.transaction(lambda g, c: show_people(g, c, by))
+        asked = running.transaction(lambda g, c: show_sessions(g, c, by))
+        people, sessions = ({row["user"]: row.get("is_helped") for row in rows} for rows in (found, asked))
+        return [[shown["ann"], shown["ben"]] for shown in (people, sessions)]
+
+    assert helped(Role.HELPDESK) == [[True, False]] * 2
+    assert helped(Role.ADMIN) == [[True, True]] * 2
 
 
 # Links
@@ -892,6 +936,30 @@ def test_a_stolen_token_ends_no_request_of_a_help_desk(
     for act in (EndSessions("ann"), EndSessions("ann", session=str(asked.id))):
         assert ann.do_without_touch(act).found == []
     assert running.run(own_requests.answer(running.gateway, asked.id, "x", 0.0)) is Answer.ASKED
+
+
+def test_a_help_desk_with_a_touch_ends_the_wait_that_a_stolen_token_has_caused(
+    running: RunningGateway, ann: Browser, sandbox: Sandbox
+) -> None:
+    sandbox.add_user("token-of-ann")
+    dan = browser_of(running, "dan", by_root=True)
+
+    def ask() -> HostSession | RefusedStart:
+        return running.run(ring(running.gateway, SignedIn(ann.token, REMOTE), AddPasskey))
+
+    def is_asked(found: HostSession | RefusedStart) -> bool:
+        return isinstance(found, HostSession) and found.reason is None
+
+    while is_asked(found := ask()):
+        assert isinstance(found, HostSession)
+        ann.do_without_touch(DisownSession("ann", str(found.id)))
+    with pytest.raises(NotPermitted):
+        ann.do_without_touch(ClearLimits("ann"))
+    with pytest.raises(ProofRefused):
+        dan.do_without_touch(ClearLimits("ann"))
+    assert not is_asked(ask())
+    dan.do(ClearLimits("ann"))
+    assert is_asked(ask())
 
 
 def test_an_approval_on_the_phone_is_good_for_one_act_in_one_sign_in(

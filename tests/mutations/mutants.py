@@ -2864,8 +2864,8 @@ MUTANTS = {
         ),
         Mutant(
             "everybody gets a code for a lost phone",
-            "if gateway.settings.self_service.isdisjoint(person.groups) or",
-            "if False or",
+            "return not self.self_service.isdisjoint(groups) and",
+            "return",
             "test_one_code_for_a_lost_phone_once_a_week_for_groups_that_the_settings_name",
         ),
         Mutant(
@@ -3181,8 +3181,8 @@ MUTANTS = {
         ),
         Mutant(
             "an operator gets a code for a lost phone with a passkey alone",
-            "isdisjoint(person.groups) or has_role",
-            "isdisjoint(person.groups)",
+            "not self.self_service.isdisjoint(groups) and not self.operators.roles_of(groups)",
+            "not self.self_service.isdisjoint(groups)",
             "test_a_help_desk_has_nothing_of_somebody_who_becomes_an_operator",
         ),
         Mutant(
@@ -3210,6 +3210,24 @@ MUTANTS = {
             "test_who_had_a_phone_is_not_taken_for_somebody_who_never_had_one",
         ),
         Mutant(
+            "the token of a help desk's sign-in alone has the phones of people ring again",
+            '@act("throttle_clear", by={Role.HELPDESK, Role.ADMIN})',
+            '@act("throttle_clear", by={Role.HELPDESK, Role.ADMIN}, touch=())',
+            "test_a_help_desk_with_a_touch_ends_the_wait_that_a_stolen_token_has_caused",
+        ),
+        Mutant(
+            "a stolen laptop takes the brake off its owner's phone",
+            '@act("throttle_clear", by={Role.HELPDESK, Role.ADMIN})',
+            '@act("throttle_clear", by={Role.SELF, Role.HELPDESK, Role.ADMIN})',
+            "test_a_help_desk_with_a_touch_ends_the_wait_that_a_stolen_token_has_caused",
+        ),
+        Mutant(
+            "who has reported the phone lost cannot remove the passkey of the laptop that was stolen with it",
+            '@act("passkey_remove", by={Role.SELF}, record',
+            '@act("passkey_remove", by={Role.SELF}, phone={Role.SELF}, record',
+            "test_a_passkey_is_removed_with_a_touch_alone_also_while_the_phone_is_lost",
+        ),
+        Mutant(
             "a passkey alone registers a phone for one that is gone at IAMPASS",
             "return Phone.LOST if person.had_phone or person.phone_lost_at is not None",
             "return Phone.LOST if person.phone_lost_at is not None",
@@ -3231,9 +3249,15 @@ MUTANTS = {
         ),
         Mutant(
             "one sign-in takes all connections",
-            "            if few.locked():\n                raise CallRefused(Error.BUSY)\n",
+            "                if few.locked():\n                    raise CallRefused(Error.BUSY)\n",
             "",
             "test_one_sign_in_takes_neither_all_connections_nor_all_waits_for_phones",
+        ),
+        Mutant(
+            "sign-ins of strangers take all connections",
+            "MOST_OF_STRANGERS = 4",
+            "MOST_OF_STRANGERS = 1000",
+            "test_sign_ins_of_strangers_wait_for_each_other_and_leave_connections_for_others",
         ),
         Mutant(
             "others wait for all views that one sign-in has asked for",
@@ -3252,6 +3276,12 @@ MUTANTS = {
             "if asks and before.role in act.declared.touch:",
             "if False:",
             "test_iampass_is_asked_nothing_without_the_touch_and_for_one_link_a_bounded_number_of_times",
+        ),
+        Mutant(
+            "what no page of the portal has asked for has the database searched",
+            "        touches.require(gateway, challenge, SIGN_IN, digest_of(binding).hex(), {})\n",
+            "",
+            "test_an_answer_to_sign_in_is_good_once_in_the_browser_that_was_asked_for_it",
         ),
         Mutant(
             "a link has IAMPASS asked without end",
@@ -3353,8 +3383,8 @@ MUTANTS = {
         ),
         Mutant(
             "a portal is set up whose key other accounts of the machine can read",
-            "S_IMODE(key.stat().st_mode) & 0o007",
-            "S_IMODE(key.stat().st_mode) & 0o002",
+            "if key.stat().st_mode & 0o007:",
+            "if key.stat().st_mode & 0o002:",
             "test_nothing_is_written_for_a_certificate_that_browsers_would_not_trust",
         ),
         Mutant(
@@ -3383,9 +3413,15 @@ MUTANTS = {
         ),
         Mutant(
             "another account exchanges a link on the way to the key of the portal",
-            "with trusted_folder(folder, 0) as descriptor",
-            "with atomic_write.open_folder(Path(folder)) as descriptor",
+            "where = os.fspath(file.absolute())",
+            "where = os.path.realpath(file)",
             "test_nothing_is_written_for_a_key_that_others_can_exchange[link]",
+        ),
+        Mutant(
+            "doctor waits for what another account has put in place of the portal's certificate",
+            'if any(each.kind == "portal-files" for each in wrong):',
+            "if False:",
+            "test_a_named_pipe_in_place_of_the_certificate_holds_nobody_up",
         ),
     ),
     "The portal is told what asks a person, and for what, for that person only, and approves nothing": (

@@ -26,7 +26,7 @@ PAGES = ("/", "/people", "/people/bob", "/now", "/hosts", f"/hosts/{HOST}", "/lo
 _OWN = {"session_not_me", "session_end", "phone_lost", "phone_new", "recovery_new", "recovery_revoke",
         "passkey_add", "passkey_remove", "sign_in_end"}  # fmt: skip
 _OF_OTHERS = {"session_end", "phone_verify", "phone_lost", "phone_new", "recovery_new", "recovery_revoke",
-              "bypass", "bypass_end", "person_link"}  # fmt: skip
+              "bypass", "bypass_end", "throttle_clear", "person_link"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,17 @@ def test_each_role_has_its_pages_and_is_offered_what_it_may_do(gateway: Scripted
     assert not gateway.get("/people/alice").offers - {"session_end"}, "the rest is on Mine"
 
 
+def test_a_help_desk_is_offered_nothing_for_people_whom_it_does_not_help(gateway: ScriptedGateway) -> None:
+    gateway.roles = ("helpdesk",)
+    gateway.rows["people"] = [{**row, "is_helped": False} for row in ROWS["people"]]
+    gateway.rows["sessions"] = bobs = [login("2", user="bob", is_helped=False)]
+    bob = gateway.get("/people/bob")
+    assert (bob.offers, "The help desk does nothing for this person" in bob.words) == (set(), True)
+    gateway.rows["sessions"] = [login("1"), *bobs]
+    given = gateway.get("/now").all("input", "value")
+    assert (given.count("1"), given.count("2")) == (2, 0), "two acts for alice's own login"
+
+
 def test_who_has_reported_a_phone_lost_is_told_so_until_there_is_another(gateway: ScriptedGateway) -> None:
     since = ROWS["mine"][0]["passkeys"][0]["made_at"]
     gateway.rows["mine"] = [{**ROWS["mine"][0], "phone_lost_at": since}]
@@ -81,6 +92,8 @@ def test_who_has_reported_a_phone_lost_is_told_so_until_there_is_another(gateway
     assert "Your phone is reported lost" in mine.words
     needs_phone = {"phone_new", "recovery_new", "passkey_add"}
     assert mine.offers == (_OWN | {"code_for_lost_phone"}) - {"phone_lost"} - needs_phone
+    gateway.rows["mine"] = [{**gateway.rows["mine"][0], "code_for_lost_phone": False}]
+    assert gateway.get("/").offers == _OWN - {"phone_lost"} - needs_phone
     gateway.rows["phone"] = [{"user": "alice", "phone": "registered", "lost_at": since}]
     mine = gateway.get("/")
     assert "reported lost" not in mine.words

@@ -31,13 +31,15 @@ def login(id: str, parent: str | None = None, **fields: Any) -> dict[str, Any]:
         "since": _ago(3600),
         "status": "active",
         "seconds_left": 25200,
+        "is_helped": True,
         **fields,
     }
 
 
 def ringing(id: str = "r1", **fields: Any) -> dict[str, Any]:
     """A request that asks alice."""
-    return login(id, status="asked", seconds_left=50, since=_ago(5), caller="root", **fields)
+    asked = login(id, status="asked", seconds_left=50, since=_ago(5), caller="root", **fields)
+    return {name: value for name, value in asked.items() if name != "is_helped"}
 
 
 def _host(name: str, **fields: Any) -> Row:
@@ -69,6 +71,7 @@ def _person(name: str, **fields: Any) -> Row:
         "source": "ldap",
         "status": "active",
         "changed_at": _ago(4e5),
+        "is_helped": True,
         **fields,
     }
 
@@ -83,6 +86,7 @@ ROWS: Mapping[str, Sequence[Row]] = {
             "user": "alice",
             "groups": ["staff"],
             "phone_lost_at": None,
+            "code_for_lost_phone": True,
             "codes_left": 7,
             "passkeys": [{"id": "key", "label": "laptop", "made_at": _ago(8e6), "roles": ["admin"]}],
             "sign_ins": [

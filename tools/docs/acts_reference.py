@@ -55,8 +55,9 @@ _VIEWS = """
 What a gateway shows of a row to whom: these fields, and no others. A person sees rows of their own: what was asked of
 them and done to them, by the name that the gateway has written, never what a host says of the caller. Of their records
 they see no alerts, and none from before they were added: names are used again. Help desk sees the rows of the people
-whom it helps: all their groups are ones that it helps, and they have one. Root of a gateway sees what admins see, and
-the whole records with `pam-iampass-gateway log`. Tokens of IAMPASS and secrets of hosts are shown to nobody.
+whom it helps: all their groups are ones that it helps, and they have one; `is_helped` says whether it does anything for
+them, too. Root of a gateway sees what admins see, and the whole records with `pam-iampass-gateway log`. Tokens of
+IAMPASS and secrets of hosts are shown to nobody.
 
 | what | to whom | fields |
 | --- | --- | --- |

@@ -227,8 +227,7 @@ class CodeForLostPhone(OfPerson[str]):
     async def change(self, work: Work) -> str:
         gateway, connection = work.gateway, work.connection
         person = await known(gateway, connection, self.person)
-        has_role = bool(gateway.settings.operators.roles_of(person.groups))
-        if gateway.settings.self_service.isdisjoint(person.groups) or has_role or not person.active:
+        if not (person.active and gateway.settings.gives_code_for_lost_phone(person.groups)):
             raise ActRefused("there is no such code for this person", "ask the help desk")
         if work.phone is not Phone.LOST:
             raise ActRefused("the phone is not reported lost, or there is another one")

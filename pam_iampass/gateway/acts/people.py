@@ -108,10 +108,11 @@ class RevokeCodes(OfPerson[bool]):
         return calls.Number(int(done))
 
 
-@act("throttle_clear")
+@act("throttle_clear", by={Role.HELPDESK, Role.ADMIN})
 @dataclass(frozen=True)
 class ClearLimits(OfPerson[bool]):
-    """Forget what counts against the limits of the person: the phone can ring again at once."""
+    """Forget what counts against the limits of the person, and wrong recovery codes: the phone can ring again at once,
+    wherever a login comes from. People do not do it for themselves, since a stolen laptop would do it, too."""
 
     async def change(self, work: Work) -> bool:
         await known(work.gateway, work.connection, self.person)

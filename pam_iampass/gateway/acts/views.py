@@ -38,6 +38,7 @@ class PersonRow(TypedDict, total=False):
     source: str
     status: str
     changed_at: datetime | None
+    is_helped: bool
 
 
 class HostRow(TypedDict, total=False):
@@ -73,6 +74,7 @@ class SessionRow(TypedDict, total=False):
     since: datetime
     status: str
     seconds_left: int
+    is_helped: bool
 
 
 class PasskeyRow(TypedDict):
@@ -101,6 +103,7 @@ class OwnRow(TypedDict, total=False):
     user: str
     groups: list[str]
     phone_lost_at: datetime | None
+    code_for_lost_phone: bool
     codes_left: int
     passkeys: list[PasskeyRow]
     sign_ins: list[SignInRow]
@@ -170,7 +173,7 @@ PEOPLE = View[PersonRow](
     {
         Role.SELF: ("user", "groups", "display_name", "phone_number", "status"),
         Role.AUDITOR: ("user", "groups", "source", "status", "changed_at"),
-        Role.HELPDESK: ("user", "groups", "display_name", "source", "status", "changed_at"),
+        Role.HELPDESK: ("user", "groups", "display_name", "source", "status", "changed_at", "is_helped"),
         Role.ADMIN: tuple(PersonRow.__annotations__),
     },
 )
@@ -183,7 +186,12 @@ HOSTS = View[HostRow](
     },
 )  # fmt: skip
 SESSIONS = View[SessionRow](
-    "open sessions", dict.fromkeys((Role.SELF, Role.HELPDESK, Role.ADMIN), tuple(SessionRow.__annotations__))
+    "open sessions",
+    {
+        Role.SELF: tuple(name for name in SessionRow.__annotations__ if name != "is_helped"),
+        Role.HELPDESK: tuple(SessionRow.__annotations__),
+        Role.ADMIN: tuple(SessionRow.__annotations__),
+    },
 )
 OWN = View[OwnRow]("mine", {Role.SELF: tuple(OwnRow.__annotations__)})
 LIMITS = View[LimitsRow](
@@ -218,9 +226,12 @@ async def show_people(
     seen, values = whom(actor, sees_all, "name")
     condition = f"starts_with(name, %s) AND name > %s AND {seen}"
     found, tampered = await people.listing(gateway, connection, condition, begins, after, *values, most=most)
-    return [
-        PEOPLE.show(sees_all | roles_for(actor, person), person_row(person)) for person in found
-    ], tampered
+    not_helped = await _not_helped(connection, actor)
+    rows = []
+    for person in found:
+        row: PersonRow = {**person_row(person), "is_helped": person.name not in not_helped}
+        rows.append(PEOPLE.show(sees_all | roles_for(actor, person), row))
+    return rows, tampered
 
 
 async def show_hosts(
@@ -246,11 +257,16 @@ async def show_sessions(
     roles = await roles_for_each(
         gateway, connection, actor, sees_all, (session.person for session, _, _ in found)
     )
-    return [
-        SESSIONS.show(roles[session.person], _session_row(session, left))
-        for session, _, left in found
-        if roles[session.person]
-    ]
+    not_helped = await _not_helped(connection, actor)
+    rows = []
+    for session, _, left in found:
+        if roles[session.person]:
+            row: SessionRow = {
+                **_session_row(session, left),
+                "is_helped": session.person not in not_helped,
+            }
+            rows.append(SESSIONS.show(roles[session.person], row))
+    return rows
 
 
 async def show_limits(gateway: Gateway, connection: Connection, actor: Actor, name: str) -> LimitsRow | None:
@@ -313,6 +329,7 @@ async def show_own(gateway: Gateway, connection: Connection, actor: Actor) -> li
         "user": person.name,
         "groups": list(person.groups),
         "phone_lost_at": person.phone_lost_at,
+        "code_for_lost_phone": gateway.settings.gives_code_for_lost_phone(person.groups),
         "codes_left": left,
         "passkeys": [
             {
@@ -380,6 +397,12 @@ async def roles_for_each(
             person = people.from_row(gateway, row)
             found[person.name] = sees_all | roles_for(actor, person)
     return found
+
+
+async def _not_helped(connection: Connection, actor: Actor) -> frozenset[str]:
+    """The people for whom the actor does nothing, although a help desk sees them."""
+    is_helpdesk = Role.HELPDESK in actor.roles and Role.ADMIN not in actor.roles
+    return await sign_ins.people_with_passkeys_by_root(connection) if is_helpdesk else frozenset()
 
 
 # Rows

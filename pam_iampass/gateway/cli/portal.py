@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from pam_iampass.cli.parameters import Parsed, json_option
 from pam_iampass.config import value_types
 from pam_iampass.config.value_types import InvalidValue
 from pam_iampass.doctor.report import DoctorReport, merged
-from pam_iampass.errors import shown
+from pam_iampass.errors import Problem, UntrustedFile, shown
 from pam_iampass.gateway import certificates, examination, people
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.acts.passkeys import LinkOperator
@@ -26,16 +26,21 @@ from pam_iampass.gateway.cli import command_gateway, config_option
 from pam_iampass.gateway.cli.certificate import UNIT
 from pam_iampass.gateway.cli.init import setting, show_made
 from pam_iampass.gateway.cli.people import NAME
-from pam_iampass.gateway.settings import PORTAL, PORTAL_FOLDER, PORTAL_SOCKET, PortalSettings
+from pam_iampass.gateway.settings import (
+    PORTAL,
+    PORTAL_CERTIFICATE,
+    PORTAL_FOLDER,
+    PORTAL_KEY,
+    PORTAL_SOCKET,
+    PortalSettings,
+)
 from pam_iampass.setup import files
 from pam_iampass.setup.files import Change
-from pam_iampass.system import atomic_write, programs, trusted_file
-from pam_iampass.system.trusted_folder import trusted_folder
+from pam_iampass.system import atomic_write, programs
 
 ACTS_SOCKET = "pam-iampass-gateway-acts.socket"
 BEHIND_PROXY = "127.0.0.1:8445"
 """Where the portal listens for a proxy on this machine."""
-CERTIFICATE, KEY = PORTAL_FOLDER / "certificate.pem", PORTAL_FOLDER / "certificate-key.pem"
 SETTINGS = PORTAL_FOLDER / "portal.yaml"
 ADDRESS = Path("/etc/systemd/system", f"{PORTAL_SOCKET}.d/address.conf")
 """The address at which systemd accepts connections for the portal, if it is not port 443."""
@@ -128,7 +133,7 @@ def setup(
     if admin is not None:
         _require_admin(config, admin)
     has_changed = _write_gateway(config, own)
-    for link, target in ((CERTIFICATE, certificate), (KEY, key)):
+    for link, target in ((PORTAL_CERTIFICATE, certificate), (PORTAL_KEY, key)):
         _link(link, target)
     proxied = f"proxy: [{', '.join(f'{each!r}' for each in proxies)}]\n" if proxies else ""
     text = f"# Settings of the portal: portal.yaml(5).\norigin: {origin}\n{proxied}"
@@ -139,11 +144,7 @@ def setup(
         raise click.ClickException("\n".join(checked.lines))
     _write_address(listen, origin, behind_proxy=bool(proxies))
     _start(restart_gateway=has_changed)
-    wrong = [each for each in examination.portal(own) if each.is_error]
-    if wrong:
-        raise click.ClickException(
-            "\n".join(f"{each.what}\n    {each.evidence}\n    {each.remedy}" for each in wrong)
-        )
+    _require_no_error(examination.portal(own))
     line(("Done.", "green"), f" People sign in at {origin}")
     if admin is not None:
         with command_gateway(config) as gateway:
@@ -157,7 +158,8 @@ def setup(
 @json_option
 @click.pass_context
 def status(ctx: click.Context, config: Path, as_json: bool) -> None:
-    """Show whether the portal of this gateway is set up, answers, and has a certificate that browsers trust.
+    """Show whether the portal of this gateway is set up, answers, and has a certificate that browsers trust, and that
+    only root can exchange.
 
     `pam-iampass-gateway doctor` looks for the same. The exit status is 1 if there is an error, 3 if there are only
     warnings, and 0 otherwise.
@@ -168,8 +170,8 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
         raise click.ClickException(f"{what}: set it up with pam-iampass-gateway portal setup")
     if not as_json:
         shown_fields: list[tuple[str, Part]] = [("origin", own.origin)]
-        if CERTIFICATE.exists():
-            until = certificates.expiry(CERTIFICATE.read_bytes())
+        with suppress(UntrustedFile, ValueError):  # behind a proxy there is none; else it is a finding
+            until = certificates.expiry(certificates.read_trusted(PORTAL_CERTIFICATE))
             shown_fields.append(("certificate", f"valid until {until:%F}"))
         fields(shown_fields)
     report = DoctorReport(tuple(merged(examination.portal(own))), (), ("portal",))
@@ -187,28 +189,19 @@ def _require_machine() -> None:
 
 
 def _require_certificate(own: PortalSettings, certificate: Path | None, key: Path | None) -> None:
-    """Raises ClickException if browsers would not trust them, or others could read the key, and UntrustedFile if others
-    could exchange them."""
+    """Raises ClickException if browsers would not trust them, or others could read the key or exchange them."""
     if certificate is None or key is None:
         raise click.UsageError("Give --certificate and --key, or --proxy.")
-    for each in (certificate, key):
-        _require_only_root_writes(each)
-    problem = certificates.problem_in_browsers(certificate, key, own.rp_id)
-    if problem is not None:
-        raise click.ClickException(f"{certificate} {problem}")
-    if stat.S_IMODE(key.stat().st_mode) & 0o007:
-        raise click.ClickException(f"others can read the key: chmod o= {key}")
+    _require_no_error(examination.portal_files(own, certificate, key))
 
 
-def _require_only_root_writes(file: Path) -> None:
-    """Raises UntrustedFile if others can exchange the file, or a link that leads to it. systemd reads it as root and
-    passes it to the portal, whatever it is."""
-    where = os.fspath(file.absolute())
-    while os.path.islink(where):
-        folder, name = os.path.split(where)
-        with trusted_folder(folder, 0) as descriptor:
-            where = os.path.join(folder, os.readlink(name, dir_fd=descriptor))
-    trusted_file.read(where)
+def _require_no_error(found: Iterable[Problem]) -> None:
+    """Raises ClickException with what is wrong."""
+    wrong = [each for each in found if each.is_error]
+    if wrong:
+        raise click.ClickException(
+            "\n".join(f"{each.what}\n    {each.evidence}\n    {each.remedy}" for each in wrong)
+        )
 
 
 def _require_admin(config: Path, name: str) -> None:
