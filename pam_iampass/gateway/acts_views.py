@@ -9,7 +9,13 @@ from typing import Annotated, Any, Callable, TypeVar
 from pam_iampass.config.value_types import name_error
 from pam_iampass.gateway.actors import Actor
 from pam_iampass.gateway.acts.act import Check, flag, text, texts
-from pam_iampass.gateway.acts.page_views import show_attention, show_hours, show_may, show_phone
+from pam_iampass.gateway.acts.page_views import (
+    show_attention,
+    show_bypasses,
+    show_hours,
+    show_may,
+    show_phone,
+)
 from pam_iampass.gateway.acts.views import (
     show_hosts,
     show_limits,
@@ -90,9 +96,16 @@ async def people(
     actor: Actor,
     begins: Annotated[str, _PERSON, "how their names begin"] = "",
     after: Annotated[str, _PERSON, "the last name of the rows before these"] = "",
+    phone_unseen: Annotated[
+        bool,
+        flag,
+        "whether only people of whom no phone was seen here, or none since theirs was reported lost",
+    ] = False,
 ) -> Rows:
     """People, by name."""
-    found, tampered = await show_people(gateway, connection, actor, begins, after, MOST + 1)
+    found, tampered = await show_people(
+        gateway, connection, actor, begins, after, MOST + 1, phone_unseen=phone_unseen
+    )
     return found[:MOST], len(found) + len(tampered) > MOST
 
 
@@ -173,6 +186,18 @@ async def phone(
     """Whether a person has a phone: `registered`, `none`, `lost` if it was reported lost and there is no other one yet,
     or `unknown` if IAMPASS, which is asked, does not say. One row, or none."""
     return await show_phone(gateway, actor, person), False
+
+
+@view
+async def bypasses(
+    gateway: Gateway,
+    connection: Connection,
+    actor: Actor,
+    person: Annotated[str, text(person_name_error), "who is let in without the phone"],
+) -> Rows:
+    """What lets a person in without the phone now, in the order in which it ends. Without `services`, it holds through
+    all of them; without `hosts` and `groups`, on all hosts."""
+    return await show_bypasses(gateway, connection, actor, person), False
 
 
 @view

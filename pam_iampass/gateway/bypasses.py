@@ -61,8 +61,14 @@ async def find(
     policy = gateway.settings.policy_of(host.group)
     if policy is None or not policy.bypasses:
         return None
+    found = await of_person(gateway, connection, person)
+    return next((one for one in found if one.holds_for(host, service)), None)
+
+
+async def of_person(gateway: Gateway, connection: Connection, person: str) -> list[Bypass]:
+    """The bypasses of a person that have not ended, in the order in which they end."""
     found, _ = await _read(gateway, connection, "person = %s", person)
-    return next((one for one in found if one.person == person and one.holds_for(host, service)), None)
+    return [one for one in found if one.person == person]
 
 
 async def listing(gateway: Gateway, connection: Connection) -> tuple[list[Bypass], int]:

@@ -1,4 +1,5 @@
-"""What asks a person on the phone now, as the portal shows it, and the calls that wait until that is something else.
+"""What asks a person on the phone now, as the portal shows it, and the calls that wait until that, or the person's
+open logins, are something else.
 
 Nothing here answers a request. A call that waits is an entry in memory and has no connection to the database: one
 query finds out for all of them for whom something has changed (`watching.look_for_changes`). That query shows nothing
@@ -35,6 +36,8 @@ _ASKS = (
     " OR state = 'open' AND status IN ('pending', 'identifying'))"
 )
 """The condition of a session for which a phone rings, or may ring, or will once it is its turn."""
+_COUNTS = f"({_ASKS} OR state = 'open' AND expires_at > now())"
+"""The same, or of a session that is open: `sessions.listing` has it."""
 
 
 class RingRow(TypedDict):
@@ -72,7 +75,7 @@ class _Wait:
 
 
 class WaitingForRings:
-    """The calls that wait until something else asks for their person."""
+    """The calls that wait until something else asks for their person, or other logins of theirs are open."""
 
     def __init__(self) -> None:
         self._waits: list[_Wait] = []
@@ -95,7 +98,8 @@ class WaitingForRings:
             self._waits.remove(wait)
 
     async def wait(self, found: SignIn, seen: str, seconds: float) -> None:
-        """Return when what asks for the person is not what was `seen`, or the time is over. Raises TooManyWaitError."""
+        """Return when what asks for the person, or is open, is not what was `seen`, or the time is over. Raises
+        TooManyWaitError."""
         wait = _Wait(found.person.name, found.id, seen)
         with self._added(wait), suppress(asyncio.TimeoutError):
             await asyncio.wait_for(wait.woken.wait(), seconds)
@@ -103,10 +107,10 @@ class WaitingForRings:
             raise TooManyWaitError
 
     async def wake_changed(self, connection: Connection) -> None:
-        """Wake the calls of people for whom something else asks now than they have seen."""
+        """Wake the calls of people for whom something else asks now, or is open, than they have seen."""
         asking: dict[str, list[Mapping[str, Any]]] = {each.person: [] for each in self._waits}
         statement = (
-            f"SELECT person, id, version, state, status FROM session WHERE person = ANY(%s) AND {_ASKS}"  # noqa: S608
+            f"SELECT person, id, version, state, status FROM session WHERE person = ANY(%s) AND {_COUNTS}"  # noqa: S608
         )
         for row in await many(connection, statement, list(asking)):
             asking[row["person"]].append(row)
@@ -122,11 +126,12 @@ async def read(gateway: Gateway, connection: Connection, token: str) -> tuple[Si
     found = await sign_ins.find(gateway, connection, token)
     sign_ins.require_confirmed(found.passkey)
     statement = (
-        'SELECT NULL AS "time:", extract(epoch FROM waits_until - now())::float8 AS left, NULL AS "session:",'  # noqa: S608
-        f" session.* FROM session WHERE person = %s AND {_ASKS} ORDER BY began_at, id"
+        'SELECT NULL AS "time:", extract(epoch FROM waits_until - now())::float8 AS left,'  # noqa: S608
+        f' {_ASKS} AS asks, NULL AS "session:",'
+        f" session.* FROM session WHERE person = %s AND {_COUNTS} ORDER BY began_at, id"
     )
     rows, shown = await many(connection, statement, found.person.name), list[Any]()
-    for row in rows:
+    for row in (row for row in rows if row["time"]["asks"]):
         with suppress(Tampered):
             session = sessions.from_row(gateway, row["session"], person=found.person.name)
             shown.append(RINGS.show(frozenset({Role.SELF}), _row(session, row["time"]["left"])))
@@ -150,6 +155,6 @@ def _row(session: HostSession, left: float) -> RingRow:
 
 
 def _seen(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Stands for the requests in these rows, also the ones that no gateway has written: they are not shown."""
+    """Stands for the sessions in these rows, also the ones that no gateway has written: they are not shown."""
     states = sorted(f"{row['id']} {row['version']} {row['state']} {row['status']}" for row in rows)
     return hashlib.sha256("\n".join(states).encode()).hexdigest()[:32]

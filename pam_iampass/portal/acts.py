@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 import segno
@@ -13,7 +14,7 @@ from markupsafe import Markup
 from pam_iampass.portal.calls import BeginAct, BeginPasskey, DoAct, RingForAct, WaitForPhone
 from pam_iampass.portal.offers import OFFERS, Offer
 from pam_iampass.portal.sign_in import answered, json_object, rung
-from pam_iampass.portal.visit import Visit, form_of, local_address, page
+from pam_iampass.portal.visit import SETTINGS, Visit, form_of, local_address, page
 
 
 def _offer_of(request: web.Request) -> Offer:
@@ -61,6 +62,9 @@ async def perform(request: web.Request, visit: Visit) -> web.Response:
         act=offer,
         says=offer.done(result),
         person=None if person == visit.person else person,
+        whose=person or visit.person,
+        origin=request.app[SETTINGS].origin,
+        now=datetime.now(timezone.utc),
         back=local_address(form.get("back", "")),
         **_shown(result),
     )

@@ -136,7 +136,9 @@ class RingingNow:
         "the requests that are on the phone (`status`: `asked`), or wait for their turn (`waits`), the oldest first;"
         " `user` is whose login it is: somebody else's if the person is to approve it as the second one",
     ]
-    seen: Annotated[str, "stands for these requests, to be sent with the next call"]
+    seen: Annotated[
+        str, "stands for these requests and the person's open logins, to be sent with the next call"
+    ]
 
 
 # What acts result in
@@ -346,8 +348,9 @@ class WaitForPhone(Call[PhoneAnswer], path="/phone/answer", errors=(Error.NOT_SI
 
 @dataclass(frozen=True)
 class WaitForRings(Call[RingingNow], path="/rings", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED)):
-    """What asks whoever has signed in on the phone now, once that is something else than was seen, or after 20 s. This
-    keeps no sign-in from ending. After BUSY, wait for some seconds."""
+    """What asks whoever has signed in on the phone now, once that is something else than was seen, or other logins of
+    theirs are open (the view `sessions` has them), or after 20 s. This keeps no sign-in from ending. After BUSY, wait
+    for some seconds."""
 
     token: Annotated[str, TOKEN] = field(repr=False)
     seen: Annotated[str, "`seen` of the last answer; without, it is answered at once"] = ""

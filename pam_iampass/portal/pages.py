@@ -7,7 +7,8 @@ it. Acts are offered where their subject is shown (`offers.py`); whether they ar
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -18,8 +19,8 @@ from aiohttp import web
 from pam_iampass.portal.calls import WaitForRings
 from pam_iampass.portal.gateway import GatewayError
 from pam_iampass.portal.plot import HOURS, plot
-from pam_iampass.portal.shown import PHONES
 from pam_iampass.portal.visit import Handler, Visit, page
+from pam_iampass.portal.words import ASKERS, PHONES
 
 PAGE = 100
 """Rows of a page."""
@@ -105,10 +106,11 @@ def _page(request: web.Request, template: str, **context: Any) -> web.Response:
 
 
 async def mine(request: web.Request, visit: Visit) -> web.Response:
-    now, own, sessions, done = await asyncio.gather(
-        visit.call(WaitForRings(visit.token)),
+    # `seen` is read before the logins that it stands for: what changes between the two is then shown at once.
+    now = await visit.call(WaitForRings(visit.token))
+    own, logins, done = await asyncio.gather(
         _view(visit, "mine"),
-        _view(visit, "sessions", person=visit.person),
+        _own_logins(visit),
         _records(visit, person=visit.person, last=PAGE),
     )
     is_lost = False
@@ -118,30 +120,70 @@ async def mine(request: web.Request, visit: Visit) -> web.Response:
     return _page(
         request,
         "mine.html",
-        rows=[*map(Row, now.rows)],
-        seen=now.seen,
+        **_live([*map(Row, now.rows)], now.seen, logins),
         own=own.rows[0],
         is_lost=is_lost,
-        logins=tree([row for row in sessions.rows if row["status"] not in ("asked", "waits")]),
+        later=_later_sign_ins(own.rows[0]["sign_ins"], visit.sign_in),
         # Who has a role is also named by what they have done to others.
         records=[row for row in done.rows if row["person"] == visit.person][:LAST],
     )
 
 
 async def rings(request: web.Request, visit: Visit) -> web.Response:
-    """The part of the page that says what asks now, as soon as it has changed. The page asks for it by itself."""
-    seen, known = request.query.get("seen", ""), request.query.get("known", "").split(",")
+    """The parts of the page that say what asks now and where the person is logged in, as soon as one has changed. The
+    page asks for them by itself."""
+    query = request.query
+    seen, known = query.get("seen", ""), query.get("known", "").split(".")
     try:
         answer = await visit.call(WaitForRings(visit.token, seen))
+        if answer.seen == seen:
+            return web.Response(status=204)
+        logins = await _own_logins(visit, by_itself=True)
     except GatewayError as error:
         if error.code != "BUSY":
             raise
         return web.Response(status=204)  # the page asks again in some seconds
-    if answer.seen == seen:
-        return web.Response(status=204)
     rows = [*map(Row, answer.rows)]
-    new = [row for row in rows if row["id"] not in known]
-    return _page(request, "rings.html", rows=rows, seen=answer.seen, new=new, back="/")
+    live = _live(rows, answer.seen, logins)
+    return _page(
+        request,
+        "rings.html",
+        **live,
+        new=[row for row in rows if _short(row) not in known],
+        entered=[row for row in logins if _short(row) not in known and row["host"] not in ASKERS],
+        has_other_logins=live["held"] != query.get("held"),
+        back="/",
+    )
+
+
+async def _own_logins(visit: Visit, *, by_itself: bool = False) -> list[Row]:
+    """The logins that the person has approved and that are open."""
+    found = await _view(visit, "sessions", person=visit.person, by_itself=by_itself)
+    return [row for row in found.rows if row["status"] not in ("asked", "waits")]
+
+
+def _live(rows: Sequence[Row], seen: str, logins: Sequence[Row]) -> dict[str, Any]:
+    """What the parts of the page show that are kept up to date, and by what they know that they are."""
+    held = repr([(row["id"], row["status"]) for row in logins])
+    return {
+        "rows": rows,
+        "seen": seen,
+        "logins": tree(logins),
+        "known": ".".join(map(_short, (*rows, *logins))),
+        "held": hashlib.sha256(held.encode()).hexdigest()[:16],
+    }
+
+
+def _short(row: Row) -> str:
+    """The beginning of a session's id: an address has no room for many whole ones."""
+    return str(row["id"])[:8]
+
+
+def _later_sign_ins(sign_ins: Sequence[Mapping[str, Any]], own: str) -> set[str]:
+    """The ids of the sign-ins that have begun after one's own. The gateway ends none of them: the token of the own one
+    may have been stolen, and no touch is needed."""
+    began = {each["id"]: datetime.fromisoformat(each["began_at"]) for each in sign_ins}
+    return {id for id, time in began.items() if own in began and time > began[own]}
 
 
 # People
@@ -149,7 +191,13 @@ async def rings(request: web.Request, visit: Visit) -> web.Response:
 
 async def people(request: web.Request, visit: Visit) -> web.Response:
     query = request.query
-    found = await _view(visit, "people", begins=query.get("begins", ""), after=query.get("after", ""))
+    found = await _view(
+        visit,
+        "people",
+        begins=query.get("begins", ""),
+        after=query.get("after", ""),
+        phone_unseen=query.get("phone") == "unseen",
+    )
     rows = found.rows[:PAGE]
     is_more = found.more or len(found.rows) > PAGE
     older = _address(request, after=rows[-1]["user"]) if is_more else None
@@ -162,8 +210,9 @@ async def person(request: web.Request, visit: Visit) -> web.Response:
     row = next((row for row in found.rows if row["user"] == name), None)
     if row is None:
         raise web.HTTPNotFound
-    may, limits, sessions, records = await asyncio.gather(
+    may, bypasses, limits, sessions, records = await asyncio.gather(
         _view(visit, "may", person=name),
+        _view(visit, "bypasses", person=name),
         _view(visit, "throttle", person=name) if _sees_logins(visit) else _none(),
         _view(visit, "sessions", person=name) if _sees_logins(visit) else _none(),
         _records(visit, person=name, last=LAST),
@@ -174,6 +223,7 @@ async def person(request: web.Request, visit: Visit) -> web.Response:
         person=row,
         asks_for_phone=_sees_logins(visit) or name == visit.person,
         may=may.rows,
+        bypasses=bypasses.rows,
         limits=limits.rows[0] if limits.rows else None,
         logins=tree(sessions.rows),
         records=records.rows,

@@ -1,9 +1,11 @@
-"""What a page says when something was not done."""
+"""The words of pages: why something was not done, and what records and rows of the gateway say."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pam_iampass.portal.calls import Ringing
 from pam_iampass.portal.gateway import GatewayError
@@ -106,3 +108,156 @@ def why_not_rung(ringing: Ringing) -> str:
         if ringing.seconds >= 1
         else f"{why} Try again later."
     )
+
+
+# Rows and records
+
+OUTCOMES: Mapping[str, tuple[str, str]] = {
+    "approved": ("approved", "yes"),
+    "recovered": ("let in with a recovery code", "wait"),
+    "bypassed": ("let in by a bypass", "wait"),
+    "covered": ("covered by an earlier approval", "quiet"),
+    "exempt": ("needs no approval", "quiet"),
+    "denied": ("denied", "no"),
+    "timed_out": ("not answered in time", "no"),
+    "no_device": ("no phone", "no"),
+    "unlisted": ("may not log in there", "no"),
+    "unavailable": ("could not be asked", "no"),
+    "misconfigured": ("not possible from there", "no"),
+    "throttled": ("asked too often", "no"),
+    "cancelled": ("given up", "quiet"),
+}
+"""What is said of each outcome of a login, and the class that gives it its colour."""
+STATES: Mapping[str, tuple[str, str]] = {
+    "waits": ("waits for its turn", "wait"),
+    "asked": ("the phone is asked", "wait"),
+    "away": ("the person is away", "wait"),
+    "waiting": ("waits to be admitted", "wait"),
+    "stopped": ("stopped", "no"),
+    "suspended": ("suspended", "no"),
+    "leaving": ("leaving", "wait"),
+    "removing": ("is being removed", "no"),
+}
+"""The same for sessions, hosts and people. What is active needs no word."""
+ACTS: Mapping[str, str] = {
+    "bypass": "may log in without the phone for a while",
+    "bypass_end": "needs the phone again",
+    "code_for_lost_phone": "one code for a lost phone",
+    "enroll": "link for a phone",
+    "host_admit": "admitted",
+    "host_invite": "invite for a host",
+    "host_joined": "host has joined",
+    "host_left": "host has left",
+    "host_remove": "host removed",
+    "host_resume": "resumed",
+    "host_revoke": "invite of a host revoked",
+    "host_suspend": "suspended",
+    "invited": "link for a first phone",
+    "operator_end": "passkeys and sign-ins ended",
+    "operator_link": "link for a passkey with a role",
+    "passkey_add": "passkey registered",
+    "passkey_confirm": "passkey approved after a restore",
+    "passkey_remove": "passkey removed",
+    "person_link": "link for a passkey",
+    "phone_lost": "phone reported lost",
+    "phone_new": "link for a new phone",
+    "phone_verify": "a caller was to be verified",
+    "recovery_new": "new recovery codes",
+    "recovery_revoke": "recovery codes made void",
+    "restored_confirm": "restored database accepted",
+    "session_end": "logins ended",
+    "session_not_me": "a login is not theirs",
+    "sign_in": "signed in",
+    "sign_in_end": "signed out",
+    "throttle_clear": "limits cleared",
+    "user_add": "person added",
+    "user_change": "person changed",
+    "user_leave": "has left the directory",
+    "user_remove": "person removed",
+    "user_return": "is in the directory again",
+}
+"""What is said of an act; of others, the words of its name."""
+PHONES: Mapping[str, tuple[str, str]] = {
+    "registered": ("registered", "yes"),
+    "lost": ("reported lost", "no"),
+    "none": ("none", "wait"),
+}
+HELPDESK = "(helpdesk)"
+ASKERS: Mapping[str, str] = {"(gateway)": "the portal", HELPDESK: "the help desk"}
+"""What has people asked that is no host, by what rows have in place of a host's name."""
+_REASONS: Mapping[str, str] = {
+    "active": "",
+    "cancelled": "the person has refused",
+    "closed": "",
+    "failed": "the phone did not recognize the person",
+    "timeout": "",
+    "walkaway": "the phone has gone away",
+    "AT_CAPACITY": "too many logins of this person wait",
+    "BYPASSED": "",
+    "CLOCK_OFF": "the clock of the host differs from the gateway's",
+    "CODES_NOT_HERE": "recovery codes do not count on this host",
+    "DATABASE_AWAY": "the gateway's database does not answer",
+    "HOST_NOT_ADMITTED": "the host waits to be admitted",
+    "HOST_SUSPENDED": "the host is suspended",
+    "HOST_THROTTLED": "too many requests came from there",
+    "IAMPASS_AWAY": "IAMPASS does not answer",
+    "NOT_ON_THIS_HOST": "no group of this person may log in there",
+    "NO_MOBILE_DEVICE": "there is no phone",
+    "NO_TURN": "other logins came first, and no time was left",
+    "PHONE_LOST": "the phone was reported lost",
+    "PHONE_LOST_MEANWHILE": "the phone was reported lost after it was asked",
+    "REQUEST_ID_REUSED": "the host has used the id of another request",
+    "RESTORED": "the gateway's database is an old copy",
+    "TOO_MANY_CODES": "too many wrong recovery codes",
+    "TRY_AGAIN": "it is not known whether the phone was asked",
+    "UNKNOWN_USER": "nobody has this name",
+    "WRONG_CODE": "the person has no such code, or has used it",
+    "WRONG_MACHINE": "another machine uses the key of this host",
+}
+"""What is said of a status or a reason of the gateway; nothing if the outcome says as much."""
+_ENDS: Mapping[str, str] = {
+    **_REASONS,
+    "cancelled": "it was refused",
+    "closed": "somebody has ended it, or it was logged out",
+    "timeout": "its time was over",
+}
+"""The same, of a login that was open."""
+_ID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_NEWS = "; told: "
+
+
+def words(name: str) -> str:
+    """The name of an act or a field as words."""
+    return re.sub("[_-]+", " ", name)
+
+
+def told(row: Mapping[str, Any]) -> tuple[str, str]:
+    """What a record says has happened, and the class that gives it its colour."""
+    outcome = row.get("outcome") or row.get("reported")
+    if outcome:
+        said, look = OUTCOMES.get(outcome, (words(outcome), "quiet"))
+        return (f"{said}, as the host says", look) if row.get("reported") else (said, look)
+    if row["kind"] == "alert":
+        return "alert", "no"
+    if row["kind"] == "report":
+        return "more logins, of which only the host has records", "wait"
+    if row["kind"] == "act":
+        what = row.get("what", "act")
+        if what == "refused":
+            what = row.get("refused", "act")
+            return f"refused: {ACTS.get(what, words(what))}", "no"
+        return ACTS.get(what, words(what)), ""
+    return "the login has ended", "quiet"
+
+
+def reason(row: Mapping[str, Any]) -> str:
+    """Why it has happened, as a record says it, without ids and names that only programs know."""
+    said, _, news = (row.get("reason") or "").partition(_NEWS)
+    of, _, code = said.rpartition(": ")
+    known = _ENDS if row["kind"] == "decision" and not row.get("outcome") else _REASONS
+    if row["kind"] == "decision" and code in known:
+        said = ": ".join(filter(None, (of, known[code])))
+    said = re.sub(f"the session {_ID}", "the login", said)
+    said = re.sub(f"^{_ID}; |, {_ID}(?=;)", "", said)
+    said = said.removeprefix("backoff: ").replace("sessions to end:", "logins to end:")
+    return "; ".join(filter(None, (said, f"the login has told them: {news}" if news else "")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -50,6 +51,11 @@ def test_it_breaks_no_rule_and_fits_on_a_small_screen(
             "people": ROWS["people"] if path == "/people/bob" else [],
             "hosts": ROWS["hosts"] if path.startswith("/hosts/") else [],
         }
+    else:
+        gateway.rings = [
+            ringing(),
+            {**ringing("r2"), "host": "(helpdesk)", "purpose": "a call to the help desk"},
+        ]
     # The page's own policy would keep axe out.
     page = opened(open_page, gateway, path, bypass_csp=True, may_lose=True)
     _require_good(page)
@@ -117,6 +123,48 @@ def test_a_new_request_is_announced_and_takes_no_focus(gateway: ScriptedGateway,
     page.get_by_role("button", name="That is not me").first.click()
     expect(page.get_by_text("It has ended, and your administrators are told.")).to_be_visible()
     assert gateway.asked[-1] == ("session_not_me", {"person": "alice", "session": "r3"})
+
+
+def test_logins_appear_and_end_by_themselves_and_what_is_unfolded_and_focused_stays_so(
+    gateway: ScriptedGateway, open_page: OpenPage
+) -> None:
+    gateway.rings, gateway.rows["sessions"] = (), [login("1")]
+    page = opened(open_page, gateway, "/")
+    logins, end = page.locator("#logins .tree > li"), page.locator("#logins summary", has_text="End it").first
+    end.click()
+    expect(end).to_be_focused()
+    gateway.rows["sessions"] = [login("1"), login("2", host="web.example.com")]
+    gateway.ring()
+    expect(logins).to_have_count(2)
+    expect(end).to_be_focused()
+    expect(page.get_by_role("button", name="End", exact=True)).to_have_count(1)
+    announced = page.get_by_role("status").filter(has_text="A login of yours is open on web.example.com.")
+    expect(announced).to_have_count(1)
+    gateway.rows["sessions"] = ()
+    gateway.ring()
+    expect(page.get_by_text("You are logged in nowhere")).to_be_visible()
+
+
+def test_codes_are_printed_on_one_sheet_without_navigation_and_buttons(
+    gateway: ScriptedGateway, open_page: OpenPage
+) -> None:
+    gateway.rings, gateway.rows["sessions"] = (), [login("1")]
+    gateway.result = {"codes": [f"abcd-efgh-jk{number:02}" for number in range(10)], "ended": 1, "errors": 0}
+    page = opened(open_page, gateway, "/", color_scheme="dark")
+    page.locator("#logins summary", has_text="End it").click()
+    page.get_by_role("button", name="End", exact=True).click()
+    page.evaluate("() => { window.print = () => document.body.append('It is printed.'); }")
+    page.get_by_role("button", name="Print").click()
+    expect(page.get_by_text("It is printed.")).to_be_visible()
+    page.emulate_media(media="print", color_scheme="dark")
+    for shown in ("abcd-efgh-jk09", "alice", gateway.url, "Type it where ssh says", str(datetime.now().year)):
+        expect(page.locator(".sheet").get_by_text(shown).first).to_be_visible()
+    for left_out in ("header", "footer", "button", "a"):
+        assert not [each for each in page.locator(left_out).all() if each.is_visible()], left_out
+    assert (
+        page.evaluate("() => getComputedStyle(document.querySelector('.sheet')).color") == "rgb(21, 32, 43)"
+    )
+    assert b"/Count 1\n" in page.pdf(format="A4")
 
 
 def test_a_page_that_cannot_be_kept_up_to_date_says_so_until_it_can(

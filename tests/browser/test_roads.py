@@ -242,7 +242,6 @@ def test_a_persons_road(fleet: Fleet, new_person: NewPerson) -> None:
     fleet.sandbox.approve(request)
     terminal.expect_exact("web1$ ")
     alice.sees("Nothing asks for you")
-    alice.open("/")
     unfold(alice, "End it")
     picture(alice, "person-5-logged-in")
     alice.press("End")

@@ -9,11 +9,17 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import people, records, sign_ins
+from pam_iampass.gateway import bypasses, people, records, sign_ins
 from pam_iampass.gateway.actors import Actor, Role
 from pam_iampass.gateway.acts import page_views
 from pam_iampass.gateway.acts.act import perform
-from pam_iampass.gateway.acts.page_views import show_attention, show_hours, show_may, show_phone
+from pam_iampass.gateway.acts.page_views import (
+    show_attention,
+    show_bypasses,
+    show_hours,
+    show_may,
+    show_phone,
+)
 from pam_iampass.gateway.acts.phones import ReportLostPhone
 from pam_iampass.gateway.database import Connection, now
 from pam_iampass.gateway.gateway import Gateway
@@ -173,6 +179,37 @@ def test_the_portal_reads_it_and_holds_no_connection_meanwhile(
         acts.run(acts.service.views.acquire())  # another view is read, for as long as it takes
         assert alice.look("phone", person="alice")[0]["phone"] == "registered"
         acts.service.views.release()
+
+
+# Bypasses
+
+
+def test_the_bypasses_of_a_person_that_hold_now_are_told_to_who_sees_the_person(
+    views: Views, gateway_server: RunningGateway
+) -> None:
+    def shown(by: Actor, name: str) -> list[Any]:
+        return list(gateway_server.transaction(lambda g, c: show_bypasses(g, c, by, name)))
+
+    async def add(gateway: Gateway, connection: Connection) -> None:
+        await bypasses.add(gateway, connection, person="alice", seconds=-1, services=("su",))
+        await bypasses.add(
+            gateway, connection, person="alice", seconds=7200, hosts=(HERE,), reason="ticket 2"
+        )
+        await bypasses.add(gateway, connection, person="alice", seconds=3600, host_groups=("servers",))
+        await bypasses.add(
+            gateway, connection, person="carol", seconds=3600, services=("sshd",), made_by="zoe"
+        )
+
+    gateway_server.transaction(add)
+    for by in (actor(Role.SELF), actor(Role.AUDITOR), DESK, actor(Role.ADMIN)):
+        first, second = shown(by, "alice")
+        assert (first["groups"], first["hosts"]) == (["servers"], [])
+        assert (second["hosts"], second["reason"]) == ([HERE], "ticket 2")
+    assert shown(DESK, "carol") == shown(actor(Role.SELF), "carol") == []
+    (row,) = shown(actor(Role.ADMIN), "carol")
+    assert (row["user"], row["services"], row["made_by"]) == ("carol", ["sshd"], "zoe")
+    gateway_server.rows("UPDATE bypass SET ends_at = ends_at + interval '1 day'")
+    assert shown(actor(Role.ADMIN), "carol") == [], "no gateway has written that"
 
 
 # Logins by hour

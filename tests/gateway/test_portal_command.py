@@ -18,7 +18,15 @@ import trustme
 from pam_iampass.gateway import examination
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.cli import portal
-from pam_iampass.gateway.settings import PORTAL_CERTIFICATE, PORTAL_FOLDER, PORTAL_KEY, PortalSettings
+from pam_iampass.gateway.cli.certificate import UNIT
+from pam_iampass.gateway.settings import (
+    PORTAL_CERTIFICATE,
+    PORTAL_FOLDER,
+    PORTAL_KEY,
+    PORTAL_SOCKET,
+    PortalSettings,
+)
+from pam_iampass.setup import files as setup_files
 from tests.support.command import PACKAGES
 from tests.support.gateway_command import GatewayCommand
 
@@ -122,6 +130,46 @@ def test_what_it_writes_for_the_portal_leads_to_certificate_and_key_where_they_a
     gateway_command.said("portal", "setup", "--origin", ORIGIN, "--proxy", "192.0.2.7", status=1)
     assert [file.name for file in PORTAL_FOLDER.iterdir()] == ["portal.yaml"]
     assert f"ListenStream={portal.BEHIND_PROXY}\n" in portal.ADDRESS.read_text()
+
+
+@pytest.fixture
+def systemctl(tmp_path: Path) -> Iterator[Path]:
+    """Takes the place of systemctl, and writes down each line of words; the file of the one that fails."""
+    fails, program = tmp_path / "fails", Path("/usr/sbin/systemctl")
+    fails.touch()
+    program.write_text(
+        f'#!/bin/sh\necho "$*" >> {tmp_path}/called\n'
+        f'[ "$*" != "$(cat {fails})" ] || {{ echo \'Job failed.\' >&2; exit 1; }}\n'
+    )
+    program.chmod(0o755)
+    setup_files.SYSTEMD.mkdir(parents=True)
+    yield fails
+    setup_files.SYSTEMD.rmdir()
+    program.unlink()
+
+
+@pytest.mark.parametrize(
+    "failing", [f"restart {UNIT}", f"enable --now {portal.ACTS_SOCKET}", f"restart {PORTAL_SOCKET}"]
+)
+def test_if_a_service_did_not_start_it_can_be_repeated_until_all_have(
+    gateway_command: GatewayCommand, given: list[str], systemctl: Path, failing: str
+) -> None:
+    called = systemctl.with_name("called")
+    systemctl.write_text(failing)
+    assert f"systemctl {failing}: Job failed." in gateway_command.said(*given, status=1)
+    assert called.read_text().splitlines()[-1] == failing
+    systemctl.write_text("")
+    called.unlink()
+    assert "The portal does not answer" in gateway_command.said(*given, status=1), "nothing serves it here"
+    assert [line for line in called.read_text().splitlines() if not line.startswith("show ")] == [
+        "daemon-reload",
+        f"restart {UNIT}",
+        f"enable --now {portal.ACTS_SOCKET}",
+        f"enable {PORTAL_SOCKET}",
+        "stop pam-iampass-portal.service",
+        f"restart {PORTAL_SOCKET}",
+        "start pam-iampass-portal.service",
+    ]
 
 
 def test_nothing_is_written_for_a_certificate_that_browsers_would_not_trust(

@@ -94,6 +94,24 @@ def test_a_request_is_told_to_whoever_waits_and_then_that_it_is_over(
     assert told == nothing
 
 
+def test_a_login_that_is_let_in_or_ends_wakes_whoever_waits(
+    acts: RunningActs, wait: Wait, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    alice = signed_in(acts, "alice")
+    nothing = now(alice)
+    begun = caller.ask("alice", service="sshd").authentication
+    asked = until(alice, "asked")
+    sandbox.approve(sandbox.wait_for_request(TOKEN))
+    assert caller.answer(begun) == "active"
+    let_in = wait_until(lambda: (told := now(alice)).rows == [] and told, "it still asks")
+    assert let_in.seen != nothing.seen
+    waits = wait(alice, let_in.seen)
+    assert not waits.done()
+    assert [row["status"] for row in alice.look("sessions", person="alice")] == ["active"]
+    alice.act("session_end", touch=False, person="alice", session=asked["id"])
+    assert waits.result(PATIENCE) == nothing
+
+
 def test_what_asks_others_is_not_told_and_a_second_person_is_told_whose_login_it_is(
     acts: RunningActs, caller: HostCaller, sandbox: Sandbox
 ) -> None:

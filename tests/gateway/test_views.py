@@ -86,6 +86,39 @@ def test_people_see_themselves_auditors_all_and_helpdesk_who_has_only_groups_tha
     assert views.people(actor(name="carol")) == []
 
 
+def test_of_whom_no_phone_was_seen_is_known_without_iampass(
+    views: Views, gateway_server: RunningGateway, sandbox: Sandbox
+) -> None:
+    def unseen(by: Actor = actor(Role.ADMIN, name="zoe")) -> list[str]:  # noqa: B008
+        found: Any = gateway_server.transaction(lambda g, c: show_people(g, c, by, phone_unseen=True))
+        return names(found[0])
+
+    def change(name: str, **values: Any) -> None:
+        gateway_server.transaction(lambda g, c: people.change(g, c, name, **values))
+
+    def record(name: str, **fields: str) -> None:
+        kind = Kind.ACT if "what" in fields else Kind.DECISION
+        gateway_server.transaction(lambda _, c: records.write(c, kind, host=HERE, person=name, **fields))
+
+    asked = len(sandbox.calls)
+    assert unseen() == ["alice", "bob", "carol"]
+    assert unseen(actor(Role.HELPDESK, name="zoe", helps=("staff",))) == ["alice"]
+    change("alice", had_phone=True)
+    record("bob", outcome="approved")
+    record("carol", outcome="denied")
+    assert unseen() == ["carol"]
+    lost_at = gateway_server.transaction(lambda _, c: now(c))
+    for name in ("alice", "bob"):
+        change(name, phone_lost_at=lost_at)
+    assert unseen() == ["alice", "bob", "carol"]
+    for name in ("alice", "carol"):
+        record(name, outcome="approved")
+    assert unseen() == ["bob"]
+    record("carol", what="user_add")
+    assert unseen() == ["bob", "carol"], "who had the name before has approved it"
+    assert len(sandbox.calls) == asked
+
+
 def test_auditors_and_helpdesk_see_no_phone_numbers(views: Views) -> None:
     for role in (Role.AUDITOR, Role.HELPDESK):
         for row in views.people(actor(role, name="zoe", helps=("staff",))):

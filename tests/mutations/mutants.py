@@ -3687,5 +3687,17 @@ MUTANTS = {
             '_view(visit, "phone", person',
             "test_what_a_page_asks_for_by_itself_keeps_no_sign_in_from_ending",
         ),
+        Mutant(
+            "the logins on a page, which it asks for by itself, keep a sign-in from ending",
+            "logins = await _own_logins(visit, by_itself=True)",
+            "logins = await _own_logins(visit)",
+            "test_logins_are_replaced_once_others_are_open_or_one_has_changed_and_new_ones_are_announced",
+        ),
+        Mutant(
+            "a help desk is told what lets somebody in whom it does not help",
+            "    if not roles:\n        return []\n    return [\n        BYPASSES.show(",
+            "    return [\n        BYPASSES.show(",
+            "test_the_bypasses_of_a_person_that_hold_now_are_told_to_who_sees_the_person",
+        ),
     ),
 }

@@ -12,7 +12,8 @@ import pytest
 
 from pam_iampass.portal.pages import Row, tree
 from pam_iampass.portal.plot import plot
-from pam_iampass.portal.shown import OUTCOMES, browser, duration
+from pam_iampass.portal.shown import browser, duration
+from pam_iampass.portal.words import OUTCOMES
 from tests.support.portal_rows import HOST, NEW, ROWS, login, ringing
 from tests.support.scripted_gateway import ScriptedGateway, Shown
 
@@ -245,13 +246,13 @@ def test_what_asks_is_answered_once_it_has_changed_and_only_new_requests_are_ann
     gateway: ScriptedGateway,
 ) -> None:
     first, second = ringing("r1"), {**ringing("r2"), "host": "db.example.com"}
-    gateway.rings = [first, second]
+    gateway.rings, gateway.rows["sessions"] = [first, second], ()
     part = gateway.get("/rings?seen=other&known=r1")
-    announced = part.words.rpartition("That is not me")[2]
-    assert announced.strip() == "db.example.com asks for you: sshd from 203.0.113.7."
+    assert part.words.endswith("ended here. db.example.com asks for you: sshd from 203.0.113.7.")
+    assert part.words.count("asks for you:") == 1
     assert part.all("input", "value").count("/") == 2, "the acts lead back to the page"
     (again,) = part.all("section", "hx-get")
-    assert again == "/rings?seen=r1%2Cr2&known=r1%2Cr2"
+    assert again.startswith("/rings?seen=r1%2Cr2&known=r1.r2&")
     gateway.errors = {"/rings": "BUSY"}
     assert (gateway.get(again).status, gateway.get(again).text) == (204, "")
 
@@ -262,6 +263,98 @@ def test_what_a_page_asks_for_by_itself_keeps_no_sign_in_from_ending(gateway: Sc
     assert gateway.by_themselves == []
     assert gateway.get(part).words == "registered"
     assert gateway.by_themselves == ["phone"]
+
+
+def test_logins_are_replaced_once_others_are_open_or_one_has_changed_and_new_ones_are_announced(
+    gateway: ScriptedGateway,
+) -> None:
+    gateway.rings, gateway.rows["sessions"] = (), [login("1")]
+    (ask,) = gateway.get("/").all("section", "hx-get")
+    gateway.rings = [ringing()]
+    part = gateway.get(ask)
+    assert part.all("section", "id") == ["rings"], "the logins are those of before"
+    gateway.rows["sessions"] = [login("1"), login("2", host="web.example.com"), login("3", host="(gateway)")]
+    part = gateway.get(ask)
+    assert part.all("section", "id") == ["rings", "logins"]
+    assert part.words.endswith("A login of yours is open on web.example.com.")
+    (ask,) = part.all("section", "hx-get")
+    gateway.rows["sessions"] = [{**row, "status": "away"} for row in gateway.rows["sessions"]]
+    gateway.rings = ()
+    part = gateway.get(ask)
+    assert part.all("section", "id") == ["rings", "logins"]
+    assert "A login of yours" not in part.words
+    assert gateway.by_themselves == ["sessions"] * 3
+
+
+def test_what_a_help_desk_asks_can_only_be_denied_on_the_phone(gateway: ScriptedGateway) -> None:
+    asked = {
+        "host": "(helpdesk)",
+        "service": "helpdesk",
+        "caller": "dora",
+        "purpose": "a call to the help desk",
+    }
+    gateway.rings, gateway.rows["sessions"] = [{**ringing(), **asked}], ()
+    mine = gateway.get("/")
+    assert "The help desk by dora from 203.0.113.7: a call to the help desk" in mine.words
+    assert "Deny it on your phone" in mine.words
+    assert "session_not_me" not in mine.offers
+    gateway.roles, gateway.rows["sessions"] = ("helpdesk",), [{**login("1", status="asked"), **asked}]
+    assert gateway.get("/people/alice").offers == {"session_end"}, "of all others"
+    assert "session_not_me" not in gateway.get("/now").offers
+    gateway.rings = [{**ringing(), "host": "(gateway)", "service": "portal", "purpose": "a further passkey"}]
+    assert "The portal by root from 203.0.113.7: a further passkey" in gateway.get("/").words
+    assert "session_not_me" in gateway.get("/").offers
+
+
+def test_what_lets_a_person_in_without_the_phone_now_is_on_their_page(gateway: ScriptedGateway) -> None:
+    for role, offers in (("auditor", set()), ("helpdesk", {"bypass_end"}), ("admin", {"bypass_end"})):
+        gateway.roles = (role,)
+        bob = gateway.get("/people/bob")
+        assert f"on {HOST}, hosts of servers through sshd by dora, since" in bob.words
+        assert "ticket 4711" in bob.words
+        assert bob.offers & {"bypass_end"} == offers
+    gateway.rows["bypasses"] = [{**ROWS["bypasses"][0], "services": [], "hosts": [], "groups": []}]
+    assert "on all hosts by dora" in gateway.get("/people/bob").words
+    gateway.rows["bypasses"] = ()
+    assert "bypass_end" not in gateway.get("/people/bob").offers
+
+
+def test_a_sign_in_that_began_later_is_ended_by_signing_in_again(gateway: ScriptedGateway) -> None:
+    mine = gateway.get("/")
+    assert "curl/8" in mine.words
+    assert mine.words.count("It has begun after this one: sign in again to end it.") == 1
+    assert mine.all("form", "action").count("/act/sign_in_end") == 1
+    assert "/sign-in" in mine.links
+
+
+def test_people_of_whom_no_phone_was_seen_are_found_and_their_pages_go_on(gateway: ScriptedGateway) -> None:
+    gateway.roles = ("helpdesk",)
+    gateway.rows["people"] = [{**ROWS["people"][0], "user": f"p{number:03}"} for number in range(150)]
+    shown = gateway.get("/people?begins=p&phone=unseen")
+    assert gateway.asked[-1] == ("people", {"begins": "p", "phone_unseen": True})
+    assert "Nothing here has seen a phone of these people" in shown.words
+    (following,) = (link for link in shown.links if "after" in link)
+    assert following == "/people?begins=p&phone=unseen&after=p099"
+    gateway.rows["people"] = []
+    assert "a phone was seen" in gateway.get("/people?phone=unseen").words
+
+
+def test_codes_are_a_sheet_to_print_with_whose_they_are_and_how_one_is_used(gateway: ScriptedGateway) -> None:
+    gateway.roles, gateway.result = ("helpdesk",), {"codes": ["abcd-efgh-jkmn", "pqrs-tuvw-xyz2"]}
+    for person in ("bob", "alice"):
+        sheet = gateway.act("recovery_new", person=person, back="/people/bob")
+        assert f"For{person} Made at{gateway.url} On" in sheet.words
+        assert (
+            "abcd-efgh-jkmn pqrs-tuvw-xyz2 A code logs in without the phone, once. Type it where"
+            in sheet.words
+        )
+        assert "Print this page with your browser" in sheet.words
+        assert [found for tag, found in sheet.elements if "data-print" in found] == [
+            {"type": "button", "data-print": "", "hidden": ""}
+        ]
+        assert "abcd-efgh-jkmn" not in str([found for _, found in sheet.elements]), (
+            "in no address and no field"
+        )
 
 
 def test_a_second_person_is_told_whose_login_it_is(gateway: ScriptedGateway) -> None:

@@ -33,6 +33,7 @@ _VIEWS: Mapping[str, View[Any]] = {
     "hours": page_views.HOURS,
     "may": page_views.MAY,
     "phone": page_views.PHONE,
+    "bypasses": page_views.BYPASSES,
     "attention": page_views.ATTENTION,
     "rings": RINGS,
 }

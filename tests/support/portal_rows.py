@@ -97,7 +97,15 @@ ROWS: Mapping[str, Sequence[Row]] = {
                     "ends_at": _ago(-28000),
                     "remote": "203.0.113.7",
                     "agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-                }
+                },
+                {
+                    "id": "later",
+                    "began_at": _ago(300),
+                    "active_at": _ago(200),
+                    "ends_at": _ago(-28300),
+                    "remote": "198.51.100.9",
+                    "agent": "curl/8",
+                },
             ],
         }
     ],
@@ -137,6 +145,7 @@ ROWS: Mapping[str, Sequence[Row]] = {
         _record(6000, "alert", reason="somebody may have what they log in with"),
         _record(5000, "act", host="", what="bypass", caller="zoe", known_by="sign-in", remote="192.0.2.4"),
         _record(4000, "act", person="", what="host_invite", caller="root", known_by="command"),
+        _record(3000, "act", host="", what="refused", refused="phone_new", caller="alice", reason="no touch"),
     ],
     "hours": [
         {
@@ -151,6 +160,18 @@ ROWS: Mapping[str, Sequence[Row]] = {
             "why": ["it admits only the group dba", "the phone was reported lost"],
         },
         {"group": "servers", "may": True, "why": []},
+    ],
+    "bypasses": [
+        {
+            "user": "bob",
+            "services": ["sshd"],
+            "hosts": [HOST],
+            "groups": ["servers"],
+            "made_at": _ago(60),
+            "ends_at": _ago(-3000),
+            "made_by": "dora",
+            "reason": "ticket 4711",
+        }
     ],
     "phone": [{"user": "alice", "phone": "registered", "lost_at": None}],
     "attention": [

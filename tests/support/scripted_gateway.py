@@ -95,8 +95,15 @@ class ScriptedGateway:
         answer = visitor.get(path)
         return Shown(answer.status, answer.text)
 
+    def act(self, name: str, **form: str) -> Shown:
+        """The page about an act that was carried out."""
+        visitor = Visitor(self._portal)
+        visitor.cookies[SIGN_IN] = TOKEN
+        answer = visitor.post(f"/act/{name}", form)
+        return Shown(answer.status, answer.text)
+
     def ring(self, *rows: Row) -> None:
-        """From now on, just these requests ask the person."""
+        """From now on, just these requests ask the person; or others of their logins are open."""
         self._loop.call_soon_threadsafe(self._ring, rows)
 
     def _ring(self, rows: Sequence[Row]) -> None:
@@ -138,4 +145,4 @@ class ScriptedGateway:
 
     @property
     def seen(self) -> str:
-        return ",".join(row["id"] for row in self.rings) or "nothing"
+        return ",".join(row["id"] for row in (*self.rings, *self.rows.get("sessions", ()))) or "nothing"

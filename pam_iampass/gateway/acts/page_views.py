@@ -1,5 +1,5 @@
-"""Views that only the portal's pages need: where a person may log in, their phone, logins by hour, and what needs
-attention. `views.py` has the others, and who sees whom."""
+"""Views that only the portal's pages need: where a person may log in, their phone and bypasses, logins by hour, and
+what needs attention. `views.py` has the others, and who sees whom."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypedDict, cast
 
-from pam_iampass.gateway import attention, people, records, sign_ins, steps
+from pam_iampass.gateway import attention, bypasses, people, records, sign_ins, steps
 from pam_iampass.gateway.actors import Actor, ActRefused, Role
 from pam_iampass.gateway.acts.views import (
     View,
@@ -56,6 +56,19 @@ class PhoneRow(TypedDict, total=False):
     lost_at: datetime | None
 
 
+class BypassRow(TypedDict, total=False):
+    """What lets a person in without the phone; without services, hosts and groups, everywhere."""
+
+    user: str
+    services: list[str]
+    hosts: list[str]
+    groups: list[str]
+    made_at: datetime
+    ends_at: datetime
+    made_by: str
+    reason: str
+
+
 class HourRow(TypedDict, total=False):
     """How many logins there were in an hour."""
 
@@ -80,6 +93,10 @@ MAY = View[MayRow](
 PHONE = View[PhoneRow](
     "phone", dict.fromkeys((Role.SELF, Role.HELPDESK, Role.ADMIN), tuple(PhoneRow.__annotations__))
 )
+BYPASSES = View[BypassRow](
+    "bypasses",
+    dict.fromkeys((Role.SELF, Role.AUDITOR, Role.HELPDESK, Role.ADMIN), tuple(BypassRow.__annotations__)),
+)
 HOURS = View[HourRow](
     "logins by hour",
     dict.fromkeys((Role.SELF, Role.AUDITOR, Role.HELPDESK, Role.ADMIN), tuple(HourRow.__annotations__)),
@@ -88,7 +105,7 @@ ATTENTION = View[AttentionRow](
     "what needs attention",
     dict.fromkeys((Role.AUDITOR, Role.HELPDESK, Role.ADMIN), tuple(AttentionRow.__annotations__)),
 )
-VIEWS: tuple[View[Any], ...] = (MAY, PHONE, HOURS, ATTENTION, RINGS)
+VIEWS: tuple[View[Any], ...] = (MAY, PHONE, BYPASSES, HOURS, ATTENTION, RINGS)
 
 
 async def show_may(gateway: Gateway, connection: Connection, actor: Actor, name: str) -> list[MayRow]:
@@ -148,6 +165,30 @@ def _may_ask(gateway: Gateway, sign_in: str) -> bool:
         return False
     asked.append((now, sign_in))
     return True
+
+
+async def show_bypasses(gateway: Gateway, connection: Connection, actor: Actor, name: str) -> list[BypassRow]:
+    """The bypasses of a person that hold now, in the order in which they end; none if the actor does not see the
+    person."""
+    roles = (await roles_for_each(gateway, connection, actor, roles_for_all(actor, BYPASSES), [name]))[name]
+    if not roles:
+        return []
+    return [
+        BYPASSES.show(
+            roles,
+            {
+                "user": found.person,
+                "services": [*found.services],
+                "hosts": [*found.hosts],
+                "groups": [*found.host_groups],
+                "made_at": found.made_at,
+                "ends_at": found.ends_at,
+                "made_by": found.made_by,
+                "reason": found.reason,
+            },
+        )
+        for found in await bypasses.of_person(gateway, connection, name)
+    ]
 
 
 async def show_hours(gateway: Gateway, connection: Connection, actor: Actor, wanted: Filter) -> list[HourRow]:

@@ -148,6 +148,7 @@ class RecordRow(TypedDict, total=False):
     sudo_user: str
     tty: str
     lost: str
+    refused: str
     invite: str
 
 
@@ -167,7 +168,7 @@ class View(Generic[R]):
 
 
 _LOGIN = ("time", "kind", "host", "person", "outcome", "reported", "service", "remote", "caller", "asker",
-          "session", "login", "event", "what", "reason", "known_by")  # fmt: skip
+          "session", "login", "event", "what", "refused", "reason", "known_by")  # fmt: skip
 PEOPLE = View[PersonRow](
     "people",
     {
@@ -207,6 +208,15 @@ RECORDS = View[RecordRow](
     },
 )
 VIEWS: tuple[View[Any], ...] = (PEOPLE, HOSTS, SESSIONS, LIMITS, RECORDS, OWN)
+_PHONE_UNSEEN = """
+    (NOT had_phone OR phone_lost_at IS NOT NULL) AND NOT EXISTS (
+        SELECT 1 FROM record WHERE record.person = name AND fields->>'outcome' IN ('approved', 'covered')
+        AND at > greatest(phone_lost_at, '-infinity', (
+            SELECT max(at) FROM record AS added
+            WHERE added.person = name AND kind = 'act' AND fields->>'what' = 'user_add')))
+"""
+"""The condition of a person of whom no phone was seen: neither by a look, nor by an approval that is on record; a look
+from before the phone was reported lost does not count. Of who had the name before, nothing does."""
 
 
 async def show_people(
@@ -216,15 +226,20 @@ async def show_people(
     begins: str = "",
     after: str = "",
     most: int | None = None,
+    *,
+    phone_unseen: bool = False,
 ) -> tuple[list[PersonRow], list[str]]:
     """The people whom the actor sees, by name, and the names in rows that no gateway has written.
 
     :param begins: how their names must begin.
     :param after: the name after which theirs must come; with `most`, for a part of a long list.
+    :param phone_unseen: whether only people are shown of whom no phone was seen here, or none since theirs was reported
+        lost: who has none now, only IAMPASS knows, and it would have to be asked about each of them.
     """
     sees_all = roles_for_all(actor, PEOPLE)
     seen, values = whom(actor, sees_all, "name")
-    condition = f"starts_with(name, %s) AND name > %s AND {seen}"
+    unseen = _PHONE_UNSEEN if phone_unseen else "true"
+    condition = f"starts_with(name, %s) AND name > %s AND {seen} AND {unseen}"
     found, tampered = await people.listing(gateway, connection, condition, begins, after, *values, most=most)
     not_helped = await _not_helped(connection, actor)
     rows = []

@@ -115,8 +115,8 @@ def setup(
     renewed, restart pam-iampass-portal.
 
     It writes `portal` into gateway.yaml, and leaves everything else in there as it is. It also writes
-    /etc/iampass-portal/portal.yaml, replacing it if it exists. If gateway.yaml has changed, the gateway is restarted:
-    logins that wait go on. Passkeys are bound to the name: a gateway that has another origin is left alone.
+    /etc/iampass-portal/portal.yaml, replacing it if it exists. Then it restarts the gateway: logins that wait go on.
+    If it has failed, repeat it. Passkeys are bound to the name: a gateway that has another origin is left alone.
 
     --admin is for somebody in a group of `operators.admin`. Anyone who has the link can use it, except that a person
     who has a phone must approve on it: send it in a way that nobody else can read.
@@ -132,7 +132,7 @@ def setup(
         raise click.UsageError("Give --certificate and --key only if the portal itself is called by https.")
     if admin is not None:
         _require_admin(config, admin)
-    has_changed = _write_gateway(config, own)
+    _write_gateway(config, own)
     for link, target in ((PORTAL_CERTIFICATE, certificate), (PORTAL_KEY, key)):
         _link(link, target)
     proxied = f"proxy: [{', '.join(f'{each!r}' for each in proxies)}]\n" if proxies else ""
@@ -143,7 +143,7 @@ def setup(
     if not checked.ok:
         raise click.ClickException("\n".join(checked.lines))
     _write_address(listen, origin, behind_proxy=bool(proxies))
-    _start(restart_gateway=has_changed)
+    _start()
     _require_no_error(examination.portal(own))
     line(("Done.", "green"), f" People sign in at {origin}")
     if admin is not None:
@@ -219,8 +219,8 @@ def _require_admin(config: Path, name: str) -> None:
             )
 
 
-def _write_gateway(config: Path, own: PortalSettings) -> bool:
-    """Add `portal` to the gateway's settings, of which everything else stays as it is; whether they have changed.
+def _write_gateway(config: Path, own: PortalSettings) -> None:
+    """Add `portal` to the gateway's settings, of which everything else stays as it is.
 
     Raises ClickException if they have another origin, or if that cannot be added without changing anything else.
     """
@@ -232,7 +232,7 @@ def _write_gateway(config: Path, own: PortalSettings) -> bool:
                 f"{what}\n    With another one nobody's passkey counts. If you want that, change it there first."
             )
         show_made(config, "the origin of the portal", made=False)
-        return False
+        return
     now = files.take(config)
     for text in _with_portal(files.text_of(now.content), own.origin):
         change = Change(config, now, replace(now, content=files.content_of(text)))
@@ -241,7 +241,7 @@ def _write_gateway(config: Path, own: PortalSettings) -> bool:
         if found == replace(before, portal=own):
             change.commit()
             show_made(config, "the origin of the portal", made=True)
-            return True
+            return
         files.remove_temporary([config])
     what = f"{config}: the origin of the portal cannot be added to it without changing anything else"
     raise click.ClickException(f"{what}\n    write into it: portal: {{origin: {own.origin}}}")
@@ -286,14 +286,15 @@ def _write_address(listen: tuple[str, int] | str | None, origin: str, *, behind_
     show_made(ADDRESS, f"the portal listens at {address}", made=True)
 
 
-def _start(*, restart_gateway: bool) -> None:
-    """Start both services and their sockets, now and at each boot. Raises ClickException."""
+def _start() -> None:
+    """Start both services and their sockets, now and at each boot, so that they read the settings as they are now,
+    whatever an earlier attempt has left. Raises ClickException."""
     if not files.SYSTEMD.exists():
         raise click.ClickException(f"systemd does not run here: it starts {PORTAL_SOCKET} and {ACTS_SOCKET}")
     service = PORTAL_SOCKET.replace(".socket", ".service")
     for words in (
         ["daemon-reload"],
-        *([["restart", UNIT]] if restart_gateway else []),
+        ["restart", UNIT],
         ["enable", "--now", ACTS_SOCKET],
         ["enable", PORTAL_SOCKET],
         ["stop", service],

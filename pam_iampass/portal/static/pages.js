@@ -4,6 +4,7 @@
 const SHORT = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
 const LONG = new Intl.DateTimeFormat([], { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 const OLD = new Intl.DateTimeFormat([], { dateStyle: "medium" });
+const ON_PAPER = new Intl.DateTimeFormat([], { dateStyle: "long", timeStyle: "short" });
 
 function showTimes(within) {
   const now = new Date();
@@ -11,7 +12,8 @@ function showTimes(within) {
     const time = new Date(element.dateTime);
     const isToday = time.toDateString() === now.toDateString();
     const isNear = Math.abs(now - time) < 300 * 86400e3;
-    element.textContent = (isToday ? SHORT : isNear ? LONG : OLD).format(time);
+    const isOfSheet = element.closest(".sheet");
+    element.textContent = (isOfSheet ? ON_PAPER : isToday ? SHORT : isNear ? LONG : OLD).format(time);
     element.title = time.toLocaleString([], { dateStyle: "full", timeStyle: "long" });
   }
   for (const element of within.querySelectorAll("[data-seconds]")) {
@@ -34,6 +36,14 @@ const isOfRings = (event) => event.detail.pathInfo.requestPath.startsWith("/ring
 const rings = () => document.getElementById("rings");
 document.addEventListener("htmx:beforeRequest", (event) => { if (document.hidden && isOfRings(event)) event.preventDefault(); });
 document.addEventListener("visibilitychange", () => { if (document.hidden && rings()) htmx.trigger(rings(), "htmx:abort"); });
+
+// What takes the place of a part has the same acts unfolded, and htmx gives the focus to what has the same id.
+document.addEventListener("htmx:oobBeforeSwap", ({ detail: { target, fragment } }) => {
+  for (const fold of target.querySelectorAll("details[open]")) {
+    const next = fragment.querySelector(`[id="${CSS.escape(fold.id)}"]`);
+    if (next) next.open = true;
+  }
+});
 
 const stale = document.getElementById("stale");
 function say(event, problem) {

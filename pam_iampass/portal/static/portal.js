@@ -139,7 +139,10 @@ if (link) {
   addEventListener("hashchange", () => openLink(link)); // another link, in the same tab
 }
 
-document.addEventListener("click", (event) => { if (event.target.matches("[data-print]")) print(); });
+for (const button of document.querySelectorAll("[data-print]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => print());
+}
 
 // What is shown once is not there any more when somebody comes back to the page.
 addEventListener("pagehide", () => {

@@ -1,4 +1,4 @@
-"""What a page says of each error of the gateway."""
+"""What a page says of each error of the gateway, and of its records."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ import pytest
 
 pytest.importorskip("aiohttp")
 pytest.importorskip("jinja2")
+pytest.importorskip("psycopg")
 
+from pam_iampass.client.status import Status
+from pam_iampass.gateway import hosts
+from pam_iampass.gateway.acts import ACTS as DECLARED
+from pam_iampass.gateway.reasons import Reason
+from pam_iampass.outcome import Outcome
 from pam_iampass.portal.calls import Error
 from pam_iampass.portal.gateway import GatewayAway, GatewayError
-from pam_iampass.portal.words import WORDS, words_of
+from pam_iampass.portal.words import ACTS, ASKERS, HELPDESK, OUTCOMES, WORDS, reason, told, words_of
 
 #: What only a mistake of the portal leads to.
 MISTAKES = {Error.UNKNOWN_CALL, Error.WRONG_METHOD, Error.TOO_SLOW}
@@ -29,3 +35,51 @@ def test_what_is_refused_is_said_for_what_was_asked() -> None:
     assert words_of(refused, "/act/phone_new") is WORDS["REFUSED"]
     assert words_of(GatewayAway("status 413", 413), "/act/bypass") is WORDS["TOO_LARGE"]
     assert words_of(GatewayAway("no socket"), "/") is WORDS["AWAY"]
+
+
+def test_what_a_record_names_has_words() -> None:
+    assert OUTCOMES.keys() == {each.value for each in Outcome}
+    assert DECLARED.keys() <= ACTS.keys()
+    assert {hosts.ITSELF.name, hosts.HELPDESK.name} == ASKERS.keys()
+    assert hosts.HELPDESK.name == HELPDESK
+    for name in (*Reason.__members__, *(each.name for each in Status if not each.in_progress)):
+        for outcome in ("denied", ""):
+            said = reason({"kind": "decision", "outcome": outcome, "reason": name})
+            assert name not in said.split(), name
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"outcome": "approved", "reason": "active"}, ""),
+        ({"outcome": "denied", "reason": "a further passkey: cancelled"}, "a further passkey: the person has refused"),
+        ({"outcome": "no_device", "reason": "sudo -i: NO_MOBILE_DEVICE"}, "sudo -i: there is no phone"),
+        ({"event": "session_ended", "reason": "timeout"}, "its time was over"),
+        (
+            {"outcome": "approved", "reason": "active; told: New for you: a passkey (dora, 12:10 UTC)."},
+            "the login has told them: New for you: a passkey (dora, 12:10 UTC).",
+        ),
+        ({"outcome": "covered", "reason": "by the session ID on bastion"}, "by the login on bastion"),
+        (
+            {"outcome": "throttled", "reason": "backoff: 2 consecutive requests from this origin were not approved"},
+            "2 consecutive requests from this origin were not approved",
+        ),
+        ({"kind": "act", "reason": "ID; it was let in"}, "it was let in"),
+        ({"kind": "act", "reason": "alice, ID; sessions to end: 1"}, "alice; logins to end: 1"),
+        ({"kind": "act", "reason": "ticket: closed"}, "ticket: closed"),
+        ({"kind": "alert"}, ""),
+    ],
+)  # fmt: skip
+def test_a_reason_is_said_without_what_only_programs_know(fields: dict[str, str], says: str) -> None:
+    id = "5f0c1f6e-0f6a-4d8e-9d43-5d4b3c0c2b11"
+    row = {"kind": "decision", **fields, "reason": fields.get("reason", "").replace("ID", id)}
+    assert reason(row) == says
+
+
+def test_what_was_refused_is_said_and_that_a_host_had_more_logins() -> None:
+    assert told({"kind": "act", "what": "refused", "refused": "phone_lost"}) == (
+        "refused: phone reported lost",
+        "no",
+    )
+    assert told({"kind": "report", "lost": "3"})[0] == "more logins, of which only the host has records"
+    assert told({"kind": "decision", "event": "session_ended"})[0] == "the login has ended"
