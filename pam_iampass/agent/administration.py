@@ -28,7 +28,7 @@ PATIENCE = 20.0
 """How long to wait until sessions have ended: longer than the time between a warning and the end. Seconds."""
 PATIENCE_FOR_EACH = 0.5
 """How much longer for each session: some are ended at a time. Seconds."""
-_LOOK = 1.0  # how often there is news of those that are still to end
+_LOOK = 1.0  # how often there is news of sessions that are still to end
 _SHORTEST_PREFIX = 4
 
 

@@ -33,7 +33,7 @@ class LostPhoneReports:
             self._thread.start()
 
     def tell(self) -> None:
-        """Tell it of each phone, and write to the journal once what comes of it."""
+        """Tell it of each phone, and write the result to the journal once."""
         for phone, config in self._phones.all().items():
             person = shown(phone.person)
             try:

@@ -1,4 +1,4 @@
-"""Tells the gateway of logins of which it has not decided: exempt accounts, bypasses and codes of this host, outages.
+"""Tells the gateway of logins that it has not decided: exempt accounts, bypasses and codes of this host, outages.
 
 A login waits for none of it: it puts its report into a queue in memory once it is answered. A thread sends them, and
 what cannot be sent yet is written to the agent's file. The queue is bounded, and what it has no room for is counted.
@@ -53,7 +53,7 @@ class Report:
     at: float
     """Unix time."""
     members: Members
-    """What the gateway is told, without its age."""
+    """The members of the report, without its age."""
 
     @property
     def actor(self) -> str | int | None:

@@ -86,7 +86,7 @@ class AuditRecord:
     login: str = ""
     """The id of the login, the same on its host and at its gateway."""
     key: str = ""
-    """At a gateway, the fingerprint of the ssh key of the login."""
+    """The fingerprint of the ssh key of the login; only a gateway has it."""
 
     @property
     def let_in(self) -> bool:

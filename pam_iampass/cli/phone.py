@@ -162,7 +162,7 @@ def say_what_is_left(program: str, user: str, codes: int) -> None:
 
 @dataclass(frozen=True)
 class _Begun:
-    """What the agent has ended, or has begun to end."""
+    """The effect of a report to the agent: what it has ended, or has begun to end."""
 
     problem: str = ""
     """Why it has not, or would forget it."""

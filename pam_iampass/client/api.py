@@ -153,7 +153,7 @@ class AuthenticationAPI(BaseAPI):
     def report(
         self, reports: Sequence[Mapping[str, str | int]], machine: str, *, deadline: Deadline | None = None
     ) -> None:
-        """Tells a gateway of logins to this machine of which it has not decided. Not in the published client. Raises
+        """Tells a gateway of logins to this machine that it has not decided. Not in the published client. Raises
         IampassError."""
         self._make(self._application.report(reports, machine), deadline, 1)
 

@@ -176,7 +176,7 @@ class Application:
         return self._call("confirm", path, lambda response: response.boolean("counts"), {})
 
     def report(self, reports: Sequence[Mapping[str, str | int]], machine: str) -> Call[None]:
-        """Only gateways take reports, each of which they write once. `machine` is as in the parameters of a start."""
+        """Only gateways take reports, and they write each one once. `machine` is as in the parameters of a start."""
         body = {"reports": [dict(report) for report in reports]}
         digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
         path = f"fleet/report/{self.id}?body_sha256={digest}{machine and f'&machine={machine}'}"

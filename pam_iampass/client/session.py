@@ -92,7 +92,7 @@ class Session:
     refusal: Refusal | None = field(default=None, repr=False, compare=False)
     """A gateway's explanation of `failure_reason`."""
     news: str = field(default="", repr=False, compare=False)
-    """What a gateway has the person told who has approved. Not cleaned."""
+    """A gateway's message to the person who has approved. Not cleaned."""
 
     @property
     def failed(self) -> bool:

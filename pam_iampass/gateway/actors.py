@@ -1,4 +1,4 @@
-"""Who acts, in which roles, and why they may not.
+"""Actors, their roles, and the errors that say why they may not do something.
 
 EditRefused
 └── ActRefused           nothing was changed
@@ -37,7 +37,7 @@ class NotSignedIn(ActRefused):
 
 
 class ProofRefused(ActRefused):
-    """What was sent as a proof does not count. `why` is for the record only."""
+    """A proof that was sent does not count. `why` is for the record only."""
 
     def __init__(self, why: str) -> None:
         super().__init__("this does not count as a proof", "begin again")
@@ -60,7 +60,7 @@ class BadParameter(ActRefused):
 
 
 class Role(enum.Enum):
-    """What somebody is to the fleet, or to the person whom an act concerns."""
+    """The relation of an actor to the fleet, or to the person whom an act concerns."""
 
     SELF = "the person"
     """The act concerns the actor."""
@@ -74,16 +74,16 @@ class Role(enum.Enum):
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts, and how they are known."""
+    """Somebody who acts, and how they are known."""
 
     name: str
     roles: frozenset[Role]
     known_by: str
-    """What has shown who it is: `command` for root of this gateway, `sign-in`."""
+    """The proof of who it is: `command` for root of this gateway, or `sign-in`."""
     details: Mapping[str, str] = field(default_factory=dict)
     """More about that, for the record, such as `remote`."""
     helps: frozenset[str] = frozenset()
-    """The groups of the people whom a helpdesk helps. Who also has another group is not among them."""
+    """The groups of the people whom a helpdesk helps. A person who also has another group is not among them."""
 
     @classmethod
     def root(cls) -> Actor:
@@ -97,5 +97,5 @@ class Actor:
 
     @property
     def fields(self) -> dict[str, str]:
-        """What records say of the actor."""
+        """The fields of records about the actor."""
         return {**self.details, "caller": self.name, "known_by": self.known_by}

@@ -85,7 +85,7 @@ _CHECKS: Mapping[str, Check] = {
         lambda value: None if re.fullmatch("[0-9a-f]{32}", value) else "was not answered", empty=True
     ),
 }
-"""What a field with this name must be, in all calls."""
+"""The check of each field by its name, the same in all calls."""
 
 
 def answers(

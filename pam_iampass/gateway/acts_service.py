@@ -41,11 +41,11 @@ T = TypeVar("T")
 BOUNDS = Bounds(connections=700, of_one_address=600, body=16 * 1024, lines=100, waiting=4)
 """The bounds of what the peers can send. The portal cannot take the connections that are left for root."""
 CONNECTIONS = 6
-"""Connections to the database, of which calls have three at most."""
+"""Connections to the database. Calls have three of them at most."""
 MOST_HELD = 60
 """Calls that wait for a phone at the same time. Others are answered at once, so that calls find a connection."""
 MOST_HELD_OF_ONE = 8
-"""Of these, the calls of one person, in all sign-ins, or of one link."""
+"""Calls among these of one person, in all sign-ins, or of one link."""
 MOST_AT_ONCE = 8
 """Calls of one sign-in, or of one link, at the same time: neither takes all connections, and all that is slow."""
 MOST_OF_STRANGERS = 4
@@ -59,7 +59,7 @@ class Answered:
     """How a call is answered."""
 
     checks: Mapping[str, Check]
-    """What each field must be."""
+    """The check of each field."""
     respond: Callable[[ActsService, Any], Coroutine[Any, Any, Any]]
     """Does what is asked; returns the answer. Raises CallRefused, and what `_refusal` knows."""
 
@@ -83,7 +83,7 @@ class CallRefused(RefusedRequest):
 
 @dataclass
 class ActsService:
-    """What answers the calls."""
+    """Answers the calls of the portal."""
 
     gateway: Gateway
     stopping: asyncio.Event
@@ -214,7 +214,7 @@ def _body(request: IncomingRequest) -> dict[str, Any]:
 
 
 def _refusal(error: Exception) -> CallRefused:
-    """What the peer is told of an error. Whoever may not see a name is not told whether somebody has it."""
+    """The answer after an error. A person who may not see a name is not told whether somebody has it."""
     if isinstance(error, NotPermitted):
         return CallRefused(Error.NOT_PERMITTED)
     if isinstance(error, NotSignedIn):

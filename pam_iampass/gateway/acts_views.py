@@ -1,4 +1,4 @@
-"""What the portal reads: views with their filters, each declared once. Who sees what is in `acts/views.py`."""
+"""Views that the portal reads, with their filters, each declared once. `acts/views.py` says who sees which fields."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Rows = tuple[Sequence[Any], bool]
 """The rows that are wanted and that the actor sees, and whether there are more."""
 R = TypeVar("R", bound=Callable[..., Coroutine[Any, Any, Rows]])
 VIEWS: dict[str, Callable[..., Coroutine[Any, Any, Rows]]] = {}
-"""What reads each view, by the view's name. Annotated parameters are the filter: a check, and what they are for."""
+"""Functions that read the views, by a view's name. Annotated parameters are the filter: a check, and a description."""
 ASIDE = ("phone",)
 """Views that ask IAMPASS: nothing waits for them, and they take no connection to the database."""
 MOST = 500
@@ -85,7 +85,7 @@ def view(read: R) -> R:
 
 @view
 async def mine(gateway: Gateway, connection: Connection, actor: Actor) -> Rows:
-    """What whoever has signed in has, besides logins and records: one row, with passkeys, sign-ins and codes."""
+    """One row with what the person who has signed in has, besides logins and records: passkeys, sign-ins and codes."""
     return await show_own(gateway, connection, actor), False
 
 
@@ -141,7 +141,7 @@ async def throttle(
     actor: Actor,
     person: Annotated[str, text(person_name_error), "whose"],
 ) -> Rows:
-    """What counts against the limits of one person: one row, or none."""
+    """One row with what counts against the limits of a person, or none."""
     found = await show_limits(gateway, connection, actor, person)
     return [] if found is None else [found], False
 
@@ -195,8 +195,8 @@ async def bypasses(
     actor: Actor,
     person: Annotated[str, text(person_name_error), "who is let in without the phone"],
 ) -> Rows:
-    """What lets a person in without the phone now, in the order in which it ends. Without `services`, it holds through
-    all of them; without `hosts` and `groups`, on all hosts."""
+    """Bypasses that let a person in without the phone now, in the order in which they end. Without `services`, a bypass
+    holds through all of them; without `hosts` and `groups`, on all hosts."""
     return await show_bypasses(gateway, connection, actor, person), False
 
 
@@ -218,9 +218,9 @@ async def hours(
 
 @view
 async def attention(gateway: Gateway, connection: Connection, actor: Actor) -> Rows:
-    """What needs somebody now. `kind` is `host_waits`, `host_stopped` (people have cancelled its requests), `alert`
-    (of the last day), `damaged` (a row that no gateway has written) or `role_of_nobody`; `what` has the text of an
-    alert, the row, or the role."""
+    """Matters that need somebody now. `kind` is `host_waits`, `host_stopped` (people have cancelled its requests),
+    `alert` (of the last day), `damaged` (a row that no gateway has written) or `role_of_nobody`; `what` has the text
+    of an alert, the row, or the role."""
     return await show_attention(gateway, connection, actor), False
 
 

@@ -413,7 +413,7 @@ async def write_status(
 
 @dataclass(frozen=True)
 class WrittenStatus:
-    """What has become of a session by a status that IAMPASS says of it."""
+    """A session after a status that IAMPASS says of it was written."""
 
     session: HostSession
     ringing: Sequence[HostSession] = ()

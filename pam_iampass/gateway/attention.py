@@ -1,4 +1,4 @@
-"""What needs somebody's attention now: hosts that wait, alerts, rows that no gateway has written, roles of nobody."""
+"""Matters that need somebody now: hosts that wait, alerts, rows that no gateway has written, roles of nobody."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIGNED = (
 )
 """The tables whose rows have a MAC."""
 MOST = 100
-"""What is told of each kind."""
+"""The number of matters that are told of each kind, at most."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ async def find_alerts(connection: Connection, of: tuple[str, list[Any]]) -> list
 
 
 async def find_of_fleet(gateway: Gateway, connection: Connection) -> list[Matter]:
-    """What is damaged, and the roles that nobody has. Rows of sessions, of which there are thousands, are left to
+    """Find damaged rows, and roles that nobody has. There are thousands of rows of sessions, so they are left to
     `doctor`."""
     damaged = []
     for table in SIGNED:

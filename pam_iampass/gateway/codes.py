@@ -103,7 +103,7 @@ async def renew(
     number: int = HOW_MANY,
     hours: int | None = None,
 ) -> list[str]:
-    """Replace all codes of a person by so many new ones and return these, for the person only.
+    """Replace all codes of a person by this number of new ones and return these, for the person only.
 
     :param hours: how long they count; None: until they are used.
     """

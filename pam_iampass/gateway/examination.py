@@ -47,7 +47,7 @@ from pam_iampass.text import names
 _SECONDS = 15.0
 _CLOCK_TOLERANCE = 10.0
 _RENEWED_BEFORE = 14.0
-"""Days. Whoever renews certificates by themselves has done it by then."""
+"""Days. Programs that renew certificates by themselves have done it by then."""
 
 
 def examine(

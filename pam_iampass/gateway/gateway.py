@@ -134,8 +134,8 @@ class Gateway:
     asking_for_phones: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_PHONES_AT_ONCE))
     """The bound of calls of IAMPASS that no login waits for."""
     phones: dict[tuple[str, datetime | None], tuple[float, str]] = field(default_factory=dict)
-    """What IAMPASS has said of people's phones to be shown, by name and the time at which one was last reported lost,
-    with the `time.monotonic()`."""
+    """Answers of IAMPASS about people's phones, to be shown, by name and the time at which one was last reported lost,
+    each with its `time.monotonic()`."""
     asked_for_phones: deque[tuple[float, str]] = field(default_factory=deque)
     """When IAMPASS was asked for `phones` within a minute, as there, and for which sign-in."""
     seen: dict[str, float] = field(default_factory=dict)

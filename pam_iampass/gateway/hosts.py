@@ -54,7 +54,7 @@ class HostStatus(enum.Enum):
 
 @dataclass(frozen=True)
 class Asker:
-    """What has people asked: a host, or the gateway itself (`ITSELF`, `HELPDESK`)."""
+    """An origin of requests on phones: a host, or the gateway itself (`ITSELF`, `HELPDESK`)."""
 
     id: str
     """The name by which requests of a host call it."""
@@ -149,7 +149,7 @@ async def listing(gateway: Gateway, connection: Connection) -> tuple[list[Host],
 
 @dataclass(frozen=True)
 class Seen:
-    """What is known of a host beside its row: nothing follows from it."""
+    """Observations of a host, kept beside its row: nothing follows from them."""
 
     at: datetime | None
     """Its last call, to within some minutes; None before the first one."""
@@ -167,7 +167,7 @@ NEVER_SEEN = Seen(None, None, None, 0, for_a_day=False)
 
 
 async def seen(connection: Connection) -> dict[str, Seen]:
-    """What was seen of each host, by its id."""
+    """Read the observations of each host, by its id."""
     rows = await many(
         connection,
         "SELECT host.id, seen.at, seen.version, seen.address,"
@@ -185,7 +185,7 @@ async def seen(connection: Connection) -> dict[str, Seen]:
 def note_seen(gateway: Gateway, connection: Connection, id: str, address: str, version: str | None) -> None:
     """Write with the next statement that this host has called, unless it was written some minutes ago.
 
-    It waits for no lock: whoever holds the row writes the same.
+    It waits for no lock: another call that holds the row writes the same.
     """
     moment = time.monotonic()
     if moment - gateway.seen.get(id, -math.inf) < _SEEN_SECONDS:

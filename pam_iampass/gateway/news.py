@@ -1,5 +1,5 @@
-"""What is new for a person, such as a passkey: their next login says so. Whoever has taken over their sign-in, or has
-talked to the help desk in their name, cannot keep that from them.
+"""News for a person, such as a new passkey: their next login says so. Somebody who has taken over their sign-in, or has
+talked to the help desk in their name, cannot keep it from them.
 
 It is looked up with a start, and the session keeps it. Once the person has approved the login, and not before, its host
 is told, which shows it; the record of the approval has it, too, and says up to which record that was. What was shown
@@ -23,7 +23,7 @@ ACTS = {
 }
 """The records about a person that are told, and what is new then."""
 TEXT, TOLD = "news", "told"
-"""What the details of a session have: the text, and the id of the newest record that it is about."""
+"""Names in the details of a session: the text's, and that of the id of the newest record that it is about."""
 _LONGEST_NAME = 30
 _MOST = 20
 _NAMES = ", ".join(f"'{what}'" for what in ("user_add", *ACTS))
@@ -38,7 +38,7 @@ COLUMNS = f"""
 
 
 def details(row: Mapping[str, Any]) -> dict[str, str]:
-    """What the details of a session of this person have more."""
+    """The news for this person, to be added to the details of a session."""
     said = row["told"] or ""
     told, new, newest = int(said) if said.isdecimal() else 0, dict[str, str](), 0
     for id, at, act, by in row["news"] or ():

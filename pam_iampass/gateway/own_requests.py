@@ -43,7 +43,7 @@ class NotApproved(EditRefused):
 
 
 class Answer(enum.Enum):
-    """What has become of a request."""
+    """The state of a request, which in the end is an answer."""
 
     WAITS = "waits"
     """Another request of the person comes first."""
@@ -61,7 +61,7 @@ class Answer(enum.Enum):
 
     @classmethod
     def of(cls, session: HostSession) -> Answer:
-        """What the row of a request says."""
+        """The state that the row of a request says."""
         if session.state is State.QUEUED:
             return cls.WAITS
         if session.in_progress or (session.state is State.STARTING and session.reason is None):
@@ -80,7 +80,7 @@ async def ask(
     :param what: what is to be done, for records, such as `a further passkey`.
     :param remote: the address from which that was asked for.
     :param made_for: the sign-in, link or act for which an approval is good.
-    :param caller: who has the person asked, if somebody else has: a help desk, with limits of its own.
+    :param caller: the name of somebody else who has the person asked: a help desk, with limits of its own.
 
     The session may also be one for which no phone has rung: then it has a reason (`NO_MOBILE_DEVICE`: the person has no
     phone). Raises DatabaseError and Tampered.
@@ -102,7 +102,7 @@ async def ask(
 
 
 async def answer(gateway: Gateway, id: uuid.UUID, made_for: str, seconds: float) -> Answer:
-    """What has become of a request, as soon as that is something else than now, or after this time.
+    """Return the state of a request as soon as it has changed, or after this time.
 
     Raises NotApproved if there is no such request for this, and DatabaseError.
     """

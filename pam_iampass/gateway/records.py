@@ -122,7 +122,7 @@ async def refusals(connection: Connection, host: str) -> int:
 
 
 def administrator_fields() -> dict[str, str]:
-    """What records say of the administrator who runs this command."""
+    """The fields of records about the administrator who runs this command."""
     by = administrator()
     who = {"caller": by.name, "sudo_user": by.sudo_user, "tty": by.tty, "remote": by.rhost}
     return {**{name: text for name, text in who.items() if text}, "known_by": "command"}
@@ -140,7 +140,7 @@ async def act(
 ) -> None:
     """Write what somebody has done, such as `user_add`, and the result.
 
-    :param by: the fields about who has done it; if None, the administrator who runs this command has.
+    :param by: the fields about the actor; if None, it is the administrator who runs this command.
     :param invite: the id of an invite, which is not for everybody who may read the reason.
     """
     fields = dict(administrator_fields() if by is None else by)
@@ -244,7 +244,7 @@ class Record:
 
     @property
     def result(self) -> Result | None:
-        """What PAM was told, at least if the host has done as the gateway said."""
+        """The result that PAM was told, at least if the host has done as the gateway said."""
         if not self.outcome:
             return None
         possible = RESULTS[Outcome(self.outcome)]

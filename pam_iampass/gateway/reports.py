@@ -1,8 +1,8 @@
 """Takes reports of hosts: logins that they have let in without asking their gateway, such as those of exempt accounts.
 
 A report says no more than that its host says so. Its record has no outcome, so that no limit and no decision counts it.
-A host reports in its own name only, each login once, and so many in an hour, of one user a part of them; the others are
-counted in one record.
+A host reports in its own name only, each login once, and a bounded number in an hour, with a share for each user; other
+logins are counted in one record.
 """
 
 from __future__ import annotations

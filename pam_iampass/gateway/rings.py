@@ -1,5 +1,5 @@
-"""What asks a person on the phone now, as the portal shows it, and the calls that wait until that, or the person's
-open logins, are something else.
+"""Requests that ask a person on the phone now, as the portal shows them, and the calls that wait until they, or the
+person's open logins, have changed.
 
 Nothing here answers a request. A call that waits is an entry in memory and has no connection to the database: one
 query finds out for all of them for whom something has changed (`watching.look_for_changes`). That query shows nothing
@@ -121,8 +121,8 @@ class WaitingForRings:
 
 
 async def read(gateway: Gateway, connection: Connection, token: str) -> tuple[SignIn, RingingNow]:
-    """What asks for whoever has signed in with this token, and the sign-in, which that keeps from no end. Raises
-    NotSignedIn, and another ActRefused if nothing is to be seen."""
+    """Return the sign-in of this token, which this keeps from no end, and what asks the person now. Raises NotSignedIn,
+    and another ActRefused if nothing is to be seen."""
     found = await sign_ins.find(gateway, connection, token)
     sign_ins.require_confirmed(found.passkey)
     statement = (

@@ -1,8 +1,8 @@
-"""Who has signed in: passkeys, the links that register them, and sign-ins.
+"""Passkeys, the links that register them, and the sign-ins of people at the portal.
 
-A row counts only with its MAC, and only for the very person for whom it was made. Who changes rows of a person has
-locked that person's row first, so that removing a person and ending sign-ins waits for nobody who waits for it. Until
-a database that was restored is confirmed, no row counts.
+A row counts only with its MAC, and only for the very person for whom it was made. Code that changes rows of a person
+has locked that person's row first, so that removing a person and ending sign-ins waits for nobody who waits for it.
+Until a database that was restored is confirmed, no row counts.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ MOST_ASKED = 20
 MOST_PASSKEYS = 10
 """Passkeys of one person."""
 A_PASSKEY = "a passkey"
-"""What a person approves on the phone who registers a passkey with a link."""
+"""The subject that a person approves on the phone to register a passkey with a link."""
 _ASK_SECONDS = 10.0
 _LONGEST_LABEL = 60
 _LONGEST_TEXT = 200
@@ -73,7 +73,7 @@ LOCK = """
 SELECT 1 FROM person WHERE name = ANY(ARRAY(SELECT person FROM sign_in WHERE digest = %s) || ARRAY[%s]::text[])
 ORDER BY name FOR NO KEY UPDATE
 """
-"""Locks the row of who has signed in, by the digest of the token, and of another person."""
+"""Locks the row of the person who has signed in, by the digest of the token, and that of another person."""
 _SIGN_IN_SQL = """
 SELECT NULL AS "time:", now() AS now, NULL AS "sign_in:", sign_in.*, NULL AS "passkey:", passkey.*,
     NULL AS "person:", person.*
@@ -92,7 +92,7 @@ FROM link JOIN person ON person.name = link.person WHERE link.digest = %s
 
 @dataclass(frozen=True)
 class SignedIn:
-    """Who asks for an act, and how that is proved. Nothing of it is known to be true."""
+    """A claim to have signed in, with its proof, made to ask for an act. Nothing of it is known to be true."""
 
     token: str = field(repr=False)
     """The token of the sign-in."""
@@ -129,7 +129,7 @@ class SignIn:
     row: Mapping[str, Any] = field(repr=False)
 
     def actor(self, gateway: Gateway, remote: str) -> Actor:
-        """Who acts, with the roles of the passkey that the groups of the person still have."""
+        """The person as an actor, with the roles of the passkey that the groups of the person still have."""
         operators, roles = gateway.settings.operators, {Role.SELF}
         roles.update(map(Role, self.passkey.roles & operators.roles_of(self.person.groups)))
         helps = operators.helps if Role.HELPDESK in roles else frozenset[str]()
@@ -206,8 +206,7 @@ async def phone_of(gateway: Gateway, person: Person) -> Phone:
 
 
 def sign_in_options(gateway: Gateway, binding: str) -> dict[str, Any]:
-    """What the browser is asked for to sign in, by any passkey; `binding` is a secret of this browser's. Raises
-    ActRefused."""
+    """Options for the browser to sign in by any passkey; `binding` is a secret of this browser's. Raises ActRefused."""
     challenge = touches.challenge(gateway, SIGN_IN, digest_of(binding).hex(), {})
     return webauthn.request_options(portal_of(gateway), challenge)
 
@@ -308,7 +307,7 @@ async def note_activity(gateway: Gateway, connection: Connection, found: SignIn)
 async def actor(
     gateway: Gateway, connection: Connection, token: str, remote: str, *, by_itself: bool = False
 ) -> Actor:
-    """Who looks at something.
+    """The actor who looks at something.
 
     :param by_itself: whether the page has asked by itself, which keeps no sign-in from ending.
 
@@ -470,11 +469,11 @@ class NewLink:
 
 @dataclass(frozen=True)
 class LinkOffer:
-    """What a link is for, before it is used."""
+    """Describes a link before it is used."""
 
     person: str
     options: Mapping[str, Any]
-    """What the browser is asked for."""
+    """Options for the browser to make the passkey."""
     needs_phone: bool
     """Whether the person must approve on the phone as well."""
 
@@ -520,7 +519,7 @@ async def make_link(
 
 
 async def link_options(gateway: Gateway, token: str, binding: str) -> LinkOffer:
-    """What the browser is asked for to use a link, which stays good. Raises ActRefused and DatabaseError."""
+    """Describe a link to the browser that is to use it; it stays good. Raises ActRefused and DatabaseError."""
     portal = portal_of(gateway)
     try:
         link, phone = await _phone_of_link(gateway, token)
@@ -546,7 +545,7 @@ async def ring_for_link(gateway: Gateway, token: str, remote: str) -> HostSessio
 
 
 def made_for_link(token: str) -> str:
-    """What says in a request on the phone that it is for this link."""
+    """The mark of a request on the phone that is for this link."""
     return f"link {digest_of(token).hex()}"
 
 
@@ -562,7 +561,7 @@ async def use_link(
     """Register a passkey with an answer to `link_options` for the same `binding`; whose it is. The link is used up, and
     nobody is signed in.
 
-    :param phone: the id of a request that the person has approved, for who has a phone.
+    :param phone: the id of a request that the person has approved, if they have a phone.
 
     Raises ProofRefused, another ActRefused, and DatabaseError.
     """
@@ -695,7 +694,7 @@ async def record_refusal(
     by: SignIn | None = None,
     person: str | None = None,
 ) -> None:
-    """Write a record of what was refused. Without a sign-in they are some a minute for all together, of which the last
+    """Write a record of what was refused. Without a sign-in, all together have a number of them a minute, and the last
     one says so; `require_few_records` bounds those of each sign-in."""
     fields = {"remote": clean(remote, _LONGEST_TEXT)} if by is None else by.actor(gateway, remote).fields
     async with gateway.database.transaction() as connection:

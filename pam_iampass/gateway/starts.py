@@ -245,7 +245,7 @@ async def _start_own(
 
 
 async def _unless_away(admitting: Coroutine[Any, Any, _Admission]) -> _Admission:
-    """What has been decided about a start, or that the database has not said so."""
+    """Return the decision about a start, or TRY_AGAIN if the database has not said whether one was made."""
     try:
         return await admitting
     except UnknownOutcome:

@@ -1,6 +1,6 @@
 """Steps: what IAMPASS is still to be told after an act, a row for each, which is committed with the act.
 
-The process that performs the act takes them at once, and a row goes when IAMPASS knows. Gateways take those that are
+The process that performs the act takes them at once, and a row goes when IAMPASS knows. Gateways take the rows that are
 left (`watching.py`): the process was stopped, or IAMPASS has not answered. So a step may be taken twice; its effect is
 the same.
 """
@@ -37,8 +37,7 @@ class Step:
 
 
 async def add_lost_phone(gateway: Gateway, connection: Connection, person: str) -> None:
-    """From now on, no login is to be approved by the phone of this person, who must be known and locked, until IAMPASS
-    has disabled it."""
+    """Let the phone of this person, who must be known and locked, approve no login until IAMPASS has disabled it."""
     connection.later("DELETE FROM step WHERE lost_phone_of = %s", (person,))
     await _add(gateway, connection, await now(connection), lost_phone_of=person)
 

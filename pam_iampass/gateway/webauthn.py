@@ -47,7 +47,7 @@ _ALGORITHMS = (ES256.ALGORITHM, EdDSA.ALGORITHM, RS256.ALGORITHM)  # the first o
 
 
 class Refused(Exception):
-    """An answer that does not count. The text says why, for records; who has sent the answer must not see it."""
+    """An answer that does not count. The text says why, for records; the sender of the answer must not see it."""
 
 
 class Portal(Protocol):
@@ -74,7 +74,7 @@ class Credential:
 def creation_options(
     portal: Portal, challenge: bytes, name: str, display_name: str, owner: str, known: Sequence[str]
 ) -> dict[str, Any]:
-    """What `PublicKeyCredential.parseCreationOptionsFromJSON` takes. `known` are the ids of passkeys that this person
+    """Options for `PublicKeyCredential.parseCreationOptionsFromJSON`. `known` are the ids of passkeys that this person
     has: their authenticators make no second one."""
     return {
         "rp": {"id": portal.rp_id, "name": portal.rp_id},
@@ -92,7 +92,7 @@ def creation_options(
 
 
 def request_options(portal: Portal, challenge: bytes, known: Sequence[str] = ()) -> dict[str, Any]:
-    """What `PublicKeyCredential.parseRequestOptionsFromJSON` takes. Without `known`, the person chooses the passkey."""
+    """Options for `PublicKeyCredential.parseRequestOptionsFromJSON`. Without `known`, the person chooses a passkey."""
     return {
         "rpId": portal.rp_id,
         "challenge": _encoded(challenge),
@@ -146,7 +146,7 @@ def registered(portal: Portal, answer: object, challenge: bytes) -> Credential:
 def asserted(
     portal: Portal, answer: object, challenge: bytes, credential: Credential, owner: str, *, named: bool
 ) -> None:
-    """Return if who has this passkey, and has proved that to it, agrees to the challenge. Raises Refused otherwise.
+    """Return if somebody whom this passkey has verified agrees to the challenge. Raises Refused otherwise.
 
     `credential` is that of `credential_of`, and `owner` the user handle with which it was made. An authenticator may
     leave the handle away only if its passkey was `named` to it by `request_options`.

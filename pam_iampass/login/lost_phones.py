@@ -1,5 +1,5 @@
-"""The phones that were reported lost: until IAMPASS has disabled one, it approves nothing on this machine, for nobody
-who has it."""
+"""The phones that were reported lost: until IAMPASS has disabled one, it approves nothing on this machine, for none
+of the people who have it."""
 
 from __future__ import annotations
 

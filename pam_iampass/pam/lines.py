@@ -147,7 +147,7 @@ def control(text: str) -> tuple[ControlAction, ...]:
         if jump is not None and not 0 < jump <= _LARGEST_JUMP:
             return ALL_BAD
         action = Action(word) if jump is None else jump
-        if code == "default":  # for those that have none yet
+        if code == "default":  # for codes that have none yet
             actions = {**dict.fromkeys(CODES, action), **actions}
         else:
             actions[code] = action

@@ -121,7 +121,7 @@ def _quoted(value: object) -> str:
 
 @contextmanager
 def signals_held_back() -> Iterator[None]:
-    """Hold SIGTERM and SIGINT back for ``wait_for_signal``, in this thread and in those that it starts."""
+    """Hold SIGTERM and SIGINT back for ``wait_for_signal``, in this thread and in threads that it starts."""
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Serving whoever may connect, such as a gateway's hosts: connections are bounded in number, time and size."""
+"""Serving all who may connect, such as a gateway's hosts: connections are bounded in number, time and size."""
 
 from __future__ import annotations
 

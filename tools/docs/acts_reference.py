@@ -20,8 +20,8 @@ What can be done to a fleet, one act each. What an act changes in the database a
 happen, or neither. What follows at IAMPASS, such as the end of sessions, is written down with them and comes after
 that: if the command was stopped meanwhile, or IAMPASS did not answer, a gateway goes on with it within a minute, and
 again until IAMPASS knows. The record (`pam-iampass-gateway log`) has the act's name, the person or the host whom it
-concerns, who has done it (`caller`) and what has shown that (`known_by`: `command` for root of a gateway, with the
-terminal and where the login came from, `sign-in` for who has signed in at the portal).
+concerns, the actor (`caller`) and what has shown that (`known_by`: `command` for root of a gateway, with the terminal
+and where the login came from, `sign-in` for a person who has signed in at the portal).
 
 Root of a gateway may do everything, with `pam-iampass-gateway`. Everybody else signs in at the portal with a passkey.
 "Who else may" are the roles that can do it: a person ("the person") for themselves only, the help desk for people whose
@@ -31,8 +31,8 @@ person had the role when root made the link. For themselves, people with a role 
 bypass of an admin is made by another admin, or by root. A help desk acts for nobody who has a passkey by a link of
 root's.
 
-"Touch" is who must confirm it by a touch of the passkey with which they have signed in, over just this act with just
-these parameters, within two minutes. "Phone" is who must approve it on the phone, too. Somebody who has never had a
+"Touch" says which roles must confirm it by a touch of the passkey of the sign-in, over just this act with just these
+parameters, within two minutes. "Phone" says which roles must approve it on the phone, too. Somebody who has never had a
 phone need not; somebody who has reported it lost, or whose phone IAMPASS has no longer, cannot do it before the next
 one is registered. What is refused is a record (`refused`, with the reason), which names another person in the reason
 only; of what is done and refused in one sign-in there are 60 a minute.
@@ -42,8 +42,8 @@ What changes anything besides is root's alone, and no act: `init`, `certificate`
 `user remove` and `user sync`. If one of these is stopped, run it again: a gateway goes on with no more than ends of
 sessions. Meanwhile nobody is let in who should not be. A person is written here once IAMPASS knows the token: if `user
 add`, `enroll` or `user sync` is killed between the two, IAMPASS keeps a token without a phone that nobody here has, and
-the next run makes another. Who is being removed is denied until `user remove` has come to its end. All other verbs but
-`serve` and `serve-acts` only show something.
+the next run makes another. A person who is being removed is denied until `user remove` has come to its end. All other
+verbs but `serve` and `serve-acts` only show something.
 
 | act | what it does | parameters | who else may | touch | phone | the record's reason |
 | --- | --- | --- | --- | --- | --- | --- |

@@ -1,4 +1,4 @@
-"""What people can do to the fleet: each act is a typed value, and `perform` is the only way to carry one out."""
+"""Acts, which are all that people can do to the fleet: each is a typed value, and only `perform` carries one out."""
 
 from pam_iampass.gateway.acts import hosts, passkeys, people, phones, requests, sessions
 from pam_iampass.gateway.acts.act import ACTS

@@ -42,7 +42,7 @@ A = TypeVar("A", bound="type[Act[Any]]")
 _MOST = 100
 """Values of one parameter."""
 _PURPOSE = "act"
-"""Of the challenges of touches."""
+"""The purpose of challenges for touches."""
 
 
 # Parameters
@@ -98,7 +98,7 @@ def checks_of(declared: Callable[..., object]) -> dict[str, Check]:
 def checked(
     declared: Callable[..., object], checks: Mapping[str, Check], values: Mapping[str, object]
 ) -> dict[str, Any]:
-    """Values of which nothing is known, to be passed to a class or a function by name: all that it needs, each as its
+    """Check values that may be anything, to be passed to a class or a function by name: all that it needs, each as its
     check demands. A list becomes a tuple. Raises BadParameter."""
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     for name in given:
@@ -138,20 +138,20 @@ class Work:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What is fixed about all acts of a class."""
+    """The facts that are the same for all acts of a class."""
 
     name: str
     """`what` of the records."""
     by: frozenset[Role]
-    """Who may do it, besides root."""
+    """The roles that may do it, besides root."""
     touch: frozenset[Role]
-    """Who of them must confirm it by a touch of their passkey."""
+    """The roles among them that must confirm it by a touch of their passkey."""
     phone: frozenset[Role]
-    """Who of them must also approve it on the phone, if they have one."""
+    """The roles among them that must also approve it on the phone, if they have one."""
     record: str
-    """What the record's reason says; empty if it has none."""
+    """The meaning of the record's reason; empty if it has none."""
     checks: Mapping[str, Check]
-    """What each parameter must be."""
+    """The check of each parameter."""
 
 
 ACTS: dict[str, type[Act[Any]]] = {}
@@ -160,7 +160,7 @@ ACTS: dict[str, type[Act[Any]]] = {}
 
 @dataclass(frozen=True)
 class Act(Generic[T]):
-    """What somebody wants to do, with all parameters. T is what it results in. Raises BadParameter."""
+    """Something that somebody wants to do, with all parameters. T is what it results in. Raises BadParameter."""
 
     declared: ClassVar[Declaration]
     asks_for_phone: ClassVar[bool] = False
@@ -188,7 +188,7 @@ class Act(Generic[T]):
         return done
 
     def told(self, done: T) -> Result:
-        """What the portal is told of the result, some of which is secret: nothing, unless an act names it."""
+        """The part of the result that the portal is told, since some is secret: nothing, unless an act names it."""
         return Result()
 
 
@@ -223,7 +223,7 @@ def act(
 
 
 def requested(name: str, parameters: Mapping[str, object]) -> Act[Any]:
-    """The act of this name with these parameters, of which nothing is known yet. Raises BadParameter."""
+    """The act of this name with these parameters, which may be anything. Raises BadParameter."""
     cls = ACTS.get(name)
     if cls is None:
         raise BadParameter(name, "is no act")
@@ -238,7 +238,7 @@ async def perform(gateway: Gateway, by: Actor | SignedIn, act: Act[T]) -> T:
 
     1. Ask IAMPASS, if the act depends on whether the person has a phone: not for the token of a sign-in alone.
     2. Lock the rows of the actor and of the target, in the order of their names. Nothing is read before, apart from
-       the name of who has signed in, and whoever ends a sign-in or removes a passkey has locked the person as well.
+       the name of the person who has signed in. Code that ends a sign-in or removes a passkey locks the person, too.
     3. Read the sign-in, the actor's roles and the target's groups as they are now; demand that the act is permitted.
     4. Spend the touch and the approval on the phone, if the role by which the act is permitted needs them.
     5. Change, write the record, commit. A refusal leaves a record of its own, and counts as an act.
@@ -306,7 +306,7 @@ async def _change(work: Work, act: Act[T]) -> T:
 
 @dataclass(frozen=True)
 class _Permitted:
-    """Who may do an act, and as what."""
+    """A person who may do an act, with the role that lets them."""
 
     sign_in: SignIn
     actor: Actor
@@ -320,7 +320,7 @@ class _Permitted:
 
 
 async def _permitted(gateway: Gateway, connection: Connection, by: SignedIn, act: Act[Any]) -> _Permitted:
-    """Raises NotSignedIn, NotPermitted and TooMany. Whoever may not see a name is not told whether somebody has it."""
+    """Raises NotSignedIn, NotPermitted and TooMany. A name that the person may not see is refused as if unknown."""
     sign_in = await sign_ins.find(gateway, connection, by.token)
     await sign_ins.require_few_records(connection, sign_in)
     if not act.confirms_passkey:
@@ -350,7 +350,7 @@ def _role(actor: Actor, act: Act[Any], target: Person | None) -> Role | None:
 
 
 async def challenge(gateway: Gateway, by: SignedIn, act: Act[Any]) -> dict[str, Any]:
-    """What the browser is asked for a touch over this act. Raises ActRefused and DatabaseError."""
+    """Options for the browser to ask for a touch over this act. Raises ActRefused and DatabaseError."""
     portal = sign_ins.portal_of(gateway)
     async with gateway.database.statement() as connection:
         found = await _permitted(gateway, connection, by, act)
@@ -359,7 +359,7 @@ async def challenge(gateway: Gateway, by: SignedIn, act: Act[Any]) -> dict[str, 
 
 
 async def ring(gateway: Gateway, by: SignedIn, act: type[Act[Any]]) -> HostSession | RefusedStart:
-    """Have who has signed in asked on the phone, for an act that needs it, as `own_requests.ask`."""
+    """Have the person who has signed in asked on the phone, for an act that needs it, as `own_requests.ask`."""
     async with gateway.database.statement() as connection:
         sign_in = await sign_ins.find(gateway, connection, by.token)
     if Role.SELF not in act.declared.phone:
@@ -393,7 +393,7 @@ async def _spend_approval(
 ) -> None:
     """Raises ProofRefused, and another ActRefused.
 
-    Who has never had a phone has nothing to approve on. A phone that was reported lost, which people can do by
+    People who have never had a phone have nothing to approve on. A phone that was reported lost, which people can do by
     themselves, or that is gone at IAMPASS, spares nobody the approval: a passkey alone must not abolish the phone.
     """
     if phone is Phone.LOST:
@@ -415,7 +415,7 @@ async def _phone(gateway: Gateway, name: str | None) -> Phone | None:
 
 
 def made_for(sign_in: SignIn) -> str:
-    """What says in a request on the phone that it is for this sign-in."""
+    """The mark of a request on the phone that is for this sign-in."""
     return f"sign-in {sign_in.id}"
 
 

@@ -133,7 +133,7 @@ def _refused(host: Host) -> ActRefused:
 async def void_invite(
     connection: Connection, host: str, *, by: Mapping[str, str] | None = None, retires: bool = False
 ) -> tuple[str | None, str | None]:
-    """As `void_invite_of`, with a record of who has done it; None: the administrator who runs this command."""
+    """As `void_invite_of`, with a record that names the actor; None: the administrator who runs this command."""
     void, stays = await hosts.void_invite_of(connection, host, retires=retires)
     if void:
         await records.act(connection, "host_revoke", by=by, host=host, invite=void)

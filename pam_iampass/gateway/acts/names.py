@@ -17,7 +17,7 @@ from pam_iampass.gateway.people import Person
 _PEOPLE = "see: pam-iampass-gateway user list"
 _HOSTS = "see: pam-iampass-gateway host list"
 _MOST_COMPARED = 5000
-"""People whose names have about the same length, of whom there may be a hundred thousand."""
+"""The number of names that are compared, at most: a hundred thousand may have about the same length."""
 _RECORDED_HOSTS = """WITH RECURSIVE recorded AS (
     SELECT min(host) AS name FROM record
     UNION ALL SELECT (SELECT min(host) FROM record WHERE host > recorded.name) FROM recorded WHERE name IS NOT NULL

@@ -36,7 +36,7 @@ _LEFT = {
     PersonStatus.REMOVING: "the person is being removed",
 }
 PHONE_SECONDS = 10.0
-"""What IAMPASS says of a phone is shown for so long."""
+"""The time for which an answer of IAMPASS about a phone is shown."""
 _LOST = "the phone was reported lost, and IAMPASS has not disabled it yet"
 
 
@@ -57,7 +57,7 @@ class PhoneRow(TypedDict, total=False):
 
 
 class BypassRow(TypedDict, total=False):
-    """What lets a person in without the phone; without services, hosts and groups, everywhere."""
+    """A bypass lets a person in without the phone; without services, hosts and groups, everywhere."""
 
     user: str
     services: list[str]
@@ -109,8 +109,8 @@ VIEWS: tuple[View[Any], ...] = (MAY, PHONE, BYPASSES, HOURS, ATTENTION, RINGS)
 
 
 async def show_may(gateway: Gateway, connection: Connection, actor: Actor, name: str) -> list[MayRow]:
-    """For each group of hosts in the settings, whether a person may log in there, or why not. Of groups that do not
-    admit them, people themselves are told nothing."""
+    """Say for each group of hosts in the settings whether a person may log in there, or why not. People themselves are
+    told nothing of groups that do not admit them."""
     roles = (await roles_for_each(gateway, connection, actor, roles_for_all(actor, MAY), [name]))[name]
     person = await _find(gateway, connection, name) if roles else None
     if person is None:
@@ -213,8 +213,8 @@ async def show_hours(gateway: Gateway, connection: Connection, actor: Actor, wan
 
 
 async def show_attention(gateway: Gateway, connection: Connection, actor: Actor) -> list[AttentionRow]:
-    """What needs somebody now: what is wrong with the fleet, and the alerts of a day; for the help desk, alerts about
-    people whom it helps."""
+    """Matters that need somebody now: what is wrong with the fleet, and the alerts of a day; for the help desk, alerts
+    about people whom it helps."""
     roles = roles_for_all(actor, ATTENTION)
     if roles:
         found = [

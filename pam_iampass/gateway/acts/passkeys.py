@@ -1,4 +1,4 @@
-"""Acts for who signs in: passkeys, the links that register them, sign-ins, and the code for a lost phone."""
+"""Acts for people who sign in: passkeys, the links that register them, sign-ins, and the code for a lost phone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pam_iampass.portal import calls
 _CODE_HOURS = 12
 _LINK_RECORD = "whether it replaces passkeys"
 _PURPOSE = "passkey"
-"""Of the challenge for the registration of a further passkey."""
+"""The purpose of challenges for the registration of a further passkey."""
 
 
 def _passkey_error(id: str) -> str | None:
@@ -117,7 +117,7 @@ class EndOperator(OfPerson[int]):
 
 
 async def passkey_options(gateway: Gateway, token: str) -> dict[str, Any]:
-    """What the browser of who has signed in is asked for to make a further passkey. Raises ActRefused and
+    """Options for the browser to make a further passkey of the person who has signed in. Raises ActRefused and
     DatabaseError."""
     portal = sign_ins.portal_of(gateway)
     async with gateway.database.statement() as connection:
@@ -137,7 +137,7 @@ class AddPasskey(OfPerson[None]):
 
     label: Annotated[str, text(sign_ins.label_error)]
     answer: Annotated[str, text(_answer_error)]
-    """What the browser has answered to `passkey_options`, as JSON."""
+    """The answer of the browser to `passkey_options`, as JSON."""
 
     async def change(self, work: Work) -> None:
         gateway, connection, sign_in = work.gateway, work.connection, _sign_in_of(work)

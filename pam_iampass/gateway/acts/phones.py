@@ -55,7 +55,7 @@ def _message_error(message: str) -> str | None:
 
 @dataclass(frozen=True)
 class LostPhone:
-    """What the report of a lost phone has ended, and what it has left."""
+    """The effect of a report of a lost phone: what it has ended, and what it has left."""
 
     ended: EndedSessions
     bypasses: int

@@ -28,12 +28,12 @@ _CALL = "a call to the help desk"
 
 @dataclass(frozen=True)
 class VerifiedCaller:
-    """What a person has answered who was asked whether they are calling."""
+    """The answer of a person who was asked whether they are calling."""
 
     made_for: str
-    """For what the answer is good: this very act."""
+    """The mark of this very act, for which alone the answer is good."""
     by: str
-    """Who has the person asked."""
+    """The name of the actor who has the person asked."""
     remote: str
     answer: Answer = Answer.OVER
     why: str = ""
@@ -47,7 +47,7 @@ class VerifiedCaller:
 )
 @dataclass(frozen=True)
 class VerifyCaller(OfPerson[VerifiedCaller]):
-    """Have the person asked on the phone, who says that they are calling. Results in the answer, after a minute or two
+    """Ask the person on the phone whether they are calling. Results in the answer, after a minute or two
     at the latest."""
 
     async def change(self, work: Work) -> VerifiedCaller:

@@ -33,7 +33,7 @@ _READ_AT_ONCE = 500
 _WHERE_NAMES_ARE = "see: pam-iampass-gateway session list"
 OPEN = "state IN ('open', 'queued') AND expires_at > now()"
 _COLUMNS = {"person": "person = %s", "host": "host_name = %s", "session": "id = %s::uuid"}
-"""What each parameter of EndSessions says of a session."""
+"""The condition on sessions that belongs to each parameter of EndSessions."""
 _ROWS = {
     "person": f"SELECT 1 FROM person WHERE name = %s UNION ALL SELECT 1 FROM session WHERE person = %s AND {OPEN}",  # noqa: S608
     "host": f"SELECT 1 FROM host WHERE name = %s UNION ALL SELECT 1 FROM session WHERE host_name = %s AND {OPEN}",  # noqa: S608
@@ -61,12 +61,12 @@ class EndedSessions:
 
     @property
     def were_open(self) -> list[HostSession]:
-        """Those that were not over yet for their hosts."""
+        """Sessions that were not over yet for their hosts."""
         return [session for session in self.found if session.state is State.OPEN or session.waits]
 
     @property
     def told(self) -> calls.Ended:
-        """What the portal is told of them."""
+        """The numbers that the portal is told."""
         return calls.Ended(len(self.were_open), len(self.errors))
 
 

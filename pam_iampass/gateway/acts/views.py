@@ -98,7 +98,7 @@ class SignInRow(TypedDict):
 
 
 class OwnRow(TypedDict, total=False):
-    """What the person who looks has, besides logins and records."""
+    """Everything that the person who looks has, besides logins and records."""
 
     user: str
     groups: list[str]
@@ -110,7 +110,7 @@ class OwnRow(TypedDict, total=False):
 
 
 class LimitsRow(TypedDict, total=False):
-    """What counts against the limits of a person."""
+    """Numbers that count against the limits of a person."""
 
     user: str
     pending: int
@@ -154,7 +154,7 @@ class RecordRow(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class View(Generic[R]):
-    """What may be read of rows of one kind."""
+    """The fields that may be read of rows of one kind."""
 
     of: str
     fields: Mapping[Role, tuple[str, ...]]
@@ -216,7 +216,7 @@ _PHONE_UNSEEN = """
             WHERE added.person = name AND kind = 'act' AND fields->>'what' = 'user_add')))
 """
 """The condition of a person of whom no phone was seen: neither by a look, nor by an approval that is on record; a look
-from before the phone was reported lost does not count. Of who had the name before, nothing does."""
+from before the phone was reported lost does not count, nor does anything of another person who had the name before."""
 
 
 async def show_people(
@@ -328,7 +328,7 @@ async def record_of_adding(connection: Connection, name: str) -> Mapping[str, An
 
 
 async def show_own(gateway: Gateway, connection: Connection, actor: Actor) -> list[OwnRow]:
-    """What the person has who looks: one row, or none for root's command."""
+    """Show everything that the person who looks has: one row, or none for root's command."""
     person = None
     if Role.SELF in actor.roles:
         with suppress(Tampered):

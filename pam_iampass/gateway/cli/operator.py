@@ -33,7 +33,7 @@ def command() -> None:
     """Link, list and end the people who have a role at the portal: help desk, auditors and admins.
 
     `operators` in gateway.yaml says which groups of people have a role. It counts only in a sign-in by a passkey that
-    was registered with a link of this command: whoever writes in the directory, or helps people, makes no operator.
+    was registered with a link of this command: people who write in the directory, or help others, make no operator.
 
     The exit status is 0, or 1 if it failed.
     """
@@ -117,7 +117,7 @@ def end(user: str, if_exists: bool, yes: bool, config: Path, as_json: bool) -> N
 
 
 async def _operators(gateway: Gateway, connection: Connection) -> tuple[list[dict[str, Any]], int]:
-    """Who has a role, or a passkey with which one would count, and how many passkeys do not count."""
+    """Find people who have a role, or a passkey with which one would count, and the number of passkeys that do not."""
     everybody, _ = await people.listing(gateway, connection)
     passkeys, tampered = await sign_ins.passkeys(gateway, connection)
     by_root = {

@@ -220,7 +220,7 @@ def _require_admin(config: Path, name: str) -> None:
 
 
 def _write_gateway(config: Path, own: PortalSettings) -> None:
-    """Add `portal` to the gateway's settings, of which everything else stays as it is.
+    """Add `portal` to the gateway's settings, and leave everything else as it is.
 
     Raises ClickException if they have another origin, or if that cannot be added without changing anything else.
     """
