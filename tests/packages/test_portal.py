@@ -128,7 +128,7 @@ def test_one_command_sets_it_up_and_prints_the_link_of_its_admin(
     )
     type_setup = f"{page.command(SET_UP, 'cd ')}; {page.command(SET_UP, 'pam-iampass-gateway portal setup')}"
     distrusted = machine.run("sh", "-c", type_setup, check=False)
-    assert "portal.pem is not trusted by browsers: " in distrusted.stderr
+    assert "The portal's certificate is not trusted by browsers: " in distrusted.stderr
     assert machine.shell("ls -A /etc/iampass-portal") == ""
 
     machine.shell("chmod 644 /usr/local/share/ca-certificates/site.crt; update-ca-certificates")
