@@ -37,7 +37,7 @@ from bench.fleet import (
 )
 from bench.measure import Section
 from pam_iampass.gateway.settings import PORTAL_ACCOUNT
-from tests.support.authenticator import Authenticator
+from tests.support.authenticator import Authenticator, Passkey, new_key
 from tests.support.folders import put
 from tests.support.postgres import Postgres
 
@@ -221,7 +221,10 @@ class _Flooding:
     async def _ask_gateway(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         begun = await self._call(reader, writer, "/sign-in/challenge", {"binding": self._binding})
         if self._touch is None:
-            self._touch = Authenticator(f"https://localhost:{self._asked['port']}").get(begun["options"])
+            browser = Authenticator(f"https://localhost:{self._asked['port']}")
+            owner = secrets.token_urlsafe(32)  # nobody's
+            browser.passkeys.append(Passkey(secrets.token_bytes(32), owner, new_key(browser.algorithm)))
+            self._touch = browser.get(begun["options"])
         sign_in = {"binding": self._binding, "answer": self._touch, "remote": "192.0.2.1", "agent": _AGENT}
         await self._call(reader, writer, "/sign-in", sign_in)
         await self._call(reader, writer, "/sign-in/show", {"token": secrets.token_urlsafe(32)})
@@ -292,6 +295,9 @@ async def _be_flood(asked: dict[str, Any]) -> None:
     began = time.monotonic()
     print("flooding", flush=True)
     await asyncio.to_thread(sys.stdin.read)
+    for task in tasks:
+        if task.done():
+            task.result()  # raises what has ended it: the flood was less than it says
     print(json.dumps(flooding.figures(time.monotonic() - began)), flush=True)
     for task in tasks:
         task.cancel()
