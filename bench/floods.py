@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import json
 import os
-import pwd
 import resource
 import secrets
 import socket
@@ -39,7 +38,9 @@ from bench.measure import Section
 from pam_iampass.gateway.settings import PORTAL_ACCOUNT
 from tests.support.authenticator import Authenticator, Passkey, new_key
 from tests.support.folders import put
+from tests.support.gateway_machine import add_account
 from tests.support.postgres import Postgres
+from tests.support.processes import with_socket
 
 QUIET = "no flood"
 SOCKET = "300 connections with sign-ins, challenges and tokens at the gateway's socket"
@@ -49,7 +50,6 @@ ANSWERED, REFUSED = "calls answered per s", "connections refused or closed"
 _LESS_CPU = 7
 """nice(2) gives 1 / 1.25^7 of the weight: a fifth, as CPUWeight=20 does of 100."""
 _LEAST_CPU = 19
-_PASSES = 'LISTEN_FDS=1 LISTEN_PID=$$ exec nice -n "$0" "$@"'
 _AGENT = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
 )
@@ -101,9 +101,7 @@ def _acts(site: Site) -> Path:
 @contextmanager
 def _portal(site: Site, port: int) -> Iterator[None]:
     """The two services that answer the portal's visitors."""
-    if PORTAL_ACCOUNT not in (account.pw_name for account in pwd.getpwall()):
-        with open("/etc/passwd", "a", encoding="utf-8") as accounts:
-            accounts.write(f"{PORTAL_ACCOUNT}:x:29999:65534::/nonexistent:/usr/sbin/nologin\n")
+    add_account(PORTAL_ACCOUNT)
     config = site.folder / "portal.yaml"
     files = f"certificate_file: {site.folder}/server.pem\ncertificate_key_file: {site.folder}/server.pem\n"
     put(config, f"origin: https://localhost:{port}\n{files}")
@@ -123,15 +121,7 @@ def _portal(site: Site, port: int) -> Iterator[None]:
 @contextmanager
 def _service(site: Site, module: list[str], listener: socket.socket, ready: str) -> Iterator[None]:
     """A service as systemd starts it, with its socket, once it is ready."""
-    command = [
-        "bash",
-        "-c",
-        f"exec 3<&{listener.fileno()}; {_PASSES}",
-        str(_LESS_CPU),
-        sys.executable,
-        "-m",
-        *module,
-    ]
+    command = with_socket(listener, "nice", "-n", str(_LESS_CPU), sys.executable, "-m", *module)
     environment = {**os.environ, "STATE_DIRECTORY": str(site.folder / "gateway0")}
     log = (site.folder / "portal.log").open("a")
     with (
@@ -299,9 +289,7 @@ async def _be_flood(asked: dict[str, Any]) -> None:
         if task.done():
             task.result()  # raises what has ended it: the flood was less than it says
     print(json.dumps(flooding.figures(time.monotonic() - began)), flush=True)
-    for task in tasks:
-        task.cancel()
-    os._exit(0)
+    os._exit(0)  # without closing thousands of connections
 
 
 if __name__ == "__main__":

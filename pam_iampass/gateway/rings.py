@@ -110,7 +110,7 @@ class WaitingForRings:
         """Wake the calls of people for whom something else asks now, or is open, than they have seen."""
         asking: dict[str, list[Mapping[str, Any]]] = {each.person: [] for each in self._waits}
         statement = (
-            f"SELECT person, id, version, state, status FROM session WHERE person = ANY(%s) AND {_COUNTS}"  # noqa: S608
+            f"SELECT person, id, version, state, status FROM session WHERE person = ANY(%s) AND {_COUNTS}"  # noqa: S608 - a constant
         )
         for row in await many(connection, statement, list(asking)):
             asking[row["person"]].append(row)
@@ -126,7 +126,7 @@ async def read(gateway: Gateway, connection: Connection, token: str) -> tuple[Si
     found = await sign_ins.find(gateway, connection, token)
     sign_ins.require_confirmed(found.passkey)
     statement = (
-        'SELECT NULL AS "time:", extract(epoch FROM waits_until - now())::float8 AS left,'  # noqa: S608
+        'SELECT NULL AS "time:", extract(epoch FROM waits_until - now())::float8 AS left,'  # noqa: S608 - constants
         f' {_ASKS} AS asks, NULL AS "session:",'
         f" session.* FROM session WHERE person = %s AND {_COUNTS} ORDER BY began_at, id"
     )

@@ -30,7 +30,7 @@ from pam_iampass.sandbox.sessions import SandboxSession
 from tests import reports
 from tests.browser.conftest import SMALL, WIDE
 from tests.browser.test_portal import Person, browser, certificate, new_person
-from tests.support.fleet import GATEWAY_ADDRESS, FleetHost, network
+from tests.support.fleet import GATEWAY_ADDRESS, FleetHost, running_hosts
 from tests.support.gateway_machine import ACTS_SOCKET, initialised, run_gateway, serving, showing
 from tests.support.installation import Installation
 from tests.support.journald import Journald
@@ -114,20 +114,9 @@ def running_fleet(listener: socket.socket, origin: str, settings: str = "") -> I
     machine = Installation()
     for user in USERS:
         machine.add_user(user, PASSWORD)
-    folder = Path(tempfile.mkdtemp(dir="/var/lib"))
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "client-key")], check=True
-    )
-    with Path("/etc/hosts").open("a") as names:
-        names.write(f"{GATEWAY_ADDRESS} {GATEWAY}\n")
-    Path("/var/lib/pam-iampass").mkdir(exist_ok=True)
     with contextlib.ExitStack() as running:
         running.enter_context(Journald())
-        running.enter_context(network())
-        hosts = {}
-        for number, name in enumerate(HOSTS):
-            hosts[name] = FleetHost(name, number, folder, USERS)
-            running.callback(hosts[name].stop)
+        hosts = running.enter_context(running_hosts(HOSTS, USERS, GATEWAY))
         _, sandbox = running.enter_context(initialised(SETTINGS.replace("ORIGIN", origin), GATEWAY))
         running.enter_context(serving(subprocess.DEVNULL))
         running.enter_context(showing(listener, origin, settings))

@@ -16,9 +16,10 @@ from pam_iampass.portal import settings
 from tests.support.acts_socket import RunningActs, with_passkey
 from tests.support.deadline import PATIENCE
 from tests.support.portal import RunningPortal, Visitor
+from tests.support.processes import with_socket
 
 ROOT = Path(__file__).parents[2]
-_PASSES = 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" -m pam_iampass.portal.cli serve --config "$2" --gateway "$3" 3<&"$1"'
+_COMMAND = (sys.executable, "-m", "pam_iampass.portal.cli", "serve")
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def listener(port: int) -> Iterator[socket.socket]:
 def serving(listener: socket.socket, config: Path, acts: Path) -> Iterator[subprocess.Popen[str]]:
     """The service, once it answers."""
     service = subprocess.Popen(
-        ["bash", "-c", _PASSES, sys.executable, str(listener.fileno()), str(config), str(acts)],
+        with_socket(listener, *_COMMAND, "--config", str(config), "--gateway", str(acts)),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

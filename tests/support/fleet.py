@@ -11,6 +11,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
@@ -54,6 +55,26 @@ def network() -> Iterator[None]:
         yield
     finally:
         _run("ip", "link", "delete", "fleet")
+
+
+@contextlib.contextmanager
+def running_hosts(
+    names: Iterable[str], users: tuple[str, ...], gateway: str
+) -> Iterator[dict[str, FleetHost]]:
+    """Hosts with a network, which have the machine's files as they are now. One key of a client logs in to all, and
+    they know the machine by the name of its gateway."""
+    folder = Path(tempfile.mkdtemp(dir="/var/lib"))
+    _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "client-key"))
+    with Path("/etc/hosts").open("a") as known:
+        known.write(f"{GATEWAY_ADDRESS} {gateway}\n")
+    Path("/var/lib/pam-iampass").mkdir(exist_ok=True)
+    with contextlib.ExitStack() as running:
+        running.enter_context(network())
+        hosts = {}
+        for number, name in enumerate(names):
+            hosts[name] = FleetHost(name, number, folder, users)
+            running.callback(hosts[name].stop)
+        yield hosts
 
 
 class FleetHost:

@@ -20,6 +20,7 @@ from pam_iampass.gateway.settings import ACCOUNT, PORTAL_ACCOUNT
 from tests.support.command import PACKAGES, run_imported
 from tests.support.deadline import PATIENCE
 from tests.support.postgres import Postgres
+from tests.support.processes import with_socket
 from tests.support.sandbox import Sandbox
 
 ETC = Path("/etc/iampass-gateway")
@@ -227,16 +228,13 @@ def showing(listener: socket.socket, origin: str, settings: str = "") -> Iterato
         shutil.rmtree(PORTAL_ETC)
 
 
-_PASSES = 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$@" 3<&"$0"'
-
-
 @contextlib.contextmanager
 def activated(
     listener: socket.socket, account: str, module: str, verb: str, environment: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[str]]:
     """A service with a socket that was passed to it, as systemd does it."""
     service = subprocess.Popen(
-        ["bash", "-c", _PASSES, str(listener.fileno()), sys.executable, "-m", module, verb],
+        with_socket(listener, sys.executable, "-m", module, verb),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -28,6 +29,11 @@ def all_pids() -> Iterator[int]:
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             yield int(entry)
+
+
+def with_socket(listener: socket.socket, *command: str) -> list[str]:
+    """A command to which a socket is passed, as systemd does it (sd_listen_fds(3)). It must inherit the descriptor."""
+    return ["bash", "-c", 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$@" 3<&"$0"', str(listener.fileno()), *command]
 
 
 def running(part: str) -> list[int]:

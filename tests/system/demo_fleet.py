@@ -16,7 +16,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
@@ -33,7 +32,7 @@ from pam_iampass.config.yaml_document import parse
 from pam_iampass.portal.settings import PortalSettings
 from tests.sandbox.signer import Reply
 from tests.support.authenticator import Authenticator
-from tests.support.fleet import GATEWAY_ADDRESS, FleetHost, network
+from tests.support.fleet import FleetHost, running_hosts
 from tests.support.gateway import HostCaller
 from tests.support.gateway_machine import ACTS_SOCKET, initialised, run_gateway, serving, showing
 from tests.support.installation import Installation
@@ -589,18 +588,7 @@ def _set_up(running: contextlib.ExitStack, browsers: socket.socket) -> Fleet:
     for user in PEOPLE:
         machine.add_user(user, PASSWORD)
         Path(f"/etc/sudoers.d/{user}").write_text(f"{user} ALL=(ALL) ALL\n")
-    folder = Path(tempfile.mkdtemp(dir="/var/lib"))
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "client-key")], check=True
-    )
-    with Path("/etc/hosts").open("a") as names:
-        names.write(f"{GATEWAY_ADDRESS} {GATEWAY}\n")
-    Path("/var/lib/pam-iampass").mkdir(exist_ok=True)
-    running.enter_context(network())
-    hosts = {}
-    for number, name in enumerate(HOSTS):
-        hosts[name] = FleetHost(name, number, folder, tuple(PEOPLE))
-        running.callback(hosts[name].stop)
+    hosts = running.enter_context(running_hosts(HOSTS, tuple(PEOPLE), GATEWAY))
     port = browsers.getsockname()[1]
     origin = f"http://localhost:{port}"
     postgres, sandbox = running.enter_context(
