@@ -583,7 +583,7 @@ def test_one_address_leaves_connections_for_others_and_a_proxy_all_to_nobody_els
             except ConnectionError:
                 return False
 
-    for proxies, of_one, is_refused in (((), 5, True), (("127.0.0.2",), 7, False)):
+    for proxies, of_one, is_refused in (((), 5, True), (("127.0.0.2",), 6, False)):
         trusted = settings.PortalSettings(origin, tuple(map(network, proxies)))
         with RunningPortal(trusted, acts.path, free_port()) as portal, contextlib.ExitStack() as held:
             for _ in range(of_one):
