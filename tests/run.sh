@@ -1,7 +1,7 @@
 #!/bin/sh
 # Run tests: groups of them, each in its own isolated root, some concurrently.
-# Usage, as root: run.sh [GROUP...]     all tests but the long ones; a group is the arguments of pytest: a directory or
-#                                       file of tests, and options
+# Usage, as root: run.sh [GROUP...]     all tests but the long ones, in the groups of groups.txt; a group is the arguments
+#                                       of pytest: a directory or file of tests, and options
 #                 run.sh --long         the long ones (pyproject.toml), at last those that are to run alone
 # With COVERAGE=1 and no argument, the code that decides about a login must have nearly full branch coverage.
 set -eu
@@ -48,16 +48,7 @@ if [ "${1-}" = --long ]; then
     chosen='long and not alone'
 elif [ $# -eq 0 ]; then
     # The longest first, and groups that mostly wait beside groups that need CPU.
-    set -- tests/unit/login 'tests/unit/session tests/unit/agent' 'tests/unit/test_*.py tests/unit/system' \
-        'tests/gateway/test_[a-c]*.py' \
-        'tests/gateway/test_d*.py' \
-        'tests/gateway/test_s*.py tests/gateway/test_t*.py' \
-        'tests/gateway/test_[e-i]*.py' 'tests/gateway/test_[k-r]*.py' 'tests/gateway/test_j*.py tests/gateway/test_[u-z]*.py' \
-        tests/pam tests/faults tests/system/setuid 'tests/system/test_s*.py' 'tests/system/test_[t-z]*.py' \
-        'tests/system/setup/test_[s-z]*.py' 'tests/system/test_[f-m]*.py tests/system/test_[o-r]*.py' \
-        'tests/system/test_[a-c]*.py tests/system/test_e*.py' \
-        'tests/system/setup/test_[a-r]*.py' 'tests/system/test_d*.py' 'tests/client tests/system/test_n*.py' \
-        'tests/unit/[b-k]* tests/unit/audit tests/unit/pam tests/unit/server tests/unit/setup tests/unit/tools' tests/sandbox
+    while read -r group; do set -- "$@" "$group"; done < tests/groups.txt
 fi
 case $chosen in
     not*) takes='six minutes' ;;
