@@ -47,7 +47,7 @@ if [ "${1-}" = --long ]; then
     shift
     chosen='long and not alone'
 elif [ $# -eq 0 ]; then
-    # The longest first, and groups that mostly wait beside groups that need CPU.
+    # They begin with those that take longest.
     while read -r group; do set -- "$@" "$group"; done < tests/groups.txt
 fi
 case $chosen in
