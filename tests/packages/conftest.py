@@ -99,6 +99,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             report.sections.append(("Journal of the machine", str(error)))
         else:
             report.sections.append(("Journal of the machine", journal.stdout + journal.stderr))
+    # At once, too: a run that is stopped comes to no summary.
+    writer = item.config.get_terminal_writer()
+    writer.line()
+    report.toterminal(writer)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
