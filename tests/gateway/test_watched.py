@@ -20,8 +20,8 @@ import pytest
 import trustme
 
 from pam_iampass.audit.figures import OTHER, SERVICES
-from pam_iampass.gateway import database as module
 from pam_iampass.gateway import backup, monitoring, records
+from pam_iampass.gateway import database as module
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.monitoring import Monitor
