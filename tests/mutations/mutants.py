@@ -1033,8 +1033,8 @@ MUTANTS = {
     "A dump of the gateway's database is root's alone, takes no disk, and replaces no newer one": (
         Mutant(
             "others see the dumps",
-            "if status.st_mode & 0o077:",
-            "if False:",
+            'if status.st_mode & 0o077:\n            what = f"is a folder of dumps',
+            'if False:\n            what = f"is a folder of dumps',
             "test_no_dump_is_made_in_a_folder_that_others_can_enter[449]",
         ),
         Mutant(
