@@ -97,7 +97,9 @@ def dumps(folder: int) -> list[Dump]:
     found = []
     for name in os.listdir(folder):
         matched = _NAME.fullmatch(name)
-        if matched:
+        if matched is None:
+            continue
+        with suppress(FileNotFoundError):  # a backup has just deleted it
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if stat.S_ISREG(status.st_mode):
                 found.append(Dump(int(matched[1]), name, status.st_size, status.st_mtime))

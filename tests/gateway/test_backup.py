@@ -36,6 +36,7 @@ from tests.support.postgres import POOLED, PROGRAMS, Postgres
 from tests.support.sandbox import Sandbox
 from tests.support.world import PATIENCE, wait_until
 
+ROOT = Path(__file__).parents[2]
 FOLDER = Path("/var/backups/iampass-gateway")
 STATE = Path("/var/lib/iampass-gateway")
 SETTINGS = f"backup: {{folder: {FOLDER}, keep: 3}}\n"
@@ -175,6 +176,18 @@ def test_pg_dump_is_the_gateways_account_and_one_backup_waits_for_no_other(serve
         running.wait()
         assert names() == [temporary]
     assert [dumped().name] == names()
+
+
+def test_the_rights_that_its_unit_leaves_to_root_are_enough(server: Postgres) -> None:
+    unit = (ROOT / f"packaging/systemd/gateway/{backup.UNIT}.service").read_text()
+    (found,) = re.findall("^CapabilityBoundingSet=(.*)$", unit, re.MULTILINE)
+    rights = ",".join(["-all", *(f"+{name.removeprefix('CAP_').lower()}" for name in found.split())])
+    command = ["setpriv", "--no-new-privs", f"--bounding-set={rights}", f"--inh-caps={rights}"]
+    command += [sys.executable, "-m", "pam_iampass.gateway.cli", "backup"]
+    done = subprocess.run(command, cwd=package(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(names()) == 1
+    assert abs(backup.last_here() - time.time()) < PATIENCE
 
 
 def test_a_backup_that_fails_leaves_nothing_and_is_a_record(server: Postgres) -> None:
