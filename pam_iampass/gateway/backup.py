@@ -1,8 +1,8 @@
 """Dumps of the database: files in a folder that is root's alone, of which the last ones are kept.
 
 pg_dump runs as the service's account, which has the database, and writes to a file that root has opened. So whoever
-takes that account over cannot change or delete a dump. The dumps are numbered: a clock that was wrong for a while does
-not change which ones are deleted.
+takes that account over cannot read, change or delete the dumps that were made before. The dumps are numbered: a clock
+that was wrong for a while does not change which ones are deleted.
 """
 
 from __future__ import annotations

@@ -156,6 +156,8 @@ def test_a_dump_is_roots_alone_and_the_last_ones_are_kept_whatever_the_clock_was
 
 
 def test_pg_dump_is_the_gateways_account_and_one_backup_waits_for_no_other(server: Postgres) -> None:
+    with (ETC / "gateway.yaml").open("a") as file:
+        file.write("database: dbname=iampass channel_binding=prefer\n")
     with psycopg.connect(server.conninfo("iampass")) as other:
         other.execute("LOCK TABLE person IN ACCESS EXCLUSIVE MODE")
         command = [sys.executable, "-m", "pam_iampass.gateway.cli", "backup"]
@@ -168,6 +170,7 @@ def test_pg_dump_is_the_gateways_account_and_one_backup_waits_for_no_other(serve
         assert user == ACCOUNT
         (words,) = [each for each in command_lines() if "--format=custom" in each]
         assert "hunter2" not in words
+        assert "channel_binding=prefer" in words, "it protects the password as the gateway does"
         (temporary,) = names()
         assert "another backup is under way" in run_gateway("backup", status=1)
         assert names() == [temporary]

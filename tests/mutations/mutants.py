@@ -1080,6 +1080,12 @@ MUTANTS = {
             "test_pg_dump_is_the_gateways_account_and_one_backup_waits_for_no_other",
         ),
         Mutant(
+            "pg_dump tells a password to a server that the settings would not have it told",
+            'f"--dbname={server.conninfo}"',
+            '"--dbname=iampass"',
+            "test_pg_dump_is_the_gateways_account_and_one_backup_waits_for_no_other",
+        ),
+        Mutant(
             "what a killed backup has left behind stops all later ones",
             "        atomic_write.remove(folder, _TEMPORARY)\n        before",
             "        before",
