@@ -159,6 +159,20 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "As the account postgres: psql -c 'REVOKE CONNECT ON DATABASE {name} FROM PUBLIC'",
         ),
     ),
+    "Backup": (
+        error_kind(
+            "backup-fails",
+            "There is no good backup of the database: {what}",
+            "If the database is lost, all hosts must join, and all people register, once more.",
+            "{remedy}",
+        ),
+        note_kind(
+            "backup-off",
+            "No backup of the database is made on this machine",
+            "One gateway of a fleet should make one each night, unless you have them made by other means.",
+            "docs/gateway-operations.md, Backup",
+        ),
+    ),
     "IAMPASS": (
         error_kind(
             "iampass-fails",

@@ -171,6 +171,11 @@ class Primary:
         """As of a Connection."""
         self._started = ""
 
+    @property
+    def server(self) -> str:
+        """The connection string of the server that was the primary last, once there was a connection."""
+        return self._servers[0]
+
     async def connect(self, connect: Connect) -> Connection:
         """A connection to the primary. `connect` makes one to a server. Raises psycopg.Error."""
         if not self.history[0]:
@@ -380,6 +385,12 @@ class Database:
             "prepare_threshold": None,
             "autocommit": True,
         }
+
+    @property
+    def server(self) -> str:
+        """The connection string of the server that takes what is written, for another program; of any one before there
+        was a connection. As in the settings, it has no password."""
+        return self._primary.server
 
     async def __aenter__(self) -> Database:
         await self._pool.open()

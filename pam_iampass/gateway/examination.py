@@ -22,7 +22,7 @@ from pam_iampass.client.errors import IampassError
 from pam_iampass.config.yaml_document import MappingNode, parse
 from pam_iampass.doctor.report import DoctorReport, merged
 from pam_iampass.errors import Problem, UntrustedFile
-from pam_iampass.gateway import attention, certificates, hosts, monitoring, people, readable, restored
+from pam_iampass.gateway import attention, backup, certificates, hosts, monitoring, people, readable, restored
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.catalogue import finding
 from pam_iampass.gateway.database import TIMEOUTS, DatabaseError, WrongSchema, many, one
@@ -39,7 +39,7 @@ from pam_iampass.gateway.settings import (
     PortalSettings,
 )
 from pam_iampass.portal.calls import SOCKET
-from pam_iampass.system import programs
+from pam_iampass.system import programs, trusted_file
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.trusted_folder import shell_word
 from pam_iampass.text import names
@@ -48,6 +48,8 @@ _SECONDS = 15.0
 _CLOCK_TOLERANCE = 10.0
 _RENEWED_BEFORE = 14.0
 """Days. Programs that renew certificates by themselves have done it by then."""
+_BACKUP_EVERY = 2 * 86400.0
+"""Seconds. A timer makes one each night."""
 
 
 def examine(
@@ -78,11 +80,13 @@ def examine(
         missing = "everything else: the settings have errors"
         return DoctorReport(tuple(found), (missing,), ("settings",), (missing,))
     not_checked = ["IAMPASS: --offline"] if offline else []
-    checked = ["settings", "certificate", "service", "database", "groups", "hosts"]
+    checked = ["settings", "certificate", "service", "database", "groups", "hosts", "backup"]
     progress("checking the certificate")
     found += _certificate(settings)
     progress("checking service and database")
     found += run(_inside(settings))
+    progress("checking the backup")
+    found += backups(settings)
     if (PORTAL_FOLDER / "portal.yaml").exists() and settings.portal is not None:
         progress("checking the portal")
         found += portal(settings.portal)
@@ -129,6 +133,37 @@ def _certificate(settings: GatewaySettings) -> Iterator[Problem]:
         return
     if due is not None:
         yield finding("certificate-expires", str(file), until, what=due)
+
+
+def backups(settings: GatewaySettings) -> Iterator[Problem]:
+    """Whether a backup was made lately, if this is the machine that makes them."""
+    if settings.backup is None or trusted_file.is_missing(settings.backup.folder):
+        without = (
+            f"{settings.backup.folder} does not exist" if settings.backup else "gateway.yaml has no backup"
+        )
+        yield finding("backup-off", "backup", without)
+        return
+    folder = str(settings.backup.folder)
+    try:
+        with backup.opened_folder(settings.backup.folder) as opened_folder:
+            dumps = backup.dumps(opened_folder)
+    except UntrustedFile as error:
+        yield finding(
+            "backup-fails", "backup", folder, what=f"{error.path} {error.what}", remedy=error.remedy
+        )
+        return
+    remedy = f"journalctl -u {backup.UNIT}; systemctl enable --now {backup.UNIT}.timer"
+    if not dumps:
+        yield finding("backup-fails", "backup", folder, what="there is none", remedy=remedy)
+        return
+    age = time.time() - dumps[-1].at
+    what = f"the last one is {age / 86400:.0f} days old" if abs(age) > _BACKUP_EVERY else ""
+    with suppress(CommandUnavailable):
+        ended = programs.run(["systemctl", "show", "-P", "Result", f"{backup.UNIT}.service"])
+        if ended.ok and ended.output.strip() not in ("", "success"):
+            what = what or f"the last attempt has failed ({ended.output.strip()})"
+    if what:
+        yield finding("backup-fails", "backup", f"{folder}/{dumps[-1].name}", what=what, remedy=remedy)
 
 
 async def _inside(settings: GatewaySettings) -> list[Problem]:

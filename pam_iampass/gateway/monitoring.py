@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 
 from pam_iampass import __version__
 from pam_iampass.cli import output
-from pam_iampass.gateway import certificates, metrics
+from pam_iampass.gateway import backup, certificates, metrics
 from pam_iampass.gateway.database import DatabaseAway, DatabaseError, WrongSchema, many, one, require_schema
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
@@ -207,6 +207,12 @@ class _Now(Collector):
         yield _gauge(
             "certificate_expiry_timestamp_seconds", "When the served certificate ends.", self._expires
         )
+        if gateway.settings.backup is not None:
+            yield _gauge(
+                "backup_timestamp_seconds",
+                "When this machine has made the last backup; 0 if it never has.",
+                backup.last_here(),
+            )
         yield _gauge(
             "starts_under_way", "Starts of this gateway that are not answered yet.", len(gateway.starts)
         )

@@ -252,6 +252,22 @@ OPERATORS = Section(
     "group is not enough.",
 )
 
+BACKUP = Section(
+    "backup",
+    (
+        Key(
+            "folder",
+            replace(_PATH, example="/var/backups/iampass-gateway", nullable=True),
+            None,
+            "The folder, which must be root's alone (0700), for dumps only, neither near the settings or the key nor "
+            "below `/home` or `/root`. `null`: no dumps are made.",
+        ),
+        _number("keep", 1000, "14", "How many dumps are kept; those made before them are deleted."),
+    ),
+    "Dumps of the database: `pam-iampass-gateway backup`, which a timer runs each night once you switch it on, on one "
+    "of the gateways (`pam-iampass-gateway-backup.timer`).",
+)
+
 PORTAL = Section(
     "portal",
     (
@@ -491,6 +507,7 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         (_duration("keep", 86400, 999_999 * 86400, "365d", "For how long records stay in the database."),),
         "The records of decisions and of acts of administrators.",
     ),
+    BACKUP,
     DIRECTORY,
     PORTAL,
     OPERATORS,
@@ -618,6 +635,14 @@ class LimitSettings(ThrottleSettings):
 
 
 @dataclass(frozen=True)
+class BackupSettings:
+    """Where dumps of the database are."""
+
+    folder: Path
+    keep: int
+
+
+@dataclass(frozen=True)
 class DirectorySettings:
     """Where people come from; the keys of `directory`."""
 
@@ -667,6 +692,7 @@ class GatewaySettings:
     limits: LimitSettings
     keep_records: float
     """Seconds."""
+    backup: BackupSettings | None = None
     directory: DirectorySettings | None = None
     monitoring: tuple[str, int] | None = None
     gateways: tuple[str, ...] = ()
@@ -760,6 +786,7 @@ class _GatewayReader(SchemaReader):
             if values[name] is not None:
                 self.trusted(name, values[name])
         directory = self._directory(values.pop("directory"))
+        backup = self._backup(values.pop("backup"), files)
         monitored, listens = values["monitoring"], values["listen"]
         if monitored is not None and listens is not None and monitored[1] == listens[1]:
             what = "is the port of the hosts"
@@ -795,6 +822,7 @@ class _GatewayReader(SchemaReader):
             portal=None if origin is None else PortalSettings(origin),
             limits=LimitSettings(**values.pop("limits")),
             keep_records=values.pop("records")["keep"],
+            backup=backup,
             directory=directory,
             files=files,
             **values,
@@ -873,6 +901,21 @@ class _GatewayReader(SchemaReader):
                 problem = replace(problem, remedy=_MISSING.get(key, problem.remedy))
             self.problems.append(problem)
             return None
+
+    def _backup(self, values: dict[str, Any], files: Mapping[str, Path]) -> BackupSettings | None:
+        """None if no dumps are made, or if they would be near the key."""
+        folder = values["folder"]
+        if folder is None:
+            return None
+        real = Path(os.path.realpath(folder))
+        for file in (self.file, files.get("key_file", self.file), FOLDER / "key"):
+            other = Path(os.path.realpath(file.parent))
+            if real == other or real in other.parents or other in real.parents:
+                what = f"is not apart from {other}: with a dump and the key, an attacker has the fleet"
+                line = self.key_lines.get("backup.folder")
+                self.problem(line, "backup.folder", what, "write for example /var/backups/iampass-gateway")
+                return None
+        return BackupSettings(folder, values["keep"])
 
     def _directory(self, values: dict[str, Any]) -> DirectorySettings | None:
         """None if there is no directory, or if its settings contradict each other."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pam_iampass.errors import PamIampassError
 
-_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,21 @@ class CommandUnavailable(PamIampassError):
 
 def find(name: str) -> str | None:
     """The path of a program of the system; None if it is not installed."""
-    return shutil.which(name, path=_PATH)
+    return shutil.which(name, path=PATH)
+
+
+def found(name: str) -> str:
+    """As `find`. Raises CommandUnavailable if it is not installed."""
+    path = find(name)
+    if path is None:
+        raise CommandUnavailable(f"{name} is not installed", f"install {name}")
+    return path
 
 
 def run(command: Sequence[str], timeout: float = 30.0) -> CommandResult:
     """Run a program of the system to its end, for at most `timeout` seconds. Raises CommandUnavailable."""
     name, *arguments = command
-    path = find(name)
-    if path is None:
-        raise CommandUnavailable(f"{name} is not installed", f"install {name}")
+    path = found(name)
     try:
         done = subprocess.run(  # noqa: S603 - a program of the system, with arguments that no shell sees
             [path, *arguments],
@@ -58,7 +64,7 @@ def run(command: Sequence[str], timeout: float = 30.0) -> CommandResult:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout,
-            env={"PATH": _PATH, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"},
+            env={"PATH": PATH, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"},
             cwd="/",
         )
     except subprocess.TimeoutExpired:

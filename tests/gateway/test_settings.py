@@ -399,3 +399,27 @@ def test_a_new_file_shows_who_administers_by_default_as_it_can_be_written(folder
 def test_the_page_of_all_settings_is_current() -> None:
     page = Path(__file__).parents[2] / "docs" / "gateway-settings.md"
     assert page.read_text("utf-8") == settings_reference.gateway().page()
+
+
+@pytest.mark.parametrize(
+    "place", ["{folder}", "{folder}/dumps", "{parent}", "/etc/iampass-gateway/x", "/etc"]
+)
+def test_dumps_and_the_key_are_not_near_each_other(folder: Path, place: str) -> None:
+    where = place.format(folder=folder, parent=folder.parent)
+    _, problems = settings.check(_written(folder, WHOLE + f"backup: {{{{folder: {where}}}}}\n"))
+    (problem,) = problems
+    assert (problem.key, problem.is_error) == ("backup.folder", True)
+    assert "an attacker has the fleet" in problem.what
+
+
+def test_a_link_does_not_bring_dumps_near_the_key(folder: Path, tmp_path: Path) -> None:
+    link = tmp_path / "dumps"
+    link.symlink_to(folder / "key-is-here")
+    _, problems = settings.check(_written(folder, WHOLE + f"backup: {{{{folder: {link}}}}}\n"))
+    assert [problem.key for problem in problems] == ["backup.folder"]
+
+
+def test_dumps_are_off_unless_a_folder_is_named(folder: Path) -> None:
+    assert settings.load(_written(folder, WHOLE)).backup is None
+    found = settings.load(_written(folder, WHOLE + "backup: {{folder: /var/backups/iampass-gateway}}\n"))
+    assert found.backup == settings.BackupSettings(Path("/var/backups/iampass-gateway"), 14)

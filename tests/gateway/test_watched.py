@@ -20,11 +20,12 @@ import pytest
 import trustme
 
 from pam_iampass.audit.figures import OTHER, SERVICES
+from pam_iampass.gateway import backup, monitoring, records
 from pam_iampass.gateway import database as module
-from pam_iampass.gateway import monitoring, records
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.monitoring import Monitor
+from pam_iampass.gateway.settings import BackupSettings
 from tests.support.gateway import HOST, HostCaller, RunningGateway
 from tests.support.postgres import Postgres, synchronous
 from tests.support.prometheus import GATEWAY_RULES, Scrape, alerts_in, complaints, firing
@@ -360,6 +361,15 @@ class Scene:
         trustme.CA().issue_cert("localhost", not_after=soon).cert_chain_pems[0].write_to_path(str(file))
         return Watcher(self.watcher.running).scrape()
 
+    def backup_old(self) -> Scrape:
+        gateway = self.watcher.running.gateway
+        gateway.settings = replace(gateway.settings, backup=BackupSettings(Path("/var/backups/x"), 7))
+        assert self.watcher.scrape().value("gateway_backup_timestamp_seconds") == 0
+        backup.note()
+        made = self.watcher.scrape()
+        assert abs(made.value("gateway_backup_timestamp_seconds") - time.time()) < PATIENCE
+        return replace(made, at=made.at + 3 * 86400)
+
     def host_waits(self) -> Scrape:
         self.watcher.running.change_host(HOST, status=HostStatus.WAITING)
         return self.later()
@@ -377,6 +387,7 @@ SCENES: dict[Callable[[Scene], Scrape], set[str]] = {
     Scene.denied: {"IampassRequestsDenied"},
     Scene.certificate: {"IampassGatewayCertificateEnds"},
     Scene.host_waits: {"IampassHostsWait"},
+    Scene.backup_old: {"IampassGatewayBackupOld"},
 }
 
 

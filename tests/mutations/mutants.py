@@ -1030,6 +1030,86 @@ MUTANTS = {
             "test_local_people_are_left_alone",
         ),
     ),
+    "A dump of the gateway's database is root's alone, takes no disk, and replaces no newer one": (
+        Mutant(
+            "others see the dumps",
+            'if status.st_mode & 0o077:\n            what = f"is a folder of dumps',
+            'if False:\n            what = f"is a folder of dumps',
+            "test_no_dump_is_made_in_a_folder_that_others_can_enter[449]",
+        ),
+        Mutant(
+            "dumps are beside the key",
+            "if real == other or real in other.parents or other in real.parents:",
+            "if False:",
+            "test_dumps_and_the_key_are_not_near_each_other[{folder}]",
+        ),
+        Mutant(
+            "a link leads to dumps beside the key",
+            "real = Path(os.path.realpath(folder))",
+            "real = folder",
+            "test_a_link_does_not_bring_dumps_near_the_key",
+        ),
+        Mutant(
+            "a clock that was wrong keeps a dump for ever",
+            "key=lambda dump: dump.number",
+            "key=lambda dump: dump.at",
+            "test_a_dump_is_roots_alone_and_the_last_ones_are_kept_whatever_the_clock_was",
+        ),
+        Mutant(
+            "a named pipe is taken for a dump",
+            "if stat.S_ISREG(status.st_mode):\n                found.append(Dump",
+            "if True:\n                found.append(Dump",
+            "test_what_is_no_dump_but_called_so_is_left_alone_and_keeps_nobody_waiting",
+        ),
+        Mutant(
+            "a dump is begun on a disk that is nearly full",
+            "if most < max(needed, 1):",
+            "if most < 1:",
+            "test_a_dump_leaves_room_on_the_disk_and_is_not_begun_if_there_is_little",
+        ),
+        Mutant(
+            "a dump fills the disk of PostgreSQL",
+            'f"--fsize={most}"',
+            '"--fsize=unlimited"',
+            "test_a_dump_leaves_room_on_the_disk_and_is_not_begun_if_there_is_little",
+        ),
+        Mutant(
+            "two backups at the same time write to one file",
+            "fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+            "fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)",
+            "test_pg_dump_is_the_gateways_account_and_one_backup_waits_for_no_other",
+        ),
+        Mutant(
+            "pg_dump tells a password to a server that the settings would not have it told",
+            'f"--dbname={server.conninfo}"',
+            '"--dbname=iampass"',
+            "test_pg_dump_is_the_gateways_account_and_one_backup_waits_for_no_other",
+        ),
+        Mutant(
+            "what a killed backup has left behind stops all later ones",
+            "        atomic_write.remove(folder, _TEMPORARY)\n        before",
+            "        before",
+            "test_pg_dump_is_the_gateways_account_and_one_backup_waits_for_no_other",
+        ),
+        Mutant(
+            "a part of a dump is left behind",
+            "atomic_write.remove(folder, _TEMPORARY)\n            raise",
+            "pass\n            raise",
+            "test_a_backup_that_fails_leaves_nothing_and_is_a_record",
+        ),
+        Mutant(
+            "nobody hears of a backup that has failed",
+            'Journal().write(BACKUP_FAILED, ERROR, {"event": "backup_failed"}, str(error))',
+            "pass",
+            "test_a_backup_that_fails_leaves_nothing_and_is_a_record",
+        ),
+        Mutant(
+            "what pg_dump sets is left to the gateways in the connections of a pooler",
+            'if row["pid"] != connection.info.backend_pid:',
+            "if False:",
+            "test_no_dump_is_made_through_a_pooler_whose_connections_gateways_share",
+        ),
+    ),
     "Anyone who can watch a gateway reads figures, and costs it nothing": (
         Mutant(
             "a host chooses the labels of figures",

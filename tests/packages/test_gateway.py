@@ -244,6 +244,8 @@ def test_timers_are_on_and_the_certificate_is_renewed(machine: Booted, people: P
     for name in ("certificate", "sync"):
         assert machine.run("systemctl", "is-active", f"pam-iampass-gateway-{name}.timer").stdout == "active\n"
         machine.run("systemctl", "start", f"pam-iampass-gateway-{name}")
+    backup = "pam-iampass-gateway-backup.timer"
+    assert machine.run("systemctl", "is-active", backup, check=False).stdout == "inactive\n"
     before = process(machine)
     machine.shell(f"sed -i 's/^names:.*/names: [{NAME}, gw.example.com]/' {ETC}/gateway.yaml")
     assert "gw.example.com" in machine.run("pam-iampass-gateway", "certificate", "show", check=False).stdout

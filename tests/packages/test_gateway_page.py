@@ -260,25 +260,54 @@ def test_hosts_learn_of_another_gateway(
     assert host.log_in(phone, "alice")
 
 
-def restore(gateway: Booted, phone: Phone, host: Host, page: TypedPage) -> None:
+def dumped(gateway: Booted, page: TypedPage) -> str:
+    """Make a dump by hand, as the page says; its file."""
+    return page.type(gateway, BACKUP, "pam-iampass-gateway backup").stdout.split()[1].rstrip(":")
+
+
+def restore(gateway: Booted, phone: Phone, host: Host, page: TypedPage, dump: str) -> None:
     """Take the database of the backup, as the page says: hosts ask nobody yet."""
     for start in ("systemctl stop", "runuser -u postgres -- dropdb", "runuser -u postgres -- createdb"):
         page.type(gateway, RESTORE, start)
     page.type(gateway, RESTORE, "runuser -u postgres -- psql")
-    page.type(gateway, RESTORE, "runuser -u postgres -- pg_restore")
+    command = page.command(RESTORE, "runuser -u _iampass-gateway -- pg_restore")
+    gateway.shell(re.sub("/var/backups/.*", dump, command))
+    page.type(gateway, RESTORE, "pam-iampass-gateway migrate")
     page.type(gateway, RESTORE, "systemctl start pam-iampass-gateway")
     cursor = host.machine.cursor()
     assert not host.log_in(phone, "alice", "")
     assert "RESTORED" in str(host.machine.journal(cursor))
 
 
+def test_backups_are_switched_on(gateway: Booted, page: TypedPage) -> None:
+    unit, file = "pam-iampass-gateway-backup", "/etc/iampass-gateway/gateway.yaml"
+    assert gateway.run("systemctl", "is-enabled", f"{unit}.timer", check=False).stdout == "disabled\n"
+    assert "backup-off" in gateway.run("pam-iampass-gateway", "doctor", check=False).stdout
+    gateway.shell(f"cat >> {file} <<'end'\n{page.block(BACKUP, 'backup:')}end")
+    page.type(gateway, BACKUP, "install -d")
+    page.type(gateway, BACKUP, "systemctl restart pam-iampass-gateway")
+    dump = dumped(gateway, page)
+    assert gateway.shell(f"pg_restore --file=- {dump}").count("alice")
+    page.type(gateway, BACKUP, "systemctl enable --now pam-iampass-gateway-backup.timer")
+    assert gateway.run("systemctl", "is-active", f"{unit}.timer").stdout == "active\n"
+    gateway.run("systemctl", "start", unit)  # as the timer does: from the sandbox of its unit
+    assert len(gateway.run("ls", "/var/backups/iampass-gateway").stdout.split()) == 2
+    cursor = gateway.cursor()
+    gateway.run("chmod", "0755", "/var/backups/iampass-gateway")
+    gateway.run("systemctl", "start", unit, check=False)
+    assert "backup_failed" in str(gateway.journal_now(cursor))
+    gateway.run("chmod", "0700", "/var/backups/iampass-gateway")
+    assert "the last attempt has failed" in gateway.run("pam-iampass-gateway", "doctor", check=False).stdout
+    gateway.run("systemctl", "start", unit)
+    assert "backup-" not in gateway.run("pam-iampass-gateway", "doctor", check=False).stdout
+
+
 def test_a_backup_is_restored(gateway: Booted, phone: Phone, hosts: list[Host], page: TypedPage) -> None:
     host = hosts[0]
-    page.type(gateway, BACKUP, "runuser -u postgres -- pg_dump")
-    assert gateway.shell("pg_restore --file=- /root/iampass.dump").count("alice")
+    dump = dumped(gateway, page)
     gateway.run("pam-iampass-gateway", "host", "remove", host.name, "--yes")
     assert not host.log_in(phone, "alice", "")
-    restore(gateway, phone, host, page)
+    restore(gateway, phone, host, page, dump)
     shown = page.type(gateway, RESTORE, "pam-iampass-gateway restored", check=False).stdout
     assert "host_remove" in shown
     assert host.name in shown
@@ -292,7 +321,7 @@ def test_a_backup_is_restored_on_a_new_machine(
 ) -> None:
     """That has the copy of /etc/iampass-gateway, and nothing else of the old one."""
     host = hosts[0]
-    page.type(gateway, BACKUP, "runuser -u postgres -- pg_dump")
+    dump = dumped(gateway, page)
     gateway.shell(
         """
         systemctl stop pam-iampass-gateway
@@ -303,7 +332,7 @@ def test_a_backup_is_restored_on_a_new_machine(
     )
     page.type(gateway, RESTORE, "pam-iampass-gateway init")
     assert not host.log_in(phone, "alice", ""), "a new database knows nobody"
-    restore(gateway, phone, host, page)
+    restore(gateway, phone, host, page, dump)
     shown = page.type(gateway, RESTORE, "pam-iampass-gateway restored --confirm").stdout
     assert "This machine cannot know" in shown
     time.sleep(6)

@@ -133,7 +133,8 @@ def run_gateway(*arguments: str, typed: str = "", status: int | None = 0, as_ins
 
 @contextlib.contextmanager
 def passed_secrets(unit: str = "pam-iampass-gateway.service") -> Iterator[dict[str, str]]:
-    """The environment of a service, with the secrets that systemd passes to it."""
+    """The environment of a service, with the secrets that systemd passes to it. Its state lasts as long, unless a test
+    has set STATE_DIRECTORY."""
     credentials = Path(tempfile.mkdtemp(dir="/run"))
     text = (Path(__file__).parents[2] / "packaging/systemd/gateway" / unit).read_text()
     for name in re.findall(r"^LoadCredential=([^:]+):", text, re.MULTILINE):
@@ -144,9 +145,9 @@ def passed_secrets(unit: str = "pam-iampass-gateway.service") -> Iterator[dict[s
     folder = str(credentials)
     try:
         yield {
+            "STATE_DIRECTORY": folder,
             **os.environ,
             "CREDENTIALS_DIRECTORY": folder,
-            "STATE_DIRECTORY": folder,
             "PYTHONUNBUFFERED": "1",
         }
     finally:

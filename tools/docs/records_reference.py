@@ -11,6 +11,8 @@ from pam_iampass.audit.administrator import Administrator
 from pam_iampass.audit.journal import (
     ADMINISTRATION,
     ALERT,
+    BACKUP_FAILED,
+    ERROR,
     GATEWAY_ALERT,
     HOST_REPORT,
     INFO,
@@ -115,7 +117,7 @@ FIELDS = {
         + ", ".join(f"`{event.value}`" for event in SessionEvent)
         + "; of PAM files one of "
         + ", ".join(f"`{event.value}`" for event in PamFileEvent)
-        + "; of acts the verb",
+        + "; of a backup `backup_failed`; of acts the verb",
         "what happened, if no login was decided",
     ),
     "IAMPASS_HOST": (
@@ -299,6 +301,12 @@ _OF_A_GATEWAY = (
     (ADMINISTRATION, NOTICE, _ACT, "groups: web"),
     (GATEWAY_ALERT, ALERT, {"host": "web1"}, "another machine uses the credential of this host"),
     (HOST_REPORT, NOTICE, _REPORT, "exempt: user backup"),
+    (
+        BACKUP_FAILED,
+        ERROR,
+        {"event": "backup_failed"},
+        "the disk of /var/backups/iampass-gateway has too little room: 300 MiB must be free",
+    ),
 )
 
 

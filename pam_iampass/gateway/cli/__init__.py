@@ -67,6 +67,7 @@ GROUPS = {
     "Run": {
         "serve": "Serve hosts; systemd runs this.",
         "serve-acts": "Answer the portal; systemd runs this.",
+        "backup": "Dump the database into the folder of the settings; a timer runs this.",
     },
 }
 """The verbs and their summaries, under the headings of `--help`."""
