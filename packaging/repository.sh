@@ -2,7 +2,7 @@
 # Make a signed apt repository of the packages of `make deb`: plain files for any web server.
 # Usage: repository.sh KEY PACKAGES REPOSITORY; the packages are in PACKAGES/RELEASE/, and KEY names a secret key of gpg.
 # The repository is made from these packages alone: what else somebody has put into REPOSITORY is not signed but deleted.
-# The same packages give the same repository again, but for the date in Release and the signatures.
+# The same packages give the same repository again, but for the dates in Release and the signatures.
 set -eu
 umask 022
 key=$1
@@ -41,6 +41,9 @@ sign() {
     gpg --batch --local-user "$fingerprint" "$@" || fail "gpg could not sign with $fingerprint, see above"
 }
 
+# Debian 13 accepts a signature that was made before the key expired; it refuses lists that are no longer valid.
+valid=
+[ -z "$expires" ] || valid="-o APT::FTPArchive::Release::ValidTime=$((expires - $(date +%s)))"
 releases=
 for folder in "$packages"/*/; do
     release=$(basename "$folder")
@@ -60,7 +63,7 @@ for folder in "$packages"/*/; do
     # It lists what it finds in the folder: its own result must not be there yet.
     apt-ftparchive -o APT::FTPArchive::Release::Origin=pam-iampass -o APT::FTPArchive::Release::Label=pam-iampass \
         -o APT::FTPArchive::Release::Suite="$release" -o APT::FTPArchive::Release::Codename="$release" \
-        -o APT::FTPArchive::Release::Components=main \
+        -o APT::FTPArchive::Release::Components=main $valid \
         -o APT::FTPArchive::Release::Architectures="$(echo $architectures)" release "$about" > "$new/Release"
     mv "$new/Release" "$about/"
     sign --output "$about/InRelease" --clear-sign "$about/Release"
