@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.installation import ROOT
 from tests.support.gateway_machine import by
+from tests.support.installation import ROOT
 from tests.system.test_ansible import play
 
 pytestmark = pytest.mark.needs_program("apt-get", "apt-ftparchive", "dpkg-deb", "gpg", "make")
@@ -29,6 +29,7 @@ RELEASES = ("bookworm", "trixie")
 NAMES = ("iampass-example", "libiampass-example")
 KEYRING = Path("/etc/apt/keyrings/pam-iampass.asc")
 SOURCES = Path("/etc/apt/sources.list.d")
+SETTINGS = Path("/etc/apt/apt.conf.d")
 SOURCE = SOURCES / "pam-iampass.sources"
 COPIES = Path("/var/cache/pam-iampass-packages")
 SAYS = Path("/usr/share/iampass-example/says")
@@ -143,7 +144,7 @@ def served(administrator: Administrator) -> Iterator[str]:
     """The address of a repository with version 1."""
     administrator.package("1")
     administrator.make()
-    command = [
+    command: list[str | Path] = [
         sys.executable,
         "-u",
         "-m",
@@ -163,18 +164,20 @@ def served(administrator: Administrator) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _host(tmp_path: Path) -> Iterator[None]:
-    """A host that has no packages of ours, and no other sources."""
-    (tmp_path / "sources").mkdir()
-    for file in SOURCES.iterdir():
-        shutil.move(file, tmp_path / "sources")
+    """A host that has no packages of ours, no other sources, and apt's own settings."""
+    for folder in (SOURCES, SETTINGS):
+        (tmp_path / folder.name).mkdir()
+        for file in folder.iterdir():
+            shutil.move(file, tmp_path / folder.name)
     yield
     run("dpkg", "--purge", *NAMES, check=False)
     shutil.rmtree(COPIES, ignore_errors=True)
     KEYRING.unlink(missing_ok=True)
     SOURCE.unlink(missing_ok=True)
     run("apt-get", "update")  # forgets the lists
-    for file in (tmp_path / "sources").iterdir():
-        shutil.move(file, SOURCES)
+    for folder in (SOURCES, SETTINGS):
+        for file in (tmp_path / folder.name).iterdir():
+            shutil.move(file, folder)
 
 
 def use(administrator: Administrator, url: str, suite: str = "trixie") -> None:
@@ -380,10 +383,11 @@ def test_what_cannot_be_made_leaves_the_repository_as_it_was(
 
 def role(administrator: Administrator, url: str) -> dict[str, Any]:
     """The role's variables for a repository, as its page has them."""
+    key = administrator.repository / "pam-iampass.asc"
     return {
         "pam_iampass_packages": ["iampass-example"],
         "pam_iampass_repository": url,
-        "pam_iampass_repository_key": f"{{{{ lookup('ansible.builtin.file', '{administrator.repository}/pam-iampass.asc') }}}}",
+        "pam_iampass_repository_key": f"{{{{ lookup('ansible.builtin.file', '{key}') }}}}",
     }
 
 
