@@ -283,15 +283,19 @@ def test_a_changed_list_is_refused(administrator: Administrator, served: str, na
     assert "Candidate: 1" in run("apt-cache", "policy", "iampass-example").stdout
 
 
-def test_another_key_is_refused(administrator: Administrator, served: str) -> None:
+def test_another_key_is_refused(administrator: Administrator, served: str, tmp_path: Path) -> None:
     use(administrator, served)
     install()
+    variables = {**role(administrator, served), "pam_iampass_state": "latest"}
+    variables["pam_iampass_repository_key"] = KEYRING.read_text()
     another = administrator.new_key()
     try:
         administrator.package("2")
         administrator.make(another)
         refused("NO_PUBKEY|Missing key|not signed", *UPDATE)
         assert "Candidate: 1" in run("apt-cache", "policy", "iampass-example").stdout
+        played = play(tmp_path, {"older": variables}, INSTALL)["older"]
+        assert played.failed == 1, played.shown
         assert "several keys" in administrator.make("root@example.com", check=False)
     finally:
         administrator.gpg("--delete-secret-and-public-key", another)
