@@ -51,9 +51,12 @@ for folder in "$packages"/*/; do
     [ -e "$folder/commit" ] || fail "$folder is no complete build: run make deb again"
     mkdir -p "$new/pool/$release"
     install -m 644 "$folder"/*.deb "$new/pool/$release/"
-    architectures=$(for package in "$new/pool/$release"/*.deb; do
-        dpkg-deb -f "$package" Architecture
-    done | sort -u | grep -vx all)
+    architectures=
+    for package in "$new/pool/$release"/*.deb; do
+        dpkg-deb --fsys-tarfile "$package" > /dev/null # apt-ftparchive leaves a broken one out
+        architecture=$(dpkg-deb --field "$package" Architecture)
+        case " $architectures all " in *" $architecture "*) ;; *) architectures="$architectures $architecture" ;; esac
+    done
     for architecture in $architectures; do
         index=$new/dists/$release/main/binary-$architecture
         mkdir -p "$index"
@@ -64,7 +67,7 @@ for folder in "$packages"/*/; do
     apt-ftparchive -o APT::FTPArchive::Release::Origin=pam-iampass -o APT::FTPArchive::Release::Label=pam-iampass \
         -o APT::FTPArchive::Release::Suite="$release" -o APT::FTPArchive::Release::Codename="$release" \
         -o APT::FTPArchive::Release::Components=main $valid \
-        -o APT::FTPArchive::Release::Architectures="$(echo $architectures)" release "$about" > "$new/Release"
+        -o APT::FTPArchive::Release::Architectures="${architectures# }" release "$about" > "$new/Release"
     mv "$new/Release" "$about/"
     sign --output "$about/InRelease" --clear-sign "$about/Release"
     sign --output "$about/Release.gpg" --armor --detach-sign "$about/Release"
