@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.gateway_machine import by
 from tests.support.installation import ROOT
@@ -21,10 +22,15 @@ from tests.system.test_ansible import play
 
 pytestmark = pytest.mark.needs_program("apt-get", "apt-ftparchive", "dpkg-deb", "gpg", "make")
 
-PAGE = (
-    (ROOT / "docs/deploy.md").read_text().partition("## A repository of your own\n")[2].partition("\n## ")[0]
-)
-BLOCKS = [textwrap.dedent(block) for block in re.findall(r"(?:^    .*\n)+", PAGE, re.MULTILINE)]
+
+def section(path: str, title: str) -> tuple[str, list[str]]:
+    """A section of a page, and its blocks."""
+    text = (ROOT / path).read_text().partition(f"## {title}\n")[2].partition("\n## ")[0]
+    return text, [textwrap.dedent(block) for block in re.findall(r"(?:^    .*\n)+", text, re.MULTILINE)]
+
+
+PAGE, BLOCKS = section("docs/deploy.md", "A repository of your own")
+ROLE_BLOCKS = section("packaging/ansible/README.md", "Where the packages come from")[1]
 RELEASES = ("bookworm", "trixie")
 NAMES = ("iampass-example", "libiampass-example")
 KEYRING = Path("/etc/apt/keyrings/pam-iampass.asc")
@@ -174,6 +180,7 @@ def _host(tmp_path: Path) -> Iterator[None]:
     shutil.rmtree(COPIES, ignore_errors=True)
     KEYRING.unlink(missing_ok=True)
     SOURCE.unlink(missing_ok=True)
+    run("apt-get", "clean")
     run("apt-get", "update")  # forgets the lists
     for folder in (SOURCES, SETTINGS):
         for file in (tmp_path / folder.name).iterdir():
@@ -286,7 +293,7 @@ def test_a_changed_list_is_refused(administrator: Administrator, served: str, na
 def test_another_key_is_refused(administrator: Administrator, served: str, tmp_path: Path) -> None:
     use(administrator, served)
     install()
-    variables = {**role(administrator, served), "pam_iampass_state": "latest"}
+    variables = {**role(administrator, served, tmp_path), "pam_iampass_state": "latest"}
     variables["pam_iampass_repository_key"] = KEYRING.read_text()
     another = administrator.new_key()
     try:
@@ -312,7 +319,7 @@ def test_an_expired_key_is_refused_until_it_is_extended(
     use(administrator, served)
     refused(EXPIRED, *UPDATE)
     refused("Unable to locate", "install", "-y", "iampass-example")
-    played = play(tmp_path, {"expired": role(administrator, served)}, INSTALL)["expired"]
+    played = play(tmp_path, {"expired": role(administrator, served, tmp_path)}, INSTALL)["expired"]
     assert played.failed == 1, played.shown
     assert re.search(EXPIRED, played.shown)
     assert "has expired" in administrator.make(old, check=False)
@@ -388,21 +395,19 @@ def test_what_cannot_be_made_leaves_the_repository_as_it_was(
     refuses("run make deb")
 
 
-def role(administrator: Administrator, url: str) -> dict[str, Any]:
-    """The role's variables for a repository, as its page has them."""
-    key = administrator.repository / "pam-iampass.asc"
-    return {
-        "pam_iampass_packages": ["iampass-example"],
-        "pam_iampass_repository": url,
-        "pam_iampass_repository_key": f"{{{{ lookup('ansible.builtin.file', '{key}') }}}}",
-    }
+def role(administrator: Administrator, url: str, folder: Path) -> dict[str, Any]:
+    """The role's variables for a repository, as its page has them. The public key lies beside the playbook."""
+    shutil.copy(administrator.repository / "pam-iampass.asc", folder)
+    variables = yaml.safe_load(ROLE_BLOCKS[0])
+    assert variables["pam_iampass_repository"] == ADDRESS
+    return {**variables, "pam_iampass_repository": url, "pam_iampass_packages": ["iampass-example"]}
 
 
 @pytest.mark.long
 def test_the_role_installs_from_a_repository(
     administrator: Administrator, served: str, tmp_path: Path
 ) -> None:
-    variables = role(administrator, served)
+    variables = role(administrator, served, tmp_path)
     first = play(tmp_path, {"first": variables}, INSTALL)["first"]
     assert first.ended == (0, 3), first.shown
     release = run("sh", "-c", ". /etc/os-release; echo $VERSION_CODENAME").stdout.strip()
@@ -424,7 +429,7 @@ def test_the_role_refuses_a_repository_whose_key_it_is_not_given(
 ) -> None:
     secret = administrator.gpg("--armor", "--export-secret-keys", administrator.key)
     assert "PRIVATE KEY" in secret
-    variables = role(administrator, served)
+    variables = role(administrator, served, tmp_path)
     key = variables["pam_iampass_repository_key"]
     hosts: dict[str, dict[str, Any]] = {
         "none": {**variables, "pam_iampass_repository_key": ""},
@@ -447,8 +452,14 @@ def test_the_role_installs_package_files_of_the_controller(
     def copies() -> set[str]:
         return {file.name for file in COPIES.iterdir()}
 
+    # As on the role's page: the files are below the folder of the playbook.
+    ((release, file),) = re.findall("packages/(.*)/(.*[.]deb)", ROLE_BLOCKS[1])
+    assert yaml.safe_load(ROLE_BLOCKS[1]) == {"pam_iampass_packages": [f"packages/{release}/{file}"]}
+    (tmp_path / "packages").symlink_to(administrator.build / "deb")
     variables = {
-        "pam_iampass_packages": administrator.files("trixie"),
+        "pam_iampass_packages": [
+            f"packages/{release}/{Path(each).name}" for each in administrator.files(release)
+        ],
         "pam_iampass_folder": str(tmp_path / "elsewhere"),
     }
     for changed in (3, 0):
