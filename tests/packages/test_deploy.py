@@ -72,7 +72,7 @@ class Controller:
 
     def changed(self, terminal: Terminal) -> int:
         """How many tasks of a run changed something, once it has ended well."""
-        terminal.timeout = 250
+        terminal.timeout = 900
         status = terminal.finish()
         if status != 0:
             print(self.machine.run("journalctl", "-n", "100", "-o", "short-monotonic").stdout)
@@ -192,7 +192,7 @@ def looked_at(host: Booted, team: str, accounts: str) -> None:
     )
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 def test_from_nobody_asked_to_everybody_asked_and_back(
     machine: Booted,
     second: Booted,
