@@ -211,6 +211,12 @@ rpm: ## Build rpm packages of the committed tree into build/rpm, and test their 
 	@tests/support/requirements.sh packages
 	@packaging/rpm.sh $(BUILD)/rpm
 
+KEY =
+REPOSITORY = $(BUILD)/repository
+repository: ## Make a signed apt repository of build/deb in build/repository (KEY=FINGERPRINT: of the secret key of gpg that signs)
+	@tests/support/requirements.sh repository
+	@packaging/repository.sh '$(KEY)' $(BUILD)/deb $(REPOSITORY)
+
 test-system: ## Test the Debian packages on a booted machine of each release
 	@tests/support/requirements.sh packages
 	@tests/packages/run.sh tests/packages $(BUILD)/deb $(DEBIAN_RELEASES)

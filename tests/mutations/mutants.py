@@ -11,7 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-SOURCES = ("pam_iampass/**/*.py", "doors/native/*.c", "packaging/debian/*.prerm")
+SOURCES = (
+    "pam_iampass/**/*.py",
+    "doors/native/*.c",
+    "packaging/debian/*.prerm",
+    "packaging/*.sh",
+    "packaging/ansible/roles/*/*/*.yml",
+)
 TESTS = ("tests/**/test_*.py",)
 _TEST = re.compile(r"^def (test_\w+)\(", re.MULTILINE)
 
@@ -3778,6 +3784,44 @@ MUTANTS = {
             "    if not roles:\n        return []\n    return [\n        BYPASSES.show(",
             "    return [\n        BYPASSES.show(",
             "test_the_bypasses_of_a_person_that_hold_now_are_told_to_who_sees_the_person",
+        ),
+    ),
+    "A machine gets packages, and keys that sign them, from its administrator alone": (
+        Mutant(
+            "lists that an expired key has signed stay good",
+            "ValidTime=$((expires - $(date +%s)))",
+            "ValidTime=0",
+            "test_an_expired_key_is_refused_until_it_is_extended",
+        ),
+        Mutant(
+            "packages whose build did not pass its checks are signed",
+            '[ -e "$folder/commit" ] || fail',
+            '[ -e "$folder" ] || fail',
+            "test_what_cannot_be_made_leaves_the_repository_as_it_was",
+        ),
+        Mutant(
+            "a folder that is no repository is deleted for one",
+            '[ ! -e "$target" ] || [ -e "$target/pam-iampass.asc" ] ||',
+            '[ ! -e "$target" ] || [ -e "$target" ] ||',
+            "test_what_cannot_be_made_leaves_the_repository_as_it_was",
+        ),
+        Mutant(
+            "the role takes lists that its key has not signed for those of last time",
+            "- --error-on=any",
+            "- --quiet",
+            "test_another_key_is_refused",
+        ),
+        Mutant(
+            "the role writes a secret key to all machines",
+            "pam_iampass_repository_key is not search('PRIVATE KEY')",
+            "pam_iampass_repository_key is defined",
+            "test_the_role_refuses_a_repository_whose_key_it_is_not_given",
+        ),
+        Mutant(
+            "a machine can name a file of the controller that the role gives it",
+            "select('search', '[.](deb|rpm)$')",
+            "select('search', '/')",
+            "test_the_role_copies_nothing_but_packages_from_the_controller",
         ),
     ),
 }

@@ -72,7 +72,7 @@ class Controller:
 
     def changed(self, terminal: Terminal) -> int:
         """How many tasks of a run changed something, once it has ended well."""
-        terminal.timeout = 250
+        terminal.timeout = 900
         status = terminal.finish()
         if status != 0:
             print(self.machine.run("journalctl", "-n", "100", "-o", "short-monotonic").stdout)
@@ -167,8 +167,7 @@ def controller(
     machine.write("/root/.ansible.cfg", CONFIGURATION)
     machine.write("/root/.ssh/config", "IdentityFile /root/key\nUserKnownHostsFile /root/known-hosts\n")
     for package in built():
-        for host in (machine, second):
-            host.copy_in(package, "/root/packages")
+        machine.copy_in(package, "/root/packages")
     found = Controller(machine)
     cursor = machine.cursor()
     assert found.run(pam_iampass_settings={"server": SERVER["server"]}) > 0
@@ -193,7 +192,7 @@ def looked_at(host: Booted, team: str, accounts: str) -> None:
     )
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 def test_from_nobody_asked_to_everybody_asked_and_back(
     machine: Booted,
     second: Booted,
@@ -287,11 +286,10 @@ def test_from_nobody_asked_to_everybody_asked_and_back(
 
     # Newer packages: what is on stays on.
     files = [newer(package, tmp_path, "9") for package in built()]
-    for host in hosts:
-        for file in files:
-            host.copy_in(file, "/root/packages")
+    for file in files:
+        machine.copy_in(file, "/root/packages")
     upgrade = {"pam_iampass_packages": [f"/root/packages/{file.name}" for file in files]}
-    for changed in (2, 0):
+    for changed in (6, 0):  # on both hosts: copied, installed, the older ones deleted
         assert controller.run("sshd", "sudo", pam_iampass_settings=settings, **table, **upgrade) == changed
     for host in hosts:
         assert host.run("dpkg-query", "-W", "-f", "${Version}", "libpam-iampass").stdout == "9"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install the Debian packages that `make demo`, `make test` or `make bench` need and that are missing.
-# Usage, as root: requirements.sh demo|fleet-demo|test|test-long|bench|packages|fleet|vm
+# Usage, as root: requirements.sh demo|fleet-demo|test|test-long|bench|packages|repository|fleet|vm
 # Does not start or enable any service: a newly installed ssh server stays disabled.
 set -eu
 
@@ -11,7 +11,8 @@ gcc make libc6-dev libpam0g-dev"
 ! [ -e /.dockerenv ] && ! [ -e /run/.containerenv ] || demo="$demo rsync"
 gateway="postgresql-client-17 tzdata python3-psycopg python3-psycopg-c python3-psycopg-pool python3-cryptography python3-fido2
 python3-ldap python3-prometheus-client python3-jinja2 python3-segno libjs-htmx"
-test="$demo $gateway pamtester strace tmux libpam-wrapper python3-pytest python3-pytest-timeout python3-coverage
+repository="apt-utils gpg gpg-agent"
+test="$demo $gateway $repository python3-apt pamtester strace tmux libpam-wrapper python3-pytest python3-pytest-timeout python3-coverage
 python3-hypothesis python3-requests python3-itsdangerous python3-pyte python3-venv python3-zbar ca-certificates mypy
 valgrind opendoas
 clang libclang-rt-dev mandoc groff-base man-db bash-completion zsh fish ansible-core
@@ -48,11 +49,12 @@ case ${1-} in
     fleet-demo) wanted="$demo $gateway" ;;
     bench) wanted=$bench ;;
     packages) wanted=$packages ;;
+    repository) wanted=$repository ;;
     fleet) wanted=$fleet ;;
     vm) wanted=$vm ;;
     test) wanted=$test ;;
     test-long) wanted=$test_long ;;
-    *) echo "usage: requirements.sh demo|fleet-demo|test|test-long|bench|packages|fleet|vm" >&2; exit 2 ;;
+    *) echo "usage: requirements.sh demo|fleet-demo|test|test-long|bench|packages|repository|fleet|vm" >&2; exit 2 ;;
 esac
 
 missing=

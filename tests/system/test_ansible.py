@@ -16,7 +16,7 @@ from tests.support.agent import RunningAgent
 from tests.support.deadline import PATIENCE
 from tests.support.installation import ETC, ROOT, Installation
 
-PLAY = [{"hosts": "all", "gather_subset": ["min"], "roles": ["pam_iampass"]}]
+PLAY: list[dict[str, Any]] = [{"hosts": "all", "gather_subset": ["min"], "roles": ["pam_iampass"]}]
 VARIABLES: dict[str, Any] = {
     "ansible_connection": "local",
     "ansible_python_interpreter": "/usr/bin/python3",
@@ -52,9 +52,11 @@ class Played:
         return self.failed, self.changed
 
 
-def play(folder: Path, hosts: dict[str, dict[str, Any]]) -> dict[str, Played]:
+def play(
+    folder: Path, hosts: dict[str, dict[str, Any]], playbook: list[dict[str, Any]] = PLAY
+) -> dict[str, Played]:
     """Run the role for hosts, all of them this machine, each with variables of its own."""
-    (folder / "play.yml").write_text(json.dumps(PLAY))
+    (folder / "play.yml").write_text(json.dumps(playbook))
     (folder / "hosts.yml").write_text(json.dumps({"all": {"vars": VARIABLES, "hosts": hosts}}))
     run = subprocess.run(
         ["ansible-playbook", "-i", folder / "hosts.yml", folder / "play.yml"],
