@@ -283,9 +283,9 @@ def _pages(gateway: str, sheets: Sequence[_Sheet], made_at: datetime, show: Call
         from reportlab.lib.pagesizes import A4  # a gateway whose codes are shown runs without it
         from reportlab.lib.utils import simpleSplit
         from reportlab.pdfgen.canvas import Canvas
-    except ModuleNotFoundError as error:
+    except ModuleNotFoundError:
         raise EditRefused(
-            f"sheets need the Python package {error.name}", "apt install python3-reportlab"
+            "sheets need the Python package reportlab", "apt install python3-reportlab"
         ) from None
     made = io.BytesIO()
     canvas = Canvas(made, pagesize=A4)
