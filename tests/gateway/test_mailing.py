@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.packages.typed_page import TypedPage
 from tests.support.fake_sendmail import PROGRAM, FakeSendmail
 from tests.support.folders import put
 from tests.support.gateway_command import GatewayCommand
@@ -236,3 +238,26 @@ def test_mail_is_for_files_and_a_sender_for_mail(
 ) -> None:
     gateway_command.said("enroll", *arguments, status=2)
     assert gateway_command.names == []
+
+
+def test_the_page_about_sixty_people(gateway_command: GatewayCommand, sendmail: FakeSendmail) -> None:
+    place, page = gateway_command, TypedPage("docs/fleet-people.md")
+    section = "Sixty people at once"
+
+    def typed(start: str, *, status: int = 0) -> str:
+        words = shlex.split(page.command(section, f"pam-iampass-gateway {start}"))[1:]
+        files = {name: str(place.folder / name) for name in ("team.csv", "again.csv", "sheets.pdf")}
+        return place.said(*(files.get(word, word) for word in words), status=status)
+
+    put(place.folder / "team.csv", page.block(section, "user,display_name"))
+    sendmail.then("[ -e there ] || { touch there; exit 75; }")
+    shown = typed("enroll --from team.csv", status=1)
+    assert "1 was sent a message, 1 was sent a mail, 1 may not have got the mail." in shown
+    assert "1 may not have got the mail, 2 have no phone yet." in typed("enroll --from team.csv", status=1)
+    content = (place.folder / "team.csv").read_text().splitlines()
+    put(place.folder / "again.csv", "\n".join(content[:2]))
+    assert "1 user: 1 was sent a mail." in typed("enroll --from again.csv")
+    assert sendmail.recipients == ["alice@example.com", "bob@example.com", "alice@example.com"]
+    assert "3 users: 3 have a new sheet." in typed("recovery new --from team.csv")
+    page.command(section, "apt install")
+    assert set(page.sections[section]) <= page.typed
