@@ -10,13 +10,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
+from pam_iampass.errors import EditRefused
 from pam_iampass.gateway import people
-from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.cli import sheets
+from pam_iampass.gateway.database import Connection, Lock
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.people import Person
 from pam_iampass.login.recovery import read
@@ -107,7 +111,8 @@ def test_each_person_has_a_page_with_their_codes_which_are_nowhere_else(
     try:
         with umask(0):
             shown = place.said(*command(place, out))
-            as_json = str(place.told(*command(place, out, "--replace")) if out.unlink() is None else "")
+            out.unlink()
+            as_json = str(place.told(*command(place, out, "--replace")))
     finally:
         PROGRAM.unlink()
     assert sendmail.mails == [], "codes leave by no mail"
@@ -192,6 +197,25 @@ def test_a_run_that_is_killed_once_its_codes_count_is_finished_by_the_next(
     assert count_all(place, out)
 
 
+def test_what_a_killed_run_has_left_is_kept_while_its_commit_hangs(place: GatewayCommand, out: Path) -> None:
+    killed(place, out, "fsync")
+    with psycopg.connect(place.conninfo) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s, hashtext(''))", (Lock.SHEETS.value,))
+        assert "lock timeout" in place.said(*command(place, out), status=1)
+        assert len(os.listdir(out.parent)) == 1
+    assert states(place, out) == ["sheet"] * 3
+
+
+def test_codes_that_another_command_makes_meanwhile_are_kept(place: GatewayCommand, out: Path) -> None:
+    person, made_at = place.person("alice"), datetime.now(timezone.utc)
+    place.said("recovery", "new", "alice")
+    made = digests(place)
+    sheet = sheets.Sheet(person, None, ["0" * 16])
+    with pytest.raises(EditRefused, match="was changed meanwhile"):
+        place.transaction(lambda g, c: sheets.commit(g, c, [sheet], made_at))
+    assert digests(place) == made
+
+
 def test_what_a_killed_run_has_left_is_not_put_in_place_of_another_file(
     place: GatewayCommand, out: Path
 ) -> None:
@@ -236,9 +260,11 @@ def test_on_a_full_disk_nobody_has_new_codes(place: GatewayCommand, out: Path) -
 def test_sheets_are_made_in_folders_of_ones_own_by_one_command_at_a_time(
     place: GatewayCommand, out: Path
 ) -> None:
-    out.parent.chmod(0o777)
-    assert "other users can write" in place.said(*command(place, out), status=1)
-    out.parent.chmod(0o755)
+    for mode, owner in ((0o777, 0), (0o755, 1234)):
+        out.parent.chmod(mode)
+        os.chown(out.parent, owner, -1)
+        assert "other users could exchange the sheets" in place.said(*command(place, out), status=1)
+    os.chown(out.parent, 0, -1)
     folder = os.open(out.parent, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
     assert "another command makes sheets" in place.said(*command(place, out), status=1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from email import message_from_bytes, policy
+from email import policy
 from email.message import EmailMessage
+from email.parser import BytesParser
 from pathlib import Path
 
 PROGRAM = Path("/usr/sbin/sendmail")
@@ -46,12 +47,8 @@ class FakeSendmail:
     @property
     def mails(self) -> list[EmailMessage]:
         """All that it was given, in this order."""
-        found = []
-        for file in sorted(self.folder.glob("*.mail")):
-            mail = message_from_bytes(file.read_bytes(), policy=policy.default)
-            assert isinstance(mail, EmailMessage)
-            found.append(mail)
-        return found
+        read = BytesParser(EmailMessage, policy=policy.default).parsebytes
+        return [read(file.read_bytes()) for file in sorted(self.folder.glob("*.mail"))]
 
     @property
     def recipients(self) -> list[str]:

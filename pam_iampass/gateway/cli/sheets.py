@@ -28,14 +28,14 @@ from typing import Callable
 
 import click
 
-from pam_iampass.cli.enrollment import EnrollmentRequest, failure_of
+from pam_iampass.cli.enrollment import EnrollmentRequest, administrators, failure_of
 from pam_iampass.cli.output import Row, count, line, progress, show_json, table
 from pam_iampass.errors import EditRefused, PamIampassError, shown
-from pam_iampass.gateway import codes, records
+from pam_iampass.gateway import codes, people, records
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.cli import CommandGateway
 from pam_iampass.gateway.codes import Codes
-from pam_iampass.gateway.database import Connection, now, one
+from pam_iampass.gateway.database import Connection, Lock, now, one
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person
@@ -66,7 +66,7 @@ class _Result:
 
 
 @dataclass(frozen=True)
-class _Sheet:
+class Sheet:
     """A sheet that is to be made."""
 
     person: Person
@@ -83,7 +83,8 @@ def make_sheets(
     :param replace: whether also those get a sheet who have unused codes.
     """
     with _locked_folder(out.parent) as folder:
-        if _settle(gateway, folder, out):
+        is_finished = _settle(gateway, folder, out)
+        if is_finished:
             line(f"{out} is finished, which an interrupted run had left. Its codes count.", err=True)
         with progress(as_json) as show:
             results, sheets, made_at = _read(gateway, requests, replace, show)
@@ -94,7 +95,7 @@ def make_sheets(
                 content = _pages(gateway.settings.names[0], sheets, made_at, show)
                 _make(gateway, folder, out, content, sheets, made_at)
     ok = all(result.state is not _State.FAILED for result in results)
-    made = str(out) if sheets else None
+    made = str(out) if sheets or is_finished else None
     if as_json:
         users = [
             {
@@ -140,7 +141,7 @@ def _row(result: _Result) -> Row:
 
 def _read(
     gateway: CommandGateway, requests: Sequence[EnrollmentRequest], replace: bool, show: Callable[[str], None]
-) -> tuple[list[_Result], list[_Sheet], datetime]:
+) -> tuple[list[_Result], list[Sheet], datetime]:
     """What becomes of each, the sheets to be made, and the time by the database's clock."""
     results, sheets = [], []
     for number, request in enumerate(requests, 1):
@@ -154,7 +155,7 @@ def _read(
         if left and not replace:
             results.append(_Result(request, _State.HAS_CODES, left=left))
         else:
-            sheets.append(_Sheet(person, before, [recovery.make() for _ in range(recovery.HOW_MANY)]))
+            sheets.append(Sheet(person, before, [recovery.make() for _ in range(recovery.HOW_MANY)]))
             results.append(_Result(request, _State.SHEET))
     return results, sheets, gateway.reading(lambda _, connection: now(connection))
 
@@ -176,11 +177,10 @@ def _locked_folder(path: Path) -> Iterator[int]:
     """A descriptor of the folder of the sheets, in which one command at a time makes some."""
     try:
         with open_folder(path) as folder:
-            mode = os.fstat(folder).st_mode
-            if mode & 0o022 and not mode & stat.S_ISVTX:
-                what = (
-                    f"{path} is a folder that other users can write, and where they could exchange the sheets"
-                )
+            status = os.fstat(folder)
+            is_open = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
+            if is_open or status.st_uid not in {os.geteuid(), *administrators()}:
+                what = f"in the folder {path} other users could exchange the sheets"
                 raise EditRefused(what, "name a file in another folder")
             try:
                 fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -196,7 +196,7 @@ def _make(
     folder: int,
     out: Path,
     content: bytes,
-    sheets: Sequence[_Sheet],
+    sheets: Sequence[Sheet],
     made_at: datetime,
 ) -> None:
     """Write the file, commit the codes, name the file. Raises OSError before any code counts."""
@@ -204,7 +204,7 @@ def _make(
     write_new(folder, name, content)
     try:
         sync(folder)
-        gateway.transaction(lambda inner, connection: _commit(inner, connection, sheets, made_at))
+        gateway.transaction(lambda inner, connection: commit(inner, connection, sheets, made_at))
     except BaseException:
         # It may be committed nevertheless; the next run finds out what is not found out now.
         with suppress(click.ClickException, OSError):
@@ -213,12 +213,12 @@ def _make(
     _give_name(folder, name, out)
 
 
-async def _commit(
-    gateway: Gateway, connection: Connection, sheets: Sequence[_Sheet], made_at: datetime
+async def commit(
+    gateway: Gateway, connection: Connection, sheets: Sequence[Sheet], made_at: datetime
 ) -> None:
-    names = sorted(sheet.person.name for sheet in sheets)
-    lock = "SELECT 1 FROM person WHERE name = ANY(%s) ORDER BY name FOR NO KEY UPDATE"
-    connection.later(lock, (names,))
+    """Have the codes on these sheets count. Raises EditRefused if a person, or their codes, were changed meanwhile."""
+    connection.take(Lock.SHEETS, "")
+    connection.later(people.LOCK, ([sheet.person.name for sheet in sheets],))
     for sheet in sheets:
         name = sheet.person.name
         if await _person_with_codes(gateway, connection, name) != (sheet.person, sheet.codes_before):
@@ -246,9 +246,14 @@ def _settle(gateway: CommandGateway, folder: int, out: Path) -> bool:
 
 
 def _count(gateway: CommandGateway, made_at: datetime) -> bool:
-    """Whether codes that were made at this time were committed."""
-    statement = "SELECT 1 FROM recovery WHERE made_at = %s LIMIT 1"
-    return gateway.reading(lambda _, connection: one(connection, statement, made_at)) is not None
+    """Whether codes that were made at this time count. Raises ClickException while that is not decided: a COMMIT of
+    a command that was killed can take long."""
+
+    async def look(_: Gateway, connection: Connection) -> bool:
+        connection.take(Lock.SHEETS, "")
+        return await one(connection, "SELECT 1 FROM recovery WHERE made_at = %s LIMIT 1", made_at) is not None
+
+    return gateway.transaction(look)
 
 
 def _give_name(folder: int, name: str, out: Path) -> None:
@@ -277,7 +282,7 @@ _MARGIN = 70.0  # points, as all that follows
 _LABELS = 80.0
 
 
-def _pages(gateway: str, sheets: Sequence[_Sheet], made_at: datetime, show: Callable[[str], None]) -> bytes:
+def _pages(gateway: str, sheets: Sequence[Sheet], made_at: datetime, show: Callable[[str], None]) -> bytes:
     """The PDF. Raises EditRefused where the library is missing."""
     try:
         from reportlab.lib.pagesizes import A4  # a gateway whose codes are shown runs without it
