@@ -6,10 +6,13 @@ import re
 import shlex
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from pam_iampass.gateway.cli import command_gateway
+from pam_iampass.gateway.cli.mailing import SendmailMailer
 from tests.packages.typed_page import TypedPage
 from tests.support.fake_sendmail import PROGRAM, FakeSendmail
 from tests.support.folders import put
@@ -200,6 +203,10 @@ def test_of_two_runs_at_one_moment_one_mails_a_person(
     assert first.finish() == 0
     assert states(place, *csv(place, TEAM[0])) == ["no_phone"]
     assert len(sendmail.mails) == 1
+    place.said("user", "add", "bob")
+    with command_gateway(place.config) as gateway:  # both have seen that nothing was sent
+        begin = partial(SendmailMailer(gateway, None, None).begin, "bob", "bob@example.com", again=False)
+        assert [begin(), begin()] == [True, False]
 
 
 def test_one_bad_address_in_the_file_and_nobody_is_enrolled_or_mailed(
