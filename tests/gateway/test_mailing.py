@@ -14,7 +14,7 @@ import pytest
 from pam_iampass.gateway.cli import command_gateway
 from pam_iampass.gateway.cli.mailing import SendmailMailer
 from tests.packages.typed_page import TypedPage
-from tests.support.fake_sendmail import PROGRAM, FakeSendmail
+from tests.support.fake_sendmail import FakeSendmail, no_sendmail
 from tests.support.folders import put
 from tests.support.gateway_command import GatewayCommand
 from tests.support.world import wait_until
@@ -25,13 +25,12 @@ LINK = re.compile(r"https://\S+")
 
 @pytest.fixture
 def sendmail(tmp_path: Path) -> Iterator[FakeSendmail]:
-    assert not PROGRAM.exists(), "the machine has a sendmail of its own"
     folder = tmp_path / "spool"
     folder.mkdir()
     fake = FakeSendmail(folder)
-    fake.install()
-    yield fake
-    PROGRAM.unlink()
+    with no_sendmail():
+        fake.install()
+        yield fake
 
 
 def csv(place: GatewayCommand, *lines: str, name: str = "team.csv") -> tuple[str, str]:
@@ -223,8 +222,8 @@ def test_without_addresses_or_sendmail_nobody_is_enrolled(gateway_command: Gatew
     place = gateway_command
     shown = place.said("enroll", *csv(place, TEAM[2]), "--mail", status=1)
     assert "no line of the file has a mail address" in shown
-    assert not PROGRAM.exists()
-    shown = place.said("enroll", *csv(place, *TEAM), "--mail", status=1)
+    with no_sendmail():
+        shown = place.said("enroll", *csv(place, *TEAM), "--mail", status=1)
     assert "there is no sendmail on this machine" in shown
     assert place.names == []
     assert "has to open https://" in place.said("enroll", *csv(place, TEAM[1])), (

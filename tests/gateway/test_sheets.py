@@ -25,7 +25,7 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.people import Person
 from pam_iampass.login.recovery import read
 from pam_iampass.portal.calls import HOW_TO_USE_CODES
-from tests.support.fake_sendmail import PROGRAM, FakeSendmail
+from tests.support.fake_sendmail import FakeSendmail, no_sendmail
 from tests.support.folders import put
 from tests.support.gateway_command import GatewayCommand
 
@@ -103,18 +103,14 @@ def umask(mask: int) -> Iterator[None]:
 def test_each_person_has_a_page_with_their_codes_which_are_nowhere_else(
     place: GatewayCommand, out: Path, tmp_path: Path
 ) -> None:
-    assert not PROGRAM.exists(), "the machine has a sendmail of its own"
     spool = tmp_path / "spool"
     spool.mkdir()
     sendmail = FakeSendmail(spool)
-    sendmail.install()
-    try:
-        with umask(0):
-            shown = place.said(*command(place, out))
-            out.unlink()
-            as_json = str(place.told(*command(place, out, "--replace")))
-    finally:
-        PROGRAM.unlink()
+    with no_sendmail(), umask(0):
+        sendmail.install()
+        shown = place.said(*command(place, out))
+        out.unlink()
+        as_json = str(place.told(*command(place, out, "--replace")))
     assert sendmail.mails == [], "codes leave by no mail"
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     assert os.listdir(out.parent) == ["sheets.pdf"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email import policy
 from email.message import EmailMessage
@@ -20,6 +23,20 @@ mv now.arguments "$number.arguments"
 mv now.mail "$number.mail"
 . ./then
 """
+
+
+@contextmanager
+def no_sendmail() -> Iterator[None]:
+    """The machine has none meanwhile, but for what a test puts there."""
+    aside, had = PROGRAM.with_name("sendmail.aside"), os.path.lexists(PROGRAM)
+    if had:
+        PROGRAM.rename(aside)
+    try:
+        yield
+    finally:
+        PROGRAM.unlink(missing_ok=True)
+        if had:
+            aside.rename(PROGRAM)
 
 
 @dataclass(frozen=True)
