@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import click
 
@@ -157,6 +158,30 @@ class EnrollOptions:
     seconds: float
     """How long to wait for phones; 0: not at all."""
     as_json: bool
+    mailer: Mailer | None = None
+    """Sends the links of people who have a mail address; None: nothing is mailed."""
+
+
+class NotMailed(PamIampassError):
+    """It is certain that a mail was not sent."""
+
+
+class Mailer(Protocol):
+    """Mails links, and remembers that, so that nobody gets two of them."""
+
+    def was_mailed(self, user: str) -> bool | None:
+        """Whether the user was sent a mail: None if not, False if that is not known."""
+
+    def begin(self, user: str, address: str, *, again: bool) -> bool:
+        """Remember, before `send`, that a mail may have been sent; False if another command has begun meanwhile.
+        Raises ClickException.
+
+        :param again: whether the user was mailed before.
+        """
+
+    def send(self, user: str, address: str, link: str) -> bool:
+        """Send the mail and remember it; False if it is not known whether it was sent. Raises NotMailed and
+        ClickException."""
 
 
 # One user
@@ -207,13 +232,17 @@ class _State(enum.Enum):
 
     REGISTERED = ("registered", "has a phone", "have a phone", "green")
     MESSAGE_SENT = ("message_sent", "was sent a message", "were sent a message", "")
+    MAILED = ("mailed", "was sent a mail", "were sent a mail", "")
+    MAYBE_MAILED = ("maybe_mailed", "may not have got the mail", "may not have got the mail", "bold yellow")
     NO_PHONE = ("no_phone", "has no phone yet", "have no phone yet", "yellow")
     LINK = ("link", "has a link to open", "have a link to open", "")
     FAILED = ("failed", "failed", "failed", "bold red")
     NOT_TRIED = ("not_tried", "not tried yet", "not tried yet", "yellow")
 
 
-_INVITED = frozenset({_State.MESSAGE_SENT, _State.NO_PHONE, _State.LINK})
+_INVITED = frozenset({_State.MESSAGE_SENT, _State.MAILED, _State.NO_PHONE, _State.LINK})
+"""The states of users who are to register a phone, and need nothing else."""
+_WAITED_FOR = _INVITED | {_State.MAYBE_MAILED}
 """The states of users whose phone can be waited for."""
 
 
@@ -232,7 +261,8 @@ def enroll_many(service: Enroller, requests: Sequence[EnrollmentRequest], option
     """Enroll users, wait for their phones, and report. Returns the exit status.
 
     It ends early where the other users would fail, too. Users whom IAMPASS knew before get no link and no message: that
-    makes a second run go on where the first was interrupted.
+    makes a second run go on where the first was interrupted. Whoever is to be mailed gets one mail at most, as
+    `options.mailer` remembers.
     """
     results = [_Result(request) for request in requests]
     stopped: str | None = None
@@ -242,10 +272,13 @@ def enroll_many(service: Enroller, requests: Sequence[EnrollmentRequest], option
             for number, request in enumerate(requests):
                 show(f"Enrolling {number + 1} of {len(requests)}: {request.user}")
                 try:
-                    results[number] = _invite(service, request, options)
+                    for result in _invite(service, request, options):
+                        results[number] = result
                 except (PamIampassError, IampassError, click.ClickException) as error:
                     problem, stopped = failure_of(error)
-                    results[number] = _Result(request, _State.FAILED, problem=problem)
+                    maybe = results[number].state is _State.MAYBE_MAILED and not isinstance(error, NotMailed)
+                    state = _State.MAYBE_MAILED if maybe else _State.FAILED
+                    results[number] = _Result(request, state, problem=problem)
                     if stopped:
                         break
         if options.seconds and not stopped:
@@ -263,13 +296,22 @@ def enroll_many(service: Enroller, requests: Sequence[EnrollmentRequest], option
     return 130 if interrupted else 0 if ok else 1
 
 
-def _invite(service: Enroller, request: EnrollmentRequest, options: EnrollOptions) -> _Result:
+def _invite(service: Enroller, request: EnrollmentRequest, options: EnrollOptions) -> Iterator[_Result]:
+    """Enroll one user, and yield how far that is, once or more. Raises PamIampassError, IampassError and
+    ClickException."""
     enrolled = service.enroll(request, options.replace)
-    token = enrolled.token
-    if enrolled.registered or not (enrolled.added or options.resend):
-        state = _State.REGISTERED if enrolled.registered else _State.NO_PHONE
-        service.record(enrolled.user, state.value[1])
-        return _Result(request, state, token)
+    token, user, address = enrolled.token, enrolled.user, request.mail
+    mailer = options.mailer if address else None
+    mailed = mailer.was_mailed(user) if mailer else None
+    is_due = enrolled.added if mailer is None else mailed is None
+    if enrolled.registered or not (is_due or options.resend):
+        state = _State.NO_PHONE if mailed is not False else _State.MAYBE_MAILED
+        state = _State.REGISTERED if enrolled.registered else state
+        service.record(user, state.value[1])
+        yield _Result(request, state, token)
+        return
+    if mailer:
+        request = dataclasses.replace(request, phone_number=None)
     try:
         link = service.register(enrolled, request, options.message)
     except IampassError as error:
@@ -278,12 +320,18 @@ def _invite(service: Enroller, request: EnrollmentRequest, options: EnrollOption
             with suppress(IampassError):
                 service.delete(token)
         raise
-    return _Result(request, _State.MESSAGE_SENT if link is None else _State.LINK, token, link)
+    if not (mailer and address and link):
+        yield _Result(request, _State.MESSAGE_SENT if link is None else _State.LINK, token, link)
+        return
+    begins = mailer.begin(user, address, again=mailed is not None)
+    yield _Result(request, _State.MAYBE_MAILED, token)
+    if begins and mailer.send(user, address, link):
+        yield _Result(request, _State.MAILED, token)
 
 
 def _wait_for_many(service: Enroller, results: Sequence[_Result], options: EnrollOptions) -> list[_Result]:
     """The results after waiting. Raises IampassError."""
-    users = {each.token: each.request.user for each in results if each.token and each.state in _INVITED}
+    users = {each.token: each.request.user for each in results if each.token and each.state in _WAITED_FOR}
     for each in results:
         if each.state is _State.LINK and not options.as_json:
             line(f"{each.request.user}: {each.link}")
@@ -308,6 +356,10 @@ def _report(results: Sequence[_Result], stopped: str | None, interrupted: bool) 
     states = {result.state for result in results}
     if _State.LINK in states:
         line("Give each link to its user, and to nobody else.")
+    if _State.MAYBE_MAILED in states:
+        line(
+            "Ask those who may not have got the mail. To send them another one: --resend, with a file of these only"
+        )
     if interrupted:
         line(("Interrupted. To continue, run the same command again.", "yellow"))
     elif stopped:
@@ -316,7 +368,7 @@ def _report(results: Sequence[_Result], stopped: str | None, interrupted: bool) 
     elif states & _INVITED:
         line("Run the same command again to see who has registered a phone. Nobody gets a second link.")
         if _State.NO_PHONE in states:
-            line("IAMPASS knew those without a phone before. To give them a new link: --resend")
+            line("Those without a phone were invited before. To give them a new link: --resend")
 
 
 def _row(result: _Result) -> Row:

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Callable, ClassVar, Protocol, TypeVar
@@ -40,7 +40,7 @@ from pam_iampass.config import settings
 from pam_iampass.config.settings import Settings
 from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
-from pam_iampass.config.value_types import name_error, phone_number, plain_name, token_error
+from pam_iampass.config.value_types import mail_address, name_error, phone_number, plain_name, token_error
 from pam_iampass.doctor.iampass import has_phone
 from pam_iampass.errors import ConfigurationError, EditRefused, PamIampassError, Problem, shown
 from pam_iampass.login.context import connect
@@ -77,6 +77,8 @@ class EnrollmentRequest:
     """The line in the file of requests."""
     groups: tuple[str, ...] | None = None
     """The groups of a person of a gateway; None: nothing is said about them."""
+    mail: str | None = field(default=None, repr=False)
+    """The mail address of a person of a gateway."""
 
 
 def default_display_name(user: str) -> str:
@@ -209,7 +211,8 @@ class _Reader:
         phone = self._parsed(line, "phone", fields, phone_number, international)
         name = self._parsed(line, "display_name", fields, plain_name, "write a shorter, plain name")
         groups = self._parsed(line, "groups", fields, group_names, "write them as in: staff|oncall")
-        return EnrollmentRequest(user, token, phone, name, line, groups)
+        mail = self._parsed(line, "mail", fields, mail_address, "write one address, and nothing else")
+        return EnrollmentRequest(user, token, phone, name, line, groups, mail)
 
     def _parsed(
         self, line: int, column: str, fields: dict[str, str], parse: Callable[[str], _T], remedy: str

@@ -380,6 +380,22 @@ def plain_name(text: str) -> str:
     return text
 
 
+_MAIL_ADDRESS = re.compile(
+    r"[A-Za-z0-9_]([A-Za-z0-9_+='~-]|\.(?!\.|@)){0,63}"
+    r"@(?=.{1,253}\Z)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+)
+
+
+def mail_address(text: str) -> str:
+    """The address of one mailbox (RFC 5321), as programs that send mail take it for nothing else: no quotes, comments
+    or further addresses, no file, program or route. Raises ValueError, whose text completes a sentence about it."""
+    if not text.isascii():
+        raise ValueError("has letters outside of ASCII; write the domain as xn--…")
+    if len(text) > 254 or not _MAIL_ADDRESS.fullmatch(text):
+        raise ValueError("is not one plain mail address, such as alice@example.com")
+    return text
+
+
 _PORTS = {"https": 443, "http": 80}
 """Ports that browsers leave out of an origin."""
 

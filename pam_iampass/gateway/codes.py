@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -107,17 +107,34 @@ async def renew(
 
     :param hours: how long they count; None: until they are used.
     """
-    codes, made_at = [make() for _ in range(number)], await now(connection)
+    codes = [make() for _ in range(number)]
+    await store(gateway, connection, person, codes, hours=hours)
+    return [shown(code) for code in codes]
+
+
+async def store(
+    gateway: Gateway,
+    connection: Connection,
+    person: Person,
+    codes: Sequence[str],
+    *,
+    made_at: datetime | None = None,
+    hours: int | None = None,
+) -> None:
+    """Replace all codes of a person by these, as `make` has made them. `hours` is as for `renew`.
+
+    :param made_at: by the database's clock; None for the beginning of the transaction.
+    """
+    made_at = made_at or await now(connection)
     await revoke(connection, person.name)
     row = {
         "person": person.name,
         "digests": [gateway.keys.code(person.token, code) for code in codes],
-        "used_at": [None] * number,
+        "used_at": [None] * len(codes),
         "made_at": made_at,
         "ends_at": None if hours is None else made_at + timedelta(hours=hours),
     }
     await insert(connection, TABLE, gateway.keys.sealed(TABLE, row))
-    return [shown(code) for code in codes]
 
 
 async def revoke(connection: Connection, name: str) -> bool:

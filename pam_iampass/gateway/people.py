@@ -31,6 +31,10 @@ _MESSAGES_OF_HOST = 10
 _ENCRYPTED = ("token", "display_name", "phone_number")
 
 
+LOCK = "SELECT 1 FROM person WHERE name = ANY(%s) ORDER BY name FOR NO KEY UPDATE"
+"""Locks the rows of people until the transaction ends, in the order in which all do that."""
+
+
 class Source(enum.Enum):
     """Where a person comes from."""
 

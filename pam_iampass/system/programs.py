@@ -40,6 +40,10 @@ class CommandUnavailable(PamIampassError):
     """The program is not installed, cannot be run, does not end or does not answer the question."""
 
 
+class CommandOverdue(CommandUnavailable):
+    """The program was stopped because it did not end in time. It may have done its work."""
+
+
 def find(name: str) -> str | None:
     """The path of a program of the system; None if it is not installed."""
     return shutil.which(name, path=PATH)
@@ -53,15 +57,18 @@ def found(name: str) -> str:
     return path
 
 
-def run(command: Sequence[str], timeout: float = 30.0) -> CommandResult:
-    """Run a program of the system to its end, for at most `timeout` seconds. Raises CommandUnavailable."""
+def run(command: Sequence[str], timeout: float = 30.0, *, stdin: bytes = b"") -> CommandResult:
+    """Run a program of the system to its end, for at most `timeout` seconds. Raises CommandUnavailable.
+
+    :param stdin: what it reads.
+    """
     name, *arguments = command
     path = found(name)
     try:
         done = subprocess.run(  # noqa: S603 - a program of the system, with arguments that no shell sees
             [path, *arguments],
             check=False,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             timeout=timeout,
             env={"PATH": PATH, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"},
@@ -69,7 +76,7 @@ def run(command: Sequence[str], timeout: float = 30.0) -> CommandResult:
         )
     except subprocess.TimeoutExpired:
         what = f"{' '.join(command)} did not end within {timeout:g} seconds"
-        raise CommandUnavailable(what, "run it by hand") from None
+        raise CommandOverdue(what, "run it by hand") from None
     except OSError as error:
         raise CommandUnavailable(f"{name} cannot be run: {error.strerror}", "run it by hand") from None
     output, errors = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))

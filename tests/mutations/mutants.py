@@ -1809,6 +1809,106 @@ MUTANTS = {
             "test_a_code_that_has_left_is_no_code_of_the_host",
         ),
     ),
+    "A link is mailed once, to one address, whatever stops the command": (
+        Mutant(
+            "a mail is sent before it is remembered",
+            "    begins = mailer.begin(user, address, again=mailed is not None)\n",
+            "    if not mailer.send(user, address, link):\n"
+            "        return\n"
+            "    begins = mailer.begin(user, address, again=mailed is not None)\n",
+            "test_a_run_that_is_killed_after_sendmail_has_the_mail_sends_it_not_again",
+        ),
+        Mutant(
+            "a mail that may have been sent is sent again",
+            'return None if row is None else row["taken_at"] is not None',
+            'return None if row is None else row["taken_at"] is not None or None',
+            "test_a_run_that_is_killed_after_sendmail_has_the_mail_sends_it_not_again",
+        ),
+        Mutant(
+            "whoever was mailed is mailed again",
+            "is_due = enrolled.added if mailer is None else mailed is None",
+            "is_due = enrolled.added if mailer is None else True",
+            "test_each_person_is_sent_their_own_link_once",
+        ),
+        Mutant(
+            "two commands mail a person at one moment",
+            'conflict = "UPDATE SET began_at = now(), taken_at = NULL" if again else "NOTHING"',
+            'conflict = "UPDATE SET began_at = now(), taken_at = NULL"',
+            "test_of_two_runs_at_one_moment_one_mails_a_person",
+        ),
+        Mutant(
+            "a mail that sendmail may have queued is sent again",
+            "if found.status < 0 or found.status == _QUEUED_PERHAPS:",
+            "if False:",
+            "test_a_mail_that_may_be_queued_is_not_sent_again",
+        ),
+        Mutant(
+            "an address may be several, an option or a header",
+            "if len(text) > 254 or not _MAIL_ADDRESS.fullmatch(text):",
+            "if len(text) > 254:",
+            "test_what_is_not_one_plain_address_is_an_error_of_its_line",
+        ),
+        Mutant(
+            "the log has the addresses of people",
+            'where = address.rpartition("@")[2]',
+            "where = address",
+            "test_each_person_is_sent_their_own_link_once",
+        ),
+    ),
+    "The codes of many people are on sheets that only root reads, and nowhere else": (
+        Mutant(
+            "codes are mailed",
+            "    ok = all(result.state is not _State.FAILED for result in results)\n    made = str(out)",
+            "    for sheet in sheets:\n"
+            '        __import__("subprocess").run(["sendmail", "x"], input=repr(sheet.codes).encode())\n'
+            "    ok = all(result.state is not _State.FAILED for result in results)\n    made = str(out)",
+            "test_each_person_has_a_page_with_their_codes_which_are_nowhere_else",
+        ),
+        Mutant(
+            "everybody reads the sheets",
+            "    write_new(folder, name, content)\n    try:\n        sync(folder)",
+            "    write_new(folder, name, content, mode=0o644)\n    try:\n        sync(folder)",
+            "test_each_person_has_a_page_with_their_codes_which_are_nowhere_else",
+        ),
+        Mutant(
+            "codes count that are on no disk",
+            "    write_new(folder, name, content)\n    try:\n        sync(folder)\n"
+            "        gateway.transaction(lambda inner, connection: commit(inner, connection, sheets, made_at))\n",
+            "    gateway.transaction(lambda inner, connection: commit(inner, connection, sheets, made_at))\n"
+            "    write_new(folder, name, content)\n    try:\n        sync(folder)\n",
+            "test_on_a_full_disk_nobody_has_new_codes",
+        ),
+        Mutant(
+            "sheets of a killed run are thrown away although their codes count",
+            "if _count(gateway, made_at.replace(tzinfo=timezone.utc)):",
+            "if False:",
+            "test_a_run_that_is_killed_once_its_codes_count_is_finished_by_the_next",
+        ),
+        Mutant(
+            "sheets whose codes do not count are handed out",
+            "if _count(gateway, made_at.replace(tzinfo=timezone.utc)):",
+            "if True:",
+            "test_a_run_that_is_killed_before_its_codes_count_leaves_no_sheet",
+        ),
+        Mutant(
+            "sheets are thrown away while the commit of their codes hangs",
+            'connection.take(Lock.SHEETS, "")\n        return',
+            "return",
+            "test_what_a_killed_run_has_left_is_kept_while_its_commit_hangs",
+        ),
+        Mutant(
+            "who has unused codes gets others without being asked",
+            "if left and not replace:",
+            "if False:",
+            "test_run_again_it_makes_nothing_twice",
+        ),
+        Mutant(
+            "sheets replace a file that exists",
+            "                if _exists(folder, out.name):",
+            "                if False:",
+            "test_a_file_that_exists_is_kept_and_nobody_has_new_codes",
+        ),
+    ),
     "A person has one request at a time over all hosts, and no host or address keeps others from their turn": (
         Mutant(
             "on a slowed host people who use it wait like strangers",

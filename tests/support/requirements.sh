@@ -17,7 +17,8 @@ python3-hypothesis python3-requests python3-itsdangerous python3-pyte python3-ve
 valgrind opendoas
 clang libclang-rt-dev mandoc groff-base man-db bash-completion zsh fish ansible-core
 krb5-kdc krb5-admin-server krb5-user rsync
-slapd ldap-utils promtool jq"
+slapd ldap-utils promtool jq
+python3-reportlab poppler-utils"
 
 . /etc/os-release
 version=${VERSION_ID:-13}

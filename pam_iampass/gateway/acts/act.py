@@ -258,8 +258,7 @@ async def perform(gateway: Gateway, by: Actor | SignedIn, act: Act[T]) -> T:
             raise NotPermitted(f"{shown(by.name)} may not do this: {act.declared.name}")
         phone = await _phone(gateway, act.target) if act.asks_for_phone else None
         async with gateway.database.transaction() as connection:
-            lock = "SELECT 1 FROM person WHERE name = ANY(%s) ORDER BY name FOR NO KEY UPDATE"
-            connection.later(lock, ([by.name, act.target],))
+            connection.later(people.LOCK, ([by.name, act.target],))
             done = await _change(Work(gateway, connection, by, act.target, phone=phone), act)
     return await act.after(gateway, done)
 

@@ -16,6 +16,7 @@ from pam_iampass.cli.enrollment import (
     read_requests,
 )
 from pam_iampass.cli.parameters import (
+    Parsed,
     file_option,
     json_option,
     message_option,
@@ -25,9 +26,11 @@ from pam_iampass.cli.parameters import (
     wait_option,
 )
 from pam_iampass.client import IampassError
+from pam_iampass.config.value_types import mail_address
 from pam_iampass.gateway import records
 from pam_iampass.gateway.acts.phones import EnrollPhone, require_no_lost_phone
 from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option
+from pam_iampass.gateway.cli.mailing import mailer
 from pam_iampass.gateway.cli.people import (
     COLUMNS,
     NAME,
@@ -47,18 +50,26 @@ Examples:
   pam-iampass-gateway enroll alice --new-device             another phone
   pam-iampass-gateway enroll --from team.csv                all people in a file
   pam-iampass-gateway enroll --from team.csv                again: who has registered a phone?
+  pam-iampass-gateway enroll --from team.csv --mail         sends the links by mail
 
 \b
 A file for --from is CSV in UTF-8. Its first line names the columns:
-  user,display_name,phone,groups
-  alice,Alice A.,+15551234567,staff|oncall
-  bob,,,staff
+  user,display_name,phone,groups,mail
+  alice,Alice A.,+15551234567,staff|oncall,alice@example.com
+  bob,,,staff,
 Only `user` is required. --group adds a group to the groups of each line. People
 with a phone number are sent a message; for the others the report has the links.
 The file must belong to root or you, and must not be writable by others: it
 decides whose phone approves whose logins.
 After an interruption, or to see who has registered a phone, run the command
 again: people whom IAMPASS knew before get no new link, unless by --resend.
+
+\b
+With --mail, each person who has an address and no phone is sent one mail with
+the link, by the sendmail of this machine, also if IAMPASS knew them before. If
+the command was stopped while it sent a mail, it names who may not have got it,
+and sends that person another one only by --resend. Whoever reads the mail can
+register the phone: use it where mailboxes are safe.
 
 \b
 Exit status:
@@ -76,6 +87,12 @@ Exit status:
 @sms_option
 @click.option("--send", is_flag=True, help="Send the link to the person's phone number that is known here.")
 @message_option
+@click.option("--mail", "mails", is_flag=True, help="With --from: send the links by mail; see below.")
+@click.option(
+    "--sender",
+    type=Parsed("address", mail_address),
+    help="With --mail: the address that mails come from.  [default: sendmail's]",
+)
 @display_name_option
 @click.option("--replace", is_flag=True, help="Change groups, name and phone number of people who are there.")
 @new_device_option
@@ -97,6 +114,8 @@ def command(
     number: str | None,
     send: bool,
     message: str | None,
+    mails: bool,
+    sender: str | None,
     display_name: str | None,
     replace: bool,
     new_device: bool,
@@ -119,8 +138,10 @@ def command(
         raise click.UsageError("Give a USER, or a file with --from.")
     if file is not None and (number or send or display_name is not None or new_device):
         raise click.UsageError("--sms, --send, --display-name and --new-device require a USER.")
-    if user is not None and resend:
-        raise click.UsageError("--resend requires --from.")
+    if user is not None and (resend or mails):
+        raise click.UsageError("--resend and --mail require --from.")
+    if sender is not None and not mails:
+        raise click.UsageError("--sender requires --mail.")
     if number is not None and send:
         raise click.UsageError("--sms and --send exclude each other.")
     if message is not None and user is not None and not (number or send):
@@ -138,6 +159,9 @@ def command(
         enroller = GatewayEnroller(gateway)
         try:
             if file is not None:
+                if mails:
+                    by = mailer(gateway, requests, sender, message)
+                    options = dataclasses.replace(options, mailer=by)
                 ctx.exit(enroll_many(enroller, requests, options))
             if send:
                 number = _number(gateway, user or "")

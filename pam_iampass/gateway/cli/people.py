@@ -30,7 +30,7 @@ from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.login import throttle
 from pam_iampass.text import clean
 
-COLUMNS = ("user", "display_name", "phone", "groups")
+COLUMNS = ("user", "display_name", "phone", "groups", "mail")
 """The columns of a file of people."""
 
 

@@ -8,21 +8,25 @@ from typing import Any
 import click
 
 from pam_iampass.cli import Verbs
+from pam_iampass.cli.enrollment import read_requests
 from pam_iampass.cli.output import confirm
-from pam_iampass.cli.parameters import json_option
+from pam_iampass.cli.parameters import file_option, json_option
 from pam_iampass.cli.recovery import show_left, show_new, show_revoked
 from pam_iampass.errors import shown
 from pam_iampass.gateway import codes
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.acts.people import NewCodes, RevokeCodes
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option
-from pam_iampass.gateway.cli.people import NAME
+from pam_iampass.gateway.cli.people import COLUMNS, NAME
+from pam_iampass.gateway.cli.sheets import make_sheets
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 
 _EPILOG = """\b
 Examples:
   pam-iampass-gateway recovery new alice          ten codes, shown once: print them
+  pam-iampass-gateway recovery new --from team.csv --sheets sheets.pdf
+                                                  a page to print for each person
   pam-iampass-gateway recovery list alice         how many are left, and when others were used
   pam-iampass-gateway recovery revoke alice       make all codes invalid
 """
@@ -39,19 +43,52 @@ def command() -> None:
     """
 
 
-@command.command(epilog=_EPILOG, short_help="Create ten new codes for USER.")
-@click.argument("user", type=NAME)
-@click.option("--yes", is_flag=True, help="Replace existing codes without asking.")
+@command.command(epilog=_EPILOG, short_help="Create ten new codes for USER, or for all people in a file.")
+@click.argument("user", type=NAME, required=False)
+@file_option("Create codes for all people in this CSV file, as `enroll` reads it.")
+@click.option(
+    "--sheets",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="PDF",
+    help="With --from: the new file for the sheets, which only root can read.",
+)
+@click.option("--replace", is_flag=True, help="With --from: also for people who have unused codes.")
+@click.option("--yes", is_flag=True, help="Replace the existing codes of USER without asking.")
 @config_option
 @json_option
-def new(user: str, yes: bool, config: Path, as_json: bool) -> None:
+@click.pass_context
+def new(
+    ctx: click.Context,
+    user: str | None,
+    file: Path | None,
+    sheets: Path | None,
+    replace: bool,
+    yes: bool,
+    config: Path,
+    as_json: bool,
+) -> None:
     """Create ten new codes for USER, which replace all existing ones, and show them.
 
     The codes are shown only once: only digests of them are stored, made with the gateway's key. Hand them over on
     paper, or in another way that nobody else can read.
-    """
 
+    With --from, each person in the file who has no unused codes gets a page in the PDF, and no code is shown. Print it,
+    and delete it. If the command was interrupted, run it again: nobody gets codes twice. --sheets needs the package
+    python3-reportlab. The exit status is 1 if somebody got no sheet, other than those who have codes.
+    """
+    if (user is None) == (file is None):
+        raise click.UsageError("Give a USER, or a file with --from.")
+    if (file is None) != (sheets is None):
+        raise click.UsageError("--from and --sheets require each other.")
+    if replace and file is None:
+        raise click.UsageError("--replace requires --from.")
+    if yes and user is None:
+        raise click.UsageError("--yes requires a USER. With --from, give --replace.")
+    requests = [] if file is None else read_requests(file, columns=COLUMNS)
     with command_gateway(config) as gateway:
+        if user is None:
+            assert sheets is not None  # noqa: S101 - see above
+            ctx.exit(make_sheets(gateway, requests, sheets.absolute(), replace=replace, as_json=as_json))
         left = gateway.transaction(lambda g, c: _left(g, c, user))["left"]
         if left and not yes:
             confirm(f"{shown(user)} has {left} unused codes. Replace them?")

@@ -58,6 +58,12 @@ CREATE TABLE person (
     had_phone boolean NOT NULL          -- whether IAMPASS was ever seen to have a phone
 );
 
+CREATE TABLE mailed (                   -- to whom a registration link was mailed; it makes nobody's answer
+    person text PRIMARY KEY REFERENCES person ON DELETE CASCADE,
+    began_at timestamptz NOT NULL,      -- from when on sendmail may have had the mail
+    taken_at timestamptz                -- when sendmail had said that it takes it; none: it is not known whether it has
+);
+
 CREATE TABLE recovery (                 -- the recovery codes of a person
     person text PRIMARY KEY REFERENCES person ON DELETE CASCADE,
     digests bytea[] NOT NULL,           -- with the key file

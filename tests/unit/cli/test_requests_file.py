@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from pam_iampass.cli import enrollment
 from pam_iampass.cli.enrollment import EnrollmentRequest, administrators
+from pam_iampass.config.value_types import mail_address
 from pam_iampass.errors import ConfigurationError
 from tests.support.folders import put
 
@@ -24,11 +27,13 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "team.csv"
 
 
-def faults(file: Path, content: str | bytes, mode: int = 0o644) -> list[str]:
+def faults(
+    file: Path, content: str | bytes, mode: int = 0o644, columns: Sequence[str] = enrollment.COLUMNS
+) -> list[str]:
     """What is wrong, without the path in front."""
     put(file, content, mode)
     with pytest.raises(ConfigurationError) as caught:
-        read_requests(file)
+        read_requests(file, columns=columns)
     return [str(problem).replace(str(file), "file") for problem in caught.value.problems]
 
 
@@ -160,3 +165,83 @@ def test_any_file_is_read_or_refused_with_its_lines(file: Path, content: bytes) 
         told = [*users, *users]
         assert len(set(users)) == len(users)
     assert all(line.isprintable() for line in told)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "alice@example.com",
+        "Alice.O'Brien+iampass@mail-1.example.co.uk",
+        "a_b=c~d-e@xn--bcher-kva.example",
+        "root@localhost",
+        f"{'a' * 64}@example.com",
+    ],
+)
+def test_a_mail_address_is_kept_as_it_stands(file: Path, address: str) -> None:
+    put(file, f"user,mail\nalice,{address}\nbob,\n")
+    assert [each.mail for each in read_requests(file, columns=("user", "mail"))] == [address, None]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "alice",
+        "@example.com",
+        "alice@",
+        "alice@@example.com",
+        "a@x.example, b@x.example",
+        "a@x.example b@x.example",
+        "a@x.example;b@x.example",
+        "Alice <a@x.example>",
+        "a(comment)@x.example",
+        '"a b"@x.example',
+        '""alice""@x.example',
+        "a@x.example\r\nBcc: b@x.example",
+        "a@x.example\nBcc: b@x.example",
+        "a@x.example\0",
+        "a\t@x.example",
+        "-oQ@x.example",
+        "-bs",
+        "|/bin/sh@x.example",
+        "/etc/passwd@x.example",
+        ":include:/etc/shadow@x.example",
+        "b%y.example@x.example",
+        "y.example!b@x.example",
+        "`id`@x.example",
+        "$(id)@x.example",
+        "a\\@x.example",
+        ".a@x.example",
+        "a.@x.example",
+        "a..b@x.example",
+        "a@.example",
+        "a@x..example",
+        "a@x.example.",
+        "a@-x.example",
+        "a@x-.example",
+        "a@[192.0.2.1]",
+        "ä@x.example",
+        "a@bücher.example",
+        "a@x.example\u202e",
+        "\uff41@x.example",
+        f"{'a' * 65}@x.example",
+        f"a@{'b' * 64}.example",
+        f"a@{'.'.join(['b' * 60] * 5)}",
+        f"a@{'x.' * 150}example",
+    ],
+)
+def test_what_is_not_one_plain_address_is_an_error_of_its_line(file: Path, address: str) -> None:
+    field = '"' + address.replace('"', '""') + '"'
+    content = f"user,mail\nbob,b@x.example\nalice,{field}\n"
+    (fault,) = faults(file, content.encode(), columns=("user", "mail"))
+    assert re.match("file:[34]: mail: ", fault)
+
+
+@given(st.text(max_size=300))
+def test_no_address_has_what_a_mail_program_may_take_for_something_else(text: str) -> None:
+    for address in (text, f"a@{text}", f"{text}@x.example"):
+        try:
+            assert mail_address(address) == address
+        except ValueError:
+            continue
+        assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_+='~.-]*@[A-Za-z0-9.-]+", address)
+        assert len(address) <= 254
