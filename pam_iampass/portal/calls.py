@@ -158,7 +158,7 @@ class Ended(Result):
 @dataclass(frozen=True)
 class LostPhone(Ended):
     bypasses: Annotated[int, "how many bypasses were ended"]
-    codes: Annotated[int, "how many recovery codes are good"]
+    codes_left: Annotated[int, "how many recovery codes are good"]
     disabled: Annotated[bool, "whether IAMPASS has disabled the phone; if not, a gateway goes on with it"]
 
 

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pam_iampass.portal.offers import OFFERS
-from pam_iampass.portal.words import ASKERS, HELPDESK, OUTCOMES, STATES, reason, told
+from pam_iampass.portal.words import ASKERS, HELPDESK, OUTCOMES, STATES, purpose, reason, told
 from pam_iampass.text import clean
 
 _LONGEST = 2000
@@ -41,7 +41,8 @@ def environment(folder: Path) -> Environment:
     )
     made.filters |= {"browser": browser, "duration": duration, "moment": moment}
     made.globals |= {"OFFERS": OFFERS, "OUTCOMES": OUTCOMES, "STATES": STATES}
-    made.globals |= {"ASKERS": ASKERS, "HELPDESK": HELPDESK, "reason": reason, "told": told}
+    made.globals |= {"ASKERS": ASKERS, "HELPDESK": HELPDESK}
+    made.globals |= {"purpose": purpose, "reason": reason, "told": told}
     return made
 
 
