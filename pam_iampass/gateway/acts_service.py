@@ -226,9 +226,9 @@ def _refusal(error: Exception) -> CallRefused:
     if isinstance(error, BadParameter):
         return CallRefused.of(error, "parameters.")
     if isinstance(error, UnknownName):  # its remedy has names of others
-        return CallRefused(Error.ACT_REFUSED, "nobody has this name")
+        return CallRefused(Error.ACT_REFUSED, "no person and no host has this name")
     if isinstance(error, EditRefused):
-        return CallRefused(Error.ACT_REFUSED, str(error))
+        return CallRefused(Error.ACT_REFUSED, ": ".join(filter(None, (str(error), error.remedy))))
     if isinstance(error, UnknownOutcome):
         return CallRefused(Error.UNKNOWN_OUTCOME)
     if isinstance(error, IampassError):

@@ -28,7 +28,7 @@ class Error(enum.Enum):
     UNKNOWN_CALL = 404, "There is no such call."
     WRONG_METHOD = 405, "All calls are POST."
     TOO_SLOW = 408, "The body was not complete in time. There is no JSON in this answer."
-    ACT_REFUSED = 409, "Nothing was done, since it cannot be done now: `detail` says why."
+    ACT_REFUSED = 409, "Nothing was done, since it cannot be done now: `detail` says why, and what to do."
     TOO_LARGE = 413, "The body is too large. There is no JSON in this answer."
     BUSY = 429, "Too much at the same time, or within a minute, by this sign-in, link or person: wait."
     RESTORED = 503, "The database is an old copy that nobody has confirmed: nothing is answered."
@@ -158,7 +158,7 @@ class Ended(Result):
 @dataclass(frozen=True)
 class LostPhone(Ended):
     bypasses: Annotated[int, "how many bypasses were ended"]
-    codes: Annotated[int, "how many recovery codes are good"]
+    codes_left: Annotated[int, "how many recovery codes are good"]
     disabled: Annotated[bool, "whether IAMPASS has disabled the phone; if not, a gateway goes on with it"]
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from pam_iampass.portal.words import REASONS
+
 SELF, HELPDESK, ADMIN = "self", "helpdesk", "admin"
 _ALL = frozenset({SELF, HELPDESK, ADMIN})
 _OTHERS = frozenset({HELPDESK, ADMIN})
@@ -111,26 +113,32 @@ def _disowned(result: Mapping[str, Any]) -> str:
     later = " IAMPASS has not ended it yet; the gateway goes on with it." if result["errors"] else ""
     return (
         f"It has ended, and your administrators are told.{later} Somebody may have the key or the password with which "
-        "you log in: ask the help desk what to do."
+        "you log in, or your passkey: ask the help desk what to do."
     )
 
 
 def _lost(result: Mapping[str, Any]) -> str:
-    codes = _count(result["codes"], "recovery code is", "recovery codes are")
-    return (
-        "From now on nothing counts that this phone approves. "
-        + ("" if result["disabled"] else "IAMPASS has not disabled it yet; the gateway goes on with it. ")
-        + f"{_count(result['ended'], 'login has', 'logins have')} ended, "
-        + f"{_count(result['bypasses'], 'bypass was', 'bypasses were')} ended, and {codes} still good."
-    )
+    said = ["From now on nothing counts that this phone approves."]
+    if not result["disabled"]:
+        said.append("IAMPASS has not disabled it yet; the gateway goes on with it.")
+    if result["ended"]:
+        said.append(f"{_count(result['ended'], 'login has', 'logins have')} ended.")
+    if result["bypasses"]:
+        said.append("What let in without the phone for a while has ended.")
+    if result["codes_left"]:
+        said.append(
+            f"{_count(result['codes_left'], 'recovery code still counts', 'recovery codes still count')}."
+        )
+    return " ".join([*said, "The next phone needs a link, which the help desk or an administrator makes."])
 
 
 def _verified(result: Mapping[str, Any]) -> str:
     if result["reason"]:
-        return f"No phone was asked ({result['reason']}): nothing is known about who is calling."
+        why = REASONS.get(result["reason"]) or "it could not be asked"
+        return f"No phone was asked: {why}. Nothing is known about who is calling."
     return {
         "approved": "Approved: whoever is calling has this person's phone in the hand.",
-        "denied": "Denied on the phone: whoever is calling is somebody else.",
+        "denied": "Denied on the phone: whoever is calling is somebody else. Do nothing for them.",
     }.get(result["answer"], "There was no answer: nothing is known about who is calling.")
 
 
@@ -170,26 +178,28 @@ _ALL_OFFERS = (
     Offer(
         "phone_lost",
         "Report the phone lost",
-        "From now on nothing counts that the phone of {person} approves; logins, bypasses and sign-ins of {person} "
-        "end. A new phone is another step.",
+        "From now on nothing counts that the phone of {person} approves; logins and sign-ins of {person} end, and what "
+        "lets {person} in without the phone. A new phone is another step.",
         (_PERSON, Field("end_codes", "Make the recovery codes void as well", "flag", by=_OTHERS)),
         _ALL,
         _OTHERS,
-        own="From now on nothing counts that your phone approves. Your logins and bypasses end, and all your sign-ins "
-        "here but this one. You need the help desk, or an administrator, for the next phone.",
+        own="From now on nothing counts that your phone approves. Your logins end, all your sign-ins here but this "
+        "one, and what lets you in without the phone for a while. You need the help desk, or an administrator, for the "
+        "next phone.",
         done=_lost,
         is_harm=True,
     ),
     Offer(
         "phone_new",
         "Register a new phone",
-        "IAMPASS makes a link that registers a phone. Whoever opens it can approve the logins of {person}.",
+        "IAMPASS makes a link that registers a phone. Whoever opens it can approve the logins of {person}: first "
+        "make sure who is asking you for it.",
         (_PERSON, Field("sends", "Send it to the phone number that is known here", "flag")),
         _ALL,
         _ALL,
         _OWN,
         own="IAMPASS makes a link that registers your next phone, in place of this one. First approve it on the phone "
-        "that you have.",
+        "that you have, if you have one.",
         done=lambda result: (
             "This link registers the phone. It is shown only now."
             if result["url"]
@@ -199,8 +209,9 @@ _ALL_OFFERS = (
     Offer(
         "phone_verify",
         "Ring to verify a caller",
-        "The phone of {person} rings now and asks whether they are calling the help desk. This page waits for the "
-        "answer, for a minute or two.",
+        "The phone of {person} rings now, as for a login: whoever is calling approves it, if the phone is in their "
+        "hand. This page waits for the answer, for a minute or two. Not for a phone that may be lost: whoever has it "
+        "could answer.",
         (_PERSON,),
         _OTHERS,
         _OTHERS,
@@ -209,13 +220,14 @@ _ALL_OFFERS = (
     Offer(
         "recovery_new",
         "Make new recovery codes",
-        "{person} has ten new recovery codes, and the ones from before are void. You see the new ones once: hand them "
-        "over on paper.",
+        "{person} gets ten new recovery codes, and the ones from before are void. You see the new ones once: hand "
+        "them over on paper.",
         (_PERSON,),
         _ALL,
         _ALL,
         _OWN,
-        own="You have ten new recovery codes, and the ones from before are void. You see them once: print them.",
+        own="You get ten new recovery codes, and the ones from before are void. You see them once: print them. First "
+        "approve it on your phone.",
         done=lambda _: "These are the codes. They are shown only now.",
     ),
     Offer(
@@ -238,7 +250,7 @@ _ALL_OFFERS = (
         _OWN,
         own="You get one code that counts for 12 hours, once a week, while your phone is reported lost. All other "
         "recovery codes of yours are void then, and your administrators are told.",
-        done=lambda _: "This code logs you in once, within 12 hours, where codes count. It is shown only now.",
+        done=lambda _: "This code logs you in once, within 12 hours, on hosts where codes count. It is shown only now.",
     ),
     Offer(
         "bypass",
@@ -252,10 +264,10 @@ _ALL_OFFERS = (
                 "services",
                 "Only through these services",
                 "list",
-                "with commas between (sshd, sudo); empty: all",
+                "empty: all; or sshd, sudo",
             ),
-            Field("hosts", "Only on these hosts", "list", "with commas between; empty: all"),
-            Field("groups", "Only on hosts of these groups", "list", "with commas between; empty: all"),
+            Field("hosts", "Only on these hosts", "list", "empty: all; or web1, web2"),
+            Field("groups", "Only on hosts of these groups", "list", "empty: all; or web, db"),
         ),
         _OTHERS,
         _OTHERS,
@@ -263,12 +275,12 @@ _ALL_OFFERS = (
     ),
     Offer(
         "bypass_end",
-        "End the bypasses",
+        "Require the phone again",
         "{person} needs the phone again for each login.",
         (_PERSON,),
         _OTHERS,
         _OTHERS,
-        done=lambda result: f"{_count(result['number'], 'bypass has', 'bypasses have')} ended.",
+        done=lambda result: "The phone is needed again." if result["number"] else "It was needed already.",
         is_harm=True,
     ),
     Offer(
@@ -304,7 +316,7 @@ _ALL_OFFERS = (
         _OWN,
         _OWN,
         own="Your browser makes a further passkey. You approve it on your phone, and confirm it with the passkey with "
-        "which you have signed in. No role counts with it.",
+        "which you have signed in. If you have a role here, it does not count with the new one.",
         done=lambda _: "You can sign in with the new passkey.",
     ),
     Offer(
@@ -314,7 +326,8 @@ _ALL_OFFERS = (
         (_PERSON, _given("passkey", "Passkey")),
         _OWN,
         _OWN,
-        own="Nobody can sign in with this passkey any more, and sign-ins with it end.",
+        own="Nobody can sign in with this passkey any more, and sign-ins with it end. Without any passkey, you need a "
+        "link to sign in again.",
         done=lambda _: "The passkey is removed.",
         is_harm=True,
     ),
@@ -344,8 +357,8 @@ _ALL_OFFERS = (
     Offer(
         "host_admit",
         "Admit",
-        "{host} may ask the phones of people from now on. Compare its id with the one that pam-iampass join "
-        "has printed on the host.",
+        "Compare its id with the one that pam-iampass join has printed on the host. Once it is admitted, {host} may "
+        "ask the phones of people.",
         (_HOST, Field("id", "its id", is_given=True)),
         _ADMIN,
         _ADMIN,
@@ -354,7 +367,8 @@ _ALL_OFFERS = (
     Offer(
         "host_suspend",
         "Suspend",
-        "{host} is answered nothing any more, so nobody logs in there with a phone. Logins that are open go on.",
+        "{host} is answered nothing any more, so nobody logs in there with a phone, until it is resumed. Logins that "
+        "are open go on.",
         (_HOST,),
         _ADMIN,
         _ADMIN,

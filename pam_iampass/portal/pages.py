@@ -108,9 +108,10 @@ def _page(request: web.Request, template: str, **context: Any) -> web.Response:
 async def mine(request: web.Request, visit: Visit) -> web.Response:
     # `seen` is read before the logins that it stands for: what changes between the two is then shown at once.
     now = await visit.call(WaitForRings(visit.token))
-    own, logins, done = await asyncio.gather(
+    own, logins, bypasses, done = await asyncio.gather(
         _view(visit, "mine"),
         _own_logins(visit),
+        _view(visit, "bypasses", person=visit.person),
         _records(visit, person=visit.person, last=PAGE),
     )
     is_lost = False
@@ -123,6 +124,7 @@ async def mine(request: web.Request, visit: Visit) -> web.Response:
         **_live([*map(Row, now.rows)], now.seen, logins),
         own=own.rows[0],
         is_lost=is_lost,
+        bypasses=bypasses.rows,
         later=_later_sign_ins(own.rows[0]["sign_ins"], visit.sign_in),
         # Who has a role is also named by what they have done to others.
         records=[row for row in done.rows if row["person"] == visit.person][:LAST],
@@ -255,7 +257,8 @@ async def now(request: web.Request, visit: Visit) -> web.Response:
     query = request.query
     found = await _view(visit, "sessions", person=query.get("person", ""))
     logins = [login for login in tree(found.rows) if _is_on(login, query.get("host", ""))]
-    return _page(request, "now.html", logins=logins, more=found.more, problem=found.problem)
+    moment = datetime.now(timezone.utc)
+    return _page(request, "now.html", logins=logins, more=found.more, problem=found.problem, time=moment)
 
 
 def _is_on(login: Login, host: str) -> bool:
@@ -329,7 +332,8 @@ async def log(request: web.Request, visit: Visit) -> web.Response:
         _view(visit, "hours", **wanted, hours=HOURS),
         _view(visit, "attention") if visit.roles else _none(),
     )
-    older = _address(request, until=_oldest(found.rows)) if found.rows else None
+    has_older = found.rows and not query.get("session")
+    older = _address(request, until=_oldest(found.rows)) if has_older else None
     return _page(
         request,
         "log.html",

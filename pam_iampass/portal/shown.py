@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from pam_iampass.portal.calls import HOW_TO_USE_CODES
 from pam_iampass.portal.offers import OFFERS
-from pam_iampass.portal.words import ASKERS, HELPDESK, OUTCOMES, STATES, reason, told
+from pam_iampass.portal.words import ASKERS, HELPDESK, OUTCOMES, STATES, purpose, reason, told
 from pam_iampass.text import clean
 
 _LONGEST = 2000
@@ -42,7 +42,8 @@ def environment(folder: Path) -> Environment:
     )
     made.filters |= {"browser": browser, "duration": duration, "moment": moment}
     made.globals |= {"OFFERS": OFFERS, "OUTCOMES": OUTCOMES, "STATES": STATES}
-    made.globals |= {"ASKERS": ASKERS, "HELPDESK": HELPDESK, "reason": reason, "told": told}
+    made.globals |= {"ASKERS": ASKERS, "HELPDESK": HELPDESK}
+    made.globals |= {"purpose": purpose, "reason": reason, "told": told}
     made.globals["how_to_use_codes"] = HOW_TO_USE_CODES
     return made
 

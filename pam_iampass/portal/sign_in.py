@@ -26,6 +26,7 @@ from pam_iampass.portal.gateway import GatewayError
 from pam_iampass.portal.offers import Unreadable
 from pam_iampass.portal.visit import (
     GATEWAY,
+    SETTINGS,
     SIGN_INS,
     Visit,
     cookie_of,
@@ -157,7 +158,7 @@ async def use_link(request: web.Request) -> web.Response:
 async def show_registered(request: web.Request) -> web.Response:
     """The page after a link was used. It has an address of its own: with that of the link's page, a browser would load
     nothing for the next link."""
-    return page(request, "registered.html")
+    return page(request, "registered.html", origin=request.app[SETTINGS].origin)
 
 
 # Answers to scripts

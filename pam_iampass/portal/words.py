@@ -62,20 +62,23 @@ WORDS: Mapping[str, Words] = {
         "It was used, or is older than 15 minutes, or there is a newer one; or it was not approved on the phone. Open "
         "it again from where you have got it, or ask for another one.",
     ),
-    "ACT_REFUSED": Words(409, "Nothing was done", "It cannot be done now."),
+    "ACT_REFUSED": Words(409, "Nothing was done", "It cannot be done now:"),
     "BAD_FIELD": Words(400, "Nothing was done", "A field has a value that it cannot have."),
     "BAD_BODY": Words(400, "Nothing was done", "There is something in it that is no text."),
     "NOT_SIGNED_IN": Words(
         401,
         "Sign in",
-        "You are not signed in any more, so nothing was done: a sign-in ends after 30 minutes without use, and after 8 "
-        "hours.",
+        "You are not signed in any more, so nothing was done: a sign-in ends after 30 minutes without use, after 8 "
+        "hours, and when the phone is reported lost or the passkey is replaced.",
     ),
     "WRONG_ORIGIN": Words(403, "Nothing was done", "This was not sent by a page of the portal."),
     "NOT_FOUND": Words(404, "There is no such page", "It is gone, or the address is wrong."),
     "TOO_LARGE": Words(413, "Nothing was done", "More was sent than any page of the portal sends."),
     "FAILED": Words(
-        500, "This page has failed", "Your administrator finds the reason in the journal of the portal."
+        500,
+        "This page has failed",
+        "Your administrator finds the reason in the journal of the portal. If you have just asked for something, it "
+        "may have been done: look before you do it again.",
     ),
 }
 
@@ -115,7 +118,7 @@ def why_not_rung(ringing: Ringing) -> str:
 OUTCOMES: Mapping[str, tuple[str, str]] = {
     "approved": ("approved", "yes"),
     "recovered": ("let in with a recovery code", "wait"),
-    "bypassed": ("let in by a bypass", "wait"),
+    "bypassed": ("let in without the phone", "wait"),
     "covered": ("covered by an earlier approval", "quiet"),
     "exempt": ("needs no approval", "quiet"),
     "denied": ("denied", "no"),
@@ -180,12 +183,19 @@ ACTS: Mapping[str, str] = {
 PHONES: Mapping[str, tuple[str, str]] = {
     "registered": ("registered", "yes"),
     "lost": ("reported lost", "no"),
-    "none": ("none", "wait"),
+    "none": ("none is registered", "wait"),
 }
 HELPDESK = "(helpdesk)"
 ASKERS: Mapping[str, str] = {"(gateway)": "the portal", HELPDESK: "the help desk"}
 """What has people asked that is no host, by what rows have in place of a host's name."""
-_REASONS: Mapping[str, str] = {
+_PURPOSES: Mapping[str, str] = {
+    "passkey_add": "a further passkey",
+    "passkey_confirm": "a passkey from before a restore",
+    "phone_new": "a new phone",
+    "recovery_new": "new recovery codes",
+}
+"""For what the portal has people asked, by the act that they approve."""
+REASONS: Mapping[str, str] = {
     "active": "",
     "cancelled": "the person has refused",
     "closed": "",
@@ -216,7 +226,7 @@ _REASONS: Mapping[str, str] = {
 }
 """What is said of a status or a reason of the gateway; nothing if the outcome says as much."""
 _ENDS: Mapping[str, str] = {
-    **_REASONS,
+    **REASONS,
     "cancelled": "it was refused",
     "closed": "somebody has ended it, or it was logged out",
     "timeout": "its time was over",
@@ -229,6 +239,15 @@ _NEWS = "; told: "
 def words(name: str) -> str:
     """The name of an act or a field as words."""
     return re.sub("[_-]+", " ", name)
+
+
+def purpose(row: Mapping[str, Any]) -> str:
+    """For what somebody is asked, as their page says it."""
+    return _purpose(row, row.get("purpose") or "")
+
+
+def _purpose(row: Mapping[str, Any], name: str) -> str:
+    return _PURPOSES.get(name, name) if row.get("host") in ASKERS else name
 
 
 def told(row: Mapping[str, Any]) -> tuple[str, str]:
@@ -247,16 +266,17 @@ def told(row: Mapping[str, Any]) -> tuple[str, str]:
             what = row.get("refused", "act")
             return f"refused: {ACTS.get(what, words(what))}", "no"
         return ACTS.get(what, words(what)), ""
-    return "the login has ended", "quiet"
+    return ("it is over" if row.get("host") in ASKERS else "the login has ended"), "quiet"
 
 
 def reason(row: Mapping[str, Any]) -> str:
     """Why it has happened, as a record says it, without ids and names that only programs know."""
     said, _, news = (row.get("reason") or "").partition(_NEWS)
     of, _, code = said.rpartition(": ")
-    known = _ENDS if row["kind"] == "decision" and not row.get("outcome") else _REASONS
+    was_open = row["kind"] == "decision" and not row.get("outcome") and row.get("host") not in ASKERS
+    known = _ENDS if was_open else REASONS
     if row["kind"] == "decision" and code in known:
-        said = ": ".join(filter(None, (of, known[code])))
+        said = ": ".join(filter(None, (_purpose(row, of), known[code])))
     said = re.sub(f"the session {_ID}", "the login", said)
     said = re.sub(f"^{_ID}; |, {_ID}(?=;)", "", said)
     said = said.removeprefix("backoff: ").replace("sessions to end:", "logins to end:")

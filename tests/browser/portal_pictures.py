@@ -63,7 +63,7 @@ def take(fleet: Fleet, browser: Browser, origin: str) -> None:
 
 
 def photograph(person: Person, path: Path) -> None:
-    person.page.get_by_text("not asked yet").wait_for(state="detached")
+    person.page.get_by_text("being looked up").wait_for(state="detached")
     person.page.screenshot(path=path)
 
 

@@ -184,10 +184,12 @@ def with_passkey(new_person: Callable[[], Person], signed_in: SignIn, sandbox: S
     person.add_authenticator()
     person.page.goto(link_for(signed_in, name))
     expect(person.page.locator("[data-person]")).to_have_text(name)
+    person.sees("Have you lost it?")
     person.press("Make a passkey")
     person.sees("Your phone rings. Approve it there.")
     sandbox.wait_for_request(f"token-of-{name}")
     sandbox.approve(f"token-of-{name}")
+    person.sees("Go on: now your browser makes the passkey.")
     person.press("Go on")
     person.sees("The passkey is registered")
     return person
@@ -238,6 +240,23 @@ def test_a_further_passkey_is_approved_by_phone_and_passkey(
     sandbox.approve("token-of-alice")
     alice.press("Go on")
     alice.sees("You can sign in with the new passkey.")
+
+
+def test_a_link_needs_no_phone_once_that_is_reported_lost(
+    new_person: Callable[[], Person], signed_in: SignIn
+) -> None:
+    alice, link = new_person(), link_for(signed_in, "alice")
+    alice.add_authenticator()
+    alice.page.goto(link)
+    alice.sees("Have you lost it?")
+    assert signed_in("iris").act("phone_lost", touch=True, person="alice").status == 200
+    alice.open("/")
+    alice.page.goto(link)
+    expect(alice.page.locator("[data-person]")).to_have_text("alice")
+    expect(alice.page.locator("[data-phone]")).to_be_hidden()
+    alice.press("Make a passkey")
+    alice.sees("The passkey is registered")
+    alice.sees(f"you sign in at {alice.origin}")
 
 
 def test_what_is_denied_on_the_phone_is_not_done_and_can_be_begun_again(

@@ -153,7 +153,7 @@ def picture(person: Person, name: str) -> None:
     """Take a picture of all of the page, and one as it is on a phone at night."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     page = person.page
-    expect(page.get_by_text("not asked yet")).to_have_count(0)
+    expect(page.get_by_text("being looked up")).to_have_count(0)
     page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
     page.set_viewport_size(SMALL)
     page.emulate_media(color_scheme="dark")

@@ -377,7 +377,7 @@ def test_somebody_signs_in_looks_and_acts(
     assert alice.look("throttle", person="bob") == alice.look("throttle", person="nobody") == []
     assert alice.look("hosts") == []
     lost = alice.act("phone_lost", touch=False, person="alice")
-    assert lost == {"ended": 0, "errors": 0, "bypasses": 0, "codes": 0, "disabled": True}
+    assert lost == {"ended": 0, "errors": 0, "bypasses": 0, "codes_left": 0, "disabled": True}
     record = server.records[-2]
     assert (record["what"], record["caller"], record["known_by"]) == ("phone_lost", "alice", "sign-in")
     assert alice.act("sign_in_end", touch=False, person="alice") == {"number": 1}
@@ -435,7 +435,7 @@ def test_an_error_names_no_host_and_no_person(acts: RunningActs, server: Running
     near = f"name-of-{HOST}"[:-1]
     with pytest.raises(GatewayError) as error:
         dora.act("bypass", person="staffer", seconds=60, hosts=[near])
-    assert (error.value.code, error.value.detail) == ("ACT_REFUSED", "nobody has this name")
+    assert (error.value.code, error.value.detail) == ("ACT_REFUSED", "no person and no host has this name")
     alice = signed_in(acts, "alice")
     for host in (f"name-of-{HOST}", near):
         ended = alice.act("session_end", touch=False, person="alice", host=host)

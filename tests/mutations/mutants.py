@@ -3269,7 +3269,7 @@ MUTANTS = {
         ),
         Mutant(
             "an error tells names that others have",
-            'return CallRefused(Error.ACT_REFUSED, "nobody has this name")',
+            'return CallRefused(Error.ACT_REFUSED, "no person and no host has this name")',
             "return CallRefused(Error.ACT_REFUSED, error.diagnostics())",
             "test_an_error_names_no_host_and_no_person",
         ),

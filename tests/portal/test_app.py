@@ -212,8 +212,11 @@ def test_what_the_gateway_refuses_is_said_with_its_words(signed_in: SignIn) -> N
     iris = signed_in("iris")
     refused = iris.act("host_admit", touch=True, host="no-such-host", back="/hosts")
     assert refused.status == 409
-    assert "nobody has this name" in refused.words
+    assert "It cannot be done now: no person and no host has this name" in refused.words
     assert 'href="/hosts"' in refused.text
+    signed_in("alice")
+    again = iris.act("person_link", touch=True, person="alice").words
+    assert "this person has a passkey already: let the link replace it if it is lost" in again
     long = iris.post("/act/bypass", {"person": "alice", "seconds": "3600", "reason": "r" * 5000})
     assert (long.status, "reason:" in long.words) == (400, True)
     assert iris.post("/act/bypass", {"person": "alice", "seconds": "1"}).status == 400

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, get_type_hints
 from urllib.parse import quote
 
 import pytest
 
+from pam_iampass.gateway.acts import ACTS
 from pam_iampass.portal.calls import HOW_TO_USE_CODES
+from pam_iampass.portal.offers import OFFERS
 from pam_iampass.portal.pages import Row, tree
 from pam_iampass.portal.plot import plot
 from pam_iampass.portal.shown import browser, duration
 from pam_iampass.portal.words import OUTCOMES
-from tests.support.portal_rows import HOST, NEW, ROWS, login, ringing
+from tests.support.portal_rows import HOST, NEW, ROWS, example_result, login, ringing
 from tests.support.scripted_gateway import ScriptedGateway, Shown
 
 ROLES: Mapping[str, tuple[str, ...]] = {
@@ -314,10 +316,19 @@ def test_what_lets_a_person_in_without_the_phone_now_is_on_their_page(gateway: S
         assert f"on {HOST}, hosts of servers through sshd by dora, since" in bob.words
         assert "ticket 4711" in bob.words
         assert bob.offers & {"bypass_end"} == offers
+    gateway.roles = ()
+    mine = gateway.get("/")
+    assert "You are let in without the phone until" in mine.words
+    assert (
+        f"on {HOST}, hosts of servers through sshd by dora, since" in mine.words,
+        "bypass_end" in mine.offers,
+    ) == (True, False)
+    gateway.roles = ("admin",)
     gateway.rows["bypasses"] = [{**ROWS["bypasses"][0], "services": [], "hosts": [], "groups": []}]
     assert "on all hosts by dora" in gateway.get("/people/bob").words
     gateway.rows["bypasses"] = ()
     assert "bypass_end" not in gateway.get("/people/bob").offers
+    assert "without the phone until" not in gateway.get("/").words
 
 
 def test_a_sign_in_that_began_later_is_ended_by_signing_in_again(gateway: ScriptedGateway) -> None:
@@ -353,6 +364,45 @@ def test_codes_are_a_sheet_to_print_with_whose_they_are_and_how_one_is_used(gate
         assert "abcd-efgh-jkmn" not in str([found for _, found in sheet.elements]), (
             "in no address and no field"
         )
+
+
+@pytest.mark.parametrize("name", OFFERS)
+def test_what_has_come_of_each_act_is_shown(gateway: ScriptedGateway, name: str) -> None:
+    gateway.roles = ("admin",)
+    gateway.result = example_result(get_type_hints(ACTS[name].told)["return"])
+    shown = gateway.act(name, person="bob", seconds="900")
+    assert (shown.status, OFFERS[name].done(gateway.result) in shown.words) == (200, True)
+
+
+def test_the_page_of_a_lost_phone_says_what_has_ended_and_what_comes_next(gateway: ScriptedGateway) -> None:
+    gateway.result = {"ended": 0, "errors": 0, "bypasses": 0, "codes_left": 0, "disabled": True}
+    assert (
+        "From now on nothing counts that this phone approves. The next phone needs a link"
+        in gateway.act("phone_lost", person="alice").words
+    )
+    gateway.result = {"ended": 1, "errors": 0, "bypasses": 1, "codes_left": 10, "disabled": False}
+    said = gateway.act("phone_lost", person="alice").words
+    for part in (
+        "1 login has ended.",
+        "without the phone for a while has ended.",
+        "10 recovery codes still count.",
+    ):
+        assert part in said
+
+
+def test_what_the_portal_itself_asks_for_has_words(gateway: ScriptedGateway) -> None:
+    gateway.rings = [{**ringing(), "host": "(gateway)", "service": "portal", "purpose": "recovery_new"}]
+    assert "from 203.0.113.7: new recovery codes" in gateway.get("/").words
+    assert "the portal asks for you: new recovery codes from" in gateway.get("/rings?seen=other").words
+    gateway.rings = [{**ringing(), "purpose": "recovery_new"}]
+    assert ": recovery_new" in gateway.get("/").words, "what a host says is shown as it is"
+
+
+def test_the_logins_of_now_say_of_when_they_are_and_are_looked_at_again(gateway: ScriptedGateway) -> None:
+    gateway.roles = ("helpdesk",)
+    shown = gateway.get("/now?person=bob")
+    assert "/now?person=bob" in shown.links
+    assert re.search(r"As of \d{4}-\d\d-\d\d \d\d:\d\d UTC: look again", shown.words)
 
 
 def test_a_second_person_is_told_whose_login_it_is(gateway: ScriptedGateway) -> None:

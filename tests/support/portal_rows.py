@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, get_type_hints
 
 HOST = "db.example.com"
 NEW = "new.example.com"
@@ -15,6 +16,13 @@ Row = Mapping[str, Any]
 
 def _ago(seconds: float) -> str:
     return (_NOW - timedelta(seconds=seconds)).isoformat()
+
+
+def example_result(cls: type[Any]) -> dict[str, Any]:
+    """What an act results in, with something in each member."""
+    kinds = {int: 2, bool: True, str: "approved", Sequence[str]: ["abcd-efgh-jkmn"], datetime: _ago(-900)}
+    hints = get_type_hints(cls)
+    return {each.name: kinds.get(hints[each.name]) for each in dataclasses.fields(cls)}
 
 
 def login(id: str, parent: str | None = None, **fields: Any) -> dict[str, Any]:

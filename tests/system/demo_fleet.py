@@ -123,7 +123,7 @@ class Fleet:
         records = self._records(cursor)
         for record in records:
             _show(record, host)
-        own = [record for record in records if "IAMPASS_HOST" not in record]
+        own = [record for record in records if "IAMPASS_HOST" not in record and "IAMPASS_OUTCOME" in record]
         came_in = status == 0 and f"You are {user} on {host}." in terminal.shown
         right = came_in == gets_in and [record["IAMPASS_OUTCOME"] for record in own] == [outcome]
         self.judge(right, outcome)

@@ -57,7 +57,7 @@ class BypassPhone(OfPerson[Bypass]):
             made_by=work.actor.name,
             reason=self.reason,
         )
-        what = f"until {bypass.ends_at.astimezone():%Y-%m-%d %H:%M:%S}, {bypass.through}, {bypass.where}"
+        what = f"until {bypass.ends_at.astimezone():%Y-%m-%d %H:%M:%S %Z}, {bypass.through}, {bypass.where}"
         work.reason = "; ".join(filter(None, (what, self.reason)))
         return bypass
 

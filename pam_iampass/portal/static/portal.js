@@ -34,7 +34,7 @@ async function approved(form, fields, phone, say) {
     }
     if (state === "approved") return;
     if (state === "denied") throw new Problem("It was denied on the phone. Nothing was done.");
-    if (state === "over") throw new Problem("Nobody has answered on the phone. Nothing was done.");
+    if (state === "over") throw new Problem("Nobody has answered on the phone. Nothing was done. If it is lost, report that first, or have the help desk do it.");
     if (state === "waits") say("Other requests come first. Your phone rings after them.");
     await new Promise((go) => setTimeout(go, 2000)); // it is answered at once while many wait
   }
@@ -68,6 +68,11 @@ const STEPS = {
   },
 };
 
+const NEXT = {
+  create: "now your browser makes the passkey.",
+  touch: "now your browser asks for the passkey with which you sign in.",
+};
+
 const left = new WeakMap(); // the steps of a form that are still to be done
 const busy = new WeakSet();
 
@@ -87,7 +92,7 @@ async function goOn(form) {
     while (steps.length) {
       if (!isFresh && steps[0] !== "ring") {
         button.textContent = "Go on";
-        say("That is done. Go on.");
+        say(`That is done. Go on: ${NEXT[steps[0]]}`);
         return;
       }
       if (await STEPS[steps.shift()](form, say)) isFresh = false;

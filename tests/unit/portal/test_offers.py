@@ -15,6 +15,7 @@ from pam_iampass.gateway.actors import Role
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts.act import requested
 from pam_iampass.portal.offers import OFFERS, Offer, Unreadable
+from tests.support.portal_rows import example_result
 
 ROLES = {Role.SELF: "self", Role.HELPDESK: "helpdesk", Role.ADMIN: "admin"}
 OFFERED = {name: act for name, act in ACTS.items() if act.declared.by}
@@ -77,16 +78,6 @@ def test_what_is_left_empty_is_left_to_the_act(name: str) -> None:
     assert type(made) is act
 
 
-def example(cls: type[Any]) -> dict[str, Any]:
-    """A result of an act, with something in each member."""
-    kinds = {"int": 2, "bool": True, "str": "approved"}
-    hints = get_type_hints(cls)
-    return {
-        each.name: kinds.get(getattr(hints[each.name], "__name__", ""), "")
-        for each in dataclasses.fields(cls)
-    }
-
-
 def sentences(offer: Offer) -> list[str]:
     given = {"person": "ann{0}", "host": "web-1"}
     return [offer.sentence(role, given) for role in offer.by]
@@ -96,7 +87,7 @@ def sentences(offer: Offer) -> list[str]:
 def test_each_role_reads_a_sentence_before_and_after(name: str) -> None:
     offer = OFFERS[name]
     result = get_type_hints(OFFERED[name].told)["return"]
-    for said in (*sentences(offer), offer.done(example(result))):
+    for said in (*sentences(offer), offer.done(example_result(result))):
         assert said.strip().endswith("."), said
 
 

@@ -67,6 +67,9 @@ def test_what_a_record_names_has_words() -> None:
         ({"kind": "act", "reason": "ID; it was let in"}, "it was let in"),
         ({"kind": "act", "reason": "alice, ID; sessions to end: 1"}, "alice; logins to end: 1"),
         ({"kind": "act", "reason": "ticket: closed"}, "ticket: closed"),
+        ({"outcome": "timed_out", "host": "(gateway)", "reason": "phone_new: timeout"}, "a new phone"),
+        ({"outcome": "timed_out", "host": "web", "reason": "phone_new: timeout"}, "phone_new"),
+        ({"event": "session_ended", "host": "(helpdesk)", "reason": "a call: closed"}, "a call"),
         ({"kind": "alert"}, ""),
     ],
 )  # fmt: skip
@@ -83,3 +86,4 @@ def test_what_was_refused_is_said_and_that_a_host_had_more_logins() -> None:
     )
     assert told({"kind": "report", "lost": "3"})[0] == "more logins, of which only the host has records"
     assert told({"kind": "decision", "event": "session_ended"})[0] == "the login has ended"
+    assert told({"kind": "decision", "host": "(gateway)", "event": "session_ended"})[0] == "it is over"
