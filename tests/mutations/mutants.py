@@ -1081,8 +1081,8 @@ MUTANTS = {
         ),
         Mutant(
             "two backups at the same time write to one file",
-            "fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)\n        except BlockingIOError:\n            raise BackupFailed",
-            "pass\n        except BlockingIOError:\n            raise BackupFailed",
+            "LOCK_EX | fcntl.LOCK_NB)\n        except BlockingIOError:\n            raise BackupFailed",
+            "LOCK_SH | fcntl.LOCK_NB)\n        except BlockingIOError:\n            raise BackupFailed",
             "test_pg_dump_is_the_gateways_account_and_one_backup_waits_for_no_other",
         ),
         Mutant(
