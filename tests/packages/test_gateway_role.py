@@ -1,4 +1,4 @@
-"""The Ansible roles on booted machines: two gateways with a database, and a host, from nothing and through an upgrade."""
+"""The Ansible roles on booted machines: two gateways with a database, and a host, from nothing; then an upgrade."""
 
 from __future__ import annotations
 
