@@ -142,6 +142,7 @@ def test_settings_that_check_refuses_are_never_put_in_place(fleet: Fleet) -> Non
         ("name", "The certificate does not name localhost."),
         ("ca", "The certificate is not from the CA"),
     ],
+    ids=["key", "name", "ca"],
 )
 def test_a_certificate_with_which_no_gateway_starts_is_not_put_in_place(
     fleet: Fleet, what: str, said: str
