@@ -204,6 +204,7 @@ def test_what_makes_no_sense_is_refused_before_anything_changes(
     fleet.variables = variables
     played = fleet.play()
     assert played.ended == (1, 0), played.shown
+    assert "The gateways are the hosts of the inventory's group" in played.shown
     assert "hidden" not in played.shown
 
 
