@@ -194,7 +194,10 @@ def use(fleet: Fleet, authority: Certified, certificate: Certified) -> None:
         {"pam_iampass_gateway_settings": {}},
         {"pam_iampass_gateway_settings": {"application_id": "demo", "database": "dbname=x"}},
         {"pam_iampass_gateway_settings": {"application_id": "demo", "key_file": "/tmp/key"}},
-        {"pam_iampass_gateway_database": "host=db user=x", "pam_iampass_gateway_database_password": "hidden"},
+        {
+            "pam_iampass_gateway_database": "host=db user=x",
+            "pam_iampass_gateway_database_password": "kept-to-us",
+        },
         {"pam_iampass_gateway_certificate": "x"},
     ],
 )
@@ -205,7 +208,7 @@ def test_what_makes_no_sense_is_refused_before_anything_changes(
     played = fleet.play()
     assert played.ended == (1, 0), played.shown
     assert "The gateways are the hosts of the inventory's group" in played.shown
-    assert "hidden" not in played.shown
+    assert "kept-to-us" not in played.shown
 
 
 def test_what_is_for_hosts_is_not_for_gateways(fleet: Fleet) -> None:
