@@ -32,7 +32,7 @@ groups:
   web: {everybody: true}
   db: {people: [dba], admit: true}
 """
-GATEWAY = {"pam_iampass_gateway_url": URL, "pam_iampass_application_secret": ""}
+GATEWAY = {"pam_iampass_join_url": URL, "pam_iampass_application_secret": ""}
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +51,8 @@ def test_a_machine_joins_stays_and_leaves(server: Postgres, tmp_path: Path) -> N
     word = _invited("--name", "db.example.com", "--network", "127.0.0.0/8")
     joining = {
         **GATEWAY,
-        "pam_iampass_gateway_invite": word,
-        "pam_iampass_gateway_name": "db.example.com",
+        "pam_iampass_join_invite": word,
+        "pam_iampass_join_name": "db.example.com",
     }
     first = play(tmp_path, {"joins": joining})["joins"]
     assert first.failed == 0, first.shown
@@ -80,7 +80,7 @@ def test_a_machine_joins_stays_and_leaves(server: Postgres, tmp_path: Path) -> N
 def test_a_machine_that_cannot_join_says_why_and_works_as_before(server: Postgres, tmp_path: Path) -> None:
     before = (ETC / "iampass.yaml").read_text()
     word = _invited("--name", "another")
-    joining = {**GATEWAY, "pam_iampass_gateway_invite": word}
+    joining = {**GATEWAY, "pam_iampass_join_invite": word}
     played = play(tmp_path, {"fails": joining})["fails"]
     assert played.failed == 1
     assert "INVITE_OTHER_NAME" in played.shown
@@ -94,8 +94,8 @@ def test_the_role_says_who_would_be_locked_out_and_switches_nothing_on_where_all
     subprocess.run(["useradd", "--shell", "/bin/sh", "dave"], check=True)
     joining = {
         **GATEWAY,
-        "pam_iampass_gateway_invite": _invited("--name", "db2", "--group", "db"),
-        "pam_iampass_gateway_name": "db2",
+        "pam_iampass_join_invite": _invited("--name", "db2", "--group", "db"),
+        "pam_iampass_join_name": "db2",
         "pam_iampass_services": ["sudo"],
     }
     try:

@@ -2352,6 +2352,32 @@ MUTANTS = {
             "test_settings_that_cannot_be_read_and_gateways_that_are_away_hold_up_no_other_reports",
         ),
     ),
+    "The role for gateways takes from the inventory who joins as what, and puts nothing in place unchecked": (
+        Mutant(
+            "what a host says of itself when it joins sets variables of the gateway",
+            'delegate_to: "{{ item.item.name }}"\n  delegate_facts: true',
+            'delegate_to: "{{ item.item.name }}"',
+            "test_no_host_says_by_its_facts_what_becomes_of_it_or_of_others",
+        ),
+        Mutant(
+            "whoever has joined under the name of a host is admitted in its place",
+            "| trim == item.item.id",
+            "| trim != ''",
+            "test_one_who_has_joined_under_the_name_of_another_host_is_not_admitted",
+        ),
+        Mutant(
+            "settings that check refuses are put in place",
+            "pam_iampass_gateway_check.rc in [0, 1] and pam_iampass_gateway_errors | length == 0",
+            "pam_iampass_gateway_check.rc in [0, 1]",
+            "test_settings_that_check_refuses_are_never_put_in_place",
+        ),
+        Mutant(
+            "a certificate of another key is put in place",
+            "cmp -s of-certificate.pem of-key.pem || fail",
+            "cmp -s of-certificate.pem of-key.pem || echo",
+            "test_a_certificate_with_which_no_gateway_starts_is_not_put_in_place[key]",
+        ),
+    ),
     "Only who may do it acts on the fleet, and the record says who it was": (
         Mutant(
             "a host that has taken the name of the one that was compared is admitted",

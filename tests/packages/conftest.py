@@ -20,7 +20,8 @@ _FILES = sorted(file.name for file in Path(__file__).parent.glob("test_*.py"))
 # A machine with a desktop besides is made for one release only.
 _NOT_FOR_BOOKWORM = ("test_desktop.py",)
 _OF_GATEWAY = [
-    f"test_{name}.py" for name in ("from_lone_hosts", "gateway", "gateway_page", "portal", "presence")
+    f"test_{name}.py"
+    for name in ("from_lone_hosts", "gateway", "gateway_page", "gateway_role", "portal", "presence")
 ]
 _OF_HOSTS = [file for file in _FILES if file not in _OF_GATEWAY]
 _PARTS = {

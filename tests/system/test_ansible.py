@@ -56,8 +56,13 @@ def play(
     folder: Path, hosts: dict[str, dict[str, Any]], playbook: list[dict[str, Any]] = PLAY
 ) -> dict[str, Played]:
     """Run the role for hosts, all of them this machine, each with variables of its own."""
-    (folder / "play.yml").write_text(json.dumps(playbook))
-    (folder / "hosts.yml").write_text(json.dumps({"all": {"vars": VARIABLES, "hosts": hosts}}))
+    return run_plays(folder, playbook, {"all": {"vars": VARIABLES, "hosts": hosts}})
+
+
+def run_plays(folder: Path, plays: list[dict[str, Any]], inventory: dict[str, Any]) -> dict[str, Played]:
+    """Run plays with the roles of this tree; of every host of theirs, what they did to it."""
+    (folder / "play.yml").write_text(json.dumps(plays))
+    (folder / "hosts.yml").write_text(json.dumps(inventory))
     run = subprocess.run(
         ["ansible-playbook", "-i", folder / "hosts.yml", folder / "play.yml"],
         env={
@@ -74,9 +79,8 @@ def play(
     )
     shown = run.stdout + run.stderr
     recap = re.findall(r"^(\S+)\s+: ok=\d+ +changed=(\d+) +unreachable=0 +failed=(\d+)", shown, re.MULTILINE)
-    played = {host: Played(int(changed), int(failed), shown) for host, changed, failed in recap}
-    assert set(played) == set(hosts), shown
-    return played
+    assert recap, shown
+    return {host: Played(int(changed), int(failed), shown) for host, changed, failed in recap}
 
 
 def test_what_makes_no_sense_is_refused_before_anything_changes(tmp_path: Path) -> None:
