@@ -291,7 +291,12 @@ def test_phones_ring_as_often_as_the_table_says(fleet: Fleet, way: str) -> None:
 def test_a_run_ends_on_all_hosts_when_the_person_walks_away(fleet: Fleet, way: str) -> None:
     with logged_in(fleet, way) as shell:
         shell.send(f"ansible web -m command -a '{NAP}'")
-        wait_until(lambda: fleet.asleep() == FORKS, "the task does not begin")
+
+        def is_under_way() -> bool:
+            shell.terminal.expect([pexpect.TIMEOUT], timeout=0.1)  # the terminal has room for what is printed
+            return fleet.asleep() == FORKS
+
+        wait_until(is_under_way, "the task does not begin")
         for session in fleet.sandbox.sessions:
             if session.open:
                 fleet.sandbox.walk_away(session)
@@ -303,3 +308,51 @@ def test_a_run_ends_on_all_hosts_when_the_person_walks_away(fleet: Fleet, way: s
         print(said)
         wait_until(lambda: not fleet.sessions(), "logins go on")
         assert fleet.asleep() == 0
+
+
+def test_sudo_that_remembers_asks_once_on_each_host_however_many_tasks_there_are(fleet: Fleet) -> None:
+    remembers = PAGE.command("Settings that make it one ring", "Defaults:alice")
+    forgets = f"sed -i '/^{remembers}$/d' /etc/sudoers.d/alice"
+    fleet.each(fleet.behind, "sh", "-c", f"echo '{remembers}' >> /etc/sudoers.d/alice")
+    try:
+        with logged_in(fleet, CONTROL) as shell:
+            before = fleet.rung
+            many = "- hosts: web1\n  gather_facts: false\n  tasks:\n"
+            many += "    - {command: id -un, become: true, loop: '{{ range(40) }}'}\n"
+            shell.run(f"printf %s {shlex.quote(many)} > many.yml")
+            said = shell.become("ansible-playbook -K many.yml")
+            assert said.count("changed: [web1]") == 40
+            assert fleet.rung == before
+    finally:
+        fleet.each(fleet.behind, "sh", "-c", forgets)
+
+
+@pytest.fixture(scope="module")
+def programs() -> None:
+    """What Debian has beside Ansible."""
+    for package in (PACKAGES.parent / "runs").glob("*.deb"):
+        subprocess.run(["dpkg", "--extract", package, "/"], check=True)
+
+
+OTHERS = (
+    "parallel-ssh -h web.txt -i id -un",
+    "rsync site.yml web1:",
+    "git clone web1:site.git",
+)
+
+
+@pytest.mark.parametrize("way", [CONTROL, SHARED])
+def test_other_programs_do_not_ring_either(fleet: Fleet, programs: None, way: str) -> None:
+    with logged_in(fleet, way) as shell:
+        before = fleet.rung
+        shell.run(f"rm -rf site; for each in $(seq {FORKS}); do echo web$each; done > web.txt")
+        shell.run("ssh web1 git init -q --bare site.git")
+        said = [shell.run(PAGE.command("Other programs", command.split()[0])) for command in OTHERS]
+        assert said[0].count("[SUCCESS]") == FORKS
+        assert fleet.rung == before
+
+
+def test_mitogen_of_debian_does_not_run_with_its_ansible(fleet: Fleet, programs: None) -> None:
+    with logged_in(fleet, CONTROL) as shell:
+        said = shell.run(f"ANSIBLE_STRATEGY=mitogen_linear {PING}", None)
+        print(said)
