@@ -113,7 +113,11 @@ class EnforcerRequest:
         """The request of a line that ends with a line feed. Raises InvalidRequest."""
         try:
             verb, session, reason, *more = line.decode("ascii").removesuffix("\n").split(" ")
-            if not line.endswith(b"\n") or not SESSION_ID.fullmatch(session) or more not in ([], [_OTHERS_FIRST]):
+            if (
+                not line.endswith(b"\n")
+                or not SESSION_ID.fullmatch(session)
+                or more not in ([], [_OTHERS_FIRST])
+            ):
                 raise ValueError
             return EnforcerRequest(Verb(verb), session, Reason(reason), bool(more))
         except ValueError:
