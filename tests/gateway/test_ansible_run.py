@@ -30,6 +30,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 
 FORKS = 20
 """As many hosts are behind the bastion as `forks` of the page's ansible.cfg says."""
+FORKS_WITHOUT = min(FORKS, 5)
+"""Without a shared connection, as the page says: of more, the gateway refuses some (`logins_at_once`)."""
 PAGE = TypedPage("docs/ansible.md")
 GATEWAY = "gateway.example"
 #: What the page says, for requests of which nobody approves one by mistake.
@@ -95,6 +97,8 @@ class Shell:
         self.terminal = terminal
         terminal.expect(r"\$ ")
         terminal.sendline("stty -echo; PS1=; PS2=; export ANSIBLE_NOCOLOR=1 LC_ALL=C.UTF-8")
+        # On a busy machine, more than a minute is between two tasks.
+        self.run("export ANSIBLE_SSH_ARGS='-o ControlMaster=auto -o ControlPersist=20m'")
         self.run("cd ~")
 
     def send(self, command: str) -> None:
@@ -258,25 +262,26 @@ PING = "ansible web -m ping"
 
 @pytest.mark.parametrize("way", WAYS)
 def test_phones_ring_as_often_as_the_table_says(fleet: Fleet, way: str) -> None:
-    counting = Counting(fleet, way)
+    counting, forks = Counting(fleet, way), FORKS_WITHOUT if way == SEPARATE else FORKS
     with contextlib.ExitStack() as stack:
         with counting.row("login to the bastion"):
             shell = stack.enter_context(logged_in(fleet, way))
         with counting.row("connections to 20 hosts"):
-            said = shell.run(PING)
+            said = shell.run(f"{PING} -f {forks}")
         assert said.count('"ping": "pong"') == FORKS
         with counting.row("`become`, within `covers.for`"):
             said = shell.become(RUN)
         assert said.count("failed=0") == FORKS
         fleet.set(SETTINGS.replace("12h", "1m"))
         approved = max(session.decided_at or 0.0 for session in fleet.sandbox.sessions)
-        wait_until(lambda: time.monotonic() > approved + 60, "a minute is over")
+        # A host is told of an approval in whole seconds, and later.
+        wait_until(lambda: time.monotonic() > approved + 90, "a minute is over", LONG)
         with counting.row("each task with `become`, after `covers.for`"):
             shell.become(RUN)
         fleet.set(SETTINGS)
         shell.disconnect()
         with counting.row("another run, an hour later in the same login"):
-            shell.become(RUN)
+            shell.become(f"{RUN} -f {forks}")
         second = SETTINGS + "services: {sudo: {approver: {user: carol}}}\n"
         fleet.set(second)
         with counting.row("each task with `become`, if a second person approves sudo"):
@@ -285,7 +290,8 @@ def test_phones_ring_as_often_as_the_table_says(fleet: Fleet, way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_run_ends_on_all_hosts_when_the_person_walks_away(fleet: Fleet, way: str) -> None:
-    command = f"ansible web -m command -a '{NAP}'"
+    hosts = FORKS_WITHOUT if way == SEPARATE else FORKS
+    command = f"ansible 'web[0:{hosts - 1}]' -m command -a '{NAP}'"
     with contextlib.ExitStack() as stack:
         if way == CONTROL:
             environment = "LC_ALL=C.UTF-8 ANSIBLE_NOCOLOR=1"
@@ -294,7 +300,7 @@ def test_a_run_ends_on_all_hosts_when_the_person_walks_away(fleet: Fleet, way: s
         else:
             shell = stack.enter_context(logged_in(fleet, way))
             shell.send(command)
-        wait_until(lambda: fleet.asleep() == FORKS, "the task does not begin", LONG)
+        wait_until(lambda: fleet.asleep() == hosts, "the task does not begin", LONG)
         for session in fleet.sandbox.sessions:
             if session.open:
                 fleet.sandbox.walk_away(session)
@@ -303,8 +309,7 @@ def test_a_run_ends_on_all_hosts_when_the_person_walks_away(fleet: Fleet, way: s
             said = terminal.shown
         else:
             said = shell.ended(None)
-            assert said.count("UNREACHABLE!") + said.count("FAILED!") == FORKS
-        print(said)
+            assert said.count("UNREACHABLE!") + said.count("FAILED!") == hosts
         wait_until(lambda: not fleet.sessions(), "logins go on", LONG)
         assert fleet.asleep() == 0
 
