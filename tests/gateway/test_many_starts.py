@@ -6,6 +6,9 @@ import http.client
 import json
 import os
 import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +22,7 @@ from tests.support.sandbox import Sandbox
 from tests.support.sessions import Keeping
 from tests.support.setting import ME
 from tests.support.world import wait_until
-from tests.unit.session.test_presence import SESSION, Machine, here
+from tests.unit.session.test_presence import SESSION, Machine, here, is_removed
 
 __all__ = ["agent", "gateway", "here", "host", "make"]
 
@@ -35,11 +38,22 @@ sys.stdin.read()
 """
 
 
+@pytest.fixture
+def no_group_is_left() -> Iterator[None]:
+    """The control groups of this account's sessions that are new are removed, once nothing runs there."""
+    groups = Path("/sys/fs/cgroup")
+    before = {*groups.glob("**/user.slice/user-*.slice")}
+    yield
+    for new in {*groups.glob("**/user.slice/user-*.slice")} - before:
+        for folder, _folders, _files in os.walk(new, topdown=False):
+            wait_until(partial(is_removed, folder), f"{folder} has processes")
+
+
 @pytest.mark.long
 @pytest.mark.alone
 @pytest.mark.parametrize("here", [("203.0.113.2", "203.0.113.3")], indirect=True)
 def test_fifty_starts_within_a_second_ring_no_phone_for_being_late(
-    here: Machine, gateway: RunningGateway, agent: Keeping, sandbox: Sandbox
+    no_group_is_left: None, here: Machine, gateway: RunningGateway, agent: Keeping, sandbox: Sandbox
 ) -> None:
     kept = agent.login().kept
     assert kept is not None
@@ -67,10 +81,9 @@ def test_fifty_starts_within_a_second_ring_no_phone_for_being_late(
     assert [call.kind for call in sandbox.calls].count("start") == rung == 1
 
 
-Prepared = "tuple[http.client.HTTPSConnection, str, dict[str, str]]"
-
-
-def _prepared(gateway: RunningGateway, number: int, connection: str) -> Prepared:
+def _prepared(
+    gateway: RunningGateway, number: int, connection: str
+) -> tuple[http.client.HTTPSConnection, str, dict[str, str]]:
     """A signed start of a host of its own, with a connection to the gateway that is open."""
     id = f"h-{number:012x}"
     gateway.add_host(id, group="further")
