@@ -1,5 +1,5 @@
-"""The protocol between agent and enforcer: one line, `VERB SESSION REASON`, answered by one line; and a login
-session."""
+"""The protocol between agent and enforcer: one line, `VERB SESSION REASON` or `VERB SESSION REASON others-first`,
+answered by one line; and a login session."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ PATIENCE = 60.0
 """How long the agent waits for the answer: longer than the enforcer takes. Seconds."""
 
 SESSION_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_OTHERS_FIRST = "others-first"
 
 
 class EnforcerUnavailable(PamIampassError):
@@ -99,19 +100,26 @@ class EnforcerRequest:
     session: str
     """The id of the kept session: 32 hexadecimal digits."""
     reason: Reason
+    others_first: bool = False
+    """Whether logins on other hosts begin in these: an end waits until their hosts have ended them, too."""
 
     def encode(self) -> bytes:
         """The line."""
-        return f"{self.verb.value} {self.session} {self.reason.value}\n".encode("ascii")
+        words = [self.verb.value, self.session, self.reason.value, *([_OTHERS_FIRST] * self.others_first)]
+        return f"{' '.join(words)}\n".encode("ascii")
 
     @staticmethod
     def decode(line: bytes) -> EnforcerRequest:
         """The request of a line that ends with a line feed. Raises InvalidRequest."""
         try:
-            verb, session, reason = line.decode("ascii").removesuffix("\n").split(" ")
-            if not line.endswith(b"\n") or not SESSION_ID.fullmatch(session):
+            verb, session, reason, *more = line.decode("ascii").removesuffix("\n").split(" ")
+            if (
+                not line.endswith(b"\n")
+                or not SESSION_ID.fullmatch(session)
+                or more not in ([], [_OTHERS_FIRST])
+            ):
                 raise ValueError
-            return EnforcerRequest(Verb(verb), session, Reason(reason))
+            return EnforcerRequest(Verb(verb), session, Reason(reason), bool(more))
         except ValueError:
             raise InvalidRequest("invalid request") from None
 

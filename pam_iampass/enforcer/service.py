@@ -49,6 +49,8 @@ TIMESTAMPS = ("/run/sudo/ts", "/run/sudo-rs/ts", "/run/doas")
 doas names them by the process and terminal that it was called from, and the user id."""
 NOTICE_SECONDS = 5.0
 """How long a login session lasts after the line on its terminals."""
+OTHERS_SECONDS = 3.0
+"""How long one without a terminal lasts if logins on other hosts begin in it: their hosts end them meanwhile."""
 SIGNAL_SECONDS = 3.0
 """How long the processes of a login session may take after each of two signals before they are killed."""
 KILL_SECONDS = 10.0
@@ -161,6 +163,7 @@ class Enforcer:
     registrations: Registrations = field(default_factory=Registrations)
     timestamps: Sequence[str] = TIMESTAMPS
     notice_seconds: float = NOTICE_SECONDS
+    others_seconds: float = OTHERS_SECONDS
     signal_seconds: float = SIGNAL_SECONDS
 
     def carry_out(self, request: EnforcerRequest) -> EnforcerReply:
@@ -190,7 +193,7 @@ class Enforcer:
             # sudo would give the terminal of the login that is ended root again at once, without a password.
             problems += self._tried((login, partial(self._revoke, login)) for login in logins)
             endings = [_Ending(login, self._members(login)) for login in logins]
-            self._give_notice(request.reason, endings)
+            self._give_notice(request, endings)
             self._ask_to_end(endings)
             problems += self._tried((ending.login, ending.finish) for ending in endings)
         else:
@@ -208,12 +211,17 @@ class Enforcer:
                 problems.append(f"process {login.pid}: {error}")
         return problems
 
-    def _give_notice(self, reason: Reason, endings: Sequence[_Ending]) -> None:
-        """Write the line to the terminals, and wait as long as any of the logins lasts."""
-        text = f"{_WHY[reason]} The login ends in {self.notice_seconds:g} seconds."
+    def _give_notice(self, request: EnforcerRequest, endings: Sequence[_Ending]) -> None:
+        """Write the line to the terminals, and wait as long as any of the logins lasts.
+
+        A login with which connections to other hosts would break is waited for without a terminal, too: what runs there
+        goes on if its host sees the connection break before it has begun to end it.
+        """
+        text = f"{_WHY[request.reason]} The login ends in {self.notice_seconds:g} seconds."
         told = [each.login for each in endings if not each.login.has_ended() and tell(each.login, text)]
-        until = time.monotonic() + self.notice_seconds
-        while time.monotonic() < until and not all(login.has_ended() for login in told):
+        lasting = [each.login for each in endings] if request.others_first else told
+        until = time.monotonic() + (self.notice_seconds if told else self.others_seconds)
+        while time.monotonic() < until and not all(login.has_ended() for login in lasting):
             for ending in endings:
                 ending.look()
             time.sleep(processes.LOOK_INTERVAL)

@@ -20,6 +20,7 @@ from pam_iampass.client import AuthenticationAPI, Deadline, Session, Status
 from pam_iampass.client.application import Question
 from pam_iampass.client.errors import IampassError
 from pam_iampass.errors import PamIampassError
+from pam_iampass.session import life
 from pam_iampass.session.kept_session import KeptSession
 from pam_iampass.session.schedule import Scheduled
 from pam_iampass.session.store import KeptSessions
@@ -235,6 +236,8 @@ class _Waiting:
             if kept is None:  # it has begun since: the question comes again with the next call
                 continue
             begins = self._sessions.begins_in(kept, question.connection)
+            if begins:
+                self._sessions.change(kept, life.led_on)
             with contextlib.suppress(IampassError):  # the phone is asked
                 api.confirm(id, begins, machine_digest(), deadline=deadline)
 

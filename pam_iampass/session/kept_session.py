@@ -139,6 +139,8 @@ class KeptSession:
     """How many logins it covered."""
     last_covered: float = 0.0
     """The Unix time of the last of them."""
+    leads_on: bool = False
+    """Whether this host has said that a login on another host begins in one of its logins."""
     ended_by: EndCause | None = None
     """The cause of its end; None in any other state than ENDING."""
     told: bool = False

@@ -194,6 +194,11 @@ def covered(kept: KeptSession, now: float, opener: Opener | None) -> Step:
     return Step(replace(kept, covered=kept.covered + 1, last_covered=now, awaited=awaited))
 
 
+def led_on(kept: KeptSession) -> Step:
+    """A login on another host begins in one of its logins."""
+    return Step(replace(kept, leads_on=True)) if kept.is_let_in else Step(kept)
+
+
 def told(kept: KeptSession) -> Step:
     """IAMPASS has ended the session, or knows it no longer."""
     return Step(replace(kept, told=True))

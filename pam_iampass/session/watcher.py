@@ -336,7 +336,7 @@ class Tasks:
         if verb is None:
             return
         try:
-            reply = self._ask(EnforcerRequest(verb, kept.id, kept.why or Reason.CLOSED))
+            reply = self._ask(EnforcerRequest(verb, kept.id, kept.why or Reason.CLOSED, kept.leads_on))
         except EnforcerUnavailable as unavailable:
             reply = EnforcerReply(EnforcerResult.FAILED, unavailable.diagnostics())
         interval = min(ENFORCE_INTERVAL * 2**entry.enforcements, LONGEST_ENFORCE_INTERVAL)

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from pam_iampass.client.status import Status
+from pam_iampass.enforcer.protocol import Verb
 from pam_iampass.gateway import asking, database, hosts, metrics, people, presence, sessions, steps
 from pam_iampass.gateway.database import Connection, DatabaseAway
 from pam_iampass.gateway.gateway import Gateway
@@ -880,6 +881,9 @@ def test_the_agent_answers_about_the_login_that_it_is_asked_about(
     begun = further.ask(ME, connection=CONNECTION).authentication
     assert ("covered" in begun) is begins_there
     assert asked == [(kept, CONNECTION)]
+    agent.world.sandbox.close("token-at-the-gateway")
+    wait_until(lambda: agent.asked, "the login goes on")
+    assert (agent.asked[0].verb, agent.asked[0].others_first) == (Verb.END, begins_there)
 
 
 def test_the_agent_is_asked_again_about_a_login_that_has_just_begun(

@@ -354,6 +354,18 @@ MUTANTS = {
             "test_a_session_lasts_as_long_as_the_login_and_leaves_two_records",
         ),
         Mutant(
+            "a login in which others begin ends before their hosts could end them",
+            "if request.others_first else told",
+            "if False else told",
+            "test_a_login_without_a_terminal_ends_once_other_hosts_could_end_those_that_begin_in_it",
+        ),
+        Mutant(
+            "an agent forgets that a login on another host begins in one of its own",
+            "self._sessions.change(kept, life.led_on)",
+            "pass",
+            "test_the_agent_answers_about_the_login_that_it_is_asked_about[True]",
+        ),
+        Mutant(
             "what a login has started outlives its process that was killed",
             "EndCause.KILLED if kept.killed else EndCause.LOGIN",
             "EndCause.LOGIN",

@@ -41,6 +41,8 @@ unpacked="sssd-common sssd-proxy libpam-sss"
 exporter=prometheus-node-exporter
 # It would start a service; tests/support/postgres.py unpacks it.
 pooler=pgbouncer
+# What runs beside Ansible; tests/gateway/test_ansible_run.py unpacks it.
+runs="pssh ansible-mitogen"
 # It would make an account, a certificate, a database and a service of the machine. It is only downloaded;
 # tests/support/postgres.py unpacks it.
 server=postgresql-17
@@ -73,6 +75,7 @@ tools() {
     [ "$1" = test-long ] || return 0
     "$(dirname "$0")/python-tools.sh" browser
     download pooler "$pooler"
+    download runs "$runs"
 }
 # download FOLDER PACKAGES: with what they depend on.
 download() {

@@ -167,6 +167,20 @@ def test_end_says_why_on_the_terminal_then_ends_that_login_and_no_other(session:
         assert "IAMPASS" not in left.shown
 
 
+def test_a_login_without_a_terminal_ends_once_other_hosts_could_end_those_that_begin_in_it(
+    session: str,
+) -> None:
+    """Their connections break with it, and what runs there without a terminal would go on."""
+    alice = pwd.getpwnam("alice").pw_uid
+    with subprocess.Popen(["setsid", "sleep", "1000"], stdin=subprocess.DEVNULL, user=alice) as process:
+        lines = f"user=alice\nuid={alice}\nservice=sshd\npid={process.pid}\nstarted={started(process.pid)}\n"
+        write(session, process.pid, lines)
+        began = time.monotonic()
+        assert asked(EnforcerRequest(Verb.END, session, Reason.AWAY, others_first=True).encode()) == DONE
+        assert time.monotonic() - began >= 3
+        assert process.wait(PATIENCE) == -signal.SIGTERM
+
+
 def test_a_process_that_heeds_no_signal_is_killed(session: str) -> None:
     login = LoginSession("alice", f"trap '' TERM HUP; echo {READY}; while :; do sleep 1; done")
     login.register(session)

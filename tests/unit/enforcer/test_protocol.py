@@ -27,6 +27,8 @@ NOT_REQUESTS = (
     f"end {ID} closed".encode(),
     f"end {ID} closed \n".encode(),
     f"kill {ID} closed\n".encode(),
+    f"end {ID} closed first\n".encode(),
+    f"end {ID} closed others-first others-first\n".encode(),
     f"end {ID.upper()} closed\n".encode(),
     f"end {ID[:-1]} closed\n".encode(),
     f"end ../{ID[3:]} closed\n".encode(),
@@ -40,8 +42,9 @@ def test_a_request_is_one_line() -> None:
     assert END.encode() == f"end {ID} closed\n".encode()
     for verb in Verb:
         for reason in Reason:
-            request = EnforcerRequest(verb, ID, reason)
-            assert EnforcerRequest.decode(request.encode()) == request
+            for others_first in (False, True):
+                request = EnforcerRequest(verb, ID, reason, others_first)
+                assert EnforcerRequest.decode(request.encode()) == request
 
 
 @pytest.mark.parametrize("line", NOT_REQUESTS, ids=repr)
