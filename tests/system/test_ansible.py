@@ -91,6 +91,8 @@ def test_what_makes_no_sense_is_refused_before_anything_changes(tmp_path: Path) 
     }
     for host, played in play(tmp_path, wrong).items():
         assert played.ended == (1, 0), (host, played.shown)
+        assert "Set pam_iampass_application_id and pam_iampass_application_secret" in played.shown
+        assert "kept-to-ourselves" not in played.shown
 
 
 def test_settings_that_check_refuses_are_not_installed(tmp_path: Path) -> None:
