@@ -103,6 +103,20 @@ def test_people_who_were_there_before_are_mailed_once_if_they_have_no_phone(
     assert len(sendmail.mails) == 3
 
 
+def test_who_has_had_a_phone_is_mailed_only_if_that_is_asked_for(
+    gateway_command: GatewayCommand, sendmail: FakeSendmail
+) -> None:
+    place = gateway_command
+    place.said("user", "add", "alice")
+    place.sandbox.add_user(place.person("alice").token)
+    place.said("phone", "lost", "alice", "--yes")
+    assert states(place, *csv(place, TEAM[0])) == ["no_phone"]
+    assert sendmail.mails == [], "whoever has the lost phone may read it"
+    assert states(place, *csv(place, TEAM[0]), "--resend") == ["mailed"]
+    assert states(place, *csv(place, TEAM[0])) == ["no_phone"]
+    assert len(sendmail.mails) == 1
+
+
 def test_a_run_that_is_killed_after_sendmail_has_the_mail_sends_it_not_again(
     gateway_command: GatewayCommand, sendmail: FakeSendmail
 ) -> None:
