@@ -232,6 +232,15 @@ def test_one_bad_address_in_the_file_and_nobody_is_enrolled_or_mailed(
     assert (place.names, sendmail.mails) == ([], [])
 
 
+def test_a_message_that_is_not_utf_8_is_refused_before_anybody_is_enrolled(
+    gateway_command: GatewayCommand, sendmail: FakeSendmail
+) -> None:
+    place = gateway_command
+    shown = place.said("enroll", *csv(place, *TEAM), "--mail", "--message", "Gr\udcfc\udcdfe", status=1)
+    assert "--message is not UTF-8" in shown
+    assert place.names == []
+
+
 def test_without_addresses_or_sendmail_nobody_is_enrolled(gateway_command: GatewayCommand) -> None:
     place = gateway_command
     shown = place.said("enroll", *csv(place, TEAM[2]), "--mail", status=1)

@@ -149,4 +149,8 @@ def mailer(
     if programs.find("sendmail") is None:
         remedy = "install a mail server, or a program that hands mails to one, such as msmtp-mta"
         raise EditRefused("there is no sendmail on this machine", remedy)
+    try:
+        (message or "").encode()
+    except UnicodeEncodeError:  # a mail with it could not be made, once it is remembered
+        raise EditRefused("--message is not UTF-8", "type it in a terminal in UTF-8") from None
     return SendmailMailer(gateway, sender, message)
