@@ -169,14 +169,14 @@ class NotMailed(PamIampassError):
 class Mailer(Protocol):
     """Mails links, and remembers that, so that nobody gets two of them."""
 
-    def was_mailed(self, user: str) -> bool | None:
-        """Whether the user was sent a mail: None if not, False if that is not known."""
+    def was_invited(self, user: str) -> bool | None:
+        """Whether the user was sent a mail, or has had a phone: None if not, False if that is not known."""
 
     def begin(self, user: str, address: str, *, again: bool) -> bool:
         """Remember, before `send`, that a mail may have been sent; False if another command has begun meanwhile.
         Raises ClickException.
 
-        :param again: whether the user was mailed before.
+        :param again: whether the user was invited before.
         """
 
     def send(self, user: str, address: str, link: str) -> bool:
@@ -302,10 +302,10 @@ def _invite(service: Enroller, request: EnrollmentRequest, options: EnrollOption
     enrolled = service.enroll(request, options.replace)
     token, user, address = enrolled.token, enrolled.user, request.mail
     mailer = options.mailer if address else None
-    mailed = mailer.was_mailed(user) if mailer else None
-    is_due = enrolled.added if mailer is None else mailed is None
+    invited = mailer.was_invited(user) if mailer else None
+    is_due = enrolled.added if mailer is None else invited is None
     if enrolled.registered or not (is_due or options.resend):
-        state = _State.NO_PHONE if mailed is not False else _State.MAYBE_MAILED
+        state = _State.NO_PHONE if invited is not False else _State.MAYBE_MAILED
         state = _State.REGISTERED if enrolled.registered else state
         service.record(user, state.value[1])
         yield _Result(request, state, token)
@@ -323,7 +323,7 @@ def _invite(service: Enroller, request: EnrollmentRequest, options: EnrollOption
     if not (mailer and address and link):
         yield _Result(request, _State.MESSAGE_SENT if link is None else _State.LINK, token, link)
         return
-    begins = mailer.begin(user, address, again=mailed is not None)
+    begins = mailer.begin(user, address, again=invited is not None)
     yield _Result(request, _State.MAYBE_MAILED, token)
     if begins and mailer.send(user, address, link):
         yield _Result(request, _State.MAILED, token)

@@ -11,7 +11,6 @@ import fcntl
 import os
 import pwd
 import re
-import signal
 import stat
 import subprocess
 import time
@@ -181,7 +180,7 @@ def _dump(server: Server, file: int, most: int) -> None:
     except subprocess.TimeoutExpired:
         raise BackupFailed(f"pg_dump did not end within {_SECONDS / 3600:g} hours") from None
     if done.returncode < 0:
-        raise BackupFailed(f"pg_dump was ended by {signal.Signals(-done.returncode).name}")
+        raise BackupFailed(f"pg_dump was ended by signal {-done.returncode}")
     if done.returncode > 0:
         complaint = CommandResult(done.returncode, "", done.stderr.decode("utf-8", "replace")).complaint
         raise BackupFailed(complaint if complaint.startswith("pg_dump") else f"pg_dump: {complaint}")

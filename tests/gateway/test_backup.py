@@ -210,6 +210,25 @@ def test_a_backup_that_fails_leaves_nothing_and_is_a_record(server: Postgres) ->
     assert names() == []
 
 
+def test_whatever_signal_ends_pg_dump_leaves_nothing_and_is_a_record(server: Postgres) -> None:
+    command = [sys.executable, "-m", "pam_iampass.gateway.cli", "backup"]
+    locks = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE%'"
+    with psycopg.connect(server.conninfo("iampass")) as other, Journald() as journald:
+        other.execute("LOCK TABLE person IN ACCESS EXCLUSIVE MODE")
+        before = journald.cursor()
+        running = subprocess.Popen(command, cwd=package())
+        with psycopg.connect(server.conninfo("iampass"), autocommit=True) as watching:
+            wait_until(lambda: watching.execute(locks).fetchall(), "pg_dump does not wait")
+        # The gateway's account may do that, as well as with one that has no name.
+        found = ["pkill", "-RTMIN+6", "--parent", str(running.pid), "--uid", ACCOUNT]
+        subprocess.run(found, check=True)
+        assert running.wait(PATIENCE) == 1
+        (record,) = journald.wait_for(before)
+    assert (record["MESSAGE_ID"], record["IAMPASS_EVENT"]) == (BACKUP_FAILED, "backup_failed")
+    assert record["IAMPASS_REASON"] == "pg_dump was ended by signal 40"
+    assert names() == []
+
+
 def test_without_a_database_a_backup_is_a_record_too(server: Postgres) -> None:
     server.stop()
     try:

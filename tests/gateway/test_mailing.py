@@ -103,6 +103,20 @@ def test_people_who_were_there_before_are_mailed_once_if_they_have_no_phone(
     assert len(sendmail.mails) == 3
 
 
+def test_who_has_had_a_phone_is_mailed_only_if_that_is_asked_for(
+    gateway_command: GatewayCommand, sendmail: FakeSendmail
+) -> None:
+    place = gateway_command
+    place.said("user", "add", "alice")
+    place.sandbox.add_user(place.person("alice").token)
+    place.said("phone", "lost", "alice", "--yes")
+    assert states(place, *csv(place, TEAM[0])) == ["no_phone"]
+    assert sendmail.mails == [], "whoever has the lost phone may read it"
+    assert states(place, *csv(place, TEAM[0]), "--resend") == ["mailed"]
+    assert states(place, *csv(place, TEAM[0])) == ["no_phone"]
+    assert len(sendmail.mails) == 1
+
+
 def test_a_run_that_is_killed_after_sendmail_has_the_mail_sends_it_not_again(
     gateway_command: GatewayCommand, sendmail: FakeSendmail
 ) -> None:
@@ -216,6 +230,15 @@ def test_one_bad_address_in_the_file_and_nobody_is_enrolled_or_mailed(
     assert 'team.csv:3: mail: "-oQ/tmp@example.com" is not one plain mail address' in shown
     assert "write one address, and nothing else" in shown
     assert (place.names, sendmail.mails) == ([], [])
+
+
+def test_a_message_that_is_not_utf_8_is_refused_before_anybody_is_enrolled(
+    gateway_command: GatewayCommand, sendmail: FakeSendmail
+) -> None:
+    place = gateway_command
+    shown = place.said("enroll", *csv(place, *TEAM), "--mail", "--message", "Gr\udcfc\udcdfe", status=1)
+    assert "--message is not UTF-8" in shown
+    assert place.names == []
 
 
 def test_without_addresses_or_sendmail_nobody_is_enrolled(gateway_command: GatewayCommand) -> None:

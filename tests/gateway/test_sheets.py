@@ -256,7 +256,7 @@ def test_on_a_full_disk_nobody_has_new_codes(place: GatewayCommand, out: Path) -
 def test_sheets_are_made_in_folders_of_ones_own_by_one_command_at_a_time(
     place: GatewayCommand, out: Path
 ) -> None:
-    for mode, owner in ((0o777, 0), (0o755, 1234)):
+    for mode, owner in ((0o777, 0), (0o1777, 0), (0o755, 1234)):
         out.parent.chmod(mode)
         os.chown(out.parent, owner, -1)
         assert "other users could exchange the sheets" in place.said(*command(place, out), status=1)

@@ -1824,23 +1824,29 @@ MUTANTS = {
     "A link is mailed once, to one address, whatever stops the command": (
         Mutant(
             "a mail is sent before it is remembered",
-            "    begins = mailer.begin(user, address, again=mailed is not None)\n",
+            "    begins = mailer.begin(user, address, again=invited is not None)\n",
             "    if not mailer.send(user, address, link):\n"
             "        return\n"
-            "    begins = mailer.begin(user, address, again=mailed is not None)\n",
+            "    begins = mailer.begin(user, address, again=invited is not None)\n",
             "test_a_run_that_is_killed_after_sendmail_has_the_mail_sends_it_not_again",
         ),
         Mutant(
             "a mail that may have been sent is sent again",
-            'return None if row is None else row["taken_at"] is not None',
-            'return None if row is None else row["taken_at"] is not None or None',
+            'return row["taken_at"] is not None',
+            'return row["taken_at"] is not None or None',
             "test_a_run_that_is_killed_after_sendmail_has_the_mail_sends_it_not_again",
         ),
         Mutant(
             "whoever was mailed is mailed again",
-            "is_due = enrolled.added if mailer is None else mailed is None",
+            "is_due = enrolled.added if mailer is None else invited is None",
             "is_due = enrolled.added if mailer is None else True",
             "test_each_person_is_sent_their_own_link_once",
+        ),
+        Mutant(
+            "a link is mailed to whoever has the phone that was lost",
+            "return True if person.had_phone or person.phone_lost_at is not None else None",
+            "return None",
+            "test_who_has_had_a_phone_is_mailed_only_if_that_is_asked_for",
         ),
         Mutant(
             "two commands mail a person at one moment",
@@ -1875,6 +1881,12 @@ MUTANTS = {
             '        __import__("subprocess").run(["sendmail", "x"], input=repr(sheet.codes).encode())\n'
             "    ok = all(result.state is not _State.FAILED for result in results)\n    made = str(out)",
             "test_each_person_has_a_page_with_their_codes_which_are_nowhere_else",
+        ),
+        Mutant(
+            "sheets are made in a folder where others can put files",
+            "if status.st_mode & 0o022 or status.st_uid not in {os.geteuid(), *administrators()}:",
+            "if status.st_mode & 0o022 and not status.st_mode & 0o1000:",
+            "test_sheets_are_made_in_folders_of_ones_own_by_one_command_at_a_time",
         ),
         Mutant(
             "everybody reads the sheets",

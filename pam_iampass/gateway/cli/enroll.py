@@ -68,8 +68,9 @@ again: people whom IAMPASS knew before get no new link, unless by --resend.
 With --mail, each person who has an address and no phone is sent one mail with
 the link, by the sendmail of this machine, also if IAMPASS knew them before. If
 the command was stopped while it sent a mail, it names who may not have got it,
-and sends that person another one only by --resend. Whoever reads the mail can
-register the phone: use it where mailboxes are safe.
+and sends that person another one only by --resend. Only so is a mail sent to
+whoever has reported a phone lost. Whoever reads the mail can register the
+phone: use it where mailboxes are safe.
 
 \b
 Exit status:

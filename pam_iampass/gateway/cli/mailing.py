@@ -17,6 +17,7 @@ from pam_iampass.cli.enroll import NotMailed
 from pam_iampass.cli.enrollment import EnrollmentRequest
 from pam_iampass.errors import EditRefused
 from pam_iampass.gateway import records
+from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.cli import CommandGateway
 from pam_iampass.gateway.database import Connection, one
 from pam_iampass.gateway.gateway import Gateway
@@ -55,12 +56,16 @@ class SendmailMailer:
     message: str | None
     """What a mail begins with."""
 
-    def was_mailed(self, user: str) -> bool | None:
+    def was_invited(self, user: str) -> bool | None:
         """As Mailer says."""
 
-        async def read(_: Gateway, connection: Connection) -> bool | None:
+        async def read(gateway: Gateway, connection: Connection) -> bool | None:
             row = await one(connection, "SELECT taken_at FROM mailed WHERE person = %s", user)
-            return None if row is None else row["taken_at"] is not None
+            if row is not None:
+                return row["taken_at"] is not None
+            person = await known(gateway, connection, user)
+            # Whoever has the phone that was lost may read the person's mail with it.
+            return True if person.had_phone or person.phone_lost_at is not None else None
 
         return self.gateway.reading(read)
 
@@ -144,4 +149,8 @@ def mailer(
     if programs.find("sendmail") is None:
         remedy = "install a mail server, or a program that hands mails to one, such as msmtp-mta"
         raise EditRefused("there is no sendmail on this machine", remedy)
+    try:
+        (message or "").encode()
+    except UnicodeEncodeError:  # a mail with it could not be made, once it is remembered
+        raise EditRefused("--message is not UTF-8", "type it in a terminal in UTF-8") from None
     return SendmailMailer(gateway, sender, message)
