@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from pam_iampass.gateway import certificates
 from pam_iampass.gateway.certificates import Certified
 from pam_iampass.setup import join
-from tests.support.gateway_machine import ETC, add_account, local_postgres, run_gateway, serving
+from tests.support.gateway_machine import ETC, SOCKETS, add_account, local_postgres, run_gateway, serving
 from tests.support.installation import ROOT, install
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
@@ -152,7 +153,16 @@ def test_a_certificate_with_which_no_gateway_starts_is_not_put_in_place(
     made = certificates.new_certificate(["other" if what == "name" else NAME], other)
     key = certificates.new_certificate([NAME], authority).key if what == "key" else made.key
     use(fleet, authority, Certified(made.certificate, key))
-    refused = fleet.play()
+    # The system trusts the other CA: hosts do not.
+    shown = subprocess.run(
+        ["openssl", "x509", "-hash", "-noout"], input=other.certificate, capture_output=True, check=True
+    )
+    trusted = Path("/etc/ssl/certs") / f"{shown.stdout.decode().strip()}.0"
+    trusted.write_bytes(other.certificate)
+    try:
+        refused = fleet.play()
+    finally:
+        trusted.unlink()
     assert refused.failed == 1, refused.shown
     assert said in refused.shown
     assert key.decode().splitlines()[1] not in refused.shown
@@ -380,3 +390,64 @@ def test_no_host_says_by_its_facts_what_becomes_of_it_or_of_others(fleet: Fleet)
         (["join", "https://gateway", "-", "--name", name], f"invite-of-{name}") for name in expected
     ]
     assert [words for words, _ in said if words[:2] == ["host", "admit"]] == [["host", "admit", "db1"]]
+
+
+DATABASE = {
+    "hosts": GATEWAYS,
+    "gather_facts": False,
+    "tasks": [{"include_role": {"name": "pam_iampass_gateway", "tasks_from": "database.yml"}}],
+}
+
+
+@pytest.fixture
+def of_postgres(fleet: Fleet) -> Iterator[Path]:
+    """The folder that belongs to postgres, as Debian makes it."""
+    folder = Path("/etc/postgresql")
+    folder.mkdir(exist_ok=True)
+    shutil.chown(folder, "postgres", "postgres")
+    fleet.variables["pam_iampass_gateway_database_password"] = "long-and-random"
+    fleet.server.stop()  # it is no service, and would have to be restarted to listen
+    fleet.server.start("-c", "listen_addresses=*", "-c", f"unix_socket_directories={SOCKETS}")
+    try:
+        yield folder
+    finally:
+        for path in folder.glob("*iampass*"):
+            path.unlink()
+
+
+def test_the_database_serves_other_gateways_encrypted_and_is_set_up_once(
+    fleet: Fleet, of_postgres: Path
+) -> None:
+    made = fleet.play(DATABASE)
+    assert made.failed == 0, made.shown
+    assert "long-and-random" not in made.shown
+    assert (ETC / "database.pem").read_text() == (of_postgres / "iampass.pem").read_text()
+    assert (of_postgres / "iampass-key.pem").stat().st_mode & 0o777 == 0o600
+    again = fleet.play(DATABASE)
+    assert again.ended == (0, 0), again.shown
+    connect = (
+        f"host=localhost port={fleet.server.port} user=_iampass-gateway dbname=iampass sslmode=verify-full"
+    )
+    connect += f" sslrootcert={ETC}/database.pem channel_binding=require"
+    with psycopg.connect(connect, password="long-and-random") as connection:
+        assert connection.pgconn.ssl_in_use
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(connect, password="another")
+
+
+@pytest.mark.parametrize("link", ["iampass.pem", ".iampass.pem", "iampass-key.pem"])
+def test_a_link_of_the_account_postgres_gives_it_no_file_of_roots(
+    fleet: Fleet, of_postgres: Path, link: str
+) -> None:
+    secret = Path("/etc/secret-of-root")
+    secret.write_text("of root")
+    secret.chmod(0o600)
+    (of_postgres / link).symlink_to(secret)
+    try:
+        played = fleet.play(DATABASE)
+        assert played.failed == 1, played.shown
+        assert "Permission denied" in played.shown
+        assert (secret.read_text(), secret.owner()) == ("of root", "root")
+        assert not (ETC / "database.pem").exists()
+    finally:
+        secret.unlink()

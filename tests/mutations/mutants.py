@@ -2401,6 +2401,24 @@ MUTANTS = {
             "cmp -s of-certificate.pem of-key.pem || echo",
             "test_a_certificate_with_which_no_gateway_starts_is_not_put_in_place[key]",
         ),
+        Mutant(
+            "a certificate that no host trusts is put in place, if the system trusts it",
+            "openssl verify -no-CApath -no-CAstore -CAfile",
+            "openssl verify -CAfile",
+            "test_a_certificate_with_which_no_gateway_starts_is_not_put_in_place[ca]",
+        ),
+        Mutant(
+            "root writes where the account postgres can put links",
+            "- postgres\n          - --\n          - sh",
+            "- root\n          - --\n          - sh",
+            "test_a_link_of_the_account_postgres_gives_it_no_file_of_roots[iampass-key.pem]",
+        ),
+        Mutant(
+            "root reads for all what the account postgres has linked",
+            "runuser -u postgres -- openssl x509 -in",
+            "cat",
+            "test_a_link_of_the_account_postgres_gives_it_no_file_of_roots[iampass.pem]",
+        ),
     ),
     "Only who may do it acts on the fleet, and the record says who it was": (
         Mutant(
