@@ -243,6 +243,10 @@ def test_a_host_of_the_inventory_joins_under_its_name_and_is_admitted(fleet: Fle
             again = fleet.play()
             assert again.ended == (0, 0), again.shown
             listed = json.loads(run_gateway("host", "list", "--json"))
+            fleet.variables["pam_iampass_gateway_hosts"] = [{"hosts": "databases"}]
+            elsewhere = fleet.play(HOSTS)
+            assert elsewhere.ended == (0, 0), elsewhere.shown
+            assert "is in the group db, not in default" in elsewhere.shown
         finally:
             join.leave(force=True)
     (host,) = listed["hosts"]
@@ -308,7 +312,11 @@ PROGRAM = """\
     if words[:2] == ["host", "list"]:
         joined = [said[4] for said, _ in before if said[0] == "join"]
         admitted = [said[2] for said, _ in before if said[:2] == ["host", "admit"]]
-        rows = [{"name": name, "id": "h-1", "status": "active", "admitted": name in admitted} for name in joined]
+        groups = {said[said.index("--name") + 1]: said[-1] for said, _ in before if said[:2] == ["host", "invite"]}
+        rows = [
+            {"name": name, "id": "h-1", "group": groups[name], "status": "active", "admitted": name in admitted}
+            for name in joined
+        ]
         print(json.dumps({"hosts": rows}))
     elif words[:2] == ["host", "invite"]:
         name = words[words.index("--name") + 1]
