@@ -50,6 +50,15 @@ ELSEWHERE = {
     "pam-iampass bypass",
     "pam-iampass throttle",
     "ignore_startup_parameters = lock_timeout, statement_timeout, idle_in_transaction_session_timeout",
+    # Sixty people at once: gateway/test_mailing.py and gateway/test_sheets.py
+    "user,display_name,phone,groups,mail",
+    "alice,Alice A.,,staff|oncall,alice@example.com",
+    "bob,,,staff,bob@example.com",
+    "carol,,+15551234567,staff,",
+    "apt install python3-reportlab",
+    "pam-iampass-gateway enroll --from team.csv --mail --sender it@example.com",
+    "pam-iampass-gateway enroll --from again.csv --mail --sender it@example.com --resend",
+    "pam-iampass-gateway recovery new --from team.csv --sheets sheets.pdf",
 }
 
 
