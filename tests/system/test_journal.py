@@ -16,6 +16,7 @@ import pytest
 
 from pam_iampass.audit.journal import (
     ADMINISTRATION,
+    BACKUP_FAILED,
     BYPASS_OVER,
     GATEWAY_ALERT,
     HOST_REPORT,
@@ -68,7 +69,7 @@ def test_a_session_that_cannot_be_ended_is_reported_and_the_login_is_not_held_up
 
 def test_every_kind_of_record_is_explained_and_nothing_else() -> None:
     explained = re.findall(r"^-- ([0-9a-f]{32})$", CATALOGUE.read_text(), re.MULTILINE)
-    others = SESSION_LEFT_OPEN, BYPASS_OVER, ADMINISTRATION, GATEWAY_ALERT, HOST_REPORT
+    others = SESSION_LEFT_OPEN, BYPASS_OVER, ADMINISTRATION, GATEWAY_ALERT, HOST_REPORT, BACKUP_FAILED
     assert sorted(explained) == sorted(
         [*MESSAGE_IDS.values(), *SESSION_IDS.values(), *PAM_FILE_IDS.values(), *others]
     )
