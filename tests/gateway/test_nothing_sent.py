@@ -256,13 +256,18 @@ def test_it_is_not_made_where_the_database_takes_no_more_clients(
     settings: GatewaySettings, postgres: Postgres
 ) -> None:
     with gateway(settings) as running:
+        few = "-c", "max_connections=4", "-c", "superuser_reserved_connections=0"
         postgres.stop()
-        postgres.start("-c", "max_connections=4", "-c", "superuser_reserved_connections=0")
+        postgres.start(*few)
         held: list[psycopg.Connection] = []
         try:
             while len(held) < 4:  # the gateway has a connection already, or is about to have one
                 with suppress(psycopg.OperationalError):
                     held.append(psycopg.connect(settings.database, autocommit=True))
+                    continue
+                if not held:  # the gateway has taken them all
+                    postgres.stop()
+                    postgres.start(*few)
                     continue
                 theirs = "FROM pg_stat_activity WHERE application_name = 'pam-iampass-gateway'"
                 held[0].execute(f"SELECT pg_terminate_backend(pid, 1000) {theirs}".encode())
