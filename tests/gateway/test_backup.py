@@ -60,6 +60,7 @@ def machine() -> Iterator[tuple[Postgres, Sandbox]]:
         sandbox.open_link(link)
         sandbox.auto, sandbox.delay = "approve", 0.05
         yield server, sandbox
+    shutil.rmtree(STATE)
 
 
 @pytest.fixture
