@@ -18,7 +18,7 @@ from tests.packages.booted import PATIENCE, Booted
 from tests.packages.gateway_hosts import IAMPASS, IAMPASS_NAME, SECRET, Host, hosts_of, invited, start_iampass
 from tests.packages.kept_logins import sessions, wait_for
 from tests.packages.people import KEY, SSH, WHO, People
-from tests.packages.phone import Phone, token_of
+from tests.packages.phone import Phone, approving_all, token_of
 from tests.packages.test_gateway_page import FIRST, SET_UP, gateway, phone
 from tests.packages.typed_page import TypedPage
 from tests.support.terminal import Terminal
@@ -97,21 +97,8 @@ def hosts(gateway: Booted, phone: Phone, root: Path) -> Iterator[list[Host]]:
 @pytest.fixture(scope="module")
 def everybody_approves(phone: Phone, hosts: list[Host]) -> Iterator[None]:
     """All people approve what their phones ask."""
-    stopped = threading.Event()
-
-    def approve() -> None:
-        while not stopped.wait(0.2):
-            for each in phone.requests():
-                try:
-                    phone.answer(each["id"], "approve")
-                except AssertionError:  # it has ended since
-                    continue
-
-    thread = threading.Thread(target=approve, daemon=True)
-    thread.start()
-    yield
-    stopped.set()
-    thread.join()
+    with approving_all(phone):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import pytest
 from tests.packages.administrator import NAMES, Administrator, built, newer
 from tests.packages.booted import PATIENCE, Booted
 from tests.packages.gateway_hosts import IAMPASS, IAMPASS_NAME, SECRET, Host, start_iampass
-from tests.packages.phone import Phone
+from tests.packages.phone import Phone, approving_all
 from tests.packages.test_deploy import ROLES
 from tests.packages.test_from_lone_hosts import Logins
 from tests.packages.test_gateway import MIGRATIONS
@@ -158,28 +156,6 @@ def controller(machines: dict[str, Booted]) -> Controller:
     return found
 
 
-@contextmanager
-def everybody_approves(phone: Phone) -> Iterator[None]:
-    """All people approve what their phones ask."""
-    stopped = threading.Event()
-
-    def approve() -> None:
-        while not stopped.wait(0.2):
-            for each in phone.requests():
-                try:
-                    phone.answer(each["id"], "approve")
-                except AssertionError:  # it has ended since
-                    continue
-
-    thread = threading.Thread(target=approve, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        thread.join()
-
-
 def started(machine: Booted) -> float:
     """When the gateway was started, by a clock that all machines share."""
     return float(machine.run("systemctl", "show", "-P", "ExecMainStartTimestampMonotonic", UNIT).stdout)
@@ -221,7 +197,7 @@ def test_gateways_and_hosts_from_nothing(controller: Controller, tmp_path: Path)
     )
     first.run("systemctl", "start", UNIT)
     before = started(first), started(second)
-    with everybody_approves(controller.phone):
+    with approving_all(controller.phone):
         logins = Logins(web, "alice")
         upgraded = controller.play()
         logins.stopped.set()
