@@ -23,14 +23,10 @@ from pam_iampass.audit.journal import BACKUP_FAILED
 from pam_iampass.client import AuthenticationAPI, Deadline, Gateways, IampassError
 from pam_iampass.client.status import AuthenticationMethod
 from pam_iampass.gateway import backup
-from pam_iampass.gateway.cli import with_gateway
-from pam_iampass.gateway.database import now
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import Host, HostStatus, add
 from pam_iampass.gateway.settings import ACCOUNT
 from tests.packages.typed_page import TypedPage
 from tests.support.gateway import HOST, HOST_SECRET
-from tests.support.gateway_machine import ETC, SOCKETS, initialised, package, run_gateway, serving
+from tests.support.gateway_machine import ETC, SOCKETS, package, run_gateway, serving, with_people
 from tests.support.journald import Journald
 from tests.support.postgres import POOLED, PROGRAMS, Postgres
 from tests.support.sandbox import Sandbox
@@ -46,20 +42,10 @@ SETTINGS = f"backup: {{folder: {FOLDER}, keep: 3}}\n"
 def machine() -> Iterator[tuple[Postgres, Sandbox]]:
     """A gateway with a host, and alice, whose phone approves. Its state is where the package has it."""
 
-    async def add_host(gateway: Gateway) -> None:
-        async with gateway.database.transaction() as connection:
-            at = await now(connection)
-            host = Host(HOST, "web", "default", HOST_SECRET, None, HostStatus.ACTIVE, at, "i-test")
-            await add(gateway, connection, host)
-
-    with pytest.MonkeyPatch.context() as environment, initialised(SETTINGS) as (server, sandbox):
+    with pytest.MonkeyPatch.context() as environment, with_people(SETTINGS, "alice") as both:
         new_state()
         environment.setenv("STATE_DIRECTORY", str(STATE))
-        with_gateway(ETC / "gateway.yaml", add_host)
-        (link,) = re.findall(r"https://\S+", run_gateway("enroll", "alice", "--no-wait"))
-        sandbox.open_link(link)
-        sandbox.auto, sandbox.delay = "approve", 0.05
-        yield server, sandbox
+        yield both
     shutil.rmtree(STATE)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import re
 import secrets
 import socket
 import ssl
@@ -22,14 +21,10 @@ import pytest
 
 from pam_iampass.client import AuthenticationAPI, Deadline, Gateways, IampassError, Unavailable
 from pam_iampass.client.status import AuthenticationMethod
-from pam_iampass.gateway.cli import with_gateway
-from pam_iampass.gateway.database import now
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import Host, HostStatus, add
 from pam_iampass.gateway.settings import ACCOUNT
 from tests.sandbox.signer import signed
 from tests.support.gateway import HOST, HOST_SECRET
-from tests.support.gateway_machine import ETC, initialised, run_gateway, serving
+from tests.support.gateway_machine import ETC, serving, with_people
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
 from tests.support.world import PATIENCE
@@ -44,21 +39,9 @@ SECONDS = 6.0
 @pytest.fixture(scope="module")
 def machine() -> Iterator[tuple[Postgres, Sandbox]]:
     """The database of a gateway with a host and two people who approve, and IAMPASS."""
-
-    async def add_host(gateway: Gateway) -> None:
-        async with gateway.database.transaction() as connection:
-            at = await now(connection)
-            host = Host(HOST, "web", "default", HOST_SECRET, None, HostStatus.ACTIVE, at, "i-test")
-            await add(gateway, connection, host)
-
     limits = "limits: {requests_per_hour: 1000}\nmonitoring: 127.0.0.1:8444\n"
-    with initialised(limits) as (server, sandbox):
-        with_gateway(ETC / "gateway.yaml", add_host)
-        for person in ("alice", "bob"):
-            (link,) = re.findall(r"https://\S+", run_gateway("enroll", person, "--no-wait"))
-            sandbox.open_link(link)
-        sandbox.auto, sandbox.delay = "approve", 0.05
-        yield server, sandbox
+    with with_people(limits, "alice", "bob") as both:
+        yield both
 
 
 @pytest.fixture

@@ -16,9 +16,14 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pam_iampass.gateway.cli import with_gateway
+from pam_iampass.gateway.database import now
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.hosts import Host, HostStatus, add
 from pam_iampass.gateway.settings import ACCOUNT, PORTAL_ACCOUNT
 from tests.support.command import PACKAGES, run_imported
 from tests.support.deadline import PATIENCE
+from tests.support.gateway import HOST, HOST_SECRET
 from tests.support.postgres import Postgres
 from tests.support.processes import with_socket
 from tests.support.sandbox import Sandbox
@@ -93,6 +98,25 @@ def initialised(
             yield server, sandbox
         finally:
             shutil.rmtree(ETC)
+
+
+@contextlib.contextmanager
+def with_people(settings: str, *people: str) -> Iterator[tuple[Postgres, Sandbox]]:
+    """As `initialised`, with a host that has joined, and people whose phones approve."""
+
+    async def add_host(gateway: Gateway) -> None:
+        async with gateway.database.transaction() as connection:
+            at = await now(connection)
+            host = Host(HOST, "web", "default", HOST_SECRET, None, HostStatus.ACTIVE, at, "i-test")
+            await add(gateway, connection, host)
+
+    with initialised(settings) as (server, sandbox):
+        with_gateway(ETC / "gateway.yaml", add_host)
+        for person in people:
+            (link,) = re.findall(r"https://\S+", run_gateway("enroll", person, "--no-wait"))
+            sandbox.open_link(link)
+        sandbox.auto, sandbox.delay = "approve", 0.05
+        yield server, sandbox
 
 
 def by(seconds: str) -> tuple[str, ...]:

@@ -78,8 +78,10 @@ printf '[Login]\nUserStopDelaySec=infinity\n' > /etc/systemd/logind.conf.d/tests
 # An emulated processor on a busy machine is slow: nothing is given up or taken for dead because of that.
 echo 'LoginGraceTime 1800' >> /etc/ssh/sshd_config
 sed -i 's/^LOGIN_TIMEOUT.*/LOGIN_TIMEOUT 1800/' /etc/login.defs
-mkdir -p /etc/systemd/system.conf.d /etc/systemd/system/pam-iampass-agent.service.d
-printf '[Manager]\nDefaultTimeoutStartSec=1800\nDefaultDeviceTimeoutSec=1800\n' > /etc/systemd/system.conf.d/tests.conf
+mkdir -p /etc/systemd/system.conf.d /etc/systemd/system/service.d /etc/systemd/system/pam-iampass-agent.service.d
+printf '[Manager]\nDefaultDeviceTimeoutSec=1800\n' > /etc/systemd/system.conf.d/tests.conf
+# For all services, also those that have a timeout of their own.
+printf '[Service]\nTimeoutStartSec=1800\n' > /etc/systemd/system/service.d/tests.conf
 printf '[Service]\nWatchdogSec=1800\n' > /etc/systemd/system/pam-iampass-agent.service.d/tests.conf
 
 # How the tests get in: an sshd of their own, without PAM.
