@@ -106,7 +106,7 @@ def log_in() -> str:
 
 def restore(dump: Path) -> None:
     """Type what the page says, but for systemd, which does not run here."""
-    for command in TypedPage("docs/gateway-operations.md").sections["Restore"][:7]:
+    for command in TypedPage("docs/gateway-operations.md").sections["Restore"][:8]:
         words = shlex.split(command)
         if words[0] == "pam-iampass-gateway":
             run_gateway(*words[1:])
@@ -362,6 +362,17 @@ def test_a_restore_on_a_new_machine_by_the_page_brings_back_hosts_people_and_log
         assert log_in() == "RESTORED"
         assert "This machine cannot know" in run_gateway("restored", "--confirm")
         wait_until(lambda: log_in() == "active", "the host is not answered")
+
+
+def test_a_dump_that_cannot_be_read_takes_the_place_of_nothing(server: Postgres) -> None:
+    dump = dumped()
+    os.truncate(dump, dump.stat().st_size // 2)
+    with pytest.raises(AssertionError, match="pg_restore: error"):
+        restore(dump)
+    with serving():
+        assert log_in() == "active"
+    with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+        connection.execute("DROP DATABASE restored")
 
 
 def test_what_was_written_into_a_dump_has_no_more_rights_at_the_restore_than_the_gateway(

@@ -276,13 +276,8 @@ def dumped(gateway: Booted, page: TypedPage) -> str:
 
 def restore(gateway: Booted, phone: Phone, host: Host, page: TypedPage, dump: str) -> None:
     """Take the database of the backup, as the page says: hosts ask nobody yet."""
-    for start in ("systemctl stop", "runuser -u postgres -- dropdb", "runuser -u postgres -- createdb"):
-        page.type(gateway, RESTORE, start)
-    page.type(gateway, RESTORE, "runuser -u postgres -- psql")
-    command = page.command(RESTORE, "runuser -u _iampass-gateway -- pg_restore")
-    gateway.shell(re.sub("/var/backups/.*", dump, command))
-    page.type(gateway, RESTORE, "pam-iampass-gateway migrate")
-    page.type(gateway, RESTORE, "systemctl start pam-iampass-gateway")
+    for command in page.sections[RESTORE][:8]:
+        gateway.shell(re.sub("/var/backups/.*", dump, page.command(RESTORE, command)))
     cursor = host.machine.cursor()
     assert not host.log_in(phone, "alice", "")
     assert "RESTORED" in str(host.machine.journal(cursor))
