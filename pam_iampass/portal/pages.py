@@ -1,4 +1,4 @@
-"""The pages of who has signed in: each reads views and shows them. They change nothing.
+"""The pages for people who have signed in: each reads views and shows them. They change nothing.
 
 What a role does not see is not in the rows that the gateway answers, so the templates ask for a field before they show
 it. Acts are offered where their subject is shown (`offers.py`); whether they are permitted is the gateway's decision.
@@ -126,7 +126,7 @@ async def mine(request: web.Request, visit: Visit) -> web.Response:
         is_lost=is_lost,
         bypasses=bypasses.rows,
         later=_later_sign_ins(own.rows[0]["sign_ins"], visit.sign_in),
-        # Who has a role is also named by what they have done to others.
+        # The name of an operator is also in what they have done to others.
         records=[row for row in done.rows if row["person"] == visit.person][:LAST],
     )
 

@@ -165,7 +165,8 @@ async def show_registered(request: web.Request) -> web.Response:
 
 
 def rung(ringing: Ringing) -> web.Response:
-    """What a script is told that has had a phone asked. Who has no phone need not approve; the gateway decides that."""
+    """What a script is told that has had a phone asked. The gateway decides who must approve: not somebody who has no
+    phone."""
     says = "" if ringing.phone or ringing.reason == NO_PHONE else why_not_rung(ringing)
     return web.json_response({"phone": ringing.phone or "", "says": says})
 

@@ -59,7 +59,7 @@ class Visit:
 
 
 Handler = Callable[[web.Request, Visit], Awaitable[web.StreamResponse]]
-"""Answers who has signed in."""
+"""Answers a request of a person who has signed in."""
 
 SETTINGS = web.AppKey("settings", PortalSettings)
 GATEWAY = web.AppKey("gateway", GatewayClient)

@@ -100,7 +100,7 @@ _NOT_RUNG = {
     "IAMPASS_AWAY": "IAMPASS does not answer.",
 }
 NO_PHONE = "NO_MOBILE_DEVICE"
-"""The reason of a request of who has no phone."""
+"""The reason of a request by somebody without a phone."""
 
 
 def why_not_rung(ringing: Ringing) -> str:

@@ -208,7 +208,7 @@ class EndSignIns(OfPerson[int]):
 def _sign_in_of(work: Work) -> SignIn:
     """The sign-in of the actor. Raises ActRefused for root, who has none."""
     if work.sign_in is None:
-        raise ActRefused("only who has signed in can do this")
+        raise ActRefused("only a person who has signed in can do this")
     return work.sign_in
 
 
