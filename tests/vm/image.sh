@@ -80,8 +80,8 @@ echo 'LoginGraceTime 1800' >> /etc/ssh/sshd_config
 sed -i 's/^LOGIN_TIMEOUT.*/LOGIN_TIMEOUT 1800/' /etc/login.defs
 mkdir -p /etc/systemd/system.conf.d /etc/systemd/system/service.d /etc/systemd/system/pam-iampass-agent.service.d
 printf '[Manager]\nDefaultDeviceTimeoutSec=1800\n' > /etc/systemd/system.conf.d/tests.conf
-# For all services, also those that have a timeout of their own.
-printf '[Service]\nTimeoutStartSec=1800\n' > /etc/systemd/system/service.d/tests.conf
+# For all services, also those that have a timeout of their own. A file with the name of another drop-in would be masked.
+printf '[Service]\nTimeoutStartSec=1800\n' > /etc/systemd/system/service.d/slow.conf
 printf '[Service]\nWatchdogSec=1800\n' > /etc/systemd/system/pam-iampass-agent.service.d/tests.conf
 
 # How the tests get in: an sshd of their own, without PAM.
