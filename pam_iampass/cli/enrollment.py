@@ -462,6 +462,7 @@ class Invitation:
         self.say(f"Logins of {self.user} are denied until a phone is registered.", "yellow")
         self.say(f"To check, or to get a new link: {self.command} enroll {self.user}")
         self.say(f"For logins without a phone until then: {self.command} recovery new {self.user}")
+        self.say(f"Where no prompt asks for a code: {self.command} bypass {self.user} --for 1h")
 
     def say(self, text: str, style: str = "") -> None:
         """Print a line, unless `quiet`."""

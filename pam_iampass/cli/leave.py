@@ -27,9 +27,12 @@ def command(force: bool) -> None:
     """
     if os.geteuid() != 0:
         raise click.ClickException("this changes root's files: run it as root")
-    url, untold = join.leave(force=force)
+    url, untold, denied = join.leave(force=force)
     output.record(Act.LEAVE, "", url)
     output.line(("Left", "green"), f" {url}. Next: pam-iampass check")
     if untold:
         output.line("The gateway was not told, and may have this host still: ", untold)
         output.line("There: pam-iampass-gateway host list; pam-iampass-gateway host remove NAME")
+    if denied:
+        output.line((f"From now on every login is denied, root's too: {', '.join(denied)}.", "bold red"))
+        output.line("Join again before you close this terminal, or: pam-iampass setup undo")

@@ -87,7 +87,7 @@ def examine(
     found += run(_inside(settings))
     progress("checking the backup")
     found += backups(settings)
-    if (PORTAL_FOLDER / "portal.yaml").exists() and settings.portal is not None:
+    if (PORTAL_FOLDER / "portal.yaml").exists():
         progress("checking the portal")
         found += portal(settings.portal)
         checked.append("portal")
@@ -201,8 +201,12 @@ async def _service(settings: GatewaySettings) -> list[Problem]:
     return []
 
 
-def portal(settings: PortalSettings) -> Iterator[Problem]:
+def portal(settings: PortalSettings | None) -> Iterator[Problem]:
     """Whether the portal of this machine has settings that fit the gateway's, and people and gateway reach it."""
+    if settings is None:
+        what = "`portal` is not in gateway.yaml: nobody can sign in"
+        yield finding("portal-settings", "portal", "gateway.yaml", what=what, file="gateway.yaml")
+        return
     yield from acts()
     file = PORTAL_FOLDER / "portal.yaml"
     root = parse(file.read_bytes(), file).root

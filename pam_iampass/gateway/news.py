@@ -41,10 +41,13 @@ def details(row: Mapping[str, Any]) -> dict[str, str]:
     """The news for this person, to be added to the details of a session."""
     said = row["told"] or ""
     told, new, newest = int(said) if said.isdecimal() else 0, dict[str, str](), 0
-    for id, at, act, by in row["news"] or ():
-        if act == "user_add":  # what is older was of somebody else, and the first phone is no news
-            new.pop(ACTS["enroll"], None)
-            break
+    found = list(row["news"] or ())
+    acts = [act for _, _, act, _ in found]
+    if "user_add" in acts:  # what is older was of somebody else, and the link for the first phone is no news
+        del found[acts.index("user_add") :]
+        first = [each for each in found if each[2] == "enroll"][-1:]
+        found = [each for each in found if each not in first]
+    for id, at, act, by in found:
         if id > told:
             who = f"{clean(by, _LONGEST_NAME)}, " if by else ""
             moment = datetime.fromtimestamp(at, timezone.utc)

@@ -223,10 +223,16 @@ def _keep_edits() -> None:
 def require_usable(file: Path, *, joined: Path | None = None) -> None:
     """Refuse to use settings again with which every login of a service that asks the phone would be denied. `joined` is
     as in `settings.load`."""
-    names = ManifestStore(Path(paths.SETUP_STATE)).load().services
-    if names and settings.check(file, readers=config_readers(), joined=joined).settings is None:
+    names = services_denied_by(file, joined=joined)
+    if names:
         what = f"{', '.join(names)}: would deny every login, because the settings from before are incomplete"
         raise SetupRefused(what, "run pam-iampass setup undo first; --force restores them nevertheless")
+
+
+def services_denied_by(file: Path, *, joined: Path | None = None) -> tuple[str, ...]:
+    """The services that ask the phone, if these settings deny every login; `joined` is as in `settings.load`."""
+    usable = settings.check(file, readers=config_readers(), joined=joined).settings is not None
+    return () if usable else tuple(ManifestStore(Path(paths.SETUP_STATE)).load().services)
 
 
 def _merged(before: bytes | None, access: SandboxAccess) -> bytes:

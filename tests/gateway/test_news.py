@@ -86,6 +86,8 @@ def test_what_is_a_day_old_or_was_of_who_had_the_name_before_is_told_to_nobody(
 ) -> None:
     note(gateway_server, "alice", "passkey_add", "user_add", "enroll")
     assert approved(caller, sandbox) == "", "the first phone of somebody new is no news to them"
+    note(gateway_server, "alice", "enroll")
+    assert approved(caller, sandbox).startswith("New for you: a link for a phone (dora, "), "on the same day"
     note(gateway_server, "alice", "recovery_new")
     gateway_server.rows("UPDATE record SET at = at - interval '25 hours'")
     assert approved(caller, sandbox) == ""

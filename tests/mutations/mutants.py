@@ -3783,8 +3783,14 @@ MUTANTS = {
         ),
         Mutant(
             "a login tells what is new for somebody who had the name before",
-            'new.pop(ACTS["enroll"], None)\n            break',
-            'new.pop(ACTS["enroll"], None)\n            continue',
+            'del found[acts.index("user_add") :]',
+            "del found[:0]",
+            "test_what_is_a_day_old_or_was_of_who_had_the_name_before_is_told_to_nobody",
+        ),
+        Mutant(
+            "on the first day no login tells of another link for a phone",
+            'if each[2] == "enroll"][-1:]',
+            'if each[2] == "enroll"]',
             "test_what_is_a_day_old_or_was_of_who_had_the_name_before_is_told_to_nobody",
         ),
         Mutant(

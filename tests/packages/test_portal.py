@@ -226,6 +226,11 @@ def test_settings_that_do_not_fit_the_gateways_are_found(
     machine.write(file, f"{before}orign: x\n")
     assert "portal-settings" in findings(machine)
     machine.write(file, before)
+    gateways = "/etc/iampass-gateway/gateway.yaml"
+    kept = machine.read(gateways)
+    machine.write(gateways, re.sub("^portal:.*\n", "", kept, flags=re.MULTILINE))
+    assert "portal-settings" in findings(machine)
+    machine.write(gateways, kept)
     assert findings(machine) == set()
 
 

@@ -130,6 +130,7 @@ def test_without_a_terminal_there_are_plain_lines(place: Place) -> None:
         "Logins of alice are denied until a phone is registered.",
         "To check, or to get a new link: pam-iampass enroll alice",
         "For logins without a phone until then: pam-iampass recovery new alice",
+        "Where no prompt asks for a code: pam-iampass bypass alice --for 1h",
     ]
     assert place.find("alice") == Entry("7f3c-alice")
 

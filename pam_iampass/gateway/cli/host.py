@@ -244,7 +244,7 @@ def show(config: Path, name: str, as_json: bool) -> None:
 @config_option
 def admit(config: Path, name: str) -> None:
     """Let a host ask that has joined in a group with `admit: true`, or with the invite of a host that was slowed down.
-    Compare its id and machine first: host show.
+    Compare its id first: `host show` here, and `application_id` in /etc/iampass/joined.yaml there.
 
     One that has joined before its group demanded that asks already; its logins cover none on other hosts until it is
     admitted.

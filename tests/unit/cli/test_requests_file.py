@@ -233,7 +233,9 @@ def test_what_is_not_one_plain_address_is_an_error_of_its_line(file: Path, addre
     field = '"' + address.replace('"', '""') + '"'
     content = f"user,mail\nbob,b@x.example\nalice,{field}\n"
     (fault,) = faults(file, content.encode(), columns=("user", "mail"))
-    assert re.match("file:[34]: (mail: |is not CSV: line contains NUL)", fault)  # the latter before Python 3.11
+    assert re.match(
+        "file:[34]: (mail: |is not CSV: line contains NUL)", fault
+    )  # the latter before Python 3.11
 
 
 @given(st.text(max_size=300))
