@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import uuid
@@ -700,9 +701,18 @@ def test_a_link_is_spent_by_completing_it_only_and_signs_nobody_in(running: Runn
     assert added["reason"] == "laptop; the link was made by zoe; passkeys replaced: 0"
 
 
-def test_a_link_that_is_used_in_parallel_registers_one_passkey(running: RunningGateway) -> None:
+def test_a_link_that_is_used_in_parallel_registers_one_passkey(
+    running: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     link = Link(running, LinkOperator("zoe"))
     answers = [link.answer() for _ in range(4)]
+    spent = touches.spend
+
+    async def spend_slowly(*arguments: Any) -> None:
+        await spent(*arguments)
+        await asyncio.sleep(0.5)  # whoever else looks for the link meanwhile finds it
+
+    monkeypatch.setattr(touches, "spend", spend_slowly)
 
     def use(answer: Any) -> bool:
         try:
