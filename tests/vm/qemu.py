@@ -34,7 +34,7 @@ class Qemu:
             base = ["-b", str(image / "disk"), "-F", "raw"]
             subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *base, str(disk)], check=True)
         kernel = f"root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 systemd.show_status=0 {options}"
-        command = ["nice", "-n", "10", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max"]
+        command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max"]
         now = time.gmtime(time.time() + ahead)
         command += ["-m", "1536", "-smp", "2", "-rtc", f"base={time.strftime('%Y-%m-%dT%H:%M:%S', now)}"]
         command += ["-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd"), "-append", kernel]
