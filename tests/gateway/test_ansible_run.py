@@ -269,6 +269,7 @@ RUN = PAGE.command("The run", "ansible-playbook")
 PING = "ansible web -m ping"
 
 
+@pytest.mark.alone  # twenty agents on one machine, each of which must answer a door within five seconds
 @pytest.mark.parametrize("way", WAYS)
 def test_phones_ring_as_often_as_the_table_says(fleet: Fleet, way: str) -> None:
     counting, forks = Counting(fleet, way), FORKS_WITHOUT if way == SEPARATE else FORKS
