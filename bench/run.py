@@ -69,7 +69,7 @@ def main() -> None:
         sections.append(polls.measure(5 if quick else 50))
         kept, seconds, rounds = (100, 5.0, 1) if quick else (SESSIONS, 60.0, 2)
         sections.append(sessions.measure(sandbox, kept, 50 if quick else PEOPLE, seconds, rounds))
-        sections.append(upstream.measure(*((0.5, 1) if quick else (3.0, 3))))
+        sections.append(upstream.measure(*((2.0, 1) if quick else (3.0, 3))))
         sections += fleet.measure(*((3.0, (10,), 100, 200) if quick else (20.0, (50, 100), 1000, 10_000)))
         sections.append(floods.measure(*((3.0, 10, 100, 200) if quick else (30.0, 20, 1000, 10_000))))
     if quick:
