@@ -877,11 +877,12 @@ def test_the_agent_answers_about_the_login_that_it_is_asked_about(
 
     monkeypatch.setattr(KeptSessions, "begins_in", begins_in)
     kept, _ = log_in(agent, gateway)
+    (approved,) = agent.world.sandbox.sessions
     further = at(gateway, FURTHER)
     begun = further.ask(ME, connection=CONNECTION).authentication
     assert ("covered" in begun) is begins_there
     assert asked == [(kept, CONNECTION)]
-    agent.world.sandbox.close("token-at-the-gateway")
+    agent.world.sandbox.close(approved)
     wait_until(lambda: agent.asked, "the login goes on")
     assert (agent.asked[0].verb, agent.asked[0].others_first) == (Verb.END, begins_there)
 
