@@ -9,6 +9,7 @@ import click
 from pam_iampass.audit.journal import Act
 from pam_iampass.cli import output
 from pam_iampass.setup import join
+from pam_iampass.setup.sandbox_use import SETTINGS, services_denied_by
 
 
 @click.command()
@@ -27,12 +28,13 @@ def command(force: bool) -> None:
     """
     if os.geteuid() != 0:
         raise click.ClickException("this changes root's files: run it as root")
-    url, untold, denied = join.leave(force=force)
+    url, untold = join.leave(force=force)
     output.record(Act.LEAVE, "", url)
     output.line(("Left", "green"), f" {url}. Next: pam-iampass check")
     if untold:
         output.line("The gateway was not told, and may have this host still: ", untold)
         output.line("There: pam-iampass-gateway host list; pam-iampass-gateway host remove NAME")
+    denied = services_denied_by(SETTINGS)
     if denied:
         output.line((f"From now on every login is denied, root's too: {', '.join(denied)}.", "bold red"))
         output.line("Join again before you close this terminal, or: pam-iampass setup undo")

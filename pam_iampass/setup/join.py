@@ -138,9 +138,9 @@ def update() -> tuple[tuple[str, ...], bool]:
     return host.gateways, True
 
 
-def leave(*, force: bool) -> tuple[str, str, tuple[str, ...]]:
-    """Ask IAMPASS itself again, and tell the gateway. Returns its URL, or what there was of it; why it was not told,
-    which may have this host still then, empty if it was; and the services that deny every login now. For root.
+def leave(*, force: bool) -> tuple[str, str]:
+    """Ask IAMPASS itself again, and tell the gateway. Returns its URL, or what there was of it, and why it was not
+    told, which may have this host still then; empty if it was. For root.
 
     Raises SetupError, UntrustedFile and OSError; with `force` also goes on if the gateway cannot be told, or if all
     logins will be denied. As in `join`, the machine works then, and the same call may be repeated.
@@ -171,7 +171,7 @@ def leave(*, force: bool) -> tuple[str, str, tuple[str, ...]]:
         untold = "" if told else str(error)
     for file in (SECRET_FILE, CA_FILE, LEAVING):
         file.unlink(missing_ok=True)
-    return url, untold, sandbox_use.services_denied_by(SETTINGS)
+    return url, untold
 
 
 def _write(host: HostAtGateway, host_id: str, gateways: tuple[str, ...], group: int) -> None:

@@ -231,8 +231,10 @@ def require_usable(file: Path, *, joined: Path | None = None) -> None:
 
 def services_denied_by(file: Path, *, joined: Path | None = None) -> tuple[str, ...]:
     """The services that ask the phone, if these settings deny every login; `joined` is as in `settings.load`."""
-    usable = settings.check(file, readers=config_readers(), joined=joined).settings is not None
-    return () if usable else tuple(ManifestStore(Path(paths.SETUP_STATE)).load().services)
+    names = ManifestStore(Path(paths.SETUP_STATE)).load().services
+    if names and settings.check(file, readers=config_readers(), joined=joined).settings is None:
+        return tuple(names)
+    return ()
 
 
 def _merged(before: bytes | None, access: SandboxAccess) -> bytes:
