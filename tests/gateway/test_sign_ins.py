@@ -708,9 +708,10 @@ def test_a_link_that_is_used_in_parallel_registers_one_passkey(
     answers = [link.answer() for _ in range(4)]
     spent = touches.spend
 
+    # Between the look for the link and its end. So the uses meet there on a slow machine, too.
     async def spend_slowly(*arguments: Any) -> None:
         await spent(*arguments)
-        await asyncio.sleep(0.5)  # whoever else looks for the link meanwhile finds it
+        await asyncio.sleep(0.5)
 
     monkeypatch.setattr(touches, "spend", spend_slowly)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -233,9 +234,8 @@ def test_what_is_not_one_plain_address_is_an_error_of_its_line(file: Path, addre
     field = '"' + address.replace('"', '""') + '"'
     content = f"user,mail\nbob,b@x.example\nalice,{field}\n"
     (fault,) = faults(file, content.encode(), columns=("user", "mail"))
-    assert re.match(
-        "file:[34]: (mail: |is not CSV: line contains NUL)", fault
-    )  # the latter before Python 3.11
+    refused_by_csv = "\0" in address and sys.version_info < (3, 11)
+    assert re.match("file:3: is not CSV: line contains NUL" if refused_by_csv else "file:[34]: mail: ", fault)
 
 
 @given(st.text(max_size=300))
