@@ -165,8 +165,8 @@ async def show_registered(request: web.Request) -> web.Response:
 
 
 def rung(ringing: Ringing) -> web.Response:
-    """What a script is told that has had a phone asked. The gateway decides who must approve: not somebody who has no
-    phone."""
+    """What a script is told that has had a phone asked. Without a phone nothing need be approved; the gateway decides
+    that."""
     says = "" if ringing.phone or ringing.reason == NO_PHONE else why_not_rung(ringing)
     return web.json_response({"phone": ringing.phone or "", "says": says})
 

@@ -100,7 +100,7 @@ _NOT_RUNG = {
     "IAMPASS_AWAY": "IAMPASS does not answer.",
 }
 NO_PHONE = "NO_MOBILE_DEVICE"
-"""The reason of a request by somebody without a phone."""
+"""Why no phone was asked: the person has none."""
 
 
 def why_not_rung(ringing: Ringing) -> str:
