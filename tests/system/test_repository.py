@@ -34,6 +34,7 @@ ROLE_BLOCKS = section("packaging/ansible/README.md", "Where the packages come fr
 RELEASES = ("bookworm", "trixie")
 NAMES = ("iampass-example", "libiampass-example")
 KEYRING = Path("/etc/apt/keyrings/pam-iampass.asc")
+LIST = Path("/etc/apt/sources.list")
 SOURCES = Path("/etc/apt/sources.list.d")
 SETTINGS = Path("/etc/apt/apt.conf.d")
 SOURCE = SOURCES / "pam-iampass.sources"
@@ -171,10 +172,14 @@ def served(administrator: Administrator) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def _host(tmp_path: Path) -> Iterator[None]:
     """A host that has no packages of ours, no other sources, and apt's own settings."""
+    kept: dict[Path, Path] = {}
     for folder in (SOURCES, SETTINGS):
         (tmp_path / folder.name).mkdir()
-        for file in folder.iterdir():
-            shutil.move(file, tmp_path / folder.name)
+        kept |= {file: tmp_path / folder.name / file.name for file in folder.iterdir()}
+    if LIST.exists():  # of roots that mmdebstrap has made
+        kept[LIST] = tmp_path / LIST.name
+    for file, aside in kept.items():
+        shutil.move(file, aside)
     yield
     run("dpkg", "--purge", *NAMES, check=False)
     shutil.rmtree(COPIES, ignore_errors=True)
@@ -182,9 +187,8 @@ def _host(tmp_path: Path) -> Iterator[None]:
     SOURCE.unlink(missing_ok=True)
     run("apt-get", "clean")
     run("apt-get", "update")  # forgets the lists
-    for folder in (SOURCES, SETTINGS):
-        for file in (tmp_path / folder.name).iterdir():
-            shutil.move(file, folder)
+    for file, aside in kept.items():
+        shutil.move(aside, file)
 
 
 def use(administrator: Administrator, url: str, suite: str = "trixie") -> None:
