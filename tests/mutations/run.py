@@ -152,6 +152,8 @@ def _write(files: list[Path], source: str) -> None:
 
 def _pytest(copy: Path, *arguments: str, staged: bool = True) -> subprocess.CompletedProcess[str]:
     environment = [f"PYTHONPYCACHEPREFIX={copy}/build/bytecode"]  # only what has changed is compiled again
+    # So that PostgreSQL's data are made once, and copied for each mutant.
+    environment += [f"PAM_IAMPASS_SHARED={copy}/build"]
     environment += [f"PAM_IAMPASS_STAGED={copy}/build/staged"] if staged else []
     return subprocess.run(
         [*TIME_LIMIT, "tests/support/isolated-root.sh", "env", *environment, *PYTEST, *arguments],
