@@ -46,7 +46,7 @@ def main() -> int:
     arguments = parser.parse_args()
     wanted = [mutant for mutants in MUTANTS.values() for mutant in mutants]
     if arguments.part is not None or arguments.changed is not None:
-        changed = set() if arguments.changed is None else _changed(arguments.changed)
+        changed = set() if arguments.changed is None else changed_files(ROOT, arguments.changed)
         wanted = chosen(wanted, arguments.part or slice(0), changed)
     wanted = [mutant for mutant in wanted if arguments.word in mutant.what]
     if not wanted:
@@ -91,9 +91,11 @@ def chosen(mutants: list[Mutant], part: slice, changed: Container[str]) -> list[
     ]
 
 
-def _changed(base: str) -> set[str]:
-    """The files of the project that differ from a git revision. Raises CalledProcessError if there is none."""
-    git = ["git", "-C", str(ROOT), "diff", "--name-only", "--relative", "-z", base, "--"]
+def changed_files(root: Path, base: str) -> set[str]:
+    """The files of the project that differ from a git revision, without those that were only renamed. Raises
+    CalledProcessError if there is no such revision."""
+    options = ("-M100%", "--diff-filter=r", "--name-only", "--relative", "-z")
+    git = ["git", "-C", str(root), "diff", *options, base, "--"]
     return set(subprocess.run(git, stdout=subprocess.PIPE, text=True, check=True).stdout.split("\0"))
 
 

@@ -1,8 +1,7 @@
 #!/bin/sh
 # Build the packages of the committed tree, and test them on booted machines of each release.
 # Usage, as root: run.sh TESTS FOLDER RELEASE... [-- PYTEST-ARGUMENT...]; TESTS is the folder of the tests. The packages
-# are in FOLDER/RELEASE/, and are built again only if they are not from the current commit. In the environment,
-# BRIEF=RELEASE: of this release only installation, a login's life, and an upgrade.
+# are in FOLDER/RELEASE/, and are built again only if they are not from the current commit.
 set -eu
 cd "$(dirname "$0")/../.."
 tests=$1
@@ -37,7 +36,6 @@ root_of() {
 # parts_of RELEASE: parts of the tests, each with machines of its own (conftest.py).
 parts_of() {
     case $tests,$1 in
-        tests/packages,"${BRIEF-}") echo brief ;;
         tests/packages,bookworm) echo hosts ;;
         tests/packages,*) echo hosts-1 hosts-2 gateway ;;
         *) echo all ;;

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import ast
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.mutations.mutants import MUTANTS, Mutant
-from tests.mutations.run import chosen, part_of
+from tests.mutations.run import changed_files, chosen, part_of
 from tests.reports import REPORTS
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +63,25 @@ def test_with_a_part_run_the_mutants_of_changed_sources_and_tests() -> None:
     for mutant in set(found) - set(EACH[::10]):
         assert mutant.file(ROOT) == source or mutant.node(ROOT).startswith(f"{test}::")
     assert chosen(EACH, slice(0), {"README.md"}) == []
+
+
+def test_a_file_that_was_only_renamed_has_not_changed(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+
+    git("init")
+    for name in ("moved", "changed", "moved-and-changed", "same"):
+        (tmp_path / name).write_text(f"{name}\n" * 20)
+    git("add", ".")
+    git("commit", "-m", "begin")
+    git("mv", "moved", "elsewhere")
+    git("mv", "moved-and-changed", "there")
+    for name in ("changed", "there"):
+        with (tmp_path / name).open("a") as file:
+            file.write("more\n")
+    git("add", ".")
+    assert changed_files(tmp_path, "HEAD") == {"changed", "moved-and-changed", "there", ""}
 
 
 @pytest.mark.parametrize("text", ["", "3", "0/10", "11/10", "1/0", "1/", "a/b", "-1/10"])
