@@ -95,7 +95,8 @@ def answers(
 
     def declare(respond: Callable[[ActsService, Any], Coroutine[Any, Any, A]]) -> None:
         checks = {each.name: _CHECKS[each.name] for each in dataclasses.fields(call)}
-        CALLS[call] = Answered(checks, respond)
+        find = sign_ins.require if Error.NOT_SIGNED_IN in call.ERRORS else sign_ins.person_of_link
+        CALLS[call] = Answered(checks, respond, find)
 
     return declare
 
@@ -111,6 +112,7 @@ async def _begin_sign_in(service: ActsService, call: calls.BeginSignIn) -> calls
 @answers(calls.SignIn)
 async def _sign_in(service: ActsService, call: calls.SignIn) -> calls.SignedIn:
     begun = await sign_ins.sign_in(service.gateway, call.binding, call.answer, call.remote, call.agent)
+    service.strangers.found(begun.token)
     return calls.SignedIn(begun.token, begun.person, _names(begun.roles), begun.ends_at, begun.is_confirmed)
 
 

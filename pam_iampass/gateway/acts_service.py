@@ -34,6 +34,7 @@ from pam_iampass.portal.calls import Call, Error
 from pam_iampass.server.http import Dispatcher, Route, find_handler
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply
 from pam_iampass.server.serving import Bounds, Owner
+from pam_iampass.server.strangers import LineIsFull, Strangers
 from pam_iampass.system.unix_sockets import peer_credentials
 from pam_iampass.text import clean
 
@@ -48,10 +49,15 @@ MOST_HELD_OF_ONE = 8
 """Calls among these of one person, in all sign-ins, or of one link."""
 MOST_AT_ONCE = 8
 """Calls of one sign-in, or of one link, at the same time: neither takes all connections, and all that is slow."""
-MOST_OF_STRANGERS = 4
-"""Calls without a token at the same time, which begin a sign-in. Others wait for these."""
+MOST_OF_STRANGERS = 2
+"""Calls of strangers at the same time: without a token, to sign in, or with one that is looked for."""
+STRANGERS_WAIT = 200
+"""Calls of strangers that wait for these. The portal has a line for each address; what it says is not known to be true.
+"""
 _MOST_REFUSED = 100
 """Users whose refused connections are named in the journal, each once."""
+Find = Callable[[Gateway, str], Coroutine[Any, Any, Any]]
+"""Looks for a token that was not found lately. Raises NotSignedIn or ProofRefused if the token is not good."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ class Answered:
     """The check of each field."""
     respond: Callable[[ActsService, Any], Coroutine[Any, Any, Any]]
     """Does what is asked; returns the answer. Raises CallRefused, and what `_refusal` knows."""
+    find: Find
 
 
 class CallRefused(RefusedRequest):
@@ -96,8 +103,37 @@ class ActsService:
     """Each page that was woken reads for itself: they do so one after the other, as `views`."""
     under_way: WeakValueDictionary[str, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
     """Full if MOST_AT_ONCE calls with a token are not answered yet, by that token."""
-    strangers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_OF_STRANGERS))
+    strangers: Strangers = field(default_factory=lambda: Strangers(MOST_OF_STRANGERS, STRANGERS_WAIT))
+    """They keep at least one of the connections of calls free for people who have signed in."""
     _lines: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+
+    @asynccontextmanager
+    async def turn(self, token: str | None, find: Find) -> AsyncIterator[None]:
+        """The turn of a call. Without a token, the call waits in the line of strangers. A token that was not found
+        lately is looked for in that line. Raises CallRefused, and what `find` raises."""
+        if token is None:
+            async with self._stranger():
+                yield
+            return
+        few = self.under_way.setdefault(token, asyncio.Semaphore(MOST_AT_ONCE))
+        if few.locked():
+            raise CallRefused(Error.BUSY)
+        async with few:
+            if not self.strangers.knows(token):
+                async with self._stranger():
+                    await find(self.gateway, token)
+                self.strangers.found(token)
+            work_for("portal")
+            yield
+
+    @asynccontextmanager
+    async def _stranger(self) -> AsyncIterator[None]:
+        work_for("strangers")
+        try:
+            async with self.strangers.turn(""):
+                yield
+        except LineIsFull:
+            raise CallRefused(Error.BUSY) from None
 
     @asynccontextmanager
     async def look(self, token: str) -> AsyncIterator[None]:
@@ -181,16 +217,13 @@ def _handler(
             asked = cls(**checked(cls, answered.checks, _body(request)))
         except BadParameter as error:
             raise CallRefused.of(error) from None
+        token: str | None = getattr(asked, "token", None)
         try:
-            work_for("portal")
-            few, token = service.strangers, getattr(asked, "token", None)
-            if token is not None:
-                few = service.under_way.setdefault(token, asyncio.Semaphore(MOST_AT_ONCE))
-                if few.locked():
-                    raise CallRefused(Error.BUSY)
-            async with few:
+            async with service.turn(token, answered.find):
                 answer = await answered.respond(service, asked)
         except (EditRefused, DatabaseError, IampassError, Tampered) as error:
+            if token is not None and isinstance(error, (NotSignedIn, ProofRefused, NotApproved)):
+                service.strangers.forget(token)
             _require_no_old_copy(service)
             raise _refusal(error) from None
         return Reply(body=json.dumps(dataclasses.asdict(answer), default=datetime.isoformat).encode())

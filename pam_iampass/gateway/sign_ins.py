@@ -285,6 +285,12 @@ async def find(gateway: Gateway, connection: Connection, token: str) -> SignIn:
     return SignIn(values["id"], person, passkey, values)
 
 
+async def require(gateway: Gateway, token: str) -> None:
+    """Raise NotSignedIn unless there is a sign-in with this token, and another ActRefused as `find`."""
+    async with gateway.database.statement() as connection:
+        await find(gateway, connection, token)
+
+
 async def require_few_records(connection: Connection, found: SignIn) -> None:
     """Raise TooMany if there are RECORDS_A_MINUTE of this sign-in: many acts need no touch. Somebody who has stolen the
     token keeps the owner from nothing in another sign-in."""
@@ -534,14 +540,19 @@ async def link_options(gateway: Gateway, token: str, binding: str) -> LinkOffer:
     return LinkOffer(name, options, phone is Phone.REGISTERED)
 
 
-async def ring_for_link(gateway: Gateway, token: str, remote: str) -> HostSession | RefusedStart:
-    """Have the person whom a link is for asked on the phone, as `own_requests.ask`."""
+async def person_of_link(gateway: Gateway, token: str) -> Person:
+    """The person whom a link is for. Raises ProofRefused, another ActRefused, and DatabaseError."""
     try:
         async with gateway.database.statement() as connection:
-            link = await _find_link(gateway, connection, token)
+            return (await _find_link(gateway, connection, token)).person
     except (Refused, Tampered) as error:
         raise ProofRefused(str(error)) from None
-    return await own_requests.ask(gateway, link.person.name, A_PASSKEY, remote, made_for_link(token))
+
+
+async def ring_for_link(gateway: Gateway, token: str, remote: str) -> HostSession | RefusedStart:
+    """Have the person whom a link is for asked on the phone, as `own_requests.ask`."""
+    person = await person_of_link(gateway, token)
+    return await own_requests.ask(gateway, person.name, A_PASSKEY, remote, made_for_link(token))
 
 
 def made_for_link(token: str) -> str:

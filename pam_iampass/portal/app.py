@@ -26,7 +26,7 @@ from pam_iampass.portal.shown import environment
 from pam_iampass.portal.visit import (
     GATEWAY,
     SETTINGS,
-    SIGN_INS,
+    STRANGERS,
     TEMPLATES,
     VISIT,
     Handler,
@@ -39,11 +39,17 @@ from pam_iampass.portal.visit import (
 )
 from pam_iampass.portal.words import WORDS, Words, words_of
 from pam_iampass.server.serving import Bounds, Owner, by_address, serve
+from pam_iampass.server.strangers import Strangers
 
 MOST_BYTES = 32 * 1024
 """Bytes of a form. The gateway takes a call of 16 KiB."""
 BOUNDS = Bounds(connections=1000, of_one_address=400, body=MOST_BYTES)
-_SIGN_INS_AT_ONCE = 4
+_STRANGERS_AT_ONCE, _STRANGERS_WAIT = 4, 36
+"""Calls of strangers of one address that the gateway answers at the same time, and that wait. A room full of people can
+open their links at once."""
+_STRANGERS_LATE = BOUNDS.of_one_address - _STRANGERS_AT_ONCE - _STRANGERS_WAIT
+"""Calls of strangers of one address that are refused late. Behind a proxy, they leave connections for other addresses.
+"""
 _HERE = Path(__file__).parent
 _HTMX = Path("/usr/share/javascript/htmx/htmx.min.js")
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -70,7 +76,7 @@ def make_app(
     app = web.Application(middlewares=[_answer_errors, _require_origin], client_max_size=MOST_BYTES)
     assets = {path.name: _Asset(path) for path in (_HTMX, *(_HERE / "static").iterdir())}
     app[SETTINGS], app[GATEWAY], app[TEMPLATES] = settings, gateway, _templates(assets)
-    app[SIGN_INS] = asyncio.Semaphore(_SIGN_INS_AT_ONCE)
+    app[STRANGERS] = Strangers(_STRANGERS_AT_ONCE, _STRANGERS_WAIT, _STRANGERS_LATE)
     app.on_response_prepare.append(_add_headers)
     for name, asset in assets.items():
         app.router.add_get(f"/static/{name}", asset.respond)

@@ -30,7 +30,10 @@ class Error(enum.Enum):
     TOO_SLOW = 408, "The body was not complete in time. There is no JSON in this answer."
     ACT_REFUSED = 409, "Nothing was done, since it cannot be done now: `detail` says why, and what to do."
     TOO_LARGE = 413, "The body is too large. There is no JSON in this answer."
-    BUSY = 429, "Too much at the same time, or within a minute, by this sign-in, link or person: wait."
+    BUSY = (
+        429,
+        "Too much at the same time, or within a minute, by this sign-in, link or person, or by strangers: wait.",
+    )
     RESTORED = 503, "The database is an old copy that nobody has confirmed: nothing is answered."
     DATABASE_AWAY = 503, "The database did not do it: nothing was done."
     IAMPASS_AWAY = 503, "IAMPASS did not do it. What the act changes at the gateway was done."

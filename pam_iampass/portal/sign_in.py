@@ -27,8 +27,9 @@ from pam_iampass.portal.offers import Unreadable
 from pam_iampass.portal.visit import (
     GATEWAY,
     SETTINGS,
-    SIGN_INS,
+    STRANGERS,
     Visit,
+    ask,
     cookie_of,
     form_of,
     is_from_elsewhere,
@@ -59,7 +60,7 @@ async def visit_of(request: web.Request) -> Visit:
     token, gateway = cookie_of(request, SIGN_IN), request.app[GATEWAY]
     if not _SECRET.fullmatch(token):
         raise GatewayError("NOT_SIGNED_IN", "", status=401)
-    shown = await gateway.call(ShowSignIn(token))
+    shown = await ask(request, ShowSignIn(token), token)
     roles = frozenset(shown.roles)
     remote, elsewhere = remote_of(request), is_from_elsewhere(request)
     return Visit(shown.person, roles, token, remote, shown.confirmed, shown.id, gateway, elsewhere)
@@ -76,8 +77,7 @@ async def show_sign_in(request: web.Request) -> web.Response:
 
 async def begin_sign_in(request: web.Request) -> web.Response:
     binding = _binding(request)
-    async with request.app[SIGN_INS]:
-        begun = await request.app[GATEWAY].call(BeginSignIn(binding))
+    begun = await ask(request, BeginSignIn(binding))
     return _with_binding(web.json_response({"options": begun.options}), binding)
 
 
@@ -86,8 +86,8 @@ async def sign_in(request: web.Request) -> web.Response:
     agent = request.headers.get("User-Agent", "")[:_LONGEST_AGENT]
     touch = json_object(form.get("touch", ""))
     asked = SignIn(_binding(request), touch, remote_of(request), agent if agent.isprintable() else "")
-    async with request.app[SIGN_INS]:
-        begun = await request.app[GATEWAY].call(asked)
+    begun = await ask(request, asked)
+    request.app[STRANGERS].found(begun.token)
     response = web.Response(status=303, headers={"Location": local_address(form.get("to", ""))})
     response.set_cookie(SIGN_IN, begun.token, **_COOKIE)
     response.del_cookie(BEGIN, **_COOKIE)
@@ -124,33 +124,29 @@ async def show_link(request: web.Request) -> web.Response:
 
 async def open_link(request: web.Request) -> web.Response:
     binding = _binding(request)
-    opened = await request.app[GATEWAY].call(OpenLink((await form_of(request)).get("token", ""), binding))
+    token = (await form_of(request)).get("token", "")
+    opened = await ask(request, OpenLink(token, binding), token)
     answer = {"options": opened.options, "person": opened.person, "phone": opened.phone}
     return _with_binding(web.json_response(answer), binding)
 
 
 async def ring_for_link(request: web.Request) -> web.Response:
     token = (await form_of(request)).get("token", "")
-    return rung(await request.app[GATEWAY].call(RingForLink(token, remote_of(request))))
+    return rung(await ask(request, RingForLink(token, remote_of(request)), token))
 
 
 async def wait_for_link(request: web.Request) -> web.Response:
     form = await form_of(request)
-    asked = WaitForLink(form.get("token", ""), form.get("phone", ""))
-    return answered(await request.app[GATEWAY].call(asked))
+    token = form.get("token", "")
+    return answered(await ask(request, WaitForLink(token, form.get("phone", "")), token))
 
 
 async def use_link(request: web.Request) -> web.Response:
     form = await form_of(request)
-    await request.app[GATEWAY].call(
-        UseLink(
-            form.get("token", ""),
-            _binding(request),
-            json_object(form.get("answer", "")),
-            form.get("label", ""),
-            remote_of(request),
-            form.get("phone") or None,
-        )
+    token, answer = form.get("token", ""), json_object(form.get("answer", ""))
+    label, phone = form.get("label", ""), form.get("phone") or None
+    await ask(
+        request, UseLink(token, _binding(request), answer, label, remote_of(request), phone), token
     )
     return web.Response(status=303, headers={"Location": REGISTERED})
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 from collections.abc import Awaitable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Callable, TypeVar
 
@@ -12,10 +12,12 @@ import jinja2
 from aiohttp import web
 from markupsafe import Markup
 
-from pam_iampass.portal.calls import Call, Look, Rows
-from pam_iampass.portal.gateway import GatewayClient
+from pam_iampass.portal.calls import Call, Error, Look, Rows
+from pam_iampass.portal.gateway import GatewayClient, GatewayError
 from pam_iampass.portal.offers import OFFERS, Unreadable
 from pam_iampass.portal.settings import PortalSettings
+from pam_iampass.server.serving import owner_of
+from pam_iampass.server.strangers import LineIsFull, Strangers
 
 A = TypeVar("A")
 
@@ -63,9 +65,7 @@ Handler = Callable[[web.Request, Visit], Awaitable[web.StreamResponse]]
 
 SETTINGS = web.AppKey("settings", PortalSettings)
 GATEWAY = web.AppKey("gateway", GatewayClient)
-SIGN_INS = web.AppKey("sign_ins", asyncio.Semaphore)
-"""How many calls of sign-ins the gateway has at the same time: strangers make them, and others wait for the same
-processor."""
+STRANGERS = web.AppKey("strangers", Strangers)
 TEMPLATES = web.AppKey("templates", jinja2.Environment)
 VISIT = "visit"
 """Where a request has its Visit."""
@@ -96,6 +96,27 @@ def page(
 
     text = templates.get_template(template).render({"visit": visit, "here": here, "offer": offer, **context})
     return web.Response(text=text, status=status, content_type="text/html")
+
+
+async def ask(request: web.Request, call: Call[A], token: str | None = None) -> A:
+    """The gateway's answer to a call without a token, or with one that may be made up. Such calls wait in a line of
+    their address; calls with a token that was found lately do not. Raises GatewayError."""
+    strangers = request.app[STRANGERS]
+    async with AsyncExitStack() as line:
+        if token is None or not strangers.knows(token):
+            try:
+                await line.enter_async_context(strangers.turn(owner_of(remote_of(request))))
+            except LineIsFull:
+                raise GatewayError(Error.BUSY.name, Error.BUSY.words, status=Error.BUSY.status) from None
+        try:
+            answer = await request.app[GATEWAY].call(call)
+        except GatewayError as error:
+            if token is not None and error.code in (Error.NOT_SIGNED_IN.name, Error.REFUSED.name):
+                strangers.forget(token)
+            raise
+    if token is not None:
+        strangers.found(token)
+    return answer
 
 
 def is_from_elsewhere(request: web.Request) -> bool:

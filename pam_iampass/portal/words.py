@@ -43,7 +43,7 @@ WORDS: Mapping[str, Words] = {
         "restored.",
     ),
     "STOPPING": Words(503, "The gateway starts again", "Nothing was done. Try again in a moment."),
-    "BUSY": Words(429, "There is too much to do", "Nothing was done. Try again in a moment."),
+    "BUSY": Words(429, "The gateway is busy", "Nothing was done. Try again in a moment."),
     "NOT_PERMITTED": Words(403, "You may not do or see this", "If you should, ask an administrator."),
     "REFUSED": Words(
         403,

@@ -32,6 +32,7 @@ from pam_iampass.gateway.sign_ins import MOST_SIGN_INS, SignIn
 from pam_iampass.portal import calls
 from pam_iampass.portal.calls import Call, Error
 from pam_iampass.portal.gateway import GatewayAway, GatewayError
+from pam_iampass.server.strangers import Strangers
 from tests.support.acts_socket import Browser, RunningActs, received, request, signed_in, with_passkey
 from tests.support.gateway import HOST, RunningGateway
 from tests.support.sandbox import Sandbox
@@ -559,6 +560,58 @@ def test_sign_ins_of_strangers_wait_for_each_other_and_leave_connections_for_oth
     for each in strangers:
         each.join(PATIENCE)
     assert len(begun) == 20
+
+
+def test_made_up_tokens_wait_for_each_other_and_keep_nobody_waiting_who_has_signed_in(
+    acts: RunningActs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, waiting = 40, 10
+    acts.service.strangers = Strangers(MOST_OF_STRANGERS, waiting)
+    bob, found, may_end = signed_in(acts, "bob"), sign_ins.find, asyncio.Event()
+    begun, refused = list[str](), list[str]()
+
+    async def find(gateway: Gateway, connection: Connection, token: str) -> SignIn:
+        if token != bob.token:
+            begun.append(token)
+            await may_end.wait()
+        return await found(gateway, connection, token)
+
+    def look() -> None:
+        try:
+            acts.call(calls.ShowSignIn(secrets.token_urlsafe(32)))
+        except GatewayError as error:
+            refused.append(error.code)
+
+    monkeypatch.setattr(sign_ins, "find", find)
+    strangers = in_parallel(number, look)
+    wait_until(lambda: len(begun) == MOST_OF_STRANGERS, "they do not begin")
+    most = number - waiting - MOST_OF_STRANGERS
+    wait_until(lambda: refused == ["BUSY"] * most, "all of them wait")
+    for _ in range(20):
+        bob.look("mine")
+    assert len(begun) == MOST_OF_STRANGERS
+
+    async def end() -> None:
+        may_end.set()
+
+    acts.run(end())
+    for each in strangers:
+        each.join(PATIENCE)
+    assert refused[most:] == ["NOT_SIGNED_IN"] * (number - most)
+
+
+@pytest.mark.parametrize(
+    "call", [call for call in CALLS if "token" in good(call)], ids=lambda call: call.PATH
+)
+def test_a_token_that_was_found_lately_is_looked_for_all_the_same(
+    acts: RunningActs, call: type[Call[Any]]
+) -> None:
+    given = good(call)
+    if "parameters" in given:
+        given["parameters"] = {"person": "alice"}
+    acts.service.strangers.found(given["token"])
+    assert ask(acts, call.PATH, given)[1]["error"] in ("NOT_SIGNED_IN", "REFUSED")
+    assert not acts.service.strangers.knows(given["token"])
 
 
 def test_the_sign_ins_of_one_person_take_few_waits_for_phones(

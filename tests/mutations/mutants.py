@@ -3503,13 +3503,19 @@ MUTANTS = {
         ),
         Mutant(
             "one sign-in takes all connections",
-            "                if few.locked():\n                    raise CallRefused(Error.BUSY)\n",
+            "        if few.locked():\n            raise CallRefused(Error.BUSY)\n",
             "",
             "test_one_sign_in_takes_neither_all_connections_nor_all_waits_for_phones",
         ),
         Mutant(
+            "made-up tokens have no line",
+            "if not self.strangers.knows(token):",
+            "if False:",
+            "test_made_up_tokens_wait_for_each_other_and_keep_nobody_waiting_who_has_signed_in",
+        ),
+        Mutant(
             "sign-ins of strangers take all connections",
-            "MOST_OF_STRANGERS = 4",
+            "MOST_OF_STRANGERS = 2",
             "MOST_OF_STRANGERS = 1000",
             "test_sign_ins_of_strangers_wait_for_each_other_and_leave_connections_for_others",
         ),
@@ -3910,10 +3916,16 @@ MUTANTS = {
             "test_a_form_has_all_parameters_and_becomes_the_act[bypass]",
         ),
         Mutant(
-            "strangers who sign in take the gateway from those who have signed in",
-            "_SIGN_INS_AT_ONCE = 4",
-            "_SIGN_INS_AT_ONCE = 1000",
-            "test_many_sign_ins_of_strangers_leave_the_gateway_to_those_who_have_signed_in",
+            "one address takes the gateway from all others, without any credential",
+            "if token is None or not strangers.knows(token):",
+            "if False:",
+            "test_strangers_of_one_address_wait_in_a_short_line_and_keep_nobody_else_waiting[cookies]",
+        ),
+        Mutant(
+            "each address of a network has a line of its own",
+            "strangers.turn(owner_of(remote_of(request)))",
+            "strangers.turn(remote_of(request))",
+            "test_strangers_of_one_address_wait_in_a_short_line_and_keep_nobody_else_waiting[cookies]",
         ),
         Mutant(
             "a page of a name beside the portal's keeps its people from it",

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import ipaddress
 import re
+import secrets
 import ssl
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import islice
 from pathlib import Path
 from typing import Callable
 
@@ -20,9 +25,10 @@ from aiohttp import web
 from pam_iampass.portal import settings
 from pam_iampass.portal.app import BOUNDS
 from pam_iampass.portal.sign_in import SIGN_IN
+from pam_iampass.portal.visit import Visit
 from pam_iampass.sandbox.sandbox import ServingThread
 from tests.support.deadline import PATIENCE
-from tests.support.portal import RunningPortal, Visitor
+from tests.support.portal import Answer, RunningPortal, Visitor
 
 NUMBER = 300
 READS_NOTHING = """
@@ -66,17 +72,26 @@ def test_as_many_connections_as_are_allowed_fit_into_the_memory(tmp_path: Path, 
     assert idle + each * BOUNDS.connections < int(most)
 
 
+ALICE, MADE_UP = "a" * 43, "x" * 40
+"""The token of alice, and how tokens begin that the gateway does not answer."""
+
+
 class HoldingGateway:
-    """A gateway that answers no sign-in until it is told to, and to all others that nobody has signed in."""
+    """A gateway that answers no sign-in, and no token that begins with MADE_UP, until it is told to. Only alice has
+    signed in."""
 
     def __init__(self) -> None:
         self.held = threading.Semaphore(0)
-        """Is released for each sign-in that has come."""
+        """Is released for each call that is held."""
         self.may_answer = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def respond(self, request: web.BaseRequest) -> web.Response:
-        if request.path == "/sign-in/challenge":
+        token = (await request.json()).get("token", MADE_UP)
+        if token == ALICE:
+            shown = {"person": "alice", "roles": [], "confirmed": True, "id": "1"}
+            return web.json_response(shown)
+        if token.startswith(MADE_UP):
             self._loop = asyncio.get_running_loop()
             self.held.release()
             await self.may_answer.wait()
@@ -105,18 +120,54 @@ def holding(tmp_path: Path) -> Iterator[HoldingGateway]:
     thread.stop()
 
 
-def test_many_sign_ins_of_strangers_leave_the_gateway_to_those_who_have_signed_in(
-    holding: HoldingGateway, tmp_path: Path, port: int
+def from_address(portal: RunningPortal, address: str, path: str, **sent: str) -> Answer:
+    """What the portal answers to this address, behind a proxy. The browser has sent another address itself."""
+    headers = {"X-Forwarded-For": f"192.0.2.{secrets.randbelow(255)}, {address}"}
+    visitor = Visitor(portal)
+    visitor.cookies.update({SIGN_IN: sent["cookie"]} if "cookie" in sent else {})
+    form = {"token": sent["link"]} if "link" in sent else None
+    return visitor.get(path, **headers) if "cookie" in sent else visitor.post(path, form, **headers)
+
+
+async def greet(_: web.Request, visit: Visit) -> web.Response:
+    return web.Response(text=f"Hello {visit.person}")
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/", {"cookie": MADE_UP + "xxx"}),
+        ("/link/challenge", {"link": MADE_UP + "xxx"}),
+        ("/link/answer", {"link": MADE_UP + "xxx"}),
+        ("/sign-in/challenge", {}),
+    ],
+    ids=["cookies", "links", "waiting for a link's phone", "sign-ins"],
+)
+def test_strangers_of_one_address_wait_in_a_short_line_and_keep_nobody_else_waiting(
+    holding: HoldingGateway, tmp_path: Path, port: int, path: str, sent: dict[str, str]
 ) -> None:
-    there = settings.PortalSettings("http://localhost")
-    with RunningPortal(there, tmp_path / "acts.sock", port) as portal, ThreadPoolExecutor(20) as strangers:
-        asked = [strangers.submit(Visitor(portal).post, "/sign-in/challenge") for _ in range(20)]
+    """Their addresses are of one /64. Each connection is a real one."""
+    there = settings.PortalSettings("http://localhost", proxies=(ipaddress.ip_network("127.0.0.1"),))
+    acts, number = tmp_path / "acts.sock", 100
+    with (
+        RunningPortal(there, acts, port, routes=[("/", greet)]) as portal,
+        ThreadPoolExecutor(number) as strangers,
+    ):
+        hello = functools.partial(from_address, portal, path="/", cookie=ALICE)
+        assert hello("2001:db8::1").text == "Hello alice"
+        asked = [
+            strangers.submit(from_address, portal, f"2001:db8::{each + 1:x}", path, **sent)
+            for each in range(number)
+        ]
         try:
             for _ in range(4):
                 assert holding.held.acquire(timeout=PATIENCE)
-            for _ in range(20):  # the portal has looked at its connections that often
-                assert Visitor(portal).get("/", Cookie=f"{SIGN_IN}={'A' * 43}").status == 401
+            refused = [each.result().status for each in islice(as_completed(asked, PATIENCE), number - 40)]
+            assert refused == [429] * (number - 40)
             assert not holding.held.acquire(blocking=False)
+            assert hello("2001:db8::1").text == "Hello alice"
+            assert from_address(portal, "2001:db8:0:1::1", "/", cookie="y" * 43).status == 401
         finally:
             holding.answer()
-        assert [each.result().status for each in asked] == [401] * 20
+        found = Counter(each.result().status for each in asked)
+        assert found == {429: number - 40, 401: 40}
