@@ -367,14 +367,14 @@ _ALL_OFFERS = (
     Offer(
         "host_suspend",
         "Suspend",
-        "{host} is answered nothing any more, so nobody logs in there with a phone, until it is resumed. Logins that "
-        "are open go on.",
-        (_HOST,),
+        "The gateway stops answering {host}, so nobody can log in there with a phone until you resume it. Its open "
+        "logins go on, unless you end them.",
+        (_HOST, Field("end_logins", "End its open logins as well, because the host was taken over", "flag")),
         _ADMIN,
         _ADMIN,
         done=lambda result: (
-            "The host is answered nothing any more, and "
-            f"{_count(result['ended'], 'request on a phone has', 'requests on phones have')} ended."
+            "The gateway answers the host no more. "
+            f"{_count(result['ended'], 'login or request has', 'logins or requests have')} ended."
         ),
         is_harm=True,
     ),

@@ -145,9 +145,7 @@ async def use_link(request: web.Request) -> web.Response:
     form = await form_of(request)
     token, answer = form.get("token", ""), json_object(form.get("answer", ""))
     label, phone = form.get("label", ""), form.get("phone") or None
-    await ask(
-        request, UseLink(token, _binding(request), answer, label, remote_of(request), phone), token
-    )
+    await ask(request, UseLink(token, _binding(request), answer, label, remote_of(request), phone), token)
     return web.Response(status=303, headers={"Location": REGISTERED})
 
 

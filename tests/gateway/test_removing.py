@@ -163,6 +163,32 @@ def test_a_suspended_host_has_no_phone_ring_and_keeps_its_sessions(
     assert "reason" not in host.ask("bob").authentication
 
 
+def test_one_act_suspends_a_host_and_ends_its_open_logins(place: GatewayCommand, host: HostCaller) -> None:
+    kept = _approved(place, host)
+    host.ask("bob")
+    name = f"name-of-{HOST}"
+    place.said("host", "suspend", name)
+    assert place.sandbox.sessions[0].ended_by is None
+    assert "1 login ended." in place.said("host", "suspend", name, "--end-logins")
+    assert place.sandbox.sessions[0].ended_by is EndedBy.CLIENT
+    assert place.rows("SELECT 1 FROM session WHERE state = 'open'") == []
+    assert place.records[-1] == ("host_suspend", "", "it was so before; logins to end: 1")
+    place.said("host", "resume", name)
+    assert host.poll(kept) == "closed"
+
+
+def test_logins_that_iampass_could_not_end_with_their_host_are_an_error_and_a_gateway_goes_on(
+    soon: None, place: GatewayCommand, host: HostCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "AGAIN_SECONDS", 0.0)
+    _approved(place, host)
+    place.sandbox.misbehave("end", HttpStatus(503), times=None)
+    said = place.said("host", "suspend", f"name-of-{HOST}", "--end-logins", status=1)
+    assert "Not ended at IAMPASS" in said
+    place.sandbox.behave()
+    wait_until(lambda: place.sandbox.sessions[0].ended_by, "no gateway goes on")
+
+
 def test_a_row_that_no_gateway_has_written_can_be_removed(place: GatewayCommand) -> None:
     place.rows("INSERT INTO person SELECT '../x', token, groups, display_name, phone_number, source, status,"
                " changed_at, mac, directory_id, phone_lost_at, invites, had_phone"

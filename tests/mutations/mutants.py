@@ -1512,6 +1512,12 @@ MUTANTS = {
             "test_an_approval_that_is_written_while_the_gateway_finds_its_host_suspended_is_not_ended",
         ),
         Mutant(
+            "the logins of a host that was taken over go on",
+            'add_ends(gateway, connection, f"host_name = %s AND {OPEN}", self.host)',
+            'add_ends(gateway, connection, "host_name = %s AND false", self.host)',
+            "test_one_act_suspends_a_host_and_ends_its_open_logins",
+        ),
+        Mutant(
             "a gateway that has compared takes back what an administrator has confirmed since",
             "WHERE old_copy IS NULL AND id = %s AND restores = %s FOR UPDATE",
             "WHERE old_copy IS NULL AND id = %s AND restores >= %s FOR UPDATE",

@@ -8,9 +8,9 @@ from typing import Annotated, Any, TypeVar
 
 from pam_iampass.gateway import hosts, records, sessions, steps
 from pam_iampass.gateway.actors import ActRefused, Role
-from pam_iampass.gateway.acts.act import Act, Work, act, text
+from pam_iampass.gateway.acts.act import Act, Work, act, flag, text
 from pam_iampass.gateway.acts.names import lock_host
-from pam_iampass.gateway.acts.sessions import EndedSessions, end_sessions
+from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus, host_name_error
@@ -37,7 +37,7 @@ class SuspendedHost:
     others: str
     """A sentence about the other hosts that have joined with it; empty if there is none."""
     ended: EndedSessions
-    """Its requests on phones."""
+    """Its requests on phones, and its open logins if they were to end."""
 
 
 @dataclass(frozen=True)
@@ -91,23 +91,30 @@ class ResumeHost(OfHost[Host]):
         return calls.HostState(done.status.value)
 
 
-@act("host_suspend", by={Role.ADMIN}, record=_RECORD)
+@act("host_suspend", by={Role.ADMIN}, record=f"{_RECORD}; how many logins there are to end, if they are to")
 @dataclass(frozen=True)
 class SuspendHost(OfHost[SuspendedHost]):
-    """Answer nothing any more that a host asks, end its requests on phones, and make the invite void with which it has
-    joined. Its sessions stay."""
+    """Stop answering a host, end its requests on phones, and make the invite void with which it has joined. Logins on
+    other hosts end that its logins have covered. With `end_logins`, its own open logins end, too, so that they cover
+    nothing after `host_resume`."""
+
+    end_logins: Annotated[bool, flag] = False
 
     async def change(self, work: Work) -> SuspendedHost:
         gateway, connection = work.gateway, work.connection
         host = await _lock(work, self.host)
         void, _ = await void_invite(connection, self.host, by=work.actor.fields)
-        if host.status is HostStatus.SUSPENDED:
-            work.reason = _UNCHANGED
+        reasons = [_UNCHANGED] if host.status is HostStatus.SUSPENDED else []
         host = await _changed(work, host, status=HostStatus.SUSPENDED)
-        ringing = await sessions.find_ringing_of_host(gateway, connection, self.host)
-        await steps.add_ended_sessions(gateway, connection, [session.id for session in ringing])
+        if self.end_logins:
+            ended = await add_ends(gateway, connection, f"host_name = %s AND {OPEN}", self.host)
+            reasons.append(f"logins to end: {len(ended.were_open)}")
+        else:
+            ended = EndedSessions(await sessions.find_ringing_of_host(gateway, connection, self.host))
+            await steps.add_ended_sessions(gateway, connection, [session.id for session in ended.found])
+        work.reason = "; ".join(reasons)
         others = await hosts.others_of_invite(connection, self.host)
-        return SuspendedHost(host, void, others, EndedSessions(ringing))
+        return SuspendedHost(host, void, others, ended)
 
     async def after(self, gateway: Gateway, done: SuspendedHost) -> SuspendedHost:
         return replace(done, ended=await end_sessions(gateway, done.ended))

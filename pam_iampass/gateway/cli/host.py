@@ -21,6 +21,7 @@ from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_op
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus, Invite
 from pam_iampass.gateway.settings import DEFAULT_GROUP
+from pam_iampass.text import clean
 
 T = TypeVar("T")
 _STYLES = {HostStatus.ACTIVE: "green", HostStatus.WAITING: "yellow"}
@@ -31,7 +32,8 @@ Examples:
   pam-iampass-gateway host invite --group web --uses 50 --for 1d
   pam-iampass-gateway host list
   pam-iampass-gateway host list --unseen                      not for a day
-  pam-iampass-gateway host suspend web1.example.com           at once; its sessions are not answered either
+  pam-iampass-gateway host suspend web1.example.com           at once; its open logins go on
+  pam-iampass-gateway host suspend web1.example.com --end-logins
   pam-iampass-gateway host remove web1.example.com
 """
 
@@ -252,20 +254,30 @@ def admit(config: Path, name: str) -> None:
     _show_status(_perform(config, AdmitHost(name)))
 
 
-@command.command(short_help="Answer nothing any more that a host asks.")
+@command.command(short_help="Stop answering a host.")
 @click.argument("name", type=NAME)
+@click.option("--end-logins", is_flag=True, help="Also end its open logins, for a host that was taken over.")
 @config_option
-def suspend(config: Path, name: str) -> None:
-    """Answer nothing any more that a host asks, neither starts nor calls about its sessions, until `host resume`.
+@click.pass_context
+def suspend(ctx: click.Context, config: Path, name: str, end_logins: bool) -> None:
+    """Stop answering a host, until `host resume`: it can neither begin requests nor ask about its sessions.
 
-    Phones that it has ring are asked no longer; its sessions stay. The invite with which it has joined is void, and it
-    cannot leave on its own. Other hosts that have joined with it are named.
+    The host's requests on phones end, and so do logins on other hosts that its logins have covered. Its own open logins
+    go on, unless you give --end-logins. The invite with which the host joined becomes void, and the host cannot leave
+    on its own. The command names other hosts that joined with this invite.
+
+    The exit status is 0, or 1 if it failed, or if IAMPASS has not ended all: the gateways go on with these.
     """
-    done = _perform(config, SuspendHost(name))
+    done = _perform(config, SuspendHost(name, end_logins))
     _show_status(done.host)
+    if end_logins:
+        output.line(f"{output.count(len(done.ended.were_open), 'login')} ended.")
     _say_void(done.void_invite)
     if done.others:
         output.line(done.others)
+    for error in done.ended.errors:
+        output.line((f"Not ended at IAMPASS: {clean(str(error))}", "bold red"), err=True)
+    ctx.exit(1 if done.ended.errors else 0)
 
 
 @command.command(short_help="Undo `suspend`.")
