@@ -28,7 +28,7 @@ from pam_iampass.gateway.database import Connection, now
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import host_name_error
 from pam_iampass.gateway.people import person_name_error
-from pam_iampass.gateway.records import Filter
+from pam_iampass.gateway.records import Filter, Kind
 from pam_iampass.outcome import Outcome
 
 Rows = tuple[Sequence[Any], bool]
@@ -64,6 +64,10 @@ def _time_error(value: str) -> str | None:
 
 def _outcome_error(value: str) -> str | None:
     return None if value in {each.value for each in Outcome} else "is no outcome"
+
+
+def _kind_error(value: str) -> str | None:
+    return None if value in {each.value for each in Kind} else "is no kind of record"
 
 
 def _beginning_error(value: str) -> str | None:
@@ -152,6 +156,13 @@ async def records(
     connection: Connection,
     actor: Actor,
     person: Annotated[str, _PERSON, "whom they name, as `pam-iampass-gateway log NAME`"] = "",
+    concerns: Annotated[
+        str,
+        _PERSON,
+        "the person whom they concern. All reports of a host on which this person may not log in are one row with"
+        " their `number`",
+    ] = "",
+    kinds: Annotated[tuple[str, ...], texts(_kind_error), "`act`, `alert`, `decision` or `report`"] = (),
     hosts: Annotated[tuple[str, ...], texts(host_name_error), "on which hosts"] = (),
     services: Annotated[tuple[str, ...], texts(name_error), "through which services"] = (),
     outcomes: Annotated[tuple[str, ...], texts(_outcome_error), "with which outcomes"] = (),
@@ -163,7 +174,19 @@ async def records(
     last: Annotated[int, _up_to(MOST), f"how many: at most {MOST}, by default {_LAST}"] = _LAST,
 ) -> Rows:
     """The last records that all of the filter is true of, the oldest first."""
-    wanted = Filter(person, hosts, services, outcomes, session, _time(since), _time(until), login, let_in)
+    wanted = Filter(
+        person,
+        hosts,
+        services,
+        outcomes,
+        session,
+        _time(since),
+        _time(until),
+        login,
+        let_in,
+        concerns=concerns,
+        kinds=kinds,
+    )
     return await show_records(gateway, connection, actor, wanted, last), False
 
 

@@ -215,6 +215,10 @@ class Filter:
     """A condition of SQL, with its values, on the person whom a record is of."""
     written_since: datetime | None = None
     """As `since`, for when a record was written: a host may report a login late."""
+    concerns: str = ""
+    """The person whom a record concerns. `person` also finds what somebody has done to others."""
+    kinds: Sequence[str] = ()
+    """The kinds of records, by their names in the database."""
 
 
 @dataclass(frozen=True)
@@ -276,6 +280,19 @@ async def by_hour(connection: Connection, wanted: Filter) -> Mapping[tuple[datet
     return {(row["hour"], row["outcome"]): row["number"] for row in rows}
 
 
+async def reported_by_host(connection: Connection, wanted: Filter) -> list[tuple[str, int, datetime]]:
+    """The hosts that have reported wanted logins, how many, and when the last one was."""
+    connection.take_time()
+    condition, values = _condition(wanted)
+    rows = await many(
+        connection,
+        "SELECT host, sum(coalesce((fields->>'lost')::int8, 1))::int8 AS number, max(coalesce(said_at, at)) AS time"  # noqa: S608
+        f" FROM record WHERE kind = 'report' AND {condition} GROUP BY host ORDER BY host",
+        *values,
+    )
+    return [(row["host"], row["number"], row["time"].astimezone()) for row in rows]
+
+
 def _condition(wanted: Filter) -> tuple[str, list[object]]:
     """The condition of SQL for wanted records, with its values."""
     conditions, values = [wanted.of[0]], list(wanted.of[1])
@@ -286,6 +303,8 @@ def _condition(wanted: Filter) -> tuple[str, list[object]]:
             values.append(value)
 
     where("%s IN (person, fields->>'caller', fields->>'asker', fields->>'approver')", wanted.person)
+    where("person = %s", wanted.concerns)
+    where("kind = ANY(%s)", list(wanted.kinds))
     where("host = ANY(%s)", list(wanted.hosts))
     where("fields->>'service' = ANY(%s)", list(wanted.services))
     where("coalesce(fields->>'outcome', fields->>'reported') = ANY(%s)", list(wanted.outcomes))

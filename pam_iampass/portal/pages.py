@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import urlencode
@@ -92,6 +92,17 @@ async def _records(visit: Visit, **filter: Any) -> Found:
     return Found(found.rows[::-1], found.more, found.problem)
 
 
+async def _acts(visit: Visit, **filter: Any) -> Found:
+    """The last acts. They have a list of their own, since root of a host can report any number of logins."""
+    return await _records(visit, **filter, kinds=["act"], last=LAST)
+
+
+async def _logins(visit: Visit, **filter: Any) -> Found:
+    """The last logins and alerts. Numbers of logins that only a host reports come first."""
+    found = await _records(visit, **filter, kinds=["decision", "report", "alert"], last=LAST)
+    return replace(found, rows=sorted(found.rows, key=lambda row: row["number"] is None))
+
+
 def _address(request: web.Request, **changes: str) -> str:
     """The address of the page with other values in its query."""
     query = {name: value for name, value in {**request.query, **changes}.items() if value}
@@ -108,11 +119,12 @@ def _page(request: web.Request, template: str, **context: Any) -> web.Response:
 async def mine(request: web.Request, visit: Visit) -> web.Response:
     # `seen` is read before the logins that it stands for: what changes between the two is then shown at once.
     now = await visit.call(WaitForRings(visit.token))
-    own, logins, bypasses, done = await asyncio.gather(
+    own, logins, bypasses, acts, past = await asyncio.gather(
         _view(visit, "mine"),
         _own_logins(visit),
         _view(visit, "bypasses", person=visit.person),
-        _records(visit, person=visit.person, last=PAGE),
+        _acts(visit, concerns=visit.person),
+        _logins(visit, concerns=visit.person),
     )
     is_lost = False
     if own.rows[0]["phone_lost_at"]:  # since then there may be another one
@@ -126,8 +138,8 @@ async def mine(request: web.Request, visit: Visit) -> web.Response:
         is_lost=is_lost,
         bypasses=bypasses.rows,
         later=_later_sign_ins(own.rows[0]["sign_ins"], visit.sign_in),
-        # The name of an operator is also in what they have done to others.
-        records=[row for row in done.rows if row["person"] == visit.person][:LAST],
+        acts=acts.rows,
+        past=past.rows,
     )
 
 
@@ -212,12 +224,13 @@ async def person(request: web.Request, visit: Visit) -> web.Response:
     row = next((row for row in found.rows if row["user"] == name), None)
     if row is None:
         raise web.HTTPNotFound
-    may, bypasses, limits, sessions, records = await asyncio.gather(
+    may, bypasses, limits, sessions, acts, past = await asyncio.gather(
         _view(visit, "may", person=name),
         _view(visit, "bypasses", person=name),
         _view(visit, "throttle", person=name) if _sees_logins(visit) else _none(),
         _view(visit, "sessions", person=name) if _sees_logins(visit) else _none(),
-        _records(visit, person=name, last=LAST),
+        _acts(visit, concerns=name),
+        _logins(visit, concerns=name),
     )
     return _page(
         request,
@@ -228,7 +241,8 @@ async def person(request: web.Request, visit: Visit) -> web.Response:
         bypasses=bypasses.rows,
         limits=limits.rows[0] if limits.rows else None,
         logins=tree(sessions.rows),
-        records=records.rows,
+        acts=acts.rows,
+        past=past.rows,
     )
 
 
@@ -288,12 +302,15 @@ async def host(request: web.Request, visit: Visit) -> web.Response:
     row = next((row for row in await _all_hosts(visit) if row["name"] == name), None)
     if row is None:
         raise web.HTTPNotFound
-    sessions, records = await asyncio.gather(
+    sessions, acts, past = await asyncio.gather(
         _view(visit, "sessions") if _sees_logins(visit) else _none(),
-        _records(visit, hosts=[name], last=LAST),
+        _acts(visit, hosts=[name]),
+        _logins(visit, hosts=[name]),
     )
     logins = tree([each for each in sessions.rows if each["host"] == name])
-    return _page(request, "host.html", host=row, logins=logins, more=sessions.more, records=records.rows)
+    return _page(
+        request, "host.html", host=row, logins=logins, more=sessions.more, acts=acts.rows, past=past.rows
+    )
 
 
 async def _all_hosts(visit: Visit) -> list[Row]:

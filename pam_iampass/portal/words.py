@@ -258,6 +258,8 @@ def told(row: Mapping[str, Any]) -> tuple[str, str]:
         return (f"{said}, as the host says", look) if row.get("reported") else (said, look)
     if row["kind"] == "alert":
         return "alert", "no"
+    if row["kind"] == "report" and row.get("number"):
+        return f"{row['number']} {'login' if row['number'] == 1 else 'logins'}, as only the host says", "no"
     if row["kind"] == "report":
         return "more logins, of which only the host has records", "wait"
     if row["kind"] == "act":
@@ -271,6 +273,10 @@ def told(row: Mapping[str, Any]) -> tuple[str, str]:
 
 def reason(row: Mapping[str, Any]) -> str:
     """Why it has happened, as a record says it, without ids and names that only programs know."""
+    if row.get("number"):
+        return (
+            "This person may not log in there. If nobody knows of these logins, the host may be taken over."
+        )
     said, _, news = (row.get("reason") or "").partition(_NEWS)
     of, _, code = said.rpartition(": ")
     was_open = row["kind"] == "decision" and not row.get("outcome") and row.get("host") not in ASKERS

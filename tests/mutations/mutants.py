@@ -3398,6 +3398,18 @@ MUTANTS = {
             "test_a_directory_makes_no_admin_of_a_help_desk_with_roots_passkey",
         ),
         Mutant(
+            "reports of a host push a person's logins off a page",
+            "    if wanted.concerns:\n",
+            "    if False:\n",
+            "test_what_root_of_a_host_reports_hides_neither_acts_nor_logins_of_a_person",
+        ),
+        Mutant(
+            "reports of a host push what was done to a person off a page",
+            'kinds=["act"], last=LAST',
+            "last=LAST",
+            "test_what_root_of_a_host_reports_hides_neither_acts_nor_logins_of_a_person",
+        ),
+        Mutant(
             "an admin with a laptop makes a bypass of their own",
             "    if act.target == actor.name:\n        return Role.SELF if Role.SELF in may else None",
             "    if act.target == actor.name and Role.SELF in may:\n        return Role.SELF",

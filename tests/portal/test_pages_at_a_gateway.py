@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,8 +15,12 @@ from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.rings import RINGS
+from pam_iampass.gateway.settings import GroupSettings
+from tests.gateway.test_codes import Named
+from tests.gateway.test_reports import report, take
 from tests.portal.conftest import SignIn
 from tests.portal.test_app import state
+from tests.support.acts_socket import RunningActs
 from tests.support.gateway import HOST, HostCaller, RunningGateway
 from tests.support.portal import Visitor
 from tests.support.portal_rows import ROWS, ringing
@@ -116,6 +121,38 @@ def test_all_links_of_each_role_lead_to_pages_and_looking_changes_nothing(
     if person == "dora":
         assert not any("iris" in path or path.startswith("/hosts") for path in found)
         assert [visitor.get(f"/people/{name}").status for name in ("iris", "alice", "nobody")] == [404] * 3
+
+
+def test_what_root_of_a_host_reports_hides_neither_acts_nor_logins_of_a_person(
+    fleet: HostCaller, signed_in: SignIn, server: RunningGateway, acts: RunningActs
+) -> None:
+    """Not the 120 reports of a host that staffer may use either; those of another host are one line."""
+    groups = {**server.settings.groups, "databases": GroupSettings(frozenset({"dba"}))}
+    for gateway in (server.gateway, acts.gateway):
+        gateway.settings = replace(gateway.settings, groups=groups)
+    server.add_host("h-cccccccccccc", group="databases")
+    staffer, iris, dora = (signed_in(name) for name in ("staffer", "iris", "dora"))
+    cleared = iris.act("throttle_clear", touch=True, person="staffer")
+    assert cleared.status == 200, cleared.words
+    taken_over = HostCaller(Named(server, "h-cccccccccccc"))
+
+    def flood(host: HostCaller) -> None:
+        for _ in range(6):
+            take(host, *(report(user="staffer", service="x") for _ in range(20)))
+
+    flood(taken_over)
+    for visitor, path in ((staffer, "/"), (dora, "/people/staffer")):
+        words = visitor.get(path).words
+        assert words.count("as only the host says") == 1
+        assert "120 logins, as only the host says on name-of-h-cccccccccccc" in words
+        assert ("limits cleared" in words, "approved" in words) == (True, True)
+    assert staffer.get("/log?person=staffer&host=name-of-h-cccccccccccc").words.count("192.0.2.9") == 100
+    flood(fleet)
+    for visitor, path in ((staffer, "/"), (dora, "/people/staffer")):
+        words = visitor.get(path).words
+        assert words.count(f"needs no approval, as the host says on {HERE}") == 20
+        assert "limits cleared" in words
+        assert "120 logins, as only the host says on name-of-h-cccccccccccc" in words
 
 
 def test_who_is_asked_sees_by_which_host_and_others_do_not(fleet: HostCaller, signed_in: SignIn) -> None:

@@ -150,6 +150,7 @@ ROWS: Mapping[str, Sequence[Row]] = {
             8000, "decision", outcome="denied", service="sshd", caller="root", reason="denied on the phone"
         ),
         _record(7000, "decision", service="sshd", event="session_ended", reason="logged out"),
+        _record(6500, "report", number=120),
         _record(6000, "alert", reason="somebody may have what they log in with"),
         _record(5000, "act", host="", what="bypass", caller="zoe", known_by="sign-in", remote="192.0.2.4"),
         _record(4000, "act", person="", what="host_invite", caller="root", known_by="command"),

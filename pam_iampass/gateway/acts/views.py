@@ -150,6 +150,7 @@ class RecordRow(TypedDict, total=False):
     lost: str
     refused: str
     invite: str
+    number: int
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class View(Generic[R]):
 
 
 _LOGIN = ("time", "kind", "host", "person", "outcome", "reported", "service", "remote", "caller", "asker",
-          "session", "login", "event", "what", "refused", "reason", "known_by")  # fmt: skip
+          "session", "login", "event", "what", "refused", "reason", "known_by", "number")  # fmt: skip
 PEOPLE = View[PersonRow](
     "people",
     {
@@ -207,6 +208,8 @@ RECORDS = View[RecordRow](
         Role.ADMIN: tuple(RecordRow.__annotations__),
     },
 )
+_MAY_NOT_LOG_IN = "host <> ALL(SELECT name FROM host WHERE group_name = ANY(%s))"
+"""The condition of a record of a host that is in none of these groups."""
 VIEWS: tuple[View[Any], ...] = (PEOPLE, HOSTS, SESSIONS, LIMITS, RECORDS, OWN)
 _PHONE_UNSEEN = """
     (NOT had_phone OR phone_lost_at IS NOT NULL) AND NOT EXISTS (
@@ -300,7 +303,11 @@ async def show_records(
     gateway: Gateway, connection: Connection, actor: Actor, wanted: Filter, most: int
 ) -> list[RecordRow]:
     """The last `most` records that are wanted and that the actor sees, the oldest first. Of their own, people see no
-    alerts, and nothing of who had their name before."""
+    alerts, and nothing of who had their name before.
+
+    If `wanted.concerns` names a person, each host on which that person may not log in has one row for all its reports,
+    with their `number`: root of a host can report any login, and would push the other records off a page.
+    """
     sees_all = roles_for_all(actor, RECORDS)
     seen, values = whom(actor, sees_all)
     own = await roles_for_each(gateway, connection, actor, sees_all, [actor.name])
@@ -310,11 +317,32 @@ async def show_records(
         is_later = "id >= %s AND coalesce(coalesce(said_at, at) >= %s, true)"
         seen = f"{seen} AND (person <> %s OR (kind <> %s AND {is_later}))"
         values = [*values, actor.name, Kind.ALERT.value, added["id"], added["at"]]
-    found = await records.read(connection, replace(wanted, of=(seen, values)), most)
-    roles = await roles_for_each(gateway, connection, actor, sees_all, (record.person for record in found))
-    return [
-        RECORDS.show(roles[record.person], _record_row(record)) for record in found if roles[record.person]
-    ]
+    rows: list[RecordRow] = []
+    if wanted.concerns:
+        person = None
+        with suppress(Tampered):
+            person = await people.find(gateway, connection, wanted.concerns)
+        had = () if person is None else person.groups
+        groups = [name for name, policy in gateway.settings.groups.items() if policy.admits(had)]
+        values = [*values, groups]
+        claims = await records.reported_by_host(
+            connection, replace(wanted, of=(f"{seen} AND {_MAY_NOT_LOG_IN}", values))
+        )
+        rows += [
+            {
+                "kind": Kind.REPORT.value,
+                "host": host,
+                "person": wanted.concerns,
+                "number": number,
+                "time": time,
+            }
+            for host, number, time in claims
+        ]
+        seen = f"{seen} AND NOT (kind = 'report' AND {_MAY_NOT_LOG_IN})"
+    rows += map(_record_row, await records.read(connection, replace(wanted, of=(seen, values)), most))
+    roles = await roles_for_each(gateway, connection, actor, sees_all, (row["person"] for row in rows))
+    rows.sort(key=lambda row: row["time"])
+    return [RECORDS.show(roles[row["person"]], row) for row in rows if roles[row["person"]]]
 
 
 async def record_of_adding(connection: Connection, name: str) -> Mapping[str, Any] | None:
