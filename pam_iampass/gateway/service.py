@@ -132,8 +132,8 @@ def _explain_to_host(session: HostSession) -> dict[str, Any]:
 
 def _tell_news(session: HostSession) -> dict[str, str]:
     """The member with what is new for a person who has approved the login, which its host is to show."""
-    has_news = session.request_id is not None and session.status is Status.active
-    return {"news": session.details[news.TEXT]} if has_news and news.TEXT in session.details else {}
+    is_new = session.status is Status.active and news.TEXT in session.details
+    return {"news": session.details[news.TEXT]} if is_new else {}
 
 
 def _not_started(

@@ -407,8 +407,9 @@ async def _admit_by_phone(
     queued = not after.has_turn(login)
 
     # 10. Insert
-    # Somebody else's login does not tell it.
-    new = news.details(counted) if isinstance(asker, Host) and "asker" not in asked.details else {}
+    # Neither somebody else's login nor a client without a request id tells it.
+    tells = isinstance(asker, Host) and asked.request_id is not None and "asker" not in asked.details
+    new = news.details(counted) if tells else {}
     session = await _insert_start(gateway, connection, asker, asked, id, login, new, queued=queued)
     if not queued:
         after = turns.holding(after, login, session.deadline.timestamp() + turns.END_SECONDS)

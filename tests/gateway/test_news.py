@@ -72,6 +72,19 @@ def test_a_login_that_was_not_approved_tells_nothing_and_the_next_one_does(
     assert approved(caller, sandbox).startswith(f"New for you: a recovery code ({'x' * 29}…, ")
 
 
+def test_a_client_that_is_told_no_news_does_not_use_them_up(
+    caller: HostCaller, gateway_server: RunningGateway, sandbox: Sandbox
+) -> None:
+    """It sends no `request_id`, as the published one."""
+    note(gateway_server, "alice", "passkey_add")
+    begun = caller.start("alice").authentication
+    sandbox.approve(TOKEN)
+    assert caller.answer(begun) == "active"
+    assert "news" not in caller.state(begun)
+    assert gateway_server.records[-1]["reason"] == "active"
+    assert approved(caller, sandbox).startswith("New for you: a passkey (dora, ")
+
+
 def test_a_login_of_somebody_else_tells_nothing_of_the_second_person(
     caller: HostCaller, gateway_server: RunningGateway, sandbox: Sandbox
 ) -> None:

@@ -3789,9 +3789,15 @@ MUTANTS = {
         ),
         Mutant(
             "a login that was not approved tells what is new for the person",
-            "has_news = session.request_id is not None and session.status is Status.active",
-            "has_news = session.request_id is not None",
+            "is_new = session.status is Status.active and news.TEXT in session.details",
+            "is_new = news.TEXT in session.details",
             "test_a_login_that_was_not_approved_tells_nothing_and_the_next_one_does",
+        ),
+        Mutant(
+            "a client that is told no news uses them up",
+            "tells = isinstance(asker, Host) and asked.request_id is not None and",
+            "tells = isinstance(asker, Host) and",
+            "test_a_client_that_is_told_no_news_does_not_use_them_up",
         ),
         Mutant(
             "a login that was not approved is the one that has told it",
