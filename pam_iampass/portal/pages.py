@@ -20,7 +20,7 @@ from pam_iampass.portal.calls import WaitForRings
 from pam_iampass.portal.gateway import GatewayError
 from pam_iampass.portal.plot import HOURS, plot
 from pam_iampass.portal.visit import Handler, Visit, page
-from pam_iampass.portal.words import ASKERS, PHONES
+from pam_iampass.portal.words import ASKERS, PHONES, WORDS
 
 PAGE = 100
 """Rows of a page."""
@@ -215,7 +215,10 @@ async def people(request: web.Request, visit: Visit) -> web.Response:
     rows = found.rows[:PAGE]
     is_more = found.more or len(found.rows) > PAGE
     older = _address(request, after=rows[-1]["user"]) if is_more else None
-    return _page(request, "people.html", people=rows, following=older, problem=found.problem)
+    not_helped = WORDS["NOT_HELPED"] if _sees_only_helped(visit) else None
+    return _page(
+        request, "people.html", people=rows, following=older, problem=found.problem, not_helped=not_helped
+    )
 
 
 async def person(request: web.Request, visit: Visit) -> web.Response:
@@ -223,7 +226,7 @@ async def person(request: web.Request, visit: Visit) -> web.Response:
     found = await _view(visit, "people", begins=name)
     row = next((row for row in found.rows if row["user"] == name), None)
     if row is None:
-        raise web.HTTPNotFound
+        raise GatewayError("NOT_HELPED", "", status=404) if _sees_only_helped(visit) else web.HTTPNotFound
     may, bypasses, limits, sessions, acts, past = await asyncio.gather(
         _view(visit, "may", person=name),
         _view(visit, "bypasses", person=name),
@@ -253,6 +256,12 @@ async def phone(request: web.Request, visit: Visit) -> web.Response:
         raise web.HTTPNotFound
     said, look = PHONES.get(found.rows[0]["phone"], ("IAMPASS does not say", "wait"))
     return _page(request, "phone.html", phone=found.rows[0], said=said, look=look)
+
+
+def _sees_only_helped(visit: Visit) -> bool:
+    """Whether the reader is of the help desk only. They read the same about everybody else as about a name that nobody
+    has, so that they cannot list the operators."""
+    return "helpdesk" in visit.roles and visit.roles.isdisjoint({"auditor", "admin"})
 
 
 def _sees_logins(visit: Visit) -> bool:

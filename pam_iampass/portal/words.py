@@ -73,6 +73,12 @@ WORDS: Mapping[str, Words] = {
     ),
     "WRONG_ORIGIN": Words(403, "Nothing was done", "This was not sent by a page of the portal."),
     "NOT_FOUND": Words(404, "There is no such page", "It is gone, or the address is wrong."),
+    "NOT_HELPED": Words(
+        404,
+        "You help nobody with this name",
+        "Either nobody has this name, or the person has a group that the help desk does not help. Ask an "
+        "administrator.",
+    ),
     "TOO_LARGE": Words(413, "Nothing was done", "More was sent than any page of the portal sends."),
     "FAILED": Words(
         500,

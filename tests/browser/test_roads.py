@@ -326,7 +326,7 @@ def test_a_help_desks_road(fleet: Fleet, new_person: NewPerson) -> None:
     dora.open("/people")
     expect(dora.page.get_by_role("link", name="carol")).to_have_count(0)
     dora.open("/people/carol")
-    dora.sees("There is no such page")
+    dora.sees("You help nobody with this name")
     assert refused(dora, "phone_lost", person="carol") == "NOT_PERMITTED"
     assert refused(dora, "host_suspend", host="web1.example") == "NOT_PERMITTED"
 

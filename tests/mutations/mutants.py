@@ -3782,6 +3782,12 @@ MUTANTS = {
             "test_logins_of_who_had_the_name_before_are_not_counted_for_the_person",
         ),
         Mutant(
+            "a help desk learns who exists that it does not help",
+            'GatewayError("NOT_HELPED", "", status=404) if _sees_only_helped(visit) else web.HTTPNotFound',
+            'GatewayError("NOT_HELPED", "", status=404) if name < "j" else web.HTTPNotFound',
+            "test_a_help_desk_reads_the_same_about_whom_it_does_not_help_and_a_name_that_nobody_has",
+        ),
+        Mutant(
             "a help desk sees alerts about everybody",
             "attention.find_alerts(connection, _among(helped))",
             'attention.find_alerts(connection, ("true", []))',
@@ -3807,8 +3813,8 @@ MUTANTS = {
         ),
         Mutant(
             "the login of somebody else tells what is new for the second person",
-            'if isinstance(asker, Host) and "asker" not in asked.details else {}',
-            "if isinstance(asker, Host) else {}",
+            'tells = isinstance(asker, Host) and asked.request_id is not None and "asker" not in asked.details',
+            "tells = isinstance(asker, Host) and asked.request_id is not None",
             "test_a_login_of_somebody_else_tells_nothing_of_the_second_person",
         ),
         Mutant(

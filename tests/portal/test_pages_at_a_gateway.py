@@ -161,6 +161,19 @@ def test_who_is_asked_sees_by_which_host_and_others_do_not(fleet: HostCaller, si
     assert "Nothing asks for you" in signed_in("iris").get("/").words
 
 
+def test_a_help_desk_reads_the_same_about_whom_it_does_not_help_and_a_name_that_nobody_has(
+    fleet: HostCaller, signed_in: SignIn, server: RunningGateway
+) -> None:
+    server.add_person("staffer-of-it", "token-of-another", ("staff", "it"))
+    dora, names = signed_in("dora"), ("staffer-of-it", "iris", "alice", "unknown")
+    for path in ("/people/{}", "/people?begins={}"):
+        told = [dora.get(path.format(name)) for name in names]
+        assert len({(each.status, each.text.replace(name, "NAME")) for each, name in zip(told, names)}) == 1
+        assert "has a group that the help desk does not help. Ask an administrator." in told[0].words
+    unknown = signed_in("iris").get("/people/nobody")
+    assert (unknown.status, "There is no such page" in unknown.words) == (404, True)
+
+
 def test_what_hosts_make_of_the_phone_is_a_part_of_the_page(fleet: HostCaller, signed_in: SignIn) -> None:
     dora = signed_in("dora")
     assert dora.get("/people/staffer/phone").words == "registered"
