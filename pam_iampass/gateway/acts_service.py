@@ -51,9 +51,9 @@ MOST_AT_ONCE = 8
 """Calls of one sign-in, or of one link, at the same time: neither takes all connections, and all that is slow."""
 MOST_OF_STRANGERS = 2
 """Calls of strangers at the same time: without a token, to sign in, or with one that is looked for."""
-STRANGERS_WAIT = 200
-"""Calls of strangers that wait for these. The portal has a line for each address; what it says is not known to be true.
-"""
+STRANGERS_WAIT = 500
+"""Calls of strangers that wait for these. After a restart, everybody who has signed in is a stranger: the portal has so
+many connections. The line for each address is the portal's, which alone knows the address."""
 _MOST_REFUSED = 100
 """Users whose refused connections are named in the journal, each once."""
 Find = Callable[[Gateway, str], Coroutine[Any, Any, Any]]

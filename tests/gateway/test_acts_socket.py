@@ -483,6 +483,17 @@ def in_parallel(number: int, act: Callable[[], object]) -> list[threading.Thread
     return threads
 
 
+def let_go(acts: RunningActs, event: asyncio.Event, held: list[threading.Thread]) -> None:
+    """Let threads end that wait for an event in the service."""
+
+    async def go() -> None:
+        event.set()
+
+    acts.run(go())
+    for each in held:
+        each.join(PATIENCE)
+
+
 def test_a_stolen_sign_in_leaves_few_records_a_minute_and_does_not_keep_its_owner_from_ending_it(
     acts: RunningActs, server: RunningGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -552,13 +563,7 @@ def test_sign_ins_of_strangers_wait_for_each_other_and_leave_connections_for_oth
     for _ in range(20):  # the service has looked at its connections that often
         bob.look("mine")
     assert len(begun) == MOST_OF_STRANGERS
-
-    async def end() -> None:
-        may_end.set()
-
-    acts.run(end())
-    for each in strangers:
-        each.join(PATIENCE)
+    let_go(acts, may_end, strangers)
     assert len(begun) == 20
 
 
@@ -590,13 +595,7 @@ def test_made_up_tokens_wait_for_each_other_and_keep_nobody_waiting_who_has_sign
     for _ in range(20):
         bob.look("mine")
     assert len(begun) == MOST_OF_STRANGERS
-
-    async def end() -> None:
-        may_end.set()
-
-    acts.run(end())
-    for each in strangers:
-        each.join(PATIENCE)
+    let_go(acts, may_end, strangers)
     assert refused[most:] == ["NOT_SIGNED_IN"] * (number - most)
 
 

@@ -175,7 +175,9 @@ def test_an_empty_part_says_so(gateway: ScriptedGateway, role: str) -> None:
     assert "You are logged in nowhere" in gateway.get("/").words
     for path, said in {
         "/people": "Nobody is here",
-        "/people?begins=x": "Nobody whom you see has such a name",
+        "/people?begins=x": (
+            "You help nobody with this name" if role == "helpdesk" else "Nobody whom you see has such a name"
+        ),
         "/now": "No login is open",
         "/hosts": "No host has joined",
         "/hosts?name=x": "There is no such host",
