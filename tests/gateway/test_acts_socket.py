@@ -460,8 +460,14 @@ def test_floods_leave_a_bounded_number_of_rows(acts: RunningActs, server: Runnin
         ask(acts, "/act", {**good(calls.DoAct), "parameters": {"person": "alice"}})
         ask(acts, "/link/ring", good(calls.RingForLink))
     after = rows()
-    assert after.pop("record") - before.pop("record") <= REFUSALS_A_MINUTE
+    assert 0 < after.pop("record") - before.pop("record")
     assert after == before
+    # As the database's clock says: the flood itself may take more than a minute.
+    most = server.rows(
+        "SELECT max(n) AS n FROM (SELECT count(*) OVER (ORDER BY at RANGE '59.999 seconds' PRECEDING) AS n"
+        " FROM record WHERE fields ? 'refused') AS counted"
+    )
+    assert most[0]["n"] <= REFUSALS_A_MINUTE
     authenticator = with_passkey(acts, "alice")
     for _ in range(MOST_SIGN_INS + 5):
         binding = secrets.token_urlsafe(32)

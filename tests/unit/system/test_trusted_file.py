@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import stat
 import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,11 +113,30 @@ def test_a_device_is_refused(path: str) -> None:
     assert "is a device" in refusal(path).what
 
 
-def test_a_device_is_not_even_opened(trusted_folder: Path) -> None:
-    os.mknod(
-        trusted_folder / "device", stat.S_IFCHR | 0o644, os.makedev(240, 77)
-    )  # no driver: opening says ENXIO
-    assert "is a device" in refusal(trusted_folder / "device").what
+def test_a_device_is_not_even_opened() -> None:
+    """Without a controlling terminal, opening /dev/tty says ENXIO (tty(4)), whether or not devices can be made here."""
+    run = subprocess.run(
+        [sys.executable, "-c", _READS_TTY],
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.splitlines() == ["ENXIO", "is a device, not a regular file"]
+
+
+_READS_TTY = """
+import errno, os
+from pam_iampass.errors import UntrustedFile
+from pam_iampass.system import trusted_file
+for read in (lambda path: os.open(path, os.O_RDONLY), trusted_file.read):
+    try:
+        read("/dev/tty")
+    except UntrustedFile as error:
+        print(error.what)
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+"""
 
 
 @pytest.mark.parametrize("name", ["inner", "inner/", "inner/..", "."])
