@@ -6,7 +6,9 @@ terminals only, unless NO_COLOR is set. Lines are never wrapped, so that command
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 import shutil
 import sys
 import time
@@ -35,6 +37,7 @@ Row = Sequence[Part]
 STYLES = {"ok": "green", "error": "bold red", "warning": "bold yellow", "note": "cyan"}
 """The style of each severity."""
 
+_FORMULA = re.compile(r"""((?:^|[;,"|])\s*)(?=[=+\-@＝＋－＠])""")
 _GAP = "  "
 _LIMIT = 5000  # characters of one part
 _WIDEST = 40  # cells of a column that has another one behind it
@@ -81,6 +84,20 @@ def fields(pairs: Iterable[tuple[str, Part]]) -> None:
 def show_json(value: object, indent: int | None = 2) -> None:
     """Print a value as JSON."""
     click.echo(json.dumps(value, indent=indent))
+
+
+def show_csv(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows as they come, as CSV (RFC 4180)."""
+    writer = csv.writer(sys.stdout)
+    writer.writerow(headings)
+    for row in rows:
+        writer.writerow(map(csv_cell, row))
+
+
+def csv_cell(text: str) -> str:
+    """The text, cleaned, with an apostrophe wherever a spreadsheet could take the rest for a formula: at its beginning,
+    and behind what separates or quotes cells, because a spreadsheet may separate cells by another character."""
+    return _FORMULA.sub(r"\1'", clean(text, sys.maxsize - 1))
 
 
 def count(number: int, one: str, many: str = "") -> str:

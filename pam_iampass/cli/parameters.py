@@ -82,6 +82,9 @@ config_option = click.option(
     help="The settings file. It names the user table.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+csv_option = click.option(
+    "--csv", "as_csv", is_flag=True, help="Print CSV for a spreadsheet instead of text."
+)
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 service_option = click.option(
     "--service",

@@ -56,6 +56,12 @@ async def waits_for_iampass(connection: Connection, person: str) -> bool:
     return await one(connection, "SELECT 1 FROM step WHERE lost_phone_of = %s", person) is not None
 
 
+async def all_who_wait_for_iampass(connection: Connection) -> frozenset[str]:
+    """Everybody of whom `waits_for_iampass` is true."""
+    rows = await many(connection, "SELECT lost_phone_of FROM step WHERE lost_phone_of IS NOT NULL")
+    return frozenset(row["lost_phone_of"] for row in rows)
+
+
 async def lost_phone_is_known(connection: Connection, step: uuid.UUID) -> bool:
     """IAMPASS has disabled the phone that this step is about; whether it had still to be told."""
     cursor = await connection.execute("DELETE FROM step WHERE id = %s", (step,))

@@ -460,7 +460,7 @@ def test_floods_leave_a_bounded_number_of_rows(acts: RunningActs, server: Runnin
         ask(acts, "/act", {**good(calls.DoAct), "parameters": {"person": "alice"}})
         ask(acts, "/link/ring", good(calls.RingForLink))
     after = rows()
-    assert 0 < after.pop("record") - before.pop("record")
+    assert after.pop("record") > before.pop("record")
     assert after == before
     # As the database's clock says: the flood itself may take more than a minute.
     most = server.rows(

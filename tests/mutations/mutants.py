@@ -3748,6 +3748,12 @@ MUTANTS = {
             "test_calls_that_wait_are_bounded_for_one_sign_in_and_for_all",
         ),
         Mutant(
+            "a cell of a CSV can begin a formula",
+            """return _FORMULA.sub(r"\\1'", clean(text, sys.maxsize - 1))""",
+            "return clean(text, sys.maxsize - 1)",
+            "test_no_cell_of_the_csv_can_begin_a_formula",
+        ),
+        Mutant(
             "people are told of the groups of hosts that do not admit them",
             "if roles != {Role.SELF} or policy.admits(person.groups):",
             "if True:",

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from pam_iampass.cli import Verbs, output
-from pam_iampass.cli.parameters import DURATION, Parsed, json_option
+from pam_iampass.cli.parameters import DURATION, Parsed, csv_option, json_option
 from pam_iampass.config import value_types
 from pam_iampass.config.value_types import InvalidValue, Network
 from pam_iampass.gateway import asking, hosts, joining, records, sessions
@@ -24,6 +24,7 @@ from pam_iampass.gateway.settings import DEFAULT_GROUP
 from pam_iampass.text import clean
 
 T = TypeVar("T")
+_COLUMNS = ("name", "group", "status", "admitted", "seen", "version", "address", "open_logins")
 _STYLES = {HostStatus.ACTIVE: "green", HostStatus.WAITING: "yellow"}
 _EPILOG = """\b
 Examples:
@@ -32,6 +33,7 @@ Examples:
   pam-iampass-gateway host invite --group web --uses 50 --for 1d
   pam-iampass-gateway host list
   pam-iampass-gateway host list --unseen                      not for a day
+  pam-iampass-gateway host list --csv > hosts.csv             for a spreadsheet
   pam-iampass-gateway host suspend web1.example.com           at once; its open logins go on
   pam-iampass-gateway host suspend web1.example.com --end-logins
   pam-iampass-gateway host remove web1.example.com
@@ -141,10 +143,16 @@ def revoke(config: Path, id: str, if_exists: bool) -> None:
     help="Only hosts with this status. Can be repeated.",
 )
 @click.option("--unseen", is_flag=True, help="Only hosts that have not called for a day.")
+@csv_option
 @json_option
 @config_option
 def list_(
-    config: Path, groups: tuple[str, ...], statuses: tuple[str, ...], unseen: bool, as_json: bool
+    config: Path,
+    groups: tuple[str, ...],
+    statuses: tuple[str, ...],
+    unseen: bool,
+    as_csv: bool,
+    as_json: bool,
 ) -> None:
     """Show the hosts, and the invites that can still be used.
 
@@ -152,8 +160,10 @@ def list_(
 
     SEEN is the last call of a host for a login or for its open sessions, up to five minutes late: a host on which
     nobody logs in does not call. VERSION is what the host says of itself, and FROM a proxy's address, if one stands
-    between.
+    between. CSV has the hosts only.
     """
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude each other.")
 
     async def go(gateway: Gateway) -> tuple[list[HostRow], list[str], list[Invite]]:
         async with gateway.database.transaction() as connection:
@@ -177,7 +187,9 @@ def list_(
             }
         )
         return
-    if found:
+    if as_csv:
+        output.show_csv(_COLUMNS, map(_csv_row, found))
+    elif found:
         rows = [
             (
                 (host["name"], "bold"),
@@ -200,9 +212,14 @@ def list_(
         output.line(
             (f"{name}: its row was not written by this gateway, and does not count.", "bold red"), err=True
         )
-    if invites and not (groups or statuses or unseen):
+    if invites and not (groups or statuses or unseen or as_csv):
         output.line("")
         output.table(("INVITE", "TERMS"), [(invite.id, _terms(invite)) for invite in invites])
+
+
+def _csv_row(host: HostRow) -> list[str]:
+    found = {**output.for_programs(host), "admitted": "yes" if host["admitted"] else "no"}
+    return ["" if found[name] is None else str(found[name]) for name in _COLUMNS]
 
 
 @command.command(short_help="Show one host.")

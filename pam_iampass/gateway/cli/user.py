@@ -38,12 +38,12 @@ from pam_iampass.client import IampassError
 from pam_iampass.config import user_table
 from pam_iampass.config.value_types import phone_number
 from pam_iampass.doctor.iampass import PhoneState
-from pam_iampass.errors import ConfigurationError, EditRefused, PamIampassError, Severity, shown
-from pam_iampass.gateway import people, steps
+from pam_iampass.errors import ConfigurationError, EditRefused, Severity, shown
+from pam_iampass.gateway import people
 from pam_iampass.gateway.acts import names
 from pam_iampass.gateway.acts.views import person_row
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option
-from pam_iampass.gateway.cli.host import NAME as HOST
+from pam_iampass.gateway.cli.may import STATUSES, TAMPERED, may
 from pam_iampass.gateway.cli.people import (
     COLUMNS,
     NAME,
@@ -58,9 +58,7 @@ from pam_iampass.gateway.cli.people import (
     warn_of_groups,
 )
 from pam_iampass.gateway.cli.sync import sync
-from pam_iampass.gateway.hosts import Host, HostStatus
-from pam_iampass.gateway.people import Person, PersonStatus, Source
-from pam_iampass.gateway.settings import GatewaySettings
+from pam_iampass.gateway.people import Person, Source
 
 _EPILOG = """\b
 Examples:
@@ -70,18 +68,11 @@ Examples:
   pam-iampass-gateway user add alice --group oncall      one more group
   pam-iampass-gateway user add alice --group oncall --replace
   pam-iampass-gateway user may alice web1.example.com    and why not
+  pam-iampass-gateway user may --all --csv > access.csv  who may log in to which hosts
   pam-iampass-gateway user import web1/users.yaml --group staff
   pam-iampass-gateway user remove alice
   pam-iampass-gateway user sync --dry-run                what the directory would change
 """
-
-
-STATUSES: dict[PersonStatus, tuple[str, str]] = {
-    PersonStatus.ACTIVE: ("can log in", "green"),
-    PersonStatus.LEAVING: ("has left the directory", "yellow"),
-    PersonStatus.REMOVING: ("is being removed", "bold red"),
-}
-TAMPERED = ("was not written by a gateway: cannot log in", "bold red")
 
 
 @click.group(cls=Verbs, epilog=_EPILOG)
@@ -194,68 +185,6 @@ def add_person(
     warn_of_groups(gateway.settings, person.groups)
     if added:
         line(f"To register a phone: pam-iampass-gateway enroll {user}")
-
-
-@command.command("may", short_help="Say whether a person may log in to a host, or why not.")
-@click.argument("user", type=NAME)
-@click.argument("host", type=HOST)
-@config_option
-@json_option
-@click.pass_context
-def may_log_in(ctx: click.Context, user: str, host: str, config: Path, as_json: bool) -> None:
-    """Say whether the gateway has the phone of USER asked for logins to HOST, or why not. HOST is a name of
-    `host list`, and may end before a dot, if only one host is meant then.
-
-    The host decides first who needs no phone, and sshd who has the key or the password. Whether USER has a phone is
-    what `phone status` says.
-
-    The exit status is 0 for yes, 1 for no, and 2 if it is not known, also for a name that is not here.
-    """
-    try:
-        with command_gateway(config) as gateway:
-            person = known_to(gateway, user)
-            there = gateway.reading(lambda inner, connection: names.find_host(inner, connection, host))
-            waits = gateway.transaction(lambda _, connection: steps.waits_for_iampass(connection, user))
-            settings = gateway.settings
-    except click.ClickException as error:
-        error.exit_code = 2
-        raise
-    except PamIampassError as error:
-        click.echo(error.diagnostics(), err=True)
-        ctx.exit(2)
-    why = _why_not(settings, person, there)
-    if waits:
-        why.append(f"the phone of {user} was reported lost, and IAMPASS has not disabled it yet")
-    if as_json:
-        show_json({"may": not why, "why": why})
-    elif why:
-        line((f"no: {'; '.join(why)}", "bold red"))
-    else:
-        line(("yes", "bold green"))
-    ctx.exit(1 if why else 0)
-
-
-def _why_not(settings: GatewaySettings, person: Person, host: Host) -> list[str]:
-    """All reasons why a person may not log in to a host; empty if they may."""
-    why = []
-    if not person.active:
-        why.append(f"{person.name} {STATUSES[person.status][0]}")
-    policy = settings.policy_of(host.group)
-    of_host = f"{host.name} is of the group {host.group}"
-    if policy is None:
-        why.append(f"{of_host}, which is not in gateway.yaml")
-    elif not policy.admits(person.groups):
-        why.append(f"{of_host}, which {policy.whom}; {person.name} has {groups_of(person)}")
-    if host.status is HostStatus.SUSPENDED:
-        why.append(f"{host.name} is suspended: pam-iampass-gateway host resume {host.name}")
-    elif host.status is HostStatus.STOPPED:
-        why.append(
-            f"{host.name} may not ask any more, since people have cancelled its requests:"
-            f" pam-iampass-gateway host resume {host.name}"
-        )
-    elif host.status is HostStatus.WAITING:
-        why.append(f"{host.name} waits to be admitted: pam-iampass-gateway host admit {host.name}")
-    return why
 
 
 @command.command("import", short_help="Take over the user table of a host, with the phones.")
@@ -387,6 +316,7 @@ def remove_people(
     ctx.exit(0 if ok else 1)
 
 
+command.add_command(may)
 command.add_command(sync)
 
 

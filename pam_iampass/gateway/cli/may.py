@@ -1,0 +1,299 @@
+"""`pam-iampass-gateway user may`: whether a person may log in to a host, and who may log in to which hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import click
+
+from pam_iampass.cli.output import Part, count, line, show_csv, show_json, table
+from pam_iampass.cli.parameters import csv_option, json_option
+from pam_iampass.errors import PamIampassError
+from pam_iampass.gateway import hosts, people, steps
+from pam_iampass.gateway.acts import names
+from pam_iampass.gateway.cli import command_gateway, config_option
+from pam_iampass.gateway.cli.host import NAME as HOST
+from pam_iampass.gateway.cli.people import NAME, groups_of, known_to
+from pam_iampass.gateway.database import Connection
+from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.hosts import Host, HostStatus
+from pam_iampass.gateway.people import Person, PersonStatus
+from pam_iampass.gateway.settings import GatewaySettings, GroupSettings
+from pam_iampass.text import names as first_names
+
+STATUSES: dict[PersonStatus, tuple[str, str]] = {
+    PersonStatus.ACTIVE: ("can log in", "green"),
+    PersonStatus.LEAVING: ("has left the directory", "yellow"),
+    PersonStatus.REMOVING: ("is being removed", "bold red"),
+}
+TAMPERED = ("was not written by a gateway: cannot log in", "bold red")
+_LOST = "was reported lost, and IAMPASS has not disabled it yet"
+_OF_HOSTS = {
+    HostStatus.SUSPENDED: ("the hosts are suspended",),
+    HostStatus.STOPPED: ("the hosts may not ask any more, since people have cancelled their requests",),
+    HostStatus.WAITING: ("the hosts wait to be admitted",),
+}
+_NOT_INCLUDED = (
+    "Accounts that a host lets in by its own settings are not in this list, such as exempt accounts and local accounts"
+    " that it does not ask. See iampass.yaml on each host."
+)
+
+
+@click.command("may", short_help="Say who may log in to which hosts, and why or why not.")
+@click.argument("user", type=NAME, required=False)
+@click.argument("host", type=HOST, required=False)
+@click.option("--all", "everybody", is_flag=True, help="Show all people and hosts, by groups of hosts.")
+@csv_option
+@config_option
+@json_option
+@click.pass_context
+def may(
+    ctx: click.Context,
+    user: str | None,
+    host: str | None,
+    everybody: bool,
+    as_csv: bool,
+    config: Path,
+    as_json: bool,
+) -> None:
+    """Say whether the gateway has the phone of USER asked for logins to HOST, or why not. HOST is a name of
+    `host list`, and may end before a dot, if only one host is meant then.
+
+    With --all: for an access review, show each person with the groups of hosts that admit them, the reason, and what
+    keeps them out now. Hosts of one group and status are one row; `host list --csv` has their names. Accounts that a
+    host lets in by its own settings are not in this list, such as exempt accounts and local accounts that it does not
+    ask.
+
+    The host decides first who needs no phone, and sshd who has the key or the password. Whether USER has a phone is
+    what `phone show` says.
+
+    The exit status is 0 for yes, 1 for no, and 2 if it is not known, also for a name that is not here. With --all it
+    is 1 if no gateway has written the row of a person or of a host: these names are shown, and cannot log in.
+    """
+    if everybody == (user is not None) or (host is None) != everybody or (as_csv and not everybody):
+        raise click.UsageError("Give USER and HOST, or --all. --csv requires --all.")
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude each other.")
+    try:
+        if user is None or host is None:
+            ctx.exit(_show_review(config, as_csv, as_json))
+        with command_gateway(config) as gateway:
+            person = known_to(gateway, user)
+            there = gateway.reading(lambda inner, connection: names.find_host(inner, connection, host))
+            waits = gateway.transaction(lambda _, connection: steps.waits_for_iampass(connection, user))
+            settings = gateway.settings
+    except click.ClickException as error:
+        error.exit_code = 2
+        raise
+    except PamIampassError as error:
+        click.echo(error.diagnostics(), err=True)
+        ctx.exit(2)
+    why = _why_not(settings, person, there)
+    if waits:
+        why.append(f"the phone of {user} {_LOST}")
+    if as_json:
+        show_json({"may": not why, "why": why})
+    elif why:
+        line((f"no: {'; '.join(why)}", "bold red"))
+    else:
+        line(("yes", "bold green"))
+    ctx.exit(1 if why else 0)
+
+
+def _why_not(settings: GatewaySettings, person: Person, host: Host) -> list[str]:
+    """All reasons why a person may not log in to a host; empty if they may."""
+    why = []
+    if not person.active:
+        why.append(f"{person.name} {STATUSES[person.status][0]}")
+    policy = settings.policy_of(host.group)
+    of_host = f"{host.name} is of the group {host.group}"
+    if policy is None:
+        why.append(f"{of_host}, which is not in gateway.yaml")
+    elif not policy.admits(person.groups):
+        why.append(f"{of_host}, which {policy.whom}; {person.name} has {groups_of(person)}")
+    if host.status is HostStatus.SUSPENDED:
+        why.append(f"{host.name} is suspended: pam-iampass-gateway host resume {host.name}")
+    elif host.status is HostStatus.STOPPED:
+        why.append(
+            f"{host.name} may not ask any more, since people have cancelled its requests:"
+            f" pam-iampass-gateway host resume {host.name}"
+        )
+    elif host.status is HostStatus.WAITING:
+        why.append(f"{host.name} waits to be admitted: pam-iampass-gateway host admit {host.name}")
+    return why
+
+
+# All people and hosts
+
+
+@dataclass(frozen=True)
+class _Hosts:
+    """Hosts to which the same people may log in: those of one group that have the same status."""
+
+    group: str
+    status: HostStatus
+    policy: GroupSettings
+    """It admits nobody if the settings do not name the group."""
+    names: tuple[str, ...]
+
+    @property
+    def admits(self) -> str | list[str]:
+        """`everybody`, or the groups of people."""
+        return "everybody" if self.policy.everybody else sorted(self.policy.people)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A person, and hosts to which the settings admit them; no hosts if there are none."""
+
+    user: str
+    groups: tuple[str, ...]
+    status: str
+    hosts: _Hosts | None
+    may: bool
+    why: list[str]
+    """The reason, and what keeps the person out now."""
+
+
+def by_group(settings: GatewaySettings, found: Iterable[Host]) -> list[_Hosts]:
+    """The hosts, by group and status."""
+
+    def same(host: Host) -> tuple[str, str]:
+        return host.group, host.status.value
+
+    return [
+        _Hosts(
+            group,
+            HostStatus(status),
+            settings.policy_of(group) or GroupSettings(),
+            tuple(host.name for host in those),
+        )
+        for (group, status), those in groupby(sorted(found, key=same), same)
+    ]
+
+
+def review(
+    everybody: Iterable[Person], tampered: Iterable[str], lost: Container[str], everything: Sequence[_Hosts]
+) -> Iterator[_Row]:
+    """The rows of all people, one for each set of hosts to which the settings admit the person, or a single one."""
+    for person in everybody:
+        problems = [] if person.active else [STATUSES[person.status][0]]
+        if person.name in lost:
+            problems.append(f"the phone {_LOST}")
+        own = person.name, person.groups, person.status.value
+        admitted = [each for each in everything if each.policy.admits(person.groups)]
+        for each in admitted:
+            of_hosts = [*problems, *_OF_HOSTS.get(each.status, ())]
+            yield _Row(*own, each, not of_hosts, [_reason(each.policy, person), *of_hosts])
+        if not admitted:
+            yield _Row(*own, None, False, ["no hosts admit the person", *problems])
+    for name in tampered:
+        yield _Row(name, (), "tampered", None, False, [TAMPERED[0]])
+
+
+def _reason(policy: GroupSettings, person: Person) -> str:
+    if policy.everybody:
+        return "everybody is admitted"
+    by = sorted(policy.people.intersection(person.groups))
+    return f"in the group{'s' if len(by) > 1 else ''} {', '.join(by)}"
+
+
+def _show_review(config: Path, as_csv: bool, as_json: bool) -> int:
+    """Show who may log in to which hosts; the exit status."""
+
+    async def read(
+        gateway: Gateway, connection: Connection
+    ) -> tuple[list[Person], list[str], list[Host], list[str], frozenset[str]]:
+        lost = await steps.all_who_wait_for_iampass(connection)
+        return *await people.listing(gateway, connection), *await hosts.listing(gateway, connection), lost
+
+    with command_gateway(config) as gateway:
+        everybody, tampered, found, tampered_hosts, lost = gateway.reading(read)
+        everything = by_group(gateway.settings, found)
+    rows = review(everybody, tampered, lost, everything)
+    ok = not (tampered or tampered_hosts)
+    for name in tampered_hosts:
+        line((f"{name}: its row was not written by a gateway. It is not in this list.", "bold red"), err=True)
+    if as_json:
+        show_json(
+            {
+                "ok": ok,
+                "not_included": _NOT_INCLUDED,
+                "hosts": [
+                    {
+                        "group": each.group,
+                        "status": each.status.value,
+                        "admits": each.admits,
+                        "hosts": each.names,
+                    }
+                    for each in everything
+                ],
+                "users": [_as_object(list(those)) for _, those in groupby(rows, lambda row: row.user)],
+            }
+        )
+    elif as_csv:
+        show_csv(_COLUMNS, map(_csv_row, rows))
+        line(_NOT_INCLUDED, err=True)
+    else:
+        _show_tables(everything, rows)
+        line(f"{count(len(everybody), 'user')}, {count(len(found), 'host')}.")
+        line(_NOT_INCLUDED)
+    return 0 if ok else 1
+
+
+def _as_object(rows: Sequence[_Row]) -> dict[str, object]:
+    """A person with all hosts."""
+    return {
+        "user": rows[0].user,
+        "groups": rows[0].groups,
+        "status": rows[0].status,
+        "hosts": [
+            {"group": row.hosts.group, "status": row.hosts.status.value, "may": row.may, "why": row.why}
+            for row in rows
+            if row.hosts is not None
+        ],
+    }
+
+
+_COLUMNS = ("user", "status", "groups", "host_group", "host_status", "hosts", "may", "why")
+
+
+def _csv_row(row: _Row) -> Sequence[str]:
+    of_hosts = ("", "", "0")
+    if row.hosts is not None:
+        of_hosts = (row.hosts.group, row.hosts.status.value, str(len(row.hosts.names)))
+    may = "yes" if row.may else "no"
+    return row.user, row.status, ", ".join(row.groups), *of_hosts, may, "; ".join(row.why)
+
+
+def _show_tables(everything: Sequence[_Hosts], rows: Iterable[_Row]) -> None:
+    sets: list[list[Part]] = [
+        [
+            (each.group, "bold"),
+            each.status.value,
+            str(len(each.names)),
+            each.admits if isinstance(each.admits, str) else ", ".join(each.admits) or "nobody",
+            first_names(each.names),
+        ]
+        for each in everything
+    ]
+    if sets:
+        table(("GROUP", "STATUS", "HOSTS", "ADMITS", "NAMES"), sets)
+        line("")
+    shown: list[list[Part]] = [
+        [
+            (row.user, "bold"),
+            ", ".join(row.groups) or ("?" if row.status == "tampered" else "-"),
+            "-" if row.hosts is None else row.hosts.group,
+            "-" if row.hosts is None else str(len(row.hosts.names)),
+            ("yes", "green") if row.may else ("no", "yellow"),
+            "; ".join(row.why),
+        ]
+        for row in rows
+    ]
+    if shown:
+        table(("USER", "GROUPS", "HOSTS OF", "HOSTS", "LOGIN", "WHY"), shown)
+        line("")
