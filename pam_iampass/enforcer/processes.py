@@ -191,19 +191,24 @@ class Members:
         if self._strays:
             self.find()
         for pid in _ids():
-            if not self._has(pid):
-                continue
-            with contextlib.suppress(OSError):  # it has ended
-                pidfd = os.pidfd_open(pid)
-                try:
-                    process = look(pid)
-                    # Looked at after the pidfd was made: if it is a member now, the pidfd is of that one.
-                    if process is not None and self._has(pid):
-                        found += not (number == signal.SIGSTOP and process.stopped)
-                        signal.pidfd_send_signal(pidfd, number)
-                finally:
-                    os.close(pidfd)
+            if self._has(pid):
+                found += self._send_to(pid, number)
         return found
+
+    def _send_to(self, pid: int, number: int) -> bool:
+        """Send a process a signal if it is a member; whether it does not obey yet."""
+        obeys = True
+        with contextlib.suppress(OSError):  # it has ended
+            pidfd = os.pidfd_open(pid)
+            try:
+                process = look(pid)
+                # Looked at after the pidfd was made: if it is a member now, the pidfd is of that one.
+                if process is not None and self._has(pid):
+                    obeys = number == signal.SIGSTOP and process.stopped
+                    signal.pidfd_send_signal(pidfd, number)
+            finally:
+                os.close(pidfd)
+        return not obeys
 
     def have_ended(self, within: float = 0.0) -> bool:
         """Whether all end within that many seconds."""
@@ -217,8 +222,12 @@ class Members:
     def kill(self, within: float) -> bool:
         """Kill them all, within that many seconds; returns whether none is left.
 
-        They are stopped first: processes that fork all the time would be as fast as we are.
+        The process that holds the login is killed at once. If it stopped, a su or sudo that waits for it would stop
+        itself, and nobody would continue that. It is a program of root's, and does not fork all the time. The others
+        are stopped first: processes that fork all the time would be as fast as we are.
         """
+        self.find()
+        self._send_to(self._pid, signal.SIGKILL)
         for number in (signal.SIGSTOP, signal.SIGKILL):
             until, quiet = time.monotonic() + within / 2, 0
             while quiet < LOOKS and time.monotonic() < until:

@@ -241,6 +241,19 @@ def test_what_a_login_has_started_is_ended_with_it_though_it_heeds_no_signal(
     other.kill()
 
 
+@pytest.mark.parametrize("pty", [["--pty"], []])
+def test_what_waits_around_a_login_that_heeds_no_signal_ends_with_it(
+    session: str, stubborn: Path, pty: list[str]
+) -> None:
+    """su and sudo stop themselves as soon as their child stops, and nobody would continue them."""
+    around = Terminal(["su", *pty, "-c", "exec sh /run/stubborn.sh", "alice"])
+    pid = int(wait_until(stubborn.read_text, "it has not begun"))
+    alice = pwd.getpwnam("alice").pw_uid
+    write(session, pid, f"user=alice\nuid={alice}\nservice=sudo\npid={pid}\nstarted={started(pid)}\n")
+    assert ask(Verb.END, session) == DONE
+    around.finish()
+
+
 def test_what_has_left_a_login_without_logind_is_known_by_the_audit_session(
     session: str, stubborn: Path
 ) -> None:
