@@ -354,6 +354,9 @@ async def record(
     text, told = details.pop(news.TEXT, ""), details.pop(news.TOLD, "")
     if outcome is not None:
         fields["outcome"] = outcome.value
+        if session.decided_at is not None:
+            took = session.decided_at - session.began_at
+            fields["elapsed_ms"] = str(round(took.total_seconds() * 1000))
     if outcome is Outcome.APPROVED and told:
         reason, fields[news.TOLD] = f"{reason}; told: {text}", told
     fields = {**records.login_fields(details, reason), **fields, "session": str(session.id)}

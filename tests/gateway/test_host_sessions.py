@@ -72,6 +72,17 @@ def test_a_session_that_is_open_is_asked_for_now(
         assert caller.poll(begun) == status
 
 
+def test_a_record_says_how_long_the_person_took(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    session = gateway_server.session(approved(caller, sandbox))
+    assert session.decided_at is not None
+    took = session.decided_at - session.began_at
+    (record,) = (each for each in gateway_server.records if each.get("outcome"))
+    assert record["elapsed_ms"] == str(round(took.total_seconds() * 1000))
+    assert int(record["elapsed_ms"]) > 0
+
+
 @pytest.mark.parametrize("fault", [HttpStatus(503), HttpStatus(404), HttpStatus(401)])
 def test_while_iampass_does_not_say_so_nothing_is_active_or_closed(
     gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, fault: HttpStatus

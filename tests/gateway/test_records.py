@@ -73,7 +73,7 @@ def test_the_journal_has_the_fields_of_a_hosts_records_and_the_host(
                 Kind.DECISION,
                 "web17",
                 "alice",
-                {**LOGIN, "outcome": "denied", "reason": "refused on\nthe phone"},
+                {**LOGIN, "outcome": "denied", "reason": "refused on\nthe phone", "elapsed_ms": "4213"},
             ),
             (Kind.ACT, "web17", "", {"what": "host remove", "caller": "carol"}),
             (Kind.ALERT, "web17", "", {"reason": "another machine"}),
@@ -84,6 +84,7 @@ def test_the_journal_has_the_fields_of_a_hosts_records_and_the_host(
     assert decision["MESSAGE_ID"] == MESSAGE_IDS[Outcome.DENIED]
     assert (decision["IAMPASS_HOST"], decision["IAMPASS_USER"]) == ("web17", "alice")
     assert (decision["IAMPASS_SERVICE"], decision["IAMPASS_RHOST"]) == ("sshd", "192.0.2.7")
+    assert decision["IAMPASS_ELAPSED_MS"] == "4213"
     assert "\n" not in decision["IAMPASS_REASON"] + decision["MESSAGE"]
     assert (act["MESSAGE_ID"], act["IAMPASS_EVENT"]) == (ADMINISTRATION, "host_remove")
     assert (alert["MESSAGE_ID"], alert["PRIORITY"]) == (GATEWAY_ALERT, "1")
@@ -156,7 +157,7 @@ def log(conninfo: str, trusted_folder: Path) -> Callable[..., Result]:
     async def use(database: Database) -> None:
         await _write(
             database,
-            (Kind.DECISION, "web17", "alice", {**LOGIN, "outcome": "approved"}),
+            (Kind.DECISION, "web17", "alice", {**LOGIN, "outcome": "approved", "elapsed_ms": "4213"}),
             (
                 Kind.DECISION,
                 "web18",
@@ -244,6 +245,7 @@ def test_who_logged_in_last_night_is_one_command_also_without_the_phone(
     assert [each["verified"] for each in found] == [each["kind"] != "report" for each in found]
     (one,) = (json.loads(line) for line in log("--json", "--login", f"{6:032}").stdout.splitlines())
     assert (one["outcome"], one["result"], one["user"]) == ("exempt", "ignored", "backup")
+    assert [each["elapsed_ms"] for each in found if each["kind"] == "decision"] == [4213, 0]
     assert "17 logins that needed no phone" in log("-n", "1").stdout
 
 

@@ -171,7 +171,8 @@ FIELDS = {
     ),
     "IAMPASS_ELAPSED_MS": (
         "number",
-        "milliseconds from the request to IAMPASS until the decision; 0 if no request was sent",
+        "milliseconds from the request to IAMPASS until the decision; 0 if no request was sent. A gateway leaves it out"
+        " then",
     ),
     "IAMPASS_REASON": ("text", "the reason, for an administrator; in acts, what was done, or why it failed"),
 }
@@ -294,7 +295,7 @@ _OF_A_GATEWAY = (
     (
         MESSAGE_IDS[Outcome.APPROVED],
         INFO,
-        {**_ASKED, "outcome": "approved", "session": _SESSION, "login": _LOGIN},
+        {**_ASKED, "outcome": "approved", "elapsed_ms": "4213", "session": _SESSION, "login": _LOGIN},
         "",
     ),
     (SESSION_IDS[SessionEvent.ENDED], INFO, _ENDED, "the host has ended it"),

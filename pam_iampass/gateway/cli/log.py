@@ -207,7 +207,7 @@ def _as_on_a_host(record: Record) -> AuditRecord:
         rhost=fields.get("remote", ""),
         outcome=record.outcome,
         result=record.result.value if record.result else "",
-        elapsed_ms=0,
+        elapsed_ms=int(fields.get("elapsed_ms", 0)),
         reason="; ".join(filter(None, reasons)),
         uid=None,
         verified=record.kind is not Kind.REPORT,
