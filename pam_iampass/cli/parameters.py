@@ -15,13 +15,7 @@ from pam_iampass.cli import Verbs
 from pam_iampass.config import settings, user_table
 from pam_iampass.config.settings import DEFAULT_PATH
 from pam_iampass.config.user_table import folder_of, user_of
-from pam_iampass.config.value_types import (
-    InvalidValue,
-    duration_seconds,
-    name_error,
-    phone_number,
-    plain_name,
-)
+from pam_iampass.config.value_types import name_error, phone_number, plain_name
 from pam_iampass.errors import PamIampassError, shown
 from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount, login_accounts
@@ -29,6 +23,18 @@ from pam_iampass.system.service_user import config_readers
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _MAX_CHOICES = 500  # user names offered by shell completion
+_WORDS = {
+    1: ("ms", "msec"),
+    1000: ("s", "sec", "second", "seconds"),
+    60_000: ("m", "min", "minute", "minutes"),
+    3_600_000: ("h", "hr", "hour", "hours"),
+    86_400_000: ("d", "day", "days"),
+    604_800_000: ("w", "week", "weeks"),
+}
+_UNITS = {word: milliseconds for milliseconds, words in _WORDS.items() for word in words}
+_TERM = re.compile(rf"([0-9]{{1,6}}) ?({'|'.join(sorted(_UNITS, key=len, reverse=True))})(?![a-z])")
+_NO_DURATION = "is not a duration such as 90s, 10m, '2 hours' or 1d"
+_NO_TIME = "is not a point in time such as 2h, '7 days ago', today, 17:30 or 2026-11-24"
 
 
 class UserName(click.ParamType):
@@ -156,43 +162,52 @@ def person(name: str, config: Path = Path(DEFAULT_PATH)) -> str:
     raise click.ClickException(f"{shown(name)} is not an account of this machine, and not in the user table")
 
 
-def seconds(text: str) -> int:
-    """A duration such as `90s`, `10m`, `2h` or `1d`, as in the settings. Raises ValueError."""
-    try:
-        found = duration_seconds(text)
-    except InvalidValue:
-        found = 0
+def _milliseconds(text: str) -> int:
+    """The length of a duration, one or several numbers with their units. Raises ValueError."""
+    if not re.fullmatch(rf"{_TERM.pattern}( ?{_TERM.pattern})*", text):
+        raise ValueError(_NO_DURATION)
+    found = sum(int(number) * _UNITS[unit] for number, unit in _TERM.findall(text))
     if found == 0:
-        raise ValueError("is not a duration such as 90s, 10m, 2h or 1d")
+        raise ValueError(_NO_DURATION)
     return found
+
+
+def seconds(text: str) -> int:
+    """A duration in whole seconds, such as `90s`, `10m`, `2 hours` or `1d`. Raises ValueError."""
+    whole, rest = divmod(_milliseconds(text), 1000)
+    if rest:
+        raise ValueError("is not a whole number of seconds")
+    return whole
 
 
 def point_in_time(text: str, now: datetime) -> datetime:
     """The time that `text` means, in the time zone of `now`. Raises ValueError.
 
-    Accepted are `30m` and the like (s, m, h, d, w before now), `now`, `today`, `yesterday`, `17:30` (of today),
+    Accepted are `30m`, `7 days ago` and other durations before now, `now`, `today`, `yesterday`, `17:30` (of today),
     `yesterday 17:30`, `2026-11-24` and `2026-11-24 17:30`, also with seconds and an offset such as `+01:00`.
     """
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     words = {"now": now, "today": midnight, "yesterday": midnight - timedelta(days=1)}
     try:
-        if re.fullmatch("[0-9]+[a-z]", text):
-            return now - timedelta(seconds=duration_seconds(text))
+        with suppress(ValueError):
+            return now - timedelta(milliseconds=_milliseconds(text.removesuffix(" ago")))
         if text in words:
             return words[text]
         clock = re.fullmatch("(?:(today|yesterday) )?([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)", text)
         found = datetime.fromisoformat(f"{words[clock[1] or 'today']:%Y-%m-%d} {clock[2]}" if clock else text)
-    except (InvalidValue, OverflowError, ValueError):
-        raise ValueError("is not a point in time such as 2h, 7d, today, 17:30 or 2026-11-24") from None
+    except (OverflowError, ValueError):
+        raise ValueError(_NO_TIME) from None
     return found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
 
 
 DURATION = Parsed("time", seconds)
+SHORT_DURATION = Parsed("time", lambda text: _milliseconds(text) / 1000)
 POINT_IN_TIME = Parsed("time", lambda text: point_in_time(text, datetime.now().astimezone()))
 since_option = click.option(
     "--since",
     type=POINT_IN_TIME,
-    help="Only what was after this time: 30m, 2h, 7d, today, 'yesterday 18:00', 17:30, 2026-11-24, '2026-11-24 17:30'.",
+    help="Only what was after this time: 30m, 2h, '7 days ago', today, 'yesterday 18:00', 17:30, 2026-11-24,"
+    " '2026-11-24 17:30'.",
 )
 until_option = click.option("--until", type=POINT_IN_TIME, help="Only what was before this time.")
 let_in_option = click.option("--let-in", is_flag=True, help="Only logins that let somebody in.")

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import line
-from pam_iampass.cli.parameters import DURATION, Parsed
+from pam_iampass.cli.parameters import DURATION, SHORT_DURATION, Parsed
 from pam_iampass.errors import shown
 from pam_iampass.setup import sandbox_use
 
@@ -68,9 +68,9 @@ def _address(text: str) -> tuple[str, int]:
 )
 @click.option(
     "--delay",
-    type=DURATION,
+    type=SHORT_DURATION,
     default=0,
-    help="How long --auto waits before it answers: 2s, 1m.",
+    help="How long --auto waits before it answers: 500ms, 2s, 1m.",
 )
 @click.option(
     "--user", "users", multiple=True, metavar="NAME[:no-device]", help="A user to add. Can be repeated."
