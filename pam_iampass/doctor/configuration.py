@@ -185,12 +185,15 @@ def _in_service_group(user: str) -> Iterator[Problem]:
 
 
 def _previous_secret(config: Path, found: settings.Settings) -> Iterator[Problem]:
-    """Whether the secret is being changed: only a call of IAMPASS tells which one is used."""
     if found.previous_secret:
-        key, file = "application_secret_file", found.files[1]
-        what = f"{file} has a second line, the previous secret: it is used while IAMPASS rejects the first"
-        remedy = "pam-iampass doctor says which one is used; delete the second line when it is the first"
-        yield Problem(config, None, key, what, remedy, Severity.WARNING)
+        yield second_secret(config, found.files[1], "pam-iampass")
+
+
+def second_secret(config: Path, file: Path, command: str) -> Problem:
+    """That the secret in `file` is being changed: only a call of IAMPASS tells which one is used."""
+    what = f"{file} has a second line, the previous secret: it is used while IAMPASS rejects the first"
+    remedy = f"{command} doctor says which one is used; delete the second line when it is the first"
+    return Problem(config, None, "application_secret_file", what, remedy, Severity.WARNING)
 
 
 def _advice(config: Path, lines: Mapping[tuple[str, str], int]) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pam_iampass.doctor.catalogue import KINDS as HOST_KINDS
 from pam_iampass.doctor.catalogue import FindingKind, error_kind, note_kind, of_kind, warning_kind
 from pam_iampass.errors import Problem, Severity
 
@@ -163,7 +164,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "backup-fails",
             "There is no good backup of the database: {what}",
-            "If the database is lost, all hosts must join, and all people register, once more.",
+            "If the database is lost, all hosts must join, and all people register, once more. If `backup` in the"
+            " settings names a folder that does not exist, this is an error if the fleet has one gateway. With several"
+            " gateways it is a note (`backup-off`), because another one may make the backups.",
             "{remedy}",
         ),
         note_kind(
@@ -186,6 +189,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Every start is answered with 404.",
             "Check application_id and server in gateway.yaml",
         ),
+        HOST_KINDS["previous-secret-left"],
     ),
     "Clock": (
         error_kind(
@@ -196,6 +200,13 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
     ),
     "People": (
+        note_kind(
+            "no-people",
+            "Nobody has been added yet",
+            "Until then, the gateway denies every login for which a host asks it. Once there are people, doctor also"
+            " checks whether the groups in the settings have any.",
+            "pam-iampass-gateway enroll USER --group GROUP",
+        ),
         note_kind(
             "passkeys-of-nobody",
             "{name} has passkeys that do not count",

@@ -137,13 +137,18 @@ def _certificate(settings: GatewaySettings) -> Iterator[Problem]:
 
 def backups(settings: GatewaySettings) -> Iterator[Problem]:
     """Whether a backup was made lately, if this is the machine that makes them."""
-    if settings.backup is None or trusted_file.is_missing(settings.backup.folder):
-        without = (
-            f"{settings.backup.folder} does not exist" if settings.backup else "gateway.yaml has no backup"
-        )
-        yield finding("backup-off", "backup", without)
+    if settings.backup is None:
+        yield finding("backup-off", "backup", "gateway.yaml has no backup")
         return
     folder = str(settings.backup.folder)
+    enable = f"systemctl enable --now {backup.UNIT}.timer"
+    if trusted_file.is_missing(settings.backup.folder):
+        if len(settings.gateways) > 1:
+            yield finding("backup-off", "backup", f"{folder} does not exist")
+            return
+        make = f"install -d -m 0700 {shell_word(folder)}; pam-iampass-gateway backup; {enable}"
+        yield finding("backup-fails", "backup", folder, what="the folder does not exist", remedy=make)
+        return
     try:
         with backup.opened_folder(settings.backup.folder) as opened_folder:
             dumps = backup.dumps(opened_folder)
@@ -152,7 +157,7 @@ def backups(settings: GatewaySettings) -> Iterator[Problem]:
             "backup-fails", "backup", folder, what=f"{error.path} {error.what}", remedy=error.remedy
         )
         return
-    remedy = f"journalctl -u {backup.UNIT}; systemctl enable --now {backup.UNIT}.timer"
+    remedy = f"journalctl -u {backup.UNIT}; {enable}"
     if not dumps:
         yield finding("backup-fails", "backup", folder, what="there is none", remedy=remedy)
         return
@@ -169,7 +174,7 @@ def backups(settings: GatewaySettings) -> Iterator[Problem]:
 async def _inside(settings: GatewaySettings) -> list[Problem]:
     found = await _service(settings)
     async with opened(settings) as gateway:
-        for check in (_state, _server, _fleet, _rows, groups, _hosts, passkeys):
+        for check in (_state, _server, _fleet, _rows, _people, groups, _hosts, passkeys):
             try:
                 found += await check(gateway)
             except (DatabaseError, psycopg.Error) as error:
@@ -374,13 +379,19 @@ async def _rows(gateway: Gateway) -> Iterable[Problem]:
     return [finding("rows-not-ours", "database", names(wrong), rows=rows)]
 
 
+async def _people(gateway: Gateway) -> Iterable[Problem]:
+    async with gateway.database.statement() as connection:
+        has_people = await one(connection, "SELECT 1 FROM person LIMIT 1")
+    return [] if has_people else [finding("no-people", "people", "the table person is empty")]
+
+
 async def groups(gateway: Gateway) -> list[Problem]:
     """Problems between the groups in the settings and the groups of hosts and people, each with the key of the settings
-    as its subject. Raises DatabaseError."""
+    as its subject. Before anybody was added, no group can have people. Raises DatabaseError."""
     async with gateway.database.statement() as connection:
         listed, _ = await hosts.listing(gateway, connection)
         invites = await hosts.invites(gateway, connection)
-        everybody, _ = await people.listing(gateway, connection)
+        everybody, tampered = await people.listing(gateway, connection)
     found = []
     of_groups: dict[str, list[str]] = {}
     for group, name in (
@@ -391,6 +402,8 @@ async def groups(gateway: Gateway) -> list[Problem]:
             of_groups.setdefault(group, []).append(name)
     for group, what in sorted(of_groups.items()):
         found.append(finding("group-without-settings", f"groups.{group}", names(what), group=group))
+    if not (everybody or tampered):
+        return found
     had = {group for person in everybody if person.active for group in person.groups}
     for key, named in gateway.settings.groups_of_people.items():
         found += [
@@ -454,3 +467,20 @@ def _iampass(settings: GatewaySettings) -> Iterator[Problem]:
         yield finding("iampass-fails", "IAMPASS", settings.server, what=str(problem), remedy=remedy)
     elif not known:
         yield finding("application-unknown", "IAMPASS", f"{settings.server}: {settings.application_id}")
+    if client is not None and problem is None and settings.previous_secret:
+        yield _two_secrets(settings, "second" if client.used_previous_secret else "first")
+
+
+def _two_secrets(settings: GatewaySettings, accepted: str) -> Problem:
+    file = settings.files["application_secret_file"]
+    remedy = f"Delete the second line of {file} on all gateways, and restart the service"
+    if accepted == "second":
+        remedy = f"Change the secret at IAMPASS; if that is done, the first line of {file} is wrong"
+    return finding(
+        "previous-secret-left",
+        "IAMPASS",
+        "a signed call was accepted",
+        secret_file=file,
+        accepted=accepted,
+        remedy=remedy,
+    )

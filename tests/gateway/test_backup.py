@@ -425,8 +425,13 @@ def test_doctor_says_that_there_is_no_backup_or_an_old_one(server: Postgres) -> 
         os.utime(dump, (time.time() - days * 86400,) * 2)
         assert f"is {days} days old" in found_by_doctor()["backup-fails"]["title"]
     shutil.rmtree(FOLDER)
-    assert found_by_doctor()["backup-off"]["severity"] == "note", "another gateway makes them"
+    (found,) = found_by_doctor().values()
+    assert (found["id"], found["severity"]) == ("backup-fails", "error"), "no other gateway makes them"
+    assert f"install -d -m 0700 {FOLDER}" in found["remedy"]
     text = (ETC / "gateway.yaml").read_text()
+    several = "gateways: ['https://localhost:8443', 'https://gw2.example.com:8443']\n"
+    (ETC / "gateway.yaml").write_text(text + several)
+    assert found_by_doctor()["backup-off"]["severity"] == "note", "another gateway makes them"
     (ETC / "gateway.yaml").write_text(text.replace(SETTINGS, ""))
     assert found_by_doctor().keys() == {"backup-off"}
     assert "names no folder" in run_gateway("backup", status=1)

@@ -43,9 +43,10 @@ def gateway(machine: tuple[Postgres, Sandbox]) -> Iterator[tuple[Postgres, Sandb
 
 
 def doctor(*arguments: str, status: int = 1) -> dict[str, dict[str, Any]]:
-    """The findings by their kinds, but for "backup-off": none is made here."""
+    """The findings by their kinds, but for those of every gateway here: no backup is made, and there are no people."""
     report = json.loads(run_gateway("doctor", "--json", *arguments, status=status))
-    return {finding["id"]: finding for finding in report["findings"] if finding["id"] != "backup-off"}
+    usual = ("backup-off", "no-people")
+    return {finding["id"]: finding for finding in report["findings"] if finding["id"] not in usual}
 
 
 def sql(statement: str) -> None:
@@ -114,6 +115,24 @@ def test_a_file_that_is_missing_or_that_others_can_read(
     )
     assert right in shown
     (ETC / file).chmod(mode)
+
+
+@pytest.mark.parametrize("accepted", ["first", "second"])
+def test_a_second_secret_is_mentioned_and_which_one_is_used(
+    gateway: tuple[Postgres, Sandbox], accepted: str
+) -> None:
+    file = ETC / "application-secret"
+    good = file.read_text().strip()
+    file.write_text(f"{good}\nold\n" if accepted == "first" else f"new\n{good}\n")
+    shown = run_gateway("check")
+    assert f"application_secret_file: warning: {file} has a second line, the previous secret" in shown
+    found = doctor(status=0)["previous-secret-left"]
+    assert (found["severity"], found["title"]) == (
+        "note",
+        f"{file} has two secrets, and IAMPASS accepts the {accepted}",
+    )
+    assert ("Delete the second line" in found["remedy"]) == (accepted == "first")
+    assert good not in shown + str(found)
 
 
 def test_without_settings(gateway: tuple[Postgres, Sandbox]) -> None:
@@ -264,6 +283,7 @@ def test_hosts(gateway: tuple[Postgres, Sandbox]) -> None:
     invite = json.loads(run_gateway("host", "invite", "--group", "bastion", "--json"))["id"]
     (ETC / "gateway.yaml").write_text(text.replace("bastion:", "other:"))
     assert doctor()["group-without-settings"]["evidence"] == f"invite {invite}"
+    run_gateway("user", "add", "alice", "--group", "staff")
     (ETC / "gateway.yaml").write_text(text.replace("{everybody: true}", "{people: [stff]}"))
     assert doctor()["group-of-nobody"]["title"] == "Nobody has the group stff, which the settings name"
     (ETC / "gateway.yaml").write_text(text + "operators: {admin: [it, ops], auditor: []}\n")
@@ -271,6 +291,7 @@ def test_hosts(gateway: tuple[Postgres, Sandbox]) -> None:
     assert (role["title"], role["evidence"]) == ("Nobody has the role admin", "it, ops")
     (ETC / "gateway.yaml").write_text(text)
     assert doctor(status=0) == {}
+    run_gateway("user", "remove", "alice", "--yes")
     sql("DELETE FROM host")
     sql("DELETE FROM invite")
 

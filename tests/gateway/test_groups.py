@@ -62,6 +62,24 @@ def test_init_says_that_all_people_can_log_in_to_the_first_hosts(file: Path) -> 
     )
 
 
+def test_before_anybody_was_added_no_group_is_wrong(file: Path) -> None:
+    configure(file, MISTYPED)
+    with file.open("a") as more:
+        more.write(OPERATORS)
+    run_gateway("user", "remove", "alice", "--yes")
+    try:
+        assert run_gateway("check") == "All is well.\n"
+        with serving():
+            shown = run_gateway("doctor", "--json", status=None)
+    finally:
+        run_gateway("user", "add", "alice", "--group", "staff")
+    found = [each for each in json.loads(shown)["findings"] if each["subject"] != "portal"]
+    assert [(each["id"], each["severity"]) for each in found] == [
+        ("no-people", "note"),
+        ("backup-off", "note"),
+    ]
+
+
 def test_a_group_that_nobody_has_is_a_warning_an_error_of_doctor_and_no_reason_to_stop(file: Path) -> None:
     configure(file, MISTYPED)
     shown = run_gateway("check")

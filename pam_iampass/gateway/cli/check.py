@@ -10,6 +10,7 @@ import click
 from pam_iampass.cli.check import problem_object
 from pam_iampass.cli.output import STYLES, finding, show_json, verdict
 from pam_iampass.cli.parameters import json_option
+from pam_iampass.doctor.configuration import second_secret
 from pam_iampass.errors import Problem, Severity
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.examination import check_settings, groups
@@ -37,6 +38,9 @@ def command(ctx: click.Context, config: Path, as_json: bool) -> None:
             not_checked = [f"the groups of hosts and people: {error.message}"]
         else:
             problems = (*problems, *(_warning(config, found) for found in of_groups))
+        if settings.previous_secret:
+            file = settings.files["application_secret_file"]
+            problems = (*problems, second_secret(config, file, "pam-iampass-gateway"))
     errors, warnings = (
         sum(problem.severity is severity for problem in problems)
         for severity in (Severity.ERROR, Severity.WARNING)
