@@ -91,7 +91,6 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 csv_option = click.option(
     "--csv", "as_csv", is_flag=True, help="Print CSV for a spreadsheet instead of text."
 )
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 service_option = click.option(
     "--service",
     "services",
@@ -117,6 +116,15 @@ display_name_option = click.option(
     type=Parsed("name", plain_name),
     help="The name that the IAMPASS app shows.  [default: USER@MACHINE]",
 )
+
+
+def yes_option(does: str = "Do not ask.") -> Callable[[_F], _F]:
+    """`--yes`, of a command that asks by `output.confirm`. `does` is its effect."""
+    return click.option(
+        "--yes",
+        is_flag=True,
+        help=f"{does} Required if standard input is not a terminal: nobody can answer there.",
+    )
 
 
 def file_option(help: str) -> Callable[[_F], _F]:

@@ -73,7 +73,7 @@ def show_phones(states: Mapping[str, PhoneState | None], as_json: bool) -> int:
 @click.argument("user", type=USER)
 @click.option("--end-codes", is_flag=True, help="Also revoke the recovery codes of USER.")
 @click.option("--forget", is_flag=True, help="Take the report back: logins ask the phone again.")
-@yes_option
+@yes_option()
 @config_option
 @json_option
 @click.pass_context

@@ -11,7 +11,7 @@ import click
 from pam_iampass.agent.control import ask
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import confirm, finding, line, show_json
-from pam_iampass.cli.parameters import USER, account, json_option, person
+from pam_iampass.cli.parameters import USER, account, json_option, person, yes_option
 from pam_iampass.text import clean
 
 _EPILOG = """\b
@@ -35,7 +35,7 @@ def command() -> None:
 
 @command.command(epilog=_EPILOG, short_help="Create ten new codes for USER.")
 @click.argument("user", type=USER)
-@click.option("--yes", is_flag=True, help="Replace existing codes without asking.")
+@yes_option("Replace existing codes without asking.")
 @json_option
 def new(user: str, yes: bool, as_json: bool) -> None:
     """Create ten new codes for USER, which replace all existing ones, and show them.

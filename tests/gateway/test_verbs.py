@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
+import click
 import pytest
 
-from pam_iampass.gateway.cli import GROUPS
+from pam_iampass import cli
+from pam_iampass.gateway.cli import GROUPS, group
 from tests.support.gateway_machine import package, run_gateway
 
 
@@ -34,3 +38,26 @@ def test_a_shell_completes_verbs_options_and_their_values(typed: str, offered: s
     command = [sys.executable, "-m", "pam_iampass.gateway.cli"]
     done = subprocess.run(command, env=environment, cwd=package(), capture_output=True, text=True, check=True)
     assert done.stdout == f"plain,{offered}\n"
+
+
+def commands(above: click.Group, name: str) -> Iterator[tuple[str, click.Command]]:
+    """The verbs below this one, with their names."""
+    context = click.Context(above)
+    for verb in above.list_commands(context):
+        found = above.get_command(context, verb)
+        assert found is not None
+        yield f"{name} {verb}", found
+        if isinstance(found, click.Group):
+            yield from commands(found, f"{name} {verb}")
+
+
+def test_a_verb_that_asks_says_on_its_page_what_it_does_where_nobody_can_be_asked() -> None:
+    asking = []
+    for name, verb in (*commands(cli.group, "pam-iampass"), *commands(group, "pam-iampass-gateway")):
+        options = {each.name: each for each in verb.params if isinstance(each, click.Option)}
+        if "yes" in options:
+            asking.append(name)
+            assert "not a terminal" in f"{options['yes'].help} {verb.help}", name
+        elif verb.callback is not None:
+            assert 'confirm(f"' not in inspect.getsource(verb.callback), name
+    assert {"pam-iampass phone lost", "pam-iampass-gateway host remove"} <= set(asking)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from pam_iampass.cli import Verbs, output
-from pam_iampass.cli.parameters import DURATION, Parsed, csv_option, json_option
+from pam_iampass.cli.parameters import DURATION, Parsed, csv_option, json_option, yes_option
 from pam_iampass.config import value_types
 from pam_iampass.config.value_types import InvalidValue, Network
 from pam_iampass.gateway import asking, hosts, joining, records, sessions
@@ -320,7 +320,7 @@ def _show_status(host: Host) -> None:
 @command.command(short_help="Remove a host from the fleet.")
 @click.argument("name", type=NAME)
 @if_exists_option
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option()
 @config_option
 def remove(config: Path, name: str, if_exists: bool, yes: bool) -> None:
     """Remove a host from the fleet. Its credential is worth nothing from then on, and its sessions are ended.

@@ -98,7 +98,7 @@ def list_(config: Path, as_json: bool) -> None:
 @command.command(epilog=_EPILOG, short_help="Remove the passkeys of USER, and end all sign-ins.")
 @click.argument("user", type=NAME)
 @if_exists_option
-@yes_option
+@yes_option()
 @config_option
 @json_option
 def end(user: str, if_exists: bool, yes: bool, config: Path, as_json: bool) -> None:

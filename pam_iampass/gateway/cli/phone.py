@@ -51,7 +51,7 @@ def show(ctx: click.Context, users: tuple[str, ...], config: Path, as_json: bool
 @command.command(short_help="Report a lost phone: it approves nothing any more.")
 @click.argument("user", type=NAME)
 @click.option("--end-codes", is_flag=True, help="Also revoke the recovery codes of USER.")
-@yes_option
+@yes_option()
 @config_option
 @json_option
 @click.pass_context

@@ -10,7 +10,7 @@ import click
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.enrollment import read_requests
 from pam_iampass.cli.output import confirm
-from pam_iampass.cli.parameters import file_option, json_option
+from pam_iampass.cli.parameters import file_option, json_option, yes_option
 from pam_iampass.cli.recovery import show_left, show_new, show_revoked
 from pam_iampass.errors import shown
 from pam_iampass.gateway import codes
@@ -53,7 +53,7 @@ def command() -> None:
     help="With --from: the new file for the sheets, which only root can read.",
 )
 @click.option("--replace", is_flag=True, help="With --from: also for people who have unused codes.")
-@click.option("--yes", is_flag=True, help="Replace the existing codes of USER without asking.")
+@yes_option("Replace the existing codes of USER without asking.")
 @config_option
 @json_option
 @click.pass_context

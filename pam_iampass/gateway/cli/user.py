@@ -254,7 +254,7 @@ def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], confi
 @click.argument("users", nargs=-1, metavar="USER...")
 @file_option("Remove all people in this CSV file, of which only the column `user` is used.")
 @if_exists_option
-@yes_option
+@yes_option()
 @config_option
 @json_option
 @click.pass_context
