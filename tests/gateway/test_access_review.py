@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
@@ -17,6 +18,7 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import Host, HostStatus
 from pam_iampass.gateway.people import Person, PersonStatus
 from pam_iampass.gateway.settings import load
+from tests.packages.typed_page import TypedPage
 from tests.support.folders import put
 from tests.support.gateway_command import GatewayCommand
 
@@ -154,6 +156,15 @@ def test_text_of_a_cell_begins_a_formula_nowhere_whichever_character_separates(
     for separator in ("\n", ";", ",", '"', "|"):
         for piece in cell.split(separator):
             assert piece.lstrip()[:1] not in tuple("=+-@＝＋－＠"), cell
+
+
+def test_the_page_about_it(fleet: GatewayCommand) -> None:
+    section = TypedPage("docs/fleet-people.md").sections["Who can log in where"]
+    typed = [each for each in section if "--all" in each or "--csv" in each]
+    shown, access, listed = (fleet.run(*shlex.split(each.partition(" > ")[0])[1:])[1] for each in typed)
+    assert shown.startswith("GROUP ")
+    assert access.startswith("user,status,groups,host_group,host_status,hosts,may,why\r\n")
+    assert listed.startswith("name,group,status,")
 
 
 def test_one_person_or_all_but_not_both(fleet: GatewayCommand) -> None:

@@ -160,6 +160,19 @@ def test_who_returns_in_time_has_the_same_phone(place: Place) -> None:
     assert (after.token, after.status) == (before.token, PersonStatus.ACTIVE)
 
 
+def test_a_person_who_is_renamed_joins_under_the_new_name_and_leaves_under_the_old_one(place: Place) -> None:
+    place.sync()
+    token = place.person("bob").token
+    place.slapd.rename("bob", "robert")
+    found = place.sync()
+    assert (found["joining"], found["leaving"]) == (["robert"], ["bob"])
+    assert place.person("bob").status is PersonStatus.LEAVING
+    assert place.person("robert").token != token
+    place.said("user", "remove", "bob", "--yes")
+    assert place.names == ["alice", "robert"]
+    assert "nothing changes" in place.said("user", "sync")
+
+
 @pytest.mark.parametrize("between", [True, False])
 def test_another_person_of_the_same_name_gets_neither_token_nor_phone(place: Place, between: bool) -> None:
     place.sync()

@@ -50,6 +50,29 @@ ELSEWHERE = {
     "pam-iampass bypass",
     "pam-iampass throttle",
     "ignore_startup_parameters = lock_timeout, statement_timeout, idle_in_transaction_session_timeout",
+    # Who can log in where: gateway/test_access_review.py
+    "pam-iampass-gateway user may --all",
+    "pam-iampass-gateway user may --all --csv > access.csv",
+    "pam-iampass-gateway host list --csv > hosts.csv",
+    # Somebody leaves, and other names: gateway/test_fleet_people_page.py
+    "pam-iampass-gateway user remove alice",
+    "usermod --lock --expiredate 1 alice",
+    "pkill -KILL -u alice",
+    "pam-iampass recovery revoke alice",
+    "pam-iampass bypass end alice",
+    "grep -rw alice /etc/iampass /etc/pam.d /etc/sudoers /etc/sudoers.d",
+    "pam-iampass-gateway log alice --since '30 days ago'",
+    "pam-iampass-gateway user show alice",
+    "pam-iampass-gateway enroll alicia --group staff",
+    "usermod --login alicia --move-home --home /home/alicia alice",
+    "groupmod --new-name alicia alice",
+    "pam-iampass-gateway host show web1.example.com",
+    "pam-iampass-gateway host invite --group web --name web9.example.com",
+    "pam-iampass setup status",
+    "pam-iampass setup undo",
+    "pam-iampass join https://gateway.example.com:8443 INVITE --name web9.example.com",
+    "pam-iampass setup sshd sudo",
+    "pam-iampass-gateway host admit web9.example.com",
     # Sixty people at once: gateway/test_mailing.py and gateway/test_sheets.py
     "user,display_name,phone,groups,mail",
     "alice,Alice A.,,staff|oncall,alice@example.com",
@@ -173,7 +196,7 @@ def test_groups_say_who_can_log_in_where(
     gateway.shell(f"install -m 0644 {file}.new {file}; rm {file}.new")
     assert "All is well." in page.type(gateway, WHO, "pam-iampass-gateway check").stdout
     page.type(gateway, WHO, "systemctl restart pam-iampass-gateway")
-    assert page.type(gateway, WHO, "pam-iampass-gateway user may").stdout == "yes\n"
+    assert page.type(gateway, WHO, "pam-iampass-gateway user may alice").stdout == "yes\n"
     host = hosts[-1]
     host.type("pam-iampass setup undo")
     host.type(page.command(FIRST, "pam-iampass leave"))

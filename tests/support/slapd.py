@@ -145,6 +145,10 @@ class Slapd:
         encoded = [value.encode() for value in values] or None
         self._do("modify_s", _dn(name), [(ldap.MOD_REPLACE, attribute, encoded)])
 
+    def rename(self, name: str, new: str) -> None:
+        """Give a person another name; the entry stays the same one."""
+        self._do("rename_s", _dn(name), f"uid={new}")
+
     def delete(self, *names: str) -> None:
         """Delete people, or entries by their DN."""
         for name in names:
