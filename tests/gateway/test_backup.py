@@ -8,6 +8,7 @@ import re
 import secrets
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -24,9 +25,10 @@ from pam_iampass.client import AuthenticationAPI, Deadline, Gateways, IampassErr
 from pam_iampass.client.status import AuthenticationMethod
 from pam_iampass.gateway import backup
 from pam_iampass.gateway.settings import ACCOUNT
+from pam_iampass.setup import files as setup_files
 from tests.packages.typed_page import TypedPage
 from tests.support.gateway import HOST, HOST_SECRET
-from tests.support.gateway_machine import ETC, SOCKETS, package, run_gateway, serving, with_people
+from tests.support.gateway_machine import ETC, SOCKETS, package, run_gateway, serving, showing, with_people
 from tests.support.journald import Journald
 from tests.support.postgres import POOLED, PROGRAMS, Postgres
 from tests.support.sandbox import Sandbox
@@ -362,6 +364,62 @@ def test_a_restore_on_a_new_machine_by_the_page_brings_back_hosts_people_and_log
         assert log_in() == "RESTORED"
         assert "This machine cannot know" in run_gateway("restored", "--confirm")
         wait_until(lambda: log_in() == "active", "the host is not answered")
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[Path]:
+    """Takes the place of systemctl and of the portal's program: the file of what was asked of systemd."""
+    called, listens = tmp_path / "called", tmp_path / "listens"
+    programs = {
+        Path(
+            "/usr/sbin/systemctl"
+        ): f'echo "$*" >> {called}; case "$*" in *Listen*) cat {listens};; show*|cat*) exit 1;; esac',
+        Path(
+            "/usr/bin/pam-iampass-portal"
+        ): f'PYTHONPATH={package()} exec python3 -m pam_iampass.portal.cli "$@"',
+    }
+    for program, does in programs.items():
+        program.write_text(f"#!/bin/sh\n{does}\n")
+        program.chmod(0o755)
+    setup_files.SYSTEMD.mkdir(parents=True)
+    yield called
+    setup_files.SYSTEMD.rmdir()
+    for program in programs:
+        program.unlink()
+
+
+def test_backups_and_the_portal_are_switched_on_on_a_new_machine_by_the_page(
+    server: Postgres, systemd: Path
+) -> None:
+    section = "Backups and portal on a new machine"
+    page, said = TypedPage("docs/gateway-operations.md"), {}
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+        address = "{}:{}".format(*listener.getsockname())
+        origin = f"http://localhost:{listener.getsockname()[1]}"
+        systemd.with_name("listens").write_text(f"{address} (Stream)\n")
+        with (ETC / "gateway.yaml").open("a") as settings:
+            settings.write(f"portal: {{origin: '{origin}'}}\noperators: {{admin: [it]}}\n")
+        run_gateway("user", "add", "zoe", "--group", "it")
+        restore(dumped())
+        FOLDER.chmod(0o755)  # as it was copied
+        with serving(), showing(listener, origin):
+            run_gateway("restored", "--confirm", status=None)
+            assert "backup-fails" in found_by_doctor()
+            for command in page.sections[section]:
+                words = shlex.split(command.replace("https://iampass.example.com", origin))
+                if words[0] == "pam-iampass-gateway":
+                    # Without encryption there is no certificate.
+                    without = [i for i, word in enumerate(words) if word in ("--certificate", "--key")]
+                    given = [word for i, word in enumerate(words) if not {i, i - 1} & set(without)]
+                    said[" ".join(words[1:3])] = run_gateway(*given[1:], status=None)
+                elif words[0] != "apt":
+                    subprocess.run(words, check=True)
+    assert [name.split("-")[1] for name in names()] == ["000001", "000002"]
+    assert "enable --now pam-iampass-gateway-backup.timer" in systemd.read_text().splitlines()
+    assert "zoe can register a passkey at:" in said["portal setup"], said
+    assert "All is well." in said["portal status"]
+    assert "[backup" not in said["doctor"]
+    assert "portal" in said["doctor"].partition("Checked:")[2]
 
 
 def test_a_dump_that_cannot_be_read_takes_the_place_of_nothing(server: Postgres) -> None:

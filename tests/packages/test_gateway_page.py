@@ -73,6 +73,12 @@ ELSEWHERE = {
     "pam-iampass join https://gateway.example.com:8443 INVITE --name web9.example.com",
     "pam-iampass setup sshd sudo",
     "pam-iampass-gateway host admit web9.example.com",
+    # Backups and portal on a new machine: gateway/test_backup.py
+    "chmod 0700 /var/backups/iampass-gateway",
+    "apt install ./pam-iampass-portal_*.deb",
+    "pam-iampass-gateway portal setup --origin https://iampass.example.com --certificate /etc/ssl/iampass/portal.pem"
+    " --key /etc/ssl/iampass/portal.key --admin zoe",
+    "pam-iampass-gateway portal status",
     # Sixty people at once: gateway/test_mailing.py and gateway/test_sheets.py
     "user,display_name,phone,groups,mail",
     "alice,Alice A.,,staff|oncall,alice@example.com",
