@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import shlex
 import shutil
 import socket
@@ -21,14 +20,21 @@ import psycopg
 import pytest
 
 from pam_iampass.audit.journal import BACKUP_FAILED
-from pam_iampass.client import AuthenticationAPI, Deadline, Gateways, IampassError
-from pam_iampass.client.status import AuthenticationMethod
 from pam_iampass.gateway import backup
 from pam_iampass.gateway.settings import ACCOUNT
 from pam_iampass.setup import files as setup_files
 from tests.packages.typed_page import TypedPage
 from tests.support.gateway import HOST, HOST_SECRET
-from tests.support.gateway_machine import ETC, SOCKETS, package, run_gateway, serving, showing, with_people
+from tests.support.gateway_machine import (
+    ETC,
+    SOCKETS,
+    log_in_as,
+    package,
+    run_gateway,
+    serving,
+    showing,
+    with_people,
+)
 from tests.support.journald import Journald
 from tests.support.postgres import POOLED, PROGRAMS, Postgres
 from tests.support.sandbox import Sandbox
@@ -87,23 +93,8 @@ def command_lines() -> list[str]:
 
 
 def log_in() -> str:
-    """A login of alice as the host makes it: the status of the session, or why there is none."""
-    deadline, gateways = Deadline.after(PATIENCE), Gateways(["https://localhost:8443"], ETC / "ca.pem")
-    try:
-        api = AuthenticationAPI(HOST, HOST_SECRET, transport=gateways)
-        more = {"request_id": secrets.token_urlsafe(16)}
-        device = [AuthenticationMethod.device]
-        session = api.authenticate_user("alice", device, 60, parameters=more, deadline=deadline)
-        if session.failure_reason is not None:
-            return str(session.failure_reason)
-        while session.in_progress:
-            session.get_status(deadline=deadline, attempts=1)
-        session.destroy(deadline=deadline)
-        return str(session.session_status.name)
-    except IampassError as error:
-        return str(error)
-    finally:
-        gateways.close()
+    """A login of alice on the host."""
+    return log_in_as("alice", HOST, HOST_SECRET)
 
 
 def restore(dump: Path) -> None:

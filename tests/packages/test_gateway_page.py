@@ -57,6 +57,7 @@ ELSEWHERE = {
     # Somebody leaves, and other names: gateway/test_fleet_people_page.py
     "pam-iampass-gateway user remove alice",
     "usermod --lock --expiredate 1 alice",
+    "loginctl terminate-user alice",
     "pkill -KILL -u alice",
     "pam-iampass recovery revoke alice",
     "pam-iampass bypass end alice",

@@ -7,6 +7,7 @@ import functools
 import grp
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -16,6 +17,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pam_iampass.client import AuthenticationAPI, Deadline, Gateways, IampassError
+from pam_iampass.client.status import AuthenticationMethod
 from pam_iampass.gateway.cli import with_gateway
 from pam_iampass.gateway.database import now
 from pam_iampass.gateway.gateway import Gateway
@@ -153,6 +156,26 @@ def run_gateway(*arguments: str, typed: str = "", status: int | None = 0, as_ins
         done = run_imported("pam_iampass.gateway.cli", folders, argv, dict(os.environ), typed, 120.0)
     assert status in (None, done.returncode), done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def log_in_as(person: str, host: str, secret: str, **parameters: str) -> str:
+    """A login as a host makes it, with its credential: the status of the session, or why there is none."""
+    deadline, gateways = Deadline.after(PATIENCE), Gateways(["https://localhost:8443"], ETC / "ca.pem")
+    try:
+        api = AuthenticationAPI(host, secret, transport=gateways)
+        more = {"request_id": secrets.token_urlsafe(16), **parameters}
+        device = [AuthenticationMethod.device]
+        session = api.authenticate_user(person, device, 60, parameters=more, deadline=deadline)
+        if session.failure_reason is not None:
+            return str(session.failure_reason)
+        while session.in_progress:
+            session.get_status(deadline=deadline, attempts=1)
+        session.destroy(deadline=deadline)
+        return str(session.session_status.name)
+    except IampassError as error:
+        return str(error)
+    finally:
+        gateways.close()
 
 
 @contextlib.contextmanager
