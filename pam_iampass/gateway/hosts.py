@@ -11,16 +11,19 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from psycopg.rows import DictRow
 
 from pam_iampass.config.value_types import Network
 from pam_iampass.gateway import records
 from pam_iampass.gateway.database import Connection, Statement, each_one, insert, many, one, replace
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
+from pam_iampass.session.presence import address_of_machine
 
 TABLE = "host"
 INVITES = "invite"
@@ -86,6 +89,8 @@ class Host(Asker):
     """The end of the brake: until then its starts are few."""
     admitted: bool = False
     """Whether an administrator has admitted it, whether its group demands that or not."""
+    addresses: tuple[str, ...] = ()
+    """Its addresses, as an administrator has set them. No other host has any of them."""
 
     def is_slowed(self, moment: float) -> bool:
         return self.slowed_until is not None and self.slowed_until.timestamp() > moment
@@ -211,6 +216,7 @@ async def add(gateway: Gateway, connection: Connection, host: Host) -> None:
         "invite": host.invite,
         "slowed_until": host.slowed_until,
         "admitted": host.admitted,
+        "addresses": list(host.addresses),
     }
     await insert(connection, TABLE, gateway.keys.sealed(TABLE, sealed))
     await insert(connection, "seen", {"host": host.id})
@@ -229,6 +235,12 @@ async def change(gateway: Gateway, connection: Connection, id: str, **columns: A
     sealed = gateway.keys.sealed(TABLE, {**gateway.keys.verified(TABLE, row, id=id), **values})
     await replace(connection, TABLE, "id", sealed)
     return from_row(gateway, sealed)
+
+
+async def with_address(connection: Connection, addresses: Sequence[str], but: str) -> DictRow | None:
+    """The row of a host that has one of these addresses; None if no host has, apart from the one with the id `but`."""
+    statement = "SELECT * FROM host WHERE id <> %s AND addresses && %s ORDER BY name LIMIT 1"
+    return await one(connection, statement, but, list(addresses))
 
 
 async def is_its_machine(gateway: Gateway, connection: Connection, host: Host, machine: str | None) -> bool:
@@ -281,6 +293,7 @@ def from_row(gateway: Gateway, row: Mapping[str, Any], **asked: str) -> Host:
         values["invite"],
         values["slowed_until"],
         values["admitted"],
+        tuple(values["addresses"]),
     )
 
 
@@ -294,6 +307,13 @@ def host_name_error(name: str) -> str | None:
     if len(name) <= 253 and re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", name):
         return None
     return "is not a host name in lower case, such as web1.example.com"
+
+
+def host_address_error(text: str) -> str | None:
+    """Why this cannot be an address of one host alone, as the end of a sentence."""
+    if address_of_machine(text) is None or "%" in text:
+        return "is not an address that only one machine has, such as 192.0.2.8 or 2001:db8::8"
+    return None
 
 
 # Invites

@@ -132,6 +132,7 @@ SELECT count(*) AS of_host, count(*) FILTER (WHERE person = %s) AS of_person, (
     SELECT count(*) FROM (
         SELECT FROM question
         WHERE asker = %s AND person = %s AND split_part(translate(connection, '%%', ' '), ' ', 1)::inet <<= %s::inet
+            AND split_part(connection, ' ', 3) <> ALL(%s)
             AND asked_at > now() - interval '1 hour'
         GROUP BY connection HAVING bool_or(answer) IS NOT TRUE
     ) AS named
@@ -139,8 +140,8 @@ SELECT count(*) AS of_host, count(*) FILTER (WHERE person = %s) AS of_person, (
 FROM question WHERE asker = %s AND asked_at > now() - interval '1 minute'
 """
 """How many questions a host has asked within a minute; and how many connections from a network it has named for logins
-of a person that no host has confirmed, or not yet: many at one moment are guesses, too. A thief who logs in from
-elsewhere must not take the person's own logins from their bastion."""
+of a person that no host has confirmed, or not yet: many at one moment are guesses, too. A connection to an address of
+the asking host is no guess. A thief must not take the person's own logins from their bastion."""
 
 
 async def _find_candidates(
@@ -150,19 +151,23 @@ async def _find_candidates(
     has the lock of the host's questions."""
     policy = gateway.settings.policy_of(host.group)
     groups = policy.covered_by if policy is not None else frozenset()
-    address = (asked.connection or "").replace("%", " ").partition(" ")[0]
+    assert asked.connection is not None  # noqa: S101 - else nobody would be asked
+    client, _, server, _ = asked.connection.split(" ")
+    address = client.partition("%")[0]
     network = f"{address}/{64 if ':' in address else 32}"  # a client can choose any address of a /64
-    values = asked.person, host.id, asked.person, network, host.id
+    values = asked.person, host.id, asked.person, network, list(host.addresses), host.id
     (counted,) = await many(connection, _COUNTED, *values)
     for name, most, what in (
         ("wrong", _MOST_WRONG, "no host confirms the connections that this host names"),
         ("of_person", _QUESTIONS_OF_PERSON, "this host has asked all questions of a minute for one person"),
         ("of_host", QUESTIONS_A_MINUTE, "this host has asked all its questions of a minute"),
     ):
-        if counted[name] >= most:
+        if counted[name] >= most and not (name == "wrong" and server in host.addresses):
             what += ": its people are asked on the phone"
             await records.alert(connection, host.name, what, person=asked.person)
             return []
+    if await _leads_elsewhere(gateway, connection, host, asked, server):
+        return []
     found = []
     for row in await many(
         connection,
@@ -178,6 +183,25 @@ async def _find_candidates(
             if _may_cover(gateway, host, asked, session, there):
                 found.append(session)
     return found[:_MOST_CANDIDATES]
+
+
+async def _leads_elsewhere(
+    gateway: Gateway, connection: Connection, host: Host, asked: AskedStart, server: str
+) -> bool:
+    """Whether the address `server`, to which the connection leads, belongs to another host: that is an alert.
+
+    Only an administrator says which addresses a host has. Raises Tampered.
+    """
+    row = await hosts.with_address(connection, [server.partition("%")[0]], but=host.id)
+    if row is None:
+        return False
+    what, other = (
+        "this host names connections to other hosts: the phone is asked",
+        hosts.from_row(gateway, row),
+    )
+    more = f". {server} belongs to {other.name}; if it does not: pam-iampass-gateway host addresses"
+    await records.alert(connection, host.name, what, person=asked.person, more=more)
+    return True
 
 
 def _may_cover(

@@ -365,6 +365,19 @@ _ALL_OFFERS = (
         done=lambda result: f"The host is {result['status']}.",
     ),
     Offer(
+        "host_addresses",
+        "Set the addresses",
+        "If another host says that a connection to one of these addresses is a login there, the phone is asked, and "
+        "there is an alert. Leave out addresses that several hosts share.",
+        (
+            _HOST,
+            Field("addresses", "All its addresses", "list", "such as 192.0.2.8, 2001:db8::8", required=True),
+        ),
+        _ADMIN,
+        _ADMIN,
+        done=lambda _: "The addresses are set.",
+    ),
+    Offer(
         "host_suspend",
         "Suspend",
         "The gateway stops answering {host}, so nobody can log in there with a phone until you resume it. Its open "

@@ -153,6 +153,7 @@ ACTS: Mapping[str, str] = {
     "bypass_end": "needs the phone again",
     "code_for_lost_phone": "one code for a lost phone",
     "enroll": "link for a phone",
+    "host_addresses": "addresses set",
     "host_admit": "admitted",
     "host_invite": "invite for a host",
     "host_joined": "host has joined",

@@ -9,7 +9,7 @@ capability to see it.
 from __future__ import annotations
 
 import os
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Callable
 
 from pam_iampass.session.kept_session import AttachedLogin, KeptSession, State
@@ -50,21 +50,29 @@ def between_hosts(ssh_connection: str) -> str | None:
     """
     try:
         client, client_port, server, server_port = ssh_connection.split(" ")
-        ends = [(_address(client), int(client_port)), (_address(server), int(server_port))]
+        ends = [
+            (address_of_machine(client), int(client_port)),
+            (address_of_machine(server), int(server_port)),
+        ]
     except ValueError:
         return None
     if ends[0][0] == ends[1][0]:
         return None
     for address, port in ends:
-        is_everywhere = address.is_loopback or address.is_link_local or address.is_unspecified
-        if is_everywhere or address.is_multicast or not 0 < port < 65536:
+        if address is None or not 0 < port < 65536:
             return None
     return " ".join(f"{address} {port}" for address, port in ends)
 
 
-def _address(text: str) -> IPv4Address | IPv6Address:
-    address = ip_address(text)
-    return getattr(address, "ipv4_mapped", None) or address
+def address_of_machine(text: str) -> str | None:
+    """An address in its one form; None if it is none, or one that every machine has."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    address = getattr(address, "ipv4_mapped", None) or address
+    is_everywhere = address.is_loopback or address.is_link_local or address.is_unspecified
+    return None if is_everywhere or address.is_multicast else str(address)
 
 
 def _control_group(login: AttachedLogin) -> int | None:

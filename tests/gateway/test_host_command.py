@@ -247,6 +247,34 @@ def test_a_host_is_admitted_suspended_and_resumed(server: Postgres) -> None:
     ]
 
 
+def test_an_administrator_sets_the_addresses_of_a_host(server: Postgres) -> None:
+    add_host(server, "web")
+    add_host(server, "db")
+
+    def shown(host: str) -> Any:
+        return json.loads(run_gateway("host", "show", host, "--json"))["addresses"]
+
+    assert shown("web") == []
+    said = run_gateway("host", "addresses", "web", "::ffff:192.0.2.8", "2001:DB8:0::8", "192.0.2.8")
+    assert said == "web: 192.0.2.8, 2001:db8::8\n"
+    assert shown("web") == ["192.0.2.8", "2001:db8::8"]
+    assert re.search(r"Addresses +192\.0\.2\.8, 2001:db8::8\n", run_gateway("host", "show", "web"))
+    said = run_gateway("host", "addresses", "db", "192.0.2.9", "192.0.2.8", status=1)
+    assert '192.0.2.8 is an address of "web"' in said
+    assert shown("db") == []
+    for wrong in ("127.0.0.1", "fe80::1", "0.0.0.0", "2001:db8::8%eth0", "224.0.0.1", "web.example.com"):
+        assert "only one machine has" in run_gateway("host", "addresses", "web", wrong, status=2)
+    for arguments in ((), ("--none", "192.0.2.8")):
+        assert "--none" in run_gateway("host", "addresses", "web", *arguments, status=2)
+    run_gateway("host", "addresses", "web", "--none")
+    assert run_gateway("host", "addresses", "db", "192.0.2.8") == "db: 192.0.2.8\n"
+    assert [(host, fields["what"], fields.get("reason")) for host, fields in records(server)] == [
+        ("web", "host_addresses", "192.0.2.8, 2001:db8::8"),
+        ("web", "host_addresses", "none"),
+        ("db", "host_addresses", "192.0.2.8"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("verb", "says"), [(["suspend"], "web is suspended.\n"), (["remove", "--yes"], "web is removed.\n")]
 )

@@ -259,6 +259,69 @@ def test_a_host_that_names_connections_which_nobody_confirms_has_the_phone_asked
         assert start.result(PATIENCE)["session_status"] == "active"
 
 
+def refused(fleet: Fleet, parent: Any, connection: str, caller: HostCaller | None = None) -> None:
+    """A start whose connection the bastion does not confirm."""
+    start = fleet.starts(connection, caller)
+    question, _ = told(fleet.bastion, parent)
+    assert counts(confirm(fleet.bastion, question, "no"))
+    (caller or fleet.caller).end(start.result(PATIENCE))
+
+
+def test_connections_to_the_own_address_of_a_host_use_up_no_covers_of_an_hour(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody at the bastion has alice's password, and logs in as she does, over and over."""
+    monkeypatch.setattr(presence, "_MOST_WRONG", 2)
+    monkeypatch.setattr(presence, "_QUESTIONS_OF_PERSON", 6)
+    fleet.gateway.change_host(HOST, addresses=["192.0.2.8", "2001:db8:0:1::8"])
+    parent = fleet.approved()
+    for port in (40001, 40002, 40003):
+        refused(fleet, parent, f"192.0.2.7 {port} 192.0.2.8 22")
+    fleet.covered(parent)
+    assert alerts(fleet) == []
+    for port in (40001, 40002):  # it may be guessing
+        refused(fleet, parent, f"192.0.2.7 {port} 192.0.2.88 22")
+    unknown = fleet.starts("192.0.2.7 40003 192.0.2.88 22").result(PATIENCE)
+    assert (unknown["session_status"], len(fleet.questions)) == ("pending", 6)
+    monkeypatch.setattr(presence, "_QUESTIONS_OF_PERSON", 7)
+    fleet.caller.end(unknown)
+    fleet.covered(parent, connection="192.0.2.7 40004 192.0.2.8 22")
+    # The limits of a minute hold for all.
+    own = fleet.starts("192.0.2.7 40005 192.0.2.8 22").result(PATIENCE)
+    assert (own["session_status"], len(fleet.questions)) == ("pending", 7)
+
+
+@pytest.mark.parametrize("address", ["192.0.2.9", "2001:db8::9", "2001:db8::9%eth0"])
+def test_a_connection_to_another_host_covers_no_login_here(fleet: Fleet, address: str) -> None:
+    """Root of a host on which she never was names her connection to another one."""
+    fleet.gateway.change_host(OTHER, addresses=["192.0.2.9", "2001:db8::9"])
+    parent = fleet.approved()
+    client = "2001:db8::7" if ":" in address else "192.0.2.7"
+    connection = f"{client} 40000 {address} 22"
+    begun = fleet.starts(connection).result(PATIENCE)
+    assert (begun["session_status"], fleet.questions) == ("pending", [])
+    ((host, what),) = alerts(fleet)
+    assert (host, f"name-of-{OTHER}" in what) == (f"name-of-{HOST}", True)
+    assert fleet.caller.end(begun) is True
+    # Each host has its own, and one that nobody has set is as it was.
+    if "%" not in address:
+        fleet.covered(parent, caller=fleet.other, connection=connection)
+    fleet.covered(parent, connection="192.0.2.7 40001 192.0.2.10 22")
+
+
+def test_a_connection_covers_no_login_if_the_address_is_of_two_hosts_or_in_a_row_of_no_gateway(
+    fleet: Fleet,
+) -> None:
+    fleet.approved()
+    for id in (HOST, OTHER):
+        fleet.gateway.change_host(id, addresses=["192.0.2.8"])
+    assert fleet.starts().result(PATIENCE)["session_status"] == "pending"
+    fleet.gateway.change_host(OTHER, addresses=[])
+    fleet.gateway.rows("UPDATE host SET addresses = '{192.0.2.8}' WHERE id = %s", OTHER)
+    assert fleet.starts().result(PATIENCE)["session_status"] == "pending"
+    assert fleet.questions == []
+
+
 @pytest.mark.parametrize("other", ["2001:db8::ffff", "2001:db8:0:0:ffff::1%eth0"])
 def test_all_addresses_of_a_network_that_a_client_can_have_are_one(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, other: str

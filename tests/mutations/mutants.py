@@ -1652,6 +1652,18 @@ MUTANTS = {
             "test_who_writes_to_the_database_ends_no_covered_login",
         ),
         Mutant(
+            "a host names a connection to another host, and has it covered",
+            "if await _leads_elsewhere(gateway, connection, host, asked, server):",
+            "if False:",
+            "test_a_connection_to_another_host_covers_no_login_here[192.0.2.9]",
+        ),
+        Mutant(
+            "logins with a stolen password use up the covers of an hour",
+            "AND split_part(connection, ' ', 3) <> ALL(%s)",
+            "AND %s IS NOT NULL",
+            "test_connections_to_the_own_address_of_a_host_use_up_no_covers_of_an_hour",
+        ),
+        Mutant(
             "presence starts from hosts that have joined before they had to be admitted",
             "and there.admitted",
             "",

@@ -67,7 +67,7 @@ def test_each_role_has_its_pages_and_is_offered_what_it_may_do(gateway: Scripted
         gateway.get(f"/{page}").offers for page in ("people/bob", f"hosts/{HOST}", f"hosts/{NEW}")
     )
     assert bob == (_OF_OTHERS if role in ("helpdesk", "admin") else set())
-    of_hosts = {"host_suspend", "session_end"} if role == "admin" else set()
+    of_hosts = {"host_suspend", "host_addresses", "session_end"} if role == "admin" else set()
     assert host - {"session_end"} == of_hosts - {"session_end"}
     assert (
         waiting >= of_hosts | {"host_admit", "host_resume"}

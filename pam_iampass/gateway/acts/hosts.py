@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
+from pam_iampass.errors import shown
 from pam_iampass.gateway import hosts, records, sessions, steps
 from pam_iampass.gateway.actors import ActRefused, Role
-from pam_iampass.gateway.acts.act import Act, Work, act, flag, text
+from pam_iampass.gateway.acts.act import Act, Work, act, flag, text, texts
 from pam_iampass.gateway.acts.names import lock_host
 from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import Host, HostStatus, host_name_error
+from pam_iampass.gateway.hosts import Host, HostStatus, host_address_error, host_name_error
 from pam_iampass.portal import calls
+from pam_iampass.session.presence import address_of_machine
 
 T = TypeVar("T")
 _UNCHANGED = "it was so before"
@@ -121,6 +123,26 @@ class SuspendHost(OfHost[SuspendedHost]):
 
     def told(self, done: SuspendedHost) -> calls.Ended:
         return done.ended.told
+
+
+@act("host_addresses", by={Role.ADMIN}, record="the addresses")
+@dataclass(frozen=True)
+class SetHostAddresses(OfHost[Host]):
+    """Set the addresses that this host alone has, in place of those before. A connection to one of them covers no login
+    on another host. Results in the host as it is then."""
+
+    addresses: Annotated[tuple[str, ...], texts(host_address_error)] = ()
+
+    async def change(self, work: Work) -> Host:
+        host = await _lock(work, self.host)
+        addresses = sorted({address for each in self.addresses if (address := address_of_machine(each))})
+        other = await hosts.with_address(work.connection, addresses, but=host.id)
+        if other is not None:
+            (address, *_) = set(addresses) & set(other["addresses"])
+            what = f"{address} is an address of {shown(other['name'])}, and belongs to one host only"
+            raise ActRefused(what, "if hosts share it, set it for none; otherwise change that host first")
+        work.reason = ", ".join(addresses) or "none"
+        return await _changed(work, host, addresses=addresses)
 
 
 async def _lock(work: Work, name: str) -> Host:

@@ -49,6 +49,7 @@ class HostRow(TypedDict, total=False):
     group: str
     status: str
     admitted: bool
+    addresses: list[str]
     machine: str | None
     joined: datetime
     invite: str
@@ -182,8 +183,8 @@ PEOPLE = View[PersonRow](
 HOSTS = View[HostRow](
     "hosts",
     {
-        Role.AUDITOR: ("name", "id", "group", "status", "admitted", "machine", "joined", "slowed_until", "seen",
-                       "seen_within_a_day", "version", "address"),
+        Role.AUDITOR: ("name", "id", "group", "status", "admitted", "addresses", "machine", "joined",
+                       "slowed_until", "seen", "seen_within_a_day", "version", "address"),
         Role.ADMIN: tuple(HostRow.__annotations__),
     },
 )  # fmt: skip
@@ -472,6 +473,7 @@ def host_row(host: Host, seen: Seen) -> HostRow:
         "group": host.group,
         "status": host.status.value,
         "admitted": host.admitted,
+        "addresses": list(host.addresses),
         "machine": host.machine,
         "joined": host.joined_at,
         "invite": host.invite,

@@ -15,7 +15,7 @@ from pam_iampass.gateway import asking, hosts, joining, records, sessions
 from pam_iampass.gateway.actors import Actor
 from pam_iampass.gateway.acts import names
 from pam_iampass.gateway.acts.act import Act
-from pam_iampass.gateway.acts.hosts import AdmitHost, ResumeHost, SuspendHost, void_invite
+from pam_iampass.gateway.acts.hosts import AdmitHost, ResumeHost, SetHostAddresses, SuspendHost, void_invite
 from pam_iampass.gateway.acts.views import HostRow, host_row, show_hosts
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option, named, with_gateway
 from pam_iampass.gateway.gateway import Gateway
@@ -34,6 +34,7 @@ Examples:
   pam-iampass-gateway host list
   pam-iampass-gateway host list --unseen                      not for a day
   pam-iampass-gateway host list --csv > hosts.csv             for a spreadsheet
+  pam-iampass-gateway host addresses web1.example.com 192.0.2.8 2001:db8::8
   pam-iampass-gateway host suspend web1.example.com           at once; its open logins go on
   pam-iampass-gateway host suspend web1.example.com --end-logins
   pam-iampass-gateway host remove web1.example.com
@@ -52,7 +53,7 @@ NAME = named("name", hosts.host_name_error)
 
 @click.group(cls=Verbs, epilog=_EPILOG)
 def command() -> None:
-    """Invite hosts; list, admit, suspend and remove them.
+    """Invite hosts; list, admit, suspend and remove them; set their addresses.
 
     The exit status is 0, or 1 if it failed.
     """
@@ -248,6 +249,7 @@ def show(config: Path, name: str, as_json: bool) -> None:
             ("Id", host["id"]),
             ("Machine", host["machine"] or "not known yet"),
             ("Admitted", "yes" if host["admitted"] else "no: its logins cover none on other hosts"),
+            ("Addresses", ", ".join(host["addresses"]) or "not set"),
             ("Joined", f"{_when(host['joined'])} with invite {host['invite']}"),
             *slowed,
             ("Seen", _last_call(host)),
@@ -304,6 +306,25 @@ def resume(config: Path, name: str) -> None:
     """Answer a host again that was suspended, or stopped since people have cancelled its requests, and forget that it
     was slowed down. If its group demands that it is admitted, and it was not, it waits."""
     _show_status(_perform(config, ResumeHost(name)))
+
+
+@command.command(short_help="Set the addresses of a host.")
+@click.argument("name", type=NAME)
+@click.argument("addresses", nargs=-1, type=named("address", hosts.host_address_error))
+@click.option("--none", is_flag=True, help="The host has no addresses any more.")
+@config_option
+def addresses(config: Path, name: str, addresses: tuple[str, ...], none: bool) -> None:
+    """Set the addresses at which people reach the sshd of a host, in place of those before.
+
+    A host behind a bastion names the connection of each login, and the gateway asks the bastion about it. If the
+    connection leads to an address of another host, the phone is asked, and there is an alert.
+
+    Leave out addresses that several hosts share. Set them again when an address moves to another host.
+    """
+    if none is bool(addresses):
+        raise click.UsageError("give the addresses of the host, or --none")
+    host = _perform(config, SetHostAddresses(name, addresses))
+    output.line((host.name, "bold"), f": {', '.join(host.addresses) or 'no addresses'}")
 
 
 def _perform(config: Path, act: Act[T]) -> T:

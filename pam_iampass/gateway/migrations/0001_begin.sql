@@ -20,6 +20,7 @@ CREATE TABLE host (
     invite text NOT NULL,               -- with which it has joined
     slowed_until timestamptz,           -- the brake
     admitted boolean NOT NULL,          -- whether an administrator has said that it may ask
+    addresses text[] NOT NULL,          -- of this host alone, as an administrator has set them
     mac bytea NOT NULL
 );
 

@@ -34,6 +34,7 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "reason": ("ticket 17", "ticket 17"),
     "services": ("sshd, sudo", ("sshd", "sudo")),
     "hosts": ("web-1,web-2, ", ("web-1", "web-2")),
+    "addresses": ("192.0.2.8, 2001:db8::8", ("192.0.2.8", "2001:db8::8")),
     "groups": (" db test, bastion", ("db test", "bastion")),
     "end_codes": ("yes", True),
     "sends": ("yes", True),
