@@ -157,12 +157,14 @@ async def _find_candidates(
     network = f"{address}/{64 if ':' in address else 32}"  # a client can choose any address of a /64
     values = asked.person, host.id, asked.person, network, list(host.addresses), host.id
     (counted,) = await many(connection, _COUNTED, *values)
+    if server in host.addresses:
+        counted["wrong"] = 0
     for name, most, what in (
         ("wrong", _MOST_WRONG, "no host confirms the connections that this host names"),
         ("of_person", _QUESTIONS_OF_PERSON, "this host has asked all questions of a minute for one person"),
         ("of_host", QUESTIONS_A_MINUTE, "this host has asked all its questions of a minute"),
     ):
-        if counted[name] >= most and not (name == "wrong" and server in host.addresses):
+        if counted[name] >= most:
             what += ": its people are asked on the phone"
             await records.alert(connection, host.name, what, person=asked.person)
             return []
@@ -195,10 +197,8 @@ async def _leads_elsewhere(
     row = await hosts.with_address(connection, [server.partition("%")[0]], but=host.id)
     if row is None:
         return False
-    what, other = (
-        "this host names connections to other hosts: the phone is asked",
-        hosts.from_row(gateway, row),
-    )
+    other = hosts.from_row(gateway, row)
+    what = "this host names connections to other hosts: the phone is asked"
     more = f". {server} belongs to {other.name}; if it does not: pam-iampass-gateway host addresses"
     await records.alert(connection, host.name, what, person=asked.person, more=more)
     return True
