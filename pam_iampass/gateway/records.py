@@ -34,6 +34,11 @@ from pam_iampass.outcome import RESULTS, Outcome, Result, SessionEvent
 _journal = Journal()
 REFUSALS_A_MINUTE = 30
 """Refused starts of one host that leave records. More could fill the disk; their answers say nothing of names."""
+ADD_LOST = (
+    "UPDATE record SET fields = jsonb_set(fields, '{lost}', to_jsonb(((fields->>'lost')::int8 + %s)::text))"
+    " WHERE id = %s"
+)
+"""The statement that adds to the number of logins which a record counts, since they have none of their own."""
 _PRIORITIES = {Outcome.APPROVED: INFO, Outcome.COVERED: NOTICE}
 
 
@@ -273,7 +278,8 @@ async def by_hour(connection: Connection, wanted: Filter) -> Mapping[tuple[datet
     rows = await many(
         connection,
         "SELECT date_trunc('hour', coalesce(said_at, at), 'UTC') AS hour,"  # noqa: S608
-        " coalesce(fields->>'outcome', fields->>'reported') AS outcome, count(*) AS number"
+        " coalesce(fields->>'outcome', fields->>'reported') AS outcome,"
+        " sum(coalesce((fields->>'lost')::int8, 1))::int8 AS number"
         f" FROM record WHERE fields ?| array['outcome', 'reported'] AND {condition} GROUP BY 1, 2",
         *values,
     )

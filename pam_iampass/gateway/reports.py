@@ -149,11 +149,7 @@ async def _write(connection: Connection, host: Host, reports: Sequence[Report]) 
             fields = {"lost": str(number), "beyond": "1"}
             await records.write(connection, Kind.REPORT, host=host.name, person=actor, **fields)
         else:
-            connection.later(
-                "UPDATE record SET fields = jsonb_set(fields, '{lost}',"
-                " to_jsonb(((fields->>'lost')::int8 + %s)::text)) WHERE id = %s",
-                (number, there[actor]),
-            )
+            connection.later(records.ADD_LOST, (number, there[actor]))
 
 
 ROUTES: tuple[Route[Gateway], ...] = (Route("POST", "/fleet/report/*", unless_restored(take)),)

@@ -17,12 +17,13 @@ from collections.abc import Awaitable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any, Callable, Union
 
 import psycopg
 
 from pam_iampass.client.status import AuthenticationMethod, Status
-from pam_iampass.gateway import asking, bypasses, hosts, news, people, records, sessions, turns
+from pam_iampass.gateway import asking, bypasses, hosts, metrics, news, people, records, sessions, turns
 from pam_iampass.gateway.bypasses import Bypass
 from pam_iampass.gateway.database import (
     Connection,
@@ -31,6 +32,7 @@ from pam_iampass.gateway.database import (
     UnknownOutcome,
     each_one,
     insert,
+    many,
     one,
 )
 from pam_iampass.gateway.gateway import Gateway
@@ -647,14 +649,26 @@ async def _record_refusal(
 
 
 async def _record_bypass(connection: Connection, host: Host, asked: AskedStart, bypass: Bypass) -> None:
-    """Write the record of a start that needs no phone, unless there are too many."""
-    recent = await one(
+    """Write the record of a start that needs no phone. If its host has too many within a minute, those of each person
+    are counted in one record (`lost`), and an alert says so. This transaction has locked the person's turns."""
+    (recent,) = await many(
         connection,
-        "SELECT count(*) AS recent FROM record WHERE host = %s AND at > now() - interval '1 minute'"
-        " AND fields->>'outcome' = %s",
-        *(host.name, Outcome.BYPASSED.value),
+        "SELECT count(*) AS number, max(id) FILTER (WHERE person = %s AND fields ? 'lost') AS counting FROM record"
+        " WHERE host = %s AND at > now() - interval '1 minute' AND fields->>'outcome' = %s",
+        *(asked.person, host.name, Outcome.BYPASSED.value),
     )
-    if recent is not None and recent["recent"] < records.REFUSALS_A_MINUTE:
-        reason = f"by {bypass.made_by}" + (f": {bypass.reason}" if bypass.reason else "")
-        fields = {**asked.details, "outcome": Outcome.BYPASSED.value, "reason": reason}
+    outcome, reason = (
+        Outcome.BYPASSED,
+        f"by {bypass.made_by}" + (f": {bypass.reason}" if bypass.reason else ""),
+    )
+    if recent["number"] < records.REFUSALS_A_MINUTE:
+        fields = {**asked.details, "outcome": outcome.value, "reason": reason}
         await records.write(connection, Kind.DECISION, host=host.name, person=asked.person, **fields)
+    elif recent["counting"] is None:
+        fields = {"outcome": outcome.value, "reason": reason, "lost": "1"}
+        await records.write(connection, Kind.DECISION, host=host.name, person=asked.person, **fields)
+        what = "many logins within a minute need no phone because of a bypass: the log has the number of the others"
+        await records.alert(connection, host.name, what, person=asked.person)
+    else:
+        connection.later(records.ADD_LOST, (1, recent["counting"]))
+        connection.after_commit.append(partial(metrics.decided, outcome, asked.details.get("service", "")))

@@ -262,6 +262,7 @@ def told(row: Mapping[str, Any]) -> tuple[str, str]:
     outcome = row.get("outcome") or row.get("reported")
     if outcome:
         said, look = OUTCOMES.get(outcome, (words(outcome), "quiet"))
+        said += f" (×{row['lost']})" if row.get("lost") else ""
         return (f"{said}, as the host says", look) if row.get("reported") else (said, look)
     if row["kind"] == "alert":
         return "alert", "no"

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import bypasses, people, restored
+from pam_iampass.gateway import bypasses, metrics, people, records, restored
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.people import PersonStatus
+from pam_iampass.gateway.records import Filter
 from pam_iampass.gateway.settings import GroupSettings
 from tests.gateway.test_codes import Named
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id
@@ -157,10 +158,36 @@ def test_a_database_whose_clock_was_set_back_prolongs_none(
     assert let_in(caller)
 
 
-def test_many_logins_do_not_fill_the_records(gateway_server: RunningGateway, caller: HostCaller) -> None:
+def test_many_logins_do_not_fill_the_records_but_each_is_counted_and_an_administrator_is_told(
+    gateway_server: RunningGateway, caller: HostCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "REFUSALS_A_MINUTE", 3)
+
+    def total() -> float:
+        name = "iampass_gateway_decisions_total"
+        labels = [{"outcome": "bypassed", "service": each} for each in ("sshd", "other")]
+        return sum(metrics.REGISTRY.get_sample_value(name, each) or 0 for each in labels)
+
+    before = total()
     bypass(gateway_server)
-    assert all(let_in(caller) for _ in range(40))
-    assert len(gateway_server.records) == 30
+    bypass(gateway_server, "bob")
+    assert all(let_in(caller) for _ in range(7))
+    assert all(let_in(caller, "bob") for _ in range(2))
+    found = gateway_server.records
+    assert [(each["kind"], each["person"], each.get("lost")) for each in found] == [
+        *[("decision", "alice", None)] * 3,
+        ("decision", "alice", "4"),
+        ("alert", "alice", None),
+        ("decision", "bob", "2"),
+    ]
+    assert "need no phone" in found[4]["reason"]
+    assert total() == before + 9
+    shown = gateway_server.transaction(lambda _, connection: records.by_hour(connection, Filter()))
+    assert sum(shown.values()) == 9
+    # The next minute has numbers of its own.
+    gateway_server.rows("UPDATE record SET at = at - interval '1 minute'")
+    assert let_in(caller)
+    assert (len(gateway_server.records), gateway_server.records[-1].get("lost")) == (7, None)
 
 
 def test_it_holds_on_every_host_at_once_and_goes_when_an_old_copy_is_confirmed(

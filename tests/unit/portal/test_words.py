@@ -84,6 +84,9 @@ def test_what_was_refused_is_said_and_that_a_host_had_more_logins() -> None:
         "refused: phone reported lost",
         "no",
     )
+    assert (
+        told({"kind": "decision", "outcome": "bypassed", "lost": "3"})[0] == "let in without the phone (×3)"
+    )
     assert told({"kind": "report", "lost": "3"})[0] == "more logins, of which only the host has records"
     assert told({"kind": "decision", "event": "session_ended"})[0] == "the login has ended"
     assert told({"kind": "decision", "host": "(gateway)", "event": "session_ended"})[0] == "it is over"
