@@ -26,7 +26,7 @@ case $found in
     r*) fail "the key $key was revoked" ;;
 esac
 fingerprint=$(echo "$found" | cut -d ' ' -f 2)
-expires=$(echo "$found" | cut -d ' ' -f 3)
+ends=$(echo "$found" | cut -d ' ' -f 3)
 
 [ -n "$(find "$packages" -name '*.deb' 2> /dev/null)" ] || fail "there are no packages in $packages: run make deb"
 [ ! -e "$target" ] || [ -e "$target/pam-iampass.asc" ] ||
@@ -41,9 +41,9 @@ sign() {
     gpg --batch --local-user "$fingerprint" "$@" || fail "gpg could not sign with $fingerprint, see above"
 }
 
-# Debian 13 accepts a signature that was made before the key expired; it refuses lists that are no longer valid.
-valid=
-[ -z "$expires" ] || valid="-o APT::FTPArchive::Release::ValidTime=$((expires - $(date +%s)))"
+# Debian 13 accepts a signature that was made before the key expired; it refuses lists that are no longer valid. A web
+# server could hold newer lists back for ever if they had no end.
+expires=${ends:-$(date -d '1 year' +%s)}
 releases=
 for folder in "$packages"/*/; do
     release=$(basename "$folder")
@@ -66,7 +66,8 @@ for folder in "$packages"/*/; do
     # It lists what it finds in the folder: its own result must not be there yet.
     apt-ftparchive -o APT::FTPArchive::Release::Origin=pam-iampass -o APT::FTPArchive::Release::Label=pam-iampass \
         -o APT::FTPArchive::Release::Suite="$release" -o APT::FTPArchive::Release::Codename="$release" \
-        -o APT::FTPArchive::Release::Components=main $valid \
+        -o APT::FTPArchive::Release::Components=main \
+        -o APT::FTPArchive::Release::ValidTime=$((expires - $(date +%s))) \
         -o APT::FTPArchive::Release::Architectures="${architectures# }" release "$about" > "$new/Release"
     mv "$new/Release" "$about/"
     sign --output "$about/InRelease" --clear-sign "$about/Release"
@@ -78,5 +79,4 @@ gpg --batch --armor --export-options export-minimal --output "$new/pam-iampass.a
 [ ! -e "$target" ] || mv -T "$target" "$target.old"
 mv -T "$new" "$target"
 rm -rf "$target.old"
-echo "$target has the packages for$releases, signed by $fingerprint," \
-    "which expires $([ -z "$expires" ] && echo never || date -d "@$expires" "+on %F")"
+echo "$target has the packages for$releases, signed by $fingerprint; hosts accept them until $(date -d "@$expires" +%F)"

@@ -68,16 +68,23 @@ async def find_waiting_hosts(gateway: Gateway, connection: Connection) -> list[M
 
 
 async def find_alerts(connection: Connection, of: tuple[str, list[Any]]) -> list[Matter]:
-    """The alerts of a day, the newest first.
+    """The alerts of a day, the newest first. One that is repeated is told once. If there are too many, each host has its
+    share, so that it pushes off none of others.
 
     :param of: a condition of SQL that `person` must meet, with its values.
     """
     condition, values = of
-    statement = (
-        f"SELECT * FROM record WHERE kind = %s AND at > now() - interval '1 day' AND {condition}"  # noqa: S608
-        " ORDER BY id DESC LIMIT %s"
-    )
-    found = map(Record.of, await many(connection, statement, Kind.ALERT.value, *values, MOST))
+    statement = f"""
+        SELECT * FROM (
+            SELECT *, row_number() OVER (PARTITION BY host ORDER BY id DESC) AS place FROM (
+                SELECT DISTINCT ON (host, person, fields->>'reason') * FROM record
+                WHERE kind = %s AND at > now() - interval '1 day' AND {condition}
+                ORDER BY host, person, fields->>'reason', id DESC
+            ) AS newest
+        ) AS placed ORDER BY place, id DESC LIMIT %s
+    """  # noqa: S608
+    rows = await many(connection, statement, Kind.ALERT.value, *values, MOST)
+    found = map(Record.of, sorted(rows, key=lambda row: -row["id"]))
     return [
         Matter("alert", each.fields.get("reason", ""), each.host, each.person, each.time) for each in found
     ]

@@ -504,7 +504,15 @@ SCHEMA: tuple[KeyOrSection, ...] = (
     ),
     Section(
         "records",
-        (_duration("keep", 86400, 999_999 * 86400, "365d", "For how long records stay in the database."),),
+        (
+            _duration(
+                "keep",
+                30 * 86400,
+                999_999 * 86400,
+                "365d",
+                "For how long records stay in the database. At least 30 days: limits use the records of that time.",
+            ),
+        ),
         "The records of decisions and of acts of administrators.",
     ),
     BACKUP,

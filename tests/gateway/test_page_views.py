@@ -290,6 +290,26 @@ def test_what_needs_somebody_is_told_to_admins_and_auditors(
     ]
 
 
+def test_alerts_of_one_host_push_off_none_of_others(views: Views, gateway_server: RunningGateway) -> None:
+    def write(host: str | None, reason: str, number: int = 1, person: str | None = None) -> None:
+        gateway_server.rows(
+            "INSERT INTO record (at, kind, host, person, fields) SELECT now() - interval '20 hours'"
+            " + number * interval '10 minutes', 'alert', %s, coalesce(%s, 'p' || number),"
+            " jsonb_build_object('reason', %s::text) FROM generate_series(1, %s) AS number",
+            *(host, person, reason, number),
+        )
+
+    write("other", "of another host", person="bob")
+    write(None, "of the fleet", person="")
+    write(HERE, "again and again", 110, "alice")
+    write(HERE, "about everybody", 150)
+    found = [row["what"] for row in views.attention(actor(Role.ADMIN)) if row["kind"] == "alert"]
+    assert (len(found), found[-2:]) == (100, ["of the fleet", "of another host"])
+    gateway_server.rows("DELETE FROM record WHERE fields->>'reason' = 'about everybody'")
+    found = [row["what"] for row in views.attention(actor(Role.ADMIN)) if row["kind"] == "alert"]
+    assert found == ["again and again", "of the fleet", "of another host"]
+
+
 def test_a_help_desk_sees_alerts_about_people_whom_it_helps_and_people_see_none(
     views: Views, gateway_server: RunningGateway
 ) -> None:

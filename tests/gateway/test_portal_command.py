@@ -80,7 +80,7 @@ def given(ca: trustme.CA, machine: None, files: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     "more",
-    ["", "# portal:\n#   # The address.\n#   origin: null\n\n# operators:\n", "records: {keep: 9d}  # ours"],
+    ["", "# portal:\n#   # The address.\n#   origin: null\n\n# operators:\n", "records: {keep: 90d}  # ours"],
 )
 def test_it_adds_the_origin_and_leaves_everything_else_in_the_settings_as_it_is(
     gateway_command: GatewayCommand, given: list[str], more: str

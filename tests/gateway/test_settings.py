@@ -291,6 +291,13 @@ def test_what_watches_the_gateway_has_an_address_of_its_own_or_none(folder: Path
         settings.load(_written(folder, WHOLE + "monitoring: 192.0.2.1:8443\n"))
 
 
+def test_records_stay_for_as_long_as_limits_look_at_them(folder: Path) -> None:
+    """A code for a lost phone is for once a week, and a person is known on a host for 30 days."""
+    assert settings.load(_written(folder, WHOLE + "records: {{keep: 30d}}\n")).keep_records == 30 * 86400
+    with pytest.raises(ConfigurationError, match="records.keep"):
+        settings.load(_written(folder, WHOLE + "records: {{keep: 29d}}\n"))
+
+
 @pytest.mark.parametrize("name", sorted(SECRETS))
 def test_a_secret_that_others_can_read_is_refused(folder: Path, name: str) -> None:
     (folder / name).chmod(0o644)

@@ -4020,6 +4020,12 @@ MUTANTS = {
             "test_logins_are_replaced_once_others_are_open_or_one_has_changed_and_new_ones_are_announced",
         ),
         Mutant(
+            "a host that writes alerts over and over pushes those of others off the page",
+            "row_number() OVER (PARTITION BY host ORDER BY id DESC)",
+            "row_number() OVER (ORDER BY id DESC)",
+            "test_alerts_of_one_host_push_off_none_of_others",
+        ),
+        Mutant(
             "a help desk is told what lets somebody in whom it does not help",
             "    if not roles:\n        return []\n    return [\n        BYPASSES.show(",
             "    return [\n        BYPASSES.show(",
@@ -4027,6 +4033,12 @@ MUTANTS = {
         ),
     ),
     "A machine gets packages, and keys that sign them, from its administrator alone": (
+        Mutant(
+            "lists that a key without an end has signed stay good for ever",
+            "expires=${ends:-$(date -d '1 year' +%s)}",
+            "expires=${ends:-$(date -d '10 years' +%s)}",
+            "test_lists_of_a_key_that_never_expires_are_good_for_a_year",
+        ),
         Mutant(
             "lists that an expired key has signed stay good",
             "ValidTime=$((expires - $(date +%s)))",

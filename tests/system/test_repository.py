@@ -10,6 +10,8 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +314,22 @@ def test_another_key_is_refused(administrator: Administrator, served: str, tmp_p
         administrator.gpg("--delete-secret-and-public-key", another)
 
 
+def test_lists_of_a_key_that_never_expires_are_good_for_a_year(administrator: Administrator) -> None:
+    """An attacker who holds newer ones back cannot do so for ever."""
+    administrator.gpg("--quick-generate-key", "Endless", "ed25519", "sign", "never")
+    (endless,) = set(administrator.keys()) - {administrator.key}
+    try:
+        administrator.package("1")
+        administrator.make(endless)
+    finally:
+        administrator.gpg("--delete-secret-and-public-key", endless)
+    release = (administrator.repository / "dists/trixie/Release").read_text()
+    date, until = (
+        parsedate_to_datetime(text) for text in re.findall("^(?:Date|Valid-Until): (.*)$", release, re.MULTILINE)
+    )
+    assert timedelta(days=364) < until - date < timedelta(days=367)
+
+
 @pytest.mark.long
 def test_an_expired_key_is_refused_until_it_is_extended(
     administrator: Administrator, served: str, tmp_path: Path
@@ -359,7 +377,7 @@ def test_the_repository_has_the_packages_and_nothing_secret(
     } == {"0o644"}
     # What somebody has put there is not signed, but gone.
     (administrator.repository / "pool/trixie/evil_1_all.deb").write_text("evil")
-    assert f"signed by {administrator.key}, which expires on 20" in administrator.make()
+    assert f"signed by {administrator.key}; hosts accept them until 20" in administrator.make()
     again = contents()
     assert set(again) == set(first)
     assert {name for name in first if first[name] != again[name]} <= {
