@@ -68,8 +68,8 @@ async def find_waiting_hosts(gateway: Gateway, connection: Connection) -> list[M
 
 
 async def find_alerts(connection: Connection, of: tuple[str, list[Any]]) -> list[Matter]:
-    """The alerts of a day, the newest first. One that is repeated is told once. If there are too many, each host has its
-    share, so that it pushes off none of others.
+    """The alerts of a day, the newest first. One that is repeated is told once. If there are too many, each host has
+    its share, so that it pushes off none of others.
 
     :param of: a condition of SQL that `person` must meet, with its values.
     """

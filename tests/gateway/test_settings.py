@@ -294,7 +294,7 @@ def test_what_watches_the_gateway_has_an_address_of_its_own_or_none(folder: Path
 def test_records_stay_for_as_long_as_limits_look_at_them(folder: Path) -> None:
     """A code for a lost phone is for once a week, and a person is known on a host for 30 days."""
     assert settings.load(_written(folder, WHOLE + "records: {{keep: 30d}}\n")).keep_records == 30 * 86400
-    with pytest.raises(ConfigurationError, match="records.keep"):
+    with pytest.raises(ConfigurationError, match=r"records\.keep"):
         settings.load(_written(folder, WHOLE + "records: {{keep: 29d}}\n"))
 
 

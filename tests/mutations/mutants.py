@@ -4020,6 +4020,12 @@ MUTANTS = {
             "test_logins_are_replaced_once_others_are_open_or_one_has_changed_and_new_ones_are_announced",
         ),
         Mutant(
+            "records that limits look at are deleted",
+            "30 * 86400,\n                999_999 * 86400",
+            "86400,\n                999_999 * 86400",
+            "test_records_stay_for_as_long_as_limits_look_at_them",
+        ),
+        Mutant(
             "a host that writes alerts over and over pushes those of others off the page",
             "row_number() OVER (PARTITION BY host ORDER BY id DESC)",
             "row_number() OVER (ORDER BY id DESC)",

@@ -325,7 +325,8 @@ def test_lists_of_a_key_that_never_expires_are_good_for_a_year(administrator: Ad
         administrator.gpg("--delete-secret-and-public-key", endless)
     release = (administrator.repository / "dists/trixie/Release").read_text()
     date, until = (
-        parsedate_to_datetime(text) for text in re.findall("^(?:Date|Valid-Until): (.*)$", release, re.MULTILINE)
+        parsedate_to_datetime(text)
+        for text in re.findall("^(?:Date|Valid-Until): (.*)$", release, re.MULTILINE)
     )
     assert timedelta(days=364) < until - date < timedelta(days=367)
 
