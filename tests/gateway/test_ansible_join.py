@@ -21,7 +21,7 @@ from tests.support.command import run_command
 from tests.support.gateway_machine import initialised, run_gateway, serving
 from tests.support.installation import ETC, ROOT, install
 from tests.support.postgres import Postgres
-from tests.system.test_ansible import play
+from tests.system.test_ansible import play, searching
 
 pytestmark = pytest.mark.long
 
@@ -49,13 +49,15 @@ def _invited(*arguments: str) -> str:
 
 def test_a_machine_joins_stays_and_leaves(server: Postgres, tmp_path: Path) -> None:
     word = _invited("--name", "db.example.com", "--network", "127.0.0.0/8")
+    searched, found = searching(tmp_path, word.split(".")[1])
     joining = {
         **GATEWAY,
         "pam_iampass_join_invite": word,
         "pam_iampass_join_name": "db.example.com",
     }
-    first = play(tmp_path, {"joins": joining})["joins"]
+    first = play(tmp_path, {"joins": {**joining, **searched}})["joins"]
     assert first.failed == 0, first.shown
+    assert found.read_text() == "", "the invite is in a file of Ansible"
     assert word.split(".")[1] not in first.shown
     read = settings.load(ETC / "iampass.yaml", readers=config_readers())
     assert (read.gateways, read.service.timeout) == ((URL,), 30.0)

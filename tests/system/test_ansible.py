@@ -96,32 +96,35 @@ def test_what_makes_no_sense_is_refused_before_anything_changes(tmp_path: Path) 
 
 
 def searching(folder: Path, secret: str) -> tuple[dict[str, str], Path]:
-    """Variables of a host on which Ansible starts a Python that looks for a secret in Ansible's own files first; and the
-    file that it writes the names to."""
+    """Variables of a host whose Python first looks for a secret in Ansible's own files; and the file that then has the
+    names of these."""
     python, found = folder / "python", folder / "found"
     python.write_text(
         f'#!/bin/sh\ngrep -rlsF -e {secret} {folder}/.ansible >> {found}\nexec /usr/bin/python3 "$@"\n'
     )
     python.chmod(0o755)
     found.touch()
-    return {"ansible_python_interpreter": str(python)}, found
+    return {
+        "ansible_python_interpreter": str(python),
+        "ansible_pipelining": "no",
+        "ansible_remote_tmp": f"{folder}/.ansible/remote",
+    }, found
 
 
 def test_the_secret_is_in_no_file_of_ansible(tmp_path: Path) -> None:
     host, found = searching(tmp_path, "kept-for-this")
-    host |= {"ansible_pipelining": "no", "pam_iampass_application_secret": "kept-for-this"}
-    (ETC / "application-secret").unlink()
-    try:
-        for changed in (True, False):
-            played = play(tmp_path, {"host": host})["host"]
-            assert (played.failed, played.changed > 0) == (0, changed), played.shown
-            assert found.read_text() == ""
-        file = ETC / "application-secret"
-        assert file.read_text() == "kept-for-this\n"
-        assert (file.owner(), file.group(), file.stat().st_mode & 0o777) == ("root", "_iampass", 0o640)
-        assert [each.name for each in ETC.glob(".*")] == []
-    finally:
-        play(tmp_path, {"before": {}})
+    host |= {"pam_iampass_application_secret": "kept-for-this"}
+    for changed in (True, False):
+        played = play(tmp_path, {"host": host})["host"]
+        assert (played.failed, played.changed > 0) == (0, changed), played.shown
+        assert found.read_text() == ""
+    file = ETC / "application-secret"
+    assert file.read_text() == "kept-for-this\n"
+    assert (file.owner(), file.group(), file.stat().st_mode & 0o777) == ("root", "_iampass", 0o640)
+    assert [each.name for each in ETC.glob(".*")] == []
+    file.chmod(0o644)
+    assert play(tmp_path, {"host": host})["host"].ended == (0, 1)
+    assert file.stat().st_mode & 0o777 == 0o640
 
 
 def test_settings_that_check_refuses_are_not_installed(tmp_path: Path) -> None:
