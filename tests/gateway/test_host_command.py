@@ -229,7 +229,11 @@ def test_a_host_is_admitted_suspended_and_resumed(server: Postgres) -> None:
         r"Admitted +no: its logins cover none on other hosts", run_gateway("host", "show", "web")
     )
     assert re.search(r"web +default +waiting +no ", run_gateway("host", "list"))
-    run_gateway("host", "admit", "web")
+    run_gateway("host", "admit", "web", "--id", "", status=2)
+    assert "has another id" in run_gateway("host", "admit", "web", "--id", "h-aaaaaaaaaaaa", status=1)
+    assert status() is HostStatus.WAITING
+    id = json.loads(run_gateway("host", "show", "web", "--json"))["id"]
+    run_gateway("host", "admit", "web", "--id", id)
     assert json.loads(run_gateway("host", "show", "web", "--json"))["admitted"] is True
     assert re.search(r"web +default +active +yes ", run_gateway("host", "list"))
     assert status() is HostStatus.ACTIVE

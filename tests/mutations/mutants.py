@@ -4040,6 +4040,12 @@ MUTANTS = {
     ),
     "A machine gets packages, and keys that sign them, from its administrator alone": (
         Mutant(
+            "the role admits whichever host has the name by then",
+            ', --id, "{{ item.item.id }}"]',
+            "]",
+            "test_no_host_says_by_its_facts_what_becomes_of_it_or_of_others",
+        ),
+        Mutant(
             "lists that a key without an end has signed stay good for ever",
             "expires=${ends:-$(date -d '1 year' +%s)}",
             "expires=${ends:-$(date -d '10 years' +%s)}",

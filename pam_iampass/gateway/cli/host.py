@@ -262,15 +262,17 @@ def show(config: Path, name: str, as_json: bool) -> None:
 
 @command.command(short_help="Let a host ask that has joined and waits.")
 @click.argument("name", type=NAME)
+@click.option("--id", "id", type=named("id", hosts.host_name_error), help="Fail if the host has another id.")
 @config_option
-def admit(config: Path, name: str) -> None:
+def admit(config: Path, name: str, id: str | None) -> None:
     """Let a host ask that has joined in a group with `admit: true`, or with the invite of a host that was slowed down.
-    Compare its id first: `host show` here, and `application_id` in /etc/iampass/joined.yaml there.
+    Compare its id first: `host show` here, and `application_id` in /etc/iampass/joined.yaml there. With --id, no other
+    host is admitted that has taken the name meanwhile.
 
     One that has joined before its group demanded that asks already; its logins cover none on other hosts until it is
     admitted.
     """
-    _show_status(_perform(config, AdmitHost(name)))
+    _show_status(_perform(config, AdmitHost(name, id or "")))
 
 
 @command.command(short_help="Stop answering a host.")
