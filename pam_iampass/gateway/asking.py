@@ -193,12 +193,11 @@ async def _write_start_once(
         await _end_turn(gateway, connection, session, RequestResult.NOT_SENT)
     elif error:
         await _end_turn(gateway, connection, session, RequestResult.FAILED, held)
-    row, person_row, host_row, turn = await each_one(
+    row, person_row, host_row = await each_one(
         connection,
         (sessions.LOCKED, session.id),
         ("SELECT * FROM person WHERE name = %s", session.person),
         ("SELECT * FROM host WHERE id = %s", session.host),
-        ("SELECT (state->>'lost')::float8 AS lost FROM turn WHERE person = %s", session.person),
     )
     locked = sessions.verify_row(gateway, row, session.id)
     before = sessions.from_verified(gateway, locked)
@@ -206,13 +205,12 @@ async def _write_start_once(
         return before  # it was given up meanwhile
     host = None if host_row is None or session.is_own else hosts.from_row(gateway, host_row, id=session.host)
     person = None if person_row is None else people.from_row(gateway, person_row, name=session.person)
-    lost = (turn or {}).get("lost") or 0.0
     if columns["state"] == State.OPEN.value:
         if (host is None and not session.is_own) or person is None or not person.active:
             columns = {"state": State.STARTING.value, "reason": Reason.UNKNOWN_USER.name}
         elif host is not None and host.status is not HostStatus.ACTIVE:
             columns = {"state": State.STARTING.value, "reason": Reason.HOST_SUSPENDED.name}
-        elif session.began_before_loss(lost):
+        elif session.began_before_loss(person.phone_lost_at):
             columns = {"state": State.STARTING.value, "reason": Reason.PHONE_LOST_MEANWHILE.name}
     if columns["state"] == State.NOT_STARTED.value:
         columns = {**columns, "expires_at": await now(connection)}
@@ -455,9 +453,10 @@ async def write_status_once(
     is_over = session.in_progress and not status.in_progress
     if is_over:
         turns.lock(connection, session.person)
-    turn, row, lease = await each_one(
+    turn, person_row, row, lease = await each_one(
         connection,
         (turns.ROW, session.person),
+        ("SELECT * FROM person WHERE name = %s", session.person),
         (sessions.LOCKED, session.id),
         (leases.LOCKED, session.id),
     )
@@ -475,9 +474,10 @@ async def write_status_once(
     decided = before.in_progress and not status.in_progress
     if status.in_progress and not before.in_progress:
         return WrittenStatus(before)
-    by_lost_phone = (
-        decided and not status.ended and over is not None and before.began_before_loss(over.state.lost)
-    )
+    by_lost_phone = False
+    if decided and not status.ended:
+        person = None if person_row is None else people.from_row(gateway, person_row, name=session.person)
+        by_lost_phone = person is None or not person.active or before.began_before_loss(person.phone_lost_at)
     columns: dict[str, Any] = {"status": status.name, "version": before.version + 1}
     if by_lost_phone:
         columns |= {"status": Status.closed.name, "reason": Reason.PHONE_LOST_MEANWHILE.name}

@@ -19,8 +19,8 @@ import uuid
 
 from pam_iampass.client.status import Status
 from pam_iampass.errors import EditRefused
-from pam_iampass.gateway import hosts, sessions, starts, steps
-from pam_iampass.gateway.database import Connection, now, one
+from pam_iampass.gateway import hosts, people, sessions, starts, steps
+from pam_iampass.gateway.database import Connection, now
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.reasons import RefusedStart
@@ -139,10 +139,8 @@ async def spend(
     is_approved = Answer.of(session) is Answer.APPROVED and _is_for(session, person, what, made_for)
     if not is_approved or session.decided_at is None:
         raise _not_approved(what)
-    turn = await one(
-        connection, "SELECT (state->>'lost')::float8 AS lost FROM turn WHERE person = %s", person
-    )
-    is_lost = session.began_before_loss((turn or {}).get("lost") or 0.0)
+    found = await people.find(gateway, connection, person)
+    is_lost = found is None or session.began_before_loss(found.phone_lost_at)
     age = (await now(connection) - session.decided_at).total_seconds()
     if gateway.restored or is_lost or age > GOOD_SECONDS:
         raise _not_approved(what)

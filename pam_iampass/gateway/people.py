@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from pam_iampass.config.value_types import name_error, token_error
-from pam_iampass.gateway import records
+from pam_iampass.gateway import hosts, records
 from pam_iampass.gateway.database import Connection, Lock, insert, many, now, one, replace
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
@@ -73,6 +73,10 @@ class Person:
     """The time by the database's clock; None before there is a row."""
     phone_lost_at: datetime | None = None
     """The time by the database's clock at which a phone was last reported lost; None if none ever was."""
+    phone_to_disable: bool = False
+    """Whether IAMPASS has not disabled that phone yet: what it approves lets nobody in."""
+    phone_told_at: datetime | None = field(default=None, compare=False)
+    """When IAMPASS was last told to disable that phone; None if no gateway tells it."""
     directory_id: str | None = None
     """The directory's id of this very person, so that a later one of the same name is another."""
     invites: bool = True
@@ -205,8 +209,7 @@ async def stop_invites(gateway: Gateway, connection: Connection, source: Source)
     statement = "SELECT * FROM person WHERE invites AND source = %s FOR UPDATE"
     for row in await many(connection, statement, source.value):
         with suppress(Tampered):  # such a person cannot log in
-            kept = gateway.keys.verified(TABLE, row)
-            await replace(connection, TABLE, "name", gateway.keys.sealed(TABLE, {**kept, "invites": False}))
+            await _note(gateway, connection, row, invites=False)
             stopped = True
     return stopped
 
@@ -215,8 +218,61 @@ async def note_phone(gateway: Gateway, connection: Connection, person: Person) -
     """IAMPASS has a phone of this very person. It is no change of the person: `changed_at` stays."""
     row = await one(connection, "SELECT * FROM person WHERE name = %s FOR UPDATE", person.name)
     if row is not None and from_row(gateway, row, name=person.name).token == person.token:
-        kept = gateway.keys.verified(TABLE, row)
-        await replace(connection, TABLE, "name", gateway.keys.sealed(TABLE, {**kept, "had_phone": True}))
+        await _note(gateway, connection, row, had_phone=True)
+
+
+async def note_disabled_phone(gateway: Gateway, connection: Connection, person: Person) -> bool:
+    """IAMPASS has disabled the phone of this very person that was lost; whether it had still to be told, and no phone
+    was reported lost since. It is no change of the person."""
+    row = await one(connection, "SELECT * FROM person WHERE name = %s FOR UPDATE", person.name)
+    found = None if row is None else from_row(gateway, row, name=person.name)
+    if row is None or found is None or not found.phone_to_disable:
+        return False
+    if (found.token, found.phone_lost_at) != (person.token, person.phone_lost_at):
+        return False
+    await _note(gateway, connection, row, phone_to_disable=False, phone_told_at=None)
+    return True
+
+
+async def take_lost_phones(
+    gateway: Gateway, connection: Connection, again_seconds: float, most: int
+) -> list[str]:
+    """The people whose lost phones IAMPASS is to be told of, and was not within this time. It is told of them now, by
+    this gateway: not in an old copy of the database. A row that no gateway has written is reported."""
+    taken, moment = [], await now(connection)
+    for row in await many(
+        connection,
+        f"SELECT * FROM person WHERE NOT {hosts.IS_OLDER} AND phone_to_disable"  # noqa: S608
+        " AND phone_told_at < now() - make_interval(secs => %s)"
+        " ORDER BY phone_told_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
+        *(*hosts.how_far(gateway), again_seconds, most),
+    ):
+        name = str(row["name"])
+        try:
+            await _note(gateway, connection, row, phone_told_at=moment)
+            taken.append(name)
+        except Tampered as error:
+            what = f"IAMPASS cannot be told of the lost phone of {name}: {error}"
+            await records.alert(connection, None, what, person=name)
+    return taken
+
+
+async def keep_lost_phones(gateway: Gateway, connection: Connection) -> list[str]:
+    """Have no gateway tell IAMPASS of a lost phone that was reported so far; the names of these people, who stay
+    denied."""
+    kept = []
+    statement = "SELECT * FROM person WHERE phone_to_disable ORDER BY name FOR UPDATE"
+    for row in await many(connection, statement):
+        with suppress(Tampered):  # such a person cannot log in
+            await _note(gateway, connection, row, phone_told_at=None)
+            kept.append(str(row["name"]))
+    return kept
+
+
+async def _note(gateway: Gateway, connection: Connection, locked: Mapping[str, Any], **columns: Any) -> None:
+    """Write columns of a row that this transaction has locked; `changed_at` stays. Raises Tampered."""
+    row = gateway.keys.sealed(TABLE, {**gateway.keys.verified(TABLE, locked), **columns})
+    await replace(connection, TABLE, "name", row)
 
 
 async def remove(connection: Connection, name: str) -> bool:
@@ -233,6 +289,8 @@ async def _row(gateway: Gateway, connection: Connection, person: Person) -> dict
         "status": person.status.value,
         "directory_id": person.directory_id,
         "phone_lost_at": person.phone_lost_at,
+        "phone_to_disable": person.phone_to_disable,
+        "phone_told_at": person.phone_told_at,
         "invites": person.invites,
         "had_phone": person.had_phone,
         "changed_at": await now(connection),
@@ -258,6 +316,8 @@ def from_row(gateway: Gateway, row: Mapping[str, Any], **asked: str) -> Person:
         changed_at=values["changed_at"],
         directory_id=values["directory_id"],
         phone_lost_at=values["phone_lost_at"],
+        phone_to_disable=values["phone_to_disable"],
+        phone_told_at=values["phone_told_at"],
         invites=values["invites"],
         had_phone=values["had_phone"],
         **plain,

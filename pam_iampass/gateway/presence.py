@@ -23,7 +23,7 @@ import psycopg
 
 from pam_iampass.client.errors import IampassError
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import asking, hosts, records, sessions, starts, steps
+from pam_iampass.gateway import asking, hosts, records, sessions, starts
 from pam_iampass.gateway.database import (
     Connection,
     DatabaseError,
@@ -286,7 +286,9 @@ async def _start_child(
         person = await starts.find_allowed_person(
             gateway, connection, now_asking, asked.machine, asked.person
         )
-        if not isinstance(person, Person) or await steps.waits_for_iampass(connection, person.name):
+        if not isinstance(person, Person) or person.phone_to_disable:
+            return None
+        if locked[0].began_before_loss(person.phone_lost_at):
             return None
         # A connection is one login, now and later: who says that it leads elsewhere has heard of it.
         used = await one(

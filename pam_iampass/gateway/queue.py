@@ -110,6 +110,9 @@ async def _write_started(
         found = Reason.HOST_THROTTLED
     else:
         found = await starts.find_allowed_person(gateway, connection, host, host.machine, row["person"])
+    waiting = sessions.from_verified(gateway, row)
+    if isinstance(found, Person) and waiting.began_before_loss(found.phone_lost_at):
+        found = Reason.PHONE_LOST
     if isinstance(found, Reason):
         await _end_refused(gateway, connection, login, RefusedStart(found))
         return None

@@ -249,8 +249,7 @@ async def confirm(gateway: Gateway, connection: Connection) -> list[str]:
         for name in await _taken(connection, "passkey", "roles <> '{}'")
     ]
     # The phone may have been disabled since, and be the next one: no gateway takes these steps, and logins stay denied.
-    never = "UPDATE step SET tried_at = 'infinity' WHERE lost_phone_of IS NOT NULL RETURNING lost_phone_of"
-    for name in sorted(row["lost_phone_of"] for row in await many(connection, never)):
+    for name in await people.keep_lost_phones(gateway, connection):
         void.append(f"the report of {name}'s lost phone: logins of {name} are denied until phone lost {name}")
     # Phones of those whom the directory has named so far may have been lost since.
     if await people.stop_invites(gateway, connection, people.Source.LDAP):

@@ -100,9 +100,9 @@ class HostSession:
         """Whether the gateway itself has the person asked (`own_requests.py`)."""
         return self.host == hosts.GATEWAY
 
-    def began_before_loss(self, lost: float) -> bool:
-        """Whether the person's phone was reported lost, at this time, after the session had begun."""
-        return lost >= self.began_at.timestamp()
+    def began_before_loss(self, lost_at: datetime | None) -> bool:
+        """Whether a phone of the person was reported lost, last at this time, after the session had begun."""
+        return lost_at is not None and lost_at >= self.began_at
 
     @property
     def waits(self) -> bool:

@@ -370,7 +370,7 @@ async def _admit_by_phone(
     limits = gateway.settings.limits
 
     # 5. Lost phone
-    if counted["phone_lost"]:
+    if person.phone_to_disable:
         return await _refuse(connection, asker, asked, RefusedStart(Reason.PHONE_LOST))
 
     # 6. No phone rang
@@ -449,7 +449,6 @@ async def _read_rows(
             NULL AS "turn:", {turns.COLUMNS},
             NULL AS "counted:",
             EXISTS (SELECT 1 FROM bypass WHERE bypass.person = %s AND ends_at > now()) AS bypassed,
-            EXISTS (SELECT 1 FROM step WHERE lost_phone_of = %s) AS phone_lost,
             (SELECT count(*) FROM session WHERE session.host_name = host.name AND session.person = %s
                 AND state = 'not_started' AND began_at > now() - interval '1 minute') AS not_started,
             (SELECT count(*) FROM (SELECT FROM session WHERE session.host_name = host.name AND {_ASKED}
@@ -461,7 +460,7 @@ async def _read_rows(
             LEFT JOIN session ON session.host = host.id AND session.request_id = %s
         WHERE host.id = %s
         """,  # noqa: S608
-        *(name, name, name, limits.host_requests_per_hour, name, name, name, name, request_id, host_id),
+        *(name, name, limits.host_requests_per_hour, name, name, name, name, request_id, host_id),
     )
 
 

@@ -1,8 +1,11 @@
-"""Steps: what IAMPASS is still to be told after an act, a row for each, which is committed with the act.
+"""Steps: what IAMPASS is still to be told after an act, which is committed with the act.
 
-The process that performs the act takes them at once, and a row goes when IAMPASS knows. Gateways take the rows that are
-left (`watching.py`): the process was stopped, or IAMPASS has not answered. So a step may be taken twice; its effect is
-the same.
+A session that is to be ended is a row of its own, since a row that is deleted ends nothing later. A lost phone that is
+to be disabled is in the row of its person, so that nobody makes the phone count again by deleting rows.
+
+The process that performs the act takes its steps at once, and they go when IAMPASS knows. Gateways take the steps that
+are left (`watching.py`): the process was stopped, or IAMPASS has not answered. So a step may be taken twice; its effect
+is the same.
 """
 
 from __future__ import annotations
@@ -10,11 +13,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
-from pam_iampass.gateway import hosts, records
-from pam_iampass.gateway.database import Connection, insert, many, now, one, replace
+from pam_iampass.gateway import hosts, people, records
+from pam_iampass.gateway.database import Connection, insert, many, now, replace
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 
@@ -27,45 +28,23 @@ _WRITTEN_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
-class Step:
-    """One of these is given."""
+class Steps:
+    """Steps that a gateway has taken."""
 
-    lost_phone_of: str | None
-    """The person whose phone IAMPASS has to disable."""
-    ended_session: uuid.UUID | None
-    """The session that IAMPASS has to end."""
-
-
-async def add_lost_phone(gateway: Gateway, connection: Connection, person: str) -> None:
-    """Let the phone of this person, who must be known and locked, approve no login until IAMPASS has disabled it."""
-    connection.later("DELETE FROM step WHERE lost_phone_of = %s", (person,))
-    await _add(gateway, connection, await now(connection), lost_phone_of=person)
+    lost_phones_of: list[str]
+    """People whose phones IAMPASS has to disable."""
+    ended_sessions: list[uuid.UUID]
+    """Sessions that IAMPASS has to end."""
 
 
 async def add_ended_sessions(gateway: Gateway, connection: Connection, sessions: Sequence[uuid.UUID]) -> None:
     """These sessions are to end."""
     moment = await now(connection)
     for number, session in enumerate(sessions, 1):
-        await _add(gateway, connection, moment, ended_session=session)
+        row = {"id": uuid.uuid4(), "ended_session": session, "tried_at": moment}
+        await insert(connection, TABLE, gateway.keys.sealed(TABLE, row))
         if number % _WRITTEN_AT_ONCE == 0:
             await connection.flush()
-
-
-async def waits_for_iampass(connection: Connection, person: str) -> bool:
-    """Whether the phone of this person was reported lost, and IAMPASS does not know it yet."""
-    return await one(connection, "SELECT 1 FROM step WHERE lost_phone_of = %s", person) is not None
-
-
-async def all_who_wait_for_iampass(connection: Connection) -> frozenset[str]:
-    """Everybody of whom `waits_for_iampass` is true."""
-    rows = await many(connection, "SELECT lost_phone_of FROM step WHERE lost_phone_of IS NOT NULL")
-    return frozenset(row["lost_phone_of"] for row in rows)
-
-
-async def lost_phone_is_known(connection: Connection, step: uuid.UUID) -> bool:
-    """IAMPASS has disabled the phone that this step is about; whether it had still to be told."""
-    cursor = await connection.execute("DELETE FROM step WHERE id = %s", (step,))
-    return cursor.rowcount > 0
 
 
 def ended_sessions_are_known(connection: Connection, sessions: Sequence[uuid.UUID]) -> None:
@@ -73,11 +52,12 @@ def ended_sessions_are_known(connection: Connection, sessions: Sequence[uuid.UUI
     connection.later("DELETE FROM step WHERE ended_session = ANY(%s)", (list(sessions),))
 
 
-async def take(gateway: Gateway) -> list[Step]:
+async def take(gateway: Gateway) -> Steps:
     """Steps that nobody has taken for a while: they are this gateway's for AGAIN_SECONDS. A row that no gateway has
     written is none, and is reported; there is none in an old copy of the database."""
     found = []
     async with gateway.database.transaction() as connection:
+        lost = await people.take_lost_phones(gateway, connection, AGAIN_SECONDS, _MOST_AT_ONCE)
         rows = await many(
             connection,
             f"SELECT * FROM step WHERE NOT {hosts.IS_OLDER} AND tried_at < now() - make_interval(secs => %s)"  # noqa: S608
@@ -93,10 +73,5 @@ async def take(gateway: Gateway) -> list[Step]:
                 await records.alert(connection, None, str(error))
                 continue
             await replace(connection, TABLE, "id", gateway.keys.sealed(TABLE, {**values, "tried_at": moment}))
-            found.append(Step(values["lost_phone_of"], values["ended_session"]))
-    return found
-
-
-async def _add(gateway: Gateway, connection: Connection, moment: datetime, **what: Any) -> None:
-    row = {"id": uuid.uuid4(), "lost_phone_of": None, "ended_session": None, **what, "tried_at": moment}
-    await insert(connection, TABLE, gateway.keys.sealed(TABLE, row))
+            found.append(values["ended_session"])
+    return Steps(lost, found)

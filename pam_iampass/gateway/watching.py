@@ -362,13 +362,11 @@ async def _resume_acts(gateway: Gateway) -> None:
                 await _resume_steps(gateway, await steps.take(gateway))
 
 
-async def _resume_steps(gateway: Gateway, taken: Sequence[steps.Step]) -> None:
+async def _resume_steps(gateway: Gateway, taken: steps.Steps) -> None:
     """Go on with steps at the same time: one that fails or takes long holds up no other one."""
-    ended = [step.ended_session for step in taken if step.ended_session is not None]
-    lost = [step.lost_phone_of for step in taken if step.lost_phone_of is not None]
     turn = asyncio.Semaphore(_LOST_PHONES_AT_A_TIME)
     tell = partial(_resume_lost_phone, gateway, turn)
-    await asyncio.gather(_resume_ends(gateway, ended), *map(tell, lost))
+    await asyncio.gather(_resume_ends(gateway, taken.ended_sessions), *map(tell, taken.lost_phones_of))
 
 
 async def _resume_ends(gateway: Gateway, ended: Sequence[uuid.UUID]) -> None:

@@ -196,7 +196,7 @@ def test_people_are_decided_by_group_and_shown_as_they_come(gateway_command: Gat
         for read in range(1, 10_001):
             yield Person(f"p{read}", "token", ("staff",))
 
-    rows = review(everybody(), (), (), everything)
+    rows = review(everybody(), (), everything)
     assert next(rows).user == "p1"
     assert read == 1
     assert sum(1 for _ in rows) == 9_999

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pam_iampass.gateway import bypasses, codes, people, steps
+from pam_iampass.gateway import bypasses, codes, people
 from pam_iampass.gateway.actors import Actor, ActRefused, NotPermitted, Role
 from pam_iampass.gateway.acts.act import Act, perform
 from pam_iampass.gateway.acts.hosts import AdmitHost
@@ -126,7 +126,7 @@ def test_a_new_phone_is_registered_by_the_link_or_by_a_message_to_the_number_tha
 def test_a_new_phone_waits_until_the_lost_one_is_disabled_and_is_not_for_who_has_left(
     gateway_server: RunningGateway, sandbox: Sandbox
 ) -> None:
-    gateway_server.transaction(lambda g, c: steps.add_lost_phone(g, c, "alice"))
+    gateway_server.transaction(lambda g, c: people.change(g, c, "alice", phone_to_disable=True))
     gateway_server.transaction(lambda g, c: people.change(g, c, "bob", status=PersonStatus.LEAVING))
     for name, why in (("alice", "IAMPASS has not disabled the lost phone"), ("bob", "cannot log in")):
         for act in (NewPhone(name), EnrollPhone(name)):

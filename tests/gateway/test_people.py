@@ -89,11 +89,12 @@ ATTACKS = {
     "phone number moved": "UPDATE person SET phone_number = other.phone_number FROM person other "
     "WHERE person.name = 'bob' AND other.name = 'alice'",
     "invited again": "UPDATE person SET invites = NOT invites WHERE name = 'bob'",
+    "lost phone": "UPDATE person SET phone_to_disable = NOT phone_to_disable WHERE name = 'bob'",
     "column moved": "UPDATE person SET display_name = token WHERE name = 'bob'",
     "added": "DELETE FROM person WHERE name = 'bob';"
     "INSERT INTO person SELECT 'bob', token, groups, display_name, "
-    "phone_number, source, status, changed_at, mac, directory_id, phone_lost_at, invites, had_phone "
-    "FROM person WHERE name = 'alice'",
+    "phone_number, source, status, changed_at, mac, directory_id, phone_lost_at, phone_to_disable, phone_told_at, "
+    "invites, had_phone FROM person WHERE name = 'alice'",
 }
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from pam_iampass.client.status import Status
 from pam_iampass.enforcer.protocol import Verb
-from pam_iampass.gateway import asking, database, hosts, metrics, people, presence, sessions, steps
+from pam_iampass.gateway import asking, database, hosts, metrics, people, presence, sessions
 from pam_iampass.gateway.database import Connection, DatabaseAway
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
@@ -596,7 +596,7 @@ def test_what_is_no_answer_is_refused(fleet: Fleet, question: str, answer: str) 
     assert confirm(fleet.bastion, question, answer).reason == "BAD_ANSWER"
 
 
-@pytest.mark.parametrize("what", ["session", "person", "phone", "host", "bastion"])
+@pytest.mark.parametrize("what", ["session", "person", "phone", "loss", "host", "bastion"])
 def test_what_ends_or_changes_before_the_session_is_written_leaves_none(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -612,7 +612,10 @@ def test_what_ends_or_changes_before_the_session_is_written_leaves_none(
             if what == "person":
                 await people.change(inner, connection, "alice", status=PersonStatus.REMOVING)
             elif what == "phone":
-                await steps.add_lost_phone(inner, connection, "alice")
+                await people.change(inner, connection, "alice", phone_to_disable=True)
+            elif what == "loss":
+                lost_at = await database.now(connection)
+                await people.change(inner, connection, "alice", phone_lost_at=lost_at)
             else:
                 id = HOST if what == "host" else BASTION
                 await hosts.change(inner, connection, id, status=HostStatus.SUSPENDED)

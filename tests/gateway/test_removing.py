@@ -191,7 +191,7 @@ def test_logins_that_iampass_could_not_end_with_their_host_are_an_error_and_a_ga
 
 def test_a_row_that_no_gateway_has_written_can_be_removed(place: GatewayCommand) -> None:
     place.rows("INSERT INTO person SELECT '../x', token, groups, display_name, phone_number, source, status,"
-               " changed_at, mac, directory_id, phone_lost_at, invites, had_phone"
+               " changed_at, mac, directory_id, phone_lost_at, phone_to_disable, phone_told_at, invites, had_phone"
                " FROM person WHERE name = 'alice'")  # fmt: skip
     place.rows("UPDATE person SET groups = '{admins}' WHERE name = 'bob'")
     with pytest.raises(Tampered):

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from pam_iampass.gateway import asking, database, turns
+from pam_iampass.gateway import asking, database, people, turns
 from pam_iampass.gateway.database import Connection
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
@@ -580,7 +580,8 @@ def test_what_a_lost_phone_approves_lets_nobody_in(
         sandbox.wait_for_calls("start")
         if not is_called:
             asking.result()
-        running.transaction(lambda _, connection: turns.change(connection, "alice", throttle.phone_lost))
+        lost_at = datetime.now(timezone.utc)
+        running.transaction(lambda g, c: people.change(g, c, "alice", phone_lost_at=lost_at))
         held.until.set()
         if is_called:
             assert asking.result()["reason"] == "PHONE_LOST_MEANWHILE"

@@ -1423,7 +1423,7 @@ MUTANTS = {
         ),
         Mutant(
             "a login that had begun before a phone was lost is approved by it",
-            "return lost >= self.began_at.timestamp()",
+            "return lost_at is not None and lost_at >= self.began_at",
             "return False",
             "test_what_a_lost_phone_approves_lets_nobody_in",
         ),
@@ -1709,9 +1709,9 @@ MUTANTS = {
     "What an administrator takes away is taken on all hosts at once": (
         Mutant(
             "logins that wait for their turn ring a lost phone",
-            "await turns.change(connection, self.person, throttle.phone_lost)",
-            "pass",
-            "test_logins_that_wait_for_their_turn_never_ring_a_lost_phone",
+            "waiting.began_before_loss(found.phone_lost_at)",
+            "False",
+            "test_what_a_lost_phone_approves_lets_nobody_in_although_rows_were_deleted",
         ),
         Mutant(
             "sessions are ended at IAMPASS only",
@@ -2512,8 +2512,8 @@ MUTANTS = {
     "A phone that was reported lost approves nothing, and IAMPASS hears of each act once it answers": (
         Mutant(
             "a lost phone rings until IAMPASS has disabled it",
-            'if counted["phone_lost"]:',
-            "if False:",
+            "if person.phone_to_disable:\n        return await _refuse(",
+            "if False:\n        return await _refuse(",
             "test_while_iampass_is_away_a_lost_phone_rings_for_nobody_and_a_new_bypass_lets_in",
         ),
         Mutant(
@@ -2542,20 +2542,20 @@ MUTANTS = {
         ),
         Mutant(
             "IAMPASS is told for ever that a phone is lost, and disables the next one",
-            "if await steps.lost_phone_is_known(connection, step):",
-            "if step:",
+            "if await people.note_disabled_phone(gateway, connection, person):",
+            "if person:",
             "test_a_report_that_is_killed_before_iampass_is_told_goes_on_and_disables_once",
         ),
         Mutant(
             "the next phone is registered before IAMPASS has disabled the lost one",
-            "if await steps.waits_for_iampass(connection, name):",
-            "if not name:",
+            'if person.phone_to_disable:\n        what = f"IAMPASS',
+            'if False:\n        what = f"IAMPASS',
             "test_no_link_is_shown_and_the_next_phone_waits_until_the_lost_one_is_disabled",
         ),
         Mutant(
             "who can write to the database has phones disabled",
-            "values = gateway.keys.verified(TABLE, row)",
-            "values = dict(row)",
+            "{**gateway.keys.verified(TABLE, locked), **columns}",
+            "{**locked, **columns}",
             "test_a_row_that_no_gateway_has_written_disables_no_phone",
         ),
         Mutant(
@@ -2590,39 +2590,33 @@ MUTANTS = {
         ),
         Mutant(
             "help desk registers the next phone before IAMPASS has disabled the lost one",
-            "await require_no_lost_phone(work.connection, self.person)",
-            "pass",
+            "require_no_lost_phone(person)\n        return person",
+            "return person",
             "test_a_new_phone_waits_until_the_lost_one_is_disabled_and_is_not_for_who_has_left",
         ),
         Mutant(
             "one person's row that no gateway has written keeps the phones of others, and their sessions",
-            "await asyncio.gather(_resume_ends(gateway, ended), *map(tell, lost))",
-            "for name in lost:\n        await tell_of_lost_phone(gateway, name)\n"
-            "    await _resume_ends(gateway, ended)",
+            "await asyncio.gather(_resume_ends(gateway, taken.ended_sessions), *map(tell, taken.lost_phones_of))",
+            "for name in taken.lost_phones_of:\n        await tell_of_lost_phone(gateway, name)\n"
+            "    await _resume_ends(gateway, taken.ended_sessions)",
             "test_a_person_whose_row_no_gateway_has_written_holds_up_no_other_step",
         ),
         Mutant(
             "a gateway that comes late with a step has the next phone disabled",
-            "FROM step JOIN person ON name = lost_phone_of",
-            "FROM step RIGHT JOIN person ON name = lost_phone_of",
+            "if not person.phone_to_disable:",
+            "if False:",
             "test_a_gateway_that_comes_late_with_a_step_leaves_the_next_phone_alone",
-            also=(
-                (
-                    'gateway.keys.verified(steps.TABLE, row["step"], lost_phone_of=name)["id"]',
-                    'row["step"]["id"]',
-                ),
-            ),
         ),
         Mutant(
             "an earlier report that IAMPASS answers late takes the place of a later one",
-            '"DELETE FROM step WHERE id = %s", (step,)',
-            '"DELETE FROM step WHERE id = %s OR true", (step,)',
+            "(found.token, found.phone_lost_at) != (person.token, person.phone_lost_at)",
+            "found.token != person.token",
             "test_a_phone_that_is_reported_again_meanwhile_waits_for_an_answer_of_its_own",
         ),
         Mutant(
             "a restored database has phones disabled that were registered since",
-            "UPDATE step SET tried_at = 'infinity' WHERE lost_phone_of IS NOT NULL",
-            "UPDATE step SET tried_at = tried_at WHERE lost_phone_of IS NOT NULL",
+            "await _note(gateway, connection, row, phone_told_at=None)",
+            "await _note(gateway, connection, row)",
             "test_an_old_copy_disables_no_phone_and_denies_until_it_is_reported_again",
         ),
         Mutant(
@@ -2633,7 +2627,7 @@ MUTANTS = {
         ),
         Mutant(
             "a login is covered although the phone was reported lost while hosts were asked",
-            "if not isinstance(person, Person) or await steps.waits_for_iampass(connection, person.name):",
+            "if not isinstance(person, Person) or person.phone_to_disable:",
             "if not isinstance(person, Person):",
             "test_what_ends_or_changes_before_the_session_is_written_leaves_none[phone]",
         ),
@@ -3780,9 +3774,9 @@ MUTANTS = {
         Mutant(
             "anybody is told that others may log in somewhere",
             "    person = await _find(gateway, connection, name) if roles else None\n"
-            "    if person is None:\n        return []\n    lost",
+            "    if person is None:\n        return []\n    found",
             "    person = await _find(gateway, connection, name)\n"
-            "    if person is None:\n        return []\n    lost",
+            "    if person is None:\n        return []\n    found",
             "test_a_person_is_told_only_where_they_may_log_in_and_nothing_of_others",
         ),
         Mutant(

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypedDict, cast
 
-from pam_iampass.gateway import attention, bypasses, people, records, sign_ins, steps
+from pam_iampass.gateway import attention, bypasses, people, records, sign_ins
 from pam_iampass.gateway.actors import Actor, ActRefused, Role
 from pam_iampass.gateway.acts.views import (
     View,
@@ -115,11 +115,10 @@ async def show_may(gateway: Gateway, connection: Connection, actor: Actor, name:
     person = await _find(gateway, connection, name) if roles else None
     if person is None:
         return []
-    lost = await steps.waits_for_iampass(connection, name)
     found = []
     for group, policy in sorted(gateway.settings.groups.items()):
         if roles != {Role.SELF} or policy.admits(person.groups):
-            why = _why_not(person, policy, is_lost=lost)
+            why = _why_not(person, policy, is_lost=person.phone_to_disable)
             found.append(MAY.show(roles, {"group": group, "may": not why, "why": why}))
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from typing import Annotated, Any, Callable
 
 from pam_iampass.client import IampassError
@@ -12,18 +13,17 @@ from pam_iampass.client.call import Call
 from pam_iampass.client.procedures import disable_phone
 from pam_iampass.config.value_types import phone_number, plain_name
 from pam_iampass.errors import shown
-from pam_iampass.gateway import bypasses, codes, hosts, people, records, sign_ins, steps, turns
+from pam_iampass.gateway import bypasses, codes, hosts, people, records, sign_ins, turns
 from pam_iampass.gateway.actors import ActRefused, Role
 from pam_iampass.gateway.acts.act import OfPerson, Work, act, flag, text
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.acts.sessions import EndedSessions, add_ends_of, end_sessions
-from pam_iampass.gateway.database import Connection, now, one
+from pam_iampass.gateway.database import now, one
 from pam_iampass.gateway.gateway import Gateway, carry_out
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person, app_name
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.upstream import Lane
-from pam_iampass.login import throttle
 from pam_iampass.portal import calls
 
 _SECONDS = 10.0
@@ -87,13 +87,15 @@ class ReportLostPhone(OfPerson[LostPhone]):
         if self.end_codes and work.sign_in is not None and work.actor.name == self.person:
             raise ActRefused("the report alone revokes none of your own codes", "revoke them as well")
         await known(gateway, connection, self.person)
-        lost_at = await now(connection)
-        await people.change(gateway, connection, self.person, phone_lost_at=lost_at, invites=False)
+        lost_at = told_at = await now(connection)
+        # By the time of turns, whose lock a start has: a request that has begun until then is not approved any more,
+        # whatever IAMPASS says of it.
+        with suppress(Tampered):  # such turns let nobody in
+            lost_at = datetime.fromtimestamp((await turns.locked(connection, self.person)).now, timezone.utc)
+        lost = {"phone_lost_at": lost_at, "phone_to_disable": True, "phone_told_at": told_at}
+        await people.change(gateway, connection, self.person, invites=False, **lost)
         mine = work.sign_in if work.actor.name == self.person else None
         await sign_ins.end(connection, self.person, but=None if mine is None else mine.id, by=mine)
-        await steps.add_lost_phone(gateway, connection, self.person)
-        # A request that has begun is not approved any more, whatever IAMPASS says of it.
-        await turns.change(connection, self.person, throttle.phone_lost)
         ended = await add_ends_of(gateway, connection, self.person)
         bypassed = await bypasses.remove(connection, self.person)
         if self.end_codes:
@@ -133,18 +135,19 @@ async def tell_of_lost_phone(gateway: Gateway, name: str, *, goes_on: bool = Fal
     async with gateway.database.statement() as connection:
         row = await one(
             connection,
-            f'SELECT NULL AS "copy:", {hosts.IS_OLDER} AS older, NULL AS "step:", step.*, NULL AS "person:", person.*'  # noqa: S608
-            " FROM step JOIN person ON name = lost_phone_of WHERE name = %s",
+            f'SELECT NULL AS "copy:", {hosts.IS_OLDER} AS older, NULL AS "person:", person.* FROM person'  # noqa: S608
+            " WHERE name = %s",
             *(*hosts.how_far(gateway), name),
         )
     if row is None or (goes_on and row["copy"]["older"]):
-        return  # the step went with the person, or IAMPASS knows: the phone may be the next one
-    step = gateway.keys.verified(steps.TABLE, row["step"], lost_phone_of=name)["id"]
+        return
     person = people.from_row(gateway, row["person"], name=name)
+    if not person.phone_to_disable:
+        return  # IAMPASS knows: the phone may be the next one
     procedure = disable_phone(gateway.iampass.application, person.token)
     await carry_out(gateway.iampass, procedure, _SECONDS, Lane.decisions)
     async with gateway.database.transaction() as connection:
-        if await steps.lost_phone_is_known(connection, step):
+        if await people.note_disabled_phone(gateway, connection, person):
             reason = "disabled at IAMPASS"
             await records.write(connection, Kind.ACT, person=name, what="phone_lost", reason=reason)
 
@@ -172,7 +175,7 @@ class OfNextPhone(OfPerson[Registration]):
         person = await known(work.gateway, work.connection, self.person)
         if not person.active:
             raise ActRefused(f"{shown(self.person)} cannot log in", "see: pam-iampass-gateway user show")
-        await require_no_lost_phone(work.connection, self.person)
+        require_no_lost_phone(person)
         return person
 
     def ask(
@@ -225,9 +228,9 @@ class NewPhone(OfNextPhone):
         return self.ask(work, person, person.phone_number if self.sends else None)
 
 
-async def require_no_lost_phone(connection: Connection, name: str) -> None:
+def require_no_lost_phone(person: Person) -> None:
     """Raise ActRefused if IAMPASS is still to disable the lost phone of a person: it would disable the next one."""
-    if await steps.waits_for_iampass(connection, name):
-        what = f"IAMPASS has not disabled the lost phone of {shown(name)} yet"
+    if person.phone_to_disable:
+        what = f"IAMPASS has not disabled the lost phone of {shown(person.name)} yet"
         again = "gateways tell it again each half a minute (after a restore of the database, only `phone lost` does)"
         raise ActRefused(what, f"{again}; why it has not: pam-iampass-gateway log")

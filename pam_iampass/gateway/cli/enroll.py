@@ -185,7 +185,7 @@ class GatewayEnroller:
         """Add the person here and at IAMPASS, if that was not done yet. Raises PamIampassError and IampassError."""
         given = Given(request.groups, request.display_name, request.phone_number)
         person, new = add_or_change(self.gateway, request.user, given, replace)
-        self.gateway.transaction(lambda _, connection: require_no_lost_phone(connection, person.name))
+        require_no_lost_phone(person)
         added = new or self._add(person.token)
         registered = not added and self.gateway.has_phone(person.token)
         if person.groups not in self.warned_of:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -12,7 +12,7 @@ import click
 from pam_iampass.cli.output import Part, count, line, show_csv, show_json, table
 from pam_iampass.cli.parameters import csv_option, json_option
 from pam_iampass.errors import PamIampassError
-from pam_iampass.gateway import hosts, people, steps
+from pam_iampass.gateway import hosts, people
 from pam_iampass.gateway.acts import names
 from pam_iampass.gateway.cli import command_gateway, config_option
 from pam_iampass.gateway.cli.host import NAME as HOST
@@ -83,7 +83,6 @@ def may(
         with command_gateway(config) as gateway:
             person = known_to(gateway, user)
             there = gateway.reading(lambda inner, connection: names.find_host(inner, connection, host))
-            waits = gateway.transaction(lambda _, connection: steps.waits_for_iampass(connection, user))
             settings = gateway.settings
     except click.ClickException as error:
         error.exit_code = 2
@@ -92,7 +91,7 @@ def may(
         click.echo(error.diagnostics(), err=True)
         ctx.exit(2)
     why = _why_not(settings, person, there)
-    if waits:
+    if person.phone_to_disable:
         why.append(f"the phone of {user} {_LOST}")
     if as_json:
         show_json({"may": not why, "why": why})
@@ -176,12 +175,12 @@ def by_group(settings: GatewaySettings, found: Iterable[Host]) -> list[_Hosts]:
 
 
 def review(
-    everybody: Iterable[Person], tampered: Iterable[str], lost: Container[str], everything: Sequence[_Hosts]
+    everybody: Iterable[Person], tampered: Iterable[str], everything: Sequence[_Hosts]
 ) -> Iterator[_Row]:
     """The rows of all people, one for each set of hosts to which the settings admit the person, or a single one."""
     for person in everybody:
         problems = [] if person.active else [STATUSES[person.status][0]]
-        if person.name in lost:
+        if person.phone_to_disable:
             problems.append(f"the phone {_LOST}")
         own = person.name, person.groups, person.status.value
         admitted = [each for each in everything if each.policy.admits(person.groups)]
@@ -206,14 +205,13 @@ def _show_review(config: Path, as_csv: bool, as_json: bool) -> int:
 
     async def read(
         gateway: Gateway, connection: Connection
-    ) -> tuple[list[Person], list[str], list[Host], list[str], frozenset[str]]:
-        lost = await steps.all_who_wait_for_iampass(connection)
-        return *await people.listing(gateway, connection), *await hosts.listing(gateway, connection), lost
+    ) -> tuple[list[Person], list[str], list[Host], list[str]]:
+        return *await people.listing(gateway, connection), *await hosts.listing(gateway, connection)
 
     with command_gateway(config) as gateway:
-        everybody, tampered, found, tampered_hosts, lost = gateway.reading(read)
+        everybody, tampered, found, tampered_hosts = gateway.reading(read)
         everything = by_group(gateway.settings, found)
-    rows = review(everybody, tampered, lost, everything)
+    rows = review(everybody, tampered, everything)
     ok = not (tampered or tampered_hosts)
     for name in tampered_hosts:
         line((f"{name}: its row was not written by a gateway. It is not in this list.", "bold red"), err=True)

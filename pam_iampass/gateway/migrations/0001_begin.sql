@@ -55,9 +55,12 @@ CREATE TABLE person (
     mac bytea NOT NULL,
     directory_id text,                  -- tells the person from a later one of the same name
     phone_lost_at timestamptz,          -- when a phone was last reported lost; none if none ever was
+    phone_to_disable boolean NOT NULL,  -- whether IAMPASS has not disabled that phone yet
+    phone_told_at timestamptz,          -- when IAMPASS was told so last; none: no gateway tells it
     invites boolean NOT NULL,           -- whether a login without a phone may send a registration link
     had_phone boolean NOT NULL          -- whether IAMPASS was ever seen to have a phone
 );
+CREATE INDEX person_to_disable ON person (phone_told_at) WHERE phone_to_disable;
 
 CREATE TABLE mailed (                   -- to whom a registration link was mailed; it makes nobody's answer
     person text PRIMARY KEY REFERENCES person ON DELETE CASCADE,
@@ -133,10 +136,9 @@ CREATE TABLE sign_in (
 CREATE INDEX sign_in_of_person ON sign_in (person);
 CREATE INDEX sign_in_of_passkey ON sign_in (passkey);
 
-CREATE TABLE step (                     -- what IAMPASS is still to be told after an act; one of two
+CREATE TABLE step (                     -- what IAMPASS is still to be told after an act, apart from lost phones
     id uuid PRIMARY KEY,
-    lost_phone_of text UNIQUE REFERENCES person ON DELETE CASCADE,  -- to disable the phone of this person
-    ended_session uuid,                 -- to end this session
+    ended_session uuid NOT NULL,        -- to end this session
     tried_at timestamptz NOT NULL,      -- when it was told last
     mac bytea NOT NULL
 );
