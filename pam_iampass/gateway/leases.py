@@ -3,12 +3,16 @@
 One gateway polls a session, and what IAMPASS says is written under its lease only: the row's `epoch` counts the
 gateways that have had it. A lease ends with its holder, which shows each second that it is alive; one that is late
 begins again as another holder. A gateway that does not reach IAMPASS leaves its leases to others. No lock is held while
-IAMPASS is called. The tables have no MAC: an attacker who changes them keeps answers from being seen, and makes none.
+IAMPASS is called.
+
+The tables have no MAC. An attacker who changes them makes no answer, but can keep one from being seen. So no holder is
+taken to be alive for longer than a gateway says, a gateway gives up what it does not remember to have taken, and asks
+now and then about sessions that others poll (`watching.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,6 +25,8 @@ RENEW_SECONDS = 1.0
 MOST_AT_ONCE = 100
 """Leases that one query takes: to verify their rows holds up all else for 40 ms."""
 PENDING = "session.status IN ('pending', 'identifying')"
+_IS_ALIVE = "until > now() AND until <= clock_timestamp() + make_interval(secs => %s)"
+"""The condition of a living holder, with ALIVE_SECONDS: a time that is further ahead was written by no gateway."""
 LOCKED = "SELECT holder, epoch FROM lease WHERE session = %s FOR SHARE"
 """The lease of a session, which nobody takes until the transaction ends."""
 APPROVED = "session.status NOT IN ('pending', 'identifying') AND session.parent IS NULL"
@@ -39,8 +45,8 @@ class Leases:
     async def renew(self, connection: Connection, *, is_cut_off: bool = False) -> None:
         """Show that this gateway is alive. One that was late has no leases any more; one that is cut off from IAMPASS
         leaves all to the other gateways, if there are any."""
-        others = "SELECT 1 FROM lease_holder WHERE id <> %s AND until > now() LIMIT 1"
-        self.leaves_all = is_cut_off and await one(connection, others, self.holder) is not None
+        others = f"SELECT 1 FROM lease_holder WHERE id <> %s AND {_IS_ALIVE} LIMIT 1"  # noqa: S608
+        self.leaves_all = is_cut_off and bool(await one(connection, others, self.holder, ALIVE_SECONDS))
         if self.leaves_all:
             await self.give_back(connection)
             return
@@ -80,14 +86,13 @@ class Leases:
             connection,
             "INSERT INTO lease SELECT session.id, %s, 1 FROM session"  # noqa: S608 - one of two constants
             " LEFT JOIN lease ON lease.session = session.id"
-            " LEFT JOIN lease_holder ON lease_holder.id = lease.holder AND lease_holder.until > now()"
+            f" LEFT JOIN lease_holder ON lease_holder.id = lease.holder AND {_IS_ALIVE}"
             f" WHERE session.state = 'open' AND {which} AND lease_holder.id IS NULL"
             " ORDER BY session.id LIMIT %s"
             " ON CONFLICT (session) DO UPDATE SET holder = excluded.holder, epoch = lease.epoch + 1"
-            " WHERE NOT EXISTS (SELECT FROM lease_holder AS alive"
-            " WHERE alive.id = lease.holder AND alive.until > now())"
+            f" WHERE NOT EXISTS (SELECT FROM lease_holder AS alive WHERE alive.id = lease.holder AND {_IS_ALIVE})"
             " RETURNING session, epoch",
-            *(holder, MOST_AT_ONCE),
+            *(holder, ALIVE_SECONDS, MOST_AT_ONCE, ALIVE_SECONDS),
         )
         taken = {row["session"]: int(row["epoch"]) for row in rows}
         connection.after_commit.append(partial(self._taken, holder, taken))
@@ -111,13 +116,26 @@ class Leases:
         dropped: Any = partial(self.epochs.pop, session, None)
         connection.after_commit.append(dropped)
 
+    def release(self, connection: Connection, sessions: Collection[UUID]) -> None:
+        """Leave the leases of sessions, whoever has them, to the gateway that takes them next."""
+        connection.later(
+            "UPDATE lease SET holder = gen_random_uuid() WHERE session = ANY(%s)", (list(sessions),)
+        )
+
     async def forget(self, connection: Connection) -> None:
-        """Delete what does not count any more, and poll no session whose row is gone."""
+        """Delete what does not count any more, poll no session whose row is gone, and release the leases in this
+        gateway's name that it does not remember."""
         known = set(self.epochs)
-        connection.later("DELETE FROM lease_holder WHERE until < now() - interval '1 hour'")
+        connection.later(
+            "DELETE FROM lease_holder WHERE until < now() - interval '1 hour'"
+            " OR until > clock_timestamp() + make_interval(secs => %s)",
+            (ALIVE_SECONDS,),
+        )
         connection.later(
             "DELETE FROM lease WHERE NOT EXISTS (SELECT FROM session WHERE id = lease.session AND state = 'open')"
         )
         rows = await many(connection, "SELECT session FROM lease WHERE holder = %s", self.holder)
-        for session in known - {row["session"] for row in rows}:
+        leased = {row["session"] for row in rows}
+        for session in known - leased:
             self.epochs.pop(session, None)
+        self.release(connection, leased - self.epochs.keys())

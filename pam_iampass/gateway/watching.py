@@ -48,6 +48,9 @@ _CUT_OFF_SECONDS = 3.0
 """If IAMPASS has answered none of this gateway's calls for so long, another gateway may reach it."""
 _MOST_TRIED = 20
 """A gateway that polls no session asks about one of this many."""
+_OTHERS_SECONDS = 600.0
+"""The time within which each gateway asks once about all approved sessions that it does not poll. What another gateway
+has not noticed from one time to the next, it does not notice."""
 _STEPS_SECONDS = 5.0
 """How often it is looked for acts that were stopped, or that IAMPASS has not answered."""
 _LOST_PHONES_AT_A_TIME = 10
@@ -79,6 +82,7 @@ async def watching(
         _follow_requests(gateway, first_poll, approved),
         approved.follow(),
         _take_approved(gateway, approved),
+        _check_others(gateway, approved),
         look_for_changes(
             gateway, lambda: bool(len(gateway.held) or gateway.unanswered), partial(_wake_calls, gateway)
         ),
@@ -251,6 +255,10 @@ class _Approved:
         within = min(self._check, _SOON_SECONDS) if taken_over else self._check
         self._schedule(polled, self._pacing.first(self._clock(), within))
 
+    def polls(self, session: uuid.UUID) -> bool:
+        """Whether this session is polled here."""
+        return session in self._polled and session in self._gateway.leases.epochs
+
     async def follow(self) -> None:
         """Poll each when it is due."""
         try:
@@ -334,6 +342,53 @@ async def _take_approved(gateway: Gateway, approved: _Approved) -> None:
             for session in found:
                 approved.add(session, taken_over=True)
         await asyncio.sleep(0 if len(taken) == MOST_AT_ONCE else _TAKE_SECONDS)
+
+
+async def _check_others(gateway: Gateway, approved: _Approved) -> None:
+    """Ask about the approved sessions that this gateway does not poll, and see to what no other gateway has noticed.
+    Who has their leases does not matter: whoever writes to the database can give them to anybody."""
+    unnoticed: dict[uuid.UUID, Status] = {}
+    while True:
+        others: list[uuid.UUID] = []
+        with contextlib.suppress(*_FAILURES):
+            async with gateway.database.statement() as connection:
+                rows = await many(connection, f"SELECT id FROM session WHERE state = 'open' AND {APPROVED}")  # noqa: S608
+            others = [row["id"] for row in rows if not approved.polls(row["id"])]
+        before, unnoticed = unnoticed, {}
+        for id in others:
+            await asyncio.sleep(_OTHERS_SECONDS / len(others))
+            with contextlib.suppress(*_FAILURES):
+                status = await _check_other(gateway, id, before.get(id))
+                if status is not None:
+                    unnoticed[id] = status
+        if not others:
+            await asyncio.sleep(_OTHERS_SECONDS)
+
+
+async def _check_other(gateway: Gateway, id: uuid.UUID, before: Status | None) -> Status | None:
+    """The status of a session, if IAMPASS says another one than its row. If IAMPASS has said so `before`, too, it is
+    written now, and an alert. Raises IampassError and DatabaseError."""
+    try:
+        async with gateway.database.statement() as connection:
+            session = await sessions.find(gateway, connection, id)
+    except Tampered as error:
+        async with gateway.database.transaction() as connection:
+            await records.alert(connection, None, f"{error}: the end of session {id} is not seen")
+        return None
+    call = None if session is None or session.upstream is None else session.upstream.poll()
+    if session is None or call is None or session.state is not State.OPEN:
+        return None
+    status = await gateway.iampass.call(call, asking.POLL_SECONDS, Lane.approved)
+    if status is session.status or status.in_progress:
+        return None
+    if status is before:
+        async with gateway.database.transaction() as connection:
+            what = f"IAMPASS says {status.name} of a session of {session.person}, and no gateway has noticed:"
+            what += " somebody may have changed leases in the database"
+            await records.alert(connection, session.host_name, what, person=session.person)
+            gateway.leases.release(connection, [id])
+        await asking.write_status(gateway, session, status)
+    return status
 
 
 async def look_for_changes(

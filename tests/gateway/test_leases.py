@@ -28,7 +28,7 @@ from pam_iampass.gateway.upstream import Lane
 from pam_iampass.session.schedule import PAUSE
 from tests.client.connect_proxy import connect_proxy
 from tests.gateway.test_host_sessions import approved, polls
-from tests.support.gateway import HostCaller, RunningGateway, calls_of, settings_for
+from tests.support.gateway import HOST, HostCaller, RunningGateway, calls_of, settings_for
 from tests.support.gateway_process import GatewayProcess
 from tests.support.sandbox import Hang, Sandbox, SessionState
 from tests.support.world import PATIENCE, wait_until
@@ -410,6 +410,84 @@ def test_polls_of_approved_sessions_never_come_in_a_burst() -> None:
     moments = iampass.asked
     assert 40 <= len(moments) <= 160
     assert max(sum(0 <= other - moment < 0.5 for other in moments) for moment in moments) <= 20
+
+
+# Somebody writes to the database
+
+
+def give_away(running: RunningGateway, until: str) -> None:
+    """Give the only lease to a holder that somebody has invented, which is alive until then."""
+    (row,) = running.rows(f"INSERT INTO lease_holder VALUES (gen_random_uuid(), {until}) RETURNING id")
+    running.rows("UPDATE lease SET holder = %s", row["id"])
+
+
+def test_no_session_is_given_away_for_ever(quick: RunningGateway, sandbox: Sandbox) -> None:
+    begun = approved(HostCaller(quick), sandbox)
+    give_away(quick, "'infinity'")
+    sandbox.close("token-of-alice")
+    wait_until(partial(is_now, quick, begun, Status.closed), "its end is not seen")
+    assert [each["reason"] for each in quick.records if each["kind"] == "alert"] == []
+    quick.transaction(lambda gateway, connection: gateway.leases.forget(connection))
+    assert len(quick.rows("SELECT * FROM lease_holder")) == 1
+
+
+def test_a_gateway_polls_what_is_leased_in_its_name_and_it_does_not_remember(
+    make: Callable[..., RunningGateway], quick: RunningGateway, sandbox: Sandbox
+) -> None:
+    with make(10_000.0) as first:
+        kept = approved(HostCaller(first), sandbox)
+        first.rows("UPDATE lease SET holder = %s", quick.gateway.leases.holder)
+        sandbox.close("token-of-alice")
+        quick.transaction(lambda gateway, connection: gateway.leases.forget(connection))
+        wait_until(partial(is_now, quick, kept, Status.closed), "its end is not seen")
+    assert [each["reason"] for each in quick.records if each["kind"] == "alert"] == []
+
+
+def test_an_end_that_no_gateway_notices_is_found_out_by_the_others_and_is_an_alert(
+    make: Callable[..., RunningGateway], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_OTHERS_SECONDS", 0.1)
+    with make(0.1) as running:
+        running.populate()
+        begun = approved(HostCaller(running), sandbox)
+        wait_until(partial(is_now, running, begun, Status.active), "it is not approved")
+        give_away(running, "now() + interval '1 hour'")
+        sandbox.close("token-of-alice")
+        wait_until(partial(is_now, running, begun, Status.closed), "its end is not seen")
+        (alert,) = (each for each in running.records if each["kind"] == "alert")
+        assert (alert["host"], alert["person"]) == (f"name-of-{HOST}", "alice")
+        assert "says closed of a session of alice, and no gateway has noticed" in alert["reason"]
+
+
+def test_what_iampass_says_once_and_what_a_gateway_has_noticed_is_no_alert(
+    make: Callable[..., RunningGateway], sandbox: Sandbox
+) -> None:
+    with make(10_000.0) as running:
+        running.populate()
+        caller = HostCaller(running)
+        id = running.session(approved(caller, sandbox)).id
+
+        def check(before: Status | None) -> Status | None:
+            return running.run(watching._check_other(running.gateway, id, before))
+
+        wait_until(lambda: check(None) is None, "it is not approved")
+        sandbox.close("token-of-alice")
+        assert [check(None), check(Status.walkaway)] == [Status.closed] * 2
+        running.transaction(lambda g, c: sessions.remove_host(g, c, f"name-of-{HOST}"))
+        assert check(Status.closed) is None
+        assert [each["reason"] for each in running.records if each["kind"] == "alert"] == []
+
+
+def test_a_row_that_no_gateway_can_poll_is_an_alert(
+    make: Callable[..., RunningGateway], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_OTHERS_SECONDS", 0.1)
+    with make() as running, make():
+        running.populate()
+        session = running.session(approved(HostCaller(running), sandbox))
+        running.rows("UPDATE session SET expires_at = expires_at + interval '1 second'")
+        what = f"session: a row was not written by this gateway: the end of session {session.id} is not seen"
+        wait_until(lambda: what in [each.get("reason") for each in running.records], "there is no alert")
 
 
 def test_leases_of_what_is_over_are_forgotten(gateway_server: RunningGateway, caller: HostCaller) -> None:
