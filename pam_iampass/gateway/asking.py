@@ -558,9 +558,8 @@ async def _brake_host(
     more = f"; {others}" if others else ""
     if stops:
         await hosts.change(gateway, connection, host.id, status=HostStatus.STOPPED)
-        await records.write(
-            connection, Kind.ALERT, host=host.name, reason=f"{what}: it may not ask any more{more}"
-        )
+        reason = f"{what}: it may not ask any more{more}"
+        await records.write(connection, Kind.ALERT, host=host.name, what="host_stopped", reason=reason)
         return await sessions.find_ringing_of_host(gateway, connection, host.name)
     await hosts.change(gateway, connection, host.id, slowed_until=moment + timedelta(minutes=BRAKE_MINUTES))
     await records.alert(connection, host.name, f"{what}: it is slowed down", more=more)

@@ -174,6 +174,7 @@ def _to_journal(kind: Kind, host: str | None, person: str | None, fields: Mappin
         values["event"] = fields.get("what", "").replace(" ", "_")
     else:
         message_id, priority = GATEWAY_ALERT, ALERT
+        values["event"] = fields.get("what")
         metrics.ALERTS.inc()
     known = {name: value for name, value in values.items() if value is not None}
     _journal.write(message_id, priority, known, reason_of(fields))

@@ -7,11 +7,12 @@ import errno
 import gc
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
-from collections.abc import Awaitable
-from contextlib import suppress
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ import pytest
 from pam_iampass.gateway import hosts, records, restored
 from pam_iampass.gateway.cli import serve, serve_acts
 from pam_iampass.gateway.cli.serve import serve_hosts
-from pam_iampass.gateway.database import Database, now
+from pam_iampass.gateway.database import Connection, Database, now
 from pam_iampass.gateway.gateway import Gateway, opened
 from pam_iampass.gateway.hosts import Invite
 from pam_iampass.gateway.keys import KeyFile, Tampered
@@ -33,6 +34,7 @@ from pam_iampass.system import atomic_write
 from tests.support.deadline import PATIENCE
 from tests.support.gateway import settings_for
 from tests.support.gateway_command import GatewayCommand
+from tests.support.journald import Journald
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
 
@@ -335,8 +337,68 @@ def test_a_machine_that_cannot_know_says_so(gateway_command: GatewayCommand, sta
     }
     (state / "mark.json").write_text(json.dumps({"fleet": "another", **mark}))
     shown = gateway_command.said("restored", status=1)
-    assert "This machine cannot know what administrators have done since then" in shown
+    assert "This machine cannot know what was done since then" in shown
     assert "it was no gateway of this database" in shown
+
+
+@contextmanager
+def real_user(name: str) -> Iterator[None]:
+    """As a process of this user, apart from its rights: the journal says so."""
+    os.setreuid(pwd.getpwnam(name).pw_uid, -1)
+    try:
+        yield
+    finally:
+        os.setreuid(0, -1)
+
+
+def test_what_was_done_at_the_portal_and_by_the_services_is_listed_too_and_what_cannot_be_known_is_said(
+    gateway_command: GatewayCommand, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def at_the_portal(gateway: Gateway, connection: Connection) -> None:
+        by = {"caller": "zoe", "known_by": "sign-in"}
+        for what in ("sign_in", "host_suspend", "refused"):
+            await records.act(connection, what, by=by, host=f"host-of-{what}", reason=f"why-{what}")
+
+    async def by_the_service(gateway: Gateway, connection: Connection) -> None:
+        await records.write(connection, Kind.ACT, host="host-that-left", what="host_left")
+        await records.write(connection, Kind.ALERT, host="stopped", what="host_stopped", reason="people have")
+        await records.alert(connection, "host-of-an-alert", "nothing was done")
+
+    async def by_nobody(gateway: Gateway, connection: Connection) -> None:
+        await records.act(connection, "host_suspend", host="forged")
+
+    service = "daemon"
+    monkeypatch.setattr("pam_iampass.gateway.cli.restored.ACCOUNT", service)
+    gateway_command.transaction(restored.begin)
+    with Journald() as journald:
+        gateway_command.said("user", "add", "carol")
+        for user, acts in (("nobody", by_nobody), (service, at_the_portal), (service, by_the_service)):
+            with real_user(user):
+                gateway_command.transaction(acts)
+        gateway_command.said("user", "add", "dave")
+        journald.records()  # all are in the files then
+        gateway_command.rows("DELETE FROM record WHERE id > 1")
+        (fleet,) = gateway_command.rows("SELECT id FROM fleet")
+        mark = {"restores": 0, "records": 9, "newest": 9, "written": "2100-01-01T00:00:00+00:00"}
+        (state / "mark.json").write_text(json.dumps({"fleet": str(fleet["id"]), **mark, "old_copy": False}))
+        shown = gateway_command.said("restored", status=1)
+    listed = [
+        line.split() for line in shown.splitlines() if "host" in line or "dave" in line or "carol" in line
+    ]
+    found = [
+        (what, host, by) for _, _, what, host, _, by, *_ in listed if what.startswith(("host_", "user_"))
+    ]
+    assert found[1:] == [
+        ("host_suspend", "host-of-host_suspend", "zoe"),
+        ("host_left", "host-that-left", "-"),
+        ("host_stopped", "stopped", "-"),
+        ("user_add", "-", found[-1][2]),
+    ]
+    assert "why-host_suspend" in shown
+    for unwanted in ("forged", "why-sign_in", "why-refused", "nothing was done"):
+        assert unwanted not in shown, unwanted
+    assert "other gateways" in shown
+    assert "logins" in shown
 
 
 async def _is_marked(gateway: Gateway) -> bool:

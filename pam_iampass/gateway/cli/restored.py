@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import json
+import pwd
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 import click
 
-from pam_iampass.audit.journal import ADMINISTRATION, IDENTIFIER
+from pam_iampass.audit.journal import ADMINISTRATION, GATEWAY_ALERT, IDENTIFIER
 from pam_iampass.cli.output import line, moment, table
 from pam_iampass.gateway import restored
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
+from pam_iampass.gateway.settings import ACCOUNT
 from pam_iampass.system import programs
 from pam_iampass.system.programs import CommandUnavailable
 
-Row = tuple[str, str, str, str, str]
-_FIELDS = ("IAMPASS_EVENT", "IAMPASS_HOST", "IAMPASS_USER", "IAMPASS_CALLER")
+Row = tuple[str, str, str, str, str, str]
+_FIELDS = ("IAMPASS_EVENT", "IAMPASS_HOST", "IAMPASS_USER", "IAMPASS_CALLER", "IAMPASS_REASON")
+_CLOCKS_SECONDS = 60
+"""The clocks of the database and of this machine differ by this at most."""
+_CHANGES_NOTHING = {"people_asked", "refused", "sign_in"}
+"""Records of acts that changed nothing, or nothing that is good after a restore."""
+_NOT_HERE = (
+    "This list cannot show:",
+    "  acts at other gateways: run pam-iampass-gateway restored there, too",
+    "  logins that were approved since then: the gateways do not see their end. On a host, pam-iampass session list"
+    " shows them.",
+)
 
 
 @click.command("restored")
@@ -26,7 +39,7 @@ _FIELDS = ("IAMPASS_EVENT", "IAMPASS_HOST", "IAMPASS_USER", "IAMPASS_CALLER")
 @click.option("--confirm", is_flag=True, help="Accept the database as it is now.")
 @click.pass_context
 def command(ctx: click.Context, config: Path, confirm: bool) -> None:
-    """Say whether the database is an old copy, and what administrators have done since it was made.
+    """Say whether the database is an old copy, and what was done since it was made.
 
     Each gateway remembers how far the database has come. If that went back, because a backup was restored, the gateways
     answer no host and let none join: a host that was removed since the backup would be back, and so would an invite
@@ -36,8 +49,11 @@ def command(ctx: click.Context, config: Path, confirm: bool) -> None:
     invites, recovery codes and bypasses become void, since some were used up or ended meanwhile; so do sign-ins at
     the portal, links that register passkeys, and the passkeys of operators. Everybody else must approve theirs on the
     phone once. No phone is disabled because of a report in the backup, since it may be the next one by now: its owner
-    is named, and their logins are denied until you report it again (`phone lost`). The list is from the journal of
-    this machine: look on the other gateways, too. If it does not go back so far, that is said.
+    is named, and their logins are denied until you report it again (`phone lost`).
+
+    The list has what was done on this machine: with this command, in the portal, by the directory, and by hosts that
+    joined, left or were stopped. It is from the journal of this machine, and says if the journal does not go back so
+    far. Run the command on the other gateways, too.
 
     The exit status is 0 if there is nothing to confirm (any more), otherwise 1.
     """
@@ -73,8 +89,8 @@ def command(ctx: click.Context, config: Path, confirm: bool) -> None:
 
 
 def _show_since(last: datetime | None, was_here: bool) -> None:
-    """Show what administrators have done on this machine since the last record of the database, or that nobody can
-    tell here: its journal begins later, or it was no gateway of this database (not `was_here`)."""
+    """Show what was done on this machine since the last record of the database, or that nobody can tell here: its
+    journal begins later, or it was no gateway of this database (not `was_here`)."""
     if last is None:
         line(("The database is an old copy without any record.", "bold red"))
     else:
@@ -84,14 +100,16 @@ def _show_since(last: datetime | None, was_here: bool) -> None:
         )
     rows, knows = _acts_since(last), was_here and _journal_reaches(last)
     if rows:
-        line("What administrators have done since then, according to this machine's journal:")
-        table(("WHEN", "WHAT", "HOST", "USER", "BY"), rows)
+        line("This machine's journal has these acts. Those of the first minute may be in the database:")
+        table(("WHEN", "WHAT", "HOST", "USER", "BY", "WHY"), rows)
     elif knows:
-        line("This machine's journal has nothing that administrators have done since then.")
+        line("This machine's journal has no act since then.")
     if not knows:
-        what = "This machine cannot know what administrators have done since then"
+        what = "This machine cannot know what was done since then"
         why = "its journal begins later" if was_here else "it was no gateway of this database"
-        line((f"{what}: {why}. Look in the journals of the others.", "bold yellow"))
+        line((f"{what}: {why}.", "bold yellow"))
+    for each in _NOT_HERE:
+        line(each)
 
 
 def _journal_reaches(last: datetime | None) -> bool:
@@ -106,8 +124,13 @@ def _journal_reaches(last: datetime | None) -> bool:
 
 
 def _acts_since(last: datetime | None) -> list[Row]:
-    since = [] if last is None else [f"--since=@{int(last.timestamp())}"]
-    wanted = [f"SYSLOG_IDENTIFIER={IDENTIFIER}", f"MESSAGE_ID={ADMINISTRATION}", "_UID=0"]
+    """What root's commands and the services of the gateway have written to the journal since then."""
+    since = [] if last is None else [f"--since=@{int(last.timestamp()) - _CLOCKS_SECONDS}"]
+    ours = [f"SYSLOG_IDENTIFIER={IDENTIFIER}", "_UID=0"]  # anybody can write the other fields
+    with suppress(KeyError):
+        ours.append(f"_UID={pwd.getpwnam(ACCOUNT).pw_uid}")
+    stopped = [f"MESSAGE_ID={GATEWAY_ALERT}", "IAMPASS_EVENT=host_stopped"]
+    wanted = [*ours, f"MESSAGE_ID={ADMINISTRATION}", "+", *ours, *stopped]
     try:
         shown = programs.run(["journalctl", "--output=json", "--quiet", *since, *wanted], timeout=60.0)
     except CommandUnavailable as error:
@@ -116,6 +139,7 @@ def _acts_since(last: datetime | None) -> list[Row]:
     found: list[Row] = []
     for each in shown.output.splitlines():
         entry = json.loads(each)
-        what, host, user, by = (str(entry.get(name) or "-") for name in _FIELDS)
-        found.append((moment(int(entry["__REALTIME_TIMESTAMP"]) / 1e6), what, host, user, by))
+        what, host, user, by, why = (str(entry.get(name) or "-") for name in _FIELDS)
+        if what not in _CHANGES_NOTHING:
+            found.append((moment(int(entry["__REALTIME_TIMESTAMP"]) / 1e6), what, host, user, by, why))
     return found
