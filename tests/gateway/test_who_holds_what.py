@@ -89,7 +89,7 @@ def test_an_old_row_that_is_put_back_counts(
     ("table", "expected"), [("host", "404"), ("person", "NOT_ON_THIS_HOST"), ("session", "UNKNOWN_SESSION")]
 )
 def test_rows_that_are_deleted_let_nobody_in(
-    gateway_server: RunningGateway, caller: HostCaller, table: str, expected: str
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, table: str, expected: str
 ) -> None:
     begun = caller.ask("bob").authentication
     gateway_server.rows(f"DELETE FROM {table}")
@@ -99,6 +99,9 @@ def test_rows_that_are_deleted_let_nobody_in(
         assert reply.reason == expected
     else:
         assert reason(caller, "alice") == expected
+    if table == "person":
+        sandbox.approve("token-of-bob")
+        assert caller.answer(begun) == "closed"
 
 
 def test_limits_and_records_can_be_deleted_there(

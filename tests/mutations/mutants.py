@@ -1248,8 +1248,8 @@ MUTANTS = {
         ),
         Mutant(
             "nobody polls the sessions of a gateway that has died",
-            "ON lease_holder.id = lease.holder AND lease_holder.until > now()",
-            "ON lease_holder.id = lease.holder",
+            "ON lease_holder.id = lease.holder AND {_IS_ALIVE}",
+            "ON lease_holder.id = lease.holder AND %s::float8 > 0",
             "test_the_sessions_of_a_gateway_that_is_killed_are_taken_over",
         ),
         Mutant(
@@ -1414,6 +1414,24 @@ MUTANTS = {
             "more = _share(limits) * (login.is_familiar + login.is_usual)",
             "more = _share(limits) * login.is_usual",
             "test_hosts_that_nobody_uses_do_not_keep_a_person_out",
+        ),
+        Mutant(
+            "who can write to the database gives a session for ever to a gateway that there is not",
+            '"until > now() AND until <= clock_timestamp() + make_interval(secs => %s)"',
+            '"until > now() AND %s::float8 > 0"',
+            "test_no_session_is_given_away_for_ever",
+        ),
+        Mutant(
+            "who can write to the database gives a session to a gateway that does not know of it",
+            "self.release(connection, leased - self.epochs.keys())",
+            "pass",
+            "test_a_gateway_polls_what_is_leased_in_its_name_and_it_does_not_remember",
+        ),
+        Mutant(
+            "no gateway finds out that another one does not poll what it should",
+            "if status is before:",
+            "if False:",
+            "test_an_end_that_no_gateway_notices_is_found_out_by_the_others_and_is_an_alert",
         ),
         Mutant(
             "a gateway that does not reach IAMPASS goes on as the only one that polls its sessions",
@@ -2286,6 +2304,12 @@ MUTANTS = {
             "test_a_secret_that_another_gateway_may_have_is_not_used",
         ),
         Mutant(
+            "what was done at the portal is not listed after a restore",
+            'ours.append(f"_UID={pwd.getpwnam(ACCOUNT).pw_uid}")',
+            "pass",
+            "test_what_was_done_at_the_portal_and_by_the_services_is_listed_too_and_what_cannot_be_known_is_said",
+        ),
+        Mutant(
             "what is recorded after a restore makes up for what was lost",
             "return _written(found) != mark.written",
             "return False",
@@ -2630,6 +2654,18 @@ MUTANTS = {
             "if not isinstance(person, Person) or person.phone_to_disable:",
             "if not isinstance(person, Person):",
             "test_what_ends_or_changes_before_the_session_is_written_leaves_none[phone]",
+        ),
+        Mutant(
+            "a login is covered by one that the lost phone has approved",
+            "if locked[0].began_before_loss(person.phone_lost_at):",
+            "if False:",
+            "test_what_ends_or_changes_before_the_session_is_written_leaves_none[loss]",
+        ),
+        Mutant(
+            "who can write to the database has a lost phone count again",
+            "person is None or not person.active or before.began_before_loss(person.phone_lost_at)",
+            "before.began_before_loss(datetime.fromtimestamp(over.state.lost, timezone.utc))",
+            "test_what_a_lost_phone_approves_lets_nobody_in_although_rows_were_deleted",
         ),
         Mutant(
             "a lost phone without a known token counts as disabled",
