@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 import pytest
 
 from pam_iampass.cli.output import csv_cell
-from pam_iampass.gateway import hosts, people, steps
+from pam_iampass.gateway import hosts, people
 from pam_iampass.gateway.cli.may import by_group, review
 from pam_iampass.gateway.database import Connection, now
 from pam_iampass.gateway.gateway import Gateway
@@ -53,7 +53,7 @@ def fleet(gateway_command: GatewayCommand) -> GatewayCommand:
             await people.add(gateway, connection, Person(name, f"token of {name}", groups, "=1+1"))
         await people.add(gateway, connection, Person("carl", "c", ("=dba",), status=PersonStatus.LEAVING))
         await people.add(gateway, connection, Person("mallory", "m"))
-        await steps.add_lost_phone(gateway, connection, "eve")
+        await people.change(gateway, connection, "eve", phone_to_disable=True)
 
     gateway_command.transaction(fill)
     gateway_command.rows("UPDATE person SET groups = '{staff}' WHERE name = 'mallory'")
