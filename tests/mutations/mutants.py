@@ -1420,6 +1420,7 @@ MUTANTS = {
             '"until > now() AND until <= clock_timestamp() + make_interval(secs => %s)"',
             '"until > now() AND %s::float8 > 0"',
             "test_no_session_is_given_away_for_ever",
+            also=(('" OR until > clock_timestamp() + make_interval(secs => %s)"', '" OR %s::float8 < 0"'),),
         ),
         Mutant(
             "who can write to the database gives a session to a gateway that does not know of it",
