@@ -140,7 +140,7 @@ async def spend(
     if not is_approved or session.decided_at is None:
         raise _not_approved(what)
     found = await people.find(gateway, connection, person)
-    is_lost = found is None or session.began_before_loss(found.phone_lost_at)
+    is_lost = found is None or not found.active or session.began_before_loss(found.phone_lost_at)
     age = (await now(connection) - session.decided_at).total_seconds()
     if gateway.restored or is_lost or age > GOOD_SECONDS:
         raise _not_approved(what)

@@ -248,7 +248,7 @@ async def confirm(gateway: Gateway, connection: Connection) -> list[str]:
         f"the passkeys of {name} by a link of root's"
         for name in await _taken(connection, "passkey", "roles <> '{}'")
     ]
-    # The phone may have been disabled since, and be the next one: no gateway takes these steps, and logins stay denied.
+    # The phone may have been disabled since, and be the next one: no gateway tells IAMPASS, and logins stay denied.
     for name in await people.keep_lost_phones(gateway, connection):
         void.append(f"the report of {name}'s lost phone: logins of {name} are denied until phone lost {name}")
     # Phones of those whom the directory has named so far may have been lost since.
