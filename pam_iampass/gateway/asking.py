@@ -15,7 +15,8 @@ from typing import Any
 
 import psycopg
 
-from pam_iampass.client.errors import IampassError, Unavailable
+from pam_iampass.client.call import Call
+from pam_iampass.client.errors import IampassError, NotFound, Unavailable
 from pam_iampass.client.session import Session, SessionSchema
 from pam_iampass.client.status import AuthenticationMethod, Status
 from pam_iampass.gateway import hosts, leases, metrics, people, records, sessions, turns
@@ -239,7 +240,7 @@ async def _end_untold_session(gateway: Gateway, begun: Session, session: HostSes
     call = begun.end()
     if call is not None:
         with suppress(IampassError, DatabaseError, psycopg.Error, Tampered):
-            await gateway.iampass.call(call, _END_SECONDS, Lane.decisions)
+            await end_at_iampass(gateway, call, Lane.decisions)
             async with gateway.database.transaction() as connection:
                 await _end_turn(gateway, connection, session, RequestResult.FAILED)
 
@@ -331,7 +332,7 @@ async def end_session(gateway: Gateway, session: HostSession) -> bool:
     if call is None or session.state is not State.OPEN:
         return False
     async with gateway.share_of_ends(session.host):
-        is_ended = await gateway.iampass.call(call, _END_SECONDS, Lane.ends)
+        is_ended = await end_at_iampass(gateway, call, Lane.ends)
     if is_ended:
         await write_status(gateway, session, Status.closed)
         return True
@@ -339,6 +340,18 @@ async def end_session(gateway: Gateway, session: HostSession) -> bool:
     if status is not None and status.ended:
         await write_status(gateway, session, status)
     return False
+
+
+async def end_at_iampass(gateway: Gateway, call: Call[bool], lane: Lane) -> bool:
+    """Make a call that ends a session at IAMPASS. Returns whether nothing is left to end there: a session that IAMPASS
+    does not know can be ended no more.
+
+    Raises IampassError.
+    """
+    try:
+        return await gateway.iampass.call(call, _END_SECONDS, lane)
+    except NotFound:
+        return True
 
 
 async def _withdraw_start(gateway: Gateway, session: HostSession) -> HostSession:

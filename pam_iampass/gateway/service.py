@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from pam_iampass.audit.figures import OTHER
-from pam_iampass.client.errors import IampassError
+from pam_iampass.client.errors import IampassError, NotFound
 from pam_iampass.client.status import Status
 from pam_iampass.gateway import asking, hosts, metrics, news, presence, records, sessions, starts
 from pam_iampass.gateway.database import Connection, DatabaseAway, DatabaseError, together, work_for
@@ -343,7 +343,10 @@ def unless_restored(handler: Handler[Gateway]) -> Handler[Gateway]:
 
 
 def unavailable(error: DatabaseError | IampassError | Tampered) -> Reply:
-    """The answer where a gateway cannot say anything."""
+    """The answer where a gateway cannot say anything. That IAMPASS does not know a session is no failure of a gateway,
+    and another one would get the same answer."""
+    if isinstance(error, NotFound):
+        return Reply.of({"reason": "UNKNOWN_AT_IAMPASS", "detail": "IAMPASS does not know this session"}, 404)
     away = Reason.IAMPASS_AWAY if isinstance(error, IampassError) else Reason.DATABASE_AWAY
     return Reply.of({"reason": away.name, "detail": "ask again"}, 503)
 

@@ -83,7 +83,7 @@ def test_a_record_says_how_long_the_person_took(
     assert int(record["elapsed_ms"]) > 0
 
 
-@pytest.mark.parametrize("fault", [HttpStatus(503), HttpStatus(404), HttpStatus(401)])
+@pytest.mark.parametrize("fault", [HttpStatus(503), HttpStatus(401)])
 def test_while_iampass_does_not_say_so_nothing_is_active_or_closed(
     gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, fault: HttpStatus
 ) -> None:
@@ -97,6 +97,33 @@ def test_while_iampass_does_not_say_so_nothing_is_active_or_closed(
     time.sleep(asking.FRESH_SECONDS)
     assert caller.poll(begun) == "active"
     assert gateway_server.session(begun).state is State.OPEN
+
+
+def test_a_poll_concludes_nothing_from_a_404_and_says_whose_it_is(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    begun = approved(caller, sandbox)
+    time.sleep(asking.FRESH_SECONDS)
+    sandbox.misbehave("poll", HttpStatus(404), times=None)
+    reply = caller.session("GET", begun, "status_url")
+    assert (reply.status, reply.reason) == (404, "UNKNOWN_AT_IAMPASS")
+    sandbox.behave()
+    time.sleep(asking.FRESH_SECONDS)
+    assert caller.poll(begun) == "active"
+    assert gateway_server.session(begun).state is State.OPEN
+
+
+@pytest.mark.parametrize("when", ["approved", "on the phone"])
+def test_an_end_of_a_session_that_iampass_does_not_know_is_finished(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, when: str
+) -> None:
+    begun = approved(caller, sandbox) if when == "approved" else caller.ask("alice").authentication
+    sandbox.misbehave("end", HttpStatus(404), times=None)
+    assert caller.end(begun) is True
+    assert (caller.end(begun), caller.poll(begun)) == (False, "closed")
+    assert gateway_server.session(begun).state is State.ENDED
+    assert [call.kind for call in sandbox.calls].count("end") == 1
+    assert caller.ask("alice").status == 202
 
 
 def test_an_old_copy_of_the_database_says_nothing_of_a_session_or_a_host(

@@ -24,7 +24,7 @@ from tests.gateway.test_host_sessions import approved
 from tests.gateway.test_joined_host import host, join
 from tests.sandbox.signer import Reply
 from tests.support.gateway import HOST, HostCaller, RunningGateway, settings_for
-from tests.support.sandbox import Sandbox
+from tests.support.sandbox import HttpStatus, Sandbox
 from tests.support.sessions import Keeping, keeping
 from tests.support.setting import ME, Setting
 from tests.support.world import wait_until
@@ -225,6 +225,16 @@ def test_after_the_last_logout_nobody_waits(gateway: RunningGateway, agent: Keep
         lambda: not {"gateway-call", "sessions"} & {each.name for each in threading.enumerate()},
         "a thread waits on",
     )
+
+
+def test_the_end_of_a_login_whose_session_iampass_does_not_know_is_told_once(
+    host: Setting, gateway: RunningGateway, agent: Keeping
+) -> None:
+    kept, login = log_in(agent, gateway)
+    host.sandbox.misbehave("end", HttpStatus(404), times=None)
+    login.end()
+    agent.wait_until_forgotten(kept)
+    assert calls(gateway).count("logout") == 1
 
 
 def test_walking_away_and_coming_back_reach_the_host(

@@ -146,6 +146,16 @@ def test_an_end_holds_for_the_hosts_even_if_iampass_is_away(
     assert callers[0].poll(begun) == "closed"
 
 
+def test_iampass_is_told_once_of_the_end_of_a_session_that_it_does_not_know(
+    place: GatewayCommand, callers: list[HostCaller]
+) -> None:
+    begun = logged_in(place, callers[0], "alice")
+    place.sandbox.misbehave("end", HttpStatus(404), times=None)
+    assert place.said("session", "end", "alice") == "1 session ended.\n"
+    assert callers[0].poll(begun) == "closed"
+    assert place.rows("SELECT 1 FROM step") == []
+
+
 def test_logins_that_wait_for_their_turn_are_shown_and_ended(
     place: GatewayCommand, callers: list[HostCaller]
 ) -> None:

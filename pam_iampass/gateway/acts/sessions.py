@@ -25,7 +25,6 @@ from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.gateway.upstream import Lane
 from pam_iampass.portal import calls
 
-_END_SECONDS = 10.0
 _AT_A_TIME = 10
 """Sessions that are ended at the same time."""
 _READ_AT_ONCE = 500
@@ -122,7 +121,7 @@ async def end_sessions(gateway: Gateway, wanted: EndedSessions) -> EndedSessions
             if session.id in errors or (call is not None and is_away):
                 return
             try:
-                is_ended = call is None or await gateway.iampass.call(call, _END_SECONDS, Lane.decisions)
+                is_ended = call is None or await asking.end_at_iampass(gateway, call, Lane.decisions)
                 if not is_ended and poll is not None:
                     is_ended = (await gateway.iampass.call(poll, asking.POLL_SECONDS, Lane.decisions)).ended
                 if not is_ended:
