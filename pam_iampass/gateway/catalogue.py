@@ -111,6 +111,19 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Check PostgreSQL, `database` in gateway.yaml, and the rights of the role",
         ),
         error_kind(
+            "writes-fail",
+            "The running gateway cannot write to the database: {what}",
+            "Logins are denied, although the database answers questions. `/readyz` says the same.",
+            "On the machine of the database: df -h; journalctl -k; the log of PostgreSQL",
+        ),
+        warning_kind(
+            "disk-little-room",
+            "The disk of the database is nearly full: {free} of {size} are free",
+            "If less than 16 MiB are free, this is an error. PostgreSQL cannot write to a full disk, and logins are"
+            " denied. Only a database on this machine is looked at.",
+            "df -h; make room, or use a larger disk. `records` in gateway.yaml sets how long the log is kept",
+        ),
+        error_kind(
             "tables-old",
             "The tables are not those of this version: {what}",
             "A gateway does not start with the tables of an older version.",

@@ -18,6 +18,7 @@ import functools
 import logging
 import math
 import os
+import re
 import select
 import socket
 import time
@@ -65,6 +66,9 @@ class Connection(psycopg.AsyncConnection[DictRow]):
         self.after_commit: list[Callable[[], None]] = []
         self.has_act = False
         """Whether this transaction records an act of an administrator."""
+        self.lacked_room: psycopg.Error | None = None
+        """The error of this transaction, if it writes and the disk of its server is full or has an I/O error."""
+        self._writes = False
         self.used_at = -math.inf
         """`time.monotonic()` at the end of its last transaction."""
         self.history = ("", 0)
@@ -139,14 +143,24 @@ class Connection(psycopg.AsyncConnection[DictRow]):
     def clear(self) -> None:
         """Forget what was to be executed or done later."""
         self.after_commit.clear()
-        self.has_act = False
+        self.has_act = self._writes = False
+        self.lacked_room = None
         self._before = []
 
     async def wait(self, gen: PQGen[T], interval: float | None = None) -> T:
         """As in psycopg, without the timer for each statement with which it notices Ctrl-C: asyncio needs none."""
-        return await super().wait(gen, None)
+        try:
+            return await super().wait(gen, None)
+        except (psycopg.errors.DiskFull, psycopg.errors.IoError) as error:
+            if (
+                self._writes
+            ):  # a search that needs too much room for its temporary files says nothing about logins
+                self.lacked_room = error
+            raise
 
     def _whole(self, statement: Query, values: Params | None) -> bytes:
+        text = statement if isinstance(statement, bytes) else str(statement).encode()
+        self._writes = self._writes or _WRITES.search(text) is not None
         if self._merging is None:  # after all types were registered
             self._merging = psycopg.AsyncClientCursor(self)
         return self._merging.mogrify(statement, values).encode()
@@ -289,6 +303,8 @@ _WHOSE: ContextVar[str | None] = ContextVar("whose", default=None)
 _KNOWN: ContextVar[bool] = ContextVar("known", default=True)
 _WAIT_SECONDS = 10.0
 """How long what has begun waits until one of the connections is free."""
+_WRITES = re.compile(rb"\b(INSERT|UPDATE|DELETE)\b")
+_SAID_AGAIN_SECONDS = 60.0
 _FAR_SIDE = {errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT}
 
 
@@ -375,6 +391,9 @@ class Database:
         )
         self.after_act: Callable[[], Awaitable[None]] | None = None
         """Called after the commit of each transaction that records an act of an administrator."""
+        self.lacked_room_at = -math.inf
+        """The `time.monotonic()` at which a transaction that writes has failed because the disk of the database was
+        full or had an I/O error."""
         self._share = max(1, connections // 2)
         self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._for_requests = asyncio.Semaphore(max(1, connections - _OWN_CONNECTIONS))
@@ -445,6 +464,8 @@ class Database:
             try:
                 yield connection
             finally:
+                if connection.lacked_room is not None:
+                    self._note_lack_of_room(connection.lacked_room)
                 connection.clear()
                 if connection.info.transaction_status in (
                     TransactionStatus.INTRANS,
@@ -454,6 +475,13 @@ class Database:
                         await connection.rollback()  # as the pool would, which warns of it
                 connection.used_at = time.monotonic()
                 await self._pool.putconn(connection)
+
+    def _note_lack_of_room(self, error: psycopg.Error) -> None:
+        now = time.monotonic()
+        if now - self.lacked_room_at >= _SAID_AGAIN_SECONDS:
+            what = "the disk of the database is full or has an error, and logins fail"
+            print(f"{what}: {_line(error)}", flush=True)
+        self.lacked_room_at = now
 
     async def _take_turn(self, turn: ExitStack) -> None:
         """Wait until a host or address may have one more connection. Raises TimeoutError."""

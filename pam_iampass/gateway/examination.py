@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import grp
+import http.client
+import json
 import os
 import re
 import socket
@@ -11,9 +13,9 @@ import ssl
 import stat
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import psycopg
 
@@ -22,7 +24,17 @@ from pam_iampass.client.errors import IampassError
 from pam_iampass.config.yaml_document import MappingNode, parse
 from pam_iampass.doctor.report import DoctorReport, merged
 from pam_iampass.errors import Problem, UntrustedFile
-from pam_iampass.gateway import attention, backup, certificates, hosts, monitoring, people, readable, restored
+from pam_iampass.gateway import (
+    attention,
+    backup,
+    certificates,
+    disk,
+    hosts,
+    monitoring,
+    people,
+    readable,
+    restored,
+)
 from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.catalogue import finding
 from pam_iampass.gateway.database import TIMEOUTS, DatabaseError, WrongSchema, many, one
@@ -44,6 +56,7 @@ from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.trusted_folder import shell_word
 from pam_iampass.text import names
 
+T = TypeVar("T")
 _SECONDS = 15.0
 _CLOCK_TOLERANCE = 10.0
 _RENEWED_BEFORE = 14.0
@@ -52,16 +65,22 @@ _BACKUP_EVERY = 2 * 86400.0
 """Seconds. A timer makes one each night."""
 
 
+class Run(Protocol):
+    """Runs a coroutine, as a user who may use the database."""
+
+    def __call__(self, work: Coroutine[Any, Any, T]) -> T:
+        """Returns its result."""
+
+
 def examine(
     config: Path,
     progress: Callable[[str], None],
-    run: Callable[[Coroutine[Any, Any, list[Problem]]], list[Problem]],
+    run: Run,
     *,
     offline: bool = False,
 ) -> DoctorReport:
     """Check one subject after the other.
 
-    :param run: runs a coroutine, as a user who may use the database.
     :param offline: do not call IAMPASS.
     """
     settings, problems = check_settings(config)
@@ -84,7 +103,8 @@ def examine(
     progress("checking the certificate")
     found += _certificate(settings)
     progress("checking service and database")
-    found += run(_inside(settings))
+    inside, server = run(_inside(settings))
+    found += [*inside, *writes(settings), *(disk.little_room(server) if server else ())]
     progress("checking the backup")
     found += backups(settings)
     if (PORTAL_FOLDER / "portal.yaml").exists():
@@ -171,9 +191,12 @@ def backups(settings: GatewaySettings) -> Iterator[Problem]:
         yield finding("backup-fails", "backup", f"{folder}/{dumps[-1].name}", what=what, remedy=remedy)
 
 
-async def _inside(settings: GatewaySettings) -> list[Problem]:
-    found = await _service(settings)
+async def _inside(settings: GatewaySettings) -> tuple[list[Problem], disk.Server | None]:
+    """The findings of those who may use the database, and its server."""
+    found, server = await _service(settings), None
     async with opened(settings) as gateway:
+        with suppress(DatabaseError, psycopg.Error):  # a finding of the first check
+            server = await disk.find_server(gateway.database)
         for check in (_state, _server, _fleet, _rows, _people, groups, _hosts, passkeys):
             try:
                 found += await check(gateway)
@@ -181,13 +204,35 @@ async def _inside(settings: GatewaySettings) -> list[Problem]:
                 kind = "tables-old" if isinstance(error, WrongSchema) else "database-away"
                 found.append(finding(kind, "database", settings.database, what=str(error)))
                 break
-    return found
+    return found, server
+
+
+def writes(settings: GatewaySettings) -> Iterator[Problem]:
+    """The problems that only the running gateway can know: it says them at `/readyz`."""
+    if settings.monitoring is None:
+        return
+    host, port = _on_this_machine(settings.monitoring)
+    try:
+        connection = http.client.HTTPConnection(host, port, timeout=_SECONDS)
+        with closing(connection):
+            connection.request("GET", "/readyz")
+            problems = list(json.loads(connection.getresponse().read())["problems"])
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return
+    for what in (monitoring.CANNOT_WRITE, monitoring.CANNOT_RENEW):
+        if what in problems:
+            yield finding("writes-fail", "service", f"http://{host}:{port}/readyz", what=what)
+
+
+def _on_this_machine(address: tuple[str, int]) -> tuple[str, int]:
+    """The address at which this machine reaches a service that listens at `address`."""
+    host, port = address
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104 - compared, not used
 
 
 async def _service(settings: GatewaySettings) -> list[Problem]:
     """Whether what answers on our port is this gateway: it has our certificate."""
-    host, port = settings.listen
-    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not used
+    loopback, port = _on_this_machine(settings.listen)
     where = f"{loopback} port {port}"
     try:
         context = ssl.create_default_context(cafile=str(settings.ca_file))

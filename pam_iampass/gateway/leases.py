@@ -12,6 +12,8 @@ now and then about sessions that others poll (`watching.py`).
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
@@ -41,11 +43,14 @@ class Leases:
         """The epochs of the sessions that this gateway polls."""
         self.leaves_all = False
         """Whether this gateway leaves its leases to others, since IAMPASS does not answer it."""
+        self.renewed_at = math.inf
+        """The `time.monotonic()` at which this gateway has last shown that it is alive, or began to do so."""
 
     async def renew(self, connection: Connection, *, is_cut_off: bool = False) -> None:
         """Show that this gateway is alive. One that was late has no leases any more; one that is cut off from IAMPASS
         leaves all to the other gateways, if there are any."""
         others = f"SELECT 1 FROM lease_holder WHERE id <> %s AND {_IS_ALIVE} LIMIT 1"  # noqa: S608
+        connection.after_commit.append(self._renewed)
         self.leaves_all = is_cut_off and bool(await one(connection, others, self.holder, ALIVE_SECONDS))
         if self.leaves_all:
             await self.give_back(connection)
@@ -63,6 +68,9 @@ class Leases:
                 (holder, ALIVE_SECONDS),
             )
             connection.after_commit.append(partial(self._begin_again, holder))
+
+    def _renewed(self) -> None:
+        self.renewed_at = time.monotonic()
 
     def _begin_again(self, holder: UUID) -> None:
         self.holder, self.epochs = holder, {}

@@ -28,6 +28,7 @@ from pam_iampass.gateway import backup, certificates, metrics
 from pam_iampass.gateway.database import DatabaseAway, DatabaseError, WrongSchema, many, one, require_schema
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
+from pam_iampass.gateway.leases import ALIVE_SECONDS
 from pam_iampass.server.serving import Bounds, serve
 
 FRESH_SECONDS = 1.0
@@ -36,6 +37,12 @@ _BOUNDS = Bounds(body=1024, connections=100)
 _LOOK_SECONDS = 5.0
 _HANGS_SECONDS = 1.0
 """A commit that has waited for a standby for so long counts as one that hangs."""
+WITHIN_SECONDS = 60.0
+"""For how long it counts that a transaction has found the disk full."""
+CANNOT_WRITE = (
+    "a transaction has failed within the last minute: the disk of the database is full or has an error"
+)
+CANNOT_RENEW = "this gateway cannot write to the database that it is alive"
 
 _COMMITS = """
 SELECT
@@ -137,6 +144,17 @@ async def look(gateway: Gateway) -> Look:
 
 
 async def _look(gateway: Gateway) -> Look:
+    """How the database is now, and what this process has found out when it wrote last: nothing is written for this."""
+    found, now = await _look_at_database(gateway), time.monotonic()
+    if found.problems:
+        return found
+    lacks_room = now - gateway.database.lacked_room_at < WITHIN_SECONDS
+    is_late = now - gateway.leases.renewed_at > ALIVE_SECONDS
+    own = ((CANNOT_WRITE, lacks_room), (CANNOT_RENEW, is_late))
+    return replace(found, problems=tuple(problem for problem, is_so in own if is_so))
+
+
+async def _look_at_database(gateway: Gateway) -> Look:
     """As `look`. That it fails is a problem of the database, told without what the error says."""
     try:
         found = await look(gateway)

@@ -73,6 +73,7 @@ async def watching(
     :param check: the seconds from one poll of an approved session to the next one.
     """
     inside = asyncio.current_task()
+    gateway.leases.renewed_at = time.monotonic()
     with contextlib.suppress(*_FAILURES):
         async with gateway.database.transaction() as connection:
             await gateway.leases.renew(connection)

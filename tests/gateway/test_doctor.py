@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import certificates, examination, hosts
+from pam_iampass.gateway import certificates, disk, examination, hosts
 from pam_iampass.gateway.catalogue import KINDS
 from pam_iampass.gateway.certificates import Certified
 from pam_iampass.gateway.cli import in_loop
@@ -316,7 +316,7 @@ def test_iampass(gateway: tuple[Postgres, Sandbox]) -> None:
 def test_every_kind_is_found_by_a_test_here() -> None:
     told = "".join(
         Path(__file__).with_name(f"test_{name}.py").read_text("utf-8")
-        for name in ("doctor", "portal_command", "backup")
+        for name in ("doctor", "portal_command", "backup", "full_disk")
     )
     elsewhere = {"database-plain"}  # no database on another machine here
     elsewhere |= {
@@ -326,5 +326,5 @@ def test_every_kind_is_found_by_a_test_here() -> None:
         "portal-settings",
     }  # test_acts_process.py, test_acts_socket.py, packages/test_portal.py
     assert [kind for kind in KINDS if f'"{kind}"' not in told and kind not in elsewhere] == []
-    code = Path(examination.__file__).read_text("utf-8")
+    code = "".join(Path(str(each.__file__)).read_text("utf-8") for each in (examination, disk))
     assert [kind for kind in KINDS if f'"{kind}"' not in code] == []

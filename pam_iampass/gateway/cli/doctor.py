@@ -33,8 +33,8 @@ def command(ctx: click.Context, config: Path, offline: bool, monitoring: bool, a
     """Check everything that the gateway depends on, and report what is wrong.
 
     It checks the settings, the certificate, whether the service answers, the database (tables, clock, an old copy, rows
-    that no gateway has written), the last backup, IAMPASS, and the hosts. Nothing is changed, and no phone rings. Run
-    it as root on the gateway. Each finding has one line of evidence and one line of advice.
+    that no gateway has written, the room on its disk), the last backup, IAMPASS, and the hosts. Nothing is changed, and
+    no phone rings. Run it as root on the gateway. Each finding has one line of evidence and one line of advice.
 
     The exit status is 1 if there is an error, 3 if there are only warnings, and 0 otherwise. With --monitoring it is 0
     (OK), 1 (WARNING), 2 (CRITICAL: an error) or 3 (UNKNOWN: something could not be checked).
