@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from pam_iampass.client import AuthenticationAPI, AuthenticationMethod, Deadline, Session
@@ -18,7 +18,16 @@ from pam_iampass.client.session import BYPASSED, Refusal
 from pam_iampass.config.ssh_keys import AcceptedKey, PlainKey
 from pam_iampass.config.value_types import LONGEST_NAME
 from pam_iampass.login import decisions
-from pam_iampass.login.decider import Answer, Asked, Covered, Request, Sent, poll_failed, start_failed
+from pam_iampass.login.decider import (
+    Answer,
+    Asked,
+    Covered,
+    RefusedStarts,
+    Request,
+    Sent,
+    poll_failed,
+    start_failed,
+)
 from pam_iampass.login.policy import PolicyError, accepted
 from pam_iampass.login.throttle import Scope, ip_address
 from pam_iampass.outcome import Decision, Outcome, Phase, Result, denied
@@ -45,6 +54,7 @@ class AtGateway:
     """This host at the gateways that its settings name."""
 
     api: AuthenticationAPI
+    refused: RefusedStarts = field(default_factory=lambda: RefusedStarts(_PEER), compare=False)
     queue_scope: ClassVar[Scope] = Scope.ORIGIN
     of_gateway: ClassVar[bool] = True
     redeems_codes: ClassVar[bool] = True
@@ -53,6 +63,9 @@ class AtGateway:
         self, request: Request, duration: int, *, may_be_covered: bool, may_be_outage: bool
     ) -> Answer | Covered | Asked:
         """See `Decider.start`. What the gateway has begun, it counts itself."""
+        known = self.refused.find(request)
+        if known is not None:
+            return known
         connection = _connection(request) if may_be_covered else ""
         told = {**_told(request), **({"connection": connection} if connection else {})}
         try:
@@ -65,9 +78,9 @@ class AtGateway:
                 pause=request.application.pause,
             )
         except NotFound as error:
-            return Answer(_unknown(error), Sent.RANG_NOBODY)
+            return self.refused.add(error, request, _unknown(error))
         except (IampassError, ValueError) as error:
-            return start_failed(error, request, _PEER, may_be_outage=may_be_outage)
+            return start_failed(error, request, _PEER, self.refused, may_be_outage=may_be_outage)
         if session.failure_reason == BYPASSED and not request.asker:
             return Answer(_bypassed(request), Sent.RANG_NOBODY)
         if session.failure_reason is not None:

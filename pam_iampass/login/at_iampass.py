@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pam_iampass.client import (
@@ -15,7 +15,15 @@ from pam_iampass.client import (
 )
 from pam_iampass.client.errors import IampassError, NotFound
 from pam_iampass.login import decisions
-from pam_iampass.login.decider import Answer, Asked, Request, Sent, poll_failed, start_failed
+from pam_iampass.login.decider import (
+    Answer,
+    Asked,
+    RefusedStarts,
+    Request,
+    Sent,
+    poll_failed,
+    start_failed,
+)
 from pam_iampass.login.throttle import Scope
 from pam_iampass.outcome import Decision, Outcome, denied
 
@@ -26,6 +34,7 @@ class AtIampass:
 
     api: AuthenticationAPI
     manager: ManagementAPI
+    refused: RefusedStarts = field(default_factory=lambda: RefusedStarts("IAMPASS"), compare=False)
     queue_scope: ClassVar[Scope] = Scope.PERSON
     of_gateway: ClassVar[bool] = False
     redeems_codes: ClassVar[bool] = False
@@ -34,6 +43,9 @@ class AtIampass:
         self, request: Request, duration: int, *, may_be_covered: bool, may_be_outage: bool
     ) -> Answer | Asked:
         """See `Decider.start`."""
+        known = self.refused.find(request)
+        if known is not None:
+            return known
         try:
             session = self.api.authenticate_user(
                 request.phone.token,
@@ -43,9 +55,9 @@ class AtIampass:
                 pause=request.application.pause,
             )
         except NotFound as error:
-            return Answer(self._unknown(error, request), Sent.COUNTS_HERE)
+            return self.refused.add(error, request, self._unknown(error, request))
         except (IampassError, ValueError) as error:
-            return start_failed(error, request, "IAMPASS", may_be_outage=may_be_outage)
+            return start_failed(error, request, "IAMPASS", self.refused, may_be_outage=may_be_outage)
         if session.failure_reason is not None:
             return Answer(decisions.not_asked(session.failure_reason), Sent.COUNTS_HERE)
         return Asked(session, Sent.COUNTS_HERE)

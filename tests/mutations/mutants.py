@@ -644,6 +644,18 @@ MUTANTS = {
             "test_after_two_failures_who_asks_must_wait_and_others_need_not",
         ),
         Mutant(
+            "a start that IAMPASS refuses after one that may have rung counts for nobody",
+            "if error.may_have_started:  # an earlier attempt",
+            "if False:",
+            "test_a_start_that_was_refused_after_another_attempt_may_have_rung_counts",
+        ),
+        Mutant(
+            "starts that IAMPASS refuses are made without end",
+            "if len(refused) == MOST_REFUSED else 0.0",
+            "if False else 0.0",
+            "test_iampass_is_not_asked_for_ever_and_people_are_told_why_it_refuses",
+        ),
+        Mutant(
             "who logs in redeems a recovery code where second people must approve",
             "if required.asker:",
             "if False:",
@@ -2646,8 +2658,8 @@ MUTANTS = {
         ),
         Mutant(
             "a session that IAMPASS declines to end is not ended there",
-            "is_ended = call is None or await gateway.iampass.call(call, _END_SECONDS, Lane.decisions)",
-            "is_ended = call is None or await gateway.iampass.call(call, _END_SECONDS, Lane.decisions) or True",
+            "is_ended = call is None or await asking.end_at_iampass(gateway, call, Lane.decisions)",
+            "is_ended = call is None or await asking.end_at_iampass(gateway, call, Lane.decisions) or True",
             "test_iampass_that_declines_to_end_a_session_is_told_again_unless_it_is_over",
         ),
         Mutant(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 
+from pam_iampass.agent.context import Configurations
 from pam_iampass.audit.journal import Journal
-from pam_iampass.login import throttle_store
+from pam_iampass.client.errors import NotFound, Refused
+from pam_iampass.login import decisions, throttle_store
 from pam_iampass.login.application import PamApplication
-from pam_iampass.login.context import Configuration, LoginContext
+from pam_iampass.login.context import Configuration, ContextFactory, LoginContext
+from pam_iampass.login.decider import MOST_REFUSED, REFUSED_SECONDS, RefusedStarts, Request, Sent
+from pam_iampass.login.policy import Phone
 from pam_iampass.login.throttle import ThrottleState
 from pam_iampass.login.throttle_store import OTHER_LOGIN as OTHERS
 from pam_iampass.module import Module
@@ -66,8 +71,8 @@ def unknown(world: Setting) -> None:
 
 @pytest.mark.parametrize(
     "prepare",
-    [no_phone, unknown, junk, *map(status, (401, 404, 429, 500, 502, 503, 504))],
-    ids=["no phone", "unknown", "junk", "401", "404", "429", "500", "502", "503", "504"],
+    [no_phone, junk, *map(status, (302, 400, 429, 500, 502, 503, 504))],
+    ids=["no phone", "junk", "302", "400", "429", "500", "502", "503", "504"],
 )
 def test_every_start_that_left_this_machine_and_was_not_approved_counts_and_leads_to_the_backoff(
     world: Setting, prepare: Callable[[Setting], None]
@@ -82,6 +87,93 @@ def test_every_start_that_left_this_machine_and_was_not_approved_counts_and_lead
     found = world.state.throttle.state(ME)
     assert len(found.requests) == 2
     assert [failures.count for failures in found.failures.values()] == [2]
+
+
+def other_application(world: Setting) -> None:
+    world.configure(application_id="another")
+
+
+def wrong_secret(world: Setting) -> None:
+    world.write("application-secret", "wrong")
+
+
+def mend(world: Setting) -> None:
+    world.sandbox.behave()
+    world.write("application-secret", world.sandbox.application_secret)
+    world.write("users.yaml", f"{ME}: {Setting.token}\n")
+    world.configure()
+
+
+REFUSED = pytest.mark.parametrize(
+    "prepare",
+    [unknown, other_application, wrong_secret, *map(status, (401, 403, 404))],
+    ids=["unknown", "application", "secret", "401", "403", "404"],
+)
+
+
+@REFUSED
+def test_starts_that_iampass_refuses_count_for_nobody_and_once_that_is_mended_the_next_one_rings(
+    world: Setting, prepare: Callable[[Setting], None]
+) -> None:
+    prepare(world)
+    for _ in range(4):
+        assert world.login().code == PamCode.ABORT
+    found = world.state.throttle.state(ME)
+    assert (found.requests, found.failures) == ({}, {})
+    mend(world)
+    assert world.login().code == PamCode.SUCCESS
+
+
+def keep_settings(world: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have all logins use the settings as they are now, as an agent does until a file changes."""
+    made, read = world.contexts(), Configurations(owner=os.geteuid())
+    configuration = read.current(str(world.folder / "iampass.yaml"))
+    kept: ContextFactory = lambda *given: replace(made(*given), configure=lambda: configuration)  # noqa: E731
+    monkeypatch.setattr(world, "contexts", lambda: kept)
+
+
+@REFUSED
+def test_iampass_is_not_asked_for_ever_and_people_are_told_why_it_refuses(
+    world: Setting, prepare: Callable[[Setting], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(world)
+    keep_settings(world, monkeypatch)
+    told = [world.login().errors[0] for _ in range(MOST_REFUSED + 1)]
+    assert world.calls.count("start") == MOST_REFUSED
+    first, last = told[0], told[-1]
+    assert re.fullmatch(rf"{re.escape(first)} IAMPASS is asked again in \d+ seconds?\.", last)
+    asked, not_asked = world.records.fields[-2:]
+    assert not_asked["IAMPASS_OUTCOME"] == asked["IAMPASS_OUTCOME"] != "throttled"
+    assert not_asked["IAMPASS_REASON"].startswith(asked["IAMPASS_REASON"])
+    mend(world)
+    monkeypatch.undo()
+    assert world.login().code == PamCode.SUCCESS
+
+
+def refused_request(token: str) -> Request:
+    nothing: Any = None
+    return Request(nothing, "alice", "", nothing, Phone(token, ()), nothing, nothing)
+
+
+def test_after_a_minute_a_refused_start_is_made_again_and_nobody_elses_is_held_back() -> None:
+    now = [0.0]
+    refused = RefusedStarts("IAMPASS", lambda: now[0])
+    alice, bob = refused_request("token-of-alice"), refused_request("token-of-bob")
+    for now[0] in range(MOST_REFUSED):
+        assert refused.find(alice) is None
+        refused.add(Refused("start", status=401), alice, decisions.misconfigured("401"))
+    assert (refused.find(alice) is None, refused.find(bob)) == (False, None)
+    now[0] = REFUSED_SECONDS
+    assert refused.find(alice) is None
+    refused.add(Refused("start", status=401), alice, decisions.misconfigured("401"))
+    assert refused.find(alice) is not None, "the other four are not a minute old"
+
+
+def test_a_start_that_was_refused_after_another_attempt_may_have_rung_counts() -> None:
+    for may_have_started, sent in ((True, Sent.COUNTS_HERE), (False, Sent.RANG_NOBODY)):
+        error = NotFound("start", may_have_started=may_have_started)
+        answer = RefusedStarts("IAMPASS").add(error, refused_request("x"), decisions.misconfigured("404"))
+        assert answer.sent is sent
 
 
 def test_an_outage_before_anything_has_left_this_machine_counts_for_nothing(world: Setting) -> None:
