@@ -347,12 +347,15 @@ def _trusted(module_user: str) -> frozenset[int]:
         return frozenset({ROOT})
 
 
-def records_since(moment: float, services: Iterable[str]) -> list[AuditRecord]:
-    """The audit records of these PAM services since then, the oldest first. Raises NoJournal."""
+def records_since(
+    moment: float, services: Iterable[str] = (), users: Iterable[str] = ()
+) -> list[AuditRecord]:
+    """The audit records since then, of these PAM services and people if any are given, the oldest first. Raises
+    NoJournal."""
     if programs.find("journalctl") is not None:
         programs.run(["journalctl", "-q", "--sync"])
     since = datetime.fromtimestamp(moment, timezone.utc)
-    return AuditLog(Filter(services=frozenset(services), since=since)).last(None)
+    return AuditLog(Filter(frozenset(users), frozenset(services), since=since)).last(None)
 
 
 def rescues_since(moment: float, most: int) -> list[AuditRecord]:

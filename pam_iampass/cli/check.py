@@ -9,6 +9,7 @@ import click
 from pam_iampass.cli.output import STYLES, count, finding, line, show_json
 from pam_iampass.cli.parameters import config_option, json_option
 from pam_iampass.cli.user import summary
+from pam_iampass.doctor import held_up
 from pam_iampass.doctor.configuration import ConfigReport, check_config
 from pam_iampass.doctor.user_status import user_status
 from pam_iampass.errors import Problem, Severity
@@ -30,8 +31,9 @@ def command(ctx: click.Context, config: Path, as_json: bool) -> None:
 
     The files are read as the module would read them. Each problem is a line `file:line: key: what`, followed by its
     remedy. If there is no error, a line says how many users are asked, exempt and denied; `pam-iampass user list` says
-    who and why. If there are errors, the last line names the PAM services and the users whose logins are denied because
-    of them. Nothing is changed, and IAMPASS is not called.
+    who and why. If the settings have denied logins within the last hour, it also says who still has to wait. If there
+    are errors, the last line names the PAM services and the users whose logins are denied because of them. Nothing is
+    changed, and IAMPASS is not called.
 
     The exit status is 0 if there is no error (warnings do not count), otherwise 1, also if a file could not be read.
     """
@@ -56,6 +58,8 @@ def _show(report: ConfigReport, config: Path) -> None:
         line(f"The table lists {count(report.users, 'user')}.")
     if report.ok:
         line(f"With the accounts of this machine, {summary(user_status(config).users)}")
+        for found in held_up.after_denials(config, held_up.SETTINGS):
+            finding([(found.what, STYLES[found.severity.value])], found.remedy)
     errors, warnings = report.count(Severity.ERROR), count(report.count(Severity.WARNING), "warning")
     if errors:
         denied = f": {report.denied}" if report.denied else ""

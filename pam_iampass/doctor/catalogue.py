@@ -290,6 +290,21 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " the same address have to wait. The number of such requests per user and hour is limited, too.",
             "Wait, or pam-iampass throttle clear USER",
         ),
+        note_kind(
+            "limits-go-on",
+            "Logins work again, but no request is sent to {names} for up to {seconds} s",
+            "Within the last hour, logins were denied because of the settings or the service. The cause is mended."
+            " Requests that may have reached a phone count as not approved.",
+            "Wait, or pam-iampass throttle clear USER",
+        ),
+        note_kind(
+            "penalties-go-on",
+            "Logins work again, but sshd may drop connections from {names} for about {seconds} s",
+            "Within the last hour, logins were denied because of the settings or the service. The cause is mended. For"
+            " `PerSourcePenalties`, each denial was a failed login. If the penalties of an address add up to `min`,"
+            " sshd drops all connections from there until the penalty is over. Other failed logins can make it longer.",
+            "Wait, or end all penalties: systemctl reload ssh (Debian), systemctl reload sshd (Red Hat)",
+        ),
         warning_kind(
             "not-at-iampass",
             "IAMPASS does not know the tokens of {names}",

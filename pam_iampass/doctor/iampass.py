@@ -60,9 +60,12 @@ def findings(machine: Machine) -> Iterator[Problem]:
         )
     check = ServiceCheck(machine.settings, machine.progress)
     people = _of_gateway(machine) if joined else []
+    works = True
     for found in check.findings(tokens, people, machine.named):
         denied = found.kind in _DENIED_KINDS and _is_denied_without_phone(machine)
+        works = works and (found.key != "service" or not found.is_error)
         yield replace(found, severity=Severity.ERROR) if denied else found
+    machine.service_works = works
     machine.has_device, machine.not_here = check.has_device, check.not_here
     if check.not_told:
         machine.not_checked.append(f"who may log in here: {check.not_told}")

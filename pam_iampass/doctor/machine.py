@@ -53,6 +53,8 @@ class Machine:
     """Whether users have a phone; filled in by the subject IAMPASS, as far as it was asked."""
     not_here: frozenset[str] = frozenset()
     """Users who may not log in to this host of a gateway; likewise."""
+    service_works: bool = False
+    """Whether IAMPASS, or a gateway, has answered without an error; likewise."""
 
     @cached_property
     def settings(self) -> Settings | None:

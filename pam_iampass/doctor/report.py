@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pam_iampass.doctor import (
     agent,
     configuration,
+    held_up,
     iampass,
     installation,
     pam_files,
@@ -63,6 +64,7 @@ _SUBJECTS: dict[str, Callable[[Machine], Iterable[Problem]]] = {
     "agent": agent.findings,
     "users": users.findings,
     "service": iampass.findings,
+    "limits": held_up.findings,
     "PAM stacks": pam_files.findings,
     "kept sessions": sessions.findings,
     "sshd": sshd.findings,
@@ -70,7 +72,8 @@ _SUBJECTS: dict[str, Callable[[Machine], Iterable[Problem]]] = {
     "other ways in": ways_in.findings,
     "lock-outs": users.lockouts,
 }
-"""The subjects, in the order of their checks: `users.lockouts` needs to know the phones."""
+"""The subjects, in the order of their checks: `users.lockouts` needs to know the phones, `held_up` whether the service
+works."""
 
 
 def merged(findings: Iterable[Problem]) -> list[Problem]:

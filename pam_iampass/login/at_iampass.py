@@ -27,6 +27,9 @@ from pam_iampass.login.decider import (
 from pam_iampass.login.throttle import Scope
 from pam_iampass.outcome import Decision, Outcome, denied
 
+UNKNOWN = "IAMPASS does not know the application"
+"""In the reason of a denial that a 404 has caused."""
+
 
 @dataclass(frozen=True)
 class AtIampass:
@@ -85,7 +88,7 @@ class AtIampass:
     def _unknown(self, error: NotFound, request: Request) -> Decision:
         """IAMPASS does not know the application, or not the person's token, which no log may contain."""
         reason = (
-            f'{error}: IAMPASS does not know the application "{self.api.application_id}", or has no user with the '
+            f'{error}: {UNKNOWN} "{self.api.application_id}", or has no user with the '
             f"token of {request.approver}. Check application_id and server; pam-iampass doctor finds out which it is"
         )
         message = (
