@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Callable, Generic, TypeVar
 
-from .errors import IampassError, NotFound, ProtocolError, Refused, Unavailable, clock_difference
+from .errors import AWAY, IampassError, NotFound, ProtocolError, Refused, Unavailable, clock_difference
 from .origin import split_for_wire
 
 T = TypeVar("T")
@@ -96,13 +96,13 @@ class Call(Generic[T]):
         Raises Refused, NotFound, Unavailable, ProtocolError, or what `result` raises.
         """
         if not 200 <= status < 300:
-            raise self._error_of(status, headers, now)
+            raise self._error_of(status, headers, now, body)
         if headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
             what = f"{self.name}: the response is compressed without being asked to"
             raise ProtocolError(what, may_have_started=True)
         return self.result(JsonObject.parse(body, self.name, nonce))
 
-    def _error_of(self, status: int, headers: Any, now: float) -> IampassError:
+    def _error_of(self, status: int, headers: Any, now: float, body: bytes) -> IampassError:
         phrase = f" {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else ""
         text = f"{self.name}: https://{split_for_wire(self.url)[0]} responded with {status}{phrase}"
         theirs = http_time(headers.get("Date"))
@@ -122,11 +122,22 @@ class Call(Generic[T]):
             wait = retry_after_seconds(headers.get("Retry-After"), now if theirs is None else theirs)
             if wait is not None:
                 text += f" and asks to wait {f'{wait:.0f} s' if wait < 1e9 else 'an absurdly long time'}"
+            away = _named_away(body) if status == 503 else ""
+            text += f": {AWAY[away]}" if away else ""
             # A gateway may have passed the request on before it gave up.
             started = status != 429 or self.rings
-            return Unavailable(text, may_have_started=started, status=status, retry_after=wait)
+            return Unavailable(text, may_have_started=started, status=status, retry_after=wait, away=away)
         what = f"{text} and redirects, which is not followed" if 300 <= status < 400 else text
         return ProtocolError(what, may_have_started=not 400 <= status < 500)
+
+
+def _named_away(body: bytes) -> str:
+    """What does not answer the gateway that has sent this body, as in `Unavailable.away`. It only changes words."""
+    try:
+        reason = strict_json(body)["reason"]
+    except (ValueError, TypeError, KeyError):
+        return ""
+    return reason if isinstance(reason, str) and reason in AWAY else ""
 
 
 def signature(client_id: str, secret: str, url: str, nonce: int, timestamp: int) -> dict[str, str]:

@@ -36,6 +36,13 @@ def clock_difference(offset: float) -> str:
     )
 
 
+AWAY = {
+    "IAMPASS_AWAY": "the gateway gets no answer from IAMPASS",
+    "DATABASE_AWAY": "the gateway cannot use its database",
+}
+"""The reasons for which a gateway cannot serve, in words."""
+
+
 class IampassError(Exception):
     """A call failed; `str()` says which one and why."""
 
@@ -69,6 +76,7 @@ class Unavailable(IampassError):
         retry_after: float | None = None,
         timed_out: bool = False,
         outage: bool = False,
+        away: str = "",
     ) -> None:
         super().__init__(what, may_have_started=may_have_started, remedy=remedy)
         self.status = status
@@ -83,6 +91,8 @@ class Unavailable(IampassError):
         looked up although this machine has UDP sockets left. Or a gateway says, of this very request, that it could
         not connect either, and nothing was sent. Only then may a caller continue as if IAMPASS were out of
         service; a user of this machine can cause some of these too."""
+        self.away = away
+        """What does not answer a gateway that has answered: a name in `AWAY`. Empty if no gateway has named it."""
 
 
 class Refused(IampassError):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Callable, Protocol, TypeVar
 
 from .call import ATTEMPTS, Call, JsonObject
-from .errors import BadSignature, Unavailable, printable
+from .errors import AWAY, BadSignature, Unavailable, printable
 from .origin import Origin
 from .status import FAILED, TOKEN, Status
 
@@ -325,9 +325,10 @@ def read_session(response: JsonObject, origin: Origin, request_id: str | None = 
         reason = members.text("reason")
         if reason == BYPASSED and not _names(members, "bypassed", request_id, response.nonce):
             raise members.error("the person is bypassed, for another request")
-        unsent = reason in ("IAMPASS_AWAY", "DATABASE_AWAY")
+        unsent = reason in AWAY
         if unsent and _names(members, "nothing_sent", request_id, response.nonce):
-            raise Unavailable(f"start: the gateway has sent nothing: {reason}", status=200, outage=True)
+            what = f"start: {AWAY[reason]}, and has sent nothing ({reason})"
+            raise Unavailable(what, status=200, outage=True, away=reason)
         refusal = Refusal.of(members)
         return Session(Status.failed, None, None, None, None, reason, refusal=refusal)
     covered_by, age = None, 0

@@ -24,6 +24,7 @@ from pam_iampass.client import (
     Unavailable,
 )
 from pam_iampass.client.application import HostAtGateway, PersonAtGateway
+from pam_iampass.client.errors import AWAY
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
@@ -344,6 +345,8 @@ class ServiceCheck:
 
     def _unusable(self, error: IampassError) -> Problem:
         whom = "the gateway" if self._settings.gateways else "IAMPASS"
+        if isinstance(error, Unavailable) and error.away:
+            whom = f"the gateway: {AWAY[error.away]}"
         return finding("service-unreachable", "service", str(error), remedy=error.remedy, whom=whom)
 
 

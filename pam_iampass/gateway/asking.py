@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 
 from pam_iampass.client.call import Call
-from pam_iampass.client.errors import IampassError, NotFound, Unavailable
+from pam_iampass.client.errors import IampassError, NotFound, Refused, Unavailable
 from pam_iampass.client.session import Session, SessionSchema
 from pam_iampass.client.status import AuthenticationMethod, Status
 from pam_iampass.gateway import hosts, leases, metrics, people, records, sessions, turns
@@ -105,6 +105,8 @@ async def start_at_iampass(
         error = str(failure)
         columns["reason"] = Reason.IAMPASS_AWAY.name
         if not failure.may_have_started:
+            if isinstance(failure, (NotFound, Refused)):
+                columns["reason"] = Reason.IAMPASS_REFUSES.name
             columns["state"] = State.NOT_STARTED.value
             columns["nothing_sent"] = isinstance(failure, Unavailable) and failure.outage
         elif isinstance(failure, Unavailable) and failure.timed_out:

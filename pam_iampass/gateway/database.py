@@ -304,7 +304,6 @@ _KNOWN: ContextVar[bool] = ContextVar("known", default=True)
 _WAIT_SECONDS = 10.0
 """How long what has begun waits until one of the connections is free."""
 _WRITES = re.compile(rb"\b(INSERT|UPDATE|DELETE)\b")
-_SAID_AGAIN_SECONDS = 60.0
 _FAR_SIDE = {errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT}
 
 
@@ -394,6 +393,8 @@ class Database:
         self.lacked_room_at = -math.inf
         """The `time.monotonic()` at which a transaction that writes has failed because the disk of the database was
         full or had an I/O error."""
+        self.say: Callable[[str, str], object] = lambda what, why: None
+        """Is told of what people have to know who look for the cause of failed logins, and why it is so."""
         self._share = max(1, connections // 2)
         self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._for_requests = asyncio.Semaphore(max(1, connections - _OWN_CONNECTIONS))
@@ -477,11 +478,8 @@ class Database:
                 await self._pool.putconn(connection)
 
     def _note_lack_of_room(self, error: psycopg.Error) -> None:
-        now = time.monotonic()
-        if now - self.lacked_room_at >= _SAID_AGAIN_SECONDS:
-            what = "the disk of the database is full or has an error, and logins fail"
-            print(f"{what}: {_line(error)}", flush=True)
-        self.lacked_room_at = now
+        self.lacked_room_at = time.monotonic()
+        self.say("the disk of the database is full or has an error, and logins fail", _line(error))
 
     async def _take_turn(self, turn: ExitStack) -> None:
         """Wait until a host or address may have one more connection. Raises TimeoutError."""
@@ -508,6 +506,7 @@ class Database:
             unreachable = await is_unreachable(self._conninfo)
             why = "it cannot be reached" if unreachable else _line(error) or "all are in use"
             away = DatabaseAway(f"no connection to the database: {why}", unreachable=unreachable)
+            self.say("the database does not answer this gateway", why)
             raise _counted(away) from None
 
     async def _check(self, connection: Connection) -> None:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pam_iampass.login.decisions import (
     ASK_THE_ADMINISTRATOR,
     AT_CAPACITY,
+    AWAY,
     NOT_FROM_HERE,
     OTHERS_CAME_FIRST,
+    TRY_AGAIN,
 )
 from pam_iampass.login.decisions import PHONE_LOST as _PHONE_LOST
 from pam_iampass.login.throttle import Cause, Refusal
@@ -18,7 +20,7 @@ from pam_iampass.outcome import Outcome
 
 _THROTTLED = "Too many requests from this machine: none was sent. Try again in some minutes."
 _UNLISTED = f"You may not log in here. {ASK_THE_ADMINISTRATOR}"
-_UNAVAILABLE = "The gateway could not ask your phone. Try again in a minute, or ask your administrator."
+_UNAVAILABLE = f"The gateway could not ask your phone. {TRY_AGAIN}"
 _NO_CODES = "Recovery codes are not accepted on this machine. Use your phone, or another machine."
 
 
@@ -97,8 +99,22 @@ class Reason(enum.Enum):
     TOO_MANY_CODES = Outcome.THROTTLED, "too many wrong recovery codes", _THROTTLED
     BYPASSED = Outcome.BYPASSED, "", ""
     """An administrator lets the person in without the phone."""
-    IAMPASS_AWAY = Outcome.UNAVAILABLE, "it cannot reach IAMPASS", _UNAVAILABLE
-    DATABASE_AWAY = Outcome.UNAVAILABLE, "it cannot use its database", _UNAVAILABLE
+    IAMPASS_AWAY = (
+        Outcome.UNAVAILABLE,
+        "it gets no usable answer from IAMPASS",
+        f"{AWAY['IAMPASS_AWAY']} {TRY_AGAIN}",
+    )
+    DATABASE_AWAY = (
+        Outcome.UNAVAILABLE,
+        "it cannot use its database",
+        f"{AWAY['DATABASE_AWAY']} {TRY_AGAIN}",
+    )
+    IAMPASS_REFUSES = (
+        Outcome.MISCONFIGURED,
+        "IAMPASS does not know the person, or refuses the gateway's requests: pam-iampass-gateway doctor",
+        f"IAMPASS does not know you, or does not know the gateway. {ASK_THE_ADMINISTRATOR}",
+    )
+    """A complete 401, 403 or 404: no phone rang."""
     TRY_AGAIN = (
         Outcome.UNAVAILABLE,
         "it does not know whether the phone was asked, or whether the code is used up now",

@@ -41,7 +41,15 @@ from pam_iampass.client.connection import (
     look_up,
     tls_context,
 )
-from pam_iampass.client.errors import IampassError, LocalFailure, Refused, TLSFailure, Unavailable
+from pam_iampass.client.errors import (
+    Declined,
+    IampassError,
+    LocalFailure,
+    NotFound,
+    Refused,
+    TLSFailure,
+    Unavailable,
+)
 from pam_iampass.client.origin import Origin, split_for_wire
 from pam_iampass.gateway import metrics, tcp
 from pam_iampass.gateway.settings import GatewaySettings
@@ -97,6 +105,8 @@ class Upstream(Sender):
         """Builds the calls that are signed with its secret."""
         self.failing_since: float | None = None
         """`time.monotonic()` of the first attempt that has failed since one was answered; None if none has."""
+        self.say: Callable[[str, str], object] = lambda what, why: None
+        """As `Database.say`."""
         self.used_previous_secret = False
         """Whether the last such call was rejected with the secret, and not with the previous one."""
         self._previous_secret = previous_secret
@@ -185,6 +195,8 @@ class Upstream(Sender):
                     self.failing_since = None
                 elif self.failing_since is None and not is_late:
                     self.failing_since = time.monotonic()
+                if not (is_late or isinstance(error, (Declined, NotFound, Refused))):
+                    self.say("IAMPASS does not answer this gateway", str(error))
                 wait = following.wait_after(error)
             else:
                 self.failing_since = None

@@ -32,6 +32,12 @@ OTHERS_CAME_FIRST = (
 )
 PHONE_LOST = "Your phone was reported lost. " + ASK_THE_ADMINISTRATOR
 _PHONE_LOST = "the phone was reported lost (pam-iampass phone lost)"
+AWAY = {
+    "IAMPASS_AWAY": "IAMPASS does not answer the gateway.",
+    "DATABASE_AWAY": "The gateway's database does not answer.",
+}
+"""The part behind a gateway that does not answer, for the person (`Unavailable.away`)."""
+TRY_AGAIN = "Try again in a minute, or ask your administrator."
 NOT_FROM_HERE = "The gateway takes no requests from this machine. " + ASK_THE_ADMINISTRATOR
 NO_PHONE = "NO_MOBILE_DEVICE"
 """The reason of IAMPASS where a person has no phone."""
@@ -226,12 +232,13 @@ def not_asked(reason: str) -> Decision:
 
 
 def unavailable(error: Unavailable, service: ServiceSettings, outage: bool, peer: str) -> Decision:
-    """`peer`, IAMPASS or the gateway, is unreachable: tolerated only where this is an outage, before a request was
-    sent."""
+    """`peer`, IAMPASS or the gateway, is unreachable, or what the gateway needs: tolerated only where this is an
+    outage, before a request was sent."""
+    behind = AWAY.get(error.away, "")
     if service.unavailable.value == "ignore" and outage:
-        message = f"{peer} is unreachable. Continuing without phone approval."
+        message = f"{behind or f'{peer} is unreachable.'} Continuing without phone approval."
         return Decision(Outcome.UNAVAILABLE, Result.IGNORED, error.diagnostics(), message)
-    message = f"{peer} is unreachable from this machine. Try again in a minute, or ask your administrator."
+    message = f"{behind or f'{peer} is unreachable from this machine.'} {TRY_AGAIN}"
     return denied(Outcome.UNAVAILABLE, error.diagnostics(), message)
 
 

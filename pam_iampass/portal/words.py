@@ -104,6 +104,7 @@ _NOT_RUNG = {
     "AT_CAPACITY": "Too many logins of yours wait for your phone.",
     "HOST_THROTTLED": "Your phone was asked too often.",
     "IAMPASS_AWAY": "IAMPASS does not answer.",
+    "IAMPASS_REFUSES": "IAMPASS does not know you, or does not know the gateway: ask an administrator.",
 }
 NO_PHONE = "NO_MOBILE_DEVICE"
 """Why no phone was asked: the person has none."""
@@ -218,6 +219,7 @@ REASONS: Mapping[str, str] = {
     "HOST_SUSPENDED": "the host is suspended",
     "HOST_THROTTLED": "too many requests came from there",
     "IAMPASS_AWAY": "IAMPASS does not answer",
+    "IAMPASS_REFUSES": "IAMPASS does not know the person, or refuses the gateway's requests",
     "NOT_ON_THIS_HOST": "no group of this person may log in there",
     "NO_MOBILE_DEVICE": "there is no phone",
     "NO_TURN": "other logins came first, and no time was left",

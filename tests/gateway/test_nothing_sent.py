@@ -18,7 +18,8 @@ import pytest
 
 from pam_iampass.client.call import Call
 from pam_iampass.client.errors import IampassError, LocalFailure, Unavailable
-from pam_iampass.gateway.database import _WHOSE, Connection, Database, UnknownOutcome, one
+from pam_iampass.gateway.cli.serve import Notices
+from pam_iampass.gateway.database import _WHOSE, Connection, Database, DatabaseAway, UnknownOutcome, one
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.settings import GatewaySettings
 from pam_iampass.gateway.upstream import Lane, Upstream
@@ -120,20 +121,65 @@ def failing(error: IampassError) -> Callable[[Gateway], None]:
     return change
 
 
+@pytest.mark.parametrize("fault", [HttpStatus(503), Reset(), Junk()])
+def test_the_gateway_says_in_its_log_that_iampass_does_not_answer(
+    settings: GatewaySettings, sandbox: Sandbox, fault: Any
+) -> None:
+    said_to: list[tuple[str, str]] = []
+
+    def change(gateway: Gateway) -> None:
+        assert isinstance(gateway.iampass, Upstream)
+        gateway.iampass.say = lambda *words: said_to.append(words)
+
+    with gateway(settings, change) as running:
+        sandbox.misbehave("start", HttpStatus(404), fault)
+        HostCaller(running).ask("alice")
+        assert said_to == [], "that IAMPASS does not know somebody is an answer"
+        HostCaller(running).ask("alice")
+    assert {what for what, _ in said_to} == {"IAMPASS does not answer this gateway"}
+    assert said_to[0][1].startswith("start: ")
+
+
+def test_the_gateway_says_in_its_log_that_its_database_does_not_answer() -> None:
+    said_to: list[tuple[str, str]] = []
+
+    async def go() -> None:
+        async with Database(f"host=127.0.0.1 port={closed_port()} dbname=x", connections=1) as database:
+            database.say = lambda *words: said_to.append(words)
+            with pytest.raises(DatabaseAway):
+                async with database.transaction():
+                    pass
+
+    asyncio.run(go())
+    assert said_to == [("the database does not answer this gateway", "it cannot be reached")]
+
+
+def test_the_log_says_it_once_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    notices = Notices(lambda: now[0])
+    for now[0], what in ((0, "a"), (1, "a"), (2, "b"), (59, "a"), (60, "a")):
+        notices(what, "x\x1b[2J")
+    assert capsys.readouterr().err.splitlines() == ["a: x\\x1b[2J", "b: x\\x1b[2J", "a: x\\x1b[2J"]
+
+
 def test_without_a_request_id_it_is_never_made(settings: GatewaySettings) -> None:
     with gateway(replace(settings, server=f"https://127.0.0.1:{closed_port()}")) as running:
         assert said(HostCaller(running).start("alice")) == ("IAMPASS_AWAY", None)
 
 
 @pytest.mark.parametrize(
-    "fault", [HttpStatus(503), HttpStatus(429), HttpStatus(401), HttpStatus(404), Reset(), Junk()]
+    ("fault", "reason"),
+    [
+        *((each, "IAMPASS_AWAY") for each in (HttpStatus(503), HttpStatus(429), Reset(), Junk())),
+        *((HttpStatus(each), "IAMPASS_REFUSES") for each in (401, 403, 404)),
+    ],
 )
 def test_it_is_not_made_where_iampass_has_had_the_request(
-    settings: GatewaySettings, sandbox: Sandbox, fault: Any
+    settings: GatewaySettings, sandbox: Sandbox, fault: Any, reason: str
 ) -> None:
     sandbox.misbehave("start", fault, times=None)
     with gateway(settings) as running:
-        assert said(HostCaller(running).ask("alice")) == ("IAMPASS_AWAY", None)
+        assert said(HostCaller(running).ask("alice")) == (reason, None)
         assert len(sandbox.sessions) <= 1
 
 

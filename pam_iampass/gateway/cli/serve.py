@@ -13,6 +13,7 @@ import time
 from asyncio import sslproto
 from contextlib import suppress
 from pathlib import Path
+from typing import Callable
 
 import click
 import psycopg
@@ -35,6 +36,7 @@ from pam_iampass.gateway.database import DatabaseError
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.records import Kind
+from pam_iampass.gateway.upstream import Upstream
 from pam_iampass.gateway.watching import watching
 from pam_iampass.server.http import Dispatcher
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest
@@ -42,7 +44,7 @@ from pam_iampass.server.serving import serve
 from pam_iampass.system.unix_sockets import notify
 from pam_iampass.text import clean
 
-_A_DAY = 86400.0
+_A_MINUTE, _A_DAY = 60.0, 86400.0
 STOP_SECONDS = 10.0
 """The time for calls that are under way when the process is told to stop; starts are waited for less long."""
 _LINES_A_SECOND = 10
@@ -94,6 +96,9 @@ async def serve_hosts(gateway: Gateway) -> None:
         output.line(f"Serving hosts on {host} port {port}.")
         notify("READY=1")
 
+    gateway.database.say = notices = Notices()
+    if isinstance(gateway.iampass, Upstream):
+        gateway.iampass.say = notices
     gateway.restored = True  # until the first look
     looking = asyncio.create_task(restored.keep_looking(gateway))
     watching_certificate = asyncio.create_task(_watch_certificate(gateway))
@@ -127,6 +132,21 @@ async def _watch_certificate(gateway: Gateway) -> None:
                 async with gateway.database.transaction() as connection:
                     await records.write(connection, Kind.ALERT, what="certificate_due", reason=reason)
         await asyncio.sleep(_A_DAY)
+
+
+class Notices:
+    """What does not answer this gateway, in the journal, and why: each once a minute."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said: dict[str, float] = {}
+
+    def __call__(self, what: str, why: str) -> None:
+        """Write a line, unless the same was said within the last minute."""
+        now = self._clock()
+        if now - self._said.get(what, -_A_MINUTE) >= _A_MINUTE:
+            self._said[what] = now
+            output.line(f"{what}: {clean(why, 500)}", err=True)
 
 
 class Refusals:

@@ -329,6 +329,37 @@ def test_a_gateway_that_is_unreachable_is_not_called_iampass(world: Setting) -> 
     assert told.errors[0].startswith("The gateway is unreachable from this machine.")
 
 
+AWAY = {
+    "IAMPASS_AWAY": ("IAMPASS does not answer the gateway. ", "the gateway gets no answer from IAMPASS"),
+    "DATABASE_AWAY": ("The gateway's database does not answer. ", "the gateway cannot use its database"),
+}
+
+
+@pytest.mark.parametrize("reason", AWAY)
+@pytest.mark.parametrize("when", ["start", "poll"])
+def test_what_is_away_behind_a_gateway_is_named_and_the_gateway_is_not_blamed(
+    world: Setting, reason: str, when: str
+) -> None:
+    away = answer(503, {"reason": reason, "detail": "ask again"})
+    with gateway(world, timeout="5s") as server:
+        if when == "start":
+            server.add(unsent(reason))
+        else:
+            server.add(started(server), *[away] * 60)
+        told = world.login(service="sudo", uid="0", ruser=ME)
+    message, why = AWAY[reason]
+    assert told.errors[0].startswith(message)
+    assert "unreachable" not in told.errors[0]
+    assert why in record(world)["IAMPASS_REASON"]
+
+
+@pytest.mark.parametrize("body", [{"reason": "OTHER"}, {"reason": 7}, ["IAMPASS_AWAY"], "x"])
+def test_any_other_answer_of_a_gateway_that_cannot_serve_names_nobody_else(world: Setting, body: Any) -> None:
+    with gateway(world, *[answer(503, body)] * 4):
+        told = world.login(service="sshd", uid="0")
+    assert told.errors[0].startswith("The gateway is unreachable from this machine.")
+
+
 def test_what_a_gateway_says_is_cleaned_and_bounded(world: Setting) -> None:
     with gateway(world, not_started(**refused("A\x1b[2J", "denied", message="B\n\u202e" + "c" * 1000))):
         told = world.login()
