@@ -183,3 +183,11 @@ def test_the_clock_of_the_gateway_counts(own_folder: Path) -> None:
     )
     with scripted_server(late) as server:
         assert [kind for kind, *_ in findings(own_folder, server, {}, joined=True)] == ["clock-off"]
+
+
+def test_a_gateway_whose_database_does_not_answer_is_not_called_unreachable(own_folder: Path) -> None:
+    away = answer(503, {"reason": "DATABASE_AWAY", "detail": "ask again"})
+    with scripted_server(*[away] * 9) as server:
+        ((kind, title, _),) = findings(own_folder, server, {}, joined=True)
+    assert kind == "service-unreachable"
+    assert title == "This machine cannot use the gateway: the gateway cannot use its database"
