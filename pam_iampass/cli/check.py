@@ -29,15 +29,16 @@ Examples:
 def command(ctx: click.Context, config: Path, as_json: bool) -> None:
     """Check settings, secret and user table, and report every problem.
 
-    The files are read as the module would read them. Each problem is a line `file:line: key: what`, followed by its
-    remedy. If there is no error, a line says how many users are asked, exempt and denied; `pam-iampass user list` says
-    who and why. If the settings have denied logins within the last hour, it also says who still has to wait. If there
-    are errors, the last line names the PAM services and the users whose logins are denied because of them. Nothing is
-    changed, and IAMPASS is not called.
+    The files are read as the module would read them. check also reports what keeps a service that uses these settings
+    from asking the phone: a line in its PAM file, or a setting of sshd or sudo. Each problem is a line
+    `file:line: key: what`, followed by its evidence, if there is any, and its remedy. If there is no error, a line says
+    how many users are asked, exempt and denied; `pam-iampass user list` says who and why. If the settings have denied
+    logins within the last hour, it also says who still has to wait. If there are errors, the last line names the PAM
+    services and the users whose logins are denied because of them. Nothing is changed, and IAMPASS is not called.
 
     The exit status is 0 if there is no error (warnings do not count), otherwise 1, also if a file could not be read.
     """
-    report = check_config(config)
+    report = check_config(config, services=True)
     if as_json:
         show_json(_as_object(report))
     else:
@@ -47,7 +48,8 @@ def command(ctx: click.Context, config: Path, as_json: bool) -> None:
 
 def _show(report: ConfigReport, config: Path) -> None:
     for problem in report.problems:
-        finding([(str(problem), STYLES[problem.severity.value])], problem.remedy)
+        details = filter(None, (problem.evidence, problem.remedy))
+        finding([(str(problem), STYLES[problem.severity.value])], *details)
     files = [str(file) for file in (*report.settings_files, *report.table_files)]
     if len(files) > 6:
         files[5:] = [f"{len(files) - 5:,} more files"]
@@ -82,10 +84,12 @@ def _as_object(report: ConfigReport) -> dict[str, object]:
 def problem_object(problem: Problem) -> dict[str, object]:
     """A problem of a file, for programs."""
     return {
-        "file": str(problem.file),
+        "id": problem.kind or None,
+        "file": str(problem.file) if problem.file else None,
         "line": problem.line,
         "key": problem.key,
         "what": problem.what,
+        "evidence": problem.evidence or None,
         "remedy": problem.remedy,
         "severity": problem.severity.value,
     }

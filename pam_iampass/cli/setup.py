@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import click
 
@@ -208,7 +209,8 @@ def confirm(force: bool) -> None:
 @command.command(short_help="Show what is set up.")
 @json_option
 def status(as_json: bool) -> None:
-    """Show which services are set up, the files that were changed since, and the trial that runs."""
+    """Show which services are set up, what keeps them from asking the phone, the files that were changed since, and the
+    trial that runs."""
     services, trial = _setup().status()
     if as_json:
         show_json(_as_object(services, trial))
@@ -261,19 +263,24 @@ def _set_up(
 ) -> int:
     names = list(dict.fromkeys(services))
     proposal = setup.propose(names, choice, force=force)
-    if not proposal.changes:
+    changed = bool(proposal.changes)
+    for text in (text for change in proposal.changes for text in change.diff if not quiet):
+        style = {"+": "green", "-": "red", "@": "cyan"}.get(text[:1], "")
+        line((text, "bold" if text.startswith(("+++", "---")) else style))
+    if changed or dry_run:
+        findings = setup.check(proposal, admin(os.environ))
+    else:
+        findings = chain.from_iterable(map(setup.unasked, names))
+    objection = _check(findings, force, quiet)
+    if objection:
+        _say(objection, "bold red")
+        return 1
+    if not changed:
         if not dry_run:
             setup.set_up(proposal, None)  # records what a person has added to our lines
         if not quiet:
             _line("ok", "nothing to change: it is set up already")
         return 0
-    for text in (text for change in proposal.changes for text in change.diff if not quiet):
-        style = {"+": "green", "-": "red", "@": "cyan"}.get(text[:1], "")
-        line((text, "bold" if text.startswith(("+++", "---")) else style))
-    objection = _check(setup.check(proposal, admin(os.environ)), force, quiet)
-    if objection:
-        _say(objection, "bold red")
-        return 1
     if dry_run:
         if not quiet:
             _say("Nothing was changed (--dry-run).", "bold")
@@ -321,7 +328,13 @@ def _show_service(service: ServiceStatus) -> None:
         text += f", {_CHOICES.get(service.choice, service.choice)} and the phone"
     if service.since is not None:
         text += f", since {moment(service.since)}"
-    _line(service.name, text, _WORDS[service.word])
+    unasked = any(problem.is_error for problem in service.problems)
+    if unasked:
+        text += ". Something keeps it from asking"
+    _line(service.name, text, "bold red" if unasked else _WORDS[service.word])
+    for problem in service.problems:
+        _line(problem.severity.value, problem.what)
+        _line("", problem.remedy)
     if service.word in _REMEDIES:
         _line("", _REMEDIES[service.word])
     for path, diff in service.conflicts:
@@ -337,6 +350,10 @@ def _as_object(services: Sequence[ServiceStatus], trial: Trial | None) -> dict[s
                 "first_factor": service.choice or None,
                 "since": _iso(service.since),
                 "changed_files": [str(path) for path, _ in service.conflicts],
+                "problems": [
+                    {"id": found.kind, "severity": found.severity.value, "what": found.what}
+                    for found in service.problems
+                ],
             }
             for service in services
         },

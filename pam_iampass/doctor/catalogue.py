@@ -507,12 +507,21 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " AuthenticationMethods contains keyboard-interactive.",
             _METHODS,
         ),
+        warning_kind(
+            "sshd-prompt-skipped",
+            "sshd does not show the prompt: {names}",
+            "The lines in sshd's PAM file are those for a prompt, but AuthenticationMethods lets a key in without one."
+            " The phone is asked all the same, after the key, and nobody can type a recovery code. sshd uses the first"
+            " AuthenticationMethods that it reads: one above the Include of `sshd_config.d`, or in a file whose name"
+            " comes first there, takes precedence over the one of `setup sshd --prompt`.",
+            "Remove that AuthenticationMethods; or, if there is to be no prompt: pam-iampass setup sshd --no-prompt",
+        ),
         error_kind(
             "sshd-unasked",
-            "Some ssh logins do not ask the phone: {names}",
-            "A Match block, or an option of that sshd, gives these logins another PAM service. doctor invents a"
-            " connection for each block, and asks `sshd -T -C` about it. Logins that the settings exempt are not"
-            " reported.",
+            "Logins by ssh do not ask the phone: {names}",
+            "PAMServiceName, a Match block or an option of that sshd gives these logins another PAM service. doctor"
+            " invents a connection for each block, and asks `sshd -T -C` about it. Logins that the settings exempt are"
+            " not reported.",
             "Remove PAMServiceName there; to spare users the phone, name them in exempt in the settings",
         ),
         warning_kind(

@@ -15,7 +15,7 @@ from pathlib import Path
 from pam_iampass.config import settings, user_table
 from pam_iampass.config.user_table import user_of
 from pam_iampass.config.value_types import Approver, Network, SecondPerson, exempt_rule
-from pam_iampass.doctor import keys, sessions
+from pam_iampass.doctor import keys, sessions, switched_off
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.machine import Machine
 from pam_iampass.doctor.pam_files import unauthenticated
@@ -102,10 +102,13 @@ def check_config(
     sshd_program: str = sshd.SSHD,
     pam_folders: Sequence[Path] = FOLDERS,
     manifest: Path = Path(paths.SETUP_STATE, "manifest.json"),
+    *,
+    services: bool = False,
 ) -> ConfigReport:
     """Check the settings in `config`, the table that they name, and what in PAM files and sshd contradicts them.
 
-    `manifest` is what `setup` has recorded. Raises nothing that the files can cause.
+    `manifest` is what `setup` has recorded. `services`: also whether the services that use these settings ask the
+    phone, at which doctor and setup look themselves. Raises nothing that the files can cause.
     """
     table = None
     with reading_as(module_user) as readers:
@@ -141,6 +144,9 @@ def check_config(
     denies_nobody += _switched_off(manifest, files)
     denies_nobody += _asked_twice(files)
     denies_nobody += _not_called(files)
+    if services:
+        unasked = _unasked(config, examination.settings, files)
+        denies_nobody += [one for one in unasked if one not in denies_nobody]
     denies_nobody += _readable((config, *(table.files if table else ())), readers)
     denies_nobody += _in_service_group(module_user)
     problems += denies_nobody
@@ -435,6 +441,15 @@ def _switched_off(manifest: Path, files: PamFiles) -> Iterator[Problem]:
             what = f"{path.name} does not ask the phone any more, although setup has switched it on"
             remedy = f"pam-iampass setup {name}; or, to leave it off: pam-iampass setup undo {name}"
             yield Problem(path, None, "", what, remedy, kind="switched-off")
+
+
+def _unasked(config: Path, found: settings.Settings | None, files: PamFiles) -> Iterator[Problem]:
+    """What keeps services that use these settings from asking the phone."""
+    names = _asking(config, files)
+    stacks = Stacks(files, module_folders(), frozenset(names))
+    for name in names:
+        with suppress(OSError):  # of a user who may not read all
+            yield from switched_off.problems(name, stacks, found)
 
 
 def _does_ask(name: str, files: PamFiles) -> bool:

@@ -34,6 +34,17 @@ def of_stacks(stacks: Stacks, sshd_service: str | None) -> Iterator[Problem]:
         yield finding("nothing-asks", "pam", f"{len(stacks.services)} services were checked")
 
 
+def of_services(names: Sequence[str], stacks: Stacks) -> Iterator[Problem]:
+    """What leads some services past the phone, or makes logins fail that it has approved."""
+    for name in names:
+        yield from stacks.lost_refusals(name)
+        yield from unauthenticated(name, stacks.files.folders[0].parent)
+        if name in stacks.with_us:
+            yield from stacks.with_us[name].findings(fresh_setcred=name == "sshd")
+        if name == "sshd" and name in stacks.with_us_in_account:
+            yield from stacks.with_us_in_account[name].findings()
+
+
 def _of_service(
     stacks: Stacks, name: str, service: PamService, sshd_service: str | None
 ) -> Iterator[Problem]:

@@ -19,6 +19,7 @@ from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.machine import MAX_USERS, Machine
 from pam_iampass.doctor.sshd_instances import SshdInstance
 from pam_iampass.doctor.sshd_match import (
+    ADDRESS,
     ANYBODY,
     CONFIGURATION,
     SshdConfiguration,
@@ -52,6 +53,8 @@ _HOW = {_KEY: "A key alone", "hostbased": "A host's key alone", "gssapi-with-mic
 _KEY_ONLY = ("prohibit-password", "forced-commands-only")
 _PID_FILES = (Path("/run/sshd.pid"), Path("/var/run/sshd.pid"))
 
+_UNASKED = ("sshd-pam-off", "sshd-unasked", "sshd-key-bypasses", "sshd-prompt-skipped")
+"""The kinds of findings that are about whether the phone is asked, and how."""
 _MANY = 100
 """The most logins that are expected to wait at the same time; higher limits are not reported."""
 _FEW_TRIES = 3
@@ -74,11 +77,74 @@ def findings(machine: Machine) -> Iterator[Problem]:
 
 def _of_instance(machine: Machine, instance: SshdInstance) -> Iterator[Problem]:
     """The problems of one sshd, with the users to check and with the logins that its Match blocks are about."""
-    if instance.unclear:
-        yield finding("sshd-instance-unknown", "sshd", instance.unclear, name=instance.name)
-        return
-    usual = Connection("", machine.address) if not instance.local else NO_ADDRESS
     users = machine.ssh_users()
+    service = machine.sshd_service or "sshd"
+    spared = machine.settings.for_service(service).exempt.networks if machine.settings else ()
+    witnesses = Witnesses([*machine.asked, *users], machine.address, machine.named, instance.options, spared)
+    found = _read(instance, users[:MAX_USERS], witnesses)
+    yield from found.problems
+    if found.configuration is None:
+        return
+    yield from SshdCheck(
+        found.logins,
+        machine.stacks,
+        machine.settings,
+        frozenset(machine.asked),
+        _exempt_and_prompted(machine) if instance.is_usual else {},
+        partial(_is_exempt, machine.settings, machine.sshd_service),
+    ).findings()
+    if len(users) > MAX_USERS and any(block.is_about_users for block in found.configuration.blocks):
+        machine.not_checked.append(
+            f"sshd's settings of all but the first {MAX_USERS} users: name a user to check that one"
+        )
+    if instance.is_usual:
+        yield from stale(found.configuration)
+
+
+def unasked(
+    stacks: Stacks, settings: Settings | None, only: str | None = None, configuration: Path = CONFIGURATION
+) -> Iterator[Problem]:
+    """What keeps sshd with this configuration, and the others of the machine, from asking the phone as `setup` wants.
+
+    Whoever logs in: of the Match blocks also those about users, unless `only` this user is meant. Raises
+    CommandUnavailable and OSError.
+    """
+    if not sshd.is_installed():
+        return
+    spared = settings.for_service("sshd").exempt.networks if settings else ()
+    usual = SshdInstance("sshd", () if configuration == CONFIGURATION else ("-f", str(configuration)))
+    told: list[Problem] = []
+    for instance in (usual, *sshd_instances.others()):
+        found = _read(instance, [ANYBODY], Witnesses((), ADDRESS, only, instance.options, spared))
+        check = SshdCheck(found.logins, stacks, settings, is_exempt=partial(_is_exempt, settings, "sshd"))
+        problems = [*found.problems, *(one for one in check.findings() if one.kind in _UNASKED)]
+        if instance is usual:
+            told = problems
+            yield from told
+        else:
+            yield from (replace(one, key=instance.name) for one in problems if one not in told)
+        if instance.is_usual and found.configuration is not None:
+            yield from stale(found.configuration)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """An sshd's configuration, and some logins with the settings that hold for them."""
+
+    configuration: SshdConfiguration | None
+    """None if sshd rejects it, or if it was not read."""
+    logins: Sequence[SshdLogin]
+    problems: Sequence[Problem]
+    """Why something is not known."""
+
+
+def _read(instance: SshdInstance, users: Sequence[str], witnesses: Witnesses) -> _Read:
+    """Logins of these users, and those that Match blocks are about. Raises CommandUnavailable and OSError."""
+    if instance.unclear:
+        return _Read(
+            None, (), [finding("sshd-instance-unknown", "sshd", instance.unclear, name=instance.name)]
+        )
+    usual = Connection("", witnesses.address) if not instance.local else NO_ADDRESS
 
     def login(user: str) -> SshdLogin:
         connection = replace(usual, user=user)
@@ -87,48 +153,27 @@ def _of_instance(machine: Machine, instance: SshdInstance) -> Iterator[Problem]:
     try:
         of_its_own = instance.configuration != CONFIGURATION
         configuration = SshdConfiguration.read(instance.configuration, trusted=of_its_own)
-        logins = [login(user) for user in users[:MAX_USERS]]
+        logins = [login(user) for user in users]
     except UntrustedFile as error:
-        yield finding("sshd-instance-unknown", "sshd", str(error), name=instance.name)
-        return
+        return _Read(None, (), [finding("sshd-instance-unknown", "sshd", str(error), name=instance.name)])
     except SshdConfigRejected as rejected:
         kind = "sshd-no-prompt" if f'"{_KEYBOARD}"' in str(rejected) else "sshd-broken"
-        yield finding(kind, "sshd", f"sshd -T: {rejected}", names="everybody")
-        return
-    by_block: list[SshdLogin] = []
-    if not instance.local:  # which has no address that a block could match
-        service = machine.sshd_service or "sshd"
-        spared = machine.settings.for_service(service).exempt.networks if machine.settings else ()
-        first = [*machine.asked, *users]
-        witnesses = Witnesses(first, machine.address, machine.named, instance.options, spared)
-        for found in witnesses.logins(configuration):
-            if isinstance(found, SshdLogin):
-                by_block.append(found)
-            else:
-                yield finding("sshd-match-unknown", "sshd", f"{found.place}: {found}")
+        return _Read(None, (), [finding(kind, "sshd", f"sshd -T: {rejected}", names="everybody")])
     known = {one.connection for one in logins}
-    yield from SshdCheck(
-        [*logins, *(one for one in by_block if one.connection not in known)],
-        machine.stacks,
-        machine.settings,
-        frozenset(machine.asked),
-        _exempt_and_prompted(machine) if instance.is_usual else {},
-        partial(_is_exempt, machine),
-    ).findings()
-    if len(users) > MAX_USERS and any(block.is_about_users for block in configuration.blocks):
-        machine.not_checked.append(
-            f"sshd's settings of all but the first {MAX_USERS} users: name a user to check that one"
-        )
-    if instance.is_usual:
-        yield from stale(configuration)
+    problems = []
+    for found in witnesses.logins(configuration) if not instance.local else ():  # without an address to match
+        if not isinstance(found, SshdLogin):
+            problems.append(finding("sshd-match-unknown", "sshd", f"{found.place}: {found}"))
+        elif found.connection not in known:
+            logins.append(found)
+    return _Read(configuration, logins, problems)
 
 
-def _is_exempt(machine: Machine, login: SshdLogin) -> bool:
+def _is_exempt(settings: Settings | None, service: str | None, login: SshdLogin) -> bool:
     """Whether the settings let a login by ssh pass without the phone."""
-    service = machine.sshd_service
-    if machine.settings is None or service is None:
+    if settings is None or service is None:
         return False
-    wanted = machine.settings.for_service(service)
+    wanted = settings.for_service(service)
     if login.user == ANYBODY:  # stands for those who are asked
         networks = ExemptSettings(networks=wanted.exempt.networks)
         wanted = replace(wanted, exempt=networks, asked=AskedSettings())
@@ -229,8 +274,12 @@ class SshdCheck:
         evidence = login.evidence("authenticationmethods", "any")
         for methods in settings.method_lists:
             if _KEYBOARD not in methods and _PASSWORD not in methods:
-                if set(methods) <= set(settings.offered) and not self._asks_in_account(stack.service):
+                if not set(methods) <= set(settings.offered):
+                    continue
+                if not self._asks_in_account(stack.service):
                     yield "sshd-key-bypasses", evidence, _HOW.get(methods[0], f"{methods[0]} alone")
+                elif not self.is_exempt(login):
+                    yield "sshd-prompt-skipped", evidence, ""
                 continue
             if _KEYBOARD in methods and not settings.is_on("kbdinteractiveauthentication"):
                 yield "sshd-no-prompt", login.evidence("kbdinteractiveauthentication"), ""

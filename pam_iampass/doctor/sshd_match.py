@@ -106,7 +106,9 @@ class SshdLogin:
     @property
     def name(self) -> str:
         """The user, for a message."""
-        return "some logins" if self.block is not None and self.user == ANYBODY else self.user
+        if self.user != ANYBODY:
+            return self.user
+        return "everybody" if self.block is None else "some logins"
 
     def evidence(self, keyword: str, default: str = "") -> str:
         """How a setting is seen."""

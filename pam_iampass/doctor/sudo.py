@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from pam_iampass.config.settings import usual_approver
+from pam_iampass.config.settings import Settings, usual_approver
 from pam_iampass.config.value_types import Approver, SecondPerson
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.machine import Machine
+from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.doctor.user_status import UserState
 from pam_iampass.errors import RUN_AS_ROOT, ConfigurationError, Problem, Severity
 from pam_iampass.system import sudoers
 from pam_iampass.system.programs import CommandUnavailable
-from pam_iampass.system.sudoers import NO_PASSWORD, PAM_SERVICES, Sudoers, SudoersLine, SudoersRejected
+from pam_iampass.system.sudoers import NO_PASSWORD, PAM_SERVICES, Scope, Sudoers, SudoersLine, SudoersRejected
 from pam_iampass.text import names
 
 
@@ -39,6 +40,19 @@ def findings(machine: Machine) -> Iterator[Problem]:
             yield finding("sudoers-unread", "sudo", str(unavailable), remedy=unavailable.remedy)
 
 
+def unasked(stacks: Stacks, settings: Settings | None) -> Iterator[Problem]:
+    """The errors in sudoers because of which sudo, or sudo-rs, does not ask the phone, whoever runs it.
+
+    Raises SudoersRejected and CommandUnavailable.
+    """
+    approver = partial(_approver, settings)
+    for file in sudoers.files():
+        lines = sudoers.read(file).lines
+        rules = Sudoers(tuple(one for one in lines if one.scope is Scope.EVERYTHING and not one.users))
+        found = loopholes(rules, stacks.asks, lambda names: frozenset(), approver)
+        yield from (one for one in found if one.is_error)
+
+
 def _of_sudo(machine: Machine, rules: Sudoers) -> Iterator[Problem]:
     """The problems of the file that sudo reads, and of the stacks that sudo uses."""
     service, login, stacks = rules.service, rules.login_service, machine.stacks
@@ -60,13 +74,14 @@ def _of_sudo(machine: Machine, rules: Sudoers) -> Iterator[Problem]:
 
 
 def _loopholes(machine: Machine, rules: Sudoers) -> Iterator[Problem]:
-    def approver(service: str) -> Approver | SecondPerson:
-        settings = machine.settings
-        return usual_approver(service) if settings is None else settings.for_service(service).approver
-
+    approver = partial(_approver, machine.settings)
     whom = partial(_without_phone, machine)
     shared = approver(machine.sshd_service or "sshd") is Approver.KEY
     return loopholes(rules, machine.stacks.asks, whom, approver, machine.named, shared=shared)
+
+
+def _approver(settings: Settings | None, service: str) -> Approver | SecondPerson:
+    return usual_approver(service) if settings is None else settings.for_service(service).approver
 
 
 def _without_phone(machine: Machine, names: Iterable[str]) -> frozenset[str]:

@@ -72,7 +72,8 @@ def make_changes(
         for plan in plans:
             for found in hooks.judge(plan.service):
                 if found.is_error:
-                    raise SetupError(f"{found.what}; the changes were undone", found.remedy)
+                    undone = "; the changes were undone" if changes else ""
+                    raise SetupError(f"{found.what}{undone}", found.remedy)
             manifest = manifest.with_service(plan.service.name, plan.after)
         store.save(manifest, contents)
     except BaseException:

@@ -5,7 +5,8 @@ They yield what is wrong, and what is in order (Severity.OK). `sshd.py` has the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pam_iampass.audit.administrator import NO_LOGIN, login_uid
@@ -16,7 +17,7 @@ from pam_iampass.config.value_types import Approver, SecondPerson
 from pam_iampass.doctor.configuration import check_config
 from pam_iampass.doctor.iampass import host_at_gateway, people_at_gateway
 from pam_iampass.doctor.machine import MAX_USERS
-from pam_iampass.doctor.pam_files import unauthenticated
+from pam_iampass.doctor.pam_files import of_services
 from pam_iampass.doctor.sshd import SET_UP
 from pam_iampass.doctor.stacks import Stacks, module_folders
 from pam_iampass.doctor.sudo import loopholes
@@ -67,6 +68,11 @@ def error(what: str, remedy: str) -> Problem:
 def lockout(what: str, remedy: str) -> Problem:
     """The administrator could be locked out."""
     return Problem(None, None, "", what, remedy, forcible=True)
+
+
+def as_setup_says(found: Problem) -> Problem:
+    """What doctor has found, in one line; `--force` goes on nevertheless."""
+    return replace(found, what=f"{found.key}: {found.what} ({found.evidence})", forcible=True)
 
 
 def check_settings(config: Path) -> Iterator[Problem]:
@@ -298,7 +304,7 @@ def check_stacks(service: WantedService, paths: Paths, modules: Sequence[Path]) 
     if unusable:
         yield error(f"PAM: {service.name} does not work: {unusable[0]}", "correct the PAM file")
         return
-    found = list(_findings(service.pam_services, stacks))
+    found = list(of_services(service.pam_services, stacks))
     for finding in found:
         what = f"PAM: {finding.key}: {finding.what} ({finding.evidence})"
         if finding.severity is Severity.ERROR or finding.kind in _REFUSED:
@@ -310,16 +316,6 @@ def check_stacks(service: WantedService, paths: Paths, modules: Sequence[Path]) 
     elif not found and service.choice != KEY:
         yield fine("PAM: in a simulation the right password leads to the phone, and a wrong one nowhere")
     yield from _others(service, stacks)
-
-
-def _findings(names: Sequence[str], stacks: Stacks) -> Iterator[Problem]:
-    for name in names:
-        yield from stacks.lost_refusals(name)
-        yield from unauthenticated(name, stacks.files.folders[0].parent)
-        if name in stacks.with_us:
-            yield from stacks.with_us[name].findings(fresh_setcred=name == "sshd")
-        if name == "sshd" and name in stacks.with_us_in_account:
-            yield from stacks.with_us_in_account[name].findings()
 
 
 def _others(service: WantedService, stacks: Stacks) -> Iterator[Problem]:
@@ -346,14 +342,6 @@ def _others(service: WantedService, stacks: Stacks) -> Iterator[Problem]:
         )
 
 
-def errors_in_force(names: Sequence[str], paths: Paths, modules: Sequence[Path]) -> list[Problem]:
-    """The errors of PAM services as they are now, such as a line that leads past the phone. Raises OSError."""
-    files = paths.pam_files()
-    there = [name for name in names if files.path(name) is not None]
-    found = _findings(there, Stacks(files, modules, frozenset(there)))
-    return [one for one in found if one.is_error]
-
-
 def in_force(service: WantedService, paths: Paths) -> Iterator[Problem]:
     """Whether the PAM files as they are now lead to our module."""
     files = paths.pam_files()
@@ -370,8 +358,8 @@ def in_force(service: WantedService, paths: Paths) -> Iterator[Problem]:
             yield error(f"PAM: {name} does not lead to {NATIVE}", "check its PAM file")
 
 
-def check_sudo(config: Path) -> Iterator[Problem]:
-    """Lines in sudoers that lead sudo or sudo-rs around the phone, for everybody or for some."""
+def check_sudo(config: Path, around: Collection[Problem]) -> Iterator[Problem]:
+    """Lines in sudoers that lead sudo or sudo-rs around the phone, but for those in `around`."""
     loaded = settings.load(config, readers=config_readers())
     for file in sudoers.files():
         try:
@@ -389,4 +377,5 @@ def check_sudo(config: Path) -> Iterator[Problem]:
             lambda service: loaded.for_service(service).approver,
         ):
             level = error if loophole.kind == "sudo-other-service" else warning
-            yield level(f"{loophole.what} ({loophole.evidence})", loophole.remedy)
+            if loophole not in around:  # which is about everybody
+                yield level(f"{loophole.what} ({loophole.evidence})", loophole.remedy)

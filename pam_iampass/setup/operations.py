@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from pam_iampass.audit.journal import Journal, PamFileRecord
 from pam_iampass.config import settings as settings_file
+from pam_iampass.config.settings import Settings
+from pam_iampass.doctor import switched_off
 from pam_iampass.doctor.installation import REMOVED, SHARED_AUTH, at_removal
-from pam_iampass.doctor.stacks import module_folders
+from pam_iampass.doctor.sshd_match import ANYBODY, CONFIGURATION
+from pam_iampass.doctor.stacks import Stacks, module_folders
 from pam_iampass.errors import PamIampassError, Problem, SetupError, SetupRefused
 from pam_iampass.setup import apply, checks, files, plan, sshd, trial
 from pam_iampass.setup.apply import Hooks, Tell
@@ -40,6 +43,8 @@ class ServiceStatus:
     choice: str = ""
     since: float | None = None
     conflicts: tuple[tuple[Path, list[str]], ...] = ()
+    problems: tuple[Problem, ...] = ()
+    """What keeps a service that is set up from asking the phone."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,12 @@ class Setup:
         if name == "sshd":
             chosen = choice or (earlier.choice if earlier else QUIET)
         if chosen in plan.EXEMPT_METHODS:  # None if they are invalid, which `check` reports
-            settings = settings_file.check(self.config, readers=config_readers()).settings
+            settings = self._settings()
         return plan.make(plan.wanted(name, chosen, self.paths, settings), earlier, time.time(), force=force)
+
+    def _settings(self) -> Settings | None:
+        """The settings; None if they are invalid."""
+        return settings_file.check(self.config, readers=config_readers()).settings
 
     def check(self, proposal: Proposal, who: Account) -> Iterator[Problem]:
         """Check everything before it is changed; yields what is found. An error in the settings ends it."""
@@ -98,11 +107,29 @@ class Setup:
             for name in service.pam_services:
                 yield from checks.check_second_factor(who, service, name, self.config, gateway)
             if service.name == "sshd":
-                yield from sshd.check(service, each.changes, who, self.paths)
+                yield from sshd.check(service, each.changes, who, self.paths, partial(self._around, service))
             if service.name == "sudo":
-                yield from checks.check_sudo(self.config)
+                around = list(self._around(service))
+                yield from map(checks.as_setup_says, around)
+                yield from checks.check_sudo(self.config, around)
+            if service.name in proposal.manifest.services and each.changes:
+                for problem in switched_off.of_files(service.name, self._stacks(service.name)):
+                    now = f"as it is now: {checks.as_setup_says(problem).what}"
+                    yield checks.warning(now, "this setup mends it")
             yield from checks.check_module(service)
             yield from checks.check_stacks(service, self.paths, module_folders())
+
+    def _around(self, service: WantedService, sshd_config: Path = CONFIGURATION) -> Iterator[Problem]:
+        """What in the settings of its program would keep a service from asking the phone, with its new PAM files."""
+        stacks = self._stacks(service.name, service.pam_texts)
+        return switched_off.of_program(service.name, stacks, self._settings(), sshd_config=sshd_config)
+
+    def unasked(self, name: str) -> Iterator[Problem]:
+        """What keeps a service from asking the phone, as it is now. Raises OSError."""
+        return map(checks.as_setup_says, switched_off.problems(name, self._stacks(name), self._settings()))
+
+    def _stacks(self, name: str, texts: Mapping[Path, str] | None = None) -> Stacks:
+        return Stacks(self.paths.pam_files(texts), module_folders(), frozenset([name]))
 
     def set_up(self, proposal: Proposal, trial_seconds: float | None) -> Trial | None:
         """Make the changes, for good or on trial for some seconds. Raises SetupError and OSError."""
@@ -211,7 +238,8 @@ class Setup:
                 if running is not None and time.time() > running.deadline:
                     self._undo(running.services)
             finally:
-                found = PamFileWatch(self.paths, self.store, self._hooks, journal).look()
+                program = partial(switched_off.of_program, settings=self._settings(), only=ANYBODY)
+                found = PamFileWatch(self.paths, self.store, self._hooks, journal, program=program).look()
         return found
 
     @contextlib.contextmanager
@@ -234,12 +262,15 @@ class Setup:
     def _status(self, name: str, manifest: Manifest) -> ServiceStatus:
         record = manifest.services.get(name)
         if record is None:
-            return ServiceStatus(name, "by hand" if self._by_hand(name, manifest) else "off")
+            if not self._by_hand(name, manifest):
+                return ServiceStatus(name, "off")
+            return ServiceStatus(name, "by hand", problems=tuple(self.unasked(name)))
         conflicts = tuple(apply.conflicts(record, self.store))
         word = "on" if record.complete else "broken off"
         if record.complete and conflicts:
             word = "changed"
-        return ServiceStatus(name, word, record.choice, record.since, conflicts)
+        problems = tuple(self.unasked(name)) if record.complete else ()
+        return ServiceStatus(name, word, record.choice, record.since, conflicts, problems)
 
     def _by_hand(self, name: str, manifest: Manifest) -> bool:
         """Whether the files that setup would write exist already."""

@@ -11,17 +11,15 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pam_iampass.config.sshd_exceptions import without_blocks
-from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.sshd import exempt_users, is_spared, prompted
-from pam_iampass.doctor.sshd_match import ADDRESS, MatchBlock, SshdConfiguration, Witnesses
 from pam_iampass.errors import Problem, SetupRefused
-from pam_iampass.setup.checks import error, fine, lockout, warning
+from pam_iampass.setup.checks import as_setup_says, error, fine, lockout, warning
 from pam_iampass.setup.edits import PASSWORD, QUIET
 from pam_iampass.setup.files import SYSTEMD, Change, Paths, take
 from pam_iampass.setup.plan import WantedService
@@ -38,9 +36,14 @@ TIMEOUT = 10.0
 """Seconds for sshd to start again after SIGHUP."""
 
 
-def check(service: WantedService, changes: Iterable[Change], who: Account, paths: Paths) -> Iterator[Problem]:
-    """Check the changes before they are made."""
-    yield from _match_blocks(paths)
+def check(
+    service: WantedService,
+    changes: Iterable[Change],
+    who: Account,
+    paths: Paths,
+    around: Callable[[Path], Iterable[Problem]],
+) -> Iterator[Problem]:
+    """Check the changes before they are made. `around` yields what leads past the phone with a configuration."""
     with scratch() as folder:
         candidate = paths.sshd_config
         if service.choice != QUIET or any(change.path.parent == paths.sshd_drop_ins for change in changes):
@@ -49,6 +52,8 @@ def check(service: WantedService, changes: Iterable[Change], who: Account, paths
         yield from found
         if not any(result.is_error for result in found):
             yield from _for(service, who, paths, candidate)
+            for problem in map(as_setup_says, around(candidate)):
+                yield replace(problem, what=problem.what.replace(str(folder), str(paths.sshd_config.parent)))
 
 
 def in_force(service: WantedService, paths: Paths, configuration: Path) -> Iterator[Problem]:
@@ -73,19 +78,6 @@ def in_force(service: WantedService, paths: Paths, configuration: Path) -> Itera
         what = f"sshd would use `{key} {value}` instead of `{key} {wanted}`"
         where = " before 10-iampass.conf" if service.choice != QUIET else ""
         yield error(what, f"remove {key} from {paths.sshd_config}, and from what it includes{where}")
-
-
-def _match_blocks(paths: Paths) -> Iterator[Problem]:
-    """The administrator's Match blocks that lead logins to another PAM service, or may do so."""
-    witnesses = Witnesses((), ADDRESS, options=("-f", str(paths.sshd_config)))
-    for found in witnesses.logins(SshdConfiguration.read(paths.sshd_config)):
-        if isinstance(found, MatchBlock):
-            problem = finding("sshd-match-unknown", "sshd", f"{found.place}: {found}")
-        elif found.settings.service != "sshd":
-            problem = finding("sshd-unasked", "sshd", found.evidence("pamservicename"), names=found.name)
-        else:
-            continue
-        yield warning(f"{problem.what} ({problem.evidence})", problem.remedy)
 
 
 def _for(service: WantedService, who: Account, paths: Paths, configuration: Path) -> Iterator[Problem]:

@@ -1,22 +1,24 @@
 """Puts our lines back into PAM files that were restored or written anew without them.
 
 A package, a role or a hardening script may write `/etc/pam.d/sshd` anew, and the phone would be off. A line that a
-person has commented out stays so, and so does what a setup that was broken off has left, or a line that leads past
-ours; each is reported once a day. Where the lines of a shared file were written out (Red Hat), they follow that file.
+person has commented out stays so, and so does what a setup that was broken off has left, a line that leads past ours,
+or a setting of sshd or sudo that keeps them from asking; each is reported once a day. Where the lines of a shared file
+were written out (Red Hat), they follow that file.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from pam_iampass.audit.journal import Journal, PamFileEvent, PamFileRecord
+from pam_iampass.doctor import switched_off
 from pam_iampass.doctor.stacks import Stacks, module_folders
-from pam_iampass.errors import PamIampassError, SetupError, SetupRefused
+from pam_iampass.errors import PamIampassError, Problem, SetupError, SetupRefused
 from pam_iampass.pam.lines import marked
 from pam_iampass.pam.modules import NATIVE
 from pam_iampass.pam.stack import OTHER
@@ -44,13 +46,16 @@ class PamFileWatch:
         hooks: Hooks,
         journal: Journal,
         modules: Sequence[Path] | None = None,
+        program: Callable[[str, Stacks], Iterable[Problem]] = lambda name, stacks: (),
     ) -> None:
-        """`modules` are the folders of libpam's modules, by default this machine's."""
+        """`modules` are the folders of libpam's modules, by default this machine's. `program` yields what in the
+        settings of a service's program keeps it from asking the phone."""
         self.modules = module_folders() if modules is None else modules
         self.paths = paths
         self.store = store
         self.hooks = replace(hooks, judge=partial(checks.in_force, paths=paths))
         self.journal = journal
+        self._program = program
 
     def look(self, now: float | None = None) -> list[PamFileRecord]:
         """Put back what is missing; returns what was recorded. Raises SetupError and UntrustedFile."""
@@ -128,11 +133,12 @@ class PamFileWatch:
         return []
 
     def _in_force(self, name: str, now: float) -> list[PamFileRecord]:
-        """Report daily what leads past our lines, which a person or a program has written around them."""
+        """Report daily what keeps the service from asking: lines around ours, or settings of its program."""
         record = self.store.load().services[name]
-        names = [file.path.name for file in record.files if file.edited]
-        if wrong := checks.errors_in_force(names, self.paths, self.modules):
-            reason = f"{wrong[0].key}: {wrong[0].what} ({wrong[0].evidence})"
+        stacks = Stacks(self.paths.pam_files(), self.modules, frozenset([name]))
+        found = (*switched_off.of_files(name, stacks), *self._program(name, stacks))
+        if wrong := next((one for one in found if one.is_error), None):
+            reason = f"{wrong.key}: {wrong.what} ({wrong.evidence})"
             return self._said(PamFileEvent.OFF, name, reason, now, _DAY)
         if record.said:
             self._remember(name, replace(record, said="", reported=0.0))  # all is well again

@@ -545,6 +545,18 @@ MUTANTS = {
             "for login in self._logins(False, PamCode.ABORT)",
             "test_a_service_lets_in_unasked_if_it_passes_although_the_phone_denies",
         ),
+        Mutant(
+            "a second sshd that asks nobody is found by doctor alone",
+            "for instance in (usual, *sshd_instances.others()):",
+            "for instance in (usual,):",
+            "test_what_switches_the_phone_off_for_a_service_is_an_error_everywhere[a second sshd]",
+        ),
+        Mutant(
+            "the watch does not look at the settings of sshd and sudo",
+            "(*switched_off.of_files(name, stacks), *self._program(name, stacks))",
+            "(*switched_off.of_files(name, stacks),)",
+            "test_what_switches_the_phone_off_for_a_service_is_an_error_everywhere[sshd without PAM]",
+        ),
     ),
     "Nobody approves for another person, except to become root": (
         Mutant(
