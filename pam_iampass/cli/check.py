@@ -11,6 +11,7 @@ from pam_iampass.cli.parameters import config_option, json_option
 from pam_iampass.cli.user import summary
 from pam_iampass.doctor import held_up
 from pam_iampass.doctor.configuration import ConfigReport, check_config
+from pam_iampass.doctor.shut_out import GIVE_TOKENS, SHUT_OUT, listed
 from pam_iampass.doctor.user_status import user_status
 from pam_iampass.errors import Problem, Severity
 
@@ -34,7 +35,8 @@ def command(ctx: click.Context, config: Path, as_json: bool) -> None:
     `file:line: key: what`, followed by its evidence, if there is any, and its remedy. If there is no error, a line says
     how many users are asked, exempt and denied; `pam-iampass user list` says who and why. If the settings have denied
     logins within the last hour, it also says who still has to wait. If there are errors, the last line names the PAM
-    services and the users whose logins are denied because of them. Nothing is changed, and IAMPASS is not called.
+    services and the users whose logins are denied because of them. Accounts that can log in to a shell today, and
+    cannot once sshd or another service asks the phone, are named, too. Nothing is changed, and IAMPASS is not called.
 
     The exit status is 0 if there is no error (warnings do not count), otherwise 1, also if a file could not be read.
     """
@@ -62,6 +64,9 @@ def _show(report: ConfigReport, config: Path) -> None:
         line(f"With the accounts of this machine, {summary(user_status(config).users)}")
         for found in held_up.after_denials(config, held_up.SETTINGS):
             finding([(found.what, STYLES[found.severity.value])], found.remedy)
+    for service, shut_out in report.shut_out.items():
+        if shut_out:
+            finding([f"These {SHUT_OUT} {service} asks the phone: {listed(shut_out)}."], GIVE_TOKENS)
     errors, warnings = report.count(Severity.ERROR), count(report.count(Severity.WARNING), "warning")
     if errors:
         denied = f": {report.denied}" if report.denied else ""
@@ -77,6 +82,7 @@ def _as_object(report: ConfigReport) -> dict[str, object]:
         "files": [str(file) for file in (*report.settings_files, *report.table_files)],
         "users": report.users,
         "denied": report.denied or None,
+        "shut_out": report.shut_out,
         "problems": [problem_object(problem) for problem in report.problems],
     }
 

@@ -9,7 +9,7 @@ import os
 import pwd
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pam_iampass.config import settings, user_table
@@ -19,6 +19,7 @@ from pam_iampass.doctor import keys, sessions, switched_off
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.machine import Machine
 from pam_iampass.doctor.pam_files import unauthenticated
+from pam_iampass.doctor.shut_out import shut_out
 from pam_iampass.doctor.sshd import DROP_IN, SET_UP, SSHD_MARGIN, outdated
 from pam_iampass.doctor.stacks import Stacks, module_folders
 from pam_iampass.errors import (
@@ -69,6 +70,8 @@ class ConfigReport:
     """The gateways that are asked about people."""
     denied: str = ""
     """Which logins are denied until the errors are fixed, in words; empty without errors."""
+    shut_out: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    """The accounts that can log in to a shell today, and cannot once a service asks the phone, by the reason."""
 
     def count(self, severity: Severity) -> int:
         """The number of problems of this severity."""
@@ -161,6 +164,7 @@ def check_config(
         gateways=examination.settings.gateways if examination.settings else (),
         problems=tuple(problems),
         denied=who_is_denied(config, errors, usable=usable, files=files) if errors else "",
+        shut_out={name: shut_out(name, config) for name in ("sshd", *_asking(config, files)) if services},
     )
 
 

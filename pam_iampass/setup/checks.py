@@ -18,6 +18,8 @@ from pam_iampass.doctor.configuration import check_config
 from pam_iampass.doctor.iampass import host_at_gateway, people_at_gateway
 from pam_iampass.doctor.machine import MAX_USERS
 from pam_iampass.doctor.pam_files import of_services
+from pam_iampass.doctor.shut_out import GIVE_TOKENS, SHUT_OUT, shut_out
+from pam_iampass.doctor.shut_out import listed as reasons
 from pam_iampass.doctor.sshd import SET_UP
 from pam_iampass.doctor.stacks import Stacks, module_folders
 from pam_iampass.doctor.sudo import loopholes
@@ -27,7 +29,7 @@ from pam_iampass.outcome import Login
 from pam_iampass.pam.modules import NATIVE, our_lines
 from pam_iampass.pam.services import why_unsuitable
 from pam_iampass.pam.stack import PamType, UnusableService
-from pam_iampass.setup.edits import KEY, QUIET
+from pam_iampass.setup.edits import KEY, PASSWORD, QUIET
 from pam_iampass.setup.files import Paths
 from pam_iampass.setup.plan import WantedService
 from pam_iampass.system import sshd, sudoers
@@ -244,6 +246,16 @@ def check_second_factor(
         if asked is not who:
             remedy += ", or delete `approver: user`: then the caller is asked"
         yield lockout(f"{what_for}: {asked.name} has no token, and would be locked out", remedy)
+
+
+def check_others(who: Account, service: WantedService, config: Path) -> Iterator[Problem]:
+    """The other accounts that can log in to a shell today, and that a service would shut out."""
+    found = shut_out(service.name, config, {KEY: "publickey", PASSWORD: "password"}.get(service.choice, ""))
+    others = {why: [name for name in names if name != who.name] for why, names in found.items()}
+    if others := {why: names for why, names in others.items() if names}:
+        yield warning(
+            f"{service.name}: these accounts {SHUT_OUT} it asks the phone: {reasons(others)}", GIVE_TOKENS
+        )
 
 
 def _check_keys(service: WantedService, loaded: settings.Settings) -> Iterator[Problem]:

@@ -106,6 +106,7 @@ class Setup:
             service = each.service
             for name in service.pam_services:
                 yield from checks.check_second_factor(who, service, name, self.config, gateway)
+            yield from checks.check_others(who, service, self.config)
             if service.name == "sshd":
                 yield from sshd.check(service, each.changes, who, self.paths, partial(self._around, service))
             if service.name == "sudo":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.agent import SOCKET
+from tests.support.world import PASSWORD
 from tests.system.setup.conftest import STATE, Administrator, everything
 
 SSHD_CONFIG = Path("/etc/ssh/sshd_config")
@@ -48,6 +50,39 @@ def test_a_user_without_a_token_would_be_locked_out(administrator: Administrator
     assert "give bob a token first" in told
     assert "--force" in told
     administrator.setup("sudo", "--force", who="bob")
+
+
+@pytest.mark.parametrize(
+    ("way", "told"),
+    [
+        (["sshd"], r"^bob, dave.* \(no token\)$"),
+        (["sshd", "--prompt"], r"^bob, dave.* \(no token\); carol \(no key\)$"),
+        (["login"], r"^bob, dave.* \(no token\)$"),
+    ],
+)
+def test_accounts_that_could_log_in_no_more_are_named(
+    administrator: Administrator, way: list[str], told: str
+) -> None:
+    administrator.machine.change(exempt="{users: [carol]}")
+    keys = Path("/root/.ssh/authorized_keys")
+    keys.parent.mkdir(mode=0o700, exist_ok=True)
+    subprocess.run(["usermod", "-p", "!", "root"], check=True)
+    try:
+        without = administrator.setup(*way, "--dry-run", ok=None)
+        with file(keys, administrator.sshd.client_key.with_suffix(".pub").read_text(), 0o600):
+            found = administrator.setup(*way, "--dry-run", ok=None)
+            checked = administrator.run("check").stdout
+    finally:
+        subprocess.run(["chpasswd"], input=f"root:{PASSWORD}\n", text=True, check=True)
+    named = "these accounts can log in to a shell today, and cannot once it asks the phone: (.*)"
+    (before,), (after,) = re.findall(named, without), re.findall(named, found)
+    assert re.search(told, before), before
+    assert "alice" not in after
+    assert ("root" in before, "root" in after) == (False, way[0] == "sshd")
+    assert (
+        "root"
+        in re.findall(named.replace("it asks", "sshd asks").replace("these accounts", "These"), checked)[0]
+    )
 
 
 def test_the_phone_of_root_is_asked_in_su_unless_the_caller_approves(administrator: Administrator) -> None:
