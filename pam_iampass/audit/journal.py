@@ -105,6 +105,7 @@ class Act(enum.Enum):
     USER_REMOVE = "user_remove"
     JOIN = "join"
     LEAVE = "leave"
+    SET = "set"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ GROUPS = {
         "setup": "Make PAM services ask the phone, or undo that.",
         "enroll": "Add users to IAMPASS and register their phones.",
         "user": "List, show, add and remove users, their tokens and ssh keys.",
+        "set": "Set one setting, after checking the result.",
         "join": "Join the gateway of a fleet.",
         "leave": "Leave the gateway: ask IAMPASS itself again.",
     },
