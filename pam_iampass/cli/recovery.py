@@ -12,6 +12,9 @@ from pam_iampass.agent.control import ask
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import confirm, finding, line, show_json
 from pam_iampass.cli.parameters import USER, account, json_option, person, yes_option
+from pam_iampass.config.settings import DEFAULT_PATH
+from pam_iampass.doctor.codes import how_codes_are_used
+from pam_iampass.doctor.machine import Machine
 from pam_iampass.text import clean
 
 _EPILOG = """\b
@@ -41,14 +44,17 @@ def new(user: str, yes: bool, as_json: bool) -> None:
     """Create ten new codes for USER, which replace all existing ones, and show them.
 
     The codes are shown only once: only hashes of them are stored. Hand them over on paper, or in another way that
-    nobody else can read. On a host of a gateway they count only while no gateway can be reached: codes for all hosts
+    nobody else can read. The command says how a code is used on this host: sshd takes one only at a prompt (`setup sshd
+    --prompt`). On a host of a gateway they count only while no gateway can be reached: codes for all hosts
     are made there, with `pam-iampass-gateway recovery new`.
     """
     name = person(user)
     left = ask("recovery list", user=name)["left"]
     if left and not yes:
         confirm(f"{clean(name)} has {left} unused codes. Replace them?")
-    show_new(name, ask("recovery new", user=name), as_json)
+    machine = Machine(DEFAULT_PATH)
+    use = how_codes_are_used(machine.settings, machine.stacks, name) if machine.settings else ()
+    show_new(name, ask("recovery new", user=name), as_json, use)
 
 
 @command.command("list", epilog=_EPILOG, short_help="Show how many codes USER has left.")
@@ -72,8 +78,8 @@ def revoke(user: str, as_json: bool) -> None:
 # Showing
 
 
-def show_new(name: str, codes: Sequence[str], as_json: bool) -> None:
-    """Show new codes, this once."""
+def show_new(name: str, codes: Sequence[str], as_json: bool, use: Sequence[str] = ()) -> None:
+    """Show new codes, this once, and how they are used."""
     if as_json:
         show_json({"user": name, "codes": list(codes)})
         return
@@ -81,6 +87,8 @@ def show_new(name: str, codes: Sequence[str], as_json: bool) -> None:
     finding([""], *codes)
     line()
     line("Keep them on paper, away from the phone.")
+    if use:
+        finding(["How they are used on this host:"], *map(clean, use))
 
 
 def show_left(found: Mapping[str, Any], program: str, as_json: bool) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.support.agent import AS_IAMPASS, CONTROL, RunningAgent, state_of
 from tests.support.command import COMMAND, run_command
 from tests.support.installation import Installation
+from tests.support.pam_files import edited
 from tests.support.recovery import new_codes
 from tests.support.sandbox import Sandbox
 from tests.support.terminal import Terminal
@@ -54,6 +55,31 @@ def test_ten_codes_are_shown_once_on_a_terminal() -> None:
     assert "not shown again" in terminal.shown
     listed = told("recovery", "list", "alice")
     assert re.fullmatch(r"alice has 10 of 10 codes left, made on \d{4}-\d\d-\d\d at \d\d:\d\d\.\n", listed)
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ("quiet", "ssh: no code can be typed, because sshd shows no prompt"),
+        ("key", "ssh: type a code at the prompt instead of pressing Enter"),
+    ],
+)
+def test_how_a_code_is_used_on_this_host_is_said_with_the_codes(
+    machine: Installation, way: str, said: str
+) -> None:
+    kept = {file: file.read_bytes() for name in ("sshd", "sudo") for file in edited(name, way)}
+    for file, text in {**edited("sshd", way), **edited("sudo", "")}.items():
+        file.write_text(text)
+    try:
+        shown = told("recovery", "new", "alice")
+        machine.change(recovery="{ask: never}")
+        never = told("recovery", "new", "alice", "--yes")
+    finally:
+        for file, content in kept.items():
+            file.write_bytes(content)
+    assert said in shown
+    assert "sudo asks for a code if the phone could not be asked or did not answer." in shown
+    assert "sudo takes no code" in never
 
 
 def test_codes_that_are_there_are_replaced_only_if_one_says_so(agent: RunningAgent) -> None:

@@ -14,6 +14,7 @@ import pytest
 from pam_iampass.doctor.configuration import ConfigReport, check_config
 from pam_iampass.errors import Severity
 from tests.support.folders import let_read, put
+from tests.support.installation import ROOT
 from tests.support.shipped_settings import ANYBODY, Installed
 
 # What check warns of
@@ -76,6 +77,18 @@ def test_settings_that_a_caller_goes_around_with_a_login_shell_are_warned_of(
     what = f"differ from those of {sibling}: users choose between the two, with and without a login shell"
     wanted = [f"iampass.yaml: services.{warned}: warning: {what}"] if warned else []
     assert installed.warnings() == wanted
+
+
+def test_users_yaml_may_be_empty_and_not_missing_although_there_is_users_d(installed: Installed) -> None:
+    (installed.folder / "users.d").mkdir()
+    installed.write("users.d/alice.yaml", "alice: a\n")
+    installed.write("users.yaml", "")
+    assert check_config(installed.file, ANYBODY, pam_folders=[installed.pam]).ok
+    (installed.folder / "users.yaml").unlink()
+    (problem,) = check_config(installed.file, ANYBODY, pam_folders=[installed.pam]).problems
+    assert (problem.severity, problem.file) == (Severity.ERROR, installed.folder / "users.yaml")
+    page = (ROOT / "docs/settings.md").read_text()
+    assert "while it is missing, users without a file in `users.d` are" in page
 
 
 EXEMPT = "root is exempt"
