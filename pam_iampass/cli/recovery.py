@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -52,7 +53,7 @@ def new(user: str, yes: bool, as_json: bool) -> None:
     left = ask("recovery list", user=name)["left"]
     if left and not yes:
         confirm(f"{clean(name)} has {left} unused codes. Replace them?")
-    machine = Machine(DEFAULT_PATH)
+    machine = Machine(Path(DEFAULT_PATH))
     use = how_codes_are_used(machine.settings, machine.stacks, name) if machine.settings else ()
     show_new(name, ask("recovery new", user=name), as_json, use)
 

@@ -151,10 +151,10 @@ def command(
     The exit status is 0 if it was done, 1 if not, 2 for wrong usage.
     """
     if trial_over is not None:
-        _setup().end_trial(trial_over)
+        _record_end(_setup().end_trial(trial_over))
         return
     if watch:  # by systemd and the package managers, when something is written below /etc/pam.d
-        for event in _setup().watch(Journal()):
+        for event in _setup().watch(Journal(), _record_end):
             _line(event.event.value, f"{event.service}: {event.reason}")
         _report_rescues()
         return
@@ -222,6 +222,12 @@ def status(as_json: bool) -> None:
         if trial.deadline < time.time():
             text += ". It is over, but was not undone: pam-iampass setup undo"
         _line("trial", text, "bold yellow")
+
+
+def _record_end(services: Sequence[str]) -> None:
+    """Record that a trial of these services is over, and has been undone."""
+    if services:
+        record(Act.SETUP_UNDO, "", f"{_and(services)}: the trial is over")
 
 
 def _report_rescues() -> None:

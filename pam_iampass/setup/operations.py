@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from pam_iampass.system.accounts import Account
 from pam_iampass.system.paths import SETTINGS
 from pam_iampass.system.service_user import config_readers
 
+_OPTIONS = {QUIET: ["--no-prompt"], KEY: ["--prompt"], PASSWORD: ["--password"]}
 _WATCH = ("pam-iampass-watch.path", "pam-iampass-watch.timer")
 
 
@@ -188,7 +189,7 @@ class Setup:
         """Record what asks, and how it is switched on again, for `doctor`. A trial would have ended anyway."""
         manifest = self.store.load()
         on = {
-            name: " ".join(["pam-iampass setup", name, *([f"--{record.choice}"] if record.choice else [])])
+            name: " ".join(["pam-iampass setup", name, *_OPTIONS.get(record.choice, ())])
             for name, record in manifest.services.items()
             if manifest.trial is None or name not in manifest.trial.services
         }
@@ -226,10 +227,13 @@ class Setup:
                 return []
             return self._undo(running.services)
 
-    def watch(self, journal: Journal) -> list[PamFileRecord]:
+    def watch(
+        self, journal: Journal, ended: Callable[[Sequence[str]], None] = lambda services: None
+    ) -> list[PamFileRecord]:
         """Put our lines back into files that were restored without them; returns what was recorded.
 
-        It also ends a trial that is over: setup may have been killed before there was a timer.
+        It also ends a trial that is over, and calls `ended` with its services: setup may have been killed before there
+        was a timer.
         """
         if not self.store.file.exists():
             return []
@@ -237,7 +241,7 @@ class Setup:
             running = self.store.load().trial
             try:
                 if running is not None and time.time() > running.deadline:
-                    self._undo(running.services)
+                    ended(self._undo(running.services))
             finally:
                 program = partial(switched_off.of_program, settings=self._settings(), only=ANYBODY)
                 found = PamFileWatch(self.paths, self.store, self._hooks, journal, program=program).look()

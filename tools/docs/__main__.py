@@ -57,7 +57,8 @@ def man(folder: Path, of: str | None) -> None:
 
 def _of_hosts() -> Fills:
     fills: Fills = {
-        command_page.TITLE: partial(command_page.fill, group=group, after=command_page.AFTER),
+        command_page.TITLE: partial(command_page.fill_list, group=group, after=command_page.AFTER),
+        **command_page.verbs(group),
         settings_reference.HOST.title: settings_reference.HOST.fill,
     }
     return fills | {

@@ -1,9 +1,11 @@
-"""pam-iampass(1), pam-iampass-gateway(1) and pam-iampass-portal(1), from the texts of `--help`."""
+"""pam-iampass(1) with a page for each verb, pam-iampass-gateway(1) and pam-iampass-portal(1), from the texts of
+`--help`."""
 
 from __future__ import annotations
 
 import inspect
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +15,7 @@ from tools.docs import markdown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from typing import Callable
 
     from tools.docs.roff import Page
 
@@ -102,15 +105,62 @@ def fill(page: Page, group: LazyGroup | Verbs, after: str) -> None:
     _options(page, context, with_help=True)
     for heading, section in commands.items():
         page.heading(heading)
-        for command in section:
-            page.subheading(command.command_path)
-            _paragraphs(page, command.command.help)
-            _options(page, command)
-            _paragraphs(page, command.command.epilog)
+        _describe(page, section)
     if group.epilog:
         page.heading("Examples")
         page.verbatim(line[2:] for line in group.epilog.split("\n") if line.startswith("  "))
     markdown.put(page, after)
+
+
+def fill_list(page: Page, group: LazyGroup, after: str) -> None:
+    """Put everything below the name onto the page of a command whose verbs have pages of their own."""
+    context = click.Context(group, info_name=group.name, **group.context_settings)
+    page.heading("Synopsis")
+    page.usage(context.command_path, "VERB [ARGUMENTS]...")
+    page.heading("Description")
+    _paragraphs(page, group.help)
+    page.text("Every verb has a page of its own, and also the option `--help`.")
+    page.subheading("Options")
+    _options(page, context, with_help=True)
+    for heading, verbs in group.headings.items():
+        page.heading(heading)
+        for name, summary in verbs.items():
+            page.definition(f"`{group.name}-{name}`(1)", [summary])
+    page.heading("Examples")
+    page.verbatim(line[2:] for line in (group.epilog or "").split("\n") if line.startswith("  "))
+    markdown.put(page, after)
+
+
+def verbs(group: LazyGroup) -> dict[tuple[str, int, str], Callable[[Page], None]]:
+    """The titles of the pages of the verbs, and what fills each."""
+    return {
+        (f"{group.name}-{name}", 1, f"{summary[0].lower()}{summary[1:].rstrip('.')}"): partial(
+            _fill_verb, group=group, name=name
+        )
+        for found in group.headings.values()
+        for name, summary in found.items()
+    }
+
+
+def _fill_verb(page: Page, group: LazyGroup, name: str) -> None:
+    """Put everything below the name onto the page of a verb."""
+    top = click.Context(group, info_name=group.name, **group.context_settings)
+    commands = list(_commands(top, [name]))
+    page.heading("Synopsis")
+    for command in commands:
+        if not isinstance(command.command, click.Group) or command.command.invoke_without_command:
+            page.usage(command.command_path, " ".join(command.command.collect_usage_pieces(command)))
+    page.heading("Description")
+    _describe(page, commands)
+    markdown.put(page, f"## See also\n\n`{group.name}`(1)\n")
+
+
+def _describe(page: Page, commands: Iterable[click.Context]) -> None:
+    for command in commands:
+        page.subheading(command.command_path)
+        _paragraphs(page, command.command.help)
+        _options(page, command)
+        _paragraphs(page, command.command.epilog)
 
 
 def _commands(parent: click.Context, names: Iterable[str]) -> Iterator[click.Context]:

@@ -69,6 +69,17 @@ def test_it_is_confirmed_by_a_login_and_then_stays(administrator: Administrator)
     assert json.loads(administrator.setup("status", "--json"))["trial"] is None
 
 
+def test_the_end_of_a_trial_is_in_the_log(administrator: Administrator) -> None:
+    administrator.setup("sudo", "--try", "5m")
+    name = json.loads(MANIFEST.read_text())["trial"]["name"]
+    administrator.setup("--trial-over", name)
+    shown = administrator.run("log", "-n", "1", "--json").stdout
+    assert (json.loads(shown)["event"], json.loads(shown)["reason"]) == (
+        "setup_undo",
+        "sudo: the trial is over",
+    )
+
+
 def test_a_record_that_a_user_made_up_confirms_nothing(administrator: Administrator) -> None:
     administrator.setup("sudo", "--try", "5m")
     fields = "IAMPASS_OUTCOME=approved\nIAMPASS_RESULT=success\nIAMPASS_USER=alice\nIAMPASS_SERVICE=sudo\n"

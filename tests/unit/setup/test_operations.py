@@ -61,15 +61,18 @@ def test_undo_restores_every_service_that_it_can_and_names_the_rest(stage: Stage
     assert stage.files() == stage.before
 
 
+@pytest.mark.parametrize(
+    ("way", "option"), [("key", "--prompt"), ("password", "--password"), ("quiet", "--no-prompt")]
+)
 def test_what_asked_when_the_package_was_removed_is_remembered_until_somebody_says_that_it_stays_off(
-    stage: Stage,
+    stage: Stage, way: str, option: str
 ) -> None:
-    stage.set_up("sshd", "key")
+    stage.set_up("sshd", way)
     stage.set_up("su")
     setup = Setup(lambda *_: None, stage.paths)
     remembered = stage.paths.state / REMOVED.name
     assert setup.undo(None, removal="iampass") == ["sshd", "su"]
-    on = {"sshd": "pam-iampass setup sshd --key", "su": "pam-iampass setup su"}
+    on = {"sshd": f"pam-iampass setup sshd {option}", "su": "pam-iampass setup su"}
     assert at_removal(remembered) == {**on, SHARED_AUTH: "pam-auth-update --enable iampass"}
     setup.undo(None, removal="")
     setup.undo(["sshd", SHARED_AUTH])

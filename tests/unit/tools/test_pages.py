@@ -21,7 +21,11 @@ from pam_iampass.outcome import RESULTS, Outcome
 from tests.support.man_page import ManPage, plain
 
 ROOT = Path(__file__).parents[3]
-PAGES = ("pam-iampass.1", "iampass.yaml.5", "pam_iampass.8", "pam-iampass-agent.8", "pam-iampass-enforcer.8")
+VERBS = tuple(f"pam-iampass-{verb}.1" for verbs in group.headings.values() for verb in verbs)
+PAGES = (
+    *("pam-iampass.1", "iampass.yaml.5", "pam_iampass.8", "pam-iampass-agent.8", "pam-iampass-enforcer.8"),
+    *VERBS,
+)
 
 
 def made(folder: Path, epoch: str = "1795000000") -> Path:
@@ -86,8 +90,8 @@ def commands() -> Iterator[tuple[str, click.Command, click.Context]]:
 
 
 def test_every_option_of_every_verb_is_described_and_none_other(pages: Path) -> None:
-    described = page(pages, "pam-iampass.1")
     for path, command, _ in commands():
+        described = page(pages, f"{'-'.join(path.split()[:2])}.1")
         options = [
             option
             for parameter in command.params
@@ -100,12 +104,15 @@ def test_every_option_of_every_verb_is_described_and_none_other(pages: Path) -> 
             for option in re.findall(r"(?:^|[ /])(--?[A-Za-z][A-Za-z-]*)", term)
         ]
         assert sorted(found) == sorted(options), path
-    assert described.terms("Options") == ["--version", "-h, --help"]
+    of_all = page(pages, "pam-iampass.1")
+    assert of_all.terms("Options") == ["--version", "-h, --help"]
+    listed = [f"{name[:-2]}(1)" for name in VERBS]
+    assert [term for heading in group.headings for term in of_all.terms(heading.upper())] == listed
 
 
 def test_help_and_page_say_the_same(pages: Path) -> None:
-    parts = page(pages, "pam-iampass.1").parts()
     for path, command, _ in commands():
+        parts = page(pages, f"{'-'.join(path.split()[:2])}.1").parts()
         said = " ".join(plain(parts[path]).split())
         for paragraph in re.split(r"\n\s*\n", (command.help or "").replace("\b", "")):
             words = re.sub(r"[`*]", "", paragraph).split()
