@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -77,6 +77,8 @@ class Trial:
     services: tuple[str, ...]
     started: float
     deadline: float
+    earlier: Mapping[str, str] = field(default_factory=dict)
+    """The choices of those that were set up before, which they have again at its end."""
 
 
 @dataclass(frozen=True)

@@ -188,11 +188,15 @@ class Setup:
     def _remember(self, profiles: Sequence[str]) -> None:
         """Record what asks, and how it is switched on again, for `doctor`. A trial would have ended anyway."""
         manifest = self.store.load()
-        on = {
-            name: " ".join(["pam-iampass setup", name, *_OPTIONS.get(record.choice, ())])
-            for name, record in manifest.services.items()
-            if manifest.trial is None or name not in manifest.trial.services
-        }
+        running = manifest.trial
+        on = {}
+        for name, record in manifest.services.items():
+            choice = record.choice
+            if running is not None and name in running.services:
+                if name not in running.earlier:
+                    continue
+                choice = running.earlier[name]
+            on[name] = " ".join(["pam-iampass setup", name, *_OPTIONS.get(choice, ())])
         if "iampass" in profiles:
             on[SHARED_AUTH] = f"pam-auth-update --enable {' '.join(profiles)}"
         self._write_removed({**at_removal(self._removed), **on})
@@ -225,7 +229,7 @@ class Setup:
             running = self.store.load().trial
             if running is None or running.name != name:
                 return []
-            return self._undo(running.services)
+            return self._end(running)
 
     def watch(
         self, journal: Journal, ended: Callable[[Sequence[str]], None] = lambda services: None
@@ -241,7 +245,7 @@ class Setup:
             running = self.store.load().trial
             try:
                 if running is not None and time.time() > running.deadline:
-                    ended(self._undo(running.services))
+                    ended(self._end(running))
             finally:
                 program = partial(switched_off.of_program, settings=self._settings(), only=ANYBODY)
                 found = PamFileWatch(self.paths, self.store, self._hooks, journal, program=program).look()
@@ -286,6 +290,26 @@ class Setup:
             except PamIampassError:
                 continue
         return False
+
+    def _end(self, running: Trial) -> list[str]:
+        """Undo a trial: what was set up before asks as it did then, all else no longer; returns its services.
+
+        Raises SetupError or OSError; the trial is then not over.
+        """
+        manifest = self.store.load()
+        back = [
+            self._plan(name, choice, manifest, True)
+            for name, choice in running.earlier.items()
+            if name in manifest.services
+        ]
+        if back:
+            whatever = replace(self._hooks, judge=lambda service: ())  # it was so before, too
+            apply.make_changes(back, manifest, self.store, whatever)
+        others = [name for name in running.services if name not in running.earlier]
+        done = [each.service.name for each in back] + self._undo(others)
+        self.store.save(replace(self.store.load(), trial=None))
+        trial.stop(self.paths)
+        return done
 
     def _undo(self, names: Sequence[str] | None) -> list[str]:
         manifest = before = self.store.load()

@@ -66,16 +66,18 @@ WantedBy=timers.target
 
 def new(services: Sequence[str], manifest: Manifest, seconds: float, now: float) -> Trial:
     """A trial that starts now. Raises SetupRefused if nothing could end it, or its end would not restore what was."""
-    known = [name for name in services if name in manifest.services]
-    if known:
-        what = f"{' and '.join(known)} is set up already, and the end of a trial would not restore that"
-        remedy = f"run pam-iampass setup undo {' '.join(known)} first, or omit --try"
+    known = {name: manifest.services[name] for name in services if name in manifest.services}
+    broken = [name for name, record in known.items() if not record.complete]
+    if broken:
+        what = f"the last setup of {' and '.join(broken)} was interrupted, and the end of a trial would not restore that"
+        remedy = f"run pam-iampass setup undo {' '.join(broken)} first, or omit --try"
         raise SetupRefused(what, remedy)
     if not SYSTEMD.is_dir():
         raise SetupRefused(
             "--try needs systemd, which does not run here", "omit --try, and keep a root shell open"
         )
-    return Trial(secrets.token_hex(8), tuple(services), now, now + seconds)
+    earlier = {name: record.choice for name, record in known.items()}
+    return Trial(secrets.token_hex(8), tuple(services), now, now + seconds, earlier)
 
 
 def start(trial: Trial, paths: Paths, manifest: Path) -> None:

@@ -93,12 +93,23 @@ def test_a_record_that_a_user_made_up_confirms_nothing(administrator: Administra
     administrator.setup("confirm", "--force")
 
 
-def test_what_is_set_up_for_good_is_not_put_on_trial(administrator: Administrator) -> None:
-    administrator.setup("sshd", "--key")
-    after = everything()
-    told = administrator.setup("sshd", "--password", "--try", "5m", ok=False)
-    assert "sshd is set up already" in told
-    assert everything() == after
+@pytest.mark.parametrize(("before", "tried"), [("--no-prompt", "--prompt"), ("--password", "--no-prompt")])
+def test_another_way_into_sshd_is_tried_and_the_one_before_comes_back(
+    administrator: Administrator, before: str, tried: str
+) -> None:
+    administrator.setup("sshd", before)
+    administrator.setup("su")
+    settled = everything()
+    administrator.setup("sshd", tried, "sudo", "--try", "5m")
+    begun = everything()
+    assert begun != settled
+    about = json.loads(MANIFEST.read_text())["trial"]
+    administrator.setup("--trial-over", about["name"])
+    assert everything() == settled
+    state = json.loads(administrator.setup("status", "--json"))
+    assert [state["services"][name]["state"] for name in ("sshd", "sudo", "su")] == ["on", "off", "on"]
+    assert state["trial"] is None
+    assert not list(UNITS.glob("pam-iampass-trial*"))
 
 
 def test_words_of_the_command_are_quoted_for_systemd() -> None:

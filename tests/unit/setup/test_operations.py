@@ -87,6 +87,15 @@ def test_a_trial_is_not_remembered_at_removal_since_it_would_have_ended_anyway(s
     assert at_removal(stage.paths.state / REMOVED.name) == {}
 
 
+def test_the_way_before_a_trial_is_remembered_at_removal(stage: Stage) -> None:
+    manifest = stage.set_up("sshd", "key")
+    about = Trial("trial", ("sshd",), 0.0, 60.0, {"sshd": "quiet"})
+    stage.store.save(replace(manifest, trial=about))
+    Setup(lambda *_: None, stage.paths).undo(None, removal="")
+    remembered = at_removal(stage.paths.state / REMOVED.name)
+    assert remembered == {"sshd": "pam-iampass setup sshd --no-prompt"}
+
+
 def test_another_trial_is_left_alone(stage: Stage) -> None:
     begun(stage)
     after = stage.files()
