@@ -228,8 +228,7 @@ class Journal:
             words.append(f"reason={quoted(reason)}")
         fields = {"MESSAGE": text or " ".join(words), "MESSAGE_ID": message_id, "PRIORITY": str(priority)}
         fields.update((f"IAMPASS_{name.upper()}", clean(value or "")) for name, value in values.items())
-        one_line = "; ".join(filter(None, map(str.strip, reason.split("\n"))))
-        self._deliver({**fields, "IAMPASS_REASON": clean(one_line, 2000)})
+        self._deliver({**fields, "IAMPASS_REASON": clean(reason, 2000)})
 
     def _deliver(self, fields: dict[str, str]) -> None:
         common = {

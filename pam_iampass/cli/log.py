@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import compress
 
 import click
 
-from pam_iampass.audit.query import AuditLog, AuditRecord, Filter, shown_time
+from pam_iampass.audit.query import AuditLog, AuditRecord, Filter
 from pam_iampass.cli.output import Row, count, line, show_json, table
 from pam_iampass.cli.parameters import (
     SESSION_ID,
@@ -29,7 +30,7 @@ _FOLLOWED = 10
 _HEADINGS = ("WHEN", "USER", "CALLER", "APPROVER", "SERVICE", "FROM", "OUTCOME", "TOOK", "REASON")
 _SIZES = (
     (
-        *("2026-11-24 17:30:00+01:00", "wolfgang", "wolfgang", "wolfgang"),
+        *("2026-11-24 17:30:00", "wolfgang", "wolfgang", "wolfgang"),
         *("sshd", "203.0.113.255", "misconfigured", "59.9 s", ""),
     ),
 )
@@ -112,8 +113,9 @@ def command(
     CALLER is the administrator, FROM is the host that the administrator's login came from, and USER is the user whom it
     concerns.
 
-    TOOK is the time from the request to IAMPASS until the decision. Times are in the time zone of this machine, whose
-    offset they show, unless TZ is set.
+    TOOK is the time from the request to IAMPASS until the decision. Times are in the time zone of this machine, unless
+    TZ is set; with --json they have its offset. Columns in which nothing would stand are left out, except with
+    --follow.
 
     Any user can write to the journal. Only records are shown that root or the user _iampass has written, according to
     journald. If the module gave no result, the PAM library in the application writes the record. In sudo and su such a
@@ -143,7 +145,7 @@ def command(
         elif follow:
             table(_HEADINGS, map(_row, records), _SIZES)
         elif records:
-            table(_HEADINGS, map(_row, records))
+            table(*_filled([*map(_row, records)]))
         else:
             line("No login.", "" if os.geteuid() == 0 else " Only root can read all records.", err=True)
     except KeyboardInterrupt:  # ends --follow
@@ -151,6 +153,12 @@ def command(
     hidden = 0 if unverified else log.hidden()
     if hidden:
         line(f"{count(hidden, 'record')} of ordinary users not shown. To see them: --unverified", err=True)
+
+
+def _filled(rows: Sequence[Row]) -> tuple[Sequence[str], Iterable[Row]]:
+    """The headings and the rows without the columns in which no row has anything."""
+    used = [any(cell not in ("-", "") for cell in column) for column in zip(*rows)]
+    return list(compress(_HEADINGS, used)), [list(compress(row, used)) for row in rows]
 
 
 def _row(record: AuditRecord) -> Row:
@@ -169,7 +177,7 @@ def _row(record: AuditRecord) -> Row:
         writer = "an unknown user" if record.uid is None else f"user {user_name(record.uid)}"
         style, reason = "dim", f"unverified, written by {writer}: {reason}"
     return (
-        shown_time(record.time),
+        f"{record.time:%Y-%m-%d %H:%M:%S}",
         (record.user or "-", "bold"),
         record.caller or "-",
         record.approver or "-",

@@ -146,8 +146,8 @@ def command(
     `pam-iampass test` tries a real login.
 
     With --try, everything is undone after that time, unless you log in with an approval on the phone and then run
-    `confirm`. It is undone even if the terminal was closed or the machine restarted. A service that was set up before then
-    asks in the way that it had. This needs systemd.
+    `confirm`. It is undone even if the terminal was closed or the machine restarted. A service that was set up before
+    then asks in the way that it had. This needs systemd.
 
     The exit status is 0 if it was done, 1 if not, 2 for wrong usage.
     """

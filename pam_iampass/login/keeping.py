@@ -17,6 +17,7 @@ from pam_iampass.session import life
 from pam_iampass.session.cover import CoverRequest
 from pam_iampass.session.kept_session import SESSION_MARGIN, KeptSession, State, new_id
 from pam_iampass.system.boot import since_boot
+from pam_iampass.text import one_line
 
 
 class Covering:
@@ -131,7 +132,7 @@ class Keeping:
         try:
             self._sessions.begin(kept)
         except StateError as error:
-            self.problem = f"the session is not kept: {error.diagnostics()}"
+            self.problem = f"the session is not kept: {one_line(error.diagnostics())}"
         else:
             self._ident = kept.id
 

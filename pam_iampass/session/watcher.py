@@ -27,6 +27,7 @@ from pam_iampass.session.at_gateway import AtGateways
 from pam_iampass.session.kept_session import SESSION_MARGIN, State
 from pam_iampass.session.schedule import SECOND_LOOK, Scheduled, Task
 from pam_iampass.session.store import KeptSessions, at_iampass, status_of
+from pam_iampass.text import one_line
 
 #: The longest that one call to IAMPASS may take. Seconds.
 CALL_TIMEOUT = 5.0
@@ -285,7 +286,7 @@ class Tasks:
             report_unaskable = unaskable and not self._unaskable_reported
             self._unaskable_reported = self._unaskable_reported or unaskable
             explained = (IampassError, PamIampassError)
-            self._last_failure = error.diagnostics() if isinstance(error, explained) else str(error)
+            self._last_failure = one_line(error.diagnostics()) if isinstance(error, explained) else str(error)
         if report_unaskable:
             what = f"kept sessions cover nothing, and their end on the phone is not seen: {error}"
             sessions.journal.note(f"{what}. A user can have caused this. {LocalFailure.remedy}", ERROR)
@@ -338,7 +339,7 @@ class Tasks:
         try:
             reply = self._ask(EnforcerRequest(verb, kept.id, kept.why or Reason.CLOSED, kept.leads_on))
         except EnforcerUnavailable as unavailable:
-            reply = EnforcerReply(EnforcerResult.FAILED, unavailable.diagnostics())
+            reply = EnforcerReply(EnforcerResult.FAILED, one_line(unavailable.diagnostics()))
         interval = min(ENFORCE_INTERVAL * 2**entry.enforcements, LONGEST_ENFORCE_INTERVAL)
         entry.enforcements += 1
         done = reply.result is EnforcerResult.DONE

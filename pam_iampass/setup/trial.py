@@ -69,7 +69,8 @@ def new(services: Sequence[str], manifest: Manifest, seconds: float, now: float)
     known = {name: manifest.services[name] for name in services if name in manifest.services}
     broken = [name for name, record in known.items() if not record.complete]
     if broken:
-        what = f"the last setup of {' and '.join(broken)} was interrupted, and the end of a trial would not restore that"
+        names = " and ".join(broken)
+        what = f"the last setup of {names} was interrupted, and the end of a trial would not restore that"
         remedy = f"run pam-iampass setup undo {' '.join(broken)} first, or omit --try"
         raise SetupRefused(what, remedy)
     if not SYSTEMD.is_dir():

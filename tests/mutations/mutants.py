@@ -552,6 +552,12 @@ MUTANTS = {
             "test_what_switches_the_phone_off_for_a_service_is_an_error_everywhere[a second sshd]",
         ),
         Mutant(
+            "the end of a trial of another way switches the phone off",
+            "return Trial(secrets.token_hex(8), tuple(services), now, now + seconds, earlier)",
+            "return Trial(secrets.token_hex(8), tuple(services), now, now + seconds)",
+            "test_another_way_into_sshd_is_tried_and_the_one_before_comes_back",
+        ),
+        Mutant(
             "the watch does not look at the settings of sshd and sudo",
             "(*switched_off.of_files(name, stacks), *self._program(name, stacks))",
             "(*switched_off.of_files(name, stacks),)",

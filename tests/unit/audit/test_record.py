@@ -237,10 +237,3 @@ def test_who_was_let_in_between_two_times_is_selected() -> None:
         (Filter(login=LOGIN.id[:8]), [True, False, False]),
     ):
         assert list(map(wanted, found)) == selected
-
-
-def test_a_reason_of_several_lines_is_one_line_without_escapes() -> None:
-    records = Records()
-    by = Administrator("root", "", "", "")
-    Journal(records).act(ActRecord(Act.SETUP, "", by, "it failed\n    try again\n"))
-    assert records.fields[0]["IAMPASS_REASON"] == "it failed; try again"
