@@ -41,7 +41,10 @@ class Module:
         login = Login("?", "?")
         try:
             login = _login(pamh)
-            decision = self._decide(login, ModuleArguments.parse(argv), pamh)
+            arguments = ModuleArguments.parse(argv)
+            if arguments.only_takes_code(login):
+                return self._take_code(arguments, pamh)
+            decision = self._decide(login, arguments, pamh)
         except ApplicationGone as gone:
             decision = denied(Outcome.CANCELLED, str(gone))
         except Stopping as stopping:
@@ -70,6 +73,13 @@ class Module:
         )
         return self._finish(pamh, _login(pamh), decision)
 
+    def _take_code(self, arguments: ModuleArguments, pamh: PamApplication) -> int:
+        """Ask for a recovery code that the account phase is to redeem. It decides no login, and leaves no record."""
+        try:
+            return self._make_context(arguments.config, lambda _reason: None).typed_codes.ask(pamh)
+        except (ApplicationGone, Stopping):
+            return PamCode.MAXTRIES
+
     def _decide(self, login: Login, arguments: ModuleArguments, pamh: PamApplication) -> Decision:
         if arguments.unknown:
             return decisions.misconfigured(
@@ -79,6 +89,8 @@ class Module:
             return decisions.misconfigured(
                 "first_factor belongs on an auth line: in the account phase sshd has seen to the first factor itself"
             )
+        if arguments.codes:
+            return decisions.misconfigured("codes belongs on an auth line of sshd, without first_factor")
         context = self._make_context(arguments.config, lambda reason: self._journal.left_open(login, reason))
         if arguments.debug:
             self._journal.note(f"login started: {login}")

@@ -3,6 +3,7 @@
 #include "common.h"
 
 #include <errno.h>
+#include <string.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -72,14 +73,36 @@ static int decide(struct call *call, int denial)
     return result;
 }
 
+/* An `auth` line that only takes a recovery code decides nothing for the account phase. */
+static bool takes_code(const struct call *call)
+{
+    bool found = false;
+
+    for (int i = 0; i < call->argc; i++)
+        found = found || strcmp(call->argv[i], "codes") == 0;
+    return found;
+}
+
+/* In its method `password`, sshd calls us in the process that leads the session of the connection, and cannot ask;
+ * OpenSSH 9.2 sets no SSH_AUTH_INFO_0 there. */
+static bool by_password(pam_handle_t *pamh)
+{
+    return pam_getenv(pamh, "SSH_CONNECTION") != NULL && getsid(0) == getpid();
+}
+
 EXPORTED int pam_sm_authenticate(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
     /* sshd would try again after PAM_ABORT, sudo after PAM_MAXTRIES, and each time the phone would ring again. */
     struct call call = {pamh, AUTHENTICATE, flags, argc, argv, false, ""};
-    int result = decide(&call, in_sshd(pamh) ? PAM_MAXTRIES : PAM_ABORT);
-    bool passed = result == PAM_SUCCESS || result == PAM_IGNORE;
+    bool only_code = takes_code(&call);
+    int result = PAM_IGNORE;
+    bool passed;
 
-    (void)pam_set_data(pamh, DECISION, passed ? (void *)DECISION : NULL, NULL);
+    if (!only_code || !by_password(pamh))
+        result = decide(&call, in_sshd(pamh) ? PAM_MAXTRIES : PAM_ABORT);
+    passed = result == PAM_SUCCESS || result == PAM_IGNORE;
+    if (!only_code)
+        (void)pam_set_data(pamh, DECISION, passed ? (void *)DECISION : NULL, NULL);
     return result;
 }
 

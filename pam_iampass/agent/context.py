@@ -18,6 +18,7 @@ from pam_iampass.config.settings import Settings, load
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile, shown
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.context import Configuration, LoginContext, connect, decider_of, transport_of
+from pam_iampass.login.typed_codes import TypedCodes
 from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts
 
@@ -129,6 +130,7 @@ class LoginContexts:
         self._configurations = configurations
         self._state = state
         self._pending = pending
+        self._typed_codes = TypedCodes()
 
     def __call__(self, config: str, session_left_open: Callable[[str], None]) -> LoginContext:
         """The context of one login, with the settings in the file `config`."""
@@ -137,6 +139,7 @@ class LoginContexts:
             state=self._state,
             configure=lambda: self._configurations.current(config),
             began=self._state.throttle.now(),
+            typed_codes=self._typed_codes,
             session_left_open=session_left_open,
             config=config,
             may_be_held=lambda: self._pending() <= CONNECTIONS,

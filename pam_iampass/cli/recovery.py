@@ -30,8 +30,9 @@ Examples:
 def command() -> None:
     """Create, list or revoke recovery codes. Each replaces the phone for one login.
 
-    In sshd with a prompt, the user types a code instead of pressing Enter. Other services ask for a code if the phone
-    could not be asked or did not answer; see `recovery:` in iampass.yaml. The password or the key is still required.
+    In sshd with a prompt, the user types a code instead of pressing Enter. In sshd with `setup sshd --codes`, the user
+    types a code before the key: `recovery new` shows the command. Other services ask for a code if the phone could not
+    be asked or did not answer; see `recovery:` in iampass.yaml. The password or the key is still required.
 
     The exit status is 0, or 1 if it failed.
     """
@@ -45,9 +46,9 @@ def new(user: str, yes: bool, as_json: bool) -> None:
     """Create ten new codes for USER, which replace all existing ones, and show them.
 
     The codes are shown only once: only hashes of them are stored. Hand them over on paper, or in another way that
-    nobody else can read. The command says how a code is used on this host: sshd takes one only at a prompt (`setup sshd
-    --prompt`). On a host of a gateway they count only while no gateway can be reached: codes for all hosts
-    are made there, with `pam-iampass-gateway recovery new`.
+    nobody else can read. The command says how a code is used on this host: sshd takes none unless it was set up with
+    --codes or --prompt. On a host of a gateway they count only while no gateway can be reached: codes for all hosts are
+    made there, with `pam-iampass-gateway recovery new`.
     """
     name = person(user)
     left = ask("recovery list", user=name)["left"]

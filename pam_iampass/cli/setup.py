@@ -37,6 +37,7 @@ Examples:
   pam-iampass setup sudo --try 10m       undo it after ten minutes, unless it is confirmed
   pam-iampass setup confirm              keep it, after a login has worked
   pam-iampass setup sshd                 ssh: any first factor, then the phone, without a prompt
+  pam-iampass setup sshd --codes         the same; users without their phone type a recovery code
   pam-iampass setup sshd --prompt        ssh: a key, a prompt, then the phone
   pam-iampass setup sshd --password      ssh: the password, a prompt, then the phone
   pam-iampass setup polkit-1 doas        pkexec, run0 and doas: the password, then the phone
@@ -47,7 +48,12 @@ Examples:
 _LEFT = {"kept": "yellow", "left": "yellow", "to do": "bold yellow"}
 _STYLES = {**STYLES, **_LEFT}
 _WORDS = {"on": "green", "off": "", "by hand": "yellow", "broken off": "bold red", "changed": "bold yellow"}
-_CHOICES = {"key": "a key", "password": "the password", "quiet": "any first factor, no prompt,"}
+_CHOICES = {
+    "key": "a key",
+    "password": "the password",
+    "quiet": "any first factor, no prompt,",
+    "codes": "any first factor, no prompt, recovery codes,",
+}
 _WAYS = {"no_prompt": "quiet", "prompt": "key"}
 _SET_UP_AGAIN = "set it up again, or restore it: pam-iampass setup undo"
 _REMEDIES = {
@@ -90,6 +96,11 @@ def _trial_time(text: str) -> int:
     "--no-prompt",
     is_flag=True,
     help="For sshd: the phone after any first factor, without a prompt, for every client (the default).",
+)
+@click.option(
+    "--codes",
+    is_flag=True,
+    help="For sshd that accepts no passwords: the same as --no-prompt, or a recovery code and then the key.",
 )
 @click.option("--prompt", is_flag=True, help="For sshd: a prompt after a key, then the phone.")
 @click.option("--key", is_flag=True, help="The same as --prompt.")
@@ -140,6 +151,10 @@ def command(
     at which users can type a recovery code. Clients that answer no prompt can then log in to exempt accounts only, for
     which setup writes Match blocks into a drop-in of sshd_config: run it again when `exempt` or `asked` has changed.
     Without an option, a machine that is set up keeps its way.
+
+    With --codes, sshd asks as by default, and users without their phone can type a recovery code before their key: `ssh
+    -o PreferredAuthentications=keyboard-interactive,publickey HOST`. For this, setup writes a drop-in of sshd_config.
+    If sshd accepts passwords, setup refuses --codes: most clients would then ask for a code before each password.
 
     Everything is checked first: the settings; whether you could still log in; sshd's settings, with sshd -T; and the
     new PAM files, in a simulation in which each way in must lead to the phone. If a check fails, nothing is changed.

@@ -550,6 +550,22 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " group. Users who are no longer exempt log in without the prompt, but the module asks their phone.",
             "pam-iampass setup sshd",
         ),
+        note_kind(
+            "sshd-no-code",
+            "No recovery code can be typed at sshd: {names}",
+            "`setup sshd --codes` lets users type a code before their key. sshd asks these users for none, because"
+            " another setting of AuthenticationMethods or KbdInteractiveAuthentication takes precedence. It is a"
+            " warning if nobody can type a code.",
+            "Add a list of methods there, such as AuthenticationMethods publickey keyboard-interactive:pam,publickey",
+        ),
+        warning_kind(
+            "sshd-code-before-password",
+            "sshd asks for a recovery code before the password, or accepts no password: {names}",
+            "PasswordAuthentication was switched on after `setup sshd --codes`, which serves logins by key. With the"
+            " AuthenticationMethods of its drop-in, sshd accepts no password. If passwords are added there, most"
+            " clients first ask their users for a recovery code.",
+            "pam-iampass setup sshd --no-prompt, or set PasswordAuthentication no",
+        ),
         error_kind(
             "sshd-no-prompt",
             "sshd requires keyboard-interactive, which is off: {names}",

@@ -1,4 +1,4 @@
-"""How a recovery code is used on this host: at a prompt of sshd, or where sudo and others ask for one."""
+"""How a recovery code is used on this host: at sshd, or where sudo and others ask for one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pam_iampass.config.settings import Settings
 from pam_iampass.config.value_types import AskForCode, Prompt
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.pam.services import USES
+from pam_iampass.system import sshd
 from pam_iampass.system.trusted_folder import shell_word
 
 _AT_PROMPT = "type a code at the prompt instead of pressing Enter."
@@ -29,9 +30,11 @@ def how_codes_are_used(settings: Settings, stacks: Stacks, user: str) -> list[st
 
 
 def _of_sshd(settings: Settings, stacks: Stacks, user: str) -> str:
+    if stacks.takes_code("sshd"):
+        return f"ssh, if the phone is missing: {sshd.with_code(shell_word(user))}"
     if stacks.asks("sshd") and settings.for_service("sshd").prompt is not Prompt.NEVER:
         return f"ssh: {_AT_PROMPT}"
     return (
-        "ssh: no code can be typed, because sshd shows no prompt. `pam-iampass setup sshd --prompt` makes one. If the"
-        f" phone is away, an administrator can help: pam-iampass bypass {shell_word(user)} --for 15m"
+        "ssh: no code can be typed. To change that: pam-iampass setup sshd --codes, or --prompt. Without it, an"
+        f" administrator can help if the phone is missing: pam-iampass bypass {shell_word(user)} --for 15m"
     )

@@ -304,18 +304,28 @@ class SshdCheck:
     def _in_account(self, stack: AccountCheck, logins: Sequence[SshdLogin]) -> Iterator[Problem]:
         """The faults of a service that asks in the account phase, after any first factor."""
         grouped: dict[tuple[str, str], list[str]] = defaultdict(list)
+        takes_code = self.stacks.takes_code(stack.service)
         no_factor = not any(role(one) in _FACTORS for one in self.stacks.auth_stack(stack.service))
         for login in logins:
             settings, evidence = login.settings, login.evidence("authenticationmethods", "any")
             if not settings.is_on("usepam"):
                 grouped["sshd-pam-off", login.evidence("usepam")].append(login.name)
                 continue
-            if any(_KEYBOARD in methods[:-1] for methods in settings.method_lists):
+            before = any(_KEYBOARD in methods[:-1] for methods in settings.method_lists)
+            if takes_code and not (before and settings.is_on("kbdinteractiveauthentication")):
+                grouped["sshd-no-code", evidence].append(login.name)
+            elif takes_code and settings.is_on("passwordauthentication"):
+                password = login.evidence("passwordauthentication")
+                grouped["sshd-code-before-password", password].append(login.name)
+            elif before and not takes_code:
                 grouped["stack-wrong-rings", evidence].append(login.name)
             if no_factor and any(set(methods) <= {_KEYBOARD, _PASSWORD} for methods in settings.method_lists):
                 grouped["sshd-phone-only", evidence].append(login.name)
+        without_code = sum(len(whom) for (kind, _), whom in grouped.items() if kind == "sshd-no-code")
         for (kind, evidence), whom in grouped.items():
-            yield finding(kind, "sshd", evidence, names=names(whom), place=stack.ours.place)
+            everybody = kind == "sshd-no-code" and without_code == len(logins)
+            level = Severity.WARNING if everybody else None
+            yield finding(kind, "sshd", evidence, level, names=names(whom), place=stack.ours.place)
         yield from self._limits(stack.service, logins[0].settings)
 
     def _limits(self, service: str, settings: SshdSettings) -> Iterator[Problem]:
@@ -442,7 +452,7 @@ def is_spared(settings: SshdSettings) -> bool:
 
 
 def outdated(settings: Settings, file: Path = DROP_IN) -> str | None:
-    """How our drop-in differs from the settings; None if it does not, or if it belongs to the quiet way.
+    """How our drop-in differs from the settings; None if it does not, or if it belongs to a way without a prompt.
 
     Raises OSError.
     """
@@ -451,7 +461,7 @@ def outdated(settings: Settings, file: Path = DROP_IN) -> str | None:
     except FileNotFoundError:
         return None
     values = sshd.keywords(text)
-    if _KEYBOARD not in values.get("authenticationmethods", ""):
+    if _KEYBOARD not in values.get("authenticationmethods", "") or is_spared(SshdSettings(values)):
         return None
     wanted = exceptions(settings.for_service(values.get("pamservicename", "sshd"))).criteria
     return "; ".join(_differences(criteria_in(text), wanted)) or None

@@ -12,8 +12,9 @@ from pathlib import Path
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.stack_check import CALLED_BY_PEOPLE, AccountCheck, StackCheck
 from pam_iampass.errors import Problem
+from pam_iampass.outcome import PamCode
 from pam_iampass.pam.lines import CODES, Action, is_edited, unedited
-from pam_iampass.pam.modules import is_ours, our_lines
+from pam_iampass.pam.modules import is_ours, our_lines, takes_code
 from pam_iampass.pam.stack import Handler, HandlerKind, PamFiles, PamService, PamType, UnusableService
 
 _LIBRARIES = ("/usr/lib/*/security", "/lib/*/security", "/usr/lib64/security", "/usr/lib/security")
@@ -86,6 +87,11 @@ class Stacks:
     def asks(self, name: str, *, in_sshd: bool = False) -> bool:
         """Whether the service's `auth` stack names us or, in sshd, its `account` stack."""
         return name in self.with_us or (in_sshd and name in self.with_us_in_account)
+
+    def takes_code(self, name: str) -> bool:
+        """Whether the service's `auth` stack first takes a recovery code and, if it could ask for one, ends there."""
+        stack = self.auth_stack(name)
+        return bool(stack) and takes_code(stack[0]) and stack[0].actions[PamCode.MAXTRIES] is Action.DIE
 
     def lets_in_unasked(self, name: str) -> bool:
         """Whether a service lets in users whose phone denies, or is not asked. False if it cannot be read."""

@@ -20,6 +20,8 @@ from pam_iampass.text import clean
 #: a bare Enter stays a bare Enter.
 SSHD_REFUSED = "\b\n\r\x7f"
 
+CODE_PROMPT = "IAMPASS recovery code (Enter: none): "
+
 PROMPT_ECHO_OFF = 1
 PROMPT_ECHO_ON = 2
 ERROR_MSG = 3

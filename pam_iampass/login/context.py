@@ -16,6 +16,7 @@ from pam_iampass.login.at_gateway import AtGateway
 from pam_iampass.login.at_iampass import AtIampass
 from pam_iampass.login.decider import Decider, Request
 from pam_iampass.login.policy import Phone
+from pam_iampass.login.typed_codes import TypedCodes
 from pam_iampass.outcome import Login, Phase
 from pam_iampass.system.accounts import Accounts
 from pam_iampass.system.paths import SETTINGS
@@ -36,6 +37,9 @@ class ModuleArguments:
     rescue: str | None = None
     """The account that gets in where no agent runs or the settings cannot be used, or None."""
 
+    codes: bool = False
+    """Whether the line only takes a recovery code, before sshd's first factor (`typed_codes`)."""
+
     debug: bool = False
 
     unknown: tuple[str, ...] = ()
@@ -51,6 +55,11 @@ class ModuleArguments:
             behind_first_factor = self.first_factor is not None and login.accepted(self.first_factor)
         return behind_first_factor and login.user == self.rescue
 
+    def only_takes_code(self, login: Login) -> bool:
+        """Whether the line does no more than to take a recovery code before sshd's first factor."""
+        valid = self.codes and self.first_factor is None and not self.unknown
+        return valid and login.through_sshd and login.phase is Phase.AUTHENTICATE
+
     @classmethod
     def parse(cls, argv: list[str]) -> ModuleArguments:
         """Parse `argv`, whose first word is the name of the module."""
@@ -62,6 +71,7 @@ class ModuleArguments:
                 "config": value.startswith("/"),
                 "first_factor": value == "publickey",
                 "rescue": value != "",
+                "codes": argument == "codes",
                 "debug": argument == "debug",
             }.get(name, False)
             if valid and name not in values:
@@ -72,6 +82,7 @@ class ModuleArguments:
             values.get("config", SETTINGS),
             values.get("first_factor"),
             values.get("rescue"),
+            "codes" in values,
             "debug" in values,
             tuple(unknown),
         )
@@ -187,6 +198,9 @@ class LoginContext:
 
     began: float
     """When the login began, before the person was looked up, in seconds since boot."""
+
+    typed_codes: TypedCodes
+    """What was typed before the first factor."""
 
     session_left_open: Callable[[str], None]
     """Called with the reason where an IAMPASS session could not be ended."""

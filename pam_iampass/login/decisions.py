@@ -194,6 +194,31 @@ def wrong_code(before: Decision | None) -> Decision:
     return denied(Outcome.DENIED, reason, message, before.elapsed if before else 0.0)
 
 
+def no_code(*, withheld: bool) -> Decision:
+    """What was typed instead of a recovery code is none. `withheld`: sshd did not pass on what was typed."""
+    if withheld:
+        reason = (
+            "sshd withheld what was typed instead of the phone, as for root unless PermitRootLogin is yes"
+        )
+        return denied(
+            Outcome.DENIED,
+            reason,
+            "sshd accepts no recovery code for this account. Log in again, and press Enter instead of typing one.",
+        )
+    message = "This is not a recovery code, and your phone got no request. Log in again."
+    return denied(Outcome.DENIED, "what was typed instead of the phone is no recovery code", message)
+
+
+def code_for_second_person() -> Decision:
+    """A recovery code was typed where a second person must approve."""
+    reason = "a second person must approve, and a recovery code was typed instead"
+    return denied(
+        Outcome.DENIED,
+        reason,
+        "A recovery code does not replace the approval of a second person. " + ASK_THE_ADMINISTRATOR,
+    )
+
+
 def recovered(left: int, before: Decision | None) -> Decision:
     """A recovery code was redeemed."""
     codes = "1 recovery code is left" if left == 1 else f"{left} recovery codes are left"

@@ -10,7 +10,14 @@ from dataclasses import dataclass, replace
 
 from pam_iampass.client import Deadline
 from pam_iampass.login import decisions
-from pam_iampass.login.application import AlreadyRefused, Conversation, PamApplication, Unanswered
+from pam_iampass.login.application import (
+    CODE_PROMPT,
+    SSHD_REFUSED,
+    AlreadyRefused,
+    Conversation,
+    PamApplication,
+    Unanswered,
+)
 from pam_iampass.login.approval import REPLY_MARGIN
 from pam_iampass.login.at_gateway import TIME_TO_REDEEM
 from pam_iampass.login.context import ApprovalRequired, LoginContext
@@ -50,6 +57,15 @@ class CodeRedemption:
             throttle.attempt_was_right(person, login)
         return decision
 
+    def redeem_typed_before(self, text: str) -> Decision:
+        """Redeem what was typed before the first factor (`typed_codes`). The phone is not asked, whatever it is."""
+        code = read(text)
+        if code is None:
+            return decisions.no_code(withheld=text.startswith(SSHD_REFUSED))
+        if self.required.asker:
+            return decisions.code_for_second_person()
+        return self.redeem(code)
+
     def is_offered_after(self, decision: Decision) -> bool:
         """Whether to ask for a code now that the phone did not help. sshd's prompt has offered that before.
 
@@ -72,9 +88,7 @@ class CodeRedemption:
         self.application.set_deadline(TIME_FOR_CODE)
         conversation.say_error(decision.message)
         try:
-            typed = conversation.ask(
-                "IAMPASS recovery code (Enter: none): ", hidden=True, within=TIME_FOR_CODE
-            )
+            typed = conversation.ask(CODE_PROMPT, hidden=True, within=TIME_FOR_CODE)
         except (Unanswered, AlreadyRefused):
             typed = None
         code = read(typed)

@@ -36,6 +36,7 @@ def verify(
     login: Login, arguments: ModuleArguments, application: PamApplication, context: LoginContext
 ) -> Decision:
     """Decide a login. Raises ApplicationGone and Stopping (`login.application`)."""
+    before = context.typed_codes.take(application) if login.phase is Phase.ACCOUNT else None
     try:
         required = _who_must_approve(login, arguments, application, context)
         if isinstance(required, Decision):
@@ -43,6 +44,8 @@ def verify(
         covered = _cover(required, application, context)
         if covered is not None:
             return covered
+        if before is not None and isinstance(required, ApprovalRequired):
+            return _redeem(required, before, application, context)
         typed = _prompt(required, application, context)
         if isinstance(typed, Decision):
             return typed
@@ -137,6 +140,15 @@ def _prompt(
         second = _in_words([person.approver for person in required.people])
     with context.state.throttle.stage("prompt", required.counted, login, throttle.logins_at_once):
         return before_request(login, required.service, Conversation(application), second)
+
+
+def _redeem(
+    required: ApprovalRequired, typed: str, application: PamApplication, context: LoginContext
+) -> Decision:
+    """Redeem what was typed before the first factor; the phone is not asked. Raises AtCapacity."""
+    logins_at_once = required.settings.throttle.logins_at_once
+    with context.state.throttle.stage("request", required.counted, required.login, logins_at_once):
+        return CodeRedemption(required, application, context).redeem_typed_before(typed)
 
 
 def _look_again(

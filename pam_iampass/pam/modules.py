@@ -15,6 +15,8 @@ from pam_iampass.pam.stack import Handler, HandlerKind, PamService, PamType
 
 NATIVE, PAM_PYTHON, SCRIPT = "pam_iampass.so", "pam_python.so", "pam_iampass.py"
 DEMANDS_KEY = "first_factor=publickey"
+TAKES_CODE = "codes"
+"""The argument of sshd's `auth` line that only takes a recovery code, and asks no phone."""
 
 _MOST_COMBINATIONS = 10_000
 
@@ -68,7 +70,16 @@ def stem(handler: Handler) -> str:
 
 
 def is_ours(handler: Handler) -> bool:
-    """Whether the line is one of our two doors."""
+    """Whether the line is one of our two doors, and decides about logins."""
+    return _is_door(handler) and TAKES_CODE not in own_arguments(handler)
+
+
+def takes_code(handler: Handler) -> bool:
+    """Whether the line is one of our two doors, and only takes a recovery code (`login.typed_codes`)."""
+    return _is_door(handler) and TAKES_CODE in own_arguments(handler)
+
+
+def _is_door(handler: Handler) -> bool:
     if handler.kind is not HandlerKind.MODULE:
         return False
     return handler.name == NATIVE or is_pam_python(handler)
@@ -111,6 +122,8 @@ def role(handler: Handler) -> Role:
         return Role.LOCAL_USER
     if name in _CONDITIONS:
         return Role.CONDITION
+    if takes_code(handler):
+        return Role.FIXED
     return Role.FIXED if name in _FIXED or name in ("pam_faillock", "pam_debug") else Role.OTHER_FACTOR
 
 
@@ -167,8 +180,13 @@ def _success(handler: Handler) -> int:
 
 
 def fixed_answer(handler: Handler) -> int:
-    """The return code of a module of the role `FIXED`."""
+    """The return code of a module of the role `FIXED`.
+
+    A line that takes a code never succeeds; it ignores logins that it cannot ask, and denies all others.
+    """
     name = stem(handler)
+    if takes_code(handler):
+        return PamCode.IGNORE
     if name == "pam_faillock":
         return PamCode.IGNORE if "authfail" in handler.arguments else PamCode.SUCCESS
     if name == "pam_debug":
@@ -181,7 +199,7 @@ def setcred_answer(handler: Handler, missing: frozenset[str]) -> int:
     """The module's return code for pam_setcred."""
     if handler.path in missing:
         return PamCode.MODULE_UNKNOWN
-    if is_ours(handler):
+    if _is_door(handler):
         return PamCode.IGNORE
     if stem(handler) == "pam_deny":
         return PamCode.CRED_ERR

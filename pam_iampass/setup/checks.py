@@ -29,7 +29,7 @@ from pam_iampass.outcome import Login
 from pam_iampass.pam.modules import NATIVE, our_lines
 from pam_iampass.pam.services import why_unsuitable
 from pam_iampass.pam.stack import PamType, UnusableService
-from pam_iampass.setup.edits import KEY, PASSWORD, QUIET
+from pam_iampass.setup.edits import CODES, KEY, PASSWORD, QUIET
 from pam_iampass.setup.files import Paths
 from pam_iampass.setup.plan import WantedService
 from pam_iampass.system import sshd, sudoers
@@ -271,7 +271,7 @@ def _check_keys(service: WantedService, loaded: settings.Settings) -> Iterator[P
             remedy = "remove PAMServiceName from sshd_config, write approver: key for sshd, and set up sshd --prompt"
         yield lockout(what, remedy)
         return
-    if service.choice == QUIET:
+    if service.choice in (QUIET, CODES):
         what = "sshd: approver: key would lock everybody out, because sshd names the key later"
         yield lockout(what, "pam-iampass setup sshd --prompt")
         return
@@ -323,7 +323,7 @@ def check_stacks(service: WantedService, paths: Paths, modules: Sequence[Path]) 
             yield lockout(what, finding.remedy)
         elif finding.severity is Severity.WARNING:
             yield warning(what, finding.remedy)
-    if not found and service.choice == QUIET:
+    if not found and service.choice in (QUIET, CODES):
         yield fine("PAM: in a simulation no account skips the phone, and a denial refuses every login")
     elif not found and service.choice != KEY:
         yield fine("PAM: in a simulation the right password leads to the phone, and a wrong one nowhere")
@@ -357,7 +357,7 @@ def _others(service: WantedService, stacks: Stacks) -> Iterator[Problem]:
 def in_force(service: WantedService, paths: Paths) -> Iterator[Problem]:
     """Whether the PAM files as they are now lead to our module."""
     files = paths.pam_files()
-    kinds = {PamType.ACCOUNT if service.choice == QUIET else PamType.AUTH}
+    kinds = {PamType.ACCOUNT if service.choice in (QUIET, CODES) else PamType.AUTH}
     if service.name == "sshd":
         kinds.add(PamType.ACCOUNT)
     for name in (file.path.name for file in service.files if file.edited):

@@ -14,11 +14,23 @@ from pam_iampass.doctor.stack_check import StackCheck
 from pam_iampass.errors import SetupRefused
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam.lines import MARK, OUT, WORDS, Action, lines, marked, unedited
-from pam_iampass.pam.modules import DEMANDS_KEY, NATIVE, Role, is_ours, may_refuse, our_lines, role, stem
+from pam_iampass.pam.modules import (
+    DEMANDS_KEY,
+    NATIVE,
+    TAKES_CODE,
+    Role,
+    is_ours,
+    may_refuse,
+    our_lines,
+    role,
+    stem,
+    takes_code,
+)
 from pam_iampass.pam.stack import OTHER, Dialect, Handler, HandlerKind, PamFiles, PamType, UnusableService
 
-KEY, PASSWORD, QUIET = "key", "password", "quiet"
-"""How sshd asks: with a prompt after the key or the password, or without one after any first factor."""
+KEY, PASSWORD, QUIET, CODES = "key", "password", "quiet", "codes"
+"""How sshd asks: with a prompt after the key or the password, or without one after any first factor. With `codes`, it
+takes a recovery code before the first factor, too."""
 
 _HEADING = "# Written by `pam-iampass setup`: all lines of {}, and ours.\n"
 _ASKING = re.compile(rf"[#\s]*-?(auth|account)\s.*{re.escape(NATIVE)}", re.I)
@@ -35,7 +47,7 @@ _ENDS = (PamCode.SUCCESS, PamCode.NEW_AUTHTOK_REQD)
 
 def has_asking_line(text: str) -> bool:
     """Whether a line of ours asks the phone, or would if a person had not commented it out."""
-    return any(_ASKING.match(line) for line in marked(text))
+    return any(_ASKING.match(line) for line in marked(text) if TAKES_CODE not in line.split())
 
 
 def arguments(text: str) -> dict[str, str]:
@@ -44,7 +56,7 @@ def arguments(text: str) -> dict[str, str]:
     for line in marked(text):
         words = line.partition("#")[0].split()
         if len(words) > 3 and words[2] == NATIVE:
-            found[words[0]] = " ".join(word for word in words[3:] if word != DEMANDS_KEY)
+            found[words[0]] = " ".join(word for word in words[3:] if word not in (DEMANDS_KEY, TAKES_CODE))
     return found
 
 
@@ -75,6 +87,8 @@ def with_us(
     editor = Editor(path, text, files, kept or {})
     if way == KEY:
         editor.ask_after_key()
+    elif way == CODES:
+        editor.take_code()
     elif way != QUIET:
         editor.ask_after_password()
     if way:
@@ -142,6 +156,14 @@ class Editor:
             self._ours("auth", "required", DEMANDS_KEY),
             _line("auth", "required", "pam_permit.so"),
         ]
+
+    def take_code(self) -> None:
+        """Our `auth` line comes first, and ends sshd's keyboard-interactive: it only takes a recovery code. Raises
+        SetupRefused."""
+        stack = self._stacks[PamType.AUTH]
+        if not stack:
+            raise SetupRefused(f"{self.path}: has no auth line", "such as @include common-auth")
+        self._before[stack[0].top].append(self._ours("auth", "requisite", TAKES_CODE))
 
     def ask_in_account(self) -> None:
         """Our `account` line stands before what may end the stack, and after what refuses. Raises SetupRefused."""
@@ -216,7 +238,10 @@ class Editor:
     def _refuse_twice(self) -> None:
         """Refuse a file that leads to us already: the phone would ring twice."""
         asking = [
-            one for kind in (PamType.AUTH, PamType.ACCOUNT) for one in self._stacks[kind] if is_ours(one)
+            one
+            for kind in (PamType.AUTH, PamType.ACCOUNT)
+            for one in self._stacks[kind]
+            if is_ours(one) or takes_code(one)
         ]
         if asking:
             shared = asking[0].file.name.startswith("common-")

@@ -20,7 +20,7 @@ from pam_iampass.doctor.stacks import Stacks, module_folders
 from pam_iampass.errors import PamIampassError, Problem, SetupError, SetupRefused
 from pam_iampass.setup import apply, checks, files, plan, sshd, trial
 from pam_iampass.setup.apply import Hooks, Tell
-from pam_iampass.setup.edits import KEY, PASSWORD, QUIET
+from pam_iampass.setup.edits import CODES, KEY, PASSWORD, QUIET
 from pam_iampass.setup.files import SYSTEMD, Change, Paths, take
 from pam_iampass.setup.manifest import Manifest, ManifestStore, Trial, figures
 from pam_iampass.setup.plan import Plan, WantedService
@@ -83,12 +83,15 @@ class Setup:
 
     def _plan(self, name: str, choice: str | None, manifest: Manifest, force: bool) -> Plan:
         earlier = manifest.services.get(name)
-        chosen, settings = "", None
+        chosen, settings, methods = "", None, ""
         if name == "sshd":
             chosen = choice or (earlier.choice if earlier else QUIET)
+        if chosen == CODES:
+            methods = sshd.methods_with_code(self.paths)
         if chosen in plan.EXEMPT_METHODS:  # None if they are invalid, which `check` reports
             settings = self._settings()
-        return plan.make(plan.wanted(name, chosen, self.paths, settings), earlier, time.time(), force=force)
+        wanted = plan.wanted(name, chosen, self.paths, settings, methods=methods)
+        return plan.make(wanted, earlier, time.time(), force=force)
 
     def _settings(self) -> Settings | None:
         """The settings; None if they are invalid."""
@@ -283,7 +286,7 @@ class Setup:
 
     def _by_hand(self, name: str, manifest: Manifest) -> bool:
         """Whether the files that setup would write exist already."""
-        for choice in (KEY, PASSWORD, QUIET):
+        for choice in (KEY, PASSWORD, CODES, QUIET):
             try:
                 if not self._plan(name, choice, manifest, True).changes:
                     return True

@@ -1,11 +1,12 @@
 """The changes for a service to ask the phone: the files that it needs, compared with the files that exist.
 
-They are the PAM files of its program, with our lines in them, and for sshd with a prompt also a drop-in of sshd_config.
-A file in /usr/lib/pam.d stays as it is: one in /etc/pam.d overrides it, and includes it.
+They are the PAM files of its program, with our lines in them, and for sshd with a prompt or with recovery codes also a
+drop-in of sshd_config. A file in /usr/lib/pam.d stays as it is: one in /etc/pam.d overrides it, and includes it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -18,7 +19,7 @@ from pam_iampass.pam.lines import is_edited, unedited
 from pam_iampass.pam.modules import Role, is_ours, role
 from pam_iampass.pam.services import USES, why_unsuitable
 from pam_iampass.pam.stack import PamFiles, PamType, UnusableService
-from pam_iampass.setup.edits import KEY, PASSWORD, arguments, including, with_us
+from pam_iampass.setup.edits import CODES, KEY, PASSWORD, arguments, including, with_us
 from pam_iampass.setup.files import Change, Paths, Snapshot, content_of, diff, take, text_of
 from pam_iampass.setup.manifest import FileRecord, ServiceRecord
 
@@ -28,7 +29,8 @@ SERVICES = ("sshd", "sudo", "su")
 EXEMPT_METHODS = {KEY: "publickey", PASSWORD: "publickey keyboard-interactive:pam"}
 """The methods that sshd demands of exempt accounts (AuthenticationMethods) in the ways with a prompt."""
 
-_DROP_INS = {KEY: "10-iampass.conf", PASSWORD: "10-iampass-password.conf"}
+_DROP_INS = {KEY: "10-iampass.conf", PASSWORD: "10-iampass-password.conf", CODES: "10-iampass-codes.conf"}
+_METHODS = re.compile(rb"^AuthenticationMethods .*", re.M)
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,10 @@ def wanted(
     paths: Paths,
     settings: Settings | None = None,
     written: Mapping[Path, str] | None = None,
+    methods: str = "",
 ) -> WantedService:
-    """The files of a service. `choice` is a way of sshd, `settings` say who is exempt.
+    """The files of a service. `choice` is a way of sshd, `settings` say who is exempt. `methods` is the value of
+    AuthenticationMethods for the way with codes; empty for the one in its template.
 
     What a person has added to our lines (`rescue=NAME`) is kept: as it is in the file or, if that has lost our lines,
     as it was in what was `written`.
@@ -99,15 +103,17 @@ def wanted(
             edited.append(
                 _with_our_lines(paths, one, choice, files, (written or {}).get(paths.pam / one, ""))
             )
-    if choice not in EXEMPT_METHODS:
+    if choice not in _DROP_INS:
         return WantedService(name, choice, tuple(names), tuple(edited))
     template = paths.templates / "sshd_config.d" / _DROP_INS[choice]
     try:
         drop_in = template.read_bytes()
     except FileNotFoundError:
         raise SetupRefused(f"{template}: no such file", "reinstall pam-iampass") from None
+    if methods:
+        drop_in = _METHODS.sub(lambda _: f"AuthenticationMethods {methods}".encode(), drop_in)
     exempt, spared = ExemptSettings(), SshdExceptions()
-    if settings is not None:
+    if settings is not None and choice in EXEMPT_METHODS:
         of_service = settings.for_service(name)
         exempt, spared = of_service.exempt, exceptions(of_service)
         drop_in += spared.blocks(EXEMPT_METHODS[choice]).encode()

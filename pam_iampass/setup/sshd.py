@@ -18,9 +18,17 @@ from pathlib import Path
 
 from pam_iampass.config.sshd_exceptions import without_blocks
 from pam_iampass.doctor.sshd import exempt_users, is_spared, prompted
+from pam_iampass.doctor.sshd_match import (
+    ADDRESS,
+    ANYBODY,
+    MatchBlock,
+    SshdConfiguration,
+    SshdLogin,
+    Witnesses,
+)
 from pam_iampass.errors import Problem, SetupRefused
 from pam_iampass.setup.checks import as_setup_says, error, fine, lockout, warning
-from pam_iampass.setup.edits import PASSWORD, QUIET
+from pam_iampass.setup.edits import CODES, PASSWORD, QUIET
 from pam_iampass.setup.files import SYSTEMD, Change, Paths, take
 from pam_iampass.setup.plan import WantedService
 from pam_iampass.system import sshd
@@ -32,6 +40,8 @@ from pam_iampass.text import names
 _INCLUDE = re.compile(r"^([ \t]*Include[ \t=]+)(.*)$", re.M | re.I)
 _ABOVE = "/run"  # belongs to root, is in memory, and is not cleaned up
 _UNITS = ("ssh.service", "sshd.service")
+_BY_PASSWORD = frozenset(("password", "keyboard-interactive"))
+_FACTORS = frozenset(sshd.SWITCHES.values()) | {"challengeresponseauthentication"}
 TIMEOUT = 10.0
 """Seconds for sshd to start again after SIGHUP."""
 
@@ -46,11 +56,14 @@ def check(
     """Check the changes before they are made. `around` yields what leads past the phone with a configuration."""
     with scratch() as folder:
         candidate = paths.sshd_config
-        if service.choice != QUIET or any(change.path.parent == paths.sshd_drop_ins for change in changes):
-            candidate = _candidate(paths, folder, tuple(changes))
+        ours = [change.then.content for change in changes if change.path == _drop_in(paths)]
+        if service.choice != QUIET or ours:
+            candidate = _candidate(paths, folder, ours[0] if ours else take(_drop_in(paths)).content)
         found = list(in_force(service, paths, candidate))
         yield from found
         if not any(result.is_error for result in found):
+            if service.choice == CODES:
+                yield from _codes(paths, candidate)
             yield from _for(service, who, paths, candidate)
             for problem in map(as_setup_says, around(candidate)):
                 yield replace(problem, what=problem.what.replace(str(folder), str(paths.sshd_config.parent)))
@@ -73,7 +86,7 @@ def in_force(service: WantedService, paths: Paths, configuration: Path) -> Itera
         yield error(what, f"remove PAMServiceName from {paths.sshd_config} and what it includes")
     wrong = _differences(found, _expected(service))
     if not wrong and service.choice != QUIET:
-        yield fine(f"sshd -T: {paths.sshd_drop_ins / '10-iampass.conf'} is in force")
+        yield fine(f"sshd -T: {_drop_in(paths)} is in force")
     for key, wanted, value in wrong:
         what = f"sshd would use `{key} {value}` instead of `{key} {wanted}`"
         where = " before 10-iampass.conf" if service.choice != QUIET else ""
@@ -93,7 +106,10 @@ def _for(service: WantedService, who: Account, paths: Paths, configuration: Path
         what = f"a Match block sets `{key} {value}` for {who.name} instead of `{key} {wanted}`"
         yield warning(what, f"check the Match blocks of {paths.sshd_config}")
     if service.choice == QUIET:  # sshd itself has required the first factor
-        yield fine("sshd: every client can log in. Recovery codes need a prompt: --prompt")
+        yield fine("sshd: every client can log in. Recovery codes: --codes, or at a prompt: --prompt")
+        return
+    if service.choice == CODES:
+        yield fine(f"sshd: every client can log in. Users without their phone: {sshd.with_code(who.name)}")
         return
     yield fine(
         "sshd: clients that answer no prompt (BatchMode, Ansible) can log in to exempt accounts only. "
@@ -132,17 +148,71 @@ def _password(who: Account) -> Iterator[Problem]:
         yield fine(f"sshd: {who.name} has a password")
 
 
-def _candidate(paths: Paths, folder: Path, changes: tuple[Change, ...]) -> Path:
-    """sshd's settings as they will be: a copy of its file that includes our drop-in from `folder`.
+def methods_with_code(paths: Paths) -> str:
+    """The AuthenticationMethods by which sshd accepts what it accepts without our drop-in, and takes a code before.
+
+    Empty if sshd does not say what it accepts, which `check` reports. Raises SetupRefused as `_candidate`.
+    """
+    try:
+        with scratch() as folder:
+            before = sshd.settings(
+                options=["-f", str(_candidate(paths, folder, None))], create_folder=True
+            ).method_lists
+    except (SshdConfigRejected, CommandUnavailable, OSError):
+        return ""
+    lists = [",".join(methods) for methods in before if not _BY_PASSWORD.intersection(methods)]
+    return " ".join([*lists, *(f"keyboard-interactive:pam,{methods}" for methods in lists)])
+
+
+def _codes(paths: Paths, candidate: Path) -> Iterator[Problem]:
+    """The logins that the drop-in of the way with codes would shut out, or would ask for a code before a password."""
+    with scratch() as folder:
+        before = _candidate(paths, folder, None)
+        options = ("-f", str(before))
+        global_settings = SshdLogin(Connection(ANYBODY, ADDRESS), sshd.settings(options=options))
+        blocks = Witnesses((), ADDRESS, options=options).logins(SshdConfiguration.read(paths.sshd_config))
+        for found in [global_settings, *blocks]:
+            if isinstance(found, MatchBlock):
+                if _FACTORS & found.keywords and "authenticationmethods" not in found.keywords:
+                    what = f"sshd: {found.place}: cannot tell what sshd would accept with --codes ({found})"
+                    yield error(what, "write AuthenticationMethods into this block")
+                continue
+            connection = None if found.block is None else found.connection
+            then = sshd.settings(connection, options=["-f", str(candidate)]).method_lists
+            yield from _shut_out(found, then)
+
+
+def _shut_out(login: SshdLogin, then: list[list[str]]) -> Iterator[Problem]:
+    """What is wrong if a login is accepted by these lists of methods from now on."""
+    now = login.settings.method_lists
+    if now == then:
+        return
+    where = "" if login.block is None else f" ({login.block.place}: {login.block})"
+    own = f"write into this block: AuthenticationMethods {' '.join(map(','.join, now))}"
+    if any(_BY_PASSWORD.intersection(methods) for methods in now):
+        what = (
+            f"sshd accepts passwords{where}, and --codes would ask these users for a code before the password"
+        )
+        yes = "set PasswordAuthentication no and KbdInteractiveAuthentication no, or use --password"
+        yield error(what, own if where else yes)
+    elif lost := [",".join(methods) for methods in now if methods not in then]:
+        yield error(f"sshd accepts {' '.join(lost)}{where}, and with --codes it would not", own)
+
+
+def _drop_in(paths: Paths) -> Path:
+    return paths.sshd_drop_ins / "10-iampass.conf"
+
+
+def _candidate(paths: Paths, folder: Path, drop_in: bytes | None) -> Path:
+    """sshd's settings as they will be: a copy of its file that includes our drop-in, with this content, from `folder`.
 
     Raises SetupRefused if the folder of drop-ins is not included.
     """
     text = paths.sshd_config.read_text("utf-8", "surrogateescape")
-    ours = paths.sshd_drop_ins / "10-iampass.conf"
-    new_content = {change.path: change.then.content for change in changes}
+    ours = _drop_in(paths)
     stand_in = folder / paths.sshd_drop_ins.name / ours.name
     stand_in.parent.mkdir(mode=0o700)
-    stand_in.write_bytes(new_content.get(ours, take(ours).content) or b"")
+    stand_in.write_bytes(drop_in or b"")
     included = False
 
     def redirected(found: re.Match[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +20,14 @@ _MOST_KEYS = 1024 * 1024  # bytes
 _MISSING_FOLDER = re.compile(r"Missing privilege separation directory: (/run/\S+)")
 _NOT_READ = ("hostkeys", "ermission denied", "privilege separation")
 """Errors that end sshd before it has read its configuration."""
-_SWITCHES = {
+SWITCHES = {
     "publickey": "pubkeyauthentication",
     "keyboard-interactive": "kbdinteractiveauthentication",
     "password": "passwordauthentication",
     "hostbased": "hostbasedauthentication",
     "gssapi-with-mic": "gssapiauthentication",
 }
+"""The methods, and the keyword by which each is on."""
 
 
 class SshdConfigRejected(Exception):
@@ -90,7 +92,7 @@ class SshdSettings:
     @property
     def offered(self) -> list[str]:
         """The methods that are on."""
-        return [method for method, keyword in _SWITCHES.items() if self.is_on(keyword)]
+        return [method for method, keyword in SWITCHES.items() if self.is_on(keyword)]
 
     @property
     def grace_time(self) -> int:
@@ -130,6 +132,11 @@ def lines_as(file: Path, user: str) -> list[str]:
         return []
     lines = (line.strip() for line in text.decode("utf-8", "replace").splitlines())
     return [line for line in lines if line and not line.startswith("#")]
+
+
+def with_code(user: str) -> str:
+    """The command by which a user logs in with a recovery code before their key."""
+    return f"ssh -o PreferredAuthentications=keyboard-interactive,publickey {user}@{socket.gethostname()}"
 
 
 def is_installed() -> bool:

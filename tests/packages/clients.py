@@ -11,6 +11,8 @@ class Way(enum.Enum):
     """How sshd asks the phone."""
 
     QUIET = "quiet"
+    CODES = "codes"
+    """The same for every client; users can type a recovery code before their key."""
     PROMPT = "prompt"
     KEY = "key"
     """As with a prompt; the key says whose phone it is (docs/shared-accounts.md)."""
@@ -18,7 +20,7 @@ class Way(enum.Enum):
     @property
     def option(self) -> str:
         """That of `setup sshd`."""
-        return "--no-prompt" if self is Way.QUIET else "--prompt"
+        return {Way.QUIET: "--no-prompt", Way.CODES: "--codes"}.get(self, "--prompt")
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Client:
         """What it can do in this way. Those that fail at the prompt show nothing new, no matter who is asked."""
         if way is Way.KEY:
             return Result(self.prompt.works)
-        return self.quiet if way is Way.QUIET else self.prompt
+        return self.prompt if way is Way.PROMPT else self.quiet
 
     @property
     def account(self) -> str:

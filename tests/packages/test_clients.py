@@ -25,6 +25,7 @@ PACKAGES = (
 )
 #: Whose key it is.
 OWNER = "alice"
+KEYS_ONLY = "/etc/ssh/sshd_config.d/20-keys.conf"
 #: As many at a time: they wait most of the time.
 AT_A_TIME = 4
 
@@ -89,6 +90,8 @@ def configure(administrator: Administrator, way: Way) -> None:
     else:
         table = "".join(f"{user}: {token_of(user)}\n" for user in ACCOUNTS)
     administrator.machine.write("/etc/iampass/users.yaml", table, 0o640, "_iampass")
+    if way is Way.CODES:
+        administrator.machine.write(KEYS_ONLY, "PasswordAuthentication no\n")
     administrator.set_up("sshd", way.option)
 
 
@@ -129,6 +132,7 @@ def played(request: pytest.FixtureRequest, laptop: Booted, administrator: Admini
     others = {record["IAMPASS_OUTCOME"] for record in records} - {"approved"}
     yield Played(way, works, fails, requests, approvers, others)
     administrator.undo("sshd")
+    laptop.run("rm", "-f", KEYS_ONLY)
 
 
 @pytest.mark.parametrize("client", LOCAL, ids=lambda client: client.name)

@@ -10,7 +10,7 @@ import pytest
 from tests.packages.administrator import PASSWORD, Administrator, built, newer
 from tests.packages.booted import Booted
 from tests.packages.kept_logins import sessions, wait_for
-from tests.packages.people import People, got_in, type_password
+from tests.packages.people import KEY, People, got_in, type_password
 
 OURS = "grep -r pam_iampass /etc/pam.d; cat /etc/ssh/sshd_config.d/10-iampass.conf"
 VERSION = "dpkg-query -W -f '${db:Status-Abbrev}${Version}' libpam-iampass"
@@ -96,6 +96,35 @@ def test_each_package_that_is_upgraded_alone_works_or_is_refused_and_the_phone_s
     assert needs_the_phone(people)
     assert sudo_needs_the_phone(people)
     ready.install(sandbox)
+
+
+def test_where_sshd_takes_no_passwords_a_code_is_typed_before_the_key_and_others_log_in_as_before(
+    machine: Booted, ready: Administrator, people: People
+) -> None:
+    keys_only, code_first = "/etc/ssh/sshd_config.d/20-keys.conf", "keyboard-interactive,publickey"
+    block = "Match User bob\n  PasswordAuthentication yes\n  AuthenticationMethods publickey password\n"
+    machine.write(keys_only, f"PasswordAuthentication no\n{block}")
+    ready.set_up("sshd", "--codes")
+    code = json.loads(machine.run("pam-iampass", "recovery", "new", "alice", "--json").stdout)["codes"][0]
+    for typed, inside in ((code, True), (code, False)):
+        login = people.ssh("alice", options=(*KEY, "-o", f"PreferredAuthentications={code_first}"))
+        login.expect("recovery code[^:]*: ")
+        login.sendline(typed)
+        assert got_in(login, "alice") == inside
+    assert people.phone.requests() == []
+    login = people.ssh("alice", options=(*KEY, "-o", "BatchMode=yes"))
+    people.phone.approve("alice")
+    assert got_in(login, "alice")
+    login = people.ssh("bob", options=("-o", "PreferredAuthentications=password"))
+    type_password(login)
+    people.phone.approve("bob")
+    assert got_in(login, "bob")
+    found = json.loads(machine.run("pam-iampass", "doctor", "--json", "--offline", check=False).stdout)
+    kinds = {one["id"] for one in found["findings"]}
+    allowed = {"sshd-limits", "sshd-no-code"}
+    assert not {kind for kind in kinds if kind.startswith(("sshd-", "stack-", "module-"))} - allowed
+    ready.undo("sshd")
+    machine.shell(f"rm {keys_only}; systemctl reload ssh")
 
 
 def test_the_profile_of_pam_auth_update_makes_everything_ask(

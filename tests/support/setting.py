@@ -13,6 +13,7 @@ from pam_iampass.audit.journal import MESSAGE_IDS, Journal
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.context import ContextFactory
+from pam_iampass.login.typed_codes import TypedCodes
 from pam_iampass.module import Module
 from pam_iampass.outcome import Decision, Login, Outcome
 from tests.support.deadline import TIMEOUT
@@ -51,6 +52,7 @@ class Setting:
         self.records = Records()
         self.state = state_in(folder, self.records)
         self.report: Callable[[str, Login, Decision], None] = lambda _config, _login, _decision: None
+        self.typed_codes = TypedCodes()
         self._first_session = len(sandbox.sessions)
         self._first_call = len(sandbox.calls)
         self.write("application-secret", sandbox.application_secret)
@@ -95,7 +97,9 @@ class Setting:
     def contexts(self) -> ContextFactory:
         """The contexts of the logins of an agent."""
         made = LoginContexts(Configurations(owner=os.geteuid()), self.state, lambda: self.pending)
-        return lambda config, left_open: replace(made(config, left_open), first_poll=FIRST_POLL)
+        return lambda config, left_open: replace(
+            made(config, left_open), first_poll=FIRST_POLL, typed_codes=self.typed_codes
+        )
 
     def door(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Door:
         settings = f"config={self.folder / 'iampass.yaml'}"

@@ -47,7 +47,11 @@ class Login(Terminal):
 
 def _settings(way: str, folder: Path) -> Path:
     """A file for sshd: Debian's own, with the drop-in of this way instead of sshd_config.d."""
-    drop_in = {"key": "10-iampass.conf", "password": "10-iampass-password.conf"}.get(way)
+    drop_in = {
+        "key": "10-iampass.conf",
+        "password": "10-iampass-password.conf",
+        "codes": "10-iampass-codes.conf",
+    }.get(way)
     debian = CONFIGURATION.read_text()
     include = "Include /etc/ssh/sshd_config.d/*.conf"
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,9 +79,9 @@ class Sshd:
         address: str = "127.0.0.1",
         own_pam_file: bool = True,
     ) -> None:
-        """`way` is one of setup's (`key`, `password`, `quiet`), with settings and, if `own_pam_file`, a PAM file of its
-        own; without one sshd has the machine's. `folder` is for its files, `pid_file` where the name of that one
-        matters; `keys` is the folder of another sshd whose client key is also accepted."""
+        """`way` is one of setup's (`key`, `password`, `quiet`, `codes`), with settings and, if `own_pam_file`, a PAM
+        file of its own; without one sshd has the machine's. `folder` is for its files, `pid_file` where the name of
+        that one matters; `keys` is the folder of another sshd whose client key is also accepted."""
         self._pid_file = pid_file or folder / "sshd.pid"
         self._under = _with_pam_file(sshd_file(way)) if way and own_pam_file else []
         self._folder = folder

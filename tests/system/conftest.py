@@ -55,7 +55,7 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def agent(machine: Installation, journald: Journald) -> Iterator[RunningAgent]:
     """The agent."""
-    for choice in ("key", "password", "quiet"):
+    for choice in ("key", "password", "quiet", "codes"):
         write_sshd_file(choice)
     with RunningAgent() as running:
         running.wake()

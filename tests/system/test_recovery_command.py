@@ -60,7 +60,11 @@ def test_ten_codes_are_shown_once_on_a_terminal() -> None:
 @pytest.mark.parametrize(
     ("way", "said"),
     [
-        ("quiet", "ssh: no code can be typed, because sshd shows no prompt"),
+        ("quiet", "ssh: no code can be typed. To change that: pam-iampass setup sshd --codes, or --prompt."),
+        (
+            "codes",
+            "ssh, if the phone is missing: ssh -o PreferredAuthentications=keyboard-interactive,publickey alice@",
+        ),
         ("key", "ssh: type a code at the prompt instead of pressing Enter"),
     ],
 )

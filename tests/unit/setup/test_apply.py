@@ -21,7 +21,14 @@ from pam_iampass.setup.sshd import Reloaded
 from tests.support.folders import put
 from tests.unit.setup.stage import LINE, SU, Stage
 
-EVERY = [("sshd", "key"), ("sshd", "password"), ("sshd", "quiet"), ("sudo", ""), ("su", "")]
+EVERY = [
+    ("sshd", "key"),
+    ("sshd", "password"),
+    ("sshd", "quiet"),
+    ("sshd", "codes"),
+    ("sudo", ""),
+    ("su", ""),
+]
 ROOT = Path(__file__).parents[3]
 every = pytest.mark.parametrize(("name", "choice"), EVERY)
 DROP_IN = "10-iampass.conf"
@@ -249,7 +256,7 @@ def test_a_trial_that_cannot_be_armed_changes_nothing(stage: Stage) -> None:
     assert stage.store.load() == Manifest()
 
 
-@pytest.mark.parametrize("choice", ["key", "password", "quiet"])
+@pytest.mark.parametrize("choice", ["key", "password", "quiet", "codes"])
 def test_the_lines_of_the_operations_page_switch_everything_off(stage: Stage, choice: str) -> None:
     """Typed in a shell with nothing but coreutils and sed."""
     stage.set_up("sshd", choice)

@@ -128,7 +128,14 @@ def login(
 
 
 OK, AUTH_ERR, IGNORE, ABORT = PamCode.SUCCESS, PamCode.AUTH_ERR, PamCode.IGNORE, PamCode.ABORT
-EVERY = [("sshd", "quiet"), ("sshd", "key"), ("sshd", "password"), ("sudo", ""), ("su", "")]
+EVERY = [
+    ("sshd", "quiet"),
+    ("sshd", "codes"),
+    ("sshd", "key"),
+    ("sshd", "password"),
+    ("sudo", ""),
+    ("su", ""),
+]
 
 
 @pytest.mark.parametrize(("name", "choice"), EVERY)
@@ -136,7 +143,7 @@ def test_every_way_in_leads_to_the_phone(system: Stage, name: str, choice: str) 
     before = system.files()
     assert findings(system, name, choice) == []
     system.set_up(name, choice)
-    for kind in (PamType.AUTH, PamType.ACCOUNT)[choice == "quiet" :][: 2 if name == "sshd" else 1]:
+    for kind in (PamType.AUTH, PamType.ACCOUNT)[choice in ("quiet", "codes") :][: 2 if name == "sshd" else 1]:
         assert login(system, name, kind) == (OK, True)
         assert login(system, name, kind, ours=IGNORE) == (OK, True), "an exempt user"
         assert login(system, name, kind, ours=ABORT)[0] != OK
@@ -162,7 +169,35 @@ def test_an_account_that_faillock_has_locked_rings_no_phone(system: Stage, name:
         assert (result == OK, rang) == (False, False)
 
 
-@pytest.mark.parametrize("choice", ["quiet", "key", "password"])
+@pytest.mark.parametrize("ours", [PamCode.MAXTRIES, PamCode.MODULE_UNKNOWN, PamCode.AUTHINFO_UNAVAIL])
+def test_the_line_that_takes_a_code_ends_the_auth_stack_unless_sshd_could_not_ask(
+    system: Stage, ours: int
+) -> None:
+    """No password gets in after a code; where sshd cannot ask for one, passwords are checked as before."""
+    system.set_up("sshd", "codes")
+    assert login(system, "sshd", PamType.AUTH) == (OK, False)
+    assert login(system, "sshd", PamType.AUTH, pam_unix=AUTH_ERR)[0] != OK
+    result, rang = login(system, "sshd", PamType.AUTH, pam_iampass=ours)
+    assert (result == OK, rang) == (False, False)
+    stack = system.paths.pam_files().service("sshd").stacks[PamType.AUTH]
+    assert stack[0].arguments == ("codes",)
+
+
+def test_arguments_that_a_person_has_added_stay_and_the_line_for_codes_is_written_once(stage: Stage) -> None:
+    stage.set_up("sshd", "codes")
+    text = stage.text("sshd").replace("pam_iampass.so codes", "pam_iampass.so codes debug")
+    put(
+        stage.paths.pam / "sshd",
+        text.replace("requisite   pam_iampass.so  #", "requisite   pam_iampass.so rescue=bob  #"),
+    )
+    for choice, asks in (("codes", "codes debug"), ("quiet", "")):
+        stage.set_up("sshd", choice)
+        assert ("pam_iampass.so " + asks in stage.text("sshd")) or not asks
+        assert stage.text("sshd").count(" codes") == bool(asks)
+        assert "pam_iampass.so rescue=bob" in stage.text("sshd")
+
+
+@pytest.mark.parametrize("choice", ["quiet", "codes", "key", "password"])
 def test_an_expired_password_still_leads_to_the_phone(system: Stage, choice: str) -> None:
     """sshd lets in for it, to change the password: the phone must have been asked."""
     system.set_up("sshd", choice)

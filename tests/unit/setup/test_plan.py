@@ -42,7 +42,9 @@ def test_a_service_has_a_line_after_the_password_and_one_after_the_session(stage
     ]
 
 
-@pytest.mark.parametrize(("before", "after"), [("key", "quiet"), ("quiet", "password"), ("password", "key")])
+@pytest.mark.parametrize(
+    ("before", "after"), [("key", "quiet"), ("quiet", "password"), ("password", "codes"), ("codes", "key")]
+)
 def test_one_way_replaces_the_other(stage: Stage, before: str, after: str) -> None:
     stage.set_up("sshd", after)
     wanted = stage.files()
@@ -80,7 +82,7 @@ def test_a_file_of_another_user_is_not_overwritten(stage: Stage) -> None:
 def test_a_drop_in_that_was_edited_after_us_is_not_overwritten(stage: Stage) -> None:
     stage.set_up("sshd", "key")
     stage.edit(stage.paths.root / DROP_IN, "# mine\n")
-    for choice in ("key", "password", "quiet"):
+    for choice in ("key", "password", "quiet", "codes"):
         with pytest.raises(FileEdited, match="was changed after it was set up"):
             stage.plan("sshd", choice)
     assert changed(stage, "sshd", "key", force=True) == [DROP_IN]
@@ -136,7 +138,9 @@ def test_each_file_of_a_program_is_edited_once_and_none_that_includes_one(stage:
     assert changed(stage, "sudo") == []
 
 
-@pytest.mark.parametrize(("name", "choice"), [("su", ""), ("sshd", "quiet"), ("sshd", "key")])
+@pytest.mark.parametrize(
+    ("name", "choice"), [("su", ""), ("sshd", "quiet"), ("sshd", "codes"), ("sshd", "key")]
+)
 def test_a_file_that_leads_to_us_already_is_refused(stage: Stage, name: str, choice: str) -> None:
     """The profile of pam-auth-update, or a line by hand."""
     kept = stage.text("common-auth")
@@ -152,7 +156,7 @@ def test_a_file_that_leads_to_us_already_is_refused(stage: Stage, name: str, cho
         stage.plan(name, choice)
 
 
-@pytest.mark.parametrize("choice", ["quiet", "key"])
+@pytest.mark.parametrize("choice", ["quiet", "codes", "key"])
 def test_an_argument_that_a_person_has_added_to_our_line_is_kept(stage: Stage, choice: str) -> None:
     stage.set_up("sshd", choice)
     file = stage.paths.pam / "sshd"

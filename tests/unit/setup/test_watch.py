@@ -39,7 +39,13 @@ def look(stage: Stage) -> Look:
 
 @pytest.mark.parametrize(
     ("name", "choice", "text"),
-    [("sshd", "quiet", SSHD), ("sshd", "key", SSHD), ("su", "", SU), ("sudo", "", SUDO)],
+    [
+        ("sshd", "quiet", SSHD),
+        ("sshd", "codes", SSHD),
+        ("sshd", "key", SSHD),
+        ("su", "", SU),
+        ("sudo", "", SUDO),
+    ],
 )
 def test_a_file_that_was_restored_gets_its_lines_again(
     stage: Stage, look: Look, name: str, choice: str, text: str
@@ -52,6 +58,18 @@ def test_a_file_that_was_restored_gets_its_lines_again(
     assert look() == []
     stage.undo()
     assert stage.files() == stage.before
+
+
+def test_the_line_that_takes_codes_asks_no_phone_and_so_keeps_no_file_from_being_edited_anew(
+    stage: Stage, look: Look
+) -> None:
+    stage.set_up("sshd", "codes")
+    after = stage.files()
+    lines = stage.text("sshd").split("\n")
+    without = [line for line in lines if "pam_iampass.so  #" not in line or not line.startswith("account")]
+    put(stage.paths.pam / "sshd", "\n".join(without), 0o640)
+    assert look() == [(RENEWED, "sshd")]
+    assert stage.files() == after
 
 
 def test_a_new_version_of_a_file_gets_the_lines_and_keeps_its_own(stage: Stage, look: Look) -> None:
@@ -124,7 +142,9 @@ def test_a_line_that_a_person_took_out_of_force_stays_so_and_is_reported_daily(
     assert look(86500) == [(OUT, "su")], "all was well meanwhile"
 
 
-@pytest.mark.parametrize(("name", "choice"), [("sshd", "quiet"), ("sshd", "key"), ("su", "")])
+@pytest.mark.parametrize(
+    ("name", "choice"), [("sshd", "quiet"), ("sshd", "codes"), ("sshd", "key"), ("su", "")]
+)
 def test_a_file_without_any_line_that_asks_gets_its_lines_again(
     stage: Stage, look: Look, name: str, choice: str
 ) -> None:
