@@ -193,8 +193,7 @@ def _not_asked(session: Session, request: Request, otherwise: Sent) -> Answer:
             can_type = request.login.phase is Phase.AUTHENTICATE and not request.asker
             decision = decisions.throttled(decision.reason, refusal.wait, can_type=can_type)
     # A gateway that is unavailable may not know whether the phone rings.
-    says_so = refusal is not None and decision.outcome is not Outcome.UNAVAILABLE
-    return Answer(decision, Sent.RANG_NOBODY if says_so or session.queued else otherwise)
+    return Answer(decision, otherwise if decision.outcome is Outcome.UNAVAILABLE else Sent.RANG_NOBODY)
 
 
 def _code_refused(told: Redemption, before: Decision | None) -> Decision:

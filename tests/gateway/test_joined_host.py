@@ -127,6 +127,19 @@ def test_a_bypass_at_the_gateway_is_ignored_by_pam_and_counts_as_no_request(
     assert (state.requests, state.failures) == ({}, {})
 
 
+def test_a_bypass_lets_a_person_without_a_phone_in_at_the_very_next_login(
+    host: Setting, gateway_server: RunningGateway
+) -> None:
+    gateway_server.add_person(ME, "token-of-carol")
+    join(host, gateway_server)
+    for _ in range(4):
+        assert host.login().code == PamCode.ABORT
+        assert outcome(host)[0] == "no_device"
+    bypass(gateway_server, ME)
+    assert host.login().code == PamCode.IGNORE
+    assert outcome(host)[0] == "bypassed"
+
+
 def test_the_bypass_of_a_second_person_lets_nobody_in(host: Setting, gateway: RunningGateway) -> None:
     gateway.add_person("carol-who-approves", "token-of-bob")
     bypass(gateway, "carol-who-approves")

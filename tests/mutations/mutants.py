@@ -215,9 +215,9 @@ MUTANTS = {
         ),
         Mutant(
             "a start of which a gateway does not know whether it rang counts for no limit",
-            " and decision.outcome is not Outcome.UNAVAILABLE",
-            "",
-            "test_a_denial_after_which_a_phone_may_have_rung_counts[unavailable]",
+            "otherwise if decision.outcome is Outcome.UNAVAILABLE else Sent.RANG_NOBODY",
+            "Sent.RANG_NOBODY",
+            "test_a_denial_after_which_a_phone_may_have_rung_counts",
         ),
         Mutant(
             "a login that a gateway refuses in words of its own is let in",

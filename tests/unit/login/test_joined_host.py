@@ -377,11 +377,19 @@ def test_iampass_itself_refuses_in_no_words_of_its_own(world: Setting) -> None:
     assert record(world)["IAMPASS_OUTCOME"] == "denied"
 
 
-@pytest.mark.parametrize("outcome", [each for each in REFUSALS if each != "unavailable"])
+@pytest.mark.parametrize(
+    "told",
+    [
+        *(refused("SO", outcome) for outcome in REFUSALS if outcome != "unavailable"),
+        {"reason": "NO_MOBILE_DEVICE"},
+        {"reason": "OF_IAMPASS"},
+    ],
+    ids=[*REFUSALS[:3], "denied", "no phone", "of IAMPASS"],
+)
 def test_a_denial_of_a_gateway_that_has_asked_nobody_is_no_refusal_of_the_person(
-    world: Setting, outcome: str
+    world: Setting, told: dict[str, Any]
 ) -> None:
-    with gateway(world, *[not_started(**refused("SO", outcome))] * 4) as server:
+    with gateway(world, *[not_started(**told)] * 4) as server:
         for _ in range(4):
             world.login()
         assert len(server.requests) == 4
@@ -469,13 +477,8 @@ def test_a_host_that_the_gateway_does_not_know_makes_nobody_wait(world: Setting)
         assert len(server.requests) == 4
 
 
-@pytest.mark.parametrize(
-    "told",
-    [refused("SO", "unavailable"), {"reason": "NO_MOBILE_DEVICE"}, {"reason": "OF_IAMPASS"}],
-    ids=["unavailable", "no phone", "of IAMPASS"],
-)
-def test_a_denial_after_which_a_phone_may_have_rung_counts(world: Setting, told: dict[str, Any]) -> None:
-    with gateway(world, *[not_started(**told)] * 3) as server:
+def test_a_denial_after_which_a_phone_may_have_rung_counts(world: Setting) -> None:
+    with gateway(world, *[not_started(**refused("SO", "unavailable"))] * 3) as server:
         for _ in range(3):
             world.login()
         assert len(server.requests) == 2
