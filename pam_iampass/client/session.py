@@ -84,6 +84,8 @@ class Session:
     """The version of the status, as a gateway counts."""
     queued: bool = field(default=False, repr=False, compare=False)
     """Whether a gateway has other requests come first: the phone is not asked yet."""
+    counts_given_up: bool = field(default=False, repr=False, compare=False)
+    """Whether a gateway that has other requests come first wants to know if this login is given up meanwhile."""
     covered_by: str | None = field(default=None, repr=False, compare=False)
     """The host with the login that covers this one, as a gateway says in the answer to a start; None if a person was
     asked. Not cleaned."""
@@ -145,10 +147,11 @@ class Session:
         *,
         attempts: int = ATTEMPTS,
         pause: Callable[[float], None] | None = None,
+        given_up: bool = False,
     ) -> bool:
         """Ends the session; True if IAMPASS confirms it. A session that was never started gives False,
-        without a call. Raises IampassError."""
-        call = self.end()
+        without a call. `given_up` is as for `end`. Raises IampassError."""
+        call = self.end(given_up=given_up)
         return call is not None and self._make(call, deadline, attempts, pause)
 
     def poll(
@@ -164,7 +167,7 @@ class Session:
             members = response.child(_OUTER)
             if wait:
                 self.version = members.number("version")
-            self.queued = status.in_progress and _is_queued(members)
+            self.queued = status.in_progress and _is("queued", members)
             if status is Status.active and "news" in members:
                 self.news = members.text("news")
             if status in FAILED and "reason" in members:
@@ -176,9 +179,15 @@ class Session:
         url = f"{call.url}?wait={wait}&version={self.version}"
         return replace(call, name="wait", url=url, result=read, held=wait, until_readable=until_readable)
 
-    def end(self) -> Call[bool] | None:
-        """The call that ends the session; None if the session was never started."""
-        return self._call("end", "POST", self.logout_url, lambda response: response.boolean("status"))
+    def end(self, *, given_up: bool = False) -> Call[bool] | None:
+        """The call that ends the session; None if the session was never started.
+
+        `given_up` is whether the login is given up after the person was told that other requests come first. A gateway
+        is told so, if it wants to know and the phone is not asked yet."""
+        call = self._call("end", "POST", self.logout_url, lambda response: response.boolean("status"))
+        if call is None or not (given_up and self.counts_given_up and self.queued):
+            return call
+        return replace(call, url=f"{call.url}?given_up=yes")
 
     @staticmethod
     def Schema(api: APIObject | None = None) -> SessionSchema:
@@ -345,14 +354,16 @@ def read_session(response: JsonObject, origin: Origin, request_id: str | None = 
         status_url=_own_url(members, "status_url", origin),
         longest_wait=members.number("wait") if origin.gateways and "wait" in members else 0,
         version=members.number("version") if origin.gateways and "version" in members else 0,
-        queued=origin.gateways and _is_queued(members),
+        queued=origin.gateways and _is("queued", members),
+        counts_given_up=origin.gateways and _is("counts_given_up", members),
         covered_by=covered_by,
         covered_age=age,
     )
 
 
-def _is_queued(members: JsonObject) -> bool:
-    return "queued" in members and members.boolean("queued")
+def _is(name: str, members: JsonObject) -> bool:
+    """Whether a member is there that says yes."""
+    return name in members and members.boolean(name)
 
 
 def _covered(members: JsonObject, request_id: str | None, nonce: int | None) -> tuple[str, int]:

@@ -320,10 +320,13 @@ async def _poll_iampass_now(gateway: Gateway, session: HostSession) -> HostSessi
     return dataclasses.replace(session, status=status)
 
 
-async def end_session(gateway: Gateway, session: HostSession) -> bool:
-    """End a session at IAMPASS; whether this has ended it. Raises as `poll_iampass`."""
+async def end_session(gateway: Gateway, session: HostSession, *, given_up: bool = False) -> bool:
+    """End a session at IAMPASS; whether this has ended it. Raises as `poll_iampass`.
+
+    :param given_up: whether the login is given up after its person was told that another one comes first.
+    """
     if session.waits:
-        found = await _withdraw_start(gateway, session)
+        found = await _withdraw_start(gateway, session, given_up=given_up)
         if found.state is not State.OPEN:
             return found.status is Status.closed
         session = found
@@ -356,10 +359,10 @@ async def end_at_iampass(gateway: Gateway, call: Call[bool], lane: Lane) -> bool
         return True
 
 
-async def _withdraw_start(gateway: Gateway, session: HostSession) -> HostSession:
+async def _withdraw_start(gateway: Gateway, session: HostSession, *, given_up: bool) -> HostSession:
     """End a session whose phone is not asked yet, or is being asked: if IAMPASS then begins it, it is ended there."""
     async with gateway.database.transaction() as connection:
-        await turns.leave(connection, session.person, session.turn)
+        await turns.leave(connection, session.person, session.turn, failed=given_up)
         locked = await sessions.lock_row(gateway, connection, session.id)
         before = sessions.from_verified(gateway, locked)
         if not before.waits:

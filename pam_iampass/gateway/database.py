@@ -321,6 +321,8 @@ class Lock(enum.IntEnum):
     """The lock of a host while the logins that it reports are counted."""
     SHEETS = 0x73686565
     """The lock of all sheets of recovery codes while the codes of one file are committed."""
+    STARTS = 0x73746172
+    """The lock of a host while its requests that were not approved are counted."""
     TURNS = 0x7475726E
     """The lock of a person's turns, which may have no row yet."""
 

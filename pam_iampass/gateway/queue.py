@@ -100,21 +100,25 @@ async def _write_started(
         return None
     is_own = row["host"] == hosts.GATEWAY
     host = None if is_own else await hosts.find(gateway, connection, row["host"])
+    found: Person | Reason | RefusedStart
     if is_own:
-        found: Person | Reason = await starts.find_known_person(
-            gateway, connection, hosts.ITSELF, row["person"]
-        )
+        found = await starts.find_known_person(gateway, connection, hosts.ITSELF, row["person"])
     elif host is None:
         found = Reason.HOST_SUSPENDED
-    elif host.is_slowed(now) and await starts.is_held_back(connection, host, before, login):
-        found = Reason.HOST_THROTTLED
     else:
-        found = await starts.find_allowed_person(gateway, connection, host, host.machine, row["person"])
+        at_limit = await starts.is_at_limit(connection, host, gateway.settings.limits)
+        if at_limit and not login.is_familiar:
+            found = starts.AT_LIMIT
+        elif host.is_slowed(now) and await starts.is_held_back(connection, host, before, login):
+            found = Reason.HOST_THROTTLED
+        else:
+            found = await starts.find_allowed_person(gateway, connection, host, host.machine, row["person"])
     waiting = sessions.from_verified(gateway, row)
     if isinstance(found, Person) and waiting.began_before_loss(found.phone_lost_at):
         found = Reason.PHONE_LOST
-    if isinstance(found, Reason):
-        await _end_refused(gateway, connection, login, RefusedStart(found))
+    if not isinstance(found, Person):
+        why = RefusedStart(found) if isinstance(found, Reason) else found
+        await _end_refused(gateway, connection, login, why)
         return None
     moment = datetime.fromtimestamp(now, timezone.utc)
     columns = {

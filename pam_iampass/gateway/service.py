@@ -123,7 +123,7 @@ def _explain_to_host(session: HostSession) -> dict[str, Any]:
     if session.request_id is None:
         return {}
     if session.state is State.QUEUED:
-        return {"queued": True}
+        return {"queued": True, "counts_given_up": True}
     if session.reason is None:
         return {}
     reason = reason_for_host(session.reason)
@@ -317,9 +317,9 @@ def _waiting(query: Mapping[str, str]) -> tuple[int, int]:
 async def end(gateway: Gateway, request: IncomingRequest) -> Reply:
     """End a session."""
     try:
-        id, _, credentials = _session_that_signed(gateway, request)
+        id, query, credentials = _session_that_signed(gateway, request, "given_up")
         session = await _find_session(gateway, id, _spend_nonce_of(str(id), credentials))
-        return ended(await asking.end_session(gateway, session))
+        return ended(await asking.end_session(gateway, session, given_up=query.get("given_up") == "yes"))
     except (DatabaseError, IampassError, Tampered) as error:
         return unavailable(error)
 

@@ -29,8 +29,8 @@ from pam_iampass.gateway.database import (
     Connection,
     DatabaseAway,
     DatabaseError,
+    Lock,
     UnknownOutcome,
-    each_one,
     insert,
     many,
     one,
@@ -43,7 +43,7 @@ from pam_iampass.gateway.reasons import Reason, RefusedStart
 from pam_iampass.gateway.records import Kind
 from pam_iampass.gateway.sessions import HostSession, State
 from pam_iampass.gateway.settings import LimitSettings
-from pam_iampass.login.throttle import LEAST_LEFT, Cause, Pending, Refusal
+from pam_iampass.login.throttle import LEAST_LEFT, Cause, Pending, Refusal, unrung_refusal
 from pam_iampass.outcome import Outcome
 from pam_iampass.server.messages import IncomingRequest, Start, bad_request
 from pam_iampass.session.presence import between_hosts
@@ -51,6 +51,9 @@ from pam_iampass.text import clean
 
 _ASKED = "parent IS NULL AND state <> 'not_started' AND state <> 'queued'"
 """The condition of a session for which a phone was asked, or may be."""
+_UNAPPROVED = f"""(SELECT count(*) FROM (SELECT FROM session WHERE session.host_name = host.name AND {_ASKED}
+    AND NOT approved AND began_at > now() - interval '1 hour' LIMIT %s) AS found) AS unapproved"""  # noqa: S608
+"""The number of requests of a host within an hour that were not approved, up to a limit."""
 _OF_LOGIN = ("asker", "service", "remote", "caller", "key", "login")
 PARAMETERS = ("request_id", "machine", "timeout", "connection", *_OF_LOGIN)
 """The parameters that the query of a start can have at a gateway, beside those of IAMPASS. They are signed, too."""
@@ -58,8 +61,9 @@ SHORTEST_REQUEST_SECONDS = 15
 """A phone rings for this long at least, unless its host ends the request: else nobody could cancel it."""
 LONGEST_REQUEST_SECONDS = 300
 """No login waits for an answer for longer."""
-_NOT_STARTED_A_MINUTE = 10
-"""Starts from one host for one person for which no phone rang, such as for want of one. Beyond that, none is made."""
+_UNRUNG_A_MINUTE = 10
+"""The limit of starts per minute, host, person and origin that reach no phone, for example because the person has
+none."""
 _MOST_WHILE_SLOWED = 3
 """Requests that are not approved, of a slowed host to a person who approved there lately."""
 
@@ -129,6 +133,8 @@ def is_request_id(text: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_-]{22}", text) is not None
 
 
+AT_LIMIT = RefusedStart(Reason.HOST_THROTTLED, "too many requests of this host were not approved")
+"""The answer to a start of a host that has reached `host_requests_per_hour`."""
 SpendNonce = Callable[[Connection], None]
 """Uses up the nonce of a call with the next statement, which raises UniqueViolation if it was used before."""
 StartCovered = Callable[[Gateway, Host, AskedStart], Awaitable[Union[HostSession, None]]]
@@ -302,11 +308,12 @@ async def _admit_once(
     What follows holds for the gateway itself, too (`_admit_by_phone`):
 
     5. Refuse a person whose lost phone IAMPASS has not disabled yet.
-    6. Refuse a host for whose last starts for this person no phone rang.
+    6. Refuse a login if no phone rang for the last ones of this person from its origin on this host.
     7. Unless `by_phone`: have other hosts asked first, if the login may begin in one of theirs. No row may be locked
        meanwhile; if it does not, the caller comes back, and all is read again.
-    8. Refuse a host that is at its limit, or held back by its brake. The gateway itself is not refused: some people
-       who approve nothing would keep all others from asking for something. Whom it rings is no host's word.
+    8. Refuse a host that is at its limit, or held back by its brake. Its starts come one after the other from step 1
+       on, so that each finds what those before have begun. The gateway itself is not refused: some people who approve
+       nothing would keep all others from asking for something. Whom it rings is no host's word.
     9. Take a turn on the person's phone, or a place in the queue.
     10. Insert the session, and write the turns.
 
@@ -314,10 +321,11 @@ async def _admit_once(
     read, or with COMMIT (`Connection.later`). They keep the order of these lines.
     """
     async with gateway.database.transaction() as connection:
-        # 1. Read. The lock is a statement of its own: the next one then finds what others have written.
+        # 1. Read. The locks are statements of their own: the next one then finds what others have written.
         spend_nonce(connection)
         name = "" if people.person_name_error(asked.person) else asked.person
         turns.lock(connection, name)
+        lock_starts(connection, host_id)
         read = await _read_rows(connection, host_id, name, asked.request_id, gateway.settings.limits)
         if read is None:
             return _Admission(RefusedStart(Reason.HOST_SUSPENDED))  # removed since its signature was checked
@@ -374,23 +382,23 @@ async def _admit_by_phone(
         return await _refuse(connection, asker, asked, RefusedStart(Reason.PHONE_LOST))
 
     # 6. No phone rang
-    if counted["not_started"] >= _NOT_STARTED_A_MINUTE:
-        return await _refuse(connection, asker, asked, RefusedStart(Reason.HOST_THROTTLED))
+    id = uuid.uuid4()
+    until = before.now + asked.patience * (1 - LEAST_LEFT)
+    login = turns.login_of(person.name, asker.name, asked.details, id, before.now, until)
+    refusal = unrung_refusal(before.state, login, _UNRUNG_A_MINUTE, before.now)
+    if refusal is not None:
+        return await _refuse(connection, asker, asked, RefusedStart.of(refusal))
 
     # 7. Cover
     if coverable is not None:
         return _Admission(RefusedStart(Reason.TRY_AGAIN), coverable=coverable)
 
     # 8. Limit and brake
-    id = uuid.uuid4()
-    until = before.now + asked.patience * (1 - LEAST_LEFT)
-    login = turns.login_of(person.name, asker.name, asked.details, id, before.now, until)
     is_slowed = asker.is_slowed(before.now)
     exceeds = await _exceeds_limit(connection, asker, counted["unapproved"], limits.host_requests_per_hour)
     login = await turns.recognized(connection, before, login, limits, at_once=is_slowed or exceeds)
     if exceeds and not login.is_familiar and isinstance(asker, Host):
-        why = "too many requests of this host were not approved"
-        return await _refuse(connection, asker, asked, RefusedStart(Reason.HOST_THROTTLED, why))
+        return await _refuse(connection, asker, asked, AT_LIMIT)
     if is_slowed and await is_held_back(connection, asker, before, login):
         return await _refuse(connection, asker, asked, RefusedStart(Reason.HOST_THROTTLED))
     failing = before.state.hosts_failing(login)
@@ -449,10 +457,7 @@ async def _read_rows(
             NULL AS "turn:", {turns.COLUMNS},
             NULL AS "counted:",
             EXISTS (SELECT 1 FROM bypass WHERE bypass.person = %s AND ends_at > now()) AS bypassed,
-            (SELECT count(*) FROM session WHERE session.host_name = host.name AND session.person = %s
-                AND state = 'not_started' AND began_at > now() - interval '1 minute') AS not_started,
-            (SELECT count(*) FROM (SELECT FROM session WHERE session.host_name = host.name AND {_ASKED}
-                AND NOT approved AND began_at > now() - interval '1 hour' LIMIT %s) AS found) AS unapproved,
+            {_UNAPPROVED},
             {news.COLUMNS}
         FROM {host}
             LEFT JOIN person ON person.name = %s
@@ -460,7 +465,7 @@ async def _read_rows(
             LEFT JOIN session ON session.host = host.id AND session.request_id = %s
         WHERE host.id = %s
         """,  # noqa: S608
-        *(name, name, limits.host_requests_per_hour, name, name, name, name, request_id, host_id),
+        *(name, limits.host_requests_per_hour, name, name, name, name, request_id, host_id),
     )
 
 
@@ -527,6 +532,19 @@ async def _find_repeated(
     return session if session.parameters == asked.digest else RefusedStart(Reason.REQUEST_ID_REUSED)
 
 
+def lock_starts(connection: Connection, host_id: str) -> None:
+    """Have other starts of a host wait, from the next statement on, until this transaction ends."""
+    connection.take(Lock.STARTS, host_id)
+
+
+async def is_at_limit(connection: Connection, host: Host, limits: LimitSettings) -> bool:
+    """Whether a host has reached its limit, now that other starts of it wait until this transaction ends."""
+    lock_starts(connection, host.id)
+    most = limits.host_requests_per_hour
+    counted = await one(connection, f"SELECT {_UNAPPROVED} FROM host WHERE id = %s", most, host.id)  # noqa: S608
+    return counted is not None and await _exceeds_limit(connection, host, counted["unapproved"], most)
+
+
 async def _exceeds_limit(connection: Connection, asker: Asker, unapproved: int, most: int) -> bool:
     """Whether a host, or the gateway itself, has reached the limit of requests that are not approved, and no more
     people have approved some in an hour than not: a busy host may have many of both, and one accomplice may approve
@@ -555,7 +573,8 @@ async def is_held_back(connection: Connection, asker: Asker, before: turns.Turns
     """Whether the brake, which holds for a host, keeps a login there from the phone.
 
     A person who approved there lately has a few requests of their own, whatever others do. All others together have
-    one a minute. A person who just did not approve one has none: people who cancel do not take it from the rest.
+    one a minute. A person who just did not approve one has none: people who cancel do not take it from the rest. The
+    transaction has locked the starts of the host.
     """
     own = turns.requests_of_host(before, asker.name, asking.BRAKE_MINUTES * 60)
     if login.is_familiar:
@@ -564,8 +583,7 @@ async def is_held_back(connection: Connection, asker: Asker, before: turns.Turns
         f"SELECT 1 FROM session WHERE host_name = %s AND {_ASKED}"  # noqa: S608
         f" AND began_at > now() - interval '1 minute' AND NOT {turns.FAMILIAR} LIMIT 1"
     )
-    # The lock of the host keeps starts for other people from passing at the same time.
-    _, recent = await each_one(connection, (hosts.LOCK, asker.id), (statement, asker.name))
+    recent = await one(connection, statement, asker.name)
     return own > 0 or recent is not None
 
 

@@ -70,8 +70,9 @@ class Turns:
 
     @cached_property
     def state(self) -> ThrottleState:
-        """The state without the parts that do not count any more."""
-        return self.written.current(self.now)
+        """The state without the parts that do not count any more. A request whose gateway has written no result, and
+        has died perhaps, was not approved."""
+        return throttle.expired(self.written, self.now).current(self.now)
 
     @property
     def overdue(self) -> list[Pending]:
@@ -281,15 +282,17 @@ async def finish(
     for login in turns.state.pending:
         if login.ident == ident:
             state = throttle.decided(turns.state, login, result, limits, turns.now)
+            if result is RequestResult.NOT_SENT:
+                state = throttle.rang_nobody(state, login, turns.now)
             over = (
                 holding(state, login, turns.now + held) if held else throttle.ended(state, login, turns.now)
             )
             await write(connection, turns, over)
 
 
-async def leave(connection: Connection, person: str, ident: str) -> None:
-    """A login that waits for its turn gives up. Raises Tampered."""
+async def leave(connection: Connection, person: str, ident: str, *, failed: bool) -> None:
+    """A login that waits for its turn gives up; `failed` if that counts as a failure. Raises Tampered."""
     turns = await locked(connection, person)
     for login in turns.state.pending:
         if login.ident == ident and not login.has_turn:
-            await write(connection, turns, throttle.left(turns.state, login, turns.now, failed=False))
+            await write(connection, turns, throttle.left(turns.state, login, turns.now, failed=failed))

@@ -11,7 +11,7 @@ from typing import Callable
 from pam_iampass.client import Deadline, Session, Status
 from pam_iampass.client.errors import IampassError, ProtocolError, Unavailable
 from pam_iampass.login import decisions
-from pam_iampass.login.application import Conversation, PamApplication
+from pam_iampass.login.application import ApplicationGone, Conversation, PamApplication
 from pam_iampass.login.context import ApprovalRequired, LoginContext
 from pam_iampass.login.decider import Answer, Asked, Covered, Sent
 from pam_iampass.login.keeping import Covering, Keeping
@@ -72,7 +72,10 @@ class PhoneRequest:
         self.cleanup = application.after_reply.enter_context(contextlib.ExitStack())
         """Closing it ends the session, and whatever else was entered."""
         self.sent = Sent.NOTHING
-        """The state of the request so far. If the login ends now, it says for whose limits that counts."""
+        """The state of the request so far. If the login ends now, it says whether that counts for limits."""
+        self._told_of_another = False
+        self._given_up = False
+        """Whether the caller has gone after the person was told that another login comes first."""
         self.left_open = False
         """Whether the session could not be ended."""
         self.pause = application.pause
@@ -127,7 +130,10 @@ class PhoneRequest:
                 self._say_who_is_asked(waited=waited)
             # 3.
             try:
-                self._poll(started, phone_is_lost)
+                self._poll(session, phone_is_lost)
+            except ApplicationGone:
+                self._given_up = self._told_of_another
+                raise
             except IampassError as error:
                 return self._required.decider.explain(error, self._request)
         if phone_is_lost():
@@ -172,10 +178,10 @@ class PhoneRequest:
         return decisions.covered_elsewhere(covered.host, self._required.approver, kept, told)
 
     def _say_that_another_comes_first(self) -> None:
-        """Tell the person. To give up after that counts here: otherwise a caller could find out again and again, for
-        nothing, when the person logs in."""
+        """Tell the person. To give up after that is a failure, which the gateway counts: otherwise a caller could find
+        out again and again, for nothing, when the person logs in."""
         if self.announce is not None:
-            self.sent = Sent.COUNTS_HERE
+            self._told_of_another = True
             self.announce(other_login(self._required.approver if self._required.asker else ""))
 
     def _say_who_is_asked(self, *, waited: bool) -> None:
@@ -187,7 +193,7 @@ class PhoneRequest:
             within = left if waited else decisions.seconds(required.service.timeout)
             self._conversation.say(f"Approve this on your phone within {within}.")
 
-    def _poll(self, asked: Asked, phone_is_lost: Callable[[], bool]) -> None:
+    def _poll(self, session: Session, phone_is_lost: Callable[[], bool]) -> None:
         """Poll until the phone has answered, is lost or the time is up; say when it is identifying the person.
 
         A gateway holds the polls until something changes. One that fails, or is answered early without a change, is
@@ -196,7 +202,6 @@ class PhoneRequest:
         Raises Unavailable where the last poll failed, and any other IampassError at once. One that the deadline cut
         off right after one that was answered is no failure: it is the person who has not answered.
         """
-        session = asked.session
         failure: Unavailable | None = None
         answered = False
         say = None if self._required.asker else self.announce
@@ -234,7 +239,6 @@ class PhoneRequest:
             if phone_is_lost() or not session.in_progress:
                 return
             if queued and not session.queued:
-                self.sent = asked.sent
                 self._say_who_is_asked(waited=True)
             if say is not None and session.session_status is Status.identifying:
                 say("Your phone is checking that it is you.")
@@ -255,7 +259,8 @@ class PhoneRequest:
         already_ended = session.failed
         self.left_open = True
         try:
-            self.left_open = not session.destroy(deadline=Deadline.after(END_TIMEOUT)) and not already_ended
+            is_ended = session.destroy(deadline=Deadline.after(END_TIMEOUT), given_up=self._given_up)
+            self.left_open = not is_ended and not already_ended
             if self.left_open:
                 self._context.session_left_open("IAMPASS reports that the session was not ended")
         except IampassError as error:

@@ -62,7 +62,7 @@ class AtGateway:
     def start(
         self, request: Request, duration: int, *, may_be_covered: bool, may_be_outage: bool
     ) -> Answer | Covered | Asked:
-        """See `Decider.start`. What the gateway has begun, it counts itself."""
+        """See `Decider.start`. The gateway counts requests itself."""
         known = self.refused.find(request)
         if known is not None:
             return known
@@ -84,19 +84,19 @@ class AtGateway:
         if session.failure_reason == BYPASSED and not request.asker:
             return Answer(_bypassed(request), Sent.RANG_NOBODY)
         if session.failure_reason is not None:
-            return _not_asked(session, request, Sent.COUNTS_HERE)
+            return _not_asked(session, request)
         if session.active and session.covered_by is not None and connection:
             return Covered(session, session.covered_by)
-        return Asked(session, Sent.COUNTS_THERE)
+        return Asked(session, Sent.MAY_HAVE_RUNG)
 
     def answer(self, session: Session, request: Request) -> Answer:
         """See `Decider.answer`. A login may have waited in vain for its turn."""
         if session.queued or session.failure_reason is not None:
-            return _not_asked(session, request, Sent.COUNTS_THERE)
+            return _not_asked(session, request)
         decision = decisions.answered(session, request.service)
         if decision.outcome is Outcome.APPROVED and not request.asker:
             decision = replace(decision, notice=session.news)
-        return Answer(decision, Sent.COUNTS_THERE)
+        return Answer(decision, Sent.MAY_HAVE_RUNG)
 
     def explain(self, error: IampassError, request: Request) -> Decision:
         """See `Decider.explain`. A host may have been suspended meanwhile."""
@@ -180,8 +180,8 @@ def _bypassed(request: Request) -> Decision:
     return Decision(Outcome.BYPASSED, Result.IGNORED, reason, decisions.BYPASSED, of_gateway=True)
 
 
-def _not_asked(session: Session, request: Request, otherwise: Sent) -> Answer:
-    """The gateway says why the phone was not asked; if it does not know that, the request is sent as `otherwise`."""
+def _not_asked(session: Session, request: Request) -> Answer:
+    """The gateway says why the phone was not asked, or that it does not know whether it was."""
     reason, refusal = session.failure_reason, session.refusal
     if reason is None:  # the session is queued until the end
         return Answer(decisions.turn_did_not_come(), Sent.RANG_NOBODY)
@@ -192,8 +192,8 @@ def _not_asked(session: Session, request: Request, otherwise: Sent) -> Answer:
         if refusal.wait and decision.outcome is Outcome.THROTTLED:
             can_type = request.login.phase is Phase.AUTHENTICATE and not request.asker
             decision = decisions.throttled(decision.reason, refusal.wait, can_type=can_type)
-    # A gateway that is unavailable may not know whether the phone rings.
-    return Answer(decision, otherwise if decision.outcome is Outcome.UNAVAILABLE else Sent.RANG_NOBODY)
+    may_ring = decision.outcome is Outcome.UNAVAILABLE
+    return Answer(decision, Sent.MAY_HAVE_RUNG if may_ring else Sent.RANG_NOBODY)
 
 
 def _code_refused(told: Redemption, before: Decision | None) -> Decision:

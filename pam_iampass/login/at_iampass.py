@@ -62,12 +62,12 @@ class AtIampass:
         except (IampassError, ValueError) as error:
             return start_failed(error, request, "IAMPASS", self.refused, may_be_outage=may_be_outage)
         if session.failure_reason is not None:
-            return Answer(decisions.not_asked(session.failure_reason), Sent.COUNTS_HERE)
-        return Asked(session, Sent.COUNTS_HERE)
+            return Answer(decisions.not_asked(session.failure_reason), Sent.MAY_HAVE_RUNG)
+        return Asked(session, Sent.MAY_HAVE_RUNG)
 
     def answer(self, session: Session, request: Request) -> Answer:
         """See `Decider.answer`."""
-        return Answer(decisions.answered(session, request.service), Sent.COUNTS_HERE)
+        return Answer(decisions.answered(session, request.service), Sent.MAY_HAVE_RUNG)
 
     def explain(self, error: IampassError, request: Request) -> Decision:
         """See `Decider.explain`."""

@@ -1,8 +1,9 @@
 """The decider of a request for approval: IAMPASS (`at_iampass.py`), or a gateway of a fleet (`at_gateway.py`).
 
 `Configuration.decider` is one of the two, chosen when the settings are read. A login asks it, and nothing in this
-package asks which of the two it is. What only one of them knows is an answer: whether this host counts a request, what
-a login on another host covers, whether a phone was asked, the words of a refusal.
+package asks which of the two it is. What only one of them knows is an answer: what a login on another host covers,
+whether a phone was asked, the words of a refusal. `queue_scope` also says who counts requests: the gateway, or this
+host.
 """
 
 from __future__ import annotations
@@ -44,12 +45,11 @@ class Request:
 
 
 class Sent(enum.Enum):
-    """The state of a request: how far it has come, and so for whose limits its result counts."""
+    """The state of a request: how far it has come, and so whether its result counts for limits."""
 
     NOTHING = "nothing has left this machine"
     RANG_NOBODY = "it may have left this machine, but no phone was asked"
-    COUNTS_HERE = "a phone may have been asked; this host counts it"
-    COUNTS_THERE = "a phone may have been asked; the gateway counts it"
+    MAY_HAVE_RUNG = "a phone may have been asked"
 
     @property
     def may_have_left(self) -> bool:
@@ -59,7 +59,7 @@ class Sent(enum.Enum):
     @property
     def may_have_rung(self) -> bool:
         """Whether the request may have reached the phone."""
-        return self in (Sent.COUNTS_HERE, Sent.COUNTS_THERE)
+        return self is Sent.MAY_HAVE_RUNG
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Decider(Protocol):
     """IAMPASS or a gateway. The methods with a request raise ApplicationGone and Stopping."""
 
     queue_scope: ClassVar[Scope]
-    """The logins for which one waits on this host, before its request is started."""
+    """The logins for which one waits on this host, before its request is started; and whether this host counts."""
     of_gateway: ClassVar[bool]
     """Whether the sessions that it begins are a gateway's, as a kept session remembers."""
     redeems_codes: ClassVar[bool]
@@ -139,7 +139,7 @@ class RefusedStarts:
     def add(self, error: IampassError, request: Request, decision: Decision) -> Answer:
         """Return the answer where a start was refused."""
         if error.may_have_started:  # an earlier attempt
-            return Answer(decision, Sent.COUNTS_HERE)
+            return Answer(decision, Sent.MAY_HAVE_RUNG)
         with self._lock:
             before = self._refused.get(request.phone.token, [])
             self._refused[request.phone.token] = [*before, (self._clock(), decision)][-MOST_REFUSED:]
@@ -172,8 +172,8 @@ def start_failed(
         return Answer(decisions.misconfigured(f"the request is invalid: {error}"), Sent.NOTHING)
     if isinstance(error, (Refused, NotFound)):
         return refused.add(error, request, decisions.failed(error, peer))
-    counts = error.may_have_started or isinstance(error, ProtocolError)
-    sent = Sent.COUNTS_HERE if counts else Sent.NOTHING
+    rang = error.may_have_started or isinstance(error, ProtocolError)
+    sent = Sent.MAY_HAVE_RUNG if rang else Sent.NOTHING
     if not isinstance(error, Unavailable):
         return Answer(decisions.failed(error, peer), sent)
     # An outage, of a login that its person cannot have made fail by themselves.

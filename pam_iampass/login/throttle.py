@@ -157,14 +157,16 @@ class Scope(enum.Enum):
 
     PERSON = "all"
     ORIGIN = "those of its own origin"
-    """The scope on a host whose gateway gives the turns of all, and counts the requests itself."""
+    """The scope on a host of a gateway. The gateway gives the turns of all logins and counts their requests, so that no
+    request counts on the host."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A wrong recovery code."""
+    """A wrong recovery code, or a request for which no phone rang."""
 
     origin: str
+    """The origin of its login, or the place."""
     at: float
 
 
@@ -229,6 +231,8 @@ class ThrottleState:
     """When the next turn may begin."""
     lost: float = 0.0
     """When the person's phone was last reported lost, or the person was removed; 0 where that was not in this boot."""
+    unrung: tuple[Attempt, ...] = ()
+    """Requests at a gateway for which no phone rang, each by the place of its login."""
 
     def to_json(self) -> dict[str, Any]:
         """The state in types of JSON, as hosts and gateways store it."""
@@ -248,6 +252,7 @@ class ThrottleState:
                 turns=dict(sorted(turns.items(), key=lambda each: each[1])),
                 next_turn=float(stored["next_turn"]),
                 lost=float(stored["lost"]),
+                unrung=tuple(_record(Attempt, each) for each in stored["unrung"]),
             )
         except (AttributeError, KeyError, OverflowError, TypeError) as error:
             raise ValueError(f"this is no state of a person's limits: {error!r}") from None
@@ -255,8 +260,8 @@ class ThrottleState:
     @property
     def is_empty(self) -> bool:
         """Whether nothing in it has an effect."""
-        kept = self.failures or self.requests or self.pending or self.attempts or self.turns or self.lost
-        return not kept
+        counted = self.failures or self.requests or self.attempts or self.unrung
+        return not (counted or self.pending or self.turns or self.lost)
 
     def current(self, now: float) -> ThrottleState:
         """The state without what is too old to count, and without what lies in the future."""
@@ -272,6 +277,7 @@ class ThrottleState:
             turns={origin: at for origin, at in self.turns.items() if counts(at)},
             next_turn=self.next_turn if self.next_turn <= now + MINUTE else 0.0,
             lost=self.lost if self.lost <= now else 0.0,
+            unrung=tuple(request for request in self.unrung if 0 <= now - request.at < MINUTE),
         )
 
     def within(self, scope: Scope, login: Pending) -> ThrottleState:
@@ -390,9 +396,9 @@ def cool_off(failures: Failures, limits: ThrottleSettings, now: float) -> float:
     return max(failures.last + length - now, 0.0)
 
 
-def _wait(moments: list[float], most: int, now: float) -> float:
-    """Seconds until one more event may follow the ones at `moments`, where `most` may happen within an hour."""
-    return 0.0 if len(moments) < most else sorted(moments)[len(moments) - most] + HOUR - now
+def _wait(moments: list[float], most: int, now: float, within: float = HOUR) -> float:
+    """Seconds until one more event may follow the ones at `moments`, where `most` may happen within some time."""
+    return 0.0 if len(moments) < most else sorted(moments)[len(moments) - most] + within - now
 
 
 # Events: a login that wants a request
@@ -402,14 +408,14 @@ def joined(
     state: ThrottleState, login: Pending, limits: ThrottleSettings, scope: Scope = Scope.PERSON
 ) -> ThrottleState | Refusal:
     """A login wants its turn: it takes it, or waits for it."""
-    refusal = _refusal(state, login, limits, login.since)
+    refusal = _refusal(state, login, limits, login.since, scope)
     if refusal is not None:
         return refusal
     if not login.is_usual and sum(not each.is_usual for each in state.pending) >= MOST_PENDING:
         return Refusal(Cause.AT_CAPACITY)
     state = replace(state, pending=(*state.pending, login))
     is_next = state.within(scope, login).is_next(login, login.since)
-    return _with_turn(state, login, login.since) if is_next else state
+    return _with_turn(state, login, login.since, scope) if is_next else state
 
 
 def tried(
@@ -427,7 +433,7 @@ def tried(
         return Refusal(Cause.PHONE_LOST)
     if not state.within(scope, login).is_next(login, now):
         return state
-    return _refusal(state, login, limits, now) or _with_turn(state, login, now)
+    return _refusal(state, login, limits, now, scope) or _with_turn(state, login, now, scope)
 
 
 def decided(
@@ -460,7 +466,7 @@ def asked_another(
     """
     state = replace(state, requests=_without(state.requests, login.ident))
     own_limits = replace(limits, requests_per_hour=max(limits.requests_per_hour // 3, 1))
-    refusal = _refusal(state, login, own_limits, now)
+    refusal = _refusal(state, login, own_limits, now, Scope.PERSON)
     return refusal or replace(state, requests={**state.requests, login.ident: now})
 
 
@@ -487,10 +493,35 @@ def ended(state: ThrottleState, login: Pending, now: float) -> ThrottleState:
     return _failed(state, login.place, login.since) if found and not found[0].decided else state
 
 
-def _refusal(state: ThrottleState, login: Pending, limits: ThrottleSettings, now: float) -> Refusal | None:
+def expired(state: ThrottleState, now: float) -> ThrottleState:
+    """Logins whose turn is over without a result count as failures: nobody knows what has become of their requests."""
+    for login in state.pending:
+        if login.has_turn and not login.decided and login.until <= now:
+            state = _failed(state, login.place, login.until)
+    return state
+
+
+def rang_nobody(state: ThrottleState, login: Pending, now: float) -> ThrottleState:
+    """The request of a login is over, and no phone rang for it."""
+    return replace(state, unrung=(*state.unrung, Attempt(login.place, now))[-MOST_KEPT:])
+
+
+def unrung_refusal(state: ThrottleState, login: Pending, most: int, now: float) -> Refusal | None:
+    """Why a login may send no request: a place may have `most` a minute for which no phone rings."""
+    moments = [request.at for request in state.unrung if request.origin == login.place]
+    wait = _wait(moments, most, now, MINUTE)
+    reason = f"no phone rang for {most} requests of this host within a minute from this origin"
+    return Refusal(Cause.LIMIT, reason, wait) if wait else None
+
+
+def _refusal(
+    state: ThrottleState, login: Pending, limits: ThrottleSettings, now: float, scope: Scope
+) -> Refusal | None:
     """Why a login may send no request."""
     if state.lost >= login.began:
         return Refusal(Cause.PHONE_LOST)
+    if scope is Scope.ORIGIN:
+        return None
     wait = state.backoff(login, limits, now)
     if wait:
         count = state.failures_of(login).count
@@ -503,8 +534,8 @@ def _refusal(state: ThrottleState, login: Pending, limits: ThrottleSettings, now
     return None
 
 
-def _with_turn(state: ThrottleState, login: Pending, now: float) -> ThrottleState:
-    """The login has its turn, and its request counts from now on."""
+def _with_turn(state: ThrottleState, login: Pending, now: float, scope: Scope) -> ThrottleState:
+    """The login has its turn, and its request counts from now on if this machine counts any."""
     turns = dict(state.turns)
     names = [name for name in (login.host, login.origin) if name]
     if login.is_usual:
@@ -517,7 +548,7 @@ def _with_turn(state: ThrottleState, login: Pending, now: float) -> ThrottleStat
             replace(each, has_turn=True) if each.ident == login.ident else each for each in state.pending
         ),
         turns=_newest(turns),
-        requests={**state.requests, login.ident: now},
+        requests={**state.requests, **({login.ident: now} if scope is Scope.PERSON else {})},
     )
 
 
@@ -562,7 +593,7 @@ def phone_lost(state: ThrottleState, now: float) -> ThrottleState:
 
 def cleared(state: ThrottleState) -> ThrottleState:
     """Failures, requests and wrong codes are forgotten, but not pending logins."""
-    return replace(state, failures={}, requests={}, attempts=(), next_turn=0.0)
+    return replace(state, failures={}, requests={}, attempts=(), unrung=(), next_turn=0.0)
 
 
 def summary(state: ThrottleState, limits: ThrottleSettings, now: float) -> dict[str, Any]:

@@ -56,8 +56,8 @@ def other_login(approver: str) -> str:
 
 
 def result_of(end: Decision | BaseException, counts: bool) -> RequestResult:
-    """The result of a request that ended with a decision or was broken off by an exception. `counts` is whether it has
-    come so far that this host counts it.
+    """The result of a request that ended with a decision or was broken off by an exception. `counts` is whether the
+    phone may have rung.
 
     A caller who starts requests and breaks them off, by hanging up or by killing the process, is treated like one
     whose requests are refused. Only ApplicationGone and Stopping are known to come while no request is on its way;
@@ -97,8 +97,6 @@ class ThrottleStore:
         self._waiting: dict[bytes, dict[str, int]] = {}
         """The descriptor that wakes each login that waits, by person and ident."""
         self._stages: Counter[tuple[str, str, str]] = Counter()
-        self.held_back: set[str] = set()
-        """Pending logins, by ident, whose requests a gateway counts. They are not written unless they count here."""
         self._unwritten: set[bytes] = set()
         """People whose state has changed since their row was written."""
         self._stored: dict[bytes, str] = {}
@@ -238,9 +236,8 @@ class ThrottleStore:
         """Bring the row of a person up to date. Raises StateError."""
         with self._lock:
             state = self._state(person, self.now())
-            requests = {ident: at for ident, at in state.requests.items() if ident not in self.held_back}
         # Turns and pending logins end with the process.
-        state = replace(state, requests=requests, pending=(), turns={}, next_turn=0.0)
+        state = replace(state, pending=(), turns={}, next_turn=0.0)
         stored = "" if state.is_empty else json.dumps(state.to_json())
         if stored == self._stored.get(person, "") and not durable:
             return
@@ -298,8 +295,6 @@ class QueuedLogin:
         """
         now = self._store.now()
         self._pending = replace(self._pending, since=now, until=now + time_left + END_TIME)
-        if self._scope is Scope.ORIGIN:
-            self._store.held_back.add(self._pending.ident)
         return self._try(
             lambda state, _now: throttle.joined(state, self._pending, self._settings, self._scope)
         )
@@ -319,8 +314,8 @@ class QueuedLogin:
         returns ends the waiting. Without a wait it is called only if the login was `prompted`: much may have happened
         while the person did not answer. `remaining` returns the seconds that are left, `pause` waits for some.
         `announce` shows the person that another login comes first; None where nothing can be shown. To leave after
-        that counts as a failure: otherwise a caller could find out again and again, for nothing, when the person logs
-        in. Raises what `pause` raises.
+        that counts as a failure, if this host counts requests: otherwise a caller could find out again and again, for
+        nothing, when the person logs in. Raises what `pause` raises.
         """
         try:
             end = None if self.has_turn else self._wait(remaining, pause, announce, look)
@@ -380,20 +375,26 @@ class QueuedLogin:
         return self._store.state(self._user).lost >= self._pending.began
 
     def record(self, result: RequestResult) -> None:
-        """Record the result of the request."""
+        """Record the result of the request, if this host counts requests."""
+        if self._scope is Scope.ORIGIN:
+            result = RequestResult.NOT_SENT
         self._finish(lambda state, now: throttle.decided(state, self._pending, result, self._settings, now))
 
     def end(self) -> None:
-        """Leave the queue. A login that had its turn and recorded no result counts as a failure."""
-        self._finish(lambda state, now: throttle.ended(state, self._pending, now))
+        """Leave the queue. A login that had its turn and recorded no result counts as a failure, if this host counts
+        requests."""
+        if self._scope is Scope.ORIGIN:
+            self._leave(failed=False)
+        else:
+            self._finish(lambda state, now: throttle.ended(state, self._pending, now))
 
     def _leave(self, *, failed: bool) -> None:
-        """Give the place up before a request is sent; `failed` if that counts as a failure."""
+        """Give the place up; `failed` if that is a failure, which counts if this host counts requests."""
+        failed = failed and self._scope is Scope.PERSON
         self._finish(lambda state, now: throttle.left(state, self._pending, now, failed=failed))
 
     def _finish(self, event: Callable[[ThrottleState, float], ThrottleState]) -> None:
-        """Carry out an event after which another login may have its turn, and the request counts here if at all."""
-        self._store.held_back.discard(self._pending.ident)
+        """Carry out an event after which another login may have its turn."""
         self._store.change(self._user, event)
         self._store.wake(self._user)
 

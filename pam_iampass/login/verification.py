@@ -22,7 +22,6 @@ from pam_iampass.login.application import (
 )
 from pam_iampass.login.approval import REPLY_MARGIN, PhoneRequest
 from pam_iampass.login.context import ApprovalRequired, AskedLogin, LoginContext, ModuleArguments
-from pam_iampass.login.decider import Sent
 from pam_iampass.login.keeping import Covering
 from pam_iampass.login.recovery import read
 from pam_iampass.login.redemption import CodeRedemption
@@ -300,9 +299,9 @@ def _ask_in_turn(
         decision = request.ask(waited=queued.waited, phone_is_lost=phone_is_lost)
         decision = replace(decision, elapsed=request.elapsed())
     except BaseException as interruption:
-        queued.record(result_of(interruption, request.sent is Sent.COUNTS_HERE))
+        queued.record(result_of(interruption, request.sent.may_have_rung))
         raise
-    queued.record(result_of(decision, request.sent is Sent.COUNTS_HERE))
+    queued.record(result_of(decision, request.sent.may_have_rung))
     return decision
 
 

@@ -330,6 +330,48 @@ def test_a_host_has_few_people_asked_who_do_not_approve(settings: GatewaySetting
         assert ask(running, HOST, people[5])["reason"] == "HOST_THROTTLED"
 
 
+def test_a_host_has_no_more_people_asked_if_their_requests_have_waited(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    limits = replace(LIMITS, host_requests_per_hour=4)
+    with RunningGateway(replace(settings, limits=limits)) as running:
+        running.populate()
+        people, caller = [f"person{number}" for number in range(6)], HostCaller(running)
+        join_people(running, sandbox, *people)
+        approved_lately(running, people[:1])
+        for host, person in zip(ids(6), people):
+            running.add_host(host)
+            ask(running, host, person)
+        waiting = [ask(running, HOST, person) for person in people]
+        assert all(each["queued"] for each in waiting)
+        for person in people[1:]:
+            sandbox.deny(f"token-of-{person}")
+        told = until(lambda: [each for each in (caller.state(each) for each in waiting) if "reason" in each])
+        until(lambda: asked_by(running) == 4)
+        assert [each["reason"] for each in told] == ["HOST_THROTTLED"]
+        sandbox.deny(f"token-of-{people[0]}")
+        assert until(lambda: asked_by(running) == 5), "who uses the host is not kept out"
+
+
+def asked_by(running: RunningGateway) -> int:
+    """The number of people whose phone is asked, or was, for the host."""
+    statement = "SELECT id FROM session WHERE host_name = %s AND state IN ('open', 'ended')"
+    return len(running.rows(statement, f"name-of-{HOST}"))
+
+
+def test_a_host_has_no_more_people_asked_if_it_asks_for_all_at_once(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    limits = replace(LIMITS, host_requests_per_hour=4)
+    with RunningGateway(replace(settings, limits=limits)) as running, ThreadPoolExecutor(8) as pool:
+        running.populate()
+        people = [f"person{number}" for number in range(24)]
+        join_people(running, sandbox, *people)
+        replies = list(pool.map(lambda person: ask(running, HOST, person), people))
+        assert [each.get("reason") for each in replies].count("HOST_THROTTLED") == 20
+        assert len(sandbox.sessions) == 4
+
+
 def test_a_host_that_has_phones_ring_for_nothing_is_an_alert_before_it_is_at_its_limit(
     settings: GatewaySettings, sandbox: Sandbox
 ) -> None:

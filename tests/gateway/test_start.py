@@ -16,14 +16,14 @@ import psycopg
 import pytest
 
 from pam_iampass.client.status import AuthenticationMethod
-from pam_iampass.gateway import asking, database, hosts, reasons, restored, sessions, starts
+from pam_iampass.gateway import asking, database, hosts, reasons, restored, sessions, starts, turns
 from pam_iampass.gateway.database import Connection, Database, DatabaseAway, Lock, many
 from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.hosts import HostStatus
 from pam_iampass.gateway.reasons import Reason, RefusedStart
 from pam_iampass.gateway.sessions import State
 from pam_iampass.gateway.settings import GroupSettings
-from pam_iampass.login import at_gateway
+from pam_iampass.login import at_gateway, throttle
 from tests.sandbox.signer import signed
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
 from tests.support.gateway_process import POINTS, GatewayProcess
@@ -744,6 +744,35 @@ def test_starts_for_which_no_phone_rings_are_few_too(
     gateway_server.add_person("dave", "no-phone")
     caller.ask("dave")
     assert len([record for record in gateway_server.records if record["kind"] == "decision"]) == 30
+
+
+def test_starts_for_which_no_phone_rings_keep_nobody_out_elsewhere_and_can_be_cleared(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    def asked(remote: str) -> dict[str, Any]:
+        return caller.ask("carol", service="sshd", remote=remote).authentication
+
+    for _ in range(10):
+        assert asked("192.0.2.66")["reason"] == "NO_MOBILE_DEVICE"
+    refused = asked("192.0.2.66")
+    assert (refused["reason"], 0 < refused["refusal"]["retry_after"] <= 60) == ("HOST_THROTTLED", True)
+    assert asked("198.51.100.7")["reason"] == "NO_MOBILE_DEVICE"
+    gateway_server.transaction(
+        lambda _, connection: turns.change(connection, "carol", lambda state, _: throttle.cleared(state))
+    )
+    assert asked("192.0.2.66")["reason"] == "NO_MOBILE_DEVICE"
+
+
+def test_requests_that_were_withdrawn_while_they_waited_keep_nobody_out(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    first = caller.ask("alice").authentication
+    for _ in range(12):
+        waits = caller.ask("alice").authentication
+        assert waits["queued"] is True
+        assert caller.end(waits) is True
+    assert caller.end(first) is True
+    assert caller.ask("alice").authentication["session_status"] == "pending"
 
 
 def test_a_start_that_was_given_up_while_iampass_was_called_stays_so_and_rings_no_longer(

@@ -437,6 +437,41 @@ def test_a_login_that_has_given_up_while_it_waited_never_rings(
         assert "cancelled" in [record.get("outcome") for record in running.records]
 
 
+@pytest.mark.parametrize("given_up", [True, False])
+def test_to_give_up_after_reading_of_another_login_counts_as_a_failure(
+    settings: GatewaySettings, sandbox: Sandbox, given_up: bool
+) -> None:
+    with RunningGateway(replace(settings, limits=replace(LIMITS, cool_off=300.0))) as running:
+        running.populate()
+        caller = HostCaller(running)
+        ask(running, HOST, remote=PERSON)
+        for _ in range(2):
+            waits = ask(running, HOST, remote=ATTACKER)
+            assert (waits["queued"], waits["counts_given_up"]) == (True, True)
+            assert caller.end(told_of_another(waits) if given_up else waits) is True
+            assert caller.end(told_of_another(waits)) is False, "a repeat counts nothing"
+        again = ask(running, HOST, remote=ATTACKER)
+        assert again.get("reason") == ("HOST_THROTTLED" if given_up else None)
+        assert len(sandbox.sessions) == 1
+
+
+def told_of_another(waits: Any) -> Any:
+    """A session whose host says, when it ends it, that the person was told of another login."""
+    return {**waits, "logout_url": f"{waits['logout_url']}?given_up=yes"}
+
+
+def test_a_turn_that_is_over_without_a_result_counts_as_a_failure(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    with RunningGateway(replace(settings, limits=replace(LIMITS, cool_off=300.0))) as running:
+        running.populate()
+        for _ in range(2):
+            assert ask(running, HOST, remote=ATTACKER)["session_status"] == "pending"
+            running.turn_is_over("alice")
+        assert ask(running, HOST, remote=ATTACKER)["reason"] == "HOST_THROTTLED"
+        assert ask(running, HOST, remote=PERSON)["session_status"] == "pending"
+
+
 def test_a_repeat_of_a_start_that_waits_is_answered_as_the_first_one(
     settings: GatewaySettings, sandbox: Sandbox
 ) -> None:

@@ -380,15 +380,13 @@ def test_iampass_itself_refuses_in_no_words_of_its_own(world: Setting) -> None:
 @pytest.mark.parametrize(
     "told",
     [
-        *(refused("SO", outcome) for outcome in REFUSALS if outcome != "unavailable"),
+        *(refused("SO", outcome) for outcome in REFUSALS),
         {"reason": "NO_MOBILE_DEVICE"},
         {"reason": "OF_IAMPASS"},
     ],
-    ids=[*REFUSALS[:3], "denied", "no phone", "of IAMPASS"],
+    ids=[*REFUSALS, "no phone", "of IAMPASS"],
 )
-def test_a_denial_of_a_gateway_that_has_asked_nobody_is_no_refusal_of_the_person(
-    world: Setting, told: dict[str, Any]
-) -> None:
+def test_a_denial_of_a_gateway_makes_nobody_wait_on_the_host(world: Setting, told: dict[str, Any]) -> None:
     with gateway(world, *[not_started(**told)] * 4) as server:
         for _ in range(4):
             world.login()
@@ -477,12 +475,20 @@ def test_a_host_that_the_gateway_does_not_know_makes_nobody_wait(world: Setting)
         assert len(server.requests) == 4
 
 
-def test_a_denial_after_which_a_phone_may_have_rung_counts(world: Setting) -> None:
-    with gateway(world, *[not_started(**refused("SO", "unavailable"))] * 3) as server:
+@pytest.mark.parametrize(
+    ("told", "asked"),
+    [(refused("SO", "unavailable"), 2), ({"reason": "NO_MOBILE_DEVICE"}, 3), (refused("SO", "denied"), 3)],
+    ids=["may have rung", "no phone", "denied"],
+)
+def test_a_phone_that_may_have_rung_counts_for_the_person_who_has_asked_its_owner(
+    world: Setting, told: dict[str, Any], asked: int
+) -> None:
+    second = "{test: {approver: {user: carol}}}"
+    with gateway(world, *[not_started(**told)] * 3, services=second, timeout="60s") as server:
         for _ in range(3):
             world.login()
-        assert len(server.requests) == 2
-        assert record(world)["IAMPASS_OUTCOME"] == "throttled"
+        assert len(server.requests) == asked
+        assert (record(world)["IAMPASS_OUTCOME"] == "throttled") is (asked == 2)
 
 
 # Turns
@@ -546,17 +552,21 @@ def test_a_login_that_has_waited_in_vain_says_why(
 
 
 @contextmanager
-def always_in_line(world: Setting, timeout: str) -> Iterator[ScriptedServer]:
-    """A gateway at which no turn comes, and the settings of a host that has joined it."""
+def always_in_line(
+    world: Setting, timeout: str, poll: Step | None = None, **offer: bool
+) -> Iterator[ScriptedServer]:
+    """A gateway at which no turn comes, unless this is its answer to polls, and the settings of a host that has joined
+    it."""
 
     def step(request: Request) -> Step:
         if "/authenticate_user/" in request.target:
-            return started(server, queued=True)
-        return says("pending", 1, queued=True) if request.method == "GET" else ENDED
+            return started(server, queued=True, wait=25, version=1, **offer)
+        return poll or says("pending", 1, queued=True) if request.method == "GET" else ENDED
 
     with scripted_server(always={"GET": step, "POST": step}) as server:
         world.write("ca.pem", Path(server.ca_file).read_text())
-        world.configure(gateways=f"[{server.url}]", application_id=HOST, timeout=timeout)
+        services = "{sshd: {prompt: never}}"
+        world.configure(gateways=f"[{server.url}]", application_id=HOST, timeout=timeout, services=services)
         yield server
 
 
@@ -586,16 +596,46 @@ def test_what_a_gateway_has_begun_counts_there_and_not_again_here(world: Setting
         assert world.state.throttle.state(ME).requests == {}
 
 
-def test_to_hang_up_while_a_gateway_has_another_login_come_first_counts_as_a_failure(world: Setting) -> None:
-    with always_in_line(world, timeout="20s") as server:
-        for _ in range(2):
+def ends(server: ScriptedServer) -> list[dict[str, str]]:
+    """What the gateway is told when requests are ended."""
+    return [query(each) for each in server.requests if "/logout/" in each.target]
+
+
+@pytest.mark.parametrize("offered", [True, False], ids=["if it wants to know", "not otherwise"])
+def test_a_gateway_is_told_of_a_caller_who_hangs_up_having_read_that_another_login_comes_first(
+    world: Setting, offered: bool
+) -> None:
+    with always_in_line(world, timeout="20s", counts_given_up=offered) as server:
+        for number in (1, 2, 3):
             attacker = world.door()
             assert attacker.wait_for_text() == OTHER_LOGIN
             attacker.die()
             attacker.wait()
-        starts = len(server.requests)
-        assert world.login().errors[0].startswith("Too many requests: none was sent. Wait ")
-        assert len(server.requests) == starts
+            wait_until(lambda number=number: len(ends(server)) == number, "the request is not ended")
+        assert ends(server) == [{"given_up": "yes"} if offered else {}] * 3
+        assert world.state.throttle.state(ME).failures == {}
+
+
+def test_a_gateway_is_not_told_of_one_who_has_not_read_that_or_whose_time_was_over(world: Setting) -> None:
+    with always_in_line(world, timeout="10s", counts_given_up=True) as server:
+        world.login()
+        polls = len([each for each in server.requests if each.method == "GET"])
+        in_sshd = world.door(service="sshd", ssh_auth_info="")
+        wait_until(lambda: len([each for each in server.requests if each.method == "GET"]) > polls, "no poll")
+        in_sshd.die()
+        in_sshd.wait()
+        wait_until(lambda: len(ends(server)) == 2, "the request is not ended")
+        assert ends(server) == [{}, {}]
+
+
+def test_a_login_that_is_given_up_once_its_phone_is_asked_is_ended_like_any_other(world: Setting) -> None:
+    with always_in_line(world, "20s", says("pending", 2), counts_given_up=True) as server:
+        caller = world.door()
+        assert caller.wait_for_text() == OTHER_LOGIN
+        assert caller.wait_for_text().startswith("Approve this on your phone")
+        caller.die()
+        caller.wait()
+        wait_until(lambda: ends(server) == [{}], "the request is not ended")
 
 
 def test_here_only_logins_of_one_origin_wait_for_each_other(world: Setting) -> None:
