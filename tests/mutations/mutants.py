@@ -214,10 +214,46 @@ MUTANTS = {
             "test_a_missing_table_denies_all_who_have_no_file_of_their_own",
         ),
         Mutant(
-            "a start of which a gateway does not know whether it rang counts for no limit",
-            "otherwise if decision.outcome is Outcome.UNAVAILABLE else Sent.RANG_NOBODY",
-            "Sent.RANG_NOBODY",
-            "test_a_denial_after_which_a_phone_may_have_rung_counts",
+            "a start of which a gateway does not know whether it rang does not count for the person who asks another",
+            "may_ring = decision.outcome is Outcome.UNAVAILABLE",
+            "may_ring = False",
+            "test_a_phone_that_may_have_rung_counts_for_the_person_who_has_asked_its_owner[may have rung]",
+        ),
+        Mutant(
+            "a host refuses a login before it asks the gateway, which may know of a bypass",
+            "    if scope is Scope.ORIGIN:\n        return None\n",
+            "",
+            "test_what_a_gateway_counts_neither_counts_here_nor_is_kept_waiting[None]",
+        ),
+        Mutant(
+            "a request whose result was lost with its gateway counts for nothing",
+            "throttle.expired(self.written, self.now).current(self.now)",
+            "self.written.current(self.now)",
+            "test_a_turn_that_is_over_without_a_result_counts_as_a_failure",
+        ),
+        Mutant(
+            "an attacker's starts that reach no phone keep a person out from every address",
+            "if request.origin == login.place]",
+            "]",
+            "test_starts_for_which_no_phone_rings_keep_nobody_out_elsewhere_and_can_be_cleared",
+        ),
+        Mutant(
+            "a gateway does not count a login that is given up after its person was told of another one",
+            "failed=given_up)",
+            "failed=False)",
+            "test_to_give_up_after_reading_of_another_login_counts_as_a_failure[True]",
+        ),
+        Mutant(
+            "a host has more people asked than it may if their requests have waited",
+            "if at_limit and not login.is_familiar:",
+            "if False:",
+            "test_a_host_has_no_more_people_asked_if_their_requests_have_waited",
+        ),
+        Mutant(
+            "a host has more people asked than it may if it asks for all at once",
+            "        lock_starts(connection, host_id)\n",
+            "",
+            "test_a_host_has_no_more_people_asked_if_it_asks_for_all_at_once",
         ),
         Mutant(
             "a login that a gateway refuses in words of its own is let in",
@@ -2259,9 +2295,10 @@ MUTANTS = {
         ),
         Mutant(
             "a caller finds out for nothing when a person logs in",
-            "            self.sent = Sent.COUNTS_HERE\n            self.announce(",
-            "            self.announce(",
-            "test_to_hang_up_while_a_gateway_has_another_login_come_first_counts_as_a_failure",
+            "self._given_up = self._told_of_another",
+            "self._given_up = False",
+            "test_a_gateway_is_told_of_a_caller_who_hangs_up_having_read_that_another_login_comes_first"
+            "[if it wants to know]",
         ),
         Mutant(
             "the ends of one host take all calls",
