@@ -606,12 +606,12 @@ def test_a_gateway_is_told_of_a_caller_who_hangs_up_having_read_that_another_log
     world: Setting, offered: bool
 ) -> None:
     with always_in_line(world, timeout="20s", counts_given_up=offered) as server:
-        for number in (1, 2, 3):
+        for _ in range(3):
             attacker = world.door()
             assert attacker.wait_for_text() == OTHER_LOGIN
             attacker.die()
             attacker.wait()
-            wait_until(lambda number=number: len(ends(server)) == number, "the request is not ended")
+        wait_until(lambda: len(ends(server)) == 3, "the requests are not ended")
         assert ends(server) == [{"given_up": "yes"} if offered else {}] * 3
         assert world.state.throttle.state(ME).failures == {}
 
