@@ -170,7 +170,7 @@ def test_after_a_minute_a_refused_start_is_made_again_and_nobody_elses_is_held_b
 
 
 def test_a_start_that_was_refused_after_another_attempt_may_have_rung_counts() -> None:
-    for may_have_started, sent in ((True, Sent.COUNTS_HERE), (False, Sent.RANG_NOBODY)):
+    for may_have_started, sent in ((True, Sent.MAY_HAVE_RUNG), (False, Sent.RANG_NOBODY)):
         error = NotFound("start", may_have_started=may_have_started)
         answer = RefusedStarts("IAMPASS").add(error, refused_request("x"), decisions.misconfigured("404"))
         assert answer.sent is sent
