@@ -55,10 +55,9 @@ class Host:
 
 @contextmanager
 def hosts_of(gateway: Booted, root: Path) -> Iterator[list[Host]]:
-    """A host of Debian 13, and one of Debian 12 where its packages were built too."""
-    places = [(root, PACKAGES)]
-    if os.environ.get("PACKAGES_BOOKWORM_ROOT"):
-        places.append((Path(os.environ["PACKAGES_BOOKWORM_ROOT"]), PACKAGES.parent / "bookworm"))
+    """A host of Debian 13, and one of Debian 12 if its packages were built too, else a second one of Debian 13."""
+    older = os.environ.get("PACKAGES_BOOKWORM_ROOT")
+    places = [(root, PACKAGES), (Path(older), PACKAGES.parent / "bookworm") if older else (root, PACKAGES)]
     booted = []
     try:
         for number, (source, _) in enumerate(places, 1):

@@ -13,6 +13,7 @@ import pytest
 from tests.packages.administrator import NAMES, built
 from tests.packages.booted import Booted
 from tests.packages.gateway_hosts import GATEWAY, IAMPASS, SECRET, Host, hosts_of, invited, start_iampass
+from tests.packages.people import People, got_in, outcomes
 from tests.packages.phone import Phone
 from tests.packages.typed_page import TypedPage, all_is_typed
 
@@ -112,7 +113,7 @@ def phone(gateway: Booted) -> Phone:
 
 @pytest.fixture(scope="module")
 def hosts(gateway: Booted, root: Path) -> Iterator[list[Host]]:
-    """A host of Debian 13, and one of Debian 12 where its packages were built too."""
+    """A host of Debian 13, and another one (`hosts_of`)."""
     with hosts_of(gateway, root) as found:
         yield found
 
@@ -246,6 +247,24 @@ def test_alice_has_no_phone_for_a_while(
     assert hosts[0].log_in(phone, "alice")
     page.type(gateway, SESSIONS, "pam-iampass-gateway session list")
     page.type(gateway, SESSIONS, "pam-iampass-gateway session end")
+
+
+def test_a_bypass_lets_in_who_has_lost_the_phone_at_the_very_next_login(
+    gateway: Booted, phone: Phone, hosts: list[Host]
+) -> None:
+    command = "pam-iampass-gateway"
+    for host, user in zip(hosts, ("alice", "bob")):
+        gateway.run(command, "phone", "lost", user, "--yes")
+        cursor = host.machine.cursor()
+        for _ in range(3):
+            assert not got_in(People(host.machine).ssh(user), user)
+        gateway.run(command, "bypass", user, "--for", "15m")
+        assert got_in(People(host.machine).ssh(user), user)
+        seen = [outcome for outcome, *_ in outcomes(host.machine.journal_now(cursor))]
+        assert seen == [*["no_device"] * 3, "bypassed"]
+        gateway.run(command, "bypass", "end", user)
+        enroll(gateway, phone, f"{command} enroll {user}")
+        assert host.log_in(phone, user)
 
 
 def test_the_log_says_who_logged_in_last_night(gateway: Booted, page: TypedPage) -> None:
