@@ -193,8 +193,9 @@ def test_another_service_and_none(gateway: tuple[Postgres, Sandbox]) -> None:
 def test_the_database(gateway: tuple[Postgres, Sandbox]) -> None:
     server, _ = gateway
     sql(
-        "INSERT INTO person (name, token, groups, source, status, changed_at, mac, invites, had_phone)"
-        " VALUES ('mallory', 'x', '{}', 'local', 'active', now(), 'x', true, false)"
+        "INSERT INTO person (name, token, groups, source, status, changed_at, mac, invites, had_phone,"
+        " phone_to_disable)"
+        " VALUES ('mallory', 'x', '{}', 'local', 'active', now(), 'x', true, false, false)"
     )
     found = doctor()
     assert found.keys() == {"rows-not-ours"}

@@ -37,6 +37,7 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "addresses": ("192.0.2.8, 2001:db8::8", ("192.0.2.8", "2001:db8::8")),
     "groups": (" db test, bastion", ("db test", "bastion")),
     "end_codes": ("yes", True),
+    "end_logins": ("yes", True),
     "sends": ("yes", True),
     "replaces": ("yes", True),
     "everything": ("", False),
