@@ -30,13 +30,14 @@ Examples:
 def command(ctx: click.Context, config: Path, as_json: bool) -> None:
     """Check settings, secret and user table, and report every problem.
 
-    The files are read as the module would read them. check also reports what keeps a service that uses these settings
-    from asking the phone: a line in its PAM file, or a setting of sshd or sudo. Each problem is a line
+    The files are read as the module would read them. check also reports lines in PAM files, and settings of sshd or
+    sudo, that keep a service with these settings from asking the phone. Each problem is a line
     `file:line: key: what`, followed by its evidence, if there is any, and its remedy. If there is no error, a line says
-    how many users are asked, exempt and denied; `pam-iampass user list` says who and why. If the settings have denied
-    logins within the last hour, it also says who still has to wait. If there are errors, the last line names the PAM
-    services and the users whose logins are denied because of them. Accounts that can log in to a shell today, and
-    cannot once sshd or another service asks the phone, are named, too. Nothing is changed, and IAMPASS is not called.
+    how many users are asked, exempt and denied; `pam-iampass user list` names them, with the reasons. If wrong settings
+    have denied logins within the last hour, check also names the people who still have to wait. If there are errors,
+    the last line names the PAM services and the users whose logins are denied because of them. check also names the
+    accounts that can log in to a shell today, and cannot once sshd or another service asks the phone. Nothing is
+    changed, and IAMPASS is not called.
 
     The exit status is 0 if there is no error (warnings do not count), otherwise 1, also if a file could not be read.
     """

@@ -114,8 +114,7 @@ def command(
     concerns.
 
     TOOK is the time from the request to IAMPASS until the decision. Times are in the time zone of this machine, unless
-    TZ is set; with --json they have its offset. Columns in which nothing would stand are left out, except with
-    --follow.
+    TZ is set; with --json they have its offset. Empty columns are left out, except with --follow.
 
     Any user can write to the journal. Only records are shown that root or the user _iampass has written, according to
     journald. If the module gave no result, the PAM library in the application writes the record. In sudo and su such a

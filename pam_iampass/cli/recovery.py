@@ -46,9 +46,9 @@ def new(user: str, yes: bool, as_json: bool) -> None:
     """Create ten new codes for USER, which replace all existing ones, and show them.
 
     The codes are shown only once: only hashes of them are stored. Hand them over on paper, or in another way that
-    nobody else can read. The command says how a code is used on this host: sshd takes none unless it was set up with
-    --codes or --prompt. On a host of a gateway they count only while no gateway can be reached: codes for all hosts are
-    made there, with `pam-iampass-gateway recovery new`.
+    nobody else can read. The command also says how each service of this host takes a code. sshd takes codes only if it
+    was set up with --codes, --prompt or --password. On a host of a gateway, the codes count only while no gateway can
+    be reached. To make codes for all hosts, use `pam-iampass-gateway recovery new` on a gateway.
     """
     name = person(user)
     left = ask("recovery list", user=name)["left"]

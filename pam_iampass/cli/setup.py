@@ -100,7 +100,7 @@ def _trial_time(text: str) -> int:
 @click.option(
     "--codes",
     is_flag=True,
-    help="For sshd that accepts no passwords: the same as --no-prompt, or a recovery code and then the key.",
+    help="For an sshd that accepts no passwords: as --no-prompt, or a recovery code and then the key.",
 )
 @click.option("--prompt", is_flag=True, help="For sshd: a prompt after a key, then the phone.")
 @click.option("--key", is_flag=True, help="The same as --prompt.")
@@ -148,9 +148,9 @@ def command(
 
     sshd can ask in two ways. By default it asks the phone after it has accepted a key, a certificate or a password,
     without a prompt, so that every client can log in. With --prompt (or --key) and --password it shows a prompt first,
-    at which users can type a recovery code. Clients that answer no prompt can then log in to exempt accounts only, for
-    which setup writes Match blocks into a drop-in of sshd_config: run it again when `exempt` or `asked` has changed.
-    Without an option, a machine that is set up keeps its way.
+    at which users can type a recovery code. Clients that answer no prompt can then log in only to accounts that are
+    exempt. For these, setup writes Match blocks into a drop-in of sshd_config: run it again when `exempt` or `asked`
+    has changed. Without an option, a machine that is set up keeps its way.
 
     With --codes, sshd asks as by default, and users without their phone can type a recovery code before their key: `ssh
     -o PreferredAuthentications=keyboard-interactive,publickey HOST`. For this, setup writes a drop-in of sshd_config.
@@ -162,7 +162,7 @@ def command(
 
     With --try, everything is undone after that time, unless you log in with an approval on the phone and then run
     `confirm`. It is undone even if the terminal was closed or the machine restarted. A service that was set up before
-    then asks in the way that it had. This needs systemd.
+    the trial then asks in its earlier way. This needs systemd.
 
     The exit status is 0 if it was done, 1 if not, 2 for wrong usage.
     """

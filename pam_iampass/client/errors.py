@@ -92,7 +92,7 @@ class Unavailable(IampassError):
         not connect either, and nothing was sent. Only then may a caller continue as if IAMPASS were out of
         service; a user of this machine can cause some of these too."""
         self.away = away
-        """What does not answer a gateway that has answered: a name in `AWAY`. Empty if no gateway has named it."""
+        """What a gateway that answered cannot reach: a name in `AWAY`. Empty if no gateway has named it."""
 
 
 class Refused(IampassError):

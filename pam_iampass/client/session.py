@@ -85,7 +85,7 @@ class Session:
     queued: bool = field(default=False, repr=False, compare=False)
     """Whether a gateway has other requests come first: the phone is not asked yet."""
     counts_given_up: bool = field(default=False, repr=False, compare=False)
-    """Whether a gateway that has other requests come first wants to know if this login is given up meanwhile."""
+    """Whether a gateway that sends other requests first wants to know if the user gives this login up meanwhile."""
     covered_by: str | None = field(default=None, repr=False, compare=False)
     """The host with the login that covers this one, as a gateway says in the answer to a start; None if a person was
     asked. Not cleaned."""
@@ -182,8 +182,8 @@ class Session:
     def end(self, *, given_up: bool = False) -> Call[bool] | None:
         """The call that ends the session; None if the session was never started.
 
-        `given_up` is whether the login is given up after the person was told that other requests come first. A gateway
-        is told so, if it wants to know and the phone is not asked yet."""
+        `given_up` is whether the user gave the login up after reading that other requests come first. The call tells
+        a gateway so, if the gateway wants to know and has not asked the phone yet."""
         call = self._call("end", "POST", self.logout_url, lambda response: response.boolean("status"))
         if call is None or not (given_up and self.counts_given_up and self.queued):
             return call

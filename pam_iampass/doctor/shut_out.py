@@ -16,7 +16,7 @@ from pam_iampass.system.sshd import SshdConfigRejected, SshdSettings
 from pam_iampass.text import clean, names
 
 SHUT_OUT = "can log in to a shell today, and cannot once"
-GIVE_TOKENS = "pam-iampass enroll USER, or exempt them in the settings, if they are still to log in"
+GIVE_TOKENS = "if they must still log in: pam-iampass enroll USER, or exempt them in the settings"
 
 _KEY, _PASSWORD = "publickey", "password"
 _SHADOW = Path("/etc/shadow")

@@ -159,8 +159,8 @@ async def records(
     concerns: Annotated[
         str,
         _PERSON,
-        "the person whom they concern. All reports of a host on which this person may not log in are one row with"
-        " their `number`",
+        "the person whom the records concern. All reports of a host on which this person may not log in are one row"
+        " with their `number`",
     ] = "",
     kinds: Annotated[tuple[str, ...], texts(_kind_error), "`act`, `alert`, `decision` or `report`"] = (),
     hosts: Annotated[tuple[str, ...], texts(host_name_error), "on which hosts"] = (),

@@ -120,7 +120,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "disk-little-room",
             "The disk of the database is nearly full: {free} of {size} are free",
             "If less than 16 MiB are free, this is an error. PostgreSQL cannot write to a full disk, and logins are"
-            " denied. Only a database on this machine is looked at.",
+            " denied. doctor examines only a database on this machine.",
             "df -h; make room, or use a larger disk. `records` in gateway.yaml sets how long the log is kept",
         ),
         error_kind(

@@ -510,7 +510,7 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 30 * 86400,
                 999_999 * 86400,
                 "365d",
-                "For how long records stay in the database. At least 30 days: limits use the records of that time.",
+                "The time for which records stay in the database. At least 30 days: limits use these records.",
             ),
         ),
         "The records of decisions and of acts of administrators.",

@@ -195,10 +195,10 @@ def wrong_code(before: Decision | None) -> Decision:
 
 
 def no_code(*, withheld: bool) -> Decision:
-    """What was typed instead of a recovery code is none. `withheld`: sshd did not pass on what was typed."""
+    """The user typed something that is no recovery code. `withheld`: sshd did not pass the text on."""
     if withheld:
         reason = (
-            "sshd withheld what was typed instead of the phone, as for root unless PermitRootLogin is yes"
+            "sshd did not pass on the recovery code that was typed, as for root unless PermitRootLogin is yes"
         )
         return denied(
             Outcome.DENIED,
@@ -206,7 +206,7 @@ def no_code(*, withheld: bool) -> Decision:
             "sshd accepts no recovery code for this account. Log in again, and press Enter instead of typing one.",
         )
     message = "This is not a recovery code, and your phone got no request. Log in again."
-    return denied(Outcome.DENIED, "what was typed instead of the phone is no recovery code", message)
+    return denied(Outcome.DENIED, "the user typed something that is no recovery code", message)
 
 
 def code_for_second_person() -> Decision:

@@ -367,7 +367,7 @@ _ALL_OFFERS = (
     Offer(
         "host_addresses",
         "Set the addresses",
-        "If another host says that a connection to one of these addresses is a login there, the phone is asked, and "
+        "If another host claims that a connection to one of these addresses is its own, the phone is asked, and "
         "there is an alert. Leave out addresses that several hosts share.",
         (
             _HOST,
@@ -380,13 +380,13 @@ _ALL_OFFERS = (
     Offer(
         "host_suspend",
         "Suspend",
-        "The gateway stops answering {host}, so nobody can log in there with a phone until you resume it. Its open "
-        "logins go on, unless you end them.",
+        "The gateway stops answering {host}. Until you resume the host, logins there that need a phone are denied. Its "
+        "open logins go on, unless you end them.",
         (_HOST, Field("end_logins", "End its open logins as well, because the host was taken over", "flag")),
         _ADMIN,
         _ADMIN,
         done=lambda result: (
-            "The gateway answers the host no more. "
+            "The gateway no longer answers the host. "
             f"{_count(result['ended'], 'login or request has', 'logins or requests have')} ended."
         ),
         is_harm=True,

@@ -357,7 +357,7 @@ def test_an_admins_road(fleet: Fleet, new_person: NewPerson) -> None:
     picture(zoe, "admin-5-suspend")
     zoe.page.get_by_label("End its open logins as well").check()
     zoe.press("Suspend")
-    zoe.sees("The gateway answers the host no more. 1 login or request has ended.")
+    zoe.sees("The gateway no longer answers the host. 1 login or request has ended.")
     picture(zoe, "admin-6-suspended")
     assert terminal.finish() != 0
     assert fleet.sandbox.wait_for_end(request).ended_by is not None

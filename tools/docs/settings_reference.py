@@ -51,9 +51,9 @@ the table (a thousand take 20 ms), and the first one after a change reads them (
 
 A file `users.d/<user>.yaml`, in the folder of the table, holds one user in the same form and takes the place of the
 line in `users.yaml`. An error in it denies the logins of that user only. The file is found by its name, so that a login
-is as fast with 100,000 users as with 10. If every user has
-a file there, leave `users.yaml` empty and do not delete it: while it is missing, users without a file in `users.d` are
-denied, and `pam-iampass check` reports an error. On a host of a gateway it may be missing.
+is as fast with 100,000 users as with 10. If every user has a file there, leave `users.yaml` empty, but keep it: while
+`users.yaml` is missing, users without a file in `users.d` are denied, and `pam-iampass check` reports an error. On a
+host of a gateway, `users.yaml` may be missing.
 
 In the name of such a file, every byte except letters A-Z and a-z, digits, `_`, `-`, and `.` (not as the first
 character) is written as `%XX`, two upper-case hexadecimal digits (of UTF-8): the file of `jo@example.com` is

@@ -93,12 +93,12 @@ class ResumeHost(OfHost[Host]):
         return calls.HostState(done.status.value)
 
 
-@act("host_suspend", by={Role.ADMIN}, record=f"{_RECORD}; how many logins there are to end, if they are to")
+@act("host_suspend", by={Role.ADMIN}, record=f"{_RECORD}; with `end_logins`, how many logins are to end")
 @dataclass(frozen=True)
 class SuspendHost(OfHost[SuspendedHost]):
-    """Stop answering a host, end its requests on phones, and make the invite void with which it has joined. Logins on
-    other hosts end that its logins have covered. With `end_logins`, its own open logins end, too, so that they cover
-    nothing after `host_resume`."""
+    """Stop answering a host, end its requests on phones, and make the invite void with which it has joined. Also end
+    the logins on other hosts that its logins have covered. With `end_logins`, also end its own open logins, so that
+    they cover no login after `host_resume`."""
 
     end_logins: Annotated[bool, flag] = False
 
@@ -128,8 +128,8 @@ class SuspendHost(OfHost[SuspendedHost]):
 @act("host_addresses", by={Role.ADMIN}, record="the addresses")
 @dataclass(frozen=True)
 class SetHostAddresses(OfHost[Host]):
-    """Set the addresses that this host alone has, in place of those before. A connection to one of them covers no login
-    on another host. Results in the host as it is then."""
+    """Set the addresses of this host, which no other host has, in place of its earlier addresses. A connection to one
+    of them covers no login on another host. Results in the host as it is then."""
 
     addresses: Annotated[tuple[str, ...], texts(host_address_error)] = ()
 

@@ -266,11 +266,11 @@ def show(config: Path, name: str, as_json: bool) -> None:
 @config_option
 def admit(config: Path, name: str, id: str | None) -> None:
     """Let a host ask that has joined in a group with `admit: true`, or with the invite of a host that was slowed down.
-    Compare its id first: `host show` here, and `application_id` in /etc/iampass/joined.yaml there. With --id, no other
-    host is admitted that has taken the name meanwhile.
+    Compare its id first: `host show` here, and `application_id` in /etc/iampass/joined.yaml there. With --id, the
+    command fails if another host has taken the name meanwhile.
 
-    One that has joined before its group demanded that asks already; its logins cover none on other hosts until it is
-    admitted.
+    A host that joined before its group required admission can already send requests. Until you admit it, people who
+    log in there must approve again on other hosts.
     """
     _show_status(_perform(config, AdmitHost(name, id or "")))
 
@@ -287,7 +287,8 @@ def suspend(ctx: click.Context, config: Path, name: str, end_logins: bool) -> No
     go on, unless you give --end-logins. The invite with which the host joined becomes void, and the host cannot leave
     on its own. The command names other hosts that joined with this invite.
 
-    The exit status is 0, or 1 if it failed, or if IAMPASS has not ended all: the gateways go on with these.
+    The exit status is 0, or 1 if the command failed or IAMPASS has not ended everything yet. The gateways go on with
+    the rest.
     """
     done = _perform(config, SuspendHost(name, end_logins))
     _show_status(done.host)
@@ -316,7 +317,7 @@ def resume(config: Path, name: str) -> None:
 @click.option("--none", is_flag=True, help="The host has no addresses any more.")
 @config_option
 def addresses(config: Path, name: str, addresses: tuple[str, ...], none: bool) -> None:
-    """Set the addresses at which people reach the sshd of a host, in place of those before.
+    """Set the addresses at which people reach the sshd of a host, in place of the earlier addresses.
 
     A host behind a bastion names the connection of each login, and the gateway asks the bastion about it. If the
     connection leads to an address of another host, the phone is asked, and there is an alert.

@@ -33,7 +33,7 @@ TAMPERED = ("was not written by a gateway: cannot log in", "bold red")
 _LOST = "was reported lost, and IAMPASS has not disabled it yet"
 _OF_HOSTS = {
     HostStatus.SUSPENDED: ("the hosts are suspended",),
-    HostStatus.STOPPED: ("the hosts may not ask any more, since people have cancelled their requests",),
+    HostStatus.STOPPED: ("the hosts are stopped, because people cancelled their requests",),
     HostStatus.WAITING: ("the hosts wait to be admitted",),
 }
 _NOT_INCLUDED = (
@@ -59,16 +59,16 @@ def may(
     config: Path,
     as_json: bool,
 ) -> None:
-    """Say whether the gateway has the phone of USER asked for logins to HOST, or why not. HOST is a name of
-    `host list`, and may end before a dot, if only one host is meant then.
+    """Say whether the gateway asks the phone of USER for logins to HOST, or why not. HOST is a name of `host list`. You
+    can leave out the part from a dot on, if only one host then fits.
 
     With --all: for an access review, show each person with the groups of hosts that admit them, the reason, and what
     keeps them out now. Hosts of one group and status are one row; `host list --csv` has their names. Accounts that a
     host lets in by its own settings are not in this list, such as exempt accounts and local accounts that it does not
     ask.
 
-    The host decides first who needs no phone, and sshd who has the key or the password. Whether USER has a phone is
-    what `phone show` says.
+    Before that, the host decides who needs no phone, and sshd checks the key or the password. `phone show` says whether
+    USER has a phone.
 
     The exit status is 0 for yes, 1 for no, and 2 if it is not known, also for a name that is not here. With --all it
     is 1 if no gateway has written the row of a person or of a host: these names are shown, and cannot log in.
@@ -117,7 +117,7 @@ def _why_not(settings: GatewaySettings, person: Person, host: Host) -> list[str]
         why.append(f"{host.name} is suspended: pam-iampass-gateway host resume {host.name}")
     elif host.status is HostStatus.STOPPED:
         why.append(
-            f"{host.name} may not ask any more, since people have cancelled its requests:"
+            f"{host.name} is stopped, because people cancelled its requests:"
             f" pam-iampass-gateway host resume {host.name}"
         )
     elif host.status is HostStatus.WAITING:

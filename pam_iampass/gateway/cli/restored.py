@@ -48,12 +48,13 @@ def command(ctx: click.Context, config: Path, confirm: bool) -> None:
     Read the list, do again what is missing (`host remove`, `user remove`, `phone lost`), and then confirm. All
     invites, recovery codes and bypasses become void, since some were used up or ended meanwhile; so do sign-ins at
     the portal, links that register passkeys, and the passkeys of operators. Everybody else must approve theirs on the
-    phone once. No phone is disabled because of a report in the backup, since it may be the next one by now: its owner
-    is named, and their logins are denied until you report it again (`phone lost`).
+    phone once. If the backup has a report of a lost phone, no phone is disabled, because the person may have the next
+    phone by now. The command names the person. The person's logins are denied until you report the phone again
+    (`phone lost`).
 
-    The list has what was done on this machine: with this command, in the portal, by the directory, and by hosts that
-    joined, left or were stopped. It is from the journal of this machine, and says if the journal does not go back so
-    far. Run the command on the other gateways, too.
+    The list comes from the journal of this machine. It has acts by this command, in the portal and by the directory,
+    and hosts that joined, left or were stopped. The command says if the journal begins too late. Run it on the other
+    gateways, too.
 
     The exit status is 0 if there is nothing to confirm (any more), otherwise 1.
     """
