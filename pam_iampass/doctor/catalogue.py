@@ -716,6 +716,13 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "With the option `nopass` in /etc/doas.conf, doas does not run PAM's `auth` stack.",
             "None if this is intended; otherwise remove nopass",
         ),
+        warning_kind(
+            "polkit-empower",
+            "polkit asks neither password nor phone: {names}",
+            "systemd 259 and later have a rule of polkit by which members of the group `empower` pass every check,"
+            " although the PAM service polkit-1 asks the phone. doctor does not evaluate other rules of polkit.",
+            "For each member: gpasswd --delete USER empower",
+        ),
     ),
     "Being locked out": (
         warning_kind(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from pam_iampass.doctor.machine import Machine
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.errors import Problem
 from pam_iampass.pam.services import USES, why_unsuitable
+from pam_iampass.system.service_user import members
 from pam_iampass.text import names
 
 _GDM = ("gdm-password", "gdm-fingerprint", "gdm-smartcard")
@@ -56,6 +58,8 @@ _FOLDERS = (
 )
 """Where set-uid programs are looked for, and how many levels below."""
 _PATH = "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin:/opt/bin:/opt/sbin"
+_EMPOWERED, _EMPOWERS = "empower", Path("/usr/share/polkit-1/rules.d/empower.rules")
+"""A group, and systemd's rule of polkit by which its members pass every check."""
 _DOAS = Path("/etc/doas.conf")
 _DOAS_FREE = re.compile(r"\s*permit\s+(?:(?:nolog|persist|keepenv|setenv\s*\{[^}]*\})\s+)*nopass\b")
 
@@ -97,6 +101,8 @@ class WaysInCheck:
         yield from self._other_services(ways_in)
         if "doas" in ways_in:
             yield from _doas()
+        if self.stacks.asks("polkit-1"):
+            yield from _empowered()
 
     def _of_way_in(self, name: str, evidence: str) -> Iterator[Problem]:
         services = [one for one in _services(name) if self.stacks.files.path(one) is not None]
@@ -195,3 +201,12 @@ def _doas() -> Iterator[Problem]:
     for number, line in enumerate(lines, 1):
         if _DOAS_FREE.match(line):
             yield finding("doas-no-password", "ways in", f"{_DOAS}:{number}", rule=line.strip())
+
+
+def _empowered() -> Iterator[Problem]:
+    try:
+        listed = members(grp.getgrnam(_EMPOWERED).gr_gid) - {"root"}
+    except KeyError:
+        return
+    if listed and os.path.exists(_EMPOWERS):
+        yield finding("polkit-empower", "ways in", f"{_EMPOWERS}", names=names(sorted(listed)))

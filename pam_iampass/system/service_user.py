@@ -61,15 +61,18 @@ def config_readers(name: str = SERVICE_USER) -> frozenset[int]:
 def others_in_group(name: str = SERVICE_USER) -> list[str]:
     """The accounts in the group of the user `name`, primary or supplementary, but for that user and root."""
     gid = service_group(name)
-    if gid is None:
-        return []
+    return [] if gid is None else sorted(members(gid) - {name, "root"})
+
+
+def members(gid: int) -> set[str]:
+    """The accounts in a group, primary or supplementary."""
     found = {entry.pw_name for entry in pwd.getpwall() if entry.pw_gid == gid}
     groups = [group for group in grp.getgrall() if group.gr_gid == gid]
     with suppress(KeyError):  # there is no such group any more
         groups.append(grp.getgrgid(gid))
     for group in groups:
         found |= set(group.gr_mem)
-    return sorted(found - {name, "root"})
+    return found
 
 
 def become(name: str) -> None:

@@ -692,6 +692,12 @@ MUTANTS = {
             "(*switched_off.of_files(name, stacks),)",
             "test_what_switches_the_phone_off_for_a_service_is_an_error_everywhere[sshd without PAM]",
         ),
+        Mutant(
+            "accounts that pass every check of polkit are not found",
+            "if listed and os.path.exists(_EMPOWERS):",
+            "if False:",
+            "test_whom_a_rule_of_systemd_lets_pass_every_check_of_polkit_is_listed",
+        ),
     ),
     "Nobody approves for another person, except to become root": (
         Mutant(

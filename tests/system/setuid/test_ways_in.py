@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,7 @@ SERVICES = {"doas": ("doas",), "su": ("su", "su-l"), "login": ("login",)}
 """The PAM services of each way in, by the name that setup knows."""
 WAYS_IN = (
     *("way-in-open", "way-in-console", "way-in-unknown-program", "way-in-other-services"),
-    *("doas-no-password", "sibling-unprotected", "way-in-without-pam"),
+    *("doas-no-password", "sibling-unprotected", "way-in-without-pam", "polkit-empower"),
 )
 """The kinds of finding about them: the tests here bring about each."""
 
@@ -46,7 +47,9 @@ def ways_in(guest: Guest) -> dict[str, str]:
     report = json.loads(run_command("doctor", "--json", "--offline", guest.name).stdout)
     for one in report["findings"]:
         if one["id"] in WAYS_IN:
-            assert one["severity"] == ("warning" if one["id"] == "sibling-unprotected" else "note")
+            assert one["severity"] == (
+                "warning" if one["id"] in ("sibling-unprotected", "polkit-empower") else "note"
+            )
             found[one["title"]] = one["remedy"]
     return found
 
@@ -127,6 +130,27 @@ def test_polkit_is_a_way_in_where_its_file_is_in_another_folder(guest: Guest) ->
         vendor.unlink()
         if content is not None:
             vendor.write_bytes(content)
+
+
+def test_whom_a_rule_of_systemd_lets_pass_every_check_of_polkit_is_listed(guest: Guest) -> None:
+    rule, listed, primary = Path("/usr/share/polkit-1/rules.d/empower.rules"), guest.name, "empower"
+    (PAM / "polkit-1").write_text(f"{ASKING}\n")
+    title = "polkit asks neither password nor phone: {}"
+    subprocess.run(["useradd", "--user-group", primary], check=True)
+    try:
+        assert title.format(primary) not in ways_in(guest)
+        rule.parent.mkdir(parents=True, exist_ok=True)
+        rule.touch()
+        assert title.format(primary) in ways_in(guest)
+        subprocess.run(["gpasswd", "--add", listed, "empower"], check=True)
+        assert title.format(f"{primary}, {listed}") in ways_in(guest)
+        (PAM / "polkit-1").write_text("@include common-auth\n")
+        assert not [one for one in ways_in(guest) if one.startswith(title.format(""))]
+    finally:
+        (PAM / "polkit-1").unlink()
+        rule.unlink(missing_ok=True)
+        subprocess.run(["gpasswd", "--delete", listed, "empower"], check=False)
+        subprocess.run(["userdel", primary], check=True)
 
 
 def test_programs_that_let_in_without_pam_are_listed_by_name(guest: Guest) -> None:
