@@ -202,7 +202,8 @@ install-portal: completions-portal ## Install the portal of a fleet from source,
 	install -m 644 packaging/systemd/portal/* $(DESTDIR)$(UNITS)/systemd/system/
 
 .PHONY: deb rpm test-system test-fleet test-vm release
-DEBIAN_RELEASES = bookworm trixie
+# Testing (forky) has the hosts' packages only.
+DEBIAN_RELEASES = bookworm forky trixie
 deb: ## Build Debian packages of the committed tree for each release, into build/deb
 	@tests/support/requirements.sh packages
 	@packaging/deb.sh $(BUILD)/deb $(DEBIAN_RELEASES)

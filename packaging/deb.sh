@@ -60,7 +60,8 @@ say() {
 for release; do
     say "makes a root with the build tools, or takes the one of this week"
     root=$(packaging/root.sh make "$release" $tools $needed)
-    number=$(. "$root/etc/os-release" && echo "$VERSION_ID")
+    # A release in development has no number. This one sorts before that of the release.
+    number=$(. "$root/etc/os-release" && echo "${VERSION_ID:-14~}")
     say "builds the packages; see: tail -f $target/$release/build.log"
     rm -rf "${target:?}/$release"
     mkdir -p "$target/$release"

@@ -30,7 +30,9 @@ make() {
         done
         [ $# -eq 0 ] || shift
         rm -rf "$root.new"
+        # Lists of a release in development expire within days, and a mirror may be older.
         mmdebstrap --quiet --mode=root --variant=minbase --include="${include#,}" \
+            --aptopt='Acquire::Check-Valid-Until "false"' \
             --skip=cleanup/apt/lists,cleanup/apt/cache \
             --customize-hook="chroot \"\$1\" apt-get clean" \
             ${1+--customize-hook="chroot \"\$1\" apt-get install -qq -y -o APT::Install-Recommends=true --download-only $*"} \

@@ -300,8 +300,8 @@ APPROVER = Key(
     "`rootpw`, `targetpw` and `runaspw`, another user than the caller in sudo. `key`, for sshd and accounts that "
     "several people share: that of the person to whom the key belongs that sshd has accepted, or the certificate, as "
     "the user table says; it needs `pam-iampass setup sshd --prompt`. `login`, for sudo, su, doas and polkit "
-    "in such accounts: that of the person who began the login session in which the program is called; it needs "
-    "`session.keep` for the service by which people log in. In su it applies as `caller` does. "
+    "before version 127 in such accounts: that of the person who began the login session in which the program is "
+    "called; it needs `session.keep` for the service by which people log in. In su it applies as `caller` does. "
     "A mapping: a second person, see below. Default for sudo and su: `caller`.",
     instead=SECOND_PERSON,
 )

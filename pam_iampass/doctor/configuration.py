@@ -394,7 +394,8 @@ def _approved_login(
         elif name == "polkit-1":
             what = (
                 "finds who approved the login session only if polkit's agent, which shows the question, runs in it"
-                " (pkttyagent), and the account itself is picked there: every other request is denied"
+                " (pkttyagent), and the account itself is picked there: every other request is denied, and from polkit"
+                " 127 on each request"
             )
             remedy, severity = "for desktops, write approver: user", Severity.WARNING
         else:

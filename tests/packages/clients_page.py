@@ -10,11 +10,11 @@ HEAD = """\
 # ssh clients
 
 Which programs can log in through sshd in each of its [two ways](deploy.md#two-ways-into-sshd), and how often the phone
-rings. `make test-system` runs all of them, as packaged in Debian 12 and 13, against booted machines of these releases,
-with a key as the first factor. In the column without a prompt they have no terminal, except mosh and ssh at a terminal;
-in the other one the user presses Enter at the prompt. What works without a prompt works with `setup sshd --codes`, too.
-What works with a prompt also works with `approver: key`, in an account that several people share: the phone of the
-person whose key it is rings ([shared-accounts.md](shared-accounts.md)).
+rings. `make test-system` runs all of them, as packaged in Debian 12, 13 and testing, against booted machines of these
+releases, with a key as the first factor. In the column without a prompt they have no terminal, except mosh and ssh at a
+terminal; in the other one the user presses Enter at the prompt. Clients that work without a prompt also work with
+`setup sshd --codes`. Clients that work with a prompt also work with `approver: key`, in an account that several people
+share: the phone of the person whose key it is rings ([shared-accounts.md](shared-accounts.md)).
 
 This page is made from the tests: `/usr/bin/python3 -m tests.packages.clients_page > docs/clients.md`.
 

@@ -17,8 +17,8 @@ from tests.support.needs import declare
 from tests.support.terminal import Terminal
 
 _FILES = sorted(file.name for file in Path(__file__).parent.glob("test_*.py"))
-# A machine with a desktop besides is made for one release only.
-_NOT_FOR_BOOKWORM = ("test_desktop.py",)
+# A machine with a desktop besides is made for Debian 13 only.
+_ONLY_ON_TRIXIE = ("test_desktop.py",)
 _OF_GATEWAY = [
     f"test_{name}.py"
     for name in ("from_lone_hosts", "gateway", "gateway_page", "gateway_role", "portal", "presence")
@@ -26,11 +26,12 @@ _OF_GATEWAY = [
 _OF_HOSTS = [file for file in _FILES if file not in _OF_GATEWAY]
 _PARTS = {
     "gateway": _OF_GATEWAY,
-    "hosts": [file for file in _OF_HOSTS if file not in _NOT_FOR_BOOKWORM],
+    "hosts": [file for file in _OF_HOSTS if file not in _ONLY_ON_TRIXIE],
     # The same at the same time, on machines of their own.
     "hosts-1": _OF_HOSTS[::2],
     "hosts-2": _OF_HOSTS[1::2],
     # Installation, a login's life, and an upgrade.
+    "brief": ("test_installation.py", "test_life.py", "test_one_agent.py"),
 }
 collect_ignore = [
     file for file in _FILES if file not in _PARTS.get(os.environ.get("PACKAGES_PART", ""), _FILES)

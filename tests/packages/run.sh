@@ -1,7 +1,8 @@
 #!/bin/sh
 # Build the packages of the committed tree, and test them on booted machines of each release.
 # Usage, as root: run.sh TESTS FOLDER RELEASE... [-- PYTEST-ARGUMENT...]; TESTS is the folder of the tests. The packages
-# are in FOLDER/RELEASE/, and are built again only if they are not from the current commit.
+# are in FOLDER/RELEASE/, and are built again only if they are not from the current commit. In the environment,
+# BRIEF=RELEASE: of this release only installation, a login's life, and an upgrade.
 set -eu
 cd "$(dirname "$0")/../.."
 tests=$1
@@ -22,7 +23,8 @@ root_of() {
     asked=$(for package in "$2/$1"/*.deb; do dpkg-deb -f "$package" Depends | tr ',' '\n'; done |
         sed 's/|.*//; s/(.*//; s/:any//; s/ //g' | grep -vE '(^|-)(pam-)?iampass|^systemd' | sort -u)
     programs="polkitd pkexec opendoas" # which become root by a PAM service of their own
-    [ "$1" = bookworm ] || programs="$programs sudo-rs postgresql"
+    [ "$1" = bookworm ] || programs="$programs sudo-rs"
+    [ "$1" != trixie ] || programs="$programs postgresql"
     # People's clients (clients.py)
     programs="$programs putty-tools dropbear-bin rsync git sshfs mosh lftp python3-paramiko python3-asyncssh"
     programs="$programs cron" # which runs jobs of attackers (test_session_attacks.py)
@@ -36,8 +38,9 @@ root_of() {
 # parts_of RELEASE: parts of the tests, each with machines of its own (conftest.py).
 parts_of() {
     case $tests,$1 in
-        tests/packages,bookworm) echo hosts ;;
-        tests/packages,*) echo hosts-1 hosts-2 gateway ;;
+        tests/packages,"${BRIEF-}") echo brief ;;
+        tests/packages,trixie) echo hosts-1 hosts-2 gateway ;;
+        tests/packages,*) echo hosts ;;
         *) echo all ;;
     esac
 }
@@ -56,7 +59,7 @@ tested() {
     fi
     root_of "$release" "$folder"
     # The shell is process 1 there, and reaps what tests leave behind: a machine with such a process never powers off.
-    echo "Testing the packages on a booted Debian $(. "$root/etc/os-release" && echo "$VERSION"): $part"
+    echo "Testing the packages on a booted $(. "$root/etc/os-release" && echo "$PRETTY_NAME"): $part"
     PACKAGES_RELEASE=$release PACKAGES_PART=$part PACKAGES_FOLDER=$folder/$release PACKAGES_ROOT=$root \
         PACKAGES_SYSTEM=$system PACKAGES_CACHED=$(echo $asked) PACKAGES_BOOKWORM_ROOT=$older \
         PYTHONDONTWRITEBYTECODE=1 unshare $network --mount --propagation private --pid --fork --kill-child --mount-proc \

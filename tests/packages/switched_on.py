@@ -43,8 +43,8 @@ class Way:
     """USER stands for the user; the password is always that of the user."""
     sshd: str = "--no-prompt"
     """How sshd has to be set up for it."""
-    only_on: str = ""
-    """The one release that has the program."""
+    not_on: str = ""
+    """The release that does not have the program."""
 
 
 WAYS = (
@@ -54,12 +54,12 @@ WAYS = (
     Way("prompt:password", _WITH_PASSWORD, "--password"),
     Way("sudo", (*_AS_USER, "sudo", "-k", INSIDE)),
     Way("sudo-i", (*_AS_USER, "sudo", "-k", "-i", INSIDE)),
-    Way("sudo-rs", (*_AS_USER, "sudo-rs", "-k", INSIDE), only_on="trixie"),
+    Way("sudo-rs", (*_AS_USER, "sudo-rs", "-k", INSIDE), not_on="bookworm"),
     Way("su", (*_AS_USER, "su", "USER", "-c", INSIDE)),
     Way("su-l", (*_AS_USER, "su", "-", "USER", "-c", INSIDE)),
     Way("doas", (*_AS_USER, "doas", INSIDE)),
     Way("pkexec", (*_AS_USER, "sh", "-c", f"{AGENT} pkexec --disable-internal-agent {INSIDE}; exit $?")),
-    Way("run0", (*_IN_SESSION, "run0", INSIDE), only_on="trixie"),
+    Way("run0", (*_IN_SESSION, "run0", INSIDE), not_on="bookworm"),
 )
 
 SITUATIONS = {
@@ -93,9 +93,10 @@ chmod 600 /etc/doas.conf
 cd /etc/pam.d
 echo '-:pam-access:ALL' >> /etc/security/access.conf
 sed -i 's/^# *\\(account .*pam_access\\.so\\)/\\1/' sshd
-sed -i 's/^# *auth .*required .*pam_wheel\\.so$/auth       required   pam_wheel.so use_uid/' su
-sed -i 's/^@include common-account/account    required   pam_access.so\\n&/' sudo sudo-i su doas
+sed -i 's/^# *auth .*required .*pam_wheel\\.so$/auth       required   pam_wheel.so use_uid/' su su-l
+sed -i 's/^@include common-account/account    required   pam_access.so\\n&/' sudo sudo-i su su-l doas
 sed -i 's/^@include common-auth/auth       required   pam_wheel.so use_uid\\n&/' sudo sudo-i doas
+# On Debian 12 and 13, su-l includes su; later it is a file of its own.
 for file in sshd sudo sudo-i su doas; do grep -q '^account.*pam_access' $file; done
 for file in sudo sudo-i su doas; do grep -q '^auth.*pam_wheel' $file; done
 
@@ -124,7 +125,7 @@ class Site:
 
     def __init__(self, machine: Booted, release: str) -> None:
         self.machine = machine
-        self.ways = [way for way in WAYS if way.only_on in ("", release)]
+        self.ways = [way for way in WAYS if way.not_on != release]
         self.administrator = Administrator(machine, tuple(each for each in SITUATIONS if each != "exempt"))
 
     def prepare(self) -> None:

@@ -13,6 +13,7 @@ from tests.packages.kept_logins import sessions, wait_for
 from tests.packages.people import KEY, People, got_in, type_password
 
 OURS = "grep -r pam_iampass /etc/pam.d; cat /etc/ssh/sshd_config.d/10-iampass.conf"
+SUMS = "cd /etc; find pam.d ssh/sshd_config.d sudoers.d -type f -exec sha256sum {} + | sort -k 2"
 VERSION = "dpkg-query -W -f '${db:Status-Abbrev}${Version}' libpam-iampass"
 
 
@@ -48,7 +49,7 @@ def sudo_needs_the_phone(people: People) -> bool:
 def test_a_trial_that_nobody_confirms_is_over_even_after_a_reboot(
     machine: Booted, ready: Administrator, people: People
 ) -> None:
-    before = machine.shell("cd /etc; sha256sum pam.d/* ssh/sshd_config.d/* sudoers.d/*")
+    before = machine.shell(SUMS)
     ready.set_up("sshd", "sudo", "--key", "--try", "1m")
     assert needs_the_phone(people)
     machine.reboot()
@@ -58,7 +59,7 @@ def test_a_trial_that_nobody_confirms_is_over_even_after_a_reboot(
     ready.start_iampass()
     assert not needs_the_phone(people)
     assert not sudo_needs_the_phone(people)
-    assert machine.shell("cd /etc; sha256sum pam.d/* ssh/sshd_config.d/* sudoers.d/*") == before
+    assert machine.shell(SUMS) == before
 
 
 def test_after_a_reboot_the_phone_is_asked_as_before(

@@ -20,9 +20,10 @@ ON = "Switch it on"
 #: What a login, a trial and their undoing must leave as it was.
 PLACES = "pam.d ssh sudoers.d systemd iampass"
 FILES = f"cd /etc && find {PLACES} -printf '%p %u:%g %m\\n' -type f -exec sha256sum {{}} + | sort"
-#: Typed elsewhere: by CI, by tests/support/installation.py and by test_from_source.py.
+#: Typed elsewhere: by CI, by tests/support/installation.py, by test_life.py and by test_from_source.py.
 ELSEWHERE = {
     *("make demo", "make demo PHONE=1", "make demo FLEET=1", "make test", "pam-iampass-agent --socket"),
+    "pam-iampass setup sshd --codes",
     *FROM_SOURCE,
 }
 
