@@ -142,13 +142,18 @@ class LoginContexts:
             typed_codes=self._typed_codes,
             session_left_open=session_left_open,
             config=config,
-            may_be_held=lambda: self._pending() <= CONNECTIONS,
+            may_be_held=lambda: self._polling() <= CONNECTIONS,
             slowdown=self.slowdown,
         )
 
     def slowdown(self) -> float:
         """The factor by which each login stretches the time between its polls, so that all get their share."""
-        return max(1.0, self._pending() * 2.0 / POLLS_PER_SECOND)
+        return max(1.0, self._polling() * 2.0 / POLLS_PER_SECOND)
+
+    def _polling(self) -> int:
+        """The number of pending logins that may poll. Connections that are asked for a recovery code, which strangers
+        can open, do not."""
+        return self._pending() - self._typed_codes.asking
 
 
 def _read(

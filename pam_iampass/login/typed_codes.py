@@ -64,6 +64,11 @@ class TypedCodes:
         self._asking = 0
         self._typed: dict[_Connection, _Typed] = {}
 
+    @property
+    def asking(self) -> int:
+        """The number of connections that are being asked for a code."""
+        return self._asking
+
     def ask(self, application: PamApplication) -> PamCode:
         """Ask for a code, and keep what is typed. Returns a denial, after which sshd tries its other methods.
 

@@ -10,17 +10,19 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from pam_iampass.agent import server
-from pam_iampass.agent.context import Configurations, LoginContexts
+from pam_iampass.agent.context import CONNECTIONS, Configurations, LoginContexts
 from pam_iampass.agent.server import lookups_hang
 from pam_iampass.agent.wire import GREETING, Hello
 from pam_iampass.audit.journal import Journal
 from pam_iampass.client import connection
 from pam_iampass.client.connection import Lookups
 from pam_iampass.login import approval
+from pam_iampass.login.application import PamApplication, PamMessage, PamResponse
 from pam_iampass.login.bypass import Bypass, Moment
 from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.system.unix_sockets import notify
@@ -213,6 +215,28 @@ def test_many_pending_logins_poll_more_slowly(world: Setting) -> None:
     assert contexts.slowdown() == 1.0
     pending = 1000
     assert 1000 / (0.48 * contexts.slowdown()) <= 320
+
+
+def test_connections_that_are_asked_for_a_recovery_code_slow_no_login_down(world: Setting) -> None:
+    """Strangers can open them."""
+    contexts = LoginContexts(Configurations(), world.state, lambda: CONNECTIONS + 1)
+    context = contexts("/dev/null", lambda _reason: None)
+
+    class Stranger:
+        phase, user, ssh_connection, peer_pid = Phase.AUTHENTICATE, ME, None, os.getpid()
+
+        def opener(self) -> tuple[int, int]:
+            return self.peer_pid, os.pidfd_open(self.peer_pid)
+
+        def conversation(self, message: PamMessage, within: float | None = None) -> PamResponse:
+            held.append(context.may_be_held())
+            return PamResponse("")
+
+    held: list[bool] = []
+    assert not context.may_be_held()
+    context.typed_codes.ask(cast("PamApplication", Stranger()))
+    assert held == [True]
+    assert not context.may_be_held()
 
 
 def test_a_user_who_floods_the_socket_of_systemd_does_not_make_the_agent_look_dead(
