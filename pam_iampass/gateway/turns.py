@@ -291,8 +291,12 @@ async def finish(
 
 
 async def leave(connection: Connection, person: str, ident: str, *, failed: bool) -> None:
-    """A login that waits for its turn gives up; `failed` if that counts as a failure. Raises Tampered."""
+    """A login that waits for its turn gives up; `failed` if that counts as a request that was not approved: a failure,
+    and one of the requests that its host may make. Raises Tampered."""
     turns = await locked(connection, person)
     for login in turns.state.pending:
         if login.ident == ident and not login.has_turn:
-            await write(connection, turns, throttle.left(turns.state, login, turns.now, failed=failed))
+            state = throttle.left(turns.state, login, turns.now, failed=failed)
+            if failed:
+                state = replace(state, requests={**state.requests, ident: turns.now})
+            await write(connection, turns, state)

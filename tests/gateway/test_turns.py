@@ -455,6 +455,23 @@ def test_to_give_up_after_reading_of_another_login_counts_as_a_failure(
         assert len(sandbox.sessions) == 1
 
 
+def test_a_host_may_give_up_no_more_logins_than_it_may_have_the_person_asked(
+    settings: GatewaySettings, sandbox: Sandbox
+) -> None:
+    """Otherwise it could have one request keep the person waiting on hosts that are new to them, wherever they are."""
+    with RunningGateway(replace(settings, limits=replace(LIMITS, requests_per_hour=9))) as running:
+        running.populate()
+        running.add_host(OTHER)
+        caller = HostCaller(running)
+        ask(running, HOST, remote=ATTACKER)
+        for number in range(2):
+            waits = ask(running, HOST, remote=f"198.51.100.{number}")
+            assert caller.end(told_of_another(waits)) is True
+        assert ask(running, HOST, remote="198.51.100.8")["reason"] == "HOST_THROTTLED"
+        assert ask(running, OTHER, remote=PERSON)["queued"], "others are not kept waiting"
+        assert len(sandbox.sessions) == 1
+
+
 def told_of_another(waits: Any) -> Any:
     """A session whose host says, when it ends it, that the person was told of another login."""
     return {**waits, "logout_url": f"{waits['logout_url']}?given_up=yes"}
