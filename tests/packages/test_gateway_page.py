@@ -50,7 +50,14 @@ ELSEWHERE = {
     "pam-iampass recovery new",
     "pam-iampass bypass",
     "pam-iampass throttle",
+    "pam-iampass throttle clear",
+    "pam-iampass session list",
+    "pam-iampass session end",
+    "pam-iampass set",
     "ignore_startup_parameters = lock_timeout, statement_timeout, idle_in_transaction_session_timeout",
+    # A host that was taken over, and addresses of hosts: gateway/test_host_command.py
+    "pam-iampass-gateway host suspend web1.example.com --end-logins",
+    "pam-iampass-gateway host addresses web1.example.com 192.0.2.8 2001:db8::8",
     # Who can log in where: gateway/test_access_review.py
     "pam-iampass-gateway user may --all",
     "pam-iampass-gateway user may --all --csv > access.csv",
