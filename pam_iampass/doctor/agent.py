@@ -12,6 +12,7 @@ from pathlib import Path
 from pam_iampass import __version__
 from pam_iampass.agent.control import AgentUnavailable, ask
 from pam_iampass.agent.wire import Frame, FrameType
+from pam_iampass.doctor import selinux
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.machine import Machine
 from pam_iampass.errors import Problem, Severity, UntrustedFile
@@ -26,9 +27,6 @@ _START = "systemctl enable --now pam-iampass-agent.socket; without systemd: pam-
 _RESTART = f"systemctl restart {_UNIT} {_SERVICE}; journalctl -u pam-iampass-agent"
 _ON = {"is-enabled": ("enabled", "static", "alias"), "is-active": ("active",)}
 _TIMEOUT = 3.0  # seconds
-_ENFORCE = Path("/sys/fs/selinux/enforce")
-_LABELLED = (Path("/etc/iampass"), Path(paths.AGENT_SOCKET), Path("/var/lib/iampass"))
-"""Files, and folders with the files in them, whose labels are compared with SELinux's rules."""
 _OUT_OF_TURN = Frame(FrameType.NO_ANSWER).encode()
 """A frame that does not begin a login: the module closes the connection, without a request or an audit record."""
 
@@ -36,9 +34,7 @@ _OUT_OF_TURN = Frame(FrameType.NO_ANSWER).encode()
 def findings(machine: Machine) -> Iterator[Problem]:
     """Everything that keeps logins from reaching the agent."""
     yield from AgentCheck().findings()
-    service = machine.sshd_service
-    sshd_asks = service is not None and machine.stacks.asks(service, in_sshd=True)
-    yield from _selinux(sshd_asks, machine.stacks.asks("login"))
+    yield from selinux.findings(machine)
 
 
 @dataclass(frozen=True)
@@ -149,36 +145,3 @@ def _unit(
                 service=service,
             )
             return
-
-
-def _selinux(sshd_asks: bool, login_asks: bool) -> Iterator[Problem]:
-    """Whether SELinux, if it is enforcing, lets logins reach the agent, and the agent its files."""
-    try:
-        if _ENFORCE.read_text("ascii").strip() != "1":
-            return
-        modules = run(["semodule", "-l"])
-        if not modules.ok:
-            return
-        if "iampass" not in modules.output:
-            if sshd_asks or login_asks:
-                evidence = f"{_ENFORCE}: 1; semodule -l lists no module iampass"
-                remedy = "Install pam-iampass-selinux; list denials with ausearch -m avc -ts recent"
-                yield _denies("it has no policy for pam-iampass", evidence, remedy)
-            return
-        for boolean, asks in (("pam_iampass_sshd", sshd_asks), ("pam_iampass_local", login_asks)):
-            result = run(["getsebool", boolean])
-            if asks and result.output.split()[-1:] == ["off"]:
-                evidence = f"getsebool {boolean}: {result.output.strip()}"
-                yield _denies(f"{boolean} is off", evidence, f"setsebool -P {boolean} on")
-        files = [file for path in _LABELLED for file in (path, *sorted(path.glob("*"))) if file.exists()]
-        labels = run(["matchpathcon", "-V", *map(str, files)])
-        wrong = [line for line in labels.output.splitlines() if " should be " in line]
-        if wrong:
-            remedy = "restorecon -R /etc/iampass /run/iampass /var/lib/iampass"
-            yield _denies("a file has the wrong label", "; ".join(wrong), remedy)
-    except (OSError, CommandUnavailable):  # SELinux is not on, or this is no user who may ask
-        return
-
-
-def _denies(what: str, evidence: str, remedy: str) -> Problem:
-    return finding("selinux-denies", "selinux", evidence, what=what, remedy=remedy)

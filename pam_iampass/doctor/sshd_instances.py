@@ -149,7 +149,7 @@ def _running(proc: Path) -> Iterator[SshdInstance]:
         if not process.name.isdigit():
             continue
         try:
-            line, program = _of_root(process)
+            line, program = of_root(process)
         except OSError:  # it has ended
             continue
         words = line.rstrip("\0").split("\0")
@@ -165,7 +165,7 @@ def _running(proc: Path) -> Iterator[SshdInstance]:
             yield _instance(name, words if title is None else title[1].split(), local=False)
 
 
-def _of_root(process: Path) -> tuple[str, str]:
+def of_root(process: Path) -> tuple[str, str]:
     """The command line of a process that is root's in each of its user ids, and its program; else two empty texts.
 
     Raises OSError.
