@@ -1,4 +1,4 @@
-"""Whether the module can be reached: the agent's socket, the agent, the units, and what SELinux lets through."""
+"""Whether the module can be reached: the agent's socket, the agent, the units. SELinux has a file of its own."""
 
 from __future__ import annotations
 

@@ -143,10 +143,11 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "selinux-denies",
             "SELinux keeps logins from the agent, or the agent from its files: {what}",
-            "While SELinux is enforcing without our policy, sshd and login may not connect to the agent. With it,"
-            " `pam_iampass_sshd` lets sshd connect, and `pam_iampass_local` lets login connect, and sudo and su of"
-            " confined users. A file that was moved keeps the label of its old place: the agent cannot read it,"
-            " although root can. Logins that ask the phone are denied.",
+            "SELinux denies logins that ask the phone. If login or sshd may not connect, doctor names the domain in"
+            " which the program runs. The kernel tells it, also before anybody logs in. Without our policy, no"
+            " service may connect. With our policy, `pam_iampass_sshd` lets sshd connect, and `pam_iampass_local`"
+            " lets login connect, and sudo and su of confined users. A file that was moved keeps the label of its"
+            " old place: the agent cannot read it, although root can.",
             "{remedy}",
         ),
     ),

@@ -42,9 +42,9 @@ def findings(machine: Machine) -> Iterator[Problem]:
     services = []
     service = machine.sshd_service
     if service is not None and machine.stacks.asks(service, in_sshd=True):
-        services.append(AskingService("pam_iampass_sshd", _programs(SSHD, _session_program(machine))))
+        services += _service("pam_iampass_sshd", SSHD, _session_program(machine))
     if machine.stacks.asks("login"):
-        services.append(AskingService("pam_iampass_local", _programs("agetty", "login")))
+        services += _service("pam_iampass_local", "agetty", "login")
     try:
         yield from SelinuxCheck(Kernel()).findings(services)
     except (OSError, CommandUnavailable) as error:
@@ -57,8 +57,10 @@ def _session_program(machine: Machine) -> str:
     return settings.values.get("sshdsessionpath", SSHD) if settings else SSHD
 
 
-def _programs(*names: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(os.path.realpath(path) for path in map(find, names) if path))
+def _service(boolean: str, *programs: str) -> list[AskingService]:
+    """The service, if its programs are installed."""
+    found = [os.path.realpath(path) for path in map(find, dict.fromkeys(programs)) if path]
+    return [AskingService(boolean, tuple(found))] if len(found) == len(set(programs)) else []
 
 
 class Kernel:

@@ -14,7 +14,7 @@ root=$(packaging/root.sh make $release systemd systemd-sysv udev dbus libpam-sys
     initramfs-tools openssh-server openssh-client sudo procps iproute2 ca-certificates strace \
     selinux-basics selinux-policy-default auditd setools policycoreutils policycoreutils-python-utils \
     libpam-runtime apparmor pamtester polkitd pkexec $dependencies)
-key=$({ cat "$packages/commit" "$0" tests/vm/auditing.py tests/vm/qemu.py; qemu-system-x86_64 --version; } |
+key=$({ cat "$packages/commit" "$0" tests/vm/auditing.py tests/vm/second_domain.py tests/vm/qemu.py; qemu-system-x86_64 --version; } |
     sha256sum | cut -c 1-12)
 target=$root.vm-$key
 if [ -d "$target" ]; then
@@ -36,7 +36,7 @@ mount -t proc proc "$machine/proc"
 mkdir "$machine/packages"
 cp "$packages"/*.deb "$machine/packages"
 rm -f "$machine"/packages/*-dbgsym_*
-cp tests/vm/auditing.py "$machine/packages"
+cp tests/vm/auditing.py tests/vm/second_domain.py "$machine/packages"
 cat > "$machine/packages/prepare" <<'END'
 set -eu
 export DEBIAN_FRONTEND=noninteractive LANG=C.UTF-8
@@ -63,6 +63,14 @@ python3 /packages/auditing.py < /root/pam_iampass.cil > /packages/auditing.cil
 semodule -n -s default -i /packages/logind.cil -i /packages/auditing.cil
 cp /etc/selinux/default/policy/policy.* /root/auditing-policy
 semodule -n -s default -r auditing
+# And two in which sshd's sessions run in a domain of their own: one that our module does not know, and one that it knows.
+for domain in sshd_other sshd_session; do
+    python3 /packages/second_domain.py /etc/selinux/default/policy/policy.* ${domain}_t ${domain}_exec_t \
+        > /packages/$domain.cil
+    semodule -n -s default -i /packages/$domain.cil
+    cp /etc/selinux/default/policy/policy.* /root/$domain-policy
+    semodule -n -s default -r $domain
+done
 [ -e /root/key ] || ssh-keygen -q -t ed25519 -N '' -f /root/key
 for user in root alice bob carol dave; do
     home=$(getent passwd $user | cut -d : -f 6)
