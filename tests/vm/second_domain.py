@@ -33,7 +33,9 @@ def module(policy: Any, new: str, new_file: str) -> Iterator[str]:
         for source, target in ((one, other) for one in sources for other in targets if new in (one, other)):
             if kind in ("allow", "dontaudit"):
                 yield f"({kind} {source} {target} ({of} ({' '.join(sorted(rule.perms))})))"
-            elif kind == "type_transition" and len(str(rule).split()) == 4:  # not those for one name of a file
+            elif (
+                kind == "type_transition" and len(str(rule).split()) == 4
+            ):  # not those for one name of a file
                 result = new if rule.default == old else rule.default
                 yield f"(typetransition {source} {target} {of} {result})"
     # How a session comes into the domain.
