@@ -2787,8 +2787,8 @@ MUTANTS = {
         ),
         Mutant(
             "one person's row that no gateway has written keeps the phones of others, and their sessions",
-            "        except Tampered as error:\n            what = f\"IAMPASS cannot be told of the lost",
-            "        except ValueError as error:\n            what = f\"IAMPASS cannot be told of the lost",
+            '        except Tampered as error:\n            what = f"IAMPASS cannot be told of the lost',
+            '        except ValueError as error:\n            what = f"IAMPASS cannot be told of the lost',
             "test_a_person_whose_row_no_gateway_has_written_holds_up_no_other_step",
         ),
         Mutant(
