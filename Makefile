@@ -201,7 +201,7 @@ install-portal: completions-portal ## Install the portal of a fleet from source,
 	install -m 644 $(BUILD)/completions-portal/fish $(DESTDIR)$(FISH_COMPLETIONS)/pam-iampass-portal.fish
 	install -m 644 packaging/systemd/portal/* $(DESTDIR)$(UNITS)/systemd/system/
 
-.PHONY: deb rpm test-system test-fleet test-vm release
+.PHONY: deb rpm test-system test-upgrade test-fleet test-vm release
 # Testing (forky) has the hosts' packages only.
 DEBIAN_RELEASES = bookworm forky trixie
 deb: ## Build Debian packages of the committed tree for each release, into build/deb
@@ -221,6 +221,10 @@ repository: ## Make a signed apt repository of build/deb in build/repository (KE
 test-system: ## Test the Debian packages on a booted machine of each release
 	@tests/support/requirements.sh packages
 	@tests/packages/run.sh tests/packages $(BUILD)/deb $(DEBIAN_RELEASES)
+
+test-upgrade: ## Upgrade booted machines to the next Debian release, as docs/release-upgrade.md says, while people log in
+	@tests/support/requirements.sh fleet
+	@tests/packages/run.sh tests/upgrade $(BUILD)/deb $(DEBIAN_RELEASES) $(if $(K),-- -k '$(K)')
 
 test-fleet: ## Test two gateways, a PostgreSQL pair, a bastion and a host, each on a booted machine (K=EXPRESSION: some)
 	@tests/support/requirements.sh fleet

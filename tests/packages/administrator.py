@@ -75,18 +75,28 @@ class Administrator:
         command = f"cd /root/packages && DEBIAN_FRONTEND=noninteractive apt-get install -y {here} 2>&1"
         return self.machine.run("sh", "-euc", command, timeout=5 * PATIENCE).stdout
 
+    def iampass(self, *options: str, state: str = STATE) -> list[str]:
+        """The arguments of `pam-iampass` that start a sandbox in which everybody but dave has a phone."""
+        users = [f"--user={token_of(user)}" for user in self.people if user != "dave"]
+        command = f"sandbox --listen 127.0.0.1:{self.port} --application-id demo --state {state}"
+        return [*command.split(), *users, f"--user={token_of('dave')}:no-device", *options]
+
     def start_iampass(self, *options: str) -> None:
         """A sandbox in which everybody but dave has a phone, and the files that lead to it."""
-        users = [f"--user={token_of(user)}" for user in self.people if user != "dave"]
-        command = f"pam-iampass sandbox --listen 127.0.0.1:{self.port} --application-id demo --state {STATE}"
-        words = [command, *users, f"--user={token_of('dave')}:no-device", *options]
+        words = ["pam-iampass", *self.iampass(*options)]
         unit = f"[Service]\nExecStart={' '.join(words)}\nStandardOutput=truncate:/run/sandbox.log\n"
         self.machine.write("/etc/systemd/system/sandbox.service", unit)
         self.machine.run("systemctl", "daemon-reload")
         self.machine.run("systemctl", "start", "sandbox")
         self.machine.shell(
+            "timeout 120 sh -c 'until grep -q \"^Sandbox ready\" /run/sandbox.log; do sleep 0.1; done'"
+        )
+        self.trust_iampass()
+
+    def trust_iampass(self) -> None:
+        """Install the files that lead to the sandbox."""
+        self.machine.shell(
             f"""
-            timeout 120 sh -c 'until grep -q "^Sandbox ready" /run/sandbox.log; do sleep 0.1; done'
             install -m 0644 {STATE}/ca.pem /etc/iampass/ca.pem
             install -o root -g _iampass -m 0640 {STATE}/application-secret /etc/iampass/application-secret
             """

@@ -35,12 +35,22 @@ root_of() {
     root=$(packaging/root.sh make "$1" $system -- $cached)
 }
 
+# before RELEASE: the release before it.
+before() {
+    case $1 in
+        trixie) echo bookworm ;;
+        forky) echo trixie ;;
+    esac
+}
+
 # parts_of RELEASE: parts of the tests, each with machines of its own (conftest.py).
 parts_of() {
     case $tests,$1 in
         tests/packages,"${BRIEF-}") echo brief ;;
         tests/packages,trixie) echo hosts-1 hosts-2 gateway ;;
         tests/packages,*) echo hosts ;;
+        tests/upgrade,bookworm) ;; # is upgraded to others
+        tests/upgrade,*) case " $releases " in *" $(before "$1") "*) echo upgrade ;; esac ;;
         *) echo all ;;
     esac
 }
@@ -57,11 +67,18 @@ tested() {
         root_of bookworm "$folder"
         older=$root
     fi
-    root_of "$release" "$folder"
+    repository=
+    if [ "$tests" = tests/upgrade ]; then # of a machine of the release before
+        root_of "$(before "$release")" "$folder"
+        repository=$(tests/upgrade/repository.sh "$root" "$(before "$release")" "$release" $asked)
+    else
+        root_of "$release" "$folder"
+    fi
     # The shell is process 1 there, and reaps what tests leave behind: a machine with such a process never powers off.
     echo "Testing the packages on a booted $(. "$root/etc/os-release" && echo "$PRETTY_NAME"): $part"
     PACKAGES_RELEASE=$release PACKAGES_PART=$part PACKAGES_FOLDER=$folder/$release PACKAGES_ROOT=$root \
         PACKAGES_SYSTEM=$system PACKAGES_CACHED=$(echo $asked) PACKAGES_BOOKWORM_ROOT=$older \
+        PACKAGES_BEFORE=$(before "$release") PACKAGES_REPOSITORY=$repository \
         PYTHONDONTWRITEBYTECODE=1 unshare $network --mount --propagation private --pid --fork --kill-child --mount-proc \
         sh -c 'mount -t tmpfs -o mode=0755 run /run; "$@"; exit "$?"' sh \
         /usr/bin/python3 -m pytest -v --timeout 1800 --durations=10 "$tests" "$@" 2>&1 | tee "$folder/$release-$part.log"

@@ -38,7 +38,9 @@ def demand(item: pytest.Item) -> None:
     """Skip a test whose requirements are not met."""
     if item.get_closest_marker("needs_booted_machine"):
         if "PACKAGES_ROOT" not in os.environ:
-            pytest.skip("needs booted machines: run `make test-system` or `make test-fleet`")
+            pytest.skip(
+                "needs booted machines: run `make test-system`, `make test-upgrade` or `make test-fleet`"
+            )
         return
     if item.get_closest_marker("needs_virtual_machine"):
         if "VM_IMAGE" not in os.environ:
