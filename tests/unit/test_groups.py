@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
-ELSEWHERE = ("browser", "fleet", "packages", "vm")
+ELSEWHERE = ("browser", "fleet", "packages", "upgrade", "vm")
 """Folders of tests that all are long, or use machines of their own."""
 
 
