@@ -470,12 +470,12 @@ class Database:
                 if connection.lacked_room is not None:
                     self._note_lack_of_room(connection.lacked_room)
                 connection.clear()
-                if connection.info.transaction_status in (
-                    TransactionStatus.INTRANS,
-                    TransactionStatus.INERROR,
-                ):
+                status = connection.info.transaction_status
+                if status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
                     with suppress(psycopg.Error):
                         await connection.rollback()  # as the pool would, which warns of it
+                elif status is TransactionStatus.ACTIVE:  # of a statement that was cancelled
+                    await connection.close()  # a pool that closes meanwhile would never do so
                 connection.used_at = time.monotonic()
                 await self._pool.putconn(connection)
 

@@ -504,6 +504,11 @@ AROUND = {
             "test_polkit_is_a_way_in_where_its_file_is_in_another_folder",
         ),
         Tested(
+            "a member of the group `empower`, whom a rule of systemd 259 and later lets pass every check of polkit",
+            "`doctor` names the members",
+            "test_whom_a_rule_of_systemd_lets_pass_every_check_of_polkit_is_listed",
+        ),
+        Tested(
             "a set-uid program or a PAM service that nobody knows",
             "`doctor` lists it as unknown",
             "test_unknown_programs_and_services_that_ask_for_the_password_only_are_listed",
