@@ -14,7 +14,6 @@ import pytest
 from pam_iampass.doctor.configuration import ConfigReport, check_config
 from pam_iampass.errors import Severity
 from tests.support.folders import let_read, put
-from tests.support.installation import ROOT
 from tests.support.shipped_settings import ANYBODY, Installed
 
 # What check warns of
@@ -87,8 +86,6 @@ def test_users_yaml_may_be_empty_and_not_missing_although_there_is_users_d(insta
     (installed.folder / "users.yaml").unlink()
     (problem,) = check_config(installed.file, ANYBODY, pam_folders=[installed.pam]).problems
     assert (problem.severity, problem.file) == (Severity.ERROR, installed.folder / "users.yaml")
-    page = (ROOT / "docs/settings.md").read_text()
-    assert "while it is missing, users without a file in `users.d` are" in page
 
 
 EXEMPT = "root is exempt"
