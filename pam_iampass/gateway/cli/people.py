@@ -18,7 +18,7 @@ from pam_iampass.client.procedures import remove_user
 from pam_iampass.config.value_types import name_error, plain_name
 from pam_iampass.doctor.iampass import PhoneState, phone_states
 from pam_iampass.errors import EditRefused, shown
-from pam_iampass.gateway import people, records, turns
+from pam_iampass.gateway import people, records
 from pam_iampass.gateway.acts.names import known, tampered
 from pam_iampass.gateway.acts.sessions import EndedSessions, add_ends_of, end_sessions
 from pam_iampass.gateway.cli import CommandGateway, named
@@ -27,7 +27,6 @@ from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.gateway.keys import Tampered
 from pam_iampass.gateway.people import Person, PersonStatus, Source, new_token, person_name_error
 from pam_iampass.gateway.settings import GatewaySettings
-from pam_iampass.login import throttle
 from pam_iampass.text import clean
 
 COLUMNS = ("user", "display_name", "phone", "groups", "mail")
@@ -226,10 +225,6 @@ def remove_person(gateway: CommandGateway, name: str) -> RemovedPerson | None:
                 await records.act(connection, "user_remove", person=name, reason=what)
         except Tampered as error:
             found = str(error)
-        if isinstance(found, Person):
-            # What the phone approves from now on lets nobody in, whether or not this command goes on.
-            with suppress(Tampered):  # such turns let nobody in
-                await turns.change(connection, name, throttle.phone_lost)
         return found, await add_ends_of(inner, connection, name)
 
     async def delete(inner: Gateway, connection: Connection) -> None:
